@@ -1,0 +1,217 @@
+//! What a core wants done.
+
+use crate::{Protocol, Run, Write};
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use synod_types::{Ballot, Epoch, Membership, NodeId, ReadId, Slot, Ticket};
+
+/// Collects what a core asks for; owned, drained and used again by its driver.
+#[derive(Clone, Debug)]
+pub struct Outbox<P: Protocol> {
+    /// For the disk, in order.
+    pub writes: Vec<Write<P>>,
+    /// For the network or for the node itself; the driver applies each message's gate.
+    pub sends: Vec<(NodeId, P::Message)>,
+    /// Timers set and cancelled, in order.
+    pub timers: Vec<TimerChange<P::Timer>>,
+    /// Newly chosen slots: contiguous and increasing over the core's life.
+    pub chosen: Vec<Run<P::Stamp>>,
+    /// Proposals that stand in the log now, and where.
+    pub placed: Vec<(Ticket, Slot)>,
+    /// Proposals that do not, and why.
+    pub refused: Vec<(Ticket, Refusal)>,
+    /// Reads and the slot from which on they may be served.
+    pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
+    /// Peers that need a snapshot.
+    pub snapshots: Vec<NodeId>,
+    /// Who the transport should know now.
+    pub peers: Option<Membership>,
+    /// What happened, for people.
+    pub notes: Vec<ProtocolEvent>,
+}
+
+impl<P: Protocol> Default for Outbox<P> {
+    fn default() -> Self {
+        Self {
+            writes: Vec::new(),
+            sends: Vec::new(),
+            timers: Vec::new(),
+            chosen: Vec::new(),
+            placed: Vec::new(),
+            refused: Vec::new(),
+            reads: Vec::new(),
+            snapshots: Vec::new(),
+            peers: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl<P: Protocol> Outbox<P> {
+    /// The core's side: it can add and never look.
+    pub fn effects(&mut self) -> Effects<'_, P> {
+        Effects(self)
+    }
+}
+
+/// A timer set or cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimerChange<T> {
+    /// Run out after a duration that the driver draws from the range. Replaces a running one.
+    Set(T, Range<Duration>),
+    /// Do not run out.
+    Cancel(T),
+}
+
+/// What a core may ask for: a write-only view of the driver's [`Outbox`].
+#[derive(Debug)]
+pub struct Effects<'a, P: Protocol>(&'a mut Outbox<P>);
+
+impl<P: Protocol> Effects<'_, P> {
+    /// Asks for a durable write. The writes between two takes of the driver become durable
+    /// together, in this order.
+    pub fn write(&mut self, write: Write<P>) {
+        self.0.writes.push(write);
+    }
+
+    /// Sends a message when its [gate](crate::Gate) allows. To itself, too: that is how a leader
+    /// counts its own vote only once it is durable.
+    pub fn send(&mut self, to: NodeId, message: P::Message) {
+        self.0.sends.push((to, message));
+    }
+
+    /// Sets a timer to run out after a duration from `after`, drawn by the driver. An empty range
+    /// means exactly its start.
+    pub fn set_timer(&mut self, timer: P::Timer, after: Range<Duration>) {
+        self.0.timers.push(TimerChange::Set(timer, after));
+    }
+
+    /// Stops a timer; nothing happens if it is not running.
+    pub fn cancel_timer(&mut self, timer: P::Timer) {
+        self.0.timers.push(TimerChange::Cancel(timer));
+    }
+
+    /// Reports chosen slots: each right behind the one before, none twice in a core's life.
+    pub fn chosen(&mut self, run: Run<P::Stamp>) {
+        self.0.chosen.push(run);
+    }
+
+    /// The proposal stands in this node's log at `at`; whether it is ever chosen is open.
+    pub fn placed(&mut self, ticket: Ticket, at: Slot) {
+        self.0.placed.push((ticket, at));
+    }
+
+    /// The proposal is in no log.
+    pub fn refuse(&mut self, ticket: Ticket, why: Refusal) {
+        self.0.refused.push((ticket, why));
+    }
+
+    /// The read may be served from a state at or past `at`.
+    pub fn read_ready(&mut self, id: ReadId, at: Slot) {
+        self.0.reads.push((id, Ok(at)));
+    }
+
+    /// The read cannot be served here.
+    pub fn refuse_read(&mut self, id: ReadId, why: Refusal) {
+        self.0.reads.push((id, Err(why)));
+    }
+
+    /// The peer needs what the log no longer holds. A level, not an edge: said again and again
+    /// while it is so, and ignored while a transfer runs.
+    pub fn ship_snapshot(&mut self, to: NodeId) {
+        if !self.0.snapshots.contains(&to) {
+            self.0.snapshots.push(to);
+        }
+    }
+
+    /// These are the members now, as far as the network is concerned: active, perhaps not chosen.
+    pub fn peers(&mut self, members: &Membership) {
+        self.0.peers = Some(members.clone());
+    }
+
+    /// Tells people what happened.
+    pub fn note(&mut self, event: ProtocolEvent) {
+        self.0.notes.push(event);
+    }
+}
+
+/// Why a proposal or a read is not taken, and so what its client should do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Ask the leader; `hint` is who that probably is.
+    NotLeader {
+        /// The leader as far as this node knows.
+        hint: Option<NodeId>,
+    },
+    /// Too much is under way: try again later.
+    Busy,
+    /// The members have changed: ask one of these.
+    WrongEpoch {
+        /// The configuration in force.
+        epoch: Epoch,
+        /// Its members.
+        members: Membership,
+    },
+    /// The command is longer than the protocol takes.
+    TooLarge {
+        /// The longest command in bytes.
+        limit: u64,
+    },
+    /// This protocol does not do that.
+    Unsupported,
+}
+
+/// What happened inside a protocol, for logs, metrics and transcripts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ProtocolEvent {
+    /// The node asks whether it could win an election, without disturbing anyone.
+    Canvassing {
+        /// The ballot it would campaign under.
+        ballot: Ballot,
+    },
+    /// The node campaigns.
+    Campaigning {
+        /// The ballot it campaigns under.
+        ballot: Ballot,
+    },
+    /// The node gave its vote or promise.
+    Voted {
+        /// To whom.
+        to: NodeId,
+        /// Under which ballot.
+        ballot: Ballot,
+    },
+    /// The node leads.
+    Leading {
+        /// Its ballot.
+        ballot: Ballot,
+    },
+    /// The node follows a leader that it did not follow before.
+    Following {
+        /// Whom.
+        leader: NodeId,
+        /// Under which ballot.
+        ballot: Ballot,
+    },
+    /// The node led or campaigned and does so no more.
+    SteppedDown {
+        /// The ballot it had.
+        ballot: Ballot,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A part of the log that was never chosen goes.
+    Truncated {
+        /// The first slot that goes.
+        from: Slot,
+    },
+    /// A message had no effect.
+    Ignored {
+        /// Who sent it.
+        from: NodeId,
+        /// Why.
+        reason: &'static str,
+    },
+}

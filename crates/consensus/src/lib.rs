@@ -1,0 +1,49 @@
+//! The contract of a consensus protocol: what goes in, what comes out, and in which order it may
+//! leave the node.
+//!
+//! A protocol is a [`Protocol`]: a pure state machine. Its driver hands it one [`Input`] at a time
+//! and collects what it wants done in an [`Outbox`], through the write-only [`Effects`]. It reads
+//! no clock, rolls no dice, does no I/O: time is an argument, randomness is asked for as a range,
+//! and what must be on disk before a message may leave is said once, by the message's
+//! [`Gate`].
+//!
+//! ```
+//! use synod_consensus::{Run, RunLog};
+//! use synod_types::{Slot, Term, Values};
+//!
+//! // The window of the log that a core keeps: runs of consecutive slots under one stamp.
+//! let mut log = RunLog::<Term>::new(Slot::ZERO, Term(0));
+//! log.put(Run { first: Slot(1), stamp: Term(1), values: Values::command_only(b"a") });
+//! log.put(Run { first: Slot(2), stamp: Term(2), values: Values::command_only(b"b") });
+//! assert_eq!(log.stamp_at(Slot(1)), Some(Term(1)));
+//! assert_eq!(log.last(), Slot(2));
+//! ```
+//!
+//! # Persist, then send
+//! A message whose [`Message::gate`] is [`Gate::Durable`] claims something about its sender's
+//! disk. The driver holds it back until everything that the core wrote up to then is durable, so
+//! the order of `write` and `send` inside one step cannot matter, and there is no second way to
+//! send. What the gate cannot see is a write that was forgotten: [`Message::holds`] states the
+//! claim itself, for a simulator to check against the disk.
+//!
+//! Left out on purpose: threads, codecs and storage; they belong to the driver.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod effects;
+mod log;
+mod machine;
+mod protocol;
+mod status;
+
+pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
+pub use log::RunLog;
+pub use machine::{StateError, StateMachine};
+pub use protocol::{
+    Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, RecoveryError, Run, Saved,
+    Stamp, Write,
+};
+pub use status::{Role, Status};

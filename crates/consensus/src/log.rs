@@ -1,0 +1,411 @@
+//! The window of the log that a core keeps in memory.
+
+use crate::{Run, Stamp};
+use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
+use synod_types::{Slot, ValueRef, ValuesBuilder};
+
+/// A log window as runs of consecutive slots under one stamp, behind a compacted base.
+///
+/// Gaps are allowed (Multi-Paxos has them). Two logs are equal when they hold the same slots, no
+/// matter how these are cut into runs. Looking up a slot near the end is O(1), one anywhere
+/// O(log runs); adding at the end is O(1).
+#[derive(Clone, Debug)]
+pub struct RunLog<S> {
+    base: Slot,
+    base_stamp: S,
+    runs: VecDeque<Run<S>>,
+    bytes: usize,
+}
+
+impl<S: Stamp> Default for RunLog<S> {
+    fn default() -> Self {
+        Self::new(Slot::ZERO, S::default())
+    }
+}
+
+impl<S: Stamp> RunLog<S> {
+    /// An empty log behind `base`.
+    #[must_use]
+    pub fn new(base: Slot, base_stamp: S) -> Self {
+        Self { base, base_stamp, runs: VecDeque::new(), bytes: 0 }
+    }
+
+    /// The last slot that was compacted away.
+    #[must_use]
+    pub fn base(&self) -> Slot {
+        self.base
+    }
+
+    /// The highest slot held, or the base if none is.
+    #[must_use]
+    pub fn last(&self) -> Slot {
+        self.runs.back().map_or(self.base, Run::last)
+    }
+
+    /// The stamp of the highest slot held, or the base's.
+    #[must_use]
+    pub fn last_stamp(&self) -> S {
+        self.runs.back().map_or(self.base_stamp, |run| run.stamp)
+    }
+
+    /// The size of the values held, in bytes.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes
+    }
+
+    /// The stamp of `slot`: `None` below the base, in a gap and behind the end.
+    #[must_use]
+    pub fn stamp_at(&self, slot: Slot) -> Option<S> {
+        if slot == self.base {
+            return Some(self.base_stamp);
+        }
+        self.run_at(slot).map(|run| run.stamp)
+    }
+
+    /// The stamp and the value of `slot`, if it is held.
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<(S, ValueRef<'_>)> {
+        let run = self.run_at(slot)?;
+        Some((run.stamp, run.values.get((slot.0 - run.first.0) as usize)))
+    }
+
+    /// The run that holds `slot`.
+    #[must_use]
+    pub fn run_at(&self, slot: Slot) -> Option<&Run<S>> {
+        let run = self.runs.get(self.seek(slot))?;
+        (run.first <= slot).then_some(run)
+    }
+
+    /// Every run, first to last.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Run<S>> + ExactSizeIterator {
+        self.runs.iter()
+    }
+
+    /// Every run from `slot` on; the first may be cut. Shares the buffers.
+    pub fn runs_from(&self, slot: Slot) -> impl Iterator<Item = Run<S>> + '_ {
+        self.runs
+            .range(self.seek(slot)..)
+            .map(move |run| if run.first < slot { run.from(slot) } else { run.clone() })
+    }
+
+    /// What to send or emit from `slot` on: one run of at most `max_bytes` bytes (but at least
+    /// one value) that ends at or before `through`. Short neighbours under one stamp are merged
+    /// into one buffer; a run that is long enough by itself is shared. `None` if `slot` is not
+    /// held.
+    #[must_use]
+    pub fn chunk(&self, slot: Slot, through: Slot, max_bytes: usize) -> Option<Run<S>> {
+        let at = self.seek(slot);
+        let run = self.runs.get(at).filter(|run| run.first <= slot && slot <= through)?;
+        let head = cut(&run.from(slot), through, max_bytes);
+        let mut next = head.last().next();
+        let joins = |run: &&Run<S>, next: Slot| run.stamp == head.stamp && run.first == next;
+        let mut neighbours = self.runs.range(at + 1..);
+        let Some(first) = neighbours.next().filter(|run| joins(run, next) && next <= through)
+        else {
+            return Some(head);
+        };
+        if head.values.byte_len() + first.values.byte_len() > max_bytes {
+            return Some(head);
+        }
+        let mut merged = ValuesBuilder::new();
+        merged.extend(&head.values);
+        let mut candidate = Some(first);
+        while let Some(run) = candidate.filter(|run| joins(run, next) && next <= through) {
+            let part = cut(run, through, usize::MAX);
+            if merged.byte_len() + part.values.byte_len() > max_bytes {
+                break;
+            }
+            merged.extend(&part.values);
+            next = part.last().next();
+            candidate = neighbours.next();
+        }
+        Some(Run { first: slot, stamp: head.stamp, values: merged.finish() })
+    }
+
+    /// The first slot behind `slot` that is not held; runs may touch.
+    #[must_use]
+    pub fn gap_after(&self, slot: Slot) -> Slot {
+        let mut next = slot.next();
+        for run in self.runs.range(self.seek(next)..) {
+            if run.first > next {
+                break;
+            }
+            next = run.last().next();
+        }
+        next
+    }
+
+    /// Writes slots, over whatever they held. What lies at or below the base is left out: it is
+    /// chosen and compacted. O(1) at the end of the log, O(runs) elsewhere.
+    pub fn put(&mut self, run: Run<S>) {
+        let mut run = run;
+        if run.first <= self.base {
+            if run.last() <= self.base {
+                return;
+            }
+            run = run.from(self.base.next());
+        }
+        if run.values.is_empty() {
+            return;
+        }
+        if run.first <= self.last() && !self.runs.is_empty() {
+            self.overwrite(run);
+        } else {
+            self.bytes += run.values.byte_len();
+            self.runs.push_back(run);
+        }
+    }
+
+    /// Removes `slot` and all behind it; the base stays.
+    pub fn truncate_from(&mut self, slot: Slot) {
+        while let Some(run) = self.runs.back_mut() {
+            if run.last() < slot {
+                return;
+            }
+            let before = run.values.byte_len();
+            if run.first < slot {
+                *run = run.prefix((slot.0 - run.first.0) as usize);
+                self.bytes -= before - run.values.byte_len();
+                return;
+            }
+            self.bytes -= before;
+            self.runs.pop_back();
+        }
+    }
+
+    /// Moves the base forward to `through`. Where the log holds that slot under `stamp`, what
+    /// lies behind it stays; else all of it goes, because it may continue another history. A base
+    /// at or behind the present one changes nothing.
+    pub fn compact(&mut self, through: Slot, stamp: S) {
+        if through <= self.base {
+            return;
+        }
+        if self.stamp_at(through) != Some(stamp) {
+            self.runs.clear();
+            self.bytes = 0;
+        }
+        while let Some(run) = self.runs.front_mut() {
+            if run.first > through {
+                break;
+            }
+            let before = run.values.byte_len();
+            if run.last() > through {
+                *run = run.from(through.next());
+                self.bytes -= before - run.values.byte_len();
+                break;
+            }
+            self.bytes -= before;
+            self.runs.pop_front();
+        }
+        self.base = through;
+        self.base_stamp = stamp;
+    }
+
+    /// The index of the first run that ends at or behind `slot`. Gallops from the end, where
+    /// nearly all look-ups are.
+    fn seek(&self, slot: Slot) -> usize {
+        let mut high = self.runs.len();
+        let mut step = 1;
+        while high > 0 {
+            let probe = high.saturating_sub(step);
+            if self.runs[probe].last() < slot {
+                let mut low = probe + 1;
+                while low < high {
+                    let middle = low.midpoint(high);
+                    if self.runs[middle].last() < slot {
+                        low = middle + 1;
+                    } else {
+                        high = middle;
+                    }
+                }
+                return low;
+            }
+            high = probe;
+            step *= 2;
+        }
+        0
+    }
+
+    fn overwrite(&mut self, run: Run<S>) {
+        let from = self.seek(run.first);
+        let mut to = from;
+        let mut pieces: [Option<Run<S>>; 3] = [None, None, None];
+        while let Some(old) = self.runs.get(to).filter(|old| old.first <= run.last()) {
+            self.bytes -= old.values.byte_len();
+            if old.first < run.first {
+                pieces[0] = Some(old.prefix((run.first.0 - old.first.0) as usize));
+            }
+            if old.last() > run.last() {
+                pieces[2] = Some(old.from(run.last().next()));
+            }
+            to += 1;
+        }
+        pieces[1] = Some(run);
+        self.runs.drain(from..to);
+        for piece in pieces.into_iter().rev().flatten() {
+            self.bytes += piece.values.byte_len();
+            self.runs.insert(from, piece);
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (Slot, S, ValueRef<'_>)> {
+        self.runs.iter().flat_map(|run| {
+            let values = run.values.iter().enumerate();
+            values.map(|(index, value)| (run.first.plus(index), run.stamp, value))
+        })
+    }
+}
+
+/// The front of `run`: at most `max_bytes` bytes but at least one value, up to `through`.
+fn cut<S: Stamp>(run: &Run<S>, through: Slot, max_bytes: usize) -> Run<S> {
+    let room = (through.0 + 1 - run.first.0).try_into().unwrap_or(usize::MAX);
+    run.prefix(run.values.fitting(max_bytes).min(room))
+}
+
+impl<S: Stamp> PartialEq for RunLog<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.base == other.base
+            && self.base_stamp == other.base_stamp
+            && self.last() == other.last()
+            && self.slots().eq(other.slots())
+    }
+}
+
+impl<S: Stamp> Eq for RunLog<S> {}
+
+impl<S: Stamp> Hash for RunLog<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.base.hash(state);
+        self.base_stamp.hash(state);
+        for run in &self.runs {
+            for index in 0..run.values.len() {
+                run.first.plus(index).hash(state);
+                run.stamp.hash(state);
+                run.values.slice(index, index + 1).hash(state);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+    use synod_types::{Term, Value};
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Put(u64, u64, Vec<u8>),
+        Truncate(u64),
+        Compact(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (1..30_u64, 1..4_u64, prop::collection::vec(any::<u8>(), 1..6))
+                .prop_map(|(first, term, bytes)| Op::Put(first, term, bytes)),
+            1 => (1..30_u64).prop_map(Op::Truncate),
+            1 => (1..30_u64).prop_map(Op::Compact),
+        ]
+    }
+
+    fn run(first: u64, term: u64, bytes: &[u8]) -> Run<Term> {
+        let commands = bytes.iter().map(|byte| Value::Command(alloc::vec![*byte].into()));
+        Run { first: Slot(first), stamp: Term(term), values: commands.collect() }
+    }
+
+    type Model = BTreeMap<Slot, (Term, Value)>;
+
+    fn apply(log: &mut RunLog<Term>, model: &mut Model, op: &Op) {
+        match op {
+            Op::Put(first, term, bytes) => {
+                let run = run(*first, *term, bytes);
+                for (index, value) in run.values.iter().enumerate() {
+                    if run.first.plus(index) > log.base() {
+                        model.insert(run.first.plus(index), (run.stamp, value.to_value()));
+                    }
+                }
+                log.put(run);
+            }
+            Op::Truncate(slot) => {
+                model.retain(|at, _| *at < Slot(*slot));
+                log.truncate_from(Slot(*slot));
+            }
+            Op::Compact(slot) => {
+                // A stamp that agrees where the slot is held, and else one that cannot.
+                let held = model.get(&Slot(*slot)).map(|(term, _)| *term);
+                if Slot(*slot) > log.base() {
+                    model.retain(|at, _| held.is_some() && *at > Slot(*slot));
+                }
+                log.compact(Slot(*slot), held.unwrap_or(Term(99)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_map_of_slots(ops in prop::collection::vec(op(), 1..40)) {
+            let (mut log, mut model) = (RunLog::<Term>::default(), Model::new());
+            for op in &ops {
+                apply(&mut log, &mut model, op);
+                let held: Vec<_> =
+                    log.slots().map(|(slot, term, value)| (slot, (term, value.to_value()))).collect();
+                prop_assert_eq!(held, model.clone().into_iter().collect::<Vec<_>>());
+                let bytes: usize = log.runs().map(|run| run.values.byte_len()).sum();
+                prop_assert_eq!(log.byte_len(), bytes);
+                for slot in (1..40).map(Slot).filter(|slot| *slot != log.base()) {
+                    prop_assert_eq!(log.stamp_at(slot), model.get(&slot).map(|held| held.0));
+                    let gap = (slot.0 + 1..).map(Slot).find(|at| !model.contains_key(at));
+                    prop_assert_eq!(Some(log.gap_after(slot)), gap);
+                }
+            }
+        }
+
+        #[test]
+        fn a_chunk_is_one_stamp_in_bounds_and_starts_where_asked(
+            ops in prop::collection::vec(op(), 1..20),
+            slot in 1..30_u64, through in 1..40_u64, max_bytes in 0..12_usize,
+        ) {
+            let (mut log, mut model) = (RunLog::<Term>::default(), Model::new());
+            ops.iter().for_each(|op| apply(&mut log, &mut model, op));
+            let chunk = log.chunk(Slot(slot), Slot(through), max_bytes);
+            let held = model.contains_key(&Slot(slot)) && slot <= through;
+            prop_assert_eq!(chunk.is_some(), held);
+            if let Some(chunk) = chunk {
+                prop_assert_eq!(chunk.first, Slot(slot));
+                prop_assert!(chunk.last() <= Slot(through));
+                prop_assert!(chunk.values.len() == 1 || chunk.values.byte_len() <= max_bytes);
+                for (index, value) in chunk.values.iter().enumerate() {
+                    let expected = &model[&chunk.first.plus(index)];
+                    prop_assert_eq!((chunk.stamp, value.to_value()), expected.clone());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_logs_may_be_cut_differently() {
+        let mut whole = RunLog::default();
+        whole.put(run(1, 1, b"abc"));
+        let mut pieces = RunLog::default();
+        pieces.put(run(1, 1, b"a"));
+        pieces.put(run(2, 1, b"bc"));
+        assert_eq!(whole, pieces);
+        pieces.truncate_from(Slot(3));
+        assert_ne!(whole, pieces);
+    }
+
+    #[test]
+    fn a_chunk_merges_short_runs_and_shares_long_ones() {
+        let mut log = RunLog::default();
+        for slot in 1..=4 {
+            log.put(run(slot, 1, b"x"));
+        }
+        assert_eq!(log.chunk(Slot(1), Slot(4), 6).unwrap().values.len(), 3);
+        assert_eq!(log.chunk(Slot(2), Slot(9), 100).unwrap().values.len(), 3);
+    }
+}

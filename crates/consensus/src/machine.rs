@@ -1,0 +1,34 @@
+//! What the log is for: a deterministic state machine.
+
+use alloc::string::String;
+use bytes::Bytes;
+use synod_types::{Changes, Slot};
+
+/// Why a state machine cannot be rebuilt from its stored form. Final: the node must not serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StateError(pub String);
+
+/// The user's state machine. It lives outside the driver, on the apply side, and holds its state
+/// hot in memory.
+///
+/// Everything that must survive a restart is told to `changes` while applying. The apply side
+/// writes the changes, the session table and the applied slot in one atomic batch, some time
+/// later, and never past what the log itself has made durable.
+pub trait StateMachine: Send {
+    /// Rebuilds the state from its stored form: every key that was put and not deleted, in order.
+    /// Called once, before anything else; a new store holds nothing.
+    ///
+    /// # Errors
+    /// If the entries were not written by this state machine.
+    fn load(&mut self, entries: &mut dyn Iterator<Item = (Bytes, Bytes)>)
+    -> Result<(), StateError>;
+
+    /// Applies one command and gives its reply. Must depend on nothing but the state, the slot
+    /// and the command: every node applies the same commands in the same order and must reach
+    /// the same state. A command that makes no sense gets a reply that says so.
+    fn apply(&mut self, slot: Slot, command: &[u8], changes: &mut Changes) -> Bytes;
+
+    /// Answers a question without changing anything.
+    fn query(&self, query: &[u8]) -> Bytes;
+}

@@ -1,0 +1,47 @@
+//! Time as data: a core never reads a clock.
+
+use core::fmt;
+use core::ops::{Add, Sub};
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// A moment on one node's monotonic clock, in nanoseconds since an arbitrary start.
+///
+/// Unlike `std::time::Instant` it can be made up, so simulators and tests start where they like.
+/// Instants of different nodes are not comparable.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// The clock's start.
+    pub const ZERO: Self = Self(0);
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at the end of time (584 years).
+    fn add(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}ms", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}

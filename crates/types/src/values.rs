@@ -1,0 +1,464 @@
+//! A batch of log values in one shared buffer.
+
+use crate::Membership;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What one slot of the log holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// Nothing: fills a slot so that later ones can be applied.
+    Noop,
+    /// Bytes for the state machine; opaque to the protocol.
+    Command(Bytes),
+    /// A change of the members within the running protocol (Raft).
+    Members(Membership),
+    /// The last entry of an epoch; the next epoch has these members (Paxos).
+    Stop(Membership),
+}
+
+/// A look at one [`Value`] inside a batch, without a copy of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueRef<'a> {
+    /// See [`Value::Noop`].
+    Noop,
+    /// See [`Value::Command`].
+    Command(&'a [u8]),
+    /// See [`Value::Members`].
+    Members(Membership),
+    /// See [`Value::Stop`].
+    Stop(Membership),
+}
+
+impl ValueRef<'_> {
+    /// A copy that owns its bytes.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Noop => Value::Noop,
+            Self::Command(bytes) => Value::Command(Bytes::copy_from_slice(bytes)),
+            Self::Members(members) => Value::Members(members.clone()),
+            Self::Stop(members) => Value::Stop(members.clone()),
+        }
+    }
+}
+
+const NOOP: u8 = 0;
+const COMMAND: u8 = 1;
+const MEMBERS: u8 = 2;
+const STOP: u8 = 3;
+const WORD: usize = size_of::<u32>();
+
+/// An immutable batch of values: one shared buffer, cheap to clone and to slice.
+///
+/// The buffer is what travels: every value behind a tag byte, then the end offset of each value,
+/// then their count (`u32`, little-endian). A clone or a [`slice`](Self::slice) copies no value.
+#[derive(Clone)]
+pub struct Values {
+    buffer: Bytes,
+    from: u32,
+    to: u32,
+}
+
+/// Bytes that came from outside are no batch of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedValues;
+
+impl fmt::Display for MalformedValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes are no batch of log values")
+    }
+}
+
+impl core::error::Error for MalformedValues {}
+
+impl Values {
+    /// A batch of one command.
+    #[must_use]
+    pub fn command_only(command: &[u8]) -> Self {
+        let mut builder = ValuesBuilder::new();
+        builder.push_command(command);
+        builder.finish()
+    }
+
+    /// A batch of one no-op.
+    #[must_use]
+    pub fn noop() -> Self {
+        let mut builder = ValuesBuilder::new();
+        builder.push(&Value::Noop);
+        builder.finish()
+    }
+
+    /// Takes bytes that [`as_buffer`](Self::as_buffer) produced, perhaps on another node.
+    ///
+    /// # Errors
+    /// If the bytes are anything else. Every offset and tag is checked, so that later reads
+    /// cannot fail. O(count).
+    pub fn from_buffer(buffer: Bytes) -> Result<Self, MalformedValues> {
+        let total = buffer.len().checked_sub(WORD).ok_or(MalformedValues)?;
+        let count = read_word(&buffer, total);
+        let index = (count as usize).checked_mul(WORD).ok_or(MalformedValues)?;
+        let data = total.checked_sub(index).ok_or(MalformedValues)?;
+        let values = Self { buffer, from: 0, to: count };
+        let mut start = 0;
+        for i in 0..count {
+            let end = values.end(i);
+            if end <= start || end > data || !is_value(&values.buffer[start..end]) {
+                return Err(MalformedValues);
+            }
+            start = end;
+        }
+        if start == data { Ok(values) } else { Err(MalformedValues) }
+    }
+
+    /// The batch as bytes for the disk or the wire. Free for a whole batch; a slice is copied.
+    #[must_use]
+    pub fn as_buffer(&self) -> Bytes {
+        if self.from == 0 && self.to == self.total() {
+            return self.buffer.clone();
+        }
+        let base = self.start(self.from);
+        let mut bytes = Vec::with_capacity(self.byte_len() + (self.len() + 1) * WORD);
+        bytes.extend_from_slice(&self.buffer[base..self.start(self.to)]);
+        for i in self.from..self.to {
+            bytes.extend_from_slice(&((self.end(i) - base) as u32).to_le_bytes());
+        }
+        bytes.extend_from_slice(&(self.to - self.from).to_le_bytes());
+        bytes.into()
+    }
+
+    /// How many values the batch holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether the batch holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// The size of the values in bytes, one tag byte each included.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.start(self.to) - self.start(self.from)
+    }
+
+    /// The value at `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn get(&self, index: usize) -> ValueRef<'_> {
+        let raw = self.raw(index);
+        match raw[0] {
+            NOOP => ValueRef::Noop,
+            COMMAND => ValueRef::Command(&raw[1..]),
+            MEMBERS => ValueRef::Members(members(raw)),
+            _ => ValueRef::Stop(members(raw)),
+        }
+    }
+
+    /// The command at `index`, or `None` if another kind of value stands there.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn command(&self, index: usize) -> Option<&[u8]> {
+        let raw = self.raw(index);
+        (raw[0] == COMMAND).then(|| &raw[1..])
+    }
+
+    /// The values in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = ValueRef<'_>> + ExactSizeIterator {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Whether any value in the batch is neither a no-op nor a command. O(len).
+    #[must_use]
+    pub fn has_members(&self) -> bool {
+        (0..self.len()).any(|index| self.raw(index)[0] >= MEMBERS)
+    }
+
+    /// The values from `from` up to, not including, `to`; shares the buffer.
+    ///
+    /// # Panics
+    /// If the range is reversed or ends behind [`len`](Self::len).
+    #[must_use]
+    pub fn slice(&self, from: usize, to: usize) -> Self {
+        assert!(from <= to && to <= self.len(), "slice {from}..{to} of {} values", self.len());
+        let buffer = self.buffer.clone();
+        Self { buffer, from: self.from + from as u32, to: self.from + to as u32 }
+    }
+
+    /// How many values from the front fit into `bytes`; at least one if there is any. O(log len).
+    #[must_use]
+    pub fn fitting(&self, bytes: usize) -> usize {
+        let base = self.start(self.from);
+        let (mut low, mut high) = (usize::from(!self.is_empty()), self.len());
+        while low < high {
+            let middle = (low + high).div_ceil(2);
+            if self.start(self.from + middle as u32) - base <= bytes {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        low
+    }
+
+    fn raw(&self, index: usize) -> &[u8] {
+        assert!(index < self.len(), "value {index} of {}", self.len());
+        let at = self.from + index as u32;
+        &self.buffer[self.start(at)..self.end(at)]
+    }
+
+    fn total(&self) -> u32 {
+        read_word(&self.buffer, self.buffer.len() - WORD)
+    }
+
+    fn start(&self, at: u32) -> usize {
+        if at == 0 { 0 } else { self.end(at - 1) }
+    }
+
+    fn end(&self, at: u32) -> usize {
+        let index = self.buffer.len() - WORD - (self.total() - at) as usize * WORD;
+        read_word(&self.buffer, index) as usize
+    }
+}
+
+fn read_word(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; WORD];
+    word.copy_from_slice(&bytes[at..at + WORD]);
+    u32::from_le_bytes(word)
+}
+
+fn is_value(raw: &[u8]) -> bool {
+    match raw[0] {
+        NOOP => raw.len() == 1,
+        COMMAND => true,
+        MEMBERS | STOP => postcard::from_bytes::<Membership>(&raw[1..]).is_ok(),
+        _ => false,
+    }
+}
+
+fn members(raw: &[u8]) -> Membership {
+    postcard::from_bytes(&raw[1..]).expect("checked when the batch was built or decoded")
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        ValuesBuilder::new().finish()
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && (0..self.len()).all(|i| self.raw(i) == other.raw(i))
+    }
+}
+
+impl Eq for Values {}
+
+impl Hash for Values {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len().hash(state);
+        for index in 0..self.len() {
+            self.raw(index).hash(state);
+        }
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<Value> for Values {
+    fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Self {
+        let mut builder = ValuesBuilder::new();
+        for value in values {
+            builder.push(&value);
+        }
+        builder.finish()
+    }
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.as_buffer())
+    }
+}
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_buffer(Bytes::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Collects values into one buffer. One builder is used again and again; each
+/// [`finish`](Self::finish) makes one allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ValuesBuilder {
+    data: Vec<u8>,
+    ends: Vec<u8>,
+    count: u32,
+}
+
+impl ValuesBuilder {
+    /// An empty builder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value.
+    ///
+    /// # Panics
+    /// If the batch would pass 4 GiB; bound your batches far below.
+    pub fn push(&mut self, value: &Value) {
+        match value {
+            Value::Noop => self.data.push(NOOP),
+            Value::Command(command) => return self.push_command(command),
+            Value::Members(members) => self.push_members(MEMBERS, members),
+            Value::Stop(members) => self.push_members(STOP, members),
+        }
+        self.seal();
+    }
+
+    /// Adds a command.
+    ///
+    /// # Panics
+    /// If the batch would pass 4 GiB; bound your batches far below.
+    pub fn push_command(&mut self, command: &[u8]) {
+        self.data.push(COMMAND);
+        self.data.extend_from_slice(command);
+        self.seal();
+    }
+
+    /// Adds every value of a finished batch.
+    ///
+    /// # Panics
+    /// If the batch would pass 4 GiB; bound your batches far below.
+    pub fn extend(&mut self, values: &Values) {
+        for index in 0..values.len() {
+            self.data.extend_from_slice(values.raw(index));
+            self.seal();
+        }
+    }
+
+    /// How many values were added.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether no value was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The size of the values in bytes, one tag byte each included.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The batch; the builder is empty again and keeps its room.
+    #[must_use]
+    pub fn finish(&mut self) -> Values {
+        let mut buffer = Vec::with_capacity(self.data.len() + self.ends.len() + WORD);
+        buffer.extend_from_slice(&self.data);
+        buffer.extend_from_slice(&self.ends);
+        buffer.extend_from_slice(&self.count.to_le_bytes());
+        let values = Values { buffer: buffer.into(), from: 0, to: self.count };
+        self.clear();
+        values
+    }
+
+    /// Forgets what was added and keeps the room.
+    pub fn clear(&mut self) {
+        self.data.clear();
+        self.ends.clear();
+        self.count = 0;
+    }
+
+    fn push_members(&mut self, tag: u8, members: &Membership) {
+        self.data.push(tag);
+        let bytes = postcard::to_allocvec(members).expect("a membership always encodes");
+        self.data.extend_from_slice(&bytes);
+    }
+
+    fn seal(&mut self) {
+        let end = u32::try_from(self.data.len()).expect("a batch stays below 4 GiB");
+        self.ends.extend_from_slice(&end.to_le_bytes());
+        self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NodeId;
+    use alloc::vec;
+
+    fn sample() -> Values {
+        let members = Membership::new([NodeId(1), NodeId(2)], [NodeId(3)]).unwrap();
+        [
+            Value::Command(Bytes::from_static(b"a")),
+            Value::Noop,
+            Value::Command(Bytes::new()),
+            Value::Members(members.clone()),
+            Value::Stop(members),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    #[test]
+    fn a_slice_travels_as_its_own_values_only() {
+        let whole = sample();
+        for from in 0..=whole.len() {
+            for to in from..=whole.len() {
+                let slice = whole.slice(from, to);
+                let bytes = postcard::to_allocvec(&slice).unwrap();
+                let back: Values = postcard::from_bytes(&bytes).unwrap();
+                assert_eq!(back, slice);
+                assert_eq!(back.byte_len(), slice.byte_len());
+                let expected: Vec<_> = whole.iter().skip(from).take(to - from).collect();
+                assert_eq!(back.iter().collect::<Vec<_>>(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn every_damaged_buffer_is_refused_or_reads_without_panic() {
+        let buffer = sample().as_buffer();
+        for at in 0..buffer.len() {
+            for bit in 0..8 {
+                let mut bytes = buffer.to_vec();
+                bytes[at] ^= 1 << bit;
+                if let Ok(values) = Values::from_buffer(bytes.into()) {
+                    let _ = values.iter().count();
+                }
+            }
+            assert!(Values::from_buffer(buffer.slice(..at)).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn fitting_takes_at_least_one_value() {
+        let values: Values = vec![Value::Command(vec![0; 9].into()); 5].into_iter().collect();
+        assert_eq!(values.byte_len(), 50);
+        for (bytes, expected) in [(0, 1), (10, 1), (19, 1), (20, 2), (49, 4), (50, 5), (99, 5)] {
+            assert_eq!(values.fitting(bytes), expected, "{bytes} bytes");
+        }
+        assert_eq!(Values::default().fitting(10), 0);
+    }
+}
