@@ -1,0 +1,53 @@
+# Synod's commands. `make` alone lists them.
+#
+# RocksDB is by far the largest part of a build. Every command below compiles in the release
+# profile, into one target folder and for the whole workspace, because cargo would otherwise build
+# RocksDB again for each combination.
+
+ARGS ?=
+CARGO ?= cargo
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# Set by CI to --locked; empty otherwise, so that a new dependency needs no extra step.
+LOCKED ?=
+WHOLE := --release --workspace $(LOCKED)
+# Cargo's own answer, so that CARGO_TARGET_DIR and a user's cargo settings both count.
+TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
+	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run build test mutants bench peers doc lint
+
+help: ## List the commands
+	@printf 'Synod: make COMMAND\n\n'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@printf '\nThe first build compiles RocksDB: ten to sixteen minutes on two cores, once.\n'
+
+setup: ## Install what the build needs and this machine lacks (C++ compiler, libclang)
+	@./scripts/setup.sh
+
+run: setup ## Build, then run three nodes on this machine: make run ARGS='--nodes 5'
+	$(CARGO) build $(WHOLE)
+	@exec '$(TARGET)/release/synod' dev $(ARGS)
+
+build: setup ## Build everything; the program is target/release/synod
+	$(CARGO) build $(WHOLE)
+
+test: setup ## Run every test
+	$(CARGO) test $(WHOLE)
+
+mutants: ## Plant each known bug in a copy of the tree and see that a test catches it
+	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)
+
+bench: setup ## Run the benchmarks: make bench ARGS=core_step
+	$(CARGO) bench --workspace $(LOCKED) --benches -- $(ARGS)
+
+peers: ## Compare the Raft core with OmniPaxos, in turn, in one process
+	$(CARGO) run --release --manifest-path bench/peers/Cargo.toml $(LOCKED) -- $(ARGS)
+
+doc: setup ## Build the documentation: target/doc/synod_raft/index.html
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps $(WHOLE)
+
+lint: setup ## Check the format and run clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets $(WHOLE) -- -D warnings
