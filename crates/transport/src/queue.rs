@@ -1,0 +1,390 @@
+//! What waits: frames on their way out to one peer, and frames that nobody has taken yet.
+//!
+//! Both queues hold the lanes apart, so that a full lane never costs another lane its place, and
+//! both are bounded by frames and by bytes.
+
+use crate::Limits;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use synod_types::{Lane, NodeId};
+use tokio::sync::Notify;
+
+/// Of so many frames taken, one comes from the least urgent lane that waits: a stream of urgent
+/// frames may delay a snapshot, but it must not stop it.
+const TURN_OF_THE_LAST: u64 = 16;
+
+/// Locks, also behind a thread that panicked: every critical section here leaves the state whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a lane stands in an array by lane.
+pub(crate) fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Control => 0,
+        Lane::Log => 1,
+        Lane::Bulk => 2,
+    }
+}
+
+/// Frames in order, and how many bytes they are.
+struct Queue<T> {
+    frames: VecDeque<T>,
+    bytes: usize,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { frames: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Whether a frame of `size` bytes may still come in. An empty queue takes any single frame,
+    /// or one larger than the whole bound would wait for ever.
+    fn has_room(&self, size: usize, limits: &Limits) -> bool {
+        self.frames.is_empty()
+            || (self.frames.len() < limits.queue_frames
+                && self.bytes.saturating_add(size) <= limits.queue_bytes)
+    }
+
+    fn push(&mut self, item: T, size: usize) {
+        self.frames.push_back(item);
+        self.bytes += size;
+    }
+}
+
+/// Frames that arrived and wait for `recv`.
+pub(crate) struct Inbox {
+    limits: Limits,
+    arrived: Mutex<Arrived>,
+    readable: Notify,
+    #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC waits for room"))]
+    writable: [Notify; 3],
+}
+
+#[derive(Default)]
+struct Arrived {
+    lanes: [Queue<(NodeId, Bytes)>; 3],
+    taken: u64,
+    closed: bool,
+}
+
+impl Arrived {
+    /// The next frame: the most urgent lane first, now and then the least urgent one.
+    fn pop(&mut self) -> Option<(usize, (NodeId, Bytes))> {
+        let waits = |lane: &usize| !self.lanes[*lane].frames.is_empty();
+        let last_first = self.taken % TURN_OF_THE_LAST == TURN_OF_THE_LAST - 1;
+        let lane = if last_first { (0..3).rev().find(waits) } else { (0..3).find(waits) }?;
+        let queue = &mut self.lanes[lane];
+        let (from, frame) = queue.frames.pop_front()?;
+        queue.bytes -= frame.len();
+        self.taken += 1;
+        Some((lane, (from, frame)))
+    }
+}
+
+impl Inbox {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            arrived: Mutex::default(),
+            readable: Notify::new(),
+            writable: [Notify::new(), Notify::new(), Notify::new()],
+        }
+    }
+
+    /// Takes a frame in, unless its lane is full or the inbox is closed; says whether it did.
+    pub(crate) fn offer(&self, lane: Lane, from: NodeId, frame: Bytes) -> bool {
+        let mut arrived = lock(&self.arrived);
+        let queue = &mut arrived.lanes[index(lane)];
+        if !queue.has_room(frame.len(), &self.limits) || arrived.closed {
+            return false;
+        }
+        let size = frame.len();
+        arrived.lanes[index(lane)].push((from, frame), size);
+        drop(arrived);
+        self.readable.notify_one();
+        true
+    }
+
+    /// Takes a frame in as soon as its lane has room; `false` once the inbox is closed.
+    #[cfg(feature = "quic")]
+    pub(crate) async fn push(&self, lane: Lane, from: NodeId, frame: Bytes) -> bool {
+        let writable = &self.writable[index(lane)];
+        loop {
+            let mut room = std::pin::pin!(writable.notified());
+            room.as_mut().enable();
+            if self.offer(lane, from, frame.clone()) {
+                // Another reader may wait for the room that is left.
+                writable.notify_one();
+                return true;
+            }
+            if lock(&self.arrived).closed {
+                return false;
+            }
+            room.await;
+        }
+    }
+
+    /// The next frame; `None` once the inbox is closed and empty. Dropping the future loses none.
+    pub(crate) async fn take(&self) -> Option<(NodeId, Bytes)> {
+        loop {
+            let mut news = std::pin::pin!(self.readable.notified());
+            news.as_mut().enable();
+            {
+                let mut arrived = lock(&self.arrived);
+                if let Some((lane, item)) = arrived.pop() {
+                    drop(arrived);
+                    self.writable[lane].notify_one();
+                    return Some(item);
+                }
+                if arrived.closed {
+                    return None;
+                }
+            }
+            news.await;
+        }
+    }
+
+    /// Lets nothing in any more, and wakes all who wait.
+    pub(crate) fn close(&self) {
+        lock(&self.arrived).closed = true;
+        self.readable.notify_waiters();
+        self.writable.iter().for_each(Notify::notify_waiters);
+    }
+}
+
+#[cfg(feature = "quic")]
+pub(crate) use outbox::Outbox;
+
+#[cfg(feature = "quic")]
+mod outbox {
+    use super::{Queue, index, lock};
+    use crate::Limits;
+    use bytes::Bytes;
+    use std::sync::Mutex;
+    use synod_types::Lane;
+    use tokio::sync::Notify;
+
+    /// How many frames a lane keeps while there is no connection: the newest ones. Older ones
+    /// were overtaken by time-outs long before a connection comes back.
+    pub(crate) const OFFLINE_FRAMES: usize = 64;
+
+    /// Frames for one peer that are not yet handed to a connection.
+    pub(crate) struct Outbox {
+        limits: Limits,
+        lanes: [Outgoing; 3],
+    }
+
+    #[derive(Default)]
+    struct Outgoing {
+        waiting: Mutex<Waiting>,
+        ready: Notify,
+    }
+
+    #[derive(Default)]
+    struct Waiting {
+        queue: Queue<Bytes>,
+        online: bool,
+    }
+
+    impl Outbox {
+        pub(crate) fn new(limits: Limits) -> Self {
+            Self { limits, lanes: Default::default() }
+        }
+
+        /// Queues a frame and returns how many were dropped for want of room. With a connection
+        /// the new frame is the one to go, so that what waits stays a gapless prefix; without one
+        /// the oldest is.
+        pub(crate) fn offer(&self, lane: Lane, frame: Bytes) -> u64 {
+            let outgoing = &self.lanes[index(lane)];
+            let mut waiting = lock(&outgoing.waiting);
+            let mut dropped = 0;
+            if waiting.online {
+                if !waiting.queue.has_room(frame.len(), &self.limits) {
+                    return 1;
+                }
+            } else {
+                let most = OFFLINE_FRAMES.min(self.limits.queue_frames.max(1));
+                while waiting.queue.frames.len() >= most
+                    || !waiting.queue.has_room(frame.len(), &self.limits)
+                {
+                    let Some(oldest) = waiting.queue.frames.pop_front() else { break };
+                    waiting.queue.bytes -= oldest.len();
+                    dropped += 1;
+                }
+            }
+            let size = frame.len();
+            waiting.queue.push(frame, size);
+            drop(waiting);
+            outgoing.ready.notify_one();
+            dropped
+        }
+
+        /// Says whether a connection is there to take frames.
+        pub(crate) fn set_online(&self, online: bool) {
+            for outgoing in &self.lanes {
+                lock(&outgoing.waiting).online = online;
+            }
+        }
+
+        /// Waits for frames of a lane and moves them to the end of `batch`: all that wait, up to
+        /// `most` bytes, but at least one.
+        pub(crate) async fn drain(&self, lane: Lane, most: usize, batch: &mut Vec<Bytes>) {
+            let outgoing = &self.lanes[index(lane)];
+            loop {
+                let mut news = std::pin::pin!(outgoing.ready.notified());
+                news.as_mut().enable();
+                if lock(&outgoing.waiting).drain_into(most, batch) {
+                    return;
+                }
+                news.await;
+            }
+        }
+    }
+
+    impl Waiting {
+        fn drain_into(&mut self, most: usize, batch: &mut Vec<Bytes>) -> bool {
+            let mut drained = 0;
+            while let Some(frame) = self.queue.frames.front() {
+                if drained > 0 && drained + frame.len() > most {
+                    break;
+                }
+                drained += frame.len().max(1);
+                self.queue.bytes -= frame.len();
+                batch.extend(self.queue.frames.pop_front());
+            }
+            drained > 0
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        const LIMITS: Limits = Limits { max_frame: 1024, queue_frames: 100, queue_bytes: 4096 };
+
+        fn frame(byte: u8, size: usize) -> Bytes {
+            vec![byte; size].into()
+        }
+
+        #[tokio::test]
+        async fn offline_keeps_the_newest_and_online_the_oldest() {
+            let outbox = Outbox::new(LIMITS);
+            let mut batch = Vec::new();
+            let dropped: u64 = (0..70).map(|n| outbox.offer(Lane::Log, frame(n, 1))).sum();
+            assert_eq!(dropped, 6);
+            outbox.drain(Lane::Log, usize::MAX, &mut batch).await;
+            assert_eq!((batch.len(), batch[0][0]), (OFFLINE_FRAMES, 6));
+
+            outbox.set_online(true);
+            batch.clear();
+            let dropped: u64 = (0..120).map(|n| outbox.offer(Lane::Log, frame(n, 1))).sum();
+            assert_eq!(dropped, 20);
+            outbox.drain(Lane::Log, usize::MAX, &mut batch).await;
+            assert_eq!((batch.len(), batch[0][0], batch[99][0]), (100, 0, 99));
+        }
+
+        #[tokio::test]
+        async fn bytes_are_bounded_and_returned() {
+            let outbox = Outbox::new(LIMITS);
+            outbox.set_online(true);
+            for round in 0..3 {
+                let dropped: u64 = (0..5).map(|n| outbox.offer(Lane::Bulk, frame(n, 1000))).sum();
+                assert_eq!(dropped, 1, "round {round}: four times 1000 bytes fit into 4096");
+                let mut batch = Vec::new();
+                outbox.drain(Lane::Bulk, 2000, &mut batch).await;
+                assert_eq!(batch.len(), 2);
+                outbox.drain(Lane::Bulk, 1, &mut batch).await;
+                assert_eq!(batch.len(), 3, "at least one, however large");
+                outbox.drain(Lane::Bulk, 2000, &mut batch).await;
+                assert_eq!(batch.len(), 4);
+            }
+        }
+
+        #[test]
+        fn a_full_lane_costs_the_others_nothing() {
+            let outbox = Outbox::new(LIMITS);
+            outbox.set_online(true);
+            while outbox.offer(Lane::Bulk, frame(0, 512)) == 0 {}
+            assert_eq!(outbox.offer(Lane::Control, frame(1, 512)), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const LIMITS: Limits = Limits { max_frame: 1024, queue_frames: 100, queue_bytes: 4096 };
+
+    fn frame(byte: u8) -> Bytes {
+        vec![byte; 8].into()
+    }
+
+    #[tokio::test]
+    async fn urgent_lanes_come_first_but_the_last_is_not_starved() {
+        let inbox = Inbox::new(LIMITS);
+        for n in 0..40 {
+            assert!(inbox.offer(Lane::Control, NodeId(1), frame(n)));
+            assert!(inbox.offer(Lane::Bulk, NodeId(2), frame(n)));
+        }
+        let mut from = Vec::new();
+        for _ in 0..40 {
+            from.push(inbox.take().await.map(|(from, _)| from.0));
+        }
+        assert_eq!(from.iter().filter(|from| **from == Some(2)).count(), 2);
+        assert_eq!(from[..15], [Some(1); 15]);
+    }
+
+    #[tokio::test]
+    async fn what_had_arrived_is_taken_before_the_end() {
+        let inbox = Inbox::new(LIMITS);
+        assert!(inbox.offer(Lane::Log, NodeId(1), frame(1)));
+        inbox.close();
+        assert!(!inbox.offer(Lane::Log, NodeId(1), frame(2)));
+        assert_eq!(inbox.take().await, Some((NodeId(1), frame(1))));
+        assert_eq!(inbox.take().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_learns_of_the_end() {
+        let inbox = Arc::new(Inbox::new(LIMITS));
+        let reader = tokio::spawn({
+            let inbox = Arc::clone(&inbox);
+            async move { inbox.take().await }
+        });
+        tokio::task::yield_now().await;
+        inbox.close();
+        assert_eq!(reader.await.ok(), Some(None));
+    }
+
+    #[cfg(feature = "quic")]
+    #[tokio::test]
+    async fn writers_wait_for_room_and_all_get_in() {
+        let limits = Limits { queue_frames: 2, ..LIMITS };
+        let inbox = Arc::new(Inbox::new(limits));
+        let writers: Vec<_> = (0..5)
+            .map(|writer| {
+                let inbox = Arc::clone(&inbox);
+                tokio::spawn(async move {
+                    for n in 0..20 {
+                        assert!(inbox.push(Lane::Log, NodeId(writer), frame(n)).await);
+                    }
+                })
+            })
+            .collect();
+        let mut next = [0; 5];
+        for _ in 0..100 {
+            let (from, got) = inbox.take().await.expect("not closed");
+            assert_eq!(got[0], next[from.0 as usize], "in order for each writer");
+            next[from.0 as usize] += 1;
+        }
+        for writer in writers {
+            writer.await.expect("writer ends");
+        }
+    }
+}
