@@ -1,0 +1,153 @@
+//! What goes into a driver and what comes out: plain data.
+
+use crate::{Applied, RequestSeq};
+use bytes::Bytes;
+use synod_consensus::{ProtocolEvent, Refusal, Status};
+use synod_storage::Batch;
+use synod_types::{Instant, Lane, Membership, NodeId, Seq, Slot, Values};
+
+/// A replica behind one object: the loop that runs it compiles once for all protocols.
+pub trait Driver: Send {
+    /// Takes one event. `now` is read after the event was taken from its queue, and never goes
+    /// back.
+    fn handle(&mut self, now: Instant, event: Event);
+
+    /// Ends a round: flushes the core and lends what is to be done. Carry all of it out and leave
+    /// the lists empty; what is left in them is lent again.
+    fn take(&mut self, now: Instant) -> &mut Actions;
+
+    /// A look at the core.
+    fn status(&self) -> Status;
+
+    /// What was counted since the start.
+    fn counters(&self) -> &Counters;
+
+    /// How many requests and reads of this node's clients are under way.
+    fn outstanding(&self) -> usize;
+}
+
+/// Names a client's request or read between the driver and whoever runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What happens to a replica.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A frame arrived from an authenticated peer.
+    Frame {
+        /// Who sent it.
+        from: NodeId,
+        /// Its bytes; not to be trusted.
+        frame: Bytes,
+    },
+    /// The time named by [`Actions::wake`] has come.
+    Wake,
+    /// All batches up to this one are durable.
+    Written(Seq),
+    /// Runs were applied.
+    Applied(Applied),
+    /// A client's command.
+    Request {
+        /// Names it in the answer.
+        token: Token,
+        /// The command for the state machine.
+        command: Bytes,
+        /// When the client gives up.
+        deadline: Instant,
+    },
+    /// A client's linearizable read: answered by [`Outcome::Readable`].
+    Read {
+        /// Names it in the answer.
+        token: Token,
+        /// When the client gives up.
+        deadline: Instant,
+    },
+}
+
+/// What a replica wants done, in this order: first the writes are handed to the disk, then the
+/// rest. Nothing here waits for those writes; what must wait was held back.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// To be written, then reported by [`Event::Written`]. Batches may be merged into one sync as
+    /// long as their order stays; then the last number is reported.
+    pub batch: Option<(Seq, Batch)>,
+    /// To be sent.
+    pub frames: Vec<(NodeId, Lane, Bytes)>,
+    /// To be applied, in order.
+    pub apply: Vec<Run>,
+    /// The applied state may be made durable up to here, and not further.
+    pub durable: Option<Slot>,
+    /// For clients.
+    pub answers: Vec<Answer>,
+    /// The members now, if they changed: for the transport.
+    pub peers: Option<Membership>,
+    /// What happened in the protocol.
+    pub notes: Vec<ProtocolEvent>,
+    /// When to send [`Event::Wake`]; replaces the time named before.
+    pub wake: Option<Instant>,
+}
+
+/// Chosen slots on their way to the state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The slot of the first value.
+    pub first: Slot,
+    /// The values.
+    pub values: Values,
+}
+
+impl Run {
+    /// The slot of the last value.
+    #[must_use]
+    pub fn last(&self) -> Slot {
+        self.first.plus(self.values.len()).prev()
+    }
+}
+
+/// The end of a client's request or read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Which.
+    pub token: Token,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a request or a read ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command was applied, at this slot, with this reply.
+    Done(Slot, Bytes),
+    /// The applied state of this node is now recent enough for the read.
+    Readable,
+    /// It was not taken and never will be: safe to try again.
+    Refused(Refusal),
+    /// Its time ran out while it was under way: it may have been applied, or may yet be.
+    Unknown,
+}
+
+/// What a replica has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames taken.
+    pub frames: u64,
+    /// Frames that were damaged, or of another wire version.
+    pub frames_malformed: u64,
+    /// Frames of another cluster, group or epoch.
+    pub frames_foreign: u64,
+    /// Frames whose sender is not the one that the transport authenticated.
+    pub frames_forged: u64,
+    /// Frames of a store that is not the one its node had before: wiped, or a clone.
+    pub frames_other_life: u64,
+    /// Requests taken from this node's clients.
+    pub requests: u64,
+    /// Requests sent on to a leader, repetitions included.
+    pub forwarded: u64,
+    /// Requests proposed again.
+    pub retried: u64,
+    /// Times that the disk or the apply side did not answer in time.
+    pub stalls: u64,
+}
+
+/// A request of this node that was applied here.
+pub(crate) type Done = (RequestSeq, Slot, Bytes);

@@ -1,0 +1,58 @@
+//! Timers as deadlines; the dice are rolled here.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+use synod_consensus::TimerChange;
+use synod_types::Instant;
+
+/// The timers that a core has set.
+#[derive(Clone, Debug)]
+pub(crate) struct Timers<T> {
+    deadlines: BTreeMap<T, Instant>,
+}
+
+impl<T: Copy + Ord> Timers<T> {
+    pub(crate) fn new() -> Self {
+        Self { deadlines: BTreeMap::new() }
+    }
+
+    pub(crate) fn change(&mut self, now: Instant, change: TimerChange<T>, rng: &mut ChaCha8Rng) {
+        match change {
+            TimerChange::Set(timer, after) => {
+                self.deadlines.insert(timer, now + draw(&after, rng));
+            }
+            TimerChange::Cancel(timer) => {
+                self.deadlines.remove(&timer);
+            }
+        }
+    }
+
+    /// Takes one timer that has run out; the one due first.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
+        let (timer, due) = self.deadlines.iter().min_by_key(|(_, due)| **due)?;
+        if *due > now {
+            return None;
+        }
+        let timer = *timer;
+        self.deadlines.remove(&timer);
+        Some(timer)
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.deadlines.values().min().copied()
+    }
+}
+
+/// A duration from the range, to the microsecond; exactly its start if it is empty.
+fn draw(range: &Range<Duration>, rng: &mut ChaCha8Rng) -> Duration {
+    let width =
+        u64::try_from(range.end.saturating_sub(range.start).as_micros()).unwrap_or(u64::MAX);
+    if width == 0 {
+        range.start
+    } else {
+        range.start + Duration::from_micros(rng.next_u64() % width)
+    }
+}
