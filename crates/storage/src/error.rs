@@ -18,7 +18,8 @@ pub enum StorageError {
     },
     /// What is stored is not what was written.
     #[error(
-        "{path}: damaged: {reason}; do not start this node on it: restore the folder or replace the node"
+        "{path}: damaged: {reason}; do not start this node on it: restore the folder or \
+         replace the node"
     )]
     Damaged {
         /// The file or folder.
@@ -36,7 +37,8 @@ pub enum StorageError {
     },
     /// The store belongs to another node or another cluster.
     #[error(
-        "{path}: belongs to node {found_node} of cluster {found_cluster}, not to node {node} of cluster {cluster}"
+        "{path}: belongs to node {found_node} of cluster {found_cluster}, \
+         not to node {node} of cluster {cluster}"
     )]
     WrongIdentity {
         /// The folder.
@@ -52,7 +54,8 @@ pub enum StorageError {
     },
     /// A newer version of Synod wrote the store.
     #[error(
-        "{path}: written in format {found}, this program reads up to format {known}: run a newer version"
+        "{path}: written in format {found}, this program reads up to format {known}: \
+         run a newer version"
     )]
     TooNew {
         /// The folder.

@@ -104,3 +104,53 @@ pub trait LogStore: Send {
     /// Any error is final: the disk's content is unknown, so the node must stop.
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryDisk, MemoryLog, conformance};
+
+    fn batch(first: u64, stamp: u8) -> Batch {
+        let values = Values::command_only(&[stamp]);
+        let run = StoredRun { first: Slot(first), stamp: vec![stamp].into(), values };
+        let ops = vec![
+            (GroupId(1), LogOp::HardState(vec![stamp].into())),
+            (GroupId(1), LogOp::TruncateFrom(Slot(first))),
+            (GroupId(1), LogOp::Put(run)),
+        ];
+        Batch { ops }
+    }
+
+    fn saved(mut log: MemoryLog) -> Saved {
+        log.load(GroupId(1)).unwrap()
+    }
+
+    #[test]
+    fn a_merged_batch_does_what_its_parts_did_in_order() {
+        let parts = [batch(1, 1), batch(2, 1), batch(2, 2), batch(1, 3)];
+        let (one_by_one, merged) =
+            (MemoryDisk::new(Incarnation(1)), MemoryDisk::new(Incarnation(1)));
+        let mut log = one_by_one.open_log();
+        let mut all = Batch::default();
+        for part in &parts {
+            log.commit(part).unwrap();
+            let mut part = part.clone();
+            all.append(&mut part);
+            assert!(part.is_empty(), "an appended batch is empty, and its room can be used again");
+        }
+        merged.open_log().commit(&all).unwrap();
+        let (apart, together) = (saved(one_by_one.open_log()), saved(merged.open_log()));
+        assert_eq!(apart, together);
+        assert_eq!(together.hard_state.as_deref(), Some(&[3][..]));
+        assert_eq!(conformance::flatten(&together).len(), 1);
+    }
+
+    #[test]
+    fn an_empty_batch_merges_into_nothing() {
+        let mut all = Batch::default();
+        all.append(&mut Batch::default());
+        assert!(all.is_empty());
+        all.append(&mut batch(1, 1));
+        assert_eq!(all, batch(1, 1));
+    }
+}

@@ -21,7 +21,8 @@ pub trait StateView {
 }
 
 /// Where an applied state is kept. It may lag behind the log, never pass it: after a crash it
-/// holds a prefix of the batches written, at least up to the last [`sync`](Self::sync).
+/// holds a prefix of the batches written, at least up to the last [`sync`](Self::sync). What a
+/// store holds when it is opened is durable.
 pub trait StateStore: StateView + Send {
     /// Writes a batch, atomically and in order. Not necessarily durable yet.
     ///

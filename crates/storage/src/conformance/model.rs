@@ -1,0 +1,84 @@
+//! The reference: what a log holds, slot by slot.
+
+use crate::{Batch, LogOp, LogStore, Saved};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use synod_types::{GroupId, Slot, Value};
+
+/// A log slot by slot: the stamp and the value of each.
+pub type Slots = BTreeMap<Slot, (Bytes, Value)>;
+
+/// The log behind the base that a journal gives. Two stores may cut the same log into different
+/// journals; flattened they are equal.
+///
+/// # Panics
+/// If the journal holds anything but `Put` and `TruncateFrom`.
+#[must_use]
+pub fn flatten(saved: &Saved) -> Slots {
+    let mut slots = Slots::new();
+    saved.journal.iter().for_each(|op| change(&mut slots, op));
+    match saved.base {
+        Some((through, _)) => slots.split_off(&through.next()),
+        None => slots,
+    }
+}
+
+fn change(slots: &mut Slots, op: &LogOp) {
+    match op {
+        LogOp::Put(run) => {
+            for (at, value) in run.values.iter().enumerate() {
+                slots.insert(run.first.plus(at), (run.stamp.clone(), value.to_value()));
+            }
+        }
+        LogOp::TruncateFrom(from) => drop(slots.split_off(from)),
+        other => panic!("a journal holds no {other:?}"),
+    }
+}
+
+/// What a store must hold after the batches it was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogModel {
+    groups: BTreeMap<GroupId, GroupModel>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct GroupModel {
+    hard_state: Option<Bytes>,
+    base: Option<(Slot, Bytes)>,
+    slots: Slots,
+}
+
+impl LogModel {
+    pub(super) fn take(&mut self, batch: &Batch) {
+        for (group, op) in &batch.ops {
+            let group = self.groups.entry(*group).or_default();
+            match op {
+                LogOp::HardState(bytes) => group.hard_state = Some(bytes.clone()),
+                LogOp::Compact { through, base } => {
+                    group.base = Some((*through, base.clone()));
+                    group.slots = group.slots.split_off(&through.next());
+                }
+                slots => change(&mut group.slots, slots),
+            }
+        }
+    }
+
+    /// Compares the store with the reference: every group ever written, and one that never was.
+    pub(super) fn check(&self, store: &mut impl LogStore, when: &str) {
+        for (&id, group) in &self.groups {
+            let saved = load(store, id, when);
+            let found = GroupModel {
+                slots: flatten(&saved),
+                hard_state: saved.hard_state,
+                base: saved.base,
+            };
+            assert_eq!(found, *group, "{when}: group {id} is not what was committed");
+        }
+        let never = GroupId(u64::MAX);
+        assert_eq!(load(store, never, when), Saved::default(), "{when}: an unwritten group");
+    }
+}
+
+pub(super) fn load(store: &mut impl LogStore, group: GroupId, when: &str) -> Saved {
+    store.load(group).unwrap_or_else(|error| panic!("{when}: load of group {group}: {error}"))
+}

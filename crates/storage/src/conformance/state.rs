@@ -1,0 +1,196 @@
+//! The rules of a state store.
+
+use super::{Fixture, SCRIPTS, StateStep, noise, state_steps};
+use crate::{StateStore, StateView};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use synod_types::{Change, Changes};
+
+type Map = BTreeMap<Bytes, Bytes>;
+
+/// Runs the whole suite, each case on a fixture of its own.
+///
+/// # Panics
+/// If the store breaks a rule.
+pub fn state_store<F>(mut fresh: impl FnMut() -> F)
+where
+    F: Fixture<Store: StateStore>,
+{
+    keys_are_ordered_bytes(fresh());
+    a_batch_is_done_in_order(fresh());
+    a_view_reads_what_was_written(fresh());
+    what_was_synced_survives(fresh());
+    a_crash_cuts_between_batches(fresh());
+    for seed in 0..SCRIPTS {
+        check_state(fresh(), &state_steps(&noise(seed)));
+    }
+}
+
+/// Runs a script and compares the store with a reference after every step.
+///
+/// # Panics
+/// If the store breaks a rule.
+pub fn check_state<F>(mut fixture: F, steps: &[StateStep])
+where
+    F: Fixture<Store: StateStore>,
+{
+    let mut store = fixture.open();
+    // What a crash may leave: the state at the last sync and after each batch since; the last one
+    // is the state now.
+    let mut history = vec![Map::new()];
+    for (at, step) in steps.iter().enumerate() {
+        let when = format!("step {at}, {step:?}");
+        match step {
+            StateStep::Write(changes) => {
+                write(&mut store, changes);
+                let mut next = history[history.len() - 1].clone();
+                take(&mut next, changes);
+                history.push(next);
+            }
+            StateStep::Sync => {
+                store.sync().unwrap_or_else(|error| panic!("{when}: {error}"));
+                history.drain(..history.len() - 1);
+            }
+            StateStep::Restart => {
+                drop(store);
+                store = fixture.open();
+                history = vec![survivor(&store, &history, &when)];
+            }
+            StateStep::Crash => {
+                fixture.crash(store);
+                store = fixture.open();
+                history = vec![survivor(&store, &history, &when)];
+            }
+        }
+        check(&store, &history[history.len() - 1], &when);
+        let view = store.view().unwrap_or_else(|error| panic!("{when}: view: {error}"));
+        check(&*view, &history[history.len() - 1], &format!("{when}, in a view"));
+    }
+}
+
+/// What a crash left, which must be one of the states that it may leave.
+fn survivor(store: &impl StateStore, history: &[Map], when: &str) -> Map {
+    let found = entries(store, b"", None, when).into_iter().collect();
+    assert!(
+        history.contains(&found),
+        "{when}: {found:?} is the state after none of the batches since the last sync: {history:?}"
+    );
+    found
+}
+
+fn take(map: &mut Map, changes: &Changes) {
+    for change in changes.as_slice() {
+        match change {
+            Change::Put(key, value) => map.insert(key.clone(), value.clone()),
+            Change::Delete(key) => map.remove(key),
+        };
+    }
+}
+
+fn write(store: &mut impl StateStore, changes: &Changes) {
+    store.write(changes).unwrap_or_else(|error| panic!("write of {changes:?}: {error}"));
+}
+
+fn check<V: StateView + ?Sized>(view: &V, expected: &Map, when: &str) {
+    let bounds: [&[u8]; 8] = [b"", &[0], &[0, 0], b"a", b"aa", b"b", &[0xFF], &[0xFF, 0xFF, 0xFF]];
+    for key in bounds.into_iter().chain(expected.keys().map(AsRef::as_ref)) {
+        let found = view.get(key).unwrap_or_else(|error| panic!("{when}: get: {error}"));
+        assert_eq!(found.as_ref(), expected.get(key), "{when}: the value of {key:?}");
+    }
+    for from in bounds {
+        for to in bounds.into_iter().map(Some).chain([None]) {
+            let wanted: Vec<_> = expected
+                .iter()
+                .filter(|(key, _)| from <= key.as_ref() && to.is_none_or(|to| key.as_ref() < to))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            assert_eq!(entries(view, from, to, when), wanted, "{when}: {from:?} to {to:?}");
+        }
+    }
+}
+
+fn entries<V>(view: &V, from: &[u8], to: Option<&[u8]>, when: &str) -> Vec<(Bytes, Bytes)>
+where
+    V: StateView + ?Sized,
+{
+    view.range(from, to)
+        .map(|entry| entry.unwrap_or_else(|error| panic!("{when}: range: {error}")))
+        .collect()
+}
+
+fn puts(pairs: &[(&'static str, &'static str)]) -> Changes {
+    let mut changes = Changes::new();
+    pairs.iter().for_each(|(key, value)| changes.put(*key, *value));
+    changes
+}
+
+fn keys_are_ordered_bytes<F: Fixture<Store: StateStore>>(mut fixture: F) {
+    let mut store = fixture.open();
+    let mut changes = Changes::new();
+    let keys: [&[u8]; 9] =
+        [&[0xFF, 0xFF], b"b", b"a", &[0], b"", &[0xFF], b"a\0", b"ab", &[0x7F, 0x80]];
+    for key in keys {
+        changes.put(key.to_vec(), key.to_vec());
+    }
+    write(&mut store, &changes);
+    let mut expected = Map::new();
+    take(&mut expected, &changes);
+    check(&store, &expected, "keys are ordered as bytes");
+}
+
+fn a_batch_is_done_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
+    let mut store = fixture.open();
+    let mut changes = puts(&[("a", "1"), ("b", "1"), ("a", "2")]);
+    changes.delete("b");
+    changes.delete("c");
+    changes.append(&mut puts(&[("c", "3")]));
+    write(&mut store, &changes);
+    let expected = Map::from([("a".into(), "2".into()), ("c".into(), "3".into())]);
+    check(&store, &expected, "later changes of a batch win");
+}
+
+fn a_view_reads_what_was_written<F: Fixture<Store: StateStore>>(mut fixture: F) {
+    let mut store = fixture.open();
+    write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
+    let before = Map::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
+    let view = store.view().expect("a view");
+    // Two ranges at once, half read: a view is no cursor.
+    let mut first = view.range(b"", None);
+    assert!(first.next().is_some(), "a range over two keys");
+    check(&*view, &before, "a view");
+    assert_eq!(first.count(), 1, "a range goes on where it was");
+    drop(view);
+    write(&mut store, &puts(&[("a", "2")]));
+    let after = Map::from([("a".into(), "2".into()), ("b".into(), "1".into())]);
+    check(&*store.view().expect("a view"), &after, "a later view");
+}
+
+fn what_was_synced_survives<F: Fixture<Store: StateStore>>(mut fixture: F) {
+    let mut store = fixture.open();
+    store.sync().expect("a sync of nothing");
+    write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
+    let mut delete = Changes::new();
+    delete.delete("a");
+    write(&mut store, &delete);
+    store.sync().expect("a sync");
+    let expected = Map::from([("b".into(), "1".into())]);
+    fixture.crash(store);
+    check(&fixture.open(), &expected, "what was synced survives a crash");
+    check(&fixture.open(), &expected, "what was synced survives a restart");
+}
+
+fn a_crash_cuts_between_batches<F: Fixture<Store: StateStore>>(mut fixture: F) {
+    let mut store = fixture.open();
+    let mut history = vec![Map::new()];
+    for round in ["1", "2", "3", "4", "5"] {
+        let changes = puts(&[("a", round), ("b", round), ("c", round)]);
+        write(&mut store, &changes);
+        let mut next = history[history.len() - 1].clone();
+        take(&mut next, &changes);
+        history.push(next);
+    }
+    fixture.crash(store);
+    let left = survivor(&fixture.open(), &history, "a crash keeps whole batches, the oldest");
+    // What one start has found, the next must find.
+    check(&fixture.open(), &left, "what a start has found stays");
+}
