@@ -1,0 +1,5 @@
+//! House rules that the compiler does not know, each with a test that sees it fail.
+
+mod layers;
+mod text;
+mod tree;

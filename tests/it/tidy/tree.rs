@@ -1,0 +1,137 @@
+//! The tree that the rules read: every text file of the project, by its path.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folders that hold the project's files; build output and a node's data are elsewhere.
+const FOLDERS: [&str; 7] = [".ci", "bench", "crates", "docs", "mutants", "scripts", "tests"];
+
+/// Text files by path from the root, with `/` between folders.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    files: BTreeMap<String, String>,
+}
+
+/// What a rule has against a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) path: String,
+    pub(crate) what: String,
+}
+
+/// A rule looks at the whole tree, because some span several files.
+pub(crate) type Rule = fn(&Tree) -> Vec<Finding>;
+
+/// The workspace's root folder.
+pub(crate) fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests lie in a folder of the workspace").to_path_buf()
+}
+
+impl Tree {
+    /// Reads the project that this test was compiled from.
+    pub(crate) fn load() -> Self {
+        let root = root();
+        let mut tree = Self::default();
+        for entry in fs::read_dir(&root).expect("the root can be read") {
+            let path = entry.expect("an entry of the root can be read").path();
+            if path.is_file() {
+                tree.read(&root, &path);
+            }
+        }
+        for folder in FOLDERS {
+            tree.walk(&root, &root.join(folder));
+        }
+        assert!(tree.files.len() > 50, "only {} files: is this the root?", tree.files.len());
+        tree
+    }
+
+    /// A tree of one made-up file, to see a rule fail.
+    pub(crate) fn planted(path: &str, text: &str) -> Self {
+        Self::default().with(path, text)
+    }
+
+    /// The tree with one more file, or another text in it.
+    pub(crate) fn with(mut self, path: &str, text: &str) -> Self {
+        self.files.insert(path.to_owned(), text.to_owned());
+        self
+    }
+
+    /// All files, in the order of their paths.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// The Rust sources that people write; generated ones are not held to the house style.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files().filter(|(path, text)| path.ends_with(".rs") && !is_generated(text))
+    }
+
+    /// The manifests of the workspace's packages.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = (&str, toml::Table)> {
+        self.files()
+            .filter(|(path, _)| path.ends_with("/Cargo.toml") && !path.starts_with("bench/peers"))
+            .map(|(path, text)| (path, text.parse().expect("cargo has read this manifest")))
+    }
+
+    /// The text of one file.
+    pub(crate) fn get(&self, path: &str) -> Option<&str> {
+        self.files.get(path).map(String::as_str)
+    }
+
+    fn walk(&mut self, root: &Path, folder: &Path) {
+        // Not every folder needs to exist, docs/ for one.
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries {
+            let path = entry.expect("an entry of the project can be read").path();
+            if path.is_symlink() || path.ends_with("target") {
+                continue;
+            }
+            if path.is_dir() {
+                self.walk(root, &path);
+            } else {
+                self.read(root, &path);
+            }
+        }
+    }
+
+    fn read(&mut self, root: &Path, path: &Path) {
+        let name = path.strip_prefix(root).expect("the walk began at the root");
+        let name = name.to_str().expect("the project's paths are text").replace('\\', "/");
+        // What is not text, a picture for example, has nothing that the rules could read.
+        if let Ok(text) = fs::read_to_string(path) {
+            self.files.insert(name, text);
+        }
+    }
+}
+
+/// Whether a tool wrote this source and says so.
+pub(crate) fn is_generated(text: &str) -> bool {
+    text.lines().take(5).any(|line| line.starts_with("//") && line.contains("@generated"))
+}
+
+/// A finding, in short.
+pub(crate) fn finding(path: &str, what: impl Into<String>) -> Finding {
+    Finding { path: path.to_owned(), what: what.into() }
+}
+
+/// Fails with everything that the rules have against the project.
+#[track_caller]
+pub(crate) fn assert_clean(rules: &[Rule]) {
+    let tree = Tree::load();
+    let findings = rules.iter().flat_map(|rule| rule(&tree));
+    let lines: Vec<_> = findings.map(|f| format!("{}: {}", f.path, f.what)).collect();
+    assert!(lines.is_empty(), "untidy:\n{}", lines.join("\n"));
+}
+
+/// Fails unless the rule finds fault with the tree, and says `word` about it: a rule that cannot
+/// fail protects nothing.
+#[track_caller]
+pub(crate) fn assert_finds(rule: Rule, tree: &Tree, word: &str) {
+    let findings = rule(tree);
+    assert!(
+        findings.iter().any(|f| f.what.contains(word)),
+        "the rule does not mention {word:?}: {findings:?}"
+    );
+}
