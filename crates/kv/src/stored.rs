@@ -1,0 +1,150 @@
+//! The stored form: one entry per key and one for the revision.
+//!
+//! ```text
+//! 'k' key      -> format byte, postcard of (create, mod, version, value)
+//! 'r'          -> format byte, postcard of the revision
+//! ```
+
+use crate::codec;
+use crate::store::Entry;
+use crate::{Revision, Version};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use synod_consensus::StateError;
+
+const KEY: u8 = b'k';
+const REVISION: u8 = b'r';
+
+/// Where a key is stored.
+pub(crate) fn entry_key(key: &[u8]) -> Bytes {
+    let mut stored = Vec::with_capacity(1 + key.len());
+    stored.push(KEY);
+    stored.extend_from_slice(key);
+    stored.into()
+}
+
+/// What is stored for a key.
+pub(crate) fn entry_value(entry: &Entry) -> Bytes {
+    codec::encode(&(entry.created, entry.modified, entry.version, &entry.value))
+}
+
+/// Where the revision is stored.
+pub(crate) fn revision_key() -> Bytes {
+    Bytes::from_static(&[REVISION])
+}
+
+/// What is stored for the revision.
+pub(crate) fn revision_value(revision: Revision) -> Bytes {
+    codec::encode(&revision)
+}
+
+/// Rebuilds the whole state.
+pub(crate) fn load(
+    stored: &mut dyn Iterator<Item = (Bytes, Bytes)>,
+) -> Result<(Revision, BTreeMap<Bytes, Entry>), StateError> {
+    let mut revision = None;
+    let mut entries = BTreeMap::new();
+    for (key, value) in stored {
+        match key.split_first() {
+            Some((&KEY, user)) if !user.is_empty() => {
+                // Copies: a store may hand out slices of blocks that are far larger.
+                entries.insert(Bytes::copy_from_slice(user), entry(user, &value)?);
+            }
+            Some((&REVISION, [])) => revision = Some(read::<Revision>("the revision", &value)?),
+            _ => return Err(StateError(format!("unknown stored key {key:?}"))),
+        }
+    }
+    let revision = match revision {
+        Some(revision) if revision > Revision::FIRST => revision,
+        Some(revision) => return Err(StateError(format!("stored revision {revision}"))),
+        None if entries.is_empty() => Revision::FIRST,
+        None => return Err(StateError("keys are stored without a revision".into())),
+    };
+    match entries.iter().find(|(_, entry): &(_, &Entry)| entry.modified > revision) {
+        Some((key, entry)) => Err(StateError(format!(
+            "key {key:?} was written at revision {}, after the store's {revision}",
+            entry.modified
+        ))),
+        None => Ok((revision, entries)),
+    }
+}
+
+fn entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
+    let what = || format!("key {:?}", Bytes::copy_from_slice(key));
+    let (created, modified, version, value): (Revision, Revision, Version, Bytes) =
+        codec::decode(value).map_err(|error| StateError(format!("{}: {error}", what())))?;
+    // A key's first write is at revision 2, and each write since took a revision of its own.
+    let writes = modified.0.checked_sub(created.0).and_then(|since| since.checked_add(1));
+    let possible = created > Revision::FIRST
+        && version.0 >= 1
+        && writes.is_some_and(|writes| version.0 <= writes)
+        && (version.0 > 1 || created == modified);
+    if !possible {
+        return Err(StateError(format!(
+            "{}: created at {created}, written at {modified}, version {}",
+            what(),
+            version.0
+        )));
+    }
+    Ok(Entry { value, created, modified, version })
+}
+
+fn read<T: serde::de::DeserializeOwned>(what: &str, value: &[u8]) -> Result<T, StateError> {
+    codec::decode(value).map_err(|error| StateError(format!("{what}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(created: i64, modified: i64, version: i64) -> Entry {
+        let (created, modified) = (Revision(created), Revision(modified));
+        Entry { value: Bytes::from_static(b"v"), created, modified, version: Version(version) }
+    }
+
+    fn load_all(entries: &[(Bytes, Bytes)]) -> Result<Revision, String> {
+        match load(&mut entries.iter().cloned()) {
+            Ok((revision, _)) => Ok(revision),
+            Err(StateError(why)) => Err(why),
+        }
+    }
+
+    fn with_entry(entry: &Entry) -> Vec<(Bytes, Bytes)> {
+        vec![(entry_key(b"a"), entry_value(entry)), (revision_key(), revision_value(Revision(9)))]
+    }
+
+    #[test]
+    fn stored_bytes_do_not_move() {
+        assert_eq!(entry_key(b"a"), &b"ka"[..]);
+        assert_eq!(entry_value(&sample(2, 3, 2)), &[1, 4, 6, 4, 1, b'v'][..]);
+        assert_eq!((revision_key(), revision_value(Revision(3))), ("r".into(), vec![1, 6].into()));
+    }
+
+    #[test]
+    fn takes_what_it_wrote() {
+        assert_eq!(load_all(&[]), Ok(Revision::FIRST));
+        assert_eq!(load_all(&with_entry(&sample(2, 9, 3))), Ok(Revision(9)));
+        assert_eq!(load_all(&with_entry(&sample(2, 2, 1))), Ok(Revision(9)));
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_have_written() {
+        let numbers =
+            [(1, 1, 1), (2, 2, 0), (2, 3, 1), (2, 2, 2), (3, 2, 1), (2, 10, 2), (-5, 3, 1)];
+        for (created, modified, version) in numbers {
+            let stored = with_entry(&sample(created, modified, version));
+            let why = load_all(&stored).unwrap_err();
+            assert!(why.contains("b\"a\""), "{created} {modified} {version}: {why}");
+        }
+        let mut extreme = sample(2, 3, 2);
+        (extreme.created, extreme.modified) = (Revision(i64::MIN), Revision(i64::MAX));
+        load_all(&with_entry(&extreme)).unwrap_err();
+
+        let lonely = [(entry_key(b"a"), entry_value(&sample(2, 2, 1)))];
+        assert_eq!(load_all(&lonely).unwrap_err(), "keys are stored without a revision");
+        for (key, value) in [("", "x"), ("k", "x"), ("r", "x"), ("rr", "\u{1}\u{6}"), ("x", "x")] {
+            load_all(&[(key.into(), value.into())]).unwrap_err();
+        }
+        load_all(&[(revision_key(), revision_value(Revision(1)))]).unwrap_err();
+    }
+}

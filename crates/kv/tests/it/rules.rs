@@ -1,0 +1,358 @@
+//! etcd's rules, one by one.
+
+use bytes::Bytes;
+use synod_kv::{
+    Answer, Command, Compare, DeleteRange, KeyRange, KeyValue, KvError, KvStore, MAX_TXN_OPS, Op,
+    OpAnswer, Operand, Put, Query, Range, RangeAnswer, Relation, Reply, Revision, Sort, SortBy,
+    Txn, TxnAnswer, Version,
+};
+use synod_types::Changes;
+
+fn run(store: &mut KvStore, command: Command) -> Reply {
+    store.execute(command, &mut Changes::new())
+}
+
+fn put(store: &mut KvStore, key: &'static str, value: &'static str) -> Revision {
+    let reply = run(store, Command::Put(Put::new(key, value)));
+    reply.answer.unwrap();
+    reply.revision
+}
+
+fn delete(store: &mut KvStore, keys: KeyRange) -> (Revision, u64) {
+    let reply = run(store, Command::DeleteRange(DeleteRange::new(keys)));
+    let Ok(Answer::Op(OpAnswer::DeleteRange(answer))) = reply.answer else { panic!("{reply:?}") };
+    (reply.revision, answer.deleted)
+}
+
+fn read(store: &KvStore, range: Range) -> RangeAnswer {
+    let reply = store.answer(Query::Range(range));
+    let Ok(Answer::Op(OpAnswer::Range(answer))) = reply.answer else { panic!("{reply:?}") };
+    answer
+}
+
+fn get(store: &KvStore, key: &'static str) -> Option<KeyValue> {
+    read(store, Range::new(KeyRange::one(key))).kvs.pop()
+}
+
+fn names(answer: &RangeAnswer) -> Vec<&str> {
+    answer.kvs.iter().map(|kv| std::str::from_utf8(&kv.key).unwrap()).collect()
+}
+
+fn transact(store: &mut KvStore, txn: Txn) -> TxnAnswer {
+    let reply = run(store, Command::Txn(txn));
+    let Ok(Answer::Txn(answer)) = reply.answer else { panic!("{reply:?}") };
+    answer
+}
+
+fn abc() -> KvStore {
+    let mut store = KvStore::new();
+    for (key, value) in [("a", "3"), ("b", "1"), ("c", "2"), ("b", "9")] {
+        put(&mut store, key, value);
+    }
+    store
+}
+
+#[test]
+fn revisions_count_what_changed() {
+    let mut store = KvStore::new();
+    assert_eq!(store.revision(), Revision(1), "as an empty etcd");
+    assert_eq!(put(&mut store, "a", "1"), Revision(2));
+    assert_eq!(put(&mut store, "a", "1"), Revision(3), "the same value again is a change");
+    assert_eq!(delete(&mut store, KeyRange::one("x")), (Revision(3), 0), "nothing was deleted");
+    assert_eq!(delete(&mut store, KeyRange::all()), (Revision(4), 1));
+    let reply = run(&mut store, Command::Query(Query::Range(Range::new(KeyRange::all()))));
+    assert_eq!(reply.revision, Revision(4), "a read through the log changes nothing");
+}
+
+#[test]
+fn a_key_knows_its_history() {
+    let mut store = abc();
+    let b = get(&store, "b").unwrap();
+    assert_eq!((b.create_revision, b.mod_revision), (Revision(3), Revision(5)));
+    assert_eq!((b.version, &b.value[..]), (Version(2), &b"9"[..]));
+    delete(&mut store, KeyRange::one("b"));
+    put(&mut store, "b", "again");
+    let b = get(&store, "b").unwrap();
+    assert_eq!((b.create_revision, b.version), (Revision(7), Version(1)), "a new life");
+}
+
+#[test]
+fn puts_can_show_or_keep_what_was_there() {
+    let mut store = abc();
+    let before = get(&store, "a");
+    let put = Put { prev_kv: true, ..Put::new("a", "4") };
+    let reply = run(&mut store, Command::Put(put));
+    let Ok(Answer::Op(OpAnswer::Put(answer))) = reply.answer else { panic!("{reply:?}") };
+    assert_eq!(answer.prev, before);
+
+    let keep = |key| Put { key: Bytes::from_static(key), value: None, prev_kv: false };
+    run(&mut store, Command::Put(keep(b"a"))).answer.unwrap();
+    let a = get(&store, "a").unwrap();
+    assert_eq!((&a.value[..], a.version), (&b"4"[..], Version(3)));
+
+    let reply = run(&mut store, Command::Put(keep(b"x")));
+    assert_eq!(reply, Reply { revision: store.revision(), answer: Err(KvError::KeyNotFound) });
+}
+
+#[test]
+fn deletes_can_show_what_was_there() {
+    let mut store = abc();
+    let keys = KeyRange::Between("a".into(), "c".into());
+    let reply = run(&mut store, Command::DeleteRange(DeleteRange { keys, prev_kv: true }));
+    let Ok(Answer::Op(OpAnswer::DeleteRange(answer))) = reply.answer else { panic!("{reply:?}") };
+    let gone: Vec<_> = answer.prev_kvs.iter().map(|kv| (&kv.key[..], &kv.value[..])).collect();
+    assert_eq!((answer.deleted, gone), (2, vec![(&b"a"[..], &b"3"[..]), (b"b", b"9")]));
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
+fn limits_cut_and_counts_do_not() {
+    let store = abc();
+    let all = || Range::new(KeyRange::all());
+    let cut = read(&store, Range { limit: 2, ..all() });
+    assert_eq!((names(&cut), cut.more, cut.count), (vec!["a", "b"], true, 3));
+    let exact = read(&store, Range { limit: 3, ..all() });
+    assert_eq!((exact.kvs.len(), exact.more, exact.count), (3, false, 3));
+    let counted = read(&store, Range { count_only: true, limit: 1, ..all() });
+    assert_eq!((counted.kvs.len(), counted.more, counted.count), (0, false, 3));
+    let keys = read(&store, Range { keys_only: true, ..all() });
+    assert!(keys.kvs.iter().all(|kv| kv.value.is_empty() && kv.version > Version(0)));
+    let filtered = read(&store, Range { min_mod_revision: Some(Revision(4)), ..all() });
+    assert_eq!((names(&filtered), filtered.count), (vec!["b", "c"], 3), "filters do not count");
+}
+
+#[test]
+fn orders() {
+    let store = abc();
+    let sorted = |by, descending| {
+        let sort = Some(Sort { by, descending });
+        let answer = read(&store, Range { sort, limit: 2, ..Range::new(KeyRange::all()) });
+        assert_eq!((answer.more, answer.count), (true, 3));
+        names(&answer).concat()
+    };
+    assert_eq!(sorted(SortBy::Key, false), "ab");
+    assert_eq!(sorted(SortBy::Key, true), "cb");
+    assert_eq!(sorted(SortBy::Version, false), "ac");
+    assert_eq!(sorted(SortBy::Version, true), "ba");
+    assert_eq!(sorted(SortBy::Created, true), "cb");
+    assert_eq!(sorted(SortBy::Modified, false), "ac");
+    assert_eq!(sorted(SortBy::Modified, true), "bc");
+    assert_eq!(sorted(SortBy::Value, false), "ca");
+    assert_eq!(sorted(SortBy::Value, true), "ba");
+}
+
+#[test]
+fn filters_include_their_bounds() {
+    let store = abc();
+    let found = |min_mod, max_mod, min_create, max_create| {
+        let range = Range {
+            min_mod_revision: min_mod,
+            max_mod_revision: max_mod,
+            min_create_revision: min_create,
+            max_create_revision: max_create,
+            ..Range::new(KeyRange::all())
+        };
+        names(&read(&store, range)).concat()
+    };
+    let at = |revision| Some(Revision(revision));
+    assert_eq!(found(at(4), None, None, None), "bc");
+    assert_eq!(found(None, at(4), None, None), "ac");
+    assert_eq!(found(None, None, at(3), None), "bc");
+    assert_eq!(found(None, None, None, at(3)), "ab");
+    assert_eq!(found(at(3), at(4), at(2), at(4)), "c");
+}
+
+#[test]
+fn only_the_newest_revision_can_be_read() {
+    let store = abc();
+    let at = |revision| {
+        let range = Range { revision: Some(Revision(revision)), ..Range::new(KeyRange::all()) };
+        store.answer(Query::Range(range)).answer.map(|_| ())
+    };
+    assert_eq!(store.revision(), Revision(5));
+    assert_eq!(at(6), Err(KvError::FutureRevision));
+    assert_eq!((at(5), at(0), at(-1)), (Ok(()), Ok(()), Ok(())));
+    assert_eq!((at(4), at(1)), (Err(KvError::HistoricRevision), Err(KvError::HistoricRevision)));
+}
+
+#[test]
+fn a_transaction_is_one_revision() {
+    let mut store = abc();
+    let txn = Txn {
+        success: vec![
+            Op::Range(Range::new(KeyRange::one("a"))),
+            Op::Put(Put::new("a", "x")),
+            Op::Range(Range::new(KeyRange::one("a"))),
+            Op::DeleteRange(DeleteRange::new(KeyRange::one("b"))),
+            Op::Put(Put::new("d", "y")),
+        ],
+        ..Txn::default()
+    };
+    let answer = transact(&mut store, txn);
+    assert_eq!(store.revision(), Revision(6));
+    let revisions: Vec<_> = answer.replies.iter().map(|reply| reply.revision.0).collect();
+    assert_eq!(revisions, [5, 6, 6, 6, 6], "from the first change on");
+    let OpAnswer::Range(before) = &answer.replies[0].answer else { panic!("{answer:?}") };
+    let OpAnswer::Range(after) = &answer.replies[2].answer else { panic!("{answer:?}") };
+    assert_eq!((&before.kvs[0].value[..], &after.kvs[0].value[..]), (&b"3"[..], &b"x"[..]));
+    assert_eq!(get(&store, "d").unwrap().create_revision, Revision(6));
+}
+
+#[test]
+fn a_transaction_that_changes_nothing_moves_nothing() {
+    let mut store = abc();
+    let txn = Txn {
+        success: vec![
+            Op::Range(Range::new(KeyRange::all())),
+            Op::DeleteRange(DeleteRange::new(KeyRange::one("x"))),
+        ],
+        failure: vec![Op::Put(Put::new("a", "never"))],
+        ..Txn::default()
+    };
+    assert!(transact(&mut store, txn).succeeded);
+    assert_eq!(store.revision(), Revision(5));
+}
+
+#[test]
+fn a_refused_transaction_changes_nothing() {
+    let before = abc();
+    let keep_missing = Put { key: "x".into(), value: None, prev_kv: false };
+    let old_read = |at| Range { revision: Some(Revision(at)), ..Range::new(KeyRange::one("a")) };
+    let cases = [
+        (Op::Put(keep_missing), KvError::KeyNotFound),
+        (Op::Range(old_read(6)), KvError::FutureRevision),
+        (Op::Range(old_read(4)), KvError::HistoricRevision),
+        // The newest revision, but behind a write of the same transaction.
+        (Op::Range(old_read(5)), KvError::HistoricRevision),
+    ];
+    for (op, error) in cases {
+        let mut store = before.clone();
+        let mut changes = Changes::new();
+        let success = vec![Op::Put(Put::new("a", "x")), op];
+        let reply = store.execute(Command::Txn(Txn { success, ..Txn::default() }), &mut changes);
+        assert_eq!(reply, Reply { revision: Revision(5), answer: Err(error) });
+        assert_eq!((store, changes), (before.clone(), Changes::new()), "after {error}");
+    }
+}
+
+#[test]
+fn compares() {
+    let store = abc();
+    let succeeds = |keys: KeyRange, relation, operand| {
+        let compares = vec![Compare { keys, relation, operand }];
+        transact(&mut store.clone(), Txn { compares, ..Txn::default() }).succeeded
+    };
+    use Relation::{Equal, Greater, Less, NotEqual};
+    let version = |number| Operand::Version(Version(number));
+    let value = |value: &'static str| Operand::Value(value.into());
+    let b = || KeyRange::one("b");
+    assert!(succeeds(b(), Equal, version(2)) && !succeeds(b(), NotEqual, version(2)));
+    assert!(succeeds(b(), Less, version(3)) && !succeeds(b(), Less, version(2)));
+    assert!(succeeds(b(), Greater, version(1)) && !succeeds(b(), Greater, version(2)));
+    assert!(succeeds(b(), Equal, Operand::Created(Revision(3))));
+    assert!(succeeds(b(), Equal, Operand::Modified(Revision(5))));
+    assert!(succeeds(b(), Equal, value("9")) && succeeds(b(), Greater, value("8")));
+    // A range: every key must agree.
+    assert!(succeeds(KeyRange::all(), Greater, version(0)));
+    assert!(!succeeds(KeyRange::all(), Equal, version(1)));
+}
+
+#[test]
+fn compares_of_a_missing_key() {
+    let mut store = abc();
+    let mut succeeds = |relation, operand| {
+        let compares = vec![Compare { keys: KeyRange::one("x"), relation, operand }];
+        transact(&mut store, Txn { compares, ..Txn::default() }).succeeded
+    };
+    use Relation::{Equal, Greater, Less, NotEqual};
+    for zero in [
+        Operand::Version(Version(0)),
+        Operand::Created(Revision(0)),
+        Operand::Modified(Revision(0)),
+    ] {
+        assert!(succeeds(Equal, zero.clone()) && !succeeds(NotEqual, zero.clone()), "{zero:?}");
+        assert!(!succeeds(Less, zero.clone()) && !succeeds(Greater, zero.clone()), "{zero:?}");
+    }
+    assert!(succeeds(Less, Operand::Version(Version(1))));
+    for relation in [Equal, NotEqual, Less, Greater] {
+        assert!(!succeeds(relation, Operand::Value(Bytes::new())), "{relation:?} of no value");
+    }
+}
+
+#[test]
+fn one_branch_writes_a_key_once() {
+    let put = |key: &'static str| Op::Put(Put::new(key, "v"));
+    let delete = |keys| Op::DeleteRange(DeleteRange::new(keys));
+    let refused = [
+        vec![put("a"), put("a")],
+        vec![put("a"), delete(KeyRange::one("a"))],
+        vec![delete(KeyRange::prefix("a")), put("ab")],
+    ];
+    for branch in refused {
+        for txn in [
+            Txn { success: branch.clone(), ..Txn::default() },
+            Txn { failure: branch.clone(), ..Txn::default() },
+        ] {
+            // Even in the branch that would not run: what is refused must not depend on the keys.
+            assert_eq!(Command::Txn(txn).check(), Err(KvError::DuplicateKey), "{branch:?}");
+        }
+    }
+    let fine = Txn {
+        success: vec![
+            put("a"),
+            put("b"),
+            delete(KeyRange::prefix("c")),
+            delete(KeyRange::one("c")),
+        ],
+        failure: vec![put("a")],
+        compares: Vec::new(),
+    };
+    assert_eq!(Command::Txn(fine).check(), Ok(()));
+}
+
+#[test]
+fn transactions_are_bounded() {
+    let key = |number: usize| Bytes::from(format!("k{number}"));
+    let puts = |count| (0..count).map(|at| Op::Put(Put::new(key(at), "v"))).collect::<Vec<_>>();
+    let txn = |success, failure| Command::Txn(Txn { success, failure, ..Txn::default() });
+    assert_eq!(txn(puts(MAX_TXN_OPS), puts(MAX_TXN_OPS)).check(), Ok(()));
+    assert_eq!(txn(puts(MAX_TXN_OPS + 1), Vec::new()).check(), Err(KvError::TooManyOps));
+    assert_eq!(txn(Vec::new(), puts(MAX_TXN_OPS + 1)).check(), Err(KvError::TooManyOps));
+    let compare = Compare {
+        keys: KeyRange::one("a"),
+        relation: Relation::Equal,
+        operand: Operand::Version(Version(0)),
+    };
+    let compares = vec![compare; MAX_TXN_OPS + 1];
+    let txn = Command::Txn(Txn { compares, ..Txn::default() });
+    assert_eq!(txn.check(), Err(KvError::TooManyOps));
+}
+
+#[test]
+fn empty_keys_are_refused_everywhere() {
+    let none = || KeyRange::from_etcd(Bytes::new(), Bytes::from_static(b"z"));
+    let op = |op| Command::Txn(Txn { failure: vec![op], ..Txn::default() });
+    let compare =
+        Compare { keys: none(), relation: Relation::Equal, operand: Operand::Value("".into()) };
+    let commands = [
+        Command::Put(Put::new("", "v")),
+        Command::DeleteRange(DeleteRange::new(none())),
+        Command::Query(Query::Range(Range::new(none()))),
+        op(Op::Put(Put::new("", "v"))),
+        op(Op::DeleteRange(DeleteRange::new(none()))),
+        op(Op::Range(Range::new(none()))),
+        Command::Txn(Txn { compares: vec![compare], ..Txn::default() }),
+    ];
+    for command in commands {
+        assert_eq!(command.check(), Err(KvError::EmptyKey), "{command:?}");
+        let reply = run(&mut KvStore::new(), command);
+        assert_eq!(reply, Reply { revision: Revision(1), answer: Err(KvError::EmptyKey) });
+    }
+}
+
+#[test]
+fn a_query_cannot_write() {
+    let success = vec![Op::Put(Put::new("a", "v"))];
+    let txn = Txn { success, ..Txn::default() };
+    assert_eq!(KvStore::new().answer(Query::Txn(txn)).answer, Err(KvError::NotReadOnly));
+}
