@@ -68,7 +68,7 @@ pub trait Protocol: Clone + Debug + Eq + Hash + Sized + Send + 'static {
 
     /// What a snapshot at `through` must carry; `None` if the core does not know that slot to be
     /// chosen, or has compacted past it.
-    fn base_at(&self, through: Slot) -> Option<Base<Self>>;
+    fn base_at(&self, through: Slot) -> Option<Base<Self::Stamp>>;
 
     /// What the node may tell about itself.
     fn status(&self) -> Status;
