@@ -34,6 +34,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use synod_types::{Lane, NodeId};
 
+#[cfg(feature = "quic")]
+pub mod certs;
 pub mod conformance;
 mod limits;
 mod memory;
