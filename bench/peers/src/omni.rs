@@ -1,0 +1,134 @@
+//! OmniPaxos over its own memory storage (the crate `omnipaxos_storage`).
+
+use crate::contender::{Commands, Contender, Shape};
+use bytes::Bytes;
+use omnipaxos::messages::Message;
+use omnipaxos::storage::{Entry, NoSnapshot};
+use omnipaxos::util::{LogEntry, NodeId};
+use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
+use omnipaxos_storage::memory_storage::MemoryStorage;
+use std::hint::black_box;
+
+/// Entries between two trims of the logs.
+const TRIM_EVERY: usize = 4096;
+
+/// One entry of the log: the command and nothing else.
+#[derive(Clone, Debug)]
+struct Command(Bytes);
+
+impl Entry for Command {
+    type Snapshot = NoSnapshot;
+}
+
+type Node = OmniPaxos<Command, MemoryStorage<Command>>;
+
+/// A cluster of OmniPaxos nodes; node `i` has the id `i + 1`.
+pub struct Omni {
+    nodes: Vec<Node>,
+    leader: usize,
+    /// What each node has read of the decided log.
+    read: Vec<usize>,
+    trimmed: usize,
+    batch: usize,
+    commands: Commands,
+    outgoing: Vec<Message<Command>>,
+}
+
+impl Omni {
+    /// Builds the cluster and lets time pass until there is a leader.
+    ///
+    /// # Panics
+    /// If no leader is elected within a thousand ticks.
+    pub fn elect(shape: Shape) -> Self {
+        let ids: Vec<NodeId> = (1..=shape.nodes as NodeId).collect();
+        let nodes: Vec<Node> = ids.iter().map(|id| node(*id, &ids, shape.batch)).collect();
+        let mut omni = Self {
+            read: vec![0; nodes.len()],
+            nodes,
+            leader: 0,
+            trimmed: 0,
+            batch: shape.batch,
+            commands: Commands::new(shape.bytes),
+            outgoing: Vec::new(),
+        };
+        for _ in 0..1000 {
+            omni.nodes.iter_mut().for_each(OmniPaxos::tick);
+            omni.carry();
+            if let Some((leader, true)) = omni.nodes[0].get_current_leader() {
+                omni.leader = leader as usize - 1;
+                return omni;
+            }
+        }
+        panic!("no leader");
+    }
+
+    /// Carries messages until there are none left.
+    fn carry(&mut self) {
+        loop {
+            let mut idle = true;
+            for sender in 0..self.nodes.len() {
+                let mut messages = std::mem::take(&mut self.outgoing);
+                self.nodes[sender].take_outgoing_messages(&mut messages);
+                for message in messages.drain(..) {
+                    idle = false;
+                    let receiver = message.get_receiver() as usize - 1;
+                    self.nodes[receiver].handle_incoming(message);
+                }
+                self.outgoing = messages;
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// Reads what was decided since the last time on every node, as an application would.
+    fn read_decided(&mut self) {
+        for (node, read) in self.nodes.iter().zip(&mut self.read) {
+            for entry in node.read_decided_suffix(*read).unwrap_or_default() {
+                let LogEntry::Decided(Command(command)) = entry else {
+                    panic!("what was read as decided is not")
+                };
+                black_box(command);
+                *read += 1;
+            }
+        }
+    }
+
+    /// Trims every log to what all nodes have accepted, now and then.
+    fn trim(&mut self) {
+        if self.read[self.leader] < self.trimmed + TRIM_EVERY {
+            return;
+        }
+        self.nodes[self.leader].trim(None).expect("the leader trims what is decided");
+        self.carry();
+        self.trimmed = self.nodes[self.leader].get_compacted_idx();
+    }
+}
+
+impl Contender for Omni {
+    fn round(&mut self) -> u64 {
+        let before = self.read[self.leader];
+        for _ in 0..self.batch {
+            let command = Command(self.commands.take());
+            self.nodes[self.leader].append(command).expect("the leader takes commands");
+        }
+        self.carry();
+        self.read_decided();
+        let decided = self.read[self.leader] - before;
+        assert_eq!(decided, self.batch, "a batch was not decided in its round");
+        assert!(self.read.iter().all(|read| *read == self.read[0]), "a node fell behind");
+        self.trim();
+        decided as u64
+    }
+}
+
+/// One node with its batching set to the size that is offered.
+fn node(pid: NodeId, ids: &[NodeId], batch: usize) -> Node {
+    let cluster_config =
+        ClusterConfig { configuration_id: 1, nodes: ids.to_vec(), ..ClusterConfig::default() };
+    let server_config = ServerConfig { pid, batch_size: batch, ..ServerConfig::default() };
+    OmniPaxosConfig { cluster_config, server_config }
+        .build(MemoryStorage::default())
+        .expect("the settings are valid")
+}
