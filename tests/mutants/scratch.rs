@@ -1,0 +1,154 @@
+//! The copy of the tree that bugs are planted in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A copy of the tree with a target folder of its own beside it. It is kept between runs: only
+/// what changed is written again, so that cargo compiles only what changed.
+#[derive(Debug)]
+pub struct Scratch {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Scratch {
+    /// Copies of the tree at `root` will lie in `folder`, which is created.
+    ///
+    /// # Errors
+    /// If the folder cannot be created.
+    pub fn new(root: &Path, folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder.join("tree"))?;
+        Ok(Self { root: root.to_path_buf(), folder: folder.canonicalize()? })
+    }
+
+    /// The copy of the tree.
+    #[must_use]
+    pub fn tree(&self) -> PathBuf {
+        self.folder.join("tree")
+    }
+
+    /// The target folder for builds of the copy.
+    #[must_use]
+    pub fn target(&self) -> PathBuf {
+        self.folder.join("target")
+    }
+
+    /// Makes the copy equal to the tree, with what is not committed yet. Files that are equal
+    /// already keep their time stamps.
+    ///
+    /// # Errors
+    /// If git cannot list the tree's files, or a file cannot be read or written.
+    pub fn restore(&self) -> io::Result<()> {
+        let files = self.files()?;
+        for name in &files {
+            let (from, to) = (self.root.join(name), self.tree().join(name));
+            let wanted = fs::read(&from)?;
+            if fs::read(&to).is_ok_and(|found| found == wanted) {
+                continue;
+            }
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(&to, wanted)?;
+        }
+        remove_strangers(&self.tree(), &self.tree(), &files)
+    }
+
+    /// Applies a patch to the copy.
+    ///
+    /// # Errors
+    /// If git cannot be run, or refuses the patch; the error carries what it said.
+    pub fn apply(&self, patch: &Path) -> io::Result<()> {
+        let output = Command::new("git")
+            .args(["apply", "--whitespace=nowarn"])
+            .arg(patch.canonicalize()?)
+            .current_dir(self.tree())
+            // The copy may lie inside the repository: without this git would take the patch to
+            // be about the repository's own files.
+            .env("GIT_CEILING_DIRECTORIES", &self.folder)
+            .output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+
+    /// The tree's files: those that git knows and those it would offer to add.
+    fn files(&self) -> io::Result<BTreeSet<PathBuf>> {
+        let output = Command::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .current_dir(&self.root)
+            .output()?;
+        if !output.status.success() {
+            return Err(io::Error::other("git cannot list the tree's files"));
+        }
+        let names = String::from_utf8_lossy(&output.stdout).into_owned();
+        // A file that was deleted but is still in the index is no part of the tree.
+        let exists = |name: &PathBuf| self.root.join(name).is_file();
+        Ok(names.split_terminator('\0').map(PathBuf::from).filter(exists).collect())
+    }
+}
+
+/// Removes files that an earlier patch or an earlier tree left in the copy.
+fn remove_strangers(top: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_strangers(top, &path, files)?;
+        } else if path.strip_prefix(top).is_ok_and(|name| !files.contains(name)) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scratch;
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
+    const PATCH: &str = "--- a/src/a.txt\n+++ b/src/a.txt\n@@ -1 +1 @@\n-one\n+two\n";
+
+    /// A repository of one file, and a scratch folder inside it that git ignores.
+    fn planted(folder: &Path) -> Scratch {
+        let git = Command::new("git").args(["init", "-q"]).current_dir(folder).status();
+        assert!(git.expect("git runs").success());
+        fs::create_dir(folder.join("src")).expect("a new folder");
+        fs::write(folder.join("src/a.txt"), "one\n").expect("a new file");
+        fs::write(folder.join(".gitignore"), "/target\n").expect("a new file");
+        Scratch::new(folder, &folder.join("target/mutants")).expect("a new folder")
+    }
+
+    #[test]
+    fn a_patch_changes_the_copy_and_restoring_mends_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let scratch = planted(folder.path());
+        let patch = folder.path().join("m.patch");
+        fs::write(&patch, PATCH).expect("a new file");
+        scratch.restore().expect("the first copy");
+        scratch.apply(&patch).expect("the patch fits");
+        let read = |path: &Path| fs::read_to_string(path).expect("the file exists");
+        assert_eq!(read(&scratch.tree().join("src/a.txt")), "two\n");
+        assert_eq!(read(&folder.path().join("src/a.txt")), "one\n");
+        fs::write(scratch.tree().join("src/stranger"), "").expect("a new file");
+        scratch.restore().expect("the second copy");
+        assert_eq!(read(&scratch.tree().join("src/a.txt")), "one\n");
+        assert!(!scratch.tree().join("src/stranger").exists());
+    }
+
+    #[test]
+    fn a_patch_that_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let scratch = planted(folder.path());
+        let patch = folder.path().join("m.patch");
+        fs::write(&patch, PATCH.replace("one", "other")).expect("a new file");
+        scratch.restore().expect("the first copy");
+        let error = scratch.apply(&patch).expect_err("the line is not there");
+        assert!(error.to_string().contains("src/a.txt"), "{error}");
+    }
+}
