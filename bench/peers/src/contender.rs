@@ -20,22 +20,8 @@ pub trait Contender {
     fn round(&mut self) -> u64;
 }
 
-/// Commands made beforehand, handed out in turn: making them is not part of the measurement.
-pub struct Commands {
-    pool: Vec<Bytes>,
-    next: usize,
-}
-
-impl Commands {
-    /// Different commands of `bytes` bytes each, every one in a buffer of its own.
-    pub fn new(bytes: usize) -> Self {
-        let pool = (0..1024_usize).map(|n| Bytes::from(vec![n as u8; bytes])).collect();
-        Self { pool, next: 0 }
-    }
-
-    /// The next command.
-    pub fn take(&mut self) -> Bytes {
-        self.next = (self.next + 1) % self.pool.len();
-        self.pool[self.next].clone()
-    }
+/// The commands of one batch, made beforehand: making them is not part of the measurement. They
+/// are different ones, each in a buffer of its own, as clients would send them.
+pub fn commands(shape: Shape) -> Vec<Bytes> {
+    (0..shape.batch).map(|n| Bytes::from(vec![n as u8; shape.bytes])).collect()
 }

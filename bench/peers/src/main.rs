@@ -13,7 +13,10 @@
 #![forbid(unsafe_code)]
 
 mod contender;
+#[path = "../../src/core.rs"]
+mod cores;
 mod omni;
+mod synod;
 
 use contender::{Contender, Shape};
 use std::process::ExitCode;
@@ -29,8 +32,10 @@ struct Plan {
 type Build = fn(Shape) -> Box<dyn Contender>;
 
 /// Who is measured: the first is compared with all others.
-const CONTENDERS: [(&str, Build); 1] =
-    [("OmniPaxos 0.2.4", |shape| Box::new(omni::Omni::elect(shape)))];
+const CONTENDERS: [(&str, Build); 2] = [
+    ("Synod", |shape| Box::new(synod::Synod::elect(shape))),
+    ("OmniPaxos 0.2.4", |shape| Box::new(omni::Omni::elect(shape))),
+];
 
 fn main() -> ExitCode {
     let plan = match parse(std::env::args().skip(1)) {
@@ -40,7 +45,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("| nodes | bytes | batch | {} |", CONTENDERS.map(|(name, _)| name).join(" | "));
+    let names = CONTENDERS.map(|(name, _)| name).join(" | ");
+    println!("decided entries a second, medians of {} runs in turn", plan.runs);
+    println!("| nodes | bytes | batch | {names} | ratio |\n|---|---|---|---|---|---|");
     for nodes in [3, 5] {
         for bytes in [16, 256] {
             for batch in [1, 64, 1024] {

@@ -1,6 +1,6 @@
 //! OmniPaxos over its own memory storage (the crate `omnipaxos_storage`).
 
-use crate::contender::{Commands, Contender, Shape};
+use crate::contender::{Contender, Shape, commands};
 use bytes::Bytes;
 use omnipaxos::messages::Message;
 use omnipaxos::storage::{Entry, NoSnapshot};
@@ -29,8 +29,7 @@ pub struct Omni {
     /// What each node has read of the decided log.
     read: Vec<usize>,
     trimmed: usize,
-    batch: usize,
-    commands: Commands,
+    commands: Vec<Bytes>,
     outgoing: Vec<Message<Command>>,
 }
 
@@ -47,8 +46,7 @@ impl Omni {
             nodes,
             leader: 0,
             trimmed: 0,
-            batch: shape.batch,
-            commands: Commands::new(shape.bytes),
+            commands: commands(shape),
             outgoing: Vec::new(),
         };
         for _ in 0..1000 {
@@ -109,14 +107,14 @@ impl Omni {
 impl Contender for Omni {
     fn round(&mut self) -> u64 {
         let before = self.read[self.leader];
-        for _ in 0..self.batch {
-            let command = Command(self.commands.take());
+        for command in &self.commands {
+            let command = Command(command.clone());
             self.nodes[self.leader].append(command).expect("the leader takes commands");
         }
         self.carry();
         self.read_decided();
         let decided = self.read[self.leader] - before;
-        assert_eq!(decided, self.batch, "a batch was not decided in its round");
+        assert_eq!(decided, self.commands.len(), "a batch was not decided in its round");
         assert!(self.read.iter().all(|read| *read == self.read[0]), "a node fell behind");
         self.trim();
         decided as u64
