@@ -1,3 +1,263 @@
 //! Raft as a pure state machine: pre-vote, check-quorum, pipelined replication.
+#![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+extern crate alloc;
+
+mod config;
+mod election;
+mod follower;
+mod leader;
+mod message;
+mod progress;
+mod recovery;
+mod role;
+
+pub use config::{Config, ConfigError, Limits, Timing};
+pub use message::{Message, Position};
+
+use crate::election::Stall;
+use crate::recovery::Repair;
+use crate::role::Role;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use serde::{Deserialize, Serialize};
+use synod_consensus::{
+    Base, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, RunLog, Saved, Status,
+    Write,
+};
+use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
+
+type Fx<'a> = Effects<'a, Raft>;
+
+/// One node's Raft core.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    config: Config,
+    members: Membership,
+    hard_state: HardState,
+    base: Base<Term>,
+    log: RunLog<Term>,
+    commit: Slot,
+    role: Role,
+    stall: Option<Stall>,
+    repair: Repair,
+}
+
+/// What a node must remember of its vows (Raft §5.1, fig. 2): written before any message that
+/// rests on it leaves the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HardState {
+    /// The latest term that the node has seen.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+}
+
+impl synod_consensus::HardState for HardState {
+    fn may_follow(&self, older: &Self) -> bool {
+        match self.term.cmp(&older.term) {
+            Ordering::Less => false,
+            Ordering::Equal => older.vote.is_none() || self.vote == older.vote,
+            Ordering::Greater => true,
+        }
+    }
+}
+
+/// What a core waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// A follower or candidate: for a leader.
+    Election,
+    /// A leader: for the next heartbeat.
+    Heartbeat,
+}
+
+impl Protocol for Raft {
+    type Config = Config;
+    type Message = Message;
+    type HardState = HardState;
+    type Stamp = Term;
+    type Timer = Timer;
+
+    const NAME: &'static str = "raft";
+
+    fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        recovery::recover(config, saved)
+    }
+
+    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
+        match input {
+            Input::Start => self.on_start(fx),
+            Input::Message { from, message } => self.on_message(now, from, message, fx),
+            Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
+            Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),
+            Input::Stalled => self.on_stalled(now, fx),
+            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
+            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
+            Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
+            Input::Compact { through } => self.on_compact(through, fx),
+            Input::Installed { base } => self.on_installed(base, fx),
+        }
+    }
+
+    fn flush(&mut self, _now: Instant, fx: &mut Fx<'_>) {
+        match &self.role {
+            Role::Follower(_) => self.flush_follower(fx),
+            Role::Canvass(_) | Role::Candidate(_) => {}
+            Role::Leader(_) => self.flush_leader(fx),
+        }
+    }
+
+    fn base_at(&self, through: Slot) -> Option<Base<Term>> {
+        self.chosen_base(through)
+    }
+
+    fn status(&self) -> Status {
+        let leader = self.leader_id();
+        let node = leader.unwrap_or(NodeId(0));
+        let (role, progress) = match &self.role {
+            Role::Leader(leader) => {
+                (synod_consensus::Role::Leader, leader.matches(self.config.id()))
+            }
+            Role::Canvass(_) | Role::Candidate(_) => (synod_consensus::Role::Candidate, Vec::new()),
+            Role::Follower(_) if self.is_voter() => (synod_consensus::Role::Follower, Vec::new()),
+            Role::Follower(_) => (synod_consensus::Role::Learner, Vec::new()),
+        };
+        Status {
+            role,
+            ballot: Ballot { round: self.hard_state.term.0, node },
+            leader,
+            commit: self.commit,
+            last: self.log.last(),
+            base: self.log.base(),
+            progress,
+        }
+    }
+}
+
+impl Raft {
+    /// Screens a message, then applies the rules of terms (Raft §5.1), then hands it on.
+    fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
+        if let Some(reason) = self.distrust(from, &message) {
+            return self.ignore(from, reason, fx);
+        }
+        if from == self.config.id() {
+            self.on_disk_answer();
+        }
+        if let Some(term) = message.term() {
+            if term > self.hard_state.term {
+                if self.is_disturbance(now, from, &message) {
+                    return self.ignore(from, "a leader is at work", fx);
+                }
+                let hint = message.is_from_leader().then_some(from);
+                self.adopt(term, hint, "there is a later term", fx);
+            } else if term < self.hard_state.term {
+                return self.on_stale(from, &message, fx);
+            }
+        }
+        self.dispatch(now, from, message, fx);
+    }
+
+    /// A message without an obligation, or of this very term.
+    fn dispatch(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
+        match message {
+            Message::PreVote { asked, last } => self.on_pre_vote(now, from, asked, last, fx),
+            Message::PreVoteReply { term, asked, granted } => {
+                self.on_pre_vote_reply(now, from, (term, asked, granted), fx);
+            }
+            Message::RequestVote { last, .. } => self.on_request_vote(from, last, fx),
+            Message::Vote { granted, .. } => self.on_vote(now, from, granted, fx),
+            Message::Append { prev, run, commit, .. } => {
+                self.on_append(now, from, (prev, run, commit), fx);
+            }
+            Message::AppendAck { matched, .. } => self.on_append_ack(now, from, matched, fx),
+            Message::AppendConflict { at, hint, .. } => {
+                self.on_append_conflict(now, from, (at, hint), fx);
+            }
+            Message::Heartbeat { prev, ask, commit, .. } => {
+                self.on_heartbeat(now, from, (prev, ask, commit), fx);
+            }
+            Message::HeartbeatAck { .. } => self.on_heartbeat_ack(now, from),
+            Message::Commit { commit, .. } => self.on_commit(now, from, commit, fx),
+        }
+    }
+
+    /// Why a message is not even looked at.
+    fn distrust(&self, from: NodeId, message: &Message) -> Option<&'static str> {
+        let vow = matches!(message, Message::Vote { .. } | Message::AppendAck { .. });
+        if !self.knows(from) {
+            Some("its sender is not a member")
+        } else if from == self.config.id() && !vow {
+            Some("nobody says that to itself")
+        } else if !message.is_sound() {
+            Some("numbers that no log reaches or no leader sends")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a request for votes comes while a leader is at work: it changes nothing then, not
+    /// even the term (thesis §4.2.3).
+    fn is_disturbance(&self, now: Instant, from: NodeId, message: &Message) -> bool {
+        self.config.check_quorum()
+            && matches!(message, Message::RequestVote { .. })
+            && self.stands_by_leader(now, from)
+    }
+
+    /// A message of a past term is refused with the present one (Raft §5.1). The answers that a
+    /// past term brings are for nobody any more.
+    fn on_stale(&self, from: NodeId, message: &Message, fx: &mut Fx<'_>) {
+        let term = self.hard_state.term;
+        match message {
+            Message::Append { .. } | Message::Heartbeat { .. } | Message::Commit { .. } => {
+                fx.send(from, Message::HeartbeatAck { term });
+            }
+            Message::RequestVote { .. } => fx.send(from, Message::Vote { term, granted: false }),
+            Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Vote { .. }
+            | Message::AppendAck { .. }
+            | Message::AppendConflict { .. }
+            | Message::HeartbeatAck { .. } => {}
+        }
+    }
+
+    /// Everything up to `to` is chosen.
+    fn advance(&mut self, to: Slot, fx: &mut Fx<'_>) {
+        let last = self.log.last();
+        assert!(
+            to > self.commit && to <= last,
+            "chosen from {:?} to {to:?} of {last:?}",
+            self.commit
+        );
+        let mut bytes = 0;
+        for run in self.log.runs_from(self.commit.next()) {
+            if run.first > to {
+                break;
+            }
+            let count = to.0 - run.first.0 + 1;
+            let whole = count >= run.values.len() as u64;
+            let run = if whole { run } else { run.prefix(count as usize) };
+            bytes += run.values.byte_len();
+            fx.chosen(run);
+        }
+        self.commit = to;
+        if let Role::Leader(leader) = &mut self.role {
+            leader.committed(bytes);
+        }
+    }
+
+    fn write_hard_state(&self, fx: &mut Fx<'_>) {
+        fx.write(Write::HardState(self.hard_state));
+    }
+
+    fn last_position(&self) -> Position {
+        Position { term: self.log.last_stamp(), slot: self.log.last() }
+    }
+
+    fn ignore(&self, from: NodeId, reason: &'static str, fx: &mut Fx<'_>) {
+        fx.note(ProtocolEvent::Ignored { from, reason });
+    }
+}

@@ -1,0 +1,149 @@
+//! What a follower does with the leader's log (Raft §5.3).
+
+use crate::message::Position;
+use crate::{Fx, Message, Raft};
+use core::cmp::{max, min};
+use synod_consensus::{ProtocolEvent, Run, RunLog, Write};
+use synod_types::{Instant, NodeId, Slot, Term};
+
+const CONTRADICTION: &str = "it contradicts what is chosen, or what its sender said before";
+
+impl Raft {
+    /// Entries: they go behind `prev` if we hold that, wherever in our log it stands.
+    pub(crate) fn on_append(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (prev, run, commit): (Position, Run<Term>, Slot),
+        fx: &mut Fx<'_>,
+    ) {
+        if !self.follow(now, from, fx) {
+            return;
+        }
+        if !self.holds(prev) {
+            return self.object(from, prev, fx);
+        }
+        let matched = run.last();
+        if !self.merge(run, fx) {
+            return self.ignore(from, CONTRADICTION, fx);
+        }
+        if let Some(lead) = self.lead() {
+            lead.verify(matched);
+            lead.acknowledge(matched);
+        }
+        self.learn_commit(commit, fx);
+    }
+
+    /// The leader is alive, and names an entry that we should hold by now.
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (prev, ask, commit): (Position, bool, Slot),
+        fx: &mut Fx<'_>,
+    ) {
+        if !self.follow(now, from, fx) {
+            return;
+        }
+        fx.send(from, Message::HeartbeatAck { term: self.hard_state.term });
+        if !self.holds(prev) {
+            return self.object(from, prev, fx);
+        }
+        if let Some(lead) = self.lead() {
+            lead.verify(prev.slot);
+            if ask {
+                lead.acknowledge(prev.slot);
+            }
+        }
+        self.learn_commit(commit, fx);
+    }
+
+    /// The commit index moved.
+    pub(crate) fn on_commit(&mut self, now: Instant, from: NodeId, commit: Slot, fx: &mut Fx<'_>) {
+        if self.follow(now, from, fx) {
+            self.learn_commit(commit, fx);
+        }
+    }
+
+    /// One acknowledgement for everything since the last flush.
+    pub(crate) fn flush_follower(&mut self, fx: &mut Fx<'_>) {
+        let term = self.hard_state.term;
+        if let Some(lead) = self.lead()
+            && let Some(matched) = lead.ack.take()
+        {
+            fx.send(lead.node, Message::AppendAck { term, matched });
+        }
+    }
+
+    /// Whether our log holds this very entry. What is compacted away is chosen, so it is in every
+    /// leader's log and equal by definition.
+    fn holds(&self, entry: Position) -> bool {
+        entry.slot < self.log.base() || self.log.stamp_at(entry.slot) == Some(entry.term)
+    }
+
+    fn object(&self, to: NodeId, prev: Position, fx: &mut Fx<'_>) {
+        let hint = last_not_after(&self.log, prev.slot, prev.term);
+        let term = self.hard_state.term;
+        fx.send(to, Message::AppendConflict { term, at: prev.slot, hint });
+    }
+
+    /// Makes our log hold `run`. What is equal already stays untouched: rewriting it, or cutting
+    /// what lies behind, would undo acknowledgements when an old append arrives late. Only from
+    /// the first entry that differs on, the log is cut and written, in one batch. False, and
+    /// nothing done, if that would undo what is chosen or what this very leader sent before: a
+    /// working leader never asks for it.
+    fn merge(&mut self, run: Run<Term>, fx: &mut Fx<'_>) -> bool {
+        let (base, end) = (self.log.base(), run.last());
+        let covers_base = run.first <= base && base <= end;
+        if covers_base && self.log.stamp_at(base) != Some(run.stamp) {
+            return false;
+        }
+        let mut next = max(run.first, base.next());
+        while let Some(held) = self.log.run_at(next)
+            && held.stamp == run.stamp
+            && next <= end
+        {
+            next = held.last().next();
+        }
+        if next > end {
+            return true;
+        }
+        if next <= self.log.last() {
+            let settled = self.lead().map_or(Slot::ZERO, |lead| lead.verified);
+            if next <= max(self.commit, settled) {
+                return false;
+            }
+            fx.note(ProtocolEvent::Truncated { from: next });
+            fx.write(Write::TruncateFrom(next));
+            self.log.truncate_from(next);
+        }
+        let news = if next == run.first { run } else { run.from(next) };
+        fx.write(Write::Put(news.clone()));
+        self.log.put(news);
+        true
+    }
+
+    /// What the leader says is chosen is chosen here as far as our log is known to be equal to
+    /// the leader's, and not to the end of our log: that may still be an older leader's.
+    fn learn_commit(&mut self, commit: Slot, fx: &mut Fx<'_>) {
+        let Some(lead) = self.lead() else { return };
+        lead.notice = max(lead.notice, commit);
+        let known = min(lead.notice, lead.verified);
+        if known > self.commit {
+            self.advance(known, fx);
+        }
+    }
+}
+
+/// The last entry at or before `slot` whose term is not above `term`; the log's base if there is
+/// none. The side that answers and the side that is answered both skip with this, so a long
+/// divergent tail costs a round trip a term and not one an entry. O(runs).
+pub(crate) fn last_not_after(log: &RunLog<Term>, slot: Slot, term: Term) -> Position {
+    for run in log.runs().rev() {
+        if run.first <= slot && run.stamp <= term {
+            return Position { term: run.stamp, slot: min(run.last(), slot) };
+        }
+    }
+    let base = log.base();
+    Position { term: log.stamp_at(base).expect("the base has a stamp"), slot: base }
+}

@@ -1,0 +1,317 @@
+//! What a leader does: proposing, replicating, counting (Raft §5.3, §5.4.2).
+
+use crate::config::Limits;
+use crate::follower::last_not_after;
+use crate::message::Position;
+use crate::progress::{Progress, Verdict};
+use crate::role::Role;
+use crate::{Fx, Message, Raft, Timer};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::cmp::min;
+use core::mem;
+use synod_consensus::{ProtocolEvent, Refusal, Run, RunLog, Write};
+use synod_types::{Instant, Membership, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
+
+/// What only the leader of a term keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// The slot of the no-op that opened the term: from here on the log is our own.
+    first: Slot,
+    /// Our own log is durable up to here.
+    durable: Slot,
+    /// Our own log was written up to here, and the acknowledgement to ourselves is under way.
+    claimed: Slot,
+    peers: BTreeMap<NodeId, Progress>,
+    /// Proposals since the last flush, and whose they are.
+    offered: ValuesBuilder,
+    tickets: Vec<Ticket>,
+    /// The bytes of the log behind the commit index.
+    uncommitted: usize,
+}
+
+impl Leader {
+    /// The proposals that are not in the log yet.
+    pub fn take_tickets(&mut self) -> Vec<Ticket> {
+        mem::take(&mut self.tickets)
+    }
+
+    /// What leaves the uncommitted part of the log leaves the count, no matter how it came in.
+    pub fn committed(&mut self, bytes: usize) {
+        self.uncommitted -= bytes;
+    }
+
+    /// Counts the uncommitted bytes anew.
+    pub fn set_uncommitted(&mut self, bytes: usize) {
+        self.uncommitted = bytes;
+    }
+
+    /// What each member holds, this node `me` included.
+    pub fn matches(&self, me: NodeId) -> Vec<(NodeId, Slot)> {
+        let peers = self.peers.iter().map(|(peer, progress)| (*peer, progress.matched));
+        let mut all: Vec<_> = peers.chain([(me, self.durable)]).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The last slot that a majority of the voters holds durably.
+    fn agreed(&self, members: &Membership) -> Slot {
+        // A voter without progress is this node.
+        let held = |voter: &NodeId| self.peers.get(voter).map_or(self.durable, |p| p.matched);
+        majority_of(members.voters().iter().map(held), members.majority())
+    }
+
+    fn hears_majority(
+        &self,
+        now: Instant,
+        members: &Membership,
+        patience: core::time::Duration,
+    ) -> bool {
+        let hears = |voter: &&NodeId| {
+            self.peers.get(voter).is_none_or(|peer| now.since(peer.heard) <= patience)
+        };
+        members.voters().iter().filter(hears).count() >= members.majority()
+    }
+}
+
+/// The highest slot that at least `majority` of `held` reach.
+fn majority_of(held: impl Iterator<Item = Slot> + Clone, majority: usize) -> Slot {
+    let reached = |slot: &Slot| held.clone().filter(|other| other >= slot).count() >= majority;
+    held.clone().filter(reached).max().unwrap_or(Slot::ZERO)
+}
+
+impl Raft {
+    /// A majority gave its votes. A no-op of the new term goes out at once: it is what lets
+    /// older entries commit (Raft §5.4.2, §8), and its append tells everyone who leads.
+    pub(crate) fn lead_term(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let next = self.log.last().next();
+        let others = self.members.others(self.config.id());
+        let peers = others.map(|peer| (peer, Progress::new(next, now))).collect();
+        self.role = Role::Leader(Leader {
+            first: next,
+            durable: Slot::ZERO,
+            claimed: Slot::ZERO,
+            peers,
+            offered: ValuesBuilder::new(),
+            tickets: Vec::new(),
+            uncommitted: self.uncommitted_bytes(),
+        });
+        fx.note(ProtocolEvent::Leading { ballot: self.own_ballot() });
+        fx.cancel_timer(Timer::Election);
+        self.arm_heartbeat(fx);
+        self.extend_log(Values::noop(), fx);
+    }
+
+    /// Takes a command into the batch that the next flush makes.
+    pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
+        let hint = self.leader_id();
+        let Role::Leader(leader) = &mut self.role else {
+            return fx.refuse(ticket, Refusal::NotLeader { hint });
+        };
+        let limits = self.config.limits();
+        if command.len() > limits.command_bytes {
+            let limit = limits.command_bytes as u64;
+            return fx.refuse(ticket, Refusal::TooLarge { limit });
+        }
+        let offered = leader.offered.byte_len();
+        let size = command.len() + 1;
+        if leader.uncommitted + offered + size > limits.uncommitted_bytes {
+            return fx.refuse(ticket, Refusal::Busy);
+        }
+        if offered > 0 && offered + size > limits.append_bytes {
+            // A run that one append can carry whole is never cut or copied again.
+            self.seal(fx);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.offered.push_command(command);
+            leader.tickets.push(ticket);
+        }
+    }
+
+    /// Turns what was offered into one run, one write, at most one message a peer, and the
+    /// acknowledgement to ourselves.
+    pub(crate) fn flush_leader(&mut self, fx: &mut Fx<'_>) {
+        self.seal(fx);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (term, last) = (self.hard_state.term, self.log.last());
+        if leader.claimed < last {
+            leader.claimed = last;
+            fx.send(self.config.id(), Message::AppendAck { term, matched: last });
+        }
+        let limits = self.config.limits();
+        let view = View { term, commit: self.commit, log: &self.log, limits };
+        for (peer, progress) in &mut leader.peers {
+            view.replicate(*peer, progress, fx);
+        }
+    }
+
+    /// A peer's log is durable and equal to ours up to `matched`; or our own is.
+    pub(crate) fn on_append_ack(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        matched: Slot,
+        fx: &mut Fx<'_>,
+    ) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if matched > self.log.last() {
+            return self.ignore(from, "it acknowledges what was never sent", fx);
+        }
+        if let Some(progress) = leader.peers.get_mut(&from) {
+            progress.heard = now;
+            progress.acked(matched, self.log.base());
+        } else {
+            leader.durable = leader.durable.max(matched);
+        }
+        self.count(fx);
+    }
+
+    /// A peer lacks what an append was to follow: go back, skipping what cannot be equal.
+    pub(crate) fn on_append_conflict(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (at, hint): (Slot, Position),
+        fx: &mut Fx<'_>,
+    ) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.peers.get_mut(&from) else { return };
+        progress.heard = now;
+        match progress.judge(at) {
+            Verdict::Stale if at <= progress.matched && at > Slot::ZERO => {
+                self.ignore(from, "it conflicts with what it acknowledged", fx);
+            }
+            Verdict::Stale => {}
+            Verdict::Back => {
+                let meeting = last_not_after(&self.log, min(hint.slot, at.prev()), hint.term);
+                progress.back_to(meeting.slot.next());
+            }
+        }
+    }
+
+    /// A peer is alive.
+    pub(crate) fn on_heartbeat_ack(&mut self, now: Instant, from: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.peers.get_mut(&from)
+        {
+            progress.heard = now;
+        }
+    }
+
+    /// Tells everyone that this node leads, and names to each peer what it should hold by now.
+    pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let patience = self.config.timing().election.end;
+        if self.config.check_quorum() && !leader.hears_majority(now, &self.members, patience) {
+            return self.step_down(None, "it does not hear from a majority", fx);
+        }
+        let (term, commit) = (self.hard_state.term, self.commit);
+        for (peer, progress) in &mut leader.peers {
+            let (prev, ask) = progress.probe(&self.log);
+            if progress.needs_snapshot() {
+                fx.ship_snapshot(*peer);
+            }
+            progress.told = progress.told.max(commit);
+            fx.send(*peer, Message::Heartbeat { term, prev, ask, commit });
+        }
+        self.arm_heartbeat(fx);
+    }
+
+    /// The bytes of the log behind the commit index. O(runs).
+    pub(crate) fn uncommitted_bytes(&self) -> usize {
+        self.log.runs_from(self.commit.next()).map(|run| run.values.byte_len()).sum()
+    }
+
+    /// Commits what a majority holds. Only entries of our own term commit by counting; older ones
+    /// ride along (Raft §5.4.2, fig. 8): a majority may hold an older entry, and a later leader
+    /// that does not hold it may still win and overwrite it.
+    fn count(&mut self, fx: &mut Fx<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let agreed = leader.agreed(&self.members);
+        if agreed > self.commit && agreed >= leader.first {
+            self.advance(agreed, fx);
+        }
+    }
+
+    /// Puts what was offered into the log.
+    fn seal(&mut self, fx: &mut Fx<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.tickets.is_empty() {
+            return;
+        }
+        let values = leader.offered.finish();
+        let first = self.log.last().next();
+        for (index, ticket) in leader.tickets.drain(..).enumerate() {
+            fx.placed(ticket, first.plus(index));
+        }
+        self.extend_log(values, fx);
+    }
+
+    fn extend_log(&mut self, values: Values, fx: &mut Fx<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.uncommitted += values.byte_len();
+        let (first, stamp) = (self.log.last().next(), self.hard_state.term);
+        let run = Run { first, stamp, values };
+        fx.write(Write::Put(run.clone()));
+        self.log.put(run);
+    }
+
+    fn arm_heartbeat(&self, fx: &mut Fx<'_>) {
+        let interval = self.config.timing().heartbeat;
+        fx.set_timer(Timer::Heartbeat, interval..interval);
+    }
+}
+
+/// What a leader sends from.
+struct View<'a> {
+    term: Term,
+    commit: Slot,
+    log: &'a RunLog<Term>,
+    limits: &'a Limits,
+}
+
+impl View<'_> {
+    /// Sends `peer` what it lacks and has room for; else the commit index, if that is news.
+    fn replicate(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
+        let last = self.log.last();
+        while progress.next <= last && progress.may_send(self.limits) {
+            let prev = progress.next.prev();
+            let Some(term) = self.log.stamp_at(prev) else {
+                progress.await_snapshot();
+                return fx.ship_snapshot(peer);
+            };
+            let prev = Position { term, slot: prev };
+            self.append(peer, progress, prev, fx);
+        }
+        if progress.told < self.commit && progress.is_replicating() {
+            progress.told = self.commit;
+            fx.send(peer, Message::Commit { term: self.term, commit: self.commit });
+        }
+    }
+
+    fn append(&self, peer: NodeId, progress: &mut Progress, prev: Position, fx: &mut Fx<'_>) {
+        let run = self.log.chunk(progress.next, self.log.last(), self.limits.append_bytes);
+        let run = run.expect("the log has no gaps");
+        progress.sent(run.last(), run.values.byte_len(), self.commit);
+        fx.send(peer, Message::Append { term: self.term, prev, run, commit: self.commit });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_majority_is_the_one_that_sorting_finds(
+            held in prop::collection::vec((0..9_u64).prop_map(Slot), 1..10),
+        ) {
+            let majority = held.len() / 2 + 1;
+            let mut sorted = held.clone();
+            sorted.sort_unstable();
+            let expected = sorted[held.len() - majority];
+            prop_assert_eq!(majority_of(held.iter().copied(), majority), expected);
+        }
+    }
+}

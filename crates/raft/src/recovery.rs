@@ -1,0 +1,149 @@
+//! Coming back from disk, and the log's compacted front (Raft §7).
+
+use crate::message::HORIZON;
+use crate::role::Role;
+use crate::{Config, Fx, Raft};
+use alloc::format;
+use core::cmp::{max, min};
+use synod_consensus::{Base, RecoveryError, Saved, Write};
+use synod_types::{NodeId, Slot, Term};
+
+/// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Repair {
+    base: bool,
+    term: bool,
+}
+
+/// See [`synod_consensus::Protocol::recover`].
+pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, RecoveryError> {
+    let Saved { mut hard_state, base, mut log } = saved;
+    let mut repair = Repair::default();
+    if base.through < log.base() {
+        let (from, until) = (base.through, log.base());
+        let text = format!("slots {from} to {until} are neither in the log nor in the state");
+        return Err(RecoveryError(text));
+    }
+    if base.through > log.base() {
+        // The state machine is ahead of the log's front: a crash came between the two writes.
+        log.compact(base.through, base.stamp);
+        repair.base = true;
+    }
+    if log.stamp_at(base.through) != Some(base.stamp) {
+        return Err(RecoveryError(format!("the log and the state differ at {}", base.through)));
+    }
+    if base.stamp > hard_state.term {
+        // A snapshot of a later term was installed and the term was not written any more.
+        hard_state = crate::HardState { term: base.stamp, vote: None };
+        repair.term = true;
+    }
+    let end = log.last();
+    if max(end.0, hard_state.term.0) >= HORIZON {
+        return Err(RecoveryError(format!("no log gets to {end} in {:?}", hard_state.term)));
+    }
+    if log.gap_after(base.through) <= end {
+        return Err(RecoveryError(format!("slot {} is missing", log.gap_after(base.through))));
+    }
+    let mut stamp = base.stamp;
+    for run in log.runs() {
+        if run.stamp < stamp || run.stamp > hard_state.term {
+            let text = format!("{:?} at slot {} is out of order", run.stamp, run.first);
+            return Err(RecoveryError(text));
+        }
+        stamp = run.stamp;
+    }
+    let members = base.members.clone().unwrap_or_else(|| config.members().clone());
+    let (commit, role, stall) = (base.through, Role::Follower(None), None);
+    Ok(Raft { config, members, hard_state, base, log, commit, role, stall, repair })
+}
+
+impl Raft {
+    /// A node restarts as a follower that waits for a leader, whatever it was before.
+    pub(crate) fn on_start(&mut self, fx: &mut Fx<'_>) {
+        let repair = core::mem::take(&mut self.repair);
+        if repair.term {
+            self.write_hard_state(fx);
+        }
+        if repair.base {
+            fx.write(Write::Compact(self.base.clone()));
+        }
+        fx.peers(&self.members);
+        self.arm_election(fx);
+    }
+
+    /// What a snapshot at `through` must carry.
+    pub(crate) fn chosen_base(&self, through: Slot) -> Option<Base<Term>> {
+        if through > self.commit {
+            return None;
+        }
+        // `None` below the base, too: that is compacted.
+        let stamp = self.log.stamp_at(through)?;
+        Some(Base { through, stamp, members: self.base.members.clone() })
+    }
+
+    /// A snapshot through this slot is durable.
+    pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_>) {
+        if through > self.base.through
+            && let Some(base) = self.chosen_base(through)
+        {
+            self.move_base(base, fx);
+        }
+    }
+
+    /// A peer's snapshot was installed and is durable.
+    pub(crate) fn on_installed(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
+        let me = self.config.id();
+        if base.through.0 >= HORIZON || base.stamp.0 >= HORIZON {
+            return self.ignore(me, "numbers that no log reaches", fx);
+        }
+        if base.through <= self.base.through {
+            return;
+        }
+        let agrees = self.log.stamp_at(base.through) == Some(base.stamp);
+        if !agrees && base.through <= self.commit {
+            return self.ignore(me, "a snapshot of another history", fx);
+        }
+        if !agrees || base.members != self.base.members {
+            // As a leader we would have held every chosen entry: another one leads by now.
+            self.step_down(None, "it was brought up by a snapshot", fx);
+        }
+        if base.stamp > self.hard_state.term {
+            self.adopt(base.stamp, None, "a snapshot is of a later term", fx);
+        }
+        let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
+        if members != self.members {
+            self.members = members;
+            fx.peers(&self.members);
+        }
+        let through = base.through;
+        self.move_base(base, fx);
+        let last = self.log.last();
+        if let Some(lead) = self.lead() {
+            // A log of another history is gone, and with it what was verified and acknowledged.
+            lead.verified = min(lead.verified, last);
+            lead.ack = lead.ack.map(|ack| min(ack, last));
+            lead.acknowledge(through);
+        }
+    }
+
+    fn move_base(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
+        fx.write(Write::Compact(base.clone()));
+        self.log.compact(base.through, base.stamp);
+        self.commit = max(self.commit, base.through);
+        self.base = base;
+        let bytes = self.uncommitted_bytes();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.set_uncommitted(bytes);
+        }
+    }
+
+    /// Whether this node votes.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.members.is_voter(self.config.id())
+    }
+
+    /// Whether a message of `node` is any of this node's business.
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        self.members.contains(node)
+    }
+}
