@@ -3,3 +3,4 @@
 #![deny(missing_docs)]
 
 pub mod core;
+pub mod protocols;

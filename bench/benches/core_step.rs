@@ -1,0 +1,35 @@
+//! Decided entries a second through the cores alone, effects and fences included: no codec, no
+//! disk, no network. Batches of 1 are lock-step: one entry is decided before the next is offered.
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use synod_bench::core::Cores;
+use synod_bench::protocols;
+use synod_consensus::Protocol;
+
+fn core_step(criterion: &mut Criterion) {
+    bench_protocol(criterion, protocols::raft);
+}
+
+fn bench_protocol<P: Protocol>(
+    criterion: &mut Criterion,
+    configs: fn(u64) -> protocols::Configs<P>,
+) {
+    let mut group = criterion.benchmark_group(format!("core_step/{}", P::NAME));
+    for nodes in [3, 5] {
+        for bytes in [16, 256] {
+            for batch in [1, 64, 1024] {
+                let commands = vec![Bytes::from(vec![7; bytes]); batch];
+                let mut cores = Cores::<P>::elect(configs(nodes));
+                group.throughput(Throughput::Elements(batch as u64));
+                let id = format!("{nodes} nodes, {bytes} B");
+                group.bench_function(BenchmarkId::new(id, batch), |bencher| {
+                    bencher.iter(|| cores.decide(&commands));
+                });
+            }
+        }
+    }
+}
+
+criterion_group!(benches, core_step);
+criterion_main!(benches);
