@@ -45,9 +45,13 @@ mod error;
 mod journal;
 mod log;
 mod memory;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 mod state;
 
 pub use error::StorageError;
 pub use log::{Batch, Identity, Life, LogOp, LogStore, Saved, StoredRun};
 pub use memory::{MemoryDisk, MemoryLog, MemoryState};
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksLog, RocksState};
 pub use state::{Entries, StateStore, StateView};

@@ -1,0 +1,277 @@
+//! A RocksDB instance inside a store's folder: opened, checked, written.
+
+use super::folder::{Folder, Kind, Marker};
+use super::high::HighWater;
+use super::record::{BadRecord, FORMAT, META_KEY, Meta, seal, unseal};
+use crate::{Identity, Life, StorageError};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
+    WriteBatch, WriteOptions,
+};
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use synod_types::Incarnation;
+
+/// A store's database. Its fields are dropped in this order: the lock goes last.
+pub(super) struct Database {
+    db: DB,
+    high: HighWater,
+    /// Whether a write failed. What the disk holds is unknown from then on.
+    failed: bool,
+    folder: Folder,
+}
+
+impl Database {
+    /// Opens the store, or makes it if the folder is empty. Every open is a life of its own,
+    /// durable before this returns.
+    pub(super) fn open(
+        path: &Path,
+        kind: Kind,
+        identity: Identity,
+        fresh: Incarnation,
+    ) -> Result<(Self, Life), StorageError> {
+        let folder = Folder::lock(path)?;
+        match folder.marker()? {
+            Some(marker) => {
+                marker.check(path, kind, identity)?;
+                Self::reopen(folder, &marker)
+            }
+            None => Self::create(folder, &Marker { kind, identity, incarnation: fresh }),
+        }
+    }
+
+    fn create(folder: Folder, marker: &Marker) -> Result<(Self, Life), StorageError> {
+        folder.begin(marker)?;
+        let path = folder.database();
+        let db = DB::open(&options(marker.kind, true), &path);
+        let db = db.map_err(|error| explain(&path, None, &error))?;
+        let high = HighWater::create(&folder.high(), 0)?;
+        let mut database = Self { db, high, failed: false, folder };
+        let life = database.begin_life(marker, 1)?;
+        database.folder.finish()?;
+        Ok((database, life))
+    }
+
+    fn reopen(folder: Folder, marker: &Marker) -> Result<(Self, Life), StorageError> {
+        let path = folder.database();
+        let high = HighWater::open(&folder.high())?;
+        let newest = newest_wal(&path);
+        let db = DB::open(&options(marker.kind, false), &path);
+        let db = db.map_err(|error| explain(&path, newest.as_deref(), &error))?;
+        let mut database = Self { db, high, failed: false, folder };
+        database.check_reach(newest)?;
+        let meta = database.check_meta(marker)?;
+        let life = database.begin_life(marker, meta.boot + 1)?;
+        Ok((database, life))
+    }
+
+    /// Refuses a database that ends before the last write known to be durable.
+    fn check_reach(&self, newest: Option<PathBuf>) -> Result<(), StorageError> {
+        let (found, reached) = (self.db.latest_sequence_number(), self.high.reached());
+        if found >= reached {
+            return Ok(());
+        }
+        Err(StorageError::Damaged {
+            // Whatever RocksDB reads without complaint and yet too short is its write-ahead log:
+            // the newest one, or one behind it that is gone.
+            path: newest.unwrap_or_else(|| self.folder.database()),
+            reason: format!(
+                "the database ends at write {found}, but {reached} was durable: \
+                 a write-ahead log was cut short or is missing"
+            ),
+        })
+    }
+
+    fn check_meta(&self, marker: &Marker) -> Result<Meta, StorageError> {
+        let meta: Meta = self.read(META_KEY)?.ok_or_else(|| {
+            self.damaged("the record that says whose database this is is missing".into())
+        })?;
+        let Identity { cluster, node } = marker.identity;
+        let expected = Meta { cluster, node, incarnation: marker.incarnation, boot: meta.boot };
+        if meta == expected {
+            return Ok(meta);
+        }
+        Err(self.damaged(format!(
+            "it is the database of another store: node {} of cluster {}, incarnation {}",
+            meta.node, meta.cluster, meta.incarnation
+        )))
+    }
+
+    fn begin_life(&mut self, marker: &Marker, boot: u64) -> Result<Life, StorageError> {
+        let Identity { cluster, node } = marker.identity;
+        let meta = Meta { cluster, node, incarnation: marker.incarnation, boot };
+        let (mut batch, mut record) = (WriteBatch::default(), Vec::new());
+        seal(META_KEY, &meta, &mut record);
+        batch.put(META_KEY, &record);
+        self.write_durably(batch)?;
+        self.high.sync()?;
+        Ok(Life { incarnation: marker.incarnation, boot })
+    }
+
+    /// Writes a batch; durable when this returns.
+    pub(super) fn write_durably(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.attempt(|this| {
+            this.db.write_opt(batch, &options).map_err(|error| this.explain(&error))?;
+            this.high.raise(this.db.latest_sequence_number())
+        })
+    }
+
+    /// Writes a batch, which is durable after the next [`sync`](Self::sync).
+    pub(super) fn write(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
+        self.attempt(|this| this.db.write(batch).map_err(|error| this.explain(&error)))
+    }
+
+    /// Makes everything written durable, and the mark that says so too: syncs of a state are
+    /// rare, so its mark is never old.
+    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
+        self.attempt(|this| {
+            this.db.flush_wal(true).map_err(|error| this.explain(&error))?;
+            this.high.raise(this.db.latest_sequence_number())?;
+            this.high.sync()
+        })
+    }
+
+    fn attempt(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        if self.failed {
+            return Err(StorageError::Io {
+                path: self.folder.path().into(),
+                reason: "an earlier write failed, so nothing more is written".into(),
+            });
+        }
+        let result = write(self);
+        self.failed = result.is_err();
+        result
+    }
+
+    /// The record under `key`.
+    pub(super) fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StorageError> {
+        let value = self.db.get_pinned(key).map_err(|error| self.explain(&error))?;
+        value.map(|value| self.decode(key, &value)).transpose()
+    }
+
+    /// Decodes a record found under `key`.
+    pub(super) fn decode<T>(&self, key: &[u8], value: &[u8]) -> Result<T, StorageError>
+    where
+        T: DeserializeOwned,
+    {
+        unseal(key, value).map_err(|bad| match bad {
+            BadRecord::Damaged => {
+                self.damaged(format!("the record under key {} does not fit", key.escape_ascii()))
+            }
+            BadRecord::TooNew(found) => {
+                let path = self.folder.path().into();
+                StorageError::TooNew { path, found, known: FORMAT }
+            }
+        })
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    pub(super) fn explain(&self, error: &rocksdb::Error) -> StorageError {
+        explain(&self.folder.database(), None, error)
+    }
+
+    pub(super) fn damaged(&self, reason: String) -> StorageError {
+        StorageError::Damaged { path: self.folder.database(), reason }
+    }
+}
+
+/// How RocksDB is set: one writer, few files, little memory. Compression is left out because
+/// the library is built without any; commands are small and the log is short-lived.
+fn options(kind: Kind, create: bool) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(create);
+    options.set_error_if_exists(create);
+    options.set_compression_type(DBCompressionType::None);
+    // Damage is an error, at open and later, and never read over.
+    options.set_paranoid_checks(true);
+    // A write-ahead log that was synced and closed must be there, at its full length.
+    options.set_track_and_verify_wals_in_manifest(true);
+    // One flush and one compaction at a time: a node has other things to do.
+    options.set_max_background_jobs(2);
+    options.set_max_write_buffer_number(2);
+    // Nothing reads RocksDB's own statistics, and its text log stays small.
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    // A manifest is read whole at every open.
+    options.set_max_manifest_file_size(4 << 20);
+    let mut table = BlockBasedOptions::default();
+    match kind {
+        Kind::Log => {
+            // A crash can only tear the one write that was not durable yet, which stands last:
+            // any damage before it is no crash, and refused. (The default would silently drop
+            // all that follows the damage.)
+            options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+            // Most operations are compacted away soon; a larger buffer would write fewer of
+            // them to tables, but takes longer to recover.
+            options.set_write_buffer_size(32 << 20);
+            // All tables are opened, and so checked, at once: there are few.
+            options.set_max_open_files(-1);
+            // The log is read once, from start to end.
+            table.set_block_cache(&Cache::new_lru_cache(1 << 20));
+        }
+        Kind::State => {
+            // Writes that were not synced reach the disk in any order, so a power loss may leave
+            // damage with good records behind it: the state ends there. That it does not end
+            // before the last sync is what the high-water mark checks.
+            options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+            options.set_write_buffer_size(32 << 20);
+            options.set_max_open_files(512);
+            // Tables reach the disk steadily, so that a sync does not wait for all of one.
+            options.set_bytes_per_sync(1 << 20);
+            table.set_block_cache(&Cache::new_lru_cache(32 << 20));
+            // Most reads ask for one key, which then lies in one table of many.
+            table.set_bloom_filter(10.0, false);
+        }
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+/// The write-ahead log with the highest number.
+fn newest_wal(database: &Path) -> Option<PathBuf> {
+    let names = std::fs::read_dir(database).ok()?.flatten().map(|entry| entry.path());
+    names.filter(|path| path.extension().is_some_and(|end| end == "log")).max()
+}
+
+/// Turns RocksDB's error into ours and finds the file that it speaks of.
+fn explain(database: &Path, wal: Option<&Path>, error: &rocksdb::Error) -> StorageError {
+    let reason = error.as_ref().to_owned();
+    let missing = reason.contains("No such file") || reason.contains("does not exist");
+    let named = file_named(&reason).map(|name| database.join(name));
+    match error.kind() {
+        ErrorKind::IOError if !missing => {
+            StorageError::Io { path: named.unwrap_or_else(|| database.into()), reason }
+        }
+        // What RocksDB calls damaged without a name, when it opens, is a write-ahead log.
+        ErrorKind::Corruption => {
+            let path = named.or_else(|| wal.map(Path::to_owned));
+            StorageError::Damaged { path: path.unwrap_or_else(|| database.into()), reason }
+        }
+        _ if missing => {
+            StorageError::Damaged { path: named.unwrap_or_else(|| database.into()), reason }
+        }
+        _ => StorageError::Io { path: named.unwrap_or_else(|| database.into()), reason },
+    }
+}
+
+/// The last name of a database file in a message.
+fn file_named(message: &str) -> Option<&str> {
+    let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));
+    words.map(|word| word.trim_end_matches('.')).rfind(|word| {
+        word.ends_with(".sst")
+            || word.ends_with(".log")
+            || word.strip_prefix("MANIFEST-").is_some_and(|number| !number.is_empty())
+            || *word == "CURRENT"
+    })
+}

@@ -1,0 +1,300 @@
+//! The folder around a database: whose it is, and who has it open.
+
+use super::record::FORMAT;
+use crate::{Identity, StorageError};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use synod_types::{ClusterId, Incarnation, NodeId};
+
+const LOCK: &str = "LOCK";
+const MARKER: &str = "SYNOD";
+const UNFINISHED: &str = "SYNOD.new";
+const HIGH: &str = "HIGH";
+const DATABASE: &str = "db";
+
+/// Which of the two stores a folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Log,
+    State,
+}
+
+impl Kind {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Log => "synod log store",
+            Self::State => "synod state store",
+        }
+    }
+}
+
+/// What the file `SYNOD` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) kind: Kind,
+    pub(super) identity: Identity,
+    pub(super) incarnation: Incarnation,
+}
+
+/// A store's folder, locked until this is dropped.
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Looks at the folder, without touching a foreign one, and locks it. A folder that is not
+    /// there is made.
+    pub(super) fn lock(path: &Path) -> Result<Self, StorageError> {
+        look(path)?;
+        fs::create_dir_all(path).map_err(|error| io(path, "cannot be made", &error))?;
+        let file = path.join(LOCK);
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file);
+        let lock = lock.map_err(|error| io(&file, "cannot be opened", &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StorageError::Io {
+                path: path.into(),
+                reason: "the store is in use: another process has it open, or this one twice"
+                    .into(),
+            }),
+            Err(TryLockError::Error(error)) => Err(io(&file, "cannot be locked", &error)),
+        }
+    }
+
+    /// Whose store it is; `None` if there is none yet, and then the folder is clean.
+    pub(super) fn marker(&self) -> Result<Option<Marker>, StorageError> {
+        // Looked at again, because another process may have been here before the lock was ours.
+        match look(&self.path)? {
+            Content::Store => {
+                let path = self.path.join(MARKER);
+                let text = fs::read(&path).map_err(|error| io(&path, "cannot be read", &error))?;
+                Marker::parse(&path, &text).map(Some)
+            }
+            Content::Unfinished => {
+                // The process died before the store was handed to anyone: nothing is lost.
+                let database = self.database();
+                match fs::remove_dir_all(&database) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        Err(io(&database, "cannot be removed", &error))
+                    }
+                    _ => Ok(None),
+                }
+            }
+            Content::Nothing => Ok(None),
+        }
+    }
+
+    /// Says that a store is being made: from now on the folder is ours, whatever happens.
+    pub(super) fn begin(&self, marker: &Marker) -> Result<(), StorageError> {
+        let path = self.path.join(UNFINISHED);
+        let fail = |error| io(&path, "cannot be written", &error);
+        let mut file = File::create(&path).map_err(fail)?;
+        file.write_all(marker.text().as_bytes()).map_err(fail)?;
+        file.sync_all().map_err(fail)?;
+        sync_folder(&self.path)?;
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that the store is whole: from now on nothing may be missing.
+    pub(super) fn finish(&self) -> Result<(), StorageError> {
+        let (from, to) = (self.path.join(UNFINISHED), self.path.join(MARKER));
+        fs::rename(&from, &to).map_err(|error| io(&to, "cannot be written", &error))?;
+        sync_folder(&self.path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the database is.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// Where the high-water mark is.
+    pub(super) fn high(&self) -> PathBuf {
+        self.path.join(HIGH)
+    }
+}
+
+enum Content {
+    /// No file of ours, save perhaps the lock of a process that was here a moment ago.
+    Nothing,
+    /// A store whose making was cut short.
+    Unfinished,
+    /// A store.
+    Store,
+}
+
+fn look(path: &Path) -> Result<Content, StorageError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Nothing),
+        Err(error) => return Err(io(path, "cannot be read", &error)),
+    };
+    let names: Result<BTreeSet<_>, _> = entries.map(|entry| entry.map(|e| e.file_name())).collect();
+    let names = names.map_err(|error| io(path, "cannot be read", &error))?;
+    let has = |name: &str| names.iter().any(|found| found == name);
+    if has(MARKER) {
+        return Ok(Content::Store);
+    }
+    if has(UNFINISHED) {
+        return Ok(Content::Unfinished);
+    }
+    if has(HIGH) && has(DATABASE) {
+        let reason = "the file is missing, but a store is here".into();
+        return Err(StorageError::Damaged { path: path.join(MARKER), reason });
+    }
+    match names.iter().find(|name| *name != LOCK) {
+        None => Ok(Content::Nothing),
+        Some(other) => Err(StorageError::Foreign {
+            path: path.into(),
+            reason: format!("it holds {} and no file {MARKER}", other.display()),
+        }),
+    }
+}
+
+impl Marker {
+    fn text(&self) -> String {
+        let Identity { cluster, node } = self.identity;
+        let (title, incarnation) = (self.kind.title(), self.incarnation);
+        let mut text = format!(
+            "{title}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\nincarnation {incarnation}\n"
+        );
+        let checksum = crc32fast::hash(text.as_bytes());
+        text.push_str(&format!("checksum {checksum:08x}\n"));
+        text
+    }
+
+    /// Reads a marker. The last line, in every format, is the checksum of those above it, so a
+    /// newer format can be told from a damaged one.
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StorageError> {
+        let damaged = || StorageError::Damaged {
+            path: path.into(),
+            reason: "it does not say whose store this is, or its checksum does not fit".into(),
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
+        let (body, last) = text.trim_end_matches('\n').rsplit_once('\n').ok_or_else(damaged)?;
+        let sum = last.strip_prefix("checksum ").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        if sum != Some(crc32fast::hash(format!("{body}\n").as_bytes())) {
+            return Err(damaged());
+        }
+        let mut lines = body.lines();
+        let title = lines.next();
+        let format: u32 = number(lines.next(), "format ").ok_or_else(damaged)?;
+        if format > FORMAT {
+            let path = path.parent().unwrap_or(path).into();
+            return Err(StorageError::TooNew { path, found: format, known: FORMAT });
+        }
+        let kind = [Kind::Log, Kind::State].into_iter().find(|kind| title == Some(kind.title()));
+        let cluster = number(lines.next(), "cluster ").map(ClusterId);
+        let node = number(lines.next(), "node ").map(NodeId);
+        let incarnation = number(lines.next(), "incarnation ").map(Incarnation);
+        match (kind, cluster, node, incarnation, lines.next()) {
+            (Some(kind), Some(cluster), Some(node), Some(incarnation), None) => {
+                Ok(Self { kind, identity: Identity { cluster, node }, incarnation })
+            }
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Whether this store is the one that is asked for.
+    pub(super) fn check(
+        &self,
+        folder: &Path,
+        kind: Kind,
+        identity: Identity,
+    ) -> Result<(), StorageError> {
+        if self.kind != kind {
+            let reason = format!("it is a {}, not a {}", self.kind.title(), kind.title());
+            return Err(StorageError::Foreign { path: folder.into(), reason });
+        }
+        if self.identity != identity {
+            return Err(StorageError::WrongIdentity {
+                path: folder.into(),
+                found_node: self.identity.node,
+                found_cluster: self.identity.cluster,
+                node: identity.node,
+                cluster: identity.cluster,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn number<T: FromStr>(line: Option<&str>, name: &str) -> Option<T> {
+    line?.strip_prefix(name)?.parse().ok()
+}
+
+/// Makes the names in a folder durable. Only Unix has, and needs, such a call.
+fn sync_folder(path: &Path) -> Result<(), StorageError> {
+    if cfg!(unix) {
+        let synced = File::open(path).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| io(path, "cannot be synced", &error))?;
+    }
+    Ok(())
+}
+
+fn io(path: &Path, what: &str, error: &std::io::Error) -> StorageError {
+    StorageError::Io { path: path.into(), reason: format!("{what}: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker() -> Marker {
+        let identity = Identity { cluster: ClusterId(77), node: NodeId(2) };
+        Marker { kind: Kind::Log, identity, incarnation: Incarnation(u64::MAX) }
+    }
+
+    #[test]
+    fn a_marker_keeps_its_text() {
+        let text = marker().text();
+        assert_eq!(
+            text,
+            "synod log store\nformat 1\ncluster 77\nnode 2\nincarnation 18446744073709551615\n\
+             checksum 849b85c3\n"
+        );
+        assert_eq!(Marker::parse(Path::new("x/SYNOD"), text.as_bytes()).unwrap(), marker());
+    }
+
+    #[test]
+    fn a_damaged_marker_is_never_another_one() {
+        let text = marker().text();
+        for at in 0..text.len() {
+            for bit in 0..8 {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                match Marker::parse(Path::new("x/SYNOD"), &bytes) {
+                    Err(StorageError::Damaged { .. }) => {}
+                    // The case of a hexadecimal digit, or of the last line's end, means nothing.
+                    Ok(found) => assert_eq!(found, marker(), "byte {at} bit {bit}"),
+                    Err(other) => panic!("byte {at} bit {bit}: {other}"),
+                }
+            }
+            let cut = Marker::parse(Path::new("x/SYNOD"), &text.as_bytes()[..at]);
+            assert!(at + 1 == text.len() || cut.is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_marker_says_so_whatever_it_holds() {
+        let mut text = String::from("synod vault\nformat 9\nsomething new\n");
+        let sum = crc32fast::hash(text.as_bytes());
+        text.push_str(&format!("checksum {sum:08x}\n"));
+        match Marker::parse(Path::new("x/SYNOD"), text.as_bytes()) {
+            Err(StorageError::TooNew { path, found: 9, known: FORMAT }) => {
+                assert_eq!(path, Path::new("x"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The high-water mark: how far the database was durable.
+
+use crate::StorageError;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The sequence number of the newest write known to be durable, in a file of two places that are
+/// written in turn: one torn write leaves the other place, whose number is lower and still true.
+pub(super) struct HighWater {
+    path: PathBuf,
+    file: File,
+    reached: u64,
+    writes: u64,
+}
+
+/// How far apart the two places are: in different sectors, so that no write touches both.
+const STRIDE: u64 = 4096;
+
+/// A number and the checksum of its bytes.
+const PLACE: usize = 12;
+
+impl HighWater {
+    /// A new file, durable.
+    pub(super) fn create(path: &Path, reached: u64) -> Result<Self, StorageError> {
+        let fail = |error| io(path, "create", &error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+            .map_err(fail)?;
+        let mut high = Self { path: path.into(), file, reached: 0, writes: 0 };
+        high.raise(reached)?;
+        high.raise(reached)?;
+        high.sync()?;
+        Ok(high)
+    }
+
+    /// The file of an existing store.
+    pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let mut file = file.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => damaged(path, "the high-water mark is missing"),
+            _ => io(path, "open", &error),
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| io(path, "read", &error))?;
+        let places = [decode(&bytes, 0), decode(&bytes, STRIDE as usize)];
+        let Some(reached) = places.into_iter().flatten().max() else {
+            return Err(damaged(path, "neither of its two checksums fits"));
+        };
+        // The next write goes where the lower, or unreadable, number is.
+        let writes = u64::from(places[0] == Some(reached));
+        Ok(Self { path: path.into(), file, reached, writes })
+    }
+
+    /// How far the database was durable at least.
+    pub(super) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// Notes that the database is durable up to `sequence`. Survives the process at once, a power
+    /// loss once it is [synced](Self::sync).
+    pub(super) fn raise(&mut self, sequence: u64) -> Result<(), StorageError> {
+        let number = sequence.to_le_bytes();
+        let mut place = [0; PLACE];
+        place[..8].copy_from_slice(&number);
+        place[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
+        let at = SeekFrom::Start((self.writes & 1) * STRIDE);
+        let written = self.file.seek(at).and_then(|_| self.file.write_all(&place));
+        written.map_err(|error| io(&self.path, "write", &error))?;
+        self.writes += 1;
+        self.reached = sequence;
+        Ok(())
+    }
+
+    /// Makes the mark itself durable.
+    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(|error| io(&self.path, "sync", &error))
+    }
+}
+
+fn decode(bytes: &[u8], at: usize) -> Option<u64> {
+    let place = bytes.get(at..at + PLACE)?;
+    let (number, sum) = place.split_first_chunk::<8>()?;
+    (*sum == crc32fast::hash(number).to_le_bytes()).then(|| u64::from_le_bytes(*number))
+}
+
+fn io(path: &Path, what: &str, error: &std::io::Error) -> StorageError {
+    StorageError::Io { path: path.into(), reason: format!("cannot {what} it: {error}") }
+}
+
+fn damaged(path: &Path, reason: &str) -> StorageError {
+    StorageError::Damaged { path: path.into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_write_leaves_the_number_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("HIGH");
+        let mut high = HighWater::create(&path, 1).unwrap();
+        for sequence in 2..20 {
+            let before = std::fs::read(&path).unwrap();
+            high.raise(sequence).unwrap();
+            drop(high);
+            let after = std::fs::read(&path).unwrap();
+            let at = before.iter().zip(&after).position(|(old, new)| old != new).unwrap();
+            for torn in at + 1..at + 3 {
+                let mut bytes = before.clone();
+                bytes[at..torn].copy_from_slice(&after[at..torn]);
+                bytes[torn] ^= 0x40;
+                std::fs::write(&path, &bytes).unwrap();
+                assert_eq!(HighWater::open(&path).unwrap().reached(), sequence - 1);
+            }
+            std::fs::write(&path, &after).unwrap();
+            high = HighWater::open(&path).unwrap();
+            assert_eq!(high.reached(), sequence);
+        }
+    }
+
+    #[test]
+    fn a_lost_mark_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("HIGH");
+        drop(HighWater::create(&path, 7).unwrap());
+        for bytes in [&b""[..], &[0; 3], &[0xFF; 5000]] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = HighWater::open(&path).err().unwrap();
+            assert!(matches!(&error, StorageError::Damaged { path: found, .. } if *found == path));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(HighWater::open(&path), Err(StorageError::Damaged { .. })));
+    }
+}

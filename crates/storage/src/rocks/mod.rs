@@ -1,0 +1,44 @@
+//! RocksDB behind both traits (feature `rocksdb`).
+//!
+//! A store is a folder:
+//!
+//! | name | what |
+//! |---|---|
+//! | `SYNOD` | text: kind of store, format version, cluster, node, incarnation, checksum; written last when a store is created, and never again |
+//! | `HIGH` | the high-water mark: up to which write the database was durable |
+//! | `LOCK` | held by the process that has the store open |
+//! | `db/` | the database |
+//!
+//! RocksDB checks what it reads, but it cannot know what it should have found: a write-ahead log
+//! that was deleted or cut short looks like one that was never longer. For an acceptor that would
+//! be a forgotten promise. So after every durable write its sequence number goes into `HIGH`, and
+//! a database that does not reach that number is refused. `HIGH` itself is not synced with every
+//! write: a killed process loses nothing of it, and after a power loss it may be old, which only
+//! makes the check weaker.
+//!
+//! A log's database holds, under one byte that names the kind of key:
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | whose store it is, and how often it was opened |
+//! | `g` group | the group's head: hard state, base, and the sequence numbers where its journal begins and ends |
+//! | `j` group sequence | one operation of the journal: a run of slots, or a truncation |
+//!
+//! Numbers in keys are big-endian, so a group's journal lies together and in order. Sequence
+//! numbers have no gap: a lost operation is found, whichever it is. Every value is a version
+//! byte, the record in postcard, and a CRC-32 over the key and both, so that a record at the
+//! wrong place is found too.
+//!
+//! A state's database holds `m` and, behind the byte `d`, the keys of the state machine with their
+//! values as they are: RocksDB's own checksums cover blocks, write-ahead log and manifest, and
+//! replicas compare their states' hashes besides.
+
+mod database;
+mod folder;
+mod high;
+mod log;
+mod record;
+mod state;
+
+pub use log::RocksLog;
+pub use state::RocksState;

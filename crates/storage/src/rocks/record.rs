@@ -1,0 +1,236 @@
+//! Records: a version byte, postcard, and a checksum over the key and both.
+
+use crate::{LogOp, StoredRun};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use synod_types::{ClusterId, GroupId, Incarnation, NodeId, Slot, Values};
+
+/// The newest format of folders and records that this program knows.
+pub(super) const FORMAT: u32 = 1;
+
+/// The version byte of a record, which is the format it was written in.
+const VERSION: u8 = FORMAT as u8;
+
+const CHECKSUM: usize = size_of::<u32>();
+
+/// Where the record of [`Meta`] lies.
+pub(super) const META_KEY: &[u8] = b"m";
+
+/// Whose store it is, and how often it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    pub(super) cluster: ClusterId,
+    pub(super) node: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) boot: u64,
+}
+
+/// What is rewritten with every batch of a group. One small record, so that hard state, base and
+/// the journal's ends cannot contradict each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) hard_state: Option<Bytes>,
+    pub(super) base: Option<(Slot, Bytes)>,
+    /// The sequence number of the journal's first operation.
+    pub(super) first: u64,
+    /// The sequence number of the operation to come.
+    pub(super) next: u64,
+}
+
+/// One operation of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Op {
+    Put { first: Slot, stamp: Bytes, values: Values },
+    TruncateFrom(Slot),
+}
+
+impl From<Op> for LogOp {
+    fn from(op: Op) -> Self {
+        match op {
+            Op::Put { first, stamp, values } => Self::Put(StoredRun { first, stamp, values }),
+            Op::TruncateFrom(slot) => Self::TruncateFrom(slot),
+        }
+    }
+}
+
+/// Where the head of a group lies.
+pub(super) fn head_key(group: GroupId) -> [u8; 9] {
+    let mut key = [b'g'; 9];
+    key[1..].copy_from_slice(&group.0.to_be_bytes());
+    key
+}
+
+/// Where an operation of a group's journal lies.
+pub(super) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
+    let mut key = [b'j'; 17];
+    key[1..9].copy_from_slice(&group.0.to_be_bytes());
+    key[9..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+/// The first key behind a group's journal.
+pub(super) fn journal_end(group: GroupId) -> [u8; 18] {
+    let mut key = [0; 18];
+    key[..17].copy_from_slice(&op_key(group, u64::MAX));
+    key
+}
+
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadRecord {
+    /// It is not what was once written under this key.
+    Damaged,
+    /// It was written in a newer format.
+    TooNew(u32),
+}
+
+/// Encodes a record for `key` into `out`, whose content is replaced. Copies a buffer of values
+/// once.
+pub(super) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
+    out.clear();
+    out.push(VERSION);
+    let mut bytes = postcard::to_extend(record, std::mem::take(out))
+        .expect("records hold no type that postcard cannot encode, and memory always extends");
+    let checksum = checksum(key, &bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    *out = bytes;
+}
+
+/// Decodes what [`seal`] made for the same key.
+pub(super) fn unseal<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BadRecord> {
+    let (body, stored) = value.split_last_chunk::<CHECKSUM>().ok_or(BadRecord::Damaged)?;
+    if u32::from_le_bytes(*stored) != checksum(key, body) {
+        return Err(BadRecord::Damaged);
+    }
+    let (version, payload) = body.split_first().ok_or(BadRecord::Damaged)?;
+    match *version {
+        VERSION => {}
+        newer if newer > VERSION => return Err(BadRecord::TooNew(newer.into())),
+        _ => return Err(BadRecord::Damaged),
+    }
+    match postcard::take_from_bytes(payload) {
+        Ok((record, [])) => Ok(record),
+        _ => Err(BadRecord::Damaged),
+    }
+}
+
+fn checksum(key: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::{Debug, Write};
+    use synod_types::Value;
+
+    fn sealed(key: &[u8], record: &impl Serialize) -> Vec<u8> {
+        let mut out = vec![0xEE; 3];
+        seal(key, record, &mut out);
+        out
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    fn sample() -> (Meta, Head, Op, Op) {
+        let meta = Meta {
+            cluster: ClusterId(3),
+            node: NodeId(2),
+            incarnation: Incarnation(0x1234),
+            boot: 5,
+        };
+        let head = Head {
+            hard_state: Some(b"hs".to_vec().into()),
+            base: Some((Slot(300), b"b".to_vec().into())),
+            first: 7,
+            next: 9,
+        };
+        let values: Values =
+            [Value::Noop, Value::Command(b"x".to_vec().into())].into_iter().collect();
+        let put = Op::Put { first: Slot(301), stamp: vec![4].into(), values };
+        (meta, head, put, Op::TruncateFrom(Slot(302)))
+    }
+
+    /// What stands on disks must be read for ever: change these bytes only together with
+    /// [`FORMAT`].
+    #[test]
+    fn records_keep_their_bytes() {
+        let (meta, head, put, cut) = sample();
+        let group = GroupId(1);
+        let key = op_key(group, 7);
+        assert_eq!(hex(&key), "6a00000000000000010000000000000007");
+        assert_eq!(hex(&head_key(group)), "670000000000000001");
+        assert_eq!(hex(&sealed(META_KEY, &meta)), "010302b4240540d02d12");
+        assert_eq!(hex(&sealed(&head_key(group), &head)), "010102687301ac02016207092bdbfd7a");
+        assert_eq!(
+            hex(&sealed(&key, &put)),
+            "0100ad0201040f000178010000000300000002000000c56979a1"
+        );
+        assert_eq!(hex(&sealed(&key, &cut)), "0101ae02255d59eb");
+    }
+
+    fn survives<T: Debug + PartialEq + Serialize + DeserializeOwned>(key: &[u8], record: &T) {
+        let value = sealed(key, record);
+        assert_eq!(unseal::<T>(key, &value).as_ref(), Ok(record));
+        for at in 0..value.len() {
+            for bit in 0..8 {
+                let mut bad = value.clone();
+                bad[at] ^= 1 << bit;
+                assert_eq!(unseal::<T>(key, &bad), Err(BadRecord::Damaged), "byte {at} bit {bit}");
+            }
+            assert_eq!(unseal::<T>(key, &value[..at]), Err(BadRecord::Damaged), "cut at {at}");
+        }
+        assert_eq!(unseal::<T>(b"elsewhere", &value), Err(BadRecord::Damaged), "misdirected");
+    }
+
+    #[test]
+    fn every_flip_cut_and_wrong_place_is_found() {
+        let (meta, head, put, cut) = sample();
+        survives(META_KEY, &meta);
+        survives(&head_key(GroupId(1)), &head);
+        survives(&op_key(GroupId(1), 7), &put);
+        survives(&op_key(GroupId(1), 8), &cut);
+    }
+
+    #[test]
+    fn a_newer_record_says_so() {
+        let mut body = vec![VERSION + 1, 1, 2, 3];
+        let sum = checksum(b"k", &body);
+        body.extend_from_slice(&sum.to_le_bytes());
+        assert_eq!(unseal::<Meta>(b"k", &body), Err(BadRecord::TooNew(FORMAT + 1)));
+    }
+
+    #[test]
+    fn a_record_with_something_behind_it_is_damaged() {
+        let mut body = sealed(b"k", &Slot(1));
+        body.truncate(body.len() - CHECKSUM);
+        body.push(0);
+        let sum = checksum(b"k", &body);
+        body.extend_from_slice(&sum.to_le_bytes());
+        assert_eq!(unseal::<Slot>(b"k", &body), Err(BadRecord::Damaged));
+    }
+
+    #[test]
+    fn journals_lie_in_order_and_apart() {
+        let keys = [
+            op_key(GroupId(1), 0),
+            op_key(GroupId(1), 255),
+            op_key(GroupId(1), 256),
+            op_key(GroupId(1), u64::MAX),
+            op_key(GroupId(2), 0),
+            op_key(GroupId(u64::MAX), 0),
+        ];
+        assert!(keys.is_sorted());
+        assert!(keys[3].as_slice() < journal_end(GroupId(1)).as_slice());
+        assert!(journal_end(GroupId(1)).as_slice() < keys[4].as_slice());
+    }
+}

@@ -1,0 +1,1 @@
+//! Damaged files: refused by name, never read as a shorter log.

@@ -1,0 +1,115 @@
+//! RocksDB behind both traits keeps the rules, and refuses what it must not open.
+
+mod damage;
+mod folder;
+mod process;
+
+use proptest::prelude::*;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use synod_storage::conformance::{self, Fixture};
+use synod_storage::{Identity, RocksLog, RocksState};
+use synod_types::{ClusterId, Incarnation, NodeId};
+use tempfile::TempDir;
+
+const ME: Identity = Identity { cluster: ClusterId(77), node: NodeId(2) };
+
+const BORN: Incarnation = Incarnation(0xABCD);
+
+/// A store's folder. A crash copies it while the store is still open, as a killed process would
+/// leave it, and goes on with the copy.
+struct Disk {
+    root: TempDir,
+    crashes: u32,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), crashes: 0 }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.root.path().join(self.crashes.to_string())
+    }
+
+    fn crash<T>(&mut self, store: T) {
+        let from = self.path();
+        self.crashes += 1;
+        copy(&from, &self.path());
+        drop(store);
+        fs::remove_dir_all(from).unwrap();
+    }
+}
+
+struct Log(Disk);
+
+impl Fixture for Log {
+    type Store = RocksLog;
+
+    fn open(&mut self) -> RocksLog {
+        RocksLog::open(self.0.path(), ME, BORN).unwrap()
+    }
+
+    fn crash(&mut self, store: RocksLog) {
+        self.0.crash(store);
+    }
+}
+
+struct State(Disk);
+
+impl Fixture for State {
+    type Store = RocksState;
+
+    fn open(&mut self) -> RocksState {
+        RocksState::open(self.0.path(), ME).unwrap()
+    }
+
+    fn crash(&mut self, store: RocksState) {
+        self.0.crash(store);
+    }
+}
+
+/// Copies a folder that may be in use: files that go meanwhile are left out.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+            continue;
+        }
+        match fs::copy(entry.path(), target) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
+    }
+}
+
+#[test]
+fn the_log_conforms() {
+    conformance::log_store(|| Log(Disk::new()));
+}
+
+#[test]
+fn the_state_conforms() {
+    conformance::state_store(|| State(Disk::new()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+
+    #[test]
+    fn any_log_script_gives_what_the_reference_gives(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        conformance::check_log(Log(Disk::new()), &conformance::log_steps(&bytes));
+    }
+
+    #[test]
+    fn any_state_script_gives_what_the_reference_gives(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        conformance::check_state(State(Disk::new()), &conformance::state_steps(&bytes));
+    }
+}
