@@ -21,7 +21,7 @@ pub enum Value {
 }
 
 /// A look at one [`Value`] inside a batch, without a copy of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ValueRef<'a> {
     /// See [`Value::Noop`].
     Noop,
@@ -31,6 +31,17 @@ pub enum ValueRef<'a> {
     Members(Membership),
     /// See [`Value::Stop`].
     Stop(Membership),
+}
+
+impl fmt::Debug for ValueRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Noop => f.write_str("Noop"),
+            Self::Command(bytes) => write!(f, "Command(\"{}\")", bytes.escape_ascii()),
+            Self::Members(members) => f.debug_tuple("Members").field(members).finish(),
+            Self::Stop(members) => f.debug_tuple("Stop").field(members).finish(),
+        }
+    }
 }
 
 impl ValueRef<'_> {
