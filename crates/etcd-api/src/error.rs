@@ -1,0 +1,117 @@
+//! Errors as etcd's clients expect them: they compare texts, and choose by code whether to retry.
+
+use crate::BackendError;
+use synod_kv::KvError;
+use tonic::{Code, Status};
+
+/// A put has a value although it was told to keep the old one.
+pub(crate) const VALUE_PROVIDED: &str = "etcdserver: value is provided";
+/// A range has an order that does not exist.
+pub(crate) const INVALID_SORT: &str = "etcdserver: invalid sort option";
+/// What etcd says of an empty operation in a transaction, too.
+pub(crate) const KEY_NOT_FOUND: &str = "etcdserver: key not found";
+
+const KEY_NOT_PROVIDED: &str = "etcdserver: key is not provided";
+const TOO_MANY_OPS: &str = "etcdserver: too many operations in txn request";
+const DUPLICATE_KEY: &str = "etcdserver: duplicate key given in txn request";
+const FUTURE_REVISION: &str = "etcdserver: mvcc: required revision is a future revision";
+
+/// What is not served answers by its name.
+pub(crate) fn not_served(what: &str) -> Status {
+    Status::unimplemented(format!("synod: {what} is not served"))
+}
+
+/// The node gave no reply.
+pub(crate) fn backend_status(error: &BackendError) -> Status {
+    use BackendError as E;
+    let code = match error {
+        E::NoLeader | E::LeaderChanged | E::Learner | E::Stopped => Code::Unavailable,
+        E::TimedOut | E::LeaderFailed | E::ConnectionLost => Code::Unavailable,
+        E::Busy => Code::ResourceExhausted,
+        E::TooLarge => Code::InvalidArgument,
+        E::Corrupt => Code::DataLoss,
+        E::Internal(_) => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// The store refused the request.
+pub(crate) fn kv_status(error: KvError) -> Status {
+    match error {
+        KvError::EmptyKey => Status::invalid_argument(KEY_NOT_PROVIDED),
+        KvError::KeyNotFound => Status::invalid_argument(KEY_NOT_FOUND),
+        KvError::TooManyOps => Status::invalid_argument(TOO_MANY_OPS),
+        KvError::DuplicateKey => Status::invalid_argument(DUPLICATE_KEY),
+        KvError::FutureRevision => Status::out_of_range(FUTURE_REVISION),
+        KvError::HistoricRevision => not_served("a read of an older revision"),
+        // The API encodes requests itself and sends writes as commands: the node is at fault.
+        other => Status::internal(format!("synod: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backend_errors_are_etcds_to_the_letter() {
+        let cases = [
+            (BackendError::NoLeader, Code::Unavailable, "etcdserver: no leader"),
+            (BackendError::LeaderChanged, Code::Unavailable, "etcdserver: leader changed"),
+            (BackendError::TimedOut, Code::Unavailable, "etcdserver: request timed out"),
+            (
+                BackendError::LeaderFailed,
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to previous leader failure",
+            ),
+            (
+                BackendError::ConnectionLost,
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to connection lost",
+            ),
+            (BackendError::Busy, Code::ResourceExhausted, "etcdserver: too many requests"),
+            (BackendError::TooLarge, Code::InvalidArgument, "etcdserver: request is too large"),
+            (BackendError::Learner, Code::Unavailable, "etcdserver: rpc not supported for learner"),
+            (BackendError::Stopped, Code::Unavailable, "etcdserver: server stopped"),
+            (BackendError::Corrupt, Code::DataLoss, "etcdserver: corrupt cluster"),
+            (BackendError::Internal("disk".into()), Code::Internal, "synod: disk"),
+        ];
+        for (error, code, text) in cases {
+            let status = backend_status(&error);
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
+    }
+
+    #[test]
+    fn store_errors_are_etcds_to_the_letter() {
+        let cases = [
+            (KvError::EmptyKey, Code::InvalidArgument, "etcdserver: key is not provided"),
+            (KvError::KeyNotFound, Code::InvalidArgument, "etcdserver: key not found"),
+            (
+                KvError::TooManyOps,
+                Code::InvalidArgument,
+                "etcdserver: too many operations in txn request",
+            ),
+            (
+                KvError::DuplicateKey,
+                Code::InvalidArgument,
+                "etcdserver: duplicate key given in txn request",
+            ),
+            (
+                KvError::FutureRevision,
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+            ),
+            (
+                KvError::HistoricRevision,
+                Code::Unimplemented,
+                "synod: a read of an older revision is not served",
+            ),
+            (KvError::Malformed, Code::Internal, "synod: malformed request"),
+        ];
+        for (error, code, text) in cases {
+            let status = kv_status(error);
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Requests from the wire, checked and turned into what the store understands.
+
+use crate::error::{INVALID_SORT, KEY_NOT_FOUND, VALUE_PROVIDED, not_served};
+use crate::proto::etcdserverpb as pb;
+use pb::compare::{CompareResult, CompareTarget, TargetUnion};
+use pb::range_request::{SortOrder, SortTarget};
+use pb::request_op::Request;
+use synod_kv::{
+    Compare, DeleteRange, KeyRange, Op, Operand, Put, Range, Relation, Revision, Sort, SortBy, Txn,
+    Version,
+};
+use tonic::Status;
+
+/// A read.
+pub(crate) fn range(request: pb::RangeRequest) -> Result<Range, Status> {
+    let bound = |revision| (revision != 0).then_some(Revision(revision));
+    Ok(Range {
+        keys: KeyRange::from_etcd(request.key, request.range_end),
+        limit: u64::try_from(request.limit).unwrap_or(0),
+        revision: (request.revision > 0).then_some(Revision(request.revision)),
+        sort: sort(request.sort_order, request.sort_target)?,
+        keys_only: request.keys_only,
+        count_only: request.count_only,
+        min_mod_revision: bound(request.min_mod_revision),
+        max_mod_revision: bound(request.max_mod_revision),
+        min_create_revision: bound(request.min_create_revision),
+        max_create_revision: bound(request.max_create_revision),
+    })
+}
+
+/// A write.
+pub(crate) fn put(request: pb::PutRequest) -> Result<Put, Status> {
+    if request.lease != 0 || request.ignore_lease {
+        return Err(not_served("a lease in a put"));
+    }
+    if request.ignore_value && !request.value.is_empty() {
+        return Err(Status::invalid_argument(VALUE_PROVIDED));
+    }
+    let value = (!request.ignore_value).then_some(request.value);
+    Ok(Put { key: request.key, value, prev_kv: request.prev_kv })
+}
+
+/// A delete.
+pub(crate) fn delete_range(request: pb::DeleteRangeRequest) -> DeleteRange {
+    let keys = KeyRange::from_etcd(request.key, request.range_end);
+    DeleteRange { keys, prev_kv: request.prev_kv }
+}
+
+/// A transaction.
+pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Status> {
+    let ops = |list: Vec<pb::RequestOp>| list.into_iter().map(op).collect::<Result<_, _>>();
+    Ok(Txn {
+        compares: request.compare.into_iter().map(compare).collect::<Result<_, _>>()?,
+        success: ops(request.success)?,
+        failure: ops(request.failure)?,
+    })
+}
+
+/// Whether a transaction may be answered from the node's own state: it only reads, and every read
+/// agrees to that.
+pub(crate) fn is_serializable(request: &pb::TxnRequest) -> bool {
+    request
+        .success
+        .iter()
+        .chain(&request.failure)
+        .all(|op| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable))
+}
+
+fn op(op: pb::RequestOp) -> Result<Op, Status> {
+    match op.request {
+        Some(Request::RequestRange(request)) => range(request).map(Op::Range),
+        Some(Request::RequestPut(request)) => put(request).map(Op::Put),
+        Some(Request::RequestDeleteRange(request)) => Ok(Op::DeleteRange(delete_range(request))),
+        Some(Request::RequestTxn(_)) => Err(not_served("a transaction inside a transaction")),
+        None => Err(Status::invalid_argument(KEY_NOT_FOUND)),
+    }
+}
+
+fn sort(order: i32, target: i32) -> Result<Option<Sort>, Status> {
+    let invalid = |_| Status::invalid_argument(INVALID_SORT);
+    let order = SortOrder::try_from(order).map_err(invalid)?;
+    let by = match SortTarget::try_from(target).map_err(invalid)? {
+        SortTarget::Key => SortBy::Key,
+        SortTarget::Version => SortBy::Version,
+        SortTarget::Create => SortBy::Created,
+        SortTarget::Mod => SortBy::Modified,
+        SortTarget::Value => SortBy::Value,
+    };
+    Ok(match (order, by) {
+        // The store's own order: it need not see all keys to cut at the limit.
+        (SortOrder::None | SortOrder::Ascend, SortBy::Key) => None,
+        // To name a target is to ask for an order.
+        (SortOrder::None | SortOrder::Ascend, by) => Some(Sort { by, descending: false }),
+        (SortOrder::Descend, by) => Some(Sort { by, descending: true }),
+    })
+}
+
+fn compare(compare: pb::Compare) -> Result<Compare, Status> {
+    let relation = match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => Relation::Equal,
+        Ok(CompareResult::NotEqual) => Relation::NotEqual,
+        Ok(CompareResult::Less) => Relation::Less,
+        Ok(CompareResult::Greater) => Relation::Greater,
+        Err(_) => return Err(Status::invalid_argument("synod: unknown result of a compare")),
+    };
+    // What is given for another target than the one named counts as nothing given.
+    let with = compare.target_union;
+    let operand = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => Operand::Version(match with {
+            Some(TargetUnion::Version(version)) => Version(version),
+            _ => Version(0),
+        }),
+        Ok(CompareTarget::Create) => Operand::Created(match with {
+            Some(TargetUnion::CreateRevision(revision)) => Revision(revision),
+            _ => Revision(0),
+        }),
+        Ok(CompareTarget::Mod) => Operand::Modified(match with {
+            Some(TargetUnion::ModRevision(revision)) => Revision(revision),
+            _ => Revision(0),
+        }),
+        Ok(CompareTarget::Value) => Operand::Value(match with {
+            Some(TargetUnion::Value(value)) => value,
+            _ => bytes::Bytes::new(),
+        }),
+        Ok(CompareTarget::Lease) => return Err(not_served("a lease in a compare")),
+        Err(_) => return Err(Status::invalid_argument("synod: unknown target of a compare")),
+    };
+    Ok(Compare { keys: KeyRange::from_etcd(compare.key, compare.range_end), relation, operand })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+        let status = result.unwrap_err();
+        (status.code(), status.message().to_string())
+    }
+
+    fn unserved(what: &str) -> (Code, String) {
+        (Code::Unimplemented, format!("synod: {what} is not served"))
+    }
+
+    #[test]
+    fn zero_and_below_mean_no_limit_and_the_newest() {
+        let request = pb::RangeRequest { limit: -1, revision: -1, ..Default::default() };
+        let range = range(request).unwrap();
+        assert_eq!((range.limit, range.revision), (0, None));
+        assert_eq!((range.min_mod_revision, range.max_create_revision), (None, None));
+    }
+
+    #[test]
+    fn a_target_without_an_order_ascends() {
+        let of = |order: SortOrder, target: SortTarget| sort(order as i32, target as i32).unwrap();
+        let by = |by, descending| Some(Sort { by, descending });
+        assert_eq!(of(SortOrder::None, SortTarget::Key), None);
+        assert_eq!(of(SortOrder::Ascend, SortTarget::Key), None);
+        assert_eq!(of(SortOrder::Descend, SortTarget::Key), by(SortBy::Key, true));
+        assert_eq!(of(SortOrder::None, SortTarget::Mod), by(SortBy::Modified, false));
+        assert_eq!(of(SortOrder::Descend, SortTarget::Value), by(SortBy::Value, true));
+        for (order, target) in [(3, 0), (0, 5), (-1, -1)] {
+            let expected = (Code::InvalidArgument, INVALID_SORT.to_string());
+            assert_eq!(refused(sort(order, target)), expected);
+        }
+    }
+
+    #[test]
+    fn puts_without_leases() {
+        let lease = pb::PutRequest { lease: 7, ..Default::default() };
+        assert_eq!(refused(put(lease)), unserved("a lease in a put"));
+        let ignore = pb::PutRequest { ignore_lease: true, ..Default::default() };
+        assert_eq!(refused(put(ignore)), unserved("a lease in a put"));
+        let both = pb::PutRequest { ignore_value: true, value: "v".into(), ..Default::default() };
+        assert_eq!(refused(put(both)), (Code::InvalidArgument, VALUE_PROVIDED.to_string()));
+        let keep = pb::PutRequest { ignore_value: true, ..Default::default() };
+        assert_eq!(put(keep).unwrap().value, None);
+        assert_eq!(put(pb::PutRequest::default()).unwrap().value, Some("".into()));
+    }
+
+    #[test]
+    fn transactions_are_flat() {
+        let of = |request| {
+            txn(pb::TxnRequest { success: vec![pb::RequestOp { request }], ..Default::default() })
+        };
+        let nested = Some(Request::RequestTxn(pb::TxnRequest::default()));
+        assert_eq!(refused(of(nested)), unserved("a transaction inside a transaction"));
+        assert_eq!(refused(of(None)), (Code::InvalidArgument, KEY_NOT_FOUND.to_string()));
+    }
+
+    #[test]
+    fn compares_default_to_zero() {
+        let of = |target: CompareTarget, target_union| {
+            let target = target as i32;
+            compare(pb::Compare { target, target_union, ..Default::default() })
+                .map(|compare| compare.operand)
+        };
+        let version = Some(TargetUnion::Version(3));
+        let given = of(CompareTarget::Version, version.clone()).unwrap();
+        assert_eq!(given, Operand::Version(Version(3)));
+        assert_eq!(of(CompareTarget::Mod, version).unwrap(), Operand::Modified(Revision(0)));
+        assert_eq!(of(CompareTarget::Value, None).unwrap(), Operand::Value("".into()));
+        assert_eq!(refused(of(CompareTarget::Lease, None)), unserved("a lease in a compare"));
+        for (result, target) in [(9, 0), (0, 9)] {
+            let odd = pb::Compare { result, target, ..Default::default() };
+            assert_eq!(refused(compare(odd)).0, Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn only_reads_that_agree_are_serializable() {
+        let read = |serializable| {
+            let range = pb::RangeRequest { serializable, ..Default::default() };
+            pb::RequestOp { request: Some(Request::RequestRange(range)) }
+        };
+        let of = |success, failure| {
+            is_serializable(&pb::TxnRequest { success, failure, ..Default::default() })
+        };
+        assert!(of(vec![read(true)], vec![read(true)]));
+        assert!(!of(vec![read(true)], vec![read(false)]));
+        let put = Some(Request::RequestPut(pb::PutRequest::default()));
+        assert!(!of(vec![pb::RequestOp { request: put }], Vec::new()));
+    }
+}

@@ -1,0 +1,80 @@
+//! The services as routes of one HTTP server.
+
+use crate::backend::{Backend, BackendError};
+use crate::error::{backend_status, not_served};
+use crate::proto::etcdserverpb::cluster_server::ClusterServer;
+use crate::proto::etcdserverpb::kv_server::KvServer;
+use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::service::{Api, MAX_REQUEST_BYTES};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Uri;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::any;
+use std::sync::Arc;
+
+/// The largest message that is read at all, in bytes. As in etcd it leaves room around the
+/// largest request, so that a request a little too large is refused by name.
+const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
+
+const KV: [&str; 4] = ["Range", "Put", "DeleteRange", "Txn"];
+const CLUSTER: [&str; 1] = ["MemberList"];
+const MAINTENANCE: [&str; 2] = ["Alarm", "Status"];
+
+/// Every service of etcd v3. What of them is not served answers by name, so that no client waits.
+const SERVICES: [&str; 8] = [
+    "etcdserverpb.KV",
+    "etcdserverpb.Cluster",
+    "etcdserverpb.Maintenance",
+    "etcdserverpb.Watch",
+    "etcdserverpb.Lease",
+    "etcdserverpb.Auth",
+    "v3lockpb.Lock",
+    "v3electionpb.Election",
+];
+
+/// The API as routes. They can be merged with other HTTP routes and served on one port; the
+/// server must speak HTTP/2 without TLS negotiation, as `axum::serve` does.
+pub fn router(backend: Arc<dyn Backend>) -> Router {
+    let api = Api::new(Arc::clone(&backend));
+    let kv = KvServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let cluster = ClusterServer::new(api.clone());
+    let maintenance = MaintenanceServer::new(api);
+
+    let mut router = Router::new();
+    for method in KV {
+        router = router.route_service(&format!("/etcdserverpb.KV/{method}"), kv.clone());
+    }
+    for method in CLUSTER {
+        let path = format!("/etcdserverpb.Cluster/{method}");
+        router = router.route_service(&path, cluster.clone());
+    }
+    for method in MAINTENANCE {
+        let path = format!("/etcdserverpb.Maintenance/{method}");
+        router = router.route_service(&path, maintenance.clone());
+    }
+    for service in SERVICES {
+        router = router.route(&format!("/{service}/{{*method}}"), any(refuse));
+    }
+    router.route_layer(middleware::from_fn_with_state(backend, require_leader))
+}
+
+/// Answers for every method that no service took.
+async fn refuse(uri: Uri) -> Response {
+    let method = uri.path().rsplit('/').next().unwrap_or_default();
+    not_served(method).into_http()
+}
+
+/// A client may ask that nothing be tried without a leader.
+async fn require_leader(
+    State(backend): State<Arc<dyn Backend>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let required = request.headers().get("hasleader").is_some_and(|value| value == "true");
+    if required && backend.status().leader.is_none() {
+        return backend_status(&BackendError::NoLeader).into_http();
+    }
+    next.run(request).await
+}

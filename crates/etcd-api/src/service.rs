@@ -1,0 +1,197 @@
+//! The services.
+
+use crate::backend::{Backend, BackendError, Consistency, Member};
+use crate::error::{backend_status, kv_status, not_served};
+use crate::proto::etcdserverpb as pb;
+use crate::{request, response};
+use pb::alarm_request::AlarmAction;
+use pb::{cluster_server::Cluster, kv_server::Kv, maintenance_server::Maintenance};
+use prost::Message;
+use std::sync::Arc;
+use synod_kv::{Answer, Command, OpAnswer, Query, Reply, Revision};
+use tonic::{Request, Response, Status, async_trait};
+
+/// The largest request that may enter the log, in bytes: etcd's 1.5 MiB.
+pub const MAX_REQUEST_BYTES: usize = 3 * 512 * 1024;
+
+/// Every service that is served, over one backend.
+#[derive(Clone)]
+pub(crate) struct Api {
+    backend: Arc<dyn Backend>,
+}
+
+impl Api {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend }
+    }
+
+    /// Sends a command through the log, unless it can be refused at the door.
+    async fn propose(&self, command: Command, bytes: usize) -> Result<Reply, Status> {
+        command.check().map_err(kv_status)?;
+        if bytes > MAX_REQUEST_BYTES {
+            return Err(backend_status(&BackendError::TooLarge));
+        }
+        self.backend.propose(command).await.map_err(|error| backend_status(&error))
+    }
+
+    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, Status> {
+        query.check().map_err(kv_status)?;
+        self.backend.query(query, consistency).await.map_err(|error| backend_status(&error))
+    }
+
+    fn header(&self, Revision(revision): Revision) -> pb::ResponseHeader {
+        let status = self.backend.status();
+        pb::ResponseHeader {
+            cluster_id: status.cluster_id.0,
+            member_id: status.member_id.0,
+            revision,
+            raft_term: status.term.0,
+        }
+    }
+
+    /// The header of a response that is not about keys. With [`Consistency::Linearizable`] it
+    /// comes only when the node has caught up with the cluster.
+    async fn bare_header(&self, consistency: Consistency) -> Result<pb::ResponseHeader, Status> {
+        let reply = self.query(Query::Revision, consistency).await?;
+        let revision = reply.revision;
+        response::expect(reply, |answer| matches!(answer, Answer::Revision).then_some(()))?;
+        Ok(self.header(revision))
+    }
+}
+
+fn freshness(serializable: bool) -> Consistency {
+    if serializable { Consistency::Serializable } else { Consistency::Linearizable }
+}
+
+#[async_trait]
+impl Kv for Api {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        let consistency = freshness(request.serializable);
+        let query = Query::Range(request::range(request)?);
+        let reply = self.query(query, consistency).await?;
+        let header = self.header(reply.revision);
+        let answer = response::expect(reply, |answer| match answer {
+            Answer::Op(OpAnswer::Range(answer)) => Some(answer),
+            _ => None,
+        })?;
+        Ok(Response::new(response::range(header, answer)))
+    }
+
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        let request = request.into_inner();
+        let bytes = request.encoded_len();
+        let reply = self.propose(Command::Put(request::put(request)?), bytes).await?;
+        let header = self.header(reply.revision);
+        let answer = response::expect(reply, |answer| match answer {
+            Answer::Op(OpAnswer::Put(answer)) => Some(answer),
+            _ => None,
+        })?;
+        Ok(Response::new(response::put(header, answer)))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        let bytes = request.encoded_len();
+        let command = Command::DeleteRange(request::delete_range(request));
+        let reply = self.propose(command, bytes).await?;
+        let header = self.header(reply.revision);
+        let answer = response::expect(reply, |answer| match answer {
+            Answer::Op(OpAnswer::DeleteRange(answer)) => Some(answer),
+            _ => None,
+        })?;
+        Ok(Response::new(response::delete_range(header, answer)))
+    }
+
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = request.into_inner();
+        let bytes = request.encoded_len();
+        let consistency = freshness(request::is_serializable(&request));
+        let txn = request::txn(request)?;
+        let reply = if txn.is_read_only() {
+            self.query(Query::Txn(txn), consistency).await?
+        } else {
+            self.propose(Command::Txn(txn), bytes).await?
+        };
+        let header = self.header(reply.revision);
+        let answer = response::expect(reply, |answer| match answer {
+            Answer::Txn(answer) => Some(answer),
+            _ => None,
+        })?;
+        Ok(Response::new(response::txn(header, answer)))
+    }
+}
+
+#[async_trait]
+impl Cluster for Api {
+    async fn member_list(
+        &self,
+        request: Request<pb::MemberListRequest>,
+    ) -> Result<Response<pb::MemberListResponse>, Status> {
+        let header = self.bare_header(freshness(!request.into_inner().linearizable)).await?;
+        let members = self.backend.members().into_iter().map(member).collect();
+        Ok(Response::new(pb::MemberListResponse { header: Some(header), members }))
+    }
+}
+
+fn member(member: Member) -> pb::Member {
+    pb::Member {
+        id: member.id.0,
+        name: member.name,
+        peer_urls: member.peer_urls,
+        client_urls: member.client_urls,
+        is_learner: member.is_learner,
+    }
+}
+
+#[async_trait]
+impl Maintenance for Api {
+    async fn alarm(
+        &self,
+        request: Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
+        match AlarmAction::try_from(request.into_inner().action) {
+            Ok(AlarmAction::Get) => {}
+            Ok(action) => return Err(not_served(&format!("Alarm {}", action.as_str_name()))),
+            Err(unknown) => return Err(not_served(&format!("Alarm {unknown}"))),
+        }
+        // No alarm can be raised yet, so none is active.
+        let header = self.bare_header(Consistency::Serializable).await?;
+        Ok(Response::new(pb::AlarmResponse { header: Some(header), alarms: Vec::new() }))
+    }
+
+    async fn status(
+        &self,
+        _: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let header = self.bare_header(Consistency::Serializable).await?;
+        let mut status = self.backend.status();
+        if status.leader.is_none() {
+            status.errors.push(BackendError::NoLeader.to_string());
+        }
+        Ok(Response::new(pb::StatusResponse {
+            header: Some(header),
+            version: status.version.to_string(),
+            db_size: response::count(status.db_size),
+            leader: status.leader.map_or(0, |node| node.0),
+            raft_index: status.committed.0,
+            raft_term: status.term.0,
+            raft_applied_index: status.applied.0,
+            errors: status.errors,
+            db_size_in_use: response::count(status.db_size),
+            is_learner: status.is_learner,
+        }))
+    }
+}

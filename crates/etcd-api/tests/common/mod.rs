@@ -1,0 +1,106 @@
+//! A backend in memory, served on a port of its own.
+
+use axum::Router;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use synod_consensus::StateMachine;
+use synod_etcd_api::{Backend, BackendError, Consistency, Member, NodeStatus};
+use synod_kv::{Command, KvStore, Query, Reply};
+use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
+use tokio::net::TcpListener;
+
+/// One node without a log: a store behind a lock. Tests can take its leader away and make it fail.
+#[derive(Default)]
+pub struct Memory {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    store: KvStore,
+    applied: Slot,
+    leaderless: bool,
+    fault: Option<BackendError>,
+    asked: Vec<Consistency>,
+}
+
+#[allow(dead_code, reason = "not every test needs everything")]
+impl Memory {
+    /// Whether somebody leads from now on.
+    pub fn set_leader(&self, there: bool) {
+        self.state.lock().unwrap().leaderless = !there;
+    }
+
+    /// Answers everything with this error from now on.
+    pub fn fail_with(&self, error: BackendError) {
+        self.state.lock().unwrap().fault = Some(error);
+    }
+
+    /// How fresh the answers to the queries since the last call had to be.
+    pub fn take_asked(&self) -> Vec<Consistency> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+}
+
+#[tonic::async_trait]
+impl Backend for Memory {
+    async fn propose(&self, command: Command) -> Result<Reply, BackendError> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(error) = &state.fault {
+            return Err(error.clone());
+        }
+        state.applied = state.applied.next();
+        let slot = state.applied;
+        let reply = state.store.apply(slot, &command.encode(), &mut Changes::new());
+        Reply::decode(&reply).map_err(|error| BackendError::Internal(error.to_string()))
+    }
+
+    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, BackendError> {
+        let mut state = self.state.lock().unwrap();
+        state.asked.push(consistency);
+        if let Some(error) = &state.fault {
+            return Err(error.clone());
+        }
+        let reply = state.store.query(&query.encode());
+        Reply::decode(&reply).map_err(|error| BackendError::Internal(error.to_string()))
+    }
+
+    fn status(&self) -> NodeStatus {
+        let state = self.state.lock().unwrap();
+        NodeStatus {
+            cluster_id: ClusterId(0xc1),
+            member_id: NodeId(2),
+            leader: (!state.leaderless).then_some(NodeId(2)),
+            term: Term(7),
+            committed: state.applied,
+            applied: state.applied,
+            db_size: 4096,
+            is_learner: false,
+            version: "3.4.0",
+            errors: Vec::new(),
+        }
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let member = |id: u64, is_learner| Member {
+            id: NodeId(id),
+            name: format!("node{id}"),
+            peer_urls: vec![format!("quic://10.0.0.{id}:2380")],
+            client_urls: vec![format!("http://10.0.0.{id}:2379")],
+            is_learner,
+        };
+        vec![member(1, false), member(2, false), member(3, true)]
+    }
+}
+
+/// Serves a new backend as a node would: merged with another route, on one port. Ends with the
+/// runtime.
+pub async fn serve() -> (Arc<Memory>, SocketAddr) {
+    let backend = Arc::new(Memory::default());
+    let other = Router::new().route("/livez", axum::routing::get(|| async { "ok" }));
+    let app = other.merge(synod_etcd_api::router(Arc::clone(&backend) as Arc<dyn Backend>));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (backend, address)
+}
