@@ -1,3 +1,5 @@
 //! Tests that cross crates.
 
+mod fixtures;
+mod package;
 mod tidy;
