@@ -35,7 +35,8 @@ const SERVICES: [&str; 8] = [
 ];
 
 /// The API as routes. They can be merged with other HTTP routes and served on one port; the
-/// server must speak HTTP/2 without TLS negotiation, as `axum::serve` does.
+/// server must speak HTTP/2, and take it without an upgrade where there is no TLS, as
+/// `axum::serve` does.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
     let api = Api::new(Arc::clone(&backend));
     let kv = KvServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
