@@ -22,10 +22,11 @@ use contender::{Contender, Shape};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How often and how long each contender runs.
+/// How often and how long each contender runs, and with which batches.
 struct Plan {
     runs: usize,
     length: Duration,
+    batches: Vec<usize>,
 }
 
 /// Builds a contender for a shape.
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let plan = match parse(std::env::args().skip(1)) {
         Ok(plan) => plan,
         Err(problem) => {
-            eprintln!("{problem}\nusage: synod-peers [--runs N] [--millis N]");
+            eprintln!("{problem}\nusage: synod-peers [--runs N] [--millis N] [--batch N]");
             return ExitCode::FAILURE;
         }
     };
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     println!("| nodes | bytes | batch | {names} | ratio |\n|---|---|---|---|---|---|");
     for nodes in [3, 5] {
         for bytes in [16, 256] {
-            for batch in [1, 64, 1024] {
+            for &batch in &plan.batches {
                 let shape = Shape { nodes, bytes, batch };
                 report(shape, &compare(shape, &plan));
             }
@@ -61,12 +62,14 @@ fn main() -> ExitCode {
 
 /// Reads the command line.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
-    let mut plan = Plan { runs: 7, length: Duration::from_millis(300) };
+    let batches = vec![1, 64, 1024];
+    let mut plan = Plan { runs: 7, length: Duration::from_millis(300), batches };
     while let Some(word) = words.next() {
         let number = words.next().and_then(|word| word.parse::<u32>().ok()).filter(|n| *n > 0);
         let Some(number) = number else { return Err(format!("{word} needs a number above 0")) };
         match word.as_str() {
             "--runs" => plan.runs = number as usize,
+            "--batch" => plan.batches = vec![number as usize],
             "--millis" => plan.length = Duration::from_millis(u64::from(number)),
             _ => return Err(format!("unknown option {word}")),
         }
