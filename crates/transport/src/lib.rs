@@ -40,9 +40,13 @@ pub mod conformance;
 mod limits;
 mod memory;
 mod queue;
+#[cfg(feature = "quic")]
+pub mod quic;
 
 pub use limits::{Limits, PeerStats};
 pub use memory::{MemoryNetwork, MemoryTransport};
+#[cfg(feature = "quic")]
+pub use quic::{Credentials, QuicConfig, QuicStats, QuicTransport, Refusal, TransportError};
 
 /// Another node and where it listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

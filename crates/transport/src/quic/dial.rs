@@ -1,0 +1,165 @@
+//! The dialling side: one task for each peer with a larger id, for as long as it is a peer.
+
+use super::identity::PeerVerifier;
+use super::link::Link;
+use super::{Report, Shared};
+use crate::certs::Identity;
+use quinn::{Connection, ConnectionError, RecvStream};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
+
+/// A connection that lasted so long was a good one: the next is dialled without delay.
+const LASTED: Duration = Duration::from_secs(1);
+
+/// Dials the peer, carries frames while the connection lasts, and dials again.
+pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
+    let mut backoff = Backoff::new(shared.min_backoff, shared.max_backoff);
+    let mut attempt = 0;
+    loop {
+        match dial(&shared, &link, attempt).await {
+            Ok((connection, first)) => {
+                let since = Instant::now();
+                link.attach(connection).run(&shared, Some(first)).await;
+                if since.elapsed() >= LASTED {
+                    backoff.reset();
+                }
+                attempt = 0;
+            }
+            Err(failed) => {
+                report(&shared, &link, failed);
+                attempt += 1;
+            }
+        }
+        sleep(backoff.next(dice())).await;
+    }
+}
+
+/// Why a peer could not be connected.
+enum Failed {
+    /// It did not answer, or cannot be found.
+    Unreachable(String),
+    /// The handshake ended.
+    Handshake { address: SocketAddr, error: ConnectionError, report: Report },
+}
+
+/// One attempt. The connection counts as made when the peer's first stream arrives: with TLS 1.3
+/// the caller's certificate is judged last, when the caller already thinks that all is well.
+async fn dial(
+    shared: &Arc<Shared>,
+    link: &Arc<Link>,
+    attempt: usize,
+) -> Result<(Connection, RecvStream), Failed> {
+    let limit = shared.handshake_timeout;
+    let unreachable = |reason: &str| Failed::Unreachable(reason.to_owned());
+    let found = timeout(limit, resolve(&link.address, shared.address)).await;
+    let found = found.map_err(|_| unreachable("its name is not resolved in time"))?;
+    let addresses = found.map_err(|error| Failed::Unreachable(error.to_string()))?;
+    if addresses.is_empty() {
+        return Err(unreachable("its name has no address that the own socket can reach"));
+    }
+    let address = addresses[attempt % addresses.len()];
+
+    let (verifier, verdict) = PeerVerifier::new(&shared.trust, Some(link.node));
+    let config = shared.client_config(verifier);
+    let config = config.map_err(|error| Failed::Unreachable(error.to_string()))?;
+    let endpoint = shared.endpoint().ok_or_else(|| unreachable("the transport is closed"))?;
+    let name = Identity::Node { cluster: shared.trust.cluster, node: link.node }.dns_name();
+    let connecting = endpoint.connect_with(config, address, &name);
+    let connecting = connecting.map_err(|error| Failed::Unreachable(error.to_string()))?;
+    let made = timeout(limit, async {
+        let connection = connecting.await?;
+        let first = connection.accept_uni().await?;
+        Ok((connection, first))
+    });
+    match made.await {
+        Ok(Ok(made)) => Ok(made),
+        Ok(Err(error)) => {
+            let report = Report::of(&verdict, &error, true);
+            Err(Failed::Handshake { address, error, report })
+        }
+        Err(_) => Err(Failed::Unreachable(format!("{address} does not answer"))),
+    }
+}
+
+/// The addresses of `host:port` that a socket bound to `own` can send to.
+async fn resolve(host: &str, own: SocketAddr) -> std::io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host(host).await?;
+    Ok(found.filter(|address| address.is_ipv4() || own.is_ipv6()).collect())
+}
+
+fn report(shared: &Shared, link: &Link, failed: Failed) {
+    match failed {
+        Failed::Handshake { address, error, report } => {
+            shared.report(&report, Some(link.node), address, &error);
+        }
+        Failed::Unreachable(reason) => {
+            let (local, peer) = (shared.trust.own(), link.node);
+            tracing::debug!(%local, %peer, address = link.address, %reason, "cannot be reached");
+        }
+    }
+}
+
+/// Pauses that double up to a bound, and differ from node to node, so that a cluster that lost
+/// its network does not come back all at once.
+struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most, next: first }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// The next pause: from half of it, for dice of 0, to all of it.
+    fn next(&mut self, dice: u16) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.most);
+        let half = pause / 2;
+        half + half * u32::from(dice) / u32::from(u16::MAX)
+    }
+}
+
+/// A random number; a constant if the system has no randomness, which costs jitter only.
+fn dice() -> u16 {
+    let mut bytes = [0; 2];
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u16::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_bound_and_start_again() {
+        let (first, most) = (Duration::from_millis(20), Duration::from_millis(100));
+        let mut backoff = Backoff::new(first, most);
+        let pauses: Vec<_> = (0..5).map(|_| backoff.next(u16::MAX).as_millis()).collect();
+        assert_eq!(pauses, [20, 40, 80, 100, 100]);
+        assert_eq!(backoff.next(0), most / 2);
+        backoff.reset();
+        assert_eq!(backoff.next(0), first / 2);
+    }
+
+    #[tokio::test]
+    async fn only_addresses_of_the_own_kind_are_dialled() {
+        let (four, six) = ("127.0.0.1:1", "[::1]:1");
+        let count = async |host, own: &str| {
+            resolve(host, own.parse().expect("is an address")).await.map(|found| found.len()).ok()
+        };
+        assert_eq!(count(four, "0.0.0.0:2").await, Some(1));
+        assert_eq!(count(six, "0.0.0.0:2").await, Some(0));
+        assert_eq!(count(four, "[::]:2").await, Some(1), "as an address within IPv6");
+        assert_eq!(count(six, "[::]:2").await, Some(1));
+        assert_eq!(count("not an address", "[::]:2").await, None);
+    }
+}

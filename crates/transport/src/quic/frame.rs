@@ -1,0 +1,220 @@
+//! Frames on a stream: four bytes of length, big end first, then the frame.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// The length before every frame, in bytes.
+pub(super) const HEADER: usize = 4;
+
+/// Frames up to this size are copied together, so that many small ones become one piece of the
+/// stream; larger ones go as they are, uncopied.
+const COPIED: usize = 4 << 10;
+
+/// How large a piece made of small frames grows before the next is begun.
+const PIECE: usize = 64 << 10;
+
+/// What a frame's buffer starts with, whatever length was announced.
+const FIRST_BUFFER: usize = 4 << 10;
+
+/// Turns frames into pieces of a stream; `frames` is empty afterwards.
+pub(super) fn encode(frames: &mut Vec<Bytes>, pieces: &mut Vec<Bytes>) {
+    let small = frames.iter().filter(|frame| frame.len() <= COPIED).map(Bytes::len).sum::<usize>();
+    let mut piece = BytesMut::with_capacity((small + HEADER * frames.len()).min(PIECE + COPIED));
+    for frame in frames.drain(..) {
+        // The caller's limit keeps frames far below 4 GiB.
+        piece.put_u32(frame.len() as u32);
+        if frame.len() <= COPIED {
+            piece.extend_from_slice(&frame);
+        } else {
+            pieces.push(piece.split().freeze());
+            pieces.push(frame);
+        }
+        if piece.len() >= PIECE {
+            pieces.push(piece.split().freeze());
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece.freeze());
+    }
+}
+
+/// A frame was announced that is larger than the limit. The stream cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {announced} bytes was announced, at most {limit} are allowed")]
+pub(super) struct FrameTooLarge {
+    announced: usize,
+    limit: usize,
+}
+
+/// Cuts a stream into frames. It sets memory aside for what has arrived only, never for what was
+/// announced: at most twice what has arrived of the frame, and [`FIRST_BUFFER`].
+pub(super) struct FrameReader {
+    limit: usize,
+    header: [u8; HEADER],
+    header_len: usize,
+    frame: Vec<u8>,
+    /// The length of the frame that is being read, once its header is complete.
+    length: Option<usize>,
+}
+
+impl FrameReader {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, header: [0; HEADER], header_len: 0, frame: Vec::new(), length: None }
+    }
+
+    /// Reads on, and appends the frames that are complete now to `frames`.
+    pub(super) fn feed(
+        &mut self,
+        mut arrived: &[u8],
+        frames: &mut Vec<Bytes>,
+    ) -> Result<(), FrameTooLarge> {
+        loop {
+            let length = match self.length {
+                Some(length) => length,
+                None => match self.read_header(&mut arrived)? {
+                    Some(length) => length,
+                    None => return Ok(()),
+                },
+            };
+            let part = arrived.split_off(..arrived.len().min(length - self.frame.len()));
+            self.append(part.unwrap_or_default(), length);
+            if self.frame.len() < length {
+                return Ok(());
+            }
+            self.length = None;
+            frames.push(Bytes::from(std::mem::take(&mut self.frame)));
+        }
+    }
+
+    /// The announced length, once all of it is there and it is within the limit.
+    fn read_header(&mut self, arrived: &mut &[u8]) -> Result<Option<usize>, FrameTooLarge> {
+        let part = arrived.split_off(..arrived.len().min(HEADER - self.header_len));
+        for byte in part.unwrap_or_default() {
+            self.header[self.header_len] = *byte;
+            self.header_len += 1;
+        }
+        if self.header_len < HEADER {
+            return Ok(None);
+        }
+        let length = u32::from_be_bytes(self.header) as usize;
+        if length > self.limit {
+            return Err(FrameTooLarge { announced: length, limit: self.limit });
+        }
+        self.header_len = 0;
+        self.length = Some(length);
+        Ok(self.length)
+    }
+
+    fn append(&mut self, part: &[u8], length: usize) {
+        let needed = self.frame.len() + part.len();
+        if needed > self.frame.capacity() {
+            // Exactly the frame at the end, so that nothing spare is kept with it.
+            let capacity = (self.frame.capacity() * 2).max(FIRST_BUFFER).max(needed).min(length);
+            self.frame.reserve_exact(capacity - self.frame.len());
+        }
+        self.frame.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 100_000;
+
+    /// Numbers that look random and are the same in every run (xorshift64).
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound as u64) as usize
+        }
+    }
+
+    fn stream_of(frames: &[Bytes]) -> Vec<u8> {
+        let mut pieces = Vec::new();
+        encode(&mut frames.to_vec(), &mut pieces);
+        pieces.concat()
+    }
+
+    #[test]
+    fn any_frames_survive_any_cuts() {
+        for seed in 1..300 {
+            let mut dice = Dice(seed);
+            let largest = [1, 10, 5_000, LIMIT + 1][dice.below(4)];
+            let frames: Vec<Bytes> =
+                (0..dice.below(20)).map(|n| vec![n as u8; dice.below(largest)].into()).collect();
+            let stream = stream_of(&frames);
+            let (mut reader, mut read) = (FrameReader::new(LIMIT), Vec::new());
+            let mut rest = &stream[..];
+            while !rest.is_empty() {
+                let (part, behind) = rest.split_at(1 + dice.below(rest.len().min(3_000)));
+                reader.feed(part, &mut read).expect("no frame is too large");
+                rest = behind;
+            }
+            assert_eq!(read, frames, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_stream_yields_only_whole_frames() {
+        let frames = [Bytes::from("one"), Bytes::new(), Bytes::from("three")];
+        let stream = stream_of(&frames);
+        let ends = [7, 11, 20];
+        for cut in 0..stream.len() {
+            let (mut reader, mut read) = (FrameReader::new(LIMIT), Vec::new());
+            reader.feed(&stream[..cut], &mut read).expect("no frame is too large");
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            assert_eq!(read, frames[..whole], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_oversize_frame_is_refused_by_its_header_alone() {
+        for announced in [LIMIT + 1, u32::MAX as usize] {
+            let (mut reader, mut read) = (FrameReader::new(LIMIT), Vec::new());
+            let header = (announced as u32).to_be_bytes();
+            assert_eq!(reader.feed(&header[..3], &mut read), Ok(()));
+            let refused = FrameTooLarge { announced, limit: LIMIT };
+            assert_eq!(reader.feed(&header[3..], &mut read), Err(refused));
+            assert_eq!((read.len(), reader.frame.capacity()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_arrived_not_what_was_announced() {
+        let (mut reader, mut read) = (FrameReader::new(1 << 30), Vec::new());
+        reader.feed(&(1_u32 << 30).to_be_bytes(), &mut read).expect("within the limit");
+        assert_eq!(reader.frame.capacity(), 0, "nothing of the frame is here");
+        for arrived in (1..=64).map(|kilobytes| kilobytes * 1024) {
+            reader.feed(&[0; 1024], &mut read).expect("within the limit");
+            let most = FIRST_BUFFER.max(2 * arrived);
+            assert!(reader.frame.capacity() <= most, "{} for {arrived}", reader.frame.capacity());
+        }
+    }
+
+    #[test]
+    fn random_bytes_neither_panic_nor_pile_up() {
+        for seed in 1..3_000 {
+            let (mut dice, mut read) = (Dice(seed), Vec::new());
+            let mut reader = FrameReader::new(dice.below(LIMIT));
+            let mut fed = 0;
+            for _ in 0..20 {
+                // Small first bytes make some of the lengths small enough to be taken.
+                let zeros = dice.below(4);
+                let mut part = vec![0; zeros];
+                part.extend((0..dice.below(200)).map(|_| dice.below(256) as u8));
+                fed += part.len();
+                let went_on = reader.feed(&part, &mut read).is_ok();
+                let whole: usize = read.iter().map(Bytes::len).sum();
+                assert!(whole + HEADER * read.len() <= fed, "seed {seed}");
+                assert!(reader.frame.capacity() <= FIRST_BUFFER.max(2 * fed), "seed {seed}");
+                if !went_on {
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What there is for each peer: its queue, its counters, and its one connection.
+
+use super::{Shared, session};
+use crate::queue::{Outbox, lock};
+use crate::{Limits, PeerStats};
+use bytes::Bytes;
+use quinn::{Connection, RecvStream, VarInt};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use synod_types::{Lane, NodeId};
+use tokio::task::AbortHandle;
+
+/// Codes that a connection is closed with; the other side logs them with the reason.
+#[derive(Clone, Copy)]
+pub(super) enum CloseCode {
+    /// The transport is closed.
+    Closing = 0,
+    /// The peer was removed.
+    Removed = 1,
+    /// A newer connection of the same peer took its place.
+    Replaced = 2,
+    /// The peer broke the protocol.
+    Violation = 3,
+    /// The peer's certificate is good, but it may not connect.
+    Refused = 4,
+    /// The connection's tasks ended.
+    Over = 5,
+}
+
+impl From<CloseCode> for VarInt {
+    fn from(code: CloseCode) -> Self {
+        Self::from_u32(code as u32)
+    }
+}
+
+/// One peer.
+pub(super) struct Link {
+    pub(super) node: NodeId,
+    /// `host:port`, as given.
+    pub(super) address: String,
+    pub(super) outbox: Outbox,
+    counters: Counters,
+    current: Mutex<Current>,
+    /// What keeps the link: the dialling task, or the task of an accepted connection.
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Default)]
+struct Current {
+    generation: u64,
+    connection: Option<Connection>,
+}
+
+#[derive(Default)]
+struct Counters {
+    connections: AtomicU64,
+    sent_frames: AtomicU64,
+    sent_bytes: AtomicU64,
+    dropped_frames: AtomicU64,
+    received_frames: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+impl Link {
+    pub(super) fn new(node: NodeId, address: String, limits: Limits) -> Self {
+        Self {
+            node,
+            address,
+            outbox: Outbox::new(limits),
+            counters: Counters::default(),
+            current: Mutex::default(),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Queues a frame, or drops it and counts that.
+    pub(super) fn send(&self, lane: Lane, frame: Bytes) {
+        self.dropped(self.outbox.offer(lane, frame));
+    }
+
+    pub(super) fn dropped(&self, frames: u64) {
+        self.counters.dropped_frames.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, frames: usize, bytes: usize) {
+        add(&self.counters.sent_frames, frames);
+        add(&self.counters.sent_bytes, bytes);
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        add(&self.counters.received_frames, 1);
+        add(&self.counters.received_bytes, bytes);
+    }
+
+    pub(super) fn stats(&self) -> PeerStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PeerStats {
+            connected: lock(&self.current).connection.is_some(),
+            connections: get(&self.counters.connections),
+            sent_frames: get(&self.counters.sent_frames),
+            sent_bytes: get(&self.counters.sent_bytes),
+            dropped_frames: get(&self.counters.dropped_frames),
+            received_frames: get(&self.counters.received_frames),
+            received_bytes: get(&self.counters.received_bytes),
+        }
+    }
+
+    /// Where a live connection comes from, if there is one.
+    pub(super) fn live_from(&self) -> Option<SocketAddr> {
+        let current = lock(&self.current);
+        let live = current.connection.as_ref().filter(|live| live.close_reason().is_none());
+        live.map(Connection::remote_address)
+    }
+
+    /// Makes a connection the link's own, in place of any earlier one.
+    pub(super) fn attach(self: &Arc<Self>, connection: Connection) -> Attached {
+        let mut current = lock(&self.current);
+        current.generation += 1;
+        let generation = current.generation;
+        if let Some(earlier) = current.connection.replace(connection.clone()) {
+            earlier.close(CloseCode::Replaced.into(), b"a newer connection took its place");
+        }
+        drop(current);
+        add(&self.counters.connections, 1);
+        self.outbox.set_online(true);
+        Attached { link: Arc::clone(self), connection, generation }
+    }
+
+    /// Makes a task the one that keeps the link, in place of any earlier one.
+    pub(super) fn keep(&self, task: AbortHandle) {
+        if let Some(earlier) = lock(&self.task).replace(task) {
+            earlier.abort();
+        }
+    }
+
+    /// Ends the link for good.
+    pub(super) fn close(&self, code: CloseCode, reason: &[u8]) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+        if let Some(connection) = lock(&self.current).connection.take() {
+            connection.close(code.into(), reason);
+        }
+        self.outbox.set_online(false);
+    }
+
+    fn detach(&self, generation: u64) {
+        let mut current = lock(&self.current);
+        if current.generation == generation {
+            current.connection = None;
+            // Under the lock: a connection that comes now must not be taken for offline.
+            self.outbox.set_online(false);
+        }
+    }
+}
+
+/// A connection that is its link's own, until this is dropped.
+pub(super) struct Attached {
+    link: Arc<Link>,
+    connection: Connection,
+    generation: u64,
+}
+
+impl Attached {
+    /// Carries frames both ways until the connection ends; says why it ended. `first` is the
+    /// peer's first stream, if it was waited for already.
+    pub(super) async fn run(self, shared: &Arc<Shared>, first: Option<RecvStream>) -> String {
+        let (local, peer) = (shared.trust.own(), self.link.node);
+        let from = self.connection.remote_address();
+        tracing::info!(%local, %peer, address = %from, "connected");
+        let end = session::run(shared, &self.link, &self.connection, first).await;
+        tracing::info!(%local, %peer, address = %from, reason = %end, "connection ended");
+        end
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.link.detach(self.generation);
+        // Without effect if it is closed already, which it is but for a task that was aborted.
+        self.connection.close(CloseCode::Over.into(), b"over");
+    }
+}

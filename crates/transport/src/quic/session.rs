@@ -1,0 +1,218 @@
+//! One connection at work: a stream for each lane and direction, open as long as the connection.
+
+use super::frame::{self, FrameReader};
+use super::link::{CloseCode, Link};
+use super::{LANES, Shared};
+use bytes::Bytes;
+use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, WriteError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use synod_types::Lane;
+use tokio::task::JoinSet;
+
+/// How many bytes of frames are taken from a queue for one write. What was taken is no longer
+/// counted by the queue's bound, so it stays well below that of the flow control.
+const BATCH: usize = 256 << 10;
+
+/// How many pieces of a stream are taken in one read.
+const PIECES: usize = 64;
+
+/// Carries frames both ways until the connection ends, then closes it; says why it ended.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    link: &Arc<Link>,
+    connection: &Connection,
+    first: Option<RecvStream>,
+) -> String {
+    // Dropping the set ends its tasks, also when this future is dropped itself.
+    let mut tasks = JoinSet::new();
+    for lane in Lane::ALL {
+        tasks.spawn(write_lane(Arc::clone(link), connection.clone(), lane));
+    }
+    let reader = Reader {
+        shared: Arc::clone(shared),
+        link: Arc::clone(link),
+        connection: connection.clone(),
+        seen: Arc::default(),
+    };
+    tasks.spawn(reader.accept(first));
+    let end = match tasks.join_next().await {
+        Some(Ok(end)) => end,
+        Some(Err(error)) => End::Violation(format!("a task of the connection failed: {error}")),
+        None => End::Inbox,
+    };
+    // The connection knows best, if it ended by itself.
+    let reason = connection.close_reason().map_or_else(|| end.to_string(), |why| why.to_string());
+    let code = match end {
+        End::Violation(_) => CloseCode::Violation,
+        End::Inbox => CloseCode::Closing,
+        End::Lost => CloseCode::Over,
+    };
+    connection.close(code.into(), reason.as_bytes());
+    reason
+}
+
+/// Why a task of the connection ended, which ends the connection.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("protocol violation: {0}")]
+    Violation(String),
+    #[error("the transport is closed")]
+    Inbox,
+    #[error("lost")]
+    Lost,
+}
+
+impl From<WriteError> for End {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::ConnectionLost(_) => Self::Lost,
+            error => Self::Violation(error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ConnectionLost(_) => Self::Lost,
+            error => Self::Violation(error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectionError> for End {
+    fn from(_: ConnectionError) -> Self {
+        Self::Lost
+    }
+}
+
+/// The number that a stream begins with.
+fn number(lane: Lane) -> u8 {
+    match lane {
+        Lane::Control => 0,
+        Lane::Log => 1,
+        Lane::Bulk => 2,
+    }
+}
+
+/// Packets are filled from streams of higher priority first.
+fn priority(lane: Lane) -> i32 {
+    match lane {
+        Lane::Control => 2,
+        Lane::Log => 1,
+        Lane::Bulk => 0,
+    }
+}
+
+async fn write_lane(link: Arc<Link>, connection: Connection, lane: Lane) -> End {
+    match try_write_lane(&link, &connection, lane).await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    }
+}
+
+/// Writes what waits in the lane, all of it together, whenever the connection takes more.
+async fn try_write_lane(
+    link: &Link,
+    connection: &Connection,
+    lane: Lane,
+) -> Result<std::convert::Infallible, End> {
+    let mut stream = connection.open_uni().await?;
+    // Fails only for a stream that is closed; then the write below says so.
+    let _ = stream.set_priority(priority(lane));
+    stream.write_all(&[number(lane)]).await?;
+    let (mut frames, mut pieces) = (Vec::new(), Vec::new());
+    loop {
+        link.outbox.drain(lane, BATCH, &mut frames).await;
+        link.sent(frames.len(), frames.iter().map(Bytes::len).sum());
+        frame::encode(&mut frames, &mut pieces);
+        stream.write_all_chunks(&mut pieces).await?;
+        pieces.clear();
+    }
+}
+
+/// What reads the peer's streams.
+#[derive(Clone)]
+struct Reader {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    connection: Connection,
+    /// One bit for each lane whose stream was seen.
+    seen: Arc<AtomicU8>,
+}
+
+impl Reader {
+    /// Accepts the peer's streams, and reads them until one of them ends.
+    async fn accept(self, first: Option<RecvStream>) -> End {
+        let mut readers = JoinSet::new();
+        let read = |stream| {
+            let reader = self.clone();
+            async move {
+                match reader.read_lane(stream).await {
+                    Ok(never) => match never {},
+                    Err(end) => end,
+                }
+            }
+        };
+        if let Some(stream) = first {
+            readers.spawn(read(stream));
+        }
+        loop {
+            tokio::select! {
+                Some(end) = readers.join_next() => {
+                    return end.unwrap_or_else(|error| End::Violation(error.to_string()));
+                }
+                stream = self.connection.accept_uni() => match stream {
+                    // The connection's limit keeps it at three.
+                    Ok(stream) if readers.len() < LANES => readers.spawn(read(stream)),
+                    Ok(_) => return End::Violation("more than three streams".to_owned()),
+                    Err(error) => return error.into(),
+                },
+            };
+        }
+    }
+
+    /// Hands on the frames of one stream. While the inbox is full it waits, which holds up the
+    /// peer on this lane only: its queue fills, and then it drops.
+    async fn read_lane(&self, mut stream: RecvStream) -> Result<std::convert::Infallible, End> {
+        let lane = self.lane_of(&mut stream).await?;
+        let mut frames = Vec::new();
+        let mut reader = FrameReader::new(self.shared.limits.max_frame);
+        let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+        loop {
+            let Some(read) = stream.read_chunks(&mut pieces).await? else {
+                return Err(End::Violation(format!("the stream of lane {lane:?} ended")));
+            };
+            for piece in pieces.iter_mut().take(read) {
+                reader
+                    .feed(&std::mem::take(piece), &mut frames)
+                    .map_err(|error| End::Violation(error.to_string()))?;
+                for frame in frames.drain(..) {
+                    let size = frame.len();
+                    if !self.shared.inbox.push(lane, self.link.node, frame).await {
+                        return Err(End::Inbox);
+                    }
+                    self.link.received(size);
+                }
+            }
+        }
+    }
+
+    /// Which lane a stream carries; each may come once.
+    async fn lane_of(&self, stream: &mut RecvStream) -> Result<Lane, End> {
+        let mut first = [0];
+        stream.read_exact(&mut first).await.map_err(|error| match error {
+            ReadExactError::ReadError(error) => End::from(error),
+            ReadExactError::FinishedEarly(_) => End::Violation("an empty stream".to_owned()),
+        })?;
+        let [first] = first;
+        let lane = Lane::ALL.into_iter().find(|lane| number(*lane) == first);
+        let lane = lane.ok_or_else(|| End::Violation(format!("there is no lane {first}")))?;
+        let bit = 1 << first;
+        if self.seen.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return Err(End::Violation(format!("a second stream for lane {lane:?}")));
+        }
+        Ok(lane)
+    }
+}

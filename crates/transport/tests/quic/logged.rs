@@ -1,0 +1,61 @@
+//! Whoever runs a node finds in its log who was refused, by whom and why.
+
+use crate::support::{ONE, TWO, config, eventually, peer};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use synod_transport::{QuicTransport, Transport};
+use synod_types::NodeId;
+use tracing::Level;
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no writer panics").write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn lines_with(&self, parts: &[&str]) -> usize {
+        let log = self.0.lock().expect("no writer panics");
+        let log = String::from_utf8_lossy(&log);
+        log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    }
+}
+
+// One thread: the log of this test is that of its thread.
+#[tokio::test(flavor = "current_thread")]
+async fn a_refusal_is_logged_on_both_sides_and_not_repeated() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(Level::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let one = QuicTransport::bind(config(ONE)).expect("binds");
+    let two = QuicTransport::bind(config(TWO)).expect("binds");
+    two.set_peers(&[peer(NodeId(3), one.local_addr())]);
+    one.set_peers(&[peer(TWO, two.local_addr())]);
+    let refused = || two.stats().refused.values().sum::<u64>();
+    eventually("it was refused again and again", || refused() >= 3).await;
+
+    let accepting = [
+        "WARN",
+        "refused a connection",
+        "local=node 2 of cluster 7",
+        "remote=\"node 1 of cluster 7\"",
+        "reason=unknown node",
+    ];
+    assert_eq!(log.lines_with(&accepting), 1);
+    let dialling = ["WARN", "was refused", "local=node 1 of cluster 7", "unknown node"];
+    assert_eq!(log.lines_with(&dialling), 1);
+}

@@ -1,0 +1,120 @@
+//! Somebody with a certificate, who speaks QUIC without our transport: accepts every server, asks
+//! no client for anything, sends what it likes.
+
+use crate::support::loopback;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, ServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_transport::certs::Issued;
+
+/// The transport's application protocol.
+pub const ALPN: &[u8] = b"synod-peer/1";
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn chain(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes());
+    (vec![certificate.expect("is PEM")], key.expect("is PEM"))
+}
+
+/// A caller; without a certificate if there is none.
+pub fn caller(issued: Option<&Issued>, alpn: &[u8]) -> Endpoint {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("knows TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible(provider())));
+    let mut tls = match issued.map(chain) {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("key fits"),
+        None => builder.with_no_client_auth(),
+    };
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    let config = QuicClientConfig::try_from(tls).expect("is for QUIC");
+    let mut endpoint = Endpoint::client(loopback()).expect("binds");
+    endpoint.set_default_client_config(ClientConfig::new(Arc::new(config)));
+    endpoint
+}
+
+/// Somebody who can be dialled.
+pub fn callee(issued: &Issued) -> Endpoint {
+    let (chain, key) = chain(issued);
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("knows TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("key fits");
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let config = QuicServerConfig::try_from(tls).expect("is for QUIC");
+    Endpoint::server(ServerConfig::with_crypto(Arc::new(config)), loopback()).expect("binds")
+}
+
+/// Dials, and sends a frame on each lane as soon as it can; returns how it ended.
+pub async fn intrude(endpoint: &Endpoint, address: SocketAddr) -> ConnectionError {
+    let intrusion = async {
+        let connection = endpoint.connect(address, "anybody").expect("dials").await?;
+        for lane in 0..3 {
+            let mut stream = connection.open_uni().await?;
+            // Whether it still gets out is not the matter; that it is not taken in is.
+            let _ = stream.write_all(&[lane, 0, 0, 0, 4, b'e', b'v', b'i', b'l']).await;
+        }
+        Err::<(), _>(connection.closed().await)
+    };
+    let end = tokio::time::timeout(Duration::from_secs(30), intrusion).await;
+    end.expect("the intruder is still connected").expect_err("ends with an error")
+}
+
+/// Dials, as somebody who is let in.
+pub async fn enter(endpoint: &Endpoint, address: SocketAddr) -> Connection {
+    endpoint.connect(address, "anybody").expect("dials").await.expect("is let in")
+}
+
+/// Believes any certificate.
+#[derive(Debug)]
+struct Gullible(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Gullible {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("no TLS 1.2".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,97 @@
+//! A peer that is let in and then breaks the protocol is disconnected, and told why; the node
+//! goes on.
+
+use crate::strangers::{ALPN, caller, enter};
+use crate::support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, eventually, peer};
+use quinn::{Connection, Endpoint, VarInt};
+use synod_transport::{QuicTransport, Transport};
+use tokio::time::timeout;
+
+/// Node 2, and somebody with the certificate of its peer 1.
+fn two_and_a_rogue() -> (QuicTransport, Endpoint) {
+    let two = QuicTransport::bind(config(TWO)).expect("binds");
+    let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
+    let rogue = caller(Some(&issued), ALPN);
+    two.set_peers(&[peer(ONE, rogue.local_addr().expect("is bound"))]);
+    (two, rogue)
+}
+
+/// Opens a stream with these bytes, which stays open until the connection ends.
+async fn stream(connection: &Connection, bytes: &[u8]) -> quinn::SendStream {
+    let mut stream = connection.open_uni().await.expect("opens");
+    stream.write_all(bytes).await.expect("writes");
+    stream
+}
+
+async fn assert_closed(connection: &Connection, reason: &str) {
+    let end = timeout(PATIENCE, connection.closed()).await.expect("is closed").to_string();
+    assert!(end.contains("protocol violation") && end.contains(reason), "{end}");
+}
+
+#[tokio::test]
+async fn violations_end_the_connection_and_nothing_else() {
+    let (two, rogue) = two_and_a_rogue();
+    let address = two.local_addr();
+
+    let connection = enter(&rogue, address).await;
+    let _stream = stream(&connection, &[1, 0xff, 0xff, 0xff, 0xff]).await;
+    assert_closed(&connection, "a frame of 4294967295 bytes was announced").await;
+
+    let connection = enter(&rogue, address).await;
+    let _stream = stream(&connection, &[3]).await;
+    assert_closed(&connection, "there is no lane 3").await;
+
+    let connection = enter(&rogue, address).await;
+    let _streams = (stream(&connection, &[0]).await, stream(&connection, &[0]).await);
+    assert_closed(&connection, "a second stream for lane Control").await;
+
+    let connection = enter(&rogue, address).await;
+    stream(&connection, &[0]).await.finish().expect("is open");
+    assert_closed(&connection, "the stream of lane Control ended").await;
+
+    let connection = enter(&rogue, address).await;
+    stream(&connection, &[]).await.finish().expect("is open");
+    assert_closed(&connection, "an empty stream").await;
+
+    let connection = enter(&rogue, address).await;
+    let mut reset = stream(&connection, &[2, 0, 0]).await;
+    reset.reset(VarInt::from_u32(9)).expect("is open");
+    assert_closed(&connection, "reset").await;
+
+    // After all that, whoever behaves is served.
+    let connection = enter(&rogue, address).await;
+    let _stream = stream(&connection, &[0, 0, 0, 0, 2, b'o', b'k']).await;
+    let got = timeout(PATIENCE, two.recv()).await.expect("arrives");
+    assert_eq!(got, Some((ONE, "ok".into())));
+    assert_eq!(two.stats().peers[&ONE].connections, 7);
+    assert_eq!(two.stats().peers[&ONE].received_frames, 1);
+}
+
+#[tokio::test]
+async fn only_one_way_streams_and_no_datagrams() {
+    let (two, rogue) = two_and_a_rogue();
+    let connection = enter(&rogue, two.local_addr()).await;
+    assert_eq!(connection.max_datagram_size(), None);
+    let opening = connection.open_bi();
+    let refused = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
+    assert!(refused, "a two-way stream was opened");
+    let _streams = (
+        stream(&connection, &[0]).await,
+        stream(&connection, &[1]).await,
+        stream(&connection, &[2]).await,
+    );
+    let opening = connection.open_uni();
+    let refused = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
+    assert!(refused, "a fourth stream was opened");
+}
+
+#[tokio::test]
+async fn removing_a_peer_closes_its_connection() {
+    let (two, rogue) = two_and_a_rogue();
+    let connection = enter(&rogue, two.local_addr()).await;
+    eventually("it is connected", || two.stats().peers[&ONE].connected).await;
+    two.set_peers(&[]);
+    let end = timeout(PATIENCE, connection.closed()).await.expect("is closed").to_string();
+    assert!(end.contains("no longer a peer"), "{end}");
+    assert!(two.stats().peers.is_empty());
+}
