@@ -82,7 +82,8 @@ impl Raft {
     }
 
     fn object(&self, to: NodeId, prev: Position, fx: &mut Fx<'_>) {
-        let hint = last_not_after(&self.log, prev.slot, prev.term);
+        let chosen = Position { term: self.base.stamp, slot: self.base.through };
+        let hint = last_not_after(&self.log, prev.slot, prev.term).unwrap_or(chosen);
         let term = self.hard_state.term;
         fx.send(to, Message::AppendConflict { term, at: prev.slot, hint });
     }
@@ -135,15 +136,16 @@ impl Raft {
     }
 }
 
-/// The last entry at or before `slot` whose term is not above `term`; the log's base if there is
-/// none. The side that answers and the side that is answered both skip with this, so a long
+/// The last entry at or before `slot` whose term is not above `term`; `None` if it is compacted
+/// away. The side that answers and the side that is answered both skip with this, so a long
 /// divergent tail costs a round trip a term and not one an entry. O(runs).
-pub(crate) fn last_not_after(log: &RunLog<Term>, slot: Slot, term: Term) -> Position {
+pub(crate) fn last_not_after(log: &RunLog<Term>, slot: Slot, term: Term) -> Option<Position> {
     for run in log.runs().rev() {
         if run.first <= slot && run.stamp <= term {
-            return Position { term: run.stamp, slot: min(run.last(), slot) };
+            return Some(Position { term: run.stamp, slot: min(run.last(), slot) });
         }
     }
     let base = log.base();
-    Position { term: log.stamp_at(base).expect("the base has a stamp"), slot: base }
+    let stamp = log.stamp_at(base)?;
+    (base <= slot && stamp <= term).then_some(Position { term: stamp, slot: base })
 }

@@ -179,12 +179,14 @@ impl Raft {
         progress.heard = now;
         match progress.judge(at) {
             Verdict::Stale if at <= progress.matched && at > Slot::ZERO => {
-                self.ignore(from, "it conflicts with what it acknowledged", fx);
+                self.ignore(from, "the conflict is settled, or it lost what it acknowledged", fx);
             }
             Verdict::Stale => {}
             Verdict::Back => {
-                let meeting = last_not_after(&self.log, min(hint.slot, at.prev()), hint.term);
-                progress.back_to(meeting.slot.next());
+                let below = min(hint.slot, at.prev());
+                let meeting = last_not_after(&self.log, below, hint.term);
+                // Without a place to meet the peer needs what is compacted away.
+                progress.back_to(meeting.map_or(self.log.base(), |entry| entry.slot.next()));
             }
         }
     }

@@ -16,6 +16,8 @@ mod role;
 
 pub use config::{Config, ConfigError, Limits, Timing};
 pub use message::{Message, Position};
+pub use synod_consensus as consensus;
+pub use synod_types as types;
 
 use crate::election::Stall;
 use crate::recovery::Repair;

@@ -1,6 +1,14 @@
-//! Elections: Raft §5.2, §5.4.1, thesis §9.6 and §4.2.3.
+//! Elections: Raft §5.2, §5.4.1, thesis §4.2.3 and §9.6.
 
 use crate::cluster::*;
+use std::time::Duration;
+use synod_consensus::{Input, ProtocolEvent, Refusal, Role, Saved, TimerChange};
+use synod_raft::{Config, HardState, Message, Timer};
+use synod_types::{NodeId, Slot, Term, Ticket};
+
+fn old_school(config: Config) -> Config {
+    config.with_pre_vote(false).with_check_quorum(false)
+}
 
 #[test]
 fn a_single_voter_elects_itself_and_commits() {
@@ -8,18 +16,317 @@ fn a_single_voter_elects_itself_and_commits() {
     cluster.elect(N1);
     cluster.propose(N1, 7, "a");
     assert_eq!(cluster.commands(N1), ["a"]);
-    assert_eq!(cluster.node(N1).placed, [(synod_types::Ticket(7), synod_types::Slot(2))]);
+    assert_eq!(cluster.node(N1).placed, [(Ticket(7), Slot(2))]);
 }
 
+/// §5.2: "When servers start up, they begin as followers."
 #[test]
-fn three_nodes_elect_and_replicate() {
+fn everyone_starts_as_a_follower_and_waits() {
+    for disk in [Saved::default(), saved(3, Some(N1), &[1, 3])] {
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+        assert_eq!(cluster.status(N1).role, Role::Follower);
+        let ms = Duration::from_millis;
+        let expected = TimerChange::Set(Timer::Election, ms(150)..ms(300));
+        assert_eq!(cluster.node(N1).timers, [expected]);
+        assert!(cluster.wire.is_empty());
+    }
+}
+
+/// §5.2: "To begin an election, a follower increments its current term and transitions to
+/// candidate state. It then votes for itself and issues RequestVote RPCs to each of the other
+/// servers."
+#[test]
+fn a_candidate_votes_for_itself_and_asks_all_voters() {
+    let config = Config::new(N1, members(3, 1)).unwrap().with_pre_vote(false);
+    let mut cluster = Cluster::from_disks(vec![(config, saved(4, Some(N2), &[1, 4]))]);
+    cluster.timeout(N1, Timer::Election);
+    assert_eq!(cluster.node(N1).disk.hard_state, HardState { term: Term(5), vote: Some(N1) });
+    let request = Message::RequestVote { term: Term(5), last: at(2, 4) };
+    let sent: Vec<_> = cluster.wire.drain(..).map(|f| (f.to, f.message)).collect();
+    assert_eq!(sent, [(N2, request.clone()), (N3, request)], "no learner is asked");
+}
+
+/// Thesis §9.6: first it asks whether it could win, and stays in its term.
+#[test]
+fn a_canvasser_asks_without_a_new_term() {
+    let disk = saved(4, Some(N2), &[1, 4]);
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+    cluster.timeout(N1, Timer::Election);
+    let hard_state = HardState { term: Term(4), vote: Some(N2) };
+    assert_eq!(cluster.node(N1).disk.hard_state, hard_state);
+    assert_eq!(cluster.intercept(N1, N2), [Message::PreVote { asked: Term(5), last: at(2, 4) }]);
+    let reply = |asked| Message::PreVoteReply { term: Term(4), asked: Term(asked), granted: true };
+    cluster.say(N2, N1, reply(4));
+    assert_eq!(cluster.term(N1), 4, "an answer to an older canvass does not count");
+    cluster.say(N2, N1, reply(5));
+    assert_eq!(cluster.term(N1), 5);
+}
+
+/// §5.2: a candidate "receives votes from a majority of the servers in the full cluster for the
+/// same term", its own included; each voter counts once.
+#[test]
+fn a_majority_of_distinct_voters_wins() {
+    for size in 1..=9_u64 {
+        let mut cluster =
+            Cluster::from_disks(vec![(config(N1, size).with_pre_vote(false), Saved::default())]);
+        cluster.timeout(N1, Timer::Election);
+        let majority = size / 2 + 1;
+        for voter in 2..=size {
+            assert_eq!(cluster.leads(N1), voter > majority, "{size} voters, {voter} asked");
+            for _ in 0..3 {
+                let yes = Message::Vote { term: Term(1), granted: true };
+                cluster.say(NodeId(voter), N1, yes);
+            }
+        }
+        assert!(cluster.leads(N1), "{size} voters");
+    }
+}
+
+/// A vote of a learner or a stranger is no vote, and a learner never campaigns.
+#[test]
+fn only_voters_elect_and_are_elected() {
+    let learner = Config::new(N4, members(3, 1)).unwrap();
+    let voter = Config::new(N1, members(3, 1)).unwrap().with_pre_vote(false);
+    let mut cluster =
+        Cluster::from_disks(vec![(voter, Saved::default()), (learner, Saved::default())]);
+    cluster.timeout(N4, Timer::Election);
+    assert_eq!(cluster.status(N4).role, Role::Learner);
+    assert!(cluster.wire.is_empty() && cluster.node(N4).timers.is_empty());
+    cluster.timeout(N1, Timer::Election);
+    for outsider in [N4, NodeId(99), NodeId(0)] {
+        cluster.say(outsider, N1, Message::Vote { term: Term(1), granted: true });
+        assert!(!cluster.leads(N1), "{outsider:?}");
+    }
+    cluster.say(N2, N1, Message::Vote { term: Term(1), granted: true });
+    assert!(cluster.leads(N1));
+}
+
+/// §5.2 and §5.4.1, fig. 2 "RequestVote RPC": refuse a past term; else grant if the vote is free
+/// or the candidate's already, and the candidate's log is at least as up to date. The voter is in
+/// term 5 and its log ends with slot 3 of term 4.
+#[test]
+fn the_rule_of_votes() {
+    let free = None;
+    let cases = [
+        // (candidate's term, its last entry, vote so far, granted)
+        (4, at(9, 3), free, false),
+        (5, at(3, 4), free, true),
+        (5, at(3, 4), Some(N2), true),
+        (5, at(3, 4), Some(N3), false),
+        (6, at(3, 4), Some(N3), true),
+        // Up to date: the last TERM decides; length only within one term.
+        (5, at(2, 4), free, false),
+        (5, at(4, 4), free, true),
+        (5, at(9, 3), free, false),
+        (9, at(9, 3), free, false),
+        (6, at(1, 5), free, true),
+        (6, at(2, 5), Some(N3), true),
+        (6, at(0, 0), free, false),
+    ];
+    for (term, last, vote, granted) in cases {
+        let disk = saved(5, vote, &[1, 1, 4]);
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+        let case = format!("candidate of term {term} with last {last}, vote {vote:?}");
+        let answers = cluster.ask(N2, N1, Message::RequestVote { term: Term(term), last });
+        let now = Term(term.max(5));
+        assert_eq!(answers, [Message::Vote { term: now, granted }], "{case}");
+        let kept = if now == Term(5) { vote } else { None };
+        let vote = if granted { Some(N2) } else { kept };
+        assert_eq!(cluster.node(N1).disk.hard_state, HardState { term: now, vote }, "{case}");
+    }
+}
+
+/// The same table for the canvass, which changes nothing.
+#[test]
+fn the_rule_of_pre_votes() {
+    let cases = [
+        (4, at(3, 3), None, false),
+        (5, at(3, 4), None, true),
+        (5, at(3, 4), Some(N3), false),
+        (6, at(3, 4), Some(N3), true),
+        (6, at(9, 3), None, false),
+        (6, at(2, 4), None, false),
+        (6, at(1, 5), None, true),
+    ];
+    for (asked, last, vote, granted) in cases {
+        let disk = saved(5, vote, &[1, 1, 4]);
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+        let before = cluster.node(N1).core.clone();
+        let asked = Term(asked);
+        let answers = cluster.ask(N2, N1, Message::PreVote { asked, last });
+        let expected = Message::PreVoteReply { term: Term(5), asked, granted };
+        assert_eq!(answers, [expected], "asked {asked:?} with last {last}, vote {vote:?}");
+        assert_eq!(cluster.node(N1).core, before);
+        assert_eq!(cluster.node(N1).timers.len(), 1, "the wait for a leader goes on");
+    }
+}
+
+/// Question 5: a follower knows across a restart that it has voted, because the vote is on its
+/// disk before the answer leaves.
+#[test]
+fn a_vote_survives_a_restart() {
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
+    let request = Message::RequestVote { term: Term(1), last: at(0, 0) };
+    cluster.node(N1).hung = true;
+    assert_eq!(cluster.ask(N2, N1, request.clone()), [], "the disk is slow: so is the answer");
+    cluster.crash(N1);
+    let yes = Message::Vote { term: Term(1), granted: true };
+    let no = Message::Vote { term: Term(1), granted: false };
+    assert_eq!(cluster.ask(N3, N1, request.clone()), [yes], "the first vote was never given");
+    cluster.crash(N1);
+    assert_eq!(cluster.ask(N2, N1, request), [no], "the second one was");
+}
+
+/// §5.2: "If the leader's term is at least as large as the candidate's current term, then the
+/// candidate recognizes the leader as legitimate and returns to follower state."
+#[test]
+fn a_candidate_yields_to_the_leader_of_its_term() {
+    let mut cluster = Cluster::with(3, old_school);
+    cluster.timeout(N1, Timer::Election);
+    let append =
+        Message::Append { term: Term(1), prev: at(0, 0), run: run(1, 1, &["x"]), commit: Slot(0) };
+    let answers = cluster.ask(N2, N1, append);
+    assert_eq!(cluster.status(N1).leader, Some(N2));
+    assert!(answers.contains(&Message::AppendAck { term: Term(1), matched: Slot(1) }));
+    let notes = &cluster.node(N1).notes;
+    let is_step_down = |note: &ProtocolEvent| matches!(note, ProtocolEvent::SteppedDown { .. });
+    assert!(notes.iter().any(is_step_down));
+}
+
+/// Question 6: a split vote elects nobody; a timeout drawn anew lets one go first in the next
+/// term, and it wins.
+#[test]
+fn a_split_vote_is_settled_in_the_next_term() {
+    let mut cluster = Cluster::with(4, old_school);
+    cluster.timeout(N1, Timer::Election);
+    cluster.timeout(N2, Timer::Election);
+    let favourite = |to: NodeId| if to == N3 { N1 } else { N2 };
+    cluster.wire.make_contiguous().sort_by_key(|f| f.from != favourite(f.to));
+    cluster.deliver();
+    assert!(cluster.ids().iter().all(|id| !cluster.leads(*id)), "two votes each");
+    assert_eq!((cluster.term(N1), cluster.term(N2)), (1, 1));
+    cluster.elect(N2);
+    assert_eq!(cluster.term(N1), 2);
+}
+
+/// Thesis §4.2.3: a voter stands by a leader that it heard from within the shortest election
+/// timeout, and not longer.
+#[test]
+fn a_voter_stands_by_its_leader_for_the_shortest_timeout() {
+    for (ms, answered) in [(0, false), (149, false), (150, true)] {
+        let mut cluster = Cluster::new(3);
+        cluster.elect(N1);
+        cluster.later(ms);
+        let request = Message::RequestVote { term: Term(9), last: at(9, 8) };
+        assert_eq!(!cluster.ask(N3, N2, request).is_empty(), answered, "after {ms} ms");
+        assert_eq!(cluster.term(N2), if answered { 9 } else { 1 });
+        let canvass = Message::PreVote { asked: Term(10), last: at(9, 8) };
+        let reply = cluster.ask(N3, N2, canvass);
+        let granted = matches!(reply[..], [Message::PreVoteReply { granted: true, .. }]);
+        assert_eq!(granted, answered, "after {ms} ms");
+    }
+}
+
+/// Question 4: cut off, it asks again and again; its term does not grow, and when it comes back
+/// it disturbs nobody.
+#[test]
+fn a_follower_that_comes_back_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.propose(N1, 1, "a");
-    cluster.propose(N1, 2, "b");
-    cluster.deliver();
-    for id in cluster.ids() {
-        assert_eq!(cluster.commands(id), ["a", "b"], "{id:?}");
-        assert_eq!(terms(&cluster.node(id).disk.log), [1, 1, 1]);
+    cluster.partition(&[N3]);
+    for _ in 0..20 {
+        for _ in 0..6 {
+            cluster.beat(N1);
+        }
+        cluster.timeout(N3, Timer::Election);
+        cluster.deliver();
     }
+    assert_eq!(cluster.term(N3), 1, "pre-vote");
+    cluster.heal();
+    cluster.timeout(N3, Timer::Election);
+    cluster.beat(N1);
+    assert!(cluster.leads(N1) && cluster.term(N1) == 1);
+    assert_eq!(cluster.status(N3).leader, Some(N1));
+}
+
+/// A leader that hears from no majority for the longest election timeout steps down, stops its
+/// heartbeats, and refuses what it had not placed.
+#[test]
+fn a_leader_without_a_quorum_steps_down() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.beat(N1);
+    cluster.partition(&[N1]);
+    cluster.later(250);
+    cluster.timeout(N1, Timer::Heartbeat);
+    assert!(cluster.leads(N1), "300 ms have not passed");
+    cluster.later(51);
+    cluster.node(N1).timers.clear();
+    cluster.timeout(N1, Timer::Heartbeat);
+    assert_eq!(cluster.status(N1).role, Role::Follower);
+    let ms = Duration::from_millis;
+    let election = TimerChange::Set(Timer::Election, ms(150)..ms(300));
+    assert_eq!(cluster.node(N1).timers, [TimerChange::Cancel(Timer::Heartbeat), election]);
+    cluster.propose(N1, 1, "lost");
+    let refusal = (Ticket(1), Refusal::NotLeader { hint: None });
+    assert_eq!(cluster.node(N1).refused, [refusal]);
+}
+
+/// Without check-quorum, on the user's own wish, it goes on: safe, and useless.
+#[test]
+fn check_quorum_can_be_turned_off() {
+    let mut cluster = Cluster::with(3, old_school);
+    cluster.elect(N1);
+    cluster.partition(&[N1]);
+    cluster.later(10_000);
+    cluster.timeout(N1, Timer::Heartbeat);
+    assert!(cluster.leads(N1));
+    cluster.timeout(N2, Timer::Election);
+    cluster.deliver();
+    assert!(cluster.leads(N2), "candidates are heard although a leader spoke just now");
+}
+
+/// A proposal between a step-down and the flush before it is refused, never placed: tickets get
+/// exactly one answer.
+#[test]
+fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
+    use synod_consensus::{Outbox, Protocol};
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    let (now, node) = (cluster.now, cluster.node(N1));
+    let mut outbox = Outbox::default();
+    let command = bytes::Bytes::from_static(b"a");
+    node.core.step(now, Input::Propose { ticket: Ticket(5), command }, &mut outbox.effects());
+    let message = Message::Commit { term: Term(7), commit: Slot(0) };
+    node.core.step(now, Input::Message { from: N3, message }, &mut outbox.effects());
+    node.core.flush(now, &mut outbox.effects());
+    assert!(outbox.placed.is_empty());
+    assert_eq!(outbox.refused, [(Ticket(5), Refusal::NotLeader { hint: Some(N3) })]);
+}
+
+/// A stalled leader lets go at once, answers heartbeats, and does not campaign before its disk
+/// has answered and the others had their chance.
+#[test]
+fn a_stalled_node_lets_others_lead() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.node(N1).hung = true;
+    cluster.step(N1, Input::Stalled);
+    assert_eq!(cluster.status(N1).role, Role::Follower);
+    let silent = |cluster: &mut Cluster| {
+        cluster.wire.clear();
+        cluster.timeout(N1, Timer::Election);
+        cluster.wire.is_empty()
+    };
+    cluster.later(1_000);
+    assert!(silent(&mut cluster), "the disk has not answered");
+    cluster.sync(N1);
+    assert!(!silent(&mut cluster), "it may canvass again");
+    cluster.step(N1, Input::Stalled);
+    assert!(silent(&mut cluster), "the disk has answered, but others go first");
+    cluster.elect(N2);
+    cluster.node(N3).hung = true;
+    let beat = Message::Heartbeat { term: Term(2), prev: at(1, 1), ask: true, commit: Slot(1) };
+    let answers = cluster.ask(N2, N3, beat);
+    assert_eq!(answers, [Message::HeartbeatAck { term: Term(2) }], "the vow waits, this does not");
 }

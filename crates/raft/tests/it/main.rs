@@ -1,5 +1,10 @@
 //! Tests of the core through its public face: the paper's rules, bugs that shipped elsewhere, and
 //! arbitrary input.
 
+mod arbitrary;
 mod cluster;
 mod elections;
+mod replication;
+mod snapshots;
+mod terms;
+mod wire;

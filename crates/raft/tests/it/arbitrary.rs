@@ -1,0 +1,321 @@
+//! Arbitrary input: hostile messages to one core, and arbitrary schedules of a whole cluster.
+
+use crate::cluster::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use synod_consensus::{Base, HardState as _, Input, Outbox, Protocol, Run, Write};
+use synod_raft::{Limits, Message, Position, Raft, Timer};
+use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
+
+/// Numbers where things go wrong: small ones that collide, and those at the end of the world.
+fn number() -> impl Strategy<Value = u64> {
+    let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
+    prop_oneof![12 => 0..7_u64, 1 => prop::sample::select(edges)]
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    number().prop_map(Slot)
+}
+
+fn term() -> impl Strategy<Value = Term> {
+    number().prop_map(Term)
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    (term(), slot()).prop_map(|(term, slot)| Position { term, slot })
+}
+
+fn entries() -> impl Strategy<Value = Run<Term>> {
+    let command = any::<u8>().prop_map(|byte| Value::Command(vec![byte; 3].into()));
+    let value = prop_oneof![command, Just(Value::Noop), Just(Value::Members(members(3, 1)))];
+    (slot(), term(), vec(value, 0..4)).prop_map(|(first, stamp, values)| Run {
+        first,
+        stamp,
+        values: values.into_iter().collect(),
+    })
+}
+
+/// An append whose parts fit together more often than chance would have it.
+fn append() -> impl Strategy<Value = Message> {
+    (term(), position(), entries(), slot(), any::<bool>()).prop_map(
+        |(term, prev, mut run, commit, fits)| {
+            if fits {
+                run.first = Slot(prev.slot.0.saturating_add(1));
+                run.stamp = term.min(run.stamp.max(prev.term));
+            }
+            Message::Append { term, prev, run, commit }
+        },
+    )
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let yes = any::<bool>;
+    prop_oneof![
+        1 => (term(), position()).prop_map(|(asked, last)| Message::PreVote { asked, last }),
+        1 => (term(), term(), yes())
+            .prop_map(|(term, asked, granted)| Message::PreVoteReply { term, asked, granted }),
+        1 => (term(), position()).prop_map(|(term, last)| Message::RequestVote { term, last }),
+        1 => (term(), yes()).prop_map(|(term, granted)| Message::Vote { term, granted }),
+        4 => append(),
+        2 => (term(), slot()).prop_map(|(term, matched)| Message::AppendAck { term, matched }),
+        1 => (term(), slot(), position())
+            .prop_map(|(term, at, hint)| Message::AppendConflict { term, at, hint }),
+        1 => (term(), position(), yes(), slot())
+            .prop_map(|(term, prev, ask, commit)| Message::Heartbeat { term, prev, ask, commit }),
+        1 => term().prop_map(|term| Message::HeartbeatAck { term }),
+        1 => (term(), slot()).prop_map(|(term, commit)| Message::Commit { term, commit }),
+    ]
+}
+
+fn base() -> impl Strategy<Value = Base<Term>> {
+    (slot(), term(), option::of(Just(members(4, 0)))).prop_map(|(through, stamp, members)| Base {
+        through,
+        stamp,
+        members,
+    })
+}
+
+fn input() -> impl Strategy<Value = Input<Raft>> {
+    let command = vec(any::<u8>(), 0..20);
+    prop_oneof![
+        16 => (0..6_u64, message())
+            .prop_map(|(from, message)| Input::Message { from: NodeId(from), message }),
+        3 => Just(Input::Timeout(Timer::Election)),
+        2 => Just(Input::Timeout(Timer::Heartbeat)),
+        3 => (any::<u64>(), command)
+            .prop_map(|(id, command)| Input::Propose { ticket: Ticket(id), command: command.into() }),
+        1 => Just(Input::Start),
+        1 => Just(Input::Stalled),
+        1 => Just(Input::Read(ReadId(1))),
+        1 => slot().prop_map(|through| Input::Compact { through }),
+        1 => base().prop_map(|base| Input::Installed { base }),
+    ]
+}
+
+fn small() -> Limits {
+    Limits {
+        inflight_messages: 2,
+        inflight_bytes: 20,
+        append_bytes: 8,
+        uncommitted_bytes: 40,
+        command_bytes: 15,
+    }
+}
+
+/// One core under hostile input, and everything that must hold whatever is said to it.
+struct Victim {
+    core: Raft,
+    disk: synod_consensus::Saved<Raft>,
+    chosen: Slot,
+    open: Vec<Ticket>,
+    now: u64,
+}
+
+impl Victim {
+    fn take(&mut self, input: Input<Raft>, flushes: bool) {
+        let mut outbox = Outbox::default();
+        match &input {
+            Input::Propose { ticket, .. } => self.open.push(*ticket),
+            // The driver tells a core of a snapshot only once its state has moved there.
+            Input::Installed { .. } | Input::Compact { .. } => {}
+            _ => {}
+        }
+        self.now += 60_000_000;
+        self.core.step(Instant(self.now), input, &mut outbox.effects());
+        if flushes {
+            self.core.flush(Instant(self.now), &mut outbox.effects());
+        }
+        for write in &outbox.writes {
+            if let Write::HardState(hard_state) = write {
+                assert!(hard_state.may_follow(&self.disk.hard_state), "{hard_state:?}");
+            }
+            if let Write::TruncateFrom(slot) = write {
+                assert!(*slot > self.chosen, "cuts what is chosen");
+            }
+            self.disk.apply(write);
+        }
+        for run in &outbox.chosen {
+            assert!(run.first > self.chosen, "{:?} after {:?}", run.first, self.chosen);
+            self.chosen = run.last();
+        }
+        let answered = outbox.placed.iter().map(|(ticket, _)| *ticket);
+        for ticket in answered.chain(outbox.refused.iter().map(|(ticket, _)| *ticket)) {
+            let at = self.open.iter().position(|open| *open == ticket);
+            self.open.swap_remove(at.expect("answered once"));
+        }
+        let status = self.core.status();
+        assert!(status.base <= status.commit && status.commit <= status.last);
+        assert_eq!(self.disk.log.last(), status.last, "the disk has what the core has");
+        assert_eq!(self.disk.log.base(), status.base);
+        assert_eq!(self.disk.hard_state.term.0, status.ballot.round);
+        self.chosen = status.commit;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    /// Whatever is said to a core, it does not panic, its term and vote do not go back, what is
+    /// chosen stays, its disk is its log, and every ticket gets one answer.
+    #[test]
+    fn hostile_input_breaks_nothing(
+        steps in vec((input(), any::<bool>()), 1..120),
+        voters in 1..4_u64,
+        pre_vote in any::<bool>(),
+        terms in vec(1..4_u64, 0..6),
+    ) {
+        let mut terms = terms;
+        terms.sort_unstable();
+        let config = config(N1, voters).with_limits(small()).unwrap().with_pre_vote(pre_vote);
+        let disk = saved(4, None, &terms);
+        let core = Raft::recover(config.clone(), disk.clone()).unwrap();
+        let mut victim = Victim { core, disk, chosen: Slot::ZERO, open: Vec::new(), now: 0 };
+        for (input, flushes) in steps {
+            victim.take(input, flushes);
+        }
+        victim.take(Input::Timeout(Timer::Heartbeat), true);
+        prop_assert_eq!(&victim.open, &[], "every ticket is answered by the next flush");
+        let again = Raft::recover(config, victim.disk.clone()).expect("its own disk makes sense");
+        prop_assert_eq!(again.status().last, victim.core.status().last);
+    }
+}
+
+/// What may happen to a cluster.
+#[derive(Clone, Debug)]
+enum Event {
+    Deliver(usize),
+    Drop(usize),
+    Duplicate(usize),
+    Election(u64),
+    Heartbeat(u64),
+    Propose(u64),
+    Hang(u64),
+    Sync(u64),
+    Crash(u64),
+    Stall(u64),
+    Compact(u64),
+    Ship(u64),
+    Wait(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let node = || 1..6_u64;
+    prop_oneof![
+        40 => (0..12_usize).prop_map(Event::Deliver),
+        4 => (0..12_usize).prop_map(Event::Drop),
+        3 => (0..12_usize).prop_map(Event::Duplicate),
+        3 => node().prop_map(Event::Election),
+        4 => node().prop_map(Event::Heartbeat),
+        6 => node().prop_map(Event::Propose),
+        2 => node().prop_map(Event::Hang),
+        3 => node().prop_map(Event::Sync),
+        1 => node().prop_map(Event::Crash),
+        1 => node().prop_map(Event::Stall),
+        1 => node().prop_map(Event::Compact),
+        1 => node().prop_map(Event::Ship),
+        4 => (1..200_u64).prop_map(Event::Wait),
+    ]
+}
+
+/// Does one event; the harness checks agreement, leaders, vows and gates after each.
+fn happen(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
+    let count = cluster.nodes.len() as u64;
+    let id = |node: &u64| NodeId(1 + node % count);
+    match event {
+        Event::Deliver(index) | Event::Drop(index) | Event::Duplicate(index) => {
+            let Some(last) = cluster.wire.len().checked_sub(1) else { return };
+            let index = (*index).min(last);
+            let flight = match event {
+                Event::Duplicate(_) => cluster.wire[index].clone(),
+                _ => cluster.wire.remove(index).unwrap(),
+            };
+            if !matches!(event, Event::Drop(_)) {
+                cluster.say(flight.from, flight.to, flight.message);
+            }
+        }
+        Event::Election(node) => cluster.timeout(id(node), Timer::Election),
+        Event::Heartbeat(node) => cluster.timeout(id(node), Timer::Heartbeat),
+        Event::Propose(node) => {
+            *tickets += 1;
+            let command = format!("c{tickets}");
+            cluster.propose(id(node), *tickets, &command);
+        }
+        Event::Hang(node) => cluster.node(id(node)).hung = true,
+        Event::Sync(node) => cluster.sync(id(node)),
+        Event::Crash(node) => cluster.crash(id(node)),
+        Event::Stall(node) => cluster.step(id(node), Input::Stalled),
+        Event::Compact(node) => {
+            let through = cluster.status(id(node)).commit;
+            cluster.step(id(node), Input::Compact { through });
+        }
+        Event::Ship(node) => {
+            let from = id(node);
+            let Some(to) = cluster.node(from).snapshots.pop() else { return };
+            let through = cluster.status(from).commit;
+            let base = cluster.nodes[&from].core.base_at(through).unwrap();
+            cluster.step(to, Input::Installed { base });
+        }
+        Event::Wait(ms) => cluster.later(*ms),
+    }
+}
+
+/// All disks work, all messages arrive: the cluster must elect, catch everyone up and serve.
+fn converge(cluster: &mut Cluster, tickets: &mut u64) {
+    for id in cluster.ids() {
+        cluster.sync(id);
+    }
+    cluster.deliver();
+    for round in 0..40 {
+        cluster.later(60);
+        let ids = cluster.ids();
+        for &id in &ids {
+            cluster.timeout(id, Timer::Heartbeat);
+            for to in std::mem::take(&mut cluster.node(id).snapshots) {
+                let through = cluster.status(id).commit;
+                let base = cluster.nodes[&id].core.base_at(through).unwrap();
+                cluster.step(to, Input::Installed { base });
+            }
+        }
+        cluster.deliver();
+        if !ids.iter().any(|id| cluster.leads(*id)) && round % 5 == 0 {
+            cluster.later(400);
+            let campaigner = ids[round / 5 % ids.len()];
+            cluster.timeout(campaigner, Timer::Election);
+            cluster.deliver();
+        }
+    }
+    let leader = cluster.ids().into_iter().find(|id| cluster.leads(*id));
+    let leader = leader.expect("a healthy cluster elects");
+    *tickets += 1;
+    cluster.propose(leader, *tickets, "last");
+    cluster.deliver();
+    let end = cluster.commit(leader);
+    for id in cluster.ids() {
+        assert_eq!(cluster.commit(id), end, "{id:?} has caught up with {leader:?}");
+    }
+    assert_eq!(cluster.commands(leader).last().map(String::as_str), Some("last"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    /// Under any schedule of losses, duplicates, delays, crashes, hung disks and snapshots one
+    /// value is chosen a slot and one leader a term; afterwards a healthy cluster serves.
+    #[test]
+    fn any_schedule_keeps_agreement_and_heals(
+        nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),
+        events in vec(event(), 1..250),
+        old_school in any::<bool>(),
+    ) {
+        let mut cluster = Cluster::with(nodes, |config| {
+            let config = config.with_limits(small()).unwrap();
+            config.with_pre_vote(!old_school).with_check_quorum(!old_school)
+        });
+        let mut tickets = 0;
+        for event in &events {
+            happen(&mut cluster, event, &mut tickets);
+        }
+        converge(&mut cluster, &mut tickets);
+    }
+}

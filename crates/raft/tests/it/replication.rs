@@ -1,0 +1,391 @@
+//! Replication: Raft §5.3, §5.4.2, §8.
+
+use crate::cluster::*;
+use synod_consensus::{ProtocolEvent, Refusal};
+use synod_raft::{Limits, Message, Timer};
+use synod_types::{Slot, Term, Ticket};
+
+#[test]
+fn three_nodes_elect_and_replicate() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.propose(N1, 1, "a");
+    cluster.propose(N1, 2, "b");
+    cluster.deliver();
+    for id in cluster.ids() {
+        assert_eq!(cluster.commands(id), ["a", "b"], "{id:?}");
+        assert_eq!(terms(&cluster.node(id).disk.log), [1, 1, 1]);
+    }
+}
+
+/// The happy path costs six messages a batch: two appends, two acknowledgements, two notices.
+#[test]
+fn a_batch_takes_six_messages() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.propose(N1, 1, "a");
+    let mut kinds = Vec::new();
+    while let Some(flight) = cluster.wire.front() {
+        let text = format!("{:?}", flight.message);
+        kinds.push(text.split(' ').next().unwrap().to_owned());
+        cluster.deliver_one();
+    }
+    kinds.sort();
+    assert_eq!(kinds, ["Append", "Append", "AppendAck", "AppendAck", "Commit", "Commit"]);
+}
+
+/// §8: a new leader commits "a blank no-op entry into the log at the start of its term".
+#[test]
+fn a_new_leader_commits_a_no_op_at_once() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    for id in cluster.ids() {
+        assert_eq!(cluster.commit(id), 1, "{id:?}");
+        assert!(cluster.commands(id).is_empty());
+    }
+}
+
+/// §5.3, fig. 2 "AppendEntries RPC" 2 to 4: the entry before must be there, wherever in the log;
+/// what is equal stays, what differs goes with all behind it. The follower holds terms 1 1 2 2 in
+/// term 3; the leader's is 3.
+#[test]
+fn the_rule_of_appends() {
+    let held = [1, 1, 2, 2];
+    type Answer = Result<u64, (u64, u64)>;
+    let cases: [(_, _, Answer, Vec<u64>); 11] = [
+        // (prev, run, acknowledged or hint, terms afterwards)
+        (at(4, 2), run(5, 3, &["x"]), Ok(5), vec![1, 1, 2, 2, 3]),
+        (at(4, 2), run(5, 2, &["x", "y"]), Ok(6), vec![1, 1, 2, 2, 2, 2]),
+        // Missing: the end of what is held.
+        (at(5, 3), run(6, 3, &["x"]), Err((4, 2)), held.to_vec()),
+        (at(9, 2), run(10, 3, &["x"]), Err((4, 2)), held.to_vec()),
+        // Another term there: back to what is not above it.
+        (at(4, 3), run(5, 3, &["x"]), Err((4, 2)), held.to_vec()),
+        (at(4, 1), run(5, 3, &["x"]), Err((2, 1)), held.to_vec()),
+        // Equal already: nothing is written, nothing is cut.
+        (at(2, 1), run(3, 2, &["3@2"]), Ok(3), held.to_vec()),
+        (at(0, 0), run(1, 1, &["1@1", "2@1"]), Ok(2), held.to_vec()),
+        // Equal and then new.
+        (at(2, 1), run(3, 2, &["3@2", "4@2", "x"]), Ok(5), vec![1, 1, 2, 2, 2]),
+        // Different: that and all behind it go.
+        (at(2, 1), run(3, 3, &["x"]), Ok(3), vec![1, 1, 3]),
+        (at(0, 0), run(1, 3, &["x"]), Ok(1), vec![3]),
+    ];
+    for (prev, run, answer, expected) in cases {
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &held))]);
+        let case = format!("prev {prev}, {run:?}");
+        let append = Message::Append { term: Term(3), prev, run, commit: Slot(0) };
+        let answers = cluster.ask(N2, N1, append);
+        let term = Term(3);
+        let wanted = match answer {
+            Ok(matched) => Message::AppendAck { term, matched: Slot(matched) },
+            Err((slot, stamp)) => {
+                Message::AppendConflict { term, at: prev.slot, hint: at(slot, stamp) }
+            }
+        };
+        assert_eq!(answers, [wanted], "{case}");
+        assert_eq!(terms(&cluster.node(N1).disk.log), expected, "{case}");
+        let cut = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Truncated { .. });
+        let lost = !expected.starts_with(&held);
+        assert_eq!(cluster.node(N1).notes.iter().any(cut), lost, "{case}");
+    }
+}
+
+/// Fig. 7: six followers that the leader of term 8 may find. All end with its log.
+#[test]
+fn figure_7_every_follower_converges() {
+    let leader = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
+    let followers: [&[u64]; 6] = [
+        &[1, 1, 1, 4, 4, 5, 5, 6, 6],
+        &[1, 1, 1, 4],
+        &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6],
+        &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7],
+        &[1, 1, 1, 4, 4, 4, 4],
+        &[1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3],
+    ];
+    for (index, follower) in followers.iter().enumerate() {
+        // The third node gives the leader its majority.
+        let mut cluster = Cluster::from_disks(vec![
+            (config(N1, 3), saved(7, None, &leader)),
+            (config(N2, 3), saved(7, None, follower)),
+            (config(N3, 3), saved(7, None, &leader)),
+        ]);
+        cluster.elect(N1);
+        for id in cluster.ids() {
+            let mut expected = leader.to_vec();
+            expected.push(8);
+            assert_eq!(terms(&cluster.node(id).disk.log), expected, "follower {index}, {id:?}");
+            assert_eq!(cluster.commit(id), 11, "follower {index}, {id:?}");
+        }
+    }
+}
+
+/// §5.3: "the protocol can be optimized to reduce the number of rejected AppendEntries RPCs": a
+/// divergent tail costs a round trip a term at most, not one an entry.
+#[test]
+fn a_long_divergent_tail_is_skipped() {
+    let tail = |term: u64| {
+        let mut terms = vec![1; 3];
+        terms.extend(std::iter::repeat_n(term, 500));
+        terms
+    };
+    let mut cluster = Cluster::from_disks(vec![
+        (config(N1, 3), saved(4, None, &tail(4))),
+        (config(N2, 3), saved(4, None, &tail(2))),
+        (config(N3, 3), saved(4, None, &tail(4))),
+    ]);
+    cluster.later(1_000);
+    cluster.timeout(N1, Timer::Election);
+    let mut conflicts = 0;
+    while let Some(flight) = cluster.wire.front() {
+        conflicts += usize::from(matches!(flight.message, Message::AppendConflict { .. }));
+        cluster.deliver_one();
+    }
+    assert!(cluster.leads(N1));
+    assert_eq!(terms(&cluster.node(N2).disk.log).len(), 504);
+    assert_eq!(conflicts, 1, "the follower's hint names the end of term 1");
+}
+
+/// Fig. 8: an entry of term 2 on a majority is not committed by counting, because a later leader
+/// may still overwrite it. It commits once an entry of the leader's own term does.
+#[test]
+fn figure_8_only_own_entries_commit_by_counting() {
+    // (c): node 1 leads term 4 and brings the entry of term 2 to a majority.
+    let start = || {
+        let mut cluster = Cluster::from_disks(vec![
+            (config(N1, 5), saved(3, None, &[1, 2])),
+            (config(N2, 5), saved(3, None, &[1, 2])),
+            (config(N3, 5), saved(3, None, &[1])),
+            (config(N4, 5), saved(3, None, &[1])),
+            (config(N5, 5), saved(3, Some(N5), &[1, 3])),
+        ]);
+        cluster.later(1_000);
+        cluster.timeout(N1, Timer::Election);
+        cluster.cut = vec![(N1, N5), (N5, N1)];
+        while !cluster.leads(N1) {
+            assert!(cluster.deliver_one());
+        }
+        let no_op = |m: &Message| matches!(m, Message::Append { .. });
+        cluster.wire.retain(|flight| !no_op(&flight.message));
+        cluster
+    };
+    let append = Message::Append {
+        term: Term(4),
+        prev: at(1, 1),
+        run: run(2, 2, &["2@2"]),
+        commit: Slot(0),
+    };
+    let mut cluster = start();
+    for id in [N2, N3] {
+        let answers = cluster.ask(N1, id, append.clone());
+        assert_eq!(answers, [Message::AppendAck { term: Term(4), matched: Slot(2) }]);
+        cluster.say(id, N1, answers[0].clone());
+    }
+    assert_eq!(cluster.commit(N1), 0, "on three of five, and not committed");
+    // (d): node 5 may still win and overwrite it.
+    let mut unlucky = cluster;
+    unlucky.cut.clear();
+    unlucky.wire.clear();
+    unlucky.crash(N1);
+    unlucky.later(1_000);
+    unlucky.elect(N5);
+    assert_eq!(terms(&unlucky.node(N3).disk.log)[..2], [1, 3]);
+    // (e): once its own entry is on a majority, both are committed for good.
+    let mut lucky = start();
+    lucky.deliver();
+    lucky.beat(N1);
+    lucky.beat(N1);
+    assert_eq!(lucky.commit(N1), 3);
+}
+
+/// Fig. 2 "AppendEntries RPC" 5: the commit index is the lower of the leader's and of the last
+/// entry that is known to be the leader's, not the end of the follower's log.
+#[test]
+fn a_follower_commits_only_what_it_verified() {
+    let disk = saved(3, None, &[1, 1, 2, 2]);
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+    let term = Term(3);
+    cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
+    assert_eq!(cluster.commit(N1), 0, "nothing is verified");
+    let prev = at(2, 1);
+    cluster.say(N2, N1, Message::Heartbeat { term, prev, ask: false, commit: Slot(4) });
+    assert_eq!(cluster.commit(N1), 2, "slots 3 and 4 may be an older leader's");
+    let append = Message::Append { term, prev, run: run(3, 3, &["x"]), commit: Slot(2) };
+    cluster.say(N2, N1, append);
+    assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
+    // A new leader's word counts for nothing before it is matched.
+    cluster.say(N3, N1, Message::Commit { term: Term(4), commit: Slot(3) });
+    let append =
+        Message::Append { term: Term(4), prev: at(3, 3), run: run(4, 4, &["y"]), commit: Slot(9) };
+    cluster.say(N3, N1, append);
+    assert_eq!(cluster.commit(N1), 4);
+}
+
+/// §5.5: "If a follower receives an AppendEntries request that includes log entries already
+/// present in its log, it ignores those entries". An old append that arrives late cuts nothing.
+#[test]
+fn a_late_append_does_not_cut_what_was_acknowledged() {
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
+    let append = |prev, run| Message::Append { term: Term(1), prev, run, commit: Slot(0) };
+    cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
+    cluster.say(N2, N1, append(at(1, 1), run(2, 1, &["b", "c"])));
+    let before = cluster.node(N1).disk.clone();
+    cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
+    assert_eq!(cluster.node(N1).disk, before);
+}
+
+/// Question 2: heartbeats carry no log. What was lost is found by the entry that they name, and
+/// only what is missing is sent.
+#[test]
+fn a_lost_append_is_found_by_heartbeats() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.propose(N1, 1, "a");
+    assert_eq!(cluster.intercept(N1, N3).len(), 1, "lost");
+    cluster.deliver();
+    assert_eq!(cluster.commands(N3), Vec::<String>::new());
+    cluster.beat(N1);
+    cluster.beat(N1);
+    assert_eq!(cluster.commands(N3), ["a"]);
+    cluster.beat(N1);
+    cluster.timeout(N1, Timer::Heartbeat);
+    let beat = Message::Heartbeat { term: Term(1), prev: at(2, 1), ask: false, commit: Slot(2) };
+    assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
+}
+
+/// The loss of any single message is repaired within a few heartbeats.
+#[test]
+fn any_one_message_may_be_lost() {
+    for lost in 0..30 {
+        let mut cluster = Cluster::new(3);
+        cluster.later(1_000);
+        cluster.timeout(N1, Timer::Election);
+        let mut count = 0;
+        let mut events: Vec<&str> = vec!["beat", "b", "beat", "beat", "beat"];
+        let mut proposed = false;
+        loop {
+            while let Some(flight) = cluster.wire.pop_front() {
+                count += 1;
+                if count - 1 != lost {
+                    cluster.say(flight.from, flight.to, flight.message);
+                }
+            }
+            if !cluster.leads(N1) {
+                // The vote itself was lost: it asks again.
+                cluster.later(1_000);
+                cluster.timeout(N1, Timer::Election);
+            } else if !proposed {
+                proposed = true;
+                cluster.propose(N1, 1, "a");
+            } else {
+                match events.pop() {
+                    None => break,
+                    Some("beat") => {
+                        cluster.later(50);
+                        cluster.timeout(N1, Timer::Heartbeat);
+                    }
+                    Some(command) => cluster.propose(N1, 2, command),
+                }
+            }
+        }
+        cluster.beat(N1);
+        for id in cluster.ids() {
+            assert_eq!(cluster.commands(id), ["a", "b"], "message {lost} lost, {id:?}");
+        }
+    }
+}
+
+/// In-flight limits: the window closes by messages, opens with acknowledgements, and a batch that
+/// gathered meanwhile travels as one message.
+#[test]
+fn the_window_bounds_what_is_in_flight() {
+    let limits = Limits { inflight_messages: 2, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    cluster.elect(N1);
+    for ticket in 0..10 {
+        cluster.propose(N1, ticket, "x");
+    }
+    let appends = cluster.intercept(N1, N2);
+    assert_eq!(appends.len(), 2);
+    for append in appends {
+        cluster.say(N1, N2, append);
+    }
+    let acks = cluster.intercept(N2, N1);
+    cluster.say(N2, N1, acks[0].clone());
+    let more = cluster.intercept(N1, N2);
+    let Some(Message::Append { run, .. }) = more.first() else { panic!("{more:?}") };
+    assert_eq!((run.first, run.values.len()), (Slot(4), 8), "all that had gathered");
+}
+
+/// The window closes by bytes, too, and a run longer than one append is cut.
+#[test]
+fn the_window_bounds_bytes() {
+    let limits =
+        Limits { append_bytes: 100, inflight_bytes: 250, command_bytes: 1000, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    cluster.elect(N1);
+    for ticket in 0..20 {
+        cluster.propose(N1, ticket, &"x".repeat(49));
+    }
+    let appends = cluster.intercept(N1, N2);
+    let bytes: usize = appends
+        .iter()
+        .map(|message| match message {
+            Message::Append { run, .. } => run.values.byte_len(),
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert!((250..350).contains(&bytes), "{bytes} bytes in {} appends", appends.len());
+    for append in appends {
+        cluster.say(N1, N2, append);
+    }
+    cluster.deliver();
+    assert_eq!(cluster.commands(N2).len(), 20);
+}
+
+/// Uncommitted bytes are bounded: past the bound a proposal is Busy, and room comes back.
+#[test]
+fn too_much_uncommitted_is_busy() {
+    let limits = Limits { uncommitted_bytes: 100, command_bytes: 60, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    cluster.elect(N1);
+    for round in 0..50 {
+        cluster.propose(N1, 4 * round, &"x".repeat(49));
+        cluster.propose(N1, 4 * round + 1, &"x".repeat(49));
+        cluster.propose(N1, 4 * round + 2, "x");
+        let busy = (Ticket(4 * round + 2), Refusal::Busy);
+        assert_eq!(cluster.node(N1).refused.last(), Some(&busy), "round {round}");
+        cluster.deliver();
+    }
+    cluster.propose(N1, 999, &"x".repeat(61));
+    let too_large = (Ticket(999), Refusal::TooLarge { limit: 60 });
+    assert_eq!(cluster.node(N1).refused.last(), Some(&too_large));
+    assert_eq!(cluster.commands(N1).len(), 100);
+}
+
+/// Questions 1 and 11: A and B are cut off from C, D and E; both sides are written to. The lone
+/// side answers nobody, and its entry goes when the cluster is whole again.
+#[test]
+fn five_nodes_two_sides() {
+    let mut cluster = Cluster::new(5);
+    cluster.elect(N1);
+    cluster.propose(N1, 1, "before");
+    cluster.deliver();
+    cluster.partition(&[N1, N2]);
+    cluster.propose(N1, 2, "lost");
+    cluster.deliver();
+    assert_eq!(cluster.node(N1).placed.last(), Some(&(Ticket(2), Slot(3))));
+    assert_eq!(cluster.commands(N1), ["before"], "placed, never chosen: no success is sent");
+    cluster.elect(N3);
+    cluster.propose(N3, 3, "kept");
+    cluster.deliver();
+    cluster.timeout(N1, Timer::Heartbeat);
+    assert!(!cluster.leads(N1), "the lone side's leader has noticed by now");
+    cluster.heal();
+    cluster.beat(N3);
+    cluster.beat(N3);
+    for id in cluster.ids() {
+        assert_eq!(cluster.commands(id), ["before", "kept"], "{id:?}");
+        assert_eq!(terms(&cluster.node(id).disk.log), [1, 1, 2, 2], "{id:?}");
+    }
+}

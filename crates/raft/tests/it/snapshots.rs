@@ -1,0 +1,178 @@
+//! The log's compacted front: Raft §7, and recovery behind it.
+
+use crate::cluster::*;
+use synod_consensus::{Base, Input, Protocol, Saved, Write};
+use synod_raft::{HardState, Message, Raft};
+use synod_types::{Membership, Slot, Term};
+
+fn base(through: u64, term: u64) -> Base<Term> {
+    Base { through: Slot(through), stamp: Term(term), members: None }
+}
+
+fn recover(disk: Saved<Raft>) -> Result<Raft, String> {
+    Raft::recover(config(N1, 3), disk).map_err(|error| error.0)
+}
+
+#[test]
+fn only_what_is_chosen_is_compacted() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.partition(&[N1]);
+    cluster.propose(N1, 1, "a");
+    for through in [0, 2, 99] {
+        cluster.step(N1, Input::Compact { through: Slot(through) });
+        assert_eq!(cluster.status(N1).base, Slot(0), "through {through}");
+    }
+    assert_eq!(cluster.node(N1).core.base_at(Slot(1)), Some(base(1, 1)));
+    cluster.step(N1, Input::Compact { through: Slot(1) });
+    let status = cluster.status(N1);
+    assert_eq!((status.base, status.last), (Slot(1), Slot(2)));
+    assert_eq!(cluster.node(N1).disk.base, base(1, 1));
+    assert_eq!(cluster.node(N1).core.base_at(Slot(0)), None, "compacted past it");
+}
+
+#[test]
+fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.partition(&[N3]);
+    for ticket in 0..5 {
+        cluster.propose(N1, ticket, "x");
+        cluster.deliver();
+    }
+    cluster.step(N1, Input::Compact { through: Slot(4) });
+    cluster.heal();
+    for _ in 0..3 {
+        cluster.beat(N1);
+    }
+    assert_eq!(cluster.node(N1).snapshots.first(), Some(&N3));
+    let asked = cluster.node(N1).snapshots.len();
+    cluster.beat(N1);
+    assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
+    let base = cluster.node(N1).core.base_at(Slot(5)).unwrap();
+    cluster.step(N3, Input::Installed { base });
+    cluster.deliver();
+    cluster.beat(N1);
+    assert_eq!(cluster.commit(N3), 6);
+    assert_eq!(terms(&cluster.node(N3).disk.log), [1], "only what lies behind the snapshot");
+    let asked = cluster.node(N1).snapshots.len();
+    cluster.beat(N1);
+    assert_eq!(cluster.node(N1).snapshots.len(), asked, "and no more");
+}
+
+/// §7: "If instead the follower receives a snapshot that describes a prefix of its log, then log
+/// entries covered by the snapshot are deleted but entries following the snapshot are still valid".
+#[test]
+fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
+    let cases =
+        [(base(2, 1), vec![2, 2], 2, 4), (base(2, 2), vec![], 2, 2), (base(9, 3), vec![], 9, 9)];
+    for (base, kept, commit, last) in cases {
+        let disk = saved(3, None, &[1, 1, 2, 2]);
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+        cluster.step(N1, Input::Installed { base: base.clone() });
+        assert_eq!(terms(&cluster.node(N1).disk.log), kept, "{base:?}");
+        let status = cluster.status(N1);
+        assert_eq!((status.commit, status.last), (Slot(commit), Slot(last)), "{base:?}");
+        assert_eq!(cluster.node(N1).disk.base, base);
+    }
+}
+
+/// A snapshot of a later term brings the term along: no log holds a term above its node's.
+#[test]
+fn a_snapshot_of_a_later_term_raises_the_term() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.step(N1, Input::Installed { base: base(7, 5) });
+    assert!(!cluster.leads(N1));
+    let expected = HardState { term: Term(5), vote: None };
+    assert_eq!(cluster.node(N1).disk.hard_state, expected);
+    cluster.crash(N1);
+    assert_eq!(cluster.term(N1), 5);
+}
+
+/// A snapshot that says otherwise about a chosen slot, or that is behind, changes nothing.
+#[test]
+fn a_foreign_or_an_old_snapshot_is_refused() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.propose(N1, 1, "a");
+    cluster.deliver();
+    cluster.step(N1, Input::Compact { through: Slot(1) });
+    let before = cluster.node(N1).core.clone();
+    for base in [base(2, 7), base(1, 1), base(0, 0), base(u64::MAX, 1), base(9, u64::MAX)] {
+        cluster.step(N1, Input::Installed { base });
+        assert_eq!(cluster.node(N1).core, before);
+    }
+}
+
+/// The members that a snapshot names are in force from then on.
+#[test]
+fn a_snapshot_brings_its_members() {
+    let mut cluster = Cluster::new(3);
+    let members = Membership::new([N2, N3, N4], []).unwrap();
+    let base = Base { members: Some(members.clone()), ..base(5, 1) };
+    cluster.step(N1, Input::Installed { base });
+    cluster.timeout(N1, synod_raft::Timer::Election);
+    assert!(cluster.wire.is_empty(), "it is no voter any more");
+    cluster.crash(N1);
+    cluster.timeout(N1, synod_raft::Timer::Election);
+    assert!(cluster.wire.is_empty(), "nor after a restart");
+}
+
+/// What lies at or below the base is chosen, so it matches every leader's log by definition. An
+/// append that contradicts the base is refused.
+#[test]
+fn everything_below_the_base_matches() {
+    let mut disk = saved(3, None, &[1, 1, 2, 2]);
+    disk.apply(&Write::Compact(base(3, 2)));
+    let term = Term(3);
+    let append = |prev, run| Message::Append { term, prev, run, commit: Slot(0) };
+    let ack = |matched| vec![Message::AppendAck { term, matched: Slot(matched) }];
+    let cases = [
+        (append(at(1, 1), run(2, 1, &["2@1"])), ack(2), vec![2]),
+        (append(at(2, 1), run(3, 2, &["3@2", "4@2", "x"])), ack(5), vec![2, 2]),
+        (append(at(3, 2), run(4, 3, &["x"])), ack(4), vec![3]),
+        (append(at(2, 1), run(3, 3, &["x", "y"])), vec![], vec![2]),
+    ];
+    for (message, answers, kept) in cases {
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
+        assert_eq!(cluster.ask(N2, N1, message.clone()), answers, "{message:?}");
+        assert_eq!(terms(&cluster.node(N1).disk.log), kept, "{message:?}");
+    }
+}
+
+/// The state machine may be ahead of the log's front: the suffix that agrees stays, any other
+/// goes, and the start writes the cut.
+#[test]
+fn recovery_cuts_what_the_state_contradicts() {
+    for (state, kept) in [(base(2, 1), vec![2, 2]), (base(2, 2), vec![]), (base(7, 3), vec![])] {
+        let mut disk = saved(3, None, &[1, 1, 2, 2]);
+        disk.base = state.clone();
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+        assert_eq!(terms(&cluster.node(N1).disk.log), kept, "{state:?}");
+        assert_eq!(cluster.node(N1).disk.log.base(), state.through);
+        assert_eq!(cluster.commit(N1), state.through.0);
+    }
+}
+
+#[test]
+fn recovery_refuses_a_disk_that_makes_no_sense() {
+    let mut behind = saved(3, None, &[1, 1, 2, 2]);
+    behind.log.compact(Slot(2), Term(1));
+    assert_eq!(recover(behind), Err("slots 0 to 2 are neither in the log nor in the state".into()));
+    let mut differs = saved(3, None, &[1, 1, 2, 2]);
+    differs.log.compact(Slot(2), Term(1));
+    differs.base = base(2, 2);
+    assert_eq!(recover(differs), Err("the log and the state differ at 2".into()));
+    let mut hole = saved(3, None, &[1]);
+    hole.log.put(run(3, 1, &["x"]));
+    assert_eq!(recover(hole), Err("slot 2 is missing".into()));
+    let backwards = recover(saved(3, None, &[2, 1]));
+    assert_eq!(backwards, Err("t1 at slot 2 is out of order".into()));
+    assert_eq!(recover(saved(1, None, &[1, 2])), Err("t2 at slot 2 is out of order".into()));
+    let endless = recover(saved(u64::MAX, None, &[1]));
+    assert_eq!(endless, Err("no log gets to 1 in t18446744073709551615".into()));
+    let mut far = saved(3, None, &[]);
+    far.base = base(u64::MAX, 1);
+    assert!(recover(far).is_err());
+}

@@ -1,0 +1,145 @@
+//! Terms: Raft §5.1.
+
+use crate::cluster::*;
+use synod_consensus::Role;
+use synod_raft::{Message, Timer};
+use synod_types::{Slot, Term};
+
+/// One message of each kind that carries an obligation, from node 2, in `term`.
+fn one_of_each(term: u64) -> Vec<Message> {
+    let (prev, commit) = (at(1, 1), Slot(0));
+    let term = Term(term);
+    vec![
+        Message::RequestVote { term, last: at(0, 0) },
+        Message::Vote { term, granted: true },
+        Message::Vote { term, granted: false },
+        Message::Append { term, prev, run: run(2, 1, &["x"]), commit },
+        Message::AppendAck { term, matched: Slot(1) },
+        Message::AppendConflict { term, at: Slot(1), hint: at(0, 0) },
+        Message::Heartbeat { term, prev, ask: true, commit },
+        Message::HeartbeatAck { term },
+        Message::Commit { term, commit },
+    ]
+}
+
+/// Node 1 of three in term 4, in each role. Its log holds one entry, or more as a leader.
+fn in_every_role() -> Vec<(&'static str, Cluster)> {
+    let lone = || Cluster::from_disks(vec![(config(N1, 3), saved(4, Some(N3), &[1]))]);
+    let earlier = || Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1]))]);
+    let mut canvasser = lone();
+    canvasser.timeout(N1, Timer::Election);
+    let mut candidate = earlier();
+    candidate.timeout(N1, Timer::Election);
+    candidate.say(N2, N1, Message::PreVoteReply { term: Term(3), asked: Term(4), granted: true });
+    let mut leader = earlier();
+    leader.timeout(N1, Timer::Election);
+    leader.say(N2, N1, Message::PreVoteReply { term: Term(3), asked: Term(4), granted: true });
+    leader.say(N2, N1, Message::Vote { term: Term(4), granted: true });
+    assert_eq!(canvasser.status(N1).role, Role::Candidate);
+    assert_eq!(candidate.status(N1).role, Role::Candidate);
+    assert!(leader.leads(N1));
+    vec![
+        ("follower", lone()),
+        ("canvasser", canvasser),
+        ("candidate", candidate),
+        ("leader", leader),
+    ]
+}
+
+/// "If one server's current term is smaller than the other's, then it updates its current term to
+/// the larger value. If a candidate or leader discovers that its term is out of date, it
+/// immediately reverts to follower state."
+#[test]
+fn a_later_term_is_adopted_by_every_role() {
+    for message in one_of_each(9) {
+        for (role, mut cluster) in in_every_role() {
+            if role == "leader" && matches!(message, Message::RequestVote { .. }) {
+                continue; // See the next test.
+            }
+            cluster.say(N2, N1, message.clone());
+            assert_eq!(cluster.term(N1), 9, "{role}: {message:?}");
+            assert_eq!(cluster.status(N1).role, Role::Follower, "{role}: {message:?}");
+            assert_eq!(cluster.node(N1).disk.hard_state.term, Term(9), "{role}: {message:?}");
+        }
+    }
+}
+
+/// Thesis §4.2.3: not by a request for votes while a leader is at work, however late its term.
+#[test]
+fn a_working_leader_is_not_deposed_by_a_candidate() {
+    let (_, mut leader) = in_every_role().pop().unwrap();
+    let answers = leader.ask(N2, N1, Message::RequestVote { term: Term(9), last: at(9, 8) });
+    assert_eq!(answers, [], "not even an answer");
+    assert!(leader.leads(N1) && leader.term(N1) == 4);
+}
+
+/// "If a server receives a request with a stale term number, it rejects the request." Requests
+/// are answered with the present term, so that the sender learns of it; stale answers are not.
+#[test]
+fn a_past_term_is_refused_by_every_role() {
+    for message in one_of_each(3) {
+        for (role, mut cluster) in in_every_role() {
+            let before = cluster.node(N1).core.clone();
+            let answers = cluster.ask(N2, N1, message.clone());
+            let expected = match &message {
+                Message::RequestVote { .. } => {
+                    vec![Message::Vote { term: Term(4), granted: false }]
+                }
+                Message::Append { .. } | Message::Heartbeat { .. } | Message::Commit { .. } => {
+                    vec![Message::HeartbeatAck { term: Term(4) }]
+                }
+                _ => vec![],
+            };
+            assert_eq!(answers, expected, "{role}: {message:?}");
+            assert_eq!(cluster.node(N1).core, before, "{role}: {message:?} changes nothing");
+        }
+    }
+}
+
+/// Pre-votes name a term that nobody is in yet: asking and agreeing change no term.
+#[test]
+fn a_pre_vote_changes_nobodys_term() {
+    for (role, mut cluster) in in_every_role() {
+        let before = cluster.node(N1).core.clone();
+        cluster.say(N2, N1, Message::PreVote { asked: Term(9), last: at(9, 8) });
+        let yes = Message::PreVoteReply { term: Term(3), asked: Term(9), granted: true };
+        cluster.say(N2, N1, yes);
+        assert_eq!(cluster.node(N1).core, before, "{role}");
+    }
+}
+
+/// The seeds' question 3: what keeps terms global? Nobody hands them out; each message carries
+/// its sender's, and the later one wins.
+#[test]
+fn terms_spread_with_any_message_and_survive_a_restart() {
+    let mut cluster = Cluster::from_disks(vec![
+        (config(N1, 3), saved(7, None, &[])),
+        (config(N2, 3), saved(2, None, &[])),
+        (config(N3, 3), saved(4, None, &[])),
+    ]);
+    cluster.elect(N1);
+    for id in cluster.ids() {
+        assert_eq!(cluster.term(id), 8, "{id:?}");
+        cluster.crash(id);
+        assert_eq!(cluster.term(id), 8, "{id:?} remembers");
+    }
+}
+
+/// A node that is ahead of its leader's term would refuse it for ever; its answer brings the
+/// leader down, and the next one stands above both.
+#[test]
+fn a_node_ahead_of_the_leader_is_taken_in_again() {
+    let mut cluster = Cluster::from_disks(vec![
+        (config(N1, 3), saved(1, None, &[])),
+        (config(N2, 3), saved(1, None, &[])),
+        (config(N3, 3), saved(5, Some(N3), &[])),
+    ]);
+    cluster.partition(&[N3]);
+    cluster.elect(N1);
+    cluster.heal();
+    cluster.beat(N1);
+    assert!(!cluster.leads(N1));
+    cluster.elect(N2);
+    assert_eq!(cluster.status(N3).leader, Some(N2));
+    assert_eq!(cluster.term(N3), 6);
+}

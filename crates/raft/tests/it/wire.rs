@@ -1,0 +1,154 @@
+//! The bytes of every message: they change only on purpose.
+
+use crate::cluster::*;
+use synod_consensus::{Gate, Message as _, Saved};
+use synod_raft::{HardState, Message, Raft};
+use synod_types::{Lane, Slot, Term};
+
+fn all() -> Vec<(Message, &'static str, &'static str, Gate, Lane)> {
+    let (term, commit) = (Term(3), Slot(2));
+    let (yes, no) = (true, false);
+    vec![
+        (
+            Message::PreVote { asked: term, last: at(4, 2) },
+            "PreVote(t3, last 4@t2)",
+            "00030204",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::PreVoteReply { term: Term(2), asked: term, granted: yes },
+            "PreVoteReply(t2, yes to t3)",
+            "01020301",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::RequestVote { term, last: at(4, 2) },
+            "RequestVote(t3, last 4@t2)",
+            "02030204",
+            Gate::Durable,
+            Lane::Control,
+        ),
+        (
+            Message::Vote { term, granted: no },
+            "Vote(t3, no)",
+            "030300",
+            Gate::Durable,
+            Lane::Control,
+        ),
+        (
+            Message::Append { term, prev: at(4, 2), run: run(5, 3, &["a", "b"]), commit },
+            "Append(t3, prev 4@t2, 5..6@t3, commit 2)",
+            "040302040503100161016202000000040000000200000002",
+            Gate::Immediate,
+            Lane::Log,
+        ),
+        (
+            Message::AppendAck { term, matched: Slot(6) },
+            "AppendAck(t3, 6)",
+            "050306",
+            Gate::Durable,
+            Lane::Log,
+        ),
+        (
+            Message::AppendConflict { term, at: Slot(6), hint: at(4, 2) },
+            "AppendConflict(t3, at 6, hint 4@t2)",
+            "0603060204",
+            Gate::Durable,
+            Lane::Log,
+        ),
+        (
+            Message::Heartbeat { term, prev: at(4, 2), ask: yes, commit },
+            "Heartbeat(t3, prev 4@t2?, commit 2)",
+            "070302040102",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::HeartbeatAck { term },
+            "HeartbeatAck(t3)",
+            "0803",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (Message::Commit { term, commit }, "Commit(t3, 2)", "090302", Gate::Immediate, Lane::Log),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_message_keeps_its_bytes_its_words_its_gate_and_its_lane() {
+    for (message, words, bytes, gate, lane) in all() {
+        let encoded = postcard::to_allocvec(&message).unwrap();
+        assert_eq!(hex(&encoded), bytes, "{words}");
+        assert_eq!(postcard::from_bytes::<Message>(&encoded).unwrap(), message);
+        assert_eq!(message.describe(), words);
+        assert_eq!((message.gate(), message.lane()), (gate, lane), "{words}");
+    }
+}
+
+#[test]
+fn the_hard_state_keeps_its_bytes() {
+    for (vote, bytes) in [(None, "0700"), (Some(N3), "070103")] {
+        let hard_state = HardState { term: Term(7), vote };
+        assert_eq!(hex(&postcard::to_allocvec(&hard_state).unwrap()), bytes);
+    }
+}
+
+/// Every vow, the disk it needs, and one that lacks just that.
+#[test]
+fn a_vow_holds_only_when_the_disk_says_so() {
+    let term = Term(3);
+    let disk = |term, vote, log: &[u64]| saved(term, vote, log);
+    let vote = |granted| Message::Vote { term, granted };
+    let request = Message::RequestVote { term, last: at(2, 1) };
+    let ack = Message::AppendAck { term, matched: Slot(2) };
+    let conflict = Message::AppendConflict { term, at: Slot(2), hint: at(1, 1) };
+    let cases: Vec<(Message, Saved<Raft>, bool)> = vec![
+        (vote(true), disk(3, Some(N2), &[]), true),
+        (vote(true), disk(3, Some(N3), &[]), false),
+        (vote(true), disk(3, None, &[]), false),
+        (vote(true), disk(2, Some(N2), &[]), false),
+        (vote(true), disk(4, None, &[]), true),
+        (vote(false), disk(3, Some(N3), &[]), true),
+        (vote(false), disk(2, None, &[]), false),
+        (request.clone(), disk(3, Some(N1), &[1, 1]), true),
+        (request.clone(), disk(3, Some(N2), &[1, 1]), false),
+        (request, disk(2, Some(N1), &[1, 1]), false),
+        (ack.clone(), disk(3, None, &[1, 1]), true),
+        (ack.clone(), disk(3, None, &[1]), false),
+        (ack.clone(), disk(2, None, &[1, 1]), false),
+        (ack, disk(4, None, &[]), true),
+        (conflict.clone(), disk(3, None, &[1]), true),
+        (conflict, disk(2, None, &[1]), false),
+        (Message::HeartbeatAck { term }, disk(0, None, &[]), true),
+    ];
+    for (message, disk, holds) in cases {
+        let case = format!("{} over {:?}", message.describe(), disk.hard_state);
+        assert_eq!(message.holds(N1, N2, &disk), holds, "{case}");
+    }
+}
+
+/// Terms never go back, and a vote given is not given again.
+#[test]
+fn what_may_follow_a_hard_state() {
+    use synod_consensus::HardState as _;
+    let state = |term, vote| HardState { term: Term(term), vote };
+    let cases = [
+        ((2, None), (2, Some(N1)), true),
+        ((2, Some(N1)), (2, Some(N1)), true),
+        ((2, Some(N1)), (2, Some(N2)), false),
+        ((2, Some(N1)), (2, None), false),
+        ((2, Some(N1)), (3, None), true),
+        ((2, Some(N1)), (3, Some(N2)), true),
+        ((2, None), (1, None), false),
+    ];
+    for (older, newer, allowed) in cases {
+        let (older, newer) = (state(older.0, older.1), state(newer.0, newer.1));
+        assert_eq!(newer.may_follow(&older), allowed, "{newer:?} after {older:?}");
+    }
+}
