@@ -1,7 +1,7 @@
 //! QUIC between the nodes, with mutual TLS 1.3.
 //!
 //! **Who is let in.** Both sides show a certificate of the cluster's CA that names a node and a
-//! cluster (see [`certs`](crate::certs)). It is judged inside the handshake, before a byte of a
+//! cluster (see [`certs`]). It is judged inside the handshake, before a byte of a
 //! frame: whoever dials must be one of the peers, whoever is dialled must be the node that was
 //! meant. Anybody else is refused, counted by [`Refusal`], and logged with the reason and both
 //! names; repeated lines are held back for ten seconds.
@@ -23,7 +23,7 @@
 //! every three seconds.
 //!
 //! Left out on purpose: 0-RTT and resumption (they skip the certificate), migration (a peer that
-//! moves dials again), revocation lists (see [`certs`](crate::certs)).
+//! moves dials again), revocation lists (see [`certs`]).
 
 mod accept;
 mod config;

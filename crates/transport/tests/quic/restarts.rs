@@ -22,7 +22,9 @@ struct Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // The default would wait, which asynchronous code must not.
-        self.runtime.take().map(Runtime::shutdown_background);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
