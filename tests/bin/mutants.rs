@@ -19,7 +19,7 @@ struct Row {
     id: String,
     seed: Option<u64>,
     took: Duration,
-    breaks: String,
+    what: String,
 }
 
 fn main() -> ExitCode {
@@ -90,13 +90,12 @@ fn plant(patch: &Patch, scratch: &Scratch) -> Result<Row> {
         bail!("the mutant does not compile, which kills nothing:\n{}", tail(&build.output));
     }
     let outcome = patch.run(scratch)?;
-    let seed = match judge(&outcome) {
-        Verdict::Killed { seed } => seed,
+    let (seed, what) = match judge(&outcome) {
+        Verdict::Killed { seed, what } => (seed, what),
         Verdict::Survived => bail!("SURVIVED: cargo {} noticed nothing", patch.killer.join(" ")),
         Verdict::Unclear => bail!("no violation was shown:\n{}", tail(&outcome.output)),
     };
-    let (id, breaks) = (patch.id.clone(), patch.breaks.clone());
-    Ok(Row { id, seed, took: outcome.took, breaks })
+    Ok(Row { id: patch.id.clone(), seed, took: outcome.took, what })
 }
 
 /// Each killer once, with a search cut to the seeds that the bugs needed: it must pass without a
@@ -109,10 +108,11 @@ fn innocent_killers<'a>(patches: &'a [Patch], rows: &[Row]) -> BTreeMap<Vec<Stri
 }
 
 fn print_table(rows: &[Row]) {
-    println!("{:<12} {:>6} {:>8}  breaks", "killed", "seed", "seconds");
-    for Row { id, seed, took, breaks } in rows {
+    println!("{:<12} {:>6} {:>8}  by", "killed", "seed", "seconds");
+    for Row { id, seed, took, what } in rows {
         let seed = seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string());
-        println!("{id:<12} {seed:>6} {:>8.1}  {breaks}", took.as_secs_f64());
+        let what: String = what.chars().take(80).collect();
+        println!("{id:<12} {seed:>6} {:>8.1}  {what}", took.as_secs_f64());
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Verdict {
     Killed {
         /// The seed at which a search found it.
         seed: Option<u64>,
+        /// What was violated, as the killer said it.
+        what: String,
     },
     /// The killer noticed nothing.
     Survived,
@@ -64,16 +66,21 @@ pub fn judge(outcome: &Outcome) -> Verdict {
     if outcome.success {
         return Verdict::Survived;
     }
-    let seed = outcome.output.lines().find_map(seed_of);
-    let asserted = outcome.output.contains("panicked at");
-    if seed.is_some() || asserted { Verdict::Killed { seed } } else { Verdict::Unclear }
+    let lines = || outcome.output.lines();
+    if let Some((seed, what)) = lines().find_map(violation) {
+        return Verdict::Killed { seed: Some(seed), what };
+    }
+    match lines().find(|line| line.contains("panicked at")) {
+        Some(line) => Verdict::Killed { seed: None, what: line.to_owned() },
+        None => Verdict::Unclear,
+    }
 }
 
-/// The seed in a line such as `violation at seed 17: two leaders in term 3`.
-fn seed_of(line: &str) -> Option<u64> {
-    let (_, rest) = line.split_once("violation at seed ")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
+/// The seed and the violation in a line such as `seed 17: two leaders at ...`, as a search prints
+/// it.
+fn violation(line: &str) -> Option<(u64, String)> {
+    let (seed, what) = line.strip_prefix("seed ")?.split_once(": ")?;
+    Some((seed.parse().ok()?, what.to_owned()))
 }
 
 /// Runs cargo in the copy and waits for its end.
@@ -128,11 +135,13 @@ mod tests {
 
     #[test]
     fn a_kill_needs_a_violation() {
-        let found = outcome(false, "progress\nviolation at seed 17: two leaders\n{}\n");
-        assert_eq!(judge(&found), Verdict::Killed { seed: Some(17) });
+        let found = outcome(false, "progress\nseed 17: two leaders\nreplay: ...\n{}\n");
+        let what = "two leaders".to_owned();
+        assert_eq!(judge(&found), Verdict::Killed { seed: Some(17), what });
         let asserted = outcome(false, "thread 'x' panicked at src/core.rs:1:1:\n");
-        assert_eq!(judge(&asserted), Verdict::Killed { seed: None });
+        assert!(matches!(judge(&asserted), Verdict::Killed { seed: None, .. }));
         assert_eq!(judge(&outcome(false, "error: no such option")), Verdict::Unclear);
-        assert_eq!(judge(&outcome(true, "violation at seed 1")), Verdict::Survived);
+        assert_eq!(judge(&outcome(false, "seed 0..9: is no range")), Verdict::Unclear);
+        assert_eq!(judge(&outcome(true, "seed 17: two leaders")), Verdict::Survived);
     }
 }
