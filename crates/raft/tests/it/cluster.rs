@@ -277,7 +277,7 @@ impl Cluster {
         let node = &self.nodes[&id];
         for (slot, entry) in &node.chosen {
             let known = self.history.entry(*slot).or_insert_with(|| entry.clone());
-            assert_eq!(known, entry, "{slot:?} is chosen twice");
+            assert_eq!(known, entry, "{slot:?} is chosen twice, at {id:?}");
         }
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(Term(status.ballot.round)).or_insert(id);

@@ -2,6 +2,7 @@
 //! arbitrary input.
 
 mod arbitrary;
+mod bugs;
 mod cluster;
 mod elections;
 mod replication;

@@ -1,0 +1,531 @@
+//! Bugs that shipped in other implementations, each put together again here. The numbers are
+//! those of the project's list of such bugs; what is missing belongs to features that this core
+//! does not have, or to the layers around it.
+
+use crate::cluster::*;
+use proptest::prelude::*;
+use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write};
+use synod_raft::{Limits, Message, Timer};
+use synod_types::{NodeId, Slot, Term, Ticket};
+
+fn yes(term: u64) -> Message {
+    Message::Vote { term: Term(term), granted: true }
+}
+
+fn ack(term: u64, matched: u64) -> Message {
+    Message::AppendAck { term: Term(term), matched: Slot(matched) }
+}
+
+/// Node 1 leads a later term over this log; nobody else is there, and nothing is acknowledged
+/// but its own copy.
+fn lone_leader(voters: u64, terms: &[u64]) -> Cluster {
+    let term = terms.last().copied().unwrap_or(0);
+    let config = config(N1, voters).with_pre_vote(false);
+    let mut cluster = Cluster::from_disks(vec![(config, saved(term, None, terms))]);
+    cluster.timeout(N1, Timer::Election);
+    for voter in 2..=voters {
+        cluster.say(NodeId(voter), N1, yes(term + 1));
+    }
+    assert!(cluster.leads(N1));
+    cluster.wire.clear();
+    cluster
+}
+
+#[test]
+fn raft_01_old_term_entry_committed_by_counting() {
+    let mut cluster = lone_leader(3, &[1, 2]);
+    cluster.say(N2, N1, ack(3, 2));
+    cluster.say(N3, N1, ack(3, 2));
+    assert_eq!(cluster.commit(N1), 0, "on all three nodes, and still not chosen");
+    cluster.say(N2, N1, ack(3, 3));
+    assert_eq!(cluster.commit(N1), 3, "the no-op of term 3 brings them along");
+}
+
+proptest! {
+    #[test]
+    fn raft_04_quorum_from_unsorted_progress(
+        voters in 1..8_u64,
+        acks in prop::collection::vec((2..9_u64, 0..25_u64), 0..40),
+    ) {
+        let mut cluster = lone_leader(voters, &[]);
+        for ticket in 0..19 {
+            cluster.propose(N1, ticket, "x");
+        }
+        let mut held = vec![0; voters as usize];
+        held[0] = 20;
+        for (from, matched) in acks {
+            cluster.say(NodeId(from), N1, ack(1, matched));
+            if from <= voters && matched <= 20 {
+                let slot = &mut held[from as usize - 1];
+                *slot = matched.max(*slot);
+            }
+            let mut sorted = held.clone();
+            sorted.sort_unstable_by(|a, b| b.cmp(a));
+            prop_assert_eq!(cluster.commit(N1), sorted[voters as usize / 2]);
+        }
+    }
+}
+
+#[test]
+fn raft_05_a_later_term_is_taken_for_a_grant() {
+    let disk = saved(2, None, &[1, 2]);
+    let mut voter = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+    let request = Message::RequestVote { term: Term(9), last: at(5, 1) };
+    let no = Message::Vote { term: Term(9), granted: false };
+    let answers = voter.ask(N2, N1, request);
+    assert_eq!(answers, std::slice::from_ref(&no), "a later term mends no log");
+    let config = config(N1, 3).with_pre_vote(false);
+    let mut candidate = Cluster::from_disks(vec![(config, saved(8, None, &[1]))]);
+    candidate.timeout(N1, Timer::Election);
+    candidate.say(N2, N1, no.clone());
+    candidate.say(N3, N1, no);
+    assert!(!candidate.leads(N1), "an answer is no vote");
+    candidate.say(N2, N1, yes(10));
+    assert!(!candidate.leads(N1), "nor is one of a later term");
+    assert_eq!(candidate.term(N1), 10);
+}
+
+#[test]
+fn raft_06_cut_and_append_in_two_steps() {
+    let disk = saved(3, None, &[1, 1, 2, 2]);
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+    let node = cluster.node(N1);
+    let mut outbox = Outbox::default();
+    let news = run(3, 3, &["x"]);
+    let message =
+        Message::Append { term: Term(3), prev: at(2, 1), run: news.clone(), commit: Slot(0) };
+    let input = Input::Message { from: N2, message };
+    node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
+    assert_eq!(outbox.writes, [Write::TruncateFrom(Slot(3)), Write::Put(news)], "one batch");
+}
+
+#[test]
+fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.node(N1).hung = true;
+    cluster.partition(&[N3]);
+    cluster.propose(N1, 1, "a");
+    cluster.deliver();
+    assert_eq!(terms(&cluster.node(N2).disk.log), [1, 1], "sent while its own disk works");
+    assert_eq!(cluster.commit(N1), 1, "one durable copy of three");
+    let mut crashed = cluster;
+    crashed.sync(N1);
+    assert_eq!(crashed.commit(N1), 2);
+    // Two durable copies elsewhere do as well.
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.node(N1).hung = true;
+    cluster.propose(N1, 1, "a");
+    cluster.deliver();
+    assert_eq!(cluster.commands(N1), ["a"]);
+    cluster.crash(N1);
+    cluster.elect(N2);
+    assert_eq!(cluster.commands(N3), ["a"], "and it is not lost with the leader");
+}
+
+#[test]
+fn raft_08_single_voter_commits_what_is_not_durable() {
+    let mut cluster = Cluster::new(1);
+    cluster.elect(N1);
+    cluster.node(N1).hung = true;
+    cluster.propose(N1, 1, "a");
+    assert_eq!(cluster.commands(N1), Vec::<String>::new());
+    cluster.sync(N1);
+    assert_eq!(cluster.commands(N1), ["a"]);
+}
+
+#[test]
+fn raft_09_late_write_of_an_overwritten_entry_is_counted() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.partition(&[N1]);
+    cluster.propose(N1, 1, "overwritten");
+    cluster.elect(N2);
+    cluster.propose(N2, 2, "b");
+    cluster.deliver();
+    cluster.heal();
+    cluster.beat(N2);
+    cluster.beat(N2);
+    cluster.elect(N1);
+    cluster.partition(&[N1]);
+    cluster.node(N1).hung = true;
+    cluster.propose(N1, 3, "c");
+    let (term, last) = (cluster.term(N1), cluster.status(N1).last.0);
+    cluster.say(N1, N1, ack(1, 2));
+    cluster.say(N1, N1, ack(1, last));
+    cluster.say(N2, N1, ack(term, last));
+    assert!(cluster.commit(N1) < last, "its own copy is not durable in this term");
+}
+
+#[test]
+fn raft_10_stale_ack_after_the_log_was_reset_is_counted() {
+    let mut cluster = Cluster::new(5);
+    cluster.elect(N1);
+    cluster.partition(&[N1, N2]);
+    cluster.propose(N1, 1, "lost");
+    let append = cluster.intercept(N1, N2).remove(0);
+    let late = cluster.ask(N1, N2, append).remove(0);
+    assert_eq!(late, ack(1, 2));
+    cluster.elect(N3);
+    cluster.heal();
+    cluster.beat(N3);
+    cluster.beat(N3);
+    cluster.elect(N1);
+    cluster.partition(&[N1]);
+    let before = cluster.status(N1).progress;
+    cluster.propose(N1, 2, "c");
+    cluster.say(N2, N1, late);
+    assert_eq!(cluster.status(N1).progress[1], before[1], "an acknowledgement of term 1");
+}
+
+#[test]
+fn raft_19_follower_that_lost_its_log_stops_the_others() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    for ticket in 0..3 {
+        cluster.propose(N1, ticket, "x");
+        cluster.deliver();
+    }
+    cluster.node(N3).disk = Saved::default();
+    cluster.crash(N3);
+    for _ in 0..4 {
+        cluster.beat(N1);
+    }
+    let ignored = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Ignored { from: N3, .. });
+    assert!(cluster.node(N1).notes.iter().any(ignored), "somebody should look at node 3");
+    assert_eq!(cluster.commit(N3), 0, "told of slot 4, it holds nothing");
+    cluster.propose(N1, 9, "y");
+    cluster.deliver();
+    assert_eq!(cluster.commands(N2), ["x", "x", "x", "y"]);
+}
+
+#[test]
+fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 5), Saved::default())]);
+    cluster.timeout(N1, Timer::Election);
+    let reply = Message::PreVoteReply { term: Term(0), asked: Term(1), granted: true };
+    for voter in [N2, N3, N4, N5] {
+        cluster.say(voter, N1, reply.clone());
+    }
+    assert_eq!((cluster.term(N1), cluster.leads(N1)), (1, false));
+    cluster.say(N2, N1, yes(1));
+    assert!(!cluster.leads(N1), "two of five, the late answers do not count");
+    cluster.say(N3, N1, yes(1));
+    assert!(cluster.leads(N1));
+    // A voter that agreed to a canvass has not given its vote, and gives it once.
+    let mut voter = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
+    for from in [N2, N3] {
+        let canvass = Message::PreVote { asked: Term(2), last: at(0, 0) };
+        let expected = Message::PreVoteReply { term: Term(1), asked: Term(2), granted: true };
+        assert_eq!(voter.ask(from, N1, canvass), [expected]);
+    }
+    let request = Message::RequestVote { term: Term(2), last: at(0, 0) };
+    assert_eq!(voter.ask(N2, N1, request.clone()), [yes(2)]);
+    let no = Message::Vote { term: Term(2), granted: false };
+    assert_eq!(voter.ask(N3, N1, request), [no]);
+}
+
+#[test]
+fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
+    // The leader itself restarts and asks, just after it was heard.
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.crash(N1);
+    cluster.timeout(N1, Timer::Election);
+    cluster.deliver();
+    assert!(cluster.leads(N1), "nobody stands by a leader that asks for votes");
+    // A canvass does not count as a word from the leader.
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.later(149);
+    cluster.say(N3, N2, Message::PreVote { asked: Term(2), last: at(1, 1) });
+    cluster.later(1);
+    let answers = cluster.ask(N3, N2, Message::PreVote { asked: Term(2), last: at(1, 1) });
+    assert!(matches!(answers[..], [Message::PreVoteReply { granted: true, .. }]), "{answers:?}");
+    // A node of an earlier term with the better log learns the term, then wins.
+    let mut cluster = Cluster::from_disks(vec![
+        (config(N1, 3), saved(2, None, &[1, 2])),
+        (config(N2, 3), saved(6, Some(N2), &[1])),
+    ]);
+    cluster.elect(N1);
+    assert_eq!(cluster.term(N2), 7);
+}
+
+#[test]
+fn raft_28_leader_without_quorum_blocks_those_who_have_one() {
+    // Node 5 is dead; node 1 leads and reaches node 2 only; nodes 2, 3 and 4 are a majority.
+    let mut cluster = Cluster::new(5);
+    cluster.elect(N1);
+    cluster.partition(&[N5]);
+    for other in [N3, N4] {
+        cluster.cut.extend([(N1, other), (other, N1)]);
+    }
+    let mut beats = 0;
+    while cluster.leads(N1) {
+        cluster.beat(N1);
+        beats += 1;
+        assert!(beats < 10, "it must notice within the longest election timeout");
+    }
+    cluster.later(150);
+    cluster.timeout(N3, Timer::Election);
+    cluster.deliver();
+    assert!(cluster.leads(N3));
+}
+
+#[test]
+fn raft_29_campaigning_leader_and_voters_that_never_campaign() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    let before = cluster.node(N1).core.clone();
+    cluster.timeout(N1, Timer::Election);
+    assert_eq!(cluster.node(N1).core, before, "a leader does not campaign");
+    // A candidate that cannot win does not keep a voter from campaigning.
+    let disk = saved(1, None, &[1, 1]);
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
+    cluster.node(N1).timers.clear();
+    for term in 2..20 {
+        cluster.say(N2, N1, Message::RequestVote { term: Term(term), last: at(1, 1) });
+    }
+    assert_eq!(cluster.node(N1).timers, [], "its wait goes on");
+    cluster.say(N3, N1, Message::RequestVote { term: Term(20), last: at(2, 1) });
+    assert!(matches!(cluster.node(N1).timers[..], [TimerChange::Set(Timer::Election, _)]));
+}
+
+#[test]
+fn raft_30_leader_with_a_hung_disk_goes_on_heartbeating() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.node(N1).hung = true;
+    cluster.propose(N1, 1, "a");
+    cluster.step(N1, Input::Stalled);
+    cluster.wire.clear();
+    cluster.timeout(N1, Timer::Heartbeat);
+    assert!(cluster.wire.is_empty(), "no heartbeat, no append");
+    cluster.elect(N2);
+    cluster.propose(N2, 2, "b");
+    cluster.deliver();
+    assert_eq!(cluster.commands(N3), ["b"]);
+}
+
+#[test]
+fn raft_32_uncommitted_bytes_leak_over_leader_changes() {
+    let limits = Limits { uncommitted_bytes: 40, command_bytes: 30, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    let full = "x".repeat(30);
+    for round in 0..30 {
+        let (leader, next) = if round % 2 == 0 { (N1, N2) } else { (N2, N1) };
+        cluster.elect(leader);
+        cluster.partition(&[leader]);
+        cluster.propose(leader, 2 * round, &full);
+        cluster.elect(next);
+        cluster.heal();
+        cluster.beat(next);
+        cluster.beat(next);
+        cluster.node(next).refused.clear();
+        cluster.propose(next, 2 * round + 1, &full);
+        assert_eq!(cluster.node(next).refused, [], "round {round}: all else is committed");
+        cluster.deliver();
+        cluster.step(next, Input::Stalled);
+    }
+}
+
+#[test]
+fn raft_33_in_flight_window_never_opens_again() {
+    let limits = Limits { inflight_messages: 2, inflight_bytes: 10, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    cluster.elect(N1);
+    for ticket in 0..40 {
+        cluster.propose(N1, ticket, "abcdefgh");
+        // Whatever is said between nodes 1 and 3 is lost, now one way, now the other.
+        let lost = if ticket % 3 == 0 { (N1, N3) } else { (N3, N1) };
+        cluster.cut = vec![lost];
+        cluster.deliver();
+        cluster.beat(N1);
+    }
+    cluster.heal();
+    for _ in 0..3 {
+        cluster.beat(N1);
+    }
+    assert_eq!(cluster.commands(N3).len(), 40);
+}
+
+#[test]
+fn raft_34_append_behind_a_compacted_slot_names_no_term() {
+    let limits = Limits { inflight_messages: 1, append_bytes: 2, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    cluster.elect(N1);
+    cluster.partition(&[N3]);
+    for ticket in 0..6 {
+        cluster.propose(N1, ticket, "x");
+        cluster.deliver();
+    }
+    cluster.step(N1, Input::Compact { through: Slot(5) });
+    cluster.wire.clear();
+    cluster.heal();
+    for _ in 0..4 {
+        cluster.later(50);
+        cluster.timeout(N1, Timer::Heartbeat);
+        for flight in &cluster.wire {
+            if let Message::Append { prev, .. } | Message::Heartbeat { prev, .. } = &flight.message
+            {
+                assert!(prev.term > Term(0) && prev.slot >= Slot(5), "{:?}", flight.message);
+            }
+        }
+        cluster.deliver();
+    }
+    assert!(cluster.node(N1).snapshots.contains(&N3));
+}
+
+#[test]
+fn raft_37_entries_reach_the_disk_before_their_term() {
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, Some(N1), &[1]))]);
+    let node = cluster.node(N1);
+    let mut outbox = Outbox::default();
+    let message =
+        Message::Append { term: Term(4), prev: at(1, 1), run: run(2, 4, &["x"]), commit: Slot(0) };
+    let input = Input::Message { from: N2, message };
+    node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
+    let [Write::HardState(hard_state), Write::Put(_)] = &outbox.writes[..] else {
+        panic!("{:?}", outbox.writes);
+    };
+    assert_eq!(hard_state.term, Term(4));
+}
+
+#[test]
+fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.partition(&[N3]);
+    let mut bases = Vec::new();
+    for ticket in 0..3 {
+        cluster.propose(N1, ticket, "x");
+        cluster.deliver();
+        let through = cluster.status(N1).commit;
+        bases.push(cluster.nodes[&N1].core.base_at(through).unwrap());
+        cluster.step(N1, Input::Compact { through });
+    }
+    assert_eq!(cluster.status(N1).base, cluster.status(N1).last, "the whole log is gone");
+    // The later snapshot is in first; the earlier one changes nothing.
+    cluster.step(N3, Input::Installed { base: bases[2].clone() });
+    let before = cluster.node(N3).core.clone();
+    cluster.step(N3, Input::Installed { base: bases[0].clone() });
+    assert_eq!(cluster.node(N3).core, before);
+    // Leaders are still elected and logs still meet.
+    cluster.heal();
+    cluster.elect(N3);
+    cluster.propose(N3, 9, "y");
+    cluster.deliver();
+    for id in cluster.ids() {
+        assert_eq!(cluster.commands(id).last().unwrap(), "y", "{id:?}");
+    }
+}
+
+#[test]
+fn raft_39_foreign_snapshot_replaces_what_is_chosen() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.propose(N1, 1, "a");
+    cluster.deliver();
+    let before = cluster.node(N2).core.clone();
+    let base = synod_consensus::Base { through: Slot(2), stamp: Term(7), members: None };
+    cluster.step(N2, Input::Installed { base });
+    assert_eq!(cluster.node(N2).core, before);
+}
+
+#[test]
+fn raft_40_fifty_conflicts_at_once_or_a_late_one() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    for ticket in 0..50 {
+        cluster.propose(N1, ticket, "x");
+    }
+    let appends = cluster.intercept(N1, N3);
+    assert_eq!(appends.len(), 50);
+    let mut conflicts = Vec::new();
+    for append in appends.into_iter().skip(1) {
+        conflicts.extend(cluster.ask(N1, N3, append));
+    }
+    assert_eq!(conflicts.len(), 49);
+    for conflict in &conflicts {
+        cluster.say(N3, N1, conflict.clone());
+    }
+    let repairs = cluster.intercept(N1, N3);
+    assert_eq!(repairs.len(), 1, "one repair for all of them");
+    cluster.say(N1, N3, repairs[0].clone());
+    cluster.deliver();
+    assert_eq!(cluster.commands(N3).len(), 50);
+    // Late ones are no loss of the log.
+    let before = cluster.node(N1).core.clone();
+    for conflict in conflicts {
+        cluster.say(N3, N1, conflict);
+    }
+    assert_eq!(cluster.node(N1).core.status(), before.status());
+    assert!(cluster.intercept(N1, N3).is_empty());
+}
+
+#[test]
+fn raft_42_even_sizes_and_non_voters() {
+    for size in 1..=9_u64 {
+        let mut cluster = lone_leader(size, &[]);
+        let majority = size / 2 + 1;
+        for voter in 2..=size {
+            assert_eq!(cluster.commit(N1) > 0, voter > majority, "{size} voters, {voter} asked");
+            cluster.say(NodeId(voter), N1, ack(1, 1));
+            cluster.say(NodeId(voter), N1, ack(1, 1));
+        }
+        assert_eq!(cluster.commit(N1), 1, "{size} voters");
+    }
+    // A learner's copy counts for nothing.
+    let config = synod_raft::Config::new(N1, members(3, 2)).unwrap().with_pre_vote(false);
+    let mut cluster = Cluster::from_disks(vec![(config, Saved::default())]);
+    cluster.timeout(N1, Timer::Election);
+    cluster.say(N2, N1, yes(1));
+    cluster.say(N4, N1, ack(1, 1));
+    cluster.say(N5, N1, ack(1, 1));
+    assert_eq!(cluster.commit(N1), 0);
+    cluster.say(N3, N1, ack(1, 1));
+    assert_eq!(cluster.commit(N1), 1);
+}
+
+#[test]
+fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
+    let ways: [fn(&mut Cluster); 3] = [
+        |cluster| cluster.step(N1, Input::Stalled),
+        |cluster| cluster.say(N2, N1, Message::HeartbeatAck { term: Term(9) }),
+        |cluster| {
+            cluster.later(1_000);
+            cluster.timeout(N1, Timer::Heartbeat);
+        },
+    ];
+    for down in ways {
+        for chosen in 0..4 {
+            let mut cluster = lone_leader(3, &[]);
+            for ticket in 0..3 {
+                cluster.propose(N1, ticket, "x");
+            }
+            cluster.say(N2, N1, ack(1, chosen));
+            down(&mut cluster);
+            let status = cluster.status(N1);
+            assert_eq!((status.role, status.commit), (Role::Follower, Slot(chosen)));
+            // The next leader may cut what is behind, and nothing that is chosen.
+            let prev = at(0, 0);
+            let term = Term(20);
+            let append = Message::Append { term, prev, run: run(1, 20, &["y"]), commit: Slot(0) };
+            cluster.say(N3, N1, append);
+            assert_eq!(cluster.commit(N1), chosen);
+            let kept = if chosen == 0 { vec![20] } else { vec![1; 4] };
+            assert_eq!(terms(&cluster.node(N1).disk.log), kept);
+        }
+    }
+}
+
+/// Not on the list, and close to 45: a ticket that was placed is not refused as well.
+#[test]
+fn a_placed_ticket_is_not_refused_when_the_leader_steps_down() {
+    let mut cluster = lone_leader(3, &[]);
+    cluster.propose(N1, 1, "x");
+    cluster.step(N1, Input::Stalled);
+    assert_eq!(cluster.node(N1).placed, [(Ticket(1), Slot(2))]);
+    assert_eq!(cluster.node(N1).refused, []);
+}
