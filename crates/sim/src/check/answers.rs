@@ -1,0 +1,149 @@
+//! What clients are told.
+
+use super::state::Oracle;
+use crate::violation::{Checked, ViolationKind, violation};
+use bytes::Bytes;
+use synod_types::{NodeId, Slot};
+
+/// One client's operation and how it ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// Who took it.
+    pub(crate) node: NodeId,
+    /// Every slot that had been acknowledged to anyone when it began: a read must see them, a
+    /// command must come behind them.
+    pub(crate) floor: Slot,
+    pub(crate) state: OperationState,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperationState {
+    /// It is under way.
+    Open,
+    /// It was done; a command took effect at this slot.
+    Done(Slot),
+    /// It was not done and never will be.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A command was acknowledged: it took effect at that very slot, with that very reply, behind
+/// everything acknowledged before it began.
+pub(crate) fn check_done(
+    id: u64,
+    operation: &Operation,
+    (slot, reply): (Slot, &Bytes),
+    oracle: &Oracle,
+) -> Checked {
+    let node = operation.node;
+    let wrong = |text: String| Err(violation(ViolationKind::FalseAnswer, [node], text));
+    match oracle.effect(slot) {
+        Some(effect) if effect.id == id && effect.reply == *reply => {}
+        Some(effect) if effect.id == id => {
+            return wrong(format!("command {id} was acknowledged with the wrong reply"));
+        }
+        _ => {
+            return wrong(format!(
+                "command {id} was acknowledged at slot {slot}, where it did not take effect"
+            ));
+        }
+    }
+    if slot <= operation.floor {
+        return wrong(format!(
+            "command {id} was acknowledged at slot {slot}, but slot {} had been acknowledged \
+             before it began",
+            operation.floor
+        ));
+    }
+    Ok(())
+}
+
+/// A command was refused for good: it has not taken effect. That it never will is checked when
+/// commands are chosen.
+pub(crate) fn check_refused(id: u64, operation: &Operation, oracle: &Oracle) -> Checked {
+    match oracle.place(id) {
+        None => Ok(()),
+        Some(slot) => {
+            let text = format!("command {id} was refused, but took effect at slot {slot}");
+            Err(violation(ViolationKind::RefusedButApplied, [operation.node], text))
+        }
+    }
+}
+
+/// A read was served from a state applied through `applied`.
+pub(crate) fn check_read(operation: &Operation, applied: Slot) -> Checked {
+    if applied >= operation.floor {
+        return Ok(());
+    }
+    let text = format!(
+        "a read saw slots up to {applied}, but slot {} had been acknowledged before it began",
+        operation.floor
+    );
+    Err(violation(ViolationKind::StaleRead, [operation.node], text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Command, Kind, LAST, Last};
+    use synod_replica::{Body, Request, RequestSeq, Session};
+    use synod_types::{Incarnation, Value};
+
+    fn chosen(oracle: &mut Oracle, slot: u64, seq: u64, id: u64) -> Option<u64> {
+        let command = Command { id, kind: Kind::Put, key: b'k', value: Bytes::from_static(b"v") };
+        let session = Session { node: NodeId(1), incarnation: Incarnation(1), boot: 1 };
+        let request = Request {
+            session,
+            seq: RequestSeq(seq),
+            settled: RequestSeq(1),
+            body: Body::Command(command.encode()),
+        };
+        oracle.choose(Slot(slot), Value::Command(request.encode())).unwrap()
+    }
+
+    fn began_after(floor: u64) -> Operation {
+        Operation { node: NodeId(1), floor: Slot(floor), state: OperationState::Open }
+    }
+
+    #[test]
+    fn an_answer_must_fit_what_was_chosen() {
+        let mut oracle = Oracle::new();
+        assert_eq!(chosen(&mut oracle, 1, 1, 70), Some(70));
+        assert_eq!(chosen(&mut oracle, 2, 1, 70), None, "the session table admits it once");
+        let reply = oracle.effect(Slot(1)).unwrap().reply.clone();
+        let done = |operation: &Operation, id, slot, reply: &Bytes| {
+            check_done(id, operation, (Slot(slot), reply), &oracle).map_err(|found| found.kind)
+        };
+        assert_eq!(done(&began_after(0), 70, 1, &reply), Ok(()));
+        let wrong = Err(ViolationKind::FalseAnswer);
+        assert_eq!(done(&began_after(1), 70, 1, &reply), wrong, "out of order");
+        assert_eq!(done(&began_after(0), 70, 2, &reply), wrong, "elsewhere");
+        assert_eq!(done(&began_after(0), 71, 1, &reply), wrong, "another command");
+        assert_eq!(done(&began_after(0), 70, 1, &Bytes::new()), wrong, "another reply");
+        assert!(check_refused(70, &began_after(0), &oracle).is_err());
+        assert!(check_refused(71, &began_after(0), &oracle).is_ok());
+    }
+
+    #[test]
+    fn a_command_that_takes_effect_twice_is_found() {
+        let mut oracle = Oracle::new();
+        chosen(&mut oracle, 1, 1, 70);
+        let command = Command { id: 70, kind: Kind::Get, key: b'k', value: Bytes::new() };
+        let session = Session { node: NodeId(2), incarnation: Incarnation(2), boot: 1 };
+        let body = Body::Command(command.encode());
+        let request =
+            Request { session, seq: RequestSeq(1), settled: RequestSeq(1), body }.encode();
+        let found = oracle.choose(Slot(2), Value::Command(request)).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::AppliedTwice);
+        assert!(Last::decode(LAST).is_none());
+    }
+
+    #[test]
+    fn a_read_sees_what_was_acknowledged_before_it_began() {
+        assert!(check_read(&began_after(3), Slot(3)).is_ok());
+        let found = check_read(&began_after(3), Slot(2)).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::StaleRead);
+    }
+}

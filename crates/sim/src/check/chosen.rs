@@ -1,0 +1,161 @@
+//! What was chosen: one value a slot, for ever, and on a majority of the disks.
+
+use crate::digest::of_value;
+use crate::kv::Command;
+use crate::violation::{Checked, ViolationKind, violation};
+use synod_consensus::{RunLog, Stamp};
+use synod_replica::{Body, Request};
+use synod_types::{NodeId, Slot, ValueRef};
+
+/// Every slot that any node ever reported as chosen.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    facts: Vec<Fact>,
+}
+
+/// One chosen slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fact {
+    pub(crate) digest: u64,
+    /// The round that its first reporter stood in.
+    pub(crate) round: u64,
+    /// Who reported it first.
+    pub(crate) by: NodeId,
+}
+
+impl Chosen {
+    /// The last chosen slot.
+    pub(crate) fn last(&self) -> Slot {
+        Slot(self.facts.len() as u64)
+    }
+
+    pub(crate) fn at(&self, slot: Slot) -> Option<&Fact> {
+        self.facts.get(usize::try_from(slot.0).ok()?.checked_sub(1)?)
+    }
+
+    /// A node reports a slot as chosen. True if nobody did before.
+    pub(crate) fn report<'a, S: Stamp>(
+        &mut self,
+        (node, round): (NodeId, u64),
+        (slot, value): (Slot, &ValueRef<'_>),
+        disks: impl ExactSizeIterator<Item = (NodeId, &'a RunLog<S>)>,
+    ) -> Result<bool, Box<crate::Violation>> {
+        let fact = Fact { digest: of_value(value), round, by: node };
+        if let Some(known) = self.at(slot) {
+            if known.digest == fact.digest {
+                return Ok(false);
+            }
+            let text = format!("slot {slot}: {node:?} reports {}, another value", describe(value));
+            return Err(violation(ViolationKind::Disagreement, [known.by, node], text));
+        }
+        if slot != self.last().next() {
+            let text = format!("reports slot {slot} where {} is next", self.last().next());
+            return Err(violation(ViolationKind::Disagreement, [node], text));
+        }
+        let majority = disks.len() / 2 + 1;
+        let holders: Vec<_> =
+            disks.filter(|(_, log)| fact.is_held_by(slot, log)).map(|(node, _)| node).collect();
+        if holders.len() < majority {
+            let text = format!(
+                "{node:?} reports slot {slot}, {}, as chosen, but only the disks of {holders:?} \
+                 hold it",
+                describe(value)
+            );
+            return Err(violation(ViolationKind::NotOnMajority, [node], text));
+        }
+        self.facts.push(fact);
+        Ok(true)
+    }
+
+    /// A node that stands in `round` writes a slot. From the round on in which a value was
+    /// chosen, no other is ever written.
+    pub(crate) fn check_write(
+        &self,
+        (node, round): (NodeId, u64),
+        (slot, digest): (Slot, u64),
+    ) -> Checked {
+        match self.at(slot) {
+            Some(fact) if fact.digest != digest && fact.round < round => {
+                let text = format!(
+                    "in round {round} {node:?} writes over slot {slot}, which {:?} reported as \
+                     chosen in round {}",
+                    fact.by, fact.round
+                );
+                Err(violation(ViolationKind::Overwritten, [node, fact.by], text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Fact {
+    pub(crate) fn is_held_by<S: Stamp>(&self, slot: Slot, log: &RunLog<S>) -> bool {
+        slot <= log.base() || log.get(slot).is_some_and(|(_, held)| of_value(&held) == self.digest)
+    }
+}
+
+/// A value of the log in a few words.
+pub(crate) fn describe(value: &ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Noop => "no-op".into(),
+        ValueRef::Members(members) => format!("members {:?}", members.voters()),
+        ValueRef::Stop(members) => format!("stop for {:?}", members.voters()),
+        ValueRef::Command(bytes) => match Request::decode(bytes).map(|request| request.body) {
+            Some(Body::Barrier) => "read barrier".into(),
+            Some(Body::Command(body)) => {
+                Command::decode(body).map_or("foreign command".into(), |it| it.to_string())
+            }
+            None => "foreign command".into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_consensus::Run;
+    use synod_types::{Term, Values};
+
+    fn log(values: &[&[u8]]) -> RunLog<Term> {
+        let mut log = RunLog::default();
+        for (index, value) in values.iter().enumerate() {
+            let values = Values::command_only(value);
+            log.put(Run { first: Slot(1).plus(index), stamp: Term(1), values });
+        }
+        log
+    }
+
+    fn report(
+        chosen: &mut Chosen,
+        slot: u64,
+        value: &[u8],
+        logs: &[RunLog<Term>],
+    ) -> Result<bool, ViolationKind> {
+        let disks = logs.iter().map(|log| (NodeId(1), log));
+        let value = ValueRef::Command(value);
+        let report = chosen.report((NodeId(1), 1), (Slot(slot), &value), disks);
+        report.map_err(|found| found.kind)
+    }
+
+    #[test]
+    fn a_slot_is_chosen_once_and_needs_a_majority() {
+        let mut chosen = Chosen::default();
+        let logs = [log(&[b"a", b"x"]), log(&[b"a"]), log(&[])];
+        assert_eq!(report(&mut chosen, 1, b"a", &logs), Ok(true));
+        assert_eq!(report(&mut chosen, 1, b"a", &[]), Ok(false), "known");
+        assert_eq!(report(&mut chosen, 1, b"b", &logs), Err(ViolationKind::Disagreement));
+        assert_eq!(report(&mut chosen, 3, b"c", &logs), Err(ViolationKind::Disagreement));
+        assert_eq!(report(&mut chosen, 2, b"x", &logs), Err(ViolationKind::NotOnMajority));
+    }
+
+    #[test]
+    fn a_chosen_slot_is_not_written_over_in_a_later_round() {
+        let mut chosen = Chosen::default();
+        report(&mut chosen, 1, b"a", &[log(&[b"a"])]).unwrap();
+        let (same, other) = (of_value(&ValueRef::Command(b"a")), of_value(&ValueRef::Noop));
+        let write = |round, digest| chosen.check_write((NodeId(2), round), (Slot(1), digest));
+        assert!(write(2, same).is_ok());
+        assert!(write(1, other).is_ok(), "a straggler of the same round or an older one");
+        assert_eq!(write(2, other).unwrap_err().kind, ViolationKind::Overwritten);
+    }
+}

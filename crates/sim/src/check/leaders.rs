@@ -1,0 +1,113 @@
+//! Who leads.
+
+use super::chosen::Chosen;
+use crate::violation::{Checked, ViolationKind, violation};
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use synod_consensus::{Protocol, Role, Saved, Status};
+use synod_types::{Ballot, NodeId, Slot, Term};
+
+/// At most one leader a ballot; and where logs are stamped with terms, every leader has all that
+/// was chosen before it (Raft §5.2, §5.4).
+#[derive(Debug)]
+pub(crate) struct Leaders {
+    /// Whether one round has one leader. Where the stamp is a bare term it names no node, so two
+    /// nodes that lead under one term write indistinguishable slots.
+    one_a_round: bool,
+    by_ballot: BTreeMap<Ballot, NodeId>,
+}
+
+impl Leaders {
+    pub(crate) fn of<P: Protocol>() -> Self {
+        let one_a_round = TypeId::of::<P::Stamp>() == TypeId::of::<Term>();
+        Self { one_a_round, by_ballot: BTreeMap::new() }
+    }
+
+    /// Looks at a node after an event. Returns whether it has just become leader.
+    pub(crate) fn look(
+        &mut self,
+        node: NodeId,
+        status: &Status,
+    ) -> Result<bool, Box<crate::Violation>> {
+        if status.role != Role::Leader {
+            return Ok(false);
+        }
+        let mut ballot = status.ballot;
+        if self.one_a_round {
+            ballot.node = NodeId(0);
+        }
+        let leader = *self.by_ballot.entry(ballot).or_insert(NodeId(0));
+        if leader == node {
+            return Ok(false);
+        }
+        if leader == NodeId(0) {
+            self.by_ballot.insert(ballot, node);
+            return Ok(true);
+        }
+        let text = format!("both lead under {}", status.ballot);
+        Err(violation(ViolationKind::TwoLeaders, [leader, node], text))
+    }
+
+    /// A node has become leader with this log, all of it that was written, synced or not.
+    pub(crate) fn check_complete<P: Protocol>(
+        &self,
+        node: NodeId,
+        status: &Status,
+        written: &Saved<P>,
+        chosen: &Chosen,
+    ) -> Checked {
+        if !self.one_a_round {
+            return Ok(());
+        }
+        for slot in written.base.through.next().0..=chosen.last().0 {
+            let slot = Slot(slot);
+            let Some(fact) = chosen.at(slot) else { continue };
+            if fact.round < status.ballot.round && !fact.is_held_by(slot, &written.log) {
+                let text = format!(
+                    "leads term {} without slot {slot}, chosen in term {} by {:?}",
+                    status.ballot.round, fact.round, fact.by
+                );
+                return Err(violation(ViolationKind::LeaderIncomplete, [node, fact.by], text));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaders(one_a_round: bool) -> Leaders {
+        Leaders { one_a_round, by_ballot: BTreeMap::new() }
+    }
+
+    fn leads(node: u64, round: u64) -> Status {
+        Status {
+            role: Role::Leader,
+            ballot: Ballot { round, node: NodeId(node) },
+            leader: Some(NodeId(node)),
+            commit: Slot::ZERO,
+            last: Slot::ZERO,
+            base: Slot::ZERO,
+            progress: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn two_leaders_of_one_term_are_found() {
+        let mut leaders = leaders(true);
+        assert_eq!(leaders.look(NodeId(1), &leads(1, 3)), Ok(true));
+        assert_eq!(leaders.look(NodeId(1), &leads(1, 3)), Ok(false), "the same as before");
+        assert_eq!(leaders.look(NodeId(2), &leads(2, 4)), Ok(true));
+        let found = leaders.look(NodeId(2), &leads(2, 3)).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::TwoLeaders);
+    }
+
+    #[test]
+    fn where_ballots_name_their_node_a_round_may_have_several() {
+        let mut leaders = leaders(false);
+        assert_eq!(leaders.look(NodeId(1), &leads(1, 3)), Ok(true));
+        assert_eq!(leaders.look(NodeId(2), &leads(2, 3)), Ok(true));
+    }
+}

@@ -1,0 +1,114 @@
+//! What the chosen commands make of the state, on every node.
+
+use crate::kv::{Kv, LAST, Last};
+use crate::violation::{Checked, Violation, ViolationKind, violation};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use synod_replica::{Applied, Applier, Run, Session};
+use synod_storage::{MemoryDisk, StateView};
+use synod_types::{Incarnation, NodeId, Slot, Value};
+
+/// A state machine of the checker's own that applies each chosen slot once, in order: what every
+/// node's must be equal to.
+pub(crate) struct Oracle {
+    disk: MemoryDisk,
+    applier: Applier,
+    /// The digest of the state after each slot; the first is that of the empty state.
+    digests: Vec<u64>,
+    /// What took effect at which slot.
+    effects: BTreeMap<Slot, Last>,
+    /// Where each command took effect.
+    places: BTreeMap<u64, Slot>,
+}
+
+impl Oracle {
+    pub(crate) fn new() -> Self {
+        let disk = MemoryDisk::new(Incarnation(0));
+        let nobody = Session { node: NodeId(0), incarnation: Incarnation(0), boot: 0 };
+        let applier = Applier::open(Box::new(Kv::default()), Box::new(disk.open_state()), nobody)
+            .expect("an empty store is always readable");
+        let digests = vec![applier.digest()];
+        Self { disk, applier, digests, effects: BTreeMap::new(), places: BTreeMap::new() }
+    }
+
+    /// A slot was chosen. Returns the number of the command that took effect, if one did.
+    pub(crate) fn choose(
+        &mut self,
+        slot: Slot,
+        value: Value,
+    ) -> Result<Option<u64>, Box<Violation>> {
+        let run = Run { first: slot, values: std::iter::once(value).collect() };
+        self.applier.apply(&run, &mut Applied::default());
+        self.digests.push(self.applier.digest());
+        let last = Last::decode(&self.applier.query(LAST)).unwrap_or_default();
+        if last.slot != slot {
+            return Ok(None);
+        }
+        let id = last.id;
+        self.effects.insert(slot, last);
+        match self.places.insert(id, slot) {
+            None => Ok(Some(id)),
+            Some(before) => {
+                let text = format!("command {id} took effect at slot {before} and at slot {slot}");
+                Err(violation(ViolationKind::AppliedTwice, [], text))
+            }
+        }
+    }
+
+    /// What took effect at a slot.
+    pub(crate) fn effect(&self, slot: Slot) -> Option<&Last> {
+        self.effects.get(&slot)
+    }
+
+    /// Where a command took effect.
+    pub(crate) fn place(&self, id: u64) -> Option<Slot> {
+        self.places.get(&id).copied()
+    }
+
+    /// A node has applied.
+    pub(crate) fn check_applied(&self, node: NodeId, applier: &Applier) -> Checked {
+        let slot = applier.applied();
+        let expected = usize::try_from(slot.0).ok().and_then(|slot| self.digests.get(slot));
+        if expected == Some(&applier.digest()) {
+            return Ok(());
+        }
+        let text = match expected {
+            Some(_) => format!("after slot {slot} the state is not what the log makes it"),
+            None => format!("applied through slot {slot}, which was not chosen"),
+        };
+        Err(violation(ViolationKind::StateDiverged, [node], text))
+    }
+
+    /// Whether a node's stored state is, byte for byte, what it must be.
+    pub(crate) fn check_stored(
+        node: NodeId,
+        stored: &BTreeMap<Bytes, Bytes>,
+        expected: &BTreeMap<Bytes, Bytes>,
+    ) -> Checked {
+        let odd = expected
+            .iter()
+            .find(|(key, value)| stored.get(*key) != Some(value))
+            .or_else(|| stored.iter().find(|(key, _)| !expected.contains_key(*key)));
+        match odd {
+            None => Ok(()),
+            Some((key, _)) => {
+                let text = format!("the stored state differs at key {key:?}");
+                Err(violation(ViolationKind::StateDiverged, [node], text))
+            }
+        }
+    }
+
+    /// What a node's store must hold that has applied and stored all that was chosen. For the end
+    /// of a run: the oracle goes no further.
+    pub(crate) fn into_stored(mut self) -> BTreeMap<Bytes, Bytes> {
+        self.applier.seal();
+        let written = self.applier.persist(self.applier.applied()).map(|_| ());
+        written.and_then(|()| self.applier.sync()).expect("memory does not fail");
+        contents(&self.disk.open_state())
+    }
+}
+
+/// All keys of a state store.
+pub(crate) fn contents(store: &impl StateView) -> BTreeMap<Bytes, Bytes> {
+    store.range(&[], None).map(|entry| entry.expect("memory does not fail")).collect()
+}

@@ -1,0 +1,191 @@
+//! Clients: what they ask for, and what became of it.
+
+use crate::check::answers::{Operation, OperationState};
+use crate::cluster::{Cluster, Happening};
+use crate::kv::{Command, Kind};
+use crate::violation::Checked;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use synod_consensus::Protocol;
+use synod_replica::{Event, Token};
+use synod_types::{Instant, NodeId, Slot};
+
+/// No more operations than this are under way at once.
+const MOST_OPEN: usize = 300;
+
+/// Every operation of a run.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    operations: Vec<Operation>,
+    /// Those under way, by the node that took them.
+    open: Vec<BTreeSet<u64>>,
+    open_count: usize,
+    done: u64,
+    /// The highest slot acknowledged to anyone.
+    floor: Slot,
+    /// When the newest operation that was done had begun.
+    pub(crate) newest_begin_done: Instant,
+    begun: Vec<Instant>,
+    /// How many ended without an answer, or were refused.
+    pub(crate) failed: u64,
+}
+
+impl Clients {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            operations: Vec::new(),
+            open: vec![BTreeSet::new(); nodes],
+            open_count: 0,
+            done: 0,
+            floor: Slot::ZERO,
+            newest_begin_done: Instant::ZERO,
+            begun: Vec::new(),
+            failed: 0,
+        }
+    }
+
+    /// How many were acknowledged.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// How many are under way.
+    pub(crate) fn open(&self) -> usize {
+        self.open_count
+    }
+
+    /// Whether any is under way.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.open_count > 0
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<&Operation> {
+        self.operations.get(usize::try_from(id).ok()?)
+    }
+
+    /// An operation begins at a node; its number.
+    fn begin(&mut self, now: Instant, node: usize) -> u64 {
+        let id = self.operations.len() as u64;
+        let operation = Operation {
+            node: NodeId(node as u64 + 1),
+            floor: self.floor,
+            state: OperationState::Open,
+        };
+        self.operations.push(operation);
+        self.begun.push(now);
+        self.open[node].insert(id);
+        self.open_count += 1;
+        id
+    }
+
+    /// An operation ends.
+    pub(crate) fn finish(&mut self, id: u64, state: OperationState) {
+        let index = usize::try_from(id).expect("known operations");
+        let operation = &mut self.operations[index];
+        operation.state = state;
+        let node = usize::try_from(operation.node.0 - 1).expect("known nodes");
+        if !self.open[node].remove(&id) {
+            return;
+        }
+        self.open_count -= 1;
+        if let OperationState::Done(slot) = state {
+            self.done += 1;
+            self.floor = self.floor.max(slot);
+            self.newest_begin_done = self.newest_begin_done.max(self.begun[index]);
+        } else {
+            self.failed += 1;
+        }
+    }
+
+    /// A node's clients lose their connections.
+    pub(crate) fn node_died(&mut self, node: usize) {
+        for id in self.open[node].clone() {
+            self.finish(id, OperationState::Unknown);
+        }
+    }
+}
+
+impl<P: Protocol> Cluster<P> {
+    pub(crate) fn schedule_clients(&mut self) {
+        if let Some(pause) = &self.plan.clients.pause {
+            let at = self.now + self.dice.duration(pause);
+            self.queue.push(at, Happening::Clients);
+        }
+    }
+
+    /// Some operations come together, to one node.
+    pub(crate) fn on_clients(&mut self) -> Checked {
+        self.schedule_clients();
+        let up: Vec<_> =
+            self.core.iter().copied().filter(|node| self.nodes[*node].is_up()).collect();
+        if up.is_empty() {
+            return Ok(());
+        }
+        let node = *self.dice.pick(&up);
+        let mut burst = self.dice.within(self.plan.clients.burst.clone());
+        let due = self.plan.clients.target * self.now.0 / 1_000_000_000;
+        burst += (due.saturating_sub(self.clients.done()) / 4).min(12);
+        let room = MOST_OPEN.saturating_sub(self.clients.open()) as u64;
+        for _ in 0..burst.min(room) {
+            let Some(event) = self.operation(node) else { break };
+            let Some(running) = self.nodes[node].running.as_mut() else { break };
+            synod_replica::Driver::handle(&mut running.replica, self.now, event);
+        }
+        self.settle(node)
+    }
+
+    /// An operation of any kind begins.
+    fn operation(&mut self, node: usize) -> Option<Event> {
+        let deadline = self.now + self.dice.duration(&self.plan.clients.patience);
+        let id = self.clients.begin(self.now, node);
+        let kind = match self.dice.below(100) {
+            0..15 => return Some(Event::Read { token: Token(id), deadline }),
+            15..45 => Kind::Put,
+            45..75 => Kind::Append,
+            75..90 => Kind::Get,
+            _ => Kind::Delete,
+        };
+        let key = b'a' + self.dice.below(self.plan.clients.keys) as u8;
+        let value = match kind {
+            Kind::Put | Kind::Append => Bytes::from(format!("{id}.")),
+            Kind::Get | Kind::Delete => Bytes::new(),
+        };
+        let command = Command { id, kind, key, value }.encode();
+        Some(Event::Request { token: Token(id), command, deadline })
+    }
+
+    /// A caller's own command: `value` for the key `key`. Its number is for
+    /// [`is_done`](Self::is_done).
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn put(&mut self, node: NodeId, key: u8, value: &[u8]) -> Result<u64, crate::Violation> {
+        let index = Self::index(node);
+        let id = self.clients.begin(self.now, index);
+        if !self.nodes[index].is_up() {
+            self.clients.finish(id, OperationState::Refused);
+            return Ok(id);
+        }
+        let deadline = self.now + self.plan.clients.patience.end;
+        let value = Bytes::copy_from_slice(value);
+        let command = Command { id, kind: Kind::Put, key, value }.encode();
+        let event = Event::Request { token: Token(id), command, deadline };
+        self.drive(index, event).map_err(|found| self.dated(*found))?;
+        Ok(id)
+    }
+
+    /// Whether an operation was acknowledged.
+    #[must_use]
+    pub fn is_done(&self, operation: u64) -> bool {
+        let operation = self.clients.get(operation);
+        operation.is_some_and(|it| matches!(it.state, OperationState::Done(_)))
+    }
+
+    /// The value that a node's applied state holds for a key; `None` while it is dead.
+    #[must_use]
+    pub fn value(&self, node: NodeId, key: u8) -> Option<Bytes> {
+        let running = self.nodes[Self::index(node)].running.as_ref()?;
+        let reply = running.applier.query(&[key]);
+        crate::kv::Reply::decode(&reply).map(|reply| reply.value)
+    }
+}

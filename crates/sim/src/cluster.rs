@@ -1,0 +1,273 @@
+//! A whole cluster in one thread, under a clock that jumps to whatever happens next.
+
+use crate::check::Checks;
+use crate::check::state::{Oracle, contents};
+use crate::clients::Clients;
+use crate::dice::Dice;
+use crate::digest::Digest;
+use crate::faults::{Fault, FaultCounts};
+use crate::network::{Cut, Network};
+use crate::node::Node;
+use crate::plan::Plan;
+use crate::queue::Queue;
+use crate::violation::{Checked, Violation, ViolationKind, violation};
+use bytes::Bytes;
+use std::time::Duration;
+use synod_consensus::{Protocol, Role, Status};
+use synod_replica::{Actions, Driver, Event};
+use synod_types::{Instant, Membership, NodeId, Slot};
+
+/// Makes a node's protocol settings.
+pub type ConfigFn<P> = dyn Fn(NodeId, &Membership) -> <P as Protocol>::Config;
+
+/// More events than this at one instant are a loop.
+const MOST_AT_ONCE: u64 = 200_000;
+
+/// N replicas, as they ship, with their disks, on a network, with clients; and the checkers.
+///
+/// Every method that lets time pass or changes something returns the first [`Violation`] found;
+/// after that the cluster is of no further use.
+pub struct Cluster<P: Protocol> {
+    pub(crate) plan: Plan,
+    pub(crate) config: Box<ConfigFn<P>>,
+    pub(crate) members: Membership,
+    pub(crate) dice: Dice,
+    pub(crate) now: Instant,
+    pub(crate) queue: Queue<Happening>,
+    pub(crate) nodes: Vec<Node<P>>,
+    pub(crate) network: Network,
+    pub(crate) clients: Clients,
+    pub(crate) checks: Checks<P>,
+    pub(crate) faults: FaultCounts,
+    /// Whether faults may still fire.
+    pub(crate) troubled: bool,
+    /// The nodes that clients may use: all of them, or the core that was healed.
+    pub(crate) core: Vec<usize>,
+    pub(crate) trace: Digest,
+    pub(crate) events: u64,
+    /// Room for a driver's actions, used again and again.
+    pub(crate) scratch: Actions,
+    at_this_instant: u64,
+}
+
+/// Something that happens. Nodes are counted from 0 here; what concerns one life of a node names
+/// it, and is void in the next.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Deliver { from: usize, to: usize, frame: Bytes },
+    Alarm { node: usize, life: u64 },
+    Synced { node: usize, life: u64 },
+    Applied { node: usize, life: u64 },
+    Persist { node: usize, life: u64 },
+    Start { node: usize },
+    Clients,
+    Inject(Fault),
+    Strike { node: usize, life: u64, fault: Fault },
+    Mend(Cut),
+}
+
+impl<P: Protocol> Cluster<P> {
+    /// A cluster whose nodes are about to start.
+    ///
+    /// # Panics
+    /// If the plan has no nodes.
+    #[must_use]
+    pub fn new(
+        plan: Plan,
+        seed: u64,
+        config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
+    ) -> Self {
+        let count = usize::try_from(plan.nodes).expect("a number of nodes");
+        let ids = (1..=plan.nodes).map(NodeId);
+        let members = Membership::new(ids.clone(), []).expect("a cluster has nodes");
+        let mut cluster = Self {
+            config: Box::new(config),
+            members,
+            dice: Dice::new(seed),
+            now: Instant::ZERO,
+            queue: Queue::new(),
+            nodes: ids.map(Node::new).collect(),
+            network: Network::new(count),
+            clients: Clients::new(count),
+            checks: Checks::new(count),
+            faults: FaultCounts::default(),
+            troubled: true,
+            core: (0..count).collect(),
+            trace: Digest::new(),
+            events: 0,
+            scratch: Actions::default(),
+            at_this_instant: 0,
+            plan,
+        };
+        for node in 0..count {
+            cluster.queue.push(Instant::ZERO, Happening::Start { node });
+        }
+        cluster.schedule_clients();
+        cluster.schedule_faults();
+        cluster
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
+        let end = self.now + time;
+        while self.queue.next().is_some_and(|next| next <= end) {
+            self.step().map_err(|found| self.dated(*found))?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// The simulated time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What a node says about itself; `None` while it is dead.
+    #[must_use]
+    pub fn status(&self, node: NodeId) -> Option<Status> {
+        Some(self.node(node).running.as_ref()?.replica.status())
+    }
+
+    /// The node that leads the highest ballot, if any does.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        let statuses = self.members.voters().iter().filter_map(|id| Some((id, self.status(*id)?)));
+        let leaders = statuses.filter(|(_, status)| status.role == Role::Leader);
+        leaders.max_by_key(|(_, status)| status.ballot).map(|(id, _)| *id)
+    }
+
+    /// Every node.
+    #[must_use]
+    pub fn members(&self) -> &Membership {
+        &self.members
+    }
+
+    /// The last slot that a node has applied, and the digest of its state; `None` while it is
+    /// dead.
+    #[must_use]
+    pub fn applied(&self, node: NodeId) -> Option<(Slot, u64)> {
+        let running = self.node(node).running.as_ref()?;
+        Some((running.applier.applied(), running.applier.digest()))
+    }
+
+    /// The last slot that any node has reported as chosen.
+    #[must_use]
+    pub fn chosen(&self) -> Slot {
+        self.checks.chosen.last()
+    }
+
+    /// Whether every healthy node has applied all that was chosen.
+    #[must_use]
+    pub fn has_converged(&self) -> bool {
+        let last = self.chosen();
+        self.core.iter().all(|node| {
+            let running = self.nodes[*node].running.as_ref();
+            running.is_some_and(|running| running.applier.applied() == last)
+        })
+    }
+
+    /// A fingerprint of everything that has happened: equal for equal seeds.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// Has every healthy node store its state, and compares the stores byte for byte with what the
+    /// chosen commands make. Ends the simulation.
+    ///
+    /// # Errors
+    /// If one differs, or lags behind.
+    pub fn finish(mut self) -> Result<(), Violation> {
+        self.compare_stores().map_err(|found| self.dated(*found))
+    }
+
+    fn compare_stores(&mut self) -> Checked {
+        let expected = std::mem::replace(&mut self.checks.oracle, Oracle::new()).into_stored();
+        for node in self.core.clone() {
+            let id = self.nodes[node].id;
+            if let Some(running) = self.nodes[node].running.as_mut() {
+                running.applier.seal();
+            }
+            self.persist(node)?;
+            let Some(running) = self.nodes[node].running.as_mut() else { continue };
+            let synced = running.applier.sync();
+            synced.map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+            let stored = contents(&self.nodes[node].disk.open().1);
+            Oracle::check_stored(id, &stored, &expected)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn dated(&self, found: Violation) -> Violation {
+        Violation { at: self.now, ..found }
+    }
+
+    pub(crate) fn index(node: NodeId) -> usize {
+        usize::try_from(node.0 - 1).expect("nodes count from 1")
+    }
+
+    fn node(&self, id: NodeId) -> &Node<P> {
+        &self.nodes[Self::index(id)]
+    }
+
+    /// Lets the next thing happen.
+    pub(crate) fn step(&mut self) -> Checked {
+        let Some((at, happening)) = self.queue.pop() else { return Ok(()) };
+        self.at_this_instant = if at == self.now { self.at_this_instant + 1 } else { 0 };
+        if self.at_this_instant > MOST_AT_ONCE {
+            let text = format!("{MOST_AT_ONCE} events and no time has passed: {happening:?}");
+            return Err(violation(ViolationKind::EndlessLoop, [], text));
+        }
+        self.now = at;
+        self.events += 1;
+        self.record(&happening);
+        match happening {
+            Happening::Deliver { from, to, frame } => {
+                let from = self.nodes[from].id;
+                self.drive(to, Event::Frame { from, frame })
+            }
+            Happening::Alarm { node, life } => self.on_alarm(node, life),
+            Happening::Synced { node, life } => self.on_synced(node, life),
+            Happening::Applied { node, life } => self.on_apply(node, life),
+            Happening::Persist { node, life } => self.on_persist(node, life),
+            Happening::Start { node } => self.start(node),
+            Happening::Clients => self.on_clients(),
+            Happening::Inject(fault) => self.on_inject(fault),
+            Happening::Strike { node, life, fault } => self.on_strike(node, life, fault),
+            Happening::Mend(cut) => {
+                if self.troubled {
+                    self.network.mend(&cut);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn record(&mut self, happening: &Happening) {
+        let (kind, node, more) = match happening {
+            // A frame carries its own checksum.
+            Happening::Deliver { from, to, frame } => {
+                let mut head = [0; 8];
+                let known = frame.len().min(8);
+                head[..known].copy_from_slice(&frame[..known]);
+                (1, *to, u64::from_le_bytes(head) ^ (*from as u64) << 56)
+            }
+            Happening::Alarm { node, life } => (2, *node, *life),
+            Happening::Synced { node, life } => (3, *node, *life),
+            Happening::Applied { node, life } => (4, *node, *life),
+            Happening::Persist { node, life } => (5, *node, *life),
+            Happening::Start { node } => (6, *node, 0),
+            Happening::Clients => (7, 0, self.clients.done()),
+            Happening::Inject(fault) => (8, 0, *fault as u64),
+            Happening::Strike { node, fault, .. } => (9, *node, *fault as u64),
+            Happening::Mend(_) => (10, 0, 0),
+        };
+        self.trace.fold(self.now.0);
+        self.trace.fold(kind << 32 | node as u64);
+        self.trace.fold(more);
+    }
+}

@@ -1,0 +1,135 @@
+//! One node's two disks: the log's, synced batch by batch, and the state's.
+
+use crate::dice::Dice;
+use std::collections::VecDeque;
+use synod_consensus::{Protocol, Saved, Write};
+use synod_replica::{DecodeError, decode_op};
+use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog, MemoryState, StorageError};
+use synod_types::{GroupId, Incarnation, Instant, Seq};
+
+/// What survives a node's death, and what is on its way there.
+#[derive(Debug)]
+pub(crate) struct Disk<P: Protocol> {
+    memory: MemoryDisk,
+    log: MemoryLog,
+    /// What the log's disk holds for sure, as the protocol knows it.
+    pub(crate) synced: Saved<P>,
+    /// Handed out and not yet durable, oldest first.
+    queue: VecDeque<Pending<P>>,
+    /// How many of them the sync under way covers.
+    covered: usize,
+    /// No sync ends before this.
+    pub(crate) stalled_until: Instant,
+    /// Until then syncs are slow.
+    pub(crate) slow_until: Instant,
+}
+
+#[derive(Debug)]
+struct Pending<P: Protocol> {
+    seq: Seq,
+    batch: Batch,
+    writes: Vec<Write<P>>,
+}
+
+/// What a crash took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) log: usize,
+    pub(crate) state: usize,
+}
+
+impl<P: Protocol> Disk<P> {
+    pub(crate) fn new(incarnation: Incarnation) -> Self {
+        let memory = MemoryDisk::new(incarnation);
+        Self {
+            log: memory.open_log(),
+            memory,
+            synced: Saved::default(),
+            queue: VecDeque::new(),
+            covered: 0,
+            stalled_until: Instant::ZERO,
+            slow_until: Instant::ZERO,
+        }
+    }
+
+    /// The node starts: both stores are opened anew.
+    pub(crate) fn open(&mut self) -> (&mut MemoryLog, MemoryState) {
+        self.log = self.memory.open_log();
+        (&mut self.log, self.memory.open_state())
+    }
+
+    /// Takes a batch as the protocol's own writes.
+    pub(crate) fn decode(batch: &Batch) -> Result<Vec<Write<P>>, DecodeError> {
+        batch.ops.iter().map(|(_, op)| decode_op(op)).collect()
+    }
+
+    /// A batch was handed out; `writes` is what it says.
+    pub(crate) fn push(&mut self, seq: Seq, batch: Batch, writes: Vec<Write<P>>) {
+        self.queue.push_back(Pending { seq, batch, writes });
+    }
+
+    /// Begins a sync of the oldest `count` batches, if none is under way and there is something to
+    /// do.
+    pub(crate) fn begin_sync(&mut self, count: impl FnOnce(usize) -> usize) -> bool {
+        if self.covered > 0 || self.queue.is_empty() {
+            return false;
+        }
+        self.covered = count(self.queue.len()).clamp(1, self.queue.len());
+        true
+    }
+
+    /// The sync under way ends: the number of the last batch that is durable now.
+    pub(crate) fn end_sync(&mut self) -> Result<Option<Seq>, StorageError> {
+        let covered = std::mem::take(&mut self.covered);
+        self.make_durable(covered)
+    }
+
+    /// Writes the oldest `count` batches as one.
+    fn make_durable(&mut self, count: usize) -> Result<Option<Seq>, StorageError> {
+        let mut merged = Batch::default();
+        let mut last = None;
+        for mut pending in self.queue.drain(..count) {
+            merged.append(&mut pending.batch);
+            pending.writes.iter().for_each(|write| self.synced.apply(write));
+            last = Some(pending.seq);
+        }
+        if last.is_some() {
+            self.log.commit(&merged)?;
+        }
+        Ok(last)
+    }
+
+    /// What the log will hold once all that was handed out is durable.
+    pub(crate) fn written(&self) -> Saved<P> {
+        let mut written = self.synced.clone();
+        let writes = self.queue.iter().flat_map(|pending| &pending.writes);
+        writes.for_each(|write| written.apply(write));
+        written
+    }
+
+    /// Power is lost: of the batches that were not reported as durable the oldest `keep` are
+    /// there after all, and of the state's the oldest `keep_state`.
+    pub(crate) fn crash(&mut self, keep: usize, keep_state: usize) -> Result<Lost, StorageError> {
+        let keep = keep.min(self.queue.len());
+        self.make_durable(keep)?;
+        let state = self.memory.unsynced().saturating_sub(keep_state);
+        let lost = Lost { log: self.queue.len(), state };
+        self.queue.clear();
+        self.covered = 0;
+        self.memory.crash(keep_state);
+        Ok(lost)
+    }
+
+    /// How much a crash keeps: anything, if `lossy`, else all.
+    pub(crate) fn throw(&self, dice: &mut Dice, lossy: [bool; 2]) -> (usize, usize) {
+        let mut keep = |most: usize, lossy: bool| {
+            if lossy { dice.below(most as u64 + 1) as usize } else { most }
+        };
+        (keep(self.queue.len(), lossy[0]), keep(self.memory.unsynced(), lossy[1]))
+    }
+}
+
+/// Reads the one group that a simulated node hosts.
+pub(crate) fn load(log: &mut MemoryLog) -> Result<synod_storage::Saved, StorageError> {
+    log.load(GroupId(0))
+}

@@ -1,0 +1,368 @@
+//! Hands a node its events and carries out what it wants done.
+
+use crate::check::{answers, claims};
+use crate::cluster::{Cluster, Happening};
+use crate::disk::Disk;
+use crate::faults::Fault;
+use crate::kv::Reply;
+use crate::violation::{Checked, ViolationKind, violation};
+use bytes::Bytes;
+use synod_consensus::{Protocol, ProtocolEvent, Status};
+use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Run};
+use synod_storage::Batch;
+use synod_types::{Instant, NodeId, Seq, Value, ValueRef};
+
+impl<P: Protocol> Cluster<P> {
+    /// A node takes an event, if it is alive.
+    pub(crate) fn drive(&mut self, node: usize, event: Event) -> Checked {
+        let Some(running) = self.nodes[node].running.as_mut() else { return Ok(()) };
+        running.replica.handle(self.now, event);
+        self.settle(node)
+    }
+
+    /// Carries out what a node wants done until it wants no more.
+    pub(crate) fn settle(&mut self, node: usize) -> Checked {
+        loop {
+            let Some(running) = self.nodes[node].running.as_mut() else { return Ok(()) };
+            std::mem::swap(running.replica.take(self.now), &mut self.scratch);
+            let status = running.replica.status();
+            let mut actions = std::mem::take(&mut self.scratch);
+            let result = self.carry_out(node, &status, &mut actions);
+            self.scratch = actions;
+            result?;
+            if !self.apply_at_once(node)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn carry_out(&mut self, node: usize, status: &Status, actions: &mut Actions) -> Checked {
+        let id = self.nodes[node].id;
+        if let Some((seq, batch)) = actions.batch.take() {
+            self.hand_to_disk(node, status, seq, batch)?;
+        }
+        if self.checks.leaders.look(id, status)? {
+            let written = self.nodes[node].disk.written();
+            let Self { checks, .. } = self;
+            checks.leaders.check_complete(id, status, &written, &checks.chosen)?;
+        }
+        for (to, _, frame) in actions.frames.drain(..) {
+            self.send(node, to, frame)?;
+        }
+        for run in actions.apply.drain(..) {
+            self.choose(node, status, &run)?;
+            if let Some(running) = self.nodes[node].running.as_mut() {
+                running.to_apply.push_back(run);
+            }
+        }
+        if let Some(running) = self.nodes[node].running.as_mut() {
+            running.durable = actions.durable.take().unwrap_or(running.durable);
+        }
+        for answer in actions.answers.drain(..) {
+            self.on_answer(node, &answer)?;
+        }
+        for note in actions.notes.drain(..) {
+            self.on_note(node, &note);
+        }
+        actions.peers = None;
+        self.nodes[node].wake = actions.wake.take();
+        self.set_alarm(node);
+        Ok(())
+    }
+
+    fn hand_to_disk(&mut self, node: usize, status: &Status, seq: Seq, batch: Batch) -> Checked {
+        let id = self.nodes[node].id;
+        let writes = Disk::<P>::decode(&batch)
+            .map_err(|error| violation(ViolationKind::RecoveryRefused, [id], error.to_string()))?;
+        for write in &writes {
+            let Self { checks, .. } = self;
+            checks.logs.check(node, status.ballot.round, write, &checks.chosen)?;
+        }
+        self.nodes[node].disk.push(seq, batch, writes);
+        self.begin_sync(node);
+        Ok(())
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, frame: Bytes) -> Checked {
+        let sender = &self.nodes[from];
+        claims::check(sender.id, to, &frame, &sender.disk.synced)?;
+        if !self.members.contains(to) {
+            return Ok(());
+        }
+        let to = Self::index(to);
+        let fate = self.network.send(self.now, (from, to), &self.plan, &mut self.dice);
+        let loaded = self.clients.is_loaded();
+        for fault in fate.faults.into_iter().flatten() {
+            self.faults.fired(fault, loaded);
+        }
+        for at in fate.arrivals.into_iter().flatten() {
+            let frame = frame.clone();
+            self.queue.push(at, Happening::Deliver { from, to, frame });
+        }
+        Ok(())
+    }
+
+    /// A node reports slots as chosen.
+    fn choose(&mut self, node: usize, status: &Status, run: &Run) -> Checked {
+        let id = self.nodes[node].id;
+        for (index, value) in run.values.iter().enumerate() {
+            let slot = run.first.plus(index);
+            let disks = self.nodes.iter().map(|node| (node.id, &node.disk.synced.log));
+            let reporter = (id, status.ballot.round);
+            let is_new = self.checks.chosen.report(reporter, (slot, &value), disks)?;
+            if is_new && let Some(command) = self.checks.oracle.choose(slot, owned(&value))? {
+                let operation = self.clients.get(command);
+                let refused =
+                    |it: &&answers::Operation| it.state == answers::OperationState::Refused;
+                if let Some(operation) = operation.filter(refused) {
+                    answers::check_refused(command, operation, &self.checks.oracle)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_answer(&mut self, node: usize, answer: &Answer) -> Checked {
+        let id = answer.token.0;
+        let Some(operation) = self.clients.get(id).cloned() else { return Ok(()) };
+        match &answer.outcome {
+            Outcome::Done(slot, reply) => {
+                answers::check_done(id, &operation, (*slot, reply), &self.checks.oracle)?;
+                self.clients.finish(id, answers::OperationState::Done(*slot));
+            }
+            Outcome::Readable => {
+                let Some(running) = self.nodes[node].running.as_ref() else { return Ok(()) };
+                let applied = running.applier.applied();
+                answers::check_read(&operation, applied)?;
+                let reply = running.applier.query(b"a");
+                if Reply::decode(&reply).is_none_or(|reply| reply.version > applied) {
+                    let text = "a query got no sensible answer".into();
+                    return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
+                }
+                self.clients.finish(id, answers::OperationState::Done(applied));
+            }
+            Outcome::Refused(_) => {
+                answers::check_refused(id, &operation, &self.checks.oracle)?;
+                self.clients.finish(id, answers::OperationState::Refused);
+            }
+            Outcome::Unknown => self.clients.finish(id, answers::OperationState::Unknown),
+        }
+        Ok(())
+    }
+
+    /// The moments at which a fault hurts most.
+    fn on_note(&mut self, node: usize, note: &ProtocolEvent) {
+        if !self.troubled {
+            return;
+        }
+        let (plan, dice) = (&self.plan, &mut self.dice);
+        let round_trip = plan.network.delay.end * 2 + plan.disk.sync.end;
+        let (chance, fault, within) = match note {
+            ProtocolEvent::Voted { .. } => (plan.injection.strike_voter, Fault::Crash, round_trip),
+            ProtocolEvent::Leading { .. } => {
+                let crash =
+                    plan.has(Fault::Crash) && (!plan.has(Fault::Isolate) || dice.percent(60));
+                let fault = if crash { Fault::Crash } else { Fault::Isolate };
+                (plan.injection.strike_leader, fault, round_trip * 3)
+            }
+            _ => return,
+        };
+        if dice.chance(chance) {
+            let at = self.now + dice.mostly_short(within);
+            let life = self.nodes[node].life;
+            self.queue.push(at, Happening::Strike { node, life, fault });
+        }
+    }
+
+    /// Sees to it that the node is woken in time.
+    fn set_alarm(&mut self, node: usize) {
+        let now = self.now;
+        let this = &mut self.nodes[node];
+        let Some(wake) = this.wake else { return };
+        let wake = wake.max(now);
+        if this.alarm.is_none_or(|alarm| wake < alarm) {
+            this.alarm = Some(wake);
+            let life = this.life;
+            self.queue.push(wake, Happening::Alarm { node, life });
+        }
+    }
+
+    pub(crate) fn on_alarm(&mut self, node: usize, life: u64) -> Checked {
+        let this = &mut self.nodes[node];
+        // An alarm for an earlier moment was set since, or the node has died.
+        if this.life != life || this.alarm != Some(self.now) {
+            return Ok(());
+        }
+        this.alarm = None;
+        if this.wake.is_some_and(|wake| wake <= self.now) {
+            return self.drive(node, Event::Wake);
+        }
+        self.set_alarm(node);
+        Ok(())
+    }
+
+    fn begin_sync(&mut self, node: usize) {
+        let (plan, dice) = (&self.plan.disk, &mut self.dice);
+        let part = |queued: usize| match dice.chance(plan.split) {
+            true => 1 + dice.below(queued as u64) as usize,
+            false => queued,
+        };
+        let this = &mut self.nodes[node];
+        if !this.disk.begin_sync(part) {
+            return;
+        }
+        let slow = self.now < this.disk.slow_until;
+        let time = dice.duration(if slow { &plan.slow_sync } else { &plan.sync });
+        let at = (self.now + time).max(this.disk.stalled_until);
+        self.queue.push(at, Happening::Synced { node, life: this.life });
+    }
+
+    pub(crate) fn on_synced(&mut self, node: usize, life: u64) -> Checked {
+        let this = &mut self.nodes[node];
+        if this.life != life || !this.is_up() {
+            return Ok(());
+        }
+        if self.now < this.disk.stalled_until {
+            self.queue.push(this.disk.stalled_until, Happening::Synced { node, life });
+            return Ok(());
+        }
+        let id = this.id;
+        let written = this
+            .disk
+            .end_sync()
+            .map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+        self.begin_sync(node);
+        match written {
+            Some(seq) => self.drive(node, Event::Written(seq)),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies what is due, if the apply side is quick and awake. Returns whether it did.
+    fn apply_at_once(&mut self, node: usize) -> Result<bool, Box<crate::Violation>> {
+        let now = self.now;
+        let this = &mut self.nodes[node];
+        let Some(running) = this.running.as_mut() else { return Ok(false) };
+        if running.to_apply.is_empty() || running.applying {
+            return Ok(false);
+        }
+        let apply = &self.plan.disk.apply;
+        if apply.end.is_zero() && running.apply_stalled_until <= now {
+            self.apply(node)?;
+            return Ok(true);
+        }
+        running.applying = true;
+        let at = (now + self.dice.duration(apply)).max(running.apply_stalled_until);
+        self.queue.push(at, Happening::Applied { node, life: this.life });
+        Ok(false)
+    }
+
+    pub(crate) fn on_apply(&mut self, node: usize, life: u64) -> Checked {
+        let this = &mut self.nodes[node];
+        let Some(running) = this.running.as_mut().filter(|_| this.life == life) else {
+            return Ok(());
+        };
+        if self.now < running.apply_stalled_until {
+            let at = running.apply_stalled_until;
+            self.queue.push(at, Happening::Applied { node, life });
+            return Ok(());
+        }
+        running.applying = false;
+        self.apply(node)?;
+        self.settle(node)
+    }
+
+    /// Applies all that waits and tells the driver.
+    fn apply(&mut self, node: usize) -> Checked {
+        let this = &mut self.nodes[node];
+        let Some(running) = this.running.as_mut() else { return Ok(()) };
+        let mut report = Applied::default();
+        for run in running.to_apply.drain(..) {
+            running.applier.apply(&run, &mut report);
+        }
+        self.checks.oracle.check_applied(this.id, &running.applier)?;
+        running.replica.handle(self.now, Event::Applied(report));
+        Ok(())
+    }
+
+    pub(crate) fn on_persist(&mut self, node: usize, life: u64) -> Checked {
+        if self.nodes[node].life != life || !self.nodes[node].is_up() {
+            return Ok(());
+        }
+        self.persist(node)?;
+        let sync = self.dice.chance(self.plan.disk.state_sync);
+        let id = self.nodes[node].id;
+        if let Some(running) = self.nodes[node].running.as_mut() {
+            running.applier.seal();
+            if sync {
+                let synced = running.applier.sync();
+                synced.map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+            }
+        }
+        let at = self.now + self.dice.duration(&self.plan.disk.persist);
+        self.queue.push(at, Happening::Persist { node, life });
+        Ok(())
+    }
+
+    /// Stores what was sealed, as far as the driver allows, and checks that the log is there.
+    pub(crate) fn persist(&mut self, node: usize) -> Checked {
+        let this = &mut self.nodes[node];
+        let Some(running) = this.running.as_mut() else { return Ok(()) };
+        let id = this.id;
+        let stored = running.applier.persist(running.durable);
+        stored.map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+        let slot = running.applier.persisted();
+        let log = &this.disk.synced.log;
+        let fact = self.checks.chosen.at(slot);
+        if slot.0 == 0 || fact.is_some_and(|fact| fact.is_held_by(slot, log)) {
+            return Ok(());
+        }
+        let text = format!("the state is stored through slot {slot}, the log's disk lacks it");
+        Err(violation(ViolationKind::StateAheadOfLog, [id], text))
+    }
+
+    /// A node starts, or starts again.
+    pub(crate) fn start(&mut self, node: usize) -> Checked {
+        if self.nodes[node].is_up() {
+            return Ok(());
+        }
+        let id = self.nodes[node].id;
+        let (seed, stall) = (self.dice.word(), self.plan.disk.stall);
+        let config = (self.config)(id, &self.members);
+        self.nodes[node].start(self.now, seed, |settings| settings.stall = stall, config)?;
+        let life = self.nodes[node].life;
+        let at = self.now + self.dice.duration(&self.plan.disk.persist);
+        self.queue.push(at, Happening::Persist { node, life });
+        self.settle(node)
+    }
+
+    /// A node dies; `lossy` says whether log and state may lose what was not synced.
+    pub(crate) fn kill(&mut self, node: usize, lossy: [bool; 2]) -> Checked {
+        let this = &mut self.nodes[node];
+        if this.running.take().is_none() {
+            return Ok(());
+        }
+        let (keep, keep_state) = this.disk.throw(&mut self.dice, lossy);
+        let id = this.id;
+        let lost = this
+            .disk
+            .crash(keep, keep_state)
+            .map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+        (this.disk.stalled_until, this.disk.slow_until) = (Instant::ZERO, Instant::ZERO);
+        this.life += 1;
+        let loaded = self.clients.is_loaded();
+        if lost.log > 0 {
+            self.faults.fired(Fault::LoseLogSuffix, loaded);
+        }
+        if lost.state > 0 {
+            self.faults.fired(Fault::LoseStateSuffix, loaded);
+        }
+        self.checks.logs.forget(node, &this.disk.synced.hard_state);
+        self.clients.node_died(node);
+        Ok(())
+    }
+}
+
+fn owned(value: &ValueRef<'_>) -> Value {
+    value.to_value()
+}

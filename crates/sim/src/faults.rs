@@ -1,0 +1,164 @@
+//! The kinds of faults, and how often each fired.
+
+use std::collections::BTreeMap;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = ($text:literal, $family:ident),)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fault {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The kind's name in reports.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it befalls.
+            #[must_use]
+            pub fn family(self) -> Family {
+                match self { $(Self::$name => Family::$family,)* }
+            }
+        }
+    };
+}
+
+/// What a fault befalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Messages.
+    Network,
+    /// Whole nodes.
+    Process,
+    /// Log and state.
+    Disk,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::Network, Self::Process, Self::Disk];
+}
+
+faults! {
+    /// A message is lost.
+    Loss = ("loss", Network),
+    /// A message arrives twice.
+    Duplicate = ("duplicate", Network),
+    /// A message overtakes an earlier one.
+    Reorder = ("reorder", Network),
+    /// A message takes many times as long as usual.
+    DelaySpike = ("delay_spike", Network),
+    /// The nodes fall into two sides that do not hear each other.
+    Partition = ("partition", Network),
+    /// One side does not hear the other, which hears it.
+    OneWay = ("one_way", Network),
+    /// One node is cut off from all others.
+    Isolate = ("isolate", Network),
+    /// A node dies.
+    Crash = ("crash", Process),
+    /// All nodes die at once.
+    CrashAll = ("crash_all", Process),
+    /// A node dies again right after it was started.
+    CrashRecovering = ("crash_recovering", Process),
+    /// A dying node's log loses the newest batches that were not yet synced.
+    LoseLogSuffix = ("lose_log_suffix", Disk),
+    /// A dying node's state loses the newest batches that were not yet synced.
+    LoseStateSuffix = ("lose_state_suffix", Disk),
+    /// Every sync takes many times as long as usual.
+    SlowDisk = ("slow_disk", Disk),
+    /// No sync ends for seconds.
+    DiskStall = ("disk_stall", Disk),
+    /// The apply side does nothing for seconds.
+    ApplyStall = ("apply_stall", Disk),
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultSet(u32);
+
+impl FaultSet {
+    /// Every kind.
+    #[must_use]
+    pub fn all() -> Self {
+        Fault::ALL.iter().copied().collect()
+    }
+
+    /// Whether the kind is in the set.
+    #[must_use]
+    pub fn has(self, fault: Fault) -> bool {
+        self.0 & (1 << fault as u32) != 0
+    }
+
+    /// Whether any kind of the family is in the set.
+    #[must_use]
+    pub fn has_family(self, family: Family) -> bool {
+        Fault::ALL.iter().any(|fault| fault.family() == family && self.has(*fault))
+    }
+}
+
+impl FromIterator<Fault> for FaultSet {
+    fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> Self {
+        Self(faults.into_iter().fold(0, |set, fault| set | 1 << fault as u32))
+    }
+}
+
+/// How often each kind fired.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultCounts {
+    fired: [u64; Fault::ALL.len()],
+    under_load: FaultSet,
+}
+
+impl FaultCounts {
+    /// A fault fired; `loaded`: while operations were in flight.
+    pub(crate) fn fired(&mut self, fault: Fault, loaded: bool) {
+        self.fired[fault as usize] += 1;
+        if loaded {
+            self.under_load.0 |= 1 << fault as u32;
+        }
+    }
+
+    /// Whether any fault of the family fired while operations were in flight.
+    pub(crate) fn family_under_load(&self, family: Family) -> bool {
+        self.under_load.has_family(family)
+    }
+
+    /// The counts by name, zeroes left out.
+    pub(crate) fn by_name(&self) -> BTreeMap<&'static str, u64> {
+        let counts = Fault::ALL.iter().map(|fault| (fault.name(), self.fired[*fault as usize]));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_faults_under_load_count_for_their_family() {
+        let mut counts = FaultCounts::default();
+        counts.fired(Fault::Loss, false);
+        assert!(!counts.family_under_load(Family::Network));
+        counts.fired(Fault::Loss, true);
+        assert!(counts.family_under_load(Family::Network));
+        assert!(!counts.family_under_load(Family::Disk));
+        assert_eq!(counts.by_name(), BTreeMap::from([("loss", 2)]));
+    }
+
+    #[test]
+    fn every_family_has_faults_and_names_differ() {
+        for family in Family::ALL {
+            assert!(FaultSet::all().has_family(family));
+        }
+        let mut names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Fault::ALL.len());
+    }
+}

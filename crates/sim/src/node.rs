@@ -1,0 +1,82 @@
+//! One node of a simulated cluster.
+
+use crate::disk::{self, Disk};
+use crate::kv::Kv;
+use crate::violation::{Checked, ViolationKind, violation};
+use std::collections::VecDeque;
+use synod_consensus::Protocol;
+use synod_replica::{Applier, Replica, Run, Settings};
+use synod_storage::LogStore;
+use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
+
+/// The cluster that every simulation plays.
+pub(crate) const CLUSTER: ClusterId = ClusterId(1);
+
+/// A node, running or not.
+pub(crate) struct Node<P: Protocol> {
+    pub(crate) id: NodeId,
+    pub(crate) disk: Disk<P>,
+    pub(crate) running: Option<Running<P>>,
+    /// How often it was started: events of an earlier life are void.
+    pub(crate) life: u64,
+    /// When it wants to be woken, and for when that is in the queue.
+    pub(crate) wake: Option<Instant>,
+    pub(crate) alarm: Option<Instant>,
+}
+
+/// What dies with the process.
+pub(crate) struct Running<P: Protocol> {
+    pub(crate) replica: Replica<P>,
+    pub(crate) applier: Applier,
+    /// Chosen and not yet applied.
+    pub(crate) to_apply: VecDeque<Run>,
+    /// Whether the apply side is at work.
+    pub(crate) applying: bool,
+    /// The state may be stored up to here.
+    pub(crate) durable: Slot,
+    /// The apply side does nothing before this.
+    pub(crate) apply_stalled_until: Instant,
+}
+
+impl<P: Protocol> Node<P> {
+    pub(crate) fn new(id: NodeId) -> Self {
+        let disk = Disk::new(Incarnation(1000 + id.0));
+        Self { id, disk, running: None, life: 0, wake: None, alarm: None }
+    }
+
+    /// Starts the node on what its disks hold.
+    pub(crate) fn start(
+        &mut self,
+        now: Instant,
+        seed: u64,
+        adjust: impl FnOnce(&mut Settings),
+        config: P::Config,
+    ) -> Checked {
+        let id = self.id;
+        let refused = |error: String| violation(ViolationKind::RecoveryRefused, [id], error);
+        self.life += 1;
+        let (log, state) = self.disk.open();
+        let mut settings = Settings::new(CLUSTER, id, log.life(), seed);
+        adjust(&mut settings);
+        let saved = disk::load(log).map_err(|error| refused(error.to_string()))?;
+        let session = settings.session();
+        let applier = Applier::open(Box::new(Kv::default()), Box::new(state), session)
+            .map_err(|error| refused(error.to_string()))?;
+        let replica = Replica::open(now, settings, config, &saved, applier.applied())
+            .map_err(|error| refused(error.to_string()))?;
+        self.running = Some(Running {
+            replica,
+            applier,
+            to_apply: VecDeque::new(),
+            applying: false,
+            durable: Slot::ZERO,
+            apply_stalled_until: Instant::ZERO,
+        });
+        (self.wake, self.alarm) = (None, None);
+        Ok(())
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+}

@@ -1,0 +1,75 @@
+//! What will happen, in order of time.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use synod_types::Instant;
+
+/// A priority queue over time; what is due at one instant comes out as it went in.
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    heap: BinaryHeap<Reverse<Entry<T>>>,
+    order: u64,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    at: Instant,
+    order: u64,
+    what: T,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self { heap: BinaryHeap::new(), order: 0 }
+    }
+
+    pub(crate) fn push(&mut self, at: Instant, what: T) {
+        self.order += 1;
+        self.heap.push(Reverse(Entry { at, order: self.order, what }));
+    }
+
+    /// When the next thing happens.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Instant, T)> {
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.what))
+    }
+}
+
+impl<T> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl<T> Eq for Entry<T> {}
+
+impl<T> PartialOrd for Entry<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Entry<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_decides_and_then_the_order_of_coming() {
+        let mut queue = Queue::new();
+        for (at, what) in [(5, "c"), (1, "a"), (5, "d"), (2, "b")] {
+            queue.push(Instant(at), what);
+        }
+        assert_eq!(queue.next(), Some(Instant(1)));
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        assert_eq!(order, ["a", "b", "c", "d"]);
+    }
+}

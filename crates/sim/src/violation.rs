@@ -1,0 +1,105 @@
+//! What a checker finds.
+
+use std::fmt;
+use synod_types::{Instant, NodeId};
+
+/// A property that did not hold: the run that found it ends at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which property.
+    pub kind: ViolationKind,
+    /// When, in simulated time.
+    pub at: Instant,
+    /// Which nodes were concerned.
+    pub nodes: Vec<NodeId>,
+    /// What was seen, in a line or two.
+    pub explanation: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:?} on {:?}: {}", self.kind, self.at, self.nodes, self.explanation)
+    }
+}
+
+/// The properties that are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ViolationKind {
+    /// Two nodes led under one ballot.
+    TwoLeaders,
+    /// A node led without a slot that was chosen before its ballot.
+    LeaderIncomplete,
+    /// Two values were chosen at one slot.
+    Disagreement,
+    /// A value was reported as chosen that no majority of the disks holds.
+    NotOnMajority,
+    /// A chosen value was written over under a higher ballot.
+    Overwritten,
+    /// Two logs hold different values at one slot under one stamp.
+    LogMismatch,
+    /// A term, vote or promise went back.
+    HardStateRegressed,
+    /// A message left that claims what its sender's disk does not hold.
+    FalseClaim,
+    /// A frame left that its receiver could not read.
+    BadFrame,
+    /// A state machine differs from what the chosen commands make.
+    StateDiverged,
+    /// A state store holds what its node's log has not made durable.
+    StateAheadOfLog,
+    /// A command took effect twice.
+    AppliedTwice,
+    /// An acknowledgement does not fit what was chosen, or came out of order.
+    FalseAnswer,
+    /// A command that was refused for good took effect.
+    RefusedButApplied,
+    /// A read missed a write that was acknowledged before it began.
+    StaleRead,
+    /// A node could not start on its own disk.
+    RecoveryRefused,
+    /// A healed cluster did not converge, or did not serve.
+    Liveness,
+    /// Nodes keep one another busy without the clock moving.
+    EndlessLoop,
+    /// An assertion of the code under test failed.
+    Panic,
+}
+
+impl fmt::Display for ViolationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TwoLeaders => "two leaders",
+            Self::LeaderIncomplete => "leader incomplete",
+            Self::Disagreement => "disagreement",
+            Self::NotOnMajority => "not on a majority",
+            Self::Overwritten => "chosen value overwritten",
+            Self::LogMismatch => "log mismatch",
+            Self::HardStateRegressed => "hard state regressed",
+            Self::FalseClaim => "false claim",
+            Self::BadFrame => "bad frame",
+            Self::StateDiverged => "state diverged",
+            Self::StateAheadOfLog => "state ahead of log",
+            Self::AppliedTwice => "applied twice",
+            Self::FalseAnswer => "false answer",
+            Self::RefusedButApplied => "refused but applied",
+            Self::StaleRead => "stale read",
+            Self::RecoveryRefused => "recovery refused",
+            Self::Liveness => "liveness",
+            Self::EndlessLoop => "endless loop",
+            Self::Panic => "panic",
+        })
+    }
+}
+
+/// What a check returns: the time is filled in by whoever keeps the clock.
+pub(crate) type Checked = Result<(), Box<Violation>>;
+
+/// A violation that was just seen.
+pub(crate) fn violation(
+    kind: ViolationKind,
+    nodes: impl IntoIterator<Item = NodeId>,
+    explanation: String,
+) -> Box<Violation> {
+    let nodes = nodes.into_iter().collect();
+    Box::new(Violation { kind, at: Instant::ZERO, nodes, explanation })
+}
