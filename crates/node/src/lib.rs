@@ -1,3 +1,34 @@
-//! The Synod node: a replicated, etcd-compatible key-value store.
+//! The Synod node: a replicated, etcd-compatible key-value store, and the `synod` command.
+//!
+//! This crate puts the others together. [`node::serve`] runs one node from its [`settings`];
+//! [`dev`] runs a cluster of real processes on one machine; [`cli`] is the command line. To run a
+//! protocol of your own, add an arm to [`registry`].
+//!
+//! ```no_run
+//! use synod_node::node;
+//! use synod_node::settings::{Layer, Settings};
+//!
+//! # async fn run() -> anyhow::Result<()> {
+//! let settings = Settings::parse(Layer::from_file("node.toml".as_ref())?)?;
+//! // Serves until Ctrl-C, then finishes what is under way.
+//! node::serve(settings, async { drop(tokio::signal::ctrl_c().await) }).await
+//! # }
+//! ```
+//!
+//! Left out on purpose: TLS and authentication for clients (listen on a loopback or a private
+//! address), changes of the members while the cluster runs, and compaction of the log, which
+//! needs snapshots that travel.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+pub mod alarm;
+pub mod backend;
+pub mod cli;
+pub mod dev;
+pub mod http;
+pub mod node;
+pub mod registry;
+pub mod run;
+pub mod server;
+pub mod settings;
+pub mod stores;

@@ -1,2 +1,8 @@
 //! The `synod` command.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    synod_node::cli::main()
+}

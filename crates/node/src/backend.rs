@@ -1,0 +1,127 @@
+//! The replica as the etcd API sees it.
+
+use crate::run::{Handle, Overload, View};
+use crate::settings::Settings;
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use synod_consensus::{Refusal, Role};
+use synod_etcd_api::{Backend, BackendError, Consistency, Member, NodeStatus};
+use synod_kv::{Command, Query, Reply};
+use synod_replica::Outcome;
+use synod_types::{ClusterId, NodeId, Term};
+
+/// What clients are told as the server's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A running node behind the API.
+pub struct NodeBackend {
+    handle: Handle,
+    node: NodeId,
+    cluster: ClusterId,
+    members: Vec<Member>,
+    disk_bytes: Arc<AtomicU64>,
+}
+
+impl NodeBackend {
+    /// The API's view of a running replica. Somebody else keeps `disk_bytes` up to date.
+    #[must_use]
+    pub fn new(handle: Handle, settings: &Settings, disk_bytes: Arc<AtomicU64>) -> Self {
+        let members = settings.members.iter().map(|member| Member {
+            id: NodeId(member.id),
+            name: format!("node-{}", member.id),
+            peer_urls: vec![format!("quic://{}", member.peer)],
+            client_urls: vec![member.client.clone()],
+            is_learner: false,
+        });
+        Self {
+            handle,
+            node: settings.node,
+            cluster: settings.cluster,
+            members: members.collect(),
+            disk_bytes,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for NodeBackend {
+    async fn propose(&self, command: Command) -> Result<Reply, BackendError> {
+        match self.handle.request(command.encode()).await.map_err(overload)? {
+            Outcome::Done(_, reply) => decode(&reply),
+            other => Err(failure(other)),
+        }
+    }
+
+    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, BackendError> {
+        if consistency == Consistency::Linearizable {
+            match self.handle.read_barrier().await.map_err(overload)? {
+                Outcome::Readable => {}
+                other => return Err(failure(other)),
+            }
+        }
+        decode(&self.handle.query(query.encode()).await.map_err(overload)?)
+    }
+
+    fn status(&self) -> NodeStatus {
+        let View { status, .. } = self.handle.meters().view();
+        NodeStatus {
+            cluster_id: self.cluster,
+            member_id: self.node,
+            leader: status.leader,
+            term: Term(status.ballot.round),
+            committed: status.commit,
+            applied: self.handle.meters().applying().applied,
+            db_size: self.disk_bytes.load(Ordering::Relaxed),
+            is_learner: status.role == Role::Learner,
+            version: VERSION,
+            errors: Vec::new(),
+        }
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.members.clone()
+    }
+}
+
+fn decode(reply: &[u8]) -> Result<Reply, BackendError> {
+    Reply::decode(reply).map_err(|_| BackendError::Internal("the store's reply is damaged".into()))
+}
+
+fn overload(overload: Overload) -> BackendError {
+    match overload {
+        Overload::Busy => BackendError::Busy,
+        Overload::Stopping => BackendError::Stopped,
+    }
+}
+
+/// What an outcome without a reply means to a client.
+fn failure(outcome: Outcome) -> BackendError {
+    match outcome {
+        Outcome::Refused(Refusal::NotLeader { .. }) => BackendError::NoLeader,
+        Outcome::Refused(Refusal::Busy) => BackendError::Busy,
+        Outcome::Refused(Refusal::WrongEpoch { .. }) => BackendError::LeaderChanged,
+        Outcome::Refused(Refusal::TooLarge { .. }) => BackendError::TooLarge,
+        Outcome::Refused(Refusal::Unsupported) => {
+            BackendError::Internal("the protocol does not do that".into())
+        }
+        Outcome::Unknown => BackendError::TimedOut,
+        Outcome::Done(..) | Outcome::Readable => {
+            BackendError::Internal("an answer to another question".into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_that_nothing_happened_and_a_timeout_does_not() {
+        let refused = |why| failure(Outcome::Refused(why));
+        assert_eq!(refused(Refusal::NotLeader { hint: None }), BackendError::NoLeader);
+        assert_eq!(refused(Refusal::Busy), BackendError::Busy);
+        assert_eq!(refused(Refusal::TooLarge { limit: 9 }), BackendError::TooLarge);
+        assert_eq!(failure(Outcome::Unknown), BackendError::TimedOut);
+    }
+}

@@ -1,0 +1,188 @@
+//! `synod cert`: certificates, as files.
+
+use crate::stores;
+use anyhow::{Context, bail};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use synod_transport::certs::{CertificateAuthority, Issued};
+use synod_types::{ClusterId, NodeId};
+
+/// Nodes talk to each other only if one authority has signed the certificates of both, and each
+/// certificate names its node and cluster. Make the authority once, then one certificate a node.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Cert {
+    /// Make a certificate authority: ca.pem for every node, and ca.key to keep secret.
+    Ca {
+        /// The cluster's id; a new one is drawn and printed if you name none.
+        #[arg(long, value_name = "ID")]
+        cluster: Option<u64>,
+        /// Where to write the files.
+        #[arg(long, default_value = ".", value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Make a node's certificate and key: node-ID.pem and node-ID.key.
+    Node {
+        /// The node, from 1.
+        #[arg(long, value_name = "ID")]
+        node: u64,
+        /// The cluster's id.
+        #[arg(long, value_name = "ID")]
+        cluster: u64,
+        #[command(flatten)]
+        authority: AuthorityFiles,
+    },
+    /// Make a client's certificate and key: client-NAME.pem and client-NAME.key.
+    Client {
+        /// The client's name: letters, digits and dashes.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        authority: AuthorityFiles,
+    },
+}
+
+/// Who signs, and where the result goes.
+#[derive(Debug, clap::Args)]
+pub(super) struct AuthorityFiles {
+    /// The authority's certificate.
+    #[arg(long, default_value = "ca.pem", value_name = "FILE")]
+    ca: PathBuf,
+    /// The authority's key.
+    #[arg(long, default_value = "ca.key", value_name = "FILE")]
+    ca_key: PathBuf,
+    /// Where to write the files.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Cert {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ca { cluster, out } => {
+                let cluster = ClusterId(cluster.unwrap_or_else(new_cluster_id));
+                let authority = CertificateAuthority::new(cluster)?;
+                write_authority(&authority, &out)?;
+                println!("cluster {cluster}");
+                report(&out, "ca")
+            }
+            Self::Node { node, cluster, authority } => {
+                let issued = authority.load()?.issue_node(ClusterId(cluster), NodeId(node))?;
+                authority.write(&issued, &format!("node-{node}"))
+            }
+            Self::Client { name, authority } => {
+                let issued = authority.load()?.issue_client(&name)?;
+                authority.write(&issued, &format!("client-{name}"))
+            }
+        }
+    }
+}
+
+impl AuthorityFiles {
+    fn load(&self) -> anyhow::Result<CertificateAuthority> {
+        let read = |file: &Path| {
+            fs::read_to_string(file).with_context(|| {
+                format!("cannot read {}: make it with `synod cert ca`", file.display())
+            })
+        };
+        CertificateAuthority::from_pem(&read(&self.ca)?, &read(&self.ca_key)?)
+            .with_context(|| format!("{} cannot sign", self.ca.display()))
+    }
+
+    fn write(&self, issued: &Issued, name: &str) -> anyhow::Result<()> {
+        write_issued(issued, &self.out, name)?;
+        report(&self.out, name)
+    }
+}
+
+/// Writes an authority as `ca.pem` and `ca.key`.
+///
+/// # Errors
+/// If the folder cannot be made, or one of the files is there already.
+pub(crate) fn write_authority(
+    authority: &CertificateAuthority,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let (certificate, key) = (authority.certificate_pem().to_owned(), authority.key_pem());
+    write_issued(&Issued { certificate, key }, folder, "ca")
+}
+
+/// Writes a certificate as `NAME.pem` and its key as `NAME.key`.
+///
+/// # Errors
+/// If the folder cannot be made, or one of the files is there already: a key is never replaced.
+pub(crate) fn write_issued(issued: &Issued, folder: &Path, name: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (key, certificate) = (path(folder, name, "key"), path(folder, name, "pem"));
+    if let Some(there) = [&key, &certificate].into_iter().find(|file| file.exists()) {
+        bail!("{} is there already, and is not replaced", there.display());
+    }
+    write_new(&key, &issued.key, true)?;
+    write_new(&certificate, &issued.certificate, false)
+}
+
+/// A cluster id that no other cluster is likely to have; fits into a TOML integer and a JSON
+/// number.
+pub(crate) fn new_cluster_id() -> u64 {
+    stores::random() >> 11
+}
+
+fn path(folder: &Path, name: &str, extension: &str) -> PathBuf {
+    folder.join(format!("{name}.{extension}"))
+}
+
+fn write_new(file: &Path, text: &str, secret: bool) -> anyhow::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, if secret { 0o600 } else { 0o644 });
+    let written = options.open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn report(folder: &Path, name: &str) -> anyhow::Result<()> {
+    for extension in ["pem", "key"] {
+        println!("wrote {}", path(folder, name, extension).display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_written_and_read_back_signs_and_no_key_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_owned();
+        Cert::Ca { cluster: Some(7), out: out.clone() }.run().unwrap();
+        let authority = || AuthorityFiles {
+            ca: out.join("ca.pem"),
+            ca_key: out.join("ca.key"),
+            out: out.clone(),
+        };
+        Cert::Node { node: 2, cluster: 7, authority: authority() }.run().unwrap();
+        Cert::Client { name: "backup".into(), authority: authority() }.run().unwrap();
+        for file in ["node-2.pem", "node-2.key", "client-backup.pem", "client-backup.key"] {
+            assert!(out.join(file).exists(), "{file}");
+        }
+        let again = Cert::Node { node: 2, cluster: 7, authority: authority() }.run();
+        assert!(again.unwrap_err().to_string().contains("node-2.key is there already"));
+        assert!(Cert::Node { node: 0, cluster: 7, authority: authority() }.run().is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_is_readable_by_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        Cert::Ca { cluster: None, out: folder.path().to_owned() }.run().unwrap();
+        let mode = fs::metadata(folder.path().join("ca.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_cluster_id_fits_into_a_json_number() {
+        assert!((0..100).all(|_| new_cluster_id() < 1 << 53));
+    }
+}

@@ -1,0 +1,62 @@
+//! `synod status`: how each node does.
+
+use super::client::Endpoints;
+use super::print;
+use crate::http;
+use crate::server::NodeReport;
+use std::process::ExitCode;
+
+/// One line a node. Nodes that have applied equally far must show the same digest. Fails if none
+/// of them answers.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowStatus {
+    /// Print one JSON object a node instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    to: Endpoints,
+}
+
+impl ShowStatus {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let columns =
+            ["ENDPOINT", "NODE", "ROLE", "LEADER", "TERM", "COMMIT", "APPLIED", "STATE DIGEST"];
+        let mut rows = vec![columns.map(str::to_owned).to_vec()];
+        let mut reached = 0;
+        for address in self.to.addresses() {
+            match ask(address, &self.to).await {
+                Ok(report) => {
+                    reached += 1;
+                    if self.json {
+                        println!("{}", serde_json::to_string(&report)?);
+                    }
+                    rows.push(row(address, &report));
+                }
+                Err(error) if self.json => eprintln!("synod: {error:#}"),
+                Err(_) => rows.push([address, "-", "unreachable"].map(str::to_owned).to_vec()),
+            }
+        }
+        if !self.json {
+            print::table(&mut std::io::stdout().lock(), &rows)?;
+        }
+        Ok(if reached > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn ask(address: &str, to: &Endpoints) -> anyhow::Result<NodeReport> {
+    let page = http::get(address, "/status", to.patience()).await?;
+    Ok(serde_json::from_str(&page.body)?)
+}
+
+fn row(address: &str, report: &NodeReport) -> Vec<String> {
+    vec![
+        address.to_owned(),
+        report.node.to_string(),
+        report.role.clone(),
+        report.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
+        report.term.to_string(),
+        report.commit.to_string(),
+        report.applied.to_string(),
+        report.digest.clone(),
+    ]
+}

@@ -1,0 +1,283 @@
+//! The folder of a development cluster: made once, then used again.
+
+use super::Dev;
+use crate::cli::{new_cluster_id, write_authority, write_issued};
+use crate::registry;
+use crate::settings::{Layer, Settings, StoreKind};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use synod_transport::certs::CertificateAuthority;
+use synod_types::{ClusterId, NodeId};
+
+/// The file that says how a folder was set up.
+const PLAN_FILE: &str = "dev.toml";
+const DEFAULT_CLIENT_PORT: u16 = 2379;
+
+/// How a folder was set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Plan {
+    pub(super) cluster: u64,
+    pub(super) nodes: u16,
+    pub(super) client_port: u16,
+    pub(super) peer_port: u16,
+    pub(super) protocol: String,
+    pub(super) store: StoreKind,
+}
+
+/// A folder that is set up.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    pub(super) plan: Plan,
+}
+
+/// One node of it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) node: u16,
+    pub(super) folder: PathBuf,
+    pub(super) clients: SocketAddr,
+    pub(super) peers: SocketAddr,
+}
+
+impl Folder {
+    /// Opens the folder that `dev` names, or sets it up.
+    ///
+    /// # Errors
+    /// If it cannot be made, holds something else, or was set up otherwise than `dev` asks.
+    pub(super) fn open_or_make(dev: &Dev) -> anyhow::Result<Self> {
+        let path = dev.data.clone();
+        let file = path.join(PLAN_FILE);
+        let plan = match fs::read_to_string(&file) {
+            Ok(text) => {
+                let plan = toml::from_str::<Plan>(&text);
+                let plan = plan.with_context(|| format!("cannot use {}", file.display()))?;
+                plan.check_against(dev)?;
+                plan
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let plan = Plan::new(dev)?;
+                set_up(&path, &plan)?;
+                plan
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", file.display()));
+            }
+        };
+        Ok(Self { path, plan })
+    }
+
+    pub(super) fn places(&self) -> Vec<Place> {
+        (1..=self.plan.nodes).map(|node| self.plan.place(&self.path, node)).collect()
+    }
+}
+
+impl Place {
+    /// The node's settings file.
+    pub(super) fn settings(&self) -> PathBuf {
+        self.folder.join("node.toml")
+    }
+
+    /// Where its process writes its log lines.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join("node.log")
+    }
+}
+
+impl Plan {
+    fn new(dev: &Dev) -> anyhow::Result<Self> {
+        let nodes = dev.nodes.unwrap_or(3);
+        let client_port = dev.client_port.unwrap_or(DEFAULT_CLIENT_PORT);
+        let protocol = dev.protocol.as_deref().unwrap_or(registry::DEFAULT_PROTOCOL).to_owned();
+        let plan = Self {
+            cluster: new_cluster_id(),
+            nodes,
+            client_port,
+            // UDP beside TCP: the same numbers are free for both.
+            peer_port: dev.peer_port.unwrap_or(client_port),
+            protocol,
+            store: dev.store.unwrap_or_default(),
+        };
+        for (flag, port) in [("--client-port", client_port), ("--peer-port", plan.peer_port)] {
+            if port == 0 || port.checked_add(nodes - 1).is_none() {
+                bail!("{flag} {port} leaves no ports for {nodes} nodes");
+            }
+        }
+        if plan.store == StoreKind::Rocksdb && !cfg!(feature = "rocksdb") {
+            bail!("this program was built without RocksDB; the stores it has: memory");
+        }
+        Ok(plan)
+    }
+
+    /// What a folder was made for, it stays for.
+    fn check_against(&self, dev: &Dev) -> anyhow::Result<()> {
+        let asked = [
+            ("nodes", dev.nodes.map(|nodes| nodes.to_string()), self.nodes.to_string()),
+            ("client-port", dev.client_port.map(|p| p.to_string()), self.client_port.to_string()),
+            ("peer-port", dev.peer_port.map(|p| p.to_string()), self.peer_port.to_string()),
+            ("protocol", dev.protocol.clone(), self.protocol.clone()),
+            ("store", dev.store.map(|store| store.to_string()), self.store.to_string()),
+        ];
+        for (flag, asked, found) in asked {
+            if asked.as_ref().is_some_and(|asked| *asked != found) {
+                bail!(
+                    "{} was set up with --{flag} {found}: leave --{flag} out, or name another \
+                     folder with --data",
+                    dev.data.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, folder: &Path, node: u16) -> Place {
+        let at = |first: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, first + node - 1));
+        Place {
+            node,
+            folder: folder.join(format!("node-{node}")),
+            clients: at(self.client_port),
+            peers: at(self.peer_port),
+        }
+    }
+
+    /// A node's settings file. Paths in it are relative, so that the folder can be moved.
+    fn settings(&self, folder: &Path, node: u16) -> String {
+        let Self { cluster, protocol, store, .. } = self;
+        let Place { clients, peers, .. } = self.place(folder, node);
+        let members: String = (1..=self.nodes)
+            .map(|id| {
+                let Place { clients, peers, .. } = self.place(folder, id);
+                format!("    {{ id = {id}, peer = \"{peers}\", client = \"http://{clients}\" }},\n")
+            })
+            .collect();
+        format!(
+            "# Made by `synod dev`. Every setting is explained by `synod start --help`.\n\
+             node = {node}\n\
+             cluster = {cluster}\n\
+             listen-clients = \"{clients}\"\n\
+             listen-peers = \"{peers}\"\n\
+             data = \"data\"\n\
+             ca = \"../ca.pem\"\n\
+             cert = \"node-{node}.pem\"\n\
+             key = \"node-{node}.key\"\n\
+             protocol = {protocol:?}\n\
+             store = \"{store}\"\n\
+             log-format = \"compact\"\n\
+             members = [\n{members}]\n"
+        )
+    }
+}
+
+/// Makes the folder with all that belongs in it, or nothing at all.
+fn set_up(path: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let cannot = || format!("cannot set up {}", path.display());
+    if let Ok(mut entries) = fs::read_dir(path)
+        && entries.next().is_some()
+    {
+        bail!(
+            "{} holds something else than a cluster of `synod dev`: name another folder with --data",
+            path.display()
+        );
+    }
+    let name = path.file_name().context("--data names no folder")?.to_string_lossy();
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let draft = parent.join(format!(".{name}.{}", std::process::id()));
+    fs::create_dir_all(&draft).with_context(cannot)?;
+    // Renaming is atomic: a folder with the plan in it is whole.
+    let made = fill(&draft, plan).and_then(|()| fs::rename(&draft, path).with_context(cannot));
+    if made.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_dir_all(&draft);
+    }
+    made
+}
+
+fn fill(folder: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let cluster = ClusterId(plan.cluster);
+    let authority = CertificateAuthority::new(cluster)?;
+    write_authority(&authority, folder)?;
+    for node in 1..=plan.nodes {
+        let place = plan.place(folder, node);
+        let issued = authority.issue_node(cluster, NodeId(node.into()))?;
+        write_issued(&issued, &place.folder, &format!("node-{node}"))?;
+        let text = plan.settings(folder, node);
+        // Tells of an unknown protocol before any process is started.
+        Settings::parse(Layer::from_toml(&text, &place.settings())?)?;
+        write(&place.settings(), &text)?;
+    }
+    write(&folder.join(PLAN_FILE), &toml::to_string(plan)?)
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dev(data: &Path) -> Dev {
+        Dev {
+            nodes: None,
+            data: data.to_owned(),
+            client_port: None,
+            peer_port: None,
+            protocol: None,
+            store: Some(StoreKind::Memory),
+        }
+    }
+
+    fn error(dev: &Dev) -> String {
+        format!("{:#}", Folder::open_or_make(dev).unwrap_err())
+    }
+
+    #[test]
+    fn a_folder_is_made_once_and_stays_what_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("cluster");
+        let plan = Folder::open_or_make(&dev(&data)).unwrap().plan;
+        assert_eq!((plan.nodes, plan.client_port, plan.peer_port), (3, 2379, 2379));
+        let again = Folder::open_or_make(&Dev { store: None, ..dev(&data) }).unwrap();
+        assert_eq!(again.plan, plan);
+        let five = error(&Dev { nodes: Some(5), ..dev(&data) });
+        assert!(five.contains("was set up with --nodes 3: leave --nodes out"), "{five}");
+        let entries = fs::read_dir(parent.path()).unwrap().count();
+        assert_eq!(entries, 1, "no draft is left");
+    }
+
+    #[test]
+    fn every_node_gets_settings_that_can_be_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("cluster");
+        let asked = Dev { nodes: Some(5), client_port: Some(4000), ..dev(&data) };
+        let folder = Folder::open_or_make(&asked).unwrap();
+        for place in folder.places() {
+            let settings = Settings::parse(Layer::from_file(&place.settings()).unwrap()).unwrap();
+            assert_eq!(settings.node, NodeId(place.node.into()));
+            assert_eq!(settings.listen_clients.port(), 3999 + place.node);
+            assert_eq!(settings.members.len(), 5);
+            assert!(settings.certificates.ca.exists() && settings.certificates.key.exists());
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_leaves_nothing_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("cluster");
+        let unknown = error(&Dev { protocol: Some("flood".into()), ..dev(&data) });
+        assert!(unknown.contains("no protocol \"flood\"; known: raft"), "{unknown}");
+        let high = error(&Dev { client_port: Some(65_534), ..dev(&data) });
+        assert!(high.contains("--client-port 65534 leaves no ports for 3 nodes"), "{high}");
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("diary.txt"), "dear").unwrap();
+        let foreign = error(&dev(&data));
+        assert!(foreign.contains("holds something else"), "{foreign}");
+        assert!(data.join("diary.txt").exists());
+    }
+}

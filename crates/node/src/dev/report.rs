@@ -1,0 +1,86 @@
+//! What `synod dev` tells its user.
+
+use super::folder::{Folder, Place};
+use std::fmt::Display;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+
+/// How much of a log is looked at for its last line.
+const TAIL: usize = 4096;
+
+/// All nodes are started.
+pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], program: &Path) {
+    let plan = &folder.plan;
+    say(format_args!(
+        "Synod: {} nodes in {} ({}, {}), cluster {}\n",
+        plan.nodes,
+        folder.path.display(),
+        plan.protocol,
+        plan.store,
+        plan.cluster
+    ));
+    for (place, process) in places.iter().zip(processes) {
+        let Place { node, clients, peers, folder } = place;
+        say(format_args!(
+            "  node {node}  clients {clients}  peers {peers}/udp  process {process}  {}",
+            folder.display()
+        ));
+    }
+    let program = short(program);
+    let endpoints = match plan.client_port {
+        2379 => String::new(),
+        _ => format!(" --endpoints {}", endpoints(places)),
+    };
+    say("\nTry, in another shell:");
+    say(format_args!("  {program} put{endpoints} hello world"));
+    say(format_args!("  {program} get{endpoints} hello"));
+    say(format_args!("  {program} status{endpoints}\n"));
+}
+
+/// A leader serves.
+pub(super) fn ready(leader: u16) {
+    say(format_args!("ready: node {leader} leads; Ctrl-C ends all"));
+}
+
+/// A node has ended without being told to.
+pub(super) fn ended(place: &Place, process: u32, status: ExitStatus, program: &Path) {
+    let how = match status.signal() {
+        Some(signal) => format!("was killed by signal {signal}"),
+        None => format!("ended ({status}): {}", last_words(place)),
+    };
+    say(format_args!(
+        "node {} (process {process}) {how}; to start it again:\n  {} start --config {}",
+        place.node,
+        short(program),
+        place.settings().display()
+    ));
+}
+
+/// The last line of a node's log.
+pub(super) fn last_words(place: &Place) -> String {
+    let log = std::fs::read(place.log()).unwrap_or_default();
+    let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).into_owned();
+    let line = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let line = line.map(|line| line.strip_prefix("synod: ").unwrap_or(line));
+    line.map_or_else(|| format!("see {}", place.log().display()), str::to_owned)
+}
+
+/// The path as a user in the current folder would write it.
+fn short(program: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    match program.strip_prefix(here) {
+        Ok(below) => format!("./{}", below.display()),
+        Err(_) => program.display().to_string(),
+    }
+}
+
+fn endpoints(places: &[Place]) -> String {
+    places.iter().map(|place| place.clients.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A line for the user. That nobody reads it is no reason to end a cluster.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

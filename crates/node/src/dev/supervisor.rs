@@ -1,0 +1,222 @@
+//! The processes of a development cluster: started, watched, ended.
+
+use super::folder::{Folder, Place};
+use super::report;
+use crate::http;
+use crate::server::NodeReport;
+use anyhow::{Context, bail};
+use std::fs::OpenOptions;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+/// How often the nodes are asked whether one leads.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a node may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Without a leader for this long, the user is told where to look.
+const WORRY: Duration = Duration::from_secs(20);
+/// How long the nodes may take to end; they need about 5 s if requests are under way.
+const FAREWELL: Duration = Duration::from_secs(15);
+
+/// Runs the cluster in a folder until a signal comes, or until no node is left.
+///
+/// # Errors
+/// In one line, why a node does not start. No child is left then.
+pub(super) async fn run(folder: &Folder) -> anyhow::Result<ExitCode> {
+    let places = folder.places();
+    places.iter().try_for_each(check_ports)?;
+    // Before there are children that would be left behind.
+    let mut stop = Stop::new()?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut family = Family::start(&program, &places)?;
+    report::started(folder, &places, &family.processes, &program);
+    let result = family.watch(&places, &program, &mut stop).await;
+    family.end().await;
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Says in time, and by name, which port is taken; the node itself could only say so in its log.
+fn check_ports(place: &Place) -> anyhow::Result<()> {
+    let Place { node, clients, peers, .. } = place;
+    TcpListener::bind(clients).with_context(|| {
+        format!("port {} (TCP, for clients of node {node}) cannot be used", clients.port())
+    })?;
+    UdpSocket::bind(peers).with_context(|| {
+        format!("port {} (UDP, for peers of node {node}) cannot be used", peers.port())
+    })?;
+    Ok(())
+}
+
+/// The signals that end the cluster.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The children.
+struct Family {
+    /// Their process ids, by the order of their places.
+    processes: Vec<u32>,
+    alive: usize,
+    /// What keeps them alive.
+    pipes: Vec<ChildStdin>,
+    exits: mpsc::Receiver<(usize, std::io::Result<ExitStatus>)>,
+    kill: watch::Sender<bool>,
+}
+
+impl Family {
+    fn start(program: &Path, places: &[Place]) -> anyhow::Result<Self> {
+        let (report_exit, exits) = mpsc::channel(places.len().max(1));
+        let (kill, _) = watch::channel(false);
+        let mut family = Self { processes: Vec::new(), alive: 0, pipes: Vec::new(), exits, kill };
+        for (index, place) in places.iter().enumerate() {
+            let mut child = spawn(program, place)
+                .with_context(|| format!("cannot start the process of node {}", place.node))?;
+            family.processes.push(child.id().context("the process has ended already")?);
+            family.pipes.extend(child.stdin.take());
+            family.alive += 1;
+            let (report_exit, kill) = (report_exit.clone(), family.kill.subscribe());
+            tokio::spawn(async move {
+                let status = wait(child, kill).await;
+                // Nobody listens once the supervisor gives up waiting.
+                let _ = report_exit.send((index, status)).await;
+            });
+        }
+        Ok(family)
+    }
+
+    /// Watches until a signal comes. A node that cannot even start ends all; one that is killed
+    /// stays dead, and the user is told how to start it again.
+    async fn watch(
+        &mut self,
+        places: &[Place],
+        program: &Path,
+        stop: &mut Stop,
+    ) -> anyhow::Result<()> {
+        let mut ready = false;
+        let mut leader = Box::pin(leader(places));
+        loop {
+            tokio::select! {
+                () = stop.requested() => return Ok(()),
+                node = &mut leader, if !ready => {
+                    ready = true;
+                    report::ready(node);
+                }
+                Some((index, status)) = self.exits.recv() => {
+                    self.alive -= 1;
+                    let (place, status) = (&places[index], status?);
+                    if !ready && status.code().is_some() {
+                        bail!("node {} does not start: {}", place.node, report::last_words(place));
+                    }
+                    report::ended(place, self.processes[index], status, program);
+                    if self.alive == 0 {
+                        bail!("no node is left");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of the children and waits until they have ended.
+    async fn end(mut self) {
+        self.pipes.clear();
+        let gone = async {
+            while self.alive > 0 && self.exits.recv().await.is_some() {
+                self.alive -= 1;
+            }
+        };
+        if timeout(FAREWELL, gone).await.is_err() {
+            eprintln!("synod: {} nodes do not end by themselves and are killed", self.alive);
+            // They hold receivers as long as they live.
+            let _ = self.kill.send(true);
+            while self.alive > 0 && self.exits.recv().await.is_some() {
+                self.alive -= 1;
+            }
+        }
+    }
+}
+
+fn spawn(program: &Path, place: &Place) -> anyhow::Result<Child> {
+    let log = OpenOptions::new().create(true).append(true).open(place.log())?;
+    let mut command = Command::new(program);
+    command
+        .args(["start", "--exit-with-parent", "--config"])
+        .arg(place.settings())
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true);
+    // The nodes' settings are in their files; only what they log is the user's to choose here.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("SYNOD_") && !name.starts_with("SYNOD_LOG") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command.spawn()?)
+}
+
+/// Waits for the child's end, and brings it about if told so.
+async fn wait(mut child: Child, mut kill: watch::Receiver<bool>) -> std::io::Result<ExitStatus> {
+    tokio::select! {
+        status = child.wait() => return status,
+        // An error means that the supervisor is gone: then the child must not stay.
+        _ = kill.wait_for(|kill| *kill) => {}
+    }
+    child.start_kill()?;
+    child.wait().await
+}
+
+/// Waits for a node that leads and serves, and names it.
+async fn leader(places: &[Place]) -> u16 {
+    let look = async {
+        loop {
+            for place in places {
+                if leads(place).await.is_some() {
+                    return place.node;
+                }
+            }
+            sleep(POLL).await;
+        }
+    };
+    let mut look = Box::pin(look);
+    match timeout(WORRY, &mut look).await {
+        Ok(node) => node,
+        Err(_) => {
+            let log = places.first().map(|place| place.log().display().to_string());
+            eprintln!("synod: still no leader; see {}", log.unwrap_or_default());
+            look.await
+        }
+    }
+}
+
+async fn leads(place: &Place) -> Option<()> {
+    let address = place.clients.to_string();
+    let page = http::get(&address, "/status", PATIENCE).await.ok()?;
+    let report: NodeReport = serde_json::from_str(&page.body).ok()?;
+    let mine = report.node == u64::from(place.node) && report.role == "leader";
+    let health = http::get(&address, "/health", PATIENCE).await.ok()?;
+    (mine && health.code == 200).then_some(())
+}

@@ -1,0 +1,181 @@
+//! One node, put together: stores, replica, transport, server.
+
+use crate::alarm::{Alarm, Alarms};
+use crate::backend::NodeBackend;
+use crate::run::{self, Clock, Handle, Parts, Running};
+use crate::server::{self, Site};
+use crate::settings::{Settings, StoreKind};
+use crate::{registry, stores};
+use anyhow::Context;
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use synod_etcd_api::Backend;
+use synod_kv::KvStore;
+use synod_replica::Applier;
+use synod_transport::Transport;
+use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
+use synod_types::{GroupId, NodeId};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How often the size of the data on disk is looked up.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// How often a draining node looks whether requests are still under way.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Runs a node until `stop` completes; then drains it.
+///
+/// # Errors
+/// In one line, why the node cannot start, or why it had to end.
+pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    // Whatever another process may hold comes first: nothing is written before it is ours.
+    let listener = TcpListener::bind(settings.listen_clients).await.with_context(|| {
+        format!("cannot listen for clients on {} (TCP)", settings.listen_clients)
+    })?;
+    let transport = bind_transport(&settings)?;
+    let (alarm, alarms) = Alarm::new();
+    let (handle, running) = launch(&settings, Arc::clone(&transport), &alarm)?;
+
+    let disk_bytes = Arc::new(AtomicU64::new(0));
+    if settings.store == StoreKind::Rocksdb {
+        tokio::spawn(measure(settings.data.clone(), Arc::clone(&disk_bytes)));
+    }
+    let backend = NodeBackend::new(handle.clone(), &settings, disk_bytes);
+    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let site = Arc::new(Site::new(backend, handle.clone(), &settings));
+    let (hang_up, hung_up) = watch::channel(false);
+    let server = tokio::spawn(server::serve(listener, site, hung_up));
+    tracing::info!(
+        node = settings.node.0,
+        cluster = settings.cluster.0,
+        clients = %settings.listen_clients,
+        peers = %settings.listen_peers,
+        protocol = settings.protocol,
+        store = %settings.store,
+        "serving"
+    );
+    let node = Node { settings, transport, handle, running, server, hang_up };
+    node.run(alarms, stop).await
+}
+
+struct Node {
+    settings: Settings,
+    transport: Arc<dyn Transport>,
+    handle: Handle,
+    running: Running,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    hang_up: watch::Sender<bool>,
+}
+
+impl Node {
+    async fn run(
+        mut self,
+        mut alarms: Alarms,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            error = alarms.first() => return Err(error),
+            ended = &mut self.server => {
+                ended.context("the server died")?.context("the server for clients failed")?;
+                anyhow::bail!("the server for clients ended");
+            }
+            () = stop => {}
+        }
+        tokio::select! {
+            error = alarms.first() => Err(error),
+            ended = self.drain() => ended,
+        }
+    }
+
+    /// Takes nothing new, lets what is under way finish for a while, saves, and ends.
+    async fn drain(self) -> anyhow::Result<()> {
+        tracing::info!("stopping");
+        let until = Instant::now() + self.settings.drain_timeout;
+        self.handle.refuse_new();
+        while self.handle.meters().view().outstanding > 0 && Instant::now() < until {
+            sleep(DRAIN_POLL).await;
+        }
+        // Whoever waits for the receiver knows; there is none if the server has ended.
+        let _ = self.hang_up.send(true);
+        if timeout_at(until, self.server).await.is_err() {
+            tracing::debug!("clients still hold connections");
+        }
+        let running = self.running;
+        tokio::task::spawn_blocking(move || running.stop()).await.context("the stop failed")?;
+        self.transport.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Opens the stores and starts the replica on them.
+fn launch(
+    settings: &Settings,
+    transport: Arc<dyn Transport>,
+    alarm: &Alarm,
+) -> anyhow::Result<(Handle, Running)> {
+    let mut stores = stores::open(settings)?;
+    let replica = synod_replica::Settings::new(
+        settings.cluster,
+        settings.node,
+        stores.log.life(),
+        stores::random(),
+    );
+    let saved = stores.log.load(GroupId(0))?;
+    let machine = Box::new(KvStore::new());
+    let applier = Applier::open(machine, stores.state, replica.session())?;
+    let clock = Clock::start();
+    let driver = registry::recover(registry::Recovery {
+        now: clock.now(),
+        settings,
+        replica,
+        saved: &saved,
+        applied: applier.applied(),
+    })?;
+    let addresses = settings.members.iter().map(|member| (NodeId(member.id), member.peer.clone()));
+    let parts = Parts {
+        driver,
+        log: stores.log,
+        applier,
+        transport,
+        addresses: addresses.collect(),
+        request_timeout: settings.request_timeout,
+        clock,
+    };
+    run::launch(parts, alarm).context("cannot start a thread")
+}
+
+fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<dyn Transport>> {
+    let files = &settings.certificates;
+    let credentials = Credentials {
+        ca: read(&files.ca, "certificate authority")?,
+        certificate: read(&files.cert, "certificate")?,
+        key: read(&files.key, "private key")?,
+    };
+    let (cluster, node) = (settings.cluster, settings.node);
+    let config = QuicConfig::new(cluster, node, settings.listen_peers, credentials);
+    let transport = QuicTransport::bind(config)
+        .with_context(|| format!("cannot listen for peers on {} (UDP)", settings.listen_peers))?;
+    Ok(Arc::new(transport))
+}
+
+fn read(file: &Path, what: &str) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read the {what} {}", file.display()))
+}
+
+/// Looks up the size of the data from time to time.
+async fn measure(data: std::path::PathBuf, bytes: Arc<AtomicU64>) {
+    loop {
+        let data = data.clone();
+        let walk = tokio::task::spawn_blocking(move || stores::folder_bytes(&data));
+        if let Ok(size) = walk.await {
+            bytes.store(size, Ordering::Relaxed);
+        }
+        sleep(MEASURE_EVERY).await;
+    }
+}

@@ -1,0 +1,59 @@
+//! The protocols that this program knows, by name. Adding one is an arm in each function here.
+
+use crate::settings::Settings;
+use anyhow::{Context, bail};
+use synod_consensus::Protocol;
+use synod_raft::Raft;
+use synod_replica::{Driver, Replica};
+use synod_storage::Saved;
+use synod_types::{Instant, Slot};
+
+/// Every protocol that can be asked for.
+pub const PROTOCOLS: &[&str] = &[Raft::NAME];
+
+/// The protocol of a cluster whose settings name none.
+pub const DEFAULT_PROTOCOL: &str = Raft::NAME;
+
+/// What a replica is recovered from.
+#[derive(Debug)]
+pub struct Recovery<'a> {
+    /// The time.
+    pub now: Instant,
+    /// The node's settings; they name the protocol.
+    pub settings: &'a Settings,
+    /// The driver's settings.
+    pub replica: synod_replica::Settings,
+    /// What the log store holds.
+    pub saved: &'a Saved,
+    /// How far the state store has applied.
+    pub applied: Slot,
+}
+
+/// Recovers the replica of the protocol that the settings name.
+///
+/// # Errors
+/// If there is no such protocol, it does not take the settings, or the stores hold something else.
+pub fn recover(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
+    match recovery.settings.protocol.as_str() {
+        Raft::NAME => {
+            let config = raft_config(recovery.settings).context("the settings cannot be used")?;
+            open::<Raft>(recovery, config)
+        }
+        unknown => bail!("there is no protocol {unknown:?}; known: {}", PROTOCOLS.join(", ")),
+    }
+}
+
+fn open<P: Protocol>(recovery: Recovery<'_>, config: P::Config) -> anyhow::Result<Box<dyn Driver>> {
+    let Recovery { now, replica, saved, applied, settings } = recovery;
+    let replica = Replica::<P>::open(now, replica, config, saved, applied)
+        .with_context(|| format!("the data in {} cannot be started on", settings.data.display()))?;
+    Ok(Box::new(replica))
+}
+
+fn raft_config(settings: &Settings) -> Result<synod_raft::Config, synod_raft::ConfigError> {
+    let timing = synod_raft::Timing {
+        election: settings.timing.election.clone(),
+        heartbeat: settings.timing.heartbeat,
+    };
+    synod_raft::Config::new(settings.node, settings.membership())?.with_timing(timing)
+}

@@ -1,0 +1,148 @@
+//! The apply thread: the state machine, its queries, and writing behind.
+
+use super::core::Signal;
+use super::meters::Meters;
+use anyhow::Context;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use synod_replica::{Applied, Applier, Run};
+use synod_types::Slot;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+/// How long applied changes wait in memory at most before they are saved, if the log allows.
+const SAVE_EVERY: Duration = Duration::from_millis(50);
+/// So many unsaved bytes are saved at once.
+const SAVE_BYTES: usize = 256 << 10;
+/// How often what was saved is synced, too. A power cut costs the replay of this much log.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// So many tasks are done before the driver hears of it.
+const ROUND: usize = 256;
+
+/// What the apply thread is asked to do.
+pub(super) enum Task {
+    /// Apply these, which the core handed out at that time.
+    Runs(Vec<Run>, Instant),
+    /// The state may be saved up to here.
+    Durable(Slot),
+    /// Answer a question from the state as applied so far.
+    Query { query: Bytes, reply: oneshot::Sender<Bytes> },
+    /// Save what may be saved, and end.
+    Stop,
+}
+
+/// Owns the state machine and its store.
+pub(super) struct Apply {
+    applier: Applier,
+    tasks: Receiver<Task>,
+    signals: UnboundedSender<Signal>,
+    meters: Arc<Meters>,
+    durable: Slot,
+    last_save: Instant,
+    last_sync: Instant,
+    /// Whether anything was saved since the last sync.
+    unsynced: bool,
+}
+
+impl Apply {
+    pub(super) fn new(
+        applier: Applier,
+        tasks: Receiver<Task>,
+        signals: UnboundedSender<Signal>,
+        meters: &Arc<Meters>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            durable: applier.applied(),
+            applier,
+            tasks,
+            signals,
+            meters: Arc::clone(meters),
+            last_save: now,
+            last_sync: now,
+            unsynced: false,
+        }
+    }
+
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        self.work().context("the state cannot be saved, so the node stops")
+    }
+
+    fn work(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.tasks.recv_timeout(self.patience()) {
+                Ok(task) => {
+                    if self.round(task) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.save_if_due()?;
+        }
+        self.applier.seal();
+        self.applier.persist(self.durable)?;
+        self.applier.sync()?;
+        Ok(())
+    }
+
+    /// Does a task and those that wait behind it; says whether it was told to stop.
+    fn round(&mut self, first: Task) -> bool {
+        let mut report = Applied::default();
+        let mut oldest = None;
+        let mut next = Some(first);
+        let mut stop = false;
+        for _ in 0..ROUND {
+            match next.take().or_else(|| self.tasks.try_recv().ok()) {
+                Some(Task::Runs(runs, since)) => {
+                    runs.iter().for_each(|run| self.applier.apply(run, &mut report));
+                    oldest = oldest.or(Some(since));
+                }
+                Some(Task::Durable(slot)) => self.durable = slot,
+                Some(Task::Query { query, reply }) => {
+                    // Whoever asked may have gone away.
+                    let _ = reply.send(self.applier.query(&query));
+                }
+                Some(Task::Stop) => stop = true,
+                None => break,
+            }
+        }
+        if let Some(since) = oldest {
+            self.meters.applied(since.elapsed(), &self.applier);
+            // Nobody listens while the node stops.
+            let _ = self.signals.send(Signal::Applied(report));
+        }
+        stop
+    }
+
+    fn save_if_due(&mut self) -> anyhow::Result<()> {
+        let large = self.applier.unsaved_bytes() >= SAVE_BYTES;
+        let due = self.last_save.elapsed() >= SAVE_EVERY;
+        if self.is_unsaved() && (large || due) {
+            self.last_save = Instant::now();
+            self.applier.seal();
+            self.unsynced |= self.applier.persist(self.durable)?;
+            self.meters.saved(&self.applier);
+        }
+        if self.unsynced && self.last_sync.elapsed() >= SYNC_EVERY {
+            self.applier.sync()?;
+            self.last_sync = Instant::now();
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// How long to wait for a task before it is time to save or to sync.
+    fn patience(&self) -> Duration {
+        let save = self.is_unsaved().then(|| SAVE_EVERY.saturating_sub(self.last_save.elapsed()));
+        let sync = self.unsynced.then(|| SYNC_EVERY.saturating_sub(self.last_sync.elapsed()));
+        save.into_iter().chain(sync).min().unwrap_or(SYNC_EVERY)
+    }
+
+    fn is_unsaved(&self) -> bool {
+        self.applier.applied() > self.applier.persisted()
+    }
+}

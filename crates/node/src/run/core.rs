@@ -1,0 +1,255 @@
+//! The core thread: events in, actions out.
+
+use super::apply::Task;
+use super::clock::Clock;
+use super::meters::Meters;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use synod_consensus::ProtocolEvent;
+use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Token};
+use synod_storage::Batch;
+use synod_transport::{Peer, Transport};
+use synod_types::{Instant, Membership, NodeId, Seq};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::oneshot;
+
+/// So many frames, and so many calls, are taken before the driver is asked what to do.
+const ROUND: usize = 1024;
+
+/// A frame and who sent it.
+pub(super) type Frame = (NodeId, Bytes);
+
+/// From this node's other threads. There are never more of these under way than the driver has
+/// handed out work, so their queue needs no bound of its own.
+pub(super) enum Signal {
+    Written(Seq),
+    Applied(Applied),
+    /// Stop when all is written.
+    Stop,
+    /// The writer has written all it was given and ends.
+    WriterDone,
+}
+
+/// From a client of this node.
+pub(super) enum Call {
+    Request { command: Bytes, reply: oneshot::Sender<Outcome> },
+    Read { reply: oneshot::Sender<Outcome> },
+}
+
+/// Owns the driver.
+pub(super) struct Core {
+    pub(super) driver: Box<dyn Driver>,
+    pub(super) clock: Clock,
+    pub(super) inbox: Inbox,
+    pub(super) out: Outlets,
+    pub(super) clients: Clients,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// What comes in, the most urgent first.
+pub(super) struct Inbox {
+    pub(super) signals: UnboundedReceiver<Signal>,
+    pub(super) frames: Receiver<Frame>,
+    pub(super) calls: Receiver<Call>,
+}
+
+/// Where actions go.
+pub(super) struct Outlets {
+    /// `None` once the node stops: then the writer ends when it has written all.
+    pub(super) batches: Option<Sender<(Seq, Batch)>>,
+    pub(super) tasks: Sender<Task>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) addresses: BTreeMap<NodeId, String>,
+}
+
+/// Clients that wait for an answer.
+pub(super) struct Clients {
+    waiting: BTreeMap<Token, oneshot::Sender<Outcome>>,
+    last: Token,
+    timeout: Duration,
+}
+
+enum Incoming {
+    Signal(Signal),
+    Frame(Frame),
+    Call(Call),
+}
+
+impl Core {
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        // A runtime of its own on this thread: the loop never queues behind clients' tasks.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(async {
+            let mut wake = self.round();
+            loop {
+                let incoming = self.inbox.next(self.clock, wake).await;
+                if incoming.is_some_and(|incoming| self.take_in(incoming)) || self.take_queued() {
+                    break;
+                }
+                self.wake_if_due(wake);
+                wake = self.round();
+            }
+        });
+        self.round();
+        // The apply thread ends by itself if it died before.
+        let _ = self.out.tasks.send(Task::Stop);
+        Ok(())
+    }
+
+    /// Takes what else is queued, so that one round serves it all; says whether to end.
+    fn take_queued(&mut self) -> bool {
+        for _ in 0..ROUND {
+            let Ok(signal) = self.inbox.signals.try_recv() else { break };
+            if self.take_in(Incoming::Signal(signal)) {
+                return true;
+            }
+        }
+        for _ in 0..ROUND {
+            let Ok(frame) = self.inbox.frames.try_recv() else { break };
+            self.take_in(Incoming::Frame(frame));
+        }
+        for _ in 0..ROUND {
+            let Ok(call) = self.inbox.calls.try_recv() else { break };
+            self.take_in(Incoming::Call(call));
+        }
+        false
+    }
+
+    /// Tells the driver; says whether to end.
+    fn take_in(&mut self, incoming: Incoming) -> bool {
+        let now = self.clock.now();
+        let event = match incoming {
+            Incoming::Signal(Signal::Written(seq)) => Event::Written(seq),
+            Incoming::Signal(Signal::Applied(applied)) => Event::Applied(applied),
+            Incoming::Signal(Signal::Stop) => {
+                self.out.batches = None;
+                return false;
+            }
+            Incoming::Signal(Signal::WriterDone) => return true,
+            Incoming::Frame((from, frame)) => Event::Frame { from, frame },
+            Incoming::Call(call) => self.clients.admit(now, call),
+        };
+        self.driver.handle(now, event);
+        false
+    }
+
+    /// After all that was queued: a heartbeat that waits here must not lose against its time-out.
+    fn wake_if_due(&mut self, wake: Option<Instant>) {
+        let now = self.clock.now();
+        if wake.is_some_and(|wake| wake <= now) {
+            self.driver.handle(now, Event::Wake);
+        }
+    }
+
+    /// Asks the driver what to do and hands it out; returns when to wake it.
+    fn round(&mut self) -> Option<Instant> {
+        let actions = self.driver.take(self.clock.now());
+        let wake = actions.wake;
+        self.out.carry_out(actions);
+        self.clients.answer(actions);
+        let (driver, meters) = (&self.driver, &self.meters);
+        meters.publish(driver.status(), *driver.counters(), driver.outstanding());
+        wake
+    }
+}
+
+impl Inbox {
+    /// Waits for the next that comes in, or for the time to wake the driver: then `None`.
+    async fn next(&mut self, clock: Clock, wake: Option<Instant>) -> Option<Incoming> {
+        let due = async {
+            match wake.and_then(|wake| clock.to_tokio(wake)) {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(signal) = self.signals.recv() => Some(Incoming::Signal(signal)),
+            () = due => None,
+            Some(frame) = self.frames.recv() => Some(Incoming::Frame(frame)),
+            Some(call) = self.calls.recv() => Some(Incoming::Call(call)),
+        }
+    }
+}
+
+impl Outlets {
+    /// Writes first, then the rest; nothing here waits for the write. The other threads' ends are
+    /// only ever gone when they died, and then the alarm has stopped the node.
+    fn carry_out(&mut self, actions: &mut Actions) {
+        if let (Some(batch), Some(batches)) = (actions.batch.take(), &self.batches) {
+            let _ = batches.send(batch);
+        }
+        if !actions.apply.is_empty() {
+            let runs = std::mem::take(&mut actions.apply);
+            let _ = self.tasks.send(Task::Runs(runs, std::time::Instant::now()));
+        }
+        if let Some(slot) = actions.durable.take() {
+            let _ = self.tasks.send(Task::Durable(slot));
+        }
+        if let Some(members) = actions.peers.take() {
+            self.transport.set_peers(&self.peers(&members));
+        }
+        for (to, lane, frame) in actions.frames.drain(..) {
+            self.transport.send(to, lane, frame);
+        }
+        actions.notes.drain(..).for_each(|note| log(&note));
+    }
+
+    fn peers(&self, members: &Membership) -> Vec<Peer> {
+        let known = |node| Some(Peer { node, address: self.addresses.get(&node)?.clone() });
+        members.all().filter_map(known).collect()
+    }
+}
+
+impl Clients {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { waiting: BTreeMap::new(), last: Token(0), timeout }
+    }
+
+    fn admit(&mut self, now: Instant, call: Call) -> Event {
+        self.last.0 += 1;
+        let (token, deadline) = (self.last, now + self.timeout);
+        let (reply, event) = match call {
+            Call::Request { command, reply } => {
+                (reply, Event::Request { token, command, deadline })
+            }
+            Call::Read { reply } => (reply, Event::Read { token, deadline }),
+        };
+        self.waiting.insert(token, reply);
+        event
+    }
+
+    fn answer(&mut self, actions: &mut Actions) {
+        for Answer { token, outcome } in actions.answers.drain(..) {
+            if let Some(reply) = self.waiting.remove(&token) {
+                // Whoever asked may have gone away.
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+}
+
+/// What happened, for people: a change of leader is news, the rest is detail.
+fn log(note: &ProtocolEvent) {
+    match note {
+        ProtocolEvent::Leading { ballot } => tracing::info!(term = ballot.round, "leading"),
+        ProtocolEvent::Following { leader, ballot } => {
+            tracing::info!(leader = leader.0, term = ballot.round, "following");
+        }
+        ProtocolEvent::SteppedDown { ballot, reason } => {
+            tracing::info!(term = ballot.round, reason, "stepped down");
+        }
+        ProtocolEvent::Campaigning { ballot } => {
+            tracing::info!(term = ballot.round, "campaigning");
+        }
+        ProtocolEvent::Truncated { from } => {
+            tracing::info!(slot = from.0, "removing a part of the log that was never chosen");
+        }
+        detail => tracing::debug!(?detail, "protocol"),
+    }
+}

@@ -1,0 +1,43 @@
+//! The writer thread: group commit.
+
+use super::core::Signal;
+use super::meters::Meters;
+use anyhow::Context;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+use synod_storage::{Batch, LogStore};
+use synod_types::Seq;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Owns the log store. While one sync runs, the next batches gather; all that wait become one
+/// write and one sync.
+pub(super) struct Writer {
+    pub(super) log: Box<dyn LogStore>,
+    pub(super) batches: Receiver<(Seq, Batch)>,
+    pub(super) signals: UnboundedSender<Signal>,
+    pub(super) meters: Arc<Meters>,
+}
+
+impl Writer {
+    /// Writes until the core lets go of its end, then says that all is written.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        while let Ok((mut seq, mut batch)) = self.batches.recv() {
+            let mut merged = 1;
+            while let Ok((later, mut more)) = self.batches.try_recv() {
+                batch.append(&mut more);
+                seq = later;
+                merged += 1;
+            }
+            let since = Instant::now();
+            // A sync that failed is never tried again: the disk's content is unknown.
+            self.log.commit(&batch).context("the log cannot be written, so the node stops")?;
+            self.meters.synced(since.elapsed(), merged);
+            if self.signals.send(Signal::Written(seq)).is_err() {
+                return Ok(()); // The core died, and the alarm has said so.
+            }
+        }
+        let _ = self.signals.send(Signal::WriterDone);
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! The client port: the etcd API over gRPC, and a few pages over HTTP, on one TCP listener.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/livez` | 200 while the process serves |
+//! | `/readyz` | 200 once a leader is known and this node has caught up; 503 and why before |
+//! | `/health` | etcd's JSON: 200 and `"true"` if a linearizable read succeeds, else 503 |
+//! | `/status` | what this node knows of itself, as JSON |
+//! | `/metrics` | OpenMetrics text |
+
+mod metrics;
+mod status;
+
+pub use status::NodeReport;
+
+use crate::run::Handle;
+use crate::settings::Settings;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_etcd_api::{Backend, Consistency};
+use synod_kv::Query;
+use synod_types::{ClusterId, NodeId};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long a health check waits for the linearizable read.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// A node this many slots behind what it knows to be chosen is not ready.
+const READY_LAG: u64 = 10_000;
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the pages are made from.
+pub struct Site {
+    backend: Arc<dyn Backend>,
+    handle: Handle,
+    node: NodeId,
+    cluster: ClusterId,
+    protocol: String,
+    registry: Registry,
+}
+
+impl Site {
+    /// The pages of a running replica.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, handle: Handle, settings: &Settings) -> Self {
+        Self {
+            registry: metrics::registry(&handle),
+            backend,
+            handle,
+            node: settings.node,
+            cluster: settings.cluster,
+            protocol: settings.protocol.clone(),
+        }
+    }
+
+    /// What this node knows of itself.
+    #[must_use]
+    pub fn report(&self) -> NodeReport {
+        NodeReport::new(self.node, self.cluster, &self.protocol, self.handle.meters())
+    }
+
+    /// Why the node is not ready to serve; `None` if it is.
+    fn unready(&self) -> Option<&'static str> {
+        let report = self.report();
+        if report.leader.is_none() {
+            return Some("no leader is known");
+        }
+        (report.applied + READY_LAG < report.commit).then_some("applying what others have chosen")
+    }
+}
+
+/// Serves until `stop` says so; then lets connections finish what they have begun.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    site: Arc<Site>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let pages = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/health", get(health))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics_page))
+        .with_state(Arc::clone(&site));
+    let app = synod_etcd_api::router(Arc::clone(&site.backend)).merge(pages);
+    // Small replies must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    let stopped = async move {
+        // An error means that nobody can say so any more: stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+}
+
+async fn readyz(State(site): State<Arc<Site>>) -> Response {
+    match site.unready() {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn health(State(site): State<Arc<Site>>) -> Response {
+    let read = site.backend.query(Query::Revision, Consistency::Linearizable);
+    let reason = match tokio::time::timeout(HEALTH_TIMEOUT, read).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("a read did not succeed in time".to_owned()),
+    };
+    let (code, health) = match reason {
+        None => (StatusCode::OK, "true"),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "false"),
+    };
+    let body = serde_json::json!({ "health": health, "reason": reason.unwrap_or_default() });
+    (code, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+async fn status(State(site): State<Arc<Site>>) -> Response {
+    let body = serde_json::to_string(&site.report()).expect("plain data always encodes");
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn metrics_page(State(site): State<Arc<Site>>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &site.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,69 @@
+//! The page `/status`.
+
+use crate::run::{Meters, View};
+use serde::{Deserialize, Serialize};
+use synod_consensus::Role;
+use synod_types::{ClusterId, NodeId};
+
+/// What a node knows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The node.
+    pub node: u64,
+    /// Its cluster.
+    pub cluster: u64,
+    /// The program's version.
+    pub version: String,
+    /// The protocol.
+    pub protocol: String,
+    /// What it does: `leader`, `candidate`, `follower`, `learner`.
+    pub role: String,
+    /// Whom it believes to lead.
+    pub leader: Option<u64>,
+    /// The term, or the round of the ballot, that it stands in.
+    pub term: u64,
+    /// The last slot that it knows to be chosen.
+    pub commit: u64,
+    /// The last slot of its log.
+    pub last: u64,
+    /// The last slot that it has applied.
+    pub applied: u64,
+    /// A digest of everything applied, 16 hexadecimal digits: equal on all nodes that have applied
+    /// as far.
+    pub digest: String,
+    /// The last slot whose effects are in its state store.
+    pub saved: u64,
+    /// Requests and reads of its clients that are under way.
+    pub outstanding: usize,
+}
+
+impl NodeReport {
+    pub(super) fn new(node: NodeId, cluster: ClusterId, protocol: &str, meters: &Meters) -> Self {
+        let View { status, outstanding, .. } = meters.view();
+        let applying = meters.applying();
+        Self {
+            node: node.0,
+            cluster: cluster.0,
+            version: crate::backend::VERSION.to_owned(),
+            protocol: protocol.to_owned(),
+            role: role_name(status.role).to_owned(),
+            leader: status.leader.map(|leader| leader.0),
+            term: status.ballot.round,
+            commit: status.commit.0,
+            last: status.last.0,
+            applied: applying.applied.0,
+            digest: format!("{:016x}", applying.digest),
+            saved: applying.saved.0,
+            outstanding,
+        }
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Candidate => "candidate",
+        Role::Follower => "follower",
+        Role::Learner => "learner",
+    }
+}

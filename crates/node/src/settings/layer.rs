@@ -1,0 +1,219 @@
+//! One place that settings come from.
+
+use super::{LogFormat, Member, Period, SettingsError, StoreKind};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The settings from one place, every one optional: a file, or flags with the environment behind
+/// them. In a file a setting is named like its flag.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Layer {
+    /// This node's id, from 1. No default.
+    #[arg(long, env = "SYNOD_NODE", value_name = "ID")]
+    pub node: Option<u64>,
+
+    /// The id of the cluster, the same number on all its nodes. No default.
+    #[arg(long, env = "SYNOD_CLUSTER", value_name = "ID")]
+    pub cluster: Option<u64>,
+
+    /// All members of the cluster, this node included, separated by blanks:
+    /// ID=PEER_HOST:PORT,CLIENT_URL. In a file: members = [{ id, peer, client }, ..]. No default.
+    #[arg(long, env = "SYNOD_MEMBERS", value_name = "MEMBERS", value_delimiter = ' ')]
+    #[serde(default)]
+    pub members: Vec<Member>,
+
+    /// Where to listen for peers (QUIC, UDP). Default: 127.0.0.1:2380.
+    #[arg(long, env = "SYNOD_LISTEN_PEERS", value_name = "IP:PORT")]
+    pub listen_peers: Option<SocketAddr>,
+
+    /// Where to listen for clients (gRPC and HTTP, TCP). Default: 127.0.0.1:2379.
+    #[arg(long, env = "SYNOD_LISTEN_CLIENTS", value_name = "IP:PORT")]
+    pub listen_clients: Option<SocketAddr>,
+
+    /// The folder of the node's log and state, made when missing. Default: synod-data.
+    #[arg(long, env = "SYNOD_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// The certificate authority of the cluster's nodes (PEM). No default.
+    #[arg(long, env = "SYNOD_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// This node's certificate (PEM), made by `synod cert node`. No default.
+    #[arg(long, env = "SYNOD_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM). No default.
+    #[arg(long, env = "SYNOD_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// The consensus protocol, the same on all nodes. Default: raft.
+    #[arg(long, env = "SYNOD_PROTOCOL", value_name = "NAME")]
+    pub protocol: Option<String>,
+
+    /// Where to keep log and state. Default: rocksdb, or memory in a build without it.
+    #[arg(long, env = "SYNOD_STORE", value_name = "STORE", ignore_case = true)]
+    pub store: Option<StoreKind>,
+
+    /// The shortest wait for a leader before this node campaigns. Default: 300ms.
+    #[arg(long, env = "SYNOD_ELECTION_MIN", value_name = "TIME")]
+    pub election_min: Option<Period>,
+
+    /// The longest wait for a leader before this node campaigns. Default: 600ms.
+    #[arg(long, env = "SYNOD_ELECTION_MAX", value_name = "TIME")]
+    pub election_max: Option<Period>,
+
+    /// How often a leader says that it is alive; at most a third of election-min. Default: 60ms.
+    #[arg(long, env = "SYNOD_HEARTBEAT", value_name = "TIME")]
+    pub heartbeat: Option<Period>,
+
+    /// How long a client's request may take before its outcome is reported as unknown. Default: 7s.
+    #[arg(long, env = "SYNOD_REQUEST_TIMEOUT", value_name = "TIME")]
+    pub request_timeout: Option<Period>,
+
+    /// How long a stopping node lets requests finish. Default: 5s.
+    #[arg(long, env = "SYNOD_DRAIN_TIMEOUT", value_name = "TIME")]
+    pub drain_timeout: Option<Period>,
+
+    /// Which log lines to write: a level, or module=level pairs (as RUST_LOG). Default: info.
+    #[arg(long, env = "SYNOD_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// How to write log lines. Default: pretty.
+    #[arg(long, env = "SYNOD_LOG_FORMAT", value_name = "FORMAT", ignore_case = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Layer {
+    /// Reads a settings file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no TOML, or holds a key that is no setting.
+    pub fn from_file(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Self::from_toml(&text, path)
+    }
+
+    /// Reads the text of a settings file that stands at `path`.
+    ///
+    /// # Errors
+    /// If the text is no TOML, or holds a key that is no setting.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let mut layer: Self = toml::from_str(text).map_err(|error| SettingsError::File {
+            path: path.to_owned(),
+            line: line_of(text, error.span().map_or(0, |span| span.start)),
+            reason: error.message().replace('\n', ", "),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for file in [&mut layer.data, &mut layer.ca, &mut layer.cert, &mut layer.key] {
+            // Joining an absolute path gives that path.
+            *file = file.take().map(|file| folder.join(file));
+        }
+        Ok(layer)
+    }
+
+    /// This layer where it says something, and `below` where it does not.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        let members = if self.members.is_empty() { below.members } else { self.members };
+        Self {
+            node: self.node.or(below.node),
+            cluster: self.cluster.or(below.cluster),
+            members,
+            listen_peers: self.listen_peers.or(below.listen_peers),
+            listen_clients: self.listen_clients.or(below.listen_clients),
+            data: self.data.or(below.data),
+            ca: self.ca.or(below.ca),
+            cert: self.cert.or(below.cert),
+            key: self.key.or(below.key),
+            protocol: self.protocol.or(below.protocol),
+            store: self.store.or(below.store),
+            election_min: self.election_min.or(below.election_min),
+            election_max: self.election_max.or(below.election_max),
+            heartbeat: self.heartbeat.or(below.heartbeat),
+            request_timeout: self.request_timeout.or(below.request_timeout),
+            drain_timeout: self.drain_timeout.or(below.drain_timeout),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+        }
+    }
+}
+
+/// The number of the line that holds the byte at `at`, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "/etc/synod/node.toml";
+
+    fn read(text: &str) -> Result<Layer, String> {
+        Layer::from_toml(text, Path::new(FILE)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_file_and_line() {
+        let error = read("node = 1\n\nelectoin-min = \"1s\"\n").unwrap_err();
+        assert!(
+            error.starts_with("/etc/synod/node.toml:3: unknown field `electoin-min`"),
+            "{error}"
+        );
+        assert!(!error.contains('\n'), "{error:?}");
+        let error = read("node = 1\nmembers = [{ id = 1, peer = \"a\", client = \"b\", x = 1 }]\n");
+        assert!(error.as_ref().is_err_and(|e| e.contains(":2: unknown field `x`")), "{error:?}");
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_file_and_line() {
+        for (text, expected) in [
+            ("node = \"one\"", ":1: invalid type"),
+            ("\nheartbeat = \"1h\"", ":2: \"1h\" is no duration"),
+            ("store = \"paper\"", ":1: unknown variant `paper`"),
+            ("\n\nnode = ", ":3: "),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn paths_in_a_file_are_relative_to_it() {
+        let layer = read("data = \"data\"\nca = \"../ca.pem\"\nkey = \"/run/key\"").unwrap();
+        assert_eq!(layer.data.as_deref(), Some(Path::new("/etc/synod/data")));
+        assert_eq!(layer.ca.as_deref(), Some(Path::new("/etc/synod/../ca.pem")));
+        assert_eq!(layer.key.as_deref(), Some(Path::new("/run/key")));
+        assert_eq!(layer.cert, None);
+    }
+
+    /// Every setting, with a value that differs from `other`'s in each field.
+    fn full(node: u64, time: &str) -> String {
+        format!(
+            "node = {node}\ncluster = {node}\n\
+             members = [{{ id = {node}, peer = \"p\", client = \"c\" }}]\n\
+             listen-peers = \"127.0.0.1:{node}\"\nlisten-clients = \"127.0.0.1:{node}\"\n\
+             data = \"{node}\"\nca = \"{node}\"\ncert = \"{node}\"\nkey = \"{node}\"\n\
+             protocol = \"{node}\"\nstore = \"{}\"\nelection-min = \"{time}\"\n\
+             election-max = \"{time}\"\nheartbeat = \"{time}\"\nrequest-timeout = \"{time}\"\n\
+             drain-timeout = \"{time}\"\nlog = \"{node}\"\nlog-format = \"{}\"\n",
+            if node == 1 { "memory" } else { "rocksdb" },
+            if node == 1 { "json" } else { "compact" },
+        )
+    }
+
+    #[test]
+    fn the_upper_layer_wins_in_every_field_and_the_lower_fills_in() {
+        let (upper, lower) = (read(&full(1, "1s")).unwrap(), read(&full(2, "2s")).unwrap());
+        assert_eq!(upper.clone().over(lower.clone()), upper);
+        assert_eq!(Layer::default().over(lower.clone()), lower);
+        assert_eq!(lower.clone().over(Layer::default()), lower);
+        // A field that `over` forgets would come out of one of these as a default.
+        assert!(!format!("{upper:?}").contains("None"), "a field is not set: {upper:?}");
+    }
+}

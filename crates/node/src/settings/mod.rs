@@ -1,0 +1,299 @@
+//! The settings of one node: flag over environment over file over default.
+//!
+//! A [`Layer`] is one place that settings come from, with every field optional. Layers are laid
+//! over one another with [`Layer::over`], and [`Settings::parse`] turns the result into settings
+//! that can be used, or says in one line what is wrong.
+//!
+//! ```
+//! use std::path::Path;
+//! use synod_node::settings::{Layer, Settings};
+//!
+//! let file = Layer::from_toml(
+//!     r#"
+//!     node = 1
+//!     cluster = 7
+//!     ca = "ca.pem"
+//!     cert = "node.pem"
+//!     key = "node.key"
+//!     members = [{ id = 1, peer = "127.0.0.1:2380", client = "http://127.0.0.1:2379" }]
+//!     "#,
+//!     Path::new("/etc/synod/node.toml"),
+//! )?;
+//! let flags = Layer { heartbeat: Some("80ms".parse()?), ..Layer::default() };
+//! let settings = Settings::parse(flags.over(file))?;
+//! assert_eq!(settings.timing.heartbeat.as_millis(), 80);
+//! assert_eq!(settings.certificates.ca, Path::new("/etc/synod/ca.pem"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod layer;
+mod values;
+
+pub use layer::Layer;
+pub use values::{LogFormat, Member, Period, StoreKind};
+
+use crate::registry;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+use synod_types::{ClusterId, Membership, NodeId};
+
+/// Everything that one node needs to know: complete and consistent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// All members of the cluster, this node included, by rising id.
+    pub members: Vec<Member>,
+    /// Where it listens for its peers, over QUIC.
+    pub listen_peers: SocketAddr,
+    /// Where it listens for clients, over TCP.
+    pub listen_clients: SocketAddr,
+    /// The folder of its log and state.
+    pub data: PathBuf,
+    /// The files that prove who it is.
+    pub certificates: CertificateFiles,
+    /// The consensus protocol, one of [`registry::PROTOCOLS`].
+    pub protocol: String,
+    /// Where log and state are kept.
+    pub store: StoreKind,
+    /// When it loses patience with its peers.
+    pub timing: Timing,
+    /// How long a client's request may take before its outcome is reported as unknown.
+    pub request_timeout: Duration,
+    /// How long a stopping node lets requests finish.
+    pub drain_timeout: Duration,
+    /// Which log lines are written.
+    pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+/// The files that prove who a node is, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The authority that signed every node's certificate.
+    pub ca: PathBuf,
+    /// This node's certificate.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// When a node loses patience with its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long it waits for a leader before it campaigns, drawn anew each time.
+    pub election: Range<Duration>,
+    /// How often a leader says that it is alive.
+    pub heartbeat: Duration,
+}
+
+/// Why settings cannot be used. Each is one line that names the place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is not what a settings file looks like.
+    #[error("{path}:{line}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line in it, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A setting without a default was given nowhere.
+    #[error(
+        "the setting `{0}` is missing: give it in the settings file, as SYNOD_{1}, or as --{0}"
+    )]
+    Missing(&'static str, String),
+    /// A setting has a value that makes no sense, alone or beside another.
+    #[error("the setting `{key}` cannot be used: {reason}")]
+    Invalid {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Settings {
+    /// Takes what all layers together say, and fills in the defaults.
+    ///
+    /// # Errors
+    /// If something without a default is missing, or what was given makes no sense.
+    pub fn parse(layer: Layer) -> Result<Self, SettingsError> {
+        let node = NodeId(required("node", layer.node)?);
+        let settings = Self {
+            node,
+            cluster: ClusterId(required("cluster", layer.cluster)?),
+            members: members(node, layer.members)?,
+            listen_peers: layer.listen_peers.unwrap_or(([127, 0, 0, 1], 2380).into()),
+            listen_clients: layer.listen_clients.unwrap_or(([127, 0, 0, 1], 2379).into()),
+            data: layer.data.unwrap_or_else(|| "synod-data".into()),
+            certificates: CertificateFiles {
+                ca: required("ca", layer.ca)?,
+                cert: required("cert", layer.cert)?,
+                key: required("key", layer.key)?,
+            },
+            protocol: layer.protocol.unwrap_or_else(|| registry::DEFAULT_PROTOCOL.into()),
+            store: layer.store.unwrap_or_default(),
+            timing: Timing {
+                election: duration(layer.election_min, 300)..duration(layer.election_max, 600),
+                heartbeat: duration(layer.heartbeat, 60),
+            },
+            request_timeout: duration(layer.request_timeout, 7_000),
+            drain_timeout: duration(layer.drain_timeout, 5_000),
+            log: layer.log.unwrap_or_else(|| "info".into()),
+            log_format: layer.log_format.unwrap_or_default(),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// This node's own entry among the members.
+    #[must_use]
+    pub fn me(&self) -> &Member {
+        let me = self.members.iter().find(|member| member.id == self.node.0);
+        me.expect("checked when the settings were parsed")
+    }
+
+    /// The founding members, as voters.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        let voters = self.members.iter().map(|member| NodeId(member.id));
+        Membership::new(voters, []).expect("checked when the settings were parsed")
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let Timing { election, heartbeat } = &self.timing;
+        if election.start >= election.end {
+            let reason = format!("{election:?} leaves no time between election-min and it");
+            return Err(invalid("election-max", reason));
+        }
+        if heartbeat.is_zero() || *heartbeat * 3 > election.start {
+            let reason = format!("{heartbeat:?} is not between 1ms and a third of election-min");
+            return Err(invalid("heartbeat", reason));
+        }
+        if self.request_timeout < election.end {
+            let reason = "a request must be able to outlive an election: raise it".to_owned();
+            return Err(invalid("request-timeout", reason));
+        }
+        if !registry::PROTOCOLS.contains(&self.protocol.as_str()) {
+            let known = registry::PROTOCOLS.join(", ");
+            let reason = format!("there is no protocol {:?}; known: {known}", self.protocol);
+            return Err(invalid("protocol", reason));
+        }
+        Ok(())
+    }
+}
+
+fn required<T>(key: &'static str, value: Option<T>) -> Result<T, SettingsError> {
+    value.ok_or_else(|| SettingsError::Missing(key, key.to_uppercase().replace('-', "_")))
+}
+
+fn invalid(key: &'static str, reason: String) -> SettingsError {
+    SettingsError::Invalid { key, reason }
+}
+
+fn duration(given: Option<Period>, default_ms: u64) -> Duration {
+    given.map_or(Duration::from_millis(default_ms), |period| period.0)
+}
+
+/// The members by rising id; `node` must be one of them.
+fn members(node: NodeId, mut members: Vec<Member>) -> Result<Vec<Member>, SettingsError> {
+    if members.is_empty() {
+        required::<()>("members", None)?;
+    }
+    members.sort_by_key(|member| member.id);
+    let ids = members.iter().map(|member| NodeId(member.id));
+    Membership::new(ids, []).map_err(|error| invalid("members", error.to_string()))?;
+    if !members.iter().any(|member| member.id == node.0) {
+        return Err(invalid("node", format!("node {node} is not among the members")));
+    }
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn whole() -> Layer {
+        let member = |id| Member {
+            id,
+            peer: format!("127.0.0.1:{}", 2380 + id),
+            client: format!("http://127.0.0.1:{}", 3380 + id),
+        };
+        Layer {
+            node: Some(1),
+            cluster: Some(7),
+            members: vec![member(2), member(1)],
+            ca: Some("ca.pem".into()),
+            cert: Some("node.pem".into()),
+            key: Some("node.key".into()),
+            ..Layer::default()
+        }
+    }
+
+    fn parse(change: impl FnOnce(&mut Layer)) -> Result<Settings, String> {
+        let mut layer = whole();
+        change(&mut layer);
+        Settings::parse(layer).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_given() {
+        let settings = parse(|_| ()).unwrap();
+        assert_eq!(settings.listen_clients.to_string(), "127.0.0.1:2379");
+        assert_eq!(settings.listen_peers.to_string(), "127.0.0.1:2380");
+        assert_eq!(settings.timing.election.start.as_millis(), 300);
+        assert_eq!(settings.timing.election.end.as_millis(), 600);
+        assert_eq!(settings.timing.heartbeat.as_millis(), 60);
+        assert_eq!(settings.request_timeout.as_secs(), 7);
+        assert_eq!(settings.drain_timeout.as_secs(), 5);
+        assert_eq!(settings.protocol, "raft");
+        assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Pretty));
+        assert_eq!(settings.data, Path::new("synod-data"));
+        assert_eq!(settings.members[0].id, 1, "by rising id");
+        assert_eq!(settings.me().client, "http://127.0.0.1:3381");
+        assert_eq!(settings.membership().voters(), [NodeId(1), NodeId(2)]);
+    }
+
+    #[test]
+    fn each_contradiction_is_one_line_that_names_its_setting() {
+        type Change = fn(&mut Layer);
+        let cases: [(Change, &str); 9] = [
+            (|layer| layer.node = None, "`node` is missing"),
+            (|layer| layer.cluster = None, "as SYNOD_CLUSTER, or as --cluster"),
+            (|layer| layer.members.clear(), "`members` is missing"),
+            (|layer| layer.node = Some(9), "node 9 is not among the members"),
+            (|layer| layer.members[0].id = 1, "node 1 is listed twice"),
+            (|layer| layer.election_max = layer.election_min, "`election-max` cannot be used"),
+            (|layer| layer.heartbeat = "200ms".parse().ok(), "a third of election-min"),
+            (|layer| layer.request_timeout = "1ms".parse().ok(), "outlive an election"),
+            (|layer| layer.protocol = Some("flood".into()), "no protocol \"flood\"; known: raft"),
+        ];
+        for (change, expected) in cases {
+            let change = |layer: &mut Layer| {
+                layer.election_min = "400ms".parse().ok();
+                change(layer);
+            };
+            let error = parse(change).unwrap_err();
+            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+            assert!(!error.contains('\n'), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The types of single settings, and how they are written.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A duration as people write it: a whole number and `ms`, `s` or `m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Period(pub Duration);
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            _ => return Err(format!("{text:?} is no duration: write it like 300ms, 7s or 2m")),
+        };
+        let number: u64 =
+            number.parse().map_err(|_| format!("{text:?} is no duration: a number comes first"))?;
+        let millis = number.checked_mul(unit).filter(|millis| *millis <= 86_400_000);
+        let millis = millis.ok_or_else(|| format!("{text:?} is longer than a day"))?;
+        Ok(Self(Duration::from_millis(millis)))
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// One member of the cluster, as all others reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The node, from 1.
+    pub id: u64,
+    /// Where its peers reach it, over QUIC: `host:port`.
+    pub peer: String,
+    /// Where its clients reach it: `http://host:port`.
+    pub client: String,
+}
+
+impl FromStr for Member {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || format!("{text:?} is no member: write ID=PEER_HOST:PORT,CLIENT_URL");
+        let (id, places) = text.split_once('=').ok_or_else(wanted)?;
+        let (peer, client) = places.split_once(',').ok_or_else(wanted)?;
+        let id = id.trim().parse().map_err(|_| wanted())?;
+        Ok(Self { id, peer: peer.trim().to_owned(), client: client.trim().to_owned() })
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={},{}", self.id, self.peer, self.client)
+    }
+}
+
+/// Where log and state are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// On disk, in RocksDB: survives everything that the disk survives.
+    Rocksdb,
+    /// In memory: gone when the process ends. A node that has forgotten its votes must not come
+    /// back under its name, so its peers refuse it until they are restarted too.
+    Memory,
+}
+
+impl Default for StoreKind {
+    /// RocksDB where it was compiled in, else memory.
+    fn default() -> Self {
+        if cfg!(feature = "rocksdb") { Self::Rocksdb } else { Self::Memory }
+    }
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rocksdb => "rocksdb",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Several lines an event, coloured on a terminal: for reading along.
+    #[default]
+    Pretty,
+    /// One line an event.
+    Compact,
+    /// One JSON object an event: for machines.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        let parse = |text: &str| text.parse::<Period>().map(|period| period.0.as_millis());
+        assert_eq!(parse("0ms"), Ok(0));
+        assert_eq!(parse("300ms"), Ok(300));
+        assert_eq!(parse("7s"), Ok(7_000));
+        assert_eq!(parse("2m"), Ok(120_000));
+        for text in ["", "5", "ms", "-1s", "1.5s", "1h", "1 s", "25000m", "99999999999999999999s"] {
+            assert!(parse(text).unwrap_err().contains(&format!("{text:?}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_read_as_it_is_written() {
+        let member: Member = "2=host:2380,http://host:2379".parse().unwrap();
+        assert_eq!(member.id, 2);
+        assert_eq!(member.peer, "host:2380");
+        assert_eq!(member.client, "http://host:2379");
+        assert_eq!(member.to_string().parse(), Ok(member));
+        for text in ["", "2", "2=host:1", "x=host:1,http://host:2"] {
+            assert!(text.parse::<Member>().unwrap_err().contains("write ID="), "{text}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The stores that this program knows, by name, and the node's data folder.
+
+use crate::settings::{Settings, StoreKind};
+use anyhow::{Context, bail};
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::time::SystemTime;
+use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, StateStore};
+use synod_types::Incarnation;
+
+/// The file of a data folder that says which protocol wrote its log.
+const PROTOCOL_FILE: &str = "protocol";
+
+/// A node's two stores.
+pub struct Stores {
+    /// The log.
+    pub log: Box<dyn LogStore>,
+    /// The state machine's.
+    pub state: Box<dyn StateStore>,
+}
+
+/// Opens the stores that the settings name; makes them if the folder is new.
+///
+/// # Errors
+/// If the folder cannot be used, belongs to another node, cluster or protocol, was written by a
+/// newer version, or is damaged.
+pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
+    let identity = Identity { cluster: settings.cluster, node: settings.node };
+    match settings.store {
+        StoreKind::Memory => Ok(Stores {
+            log: Box::new(MemoryLog::new(Incarnation(random()))),
+            state: Box::new(MemoryState::new()),
+        }),
+        StoreKind::Rocksdb => {
+            fs::create_dir_all(&settings.data).with_context(|| {
+                format!("cannot make the data folder {}", settings.data.display())
+            })?;
+            check_protocol(&settings.data, &settings.protocol)?;
+            rocksdb(&settings.data, identity)
+        }
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+fn rocksdb(data: &Path, identity: Identity) -> anyhow::Result<Stores> {
+    use synod_storage::{RocksLog, RocksState};
+    let log = RocksLog::open(data.join("log"), identity, Incarnation(random()))?;
+    let state = RocksState::open(data.join("state"), identity)?;
+    Ok(Stores { log: Box::new(log), state: Box::new(state) })
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn rocksdb(_: &Path, _: Identity) -> anyhow::Result<Stores> {
+    bail!("this program was built without RocksDB; the stores it has: memory")
+}
+
+/// Another protocol's records could look like this one's, so the folder says whose they are.
+fn check_protocol(data: &Path, protocol: &str) -> anyhow::Result<()> {
+    let file = data.join(PROTOCOL_FILE);
+    match fs::read_to_string(&file) {
+        Ok(found) if found.trim() == protocol => Ok(()),
+        Ok(found) => bail!(
+            "{}: the data is of the protocol {:?}, not {protocol:?}",
+            data.display(),
+            found.trim()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let written = fs::write(&file, format!("{protocol}\n"));
+            written.with_context(|| format!("cannot write {}", file.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// The size of all files in a folder and below it, in bytes; what cannot be read counts nothing.
+#[must_use]
+pub fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.filter_map(Result::ok).map(size).sum()
+}
+
+/// A number that no other process draws: the standard library seeds its hashers from the system's
+/// randomness.
+#[must_use]
+pub fn random() -> u64 {
+    RandomState::new().hash_one((std::process::id(), SystemTime::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_keeps_to_its_protocol() {
+        let folder = tempfile::tempdir().unwrap();
+        check_protocol(folder.path(), "raft").unwrap();
+        check_protocol(folder.path(), "raft").unwrap();
+        let error = check_protocol(folder.path(), "paxos").unwrap_err().to_string();
+        assert!(error.ends_with("the data is of the protocol \"raft\", not \"paxos\""), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_as_large_as_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("below")).unwrap();
+        fs::write(folder.path().join("below/a"), [0; 100]).unwrap();
+        fs::write(folder.path().join("b"), [0; 11]).unwrap();
+        assert_eq!(folder_bytes(folder.path()), 111);
+        assert_eq!(folder_bytes(&folder.path().join("missing")), 0);
+    }
+
+    #[test]
+    fn random_numbers_differ() {
+        assert_ne!(random(), random());
+    }
+}
