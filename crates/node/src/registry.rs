@@ -5,8 +5,9 @@ use anyhow::{Context, bail};
 use synod_consensus::Protocol;
 use synod_raft::Raft;
 use synod_replica::{Driver, Replica};
+use synod_sim::{Options, Report, run_seed};
 use synod_storage::Saved;
-use synod_types::{Instant, Slot};
+use synod_types::{Instant, Membership, Slot};
 
 /// Every protocol that can be asked for.
 pub const PROTOCOLS: &[&str] = &[Raft::NAME];
@@ -39,8 +40,32 @@ pub fn recover(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
             let config = raft_config(recovery.settings).context("the settings cannot be used")?;
             open::<Raft>(recovery, config)
         }
-        unknown => bail!("there is no protocol {unknown:?}; known: {}", PROTOCOLS.join(", ")),
+        unknown => bail!(no_such(unknown)),
     }
+}
+
+/// Runs one seed in a simulated cluster.
+pub type Simulate = fn(u64, &Options) -> Report;
+
+/// The simulation of a protocol, with the protocol's name.
+///
+/// # Errors
+/// If there is no such protocol.
+pub fn simulator(protocol: &str) -> anyhow::Result<(&'static str, Simulate)> {
+    match protocol {
+        Raft::NAME => Ok((Raft::NAME, |seed, options| {
+            let config = |node, members: &Membership| {
+                let config = synod_raft::Config::new(node, members.clone());
+                config.expect("the simulator's nodes are members")
+            };
+            run_seed::<Raft>(config, seed, options)
+        })),
+        unknown => bail!(no_such(unknown)),
+    }
+}
+
+fn no_such(protocol: &str) -> String {
+    format!("there is no protocol {protocol:?}; known: {}", PROTOCOLS.join(", "))
 }
 
 fn open<P: Protocol>(recovery: Recovery<'_>, config: P::Config) -> anyhow::Result<Box<dyn Driver>> {

@@ -3,6 +3,7 @@
 mod cert;
 mod client;
 mod print;
+mod sim;
 mod start;
 mod status;
 mod txn;
@@ -40,6 +41,8 @@ enum Command {
     Txn(txn::Txn),
     /// Show how each node does: who leads, how far it has applied, the digest of its state.
     Status(status::ShowStatus),
+    /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
+    Sim(sim::Sim),
 }
 
 /// Runs the command that the process was started with.
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Del(del) => run(del.run()),
         Command::Txn(txn) => run(txn.run()),
         Command::Status(status) => run(status.run()),
+        Command::Sim(sim) => sim.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("synod: {}", one_line(&error));
