@@ -1,5 +1,5 @@
 //! Where Synod keeps its log and its state: two narrow traits, and memory behind both. RocksDB
-//! comes with the feature `rocksdb`.
+//! comes with the feature `rocksdb` (`RocksLog`, `RocksState`).
 //!
 //! A [`LogStore`] takes batches that are durable, whole, when [`commit`](LogStore::commit)
 //! returns; a [`StateStore`] holds ordered keys and may lag behind until it is

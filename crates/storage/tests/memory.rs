@@ -54,8 +54,12 @@ fn the_state_conforms() {
     }
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+    #![proptest_config(cases())]
 
     #[test]
     fn any_log_script_gives_what_the_reference_gives(bytes in any::<Vec<u8>>()) {

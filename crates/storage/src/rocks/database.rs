@@ -1,6 +1,7 @@
 //! A RocksDB instance inside a store's folder: opened, checked, written.
 
 use super::folder::{Folder, Kind, Marker};
+use super::framing;
 use super::high::HighWater;
 use super::record::{BadRecord, FORMAT, META_KEY, Meta, seal, unseal};
 use crate::{Identity, Life, StorageError};
@@ -56,6 +57,7 @@ impl Database {
         let path = folder.database();
         let high = HighWater::open(&folder.high())?;
         let newest = newest_wal(&path);
+        framing::check(&path)?;
         let db = DB::open(&options(marker.kind, false), &path);
         let db = db.map_err(|error| explain(&path, newest.as_deref(), &error))?;
         let mut database = Self { db, high, failed: false, folder };
@@ -265,13 +267,64 @@ fn explain(database: &Path, wal: Option<&Path>, error: &rocksdb::Error) -> Stora
     }
 }
 
-/// The last name of a database file in a message.
+/// The database file that a message speaks of. The manifest comes last: RocksDB also mentions it
+/// when another file is not what it says.
 fn file_named(message: &str) -> Option<&str> {
     let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));
-    words.map(|word| word.trim_end_matches('.')).rfind(|word| {
-        word.ends_with(".sst")
-            || word.ends_with(".log")
-            || word.strip_prefix("MANIFEST-").is_some_and(|number| !number.is_empty())
-            || *word == "CURRENT"
-    })
+    let words: Vec<_> = words.map(|word| word.trim_end_matches('.')).collect();
+    let numbered = |number: &str| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let data = |word: &str| {
+        word.rsplit_once('.').is_some_and(|(n, end)| numbered(n) && ["sst", "log"].contains(&end))
+    };
+    let list =
+        |word: &str| word == "CURRENT" || word.strip_prefix("MANIFEST-").is_some_and(numbered);
+    let first = |is: &dyn Fn(&str) -> bool| words.iter().copied().find(|word| is(word));
+    first(&data).or_else(|| first(&list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_types::{ClusterId, NodeId};
+
+    #[test]
+    fn a_failed_write_is_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
+        let (mut database, _) =
+            Database::open(folder.path(), Kind::Log, identity, Incarnation(1)).unwrap();
+        let sequence = database.db.latest_sequence_number();
+        let full = || StorageError::Io { path: folder.path().into(), reason: "full".into() };
+        assert!(database.attempt(|_| Err(full())).is_err());
+        let mut batch = WriteBatch::default();
+        batch.put(b"k", b"v");
+        let error = database.write_durably(batch).unwrap_err();
+        assert!(error.to_string().contains("an earlier write failed"), "{error}");
+        assert!(database.sync().is_err(), "a sync is never tried again");
+        assert!(database.write(WriteBatch::default()).is_err());
+        assert_eq!(database.db.latest_sequence_number(), sequence);
+    }
+
+    #[test]
+    fn a_message_gives_its_file() {
+        let cases = [
+            (
+                "Corruption: block checksum mismatch: in /d/n.log/db/000012.sst offset 3",
+                "000012.sst",
+            ),
+            (
+                "While open a file: /d/db/000008.sst: No such file. MANIFEST-000005 may be",
+                "000008.sst",
+            ),
+            (
+                "Corruption: checksum mismatch in /d/my-data.log/db/MANIFEST-000005.",
+                "MANIFEST-000005",
+            ),
+            ("Invalid argument: /d/CURRENT: does not exist (create_if_missing)", "CURRENT"),
+        ];
+        for (message, file) in cases {
+            assert_eq!(file_named(message), Some(file), "{message}");
+        }
+        assert_eq!(file_named("IO error: No space left on device: /d/a.log/db"), None);
+    }
 }

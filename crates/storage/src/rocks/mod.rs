@@ -4,7 +4,7 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `SYNOD` | text: kind of store, format version, cluster, node, incarnation, checksum; written last when a store is created, and never again |
+//! | `SYNOD` | text: kind of store, format, cluster, node, incarnation; written once, last |
 //! | `HIGH` | the high-water mark: up to which write the database was durable |
 //! | `LOCK` | held by the process that has the store open |
 //! | `db/` | the database |
@@ -21,8 +21,12 @@
 //! | key | value |
 //! |---|---|
 //! | `m` | whose store it is, and how often it was opened |
-//! | `g` group | the group's head: hard state, base, and the sequence numbers where its journal begins and ends |
+//! | `g` group | the group's head: hard state, base, where its journal begins and ends |
 //! | `j` group sequence | one operation of the journal: a run of slots, or a truncation |
+//!
+//! The head is rewritten with every batch of its group: one small record, so that hard state,
+//! base and journal cannot contradict each other. Compaction removes the journal's oldest
+//! operations, as far as they hold no slot behind the base.
 //!
 //! Numbers in keys are big-endian, so a group's journal lies together and in order. Sequence
 //! numbers have no gap: a lost operation is found, whichever it is. Every value is a version
@@ -32,9 +36,15 @@
 //! A state's database holds `m` and, behind the byte `d`, the keys of the state machine with their
 //! values as they are: RocksDB's own checksums cover blocks, write-ahead log and manifest, and
 //! replicas compare their states' hashes besides.
+//!
+//! Left out on purpose: repair, and any guess at what a damaged file once held; a check of the
+//! whole database at open (what is read is checked when it is read, and a node reads its log
+//! whole when it starts); a defence against a whole folder put back to an older copy of itself,
+//! mark included, which is what incarnations and boots are for.
 
 mod database;
 mod folder;
+mod framing;
 mod high;
 mod log;
 mod record;

@@ -1,1 +1,481 @@
 //! Damaged files: refused by name, never read as a shorter log.
+
+use crate::{BORN, ME, copy, scratch};
+use std::fs;
+use std::path::{Path, PathBuf};
+use synod_storage::conformance::{Slots, flatten};
+use synod_storage::{
+    Batch, LogOp, LogStore, RocksLog, RocksState, Saved, StateStore, StateView, StorageError,
+    StoredRun,
+};
+use synod_types::{Changes, GroupId, Slot, Value, Values};
+use tempfile::TempDir;
+
+const GROUPS: [GroupId; 2] = [GroupId(1), GroupId(2)];
+
+/// What a log holds, whatever its journal looks like.
+type Content = Vec<(Option<bytes::Bytes>, Option<(Slot, bytes::Bytes)>, Slots)>;
+
+fn run(first: u64, stamp: u8, count: usize) -> LogOp {
+    sized_run(first, stamp, count, 40)
+}
+
+fn sized_run(first: u64, stamp: u8, count: usize, size: usize) -> LogOp {
+    // Never zero, so that zeros are damage.
+    let command = |at| Value::Command(vec![0x80 | stamp ^ at as u8; size].into());
+    let values: Values = (0..count).map(command).collect();
+    LogOp::Put(StoredRun { first: Slot(first), stamp: vec![stamp].into(), values })
+}
+
+/// A batch as a protocol writes it: a vote now and then, runs, a cut, a compaction.
+fn batch(at: u64) -> Batch {
+    let mut ops = vec![(GROUPS[0], run(at, at as u8, 2))];
+    match at % 4 {
+        0 => ops.push((GROUPS[1], LogOp::HardState(at.to_le_bytes().to_vec().into()))),
+        1 => ops.push((GROUPS[1], run(at, 9, 3))),
+        2 => ops.push((GROUPS[0], LogOp::TruncateFrom(Slot(at + 1)))),
+        _ => {
+            let (through, base) = (Slot(at.saturating_sub(6)), at.to_string().into());
+            ops.push((GROUPS[0], LogOp::Compact { through, base }));
+        }
+    }
+    Batch { ops }
+}
+
+fn content(log: &mut RocksLog) -> Result<Content, StorageError> {
+    let loaded: Result<Vec<Saved>, _> = GROUPS.into_iter().map(|group| log.load(group)).collect();
+    Ok(loaded?
+        .into_iter()
+        .map(|saved| (saved.hard_state.clone(), saved.base.clone(), flatten(&saved)))
+        .collect())
+}
+
+fn read(path: &Path) -> Result<Content, StorageError> {
+    content(&mut RocksLog::open(path, ME, BORN)?)
+}
+
+/// A log as a killed process leaves it: older batches in a table, newer ones in the write-ahead
+/// log; and what it holds.
+struct Victim {
+    root: TempDir,
+    holds: Content,
+    tries: u32,
+}
+
+impl Victim {
+    fn new() -> Self {
+        let root = scratch();
+        let live = root.path().join("live");
+        let mut log = RocksLog::open(&live, ME, BORN).unwrap();
+        (1..=12).for_each(|at| log.commit(&batch(at)).unwrap());
+        drop(log);
+        // To open it again moves what is in the write-ahead log into a table.
+        let mut log = RocksLog::open(&live, ME, BORN).unwrap();
+        (13..=24).for_each(|at| log.commit(&batch(at)).unwrap());
+        let holds = content(&mut log).unwrap();
+        let root_path = root.path().to_owned();
+        copy(&live, &root_path.join("killed"));
+        drop(log);
+        Self { root, holds, tries: 0 }
+    }
+
+    fn killed(&self) -> PathBuf {
+        self.root.path().join("killed")
+    }
+
+    /// The names of the files, below the store's folder, that match.
+    fn files(&self, is: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.killed().join("db"))
+            .unwrap()
+            .map(|entry| format!("db/{}", entry.unwrap().file_name().to_str().unwrap()))
+            .filter(|name| is(name))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.killed().join(name)).unwrap()
+    }
+
+    /// Opens a copy in which one file is replaced, or removed.
+    fn with(
+        &mut self,
+        name: &str,
+        bytes: Option<&[u8]>,
+    ) -> (PathBuf, Result<Content, StorageError>) {
+        let path = self.root.path().join(format!("try{}", self.tries));
+        self.tries += 1;
+        copy(&self.killed(), &path);
+        match bytes {
+            Some(bytes) => fs::write(path.join(name), bytes).unwrap(),
+            None => fs::remove_file(path.join(name)).unwrap(),
+        }
+        let found = read(&path);
+        fs::remove_dir_all(&path).unwrap();
+        (path, found)
+    }
+
+    /// Damage may be refused, or be where nothing that counts is: then all must be there. Returns
+    /// whether it was refused.
+    fn suffers(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) -> bool {
+        let (path, found) = self.with(name, bytes);
+        match found {
+            Ok(found) => {
+                assert!(found == self.holds, "{how} of {name}: a log that looks whole and is not");
+                false
+            }
+            Err(StorageError::Damaged { path: named, reason }) => {
+                assert!(named.starts_with(&path), "{how} of {name}: {named:?} {reason}");
+                true
+            }
+            Err(other) => panic!("{how} of {name}: {other}"),
+        }
+    }
+
+    /// Damage that must be refused, by this file's name.
+    fn refused(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) {
+        let (path, found) = self.with(name, bytes);
+        match found {
+            Err(StorageError::Damaged { path: named, reason }) => {
+                assert_eq!(named, path.join(name), "{how} of {name}: {reason}");
+            }
+            Err(other) => panic!("{how} of {name}: {other}"),
+            Ok(found) => panic!("{how} of {name}: opened, whole: {}", found == self.holds),
+        }
+    }
+}
+
+fn flipped(bytes: &[u8], at: usize, bit: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1 << (bit % 8);
+    bytes
+}
+
+/// The write-ahead log that holds something.
+fn wal(victim: &Victim) -> String {
+    let mut names = victim.files(|name| name.ends_with(".log"));
+    names.retain(|name| !victim.bytes(name).is_empty());
+    assert_eq!(names.len(), 1, "one write-ahead log: {names:?}");
+    names.remove(0)
+}
+
+#[test]
+fn an_undamaged_copy_is_whole() {
+    let victim = Victim::new();
+    assert_eq!(read(&victim.killed()).unwrap(), victim.holds);
+    assert!(!wal(&victim).is_empty());
+    assert!(!victim.files(|name| name.ends_with(".sst")).is_empty(), "a table");
+}
+
+#[test]
+fn damage_of_the_write_ahead_log_is_refused_by_its_name() {
+    let mut victim = Victim::new();
+    let name = wal(&victim);
+    let bytes = victim.bytes(&name);
+    for at in (0..bytes.len()).step_by(19) {
+        victim.refused(&name, Some(&flipped(&bytes, at, at)), &format!("bit flip at {at}"));
+        victim.refused(&name, Some(&bytes[..at]), &format!("cut at {at}"));
+    }
+    for at in (0..bytes.len()).step_by(97) {
+        let zeros = zeroed(&bytes, at, 200);
+        victim.refused(&name, Some(&zeros), &format!("zeros at {at}"));
+    }
+    let zeros = zeroed(&bytes, 0, bytes.len());
+    victim.refused(&name, Some(&zeros), "zeros everywhere");
+    let (path, found) = victim.with(&name, None);
+    match found {
+        // The file is not there to be named; what is left of the database is.
+        Err(StorageError::Damaged { path: named, reason }) => {
+            assert!(named.starts_with(path.join("db")), "{named:?}");
+            assert!(reason.contains("write-ahead log"), "{reason}");
+        }
+        Err(other) => panic!("a deleted write-ahead log: {other}"),
+        Ok(_) => panic!("a deleted write-ahead log is not missed"),
+    }
+}
+
+/// RocksDB writes its log in blocks of 32 KiB, and reads damage in the last one, or right at the
+/// start of one, in other ways than elsewhere.
+#[test]
+fn damage_of_a_write_ahead_log_of_many_blocks_is_refused_by_its_name() {
+    const BLOCK: usize = 32 << 10;
+    let mut victim = Victim::new();
+    let mut log = RocksLog::open(victim.killed(), ME, BORN).unwrap();
+    for at in 25..40 {
+        let ops = vec![(GROUPS[0], sized_run(at, 1, 2, 5000))];
+        log.commit(&Batch { ops }).unwrap();
+    }
+    victim.holds = content(&mut log).unwrap();
+    let grown = victim.root.path().join("grown");
+    copy(&victim.killed(), &grown);
+    drop(log);
+    fs::remove_dir_all(victim.killed()).unwrap();
+    copy(&grown, &victim.killed());
+    let name = wal(&victim);
+    let bytes = victim.bytes(&name);
+    assert!(bytes.len() > 4 * BLOCK);
+    for at in (0..bytes.len()).step_by(4096).flat_map(|page| page + 3..page + 7) {
+        victim.refused(&name, Some(&flipped(&bytes, at, at)), &format!("bit flip at {at}"));
+    }
+    for page in (0..bytes.len()).step_by(4096) {
+        let zeros = zeroed(&bytes, page, 4096);
+        victim.refused(&name, Some(&zeros), &format!("zeros at {page}"));
+        victim.refused(&name, Some(&bytes[..page]), &format!("cut at {page}"));
+    }
+    for block in (0..bytes.len() - 2 * BLOCK).step_by(BLOCK) {
+        let (one, two) = (block..block + BLOCK, block + BLOCK..block + 2 * BLOCK);
+        let mut swapped = bytes.clone();
+        swapped[one.clone()].copy_from_slice(&bytes[two.clone()]);
+        victim.suffers(&name, Some(&swapped), &format!("block doubled at {block}"));
+        swapped[two].copy_from_slice(&bytes[one]);
+        victim.suffers(&name, Some(&swapped), &format!("blocks swapped at {block}"));
+    }
+}
+
+#[test]
+fn damage_of_the_other_files_is_refused_or_harmless() {
+    let mut victim = Victim::new();
+    let manifest = victim.files(|name| name.starts_with("db/MANIFEST")).remove(0);
+    let table = victim.files(|name| name.ends_with(".sst")).remove(0);
+    for name in [manifest.as_str(), &table, "db/CURRENT", "SYNOD", "HIGH"] {
+        let bytes = victim.bytes(name);
+        let step = bytes.len().div_ceil(40);
+        let mut refused = 0;
+        for at in (0..bytes.len()).step_by(step) {
+            let flip = flipped(&bytes, at, at);
+            refused += u32::from(victim.suffers(name, Some(&flip), &format!("bit flip at {at}")));
+            let cut = &bytes[..at];
+            refused += u32::from(victim.suffers(name, Some(cut), &format!("cut at {at}")));
+            let zeros = zeroed(&bytes, at, 4096);
+            refused += u32::from(victim.suffers(name, Some(&zeros), &format!("zeros at {at}")));
+        }
+        // The mark has two places, and all between them is empty.
+        let least = if name == "HIGH" { 1 } else { 20 };
+        assert!(refused >= least, "{name}: hardly anything is refused: {refused}");
+    }
+    victim.refused("HIGH", None, "delete");
+    victim.refused("SYNOD", None, "delete");
+    victim.refused("db/CURRENT", None, "delete");
+    victim.refused(&manifest, None, "delete");
+    victim.refused(&table, None, "delete");
+    let bytes = victim.bytes(&table);
+    victim.refused(&table, Some(&bytes[..bytes.len() - 1]), "cut");
+    for at in [0, bytes.len() / 5] {
+        victim.refused(&table, Some(&flipped(&bytes, at, 3)), &format!("bit flip at {at}"));
+    }
+}
+
+/// Every bit of every file that counts. RocksDB must not hang on any of them either.
+#[test]
+#[ignore = "takes minutes; run it after every update of RocksDB"]
+fn every_single_bit_is_refused_or_harmless() {
+    let mut victim = Victim::new();
+    let data = |name: &str| [".log", ".sst"].iter().any(|end| name.ends_with(end));
+    let mut names = victim.files(|name| data(name) || name.starts_with("db/MANIFEST"));
+    names.extend(["db/CURRENT".into(), "SYNOD".into()]);
+    for name in names {
+        let bytes = victim.bytes(&name);
+        for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let how = format!("bit {bit} of byte {at}");
+            victim.suffers(&name, Some(&flipped(&bytes, at, bit)), &how);
+        }
+        println!("{name}: {} bits", bytes.len() * 8);
+    }
+}
+
+/// One flipped bit turns the type of a record into one of recycled logs, on which RocksDB reads
+/// the same header for ever.
+#[test]
+fn record_types_of_recycled_logs_are_refused_by_name() {
+    let mut victim = Victim::new();
+    let manifest = victim.files(|name| name.starts_with("db/MANIFEST")).remove(0);
+    for name in [wal(&victim), manifest] {
+        let bytes = victim.bytes(&name);
+        let mut at = 0;
+        while at + 7 <= bytes.len() {
+            victim.refused(&name, Some(&flipped(&bytes, at + 6, 2)), &format!("type at {at}"));
+            at += 7 + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+        }
+        assert_eq!(at, bytes.len(), "{name}");
+    }
+}
+
+#[test]
+fn yesterdays_files_among_todays_are_refused() {
+    let mut victim = Victim::new();
+    // Today: the store ran on, and what was in the write-ahead log moved into a table.
+    let yesterday = victim.root.path().join("yesterday");
+    copy(&victim.killed(), &yesterday);
+    let mut log = RocksLog::open(victim.killed(), ME, BORN).unwrap();
+    (25..=40).for_each(|at| log.commit(&batch(at)).unwrap());
+    victim.holds = content(&mut log).unwrap();
+    drop(log);
+    // The whole database of yesterday beside today's mark.
+    let path = victim.root.path().join("mixed");
+    copy(&victim.killed(), &path);
+    fs::remove_dir_all(path.join("db")).unwrap();
+    copy(&yesterday.join("db"), &path.join("db"));
+    let error = read(&path).expect_err("yesterday's database");
+    assert!(matches!(&error, StorageError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("was durable"), "{error}");
+    // One file of yesterday's, under a name of today's.
+    let pairs = [("db/CURRENT", "db/CURRENT".to_owned()), ("HIGH", "HIGH".to_owned())];
+    let newest = |folder: &Path| {
+        let names = fs::read_dir(folder.join("db")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let logs = names.filter(|name| name.ends_with(".log"));
+        logs.max().map(|name| format!("db/{name}")).unwrap()
+    };
+    let wal = (newest(&victim.killed()), newest(&yesterday));
+    for (today, old) in pairs.iter().map(|(a, b)| (*a, b)).chain([(wal.0.as_str(), &wal.1)]) {
+        let bytes = fs::read(yesterday.join(old)).unwrap();
+        victim.suffers(today, Some(&bytes), "yesterday's file");
+    }
+}
+
+/// A power loss may tear the one write that was not durable, and no other.
+#[test]
+fn a_torn_write_behind_the_durable_ones_is_dropped() {
+    let root = scratch();
+    let (live, copied) = (root.path().join("live"), root.path().join("copied"));
+    let mut log = RocksLog::open(&live, ME, BORN).unwrap();
+    (1..=5).for_each(|at| log.commit(&batch(at)).unwrap());
+    let durable = content(&mut log).unwrap();
+    let high = fs::read(live.join("HIGH")).unwrap();
+    let length = |path: &Path| fs::metadata(path).unwrap().len();
+    let name = fs::read_dir(live.join("db"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
+        .max_by_key(|path| length(path))
+        .unwrap();
+    let before = length(&name) as usize;
+    log.commit(&batch(6)).unwrap();
+    let after = content(&mut log).unwrap();
+    let whole = fs::read(&name).unwrap();
+    assert!(whole.len() > before + 60);
+    for end in (before..=whole.len()).step_by(7).chain([whole.len()]) {
+        copy(&live, &copied);
+        // The process died before it could note that the last write is durable.
+        fs::write(copied.join("HIGH"), &high).unwrap();
+        let torn = copied.join("db").join(name.file_name().unwrap());
+        fs::write(&torn, &whole[..end]).unwrap();
+        let mut again = RocksLog::open(&copied, ME, BORN).unwrap();
+        let found = content(&mut again).unwrap();
+        assert_eq!(found, if end == whole.len() { after.clone() } else { durable.clone() });
+        // The store goes on, and what it writes now stays.
+        again.commit(&batch(7)).unwrap();
+        let next = content(&mut again).unwrap();
+        drop(again);
+        assert_eq!(read(&copied).unwrap(), next);
+        fs::remove_dir_all(&copied).unwrap();
+    }
+}
+
+/// Damage that RocksDB's own checksums cannot see: good blocks with the wrong records in them.
+#[test]
+fn lost_surplus_and_misplaced_records_are_found() {
+    type Change = fn(&rocksdb::DB, &[Vec<u8>]);
+    let changes: [(&str, Change); 6] = [
+        ("the middle is lost", |db, keys| db.delete(&keys[1]).unwrap()),
+        ("the first is lost", |db, keys| db.delete(&keys[0]).unwrap()),
+        ("the last is lost", |db, keys| db.delete(&keys[3]).unwrap()),
+        ("one more than the head knows", |db, keys| {
+            let value = db.get(&keys[3]).unwrap().unwrap();
+            let mut next = keys[3].clone();
+            *next.last_mut().unwrap() += 1;
+            db.put(next, value).unwrap();
+        }),
+        ("two have changed places", |db, keys| {
+            let (one, two) = (db.get(&keys[1]).unwrap(), db.get(&keys[2]).unwrap());
+            db.put(&keys[1], two.unwrap()).unwrap();
+            db.put(&keys[2], one.unwrap()).unwrap();
+        }),
+        ("the head is lost", |db, keys| {
+            let mut head = keys[0][..9].to_vec();
+            head[0] = b'g';
+            db.delete(head).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let root = scratch();
+        let mut log = RocksLog::open(root.path(), ME, BORN).unwrap();
+        for first in [1, 3, 5, 7] {
+            log.commit(&Batch { ops: vec![(GROUPS[0], run(first, 1, 2))] }).unwrap();
+        }
+        drop(log);
+        let db = rocksdb::DB::open(&rocksdb::Options::default(), root.path().join("db")).unwrap();
+        let keys: Vec<_> = db
+            .prefix_iterator(b"j")
+            .map(|entry| entry.unwrap().0.into_vec())
+            .take_while(|key| key[0] == b'j')
+            .collect();
+        assert_eq!(keys.len(), 4);
+        change(&db, &keys);
+        drop(db);
+        let mut log = RocksLog::open(root.path(), ME, BORN).unwrap();
+        let error = log.load(GROUPS[0]).expect_err(what);
+        assert!(matches!(&error, StorageError::Damaged { .. }), "{what}: {error}");
+        let error = log.commit(&batch(1)).expect_err(what);
+        assert!(matches!(&error, StorageError::Damaged { .. }), "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_state_that_ends_before_its_last_sync_is_refused() {
+    let root = scratch();
+    let live = root.path().join("live");
+    let mut state = RocksState::open(&live, ME).unwrap();
+    for at in 0..20_u8 {
+        let mut changes = Changes::new();
+        changes.put(vec![at], vec![at; 30]);
+        changes.put("last", vec![at]);
+        state.write(&changes).unwrap();
+        if at == 9 {
+            state.sync().unwrap();
+        }
+    }
+    let killed = root.path().join("killed");
+    copy(&live, &killed);
+    drop(state);
+    let name = fs::read_dir(killed.join("db"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
+        .max()
+        .unwrap();
+    let bytes = fs::read(&name).unwrap();
+    let (mut refused, mut kept) = (0, 0);
+    for at in (0..bytes.len()).step_by(23) {
+        for damaged in [bytes[..at].to_vec(), flipped(&bytes, at, at), zeroed(&bytes, at, 100)] {
+            let path = root.path().join("try");
+            copy(&killed, &path);
+            fs::write(path.join("db").join(name.file_name().unwrap()), damaged).unwrap();
+            match RocksState::open(&path, ME) {
+                Ok(state) => {
+                    kept += 1;
+                    let last = state.get(b"last").unwrap().expect("a prefix of the batches")[0];
+                    assert!(last >= 9, "damage at {at}: the state ends before its sync: {last}");
+                    let keys: Vec<_> = state.range(b"", Some(b"l")).map(|e| e.unwrap().0).collect();
+                    let expected: Vec<_> = (0..=last).map(|at| vec![at]).collect();
+                    assert_eq!(keys, expected, "damage at {at}: a prefix of the batches");
+                }
+                Err(StorageError::Damaged { path: named, .. }) => {
+                    refused += 1;
+                    assert_eq!(named.file_name(), name.file_name());
+                }
+                Err(other) => panic!("damage at {at}: {other}"),
+            }
+            fs::remove_dir_all(&path).unwrap();
+        }
+    }
+    assert!(refused > 20 && kept > 20, "refused {refused}, kept {kept}");
+}
+
+fn zeroed(bytes: &[u8], at: usize, count: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let end = bytes.len().min(at + count);
+    bytes[at..end].fill(0);
+    bytes
+}

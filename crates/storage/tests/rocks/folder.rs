@@ -1,6 +1,6 @@
 //! Whose folder it is.
 
-use crate::{BORN, ME, copy};
+use crate::{BORN, ME, copy, scratch};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn files(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn a_foreign_folder_is_refused_and_left_as_it_is() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let photos = root.path().join("photos");
     fs::create_dir(&photos).unwrap();
     fs::write(photos.join("me.jpg"), b"smile").unwrap();
@@ -53,7 +53,7 @@ fn a_foreign_folder_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_log_is_no_state_and_a_state_no_log() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let (one, other) = (root.path().join("log"), root.path().join("state"));
     drop(log(&one).unwrap());
     drop(RocksState::open(&other, ME).unwrap());
@@ -66,7 +66,7 @@ fn a_log_is_no_state_and_a_state_no_log() {
 
 #[test]
 fn another_nodes_store_is_refused_with_both_names() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     drop(log(root.path()).unwrap());
     for (cluster, node) in [(77, 3), (78, 2)] {
         let identity = Identity { cluster: ClusterId(cluster), node: NodeId(node) };
@@ -80,7 +80,7 @@ fn another_nodes_store_is_refused_with_both_names() {
 
 #[test]
 fn a_newer_format_is_refused_before_the_database_is_touched() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     drop(log(root.path()).unwrap());
     let mut text = String::from("synod log store\nformat 2\nwho knows what\n");
     text.push_str(&format!("checksum {:08x}\n", crc32fast::hash(text.as_bytes())));
@@ -93,7 +93,7 @@ fn a_newer_format_is_refused_before_the_database_is_touched() {
 
 #[test]
 fn a_folder_that_is_none_is_an_io_error() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let file = root.path().join("file");
     fs::write(&file, b"").unwrap();
     let error = refusal(log(&file));
@@ -104,7 +104,7 @@ fn a_folder_that_is_none_is_an_io_error() {
 
 #[test]
 fn the_incarnation_stays_and_a_wiped_store_has_another() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let path = root.path().join("a/b/log");
     assert_eq!(log(&path).unwrap().life().incarnation, BORN);
     let again = RocksLog::open(&path, ME, Incarnation(1)).unwrap();
@@ -117,7 +117,7 @@ fn the_incarnation_stays_and_a_wiped_store_has_another() {
 
 #[test]
 fn a_making_that_was_cut_short_is_done_again() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let whole = root.path().join("whole");
     drop(log(&whole).unwrap());
     // Only the last step of making a store is missing.
@@ -138,7 +138,7 @@ fn a_making_that_was_cut_short_is_done_again() {
 
 #[test]
 fn a_lost_marker_does_not_make_the_folder_new() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     drop(log(root.path()).unwrap());
     let marker = root.path().join("SYNOD");
     fs::remove_file(&marker).unwrap();
@@ -148,7 +148,7 @@ fn a_lost_marker_does_not_make_the_folder_new() {
 
 #[test]
 fn the_database_of_another_store_is_refused() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let (mine, old) = (root.path().join("mine"), root.path().join("old"));
     drop(RocksLog::open(&mine, ME, Incarnation(1)).unwrap());
     drop(RocksLog::open(&old, ME, Incarnation(2)).unwrap());
@@ -161,7 +161,7 @@ fn the_database_of_another_store_is_refused() {
 
 #[test]
 fn a_view_is_not_moved_by_what_other_views_read() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let mut state = RocksState::open(root.path(), ME).unwrap();
     let mut changes = Changes::new();
     changes.put("a", "1");

@@ -26,7 +26,7 @@ struct Disk {
 
 impl Disk {
     fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap(), crashes: 0 }
+        Self { root: scratch(), crashes: 0 }
     }
 
     fn path(&self) -> PathBuf {
@@ -70,6 +70,12 @@ impl Fixture for State {
     }
 }
 
+/// A folder in memory where there is such a thing: these tests open thousands of stores, and what
+/// they damage was never lost by a disk.
+fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// Copies a folder that may be in use: files that go meanwhile are left out.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -96,8 +102,12 @@ fn the_state_conforms() {
     conformance::state_store(|| State(Disk::new()));
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+    #![proptest_config(cases())]
 
     #[test]
     fn any_log_script_gives_what_the_reference_gives(
