@@ -1,0 +1,235 @@
+//! The conformance suites are not trusted until they have caught stores that break the rules.
+
+use bytes::Bytes;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use synod_storage::conformance::{self, Fixture};
+use synod_storage::{
+    Batch, Entries, Life, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, Saved, StateStore,
+    StateView, StorageError, StoredRun,
+};
+use synod_types::{Change, Changes, GroupId, Incarnation};
+
+/// One broken rule of a log store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum LogFault {
+    None,
+    IgnoresTruncations,
+    LosesTheLastOperation,
+    ReversesABatch,
+    MixesGroups,
+    CompactsOneTooMany,
+    KeepsTheFirstHardState,
+    KeepsTheOldStamp,
+    RepeatsItsBoot,
+    WritesOnlyAtTheNextCommit,
+}
+
+struct FaultyLog {
+    inner: MemoryLog,
+    fault: LogFault,
+    late: Batch,
+    hard: bool,
+}
+
+impl FaultyLog {
+    fn spoil(&mut self, batch: &Batch) -> Batch {
+        let mut ops = batch.ops.clone();
+        match self.fault {
+            LogFault::IgnoresTruncations => {
+                ops.retain(|(_, op)| !matches!(op, LogOp::TruncateFrom(_)));
+            }
+            LogFault::LosesTheLastOperation => drop(ops.pop()),
+            LogFault::ReversesABatch => ops.reverse(),
+            LogFault::MixesGroups => ops.iter_mut().for_each(|(group, _)| group.0 %= 256),
+            LogFault::KeepsTheFirstHardState => {
+                let known = self.hard;
+                ops.retain(|(_, op)| !(known && matches!(op, LogOp::HardState(_))));
+                self.hard |= ops.iter().any(|(_, op)| matches!(op, LogOp::HardState(_)));
+            }
+            _ => {}
+        }
+        for (_, op) in &mut ops {
+            match op {
+                LogOp::Compact { through, .. } if self.fault == LogFault::CompactsOneTooMany => {
+                    *through = through.next();
+                }
+                LogOp::Put(run) if self.fault == LogFault::KeepsTheOldStamp => {
+                    *run = StoredRun { stamp: Bytes::new(), ..run.clone() };
+                }
+                _ => {}
+            }
+        }
+        Batch { ops }
+    }
+}
+
+impl LogStore for FaultyLog {
+    fn life(&self) -> Life {
+        let life = self.inner.life();
+        Life { boot: if self.fault == LogFault::RepeatsItsBoot { 1 } else { life.boot }, ..life }
+    }
+
+    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+        self.inner.load(group)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        let mut batch = self.spoil(batch);
+        if self.fault == LogFault::WritesOnlyAtTheNextCommit {
+            std::mem::swap(&mut batch, &mut self.late);
+        }
+        self.inner.commit(&batch)
+    }
+}
+
+struct LogFixture(MemoryDisk, LogFault);
+
+impl Fixture for LogFixture {
+    type Store = FaultyLog;
+
+    fn open(&mut self) -> FaultyLog {
+        let (inner, late) = (self.0.open_log(), Batch::default());
+        FaultyLog { inner, fault: self.1, late, hard: false }
+    }
+
+    fn crash(&mut self, _: FaultyLog) {
+        self.0.crash(0);
+    }
+}
+
+/// One broken rule of a state store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum StateFault {
+    None,
+    IgnoresDeletes,
+    ReversesABatch,
+    CutsABatch,
+    IgnoresSyncs,
+    IncludesTheEnd,
+    LosesEmptyValues,
+}
+
+struct FaultyState {
+    inner: MemoryState,
+    fault: StateFault,
+}
+
+impl StateView for FaultyState {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.inner.get(key)
+    }
+
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
+        let to = to.map(<[u8]>::to_vec);
+        let to = to.map(|mut to| {
+            if self.fault == StateFault::IncludesTheEnd {
+                to.push(0);
+            }
+            to
+        });
+        self.inner.range(from, to.as_deref())
+    }
+}
+
+fn changes<'a>(list: impl IntoIterator<Item = &'a Change>) -> Changes {
+    let mut changes = Changes::new();
+    for change in list {
+        match change {
+            Change::Put(key, value) => changes.put(key.clone(), value.clone()),
+            Change::Delete(key) => changes.delete(key.clone()),
+        }
+    }
+    changes
+}
+
+impl StateStore for FaultyState {
+    fn write(&mut self, batch: &Changes) -> Result<(), StorageError> {
+        let list = batch.as_slice();
+        let spoilt = match self.fault {
+            StateFault::IgnoresDeletes => {
+                changes(list.iter().filter(|change| matches!(change, Change::Put(..))))
+            }
+            StateFault::ReversesABatch => changes(list.iter().rev()),
+            StateFault::LosesEmptyValues => changes(
+                list.iter()
+                    .filter(|change| !matches!(change, Change::Put(_, value) if value.is_empty())),
+            ),
+            StateFault::CutsABatch => {
+                let (early, late) = list.split_at(list.len() / 2);
+                self.inner.write(&changes(early))?;
+                changes(late)
+            }
+            _ => batch.clone(),
+        };
+        self.inner.write(&spoilt)
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        if self.fault == StateFault::IgnoresSyncs { Ok(()) } else { self.inner.sync() }
+    }
+
+    fn view(&self) -> Result<Box<dyn StateView + Send + '_>, StorageError> {
+        self.inner.view()
+    }
+}
+
+struct StateFixture {
+    disk: MemoryDisk,
+    fault: StateFault,
+}
+
+impl Fixture for StateFixture {
+    type Store = FaultyState;
+
+    fn open(&mut self) -> FaultyState {
+        FaultyState { inner: self.disk.open_state(), fault: self.fault }
+    }
+
+    fn crash(&mut self, _: FaultyState) {
+        self.disk.crash(self.disk.unsynced() / 2);
+    }
+}
+
+fn disk() -> MemoryDisk {
+    MemoryDisk::new(Incarnation(7))
+}
+
+fn passes(suite: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(suite)).is_ok()
+}
+
+#[test]
+fn every_broken_rule_of_a_log_is_caught() {
+    let passes = |fault| passes(|| conformance::log_store(|| LogFixture(disk(), fault)));
+    assert!(passes(LogFault::None), "the wrapper itself breaks no rule");
+    for fault in [
+        LogFault::IgnoresTruncations,
+        LogFault::LosesTheLastOperation,
+        LogFault::ReversesABatch,
+        LogFault::MixesGroups,
+        LogFault::CompactsOneTooMany,
+        LogFault::KeepsTheFirstHardState,
+        LogFault::KeepsTheOldStamp,
+        LogFault::RepeatsItsBoot,
+        LogFault::WritesOnlyAtTheNextCommit,
+    ] {
+        assert!(!passes(fault), "{fault:?} is not caught");
+    }
+}
+
+#[test]
+fn every_broken_rule_of_a_state_is_caught() {
+    let passes =
+        |fault| passes(|| conformance::state_store(|| StateFixture { disk: disk(), fault }));
+    assert!(passes(StateFault::None), "the wrapper itself breaks no rule");
+    for fault in [
+        StateFault::IgnoresDeletes,
+        StateFault::ReversesABatch,
+        StateFault::CutsABatch,
+        StateFault::IgnoresSyncs,
+        StateFault::IncludesTheEnd,
+        StateFault::LosesEmptyValues,
+    ] {
+        assert!(!passes(fault), "{fault:?} is not caught");
+    }
+}
