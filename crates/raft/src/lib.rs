@@ -1,4 +1,76 @@
 //! Raft as a pure state machine: pre-vote, check-quorum, pipelined replication.
+//!
+//! [`Raft`] implements [`Protocol`]: it takes one [`Input`] at a time and says what it wants done.
+//! It does no I/O, reads no clock and rolls no dice, so the same core runs in a simulator, under a
+//! model checker and in production. Below, the whole life of a cluster of one:
+//!
+//! ```
+//! use synod_raft::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_raft::types::{Instant, Membership, NodeId, Slot, Ticket};
+//! use synod_raft::{Config, Raft, Timer};
+//!
+//! let me = NodeId(1);
+//! let config = Config::new(me, Membership::new([me], [])?)?;
+//! let mut core = Raft::recover(config, Saved::default())?;
+//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//!
+//! let command = b"hello".to_vec().into();
+//! let mut inputs = vec![
+//!     Input::Propose { ticket: Ticket(7), command }, // Second: it needs a leader.
+//!     Input::Timeout(Timer::Election),               // First: nobody leads.
+//! ];
+//! while let Some(input) = inputs.pop() {
+//!     core.step(now, input, &mut outbox.effects());
+//!     core.flush(now, &mut outbox.effects());
+//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
+//!     outbox.writes.clear();
+//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
+//!     inputs.extend(vows);
+//! }
+//! assert_eq!(outbox.placed, [(Ticket(7), Slot(2))], "behind the no-op that opens the term");
+//! assert_eq!(outbox.chosen.last().unwrap().values.command(0), Some(&b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//! The paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm") with
+//! extensions of Ongaro's thesis; comments cite the sections. [`questions`] answers what readers
+//! ask most.
+//! - **Roles own their state.** What only a leader may know lives in the leader and is dropped
+//!   with it, so nothing of one term leaks into the next.
+//! - **One batch a flush.** What was proposed since the last [`flush`](Protocol::flush) becomes one
+//!   run of entries in one shared buffer: one write, one append to each follower, one
+//!   acknowledgement. Every step on that way costs by the run, not by the entry.
+//! - **Send first, count later.** Entries leave while the leader's own disk still writes. Its own
+//!   copy and its own vote are messages to itself, and count like anyone's: once they are durable.
+//! - **Probe, replicate, snapshot.** A follower whose log is not known yet is asked one append at a
+//!   time; from the first agreement on appends follow one another unasked, bounded in messages and
+//!   bytes; one that needs what was compacted away gets a snapshot.
+//! - **Nothing that arrives can break it.** A message from outside the group, of a past term, or
+//!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
+//!
+//! # Often told differently
+//! Simplified accounts of Raft get these wrong; here they are as the paper has them:
+//! - A vote goes to a log that is at least as up to date, and the last entry's TERM decides that
+//!   before the length does: a longer log is not enough (§5.4.1). Nor is it enough to be the first
+//!   to ask.
+//! - "On a majority" is not "committed". Only entries of the leader's own term commit by counting;
+//!   older ones commit with them (§5.4.2, fig. 8).
+//! - A follower compares the entry BEFORE the new ones, wherever that stands in its log, and not
+//!   with its last one; it cuts only where an entry differs (§5.3).
+//! - A follower commits up to the leader's commit index or to the last entry that it knows to be
+//!   the leader's, whichever is lower: the end of its log may be an older leader's (fig. 2).
+//! - New entries do not wait for the next heartbeat; heartbeats only find what was lost (§5.3).
+//! - A later term in an answer is no vote, and moving to it mends no log (§5.1, §5.4.1).
+//!
+//! # Left out
+//! - Leadership transfer, membership change and reads that bypass the log: their inputs are refused
+//!   as [`Unsupported`](Refusal::Unsupported) for the time being. Entries that name
+//!   members are carried like any other and change nothing.
+//! - Moving snapshots: the core says who needs one and is told when one is installed.
+//! - Byzantine members: nothing a peer says can make a core panic, cut what is chosen or take back
+//!   a vow, but a peer that lies about its own disk is believed.
+//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -11,6 +83,7 @@ mod follower;
 mod leader;
 mod message;
 mod progress;
+pub mod questions;
 mod recovery;
 mod role;
 
@@ -33,7 +106,10 @@ use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
 
 type Fx<'a> = Effects<'a, Raft>;
 
-/// One node's Raft core.
+/// One node's Raft core: a pure function of its state and one input.
+///
+/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can tell
+/// states apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     config: Config,

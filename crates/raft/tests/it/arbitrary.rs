@@ -83,8 +83,10 @@ fn input() -> impl Strategy<Value = Input<Raft>> {
             .prop_map(|(from, message)| Input::Message { from: NodeId(from), message }),
         3 => Just(Input::Timeout(Timer::Election)),
         2 => Just(Input::Timeout(Timer::Heartbeat)),
-        3 => (any::<u64>(), command)
-            .prop_map(|(id, command)| Input::Propose { ticket: Ticket(id), command: command.into() }),
+        3 => (any::<u64>(), command).prop_map(|(id, command)| Input::Propose {
+            ticket: Ticket(id),
+            command: command.into(),
+        }),
         1 => Just(Input::Start),
         1 => Just(Input::Stalled),
         1 => Just(Input::Read(ReadId(1))),
