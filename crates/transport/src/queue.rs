@@ -99,53 +99,89 @@ impl Inbox {
     pub(crate) fn offer(&self, lane: Lane, from: NodeId, frame: Bytes) -> bool {
         let mut arrived = lock(&self.arrived);
         let queue = &mut arrived.lanes[index(lane)];
-        if !queue.has_room(frame.len(), &self.limits) || arrived.closed {
+        let size = frame.len();
+        if !queue.has_room(size, &self.limits) || arrived.closed {
             return false;
         }
-        let size = frame.len();
         arrived.lanes[index(lane)].push((from, frame), size);
         drop(arrived);
         self.readable.notify_one();
         true
     }
 
-    /// Takes a frame in as soon as its lane has room; `false` once the inbox is closed.
+    /// Takes frames in, in order, as long as their lane has room; says whether it is open.
     #[cfg(feature = "quic")]
-    pub(crate) async fn push(&self, lane: Lane, from: NodeId, frame: Bytes) -> bool {
+    fn offer_all(&self, lane: Lane, from: NodeId, frames: &mut VecDeque<Bytes>) -> bool {
+        let mut arrived = lock(&self.arrived);
+        if arrived.closed {
+            return false;
+        }
+        let queue = &mut arrived.lanes[index(lane)];
+        while frames.front().is_some_and(|frame| queue.has_room(frame.len(), &self.limits)) {
+            let Some(frame) = frames.pop_front() else { break };
+            let size = frame.len();
+            queue.push((from, frame), size);
+        }
+        drop(arrived);
+        self.readable.notify_one();
+        true
+    }
+
+    /// Takes frames in as their lane has room, until `frames` is empty; `false` once the inbox is
+    /// closed.
+    #[cfg(feature = "quic")]
+    pub(crate) async fn push_all(
+        &self,
+        lane: Lane,
+        from: NodeId,
+        frames: &mut VecDeque<Bytes>,
+    ) -> bool {
         let writable = &self.writable[index(lane)];
-        loop {
+        let mut open = self.offer_all(lane, from, frames);
+        while open && !frames.is_empty() {
             let mut room = std::pin::pin!(writable.notified());
             room.as_mut().enable();
-            if self.offer(lane, from, frame.clone()) {
+            open = self.offer_all(lane, from, frames);
+            if open && !frames.is_empty() {
+                room.await;
+            } else {
                 // Another reader may wait for the room that is left.
                 writable.notify_one();
-                return true;
             }
-            if lock(&self.arrived).closed {
-                return false;
-            }
-            room.await;
         }
+        open
     }
 
     /// The next frame; `None` once the inbox is closed and empty. Dropping the future loses none.
     pub(crate) async fn take(&self) -> Option<(NodeId, Bytes)> {
         loop {
             let mut news = std::pin::pin!(self.readable.notified());
+            if let Some(end) = self.try_take() {
+                return end;
+            }
             news.as_mut().enable();
-            {
-                let mut arrived = lock(&self.arrived);
-                if let Some((lane, item)) = arrived.pop() {
-                    drop(arrived);
-                    self.writable[lane].notify_one();
-                    return Some(item);
-                }
-                if arrived.closed {
-                    return None;
-                }
+            // Between the look and the registration something may have come.
+            if let Some(end) = self.try_take() {
+                return end;
             }
             news.await;
         }
+    }
+
+    /// The next frame, or the end; `None` if it has to be waited for.
+    fn try_take(&self) -> Option<Option<(NodeId, Bytes)>> {
+        let mut arrived = lock(&self.arrived);
+        let Some((lane, item)) = arrived.pop() else {
+            return arrived.closed.then_some(None);
+        };
+        let more = arrived.lanes.iter().any(|queue| !queue.frames.is_empty());
+        drop(arrived);
+        self.writable[lane].notify_one();
+        if more {
+            // Many frames may have come with one notification, and others may wait for them.
+            self.readable.notify_one();
+        }
+        Some(Some(item))
     }
 
     /// Lets nothing in any more, and wakes all who wait.
@@ -371,8 +407,9 @@ mod tests {
             .map(|writer| {
                 let inbox = Arc::clone(&inbox);
                 tokio::spawn(async move {
-                    for n in 0..20 {
-                        assert!(inbox.push(Lane::Log, NodeId(writer), frame(n)).await);
+                    for n in (0..20).step_by(5) {
+                        let mut frames = (n..n + 5).map(frame).collect();
+                        assert!(inbox.push_all(Lane::Log, NodeId(writer), &mut frames).await);
                     }
                 })
             })

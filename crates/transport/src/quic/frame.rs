@@ -1,6 +1,7 @@
 //! Frames on a stream: four bytes of length, big end first, then the frame.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
 
 /// The length before every frame, in bytes.
 pub(super) const HEADER: usize = 4;
@@ -65,7 +66,7 @@ impl FrameReader {
     pub(super) fn feed(
         &mut self,
         mut arrived: &[u8],
-        frames: &mut Vec<Bytes>,
+        frames: &mut VecDeque<Bytes>,
     ) -> Result<(), FrameTooLarge> {
         loop {
             let length = match self.length {
@@ -81,7 +82,7 @@ impl FrameReader {
                 return Ok(());
             }
             self.length = None;
-            frames.push(Bytes::from(std::mem::take(&mut self.frame)));
+            frames.push_back(Bytes::from(std::mem::take(&mut self.frame)));
         }
     }
 
@@ -147,7 +148,7 @@ mod tests {
             let frames: Vec<Bytes> =
                 (0..dice.below(20)).map(|n| vec![n as u8; dice.below(largest)].into()).collect();
             let stream = stream_of(&frames);
-            let (mut reader, mut read) = (FrameReader::new(LIMIT), Vec::new());
+            let (mut reader, mut read) = (FrameReader::new(LIMIT), VecDeque::new());
             let mut rest = &stream[..];
             while !rest.is_empty() {
                 let (part, behind) = rest.split_at(1 + dice.below(rest.len().min(3_000)));
@@ -164,17 +165,17 @@ mod tests {
         let stream = stream_of(&frames);
         let ends = [7, 11, 20];
         for cut in 0..stream.len() {
-            let (mut reader, mut read) = (FrameReader::new(LIMIT), Vec::new());
+            let (mut reader, mut read) = (FrameReader::new(LIMIT), VecDeque::new());
             reader.feed(&stream[..cut], &mut read).expect("no frame is too large");
             let whole = ends.iter().filter(|end| **end <= cut).count();
-            assert_eq!(read, frames[..whole], "cut at {cut}");
+            assert_eq!(read, &frames[..whole], "cut at {cut}");
         }
     }
 
     #[test]
     fn an_oversize_frame_is_refused_by_its_header_alone() {
         for announced in [LIMIT + 1, u32::MAX as usize] {
-            let (mut reader, mut read) = (FrameReader::new(LIMIT), Vec::new());
+            let (mut reader, mut read) = (FrameReader::new(LIMIT), VecDeque::new());
             let header = (announced as u32).to_be_bytes();
             assert_eq!(reader.feed(&header[..3], &mut read), Ok(()));
             let refused = FrameTooLarge { announced, limit: LIMIT };
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn memory_follows_what_arrived_not_what_was_announced() {
-        let (mut reader, mut read) = (FrameReader::new(1 << 30), Vec::new());
+        let (mut reader, mut read) = (FrameReader::new(1 << 30), VecDeque::new());
         reader.feed(&(1_u32 << 30).to_be_bytes(), &mut read).expect("within the limit");
         assert_eq!(reader.frame.capacity(), 0, "nothing of the frame is here");
         for arrived in (1..=64).map(|kilobytes| kilobytes * 1024) {
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn random_bytes_neither_panic_nor_pile_up() {
         for seed in 1..3_000 {
-            let (mut dice, mut read) = (Dice(seed), Vec::new());
+            let (mut dice, mut read) = (Dice(seed), VecDeque::new());
             let mut reader = FrameReader::new(dice.below(LIMIT));
             let mut fed = 0;
             for _ in 0..20 {

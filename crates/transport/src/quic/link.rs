@@ -92,8 +92,8 @@ impl Link {
         add(&self.counters.sent_bytes, bytes);
     }
 
-    pub(super) fn received(&self, bytes: usize) {
-        add(&self.counters.received_frames, 1);
+    pub(super) fn received(&self, frames: usize, bytes: usize) {
+        add(&self.counters.received_frames, frames);
         add(&self.counters.received_bytes, bytes);
     }
 

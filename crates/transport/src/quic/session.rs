@@ -5,6 +5,7 @@ use super::link::{CloseCode, Link};
 use super::{LANES, Shared};
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, WriteError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use synod_types::Lane;
@@ -177,7 +178,7 @@ impl Reader {
     /// peer on this lane only: its queue fills, and then it drops.
     async fn read_lane(&self, mut stream: RecvStream) -> Result<std::convert::Infallible, End> {
         let lane = self.lane_of(&mut stream).await?;
-        let mut frames = Vec::new();
+        let mut frames = VecDeque::new();
         let mut reader = FrameReader::new(self.shared.limits.max_frame);
         let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
         loop {
@@ -188,14 +189,12 @@ impl Reader {
                 reader
                     .feed(&std::mem::take(piece), &mut frames)
                     .map_err(|error| End::Violation(error.to_string()))?;
-                for frame in frames.drain(..) {
-                    let size = frame.len();
-                    if !self.shared.inbox.push(lane, self.link.node, frame).await {
-                        return Err(End::Inbox);
-                    }
-                    self.link.received(size);
-                }
             }
+            let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum());
+            if !self.shared.inbox.push_all(lane, self.link.node, &mut frames).await {
+                return Err(End::Inbox);
+            }
+            self.link.received(count, bytes);
         }
     }
 

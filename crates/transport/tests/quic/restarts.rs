@@ -105,7 +105,10 @@ async fn the_dialler_learns_of_a_restart_from_a_stateless_reset() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_dialler_takes_the_place_of_its_former_life() {
     let mut one = Process::start(patient(ONE)).await;
-    let two = Process::start(patient(TWO)).await;
+    // Says nothing by itself, so that no reset tells it that the former life is over.
+    let mut silent = patient(TWO);
+    silent.keep_alive = 2 * PATIENCE;
+    let two = Process::start(silent).await;
     for life in 1..=3 {
         one.meet(&two);
         two.meet(&one);

@@ -5,6 +5,7 @@ use crate::strangers::{ALPN, caller, enter};
 use crate::support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, eventually, peer};
 use quinn::{Connection, Endpoint, VarInt};
 use synod_transport::{QuicTransport, Transport};
+use synod_types::Lane;
 use tokio::time::timeout;
 
 /// Node 2, and somebody with the certificate of its peer 1.
@@ -65,6 +66,21 @@ async fn violations_end_the_connection_and_nothing_else() {
     assert_eq!(got, Some((ONE, "ok".into())));
     assert_eq!(two.stats().peers[&ONE].connections, 7);
     assert_eq!(two.stats().peers[&ONE].received_frames, 1);
+}
+
+#[tokio::test]
+async fn an_oversize_frame_is_dropped_where_it_is_sent() {
+    let one = QuicTransport::bind(config(ONE)).expect("binds");
+    let two = QuicTransport::bind(config(TWO)).expect("binds");
+    two.set_peers(&[peer(ONE, one.local_addr())]);
+    one.set_peers(&[peer(TWO, two.local_addr())]);
+    let largest = config(ONE).limits.max_frame;
+    one.send(TWO, Lane::Bulk, vec![1; largest + 1].into());
+    one.send(TWO, Lane::Bulk, vec![2; largest].into());
+    let got = timeout(PATIENCE, two.recv()).await.expect("arrives");
+    assert_eq!(got, Some((ONE, vec![2; largest].into())));
+    let stats = one.stats().peers[&TWO];
+    assert_eq!((stats.connections, stats.sent_frames, stats.dropped_frames), (1, 1, 1));
 }
 
 #[tokio::test]
