@@ -66,6 +66,14 @@ fn check_protocol(data: &Path, protocol: &str) -> anyhow::Result<()> {
             found.trim()
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let entries = fs::read_dir(data);
+            let mut entries = entries.with_context(|| format!("cannot read {}", data.display()))?;
+            if entries.next().is_some() {
+                bail!(
+                    "{}: not a Synod node's data: the folder holds something else",
+                    data.display()
+                );
+            }
             let written = fs::write(&file, format!("{protocol}\n"));
             written.with_context(|| format!("cannot write {}", file.display()))
         }
@@ -103,6 +111,15 @@ mod tests {
         check_protocol(folder.path(), "raft").unwrap();
         let error = check_protocol(folder.path(), "paxos").unwrap_err().to_string();
         assert!(error.ends_with("the data is of the protocol \"raft\", not \"paxos\""), "{error}");
+    }
+
+    #[test]
+    fn a_folder_with_other_things_in_it_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("diary.txt"), "dear").unwrap();
+        let error = check_protocol(folder.path(), "raft").unwrap_err().to_string();
+        assert!(error.contains("not a Synod node's data"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,0 +1,225 @@
+//! What goes wrong is told in one clear line, with a non-zero exit code.
+
+use crate::support::{
+    Nodes, Shape, failure, free_ports, one_at_a_time, run, status, stdout, synod, wait_for,
+};
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
+
+const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn nodes(store: &str) -> Nodes {
+    let protocol = synod_node::registry::DEFAULT_PROTOCOL;
+    Nodes::new(&Shape { protocol, store, settings: "" }, |_, _, _| None)
+}
+
+#[test]
+fn taken_ports_are_named() {
+    let nodes = nodes("memory");
+    let tcp = TcpListener::bind(("127.0.0.1", nodes.ports[0])).expect("a free port");
+    let error = failure(&mut nodes.command(0));
+    let expected = format!("cannot listen for clients on 127.0.0.1:{} (TCP)", nodes.ports[0]);
+    assert!(error.contains(&expected), "{error}");
+    drop(tcp);
+    let _udp = UdpSocket::bind(("127.0.0.1", nodes.peers[0])).expect("a free port");
+    let error = failure(&mut nodes.command(0));
+    let expected = format!("cannot listen for peers on 127.0.0.1:{} (UDP)", nodes.peers[0]);
+    assert!(error.contains(&expected), "{error}");
+}
+
+#[test]
+fn unknown_settings_are_named_wherever_they_stand() {
+    let nodes = nodes("memory");
+    let file = nodes.file("1.toml");
+    let text = fs::read_to_string(&file).expect("settings");
+    fs::write(&file, format!("shoe-size = 44\n{text}")).expect("settings");
+    let error = failure(&mut nodes.command(0));
+    assert!(error.contains("1.toml:1: unknown field `shoe-size`"), "{error}");
+    let error = failure(nodes.command(1).env("SYNOD_SHOE_SIZE", "44"));
+    assert!(error.contains("the environment variable SYNOD_SHOE_SIZE is no setting"), "{error}");
+    let error = failure(synod().args(["start", "--config", "/nowhere/node.toml"]));
+    assert!(error.contains("cannot read the settings file /nowhere/node.toml"), "{error}");
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
+    let nodes = nodes("memory");
+    // Each layer names a protocol that does not exist, so the error tells which one was used.
+    let file = nodes.file("1.toml");
+    let text = fs::read_to_string(&file).expect("settings");
+    fs::write(&file, text.replace("\"raft\"", "\"from-file\"")).expect("settings");
+    let used = |error: String| {
+        let name = error.split('"').nth(1).expect("a quoted name").to_owned();
+        assert!(error.contains("known: raft"), "{error}");
+        name
+    };
+    let mut command = nodes.command(0);
+    assert_eq!(used(failure(&mut command)), "from-file");
+    assert_eq!(
+        used(failure(command.env("SYNOD_PROTOCOL", "from-environment"))),
+        "from-environment"
+    );
+    assert_eq!(used(failure(command.args(["--protocol", "from-flag"]))), "from-flag");
+}
+
+#[test]
+fn certificates_are_checked() {
+    let nodes = nodes("memory");
+    let error = failure(nodes.command(0).args(["--cert", "/nowhere/node.pem"]));
+    assert!(error.contains("cannot read the certificate /nowhere/node.pem"), "{error}");
+    let another = nodes.file("2.pem");
+    let error = failure(nodes.command(0).arg("--cert").arg(another));
+    assert!(error.contains("node 2") || error.contains("key"), "{error}");
+    let error = failure(nodes.command(0).args(["--cluster", "8"]));
+    assert!(error.contains("node 1 of cluster 7"), "{error}");
+    assert!(error.contains("node 1 of cluster 8"), "{error}");
+    let key = nodes.file("1.key");
+    let error = failure(nodes.command(0).arg("--ca").arg(key));
+    assert!(error.contains("certificate"), "{error}");
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    let error = failure(synod().args(["sim", "--protocol", "flood"]));
+    assert!(error.contains("there is no protocol \"flood\"; known: raft"), "{error}");
+    let output = run(synod().args(["dev", "--store", "paper"]));
+    let error = crate::support::text(&output.stderr);
+    assert!(!output.status.success());
+    assert!(error.contains("rocksdb") && error.contains("memory"), "{error}");
+}
+
+#[cfg(not(feature = "rocksdb"))]
+#[test]
+fn a_build_without_rocksdb_says_so() {
+    let nodes = nodes("rocksdb");
+    let error = failure(&mut nodes.command(0));
+    assert!(error.contains("built without RocksDB; the stores it has: memory"), "{error}");
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_data_folder_is_checked_before_it_is_used() {
+    let nodes = nodes("rocksdb");
+    let data = nodes.file("data-1");
+    fs::write(&data, "a file").expect("a file");
+    let error = failure(&mut nodes.command(0));
+    assert!(error.contains("cannot make the data folder"), "{error}");
+    fs::remove_file(&data).expect("a file");
+
+    fs::create_dir(&data).expect("a folder");
+    fs::write(data.join("diary.txt"), "dear").expect("a file");
+    let error = failure(&mut nodes.command(0));
+    assert!(error.contains("not a Synod node's data"), "{error}");
+    assert_eq!(fs::read_dir(&data).expect("a folder").count(), 1, "it is left alone");
+    fs::remove_dir_all(&data).expect("a folder");
+
+    fs::create_dir(&data).expect("a folder");
+    fs::write(data.join("protocol"), "paxos\n").expect("a file");
+    let error = failure(&mut nodes.command(0));
+    assert!(error.contains("the data is of the protocol \"paxos\", not \"raft\""), "{error}");
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_store_of_another_cluster_or_of_a_newer_format_is_refused() {
+    let _turn = one_at_a_time();
+    let mut nodes = nodes("rocksdb");
+    nodes.start(0);
+    wait_for("the node answers", PATIENCE, || nodes.report(0));
+    let error = failure(&mut {
+        let mut second = nodes.command(0);
+        let ports = free_ports(2);
+        second.args(["--listen-clients", &format!("127.0.0.1:{ports}")]);
+        second.args(["--listen-peers", &format!("127.0.0.1:{}", ports + 1)]);
+        second
+    });
+    assert!(error.contains("in use"), "two processes on one folder: {error}");
+    nodes.process(0).signal("TERM");
+    assert_eq!(nodes.process(0).wait(PATIENCE).code(), Some(0));
+
+    // Node 2's certificate is in order; the folder is node 1's.
+    let data = nodes.file("data-1");
+    let error = failure(nodes.command(1).arg("--data").arg(&data));
+    assert!(error.contains("belongs to node 1 of cluster 7, not to node 2"), "{error}");
+
+    let marker = data.join("log/SYNOD");
+    let text = fs::read_to_string(&marker).expect("the store says whose it is");
+    fs::write(&marker, text.replace("format 1\n", "format 99\n")).expect("a file");
+    let error = failure(&mut nodes.command(0));
+    assert!(error.contains("written in format 99"), "{error}");
+}
+
+#[test]
+fn sigterm_drains_and_exits_with_0() {
+    let _turn = one_at_a_time();
+    let mut nodes = nodes(STORE);
+    nodes.start_all();
+    nodes.leader(&[0, 1, 2]);
+    for node in 0..3 {
+        nodes.process(node).signal("TERM");
+    }
+    for node in 0..3 {
+        assert_eq!(nodes.process(node).wait(PATIENCE).code(), Some(0), "node {}", node + 1);
+    }
+}
+
+#[test]
+fn a_client_without_a_cluster_says_whom_it_asked() {
+    let port = free_ports(1);
+    let endpoint = format!("127.0.0.1:{port}");
+    let error = failure(synod().args(["put", "--endpoints", &endpoint, "a", "b"]));
+    assert_eq!(error, format!("synod: no node accepts a connection at {endpoint}"));
+    let output = run(synod().args(["status", "--endpoints", &endpoint]));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(status(port), None);
+}
+
+#[test]
+fn a_node_started_with_made_certificates_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let cert = |arguments: &[&str]| stdout(synod().arg("cert").args(arguments));
+    let made = cert(&["ca", "--cluster", "7", "--out", &at("")]);
+    assert!(made.starts_with("cluster 7\nwrote "), "{made}");
+    let (ca, ca_key, out) = (at("ca.pem"), at("ca.key"), at(""));
+    let signer = ["--ca", &ca, "--ca-key", &ca_key, "--out", &out];
+    cert(&[&["node", "--node", "1", "--cluster", "7"], &signer[..]].concat());
+    cert(&[&["client", "--name", "backup"], &signer[..]].concat());
+    let port = free_ports(1);
+    let _turn = one_at_a_time();
+    let node = synod()
+        .args(["start", "--node", "1", "--cluster", "7", "--store", "memory"])
+        .args(["--ca", &ca, "--cert", &at("node-1.pem"), "--key", &at("node-1.key")])
+        .args(["--members", &format!("1=127.0.0.1:{port},http://127.0.0.1:{port}")])
+        .args(["--listen-clients", &format!("127.0.0.1:{port}")])
+        .args(["--listen-peers", &format!("127.0.0.1:{port}"), "--log", "warn"])
+        .spawn();
+    let _node = crate::support::Guarded(node.expect("the program starts"));
+    wait_for("a node alone leads", PATIENCE, || {
+        status(port).filter(|report| report.role == "leader")
+    });
+    let endpoint = format!("127.0.0.1:{port}");
+    let put = stdout(synod().args(["put", "--endpoints", &endpoint, "a", "-1"]));
+    assert_eq!(put, "OK\n");
+}
+
+#[test]
+fn a_campaign_ends_with_one_line_of_json() {
+    let printed = stdout(synod().args(["sim", "--protocol", "raft", "--seeds", "0..4"]));
+    let last = printed.lines().last().expect("a line");
+    let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    for key in
+        ["protocol", "seeds", "hours", "ops", "faults", "violations", "speed", "events_per_s"]
+    {
+        assert!(!summary[key].is_null(), "{key} is not in {last}");
+    }
+    assert_eq!((&summary["seeds"], &summary["violations"]), (&4.into(), &0.into()));
+}
+
+#[test]
+fn the_version_is_told() {
+    let version = stdout(synod().arg("--version"));
+    assert_eq!(version, format!("synod {}\n", env!("CARGO_PKG_VERSION")));
+}

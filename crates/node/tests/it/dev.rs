@@ -1,0 +1,246 @@
+//! `synod dev`: what a newcomer does first.
+
+use crate::support::{
+    Guarded, failure, free_ports, is_running, one_at_a_time, run, signal, status, stdout, synod,
+    wait_for,
+};
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use synod_node::http;
+use tempfile::TempDir;
+
+const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `synod dev`.
+struct Dev {
+    supervisor: Guarded,
+    lines: Receiver<String>,
+    /// The process ids that it printed, by node.
+    processes: Vec<u32>,
+    ports: Vec<u16>,
+}
+
+impl Dev {
+    /// Starts three nodes on a folder, made or used again, and waits for the ready line.
+    fn start(data: &Path, port: u16) -> Self {
+        let mut command = dev_command(data, port);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let (sender, lines) = channel();
+        let printed = BufReader::new(child.stdout.take().expect("piped"));
+        std::thread::spawn(move || {
+            printed.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok());
+        });
+        let supervisor = Guarded(child);
+        let ports = (port..port + 3).collect();
+        let mut dev = Self { supervisor, lines, processes: vec![], ports };
+        loop {
+            let line = dev.line();
+            if line.starts_with("ready") {
+                break;
+            }
+            if line.starts_with("  node ") {
+                let process = line.split_once("process ").expect("a process id").1;
+                let process = process.split(' ').next().expect("a process id");
+                dev.processes.push(process.parse().expect("a process id"));
+            }
+        }
+        assert_eq!(dev.processes.len(), 3);
+        dev
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line in time")
+    }
+
+    fn endpoints(&self) -> String {
+        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// A client command through whichever node answers.
+    fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = synod();
+        command.args(&arguments[..1]).args(["--endpoints", &self.endpoints()]);
+        command.args(&arguments[1..]);
+        command
+    }
+
+    fn leader(&self) -> usize {
+        let reports = || self.ports.iter().filter_map(|port| status(*port));
+        wait_for("a leader", PATIENCE, || reports().find(|report| report.role == "leader")).node
+            as usize
+            - 1
+    }
+
+    fn all_ended(&self) -> bool {
+        let quiet = self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err());
+        quiet && !self.processes.iter().any(|process| is_running(*process))
+    }
+}
+
+fn dev_command(data: &Path, port: u16) -> Command {
+    let mut command = synod();
+    command.args(["dev", "--store", STORE, "--client-port", &port.to_string(), "--data"]);
+    command.arg(data).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let parent = tempfile::tempdir().expect("a folder");
+    let data = parent.path().join("cluster");
+    (parent, data)
+}
+
+#[test]
+fn the_nodes_serve_and_sigterm_ends_them_all() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let mut dev = Dev::start(&data, free_ports(3));
+    assert_eq!(stdout(&mut dev.client(&["put", "hello", "world"])), "OK\n");
+    assert_eq!(stdout(&mut dev.client(&["get", "hello"])), "hello\nworld\n");
+    let done = stdout(&mut dev.client(&[
+        "txn",
+        "--compare",
+        "hello = world",
+        "--then",
+        "put hello 'all of you'",
+        "--else",
+        "del hello",
+    ]));
+    assert_eq!(done, "SUCCESS\n\nOK\n");
+    assert_eq!(stdout(&mut dev.client(&["get", "--prefix", "h"])), "hello\nall of you\n");
+    assert_eq!(stdout(&mut dev.client(&["del", "hello"])), "1\n");
+    let table = stdout(&mut dev.client(&["status"]));
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert_eq!(table.matches("leader").count(), 1, "{table}");
+    dev.supervisor.signal("TERM");
+    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+    assert!(dev.all_ended());
+    assert!(dev.lines.try_iter().all(|line| !line.starts_with("ready")), "one ready line");
+}
+
+#[test]
+fn the_pages_of_a_node_say_how_it_does() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let dev = Dev::start(&data, free_ports(3));
+    stdout(&mut dev.client(&["put", "hello", "world"]));
+    let page = |path: &str| page(dev.ports[1], path);
+    wait_for("node 2 is ready", PATIENCE, || (page("/readyz").code == 200).then_some(()));
+    assert_eq!(page("/livez").body, "ok\n");
+    assert_eq!(page("/health").body, r#"{"health":"true","reason":""}"#);
+    assert_eq!(page("/nothing").code, 404);
+    let metrics = page("/metrics").body;
+    for name in [
+        "synod_leader ",
+        "synod_is_leader ",
+        "synod_term ",
+        "synod_commit_slot ",
+        "synod_applied_slot ",
+        "synod_log_sync_seconds_bucket",
+        "synod_apply_seconds_bucket",
+        "synod_frames_total ",
+    ] {
+        assert!(metrics.contains(&format!("\n{name}")), "{name} is not in\n{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+}
+
+fn page(port: u16, path: &str) -> http::Page {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let address = format!("127.0.0.1:{port}");
+    runtime.block_on(http::get(&address, path, Duration::from_secs(5))).expect("a page")
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_children_along() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let mut dev = Dev::start(&data, free_ports(3));
+    dev.supervisor.signal("KILL");
+    dev.supervisor.wait(PATIENCE);
+    wait_for("every child has ended", PATIENCE, || dev.all_ended().then_some(()));
+}
+
+#[test]
+#[cfg_attr(not(feature = "rocksdb"), ignore = "a killed node must find its log again: RocksDB")]
+fn a_killed_leader_is_missed_by_nobody_and_comes_back_with_the_printed_command() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let mut dev = Dev::start(&data, free_ports(3));
+    stdout(&mut dev.client(&["put", "hello", "world"]));
+    let leader = dev.leader();
+    signal(dev.processes[leader], "KILL");
+    let news = dev.line();
+    assert!(news.starts_with(&format!("node {} ", leader + 1)), "{news}");
+    assert!(news.contains("was killed by signal 9"), "{news}");
+    assert_eq!(stdout(&mut dev.client(&["put", "still", "there"])), "OK\n");
+    let again = dev.line();
+    let mut words = again.split_whitespace();
+    let mut command = Command::new(words.next().expect("a program"));
+    let node = command.args(words).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut node = Guarded(node.expect("the printed command starts"));
+    wait_for("the node has caught up", PATIENCE, || {
+        let reports: Option<Vec<_>> = dev.ports.iter().map(|port| status(*port)).collect();
+        let reports = reports?;
+        reports.iter().all(|report| report.digest == reports[0].digest).then_some(())
+    });
+    dev.supervisor.signal("INT");
+    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+    assert_eq!(node.ended(), None, "it is not the supervisor's child");
+    node.signal("TERM");
+    assert_eq!(node.wait(PATIENCE).code(), Some(0));
+}
+
+#[test]
+#[cfg_attr(not(feature = "rocksdb"), ignore = "memory forgets: RocksDB")]
+fn a_second_start_goes_on_with_the_data() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let port = free_ports(3);
+    let mut dev = Dev::start(&data, port);
+    stdout(&mut dev.client(&["put", "hello", "world"]));
+    // All at once and without a chance to save.
+    dev.processes.iter().for_each(|process| signal(*process, "KILL"));
+    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(1), "no node is left");
+    let dev = Dev::start(&data, port);
+    assert_eq!(stdout(&mut dev.client(&["get", "hello"])), "hello\nworld\n");
+    drop(dev);
+    let error = failure(dev_command(&data, port).args(["--nodes", "5"]).stderr(Stdio::piped()));
+    assert!(error.contains("was set up with --nodes 3"), "{error}");
+}
+
+#[test]
+fn a_taken_port_is_named_and_no_child_is_left() {
+    let (_parent, data) = folder();
+    let port = free_ports(3);
+    let taken = TcpListener::bind(("127.0.0.1", port + 1)).expect("a free port");
+    let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
+    let expected = format!("port {} (TCP, for clients of node 2) cannot be used", port + 1);
+    assert!(error.contains(&expected), "{error}");
+    drop(taken);
+    let logs = (1..=3).map(|node| data.join(format!("node-{node}/node.log")));
+    assert!(logs.into_iter().all(|log| !log.exists()), "no child was ever started");
+}
+
+#[test]
+fn a_node_that_cannot_start_ends_all_and_says_why() {
+    let (_parent, data) = folder();
+    let port = free_ports(3);
+    drop(Dev::start(&data, port));
+    let settings = data.join("node-2/node.toml");
+    let text = std::fs::read_to_string(&settings).expect("settings");
+    std::fs::write(&settings, format!("{text}\nshoe-size = 44\n")).expect("settings");
+    wait_for("the first cluster has ended", PATIENCE, || {
+        (port..port + 3).all(|port| TcpStream::connect(("127.0.0.1", port)).is_err()).then_some(())
+    });
+    let output = run(dev_command(&data, port).stderr(Stdio::piped()));
+    let error = crate::support::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("synod: node 2 does not start: "), "{error}");
+    assert!(error.contains("unknown field `shoe-size`"), "{error}");
+}

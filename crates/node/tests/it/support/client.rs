@@ -1,0 +1,82 @@
+//! Clients of one node.
+
+use super::wait_for;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use synod_etcd_api::proto::etcdserverpb as pb;
+use synod_etcd_api::proto::etcdserverpb::kv_client::KvClient;
+use synod_node::http;
+use synod_node::server::NodeReport;
+use tonic::transport::{Channel, Endpoint};
+
+/// A client that connects when it is first used, and again whenever it must.
+pub(crate) fn connect(port: u16, timeout: Duration) -> KvClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(timeout);
+    KvClient::new(endpoint.tcp_nodelay(true).connect_lazy()).max_decoding_message_size(1 << 30)
+}
+
+pub(crate) async fn put(
+    client: &mut KvClient<Channel>,
+    key: &str,
+    value: &str,
+) -> Result<(), tonic::Status> {
+    let request = pb::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..Default::default()
+    };
+    client.put(request).await.map(drop)
+}
+
+/// The value of a key, as fresh as asked; `None` if there is no such key.
+pub(crate) async fn get(
+    client: &mut KvClient<Channel>,
+    key: &str,
+    serializable: bool,
+) -> Result<Option<String>, tonic::Status> {
+    let request =
+        pb::RangeRequest { key: key.to_owned().into(), serializable, ..Default::default() };
+    let reply = client.range(request).await?.into_inner();
+    Ok(reply.kvs.first().map(|kv| super::text(&kv.value)))
+}
+
+/// All that a node itself holds.
+pub(crate) async fn everything(port: u16) -> BTreeMap<String, String> {
+    let request = pb::RangeRequest {
+        key: vec![0].into(),
+        range_end: vec![0].into(),
+        serializable: true,
+        ..Default::default()
+    };
+    let reply = connect(port, Duration::from_secs(60)).range(request).await;
+    let kvs = reply.expect("a node answers for itself").into_inner().kvs;
+    kvs.iter().map(|kv| (super::text(&kv.key), super::text(&kv.value))).collect()
+}
+
+/// What a node knows of itself; `None` if it does not answer.
+pub(crate) fn status(port: u16) -> Option<NodeReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let page = runtime.block_on(http::get(
+        &format!("127.0.0.1:{port}"),
+        "/status",
+        Duration::from_secs(5),
+    ));
+    serde_json::from_str(&page.ok()?.body).ok()
+}
+
+/// Waits until all nodes have applied equally far, with equal digests; they must be equal
+/// whenever two nodes have applied equally far.
+pub(crate) fn wait_until_equal(ports: &[u16], patience: Duration) -> u64 {
+    wait_for("all nodes have applied equally far", patience, || {
+        let reports: Option<Vec<_>> = ports.iter().map(|port| status(*port)).collect();
+        let reports = reports?;
+        for (one, other) in reports.iter().zip(&reports[1..]) {
+            if one.applied == other.applied {
+                assert_eq!(one.digest, other.digest, "the states differ: {reports:#?}");
+            }
+        }
+        let first = &reports[0];
+        reports.iter().all(|report| report.applied == first.applied).then_some(first.applied)
+    })
+}
