@@ -6,12 +6,12 @@ use crate::message::Position;
 use crate::progress::{Progress, Verdict};
 use crate::role::Role;
 use crate::{Fx, Message, Raft, Timer};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cmp::min;
 use core::mem;
+use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal, Run, RunLog, Write};
-use synod_types::{Instant, Membership, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
+use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
 
 /// What only the leader of a term keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,12 +22,15 @@ pub(crate) struct Leader {
     durable: Slot,
     /// Our own log was written up to here, and the acknowledgement to ourselves is under way.
     claimed: Slot,
-    peers: BTreeMap<NodeId, Progress>,
+    /// By id, in order. A handful: looking through them beats any map.
+    peers: Vec<(NodeId, Progress)>,
     /// Proposals since the last flush, and whose they are.
     offered: ValuesBuilder,
     tickets: Vec<Ticket>,
     /// The bytes of the log behind the commit index.
     uncommitted: usize,
+    /// Room for counting; empty between the counts.
+    held: Vec<Slot>,
 }
 
 impl Leader {
@@ -54,30 +57,34 @@ impl Leader {
         all
     }
 
-    /// The last slot that a majority of the voters holds durably.
-    fn agreed(&self, members: &Membership) -> Slot {
-        // A voter without progress is this node.
-        let held = |voter: &NodeId| self.peers.get(voter).map_or(self.durable, |p| p.matched);
-        majority_of(members.voters().iter().map(held), members.majority())
+    fn peer(&mut self, node: NodeId) -> Option<&mut Progress> {
+        self.peers.iter_mut().find(|(peer, _)| *peer == node).map(|(_, progress)| progress)
     }
 
-    fn hears_majority(
-        &self,
-        now: Instant,
-        members: &Membership,
-        patience: core::time::Duration,
-    ) -> bool {
-        let hears = |voter: &&NodeId| {
-            self.peers.get(voter).is_none_or(|peer| now.since(peer.heard) <= patience)
-        };
-        members.voters().iter().filter(hears).count() >= members.majority()
+    /// The last slot that a majority of the voters, this node among them, holds durably.
+    fn agreed(&mut self) -> Slot {
+        self.held.push(self.durable);
+        let voters = self.peers.iter().filter(|(_, peer)| peer.voter);
+        self.held.extend(voters.map(|(_, peer)| peer.matched));
+        let agreed = majority_of(&mut self.held);
+        self.held.clear();
+        agreed
+    }
+
+    /// Whether a majority of the voters, this node among them, was heard from of late.
+    fn hears_majority(&self, now: Instant, patience: Duration) -> bool {
+        let voters = self.peers.iter().filter(|(_, peer)| peer.voter);
+        let heard = voters.clone().filter(|(_, peer)| now.since(peer.heard) <= patience);
+        let (all, heard) = (1 + voters.count(), 1 + heard.count());
+        2 * heard > all
     }
 }
 
-/// The highest slot that at least `majority` of `held` reach.
-fn majority_of(held: impl Iterator<Item = Slot> + Clone, majority: usize) -> Slot {
-    let reached = |slot: &Slot| held.clone().filter(|other| other >= slot).count() >= majority;
-    held.clone().filter(reached).max().unwrap_or(Slot::ZERO)
+/// The highest slot that a majority of `held` reach; sorts on the way. Half of the nodes may hold
+/// less: of four, the second lowest is what three reach; of five, the third.
+fn majority_of(held: &mut [Slot]) -> Slot {
+    held.sort_unstable();
+    held[(held.len() - 1) / 2]
 }
 
 impl Raft {
@@ -86,7 +93,9 @@ impl Raft {
     pub(crate) fn lead_term(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let next = self.log.last().next();
         let others = self.members.others(self.config.id());
-        let peers = others.map(|peer| (peer, Progress::new(next, now))).collect();
+        let progress = |peer| Progress::new(self.members.is_voter(peer), next, now);
+        let mut peers: Vec<_> = others.map(|peer| (peer, progress(peer))).collect();
+        peers.sort_unstable_by_key(|(peer, _)| *peer);
         self.role = Role::Leader(Leader {
             first: next,
             durable: Slot::ZERO,
@@ -95,6 +104,7 @@ impl Raft {
             offered: ValuesBuilder::new(),
             tickets: Vec::new(),
             uncommitted: self.uncommitted_bytes(),
+            held: Vec::new(),
         });
         fx.note(ProtocolEvent::Leading { ballot: self.own_ballot() });
         fx.cancel_timer(Timer::Election);
@@ -139,7 +149,11 @@ impl Raft {
             fx.send(self.config.id(), Message::AppendAck { term, matched: last });
         }
         let limits = self.config.limits();
-        let view = View { term, commit: self.commit, log: &self.log, limits };
+        let newest = self.log.runs().next_back().filter(|run| {
+            // Most peers lack exactly this. It is whole, so it can be sent as it is.
+            run.values.byte_len() <= limits.append_bytes
+        });
+        let view = View { term, commit: self.commit, log: &self.log, limits, newest };
         for (peer, progress) in &mut leader.peers {
             view.replicate(*peer, progress, fx);
         }
@@ -157,13 +171,15 @@ impl Raft {
         if matched > self.log.last() {
             return self.ignore(from, "it acknowledges what was never sent", fx);
         }
-        if let Some(progress) = leader.peers.get_mut(&from) {
+        if let Some(progress) = leader.peer(from) {
             progress.heard = now;
             progress.acked(matched, self.log.base());
         } else {
             leader.durable = leader.durable.max(matched);
         }
-        self.count(fx);
+        if matched > self.commit {
+            self.count(fx);
+        }
     }
 
     /// A peer lacks what an append was to follow: go back, skipping what cannot be equal.
@@ -175,7 +191,7 @@ impl Raft {
         fx: &mut Fx<'_>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.peers.get_mut(&from) else { return };
+        let Some(progress) = leader.peer(from) else { return };
         progress.heard = now;
         match progress.judge(at) {
             Verdict::Stale if at <= progress.matched && at > Slot::ZERO => {
@@ -194,7 +210,7 @@ impl Raft {
     /// A peer is alive.
     pub(crate) fn on_heartbeat_ack(&mut self, now: Instant, from: NodeId) {
         if let Role::Leader(leader) = &mut self.role
-            && let Some(progress) = leader.peers.get_mut(&from)
+            && let Some(progress) = leader.peer(from)
         {
             progress.heard = now;
         }
@@ -204,7 +220,7 @@ impl Raft {
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let patience = self.config.timing().election.end;
-        if self.config.check_quorum() && !leader.hears_majority(now, &self.members, patience) {
+        if self.config.check_quorum() && !leader.hears_majority(now, patience) {
             return self.step_down(None, "it does not hear from a majority", fx);
         }
         let (term, commit) = (self.hard_state.term, self.commit);
@@ -228,8 +244,8 @@ impl Raft {
     /// ride along (Raft §5.4.2, fig. 8): a majority may hold an older entry, and a later leader
     /// that does not hold it may still win and overwrite it.
     fn count(&mut self, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &self.role else { return };
-        let agreed = leader.agreed(&self.members);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let agreed = leader.agreed();
         if agreed > self.commit && agreed >= leader.first {
             self.advance(agreed, fx);
         }
@@ -270,6 +286,8 @@ struct View<'a> {
     commit: Slot,
     log: &'a RunLog<Term>,
     limits: &'a Limits,
+    /// The end of the log, if one append can carry it.
+    newest: Option<&'a Run<Term>>,
 }
 
 impl View<'_> {
@@ -292,8 +310,14 @@ impl View<'_> {
     }
 
     fn append(&self, peer: NodeId, progress: &mut Progress, prev: Position, fx: &mut Fx<'_>) {
-        let run = self.log.chunk(progress.next, self.log.last(), self.limits.append_bytes);
-        let run = run.expect("the log has no gaps");
+        let run = match self.newest {
+            Some(newest) if newest.first == progress.next => newest.clone(),
+            _ => {
+                let chunk =
+                    self.log.chunk(progress.next, self.log.last(), self.limits.append_bytes);
+                chunk.expect("the log has no gaps")
+            }
+        };
         progress.sent(run.last(), run.values.byte_len(), self.commit);
         fx.send(peer, Message::Append { term: self.term, prev, run, commit: self.commit });
     }
@@ -306,14 +330,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_majority_is_the_one_that_sorting_finds(
+        fn a_majority_reaches_what_is_agreed_and_no_more(
             held in prop::collection::vec((0..9_u64).prop_map(Slot), 1..10),
         ) {
+            let agreed = majority_of(&mut held.clone());
+            let reach = |slot: Slot| held.iter().filter(|held| **held >= slot).count();
             let majority = held.len() / 2 + 1;
-            let mut sorted = held.clone();
-            sorted.sort_unstable();
-            let expected = sorted[held.len() - majority];
-            prop_assert_eq!(majority_of(held.iter().copied(), majority), expected);
+            prop_assert!(reach(agreed) >= majority, "a majority reaches it");
+            prop_assert!(reach(agreed.next()) < majority, "and nothing higher");
         }
     }
 }

@@ -10,6 +10,8 @@ use synod_types::{Instant, Slot, Term};
 /// What a leader knows of one peer's log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Progress {
+    /// Whether the peer counts.
+    pub voter: bool,
     /// The peer's log is durable and equal to ours up to here.
     pub matched: Slot,
     /// The first slot to send.
@@ -72,9 +74,10 @@ pub(crate) enum Verdict {
 
 impl Progress {
     /// A peer of a new leader whose log ends before `next`.
-    pub fn new(next: Slot, now: Instant) -> Self {
+    pub fn new(voter: bool, next: Slot, now: Instant) -> Self {
         let flow = Flow::Probe { waiting: false };
-        Self { matched: Slot::ZERO, next, told: Slot::ZERO, heard: now, tail: Slot::ZERO, flow }
+        let (matched, told, tail) = (Slot::ZERO, Slot::ZERO, Slot::ZERO);
+        Self { voter, matched, next, told, heard: now, tail, flow }
     }
 
     /// Whether another append may be sent.
