@@ -59,6 +59,11 @@ impl Clients {
         self.open_count > 0
     }
 
+    /// How many have begun: the number of the next.
+    pub(crate) fn count(&self) -> u64 {
+        self.operations.len() as u64
+    }
+
     pub(crate) fn get(&self, id: u64) -> Option<&Operation> {
         self.operations.get(usize::try_from(id).ok()?)
     }
@@ -170,6 +175,24 @@ impl<P: Protocol> Cluster<P> {
         let value = Bytes::copy_from_slice(value);
         let command = Command { id, kind: Kind::Put, key, value }.encode();
         let event = Event::Request { token: Token(id), command, deadline };
+        self.drive(index, event).map_err(|found| self.dated(*found))?;
+        Ok(id)
+    }
+
+    /// A caller's own linearizable read. It is done when the node's applied state is recent
+    /// enough; [`value`](Self::value) then shows it.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn read(&mut self, node: NodeId) -> Result<u64, crate::Violation> {
+        let index = Self::index(node);
+        let id = self.clients.begin(self.now, index);
+        if !self.nodes[index].is_up() {
+            self.clients.finish(id, OperationState::Refused);
+            return Ok(id);
+        }
+        let deadline = self.now + self.plan.clients.patience.end;
+        let event = Event::Read { token: Token(id), deadline };
         self.drive(index, event).map_err(|found| self.dated(*found))?;
         Ok(id)
     }

@@ -6,6 +6,7 @@ use crate::clients::Clients;
 use crate::dice::Dice;
 use crate::digest::Digest;
 use crate::faults::{Fault, FaultCounts};
+use crate::journal::Journal;
 use crate::network::{Cut, Network};
 use crate::node::Node;
 use crate::plan::Plan;
@@ -47,6 +48,7 @@ pub struct Cluster<P: Protocol> {
     pub(crate) events: u64,
     /// Room for a driver's actions, used again and again.
     pub(crate) scratch: Actions,
+    pub(crate) journal: Journal,
     at_this_instant: u64,
 }
 
@@ -54,7 +56,7 @@ pub struct Cluster<P: Protocol> {
 /// it, and is void in the next.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    Deliver { from: usize, to: usize, frame: Bytes },
+    Deliver { from: usize, life: u64, to: usize, frame: Bytes },
     Alarm { node: usize, life: u64 },
     Synced { node: usize, life: u64 },
     Applied { node: usize, life: u64 },
@@ -87,7 +89,7 @@ impl<P: Protocol> Cluster<P> {
             now: Instant::ZERO,
             queue: Queue::new(),
             nodes: ids.map(Node::new).collect(),
-            network: Network::new(count),
+            network: Network::new(count, plan.network.sharp),
             clients: Clients::new(count),
             checks: Checks::new(count),
             faults: FaultCounts::default(),
@@ -96,6 +98,7 @@ impl<P: Protocol> Cluster<P> {
             trace: Digest::new(),
             events: 0,
             scratch: Actions::default(),
+            journal: Journal::default(),
             at_this_instant: 0,
             plan,
         };
@@ -226,7 +229,10 @@ impl<P: Protocol> Cluster<P> {
         self.events += 1;
         self.record(&happening);
         match happening {
-            Happening::Deliver { from, to, frame } => {
+            Happening::Deliver { from, life, to, frame } => {
+                if life <= self.nodes[from].muted || self.network.is_severed(from, to) {
+                    return Ok(());
+                }
                 let from = self.nodes[from].id;
                 self.drive(to, Event::Frame { from, frame })
             }
@@ -250,7 +256,7 @@ impl<P: Protocol> Cluster<P> {
     fn record(&mut self, happening: &Happening) {
         let (kind, node, more) = match happening {
             // A frame carries its own checksum.
-            Happening::Deliver { from, to, frame } => {
+            Happening::Deliver { from, to, frame, .. } => {
                 let mut head = [0; 8];
                 let known = frame.len().min(8);
                 head[..known].copy_from_slice(&frame[..known]);

@@ -18,6 +18,8 @@ pub(crate) struct Disk<P: Protocol> {
     queue: VecDeque<Pending<P>>,
     /// How many of them the sync under way covers.
     covered: usize,
+    /// When that sync ends.
+    pub(crate) sync_due: Option<Instant>,
     /// No sync ends before this.
     pub(crate) stalled_until: Instant,
     /// Until then syncs are slow.
@@ -47,6 +49,7 @@ impl<P: Protocol> Disk<P> {
             synced: Saved::default(),
             queue: VecDeque::new(),
             covered: 0,
+            sync_due: None,
             stalled_until: Instant::ZERO,
             slow_until: Instant::ZERO,
         }
@@ -80,6 +83,7 @@ impl<P: Protocol> Disk<P> {
 
     /// The sync under way ends: the number of the last batch that is durable now.
     pub(crate) fn end_sync(&mut self) -> Result<Option<Seq>, StorageError> {
+        self.sync_due = None;
         let covered = std::mem::take(&mut self.covered);
         self.make_durable(covered)
     }
@@ -115,7 +119,7 @@ impl<P: Protocol> Disk<P> {
         let state = self.memory.unsynced().saturating_sub(keep_state);
         let lost = Lost { log: self.queue.len(), state };
         self.queue.clear();
-        self.covered = 0;
+        (self.covered, self.sync_due) = (0, None);
         self.memory.crash(keep_state);
         Ok(lost)
     }

@@ -4,6 +4,7 @@ use crate::check::{answers, claims};
 use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
+use crate::journal::{frame_in_words, note_in_words, run_in_words, write_in_words};
 use crate::kv::Reply;
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
@@ -38,6 +39,9 @@ impl<P: Protocol> Cluster<P> {
 
     fn carry_out(&mut self, node: usize, status: &Status, actions: &mut Actions) -> Checked {
         let id = self.nodes[node].id;
+        for note in actions.notes.drain(..) {
+            self.on_note(node, &note);
+        }
         if let Some((seq, batch)) = actions.batch.take() {
             self.hand_to_disk(node, status, seq, batch)?;
         }
@@ -46,23 +50,20 @@ impl<P: Protocol> Cluster<P> {
             let Self { checks, .. } = self;
             checks.leaders.check_complete(id, status, &written, &checks.chosen)?;
         }
-        for (to, _, frame) in actions.frames.drain(..) {
-            self.send(node, to, frame)?;
-        }
         for run in actions.apply.drain(..) {
             self.choose(node, status, &run)?;
             if let Some(running) = self.nodes[node].running.as_mut() {
                 running.to_apply.push_back(run);
             }
         }
+        for (to, _, frame) in actions.frames.drain(..) {
+            self.send(node, to, frame)?;
+        }
         if let Some(running) = self.nodes[node].running.as_mut() {
             running.durable = actions.durable.take().unwrap_or(running.durable);
         }
         for answer in actions.answers.drain(..) {
             self.on_answer(node, &answer)?;
-        }
-        for note in actions.notes.drain(..) {
-            self.on_note(node, &note);
         }
         actions.peers = None;
         self.nodes[node].wake = actions.wake.take();
@@ -75,6 +76,7 @@ impl<P: Protocol> Cluster<P> {
         let writes = Disk::<P>::decode(&batch)
             .map_err(|error| violation(ViolationKind::RecoveryRefused, [id], error.to_string()))?;
         for write in &writes {
+            self.journal.line(|| format!("{id:?} writes {}", write_in_words(write)));
             let Self { checks, .. } = self;
             checks.logs.check(node, status.ballot.round, write, &checks.chosen)?;
         }
@@ -91,13 +93,19 @@ impl<P: Protocol> Cluster<P> {
         }
         let to = Self::index(to);
         let fate = self.network.send(self.now, (from, to), &self.plan, &mut self.dice);
+        self.journal.line(|| {
+            let arrow = if fate.arrivals[0].is_some() { "->" } else { "-x" };
+            let (from, to) = (self.nodes[from].id, self.nodes[to].id);
+            format!("{from:?} {arrow} {to:?} {}", frame_in_words::<P>(&frame))
+        });
         let loaded = self.clients.is_loaded();
         for fault in fate.faults.into_iter().flatten() {
             self.faults.fired(fault, loaded);
         }
         for at in fate.arrivals.into_iter().flatten() {
             let frame = frame.clone();
-            self.queue.push(at, Happening::Deliver { from, to, frame });
+            let life = self.nodes[from].life;
+            self.queue.push(at, Happening::Deliver { from, life, to, frame });
         }
         Ok(())
     }
@@ -105,6 +113,7 @@ impl<P: Protocol> Cluster<P> {
     /// A node reports slots as chosen.
     fn choose(&mut self, node: usize, status: &Status, run: &Run) -> Checked {
         let id = self.nodes[node].id;
+        self.journal.line(|| format!("{id:?} commits {}", run_in_words(run)));
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
             let disks = self.nodes.iter().map(|node| (node.id, &node.disk.synced.log));
@@ -125,6 +134,7 @@ impl<P: Protocol> Cluster<P> {
     fn on_answer(&mut self, node: usize, answer: &Answer) -> Checked {
         let id = answer.token.0;
         let Some(operation) = self.clients.get(id).cloned() else { return Ok(()) };
+        self.journal.answer(operation.node, id, &answer.outcome);
         match &answer.outcome {
             Outcome::Done(slot, reply) => {
                 answers::check_done(id, &operation, (*slot, reply), &self.checks.oracle)?;
@@ -152,6 +162,8 @@ impl<P: Protocol> Cluster<P> {
 
     /// The moments at which a fault hurts most.
     fn on_note(&mut self, node: usize, note: &ProtocolEvent) {
+        let id = self.nodes[node].id;
+        self.journal.line(|| format!("{id:?} {}", note_in_words(note)));
         if !self.troubled {
             return;
         }
@@ -214,18 +226,27 @@ impl<P: Protocol> Cluster<P> {
         let slow = self.now < this.disk.slow_until;
         let time = dice.duration(if slow { &plan.slow_sync } else { &plan.sync });
         let at = (self.now + time).max(this.disk.stalled_until);
+        this.disk.sync_due = Some(at);
         self.queue.push(at, Happening::Synced { node, life: this.life });
     }
 
     pub(crate) fn on_synced(&mut self, node: usize, life: u64) -> Checked {
         let this = &mut self.nodes[node];
-        if this.life != life || !this.is_up() {
+        // The sync was put off, or the node has died.
+        if this.life != life || this.disk.sync_due != Some(self.now) {
             return Ok(());
         }
         if self.now < this.disk.stalled_until {
+            this.disk.sync_due = Some(this.disk.stalled_until);
             self.queue.push(this.disk.stalled_until, Happening::Synced { node, life });
             return Ok(());
         }
+        self.end_sync(node)
+    }
+
+    /// The sync under way ends now.
+    pub(crate) fn end_sync(&mut self, node: usize) -> Checked {
+        let this = &mut self.nodes[node];
         let id = this.id;
         let written = this
             .disk
@@ -243,7 +264,7 @@ impl<P: Protocol> Cluster<P> {
         let now = self.now;
         let this = &mut self.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(false) };
-        if running.to_apply.is_empty() || running.applying {
+        if running.to_apply.is_empty() || running.apply_due.is_some() {
             return Ok(false);
         }
         let apply = &self.plan.disk.apply;
@@ -251,8 +272,8 @@ impl<P: Protocol> Cluster<P> {
             self.apply(node)?;
             return Ok(true);
         }
-        running.applying = true;
         let at = (now + self.dice.duration(apply)).max(running.apply_stalled_until);
+        running.apply_due = Some(at);
         self.queue.push(at, Happening::Applied { node, life: this.life });
         Ok(false)
     }
@@ -262,12 +283,16 @@ impl<P: Protocol> Cluster<P> {
         let Some(running) = this.running.as_mut().filter(|_| this.life == life) else {
             return Ok(());
         };
+        if running.apply_due != Some(self.now) {
+            return Ok(());
+        }
         if self.now < running.apply_stalled_until {
             let at = running.apply_stalled_until;
+            running.apply_due = Some(at);
             self.queue.push(at, Happening::Applied { node, life });
             return Ok(());
         }
-        running.applying = false;
+        running.apply_due = None;
         self.apply(node)?;
         self.settle(node)
     }
@@ -339,10 +364,20 @@ impl<P: Protocol> Cluster<P> {
     /// A node dies; `lossy` says whether log and state may lose what was not synced.
     pub(crate) fn kill(&mut self, node: usize, lossy: [bool; 2]) -> Checked {
         let this = &mut self.nodes[node];
+        let (keep, keep_state) = this.disk.throw(&mut self.dice, lossy);
+        if self.dice.chance(self.plan.network.die_with_sender) {
+            this.muted = this.life;
+        }
+        self.kill_keeping(node, keep, keep_state)
+    }
+
+    /// A node dies, and of what was not synced this many batches of its log and of its state are
+    /// there after all.
+    pub(crate) fn kill_keeping(&mut self, node: usize, keep: usize, keep_state: usize) -> Checked {
+        let this = &mut self.nodes[node];
         if this.running.take().is_none() {
             return Ok(());
         }
-        let (keep, keep_state) = this.disk.throw(&mut self.dice, lossy);
         let id = this.id;
         let lost = this
             .disk

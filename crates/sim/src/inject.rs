@@ -160,17 +160,30 @@ impl<P: Protocol> Cluster<P> {
         self.network.cut(&core, &others);
         self.network.cut(&others, &core);
         for node in &core {
-            let this = &mut self.nodes[*node];
-            (this.disk.stalled_until, this.disk.slow_until) = (self.now, self.now);
-            match this.running.as_mut() {
-                Some(running) => running.apply_stalled_until = self.now,
-                None => {
-                    let at = self.now + self.dice.mostly_short(Duration::from_millis(200));
-                    self.queue.push(at, Happening::Start { node: *node });
-                }
-            }
+            self.relieve(*node);
         }
         self.core = core;
+    }
+
+    /// A node's disk and apply side work again; what they were at ends now. A dead node starts.
+    fn relieve(&mut self, node: usize) {
+        let now = self.now;
+        let this = &mut self.nodes[node];
+        let life = this.life;
+        (this.disk.stalled_until, this.disk.slow_until) = (now, now);
+        let Some(running) = this.running.as_mut() else {
+            let at = now + self.dice.mostly_short(Duration::from_millis(200));
+            return self.queue.push(at, Happening::Start { node });
+        };
+        running.apply_stalled_until = now;
+        if running.apply_due.is_some() {
+            running.apply_due = Some(now);
+            self.queue.push(now, Happening::Applied { node, life });
+        }
+        if this.disk.sync_due.is_some() {
+            this.disk.sync_due = Some(now);
+            self.queue.push(now, Happening::Synced { node, life });
+        }
     }
 
     /// Kills a node. Of what it had not synced a random part is lost.

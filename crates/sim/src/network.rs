@@ -14,6 +14,8 @@ pub(crate) struct Network {
     /// When the message sent last on each link arrives.
     newest: Vec<Instant>,
     troubled: bool,
+    /// Whether a cut takes what is under way, too.
+    sharp: bool,
 }
 
 /// When a message arrives: never, once or twice. And what befell it.
@@ -28,9 +30,10 @@ pub(crate) struct Fate {
 pub(crate) struct Cut(Vec<usize>);
 
 impl Network {
-    pub(crate) fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize, sharp: bool) -> Self {
         let links = nodes * nodes;
-        Self { nodes, cuts: vec![0; links], newest: vec![Instant::ZERO; links], troubled: true }
+        let newest = vec![Instant::ZERO; links];
+        Self { nodes, cuts: vec![0; links], newest, troubled: true, sharp }
     }
 
     /// A message leaves.
@@ -108,6 +111,11 @@ impl Network {
         Cut(links)
     }
 
+    /// Whether what was sent on this link before it was cut is lost.
+    pub(crate) fn is_severed(&self, from: usize, to: usize) -> bool {
+        self.sharp && self.cuts[self.link(from, to)] > 0
+    }
+
     /// Takes a cut back; one that was mended before is gone already.
     pub(crate) fn mend(&mut self, cut: &Cut) {
         for link in &cut.0 {
@@ -139,7 +147,7 @@ mod tests {
     fn a_calm_link_keeps_the_order_and_loses_nothing() {
         let mut plan = Plan::calm(2);
         plan.network.delay = Duration::ZERO..Duration::from_millis(50);
-        let all = arrivals(&mut Network::new(2), &plan, 100);
+        let all = arrivals(&mut Network::new(2, false), &plan, 100);
         assert_eq!(all.len(), 100);
         assert!(all.is_sorted());
     }
@@ -149,7 +157,7 @@ mod tests {
         let mut plan = Plan::calm(2);
         plan.faults = [Fault::Loss, Fault::Duplicate, Fault::Reorder].into_iter().collect();
         (plan.network.loss, plan.network.duplicate) = (250_000, 500_000);
-        let all = arrivals(&mut Network::new(2), &plan, 4000);
+        let all = arrivals(&mut Network::new(2, false), &plan, 4000);
         assert!(
             (4700..5300).contains(&all.len()),
             "3000 arrive, 2000 of them twice: {}",
@@ -161,7 +169,7 @@ mod tests {
     #[test]
     fn a_link_is_open_when_every_cut_on_it_is_mended() {
         let plan = Plan::calm(3);
-        let mut network = Network::new(3);
+        let mut network = Network::new(3, false);
         let first = network.cut(&[0], &[0, 1, 2]);
         let second = network.cut(&[0, 2], &[1]);
         let open = |network: &mut Network, link| {

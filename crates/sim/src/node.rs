@@ -19,6 +19,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) running: Option<Running<P>>,
     /// How often it was started: events of an earlier life are void.
     pub(crate) life: u64,
+    /// What it sent up to this life died with it, where it had not arrived.
+    pub(crate) muted: u64,
     /// When it wants to be woken, and for when that is in the queue.
     pub(crate) wake: Option<Instant>,
     pub(crate) alarm: Option<Instant>,
@@ -30,8 +32,8 @@ pub(crate) struct Running<P: Protocol> {
     pub(crate) applier: Applier,
     /// Chosen and not yet applied.
     pub(crate) to_apply: VecDeque<Run>,
-    /// Whether the apply side is at work.
-    pub(crate) applying: bool,
+    /// When the apply side is done with what it is at.
+    pub(crate) apply_due: Option<Instant>,
     /// The state may be stored up to here.
     pub(crate) durable: Slot,
     /// The apply side does nothing before this.
@@ -41,7 +43,7 @@ pub(crate) struct Running<P: Protocol> {
 impl<P: Protocol> Node<P> {
     pub(crate) fn new(id: NodeId) -> Self {
         let disk = Disk::new(Incarnation(1000 + id.0));
-        Self { id, disk, running: None, life: 0, wake: None, alarm: None }
+        Self { id, disk, running: None, life: 0, muted: 0, wake: None, alarm: None }
     }
 
     /// Starts the node on what its disks hold.
@@ -68,7 +70,7 @@ impl<P: Protocol> Node<P> {
             replica,
             applier,
             to_apply: VecDeque::new(),
-            applying: false,
+            apply_due: None,
             durable: Slot::ZERO,
             apply_stalled_until: Instant::ZERO,
         });

@@ -38,6 +38,10 @@ pub struct NetworkPlan {
     pub duplicate: u32,
     /// The chance of a delay spike.
     pub spikes: u32,
+    /// Whether a cut link loses what is under way, too.
+    pub sharp: bool,
+    /// The chance that what a node sent and has not arrived dies with it.
+    pub die_with_sender: u32,
 }
 
 /// How disks and the apply side work.
@@ -104,6 +108,8 @@ impl Plan {
                 loss: 0,
                 duplicate: 0,
                 spikes: 0,
+                sharp: false,
+                die_with_sender: 0,
             },
             disk: DiskPlan {
                 sync: MS / 10..MS,
@@ -202,6 +208,8 @@ fn draw_network(dice: &mut Dice, faults: FaultSet) -> NetworkPlan {
         duplicate: rate(Fault::Duplicate, 200_000),
         spikes: rate(Fault::DelaySpike, 100_000),
         spike: 30 * MS..dice.duration(&(100 * MS..1500 * MS)),
+        sharp: dice.percent(50),
+        die_with_sender: if dice.percent(70) { dice.below(900_000) as u32 } else { 0 },
         delay,
     }
 }
@@ -260,16 +268,22 @@ fn draw_injection(dice: &mut Dice, faults: FaultSet) -> InjectionPlan {
         }
     }
     let processes = faults.has(Fault::Crash);
-    let mut strike = |on: bool| {
-        let drawn = dice.below(300_000) as u32;
-        if on && dice.percent(60) { drawn } else { 0 }
+    // In a storm leaders fall one after another and come back soon, so that logs fork and meet
+    // again: that is where a tail of an old term is brought back (Raft fig. 8).
+    let storm = dice.percent(30);
+    let mut strike = |on: bool, storm: bool| {
+        let drawn = if storm { dice.within(400_000..900_000) } else { dice.below(300_000) };
+        if on && (storm || dice.percent(60)) { drawn as u32 } else { 0 }
     };
+    let strike_voter = strike(processes, false);
+    let strike_leader = strike(processes || faults.has(Fault::Isolate), storm);
+    let (down, cut) = if storm { (20..600, 100..800) } else { (20..2500, 300..4000) };
     InjectionPlan {
         mean,
-        strike_voter: strike(processes),
-        strike_leader: strike(processes || faults.has(Fault::Isolate)),
-        down: dice.duration(&(20 * MS..2500 * MS)),
-        cut: dice.duration(&(300 * MS..4000 * MS)),
+        strike_voter,
+        strike_leader,
+        down: Duration::from_millis(dice.within(down)),
+        cut: Duration::from_millis(dice.within(cut)),
     }
 }
 

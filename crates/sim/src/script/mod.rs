@@ -1,0 +1,190 @@
+//! Stories that are told step by step: golden scripts.
+//!
+//! A script is a text file of commands and, behind `---`, what came of them. Nothing happens by
+//! itself: no timer runs out, no message arrives that a command did not ask for. Disks sync at
+//! once, unless they are held.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `cluster nodes=3` | starts over with new nodes |
+//! | `timeout n1 [times=2]` | lets time pass until a timer of n1 runs out, and n1 alone sees it |
+//! | `deliver [n1 [n2]] [to=n2]` | hands over what is in flight (from n1, to n2), not the answers |
+//! | `settle` | hands over everything, answers too, until nothing is in flight |
+//! | `drop [n1 [n2]] [to=n2]` | loses what is in flight |
+//! | `propose n1 x=5` | a client of n1 puts 5 under the key x (one letter) |
+//! | `read n1 x` | a client of n1 reads the key x |
+//! | `hold n1`, `release n1` | n1's disk syncs no more by itself; and again |
+//! | `sync n1` | n1's disk syncs once what was written |
+//! | `partition n1 n2` | cuts these off from all others |
+//! | `cut n1 n2` | n2 hears no more of n1 |
+//! | `heal` | mends all cuts |
+//! | `crash n1 [keep=1]` | kills n1; its disk keeps one unsynced batch (none by default) |
+//! | `restart n1` | starts n1 again |
+//! | `status [n1]` | role, ballot (`*`: not known to have a leader), commit, last slot |
+//! | `disk n1` | what n1's disk holds for sure |
+//! | `state n1` | what n1 has applied |
+//!
+//! All checkers of the simulator watch: a violation fails the script.
+
+mod stage;
+
+use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+use stage::{Outcome, Stage, Which};
+use std::error::Error;
+use std::path::Path;
+use synod_consensus::Protocol;
+use synod_types::{Membership, NodeId};
+
+/// A script that goes on for more rounds than this never comes to rest.
+const MOST_ROUNDS: usize = 1000;
+
+/// Plays the script at `path` and compares what comes of it with what the file says. With
+/// `UPDATE_GOLDENFILES=1` in the environment the file is rewritten instead.
+///
+/// # Errors
+/// If the file cannot be read, a command is malformed, or a checker finds a violation.
+///
+/// # Panics
+/// If the transcript differs.
+pub fn run<P: Protocol>(
+    path: impl AsRef<Path>,
+    config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
+) -> std::io::Result<()> {
+    goldenscript::run(&mut Stage::<P>::new(config), path)
+}
+
+impl<P: Protocol> Runner for Stage<P> {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let mut args = command.consume_args();
+        match command.name.as_str() {
+            "cluster" => self.set(args.take_key("nodes").unwrap_or("3").parse()?)?,
+            "timeout" | "deliver" | "settle" | "drop" => self.play_time(command, &mut args)?,
+            "propose" | "read" => self.play_client(command, &mut args)?,
+            "status" | "disk" | "state" => self.play_look(command, &mut args)?,
+            _ => self.play_fault(command, &mut args)?,
+        }
+        args.reject_next()?;
+        Ok(std::mem::take(&mut self.output))
+    }
+}
+
+impl<P: Protocol> Stage<P> {
+    fn play_time(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+        match command.name.as_str() {
+            "timeout" => {
+                let times: usize = args.take_key("times").unwrap_or("1").parse()?;
+                let node = self.node(args)?;
+                (0..times).try_for_each(|_| self.timeout(node))
+            }
+            "deliver" => {
+                let which = self.which(args)?;
+                match self.deliver(which)? {
+                    0 => Err("nothing is in flight there".into()),
+                    _ => Ok(()),
+                }
+            }
+            "settle" => {
+                for _ in 0..MOST_ROUNDS {
+                    if self.deliver(Which::default())? == 0 {
+                        return Ok(());
+                    }
+                }
+                Err("the nodes do not come to rest".into())
+            }
+            _ => {
+                let which = self.which(args)?;
+                self.lose(which);
+                Ok(())
+            }
+        }
+    }
+
+    fn play_client(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+        let node = self.node(args)?;
+        if command.name == "propose" {
+            let (key, value) = args.next_key().ok_or("propose what? for example x=5")?;
+            return self.propose(node, key, value);
+        }
+        let key = args.next_pos().ok_or("read which key?")?;
+        self.read(node, key)
+    }
+
+    fn play_look(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+        let nodes = match self.maybe_node(args)? {
+            Some(node) => node..node + 1,
+            None => 0..self.cluster.nodes.len(),
+        };
+        for node in nodes {
+            match command.name.as_str() {
+                "status" => self.status(node)?,
+                "disk" => self.disk(node)?,
+                _ => self.state(node)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn play_fault(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+        if command.name == "heal" {
+            self.cluster.network.calm_down();
+            return Ok(());
+        }
+        let node = self.node(args)?;
+        match command.name.as_str() {
+            "hold" => {
+                self.held.insert(node);
+            }
+            "release" => {
+                self.held.remove(&node);
+                self.sync_all(node)?;
+            }
+            "sync" => self.sync(node)?,
+            "partition" => {
+                let mut side = vec![node];
+                while let Some(node) = self.maybe_node(args)? {
+                    side.push(node);
+                }
+                let all = 0..self.cluster.nodes.len();
+                let others: Vec<_> = all.filter(|node| !side.contains(node)).collect();
+                self.cluster.network.cut(&side, &others);
+                self.cluster.network.cut(&others, &side);
+            }
+            "cut" => {
+                let to = self.node(args)?;
+                self.cluster.network.cut(&[node], &[to]);
+            }
+            "crash" => {
+                let keep = args.take_key("keep").unwrap_or("0").parse()?;
+                self.crash(node, keep)?;
+            }
+            "restart" => self.restart(node)?,
+            name => return Err(format!("unknown command {name}").into()),
+        }
+        Ok(())
+    }
+
+    fn which(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<Which> {
+        let to = args.take_key("to").map(|name| self.index(name)).transpose()?;
+        let from = self.maybe_node(args)?;
+        let to = self.maybe_node(args)?.or(to);
+        Ok(Which { from, to })
+    }
+
+    fn node(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<usize> {
+        Ok(self.maybe_node(args)?.ok_or("which node?")?)
+    }
+
+    fn maybe_node(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<Option<usize>> {
+        args.next_pos().map(|name| self.index(name)).transpose()
+    }
+
+    /// `n1` is the first node.
+    fn index(&self, name: &str) -> Outcome<usize> {
+        let number = name.strip_prefix('n').and_then(|number| number.parse::<usize>().ok());
+        let index = number.and_then(|number| number.checked_sub(1));
+        let index = index.filter(|index| *index < self.cluster.nodes.len());
+        index.ok_or_else(|| format!("{name} is no node of this cluster").into())
+    }
+}
