@@ -4,7 +4,7 @@ use crate::cluster::*;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use synod_consensus::{Base, HardState as _, Input, Outbox, Protocol, Run, Write};
+use synod_consensus::{Base, HardState as _, Input, Message as _, Outbox, Protocol, Run, Write};
 use synod_raft::{Limits, Message, Position, Raft, Timer};
 use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
 
@@ -117,11 +117,8 @@ struct Victim {
 impl Victim {
     fn take(&mut self, input: Input<Raft>, flushes: bool) {
         let mut outbox = Outbox::default();
-        match &input {
-            Input::Propose { ticket, .. } => self.open.push(*ticket),
-            // The driver tells a core of a snapshot only once its state has moved there.
-            Input::Installed { .. } | Input::Compact { .. } => {}
-            _ => {}
+        if let Input::Propose { ticket, .. } = &input {
+            self.open.push(*ticket);
         }
         self.now += 60_000_000;
         self.core.step(Instant(self.now), input, &mut outbox.effects());
@@ -136,6 +133,9 @@ impl Victim {
                 assert!(*slot > self.chosen, "cuts what is chosen");
             }
             self.disk.apply(write);
+        }
+        for (to, message) in &outbox.sends {
+            assert!(message.holds(N1, *to, &self.disk), "{} is a false vow", message.describe());
         }
         for run in &outbox.chosen {
             assert!(run.first > self.chosen, "{:?} after {:?}", run.first, self.chosen);
@@ -159,7 +159,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     /// Whatever is said to a core, it does not panic, its term and vote do not go back, what is
-    /// chosen stays, its disk is its log, and every ticket gets one answer.
+    /// chosen stays, its disk is its log, its vows are true, and every ticket gets one answer.
     #[test]
     fn hostile_input_breaks_nothing(
         steps in vec((input(), any::<bool>()), 1..120),

@@ -234,6 +234,18 @@ fn a_late_append_does_not_cut_what_was_acknowledged() {
     assert_eq!(cluster.node(N1).disk, before);
 }
 
+/// A leader never rewrites what it sent (§5.3, Leader Append-Only): an append that would make its
+/// own earlier one void is not its own, and what was acknowledged stays.
+#[test]
+fn a_leader_that_contradicts_itself_is_ignored() {
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1]))]);
+    let append = |prev, run| Message::Append { term: Term(3), prev, run, commit: Slot(0) };
+    cluster.say(N2, N1, append(at(2, 1), run(3, 2, &["a"])));
+    let before = cluster.node(N1).disk.clone();
+    assert_eq!(cluster.ask(N2, N1, append(at(2, 1), run(3, 3, &["b"]))), []);
+    assert_eq!(cluster.node(N1).disk, before);
+}
+
 /// Question 2: heartbeats carry no log. What was lost is found by the entry that they name, and
 /// only what is missing is sent.
 #[test]

@@ -1,7 +1,7 @@
 //! The log's compacted front: Raft §7, and recovery behind it.
 
 use crate::cluster::*;
-use synod_consensus::{Base, Input, Protocol, Saved, Write};
+use synod_consensus::{Base, Input, Outbox, Protocol, Saved, Write};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Membership, Slot, Term};
 
@@ -51,6 +51,8 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
     let base = cluster.node(N1).core.base_at(Slot(5)).unwrap();
     cluster.step(N3, Input::Installed { base });
+    let ack = Message::AppendAck { term: Term(1), matched: Slot(5) };
+    assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
     cluster.deliver();
     cluster.beat(N1);
     assert_eq!(cluster.commit(N3), 6);
@@ -75,6 +77,25 @@ fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
         assert_eq!((status.commit, status.last), (Slot(commit), Slot(last)), "{base:?}");
         assert_eq!(cluster.node(N1).disk.base, base);
     }
+}
+
+/// A snapshot that replaces the log takes back what was verified of it, and what was about to be
+/// acknowledged.
+#[test]
+fn a_snapshot_of_another_history_voids_what_was_verified() {
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
+    let term = Term(3);
+    let (now, node) = (cluster.now, cluster.node(N1));
+    let mut outbox = Outbox::default();
+    let beat = Message::Heartbeat { term, prev: at(4, 2), ask: true, commit: Slot(0) };
+    let beat = Input::Message { from: N2, message: beat };
+    node.core.step(now, beat, &mut outbox.effects());
+    node.core.step(now, Input::Installed { base: base(2, 3) }, &mut outbox.effects());
+    node.core.flush(now, &mut outbox.effects());
+    let ack = (N2, Message::AppendAck { term, matched: Slot(2) });
+    assert_eq!(outbox.sends.last(), Some(&ack), "slots 3 and 4 are gone");
+    cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
+    assert_eq!(cluster.commit(N1), 2);
 }
 
 /// A snapshot of a later term brings the term along: no log holds a term above its node's.
