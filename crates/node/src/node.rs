@@ -17,7 +17,7 @@ use synod_etcd_api::Backend;
 use synod_kv::KvStore;
 use synod_replica::Applier;
 use synod_transport::Transport;
-use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
+use synod_transport::quic::{Credentials, QuicConfig, QuicTransport, TransportError};
 use synod_types::{GroupId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -159,8 +159,10 @@ fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<dyn Transport>> {
     };
     let (cluster, node) = (settings.cluster, settings.node);
     let config = QuicConfig::new(cluster, node, settings.listen_peers, credentials);
-    let transport = QuicTransport::bind(config)
-        .with_context(|| format!("cannot listen for peers on {} (UDP)", settings.listen_peers))?;
+    let transport = QuicTransport::bind(config).map_err(|error| match error {
+        TransportError::Bind { .. } => anyhow::Error::new(error),
+        _ => anyhow::Error::new(error).context(format!("cannot use {}", files.cert.display())),
+    })?;
     Ok(Arc::new(transport))
 }
 

@@ -75,9 +75,18 @@ fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Resul
     result
 }
 
-/// An error and its causes, in one line.
+/// An error and its causes, in one line. Some errors say themselves what caused them: that is not
+/// said again.
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").replace('\n', " ")
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
 }
 
 /// The environment variables that any command reads.
@@ -117,5 +126,7 @@ mod tests {
     fn an_error_with_causes_is_one_line() {
         let error = anyhow::anyhow!("disk\nfull").context("cannot write");
         assert_eq!(one_line(&error), "cannot write: disk full");
+        let error = error.context("cannot write: disk\nfull, or so it seems");
+        assert_eq!(one_line(&error), "cannot write: disk full, or so it seems");
     }
 }
