@@ -65,11 +65,11 @@ pub struct QuicConfig {
     /// How many incoming handshakes may run at once. From half of it on, whoever dials must first
     /// prove that its address is its own. Default: 64.
     pub max_handshakes: usize,
-    /// The first pause before a peer is dialled again; it doubles each time. Default: 20
-    /// milliseconds.
+    /// The least time from one attempt to dial a peer to the next; it doubles each time. Default:
+    /// 20 milliseconds.
     pub min_backoff: Duration,
-    /// The longest such pause. Of each pause, a random part of the second half is left out.
-    /// Default: 1 second.
+    /// How far it doubles. Of each pause, a random part of the second half is left out. Default:
+    /// 1 second.
     pub max_backoff: Duration,
     /// How many bytes of each lane a peer may send ahead of what was read, which bounds the memory
     /// that a connection holds to three times this in each direction. Default: 4 MiB.

@@ -19,11 +19,11 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
     let mut backoff = Backoff::new(shared.min_backoff, shared.max_backoff);
     let mut attempt = 0;
     loop {
+        let started = Instant::now();
         match dial(&shared, &link, attempt).await {
             Ok((connection, first)) => {
-                let since = Instant::now();
                 link.attach(connection).run(&shared, Some(first)).await;
-                if since.elapsed() >= LASTED {
+                if started.elapsed() >= LASTED {
                     backoff.reset();
                 }
                 attempt = 0;
@@ -33,7 +33,9 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
                 attempt += 1;
             }
         }
-        sleep(backoff.next(dice())).await;
+        // From start to start: an attempt that waited for an answer has been its own pause, and
+        // a peer that comes back meanwhile should not wait for another.
+        sleep(backoff.next(dice()).saturating_sub(started.elapsed())).await;
     }
 }
 

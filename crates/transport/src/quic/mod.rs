@@ -19,8 +19,8 @@
 //! the node's private key and so the same in every life: they notice with the next packet, at the
 //! latest with the next keep-alive (400 milliseconds), and the one that dials does so at once. If
 //! the restarted node is the one that dials, the newer connection replaces the older. A peer that
-//! does not come back is noticed by the idle time-out (2 seconds), and dialled at least once in
-//! every three seconds.
+//! stays away is noticed by the idle time-out (2 seconds), and then dialled all the time, with
+//! packets less than a second apart.
 //!
 //! Left out on purpose: 0-RTT and resumption (they skip the certificate), migration (a peer that
 //! moves dials again), revocation lists (see [`certs`]).

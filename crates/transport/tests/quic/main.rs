@@ -1,7 +1,7 @@
 //! The QUIC transport against the conformance suite, restarts, and whoever should not get in.
 
 mod conforms;
-mod logged;
+mod limits;
 mod refusals;
 mod restarts;
 mod strangers;

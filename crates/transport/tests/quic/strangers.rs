@@ -10,7 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use synod_transport::certs::Issued;
 
@@ -29,11 +30,21 @@ fn chain(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'stati
 
 /// A caller; without a certificate if there is none.
 pub fn caller(issued: Option<&Issued>, alpn: &[u8]) -> Endpoint {
+    caller_with(issued, alpn, Gullible(provider(), None))
+}
+
+/// A caller that begins a handshake, and stops in the middle of it until the sender of `gate` is
+/// dropped.
+pub fn stalled_caller(issued: &Issued, gate: Receiver<()>) -> Endpoint {
+    caller_with(Some(issued), ALPN, Gullible(provider(), Some(Mutex::new(gate))))
+}
+
+fn caller_with(issued: Option<&Issued>, alpn: &[u8], verifier: Gullible) -> Endpoint {
     let builder = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("knows TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Gullible(provider())));
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut tls = match issued.map(chain) {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("key fits"),
         None => builder.with_no_client_auth(),
@@ -79,9 +90,9 @@ pub async fn enter(endpoint: &Endpoint, address: SocketAddr) -> Connection {
     endpoint.connect(address, "anybody").expect("dials").await.expect("is let in")
 }
 
-/// Believes any certificate.
+/// Believes any certificate, once the gate is open.
 #[derive(Debug)]
-struct Gullible(Arc<CryptoProvider>);
+struct Gullible(Arc<CryptoProvider>, Option<Mutex<Receiver<()>>>);
 
 impl ServerCertVerifier for Gullible {
     fn verify_server_cert(
@@ -92,6 +103,9 @@ impl ServerCertVerifier for Gullible {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some(Ok(gate)) = self.1.as_ref().map(Mutex::lock) {
+            let _ = gate.recv();
+        }
         Ok(ServerCertVerified::assertion())
     }
 

@@ -1,8 +1,15 @@
 //! Whoever runs a node finds in its log who was refused, by whom and why.
+//!
+//! A program of its own: while other threads come and go, what a thread's own subscriber sees is
+//! not certain.
 
-use crate::support::{ONE, TWO, config, eventually, peer};
+#[allow(dead_code, reason = "shared with the other tests of QUIC")]
+#[path = "quic/support.rs"]
+mod support;
+
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use support::{ONE, TWO, config, eventually, peer};
 use synod_transport::{QuicTransport, Transport};
 use synod_types::NodeId;
 use tracing::Level;

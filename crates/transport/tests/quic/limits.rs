@@ -1,0 +1,79 @@
+//! Limits hold under load: handshakes that stall, lanes that are full.
+
+use crate::strangers::{ALPN, caller, enter, stalled_caller};
+use crate::support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, eventually, loopback, peer};
+use std::time::Duration;
+use synod_transport::{QuicTransport, Refusal, Transport};
+use synod_types::Lane;
+use tokio::time::{sleep, timeout};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_handshakes_are_bounded_and_cut_off() {
+    let mut config = config(TWO);
+    config.max_handshakes = 1;
+    config.handshake_timeout = Duration::from_millis(500);
+    let two = QuicTransport::bind(config).expect("binds");
+    two.set_peers(&[peer(ONE, loopback())]);
+    let (address, refused) = (two.local_addr(), || two.stats().refused);
+    let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
+
+    let (shut, gate) = std::sync::mpsc::channel();
+    // On a thread of its own, because it blocks there.
+    let stalling = std::thread::spawn({
+        let issued = issued.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("builds").block_on(async {
+                let stalled = stalled_caller(&issued, gate);
+                let connecting = stalled.connect(address, "anybody").expect("dials");
+                // Whether it hears that it was cut off is not the matter.
+                let _ = timeout(Duration::from_secs(5), connecting).await;
+            });
+        }
+    });
+    let other = caller(Some(&issued), ALPN);
+    let mut dialling = Vec::new();
+    eventually("a second handshake is too many", || {
+        dialling.push(other.connect(address, "anybody").expect("dials"));
+        refused().contains_key(&Refusal::Overload)
+    })
+    .await;
+    drop(dialling);
+    // The stalled one is cut off, which makes room.
+    let connection = timeout(PATIENCE, enter(&other, address)).await.expect("is let in");
+    eventually("the link is up", || two.stats().peers[&ONE].connected).await;
+    drop(shut);
+    connection.close(0_u32.into(), b"done");
+    two.close().await;
+    stalling.join().expect("ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_does_not_wait_for_a_snapshot() {
+    let one = QuicTransport::bind(config(ONE)).expect("binds");
+    let two = QuicTransport::bind(config(TWO)).expect("binds");
+    two.set_peers(&[peer(ONE, one.local_addr())]);
+    one.set_peers(&[peer(TWO, two.local_addr())]);
+    eventually("they are connected", || one.stats().peers[&TWO].connected).await;
+
+    // Everything between the two is full of the snapshot: 10 KB frames, more than 100 of them.
+    let snapshot = vec![1; 10_000];
+    eventually("the bulk lane is full", || {
+        one.send(TWO, Lane::Bulk, snapshot.clone().into());
+        one.send(TWO, Lane::Bulk, snapshot.clone().into());
+        one.stats().peers[&TWO].dropped_frames > 0
+    })
+    .await;
+    one.send(TWO, Lane::Control, "heartbeat".into());
+    // A reader that is slower than the network by far.
+    let mut before = 0;
+    loop {
+        let (_, frame) = timeout(PATIENCE, two.recv()).await.expect("arrives").expect("is open");
+        if frame == "heartbeat" {
+            break;
+        }
+        before += 1;
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(before < 60, "{before} frames of the snapshot went before it");
+}
