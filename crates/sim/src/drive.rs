@@ -119,6 +119,9 @@ impl<P: Protocol> Cluster<P> {
             let disks = self.nodes.iter().map(|node| (node.id, &node.disk.synced.log));
             let reporter = (id, status.ballot.round);
             let is_new = self.checks.chosen.report(reporter, (slot, &value), disks)?;
+            if is_new {
+                self.tempt(node, status);
+            }
             if is_new && let Some(command) = self.checks.oracle.choose(slot, owned(&value))? {
                 let operation = self.clients.get(command);
                 let refused =
@@ -160,29 +163,15 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// The moments at which a fault hurts most.
+    /// Something happened in a protocol.
     fn on_note(&mut self, node: usize, note: &ProtocolEvent) {
         let id = self.nodes[node].id;
         self.journal.line(|| format!("{id:?} {}", note_in_words(note)));
-        if !self.troubled {
-            return;
-        }
-        let (plan, dice) = (&self.plan, &mut self.dice);
-        let round_trip = plan.network.delay.end * 2 + plan.disk.sync.end;
-        let (chance, fault, within) = match note {
-            ProtocolEvent::Voted { .. } => (plan.injection.strike_voter, Fault::Crash, round_trip),
-            ProtocolEvent::Leading { .. } => {
-                let crash =
-                    plan.has(Fault::Crash) && (!plan.has(Fault::Isolate) || dice.percent(60));
-                let fault = if crash { Fault::Crash } else { Fault::Isolate };
-                (plan.injection.strike_leader, fault, round_trip * 3)
-            }
-            _ => return,
-        };
-        if dice.chance(chance) {
-            let at = self.now + dice.mostly_short(within);
-            let life = self.nodes[node].life;
-            self.queue.push(at, Happening::Strike { node, life, fault });
+        let injection = &self.plan.injection;
+        match note {
+            ProtocolEvent::Voted { .. } => self.strike(node, injection.strike_voter),
+            ProtocolEvent::Leading { .. } => self.strike(node, injection.strike_leader),
+            _ => {}
         }
     }
 

@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, Happening};
 use crate::faults::Fault;
 use crate::violation::{Checked, Violation};
 use std::time::Duration;
-use synod_consensus::Protocol;
+use synod_consensus::{Protocol, Role, Status};
 use synod_types::NodeId;
 
 impl<P: Protocol> Cluster<P> {
@@ -56,6 +56,38 @@ impl<P: Protocol> Cluster<P> {
             }
             _ => self.crash_and_return(node),
         }
+    }
+
+    /// A leader has just chosen a slot, and nobody else knows yet: a good moment for it to fall,
+    /// above all if it is the first slot that it chooses.
+    pub(crate) fn tempt(&mut self, node: usize, status: &Status) {
+        if status.role != Role::Leader {
+            return;
+        }
+        let round = status.ballot.round;
+        let first = std::mem::replace(&mut self.nodes[node].chose_in, round) != round;
+        let chance = self.plan.injection.strike_commit;
+        self.strike(node, if first { chance } else { chance / 50 });
+    }
+
+    /// Perhaps fells a node at the moment at which that hurts most: right now, before anything
+    /// that it says arrives, or within a few round trips.
+    pub(crate) fn strike(&mut self, node: usize, chance: u32) {
+        if !self.troubled || !self.dice.chance(chance) {
+            return;
+        }
+        let (plan, dice) = (&self.plan, &mut self.dice);
+        let crash = plan.has(Fault::Crash) && (!plan.has(Fault::Isolate) || dice.percent(60));
+        let fault = if crash { Fault::Crash } else { Fault::Isolate };
+        let one_way = plan.network.delay.end + plan.disk.sync.end;
+        let within = match dice.below(10) {
+            0..3 => Duration::ZERO,
+            3..7 => one_way,
+            _ => one_way * 5,
+        };
+        let at = self.now + dice.duration(&(Duration::ZERO..within));
+        let life = self.nodes[node].life;
+        self.queue.push(at, Happening::Strike { node, life, fault });
     }
 
     fn count(&mut self, fault: Fault) {

@@ -21,6 +21,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) life: u64,
     /// What it sent up to this life died with it, where it had not arrived.
     pub(crate) muted: u64,
+    /// The round in which it last chose something as a leader.
+    pub(crate) chose_in: u64,
     /// When it wants to be woken, and for when that is in the queue.
     pub(crate) wake: Option<Instant>,
     pub(crate) alarm: Option<Instant>,
@@ -43,7 +45,7 @@ pub(crate) struct Running<P: Protocol> {
 impl<P: Protocol> Node<P> {
     pub(crate) fn new(id: NodeId) -> Self {
         let disk = Disk::new(Incarnation(1000 + id.0));
-        Self { id, disk, running: None, life: 0, muted: 0, wake: None, alarm: None }
+        Self { id, disk, running: None, life: 0, muted: 0, chose_in: 0, wake: None, alarm: None }
     }
 
     /// Starts the node on what its disks hold.

@@ -91,6 +91,9 @@ pub struct InjectionPlan {
     pub strike_voter: u32,
     /// The chance that a new leader dies or is cut off right after it won.
     pub strike_leader: u32,
+    /// The chance that it does so when it has just chosen its first slot; for later slots a
+    /// fiftieth of it.
+    pub strike_commit: u32,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -133,6 +136,7 @@ impl Plan {
                 cut: 2000 * MS,
                 strike_voter: 0,
                 strike_leader: 0,
+                strike_commit: 0,
             },
         }
     }
@@ -146,12 +150,16 @@ impl Plan {
         };
         let nodes = nodes.unwrap_or(drawn);
         let faults = draw_faults(dice, nodes);
+        // In a storm leaders fall one after another, before anyone heard what they said last, and
+        // come back soon: logs fork and meet again, and tails of old terms are brought back (Raft
+        // fig. 8).
+        let storm = dice.percent(35);
         let mut plan = Self::calm(nodes);
         plan.faults = faults;
-        plan.network = draw_network(dice, faults);
+        plan.network = draw_network(dice, faults, storm);
         plan.disk = draw_disk(dice);
         plan.clients = draw_clients(dice);
-        plan.injection = draw_injection(dice, faults);
+        plan.injection = draw_injection(dice, faults, storm);
         plan
     }
 
@@ -190,7 +198,7 @@ fn draw_faults(dice: &mut Dice, nodes: u64) -> FaultSet {
     on.into_iter().collect()
 }
 
-fn draw_network(dice: &mut Dice, faults: FaultSet) -> NetworkPlan {
+fn draw_network(dice: &mut Dice, faults: FaultSet, storm: bool) -> NetworkPlan {
     // From one rack to the other end of the world, measured in election time-outs: where a round
     // trip is long, elections collide.
     let delay = match dice.below(10) {
@@ -208,8 +216,8 @@ fn draw_network(dice: &mut Dice, faults: FaultSet) -> NetworkPlan {
         duplicate: rate(Fault::Duplicate, 200_000),
         spikes: rate(Fault::DelaySpike, 100_000),
         spike: 30 * MS..dice.duration(&(100 * MS..1500 * MS)),
-        sharp: dice.percent(50),
-        die_with_sender: if dice.percent(70) { dice.below(900_000) as u32 } else { 0 },
+        sharp: storm || dice.percent(40),
+        die_with_sender: if storm { 900_000 } else { dice.below(500_000) as u32 },
         delay,
     }
 }
@@ -249,7 +257,7 @@ fn draw_clients(dice: &mut Dice) -> ClientPlan {
     }
 }
 
-fn draw_injection(dice: &mut Dice, faults: FaultSet) -> InjectionPlan {
+fn draw_injection(dice: &mut Dice, faults: FaultSet, storm: bool) -> InjectionPlan {
     let pace: [(Fault, Range<u64>); 8] = [
         (Fault::Partition, 1500..8000),
         (Fault::OneWay, 1500..8000),
@@ -268,20 +276,19 @@ fn draw_injection(dice: &mut Dice, faults: FaultSet) -> InjectionPlan {
         }
     }
     let processes = faults.has(Fault::Crash);
-    // In a storm leaders fall one after another and come back soon, so that logs fork and meet
-    // again: that is where a tail of an old term is brought back (Raft fig. 8).
-    let storm = dice.percent(30);
     let mut strike = |on: bool, storm: bool| {
         let drawn = if storm { dice.within(400_000..900_000) } else { dice.below(300_000) };
         if on && (storm || dice.percent(60)) { drawn as u32 } else { 0 }
     };
     let strike_voter = strike(processes, false);
     let strike_leader = strike(processes || faults.has(Fault::Isolate), storm);
-    let (down, cut) = if storm { (20..600, 100..800) } else { (20..2500, 300..4000) };
+    let strike_commit = strike(processes || faults.has(Fault::Isolate), storm);
+    let (down, cut) = if storm { (300..1500, 300..1500) } else { (20..2500, 300..4000) };
     InjectionPlan {
         mean,
         strike_voter,
         strike_leader,
+        strike_commit,
         down: Duration::from_millis(dice.within(down)),
         cut: Duration::from_millis(dice.within(cut)),
     }
