@@ -1,7 +1,7 @@
 //! Replication: Raft §5.3, §5.4.2, §8.
 
 use crate::cluster::*;
-use synod_consensus::{ProtocolEvent, Refusal};
+use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Refusal, Write};
 use synod_raft::{Limits, Message, Timer};
 use synod_types::{Slot, Term, Ticket};
 
@@ -353,6 +353,50 @@ fn the_window_bounds_bytes() {
     }
     cluster.deliver();
     assert_eq!(cluster.commands(N2).len(), 20);
+}
+
+/// What is offered between two flushes becomes runs that one append can carry whole, and all
+/// tickets are placed in order.
+#[test]
+fn a_large_offer_becomes_runs_of_bounded_size() {
+    let limits = Limits { append_bytes: 100, ..Limits::default() };
+    let mut cluster = Cluster::with_limits(3, &limits);
+    cluster.elect(N1);
+    let (now, node) = (cluster.now, cluster.node(N1));
+    let mut outbox = Outbox::default();
+    for ticket in 0..9 {
+        let command = vec![b'x'; 29].into();
+        let input = Input::Propose { ticket: Ticket(ticket), command };
+        node.core.step(now, input, &mut outbox.effects());
+    }
+    node.core.flush(now, &mut outbox.effects());
+    let sizes = outbox.writes.iter().map(|write| match write {
+        Write::Put(run) => run.values.byte_len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(sizes.collect::<Vec<_>>(), [90, 90, 90]);
+    let placed: Vec<_> = (0..9).map(|n| (Ticket(n), Slot(n + 2))).collect();
+    assert_eq!(outbox.placed, placed);
+    let acks = outbox.sends.iter().filter(|(to, _)| *to == N1);
+    assert_eq!(acks.count(), 1, "one acknowledgement to itself for all");
+}
+
+/// A follower that claims to have lost what it acknowledged is not believed: the leader goes back
+/// no further than that.
+#[test]
+fn a_leader_never_goes_back_behind_what_was_acknowledged() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    cluster.partition(&[N3]);
+    for ticket in 0..5 {
+        cluster.propose(N1, ticket, "x");
+    }
+    cluster.say(N3, N1, Message::AppendAck { term: Term(1), matched: Slot(3) });
+    cluster.wire.clear();
+    let conflict = Message::AppendConflict { term: Term(1), at: Slot(5), hint: at(0, 0) };
+    let answers = cluster.ask(N3, N1, conflict);
+    let [Message::Append { prev, .. }] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(prev.slot, Slot(3));
 }
 
 /// Uncommitted bytes are bounded: past the bound a proposal is Busy, and room comes back.
