@@ -39,7 +39,7 @@ pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> anyhow
     })?;
     let transport = bind_transport(&settings)?;
     let (alarm, alarms) = Alarm::new();
-    let (handle, running) = launch(&settings, Arc::clone(&transport), &alarm)?;
+    let (handle, running) = launch(&settings, transport.clone(), &alarm)?;
 
     let disk_bytes = Arc::new(AtomicU64::new(0));
     if settings.store == StoreKind::Rocksdb {
@@ -47,7 +47,9 @@ pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> anyhow
     }
     let backend = NodeBackend::new(handle.clone(), &settings, disk_bytes);
     let backend: Arc<dyn Backend> = Arc::new(backend);
-    let site = Arc::new(Site::new(backend, handle.clone(), &settings));
+    let network = Arc::clone(&transport);
+    let traffic = Box::new(move || network.stats());
+    let site = Arc::new(Site::new(backend, handle.clone(), traffic, &settings));
     let (hang_up, hung_up) = watch::channel(false);
     let server = tokio::spawn(server::serve(listener, site, hung_up));
     tracing::info!(
@@ -150,7 +152,7 @@ fn launch(
     run::launch(parts, alarm).context("cannot start a thread")
 }
 
-fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<dyn Transport>> {
+fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<QuicTransport>> {
     let files = &settings.certificates;
     let credentials = Credentials {
         ca: read(&files.ca, "certificate authority")?,

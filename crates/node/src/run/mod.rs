@@ -15,6 +15,8 @@ mod clock;
 mod core;
 mod handle;
 mod meters;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use clock::Clock;

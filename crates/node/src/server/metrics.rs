@@ -3,15 +3,22 @@
 use crate::run::{Applying, Handle, View};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use synod_consensus::Role;
 use synod_replica::Counters;
+use synod_transport::PeerStats;
+use synod_transport::quic::QuicStats;
+use synod_types::NodeId;
+
+/// What passed between this node and its peers, as it is when this is called.
+pub type Traffic = Box<dyn Fn() -> QuicStats + Send + Sync>;
 
 /// A registry of this node's own: several nodes may live in one process.
-pub(super) fn registry(handle: &Handle) -> Registry {
+pub(super) fn registry(handle: &Handle, traffic: Traffic) -> Registry {
     let mut registry = Registry::with_prefix("synod");
     let meters = handle.meters();
     registry.register_with_unit(
@@ -31,24 +38,27 @@ pub(super) fn registry(handle: &Handle) -> Registry {
         "Batches written to the log; merged ones share a sync",
         meters.batches.clone(),
     );
-    registry.register_collector(Box::new(Replica(handle.clone())));
+    registry.register_collector(Box::new(Live { handle: handle.clone(), traffic }));
     registry
 }
 
-/// Reads the replica when it is asked.
-struct Replica(Handle);
+/// Reads replica and transport when it is asked.
+struct Live {
+    handle: Handle,
+    traffic: Traffic,
+}
 
-impl fmt::Debug for Replica {
+impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Replica")
+        f.write_str("Live")
     }
 }
 
-impl Collector for Replica {
+impl Collector for Live {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page(encoder);
-        let View { status, counters, outstanding } = self.0.meters().view();
-        let Applying { applied, saved, .. } = self.0.meters().applying();
+        let View { status, counters, outstanding } = self.handle.meters().view();
+        let Applying { applied, saved, .. } = self.handle.meters().applying();
         let leads = u64::from(status.role == Role::Leader);
         let leader = status.leader.map_or(0, |leader| leader.0);
         page.gauge("is_leader", "1 while this node leads", leads)?;
@@ -59,7 +69,8 @@ impl Collector for Replica {
         page.gauge("applied_slot", "The last slot applied", applied.0)?;
         page.gauge("saved_slot", "The last slot in the state store", saved.0)?;
         page.gauge("outstanding", "Requests and reads under way", outstanding as u64)?;
-        page.counters(&counters)
+        page.counters(&counters)?;
+        page.traffic(&(self.traffic)())
     }
 }
 
@@ -98,5 +109,48 @@ impl Page<'_> {
         self.counter("requests_forwarded", "Commands sent on to a leader", forwarded)?;
         self.counter("requests_retried", "Commands proposed again", retried)?;
         self.counter("stalls", "Times that disk or apply did not answer", stalls)
+    }
+
+    fn traffic(&mut self, stats: &QuicStats) -> fmt::Result {
+        type Read = fn(&PeerStats) -> u64;
+        let counters: [(&str, &str, Read); 6] = [
+            ("peer_sent_frames", "Frames handed to the network", |peer| peer.sent_frames),
+            ("peer_sent_bytes", "Bytes of frames handed to the network", |peer| peer.sent_bytes),
+            ("peer_received_frames", "Frames received", |peer| peer.received_frames),
+            ("peer_received_bytes", "Bytes of frames received", |peer| peer.received_bytes),
+            ("peer_dropped_frames", "Frames dropped unsent", |peer| peer.dropped_frames),
+            ("peer_reconnects", "Connections made again", PeerStats::reconnects),
+        ];
+        for (name, help, read) in counters {
+            let of = |(node, peer): (&NodeId, _)| (node.to_string(), ConstCounter::new(read(peer)));
+            self.family((name, help), MetricType::Counter, "peer", stats.peers.iter().map(of))?;
+        }
+        let connected = stats
+            .peers
+            .iter()
+            .map(|(node, peer)| (node.to_string(), ConstGauge::new(u64::from(peer.connected))));
+        let name = ("peer_connected", "1 while there is a connection");
+        self.family(name, MetricType::Gauge, "peer", connected)?;
+        let refused = stats
+            .refused
+            .iter()
+            .map(|(reason, count)| (format!("{reason:?}"), ConstCounter::new(*count)));
+        let name = ("refused_connections", "Connections of peers refused, by reason");
+        self.family(name, MetricType::Counter, "reason", refused)
+    }
+
+    /// One metric with a value for each label.
+    fn family<M: EncodeMetric>(
+        &mut self,
+        (name, help): (&str, &str),
+        kind: MetricType,
+        label: &str,
+        values: impl Iterator<Item = (String, M)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
+        for (key, value) in values {
+            value.encode(encoder.encode_family(&[(label, key)])?)?;
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@
 mod metrics;
 mod status;
 
+pub use metrics::Traffic;
 pub use status::NodeReport;
 
 use crate::run::Handle;
@@ -49,9 +50,14 @@ pub struct Site {
 impl Site {
     /// The pages of a running replica.
     #[must_use]
-    pub fn new(backend: Arc<dyn Backend>, handle: Handle, settings: &Settings) -> Self {
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        handle: Handle,
+        traffic: Traffic,
+        settings: &Settings,
+    ) -> Self {
         Self {
-            registry: metrics::registry(&handle),
+            registry: metrics::registry(&handle, traffic),
             backend,
             handle,
             node: settings.node,

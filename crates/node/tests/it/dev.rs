@@ -151,6 +151,7 @@ fn the_pages_of_a_node_say_how_it_does() {
         "synod_log_sync_seconds_bucket",
         "synod_apply_seconds_bucket",
         "synod_frames_total ",
+        "synod_peer_connected{peer=\"1\"} ",
     ] {
         assert!(metrics.contains(&format!("\n{name}")), "{name} is not in\n{metrics}");
     }

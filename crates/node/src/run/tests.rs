@@ -1,0 +1,201 @@
+//! A replica of one node, whose stores can be told to fail, to wait, and to be looked at.
+
+use super::{Clock, Handle, Parts, Running, launch};
+use crate::alarm::{Alarm, Alarms};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use synod_consensus::{Role, StateMachine};
+use synod_kv::{Command, KvStore, Put, Query, Reply};
+use synod_raft::{Config, Raft};
+use synod_replica::{Applier, Outcome, Replica, Settings};
+use synod_storage::{Batch, Life, LogStore, MemoryDisk, Saved, StorageError};
+use synod_transport::MemoryNetwork;
+use synod_types::{ClusterId, GroupId, Incarnation, Membership, NodeId, Slot};
+
+const ME: NodeId = NodeId(1);
+
+/// A log that commits only while its gate is open, counts, and fails when told to.
+struct Gated {
+    log: Box<dyn LogStore>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<bool>,
+    opened: Condvar,
+    commits: AtomicUsize,
+    /// The commit that fails, counted from 1; 0 for none.
+    failing: AtomicUsize,
+}
+
+impl Gate {
+    fn set_closed(&self, closed: bool) {
+        *self.closed.lock().unwrap() = closed;
+        self.opened.notify_all();
+    }
+
+    fn commits(&self) -> usize {
+        self.commits.load(Ordering::SeqCst)
+    }
+}
+
+impl LogStore for Gated {
+    fn life(&self) -> Life {
+        self.log.life()
+    }
+
+    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+        self.log.load(group)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        let commit = self.gate.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        let closed = self.gate.closed.lock().unwrap();
+        let _open = self.gate.opened.wait_while(closed, |closed| *closed).unwrap();
+        if commit == self.gate.failing.load(Ordering::SeqCst) {
+            return Err(StorageError::Io { path: "log".into(), reason: "the disk is full".into() });
+        }
+        self.log.commit(batch)
+    }
+}
+
+struct Node {
+    handle: Handle,
+    running: Running,
+    alarms: Alarms,
+    gate: Arc<Gate>,
+}
+
+/// Starts a node alone on `disk` and waits until it leads.
+async fn start(disk: &MemoryDisk) -> Node {
+    let gate = Arc::new(Gate::default());
+    let mut log = Gated { log: Box::new(disk.open_log()), gate: Arc::clone(&gate) };
+    let settings = Settings::new(ClusterId(7), ME, log.life(), 1);
+    let applier = open_applier(disk, &settings);
+    let members = Membership::new([ME], []).unwrap();
+    let (clock, saved) = (Clock::start(), log.load(GroupId(0)).unwrap());
+    let config = Config::new(ME, members).unwrap();
+    let driver = Replica::<Raft>::open(clock.now(), settings, config, &saved, applier.applied());
+    let parts = Parts {
+        driver: Box::new(driver.unwrap()),
+        log: Box::new(log),
+        applier,
+        transport: Arc::new(MemoryNetwork::default().join(ME)),
+        addresses: BTreeMap::new(),
+        request_timeout: Duration::from_secs(30),
+        clock,
+    };
+    let (alarm, alarms) = Alarm::new();
+    let (handle, running) = launch(parts, &alarm).unwrap();
+    let node = Node { handle, running, alarms, gate };
+    node.until("it leads", |node| node.handle.meters().view().status.role == Role::Leader).await;
+    node
+}
+
+fn open_applier(disk: &MemoryDisk, settings: &Settings) -> Applier {
+    let machine: Box<dyn StateMachine> = Box::new(KvStore::new());
+    Applier::open(machine, Box::new(disk.open_state()), settings.session()).unwrap()
+}
+
+impl Node {
+    async fn until(&self, what: &str, seen: impl Fn(&Self) -> bool) {
+        let look = async {
+            while !seen(self) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let looked = tokio::time::timeout(Duration::from_secs(20), look).await;
+        assert!(looked.is_ok(), "still not: {what}");
+    }
+
+    fn put(&self, key: String) -> tokio::task::JoinHandle<Outcome> {
+        let handle = self.handle.clone();
+        let command = Command::Put(Put::new(key, "value")).encode();
+        tokio::spawn(async move { handle.request(command).await.unwrap() })
+    }
+
+    async fn stop(self) {
+        tokio::task::spawn_blocking(move || self.running.stop()).await.unwrap();
+    }
+}
+
+fn revision(reply: &Bytes) -> i64 {
+    Reply::decode(reply).unwrap().revision.0
+}
+
+#[tokio::test]
+async fn what_waits_for_the_disk_becomes_one_commit() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    node.gate.set_closed(true);
+    let before = node.gate.commits();
+    let mut puts = vec![node.put("first".into())];
+    node.until("the first is at the disk", |node| node.gate.commits() == before + 1).await;
+    puts.extend((0..100).map(|key| node.put(format!("key {key}"))));
+    node.until("all are under way", |node| node.handle.meters().view().outstanding == 101).await;
+    assert!(puts.iter().all(|put| !put.is_finished()), "acknowledged before it is durable");
+    node.gate.set_closed(false);
+    for put in puts {
+        assert!(matches!(put.await.unwrap(), Outcome::Done(..)));
+    }
+    assert!(node.gate.commits() <= before + 3, "{} commits", node.gate.commits() - before);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_commit_raises_the_alarm_and_acknowledges_nothing() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let mut node = start(&disk).await;
+    node.gate.failing.store(node.gate.commits() + 1, Ordering::SeqCst);
+    let put = node.put("lost".into());
+    let alarm = node.alarms.first().await;
+    let expected = "the log cannot be written, so the node stops: log: the disk is full";
+    assert_eq!(format!("{alarm:#}"), expected);
+    assert!(!put.is_finished());
+    assert_eq!(node.gate.commits(), node.gate.failing.load(Ordering::SeqCst), "no second try");
+}
+
+#[tokio::test]
+async fn a_stop_saves_all_that_was_applied() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    for key in 0..10 {
+        let outcome = node.put(format!("key {key}")).await.unwrap();
+        assert!(matches!(&outcome, Outcome::Done(_, reply) if revision(reply) == 2 + key));
+    }
+    let applied = node.handle.meters().applying();
+    node.stop().await;
+    disk.crash(0);
+    let again = open_applier(&disk, &Settings::new(ClusterId(7), ME, disk.open_log().life(), 1));
+    assert_eq!((again.applied(), again.digest()), (applied.applied, applied.digest));
+    assert!(again.applied() >= Slot(10));
+}
+
+#[tokio::test]
+async fn a_read_after_the_barrier_sees_what_was_acknowledged() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    for key in 0..50 {
+        node.put(format!("key {key}")).await.unwrap();
+        assert_eq!(node.handle.read_barrier().await, Ok(Outcome::Readable));
+        let reply = node.handle.query(Query::Revision.encode()).await.unwrap();
+        assert_eq!(revision(&reply), 2 + key);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopping_node_takes_nothing_new() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    node.handle.refuse_new();
+    let command = Command::Put(Put::new("a", "b")).encode();
+    assert_eq!(node.handle.request(command).await, Err(super::Overload::Stopping));
+    let handle = node.handle.clone();
+    node.stop().await;
+    assert_eq!(handle.query(Query::Revision.encode()).await, Err(super::Overload::Stopping));
+}
