@@ -38,4 +38,16 @@ macro_rules! scripts {
     };
 }
 
-scripts!(first_election);
+scripts!(
+    conflicting_tail,
+    first_election,
+    heartbeats,
+    huge_term,
+    later_term,
+    leader_dies,
+    old_term_does_not_commit,
+    partition_of_five,
+    remembers_its_vote,
+    replication,
+    split_vote,
+);

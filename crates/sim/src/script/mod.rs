@@ -9,6 +9,7 @@
 //! | `cluster nodes=3` | starts over with new nodes |
 //! | `timeout n1 [times=2]` | lets time pass until a timer of n1 runs out, and n1 alone sees it |
 //! | `deliver [n1 [n2]] [to=n2]` | hands over what is in flight (from n1, to n2), not the answers |
+//! | `deliver ... keep=yes` | the same, but it will arrive once more |
 //! | `settle` | hands over everything, answers too, until nothing is in flight |
 //! | `drop [n1 [n2]] [to=n2]` | loses what is in flight |
 //! | `propose n1 x=5` | a client of n1 puts 5 under the key x (one letter) |
@@ -79,15 +80,16 @@ impl<P: Protocol> Stage<P> {
                 (0..times).try_for_each(|_| self.timeout(node))
             }
             "deliver" => {
+                let keep = args.take_key("keep") == Some("yes");
                 let which = self.which(args)?;
-                match self.deliver(which)? {
+                match self.deliver(which, keep)? {
                     0 => Err("nothing is in flight there".into()),
                     _ => Ok(()),
                 }
             }
             "settle" => {
                 for _ in 0..MOST_ROUNDS {
-                    if self.deliver(Which::default())? == 0 {
+                    if self.deliver(Which::default(), false)? == 0 {
                         return Ok(());
                     }
                 }

@@ -150,13 +150,16 @@ impl<P: Protocol> Stage<P> {
         self.collect()
     }
 
-    /// Hands over some of the messages in flight.
-    pub(super) fn deliver(&mut self, which: Which) -> Outcome<usize> {
+    /// Hands over some of the messages in flight; with `keep` copies stay there.
+    pub(super) fn deliver(&mut self, which: Which, keep: bool) -> Outcome<usize> {
         let (chosen, rest) = std::mem::take(&mut self.in_flight)
             .into_iter()
             .partition(|(from, to, _)| which.has(*from, *to));
         self.in_flight = rest;
-        let chosen: Vec<_> = chosen;
+        let chosen: Vec<(usize, usize, Bytes)> = chosen;
+        if keep {
+            self.in_flight.splice(0..0, chosen.iter().cloned());
+        }
         let count = chosen.len();
         for (from, to, frame) in chosen {
             let (from, up) = (self.cluster.nodes[from].id, self.cluster.nodes[to].is_up());
