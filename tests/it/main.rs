@@ -1,5 +1,6 @@
 //! Tests that cross crates.
 
 mod fixtures;
+mod matrix;
 mod package;
 mod tidy;
