@@ -6,9 +6,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use synod_bench::core::Cores;
 use synod_bench::protocols;
 use synod_consensus::Protocol;
+use synod_raft::Raft;
 
 fn core_step(criterion: &mut Criterion) {
-    bench_protocol(criterion, protocols::raft);
+    bench_protocol::<Raft>(criterion, protocols::raft);
 }
 
 fn bench_protocol<P: Protocol>(
