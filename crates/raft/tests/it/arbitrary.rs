@@ -156,7 +156,7 @@ impl Victim {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     /// Whatever is said to a core, it does not panic, its term and vote do not go back, what is
     /// chosen stays, its disk is its log, its vows are true, and every ticket gets one answer.
@@ -300,7 +300,7 @@ fn converge(cluster: &mut Cluster, tickets: &mut u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// Under any schedule of losses, duplicates, delays, crashes, hung disks and snapshots one
     /// value is chosen a slot and one leader a term; afterwards a healthy cluster serves.

@@ -49,14 +49,14 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     let asked = cluster.node(N1).snapshots.len();
     cluster.beat(N1);
     assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
-    let base = cluster.node(N1).core.base_at(Slot(5)).unwrap();
+    let base = cluster.node(N1).core.base_at(Slot(4)).unwrap();
     cluster.step(N3, Input::Installed { base });
-    let ack = Message::AppendAck { term: Term(1), matched: Slot(5) };
+    let ack = Message::AppendAck { term: Term(1), matched: Slot(4) };
     assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
     cluster.deliver();
     cluster.beat(N1);
     assert_eq!(cluster.commit(N3), 6);
-    assert_eq!(terms(&cluster.node(N3).disk.log), [1], "only what lies behind the snapshot");
+    assert_eq!(terms(&cluster.node(N3).disk.log), [1, 1], "only what lies behind the snapshot");
     let asked = cluster.node(N1).snapshots.len();
     cluster.beat(N1);
     assert_eq!(cluster.node(N1).snapshots.len(), asked, "and no more");
