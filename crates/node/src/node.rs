@@ -4,7 +4,7 @@ use crate::alarm::{Alarm, Alarms};
 use crate::backend::NodeBackend;
 use crate::run::{self, Clock, Handle, Parts, Running};
 use crate::server::{self, Site};
-use crate::settings::{Settings, StoreKind};
+use crate::settings::{Member, Settings, StoreKind};
 use crate::{registry, stores};
 use anyhow::Context;
 use std::fs;
@@ -16,8 +16,8 @@ use std::time::Duration;
 use synod_etcd_api::Backend;
 use synod_kv::KvStore;
 use synod_replica::Applier;
-use synod_transport::Transport;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport, TransportError};
+use synod_transport::{Peer, Transport};
 use synod_types::{GroupId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -165,6 +165,10 @@ fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<QuicTransport>> {
         TransportError::Bind { .. } => anyhow::Error::new(error),
         _ => anyhow::Error::new(error).context(format!("cannot use {}", files.cert.display())),
     })?;
+    // Known from the start, so that no peer is turned away while the stores are opened.
+    let others = settings.members.iter().filter(|member| member.id != node.0);
+    let peer = |member: &Member| Peer { node: NodeId(member.id), address: member.peer.clone() };
+    transport.set_peers(&others.map(peer).collect::<Vec<_>>());
     Ok(Arc::new(transport))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const KILLS: usize = 20;
 /// So many writes are acknowledged between one kill and the next.
-const PROGRESS: usize = 100;
+const PROGRESS: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
