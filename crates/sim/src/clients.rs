@@ -26,8 +26,10 @@ pub(crate) struct Clients {
     /// When the newest operation that was done had begun.
     pub(crate) newest_begin_done: Instant,
     begun: Vec<Instant>,
-    /// How many ended without an answer, or were refused.
-    pub(crate) failed: u64,
+    /// From here on every operation must be done.
+    pub(crate) must_serve: Option<Instant>,
+    /// An operation that should have been done and was not.
+    pub(crate) unserved: Option<u64>,
 }
 
 impl Clients {
@@ -40,7 +42,8 @@ impl Clients {
             floor: Slot::ZERO,
             newest_begin_done: Instant::ZERO,
             begun: Vec::new(),
-            failed: 0,
+            must_serve: None,
+            unserved: None,
         }
     }
 
@@ -97,8 +100,8 @@ impl Clients {
             self.done += 1;
             self.floor = self.floor.max(slot);
             self.newest_begin_done = self.newest_begin_done.max(self.begun[index]);
-        } else {
-            self.failed += 1;
+        } else if self.must_serve.is_some_and(|from| self.begun[index] >= from) {
+            self.unserved.get_or_insert(id);
         }
     }
 

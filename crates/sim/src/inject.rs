@@ -183,14 +183,21 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// The end of all faults: `core` is whole again, every node in it alive and connected; the
-    /// others stay as they are, cut off for good.
+    /// others stay as they are, alive or dead, and hear the core no more, or are heard no more, or
+    /// both, for good.
     pub(crate) fn heal_core(&mut self, mut core: Vec<usize>) {
         core.sort_unstable();
         self.troubled = false;
         self.network.calm_down();
         let others: Vec<_> = (0..self.nodes.len()).filter(|node| !core.contains(node)).collect();
-        self.network.cut(&core, &others);
-        self.network.cut(&others, &core);
+        // Some of those left out still hear the core, or are heard by it.
+        let half = self.dice.below(3);
+        if half != 1 {
+            self.network.cut(&core, &others);
+        }
+        if half != 2 || others.is_empty() {
+            self.network.cut(&others, &core);
+        }
         for node in &core {
             self.relieve(*node);
         }

@@ -2,7 +2,62 @@
 //!
 //! It runs the shipped driver, [`Replica`](synod_replica::Replica), with its codec, fences and
 //! sessions, over simulated disks and a simulated network, in one thread, under a clock that jumps
-//! to whatever happens next. One seed decides everything.
+//! to whatever happens next. One seed decides everything: how many nodes, which faults are on and
+//! how often they come, what clients ask for. The same seed does the same on every machine, in
+//! debug and in release.
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//! use synod_consensus::Protocol;
+//! use synod_sim::{Campaign, Options};
+//! use synod_types::{Membership, NodeId};
+//!
+//! /// Searches a hundred seeds of any protocol.
+//! fn search<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> bool {
+//!     let campaign = Campaign::run::<P>(config, 0..100, &Options::default(), |report| {
+//!         match &report.violation {
+//!             None => ControlFlow::Continue(()),
+//!             Some(found) => {
+//!                 println!("seed {}: {found}", report.seed);
+//!                 ControlFlow::Break(())
+//!             }
+//!         }
+//!     });
+//!     campaign.passed()
+//! }
+//! ```
+//!
+//! # A run
+//! For 45 simulated seconds faults of at least two [families](Family) fire while clients put,
+//! append, read and delete through random nodes. Some faults come by themselves; some strike at
+//! the moment that hurts most: right after a vote, right after an election is won, right after a
+//! leader has chosen its first slot. Then all faults end for good: everyone, or just a random
+//! majority, is whole again, must serve every request, and must reach one state, byte for byte.
+//!
+//! # What is checked
+//! After every event, each with a [`ViolationKind`] of its own:
+//! - at most one leader a ballot, and a leader of a term holds all that was chosen before it;
+//! - one value a slot is ever chosen, and when it first is, a majority of the synced disks hold it;
+//! - a chosen value is never written over in a later round;
+//! - one slot under one stamp has one value in all logs, and hard states never go back;
+//! - every frame that leaves a node is true of its sender's synced disk
+//!   ([`Message::holds`](synod_consensus::Message::holds));
+//! - every state is what the chosen commands make, and no state store is ahead of its log;
+//! - acknowledged commands took effect once, in the order in which they were acknowledged, where
+//!   the client was told; refused ones never; a read sees what was acknowledged before it began.
+//!
+//! Those that need a protocol's own words to be plausible (rounds, leaders) look at
+//! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
+//!
+//! # Three ways in
+//! - [`Campaign`] and [`run_seed`]: search.
+//! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives.
+//! - [`script`]: golden scripts, where nothing happens that a command did not ask for.
+//!
+//! Left out on purpose: clocks and threads (whoever has a clock measures the speed; campaigns on
+//! several threads can be [merged](Campaign::merge)), faults below the contract of a store (torn
+//! writes, flipped bits: those are the stores' own tests), clocks that drift, and the shrinking of
+//! a failure.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -110,6 +110,9 @@ fn play<P: Protocol>(
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.clients.newest_begin_done > healed;
     wait(cluster, options.patience, "serves nobody", served)?;
+    // From here on nobody is turned away, and nobody waits in vain.
+    cluster.plan.clients.patience = options.patience..options.patience * 2;
+    cluster.clients.must_serve = Some(cluster.now());
     let rest = options.healed.saturating_sub(cluster.now() - healed + slice * 10);
     cluster.run_for(rest)?;
     // No new operations: what is under way ends, and all nodes reach the same state.
@@ -121,7 +124,11 @@ fn play<P: Protocol>(
     };
     wait(cluster, options.patience, "does not converge", quiet)?;
     // The last writes become durable, so that the stores can be compared.
-    cluster.run_for(slice)
+    cluster.run_for(slice)?;
+    match cluster.clients.unserved {
+        None => Ok(()),
+        Some(id) => Err(stalled(cluster, &format!("left operation {id} unserved"))),
+    }
 }
 
 /// Lets time pass until something is so.
@@ -134,25 +141,28 @@ fn wait<P: Protocol>(
     let end = cluster.now() + patience;
     while !is_so(cluster) {
         if cluster.now() >= end {
-            let core: Vec<_> = cluster.core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
-            let nodes = core.iter().map(|id| {
-                let applied = cluster.applied(*id).map_or(0, |(slot, _)| slot.0);
-                let status = cluster.status(*id);
-                let role = status.map(|status| (status.role, status.ballot, status.commit));
-                format!("{id:?} {role:?} applied {applied}")
-            });
-            let nodes: Vec<_> = nodes.collect();
-            let explanation = format!(
-                "the healed cluster {complaint} for {patience:?}: chosen through {}; {}",
-                cluster.chosen(),
-                nodes.join("; ")
-            );
-            let kind = ViolationKind::Liveness;
-            return Err(Violation { kind, at: cluster.now(), nodes: core, explanation });
+            return Err(stalled(cluster, &format!("{complaint} for {patience:?}")));
         }
         cluster.run_for(Duration::from_millis(100))?;
     }
     Ok(())
+}
+
+/// A healed cluster does not do what it should.
+fn stalled<P: Protocol>(cluster: &Cluster<P>, complaint: &str) -> Violation {
+    let nodes: Vec<_> = cluster.core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
+    let words = nodes.iter().map(|id| {
+        let applied = cluster.applied(*id).map_or(0, |(slot, _)| slot.0);
+        let role = cluster.status(*id).map(|status| (status.role, status.ballot, status.commit));
+        format!("{id:?} {role:?} applied {applied}")
+    });
+    let words: Vec<_> = words.collect();
+    let explanation = format!(
+        "the healed cluster {complaint}: chosen through {}; {}",
+        cluster.chosen(),
+        words.join("; ")
+    );
+    Violation { kind: ViolationKind::Liveness, at: cluster.now(), nodes, explanation }
 }
 
 /// Half of the time everyone is healed, else just a majority.

@@ -1,0 +1,92 @@
+//! The checkers find what they are there to find: bugs planted into a toy protocol.
+
+mod toy;
+
+use std::time::Duration;
+use synod_sim::{Cluster, Options, Plan, Violation, ViolationKind, run_seed};
+use synod_types::NodeId;
+use toy::{Bug, Config, Toy};
+
+fn cluster(bug: Bug) -> Cluster<Toy> {
+    let mut plan = Plan::calm(3);
+    // Slow disks, so that what does not wait for them is early.
+    plan.disk.sync = Duration::from_millis(5)..Duration::from_millis(9);
+    Cluster::new(plan, 11, move |id, members| Config { id, members: members.clone(), bug })
+}
+
+/// Some writes, a death, a restart, and more writes.
+fn live(mut cluster: Cluster<Toy>) -> Result<(), Violation> {
+    let second = Duration::from_secs(1);
+    cluster.run_for(second)?;
+    let mut last = 0;
+    for round in 0..4_u64 {
+        let node = NodeId(1 + round % 3);
+        last = cluster.put(node, b'a', &[b'0' + round as u8])?;
+        cluster.run_for(second)?;
+        cluster.crash(node)?;
+        cluster.restart(node)?;
+        cluster.run_for(second)?;
+    }
+    assert!(cluster.is_done(last));
+    assert!(cluster.has_converged());
+    assert_eq!(cluster.value(NodeId(2), b'a').as_deref(), Some(&b"3"[..]));
+    cluster.finish()
+}
+
+fn finds(bug: Bug, kind: ViolationKind) {
+    let found = live(cluster(bug)).expect_err("the bug goes unnoticed");
+    assert_eq!(found.kind, kind, "{found}");
+    assert!(found.at.0 > 0 || bug == Bug::Pretender, "{found}");
+}
+
+#[test]
+fn a_sound_protocol_passes() {
+    live(cluster(Bug::None)).unwrap();
+}
+
+#[test]
+fn a_message_that_leaves_before_its_write_is_a_false_claim() {
+    finds(Bug::HastyAck, ViolationKind::FalseClaim);
+}
+
+#[test]
+fn a_message_whose_write_was_forgotten_is_a_false_claim() {
+    finds(Bug::UnwrittenAck, ViolationKind::FalseClaim);
+}
+
+#[test]
+fn what_only_one_disk_holds_is_not_chosen() {
+    finds(Bug::LonelyCommit, ViolationKind::NotOnMajority);
+}
+
+#[test]
+fn two_values_of_one_slot_under_one_stamp_are_a_mismatch() {
+    finds(Bug::Garble, ViolationKind::LogMismatch);
+}
+
+#[test]
+fn a_hard_state_that_goes_back_is_found() {
+    finds(Bug::Forgetful, ViolationKind::HardStateRegressed);
+}
+
+#[test]
+fn two_leaders_of_one_term_are_found() {
+    finds(Bug::Pretender, ViolationKind::TwoLeaders);
+}
+
+/// A failed assertion ends the run, and the report names the seed.
+#[test]
+fn a_search_reports_a_panic_with_its_seed() {
+    let config = |id, members: &synod_types::Membership| Config {
+        id,
+        members: members.clone(),
+        bug: Bug::Panicking,
+    };
+    let second = Duration::from_secs(1);
+    let options =
+        Options { troubled: second, healed: second, patience: second, ..Options::default() };
+    let report = run_seed::<Toy>(config, 3, &options);
+    let found = report.violation.expect("the assertion fails at the first write");
+    assert_eq!((report.seed, report.counted, found.kind), (3, false, ViolationKind::Panic));
+    assert!(found.explanation.contains("planted"), "{found}");
+}

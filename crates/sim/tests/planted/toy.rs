@@ -1,0 +1,248 @@
+//! The smallest protocol that does anything: node 1 leads for ever. With it, bugs to choose from.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use synod_consensus::{
+    Base, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Refusal, Role, Run,
+    RunLog, Saved, Status, Write,
+};
+use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Term, Ticket, Values};
+
+/// What is wrong with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bug {
+    None,
+    /// Acknowledgements do not wait for the disk.
+    HastyAck,
+    /// Acknowledgements of what was never written.
+    UnwrittenAck,
+    /// The leader takes its own copy for a majority.
+    LonelyCommit,
+    /// A follower stores something else.
+    Garble,
+    /// The count of starts goes back.
+    Forgetful,
+    /// Everyone says that it leads.
+    Pretender,
+    /// An assertion fails at the first proposal.
+    Panicking,
+}
+
+const LEADER: NodeId = NodeId(1);
+const TERM: Term = Term(1);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    pub id: NodeId,
+    pub members: Membership,
+    pub bug: Bug,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Toy {
+    config: Config,
+    starts: Starts,
+    log: RunLog<Term>,
+    commit: Slot,
+    acked: BTreeMap<NodeId, Slot>,
+}
+
+/// How often the node was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Starts(u64);
+
+impl HardState for Starts {
+    fn may_follow(&self, older: &Self) -> bool {
+        self >= older
+    }
+}
+
+impl PartialOrd for Starts {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.0.cmp(&other.0))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Word {
+    Append { run: Run<Term> },
+    Ack { through: Slot, hasty: bool },
+    Commit { through: Slot },
+}
+
+impl Message<Toy> for Word {
+    fn gate(&self) -> Gate {
+        match self {
+            Self::Ack { hasty: false, .. } => Gate::Durable,
+            Self::Ack { hasty: true, .. } | Self::Append { .. } | Self::Commit { .. } => {
+                Gate::Immediate
+            }
+        }
+    }
+
+    fn lane(&self) -> Lane {
+        Lane::Log
+    }
+
+    fn holds(&self, _: NodeId, _: NodeId, disk: &Saved<Toy>) -> bool {
+        match self {
+            Self::Ack { through, .. } => disk.log.last() >= *through,
+            Self::Append { .. } | Self::Commit { .. } => true,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Append { run } => format!("Append({}..{})", run.first, run.last()),
+            Self::Ack { through, .. } => format!("Ack({through})"),
+            Self::Commit { through } => format!("Commit({through})"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Beat;
+
+type Fx<'a> = Effects<'a, Toy>;
+
+impl Protocol for Toy {
+    type Config = Config;
+    type Message = Word;
+    type HardState = Starts;
+    type Stamp = Term;
+    type Timer = Beat;
+
+    const NAME: &'static str = "toy";
+
+    fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        let (starts, log) = (saved.hard_state, saved.log);
+        Ok(Self { config, starts, log, commit: Slot::ZERO, acked: BTreeMap::new() })
+    }
+
+    fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
+        match input {
+            Input::Start => {
+                let forgets = self.config.bug == Bug::Forgetful && self.starts.0 > 0;
+                self.starts.0 = if forgets { 0 } else { self.starts.0 + 1 };
+                fx.write(Write::HardState(self.starts));
+                if self.config.id == LEADER {
+                    self.ack(LEADER, fx);
+                    beat(fx);
+                }
+            }
+            Input::Message { from, message } => self.on_message(from, message, fx),
+            Input::Timeout(Beat) => {
+                for peer in self.config.members.others(LEADER) {
+                    self.tell(peer, fx);
+                }
+                beat(fx);
+            }
+            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
+            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
+            Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
+            Input::Stalled | Input::Compact { .. } | Input::Installed { .. } => {}
+        }
+    }
+
+    fn flush(&mut self, _: Instant, _: &mut Fx<'_>) {}
+
+    fn base_at(&self, _: Slot) -> Option<Base<Term>> {
+        None
+    }
+
+    fn status(&self) -> Status {
+        let leads = self.config.id == LEADER || self.config.bug == Bug::Pretender;
+        Status {
+            role: if leads { Role::Leader } else { Role::Follower },
+            ballot: Ballot { round: TERM.0, node: LEADER },
+            leader: Some(LEADER),
+            commit: self.commit,
+            last: self.log.last(),
+            base: Slot::ZERO,
+            progress: Vec::new(),
+        }
+    }
+}
+
+impl Toy {
+    fn on_message(&mut self, from: NodeId, message: Word, fx: &mut Fx<'_>) {
+        match message {
+            Word::Append { run } => {
+                let next = self.log.last().next();
+                if run.first <= next && next <= run.last() {
+                    self.store(run.from(next), fx);
+                }
+                self.ack(LEADER, fx);
+            }
+            Word::Ack { through, .. } => {
+                self.acked.insert(from, through);
+                self.count(fx);
+            }
+            Word::Commit { through } => self.advance(through.min(self.log.last()), fx),
+        }
+    }
+
+    fn on_propose(&mut self, ticket: Ticket, command: &Bytes, fx: &mut Fx<'_>) {
+        assert_ne!(self.config.bug, Bug::Panicking, "planted");
+        if self.config.id != LEADER {
+            return fx.refuse(ticket, Refusal::NotLeader { hint: Some(LEADER) });
+        }
+        let first = self.log.last().next();
+        let run = Run { first, stamp: TERM, values: Values::command_only(command) };
+        fx.write(Write::Put(run.clone()));
+        self.log.put(run);
+        fx.placed(ticket, first);
+        self.ack(LEADER, fx);
+        for peer in self.config.members.others(LEADER) {
+            self.tell(peer, fx);
+        }
+    }
+
+    fn store(&mut self, mut run: Run<Term>, fx: &mut Fx<'_>) {
+        if self.config.bug == Bug::Garble {
+            run.values = (0..run.values.len()).map(|_| synod_types::Value::Noop).collect();
+        }
+        if self.config.bug != Bug::UnwrittenAck {
+            fx.write(Write::Put(run.clone()));
+        }
+        self.log.put(run);
+    }
+
+    fn ack(&self, to: NodeId, fx: &mut Fx<'_>) {
+        let hasty = self.config.bug == Bug::HastyAck;
+        fx.send(to, Word::Ack { through: self.log.last(), hasty });
+    }
+
+    /// Sends a peer what it has not acknowledged.
+    fn tell(&self, peer: NodeId, fx: &mut Fx<'_>) {
+        let acked = self.acked.get(&peer).copied().unwrap_or_default();
+        match self.log.chunk(acked.next(), self.log.last(), 1 << 20) {
+            Some(run) => fx.send(peer, Word::Append { run }),
+            None => fx.send(peer, Word::Commit { through: self.commit }),
+        }
+    }
+
+    fn count(&mut self, fx: &mut Fx<'_>) {
+        let mut acked: Vec<_> = self.acked.values().copied().collect();
+        acked.sort_unstable_by(|one, other| other.cmp(one));
+        let lonely = self.config.bug == Bug::LonelyCommit;
+        let enough = if lonely { 1 } else { self.config.members.majority() };
+        if let Some(agreed) = acked.get(enough - 1) {
+            self.advance(*agreed, fx);
+        }
+    }
+
+    fn advance(&mut self, through: Slot, fx: &mut Fx<'_>) {
+        while self.commit < through {
+            let Some(run) = self.log.chunk(self.commit.next(), through, 1 << 20) else { return };
+            self.commit = run.last();
+            fx.chosen(run);
+        }
+    }
+}
+
+fn beat(fx: &mut Fx<'_>) {
+    fx.set_timer(Beat, Duration::from_millis(50)..Duration::from_millis(51));
+}
