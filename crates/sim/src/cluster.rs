@@ -198,7 +198,8 @@ impl<P: Protocol> Cluster<P> {
             self.persist(node)?;
             let Some(running) = self.nodes[node].running.as_mut() else { continue };
             let synced = running.applier.sync();
-            synced.map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+            synced
+                .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
             let stored = contents(&self.nodes[node].disk.open().1);
             Oracle::check_stored(id, &stored, &expected)?;
         }

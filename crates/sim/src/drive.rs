@@ -5,13 +5,12 @@ use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::journal::{frame_in_words, note_in_words, run_in_words, write_in_words};
-use crate::kv::Reply;
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
 use synod_consensus::{Protocol, ProtocolEvent, Status};
 use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Run};
 use synod_storage::Batch;
-use synod_types::{Instant, NodeId, Seq, Value, ValueRef};
+use synod_types::{Instant, NodeId, Seq};
 
 impl<P: Protocol> Cluster<P> {
     /// A node takes an event, if it is alive.
@@ -74,7 +73,7 @@ impl<P: Protocol> Cluster<P> {
     fn hand_to_disk(&mut self, node: usize, status: &Status, seq: Seq, batch: Batch) -> Checked {
         let id = self.nodes[node].id;
         let writes = Disk::<P>::decode(&batch)
-            .map_err(|error| violation(ViolationKind::RecoveryRefused, [id], error.to_string()))?;
+            .map_err(|error| violation(ViolationKind::BadBytes, [id], error.to_string()))?;
         for write in &writes {
             self.journal.line(|| format!("{id:?} writes {}", write_in_words(write)));
             let Self { checks, .. } = self;
@@ -122,7 +121,7 @@ impl<P: Protocol> Cluster<P> {
             if is_new {
                 self.tempt(node, status);
             }
-            if is_new && let Some(command) = self.checks.oracle.choose(slot, owned(&value))? {
+            if is_new && let Some(command) = self.checks.oracle.choose(slot, value.to_value())? {
                 let operation = self.clients.get(command);
                 let refused =
                     |it: &&answers::Operation| it.state == answers::OperationState::Refused;
@@ -147,11 +146,6 @@ impl<P: Protocol> Cluster<P> {
                 let Some(running) = self.nodes[node].running.as_ref() else { return Ok(()) };
                 let applied = running.applier.applied();
                 answers::check_read(&operation, applied)?;
-                let reply = running.applier.query(b"a");
-                if Reply::decode(&reply).is_none_or(|reply| reply.version > applied) {
-                    let text = "a query got no sensible answer".into();
-                    return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
-                }
                 self.clients.finish(id, answers::OperationState::Done(applied));
             }
             Outcome::Refused(_) => {
@@ -240,7 +234,7 @@ impl<P: Protocol> Cluster<P> {
         let written = this
             .disk
             .end_sync()
-            .map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+            .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
         self.begin_sync(node);
         match written {
             Some(seq) => self.drive(node, Event::Written(seq)),
@@ -310,7 +304,9 @@ impl<P: Protocol> Cluster<P> {
             running.applier.seal();
             if sync {
                 let synced = running.applier.sync();
-                synced.map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+                synced.map_err(|error| {
+                    violation(ViolationKind::StoreFailed, [id], error.to_string())
+                })?;
             }
         }
         let at = self.now + self.dice.duration(&self.plan.disk.persist);
@@ -324,7 +320,7 @@ impl<P: Protocol> Cluster<P> {
         let Some(running) = this.running.as_mut() else { return Ok(()) };
         let id = this.id;
         let stored = running.applier.persist(running.durable);
-        stored.map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+        stored.map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
         let slot = running.applier.persisted();
         let log = &this.disk.synced.log;
         let fact = self.checks.chosen.at(slot);
@@ -371,7 +367,7 @@ impl<P: Protocol> Cluster<P> {
         let lost = this
             .disk
             .crash(keep, keep_state)
-            .map_err(|error| violation(ViolationKind::Panic, [id], error.to_string()))?;
+            .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
         (this.disk.stalled_until, this.disk.slow_until) = (Instant::ZERO, Instant::ZERO);
         this.life += 1;
         let loaded = self.clients.is_loaded();
@@ -385,8 +381,4 @@ impl<P: Protocol> Cluster<P> {
         self.clients.node_died(node);
         Ok(())
     }
-}
-
-fn owned(value: &ValueRef<'_>) -> Value {
-    value.to_value()
 }

@@ -41,8 +41,8 @@ pub enum ViolationKind {
     HardStateRegressed,
     /// A message left that claims what its sender's disk does not hold.
     FalseClaim,
-    /// A frame left that its receiver could not read.
-    BadFrame,
+    /// A frame or a batch left that nobody can read.
+    BadBytes,
     /// A state machine differs from what the chosen commands make.
     StateDiverged,
     /// A state store holds what its node's log has not made durable.
@@ -57,6 +57,8 @@ pub enum ViolationKind {
     StaleRead,
     /// A node could not start on its own disk.
     RecoveryRefused,
+    /// A store refused what a working one takes.
+    StoreFailed,
     /// A healed cluster did not converge, or did not serve.
     Liveness,
     /// Nodes keep one another busy without the clock moving.
@@ -76,7 +78,7 @@ impl fmt::Display for ViolationKind {
             Self::LogMismatch => "log mismatch",
             Self::HardStateRegressed => "hard state regressed",
             Self::FalseClaim => "false claim",
-            Self::BadFrame => "bad frame",
+            Self::BadBytes => "bad bytes",
             Self::StateDiverged => "state diverged",
             Self::StateAheadOfLog => "state ahead of log",
             Self::AppliedTwice => "applied twice",
@@ -84,6 +86,7 @@ impl fmt::Display for ViolationKind {
             Self::RefusedButApplied => "refused but applied",
             Self::StaleRead => "stale read",
             Self::RecoveryRefused => "recovery refused",
+            Self::StoreFailed => "store failed",
             Self::Liveness => "liveness",
             Self::EndlessLoop => "endless loop",
             Self::Panic => "panic",
