@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use synod_transport::certs::{CertificateAuthority, Issued};
 use synod_types::{ClusterId, NodeId};
 
+/// Make the certificates that nodes know each other by.
+///
 /// Nodes talk to each other only if one authority has signed the certificates of both, and each
 /// certificate names its node and cluster. Make the authority once, then one certificate a node.
 #[derive(Debug, clap::Subcommand)]

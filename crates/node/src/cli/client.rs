@@ -69,6 +69,8 @@ pub(super) fn refused(status: tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }
 
+/// Write a key.
+///
 /// Prints OK when the write is agreed on.
 #[derive(Debug, clap::Args)]
 pub(super) struct Put {
@@ -140,6 +142,8 @@ pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
+/// Read a key, or several.
+///
 /// Prints each key and its value on lines of their own; nothing if there is none.
 #[derive(Debug, clap::Args)]
 pub(super) struct Get {
@@ -183,6 +187,8 @@ impl Get {
     }
 }
 
+/// Delete a key, or several.
+///
 /// Prints how many keys are gone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Del {

@@ -22,26 +22,18 @@ struct Cli {
     command: Command,
 }
 
+// What each does is told where its arguments are: a doc comment here would hide that.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a cluster of real processes on this machine, to try things out.
     Dev(crate::dev::Dev),
-    /// Run one node of a cluster.
     Start(Box<start::Start>),
-    /// Make the certificates that nodes know each other by.
     #[command(subcommand)]
     Cert(cert::Cert),
-    /// Write a key.
     Put(client::Put),
-    /// Read a key, or several.
     Get(client::Get),
-    /// Delete a key, or several.
     Del(client::Del),
-    /// Compare keys, then do one of two lists of operations, all at once.
     Txn(txn::Txn),
-    /// Show how each node does: who leads, how far it has applied, the digest of its state.
     Status(status::ShowStatus),
-    /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
     Sim(sim::Sim),
 }
 

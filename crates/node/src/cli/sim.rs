@@ -15,6 +15,8 @@ use synod_sim::{Campaign, Options, Report};
 /// After this many violations there is enough to look at.
 const ENOUGH_VIOLATIONS: usize = 10;
 
+/// Run a protocol in simulated clusters under faults, seed by seed, and check it.
+///
 /// Each seed is a cluster of its own, with a minute of crashes, partitions, lost messages and slow
 /// disks, then a time to heal; everything is checked after every event. The same seed always does
 /// the same. The last line on standard output is one JSON object; the exit code is 1 if anything

@@ -11,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+/// Run one node of a cluster.
+///
 /// Every setting can stand in the settings file, in the environment, or here; a flag wins over
 /// the environment, the environment over the file, the file over the default.
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,8 @@ use crate::http;
 use crate::server::NodeReport;
 use std::process::ExitCode;
 
+/// Show how each node does: who leads, how far it has applied, the digest of its state.
+///
 /// One line a node. Nodes that have applied equally far must show the same digest. Fails if none
 /// of them answers.
 #[derive(Debug, clap::Args)]

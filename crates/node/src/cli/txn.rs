@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use synod_etcd_api::proto::etcdserverpb as pb;
 
+/// Compare keys, then do one of two lists of operations, all at once.
+///
 /// Prints SUCCESS if every comparison held and FAILURE otherwise, then what the operations
 /// answered. Without a comparison the operations behind --then are done.
 ///

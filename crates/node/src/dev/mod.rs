@@ -13,6 +13,8 @@ use folder::Folder;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Run a cluster of real processes on this machine, to try things out.
+///
 /// Sets up a folder with certificates and settings (made once, then used again), runs each node
 /// as a process of its own until Ctrl-C, and prints a line that begins with `ready` once a leader
 /// serves. Kill a node and watch: kill -9 PID. Node 1's clients are at the client port, node 2's
