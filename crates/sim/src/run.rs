@@ -15,7 +15,7 @@ use synod_types::{Instant, Membership, NodeId};
 /// What the caller decides about a run; the seed decides everything else.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many nodes; `None` (the default) lets the seed choose 1, 3 or 5.
+    /// How many nodes; `None` (the default) lets the seed choose 1, 3 or 5, and 0 is taken as 1.
     pub nodes: Option<u64>,
     /// How long faults fire. 45 s by default.
     pub troubled: Duration,
@@ -69,7 +69,7 @@ pub fn run_seed<P: Protocol>(
     options: &Options,
 ) -> Report {
     let mut dice = Dice::new(seed);
-    let plan = Plan::draw(&mut dice, options.nodes);
+    let plan = Plan::draw(&mut dice, options.nodes.map(|nodes| nodes.max(1)));
     let mut cluster = Cluster::<P>::new(plan, dice.word(), config);
     let result = catch_unwind(AssertUnwindSafe(|| play(&mut cluster, &mut dice, options)));
     let violation = match result {
