@@ -1,9 +1,10 @@
 //! The stores that this program knows, by name, and the node's data folder.
 
-use crate::settings::{Settings, StoreKind};
+use crate::settings::{Member, Settings, StoreKind};
 use anyhow::{Context, bail};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, StateStore};
@@ -11,6 +12,8 @@ use synod_types::Incarnation;
 
 /// The file of a data folder that says which protocol wrote its log.
 const PROTOCOL_FILE: &str = "protocol";
+/// The file of a data folder that says who founded the cluster.
+const MEMBERS_FILE: &str = "members";
 
 /// A node's two stores.
 pub struct Stores {
@@ -24,7 +27,7 @@ pub struct Stores {
 ///
 /// # Errors
 /// If the folder cannot be used, belongs to another node, cluster or protocol, was written by a
-/// newer version, or is damaged.
+/// newer version or under other members, or is damaged.
 pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
     let identity = Identity { cluster: settings.cluster, node: settings.node };
     match settings.store {
@@ -37,7 +40,10 @@ pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
                 format!("cannot make the data folder {}", settings.data.display())
             })?;
             check_protocol(&settings.data, &settings.protocol)?;
-            rocksdb(&settings.data, identity)
+            let stores = rocksdb(&settings.data, identity)?;
+            // Last: whoever names another node's folder should hear that it is another node's.
+            check_members(&settings.data, &settings.members)?;
+            Ok(stores)
         }
     }
 }
@@ -81,6 +87,38 @@ fn check_protocol(data: &Path, protocol: &str) -> anyhow::Result<()> {
     }
 }
 
+/// A node that took a shorter list of members for true could elect itself and lose what the whole
+/// cluster has acknowledged. So the list is kept by ids; addresses may change.
+fn check_members(data: &Path, members: &[Member]) -> anyhow::Result<()> {
+    let file = data.join(MEMBERS_FILE);
+    let ids: Vec<_> = members.iter().map(|member| member.id.to_string()).collect();
+    let ids = ids.join(" ");
+    match fs::read_to_string(&file) {
+        Ok(found) if found.trim() == ids => Ok(()),
+        Ok(found) => bail!(
+            "{}: the data is of a cluster of the nodes {}, not {ids}: the members of a cluster \
+             cannot be changed",
+            data.display(),
+            found.trim()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let written = write_whole(&file, &format!("{ids}\n"));
+            written.with_context(|| format!("cannot write {}", file.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// Writes a file so that it is there with all of its text or not at all, whatever fails.
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let draft = file.with_extension("new");
+    let mut out = fs::File::create(&draft)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    fs::rename(&draft, file)?;
+    fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
 /// The size of all files in a folder and below it, in bytes; what cannot be read counts nothing.
 #[must_use]
 pub fn folder_bytes(folder: &Path) -> u64 {
@@ -111,6 +149,22 @@ mod tests {
         check_protocol(folder.path(), "raft").unwrap();
         let error = check_protocol(folder.path(), "paxos").unwrap_err().to_string();
         assert!(error.ends_with("the data is of the protocol \"raft\", not \"paxos\""), "{error}");
+    }
+
+    #[test]
+    fn a_folder_keeps_to_its_members_but_not_to_their_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        let members = |ids: &[u64], host: &str| {
+            let member = |id: &u64| format!("{id}={host}:1,http://{host}:2").parse().unwrap();
+            ids.iter().map(member).collect::<Vec<Member>>()
+        };
+        check_members(folder.path(), &members(&[1, 2, 3], "old")).unwrap();
+        check_members(folder.path(), &members(&[1, 2, 3], "new")).unwrap();
+        for other in [&[1][..], &[1, 2, 4], &[1, 2, 3, 4]] {
+            let error = check_members(folder.path(), &members(other, "old")).unwrap_err();
+            assert!(error.to_string().contains("a cluster of the nodes 1 2 3, not 1"), "{error}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]
