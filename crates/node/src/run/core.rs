@@ -4,7 +4,7 @@ use super::apply::Task;
 use super::clock::Clock;
 use super::meters::Meters;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -48,6 +48,8 @@ pub(super) struct Core {
     pub(super) out: Outlets,
     pub(super) clients: Clients,
     pub(super) meters: Arc<Meters>,
+    /// Peers whose frames were dropped because their store is not the one they had before.
+    pub(super) forgetful: BTreeSet<NodeId>,
 }
 
 /// What comes in, the most urgent first.
@@ -123,6 +125,10 @@ impl Core {
     /// Tells the driver; says whether to end.
     fn take_in(&mut self, incoming: Incoming) -> bool {
         let now = self.clock.now();
+        let sender = match &incoming {
+            Incoming::Frame((from, _)) => Some(*from),
+            _ => None,
+        };
         let event = match incoming {
             Incoming::Signal(Signal::Written(seq)) => Event::Written(seq),
             Incoming::Signal(Signal::Applied(applied)) => Event::Applied(applied),
@@ -134,8 +140,23 @@ impl Core {
             Incoming::Frame((from, frame)) => Event::Frame { from, frame },
             Incoming::Call(call) => self.clients.admit(now, call),
         };
+        let dropped = self.driver.counters().frames_other_life;
         self.driver.handle(now, event);
+        if self.driver.counters().frames_other_life > dropped {
+            sender.into_iter().for_each(|peer| self.warn_of(peer));
+        }
         false
+    }
+
+    /// Says once of each peer that nothing it sends is taken.
+    fn warn_of(&mut self, peer: NodeId) {
+        if self.forgetful.insert(peer) {
+            tracing::warn!(
+                peer = peer.0,
+                "not listening to this peer: its store is not the one it had before; it was \
+                 wiped, replaced, or kept in memory"
+            );
+        }
     }
 
     /// After all that was queued: a heartbeat that waits here must not lose against its time-out.
