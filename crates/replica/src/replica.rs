@@ -422,11 +422,11 @@ impl<P: Protocol> Replica<P> {
     /// Gives this round's writes their number, and everything that waits for them.
     fn seal_round(&mut self, now: Instant) {
         if !self.disk.batch.is_empty() {
-            assert!(self.actions.batch.is_none(), "the last round's batch was not taken");
             self.disk.newest = self.disk.newest.next();
             self.disk.unanswered.push_back((self.disk.newest, now));
-            let batch = std::mem::take(&mut self.disk.batch);
-            self.actions.batch = Some((self.disk.newest, batch));
+            let (number, lent) = self.actions.batch.get_or_insert_default();
+            lent.append(&mut self.disk.batch);
+            *number = self.disk.newest;
         }
         for message in self.disk.fresh.drain(..) {
             self.disk.held.push(self.disk.newest, message);

@@ -212,6 +212,21 @@ fn a_round_has_one_number_however_many_writes() {
 }
 
 #[test]
+fn what_was_not_carried_out_is_lent_again_with_what_came_since() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=2 {
+        replica.handle(T0, request(token, LATER));
+        let _ = replica.take(T0);
+    }
+    let actions = replica.take(T0);
+    let (seq, batch) = actions.batch.take().unwrap();
+    assert_eq!((seq, batch.ops.len(), actions.frames.len()), (Seq(2), 2, 2));
+    actions.frames.clear();
+    replica.handle(T0, Event::Written(seq));
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+}
+
+#[test]
 fn a_vow_without_a_write_waits_for_the_writes_before_it() {
     let mut replica = replica(Some(ME));
     tell(&mut replica, Msg::Swear);
