@@ -8,9 +8,10 @@ use synod_consensus::{
     Saved, StateError, StateMachine, Status, Write,
 };
 use synod_replica::{
-    Applied, Applier, Driver, Event, Outcome, Replica, Seq, Settings, Token, decode_frame,
+    Applied, Applier, Driver, Event, OpenError, Outcome, Replica, Seq, Settings, Token,
+    decode_frame, encode_write,
 };
-use synod_storage::{Life, StateStore};
+use synod_storage::{Life, LogOp, StateStore};
 use synod_types::{Ballot, Changes, ClusterId, Incarnation, Instant, Lane, NodeId, Slot, Values};
 
 const ME: NodeId = NodeId(1);
@@ -283,6 +284,19 @@ fn without_a_leader_a_request_ends_as_not_taken() {
     replica.handle(end, Event::Wake);
     let answer = replica.take(end).answers.pop().unwrap();
     assert_eq!(answer.outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+}
+
+#[test]
+fn a_state_that_ends_before_its_log_begins_is_refused() {
+    let base = Base { through: Slot(7), stamp: 1_u64, members: None };
+    let op = encode_write::<Puppet>(&Write::Compact(base));
+    let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
+    let saved = synod_storage::Saved { base: Some((through, base)), ..Default::default() };
+    let open = |applied| Replica::<Puppet>::open(T0, settings(), None, &saved, applied);
+    let error = open(Slot(6)).err().unwrap();
+    assert!(matches!(error, OpenError::StateBehindLog { applied: Slot(6), base: Slot(7) }));
+    assert!(open(Slot(7)).is_ok());
+    assert!(matches!(open(Slot(8)), Err(OpenError::LogBehindState { .. })));
 }
 
 #[test]
