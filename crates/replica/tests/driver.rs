@@ -287,6 +287,25 @@ fn without_a_leader_a_request_ends_as_not_taken() {
 }
 
 #[test]
+fn each_read_ends_at_its_own_deadline() {
+    let mut replica = replica(None);
+    for (token, seconds) in [(1, 60), (2, 1), (3, 2)] {
+        let deadline = T0 + Duration::from_secs(seconds);
+        replica.handle(T0, Event::Read { token: Token(token), deadline });
+    }
+    let _ = replica.take(T0);
+    for (seconds, token) in [(1, 2), (2, 3), (60, 1)] {
+        let end = T0 + Duration::from_secs(seconds);
+        assert!(replica.take(T0).wake <= Some(end));
+        replica.handle(end, Event::Wake);
+        let answers: Vec<_> = replica.take(end).answers.drain(..).collect();
+        assert_eq!(answers.iter().map(|answer| answer.token).collect::<Vec<_>>(), [Token(token)]);
+        assert_eq!(answers[0].outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+    }
+    assert_eq!(replica.outstanding(), 0);
+}
+
+#[test]
 fn a_state_that_ends_before_its_log_begins_is_refused() {
     let base = Base { through: Slot(7), stamp: 1_u64, members: None };
     let op = encode_write::<Puppet>(&Write::Compact(base));
