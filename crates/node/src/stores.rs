@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, StateStore};
 use synod_types::Incarnation;
@@ -36,7 +36,7 @@ pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
             state: Box::new(MemoryState::new()),
         }),
         StoreKind::Rocksdb => {
-            fs::create_dir_all(&settings.data).with_context(|| {
+            make_folder(&settings.data).with_context(|| {
                 format!("cannot make the data folder {}", settings.data.display())
             })?;
             check_protocol(&settings.data, &settings.protocol)?;
@@ -72,15 +72,14 @@ fn check_protocol(data: &Path, protocol: &str) -> anyhow::Result<()> {
             found.trim()
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let entries = fs::read_dir(data);
-            let mut entries = entries.with_context(|| format!("cannot read {}", data.display()))?;
-            if entries.next().is_some() {
+            let new = is_new(data, &draft_of(&file));
+            if !new.with_context(|| format!("cannot read {}", data.display()))? {
                 bail!(
                     "{}: not a Synod node's data: the folder holds something else",
                     data.display()
                 );
             }
-            let written = fs::write(&file, format!("{protocol}\n"));
+            let written = write_whole(&file, &format!("{protocol}\n"));
             written.with_context(|| format!("cannot write {}", file.display()))
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
@@ -109,9 +108,37 @@ fn check_members(data: &Path, members: &[Member]) -> anyhow::Result<()> {
     }
 }
 
+/// Makes a folder and those above it, durably: a power cut that took one away would take the
+/// node's votes with it.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Whether a folder is empty, but for the draft that a first start left behind when it was cut
+/// short.
+fn is_new(data: &Path, draft: &Path) -> std::io::Result<bool> {
+    for entry in fs::read_dir(data)? {
+        if entry?.path() != draft {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn draft_of(file: &Path) -> PathBuf {
+    file.with_extension("new")
+}
+
 /// Writes a file so that it is there with all of its text or not at all, whatever fails.
 fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let draft = file.with_extension("new");
+    let draft = draft_of(file);
     let mut out = fs::File::create(&draft)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
@@ -149,6 +176,17 @@ mod tests {
         check_protocol(folder.path(), "raft").unwrap();
         let error = check_protocol(folder.path(), "paxos").unwrap_err().to_string();
         assert!(error.ends_with("the data is of the protocol \"raft\", not \"paxos\""), "{error}");
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("cluster/node-1");
+        make_folder(&data).unwrap();
+        fs::write(data.join("protocol.new"), "ra").unwrap();
+        check_protocol(&data, "raft").unwrap();
+        assert_eq!(fs::read_to_string(data.join(PROTOCOL_FILE)).unwrap(), "raft\n");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]
