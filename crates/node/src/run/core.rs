@@ -15,7 +15,7 @@ use synod_storage::Batch;
 use synod_transport::{Peer, Transport};
 use synod_types::{Instant, Membership, NodeId, Seq};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// So many frames, and so many calls, are taken before the driver is asked what to do.
 const ROUND: usize = 1024;
@@ -36,7 +36,7 @@ pub(super) enum Signal {
 
 /// From a client of this node.
 pub(super) enum Call {
-    Request { command: Bytes, reply: oneshot::Sender<Outcome> },
+    Request { command: Bytes, room: OwnedSemaphorePermit, reply: oneshot::Sender<Outcome> },
     Read { reply: oneshot::Sender<Outcome> },
 }
 
@@ -70,9 +70,16 @@ pub(super) struct Outlets {
 
 /// Clients that wait for an answer.
 pub(super) struct Clients {
-    waiting: BTreeMap<Token, oneshot::Sender<Outcome>>,
+    waiting: BTreeMap<Token, Waiting>,
     last: Token,
     timeout: Duration,
+}
+
+/// One of them. The command's room is taken as long as the driver holds the command, whether or
+/// not anyone still waits.
+struct Waiting {
+    reply: oneshot::Sender<Outcome>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Incoming {
@@ -235,21 +242,21 @@ impl Clients {
     fn admit(&mut self, now: Instant, call: Call) -> Event {
         self.last.0 += 1;
         let (token, deadline) = (self.last, now + self.timeout);
-        let (reply, event) = match call {
-            Call::Request { command, reply } => {
-                (reply, Event::Request { token, command, deadline })
+        let (reply, room, event) = match call {
+            Call::Request { command, room, reply } => {
+                (reply, Some(room), Event::Request { token, command, deadline })
             }
-            Call::Read { reply } => (reply, Event::Read { token, deadline }),
+            Call::Read { reply } => (reply, None, Event::Read { token, deadline }),
         };
-        self.waiting.insert(token, reply);
+        self.waiting.insert(token, Waiting { reply, _room: room });
         event
     }
 
     fn answer(&mut self, actions: &mut Actions) {
         for Answer { token, outcome } in actions.answers.drain(..) {
-            if let Some(reply) = self.waiting.remove(&token) {
+            if let Some(waiting) = self.waiting.remove(&token) {
                 // Whoever asked may have gone away.
-                let _ = reply.send(outcome);
+                let _ = waiting.reply.send(outcome);
             }
         }
     }
