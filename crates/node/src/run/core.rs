@@ -30,7 +30,7 @@ pub(super) enum Signal {
     Applied(Applied),
     /// Stop when all is written.
     Stop,
-    /// The writer has written all it was given and ends.
+    /// The writer ends: it has written all it was given, or it failed.
     WriterDone,
 }
 
@@ -105,8 +105,6 @@ impl Core {
             }
         });
         self.round();
-        // The apply thread ends by itself if it died before.
-        let _ = self.out.tasks.send(Task::Stop);
         Ok(())
     }
 
@@ -202,6 +200,14 @@ impl Inbox {
             Some(frame) = self.frames.recv() => Some(Incoming::Frame(frame)),
             Some(call) = self.calls.recv() => Some(Incoming::Call(call)),
         }
+    }
+}
+
+impl Drop for Outlets {
+    /// Ends the apply thread with the core, even with one that panicked.
+    fn drop(&mut self) {
+        // Nobody listens if that thread died before.
+        let _ = self.tasks.send(Task::Stop);
     }
 }
 

@@ -155,8 +155,15 @@ async fn a_failed_commit_raises_the_alarm_and_acknowledges_nothing() {
     let alarm = node.alarms.first().await;
     let expected = "the log cannot be written, so the node stops: log: the disk is full";
     assert_eq!(format!("{alarm:#}"), expected);
-    assert!(!put.is_finished());
+    assert_eq!(put.await.unwrap(), Outcome::Unknown);
     assert_eq!(node.gate.commits(), node.gate.failing.load(Ordering::SeqCst), "no second try");
+    let (stopped, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        node.running.stop();
+        let _ = stopped.send(());
+    });
+    let stopped = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert_eq!(stopped, Ok(Ok(())), "whoever stops a node whose disk failed waits for ever");
 }
 
 #[tokio::test]
