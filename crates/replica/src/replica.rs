@@ -333,6 +333,7 @@ impl<P: Protocol> Replica<P> {
 
     fn on_applied(&mut self, applied: Applied) {
         self.apply.applied = self.apply.applied.max(applied.through);
+        self.requests.applied(applied.through);
         while self.apply.unanswered.front().is_some_and(|(slot, _)| *slot <= applied.through) {
             self.apply.unanswered.pop_front();
         }
@@ -397,6 +398,7 @@ impl<P: Protocol> Replica<P> {
             return false;
         }
         self.leader = (leader, ballot);
+        self.requests.forget_hosted();
         if leader.is_none() {
             return false;
         }

@@ -3,7 +3,7 @@
 
 use crate::driver::{Answer, Outcome};
 use crate::frame::Payload;
-use crate::{Body, Request, RequestSeq, Settings, Token};
+use crate::{Body, Request, RequestSeq, Session, Settings, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_consensus::Refusal;
@@ -19,7 +19,11 @@ pub(crate) struct Requests {
     reads: Vec<(Token, Instant)>,
     reads_under_way: usize,
     /// Proposals on behalf of other nodes, until the core has placed or refused them.
-    guests: BTreeMap<Ticket, (NodeId, RequestSeq)>,
+    guests: BTreeMap<Ticket, Guest>,
+    /// Those that were placed and are not yet applied. Their nodes may send them again meanwhile;
+    /// such copies are dropped, or the log of a slow cluster would fill with them.
+    hosted: BTreeSet<Guest>,
+    hosted_at: BTreeMap<Slot, Guest>,
     last_guest: u64,
     forwards: BTreeMap<NodeId, ValuesBuilder>,
     full_forwards: Vec<(NodeId, Values)>,
@@ -42,6 +46,9 @@ struct Pending {
     /// first and the core's own: the network may have kept copies of all others.
     attempts: u32,
 }
+
+/// A request of another node.
+type Guest = (Session, RequestSeq);
 
 /// Who waits for a request.
 #[derive(Clone, Debug)]
@@ -89,6 +96,8 @@ impl Requests {
             reads: Vec::new(),
             reads_under_way: 0,
             guests: BTreeMap::new(),
+            hosted: BTreeSet::new(),
+            hosted_at: BTreeMap::new(),
             last_guest: 0,
             forwards: BTreeMap::new(),
             full_forwards: Vec::new(),
@@ -175,12 +184,17 @@ impl Requests {
         }
     }
 
-    /// A ticket for a request that `from` sent on; `None` if it is no request of that node.
+    /// A ticket for a request that `from` sent on; `None` if it is no request of that node, or
+    /// one that this node has in its log and not yet applied.
     pub(crate) fn ticket_for(&mut self, from: NodeId, command: &[u8]) -> Option<Ticket> {
         let request = Request::decode(command).filter(|request| request.session.node == from)?;
+        let guest = (request.session, request.seq);
+        if self.hosted.contains(&guest) {
+            return None;
+        }
         self.last_guest += 1;
         let ticket = guest_ticket(self.last_guest);
-        self.guests.insert(ticket, (from, request.seq));
+        self.guests.insert(ticket, guest);
         Some(ticket)
     }
 
@@ -192,15 +206,18 @@ impl Requests {
                 }
             }
             None => {
-                self.guests.remove(&ticket);
+                if let Some(guest) = self.guests.remove(&ticket) {
+                    self.hosted.insert(guest);
+                    self.hosted_at.insert(slot, guest);
+                }
             }
         }
     }
 
     pub(crate) fn refused(&mut self, ticket: Ticket, why: Refusal, answers: &mut Vec<Answer>) {
         let Some(seq) = own_seq(ticket) else {
-            if let Some((guest, seq)) = self.guests.remove(&ticket) {
-                self.refuse_guest(guest, seq, why);
+            if let Some((session, seq)) = self.guests.remove(&ticket) {
+                self.refuse_guest(session.node, seq, why);
             }
             return;
         };
@@ -310,6 +327,21 @@ impl Requests {
             lost && now - pending.sent >= patience
         });
         due.map(|(seq, _)| *seq).collect()
+    }
+
+    /// Everything through this slot is applied: a copy of what was placed there may come again,
+    /// and the session table knows it.
+    pub(crate) fn applied(&mut self, through: Slot) {
+        let later = self.hosted_at.split_off(&through.next());
+        for guest in std::mem::replace(&mut self.hosted_at, later).into_values() {
+            self.hosted.remove(&guest);
+        }
+    }
+
+    /// Another term: what was placed in the last one may be lost, and is taken again.
+    pub(crate) fn forget_hosted(&mut self) {
+        self.hosted.clear();
+        self.hosted_at.clear();
     }
 
     /// Everything under way, lowest number first.

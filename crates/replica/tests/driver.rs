@@ -8,8 +8,8 @@ use synod_consensus::{
     Saved, StateError, StateMachine, Status, Write,
 };
 use synod_replica::{
-    Applied, Applier, Driver, Event, OpenError, Outcome, Replica, Seq, Settings, Token,
-    decode_frame, encode_write,
+    Applied, Applier, Body, Driver, Envelope, Event, OpenError, Outcome, Payload, Replica, Request,
+    RequestSeq, Seq, Session, Settings, Token, decode_frame, encode_frame, encode_write,
 };
 use synod_storage::{Life, LogOp, StateStore};
 use synod_types::{Ballot, Changes, ClusterId, Incarnation, Instant, Lane, NodeId, Slot, Values};
@@ -435,4 +435,27 @@ fn what_is_persisted_is_whole_and_behind_the_mark() {
     assert_eq!(again.applied(), Slot(1));
     assert_eq!(again.query(b""), "command 1");
     assert_ne!(again.digest(), first.digest());
+}
+
+#[test]
+fn a_copy_of_what_is_in_the_log_is_dropped() {
+    let mut replica = replica(Some(ME));
+    let session = Session { node: PEER, incarnation: Incarnation(9), boot: 1 };
+    let body = Body::Command(Bytes::from_static(b"once"));
+    let (seq, settled) = (RequestSeq(1), RequestSeq(1));
+    let command = Request { session, seq, settled, body }.encode();
+    let Settings { cluster, group, epoch, .. } = settings();
+    let incarnation = session.incarnation;
+    let envelope = Envelope { cluster, group, epoch, from: PEER, incarnation };
+    let forward = Payload::<Msg>::Forward(Values::command_only(&command));
+    let send = |replica: &mut Replica<Puppet>| {
+        let frame = encode_frame(&envelope, &forward);
+        replica.handle(T0, Event::Frame { from: PEER, frame });
+        replica.take(T0).batch.take().map_or(0, |(_, batch)| batch.ops.len())
+    };
+    assert_eq!(send(&mut replica), 1);
+    assert_eq!(send(&mut replica), 0, "the first copy waits in the log");
+    tell(&mut replica, Msg::Lead(ME, 2));
+    let _ = replica.take(T0);
+    assert_eq!(send(&mut replica), 1, "in another round the first copy may be lost");
 }
