@@ -35,7 +35,7 @@ struct Proposer {
 
 impl Proposers {
     pub(super) fn new(profile: &Profile, seats: impl IntoIterator<Item = NodeId>) -> Self {
-        let pause = (profile.one_way * 2).max(Duration::from_millis(1));
+        let pause = (profile.one_way() * 2).max(Duration::from_millis(1));
         let mut proposers = Self { all: Vec::new(), pause, latencies: Vec::new(), failed: 0 };
         proposers.join(seats);
         proposers

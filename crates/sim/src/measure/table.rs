@@ -112,7 +112,7 @@ impl fmt::Display for Row {
         write!(f, "| {protocol} | {} | {load} | {}", load.nodes, each(frames))?;
         let bytes = bytes.checked_div(commands);
         write!(f, " | {} | {}", Known(bytes), each(syncs))?;
-        let unit = Profile::DELAYS.one_way;
+        let unit = Profile::DELAYS.one_way();
         write!(f, " | {}", Pair::steady(&self.delays, unit))?;
         for steady in [lan, &self.wan] {
             write!(f, " | {}", Pair::steady(steady, Duration::from_millis(1)))?;
@@ -132,30 +132,35 @@ impl fmt::Display for Table {
             writeln!(f, "{row}")?;
         }
         let (lan, wan, bytes) = (Profile::LAN, Profile::WAN, super::value().len());
+        writeln!(f)?;
         writeln!(
             f,
-            "
-Writes of {bytes} bytes in the simulator; each proposer has one under way, asks at a node of its \
-own and is\nanswered when that node has applied it. Proposers are dealt out to the nodes, the \
-leader first.
-- messages, bytes, syncs: of all nodes together, for each acknowledged write, on the LAN; \
-forwarding and heartbeats
-  included, transport overhead and the state's own store not.
-- message delays: from asking to the answer when a message takes 1 and a sync nothing; median / \
-99th percentile.
-- LAN: the same in milliseconds; {:?} one way, {:?} a sync.
-- WAN: the same; {:?} one way, {:?} a sync.
-- leader dies: milliseconds from its death under this load until a write is acknowledged that was \
-asked for after it;
-  median / worst of {} seeds. Election time-outs are {:?} on the LAN and {:?} on the WAN. Without \
-a leader the first node dies.",
-            lan.one_way,
-            lan.sync,
-            wan.one_way,
-            wan.sync,
-            self.effort.seeds,
-            lan.election,
-            wan.election,
+            "Writes of {bytes} bytes in the simulator. Each proposer has one under way, asks at a \
+             node of its own, and is\nanswered when that node has applied it. Proposers are dealt \
+             out to the nodes, the leader first; where there is no\nleader, the first node stands \
+             for it."
+        )?;
+        writeln!(
+            f,
+            "- messages, bytes, syncs: of all nodes together for each acknowledged write, on the \
+             LAN. Forwarding and heartbeats\n  count; transport overhead and the state's own \
+             store do not.\n\
+             - message delays: from asking to the answer, where a message takes 1 and a sync \
+             nothing; median / 99th percentile.\n  Nothing varies there, so that proposers who \
+             compete fall into step: see the LAN for what they do to one another."
+        )?;
+        for Profile { name, delay, sync, election, .. } in [lan, wan] {
+            writeln!(
+                f,
+                "- {name}: the same in milliseconds; {delay:?} one way, {sync:?} a sync, election \
+                 time-outs {election:?}."
+            )?;
+        }
+        writeln!(
+            f,
+            "- leader dies: milliseconds from its death, under this load, until a write is \
+             acknowledged that was asked for after\n  it; median / worst of {} seeds.",
+            self.effort.seeds
         )
     }
 }
