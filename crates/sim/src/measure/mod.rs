@@ -20,6 +20,10 @@
 //! }
 //! ```
 //!
+//! Proposers that are served together ask together again, so their commands share rounds and
+//! messages as well as they ever can; and where nodes compete, asking at once lets them fall into
+//! step and collide less than they would in life.
+//!
 //! Left out on purpose: bandwidth and processor time, of which a simulated node has no end, so
 //! that many proposers wait only for messages, syncs and one another.
 
@@ -51,8 +55,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct Profile {
     /// What it is called.
     pub name: &'static str,
-    /// How long a message takes; none overtakes another one on its link. Where nothing varies,
-    /// proposers that compete fall into step and hinder one another less than they would in life.
+    /// How long a message takes; none overtakes another one on its link.
     pub delay: Range<Duration>,
     /// How long every sync takes.
     pub sync: Duration,

@@ -135,10 +135,11 @@ impl fmt::Display for Table {
         writeln!(f)?;
         writeln!(
             f,
-            "Writes of {bytes} bytes in the simulator. Each proposer has one under way, asks at a \
-             node of its own, and is\nanswered when that node has applied it. Proposers are dealt \
-             out to the nodes, the leader first; where there is no\nleader, the first node stands \
-             for it."
+            "Writes of {bytes} bytes in the simulator. Each proposer has one under way, is answered \
+             when the node that it asked has\napplied it, and asks again at once: so commands share \
+             messages as well as they ever can, and nodes that compete\nfall into step and collide \
+             less than they would in life. Proposers are dealt out to the nodes, the leader first;\n\
+             where there is no leader, the first node stands for it."
         )?;
         writeln!(
             f,
@@ -146,8 +147,7 @@ impl fmt::Display for Table {
              LAN. Forwarding and heartbeats\n  count; transport overhead and the state's own \
              store do not.\n\
              - message delays: from asking to the answer, where a message takes 1 and a sync \
-             nothing; median / 99th percentile.\n  Nothing varies there, so that proposers who \
-             compete fall into step: see the LAN for what they do to one another."
+             nothing; median / 99th percentile."
         )?;
         for Profile { name, delay, sync, election, .. } in [lan, wan] {
             writeln!(
