@@ -1,8 +1,9 @@
 //! What a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
 //! A healthy cluster serves proposers that have one write under way each: when it is acknowledged,
-//! the next one follows at once. Everything is counted in the simulation, so the same seed measures the same on every machine; no clock is read, and the
-//! time that cores and codecs take is not part of it (that is what benchmarks are for).
+//! the next one follows at once. Everything is counted in the simulation, so the same seed measures
+//! the same on every machine; no clock is read, and the time that cores and codecs take is not part
+//! of it (that is what benchmarks are for).
 //!
 //! ```
 //! use synod_consensus::Protocol;

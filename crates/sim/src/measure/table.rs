@@ -19,6 +19,16 @@ const HEADER: &str = "\
 | LAN, leader dies | WAN, leader dies |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
+const LEGEND: &str = "\
+Measured in the simulator. Each proposer has one write under way, is answered when the node that
+it asked has applied it, and asks again at once: so commands share messages as well as they ever
+can, and nodes that compete fall into step and collide less than they would in life. Proposers are
+dealt out to the nodes, the leader first; without a leader, the first node stands for it.
+- messages, bytes, syncs: of all nodes together for each acknowledged write, on the LAN. Forwarding
+  and heartbeats count; transport overhead and the state's own store do not.
+- message delays: from asking to the answer, where a message takes 1 and a sync nothing; median /
+  99th percentile.";
+
 /// Rows for any number of protocols; displays as Markdown, with a legend.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -131,36 +141,20 @@ impl fmt::Display for Table {
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
-        let (lan, wan, bytes) = (Profile::LAN, Profile::WAN, super::value().len());
-        writeln!(f)?;
-        writeln!(
-            f,
-            "Writes of {bytes} bytes in the simulator. Each proposer has one under way, is answered \
-             when the node that it asked has\napplied it, and asks again at once: so commands share \
-             messages as well as they ever can, and nodes that compete\nfall into step and collide \
-             less than they would in life. Proposers are dealt out to the nodes, the leader first;\n\
-             where there is no leader, the first node stands for it."
-        )?;
-        writeln!(
-            f,
-            "- messages, bytes, syncs: of all nodes together for each acknowledged write, on the \
-             LAN. Forwarding and heartbeats\n  count; transport overhead and the state's own \
-             store do not.\n\
-             - message delays: from asking to the answer, where a message takes 1 and a sync \
-             nothing; median / 99th percentile."
-        )?;
-        for Profile { name, delay, sync, election, .. } in [lan, wan] {
+        writeln!(f, "\n{LEGEND}")?;
+        for Profile { name, delay, sync, election, .. } in [Profile::LAN, Profile::WAN] {
             writeln!(
                 f,
                 "- {name}: the same in milliseconds; {delay:?} one way, {sync:?} a sync, election \
                  time-outs {election:?}."
             )?;
         }
+        let (bytes, seeds) = (super::value().len(), self.effort.seeds);
         writeln!(
             f,
             "- leader dies: milliseconds from its death, under this load, until a write is \
-             acknowledged that was asked for after\n  it; median / worst of {} seeds.",
-            self.effort.seeds
+             acknowledged that was asked for\n  after it; median / worst of {seeds} seeds. \
+             A write has {bytes} bytes."
         )
     }
 }
