@@ -5,7 +5,7 @@ use crate::message::{CHOSEN, Report};
 use alloc::vec::Vec;
 use core::cmp::max;
 use synod_consensus::{Run, RunLog};
-use synod_types::{Ballot, Slot};
+use synod_types::{Ballot, Slot, ValuesBuilder};
 
 /// The memory of the group. One promise stands for all slots; every slot holds the value that was
 /// accepted there last, and the ballot of that, or [`CHOSEN`].
@@ -111,6 +111,25 @@ impl Acceptor {
         }
         through = max(through, from.prev());
         Report { from, through, runs, is_last, compacted_to, commit }
+    }
+
+    /// Chosen values from `first` on, through `commit` at most: what a learner is answered. One
+    /// run of about `max_bytes` bytes, no matter at which ballots the values were accepted, or a
+    /// log of many short reigns would take a round trip for each. `None` if nothing is held there.
+    #[must_use]
+    pub fn chosen(&self, first: Slot, commit: Slot, max_bytes: usize) -> Option<Run<Ballot>> {
+        let head = self.log.chunk(first, commit, max_bytes)?;
+        let mut next = head.last().next();
+        let mut values = ValuesBuilder::new();
+        values.extend(&head.values);
+        while let Some(run) = self.log.chunk(next, commit, max_bytes) {
+            if values.byte_len() + run.values.byte_len() > max_bytes {
+                break;
+            }
+            values.extend(&run.values);
+            next = run.last().next();
+        }
+        Some(Run { first, stamp: CHOSEN, values: values.finish() })
     }
 
     /// Accepts values, unless a higher ballot was promised. The promise rises to the run's ballot,

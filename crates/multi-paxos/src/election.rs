@@ -22,8 +22,8 @@ pub struct Election {
     /// When the latest rounds began, the newest last.
     sent: VecDeque<Instant>,
     peers: BTreeMap<NodeId, Peer>,
-    /// The round in which the node began to look whether it should lead.
-    canvass: Option<u64>,
+    /// In which round and when the node began to look whether it should lead.
+    canvass: Option<(u64, Instant)>,
     /// It let another one of higher priority go first, and will not again.
     has_deferred: bool,
     /// The highest round of any ballot that was named in a refusal.
@@ -131,8 +131,8 @@ impl Election {
     }
 
     /// Begins to look: only answers to rounds from now on count.
-    pub(crate) fn begin_canvass(&mut self) {
-        self.canvass = Some(self.round + 1);
+    pub(crate) fn begin_canvass(&mut self, now: Instant) {
+        self.canvass = Some((self.round + 1, now));
     }
 
     pub(crate) fn end_canvass(&mut self) {
@@ -147,7 +147,7 @@ impl Election {
 
     /// Whether enough voters have answered the canvass of `me` to lead.
     pub(crate) fn reaches_quorum(&self, me: NodeId, quorum: &Quorum) -> bool {
-        let Some(since) = self.canvass else { return false };
+        let Some((since, _)) = self.canvass else { return false };
         let has =
             |node| node == me || self.peers.get(&node).is_some_and(|peer| peer.round >= since);
         quorum.is_first(has) && quorum.is_second(has)
@@ -155,9 +155,15 @@ impl Election {
 
     /// Whether `me` should campaign: it reaches enough voters, nobody who answers hears from a
     /// leader that has its quorum, and nobody of a higher priority answers: that one gets the time
-    /// of one election timeout, once.
-    pub(crate) fn prospect(&mut self, me: NodeId, priority: u8, quorum: &Quorum) -> Prospect {
-        let Some(since) = self.canvass else { return Prospect::None };
+    /// of one election timeout, once. An answer of such a node is waited for, for `patience`.
+    pub(crate) fn prospect(
+        &mut self,
+        now: Instant,
+        (me, priority): (NodeId, u8),
+        quorum: &Quorum,
+        patience: Duration,
+    ) -> Prospect {
+        let Some((since, began)) = self.canvass else { return Prospect::None };
         if !self.reaches_quorum(me, quorum) {
             return Prospect::None;
         }
@@ -166,9 +172,15 @@ impl Election {
         if answers.clone().any(|peer| serves(&peer.view)) {
             return Prospect::None;
         }
-        if !self.has_deferred && answers.any(|peer| peer.view.priority > priority) {
-            self.has_deferred = true;
-            return Prospect::Defer;
+        if !self.has_deferred {
+            if answers.any(|peer| peer.view.priority > priority) {
+                self.has_deferred = true;
+                return Prospect::Defer;
+            }
+            let mut others = self.peers.values();
+            if others.any(|peer| peer.view.priority > priority) && now.since(began) < patience {
+                return Prospect::None;
+            }
         }
         Prospect::Campaign
     }

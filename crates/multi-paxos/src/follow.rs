@@ -138,7 +138,8 @@ impl MultiPaxos {
         if first <= log.base() {
             return fx.ship_snapshot(from);
         }
-        if let Some(run) = log.chunk(first, commit, self.config.limits().chunk_bytes) {
+        let max_bytes = self.config.limits().chunk_bytes;
+        if let Some(run) = self.acceptor.chosen(first, commit, max_bytes) {
             fx.send(from, Message::Learned { run, commit });
         }
     }

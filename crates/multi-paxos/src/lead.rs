@@ -37,7 +37,7 @@ impl MultiPaxos {
             fx.note(ProtocolEvent::Canvassing { ballot });
         }
         // Answers to an earlier canvass may be stale: ask anew.
-        self.election.begin_canvass();
+        self.election.begin_canvass(now);
         self.begin_round(now, fx);
         self.consider(now, fx);
     }
@@ -50,8 +50,9 @@ impl MultiPaxos {
         if self.is_stalled(now) || self.next_round().is_none() {
             return;
         }
-        let (me, priority) = (self.config.id(), self.config.priority());
-        match self.election.prospect(me, priority, self.config.quorum()) {
+        let me = (self.config.id(), self.config.priority());
+        let patience = self.config.timing().heartbeat;
+        match self.election.prospect(now, me, self.config.quorum(), patience) {
             Prospect::None => {}
             Prospect::Defer => self.election.end_canvass(),
             Prospect::Campaign => self.campaign(now, fx),
@@ -287,6 +288,7 @@ impl MultiPaxos {
             }
         }
         self.begin_round(now, fx);
+        self.consider(now, fx);
     }
 
     /// The disk or the apply side does not answer. A leader lets go, for it would block everyone
@@ -400,7 +402,7 @@ impl MultiPaxos {
         }
     }
 
-    fn begin_round(&mut self, now: Instant, fx: &mut Fx<'_>) {
+    pub(crate) fn begin_round(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let round = self.election.begin_round(now);
         let view = self.view(now);
         for node in self.members.others(self.config.id()) {

@@ -103,7 +103,7 @@ impl Protocol for MultiPaxos {
 
     fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
         match input {
-            Input::Start => self.on_start(fx),
+            Input::Start => self.on_start(now, fx),
             Input::Message { from, message } => self.on_message(now, from, message, fx),
             Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
             Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),

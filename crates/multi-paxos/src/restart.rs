@@ -8,7 +8,7 @@ use crate::{Config, Fx, MultiPaxos, Role};
 use alloc::format;
 use alloc::vec::Vec;
 use synod_consensus::{Base, RecoveryError, Run, Saved, Write};
-use synod_types::{Ballot, Slot};
+use synod_types::{Ballot, Instant, Slot};
 
 /// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub(crate) fn recover(
 impl MultiPaxos {
     /// A node restarts as a follower, whatever it was before: a ballot of an earlier life is never
     /// used again, because the next one is above what was promised.
-    pub(crate) fn on_start(&mut self, fx: &mut Fx<'_>) {
+    pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let repair = core::mem::take(&mut self.repair);
         if repair.base {
             fx.write(Write::Compact(self.base.clone()));
@@ -74,6 +74,8 @@ impl MultiPaxos {
         fx.peers(&self.members);
         self.learn(CHOSEN, self.learner.commit(), fx);
         self.arm_election(fx);
+        // Says hello: so everyone knows of everyone before the first election.
+        self.begin_round(now, fx);
     }
 
     /// What a snapshot at `through` must carry.

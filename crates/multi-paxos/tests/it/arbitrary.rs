@@ -1,0 +1,1 @@
+//! Whatever arrives, a core neither panics nor takes back a vow.
