@@ -284,7 +284,7 @@ impl MultiPaxos {
             }
             Role::Leader(leader) => {
                 let (election, beat) = (&self.election, timing.heartbeat);
-                leader.retry(now, |node| (beat + election.delay(node)) * 2);
+                leader.retry(now, |node| patience.min((beat + election.delay(node)) * 2));
             }
         }
         self.begin_round(now, fx);

@@ -2,8 +2,9 @@
 
 use crate::message::CHOSEN;
 use alloc::vec::Vec;
+use core::time::Duration;
 use synod_consensus::{Run, RunLog};
-use synod_types::{Ballot, Instant, Slot};
+use synod_types::{Ballot, Instant, NodeId, Slot};
 
 /// Knows what is chosen: everything up to a slot, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,8 +12,8 @@ pub struct Learner {
     commit: Slot,
     /// What somebody knew to be chosen at the heartbeat before: by now it should be known here.
     overdue: Slot,
-    /// When somebody was asked last.
-    asked: Option<Instant>,
+    /// Who was asked last and has not answered, and when.
+    asked: Option<(NodeId, Instant)>,
 }
 
 impl Learner {
@@ -66,27 +67,27 @@ impl Learner {
         self.commit = self.commit.max(through);
     }
 
-    /// Somebody says in a heartbeat that everything up to `theirs` is chosen. Whether to ask for
-    /// it: when an earlier heartbeat said as much already, so that it is not just under way, and
-    /// nobody was asked a moment ago.
+    /// `node` says in a heartbeat that everything up to `theirs` is chosen. Whether to ask it: when
+    /// an earlier heartbeat said as much already, so that it is not just under way, and nobody was
+    /// asked a moment ago. Who was asked last and gave no answer may not even hear us: for a while
+    /// anyone else is asked first.
     pub(crate) fn should_ask(
         &mut self,
         now: Instant,
-        theirs: Slot,
-        patience: core::time::Duration,
+        (node, theirs): (NodeId, Slot),
+        patience: Duration,
     ) -> bool {
         let late = self.commit < self.overdue && self.commit < theirs;
         self.overdue = theirs;
-        let waits = self.asked.is_some_and(|asked| now.since(asked) < patience);
-        if late && !waits {
-            self.asked = Some(now);
-        }
-        late && !waits
+        late && self.asked.is_none_or(|(silent, asked)| {
+            let patience = if silent == node { patience * 4 } else { patience };
+            now.since(asked) >= patience
+        })
     }
 
-    /// Somebody is asked, or has answered and is asked for more.
-    pub(crate) fn asks(&mut self, now: Instant) {
-        self.asked = Some(now);
+    /// A node is asked.
+    pub(crate) fn asks(&mut self, now: Instant, node: NodeId) {
+        self.asked = Some((node, now));
     }
 
     /// An answer came: the next question need not wait.

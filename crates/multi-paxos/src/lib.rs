@@ -1,4 +1,96 @@
 //! Multi-Paxos as a pure state machine: slots in parallel, one promise for all of them.
+//!
+//! [`MultiPaxos`] implements [`Protocol`]: it takes one [`Input`] at a time and says what it wants
+//! done. It does no I/O, reads no clock and rolls no dice, so the same core runs in a simulator,
+//! under a model checker and in production. Below, the whole life of a cluster of one:
+//!
+//! ```
+//! use synod_multi_paxos::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_multi_paxos::types::{Instant, Membership, NodeId, Slot, Ticket};
+//! use synod_multi_paxos::{Config, MultiPaxos, Timer};
+//!
+//! let me = NodeId(1);
+//! let config = Config::new(me, Membership::new([me], [])?)?;
+//! let mut core = MultiPaxos::recover(config, Saved::default())?;
+//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//!
+//! let command = b"hello".to_vec().into();
+//! let mut inputs = vec![
+//!     Input::Propose { ticket: Ticket(7), command }, // Second: it needs a leader.
+//!     Input::Timeout(Timer::Election),               // First: nobody leads.
+//! ];
+//! while let Some(input) = inputs.pop() {
+//!     core.step(now, input, &mut outbox.effects());
+//!     core.flush(now, &mut outbox.effects());
+//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
+//!     outbox.writes.clear();
+//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
+//!     inputs.extend(vows);
+//! }
+//! assert_eq!(outbox.placed, [(Ticket(7), Slot(2))], "behind the barrier of the new leader");
+//! assert_eq!(outbox.chosen.last().unwrap().values.command(0), Some(&b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//! Lamport's "Paxos Made Simple" (PMS), section 3, with what it leaves to the reader; comments
+//! cite it. The roles are types of their own, one file each; a node is all of them.
+//! - **[`Acceptor`]**: the memory. One promised ballot for all slots, stored under a key of its own;
+//!   each slot holds a value and the ballot it was accepted at.
+//! - **[`Candidate`]**: a proposer in phase 1. One Prepare asks about every slot from a point on;
+//!   acceptors report in parts of bounded size. Slot by slot the value of the highest ballot wins;
+//!   holes become no-ops; what an acceptor has trimmed counts as chosen, never as empty.
+//! - **[`Leader`]**: a proposer in phase 2, many slots at a time within a window. Values leave while
+//!   its own disk still writes; its own acceptance is a message to itself and counts like anyone's,
+//!   once it is durable. It serves nothing until a no-op behind everything that it found, its
+//!   barrier, is chosen: until then the past may still bring up values that nobody has seen.
+//! - **[`Learner`]**: knows what is chosen, in order. The leader tells how far; a slot counts only if
+//!   what is held there was accepted at that leader's ballot. What is missing is pulled, from any
+//!   node, and kept under the stamp [`CHOSEN`], which stands above every ballot and is none: it
+//!   never touches the promise.
+//! - **[`Election`]**: who should try. Heartbeats carry how their sender sees the cluster. Only a node
+//!   that reaches a quorum campaigns, and only if nobody who answers hears from a leader that has
+//!   its quorum; a leader that loses its quorum falls silent. So a cluster recovers under partial
+//!   partitions, as long as one node reaches a quorum ("Omni-Paxos: Breaking the Barriers of
+//!   Partial Connectivity"). Nothing of this is ever a matter of safety.
+//! - **Flexible quorums**: any two sizes that must meet, see [`Config::with_quorums`].
+//! - **Nothing that arrives can break it.** A message from outside the group, of another ballot, or
+//!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
+//!
+//! [`questions`] answers what readers ask most.
+//!
+//! # Often told differently
+//! Simplified accounts of Paxos get these wrong; here they are as the paper has them:
+//! - A Prepare is compared with the highest ballot PROMISED, not with the highest accepted
+//!   (PMS 2.2, P1a). An Accept at or above the promise is taken, not only one that equals it, and
+//!   it raises the promise.
+//! - Among the promises the value of the highest-NUMBERED accepted proposal counts, not the largest
+//!   value, nor the one that most report (PMS 2.2, phase 2a).
+//! - A ballot is (round, node), never a bare number, and a refused proposer takes one of its own
+//!   ABOVE the one named to it, never that one.
+//! - The ballot and the slot are two numbers. A leader uses its ballot again for new slots; one slot
+//!   and one ballot never bring two values.
+//! - Nobody is elected by a vote that stands apart: a leader is who has completed phase 1. Acceptors
+//!   do not talk to each other; phases called pre-prepare, prepare and commit are PBFT's. Nor is
+//!   this two-phase commit: a quorum is enough and nobody holds a lock.
+//! - A Promise names, for every slot, the ballot and the value; a list of values is not enough. All
+//!   holes are filled before anything new.
+//! - One Accepted proves nothing: a value is chosen by a quorum at ONE ballot (PMS 2.3). Several
+//!   proposals may be chosen; all carry one value.
+//! - An Accept that times out goes out again, the very same. Only a refusal or a lost quorum is a
+//!   reason for a higher ballot.
+//! - That acceptors ignore rivals of a fresh leader keeps the peace. Safety rests on ballots alone.
+//! - Messages may be lost, late, doubled and out of order; only forging is excluded (PMS 2.1).
+//!
+//! # Left out
+//! - Reads that bypass the log, leadership transfer and membership change: refused as
+//!   [`Unsupported`](Refusal::Unsupported) for the time being. Entries that name members are
+//!   carried like any other and change nothing.
+//! - Moving snapshots: the core says who needs one and is told when one is installed.
+//! - Sending to a bare quorum only: everyone gets every Accept.
+//! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
+//!   that lies about what it accepted is believed.
+//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -14,6 +106,7 @@ mod lead;
 mod leader;
 mod learner;
 mod message;
+pub mod questions;
 mod restart;
 
 pub use acceptor::{Acceptor, Stretch, Verdict};

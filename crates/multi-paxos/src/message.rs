@@ -15,7 +15,7 @@ pub(crate) const HORIZON: u64 = 1 << 62;
 /// The stamp of a value that is known to be chosen. It stands above every ballot, so it wins
 /// wherever the highest ballot does, and nothing is ever accepted over it. It is no ballot: it is
 /// never promised, and a promise is never compared with it.
-pub const CHOSEN: Ballot = Ballot { round: u64::MAX, node: NodeId(u64::MAX) };
+pub const CHOSEN: Ballot = Ballot::CHOSEN;
 
 /// What an acceptor has accepted in some part of its log: the body of a Promise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -281,6 +281,8 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             Self::Promise { ballot, report } => {
                 *ballot <= promised && report.holds(*ballot, &disk.log)
             }
+            // Of no slot nothing is said.
+            Self::Accepted { first, through, .. } if first > through => true,
             Self::Accepted { ballot, first, through } => {
                 let mut next = (*first).max(disk.log.base().next());
                 for run in disk.log.runs_from(next) {

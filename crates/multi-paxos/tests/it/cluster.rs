@@ -112,6 +112,7 @@ impl Node {
     }
 
     pub fn hear(&mut self, from: u64, message: Message) -> Vec<(NodeId, Message)> {
+        self.sent.clear();
         self.input(Instant::ZERO, Input::Message { from: NodeId(from), message });
         std::mem::take(&mut self.sent)
     }
