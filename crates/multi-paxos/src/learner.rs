@@ -1,10 +1,14 @@
 //! Who finds out: the learner (PMS 2.3).
 
 use crate::message::CHOSEN;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 use synod_consensus::{Run, RunLog};
 use synod_types::{Ballot, Instant, NodeId, Slot};
+
+/// When nobody is left to ask, everyone is asked again after this many times the patience.
+const SILENCE: u32 = 3;
 
 /// Knows what is chosen: everything up to a slot, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,15 +16,17 @@ pub struct Learner {
     commit: Slot,
     /// What somebody knew to be chosen at the heartbeat before: by now it should be known here.
     overdue: Slot,
-    /// Who was asked last and has not answered, and when.
-    asked: Option<(NodeId, Instant)>,
+    /// When somebody was asked last, if that was not answered.
+    asked: Option<Instant>,
+    /// Who was asked since the last answer.
+    silent: BTreeSet<NodeId>,
 }
 
 impl Learner {
     /// A learner that knows everything up to `commit` to be chosen.
     #[must_use]
     pub fn new(commit: Slot) -> Self {
-        Self { commit, overdue: Slot::ZERO, asked: None }
+        Self { commit, overdue: Slot::ZERO, asked: None, silent: BTreeSet::new() }
     }
 
     /// Everything up to here is chosen.
@@ -69,8 +75,8 @@ impl Learner {
 
     /// `node` says in a heartbeat that everything up to `theirs` is chosen. Whether to ask it: when
     /// an earlier heartbeat said as much already, so that it is not just under way, and nobody was
-    /// asked a moment ago. Who was asked last and gave no answer may not even hear us: for a while
-    /// anyone else is asked first.
+    /// asked a moment ago. Who was asked and gave no answer may not even hear us, however often we
+    /// hear it: until anyone answers, everyone else comes first.
     pub(crate) fn should_ask(
         &mut self,
         now: Instant,
@@ -79,19 +85,56 @@ impl Learner {
     ) -> bool {
         let late = self.commit < self.overdue && self.commit < theirs;
         self.overdue = theirs;
-        late && self.asked.is_none_or(|(silent, asked)| {
-            let patience = if silent == node { patience * 4 } else { patience };
-            now.since(asked) >= patience
-        })
+        let waited = self.asked.map_or(Duration::MAX, |asked| now.since(asked));
+        if waited >= patience * SILENCE {
+            self.silent.clear();
+        }
+        late && waited >= patience && !self.silent.contains(&node)
     }
 
     /// A node is asked.
     pub(crate) fn asks(&mut self, now: Instant, node: NodeId) {
-        self.asked = Some((node, now));
+        self.asked = Some(now);
+        self.silent.insert(node);
     }
 
     /// An answer came: the next question need not wait.
     pub(crate) fn answered(&mut self) {
         self.asked = None;
+        self.silent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_never_answers_is_not_asked_again_before_everyone_else() {
+        let (patience, theirs) = (Duration::from_millis(100), Slot(9));
+        let at = |ms: u64| Instant(ms * 1_000_000);
+        let mut learner = Learner::new(Slot::ZERO);
+        let deaf = (NodeId(2), theirs);
+        assert!(!learner.should_ask(at(0), deaf, patience), "it may be under way");
+        assert!(learner.should_ask(at(50), deaf, patience));
+        learner.asks(at(50), NodeId(2));
+        assert!(!learner.should_ask(at(100), (NodeId(3), theirs), patience), "asked just now");
+        // Its heartbeats come first every time, and it cannot hear us.
+        assert!(!learner.should_ask(at(150), deaf, patience));
+        assert!(learner.should_ask(at(151), (NodeId(3), theirs), patience));
+        learner.asks(at(151), NodeId(3));
+        learner.answered();
+        assert!(learner.should_ask(at(152), deaf, patience), "all are equal again");
+    }
+
+    #[test]
+    fn when_nobody_answers_everyone_is_asked_again() {
+        let (patience, theirs) = (Duration::from_millis(100), Slot(9));
+        let at = |ms: u64| Instant(ms * 1_000_000);
+        let mut learner = Learner::new(Slot::ZERO);
+        learner.should_ask(at(0), (NodeId(2), theirs), patience);
+        learner.asks(at(0), NodeId(2));
+        assert!(!learner.should_ask(at(299), (NodeId(2), theirs), patience));
+        assert!(learner.should_ask(at(300), (NodeId(2), theirs), patience));
     }
 }

@@ -158,9 +158,9 @@ fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
     }
     let accepted =
         |round| Message::Accepted { ballot: ballot(round, 1), first: Slot(1), through: Slot(1) };
-    node.hear(2, accepted(1));
     node.hear(3, accepted(2));
     node.hear(4, accepted(3));
+    node.hear(2, accepted(1));
     assert_eq!(node.status().commit, Slot::ZERO);
 }
 
@@ -171,6 +171,7 @@ fn paxos_p10_learning_never_lowers_the_promise() {
     let learnt = run(1, ballot(1, 1), &["x"]);
     node.hear(2, Message::Learned { run: learnt, commit: Slot(1) });
     assert_eq!(node.commands(), ["x"]);
+    assert_eq!(node.promised(), ballot(1, 3));
     node.restart();
     assert_eq!(node.commands(), ["x"], "a learnt value is known to be chosen at once");
     assert_eq!(node.promised(), ballot(1, 3));
