@@ -3,4 +3,5 @@
 mod fixtures;
 mod matrix;
 mod package;
+mod planted;
 mod tidy;

@@ -1,7 +1,7 @@
 //! The copy of the tree that bugs are planted in.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,16 +12,21 @@ use std::process::Command;
 pub struct Scratch {
     root: PathBuf,
     folder: PathBuf,
+    /// Locked: two runs at once would run each other's mutants.
+    _lock: File,
 }
 
 impl Scratch {
-    /// Copies of the tree at `root` will lie in `folder`, which is created.
+    /// Copies of the tree at `root` will lie in `folder`, which is created. Waits while another
+    /// process uses that folder.
     ///
     /// # Errors
-    /// If the folder cannot be created.
+    /// If the folder cannot be created or locked.
     pub fn new(root: &Path, folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join("tree"))?;
-        Ok(Self { root: root.to_path_buf(), folder: folder.canonicalize()? })
+        let lock = File::create(folder.join("lock"))?;
+        lock.lock()?;
+        Ok(Self { root: root.to_path_buf(), folder: folder.canonicalize()?, _lock: lock })
     }
 
     /// The copy of the tree.

@@ -260,7 +260,7 @@ impl<S: Stamp> RunLog<S> {
 
 /// The front of `run`: at most `max_bytes` bytes but at least one value, up to `through`.
 fn cut<S: Stamp>(run: &Run<S>, through: Slot, max_bytes: usize) -> Run<S> {
-    let room = (through.0 + 1 - run.first.0).try_into().unwrap_or(usize::MAX);
+    let room = usize::try_from(through.0 - run.first.0).unwrap_or(usize::MAX).saturating_add(1);
     run.prefix(run.values.fitting(max_bytes).min(room))
 }
 
@@ -406,6 +406,8 @@ mod tests {
             log.put(run(slot, 1, b"x"));
         }
         assert_eq!(log.chunk(Slot(1), Slot(4), 6).unwrap().values.len(), 3);
-        assert_eq!(log.chunk(Slot(2), Slot(9), 100).unwrap().values.len(), 3);
+        for end in [4, 9, u64::MAX] {
+            assert_eq!(log.chunk(Slot(2), Slot(end), 100).unwrap().values.len(), 3);
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! The stores that this program knows, by name, and the node's data folder.
 
-use crate::settings::{Settings, StoreKind};
+use crate::settings::{Member, Settings, StoreKind};
 use anyhow::{Context, bail};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, StateStore};
 use synod_types::Incarnation;
 
 /// The file of a data folder that says which protocol wrote its log.
 const PROTOCOL_FILE: &str = "protocol";
+/// The file of a data folder that says who founded the cluster.
+const MEMBERS_FILE: &str = "members";
 
 /// A node's two stores.
 pub struct Stores {
@@ -24,7 +27,7 @@ pub struct Stores {
 ///
 /// # Errors
 /// If the folder cannot be used, belongs to another node, cluster or protocol, was written by a
-/// newer version, or is damaged.
+/// newer version or under other members, or is damaged.
 pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
     let identity = Identity { cluster: settings.cluster, node: settings.node };
     match settings.store {
@@ -33,11 +36,14 @@ pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
             state: Box::new(MemoryState::new()),
         }),
         StoreKind::Rocksdb => {
-            fs::create_dir_all(&settings.data).with_context(|| {
+            make_folder(&settings.data).with_context(|| {
                 format!("cannot make the data folder {}", settings.data.display())
             })?;
             check_protocol(&settings.data, &settings.protocol)?;
-            rocksdb(&settings.data, identity)
+            let stores = rocksdb(&settings.data, identity)?;
+            // Last: whoever names another node's folder should hear that it is another node's.
+            check_members(&settings.data, &settings.members)?;
+            Ok(stores)
         }
     }
 }
@@ -66,19 +72,78 @@ fn check_protocol(data: &Path, protocol: &str) -> anyhow::Result<()> {
             found.trim()
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let entries = fs::read_dir(data);
-            let mut entries = entries.with_context(|| format!("cannot read {}", data.display()))?;
-            if entries.next().is_some() {
+            let new = is_new(data, &draft_of(&file));
+            if !new.with_context(|| format!("cannot read {}", data.display()))? {
                 bail!(
                     "{}: not a Synod node's data: the folder holds something else",
                     data.display()
                 );
             }
-            let written = fs::write(&file, format!("{protocol}\n"));
+            let written = write_whole(&file, &format!("{protocol}\n"));
             written.with_context(|| format!("cannot write {}", file.display()))
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
+}
+
+/// A node that took a shorter list of members for true could elect itself and lose what the whole
+/// cluster has acknowledged. So the list is kept by ids; addresses may change.
+fn check_members(data: &Path, members: &[Member]) -> anyhow::Result<()> {
+    let file = data.join(MEMBERS_FILE);
+    let ids: Vec<_> = members.iter().map(|member| member.id.to_string()).collect();
+    let ids = ids.join(" ");
+    match fs::read_to_string(&file) {
+        Ok(found) if found.trim() == ids => Ok(()),
+        Ok(found) => bail!(
+            "{}: the data is of a cluster of the nodes {}, not {ids}: the members of a cluster \
+             cannot be changed",
+            data.display(),
+            found.trim()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let written = write_whole(&file, &format!("{ids}\n"));
+            written.with_context(|| format!("cannot write {}", file.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// Makes a folder and those above it, durably: a power cut that took one away would take the
+/// node's votes with it.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(path)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Whether a folder is empty, but for the draft that a first start left behind when it was cut
+/// short.
+fn is_new(data: &Path, draft: &Path) -> std::io::Result<bool> {
+    for entry in fs::read_dir(data)? {
+        if entry?.path() != draft {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn draft_of(file: &Path) -> PathBuf {
+    file.with_extension("new")
+}
+
+/// Writes a file so that it is there with all of its text or not at all, whatever fails.
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let draft = draft_of(file);
+    let mut out = fs::File::create(&draft)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    fs::rename(&draft, file)?;
+    fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The size of all files in a folder and below it, in bytes; what cannot be read counts nothing.
@@ -111,6 +176,33 @@ mod tests {
         check_protocol(folder.path(), "raft").unwrap();
         let error = check_protocol(folder.path(), "paxos").unwrap_err().to_string();
         assert!(error.ends_with("the data is of the protocol \"raft\", not \"paxos\""), "{error}");
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("cluster/node-1");
+        make_folder(&data).unwrap();
+        fs::write(data.join("protocol.new"), "ra").unwrap();
+        check_protocol(&data, "raft").unwrap();
+        assert_eq!(fs::read_to_string(data.join(PROTOCOL_FILE)).unwrap(), "raft\n");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_folder_keeps_to_its_members_but_not_to_their_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        let members = |ids: &[u64], host: &str| {
+            let member = |id: &u64| format!("{id}={host}:1,http://{host}:2").parse().unwrap();
+            ids.iter().map(member).collect::<Vec<Member>>()
+        };
+        check_members(folder.path(), &members(&[1, 2, 3], "old")).unwrap();
+        check_members(folder.path(), &members(&[1, 2, 3], "new")).unwrap();
+        for other in [&[1][..], &[1, 2, 4], &[1, 2, 3, 4]] {
+            let error = check_members(folder.path(), &members(other, "old")).unwrap_err();
+            assert!(error.to_string().contains("a cluster of the nodes 1 2 3, not 1"), "{error}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]

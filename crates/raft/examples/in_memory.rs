@@ -13,14 +13,12 @@ struct Node {
 }
 
 type Network = VecDeque<(NodeId, NodeId, Message)>;
-
 impl Node {
-    /// Hands the core an input and carries out what it asks for: the writes first.
     fn step(&mut self, me: NodeId, now: Instant, input: Input<Raft>, network: &mut Network) {
         self.core.step(now, input, &mut self.outbox.effects());
         self.core.flush(now, &mut self.outbox.effects());
         for write in self.outbox.writes.drain(..) {
-            self.disk.apply(&write); // Durable at once, so every message may leave at once.
+            self.disk.apply(&write); // Durable at once, so every message may leave now.
         }
         network.extend(self.outbox.sends.drain(..).map(|(to, message)| (me, to, message)));
         for run in self.outbox.chosen.drain(..) {

@@ -91,6 +91,17 @@ pub enum OpenError {
         /// What the log store holds.
         last: Slot,
     },
+    /// The log begins behind the state: what lies between is in neither.
+    #[error(
+        "the state is applied through slot {applied}, but the log was compacted through slot \
+         {base}: the state was rolled back or replaced; do not start this node on it"
+    )]
+    StateBehindLog {
+        /// What the state store says.
+        applied: Slot,
+        /// Where the log store's log begins.
+        base: Slot,
+    },
 }
 
 /// A protocol core with its driver. See [`Driver`] for how to run it.
@@ -153,6 +164,9 @@ impl<P: Protocol> Replica<P> {
             return Err(OpenError::LogBehindState { applied, last: saved.log.last() });
         }
         let emitted = saved.base.through;
+        if applied < emitted {
+            return Err(OpenError::StateBehindLog { applied, base: emitted });
+        }
         let envelope = Envelope {
             cluster: settings.cluster,
             group: settings.group,
@@ -422,11 +436,11 @@ impl<P: Protocol> Replica<P> {
     /// Gives this round's writes their number, and everything that waits for them.
     fn seal_round(&mut self, now: Instant) {
         if !self.disk.batch.is_empty() {
-            assert!(self.actions.batch.is_none(), "the last round's batch was not taken");
             self.disk.newest = self.disk.newest.next();
             self.disk.unanswered.push_back((self.disk.newest, now));
-            let batch = std::mem::take(&mut self.disk.batch);
-            self.actions.batch = Some((self.disk.newest, batch));
+            let (number, lent) = self.actions.batch.get_or_insert_default();
+            lent.append(&mut self.disk.batch);
+            *number = self.disk.newest;
         }
         for message in self.disk.fresh.drain(..) {
             self.disk.held.push(self.disk.newest, message);

@@ -33,6 +33,7 @@ struct Pending {
     waiter: Waiter,
     /// The whole command, session and number included: equal in every attempt.
     command: Bytes,
+    /// When the first of its waiters gives up.
     deadline: Instant,
     whereabouts: Whereabouts,
     /// When it was last sent anywhere.
@@ -46,8 +47,8 @@ struct Pending {
 #[derive(Clone, Debug)]
 enum Waiter {
     Command(Token),
-    /// A barrier: every read that came in before it was proposed.
-    Reads(Vec<Token>),
+    /// A barrier: every read that came in before it was proposed, and when its client gives up.
+    Reads(Vec<(Token, Instant)>),
 }
 
 /// Where a request is.
@@ -123,10 +124,10 @@ impl Requests {
 
     /// Makes one barrier for all reads that came in since the last.
     pub(crate) fn gather_reads(&mut self, now: Instant) -> Option<RequestSeq> {
-        let deadline = self.reads.iter().map(|(_, deadline)| *deadline).max()?;
-        let tokens: Vec<_> = self.reads.drain(..).map(|(token, _)| token).collect();
-        self.reads_under_way += tokens.len();
-        Some(self.open(now, Waiter::Reads(tokens), Body::Barrier, deadline))
+        let deadline = self.reads.iter().map(|(_, deadline)| *deadline).min()?;
+        let reads = std::mem::take(&mut self.reads);
+        self.reads_under_way += reads.len();
+        Some(self.open(now, Waiter::Reads(reads), Body::Barrier, deadline))
     }
 
     fn open(
@@ -258,12 +259,37 @@ impl Requests {
                 return;
             }
             let sent = self.pending.get(&seq).is_some_and(|pending| pending.attempts > 0);
-            let outcome = |_: &Waiter| match sent {
+            let outcome = match sent {
                 true => Outcome::Unknown,
                 false => Outcome::Refused(Refusal::NotLeader { hint: leader }),
             };
-            self.finish(seq, outcome, answers);
+            if !self.shed(now, seq, &outcome, answers) {
+                self.finish(seq, |_| outcome.clone(), answers);
+            }
         }
+    }
+
+    /// Gives up those reads of a barrier that have run out of time; false if it is no barrier, or
+    /// if none is left to wait for it.
+    fn shed(
+        &mut self,
+        now: Instant,
+        seq: RequestSeq,
+        outcome: &Outcome,
+        answers: &mut Vec<Answer>,
+    ) -> bool {
+        let Some(pending) = self.pending.get_mut(&seq) else { return false };
+        let Waiter::Reads(reads) = &mut pending.waiter else { return false };
+        let patient = reads.iter().map(|(_, deadline)| *deadline).filter(|end| *end > now);
+        let Some(next) = patient.min() else { return false };
+        for (token, _) in reads.extract_if(.., |(_, deadline)| *deadline <= now) {
+            self.reads_under_way -= 1;
+            answers.push(Answer { token, outcome: outcome.clone() });
+        }
+        self.deadlines.remove(&(pending.deadline, seq));
+        self.deadlines.insert((next, seq));
+        pending.deadline = next;
+        true
     }
 
     /// What has waited long enough to be sent again. A request in this node's log is waited for
@@ -330,10 +356,10 @@ impl Requests {
         let outcome = outcome(&pending.waiter);
         match pending.waiter {
             Waiter::Command(token) => answers.push(Answer { token, outcome }),
-            Waiter::Reads(tokens) => {
-                self.reads_under_way -= tokens.len();
-                let answer = |token| Answer { token, outcome: outcome.clone() };
-                answers.extend(tokens.into_iter().map(answer));
+            Waiter::Reads(reads) => {
+                self.reads_under_way -= reads.len();
+                let answer = |(token, _)| Answer { token, outcome: outcome.clone() };
+                answers.extend(reads.into_iter().map(answer));
             }
         }
     }

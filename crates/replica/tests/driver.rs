@@ -8,9 +8,10 @@ use synod_consensus::{
     Saved, StateError, StateMachine, Status, Write,
 };
 use synod_replica::{
-    Applied, Applier, Driver, Event, Outcome, Replica, Seq, Settings, Token, decode_frame,
+    Applied, Applier, Driver, Event, OpenError, Outcome, Replica, Seq, Settings, Token,
+    decode_frame, encode_write,
 };
-use synod_storage::{Life, StateStore};
+use synod_storage::{Life, LogOp, StateStore};
 use synod_types::{Ballot, Changes, ClusterId, Incarnation, Instant, Lane, NodeId, Slot, Values};
 
 const ME: NodeId = NodeId(1);
@@ -212,6 +213,21 @@ fn a_round_has_one_number_however_many_writes() {
 }
 
 #[test]
+fn what_was_not_carried_out_is_lent_again_with_what_came_since() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=2 {
+        replica.handle(T0, request(token, LATER));
+        let _ = replica.take(T0);
+    }
+    let actions = replica.take(T0);
+    let (seq, batch) = actions.batch.take().unwrap();
+    assert_eq!((seq, batch.ops.len(), actions.frames.len()), (Seq(2), 2, 2));
+    actions.frames.clear();
+    replica.handle(T0, Event::Written(seq));
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+}
+
+#[test]
 fn a_vow_without_a_write_waits_for_the_writes_before_it() {
     let mut replica = replica(Some(ME));
     tell(&mut replica, Msg::Swear);
@@ -268,6 +284,38 @@ fn without_a_leader_a_request_ends_as_not_taken() {
     replica.handle(end, Event::Wake);
     let answer = replica.take(end).answers.pop().unwrap();
     assert_eq!(answer.outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+}
+
+#[test]
+fn each_read_ends_at_its_own_deadline() {
+    let mut replica = replica(None);
+    for (token, seconds) in [(1, 60), (2, 1), (3, 2)] {
+        let deadline = T0 + Duration::from_secs(seconds);
+        replica.handle(T0, Event::Read { token: Token(token), deadline });
+    }
+    let _ = replica.take(T0);
+    for (seconds, token) in [(1, 2), (2, 3), (60, 1)] {
+        let end = T0 + Duration::from_secs(seconds);
+        assert!(replica.take(T0).wake <= Some(end));
+        replica.handle(end, Event::Wake);
+        let answers: Vec<_> = replica.take(end).answers.drain(..).collect();
+        assert_eq!(answers.iter().map(|answer| answer.token).collect::<Vec<_>>(), [Token(token)]);
+        assert_eq!(answers[0].outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+    }
+    assert_eq!(replica.outstanding(), 0);
+}
+
+#[test]
+fn a_state_that_ends_before_its_log_begins_is_refused() {
+    let base = Base { through: Slot(7), stamp: 1_u64, members: None };
+    let op = encode_write::<Puppet>(&Write::Compact(base));
+    let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
+    let saved = synod_storage::Saved { base: Some((through, base)), ..Default::default() };
+    let open = |applied| Replica::<Puppet>::open(T0, settings(), None, &saved, applied);
+    let error = open(Slot(6)).err().unwrap();
+    assert!(matches!(error, OpenError::StateBehindLog { applied: Slot(6), base: Slot(7) }));
+    assert!(open(Slot(7)).is_ok());
+    assert!(matches!(open(Slot(8)), Err(OpenError::LogBehindState { .. })));
 }
 
 #[test]

@@ -269,7 +269,8 @@ impl Default for Values {
 
 impl PartialEq for Values {
     fn eq(&self, other: &Self) -> bool {
-        let shared = self.buffer.as_ptr() == other.buffer.as_ptr() && self.from == other.from;
+        let whole = |buffer: &Bytes| (buffer.as_ptr(), buffer.len());
+        let shared = whole(&self.buffer) == whole(&other.buffer) && self.from == other.from;
         self.len() == other.len()
             && (shared || (0..self.len()).all(|i| self.raw(i) == other.raw(i)))
     }
@@ -448,6 +449,16 @@ mod tests {
                 assert_eq!(back.iter().collect::<Vec<_>>(), expected);
             }
         }
+    }
+
+    #[test]
+    fn batches_in_one_buffer_are_not_taken_for_each_other() {
+        // One command whose bytes complete a shorter batch at the buffer's front.
+        let outer = Values::command_only(&[7, 2, 0, 0, 0, 1, 0, 0, 0]);
+        let inner = Values::from_buffer(outer.as_buffer().slice(..10)).unwrap();
+        assert_eq!(inner.command(0), Some(&[7][..]));
+        assert_ne!(inner, outer);
+        assert_eq!(outer, outer.clone());
     }
 
     #[test]

@@ -17,7 +17,8 @@ const MAX_REPLY: usize = 1 << 30;
 /// Which cluster to talk to.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Endpoints {
-    /// Nodes to ask, separated by commas. The first that accepts a connection is asked.
+    /// Nodes to ask, separated by commas. All are asked how they do; anything else, the first
+    /// that accepts a connection.
     #[arg(
         long,
         env = "SYNOD_ENDPOINTS",
@@ -64,9 +65,16 @@ impl Endpoints {
     }
 }
 
-/// What went wrong, as the node said it.
+/// What went wrong, as the node said it; or that it said nothing.
 pub(super) fn refused(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{}", status.message())
+    let message = status.message().to_owned();
+    let unanswered =
+        anyhow::Error::new(status).chain().any(|cause| cause.is::<tonic::TimeoutExpired>());
+    if unanswered {
+        anyhow::anyhow!("no answer in time; a write may be done all the same (see --timeout)")
+    } else {
+        anyhow::anyhow!(message)
+    }
 }
 
 /// Write a key.
@@ -238,6 +246,14 @@ mod tests {
         assert_eq!(keys("a", Some("c"), false), (b"a".to_vec(), b"c".to_vec()));
         assert_eq!(keys("a", None, true), (b"a".to_vec(), b"b".to_vec()));
         assert_eq!(keys("", None, true), (vec![0], vec![0]), "every key");
+    }
+
+    #[test]
+    fn a_timeout_says_that_the_outcome_is_unknown() {
+        let timeout = tonic::Status::from_error(Box::new(tonic::TimeoutExpired(())));
+        assert!(refused(timeout).to_string().contains("a write may be done all the same"));
+        let other = refused(tonic::Status::unavailable("etcdserver: no leader"));
+        assert_eq!(other.to_string(), "etcdserver: no leader");
     }
 
     #[test]

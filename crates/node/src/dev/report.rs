@@ -1,6 +1,7 @@
 //! What `synod dev` tells its user.
 
 use super::folder::{Folder, Place};
+use crate::settings::StoreKind;
 use std::fmt::Display;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -29,8 +30,9 @@ pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], prog
         ));
     }
     let program = short(program);
-    let endpoints = match plan.client_port {
-        2379 => String::new(),
+    // The commands ask three nodes from port 2379 if they are not told which.
+    let endpoints = match (plan.client_port, plan.nodes) {
+        (2379, 3) => String::new(),
         _ => format!(" --endpoints {}", endpoints(places)),
     };
     say("\nTry, in another shell:");
@@ -45,14 +47,26 @@ pub(super) fn ready(leader: u16) {
 }
 
 /// A node has ended without being told to.
-pub(super) fn ended(place: &Place, process: u32, status: ExitStatus, program: &Path) {
+pub(super) fn ended(
+    folder: &Folder,
+    place: &Place,
+    process: u32,
+    status: ExitStatus,
+    program: &Path,
+) {
     let how = match status.signal() {
         Some(signal) => format!("was killed by signal {signal}"),
         None => format!("ended ({status}): {}", last_words(place)),
     };
+    let node = place.node;
+    if folder.plan.store == StoreKind::Memory {
+        return say(format_args!(
+            "node {node} (process {process}) {how}; it has forgotten its votes, so the others would \
+             not let it in again: to have it back, stop all and run `synod dev` again"
+        ));
+    }
     say(format_args!(
-        "node {} (process {process}) {how}; to start it again:\n  {} start --config {}",
-        place.node,
+        "node {node} (process {process}) {how}; to start it again:\n  {} start --config {}",
         short(program),
         place.settings().display()
     ));

@@ -36,7 +36,7 @@ pub(super) async fn run(folder: &Folder) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut family = Family::start(&program, &places)?;
     report::started(folder, &places, &family.processes, &program);
-    let result = family.watch(&places, &program, &mut stop).await;
+    let result = family.watch(folder, &places, &program, &mut stop).await;
     family.end().await;
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -111,6 +111,7 @@ impl Family {
     /// stays dead, and the user is told how to start it again.
     async fn watch(
         &mut self,
+        folder: &Folder,
         places: &[Place],
         program: &Path,
         stop: &mut Stop,
@@ -130,7 +131,7 @@ impl Family {
                     if !ready && status.code().is_some() {
                         bail!("node {} does not start: {}", place.node, report::last_words(place));
                     }
-                    report::ended(place, self.processes[index], status, program);
+                    report::ended(folder, place, self.processes[index], status, program);
                     if self.alive == 0 {
                         bail!("no node is left");
                     }
@@ -159,7 +160,12 @@ impl Family {
 }
 
 fn spawn(program: &Path, place: &Place) -> anyhow::Result<Child> {
-    let log = OpenOptions::new().create(true).append(true).open(place.log())?;
+    let log = place.log();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(program);
     command
         .args(["start", "--exit-with-parent", "--config"])

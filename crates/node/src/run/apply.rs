@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use synod_replica::{Applied, Applier, Run};
 use synod_types::Slot;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// How long applied changes wait in memory at most before they are saved, if the log allows.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
@@ -27,8 +27,8 @@ pub(super) enum Task {
     Runs(Vec<Run>, Instant),
     /// The state may be saved up to here.
     Durable(Slot),
-    /// Answer a question from the state as applied so far.
-    Query { query: Bytes, reply: oneshot::Sender<Bytes> },
+    /// Answer a question from the state as applied so far, and free its room.
+    Query { query: Bytes, room: OwnedSemaphorePermit, reply: oneshot::Sender<Bytes> },
     /// Save what may be saved, and end.
     Stop,
 }
@@ -102,9 +102,10 @@ impl Apply {
                     oldest = oldest.or(Some(since));
                 }
                 Some(Task::Durable(slot)) => self.durable = slot,
-                Some(Task::Query { query, reply }) => {
+                Some(Task::Query { query, room, reply }) => {
                     // Whoever asked may have gone away.
                     let _ = reply.send(self.applier.query(&query));
+                    drop(room);
                 }
                 Some(Task::Stop) => stop = true,
                 None => break,

@@ -4,7 +4,7 @@ use super::apply::Task;
 use super::clock::Clock;
 use super::meters::Meters;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -15,7 +15,7 @@ use synod_storage::Batch;
 use synod_transport::{Peer, Transport};
 use synod_types::{Instant, Membership, NodeId, Seq};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// So many frames, and so many calls, are taken before the driver is asked what to do.
 const ROUND: usize = 1024;
@@ -30,13 +30,13 @@ pub(super) enum Signal {
     Applied(Applied),
     /// Stop when all is written.
     Stop,
-    /// The writer has written all it was given and ends.
+    /// The writer ends: it has written all it was given, or it failed.
     WriterDone,
 }
 
 /// From a client of this node.
 pub(super) enum Call {
-    Request { command: Bytes, reply: oneshot::Sender<Outcome> },
+    Request { command: Bytes, room: OwnedSemaphorePermit, reply: oneshot::Sender<Outcome> },
     Read { reply: oneshot::Sender<Outcome> },
 }
 
@@ -48,6 +48,8 @@ pub(super) struct Core {
     pub(super) out: Outlets,
     pub(super) clients: Clients,
     pub(super) meters: Arc<Meters>,
+    /// Peers whose frames were dropped because their store is not the one they had before.
+    pub(super) forgetful: BTreeSet<NodeId>,
 }
 
 /// What comes in, the most urgent first.
@@ -68,9 +70,16 @@ pub(super) struct Outlets {
 
 /// Clients that wait for an answer.
 pub(super) struct Clients {
-    waiting: BTreeMap<Token, oneshot::Sender<Outcome>>,
+    waiting: BTreeMap<Token, Waiting>,
     last: Token,
     timeout: Duration,
+}
+
+/// One of them. The command's room is taken as long as the driver holds the command, whether or
+/// not anyone still waits.
+struct Waiting {
+    reply: oneshot::Sender<Outcome>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Incoming {
@@ -96,8 +105,6 @@ impl Core {
             }
         });
         self.round();
-        // The apply thread ends by itself if it died before.
-        let _ = self.out.tasks.send(Task::Stop);
         Ok(())
     }
 
@@ -123,6 +130,10 @@ impl Core {
     /// Tells the driver; says whether to end.
     fn take_in(&mut self, incoming: Incoming) -> bool {
         let now = self.clock.now();
+        let sender = match &incoming {
+            Incoming::Frame((from, _)) => Some(*from),
+            _ => None,
+        };
         let event = match incoming {
             Incoming::Signal(Signal::Written(seq)) => Event::Written(seq),
             Incoming::Signal(Signal::Applied(applied)) => Event::Applied(applied),
@@ -134,8 +145,23 @@ impl Core {
             Incoming::Frame((from, frame)) => Event::Frame { from, frame },
             Incoming::Call(call) => self.clients.admit(now, call),
         };
+        let dropped = self.driver.counters().frames_other_life;
         self.driver.handle(now, event);
+        if self.driver.counters().frames_other_life > dropped {
+            sender.into_iter().for_each(|peer| self.warn_of(peer));
+        }
         false
+    }
+
+    /// Says once of each peer that nothing it sends is taken.
+    fn warn_of(&mut self, peer: NodeId) {
+        if self.forgetful.insert(peer) {
+            tracing::warn!(
+                peer = peer.0,
+                "not listening to this peer: its store is not the one it had before; it was \
+                 wiped, replaced, or kept in memory"
+            );
+        }
     }
 
     /// After all that was queued: a heartbeat that waits here must not lose against its time-out.
@@ -177,6 +203,14 @@ impl Inbox {
     }
 }
 
+impl Drop for Outlets {
+    /// Ends the apply thread with the core, even with one that panicked.
+    fn drop(&mut self) {
+        // Nobody listens if that thread died before.
+        let _ = self.tasks.send(Task::Stop);
+    }
+}
+
 impl Outlets {
     /// Writes first, then the rest; nothing here waits for the write. The other threads' ends are
     /// only ever gone when they died, and then the alarm has stopped the node.
@@ -214,21 +248,21 @@ impl Clients {
     fn admit(&mut self, now: Instant, call: Call) -> Event {
         self.last.0 += 1;
         let (token, deadline) = (self.last, now + self.timeout);
-        let (reply, event) = match call {
-            Call::Request { command, reply } => {
-                (reply, Event::Request { token, command, deadline })
+        let (reply, room, event) = match call {
+            Call::Request { command, room, reply } => {
+                (reply, Some(room), Event::Request { token, command, deadline })
             }
-            Call::Read { reply } => (reply, Event::Read { token, deadline }),
+            Call::Read { reply } => (reply, None, Event::Read { token, deadline }),
         };
-        self.waiting.insert(token, reply);
+        self.waiting.insert(token, Waiting { reply, _room: room });
         event
     }
 
     fn answer(&mut self, actions: &mut Actions) {
         for Answer { token, outcome } in actions.answers.drain(..) {
-            if let Some(reply) = self.waiting.remove(&token) {
+            if let Some(waiting) = self.waiting.remove(&token) {
                 // Whoever asked may have gone away.
-                let _ = reply.send(outcome);
+                let _ = waiting.reply.send(outcome);
             }
         }
     }

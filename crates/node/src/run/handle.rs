@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use synod_replica::Outcome;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Commands under way may hold this many units of [`UNIT`] bytes: 64 MiB.
 const UNITS: usize = 64 << 10;
@@ -37,14 +37,15 @@ struct Shared {
     calls: mpsc::Sender<Call>,
     tasks: Sender<Task>,
     meters: Arc<Meters>,
-    bytes: Semaphore,
-    queries: Semaphore,
+    bytes: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
     stopping: AtomicBool,
 }
 
 impl Handle {
     pub(super) fn new(calls: mpsc::Sender<Call>, tasks: Sender<Task>, meters: Arc<Meters>) -> Self {
-        let (bytes, queries) = (Semaphore::new(UNITS), Semaphore::new(QUERIES));
+        let room = |units| Arc::new(Semaphore::new(units));
+        let (bytes, queries) = (room(UNITS), room(QUERIES));
         let stopping = AtomicBool::new(false);
         Self { shared: Arc::new(Shared { calls, tasks, meters, bytes, queries, stopping }) }
     }
@@ -55,10 +56,8 @@ impl Handle {
     /// If it was not taken; nothing happened.
     pub async fn request(&self, command: Bytes) -> Result<Outcome, Overload> {
         let units = u32::try_from(command.len() / UNIT + 1).map_err(|_| Overload::Busy)?;
-        let held = take(&self.shared.bytes, units)?;
-        let outcome = self.call(|reply| Call::Request { command, reply }).await;
-        drop(held);
-        outcome
+        let room = take(&self.shared.bytes, units)?;
+        self.call(|reply| Call::Request { command, room, reply }).await
     }
 
     /// Waits until this node has applied everything that was agreed on when this was called:
@@ -75,13 +74,11 @@ impl Handle {
     /// # Errors
     /// If too many queries wait, or the node stops.
     pub async fn query(&self, query: Bytes) -> Result<Bytes, Overload> {
-        let held = take(&self.shared.queries, 1)?;
+        let room = take(&self.shared.queries, 1)?;
         let (reply, answer) = oneshot::channel();
-        let task = Task::Query { query, reply };
+        let task = Task::Query { query, room, reply };
         self.shared.tasks.send(task).map_err(|_| Overload::Stopping)?;
-        let answer = answer.await.map_err(|_| Overload::Stopping);
-        drop(held);
-        answer
+        answer.await.map_err(|_| Overload::Stopping)
     }
 
     /// What the node measures of itself.
@@ -113,6 +110,8 @@ impl Handle {
     }
 }
 
-fn take(semaphore: &Semaphore, units: u32) -> Result<SemaphorePermit<'_>, Overload> {
-    semaphore.try_acquire_many(units).map_err(|_| Overload::Busy)
+/// What is taken goes with the call and not with the caller: whoever hangs up leaves the call
+/// behind, and the room that it needs.
+fn take(semaphore: &Arc<Semaphore>, units: u32) -> Result<OwnedSemaphorePermit, Overload> {
+    Arc::clone(semaphore).try_acquire_many_owned(units).map_err(|_| Overload::Busy)
 }

@@ -24,7 +24,7 @@ pub use handle::{Handle, Overload};
 pub use meters::{Applying, Meters, View};
 
 use crate::alarm::Alarm;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -94,6 +94,7 @@ pub fn launch(parts: Parts, alarm: &Alarm) -> std::io::Result<(Handle, Running)>
         },
         clients: core::Clients::new(parts.request_timeout),
         meters: Arc::clone(&meters),
+        forgetful: BTreeSet::new(),
     };
     let threads = vec![
         alarm.thread("synod-writer", move || writer.run())?,

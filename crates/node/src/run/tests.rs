@@ -155,8 +155,15 @@ async fn a_failed_commit_raises_the_alarm_and_acknowledges_nothing() {
     let alarm = node.alarms.first().await;
     let expected = "the log cannot be written, so the node stops: log: the disk is full";
     assert_eq!(format!("{alarm:#}"), expected);
-    assert!(!put.is_finished());
+    assert_eq!(put.await.unwrap(), Outcome::Unknown);
     assert_eq!(node.gate.commits(), node.gate.failing.load(Ordering::SeqCst), "no second try");
+    let (stopped, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        node.running.stop();
+        let _ = stopped.send(());
+    });
+    let stopped = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert_eq!(stopped, Ok(Ok(())), "whoever stops a node whose disk failed waits for ever");
 }
 
 #[tokio::test]
@@ -198,4 +205,30 @@ async fn a_stopping_node_takes_nothing_new() {
     let handle = node.handle.clone();
     node.stop().await;
     assert_eq!(handle.query(Query::Revision.encode()).await, Err(super::Overload::Stopping));
+}
+
+#[tokio::test]
+async fn who_hangs_up_frees_no_room_that_is_still_in_use() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    node.gate.set_closed(true);
+    let command = || Bytes::from(vec![0; 1 << 20]);
+    let mut hung_up = 0;
+    for _ in 0..200 {
+        let handle = node.handle.clone();
+        let call = tokio::spawn(async move { handle.request(command()).await });
+        let taken = || node.handle.meters().view().outstanding > hung_up;
+        node.until("it is taken or refused", |_| taken() || call.is_finished()).await;
+        if call.is_finished() && !taken() {
+            assert_eq!(call.await.unwrap(), Err(super::Overload::Busy));
+            break;
+        }
+        call.abort();
+        hung_up += 1;
+    }
+    assert!((1..64).contains(&hung_up), "{hung_up} commands of a MiB are held");
+    node.gate.set_closed(false);
+    node.until("all are done", |node| node.handle.meters().view().outstanding == 0).await;
+    assert!(matches!(node.put("room".into()).await, Ok(Outcome::Done(..))));
+    node.stop().await;
 }

@@ -20,7 +20,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until the core lets go of its end, then says that all is written.
+    /// Writes until the core lets go of its end.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         while let Ok((mut seq, mut batch)) = self.batches.recv() {
             let mut merged = 1;
@@ -37,7 +37,15 @@ impl Writer {
                 return Ok(()); // The core died, and the alarm has said so.
             }
         }
-        let _ = self.signals.send(Signal::WriterDone);
         Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Says that nothing more will be written, however it came to that: a core that stops waits
+    /// for it.
+    fn drop(&mut self) {
+        // Nobody listens if the core is gone.
+        let _ = self.signals.send(Signal::WriterDone);
     }
 }

@@ -144,6 +144,11 @@ fn a_store_of_another_cluster_or_of_a_newer_format_is_refused() {
     let error = failure(nodes.command(1).arg("--data").arg(&data));
     assert!(error.contains("belongs to node 1 of cluster 7, not to node 2"), "{error}");
 
+    // Alone it would elect itself and write on where the others know nothing of it.
+    let alone = "1=127.0.0.1:1,http://127.0.0.1:2";
+    let error = failure(nodes.command(0).args(["--members", alone]));
+    assert!(error.contains("the data is of a cluster of the nodes 1 2 3, not 1"), "{error}");
+
     let marker = data.join("log/SYNOD");
     let text = fs::read_to_string(&marker).expect("the store says whose it is");
     let (body, _) = text.split_once("checksum ").expect("the last line");

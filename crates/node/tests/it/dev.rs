@@ -205,6 +205,43 @@ fn a_killed_leader_is_missed_by_nobody_and_comes_back_with_the_printed_command()
 }
 
 #[test]
+#[cfg_attr(feature = "rocksdb", ignore = "RocksDB forgets nothing: memory")]
+fn a_node_that_forgot_its_votes_is_not_let_in_and_the_others_say_so() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let mut dev = Dev::start(&data, free_ports(3));
+    let leader = dev.leader();
+    let victim = (leader + 1) % 3;
+    // It has made itself known to the leader, whose log it then follows.
+    stdout(&mut dev.client(&["put", "hello", "world"]));
+    let digest = |node: usize| status(dev.ports[node]).map(|report| report.digest);
+    wait_for("the victim has caught up", PATIENCE, || {
+        (digest(victim)? == digest(leader)?).then_some(())
+    });
+    signal(dev.processes[victim], "KILL");
+    let news = dev.line();
+    assert!(news.contains("it has forgotten its votes"), "{news}");
+    let mut command = synod();
+    command.args(["start", "--config"]).arg(data.join(format!("node-{}/node.toml", victim + 1)));
+    let node = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut node = Guarded(node.expect("the program starts"));
+    let log = data.join(format!("node-{}/node.log", leader + 1));
+    let warning = format!(
+        "its store is not the one it had before; it was wiped, replaced, or kept \
+                           in memory peer={}",
+        victim + 1
+    );
+    wait_for("the leader's log tells", PATIENCE, || {
+        let text = std::fs::read_to_string(&log).expect("a log");
+        text.contains(&warning).then_some(())
+    });
+    node.signal("TERM");
+    assert_eq!(node.wait(PATIENCE).code(), Some(0));
+    dev.supervisor.signal("INT");
+    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+}
+
+#[test]
 #[cfg_attr(not(feature = "rocksdb"), ignore = "memory forgets: RocksDB")]
 fn a_second_start_goes_on_with_the_data() {
     let _turn = one_at_a_time();
