@@ -6,10 +6,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use synod_bench::core::Cores;
 use synod_bench::protocols;
 use synod_consensus::Protocol;
+use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 
 fn core_step(criterion: &mut Criterion) {
     bench_protocol::<Raft>(criterion, protocols::raft);
+    bench_protocol::<MultiPaxos>(criterion, protocols::multi_paxos);
 }
 
 fn bench_protocol<P: Protocol>(

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 use synod_consensus::Protocol;
+use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_sim::Violation;
 use synod_sim::measure::{Configure, Effort, Profile, Table};
@@ -12,6 +13,7 @@ use synod_types::{Membership, NodeId};
 fn compare(asked: &Asked) -> Result<Table, Violation> {
     let mut table = Table::new(asked.effort);
     asked.add::<Raft>(&mut table, raft)?;
+    asked.add::<MultiPaxos>(&mut table, multi_paxos)?;
     Ok(table)
 }
 
@@ -19,6 +21,12 @@ fn raft(node: NodeId, members: &Membership, profile: &Profile) -> synod_raft::Co
     let Profile { election, heartbeat, .. } = profile.clone();
     let config = synod_raft::Config::new(node, members.clone()).expect("it is a member");
     config.with_timing(synod_raft::Timing { election, heartbeat }).expect("sound timeouts")
+}
+
+fn multi_paxos(node: NodeId, members: &Membership, profile: &Profile) -> synod_multi_paxos::Config {
+    let Profile { election, heartbeat, .. } = profile.clone();
+    let config = synod_multi_paxos::Config::new(node, members.clone()).expect("it is a member");
+    config.with_timing(synod_multi_paxos::Timing { election, heartbeat }).expect("sound timeouts")
 }
 
 /// What the command line asks for.

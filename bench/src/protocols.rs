@@ -1,6 +1,7 @@
 //! The protocols as they are compared: one function each, and settings as they ship.
 
 use synod_consensus::Protocol;
+use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_types::{Membership, NodeId};
 
@@ -13,7 +14,19 @@ pub type Configs<P> = Vec<(NodeId, <P as Protocol>::Config)>;
 /// If there is no node.
 #[must_use]
 pub fn raft(nodes: u64) -> Configs<Raft> {
+    configs(nodes, |node, members| synod_raft::Config::new(node, members).expect("a member"))
+}
+
+/// Multi-Paxos with `nodes` voters and default settings.
+///
+/// # Panics
+/// If there is no node.
+#[must_use]
+pub fn multi_paxos(nodes: u64) -> Configs<MultiPaxos> {
+    configs(nodes, |node, members| synod_multi_paxos::Config::new(node, members).expect("a member"))
+}
+
+fn configs<C>(nodes: u64, config: impl Fn(NodeId, Membership) -> C) -> Vec<(NodeId, C)> {
     let members = Membership::new((1..=nodes).map(NodeId), []).expect("at least one voter");
-    let config = |node| synod_raft::Config::new(node, members.clone()).expect("it is a member");
-    members.voters().iter().map(|node| (*node, config(*node))).collect()
+    members.voters().iter().map(|node| (*node, config(*node, members.clone()))).collect()
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reply};
+use synod_multi_paxos::MultiPaxos;
 use synod_node::alarm::Alarm;
 use synod_node::run::{Clock, Handle, Parts, Running, launch};
 use synod_raft::Raft;
@@ -33,6 +34,17 @@ fn raft(
 ) -> Box<dyn Driver> {
     let config = synod_raft::Config::new(settings.node, members).expect("it is a member");
     let replica = Replica::<Raft>::open(now, settings, config, saved, Slot::ZERO);
+    Box::new(replica.expect("an empty store opens"))
+}
+
+fn multi_paxos(
+    now: Instant,
+    settings: Settings,
+    saved: &synod_storage::Saved,
+    members: Membership,
+) -> Box<dyn Driver> {
+    let config = synod_multi_paxos::Config::new(settings.node, members).expect("it is a member");
+    let replica = Replica::<MultiPaxos>::open(now, settings, config, saved, Slot::ZERO);
     Box::new(replica.expect("an empty store opens"))
 }
 
@@ -183,6 +195,11 @@ macro_rules! matrix {
 
 matrix! {
     raft:
+        on_memory_over_memory(Memory, Memory),
+        on_rocksdb_over_memory(Rocks, Memory),
+        on_memory_over_quic(Memory, Quic),
+        on_rocksdb_over_quic(Rocks, Quic);
+    multi_paxos:
         on_memory_over_memory(Memory, Memory),
         on_rocksdb_over_memory(Rocks, Memory),
         on_memory_over_quic(Memory, Quic),

@@ -3,6 +3,7 @@
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use synod_consensus::Protocol;
+use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_replica::{Driver, Replica};
 use synod_sim::{Options, Report, run_seed};
@@ -10,7 +11,7 @@ use synod_storage::Saved;
 use synod_types::{Instant, Membership, Slot};
 
 /// Every protocol that can be asked for.
-pub const PROTOCOLS: &[&str] = &[Raft::NAME];
+pub const PROTOCOLS: &[&str] = &[Raft::NAME, MultiPaxos::NAME];
 
 /// The protocol of a cluster whose settings name none.
 pub const DEFAULT_PROTOCOL: &str = Raft::NAME;
@@ -40,6 +41,10 @@ pub fn recover(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
             let config = raft_config(recovery.settings).context("the settings cannot be used")?;
             open::<Raft>(recovery, config)
         }
+        MultiPaxos::NAME => {
+            let config = multi_paxos_config(recovery.settings);
+            open::<MultiPaxos>(recovery, config.context("the settings cannot be used")?)
+        }
         unknown => bail!(no_such(unknown)),
     }
 }
@@ -59,6 +64,13 @@ pub fn simulator(protocol: &str) -> anyhow::Result<(&'static str, Simulate)> {
                 config.expect("the simulator's nodes are members")
             };
             run_seed::<Raft>(config, seed, options)
+        })),
+        MultiPaxos::NAME => Ok((MultiPaxos::NAME, |seed, options| {
+            let config = |node, members: &Membership| {
+                let config = synod_multi_paxos::Config::new(node, members.clone());
+                config.expect("the simulator's nodes are members")
+            };
+            run_seed::<MultiPaxos>(config, seed, options)
         })),
         unknown => bail!(no_such(unknown)),
     }
@@ -81,4 +93,14 @@ fn raft_config(settings: &Settings) -> Result<synod_raft::Config, synod_raft::Co
         heartbeat: settings.timing.heartbeat,
     };
     synod_raft::Config::new(settings.node, settings.membership())?.with_timing(timing)
+}
+
+fn multi_paxos_config(
+    settings: &Settings,
+) -> Result<synod_multi_paxos::Config, synod_multi_paxos::ConfigError> {
+    let timing = synod_multi_paxos::Timing {
+        election: settings.timing.election.clone(),
+        heartbeat: settings.timing.heartbeat,
+    };
+    synod_multi_paxos::Config::new(settings.node, settings.membership())?.with_timing(timing)
 }
