@@ -72,7 +72,7 @@ impl Clients {
     }
 
     /// An operation begins at a node; its number.
-    fn begin(&mut self, now: Instant, node: usize) -> u64 {
+    pub(crate) fn begin(&mut self, now: Instant, node: usize) -> u64 {
         let id = self.operations.len() as u64;
         let operation = Operation {
             node: NodeId(node as u64 + 1),

@@ -7,6 +7,7 @@ use crate::dice::Dice;
 use crate::digest::Digest;
 use crate::faults::{Fault, FaultCounts};
 use crate::journal::Journal;
+use crate::measure::Traffic;
 use crate::network::{Cut, Network};
 use crate::node::Node;
 use crate::plan::Plan;
@@ -49,6 +50,7 @@ pub struct Cluster<P: Protocol> {
     /// Room for a driver's actions, used again and again.
     pub(crate) scratch: Actions,
     pub(crate) journal: Journal,
+    pub(crate) traffic: Traffic,
     at_this_instant: u64,
 }
 
@@ -99,6 +101,7 @@ impl<P: Protocol> Cluster<P> {
             events: 0,
             scratch: Actions::default(),
             journal: Journal::default(),
+            traffic: Traffic::default(),
             at_this_instant: 0,
             plan,
         };

@@ -90,6 +90,7 @@ impl<P: Protocol> Cluster<P> {
         if !self.members.contains(to) {
             return Ok(());
         }
+        self.traffic.count_frame(&frame);
         let to = Self::index(to);
         let fate = self.network.send(self.now, (from, to), &self.plan, &mut self.dice);
         self.journal.line(|| {
@@ -206,6 +207,7 @@ impl<P: Protocol> Cluster<P> {
         if !this.disk.begin_sync(part) {
             return;
         }
+        self.traffic.syncs += 1;
         let slow = self.now < this.disk.slow_until;
         let time = dice.duration(if slow { &plan.slow_sync } else { &plan.sync });
         let at = (self.now + time).max(this.disk.stalled_until);

@@ -49,10 +49,11 @@
 //! Those that need a protocol's own words to be plausible (rounds, leaders) look at
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
-//! # Three ways in
+//! # Four ways in
 //! - [`Campaign`] and [`run_seed`]: search.
 //! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives.
 //! - [`script`]: golden scripts, where nothing happens that a command did not ask for.
+//! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
 //! Left out on purpose: clocks and threads (whoever has a clock measures the speed; campaigns on
 //! several threads can be [merged](Campaign::merge)), faults below the contract of a store (torn
@@ -74,6 +75,7 @@ mod faults;
 mod inject;
 mod journal;
 mod kv;
+pub mod measure;
 mod network;
 mod node;
 mod plan;

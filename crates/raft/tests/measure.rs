@@ -1,0 +1,114 @@
+//! What Raft costs in the simulator: numbers that follow from the paper, so that the measurement
+//! is held to what is known.
+
+use synod_raft::types::{Membership, NodeId};
+use synod_raft::{Config, Raft, Timing};
+use synod_sim::measure::{Effort, Load, Profile, Seat, Steady, Table, fail_over, steady};
+
+const EFFORT: Effort = Effort { warm_up: 5, commands: 10, least: 100, seeds: 5 };
+
+fn config(node: NodeId, members: &Membership, profile: &Profile) -> Config {
+    let timing = Timing { election: profile.election.clone(), heartbeat: profile.heartbeat };
+    Config::new(node, members.clone()).unwrap().with_timing(timing).unwrap()
+}
+
+fn load(nodes: u64, proposers: usize, first: Seat) -> Load {
+    Load { nodes, proposers, first }
+}
+
+fn run(profile: &Profile, load: Load) -> Steady {
+    steady::<Raft>(config, (profile, load), &EFFORT, 1).unwrap()
+}
+
+/// Median and worst latency, in one-way message delays.
+fn delays(load: Load) -> [u128; 2] {
+    let seen = run(&Profile::DELAYS, load).latencies;
+    let unit = Profile::DELAYS.one_way().as_nanos();
+    [seen.percentile(50), seen.worst()].map(|time| {
+        let nanos = time.unwrap().as_nanos();
+        assert_eq!(nanos % unit, 0, "no timer has a say");
+        nanos / unit
+    })
+}
+
+#[test]
+fn a_commit_takes_one_round_trip_at_the_leader_and_two_elsewhere() {
+    for nodes in [3, 5] {
+        assert_eq!(delays(load(nodes, 1, Seat::Leader)), [2, 2]);
+        // To the leader, from there to a majority and back, and then the good news.
+        assert_eq!(delays(load(nodes, 1, Seat::Elsewhere)), [4, 4]);
+    }
+    assert_eq!(delays(load(5, 64, Seat::Leader)), [4, 4], "four of five are served elsewhere");
+}
+
+#[test]
+fn a_lone_command_costs_an_append_an_answer_and_a_notice_for_each_follower() {
+    for nodes in [3, 5] {
+        let Steady { traffic, latencies, failed } =
+            run(&Profile::LAN, load(nodes, 1, Seat::Leader));
+        let commands = latencies.len() as u64;
+        assert_eq!((commands, failed), (EFFORT.least as u64, 0));
+        let frames = commands * 3 * (nodes - 1);
+        // Heartbeats come on top, one and its answer for each follower in 50 ms.
+        assert!((frames..frames + frames / 20).contains(&traffic.frames), "{traffic:?}");
+        assert_eq!(traffic.syncs, commands * nodes, "every disk syncs every command");
+        let values = commands * 256 * (nodes - 1);
+        assert!((values..values * 2).contains(&traffic.bytes), "{traffic:?}");
+    }
+}
+
+#[test]
+fn the_leader_syncs_while_its_followers_do() {
+    let seen = run(&Profile::LAN, load(3, 1, Seat::Leader)).latencies;
+    let Profile { delay, sync, .. } = Profile::LAN;
+    assert!(seen.percentile(0).unwrap() >= delay.start * 2 + sync, "{seen:?}");
+    assert!(seen.worst().unwrap() <= delay.end * 2 + sync, "{seen:?}");
+}
+
+#[test]
+fn many_proposers_share_messages_and_syncs() {
+    let each = |proposers| {
+        let Steady { traffic, latencies, .. } =
+            run(&Profile::LAN, load(3, proposers, Seat::Leader));
+        let commands = latencies.len() as u64;
+        assert!(commands >= EFFORT.least as u64);
+        (traffic.frames * 100 / commands, traffic.syncs * 100 / commands)
+    };
+    let (one, eight, many) = (each(1), each(8), each(64));
+    assert!(eight.0 * 2 < one.0 && many.0 * 2 < eight.0, "{one:?} {eight:?} {many:?}");
+    assert!(eight.1 * 2 < one.1 && many.1 * 2 < eight.1, "{one:?} {eight:?} {many:?}");
+}
+
+#[test]
+fn a_dead_leader_is_missed_for_about_an_election_timeout() {
+    for profile in [Profile::LAN, Profile::WAN] {
+        let load = load(3, 8, Seat::Leader);
+        let away = fail_over::<Raft>(config, (&profile, load), &EFFORT).unwrap();
+        assert_eq!(away.len() as u64, EFFORT.seeds);
+        let median = away.percentile(50).unwrap();
+        // The last heartbeat may have come a whole interval before the leader's death.
+        let least = profile.election.start - profile.heartbeat;
+        assert!(away.percentile(0).unwrap() >= least, "{away:?}");
+        assert!(median < profile.election.end + profile.one_way() * 10, "{away:?}");
+    }
+}
+
+#[test]
+fn a_seed_measures_the_same_again() {
+    let load = load(3, 8, Seat::Elsewhere);
+    assert_eq!(run(&Profile::WAN, load), run(&Profile::WAN, load));
+    let away = || fail_over::<Raft>(config, (&Profile::LAN, load), &EFFORT).unwrap();
+    assert_eq!(away(), away());
+}
+
+#[test]
+fn the_table_has_a_row_for_every_load() {
+    let mut table = Table::new(Effort::QUICK);
+    table.add::<Raft>(config).unwrap();
+    let loads: Vec<_> =
+        table.rows().iter().map(|row| (row.load.nodes, row.load.proposers)).collect();
+    let expected: Vec<_> = [3, 5].map(|nodes| [1, 1, 8, 64].map(|many| (nodes, many))).concat();
+    assert_eq!(loads, expected);
+    let text = table.to_string();
+    assert_eq!(text.lines().filter(|line| line.starts_with("| raft |")).count(), loads.len());
+}

@@ -1,0 +1,167 @@
+//! Clients in a closed loop: each has one write under way.
+
+use super::{Profile, value};
+use crate::check::answers::OperationState;
+use crate::cluster::Cluster;
+use crate::kv::{Command, Kind};
+use crate::violation::Violation;
+use std::ops::Range;
+use std::time::Duration;
+use synod_consensus::Protocol;
+use synod_replica::{Driver, Event, Token};
+use synod_types::{Instant, NodeId};
+
+/// All proposers, and what they have seen.
+#[derive(Debug)]
+pub(super) struct Proposers {
+    all: Vec<Proposer>,
+    /// How long a proposer that was turned away waits.
+    pause: Duration,
+    latencies: Vec<Duration>,
+    failed: u64,
+}
+
+#[derive(Debug)]
+struct Proposer {
+    node: NodeId,
+    /// Its write under way.
+    operation: Option<u64>,
+    /// When it asked first for what it asks for now.
+    asked: Option<Instant>,
+    /// It asks no sooner.
+    not_before: Instant,
+    served: bool,
+}
+
+impl Proposers {
+    pub(super) fn new(profile: &Profile, seats: impl IntoIterator<Item = NodeId>) -> Self {
+        let pause = (profile.one_way() * 2).max(Duration::from_millis(1));
+        let mut proposers = Self { all: Vec::new(), pause, latencies: Vec::new(), failed: 0 };
+        proposers.join(seats);
+        proposers
+    }
+
+    /// More proposers; which ones they are.
+    pub(super) fn join(&mut self, seats: impl IntoIterator<Item = NodeId>) -> Range<usize> {
+        let first = self.all.len();
+        self.all.extend(seats.into_iter().map(Proposer::new));
+        first..self.all.len()
+    }
+
+    /// The proposers at a dead node are gone.
+    pub(super) fn leave(&mut self, node: NodeId) {
+        self.all.retain(|proposer| proposer.node != node);
+    }
+
+    /// What was measured so far no longer counts.
+    pub(super) fn forget(&mut self) {
+        self.latencies.clear();
+        self.failed = 0;
+    }
+
+    /// One for each write that was acknowledged.
+    pub(super) fn latencies(&self) -> &[Duration] {
+        &self.latencies
+    }
+
+    /// How many attempts came to nothing.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Whether one of these was ever served.
+    pub(super) fn served(&self, which: Range<usize>) -> bool {
+        self.all[which].iter().any(|proposer| proposer.served)
+    }
+
+    /// Proposes until it is enough, but not for longer than `most`; whether it is enough.
+    pub(super) fn run<P: Protocol>(
+        &mut self,
+        cluster: &mut Cluster<P>,
+        most: Duration,
+        enough: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Violation> {
+        let end = cluster.now() + most;
+        while !enough(self) {
+            self.ask(cluster)?;
+            let waiting = self.all.iter().filter(|proposer| proposer.operation.is_none());
+            let idle_until = waiting.map(|proposer| proposer.not_before).min();
+            let next = [cluster.queue.next(), idle_until].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                cluster.run_for(end - cluster.now())?;
+                return Ok(false);
+            };
+            if cluster.queue.next() == Some(next) {
+                cluster.step().map_err(|found| cluster.dated(*found))?;
+            } else {
+                cluster.run_for(next - cluster.now())?;
+            }
+            self.collect(cluster);
+        }
+        Ok(true)
+    }
+
+    /// Whoever has nothing under way asks. What a node is asked at one moment it takes in one
+    /// round, as a node's loop takes all that waits for it.
+    fn ask<P: Protocol>(&mut self, cluster: &mut Cluster<P>) -> Result<(), Violation> {
+        let now = cluster.now();
+        let due = |proposer: &Proposer| proposer.operation.is_none() && proposer.not_before <= now;
+        while let Some(node) = self.all.iter().find(|it| due(it)).map(|it| it.node) {
+            for proposer in self.all.iter_mut().filter(|it| it.node == node && due(it)) {
+                proposer.operation = Some(cluster.offer(node));
+                proposer.asked.get_or_insert(now);
+            }
+            let index = Cluster::<P>::index(node);
+            cluster.settle(index).map_err(|found| cluster.dated(*found))?;
+        }
+        Ok(())
+    }
+
+    /// Sees what became of all writes.
+    fn collect<P: Protocol>(&mut self, cluster: &Cluster<P>) {
+        let under_way = self.all.iter().filter(|proposer| proposer.operation.is_some()).count();
+        if cluster.clients.open() >= under_way {
+            return;
+        }
+        let now = cluster.now();
+        for proposer in &mut self.all {
+            let operation = proposer.operation.and_then(|id| cluster.clients.get(id));
+            match operation.map(|operation| operation.state) {
+                None | Some(OperationState::Open) => {}
+                Some(OperationState::Done(_)) => {
+                    let asked = proposer.asked.take().unwrap_or(now);
+                    self.latencies.push(now - asked);
+                    (proposer.operation, proposer.served) = (None, true);
+                }
+                Some(OperationState::Refused | OperationState::Unknown) => {
+                    proposer.operation = None;
+                    proposer.not_before = now + self.pause;
+                    self.failed += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Proposer {
+    fn new(node: NodeId) -> Self {
+        Self { node, operation: None, asked: None, not_before: Instant::ZERO, served: false }
+    }
+}
+
+impl<P: Protocol> Cluster<P> {
+    /// Hands a node a write, in the round under way; the write's number.
+    fn offer(&mut self, node: NodeId) -> u64 {
+        let index = Self::index(node);
+        let id = self.clients.begin(self.now, index);
+        let Some(running) = self.nodes[index].running.as_mut() else {
+            self.clients.finish(id, OperationState::Refused);
+            return id;
+        };
+        let deadline = self.now + self.plan.clients.patience.end;
+        let key = b'a' + (id % self.plan.clients.keys) as u8;
+        let command = Command { id, kind: Kind::Put, key, value: value() }.encode();
+        running.replica.handle(self.now, Event::Request { token: Token(id), command, deadline });
+        id
+    }
+}

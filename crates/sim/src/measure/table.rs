@@ -1,0 +1,249 @@
+//! The comparison of protocols as one table.
+
+use super::{Configure, Effort, Load, Profile, Seat, Steady, Times, fail_over, steady};
+use crate::violation::Violation;
+use std::fmt;
+use std::time::Duration;
+use synod_consensus::Protocol;
+
+/// How large the compared clusters are.
+const NODES: [u64; 2] = [3, 5];
+/// How many proposers there are, and where the first one sits.
+const PROPOSERS: [(usize, Seat); 4] =
+    [(1, Seat::Leader), (1, Seat::Elsewhere), (8, Seat::Leader), (64, Seat::Leader)];
+/// The seed of what is measured once.
+const SEED: u64 = 1;
+
+const HEADER: &str = "\
+| protocol | nodes | proposers | messages | bytes | syncs | message delays | LAN | WAN \
+| LAN, leader dies | WAN, leader dies |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
+
+const LEGEND: &str = "\
+Measured in the simulator. Each proposer has one write under way, is answered when the node that
+it asked has applied it, and asks again at once: so commands share messages as well as they ever
+can, and nodes that compete fall into step and collide less than they would in life. Proposers are
+dealt out to the nodes, the leader first; without a leader, the first node stands for it.
+- messages, bytes, syncs: of all nodes together for each acknowledged write, on the LAN. Forwarding
+  and heartbeats count; transport overhead and the state's own store do not.
+- message delays: from asking to the answer, where a message takes 1 and a sync nothing; median /
+  99th percentile.";
+
+/// Rows for any number of protocols; displays as Markdown, with a legend.
+#[derive(Clone, Debug)]
+pub struct Table {
+    effort: Effort,
+    rows: Vec<Row>,
+}
+
+/// One protocol under one load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The protocol's name.
+    pub protocol: &'static str,
+    /// Who proposes where.
+    pub load: Load,
+    /// With [`Profile::DELAYS`].
+    pub delays: Steady,
+    /// With [`Profile::LAN`].
+    pub lan: Steady,
+    /// With [`Profile::WAN`].
+    pub wan: Steady,
+    /// How long nobody was served with [`Profile::LAN`].
+    pub lan_away: Times,
+    /// How long nobody was served with [`Profile::WAN`].
+    pub wan_away: Times,
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new(effort: Effort) -> Self {
+        Self { effort, rows: Vec::new() }
+    }
+
+    /// Measures a protocol under every load: 3 and 5 nodes with 1, 8 and 64 proposers.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn add<P: Protocol>(
+        &mut self,
+        config: impl Configure<P> + 'static,
+    ) -> Result<(), Violation> {
+        for nodes in NODES {
+            for (proposers, first) in PROPOSERS {
+                let load = Load { nodes, proposers, first };
+                self.rows.push(Row::measure::<P>(config, load, &self.effort)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows so far.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+impl Row {
+    /// Measures a protocol under one load.
+    ///
+    /// # Errors
+    /// The first violation.
+    ///
+    /// # Panics
+    /// If the load has fewer than three nodes.
+    pub fn measure<P: Protocol>(
+        config: impl Configure<P> + 'static,
+        load: Load,
+        effort: &Effort,
+    ) -> Result<Self, Violation> {
+        let busy = |profile| steady::<P>(config, (profile, load), effort, SEED);
+        let away = |profile| fail_over::<P>(config, (profile, load), effort);
+        Ok(Self {
+            protocol: P::NAME,
+            load,
+            delays: busy(&Profile::DELAYS)?,
+            lan: busy(&Profile::LAN)?,
+            wan: busy(&Profile::WAN)?,
+            lan_away: away(&Profile::LAN)?,
+            wan_away: away(&Profile::WAN)?,
+        })
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, load, lan, .. } = self;
+        let commands = lan.latencies.len() as u64;
+        let each = |count: u64| Hundredths::ratio(count, commands);
+        let (frames, bytes, syncs) = (lan.traffic.frames, lan.traffic.bytes, lan.traffic.syncs);
+        write!(f, "| {protocol} | {} | {load} | {}", load.nodes, each(frames))?;
+        let bytes = bytes.checked_div(commands);
+        write!(f, " | {} | {}", Known(bytes), each(syncs))?;
+        let unit = Profile::DELAYS.one_way();
+        write!(f, " | {}", Pair::steady(&self.delays, unit))?;
+        for steady in [lan, &self.wan] {
+            write!(f, " | {}", Pair::steady(steady, Duration::from_millis(1)))?;
+        }
+        for away in [&self.lan_away, &self.wan_away] {
+            let whole = |time: Option<Duration>| Known(time.map(|time| time.as_millis()));
+            write!(f, " | {} / {}", whole(away.percentile(50)), whole(away.worst()))?;
+        }
+        write!(f, " |")
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADER}")?;
+        for row in &self.rows {
+            writeln!(f, "{row}")?;
+        }
+        writeln!(f, "\n{LEGEND}")?;
+        for Profile { name, delay, sync, election, .. } in [Profile::LAN, Profile::WAN] {
+            writeln!(
+                f,
+                "- {name}: the same in milliseconds; {delay:?} one way, {sync:?} a sync, election \
+                 time-outs {election:?}."
+            )?;
+        }
+        let (bytes, seeds) = (super::value().len(), self.effort.seeds);
+        writeln!(
+            f,
+            "- leader dies: milliseconds from its death, under this load, until a write is \
+             acknowledged that was asked for\n  after it; median / worst of {seeds} seeds. \
+             A write has {bytes} bytes."
+        )
+    }
+}
+
+/// Median and 99th percentile, in some unit.
+struct Pair(Option<Hundredths>, Option<Hundredths>);
+
+impl Pair {
+    fn steady(steady: &Steady, unit: Duration) -> Self {
+        let of = |percent| {
+            let time = steady.latencies.percentile(percent)?;
+            let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            Some(Hundredths::ratio(nanos(time), nanos(unit)))
+        };
+        Self(of(50), of(99))
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} / {}", Known(self.0), Known(self.1))
+    }
+}
+
+/// A number with two digits behind the point, rounded; no floating point, so that tables are
+/// equal everywhere.
+#[derive(Clone, Copy)]
+struct Hundredths(Option<u128>);
+
+impl Hundredths {
+    fn ratio(count: u64, of: u64) -> Self {
+        let (count, of) = (u128::from(count), u128::from(of));
+        Self((count * 100 + of / 2).checked_div(of))
+    }
+}
+
+impl fmt::Display for Hundredths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(all) => write!(f, "{}.{:02}", all / 100, all % 100),
+            None => write!(f, "-"),
+        }
+    }
+}
+
+/// A number, if there is one.
+struct Known<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Known<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(number) => number.fmt(f),
+            None => write!(f, "-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Traffic;
+
+    #[test]
+    fn ratios_are_rounded_and_nothing_is_divided_by_nothing() {
+        assert_eq!(Hundredths::ratio(2, 3).to_string(), "0.67");
+        assert_eq!(Hundredths::ratio(1999, 1000).to_string(), "2.00");
+        assert_eq!(Hundredths::ratio(7, 0).to_string(), "-");
+    }
+
+    #[test]
+    fn a_row_has_a_cell_for_every_column() {
+        let times = Times::new(vec![Duration::from_micros(1500)]);
+        let traffic = Traffic { frames: 4, bytes: 700, syncs: 3 };
+        let steady = Steady { traffic, latencies: times.clone(), failed: 0 };
+        let row = Row {
+            protocol: "any",
+            load: Load { nodes: 3, proposers: 1, first: Seat::Leader },
+            delays: steady.clone(),
+            lan: steady.clone(),
+            wan: Steady { latencies: Times::default(), ..steady },
+            lan_away: times.clone(),
+            wan_away: times,
+        };
+        assert_eq!(
+            row.to_string(),
+            "| any | 3 | 1, at the leader | 4.00 | 700 | 3.00 | 1.50 / 1.50 | 1.50 / 1.50 \
+             | - / - | 1 / 1 | 1 / 1 |"
+        );
+        let bars = |line: &str| line.matches('|').count();
+        assert_eq!(HEADER.lines().map(bars).collect::<Vec<_>>(), [bars(&row.to_string()); 2]);
+    }
+}
