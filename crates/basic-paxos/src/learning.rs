@@ -60,9 +60,6 @@ impl<K: Kind> PerSlot<K> {
     }
 
     pub(crate) fn arm_ask(&self, fx: &mut Fx<'_, K>) {
-        if self.config.members().all().nth(1).is_none() {
-            return;
-        }
         let timing = self.config.timing();
         let interval = timing.ask.max(self.round_trip.saturating_mul(8).min(timing.cap));
         fx.set_timer(Timer::Ask, interval..interval.saturating_mul(2));
