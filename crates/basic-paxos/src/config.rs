@@ -79,6 +79,9 @@ pub struct Limits {
     /// What one answer to a node that has missed something carries, in bytes of values; a longer
     /// single value travels alone. Default: 256 KiB.
     pub catch_up_bytes: usize,
+    /// How many commands may wait for a slot. A proposal past it is refused as Busy: it would only
+    /// be served when its client has long given up. At most 65,536. Default: 128.
+    pub waiting: usize,
     /// Commands that wait for a slot, in bytes. A proposal past it is refused as Busy.
     /// Default: 16 MiB.
     pub waiting_bytes: usize,
@@ -91,6 +94,7 @@ impl Default for Limits {
         Self {
             window: 64,
             catch_up_bytes: 256 << 10,
+            waiting: 128,
             waiting_bytes: 16 << 20,
             command_bytes: 2 << 20,
         }
@@ -102,6 +106,7 @@ impl Limits {
         let all = [
             ("window", self.window, 4096),
             ("catch_up_bytes", self.catch_up_bytes, 1 << 30),
+            ("waiting", self.waiting, 1 << 16),
             ("waiting_bytes", self.waiting_bytes, 1 << 30),
             ("command_bytes", self.command_bytes, 1 << 30),
         ];
@@ -215,6 +220,7 @@ mod tests {
             let cases = [
                 ("window", Limits { window: bad, ..all.clone() }),
                 ("catch_up_bytes", Limits { catch_up_bytes: bad, ..all.clone() }),
+                ("waiting", Limits { waiting: bad, ..all.clone() }),
                 ("waiting_bytes", Limits { waiting_bytes: bad, ..all.clone() }),
                 ("command_bytes", Limits { command_bytes: bad, ..all }),
             ];

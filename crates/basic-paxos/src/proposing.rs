@@ -46,10 +46,11 @@ impl<K: Kind> PerSlot<K> {
             return fx.refuse(ticket, Refusal::TooLarge { limit });
         }
         let value = Values::command_only(command);
-        if self.waiting_bytes + value.byte_len() > limits.waiting_bytes {
+        let bytes = self.waiting_bytes + value.byte_len();
+        if self.waiting.len() >= limits.waiting || bytes > limits.waiting_bytes {
             return fx.refuse(ticket, Refusal::Busy);
         }
-        self.waiting_bytes += value.byte_len();
+        self.waiting_bytes = bytes;
         self.waiting.push_back((ticket, value));
     }
 

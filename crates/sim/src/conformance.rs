@@ -111,6 +111,7 @@ fn crash<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId) {
 fn converge<P: Protocol>(mut cluster: Cluster<P>) {
     until(&mut cluster, "convergence", |cluster| cluster.has_converged());
     run(&mut cluster, Duration::from_secs(1));
+    until(&mut cluster, "rest", |cluster| cluster.has_settled());
     cluster.finish().unwrap_or_else(|found| panic!("{found}"));
 }
 

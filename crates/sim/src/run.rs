@@ -120,8 +120,10 @@ fn play<P: Protocol>(
         past && !cluster.clients.is_loaded() && cluster.has_converged()
     };
     wait(cluster, options.patience, "does not converge", quiet)?;
-    // The last writes become durable, so that the stores can be compared.
-    cluster.run_for(slice)
+    // The last writes become durable, so that the stores can be compared. What a client gave up on
+    // may be chosen even now.
+    cluster.run_for(slice)?;
+    wait(cluster, options.patience, "does not come to rest", Cluster::has_settled)
 }
 
 /// Lets time pass until something is so.
