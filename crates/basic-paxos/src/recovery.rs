@@ -58,10 +58,7 @@ pub(crate) fn recover<K: Kind>(
 }
 
 /// Whether vows and votes can belong together.
-fn check(
-    hard_state: &crate::HardState,
-    log: &RunLog<Ballot>,
-) -> Result<(), RecoveryError> {
+fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), RecoveryError> {
     let chosen = hard_state.chosen;
     if log.last().0.max(chosen.0) >= HORIZON {
         return Err(RecoveryError(format!("no log gets to slot {}", log.last().max(chosen))));

@@ -79,9 +79,8 @@ fn leader<P: Protocol>(cluster: &mut Cluster<P>) -> NodeId {
 
 /// Who serves and is not `not`.
 fn server<P: Protocol>(cluster: &Cluster<P>, not: Option<NodeId>) -> Option<NodeId> {
-    let is_peer = |node: &NodeId| {
-        cluster.status(*node).is_some_and(|status| status.role == Role::Peer)
-    };
+    let is_peer =
+        |node: &NodeId| cluster.status(*node).is_some_and(|status| status.role == Role::Peer);
     let peer = || cluster.members().all().find(|node| Some(*node) != not && is_peer(node));
     cluster.leader().filter(|leader| Some(*leader) != not).or_else(peer)
 }

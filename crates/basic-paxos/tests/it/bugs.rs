@@ -3,7 +3,7 @@
 use crate::cluster::*;
 use synod_basic_paxos::{Decree, HardState, Kind, Limits, Message, PerSlot, Timer};
 use synod_consensus::{Base, Input, Protocol, Run, RunLog, Saved};
-use synod_types::{Ballot, NodeId, Slot, Values};
+use synod_types::{Ballot, Slot, Values};
 
 type Single = synod_basic_paxos::Single;
 type Log = synod_basic_paxos::Log;

@@ -16,7 +16,7 @@ fn without_backoff_two_proposers_never_come_to_an_end() {
     let ids = [N1, N2, N3];
     let mut proposers =
         [N1, N2].map(|id| Proposer::new(id, members(3, 0), if id == N1 { "a" } else { "b" }));
-    let mut ask = |proposer: &mut Proposer<&'static str>, acceptors: &mut Vec<Acceptor<_>>| {
+    let ask = |proposer: &mut Proposer<&'static str>, acceptors: &mut Vec<Acceptor<_>>| {
         let ballot = proposer.prepare();
         let mut value = None;
         for (acceptor, id) in acceptors.iter_mut().zip(ids) {
@@ -49,8 +49,6 @@ fn without_backoff_two_proposers_never_come_to_an_end() {
 enum Waits {
     /// From the whole range: full jitter.
     Jitter,
-    /// The end of the range: doubling in step.
-    Doubling,
     /// No wait at all after a refusal.
     Nothing,
 }
@@ -102,7 +100,6 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
                 let after = match waits {
                     _ if from > 0 => from + roll(to - from),
                     Waits::Jitter => roll(to),
-                    Waits::Doubling => to,
                     Waits::Nothing => 0,
                 };
                 armed.insert((*id, timer), (count as u64, range));
@@ -138,24 +135,26 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     }
 }
 
-/// The mean and the worst of 30 duels, in round trips.
-fn duels(proposers: u64, waits: Waits) -> (f64, u64) {
-    let trips: Vec<u64> = (1..=30)
-        .map(|seed| duel(proposers, waits, seed).map_or(300, |(trips, _)| trips))
-        .collect();
-    let mean = trips.iter().sum::<u64>() as f64 / trips.len() as f64;
-    (mean, trips.into_iter().max().unwrap_or(0))
+/// The mean and the worst of some duels, in round trips; 300 stands for no end.
+fn duels(proposers: u64, waits: Waits, count: u64) -> (u64, u64) {
+    let trips = |seed| duel(proposers, waits, seed).map_or(300, |(trips, _)| trips);
+    let trips: Vec<u64> = (1..=count).map(trips).collect();
+    (trips.iter().sum::<u64>() / count, trips.into_iter().max().unwrap_or(0))
 }
 
+/// Measured: without a wait 41 round trips on average for two proposers and 165 for four, some
+/// duels without an end; with full jitter at most 3 on average for 2 to 9 proposers.
 #[test]
 fn with_backoff_two_to_nine_proposers_come_to_an_end() {
     for proposers in 2..=9 {
-        let (mean, worst) = duels(proposers, Waits::Jitter);
-        println!("{proposers} proposers: {mean:.1} round trips, {worst} at worst");
-        let doubling = duels(proposers, Waits::Doubling);
-        let nothing = duels(proposers, Waits::Nothing);
-        println!("   doubling {doubling:?} nothing {nothing:?}");
-        assert!(mean < 20.0, "{proposers} proposers need {mean} round trips");
-        assert!(worst < 100, "{proposers} proposers once needed {worst} round trips");
+        let (mean, worst) = duels(proposers, Waits::Jitter, 30);
+        println!("{proposers} proposers: {mean} round trips, {worst} at worst");
+        assert!(mean <= 6, "{proposers} proposers need {mean} round trips");
+        assert!(worst <= 40, "{proposers} proposers once needed {worst} round trips");
+    }
+    for proposers in [2, 4] {
+        let (mean, _) = duels(proposers, Waits::Nothing, 10);
+        println!("{proposers} proposers that do not wait: {mean} round trips");
+        assert!(mean >= 15, "{proposers} proposers that do not wait need {mean} round trips only");
     }
 }

@@ -91,8 +91,7 @@ fn refusals_say_why() {
     for (ticket, command) in ["123456", "12345", "12345", "12345", "12345"].iter().enumerate() {
         cluster.propose(N1, ticket as u64, command);
     }
-    let expected =
-        [(Ticket(0), Refusal::TooLarge { limit: 5 }), (Ticket(4), Refusal::Busy)];
+    let expected = [(Ticket(0), Refusal::TooLarge { limit: 5 }), (Ticket(4), Refusal::Busy)];
     assert_eq!(cluster.node(N1).refused, expected);
 }
 
@@ -154,9 +153,8 @@ fn a_value_found_undecided_is_finished_first() {
     let mut cluster = Cluster::<Log>::new(3);
     cluster.propose(N1, 1, "orphan");
     // Only n2 hears the Accept; then n1 is gone for good.
-    cluster.deliver_if(|flight| {
-        !matches!(flight.message, Message::Accept { .. }) || flight.to == N2
-    });
+    cluster
+        .deliver_if(|flight| !matches!(flight.message, Message::Accept { .. }) || flight.to == N2);
     cluster.wire.clear();
     let alive = |flight: &Flight| flight.from != N1 && flight.to != N1;
     cluster.crash(N2);
@@ -224,7 +222,11 @@ fn disks_that_make_no_sense_are_refused() {
             vote(2, b(1, 2)),
         ),
         ("a stamp of nobody", none(), vote(1, b(0, 1))),
-        ("a round of nobody", HardState { promises: promises(b(1 << 62, 1)), ..none() }, vote(3, b(1, 1))),
+        (
+            "a round of nobody",
+            HardState { promises: promises(b(1 << 62, 1)), ..none() },
+            vote(3, b(1, 1)),
+        ),
     ];
     for (name, hard_state, log) in cases {
         let saved = Saved { hard_state, base: Base::default(), log };

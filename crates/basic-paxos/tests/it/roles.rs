@@ -38,7 +38,10 @@ fn an_acceptor_follows_p1a() {
             "two values under one ballot",
             vec![(Accept(b(1, 1), "a"), YES), (Accept(b(1, 1), "b"), Verdict::Contradiction)],
         ),
-        ("a later vote replaces it", vec![(Accept(b(1, 1), "a"), YES), (Accept(b(2, 2), "b"), YES)]),
+        (
+            "a later vote replaces it",
+            vec![(Accept(b(1, 1), "a"), YES), (Accept(b(2, 2), "b"), YES)],
+        ),
         (
             "a promise stands above what was accepted",
             vec![
