@@ -206,7 +206,8 @@ fn brief(value: &Values) -> String {
     }
 }
 
-/// Whether a stamp can stand on a working node's disk.
+/// Whether a stamp can stand on a working node's disk. Its own ballots may pass the horizon, if
+/// someone made it believe that others were there.
 pub(crate) fn is_stamp(stamp: Ballot) -> bool {
-    stamp == DECIDED || (1..HORIZON).contains(&stamp.round)
+    stamp == DECIDED || (1..2 * HORIZON).contains(&stamp.round)
 }

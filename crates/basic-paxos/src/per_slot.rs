@@ -46,7 +46,7 @@ impl Kind for Single {
 
 impl Kind for Log {
     const NAME: &'static str = "basic-paxos";
-    const SLOTS: u64 = crate::message::HORIZON;
+    const SLOTS: u64 = crate::message::HORIZON - 1;
 }
 
 mod sealed {

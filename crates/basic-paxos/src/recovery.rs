@@ -80,7 +80,8 @@ fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), Reco
             }
         }
     }
-    match hard_state.promises.iter().find(|(slot, at)| slot.0 >= HORIZON || at.round >= HORIZON) {
+    match hard_state.promises.iter().find(|(slot, at)| slot.0 >= HORIZON || at.round >= 2 * HORIZON)
+    {
         Some((slot, at)) => Err(RecoveryError(format!("slot {slot}: no proposer gets to {at}"))),
         None => Ok(()),
     }

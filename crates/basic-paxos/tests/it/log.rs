@@ -224,7 +224,7 @@ fn disks_that_make_no_sense_are_refused() {
         ("a stamp of nobody", none(), vote(1, b(0, 1))),
         (
             "a round of nobody",
-            HardState { promises: promises(b(1 << 62, 1)), ..none() },
+            HardState { promises: promises(b(1 << 63, 1)), ..none() },
             vote(3, b(1, 1)),
         ),
     ];
