@@ -37,6 +37,7 @@ mod effects;
 mod log;
 mod machine;
 mod protocol;
+mod quorum;
 mod status;
 
 pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
@@ -46,4 +47,5 @@ pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, RecoveryError, Run, Saved,
     Stamp, Write,
 };
+pub use quorum::{Quorum, QuorumError};
 pub use status::{Role, Status};

@@ -1,6 +1,6 @@
 //! The traits that a protocol implements, and what passes through them.
 
-use crate::{Effects, RunLog, Status};
+use crate::{Effects, Quorum, RunLog, Status};
 use alloc::string::String;
 use bytes::Bytes;
 use core::fmt::Debug;
@@ -69,6 +69,13 @@ pub trait Protocol: Clone + Debug + Eq + Hash + Sized + Send + 'static {
     /// What a snapshot at `through` must carry; `None` if the core does not know that slot to be
     /// chosen, or has compacted past it.
     fn base_at(&self, through: Slot) -> Option<Base<Self::Stamp>>;
+
+    /// Which sets of nodes choose a value, under these settings: a majority of the voters, unless
+    /// the protocol can be told otherwise. For checkers.
+    #[must_use]
+    fn quorum(_: &Self::Config, members: &Membership) -> Quorum {
+        Quorum::majority(members)
+    }
 
     /// What the node may tell about itself.
     fn status(&self) -> Status;

@@ -84,6 +84,7 @@ impl<P: Protocol> Cluster<P> {
         let count = usize::try_from(plan.nodes).expect("a number of nodes");
         let ids = (1..=plan.nodes).map(NodeId);
         let members = Membership::new(ids.clone(), []).expect("a cluster has nodes");
+        let quorum = P::quorum(&config(NodeId(1), &members), &members);
         let mut cluster = Self {
             config: Box::new(config),
             members,
@@ -93,7 +94,7 @@ impl<P: Protocol> Cluster<P> {
             nodes: ids.map(Node::new).collect(),
             network: Network::new(count, plan.network.sharp),
             clients: Clients::new(count),
-            checks: Checks::new(count),
+            checks: Checks::new(count, quorum),
             faults: FaultCounts::default(),
             troubled: true,
             core: (0..count).collect(),

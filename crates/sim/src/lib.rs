@@ -37,7 +37,8 @@
 //! # What is checked
 //! After every event, each with a [`ViolationKind`] of its own:
 //! - at most one leader a ballot, and a leader of a term holds all that was chosen before it;
-//! - one value a slot is ever chosen, and when it first is, a majority of the synced disks hold it;
+//! - one value a slot is ever chosen, and when it first is, the synced disks of a quorum hold it:
+//!   a majority, unless the protocol's [settings](synod_consensus::Protocol::quorum) say otherwise;
 //! - a chosen value is never written over in a later round;
 //! - one slot under one stamp has one value in all logs, and hard states never go back;
 //! - every frame that leaves a node is true of its sender's synced disk

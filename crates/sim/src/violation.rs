@@ -31,7 +31,7 @@ pub enum ViolationKind {
     LeaderIncomplete,
     /// Two values were chosen at one slot.
     Disagreement,
-    /// A value was reported as chosen that no majority of the disks holds.
+    /// A value was reported as chosen that the disks of no quorum (by default: of no majority) hold.
     NotOnMajority,
     /// A chosen value was written over under a higher ballot.
     Overwritten,

@@ -129,6 +129,9 @@ pub struct Ballot {
 impl Ballot {
     /// Below every real ballot.
     pub const ZERO: Self = Self { round: 0, node: NodeId(0) };
+
+    /// Above every real ballot: the stamp of a value that is known to be chosen.
+    pub const CHOSEN: Self = Self { round: u64::MAX, node: NodeId(u64::MAX) };
 }
 
 impl fmt::Debug for Ballot {
@@ -139,6 +142,9 @@ impl fmt::Debug for Ballot {
 
 impl fmt::Display for Ballot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::CHOSEN {
+            return f.write_str("chosen");
+        }
         write!(f, "{}.{}", self.round, self.node)
     }
 }

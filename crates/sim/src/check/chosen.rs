@@ -1,15 +1,16 @@
-//! What was chosen: one value a slot, for ever, and on a majority of the disks.
+//! What was chosen: one value a slot, for ever, and on the disks of a quorum.
 
 use crate::digest::of_value;
 use crate::kv::Command;
 use crate::violation::{Checked, ViolationKind, violation};
-use synod_consensus::{RunLog, Stamp};
+use synod_consensus::{Quorum, RunLog, Stamp};
 use synod_replica::{Body, Request};
 use synod_types::{NodeId, Slot, ValueRef};
 
 /// Every slot that any node ever reported as chosen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Chosen {
+    quorum: Quorum,
     facts: Vec<Fact>,
 }
 
@@ -24,6 +25,12 @@ pub(crate) struct Fact {
 }
 
 impl Chosen {
+    /// Nothing is chosen yet; `quorum` says what it takes. A disk counts as soon as it holds the
+    /// value, under whatever stamp: a copy that was learnt is a copy.
+    pub(crate) fn new(quorum: Quorum) -> Self {
+        Self { quorum, facts: Vec::new() }
+    }
+
     /// The last chosen slot.
     pub(crate) fn last(&self) -> Slot {
         Slot(self.facts.len() as u64)
@@ -38,7 +45,7 @@ impl Chosen {
         &mut self,
         (node, round): (NodeId, u64),
         (slot, value): (Slot, &ValueRef<'_>),
-        disks: impl ExactSizeIterator<Item = (NodeId, &'a RunLog<S>)>,
+        disks: impl Iterator<Item = (NodeId, &'a RunLog<S>)>,
     ) -> Result<bool, Box<crate::Violation>> {
         let fact = Fact { digest: of_value(value), round, by: node };
         if let Some(known) = self.at(slot) {
@@ -52,10 +59,9 @@ impl Chosen {
             let text = format!("reports slot {slot} where {} is next", self.last().next());
             return Err(violation(ViolationKind::Disagreement, [node], text));
         }
-        let majority = disks.len() / 2 + 1;
         let holders: Vec<_> =
             disks.filter(|(_, log)| fact.is_held_by(slot, log)).map(|(node, _)| node).collect();
-        if holders.len() < majority {
+        if !self.quorum.is_second(|node| holders.contains(&node)) {
             let text = format!(
                 "{node:?} reports slot {slot}, {}, as chosen, but only the disks of {holders:?} \
                  hold it",
@@ -114,7 +120,7 @@ pub(crate) fn describe(value: &ValueRef<'_>) -> String {
 mod tests {
     use super::*;
     use synod_consensus::Run;
-    use synod_types::{Term, Values};
+    use synod_types::{Membership, Term, Values};
 
     fn log(values: &[&[u8]]) -> RunLog<Term> {
         let mut log = RunLog::default();
@@ -125,13 +131,17 @@ mod tests {
         log
     }
 
+    fn three() -> Chosen {
+        Chosen::new(Quorum::majority(&Membership::new((1..=3).map(NodeId), []).unwrap()))
+    }
+
     fn report(
         chosen: &mut Chosen,
         slot: u64,
         value: &[u8],
         logs: &[RunLog<Term>],
     ) -> Result<bool, ViolationKind> {
-        let disks = logs.iter().map(|log| (NodeId(1), log));
+        let disks = (1..).map(NodeId).zip(logs);
         let value = ValueRef::Command(value);
         let report = chosen.report((NodeId(1), 1), (Slot(slot), &value), disks);
         report.map_err(|found| found.kind)
@@ -139,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_chosen_once_and_needs_a_majority() {
-        let mut chosen = Chosen::default();
+        let mut chosen = three();
         let logs = [log(&[b"a", b"x"]), log(&[b"a"]), log(&[])];
         assert_eq!(report(&mut chosen, 1, b"a", &logs), Ok(true));
         assert_eq!(report(&mut chosen, 1, b"a", &[]), Ok(false), "known");
@@ -149,9 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn it_is_the_protocol_that_says_how_many_are_enough() {
+        let five = Membership::new((1..=5).map(NodeId), []).unwrap();
+        let mut chosen = Chosen::new(Quorum::flexible(&five, 4, 2).unwrap());
+        let logs = [log(&[b"a", b"b"]), log(&[b"a"]), log(&[]), log(&[]), log(&[])];
+        assert_eq!(report(&mut chosen, 1, b"a", &logs), Ok(true));
+        assert_eq!(report(&mut chosen, 2, b"b", &logs), Err(ViolationKind::NotOnMajority));
+    }
+
+    #[test]
     fn a_chosen_slot_is_not_written_over_in_a_later_round() {
-        let mut chosen = Chosen::default();
-        report(&mut chosen, 1, b"a", &[log(&[b"a"])]).unwrap();
+        let mut chosen = three();
+        report(&mut chosen, 1, b"a", &[log(&[b"a"]), log(&[b"a"])]).unwrap();
         let (same, other) = (of_value(&ValueRef::Command(b"a")), of_value(&ValueRef::Noop));
         let write = |round, digest| chosen.check_write((NodeId(2), round), (Slot(1), digest));
         assert!(write(2, same).is_ok());

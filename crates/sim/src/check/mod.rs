@@ -11,7 +11,7 @@ use chosen::Chosen;
 use leaders::Leaders;
 use logs::Logs;
 use state::Oracle;
-use synod_consensus::Protocol;
+use synod_consensus::{Protocol, Quorum};
 
 /// Everything that the checkers remember.
 pub(crate) struct Checks<P: Protocol> {
@@ -22,10 +22,10 @@ pub(crate) struct Checks<P: Protocol> {
 }
 
 impl<P: Protocol> Checks<P> {
-    pub(crate) fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize, quorum: Quorum) -> Self {
         Self {
             leaders: Leaders::of::<P>(),
-            chosen: Chosen::default(),
+            chosen: Chosen::new(quorum),
             logs: Logs::new(nodes),
             oracle: Oracle::new(),
         }

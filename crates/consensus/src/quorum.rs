@@ -1,0 +1,215 @@
+//! How many are enough.
+
+use alloc::vec::Vec;
+use synod_types::{Membership, NodeId, Slot};
+
+/// Which sets of voters may decide: one rule for phase 1 (promises, votes) and one for phase 2
+/// (acceptances). Every set that passes the first shares a voter with every set that passes the
+/// second, or a decision could be overlooked; that is checked when a quorum is built.
+///
+/// ```
+/// use synod_consensus::Quorum;
+/// use synod_types::{Membership, NodeId};
+///
+/// let five = Membership::new((1..=5).map(NodeId), [])?;
+/// let quorum = Quorum::flexible(&five, 4, 2)?; // Two disks a command; four for a new leader.
+/// assert!(quorum.is_second(|node| node.0 <= 2));
+/// assert!(!quorum.is_first(|node| node.0 <= 3));
+/// assert!(Quorum::flexible(&five, 3, 2).is_err(), "three and two of five need not meet");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Quorum {
+    /// Enough in every group is enough: one group, or two while members change.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Group {
+    voters: Vec<NodeId>,
+    first: usize,
+    second: usize,
+}
+
+/// Why two sizes make no quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuorumError {
+    /// A quorum of nobody or of more than everybody.
+    #[error("a quorum of {size} among {voters} voters")]
+    Size {
+        /// The size that was asked for.
+        size: usize,
+        /// How many voters there are.
+        voters: usize,
+    },
+    /// Two quorums that need not meet.
+    #[error("{first} and {second} of {voters} voters need not share one: their sum must be larger")]
+    NeedNotMeet {
+        /// The size for phase 1.
+        first: usize,
+        /// The size for phase 2.
+        second: usize,
+        /// How many voters there are.
+        voters: usize,
+    },
+}
+
+impl Quorum {
+    /// More than half of the voters, in both phases.
+    #[must_use]
+    pub fn majority(members: &Membership) -> Self {
+        let size = members.majority();
+        let voters = members.voters().to_vec();
+        Self { groups: [Group { voters, first: size, second: size }].into() }
+    }
+
+    /// Any `first` voters for phase 1 and any `second` for phase 2 (Howard, Malkhi and Spiegelman,
+    /// "Flexible Paxos").
+    ///
+    /// # Errors
+    /// If a size is zero or larger than the number of voters, or `first + second` is not larger.
+    pub fn flexible(
+        members: &Membership,
+        first: usize,
+        second: usize,
+    ) -> Result<Self, QuorumError> {
+        let voters = members.voters().to_vec();
+        for size in [first, second] {
+            if size == 0 || size > voters.len() {
+                return Err(QuorumError::Size { size, voters: voters.len() });
+            }
+        }
+        if first + second <= voters.len() {
+            return Err(QuorumError::NeedNotMeet { first, second, voters: voters.len() });
+        }
+        Ok(Self { groups: [Group { voters, first, second }].into() })
+    }
+
+    /// Enough of the one and enough of the other, in both phases: what decides while the members
+    /// change from the one to the other (joint consensus, Raft §6).
+    #[must_use]
+    pub fn joint(mut self, other: Self) -> Self {
+        self.groups.extend(other.groups);
+        self
+    }
+
+    /// Whether those that `has` names are enough for phase 1.
+    #[must_use]
+    pub fn is_first(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.groups.iter().all(|group| group.count(&has) >= group.first)
+    }
+
+    /// Whether those that `has` names are enough for phase 2.
+    #[must_use]
+    pub fn is_second(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        self.groups.iter().all(|group| group.count(&has) >= group.second)
+    }
+
+    /// The highest slot that enough voters for phase 2 reach. `reached` is asked several times for
+    /// each voter; nothing is allocated.
+    #[must_use]
+    pub fn agreed(&self, reached: impl Fn(NodeId) -> Slot) -> Slot {
+        let voters = self.groups.iter().flat_map(|group| &group.voters);
+        let enough = |slot: &Slot| self.is_second(|node| reached(node) >= *slot);
+        voters.map(|node| reached(*node)).filter(enough).max().unwrap_or(Slot::ZERO)
+    }
+}
+
+impl Group {
+    fn count(&self, has: &impl Fn(NodeId) -> bool) -> usize {
+        self.voters.iter().filter(|node| has(**node)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(from: u64, to: u64) -> Membership {
+        Membership::new((from..=to).map(NodeId), []).unwrap()
+    }
+
+    /// Every set of the nodes 1 to 9, as bits.
+    fn sets(size: u64) -> impl Iterator<Item = u64> + Clone {
+        (0..1 << size).map(|bits: u64| bits << 1)
+    }
+
+    fn within(set: u64) -> impl Fn(NodeId) -> bool {
+        move |node| set >> node.0 & 1 == 1
+    }
+
+    /// Checks the type against what it is for: two sets that pass different phases meet.
+    fn always_meet(quorum: &Quorum, size: u64) -> bool {
+        let second: Vec<u64> = sets(size).filter(|set| quorum.is_second(within(*set))).collect();
+        sets(size)
+            .filter(|set| quorum.is_first(within(*set)))
+            .all(|first| second.iter().all(|second| first & second != 0))
+    }
+
+    #[test]
+    fn majorities_are_the_sets_of_more_than_half() {
+        for size in 1..=9 {
+            let quorum = Quorum::majority(&members(1, size));
+            for set in sets(size) {
+                let expected = u64::from(set.count_ones()) * 2 > size;
+                assert_eq!(quorum.is_first(within(set)), expected, "{set:b} of {size}");
+                assert_eq!(quorum.is_second(within(set)), expected, "{set:b} of {size}");
+            }
+            assert!(always_meet(&quorum, size));
+        }
+    }
+
+    #[test]
+    fn flexible_sizes_are_taken_exactly_when_all_their_sets_meet() {
+        for size in 1..=9_u64 {
+            for (first, second) in (0..=10).flat_map(|first| (0..=10).map(move |it| (first, it))) {
+                let built = Quorum::flexible(&members(1, size), first, second);
+                let sets_of =
+                    |count: usize| sets(size).filter(move |set| set.count_ones() as usize == count);
+                let possible =
+                    (1..=size as usize).contains(&first) && (1..=size as usize).contains(&second);
+                let meet = sets_of(first).all(|one| sets_of(second).all(|two| one & two != 0));
+                assert_eq!(built.is_ok(), possible && meet, "{first} and {second} of {size}");
+                let Ok(quorum) = built else { continue };
+                for set in sets(size) {
+                    let count = set.count_ones() as usize;
+                    assert_eq!(quorum.is_first(within(set)), count >= first);
+                    assert_eq!(quorum.is_second(within(set)), count >= second);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn joint_needs_enough_of_both() {
+        for (old, new) in [(1, 1), (3, 3), (3, 5), (4, 2), (5, 4)] {
+            for shift in 0..=(9 - new).min(old) {
+                let (old, new) = (members(1, old), members(1 + shift, new + shift));
+                let (one, two) = (Quorum::majority(&old), Quorum::majority(&new));
+                let both = one.clone().joint(two.clone());
+                for set in sets(9) {
+                    let expected = one.is_first(within(set)) && two.is_first(within(set));
+                    assert_eq!(both.is_first(within(set)), expected, "{set:b}");
+                    assert_eq!(both.is_second(within(set)), expected, "{set:b}");
+                }
+                assert!(always_meet(&both, 9), "{old:?} to {new:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn agreed_is_reached_by_enough_and_nothing_higher_is() {
+        for size in 1..=9_u64 {
+            for second in 1..=size as usize {
+                let first = size as usize + 1 - second;
+                let quorum = Quorum::flexible(&members(1, size), first, second).unwrap();
+                for seed in 0..50_u64 {
+                    let reached = |node: NodeId| Slot((node.0 * (seed + 3) * 7) % 11);
+                    let agreed = quorum.agreed(reached);
+                    assert!(quorum.is_second(|node| reached(node) >= agreed));
+                    assert!(!quorum.is_second(|node| reached(node) > agreed));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Who remembers: the acceptor (PMS 2.2, 3).
+
+use crate::HardState;
+use crate::message::{CHOSEN, Report};
+use alloc::vec::Vec;
+use core::cmp::max;
+use synod_consensus::{Run, RunLog};
+use synod_types::{Ballot, Slot, ValuesBuilder};
+
+/// The memory of the group. One promise stands for all slots; every slot holds the value that was
+/// accepted there last, and the ballot of that, or [`CHOSEN`].
+///
+/// It only decides; what it decides to write is handed back, for its node to write before the
+/// answer leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Acceptor {
+    hard_state: HardState,
+    log: RunLog<Ballot>,
+    /// Slots without a gap that were accepted at the ballot promised now, as far as that is known.
+    stretch: Option<Stretch>,
+}
+
+/// Consecutive slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stretch {
+    /// The first.
+    pub first: Slot,
+    /// The last.
+    pub through: Slot,
+}
+
+/// What an acceptor says to an Accept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It promised this higher ballot.
+    Refused(Ballot),
+    /// The same ballot brought another value for a slot before, or another value is chosen there.
+    Contradiction,
+    /// Accepted; write this first. Nothing is written for what is held at this ballot already.
+    Accepted(Vec<Run<Ballot>>),
+}
+
+impl Acceptor {
+    /// An acceptor with what it had promised and accepted.
+    #[must_use]
+    pub fn new(hard_state: HardState, log: RunLog<Ballot>) -> Self {
+        Self { hard_state, log, stretch: None }
+    }
+
+    /// The highest ballot promised: nothing below it is accepted any more.
+    #[must_use]
+    pub fn promised(&self) -> Ballot {
+        self.hard_state.promised
+    }
+
+    /// What it must remember beside the log.
+    #[must_use]
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// What was accepted, and what is known to be chosen.
+    #[must_use]
+    pub fn log(&self) -> &RunLog<Ballot> {
+        &self.log
+    }
+
+    /// The slots accepted without a gap at the promised ballot.
+    #[must_use]
+    pub fn stretch(&self) -> Option<Stretch> {
+        self.stretch
+    }
+
+    /// Promises a ballot, for every slot at once. Whether that is more than was promised before,
+    /// and so must be written. A lower ballot changes nothing.
+    #[must_use]
+    pub fn promise(&mut self, ballot: Ballot) -> bool {
+        let raised = ballot > self.hard_state.promised;
+        if raised {
+            self.hard_state.promised = ballot;
+            self.stretch = None;
+        }
+        raised
+    }
+
+    /// What a Promise says of the slots from `from` on: at most about `max_bytes` of values, and
+    /// as much of the log as these cover. What is known to be chosen, here up to `commit`, is
+    /// reported so.
+    #[must_use]
+    pub fn report(&self, from: Slot, commit: Slot, max_bytes: usize) -> Report {
+        let compacted_to = self.log.base();
+        let (mut runs, mut bytes) = (Vec::new(), 0);
+        let mut next = max(from, compacted_to.next());
+        let mut through = from.prev();
+        let mut is_last = true;
+        while let Some(held) = self.log.runs_from(next).next() {
+            if bytes >= max_bytes {
+                is_last = false;
+                break;
+            }
+            let end = if held.first <= commit { commit } else { self.log.last() };
+            let run = self.log.chunk(held.first, end, max_bytes - bytes);
+            let mut run = run.expect("a run that is held has a chunk");
+            if run.last() <= commit {
+                run.stamp = CHOSEN;
+            }
+            bytes += run.values.byte_len() + 1;
+            through = run.last();
+            next = through.next();
+            runs.push(run);
+        }
+        through = max(through, from.prev());
+        Report { from, through, runs, is_last, compacted_to, commit }
+    }
+
+    /// Chosen values from `first` on, through `commit` at most: what a learner is answered. One
+    /// run of about `max_bytes` bytes, no matter at which ballots the values were accepted, or a
+    /// log of many short reigns would take a round trip for each. `None` if nothing is held there.
+    #[must_use]
+    pub fn chosen(&self, first: Slot, commit: Slot, max_bytes: usize) -> Option<Run<Ballot>> {
+        let head = self.log.chunk(first, commit, max_bytes)?;
+        let mut next = head.last().next();
+        let mut values = ValuesBuilder::new();
+        values.extend(&head.values);
+        while let Some(run) = self.log.chunk(next, commit, max_bytes) {
+            if values.byte_len() + run.values.byte_len() > max_bytes {
+                break;
+            }
+            values.extend(&run.values);
+            next = run.last().next();
+        }
+        Some(Run { first, stamp: CHOSEN, values: values.finish() })
+    }
+
+    /// Accepts values, unless a higher ballot was promised. The promise rises to the run's ballot,
+    /// even where no Prepare came before (that it does not in many a retelling costs safety).
+    /// What lies up to `commit` is chosen. If [`promised`](Self::promised) has changed, the hard
+    /// state must be written, too.
+    #[must_use]
+    pub fn accept(&mut self, run: &Run<Ballot>, commit: Slot) -> Verdict {
+        if run.stamp < self.hard_state.promised {
+            return Verdict::Refused(self.hard_state.promised);
+        }
+        let Some(parts) = self.news_in(run, commit) else { return Verdict::Contradiction };
+        let _ = self.promise(run.stamp);
+        for part in &parts {
+            self.log.put(part.clone());
+        }
+        self.stretch_over(run.first, run.last());
+        Verdict::Accepted(parts)
+    }
+
+    /// Writes what is known to be chosen; the promise stays as it is. Returns what was not yet
+    /// known so, or `None` if another value is known to be chosen.
+    #[must_use]
+    pub fn learn(&mut self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
+        let run = Run { first: run.first, stamp: CHOSEN, values: run.values.clone() };
+        let parts = self.news_in(&run, commit)?;
+        for part in &parts {
+            self.log.put(part.clone());
+        }
+        Some(parts)
+    }
+
+    /// The proposer's own values for slots of its own ballot: what it proposes it accepts.
+    pub(crate) fn propose(&mut self, run: Run<Ballot>) {
+        debug_assert_eq!(run.stamp, self.hard_state.promised);
+        self.stretch_over(run.first, run.last());
+        self.log.put(run);
+    }
+
+    /// Forgets the slots up to `through`, and nothing behind them: these are vows. Returns what
+    /// must be written again, because a store forgets all of a log whose stamp at `through`
+    /// differs.
+    #[must_use]
+    pub(crate) fn compact(&mut self, through: Slot, stamp: Ballot) -> Vec<Run<Ballot>> {
+        if through <= self.log.base() {
+            return Vec::new();
+        }
+        let agrees = self.log.stamp_at(through) == Some(stamp);
+        let kept: Vec<_> = self.log.runs_from(through.next()).collect();
+        self.log.compact(through, stamp);
+        if agrees {
+            return Vec::new();
+        }
+        for run in &kept {
+            self.log.put(run.clone());
+        }
+        kept
+    }
+
+    /// The parts of a run that are not held at its stamp or above. `None` if it contradicts what
+    /// is held there, or what is chosen up to `commit`.
+    fn news_in(&self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
+        let (last, mut parts) = (run.last(), Vec::new());
+        let mut next = max(run.first, self.log.base().next());
+        if next > last {
+            return Some(parts);
+        }
+        if self.log.last() < next {
+            parts.push(run.from(next));
+            return Some(parts);
+        }
+        for held in self.log.runs_from(next) {
+            if held.first > last {
+                break;
+            }
+            let held = if held.last() > last { part(&held, held.first, last) } else { held };
+            let is_held = held.stamp >= run.stamp;
+            let settled = if is_held { held.last() } else { commit.min(held.last()) };
+            if settled >= held.first {
+                let (ours, theirs) =
+                    (part(&held, held.first, settled), part(run, held.first, settled));
+                if ours.values != theirs.values {
+                    return None;
+                }
+            }
+            if is_held {
+                if held.first > next {
+                    parts.push(part(run, next, held.first.prev()));
+                }
+                next = held.last().next();
+            }
+        }
+        if next <= last {
+            parts.push(part(run, next, last));
+        }
+        Some(parts)
+    }
+
+    /// These slots are held at the promised ballot now. An older part without a gap is kept, so
+    /// that what fills the gap joins the two.
+    fn stretch_over(&mut self, first: Slot, through: Slot) {
+        let stretch = match self.stretch {
+            Some(old) if first > old.through.next() => return,
+            Some(old) if through >= old.first.prev() => {
+                Stretch { first: first.min(old.first), through: through.max(old.through) }
+            }
+            Some(_) | None => Stretch { first, through },
+        };
+        self.stretch = Some(stretch);
+        let end = self.end_of_stretch(stretch.through.next());
+        self.stretch = Some(Stretch { through: end, ..stretch });
+    }
+
+    /// The slot before the first one from `next` on that is not held at the promised ballot.
+    fn end_of_stretch(&self, next: Slot) -> Slot {
+        let mut next = next;
+        if next > self.log.last() {
+            return next.prev();
+        }
+        for run in self.log.runs_from(next) {
+            if run.first != next || run.stamp < self.hard_state.promised {
+                break;
+            }
+            next = run.last().next();
+        }
+        next.prev()
+    }
+}
+
+/// The slots of a run from `first` through `last`.
+pub(crate) fn part(run: &Run<Ballot>, first: Slot, last: Slot) -> Run<Ballot> {
+    run.from(first).prefix((last.0 - first.0 + 1) as usize)
+}

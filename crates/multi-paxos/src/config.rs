@@ -1,0 +1,291 @@
+//! The settings of a core, checked before it can exist.
+
+use core::ops::Range;
+use core::time::Duration;
+use synod_consensus::{Quorum, QuorumError};
+use synod_types::{Membership, NodeId};
+
+/// No leader ever proposes more than this many slots beyond what it knows to be chosen, whatever
+/// its settings: reports that leave more holes than this were not made by working nodes.
+pub(crate) const MOST_WINDOW: usize = 1 << 20;
+
+/// The settings of one node's core: every value of this type is usable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    id: NodeId,
+    members: Membership,
+    quorum: Quorum,
+    timing: Timing,
+    limits: Limits,
+    priority: u8,
+}
+
+/// Why settings are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The node is in no list of members.
+    #[error("node {0} is neither a voter nor a learner")]
+    NotAMember(NodeId),
+    /// The quorums could miss each other.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    /// Without a spread of election timeouts nodes campaign together and outbid each other.
+    #[error("the election timeouts are an empty range")]
+    EmptyElection,
+    /// Timeouts of more than an hour are a mistake of units.
+    #[error("the election timeouts go beyond an hour")]
+    LongElection,
+    /// A leader must send heartbeats.
+    #[error("the heartbeat interval is zero")]
+    ZeroHeartbeat,
+    /// A few lost heartbeats must not cost an election.
+    #[error("the heartbeat interval is more than a third of the shortest election timeout")]
+    SlowHeartbeat,
+    /// With this limit at zero nothing could ever be chosen.
+    #[error("{0} is zero")]
+    ZeroLimit(&'static str),
+    /// A batch is one buffer with 32-bit offsets, and recovery fills what a window leaves open.
+    #[error("{0} is too large")]
+    HugeLimit(&'static str),
+    /// The longest command would always be refused as Busy.
+    #[error("the longest command does not fit into the window")]
+    CommandBeyondWindow,
+}
+
+/// When nodes lose patience.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// How long a node waits for a leader before it looks whether it should lead, drawn anew each
+    /// time. Default: 150 to 300 ms. The shortest is also how long an acceptor stands by the leader
+    /// that it heard from, the longest how long a leader stays one without hearing from a quorum.
+    pub election: Range<Duration>,
+    /// How often a leader says that it is alive. Default: 50 ms.
+    pub heartbeat: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { election: ms(150)..ms(300), heartbeat: ms(50) }
+    }
+}
+
+impl Timing {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.election.is_empty() {
+            return Err(ConfigError::EmptyElection);
+        }
+        if self.election.end > Duration::from_secs(3600) {
+            return Err(ConfigError::LongElection);
+        }
+        if self.heartbeat.is_zero() {
+            return Err(ConfigError::ZeroHeartbeat);
+        }
+        if self.heartbeat > self.election.start / 3 {
+            return Err(ConfigError::SlowHeartbeat);
+        }
+        Ok(())
+    }
+}
+
+/// How much may be under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// How many slots a leader proposes beyond the last chosen one. A proposal past them is refused
+    /// as Busy. At most 1,048,576. Default: 65,536.
+    pub window_slots: usize,
+    /// The same in bytes of values. Default: 64 MiB.
+    pub window_bytes: usize,
+    /// Unanswered Accepts to one peer, in bytes of values: no further one is sent once this is
+    /// reached. Default: 16 MiB.
+    pub inflight_bytes: usize,
+    /// One Accept, in bytes of values; a longer single command travels alone. Default: 1 MiB.
+    pub accept_bytes: usize,
+    /// One Promise or one answer to a learner, in bytes of values. Default: 1 MiB.
+    pub chunk_bytes: usize,
+    /// One command, in bytes. A longer one is refused as too large. Default: 2 MiB.
+    pub command_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            window_slots: 65_536,
+            window_bytes: 64 << 20,
+            inflight_bytes: 16 << 20,
+            accept_bytes: 1 << 20,
+            chunk_bytes: 1 << 20,
+            command_bytes: 2 << 20,
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        let all = [
+            ("window_slots", self.window_slots, MOST_WINDOW),
+            ("window_bytes", self.window_bytes, 1 << 30),
+            ("inflight_bytes", self.inflight_bytes, 1 << 30),
+            ("accept_bytes", self.accept_bytes, 1 << 30),
+            ("chunk_bytes", self.chunk_bytes, 1 << 30),
+            ("command_bytes", self.command_bytes, 1 << 30),
+        ];
+        for (name, value, most) in all {
+            if value == 0 {
+                return Err(ConfigError::ZeroLimit(name));
+            }
+            if value > most {
+                return Err(ConfigError::HugeLimit(name));
+            }
+        }
+        // A command takes one byte more than its length in a batch.
+        if self.command_bytes >= self.window_bytes {
+            return Err(ConfigError::CommandBeyondWindow);
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// The settings of node `id` of a group founded by `members`, all else at its default.
+    ///
+    /// # Errors
+    /// If `id` is not a member.
+    pub fn new(id: NodeId, members: Membership) -> Result<Self, ConfigError> {
+        if !members.contains(id) {
+            return Err(ConfigError::NotAMember(id));
+        }
+        let quorum = Quorum::majority(&members);
+        let (timing, limits) = (Timing::default(), Limits::default());
+        Ok(Self { id, members, quorum, timing, limits, priority: 0 })
+    }
+
+    /// Replaces the timeouts.
+    ///
+    /// # Errors
+    /// If the range is empty or beyond an hour, or the heartbeat is zero or more than a third of
+    /// the shortest election timeout.
+    pub fn with_timing(mut self, timing: Timing) -> Result<Self, ConfigError> {
+        timing.check()?;
+        self.timing = timing;
+        Ok(self)
+    }
+
+    /// Replaces the limits.
+    ///
+    /// # Errors
+    /// If one is zero or too large, or the longest command exceeds the window.
+    pub fn with_limits(mut self, limits: Limits) -> Result<Self, ConfigError> {
+        limits.check()?;
+        self.limits = limits;
+        Ok(self)
+    }
+
+    /// How many voters are enough for phase 1 and for phase 2; a majority for both by default.
+    /// All nodes of a group must have the same.
+    ///
+    /// # Errors
+    /// If a size is zero or larger than the number of voters, or the two need not meet.
+    pub fn with_quorums(mut self, first: usize, second: usize) -> Result<Self, ConfigError> {
+        self.quorum = Quorum::flexible(&self.members, first, second)?;
+        Ok(self)
+    }
+
+    /// Of nodes that could lead alike, those of a higher priority go first. Default: 0 for all.
+    /// Never a matter of safety, nor does it ever keep the only possible leader from leading.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The founding members.
+    #[must_use]
+    pub fn members(&self) -> &Membership {
+        &self.members
+    }
+
+    /// How many are enough.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// The timeouts.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Who goes first.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.priority
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let members = Membership::new((1..=5).map(NodeId), []).unwrap();
+        Config::new(NodeId(1), members).unwrap()
+    }
+
+    #[test]
+    fn a_stranger_gets_no_settings() {
+        let members = Membership::new([NodeId(1)], [NodeId(2)]).unwrap();
+        assert!(Config::new(NodeId(2), members.clone()).is_ok(), "a learner is a member");
+        assert_eq!(Config::new(NodeId(3), members), Err(ConfigError::NotAMember(NodeId(3))));
+    }
+
+    #[test]
+    fn quorums_that_need_not_meet_are_refused() {
+        assert!(config().with_quorums(4, 2).is_ok());
+        assert!(matches!(config().with_quorums(3, 2), Err(ConfigError::Quorum(_))));
+        assert!(matches!(config().with_quorums(6, 1), Err(ConfigError::Quorum(_))));
+    }
+
+    #[test]
+    fn timeouts_that_cannot_work_are_refused() {
+        let ms = Duration::from_millis;
+        let cases = [
+            (ms(150)..ms(150), ms(50), ConfigError::EmptyElection),
+            (ms(150)..ms(4_000_000), ms(50), ConfigError::LongElection),
+            (ms(150)..ms(300), ms(0), ConfigError::ZeroHeartbeat),
+            (ms(150)..ms(300), ms(51), ConfigError::SlowHeartbeat),
+        ];
+        for (election, heartbeat, expected) in cases {
+            let timing = Timing { election, heartbeat };
+            assert_eq!(config().with_timing(timing.clone()), Err(expected), "{timing:?}");
+        }
+        assert!(config().with_timing(Timing::default()).is_ok());
+    }
+
+    #[test]
+    fn limits_that_cannot_work_are_refused() {
+        let all = Limits::default();
+        for (window_slots, expected) in [
+            (0, ConfigError::ZeroLimit("window_slots")),
+            (MOST_WINDOW + 1, ConfigError::HugeLimit("window_slots")),
+        ] {
+            let limits = Limits { window_slots, ..all.clone() };
+            assert_eq!(config().with_limits(limits), Err(expected));
+        }
+        let limits = Limits { window_bytes: 100, command_bytes: 100, ..all };
+        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondWindow));
+    }
+}

@@ -1,0 +1,257 @@
+//! A node as acceptor and learner: what it answers, and whom it follows.
+
+use crate::acceptor::Verdict;
+use crate::message::{Stance, View};
+use crate::{Fx, Message, MultiPaxos, Role, Timer};
+use synod_consensus::{ProtocolEvent, Run, Write};
+use synod_types::{Ballot, Instant, NodeId, Slot};
+
+impl MultiPaxos {
+    /// Phase 1b. A ballot that was promised already is answered again, from what is held now: it
+    /// is the same proposer, whose answer was lost or who wants the next part.
+    pub(crate) fn on_prepare(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (ballot, first): (Ballot, Slot),
+        fx: &mut Fx<'_>,
+    ) {
+        let promised = self.acceptor.promised();
+        if ballot < promised {
+            return fx.send(from, Message::Nack { ballot, promised });
+        }
+        if ballot > promised {
+            if self.stands_by_leader(now, from) {
+                return self.ignore(from, "a leader is at work", fx);
+            }
+            self.promise(ballot, "a higher ballot was promised", fx);
+            fx.note(ProtocolEvent::Voted { to: from, ballot });
+            self.election.unfollow();
+            self.arm_election(fx);
+        }
+        let limits = self.config.limits();
+        let report = self.acceptor.report(first, self.learner.commit(), limits.chunk_bytes);
+        fx.send(from, Message::Promise { ballot, report });
+    }
+
+    /// Phase 2b. The answer waits for the flush, so that one covers all that came before it.
+    pub(crate) fn on_accept(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        run: &Run<Ballot>,
+        commit: Slot,
+        fx: &mut Fx<'_>,
+    ) {
+        let (ballot, promised) = (run.stamp, self.acceptor.promised());
+        if ballot == promised && self.is_proposer() {
+            return self.ignore(from, "a ballot of our own", fx);
+        }
+        match self.acceptor.accept(run, self.learner.commit()) {
+            Verdict::Refused(promised) => {
+                return fx.send(from, Message::Nack { ballot, promised });
+            }
+            Verdict::Contradiction => {
+                let reason = "it contradicts what is chosen, or what its sender said before";
+                return self.ignore(from, reason, fx);
+            }
+            Verdict::Accepted(parts) => {
+                if ballot > promised {
+                    self.raised(promised, Some(from), "a higher ballot is at work", fx);
+                }
+                parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
+            }
+        }
+        self.must_answer = true;
+        if self.election.leader() == Some(ballot) {
+            self.follow(now, ballot, true, fx);
+        } else {
+            // Somebody is at phase 2, and serves soon.
+            self.arm_election(fx);
+        }
+        self.learn(ballot, commit, fx);
+    }
+
+    /// One answer to the leader for everything that was accepted since the last flush.
+    pub(crate) fn flush_acceptor(&mut self, fx: &mut Fx<'_>) {
+        if !core::mem::take(&mut self.must_answer) {
+            return;
+        }
+        let ballot = self.acceptor.promised();
+        if let Some(stretch) = self.acceptor.stretch() {
+            let (first, through) = (stretch.first, stretch.through);
+            fx.send(ballot.node, Message::Accepted { ballot, first, through });
+        }
+    }
+
+    /// More is chosen.
+    pub(crate) fn on_commit(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (ballot, commit): (Ballot, Slot),
+        fx: &mut Fx<'_>,
+    ) {
+        let promised = self.acceptor.promised();
+        if ballot < promised {
+            return fx.send(from, Message::Nack { ballot, promised });
+        }
+        if self.follow(now, ballot, true, fx) {
+            self.learn(ballot, commit, fx);
+        }
+    }
+
+    /// Somebody asks whether we are there.
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (round, view): (u64, View),
+        fx: &mut Fx<'_>,
+    ) {
+        let (ballot, promised) = (view.ballot, self.acceptor.promised());
+        if view.stance == Stance::Leads && ballot < promised {
+            fx.send(from, Message::Nack { ballot, promised });
+        }
+        self.look_at(now, from, &view, fx);
+        fx.send(from, Message::HeartbeatReply { round, view: self.view(now) });
+    }
+
+    /// Somebody is there.
+    pub(crate) fn on_heartbeat_reply(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (round, view): (u64, View),
+        fx: &mut Fx<'_>,
+    ) {
+        if !self.election.answered(now, from, round, view) {
+            return;
+        }
+        self.look_at(now, from, &view, fx);
+        self.consider(now, fx);
+    }
+
+    /// A learner asks. What is compacted can only come as a snapshot.
+    pub(crate) fn on_learn(&mut self, from: NodeId, first: Slot, fx: &mut Fx<'_>) {
+        let (log, commit) = (self.acceptor.log(), self.learner.commit());
+        if first <= log.base() {
+            return fx.ship_snapshot(from);
+        }
+        let max_bytes = self.config.limits().chunk_bytes;
+        if let Some(run) = self.acceptor.chosen(first, commit, max_bytes) {
+            fx.send(from, Message::Learned { run, commit });
+        }
+    }
+
+    /// An answer to a learner. It touches neither the promise nor any other slot.
+    pub(crate) fn on_learned(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        run: &Run<Ballot>,
+        commit: Slot,
+        fx: &mut Fx<'_>,
+    ) {
+        let next = self.learner.commit().next();
+        if matches!(self.role, Role::Leader(_)) || run.first > next || run.last() < next {
+            return;
+        }
+        let run = run.from(next);
+        let Some(parts) = self.acceptor.learn(&run, self.learner.commit()) else {
+            return self.ignore(from, "it contradicts what is chosen", fx);
+        };
+        parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
+        self.learner.answered();
+        self.learn(crate::CHOSEN, run.last(), fx);
+        if self.learner.commit() < commit {
+            self.ask(now, from, fx);
+        }
+    }
+
+    /// Asks `node` for what is chosen and not known here.
+    pub(crate) fn ask(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
+        self.learner.asks(now, node);
+        fx.send(node, Message::Learn { from: self.learner.commit().next() });
+    }
+
+    /// Reports what is newly known to be chosen, up to `through` for what was accepted at `ballot`.
+    pub(crate) fn learn(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
+        let news = self.learner.learn(self.acceptor.log(), ballot, through);
+        let bytes = news.iter().map(|run| run.values.byte_len()).sum();
+        let some = !news.is_empty();
+        news.into_iter().for_each(|run| fx.chosen(run));
+        if let Role::Leader(leader) = &mut self.role
+            && some
+            && leader.committed(self.learner.commit(), bytes)
+        {
+            fx.note(ProtocolEvent::Leading { ballot: leader.ballot() });
+        }
+    }
+
+    /// Follows the leader of `ballot`, whose barrier is chosen: it needs no Prepare for that, and
+    /// nothing older is accepted from then on. False if a higher ballot was promised.
+    fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool, fx: &mut Fx<'_>) -> bool {
+        if ballot < self.acceptor.promised() {
+            return false;
+        }
+        self.promise(ballot, "another one leads", fx);
+        if self.election.follow(now, ballot, has_quorum) {
+            fx.note(ProtocolEvent::Following { leader: ballot.node, ballot });
+        }
+        if has_quorum {
+            fx.cancel_timer(Timer::Heartbeat);
+            self.arm_election(fx);
+        }
+        true
+    }
+
+    /// What a heartbeat or its answer tells.
+    fn look_at(&mut self, now: Instant, from: NodeId, view: &View, fx: &mut Fx<'_>) {
+        let followed = self.election.leader().filter(|leader| leader.node == from);
+        match view.stance {
+            Stance::Leads => {
+                if self.follow(now, view.ballot, view.quorum, fx) {
+                    self.learn(view.ballot, view.commit, fx);
+                }
+            }
+            Stance::Campaigns | Stance::Follows | Stance::Canvasses => {
+                if followed.is_some_and(|leader| leader <= view.ballot) {
+                    // It has let go.
+                    self.election.unfollow();
+                }
+                let waits = view.stance == Stance::Campaigns && view.quorum;
+                if waits && view.ballot >= self.acceptor.promised() && !self.is_proposer() {
+                    self.arm_election(fx);
+                }
+            }
+        }
+        let patience = self.config.timing().heartbeat * 2 + self.election.delay(from);
+        if self.learner.should_ask(now, (from, view.commit), patience) && !self.is_leader() {
+            self.ask(now, from, fx);
+        }
+    }
+
+    /// Promises `ballot` if that is news.
+    pub(crate) fn promise(&mut self, ballot: Ballot, why: &'static str, fx: &mut Fx<'_>) {
+        let before = self.acceptor.promised();
+        if self.acceptor.promise(ballot) {
+            self.raised(before, Some(ballot.node), why, fx);
+        }
+    }
+
+    /// The promise has risen: it is written, and what was kept for the old one goes.
+    fn raised(&mut self, old: Ballot, by: Option<NodeId>, why: &'static str, fx: &mut Fx<'_>) {
+        debug_assert!(self.acceptor.promised() > old);
+        fx.write(Write::HardState(self.acceptor.hard_state()));
+        self.must_answer = false;
+        self.step_down(by, why, fx);
+    }
+
+    /// Whether a rival of the leader is ignored: as long as the leader was heard from within the
+    /// shortest election timeout. This keeps the peace and nothing else.
+    fn stands_by_leader(&self, now: Instant, rival: NodeId) -> bool {
+        let is_rival = self.election.leader().is_some_and(|leader| leader.node != rival);
+        self.is_happy(now) && (is_rival || self.is_leader())
+    }
+}

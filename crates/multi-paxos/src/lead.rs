@@ -1,0 +1,455 @@
+//! A node as proposer: looking whether it should lead, campaigning, leading.
+
+use crate::candidate::{Candidate, Heard};
+use crate::election::Prospect;
+use crate::leader::{Leader, Sender};
+use crate::message::{HORIZON, Report, Stance, View};
+use crate::{Fx, Message, MultiPaxos, Role, Timer};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use synod_consensus::{ProtocolEvent, Refusal, Run, Write};
+use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
+
+/// A campaign that brings nothing new for this many of the longest election timeouts is given up.
+const HOPELESS: u32 = 8;
+
+/// The disk or the apply side did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stall {
+    since: Instant,
+    /// Whether a vow that was made afterwards has come back from the disk.
+    disk_answered: bool,
+}
+
+impl MultiPaxos {
+    /// No leader was heard from for an election timeout. Any node may be handed this at any time.
+    pub(crate) fn on_election_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        if self.is_proposer() {
+            return;
+        }
+        self.arm_election(fx);
+        if self.is_happy(now) {
+            return;
+        }
+        if !self.election.is_canvassing() {
+            let round = self.acceptor.promised().round + 1;
+            let ballot = Ballot { round, node: self.config.id() };
+            fx.note(ProtocolEvent::Canvassing { ballot });
+        }
+        // Answers to an earlier canvass may be stale: ask anew.
+        self.election.begin_canvass(now);
+        self.begin_round(now, fx);
+        self.consider(now, fx);
+    }
+
+    /// Campaigns if the answers so far say that it would be of use.
+    pub(crate) fn consider(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        if self.is_proposer() || !self.is_voter() || !self.election.is_canvassing() {
+            return;
+        }
+        if self.is_stalled(now) || self.next_round().is_none() {
+            return;
+        }
+        let me = (self.config.id(), self.config.priority());
+        let patience = self.config.timing().heartbeat;
+        match self.election.prospect(now, me, self.config.quorum(), patience) {
+            Prospect::None => {}
+            Prospect::Defer => self.election.end_canvass(),
+            Prospect::Campaign => self.campaign(now, fx),
+        }
+    }
+
+    /// Takes a ballot above everything seen and promises it in the step that asks the others to.
+    /// The own promise is a message like theirs: it counts once it is durable.
+    fn campaign(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let Some(round) = self.next_round() else { return };
+        let me = self.config.id();
+        let ballot = Ballot { round, node: me };
+        self.promise(ballot, "it campaigns", fx);
+        self.election.campaigned();
+        fx.note(ProtocolEvent::Campaigning { ballot });
+        let from = self.learner.commit().next();
+        let candidate = Candidate::new(now, ballot, from, self.acceptor.log());
+        self.role = Role::Candidate(Box::new(candidate));
+        fx.cancel_timer(Timer::Election);
+        self.begin_round(now, fx);
+        let report = self.acceptor.report(from, self.learner.commit(), 0);
+        let report = Report { runs: Vec::new(), through: from.prev(), is_last: true, ..report };
+        fx.send(me, Message::Promise { ballot, report });
+        self.ask_acceptors(now, fx);
+    }
+
+    /// Prepare to everyone who has not reported everything: the same ballot again, because a higher
+    /// one would only undo what it has already.
+    fn ask_acceptors(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let me = self.config.id();
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        candidate.asked = now;
+        let ballot = candidate.ballot();
+        for voter in self.members.voters().iter().copied().filter(|voter| *voter != me) {
+            if let Some(from) = candidate.lacks(voter) {
+                fx.send(voter, Message::Prepare { ballot, from });
+            }
+        }
+    }
+
+    /// Phase 1b arrives. Only promises of exactly this ballot count, each acceptor once.
+    pub(crate) fn on_promise(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        ballot: Ballot,
+        report: &Report,
+        fx: &mut Fx<'_>,
+    ) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if candidate.ballot() != ballot {
+            return self.ignore(from, "a promise of another ballot", fx);
+        }
+        if from == self.config.id() {
+            candidate.own_promise(from);
+        } else {
+            let commit = self.learner.commit();
+            let heard = candidate.hear(from, report, commit);
+            if !matches!(heard, Heard::Stale | Heard::Behind(_)) {
+                candidate.heard = now;
+            }
+            match heard {
+                Heard::Stale => return,
+                Heard::More(next) => fx.send(from, Message::Prepare { ballot, from: next }),
+                Heard::Behind(_) => return self.ask(now, from, fx),
+                Heard::Done => {}
+            }
+        }
+        self.complete(now, fx);
+    }
+
+    /// Phase 1 is done if a quorum has reported everything: phase 2 begins.
+    fn complete(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        if !candidate.is_complete(self.config.quorum()) {
+            return;
+        }
+        let ballot = candidate.ballot();
+        let batch_bytes = self.config.limits().accept_bytes;
+        let Some(outcome) = candidate.outcome(self.learner.commit(), batch_bytes) else {
+            return self.step_down(None, "the reports leave more holes than any leader makes", fx);
+        };
+        for run in &outcome.learnt {
+            let Some(parts) = self.acceptor.learn(run, self.learner.commit()) else {
+                return self.step_down(None, "a report contradicts what is chosen", fx);
+            };
+            parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
+        }
+        self.learn(crate::CHOSEN, self.learner.commit(), fx);
+        let count: usize = outcome.batches.iter().map(Values::len).sum();
+        let barrier = outcome.first.plus(count).prev();
+        if barrier.0 >= HORIZON {
+            return self.step_down(None, "the log is full", fx);
+        }
+        let others = self.members.others(self.config.id());
+        let leader = Leader::new(now, ballot, (outcome.first, barrier), others);
+        self.role = Role::Leader(Box::new(leader));
+        let mut first = outcome.first;
+        for values in outcome.batches {
+            let next = first.plus(values.len());
+            self.propose(first, values, fx);
+            first = next;
+        }
+    }
+
+    /// Somebody promised more: this ballot is over.
+    pub(crate) fn on_nack(&mut self, ballot: Ballot, promised: Ballot, fx: &mut Fx<'_>) {
+        let ours = match &self.role {
+            Role::Follower => None,
+            Role::Candidate(candidate) => Some(candidate.ballot()),
+            Role::Leader(leader) => Some(leader.ballot()),
+        };
+        if ours == Some(ballot) {
+            self.election.raise_floor(promised);
+            self.step_down(Some(promised.node), "a higher ballot was promised", fx);
+        }
+    }
+
+    /// Takes a command into the batch that the next flush makes.
+    pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
+        let hint = self.status_leader();
+        let limits = self.config.limits();
+        let (last, commit) = (self.acceptor.log().last(), self.learner.commit());
+        let Role::Leader(leader) = &mut self.role else {
+            return fx.refuse(ticket, Refusal::NotLeader { hint });
+        };
+        if !leader.is_serving() {
+            return fx.refuse(ticket, Refusal::NotLeader { hint });
+        }
+        if command.len() > limits.command_bytes {
+            let limit = limits.command_bytes as u64;
+            return fx.refuse(ticket, Refusal::TooLarge { limit });
+        }
+        let offered = leader.offered.byte_len();
+        let size = command.len() + 1;
+        let slots = (last.0 - commit.0) as usize + leader.offered.len();
+        if slots >= limits.window_slots
+            || leader.window_bytes + offered + size > limits.window_bytes
+            || last.0 + 1 + leader.offered.len() as u64 >= HORIZON
+        {
+            return fx.refuse(ticket, Refusal::Busy);
+        }
+        if offered > 0 && offered + size > limits.accept_bytes {
+            // A run that one Accept can carry whole is never cut or copied again.
+            self.seal(fx);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.offered.push_command(command);
+            leader.tickets.push(ticket);
+        }
+    }
+
+    /// Turns what was offered into one run, one write, one Accept a peer, and the answer to
+    /// ourselves. Everything leaves before our own disk is done.
+    pub(crate) fn flush_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        self.seal(fx);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (ballot, log, commit) = (leader.ballot(), self.acceptor.log(), self.learner.commit());
+        if leader.claimed < log.last() {
+            let (first, through) = (leader.claimed.next().max(log.base().next()), log.last());
+            leader.claimed = through;
+            fx.send(self.config.id(), Message::Accepted { ballot, first, through });
+        }
+        let limits = self.config.limits();
+        let newest = log.runs().next_back().filter(|run| {
+            // Most peers lack exactly this. It is whole, so it can be sent as it is.
+            run.values.byte_len() <= limits.accept_bytes
+        });
+        let sender = Sender { now, log, limits, newest };
+        let is_serving = leader.is_serving();
+        for (node, peer) in leader.peers_mut() {
+            while let Some(run) = sender.next(peer) {
+                peer.told = commit;
+                fx.send(node, Message::Accept { run, commit });
+            }
+            if peer.lacks_snapshot {
+                fx.ship_snapshot(node);
+            }
+            if is_serving && peer.told < commit {
+                peer.told = commit;
+                fx.send(node, Message::Commit { ballot, commit });
+            }
+        }
+    }
+
+    /// Phase 2b arrives, or our own disk is done: what a quorum has accepted is chosen.
+    pub(crate) fn on_accepted(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        ballot: Ballot,
+        (first, through): (Slot, Slot),
+        fx: &mut Fx<'_>,
+    ) {
+        let (base, last) = (self.acceptor.log().base(), self.acceptor.log().last());
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.ballot() != ballot {
+            return self.ignore(from, "it answers an older ballot", fx);
+        }
+        if through > last {
+            return self.ignore(from, "it accepts what was never proposed", fx);
+        }
+        leader.accepted(now, from, (first, through), base);
+        if through > self.learner.commit() {
+            let agreed = leader.agreed(self.config.quorum());
+            if agreed > self.learner.commit() {
+                self.learn(ballot, agreed, fx);
+            }
+        }
+    }
+
+    /// The next round of heartbeats, and what is overdue.
+    pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let timing = self.config.timing();
+        let patience = timing.election.end;
+        if self.is_proposer() && !self.sees_quorum(now) {
+            return self.step_down(None, "it does not hear from a quorum", fx);
+        }
+        match &mut self.role {
+            Role::Follower if !self.election.is_canvassing() => return,
+            Role::Follower => {}
+            Role::Candidate(candidate) if now.since(candidate.heard) > patience * HOPELESS => {
+                return self.step_down(None, "its campaign does not get on", fx);
+            }
+            Role::Candidate(candidate) => {
+                if now.since(candidate.asked) >= timing.election.start {
+                    self.ask_acceptors(now, fx);
+                }
+            }
+            Role::Leader(leader) => {
+                let (election, beat) = (&self.election, timing.heartbeat);
+                leader.retry(now, |node| patience.min((beat + election.delay(node)) * 2));
+            }
+        }
+        self.begin_round(now, fx);
+        self.consider(now, fx);
+    }
+
+    /// The disk or the apply side does not answer. A leader lets go, for it would block everyone
+    /// while its heartbeats go on. Nor does the node campaign again before a vow that it makes to
+    /// itself now has come back from the disk, and before the others have had their chance for
+    /// one longest election timeout.
+    pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        self.step_down(None, "its disk or apply side does not answer", fx);
+        self.stall = Some(Stall { since: now, disk_answered: false });
+        let me = self.config.id();
+        // A vow without content: it comes back when the disk is done. The ballot names this node
+        // as the receiver, or the answer would be ignored as somebody else's.
+        let ballot = Ballot { round: 1, node: me };
+        let first = self.acceptor.log().base().next();
+        fx.send(me, Message::Accepted { ballot, first, through: first.prev() });
+    }
+
+    /// A message to itself came back: what was written before is durable.
+    pub(crate) fn on_disk_answer(&mut self) {
+        if let Some(stall) = &mut self.stall {
+            stall.disk_answered = true;
+        }
+    }
+
+    /// Leads and campaigns no more. What was accepted stays; what was only offered is refused.
+    pub(crate) fn step_down(
+        &mut self,
+        leader: Option<NodeId>,
+        reason: &'static str,
+        fx: &mut Fx<'_>,
+    ) {
+        let ballot = match &mut self.role {
+            Role::Follower => return,
+            Role::Candidate(candidate) => candidate.ballot(),
+            Role::Leader(it) => {
+                let hint = leader.filter(|node| *node != self.config.id());
+                for ticket in it.take_tickets() {
+                    fx.refuse(ticket, Refusal::NotLeader { hint });
+                }
+                it.ballot()
+            }
+        };
+        self.role = Role::Follower;
+        self.election.unfollow();
+        self.must_answer = false;
+        fx.note(ProtocolEvent::SteppedDown { ballot, reason });
+        fx.cancel_timer(Timer::Heartbeat);
+        self.arm_election(fx);
+    }
+
+    pub(crate) fn arm_election(&self, fx: &mut Fx<'_>) {
+        if !self.is_proposer() {
+            fx.set_timer(Timer::Election, self.config.timing().election.clone());
+        }
+    }
+
+    /// Counts the bytes of the window anew.
+    pub(crate) fn count_window(&mut self) {
+        let next = self.learner.commit().next();
+        if let Role::Leader(leader) = &mut self.role {
+            let runs = self.acceptor.log().runs_from(next);
+            leader.window_bytes = runs.map(|run| run.values.byte_len()).sum();
+        }
+    }
+
+    pub(crate) fn is_proposer(&self) -> bool {
+        !matches!(self.role, Role::Follower)
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Whether this node is served: it leads, or has heard from a leader of late, and there is a
+    /// quorum.
+    pub(crate) fn is_happy(&self, now: Instant) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.is_serving() && self.sees_quorum(now),
+            Role::Candidate(_) => false,
+            Role::Follower => self.election.is_happy(now, self.config.timing().election.start),
+        }
+    }
+
+    /// How this node sees the cluster.
+    pub(crate) fn view(&self, now: Instant) -> View {
+        let stance = match &self.role {
+            Role::Leader(leader) if leader.is_serving() => Stance::Leads,
+            Role::Leader(_) | Role::Candidate(_) => Stance::Campaigns,
+            Role::Follower if self.election.is_canvassing() => Stance::Canvasses,
+            Role::Follower => Stance::Follows,
+        };
+        View {
+            ballot: self.acceptor.promised(),
+            stance,
+            quorum: self.sees_quorum(now),
+            happy: self.is_happy(now),
+            commit: self.learner.commit(),
+            priority: self.config.priority(),
+        }
+    }
+
+    /// Whether enough voters answer: to lead, or to go on leading.
+    fn sees_quorum(&self, now: Instant) -> bool {
+        let (me, quorum) = (self.config.id(), self.config.quorum());
+        let patience = self.config.timing().election.end;
+        let answers = |node| node == me || self.election.hears(now, node, patience);
+        match &self.role {
+            Role::Leader(_) => quorum.is_second(answers),
+            Role::Candidate(_) => quorum.is_first(answers) && quorum.is_second(answers),
+            Role::Follower => self.election.reaches_quorum(me, quorum),
+        }
+    }
+
+    pub(crate) fn begin_round(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let round = self.election.begin_round(now);
+        let view = self.view(now);
+        for node in self.members.others(self.config.id()) {
+            fx.send(node, Message::Heartbeat { round, view });
+        }
+        let interval = self.config.timing().heartbeat;
+        fx.set_timer(Timer::Heartbeat, interval..interval);
+    }
+
+    /// Puts what was offered into the log.
+    fn seal(&mut self, fx: &mut Fx<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.tickets.is_empty() {
+            return;
+        }
+        let values = leader.offered.finish();
+        let first = self.acceptor.log().last().next();
+        for (index, ticket) in leader.tickets.drain(..).enumerate() {
+            fx.placed(ticket, first.plus(index));
+        }
+        self.propose(first, values, fx);
+    }
+
+    /// Proposes, and accepts what it proposes.
+    fn propose(&mut self, first: Slot, values: Values, fx: &mut Fx<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.window_bytes += values.byte_len();
+        let run = Run { first, stamp: leader.ballot(), values };
+        fx.write(Write::Put(run.clone()));
+        self.acceptor.propose(run);
+    }
+
+    fn status_leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower => self.election.leader().map(|ballot| ballot.node),
+            Role::Candidate(_) | Role::Leader(_) => None,
+        }
+    }
+
+    fn is_stalled(&mut self, now: Instant) -> bool {
+        let patience = self.config.timing().election.end;
+        self.stall.take_if(|stall| stall.disk_answered && now.since(stall.since) >= patience);
+        self.stall.is_some()
+    }
+
+    fn next_round(&self) -> Option<u64> {
+        let highest = self.acceptor.promised().round.max(self.election.floor());
+        Some(highest + 1).filter(|round| *round < HORIZON)
+    }
+}

@@ -1,0 +1,311 @@
+//! Multi-Paxos as a pure state machine: slots in parallel, one promise for all of them.
+//!
+//! [`MultiPaxos`] implements [`Protocol`]: it takes one [`Input`] at a time and says what it wants
+//! done. It does no I/O, reads no clock and rolls no dice, so the same core runs in a simulator,
+//! under a model checker and in production. Below, the whole life of a cluster of one:
+//!
+//! ```
+//! use synod_multi_paxos::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_multi_paxos::types::{Instant, Membership, NodeId, Slot, Ticket};
+//! use synod_multi_paxos::{Config, MultiPaxos, Timer};
+//!
+//! let me = NodeId(1);
+//! let config = Config::new(me, Membership::new([me], [])?)?;
+//! let mut core = MultiPaxos::recover(config, Saved::default())?;
+//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//!
+//! let command = b"hello".to_vec().into();
+//! let mut inputs = vec![
+//!     Input::Propose { ticket: Ticket(7), command }, // Second: it needs a leader.
+//!     Input::Timeout(Timer::Election),               // First: nobody leads.
+//! ];
+//! while let Some(input) = inputs.pop() {
+//!     core.step(now, input, &mut outbox.effects());
+//!     core.flush(now, &mut outbox.effects());
+//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
+//!     outbox.writes.clear();
+//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
+//!     inputs.extend(vows);
+//! }
+//! assert_eq!(outbox.placed, [(Ticket(7), Slot(2))], "behind the barrier of the new leader");
+//! assert_eq!(outbox.chosen.last().unwrap().values.command(0), Some(&b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//! Lamport's "Paxos Made Simple" (PMS), section 3, with what it leaves to the reader; comments
+//! cite it. The roles are types of their own, one file each; a node is all of them.
+//! - **[`Acceptor`]**: the memory. One promised ballot for all slots, stored under a key of its own;
+//!   each slot holds a value and the ballot it was accepted at.
+//! - **[`Candidate`]**: a proposer in phase 1. One Prepare asks about every slot from a point on;
+//!   acceptors report in parts of bounded size. Slot by slot the value of the highest ballot wins;
+//!   holes become no-ops; what an acceptor has trimmed counts as chosen, never as empty.
+//! - **[`Leader`]**: a proposer in phase 2, many slots at a time within a window. Values leave while
+//!   its own disk still writes; its own acceptance is a message to itself and counts like anyone's,
+//!   once it is durable. It serves nothing until a no-op behind everything that it found, its
+//!   barrier, is chosen: until then the past may still bring up values that nobody has seen.
+//! - **[`Learner`]**: knows what is chosen, in order. The leader tells how far; a slot counts only if
+//!   what is held there was accepted at that leader's ballot. What is missing is pulled, from any
+//!   node, and kept under the stamp [`CHOSEN`], which stands above every ballot and is none: it
+//!   never touches the promise.
+//! - **[`Election`]**: who should try. Heartbeats carry how their sender sees the cluster. Only a node
+//!   that reaches a quorum campaigns, and only if nobody who answers hears from a leader that has
+//!   its quorum; a leader that loses its quorum falls silent. So a cluster recovers under partial
+//!   partitions, as long as one node reaches a quorum ("Omni-Paxos: Breaking the Barriers of
+//!   Partial Connectivity"). Nothing of this is ever a matter of safety.
+//! - **Flexible quorums**: any two sizes that must meet, see [`Config::with_quorums`].
+//! - **Nothing that arrives can break it.** A message from outside the group, of another ballot, or
+//!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
+//!
+//! [`questions`] answers what readers ask most.
+//!
+//! # Often told differently
+//! Simplified accounts of Paxos get these wrong; here they are as the paper has them:
+//! - A Prepare is compared with the highest ballot PROMISED, not with the highest accepted
+//!   (PMS 2.2, P1a). An Accept at or above the promise is taken, not only one that equals it, and
+//!   it raises the promise.
+//! - Among the promises the value of the highest-NUMBERED accepted proposal counts, not the largest
+//!   value, nor the one that most report (PMS 2.2, phase 2a).
+//! - A ballot is (round, node), never a bare number, and a refused proposer takes one of its own
+//!   ABOVE the one named to it, never that one.
+//! - The ballot and the slot are two numbers. A leader uses its ballot again for new slots; one slot
+//!   and one ballot never bring two values.
+//! - Nobody is elected by a vote that stands apart: a leader is who has completed phase 1. Acceptors
+//!   do not talk to each other; phases called pre-prepare, prepare and commit are PBFT's. Nor is
+//!   this two-phase commit: a quorum is enough and nobody holds a lock.
+//! - A Promise names, for every slot, the ballot and the value; a list of values is not enough. All
+//!   holes are filled before anything new.
+//! - One Accepted proves nothing: a value is chosen by a quorum at ONE ballot (PMS 2.3). Several
+//!   proposals may be chosen; all carry one value.
+//! - An Accept that times out goes out again, the very same. Only a refusal or a lost quorum is a
+//!   reason for a higher ballot.
+//! - That acceptors ignore rivals of a fresh leader keeps the peace. Safety rests on ballots alone.
+//! - Messages may be lost, late, doubled and out of order; only forging is excluded (PMS 2.1).
+//!
+//! # Left out
+//! - Reads that bypass the log, leadership transfer and membership change: refused as
+//!   [`Unsupported`](Refusal::Unsupported) for the time being. Entries that name members are
+//!   carried like any other and change nothing.
+//! - Moving snapshots: the core says who needs one and is told when one is installed.
+//! - Sending to a bare quorum only: everyone gets every Accept.
+//! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
+//!   that lies about what it accepted is believed.
+//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod acceptor;
+mod candidate;
+mod config;
+mod election;
+mod follow;
+mod lead;
+mod leader;
+mod learner;
+mod message;
+pub mod questions;
+mod restart;
+
+pub use acceptor::{Acceptor, Stretch, Verdict};
+pub use candidate::{Candidate, Heard, Outcome};
+pub use config::{Config, ConfigError, Limits, Timing};
+pub use election::{Election, Prospect};
+pub use leader::Leader;
+pub use learner::Learner;
+pub use message::{CHOSEN, Message, Report, Stance, View};
+pub use synod_consensus as consensus;
+pub use synod_types as types;
+
+use crate::lead::Stall;
+use crate::restart::Repair;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use synod_consensus::{
+    Base, Effects, Input, Protocol, ProtocolEvent, Quorum, RecoveryError, Refusal, Saved, Status,
+};
+use synod_types::{Ballot, Instant, Membership, NodeId, Slot};
+
+type Fx<'a> = Effects<'a, MultiPaxos>;
+
+/// One node's Multi-Paxos core: a pure function of its state and one input.
+///
+/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can tell
+/// states apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MultiPaxos {
+    config: Config,
+    members: Membership,
+    base: Base<Ballot>,
+    acceptor: Acceptor,
+    learner: Learner,
+    election: Election,
+    role: Role,
+    /// The leader of the promised ballot waits for an Accepted.
+    must_answer: bool,
+    stall: Option<Stall>,
+    repair: Repair,
+}
+
+/// What a node proposes as; every node is an acceptor and a learner besides.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    Follower,
+    Candidate(Box<Candidate>),
+    Leader(Box<Leader>),
+}
+
+/// What an acceptor must remember beside its log: one promise for all slots, under a key of its
+/// own, so that nothing that is written to a slot can ever lower it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HardState {
+    /// The highest ballot promised.
+    pub promised: Ballot,
+}
+
+impl synod_consensus::HardState for HardState {
+    fn may_follow(&self, older: &Self) -> bool {
+        self.promised >= older.promised
+    }
+}
+
+/// What a core waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Whoever does not lead: for a leader.
+    Election,
+    /// Whoever leads, campaigns or canvasses: for the next round of heartbeats.
+    Heartbeat,
+}
+
+impl Protocol for MultiPaxos {
+    type Config = Config;
+    type Message = Message;
+    type HardState = HardState;
+    type Stamp = Ballot;
+    type Timer = Timer;
+
+    const NAME: &'static str = "multi-paxos";
+
+    fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        restart::recover(config, saved)
+    }
+
+    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
+        match input {
+            Input::Start => self.on_start(now, fx),
+            Input::Message { from, message } => self.on_message(now, from, message, fx),
+            Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
+            Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),
+            Input::Stalled => self.on_stalled(now, fx),
+            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
+            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
+            Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
+            Input::Compact { through } => self.on_compact(through, fx),
+            Input::Installed { base } => self.on_installed(base, fx),
+        }
+    }
+
+    fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        match &self.role {
+            Role::Leader(_) => self.flush_leader(now, fx),
+            Role::Follower | Role::Candidate(_) => self.flush_acceptor(fx),
+        }
+    }
+
+    fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
+        self.chosen_base(through)
+    }
+
+    fn quorum(config: &Config, _: &Membership) -> Quorum {
+        config.quorum().clone()
+    }
+
+    fn status(&self) -> Status {
+        let me = self.config.id();
+        let (role, leader, progress) = match &self.role {
+            Role::Leader(leader) if leader.is_serving() => {
+                (synod_consensus::Role::Leader, Some(me), leader.progress(me))
+            }
+            Role::Leader(_) | Role::Candidate(_) => {
+                (synod_consensus::Role::Candidate, None, Vec::new())
+            }
+            Role::Follower => {
+                let leader = self.election.leader().map(|ballot| ballot.node);
+                let role = if self.is_voter() {
+                    synod_consensus::Role::Follower
+                } else {
+                    synod_consensus::Role::Learner
+                };
+                (role, leader, Vec::new())
+            }
+        };
+        let log = self.acceptor.log();
+        Status {
+            role,
+            ballot: self.acceptor.promised(),
+            leader,
+            commit: self.learner.commit(),
+            last: log.last(),
+            base: log.base(),
+            progress,
+        }
+    }
+}
+
+impl MultiPaxos {
+    /// Screens a message and hands it on.
+    fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
+        if let Some(reason) = self.distrust(from, &message) {
+            return self.ignore(from, reason, fx);
+        }
+        if from == self.config.id() {
+            self.on_disk_answer();
+        }
+        match message {
+            Message::Prepare { ballot, from: first } => {
+                self.on_prepare(now, from, (ballot, first), fx);
+            }
+            Message::Promise { ballot, report } => self.on_promise(now, from, ballot, &report, fx),
+            Message::Nack { ballot, promised } => self.on_nack(ballot, promised, fx),
+            Message::Accept { run, commit } => self.on_accept(now, from, &run, commit, fx),
+            Message::Accepted { ballot, first, through } => {
+                self.on_accepted(now, from, ballot, (first, through), fx);
+            }
+            Message::Commit { ballot, commit } => self.on_commit(now, from, (ballot, commit), fx),
+            Message::Heartbeat { round, view } => self.on_heartbeat(now, from, (round, view), fx),
+            Message::HeartbeatReply { round, view } => {
+                self.on_heartbeat_reply(now, from, (round, view), fx);
+            }
+            Message::Learn { from: first } => self.on_learn(from, first, fx),
+            Message::Learned { run, commit } => self.on_learned(now, from, &run, commit, fx),
+        }
+    }
+
+    /// Why a message is not even looked at.
+    fn distrust(&self, from: NodeId, message: &Message) -> Option<&'static str> {
+        let me = self.config.id();
+        let vow = matches!(message, Message::Promise { .. } | Message::Accepted { .. });
+        let voters_only = matches!(message, Message::Promise { .. } | Message::Prepare { .. });
+        if !self.members.contains(from) {
+            Some("its sender is not a member")
+        } else if from == me && !vow {
+            Some("nobody says that to itself")
+        } else if voters_only && !self.members.is_voter(from) {
+            Some("its sender is no voter")
+        } else {
+            message.flaw(from, me)
+        }
+    }
+
+    fn is_voter(&self) -> bool {
+        self.members.is_voter(self.config.id())
+    }
+
+    fn ignore(&self, from: NodeId, reason: &'static str, fx: &mut Fx<'_>) {
+        fx.note(ProtocolEvent::Ignored { from, reason });
+    }
+}

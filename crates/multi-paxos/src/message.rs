@@ -1,0 +1,370 @@
+//! What nodes say to each other, and what each saying claims.
+
+use crate::MultiPaxos;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use synod_consensus::{Gate, Run, RunLog, Saved};
+use synod_types::{Ballot, Lane, NodeId, Slot};
+
+/// No honest slot or round ever gets here: at a million a second it takes 146,000 years. A number
+/// beyond is damage or malice, and refusing it keeps every sum in this crate from overflowing.
+pub(crate) const HORIZON: u64 = 1 << 62;
+
+/// The stamp of a value that is known to be chosen. It stands above every ballot, so it wins
+/// wherever the highest ballot does, and nothing is ever accepted over it. It is no ballot: it is
+/// never promised, and a promise is never compared with it.
+pub const CHOSEN: Ballot = Ballot::CHOSEN;
+
+/// What an acceptor has accepted in some part of its log: the body of a Promise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Report {
+    /// The first slot that this speaks of: what was asked for.
+    pub from: Slot,
+    /// The last slot that this speaks of. Slots between that no run covers hold nothing.
+    pub through: Slot,
+    /// Values with the ballot each was accepted at, or [`CHOSEN`], in order.
+    pub runs: Vec<Run<Ballot>>,
+    /// Whether nothing stands behind `through` either.
+    pub is_last: bool,
+    /// Everything up to here is chosen and no longer in the acceptor's log: not empty.
+    pub compacted_to: Slot,
+    /// Everything up to here is chosen.
+    pub commit: Slot,
+}
+
+/// What a node does, as it tells the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stance {
+    /// It follows a leader, or waits for one.
+    Follows,
+    /// It misses a leader and looks whether it should lead.
+    Canvasses,
+    /// It has sent Prepare, or finishes what it found; nothing of its own is chosen yet.
+    Campaigns,
+    /// It leads.
+    Leads,
+}
+
+/// How a node sees the cluster: what heartbeats carry. It binds nobody; elections listen to it so
+/// that only a node that can reach a quorum tries, and only when nobody else is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct View {
+    /// The ballot that the sender has promised; its own if it campaigns or leads.
+    pub ballot: Ballot,
+    /// What it does.
+    pub stance: Stance,
+    /// Whether it hears from enough voters to lead or to go on leading.
+    pub quorum: bool,
+    /// Whether it leads, or hears from a leader by itself, and that leader has its quorum.
+    pub happy: bool,
+    /// Everything up to here is chosen.
+    pub commit: Slot,
+    /// Who goes first among equals.
+    pub priority: u8,
+}
+
+/// What nodes say to each other. In Prepare, Accept and Commit the ballot is the sender's own; in
+/// Promise, Accepted and Nack it is the receiver's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Message {
+    /// Phase 1a for every slot from `from` on (PMS 3). Again with a later `from` it asks for the
+    /// next part of the report.
+    Prepare {
+        /// The proposer's ballot, which it has promised itself.
+        ballot: Ballot,
+        /// The first slot that it wants to hear about.
+        from: Slot,
+    },
+    /// Phase 1b: nothing below `ballot` will be accepted any more, and this was.
+    Promise {
+        /// The ballot that is promised.
+        ballot: Ballot,
+        /// A part of what was accepted.
+        report: Report,
+    },
+    /// No: a higher ballot was promised.
+    Nack {
+        /// The ballot that is refused.
+        ballot: Ballot,
+        /// The one that was promised.
+        promised: Ballot,
+    },
+    /// Phase 2a for consecutive slots; their stamp is the ballot. At least one.
+    Accept {
+        /// The values.
+        run: Run<Ballot>,
+        /// Everything up to here is chosen.
+        commit: Slot,
+    },
+    /// Phase 2b: every slot from `first` through `through` is durably accepted at the ballot.
+    Accepted {
+        /// The ballot of the Accept.
+        ballot: Ballot,
+        /// The first slot.
+        first: Slot,
+        /// The last one; the slot before `first` if there is none.
+        through: Slot,
+    },
+    /// More is chosen and there is nothing else to say. Not answered.
+    Commit {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// Everything up to here is chosen.
+        commit: Slot,
+    },
+    /// A round of heartbeats: are you there?
+    Heartbeat {
+        /// Which round of the sender's.
+        round: u64,
+        /// How the sender sees the cluster.
+        view: View,
+    },
+    /// The answer to a heartbeat. A message of its own, so that it never waits for a disk.
+    HeartbeatReply {
+        /// Which round is answered.
+        round: u64,
+        /// How the answerer sees the cluster.
+        view: View,
+    },
+    /// A learner asks for what is chosen from `from` on; anyone may answer.
+    Learn {
+        /// The first slot that it lacks.
+        from: Slot,
+    },
+    /// Chosen values. Their stamp says nothing.
+    Learned {
+        /// The values.
+        run: Run<Ballot>,
+        /// Everything up to here is chosen and can be asked for.
+        commit: Slot,
+    },
+}
+
+fn is_ballot(ballot: Ballot) -> bool {
+    (1..HORIZON).contains(&ballot.round) && ballot.node != NodeId(0)
+}
+
+fn is_run(run: &Run<Ballot>) -> bool {
+    run.is_sound() && !run.values.is_empty() && run.last().0 < HORIZON
+}
+
+impl View {
+    fn is_sound(&self, from: NodeId) -> bool {
+        let own = matches!(self.stance, Stance::Campaigns | Stance::Leads);
+        self.commit.0 < HORIZON
+            && (is_ballot(self.ballot) || self.ballot == Ballot::ZERO)
+            && (!own || (is_ballot(self.ballot) && self.ballot.node == from))
+    }
+}
+
+impl Report {
+    fn is_sound(&self, ballot: Ballot) -> bool {
+        let mut next = self.from;
+        for run in &self.runs {
+            let known = run.stamp == CHOSEN || (is_ballot(run.stamp) && run.stamp <= ballot);
+            if !is_run(run) || run.first < next || !known {
+                return false;
+            }
+            next = run.last().next();
+        }
+        self.from > Slot::ZERO
+            && self.from.prev() <= self.through
+            && next.prev() <= self.through
+            && self.through.0 < HORIZON
+            && self.compacted_to <= self.commit
+            && self.commit.0 < HORIZON
+    }
+
+    /// Whether this is what `disk` says.
+    fn holds(&self, ballot: Ballot, disk: &RunLog<Ballot>) -> bool {
+        let is_there = |run: &Run<Ballot>| {
+            (0..run.values.len()).all(|index| {
+                let slot = run.first.plus(index);
+                let held = disk.get(slot).filter(|(_, value)| *value == run.values.get(index));
+                slot <= disk.base()
+                    || held.is_some_and(|(stamp, _)| stamp >= run.stamp || run.stamp == CHOSEN)
+                    || disk.stamp_at(slot).is_some_and(|stamp| stamp >= ballot)
+            })
+        };
+        let reported =
+            |slot: Slot| self.runs.iter().any(|run| (run.first..=run.last()).contains(&slot));
+        // What was accepted at this ballot or above came later than the promise.
+        let mut accepted = disk.runs_from(self.from).filter(|run| run.stamp < ballot);
+        self.compacted_to <= disk.base()
+            && self.runs.iter().all(is_there)
+            && accepted.all(|run| {
+                (0..run.values.len())
+                    .map(|index| run.first.plus(index))
+                    .all(|slot| reported(slot) || (slot > self.through && !self.is_last))
+            })
+    }
+}
+
+impl Message {
+    /// Why a message is none that a working node `from` sends to `to`.
+    pub(crate) fn flaw(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
+        const NUMBERS: &str = "numbers that no log reaches or no node sends";
+        let (own, addressed, sound) = match self {
+            Self::Prepare { ballot, from } => {
+                (Some(*ballot), None, from.0 < HORIZON && *from > Slot::ZERO)
+            }
+            Self::Promise { ballot, report } => (None, Some(*ballot), report.is_sound(*ballot)),
+            Self::Nack { ballot, promised } => {
+                (None, Some(*ballot), is_ballot(*promised) && promised > ballot)
+            }
+            Self::Accept { run, commit } => {
+                (Some(run.stamp), None, is_run(run) && commit.0 < HORIZON)
+            }
+            Self::Accepted { ballot, first, through } => {
+                let sound = first.prev() <= *through && through.0 < HORIZON;
+                (None, Some(*ballot), sound && *first > Slot::ZERO)
+            }
+            Self::Commit { ballot, commit } => (Some(*ballot), None, commit.0 < HORIZON),
+            Self::Heartbeat { view, .. } | Self::HeartbeatReply { view, .. } => {
+                (None, None, view.is_sound(from))
+            }
+            Self::Learn { from } => (None, None, from.0 < HORIZON && *from > Slot::ZERO),
+            Self::Learned { run, commit } => (None, None, is_run(run) && run.last() <= *commit),
+        };
+        if !sound || !own.into_iter().chain(addressed).all(is_ballot) {
+            Some(NUMBERS)
+        } else if own.is_some_and(|ballot| ballot.node != from) {
+            Some("a ballot that is not its sender's")
+        } else if addressed.is_some_and(|ballot| ballot.node != to) {
+            Some("it answers somebody else")
+        } else {
+            None
+        }
+    }
+}
+
+impl synod_consensus::Message<MultiPaxos> for Message {
+    fn gate(&self) -> Gate {
+        match self {
+            // Vows: a crash must not undo them. Prepare is one, too: it says that the proposer has
+            // promised its own ballot, and so will never use it twice.
+            Self::Prepare { .. } | Self::Promise { .. } | Self::Accepted { .. } => Gate::Durable,
+            // Nothing here rests on the sender's disk.
+            Self::Nack { .. }
+            | Self::Accept { .. }
+            | Self::Commit { .. }
+            | Self::Heartbeat { .. }
+            | Self::HeartbeatReply { .. }
+            | Self::Learn { .. }
+            | Self::Learned { .. } => Gate::Immediate,
+        }
+    }
+
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Prepare { .. }
+            | Self::Nack { .. }
+            | Self::Heartbeat { .. }
+            | Self::HeartbeatReply { .. }
+            | Self::Learn { .. } => Lane::Control,
+            Self::Promise { .. }
+            | Self::Accept { .. }
+            | Self::Accepted { .. }
+            | Self::Commit { .. }
+            | Self::Learned { .. } => Lane::Log,
+        }
+    }
+
+    fn holds(&self, from: NodeId, to: NodeId, disk: &Saved<MultiPaxos>) -> bool {
+        let promised = disk.hard_state.promised;
+        match self {
+            Self::Prepare { ballot, .. } => *ballot <= promised,
+            // To itself a node only says that its vow is durable: its log was never asked.
+            Self::Promise { ballot, .. } if from == to => *ballot <= promised,
+            Self::Promise { ballot, report } => {
+                *ballot <= promised && report.holds(*ballot, &disk.log)
+            }
+            // Of no slot nothing is said.
+            Self::Accepted { first, through, .. } if first > through => true,
+            Self::Accepted { ballot, first, through } => {
+                let mut next = (*first).max(disk.log.base().next());
+                for run in disk.log.runs_from(next) {
+                    if run.first != next || run.stamp < *ballot {
+                        break;
+                    }
+                    next = run.last().next();
+                }
+                *ballot <= promised && next > *through
+            }
+            Self::Nack { .. }
+            | Self::Accept { .. }
+            | Self::Commit { .. }
+            | Self::Heartbeat { .. }
+            | Self::HeartbeatReply { .. }
+            | Self::Learn { .. }
+            | Self::Learned { .. } => true,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Prepare { ballot, from } => format!("Prepare({ballot}, from {from})"),
+            Self::Promise { ballot, report } => {
+                format!("Promise({ballot}, {})", report.describe())
+            }
+            Self::Nack { promised, .. } => format!("Nack(promised {promised})"),
+            Self::Accept { run, commit } => {
+                format!("Accept({}, {}, commit {commit})", run.stamp, slots(run.first, run.last()))
+            }
+            Self::Accepted { ballot, first, through } => {
+                format!("Accepted({ballot}, {})", slots(*first, *through))
+            }
+            Self::Commit { ballot, commit } => format!("Commit({ballot}, {commit})"),
+            Self::Heartbeat { view, .. } => format!("Heartbeat({})", view.describe()),
+            Self::HeartbeatReply { view, .. } => format!("HeartbeatReply({})", view.describe()),
+            Self::Learn { from } => format!("Learn(from {from})"),
+            Self::Learned { run, commit } => {
+                format!("Learned({}, commit {commit})", slots(run.first, run.last()))
+            }
+        }
+    }
+}
+
+impl Report {
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for run in &self.runs {
+            let stamp = match run.stamp {
+                CHOSEN => "chosen".into(),
+                ballot => format!("at {ballot}"),
+            };
+            text += &format!("{} {stamp}, ", slots(run.first, run.last()));
+        }
+        if self.runs.is_empty() {
+            text += "none, ";
+        }
+        text += &format!("commit {}", self.commit);
+        if self.compacted_to > Slot::ZERO {
+            text += &format!(", compacted to {}", self.compacted_to);
+        }
+        if !self.is_last {
+            text += &format!(", more behind {}", self.through);
+        }
+        text
+    }
+}
+
+impl View {
+    fn describe(&self) -> String {
+        let stance = match self.stance {
+            Stance::Follows => "follows",
+            Stance::Canvasses => "canvasses",
+            Stance::Campaigns => "campaigns",
+            Stance::Leads => "leads",
+        };
+        let quorum = if self.quorum { ", quorum" } else { "" };
+        let happy = if self.happy { ", happy" } else { "" };
+        format!("{stance} {}{quorum}{happy}, commit {}", self.ballot, self.commit)
+    }
+}
+
+fn slots(first: Slot, last: Slot) -> String {
+    if first == last { format!("{first}") } else { format!("{first}..{last}") }
+}

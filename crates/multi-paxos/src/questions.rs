@@ -1,0 +1,40 @@
+//! What readers of simplified accounts ask, and what this crate does about it. Each answer names
+//! the tests and the golden scripts (`tests/scripts`) that show it.
+//!
+//! # Is a refused proposal answered, and how does a proposer learn that it was overtaken?
+//! With a [Nack](crate::Message::Nack) that names the ballot that was promised. Silence would be safe,
+//! too, but a proposer could not tell it from a lost message. The Nack names the refused ballot as
+//! well, so a late one ends nothing that began since. The proposer steps down, keeps what it had
+//! accepted (that is a vow), refuses what was only offered and names the other one to its clients.
+//! Its next ballot is above the one that it was told, and carries its own name.
+//! *(`overtaken_leader`, `pms_2_2_what_an_acceptor_answers`)*
+//!
+//! # Two proposers that outbid each other for ever: what stops it?
+//! Three things. A node campaigns only after it asked around and nobody who answers is served by a
+//! leader or sees a campaign under way; acceptors ignore rivals of a leader that they heard from
+//! within the shortest election timeout; and every node draws its patience anew from a wide range,
+//! so that of those who try together one comes first. A candidate whose messages are lost asks again
+//! under the same ballot: a higher one would undo what it has. None of this is needed for safety.
+//! *(`two_candidates_at_once_end_with_one_leader`, `paxos_p17_a_chain_does_not_outbid_itself`)*
+//!
+//! # A proposer that restarts and finds an undecided value?
+//! It does not know what became of its proposals, and does not try to. Its next ballot is above the
+//! one that it had promised itself, durably, before the first Prepare left; phase 1 under that ballot
+//! finds whatever a quorum may have chosen, and phase 2 proposes it again, under the new ballot.
+//! A message of its last life that comes late carries the old ballot and counts for nothing.
+//! *(`paxos_p05_no_ballot_is_used_again_after_a_restart`, `new_leader_fills_the_hole`)*
+//!
+//! # Acceptors that missed the decision: who tells them?
+//! The leader, again and again, as long as they do not answer: the very same Accept. And every
+//! heartbeat says how far its sender knows the log to be chosen; a node that lags behind what it
+//! heard asks for the values, whoever it is that it hears. Chosen is chosen: any node may answer.
+//! *(`paxos_p16_whatever_is_lost_is_sent_again`, `partial_partition_chain`)*
+//!
+//! # A and B are cut off from C, D and E; both sides are written to; it heals. What is left?
+//! Say A leads. It proposes and B accepts; two of five choose nothing and no client is told so. Within
+//! the longest election timeout A sees that it lost its quorum and falls silent. C, D and E hear from
+//! nobody; one of them reaches three, completes phase 1 among these and serves. What B accepted is
+//! not among the reports and need not be: it was not chosen. When the links work again, A and B
+//! accept what the new leader proposes, in the same slots, over what they held; A's client either
+//! finds its request done once, behind the others, or was told that its outcome is unknown.
+//! *(`five_nodes_two_sides`)*

@@ -1,0 +1,132 @@
+//! Coming back from disk, and the log's compacted front.
+
+use crate::acceptor::Acceptor;
+use crate::election::Election;
+use crate::learner::Learner;
+use crate::message::{CHOSEN, HORIZON};
+use crate::{Config, Fx, MultiPaxos, Role};
+use alloc::format;
+use alloc::vec::Vec;
+use synod_consensus::{Base, RecoveryError, Run, Saved, Write};
+use synod_types::{Ballot, Instant, Slot};
+
+/// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Repair {
+    base: bool,
+    kept: Vec<Run<Ballot>>,
+}
+
+/// See [`synod_consensus::Protocol::recover`]. Nothing is known to be chosen but what the base
+/// and the marks of learnt values say; the leader, or anyone, tells the rest.
+pub(crate) fn recover(
+    config: Config,
+    saved: Saved<MultiPaxos>,
+) -> Result<MultiPaxos, RecoveryError> {
+    let Saved { hard_state, base, log } = saved;
+    if base.through < log.base() {
+        let (from, until) = (base.through, log.base());
+        let text = format!("slots {from} to {until} are neither in the log nor in the state");
+        return Err(RecoveryError(text));
+    }
+    let end = log.last().max(base.through);
+    if end.0.max(hard_state.promised.round) >= HORIZON {
+        let text = format!("no log gets to {end} at {}", hard_state.promised);
+        return Err(RecoveryError(text));
+    }
+    let odd = |run: &&Run<Ballot>| run.stamp > hard_state.promised && run.stamp != CHOSEN;
+    if let Some(run) = log.runs().find(odd) {
+        let text = format!(
+            "slot {} was accepted at {}, but only {} was promised",
+            run.first, run.stamp, hard_state.promised
+        );
+        return Err(RecoveryError(text));
+    }
+    let is_ahead = base.through > log.base();
+    let mut acceptor = Acceptor::new(hard_state, log);
+    // The state machine may be ahead of the log's front: a crash came between the two writes. What
+    // lies behind stays in any case: these are vows.
+    let kept = acceptor.compact(base.through, base.stamp);
+    let members = base.members.clone().unwrap_or_else(|| config.members().clone());
+    Ok(MultiPaxos {
+        config,
+        members,
+        learner: Learner::new(base.through),
+        base,
+        acceptor,
+        election: Election::default(),
+        role: Role::Follower,
+        must_answer: false,
+        stall: None,
+        repair: Repair { base: is_ahead, kept },
+    })
+}
+
+impl MultiPaxos {
+    /// A node restarts as a follower, whatever it was before: a ballot of an earlier life is never
+    /// used again, because the next one is above what was promised.
+    pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let repair = core::mem::take(&mut self.repair);
+        if repair.base {
+            fx.write(Write::Compact(self.base.clone()));
+            repair.kept.into_iter().for_each(|run| fx.write(Write::Put(run)));
+        }
+        fx.peers(&self.members);
+        self.learn(CHOSEN, self.learner.commit(), fx);
+        self.arm_election(fx);
+        // Says hello: so everyone knows of everyone before the first election.
+        self.begin_round(now, fx);
+    }
+
+    /// What a snapshot at `through` must carry.
+    pub(crate) fn chosen_base(&self, through: Slot) -> Option<Base<Ballot>> {
+        if through > self.learner.commit() {
+            return None;
+        }
+        // `None` below the base, too: that is compacted.
+        let stamp = self.acceptor.log().stamp_at(through)?;
+        Some(Base { through, stamp, members: self.base.members.clone() })
+    }
+
+    /// A snapshot through this slot is durable.
+    pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_>) {
+        if through > self.base.through
+            && let Some(base) = self.chosen_base(through)
+        {
+            self.move_base(base, fx);
+        }
+    }
+
+    /// A peer's snapshot was installed and is durable. The promise stays, and so does everything
+    /// that was accepted behind the snapshot.
+    pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
+        let me = self.config.id();
+        let sane = base.stamp == CHOSEN || base.stamp.round < HORIZON;
+        if base.through.0 >= HORIZON || !sane {
+            return self.ignore(me, "numbers that no log reaches", fx);
+        }
+        if base.through <= self.base.through {
+            return;
+        }
+        if base.through > self.learner.commit() && matches!(self.role, Role::Leader(_)) {
+            // A leader knows of everything that is chosen: another one leads by now.
+            self.step_down(None, "it was brought up by a snapshot", fx);
+        }
+        let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
+        if members != self.members {
+            self.members = members;
+            fx.peers(&self.members);
+        }
+        self.move_base(base, fx);
+        self.learn(CHOSEN, self.learner.commit(), fx);
+    }
+
+    fn move_base(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
+        fx.write(Write::Compact(base.clone()));
+        let kept = self.acceptor.compact(base.through, base.stamp);
+        kept.into_iter().for_each(|run| fx.write(Write::Put(run)));
+        self.learner.skip_to(base.through);
+        self.base = base;
+        self.count_window();
+    }
+}

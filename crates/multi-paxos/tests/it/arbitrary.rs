@@ -1,0 +1,121 @@
+//! Arbitrary input: whatever arrives, a core neither panics nor takes back a vow.
+
+use crate::cluster::{Node, members};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::time::Duration;
+use synod_multi_paxos::consensus::{Base, HardState as _, Input, Run};
+use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value};
+use synod_multi_paxos::{CHOSEN, Message, MultiPaxos, Report, Stance, Timer, View};
+
+/// Numbers where things go wrong: small ones that collide, and those at the end of the world.
+fn number() -> impl Strategy<Value = u64> {
+    let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
+    prop_oneof![12 => 0..6_u64, 1 => prop::sample::select(edges)]
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    number().prop_map(Slot)
+}
+
+fn ballot() -> impl Strategy<Value = Ballot> {
+    let any = (number(), 0..5_u64).prop_map(|(round, node)| Ballot { round, node: NodeId(node) });
+    prop_oneof![9 => any, 1 => Just(CHOSEN)]
+}
+
+fn entries() -> impl Strategy<Value = Run<Ballot>> {
+    let command = any::<u8>().prop_map(|byte| Value::Command(vec![byte % 3; 3].into()));
+    let value = prop_oneof![command, Just(Value::Noop), Just(Value::Members(members(3)))];
+    (slot(), ballot(), vec(value, 0..4)).prop_map(|(first, stamp, values)| Run {
+        first,
+        stamp,
+        values: values.into_iter().collect(),
+    })
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    (slot(), slot(), vec(entries(), 0..3), any::<bool>(), slot(), slot()).prop_map(
+        |(from, through, runs, is_last, compacted_to, commit)| {
+            let last = runs.last().filter(|run| run.is_sound()).map_or(through, Run::last);
+            let through = if is_last { last.max(Slot(from.0.saturating_sub(1))) } else { through };
+            Report { from, through, runs, is_last, compacted_to, commit }
+        },
+    )
+}
+
+fn view() -> impl Strategy<Value = View> {
+    let stances = vec![Stance::Follows, Stance::Canvasses, Stance::Campaigns, Stance::Leads];
+    let stance = prop::sample::select(stances);
+    (ballot(), stance, any::<bool>(), any::<bool>(), slot(), any::<u8>()).prop_map(
+        |(ballot, stance, quorum, happy, commit, priority)| View {
+            ballot,
+            stance,
+            quorum,
+            happy,
+            commit,
+            priority,
+        },
+    )
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        2 => (ballot(), slot()).prop_map(|(ballot, from)| Message::Prepare { ballot, from }),
+        4 => (ballot(), report())
+            .prop_map(|(ballot, report)| Message::Promise { ballot, report }),
+        1 => (ballot(), ballot())
+            .prop_map(|(ballot, promised)| Message::Nack { ballot, promised }),
+        4 => (entries(), slot()).prop_map(|(run, commit)| Message::Accept { run, commit }),
+        4 => (ballot(), slot(), slot())
+            .prop_map(|(ballot, first, through)| Message::Accepted { ballot, first, through }),
+        1 => (ballot(), slot()).prop_map(|(ballot, commit)| Message::Commit { ballot, commit }),
+        2 => (number(), view()).prop_map(|(round, view)| Message::Heartbeat { round, view }),
+        4 => (number(), view())
+            .prop_map(|(round, view)| Message::HeartbeatReply { round, view }),
+        1 => slot().prop_map(|from| Message::Learn { from }),
+        2 => (entries(), slot()).prop_map(|(run, commit)| Message::Learned { run, commit }),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input<MultiPaxos>> {
+    let timer = prop_oneof![Just(Timer::Election), Just(Timer::Heartbeat)];
+    prop_oneof![
+        20 => (0..5_u64, message())
+            .prop_map(|(from, message)| Input::Message { from: NodeId(from), message }),
+        6 => timer.prop_map(Input::Timeout),
+        1 => Just(Input::Stalled),
+        3 => vec(any::<u8>(), 0..4)
+            .prop_map(|bytes| Input::Propose { ticket: Ticket(1), command: bytes.into() }),
+        1 => Just(Input::Read(ReadId(1))),
+        1 => slot().prop_map(|through| Input::Compact { through }),
+        1 => (slot(), ballot()).prop_map(|(through, stamp)| Input::Installed {
+            base: Base { through, stamp, members: None },
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn nothing_that_arrives_panics_or_takes_back_a_vow(
+        inputs in vec((0..200_u64, input()), 1..60),
+        restart in 0..60_usize,
+    ) {
+        let mut node = Node::new(1, 4);
+        let mut now = Instant::ZERO;
+        for (index, (pause, input)) in inputs.into_iter().enumerate() {
+            now = now + Duration::from_millis(pause);
+            let (before, commit) = (node.disk.hard_state, node.status().commit);
+            // Every message is checked against the disk as it leaves.
+            node.input(now, input);
+            prop_assert!(node.disk.hard_state.may_follow(&before));
+            prop_assert!(node.status().commit >= commit);
+            prop_assert_eq!(node.disk.hard_state.promised, node.status().ballot);
+            if index == restart {
+                node.restart();
+            }
+        }
+        node.restart();
+    }
+}

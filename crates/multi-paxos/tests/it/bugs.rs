@@ -1,0 +1,313 @@
+//! Mistakes that implementations of Paxos have made, each under the number that it has in the
+//! project's list, and a test that fails if it is made here.
+
+use crate::cluster::{Cluster, Node, TIMEOUT, ballot, is_vow, members, run};
+use synod_multi_paxos::consensus::{Base, Input, Message as _, Role, Saved, Write};
+use synod_multi_paxos::types::{Instant, NodeId, Slot};
+use synod_multi_paxos::{
+    CHOSEN, Candidate, Config, HardState, Heard, Message, MultiPaxos, Report, Timer,
+};
+
+fn prepare(round: u64, node: u64, from: u64) -> Message {
+    Message::Prepare { ballot: ballot(round, node), from: Slot(from) }
+}
+
+fn accept(round: u64, node: u64, slot: u64, value: &str, commit: u64) -> Message {
+    Message::Accept { run: run(slot, ballot(round, node), &[value]), commit: Slot(commit) }
+}
+
+fn empty(from: u64) -> Report {
+    Report {
+        from: Slot(from),
+        through: Slot(from - 1),
+        runs: Vec::new(),
+        is_last: true,
+        compacted_to: Slot::ZERO,
+        commit: Slot::ZERO,
+    }
+}
+
+fn is_nack(answers: &[(NodeId, Message)]) -> bool {
+    matches!(answers, [(_, Message::Nack { .. })])
+}
+
+/// A node that campaigns under 1.1 and has not heard anything yet.
+fn candidate(nodes: u64) -> Node {
+    let mut node = Node::new(1, nodes);
+    node.input(Instant::ZERO, Input::Timeout(Timer::Election));
+    let round = 2;
+    for peer in 2..=nodes {
+        let view = Node::new(peer, nodes);
+        let view = view.sent.iter().find_map(|(_, message)| match message {
+            Message::Heartbeat { view, .. } => Some(*view),
+            _ => None,
+        });
+        node.hear(peer, Message::HeartbeatReply { round, view: view.unwrap() });
+    }
+    assert_eq!(node.promised(), ballot(1, 1));
+    node
+}
+
+#[test]
+fn paxos_p01_every_vow_waits_for_the_disk() {
+    let mut node = Node::new(1, 3);
+    let mut said = node.hear(2, prepare(1, 2, 1));
+    said.extend(node.hear(2, accept(1, 2, 1, "x", 0)));
+    assert_eq!(said.len(), 2);
+    for (to, message) in said {
+        assert!(is_vow(&message), "{message:?}");
+        assert!(message.holds(NodeId(1), to, &node.disk));
+        assert!(!message.holds(NodeId(1), to, &Saved::default()), "a lost write: {message:?}");
+    }
+    let mut lost = node.disk.clone();
+    lost.hard_state = HardState::default();
+    let prepared = prepare(1, 1, 1);
+    assert!(is_vow(&prepared) && !prepared.holds(NodeId(1), NodeId(2), &lost));
+}
+
+#[test]
+fn paxos_p02_an_accept_raises_the_promise() {
+    let mut node = Node::new(1, 3);
+    node.hear(3, accept(2, 3, 1, "x", 0));
+    assert_eq!(node.promised(), ballot(2, 3));
+    assert!(is_nack(&node.hear(2, prepare(1, 2, 1))), "an older Prepare");
+    node.restart();
+    assert!(is_nack(&node.hear(2, accept(1, 2, 1, "y", 0))), "an older Accept");
+}
+
+#[test]
+fn paxos_p03_a_promise_of_another_ballot_does_not_count() {
+    let mut node = candidate(3);
+    node.hear(2, Message::Promise { ballot: ballot(2, 1), report: empty(1) });
+    assert_eq!(node.status().last, Slot::ZERO, "still in phase 1");
+    node.hear(2, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    assert_eq!(node.status().last, Slot(1), "the barrier is proposed");
+}
+
+#[test]
+fn paxos_p04_an_accept_above_the_promise_is_taken() {
+    let mut node = Node::new(1, 3);
+    node.hear(2, prepare(1, 2, 1));
+    let answers = node.hear(3, accept(5, 3, 1, "x", 0));
+    assert!(matches!(answers[..], [(NodeId(3), Message::Accepted { .. })]));
+}
+
+#[test]
+fn paxos_p05_no_ballot_is_used_again_after_a_restart() {
+    let mut node = candidate(3);
+    node.restart();
+    assert_eq!(node.status().role, Role::Follower, "nor does it go on under the old one");
+    node.hear(2, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    assert_eq!(node.status().last, Slot::ZERO, "an answer to the last life");
+    let mut cluster = Cluster::new(3);
+    cluster.nodes[0] = node;
+    cluster.elect(1);
+    assert_eq!(cluster.node(1).promised(), ballot(2, 1));
+}
+
+#[test]
+fn paxos_p06_one_ballot_never_brings_two_values() {
+    let mut node = Node::new(1, 3);
+    node.hear(2, accept(1, 2, 1, "x", 0));
+    let writes = node.writes;
+    assert!(node.hear(2, accept(1, 2, 1, "y", 0)).is_empty(), "no vow for that");
+    assert_eq!(node.writes, writes);
+    node.hear(2, accept(1, 2, 1, "x", 0));
+    assert_eq!(node.writes, writes, "the same again is answered and not written again");
+}
+
+#[test]
+fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
+    for order in [[0, 1], [1, 0]] {
+        let own = synod_multi_paxos::consensus::RunLog::default();
+        let mut it = Candidate::new(Instant::ZERO, ballot(9, 1), Slot(1), &own);
+        let reports = [(ballot(7, 2), "small"), (ballot(3, 3), "zzz")];
+        for index in order {
+            let (stamp, value) = reports[index];
+            let runs = vec![run(1, stamp, &[value])];
+            let report = Report { runs, through: Slot(1), ..empty(1) };
+            assert_eq!(it.hear(NodeId(2 + index as u64), &report, Slot::ZERO), Heard::Done);
+        }
+        let outcome = it.outcome(Slot::ZERO, 100).unwrap();
+        assert_eq!(outcome.batches[0].command(0), Some(&b"small"[..]));
+    }
+}
+
+#[test]
+fn paxos_p08_an_answer_that_comes_twice_counts_once() {
+    let mut node = candidate(5);
+    for _ in 0..3 {
+        node.hear(2, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    }
+    assert_eq!(node.status().last, Slot::ZERO, "two of five promised");
+    node.hear(3, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    let accepted = Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(1) };
+    for _ in 0..3 {
+        node.hear(2, accepted.clone());
+    }
+    assert_eq!(node.status().commit, Slot::ZERO, "two of five accepted");
+    node.hear(4, accepted);
+    assert_eq!(node.status().commit, Slot(1));
+}
+
+#[test]
+fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
+    let mut node = candidate(5);
+    for peer in [2, 3] {
+        node.hear(peer, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    }
+    let accepted =
+        |round| Message::Accepted { ballot: ballot(round, 1), first: Slot(1), through: Slot(1) };
+    node.hear(3, accepted(2));
+    node.hear(4, accepted(3));
+    node.hear(2, accepted(1));
+    assert_eq!(node.status().commit, Slot::ZERO);
+}
+
+#[test]
+fn paxos_p10_learning_never_lowers_the_promise() {
+    let mut node = Node::new(1, 3);
+    node.hear(3, prepare(1, 3, 1));
+    let learnt = run(1, ballot(1, 1), &["x"]);
+    node.hear(2, Message::Learned { run: learnt, commit: Slot(1) });
+    assert_eq!(node.commands(), ["x"]);
+    assert_eq!(node.promised(), ballot(1, 3));
+    node.restart();
+    assert_eq!(node.commands(), ["x"], "a learnt value is known to be chosen at once");
+    assert_eq!(node.promised(), ballot(1, 3));
+    assert_eq!(node.disk.log.stamp_at(Slot(1)), Some(CHOSEN));
+    assert!(is_nack(&node.hear(2, accept(1, 2, 1, "y", 0))));
+}
+
+#[test]
+fn paxos_p13_a_later_slot_says_nothing_about_an_earlier_one() {
+    let mut node = Node::new(1, 5);
+    node.hear(2, accept(1, 2, 1, "lost", 0));
+    // 2.3 chose another value at slot 1, which this node missed, and goes on.
+    let answers = node.hear(3, accept(2, 3, 2, "b", 1));
+    assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds what 1.2 left there");
+    assert_eq!(node.commands().len(), 0);
+    let accepted = Message::Accepted { ballot: ballot(2, 3), first: Slot(2), through: Slot(2) };
+    assert_eq!(answers, [(NodeId(3), accepted)]);
+    node.hear(3, accept(2, 3, 1, "a", 1));
+    assert_eq!(node.commands(), ["a"]);
+}
+
+fn trimmed() -> Node {
+    let mut node = Node::new(2, 3);
+    node.hear(3, accept(1, 3, 1, "a", 0));
+    node.hear(3, Message::Commit { ballot: ballot(1, 3), commit: Slot(1) });
+    node.hear(3, accept(1, 3, 2, "b", 1));
+    node.input(Instant::ZERO, Input::Compact { through: Slot(1) });
+    assert_eq!(node.status().base, Slot(1));
+    node
+}
+
+#[test]
+fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
+    let mut acceptor = trimmed();
+    // Long after the leader was heard from.
+    let later = Instant(10_000_000_000);
+    let asked = Message::Prepare { ballot: ballot(2, 1), from: Slot(1) };
+    acceptor.input(later, Input::Message { from: NodeId(1), message: asked });
+    let Some((_, Message::Promise { report, .. })) = acceptor.sent.pop() else {
+        panic!("a promise was due");
+    };
+    assert_eq!(report.compacted_to, Slot(1));
+    let own = synod_multi_paxos::consensus::RunLog::default();
+    let mut candidate = Candidate::new(later, ballot(2, 1), Slot(1), &own);
+    let heard = candidate.hear(NodeId(2), &report, Slot::ZERO);
+    assert_eq!(heard, Heard::Behind(Slot(1)), "nothing may be proposed for slot 1");
+    assert_eq!(candidate.hear(NodeId(2), &report, Slot(1)), Heard::Done, "once it is learnt");
+    acceptor.hear(1, Message::Learn { from: Slot(1) });
+    assert_eq!(acceptor.snapshots, [NodeId(1)]);
+}
+
+#[test]
+fn paxos_p14_a_trim_between_two_parts_starts_the_report_over() {
+    let own = synod_multi_paxos::consensus::RunLog::default();
+    let mut candidate = Candidate::new(Instant::ZERO, ballot(2, 1), Slot(3), &own);
+    let runs = vec![run(3, ballot(1, 3), &["c"])];
+    let part = Report { runs, through: Slot(3), is_last: false, ..empty(3) };
+    assert_eq!(candidate.hear(NodeId(2), &part, Slot(2)), Heard::More(Slot(4)));
+    let trimmed = Report { compacted_to: Slot(2), commit: Slot(2), ..empty(4) };
+    assert_eq!(candidate.hear(NodeId(2), &trimmed, Slot(2)), Heard::More(Slot(3)));
+    assert_eq!(candidate.lacks(NodeId(2)), Some(Slot(3)));
+}
+
+#[test]
+fn paxos_p14_a_snapshot_keeps_what_was_accepted_behind_it() {
+    let mut node = Node::new(2, 3);
+    node.hear(3, accept(1, 3, 1, "a", 0));
+    node.hear(3, accept(1, 3, 4, "d", 0));
+    let base = Base { through: Slot(3), stamp: ballot(1, 1), members: None };
+    node.input(Instant::ZERO, Input::Installed { base });
+    node.restart();
+    assert_eq!(node.status().commit, Slot(3));
+    assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(ballot(1, 3)), "that is a vow");
+    assert_eq!(node.promised(), ballot(1, 3));
+}
+
+#[test]
+fn paxos_p14_the_state_ahead_of_the_log_costs_no_vow() {
+    let mut disk = Saved::<MultiPaxos>::default();
+    let promised = ballot(1, 3);
+    disk.apply(&Write::HardState(HardState { promised }));
+    disk.apply(&Write::Put(run(4, promised, &["d"])));
+    disk.base = Base { through: Slot(2), stamp: CHOSEN, members: None };
+    let node = Node::with(Config::new(NodeId(2), members(3)).unwrap(), disk);
+    assert_eq!(node.disk.log.base(), Slot(2));
+    assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(promised));
+}
+
+#[test]
+fn paxos_p15_holes_are_filled_by_the_next_leader() {
+    let mut cluster = Cluster::new(3);
+    cluster.node(2).hear(1, accept(1, 1, 1, "a", 0));
+    cluster.node(2).hear(1, accept(1, 1, 3, "c", 0));
+    // A quorum without n2 need not find them: they were not chosen.
+    cluster.links(&[(1, 2)]);
+    cluster.leader_of(&[1, 2], 8 * TIMEOUT);
+    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    cluster.pass(TIMEOUT);
+    cluster.assert_equal(&["a", "c"]);
+}
+
+#[test]
+fn paxos_p16_whatever_is_lost_is_sent_again() {
+    let kinds: [fn(&Message) -> bool; 6] = [
+        |message| matches!(message, Message::Prepare { .. }),
+        |message| matches!(message, Message::Promise { .. }),
+        |message| matches!(message, Message::Accept { .. }),
+        |message| matches!(message, Message::Accepted { .. }),
+        |message| matches!(message, Message::Commit { .. }),
+        |message| matches!(message, Message::Learn { .. } | Message::Learned { .. }),
+    ];
+    for (kind, lose) in kinds.into_iter().enumerate() {
+        let mut cluster = Cluster::new(3);
+        let now = cluster.now;
+        cluster.lose = lose;
+        cluster.node(1).input(now, Input::Timeout(Timer::Election));
+        cluster.pass(TIMEOUT / 10);
+        cluster.lose = |_| false;
+        let leader = cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+        cluster.lose = lose;
+        cluster.write(leader, 1, "x");
+        cluster.lose = |_| false;
+        cluster.pass(2 * TIMEOUT);
+        assert_eq!(cluster.leaders(), [leader], "kind {kind}");
+        cluster.assert_equal(&["x"]);
+    }
+}
+
+#[test]
+fn paxos_p17_a_chain_does_not_outbid_itself() {
+    let mut cluster = Cluster::new(3);
+    cluster.links(&[(1, 2), (2, 3)]);
+    let leader = cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+    cluster.pass(2 * TIMEOUT);
+    let before = cluster.node(2).promised();
+    cluster.pass(50 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [leader]);
+    assert_eq!(cluster.node(2).promised(), before);
+}

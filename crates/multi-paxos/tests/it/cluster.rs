@@ -1,0 +1,266 @@
+//! Cores in one thread, with memory for disks, a queue for a network and time that jumps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use synod_multi_paxos::consensus::{
+    Gate, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run, Saved, Status,
+    TimerChange,
+};
+use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value, Values};
+use synod_multi_paxos::{Config, Message, MultiPaxos, Timer};
+
+/// One node: its core, its disk, and what it wanted since somebody looked.
+pub struct Node {
+    pub id: NodeId,
+    pub core: MultiPaxos,
+    pub disk: Saved<MultiPaxos>,
+    pub sent: Vec<(NodeId, Message)>,
+    pub chosen: Vec<Run<Ballot>>,
+    pub refused: Vec<(Ticket, Refusal)>,
+    pub placed: Vec<(Ticket, Slot)>,
+    pub snapshots: Vec<NodeId>,
+    pub notes: Vec<ProtocolEvent>,
+    pub writes: usize,
+    config: Config,
+    timers: BTreeMap<Timer, Instant>,
+    dice: u64,
+}
+
+pub fn members(nodes: u64) -> Membership {
+    Membership::new((1..=nodes).map(NodeId), []).unwrap()
+}
+
+pub fn ballot(round: u64, node: u64) -> Ballot {
+    Ballot { round, node: NodeId(node) }
+}
+
+pub fn run(first: u64, stamp: Ballot, values: &[&str]) -> Run<Ballot> {
+    let values: Values =
+        values.iter().map(|value| Value::Command(value.as_bytes().to_vec().into())).collect();
+    Run { first: Slot(first), stamp, values }
+}
+
+impl Node {
+    pub fn new(id: u64, nodes: u64) -> Self {
+        let config = Config::new(NodeId(id), members(nodes)).unwrap();
+        Self::with(config, Saved::default())
+    }
+
+    pub fn with(config: Config, disk: Saved<MultiPaxos>) -> Self {
+        let core = MultiPaxos::recover(config.clone(), disk.clone()).unwrap();
+        let id = config.id();
+        let mut node = Self {
+            id,
+            core,
+            disk,
+            sent: Vec::new(),
+            chosen: Vec::new(),
+            refused: Vec::new(),
+            placed: Vec::new(),
+            snapshots: Vec::new(),
+            notes: Vec::new(),
+            writes: 0,
+            config,
+            timers: BTreeMap::new(),
+            dice: id.0 * 7919,
+        };
+        node.input(Instant::ZERO, Input::Start);
+        node
+    }
+
+    /// The node dies and starts again on its disk.
+    pub fn restart(&mut self) {
+        *self = Self::with(self.config.clone(), self.disk.clone());
+    }
+
+    /// A step, a flush, the writes, and whatever the node says to itself.
+    pub fn input(&mut self, now: Instant, input: Input<MultiPaxos>) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut outbox = Outbox::default();
+            self.core.step(now, input, &mut outbox.effects());
+            self.core.flush(now, &mut outbox.effects());
+            self.writes += outbox.writes.len();
+            outbox.writes.iter().for_each(|write| self.disk.apply(write));
+            for (to, message) in outbox.sends {
+                assert!(message.holds(self.id, to, &self.disk), "{}", message.describe());
+                match to == self.id {
+                    true => inputs.push(Input::Message { from: to, message }),
+                    false => self.sent.push((to, message)),
+                }
+            }
+            for change in outbox.timers {
+                match change {
+                    TimerChange::Set(timer, range) => {
+                        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005) + 1;
+                        let span = (range.end - range.start).as_nanos() as u64;
+                        let extra = if span == 0 { 0 } else { (self.dice >> 33) % span };
+                        let after = range.start + Duration::from_nanos(extra);
+                        self.timers.insert(timer, now + after);
+                    }
+                    TimerChange::Cancel(timer) => {
+                        self.timers.remove(&timer);
+                    }
+                }
+            }
+            self.chosen.extend(outbox.chosen);
+            self.placed.extend(outbox.placed);
+            self.refused.extend(outbox.refused);
+            self.snapshots.extend(outbox.snapshots);
+            self.notes.extend(outbox.notes);
+        }
+    }
+
+    pub fn hear(&mut self, from: u64, message: Message) -> Vec<(NodeId, Message)> {
+        self.sent.clear();
+        self.input(Instant::ZERO, Input::Message { from: NodeId(from), message });
+        std::mem::take(&mut self.sent)
+    }
+
+    pub fn propose(&mut self, now: Instant, ticket: u64, command: &str) {
+        let command = command.as_bytes().to_vec().into();
+        self.input(now, Input::Propose { ticket: Ticket(ticket), command });
+    }
+
+    pub fn status(&self) -> Status {
+        self.core.status()
+    }
+
+    pub fn promised(&self) -> Ballot {
+        assert_eq!(self.disk.hard_state.promised, self.status().ballot);
+        self.disk.hard_state.promised
+    }
+
+    /// The commands that were chosen here, in order; no-ops are left out.
+    pub fn commands(&self) -> Vec<String> {
+        let values = self.chosen.iter().flat_map(|run| run.values.iter());
+        let commands = values.filter_map(|value| match value.to_value() {
+            Value::Command(bytes) => Some(String::from_utf8(bytes.to_vec()).unwrap()),
+            _ => None,
+        });
+        commands.collect()
+    }
+}
+
+/// Nodes, and messages on their way that arrive a millisecond later.
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    pub now: Instant,
+    pub cuts: BTreeSet<(u64, u64)>,
+    /// Messages that are lost wherever they go.
+    pub lose: fn(&Message) -> bool,
+    flying: Vec<(Instant, NodeId, NodeId, Message)>,
+}
+
+pub const TIMEOUT: Duration = Duration::from_millis(300);
+const HOP: Duration = Duration::from_millis(1);
+
+impl Cluster {
+    pub fn new(nodes: u64) -> Self {
+        Self::of((1..=nodes).map(|id| Config::new(NodeId(id), members(nodes)).unwrap()))
+    }
+
+    pub fn of(configs: impl Iterator<Item = Config>) -> Self {
+        let nodes = configs.map(|config| Node::with(config, Saved::default())).collect();
+        let (cuts, flying) = (BTreeSet::new(), Vec::new());
+        Self { nodes, now: Instant::ZERO, cuts, lose: |_| false, flying }
+    }
+
+    pub fn node(&mut self, id: u64) -> &mut Node {
+        &mut self.nodes[id as usize - 1]
+    }
+
+    /// Leaves only these links, both ways.
+    pub fn links(&mut self, links: &[(u64, u64)]) {
+        let all = self.nodes.len() as u64;
+        self.cuts = (1..=all).flat_map(|a| (1..=all).map(move |b| (a, b))).collect();
+        for (a, b) in links {
+            self.cuts.remove(&(*a, *b));
+            self.cuts.remove(&(*b, *a));
+        }
+    }
+
+    fn collect(&mut self) {
+        for node in &mut self.nodes {
+            for (to, message) in node.sent.drain(..) {
+                if !self.cuts.contains(&(node.id.0, to.0)) && !(self.lose)(&message) {
+                    self.flying.push((self.now + HOP, node.id, to, message));
+                }
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.collect();
+            let timers = self.nodes.iter().enumerate().flat_map(|(index, node)| {
+                node.timers.iter().map(move |(timer, at)| (*at, index, *timer))
+            });
+            let timer = timers.min();
+            let frame = self.flying.iter().enumerate().min_by_key(|(index, it)| (it.0, *index));
+            let frame = frame.map(|(index, it)| (it.0, index));
+            let next = timer.map(|it| it.0).into_iter().chain(frame.map(|it| it.0)).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            self.now = at;
+            match frame.filter(|frame| frame.0 == at) {
+                Some((_, index)) => {
+                    let (_, from, to, message) = self.flying.remove(index);
+                    let message = Input::Message { from, message };
+                    self.node(to.0).input(at, message);
+                }
+                None => {
+                    let (_, index, timer) = timer.unwrap();
+                    self.nodes[index].timers.remove(&timer);
+                    self.nodes[index].input(at, Input::Timeout(timer));
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    pub fn leaders(&self) -> Vec<u64> {
+        let leads = |node: &&Node| node.status().role == Role::Leader;
+        self.nodes.iter().filter(leads).map(|node| node.id.0).collect()
+    }
+
+    /// Waits for a leader among `these`.
+    pub fn leader_of(&mut self, these: &[u64], within: Duration) -> u64 {
+        let end = self.now + within;
+        while self.now < end {
+            self.pass(Duration::from_millis(5));
+            let found = self.leaders().into_iter().find(|leader| these.contains(leader));
+            if let Some(leader) = found {
+                return leader;
+            }
+        }
+        panic!("no leader among {these:?} within {within:?}");
+    }
+
+    /// Makes `wanted` the leader of a whole cluster: only it loses patience.
+    pub fn elect(&mut self, wanted: u64) {
+        let now = self.now;
+        self.node(wanted).input(now, Input::Timeout(Timer::Election));
+        self.pass(Duration::from_millis(20));
+        assert_eq!(self.leaders(), [wanted]);
+    }
+
+    pub fn write(&mut self, node: u64, ticket: u64, command: &str) {
+        let now = self.now;
+        self.node(node).propose(now, ticket, command);
+        self.pass(Duration::from_millis(20));
+    }
+
+    /// Everyone has chosen the same, with nothing missing.
+    pub fn assert_equal(&self, commands: &[&str]) {
+        for node in &self.nodes {
+            assert_eq!(node.commands(), commands, "{:?}", node.id);
+        }
+    }
+}
+
+/// The gate of a message, by its kind.
+pub fn is_vow(message: &Message) -> bool {
+    message.gate() == Gate::Durable
+}

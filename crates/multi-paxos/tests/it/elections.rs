@@ -1,0 +1,160 @@
+//! Who leads, and that a quorum that is connected is served, however oddly.
+
+use crate::cluster::{Cluster, TIMEOUT, members};
+use std::time::Duration;
+use synod_multi_paxos::consensus::{Input, ProtocolEvent, Role};
+use synod_multi_paxos::types::NodeId;
+use synod_multi_paxos::{Config, Timer};
+
+#[test]
+fn partial_partition_quorum_loss() {
+    // n3 leads; then everyone hears only n1, n3 too: n3 lost its quorum, n1 alone has one.
+    let mut cluster = Cluster::new(5);
+    cluster.elect(3);
+    cluster.write(3, 1, "before");
+    cluster.links(&[(1, 2), (1, 3), (1, 4), (1, 5)]);
+    assert_eq!(cluster.leader_of(&[1], 4 * TIMEOUT), 1);
+    cluster.write(1, 2, "after");
+    cluster.pass(TIMEOUT);
+    assert_eq!(cluster.leaders(), [1], "and the old one let go");
+    cluster.assert_equal(&["before", "after"]);
+}
+
+#[test]
+fn partial_partition_constrained_election() {
+    // As before, but n1 missed the last write, and the old leader is cut off: only n1 can lead,
+    // with a log that is behind. Where only the best log may lead, nobody could.
+    let mut cluster = Cluster::new(5);
+    cluster.elect(3);
+    cluster.links(&[(3, 2), (3, 4), (3, 5), (2, 4), (2, 5), (4, 5)]);
+    cluster.write(3, 1, "missed by n1");
+    assert_eq!(cluster.node(1).commands().len(), 0);
+    cluster.links(&[(1, 2), (1, 4), (1, 5)]);
+    assert_eq!(cluster.leader_of(&[1], 4 * TIMEOUT), 1);
+    cluster.write(1, 2, "after");
+    assert_eq!(cluster.node(1).commands(), ["missed by n1", "after"]);
+    cluster.pass(2 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [1]);
+}
+
+#[test]
+fn partial_partition_chain() {
+    // n1 - n2 - n3: n3 does not hear the leader n1, and hears that n2 does. Nobody is deposed,
+    // again and again, by who sees less; and n3 learns what is chosen from n2.
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    let before = cluster.node(2).promised();
+    cluster.links(&[(1, 2), (2, 3)]);
+    for ticket in 0..10 {
+        cluster.pass(4 * TIMEOUT);
+        assert_eq!(cluster.leaders(), [1], "in round {ticket}");
+        cluster.write(1, ticket, "again");
+    }
+    cluster.pass(4 * TIMEOUT);
+    assert_eq!(cluster.node(2).promised(), before, "nobody campaigned");
+    assert_eq!(cluster.node(3).commands().len(), 10, "learnt from a follower");
+}
+
+#[test]
+fn partial_partition_chain_whose_end_led() {
+    // The same with the leader losing everyone but n2, which is a quorum still; and then n2 dies
+    // for n1, and n2 and n3 go on.
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.links(&[(2, 3)]);
+    let leader = cluster.leader_of(&[2, 3], 4 * TIMEOUT);
+    cluster.write(leader, 1, "without n1");
+    cluster.pass(2 * TIMEOUT);
+    assert_eq!(cluster.node(2).commands(), ["without n1"]);
+    assert_eq!(cluster.leaders(), [leader]);
+}
+
+#[test]
+fn a_node_without_a_quorum_never_campaigns() {
+    let mut cluster = Cluster::new(5);
+    cluster.links(&[(1, 2), (3, 4)]);
+    cluster.pass(20 * TIMEOUT);
+    for node in &cluster.nodes {
+        assert_eq!(node.status().ballot.round, 0, "{:?} took a ballot", node.id);
+    }
+    cluster.links(&[(1, 2), (2, 3), (1, 3)]);
+    cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+}
+
+#[test]
+fn a_leader_without_a_quorum_falls_silent() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.links(&[]);
+    cluster.pass(2 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [] as [u64; 0]);
+    let stepped = |event: &ProtocolEvent| matches!(event, ProtocolEvent::SteppedDown { .. });
+    assert!(cluster.node(1).notes.iter().any(stepped));
+    assert_eq!(cluster.node(1).status().role, Role::Follower);
+}
+
+#[test]
+fn a_follower_that_comes_back_does_not_depose_the_leader() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.links(&[(1, 2)]);
+    cluster.pass(20 * TIMEOUT);
+    let ballot = cluster.node(1).promised();
+    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    cluster.pass(4 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [1]);
+    assert_eq!(cluster.node(3).promised(), ballot);
+}
+
+#[test]
+fn of_equals_the_one_of_higher_priority_leads() {
+    for favourite in 1..=3 {
+        let config = |id| {
+            let config = Config::new(NodeId(id), members(3)).unwrap();
+            config.with_priority(u8::from(id == favourite))
+        };
+        let mut cluster = Cluster::of((1..=3).map(config));
+        assert_eq!(cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT), favourite);
+    }
+}
+
+#[test]
+fn a_priority_does_not_keep_the_only_possible_leader_from_leading() {
+    let config = |id| {
+        let config = Config::new(NodeId(id), members(3)).unwrap();
+        config.with_priority(if id == 3 { 9 } else { 0 })
+    };
+    let mut cluster = Cluster::of((1..=3).map(config));
+    // n3 answers n1 and n2 and never hears an answer itself.
+    cluster.lose = |_| false;
+    cluster.cuts.extend([(1, 3), (2, 3)]);
+    cluster.leader_of(&[1, 2], 4 * TIMEOUT);
+}
+
+#[test]
+fn two_candidates_at_once_end_with_one_leader() {
+    let mut cluster = Cluster::new(5);
+    for id in 1..=5 {
+        let now = cluster.now;
+        cluster.node(id).input(now, Input::Timeout(Timer::Election));
+    }
+    cluster.leader_of(&[1, 2, 3, 4, 5], 4 * TIMEOUT);
+    cluster.pass(4 * TIMEOUT);
+    assert_eq!(cluster.leaders().len(), 1);
+}
+
+#[test]
+fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
+    let config = |id| Config::new(NodeId(id), members(5)).unwrap().with_quorums(4, 2).unwrap();
+    let mut cluster = Cluster::of((1..=5).map(config));
+    cluster.elect(1);
+    cluster.links(&[(1, 2), (3, 4), (4, 5), (3, 5)]);
+    cluster.write(1, 1, "on two disks");
+    cluster.pass(10 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [1], "three of five are no quorum for phase 1");
+    assert_eq!(cluster.node(2).commands(), ["on two disks"]);
+    cluster.links(&[(2, 3), (3, 4), (4, 5), (3, 5), (2, 4), (2, 5)]);
+    let leader = cluster.leader_of(&[2, 3, 4, 5], 4 * TIMEOUT);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.node(leader).commands(), ["on two disks"], "four of five meet any two");
+}

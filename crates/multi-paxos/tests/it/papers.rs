@@ -1,0 +1,120 @@
+//! "Paxos Made Simple" (PMS), section by section, on one acceptor, one learner, one proposer.
+
+use crate::cluster::{Cluster, Node, ballot, run};
+use synod_multi_paxos::consensus::RunLog;
+use synod_multi_paxos::types::{Instant, NodeId, Slot, Value};
+use synod_multi_paxos::{
+    Acceptor, CHOSEN, Candidate, HardState, Heard, Learner, Message, Report, Verdict,
+};
+
+fn prepare(round: u64, node: u64) -> Message {
+    Message::Prepare { ballot: ballot(round, node), from: Slot(1) }
+}
+
+fn accept(round: u64, node: u64, slot: u64, value: &str) -> Message {
+    Message::Accept { run: run(slot, ballot(round, node), &[value]), commit: Slot::ZERO }
+}
+
+fn words(answers: &[(NodeId, Message)]) -> Vec<String> {
+    use synod_multi_paxos::consensus::Message as _;
+    answers.iter().map(|(to, message)| format!("{to:?} {}", message.describe())).collect()
+}
+
+/// PMS 2.2: P1a and phase 1 and 2 as an acceptor sees them. Each row continues the one before.
+#[test]
+fn pms_2_2_what_an_acceptor_answers() {
+    let rows = [
+        (2, prepare(1, 2), "n2 Promise(1.2, none, commit 0)"),
+        (2, prepare(1, 2), "n2 Promise(1.2, none, commit 0)"),
+        (3, prepare(1, 3), "n3 Promise(1.3, none, commit 0)"),
+        (2, accept(1, 2, 1, "late"), "n2 Nack(promised 1.3)"),
+        (3, accept(1, 3, 1, "x"), "n3 Accepted(1.3, 1)"),
+        (3, accept(1, 3, 1, "x"), "n3 Accepted(1.3, 1)"),
+        (2, prepare(2, 2), "n2 Promise(2.2, 1 at 1.3, commit 0)"),
+        (3, accept(1, 3, 2, "y"), "n3 Nack(promised 2.2)"),
+        (3, accept(3, 3, 2, "z"), "n3 Accepted(3.3, 2)"),
+        (2, prepare(2, 2), "n2 Nack(promised 3.3)"),
+        (2, prepare(4, 2), "n2 Promise(4.2, 1 at 1.3, 2 at 3.3, commit 0)"),
+    ];
+    let mut node = Node::new(1, 3);
+    for (from, message, expected) in rows {
+        let answers = node.hear(from, message.clone());
+        assert_eq!(words(&answers), [expected], "{message:?}");
+    }
+}
+
+/// PMS 2.2, phase 2 (a): the value of the highest-numbered accepted proposal, slot by slot.
+#[test]
+fn pms_2_2_the_highest_ballot_decides_slot_by_slot() {
+    let own = RunLog::default();
+    let mut candidate = Candidate::new(Instant::ZERO, ballot(9, 1), Slot(1), &own);
+    let report = |runs: Vec<_>| Report {
+        from: Slot(1),
+        through: Slot(4),
+        runs,
+        is_last: true,
+        compacted_to: Slot::ZERO,
+        commit: Slot::ZERO,
+    };
+    let first = report(vec![run(1, ballot(3, 2), &["z", "a"]), run(4, ballot(1, 3), &["d"])]);
+    let second = report(vec![run(1, ballot(2, 3), &["zz"]), run(2, ballot(5, 3), &["b"])]);
+    assert_eq!(candidate.hear(NodeId(2), &first, Slot::ZERO), Heard::Done);
+    assert_eq!(candidate.hear(NodeId(3), &second, Slot::ZERO), Heard::Done);
+    let outcome = candidate.outcome(Slot::ZERO, 1000).unwrap();
+    let values: Vec<_> = outcome.batches.iter().flat_map(|it| it.iter()).collect();
+    let values: Vec<_> = values.iter().map(synod_multi_paxos::types::ValueRef::to_value).collect();
+    let command = |text: &'static str| Value::Command(text.as_bytes().into());
+    let expected = [command("z"), command("b"), Value::Noop, command("d"), Value::Noop];
+    assert_eq!(values, expected, "two found, a hole filled, one found, the barrier");
+    assert_eq!(outcome.first, Slot(1));
+}
+
+/// PMS 2.3: a learner needs to know that a quorum accepted at one ballot; a value that it holds
+/// from another ballot proves nothing.
+#[test]
+fn pms_2_3_a_learner_marks_only_what_was_accepted_at_the_leaders_ballot() {
+    let mut log = RunLog::default();
+    log.put(run(1, ballot(2, 1), &["a"]));
+    log.put(run(2, ballot(1, 3), &["old"]));
+    log.put(run(3, ballot(2, 1), &["c"]));
+    let mut learner = Learner::new(Slot::ZERO);
+    assert_eq!(learner.learn(&log, ballot(2, 1), Slot(3)).len(), 1);
+    assert_eq!(learner.commit(), Slot(1), "slot 2 was accepted at an older ballot");
+    log.put(run(2, CHOSEN, &["b"]));
+    learner.learn(&log, ballot(2, 1), Slot(3));
+    assert_eq!(learner.commit(), Slot(3));
+}
+
+/// PMS 3: one phase 1 serves every slot; then each command takes one Accept to each and back.
+#[test]
+fn pms_3_one_promise_serves_all_slots() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    let promised = cluster.node(2).promised();
+    for ticket in 1..=5 {
+        cluster.write(1, ticket, &ticket.to_string());
+    }
+    cluster.assert_equal(&["1", "2", "3", "4", "5"]);
+    assert_eq!(cluster.node(2).promised(), promised);
+}
+
+/// PMS 3: a new leader finishes what it finds and fills the holes with no-ops, before anything
+/// new.
+#[test]
+fn pms_3_a_new_leader_fills_the_holes() {
+    let mut node = Node::new(1, 3);
+    node.hear(3, accept(1, 3, 4, "d"));
+    let Verdict::Accepted(_) = Acceptor::new(HardState::default(), RunLog::default())
+        .accept(&run(1, ballot(1, 3), &["a"]), Slot::ZERO)
+    else {
+        panic!("a fresh acceptor accepts anything");
+    };
+    let mut cluster = Cluster::new(3);
+    cluster.nodes[0] = node;
+    cluster.leader_of(&[1, 2, 3], 8 * crate::cluster::TIMEOUT);
+    cluster.pass(crate::cluster::TIMEOUT);
+    cluster.assert_equal(&["d"]);
+    for node in &cluster.nodes {
+        assert!(node.status().commit >= Slot(5), "three no-ops, d and the barrier");
+    }
+}
