@@ -74,15 +74,15 @@ impl Timing {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// How many slots behind the chosen part of the log may be open: so many promises stand in
-    /// the hard state. At most 4096. Default: 64.
+    /// the hard state. At most 4096. Default: 128.
     pub window: usize,
     /// What one answer to a node that has missed something carries, in bytes of values; a longer
     /// single value travels alone. Default: 256 KiB.
     pub catch_up_bytes: usize,
-    /// How many commands may wait for a slot. A proposal past it is refused as Busy: it would only
-    /// be served when its client has long given up. At most 65,536. Default: 128.
+    /// How many commands may wait for a slot. Where one more comes, the oldest gives way and is
+    /// refused as Busy: its client has most likely given up. At most 65,536. Default: 256.
     pub waiting: usize,
-    /// Commands that wait for a slot, in bytes. A proposal past it is refused as Busy.
+    /// Commands that wait for a slot, in bytes; past it the oldest give way, too.
     /// Default: 16 MiB.
     pub waiting_bytes: usize,
     /// One command, in bytes. A longer one is refused as too large. Default: 2 MiB.
@@ -92,9 +92,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            window: 64,
+            window: 128,
             catch_up_bytes: 256 << 10,
-            waiting: 128,
+            waiting: 256,
             waiting_bytes: 16 << 20,
             command_bytes: 2 << 20,
         }

@@ -31,7 +31,8 @@ enum Stage {
 
 impl<K: Kind> PerSlot<K> {
     /// A client's command joins the queue for a slot. Its ticket is answered when the command is
-    /// chosen: until then this node keeps trying.
+    /// chosen: until then this node keeps trying, unless so many newer ones come that it has to
+    /// give way.
     pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_, K>) {
         let limits = self.config.limits();
         if !self.is_voter() {
@@ -46,12 +47,24 @@ impl<K: Kind> PerSlot<K> {
             return fx.refuse(ticket, Refusal::TooLarge { limit });
         }
         let value = Values::command_only(command);
-        let bytes = self.waiting_bytes + value.byte_len();
-        if self.waiting.len() >= limits.waiting || bytes > limits.waiting_bytes {
-            return fx.refuse(ticket, Refusal::Busy);
-        }
-        self.waiting_bytes = bytes;
+        let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
+        self.shed(room, room_bytes, fx);
+        self.waiting_bytes += value.byte_len();
         self.waiting.push_back((ticket, value));
+    }
+
+    /// The oldest commands give way until no more than so many wait. Their clients have most
+    /// likely given up by now: were the newest turned away instead, a node that was cut off would
+    /// come back with a queue that nobody waits for, and refuse those who do.
+    ///
+    /// A command that waits is up for vote nowhere: it was proposed for no slot yet, or every slot
+    /// that it was proposed for is decided otherwise. So the refusal is final.
+    fn shed(&mut self, room: usize, room_bytes: usize, fx: &mut Fx<'_, K>) {
+        while self.waiting.len() > room || self.waiting_bytes > room_bytes {
+            let Some((ticket, value)) = self.waiting.pop_front() else { return };
+            self.waiting_bytes -= value.byte_len();
+            fx.refuse(ticket, Refusal::Busy);
+        }
     }
 
     /// Gives waiting commands a slot each, behind everything that anyone was heard to use.

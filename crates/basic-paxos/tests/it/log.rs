@@ -76,10 +76,10 @@ fn the_window_bounds_what_is_open() {
     }
     let open = cluster.wire.iter().filter(|flight| flight.to == N2).count();
     assert_eq!(open, 3, "slots under way");
-    let busy = [(Ticket(7), Refusal::Busy), (Ticket(8), Refusal::Busy)];
-    assert_eq!(cluster.node(N1).refused, busy, "3 open, 4 waiting");
+    let busy = [(Ticket(3), Refusal::Busy), (Ticket(4), Refusal::Busy)];
+    assert_eq!(cluster.node(N1).refused, busy, "3 open, 4 waiting, the oldest gave way");
     cluster.deliver();
-    assert_eq!(cluster.chosen(N1), ["0", "1", "2", "3", "4", "5", "6"]);
+    assert_eq!(cluster.chosen(N1), ["0", "1", "2", "5", "6", "7", "8"]);
     assert_eq!(cluster.nodes[&N1].core.status().commit, Slot(7));
 }
 
@@ -91,7 +91,7 @@ fn refusals_say_why() {
     for (ticket, command) in ["123456", "12345", "12345", "12345", "12345"].iter().enumerate() {
         cluster.propose(N1, ticket as u64, command);
     }
-    let expected = [(Ticket(0), Refusal::TooLarge { limit: 5 }), (Ticket(4), Refusal::Busy)];
+    let expected = [(Ticket(0), Refusal::TooLarge { limit: 5 }), (Ticket(2), Refusal::Busy)];
     assert_eq!(cluster.node(N1).refused, expected);
 }
 
