@@ -12,6 +12,9 @@ pub enum Role {
     Candidate,
     /// Follows a leader, or waits for one.
     Follower,
+    /// Orders commands as an equal among equals: the protocol has no leader. Each peer names
+    /// itself as [`Status::leader`], because its own requests go to itself.
+    Peer,
     /// Receives the log without a vote.
     Learner,
 }

@@ -177,6 +177,15 @@ impl<P: Protocol> Cluster<P> {
         })
     }
 
+    /// Whether every healthy node has applied all that was chosen, and may store it.
+    pub(crate) fn has_settled(&self) -> bool {
+        let last = self.chosen();
+        let stores = |node: &usize| {
+            self.nodes[*node].running.as_ref().is_some_and(|running| running.durable >= last)
+        };
+        self.has_converged() && self.core.iter().all(stores)
+    }
+
     /// A fingerprint of everything that has happened: equal for equal seeds.
     #[must_use]
     pub fn hash(&self) -> u64 {

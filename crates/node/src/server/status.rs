@@ -64,6 +64,7 @@ fn role_name(role: Role) -> &'static str {
         Role::Leader => "leader",
         Role::Candidate => "candidate",
         Role::Follower => "follower",
+        Role::Peer => "peer",
         Role::Learner => "learner",
     }
 }

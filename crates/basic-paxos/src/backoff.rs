@@ -1,0 +1,36 @@
+//! How long to stand back.
+
+use core::ops::Range;
+use core::time::Duration;
+
+/// Truncated exponential backoff with full jitter.
+///
+/// Two proposers that each answer the other's ballot with a higher one can go on for ever: each
+/// Prepare spoils the other's Accept. What ends it is that one of them is quiet for as long as the
+/// other needs, so waits are drawn from the WHOLE range between nothing and a bound that doubles.
+/// Doubling alone is no help: two that double in step collide in step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// One more attempt failed.
+    pub fn fail(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// How many attempts have failed.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// From which range to draw the next wait: up to a round trip (disks included) doubled for
+    /// each failure, and never beyond `cap`.
+    #[must_use]
+    pub fn range(&self, round_trip: Duration, cap: Duration) -> Range<Duration> {
+        let bound = round_trip.saturating_mul(1_u32 << self.failures.min(16));
+        Duration::ZERO..bound.min(cap)
+    }
+}

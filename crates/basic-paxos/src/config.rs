@@ -1,0 +1,236 @@
+//! The settings of a core, checked before it can exist.
+
+use core::time::Duration;
+use synod_types::{Membership, NodeId};
+
+/// The settings of one node's core: every value of this type is usable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    id: NodeId,
+    members: Membership,
+    timing: Timing,
+    limits: Limits,
+}
+
+/// Why settings are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The node is in no list of members.
+    #[error("node {0} is neither a voter nor a learner")]
+    NotAMember(NodeId),
+    /// A duration must be positive.
+    #[error("{0} is zero")]
+    ZeroTime(&'static str),
+    /// Waits of more than an hour are a mistake of units.
+    #[error("{0} is more than an hour")]
+    LongTime(&'static str),
+    /// With this limit at zero nothing could ever be decided.
+    #[error("{0} is zero")]
+    ZeroLimit(&'static str),
+    /// A batch is one buffer with 32-bit offsets, and a window is held in memory.
+    #[error("{0} is too large")]
+    HugeLimit(&'static str),
+    /// The longest command would always be refused as Busy.
+    #[error("the longest command does not fit into the waiting bytes")]
+    CommandBeyondWaiting,
+}
+
+/// When a node repeats itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// A first guess of a round trip with both disks; from then on it is measured. Default: 10 ms.
+    pub round_trip: Duration,
+    /// No wait grows beyond this: neither the one before a message is repeated nor the one before
+    /// a new ballot. Default: 500 ms.
+    pub cap: Duration,
+    /// How often a node asks one of the others what it has missed, and finishes what blocks it; up
+    /// to twice as long, and at least eight round trips. Default: 50 ms.
+    pub ask: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { round_trip: ms(10), cap: ms(500), ask: ms(50) }
+    }
+}
+
+impl Timing {
+    fn check(&self) -> Result<(), ConfigError> {
+        let all = [("round_trip", self.round_trip), ("cap", self.cap), ("ask", self.ask)];
+        for (name, time) in all {
+            if time.is_zero() {
+                return Err(ConfigError::ZeroTime(name));
+            }
+            if time > Duration::from_secs(3600) {
+                return Err(ConfigError::LongTime(name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How much may be under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// How many slots behind the chosen part of the log may be open: so many promises stand in
+    /// the hard state. At most 4096. Default: 128.
+    pub window: usize,
+    /// What one answer to a node that has missed something carries, in bytes of values; a longer
+    /// single value travels alone. Default: 256 KiB.
+    pub catch_up_bytes: usize,
+    /// How many commands may wait for a slot. Where one more comes, the oldest gives way and is
+    /// refused as Busy: its client has most likely given up. At most 65,536. Default: 256.
+    pub waiting: usize,
+    /// Commands that wait for a slot, in bytes; past it the oldest give way, too.
+    /// Default: 16 MiB.
+    pub waiting_bytes: usize,
+    /// One command, in bytes. A longer one is refused as too large. Default: 2 MiB.
+    pub command_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            window: 128,
+            catch_up_bytes: 256 << 10,
+            waiting: 256,
+            waiting_bytes: 16 << 20,
+            command_bytes: 2 << 20,
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        let all = [
+            ("window", self.window, 4096),
+            ("catch_up_bytes", self.catch_up_bytes, 1 << 30),
+            ("waiting", self.waiting, 1 << 16),
+            ("waiting_bytes", self.waiting_bytes, 1 << 30),
+            ("command_bytes", self.command_bytes, 1 << 30),
+        ];
+        for (name, value, most) in all {
+            if value == 0 {
+                return Err(ConfigError::ZeroLimit(name));
+            }
+            if value > most {
+                return Err(ConfigError::HugeLimit(name));
+            }
+        }
+        // A command takes one byte more than its length in a batch.
+        if self.command_bytes >= self.waiting_bytes {
+            return Err(ConfigError::CommandBeyondWaiting);
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// The settings of node `id` of a group founded by `members`, all else at its default.
+    ///
+    /// # Errors
+    /// If `id` is not a member.
+    pub fn new(id: NodeId, members: Membership) -> Result<Self, ConfigError> {
+        if !members.contains(id) {
+            return Err(ConfigError::NotAMember(id));
+        }
+        let (timing, limits) = (Timing::default(), Limits::default());
+        Ok(Self { id, members, timing, limits })
+    }
+
+    /// Replaces the waits.
+    ///
+    /// # Errors
+    /// If one is zero or beyond an hour.
+    pub fn with_timing(mut self, timing: Timing) -> Result<Self, ConfigError> {
+        timing.check()?;
+        self.timing = timing;
+        Ok(self)
+    }
+
+    /// Replaces the limits.
+    ///
+    /// # Errors
+    /// If one is zero or too large, or the longest command exceeds the waiting bytes.
+    pub fn with_limits(mut self, limits: Limits) -> Result<Self, ConfigError> {
+        limits.check()?;
+        self.limits = limits;
+        Ok(self)
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The founding members.
+    #[must_use]
+    pub fn members(&self) -> &Membership {
+        &self.members
+    }
+
+    /// The waits.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new(NodeId(1), Membership::new([NodeId(1), NodeId(2)], []).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_stranger_gets_no_settings() {
+        let members = Membership::new([NodeId(1)], [NodeId(2)]).unwrap();
+        assert!(Config::new(NodeId(2), members.clone()).is_ok(), "a learner is a member");
+        assert_eq!(Config::new(NodeId(3), members), Err(ConfigError::NotAMember(NodeId(3))));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let times = |bad| {
+            let all = Timing::default();
+            [
+                ("round_trip", Timing { round_trip: bad, ..all.clone() }),
+                ("cap", Timing { cap: bad, ..all.clone() }),
+                ("ask", Timing { ask: bad, ..all }),
+            ]
+        };
+        for (name, timing) in times(Duration::ZERO) {
+            assert_eq!(config().with_timing(timing), Err(ConfigError::ZeroTime(name)));
+        }
+        for (name, timing) in times(Duration::from_secs(3601)) {
+            assert_eq!(config().with_timing(timing), Err(ConfigError::LongTime(name)));
+        }
+        for bad in [0, (1 << 30) + 1] {
+            let all = Limits::default();
+            let cases = [
+                ("window", Limits { window: bad, ..all.clone() }),
+                ("catch_up_bytes", Limits { catch_up_bytes: bad, ..all.clone() }),
+                ("waiting", Limits { waiting: bad, ..all.clone() }),
+                ("waiting_bytes", Limits { waiting_bytes: bad, ..all.clone() }),
+                ("command_bytes", Limits { command_bytes: bad, ..all }),
+            ];
+            for (name, limits) in cases {
+                let zero = ConfigError::ZeroLimit(name);
+                let expected = if bad == 0 { zero } else { ConfigError::HugeLimit(name) };
+                assert_eq!(config().with_limits(limits), Err(expected));
+            }
+        }
+        let limits = Limits { waiting_bytes: 100, command_bytes: 100, ..Limits::default() };
+        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondWaiting));
+    }
+}

@@ -1,0 +1,80 @@
+//! The learner: finds out what is chosen.
+
+use alloc::collections::BTreeMap;
+use synod_types::{Ballot, Membership, NodeId};
+
+/// One learner of one decree ("Paxos Made Simple" §2.3): it counts votes, by ballot.
+///
+/// A value is chosen when a majority of distinct acceptors voted for it under ONE ballot. One vote
+/// proves nothing, and votes of different ballots do not add up. Of each acceptor the newest vote
+/// is kept, so a learner is no larger than the group.
+///
+/// ```
+/// use synod_basic_paxos::Learner;
+/// use synod_basic_paxos::types::{Ballot, Membership, NodeId};
+///
+/// let ballot = |round| Ballot { round, node: NodeId(1) };
+/// let mut learner = Learner::new(Membership::new((1..=3).map(NodeId), [])?);
+/// assert_eq!(learner.on_accepted(NodeId(1), ballot(1), "a"), None);
+/// assert_eq!(learner.on_accepted(NodeId(2), ballot(2), "a"), None, "another ballot");
+/// assert_eq!(learner.on_accepted(NodeId(1), ballot(2), "a"), Some(&"a"));
+/// # Ok::<(), synod_basic_paxos::types::MembershipError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Learner<V> {
+    members: Membership,
+    votes: BTreeMap<NodeId, (Ballot, V)>,
+    decided: Option<V>,
+}
+
+impl<V: PartialEq> Learner<V> {
+    /// A learner that knows nothing.
+    #[must_use]
+    pub fn new(members: Membership) -> Self {
+        Self { members, votes: BTreeMap::new(), decided: None }
+    }
+
+    /// What is chosen, once it is known.
+    #[must_use]
+    pub fn decided(&self) -> Option<&V> {
+        self.decided.as_ref()
+    }
+
+    /// An acceptor voted. Returns the chosen value when this vote completes a majority; later
+    /// votes can only confirm it and return nothing.
+    pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot, value: V) -> Option<&V> {
+        let older = self.votes.get(&from).is_some_and(|(newest, _)| *newest >= ballot);
+        if self.decided.is_some() || older || !self.members.is_voter(from) {
+            return None;
+        }
+        let agrees = |vote: &&(Ballot, V)| vote.0 == ballot && vote.1 == value;
+        let others = self.votes.iter().filter(|(node, _)| **node != from);
+        let agreed = 1 + others.map(|(_, vote)| vote).filter(agrees).count();
+        if agreed < self.members.majority() {
+            self.votes.insert(from, (ballot, value));
+            return None;
+        }
+        self.votes.clear();
+        self.decided = Some(value);
+        self.decided.as_ref()
+    }
+
+    /// Someone who knows says what is chosen. Returns false if that contradicts what is known
+    /// already: then one of the two is mistaken, and nothing changes.
+    pub fn on_decided(&mut self, value: V) -> bool {
+        match &self.decided {
+            Some(known) => *known == value,
+            None => {
+                self.votes.clear();
+                self.decided = Some(value);
+                true
+            }
+        }
+    }
+
+    /// Whether a vote of this acceptor was counted and is not settled yet.
+    #[must_use]
+    pub fn has_vote_of(&self, node: NodeId) -> bool {
+        self.votes.contains_key(&node)
+    }
+}

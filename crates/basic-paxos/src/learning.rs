@@ -1,0 +1,191 @@
+//! The learner's side of a core: what is chosen, in order, and who is told.
+
+use crate::message::Message;
+use crate::per_slot::{DECIDED, Fx, Kind, PerSlot, Timer};
+use core::time::Duration;
+use synod_types::{Instant, NodeId, Slot, Values, ValuesBuilder};
+
+impl<K: Kind> PerSlot<K> {
+    /// Someone who knows says what is chosen.
+    pub(crate) fn on_decided(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        first: Slot,
+        (values, through): (&Values, Slot),
+        fx: &mut Fx<'_, K>,
+    ) {
+        let before = self.hard_state.chosen;
+        let last = first.plus(values.len()).prev();
+        if last > Slot(K::SLOTS) {
+            return self.ignore(from, "there is no such slot", fx);
+        }
+        if first > before.next() && last > self.horizon() {
+            return self.ask(now, from, fx);
+        }
+        self.learn(from, first, values, fx);
+        if through > self.hard_state.chosen && self.hard_state.chosen < Slot(K::SLOTS) {
+            self.ask(now, from, fx);
+        }
+    }
+
+    /// A peer says where its knowledge ends: tell it more, or learn that we lack something.
+    pub(crate) fn on_ask(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
+        if slot <= self.hard_state.chosen {
+            self.tell_from(from, slot, fx);
+        } else if slot > self.hard_state.chosen.next() {
+            self.ask(now, from, fx);
+        }
+    }
+
+    /// Time to ask the next node what we missed. If nothing was chosen since the last time, though
+    /// something is open, its proposer may be gone: we finish it.
+    pub(crate) fn on_ask_timeout(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        let chosen = self.hard_state.chosen;
+        let me = self.config.id();
+        let voters = self.config.members().voters();
+        let others = voters.iter().filter(|node| **node != me).count();
+        if let Some(turn) = self.turn.checked_rem(others)
+            && let Some(peer) = voters.iter().filter(|node| **node != me).nth(turn).copied()
+        {
+            self.turn = turn + 1;
+            self.asked = Some((chosen.next(), now));
+            fx.send(peer, Message::Ask { from: chosen.next() });
+        }
+        if self.stood_at == Some(chosen) && self.is_voter() {
+            self.unblock(now, fx);
+        }
+        self.stood_at = (self.seen > chosen).then_some(chosen);
+        self.arm_ask(fx);
+    }
+
+    pub(crate) fn arm_ask(&self, fx: &mut Fx<'_, K>) {
+        let timing = self.config.timing();
+        let interval = timing.ask.max(self.round_trip.saturating_mul(8).min(timing.cap));
+        fx.set_timer(Timer::Ask, interval..interval.saturating_mul(2));
+    }
+
+    /// Asks a node that seems to know more. Not the same again within two round trips.
+    pub(crate) fn ask(&mut self, now: Instant, to: NodeId, fx: &mut Fx<'_, K>) {
+        let from = self.hard_state.chosen.next();
+        let fresh = |(slot, at): (Slot, Instant)| {
+            slot == from && now.since(at) < self.round_trip.saturating_mul(2)
+        };
+        if !self.asked.is_some_and(fresh) && to != self.config.id() {
+            self.asked = Some((from, now));
+            fx.send(to, Message::Ask { from });
+        }
+    }
+
+    /// Tells what was chosen at one slot.
+    pub(crate) fn tell(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
+        let through = self.hard_state.chosen;
+        match self.value_at(slot) {
+            Some(values) => fx.send(to, Message::Decided { first: slot, values, through }),
+            None => fx.ship_snapshot(to),
+        }
+    }
+
+    /// Tells what was chosen from a slot on, as much as one message may carry.
+    fn tell_from(&self, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
+        if first <= self.log.base() {
+            return fx.ship_snapshot(to);
+        }
+        let through = self.hard_state.chosen;
+        let mut batch = ValuesBuilder::new();
+        for run in self.log.runs_from(first) {
+            let room = self.config.limits().catch_up_bytes.saturating_sub(batch.byte_len());
+            if run.first > through || (room == 0 && !batch.is_empty()) {
+                break;
+            }
+            let known = usize::try_from(through.0 - run.first.0 + 1).unwrap_or(usize::MAX);
+            let fitting = run.values.fitting(room);
+            let part = run.values.slice(0, fitting.min(known));
+            if !batch.is_empty() && part.byte_len() > room {
+                break;
+            }
+            batch.extend(&part);
+            if part.len() < run.values.len() {
+                break;
+            }
+        }
+        fx.send(to, Message::Decided { first, values: batch.finish(), through });
+    }
+
+    /// These values are chosen. Where this node voted for the same value its vote stays what it
+    /// is; else the value is written as decided. No promise is touched, up or down.
+    pub(crate) fn learn(&mut self, from: NodeId, first: Slot, values: &Values, fx: &mut Fx<'_, K>) {
+        let mut news: Option<(usize, usize)> = None;
+        for index in 0..values.len() {
+            let (slot, value) = (first.plus(index), values.slice(index, index + 1));
+            let known = slot <= self.hard_state.chosen || self.decided.contains(&slot);
+            let held = self.value_at(slot).is_some_and(|held| held == value);
+            if known && !held && slot > self.log.base() {
+                self.ignore(from, "it contradicts what is chosen", fx);
+                break;
+            }
+            if known {
+                self.write_news(first, values, news.take(), fx);
+                continue;
+            }
+            self.decided.insert(slot);
+            self.close(slot, &value, fx);
+            if held {
+                self.write_news(first, values, news.take(), fx);
+            } else {
+                news = Some((news.map_or(index, |(start, _)| start), index + 1));
+            }
+        }
+        self.write_news(first, values, news, fx);
+        self.seen = self.seen.max(first.plus(values.len()).prev());
+        self.advance(fx);
+    }
+
+    fn write_news(
+        &mut self,
+        first: Slot,
+        values: &Values,
+        part: Option<(usize, usize)>,
+        fx: &mut Fx<'_, K>,
+    ) {
+        if let Some((start, end)) = part {
+            self.put(first.plus(start), DECIDED, values.slice(start, end), fx);
+        }
+    }
+
+    /// Reports what is chosen without a hole. The mark on disk follows with the next promise: who
+    /// forgets it finds out again.
+    pub(crate) fn advance(&mut self, fx: &mut Fx<'_, K>) {
+        let before = self.hard_state.chosen;
+        while self.decided.remove(&self.hard_state.chosen.next()) {
+            self.hard_state.chosen = self.hard_state.chosen.next();
+        }
+        let chosen = self.hard_state.chosen;
+        if chosen == before {
+            return;
+        }
+        self.hard_state.promises = self.hard_state.promises.split_off(&chosen.next());
+        self.emit(before, fx);
+        if chosen >= Slot(K::SLOTS) {
+            self.refuse_waiting(fx);
+        }
+    }
+
+    /// Hands out what is chosen behind `after`.
+    pub(crate) fn emit(&self, after: Slot, fx: &mut Fx<'_, K>) {
+        let chosen = self.hard_state.chosen;
+        for run in self.log.runs_from(after.next()) {
+            if run.first > chosen {
+                break;
+            }
+            let count = usize::try_from(chosen.0 - run.first.0 + 1).unwrap_or(usize::MAX);
+            fx.chosen(if count < run.values.len() { run.prefix(count) } else { run });
+        }
+    }
+
+    /// How long a round trip takes, disks included, as this node has measured it.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+}

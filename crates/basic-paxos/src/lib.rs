@@ -1,0 +1,118 @@
+//! Basic Paxos as pure state machines: roles, a single decree, and a log of decrees.
+//!
+//! Three layers, each usable without the next. [`Proposer`], [`Acceptor`] and [`Learner`] are the
+//! roles of "Paxos Made Simple", for one decree. [`Decree`] puts them together into a
+//! [`Protocol`](consensus::Protocol): one value agreed by a group, ever. [`BasicPaxos`] runs one
+//! decree for every slot of a log, without any leader: the baseline that shows what a leader is
+//! good for. Nothing here does I/O, reads a clock or rolls dice. A decree among one:
+//!
+//! ```
+//! use synod_basic_paxos::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_basic_paxos::types::{Instant, Membership, NodeId, Slot, Ticket};
+//! use synod_basic_paxos::{Config, Decree};
+//!
+//! let me = NodeId(1);
+//! let config = Config::new(me, Membership::new([me], [])?)?;
+//! let mut core = Decree::recover(config, Saved::default())?;
+//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//!
+//! let command = b"blue".to_vec().into();
+//! let mut inputs = vec![Input::Propose { ticket: Ticket(7), command }];
+//! while let Some(input) = inputs.pop() {
+//!     core.step(now, input, &mut outbox.effects());
+//!     core.flush(now, &mut outbox.effects());
+//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
+//!     outbox.writes.clear();
+//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
+//!     inputs.extend(vows);
+//! }
+//! assert_eq!(outbox.placed, [(Ticket(7), Slot(1))]);
+//! assert_eq!(outbox.chosen[0].values.command(0), Some(&b"blue"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it works
+//! Lamport, "Paxos Made Simple" (PMS); comments cite the sections, [`questions`] answers what
+//! readers ask most.
+//! - **A ballot is a round and a node**, so no two proposers share one. A proposer's own acceptor
+//!   promises its ballot before the Prepare leaves, durably; after a restart it begins above that,
+//!   so it never uses a ballot twice, and needs no counter of its own on disk.
+//! - **What is remembered.** Votes stand in the log, each slot under the ballot voted in. Promises
+//!   of the open slots are the [hard state](HardState), together with the slot through which all is
+//!   chosen: few, because the window of open slots is bounded, and none of a chosen slot, because
+//!   requests for it are answered with the value. A promise and the vote that raises it are one
+//!   batch. Learning writes a value and touches no promise.
+//! - **Any voter proposes** for its own clients, at the next slot that nobody was heard to use. A
+//!   command that loses its slot tries the next; its ticket is placed when it is chosen. A request
+//!   that is proposed twice all the same is sorted out by the driver's sessions.
+//! - **Repeat first.** A late answer makes a proposer send the same message again; only a refusal
+//!   leads to a new ballot, after a random wait.
+//! - **Nothing stays open.** A slot that blocks the log is finished by whoever notices, with the
+//!   value that phase 1 finds, a waiting command, or a no-op.
+//!
+//! # Often told differently
+//! Simplified accounts of Paxos get these wrong; here they are as the paper has them:
+//! - An acceptor compares a Prepare with the highest ballot that it PROMISED, not with the one of
+//!   its last vote (PMS §2.2, P1a).
+//! - The value to propose is the one of the highest-NUMBERED vote among the promises, not the
+//!   largest value; promises echo the proposer's number, so it is not found there.
+//! - An acceptor votes for any ballot at or above its promise, not for the equal one only, and its
+//!   vote raises the promise.
+//! - One vote that a learner sees proves nothing: a majority under ONE ballot does (PMS §2.3).
+//! - Several ballots may be chosen; all of them carry one value.
+//! - An acceptor's vote is not a "committed value": it may still be replaced.
+//! - A refused proposer does not take over the ballot that it was refused for; it takes one of its
+//!   own above it. A late answer alone is no reason for a new ballot.
+//! - A number that was used for a decided value is never used again for another value.
+//! - Refusals may be silent, but need not: a nack saves the proposer its time-out.
+//! - Exponential backoff alone ends no duel: the wait has to be random.
+//! - Messages may be lost, late, doubled and out of order. Only forged ones are excluded.
+//! - This is not two-phase commit: a minority may be away, and nothing is locked.
+//!
+//! # Left out
+//! - A register with a change function (CASPaxos): [`Protocol`](consensus::Protocol) takes commands
+//!   and reports a growing log, and a register that forgets its past has none. The roles are enough
+//!   to build one: propose the function of what [`Proposer::on_promise`] returns.
+//! - Reads that bypass the log, membership changes: refused as unsupported.
+//! - Batches: a slot holds one command, and every command pays for both phases. That is the point
+//!   of the baseline.
+//! - Moving snapshots: the core says who needs one and is told when one is installed.
+//! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
+//!   that lies about its vote, or about what is chosen, is believed.
+//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod acceptor;
+mod backoff;
+mod config;
+mod learner;
+mod learning;
+mod message;
+mod per_slot;
+mod proposer;
+mod proposing;
+pub mod questions;
+mod recovery;
+
+pub use acceptor::{Acceptor, Verdict};
+pub use backoff::Backoff;
+pub use config::{Config, ConfigError, Limits, Timing};
+pub use learner::Learner;
+pub use message::Message;
+pub use per_slot::{HardState, Kind, Log, PerSlot, Single, Timer};
+pub use proposer::{Asking, Proposer};
+pub use synod_consensus as consensus;
+pub use synod_types as types;
+
+/// One value agreed by a group, ever: the classic single-decree "synod". Its log has one slot. A
+/// proposal whose value is decided is placed there; one that lost is refused as unsupported, since
+/// a second value never will be.
+pub type Decree = PerSlot<Single>;
+
+/// A replicated log in which every slot is a decree of its own and any voter proposes. Nobody
+/// leads: each voter is a [`Peer`](consensus::Role::Peer) that names itself as the one to ask.
+pub type BasicPaxos = PerSlot<Log>;

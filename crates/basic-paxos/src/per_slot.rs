@@ -1,0 +1,364 @@
+//! A log of decrees: one Paxos a slot, and nobody leads.
+
+use crate::acceptor::Acceptor;
+use crate::message::Message;
+use crate::proposing::Proposal;
+use crate::{Config, recovery};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::fmt::Debug;
+use core::hash::Hash;
+use core::marker::PhantomData;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use synod_consensus::{
+    Base, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, Role, RunLog, Saved,
+    Status, Write,
+};
+use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
+
+/// What a slot is stamped with whose value was learnt as chosen, and not voted for here under
+/// that value: above every ballot, because nothing can follow it.
+pub(crate) const DECIDED: Ballot = Ballot { round: u64::MAX, node: NodeId(0) };
+
+pub(crate) type Fx<'a, K> = Effects<'a, PerSlot<K>>;
+
+/// How many decrees a core runs.
+pub trait Kind: sealed::Sealed + Copy + Eq + Hash + Debug + Send + 'static {
+    /// The protocol's name on the command line.
+    const NAME: &'static str;
+    /// The last slot there is.
+    const SLOTS: u64;
+}
+
+/// One decree: see [`Decree`](crate::Decree).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Single {}
+
+/// A decree for every slot of a log: see [`BasicPaxos`](crate::BasicPaxos).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Log {}
+
+impl Kind for Single {
+    const NAME: &'static str = "decree";
+    const SLOTS: u64 = 1;
+}
+
+impl Kind for Log {
+    const NAME: &'static str = "basic-paxos";
+    const SLOTS: u64 = crate::message::HORIZON - 1;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Single {}
+    impl Sealed for super::Log {}
+}
+
+/// One node's core: for every open slot an acceptor, and a proposer where this node has something
+/// to propose. A pure function of its state and one input; drive it through [`Protocol`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PerSlot<K> {
+    pub(crate) config: Config,
+    pub(crate) hard_state: HardState,
+    pub(crate) base: Base<Ballot>,
+    /// What was voted for, under its ballot, and what is chosen.
+    pub(crate) log: RunLog<Ballot>,
+    /// Chosen slots behind the first that is not known to be.
+    pub(crate) decided: BTreeSet<Slot>,
+    pub(crate) proposals: BTreeMap<Slot, Proposal>,
+    pub(crate) waiting: VecDeque<(Ticket, Values)>,
+    pub(crate) waiting_bytes: usize,
+    /// The highest slot that anyone was heard to use.
+    pub(crate) seen: Slot,
+    /// A round trip with both disks, as measured.
+    pub(crate) round_trip: Duration,
+    /// Whom to ask next.
+    pub(crate) turn: usize,
+    /// The chosen part when the last question went out.
+    pub(crate) stood_at: Option<Slot>,
+    /// The last question: from where, and when.
+    pub(crate) asked: Option<(Slot, Instant)>,
+    /// What the disk lacks after recovery.
+    pub(crate) repair: bool,
+    pub(crate) kind: PhantomData<K>,
+}
+
+/// What a node must remember beside its votes, which stand in the log under their ballots.
+///
+/// It is rewritten whole, so it holds the promises of OPEN slots only: what is chosen needs none,
+/// because from then on every request for it is answered with the chosen value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HardState {
+    /// Everything up to this slot is chosen, and the log holds it. May lag.
+    pub chosen: Slot,
+    /// The promise of each slot behind that, as far as one was made. A vote is a promise, too.
+    pub promises: BTreeMap<Slot, Ballot>,
+}
+
+impl HardState {
+    /// What was promised for an open slot; [`Ballot::ZERO`] if nothing was.
+    #[must_use]
+    pub fn promised(&self, slot: Slot) -> Ballot {
+        self.promises.get(&slot).copied().unwrap_or(Ballot::ZERO)
+    }
+}
+
+impl synod_consensus::HardState for HardState {
+    /// A promise only rises, and goes only when its slot is chosen.
+    fn may_follow(&self, older: &Self) -> bool {
+        let kept = |(slot, ballot): (&Slot, &Ballot)| {
+            *slot <= self.chosen || self.promised(*slot) >= *ballot
+        };
+        self.chosen >= older.chosen && older.promises.iter().all(kept)
+    }
+}
+
+/// What a core waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Answers about this slot, or the end of standing back from it.
+    Slot(Slot),
+    /// The time to ask what was missed.
+    Ask,
+}
+
+impl<K: Kind> Protocol for PerSlot<K> {
+    type Config = Config;
+    type Message = Message;
+    type HardState = HardState;
+    type Stamp = Ballot;
+    type Timer = Timer;
+
+    const NAME: &'static str = K::NAME;
+
+    fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        recovery::recover(config, saved)
+    }
+
+    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_, K>) {
+        match input {
+            Input::Start => self.on_start(fx),
+            Input::Message { from, message } => self.on_message(now, from, message, fx),
+            Input::Timeout(Timer::Slot(slot)) => self.on_slot_timeout(now, slot, fx),
+            Input::Timeout(Timer::Ask) => self.on_ask_timeout(now, fx),
+            // Nobody depends on this node: the others order their commands without it.
+            Input::Stalled => {}
+            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
+            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
+            Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
+            Input::Compact { through } => self.on_compact(through, fx),
+            Input::Installed { base } => self.on_installed(base, fx),
+        }
+    }
+
+    fn flush(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        self.open_waiting(now, fx);
+    }
+
+    fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
+        if through > self.hard_state.chosen {
+            return None;
+        }
+        let stamp = self.log.stamp_at(through)?;
+        Some(Base { through, stamp, members: self.base.members.clone() })
+    }
+
+    fn status(&self) -> Status {
+        let me = self.config.id();
+        let role = if self.is_voter() { Role::Peer } else { Role::Learner };
+        // Ballots belong to slots here: the node as such stands in none.
+        let ballot = Ballot { round: 0, node: me };
+        Status {
+            role,
+            ballot,
+            leader: Some(if self.is_voter() { me } else { self.config.members().voters()[0] }),
+            commit: self.hard_state.chosen,
+            last: self.log.last(),
+            base: self.log.base(),
+            progress: Vec::new(),
+        }
+    }
+}
+
+/// Where a slot stands from this node's point of view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its value is known.
+    Decided,
+    /// It may be voted about.
+    Open,
+    /// So far ahead that this node must have missed something.
+    Beyond,
+}
+
+impl<K: Kind> PerSlot<K> {
+    /// Screens a message, then hands it on.
+    fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_, K>) {
+        if let Some(reason) = self.distrust(from, &message) {
+            return self.ignore(from, reason, fx);
+        }
+        match message {
+            Message::Prepare { slot, ballot } => self.on_prepare(now, from, slot, ballot, fx),
+            Message::Promise { slot, ballot, accepted } => {
+                self.on_promise(now, from, slot, (ballot, accepted), fx);
+            }
+            Message::Accept { slot, ballot, value } => {
+                self.on_accept(now, from, slot, (ballot, value), fx);
+            }
+            Message::Accepted { slot, ballot } => self.on_accepted(now, from, slot, ballot, fx),
+            Message::Nack { slot, ballot, promised } => {
+                self.on_nack(from, slot, (ballot, promised), fx);
+            }
+            Message::Decided { first, values, through } => {
+                self.on_decided(now, from, first, (&values, through), fx);
+            }
+            Message::Ask { from: slot } => self.on_ask(now, from, slot, fx),
+        }
+    }
+
+    /// Why a message is not even looked at.
+    fn distrust(&self, from: NodeId, message: &Message) -> Option<&'static str> {
+        let me = self.config.id();
+        let answer = matches!(
+            message,
+            Message::Promise { .. } | Message::Accepted { .. } | Message::Nack { .. }
+        );
+        let request = matches!(message, Message::Prepare { .. } | Message::Accept { .. });
+        if !self.config.members().contains(from) {
+            Some("its sender is not a member")
+        } else if from == me && !answer {
+            Some("nobody says that to itself")
+        } else if request && !(self.is_voter() && self.config.members().is_voter(from)) {
+            Some("learners neither propose nor vote")
+        } else if !message.is_sound(from, me) {
+            Some("numbers that no working node sends")
+        } else {
+            None
+        }
+    }
+
+    /// Phase 1b.
+    pub(crate) fn on_prepare(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        slot: Slot,
+        ballot: Ballot,
+        fx: &mut Fx<'_, K>,
+    ) {
+        if !self.may_vote(now, from, slot, fx) {
+            return;
+        }
+        let mut acceptor = self.acceptor(slot);
+        match acceptor.prepare(ballot) {
+            crate::Verdict::Granted { changed } => {
+                if changed {
+                    self.hard_state.promises.insert(slot, ballot);
+                    self.write_hard_state(fx);
+                    fx.note(ProtocolEvent::Voted { to: from, ballot });
+                }
+                let accepted = acceptor.accepted().cloned();
+                fx.send(from, Message::Promise { slot, ballot, accepted });
+            }
+            crate::Verdict::Refused { promised } => {
+                fx.send(from, Message::Nack { slot, ballot, promised });
+            }
+            crate::Verdict::Contradiction => {}
+        }
+    }
+
+    /// Phase 2b.
+    pub(crate) fn on_accept(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        slot: Slot,
+        (ballot, value): (Ballot, Values),
+        fx: &mut Fx<'_, K>,
+    ) {
+        if !self.may_vote(now, from, slot, fx) {
+            return;
+        }
+        match self.acceptor(slot).accept(ballot, value.clone()) {
+            crate::Verdict::Granted { changed } => {
+                if changed {
+                    // Promise and vote in one batch: a crash finds both or neither.
+                    if self.hard_state.promised(slot) < ballot {
+                        self.hard_state.promises.insert(slot, ballot);
+                        self.write_hard_state(fx);
+                    }
+                    self.put(slot, ballot, value, fx);
+                }
+                fx.send(from, Message::Accepted { slot, ballot });
+            }
+            crate::Verdict::Refused { promised } => {
+                fx.send(from, Message::Nack { slot, ballot, promised });
+            }
+            crate::Verdict::Contradiction => {
+                self.ignore(from, "it proposes two values under one ballot", fx);
+            }
+        }
+    }
+
+    /// Whether this acceptor has a say about the slot. If it is decided, the proposer is told what
+    /// was; if it is beyond the window, this node has missed something, and asks.
+    fn may_vote(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) -> bool {
+        match self.standing(slot) {
+            Standing::Decided => self.tell(from, slot, fx),
+            Standing::Beyond => self.ask(now, from, fx),
+            Standing::Open => {
+                self.seen = self.seen.max(slot);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(crate) fn standing(&self, slot: Slot) -> Standing {
+        if slot <= self.hard_state.chosen || self.decided.contains(&slot) {
+            Standing::Decided
+        } else if slot <= self.horizon() {
+            Standing::Open
+        } else {
+            Standing::Beyond
+        }
+    }
+
+    /// The last slot that may be open.
+    pub(crate) fn horizon(&self) -> Slot {
+        self.hard_state.chosen.plus(self.config.limits().window).min(Slot(K::SLOTS))
+    }
+
+    /// The acceptor of an open slot, as the memory of its vows makes it.
+    pub(crate) fn acceptor(&self, slot: Slot) -> Acceptor<Values> {
+        let accepted = self.log.stamp_at(slot).filter(|_| slot > self.log.base());
+        let accepted = accepted.and_then(|stamp| Some((stamp, self.value_at(slot)?)));
+        Acceptor::restored(self.hard_state.promised(slot), accepted)
+    }
+
+    /// What the log holds at a slot: chosen, or only voted for.
+    pub(crate) fn value_at(&self, slot: Slot) -> Option<Values> {
+        let run = self.log.run_at(slot)?;
+        let index = usize::try_from(slot.0 - run.first.0).ok()?;
+        Some(run.values.slice(index, index + 1))
+    }
+
+    pub(crate) fn put(&mut self, first: Slot, stamp: Ballot, values: Values, fx: &mut Fx<'_, K>) {
+        let run = synod_consensus::Run { first, stamp, values };
+        fx.write(Write::Put(run.clone()));
+        self.log.put(run);
+    }
+
+    pub(crate) fn write_hard_state(&self, fx: &mut Fx<'_, K>) {
+        fx.write(Write::HardState(self.hard_state.clone()));
+    }
+
+    pub(crate) fn is_voter(&self) -> bool {
+        self.config.members().is_voter(self.config.id())
+    }
+
+    pub(crate) fn ignore(&self, from: NodeId, reason: &'static str, fx: &mut Fx<'_, K>) {
+        fx.note(ProtocolEvent::Ignored { from, reason });
+    }
+}

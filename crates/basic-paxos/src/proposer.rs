@@ -1,0 +1,184 @@
+//! The proposer: asks for promises, then for votes.
+
+use crate::Learner;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::mem;
+use synod_types::{Ballot, Membership, NodeId};
+
+/// One proposer of one decree ("Paxos Made Simple" §2.2): it has a value of its own to propose,
+/// and proposes another one's where the promises say so.
+///
+/// It keeps no time and sends nothing: whoever owns it sends Prepare after
+/// [`prepare`](Self::prepare) and Accept after [`on_promise`](Self::on_promise), repeats the same
+/// message when an answer is late, and waits a random while before it tries a new ballot.
+///
+/// ```
+/// use synod_basic_paxos::Proposer;
+/// use synod_basic_paxos::types::{Ballot, Membership, NodeId};
+///
+/// let members = Membership::new((1..=3).map(NodeId), [])?;
+/// let mut proposer = Proposer::new(NodeId(1), members, "mine");
+/// let older = Ballot { round: 1, node: NodeId(3) };
+/// proposer.see(older);
+/// let ballot = proposer.prepare();
+/// assert_eq!(ballot, Ballot { round: 2, node: NodeId(1) });
+/// assert_eq!(proposer.on_promise(NodeId(2), ballot, None), None);
+/// // Another acceptor has voted for something: it may be chosen, so that is what we propose.
+/// assert_eq!(proposer.on_promise(NodeId(3), ballot, Some((older, "theirs"))), Some("theirs"));
+/// assert_eq!(proposer.on_accepted(NodeId(3), ballot), None);
+/// assert_eq!(proposer.on_accepted(NodeId(3), ballot), None, "a repetition");
+/// assert_eq!(proposer.on_accepted(NodeId(1), ballot), Some("theirs"));
+/// # Ok::<(), synod_basic_paxos::types::MembershipError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proposer<V> {
+    me: NodeId,
+    members: Membership,
+    own: V,
+    /// The highest round used or seen.
+    top: u64,
+    ballot: Ballot,
+    phase: Phase<V>,
+    /// Who refused this ballot.
+    refused: BTreeSet<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase<V> {
+    Idle,
+    Preparing { promised: BTreeSet<NodeId>, best: Option<(Ballot, V)> },
+    Accepting { value: V, learner: Learner<V> },
+    Over,
+}
+
+/// What a proposer is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking<'a, V> {
+    /// Nothing: no ballot was begun, or the decree is decided.
+    Nothing,
+    /// Promises for its ballot.
+    Promises,
+    /// Votes for this value.
+    Votes(&'a V),
+}
+
+impl<V: Clone + PartialEq> Proposer<V> {
+    /// A proposer on node `me` that would propose `own`. After a restart, let it
+    /// [`see`](Self::see) its own acceptor's durable promise first: every ballot that it used was
+    /// promised there, so none is ever used twice.
+    #[must_use]
+    pub fn new(me: NodeId, members: Membership, own: V) -> Self {
+        let (top, ballot, refused) = (0, Ballot::ZERO, BTreeSet::new());
+        Self { me, members, own, top, ballot, phase: Phase::Idle, refused }
+    }
+
+    /// Its own value.
+    #[must_use]
+    pub fn own(&self) -> &V {
+        &self.own
+    }
+
+    /// The ballot it stands in; [`Ballot::ZERO`] before the first.
+    #[must_use]
+    pub fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// What it is waiting for.
+    #[must_use]
+    pub fn asking(&self) -> Asking<'_, V> {
+        match &self.phase {
+            Phase::Idle | Phase::Over => Asking::Nothing,
+            Phase::Preparing { .. } => Asking::Promises,
+            Phase::Accepting { value, .. } => Asking::Votes(value),
+        }
+    }
+
+    /// Takes note of a ballot of someone else, or of an earlier life: the next one is above it.
+    pub fn see(&mut self, ballot: Ballot) {
+        self.top = self.top.max(ballot.round);
+    }
+
+    /// Begins a ballot above everything used or seen: ask every acceptor for its promise.
+    pub fn prepare(&mut self) -> Ballot {
+        self.top = self.top.saturating_add(1);
+        self.ballot = Ballot { round: self.top, node: self.me };
+        self.phase = Phase::Preparing { promised: BTreeSet::new(), best: None };
+        self.refused.clear();
+        self.ballot
+    }
+
+    /// An acceptor promised, and told what it had accepted. Returns the value for which to ask
+    /// every acceptor to vote, once a majority has promised exactly this ballot: the one of the
+    /// highest-numbered vote among the promises, the own one only if there is none.
+    pub fn on_promise(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        accepted: Option<(Ballot, V)>,
+    ) -> Option<V> {
+        let Phase::Preparing { promised, best } = &mut self.phase else { return None };
+        if ballot != self.ballot || !self.members.is_voter(from) || !promised.insert(from) {
+            return None;
+        }
+        if let Some((voted, _)) = &accepted
+            && best.as_ref().is_none_or(|(highest, _)| voted > highest)
+        {
+            *best = accepted;
+        }
+        if promised.len() < self.members.majority() {
+            return None;
+        }
+        let value = best.take().map_or_else(|| self.own.clone(), |(_, value)| value);
+        let learner = Learner::new(self.members.clone());
+        self.phase = Phase::Accepting { value: value.clone(), learner };
+        self.refused.clear();
+        Some(value)
+    }
+
+    /// An acceptor voted. Returns the value once it is chosen.
+    pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot) -> Option<V> {
+        let Phase::Accepting { value, learner } = &mut self.phase else { return None };
+        if ballot != self.ballot {
+            return None;
+        }
+        learner.on_accepted(from, ballot, value.clone())?;
+        match mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Accepting { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// An acceptor refused this ballot because it had promised another. Returns whether so many
+    /// did that no majority is left; before that, the others may still make one.
+    pub fn on_nack(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) -> bool {
+        self.see(promised);
+        if ballot != self.ballot || !self.members.is_voter(from) {
+            return false;
+        }
+        self.refused.insert(from);
+        let left = self.members.voters().len() - self.refused.len();
+        left < self.members.majority()
+    }
+
+    /// Whether anyone refused this ballot in this phase.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// The acceptors that have not answered in this phase: whom to send the same message again.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<NodeId> {
+        let answered = |node: &NodeId| {
+            self.refused.contains(node)
+                || match &self.phase {
+                    Phase::Preparing { promised, .. } => promised.contains(node),
+                    Phase::Accepting { learner, .. } => learner.has_vote_of(*node),
+                    Phase::Idle | Phase::Over => true,
+                }
+        };
+        self.members.voters().iter().copied().filter(|node| !answered(node)).collect()
+    }
+}

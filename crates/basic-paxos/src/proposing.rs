@@ -1,0 +1,286 @@
+//! The proposer's side of a core: which slot, which ballot, when again.
+
+use crate::message::Message;
+use crate::per_slot::{Fx, Kind, PerSlot, Standing, Timer};
+use crate::{Asking, Backoff, Proposer};
+use core::time::Duration;
+use synod_consensus::{ProtocolEvent, Refusal};
+use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
+
+/// What this node is doing about one slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Proposal {
+    proposer: Proposer<Values>,
+    /// Whose command the proposer's own value is; none for a no-op.
+    ticket: Option<Ticket>,
+    backoff: Backoff,
+    stage: Stage,
+    /// When the phase began.
+    since: Instant,
+    /// How often its message was repeated.
+    repeats: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// A message is out.
+    Asking,
+    /// Others are given time.
+    StandingBack,
+}
+
+impl<K: Kind> PerSlot<K> {
+    /// A client's command joins the queue for a slot. Its ticket is answered when the command is
+    /// chosen: until then this node keeps trying, unless so many newer ones come that it has to
+    /// give way.
+    pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_, K>) {
+        let limits = self.config.limits();
+        if !self.is_voter() {
+            let hint = self.config.members().voters().first().copied();
+            return fx.refuse(ticket, Refusal::NotLeader { hint });
+        }
+        if self.hard_state.chosen.0 >= K::SLOTS {
+            return fx.refuse(ticket, Refusal::Unsupported);
+        }
+        if command.len() > limits.command_bytes {
+            let limit = limits.command_bytes as u64;
+            return fx.refuse(ticket, Refusal::TooLarge { limit });
+        }
+        let value = Values::command_only(command);
+        let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
+        self.shed(room, room_bytes, fx);
+        self.waiting_bytes += value.byte_len();
+        self.waiting.push_back((ticket, value));
+    }
+
+    /// The oldest commands give way until no more than so many wait. Their clients have most
+    /// likely given up by now: were the newest turned away instead, a node that was cut off would
+    /// come back with a queue that nobody waits for, and refuse those who do.
+    ///
+    /// A command that waits is up for vote nowhere: it was proposed for no slot yet, or every slot
+    /// that it was proposed for is decided otherwise. So the refusal is final.
+    fn shed(&mut self, room: usize, room_bytes: usize, fx: &mut Fx<'_, K>) {
+        while self.waiting.len() > room || self.waiting_bytes > room_bytes {
+            let Some((ticket, value)) = self.waiting.pop_front() else { return };
+            self.waiting_bytes -= value.byte_len();
+            fx.refuse(ticket, Refusal::Busy);
+        }
+    }
+
+    /// Gives waiting commands a slot each, behind everything that anyone was heard to use.
+    pub(crate) fn open_waiting(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        while !self.waiting.is_empty() {
+            let own = self.proposals.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
+            let next = self.hard_state.chosen.max(self.seen).max(own).next().min(Slot(K::SLOTS));
+            let free = !self.proposals.contains_key(&next);
+            if !free || self.standing(next) != Standing::Open {
+                return;
+            }
+            self.open(now, next, fx);
+        }
+    }
+
+    /// Begins to propose at an open slot: a command if one waits, else a no-op.
+    fn open(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
+        let (ticket, value) = match self.waiting.pop_front() {
+            Some((ticket, value)) => {
+                self.waiting_bytes -= value.byte_len();
+                (Some(ticket), value)
+            }
+            None => (None, Values::noop()),
+        };
+        let (me, members) = (self.config.id(), self.config.members().clone());
+        let proposal = Proposal {
+            proposer: Proposer::new(me, members, value),
+            ticket,
+            backoff: Backoff::default(),
+            stage: Stage::Asking,
+            since: now,
+            repeats: 0,
+        };
+        self.seen = self.seen.max(slot);
+        self.proposals.insert(slot, proposal);
+        self.prepare(now, slot, fx);
+    }
+
+    /// Phase 1a under a new ballot. It stands above our own durable promise, and our own promise
+    /// is written with it before it leaves: so no ballot is used twice, whatever a crash forgets.
+    fn prepare(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
+        let promised = self.acceptor(slot).promised();
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        proposal.proposer.see(promised);
+        let ballot = proposal.proposer.prepare();
+        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
+        for voter in self.config.members().clone().voters() {
+            if *voter == self.config.id() {
+                self.on_prepare(now, *voter, slot, ballot, fx);
+            } else {
+                fx.send(*voter, Message::Prepare { slot, ballot });
+            }
+        }
+        self.arm(slot, fx);
+    }
+
+    pub(crate) fn on_promise(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        slot: Slot,
+        (ballot, accepted): (Ballot, Option<(Ballot, Values)>),
+        fx: &mut Fx<'_, K>,
+    ) {
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        let Some(value) = proposal.proposer.on_promise(from, ballot, accepted) else { return };
+        let sample = now.since(proposal.since);
+        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
+        self.measure(sample);
+        for voter in self.config.members().clone().voters() {
+            if *voter == self.config.id() {
+                self.on_accept(now, *voter, slot, (ballot, value.clone()), fx);
+            } else {
+                fx.send(*voter, Message::Accept { slot, ballot, value: value.clone() });
+            }
+        }
+        self.arm(slot, fx);
+    }
+
+    pub(crate) fn on_accepted(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        slot: Slot,
+        ballot: Ballot,
+        fx: &mut Fx<'_, K>,
+    ) {
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        let Some(value) = proposal.proposer.on_accepted(from, ballot) else { return };
+        let sample = now.since(proposal.since);
+        self.measure(sample);
+        self.learn(from, slot, &value, fx);
+        let through = self.hard_state.chosen;
+        for node in self.config.members().others(self.config.id()) {
+            fx.send(node, Message::Decided { first: slot, values: value.clone(), through });
+        }
+    }
+
+    /// Refused. That does not end the ballot: the others may still make a majority. It ends when
+    /// they cannot, or have not by the time that the answers are overdue.
+    pub(crate) fn on_nack(
+        &mut self,
+        from: NodeId,
+        slot: Slot,
+        (ballot, promised): (Ballot, Ballot),
+        fx: &mut Fx<'_, K>,
+    ) {
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        let hopeless = proposal.proposer.on_nack(from, ballot, promised);
+        if hopeless && proposal.stage == Stage::Asking {
+            self.stand_back(slot, fx);
+        }
+    }
+
+    pub(crate) fn on_slot_timeout(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        match proposal.stage {
+            Stage::StandingBack => self.prepare(now, slot, fx),
+            Stage::Asking if proposal.proposer.was_refused() => self.stand_back(slot, fx),
+            Stage::Asking => self.repeat(slot, fx),
+        }
+    }
+
+    /// Gives the others time. Full jitter: the driver draws from the whole range.
+    fn stand_back(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        proposal.backoff.fail();
+        proposal.stage = Stage::StandingBack;
+        let range = proposal.backoff.range(self.round_trip, self.config.timing().cap);
+        let (ballot, reason) = (proposal.proposer.ballot(), "it was overtaken");
+        fx.note(ProtocolEvent::SteppedDown { ballot, reason });
+        fx.set_timer(Timer::Slot(slot), range);
+    }
+
+    /// The answers are late: the same message again, to whoever has not answered. Only a new
+    /// ballot would have to begin with phase 1, and it would spoil what is under way.
+    fn repeat(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
+        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        proposal.repeats += 1;
+        let ballot = proposal.proposer.ballot();
+        let message = match proposal.proposer.asking() {
+            Asking::Nothing => return,
+            Asking::Promises => Message::Prepare { slot, ballot },
+            Asking::Votes(value) => Message::Accept { slot, ballot, value: value.clone() },
+        };
+        let late = proposal.proposer.unanswered();
+        for voter in late.into_iter().filter(|voter| *voter != self.config.id()) {
+            fx.send(voter, message.clone());
+        }
+        self.arm(slot, fx);
+    }
+
+    /// When the answers will be overdue: twice as long after each repetition.
+    fn arm(&self, slot: Slot, fx: &mut Fx<'_, K>) {
+        let Some(proposal) = self.proposals.get(&slot) else { return };
+        let patience = self.round_trip.saturating_mul(4 << proposal.repeats.min(16));
+        let patience = patience.min(self.config.timing().cap);
+        fx.set_timer(Timer::Slot(slot), patience..patience.saturating_mul(3) / 2);
+    }
+
+    /// A smoothed round trip, disks included.
+    fn measure(&mut self, sample: Duration) {
+        let cap = self.config.timing().cap;
+        let sample = sample.clamp(Duration::from_micros(50), cap);
+        self.round_trip = (self.round_trip * 7 + sample) / 8;
+    }
+
+    /// The slot is decided: what was proposed there has won or lost. A command that lost tries
+    /// the next slot.
+    pub(crate) fn close(&mut self, slot: Slot, chosen: &Values, fx: &mut Fx<'_, K>) {
+        let Some(proposal) = self.proposals.remove(&slot) else { return };
+        fx.cancel_timer(Timer::Slot(slot));
+        let Some(ticket) = proposal.ticket else { return };
+        let value = proposal.proposer.own().clone();
+        if value == *chosen {
+            fx.placed(ticket, slot);
+        } else {
+            self.waiting_bytes += value.byte_len();
+            self.waiting.push_front((ticket, value));
+        }
+    }
+
+    /// Slots up to `through` are chosen, but what they hold is part of a snapshot. A command that
+    /// was under way there may be among it: it counts as placed, and its owner finds out.
+    pub(crate) fn close_unseen(&mut self, through: Slot, fx: &mut Fx<'_, K>) {
+        while let Some((slot, proposal)) = self.proposals.pop_first() {
+            if slot > through {
+                self.proposals.insert(slot, proposal);
+                return;
+            }
+            fx.cancel_timer(Timer::Slot(slot));
+            if let Some(ticket) = proposal.ticket {
+                fx.placed(ticket, slot);
+            }
+        }
+    }
+
+    /// Every slot is decided: what still waits has lost for good.
+    pub(crate) fn refuse_waiting(&mut self, fx: &mut Fx<'_, K>) {
+        self.waiting_bytes = 0;
+        for (ticket, _) in self.waiting.drain(..) {
+            fx.refuse(ticket, Refusal::Unsupported);
+        }
+    }
+
+    /// Finishes what blocks the log: every open slot that anyone was heard to use gets a proposal
+    /// of ours. What was voted for there is found in phase 1; where there is nothing, a waiting
+    /// command or a no-op fills the hole.
+    pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        let last = self.seen.min(self.horizon());
+        let mut slot = self.hard_state.chosen.next();
+        while slot <= last {
+            if self.standing(slot) == Standing::Open && !self.proposals.contains_key(&slot) {
+                self.open(now, slot, fx);
+            }
+            slot = slot.next();
+        }
+    }
+}

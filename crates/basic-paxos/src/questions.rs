@@ -1,0 +1,38 @@
+//! Questions that readers of Paxos ask, answered by what these cores do.
+//!
+//! Each answer names tests of this crate that show it at work.
+//!
+//! # Is a refused proposal answered, and how does a proposer learn that it was overtaken?
+//! Paxos would be correct if acceptors kept silent: a proposer that hears nothing tries again some
+//! time. Here they answer with a [`Nack`](crate::Message::Nack) that names the ballot which they
+//! promised, so a proposer learns within a round trip that it was overtaken, and by how much: its
+//! next ballot stands above. One refusal does not end a ballot, because the other acceptors may
+//! still make a majority; it ends when they cannot any more, or when their answers are overdue.
+//! *(`a_refusal_ends_a_ballot_only_when_no_majority_is_left`, `paxos_p03_stale_promise_counted`,
+//! the script `overtaken`)*
+//!
+//! # Two proposers that outbid each other forever: what stops the livelock?
+//! Nothing in the protocol does: each Prepare spoils the other's Accept, and this may go on without
+//! end. A refused proposer therefore stands back for a while that its driver draws from the whole
+//! range between nothing and a bound: twice the measured round trip at first, doubled with every
+//! failure, up to a cap. Randomness is what helps; two that double in step collide in step. Sooner
+//! or later one is quiet for the two round trips that the other needs.
+//! *(`without_backoff_two_proposers_never_come_to_an_end`,
+//! `with_backoff_two_to_nine_proposers_come_to_an_end`, `paxos_p20_duelling_proposers`)*
+//!
+//! # A proposer restarts and finds an undecided value. What does it do?
+//! It never goes on where it was: a ballot of a former life may be half forgotten. It begins a new
+//! one, above its own durable promise and so above every ballot it ever used, and asks for
+//! promises. If they report a vote, that value may be chosen already, so it is proposed again, and
+//! the proposer's own value waits for the next slot. Only where nobody reports a vote may it
+//! propose what it likes; a slot that blocks the log and has no value is filled with a no-op.
+//! *(`a_value_found_undecided_is_finished_first`, `paxos_p05_ballot_reuse_after_restart`,
+//! `paxos_p15_holes_never_filled`)*
+//!
+//! # Acceptors that missed the decision: who tells them?
+//! The proposer that finds a value chosen tells every member. If that is lost, there are three more
+//! ways: an acceptor that knows the decision answers any Prepare or Accept for it with
+//! [`Decided`](crate::Message::Decided); a node that hears of later slots asks; and every node asks
+//! one of the others now and then, in turn, from where its knowledge ends. The answers are bounded,
+//! and come one after the other until it has caught up.
+//! *(`a_node_that_missed_everything_asks_and_is_told`, `paxos_p16_lost_message_never_repeated`)*

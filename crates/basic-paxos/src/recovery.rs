@@ -1,0 +1,160 @@
+//! Coming back from disk, and the log's compacted front.
+
+use crate::Config;
+use crate::message::{HORIZON, is_stamp};
+use crate::per_slot::{DECIDED, Fx, Kind, PerSlot};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use core::marker::PhantomData;
+use synod_consensus::{Base, RecoveryError, RunLog, Saved, Write};
+use synod_types::{Ballot, Slot};
+
+/// See [`synod_consensus::Protocol::recover`].
+pub(crate) fn recover<K: Kind>(
+    config: Config,
+    saved: Saved<PerSlot<K>>,
+) -> Result<PerSlot<K>, RecoveryError> {
+    let Saved { mut hard_state, base, mut log } = saved;
+    if base.through < log.base() {
+        let (from, until) = (base.through, log.base());
+        let text = format!("slots {from} to {until} are neither in the log nor in the state");
+        return Err(RecoveryError(text));
+    }
+    let repair = base.through > log.base();
+    if repair {
+        // The state machine is ahead of the log's front: a crash came between the two writes.
+        log = behind(&log, &base);
+    }
+    hard_state.chosen = hard_state.chosen.max(base.through);
+    check(&hard_state, &log)?;
+    let open = |slot: &Slot| *slot > hard_state.chosen;
+    let mut decided = BTreeSet::new();
+    for run in log.runs_from(hard_state.chosen.next()).filter(|run| run.stamp == DECIDED) {
+        decided.extend((0..run.values.len()).map(|index| run.first.plus(index)).filter(open));
+    }
+    while decided.remove(&hard_state.chosen.next()) {
+        hard_state.chosen = hard_state.chosen.next();
+    }
+    hard_state.promises = hard_state.promises.split_off(&hard_state.chosen.next());
+    let promised = hard_state.promises.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
+    let round_trip = config.timing().round_trip;
+    Ok(PerSlot {
+        seen: log.last().max(promised),
+        config,
+        hard_state,
+        base,
+        log,
+        decided,
+        proposals: BTreeMap::new(),
+        waiting: VecDeque::new(),
+        waiting_bytes: 0,
+        round_trip,
+        turn: 0,
+        stood_at: None,
+        asked: None,
+        repair,
+        kind: PhantomData,
+    })
+}
+
+/// Whether vows and votes can belong together.
+fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), RecoveryError> {
+    let chosen = hard_state.chosen;
+    if log.last().0.max(chosen.0) >= HORIZON {
+        return Err(RecoveryError(format!("no log gets to slot {}", log.last().max(chosen))));
+    }
+    if log.gap_after(log.base()) <= chosen {
+        let gap = log.gap_after(log.base());
+        return Err(RecoveryError(format!("slot {gap} is chosen and missing")));
+    }
+    for run in log.runs_from(log.base().next()) {
+        if !is_stamp(run.stamp) {
+            return Err(RecoveryError(format!("slot {} is stamped {}", run.first, run.stamp)));
+        }
+        for index in 0..run.values.len() {
+            let slot = run.first.plus(index);
+            let vowed = hard_state.promised(slot);
+            if slot > chosen && run.stamp != DECIDED && vowed < run.stamp {
+                let text = format!("slot {slot}: a vote in {} and a promise {vowed}", run.stamp);
+                return Err(RecoveryError(text));
+            }
+        }
+    }
+    match hard_state.promises.iter().find(|(slot, at)| slot.0 >= HORIZON || at.round >= 2 * HORIZON)
+    {
+        Some((slot, at)) => Err(RecoveryError(format!("slot {slot}: no proposer gets to {at}"))),
+        None => Ok(()),
+    }
+}
+
+/// The log behind a new base. Votes behind it stay, whatever stamp the base has: they are vows,
+/// and what is chosen before them has nothing to do with them.
+fn behind(log: &RunLog<Ballot>, base: &Base<Ballot>) -> RunLog<Ballot> {
+    let mut rest = RunLog::new(base.through, base.stamp);
+    for run in log.runs_from(base.through.next()) {
+        rest.put(run);
+    }
+    rest
+}
+
+impl<K: Kind> PerSlot<K> {
+    /// A node restarts with its vows, and with what it knew to be chosen.
+    pub(crate) fn on_start(&mut self, fx: &mut Fx<'_, K>) {
+        if core::mem::take(&mut self.repair) {
+            self.write_base(fx);
+        }
+        fx.peers(self.config.members());
+        self.emit(self.base.through, fx);
+        self.arm_ask(fx);
+    }
+
+    /// A snapshot through this slot is durable.
+    pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_, K>) {
+        if through > self.base.through
+            && let Some(base) = synod_consensus::Protocol::base_at(self, through)
+        {
+            self.rebase(base, fx);
+        }
+    }
+
+    /// A peer's snapshot was installed and is durable.
+    pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
+        if base.through.0 >= HORIZON || base.through > Slot(K::SLOTS) || !is_stamp(base.stamp) {
+            return self.ignore(self.config.id(), "numbers that no log reaches", fx);
+        }
+        if base.through <= self.base.through {
+            return;
+        }
+        let (through, before) = (base.through, self.hard_state.chosen);
+        self.rebase(base, fx);
+        if through > before {
+            self.hard_state.chosen = through;
+            self.hard_state.promises = self.hard_state.promises.split_off(&through.next());
+            self.decided = self.decided.split_off(&through.next());
+            self.seen = self.seen.max(through);
+            self.write_hard_state(fx);
+            self.close_unseen(through, fx);
+            self.advance(fx);
+        }
+    }
+
+    fn rebase(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
+        let agrees = self.log.stamp_at(base.through) == Some(base.stamp);
+        self.log = behind(&self.log, &base);
+        self.base = base;
+        if agrees {
+            fx.write(Write::Compact(self.base.clone()));
+        } else {
+            self.write_base(fx);
+        }
+    }
+
+    /// A store drops what lies behind a base that it does not agree with: so the votes there are
+    /// written once more, in the same batch.
+    fn write_base(&self, fx: &mut Fx<'_, K>) {
+        fx.write(Write::Compact(self.base.clone()));
+        for run in self.log.runs() {
+            fx.write(Write::Put(run.clone()));
+        }
+    }
+}

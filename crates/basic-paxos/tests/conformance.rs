@@ -1,0 +1,33 @@
+//! Basic Paxos in the simulator: the suite that every protocol passes, and seeds that do the same
+//! everywhere.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use synod_basic_paxos::types::{Membership, NodeId};
+use synod_basic_paxos::{BasicPaxos, Config};
+use synod_sim::{Options, run_seed};
+
+fn config(node: NodeId, members: &Membership) -> Config {
+    Config::new(node, members.clone()).unwrap()
+}
+
+synod_sim::conformance!(BasicPaxos, config);
+
+/// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
+/// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.
+#[test]
+fn pinned_seeds_do_the_same_in_every_build() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hashes.txt");
+    let mut found = String::from("# seed hash events operations\n");
+    for seed in 0..8 {
+        let report = run_seed::<BasicPaxos>(config, seed, &Options::default());
+        assert_eq!(report.violation, None, "seed {seed}");
+        let (hash, events, ops) = (report.hash, report.events, report.ops);
+        writeln!(found, "{seed} {hash:016x} {events} {ops}").unwrap();
+    }
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    let pinned = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(found, pinned, "UPDATE_GOLDENFILES=1 writes {} anew", path.display());
+}

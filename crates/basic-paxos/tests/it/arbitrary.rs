@@ -1,0 +1,224 @@
+//! Arbitrary input: hostile messages to one core, and arbitrary schedules of a whole cluster.
+
+use crate::cluster::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use synod_basic_paxos::{BasicPaxos, Config, Limits, Log, Message, Timer};
+use synod_consensus::{Base, Input, Outbox, Protocol, Saved};
+use synod_types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
+
+/// Numbers where things go wrong: small ones that collide, and those at the end of the world.
+fn number() -> impl Strategy<Value = u64> {
+    let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
+    prop_oneof![12 => 0..7_u64, 1 => prop::sample::select(edges)]
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    number().prop_map(Slot)
+}
+
+fn ballot() -> impl Strategy<Value = Ballot> {
+    (number(), 0..5_u64).prop_map(|(round, node)| b(round, node))
+}
+
+fn values() -> impl Strategy<Value = Values> {
+    let command = any::<u8>().prop_map(|byte| Value::Command(vec![byte; 3].into()));
+    let value = prop_oneof![command, Just(Value::Noop), Just(Value::Stop(members(3, 1)))];
+    prop_oneof![4 => vec(value.clone(), 1..2), 1 => vec(value, 0..4)]
+        .prop_map(|values| values.into_iter().collect())
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        3 => (slot(), ballot()).prop_map(|(slot, ballot)| Message::Prepare { slot, ballot }),
+        3 => (slot(), ballot(), option::of((ballot(), values())))
+            .prop_map(|(slot, ballot, accepted)| Message::Promise { slot, ballot, accepted }),
+        3 => (slot(), ballot(), values())
+            .prop_map(|(slot, ballot, value)| Message::Accept { slot, ballot, value }),
+        2 => (slot(), ballot()).prop_map(|(slot, ballot)| Message::Accepted { slot, ballot }),
+        1 => (slot(), ballot(), ballot())
+            .prop_map(|(slot, ballot, promised)| Message::Nack { slot, ballot, promised }),
+        2 => (slot(), values(), slot())
+            .prop_map(|(first, values, through)| Message::Decided { first, values, through }),
+        1 => slot().prop_map(|from| Message::Ask { from }),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input<BasicPaxos>> {
+    let base =
+        (slot(), ballot()).prop_map(|(through, stamp)| Base { through, stamp, members: None });
+    prop_oneof![
+        20 => (0..5_u64, message())
+            .prop_map(|(from, message)| Input::Message { from: NodeId(from), message }),
+        3 => slot().prop_map(|slot| Input::Timeout(Timer::Slot(slot))),
+        2 => Just(Input::Timeout(Timer::Ask)),
+        3 => (any::<u64>(), vec(any::<u8>(), 0..20)).prop_map(|(id, command)| Input::Propose {
+            ticket: Ticket(id),
+            command: command.into(),
+        }),
+        1 => Just(Input::Stalled),
+        1 => Just(Input::Read(ReadId(1))),
+        1 => slot().prop_map(|through| Input::Compact { through }),
+        1 => base.prop_map(|base| Input::Installed { base }),
+    ]
+}
+
+fn small() -> Limits {
+    Limits { window: 4, catch_up_bytes: 8, waiting: 6, waiting_bytes: 60, command_bytes: 15 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    /// Whatever is said to a core, it does not panic, its vows do not go back and are true when
+    /// they leave, what it keeps stays bounded, and its disk makes sense to its next life.
+    #[test]
+    fn hostile_input_breaks_nothing(steps in vec(input(), 1..120), voters in 1..4_u64) {
+        let config = Config::new(N1, members(voters, 1)).unwrap().with_limits(small()).unwrap();
+        let mut disk = Saved::default();
+        let mut core = BasicPaxos::recover(config.clone(), Saved::default()).unwrap();
+        let (mut now, mut chosen, mut open) = (0, Slot::ZERO, Vec::new());
+        let steps = std::iter::once(Input::Start).chain(steps);
+        for step in steps {
+            let mut outbox = Outbox::default();
+            if let Input::Propose { ticket, .. } = &step {
+                open.push(*ticket);
+            }
+            let jumps = matches!(step, Input::Installed { .. });
+            now += 60_000_000;
+            core.step(Instant(now), step, &mut outbox.effects());
+            core.flush(Instant(now), &mut outbox.effects());
+            for write in &outbox.writes {
+                write_to(&mut disk, write);
+            }
+            for (to, message) in &outbox.sends {
+                let holds = synod_consensus::Message::<BasicPaxos>::holds(message, N1, *to, &disk);
+                prop_assert!(holds, "{message:?} is a false vow");
+            }
+            if jumps {
+                let first = outbox.chosen.first().map_or(core.status().commit, |it| it.first.prev());
+                chosen = chosen.max(first);
+            }
+            for run in &outbox.chosen {
+                prop_assert_eq!(run.first, chosen.next());
+                chosen = run.last();
+            }
+            let placed = outbox.placed.iter().map(|(ticket, _)| *ticket);
+            for ticket in placed.chain(outbox.refused.iter().map(|(ticket, _)| *ticket)) {
+                let at = open.iter().position(|open| *open == ticket);
+                open.swap_remove(at.expect("answered once"));
+            }
+            prop_assert!(open.len() <= 10, "4 open and 6 waiting: {}", open.len());
+            let status = core.status();
+            prop_assert!(status.base <= status.commit && status.commit <= status.last);
+            prop_assert_eq!(status.commit, chosen);
+            prop_assert_eq!(disk.log.last(), status.last, "the disk has what the core has");
+            prop_assert!(disk.hard_state.promises.len() <= 8, "{:?}", disk.hard_state);
+        }
+        let again = BasicPaxos::recover(config, disk).expect("its own disk makes sense");
+        prop_assert_eq!(again.status().last, core.status().last);
+    }
+}
+
+/// What may happen to a cluster.
+#[derive(Clone, Debug)]
+enum Event {
+    Deliver(usize),
+    Drop(usize),
+    Duplicate(usize),
+    Timer(u64, usize),
+    Propose(u64),
+    Hang(u64),
+    Sync(u64),
+    Crash(u64),
+    Wait(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let node = || 1..6_u64;
+    prop_oneof![
+        40 => (0..12_usize).prop_map(Event::Deliver),
+        4 => (0..12_usize).prop_map(Event::Drop),
+        3 => (0..12_usize).prop_map(Event::Duplicate),
+        6 => (node(), any::<usize>()).prop_map(|(node, timer)| Event::Timer(node, timer)),
+        5 => node().prop_map(Event::Propose),
+        2 => node().prop_map(Event::Hang),
+        3 => node().prop_map(Event::Sync),
+        1 => node().prop_map(Event::Crash),
+        4 => (1..200_u64).prop_map(Event::Wait),
+    ]
+}
+
+/// Does one event; the harness checks agreement and vows after each.
+fn happen(cluster: &mut Cluster<Log>, event: &Event, tickets: &mut u64) {
+    let count = cluster.nodes.len() as u64;
+    let id = |node: &u64| NodeId(1 + node % count);
+    match event {
+        Event::Deliver(index) | Event::Drop(index) | Event::Duplicate(index) => {
+            let Some(last) = cluster.wire.len().checked_sub(1) else { return };
+            let index = (*index).min(last);
+            let flight = match event {
+                Event::Duplicate(_) => cluster.wire[index].clone(),
+                _ => cluster.wire.remove(index).unwrap(),
+            };
+            if !matches!(event, Event::Drop(_)) {
+                cluster.say(flight.from, flight.to, flight.message);
+            }
+        }
+        Event::Timer(node, index) => {
+            let timers: Vec<_> = cluster.node(id(node)).timers.keys().copied().collect();
+            if !timers.is_empty() {
+                cluster.timeout(id(node), timers[index % timers.len()]);
+            }
+        }
+        Event::Propose(node) => {
+            *tickets += 1;
+            let command = format!("c{tickets}");
+            cluster.propose(id(node), *tickets, &command);
+        }
+        Event::Hang(node) => cluster.node(id(node)).hung = true,
+        Event::Sync(node) => cluster.sync(id(node)),
+        Event::Crash(node) => cluster.crash(id(node)),
+        Event::Wait(ms) => cluster.later(*ms),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Under any schedule of losses, duplicates, delays, crashes and hung disks one value is chosen
+    /// a slot; afterwards a healthy cluster serves, and all nodes know the same.
+    #[test]
+    fn any_schedule_keeps_agreement_and_heals(
+        nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),
+        events in vec(event(), 1..250),
+    ) {
+        let mut cluster =
+            Cluster::<Log>::with(nodes, |config| config.with_limits(small()).unwrap());
+        let mut tickets = 0;
+        for event in &events {
+            happen(&mut cluster, event, &mut tickets);
+        }
+        for id in cluster.ids() {
+            cluster.sync(id);
+        }
+        cluster.propose(N1, 1_000_000, "last");
+        for _ in 0..60 {
+            for id in cluster.ids() {
+                cluster.later(600);
+                let timers: Vec<_> = cluster.node(id).timers.keys().copied().collect();
+                for timer in timers {
+                    cluster.timeout(id, timer);
+                    cluster.deliver();
+                }
+            }
+        }
+        let served = cluster.node(N1).placed.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
+        let busy = cluster.node(N1).refused.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
+        prop_assert!(served || busy, "a healthy cluster serves");
+        for id in cluster.ids() {
+            prop_assert_eq!(cluster.commit(id), cluster.commit(N1), "{:?} has caught up", id);
+        }
+    }
+}

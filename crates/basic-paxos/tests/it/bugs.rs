@@ -1,0 +1,367 @@
+//! Bugs that shipped elsewhere, one test each: it fails when the bug is put back.
+
+use crate::cluster::*;
+use synod_basic_paxos::{Decree, HardState, Kind, Limits, Message, PerSlot, Timer};
+use synod_consensus::{Base, Input, Protocol, Run, RunLog, Saved};
+use synod_types::{Ballot, Slot, Values};
+
+type Single = synod_basic_paxos::Single;
+type Log = synod_basic_paxos::Log;
+
+fn prepare(slot: u64, ballot: Ballot) -> Message {
+    Message::Prepare { slot: Slot(slot), ballot }
+}
+
+fn promise(slot: u64, ballot: Ballot, accepted: Option<(Ballot, Values)>) -> Message {
+    Message::Promise { slot: Slot(slot), ballot, accepted }
+}
+
+fn accept(slot: u64, ballot: Ballot, text: &str) -> Message {
+    Message::Accept { slot: Slot(slot), ballot, value: value(text) }
+}
+
+fn accepted(slot: u64, ballot: Ballot) -> Message {
+    Message::Accepted { slot: Slot(slot), ballot }
+}
+
+fn nack(slot: u64, ballot: Ballot, promised: Ballot) -> Message {
+    Message::Nack { slot: Slot(slot), ballot, promised }
+}
+
+fn decided(slot: u64, text: &str) -> Message {
+    Message::Decided { first: Slot(slot), values: value(text), through: Slot(slot) }
+}
+
+/// A disk with promises and votes, slot by slot from slot 1.
+fn disk<K: Kind>(
+    chosen: u64,
+    promises: &[(u64, Ballot)],
+    votes: &[(u64, Ballot, &str)],
+) -> Saved<PerSlot<K>> {
+    let promises = promises.iter().map(|(slot, ballot)| (Slot(*slot), *ballot)).collect();
+    let mut log = RunLog::default();
+    for (slot, stamp, text) in votes {
+        log.put(Run { first: Slot(*slot), stamp: *stamp, values: value(text) });
+    }
+    let hard_state = HardState { chosen: Slot(chosen), promises };
+    Saved { hard_state, base: Base::default(), log }
+}
+
+/// One node of three; the test speaks for the others.
+fn alone<K: Kind>(disk: Saved<PerSlot<K>>) -> Cluster<K> {
+    Cluster::from_disks(vec![(config(N1, 3), disk)])
+}
+
+/// What the node sent, to whom it goes left out.
+fn sent<K: Kind>(cluster: &mut Cluster<K>) -> Vec<Message> {
+    let mut sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
+    sent.dedup();
+    sent
+}
+
+#[test]
+fn paxos_p01_reply_before_the_disk_has_it() {
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.node(N1).hung = true;
+    assert_eq!(cluster.ask(N2, N1, prepare(1, b(1, 2))), [], "the promise is not durable yet");
+    cluster.crash(N1);
+    assert_eq!(
+        cluster.ask(N3, N1, prepare(1, b(1, 1).max(Ballot { round: 1, node: N3 }))),
+        [promise(1, b(1, 3), None)],
+        "it never promised anything"
+    );
+    cluster.node(N1).hung = true;
+    assert_eq!(cluster.ask(N3, N1, accept(1, b(1, 3), "a")), [], "nor is the vote");
+    cluster.crash(N1);
+    let answer = cluster.ask(N2, N1, prepare(1, b(2, 2)));
+    assert_eq!(answer, [promise(1, b(2, 2), None)], "it never voted");
+    cluster.ask(N2, N1, accept(1, b(2, 2), "b"));
+    cluster.crash(N1);
+    let answer = cluster.ask(N3, N1, prepare(1, b(3, 3)));
+    assert_eq!(answer, [promise(1, b(3, 3), Some((b(2, 2), value("b"))))], "what it said holds");
+}
+
+#[test]
+fn paxos_p02_accept_does_not_raise_the_promise() {
+    let mut cluster = alone::<Single>(Saved::default());
+    assert_eq!(cluster.ask(N2, N1, accept(1, b(2, 2), "a")), [accepted(1, b(2, 2))]);
+    let refusal = nack(1, b(1, 3), b(2, 2));
+    assert_eq!(cluster.ask(N3, N1, prepare(1, b(1, 3))), std::slice::from_ref(&refusal));
+    assert_eq!(cluster.ask(N3, N1, accept(1, b(1, 3), "b")), std::slice::from_ref(&refusal));
+    cluster.crash(N1);
+    assert_eq!(cluster.ask(N3, N1, prepare(1, b(1, 3))), [refusal], "after a restart, too");
+}
+
+#[test]
+fn paxos_p03_stale_promise_counted() {
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.propose(N1, 1, "mine");
+    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
+    // Overtaken, and in its second round when the promise of the first arrives.
+    cluster.say(N2, N1, nack(1, b(1, 1), b(1, 3)));
+    cluster.timeout(N1, Timer::Slot(S1));
+    cluster.timeout(N1, Timer::Slot(S1));
+    assert_eq!(sent(&mut cluster), [prepare(1, b(2, 1))]);
+    cluster.say(N3, N1, promise(1, b(1, 1), None));
+    assert_eq!(sent(&mut cluster), [], "a promise of another ballot");
+    cluster.say(N3, N1, promise(1, b(2, 1), Some((b(1, 3), value("theirs")))));
+    assert_eq!(sent(&mut cluster), [accept(1, b(2, 1), "theirs")]);
+}
+
+#[test]
+fn paxos_p04_accept_above_the_promise_refused() {
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.say(N2, N1, prepare(1, b(1, 2)));
+    assert_eq!(cluster.ask(N3, N1, accept(1, b(5, 3), "a")), [accepted(1, b(5, 3))]);
+}
+
+#[test]
+fn paxos_p05_ballot_reuse_after_restart() {
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.propose(N1, 1, "before");
+    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
+    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    assert_eq!(sent(&mut cluster), [accept(1, b(1, 1), "before")]);
+    cluster.crash(N1);
+    cluster.propose(N1, 2, "after");
+    assert_eq!(sent(&mut cluster), [prepare(1, b(2, 1))], "above its own durable promise");
+    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    assert_eq!(sent(&mut cluster), [], "a promise to its former life");
+}
+
+#[test]
+fn paxos_p05_no_prepare_leaves_before_the_ballot_is_durable() {
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.node(N1).hung = true;
+    cluster.propose(N1, 1, "x");
+    assert_eq!(sent(&mut cluster), []);
+    cluster.sync(N1);
+    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
+}
+
+#[test]
+fn paxos_p06_one_ballot_two_values() {
+    let mut cluster = alone::<Single>(Saved::default());
+    assert_eq!(cluster.ask(N2, N1, accept(1, b(1, 2), "a")), [accepted(1, b(1, 2))]);
+    assert_eq!(cluster.ask(N2, N1, accept(1, b(1, 2), "b")), [], "a faulty proposer");
+    let vote = Some((b(1, 2), value("a")));
+    assert_eq!(cluster.ask(N3, N1, prepare(1, b(2, 3))), [promise(1, b(2, 3), vote)]);
+    // A proposer that repeats itself repeats its value, whatever clients asked for since.
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.propose(N1, 1, "a");
+    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.propose(N1, 2, "b");
+    sent(&mut cluster);
+    cluster.timeout(N1, Timer::Slot(S1));
+    assert_eq!(sent(&mut cluster), [accept(1, b(1, 1), "a")]);
+}
+
+#[test]
+fn paxos_p07_largest_value_or_lowest_ballot_picked() {
+    let cases = [
+        (Some((b(1, 2), "z")), Some((b(2, 3), "a")), "a"),
+        (Some((b(2, 3), "a")), Some((b(1, 2), "z")), "a"),
+        (Some((b(2, 2), "a")), None, "a"),
+        (None, None, "own"),
+    ];
+    for (second, third, expected) in cases {
+        let members = members(5, 0);
+        let config = synod_basic_paxos::Config::new(N1, members).unwrap();
+        let mut cluster = Cluster::<Single>::from_disks(vec![(config, Saved::default())]);
+        cluster.propose(N1, 1, "own");
+        sent(&mut cluster);
+        let vote = |vote: Option<(Ballot, &str)>| vote.map(|(ballot, text)| (ballot, value(text)));
+        // Ballot 1.1 reaches nobody in time; the votes are older than the ballot that finds them.
+        cluster.say(N2, N1, nack(1, b(1, 1), b(2, 3)));
+        cluster.timeout(N1, Timer::Slot(S1));
+        cluster.timeout(N1, Timer::Slot(S1));
+        assert_eq!(sent(&mut cluster), [prepare(1, b(3, 1))]);
+        cluster.say(N2, N1, promise(1, b(3, 1), vote(second)));
+        cluster.say(N3, N1, promise(1, b(3, 1), vote(third)));
+        assert_eq!(sent(&mut cluster), [accept(1, b(3, 1), expected)]);
+    }
+}
+
+#[test]
+fn paxos_p08_duplicate_reply_counted_twice() {
+    let members = members(5, 0);
+    let config = synod_basic_paxos::Config::new(N1, members).unwrap();
+    let mut cluster = Cluster::<Single>::from_disks(vec![(config, Saved::default())]);
+    cluster.propose(N1, 1, "x");
+    sent(&mut cluster);
+    for _ in 0..3 {
+        cluster.say(N2, N1, promise(1, b(1, 1), None));
+    }
+    assert_eq!(sent(&mut cluster), [], "two of five promised");
+    cluster.say(N3, N1, promise(1, b(1, 1), None));
+    assert_eq!(sent(&mut cluster), [accept(1, b(1, 1), "x")]);
+    for _ in 0..3 {
+        cluster.say(N2, N1, accepted(1, b(1, 1)));
+    }
+    assert_eq!(cluster.commit(N1), 0, "two of five voted");
+    cluster.say(N3, N1, accepted(1, b(1, 1)));
+    assert_eq!(cluster.commit(N1), 1);
+}
+
+#[test]
+fn paxos_p09_learner_mixes_ballots() {
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.propose(N1, 1, "x");
+    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    // Our own acceptor votes in 1.1; then another proposer's Accept replaces the vote.
+    cluster.say(N3, N1, accept(1, b(5, 3), "y"));
+    cluster.say(N2, N1, nack(1, b(1, 1), b(5, 3)));
+    cluster.timeout(N1, Timer::Slot(S1));
+    cluster.timeout(N1, Timer::Slot(S1));
+    sent(&mut cluster);
+    cluster.say(N2, N1, promise(1, b(6, 1), Some((b(5, 3), value("y")))));
+    sent(&mut cluster);
+    // One vote in 6.1 is our own. A late one for 1.1 does not make two.
+    cluster.say(N2, N1, accepted(1, b(1, 1)));
+    assert_eq!(cluster.commit(N1), 0);
+    cluster.say(N2, N1, accepted(1, b(6, 1)));
+    assert_eq!(cluster.chosen(N1), ["y"]);
+}
+
+#[test]
+fn paxos_p10_learning_lowers_the_promise() {
+    let votes = [(2, b(1, 2), "old")];
+    let mut cluster = alone::<Log>(disk(0, &[(2, b(1, 2)), (3, b(4, 3))], &votes));
+    cluster.say(N2, N1, prepare(2, b(3, 2)));
+    // Slots 1 to 3 were decided elsewhere under low ballots; 1 stays unknown here, so the others
+    // wait, and the promises stand until their slots are known to be chosen.
+    cluster.say(N2, N1, decided(2, "new"));
+    let promises = |cluster: &Cluster<Log>| cluster.nodes[&N1].disk.hard_state.promises.clone();
+    assert_eq!(promises(&cluster)[&Slot(2)], b(3, 2));
+    cluster.crash(N1);
+    assert_eq!(promises(&cluster)[&Slot(3)], b(4, 3));
+    assert_eq!(cluster.ask(N2, N1, accept(3, b(1, 2), "x")), [nack(3, b(1, 2), b(4, 3))]);
+    let answer = cluster.ask(N2, N1, accept(2, b(9, 2), "other"));
+    let told = Message::Decided { first: Slot(2), values: value("new"), through: Slot(0) };
+    assert_eq!(answer, [told], "what it learnt it still knows");
+}
+
+#[test]
+fn paxos_p13_chosen_inferred_from_the_next_slot() {
+    let mut cluster = alone::<Log>(disk(0, &[(1, b(1, 2))], &[(1, b(1, 2), "loser")]));
+    cluster.say(N3, N1, accept(2, b(1, 3), "next"));
+    cluster.say(N3, N1, decided(2, "next"));
+    assert_eq!(cluster.commit(N1), 0, "slot 1 is not chosen because slot 2 is");
+    cluster.say(N3, N1, decided(1, "winner"));
+    assert_eq!(cluster.chosen(N1), ["winner", "next"]);
+}
+
+#[test]
+fn paxos_p14_trimmed_slots_reported_as_empty() {
+    let votes = [(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")];
+    let mut cluster = alone::<Log>(disk(3, &[], &votes));
+    cluster.step(N1, Input::Compact { through: Slot(2) });
+    assert_eq!(cluster.ask(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
+    assert_eq!(cluster.node(N1).snapshots, [N2]);
+    cluster.node(N1).snapshots.clear();
+    assert_eq!(cluster.ask(N3, N1, Message::Ask { from: S1 }), []);
+    assert_eq!(cluster.node(N1).snapshots, [N3]);
+    let told = Message::Decided { first: Slot(3), values: value("c"), through: Slot(3) };
+    assert_eq!(cluster.ask(N2, N1, prepare(3, b(7, 2))), [told]);
+}
+
+#[test]
+fn paxos_p15_holes_never_filled() {
+    let mut cluster = Cluster::<Log>::new(3);
+    // n3 dies with slots 1 and 3 voted for by n1, and slot 2 never reached anyone.
+    cluster.say(N3, N1, accept(1, b(1, 3), "a"));
+    cluster.say(N3, N1, accept(3, b(1, 3), "c"));
+    cluster.wire.clear();
+    for _ in 0..2 {
+        cluster.later(100);
+        cluster.timeout(N1, Timer::Ask);
+        cluster.deliver_if(|flight| flight.from != N3 && flight.to != N3);
+    }
+    assert_eq!(cluster.chosen(N1), ["a", "noop", "c"]);
+    assert_eq!(cluster.chosen(N2), ["a", "noop", "c"]);
+}
+
+#[test]
+fn paxos_p16_lost_message_never_repeated() {
+    for lost in 0..12 {
+        let mut cluster = Cluster::<Log>::new(3);
+        cluster.propose(N1, 1, "x");
+        for count in 0.. {
+            let Some(flight) = cluster.wire.pop_front() else { break };
+            if count != lost {
+                cluster.say(flight.from, flight.to, flight.message);
+            }
+        }
+        for _ in 0..4 {
+            cluster.later(100);
+            cluster.timeout(N1, Timer::Slot(S1));
+            cluster.deliver();
+        }
+        for _ in 0..4 {
+            cluster.later(100);
+            for id in cluster.ids() {
+                cluster.timeout(id, Timer::Ask);
+                cluster.deliver();
+            }
+        }
+        for id in cluster.ids() {
+            assert_eq!(cluster.chosen(id), ["x"], "{id:?} with message {lost} lost");
+        }
+    }
+}
+
+#[test]
+fn paxos_p17_ballots_are_heard_from_their_owners_only() {
+    let mut cluster = alone::<Single>(Saved::default());
+    let foreign = prepare(1, b(9, 3));
+    assert_eq!(cluster.ask(N2, N1, foreign), [], "nobody speaks for another node");
+    cluster.propose(N1, 1, "x");
+    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
+}
+
+#[test]
+fn paxos_p20_duelling_proposers() {
+    // The duel itself is in `livelock`; here: the loser waits a random while before it tries again.
+    let mut cluster = alone::<Single>(Saved::default());
+    cluster.propose(N1, 1, "x");
+    let mut bounds = Vec::new();
+    for round in 0..4 {
+        let own = b(2 * round + 1, 1);
+        assert_eq!(sent(&mut cluster), [prepare(1, own)]);
+        cluster.say(N2, N1, nack(1, own, b(2 * round + 2, 2)));
+        cluster.say(N3, N1, nack(1, own, b(2 * round + 2, 2)));
+        assert_eq!(sent(&mut cluster), [], "not at once");
+        let wait = cluster.node(N1).timers[&Timer::Slot(S1)].clone();
+        assert!(wait.start.is_zero(), "full jitter");
+        bounds.push(wait.end.as_millis());
+        cluster.timeout(N1, Timer::Slot(S1));
+    }
+    assert_eq!(bounds, [20, 40, 80, 160], "from twice a round trip on");
+}
+
+#[test]
+fn a_late_node_far_behind_makes_no_vow_and_asks() {
+    let limits = Limits { window: 4, ..Limits::default() };
+    let config = config(N1, 3).with_limits(limits).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let ask = Message::Ask { from: S1 };
+    assert_eq!(cluster.ask(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
+    assert_eq!(cluster.ask(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
+    assert!(cluster.nodes[&N1].disk.hard_state.promises.len() == 1);
+}
+
+#[test]
+fn a_second_value_for_a_decree_is_refused() {
+    let mut cluster = Cluster::<Single>::new(3);
+    cluster.propose(N1, 1, "first");
+    cluster.propose(N1, 2, "second");
+    cluster.deliver();
+    cluster.propose(N2, 3, "third");
+    assert_eq!(cluster.node(N1).placed, [(synod_types::Ticket(1), S1)]);
+    assert_eq!(cluster.node(N1).refused[0].0, synod_types::Ticket(2));
+    assert_eq!(cluster.node(N2).refused[0].0, synod_types::Ticket(3));
+    for id in cluster.ids() {
+        assert_eq!(cluster.chosen(id), ["first"]);
+    }
+    assert_eq!(Decree::NAME, "decree");
+}
