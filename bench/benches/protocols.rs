@@ -2,6 +2,8 @@
 //! long a dead leader is missed. Prints one table in Markdown; the same one on every machine.
 
 use std::process::ExitCode;
+use std::time::Duration;
+use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
@@ -14,6 +16,7 @@ fn compare(asked: &Asked) -> Result<Table, Violation> {
     let mut table = Table::new(asked.effort);
     asked.add::<Raft>(&mut table, raft)?;
     asked.add::<MultiPaxos>(&mut table, multi_paxos)?;
+    asked.add::<BasicPaxos>(&mut table, basic_paxos)?;
     Ok(table)
 }
 
@@ -27,6 +30,13 @@ fn multi_paxos(node: NodeId, members: &Membership, profile: &Profile) -> synod_m
     let Profile { election, heartbeat, .. } = profile.clone();
     let config = synod_multi_paxos::Config::new(node, members.clone()).expect("it is a member");
     config.with_timing(synod_multi_paxos::Timing { election, heartbeat }).expect("sound timeouts")
+}
+
+fn basic_paxos(node: NodeId, members: &Membership, profile: &Profile) -> synod_basic_paxos::Config {
+    let round_trip = (profile.one_way() * 2 + profile.sync).max(Duration::from_millis(1));
+    let timing = synod_basic_paxos::Timing { round_trip, ..Default::default() };
+    let config = synod_basic_paxos::Config::new(node, members.clone()).expect("it is a member");
+    config.with_timing(timing).expect("sound timeouts")
 }
 
 /// What the command line asks for.

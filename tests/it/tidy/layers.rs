@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// What each of our crates may use of the others. The node assembles and may use all of them.
-const INTERNAL: [(&str, &[&str]); 10] = [
+const INTERNAL: [(&str, &[&str]); 11] = [
     ("types", &[]),
     ("consensus", &["types"]),
     ("raft", &["types", "consensus"]),
     ("multi-paxos", &["types", "consensus"]),
+    ("basic-paxos", &["types", "consensus"]),
     ("storage", &["types"]),
     ("transport", &["types"]),
     ("replica", &["types", "consensus", "storage"]),
@@ -20,11 +21,12 @@ const INTERNAL: [(&str, &[&str]); 10] = [
 
 /// Crates without I/O, clock, thread or runtime, and all that they may use of others' code.
 /// Randomness is for the crates that roll dice for a protocol, never for a protocol itself.
-pub(super) const PURE: [(&str, &[&str]); 7] = [
+pub(super) const PURE: [(&str, &[&str]); 8] = [
     ("types", &["bytes", "serde", "postcard"]),
     ("consensus", &["bytes", "serde", "thiserror"]),
     ("raft", &["bytes", "serde", "thiserror"]),
     ("multi-paxos", &["bytes", "serde", "thiserror"]),
+    ("basic-paxos", &["bytes", "serde", "thiserror"]),
     (
         "replica",
         &["bytes", "serde", "thiserror", "postcard", "crc32fast", "rand_chacha", "rand_core"],
@@ -37,7 +39,7 @@ pub(super) const PURE: [(&str, &[&str]); 7] = [
 ];
 
 /// The protocols and what they stand on: no_std with alloc, so that they run anywhere.
-const NO_STD: [&str; 4] = ["types", "consensus", "raft", "multi-paxos"];
+const NO_STD: [&str; 5] = ["types", "consensus", "raft", "multi-paxos", "basic-paxos"];
 
 /// Heavy dependencies and the only crates that may have them.
 const CONFINED: [(&str, &[&str]); 5] = [
