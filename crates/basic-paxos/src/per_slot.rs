@@ -19,7 +19,7 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
 
 /// What a slot is stamped with whose value was learnt as chosen, and not voted for here under
 /// that value: above every ballot, because nothing can follow it.
-pub(crate) const DECIDED: Ballot = Ballot { round: u64::MAX, node: NodeId(0) };
+pub(crate) const DECIDED: Ballot = Ballot::CHOSEN;
 
 pub(crate) type Fx<'a, K> = Effects<'a, PerSlot<K>>;
 
