@@ -1,7 +1,7 @@
 //! Who finds out: the learner (PMS 2.3).
 
 use crate::message::CHOSEN;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 use synod_consensus::{Run, RunLog};
@@ -14,8 +14,9 @@ const SILENCE: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Learner {
     commit: Slot,
-    /// What somebody knew to be chosen at the heartbeat before: by now it should be known here.
-    overdue: Slot,
+    /// What each node knew to be chosen at its heartbeat before: by now it should be known here.
+    /// Kept apart, because a node that lags itself must not hide that we do.
+    overdue: BTreeMap<NodeId, Slot>,
     /// When somebody was asked last, if that was not answered.
     asked: Option<Instant>,
     /// Who was asked since the last answer.
@@ -26,7 +27,7 @@ impl Learner {
     /// A learner that knows everything up to `commit` to be chosen.
     #[must_use]
     pub fn new(commit: Slot) -> Self {
-        Self { commit, overdue: Slot::ZERO, asked: None, silent: BTreeSet::new() }
+        Self { commit, overdue: BTreeMap::new(), asked: None, silent: BTreeSet::new() }
     }
 
     /// Everything up to here is chosen.
@@ -74,7 +75,7 @@ impl Learner {
     }
 
     /// `node` says in a heartbeat that everything up to `theirs` is chosen. Whether to ask it: when
-    /// an earlier heartbeat said as much already, so that it is not just under way, and nobody was
+    /// its heartbeat before said as much already, so that it is not just under way, and nobody was
     /// asked a moment ago. Who was asked and gave no answer may not even hear us, however often we
     /// hear it: until anyone answers, everyone else comes first.
     pub(crate) fn should_ask(
@@ -83,8 +84,8 @@ impl Learner {
         (node, theirs): (NodeId, Slot),
         patience: Duration,
     ) -> bool {
-        let late = self.commit < self.overdue && self.commit < theirs;
-        self.overdue = theirs;
+        let before = self.overdue.insert(node, theirs).unwrap_or(Slot::ZERO);
+        let late = self.commit < before && self.commit < theirs;
         let waited = self.asked.map_or(Duration::MAX, |asked| now.since(asked));
         if waited >= patience * SILENCE {
             self.silent.clear();
@@ -125,6 +126,16 @@ mod tests {
         learner.asks(at(151), NodeId(3));
         learner.answered();
         assert!(learner.should_ask(at(152), deaf, patience), "all are equal again");
+    }
+
+    #[test]
+    fn a_node_that_lags_itself_does_not_hide_that_we_do() {
+        let (patience, at) = (Duration::from_millis(100), |ms: u64| Instant(ms * 1_000_000));
+        let (leader, laggard) = ((NodeId(2), Slot(9)), (NodeId(3), Slot(1)));
+        let mut learner = Learner::new(Slot(1));
+        assert!(!learner.should_ask(at(0), leader, patience));
+        assert!(!learner.should_ask(at(1), laggard, patience));
+        assert!(learner.should_ask(at(50), leader, patience));
     }
 
     #[test]
