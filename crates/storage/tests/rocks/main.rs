@@ -5,9 +5,11 @@ mod folder;
 mod process;
 
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use synod_storage::conformance::{self, Fixture};
 use synod_storage::{Identity, RocksLog, RocksState};
 use synod_types::{ClusterId, Incarnation, NodeId};
@@ -76,13 +78,41 @@ fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Copies a folder that may be in use: files that go meanwhile are left out.
+/// Copies a folder that may be in use, as a crash would leave it: all of it as of one moment.
+/// RocksDB tidies up in the background, so a copy during which anything changed is made again.
 fn copy(from: &Path, to: &Path) {
+    loop {
+        let before = listing(from);
+        copy_files(from, to);
+        if listing(from) == before {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// Every file below a folder, with its length and when it was written last.
+fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        // A file that goes while it is looked at makes the next listing a different one.
+        let Ok(about) = entry.metadata() else { continue };
+        if about.is_dir() {
+            files.append(&mut listing(&entry.path()));
+        } else {
+            files.insert(entry.path(), (about.len(), about.modified().unwrap()));
+        }
+    }
+    files
+}
+
+/// Copies what is there; files that go meanwhile are left out.
+fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
+            copy_files(&entry.path(), &target);
             continue;
         }
         match fs::copy(entry.path(), target) {
