@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// What each of our crates may use of the others. The node assembles and may use all of them.
-const INTERNAL: [(&str, &[&str]); 11] = [
+const INTERNAL: [(&str, &[&str]); 13] = [
     ("types", &[]),
     ("consensus", &["types"]),
     ("raft", &["types", "consensus"]),
@@ -16,7 +16,9 @@ const INTERNAL: [(&str, &[&str]); 11] = [
     ("replica", &["types", "consensus", "storage"]),
     ("kv", &["types", "consensus"]),
     ("etcd-api", &["types", "consensus", "kv"]),
-    ("sim", &["types", "consensus", "replica", "storage"]),
+    ("checker", &[]),
+    ("sim", &["types", "consensus", "replica", "storage", "checker"]),
+    ("explore", &["types", "consensus"]),
 ];
 
 /// Crates without I/O, clock, thread or runtime, and all that they may use of others' code.
@@ -42,12 +44,13 @@ pub(super) const PURE: [(&str, &[&str]); 8] = [
 const NO_STD: [&str; 5] = ["types", "consensus", "raft", "multi-paxos", "basic-paxos"];
 
 /// Heavy dependencies and the only crates that may have them.
-const CONFINED: [(&str, &[&str]); 5] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     ("tokio", &["node", "transport", "etcd-api"]),
     ("quinn", &["transport"]),
     ("rustls", &["transport"]),
     ("rocksdb", &["storage"]),
     ("tonic", &["node", "etcd-api"]),
+    ("stateright", &["explore"]),
 ];
 
 /// Crates that tests of a pure crate must not pull in, because they would bring a runtime or C++.

@@ -1,0 +1,2 @@
+//! Checks recorded histories for linearizability.
+fn main() {}

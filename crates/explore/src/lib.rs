@@ -1,0 +1,3 @@
+//! Exhaustive model checking of the shipped protocol cores.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
