@@ -16,7 +16,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test mutants bench peers doc lint
+.PHONY: help setup run build test bugs mutants bench peers doc lint
 
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
@@ -35,6 +35,9 @@ build: setup ## Build everything; the program is target/release/synod
 
 test: setup ## Run every test
 	$(CARGO) test $(WHOLE)
+
+bugs: ## List the bugs that shipped elsewhere and the tests that hold each: make bugs ARGS=raft-09
+	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)
 
 mutants: ## Plant each known bug in a copy of the tree and see that a test catches it
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)

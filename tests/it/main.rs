@@ -1,5 +1,6 @@
 //! Tests that cross crates.
 
+mod bugs;
 mod fixtures;
 mod matrix;
 mod package;
