@@ -223,7 +223,9 @@ pub enum Write<P: Protocol> {
     /// Removes this slot and all behind it.
     TruncateFrom(Slot),
     /// Forgets everything up to and including `through`. Where the log's stamp at that slot
-    /// agrees the suffix stays, else all of the log goes.
+    /// agrees the suffix stays, else all of the log goes. A store compares no stamps: the core
+    /// that writes a base which differs says beside it what becomes of the slots behind, by
+    /// [`TruncateFrom`](Self::TruncateFrom) before it or by [`Put`](Self::Put) after it.
     Compact(Base<P::Stamp>),
 }
 

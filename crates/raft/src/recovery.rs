@@ -12,6 +12,8 @@ use synod_types::{NodeId, Slot, Term};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     base: bool,
+    /// What lies behind the base on disk continues another history.
+    suffix: bool,
     term: bool,
 }
 
@@ -26,8 +28,9 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     }
     if base.through > log.base() {
         // The state machine is ahead of the log's front: a crash came between the two writes.
-        log.compact(base.through, base.stamp);
+        repair.suffix = log.stamp_at(base.through) != Some(base.stamp);
         repair.base = true;
+        log.compact(base.through, base.stamp);
     }
     if log.stamp_at(base.through) != Some(base.stamp) {
         return Err(RecoveryError(format!("the log and the state differ at {}", base.through)));
@@ -65,7 +68,7 @@ impl Raft {
             self.write_hard_state(fx);
         }
         if repair.base {
-            fx.write(Write::Compact(self.base.clone()));
+            self.write_base(repair.suffix, fx);
         }
         fx.peers(&self.members);
         self.arm_election(fx);
@@ -127,14 +130,24 @@ impl Raft {
     }
 
     fn move_base(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
-        fx.write(Write::Compact(base.clone()));
+        let foreign = self.log.stamp_at(base.through) != Some(base.stamp);
         self.log.compact(base.through, base.stamp);
         self.commit = max(self.commit, base.through);
         self.base = base;
+        self.write_base(foreign, fx);
         let bytes = self.uncommitted_bytes();
         if let Role::Leader(leader) = &mut self.role {
             leader.set_uncommitted(bytes);
         }
+    }
+
+    /// Tells the disk where the log begins. A store keeps what lies behind a base; where that is
+    /// of another history it is cut, or it would come back behind the snapshot after a restart.
+    fn write_base(&self, cut: bool, fx: &mut Fx<'_>) {
+        if cut {
+            fx.write(Write::TruncateFrom(self.base.through.next()));
+        }
+        fx.write(Write::Compact(self.base.clone()));
     }
 
     /// Whether this node votes.

@@ -1,11 +1,11 @@
-//! Mistakes that implementations of Paxos have made, each under the number that it has in the
-//! project's list, and a test that fails if it is made here.
+//! Mistakes that implementations of Paxos have made, each under the number that it has in
+//! `docs/bugs.md`, and a test that fails if it is made here.
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, is_vow, members, run};
-use synod_multi_paxos::consensus::{Base, Input, Message as _, Role, Saved, Write};
+use synod_multi_paxos::consensus::{Base, Input, Message as _, Protocol as _, Role, Saved, Write};
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    CHOSEN, Candidate, Config, HardState, Heard, Message, MultiPaxos, Report, Timer,
+    CHOSEN, Candidate, Config, HardState, Heard, Message, MultiPaxos, Report, Timer, Timing,
 };
 
 fn prepare(round: u64, node: u64, from: u64) -> Message {
@@ -310,4 +310,75 @@ fn paxos_p17_a_chain_does_not_outbid_itself() {
     cluster.pass(50 * TIMEOUT);
     assert_eq!(cluster.leaders(), [leader]);
     assert_eq!(cluster.node(2).promised(), before);
+}
+
+#[test]
+fn paxos_p18_trimming_waits_for_nobody() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.links(&[(1, 2)]);
+    let mut expected = Vec::new();
+    for ticket in 0..20 {
+        let command = format!("c{ticket}");
+        cluster.write(1, ticket, &command);
+        expected.push(command);
+        for id in 1..=2 {
+            let (now, through) = (cluster.now, cluster.node(id).status().commit);
+            cluster.node(id).input(now, Input::Compact { through });
+            assert_eq!(cluster.node(id).status().base, through, "n3 is down, and n{id} trims");
+        }
+    }
+    assert_eq!(cluster.node(1).disk.log.byte_len(), 0);
+    assert_eq!(cluster.node(1).commands(), expected);
+    // It comes back, needs a snapshot, gets one, and goes on with the others.
+    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    cluster.pass(4 * TIMEOUT);
+    assert!(cluster.node(1).snapshots.contains(&NodeId(3)));
+    let trimmed = cluster.node(2).status().base;
+    let base = cluster.node(2).core.base_at(trimmed);
+    let (now, base) = (cluster.now, base.expect("what was trimmed through"));
+    cluster.node(3).input(now, Input::Installed { base });
+    let leader = cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+    cluster.write(leader, 99, "after");
+    cluster.pass(TIMEOUT);
+    assert_eq!(cluster.node(3).commands(), ["after"]);
+    assert_eq!(cluster.node(3).status().commit, cluster.node(1).status().commit);
+}
+
+#[test]
+fn paxos_p20_proposers_outbid_each_other_for_ever() {
+    use std::time::Duration;
+    // As many as there are, with the spread of patience that is the default, and with next to none.
+    for (nodes, spread) in (2..=9).flat_map(|nodes| [(nodes, 150_000), (nodes, 1)]) {
+        let config = |id| {
+            let ms = Duration::from_millis;
+            let election = ms(150)..ms(150) + Duration::from_micros(spread);
+            let timing = Timing { election, heartbeat: ms(50) };
+            Config::new(NodeId(id), members(nodes)).unwrap().with_timing(timing).unwrap()
+        };
+        let mut cluster = Cluster::of((1..=nodes).map(config));
+        let case = format!("{nodes} proposers, spread of {spread} us");
+        let all_at_once = |cluster: &mut Cluster| {
+            for id in 1..=nodes {
+                let now = cluster.now;
+                cluster.node(id).input(now, Input::Timeout(Timer::Election));
+            }
+        };
+        all_at_once(&mut cluster);
+        let all: Vec<_> = (1..=nodes).collect();
+        let leader = cluster.leader_of(&all, 4 * TIMEOUT);
+        cluster.pass(TIMEOUT);
+        let ballot = cluster.node(leader).promised();
+        assert!(ballot.round <= 3, "{case}: {ballot} was needed");
+        for ticket in 0..10 {
+            // All lose patience together, again and again: who leads goes on.
+            all_at_once(&mut cluster);
+            cluster.write(leader, ticket, "x");
+            cluster.pass(TIMEOUT / 10);
+        }
+        cluster.pass(TIMEOUT);
+        assert_eq!(cluster.leaders(), [leader], "{case}");
+        assert_eq!(cluster.node(leader).promised(), ballot, "{case}: nobody outbids it");
+        cluster.assert_equal(&["x"; 10]);
+    }
 }

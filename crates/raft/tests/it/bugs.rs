@@ -1,11 +1,11 @@
 //! Bugs that shipped in other implementations, each put together again here. The numbers are
-//! those of the project's list of such bugs; what is missing belongs to features that this core
+//! those of `docs/bugs.md`; what is missing belongs to features that this core
 //! does not have, or to the layers around it.
 
 use crate::cluster::*;
 use proptest::prelude::*;
 use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write};
-use synod_raft::{Limits, Message, Timer};
+use synod_raft::{Limits, Message, Raft, Timer};
 use synod_types::{NodeId, Slot, Term, Ticket};
 
 fn yes(term: u64) -> Message {
@@ -226,6 +226,61 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     assert_eq!(voter.ask(N3, N1, request), [no]);
 }
 
+/// Everyone whose leader is gone loses patience, and leaders heartbeat, a few times.
+fn go_on(cluster: &mut Cluster) {
+    for _ in 0..10 {
+        for id in cluster.ids() {
+            let follows = cluster.status(id).leader;
+            let served = follows.is_some_and(|leader| {
+                cluster.leads(leader) && cluster.term(leader) == cluster.term(id)
+            });
+            if cluster.leads(id) {
+                cluster.beat(id);
+            } else if !served {
+                cluster.later(300);
+                cluster.timeout(id, Timer::Election);
+                cluster.deliver();
+            }
+        }
+    }
+}
+
+#[test]
+fn raft_26_nodes_with_and_without_pre_vote_lock_each_other_out() {
+    // Two settings, three nodes: every mixture, as while the settings are being changed.
+    for mixture in 0..64_u64 {
+        let set = |config: synod_raft::Config| {
+            let bits = mixture >> (2 * (config.id().0 - 1));
+            config.with_pre_vote(bits & 1 == 0).with_check_quorum(bits & 2 == 0)
+        };
+        let mut cluster = Cluster::with(3, set);
+        cluster.elect(N1);
+        // Node 3 is cut off and campaigns; its term grows if nothing keeps it from that.
+        cluster.partition(&[N3]);
+        for round in 0..5 {
+            for _ in 0..6 {
+                cluster.beat(N1);
+            }
+            cluster.timeout(N3, Timer::Election);
+            cluster.deliver();
+            if round == 3 {
+                cluster.propose(N1, 1, "a");
+                cluster.deliver();
+            }
+        }
+        cluster.heal();
+        go_on(&mut cluster);
+        let leaders: Vec<_> = cluster.ids().into_iter().filter(|id| cluster.leads(*id)).collect();
+        let [leader] = leaders[..] else { panic!("mixture {mixture:b}: {leaders:?} lead") };
+        cluster.propose(leader, 2, "b");
+        cluster.deliver();
+        for id in cluster.ids() {
+            assert_eq!(cluster.status(id).leader, Some(leader), "mixture {mixture:b}, {id:?}");
+            assert_eq!(cluster.commands(id), ["a", "b"], "mixture {mixture:b}, {id:?}");
+        }
+    }
+}
+
 #[test]
 fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
     // The leader itself restarts and asks, just after it was heard.
@@ -377,6 +432,46 @@ fn raft_34_append_behind_a_compacted_slot_names_no_term() {
     assert!(cluster.node(N1).snapshots.contains(&N3));
 }
 
+proptest! {
+    #[test]
+    fn raft_35_entries_skipped_or_repeated_where_a_commit_cuts_a_run(
+        sizes in prop::collection::vec(1..6_usize, 1..6),
+        notices in prop::collection::vec(0..30_u64, 1..20),
+        crash_after in 0..20_usize,
+        append_bytes in 1..40_usize,
+    ) {
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
+        let (term, mut last) = (Term(1), 0);
+        for size in sizes {
+            let commands = vec!["x"; size];
+            let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
+            cluster.say(N2, N1, Message::Append { term, prev, run, commit: Slot(0) });
+            last += size as u64;
+        }
+        let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
+        for (index, notice) in notices.into_iter().enumerate() {
+            if index == crash_after {
+                // It starts again under other limits, and counts from its base again.
+                let limits = Limits { append_bytes, ..Limits::default() };
+                let node = cluster.node(N1);
+                node.config = node.config.clone().with_limits(limits).unwrap();
+                cluster.crash(N1);
+                prop_assert_eq!(cluster.commit(N1), 0);
+                told = 0;
+                let prev = at(last, 1);
+                let beat = Message::Heartbeat { term, prev, ask: true, commit: Slot(0) };
+                cluster.say(N2, N1, beat);
+            }
+            cluster.say(N2, N1, Message::Commit { term, commit: Slot(notice) });
+            told = notice.min(last).max(told);
+            // That each slot comes behind the one before is checked wherever one is chosen.
+            prop_assert_eq!(cluster.commit(N1), told);
+            prop_assert_eq!(cluster.commands(N1).len() as u64, told);
+            prop_assert_eq!(cluster.node(N1).disk.hard_state, before);
+        }
+    }
+}
+
 #[test]
 fn raft_37_entries_reach_the_disk_before_their_term() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, Some(N1), &[1]))]);
@@ -476,16 +571,85 @@ fn raft_42_even_sizes_and_non_voters() {
         }
         assert_eq!(cluster.commit(N1), 1, "{size} voters");
     }
-    // A learner's copy counts for nothing.
+    // Who is heard from is counted by the same measure, and so are votes.
+    for size in 1..=9_u64 {
+        for heard in 0..size {
+            let mut cluster = lone_leader(size, &[]);
+            cluster.later(1_000);
+            for voter in 2..2 + heard {
+                cluster.say(NodeId(voter), N1, Message::HeartbeatAck { term: Term(1) });
+            }
+            cluster.timeout(N1, Timer::Heartbeat);
+            assert_eq!(cluster.leads(N1), 2 * (heard + 1) > size, "{heard} and itself of {size}");
+            let disk = (config(N1, size).with_pre_vote(false), Saved::default());
+            let mut cluster = Cluster::from_disks(vec![disk]);
+            cluster.timeout(N1, Timer::Election);
+            for voter in 2..2 + heard {
+                cluster.say(NodeId(voter), N1, yes(1));
+            }
+            assert_eq!(cluster.leads(N1), 2 * (heard + 1) > size, "{heard} and itself of {size}");
+        }
+    }
+}
+
+#[test]
+fn raft_42_node_without_a_vote_is_elected_or_counted() {
+    let learner = synod_raft::Config::new(N4, members(3, 2)).unwrap().with_pre_vote(false);
+    let mut cluster = Cluster::from_disks(vec![(learner, Saved::default())]);
+    cluster.timeout(N4, Timer::Election);
+    assert_eq!(cluster.status(N4).role, Role::Learner);
     let config = synod_raft::Config::new(N1, members(3, 2)).unwrap().with_pre_vote(false);
     let mut cluster = Cluster::from_disks(vec![(config, Saved::default())]);
     cluster.timeout(N1, Timer::Election);
+    cluster.say(N4, N1, yes(1));
+    cluster.say(N5, N1, yes(1));
+    assert!(!cluster.leads(N1));
     cluster.say(N2, N1, yes(1));
     cluster.say(N4, N1, ack(1, 1));
     cluster.say(N5, N1, ack(1, 1));
     assert_eq!(cluster.commit(N1), 0);
+    cluster.later(1_000);
+    cluster.say(N4, N1, Message::HeartbeatAck { term: Term(1) });
     cluster.say(N3, N1, ack(1, 1));
     assert_eq!(cluster.commit(N1), 1);
+}
+
+/// What a store holds after these writes: like the real ones, it keeps what lies behind a new base
+/// unless it is told to cut it.
+fn stored(disk: &mut Saved<Raft>, writes: &[Write<Raft>]) {
+    for write in writes {
+        if let Write::Compact(base) = write {
+            let kept: Vec<_> = disk.log.runs_from(base.through.next()).collect();
+            disk.apply(write);
+            kept.into_iter().for_each(|run| disk.apply(&Write::Put(run)));
+        } else {
+            disk.apply(write);
+        }
+    }
+}
+
+#[test]
+fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
+    let now = synod_types::Instant(1);
+    for (through, stamp, kept) in [(2, 1, vec![1, 2, 2]), (2, 3, vec![]), (4, 3, vec![])] {
+        let before = saved(3, None, &[1, 1, 1, 2, 2]);
+        let base =
+            synod_consensus::Base { through: Slot(through), stamp: Term(stamp), members: None };
+        // A peer's snapshot is installed.
+        let (mut disk, mut outbox) = (before.clone(), Outbox::default());
+        let mut core = Raft::recover(config(N1, 3), disk.clone()).unwrap();
+        core.step(now, Input::Installed { base: base.clone() }, &mut outbox.effects());
+        stored(&mut disk, &outbox.writes);
+        assert_eq!(terms(&disk.log), kept, "{base:?}");
+        let again = Raft::recover(config(N1, 3), disk).unwrap();
+        assert_eq!(again.status().last, core.status().last, "{base:?}");
+        // The state machine had one already, and the crash came before the log was cut.
+        let (mut disk, mut outbox) = (Saved { base: base.clone(), ..before }, Outbox::default());
+        let mut core = Raft::recover(config(N1, 3), disk.clone()).unwrap();
+        core.step(now, Input::Start, &mut outbox.effects());
+        stored(&mut disk, &outbox.writes);
+        assert_eq!(terms(&disk.log), kept, "{base:?}");
+    }
 }
 
 #[test]

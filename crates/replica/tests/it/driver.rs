@@ -1,0 +1,207 @@
+//! The driver's own rules, on a protocol that does as it is told.
+
+use crate::puppet::*;
+use bytes::Bytes;
+use std::time::Duration;
+use synod_consensus::{Base, Refusal, Write};
+use synod_replica::{
+    Driver, Envelope, Event, OpenError, Outcome, Payload, Replica, Seq, Token, encode_write,
+};
+use synod_storage::LogOp;
+use synod_types::{ClusterId, Incarnation, NodeId, Slot};
+
+#[test]
+fn a_vow_waits_for_the_disk_and_nothing_else_does() {
+    let mut replica = replica(Some(ME));
+    replica.handle(T0, request(1, LATER));
+    assert_eq!(sent(&mut replica, T0), [Msg::Chat(Slot(1))], "sent before it was written");
+    assert_eq!(replica.take(T0).batch.take().unwrap().0, Seq(1));
+    assert!(replica.take(T0).apply.is_empty(), "the own vow waits, too");
+    replica.handle(T0, Event::Written(Seq(1)));
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1))]);
+    assert_eq!(replica.take(T0).apply.len(), 1);
+}
+
+#[test]
+fn a_watermark_releases_what_lies_before_it_only() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=3 {
+        replica.handle(T0, request(token, LATER));
+        assert_eq!(replica.take(T0).batch.take().unwrap().0, Seq(token));
+    }
+    replica.take(T0).frames.clear();
+    replica.handle(T0, Event::Written(Seq(2)));
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+}
+
+#[test]
+fn a_round_has_one_number_however_many_writes() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=5 {
+        replica.handle(T0, request(token, LATER));
+    }
+    let (seq, batch) = replica.take(T0).batch.take().unwrap();
+    assert_eq!((seq, batch.ops.len()), (Seq(1), 5));
+}
+
+#[test]
+fn what_was_not_carried_out_is_lent_again_with_what_came_since() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=2 {
+        replica.handle(T0, request(token, LATER));
+        let _ = replica.take(T0);
+    }
+    let actions = replica.take(T0);
+    let (seq, batch) = actions.batch.take().unwrap();
+    assert_eq!((seq, batch.ops.len(), actions.frames.len()), (Seq(2), 2, 2));
+    actions.frames.clear();
+    replica.handle(T0, Event::Written(seq));
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+}
+
+#[test]
+fn a_vow_without_a_write_waits_for_the_writes_before_it() {
+    let mut replica = replica(Some(ME));
+    tell(&mut replica, Msg::Swear);
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(0))], "the disk is idle");
+    replica.handle(T0, request(1, LATER));
+    let _ = replica.take(T0).batch.take();
+    replica.take(T0).frames.clear();
+    tell(&mut replica, Msg::Swear);
+    assert_eq!(sent(&mut replica, T0), []);
+    replica.handle(T0, Event::Written(Seq(1)));
+    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(1))]);
+}
+
+#[test]
+fn state_may_be_persisted_only_behind_the_log() {
+    let mut replica = replica(Some(ME));
+    replica.handle(T0, request(1, LATER));
+    let _ = replica.take(T0).batch.take();
+    replica.handle(T0, Event::Written(Seq(1)));
+    replica.handle(T0, request(2, LATER));
+    let actions = replica.take(T0);
+    assert_eq!(actions.apply.len(), 1, "slot 1 is chosen in the round that writes slot 2");
+    assert_eq!(actions.durable, None, "and persisted with that round's write");
+    let _ = actions.batch.take();
+    replica.handle(T0, Event::Written(Seq(2)));
+    assert!(replica.take(T0).durable >= Some(Slot(1)));
+}
+
+#[test]
+fn frames_that_are_not_for_us_change_nothing() {
+    let mut replica = replica(Some(ME));
+    let lead = || Payload::Protocol(Msg::Lead(PEER, 9));
+    deliver(&mut replica, &Envelope { cluster: ClusterId(2), ..envelope() }, lead());
+    deliver(&mut replica, &Envelope { from: NodeId(3), ..envelope() }, lead());
+    replica.handle(T0, Event::Frame { from: PEER, frame: Bytes::from_static(b"noise") });
+    tell(&mut replica, Msg::Chat(Slot(0)));
+    deliver(&mut replica, &Envelope { incarnation: Incarnation(10), ..envelope() }, lead());
+    assert_eq!(replica.status().leader, Some(ME));
+    let counters = replica.counters();
+    assert_eq!(counters.frames_foreign, 1);
+    assert_eq!(counters.frames_forged, 1);
+    assert_eq!(counters.frames_malformed, 1);
+    assert_eq!(counters.frames_other_life, 1);
+    assert_eq!(counters.frames, 1);
+}
+
+#[test]
+fn without_a_leader_a_request_ends_as_not_taken() {
+    let mut replica = replica(None);
+    replica.handle(T0, request(1, Duration::from_secs(1)));
+    assert!(replica.take(T0).answers.is_empty());
+    let end = T0 + Duration::from_secs(1);
+    assert!(replica.take(T0).wake <= Some(end));
+    replica.handle(end, Event::Wake);
+    let answer = replica.take(end).answers.pop().unwrap();
+    assert_eq!(answer.outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+}
+
+#[test]
+fn each_read_ends_at_its_own_deadline() {
+    let mut replica = replica(None);
+    for (token, seconds) in [(1, 60), (2, 1), (3, 2)] {
+        let deadline = T0 + Duration::from_secs(seconds);
+        replica.handle(T0, Event::Read { token: Token(token), deadline });
+    }
+    let _ = replica.take(T0);
+    for (seconds, token) in [(1, 2), (2, 3), (60, 1)] {
+        let end = T0 + Duration::from_secs(seconds);
+        assert!(replica.take(T0).wake <= Some(end));
+        replica.handle(end, Event::Wake);
+        let answers: Vec<_> = replica.take(end).answers.drain(..).collect();
+        assert_eq!(answers.iter().map(|answer| answer.token).collect::<Vec<_>>(), [Token(token)]);
+        assert_eq!(answers[0].outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+    }
+    assert_eq!(replica.outstanding(), 0);
+}
+
+#[test]
+fn a_state_that_ends_before_its_log_begins_is_refused() {
+    let base = Base { through: Slot(7), stamp: 1_u64, members: None };
+    let op = encode_write::<Puppet>(&Write::Compact(base));
+    let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
+    let saved = synod_storage::Saved { base: Some((through, base)), ..Default::default() };
+    let open = |applied| Replica::<Puppet>::open(T0, settings(), None, &saved, applied);
+    let error = open(Slot(6)).err().unwrap();
+    assert!(matches!(error, OpenError::StateBehindLog { applied: Slot(6), base: Slot(7) }));
+    assert!(open(Slot(7)).is_ok());
+    assert!(matches!(open(Slot(8)), Err(OpenError::LogBehindState { .. })));
+}
+
+#[test]
+fn a_request_that_was_sent_and_not_answered_ends_as_unknown() {
+    let mut replica = replica(Some(PEER));
+    replica.handle(T0, request(1, Duration::from_secs(1)));
+    assert_eq!(replica.take(T0).frames.len(), 1, "forwarded");
+    let end = T0 + Duration::from_secs(1);
+    replica.handle(end, Event::Wake);
+    let answer = replica.take(end).answers.pop().unwrap();
+    assert_eq!(answer.outcome, Outcome::Unknown);
+}
+
+#[test]
+fn a_request_proposed_twice_is_applied_once() {
+    let mut replica = replica(Some(ME));
+    let mut applier = applier(synod_storage::MemoryState::new());
+    replica.handle(T0, request(1, LATER));
+    let _ = replica.take(T0).batch.take();
+    // Leadership comes back in a new round: what was placed may be lost and is offered again.
+    tell(&mut replica, Msg::Lead(ME, 2));
+    let outcomes = run_alone(&mut replica, &mut applier);
+    assert_eq!(applier.applied(), Slot(2), "both copies are in the log");
+    assert_eq!(applier.query(b""), "command 1", "one was applied");
+    assert_eq!(outcomes, [Outcome::Done(Slot(1), Bytes::from_static(b"command 1"))]);
+}
+
+#[test]
+fn many_reads_cost_one_barrier() {
+    let mut replica = replica(Some(ME));
+    let mut applier = applier(synod_storage::MemoryState::new());
+    for token in 1..=10 {
+        replica.handle(T0, Event::Read { token: Token(token), deadline: T0 + LATER });
+    }
+    assert_eq!(run_alone(&mut replica, &mut applier), vec![Outcome::Readable; 10]);
+    assert_eq!(applier.applied(), Slot(1));
+    assert_eq!(replica.outstanding(), 0);
+}
+
+#[test]
+fn what_is_persisted_is_whole_and_behind_the_mark() {
+    let disk = synod_storage::MemoryDisk::new(Incarnation(5));
+    let mut replica = replica(Some(ME));
+    let mut first = applier(disk.open_state());
+    replica.handle(T0, request(1, LATER));
+    run_alone(&mut replica, &mut first);
+    first.seal();
+    replica.handle(T0, request(2, LATER));
+    run_alone(&mut replica, &mut first);
+    first.seal();
+    assert!(first.persist(Slot(1)).unwrap());
+    assert!(!first.persist(Slot(1)).unwrap(), "nothing new at or below the mark");
+    let again = applier(disk.open_state());
+    assert_eq!(again.applied(), Slot(1));
+    assert_eq!(again.query(b""), "command 1");
+    assert_ne!(again.digest(), first.digest());
+}

@@ -1,0 +1,5 @@
+//! Tests of the driver and the apply side through their public face.
+
+mod bugs;
+mod driver;
+mod puppet;

@@ -1,0 +1,256 @@
+//! A protocol that does as it is told, and a driver around it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use synod_consensus::{
+    Base, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Refusal, Role, Run,
+    Saved, StateError, StateMachine, Status, Write,
+};
+use synod_replica::{
+    Applied, Applier, Driver, Envelope, Event, Outcome, Payload, Replica, Settings, Token,
+    decode_frame, encode_frame,
+};
+use synod_storage::{Life, StateStore};
+use synod_types::{Ballot, Changes, ClusterId, Incarnation, Instant, Lane, NodeId, Slot, Values};
+
+pub const ME: NodeId = NodeId(1);
+pub const PEER: NodeId = NodeId(2);
+pub const T0: Instant = Instant(1_000_000_000);
+
+/// Places what it is offered, tells its peer and itself, and takes a slot for chosen when its own
+/// vow for it has come back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Puppet {
+    leader: Option<NodeId>,
+    round: u64,
+    last: Slot,
+    chosen: Slot,
+    log: Vec<Values>,
+    pub stalled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Msg {
+    /// Claims that a slot is on disk.
+    Vow(Slot),
+    /// Claims nothing.
+    Chat(Slot),
+    /// Tells the puppet who leads.
+    Lead(NodeId, u64),
+    /// Makes the puppet send a vow without a write.
+    Swear,
+    /// Makes the puppet cut its log at a slot, put another value there, and vow that.
+    Recut(Slot),
+    /// Everything that the puppet has placed is chosen: others hold it.
+    Quorum,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Nothing;
+
+impl HardState for Nothing {
+    fn may_follow(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Message<Puppet> for Msg {
+    fn gate(&self) -> Gate {
+        match self {
+            Self::Vow(_) => Gate::Durable,
+            Self::Chat(_) | Self::Lead(..) | Self::Swear | Self::Recut(_) | Self::Quorum => {
+                Gate::Immediate
+            }
+        }
+    }
+    fn lane(&self) -> Lane {
+        Lane::Log
+    }
+    fn holds(&self, _: NodeId, _: NodeId, _: &Saved<Puppet>) -> bool {
+        true
+    }
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Protocol for Puppet {
+    type Config = Option<NodeId>;
+    type Message = Msg;
+    type HardState = Nothing;
+    type Stamp = u64;
+    type Timer = u8;
+    const NAME: &'static str = "puppet";
+
+    fn recover(leader: Option<NodeId>, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        let (last, chosen) = (saved.log.last(), Slot::ZERO);
+        let of = |run: &Run<u64>, index| run.values.slice(index, index + 1);
+        let log = saved.log.runs().flat_map(|run| (0..run.values.len()).map(move |n| of(run, n)));
+        Ok(Self { leader, round: 1, last, chosen, log: log.collect(), stalled: false })
+    }
+
+    fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Effects<'_, Self>) {
+        match input {
+            Input::Propose { ticket, .. } if self.leader != Some(ME) => {
+                fx.refuse(ticket, Refusal::NotLeader { hint: self.leader });
+            }
+            Input::Propose { ticket, command } => {
+                self.last = self.last.next();
+                let values = Values::command_only(&command);
+                self.log.push(values.clone());
+                fx.send(PEER, Msg::Chat(self.last));
+                fx.send(PEER, Msg::Vow(self.last));
+                fx.send(ME, Msg::Vow(self.last));
+                fx.write(Write::Put(Run { first: self.last, stamp: self.round, values }));
+                fx.placed(ticket, self.last);
+            }
+            Input::Message { from: ME, message: Msg::Vow(slot) } => self.choose(slot, fx),
+            Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
+            Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
+            Input::Message { message: Msg::Lead(leader, round), .. } => {
+                (self.leader, self.round) = (Some(leader), round);
+            }
+            Input::Message { message: Msg::Swear, .. } => fx.send(PEER, Msg::Vow(self.last)),
+            Input::Stalled => self.stalled = true,
+            _ => {}
+        }
+    }
+
+    fn flush(&mut self, _: Instant, _: &mut Effects<'_, Self>) {}
+
+    fn base_at(&self, _: Slot) -> Option<Base<u64>> {
+        None
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            role: Role::Follower,
+            ballot: Ballot { round: self.round, node: NodeId(0) },
+            leader: self.leader,
+            commit: self.chosen,
+            last: self.last,
+            base: Slot::ZERO,
+            progress: Vec::new(),
+        }
+    }
+}
+
+impl Puppet {
+    fn choose(&mut self, through: Slot, fx: &mut Effects<'_, Self>) {
+        while self.chosen < through {
+            self.chosen = self.chosen.next();
+            let values = self.log[self.chosen.0 as usize - 1].clone();
+            fx.chosen(Run { first: self.chosen, stamp: self.round, values });
+        }
+    }
+
+    fn recut(&mut self, slot: Slot, fx: &mut Effects<'_, Self>) {
+        let values = Values::command_only(b"another");
+        self.log.truncate(slot.0 as usize - 1);
+        self.log.push(values.clone());
+        self.last = slot;
+        fx.write(Write::HardState(Nothing));
+        fx.write(Write::TruncateFrom(slot));
+        fx.write(Write::Put(Run { first: slot, stamp: self.round, values }));
+        fx.send(PEER, Msg::Vow(slot));
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings::new(ClusterId(1), ME, Life { incarnation: Incarnation(5), boot: 1 }, 0)
+}
+
+pub fn replica(leader: Option<NodeId>) -> Replica<Puppet> {
+    replica_with(settings(), leader)
+}
+
+pub fn replica_with(settings: Settings, leader: Option<NodeId>) -> Replica<Puppet> {
+    let saved = synod_storage::Saved::default();
+    let mut replica = Replica::open(T0, settings, leader, &saved, Slot::ZERO).unwrap();
+    let _ = replica.take(T0);
+    replica
+}
+
+pub fn request(token: u64, deadline: Duration) -> Event {
+    let command = Bytes::from(format!("command {token}"));
+    Event::Request { token: Token(token), command, deadline: T0 + deadline }
+}
+
+pub const LATER: Duration = Duration::from_secs(60);
+
+/// The protocol messages among the frames that are ready to leave.
+pub fn sent(replica: &mut Replica<Puppet>, now: Instant) -> Vec<Msg> {
+    let frames = std::mem::take(&mut replica.take(now).frames);
+    let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
+    payloads
+        .filter_map(|payload| match payload {
+            Payload::Protocol(message) => Some(message),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What the peer writes on its frames.
+pub fn envelope() -> Envelope {
+    let Settings { cluster, group, epoch, .. } = settings();
+    Envelope { cluster, group, epoch, from: PEER, incarnation: Incarnation(9) }
+}
+
+/// A frame arrives over the peer's link.
+pub fn deliver(replica: &mut Replica<Puppet>, envelope: &Envelope, payload: Payload<Msg>) {
+    let frame = encode_frame(envelope, &payload);
+    replica.handle(T0, Event::Frame { from: PEER, frame });
+}
+
+pub fn tell(replica: &mut Replica<Puppet>, message: Msg) {
+    deliver(replica, &envelope(), Payload::Protocol(message));
+}
+
+/// Remembers every command in order.
+#[derive(Default)]
+pub struct Recorder(Vec<Bytes>);
+
+impl StateMachine for Recorder {
+    fn load(
+        &mut self,
+        entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
+    ) -> Result<(), StateError> {
+        self.0.extend(entries.map(|(_, command)| command));
+        Ok(())
+    }
+    fn apply(&mut self, _: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
+        let command = Bytes::copy_from_slice(command);
+        self.0.push(command.clone());
+        changes.put((self.0.len() as u64).to_be_bytes().to_vec(), command.clone());
+        command
+    }
+    fn query(&self, _: &[u8]) -> Bytes {
+        self.0.concat().into()
+    }
+}
+
+pub fn applier(store: impl StateStore + 'static) -> Applier {
+    Applier::open(Box::<Recorder>::default(), Box::new(store), settings().session()).unwrap()
+}
+
+/// Writes, applies and answers until nothing is left to do.
+pub fn run_alone(replica: &mut Replica<Puppet>, applier: &mut Applier) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    loop {
+        let actions = replica.take(T0);
+        let (batch, runs) = (actions.batch.take(), std::mem::take(&mut actions.apply));
+        outcomes.extend(actions.answers.drain(..).map(|answer| answer.outcome));
+        if batch.is_none() && runs.is_empty() {
+            return outcomes;
+        }
+        if let Some((seq, _)) = batch {
+            replica.handle(T0, Event::Written(seq));
+        }
+        let mut applied = Applied::default();
+        runs.iter().for_each(|run| applier.apply(run, &mut applied));
+        if !runs.is_empty() {
+            replica.handle(T0, Event::Applied(applied));
+        }
+    }
+}
