@@ -1,3 +1,63 @@
 //! Linearizability of recorded histories: a checker as a library and a program.
+//!
+//! A history says what clients asked of a store, when, and what they were told. It is
+//! linearizable if all operations can be put into one order, each at an instant between its begin
+//! and its end, so that every answer is the one that a single, sequential store would have given.
+//! [`check`] finds such an order, or that there is none and which operation does not fit.
+//!
+//! ```
+//! use synod_checker::{History, Op, Options, Outcome, Verdict, check};
+//!
+//! let mut history = History::new();
+//! let put = history.invoke("alice", Op::put("x", 1_u64));
+//! history.complete(put, Outcome::Done)?;
+//! let second = history.invoke("alice", Op::put("x", 2_u64)); // under way from here on
+//! let early = history.invoke("bob", Op::get("x"));
+//! history.complete(early, Outcome::Read(2_u64.into()))?;
+//! assert!(check(&history, &Options::default()).is_linearizable());
+//!
+//! let late = history.invoke("carol", Op::get("x"));
+//! history.complete(late, Outcome::Read(1_u64.into()))?; // bob has seen 2 before
+//! let Verdict::Illegal(why) = check(&history, &Options::default()) else { panic!("stale") };
+//! assert_eq!(why.culprit, late);
+//! # let _ = second;
+//! # Ok::<(), synod_checker::Misfit>(())
+//! ```
+//!
+//! # Operations
+//! Get, put, delete, append, compare-and-set, and transactions of comparisons, gets, puts and
+//! deletes. Keys are checked by themselves, those that a transaction names together. An operation
+//! whose end is not known may have taken effect at any time after its begin, or never; one that
+//! failed has not. [`Options`] say what a key holds at first, and what a failed compare-and-set
+//! and a get of nothing mean: recorders differ in this.
+//!
+//! # Cost
+//! The problem is NP-hard, and some histories stay out of reach; [`Verdict::Unknown`] says so.
+//! The search is Wing and Gong's, with Lowe's memory of configurations, and leaves out what need
+//! not be tried: `search.rs` lists it. Histories with thousands of unanswered operations are the
+//! usual case after a test with faults, and cost little.
+//!
+//! # Left out on purpose
+//! - Other models: queues, sets, sequential consistency, serializability.
+//! - Revisions and versions of keys. Compare values, or give every write a value of its own.
+//! - A clock: whoever wants a time limit passes a question to [`check_until`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+mod check;
+mod compile;
+mod domain;
+mod explain;
+mod history;
+mod machine;
+mod options;
+mod search;
+mod value;
+mod visited;
+mod window;
+
+pub use check::{check, check_until, is_linearizable};
+pub use explain::Explanation;
+pub use history::{Call, Compare, History, Misfit, Op, Outcome, Step, Txn};
+pub use options::{Bound, FailedCas, NilRead, Options, Verdict};
+pub use value::Value;

@@ -1,0 +1,204 @@
+//! Why a history is illegal: how far it can be explained, and what does not fit then.
+
+use crate::check::search_group;
+use crate::history::{Call, End, History, Op, Outcome, Record, Step};
+use crate::options::Options;
+use crate::value::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// How many of the last operations of an order a text shows.
+const SHOWN: usize = 30;
+
+/// Why a history is illegal.
+///
+/// The longest linearizable prefix of a history ends right before the end of some operation: the
+/// operation that does not fit. What is under way at that time is taken for open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The keys that cannot be explained; several if transactions join them.
+    pub keys: Vec<Value>,
+    /// The operation that does not fit.
+    pub culprit: Call,
+    /// How many events come before its end. They are linearizable, for these keys.
+    pub events: usize,
+    /// Whether that is known. If a bound was reached, a longer prefix is illegal for sure, and
+    /// this one may be.
+    pub is_exact: bool,
+    /// An order in which the operations of the prefix can have taken effect.
+    pub order: Vec<Call>,
+}
+
+/// Explains a group of keys that is illegal.
+pub(crate) fn explain(
+    history: &History,
+    group: &[usize],
+    options: &Options,
+    stop: &mut dyn FnMut() -> bool,
+) -> Explanation {
+    let records = group.iter().map(|index| history.records[*index].clone()).collect();
+    let whole = History { records, events: history.events };
+    let mut ends: Vec<_> = whole.records.iter().enumerate().filter_map(ending).collect();
+    ends.sort_unstable();
+    let mut search_before = |event: usize| {
+        let prefix = whole.prefix(event);
+        let all: Vec<_> = (0..prefix.records.len()).collect();
+        search_group(&prefix, &all, options, stop)
+    };
+    // The prefix with the first `low` ends is not known to be illegal, that with `high` is.
+    let (mut low, mut high, mut is_exact) = (0, ends.len(), true);
+    while low + 1 < high {
+        let middle = usize::midpoint(low, high);
+        match search_before(ends[middle - 1].0 + 1) {
+            Ok(None) => high = middle,
+            Ok(Some(_)) => low = middle,
+            Err(_) => (low, is_exact) = (middle, false),
+        }
+    }
+    let (events, culprit) = ends[high - 1];
+    let order = search_before(events).ok().flatten().unwrap_or_default();
+    let mut keys: Vec<_> = whole.records.iter().flat_map(|record| record.op.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Explanation {
+        keys: keys.into_iter().cloned().collect(),
+        culprit: Call(group[culprit]),
+        events,
+        is_exact,
+        order: order.into_iter().map(|index| Call(group[index])).collect(),
+    }
+}
+
+/// When an operation was answered, and which it is.
+fn ending((index, record): (usize, &Record)) -> Option<(usize, usize)> {
+    match record.end {
+        End::Open | End::Lost(_) => None,
+        End::Failed(at) | End::Done(at, _) => Some((at, index)),
+    }
+}
+
+impl Explanation {
+    /// The explanation in plain text, of the history that was checked with these options. Events
+    /// are counted from 1, which is the line in a file without blank lines.
+    ///
+    /// # Panics
+    /// If it is not that history.
+    #[must_use]
+    pub fn text(&self, history: &History, options: &Options) -> String {
+        let mut text = String::new();
+        let keys: Vec<_> = self.keys.iter().map(Value::to_string).collect();
+        let culprit = describe(&history.records[self.culprit.0]);
+        let known = if self.is_exact { "linearizable" } else { "not known to be illegal" };
+        let _ = writeln!(text, "key {}: no order explains this operation:", keys.join(", "));
+        let _ = writeln!(text, "  {culprit}");
+        let _ = writeln!(
+            text,
+            "All events of the key before its end, the first {} of the history, are {known}{}",
+            self.events,
+            if self.order.is_empty() { "." } else { ", in this order:" }
+        );
+        let states = self.states(history, options);
+        let hidden = states.len().saturating_sub(SHOWN);
+        if hidden > 0 {
+            let _ = writeln!(text, "  ({hidden} operations)");
+        }
+        for (call, state) in &states[hidden..] {
+            let _ = writeln!(text, "  {}; then {state}", describe(&history.records[call.0]));
+        }
+        let pending = self.pending(history);
+        if !pending.is_empty() {
+            let _ = writeln!(text, "Under way at its end, and not needed for that order:");
+        }
+        for call in pending.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {}", describe(&history.records[call.0]));
+        }
+        if pending.len() > SHOWN {
+            let _ = writeln!(text, "  ({} more)", pending.len() - SHOWN);
+        }
+        text
+    }
+
+    /// The operations of the order, each with the state that it left.
+    pub(crate) fn states(&self, history: &History, options: &Options) -> Vec<(Call, String)> {
+        let mut registers: BTreeMap<&Value, Value> =
+            self.keys.iter().map(|key| (key, options.init.clone())).collect();
+        let mut states = Vec::new();
+        for call in &self.order {
+            replay(&history.records[call.0], &mut registers);
+            let state: Vec<_> =
+                registers.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            states.push((*call, state.join(", ")));
+        }
+        states
+    }
+
+    /// What was under way when the culprit ended and is not part of the order: it may still take
+    /// effect, and does not help.
+    pub(crate) fn pending(&self, history: &History) -> Vec<Call> {
+        let is_ours = |record: &Record| record.op.keys().iter().any(|key| self.keys.contains(key));
+        let is_pending = |(index, record): &(usize, &Record)| {
+            let is_over = match record.end {
+                End::Open | End::Lost(_) => matches!(record.op, Op::Get { .. }),
+                End::Failed(at) => at < self.events || !matches!(record.op, Op::Cas { .. }),
+                End::Done(at, _) => at < self.events,
+            };
+            record.begin < self.events
+                && !is_over
+                && is_ours(record)
+                && *index != self.culprit.0
+                && !self.order.contains(&Call(*index))
+        };
+        let records = history.records.iter().enumerate();
+        records.filter(is_pending).map(|(index, _)| Call(index)).collect()
+    }
+}
+
+/// An operation with its process, its outcome and its events.
+pub(crate) fn describe(record: &Record) -> String {
+    let Record { process, op, begin, .. } = record;
+    let begin = begin + 1;
+    match &record.end {
+        End::Open => format!("{process}: {op}, begun at event {begin} and not answered"),
+        End::Lost(at) => format!("{process}: {op}, events {begin} to {}, end unknown", at + 1),
+        End::Failed(at) => format!("{process}: {op}, events {begin} to {}, failed", at + 1),
+        End::Done(at, outcome) => {
+            format!("{process}: {op} -> {outcome}, events {begin} to {}", at + 1)
+        }
+    }
+}
+
+/// Does an operation, which is known to fit, to the registers.
+fn replay<'a>(record: &'a Record, registers: &mut BTreeMap<&'a Value, Value>) {
+    match &record.op {
+        Op::Get { .. } => {}
+        Op::Put { key, value } => _ = registers.insert(key, value.clone()),
+        Op::Delete { key } => _ = registers.insert(key, Value::Nil),
+        Op::Append { key, value } => {
+            let mut text = registers.get(key).map(Value::as_text).unwrap_or_default();
+            text.extend(value.as_text());
+            registers.insert(key, Value::Text(text));
+        }
+        Op::Cas { key, old, new } => {
+            if registers.get(key) == Some(old) {
+                registers.insert(key, new.clone());
+            }
+        }
+        Op::Txn(txn) => {
+            let holds = txn
+                .compares
+                .iter()
+                .all(|it| (registers.get(&it.key) == Some(&it.value)) == it.equal);
+            let held = match record.end {
+                End::Done(_, Outcome::Txn { held, .. }) => held,
+                _ => holds,
+            };
+            for step in if held { &txn.then } else { &txn.otherwise } {
+                match step {
+                    Step::Get(_) => {}
+                    Step::Put(key, value) => _ = registers.insert(key, value.clone()),
+                    Step::Delete(key) => _ = registers.insert(key, Value::Nil),
+                }
+            }
+        }
+    }
+}

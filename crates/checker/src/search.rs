@@ -1,0 +1,509 @@
+//! The search for an order that explains a component: Wing and Gong's, with Lowe's memory of the
+//! configurations that were tried.
+//!
+//! It goes forward by letting one candidate after the other take effect, and back when none is
+//! left. What keeps it from exploding is that most choices need not be tried:
+//!
+//! - An observation that the state confirms takes effect at once. It changes nothing.
+//! - Of several operations that do the same the one that ends first goes first.
+//! - A write whose value nobody observes goes right before another write, or as late as it can.
+//! - An operation whose end is unknown takes effect only if the next one builds on it.
+//! - A state is given up if the next observation that must come has no way to be confirmed, or if
+//!   somebody still has to observe the value that is being overwritten for good.
+//! - How often operations with unknown ends are used is not counted at first, so that any number
+//!   of them adds little. Only if an order is found that uses some kind more often than it was
+//!   begun is that kind counted, in another round.
+
+use crate::compile::{Component, May, Must, sees_others};
+use crate::domain::{Id, OTHER};
+use crate::machine::{Action, State};
+use crate::options::Bound;
+use crate::visited::{Place, Seats, Visited, seats};
+use crate::window::Window;
+use std::collections::BTreeMap;
+
+/// How far ahead the next observation that must be confirmed is looked for, in events.
+const HORIZON: usize = 256;
+
+/// How many steps lie between two questions whether to stop.
+const PATIENCE: u32 = 1024;
+
+/// What bounds a search.
+pub(crate) struct Bounds<'a> {
+    pub(crate) max_configurations: usize,
+    pub(crate) stop: &'a mut dyn FnMut() -> bool,
+}
+
+/// The records of a history in an order in which they can have taken effect; `None`: there is no
+/// such order.
+pub(crate) fn search(
+    component: &mut Component,
+    bounds: &mut Bounds<'_>,
+) -> Result<Option<Vec<usize>>, Bound> {
+    let mut counted = vec![false; component.mays.len()];
+    let mut budget = bounds.max_configurations;
+    loop {
+        let mut round = Round::new(component, &counted);
+        let found = round.run(budget, bounds.stop)?;
+        budget = budget.saturating_sub(round.visited.count);
+        let Some(order) = found.then_some(round.order) else { return Ok(None) };
+        match overused(&order, &component.mays) {
+            Some(kinds) => kinds.into_iter().for_each(|kind| counted[kind] = true),
+            None => return Ok(Some(records(&order, component))),
+        }
+    }
+}
+
+/// The kinds that an order uses more often than they were begun at the time.
+fn overused(order: &[Step], mays: &[May]) -> Option<Vec<usize>> {
+    let mut used = vec![0; mays.len()];
+    let mut over = Vec::new();
+    for step in order {
+        let Step::May { kind, before } = *step else { continue };
+        let is_there = mays[kind].calls.get(used[kind]).is_some_and(|call| call.0 < before);
+        if !is_there && !over.contains(&kind) {
+            over.push(kind);
+        }
+        used[kind] += 1;
+    }
+    (!over.is_empty()).then_some(over)
+}
+
+fn records(order: &[Step], component: &Component) -> Vec<usize> {
+    let mut used = vec![0; component.mays.len()];
+    let record = |step: &Step| match *step {
+        Step::Must(op) => component.musts[op].record,
+        Step::May { kind, .. } => {
+            used[kind] += 1;
+            component.mays[kind].calls[used[kind] - 1].2
+        }
+    };
+    order.iter().map(record).collect()
+}
+
+/// Something took effect.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Must(usize),
+    /// One of a kind of operations with unknown ends, before this event.
+    May {
+        kind: usize,
+        before: usize,
+    },
+}
+
+/// A configuration whose choices are being tried.
+#[derive(Debug)]
+struct Frame {
+    state: State,
+    /// The event before which whatever comes next must have begun.
+    before: usize,
+    choices: Vec<Choice>,
+    /// How many have been tried.
+    tried: usize,
+    /// How many steps had been taken before the choice that led here.
+    base: usize,
+}
+
+/// A step that can be tried, and where it leads.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    candidate: Candidate,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Candidate {
+    Must(usize),
+    May(usize),
+}
+
+/// What became of a step.
+enum Arrival {
+    /// Everything has taken effect.
+    Complete,
+    /// It leads nowhere.
+    Dead,
+    /// There is more to try.
+    Open(Frame),
+}
+
+/// One search under one set of kinds whose uses are counted.
+struct Round<'a> {
+    component: &'a mut Component,
+    window: Window,
+    seats: Vec<usize>,
+    seat_count: usize,
+    /// A number for each operation; alike ones have the same.
+    likeness: Vec<usize>,
+    visited: Visited,
+    order: Vec<Step>,
+    /// The kinds of operations with unknown ends whose uses are counted: their place in `uses`.
+    counters: Vec<Option<usize>>,
+    uses: Box<[u32]>,
+    tally: Option<Tally>,
+    /// Whether a value that nobody observes can still be told from another.
+    sees_others: bool,
+}
+
+/// How many operations that are left need a value, and how many can make it: for one register
+/// whose values do not grow.
+#[derive(Debug)]
+struct Tally {
+    needs: Vec<u32>,
+    makers: Vec<u32>,
+    /// The kinds of operations with unknown ends that make a value.
+    kinds: BTreeMap<Id, Vec<usize>>,
+}
+
+impl<'a> Round<'a> {
+    fn new(component: &'a mut Component, counted: &[bool]) -> Self {
+        let (seats, seat_count) = seats(&component.musts);
+        let mut alike: BTreeMap<&Action, usize> = BTreeMap::new();
+        let number = |must: &'_ Must| must.record;
+        let likeness = component
+            .musts
+            .iter()
+            .map(|must| *alike.entry(&must.action).or_insert(number(must)))
+            .collect();
+        let mut count = 0;
+        let counters = counted
+            .iter()
+            .map(|is_counted| {
+                count += usize::from(*is_counted);
+                is_counted.then(|| count - 1)
+            })
+            .collect();
+        let actions = component.musts.iter().map(|must| &must.action);
+        let sees_others =
+            actions.chain(component.mays.iter().map(|may| &may.action)).any(sees_others);
+        Self {
+            window: Window::new(&component.musts),
+            seats,
+            seat_count,
+            likeness,
+            visited: Visited::new(component.musts.len()),
+            order: Vec::new(),
+            counters,
+            uses: vec![0; count].into(),
+            tally: Tally::new(component),
+            sees_others,
+            component,
+        }
+    }
+
+    /// Whether there is an order; it is in `order` then.
+    fn run(&mut self, budget: usize, stop: &mut dyn FnMut() -> bool) -> Result<bool, Bound> {
+        let mut frames = match self.arrive(self.component.init, 0, false) {
+            Arrival::Complete => return Ok(true),
+            Arrival::Dead => return Ok(false),
+            Arrival::Open(frame) => vec![frame],
+        };
+        let mut steps = 0_u32;
+        while let Some(frame) = frames.last_mut() {
+            steps = steps.wrapping_add(1);
+            if steps.is_multiple_of(PATIENCE) && stop() {
+                return Err(Bound::Stopped);
+            }
+            if self.visited.count > budget {
+                return Err(Bound::Configurations);
+            }
+            let Some(choice) = frame.choices.get(frame.tried).copied() else {
+                let base = frame.base;
+                frames.pop();
+                self.retreat(base);
+                continue;
+            };
+            frame.tried += 1;
+            let (from, before) = (frame.state, frame.before);
+            match self.take(choice, from, before) {
+                Arrival::Complete => return Ok(true),
+                Arrival::Dead => {}
+                Arrival::Open(frame) => frames.push(frame),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets a choice take effect, and all that goes with it.
+    fn take(&mut self, choice: Choice, from: State, before: usize) -> Arrival {
+        let base = self.order.len();
+        let is_bound = match choice.candidate {
+            Candidate::May(kind) => {
+                self.step(Step::May { kind, before });
+                true
+            }
+            Candidate::Must(op) => {
+                if self.component.musts[op].action.is_unconditional() {
+                    self.absorb(op);
+                }
+                self.step(Step::Must(op));
+                false
+            }
+        };
+        if choice.state != from && self.is_missed(from) {
+            self.retreat(base);
+            return Arrival::Dead;
+        }
+        let arrival = self.arrive(choice.state, base, is_bound);
+        if matches!(arrival, Arrival::Dead) {
+            self.retreat(base);
+        }
+        arrival
+    }
+
+    /// Writes that nobody observes go right before another one.
+    fn absorb(&mut self, other: usize) {
+        if !self.component.machine.is_single() || self.sees_others {
+            return;
+        }
+        let musts = &self.component.musts;
+        let is_unseen =
+            |op: &usize| matches!(musts[*op].action, Action::Write { value: OTHER, .. });
+        let unseen: Vec<_> =
+            self.window.candidates().filter(|op| *op != other).filter(is_unseen).collect();
+        unseen.into_iter().for_each(|op| self.step(Step::Must(op)));
+    }
+
+    /// Whether somebody who is left needs this value, and nobody who is left can make it.
+    fn is_missed(&self, value: Id) -> bool {
+        let Some(tally) = &self.tally else { return false };
+        let at = value as usize;
+        if tally.needs.get(at).is_none_or(|needs| *needs == 0) || tally.makers[at] > 0 {
+            return false;
+        }
+        let kinds = tally.kinds.get(&value).into_iter().flatten();
+        let is_used_up = |kind: &usize| match self.counters[*kind] {
+            Some(counter) => self.uses[counter] as usize >= self.component.mays[*kind].calls.len(),
+            None => false,
+        };
+        kinds.copied().all(|kind| is_used_up(&kind))
+    }
+
+    /// Confirms what the state confirms, and finds out what can be tried next.
+    fn arrive(&mut self, state: State, base: usize, is_chosen_may: bool) -> Arrival {
+        let confirmed = self.confirm(state);
+        let Some(next) = self.window.first_end() else { return Arrival::Complete };
+        let is_bound = is_chosen_may && !confirmed;
+        let before = self.component.musts[next].end;
+        if self.is_hopeless(state) || !self.is_new(next, state, is_bound) {
+            return Arrival::Dead;
+        }
+        let choices = self.choices(next, state, is_bound);
+        if choices.is_empty() {
+            return Arrival::Dead;
+        }
+        Arrival::Open(Frame { state, before, choices, tried: 0, base })
+    }
+
+    /// All observations that the state confirms take effect; whether there was one.
+    fn confirm(&mut self, state: State) -> bool {
+        let mut confirmed = false;
+        loop {
+            let Component { machine, musts, .. } = &mut *self.component;
+            let mut agrees = |op: &usize| {
+                let action = &musts[*op].action;
+                action.is_observation() && machine.apply(action, state).is_some()
+            };
+            let agreeing: Vec<_> = self.window.candidates().filter(|op| agrees(op)).collect();
+            if agreeing.is_empty() {
+                return confirmed;
+            }
+            confirmed = true;
+            agreeing.into_iter().for_each(|op| self.step(Step::Must(op)));
+        }
+    }
+
+    /// Enters the configuration among those visited; `false` if it was there.
+    fn is_new(&mut self, next: usize, state: State, is_bound: bool) -> bool {
+        let mut changes = Seats::empty(self.seat_count);
+        let mut observations = changes.clone();
+        for op in self.window.candidates() {
+            let is_observation = self.component.musts[op].action.is_observation();
+            let set = if is_observation { &mut observations } else { &mut changes };
+            set.insert(self.seats[op]);
+        }
+        let place = Place { state, is_bound, changes };
+        self.visited.enter(next, &place, &observations, &self.uses)
+    }
+
+    /// What may take effect next, the most promising first.
+    fn choices(&mut self, next: usize, state: State, is_bound: bool) -> Vec<Choice> {
+        let before = self.component.musts[next].end;
+        let wanted = self.wanted();
+        let mut ranked = Vec::new();
+        let mut candidates: Vec<_> = self.window.candidates().collect();
+        candidates.sort_unstable_by_key(|op| self.component.musts[*op].end);
+        let mut tried = Vec::new();
+        for op in candidates {
+            let Must { action, end, hint, .. } = &self.component.musts[op];
+            let can_wait = op != next && !self.sees_others && self.component.machine.is_single();
+            let is_idle = can_wait && matches!(action, Action::Write { value: OTHER, .. });
+            if action.is_observation()
+                || is_idle
+                || is_bound && action.is_unconditional()
+                || tried.contains(&self.likeness[op])
+            {
+                continue;
+            }
+            tried.push(self.likeness[op]);
+            let Some(to) = self.component.machine.apply(action, state) else { continue };
+            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted), 0, *end);
+            ranked.push((rank, Choice { candidate: Candidate::Must(op), state: to }));
+        }
+        for kind in 0..self.component.mays.len() {
+            let Some((began, hint)) = self.available(kind, before) else { continue };
+            let action = &self.component.mays[kind].action;
+            if is_bound && action.is_unconditional() {
+                continue;
+            }
+            let Some(to) = self.component.machine.apply(action, state) else { continue };
+            let is_unseen = to == OTHER && self.component.machine.is_single() && !self.sees_others;
+            if to == state || is_unseen {
+                continue;
+            }
+            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted), 1, began);
+            ranked.push((rank, Choice { candidate: Candidate::May(kind), state: to }));
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, choice)| choice).collect()
+    }
+
+    /// The begin and the hint of the next operation of a kind, if it began before an event.
+    fn available(&self, kind: usize, before: usize) -> Option<(usize, Option<u64>)> {
+        let used = self.counters[kind].map_or(0, |counter| self.uses[counter] as usize);
+        let (began, hint, _) = *self.component.mays[kind].calls.get(used)?;
+        (began < before).then_some((began, hint))
+    }
+
+    /// The value that the next operation that needs one needs.
+    fn wanted(&self) -> Option<Id> {
+        if !self.component.machine.is_single() {
+            return None;
+        }
+        let mut ends = self.window.events().take(HORIZON).filter(|(_, is_end)| *is_end);
+        ends.find_map(|(op, _)| self.component.musts[op].action.need())
+    }
+
+    /// How far a state is from the wanted value, roughly.
+    fn distance(&self, state: State, wanted: Option<Id>) -> u8 {
+        match wanted {
+            Some(wanted) if state == wanted => 0,
+            Some(wanted) if self.component.machine.domain.leads(state, wanted) => 1,
+            _ => 2,
+        }
+    }
+
+    /// Whether the next operation that needs a value has no way to find it.
+    fn is_hopeless(&self, state: State) -> bool {
+        if !self.component.machine.is_single() {
+            return false;
+        }
+        let musts = &self.component.musts;
+        let mut changes = Vec::new();
+        for (op, is_end) in self.window.events().take(HORIZON) {
+            let action = &musts[op].action;
+            match (is_end, action.need()) {
+                (false, _) if !action.is_observation() => changes.push(op),
+                (true, Some(need)) => {
+                    let others = changes.iter().filter(|change| **change != op);
+                    let others = others.map(|change| &musts[*change].action);
+                    let end = musts[op].end;
+                    let kinds = (0..self.component.mays.len())
+                        .filter(|kind| self.available(*kind, end).is_some())
+                        .map(|kind| &self.component.mays[kind].action);
+                    let actions: Vec<_> = others.chain(kinds).collect();
+                    return !self.can_become(state, need, &actions);
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Whether these actions, in some order, might turn the state into the wanted value.
+    fn can_become(&self, state: State, wanted: Id, actions: &[&Action]) -> bool {
+        let domain = &self.component.machine.domain;
+        let resets = |action: &&&Action| !matches!(action, Action::Append { .. });
+        let can_restart = actions.iter().any(|action| resets(&action));
+        let makes = |action: &&Action| match action {
+            Action::Append { text, .. } => {
+                (can_restart || domain.leads(state, wanted)) && domain.ends_with(wanted, text)
+            }
+            Action::Deal(_) => true,
+            action => action.made() == Some(wanted),
+        };
+        state == wanted || actions.iter().any(makes)
+    }
+
+    /// Something takes effect.
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Must(op) => {
+                self.window.lift(op);
+                self.count(op, |count| *count -= 1);
+            }
+            Step::May { kind, .. } => {
+                if let Some(counter) = self.counters[kind] {
+                    self.uses[counter] += 1;
+                }
+            }
+        }
+        self.order.push(step);
+    }
+
+    /// Takes back all steps but the first `base`.
+    fn retreat(&mut self, base: usize) {
+        for step in self.order.split_off(base).into_iter().rev() {
+            match step {
+                Step::Must(op) => {
+                    self.window.restore(op);
+                    self.count(op, |count| *count += 1);
+                }
+                Step::May { kind, .. } => {
+                    if let Some(counter) = self.counters[kind] {
+                        self.uses[counter] -= 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, op: usize, change: impl Fn(&mut u32)) {
+        if let Some(tally) = &mut self.tally {
+            tally.count(&self.component.musts[op].action, change);
+        }
+    }
+}
+
+impl Tally {
+    /// Counts what a component's operations need and make, if that says enough: every change
+    /// must make one value whatever was before.
+    fn new(component: &Component) -> Option<Self> {
+        let is_plain = |action: &Action| action.is_observation() || action.made().is_some();
+        let mays = component.mays.iter().map(|may| &may.action);
+        let mut actions = component.musts.iter().map(|must| &must.action).chain(mays);
+        if !component.machine.is_single() || !actions.all(is_plain) {
+            return None;
+        }
+        let values = component.machine.domain.len();
+        let mut kinds: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
+        for (kind, may) in component.mays.iter().enumerate() {
+            if let Some(value) = may.action.made() {
+                kinds.entry(value).or_default().push(kind);
+            }
+        }
+        let mut tally = Self { needs: vec![0; values], makers: vec![0; values], kinds };
+        component.musts.iter().for_each(|must| tally.count(&must.action, |count| *count += 1));
+        Some(tally)
+    }
+
+    fn count(&mut self, action: &Action, change: impl Fn(&mut u32)) {
+        if let Some(need) = action.need() {
+            change(&mut self.needs[need as usize]);
+        }
+        if let Some(made) = action.made() {
+            change(&mut self.makers[made as usize]);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The configurations that a search has been in, so that it enters none twice.
+
+use crate::compile::Must;
+use crate::machine::State;
+use std::collections::BTreeMap;
+
+/// A set of operations that are under way at one time, each by the seat that it has meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seats {
+    low: u64,
+    /// The seats from 64 on; empty where 64 seats are enough.
+    high: Box<[u64]>,
+}
+
+impl Seats {
+    /// An empty set that has room for so many.
+    pub(crate) fn empty(seats: usize) -> Self {
+        let words = seats.saturating_sub(64).div_ceil(64);
+        Self { low: 0, high: vec![0; words].into() }
+    }
+
+    pub(crate) fn insert(&mut self, seat: usize) {
+        match seat.checked_sub(64) {
+            None => self.low |= 1 << seat,
+            Some(seat) => self.high[seat / 64] |= 1 << (seat % 64),
+        }
+    }
+
+    fn is_within(&self, other: &Self) -> bool {
+        let mut high = self.high.iter().zip(&other.high);
+        self.low & !other.low == 0 && high.all(|(mine, theirs)| mine & !theirs == 0)
+    }
+}
+
+/// Gives each operation a seat that is free while it is under way; and how many seats that takes.
+pub(crate) fn seats(musts: &[Must]) -> (Vec<usize>, usize) {
+    let mut free = std::collections::BTreeSet::new();
+    let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut count = 0;
+    let mut seats = Vec::with_capacity(musts.len());
+    for must in musts {
+        while let Some(first) = taken.first_entry().filter(|first| *first.key() < must.begin) {
+            free.insert(first.remove());
+        }
+        let seat = free.pop_first().unwrap_or_else(|| {
+            count += 1;
+            count - 1
+        });
+        taken.insert(must.end, seat);
+        seats.push(seat);
+    }
+    (seats, count)
+}
+
+/// Where a search may go on from, but for what is in its [`Variant`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) state: State,
+    /// Whether the next operation must build on the state.
+    pub(crate) is_bound: bool,
+    /// The operations under way that change the state and have not taken effect.
+    pub(crate) changes: Seats,
+}
+
+/// What else there is to a configuration, and of which less is never worse.
+#[derive(Debug)]
+struct Variant {
+    /// The operations under way that observe the state and have not yet done so.
+    observations: Seats,
+    /// How many operations with unknown end have taken effect, of each kind that is counted.
+    uses: Box<[u32]>,
+}
+
+/// The configurations by the operation that has to take effect next.
+#[derive(Debug)]
+pub(crate) struct Visited {
+    places: Vec<BTreeMap<Place, Vec<Variant>>>,
+    pub(crate) count: usize,
+}
+
+impl Visited {
+    pub(crate) fn new(musts: usize) -> Self {
+        Self { places: (0..musts).map(|_| BTreeMap::new()).collect(), count: 0 }
+    }
+
+    /// Enters a configuration; `false` if the search has been there, or in one that is no worse.
+    pub(crate) fn enter(
+        &mut self,
+        next: usize,
+        place: &Place,
+        observations: &Seats,
+        uses: &[u32],
+    ) -> bool {
+        let is_at_most = |one: &[u32], other: &[u32]| one.iter().zip(other).all(|(a, b)| a <= b);
+        let variant = || Variant { observations: observations.clone(), uses: uses.into() };
+        let Some(variants) = self.places[next].get_mut(place) else {
+            self.places[next].insert(place.clone(), vec![variant()]);
+            self.count += 1;
+            return true;
+        };
+        if variants.iter().any(|known| {
+            known.observations.is_within(observations) && is_at_most(&known.uses, uses)
+        }) {
+            return false;
+        }
+        let before = variants.len();
+        variants.retain(|known| {
+            !(observations.is_within(&known.observations) && is_at_most(uses, &known.uses))
+        });
+        variants.push(variant());
+        self.count = self.count + variants.len() - before;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Action;
+
+    fn set(members: &[usize]) -> Seats {
+        let mut set = Seats::empty(200);
+        members.iter().for_each(|seat| set.insert(*seat));
+        set
+    }
+
+    #[test]
+    fn a_seat_is_free_again_when_its_operation_has_ended() {
+        let must = |begin, end| Must {
+            action: Action::Read { key: 0, want: 0 },
+            begin,
+            end,
+            hint: None,
+            record: 0,
+        };
+        let musts = [must(0, 2), must(1, 5), must(3, 4), must(6, 7)];
+        assert_eq!(seats(&musts), (vec![0, 1, 0, 0], 2));
+    }
+
+    #[test]
+    fn no_configuration_is_entered_twice_nor_a_worse_one() {
+        let mut visited = Visited::new(2);
+        let place = Place { state: 3, is_bound: false, changes: set(&[1, 190]) };
+        assert!(visited.enter(0, &place, &set(&[70]), &[1, 1]));
+        assert!(!visited.enter(0, &place, &set(&[70]), &[1, 1]), "the same");
+        assert!(!visited.enter(0, &place, &set(&[70, 199]), &[1, 1]), "worse");
+        assert!(visited.enter(0, &place, &set(&[70]), &[0, 2]), "neither better nor worse");
+        assert_eq!(visited.count, 2);
+        assert!(visited.enter(0, &place, &set(&[]), &[0, 1]), "better than both");
+        assert_eq!(visited.count, 1);
+        assert!(visited.enter(1, &place, &set(&[]), &[9, 9]), "elsewhere");
+        let bound = Place { is_bound: true, ..place };
+        assert!(visited.enter(0, &bound, &set(&[]), &[9, 9]), "elsewhere");
+    }
+}
