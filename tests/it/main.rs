@@ -5,4 +5,5 @@ mod fixtures;
 mod matrix;
 mod package;
 mod planted;
+mod questions;
 mod tidy;

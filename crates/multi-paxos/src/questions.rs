@@ -14,8 +14,11 @@
 //! leader or sees a campaign under way; acceptors ignore rivals of a leader that they heard from
 //! within the shortest election timeout; and every node draws its patience anew from a wide range,
 //! so that of those who try together one comes first. A candidate whose messages are lost asks again
-//! under the same ballot: a higher one would undo what it has. None of this is needed for safety.
-//! *(`two_candidates_at_once_end_with_one_leader`, `paxos_p17_a_chain_does_not_outbid_itself`)*
+//! under the same ballot: a higher one would undo what it has. None of this is needed for safety. In
+//! the tests up to nine nodes lose patience at the same instant, with a spread of patience and with
+//! next to none: within three ballots, two round trips each, one of them leads, and they keep it.
+//! *(`two_candidates_at_once_end_with_one_leader`, `paxos_p17_a_chain_does_not_outbid_itself`,
+//! `paxos_p20_proposers_outbid_each_other_for_ever`)*
 //!
 //! # A proposer that restarts and finds an undecided value?
 //! It does not know what became of its proposals, and does not try to. Its next ballot is above the

@@ -97,6 +97,15 @@ fn raft_06_cut_and_append_in_two_steps() {
     let input = Input::Message { from: N2, message };
     node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
     assert_eq!(outbox.writes, [Write::TruncateFrom(Slot(3)), Write::Put(news)], "one batch");
+    // What is equal already is neither cut nor written again, so no crash can lose it.
+    let disk = saved(3, None, &[1, 1, 2, 2]);
+    let mut core = Raft::recover(config(N1, 3), disk).unwrap();
+    let mut outbox = Outbox::default();
+    let longer = run(3, 2, &["3@2", "4@2", "x"]);
+    let message = Message::Append { term: Term(3), prev: at(2, 1), run: longer, commit: Slot(0) };
+    let input = Input::Message { from: N2, message };
+    core.step(synod_types::Instant(1), input, &mut outbox.effects());
+    assert_eq!(outbox.writes, [Write::Put(run(5, 2, &["x"]))]);
 }
 
 #[test]
