@@ -2,6 +2,7 @@
 
 use crate::check::answers::{Operation, OperationState};
 use crate::cluster::{Cluster, Happening};
+use crate::dice::Dice;
 use crate::kv::{Command, Kind};
 use crate::violation::Checked;
 use bytes::Bytes;
@@ -114,9 +115,10 @@ impl Clients {
 }
 
 impl<P: Protocol> Cluster<P> {
+    /// When operations come next; those of each arrival have dice of their own.
     pub(crate) fn schedule_clients(&mut self) {
         if let Some(pause) = &self.plan.clients.pause {
-            let at = self.now + self.dice.duration(pause);
+            let at = self.now + self.client_dice.duration(pause);
             self.queue.push(at, Happening::Clients);
         }
     }
@@ -124,18 +126,19 @@ impl<P: Protocol> Cluster<P> {
     /// Some operations come together, to one node.
     pub(crate) fn on_clients(&mut self) -> Checked {
         self.schedule_clients();
+        let mut dice = self.client_dice.split();
         let up: Vec<_> =
             self.core.iter().copied().filter(|node| self.nodes[*node].is_up()).collect();
         if up.is_empty() {
             return Ok(());
         }
-        let node = *self.dice.pick(&up);
-        let mut burst = self.dice.within(self.plan.clients.burst.clone());
+        let node = *dice.pick(&up);
+        let mut burst = dice.within(self.plan.clients.burst.clone());
         let due = self.plan.clients.target * self.now.0 / 1_000_000_000;
         burst += (due.saturating_sub(self.clients.done()) / 4).min(12);
         let room = MOST_OPEN.saturating_sub(self.clients.open()) as u64;
         for _ in 0..burst.min(room) {
-            let Some(event) = self.operation(node) else { break };
+            let Some(event) = self.operation(node, &mut dice) else { break };
             let Some(running) = self.nodes[node].running.as_mut() else { break };
             synod_replica::Driver::handle(&mut running.replica, self.now, event);
         }
@@ -143,17 +146,17 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// An operation of any kind begins.
-    fn operation(&mut self, node: usize) -> Option<Event> {
-        let deadline = self.now + self.dice.duration(&self.plan.clients.patience);
+    fn operation(&mut self, node: usize, dice: &mut Dice) -> Option<Event> {
+        let deadline = self.now + dice.duration(&self.plan.clients.patience);
         let id = self.clients.begin(self.now, node);
-        let kind = match self.dice.below(100) {
+        let kind = match dice.below(100) {
             0..15 => return Some(Event::Read { token: Token(id), deadline }),
             15..45 => Kind::Put,
             45..75 => Kind::Append,
             75..90 => Kind::Get,
             _ => Kind::Delete,
         };
-        let key = b'a' + self.dice.below(self.plan.clients.keys) as u8;
+        let key = b'a' + dice.below(self.plan.clients.keys) as u8;
         let value = match kind {
             Kind::Put | Kind::Append => Bytes::from(format!("{id}.")),
             Kind::Get | Kind::Delete => Bytes::new(),

@@ -12,6 +12,7 @@ use crate::network::{Cut, Network};
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::queue::Queue;
+use crate::schedule::{Director, Schedule, Trouble};
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use bytes::Bytes;
 use std::time::Duration;
@@ -33,7 +34,12 @@ pub struct Cluster<P: Protocol> {
     pub(crate) plan: Plan,
     pub(crate) config: Box<ConfigFn<P>>,
     pub(crate) members: Membership,
-    pub(crate) dice: Dice,
+    /// Decides when faults come; see [`Director`].
+    pub(crate) injector: Dice,
+    pub(crate) client_dice: Dice,
+    /// Decides how a cluster is healed.
+    pub(crate) healer: Dice,
+    pub(crate) director: Director,
     pub(crate) now: Instant,
     pub(crate) queue: Queue<Happening>,
     pub(crate) nodes: Vec<Node<P>>,
@@ -58,15 +64,42 @@ pub struct Cluster<P: Protocol> {
 /// it, and is void in the next.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    Deliver { from: usize, life: u64, to: usize, frame: Bytes },
-    Alarm { node: usize, life: u64 },
-    Synced { node: usize, life: u64 },
-    Applied { node: usize, life: u64 },
-    Persist { node: usize, life: u64 },
-    Start { node: usize },
+    Deliver {
+        from: usize,
+        life: u64,
+        to: usize,
+        frame: Bytes,
+    },
+    Alarm {
+        node: usize,
+        life: u64,
+    },
+    Synced {
+        node: usize,
+        life: u64,
+    },
+    Applied {
+        node: usize,
+        life: u64,
+    },
+    Persist {
+        node: usize,
+        life: u64,
+    },
+    Start {
+        node: usize,
+    },
     Clients,
+    /// The dice decide what a fault of this kind does now.
     Inject(Fault),
-    Strike { node: usize, life: u64, fault: Fault },
+    /// They have decided to hit a node at this moment of its life.
+    Strike {
+        node: usize,
+        life: u64,
+        fault: Fault,
+    },
+    /// A schedule says so.
+    Befall(Trouble),
     Mend(Cut),
 }
 
@@ -81,18 +114,37 @@ impl<P: Protocol> Cluster<P> {
         seed: u64,
         config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
     ) -> Self {
+        Self::directed(plan, seed, config, None)
+    }
+
+    /// The same, with the faults of a schedule, if there is one, instead of those that the dice
+    /// throw.
+    pub(crate) fn directed(
+        plan: Plan,
+        seed: u64,
+        config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
+        schedule: Option<&Schedule>,
+    ) -> Self {
         let count = usize::try_from(plan.nodes).expect("a number of nodes");
         let ids = (1..=plan.nodes).map(NodeId);
         let members = Membership::new(ids.clone(), []).expect("a cluster has nodes");
         let quorum = P::quorum(&config(NodeId(1), &members), &members);
+        let mut dice = Dice::new(seed);
+        let director = match schedule {
+            None => Director::drawing(count),
+            Some(schedule) => Director::playing(count, schedule),
+        };
         let mut cluster = Self {
             config: Box::new(config),
             members,
-            dice: Dice::new(seed),
+            injector: dice.split(),
+            client_dice: dice.split(),
+            healer: dice.split(),
+            director,
             now: Instant::ZERO,
             queue: Queue::new(),
-            nodes: ids.map(Node::new).collect(),
-            network: Network::new(count, plan.network.sharp),
+            nodes: ids.map(|id| Node::new(id, &mut dice)).collect(),
+            network: Network::new(count, plan.network.sharp, &mut dice),
             clients: Clients::new(count),
             checks: Checks::new(count, quorum),
             faults: FaultCounts::default(),
@@ -110,7 +162,7 @@ impl<P: Protocol> Cluster<P> {
             cluster.queue.push(Instant::ZERO, Happening::Start { node });
         }
         cluster.schedule_clients();
-        cluster.schedule_faults();
+        cluster.schedule_faults(schedule);
         cluster
     }
 
@@ -240,7 +292,6 @@ impl<P: Protocol> Cluster<P> {
             return Err(violation(ViolationKind::EndlessLoop, [], text));
         }
         self.now = at;
-        self.events += 1;
         self.record(&happening);
         match happening {
             Happening::Deliver { from, life, to, frame } => {
@@ -258,6 +309,7 @@ impl<P: Protocol> Cluster<P> {
             Happening::Clients => self.on_clients(),
             Happening::Inject(fault) => self.on_inject(fault),
             Happening::Strike { node, life, fault } => self.on_strike(node, life, fault),
+            Happening::Befall(trouble) => self.befall(trouble),
             Happening::Mend(cut) => {
                 if self.troubled {
                     self.network.mend(&cut);
@@ -267,6 +319,8 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
+    /// Folds what happens into the trace. Faults are folded when they befall something: whether
+    /// dice or a schedule had them come is no matter of the trace.
     fn record(&mut self, happening: &Happening) {
         let (kind, node, more) = match happening {
             // A frame carries its own checksum.
@@ -282,10 +336,14 @@ impl<P: Protocol> Cluster<P> {
             Happening::Persist { node, life } => (5, *node, *life),
             Happening::Start { node } => (6, *node, 0),
             Happening::Clients => (7, 0, self.clients.done()),
-            Happening::Inject(fault) => (8, 0, *fault as u64),
-            Happening::Strike { node, fault, .. } => (9, *node, *fault as u64),
-            Happening::Mend(_) => (10, 0, 0),
+            Happening::Mend(_) => (8, 0, 0),
+            Happening::Inject(_) | Happening::Strike { .. } | Happening::Befall(_) => return,
         };
+        self.fold(kind, node, more);
+    }
+
+    pub(crate) fn fold(&mut self, kind: u64, node: usize, more: u64) {
+        self.events += 1;
         self.trace.fold(self.now.0);
         self.trace.fold(kind << 32 | node as u64);
         self.trace.fold(more);

@@ -2,7 +2,8 @@
 
 use crate::cluster::Cluster;
 use crate::plan::Plan;
-use crate::run::{Options, Report, run_seed};
+use crate::run::{Options, Report, record, replay, run_seed};
+use crate::schedule::Schedule;
 use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::{Membership, NodeId, Slot};
@@ -27,6 +28,7 @@ macro_rules! conformance {
             a_leader_with_a_stalled_disk_lets_go,
             survives_a_search,
             replays_to_the_same_hash,
+            replays_its_own_schedule,
         );
     };
     (@test $protocol:ty, $config:expr, $($name:ident,)*) => {
@@ -302,4 +304,21 @@ pub fn replays_to_the_same_hash<P: Protocol>(
     let (first, again) = (search::<P>(config, 7), search::<P>(config, 7));
     assert_eq!(first, again);
     assert_ne!(first.hash, search::<P>(config, 8).hash);
+}
+
+/// The faults that a seed threw, written down, read and played again, make the same run; without
+/// them it is another one.
+pub fn replays_its_own_schedule<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let options = Options::default();
+    for seed in 0..SEEDS / 5 {
+        let (report, schedule) = record::<P>(config, seed, &options);
+        let read: Schedule = schedule.to_string().parse().expect("what was printed is readable");
+        assert_eq!(read, schedule, "seed {seed}");
+        assert_eq!(replay::<P>(config, seed, &read, &options), report, "seed {seed}");
+        let calm = replay::<P>(config, seed, &Schedule::default(), &options);
+        assert_eq!((calm.violation, calm.faults.len()), (None, 0), "seed {seed}");
+        assert_ne!(calm.hash, report.hash, "seed {seed}");
+    }
 }

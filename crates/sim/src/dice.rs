@@ -1,29 +1,38 @@
 //! The one source of chance.
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 use std::ops::Range;
 use std::time::Duration;
 
-/// Dice of a seed. No floating point: the same draw in debug and release, on every machine.
+/// Dice of a seed (SplitMix64). No floating point: the same draw in debug and release, on every
+/// machine.
+///
+/// Dice [split](Self::split) for a few words' price. So each link, each disk, each arrival of
+/// clients has dice of its own, and what is drawn from one of them moves no other: a fault that is
+/// taken out of a run changes what follows from it and nothing else.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(ChaCha8Rng);
+pub(crate) struct Dice(u64);
 
 /// One in a million.
 pub(crate) const MILLION: u32 = 1_000_000;
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
+        Self(mix(seed))
+    }
+
+    /// Other dice: what is drawn from them is not missed here.
+    pub(crate) fn split(&mut self) -> Self {
+        Self(mix(self.word() ^ 0x5851_f42d_4c95_7f2d))
     }
 
     pub(crate) fn word(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
     }
 
     /// A number below `bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        let wide = u128::from(self.0.next_u64()) * u128::from(bound);
+        let wide = u128::from(self.word()) * u128::from(bound);
         (wide >> 64) as u64
     }
 
@@ -70,9 +79,29 @@ impl Dice {
     }
 }
 
+/// The finaliser of SplitMix64.
+fn mix(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_drawn_from_split_dice_moves_no_other() {
+        let (mut one, mut other) = (Dice::new(7), Dice::new(7));
+        let (mut idle, mut busy) = (one.split(), other.split());
+        for _ in 0..100 {
+            busy.word();
+        }
+        assert_eq!(one.word(), other.word());
+        assert_ne!(idle.word(), one.word());
+        let words: std::collections::BTreeSet<_> = (0..1000).map(|_| one.split().word()).collect();
+        assert_eq!(words.len(), 1000);
+    }
 
     #[test]
     fn draws_stay_in_their_range_and_reach_its_ends() {

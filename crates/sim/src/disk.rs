@@ -1,6 +1,5 @@
 //! One node's two disks: the log's, synced batch by batch, and the state's.
 
-use crate::dice::Dice;
 use std::collections::VecDeque;
 use synod_consensus::{Protocol, Saved, Write};
 use synod_replica::{DecodeError, decode_op};
@@ -124,12 +123,9 @@ impl<P: Protocol> Disk<P> {
         Ok(lost)
     }
 
-    /// How much a crash keeps: anything, if `lossy`, else all.
-    pub(crate) fn throw(&self, dice: &mut Dice, lossy: [bool; 2]) -> (usize, usize) {
-        let mut keep = |most: usize, lossy: bool| {
-            if lossy { dice.below(most as u64 + 1) as usize } else { most }
-        };
-        (keep(self.queue.len(), lossy[0]), keep(self.memory.unsynced(), lossy[1]))
+    /// How many batches of the log and of the state a crash may lose.
+    pub(crate) fn at_stake(&self) -> [usize; 2] {
+        [self.queue.len(), self.memory.unsynced()]
     }
 }
 

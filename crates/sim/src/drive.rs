@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::journal::{frame_in_words, note_in_words, run_in_words, write_in_words};
+use crate::schedule::Victim;
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
 use synod_consensus::{Protocol, ProtocolEvent, Status};
@@ -92,15 +93,14 @@ impl<P: Protocol> Cluster<P> {
         }
         self.traffic.count_frame(&frame);
         let to = Self::index(to);
-        let fate = self.network.send(self.now, (from, to), &self.plan, &mut self.dice);
+        let fate = self.network.send(self.now, (from, to), &self.plan, &mut self.director);
         self.journal.line(|| {
             let arrow = if fate.arrivals[0].is_some() { "->" } else { "-x" };
             let (from, to) = (self.nodes[from].id, self.nodes[to].id);
             format!("{from:?} {arrow} {to:?} {}", frame_in_words::<P>(&frame))
         });
-        let loaded = self.clients.is_loaded();
-        for fault in fate.faults.into_iter().flatten() {
-            self.faults.fired(fault, loaded);
+        for mishap in fate.mishaps {
+            self.count(mishap.fault());
         }
         for at in fate.arrivals.into_iter().flatten() {
             let frame = frame.clone();
@@ -198,12 +198,12 @@ impl<P: Protocol> Cluster<P> {
     }
 
     fn begin_sync(&mut self, node: usize) {
-        let (plan, dice) = (&self.plan.disk, &mut self.dice);
+        let (plan, this) = (&self.plan.disk, &mut self.nodes[node]);
+        let dice = &mut this.dice.sync;
         let part = |queued: usize| match dice.chance(plan.split) {
             true => 1 + dice.below(queued as u64) as usize,
             false => queued,
         };
-        let this = &mut self.nodes[node];
         if !this.disk.begin_sync(part) {
             return;
         }
@@ -257,7 +257,7 @@ impl<P: Protocol> Cluster<P> {
             self.apply(node)?;
             return Ok(true);
         }
-        let at = (now + self.dice.duration(apply)).max(running.apply_stalled_until);
+        let at = (now + this.dice.apply.duration(apply)).max(running.apply_stalled_until);
         running.apply_due = Some(at);
         self.queue.push(at, Happening::Applied { node, life: this.life });
         Ok(false)
@@ -300,9 +300,10 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         self.persist(node)?;
-        let sync = self.dice.chance(self.plan.disk.state_sync);
-        let id = self.nodes[node].id;
-        if let Some(running) = self.nodes[node].running.as_mut() {
+        let (plan, this) = (&self.plan.disk, &mut self.nodes[node]);
+        let sync = this.dice.persist.chance(plan.state_sync);
+        let id = this.id;
+        if let Some(running) = this.running.as_mut() {
             running.applier.seal();
             if sync {
                 let synced = running.applier.sync();
@@ -311,7 +312,7 @@ impl<P: Protocol> Cluster<P> {
                 })?;
             }
         }
-        let at = self.now + self.dice.duration(&self.plan.disk.persist);
+        let at = self.now + this.dice.persist.duration(&plan.persist);
         self.queue.push(at, Happening::Persist { node, life });
         Ok(())
     }
@@ -338,24 +339,24 @@ impl<P: Protocol> Cluster<P> {
         if self.nodes[node].is_up() {
             return Ok(());
         }
-        let id = self.nodes[node].id;
-        let (seed, stall) = (self.dice.word(), self.plan.disk.stall);
-        let config = (self.config)(id, &self.members);
-        self.nodes[node].start(self.now, seed, |settings| settings.stall = stall, config)?;
-        let life = self.nodes[node].life;
-        let at = self.now + self.dice.duration(&self.plan.disk.persist);
+        let this = &mut self.nodes[node];
+        let (seed, stall) = (this.dice.start.word(), self.plan.disk.stall);
+        let config = (self.config)(this.id, &self.members);
+        this.start(self.now, seed, |settings| settings.stall = stall, config)?;
+        let life = this.life;
+        let at = self.now + this.dice.persist.duration(&self.plan.disk.persist);
         self.queue.push(at, Happening::Persist { node, life });
         self.settle(node)
     }
 
-    /// A node dies; `lossy` says whether log and state may lose what was not synced.
-    pub(crate) fn kill(&mut self, node: usize, lossy: [bool; 2]) -> Checked {
-        let this = &mut self.nodes[node];
-        let (keep, keep_state) = this.disk.throw(&mut self.dice, lossy);
-        if self.dice.chance(self.plan.network.die_with_sender) {
+    /// A node dies.
+    pub(crate) fn kill(&mut self, victim: &Victim) -> Checked {
+        let this = &mut self.nodes[victim.node];
+        if victim.muted {
             this.muted = this.life;
         }
-        self.kill_keeping(node, keep, keep_state)
+        let keep = victim.keep.unwrap_or(usize::MAX);
+        self.kill_keeping(victim.node, keep, victim.keep_state.unwrap_or(usize::MAX))
     }
 
     /// A node dies, and of what was not synced this many batches of its log and of its state are
@@ -372,14 +373,13 @@ impl<P: Protocol> Cluster<P> {
             .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
         (this.disk.stalled_until, this.disk.slow_until) = (Instant::ZERO, Instant::ZERO);
         this.life += 1;
-        let loaded = self.clients.is_loaded();
+        self.checks.logs.forget(node, &this.disk.synced.hard_state);
         if lost.log > 0 {
-            self.faults.fired(Fault::LoseLogSuffix, loaded);
+            self.count(Fault::LoseLogSuffix);
         }
         if lost.state > 0 {
-            self.faults.fired(Fault::LoseStateSuffix, loaded);
+            self.count(Fault::LoseStateSuffix);
         }
-        self.checks.logs.forget(node, &this.disk.synced.hard_state);
         self.clients.node_died(node);
         Ok(())
     }

@@ -1,41 +1,56 @@
-//! Faults that come by themselves, and the end of all faults.
+//! Faults: drawn or read from a schedule, and the end of them all.
 
 use crate::cluster::{Cluster, Happening};
 use crate::faults::Fault;
+use crate::network::links;
+use crate::schedule::{Effect, Entry, Moment, Schedule, Trouble, Victim};
 use crate::violation::{Checked, Violation};
 use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
 use synod_types::NodeId;
 
 impl<P: Protocol> Cluster<P> {
-    pub(crate) fn schedule_faults(&mut self) {
-        for (fault, _) in self.plan.injection.mean.clone() {
-            self.schedule_fault(fault);
+    /// Has the dice throw faults from now on, or those of a schedule come at their time.
+    pub(crate) fn schedule_faults(&mut self, schedule: Option<&Schedule>) {
+        let Some(schedule) = schedule else {
+            for (fault, _) in self.plan.injection.mean.clone() {
+                self.schedule_fault(fault);
+            }
+            return;
+        };
+        for Entry(moment) in schedule.entries() {
+            if let Moment::At(at, trouble) = moment {
+                self.queue.push_last(*at, Happening::Befall(trouble.clone()));
+            }
         }
     }
 
     fn schedule_fault(&mut self, fault: Fault) {
         let mut means = self.plan.injection.mean.iter();
         if let Some((_, mean)) = means.find(|(kind, _)| *kind == fault) {
-            let at = self.now + self.dice.duration(&(*mean / 4..*mean * 7 / 4));
-            self.queue.push(at, Happening::Inject(fault));
+            let at = self.now + self.injector.duration(&(*mean / 4..*mean * 7 / 4));
+            self.queue.push_last(at, Happening::Inject(fault));
         }
     }
 
+    /// It is time for a fault: what it does is drawn now.
     pub(crate) fn on_inject(&mut self, fault: Fault) -> Checked {
         if !self.troubled {
             return Ok(());
         }
         self.schedule_fault(fault);
-        let node = self.dice.below(self.plan.nodes) as usize;
-        match fault {
-            Fault::Partition | Fault::OneWay | Fault::Isolate => self.cut(fault, node),
-            Fault::Crash => return self.crash_and_return(node),
-            Fault::CrashAll => return self.crash_all(),
-            Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => self.hinder(fault, node),
-            _ => {}
-        }
-        Ok(())
+        let node = self.injector.below(self.plan.nodes) as usize;
+        let effect = match fault {
+            Fault::Partition | Fault::OneWay | Fault::Isolate => self.draw_cut(fault, node),
+            Fault::CrashAll => {
+                let all = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up());
+                let all: Vec<_> = all.collect();
+                Effect::Crash(all.into_iter().map(|node| self.draw_victim(node)).collect())
+            }
+            Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => self.draw_hold(fault, node),
+            _ => Effect::Crash(vec![self.draw_victim(node)]),
+        };
+        self.befall(Trouble { fault, effect })
     }
 
     /// A fault at a chosen moment.
@@ -43,19 +58,11 @@ impl<P: Protocol> Cluster<P> {
         if !self.troubled || self.nodes[node].life != life {
             return Ok(());
         }
-        match fault {
-            Fault::Isolate => {
-                self.cut(Fault::Isolate, node);
-                Ok(())
-            }
-            Fault::CrashRecovering => {
-                self.count(Fault::CrashRecovering);
-                self.kill_by_plan(node)?;
-                self.start_within(node, self.plan.injection.down);
-                Ok(())
-            }
-            _ => self.crash_and_return(node),
-        }
+        let effect = match fault {
+            Fault::Isolate => self.draw_cut(fault, node),
+            _ => Effect::Crash(vec![self.draw_victim(node)]),
+        };
+        self.befall(Trouble { fault, effect })
     }
 
     /// A leader has just chosen a slot, and nobody else knows yet: a good moment for it to fall,
@@ -73,10 +80,11 @@ impl<P: Protocol> Cluster<P> {
     /// Perhaps fells a node at the moment at which that hurts most: right now, before anything
     /// that it says arrives, or within a few round trips.
     pub(crate) fn strike(&mut self, node: usize, chance: u32) {
-        if !self.troubled || !self.dice.chance(chance) {
+        let may = self.troubled && self.director.is_drawing();
+        if !may || !self.injector.chance(chance) {
             return;
         }
-        let (plan, dice) = (&self.plan, &mut self.dice);
+        let (plan, dice) = (&self.plan, &mut self.injector);
         let crash = plan.has(Fault::Crash) && (!plan.has(Fault::Isolate) || dice.percent(60));
         let fault = if crash { Fault::Crash } else { Fault::Isolate };
         let one_way = plan.network.delay.end + plan.disk.sync.end;
@@ -87,99 +95,137 @@ impl<P: Protocol> Cluster<P> {
         };
         let at = self.now + dice.duration(&(Duration::ZERO..within));
         let life = self.nodes[node].life;
-        self.queue.push(at, Happening::Strike { node, life, fault });
+        self.queue.push_last(at, Happening::Strike { node, life, fault });
     }
 
-    fn count(&mut self, fault: Fault) {
-        self.faults.fired(fault, self.clients.is_loaded());
-    }
-
-    fn cut(&mut self, fault: Fault, node: usize) {
-        let count = self.nodes.len();
-        if count < 2 {
-            return;
-        }
-        self.count(fault);
+    fn draw_cut(&mut self, fault: Fault, node: usize) -> Effect {
+        let (count, dice) = (self.nodes.len(), &mut self.injector);
         let mut order: Vec<_> = (0..count).collect();
-        self.dice.shuffle(&mut order);
+        dice.shuffle(&mut order);
         let size = match fault {
             Fault::Isolate => {
                 order.retain(|other| *other != node);
                 order.insert(0, node);
                 // Sometimes a node is cut off together with another.
-                1 + usize::from(count > 3 && self.dice.percent(40))
+                1 + usize::from(count > 3 && dice.percent(40))
             }
-            _ => self.dice.within(1..count as u64) as usize,
+            _ => dice.within(1..count as u64) as usize,
         };
         let (here, there) = order.split_at(size);
-        let for_long = self.dice.mostly_short(self.plan.injection.cut);
-        let until = self.now + Duration::from_millis(50) + for_long;
-        let first = self.network.cut(here, there);
-        self.queue.push(until, Happening::Mend(first));
+        let mut cut = links(here, there);
         if fault != Fault::OneWay {
-            let second = self.network.cut(there, here);
-            self.queue.push(until, Happening::Mend(second));
+            cut.extend(links(there, here));
+        }
+        let time = Duration::from_millis(50) + dice.mostly_short(self.plan.injection.cut);
+        Effect::Links(cut, time)
+    }
+
+    fn draw_hold(&mut self, fault: Fault, node: usize) -> Effect {
+        let (stall, dice) = (self.plan.disk.stall, &mut self.injector);
+        let time = match fault {
+            Fault::SlowDisk => dice.duration(&(stall / 4..stall * 2)),
+            _ => stall / 2 + dice.mostly_short(stall * 3),
+        };
+        Effect::Hold(node, time)
+    }
+
+    fn draw_victim(&mut self, node: usize) -> Victim {
+        let (plan, dice) = (&self.plan, &mut self.injector);
+        let at_stake = self.nodes[node].disk.at_stake();
+        let mut keep = |fault: Fault, most: usize| {
+            plan.has(fault).then(|| dice.below(most as u64 + 1) as usize)
+        };
+        Victim {
+            node,
+            keep: keep(Fault::LoseLogSuffix, at_stake[0]),
+            keep_state: keep(Fault::LoseStateSuffix, at_stake[1]),
+            muted: dice.chance(plan.network.die_with_sender),
+            down: dice.mostly_short(plan.injection.down),
         }
     }
 
-    fn hinder(&mut self, fault: Fault, node: usize) {
-        if !self.nodes[node].is_up() {
-            return;
+    /// A fault fires, unless there is nothing that it could do anything to; and is written down.
+    pub(crate) fn befall(&mut self, trouble: Trouble) -> Checked {
+        if !self.troubled || !self.can_befall(&trouble.effect) {
+            return Ok(());
         }
-        self.count(fault);
-        let stall = self.plan.disk.stall;
-        let long = self.now + stall / 2 + self.dice.mostly_short(stall * 3);
-        let slow = self.now + self.dice.duration(&(stall / 4..stall * 2));
+        let Trouble { fault, effect } = &trouble;
+        self.count(*fault);
+        self.fold(9, 0, *fault as u64);
+        self.journal.line(|| format!("{} {effect}", fault.name()));
+        let result = match effect {
+            Effect::Links(cut, time) => {
+                let cut = self.network.cut(cut);
+                self.queue.push(self.now + *time, Happening::Mend(cut));
+                Ok(())
+            }
+            Effect::Crash(victims) => self.fell(victims),
+            Effect::Hold(node, time) => {
+                self.hinder(*fault, *node, *time);
+                Ok(())
+            }
+        };
+        self.director.recorded.push(Moment::At(self.now, trouble));
+        result
+    }
+
+    /// Whether anything would come of it.
+    fn can_befall(&self, effect: &Effect) -> bool {
+        let count = self.nodes.len();
+        let is_up = |node: usize| self.nodes.get(node).is_some_and(|node| node.is_up());
+        match effect {
+            Effect::Links(links, _) => {
+                !links.is_empty() && links.iter().all(|(from, to)| *from < count && *to < count)
+            }
+            Effect::Crash(victims) => {
+                victims.iter().all(|victim| victim.node < count)
+                    && victims.iter().any(|victim| is_up(victim.node))
+            }
+            Effect::Hold(node, _) => is_up(*node),
+        }
+    }
+
+    pub(crate) fn count(&mut self, fault: Fault) {
+        self.faults.fired(fault, self.clients.is_loaded());
+    }
+
+    fn hinder(&mut self, fault: Fault, node: usize, time: Duration) {
+        let until = self.now + time;
         let this = &mut self.nodes[node];
         match fault {
-            Fault::SlowDisk => this.disk.slow_until = slow,
-            Fault::DiskStall => this.disk.stalled_until = long,
+            Fault::SlowDisk => this.disk.slow_until = until,
+            Fault::DiskStall => this.disk.stalled_until = until,
             _ => {
                 if let Some(running) = this.running.as_mut() {
-                    running.apply_stalled_until = long;
+                    running.apply_stalled_until = until;
                 }
             }
         }
     }
 
-    /// A node dies and comes back.
-    fn crash_and_return(&mut self, node: usize) -> Checked {
-        if !self.nodes[node].is_up() {
-            return Ok(());
-        }
-        self.count(Fault::Crash);
-        self.kill_by_plan(node)?;
-        self.start_within(node, self.plan.injection.down);
-        Ok(())
-    }
-
-    fn crash_all(&mut self) -> Checked {
-        self.count(Fault::CrashAll);
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].is_up() {
-                self.kill_by_plan(node)?;
-                self.start_within(node, self.plan.injection.down);
+    /// Nodes die and come back.
+    fn fell(&mut self, victims: &[Victim]) -> Checked {
+        for victim in victims {
+            if self.nodes[victim.node].is_up() {
+                self.kill(victim)?;
+                self.start_after(victim.node, victim.down);
             }
         }
         Ok(())
     }
 
     /// Starts a node after a while, and perhaps has it die again at once.
-    fn start_within(&mut self, node: usize, down: Duration) {
-        let at = self.now + self.dice.mostly_short(down);
+    fn start_after(&mut self, node: usize, down: Duration) {
+        let at = self.now + down;
         self.queue.push(at, Happening::Start { node });
-        if self.plan.has(Fault::CrashRecovering) && self.dice.percent(20) {
+        let may = self.director.is_drawing() && self.plan.has(Fault::CrashRecovering);
+        if may && self.injector.percent(20) {
             // Starting raises the life by one.
             let life = self.nodes[node].life + 1;
-            let at = at + self.dice.mostly_short(Duration::from_millis(30));
+            let at = at + self.injector.mostly_short(Duration::from_millis(30));
             let fault = Fault::CrashRecovering;
-            self.queue.push(at, Happening::Strike { node, life, fault });
+            self.queue.push_last(at, Happening::Strike { node, life, fault });
         }
-    }
-
-    fn kill_by_plan(&mut self, node: usize) -> Checked {
-        let lossy = [Fault::LoseLogSuffix, Fault::LoseStateSuffix];
-        self.kill(node, lossy.map(|fault| self.plan.has(fault)))
     }
 
     /// The end of all faults: `core` is whole again, every node in it alive and connected; the
@@ -191,12 +237,12 @@ impl<P: Protocol> Cluster<P> {
         self.network.calm_down();
         let others: Vec<_> = (0..self.nodes.len()).filter(|node| !core.contains(node)).collect();
         // Some of those left out still hear the core, or are heard by it.
-        let half = self.dice.below(3);
+        let half = self.healer.below(3);
         if half != 1 {
-            self.network.cut(&core, &others);
+            self.network.cut(&links(&core, &others));
         }
-        if half != 2 || others.is_empty() {
-            self.network.cut(&others, &core);
+        if half != 2 {
+            self.network.cut(&links(&others, &core));
         }
         for node in &core {
             self.relieve(*node);
@@ -211,7 +257,7 @@ impl<P: Protocol> Cluster<P> {
         let life = this.life;
         (this.disk.stalled_until, this.disk.slow_until) = (now, now);
         let Some(running) = this.running.as_mut() else {
-            let at = now + self.dice.mostly_short(Duration::from_millis(200));
+            let at = now + self.healer.mostly_short(Duration::from_millis(200));
             return self.queue.push(at, Happening::Start { node });
         };
         running.apply_stalled_until = now;
@@ -230,7 +276,14 @@ impl<P: Protocol> Cluster<P> {
     /// # Errors
     /// The first violation.
     pub fn crash(&mut self, node: NodeId) -> Result<(), Violation> {
-        self.kill(Self::index(node), [true; 2]).map_err(|found| self.dated(*found))
+        let node = Self::index(node);
+        let [log, state] = self.nodes[node].disk.at_stake();
+        let dice = &mut self.injector;
+        let keep = Some(dice.below(log as u64 + 1) as usize);
+        let keep_state = Some(dice.below(state as u64 + 1) as usize);
+        let muted = dice.chance(self.plan.network.die_with_sender);
+        let victim = Victim { node, keep, keep_state, muted, down: Duration::ZERO };
+        self.kill(&victim).map_err(|found| self.dated(*found))
     }
 
     /// Starts a dead node.
@@ -245,8 +298,8 @@ impl<P: Protocol> Cluster<P> {
     pub fn partition(&mut self, one: &[NodeId], other: &[NodeId]) {
         let index = |side: &[NodeId]| side.iter().map(|id| Self::index(*id)).collect::<Vec<_>>();
         let (one, other) = (index(one), index(other));
-        self.network.cut(&one, &other);
-        self.network.cut(&other, &one);
+        self.network.cut(&links(&one, &other));
+        self.network.cut(&links(&other, &one));
     }
 
     /// Mends all cuts, wakes all disks and starts all dead nodes.

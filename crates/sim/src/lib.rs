@@ -82,6 +82,7 @@ mod node;
 mod plan;
 mod queue;
 mod run;
+mod schedule;
 pub mod script;
 mod violation;
 
@@ -89,5 +90,6 @@ pub use campaign::{Campaign, Summary};
 pub use cluster::{Cluster, ConfigFn};
 pub use faults::{Family, Fault, FaultSet};
 pub use plan::{ClientPlan, DiskPlan, InjectionPlan, NetworkPlan, Plan};
-pub use run::{Options, Report, run_seed};
+pub use run::{Options, Report, record, replay, run_seed};
+pub use schedule::{Entry, Schedule, ScheduleError};
 pub use violation::{Violation, ViolationKind};

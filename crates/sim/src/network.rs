@@ -1,179 +1,252 @@
 //! Which message arrives, and when.
 
 use crate::dice::{Dice, MILLION};
-use crate::faults::Fault;
-use crate::plan::Plan;
+use crate::plan::{NetworkPlan, Plan};
+use crate::schedule::{Director, Mishap, Moment};
+use std::time::Duration;
 use synod_types::Instant;
 
 /// The links between all nodes. Nodes are counted from 0 here.
 #[derive(Debug)]
 pub(crate) struct Network {
     nodes: usize,
-    /// How many cuts lie on each link.
-    cuts: Vec<u32>,
-    /// When the message sent last on each link arrives.
-    newest: Vec<Instant>,
+    links: Vec<Link>,
     troubled: bool,
     /// Whether a cut takes what is under way, too.
     sharp: bool,
+}
+
+/// From one node to another.
+#[derive(Debug)]
+struct Link {
+    dice: Dice,
+    /// How many cuts lie on it.
+    cuts: u32,
+    /// How many messages were sent.
+    sent: u64,
+    /// When the message arrives that keeps its place and was sent last.
+    newest: Instant,
 }
 
 /// When a message arrives: never, once or twice. And what befell it.
 #[derive(Debug, Default)]
 pub(crate) struct Fate {
     pub(crate) arrivals: [Option<Instant>; 2],
-    pub(crate) faults: [Option<Fault>; 2],
+    pub(crate) mishaps: Vec<Mishap>,
+}
+
+/// What is to befall one message.
+#[derive(Debug, Default)]
+struct Mishaps {
+    lost: bool,
+    again: Option<Duration>,
+    late: Option<Duration>,
+    overtakes: bool,
 }
 
 /// Links that were cut together.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut(Vec<usize>);
 
-impl Network {
-    pub(crate) fn new(nodes: usize, sharp: bool) -> Self {
-        let links = nodes * nodes;
-        let newest = vec![Instant::ZERO; links];
-        Self { nodes, cuts: vec![0; links], newest, troubled: true, sharp }
+impl Mishaps {
+    fn draw(network: &NetworkPlan, dice: &mut Dice) -> Self {
+        // One throw decides which of the rare things happens, if any.
+        let mut throw = dice.below(u64::from(MILLION)) as u32;
+        let mut befalls = |chance: u32| {
+            let hit = throw < chance;
+            throw = if hit { MILLION } else { throw - chance };
+            hit
+        };
+        let lost = befalls(network.loss);
+        let again = befalls(network.duplicate).then(|| dice.duration(&network.delay) * 4);
+        let late = befalls(network.spikes).then(|| dice.duration(&network.spike));
+        Self { lost, again, late, overtakes: dice.chance(network.reorder) }
     }
 
-    /// A message leaves.
+    fn read(director: &mut Director, link: (usize, usize), number: u64) -> Self {
+        let mut mishaps = Self::default();
+        while let Some(mishap) = director.take(link, number) {
+            match mishap {
+                Mishap::Lost => mishaps.lost = true,
+                Mishap::Again(after) => mishaps.again = Some(after),
+                Mishap::Late(more) => mishaps.late = Some(more),
+                Mishap::Overtakes => mishaps.overtakes = true,
+            }
+        }
+        mishaps
+    }
+}
+
+impl Network {
+    pub(crate) fn new(nodes: usize, sharp: bool, dice: &mut Dice) -> Self {
+        let link = |_| Link { dice: dice.split(), cuts: 0, sent: 0, newest: Instant::ZERO };
+        let links = (0..nodes * nodes).map(link).collect();
+        Self { nodes, links, troubled: true, sharp }
+    }
+
+    /// A message leaves. What befalls it is drawn, or read from the schedule; and written down.
     pub(crate) fn send(
         &mut self,
         now: Instant,
         (from, to): (usize, usize),
         plan: &Plan,
-        dice: &mut Dice,
+        director: &mut Director,
     ) -> Fate {
         let mut fate = Fate::default();
-        let link = self.link(from, to);
-        if self.cuts[link] > 0 {
+        let index = self.index(from, to);
+        let link = &mut self.links[index];
+        let number = link.sent;
+        link.sent += 1;
+        let mut dice = link.dice.split();
+        let delay = dice.duration(&plan.network.delay);
+        if link.cuts > 0 {
             return fate;
         }
-        let network = &plan.network;
-        // One throw decides which of the rare things happens, if any.
-        let mut throw = if self.troubled { dice.below(u64::from(MILLION)) as u32 } else { MILLION };
-        let mut befalls = |chance: u32| {
-            let hit = throw < chance;
-            throw = if hit { MILLION } else { throw - chance.min(throw) };
-            hit
+        let mishaps = match (self.troubled, director.is_drawing()) {
+            (false, _) => Mishaps::default(),
+            (true, true) => Mishaps::draw(&plan.network, &mut dice),
+            (true, false) => Mishaps::read(director, (from, to), number),
         };
-        if befalls(network.loss) {
-            fate.faults[0] = Some(Fault::Loss);
-            return fate;
+        if mishaps.lost {
+            fate.mishaps.push(Mishap::Lost);
+        } else {
+            link.deliver(now, delay, &mishaps, &mut fate);
         }
-        let twice = befalls(network.duplicate);
-        let mut delay = dice.duration(&network.delay);
-        if befalls(network.spikes) {
-            delay += dice.duration(&network.spike);
-            fate.faults[0] = Some(Fault::DelaySpike);
-        }
-        fate.arrivals[0] = Some(self.arrival(link, now + delay, plan, &mut fate.faults[1]));
-        if twice {
-            fate.faults[0] = Some(Fault::Duplicate);
-            let again = now + dice.duration(&network.delay) * 4;
-            fate.arrivals[1] = Some(self.arrival(link, again, plan, &mut fate.faults[1]));
+        for mishap in fate.mishaps.iter().copied() {
+            director.recorded.push(Moment::Message { link: (from, to), number, mishap });
         }
         fate
-    }
-
-    /// Keeps the order of a link's messages where the plan does not allow another.
-    fn arrival(
-        &mut self,
-        link: usize,
-        at: Instant,
-        plan: &Plan,
-        fault: &mut Option<Fault>,
-    ) -> Instant {
-        let newest = &mut self.newest[link];
-        if at >= *newest {
-            *newest = at;
-            return at;
-        }
-        if self.troubled && plan.has(Fault::Reorder) {
-            *fault = Some(Fault::Reorder);
-            return at;
-        }
-        *newest
     }
 
     /// From here on nothing is lost, doubled, overtaken or late, and every cut is mended.
     pub(crate) fn calm_down(&mut self) {
         self.troubled = false;
-        self.cuts.fill(0);
+        self.links.iter_mut().for_each(|link| link.cuts = 0);
     }
 
-    /// Cuts every link from a node of `from` to one of `to`.
-    pub(crate) fn cut(&mut self, from: &[usize], to: &[usize]) -> Cut {
-        let pairs = from.iter().flat_map(|from| to.iter().map(|to| (*from, *to)));
-        let links: Vec<_> =
-            pairs.filter(|(from, to)| from != to).map(|(from, to)| self.link(from, to)).collect();
-        links.iter().for_each(|link| self.cuts[*link] += 1);
-        Cut(links)
+    /// Cuts links.
+    pub(crate) fn cut(&mut self, links: &[(usize, usize)]) -> Cut {
+        let cut: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
+        cut.iter().for_each(|link| self.links[*link].cuts += 1);
+        Cut(cut)
     }
 
     /// Whether what was sent on this link before it was cut is lost.
     pub(crate) fn is_severed(&self, from: usize, to: usize) -> bool {
-        self.sharp && self.cuts[self.link(from, to)] > 0
+        self.sharp && self.links[self.index(from, to)].cuts > 0
     }
 
     /// Takes a cut back; one that was mended before is gone already.
     pub(crate) fn mend(&mut self, cut: &Cut) {
         for link in &cut.0 {
-            self.cuts[*link] = self.cuts[*link].saturating_sub(1);
+            let cuts = &mut self.links[*link].cuts;
+            *cuts = cuts.saturating_sub(1);
         }
     }
 
-    fn link(&self, from: usize, to: usize) -> usize {
+    fn index(&self, from: usize, to: usize) -> usize {
         from * self.nodes + to
     }
+}
+
+impl Link {
+    /// Lets a message arrive, once or twice.
+    fn deliver(&mut self, now: Instant, delay: Duration, mishaps: &Mishaps, fate: &mut Fate) {
+        let late = mishaps.late.unwrap_or_default();
+        let (first, overtook) = self.arrival(now + delay + late, mishaps.overtakes);
+        fate.mishaps.extend(mishaps.late.map(Mishap::Late));
+        let again = mishaps.again.map(|after| self.arrival(now + after, mishaps.overtakes));
+        fate.mishaps.extend(mishaps.again.map(Mishap::Again));
+        if overtook || again.is_some_and(|(_, overtook)| overtook) {
+            fate.mishaps.push(Mishap::Overtakes);
+        }
+        fate.arrivals = [Some(first), again.map(|(at, _)| at)];
+    }
+
+    /// When a message arrives, and whether it overtakes an earlier one: most keep their place.
+    fn arrival(&mut self, at: Instant, overtakes: bool) -> (Instant, bool) {
+        let overtook = overtakes && at < self.newest;
+        self.newest = self.newest.max(at);
+        (if overtook { at } else { self.newest }, overtook)
+    }
+}
+
+/// Every link from a node of one side to one of the other.
+pub(crate) fn links(from: &[usize], to: &[usize]) -> Vec<(usize, usize)> {
+    let pairs = from.iter().flat_map(|from| to.iter().map(|to| (*from, *to)));
+    pairs.filter(|(from, to)| from != to).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Fault;
     use std::time::Duration;
 
-    fn arrivals(network: &mut Network, plan: &Plan, count: usize) -> Vec<Instant> {
-        let mut dice = Dice::new(5);
+    fn network(nodes: usize) -> Network {
+        Network::new(nodes, false, &mut Dice::new(5))
+    }
+
+    fn arrivals(plan: &Plan, count: u64, director: &mut Director) -> Vec<Instant> {
+        let mut network = network(2);
         let mut all = Vec::new();
-        for index in 0..count {
-            let fate = network.send(Instant(index as u64), (0, 1), plan, &mut dice);
+        for at in 0..count {
+            let fate = network.send(Instant(at), (0, 1), plan, director);
             all.extend(fate.arrivals.into_iter().flatten());
         }
         all
+    }
+
+    fn rough() -> Plan {
+        let mut plan = Plan::calm(2);
+        (plan.network.loss, plan.network.duplicate) = (250_000, 500_000);
+        plan.network.reorder = 900_000;
+        plan
     }
 
     #[test]
     fn a_calm_link_keeps_the_order_and_loses_nothing() {
         let mut plan = Plan::calm(2);
         plan.network.delay = Duration::ZERO..Duration::from_millis(50);
-        let all = arrivals(&mut Network::new(2, false), &plan, 100);
+        let all = arrivals(&plan, 100, &mut Director::drawing(2));
         assert_eq!(all.len(), 100);
         assert!(all.is_sorted());
     }
 
     #[test]
     fn faults_come_at_about_their_rate() {
-        let mut plan = Plan::calm(2);
-        plan.faults = [Fault::Loss, Fault::Duplicate, Fault::Reorder].into_iter().collect();
-        (plan.network.loss, plan.network.duplicate) = (250_000, 500_000);
-        let all = arrivals(&mut Network::new(2, false), &plan, 4000);
-        assert!(
-            (4700..5300).contains(&all.len()),
-            "3000 arrive, 2000 of them twice: {}",
-            all.len()
-        );
+        let all = arrivals(&rough(), 4000, &mut Director::drawing(2));
+        let count = all.len();
+        assert!((4700..5300).contains(&count), "3000 arrive, 2000 of them twice: {count}");
         assert!(!all.is_sorted());
+    }
+
+    #[test]
+    fn what_was_drawn_can_be_played_again_and_one_fault_less_moves_no_other_message() {
+        let mut drawn = Director::drawing(2);
+        let first = arrivals(&rough(), 400, &mut drawn);
+        let schedule = drawn.recorded;
+        let mut played = Director::playing(2, &schedule);
+        assert_eq!(arrivals(&rough(), 400, &mut played), first);
+        assert_eq!(played.recorded, schedule);
+        let lost = schedule.entries().iter().position(|entry| entry.fault() == Fault::Loss);
+        let mut rest = schedule.entries().to_vec();
+        rest.remove(lost.unwrap());
+        let mut played = Director::playing(2, &rest.into_iter().collect());
+        let more = arrivals(&rough(), 400, &mut played);
+        let moved = more.iter().filter(|at| !first.contains(at)).count();
+        assert!(more.len() == first.len() + 1 && moved <= 2, "{moved} messages moved");
     }
 
     #[test]
     fn a_link_is_open_when_every_cut_on_it_is_mended() {
         let plan = Plan::calm(3);
-        let mut network = Network::new(3, false);
-        let first = network.cut(&[0], &[0, 1, 2]);
-        let second = network.cut(&[0, 2], &[1]);
+        let mut network = network(3);
+        let first = network.cut(&links(&[0], &[0, 1, 2]));
+        let second = network.cut(&links(&[0, 2], &[1]));
         let open = |network: &mut Network, link| {
-            network.send(Instant(0), link, &plan, &mut Dice::new(1)).arrivals[0].is_some()
+            let fate = network.send(Instant(0), link, &plan, &mut Director::drawing(3));
+            fate.arrivals[0].is_some()
         };
         assert!(!open(&mut network, (0, 1)) && open(&mut network, (1, 0)));
         network.mend(&first);

@@ -1,5 +1,6 @@
 //! One node of a simulated cluster.
 
+use crate::dice::Dice;
 use crate::disk::{self, Disk};
 use crate::kv::Kv;
 use crate::violation::{Checked, ViolationKind, violation};
@@ -15,6 +16,7 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 /// A node, running or not.
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
+    pub(crate) dice: NodeDice,
     pub(crate) disk: Disk<P>,
     pub(crate) running: Option<Running<P>>,
     /// How often it was started: events of an earlier life are void.
@@ -26,6 +28,15 @@ pub(crate) struct Node<P: Protocol> {
     /// When it wants to be woken, and for when that is in the queue.
     pub(crate) wake: Option<Instant>,
     pub(crate) alarm: Option<Instant>,
+}
+
+/// One node's dice, apart for all that it does.
+pub(crate) struct NodeDice {
+    /// For the seed that a starting driver draws its timers from.
+    pub(crate) start: Dice,
+    pub(crate) sync: Dice,
+    pub(crate) apply: Dice,
+    pub(crate) persist: Dice,
 }
 
 /// What dies with the process.
@@ -43,9 +54,23 @@ pub(crate) struct Running<P: Protocol> {
 }
 
 impl<P: Protocol> Node<P> {
-    pub(crate) fn new(id: NodeId) -> Self {
-        let disk = Disk::new(Incarnation(1000 + id.0));
-        Self { id, disk, running: None, life: 0, muted: 0, chose_in: 0, wake: None, alarm: None }
+    pub(crate) fn new(id: NodeId, dice: &mut Dice) -> Self {
+        Self {
+            id,
+            dice: NodeDice {
+                start: dice.split(),
+                sync: dice.split(),
+                apply: dice.split(),
+                persist: dice.split(),
+            },
+            disk: Disk::new(Incarnation(1000 + id.0)),
+            running: None,
+            life: 0,
+            muted: 0,
+            chose_in: 0,
+            wake: None,
+            alarm: None,
+        }
     }
 
     /// Starts the node on what its disks hold.

@@ -38,6 +38,8 @@ pub struct NetworkPlan {
     pub duplicate: u32,
     /// The chance of a delay spike.
     pub spikes: u32,
+    /// The chance that a message need not keep its place: it may overtake earlier ones.
+    pub reorder: u32,
     /// Whether a cut link loses what is under way, too.
     pub sharp: bool,
     /// The chance that what a node sent and has not arrived dies with it.
@@ -111,6 +113,7 @@ impl Plan {
                 loss: 0,
                 duplicate: 0,
                 spikes: 0,
+                reorder: 0,
                 sharp: false,
                 die_with_sender: 0,
             },
@@ -215,6 +218,7 @@ fn draw_network(dice: &mut Dice, faults: FaultSet, storm: bool) -> NetworkPlan {
         loss: rate(Fault::Loss, 200_000),
         duplicate: rate(Fault::Duplicate, 200_000),
         spikes: rate(Fault::DelaySpike, 100_000),
+        reorder: if faults.has(Fault::Reorder) { dice.within(50_000..1_000_000) as u32 } else { 0 },
         spike: 30 * MS..dice.duration(&(100 * MS..1500 * MS)),
         sharp: storm || dice.percent(40),
         die_with_sender: if storm { 900_000 } else { dice.below(500_000) as u32 },

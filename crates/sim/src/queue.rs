@@ -4,12 +4,16 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use synod_types::Instant;
 
-/// A priority queue over time; what is due at one instant comes out as it went in.
+/// A priority queue over time; what is due at one instant comes out as it went in, behind it what
+/// is to come last at its instant.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     heap: BinaryHeap<Reverse<Entry<T>>>,
     order: u64,
 }
+
+/// Set in the order of what comes last at its instant.
+const LAST: u64 = 1 << 63;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -26,6 +30,13 @@ impl<T> Queue<T> {
     pub(crate) fn push(&mut self, at: Instant, what: T) {
         self.order += 1;
         self.heap.push(Reverse(Entry { at, order: self.order, what }));
+    }
+
+    /// Comes after all else of its instant, so that where it comes does not depend on when it was
+    /// put in.
+    pub(crate) fn push_last(&mut self, at: Instant, what: T) {
+        self.order += 1;
+        self.heap.push(Reverse(Entry { at, order: self.order | LAST, what }));
     }
 
     /// When the next thing happens.
@@ -71,5 +82,18 @@ mod tests {
         assert_eq!(queue.next(), Some(Instant(1)));
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
         assert_eq!(order, ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn what_comes_last_waits_for_its_instant_to_be_over() {
+        let mut queue = Queue::new();
+        queue.push_last(Instant(1), "c");
+        queue.push_last(Instant(1), "d");
+        queue.push(Instant(2), "e");
+        queue.push(Instant(1), "a");
+        assert_eq!(queue.pop(), Some((Instant(1), "a")));
+        queue.push(Instant(1), "b");
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        assert_eq!(order, ["b", "c", "d", "e"]);
     }
 }

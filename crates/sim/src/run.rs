@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::faults::Family;
 use crate::plan::Plan;
+use crate::schedule::Schedule;
 use crate::violation::{Violation, ViolationKind};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -68,9 +69,41 @@ pub fn run_seed<P: Protocol>(
     seed: u64,
     options: &Options,
 ) -> Report {
+    record::<P>(config, seed, options).0
+}
+
+/// Runs a seed, and returns the faults that it threw as well: with them [`replay`] does the same
+/// again.
+pub fn record<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
+    seed: u64,
+    options: &Options,
+) -> (Report, Schedule) {
+    run::<P>(config, seed, options, None)
+}
+
+/// Runs a seed with the faults of a schedule instead of those that it would throw; everything else
+/// (the plan, the clients, how long messages and syncs take) is the seed's own. With the schedule
+/// that [`record`] returned the report is the same, to the [hash](Report::hash); with a part of it
+/// the run is the same up to the first fault that is missing, and after that as near as can be.
+pub fn replay<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
+    seed: u64,
+    schedule: &Schedule,
+    options: &Options,
+) -> Report {
+    run::<P>(config, seed, options, Some(schedule)).0
+}
+
+fn run<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
+    seed: u64,
+    options: &Options,
+    schedule: Option<&Schedule>,
+) -> (Report, Schedule) {
     let mut dice = Dice::new(seed);
     let plan = Plan::draw(&mut dice, options.nodes.map(|nodes| nodes.max(1)));
-    let mut cluster = Cluster::<P>::new(plan, dice.word(), config);
+    let mut cluster = Cluster::<P>::directed(plan, dice.word(), config, schedule);
     let result = catch_unwind(AssertUnwindSafe(|| play(&mut cluster, &mut dice, options)));
     let violation = match result {
         Ok(Ok(())) => None,
@@ -87,6 +120,7 @@ pub fn run_seed<P: Protocol>(
         events: cluster.events,
         violation,
     };
+    let recorded = std::mem::take(&mut cluster.director.recorded);
     if report.violation.is_none() {
         let end = catch_unwind(AssertUnwindSafe(|| cluster.finish()));
         report.violation = match end {
@@ -95,7 +129,7 @@ pub fn run_seed<P: Protocol>(
         };
         report.counted &= report.violation.is_none();
     }
-    report
+    (report, recorded)
 }
 
 fn play<P: Protocol>(
