@@ -1,8 +1,10 @@
 //! Decided entries a second through the cores alone, effects and fences included: no codec, no
 //! disk, no network. Batches of 1 are lock-step: one entry is decided before the next is offered.
+//! All are offered to one node: the leader, or one of peers, so nobody competes.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use synod_basic_paxos::BasicPaxos;
 use synod_bench::core::Cores;
 use synod_bench::protocols;
 use synod_consensus::Protocol;
@@ -12,6 +14,7 @@ use synod_raft::Raft;
 fn core_step(criterion: &mut Criterion) {
     bench_protocol::<Raft>(criterion, protocols::raft);
     bench_protocol::<MultiPaxos>(criterion, protocols::multi_paxos);
+    bench_protocol::<BasicPaxos>(criterion, |nodes| protocols::basic_paxos(nodes, 1024));
 }
 
 fn bench_protocol<P: Protocol>(

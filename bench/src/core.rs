@@ -18,6 +18,7 @@ pub struct Cores<P: Protocol> {
     nodes: Vec<Node<P>>,
     wire: VecDeque<(NodeId, NodeId, P::Message)>,
     now: Instant,
+    /// Who is offered the commands: the leader, or one of peers.
     leader: usize,
     tickets: u64,
 }
@@ -34,7 +35,8 @@ struct Node<P: Protocol> {
 }
 
 impl<P: Protocol> Cores<P> {
-    /// Recovers a core from an empty disk for every setting, and lets the first one lead.
+    /// Recovers a core from an empty disk for every setting, and lets the first one lead if the
+    /// protocol has leaders.
     ///
     /// # Panics
     /// If the settings are refused, or the first node cannot win an undisturbed election.
@@ -47,7 +49,7 @@ impl<P: Protocol> Cores<P> {
         }
         cores.deliver();
         for _ in 0..20 {
-            if cores.nodes[0].core.status().role == Role::Leader {
+            if matches!(cores.nodes[0].core.status().role, Role::Leader | Role::Peer) {
                 cores.deliver();
                 return cores;
             }

@@ -1,5 +1,6 @@
 //! The protocols as they are compared: one function each, and settings as they ship.
 
+use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
@@ -24,6 +25,20 @@ pub fn raft(nodes: u64) -> Configs<Raft> {
 #[must_use]
 pub fn multi_paxos(nodes: u64) -> Configs<MultiPaxos> {
     configs(nodes, |node, members| synod_multi_paxos::Config::new(node, members).expect("a member"))
+}
+
+/// Basic Paxos with `nodes` voters and default settings, save that `waiting` commands may wait:
+/// a batch is offered at once, and here none of it may give way.
+///
+/// # Panics
+/// If there is no node, or so many commands must not wait.
+#[must_use]
+pub fn basic_paxos(nodes: u64, waiting: usize) -> Configs<BasicPaxos> {
+    let limits = synod_basic_paxos::Limits { waiting, ..Default::default() };
+    configs(nodes, |node, members| {
+        let config = synod_basic_paxos::Config::new(node, members).expect("a member");
+        config.with_limits(limits.clone()).expect("sound limits")
+    })
 }
 
 fn configs<C>(nodes: u64, config: impl Fn(NodeId, Membership) -> C) -> Vec<(NodeId, C)> {

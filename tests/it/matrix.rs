@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use synod_basic_paxos::BasicPaxos;
 use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reply};
 use synod_multi_paxos::MultiPaxos;
 use synod_node::alarm::Alarm;
@@ -45,6 +46,17 @@ fn multi_paxos(
 ) -> Box<dyn Driver> {
     let config = synod_multi_paxos::Config::new(settings.node, members).expect("it is a member");
     let replica = Replica::<MultiPaxos>::open(now, settings, config, saved, Slot::ZERO);
+    Box::new(replica.expect("an empty store opens"))
+}
+
+fn basic_paxos(
+    now: Instant,
+    settings: Settings,
+    saved: &synod_storage::Saved,
+    members: Membership,
+) -> Box<dyn Driver> {
+    let config = synod_basic_paxos::Config::new(settings.node, members).expect("it is a member");
+    let replica = Replica::<BasicPaxos>::open(now, settings, config, saved, Slot::ZERO);
     Box::new(replica.expect("an empty store opens"))
 }
 
@@ -200,6 +212,11 @@ matrix! {
         on_memory_over_quic(Memory, Quic),
         on_rocksdb_over_quic(Rocks, Quic);
     multi_paxos:
+        on_memory_over_memory(Memory, Memory),
+        on_rocksdb_over_memory(Rocks, Memory),
+        on_memory_over_quic(Memory, Quic),
+        on_rocksdb_over_quic(Rocks, Quic);
+    basic_paxos:
         on_memory_over_memory(Memory, Memory),
         on_rocksdb_over_memory(Rocks, Memory),
         on_memory_over_quic(Memory, Quic),

@@ -2,6 +2,8 @@
 
 use crate::settings::Settings;
 use anyhow::{Context, bail};
+use std::time::Duration;
+use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
@@ -11,7 +13,7 @@ use synod_storage::Saved;
 use synod_types::{Instant, Membership, Slot};
 
 /// Every protocol that can be asked for.
-pub const PROTOCOLS: &[&str] = &[Raft::NAME, MultiPaxos::NAME];
+pub const PROTOCOLS: &[&str] = &[Raft::NAME, MultiPaxos::NAME, BasicPaxos::NAME];
 
 /// The protocol of a cluster whose settings name none.
 pub const DEFAULT_PROTOCOL: &str = Raft::NAME;
@@ -45,6 +47,10 @@ pub fn recover(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
             let config = multi_paxos_config(recovery.settings);
             open::<MultiPaxos>(recovery, config.context("the settings cannot be used")?)
         }
+        BasicPaxos::NAME => {
+            let config = basic_paxos_config(recovery.settings);
+            open::<BasicPaxos>(recovery, config.context("the settings cannot be used")?)
+        }
         unknown => bail!(no_such(unknown)),
     }
 }
@@ -71,6 +77,13 @@ pub fn simulator(protocol: &str) -> anyhow::Result<(&'static str, Simulate)> {
                 config.expect("the simulator's nodes are members")
             };
             run_seed::<MultiPaxos>(config, seed, options)
+        })),
+        BasicPaxos::NAME => Ok((BasicPaxos::NAME, |seed, options| {
+            let config = |node, members: &Membership| {
+                let config = synod_basic_paxos::Config::new(node, members.clone());
+                config.expect("the simulator's nodes are members")
+            };
+            run_seed::<BasicPaxos>(config, seed, options)
         })),
         unknown => bail!(no_such(unknown)),
     }
@@ -103,4 +116,19 @@ fn multi_paxos_config(
         heartbeat: settings.timing.heartbeat,
     };
     synod_multi_paxos::Config::new(settings.node, settings.membership())?.with_timing(timing)
+}
+
+/// Nobody is elected and nobody's heart beats: the settings say how often a node asks the others
+/// what it has missed, and how long it waits at most before it repeats itself. Round trips are
+/// measured.
+fn basic_paxos_config(
+    settings: &Settings,
+) -> Result<synod_basic_paxos::Config, synod_basic_paxos::ConfigError> {
+    let hour = Duration::from_secs(3600);
+    let timing = synod_basic_paxos::Timing {
+        cap: settings.timing.election.end.min(hour),
+        ask: settings.timing.heartbeat.min(hour),
+        ..synod_basic_paxos::Timing::default()
+    };
+    synod_basic_paxos::Config::new(settings.node, settings.membership())?.with_timing(timing)
 }

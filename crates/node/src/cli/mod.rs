@@ -10,6 +10,7 @@ mod txn;
 
 pub(crate) use cert::{new_cluster_id, write_authority, write_issued};
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -37,10 +38,21 @@ enum Command {
     Sim(sim::Sim),
 }
 
+/// Shown to whoever gives no command at all.
+const HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && error.kind() != HELP => {
+            eprintln!("synod: {}", misused(&error));
+            return ExitCode::from(2);
+        }
+        // Help, or the version: what was asked for.
+        Err(error) => error.exit(),
+    };
     let result = match cli.command {
         Command::Dev(dev) => run(dev.run()),
         Command::Start(start) => start.check_environment().and_then(|()| run(start.run())),
@@ -65,6 +77,16 @@ fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Resul
     // What is left runs on a thread that nothing can interrupt; the process ends all the same.
     runtime.shutdown_background();
     result
+}
+
+/// What is wrong with the command line, in one line.
+fn misused(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let said = said.filter(|line| !line.starts_with("For more information"));
+    let said: Vec<_> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    format!("{}; `synod --help` tells more", said.strip_prefix("error: ").unwrap_or(&said))
 }
 
 /// An error and its causes, in one line. Some errors say themselves what caused them: that is not
@@ -112,6 +134,22 @@ mod tests {
             let variable = format!("SYNOD_{}", flag.to_uppercase().replace('-', "_"));
             assert!(known.contains(&variable), "{flag} is not in the environment as {variable}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_is_one_line() {
+        let told = |arguments: &[&str]| {
+            let error = Cli::try_parse_from([&["synod"], arguments].concat()).unwrap_err();
+            let told = misused(&error);
+            assert!(!told.contains('\n') && !told.contains("Usage"), "{told:?}");
+            told
+        };
+        let unknown = told(&["dev", "--shoe-size", "44"]);
+        assert!(unknown.starts_with("unexpected argument '--shoe-size' found"), "{unknown}");
+        let missing = told(&["put", "key"]);
+        assert!(missing.contains("were not provided: <VALUE>"), "{missing}");
+        let store = told(&["dev", "--store", "paper"]);
+        assert!(store.contains("'paper'") && store.contains("rocksdb, memory"), "{store}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const ENOUGH_VIOLATIONS: usize = 10;
 /// was found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sim {
-    /// The protocol.
+    /// The protocol: raft, multi-paxos or basic-paxos.
     #[arg(long, default_value = registry::DEFAULT_PROTOCOL, value_name = "NAME")]
     protocol: String,
     /// Which seeds: from the first up to, not including, the second; or just one.

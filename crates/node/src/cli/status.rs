@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 /// Show how each node does: who leads, how far it has applied, the digest of its state.
 ///
-/// One line a node. Nodes that have applied equally far must show the same digest. Fails if none
-/// of them answers.
+/// One line a node. Nodes that have applied equally far must show the same digest. Where the
+/// protocol has no leader, no node names one. Fails if none of them answers.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowStatus {
     /// Print one JSON object a node instead of a table.
@@ -55,7 +55,11 @@ fn row(address: &str, report: &NodeReport) -> Vec<String> {
         address.to_owned(),
         report.node.to_string(),
         report.role.clone(),
-        report.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
+        match report.leader {
+            Some(leader) if leader == report.node && report.role == "peer" => "-".to_owned(),
+            Some(leader) => leader.to_string(),
+            None => "none".to_owned(),
+        },
         report.term.to_string(),
         report.commit.to_string(),
         report.applied.to_string(),

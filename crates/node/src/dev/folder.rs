@@ -183,6 +183,15 @@ fn set_up(path: &Path, plan: &Plan) -> anyhow::Result<()> {
             path.display()
         );
     }
+    if path.is_dir() {
+        // Somebody may stand in it: it is filled, not replaced. The plan is written last, so a
+        // folder with the plan in it is whole here, too.
+        let made = fill(path, plan);
+        if made.is_err() {
+            clear(path);
+        }
+        return made;
+    }
     let name = path.file_name().context("--data names no folder")?.to_string_lossy();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -195,6 +204,13 @@ fn set_up(path: &Path, plan: &Plan) -> anyhow::Result<()> {
         let _ = fs::remove_dir_all(&draft);
     }
     made
+}
+
+/// Removes what stands in a folder, as far as it can be: the error that led here is the one to tell.
+fn clear(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+    }
 }
 
 fn fill(folder: &Path, plan: &Plan) -> anyhow::Result<()> {
@@ -263,6 +279,20 @@ mod tests {
             assert_eq!(settings.members.len(), 5);
             assert!(settings.certificates.ca.exists() && settings.certificates.key.exists());
         }
+    }
+
+    #[test]
+    fn an_empty_folder_is_filled_where_it_stands() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("here");
+        fs::create_dir(&data).unwrap();
+        let here = data.join(".");
+        let unknown = error(&Dev { protocol: Some("flood".into()), ..dev(&here) });
+        assert!(unknown.contains("no protocol \"flood\""), "{unknown}");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing is left behind");
+        let plan = Folder::open_or_make(&dev(&here)).unwrap().plan;
+        assert_eq!(Folder::open_or_make(&dev(&data)).unwrap().plan, plan);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// Run a cluster of real processes on this machine, to try things out.
 ///
 /// Sets up a folder with certificates and settings (made once, then used again), runs each node
-/// as a process of its own until Ctrl-C, and prints a line that begins with `ready` once a leader
+/// as a process of its own until Ctrl-C, and prints a line that begins with `ready` once the cluster
 /// serves. Kill a node and watch: kill -9 PID. Node 1's clients are at the client port, node 2's
 /// at the next, and so on; so etcdctl finds node 1 without a flag.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub struct Dev {
     #[arg(long, value_name = "PORT")]
     pub peer_port: Option<u16>,
 
-    /// The consensus protocol; raft for a new folder.
+    /// The consensus protocol: raft, multi-paxos or basic-paxos; raft for a new folder.
     #[arg(long, value_name = "NAME")]
     pub protocol: Option<String>,
 

@@ -1,6 +1,7 @@
 //! What `synod dev` tells its user.
 
 use super::folder::{Folder, Place};
+use crate::server::NodeReport;
 use crate::settings::StoreKind;
 use std::fmt::Display;
 use std::io::Write;
@@ -14,8 +15,9 @@ const TAIL: usize = 4096;
 /// All nodes are started.
 pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], program: &Path) {
     let plan = &folder.plan;
+    let nodes = if plan.nodes == 1 { "node" } else { "nodes" };
     say(format_args!(
-        "Synod: {} nodes in {} ({}, {}), cluster {}\n",
+        "Synod: {} {nodes} in {} ({}, {}), cluster {}\n",
         plan.nodes,
         folder.path.display(),
         plan.protocol,
@@ -41,9 +43,10 @@ pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], prog
     say(format_args!("  {program} status{endpoints}\n"));
 }
 
-/// A leader serves.
-pub(super) fn ready(leader: u16) {
-    say(format_args!("ready: node {leader} leads; Ctrl-C ends all"));
+/// A node serves: the leader, or one of peers.
+pub(super) fn ready(node: &NodeReport) {
+    let what = if node.role == "peer" { "serves, and nobody leads" } else { "leads" };
+    say(format_args!("ready: node {} {what}; Ctrl-C ends all", node.node));
 }
 
 /// A node has ended without being told to.

@@ -15,11 +15,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// How often the nodes are asked whether one leads.
+/// How often the nodes are asked whether one serves.
 const POLL: Duration = Duration::from_millis(50);
 /// How long a node may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Without a leader for this long, the user is told where to look.
+/// If none serves for this long, the user is told where to look.
 const WORRY: Duration = Duration::from_secs(20);
 /// How long the nodes may take to end; they need about 5 s if requests are under way.
 const FAREWELL: Duration = Duration::from_secs(15);
@@ -117,13 +117,13 @@ impl Family {
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
         let mut ready = false;
-        let mut leader = Box::pin(leader(places));
+        let mut serving = Box::pin(first_serving(places));
         loop {
             tokio::select! {
                 () = stop.requested() => return Ok(()),
-                node = &mut leader, if !ready => {
+                node = &mut serving, if !ready => {
                     ready = true;
-                    report::ready(node);
+                    report::ready(&node);
                 }
                 Some((index, status)) = self.exits.recv() => {
                     self.alive -= 1;
@@ -195,13 +195,13 @@ async fn wait(mut child: Child, mut kill: watch::Receiver<bool>) -> std::io::Res
     child.wait().await
 }
 
-/// Waits for a node that leads and serves, and names it.
-async fn leader(places: &[Place]) -> u16 {
+/// Waits for a node that serves: the leader, or any of peers.
+async fn first_serving(places: &[Place]) -> NodeReport {
     let look = async {
         loop {
             for place in places {
-                if leads(place).await.is_some() {
-                    return place.node;
+                if let Some(report) = serving(place).await {
+                    return report;
                 }
             }
             sleep(POLL).await;
@@ -209,20 +209,23 @@ async fn leader(places: &[Place]) -> u16 {
     };
     let mut look = Box::pin(look);
     match timeout(WORRY, &mut look).await {
-        Ok(node) => node,
+        Ok(report) => report,
         Err(_) => {
             let log = places.first().map(|place| place.log().display().to_string());
-            eprintln!("synod: still no leader; see {}", log.unwrap_or_default());
+            eprintln!("synod: still no node serves; see {}", log.unwrap_or_default());
             look.await
         }
     }
 }
 
-async fn leads(place: &Place) -> Option<()> {
+async fn serving(place: &Place) -> Option<NodeReport> {
     let address = place.clients.to_string();
     let page = http::get(&address, "/status", PATIENCE).await.ok()?;
     let report: NodeReport = serde_json::from_str(&page.body).ok()?;
-    let mine = report.node == u64::from(place.node) && report.role == "leader";
+    let mine = report.node == u64::from(place.node) && report.orders();
+    if !mine {
+        return None;
+    }
     let health = http::get(&address, "/health", PATIENCE).await.ok()?;
-    (mine && health.code == 200).then_some(())
+    (health.code == 200).then_some(report)
 }

@@ -61,8 +61,12 @@ impl Collector for Live {
         let Applying { applied, saved, .. } = self.handle.meters().applying();
         let leads = u64::from(status.role == Role::Leader);
         let leader = status.leader.map_or(0, |leader| leader.0);
-        page.gauge("is_leader", "1 while this node leads", leads)?;
-        page.gauge("leader", "The node that leads as far as known, else 0", leader)?;
+        page.gauge("is_leader", "1 while this node leads; among peers nobody does", leads)?;
+        page.gauge(
+            "leader",
+            "The node that leads as far as known, else 0; a peer names itself",
+            leader,
+        )?;
         page.gauge("term", "The term, or the round of the ballot", status.ballot.round)?;
         page.gauge("commit_slot", "The last slot known to be chosen", status.commit.0)?;
         page.gauge("last_slot", "The last slot of the log", status.last.0)?;

@@ -3,7 +3,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `/livez` | 200 while the process serves |
-//! | `/readyz` | 200 once a leader is known and this node has caught up; 503 and why before |
+//! | `/readyz` | 200 while this node has caught up and a quorum answers it; else 503 and why |
 //! | `/health` | etcd's JSON: 200 and `"true"` if a linearizable read succeeds, else 503 |
 //! | `/status` | what this node knows of itself, as JSON |
 //! | `/metrics` | OpenMetrics text |
@@ -33,6 +33,8 @@ use tokio::sync::watch;
 
 /// How long a health check waits for the linearizable read.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the check whether a node is ready waits for it: those who probe are impatient.
+const READY_TIMEOUT: Duration = Duration::from_millis(900);
 /// A node this many slots behind what it knows to be chosen is not ready.
 const READY_LAG: u64 = 10_000;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -73,12 +75,27 @@ impl Site {
     }
 
     /// Why the node is not ready to serve; `None` if it is.
-    fn unready(&self) -> Option<&'static str> {
+    async fn unready(&self) -> Option<String> {
         let report = self.report();
         if report.leader.is_none() {
-            return Some("no leader is known");
+            return Some("no leader is known".to_owned());
         }
-        (report.applied + READY_LAG < report.commit).then_some("applying what others have chosen")
+        if report.applied + READY_LAG < report.commit {
+            return Some("applying what others have chosen".to_owned());
+        }
+        // A node whose peers do not listen to it may still hear of a leader, and a peer among
+        // peers needs none: only a quorum's answer tells that requests get anywhere.
+        self.unreadable(READY_TIMEOUT).await
+    }
+
+    /// Why a linearizable read does not succeed within this time; `None` if it does.
+    async fn unreadable(&self, patience: Duration) -> Option<String> {
+        let read = self.backend.query(Query::Revision, Consistency::Linearizable);
+        match tokio::time::timeout(patience, read).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("a read did not succeed in time".to_owned()),
+        }
     }
 }
 
@@ -113,19 +130,14 @@ pub async fn serve(
 }
 
 async fn readyz(State(site): State<Arc<Site>>) -> Response {
-    match site.unready() {
+    match site.unready().await {
         None => "ok\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
 async fn health(State(site): State<Arc<Site>>) -> Response {
-    let read = site.backend.query(Query::Revision, Consistency::Linearizable);
-    let reason = match tokio::time::timeout(HEALTH_TIMEOUT, read).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("a read did not succeed in time".to_owned()),
-    };
+    let reason = site.unreadable(HEALTH_TIMEOUT).await;
     let (code, health) = match reason {
         None => (StatusCode::OK, "true"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "false"),

@@ -16,11 +16,12 @@ pub struct NodeReport {
     pub version: String,
     /// The protocol.
     pub protocol: String,
-    /// What it does: `leader`, `candidate`, `follower`, `learner`.
+    /// What it does: `leader`, `candidate`, `follower`, `learner`; `peer` where nobody leads.
     pub role: String,
-    /// Whom it believes to lead.
+    /// Whom it believes to lead; a peer names itself.
     pub leader: Option<u64>,
-    /// The term, or the round of the ballot, that it stands in.
+    /// The term, or the round of the ballot, that it stands in; 0 among peers, whose ballots belong
+    /// to single slots.
     pub term: u64,
     /// The last slot that it knows to be chosen.
     pub commit: u64,
@@ -38,6 +39,12 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
+    /// Whether the node orders what its clients ask for: it leads, or it is one of peers.
+    #[must_use]
+    pub fn orders(&self) -> bool {
+        [Role::Leader, Role::Peer].map(role_name).contains(&self.role.as_str())
+    }
+
     pub(super) fn new(node: NodeId, cluster: ClusterId, protocol: &str, meters: &Meters) -> Self {
         let View { status, outstanding, .. } = meters.view();
         let applying = meters.applying();

@@ -48,7 +48,8 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
 
-    /// The consensus protocol, the same on all nodes. Default: raft.
+    /// The consensus protocol, the same on all nodes: raft, multi-paxos or basic-paxos. Default:
+    /// raft.
     #[arg(long, env = "SYNOD_PROTOCOL", value_name = "NAME")]
     pub protocol: Option<String>,
 
@@ -60,11 +61,13 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_ELECTION_MIN", value_name = "TIME")]
     pub election_min: Option<Period>,
 
-    /// The longest wait for a leader before this node campaigns. Default: 600ms.
+    /// The longest wait for a leader before this node campaigns; in basic-paxos, which has none, the
+    /// longest wait before a node tries again. Default: 600ms.
     #[arg(long, env = "SYNOD_ELECTION_MAX", value_name = "TIME")]
     pub election_max: Option<Period>,
 
-    /// How often a leader says that it is alive; at most a third of election-min. Default: 60ms.
+    /// How often a leader says that it is alive; at most a third of election-min. In basic-paxos, how
+    /// often a node asks what it has missed. Default: 60ms.
     #[arg(long, env = "SYNOD_HEARTBEAT", value_name = "TIME")]
     pub heartbeat: Option<Period>,
 

@@ -86,9 +86,11 @@ pub struct CertificateFiles {
 /// When a node loses patience with its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How long it waits for a leader before it campaigns, drawn anew each time.
+    /// How long it waits for a leader before it campaigns, drawn anew each time. Where nobody leads,
+    /// its end is the longest wait before a node tries again.
     pub election: Range<Duration>,
-    /// How often a leader says that it is alive.
+    /// How often a leader says that it is alive; where nobody leads, how often a node asks what it
+    /// has missed.
     pub heartbeat: Duration,
 }
 

@@ -86,7 +86,7 @@ fn unknown_names_list_the_known_ones() {
     assert!(error.contains("there is no protocol \"flood\"; known: raft"), "{error}");
     let output = run(synod().args(["dev", "--store", "paper"]));
     let error = crate::support::text(&output.stderr);
-    assert!(!output.status.success());
+    assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
     assert!(error.contains("rocksdb") && error.contains("memory"), "{error}");
 }
 

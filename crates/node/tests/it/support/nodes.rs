@@ -25,6 +25,8 @@ pub(crate) struct Shape<'a> {
 pub(crate) struct Nodes {
     folder: TempDir,
     processes: Vec<Option<Guarded>>,
+    /// Which peer is named next where nobody leads.
+    turn: usize,
     /// The ports for clients, by node.
     pub(crate) ports: Vec<u16>,
     /// The ports that the nodes listen on for their peers.
@@ -42,6 +44,7 @@ impl Nodes {
         let nodes = Self {
             folder: tempfile::tempdir().expect("a folder"),
             processes: vec![None, None, None],
+            turn: 0,
             ports: (first..first + 3).collect(),
             peers: (first..first + 3).collect(),
         };
@@ -135,19 +138,24 @@ impl Nodes {
         status(self.ports[index])
     }
 
-    /// Waits for a node, among `among`, that leads and that another one of them follows.
+    /// Waits for a node, among `among`, that leads and that another one of them follows. Among
+    /// peers, where nobody leads, for two that are there; names each of them in turn.
     pub(crate) fn leader(&mut self, among: &[usize]) -> usize {
+        self.turn += 1;
+        let mut by_turn = among.to_vec();
+        by_turn.rotate_left(self.turn % among.len());
         wait_for("a leader is followed", Duration::from_secs(60), || {
             let reports: Vec<_> = among.iter().map(|index| self.report(*index)).collect();
-            let leads = |index: &usize| {
+            let is_followed = |index: &usize| {
                 let reports = || reports.iter().flatten();
                 let own = reports().find(|report| report.node == *index as u64 + 1)?;
-                let follows = |report: &&NodeReport| {
-                    report.leader == Some(own.node) && report.term == own.term
+                let follows = |report: &&NodeReport| match own.role.as_str() {
+                    "peer" => report.role == "peer",
+                    _ => report.leader == Some(own.node) && report.term == own.term,
                 };
-                (own.role == "leader" && reports().filter(follows).count() >= 2).then_some(*index)
+                (own.orders() && reports().filter(follows).count() >= 2).then_some(*index)
             };
-            among.iter().find_map(leads)
+            by_turn.iter().find_map(is_followed)
         })
     }
 

@@ -57,6 +57,11 @@ impl Writers {
         self.ended.lock().expect("no writer panics").iter().filter(|write| fits(write)).count()
     }
 
+    /// The first write that fits, of those that have ended.
+    pub(crate) fn find(&self, fits: impl Fn(&Write) -> bool) -> Option<Write> {
+        self.ended.lock().expect("no writer panics").iter().find(|write| fits(write)).cloned()
+    }
+
     /// Lets the writes under way end, and returns all.
     pub(crate) fn stop(self) -> Vec<Write> {
         self.stop.store(true, Ordering::Relaxed);
