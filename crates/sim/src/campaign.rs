@@ -1,18 +1,16 @@
 //! Many seeds, added up.
 
 use crate::faults::Fault;
-use crate::run::{Options, Report, run_seed};
+use crate::run::Report;
 use crate::violation::Violation;
-use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::ControlFlow;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
-use synod_consensus::Protocol;
-use synod_types::{Membership, NodeId};
 
 /// With fewer seeds than this a kind of fault may stay silent by chance.
 const ENOUGH_SEEDS: u64 = 100;
+/// If less than this share of that many seeds counts, a campaign proves nothing.
+const LEAST_SHARE: f64 = 0.5;
 
 /// What many seeds did.
 #[derive(Clone, Debug, Default)]
@@ -36,24 +34,6 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Runs seeds one after another. `progress` sees each report and may end the campaign.
-    pub fn run<P: Protocol>(
-        config: impl Fn(NodeId, &Membership) -> P::Config + Clone + 'static,
-        seeds: impl IntoIterator<Item = u64>,
-        options: &Options,
-        mut progress: impl FnMut(&Report) -> ControlFlow<()>,
-    ) -> Self {
-        let mut campaign = Self::default();
-        for seed in seeds {
-            let report = run_seed::<P>(config.clone(), seed, options);
-            campaign.add(&report);
-            if progress(&report).is_break() {
-                break;
-            }
-        }
-        campaign
-    }
-
     /// Adds one seed.
     pub fn add(&mut self, report: &Report) {
         self.seeds += 1;
@@ -72,21 +52,6 @@ impl Campaign {
         }
     }
 
-    /// Adds what another thread's campaign did.
-    pub fn merge(&mut self, other: Self) {
-        self.seeds += other.seeds;
-        self.counted += other.counted;
-        self.simulated += other.simulated;
-        self.counted_time += other.counted_time;
-        self.ops += other.ops;
-        self.events += other.events;
-        for (fault, count) in other.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
-        self.violations.extend(other.violations);
-        self.violations.sort_by_key(|(seed, _)| *seed);
-    }
-
     /// The kinds of faults that never fired.
     #[must_use]
     pub fn silent(&self) -> Vec<&'static str> {
@@ -94,23 +59,56 @@ impl Campaign {
         names.filter(|name| !self.faults.contains_key(name)).collect()
     }
 
-    /// Whether nothing was found and nothing was left out: no violation, and every kind of fault
-    /// fired, if there were enough seeds (100) to expect it.
+    /// The share of the seeds that count, from 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.counted as f64 / self.seeds.max(1) as f64
+    }
+
+    /// Whether so many seeds ran (100) that chance excuses nothing.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.seeds >= ENOUGH_SEEDS
+    }
+
+    /// Why it would prove little that nothing was found: empty unless the campaign is
+    /// [large](Self::is_large), and then if every kind of fault fired and most seeds count.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if self.is_large() && !self.silent().is_empty() {
+            doubts.push(format!("these faults never fired: {}", self.silent().join(", ")));
+        }
+        if self.is_vain() {
+            doubts.push(format!("only {} of {} seeds count", self.counted, self.seeds));
+        }
+        doubts
+    }
+
+    /// Whether most seeds of a large campaign do not count: more of them would not help.
+    pub(crate) fn is_vain(&self) -> bool {
+        self.is_large() && self.share() < LEAST_SHARE
+    }
+
+    /// Whether nothing was found and there are no [doubts](Self::doubts).
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.violations.is_empty() && (self.seeds < ENOUGH_SEEDS || self.silent().is_empty())
+        self.violations.is_empty() && self.doubts().is_empty()
     }
 
     /// The figures. `elapsed` is the real time that the campaign took, for whoever has a clock.
     #[must_use]
     pub fn summary(&self, protocol: &'static str, elapsed: Duration) -> Summary {
         let seconds = elapsed.as_secs_f64().max(1e-9);
+        let fired = |name| self.faults.get(name).copied().unwrap_or(0);
+        let names = Fault::ALL.iter().map(|fault| fault.name());
         Summary {
             protocol,
             seeds: self.seeds,
+            counted: self.counted,
             hours: self.counted_time.as_secs_f64() / 3600.0,
             ops: self.ops,
-            faults: self.faults.clone(),
+            faults: names.map(|name| (name, fired(name))).collect(),
             violations: self.violations.len() as u64,
             speed: self.simulated.as_secs_f64() / seconds,
             events_per_s: self.events as f64 / seconds,
@@ -118,18 +116,20 @@ impl Campaign {
     }
 }
 
-/// A campaign's figures. Prints itself as one line of JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A campaign's figures. Prints itself in a few lines for people, and as [JSON](Self::json).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The protocol's name.
     pub protocol: &'static str,
     /// How many seeds were run.
     pub seeds: u64,
+    /// How many of them count.
+    pub counted: u64,
     /// Simulated hours, of the seeds that count.
     pub hours: f64,
     /// Acknowledged operations.
     pub ops: u64,
-    /// How often each kind of fault fired.
+    /// How often each kind of fault fired; 0 where one never did.
     pub faults: BTreeMap<&'static str, u64>,
     /// How many seeds found something.
     pub violations: u64,
@@ -139,17 +139,48 @@ pub struct Summary {
     pub events_per_s: f64,
 }
 
+impl Summary {
+    /// One line of JSON: an object with the fields of this type.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut faults = String::new();
+        for (fault, count) in &self.faults {
+            let comma = if faults.is_empty() { "" } else { "," };
+            write!(faults, r#"{comma}"{fault}":{count}"#).expect("a string takes all");
+        }
+        let Self { protocol, seeds, counted, hours, ops, violations, speed, events_per_s, .. } =
+            self;
+        format!(
+            concat!(
+                r#"{{"protocol":"{}","seeds":{},"counted":{},"hours":{:.3},"ops":{},"#,
+                r#""faults":{{{}}},"violations":{},"speed":{:.0},"events_per_s":{:.0}}}"#
+            ),
+            protocol, seeds, counted, hours, ops, faults, violations, speed, events_per_s
+        )
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (protocol, seeds, hours, ops) = (self.protocol, self.seeds, self.hours, self.ops);
-        write!(f, r#"{{"protocol":"{protocol}","seeds":{seeds},"hours":{hours:.3},"ops":{ops},"#)?;
-        f.write_str(r#""faults":{"#)?;
+        let Self { protocol, seeds, counted, hours, ops, .. } = self;
+        let percent = 100.0 * *counted as f64 / (*seeds).max(1) as f64;
+        write!(
+            f,
+            "{protocol}: {hours:.2} simulated hours count, from {counted} of {seeds} seeds "
+        )?;
+        writeln!(f, "({percent:.1} %); {ops} operations acknowledged")?;
+        write!(f, "faults:")?;
         for (index, (fault, count)) in self.faults.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(f, r#"{comma}"{fault}":{count}"#)?;
+            let sign = if index == 0 { "" } else { "," };
+            write!(f, "{sign} {} {count}", fault.replace('_', " "))?;
         }
-        let (violations, speed, events) = (self.violations, self.speed, self.events_per_s);
-        write!(f, r#"}},"violations":{violations},"speed":{speed:.0},"events_per_s":{events:.0}}}"#)
+        writeln!(f)?;
+        writeln!(
+            f,
+            "speed: {:.0} simulated seconds and {:.0} events a second",
+            self.speed, self.events_per_s
+        )?;
+        write!(f, "violations: {}", self.violations)
     }
 }
 
@@ -171,39 +202,54 @@ mod tests {
     }
 
     #[test]
-    fn campaigns_add_up() {
-        let (mut one, mut other) = (Campaign::default(), Campaign::default());
-        one.add(&report(1, "loss"));
-        other.add(&report(2, "loss"));
-        other.add(&report(4, "crash"));
-        one.merge(other);
-        assert_eq!((one.seeds, one.counted, one.ops), (3, 2, 2100));
-        assert_eq!(one.faults, BTreeMap::from([("crash", 2), ("loss", 4)]));
-        assert!(one.silent().contains(&"crash_all") && !one.silent().contains(&"loss"));
+    fn seeds_add_up() {
+        let mut campaign = Campaign::default();
+        campaign.add(&report(1, "loss"));
+        campaign.add(&report(2, "loss"));
+        campaign.add(&report(4, "crash"));
+        assert_eq!((campaign.seeds, campaign.counted, campaign.ops), (3, 2, 2100));
+        assert_eq!(campaign.faults, BTreeMap::from([("crash", 2), ("loss", 4)]));
+        assert!(campaign.silent().contains(&"crash_all") && !campaign.silent().contains(&"loss"));
     }
 
     #[test]
-    fn the_summary_is_one_line_of_json() {
+    fn the_summary_is_one_line_of_json_with_every_kind_of_fault() {
         let mut campaign = Campaign::default();
         campaign.add(&report(2, "loss"));
-        let line = campaign.summary("raft", Duration::from_secs(2)).to_string();
-        let expected = concat!(
-            r#"{"protocol":"raft","seeds":1,"hours":0.017,"ops":700,"faults":{"loss":2},"#,
-            r#""violations":0,"speed":30,"events_per_s":500}"#
-        );
-        assert_eq!(line, expected);
+        let summary = campaign.summary("raft", Duration::from_secs(2));
+        let line = summary.json();
+        let begin =
+            r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"ops":700,"faults":{"#;
+        assert!(line.starts_with(begin), "{line}");
+        assert!(line.ends_with(r#"},"violations":0,"speed":30,"events_per_s":500}"#), "{line}");
+        assert!(line.contains(r#""loss":2"#) && line.contains(r#""crash_all":0"#), "{line}");
+        assert_eq!(line.matches("\":").count(), 9 + Fault::ALL.len(), "{line}");
+        assert!(summary.to_string().contains("loss 2"), "{summary}");
     }
 
     #[test]
-    fn a_silent_fault_fails_a_long_campaign() {
+    fn a_silent_fault_fails_a_large_campaign() {
         let mut campaign = Campaign::default();
         for _ in 0..ENOUGH_SEEDS {
+            assert!(campaign.passed());
             campaign.add(&report(2, "loss"));
         }
         assert!(!campaign.passed());
         for fault in Fault::ALL {
             campaign.add(&report(2, fault.name()));
         }
-        assert!(campaign.passed());
+        assert_eq!(campaign.doubts(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn seeds_that_do_not_count_fail_a_large_campaign() {
+        let mut campaign = Campaign::default();
+        for seed in 0..ENOUGH_SEEDS {
+            for fault in Fault::ALL {
+                campaign.add(&report(seed | 1, fault.name()));
+            }
+        }
+        assert_eq!(campaign.doubts().len(), 1);
+        assert!(!campaign.passed());
     }
 }

@@ -7,23 +7,16 @@
 //! debug and in release.
 //!
 //! ```
-//! use std::ops::ControlFlow;
+//! use std::time::Instant;
 //! use synod_consensus::Protocol;
-//! use synod_sim::{Campaign, Options};
+//! use synod_sim::search::{self, Subject};
 //! use synod_types::{Membership, NodeId};
 //!
-//! /// Searches a hundred seeds of any protocol.
-//! fn search<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> bool {
-//!     let campaign = Campaign::run::<P>(config, 0..100, &Options::default(), |report| {
-//!         match &report.violation {
-//!             None => ControlFlow::Continue(()),
-//!             Some(found) => {
-//!                 println!("seed {}: {found}", report.seed);
-//!                 ControlFlow::Break(())
-//!             }
-//!         }
-//!     });
-//!     campaign.passed()
+//! /// A program that searches seeds of any protocol: `search --seeds 0..2000`.
+//! fn main_of<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> std::process::ExitCode {
+//!     let began = Instant::now();
+//!     let subject = Subject::new::<P>("search", config);
+//!     search::main(&subject, std::env::args().skip(1), || began.elapsed())
 //! }
 //! ```
 //!
@@ -51,13 +44,12 @@
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
 //! # Four ways in
-//! - [`Campaign`] and [`run_seed`]: search.
+//! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
 //! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives.
 //! - [`script`]: golden scripts, where nothing happens that a command did not ask for.
 //! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
-//! Left out on purpose: clocks and threads (whoever has a clock measures the speed; campaigns on
-//! several threads can be [merged](Campaign::merge)), faults below the contract of a store (torn
+//! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search), faults below the contract of a store (torn
 //! writes, flipped bits: those are the stores' own tests), clocks that drift, and the shrinking of
 //! a failure.
 #![forbid(unsafe_code)]
@@ -84,6 +76,7 @@ mod queue;
 mod run;
 mod schedule;
 pub mod script;
+pub mod search;
 mod violation;
 
 pub use campaign::{Campaign, Summary};

@@ -1,168 +1,115 @@
 //! `synod sim`: a protocol under faults, in simulated clusters, seed by seed.
 
-use crate::registry::{self, Simulate};
-use anyhow::{Context, bail};
+use crate::registry;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::ops::Range;
 use std::process::ExitCode;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
-use synod_sim::{Campaign, Options, Report};
-
-/// After this many violations there is enough to look at.
-const ENOUGH_VIOLATIONS: usize = 10;
+use std::time::{Duration, Instant};
+use synod_sim::search::{Hours, Request, Seeds, Subject, World, search};
+use synod_sim::{Campaign, Options};
 
 /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
 ///
 /// Each seed is a cluster of its own, with a minute of crashes, partitions, lost messages and slow
 /// disks, then a time to heal; everything is checked after every event. The same seed always does
-/// the same. The last line on standard output is one JSON object; the exit code is 1 if anything
-/// was found.
+/// the same. Standard output gets the figures and nothing else; the exit code is 1 if anything was
+/// found, or if finding nothing proves little.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sim {
     /// The protocol: raft, multi-paxos or basic-paxos.
     #[arg(long, default_value = registry::DEFAULT_PROTOCOL, value_name = "NAME")]
     protocol: String,
-    /// Which seeds: from the first up to, not including, the second; or just one.
-    #[arg(long, default_value = "0..100", value_name = "A..B")]
-    seeds: Seeds,
+    /// Which seeds: from the first up to, not including, the second; or just one (17), or all from
+    /// one on (17..). The first hundred if this is not given, or as many as the hours need.
+    #[arg(long, value_name = "A..B")]
+    seeds: Option<Seeds>,
+    /// Run seeds until this many simulated hours count: hours of seeds in which each family of
+    /// faults struck while work was under way, and work went on all the same.
+    #[arg(long, value_name = "H")]
+    hours: Option<Hours>,
     /// How many nodes each cluster has; each seed chooses 1, 3 or 5 by itself if this is not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
-    /// How many seeds run at once; as many as the machine has cores if this is not given.
+    /// How many seeds run at once; as many as the machine has cores if this is not given. The
+    /// result is the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seeds(Range<u64>);
-
-impl FromStr for Seeds {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let number = |text: &str| {
-            text.parse::<u64>().with_context(|| format!("{text:?} is no seed: write A..B"))
-        };
-        let (first, end) = match text.split_once("..") {
-            Some((first, end)) => (number(first)?, number(end)?),
-            None => {
-                let seed = number(text)?;
-                (seed, seed.saturating_add(1))
-            }
-        };
-        if first >= end {
-            bail!("{text:?} holds no seed");
-        }
-        Ok(Self(first..end))
-    }
+    /// Do not end at the first violation.
+    #[arg(long)]
+    keep_going: bool,
+    /// Print the figures as one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Sim {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (name, simulate) = registry::simulator(&self.protocol)?;
-        let since = Instant::now();
-        let campaign = self.campaign(simulate);
-        let silent = campaign.silent();
-        if campaign.violations.is_empty() && !campaign.passed() {
-            eprintln!("synod: these faults never fired, so nothing is proved: {silent:?}");
-        }
-        println!("{}", campaign.summary(name, since.elapsed()));
-        Ok(if campaign.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-
-    /// Runs all seeds, on all cores: each takes the next seed that nobody has taken.
-    fn campaign(&self, simulate: Simulate) -> Campaign {
-        let Seeds(seeds) = &self.seeds;
-        let options = Options { nodes: self.nodes, ..Options::default() };
+        let subject = Subject::from_fn(name, format!("synod sim --protocol {name}"), simulate);
+        let mut request = Request {
+            hours: self.hours,
+            options: Options { nodes: self.nodes, ..Options::default() },
+            keep_going: self.keep_going,
+            ..Request::default()
+        };
+        request.choose_seeds(self.seeds);
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or_else(cores, usize::from);
-        let (next, enough) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
-        let bar = progress_bar(seeds.end - seeds.start);
-        let work = || {
-            let mut campaign = Campaign::default();
-            while !enough.load(Ordering::Relaxed) {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds.end {
-                    break;
-                }
-                let report = simulate(seed, &options);
-                campaign.add(&report);
-                bar.suspend(|| self.tell(&report, seeds.end - seeds.start == 1));
-                bar.inc(1);
-                if campaign.violations.len() >= ENOUGH_VIOLATIONS {
-                    enough.store(true, Ordering::Relaxed);
-                }
-            }
-            campaign
-        };
-        let mut all = Campaign::default();
-        thread::scope(|scope| {
-            let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            for thread in threads {
-                all.merge(thread.join().expect("a seed's panic is caught and reported"));
-            }
-        });
-        bar.finish_and_clear();
-        all
+        let bar = progress_bar(&request);
+        let screen = Screen { since: Instant::now(), jobs, bar, hours: request.hours.is_some() };
+        let verdict = search(&subject, &request, &screen);
+        screen.bar.finish_and_clear();
+        match self.json {
+            true => println!("{}", verdict.summary.json()),
+            false => println!("{}", verdict.summary),
+        }
+        Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What a search sees of this machine.
+struct Screen {
+    since: Instant,
+    jobs: usize,
+    bar: ProgressBar,
+    /// Whether the bar shows simulated time; else it shows seeds.
+    hours: bool,
+}
+
+impl World for Screen {
+    fn elapsed(&self) -> Duration {
+        self.since.elapsed()
     }
 
-    /// Says what a seed found, and how to see it again.
-    fn tell(&self, report: &Report, alone: bool) {
-        let seed = report.seed;
-        if let Some(violation) = &report.violation {
-            let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-            eprintln!("seed {seed}: {violation}");
-            eprintln!(
-                "  again: synod sim --protocol {}{nodes} --seeds {seed}..{}",
-                self.protocol,
-                seed.saturating_add(1)
-            );
-        } else if alone {
-            eprintln!("seed {seed}: {} operations, trace {:016x}", report.ops, report.hash);
-        }
+    fn on_threads(&self, work: &(dyn Fn() + Sync)) {
+        thread::scope(|scope| {
+            for _ in 0..self.jobs {
+                scope.spawn(work);
+            }
+        });
+    }
+
+    fn tell(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn advance(&self, campaign: &Campaign) {
+        let position = if self.hours { campaign.counted_time.as_secs() } else { campaign.seeds };
+        self.bar.set_position(position);
     }
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress_bar(seeds: u64) -> ProgressBar {
+fn progress_bar(request: &Request) -> ProgressBar {
+    let (length, unit) = match request.hours {
+        Some(Hours(time)) => (time.as_secs(), "simulated seconds"),
+        None => (request.seeds.end - request.seeds.start, "seeds"),
+    };
     if !std::io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(Some(seeds), ProgressDrawTarget::hidden());
+        return ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left");
-    ProgressBar::new(seeds).with_style(style.expect("the template is well-formed"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seeds_are_a_range_or_one() {
-        let parse = |text: &str| text.parse::<Seeds>().map(|Seeds(range)| range);
-        assert_eq!(parse("0..2000").unwrap(), 0..2000);
-        assert_eq!(parse("17").unwrap(), 17..18);
-        for text in ["", "..", "5..", "..5", "5..5", "6..5", "a..b", "-1..2"] {
-            assert!(parse(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn every_core_takes_its_share_and_no_seed_is_run_twice() {
-        let sim = Sim { protocol: "fake".into(), seeds: Seeds(3..40), nodes: None, jobs: Some(4) };
-        let campaign = sim.campaign(|seed, _| Report {
-            seed,
-            hash: seed,
-            simulated: std::time::Duration::from_secs(60),
-            ops: seed,
-            faults: Default::default(),
-            violation: None,
-            events: 1,
-            counted: true,
-        });
-        assert_eq!((campaign.seeds, campaign.ops), (37, (3..40).sum()));
-    }
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).expect("the template is well-formed");
+    ProgressBar::new(length).with_style(style)
 }

@@ -214,16 +214,34 @@ fn a_node_started_with_made_certificates_serves() {
 }
 
 #[test]
-fn a_campaign_ends_with_one_line_of_json() {
-    let printed = stdout(synod().args(["sim", "--protocol", "raft", "--seeds", "0..4"]));
-    let last = printed.lines().last().expect("a line");
-    let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
-    for key in
-        ["protocol", "seeds", "hours", "ops", "faults", "violations", "speed", "events_per_s"]
-    {
-        assert!(!summary[key].is_null(), "{key} is not in {last}");
-    }
-    assert_eq!((&summary["seeds"], &summary["violations"]), (&4.into(), &0.into()));
+fn a_campaign_prints_one_json_object_and_the_same_with_any_number_of_threads() {
+    let run = |jobs: &str| {
+        let campaign = ["sim", "--protocol", "raft", "--seeds", "5..", "--hours", "0.1", "--json"];
+        let printed = stdout(synod().args(campaign).args(["--jobs", jobs]));
+        let summary: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        let summary = summary.as_object().expect("an object").clone();
+        for key in ["speed", "events_per_s"] {
+            assert!(summary[key].as_f64() > Some(0.0), "{key} in {printed}");
+        }
+        ["protocol", "seeds", "counted", "hours", "ops", "faults", "violations"]
+            .map(|key| summary[key].clone())
+    };
+    let [protocol, seeds, counted, hours, ops, faults, violations] = run("1");
+    assert_eq!((protocol, violations), ("raft".into(), 0.into()));
+    assert!(hours.as_f64() >= Some(0.1) && counted.as_u64() <= seeds.as_u64());
+    assert!(ops.as_u64() > Some(1000) && faults["crash"].as_u64() > Some(0), "{faults}");
+    assert_eq!([seeds, counted, hours, ops, faults], run("3")[1..6]);
+}
+
+#[test]
+fn a_campaign_for_people_says_what_counts() {
+    let printed = stdout(synod().args(["sim", "--protocol", "multi-paxos", "--seeds", "7"]));
+    assert!(printed.contains("from 1 of 1 seeds (100.0 %)"), "{printed}");
+    assert!(printed.ends_with("violations: 0\n"), "{printed}");
+    let output = run(synod().args(["sim", "--seeds", "7", "--hours", "1"]));
+    let error = crate::support::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("of 1.000 hours count"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! Prints what some seeds of every protocol do, as fingerprints: the same from every build, on
+//! every machine.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+use synod_basic_paxos::BasicPaxos;
+use synod_multi_paxos::MultiPaxos;
+use synod_raft::Raft;
+use synod_sim::{Options, run_seed};
+
+fn main() {
+    print!("{}", traces());
+}
+
+/// One line a seed: the protocol, the seed, the trace's hash, how many events, how many operations
+/// were acknowledged.
+pub fn traces() -> String {
+    let options = Options { troubled: Duration::from_secs(15), ..Options::default() };
+    let mut lines = String::new();
+    macro_rules! trace {
+        ($protocol:ty, $config:ty) => {
+            for seed in 0..3 {
+                let config = |id, members: &synod_types::Membership| {
+                    <$config>::new(id, members.clone()).expect("the nodes are members")
+                };
+                let report = run_seed::<$protocol>(config, seed, &options);
+                let name = <$protocol as synod_consensus::Protocol>::NAME;
+                let (hash, events, ops) = (report.hash, report.events, report.ops);
+                writeln!(lines, "{name} {seed} {hash:016x} {events} {ops}").expect("room");
+            }
+        };
+    }
+    trace!(Raft, synod_raft::Config);
+    trace!(MultiPaxos, synod_multi_paxos::Config);
+    trace!(BasicPaxos, synod_basic_paxos::Config);
+    lines
+}

@@ -1,0 +1,367 @@
+//! Searching seeds for a violation, on any number of threads, with the same result on any number.
+//!
+//! This is what a program around the simulator shares with all others: a [`Request`] says what to
+//! run, a [`Subject`] which protocol, and a [`World`] gives what a simulator must not have of its
+//! own: a clock, threads, and somebody to tell. [`main`] is a whole program on one thread.
+
+use crate::campaign::{Campaign, Summary};
+use crate::run::{Options, Report, run_seed};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use synod_consensus::Protocol;
+use synod_types::{Membership, NodeId};
+
+/// What to search.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which seeds, in this order.
+    pub seeds: Range<u64>,
+    /// The search ends when this much simulated time counts; seeds that run out before fail it.
+    pub hours: Option<Hours>,
+    /// How each seed is run.
+    pub options: Options,
+    /// Whether the search goes on after a violation.
+    pub keep_going: bool,
+}
+
+impl Default for Request {
+    /// The first hundred seeds, up to the first violation.
+    fn default() -> Self {
+        Self { seeds: 0..100, hours: None, options: Options::default(), keep_going: false }
+    }
+}
+
+impl Request {
+    /// Takes these seeds; without any, the first hundred, or as many as the hours need.
+    pub fn choose_seeds(&mut self, seeds: Option<Seeds>) {
+        let most = if self.hours.is_some() { u64::MAX } else { 100 };
+        self.seeds = seeds.map_or(0..most, |Seeds(seeds)| seeds);
+    }
+}
+
+/// A range of seeds as it is written: `0..2000`, `17`, or `17..` for all from there on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seeds(pub Range<u64>);
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse::<u64>().map_err(|_| format!("{text:?} is no seed: write A..B"))
+        };
+        let (first, end) = match text.split_once("..") {
+            Some((first, "")) => (number(first)?, u64::MAX),
+            Some((first, end)) => (number(first)?, number(end)?),
+            None => (number(text)?, number(text)?.saturating_add(1)),
+        };
+        if first >= end {
+            return Err(format!("{text:?} holds no seed"));
+        }
+        Ok(Self(first..end))
+    }
+}
+
+/// Simulated hours as they are written: `60`, `0.5`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours(pub Duration);
+
+impl FromStr for Hours {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hours: Option<f64> = text.parse().ok();
+        let seconds = hours.filter(|hours| *hours > 0.0).map(|hours| hours * 3600.0);
+        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        time.map(Self).ok_or_else(|| format!("{text:?} is no number of hours"))
+    }
+}
+
+/// What is searched: a protocol with its settings.
+pub struct Subject {
+    name: &'static str,
+    again: String,
+    simulate: Box<Simulate>,
+}
+
+/// Runs a seed.
+type Simulate = dyn Fn(u64, &Options) -> Report + Send + Sync;
+
+impl Subject {
+    /// A protocol whose nodes `config` sets up. `again` is the command that searches it, to which
+    /// arguments such as `--seeds 17` can be added: reports tell it.
+    pub fn new<P: Protocol>(
+        again: impl Into<String>,
+        config: impl Fn(NodeId, &Membership) -> P::Config + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::from_fn(P::NAME, again, move |seed, options| {
+            run_seed::<P>(config.clone(), seed, options)
+        })
+    }
+
+    /// The same for what is not a protocol's own type, or must be made anew for each seed.
+    pub fn from_fn(
+        name: &'static str,
+        again: impl Into<String>,
+        simulate: impl Fn(u64, &Options) -> Report + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, again: again.into(), simulate: Box::new(simulate) }
+    }
+
+    /// The protocol's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The command that runs a seed again.
+    fn replay(&self, seed: u64, options: &Options) -> String {
+        let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+        format!("{} --seeds {seed}{nodes}", self.again)
+    }
+}
+
+/// What a search needs and must not have of its own.
+pub trait World: Sync {
+    /// How long the search has been running.
+    fn elapsed(&self) -> Duration;
+
+    /// Has as many threads as there should be do `work`, and returns when all are done. One, the
+    /// caller's, by default.
+    fn on_threads(&self, work: &(dyn Fn() + Sync)) {
+        work();
+    }
+
+    /// A line about what was found.
+    fn tell(&self, line: &str);
+
+    /// Another seed was added. Nothing by default.
+    fn advance(&self, campaign: &Campaign) {
+        let _ = campaign;
+    }
+}
+
+/// How a search ended.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What the seeds did.
+    pub campaign: Campaign,
+    /// The same in figures.
+    pub summary: Summary,
+    /// Whether nothing was found, and enough was tried for that to mean something.
+    pub passed: bool,
+}
+
+/// Runs seeds until there is enough, and tells of each that found something, with the command that
+/// replays it.
+///
+/// Seeds are added in their order, however many threads run them, and those past the end are left
+/// out: so the result is the same on every machine.
+pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdict {
+    let shared = Shared::new(request);
+    let alone = request.seeds.end - request.seeds.start == 1;
+    let tell = |report: &Report, campaign: &Campaign| {
+        let seed = report.seed;
+        if let Some(violation) = &report.violation {
+            world.tell(&format!("seed {seed}: {violation}"));
+            world.tell(&format!("  again: {}", subject.replay(seed, &request.options)));
+        } else if alone {
+            let Report { hash, ops, events, .. } = report;
+            let text = format!("{ops} operations, {events} events, trace {hash:016x}");
+            world.tell(&format!("seed {seed} passed: {text}"));
+        }
+        world.advance(campaign);
+    };
+    world.on_threads(&|| shared.work(&*subject.simulate, &tell));
+    let campaign = shared.into_campaign();
+    let mut doubts = campaign.doubts();
+    if let Some(Hours(wanted)) = request.hours.filter(|hours| campaign.counted_time < hours.0) {
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+        let (is, wanted) = (hours(campaign.counted_time), hours(wanted));
+        doubts.push(format!("only {is:.3} of {wanted:.3} hours count"));
+    }
+    if campaign.violations.is_empty() {
+        doubts.iter().for_each(|doubt| world.tell(&format!("this proves little: {doubt}")));
+    }
+    let passed = campaign.violations.is_empty() && doubts.is_empty();
+    let summary = campaign.summary(subject.name, world.elapsed());
+    Verdict { campaign, summary, passed }
+}
+
+/// Seeds that several threads share.
+struct Shared<'a> {
+    request: &'a Request,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next seed that nobody has taken.
+    next: u64,
+    /// Ended before an earlier one did.
+    early: BTreeMap<u64, Report>,
+    /// The seed that is added next.
+    due: u64,
+    campaign: Campaign,
+    is_over: bool,
+}
+
+impl<'a> Shared<'a> {
+    fn new(request: &'a Request) -> Self {
+        let Range { start, .. } = request.seeds;
+        let state = State { next: start, due: start, ..State::default() };
+        Self { request, state: Mutex::new(state) }
+    }
+
+    /// Runs seeds until there are no more to run.
+    fn work(&self, simulate: &Simulate, tell: &(dyn Fn(&Report, &Campaign) + Sync)) {
+        while let Some(seed) = self.take() {
+            let report = simulate(seed, &self.request.options);
+            let mut state = self.lock();
+            state.early.insert(seed, report);
+            while !state.is_over {
+                let due = state.due;
+                let Some(report) = state.early.remove(&due) else { break };
+                state.due += 1;
+                state.campaign.add(&report);
+                state.is_over = self.is_enough(&state.campaign);
+                tell(&report, &state.campaign);
+            }
+        }
+    }
+
+    fn take(&self) -> Option<u64> {
+        let mut state = self.lock();
+        let seed = state.next;
+        if state.is_over || seed >= self.request.seeds.end {
+            return None;
+        }
+        state.next += 1;
+        Some(seed)
+    }
+
+    fn is_enough(&self, campaign: &Campaign) -> bool {
+        let done = self.request.hours.is_some_and(|hours| campaign.counted_time >= hours.0);
+        // Hours that never come are not waited for.
+        let hopeless = self.request.hours.is_some() && campaign.is_vain();
+        done || hopeless || !campaign.violations.is_empty() && !self.request.keep_going
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while it holds this")
+    }
+
+    fn into_campaign(self) -> Campaign {
+        self.state.into_inner().expect("nobody panicked while it held this").campaign
+    }
+}
+
+/// A whole program that searches a subject on one thread. `words` are its arguments, `clock` tells
+/// how long it has been running.
+///
+/// Standard output gets the figures and nothing else, with `--json` as one object; what was found
+/// goes to standard error. The exit code is 0 if all is well, 1 if not, and 2 if the arguments
+/// cannot be understood.
+pub fn main(
+    subject: &Subject,
+    words: impl Iterator<Item = String>,
+    clock: impl Fn() -> Duration + Sync,
+) -> ExitCode {
+    let arguments = match Arguments::parse(words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}\nusage: {} [ARGUMENT ...]\n{USAGE}", subject.again);
+            return ExitCode::from(2);
+        }
+    };
+    let verdict = search(subject, &arguments.request, &Console(clock));
+    match arguments.json {
+        true => println!("{}", verdict.summary.json()),
+        false => println!("{}", verdict.summary),
+    }
+    if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+const USAGE: &str = "
+  --seeds A..B   these seeds, or just one: 17, or all from one on: 17.. (0..100)
+  --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
+  --nodes N      how many nodes each cluster has (each seed chooses)
+  --keep-going   do not end at the first violation
+  --json         the figures as one JSON object";
+
+/// One thread and the standard streams.
+struct Console<C>(C);
+
+impl<C: Fn() -> Duration + Sync> World for Console<C> {
+    fn elapsed(&self) -> Duration {
+        (self.0)()
+    }
+
+    fn tell(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}
+
+#[derive(Debug)]
+struct Arguments {
+    request: Request,
+    json: bool,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut request, mut json, mut seeds) = (Request::default(), false, None);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--seeds" => seeds = Some(value()?.parse()?),
+                "--hours" => request.hours = Some(value()?.parse()?),
+                "--nodes" => {
+                    let nodes = value()?.parse();
+                    request.options.nodes = Some(nodes.map_err(|_| "--nodes needs a number")?);
+                }
+                "--keep-going" => request.keep_going = true,
+                "--json" => json = true,
+                _ => return Err(format!("unknown argument {word}")),
+            }
+        }
+        request.choose_seeds(seeds);
+        Ok(Self { request, json })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_or_one_or_all_from_one_on() {
+        let parse = |text: &str| text.parse::<Seeds>().map(|Seeds(range)| range);
+        assert_eq!(parse("0..2000"), Ok(0..2000));
+        assert_eq!(parse("17"), Ok(17..18));
+        assert_eq!(parse("17.."), Ok(17..u64::MAX));
+        for text in ["", "..", "..5", "5..5", "6..5", "a..b", "-1..2"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hours_are_a_positive_number() {
+        assert_eq!("0.5".parse(), Ok(Hours(Duration::from_secs(1800))));
+        for text in ["", "0", "-1", "NaN", "inf", "1e300", "h"] {
+            assert!(text.parse::<Hours>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_mean_nothing_are_refused() {
+        for words in [&["--nodes", "many"][..], &["--seeds"], &["--fast"], &["--seeds", "5..5"]] {
+            let words = words.iter().map(|word| (*word).to_owned());
+            assert!(Arguments::parse(words.clone()).is_err(), "{:?}", words.collect::<Vec<_>>());
+        }
+    }
+}

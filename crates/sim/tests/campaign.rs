@@ -1,0 +1,67 @@
+//! The campaign that every change must pass: 20 simulated hours that count, for each protocol.
+//!
+//! Without optimisation that takes too long, so a debug build leaves it out. `synod sim --hours`
+//! runs longer ones.
+
+use std::thread;
+use std::time::{Duration, Instant};
+use synod_basic_paxos::BasicPaxos;
+use synod_consensus::Protocol;
+use synod_multi_paxos::MultiPaxos;
+use synod_raft::Raft;
+use synod_sim::search::{Hours, Request, Subject, World, search};
+use synod_types::{Membership, NodeId};
+
+const HOURS: Hours = Hours(Duration::from_secs(20 * 3600));
+
+/// All cores.
+struct Machine(Instant);
+
+impl World for Machine {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn on_threads(&self, work: &(dyn Fn() + Sync)) {
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+                scope.spawn(work);
+            }
+        });
+    }
+
+    fn tell(&self, line: &str) {
+        println!("{line}");
+    }
+}
+
+fn passes<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) {
+    let mut request = Request { hours: Some(HOURS), ..Request::default() };
+    request.choose_seeds(None);
+    let again = format!("cargo run --release -p synod-{} --example search --", P::NAME);
+    let verdict = search(&Subject::new::<P>(again, config), &request, &Machine(Instant::now()));
+    println!("{}", verdict.summary);
+    assert!(verdict.passed, "what was found, or why it proves little, is told above");
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "too slow without optimisation")]
+fn raft_passes() {
+    passes::<Raft>(|id, members| synod_raft::Config::new(id, members.clone()).unwrap());
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "too slow without optimisation")]
+fn multi_paxos_passes() {
+    passes::<MultiPaxos>(|id, members| {
+        synod_multi_paxos::Config::new(id, members.clone()).unwrap()
+    });
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "too slow without optimisation")]
+fn basic_paxos_passes() {
+    passes::<BasicPaxos>(|id, members| {
+        synod_basic_paxos::Config::new(id, members.clone()).unwrap()
+    });
+}

@@ -1,0 +1,117 @@
+//! A search ends where it should, and ends the same on any number of threads.
+
+use std::sync::Mutex;
+use std::time::Duration;
+use synod_sim::search::{Hours, Request, Subject, Verdict, World, search};
+use synod_sim::{Fault, Options, Report, Violation, ViolationKind};
+use synod_types::Instant;
+
+/// Every hundredth seed fails, and all but every tenth count.
+fn fake(seed: u64) -> Report {
+    let violation = (seed % 100 == 99).then(|| Violation {
+        kind: ViolationKind::TwoLeaders,
+        at: Instant::ZERO,
+        nodes: Vec::new(),
+        explanation: String::new(),
+    });
+    Report {
+        seed,
+        hash: seed,
+        simulated: Duration::from_secs(60),
+        ops: seed,
+        faults: Fault::ALL.iter().map(|fault| (fault.name(), 1)).collect(),
+        violation,
+        events: 1,
+        counted: !seed.is_multiple_of(10),
+    }
+}
+
+/// So many threads, and what was told.
+struct Threads(usize, Mutex<Vec<String>>);
+
+impl World for Threads {
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn on_threads(&self, work: &(dyn Fn() + Sync)) {
+        std::thread::scope(|scope| {
+            for _ in 0..self.0 {
+                scope.spawn(work);
+            }
+        });
+    }
+
+    fn tell(&self, line: &str) {
+        self.1.lock().unwrap().push(line.into());
+    }
+}
+
+/// The verdict on the fake seeds, and what was told: the same from one thread and from four.
+fn run(request: &Request) -> (Verdict, Vec<String>) {
+    let subject = Subject::from_fn("fake", "search", |seed, _| fake(seed));
+    let [one, four] = [1, 4].map(|threads| {
+        let world = Threads(threads, Mutex::default());
+        let verdict = search(&subject, request, &world);
+        (verdict, world.1.into_inner().unwrap())
+    });
+    assert_eq!((one.0.summary.json(), &one.1), (four.0.summary.json(), &four.1));
+    one
+}
+
+fn hours(hours: u64) -> Option<Hours> {
+    Some(Hours(Duration::from_secs(hours * 3600)))
+}
+
+#[test]
+fn a_search_ends_at_the_first_violation_and_tells_how_to_see_it_again() {
+    let options = Options { nodes: Some(5), ..Options::default() };
+    let (verdict, told) = run(&Request { seeds: 0..1000, options, ..Request::default() });
+    assert_eq!((verdict.campaign.seeds, verdict.passed), (100, false));
+    assert_eq!(verdict.campaign.violations[0].0, 99);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("seed 99: two leaders"), "{told:?}");
+    assert_eq!(told[1], "  again: search --seeds 99 --nodes 5");
+}
+
+#[test]
+fn a_search_that_keeps_going_runs_every_seed_once() {
+    let request = Request { seeds: 3..340, keep_going: true, ..Request::default() };
+    let (verdict, told) = run(&request);
+    assert_eq!((verdict.campaign.seeds, verdict.campaign.ops), (337, (3..340).sum()));
+    let seeds: Vec<_> = verdict.campaign.violations.iter().map(|(seed, _)| *seed).collect();
+    assert_eq!((seeds, told.len()), (vec![99, 199, 299], 6));
+}
+
+#[test]
+fn only_hours_that_count_end_a_search() {
+    let (verdict, told) =
+        run(&Request { seeds: 0..u64::MAX, hours: hours(1), ..Request::default() });
+    assert_eq!((verdict.campaign.counted, verdict.campaign.seeds), (60, 67));
+    assert!(verdict.passed && told.is_empty(), "{told:?}");
+}
+
+#[test]
+fn seeds_that_run_out_before_the_hours_fail_the_search() {
+    let (verdict, told) = run(&Request { seeds: 20..60, hours: hours(1), ..Request::default() });
+    assert!(!verdict.passed && verdict.campaign.violations.is_empty());
+    assert_eq!(told, ["this proves little: only 0.600 of 1.000 hours count"]);
+}
+
+#[test]
+fn hours_that_never_come_are_not_waited_for() {
+    let lazy = |seed| Report { counted: false, violation: None, ..fake(seed) };
+    let subject = Subject::from_fn("lazy", "search", move |seed, _| lazy(seed));
+    let world = Threads(2, Mutex::default());
+    let request = Request { seeds: 0..u64::MAX, hours: hours(1), ..Request::default() };
+    let verdict = search(&subject, &request, &world);
+    assert_eq!((verdict.campaign.seeds, verdict.passed), (100, false));
+    assert_eq!(world.1.into_inner().unwrap().len(), 2);
+}
+
+#[test]
+fn a_seed_alone_shows_its_trace() {
+    let (verdict, told) = run(&Request { seeds: 17..18, ..Request::default() });
+    assert!(verdict.passed);
+    assert_eq!(told, ["seed 17 passed: 17 operations, 1 events, trace 0000000000000011"]);
+}
