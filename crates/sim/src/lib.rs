@@ -43,10 +43,11 @@
 //! Those that need a protocol's own words to be plausible (rounds, leaders) look at
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
-//! # Four ways in
+//! # Five ways in
 //! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
 //! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives.
 //! - [`script`]: golden scripts, where nothing happens that a command did not ask for.
+//! - [`walk`]: bare cores, with trimmed logs and installed snapshots.
 //! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
 //! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search), faults below the contract of a store (torn
@@ -78,6 +79,7 @@ mod schedule;
 pub mod script;
 pub mod search;
 mod violation;
+pub mod walk;
 
 pub use campaign::{Campaign, Summary};
 pub use cluster::{Cluster, ConfigFn};

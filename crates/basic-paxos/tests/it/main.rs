@@ -6,4 +6,5 @@ mod cluster;
 mod livelock;
 mod log;
 mod roles;
+mod walk;
 mod wire;

@@ -301,15 +301,37 @@ fn paxos_p16_whatever_is_lost_is_sent_again() {
 }
 
 #[test]
-fn paxos_p17_a_chain_does_not_outbid_itself() {
+fn paxos_p16_what_an_earlier_leader_chose_is_asked_for_again() {
     let mut cluster = Cluster::new(3);
-    cluster.links(&[(1, 2), (2, 3)]);
-    let leader = cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+    cluster.elect(1);
+    cluster.links(&[(1, 2)]);
+    cluster.write(1, 1, "missed by n3");
+    // The next leader knows it to be chosen and never proposes it again: n3 has to ask.
+    cluster.links(&[(2, 3)]);
+    cluster.lose = |message| matches!(message, Message::Learn { .. } | Message::Learned { .. });
+    let leader = cluster.leader_of(&[2, 3], 8 * TIMEOUT);
+    assert_eq!(leader, 2, "n3 would have heard of it in phase 1");
     cluster.pass(2 * TIMEOUT);
-    let before = cluster.node(2).promised();
-    cluster.pass(50 * TIMEOUT);
-    assert_eq!(cluster.leaders(), [leader]);
-    assert_eq!(cluster.node(2).promised(), before);
+    assert_eq!(cluster.node(3).commands().len(), 0);
+    cluster.lose = |_| false;
+    cluster.pass(2 * TIMEOUT);
+    assert_eq!(cluster.node(3).commands(), ["missed by n3"]);
+}
+
+#[test]
+fn paxos_p17_a_chain_does_not_outbid_itself() {
+    for leader in 1..=3 {
+        let mut cluster = Cluster::new(3);
+        cluster.elect(leader);
+        cluster.links(&[(1, 2), (2, 3)]);
+        let ballot = cluster.node(leader).promised();
+        cluster.pass(50 * TIMEOUT);
+        assert_eq!(cluster.leaders(), [leader]);
+        for id in 1..=3 {
+            // Who does not hear the leader hears that a neighbour does.
+            assert_eq!(cluster.node(id).promised(), ballot, "n{id} while n{leader} leads");
+        }
+    }
 }
 
 #[test]
@@ -373,8 +395,8 @@ fn paxos_p20_proposers_outbid_each_other_for_ever() {
         for ticket in 0..10 {
             // All lose patience together, again and again: who leads goes on.
             all_at_once(&mut cluster);
-            cluster.write(leader, ticket, "x");
             cluster.pass(TIMEOUT / 10);
+            cluster.write(leader, ticket, "x");
         }
         cluster.pass(TIMEOUT);
         assert_eq!(cluster.leaders(), [leader], "{case}");

@@ -5,3 +5,4 @@ mod bugs;
 mod cluster;
 mod elections;
 mod papers;
+mod walk;

@@ -8,4 +8,5 @@ mod elections;
 mod replication;
 mod snapshots;
 mod terms;
+mod walk;
 mod wire;

@@ -276,12 +276,9 @@ fn raft_32_room_for_requests_leaks() {
         let mut now = T0;
         for round in 0..50 {
             let deadline = now + soon;
-            for token in 0..2 {
-                let token = Token(4 * round + token);
-                let command = Bytes::from_static(b"x");
-                replica.handle(now, Event::Request { token, command, deadline });
-            }
-            for token in 2..4 {
+            let (token, command) = (Token(4 * round), Bytes::from_static(b"x"));
+            replica.handle(now, Event::Request { token, command, deadline });
+            for (token, deadline) in [(1, now + soon / 2), (2, deadline), (3, deadline)] {
                 let token = Token(4 * round + token);
                 replica.handle(now, Event::Read { token, deadline });
             }
@@ -295,9 +292,12 @@ fn raft_32_room_for_requests_leaks() {
             if leader == Some(ME) {
                 run_alone(&mut replica, &mut applier);
             }
-            now = deadline;
-            replica.handle(now, Event::Wake);
-            let _ = replica.take(now);
+            // Reads that wait for one barrier give up one by one.
+            for end in [now + soon / 2, deadline] {
+                now = end;
+                replica.handle(now, Event::Wake);
+                let _ = replica.take(now);
+            }
             assert_eq!(replica.outstanding(), 0, "each found an end, in round {round}");
             replica.take(now).answers.clear();
         }

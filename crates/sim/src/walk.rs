@@ -1,0 +1,343 @@
+//! Random walks of bare cores: what the driver does not do yet, among everything that goes wrong.
+//!
+//! No driver trims a log or installs a snapshot so far, but every core takes
+//! [`Input::Compact`] and [`Input::Installed`]. A walk hands them out among lost, doubled and
+//! reordered messages, slow disks, crashes and timers that run out whenever they like, and checks
+//! the same promises that the simulator checks of whole nodes. There is no driver, no clock that
+//! ticks evenly and no codec; a walk is fast and shallow where a simulation is slow and deep.
+
+use crate::dice::Dice;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use synod_consensus::{
+    Base, Gate, HardState, Input, Message, Outbox, Protocol, Role, Saved, TimerChange, Write,
+};
+use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Value};
+
+/// What happened on walks that found nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Slots that were chosen.
+    pub chosen: u64,
+    /// Ballots that somebody led under.
+    pub ballots: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// Logs trimmed.
+    pub trims: u64,
+    /// Snapshots installed.
+    pub installs: u64,
+}
+
+impl Walked {
+    fn add(&mut self, other: &Self) {
+        self.chosen += other.chosen;
+        self.ballots += other.ballots;
+        self.crashes += other.crashes;
+        self.trims += other.trims;
+        self.installs += other.installs;
+    }
+}
+
+/// One walk of `steps` steps for each seed, with cores of the settings that it is given: one a
+/// node. What happened on all of them together.
+///
+/// # Errors
+/// The first seed on which something went wrong, and [what](walk).
+pub fn walks<P: Protocol>(
+    seeds: Range<u64>,
+    steps: u32,
+    configs: impl Fn(u64) -> Vec<(NodeId, P::Config)>,
+) -> Result<Walked, String> {
+    let mut total = Walked::default();
+    for seed in seeds {
+        let walked = walk::<P>(seed, steps, configs(seed));
+        total.add(&walked.map_err(|found| format!("seed {seed}: {found}"))?);
+    }
+    Ok(total)
+}
+
+/// Takes `steps` random steps with cores of these settings, one a node.
+///
+/// # Errors
+/// What went wrong: two values for a slot, two leaders under a ballot, a message that its sender's
+/// disk does not bear out, a promise taken back, a core that panicked or refused its own disk.
+pub fn walk<P: Protocol>(
+    seed: u64,
+    steps: u32,
+    configs: Vec<(NodeId, P::Config)>,
+) -> Result<Walked, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut walk = Walk::<P>::start(seed, configs)?;
+        for _ in 0..steps {
+            walk.one_step()?;
+        }
+        Ok(walk.walked)
+    }));
+    outcome.unwrap_or_else(|_| Err("a core panicked".to_owned()))
+}
+
+struct Walk<P: Protocol> {
+    dice: Dice,
+    now: Instant,
+    nodes: BTreeMap<NodeId, Node<P>>,
+    /// Sender, receiver, message: arrives in any order, some of it twice, some of it never.
+    wire: Vec<(NodeId, NodeId, P::Message)>,
+    chosen: BTreeMap<Slot, Value>,
+    leaders: BTreeMap<Ballot, NodeId>,
+    tickets: u64,
+    walked: Walked,
+}
+
+struct Node<P: Protocol> {
+    config: P::Config,
+    core: P,
+    disk: Saved<P>,
+    /// What waits for the disk, in order.
+    pending: VecDeque<Pending<P>>,
+    /// The latest snapshot that is durable in the state store.
+    snapshot: Base<P::Stamp>,
+    /// Everything up to here was chosen or came as a snapshot in this life.
+    applied: Slot,
+    timers: BTreeSet<P::Timer>,
+}
+
+enum Pending<P: Protocol> {
+    /// The writes of one step: durable together or not at all.
+    Writes(Vec<Write<P>>),
+    Send(NodeId, P::Message),
+}
+
+impl<P: Protocol> Node<P> {
+    /// Starts on what the disk and the state store hold.
+    fn start(config: P::Config, disk: Saved<P>, snapshot: Base<P::Stamp>) -> Result<Self, String> {
+        let mut saved = disk.clone();
+        if snapshot.through > saved.base.through {
+            saved.base = snapshot.clone();
+        }
+        let applied = saved.base.through;
+        let core = P::recover(config.clone(), saved).map_err(|error| error.to_string())?;
+        let (pending, timers) = (VecDeque::new(), BTreeSet::new());
+        Ok(Self { config, core, disk, pending, snapshot, applied, timers })
+    }
+
+    /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
+    fn write(&mut self, write: &Write<P>) -> Result<(), String> {
+        match write {
+            Write::HardState(new) if !new.may_follow(&self.disk.hard_state) => {
+                Err(format!("{new:?} is written over {:?}", self.disk.hard_state))
+            }
+            Write::Compact(base) => {
+                let kept: Vec<_> = self.disk.log.runs_from(base.through.next()).collect();
+                self.disk.apply(write);
+                kept.into_iter().for_each(|run| self.disk.apply(&Write::Put(run)));
+                Ok(())
+            }
+            Write::HardState(_) | Write::Put(_) | Write::TruncateFrom(_) => {
+                self.disk.apply(write);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<P: Protocol> Walk<P> {
+    fn start(seed: u64, configs: Vec<(NodeId, P::Config)>) -> Result<Self, String> {
+        let mut nodes = BTreeMap::new();
+        for (id, config) in configs {
+            nodes.insert(id, Node::start(config, Saved::default(), Base::default())?);
+        }
+        let mut walk = Self {
+            dice: Dice::new(seed),
+            now: Instant(1_000_000_000),
+            nodes,
+            wire: Vec::new(),
+            chosen: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            tickets: 0,
+            walked: Walked::default(),
+        };
+        for id in walk.nodes.keys().copied().collect::<Vec<_>>() {
+            walk.step(id, Input::Start)?;
+        }
+        Ok(walk)
+    }
+
+    fn one_step(&mut self) -> Result<(), String> {
+        let ids: Vec<_> = self.nodes.keys().copied().collect();
+        let id = *self.dice.pick(&ids);
+        let pause = Duration::from_micros(self.dice.below(3_000));
+        self.pass(pause);
+        match self.dice.below(100) {
+            0..56 => self.deliver(),
+            56..80 => self.sync(id),
+            80..84 => self.time_out(id),
+            84..93 => {
+                self.tickets += 1;
+                let command = self.tickets.to_string().into_bytes().into();
+                self.step(id, Input::Propose { ticket: Ticket(self.tickets), command })
+            }
+            93 if self.dice.percent(30) => self.crash(id),
+            93 => Ok(()),
+            94..97 => self.trim(id),
+            _ => {
+                let from = *self.dice.pick(&ids);
+                self.install(from, id)
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+
+    /// One input and the flush behind it, as a driver does it.
+    fn step(&mut self, id: NodeId, input: Input<P>) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let mut outbox = Outbox::default();
+        node.core.step(self.now, input, &mut outbox.effects());
+        node.core.flush(self.now, &mut outbox.effects());
+        for run in std::mem::take(&mut outbox.chosen) {
+            if run.first != node.applied.next() {
+                return Err(format!("{id:?} chose {} behind {}", run.first, node.applied));
+            }
+            node.applied = run.last();
+            for (index, value) in run.values.iter().enumerate() {
+                let (slot, value) = (run.first.plus(index), value.to_value());
+                let known = self.chosen.entry(slot).or_insert_with(|| value.clone());
+                if *known != value {
+                    return Err(format!("{known:?} and {value:?} are chosen at {slot}"));
+                }
+            }
+        }
+        let status = node.core.status();
+        if status.role == Role::Leader {
+            let leader = *self.leaders.entry(status.ballot).or_insert(id);
+            if leader != id {
+                return Err(format!("{leader:?} and {id:?} lead under {}", status.ballot));
+            }
+        }
+        self.walked.chosen = self.chosen.len() as u64;
+        self.walked.ballots = self.leaders.len() as u64;
+        self.absorb(id, outbox);
+        Ok(())
+    }
+
+    fn absorb(&mut self, id: NodeId, outbox: Outbox<P>) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if !outbox.writes.is_empty() {
+            node.pending.push_back(Pending::Writes(outbox.writes));
+        }
+        for (to, message) in outbox.sends {
+            match message.gate() {
+                Gate::Durable => node.pending.push_back(Pending::Send(to, message)),
+                Gate::Immediate => self.wire.push((id, to, message)),
+            }
+        }
+        for change in outbox.timers {
+            match change {
+                TimerChange::Set(timer, _) => node.timers.insert(timer),
+                TimerChange::Cancel(timer) => node.timers.remove(&timer),
+            };
+        }
+    }
+
+    /// A message arrives, mostly the oldest; some stay on the wire and come again, some are lost.
+    fn deliver(&mut self) -> Result<(), String> {
+        if self.wire.is_empty() {
+            return Ok(());
+        }
+        let any = if self.dice.percent(60) { 0 } else { self.dice.below(self.wire.len() as u64) };
+        let again = self.dice.percent(10);
+        let (from, to, message) = match again {
+            true => self.wire[any as usize].clone(),
+            false => self.wire.remove(any as usize),
+        };
+        if self.dice.percent(12) {
+            return Ok(());
+        }
+        self.step(to, Input::Message { from, message })
+    }
+
+    /// The disk does some of what was asked of it, and what waited for that is let go.
+    fn sync(&mut self, id: NodeId) -> Result<(), String> {
+        for _ in 0..=self.dice.below(8) {
+            let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+            match node.pending.pop_front() {
+                None => return Ok(()),
+                Some(Pending::Writes(writes)) => {
+                    writes.iter().try_for_each(|write| node.write(write))?;
+                }
+                Some(Pending::Send(to, message)) => {
+                    if !message.holds(id, to, &node.disk) {
+                        return Err(format!("{id:?} tells {to:?} {}", message.describe()));
+                    }
+                    if to == id {
+                        self.step(id, Input::Message { from: id, message })?;
+                    } else {
+                        self.wire.push((id, to, message));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn time_out(&mut self, id: NodeId) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let timers: Vec<_> = node.timers.iter().copied().collect();
+        if timers.is_empty() {
+            return Ok(());
+        }
+        let timer = *self.dice.pick(&timers);
+        node.timers.remove(&timer);
+        // Long enough at times that nobody stands by a leader any more.
+        let wait = if self.dice.percent(20) { 400 } else { 10 };
+        self.pass(Duration::from_millis(wait));
+        self.step(id, Input::Timeout(timer))
+    }
+
+    fn crash(&mut self, id: NodeId) -> Result<(), String> {
+        let Some(node) = self.nodes.remove(&id) else { return Ok(()) };
+        self.walked.crashes += 1;
+        self.nodes.insert(id, Node::start(node.config, node.disk, node.snapshot)?);
+        self.step(id, Input::Start)
+    }
+
+    /// A node takes a snapshot, and trims its log unless it crashes before.
+    fn trim(&mut self, id: NodeId) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let base = node.core.status().base;
+        let through = Slot(base.0 + self.dice.below(node.applied.0 - base.0 + 1));
+        let Some(base) = node.core.base_at(through) else { return Ok(()) };
+        if base.through > node.snapshot.through {
+            node.snapshot = base;
+        }
+        if self.dice.percent(20) {
+            return self.crash(id);
+        }
+        self.walked.trims += 1;
+        self.step(id, Input::Compact { through })
+    }
+
+    /// A node's snapshot reaches another one, asked for or not, and is installed unless the
+    /// receiver crashes before.
+    fn install(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        let Some(base) = self.nodes.get(&from).map(|node| node.snapshot.clone()) else {
+            return Ok(());
+        };
+        let Some(node) = self.nodes.get_mut(&to) else { return Ok(()) };
+        if base.through <= node.applied {
+            return Ok(());
+        }
+        node.snapshot = base.clone();
+        if self.dice.percent(20) {
+            return self.crash(to);
+        }
+        node.applied = base.through;
+        self.walked.installs += 1;
+        self.step(to, Input::Installed { base })
+    }
+}
