@@ -8,8 +8,8 @@ use synod_types::{Instant, Lane, Membership, NodeId, Seq, Slot, Values};
 
 /// A replica behind one object: the loop that runs it compiles once for all protocols.
 pub trait Driver: Send {
-    /// Takes one event. `now` is read after the event was taken from its queue, and never goes
-    /// back.
+    /// Takes one event. `now` is read after the event was taken from its queue, from a clock that
+    /// should never go back: if it does, it is taken to stand still until it has caught up.
     fn handle(&mut self, now: Instant, event: Event);
 
     /// Ends a round: flushes the core and lends what is to be done. Carry all of it out and leave

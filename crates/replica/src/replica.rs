@@ -122,6 +122,8 @@ pub struct Replica<P: Protocol> {
     lives: BTreeMap<NodeId, Incarnation>,
     last_encoded: Option<(P::Message, Bytes)>,
     next_stall_check: Instant,
+    /// The latest time that it was told.
+    clock: Instant,
     actions: Actions,
     counters: Counters,
 }
@@ -192,6 +194,7 @@ impl<P: Protocol> Replica<P> {
             lives: BTreeMap::new(),
             last_encoded: None,
             next_stall_check: now + settings.stall,
+            clock: now,
             actions: Actions::default(),
             counters: Counters::default(),
             settings,
@@ -205,6 +208,13 @@ impl<P: Protocol> Replica<P> {
     #[must_use]
     pub fn core(&self) -> &P {
         &self.core
+    }
+
+    /// A clock that goes back is taken to stand still, so that no deadline that has passed lies
+    /// ahead again.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.clock = self.clock.max(now);
+        self.clock
     }
 
     fn step(&mut self, now: Instant, input: Input<P>) {
@@ -481,6 +491,7 @@ impl<P: Protocol> Disk<P> {
 
 impl<P: Protocol> Driver for Replica<P> {
     fn handle(&mut self, now: Instant, event: Event) {
+        let now = self.advance(now);
         match event {
             Event::Frame { from, frame } => self.on_frame(now, from, &frame),
             Event::Wake => self.on_wake(now),
@@ -500,6 +511,7 @@ impl<P: Protocol> Driver for Replica<P> {
     }
 
     fn take(&mut self, now: Instant) -> &mut Actions {
+        let now = self.advance(now);
         self.settle(now);
         self.seal_round(now);
         for (to, payload) in self.requests.outgoing() {

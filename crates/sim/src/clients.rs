@@ -139,15 +139,35 @@ impl<P: Protocol> Cluster<P> {
         let room = MOST_OPEN.saturating_sub(self.clients.open()) as u64;
         for _ in 0..burst.min(room) {
             let Some(event) = self.operation(node, &mut dice) else { break };
-            let Some(running) = self.nodes[node].running.as_mut() else { break };
-            synod_replica::Driver::handle(&mut running.replica, self.now, event);
+            self.ask(node, event);
         }
+        self.settle(node)
+    }
+
+    /// A request reaches a node that is up: at once, or when it is no longer paused.
+    fn ask(&mut self, node: usize, event: Event) {
+        let this = &mut self.nodes[node];
+        let life = this.life;
+        if let Some(waiting) = this.paused() {
+            waiting.push(Happening::Request { node, life, event });
+        } else if let Some(running) = this.running.as_mut() {
+            let local = this.clock.read(self.now);
+            synod_replica::Driver::handle(&mut running.replica, local, event);
+        }
+    }
+
+    pub(crate) fn on_request(&mut self, node: usize, life: u64, event: Event) -> Checked {
+        if self.nodes[node].life != life {
+            return Ok(());
+        }
+        self.ask(node, event);
         self.settle(node)
     }
 
     /// An operation of any kind begins.
     fn operation(&mut self, node: usize, dice: &mut Dice) -> Option<Event> {
-        let deadline = self.now + dice.duration(&self.plan.clients.patience);
+        let local = self.nodes[node].clock.read(self.now);
+        let deadline = local + dice.duration(&self.plan.clients.patience);
         let id = self.clients.begin(self.now, node);
         let kind = match dice.below(100) {
             0..15 => return Some(Event::Read { token: Token(id), deadline }),

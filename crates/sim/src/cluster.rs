@@ -64,9 +64,16 @@ pub struct Cluster<P: Protocol> {
 /// it, and is void in the next.
 #[derive(Debug)]
 pub(crate) enum Happening {
+    /// A message arrives; `intact`: no bit of it was flipped under way.
     Deliver {
         from: usize,
         life: u64,
+        to: usize,
+        frame: Bytes,
+        intact: bool,
+    },
+    Replay {
+        from: usize,
         to: usize,
         frame: Bytes,
     },
@@ -86,9 +93,26 @@ pub(crate) enum Happening {
         node: usize,
         life: u64,
     },
+    /// A client's request or read reaches a node.
+    Request {
+        node: usize,
+        life: u64,
+        event: Event,
+    },
     Start {
         node: usize,
     },
+    /// A pause ends.
+    Resume {
+        node: usize,
+        life: u64,
+    },
+    /// A clock runs right again.
+    Steady {
+        node: usize,
+    },
+    Mend(Cut),
+    Unclog(Cut),
     Clients,
     /// The dice decide what a fault of this kind does now.
     Inject(Fault),
@@ -100,7 +124,6 @@ pub(crate) enum Happening {
     },
     /// A schedule says so.
     Befall(Trouble),
-    Mend(Cut),
 }
 
 impl<P: Protocol> Cluster<P> {
@@ -158,11 +181,12 @@ impl<P: Protocol> Cluster<P> {
             at_this_instant: 0,
             plan,
         };
-        for node in 0..count {
-            cluster.queue.push(Instant::ZERO, Happening::Start { node });
-        }
         cluster.schedule_clients();
         cluster.schedule_faults(schedule);
+        for node in 0..count {
+            // What is wrong from the start on is wrong by then.
+            cluster.queue.push_last(Instant::ZERO, Happening::Start { node });
+        }
         cluster
     }
 
@@ -293,28 +317,57 @@ impl<P: Protocol> Cluster<P> {
         }
         self.now = at;
         self.record(&happening);
+        let Some(happening) = self.unless_it_waits(happening) else { return Ok(()) };
         match happening {
-            Happening::Deliver { from, life, to, frame } => {
-                if life <= self.nodes[from].muted || self.network.is_severed(from, to) {
-                    return Ok(());
-                }
-                let from = self.nodes[from].id;
-                self.drive(to, Event::Frame { from, frame })
+            Happening::Deliver { from, life, .. } if life <= self.nodes[from].muted => Ok(()),
+            Happening::Deliver { from, to, frame, intact: true, .. } => {
+                self.on_frame(from, to, frame)
             }
+            Happening::Deliver { from, to, frame, .. } => self.on_damaged_frame(from, to, frame),
+            Happening::Replay { from, to, frame } => self.on_replay(from, to, frame),
             Happening::Alarm { node, life } => self.on_alarm(node, life),
             Happening::Synced { node, life } => self.on_synced(node, life),
             Happening::Applied { node, life } => self.on_apply(node, life),
             Happening::Persist { node, life } => self.on_persist(node, life),
-            Happening::Start { node } => self.start(node),
+            Happening::Request { node, life, event } => self.on_request(node, life, event),
+            Happening::Start { node } => self.on_start(node),
+            Happening::Resume { node, life } => self.on_resume(node, life),
+            Happening::Mend(_) | Happening::Unclog(_) | Happening::Steady { .. } => {
+                self.on_relief(&happening);
+                Ok(())
+            }
             Happening::Clients => self.on_clients(),
             Happening::Inject(fault) => self.on_inject(fault),
             Happening::Strike { node, life, fault } => self.on_strike(node, life, fault),
             Happening::Befall(trouble) => self.befall(trouble),
-            Happening::Mend(cut) => {
-                if self.troubled {
-                    self.network.mend(&cut);
+        }
+    }
+
+    /// What happens now; `None` if its link or its node makes it wait, or if it comes to nothing.
+    fn unless_it_waits(&mut self, happening: Happening) -> Option<Happening> {
+        let waiting = match &happening {
+            Happening::Deliver { from, to, .. } => {
+                if self.network.is_severed(*from, *to) {
+                    return None;
                 }
-                Ok(())
+                self.network.clogged(*from, *to).or(self.nodes[*to].paused())
+            }
+            Happening::Replay { to: node, .. } | Happening::Persist { node, .. } => {
+                self.nodes[*node].paused()
+            }
+            Happening::Alarm { node, .. }
+            | Happening::Synced { node, .. }
+            | Happening::Applied { node, .. } => {
+                // A node that goes on looks for these by itself.
+                return self.nodes[*node].paused_until.is_none().then_some(happening);
+            }
+            _ => None,
+        };
+        match waiting {
+            None => Some(happening),
+            Some(waiting) => {
+                waiting.push(happening);
+                None
             }
         }
     }
@@ -324,7 +377,7 @@ impl<P: Protocol> Cluster<P> {
     fn record(&mut self, happening: &Happening) {
         let (kind, node, more) = match happening {
             // A frame carries its own checksum.
-            Happening::Deliver { from, to, frame, .. } => {
+            Happening::Deliver { from, to, frame, .. } | Happening::Replay { from, to, frame } => {
                 let mut head = [0; 8];
                 let known = frame.len().min(8);
                 head[..known].copy_from_slice(&frame[..known]);
@@ -337,6 +390,10 @@ impl<P: Protocol> Cluster<P> {
             Happening::Start { node } => (6, *node, 0),
             Happening::Clients => (7, 0, self.clients.done()),
             Happening::Mend(_) => (8, 0, 0),
+            Happening::Request { node, life, .. } => (10, *node, *life),
+            Happening::Resume { node, life } => (11, *node, *life),
+            Happening::Steady { node } => (12, *node, 0),
+            Happening::Unclog(_) => (13, 0, 0),
             Happening::Inject(_) | Happening::Strike { .. } | Happening::Befall(_) => return,
         };
         self.fold(kind, node, more);

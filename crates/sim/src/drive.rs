@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::journal::{frame_in_words, note_in_words, run_in_words, write_in_words};
-use crate::schedule::Victim;
+use crate::schedule::{Mishap, Victim};
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
 use synod_consensus::{Protocol, ProtocolEvent, Status};
@@ -16,16 +16,22 @@ use synod_types::{Instant, NodeId, Seq};
 impl<P: Protocol> Cluster<P> {
     /// A node takes an event, if it is alive.
     pub(crate) fn drive(&mut self, node: usize, event: Event) -> Checked {
-        let Some(running) = self.nodes[node].running.as_mut() else { return Ok(()) };
-        running.replica.handle(self.now, event);
+        let this = &mut self.nodes[node];
+        let Some(running) = this.running.as_mut() else { return Ok(()) };
+        running.replica.handle(this.clock.read(self.now), event);
         self.settle(node)
     }
 
     /// Carries out what a node wants done until it wants no more.
     pub(crate) fn settle(&mut self, node: usize) -> Checked {
         loop {
-            let Some(running) = self.nodes[node].running.as_mut() else { return Ok(()) };
-            std::mem::swap(running.replica.take(self.now), &mut self.scratch);
+            let this = &mut self.nodes[node];
+            let Some(running) = this.running.as_mut() else { return Ok(()) };
+            if this.paused_until.is_some() {
+                return Ok(());
+            }
+            let local = this.clock.read(self.now);
+            std::mem::swap(running.replica.take(local), &mut self.scratch);
             let status = running.replica.status();
             let mut actions = std::mem::take(&mut self.scratch);
             let result = self.carry_out(node, &status, &mut actions);
@@ -100,14 +106,53 @@ impl<P: Protocol> Cluster<P> {
             format!("{from:?} {arrow} {to:?} {}", frame_in_words::<P>(&frame))
         });
         for mishap in fate.mishaps {
-            self.count(mishap.fault());
+            // Replays and flipped bits count where they arrive.
+            if !matches!(mishap, Mishap::Replayed(_) | Mishap::Flipped(_)) {
+                self.count(mishap.fault());
+            }
         }
+        if let Some(at) = fate.replay {
+            self.queue.push(at, Happening::Replay { from, to, frame: frame.clone() });
+        }
+        let life = self.nodes[from].life;
+        let mut flipped = fate.flipped;
         for at in fate.arrivals.into_iter().flatten() {
-            let frame = frame.clone();
-            let life = self.nodes[from].life;
-            self.queue.push(at, Happening::Deliver { from, life, to, frame });
+            let intact = flipped.is_none();
+            let frame = flipped.take().map_or_else(|| frame.clone(), |bit| flip(&frame, bit));
+            self.queue.push(at, Happening::Deliver { from, life, to, frame, intact });
         }
         Ok(())
+    }
+
+    /// A message arrives.
+    pub(crate) fn on_frame(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
+        let from = self.nodes[from].id;
+        self.drive(to, Event::Frame { from, frame })
+    }
+
+    /// A message arrives of which a bit was flipped under way: the receiver must notice.
+    pub(crate) fn on_damaged_frame(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
+        let caught = |this: &Self| {
+            let running = this.nodes[to].running.as_ref();
+            running.map(|running| running.replica.counters().frames_malformed)
+        };
+        let Some(before) = caught(self) else { return Ok(()) };
+        self.count(Fault::Corruption);
+        self.on_frame(from, to, frame)?;
+        if caught(self) == Some(before + 1) {
+            return Ok(());
+        }
+        let text = "takes a frame of which a bit was flipped under way".to_string();
+        Err(violation(ViolationKind::DamageUnnoticed, [self.nodes[to].id], text))
+    }
+
+    /// A message that arrived long ago, or was lost, arrives once more.
+    pub(crate) fn on_replay(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
+        if !self.troubled || !self.nodes[to].is_up() {
+            return Ok(());
+        }
+        self.count(Fault::Replay);
+        self.on_frame(from, to, frame)
     }
 
     /// A node reports slots as chosen.
@@ -171,15 +216,14 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Sees to it that the node is woken in time.
-    fn set_alarm(&mut self, node: usize) {
-        let now = self.now;
+    pub(crate) fn set_alarm(&mut self, node: usize) {
         let this = &mut self.nodes[node];
         let Some(wake) = this.wake else { return };
-        let wake = wake.max(now);
-        if this.alarm.is_none_or(|alarm| wake < alarm) {
-            this.alarm = Some(wake);
+        let at = this.clock.when(wake).max(self.now);
+        if this.alarm.is_none_or(|alarm| at < alarm) {
+            this.alarm = Some(at);
             let life = this.life;
-            self.queue.push(wake, Happening::Alarm { node, life });
+            self.queue.push(at, Happening::Alarm { node, life });
         }
     }
 
@@ -190,7 +234,8 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         this.alarm = None;
-        if this.wake.is_some_and(|wake| wake <= self.now) {
+        let local = this.clock.read(self.now);
+        if this.wake.is_some_and(|wake| wake <= local) {
             return self.drive(node, Event::Wake);
         }
         self.set_alarm(node);
@@ -291,7 +336,7 @@ impl<P: Protocol> Cluster<P> {
             running.applier.apply(&run, &mut report);
         }
         self.checks.oracle.check_applied(this.id, &running.applier)?;
-        running.replica.handle(self.now, Event::Applied(report));
+        running.replica.handle(this.clock.read(self.now), Event::Applied(report));
         Ok(())
     }
 
@@ -346,6 +391,7 @@ impl<P: Protocol> Cluster<P> {
         let life = this.life;
         let at = self.now + this.dice.persist.duration(&self.plan.disk.persist);
         self.queue.push(at, Happening::Persist { node, life });
+        self.tempt_start(node);
         self.settle(node)
     }
 
@@ -372,6 +418,8 @@ impl<P: Protocol> Cluster<P> {
             .crash(keep, keep_state)
             .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
         (this.disk.stalled_until, this.disk.slow_until) = (Instant::ZERO, Instant::ZERO);
+        this.paused_until = None;
+        this.waiting.clear();
         this.life += 1;
         self.checks.logs.forget(node, &this.disk.synced.hard_state);
         if lost.log > 0 {
@@ -383,4 +431,14 @@ impl<P: Protocol> Cluster<P> {
         self.clients.node_died(node);
         Ok(())
     }
+}
+
+/// The frame with one bit flipped.
+fn flip(frame: &Bytes, bit: u32) -> Bytes {
+    let mut damaged = frame.to_vec();
+    let bit = bit as usize % (damaged.len() * 8).max(1);
+    if let Some(byte) = damaged.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
+    }
+    damaged.into()
 }

@@ -38,11 +38,13 @@ pub enum Family {
     Process,
     /// Log and state.
     Disk,
+    /// What time a node takes it to be.
+    Clock,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 3] = [Self::Network, Self::Process, Self::Disk];
+    pub const ALL: [Self; 4] = [Self::Network, Self::Process, Self::Disk, Self::Clock];
 }
 
 faults! {
@@ -54,18 +56,32 @@ faults! {
     Reorder = ("reorder", Network),
     /// A message takes many times as long as usual.
     DelaySpike = ("delay_spike", Network),
+    /// Links carry nothing for a while; then all that was sent arrives at once.
+    Clog = ("clog", Network),
     /// The nodes fall into two sides that do not hear each other.
     Partition = ("partition", Network),
     /// One side does not hear the other, which hears it.
     OneWay = ("one_way", Network),
-    /// One node is cut off from all others.
+    /// One node is cut off from all others, now and then together with another.
     Isolate = ("isolate", Network),
+    /// The nodes fall into two sides, and one node hears both: two majorities share it.
+    Bridge = ("bridge", Network),
+    /// Each node hears a majority, and no two nodes the same.
+    Ring = ("ring", Network),
+    /// A message comes once more, long after: up to minutes, hundreds of election time-outs.
+    Replay = ("replay", Network),
+    /// A bit of a message flips under way. The receiver must see it and drop the message.
+    Corruption = ("corruption", Network),
     /// A node dies.
     Crash = ("crash", Process),
     /// All nodes die at once.
     CrashAll = ("crash_all", Process),
     /// A node dies again right after it was started.
     CrashRecovering = ("crash_recovering", Process),
+    /// A node does nothing for a while, and its clock goes on; then all that waited comes at once.
+    Pause = ("pause", Process),
+    /// A node does nothing for a while right after it was started.
+    SlowStart = ("slow_start", Process),
     /// A dying node's log loses the newest batches that were not yet synced.
     LoseLogSuffix = ("lose_log_suffix", Disk),
     /// A dying node's state loses the newest batches that were not yet synced.
@@ -76,11 +92,19 @@ faults! {
     DiskStall = ("disk_stall", Disk),
     /// The apply side does nothing for seconds.
     ApplyStall = ("apply_stall", Disk),
+    /// A node's clock shows another time than the others', from its start on.
+    Skew = ("skew", Clock),
+    /// A node's clock runs fast or slow.
+    Drift = ("drift", Clock),
+    /// A node's clock jumps ahead.
+    JumpAhead = ("jump_ahead", Clock),
+    /// A node's clock jumps back. Drivers take it to stand still until it has caught up.
+    JumpBack = ("jump_back", Clock),
 }
 
 /// A set of kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FaultSet(u32);
+pub struct FaultSet(u64);
 
 impl FaultSet {
     /// Every kind.

@@ -16,6 +16,10 @@ impl<P: Protocol> Cluster<P> {
             for (fault, _) in self.plan.injection.mean.clone() {
                 self.schedule_fault(fault);
             }
+            let skewed = if self.plan.has(Fault::Skew) { self.nodes.len() } else { 0 };
+            for _ in 0..skewed {
+                self.queue.push_last(self.now, Happening::Inject(Fault::Skew));
+            }
             return;
         };
         for Entry(moment) in schedule.entries() {
@@ -42,12 +46,18 @@ impl<P: Protocol> Cluster<P> {
         let node = self.injector.below(self.plan.nodes) as usize;
         let effect = match fault {
             Fault::Partition | Fault::OneWay | Fault::Isolate => self.draw_cut(fault, node),
+            Fault::Bridge | Fault::Ring | Fault::Clog => self.draw_shape(fault),
             Fault::CrashAll => {
                 let all = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up());
                 let all: Vec<_> = all.collect();
                 Effect::Crash(all.into_iter().map(|node| self.draw_victim(node)).collect())
             }
-            Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => self.draw_hold(fault, node),
+            Fault::Pause | Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => {
+                self.draw_hold(fault, node)
+            }
+            Fault::Skew | Fault::Drift | Fault::JumpAhead | Fault::JumpBack => {
+                self.draw_clock(fault, node)
+            }
             _ => Effect::Crash(vec![self.draw_victim(node)]),
         };
         self.befall(Trouble { fault, effect })
@@ -60,9 +70,20 @@ impl<P: Protocol> Cluster<P> {
         }
         let effect = match fault {
             Fault::Isolate => self.draw_cut(fault, node),
+            Fault::SlowStart => self.draw_hold(fault, node),
             _ => Effect::Crash(vec![self.draw_victim(node)]),
         };
         self.befall(Trouble { fault, effect })
+    }
+
+    /// A node starts: perhaps that takes it long.
+    pub(crate) fn tempt_start(&mut self, node: usize) {
+        let may = self.troubled && self.director.is_drawing() && self.plan.has(Fault::SlowStart);
+        if may && self.injector.percent(25) {
+            let life = self.nodes[node].life;
+            let fault = Fault::SlowStart;
+            self.queue.push_last(self.now, Happening::Strike { node, life, fault });
+        }
     }
 
     /// A leader has just chosen a slot, and nobody else knows yet: a good moment for it to fall,
@@ -120,10 +141,49 @@ impl<P: Protocol> Cluster<P> {
         Effect::Links(cut, time)
     }
 
+    /// A cut, or a clog, that follows a pattern.
+    fn draw_shape(&mut self, fault: Fault) -> Effect {
+        let (count, dice) = (self.nodes.len(), &mut self.injector);
+        let mut order: Vec<_> = (0..count).collect();
+        dice.shuffle(&mut order);
+        let cut = match fault {
+            Fault::Bridge => {
+                let (here, there) = order[1..].split_at((count - 1) / 2);
+                [links(here, there), links(there, here)].concat()
+            }
+            Fault::Ring => ring(&order),
+            _ => match dice.below(3) {
+                0 => links(&order[..1], &order[1..]),
+                1 => links(&order[1..], &order[..1]),
+                _ => links(&order[..1], &order[1..count.min(2)]),
+            },
+        };
+        let time = Duration::from_millis(50) + dice.mostly_short(self.plan.injection.cut);
+        Effect::Links(cut, time)
+    }
+
+    fn draw_clock(&mut self, fault: Fault, node: usize) -> Effect {
+        let (dice, ms) = (&mut self.injector, Duration::from_millis);
+        match fault {
+            Fault::Skew => Effect::Shift(node, dice.duration(&(ms(1)..ms(1_000_000_000)))),
+            Fault::JumpAhead => Effect::Shift(node, ms(10) + dice.mostly_short(ms(5000))),
+            Fault::JumpBack => Effect::Shift(node, ms(10) + dice.mostly_short(ms(1500))),
+            _ => {
+                // From what a bad quartz does to what a bad hypervisor does.
+                let most = *dice.pick(&[500, 20_000, 250_000]);
+                let gains = dice.within(0..2 * most + 1) as i32 - most as i32;
+                Effect::Drift(node, gains, ms(500) + dice.mostly_short(ms(10_000)))
+            }
+        }
+    }
+
     fn draw_hold(&mut self, fault: Fault, node: usize) -> Effect {
         let (stall, dice) = (self.plan.disk.stall, &mut self.injector);
         let time = match fault {
             Fault::SlowDisk => dice.duration(&(stall / 4..stall * 2)),
+            Fault::Pause | Fault::SlowStart => {
+                Duration::from_millis(10) + dice.mostly_short(self.plan.injection.pause)
+            }
             _ => stall / 2 + dice.mostly_short(stall * 3),
         };
         Effect::Hold(node, time)
@@ -150,18 +210,27 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         let Trouble { fault, effect } = &trouble;
-        self.count(*fault);
+        // A clock that is wrong from the start on is wrong under load, too.
+        let loaded = self.clients.is_loaded() || *fault == Fault::Skew;
+        self.faults.fired(*fault, loaded);
         self.fold(9, 0, *fault as u64);
         self.journal.line(|| format!("{} {effect}", fault.name()));
         let result = match effect {
-            Effect::Links(cut, time) => {
-                let cut = self.network.cut(cut);
-                self.queue.push(self.now + *time, Happening::Mend(cut));
+            Effect::Links(links, time) => {
+                let relief = match fault {
+                    Fault::Clog => Happening::Unclog(self.network.clog(links)),
+                    _ => Happening::Mend(self.network.cut(links)),
+                };
+                self.queue.push(self.now + *time, relief);
                 Ok(())
             }
             Effect::Crash(victims) => self.fell(victims),
             Effect::Hold(node, time) => {
                 self.hinder(*fault, *node, *time);
+                Ok(())
+            }
+            Effect::Shift(..) | Effect::Drift(..) => {
+                self.meddle(*fault, effect);
                 Ok(())
             }
         };
@@ -182,7 +251,91 @@ impl<P: Protocol> Cluster<P> {
                     && victims.iter().any(|victim| is_up(victim.node))
             }
             Effect::Hold(node, _) => is_up(*node),
+            Effect::Shift(node, _) | Effect::Drift(node, ..) => *node < count,
         }
+    }
+
+    /// Something is wrong with a node's clock.
+    fn meddle(&mut self, fault: Fault, effect: &Effect) {
+        let now = self.now;
+        let node = match effect {
+            Effect::Shift(node, by) if fault == Fault::JumpBack => {
+                self.nodes[*node].clock.jump_back(now, *by);
+                *node
+            }
+            Effect::Shift(node, by) => {
+                self.nodes[*node].clock.jump_ahead(now, *by);
+                *node
+            }
+            Effect::Drift(node, gains, time) => {
+                self.nodes[*node].clock.drift(now, *gains);
+                self.queue.push(now + *time, Happening::Steady { node: *node });
+                *node
+            }
+            _ => return,
+        };
+        self.reset_alarm(node);
+    }
+
+    /// A node is woken when its clock, as it is now, shows the time that it waits for.
+    fn reset_alarm(&mut self, node: usize) {
+        self.nodes[node].alarm = None;
+        self.set_alarm(node);
+    }
+
+    /// Something is over.
+    pub(crate) fn on_relief(&mut self, relief: &Happening) {
+        match relief {
+            Happening::Mend(cut) if self.troubled => self.network.mend(cut),
+            Happening::Unclog(clog) if self.troubled => {
+                let free = self.network.unclog(clog);
+                self.happen_now(free);
+            }
+            Happening::Steady { node } if self.troubled => {
+                self.nodes[*node].clock.drift(self.now, 0);
+                self.reset_alarm(*node);
+            }
+            _ => {}
+        }
+    }
+
+    /// What had to wait happens now, in the order in which it came.
+    fn happen_now(&mut self, waiting: Vec<Happening>) {
+        for happening in waiting {
+            self.queue.push(self.now, happening);
+        }
+    }
+
+    /// A pause ends, unless another one has begun since, or the node is left as it is for good.
+    pub(crate) fn on_resume(&mut self, node: usize, life: u64) -> Checked {
+        let this = &self.nodes[node];
+        let due = this.life == life && this.paused_until.is_some_and(|until| until <= self.now);
+        if due && (self.troubled || self.core.contains(&node)) {
+            self.resume(node);
+        }
+        Ok(())
+    }
+
+    /// All that a paused node has missed comes at once: first what was sent, then what it waits
+    /// for itself.
+    fn resume(&mut self, node: usize) {
+        let now = self.now;
+        let this = &mut self.nodes[node];
+        this.paused_until = None;
+        let life = this.life;
+        let waiting = std::mem::take(&mut this.waiting);
+        if this.disk.sync_due.is_some_and(|due| due <= now) {
+            this.disk.sync_due = Some(now);
+            self.queue.push(now, Happening::Synced { node, life });
+        }
+        if let Some(running) = this.running.as_mut()
+            && running.apply_due.is_some_and(|due| due <= now)
+        {
+            running.apply_due = Some(now);
+            self.queue.push(now, Happening::Applied { node, life });
+        }
+        self.happen_now(waiting);
+        self.reset_alarm(node);
     }
 
     pub(crate) fn count(&mut self, fault: Fault) {
@@ -195,6 +348,10 @@ impl<P: Protocol> Cluster<P> {
         match fault {
             Fault::SlowDisk => this.disk.slow_until = until,
             Fault::DiskStall => this.disk.stalled_until = until,
+            Fault::Pause | Fault::SlowStart => {
+                this.paused_until = this.paused_until.max(Some(until));
+                self.queue.push(until, Happening::Resume { node, life: this.life });
+            }
             _ => {
                 if let Some(running) = this.running.as_mut() {
                     running.apply_stalled_until = until;
@@ -214,6 +371,11 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
+    /// A dead node starts, unless it is left as it is for good.
+    pub(crate) fn on_start(&mut self, node: usize) -> Checked {
+        if self.troubled || self.core.contains(&node) { self.start(node) } else { Ok(()) }
+    }
+
     /// Starts a node after a while, and perhaps has it die again at once.
     fn start_after(&mut self, node: usize, down: Duration) {
         let at = self.now + down;
@@ -229,12 +391,13 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// The end of all faults: `core` is whole again, every node in it alive and connected; the
-    /// others stay as they are, alive or dead, and hear the core no more, or are heard no more, or
-    /// both, for good.
+    /// others stay as they are, alive, paused or dead, and hear the core no more, or are heard no
+    /// more, or both, for good.
     pub(crate) fn heal_core(&mut self, mut core: Vec<usize>) {
         core.sort_unstable();
         self.troubled = false;
-        self.network.calm_down();
+        let waiting = self.network.calm_down();
+        self.happen_now(waiting);
         let others: Vec<_> = (0..self.nodes.len()).filter(|node| !core.contains(node)).collect();
         // Some of those left out still hear the core, or are heard by it.
         let half = self.healer.below(3);
@@ -247,15 +410,25 @@ impl<P: Protocol> Cluster<P> {
         for node in &core {
             self.relieve(*node);
         }
+        for node in others {
+            // Whoever waits for a node that never goes on gives up.
+            if self.nodes[node].paused_until.is_some() {
+                self.clients.node_died(node);
+            }
+        }
         self.core = core;
     }
 
-    /// A node's disk and apply side work again; what they were at ends now. A dead node starts.
+    /// A node's clock, disk and apply side work again; what they were at ends now. A paused node
+    /// goes on, a dead one starts.
     fn relieve(&mut self, node: usize) {
         let now = self.now;
         let this = &mut self.nodes[node];
-        let life = this.life;
+        this.clock.mend(now);
         (this.disk.stalled_until, this.disk.slow_until) = (now, now);
+        if this.disk.sync_due.is_some() {
+            this.disk.sync_due = Some(now);
+        }
         let Some(running) = this.running.as_mut() else {
             let at = now + self.healer.mostly_short(Duration::from_millis(200));
             return self.queue.push(at, Happening::Start { node });
@@ -263,12 +436,8 @@ impl<P: Protocol> Cluster<P> {
         running.apply_stalled_until = now;
         if running.apply_due.is_some() {
             running.apply_due = Some(now);
-            self.queue.push(now, Happening::Applied { node, life });
         }
-        if this.disk.sync_due.is_some() {
-            this.disk.sync_due = Some(now);
-            self.queue.push(now, Happening::Synced { node, life });
-        }
+        self.resume(node);
     }
 
     /// Kills a node. Of what it had not synced a random part is lost.
@@ -310,5 +479,44 @@ impl<P: Protocol> Cluster<P> {
     /// No sync of the node's log ends before this much time has passed.
     pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
         self.nodes[Self::index(node)].disk.stalled_until = self.now + time;
+    }
+}
+
+/// What a ring of majorities cuts: each node hears those next to it on the ring, as many as make a
+/// majority with it, and nobody else.
+fn ring(order: &[usize]) -> Vec<(usize, usize)> {
+    let count = order.len();
+    let majority = count / 2 + 1;
+    let first = (majority - 1) / 2;
+    let mut cut = Vec::new();
+    for at in 0..count {
+        for step in majority..count {
+            let deaf_to = order[(at + count - first + step) % count];
+            cut.push((deaf_to, order[at]));
+        }
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_ring_each_hears_a_majority_of_its_own() {
+        for count in 3..8 {
+            let order: Vec<_> = (0..count).rev().collect();
+            let cut = ring(&order);
+            let hears = |node, from| !cut.contains(&(from, node));
+            let heard = |node| (0..count).filter(|from| hears(node, *from)).collect();
+            let mut all: Vec<Vec<_>> = (0..count).map(heard).collect();
+            for (node, majority) in all.iter().enumerate() {
+                assert_eq!(majority.len(), count / 2 + 1);
+                assert!(majority.contains(&node));
+            }
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), count);
+        }
     }
 }

@@ -59,6 +59,7 @@
 mod campaign;
 mod check;
 mod clients;
+mod clock;
 mod cluster;
 pub mod conformance;
 mod dice;

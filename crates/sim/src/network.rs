@@ -1,5 +1,6 @@
 //! Which message arrives, and when.
 
+use crate::cluster::Happening;
 use crate::dice::{Dice, MILLION};
 use crate::plan::{NetworkPlan, Plan};
 use crate::schedule::{Director, Mishap, Moment};
@@ -22,6 +23,9 @@ struct Link {
     dice: Dice,
     /// How many cuts lie on it.
     cuts: u32,
+    /// How many clogs lie on it, and what waits for their end.
+    clogs: u32,
+    waiting: Vec<Happening>,
     /// How many messages were sent.
     sent: u64,
     /// When the message arrives that keeps its place and was sent last.
@@ -32,6 +36,10 @@ struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Fate {
     pub(crate) arrivals: [Option<Instant>; 2],
+    /// When it comes once more, if it does.
+    pub(crate) replay: Option<Instant>,
+    /// Which bit of what arrives first is flipped.
+    pub(crate) flipped: Option<u32>,
     pub(crate) mishaps: Vec<Mishap>,
 }
 
@@ -42,9 +50,11 @@ struct Mishaps {
     again: Option<Duration>,
     late: Option<Duration>,
     overtakes: bool,
+    replayed: Option<Duration>,
+    flipped: Option<u32>,
 }
 
-/// Links that were cut together.
+/// Links that were cut, or clogged, together.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut(Vec<usize>);
 
@@ -60,7 +70,9 @@ impl Mishaps {
         let lost = befalls(network.loss);
         let again = befalls(network.duplicate).then(|| dice.duration(&network.delay) * 4);
         let late = befalls(network.spikes).then(|| dice.duration(&network.spike));
-        Self { lost, again, late, overtakes: dice.chance(network.reorder) }
+        let replayed = befalls(network.replay).then(|| dice.duration(&network.replay_after));
+        let flipped = befalls(network.corruption).then(|| dice.word() as u32);
+        Self { lost, again, late, overtakes: dice.chance(network.reorder), replayed, flipped }
     }
 
     fn read(director: &mut Director, link: (usize, usize), number: u64) -> Self {
@@ -71,6 +83,8 @@ impl Mishaps {
                 Mishap::Again(after) => mishaps.again = Some(after),
                 Mishap::Late(more) => mishaps.late = Some(more),
                 Mishap::Overtakes => mishaps.overtakes = true,
+                Mishap::Replayed(after) => mishaps.replayed = Some(after),
+                Mishap::Flipped(bit) => mishaps.flipped = Some(bit),
             }
         }
         mishaps
@@ -79,7 +93,14 @@ impl Mishaps {
 
 impl Network {
     pub(crate) fn new(nodes: usize, sharp: bool, dice: &mut Dice) -> Self {
-        let link = |_| Link { dice: dice.split(), cuts: 0, sent: 0, newest: Instant::ZERO };
+        let link = |_| Link {
+            dice: dice.split(),
+            cuts: 0,
+            clogs: 0,
+            waiting: Vec::new(),
+            sent: 0,
+            newest: Instant::ZERO,
+        };
         let links = (0..nodes * nodes).map(link).collect();
         Self { nodes, links, troubled: true, sharp }
     }
@@ -118,10 +139,16 @@ impl Network {
         fate
     }
 
-    /// From here on nothing is lost, doubled, overtaken or late, and every cut is mended.
-    pub(crate) fn calm_down(&mut self) {
+    /// From here on nothing is lost, doubled, overtaken or late, and every cut is mended. Returns
+    /// what waited on clogged links.
+    pub(crate) fn calm_down(&mut self) -> Vec<Happening> {
         self.troubled = false;
-        self.links.iter_mut().for_each(|link| link.cuts = 0);
+        let mut waiting = Vec::new();
+        for link in &mut self.links {
+            (link.cuts, link.clogs) = (0, 0);
+            waiting.append(&mut link.waiting);
+        }
+        waiting
     }
 
     /// Cuts links.
@@ -144,6 +171,33 @@ impl Network {
         }
     }
 
+    /// Clogs links: what arrives there waits.
+    pub(crate) fn clog(&mut self, links: &[(usize, usize)]) -> Cut {
+        let clogged: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
+        clogged.iter().for_each(|link| self.links[*link].clogs += 1);
+        Cut(clogged)
+    }
+
+    /// Where what arrives on this link now must wait, if it must.
+    pub(crate) fn clogged(&mut self, from: usize, to: usize) -> Option<&mut Vec<Happening>> {
+        let index = self.index(from, to);
+        let link = &mut self.links[index];
+        (link.clogs > 0).then_some(&mut link.waiting)
+    }
+
+    /// Takes a clog back. Returns what waited on links that are free now.
+    pub(crate) fn unclog(&mut self, clog: &Cut) -> Vec<Happening> {
+        let mut free = Vec::new();
+        for index in &clog.0 {
+            let link = &mut self.links[*index];
+            link.clogs = link.clogs.saturating_sub(1);
+            if link.clogs == 0 {
+                free.append(&mut link.waiting);
+            }
+        }
+        free
+    }
+
     fn index(&self, from: usize, to: usize) -> usize {
         from * self.nodes + to
     }
@@ -161,6 +215,10 @@ impl Link {
             fate.mishaps.push(Mishap::Overtakes);
         }
         fate.arrivals = [Some(first), again.map(|(at, _)| at)];
+        fate.mishaps.extend(mishaps.replayed.map(Mishap::Replayed));
+        fate.replay = mishaps.replayed.map(|after| now + after);
+        fate.mishaps.extend(mishaps.flipped.map(Mishap::Flipped));
+        fate.flipped = mishaps.flipped;
     }
 
     /// When a message arrives, and whether it overtakes an earlier one: most keep their place.

@@ -1,5 +1,7 @@
 //! One node of a simulated cluster.
 
+use crate::clock::Clock;
+use crate::cluster::Happening;
 use crate::dice::Dice;
 use crate::disk::{self, Disk};
 use crate::kv::Kv;
@@ -17,6 +19,7 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
     pub(crate) dice: NodeDice,
+    pub(crate) clock: Clock,
     pub(crate) disk: Disk<P>,
     pub(crate) running: Option<Running<P>>,
     /// How often it was started: events of an earlier life are void.
@@ -25,7 +28,12 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) muted: u64,
     /// The round in which it last chose something as a leader.
     pub(crate) chose_in: u64,
-    /// When it wants to be woken, and for when that is in the queue.
+    /// It does nothing before this,
+    pub(crate) paused_until: Option<Instant>,
+    /// and this waits for it.
+    pub(crate) waiting: Vec<Happening>,
+    /// When it wants to be woken, by its own clock, and for when, by the simulation's, that is in
+    /// the queue.
     pub(crate) wake: Option<Instant>,
     pub(crate) alarm: Option<Instant>,
 }
@@ -63,11 +71,14 @@ impl<P: Protocol> Node<P> {
                 apply: dice.split(),
                 persist: dice.split(),
             },
+            clock: Clock::new(),
             disk: Disk::new(Incarnation(1000 + id.0)),
             running: None,
             life: 0,
             muted: 0,
             chose_in: 0,
+            paused_until: None,
+            waiting: Vec::new(),
             wake: None,
             alarm: None,
         }
@@ -91,8 +102,9 @@ impl<P: Protocol> Node<P> {
         let session = settings.session();
         let applier = Applier::open(Box::new(Kv::default()), Box::new(state), session)
             .map_err(|error| refused(error.to_string()))?;
-        let replica = Replica::open(now, settings, config, &saved, applier.applied())
-            .map_err(|error| refused(error.to_string()))?;
+        let replica =
+            Replica::open(self.clock.read(now), settings, config, &saved, applier.applied())
+                .map_err(|error| refused(error.to_string()))?;
         self.running = Some(Running {
             replica,
             applier,
@@ -103,6 +115,11 @@ impl<P: Protocol> Node<P> {
         });
         (self.wake, self.alarm) = (None, None);
         Ok(())
+    }
+
+    /// Where what happens to it now must wait, if it must.
+    pub(crate) fn paused(&mut self) -> Option<&mut Vec<Happening>> {
+        self.paused_until.is_some().then_some(&mut self.waiting)
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -23,6 +23,8 @@ pub struct Plan {
     pub clients: ClientPlan,
     /// How often faults come.
     pub injection: InjectionPlan,
+    /// How many times as long as usual faults fire.
+    pub stretch: u32,
 }
 
 /// How messages travel.
@@ -40,6 +42,12 @@ pub struct NetworkPlan {
     pub spikes: u32,
     /// The chance that a message need not keep its place: it may overtake earlier ones.
     pub reorder: u32,
+    /// The chance that it comes once more, long after.
+    pub replay: u32,
+    /// How long after.
+    pub replay_after: Range<Duration>,
+    /// The chance that a bit of it flips under way.
+    pub corruption: u32,
     /// Whether a cut link loses what is under way, too.
     pub sharp: bool,
     /// The chance that what a node sent and has not arrived dies with it.
@@ -87,8 +95,10 @@ pub struct InjectionPlan {
     pub mean: Vec<(Fault, Duration)>,
     /// How long a dead node stays dead, at most.
     pub down: Duration,
-    /// How long a partition lasts, at most.
+    /// How long a partition or a clog lasts, at most.
     pub cut: Duration,
+    /// How long a node is paused, at most.
+    pub pause: Duration,
     /// The chance that a node dies right after it gave its vote.
     pub strike_voter: u32,
     /// The chance that a new leader dies or is cut off right after it won.
@@ -114,6 +124,9 @@ impl Plan {
                 duplicate: 0,
                 spikes: 0,
                 reorder: 0,
+                replay: 0,
+                replay_after: 1000 * MS..2000 * MS,
+                corruption: 0,
                 sharp: false,
                 die_with_sender: 0,
             },
@@ -137,10 +150,12 @@ impl Plan {
                 mean: Vec::new(),
                 down: 500 * MS,
                 cut: 2000 * MS,
+                pause: 1000 * MS,
                 strike_voter: 0,
                 strike_leader: 0,
                 strike_commit: 0,
             },
+            stretch: 1,
         }
     }
 
@@ -159,7 +174,10 @@ impl Plan {
         let storm = dice.percent(35);
         let mut plan = Self::calm(nodes);
         plan.faults = faults;
+        // Now and then there is time for messages to come back that are minutes old.
+        plan.stretch = if dice.below(16) == 0 { 4 } else { 1 };
         plan.network = draw_network(dice, faults, storm);
+        plan.network.replay_after = 1000 * MS..40_000 * MS * plan.stretch;
         plan.disk = draw_disk(dice);
         plan.clients = draw_clients(dice);
         plan.injection = draw_injection(dice, faults, storm);
@@ -218,6 +236,9 @@ fn draw_network(dice: &mut Dice, faults: FaultSet, storm: bool) -> NetworkPlan {
         loss: rate(Fault::Loss, 200_000),
         duplicate: rate(Fault::Duplicate, 200_000),
         spikes: rate(Fault::DelaySpike, 100_000),
+        replay: rate(Fault::Replay, 8000),
+        corruption: rate(Fault::Corruption, 40_000),
+        replay_after: Duration::ZERO..Duration::ZERO,
         reorder: if faults.has(Fault::Reorder) { dice.within(50_000..1_000_000) as u32 } else { 0 },
         spike: 30 * MS..dice.duration(&(100 * MS..1500 * MS)),
         sharp: storm || dice.percent(40),
@@ -262,10 +283,17 @@ fn draw_clients(dice: &mut Dice) -> ClientPlan {
 }
 
 fn draw_injection(dice: &mut Dice, faults: FaultSet, storm: bool) -> InjectionPlan {
-    let pace: [(Fault, Range<u64>); 8] = [
-        (Fault::Partition, 1500..8000),
-        (Fault::OneWay, 1500..8000),
-        (Fault::Isolate, 1500..8000),
+    let pace: [(Fault, Range<u64>); 15] = [
+        (Fault::Clog, 1500..10_000),
+        (Fault::Partition, 1500..10_000),
+        (Fault::OneWay, 1500..10_000),
+        (Fault::Isolate, 1500..10_000),
+        (Fault::Bridge, 2500..12_000),
+        (Fault::Ring, 2500..12_000),
+        (Fault::Pause, 1500..10_000),
+        (Fault::Drift, 2000..10_000),
+        (Fault::JumpAhead, 1000..8000),
+        (Fault::JumpBack, 2000..10_000),
         (Fault::Crash, 700..6000),
         (Fault::CrashAll, 3000..15_000),
         (Fault::SlowDisk, 2000..10_000),
@@ -295,6 +323,7 @@ fn draw_injection(dice: &mut Dice, faults: FaultSet, storm: bool) -> InjectionPl
         strike_commit,
         down: Duration::from_millis(dice.within(down)),
         cut: Duration::from_millis(dice.within(cut)),
+        pause: Duration::from_millis(dice.within(100..4000)),
     }
 }
 

@@ -47,6 +47,10 @@ pub(crate) enum Effect {
     Crash(Vec<Victim>),
     /// To this node, for so long.
     Hold(usize, Duration),
+    /// This node's clock is set, by so much.
+    Shift(usize, Duration),
+    /// This node's clock gains so many parts of a million, for so long.
+    Drift(usize, i32, Duration),
 }
 
 /// A node that dies.
@@ -75,6 +79,10 @@ pub(crate) enum Mishap {
     Late(Duration),
     /// It need not keep its place.
     Overtakes,
+    /// It comes once more so long after, whatever has happened in between.
+    Replayed(Duration),
+    /// This bit of it flips, counted from the first of its first byte and round and round.
+    Flipped(u32),
 }
 
 impl Mishap {
@@ -84,6 +92,8 @@ impl Mishap {
             Self::Again(_) => Fault::Duplicate,
             Self::Late(_) => Fault::DelaySpike,
             Self::Overtakes => Fault::Reorder,
+            Self::Replayed(_) => Fault::Replay,
+            Self::Flipped(_) => Fault::Corruption,
         }
     }
 }

@@ -59,6 +59,8 @@ pub enum ViolationKind {
     RecoveryRefused,
     /// A store refused what a working one takes.
     StoreFailed,
+    /// Damage was taken for what was written or sent.
+    DamageUnnoticed,
     /// A healed cluster did not converge, or did not serve.
     Liveness,
     /// Nodes keep one another busy without the clock moving.
@@ -87,6 +89,7 @@ impl fmt::Display for ViolationKind {
             Self::StaleRead => "stale read",
             Self::RecoveryRefused => "recovery refused",
             Self::StoreFailed => "store failed",
+            Self::DamageUnnoticed => "damage unnoticed",
             Self::Liveness => "liveness",
             Self::EndlessLoop => "endless loop",
             Self::Panic => "panic",

@@ -205,3 +205,21 @@ fn what_is_persisted_is_whole_and_behind_the_mark() {
     assert_eq!(again.query(b""), "command 1");
     assert_ne!(again.digest(), first.digest());
 }
+
+#[test]
+fn a_clock_that_goes_back_stands_still() {
+    let mut replica = replica(Some(ME));
+    let seconds = Duration::from_secs;
+    replica.handle(T0 + seconds(10), Event::Wake);
+    let _ = replica.take(T0 + seconds(10));
+    // By this clock there are five seconds left, but it has already shown ten.
+    replica.handle(T0, request(1, seconds(5)));
+    let _ = replica.take(T0);
+    replica.handle(T0, Event::Wake);
+    let answers = std::mem::take(&mut replica.take(T0).answers);
+    assert_eq!(answers.len(), 1, "the time of the request is over");
+    // What is asked for later waits for its time, however often the clock is read in between.
+    replica.handle(T0, request(2, seconds(12)));
+    let wake = replica.take(T0 + seconds(9)).wake.unwrap();
+    assert!(wake > T0 + seconds(10) && wake <= T0 + seconds(12), "{wake:?}");
+}

@@ -63,7 +63,10 @@ impl fmt::Display for Entry {
                 write!(f, "message {}#{number} {}", Link(*link), mishap.fault().name())?;
                 match mishap {
                     Mishap::Lost | Mishap::Overtakes => Ok(()),
-                    Mishap::Again(time) | Mishap::Late(time) => write!(f, " {}", Seconds(*time)),
+                    Mishap::Again(time) | Mishap::Late(time) | Mishap::Replayed(time) => {
+                        write!(f, " {}", Seconds(*time))
+                    }
+                    Mishap::Flipped(bit) => write!(f, " {bit}"),
                 }
             }
         }
@@ -86,6 +89,10 @@ impl fmt::Display for Effect {
                 Ok(())
             }
             Self::Hold(node, time) => write!(f, "{} for {}", node + 1, Seconds(*time)),
+            Self::Shift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
+            Self::Drift(node, gains, time) => {
+                write!(f, "{} gains {gains} for {}", node + 1, Seconds(*time))
+            }
         }
     }
 }
@@ -212,29 +219,57 @@ impl<'a> Words<'a> {
             Fault::Duplicate => Ok(Mishap::Again(self.seconds()?)),
             Fault::DelaySpike => Ok(Mishap::Late(self.seconds()?)),
             Fault::Reorder => Ok(Mishap::Overtakes),
+            Fault::Replay => Ok(Mishap::Replayed(self.seconds()?)),
+            Fault::Corruption => {
+                let word = self.next()?;
+                Ok(Mishap::Flipped(self.number(word)?))
+            }
             other => Err(self.bad(other.name())),
         }
     }
 
     fn effect(&mut self, fault: Fault) -> Result<Effect, ScheduleError> {
         match fault {
-            Fault::Partition | Fault::OneWay | Fault::Isolate => {
+            Fault::Partition
+            | Fault::OneWay
+            | Fault::Isolate
+            | Fault::Bridge
+            | Fault::Ring
+            | Fault::Clog => {
                 let word = self.next()?;
                 let links: Result<_, _> = word.split(',').map(|link| self.link(link)).collect();
-                self.expect("for")?;
-                Ok(Effect::Links(links?, self.seconds()?))
+                Ok(Effect::Links(links?, self.after("for")?))
             }
             Fault::Crash | Fault::CrashAll | Fault::CrashRecovering => {
                 Ok(Effect::Crash(self.victims()?))
             }
-            Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => {
+            Fault::Pause
+            | Fault::SlowStart
+            | Fault::SlowDisk
+            | Fault::DiskStall
+            | Fault::ApplyStall => Ok(Effect::Hold(self.next_node()?, self.after("for")?)),
+            Fault::Skew | Fault::JumpAhead | Fault::JumpBack => {
+                Ok(Effect::Shift(self.next_node()?, self.after("by")?))
+            }
+            Fault::Drift => {
+                let node = self.next_node()?;
+                self.expect("gains")?;
                 let word = self.next()?;
-                let node = self.node(word)?;
-                self.expect("for")?;
-                Ok(Effect::Hold(node, self.seconds()?))
+                Ok(Effect::Drift(node, self.number(word)?, self.after("for")?))
             }
             other => Err(self.bad(other.name())),
         }
+    }
+
+    fn next_node(&mut self) -> Result<usize, ScheduleError> {
+        let word = self.next()?;
+        self.node(word)
+    }
+
+    /// A time that is announced by a word.
+    fn after(&mut self, word: &str) -> Result<Duration, ScheduleError> {
+        self.expect(word)?;
+        self.seconds()
     }
 
     fn victims(&mut self) -> Result<Vec<Victim>, ScheduleError> {
@@ -247,8 +282,7 @@ impl<'a> Words<'a> {
     }
 
     fn victim(&mut self) -> Result<Victim, ScheduleError> {
-        let word = self.next()?;
-        let node = self.node(word)?;
+        let node = self.next_node()?;
         self.expect("keeps")?;
         let (keep, keep_state) = (self.keep()?, self.keep()?);
         let word = self.next()?;
@@ -278,16 +312,20 @@ at 0.000000007 one_way 1>2,3>2 for 2.300000000
 at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 at 12.500000001 crash_all 1 keeps all 3 down 0.000000000 and 5 keeps 1 0 down 2.000000000
 at 13.000000000 slow_disk 4 for 0.250000000
+at 13.000000000 jump_back 4 by 0.250000000
+at 14.000000000 drift 1 gains -20000 for 3.000000000
 message 1>3#0 loss
 message 1>3#57 delay_spike 0.120000000
 message 1>3#57 reorder
 message 5>4#58 duplicate 0.004000001
+message 5>4#59 replay 31.000000000
+message 5>4#60 corruption 4711
 ";
 
     #[test]
     fn what_is_printed_is_parsed() {
         let schedule: Schedule = TEXT.parse().unwrap();
-        assert_eq!(schedule.len(), 8);
+        assert_eq!(schedule.len(), 12);
         assert_eq!(schedule.to_string(), TEXT);
         let faults: Vec<_> = schedule.entries().iter().map(Entry::fault).collect();
         assert_eq!(faults[..2], [Fault::OneWay, Fault::Crash]);
