@@ -1,5 +1,6 @@
 //! Tests of the driver and the apply side through their public face.
 
+mod arbitrary;
 mod bugs;
 mod driver;
 mod puppet;

@@ -28,6 +28,7 @@ pub struct Puppet {
     chosen: Slot,
     log: Vec<Values>,
     pub stalled: bool,
+    busy: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +45,10 @@ pub enum Msg {
     Recut(Slot),
     /// Everything that the puppet has placed is chosen: others hold it.
     Quorum,
+    /// This is chosen at the next slot, whatever the puppet has placed there.
+    Chosen(Values),
+    /// Whether the puppet takes nothing, although it leads.
+    Busy(bool),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,9 +64,13 @@ impl Message<Puppet> for Msg {
     fn gate(&self) -> Gate {
         match self {
             Self::Vow(_) => Gate::Durable,
-            Self::Chat(_) | Self::Lead(..) | Self::Swear | Self::Recut(_) | Self::Quorum => {
-                Gate::Immediate
-            }
+            Self::Chat(_)
+            | Self::Lead(..)
+            | Self::Swear
+            | Self::Recut(_)
+            | Self::Quorum
+            | Self::Chosen(_)
+            | Self::Busy(_) => Gate::Immediate,
         }
     }
     fn lane(&self) -> Lane {
@@ -87,7 +96,7 @@ impl Protocol for Puppet {
         let (last, chosen) = (saved.log.last(), Slot::ZERO);
         let of = |run: &Run<u64>, index| run.values.slice(index, index + 1);
         let log = saved.log.runs().flat_map(|run| (0..run.values.len()).map(move |n| of(run, n)));
-        Ok(Self { leader, round: 1, last, chosen, log: log.collect(), stalled: false })
+        Ok(Self { leader, round: 1, last, chosen, log: log.collect(), stalled: false, busy: false })
     }
 
     fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Effects<'_, Self>) {
@@ -95,6 +104,7 @@ impl Protocol for Puppet {
             Input::Propose { ticket, .. } if self.leader != Some(ME) => {
                 fx.refuse(ticket, Refusal::NotLeader { hint: self.leader });
             }
+            Input::Propose { ticket, .. } if self.busy => fx.refuse(ticket, Refusal::Busy),
             Input::Propose { ticket, command } => {
                 self.last = self.last.next();
                 let values = Values::command_only(&command);
@@ -105,9 +115,13 @@ impl Protocol for Puppet {
                 fx.write(Write::Put(Run { first: self.last, stamp: self.round, values }));
                 fx.placed(ticket, self.last);
             }
-            Input::Message { from: ME, message: Msg::Vow(slot) } => self.choose(slot, fx),
+            Input::Message { from: ME, message: Msg::Vow(slot) } => {
+                self.choose(slot.min(self.last), fx)
+            }
             Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
             Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
+            Input::Message { message: Msg::Chosen(values), .. } => self.learn(values, fx),
+            Input::Message { message: Msg::Busy(busy), .. } => self.busy = busy,
             Input::Message { message: Msg::Lead(leader, round), .. } => {
                 (self.leader, self.round) = (Some(leader), round);
             }
@@ -143,6 +157,18 @@ impl Puppet {
             let values = self.log[self.chosen.0 as usize - 1].clone();
             fx.chosen(Run { first: self.chosen, stamp: self.round, values });
         }
+    }
+
+    fn learn(&mut self, values: Values, fx: &mut Effects<'_, Self>) {
+        let slot = self.chosen.next();
+        if self.log.get(slot.0 as usize - 1) != Some(&values) {
+            self.log.truncate(slot.0 as usize - 1);
+            self.log.push(values.clone());
+            self.last = slot;
+            fx.write(Write::TruncateFrom(slot));
+            fx.write(Write::Put(Run { first: slot, stamp: self.round, values }));
+        }
+        self.choose(slot, fx);
     }
 
     fn recut(&mut self, slot: Slot, fx: &mut Effects<'_, Self>) {

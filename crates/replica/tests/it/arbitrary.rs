@@ -1,0 +1,286 @@
+//! Whatever happens in whatever order, clients are told the truth, once.
+
+use crate::puppet::*;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use synod_consensus::Refusal;
+use synod_replica::{
+    Applied, Applier, Driver, Event, Outcome, Payload, Replica, Run, Seq, Settings, Token,
+    decode_frame,
+};
+use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog};
+use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot, Values};
+
+/// A replica, its disk, and a world that knows what was chosen.
+struct World {
+    dice: u64,
+    now: Instant,
+    disk: MemoryDisk,
+    log: MemoryLog,
+    replica: Replica<Puppet>,
+    applier: Applier,
+    batches: VecDeque<(Seq, Batch)>,
+    runs: VecDeque<Run>,
+    durable: Slot,
+    round: u64,
+    leader: NodeId,
+    /// What the replica has sent on: copies of it may turn up at any time, even after a crash.
+    forwarded: Vec<Values>,
+    /// What was chosen, slot by slot.
+    history: Vec<Values>,
+    tokens: u64,
+    /// Reads that wait, and how much was chosen when they came.
+    reads: BTreeMap<Token, usize>,
+    waiting: BTreeSet<Token>,
+    /// Commands that were told to be done, and those that were told never to be.
+    done: BTreeSet<String>,
+    refused: BTreeSet<String>,
+    endings: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let disk = MemoryDisk::new(Incarnation(5));
+        let (log, replica, applier) = open(&disk, Instant(1));
+        Self {
+            dice: seed,
+            now: Instant(1),
+            disk,
+            log,
+            replica,
+            applier,
+            batches: VecDeque::new(),
+            runs: VecDeque::new(),
+            durable: Slot::ZERO,
+            round: 1,
+            leader: ME,
+            forwarded: Vec::new(),
+            history: Vec::new(),
+            tokens: 0,
+            reads: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            done: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            endings: BTreeMap::new(),
+        }
+    }
+
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
+        (self.dice >> 33) % sides
+    }
+
+    fn tell(&mut self, message: Msg) {
+        let frame = synod_replica::encode_frame(&envelope(), &Payload::Protocol(message));
+        self.replica.handle(self.now, Event::Frame { from: PEER, frame });
+        self.collect();
+    }
+
+    /// Takes what the replica wants done; doing it comes later.
+    fn collect(&mut self) {
+        let actions = self.replica.take(self.now);
+        self.batches.extend(actions.batch.take());
+        self.durable = actions.durable.take().unwrap_or(Slot::ZERO).max(self.durable);
+        let frames = std::mem::take(&mut actions.frames);
+        let answers = std::mem::take(&mut actions.answers);
+        for run in actions.apply.drain(..) {
+            for index in 0..run.values.len() {
+                let (at, value) = (run.first.plus(index).0, run.values.slice(index, index + 1));
+                if at > self.history.len() as u64 {
+                    self.history.push(value);
+                } else {
+                    assert_eq!(self.history[at as usize - 1], value, "the world says otherwise");
+                }
+            }
+            self.runs.push_back(run);
+        }
+        for (_, _, frame) in frames {
+            if let (_, Payload::Forward(values)) = decode_frame::<Msg>(&frame).unwrap() {
+                self.forwarded.extend((0..values.len()).map(|at| values.slice(at, at + 1)));
+            }
+        }
+        for answer in answers {
+            self.answered(answer.token, answer.outcome);
+        }
+    }
+
+    fn answered(&mut self, token: Token, outcome: Outcome) {
+        assert!(self.waiting.remove(&token), "{token:?} is answered twice: {outcome:?}");
+        let read = self.reads.remove(&token);
+        let command = format!("<{}>", token.0);
+        let ending = match outcome {
+            Outcome::Done(slot, reply) => {
+                assert_eq!(reply, command, "another one's reply");
+                assert!(slot <= self.applier.applied());
+                self.done.insert(command);
+                "done"
+            }
+            Outcome::Readable => {
+                let chosen = read.expect("only reads are readable");
+                assert!(self.applier.applied().0 >= chosen as u64, "it missed what came before");
+                "readable"
+            }
+            Outcome::Refused(_) => {
+                self.refused.insert(command);
+                "refused"
+            }
+            Outcome::Unknown => "unknown",
+        };
+        *self.endings.entry(ending).or_default() += 1;
+    }
+
+    fn one_step(&mut self) {
+        self.now = self.now + Duration::from_millis(self.roll(40));
+        match self.roll(24) {
+            0..5 => self.ask(),
+            5..10 => self.write(),
+            10..15 => self.apply(),
+            15 | 16 => {
+                let wake = self.replica.take(self.now).wake;
+                if self.roll(2) == 0 {
+                    self.now = wake.unwrap_or(self.now).max(self.now);
+                }
+                self.replica.handle(self.now, Event::Wake);
+            }
+            17 if self.leader == ME => self.tell(Msg::Quorum),
+            17..20 if self.leader != ME && !self.forwarded.is_empty() => {
+                // The leader has placed a copy, perhaps not the first.
+                let at = self.roll(self.forwarded.len() as u64) as usize;
+                let copy = self.forwarded[at].clone();
+                if self.roll(2) == 0 {
+                    self.forwarded.swap_remove(at);
+                }
+                self.tell(Msg::Chosen(copy));
+            }
+            20 => {
+                self.leader = [ME, PEER, NodeId(3)][self.roll(3) as usize];
+                self.round += 1;
+                self.tell(Msg::Lead(self.leader, self.round));
+            }
+            21 => {
+                let busy = self.roll(2) == 0;
+                self.tell(Msg::Busy(busy));
+            }
+            22 => {
+                let requests = vec![self.roll(30), self.roll(30)];
+                let refused = Payload::<Msg>::Refused { requests, why: Refusal::Busy };
+                deliver(&mut self.replica, &envelope(), refused);
+            }
+            23 if self.roll(8) == 0 => self.crash(),
+            _ => {}
+        }
+        self.collect();
+    }
+
+    fn ask(&mut self) {
+        self.tokens += 1;
+        let (token, now) = (Token(self.tokens), self.now);
+        let deadline = now + Duration::from_millis(50 + self.roll(2_000));
+        self.waiting.insert(token);
+        if self.roll(4) == 0 {
+            self.reads.insert(token, self.history.len());
+            self.replica.handle(now, Event::Read { token, deadline });
+        } else {
+            let command = Bytes::from(format!("<{}>", token.0));
+            self.replica.handle(now, Event::Request { token, command, deadline });
+        }
+    }
+
+    /// The disk finishes some of the batches, in order.
+    fn write(&mut self) {
+        let mut newest = None;
+        for _ in 0..=self.roll(3) {
+            let Some((seq, batch)) = self.batches.pop_front() else { break };
+            self.log.commit(&batch).unwrap();
+            newest = Some(seq);
+        }
+        if let Some(seq) = newest {
+            self.replica.handle(self.now, Event::Written(seq));
+        }
+    }
+
+    fn apply(&mut self) {
+        let Some(run) = self.runs.pop_front() else { return };
+        let mut applied = Applied::default();
+        self.applier.apply(&run, &mut applied);
+        if self.roll(2) == 0 {
+            self.applier.seal();
+        }
+        self.applier.persist(self.durable).unwrap();
+        if self.roll(3) == 0 {
+            self.applier.sync().unwrap();
+        }
+        self.replica.handle(self.now, Event::Applied(applied));
+    }
+
+    /// Power is lost. Whoever waits learns nothing, and what was chosen is told again.
+    fn crash(&mut self) {
+        let kept = self.roll(4) as usize;
+        self.disk.crash(kept);
+        (self.log, self.replica, self.applier) = open(&self.disk, self.now);
+        self.batches.clear();
+        self.runs.clear();
+        self.waiting.clear();
+        self.reads.clear();
+        self.durable = Slot::ZERO;
+        for value in self.history.clone() {
+            self.tell(Msg::Chosen(value));
+        }
+        self.leader = ME;
+    }
+
+    /// Everything is carried out, and every client has lost its patience.
+    fn settle(&mut self) {
+        self.tell(Msg::Busy(false));
+        self.now = self.now + Duration::from_secs(10);
+        self.replica.handle(self.now, Event::Wake);
+        self.collect();
+        while !self.batches.is_empty() || !self.runs.is_empty() {
+            self.write();
+            self.apply();
+            self.collect();
+        }
+        assert_eq!(self.replica.outstanding(), 0);
+        assert_eq!(self.waiting, BTreeSet::new(), "never answered");
+        let state = String::from_utf8(self.applier.query(b"").to_vec()).unwrap();
+        for copy in state.split_inclusive('>') {
+            assert_eq!(state.matches(copy).count(), 1, "{copy} took effect twice");
+        }
+        for done in &self.done {
+            assert!(state.contains(done.as_str()), "{done} was done, and is lost");
+        }
+        for refused in &self.refused {
+            assert!(!state.contains(refused.as_str()), "{refused} was refused, and took effect");
+        }
+    }
+}
+
+fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, Replica<Puppet>, Applier) {
+    let mut log = disk.open_log();
+    let settings = Settings::new(ClusterId(1), ME, log.life(), 7);
+    let session = settings.session();
+    let machine = Box::<Recorder>::default();
+    let applier = Applier::open(machine, Box::new(disk.open_state()), session).unwrap();
+    let saved = log.load(settings.group).unwrap();
+    let mut replica = Replica::open(now, settings, Some(ME), &saved, applier.applied()).unwrap();
+    let _ = replica.take(now);
+    (log, replica, applier)
+}
+
+#[test]
+fn every_client_is_told_the_truth_once() {
+    let mut endings = BTreeMap::<_, u64>::new();
+    for seed in 0..150 {
+        let mut world = World::new(seed);
+        for _ in 0..600 {
+            world.one_step();
+        }
+        world.settle();
+        for (ending, count) in world.endings {
+            *endings.entry(ending).or_default() += count;
+        }
+    }
+    assert_eq!(endings.len(), 4, "{endings:?}");
+    assert!(endings.values().all(|count| *count > 200), "{endings:?}");
+}
