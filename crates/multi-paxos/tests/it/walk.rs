@@ -6,13 +6,22 @@ use synod_multi_paxos::{Config, Limits, MultiPaxos};
 use synod_sim::walk::{Walked, walks};
 
 /// Nodes, and how many of them are enough for either phase.
-const SHAPES: [(u64, usize, usize); 7] =
-    [(3, 2, 2), (5, 3, 3), (4, 2, 3), (4, 3, 2), (5, 4, 2), (5, 2, 4), (2, 2, 2)];
+const SHAPES: [(u64, usize, usize); 9] = [
+    (3, 2, 2),
+    (5, 3, 3),
+    (4, 2, 3),
+    (4, 3, 2),
+    (5, 4, 2),
+    (5, 2, 4),
+    (2, 2, 2),
+    (3, 3, 1),
+    (3, 1, 3),
+];
 
 /// Tight limits, different on each node and each walk: reports, answers and Accepts of a slot or
 /// two, so that everything comes in parts.
 fn config(id: u64, seed: u64, (nodes, first, second): (u64, usize, usize)) -> Config {
-    let tight = |salt: u64| (seed / 7 + salt * id) as usize % 12 + 1;
+    let tight = |salt: u64| (seed / 9 + salt * id) as usize % 12 + 1;
     let limits = Limits {
         chunk_bytes: tight(3),
         accept_bytes: tight(5),
