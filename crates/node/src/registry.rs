@@ -8,7 +8,7 @@ use synod_consensus::Protocol;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_replica::{Driver, Replica};
-use synod_sim::{Options, Report, run_seed};
+use synod_sim::search::Subject;
 use synod_storage::Saved;
 use synod_types::{Instant, Membership, Slot};
 
@@ -55,35 +55,24 @@ pub fn recover(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
     }
 }
 
-/// Runs one seed in a simulated cluster.
-pub type Simulate = fn(u64, &Options) -> Report;
-
-/// The simulation of a protocol, with the protocol's name.
+/// The simulation of a protocol, for searches and replays.
 ///
 /// # Errors
 /// If there is no such protocol.
-pub fn simulator(protocol: &str) -> anyhow::Result<(&'static str, Simulate)> {
+pub fn simulator(protocol: &str) -> anyhow::Result<Subject> {
+    let again = format!("synod sim --protocol {protocol}");
     match protocol {
-        Raft::NAME => Ok((Raft::NAME, |seed, options| {
-            let config = |node, members: &Membership| {
-                let config = synod_raft::Config::new(node, members.clone());
-                config.expect("the simulator's nodes are members")
-            };
-            run_seed::<Raft>(config, seed, options)
+        Raft::NAME => Ok(Subject::new::<Raft>(again, |node, members: &Membership| {
+            let config = synod_raft::Config::new(node, members.clone());
+            config.expect("the simulator's nodes are members")
         })),
-        MultiPaxos::NAME => Ok((MultiPaxos::NAME, |seed, options| {
-            let config = |node, members: &Membership| {
-                let config = synod_multi_paxos::Config::new(node, members.clone());
-                config.expect("the simulator's nodes are members")
-            };
-            run_seed::<MultiPaxos>(config, seed, options)
+        MultiPaxos::NAME => Ok(Subject::new::<MultiPaxos>(again, |node, members: &Membership| {
+            let config = synod_multi_paxos::Config::new(node, members.clone());
+            config.expect("the simulator's nodes are members")
         })),
-        BasicPaxos::NAME => Ok((BasicPaxos::NAME, |seed, options| {
-            let config = |node, members: &Membership| {
-                let config = synod_basic_paxos::Config::new(node, members.clone());
-                config.expect("the simulator's nodes are members")
-            };
-            run_seed::<BasicPaxos>(config, seed, options)
+        BasicPaxos::NAME => Ok(Subject::new::<BasicPaxos>(again, |node, members: &Membership| {
+            let config = synod_basic_paxos::Config::new(node, members.clone());
+            config.expect("the simulator's nodes are members")
         })),
         unknown => bail!(no_such(unknown)),
     }

@@ -18,6 +18,8 @@ const MOST_OPEN: usize = 300;
 #[derive(Debug)]
 pub(crate) struct Clients {
     operations: Vec<Operation>,
+    /// No more than this many begin by themselves while faults fire.
+    pub(crate) most: u64,
     /// Those under way, by the node that took them.
     open: Vec<BTreeSet<u64>>,
     open_count: usize,
@@ -37,6 +39,7 @@ impl Clients {
     pub(crate) fn new(nodes: usize) -> Self {
         Self {
             operations: Vec::new(),
+            most: u64::MAX,
             open: vec![BTreeSet::new(); nodes],
             open_count: 0,
             done: 0,
@@ -137,7 +140,9 @@ impl<P: Protocol> Cluster<P> {
         let due = self.plan.clients.target * self.now.0 / 1_000_000_000;
         burst += (due.saturating_sub(self.clients.done()) / 4).min(12);
         let room = MOST_OPEN.saturating_sub(self.clients.open()) as u64;
-        for _ in 0..burst.min(room) {
+        let most = if self.troubled { self.clients.most } else { u64::MAX };
+        let left = most.saturating_sub(self.clients.count());
+        for _ in 0..burst.min(room).min(left) {
             let Some(event) = self.operation(node, &mut dice) else { break };
             self.ask(node, event);
         }

@@ -316,6 +316,7 @@ impl<P: Protocol> Cluster<P> {
             return Err(violation(ViolationKind::EndlessLoop, [], text));
         }
         self.now = at;
+        self.journal.now = at;
         self.record(&happening);
         let Some(happening) = self.unless_it_waits(happening) else { return Ok(()) };
         match happening {

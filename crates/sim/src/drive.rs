@@ -4,8 +4,9 @@ use crate::check::{answers, claims};
 use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
-use crate::journal::{frame_in_words, note_in_words, run_in_words, write_in_words};
+use crate::journal::{frame_in_words, run_in_words, write_in_words};
 use crate::schedule::{Mishap, Victim};
+use crate::story::mishap_in_words;
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
 use synod_consensus::{Protocol, ProtocolEvent, Status};
@@ -106,6 +107,8 @@ impl<P: Protocol> Cluster<P> {
             format!("{from:?} {arrow} {to:?} {}", frame_in_words::<P>(&frame))
         });
         for mishap in fate.mishaps {
+            let words = || frame_in_words::<P>(&frame);
+            self.journal.event(|| mishap_in_words(mishap, (from, to), &words()));
             // Replays and flipped bits count where they arrive.
             if !matches!(mishap, Mishap::Replayed(_) | Mishap::Flipped(_)) {
                 self.count(mishap.fault());
@@ -206,7 +209,7 @@ impl<P: Protocol> Cluster<P> {
     /// Something happened in a protocol.
     fn on_note(&mut self, node: usize, note: &ProtocolEvent) {
         let id = self.nodes[node].id;
-        self.journal.line(|| format!("{id:?} {}", note_in_words(note)));
+        self.journal.note(id, note);
         let injection = &self.plan.injection;
         match note {
             ProtocolEvent::Voted { .. } => self.strike(node, injection.strike_voter),
@@ -388,9 +391,10 @@ impl<P: Protocol> Cluster<P> {
         let (seed, stall) = (this.dice.start.word(), self.plan.disk.stall);
         let config = (self.config)(this.id, &self.members);
         this.start(self.now, seed, |settings| settings.stall = stall, config)?;
-        let life = this.life;
+        let (id, life) = (this.id, this.life);
         let at = self.now + this.dice.persist.duration(&self.plan.disk.persist);
         self.queue.push(at, Happening::Persist { node, life });
+        self.journal.event(|| format!("{id:?} starts"));
         self.tempt_start(node);
         self.settle(node)
     }

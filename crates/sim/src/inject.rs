@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, Happening};
 use crate::faults::Fault;
 use crate::network::links;
 use crate::schedule::{Effect, Entry, Moment, Schedule, Trouble, Victim};
+use crate::story::trouble_in_words;
 use crate::violation::{Checked, Violation};
 use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
@@ -214,7 +215,8 @@ impl<P: Protocol> Cluster<P> {
         let loaded = self.clients.is_loaded() || *fault == Fault::Skew;
         self.faults.fired(*fault, loaded);
         self.fold(9, 0, *fault as u64);
-        self.journal.line(|| format!("{} {effect}", fault.name()));
+        let at_stake = |node: usize| self.nodes[node].disk.at_stake();
+        self.journal.event(|| trouble_in_words(*fault, effect, at_stake));
         let result = match effect {
             Effect::Links(links, time) => {
                 let relief = match fault {

@@ -57,6 +57,7 @@
 #![deny(missing_docs)]
 
 mod campaign;
+mod case;
 mod check;
 mod clients;
 mod clock;
@@ -79,13 +80,17 @@ mod run;
 mod schedule;
 pub mod script;
 pub mod search;
+mod shrink;
+mod story;
 mod violation;
 pub mod walk;
 
 pub use campaign::{Campaign, Summary};
+pub use case::{Case, CaseError};
 pub use cluster::{Cluster, ConfigFn};
 pub use faults::{Family, Fault, FaultSet};
 pub use plan::{ClientPlan, DiskPlan, InjectionPlan, NetworkPlan, Plan};
-pub use run::{Options, Report, record, replay, run_seed};
+pub use run::{Options, Outcome, Report, Trial, record, replay, run, run_seed};
 pub use schedule::{Entry, Schedule, ScheduleError};
+pub use shrink::{Progress, Shrunk, shrink};
 pub use violation::{Violation, ViolationKind};

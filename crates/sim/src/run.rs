@@ -14,7 +14,7 @@ use synod_consensus::Protocol;
 use synod_types::{Instant, Membership, NodeId};
 
 /// What the caller decides about a run; the seed decides everything else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How many nodes; `None` (the default) lets the seed choose 1, 3 or 5, and 0 is taken as 1.
     pub nodes: Option<u64>,
@@ -26,6 +26,9 @@ pub struct Options {
     /// A healed cluster that has not served, or not converged, after this long will not. 10 s by
     /// default.
     pub patience: Duration,
+    /// How many operations clients ask for while faults fire, at most; `None` (the default) leaves
+    /// them to the seed.
+    pub ops: Option<u64>,
 }
 
 impl Default for Options {
@@ -35,6 +38,7 @@ impl Default for Options {
             troubled: Duration::from_secs(45),
             healed: Duration::from_secs(15),
             patience: Duration::from_secs(10),
+            ops: None,
         }
     }
 }
@@ -70,7 +74,7 @@ pub fn run_seed<P: Protocol>(
     seed: u64,
     options: &Options,
 ) -> Report {
-    record::<P>(config, seed, options).0
+    run::<P>(config, &Trial::of_seed(seed, options)).report
 }
 
 /// Runs a seed, and returns the faults that it threw as well: with them [`replay`] does the same
@@ -80,7 +84,8 @@ pub fn record<P: Protocol>(
     seed: u64,
     options: &Options,
 ) -> (Report, Schedule) {
-    run::<P>(config, seed, options, None)
+    let outcome = run::<P>(config, &Trial::of_seed(seed, options));
+    (outcome.report, outcome.schedule)
 }
 
 /// Runs a seed with the faults of a schedule instead of those that it would throw; everything else
@@ -93,18 +98,65 @@ pub fn replay<P: Protocol>(
     schedule: &Schedule,
     options: &Options,
 ) -> Report {
-    run::<P>(config, seed, options, Some(schedule)).0
+    let trial = Trial { schedule: Some(schedule), ..Trial::of_seed(seed, options) };
+    run::<P>(config, &trial).report
 }
 
-fn run<P: Protocol>(
+/// One run in full: what [`run_seed`], [`record`] and [`replay`] are short for.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    /// The seed.
+    pub seed: u64,
+    /// How it is run.
+    pub options: &'a Options,
+    /// What befalls it; `None` has the seed throw the faults.
+    pub schedule: Option<&'a Schedule>,
+    /// How many lines of what happened last are kept; with 0 there is no story either.
+    pub trace: usize,
+}
+
+impl<'a> Trial<'a> {
+    /// A seed with the faults that it throws, and without a trace.
+    #[must_use]
+    pub fn of_seed(seed: u64, options: &'a Options) -> Self {
+        Self { seed, options, schedule: None, trace: 0 }
+    }
+}
+
+/// What a trial brought to light.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The figures, and what was found.
+    pub report: Report,
+    /// The faults that came to anything.
+    pub schedule: Schedule,
+    /// The main events in words: faults, deaths, new leaders.
+    pub story: Vec<String>,
+    /// Everything that happened last, in words.
+    pub trace: Vec<String>,
+}
+
+impl From<Report> for Outcome {
+    /// Without faults and without words.
+    fn from(report: Report) -> Self {
+        let (schedule, story, trace) = Default::default();
+        Self { report, schedule, story, trace }
+    }
+}
+
+/// Does a trial.
+pub fn run<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
-    seed: u64,
-    options: &Options,
-    schedule: Option<&Schedule>,
-) -> (Report, Schedule) {
+    trial: &Trial<'_>,
+) -> Outcome {
+    let Trial { seed, options, schedule, trace } = *trial;
     let mut dice = Dice::new(seed);
     let plan = Plan::draw(&mut dice, options.nodes.map(|nodes| nodes.max(1)));
     let mut cluster = Cluster::<P>::directed(plan, dice.word(), config, schedule);
+    cluster.clients.most = options.ops.unwrap_or(u64::MAX);
+    if trace > 0 {
+        cluster.journal.keep_tail(trace);
+    }
     let result = catch_unwind(AssertUnwindSafe(|| play(&mut cluster, &mut dice, options)));
     let violation = match result {
         Ok(Ok(())) => None,
@@ -121,7 +173,8 @@ fn run<P: Protocol>(
         events: cluster.events,
         violation,
     };
-    let recorded = std::mem::take(&mut cluster.director.recorded);
+    let schedule = std::mem::take(&mut cluster.director.recorded);
+    let (story, trace) = (cluster.journal.take_story(), cluster.journal.take_tail());
     if report.violation.is_none() {
         let end = catch_unwind(AssertUnwindSafe(|| cluster.finish()));
         report.violation = match end {
@@ -130,7 +183,7 @@ fn run<P: Protocol>(
         };
         report.counted &= report.violation.is_none();
     }
-    (report, recorded)
+    Outcome { report, schedule, story, trace }
 }
 
 fn play<P: Protocol>(
@@ -141,6 +194,8 @@ fn play<P: Protocol>(
     cluster.run_for(options.troubled * cluster.plan.stretch)?;
     let core = draw_core(dice, cluster.nodes.len());
     let healed = cluster.now();
+    let names: Vec<_> = core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
+    cluster.journal.event(|| format!("the faults end; {names:?} are whole again"));
     cluster.heal_core(core);
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.clients.newest_begin_done > healed;

@@ -5,7 +5,10 @@
 //! own: a clock, threads, and somebody to tell. [`main`] is a whole program on one thread.
 
 use crate::campaign::{Campaign, Summary};
-use crate::run::{Options, Report, run_seed};
+use crate::case::Case;
+use crate::run::{Options, Outcome, Report, Trial, run};
+use crate::shrink::{Shrunk, shrink};
+use crate::story::seconds;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -26,12 +29,23 @@ pub struct Request {
     pub options: Options,
     /// Whether the search goes on after a violation.
     pub keep_going: bool,
+    /// In how many runs, at most, the first failure is made small; 0 leaves it as it is.
+    pub shrink: u64,
+    /// How many lines of what happened last are told of a seed that runs alone, or fails first.
+    pub trace: usize,
 }
 
 impl Default for Request {
-    /// The first hundred seeds, up to the first violation.
+    /// The first hundred seeds, up to the first violation, which is not made small.
     fn default() -> Self {
-        Self { seeds: 0..100, hours: None, options: Options::default(), keep_going: false }
+        Self {
+            seeds: 0..100,
+            hours: None,
+            options: Options::default(),
+            keep_going: false,
+            shrink: 0,
+            trace: 0,
+        }
     }
 }
 
@@ -88,8 +102,8 @@ pub struct Subject {
     simulate: Box<Simulate>,
 }
 
-/// Runs a seed.
-type Simulate = dyn Fn(u64, &Options) -> Report + Send + Sync;
+/// Does a trial.
+type Simulate = dyn Fn(&Trial<'_>) -> Outcome + Send + Sync;
 
 impl Subject {
     /// A protocol whose nodes `config` sets up. `again` is the command that searches it, to which
@@ -98,16 +112,14 @@ impl Subject {
         again: impl Into<String>,
         config: impl Fn(NodeId, &Membership) -> P::Config + Clone + Send + Sync + 'static,
     ) -> Self {
-        Self::from_fn(P::NAME, again, move |seed, options| {
-            run_seed::<P>(config.clone(), seed, options)
-        })
+        Self::from_fn(P::NAME, again, move |trial| run::<P>(config.clone(), trial))
     }
 
-    /// The same for what is not a protocol's own type, or must be made anew for each seed.
+    /// Anything else that trials can be done with.
     pub fn from_fn(
         name: &'static str,
         again: impl Into<String>,
-        simulate: impl Fn(u64, &Options) -> Report + Send + Sync + 'static,
+        simulate: impl Fn(&Trial<'_>) -> Outcome + Send + Sync + 'static,
     ) -> Self {
         Self { name, again: again.into(), simulate: Box::new(simulate) }
     }
@@ -116,6 +128,48 @@ impl Subject {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Makes the failure of a seed small, in at most so many runs. `None` if the seed does not
+    /// fail.
+    pub fn shrink(
+        &self,
+        seed: u64,
+        options: &Options,
+        most_runs: u64,
+        tell: &mut dyn FnMut(&str),
+    ) -> Option<Shrunk> {
+        let outcome = (self.simulate)(&Trial::of_seed(seed, options));
+        let case = Case {
+            protocol: self.name.into(),
+            seed,
+            options: options.clone(),
+            finds: outcome.report.violation?.kind.to_string(),
+            schedule: outcome.schedule,
+        };
+        let mut left = case.schedule.len();
+        tell(&format!(
+            "seed {seed} is made small: {left} faults, {} operations",
+            outcome.report.ops
+        ));
+        let play = |case: &Case| (self.simulate)(&case.trial());
+        shrink(&case, most_runs, &play, &mut |progress| {
+            if progress.faults <= left / 2 {
+                left = progress.faults;
+                tell(&format!("  {left} faults are left after {} runs", progress.runs));
+            }
+        })
+    }
+
+    /// A case as a text that replays it and tells what happens in it.
+    #[must_use]
+    pub fn script(&self, case: &Case) -> String {
+        let outcome = (self.simulate)(&Trial { trace: 1, ..case.trial() });
+        let mut text = format!("{case}\n");
+        for line in story(&outcome) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text
     }
 
     /// The command that runs a seed again.
@@ -138,6 +192,11 @@ pub trait World: Sync {
 
     /// A line about what was found.
     fn tell(&self, line: &str);
+
+    /// A failure was made small: this text replays it. It is told, by default.
+    fn keep(&self, script: &str) {
+        script.lines().for_each(|line| self.tell(line));
+    }
 
     /// Another seed was added. Nothing by default.
     fn advance(&self, campaign: &Campaign) {
@@ -178,6 +237,7 @@ pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdic
     };
     world.on_threads(&|| shared.work(&*subject.simulate, &tell));
     let campaign = shared.into_campaign();
+    explain(subject, request, &campaign, world);
     let mut doubts = campaign.doubts();
     if let Some(Hours(wanted)) = request.hours.filter(|hours| campaign.counted_time < hours.0) {
         let hours = |time: Duration| time.as_secs_f64() / 3600.0;
@@ -190,6 +250,52 @@ pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdic
     let passed = campaign.violations.is_empty() && doubts.is_empty();
     let summary = campaign.summary(subject.name, world.elapsed());
     Verdict { campaign, summary, passed }
+}
+
+/// Tells more about the seed that failed first, or ran alone.
+fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dyn World) {
+    let Request { seeds, options, .. } = request;
+    let failed = campaign.violations.first().map(|(seed, _)| *seed);
+    if request.trace > 0
+        && let Some(seed) = failed.or((seeds.end - seeds.start == 1).then_some(seeds.start))
+    {
+        let trial = Trial { trace: request.trace, ..Trial::of_seed(seed, options) };
+        (subject.simulate)(&trial).trace.iter().for_each(|line| world.tell(line));
+    }
+    let Some(seed) = failed.filter(|_| request.shrink > 0) else { return };
+    if let Some(shrunk) = subject.shrink(seed, options, request.shrink, &mut |it| world.tell(it)) {
+        let left =
+            if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
+        let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
+        world.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
+        world.keep(&subject.script(&shrunk.case));
+    }
+}
+
+/// Plays a case and tells its story, and this many lines of what happened last. Returns whether it
+/// finds what it says.
+pub fn replay(subject: &Subject, case: &Case, lines: usize, world: &dyn World) -> bool {
+    let outcome = (subject.simulate)(&Trial { trace: lines.max(1), ..case.trial() });
+    if lines > 0 {
+        outcome.trace.iter().for_each(|line| world.tell(line));
+        world.tell("");
+    }
+    story(&outcome).iter().for_each(|line| world.tell(line));
+    let found = case.is_found_by(&outcome);
+    if !found {
+        world.tell(&format!("the script says that it finds this: {}", case.finds));
+    }
+    found
+}
+
+/// The main events of a trial, and how it ends.
+fn story(outcome: &Outcome) -> Vec<String> {
+    let mut lines = outcome.story.clone();
+    lines.push(match &outcome.report.violation {
+        Some(violation) => violation.to_string(),
+        None => format!("nothing is found in {}", seconds(outcome.report.simulated)),
+    });
+    lines
 }
 
 /// Seeds that several threads share.
@@ -220,7 +326,7 @@ impl<'a> Shared<'a> {
     /// Runs seeds until there are no more to run.
     fn work(&self, simulate: &Simulate, tell: &(dyn Fn(&Report, &Campaign) + Sync)) {
         while let Some(seed) = self.take() {
-            let report = simulate(seed, &self.request.options);
+            let report = simulate(&Trial::of_seed(seed, &self.request.options)).report;
             let mut state = self.lock();
             state.early.insert(seed, report);
             while !state.is_over {
@@ -278,7 +384,11 @@ pub fn main(
             return ExitCode::from(2);
         }
     };
-    let verdict = search(subject, &arguments.request, &Console(clock));
+    let console = Console(clock);
+    if arguments.replay {
+        return replay_input(subject, arguments.request.trace, &console);
+    }
+    let verdict = search(subject, &arguments.request, &console);
     match arguments.json {
         true => println!("{}", verdict.summary.json()),
         false => println!("{}", verdict.summary),
@@ -286,12 +396,32 @@ pub fn main(
     if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Plays the case on standard input: the exit code is 1 if it finds what it says, and 2 if it
+/// cannot be read or finds something else.
+fn replay_input(subject: &Subject, trace: usize, world: &dyn World) -> ExitCode {
+    let text = std::io::read_to_string(std::io::stdin()).map_err(|error| error.to_string());
+    match text.and_then(|text| text.parse::<Case>().map_err(|error| error.to_string())) {
+        Ok(case) if replay(subject, &case, trace, world) => ExitCode::FAILURE,
+        Ok(_) => ExitCode::from(2),
+        Err(error) => {
+            world.tell(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
 const USAGE: &str = "
   --seeds A..B   these seeds, or just one: 17, or all from one on: 17.. (0..100)
   --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
   --nodes N      how many nodes each cluster has (each seed chooses)
   --keep-going   do not end at the first violation
+  --shrink       make the first failure small
+  --replay       play a failure that was made small; it comes on standard input
+  --trace N      tell the last N things that happened to the seed that failed, or ran alone
   --json         the figures as one JSON object";
+
+/// How many runs a failure is made small in, at most: some seconds to a minute.
+pub const SHRINKING_RUNS: u64 = 2000;
 
 /// One thread and the standard streams.
 struct Console<C>(C);
@@ -309,12 +439,14 @@ impl<C: Fn() -> Duration + Sync> World for Console<C> {
 #[derive(Debug)]
 struct Arguments {
     request: Request,
+    replay: bool,
     json: bool,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut request, mut json, mut seeds) = (Request::default(), false, None);
+        let (mut request, mut seeds) = (Request::default(), None);
+        let (mut replay, mut json) = (false, false);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
@@ -324,13 +456,18 @@ impl Arguments {
                     let nodes = value()?.parse();
                     request.options.nodes = Some(nodes.map_err(|_| "--nodes needs a number")?);
                 }
+                "--trace" => {
+                    request.trace = value()?.parse().map_err(|_| "--trace needs a number")?;
+                }
+                "--shrink" => request.shrink = SHRINKING_RUNS,
+                "--replay" => replay = true,
                 "--keep-going" => request.keep_going = true,
                 "--json" => json = true,
                 _ => return Err(format!("unknown argument {word}")),
             }
         }
         request.choose_seeds(seeds);
-        Ok(Self { request, json })
+        Ok(Self { request, replay, json })
     }
 }
 

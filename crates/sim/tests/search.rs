@@ -49,7 +49,7 @@ impl World for Threads {
 
 /// The verdict on the fake seeds, and what was told: the same from one thread and from four.
 fn run(request: &Request) -> (Verdict, Vec<String>) {
-    let subject = Subject::from_fn("fake", "search", |seed, _| fake(seed));
+    let subject = Subject::from_fn("fake", "search", |trial| fake(trial.seed).into());
     let [one, four] = [1, 4].map(|threads| {
         let world = Threads(threads, Mutex::default());
         let verdict = search(&subject, request, &world);
@@ -101,7 +101,7 @@ fn seeds_that_run_out_before_the_hours_fail_the_search() {
 #[test]
 fn hours_that_never_come_are_not_waited_for() {
     let lazy = |seed| Report { counted: false, violation: None, ..fake(seed) };
-    let subject = Subject::from_fn("lazy", "search", move |seed, _| lazy(seed));
+    let subject = Subject::from_fn("lazy", "search", move |trial| lazy(trial.seed).into());
     let world = Threads(2, Mutex::default());
     let request = Request { seeds: 0..u64::MAX, hours: hours(1), ..Request::default() };
     let verdict = search(&subject, &request, &world);

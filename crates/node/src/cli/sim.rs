@@ -1,13 +1,16 @@
 //! `synod sim`: a protocol under faults, in simulated clusters, seed by seed.
 
 use crate::registry;
+use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
-use synod_sim::search::{Hours, Request, Seeds, Subject, World, search};
-use synod_sim::{Campaign, Options};
+use synod_sim::search::{Hours, Request, SHRINKING_RUNS, Seeds, World, replay, search};
+use synod_sim::{Campaign, Case, Options};
 
 /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
 ///
@@ -38,6 +41,20 @@ pub(super) struct Sim {
     /// Do not end at the first violation.
     #[arg(long)]
     keep_going: bool,
+    /// Leave the first failure as it is. Else its faults are cut down to those that it needs, and
+    /// what is left is shown as a script that replays it and tells its story.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Write that script into this file, too.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Replay a script and tell its story. The exit code is 1, as for all failures.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "hours", "nodes", "save", "json"])]
+    replay: Option<PathBuf>,
+    /// Tell the last N things that happened in a replay, to the seed that failed first, or to the
+    /// one seed that was asked for.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    trace: usize,
     /// Print the figures as one JSON object.
     #[arg(long)]
     json: bool,
@@ -45,19 +62,27 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (name, simulate) = registry::simulator(&self.protocol)?;
-        let subject = Subject::from_fn(name, format!("synod sim --protocol {name}"), simulate);
+        if let Some(file) = &self.replay {
+            return self.play(file);
+        }
+        let subject = registry::simulator(&self.protocol)?;
         let mut request = Request {
             hours: self.hours,
             options: Options { nodes: self.nodes, ..Options::default() },
             keep_going: self.keep_going,
+            shrink: if self.no_shrink { 0 } else { SHRINKING_RUNS },
+            trace: self.trace,
             ..Request::default()
         };
-        request.choose_seeds(self.seeds);
+        request.choose_seeds(self.seeds.clone());
         let cores = || thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.jobs.map_or_else(cores, usize::from);
-        let bar = progress_bar(&request);
-        let screen = Screen { since: Instant::now(), jobs, bar, hours: request.hours.is_some() };
+        let screen = Screen {
+            since: Instant::now(),
+            jobs: self.jobs.map_or_else(cores, usize::from),
+            bar: progress_bar(&request),
+            hours: request.hours.is_some(),
+            save: self.save,
+        };
         let verdict = search(&subject, &request, &screen);
         screen.bar.finish_and_clear();
         match self.json {
@@ -65,6 +90,27 @@ impl Sim {
             false => println!("{}", verdict.summary),
         }
         Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Plays a failure that was made small.
+    fn play(&self, file: &Path) -> anyhow::Result<ExitCode> {
+        let text = fs::read_to_string(file);
+        let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+        let case: Case = text
+            .parse()
+            .with_context(|| format!("{} is no script of a failure", file.display()))?;
+        let subject = registry::simulator(&case.protocol)?;
+        let screen = Screen {
+            since: Instant::now(),
+            jobs: 1,
+            bar: ProgressBar::hidden(),
+            hours: false,
+            save: None,
+        };
+        if !replay(&subject, &case, self.trace, &screen) {
+            bail!("{} does not find what it did", file.display());
+        }
+        Ok(ExitCode::FAILURE)
     }
 }
 
@@ -75,6 +121,8 @@ struct Screen {
     bar: ProgressBar,
     /// Whether the bar shows simulated time; else it shows seeds.
     hours: bool,
+    /// Where a failure that was made small is put.
+    save: Option<PathBuf>,
 }
 
 impl World for Screen {
@@ -92,6 +140,15 @@ impl World for Screen {
 
     fn tell(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn keep(&self, script: &str) {
+        script.lines().for_each(|line| self.tell(line));
+        let Some(file) = &self.save else { return };
+        match fs::write(file, script) {
+            Ok(()) => self.tell(&format!("again: synod sim --replay {}", file.display())),
+            Err(error) => self.tell(&format!("cannot write {}: {error}", file.display())),
+        }
     }
 
     fn advance(&self, campaign: &Campaign) {

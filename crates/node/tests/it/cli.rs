@@ -245,6 +245,30 @@ fn a_campaign_for_people_says_what_counts() {
 }
 
 #[test]
+fn a_script_of_a_failure_is_replayed_and_tells_its_story() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("failure.txt");
+    let replay = || failure(synod().arg("sim").arg("--replay").arg(&file));
+    let error = replay();
+    assert!(error.contains("cannot read"), "{error}");
+    fs::write(&file, "protocol raft\nseed many\n").expect("a file");
+    let error = replay();
+    assert!(error.contains("is no script of a failure: line 2: \"seed many\""), "{error}");
+
+    let script = "protocol raft\nseed 1\nnodes 3\ntroubled 5000\nhealed 0\nfinds two leaders\n\n\
+                  at 2.000000000 crash 2 keeps all all down 0.500000000\n";
+    fs::write(&file, script).expect("a file");
+    let output = run(synod().arg("sim").arg("--replay").arg(&file).args(["--trace", "9"]));
+    let told = crate::support::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("2.000000 s  n2 dies") && told.contains("2.500000 s  n2 starts"),
+        "{told}"
+    );
+    assert!(told.contains("synod: ") && told.contains("does not find what it did"), "{told}");
+}
+
+#[test]
 fn the_version_is_told() {
     let version = stdout(synod().arg("--version"));
     assert_eq!(version, format!("synod {}\n", env!("CARGO_PKG_VERSION")));

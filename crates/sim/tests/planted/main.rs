@@ -1,5 +1,6 @@
 //! The checkers find what they are there to find: bugs planted into a toy protocol.
 
+mod shrink;
 mod toy;
 
 use std::time::Duration;

@@ -24,6 +24,8 @@ pub enum Bug {
     Garble,
     /// The count of starts goes back.
     Forgetful,
+    /// It goes back at the fourth start of a node.
+    Weary,
     /// Everyone says that it leads.
     Pretender,
     /// An assertion fails at the first proposal.
@@ -124,7 +126,11 @@ impl Protocol for Toy {
     fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
         match input {
             Input::Start => {
-                let forgets = self.config.bug == Bug::Forgetful && self.starts.0 > 0;
+                let forgets = match self.config.bug {
+                    Bug::Forgetful => self.starts.0 > 0,
+                    Bug::Weary => self.starts.0 == 3,
+                    _ => false,
+                };
                 self.starts.0 = if forgets { 0 } else { self.starts.0 + 1 };
                 fx.write(Write::HardState(self.starts));
                 if self.config.id == LEADER {
