@@ -2,6 +2,7 @@
 
 use crate::toy::{Bug, Config, Toy};
 use std::cell::Cell;
+use std::sync::LazyLock;
 use std::time::Duration;
 use synod_sim::search::{Request, Subject, World, replay, search};
 use synod_sim::{Case, Options, Outcome, Trial, ViolationKind, run, shrink};
@@ -17,7 +18,7 @@ fn play(case: &Case) -> Outcome {
 }
 
 /// A seed that goes wrong after a hundred faults and more.
-fn failure() -> Case {
+static FAILURE: LazyLock<Case> = LazyLock::new(|| {
     let options = Options { nodes: Some(3), ..Options::default() };
     let fails = |seed| {
         let outcome = run::<Toy>(config, &Trial::of_seed(seed, &options));
@@ -31,7 +32,7 @@ fn failure() -> Case {
         })
     };
     (0..500).find_map(fails).expect("a node dies three times after much else")
-}
+});
 
 /// The case without one of its faults.
 fn without(case: &Case, place: usize) -> Case {
@@ -42,7 +43,7 @@ fn without(case: &Case, place: usize) -> Case {
 
 #[test]
 fn a_failure_shrinks_to_the_faults_that_it_needs() {
-    let case = failure();
+    let case = FAILURE.clone();
     let (runs, left) = (Cell::new(0), Cell::new(usize::MAX));
     let counted = |case: &Case| {
         runs.set(runs.get() + 1);
@@ -70,7 +71,7 @@ fn a_failure_shrinks_to_the_faults_that_it_needs() {
 
 #[test]
 fn what_is_left_replays_from_its_text() {
-    let shrunk = shrink(&failure(), 1000, &play, &mut |_| {}).expect("the case fails");
+    let shrunk = shrink(&FAILURE, 1000, &play, &mut |_| {}).expect("the case fails");
     let again: Case = shrunk.case.to_string().parse().expect("the text is a case");
     assert_eq!(again, shrunk.case);
     let outcome = play(&again);
@@ -80,7 +81,7 @@ fn what_is_left_replays_from_its_text() {
 
 #[test]
 fn a_budget_of_runs_is_kept_and_told() {
-    let case = failure();
+    let case = FAILURE.clone();
     let shrunk = shrink(&case, 9, &play, &mut |_| {}).expect("the case fails");
     assert_eq!((shrunk.runs, shrunk.minimal), (9, false));
     assert!(shrunk.case.is_found_by(&play(&shrunk.case)));
@@ -88,7 +89,7 @@ fn a_budget_of_runs_is_kept_and_told() {
 
 #[test]
 fn a_case_that_does_not_fail_cannot_shrink() {
-    let case = Case { finds: "two leaders".into(), ..failure() };
+    let case = Case { finds: "two leaders".into(), ..FAILURE.clone() };
     assert!(shrink(&case, 1000, &play, &mut |_| {}).is_none());
 }
 
@@ -116,7 +117,7 @@ impl Ear {
 #[test]
 fn a_search_makes_its_first_failure_small_and_tells_its_story() {
     let subject = Subject::new::<Toy>("search", config);
-    let seed = failure().seed;
+    let seed = FAILURE.seed;
     let options = Options { nodes: Some(3), ..Options::default() };
     let request = Request { seeds: seed..seed + 9, options, shrink: 1000, ..Request::default() };
     let ear = Ear::default();
