@@ -43,6 +43,18 @@
 //! Those that need a protocol's own words to be plausible (rounds, leaders) look at
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
+//! # What counts
+//! A run [counts](Report::counted) if each family of faults that was on struck while operations
+//! were under way, and if ten operations a simulated second were acknowledged all the same. A
+//! [campaign](Campaign) runs seeds until so many simulated hours count; it fails if anything is
+//! found, if a kind of fault never fired, or if most of its runs do not count.
+//!
+//! # A failure
+//! The faults of a run are an explicit list, the [`Schedule`]. [`shrink`](shrink()) cuts it down to
+//! those that the failure needs, then makes them milder, and has the run end earlier and the
+//! clients ask for less. What is left is a [`Case`]: a text of a few lines that replays the
+//! failure, with its story for whoever reads it.
+//!
 //! # Five ways in
 //! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
 //! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives.
@@ -50,9 +62,9 @@
 //! - [`walk`]: bare cores, with trimmed logs and installed snapshots.
 //! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
-//! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search), faults below the contract of a store (torn
-//! writes, flipped bits: those are the stores' own tests), clocks that drift, and the shrinking of
-//! a failure.
+//! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search), and
+//! faults below the contract of a store (torn writes, flipped bits: those are the stores' own
+//! tests).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
