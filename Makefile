@@ -16,7 +16,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test bugs mutants bench peers doc lint
+.PHONY: help setup run build test kills bugs mutants bench peers doc lint
 
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
@@ -35,6 +35,9 @@ build: setup ## Build everything; the program is target/release/synod
 
 test: setup ## Run every test
 	$(CARGO) test $(WHOLE)
+
+kills: setup ## Kill nodes of real clusters, so often over all protocols: make kills ARGS=1000
+	SYNOD_KILLS=$(or $(ARGS),1000) $(CARGO) test $(WHOLE) --test it -- --nocapture kill::
 
 bugs: ## List the bugs that shipped elsewhere and the tests that hold each: make bugs ARGS=raft-09
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)

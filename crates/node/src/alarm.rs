@@ -48,6 +48,11 @@ impl Alarm {
 }
 
 impl Alarms {
+    /// The next alarm, if one has been raised.
+    pub fn raised(&mut self) -> Option<anyhow::Error> {
+        self.0.try_recv().ok()
+    }
+
     /// Waits for the first alarm.
     pub async fn first(&mut self) -> anyhow::Error {
         match self.0.recv().await {

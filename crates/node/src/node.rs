@@ -21,12 +21,14 @@ use synod_transport::{Peer, Transport};
 use synod_types::{GroupId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 /// How often the size of the data on disk is looked up.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// How often a draining node looks whether requests are still under way.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How long clients may hold connections that nobody answers any more.
+const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Runs a node until `stop` completes; then drains it.
 ///
@@ -80,6 +82,22 @@ impl Node {
         mut alarms: Alarms,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
+        let result = self.serve_until(stop, &mut alarms).await;
+        if let Err(error) = &result {
+            tracing::error!("stopping: {error:#}");
+        }
+        self.end().await;
+        // What failed first says why; something may have failed only while the node stopped.
+        result.and_then(|()| alarms.raised().map_or(Ok(()), Err))
+    }
+
+    /// Serves until it is told to stop or something fails; then takes nothing new and, unless
+    /// something failed, lets what is under way finish for a while.
+    async fn serve_until(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        alarms: &mut Alarms,
+    ) -> anyhow::Result<()> {
         tokio::select! {
             error = alarms.first() => return Err(error),
             ended = &mut self.server => {
@@ -88,30 +106,36 @@ impl Node {
             }
             () = stop => {}
         }
+        tracing::info!("stopping");
+        self.handle.refuse_new();
+        let drained = async {
+            while self.handle.meters().view().outstanding > 0 {
+                sleep(DRAIN_POLL).await;
+            }
+        };
         tokio::select! {
             error = alarms.first() => Err(error),
-            ended = self.drain() => ended,
+            _ = timeout(self.settings.drain_timeout, drained) => Ok(()),
         }
     }
 
-    /// Takes nothing new, lets what is under way finish for a while, saves, and ends.
-    async fn drain(self) -> anyhow::Result<()> {
-        tracing::info!("stopping");
-        let until = Instant::now() + self.settings.drain_timeout;
+    /// Ends the threads, the server and the transport. Threads that a failure left behind end,
+    /// too: a process that exits while one of them still closes its database may crash in there.
+    async fn end(self) {
         self.handle.refuse_new();
-        while self.handle.meters().view().outstanding > 0 && Instant::now() < until {
-            sleep(DRAIN_POLL).await;
-        }
         // Whoever waits for the receiver knows; there is none if the server has ended.
         let _ = self.hang_up.send(true);
-        if timeout_at(until, self.server).await.is_err() {
+        let running = self.running;
+        let stopped = tokio::task::spawn_blocking(move || running.stop());
+        if timeout(self.settings.drain_timeout, stopped).await.is_err() {
+            tracing::warn!("a disk does not answer; leaving it behind");
+        }
+        // Nobody works for clients any more, so all that is left are idle connections.
+        if !self.server.is_finished() && timeout(HANG_UP, self.server).await.is_err() {
             tracing::debug!("clients still hold connections");
         }
-        let running = self.running;
-        tokio::task::spawn_blocking(move || running.stop()).await.context("the stop failed")?;
         self.transport.close().await;
         tracing::info!("stopped");
-        Ok(())
     }
 }
 

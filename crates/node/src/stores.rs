@@ -14,6 +14,8 @@ use synod_types::Incarnation;
 const PROTOCOL_FILE: &str = "protocol";
 /// The file of a data folder that says who founded the cluster.
 const MEMBERS_FILE: &str = "members";
+/// The log store's part of a data folder.
+const LOG_FOLDER: &str = "log";
 
 /// A node's two stores.
 pub struct Stores {
@@ -40,6 +42,7 @@ pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
                 format!("cannot make the data folder {}", settings.data.display())
             })?;
             check_protocol(&settings.data, &settings.protocol)?;
+            check_log(&settings.data)?;
             let stores = rocksdb(&settings.data, identity)?;
             // Last: whoever names another node's folder should hear that it is another node's.
             check_members(&settings.data, &settings.members)?;
@@ -51,7 +54,7 @@ pub fn open(settings: &Settings) -> anyhow::Result<Stores> {
 #[cfg(feature = "rocksdb")]
 fn rocksdb(data: &Path, identity: Identity) -> anyhow::Result<Stores> {
     use synod_storage::{RocksLog, RocksState};
-    let log = RocksLog::open(data.join("log"), identity, Incarnation(random()))?;
+    let log = RocksLog::open(data.join(LOG_FOLDER), identity, Incarnation(random()))?;
     let state = RocksState::open(data.join("state"), identity)?;
     Ok(Stores { log: Box::new(log), state: Box::new(state) })
 }
@@ -84,6 +87,24 @@ fn check_protocol(data: &Path, protocol: &str) -> anyhow::Result<()> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
+}
+
+/// A log store makes itself where there is none. But a node that has forgotten its votes is no new
+/// node, and the members, which are written after the first start has made both stores, tell.
+fn check_log(data: &Path) -> anyhow::Result<()> {
+    let log = data.join(LOG_FOLDER);
+    let is_empty = match fs::read_dir(&log) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if is_empty && data.join(MEMBERS_FILE).exists() {
+        bail!(
+            "{}: the log is gone, and with it this node's votes; do not start this node on it: \
+             restore the folder or replace the node",
+            log.display()
+        );
+    }
+    Ok(())
 }
 
 /// A node that took a shorter list of members for true could elect itself and lose what the whole
@@ -203,6 +224,20 @@ mod tests {
             assert!(error.to_string().contains("a cluster of the nodes 1 2 3, not 1"), "{error}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_node_that_has_served_needs_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        check_log(data).unwrap();
+        fs::write(data.join(MEMBERS_FILE), "1 2 3\n").unwrap();
+        let error = check_log(data).unwrap_err().to_string();
+        assert!(error.contains("log: the log is gone"), "{error}");
+        fs::create_dir(data.join(LOG_FOLDER)).unwrap();
+        assert!(check_log(data).is_err(), "an empty folder is no log");
+        fs::write(data.join(LOG_FOLDER).join("SYNOD"), "").unwrap();
+        check_log(data).unwrap();
     }
 
     #[test]

@@ -3,7 +3,11 @@
 
 mod cli;
 mod cluster;
+mod damage;
 mod dev;
+mod full_disk;
 mod kill;
 mod partition;
+mod pause;
 mod support;
+mod syncs;

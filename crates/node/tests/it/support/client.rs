@@ -43,15 +43,20 @@ pub(crate) async fn get(
 
 /// All that a node itself holds.
 pub(crate) async fn everything(port: u16) -> BTreeMap<String, String> {
-    let request = pb::RangeRequest {
-        key: vec![0].into(),
-        range_end: vec![0].into(),
-        serializable: true,
-        ..Default::default()
-    };
-    let reply = connect(port, Duration::from_secs(60)).range(request).await;
-    let kvs = reply.expect("a node answers for itself").into_inner().kvs;
-    kvs.iter().map(|kv| (super::text(&kv.key), super::text(&kv.value))).collect()
+    all(port, true).await.expect("a node answers for itself")
+}
+
+/// All that the cluster holds, asked of one node; `None` while that cannot be told.
+pub(crate) fn agreed(port: u16) -> Option<BTreeMap<String, String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(all(port, false)).ok()
+}
+
+async fn all(port: u16, serializable: bool) -> Result<BTreeMap<String, String>, tonic::Status> {
+    let (key, range_end) = (vec![0].into(), vec![0].into());
+    let request = pb::RangeRequest { key, range_end, serializable, ..Default::default() };
+    let reply = connect(port, Duration::from_secs(60)).range(request).await?.into_inner();
+    Ok(reply.kvs.iter().map(|kv| (super::text(&kv.key), super::text(&kv.value))).collect())
 }
 
 /// What a node knows of itself; `None` if it does not answer.

@@ -1,9 +1,9 @@
 //! Nodes as processes of their own, on one machine.
 
-use super::{Guarded, client, free_ports, status, synod, tail, wait_for};
+use super::{Guarded, client, free_ports, signal, status, synod, tail, traced, wait_for};
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use synod_node::server::NodeReport;
 use synod_transport::certs::CertificateAuthority;
@@ -21,7 +21,7 @@ pub(crate) struct Shape<'a> {
     pub(crate) settings: &'a str,
 }
 
-/// Three nodes with certificates, settings and data; none runs until it is started.
+/// Nodes with certificates, settings and data; none runs until it is started.
 pub(crate) struct Nodes {
     folder: TempDir,
     processes: Vec<Option<Guarded>>,
@@ -40,17 +40,32 @@ impl Nodes {
         shape: &Shape<'_>,
         way: impl Fn(&Nodes, usize, usize) -> Option<u16>,
     ) -> Self {
-        let first = free_ports(3);
+        Self::sized(3, shape, way)
+    }
+
+    /// Sets up a node that is a cluster by itself: what it acknowledges is on its disk or nowhere.
+    /// It is quick to lead.
+    pub(crate) fn alone(protocol: &str) -> Self {
+        let settings = "election-min = \"50ms\"\nelection-max = \"100ms\"\nheartbeat = \"10ms\"";
+        Self::sized(1, &Shape { protocol, store: "rocksdb", settings }, |_, _, _| None)
+    }
+
+    fn sized(
+        count: u16,
+        shape: &Shape<'_>,
+        way: impl Fn(&Nodes, usize, usize) -> Option<u16>,
+    ) -> Self {
+        let first = free_ports(count);
         let nodes = Self {
             folder: tempfile::tempdir().expect("a folder"),
-            processes: vec![None, None, None],
+            processes: (0..count).map(|_| None).collect(),
             turn: 0,
-            ports: (first..first + 3).collect(),
-            peers: (first..first + 3).collect(),
+            ports: (first..first + count).collect(),
+            peers: (first..first + count).collect(),
         };
         let authority = CertificateAuthority::new(ClusterId(CLUSTER)).expect("an authority");
         fs::write(nodes.file("ca.pem"), authority.certificate_pem()).expect("a file");
-        for index in 0..3 {
+        for index in 0..usize::from(count) {
             let id = index as u64 + 1;
             let issued = authority.issue_node(ClusterId(CLUSTER), NodeId(id)).expect("issued");
             fs::write(nodes.file(&format!("{id}.pem")), issued.certificate).expect("a file");
@@ -68,7 +83,7 @@ impl Nodes {
         way: &impl Fn(&Nodes, usize, usize) -> Option<u16>,
     ) -> String {
         let id = index + 1;
-        let members: String = (0..3)
+        let members: String = (0..self.ports.len())
             .map(|other| {
                 let peer = way(self, index, other).unwrap_or(self.peers[other]);
                 let (other, client) = (other + 1, self.ports[other]);
@@ -102,15 +117,31 @@ impl Nodes {
 
     /// Starts a node, or starts it again.
     pub(crate) fn start(&mut self, index: usize) {
+        self.spawn(index, self.command(index));
+    }
+
+    /// Starts a node whose system calls go wrong as strace is told.
+    pub(crate) fn start_with_faults(&mut self, index: usize, faults: &str) {
+        self.spawn(index, traced(&self.command(index), faults, &self.file("trace")));
+    }
+
+    fn spawn(&mut self, index: usize, mut command: Command) {
         let log = OpenOptions::new().create(true).append(true).open(self.log(index));
         let log = log.expect("a log file");
-        let mut command = self.command(index);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.processes[index] = Some(Guarded(command.spawn().expect("the program starts")));
     }
 
     pub(crate) fn start_all(&mut self) {
-        (0..3).for_each(|index| self.start(index));
+        (0..self.processes.len()).for_each(|index| self.start(index));
+    }
+
+    /// Kills all nodes at once.
+    pub(crate) fn kill_all(&mut self) {
+        for process in self.processes.iter().flatten() {
+            signal(process.0.id(), "KILL");
+        }
+        self.processes.iter_mut().for_each(|process| drop(process.take()));
     }
 
     /// Kills a node with SIGKILL: nothing of it is finished or saved.
@@ -121,6 +152,22 @@ impl Nodes {
     /// The running process of a node.
     pub(crate) fn process(&mut self, index: usize) -> &mut Guarded {
         self.processes[index].as_mut().expect("the node runs")
+    }
+
+    /// Waits until a node has ended by itself.
+    pub(crate) fn end(&mut self, index: usize) -> ExitStatus {
+        let status = self.process(index).wait(Duration::from_secs(60));
+        self.processes[index] = None;
+        status
+    }
+
+    /// What a node that failed said last. It never panics, whatever happens to it.
+    pub(crate) fn last_words(&self, index: usize) -> String {
+        let log = fs::read_to_string(self.log(index)).expect("a log file");
+        assert!(!log.contains("panicked"), "{log}");
+        let line = log.lines().last().unwrap_or_default();
+        assert!(line.starts_with("synod: "), "it ends without a word:\n{log}");
+        line.to_owned()
     }
 
     fn log(&self, index: usize) -> PathBuf {
