@@ -185,7 +185,7 @@ impl<P: Protocol> Cluster<P> {
         cluster.schedule_faults(schedule);
         for node in 0..count {
             // What is wrong from the start on is wrong by then.
-            cluster.queue.push_last(Instant::ZERO, Happening::Start { node });
+            cluster.queue.push(Instant::ZERO, Happening::Start { node });
         }
         cluster
     }

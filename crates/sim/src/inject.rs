@@ -19,13 +19,17 @@ impl<P: Protocol> Cluster<P> {
             }
             let skewed = if self.plan.has(Fault::Skew) { self.nodes.len() } else { 0 };
             for _ in 0..skewed {
-                self.queue.push_last(self.now, Happening::Inject(Fault::Skew));
+                self.queue.push(self.now, Happening::Inject(Fault::Skew));
             }
             return;
         };
         for Entry(moment) in schedule.entries() {
-            if let Moment::At(at, trouble) = moment {
-                self.queue.push_last(*at, Happening::Befall(trouble.clone()));
+            let Moment::At(at, trouble) = moment else { continue };
+            let befall = Happening::Befall(trouble.clone());
+            match trouble.fault {
+                // Before the nodes start; all else comes after what happens at its moment.
+                Fault::Skew => self.queue.push(*at, befall),
+                _ => self.queue.push_last(*at, befall),
             }
         }
     }

@@ -130,6 +130,8 @@ pub struct Outcome {
     pub report: Report,
     /// The faults that came to anything.
     pub schedule: Schedule,
+    /// How many times as long as the [options](Options) say the seed has its faults fire.
+    pub stretch: u32,
     /// The main events in words: faults, deaths, new leaders.
     pub story: Vec<String>,
     /// Everything that happened last, in words.
@@ -140,7 +142,7 @@ impl From<Report> for Outcome {
     /// Without faults and without words.
     fn from(report: Report) -> Self {
         let (schedule, story, trace) = Default::default();
-        Self { report, schedule, story, trace }
+        Self { report, schedule, stretch: 1, story, trace }
     }
 }
 
@@ -174,6 +176,7 @@ pub fn run<P: Protocol>(
         violation,
     };
     let schedule = std::mem::take(&mut cluster.director.recorded);
+    let stretch = cluster.plan.stretch;
     let (story, trace) = (cluster.journal.take_story(), cluster.journal.take_tail());
     if report.violation.is_none() {
         let end = catch_unwind(AssertUnwindSafe(|| cluster.finish()));
@@ -183,7 +186,7 @@ pub fn run<P: Protocol>(
         };
         report.counted &= report.violation.is_none();
     }
-    Outcome { report, schedule, story, trace }
+    Outcome { report, schedule, stretch, story, trace }
 }
 
 fn play<P: Protocol>(

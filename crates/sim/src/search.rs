@@ -263,12 +263,15 @@ fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dy
         (subject.simulate)(&trial).trace.iter().for_each(|line| world.tell(line));
     }
     let Some(seed) = failed.filter(|_| request.shrink > 0) else { return };
-    if let Some(shrunk) = subject.shrink(seed, options, request.shrink, &mut |it| world.tell(it)) {
+    let tell = &mut |line: &str| world.tell(line);
+    if let Some(shrunk) = subject.shrink(seed, options, request.shrink, tell) {
         let left =
             if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
         let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
         world.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
         world.keep(&subject.script(&shrunk.case));
+    } else {
+        world.tell("  but its faults, played again, do something else: the simulator is at fault");
     }
 }
 

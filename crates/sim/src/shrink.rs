@@ -47,7 +47,8 @@ pub fn shrink(
     let outcome = play(case);
     let violation = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome))?;
     let best = Case { schedule: outcome.schedule, ..case.clone() };
-    let mut shrinker = Shrinker { play, progress, best, violation, runs: 1, most_runs };
+    let stretch = outcome.stretch.max(1);
+    let mut shrinker = Shrinker { play, progress, best, violation, stretch, runs: 1, most_runs };
     shrinker.end_early();
     shrinker.drop_kinds();
     shrinker.drop_faults();
@@ -66,6 +67,8 @@ struct Shrinker<'a> {
     /// The smallest case so far that fails.
     best: Case,
     violation: Violation,
+    /// See [`Outcome::stretch`].
+    stretch: u32,
     runs: u64,
     most_runs: u64,
 }
@@ -109,9 +112,10 @@ impl Shrinker<'_> {
     fn end_early(&mut self) {
         let at = self.violation.at.since(Instant::ZERO);
         let troubled = self.best.options.troubled;
-        if at <= troubled {
+        if at <= troubled * self.stretch {
             // In whole milliseconds, which is what the text of a case tells.
-            let end = Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(u64::MAX) + 1);
+            let millis = (at / self.stretch).as_millis();
+            let end = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1);
             self.attempt_with(|options| {
                 options.troubled = troubled.min(end);
                 options.healed = Duration::ZERO;
