@@ -73,12 +73,15 @@ pub(crate) fn groups(history: &History) -> Vec<Vec<usize>> {
         }
     }
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut keyless = Vec::new();
     for (index, record) in history.records.iter().enumerate() {
-        if let Some(key) = record.op.keys().first() {
-            groups.entry(root(&parents, numbers[key])).or_default().push(index);
+        match record.op.keys().first() {
+            Some(key) => groups.entry(root(&parents, numbers[key])).or_default().push(index),
+            // A transaction that does nothing at all can still have been answered wrongly.
+            None => keyless.push(vec![index]),
         }
     }
-    groups.into_values().collect()
+    groups.into_values().chain(keyless).collect()
 }
 
 fn root(parents: &[usize], mut number: usize) -> usize {

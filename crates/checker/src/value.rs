@@ -9,7 +9,7 @@ pub enum Value {
     /// Nothing: the key is not there.
     #[default]
     Nil,
-    /// A whole number.
+    /// A whole number. In a file it is one of 64 bits, with or without a sign.
     Int(i128),
     /// Text or any other bytes.
     Text(Vec<u8>),

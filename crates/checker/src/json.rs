@@ -1,0 +1,349 @@
+//! Histories as lines of JSON.
+//!
+//! One event a line, in the order of real time: `{"p": process, "t": type, "f": operation, "k":
+//! key, "v": value}`. Other fields are ignored, and so are blank lines.
+//!
+//! - `t` is `invoke`, `ok` (it was done), `fail` (it did not happen, or, of a compare-and-set,
+//!   did not find the expected value) or `info` (nobody knows). An `info` of a process that has
+//!   nothing under way says nothing, whatever it carries.
+//! - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. What ends an
+//!   operation may leave it out.
+//! - `k` is any JSON value; no key at all is a key as well. What ends an operation may leave it
+//!   out.
+//! - `v` is what is written or appended; `[old, new]` of a `cas`; what the `ok` of a read has
+//!   read, where null is nothing. Of the `ok` of a `delete` true or false says whether the key
+//!   was there. Elsewhere it is ignored.
+//! - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
+//!   ["put", key, value], ["delete", key]], "else": [..]}`, each part optional. That of its `ok`
+//!   is null, or `{"held": true or false, "results": [..]}` with one result for each step that was
+//!   done: `[value]` of what a get has read, null for one that is not known and for other steps.
+//!
+//! A process has one operation under way at most; after an `info` it may go on. Numbers and texts
+//! are different values; bytes that are no text are written as `{"bytes": [0, 255]}`.
+
+use crate::history::{Call, Compare, End, History, Misfit, Op, Outcome, Record, Step, Txn};
+use crate::value::Value;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+
+/// A line that is not an event of a history, or does not fit those before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct ParseError {
+    /// Which one, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A line as it comes in.
+#[derive(Deserialize)]
+struct Line {
+    p: Json,
+    t: String,
+    #[serde(default)]
+    f: Option<String>,
+    #[serde(default)]
+    k: Json,
+    #[serde(default)]
+    v: Json,
+}
+
+/// The history that the lines describe.
+///
+/// # Errors
+/// The first line that is not an event, or does not fit those before it.
+pub fn from_json_lines(bytes: &[u8]) -> Result<History, ParseError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut reader = Reader::default();
+    for (line, text) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        if !text.trim_ascii().is_empty() {
+            reader.line(text).map_err(|reason| ParseError { line, reason })?;
+        }
+    }
+    Ok(reader.history)
+}
+
+/// The lines that describe the history.
+#[must_use]
+pub fn to_json_lines(history: &History) -> String {
+    let mut events = BTreeMap::new();
+    for record in &history.records {
+        let Record { process, op, begin, end, .. } = record;
+        events.insert(*begin, event(process, "invoke", op, asked(op)));
+        match end {
+            End::Open => {}
+            End::Lost(at) => _ = events.insert(*at, event(process, "info", op, Json::Null)),
+            End::Failed(at) => _ = events.insert(*at, event(process, "fail", op, Json::Null)),
+            End::Done(at, outcome) => {
+                events.insert(*at, event(process, "ok", op, told(outcome)));
+            }
+        }
+    }
+    events.into_values().map(|line| format!("{line}\n")).collect()
+}
+
+impl Value {
+    /// A value from its JSON form; `None` if the text is no JSON, or a number that cannot be
+    /// told exactly from others.
+    #[must_use]
+    pub fn from_json(text: &str) -> Option<Self> {
+        value(&serde_json::from_str(text).ok()?).ok()
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reader {
+    history: History,
+    /// What each process has under way.
+    open: BTreeMap<Value, Call>,
+}
+
+impl Reader {
+    fn line(&mut self, text: &[u8]) -> Result<(), String> {
+        let line: Line = serde_json::from_slice(text).map_err(|error| {
+            // The column helps; the line is always the first one.
+            let text = error.to_string();
+            text.replacen(" at line 1", " at", 1)
+        })?;
+        if line.p.is_null() {
+            return Err("no process".into());
+        }
+        let process = value(&line.p)?;
+        let kind = line.t.trim_start_matches(':');
+        if kind == "invoke" {
+            return self.invoke(process, &line);
+        }
+        let Some(call) = self.open.get(&process).copied() else {
+            return match kind {
+                "info" => Ok(()),
+                "ok" | "fail" => Err(format!("process {process} has nothing under way")),
+                other => Err(format!("unknown type {other:?}")),
+            };
+        };
+        self.agrees(call, &line)?;
+        let ended = match kind {
+            "ok" => {
+                let outcome = outcome(&self.history.records[call.0].op, &line.v)?;
+                self.history.complete(call, outcome)
+            }
+            "fail" => self.history.fail(call),
+            "info" => self.history.lose(call),
+            other => return Err(format!("unknown type {other:?}")),
+        };
+        ended.map_err(|misfit: Misfit| misfit.to_string())?;
+        self.open.remove(&process);
+        Ok(())
+    }
+
+    fn invoke(&mut self, process: Value, line: &Line) -> Result<(), String> {
+        if self.open.contains_key(&process) {
+            return Err(format!("process {process} has an operation under way"));
+        }
+        let name = line.f.as_deref().ok_or("no operation")?;
+        let op = op(name, value(&line.k)?, &line.v)?;
+        let call = self.history.invoke(process.clone(), op);
+        self.open.insert(process, call);
+        Ok(())
+    }
+
+    /// What ends an operation names the same one, as far as it names any.
+    fn agrees(&self, call: Call, line: &Line) -> Result<(), String> {
+        let op = &self.history.records[call.0].op;
+        if let Some(name) = &line.f
+            && canonical(name)? != self::name(op)
+        {
+            return Err(format!("ends {name:?}, but {op} is under way"));
+        }
+        let is_other = |key: &Value| op.keys().first().is_none_or(|ours| *ours != key);
+        if !line.k.is_null() && !matches!(op, Op::Txn(_)) && is_other(&value(&line.k)?) {
+            return Err(format!("names another key than {op}, which is under way"));
+        }
+        Ok(())
+    }
+}
+
+/// The one name of an operation that may have two.
+fn canonical(name: &str) -> Result<&'static str, String> {
+    Ok(match name.trim_start_matches(':') {
+        "read" | "get" => "get",
+        "write" | "put" => "put",
+        "delete" => "delete",
+        "append" => "append",
+        "cas" => "cas",
+        "txn" => "txn",
+        _ => return Err(format!("unknown operation {name:?}")),
+    })
+}
+
+fn name(op: &Op) -> &'static str {
+    match op {
+        Op::Get { .. } => "get",
+        Op::Put { .. } => "put",
+        Op::Delete { .. } => "delete",
+        Op::Append { .. } => "append",
+        Op::Cas { .. } => "cas",
+        Op::Txn(_) => "txn",
+    }
+}
+
+fn op(name: &str, key: Value, v: &Json) -> Result<Op, String> {
+    Ok(match canonical(name)? {
+        "get" => Op::Get { key },
+        "put" => Op::Put { key, value: value(v)? },
+        "delete" => Op::Delete { key },
+        "append" => Op::Append { key, value: value(v)? },
+        "cas" => match v.as_array().map(Vec::as_slice) {
+            Some([old, new]) => Op::Cas { key, old: value(old)?, new: value(new)? },
+            _ => return Err("the value of a cas is not [old, new]".into()),
+        },
+        _ => Op::Txn(txn(v)?),
+    })
+}
+
+fn txn(v: &Json) -> Result<Txn, String> {
+    let part = |name: &str| match &v[name] {
+        Json::Null => Ok(&[][..]),
+        Json::Array(parts) => Ok(parts.as_slice()),
+        _ => Err(format!("{name:?} of a transaction is not a list")),
+    };
+    if !v.is_object() {
+        return Err("the value of a transaction is not an object".into());
+    }
+    let steps = |name| part(name)?.iter().map(step).collect::<Result<_, String>>();
+    Ok(Txn {
+        compares: part("if")?.iter().map(compare).collect::<Result<_, String>>()?,
+        then: steps("then")?,
+        otherwise: steps("else")?,
+    })
+}
+
+fn compare(v: &Json) -> Result<Compare, String> {
+    match v.as_array().map(Vec::as_slice) {
+        Some([key, Json::String(relation), expected]) if relation == "=" || relation == "!=" => {
+            let (key, value) = (value(key)?, value(expected)?);
+            Ok(Compare { key, equal: relation == "=", value })
+        }
+        _ => Err("a comparison is not [key, \"=\" or \"!=\", value]".into()),
+    }
+}
+
+fn step(v: &Json) -> Result<Step, String> {
+    match v.as_array().map(Vec::as_slice) {
+        Some([Json::String(name), key]) if name == "get" => Ok(Step::Get(value(key)?)),
+        Some([Json::String(name), key]) if name == "delete" => Ok(Step::Delete(value(key)?)),
+        Some([Json::String(name), key, new]) if name == "put" => {
+            Ok(Step::Put(value(key)?, value(new)?))
+        }
+        _ => Err("a step is not [\"get\", key], [\"put\", key, value] or [\"delete\", key]".into()),
+    }
+}
+
+fn outcome(op: &Op, v: &Json) -> Result<Outcome, String> {
+    Ok(match op {
+        Op::Get { .. } => Outcome::Read(value(v)?),
+        Op::Delete { .. } => v.as_bool().map_or(Outcome::Done, Outcome::Deleted),
+        Op::Txn(_) if !v.is_null() => {
+            let held = v["held"].as_bool().ok_or("\"held\" is neither true nor false")?;
+            let results = match &v["results"] {
+                Json::Null => &[][..],
+                Json::Array(results) => results,
+                _ => return Err("\"results\" is not a list".into()),
+            };
+            let result = |result: &Json| match result {
+                Json::Null => Ok(None),
+                Json::Array(read) if read.len() == 1 => value(&read[0]).map(Some),
+                _ => Err("a result is neither null nor a list of one value".to_owned()),
+            };
+            Outcome::Txn { held, results: results.iter().map(result).collect::<Result<_, _>>()? }
+        }
+        _ => Outcome::Done,
+    })
+}
+
+/// A JSON value as one of ours. Numbers are told apart exactly, or refused.
+fn value(v: &Json) -> Result<Value, String> {
+    Ok(match v {
+        Json::Null => Value::Nil,
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(number), ..) => Value::from(number),
+            (_, Some(number), _) => Value::from(number),
+            (.., Some(number)) if number.abs() >= 9_007_199_254_740_992.0 => {
+                return Err(format!("{number} is too large to be told from its neighbours"));
+            }
+            // 2.0 is what some recorders make of 2.
+            (.., Some(number)) if number.fract() == 0.0 => Value::Int(number as i128),
+            _ => Value::Json(number.to_string()),
+        },
+        Json::Object(fields) if fields.len() == 1 && fields.contains_key("bytes") => {
+            let bytes = Vec::<u8>::deserialize(&v["bytes"]);
+            bytes.map_or_else(|_| Value::Json(v.to_string()), Value::Text)
+        }
+        other => Value::Json(other.to_string()),
+    })
+}
+
+fn event(process: &Value, kind: &str, op: &Op, v: Json) -> Json {
+    let key = match op {
+        Op::Txn(_) => Json::Null,
+        op => op.keys().first().map_or(Json::Null, |key| to_json(key)),
+    };
+    json!({"p": to_json(process), "t": kind, "f": name(op), "k": key, "v": v})
+}
+
+/// The value of an operation's begin.
+fn asked(op: &Op) -> Json {
+    let steps = |steps: &[Step]| {
+        let step = |step: &Step| match step {
+            Step::Get(key) => json!(["get", to_json(key)]),
+            Step::Put(key, value) => json!(["put", to_json(key), to_json(value)]),
+            Step::Delete(key) => json!(["delete", to_json(key)]),
+        };
+        steps.iter().map(step).collect::<Vec<_>>()
+    };
+    match op {
+        Op::Get { .. } | Op::Delete { .. } => Json::Null,
+        Op::Put { value, .. } | Op::Append { value, .. } => to_json(value),
+        Op::Cas { old, new, .. } => json!([to_json(old), to_json(new)]),
+        Op::Txn(txn) => {
+            let compare = |it: &Compare| {
+                json!([to_json(&it.key), if it.equal { "=" } else { "!=" }, to_json(&it.value)])
+            };
+            let compares: Vec<_> = txn.compares.iter().map(compare).collect();
+            json!({"if": compares, "then": steps(&txn.then), "else": steps(&txn.otherwise)})
+        }
+    }
+}
+
+/// The value of an operation's end.
+fn told(outcome: &Outcome) -> Json {
+    match outcome {
+        Outcome::Done => Json::Null,
+        Outcome::Read(value) => to_json(value),
+        Outcome::Deleted(found) => json!(found),
+        Outcome::Txn { held, results } => {
+            let result =
+                |it: &Option<Value>| it.as_ref().map_or(Json::Null, |it| json!([to_json(it)]));
+            json!({"held": held, "results": results.iter().map(result).collect::<Vec<_>>()})
+        }
+    }
+}
+
+fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Nil => Json::Null,
+        Value::Int(number) => match (i64::try_from(*number), u64::try_from(*number)) {
+            (Ok(number), _) => json!(number),
+            (_, Ok(number)) => json!(number),
+            _ => json!(number.to_string()),
+        },
+        Value::Text(text) => match str::from_utf8(text) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "bytes": text }),
+        },
+        Value::Json(json) => serde_json::from_str(json).unwrap_or(Json::Null),
+    }
+}

@@ -1,0 +1,216 @@
+//! An illegal history as a picture: one page of HTML that needs nothing else.
+
+use crate::explain::{Explanation, describe};
+use crate::history::{Call, End, History, Record};
+use crate::options::Options;
+use crate::value::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// The picture shows this many events before the end that does not fit, and a few behind it.
+const SHOWN: usize = 120;
+const BEHIND: usize = 20;
+
+/// Sizes in pixels: of an event's column, a process's row, and the column of their names.
+const COLUMN: usize = 26;
+const ROW: usize = 34;
+const NAMES: usize = 110;
+
+const STYLE: &str = "body{font:14px sans-serif;margin:2em}svg{font:11px monospace}\
+    .op{fill:#cfe3f7;stroke:#4a7fb5}.pending{fill:#eee;stroke:#999}\
+    .culprit{fill:#f7c6c0;stroke:#c0392b}.order{fill:#1b4f8a;font-weight:bold}\
+    .lane{stroke:#ddd}.mark{stroke:#c0392b;stroke-dasharray:4 3}pre{line-height:1.4}";
+
+impl Explanation {
+    /// The explanation as a page of HTML: who had what under way when, the number of each
+    /// operation in the order that was found, and the operation that does not fit in red. The
+    /// title is the caller's, a file's name for example.
+    ///
+    /// # Panics
+    /// If it is not the history that was checked.
+    #[must_use]
+    pub fn html(&self, title: &str, history: &History, options: &Options) -> String {
+        let (title, text) = (escape(title), escape(&self.text(history, options)));
+        let picture = Picture::new(self, history).draw(self, history, options);
+        format!(
+            "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title>\
+             <style>{STYLE}</style></head>\n<body><h1>{title}: illegal</h1>\n\
+             <p>Time runs to the right; a bar is an operation from its begin to its end, a bar \
+             without an end was never answered. The numbers are an order that explains all ends \
+             left of the red line. Nothing explains the red operation. Rest on a bar to see \
+             more.</p>\n{picture}<pre>{text}</pre></body></html>\n"
+        )
+    }
+}
+
+/// What is drawn, and where.
+struct Picture {
+    /// The events that are drawn, one a column.
+    events: Vec<usize>,
+    /// The operations, with the row of each.
+    bars: Vec<(Call, usize)>,
+    /// The name of each row.
+    rows: Vec<Value>,
+}
+
+impl Picture {
+    fn new(why: &Explanation, history: &History) -> Self {
+        let is_ours = |record: &&Record| record.op.keys().iter().any(|key| why.keys.contains(key));
+        let ours = history.records.iter().filter(is_ours);
+        let mut events: Vec<_> =
+            ours.flat_map(|record| [Some(record.begin), last_event(record)]).flatten().collect();
+        events.sort_unstable();
+        let end = events.partition_point(|event| *event < why.events);
+        events.truncate(end + BEHIND);
+        events.drain(..end.saturating_sub(SHOWN));
+        let is_shown = |record: &Record| {
+            // What was never answered is under way for ever: it is drawn if it began in sight.
+            let end = last_event(record).unwrap_or(record.begin);
+            let in_sight = events.first().is_some_and(|first| *first <= end)
+                && events.last().is_some_and(|last| record.begin <= *last);
+            in_sight && is_ours(&record)
+        };
+        let mut rows: Vec<Value> = Vec::new();
+        let mut free: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut bars = Vec::new();
+        for (index, record) in history.records.iter().enumerate() {
+            if !is_shown(record) {
+                continue;
+            }
+            // A process may have several operations under way: each gets a row of its own.
+            let is_free = |row: &usize| free.get(row).is_none_or(|until| *until < record.begin);
+            let mut mine = (0..rows.len()).filter(|row| rows[*row] == record.process);
+            let row = mine.find(is_free).unwrap_or_else(|| {
+                rows.push(record.process.clone());
+                rows.len() - 1
+            });
+            free.insert(row, answered(record).unwrap_or(usize::MAX));
+            bars.push((Call(index), row));
+        }
+        Self { events, bars, rows }
+    }
+
+    fn draw(&self, why: &Explanation, history: &History, options: &Options) -> String {
+        let (width, height) = (NAMES + COLUMN * self.events.len() + 20, ROW * self.rows.len());
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\">\n"
+        );
+        for (row, process) in self.rows.iter().enumerate() {
+            let (y, name) = (row * ROW, escape(&process.to_string()));
+            let (text, line) = (y + 21, y + ROW - 2);
+            let _ = writeln!(
+                svg,
+                "<text x=\"4\" y=\"{text}\">{name}</text>\
+                 <line class=\"lane\" x1=\"0\" x2=\"{width}\" y1=\"{line}\" y2=\"{line}\"/>"
+            );
+        }
+        let states: BTreeMap<Call, (usize, String)> = (1..)
+            .zip(why.states(history, options))
+            .map(|(number, (call, state))| (call, (number, state)))
+            .collect();
+        for (call, row) in &self.bars {
+            let record = &history.records[call.0];
+            let class = match states.get(call) {
+                _ if *call == why.culprit => "culprit",
+                Some(_) => "op",
+                None => "pending",
+            };
+            self.bar(&mut svg, record, *row, (class, states.get(call)));
+        }
+        let x = self.x(why.events) + COLUMN / 2;
+        let _ =
+            writeln!(svg, "<line class=\"mark\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{height}\"/>");
+        svg + "</svg>\n"
+    }
+
+    fn bar(
+        &self,
+        svg: &mut String,
+        record: &Record,
+        row: usize,
+        (class, place): (&str, Option<&(usize, String)>),
+    ) {
+        let left = self.x(record.begin);
+        let right = self.x(answered(record).unwrap_or(usize::MAX));
+        let (y, width) = (row * ROW + 3, right.saturating_sub(left) + COLUMN - 6);
+        let mut title = describe(record);
+        if let Some((number, state)) = place {
+            let _ = write!(title, "; number {number}, then {state}");
+        }
+        let title = escape(&title);
+        let label = match &record.end {
+            End::Done(_, outcome) => format!("{} -> {outcome}", record.op),
+            End::Failed(_) => format!("{} failed", record.op),
+            End::Open | End::Lost(_) => record.op.to_string(),
+        };
+        let fitting: String = label.chars().take(width / 7).collect();
+        let (label, base) = (escape(&fitting), y + 12);
+        let _ = write!(
+            svg,
+            "<g><title>{title}</title><rect class=\"{class}\" x=\"{left}\" y=\"{y}\" rx=\"3\" \
+             width=\"{width}\" height=\"26\"/><text x=\"{}\" y=\"{base}\">{label}</text>",
+            left + 3
+        );
+        if let Some((number, _)) = place {
+            let _ = write!(
+                svg,
+                "<text class=\"order\" x=\"{}\" y=\"{}\">{number}</text>",
+                left + 3,
+                y + 23
+            );
+        }
+        svg.push_str("</g>\n");
+    }
+
+    fn x(&self, event: usize) -> usize {
+        NAMES + COLUMN * self.events.partition_point(|shown| *shown < event)
+    }
+}
+
+/// When an operation was answered.
+fn answered(record: &Record) -> Option<usize> {
+    match record.end {
+        End::Open | End::Lost(_) => None,
+        End::Failed(at) | End::Done(at, _) => Some(at),
+    }
+}
+
+/// The last that was heard of an operation.
+fn last_event(record: &Record) -> Option<usize> {
+    match record.end {
+        End::Open => None,
+        End::Lost(at) | End::Failed(at) | End::Done(at, _) => Some(at),
+    }
+}
+
+/// Text as HTML shows it.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{History, Op, Options, Outcome, Verdict, check};
+
+    #[test]
+    fn the_page_shows_who_did_what_and_what_does_not_fit() {
+        let mut history = History::new();
+        let lost = history.invoke("<lost>", Op::put("x", "never"));
+        history.lose(lost).unwrap();
+        for process in 0..3_u64 {
+            let put = history.invoke(process, Op::put("x", process));
+            history.complete(put, Outcome::Done).unwrap();
+        }
+        let get = history.invoke("reader", Op::get("x"));
+        history.complete(get, Outcome::Read(1_u64.into())).unwrap();
+        let options = Options::default();
+        let Verdict::Illegal(why) = check(&history, &options) else { panic!("stale") };
+        let page = why.html("a & b", &history, &options);
+        assert!(page.contains("<title>a &amp; b</title>"));
+        assert!(page.contains("&quot;&lt;lost&gt;&quot;") && !page.contains("<lost>"));
+        assert_eq!(page.matches("class=\"culprit\"").count(), 1);
+        assert_eq!(page.matches("class=\"op\"").count(), 3);
+        assert_eq!(page.matches("class=\"pending\"").count(), 1);
+        assert_eq!(page.matches("<g>").count(), page.matches("</g>").count());
+    }
+}

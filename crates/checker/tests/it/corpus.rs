@@ -1,0 +1,258 @@
+//! Long histories like those that people record: registers under faults with many unanswered
+//! operations, key-value stores with appends, unique values, transactions; honest and not.
+
+use crate::reference::{Act, End, Store, get, history, perform};
+use std::time::{Duration, Instant};
+use synod_checker::{
+    Bound, Op, Options, Outcome, Step, Txn, Value, is_linearizable, to_json_lines,
+};
+
+/// A small generator of random numbers: the same numbers on every machine.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mixed = (self.0 ^ (self.0 >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed >> 32) % limit
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// What is done with which keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Workload {
+    /// Reads, writes and compare-and-sets of five values of one key.
+    Cas,
+    /// Reads and writes, and every write its own value.
+    Unique,
+    /// Gets, puts and appends of texts of their own, on as many keys.
+    Texts(u64),
+    /// Transactions on two of as many keys, among plain operations.
+    Transactions(u64),
+}
+
+/// How the store fails to be a register.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fraud {
+    None,
+    /// One read near the end has seen what was overwritten long before.
+    Stale,
+    /// One acknowledged write did not happen.
+    Lost,
+    /// One read has seen another value than there was.
+    Wrong,
+}
+
+/// A history to be made up.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    pub workload: Workload,
+    pub fraud: Fraud,
+    pub clients: usize,
+    pub operations: usize,
+    /// How many of a hundred operations are never answered.
+    pub lost: u64,
+    pub seed: u64,
+}
+
+/// What a client has under way.
+enum Client {
+    Idle,
+    Asked(usize),
+    Answered(usize, Option<Outcome>),
+}
+
+impl Recipe {
+    fn init(self) -> Value {
+        if matches!(self.workload, Workload::Texts(_)) { Value::from("") } else { Value::Nil }
+    }
+
+    pub fn options(self) -> Options {
+        Options { init: self.init(), ..Options::default() }
+    }
+
+    pub fn acts(self) -> Vec<Act> {
+        let (mut dice, init) = (Dice(self.seed), self.init());
+        let (mut store, mut acts) = (Store::new(), Vec::<Act>::new());
+        let mut clients: Vec<_> = (0..self.clients).map(|_| Client::Idle).collect();
+        let mut limbo: Vec<usize> = Vec::new();
+        let mut old_store = Store::new();
+        let fraud_at = self.operations * 3 / 4;
+        let mut is_done = self.fraud == Fraud::None;
+        let mut now = 0;
+        while acts.len() < self.operations || clients.iter().any(|it| !matches!(it, Client::Idle)) {
+            now += 1;
+            if acts.len() == self.operations / 2 {
+                old_store.clone_from(&store);
+            }
+            if !limbo.is_empty() && dice.chance(2) {
+                let index = limbo.swap_remove(dice.below(limbo.len() as u64) as usize);
+                perform(&mut store, &init, &acts[index].op);
+            }
+            let at = dice.below(clients.len() as u64) as usize;
+            clients[at] = match std::mem::replace(&mut clients[at], Client::Idle) {
+                Client::Idle if acts.len() == self.operations => Client::Idle,
+                Client::Idle => {
+                    let op = self.op(&mut dice, acts.len());
+                    acts.push(Act { op, begin: now, end: usize::MAX, result: End::Open });
+                    Client::Asked(acts.len() - 1)
+                }
+                Client::Asked(index) if dice.chance(self.lost) => {
+                    (acts[index].result, acts[index].end) = (End::Lost, now);
+                    limbo.push(index);
+                    Client::Idle
+                }
+                Client::Asked(index) => {
+                    let op = &acts[index].op;
+                    let mut happened = None;
+                    if !is_done && index >= fraud_at {
+                        happened = self.deceive(op, &store, &old_store, &mut dice);
+                        is_done = happened.is_some();
+                    }
+                    let happened = happened.or_else(|| perform(&mut store, &init, op));
+                    Client::Answered(index, happened)
+                }
+                Client::Answered(index, happened) => {
+                    acts[index].end = now;
+                    acts[index].result = happened.map_or(End::Failed, End::Done);
+                    Client::Idle
+                }
+            };
+        }
+        acts
+    }
+
+    fn op(self, dice: &mut Dice, number: usize) -> Op {
+        let word = format!("x {number} y");
+        let key = |dice: &mut Dice, keys: u64| format!("{}", dice.below(keys));
+        match self.workload {
+            Workload::Cas => match dice.below(3) {
+                0 => Op::get("r"),
+                1 => Op::put("r", dice.below(5)),
+                _ => Op::cas("r", dice.below(5), dice.below(5)),
+            },
+            Workload::Unique if dice.chance(50) => Op::get("r"),
+            Workload::Unique => Op::put("r", number as u64),
+            Workload::Texts(keys) => match dice.below(10) {
+                0..5 => Op::get(key(dice, keys)),
+                5..9 => Op::append(key(dice, keys), word),
+                _ => Op::put(key(dice, keys), word),
+            },
+            Workload::Transactions(keys) => match dice.below(10) {
+                0..4 => Op::get(key(dice, keys)),
+                4..7 => Op::put(key(dice, keys), dice.below(5)),
+                _ => {
+                    let (one, two) = (key(dice, keys), key(dice, keys));
+                    let txn = Txn::new().when(one.clone(), dice.below(5));
+                    let txn = txn.then(Step::put(one, dice.below(5)));
+                    txn.then(Step::put(two.clone(), dice.below(5))).otherwise(Step::get(two)).into()
+                }
+            },
+        }
+    }
+
+    /// The answer of a store that cheats, if it can cheat here.
+    fn deceive(self, op: &Op, store: &Store, old: &Store, dice: &mut Dice) -> Option<Outcome> {
+        let init = self.init();
+        match (self.fraud, op) {
+            (Fraud::Stale, Op::Get { key }) => {
+                let (stale, fresh) = (get(old, &init, key), get(store, &init, key));
+                (stale != fresh).then_some(Outcome::Read(stale))
+            }
+            (Fraud::Wrong, Op::Get { key }) => match get(store, &init, key) {
+                Value::Int(number) => Some(Outcome::Read(Value::Int((number + 1) % 5))),
+                Value::Text(mut text) => {
+                    text.truncate(text.len() / 2);
+                    text.extend(format!("x {} y", dice.below(50)).bytes());
+                    Some(Outcome::Read(Value::Text(text)))
+                }
+                _ => None,
+            },
+            (Fraud::Lost, Op::Put { .. } | Op::Append { .. }) => Some(Outcome::Done),
+            _ => None,
+        }
+    }
+}
+
+/// Two hundred and fifty histories of all sorts.
+pub fn recipes(operations: usize) -> Vec<Recipe> {
+    let workloads = [
+        Workload::Cas,
+        Workload::Cas,
+        Workload::Unique,
+        Workload::Texts(1),
+        Workload::Texts(10),
+        Workload::Transactions(3),
+    ];
+    let frauds = [Fraud::None, Fraud::Stale, Fraud::Lost, Fraud::Wrong];
+    let mut recipes = Vec::new();
+    for seed in 0..250_u64 {
+        let mut dice = Dice(seed * 7919 + 1);
+        recipes.push(Recipe {
+            workload: workloads[dice.below(6) as usize],
+            fraud: frauds[dice.below(4) as usize],
+            clients: [3, 5, 10, 20, 35, 60][dice.below(6) as usize],
+            operations,
+            lost: [0, 0, 2, 10, 50][dice.below(5) as usize],
+            seed,
+        });
+    }
+    recipes
+}
+
+/// Checks one, with a bound in time that ends in "unknown".
+fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, Bound>, Duration) {
+    let history = history(&recipe.acts());
+    let start = Instant::now();
+    let mut stop = || start.elapsed() > limit;
+    let verdict = is_linearizable(&history, &recipe.options(), &mut stop);
+    (verdict, start.elapsed())
+}
+
+#[test]
+fn no_honest_history_is_illegal_and_frauds_are_found() {
+    let mut found = [0, 0];
+    for recipe in recipes(200) {
+        let history = history(&recipe.acts());
+        let verdict = is_linearizable(&history, &recipe.options(), &mut || false);
+        if recipe.fraud == Fraud::None {
+            assert_eq!(verdict, Ok(true), "{recipe:?}");
+        } else {
+            // With few values a fraud may go unnoticed, with many it cannot.
+            found[usize::from(verdict == Ok(false))] += 1;
+        }
+    }
+    assert!(found[1] > 100 && found[1] > found[0], "{found:?}");
+}
+
+/// Run it with `--ignored --nocapture`: times, and the slowest. With `CORPUS=folder` it writes
+/// the histories for the program.
+#[test]
+#[ignore = "a measurement, for a release build"]
+fn scale() {
+    let mut total = Duration::ZERO;
+    let mut rows = Vec::new();
+    for recipe in recipes(2_000) {
+        if let Ok(folder) = std::env::var("CORPUS") {
+            let lines = to_json_lines(&history(&recipe.acts()));
+            let name = format!("{folder}/{:03}-{:?}.jsonl", recipe.seed, recipe.fraud);
+            std::fs::write(name, lines).unwrap();
+        }
+        let (verdict, time) = timed(recipe, Duration::from_secs(5));
+        total += time;
+        rows.push((time, verdict, recipe));
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.0));
+    for (time, verdict, recipe) in rows.iter().take(25) {
+        println!("{time:>12?} {verdict:?} {recipe:?}");
+    }
+    let unknown = rows.iter().filter(|row| row.1.is_err()).count();
+    let illegal = rows.iter().filter(|row| row.1 == Ok(false)).count();
+    println!("{total:?} for {} histories; illegal {illegal}, unknown {unknown}", rows.len());
+    assert_eq!(unknown, 0);
+}
