@@ -1,6 +1,7 @@
 //! From a history to independent searches: one for each group of keys that transactions join,
 //! reduced to what can matter.
 
+use crate::appends;
 use crate::domain::{Domain, NIL, OTHER};
 use crate::history::{End, History, Op, Outcome, Record, Step, Txn};
 use crate::machine::{Action, Deal, Machine, Move, State};
@@ -174,6 +175,10 @@ pub(crate) fn compile(history: &History, group: &[usize], options: &Options) -> 
         }
     }
     let mut mays: Vec<_> = mays.into_values().collect();
+    if machine.is_single() {
+        appends::settle(&mut machine.domain, init, &mut musts, &mut mays);
+        mays = merged(mays);
+    }
     let mut actions = musts.iter().map(|it| &it.action).chain(mays.iter().map(|it| &it.action));
     if !actions.any(sees_others) {
         // What nobody observes need not have happened.
@@ -181,6 +186,19 @@ pub(crate) fn compile(history: &History, group: &[usize], options: &Options) -> 
         mays.retain(|may| !matches!(may.action, Action::Swap { new: OTHER, .. }));
     }
     Component { machine, init, musts, mays }
+}
+
+/// Joins kinds that have become alike.
+fn merged(mays: Vec<May>) -> Vec<May> {
+    let mut merged: BTreeMap<Action, May> = BTreeMap::new();
+    for may in mays {
+        let May { action, calls } = may;
+        let may = merged.entry(action.clone());
+        may.or_insert_with(|| May { action, calls: Vec::new() }).calls.extend(calls);
+    }
+    let mut mays: Vec<_> = merged.into_values().collect();
+    mays.iter_mut().for_each(|may| may.calls.sort_unstable());
+    mays
 }
 
 /// Whether an action can tell [`OTHER`] from some value.

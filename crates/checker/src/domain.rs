@@ -96,12 +96,24 @@ impl Domain {
         }
     }
 
+    /// The text that the value is, where texts are appended to.
+    pub(crate) fn text(&self, id: Id) -> Option<&[u8]> {
+        match self.forms[id as usize] {
+            Form::Prefix { first, length, .. } => Some(&self.texts[first][..length]),
+            _ => None,
+        }
+    }
+
+    /// A text without so many of its last bytes; any other value as it is.
+    pub(crate) fn shortened(&mut self, id: Id, by: usize) -> Id {
+        let Some(text) = self.text(id) else { return id };
+        let text = text[..text.len().saturating_sub(by)].to_vec();
+        self.grown(self.root(), &text)
+    }
+
     /// Whether the value is a text with this end.
     pub(crate) fn ends_with(&self, id: Id, end: &[u8]) -> bool {
-        match self.forms[id as usize] {
-            Form::Prefix { first, length, .. } => self.texts[first][..length].ends_with(end),
-            _ => false,
-        }
+        self.text(id).is_some_and(|text| text.ends_with(end))
     }
 
     /// How many values there are by now.

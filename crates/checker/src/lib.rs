@@ -44,6 +44,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod appends;
 mod check;
 mod compile;
 mod domain;

@@ -230,12 +230,15 @@ impl<'a> Round<'a> {
         let base = self.order.len();
         let is_bound = match choice.candidate {
             Candidate::May(kind) => {
+                if self.component.mays[kind].action.is_unconditional() {
+                    self.absorb(None);
+                }
                 self.step(Step::May { kind, before });
                 true
             }
             Candidate::Must(op) => {
                 if self.component.musts[op].action.is_unconditional() {
-                    self.absorb(op);
+                    self.absorb(Some(op));
                 }
                 self.step(Step::Must(op));
                 false
@@ -253,16 +256,18 @@ impl<'a> Round<'a> {
     }
 
     /// Writes that nobody observes go right before another one.
-    fn absorb(&mut self, other: usize) {
-        if !self.component.machine.is_single() || self.sees_others {
-            return;
-        }
+    fn absorb(&mut self, other: Option<usize>) {
+        let unseen: Vec<_> = self.unseen().filter(|op| Some(*op) != other).collect();
+        unseen.into_iter().for_each(|op| self.step(Step::Must(op)));
+    }
+
+    /// The writes that nobody observes and that can take effect now.
+    fn unseen(&self) -> impl Iterator<Item = usize> {
+        let can_tell = !self.component.machine.is_single() || self.sees_others;
         let musts = &self.component.musts;
         let is_unseen =
-            |op: &usize| matches!(musts[*op].action, Action::Write { value: OTHER, .. });
-        let unseen: Vec<_> =
-            self.window.candidates().filter(|op| *op != other).filter(is_unseen).collect();
-        unseen.into_iter().for_each(|op| self.step(Step::Must(op)));
+            move |op: &usize| matches!(musts[*op].action, Action::Write { value: OTHER, .. });
+        self.window.candidates().filter(move |op| !can_tell && is_unseen(op))
     }
 
     /// Whether somebody who is left needs this value, and nobody who is left can make it.
@@ -284,7 +289,8 @@ impl<'a> Round<'a> {
     fn arrive(&mut self, state: State, base: usize, is_chosen_may: bool) -> Arrival {
         let confirmed = self.confirm(state);
         let Some(next) = self.window.first_end() else { return Arrival::Complete };
-        let is_bound = is_chosen_may && !confirmed;
+        // With several keys the next operation may be about another one.
+        let is_bound = is_chosen_may && !confirmed && self.component.machine.is_single();
         let before = self.component.musts[next].end;
         if self.is_hopeless(state) || !self.is_new(next, state, is_bound) {
             return Arrival::Dead;
@@ -351,6 +357,7 @@ impl<'a> Round<'a> {
             let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted), 0, *end);
             ranked.push((rank, Choice { candidate: Candidate::Must(op), state: to }));
         }
+        let has_unseen = self.unseen().next().is_some();
         for kind in 0..self.component.mays.len() {
             let Some((began, hint)) = self.available(kind, before) else { continue };
             let action = &self.component.mays[kind].action;
@@ -359,7 +366,9 @@ impl<'a> Round<'a> {
             }
             let Some(to) = self.component.machine.apply(action, state) else { continue };
             let is_unseen = to == OTHER && self.component.machine.is_single() && !self.sees_others;
-            if to == state || is_unseen {
+            // What changes nothing is of use only to what goes right before it.
+            let is_idle = to == state && !(action.is_unconditional() && has_unseen);
+            if is_idle || is_unseen {
                 continue;
             }
             let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted), 1, began);

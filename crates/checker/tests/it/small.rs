@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_checker::{
     FailedCas, NilRead, Op, Options, Outcome, Step, Txn, Value, Verdict, check, is_linearizable,
+    to_json_lines,
 };
 
 /// Which operations a history has.
@@ -179,7 +180,9 @@ fn told(outcome: Outcome, turn: &Turn) -> Outcome {
 fn compare(acts: &[Act], options: &Options) -> Result<bool, TestCaseError> {
     let history = reference::history(acts);
     let expected = reference::is_linearizable(acts, options);
-    prop_assert_eq!(is_linearizable(&history, options, &mut || false), Ok(expected));
+    let lines = to_json_lines(&history);
+    let verdict = is_linearizable(&history, options, &mut || false);
+    prop_assert_eq!(verdict, Ok(expected), "\n{}", lines);
     if let Verdict::Illegal(why) = check(&history, options) {
         prop_assert!(!expected && why.is_exact);
         // The reference agrees that the prefix is linearizable, and no longer with one more event.
