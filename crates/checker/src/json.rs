@@ -1,25 +1,4 @@
 //! Histories as lines of JSON.
-//!
-//! One event a line, in the order of real time: `{"p": process, "t": type, "f": operation, "k":
-//! key, "v": value}`. Other fields are ignored, and so are blank lines.
-//!
-//! - `t` is `invoke`, `ok` (it was done), `fail` (it did not happen, or, of a compare-and-set,
-//!   did not find the expected value) or `info` (nobody knows). An `info` of a process that has
-//!   nothing under way says nothing, whatever it carries.
-//! - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. What ends an
-//!   operation may leave it out.
-//! - `k` is any JSON value; no key at all is a key as well. What ends an operation may leave it
-//!   out.
-//! - `v` is what is written or appended; `[old, new]` of a `cas`; what the `ok` of a read has
-//!   read, where null is nothing. Of the `ok` of a `delete` true or false says whether the key
-//!   was there. Elsewhere it is ignored.
-//! - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
-//!   ["put", key, value], ["delete", key]], "else": [..]}`, each part optional. That of its `ok`
-//!   is null, or `{"held": true or false, "results": [..]}` with one result for each step that was
-//!   done: `[value]` of what a get has read, null for one that is not known and for other steps.
-//!
-//! A process has one operation under way at most; after an `info` it may go on. Numbers and texts
-//! are different values; bytes that are no text are written as `{"bytes": [0, 255]}`.
 
 use crate::history::{Call, Compare, End, History, Misfit, Op, Outcome, Record, Step, Txn};
 use crate::value::Value;
@@ -51,6 +30,27 @@ struct Line {
 }
 
 /// The history that the lines describe.
+///
+/// One event a line, in the order of real time: `{"p": process, "t": type, "f": operation, "k":
+/// key, "v": value}`. Other fields are ignored, and so are blank lines.
+///
+/// - `t` is `invoke`, `ok` (it was done), `fail` (it did not happen, or, of a compare-and-set,
+///   did not find the expected value) or `info` (nobody knows). An `info` of a process that has
+///   nothing under way says nothing, whatever it carries.
+/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. What ends an
+///   operation may leave it out.
+/// - `k` is any JSON value; no key at all is a key as well. What ends an operation may leave it
+///   out.
+/// - `v` is what is written or appended; `[old, new]` of a `cas`; what the `ok` of a read has
+///   read, where null is nothing. Of the `ok` of a `delete` true or false says whether the key
+///   was there. Elsewhere it is ignored.
+/// - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
+///   ["put", key, value], ["delete", key]], "else": [..]}`, each part optional. That of its `ok`
+///   is null, or `{"held": true or false, "results": [..]}` with one result for each step that was
+///   done: `[value]` of what a get has read, null for one that is not known and for other steps.
+///
+/// A process has one operation under way at most; after an `info` it may go on. Numbers and texts
+/// are different values; bytes that are no text are written as `{"bytes": [0, 255]}`.
 ///
 /// # Errors
 /// The first line that is not an event, or does not fit those before it.

@@ -37,6 +37,13 @@
 //! not be tried: `search.rs` lists it. Histories with thousands of unanswered operations are the
 //! usual case after a test with faults, and cost little.
 //!
+//! # The program
+//! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for histories
+//! as lines of JSON, in the form that [`from_json_lines`] reads; `--help` lists its options. The
+//! exit code is 1 if a file is illegal, else 2 if one is unknown or no history, else 0. With
+//! `--explain` or `--html DIR` it shows why a history is illegal. The library alone, without the
+//! program, needs no default features.
+//!
 //! # Left out on purpose
 //! - Other models: queues, sets, sequential consistency, serializability.
 //! - Revisions and versions of keys. Compare values, or give every write a value of its own.

@@ -354,7 +354,7 @@ impl<'a> Round<'a> {
             }
             tried.push(self.likeness[op]);
             let Some(to) = self.component.machine.apply(action, state) else { continue };
-            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted), 0, *end);
+            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted, action), 0, *end);
             ranked.push((rank, Choice { candidate: Candidate::Must(op), state: to }));
         }
         let has_unseen = self.unseen().next().is_some();
@@ -371,7 +371,7 @@ impl<'a> Round<'a> {
             if is_idle || is_unseen {
                 continue;
             }
-            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted), 1, began);
+            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted, action), 1, began);
             ranked.push((rank, Choice { candidate: Candidate::May(kind), state: to }));
         }
         ranked.sort_by_key(|(rank, _)| *rank);
@@ -394,13 +394,12 @@ impl<'a> Round<'a> {
         ends.find_map(|(op, _)| self.component.musts[op].action.need())
     }
 
-    /// How far a state is from the wanted value, roughly.
-    fn distance(&self, state: State, wanted: Option<Id>) -> u8 {
-        match wanted {
-            Some(wanted) if state == wanted => 0,
-            Some(wanted) if self.component.machine.domain.leads(state, wanted) => 1,
-            _ => 2,
-        }
+    /// How little an action promises that leads to this state. What can be done only in the
+    /// present state comes before what can be done at any time, unless that is what is wanted.
+    fn distance(&self, to: State, wanted: Option<Id>, action: &Action) -> u8 {
+        let domain = &self.component.machine.domain;
+        let is_near = wanted.is_some_and(|wanted| to == wanted || domain.leads(to, wanted));
+        u8::from(!is_near) + 2 * u8::from(action.is_unconditional())
     }
 
     /// Whether the next operation that needs a value has no way to find it.

@@ -1,5 +1,7 @@
 //! The checker against a brute-force reference, at scale, and as a program.
 
+#[cfg(feature = "cli")]
+mod cli;
 mod corpus;
 mod reference;
 mod small;

@@ -1,0 +1,130 @@
+//! The program: verdicts, exit codes, and what it says about bad input.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A folder with histories.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, lines: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, lines).unwrap();
+        path
+    }
+
+    /// Runs the program in the folder: what it printed, and its exit code.
+    fn check(&self, arguments: &[&str]) -> (String, String, i32) {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_synod-checker"));
+        let Output { status, stdout, stderr } =
+            program.arg("check").args(arguments).current_dir(self.0.path()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(stdout), text(stderr), status.code().unwrap())
+    }
+}
+
+const LEGAL: &str = r#"{"p": 0, "t": "invoke", "f": "write", "k": "x", "v": 1, "time": 5}
+{"p": "b", "t": "invoke", "f": "read", "k": "x", "v": null}
+{"p": 0, "t": "ok", "f": "write", "k": "x", "v": 1}
+{"p": "b", "t": "ok", "f": "read", "k": "x", "v": 1}
+"#;
+
+const STALE: &str = r#"{"p": 0, "t": "invoke", "f": "write", "v": 1}
+{"p": 0, "t": "ok", "f": "write"}
+{"p": 0, "t": "invoke", "f": "read"}
+{"p": 0, "t": "ok", "f": "read", "v": null}
+"#;
+
+const MISMATCH: &str = r#"{"p": 0, "t": "invoke", "f": "cas", "v": [1, 2]}
+{"p": 0, "t": "fail", "f": "cas", "v": [1, 2]}
+"#;
+
+#[test]
+fn each_file_gets_a_line_and_the_worst_decides() {
+    let folder = Folder::new();
+    folder.file("legal", LEGAL);
+    folder.file("stale", STALE);
+    folder.file("bad", "\n{\"p\": 1}\n");
+    let all = folder.check(&["legal", "stale", "bad", "missing"]);
+    assert_eq!(all.0, "legal: linearizable\nstale: illegal\nbad: unknown\nmissing: unknown\n");
+    assert!(all.1.contains("bad:2: missing field `t`") && all.1.contains("missing: "), "{}", all.1);
+    assert_eq!(all.2, 1);
+    assert_eq!(folder.check(&["legal", "bad"]).2, 2);
+    assert_eq!(folder.check(&["legal"]), ("legal: linearizable\n".into(), String::new(), 0));
+    assert_eq!(folder.check(&["--max-configurations", "0", "stale"]).2, 2, "not searched");
+}
+
+#[test]
+fn the_options_say_what_a_history_means() {
+    let folder = Folder::new();
+    folder.file("stale", STALE);
+    folder.file("cas", MISMATCH);
+    let code = |arguments: &[&str]| folder.check(arguments).2;
+    assert_eq!(code(&["stale", "--nil-read", "any"]), 0);
+    assert_eq!(code(&["cas"]), 0);
+    assert_eq!(code(&["cas", "--init", "1"]), 1);
+    assert_eq!(code(&["cas", "--init", "\"1\""]), 0);
+    assert_eq!(code(&["cas", "--init", "1", "--failed-cas", "never"]), 0);
+    folder.file(
+        "empty",
+        "{\"p\":0,\"t\":\"invoke\",\"f\":\"get\",\"k\":1}\n{\"p\":0,\"t\":\"ok\",\"v\":\"\"}\n",
+    );
+    assert_eq!(code(&["empty"]), 1);
+    assert_eq!(code(&["empty", "--init", ""]), 0);
+}
+
+#[test]
+fn an_illegal_history_is_explained_and_drawn() {
+    let folder = Folder::new();
+    folder.file("stale", STALE);
+    folder.file("legal", LEGAL);
+    let (out, error, code) = folder.check(&["stale", "legal", "--explain", "--html", "pages"]);
+    assert_eq!((out.as_str(), code), ("stale: illegal\nlegal: linearizable\n", 1));
+    assert!(error.contains("get nil -> nil") && error.contains("put nil 1"), "{error}");
+    let page = std::fs::read_to_string(folder.0.path().join("pages/stale.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("culprit"));
+    assert!(!folder.0.path().join("pages/legal.html").exists());
+}
+
+#[test]
+fn what_other_recorders_write_is_read() {
+    let folder = Folder::new();
+    let lines = [
+        "\u{feff}{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"k\":\"x\",\"v\":2}",
+        "",
+        "{\"p\":\"nemesis\",\"t\":\"info\",\"f\":\"kill\",\"v\":[\"n1\"]}",
+        "{\"p\":1,\"t\":\"info\",\"f\":\"write\",\"error\":\"timeout\"}",
+        "{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\",\"k\":\"x\",\"v\":[2,3]}",
+        "{\"p\":1,\"t\":\"ok\",\"f\":\"cas\",\"k\":\"x\",\"v\":null}",
+        "{\"p\":1,\"t\":\"invoke\",\"f\":\"get\",\"k\":\"x\"}",
+        "{\"p\":1,\"t\":\"ok\",\"v\":3.0}",
+    ];
+    folder.file("crlf", &lines.join("\r\n"));
+    assert_eq!(folder.check(&["crlf"]), ("crlf: linearizable\n".into(), String::new(), 0));
+}
+
+#[test]
+fn bad_input_is_named_with_its_line() {
+    let folder = Folder::new();
+    let invoke = "{\"p\":1,\"t\":\"invoke\",\"f\":\"get\"}\n";
+    for (lines, message) in [
+        ("nonsense".to_owned(), "1: expected ident"),
+        (format!("{invoke}{invoke}"), "2: process 1 has an operation under way"),
+        ("{\"p\":1,\"t\":\"ok\"}".into(), "1: process 1 has nothing under way"),
+        (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"f\":\"put\"}}"), "2: ends \"put\""),
+        (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: names another key"),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\",\"v\":3}".into(), "1: the value of a cas"),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"push\"}".into(), "1: unknown operation"),
+        ("{\"p\":null,\"t\":\"invoke\",\"f\":\"get\"}".into(), "1: no process"),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"v\":1e300}".into(), "1: 1000"),
+    ] {
+        folder.file("bad", &lines);
+        let (out, error, code) = folder.check(&["bad"]);
+        assert_eq!((out.as_str(), code), ("bad: unknown\n", 2), "{lines}");
+        assert!(error.starts_with(&format!("bad:{message}")), "{error}");
+    }
+}
