@@ -229,8 +229,13 @@ impl Acceptor {
     }
 
     /// These slots are held at the promised ballot now. An older part without a gap is kept, so
-    /// that what fills the gap joins the two.
+    /// that what fills the gap joins the two. What is chosen fills it as well, learnt or compacted
+    /// away: a leader that has trimmed its log never sends it again.
     fn stretch_over(&mut self, first: Slot, through: Slot) {
+        if let Some(old) = self.stretch.filter(|old| first > old.through.next()) {
+            let reached = self.end_of_stretch(max(old.through, self.log.base()).next());
+            self.stretch = Some(Stretch { through: reached, ..old });
+        }
         let stretch = match self.stretch {
             Some(old) if first > old.through.next() => return,
             Some(old) if through >= old.first.prev() => {

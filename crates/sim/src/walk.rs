@@ -3,8 +3,9 @@
 //! No driver trims a log or installs a snapshot so far, but every core takes
 //! [`Input::Compact`] and [`Input::Installed`]. A walk hands them out among lost, doubled and
 //! reordered messages, slow disks, crashes and timers that run out whenever they like, and checks
-//! the same promises that the simulator checks of whole nodes. There is no driver, no clock that
-//! ticks evenly and no codec; a walk is fast and shallow where a simulation is slow and deep.
+//! the same promises that the simulator checks of whole nodes. Then everything works, and a new
+//! command must reach all of them. There is no driver and no codec; a walk is fast and shallow
+//! where a simulation is slow and deep.
 
 use crate::dice::Dice;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -59,11 +60,13 @@ pub fn walks<P: Protocol>(
     Ok(total)
 }
 
-/// Takes `steps` random steps with cores of these settings, one a node.
+/// Takes `steps` random steps with cores of these settings, one a node; then nothing fails any
+/// more, snapshots reach whoever needs one, and clients go on asking.
 ///
 /// # Errors
 /// What went wrong: two values for a slot, two leaders under a ballot, a message that its sender's
-/// disk does not bear out, a promise taken back, a core that panicked or refused its own disk.
+/// disk does not bear out, a promise taken back, a core that panicked or refused its own disk; or
+/// that nothing new was applied everywhere for 30 seconds in which nothing failed.
 pub fn walk<P: Protocol>(
     seed: u64,
     steps: u32,
@@ -74,10 +77,18 @@ pub fn walk<P: Protocol>(
         for _ in 0..steps {
             walk.one_step()?;
         }
+        walk.settle()?;
         Ok(walk.walked)
     }));
     outcome.unwrap_or_else(|_| Err("a core panicked".to_owned()))
 }
+
+/// A hundred of the longest election time-outs that are the default.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// One hop, and how exactly timers run out where nothing fails.
+const TICK: Duration = Duration::from_millis(1);
+/// How many ticks lie between two commands.
+const PAUSE: u32 = 100;
 
 struct Walk<P: Protocol> {
     dice: Dice,
@@ -101,7 +112,9 @@ struct Node<P: Protocol> {
     snapshot: Base<P::Stamp>,
     /// Everything up to here was chosen or came as a snapshot in this life.
     applied: Slot,
-    timers: BTreeSet<P::Timer>,
+    timers: BTreeMap<P::Timer, Instant>,
+    /// Who needs a snapshot of this node.
+    owes: BTreeSet<NodeId>,
 }
 
 enum Pending<P: Protocol> {
@@ -119,8 +132,8 @@ impl<P: Protocol> Node<P> {
         }
         let applied = saved.base.through;
         let core = P::recover(config.clone(), saved).map_err(|error| error.to_string())?;
-        let (pending, timers) = (VecDeque::new(), BTreeSet::new());
-        Ok(Self { config, core, disk, pending, snapshot, applied, timers })
+        let (pending, timers, owes) = (VecDeque::new(), BTreeMap::new(), BTreeSet::new());
+        Ok(Self { config, core, disk, pending, snapshot, applied, timers, owes })
     }
 
     /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
@@ -174,19 +187,25 @@ impl<P: Protocol> Walk<P> {
             0..56 => self.deliver(),
             56..80 => self.sync(id),
             80..84 => self.time_out(id),
-            84..93 => {
-                self.tickets += 1;
-                let command = self.tickets.to_string().into_bytes().into();
-                self.step(id, Input::Propose { ticket: Ticket(self.tickets), command })
-            }
+            84..93 => self.propose(id),
             93 if self.dice.percent(30) => self.crash(id),
             93 => Ok(()),
             94..97 => self.trim(id),
             _ => {
                 let from = *self.dice.pick(&ids);
-                self.install(from, id)
+                match self.receive(from, id) {
+                    Some(_) if self.dice.percent(20) => self.crash(id),
+                    Some(base) => self.install(id, base),
+                    None => Ok(()),
+                }
             }
         }
+    }
+
+    fn propose(&mut self, id: NodeId) -> Result<(), String> {
+        self.tickets += 1;
+        let command = self.tickets.to_string().into_bytes().into();
+        self.step(id, Input::Propose { ticket: Ticket(self.tickets), command })
     }
 
     fn pass(&mut self, time: Duration) {
@@ -238,10 +257,15 @@ impl<P: Protocol> Walk<P> {
         }
         for change in outbox.timers {
             match change {
-                TimerChange::Set(timer, _) => node.timers.insert(timer),
-                TimerChange::Cancel(timer) => node.timers.remove(&timer),
-            };
+                TimerChange::Set(timer, after) => {
+                    node.timers.insert(timer, self.now + self.dice.duration(&after));
+                }
+                TimerChange::Cancel(timer) => {
+                    node.timers.remove(&timer);
+                }
+            }
         }
+        node.owes.extend(outbox.snapshots);
     }
 
     /// A message arrives, mostly the oldest; some stay on the wire and come again, some are lost.
@@ -264,30 +288,38 @@ impl<P: Protocol> Walk<P> {
     /// The disk does some of what was asked of it, and what waited for that is let go.
     fn sync(&mut self, id: NodeId) -> Result<(), String> {
         for _ in 0..=self.dice.below(8) {
-            let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-            match node.pending.pop_front() {
-                None => return Ok(()),
-                Some(Pending::Writes(writes)) => {
-                    writes.iter().try_for_each(|write| node.write(write))?;
-                }
-                Some(Pending::Send(to, message)) => {
-                    if !message.holds(id, to, &node.disk) {
-                        return Err(format!("{id:?} tells {to:?} {}", message.describe()));
-                    }
-                    if to == id {
-                        self.step(id, Input::Message { from: id, message })?;
-                    } else {
-                        self.wire.push((id, to, message));
-                    }
-                }
+            if !self.sync_one(id)? {
+                break;
             }
         }
         Ok(())
     }
 
+    /// The oldest that waits for the disk; whether there was anything.
+    fn sync_one(&mut self, id: NodeId) -> Result<bool, String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(false) };
+        match node.pending.pop_front() {
+            None => return Ok(false),
+            Some(Pending::Writes(writes)) => {
+                writes.iter().try_for_each(|write| node.write(write))?;
+            }
+            Some(Pending::Send(to, message)) => {
+                if !message.holds(id, to, &node.disk) {
+                    return Err(format!("{id:?} tells {to:?} {}", message.describe()));
+                }
+                if to == id {
+                    self.step(id, Input::Message { from: id, message })?;
+                } else {
+                    self.wire.push((id, to, message));
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn time_out(&mut self, id: NodeId) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let timers: Vec<_> = node.timers.iter().copied().collect();
+        let timers: Vec<_> = node.timers.keys().copied().collect();
         if timers.is_empty() {
             return Ok(());
         }
@@ -322,22 +354,77 @@ impl<P: Protocol> Walk<P> {
         self.step(id, Input::Compact { through })
     }
 
-    /// A node's snapshot reaches another one, asked for or not, and is installed unless the
-    /// receiver crashes before.
-    fn install(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
-        let Some(base) = self.nodes.get(&from).map(|node| node.snapshot.clone()) else {
-            return Ok(());
-        };
-        let Some(node) = self.nodes.get_mut(&to) else { return Ok(()) };
-        if base.through <= node.applied {
-            return Ok(());
-        }
+    /// A node's snapshot reaches another one, asked for or not. It is durable there at once; what
+    /// the core must be told, if it is news.
+    fn receive(&mut self, from: NodeId, to: NodeId) -> Option<Base<P::Stamp>> {
+        let base = self.nodes.get(&from)?.snapshot.clone();
+        let node = self.nodes.get_mut(&to).filter(|node| base.through > node.applied)?;
         node.snapshot = base.clone();
-        if self.dice.percent(20) {
-            return self.crash(to);
-        }
-        node.applied = base.through;
+        Some(base)
+    }
+
+    fn install(&mut self, id: NodeId, base: Base<P::Stamp>) -> Result<(), String> {
         self.walked.installs += 1;
-        self.step(to, Input::Installed { base })
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.applied = base.through;
+        }
+        self.step(id, Input::Installed { base })
+    }
+
+    /// Nothing fails from now on: everyone must soon have applied a command of now.
+    fn settle(&mut self) -> Result<(), String> {
+        let ids: Vec<_> = self.nodes.keys().copied().collect();
+        let (old, end) = (self.tickets, self.now + PATIENCE);
+        for tick in 0_u32.. {
+            if self.now >= end {
+                break;
+            }
+            self.pass(TICK);
+            for id in &ids {
+                if tick % PAUSE == 0 {
+                    self.propose(*id)?;
+                }
+                self.run_freely(*id)?;
+            }
+            for (from, to, message) in std::mem::take(&mut self.wire) {
+                self.step(to, Input::Message { from, message })?;
+            }
+            if self.agree_on_news(old) {
+                return Ok(());
+            }
+        }
+        let ends: Vec<_> = self.nodes.iter().map(|(id, node)| (*id, node.applied)).collect();
+        Err(format!("nothing fails and nothing new is applied everywhere: {ends:?}"))
+    }
+
+    /// Timers that are due, the disk, and the snapshots that others need.
+    fn run_freely(&mut self, id: NodeId) -> Result<(), String> {
+        let now = self.now;
+        while let Some(node) = self.nodes.get_mut(&id)
+            && let Some(timer) = node.timers.iter().find(|(_, at)| **at <= now).map(|it| *it.0)
+        {
+            node.timers.remove(&timer);
+            self.step(id, Input::Timeout(timer))?;
+        }
+        while self.sync_one(id)? {}
+        let owes = self.nodes.get_mut(&id).map(|node| std::mem::take(&mut node.owes));
+        for to in owes.unwrap_or_default() {
+            if let Some(base) = self.receive(id, to) {
+                self.install(to, base)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all nodes have applied equally far, and a command behind the `old` ones with that.
+    fn agree_on_news(&self, old: u64) -> bool {
+        let mut ends = self.nodes.values().map(|node| node.applied);
+        let Some(first) = ends.next() else { return true };
+        let is_new = |value: &Value| match value {
+            Value::Command(bytes) => std::str::from_utf8(bytes)
+                .is_ok_and(|text| text.parse().is_ok_and(|it: u64| it > old)),
+            _ => false,
+        };
+        ends.all(|end| end == first) && self.chosen.range(..=first).rev().any(|it| is_new(it.1))
     }
 }
