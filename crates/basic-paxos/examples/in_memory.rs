@@ -1,18 +1,18 @@
 //! One decree among three nodes, in one thread, with memory for disks and a queue for a network.
 
 use std::collections::VecDeque;
-use synod_basic_paxos::consensus::{Input, Outbox, Protocol, Saved, TimerChange};
+use synod_basic_paxos::consensus::{Input, Outbox, Protocol, Saved};
 use synod_basic_paxos::types::{Instant, Membership, NodeId, Ticket};
-use synod_basic_paxos::{Config, Decree, Message, Timer};
+use synod_basic_paxos::{Config, Decree, Letter};
 
 struct Node {
     core: Decree,
     disk: Saved<Decree>,
     outbox: Outbox<Decree>,
-    timers: Vec<Timer>,
 }
 
-type Network = VecDeque<(NodeId, NodeId, Message)>;
+type Network = VecDeque<(NodeId, NodeId, Letter)>;
+
 impl Node {
     /// Hands the core an input and carries out what it asks for: the writes first.
     fn step(&mut self, me: NodeId, now: Instant, input: Input<Decree>, network: &mut Network) {
@@ -25,11 +25,7 @@ impl Node {
         for run in self.outbox.chosen.drain(..) {
             println!("node {me} learns {:?}", run.values);
         }
-        for change in self.outbox.timers.drain(..) {
-            if let TimerChange::Set(timer, _) = change {
-                self.timers.push(timer); // Fired by a real driver if an answer is late.
-            }
-        }
+        self.outbox.timers.clear(); // A real driver fires those that the core does not cancel.
     }
 }
 
@@ -38,8 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (now, mut network, mut nodes) = (Instant::ZERO, Network::new(), Vec::new());
     for id in members.voters() {
         let core = Decree::recover(Config::new(*id, members.clone())?, Saved::default())?;
-        let mut node =
-            Node { core, disk: Saved::default(), outbox: Outbox::default(), timers: Vec::new() };
+        let mut node = Node { core, disk: Saved::default(), outbox: Outbox::default() };
         node.step(*id, now, Input::Start, &mut network);
         nodes.push(node);
     }

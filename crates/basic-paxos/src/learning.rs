@@ -15,33 +15,33 @@ impl<K: Kind> PerSlot<K> {
         (values, through): (&Values, Slot),
         fx: &mut Fx<'_, K>,
     ) {
-        let before = self.hard_state.chosen;
+        let before = self.hard_state.chosen();
         let last = first.plus(values.len()).prev();
         if last > Slot(K::SLOTS) {
             return self.ignore(from, "there is no such slot", fx);
         }
         if first > before.next() && last > self.horizon() {
-            return self.ask(now, from, fx);
+            return self.ask(now, from);
         }
         self.learn(from, first, values, fx);
-        if through > self.hard_state.chosen && self.hard_state.chosen < Slot(K::SLOTS) {
-            self.ask(now, from, fx);
+        if through > self.hard_state.chosen() && self.hard_state.chosen() < Slot(K::SLOTS) {
+            self.ask(now, from);
         }
     }
 
     /// A peer says where its knowledge ends: tell it more, or learn that we lack something.
     pub(crate) fn on_ask(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
-        if slot <= self.hard_state.chosen {
+        if slot <= self.hard_state.chosen() {
             self.tell_from(from, slot, fx);
-        } else if slot > self.hard_state.chosen.next() {
-            self.ask(now, from, fx);
+        } else if slot > self.hard_state.chosen().next() {
+            self.ask(now, from);
         }
     }
 
-    /// Time to ask the next node what we missed. If nothing was chosen since the last time, though
-    /// something is open, its proposer may be gone: we finish it.
+    /// Time to ask the next node what we missed, and to finish what others have left open. A node
+    /// without a vote looks for another guide if it has not heard of its own for too long.
     pub(crate) fn on_ask_timeout(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
-        let chosen = self.hard_state.chosen;
+        let chosen = self.hard_state.chosen();
         let me = self.config.id();
         let voters = self.config.members().voters();
         let others = voters.iter().filter(|node| **node != me).count();
@@ -50,48 +50,54 @@ impl<K: Kind> PerSlot<K> {
         {
             self.turn = turn + 1;
             self.asked = Some((chosen.next(), now));
-            fx.send(peer, Message::Ask { from: chosen.next() });
+            self.mail.post(peer, Message::Ask { from: chosen.next() });
         }
-        if self.stood_at == Some(chosen) && self.is_voter() {
+        if self.is_voter() {
             self.unblock(now, fx);
+        } else if now.since(self.guided) > self.config.timing().cap {
+            let next = voters.iter().find(|voter| **voter > self.guide).unwrap_or(&voters[0]);
+            (self.guide, self.guided) = (*next, now);
         }
-        self.stood_at = (self.seen > chosen).then_some(chosen);
         self.arm_ask(fx);
     }
 
     pub(crate) fn arm_ask(&self, fx: &mut Fx<'_, K>) {
-        let timing = self.config.timing();
-        let interval = timing.ask.max(self.round_trip.saturating_mul(8).min(timing.cap));
+        let interval = self.ask_interval();
         fx.set_timer(Timer::Ask, interval..interval.saturating_mul(2));
     }
 
+    pub(crate) fn ask_interval(&self) -> Duration {
+        let timing = self.config.timing();
+        timing.ask.max(self.round_trip().saturating_mul(8).min(timing.cap))
+    }
+
     /// Asks a node that seems to know more. Not the same again within two round trips.
-    pub(crate) fn ask(&mut self, now: Instant, to: NodeId, fx: &mut Fx<'_, K>) {
-        let from = self.hard_state.chosen.next();
+    pub(crate) fn ask(&mut self, now: Instant, to: NodeId) {
+        let from = self.hard_state.chosen().next();
         let fresh = |(slot, at): (Slot, Instant)| {
-            slot == from && now.since(at) < self.round_trip.saturating_mul(2)
+            slot == from && now.since(at) < self.round_trip().saturating_mul(2)
         };
         if !self.asked.is_some_and(fresh) && to != self.config.id() {
             self.asked = Some((from, now));
-            fx.send(to, Message::Ask { from });
+            self.mail.post(to, Message::Ask { from });
         }
     }
 
     /// Tells what was chosen at one slot.
-    pub(crate) fn tell(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
-        let through = self.hard_state.chosen;
+    pub(crate) fn tell(&mut self, to: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
+        let through = self.hard_state.chosen();
         match self.value_at(slot) {
-            Some(values) => fx.send(to, Message::Decided { first: slot, values, through }),
+            Some(values) => self.mail.post(to, Message::Decided { first: slot, values, through }),
             None => fx.ship_snapshot(to),
         }
     }
 
     /// Tells what was chosen from a slot on, as much as one message may carry.
-    fn tell_from(&self, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
+    fn tell_from(&mut self, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
         if first <= self.log.base() {
             return fx.ship_snapshot(to);
         }
-        let through = self.hard_state.chosen;
+        let through = self.hard_state.chosen();
         let mut batch = ValuesBuilder::new();
         for run in self.log.runs_from(first) {
             let room = self.config.limits().catch_up_bytes.saturating_sub(batch.byte_len());
@@ -109,7 +115,7 @@ impl<K: Kind> PerSlot<K> {
                 break;
             }
         }
-        fx.send(to, Message::Decided { first, values: batch.finish(), through });
+        self.mail.post(to, Message::Decided { first, values: batch.finish(), through });
     }
 
     /// These values are chosen. Where this node voted for the same value its vote stays what it
@@ -118,7 +124,7 @@ impl<K: Kind> PerSlot<K> {
         let mut news: Option<(usize, usize)> = None;
         for index in 0..values.len() {
             let (slot, value) = (first.plus(index), values.slice(index, index + 1));
-            let known = slot <= self.hard_state.chosen || self.decided.contains(&slot);
+            let known = slot <= self.hard_state.chosen() || self.decided.contains(&slot);
             let held = self.value_at(slot).is_some_and(|held| held == value);
             if known && !held && slot > self.log.base() {
                 self.ignore(from, "it contradicts what is chosen", fx);
@@ -156,15 +162,16 @@ impl<K: Kind> PerSlot<K> {
     /// Reports what is chosen without a hole. The mark on disk follows with the next promise: who
     /// forgets it finds out again.
     pub(crate) fn advance(&mut self, fx: &mut Fx<'_, K>) {
-        let before = self.hard_state.chosen;
-        while self.decided.remove(&self.hard_state.chosen.next()) {
-            self.hard_state.chosen = self.hard_state.chosen.next();
+        let before = self.hard_state.chosen();
+        let mut chosen = before;
+        while self.decided.remove(&chosen.next()) {
+            chosen = chosen.next();
         }
-        let chosen = self.hard_state.chosen;
         if chosen == before {
             return;
         }
-        self.hard_state.promises = self.hard_state.promises.split_off(&chosen.next());
+        self.hard_state.choose(chosen);
+        self.got_on = self.got_on.split_off(&chosen.next());
         self.emit(before, fx);
         if chosen >= Slot(K::SLOTS) {
             self.refuse_waiting(fx);
@@ -173,7 +180,7 @@ impl<K: Kind> PerSlot<K> {
 
     /// Hands out what is chosen behind `after`.
     pub(crate) fn emit(&self, after: Slot, fx: &mut Fx<'_, K>) {
-        let chosen = self.hard_state.chosen;
+        let chosen = self.hard_state.chosen();
         for run in self.log.runs_from(after.next()) {
             if run.first > chosen {
                 break;
@@ -183,9 +190,10 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
-    /// How long a round trip takes, disks included, as this node has measured it.
+    /// How long a round trip takes, disks included: as this node has measured it, or as its
+    /// settings guess.
     #[must_use]
     pub fn round_trip(&self) -> Duration {
-        self.round_trip
+        self.measured.unwrap_or(self.config.timing().round_trip)
     }
 }

@@ -3,6 +3,8 @@
 use crate::per_slot::{DECIDED, Kind, PerSlot};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, Saved};
 use synod_types::{Ballot, Lane, NodeId, Slot, Value, Values};
@@ -11,7 +13,69 @@ use synod_types::{Ballot, Lane, NodeId, Slot, Value, Values};
 /// beyond is damage or malice, and refusing it keeps every sum in this crate from overflowing.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
-/// What nodes say to each other. `slot` says which decree it is about; `ballot` is always the
+/// What one node has to tell another at the end of a round: a message for each slot that is
+/// concerned. On arrival each is taken on its own, as if it had come alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Letter {
+    messages: Vec<Message>,
+}
+
+impl Letter {
+    /// What it says, in order.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// What it says, in order, to own.
+    #[must_use]
+    pub fn into_messages(self) -> Vec<Message> {
+        self.messages
+    }
+
+    pub(crate) fn add(&mut self, message: Message) {
+        self.messages.push(message);
+    }
+
+    /// About its length in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.messages.iter().map(Message::size).sum()
+    }
+}
+
+impl FromIterator<Message> for Letter {
+    fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
+        Self { messages: messages.into_iter().collect() }
+    }
+}
+
+impl From<Message> for Letter {
+    fn from(message: Message) -> Self {
+        Self { messages: vec![message] }
+    }
+}
+
+impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Letter {
+    fn gate(&self) -> Gate {
+        let durable = |message: &Message| message.gate() == Gate::Durable;
+        if self.messages.iter().any(durable) { Gate::Durable } else { Gate::Immediate }
+    }
+
+    fn lane(&self) -> Lane {
+        self.messages.first().map_or(Lane::Control, Message::lane)
+    }
+
+    fn holds(&self, _: NodeId, _: NodeId, disk: &Saved<PerSlot<K>>) -> bool {
+        self.messages.iter().all(|message| message.holds(disk))
+    }
+
+    fn describe(&self) -> String {
+        let words: Vec<_> = self.messages.iter().map(Message::describe::<K>).collect();
+        words.join(" + ")
+    }
+}
+
+/// What a node says about one slot, or about its knowledge. `slot` says which decree it is about; `ballot` is always the
 /// proposer's. `value` holds exactly one value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
@@ -104,8 +168,10 @@ impl Message {
     }
 }
 
-impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Message {
-    fn gate(&self) -> Gate {
+impl Message {
+    /// Whether it must wait for the disk.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
         match self {
             // Vows: a crash must not undo them. A Prepare is one, too: it says that its ballot is
             // used, which the sender's own promise remembers.
@@ -125,15 +191,36 @@ impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Message {
             | Self::Promise { .. }
             | Self::Accept { .. }
             | Self::Accepted { .. }
-            | Self::Nack { .. } => Lane::Log,
-            Self::Decided { .. } => Lane::Log,
+            | Self::Nack { .. }
+            | Self::Decided { .. } => Lane::Log,
             Self::Ask { .. } => Lane::Control,
         }
     }
 
-    fn holds(&self, _: NodeId, _: NodeId, disk: &Saved<PerSlot<K>>) -> bool {
+    /// Whether both may travel in one letter.
+    pub(crate) fn travels_like(&self, other: &Self) -> bool {
+        (self.gate(), self.lane()) == (other.gate(), other.lane())
+    }
+
+    /// About its length in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let values = match self {
+            Self::Accept { value, .. } => value.byte_len(),
+            Self::Decided { values, .. } => values.byte_len(),
+            Self::Promise { accepted, .. } => {
+                accepted.as_ref().map_or(0, |(_, value)| value.byte_len())
+            }
+            Self::Prepare { .. } | Self::Accepted { .. } | Self::Nack { .. } | Self::Ask { .. } => {
+                0
+            }
+        };
+        values + 32
+    }
+
+    /// Whether its claim is on its sender's disk.
+    fn holds<K: Kind>(&self, disk: &Saved<PerSlot<K>>) -> bool {
         let hard_state = &disk.hard_state;
-        let settled = |slot: Slot| slot <= hard_state.chosen || slot <= disk.base.through;
+        let settled = |slot: Slot| slot <= hard_state.chosen() || slot <= disk.base.through;
         let vote = |slot: Slot| disk.log.get(slot);
         match self {
             Self::Prepare { slot, ballot } => {
@@ -162,7 +249,7 @@ impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Message {
         }
     }
 
-    fn describe(&self) -> String {
+    fn describe<K: Kind>(&self) -> String {
         // With one decree only, it needs no name: the lines read as in the papers.
         let at = |slot: &Slot| if K::SLOTS == 1 { String::new() } else { format!("{slot:?}, ") };
         match self {

@@ -1,21 +1,23 @@
 //! A log of decrees: one Paxos a slot, and nobody leads.
 
 use crate::acceptor::Acceptor;
-use crate::message::Message;
+use crate::mail::Mail;
+use crate::message::{Letter, Message};
 use crate::proposing::Proposal;
-use crate::{Config, recovery};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::waiting::Waiting;
+use crate::{Config, HardState, recovery};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::hash::Hash;
 use core::marker::PhantomData;
+use core::mem;
 use core::time::Duration;
-use serde::{Deserialize, Serialize};
 use synod_consensus::{
     Base, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, Role, RunLog, Saved,
     Status, Write,
 };
-use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
+use synod_types::{Ballot, Instant, NodeId, Slot, Values};
 
 /// What a slot is stamped with whose value was learnt as chosen, and not voted for here under
 /// that value: above every ballot, because nothing can follow it.
@@ -67,51 +69,29 @@ pub struct PerSlot<K> {
     /// Chosen slots behind the first that is not known to be.
     pub(crate) decided: BTreeSet<Slot>,
     pub(crate) proposals: BTreeMap<Slot, Proposal>,
-    pub(crate) waiting: VecDeque<(Ticket, Values)>,
-    pub(crate) waiting_bytes: usize,
+    pub(crate) waiting: Waiting,
+    /// What this round has to say.
+    pub(crate) mail: Mail,
     /// The highest slot that anyone was heard to use.
     pub(crate) seen: Slot,
-    /// A round trip with both disks, as measured.
-    pub(crate) round_trip: Duration,
+    /// When an open slot last got on: this node promised or voted anew. Repetitions do not count,
+    /// or a proposer that hears no answers could keep everyone else away for ever.
+    pub(crate) got_on: BTreeMap<Slot, Instant>,
+    /// A round trip with both disks, once it was measured.
+    pub(crate) measured: Option<Duration>,
     /// Whom to ask next.
     pub(crate) turn: usize,
-    /// The chosen part when the last question went out.
-    pub(crate) stood_at: Option<Slot>,
+    /// Whom clients of this node turn to: itself if it votes, else a voter that is heard of.
+    pub(crate) guide: NodeId,
+    /// When the guide was last heard of.
+    pub(crate) guided: Instant,
     /// The last question: from where, and when.
     pub(crate) asked: Option<(Slot, Instant)>,
     /// What the disk lacks after recovery.
     pub(crate) repair: bool,
+    /// Whether the hard state was changed since it was written.
+    pub(crate) unsaved: bool,
     pub(crate) kind: PhantomData<K>,
-}
-
-/// What a node must remember beside its votes, which stand in the log under their ballots.
-///
-/// It is rewritten whole, so it holds the promises of OPEN slots only: what is chosen needs none,
-/// because from then on every request for it is answered with the chosen value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HardState {
-    /// Everything up to this slot is chosen, and the log holds it. May lag.
-    pub chosen: Slot,
-    /// The promise of each slot behind that, as far as one was made. A vote is a promise, too.
-    pub promises: BTreeMap<Slot, Ballot>,
-}
-
-impl HardState {
-    /// What was promised for an open slot; [`Ballot::ZERO`] if nothing was.
-    #[must_use]
-    pub fn promised(&self, slot: Slot) -> Ballot {
-        self.promises.get(&slot).copied().unwrap_or(Ballot::ZERO)
-    }
-}
-
-impl synod_consensus::HardState for HardState {
-    /// A promise only rises, and goes only when its slot is chosen.
-    fn may_follow(&self, older: &Self) -> bool {
-        let kept = |(slot, ballot): (&Slot, &Ballot)| {
-            *slot <= self.chosen || self.promised(*slot) >= *ballot
-        };
-        self.chosen >= older.chosen && older.promises.iter().all(kept)
-    }
 }
 
 /// What a core waits for.
@@ -125,7 +105,7 @@ pub enum Timer {
 
 impl<K: Kind> Protocol for PerSlot<K> {
     type Config = Config;
-    type Message = Message;
+    type Message = Letter;
     type HardState = HardState;
     type Stamp = Ballot;
     type Timer = Timer;
@@ -139,7 +119,11 @@ impl<K: Kind> Protocol for PerSlot<K> {
     fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_, K>) {
         match input {
             Input::Start => self.on_start(fx),
-            Input::Message { from, message } => self.on_message(now, from, message, fx),
+            Input::Message { from, message } => {
+                for message in message.into_messages() {
+                    self.on_message(now, from, message, fx);
+                }
+            }
             Input::Timeout(Timer::Slot(slot)) => self.on_slot_timeout(now, slot, fx),
             Input::Timeout(Timer::Ask) => self.on_ask_timeout(now, fx),
             // Nobody depends on this node: the others order their commands without it.
@@ -154,10 +138,16 @@ impl<K: Kind> Protocol for PerSlot<K> {
 
     fn flush(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         self.open_waiting(now, fx);
+        if mem::take(&mut self.unsaved) {
+            fx.write(Write::HardState(self.hard_state.clone()));
+        }
+        for (to, letter) in self.mail.take() {
+            fx.send(to, letter);
+        }
     }
 
     fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
-        if through > self.hard_state.chosen {
+        if through > self.hard_state.chosen() {
             return None;
         }
         let stamp = self.log.stamp_at(through)?;
@@ -172,8 +162,8 @@ impl<K: Kind> Protocol for PerSlot<K> {
         Status {
             role,
             ballot,
-            leader: Some(if self.is_voter() { me } else { self.config.members().voters()[0] }),
-            commit: self.hard_state.chosen,
+            leader: Some(self.guide),
+            commit: self.hard_state.chosen(),
             last: self.log.last(),
             base: self.log.base(),
             progress: Vec::new(),
@@ -197,6 +187,9 @@ impl<K: Kind> PerSlot<K> {
     fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_, K>) {
         if let Some(reason) = self.distrust(from, &message) {
             return self.ignore(from, reason, fx);
+        }
+        if from == self.guide {
+            self.guided = now;
         }
         match message {
             Message::Prepare { slot, ballot } => self.on_prepare(now, from, slot, ballot, fx),
@@ -254,15 +247,14 @@ impl<K: Kind> PerSlot<K> {
         match acceptor.prepare(ballot) {
             crate::Verdict::Granted { changed } => {
                 if changed {
-                    self.hard_state.promises.insert(slot, ballot);
-                    self.write_hard_state(fx);
+                    self.promise(now, slot, ballot);
                     fx.note(ProtocolEvent::Voted { to: from, ballot });
                 }
                 let accepted = acceptor.accepted().cloned();
-                fx.send(from, Message::Promise { slot, ballot, accepted });
+                self.mail.post(from, Message::Promise { slot, ballot, accepted });
             }
             crate::Verdict::Refused { promised } => {
-                fx.send(from, Message::Nack { slot, ballot, promised });
+                self.mail.post(from, Message::Nack { slot, ballot, promised });
             }
             crate::Verdict::Contradiction => {}
         }
@@ -284,16 +276,13 @@ impl<K: Kind> PerSlot<K> {
             crate::Verdict::Granted { changed } => {
                 if changed {
                     // Promise and vote in one batch: a crash finds both or neither.
-                    if self.hard_state.promised(slot) < ballot {
-                        self.hard_state.promises.insert(slot, ballot);
-                        self.write_hard_state(fx);
-                    }
+                    self.promise(now, slot, ballot);
                     self.put(slot, ballot, value, fx);
                 }
-                fx.send(from, Message::Accepted { slot, ballot });
+                self.mail.post(from, Message::Accepted { slot, ballot });
             }
             crate::Verdict::Refused { promised } => {
-                fx.send(from, Message::Nack { slot, ballot, promised });
+                self.mail.post(from, Message::Nack { slot, ballot, promised });
             }
             crate::Verdict::Contradiction => {
                 self.ignore(from, "it proposes two values under one ballot", fx);
@@ -306,7 +295,7 @@ impl<K: Kind> PerSlot<K> {
     fn may_vote(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) -> bool {
         match self.standing(slot) {
             Standing::Decided => self.tell(from, slot, fx),
-            Standing::Beyond => self.ask(now, from, fx),
+            Standing::Beyond => self.ask(now, from),
             Standing::Open => {
                 self.seen = self.seen.max(slot);
                 return true;
@@ -316,7 +305,7 @@ impl<K: Kind> PerSlot<K> {
     }
 
     pub(crate) fn standing(&self, slot: Slot) -> Standing {
-        if slot <= self.hard_state.chosen || self.decided.contains(&slot) {
+        if slot <= self.hard_state.chosen() || self.decided.contains(&slot) {
             Standing::Decided
         } else if slot <= self.horizon() {
             Standing::Open
@@ -327,7 +316,7 @@ impl<K: Kind> PerSlot<K> {
 
     /// The last slot that may be open.
     pub(crate) fn horizon(&self) -> Slot {
-        self.hard_state.chosen.plus(self.config.limits().window).min(Slot(K::SLOTS))
+        self.hard_state.chosen().plus(self.config.limits().window).min(Slot(K::SLOTS))
     }
 
     /// The acceptor of an open slot, as the memory of its vows makes it.
@@ -350,8 +339,13 @@ impl<K: Kind> PerSlot<K> {
         self.log.put(run);
     }
 
-    pub(crate) fn write_hard_state(&self, fx: &mut Fx<'_, K>) {
-        fx.write(Write::HardState(self.hard_state.clone()));
+    /// A new promise or vote. Promises are written with the round's other writes, once for all.
+    fn promise(&mut self, now: Instant, slot: Slot, ballot: Ballot) {
+        self.got_on.insert(slot, now);
+        if self.hard_state.promised(slot) < ballot {
+            self.hard_state.promise(slot, ballot);
+            self.unsaved = true;
+        }
     }
 
     pub(crate) fn is_voter(&self) -> bool {

@@ -2,7 +2,9 @@
 
 use crate::message::Message;
 use crate::per_slot::{Fx, Kind, PerSlot, Standing, Timer};
+use crate::waiting::Command;
 use crate::{Asking, Backoff, Proposer};
+use alloc::vec::Vec;
 use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
@@ -11,8 +13,10 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Proposal {
     proposer: Proposer<Values>,
-    /// Whose command the proposer's own value is; none for a no-op.
-    ticket: Option<Ticket>,
+    /// What the proposer's own value stands for; nothing if it is a no-op.
+    command: Option<Command>,
+    /// Whether anyone was asked to vote for the own value: then it may be chosen here.
+    at_stake: bool,
     backoff: Backoff,
     stage: Stage,
     /// When the phase began.
@@ -36,10 +40,10 @@ impl<K: Kind> PerSlot<K> {
     pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_, K>) {
         let limits = self.config.limits();
         if !self.is_voter() {
-            let hint = self.config.members().voters().first().copied();
+            let hint = Some(self.guide);
             return fx.refuse(ticket, Refusal::NotLeader { hint });
         }
-        if self.hard_state.chosen.0 >= K::SLOTS {
+        if self.hard_state.chosen().0 >= K::SLOTS {
             return fx.refuse(ticket, Refusal::Unsupported);
         }
         if command.len() > limits.command_bytes {
@@ -49,50 +53,50 @@ impl<K: Kind> PerSlot<K> {
         let value = Values::command_only(command);
         let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
         self.shed(room, room_bytes, fx);
-        self.waiting_bytes += value.byte_len();
-        self.waiting.push_back((ticket, value));
+        self.waiting.join(ticket, value);
     }
 
     /// The oldest commands give way until no more than so many wait. Their clients have most
     /// likely given up by now: were the newest turned away instead, a node that was cut off would
     /// come back with a queue that nobody waits for, and refuse those who do.
     ///
-    /// A command that waits is up for vote nowhere: it was proposed for no slot yet, or every slot
-    /// that it was proposed for is decided otherwise. So the refusal is final.
+    /// A command that waits is up for vote nowhere: no slot's acceptors were asked for it yet, or
+    /// every such slot is decided otherwise. So the refusal is final.
     fn shed(&mut self, room: usize, room_bytes: usize, fx: &mut Fx<'_, K>) {
-        while self.waiting.len() > room || self.waiting_bytes > room_bytes {
-            let Some((ticket, value)) = self.waiting.pop_front() else { return };
-            self.waiting_bytes -= value.byte_len();
-            fx.refuse(ticket, Refusal::Busy);
+        while self.waiting.exceeds(room, room_bytes) {
+            let Some(command) = self.waiting.leave() else { return };
+            fx.refuse(command.ticket, Refusal::Busy);
         }
     }
 
     /// Gives waiting commands a slot each, behind everything that anyone was heard to use.
     pub(crate) fn open_waiting(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
-        while !self.waiting.is_empty() {
-            let own = self.proposals.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
-            let next = self.hard_state.chosen.max(self.seen).max(own).next().min(Slot(K::SLOTS));
-            let free = !self.proposals.contains_key(&next);
-            if !free || self.standing(next) != Standing::Open {
-                return;
-            }
-            self.open(now, next, fx);
+        while !self.waiting.is_empty() && !self.is_unheard() {
+            let Some(slot) = self.free_slot() else { return };
+            self.open(now, slot, fx);
         }
     }
 
-    /// Begins to propose at an open slot: a command if one waits, else a no-op.
+    /// The first slot behind all that anyone was heard to use, if it may be open.
+    fn free_slot(&self) -> Option<Slot> {
+        let next = self.hard_state.chosen().max(self.seen).next().min(Slot(K::SLOTS));
+        let free = !self.proposals.contains_key(&next) && self.standing(next) == Standing::Open;
+        free.then_some(next)
+    }
+
+    /// Begins to propose at an open slot: a command if one waits, else a no-op. A command that has
+    /// lost slots bids higher, so that nobody loses for ever.
     fn open(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
-        let (ticket, value) = match self.waiting.pop_front() {
-            Some((ticket, value)) => {
-                self.waiting_bytes -= value.byte_len();
-                (Some(ticket), value)
-            }
-            None => (None, Values::noop()),
-        };
+        let command = self.waiting.leave();
+        let value = command.as_ref().map_or_else(Values::noop, |command| command.value.clone());
         let (me, members) = (self.config.id(), self.config.members().clone());
+        let mut proposer = Proposer::new(me, members, value);
+        let lost = command.as_ref().map_or(0, |command| command.lost);
+        proposer.see(Ballot { round: lost, node: me });
         let proposal = Proposal {
-            proposer: Proposer::new(me, members, value),
-            ticket,
+            proposer,
+            command,
+            at_stake: false,
             backoff: Backoff::default(),
             stage: Stage::Asking,
             since: now,
@@ -111,14 +115,16 @@ impl<K: Kind> PerSlot<K> {
         proposal.proposer.see(promised);
         let ballot = proposal.proposer.prepare();
         (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
-        for voter in self.config.members().clone().voters() {
-            if *voter == self.config.id() {
-                self.on_prepare(now, *voter, slot, ballot, fx);
-            } else {
-                fx.send(*voter, Message::Prepare { slot, ballot });
-            }
-        }
+        self.on_prepare(now, self.config.id(), slot, ballot, fx);
+        self.tell_voters(&Message::Prepare { slot, ballot });
         self.arm(slot, fx);
+    }
+
+    fn tell_voters(&mut self, message: &Message) {
+        let me = self.config.id();
+        for voter in self.config.members().voters().iter().filter(|voter| **voter != me) {
+            self.mail.post(*voter, message.clone());
+        }
     }
 
     pub(crate) fn on_promise(
@@ -132,15 +138,11 @@ impl<K: Kind> PerSlot<K> {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         let Some(value) = proposal.proposer.on_promise(from, ballot, accepted) else { return };
         let sample = now.since(proposal.since);
+        proposal.at_stake |= value == *proposal.proposer.own();
         (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
         self.measure(sample);
-        for voter in self.config.members().clone().voters() {
-            if *voter == self.config.id() {
-                self.on_accept(now, *voter, slot, (ballot, value.clone()), fx);
-            } else {
-                fx.send(*voter, Message::Accept { slot, ballot, value: value.clone() });
-            }
-        }
+        self.on_accept(now, self.config.id(), slot, (ballot, value.clone()), fx);
+        self.tell_voters(&Message::Accept { slot, ballot, value });
         self.arm(slot, fx);
     }
 
@@ -157,9 +159,9 @@ impl<K: Kind> PerSlot<K> {
         let sample = now.since(proposal.since);
         self.measure(sample);
         self.learn(from, slot, &value, fx);
-        let through = self.hard_state.chosen;
+        let through = self.hard_state.chosen();
         for node in self.config.members().others(self.config.id()) {
-            fx.send(node, Message::Decided { first: slot, values: value.clone(), through });
+            self.mail.post(node, Message::Decided { first: slot, values: value.clone(), through });
         }
     }
 
@@ -175,7 +177,7 @@ impl<K: Kind> PerSlot<K> {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         let hopeless = proposal.proposer.on_nack(from, ballot, promised);
         if hopeless && proposal.stage == Stage::Asking {
-            self.stand_back(slot, fx);
+            self.give_way(slot, fx);
         }
     }
 
@@ -183,17 +185,31 @@ impl<K: Kind> PerSlot<K> {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         match proposal.stage {
             Stage::StandingBack => self.prepare(now, slot, fx),
-            Stage::Asking if proposal.proposer.was_refused() => self.stand_back(slot, fx),
+            Stage::Asking if proposal.proposer.was_refused() => self.give_way(slot, fx),
             Stage::Asking => self.repeat(slot, fx),
+        }
+    }
+
+    /// Overtaken. As long as nobody was asked to vote for our own value here, it is not bound to
+    /// this slot: if another one is free it goes there, and leaves this one to who overtook us.
+    fn give_way(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
+        let bound = self.proposals.get(&slot).is_none_or(|proposal| proposal.at_stake);
+        if bound || self.free_slot().is_none() {
+            return self.stand_back(slot, fx);
+        }
+        fx.cancel_timer(Timer::Slot(slot));
+        if let Some(Proposal { command: Some(command), .. }) = self.proposals.remove(&slot) {
+            self.waiting.rejoin(command);
         }
     }
 
     /// Gives the others time. Full jitter: the driver draws from the whole range.
     fn stand_back(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
+        let round_trip = self.round_trip();
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         proposal.backoff.fail();
         proposal.stage = Stage::StandingBack;
-        let range = proposal.backoff.range(self.round_trip, self.config.timing().cap);
+        let range = proposal.backoff.range(round_trip, self.config.timing().cap);
         let (ballot, reason) = (proposal.proposer.ballot(), "it was overtaken");
         fx.note(ProtocolEvent::SteppedDown { ballot, reason });
         fx.set_timer(Timer::Slot(slot), range);
@@ -202,6 +218,7 @@ impl<K: Kind> PerSlot<K> {
     /// The answers are late: the same message again, to whoever has not answered. Only a new
     /// ballot would have to begin with phase 1, and it would spoil what is under way.
     fn repeat(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
+        let still = self.is_unheard() && self.proposals.range(..slot).next().is_some();
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         proposal.repeats += 1;
         let ballot = proposal.proposer.ballot();
@@ -210,17 +227,23 @@ impl<K: Kind> PerSlot<K> {
             Asking::Promises => Message::Prepare { slot, ballot },
             Asking::Votes(value) => Message::Accept { slot, ballot, value: value.clone() },
         };
-        let late = proposal.proposer.unanswered();
+        let late = if still { Vec::new() } else { proposal.proposer.unanswered() };
         for voter in late.into_iter().filter(|voter| *voter != self.config.id()) {
-            fx.send(voter, message.clone());
+            self.mail.post(voter, message.clone());
         }
         self.arm(slot, fx);
+    }
+
+    /// Whether our oldest proposal stays without answers. There may be nobody to hear us, so it
+    /// asks for all: the others keep still, and no more are begun.
+    fn is_unheard(&self) -> bool {
+        self.proposals.first_key_value().is_some_and(|(_, oldest)| oldest.repeats > 1)
     }
 
     /// When the answers will be overdue: twice as long after each repetition.
     fn arm(&self, slot: Slot, fx: &mut Fx<'_, K>) {
         let Some(proposal) = self.proposals.get(&slot) else { return };
-        let patience = self.round_trip.saturating_mul(4 << proposal.repeats.min(16));
+        let patience = self.round_trip().saturating_mul(4 << proposal.repeats.min(16));
         let patience = patience.min(self.config.timing().cap);
         fx.set_timer(Timer::Slot(slot), patience..patience.saturating_mul(3) / 2);
     }
@@ -229,7 +252,7 @@ impl<K: Kind> PerSlot<K> {
     fn measure(&mut self, sample: Duration) {
         let cap = self.config.timing().cap;
         let sample = sample.clamp(Duration::from_micros(50), cap);
-        self.round_trip = (self.round_trip * 7 + sample) / 8;
+        self.measured = Some((self.round_trip() * 7 + sample) / 8);
     }
 
     /// The slot is decided: what was proposed there has won or lost. A command that lost tries
@@ -237,13 +260,10 @@ impl<K: Kind> PerSlot<K> {
     pub(crate) fn close(&mut self, slot: Slot, chosen: &Values, fx: &mut Fx<'_, K>) {
         let Some(proposal) = self.proposals.remove(&slot) else { return };
         fx.cancel_timer(Timer::Slot(slot));
-        let Some(ticket) = proposal.ticket else { return };
-        let value = proposal.proposer.own().clone();
-        if value == *chosen {
-            fx.placed(ticket, slot);
-        } else {
-            self.waiting_bytes += value.byte_len();
-            self.waiting.push_front((ticket, value));
+        match proposal.command {
+            Some(command) if command.value == *chosen => fx.placed(command.ticket, slot),
+            Some(command) => self.waiting.rejoin(command),
+            None => {}
         }
     }
 
@@ -256,29 +276,36 @@ impl<K: Kind> PerSlot<K> {
                 return;
             }
             fx.cancel_timer(Timer::Slot(slot));
-            if let Some(ticket) = proposal.ticket {
-                fx.placed(ticket, slot);
+            if let Some(command) = proposal.command {
+                fx.placed(command.ticket, slot);
             }
         }
     }
 
     /// Every slot is decided: what still waits has lost for good.
     pub(crate) fn refuse_waiting(&mut self, fx: &mut Fx<'_, K>) {
-        self.waiting_bytes = 0;
-        for (ticket, _) in self.waiting.drain(..) {
-            fx.refuse(ticket, Refusal::Unsupported);
+        while let Some(command) = self.waiting.leave() {
+            fx.refuse(command.ticket, Refusal::Unsupported);
         }
     }
 
-    /// Finishes what blocks the log: every open slot that anyone was heard to use gets a proposal
-    /// of ours. What was voted for there is found in phase 1; where there is nothing, a waiting
-    /// command or a no-op fills the hole.
+    /// Finishes what blocks the log: every open slot that anyone was heard to use, and that has not
+    /// got on for a while, gets a proposal of ours. What was voted for there is found in phase 1; where there
+    /// is nothing, a waiting command or a no-op fills the hole. Whoever is first is heard by the
+    /// others, and they leave the slot alone. Before it knows how long answers take, or while it
+    /// gets none, a node tries one slot only.
     pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         let last = self.seen.min(self.horizon());
-        let mut slot = self.hard_state.chosen.next();
-        while slot <= last {
-            if self.standing(slot) == Standing::Open && !self.proposals.contains_key(&slot) {
+        let patience = self.config.timing().ask.max(self.round_trip().saturating_mul(4)) * 2;
+        let mut slot = self.hard_state.chosen().next();
+        while slot <= last && !self.is_unheard() {
+            let open = self.standing(slot) == Standing::Open;
+            let quiet = self.got_on.get(&slot).is_none_or(|at| now.since(*at) >= patience);
+            if open && quiet && !self.proposals.contains_key(&slot) {
                 self.open(now, slot, fx);
+                if self.measured.is_none() {
+                    return;
+                }
             }
             slot = slot.next();
         }

@@ -1,13 +1,15 @@
 //! Coming back from disk, and the log's compacted front.
 
 use crate::Config;
+use crate::mail::Mail;
 use crate::message::{HORIZON, is_stamp};
 use crate::per_slot::{DECIDED, Fx, Kind, PerSlot};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::waiting::Waiting;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use core::marker::PhantomData;
 use synod_consensus::{Base, RecoveryError, RunLog, Saved, Write};
-use synod_types::{Ballot, Slot};
+use synod_types::{Ballot, Instant, Slot};
 
 /// See [`synod_consensus::Protocol::recover`].
 pub(crate) fn recover<K: Kind>(
@@ -25,41 +27,43 @@ pub(crate) fn recover<K: Kind>(
         // The state machine is ahead of the log's front: a crash came between the two writes.
         log = behind(&log, &base);
     }
-    hard_state.chosen = hard_state.chosen.max(base.through);
+    hard_state.choose(base.through);
     check(&hard_state, &log)?;
-    let open = |slot: &Slot| *slot > hard_state.chosen;
+    let open = |slot: &Slot| *slot > hard_state.chosen();
     let mut decided = BTreeSet::new();
-    for run in log.runs_from(hard_state.chosen.next()).filter(|run| run.stamp == DECIDED) {
+    for run in log.runs_from(hard_state.chosen().next()).filter(|run| run.stamp == DECIDED) {
         decided.extend((0..run.values.len()).map(|index| run.first.plus(index)).filter(open));
     }
-    while decided.remove(&hard_state.chosen.next()) {
-        hard_state.chosen = hard_state.chosen.next();
+    while decided.remove(&hard_state.chosen().next()) {
+        hard_state.choose(hard_state.chosen().next());
     }
-    hard_state.promises = hard_state.promises.split_off(&hard_state.chosen.next());
-    let promised = hard_state.promises.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
-    let round_trip = config.timing().round_trip;
+    let (me, voters) = (config.id(), config.members().voters());
+    let guide = if voters.contains(&me) { me } else { voters[0] };
     Ok(PerSlot {
-        seen: log.last().max(promised),
+        seen: log.last().max(hard_state.last()),
         config,
         hard_state,
         base,
         log,
         decided,
         proposals: BTreeMap::new(),
-        waiting: VecDeque::new(),
-        waiting_bytes: 0,
-        round_trip,
+        waiting: Waiting::default(),
+        mail: Mail::default(),
+        got_on: BTreeMap::new(),
+        measured: None,
         turn: 0,
-        stood_at: None,
+        guide,
+        guided: Instant::ZERO,
         asked: None,
         repair,
+        unsaved: false,
         kind: PhantomData,
     })
 }
 
 /// Whether vows and votes can belong together.
 fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), RecoveryError> {
-    let chosen = hard_state.chosen;
+    let chosen = hard_state.chosen();
     if log.last().0.max(chosen.0) >= HORIZON {
         return Err(RecoveryError(format!("no log gets to slot {}", log.last().max(chosen))));
     }
@@ -80,8 +84,7 @@ fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), Reco
             }
         }
     }
-    match hard_state.promises.iter().find(|(slot, at)| slot.0 >= HORIZON || at.round >= 2 * HORIZON)
-    {
+    match hard_state.promises().find(|(slot, at)| slot.0 >= HORIZON || at.round >= 2 * HORIZON) {
         Some((slot, at)) => Err(RecoveryError(format!("slot {slot}: no proposer gets to {at}"))),
         None => Ok(()),
     }
@@ -125,14 +128,13 @@ impl<K: Kind> PerSlot<K> {
         if base.through <= self.base.through {
             return;
         }
-        let (through, before) = (base.through, self.hard_state.chosen);
+        let (through, before) = (base.through, self.hard_state.chosen());
         self.rebase(base, fx);
         if through > before {
-            self.hard_state.chosen = through;
-            self.hard_state.promises = self.hard_state.promises.split_off(&through.next());
+            self.hard_state.choose(through);
             self.decided = self.decided.split_off(&through.next());
             self.seen = self.seen.max(through);
-            self.write_hard_state(fx);
+            self.unsaved = true;
             self.close_unseen(through, fx);
             self.advance(fx);
         }

@@ -49,8 +49,10 @@ fn input() -> impl Strategy<Value = Input<BasicPaxos>> {
     let base =
         (slot(), ballot()).prop_map(|(through, stamp)| Base { through, stamp, members: None });
     prop_oneof![
-        20 => (0..5_u64, message())
-            .prop_map(|(from, message)| Input::Message { from: NodeId(from), message }),
+        20 => (0..5_u64, vec(message(), 0..4)).prop_map(|(from, messages)| Input::Message {
+            from: NodeId(from),
+            message: messages.into_iter().collect(),
+        }),
         3 => slot().prop_map(|slot| Input::Timeout(Timer::Slot(slot))),
         2 => Just(Input::Timeout(Timer::Ask)),
         3 => (any::<u64>(), vec(any::<u8>(), 0..20)).prop_map(|(id, command)| Input::Propose {
@@ -114,7 +116,7 @@ proptest! {
             prop_assert!(status.base <= status.commit && status.commit <= status.last);
             prop_assert_eq!(status.commit, chosen);
             prop_assert_eq!(disk.log.last(), status.last, "the disk has what the core has");
-            prop_assert!(disk.hard_state.promises.len() <= 8, "{:?}", disk.hard_state);
+            prop_assert!(disk.hard_state.promises().count() <= 8, "{:?}", disk.hard_state);
         }
         let again = BasicPaxos::recover(config, disk).expect("its own disk makes sense");
         prop_assert_eq!(again.status().last, core.status().last);

@@ -38,12 +38,12 @@ fn disk<K: Kind>(
     promises: &[(u64, Ballot)],
     votes: &[(u64, Ballot, &str)],
 ) -> Saved<PerSlot<K>> {
-    let promises = promises.iter().map(|(slot, ballot)| (Slot(*slot), *ballot)).collect();
+    let promises = promises.iter().map(|(slot, ballot)| (Slot(*slot), *ballot));
     let mut log = RunLog::default();
     for (slot, stamp, text) in votes {
         log.put(Run { first: Slot(*slot), stamp: *stamp, values: value(text) });
     }
-    let hard_state = HardState { chosen: Slot(chosen), promises };
+    let hard_state = HardState::new(Slot(chosen), promises);
     Saved { hard_state, base: Base::default(), log }
 }
 
@@ -231,10 +231,10 @@ fn paxos_p10_learning_lowers_the_promise() {
     // Slots 1 to 3 were decided elsewhere under low ballots; 1 stays unknown here, so the others
     // wait, and the promises stand until their slots are known to be chosen.
     cluster.say(N2, N1, decided(2, "new"));
-    let promises = |cluster: &Cluster<Log>| cluster.nodes[&N1].disk.hard_state.promises.clone();
-    assert_eq!(promises(&cluster)[&Slot(2)], b(3, 2));
+    let promised = |cluster: &Cluster<Log>, slot| cluster.nodes[&N1].disk.hard_state.promised(slot);
+    assert_eq!(promised(&cluster, Slot(2)), b(3, 2));
     cluster.crash(N1);
-    assert_eq!(promises(&cluster)[&Slot(3)], b(4, 3));
+    assert_eq!(promised(&cluster, Slot(3)), b(4, 3));
     assert_eq!(cluster.ask(N2, N1, accept(3, b(1, 2), "x")), [nack(3, b(1, 2), b(4, 3))]);
     let answer = cluster.ask(N2, N1, accept(2, b(9, 2), "other"));
     let told = Message::Decided { first: Slot(2), values: value("new"), through: Slot(0) };
@@ -347,7 +347,7 @@ fn a_late_node_far_behind_makes_no_vow_and_asks() {
     let ask = Message::Ask { from: S1 };
     assert_eq!(cluster.ask(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
     assert_eq!(cluster.ask(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
-    assert!(cluster.nodes[&N1].disk.hard_state.promises.len() == 1);
+    assert_eq!(cluster.nodes[&N1].disk.hard_state.promises().count(), 1);
 }
 
 #[test]

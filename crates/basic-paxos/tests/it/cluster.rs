@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use synod_basic_paxos::{Config, HardState, Kind, Message, PerSlot, Timer};
+use synod_basic_paxos::{Config, HardState, Kind, Letter, Message, PerSlot, Timer};
 use synod_consensus::{
     Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Saved,
     TimerChange, Write,
@@ -38,7 +38,7 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// A message on the wire.
+/// A message on the wire. Those of one letter travel one by one here, so that each may be lost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flight {
     pub from: NodeId,
@@ -66,7 +66,7 @@ pub struct Node<K: Kind> {
 
 enum Pending<K: Kind> {
     Write(Write<PerSlot<K>>),
-    Send(NodeId, Message),
+    Send(NodeId, Letter),
 }
 
 pub struct Cluster<K: Kind> {
@@ -120,8 +120,7 @@ impl<K: Kind> Node<K> {
             self.chosen_to = run.last();
         }
         self.pending.extend(outbox.writes.into_iter().map(Pending::Write));
-        self.pending
-            .extend(outbox.sends.into_iter().map(|(to, message)| Pending::Send(to, message)));
+        self.pending.extend(outbox.sends.into_iter().map(|(to, letter)| Pending::Send(to, letter)));
         self.notes.extend(outbox.notes);
         self.placed.extend(outbox.placed);
         self.refused.extend(outbox.refused);
@@ -135,30 +134,30 @@ impl<K: Kind> Node<K> {
     }
 
     /// Lets out what may leave: everything when the disk works, else only what is not a vow.
-    pub fn release(&mut self) -> Vec<(NodeId, Message)> {
+    pub fn release(&mut self) -> Vec<(NodeId, Letter)> {
         let mut out = Vec::new();
         let mut kept = VecDeque::new();
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Write(write) if !self.hung => write_to(&mut self.disk, &write),
-                Pending::Send(to, message) if !self.hung || gate::<K>(&message) => {
-                    out.push((to, message));
+                Pending::Send(to, letter) if !self.hung || gate::<K>(&letter) => {
+                    out.push((to, letter));
                 }
                 pending => kept.push_back(pending),
             }
         }
         self.pending = kept;
         let me = self.config.id();
-        for (to, message) in &out {
-            assert!(message.holds(me, *to, &self.disk), "{message:?} of {me:?}");
+        for (to, letter) in &out {
+            assert!(letter.holds(me, *to, &self.disk), "{letter:?} of {me:?}");
         }
         out
     }
 }
 
-/// Whether a message may leave at once.
-fn gate<K: Kind>(message: &Message) -> bool {
-    synod_consensus::Message::<PerSlot<K>>::gate(message) == Gate::Immediate
+/// Whether a letter may leave at once.
+fn gate<K: Kind>(letter: &Letter) -> bool {
+    synod_consensus::Message::<PerSlot<K>>::gate(letter) == Gate::Immediate
 }
 
 pub fn write_to<K: Kind>(disk: &mut Saved<PerSlot<K>>, write: &Write<PerSlot<K>>) {
@@ -226,11 +225,12 @@ impl<K: Kind> Cluster<K> {
             if out.is_empty() {
                 break;
             }
-            for (to, message) in out {
+            for (to, letter) in out {
                 if to == id {
-                    self.node(id).step(now, Input::Message { from: id, message });
+                    self.node(id).step(now, Input::Message { from: id, message: letter });
                 } else {
-                    self.wire.push_back(Flight { from: id, to, message });
+                    let messages = letter.into_messages().into_iter();
+                    self.wire.extend(messages.map(|message| Flight { from: id, to, message }));
                 }
             }
         }
@@ -243,7 +243,7 @@ impl<K: Kind> Cluster<K> {
 
     /// A message from anywhere, at once.
     pub fn say(&mut self, from: NodeId, to: NodeId, message: Message) {
-        self.step(to, Input::Message { from, message });
+        self.step(to, Input::Message { from, message: message.into() });
     }
 
     /// What a node says while it handles this message. It goes nowhere.

@@ -96,6 +96,129 @@ fn refusals_say_why() {
 }
 
 #[test]
+fn commands_that_lost_come_again_in_their_order() {
+    let mut cluster = Cluster::<Log>::new(3);
+    for (ticket, command) in ["a", "b", "c"].iter().enumerate() {
+        cluster.propose(N1, ticket as u64, command);
+    }
+    cluster.wire.clear();
+    let values = ["x", "y", "z"].iter().map(|text| value(text).get(0).to_value()).collect();
+    let decided = Message::Decided { first: S1, values, through: Slot(3) };
+    cluster.say(N2, N1, decided);
+    cluster.deliver();
+    assert_eq!(cluster.chosen(N1), ["x", "y", "z", "a", "b", "c"]);
+}
+
+#[test]
+fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
+    let mut cluster = Cluster::<Log>::new(3);
+    cluster.propose(N1, 1, "mine");
+    cluster.wire.clear();
+    // Both others have promised slot 1 to n3. Nobody was asked to vote for "mine" there.
+    for from in [N2, N3] {
+        let nack = Message::Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) };
+        cluster.say(from, N1, nack);
+    }
+    let sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
+    let higher = Message::Prepare { slot: Slot(2), ballot: b(2, 1) };
+    assert_eq!(sent, [higher.clone(), higher], "and it bids higher, having lost once");
+    let late = Message::Promise { slot: S1, ballot: b(1, 1), accepted: None };
+    assert_eq!(cluster.ask(N2, N1, late), [], "the first slot is n3's affair");
+}
+
+#[test]
+fn a_command_that_was_up_for_vote_stays_with_its_slot() {
+    let mut cluster = Cluster::<Log>::new(3);
+    cluster.propose(N1, 1, "mine");
+    cluster.say(N2, N1, Message::Promise { slot: S1, ballot: b(1, 1), accepted: None });
+    cluster.wire.clear();
+    for from in [N2, N3] {
+        let nack = Message::Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) };
+        cluster.say(from, N1, nack);
+    }
+    assert_eq!(cluster.wire, [], "it may be chosen here, so it waits for its turn");
+    cluster.timeout(N1, Timer::Slot(S1));
+    let again = Message::Prepare { slot: S1, ballot: b(2, 1) };
+    assert_eq!(cluster.wire[0].message, again);
+}
+
+#[test]
+fn whoever_hears_nothing_asks_with_its_oldest_slot_only() {
+    let mut cluster = Cluster::<Log>::new(3);
+    let said = |cluster: &mut Cluster<Log>| {
+        cluster.wire.drain(..).filter(|flight| flight.to == N2).count()
+    };
+    for ticket in 0..3 {
+        cluster.propose(N1, ticket, "x");
+    }
+    assert_eq!(said(&mut cluster), 3);
+    for repetition in 0..4 {
+        for slot in 1..=3 {
+            cluster.timeout(N1, Timer::Slot(Slot(slot)));
+        }
+        let expected = if repetition == 0 { 3 } else { 1 };
+        assert_eq!(said(&mut cluster), expected, "repetition {repetition}");
+    }
+    cluster.propose(N1, 3, "x");
+    assert_eq!(said(&mut cluster), 0, "nor is anything new begun");
+    // Once the oldest is answered, the rest follows.
+    cluster.timeout(N1, Timer::Slot(S1));
+    cluster.deliver();
+    settle(&mut cluster);
+    assert_eq!(cluster.chosen(N1), ["x"; 4]);
+}
+
+#[test]
+fn a_slot_that_someone_works_on_is_left_alone() {
+    let mut cluster = Cluster::<Log>::new(3);
+    let open = |cluster: &mut Cluster<Log>| {
+        cluster.later(60);
+        cluster.timeout(N1, Timer::Ask);
+        let prepares = cluster.wire.drain(..).filter_map(|flight| match flight.message {
+            Message::Prepare { slot, .. } if flight.to == N2 => Some(slot.0),
+            _ => None,
+        });
+        prepares.collect::<Vec<_>>()
+    };
+    for slot in [1, 2, 3] {
+        let vote = Message::Accept { slot: Slot(slot), ballot: b(1, 3), value: value("v") };
+        cluster.say(N3, N1, vote);
+    }
+    assert_eq!(open(&mut cluster), [0; 0], "its proposer was heard just now");
+    let higher = Message::Prepare { slot: S1, ballot: b(2, 3) };
+    cluster.say(N3, N1, higher.clone());
+    assert_eq!(open(&mut cluster), [2], "one at first: how long answers take is not known");
+    // Slot 2 is answered. That n3 repeats itself is no sign of life: it may hear nobody.
+    cluster.say(N2, N1, Message::Promise { slot: Slot(2), ballot: b(2, 1), accepted: None });
+    cluster.say(N3, N1, higher);
+    assert_eq!(open(&mut cluster), [1, 3]);
+}
+
+#[test]
+fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
+    let members = members(3, 1);
+    let learner = NodeId(4);
+    let config = Config::new(learner, members).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let guide = |cluster: &Cluster<Log>| cluster.nodes[&learner].core.status().leader.unwrap();
+    let mut guides = Vec::new();
+    cluster.later(1000);
+    for _ in 0..4 {
+        let news = Message::Decided { first: S1, values: value("x"), through: S1 };
+        cluster.say(N1, learner, news);
+        for _ in 0..6 {
+            cluster.later(100);
+            cluster.timeout(learner, Timer::Ask);
+        }
+        guides.push(guide(&cluster));
+    }
+    assert_eq!(guides, [N2, N3, N1, N2], "n1 is heard of when it is the guide only");
+    cluster.propose(learner, 1, "y");
+    let elsewhere = Refusal::NotLeader { hint: Some(N2) };
+    assert_eq!(cluster.node(learner).refused, [(Ticket(1), elsewhere)]);
+}
+
+#[test]
 fn a_learner_hears_everything_and_says_nothing() {
     let members = members(3, 1);
     let config = |id| Config::new(NodeId(id), members.clone()).unwrap();
@@ -211,22 +334,14 @@ fn disks_that_make_no_sense_are_refused() {
         log.put(Run { first: Slot(slot), stamp, values: value("x") });
         log
     };
-    let promises = |ballot| [(Slot(2), ballot)].into_iter().collect();
-    let none = || HardState::default();
+    let promised = |ballot| HardState::new(Slot::ZERO, [(Slot(2), ballot)]);
+    let none = HardState::default;
     let cases: Vec<(&str, HardState, RunLog<_>)> = vec![
-        ("chosen and not there", HardState { chosen: Slot(2), ..none() }, vote(2, b(1, 1))),
+        ("chosen and not there", HardState::new(Slot(2), []), vote(2, b(1, 1))),
         ("a vote without a promise", none(), vote(2, b(1, 1))),
-        (
-            "a vote above the promise",
-            HardState { promises: promises(b(1, 1)), ..none() },
-            vote(2, b(1, 2)),
-        ),
+        ("a vote above the promise", promised(b(1, 1)), vote(2, b(1, 2))),
         ("a stamp of nobody", none(), vote(1, b(0, 1))),
-        (
-            "a round of nobody",
-            HardState { promises: promises(b(1 << 63, 1)), ..none() },
-            vote(3, b(1, 1)),
-        ),
+        ("a round of nobody", promised(b(1 << 63, 1)), vote(3, b(1, 1))),
     ];
     for (name, hard_state, log) in cases {
         let saved = Saved { hard_state, base: Base::default(), log };

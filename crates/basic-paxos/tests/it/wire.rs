@@ -1,7 +1,7 @@
 //! The bytes of every message and of what is on disk.
 
 use crate::cluster::{b, value};
-use synod_basic_paxos::{BasicPaxos, Decree, HardState, Message};
+use synod_basic_paxos::{BasicPaxos, Decree, HardState, Letter, Message};
 use synod_types::Slot;
 
 fn messages() -> Vec<(Message, &'static str, &'static str)> {
@@ -42,26 +42,31 @@ fn messages() -> Vec<(Message, &'static str, &'static str)> {
 #[test]
 fn every_message_reads_like_the_papers() {
     for (message, short, long) in messages() {
-        assert_eq!(synod_consensus::Message::<Decree>::describe(&message), short);
-        assert_eq!(synod_consensus::Message::<BasicPaxos>::describe(&message), long);
+        let letter = Letter::from(message);
+        assert_eq!(synod_consensus::Message::<Decree>::describe(&letter), short);
+        assert_eq!(synod_consensus::Message::<BasicPaxos>::describe(&letter), long);
     }
+    let letter: Letter = messages().into_iter().map(|(message, ..)| message).take(2).collect();
+    let words = synod_consensus::Message::<Decree>::describe(&letter);
+    assert_eq!(words, "Prepare(1.1) + Promise(1.1, none)");
 }
 
 #[test]
 fn every_message_survives_the_wire() {
     for (message, short, _) in messages() {
-        let bytes = postcard::to_allocvec(&message).unwrap();
-        assert_eq!(postcard::from_bytes::<Message>(&bytes), Ok(message), "{short}");
+        let letter = Letter::from(message);
+        let bytes = postcard::to_allocvec(&letter).unwrap();
+        assert_eq!(postcard::from_bytes::<Letter>(&bytes), Ok(letter), "{short}");
         for cut in 0..bytes.len() {
-            assert!(postcard::from_bytes::<Message>(&bytes[..cut]).is_err(), "{short} cut");
+            assert!(postcard::from_bytes::<Letter>(&bytes[..cut]).is_err(), "{short} cut");
         }
     }
 }
 
 #[test]
 fn the_bytes_on_disk_are_fixed() {
-    let promises = [(Slot(8), b(2, 3)), (Slot(300), b(1, 1))].into_iter().collect();
-    let hard_state = HardState { chosen: Slot(7), promises };
+    let promises = [(Slot(8), b(2, 3)), (Slot(10), b(1, 300))];
+    let hard_state = HardState::new(Slot(7), promises);
     let bytes = postcard::to_allocvec(&hard_state).unwrap();
-    assert_eq!(bytes, [7, 2, 8, 2, 3, 172, 2, 1, 1]);
+    assert_eq!(bytes, [7, 3, 2, 3, 0, 0, 1, 172, 2], "one promise a slot behind slot 7");
 }

@@ -1,0 +1,81 @@
+//! What a round has to say, by addressee.
+
+use crate::message::{Letter, Message};
+use alloc::vec::Vec;
+use core::mem;
+use synod_types::NodeId;
+
+/// A letter takes no further message beyond this, in bytes of values and a little for each
+/// message; a message that is longer by itself travels alone.
+const MOST_BYTES: usize = 256 << 10;
+
+/// Letters that are still open. What is posted for one node in one round travels together: a
+/// letter of what waits for the disk, and one of what need not wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Mail {
+    letters: Vec<(NodeId, Letter)>,
+}
+
+impl Mail {
+    pub(crate) fn post(&mut self, to: NodeId, message: Message) {
+        let joins = |letter: &Letter| {
+            let alike = letter.messages().first().is_some_and(|first| first.travels_like(&message));
+            alike && letter.size() + message.size() <= MOST_BYTES
+        };
+        let newest = self.letters.iter_mut().rev().filter(|(addressee, _)| *addressee == to);
+        match newest.map(|(_, letter)| letter).find(|letter| joins(letter)) {
+            Some(letter) => letter.add(message),
+            None => self.letters.push((to, message.into())),
+        }
+    }
+
+    /// The letters in the order in which they were begun.
+    pub(crate) fn take(&mut self) -> Vec<(NodeId, Letter)> {
+        mem::take(&mut self.letters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use synod_types::{Ballot, Slot, Values};
+
+    const N2: NodeId = NodeId(2);
+    const BALLOT: Ballot = Ballot { round: 1, node: NodeId(1) };
+
+    fn prepare(slot: u64) -> Message {
+        Message::Prepare { slot: Slot(slot), ballot: BALLOT }
+    }
+
+    fn accept(slot: u64, bytes: usize) -> Message {
+        let value = Values::command_only(&vec![7; bytes]);
+        Message::Accept { slot: Slot(slot), ballot: BALLOT, value }
+    }
+
+    fn lengths(mut mail: Mail) -> Vec<(u64, usize)> {
+        mail.take().iter().map(|(to, letter)| (to.0, letter.messages().len())).collect()
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_holds_up_nothing_else() {
+        let mut mail = Mail::default();
+        for slot in 1..=3 {
+            mail.post(N2, prepare(slot));
+            mail.post(N2, accept(slot, 1));
+            mail.post(NodeId(3), prepare(slot));
+        }
+        mail.post(N2, Message::Ask { from: Slot(1) });
+        assert_eq!(lengths(mail), [(2, 3), (2, 3), (3, 3), (2, 1)], "a question has its own lane");
+    }
+
+    #[test]
+    fn a_letter_is_bounded() {
+        let mut mail = Mail::default();
+        mail.post(N2, accept(1, MOST_BYTES / 2));
+        mail.post(N2, accept(2, MOST_BYTES));
+        mail.post(N2, accept(3, 10));
+        mail.post(N2, accept(4, 10));
+        assert_eq!(lengths(mail), [(2, 3), (2, 1)]);
+    }
+}
