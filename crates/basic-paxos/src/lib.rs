@@ -43,12 +43,18 @@
 //!   requests for it are answered with the value. A promise and the vote that raises it are one
 //!   batch. Learning writes a value and touches no promise.
 //! - **Any voter proposes** for its own clients, at the next slot that nobody was heard to use. A
-//!   command that loses its slot tries the next; its ticket is placed when it is chosen. A request
-//!   that is proposed twice all the same is sorted out by the driver's sessions.
+//!   command that loses its slot tries the next, with a higher ballot for each that it has lost; its
+//!   ticket is placed when it is chosen. A request that is proposed twice all the same is sorted out
+//!   by the driver's sessions.
+//! - **A round is one write and one [`Letter`] a peer**, and a second one for what need not wait for
+//!   the disk. Decrees share them; they share no ballot, no promise and no vote.
 //! - **Repeat first.** A late answer makes a proposer send the same message again; only a refusal
-//!   leads to a new ballot, after a random wait.
-//! - **Nothing stays open.** A slot that blocks the log is finished by whoever notices, with the
-//!   value that phase 1 finds, a waiting command, or a no-op.
+//!   leads to a new ballot, after a random wait. A node that hears no answers at all asks for its
+//!   oldest slot only, and begins no others.
+//! - **Nothing stays open.** A slot that has not got on for a while is finished by whoever notices,
+//!   with the value that phase 1 finds, a waiting command, or a no-op.
+//! - **The log of decrees lives here**, as [`PerSlot`], and not beside the contract of a protocol,
+//!   because it is made of nothing but this crate's roles and messages.
 //!
 //! # Often told differently
 //! Simplified accounts of Paxos get these wrong; here they are as the paper has them:
@@ -75,7 +81,7 @@
 //!   to build one: propose the function of what [`Proposer::on_promise`] returns.
 //! - Reads that bypass the log, membership changes: refused as unsupported.
 //! - Batches: a slot holds one command, and every command pays for both phases. That is the point
-//!   of the baseline.
+//!   of the baseline. (Messages of several slots travel together; that saves frames, not phases.)
 //! - Moving snapshots: the core says who needs one and is told when one is installed.
 //! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
 //!   that lies about its vote, or about what is chosen, is believed.

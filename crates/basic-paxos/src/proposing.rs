@@ -4,7 +4,6 @@ use crate::message::Message;
 use crate::per_slot::{Fx, Kind, PerSlot, Standing, Timer};
 use crate::waiting::Command;
 use crate::{Asking, Backoff, Proposer};
-use alloc::vec::Vec;
 use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
@@ -218,7 +217,9 @@ impl<K: Kind> PerSlot<K> {
     /// The answers are late: the same message again, to whoever has not answered. Only a new
     /// ballot would have to begin with phase 1, and it would spoil what is under way.
     fn repeat(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
-        let still = self.is_unheard() && self.proposals.range(..slot).next().is_some();
+        if self.is_unheard() && self.proposals.range(..slot).next().is_some() {
+            return self.arm(slot, fx);
+        }
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         proposal.repeats += 1;
         let ballot = proposal.proposer.ballot();
@@ -227,7 +228,7 @@ impl<K: Kind> PerSlot<K> {
             Asking::Promises => Message::Prepare { slot, ballot },
             Asking::Votes(value) => Message::Accept { slot, ballot, value: value.clone() },
         };
-        let late = if still { Vec::new() } else { proposal.proposer.unanswered() };
+        let late = proposal.proposer.unanswered();
         for voter in late.into_iter().filter(|voter| *voter != self.config.id()) {
             self.mail.post(voter, message.clone());
         }
@@ -290,10 +291,10 @@ impl<K: Kind> PerSlot<K> {
     }
 
     /// Finishes what blocks the log: every open slot that anyone was heard to use, and that has not
-    /// got on for a while, gets a proposal of ours. What was voted for there is found in phase 1; where there
-    /// is nothing, a waiting command or a no-op fills the hole. Whoever is first is heard by the
-    /// others, and they leave the slot alone. Before it knows how long answers take, or while it
-    /// gets none, a node tries one slot only.
+    /// got on for a while, gets a proposal of ours. What was voted for there is found in phase 1;
+    /// where there is nothing, a waiting command or a no-op fills the hole. Whoever is first is
+    /// heard by the others, and they leave the slot alone. Before it knows how long answers take, or
+    /// while it gets none, a node tries one slot only.
     pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         let last = self.seen.min(self.horizon());
         let patience = self.config.timing().ask.max(self.round_trip().saturating_mul(4)) * 2;
