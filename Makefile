@@ -16,7 +16,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test kills bugs mutants bench peers doc lint
+.PHONY: help setup run build test kills bugs mutants mutation bench peers doc lint
 
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
@@ -42,8 +42,17 @@ kills: setup ## Kill nodes of real clusters, so often over all protocols: make k
 bugs: ## List the bugs that shipped elsewhere and the tests that hold each: make bugs ARGS=raft-09
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)
 
-mutants: ## Plant each known bug in a copy of the tree and see that a test catches it
+mutants: ## Plant known bugs in a copy of the tree; tests must catch them: make mutants ARGS=M24
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)
+
+# Mutants are held against the tests that take seconds: with campaigns they would take days.
+MUTATED ?= synod-basic-paxos
+TOOLS := $(HOME)/.cache/synod/tools
+mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--shard 0/8'
+	@test -x '$(TOOLS)/bin/cargo-mutants' || \
+		$(CARGO) install --locked --root '$(TOOLS)' cargo-mutants --version 27.1.0
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_INCREMENTAL=1 $(CARGO) mutants --package $(MUTATED) \
+		--output '$(TARGET)' --timeout 300 $(ARGS) -- --lib --test it
 
 bench: setup ## Run the benchmarks: make bench ARGS=core_step
 	$(CARGO) bench --workspace $(LOCKED) --benches -- $(ARGS)

@@ -1,29 +1,19 @@
-//! Plants every bug of `mutants/` in a copy of the tree and sees that its killer notices.
+//! Plants every bug of `mutants/` in a copy of the tree and sees that its killers notice.
 //!
-//! `mutants [ID ...]` runs all bugs or those that are named, and exits with 1 if one survives, does
-//! not apply or does not compile, or if a killer fails on the tree as it is.
+//! `mutants [--write] [ID ...]` runs all bugs, or those whose names begin so, and exits with 1 if
+//! one survives a killer, does not apply or does not compile, or if a killer fails on the tree as
+//! it is. `--write` puts the results into the table of `docs/verification.md`.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result, bail, ensure};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use synod_tests::mutants::{Patch, Scratch, Verdict, judge};
-
-/// Seeds that a search must get through on the unchanged tree, even if each bug fell sooner.
-const LEAST_SEEDS: u64 = 50;
-
-/// What became of one bug, for the table.
-struct Row {
-    id: String,
-    seed: Option<u64>,
-    took: Duration,
-    what: String,
-}
+use synod_tests::mutants::{Layer, Patch, Row, Scratch, hunt, table, unchanged};
 
 fn main() -> ExitCode {
-    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+    match run(std::env::args().skip(1).collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("mutants: {problem:#}");
@@ -32,92 +22,84 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(wanted: &[String]) -> Result<()> {
+fn run(mut wanted: Vec<String>) -> Result<()> {
+    let write = wanted.iter().any(|word| word == "--write");
+    wanted.retain(|word| word != "--write");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tree has no root")?;
-    let patches = chosen(Patch::load(&root.join("mutants"))?, wanted)?;
-    let scratch = Scratch::new(root, &scratch_folder()?).context("no room for a copy")?;
+    let all = Patch::load(&root.join("mutants"))?;
+    let patches = chosen(&all, &wanted)?;
+    let program = std::env::current_exe().context("where is this program?")?;
+    let scratch = Scratch::beside(root, &program).context("no room for a copy")?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for patch in &patches {
         eprintln!("mutants: {}: {}", patch.id, patch.breaks);
-        match plant(patch, &scratch) {
-            Ok(row) => rows.push(row),
-            Err(problem) => failures.push(format!("{}: {problem:#}", patch.id)),
+        match hunt(patch, &scratch) {
+            Ok(row) => {
+                print_row(&row);
+                rows.push(row);
+            }
+            Err(problem) => {
+                let failure = format!("{}: {problem:#}", patch.id);
+                println!("FAILED {failure}");
+                failures.push(failure);
+            }
         }
     }
-    scratch.restore().context("the copy cannot be mended")?;
-    for (killer, patch) in innocent_killers(&patches, &rows) {
-        eprintln!("mutants: unchanged tree: cargo {}", killer.join(" "));
-        let outcome = Patch { killer, ..patch.clone() }.run(&scratch)?;
-        if !outcome.success {
-            failures.push(format!("the killer fails without a bug: {}", tail(&outcome.output)));
-        }
+    eprintln!("mutants: the unchanged tree");
+    failures.extend(unchanged(&patches, &rows, &scratch)?);
+    if write {
+        let page = root.join("docs/verification.md");
+        let text = fs::read_to_string(&page)?;
+        let text = table::write(&text, &all, &rows).context("the page has no table")?;
+        fs::write(&page, text)?;
     }
-    print_table(&rows);
-    ensure!(
-        failures.is_empty(),
-        "{} of {} failed\n{}",
-        failures.len(),
-        patches.len(),
-        failures.join("\n")
-    );
+    print_medians(&rows);
+    let (failed, of) = (failures.len(), patches.len());
+    ensure!(failures.is_empty(), "{failed} failures, {of} bugs\n{}", failures.join("\n"));
     Ok(())
 }
 
-/// The patches that the command line names, or all.
-fn chosen(patches: Vec<Patch>, wanted: &[String]) -> Result<Vec<Patch>> {
-    for id in wanted {
-        ensure!(patches.iter().any(|patch| patch.id == *id), "no patch {id:?} in mutants/");
+/// The patches that the command line names, or all; those of one crate one after another, because
+/// then less is compiled again.
+fn chosen(all: &[Patch], wanted: &[String]) -> Result<Vec<Patch>> {
+    let is_named = |patch: &Patch, name: &String| patch.id.starts_with(name.as_str());
+    for name in wanted {
+        ensure!(all.iter().any(|patch| is_named(patch, name)), "no patch {name:?} in mutants/");
     }
-    let is_wanted = |patch: &Patch| wanted.is_empty() || wanted.contains(&patch.id);
-    let chosen: Vec<_> = patches.into_iter().filter(is_wanted).collect();
+    let is_wanted =
+        |patch: &&Patch| wanted.is_empty() || wanted.iter().any(|name| is_named(patch, name));
+    let mut chosen: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
     ensure!(!chosen.is_empty(), "no patches in mutants/");
+    chosen.sort_by_key(|patch| patch.id.split_once('.').map(|(_, place)| place.to_owned()));
     Ok(chosen)
 }
 
-/// Beside the release folder that this program was built into.
-fn scratch_folder() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("where is this program?")?;
-    let target = program.ancestors().nth(2).context("not in a target folder")?;
-    Ok(target.join("mutants"))
-}
-
-/// Plants one bug and lets its killer look for it.
-fn plant(patch: &Patch, scratch: &Scratch) -> Result<Row> {
-    scratch.restore().context("the copy cannot be mended")?;
-    scratch.apply(&patch.file).context("the patch does not apply any more")?;
-    let build = patch.build(scratch)?;
-    if !build.success {
-        bail!("the mutant does not compile, which kills nothing:\n{}", tail(&build.output));
-    }
-    let outcome = patch.run(scratch)?;
-    let (seed, what) = match judge(&outcome) {
-        Verdict::Killed { seed, what } => (seed, what),
-        Verdict::Survived => bail!("SURVIVED: cargo {} noticed nothing", patch.killer.join(" ")),
-        Verdict::Unclear => bail!("no violation was shown:\n{}", tail(&outcome.output)),
+/// One line a bug: who noticed, at which seed, after how much processor time.
+fn print_row(row: &Row) {
+    let kill = |layer| {
+        let kill = row.kills.iter().find(|kill| kill.layer == layer)?;
+        let seed = kill.seed.map(|seed| format!(" seed {seed}")).unwrap_or_default();
+        Some(format!("{layer}{seed} {:.2} s", kill.cpu.as_secs_f64()))
     };
-    Ok(Row { id: patch.id.clone(), seed, took: outcome.took, what })
+    let kills: Vec<_> = Layer::ALL.into_iter().filter_map(kill).collect();
+    println!("killed {:<40} {}", row.id, kills.join(", "));
 }
 
-/// Each killer once, with a search cut to the seeds that the bugs needed: it must pass without a
-/// bug, or its failing says nothing.
-fn innocent_killers<'a>(patches: &'a [Patch], rows: &[Row]) -> BTreeMap<Vec<String>, &'a Patch> {
-    let needed = rows.iter().filter_map(|row| row.seed).max().unwrap_or(0) + 1;
-    let range = format!("0..{}", needed.max(LEAST_SEEDS));
-    let cut = |word: &String| if word.starts_with("0..") { range.clone() } else { word.clone() };
-    patches.iter().map(|patch| (patch.killer.iter().map(cut).collect(), patch)).collect()
-}
-
-fn print_table(rows: &[Row]) {
-    println!("{:<12} {:>6} {:>8}  by", "killed", "seed", "seconds");
-    for Row { id, seed, took, what } in rows {
-        let seed = seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string());
-        let what: String = what.chars().take(80).collect();
-        println!("{id:<12} {seed:>6} {:>8.1}  {what}", took.as_secs_f64());
-    }
-}
-
-/// The last lines of what a command said.
-fn tail(output: &str) -> String {
-    let lines: Vec<_> = output.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+/// Half of the bugs fell within the median; by layer, because a named test takes no time at all.
+fn print_medians(rows: &[Row]) {
+    let kills = || rows.iter().flat_map(|row| &row.kills);
+    let show = |time: Option<Duration>| {
+        time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
+    };
+    let by_layer = Layer::ALL.map(|layer| {
+        let times = kills().filter(|kill| kill.layer == layer).map(|kill| kill.cpu);
+        format!("{layer} {}", show(table::median(times)))
+    });
+    let all = show(table::median(kills().map(|kill| kill.cpu)));
+    println!(
+        "{} bugs, {} kills; median CPU time {all} ({})",
+        rows.len(),
+        kills().count(),
+        by_layer.join(", ")
+    );
 }

@@ -1,24 +1,48 @@
-//! Running the command that must notice a bug, and judging what it said.
+//! Building and running the program that must notice a bug, and judging what it said.
 
-use super::{Patch, Scratch};
+use super::{Killer, Scratch};
+use serde_json::Value;
+use std::fs;
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a killer may take: one that hangs has noticed nothing.
-const LIMIT: Duration = Duration::from_secs(600);
+const RUN_LIMIT: Duration = Duration::from_secs(600);
 
-/// What a command did.
+/// How long a build may take. The first one with RocksDB compiles a quarter of a million lines.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// What cargo made of a killer.
+#[derive(Clone, Debug)]
+pub enum Build {
+    /// The programs to run, in this order.
+    Programs(Vec<Program>),
+    /// It does not compile; what the compiler said.
+    Failed(String),
+}
+
+/// A program that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    path: PathBuf,
+    /// Its package, where cargo would run its tests.
+    folder: PathBuf,
+}
+
+/// What a program did.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Whether it ended with status 0.
     pub success: bool,
     /// What it wrote, stdout before stderr.
     pub output: String,
-    /// How long it ran.
-    pub took: Duration,
+    /// The time that processors spent on it, in the kernel and outside, and on the processes that
+    /// it waited for. Zero where `/proc` does not tell.
+    pub cpu: Duration,
 }
 
 /// What became of a mutant.
@@ -37,26 +61,54 @@ pub enum Verdict {
     Unclear,
 }
 
-impl Patch {
+impl Killer {
     /// Compiles the killer in the copy, without running it.
     ///
     /// # Errors
-    /// If cargo cannot be started.
-    pub fn build(&self, scratch: &Scratch) -> io::Result<Outcome> {
-        let mut arguments = self.build_arguments();
-        match arguments[0] {
-            "test" => arguments.push("--no-run"),
-            _ => arguments[0] = "build",
+    /// If cargo cannot be started, does not end in time, or built nothing to run.
+    pub fn build(&self, scratch: &Scratch) -> io::Result<Build> {
+        if self.needs_rocksdb() {
+            scratch.borrow_rocksdb()?;
         }
-        cargo(scratch, &arguments)
+        let is_test = self.build[0] == "test";
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.arg(if is_test { "test" } else { "build" }).args(&self.build[1..]);
+        command.args(is_test.then_some("--no-run"));
+        command.arg("--message-format=json-render-diagnostics");
+        command.current_dir(scratch.tree()).env("CARGO_TARGET_DIR", scratch.target());
+        // A mutant differs from the one before in a line or two.
+        command.env("CARGO_INCREMENTAL", "1");
+        let (success, stdout, stderr) = finish(command, BUILD_LIMIT)?;
+        if !success {
+            return Ok(Build::Failed(stderr));
+        }
+        let programs: Vec<_> = stdout.lines().filter_map(|line| program(line, is_test)).collect();
+        if programs.is_empty() {
+            return Err(io::Error::other(format!("{self}: there is nothing to run")));
+        }
+        Ok(Build::Programs(programs))
     }
 
-    /// Runs the killer in the copy.
+    /// Runs the programs one after another, until one fails.
     ///
     /// # Errors
-    /// If cargo cannot be started, or the killer does not end in time.
-    pub fn run(&self, scratch: &Scratch) -> io::Result<Outcome> {
-        cargo(scratch, &self.killer.iter().map(String::as_str).collect::<Vec<_>>())
+    /// If one cannot be started or does not end in time.
+    pub fn run(&self, programs: &[Program]) -> io::Result<Outcome> {
+        let mut all = Outcome { success: true, output: String::new(), cpu: Duration::ZERO };
+        for Program { path, folder } in programs {
+            let before = cpu_of_children();
+            let mut command = Command::new(path);
+            command.args(&self.arguments).current_dir(folder).env("CARGO_MANIFEST_DIR", folder);
+            let (success, stdout, stderr) = finish(command, RUN_LIMIT)?;
+            all.cpu += cpu_of_children().saturating_sub(before);
+            all.output += &stdout;
+            all.output += &stderr;
+            all.success = success;
+            if !success {
+                break;
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -70,9 +122,11 @@ pub fn judge(outcome: &Outcome) -> Verdict {
     if let Some((seed, what)) = lines().find_map(violation) {
         return Verdict::Killed { seed: Some(seed), what };
     }
-    match lines().find(|line| line.contains("panicked at")) {
-        Some(line) => Verdict::Killed { seed: None, what: line.to_owned() },
-        None => Verdict::Unclear,
+    let mut from_panic = lines().skip_while(|line| !line.contains("panicked at"));
+    match (from_panic.next(), from_panic.next()) {
+        (Some(_), Some(what)) => Verdict::Killed { seed: None, what: what.to_owned() },
+        (Some(what), None) => Verdict::Killed { seed: None, what: what.to_owned() },
+        (None, _) => Verdict::Unclear,
     }
 }
 
@@ -83,32 +137,41 @@ fn violation(line: &str) -> Option<(u64, String)> {
     Some((seed.parse().ok()?, what.to_owned()))
 }
 
-/// Runs cargo in the copy and waits for its end.
-fn cargo(scratch: &Scratch, arguments: &[&str]) -> io::Result<Outcome> {
+/// The program that a line of cargo's report speaks of. Tests need other programs of their package
+/// at times; those are no tests.
+fn program(line: &str, is_test: bool) -> Option<Program> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != is_test {
+        return None;
+    }
+    let path = PathBuf::from(message["executable"].as_str()?);
+    let manifest = Path::new(message["manifest_path"].as_str()?);
+    Some(Program { path, folder: manifest.parent()?.to_path_buf() })
+}
+
+/// Runs a command to its end: whether it succeeded, its stdout and its stderr.
+fn finish(mut command: Command, limit: Duration) -> io::Result<(bool, String, String)> {
     let began = Instant::now();
-    let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(arguments)
-        .current_dir(scratch.tree())
-        .env("CARGO_TARGET_DIR", scratch.target())
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()?;
-    let stdout = read_all(child.stdout.take());
-    let stderr = read_all(child.stderr.take());
-    let mut output = String::new();
-    for stream in [stdout, stderr] {
-        let left = LIMIT.saturating_sub(began.elapsed());
-        let Ok(text) = stream.recv_timeout(left) else {
+        .spawn()
+        .map_err(|error| io::Error::other(format!("{command:?}: {error}")))?;
+    let streams = [read_all(child.stdout.take()), read_all(child.stderr.take())];
+    let mut texts = [String::new(), String::new()];
+    for (stream, text) in streams.iter().zip(&mut texts) {
+        let Ok(said) = stream.recv_timeout(limit.saturating_sub(began.elapsed())) else {
             child.kill()?;
             child.wait()?;
-            let what = format!("cargo {} did not end in {LIMIT:?}", arguments.join(" "));
+            let what = format!("{command:?} did not end in {limit:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, what));
         };
-        output.push_str(&text);
+        *text = said;
     }
     let success = child.wait()?.success();
-    Ok(Outcome { success, output, took: began.elapsed() })
+    let [stdout, stderr] = texts;
+    Ok((success, stdout, stderr))
 }
 
 /// Reads a stream to its end on a thread of its own, so that neither stream can block the child.
@@ -124,13 +187,28 @@ fn read_all(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String
     receiver
 }
 
+/// The processor time of all children that were waited for so far, and of theirs. Linux only.
+fn cpu_of_children() -> Duration {
+    fs::read_to_string("/proc/self/stat").ok().and_then(|stat| parse_cpu(&stat)).unwrap_or_default()
+}
+
+/// `cutime` and `cstime`, fields 16 and 17 of proc(5), in ticks of which Linux shows programs a
+/// hundred a second. The second field is a name in parentheses and may hold anything.
+fn parse_cpu(stat: &str) -> Option<Duration> {
+    let behind_name = stat.get(stat.rfind(')')? + 1..)?;
+    let mut times = behind_name.split_whitespace().skip(13);
+    let ticks = times.next()?.parse::<u64>().ok()? + times.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 10))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Verdict, judge};
+    use super::{Outcome, Verdict, finish, judge, parse_cpu, program};
+    use std::process::Command;
     use std::time::Duration;
 
     fn outcome(success: bool, output: &str) -> Outcome {
-        Outcome { success, output: output.to_owned(), took: Duration::ZERO }
+        Outcome { success, output: output.to_owned(), cpu: Duration::ZERO }
     }
 
     #[test]
@@ -138,10 +216,44 @@ mod tests {
         let found = outcome(false, "progress\nseed 17: two leaders\nreplay: ...\n{}\n");
         let what = "two leaders".to_owned();
         assert_eq!(judge(&found), Verdict::Killed { seed: Some(17), what });
-        let asserted = outcome(false, "thread 'x' panicked at src/core.rs:1:1:\n");
-        assert!(matches!(judge(&asserted), Verdict::Killed { seed: None, .. }));
+        let asserted = outcome(false, "thread 'x' panicked at src/core.rs:1:1:\ntwo votes\n");
+        assert_eq!(judge(&asserted), Verdict::Killed { seed: None, what: "two votes".into() });
         assert_eq!(judge(&outcome(false, "error: no such option")), Verdict::Unclear);
         assert_eq!(judge(&outcome(false, "seed 0..9: is no range")), Verdict::Unclear);
         assert_eq!(judge(&outcome(true, "seed 17: two leaders")), Verdict::Survived);
+    }
+
+    #[test]
+    fn only_tests_are_run_as_tests() {
+        let line = |test| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/tree/x/Cargo.toml",
+                "profile":{{"test":{test}}},"executable":"/target/it"}}"#
+            )
+        };
+        let found = program(&line(true), true).expect("a test program");
+        assert_eq!(found.folder.to_str(), Some("/tree/x"));
+        assert_eq!(program(&line(false), true), None, "a program that a test starts");
+        assert_eq!(program(&line(true).replace("\"/target/it\"", "null"), true), None, "a library");
+        assert_eq!(program("warning: no JSON", true), None);
+    }
+
+    #[test]
+    fn both_streams_are_read_and_the_status_counts() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo err >&2; exit 3"]);
+        let said = finish(command, Duration::from_secs(60)).expect("a shell runs");
+        assert_eq!(said, (false, "out\n".to_owned(), "err\n".to_owned()));
+        let mut endless = Command::new("sleep");
+        endless.arg("600");
+        let error = finish(endless, Duration::from_millis(50)).expect_err("it hangs");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn the_time_of_children_is_read_behind_any_name() {
+        let stat = "7 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 11 12 150 25 20 0";
+        assert_eq!(parse_cpu(stat), Some(Duration::from_millis(1750)));
+        assert_eq!(parse_cpu("7 (short) R 1 2"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The copy of the tree that bugs are planted in.
 
+use super::lend::lend;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -12,6 +13,8 @@ use std::process::Command;
 pub struct Scratch {
     root: PathBuf,
     folder: PathBuf,
+    /// The target folder of the tree itself, which may have compiled dependencies to lend.
+    lender: Option<PathBuf>,
     /// Locked: two runs at once would run each other's mutants.
     _lock: File,
 }
@@ -26,7 +29,22 @@ impl Scratch {
         fs::create_dir_all(folder.join("tree"))?;
         let lock = File::create(folder.join("lock"))?;
         lock.lock()?;
-        Ok(Self { root: root.to_path_buf(), folder: folder.canonicalize()?, _lock: lock })
+        let (root, folder) = (root.to_path_buf(), folder.canonicalize()?);
+        Ok(Self { root, folder, lender: None, _lock: lock })
+    }
+
+    /// The folder that all who plant bugs share: in the target folder that `program` was built
+    /// into, which cargo marks.
+    ///
+    /// # Errors
+    /// As [`Scratch::new`], or if the program lies in no target folder.
+    pub fn beside(root: &Path, program: &Path) -> io::Result<Self> {
+        let target = program
+            .ancestors()
+            .find(|folder| folder.join("CACHEDIR.TAG").exists())
+            .ok_or_else(|| io::Error::other(format!("{program:?} is in no target folder")))?;
+        let lender = Some(target.to_path_buf());
+        Ok(Self { lender, ..Self::new(root, &target.join("mutants"))? })
     }
 
     /// The copy of the tree.
@@ -39,6 +57,16 @@ impl Scratch {
     #[must_use]
     pub fn target(&self) -> PathBuf {
         self.folder.join("target")
+    }
+
+    /// Takes over what the tree's own builds made of RocksDB, if anything; else the next build that
+    /// needs it compiles it, once.
+    ///
+    /// # Errors
+    /// If a file cannot be copied.
+    pub fn borrow_rocksdb(&self) -> io::Result<()> {
+        let Some(lender) = &self.lender else { return Ok(()) };
+        lend(&lender.join("release"), &self.target().join("release"))
     }
 
     /// Makes the copy equal to the tree, with what is not committed yet. Files that are equal

@@ -1,0 +1,149 @@
+//! Planting a bug and letting its killers look for it.
+
+use super::{Build, Killer, Layer, Patch, Scratch, Verdict, judge};
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Seeds that a search must get through on the unchanged tree, even if each bug fell sooner.
+const LEAST_SEEDS: u64 = 50;
+
+/// What became of one bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The patch.
+    pub id: String,
+    /// What it breaks.
+    pub breaks: String,
+    /// Who noticed, in the order of the header.
+    pub kills: Vec<Kill>,
+}
+
+/// How a bug was noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// By what kind of proof.
+    pub layer: Layer,
+    /// The seed at which a search found it.
+    pub seed: Option<u64>,
+    /// Processor time until then, without the build.
+    pub cpu: Duration,
+    /// What was violated.
+    pub what: String,
+}
+
+/// Plants one bug in the copy; every killer must notice it.
+///
+/// # Errors
+/// If the patch does not apply, the mutant does not compile, or a killer notices nothing or says
+/// nothing that can be judged.
+pub fn hunt(patch: &Patch, scratch: &Scratch) -> Result<Row> {
+    scratch.restore().context("the copy cannot be mended")?;
+    scratch.apply(&patch.file).context("the patch does not apply any more")?;
+    let mut kills = Vec::new();
+    for killer in &patch.killers {
+        let programs = match killer.build(scratch)? {
+            Build::Programs(programs) => programs,
+            Build::Failed(output) => {
+                bail!("the mutant does not compile, which kills nothing:\n{}", tail(&output))
+            }
+        };
+        let outcome = killer.run(&programs)?;
+        let (seed, what) = match judge(&outcome) {
+            Verdict::Killed { seed, what } => (seed, what),
+            Verdict::Survived => bail!("SURVIVED: {killer} noticed nothing"),
+            Verdict::Unclear => {
+                bail!("{killer} showed no violation:\n{}", tail(&outcome.output))
+            }
+        };
+        kills.push(Kill { layer: killer.layer, seed, cpu: outcome.cpu, what });
+    }
+    Ok(Row { id: patch.id.clone(), breaks: patch.breaks.clone(), kills })
+}
+
+/// Runs every killer of these patches once on the unchanged tree, a search cut to the seeds that
+/// its bugs needed: it must pass without a bug, or its failing says nothing. Returns what failed.
+///
+/// # Errors
+/// If the copy cannot be mended, or a program cannot be started.
+pub fn unchanged(patches: &[Patch], rows: &[Row], scratch: &Scratch) -> Result<Vec<String>> {
+    scratch.restore().context("the copy cannot be mended")?;
+    let mut failures = Vec::new();
+    for (build, runs) in innocent(patches, rows) {
+        let killer = Killer { layer: Layer::Unit, build, arguments: Vec::new() };
+        let programs = match killer.build(scratch)? {
+            Build::Programs(programs) => programs,
+            Build::Failed(output) => {
+                failures.push(format!("the unchanged tree does not compile:\n{}", tail(&output)));
+                continue;
+            }
+        };
+        for arguments in runs {
+            let killer = Killer { arguments, ..killer.clone() };
+            let outcome = killer.run(&programs)?;
+            let accuses = match judge(&outcome) {
+                Verdict::Survived => false,
+                Verdict::Killed { .. } => true,
+                // A search over a few seeds only says that it proves little.
+                Verdict::Unclear => killer.build[0] == "test",
+            };
+            if accuses {
+                let said = tail(&outcome.output);
+                failures.push(format!("{killer} fails without a bug:\n{said}"));
+            }
+        }
+    }
+    Ok(failures)
+}
+
+/// The killers by what is built, so that everything is built once.
+fn innocent(patches: &[Patch], rows: &[Row]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let seed = |patch: &Patch| {
+        let row = rows.iter().find(|row| row.id == patch.id);
+        row.into_iter().flat_map(|row| &row.kills).filter_map(|kill| kill.seed).max()
+    };
+    let killers =
+        || patches.iter().flat_map(|it| it.killers.iter().map(move |killer| (it, killer)));
+    let mut needed: BTreeMap<&[String], u64> = BTreeMap::new();
+    for (patch, killer) in killers() {
+        let most = needed.entry(&killer.build).or_default();
+        *most = (*most).max(seed(patch).map_or(0, |seed| seed + 1));
+    }
+    let mut runs: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for (_, killer) in killers() {
+        let range = format!("0..{}", needed[killer.build.as_slice()].max(LEAST_SEEDS));
+        let cut = |word: &String| if word.starts_with("0..") { &range } else { word }.clone();
+        let arguments = killer.arguments.iter().map(cut).collect();
+        runs.entry(killer.build.clone()).or_default().insert(arguments);
+    }
+    runs
+}
+
+/// The last lines of what a command said.
+fn tail(output: &str) -> String {
+    let lines: Vec<_> = output.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kill, Layer, Patch, Row, innocent};
+    use std::time::Duration;
+
+    #[test]
+    fn the_unchanged_tree_is_searched_as_far_as_any_bug_needed() {
+        let patch = |name: &str| {
+            let text = "Breaks: x\nKiller: simulator: run -p x -- --seeds 0..2000\n\
+                Killer: unit: test -p x -- named\n";
+            Patch::parse(name.as_ref(), text).expect("complete")
+        };
+        let (seed, cpu, what) = (Some(70), Duration::ZERO, String::new());
+        let kills = vec![Kill { layer: Layer::Simulator, seed, cpu, what }];
+        let row = Row { id: "M02-b.x".to_owned(), breaks: "x".to_owned(), kills };
+        let runs = innocent(&[patch("M01-a.x.patch"), patch("M02-b.x.patch")], &[row]);
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(runs.len(), 2);
+        assert_eq!(runs[&words("run -p x")], [words("--seeds 0..71")].into());
+        assert_eq!(runs[&words("test -p x")], [words("named")].into());
+    }
+}

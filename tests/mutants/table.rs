@@ -1,0 +1,137 @@
+//! The table of planted bugs in the documentation.
+
+use super::{Layer, Patch, Row};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+const BEGIN: &str = "<!-- planted bugs: written by `make mutants ARGS=--write` -->";
+const END: &str = "<!-- planted bugs: end -->";
+
+/// One line of the table: the patch, what it breaks, and by layer how it was noticed; a layer that
+/// does not look for it is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The patch.
+    pub id: String,
+    /// What it breaks.
+    pub breaks: String,
+    /// By layer, in the order of [`Layer::ALL`].
+    pub cells: [String; 4],
+}
+
+impl From<&Row> for Line {
+    fn from(row: &Row) -> Self {
+        let cell = |layer| {
+            let kill = row.kills.iter().find(|kill| kill.layer == layer);
+            kill.map_or_else(String::new, |kill| {
+                let seed = kill.seed.map(|seed| format!("seed {seed}, ")).unwrap_or_default();
+                format!("{seed}{:.1} s", kill.cpu.as_secs_f64())
+            })
+        };
+        Self { id: row.id.clone(), breaks: row.breaks.clone(), cells: Layer::ALL.map(cell) }
+    }
+}
+
+impl Line {
+    /// Whether it speaks of this patch and of the layers in its header.
+    #[must_use]
+    pub fn fits(&self, patch: &Patch) -> bool {
+        let looks = |layer| patch.killers.iter().any(|killer| killer.layer == layer);
+        let mut cells = Layer::ALL.into_iter().zip(&self.cells);
+        self.id == patch.id
+            && self.breaks == patch.breaks
+            && cells.all(|(layer, cell)| cell.is_empty() != looks(layer))
+    }
+}
+
+/// The lines of the table in `page`; `None` if the page has no place for one.
+#[must_use]
+pub fn read(page: &str) -> Option<Vec<Line>> {
+    let (_, rest) = page.split_once(BEGIN)?;
+    let (table, _) = rest.split_once(END)?;
+    let cells = |line: &str| -> Option<[String; 6]> {
+        let line = line.strip_prefix("| ")?.strip_suffix('|')?;
+        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        cells.try_into().ok()
+    };
+    // The first two lines of a table are its head.
+    let lines = table.trim().lines().skip(2).filter_map(cells);
+    Some(lines.map(|[id, breaks, a, b, c, d]| Line { id, breaks, cells: [a, b, c, d] }).collect())
+}
+
+/// `page` with the results of this run in its table. What did not run keeps its line; a patch that
+/// is gone loses it. `None` if the page has no place for a table.
+#[must_use]
+pub fn write(page: &str, patches: &[Patch], rows: &[Row]) -> Option<String> {
+    let old = read(page)?.into_iter().map(|line| (line.id.clone(), line));
+    let mut lines: BTreeMap<String, Line> = old.collect();
+    lines.retain(|id, _| patches.iter().any(|patch| patch.id == *id));
+    lines.extend(rows.iter().map(|row| (row.id.clone(), Line::from(row))));
+    let mut table = format!("{BEGIN}\n| bug | what breaks |");
+    Layer::ALL.iter().for_each(|layer| table += &format!(" {layer} |"));
+    table += "\n|---|---|---|---|---|---|\n";
+    for Line { id, breaks, cells } in lines.into_values() {
+        let cells = cells.join(" | ");
+        writeln!(table, "| {id} | {breaks} | {cells} |").expect("a string takes everything");
+    }
+    table += END;
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{table}{after}"))
+}
+
+/// The middle of the times, the mean of the two middle ones if their number is even.
+#[must_use]
+pub fn median(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort_unstable();
+    let middle = times.len() / 2;
+    let upper = *times.get(middle)?;
+    Some(if times.len() % 2 == 1 { upper } else { (times[middle - 1] + upper) / 2 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kill;
+    use super::{BEGIN, END, Layer, Patch, Row, median, read, write};
+    use std::time::Duration;
+
+    fn patch(name: &str, layer: &str) -> Patch {
+        let text = format!("Breaks: what {layer} sees\nKiller: {layer}: run -p x\n");
+        Patch::parse(name.as_ref(), &text).expect("complete")
+    }
+
+    fn row(patch: &Patch, seed: Option<u64>) -> Row {
+        let cpu = Duration::from_millis(1540);
+        let kill = Kill { layer: patch.killers[0].layer, seed, cpu, what: String::new() };
+        Row { id: patch.id.clone(), breaks: patch.breaks.clone(), kills: vec![kill] }
+    }
+
+    #[test]
+    fn results_replace_their_own_lines_only() {
+        let patches = [patch("M01-a.x.patch", "simulator"), patch("M02-b.x.patch", "unit")];
+        let page = format!("before\n{BEGIN}\n{END}\nafter\n");
+        assert_eq!(read(&page), Some(Vec::new()));
+        let rows = [row(&patches[0], Some(7)), row(&patches[1], None)];
+        let page = write(&page, &patches, &rows).expect("it has a place");
+        assert!(page.starts_with("before\n") && page.ends_with("-->\nafter\n"), "{page}");
+        assert!(page.contains("\n| M01-a.x | what simulator sees | seed 7, 1.5 s |  |  |  |\n"));
+        let lines = read(&page).expect("it has a table");
+        assert!(lines.iter().zip(&patches).all(|(line, patch)| line.fits(patch)), "{lines:?}");
+        assert!(!lines[0].fits(&patches[1]));
+        assert!(!lines[0].fits(&patch("M01-a.x.patch", "unit")), "another layer");
+        let later = write(&page, &patches[1..], &[]).expect("it has a place");
+        assert_eq!(read(&later), Some(lines[1..].to_vec()), "one is gone, the other stays");
+        assert_eq!(write("no place", &patches, &rows), None);
+        assert_eq!(Layer::ALL.len(), lines[0].cells.len());
+    }
+
+    #[test]
+    fn the_median_of_none_of_odd_and_of_even() {
+        let seconds = |times: &[u64]| median(times.iter().map(|it| Duration::from_secs(*it)));
+        assert_eq!(seconds(&[]), None);
+        assert_eq!(seconds(&[9, 1, 2]), Some(Duration::from_secs(2)));
+        assert_eq!(seconds(&[4, 1, 2, 9]), Some(Duration::from_secs(3)));
+    }
+}
