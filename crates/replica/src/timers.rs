@@ -56,3 +56,21 @@ fn draw(range: &Range<Duration>, rng: &mut ChaCha8Rng) -> Duration {
         range.start + Duration::from_micros(rng.next_u64() % width)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_core::SeedableRng;
+
+    #[test]
+    fn the_whole_range_is_drawn_from_and_nothing_beyond() {
+        let (mut rng, ms) = (ChaCha8Rng::seed_from_u64(1), Duration::from_millis);
+        let waits: Vec<_> = (0..200).map(|_| draw(&(ms(100)..ms(200)), &mut rng)).collect();
+        assert!(waits.iter().all(|wait| (ms(100)..ms(200)).contains(wait)), "{waits:?}");
+        for tenth in 10..20 {
+            let part = ms(tenth * 10)..ms(tenth * 10 + 10);
+            assert!(waits.iter().any(|wait| part.contains(wait)), "never within {part:?}");
+        }
+        assert_eq!(draw(&(ms(50)..ms(50)), &mut rng), ms(50));
+    }
+}

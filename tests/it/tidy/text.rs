@@ -58,6 +58,20 @@ fn purity(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// A node's timers do not follow the clock on the wall, which may be set back or jump.
+fn monotonic(tree: &Tree) -> Vec<Finding> {
+    let running = |path: &str| path.starts_with("crates/node/src/run/");
+    let mut findings = Vec::new();
+    for (path, text) in tree.sources().filter(|(path, _)| running(path)) {
+        for (number, line) in text.lines().enumerate() {
+            if code(line).contains("SystemTime") {
+                findings.push(finding(path, format!("line {}: the wall's clock", number + 1)));
+            }
+        }
+    }
+    findings
+}
+
 /// Nothing unfinished is left lying about.
 fn finished(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -118,7 +132,7 @@ fn introduced(tree: &Tree) -> Vec<Finding> {
 
 #[test]
 fn the_text_is_tidy() {
-    assert_clean(&[purity as Rule, finished, lengths, english, introduced]);
+    assert_clean(&[purity as Rule, monotonic, finished, lengths, english, introduced]);
 }
 
 #[test]
@@ -133,6 +147,13 @@ fn impure_code_is_found() {
     assert_eq!(purity(&comment), []);
     let elsewhere = Tree::planted("crates/node/src/main.rs", "use std::thread;\n");
     assert_eq!(purity(&elsewhere), []);
+}
+
+#[test]
+fn a_clock_on_the_wall_is_found() {
+    let wall = "use std::time::SystemTime;\n";
+    assert_finds(monotonic, &Tree::planted("crates/node/src/run/clock.rs", wall), "wall");
+    assert_eq!(monotonic(&Tree::planted("crates/node/src/stores.rs", wall)), []);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use crate::cluster::{Cluster, TIMEOUT, members};
 use std::time::Duration;
-use synod_multi_paxos::consensus::{Input, ProtocolEvent, Role};
-use synod_multi_paxos::types::NodeId;
-use synod_multi_paxos::{Config, Timer};
+use synod_multi_paxos::consensus::{
+    Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange,
+};
+use synod_multi_paxos::types::{Instant, NodeId};
+use synod_multi_paxos::{Config, MultiPaxos, Timer, Timing};
 
 #[test]
 fn partial_partition_quorum_loss() {
@@ -67,6 +69,19 @@ fn partial_partition_chain_whose_end_led() {
     cluster.pass(2 * TIMEOUT);
     assert_eq!(cluster.node(2).commands(), ["without n1"]);
     assert_eq!(cluster.leaders(), [leader]);
+}
+
+/// The wait for a leader is drawn, or nodes that miss one together would campaign together.
+#[test]
+fn the_wait_for_a_leader_is_drawn_anew_each_time() {
+    let config = Config::new(NodeId(1), members(3)).unwrap();
+    let mut core = MultiPaxos::recover(config, Saved::default()).unwrap();
+    let mut outbox = Outbox::default();
+    core.step(Instant::ZERO, Input::Start, &mut outbox.effects());
+    let election = Timing::default().election;
+    assert!(election.end >= election.start * 3 / 2, "{election:?} is hardly a choice");
+    let drawn = TimerChange::Set(Timer::Election, election);
+    assert!(outbox.timers.contains(&drawn), "{:?}", outbox.timers);
 }
 
 #[test]

@@ -77,6 +77,11 @@ fn pms_2_3_a_learner_marks_only_what_was_accepted_at_the_leaders_ballot() {
     log.put(run(1, ballot(2, 1), &["a"]));
     log.put(run(2, ballot(1, 3), &["old"]));
     log.put(run(3, ballot(2, 1), &["c"]));
+    let mut holed = RunLog::default();
+    holed.put(run(1, ballot(2, 1), &["a"]));
+    holed.put(run(3, ballot(2, 1), &["c"]));
+    let news = Learner::new(Slot::ZERO).learn(&holed, ballot(2, 1), Slot(3));
+    assert_eq!(news.len(), 1, "nothing is held at slot 2");
     let mut learner = Learner::new(Slot::ZERO);
     assert_eq!(learner.learn(&log, ballot(2, 1), Slot(3)).len(), 1);
     assert_eq!(learner.commit(), Slot(1), "slot 2 was accepted at an older ballot");

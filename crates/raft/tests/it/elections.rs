@@ -193,6 +193,19 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
     assert!(notes.iter().any(is_step_down));
 }
 
+/// §5.2: one vote a term, whatever the leader of that term says after it was given.
+#[test]
+fn hearing_from_the_leader_frees_no_vote() {
+    let disk = saved(5, Some(N2), &[1]);
+    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
+    let prev = at(1, 1);
+    let beat = Message::Heartbeat { term: Term(5), prev, ask: false, commit: Slot(0) };
+    cluster.say(N2, N1, beat);
+    let answers = cluster.ask(N3, N1, Message::RequestVote { term: Term(5), last: prev });
+    assert_eq!(answers, [Message::Vote { term: Term(5), granted: false }]);
+    assert_eq!(cluster.node(N1).disk, disk);
+}
+
 /// Question 6: a split vote elects nobody; a timeout drawn anew lets one go first in the next
 /// term, and it wins.
 #[test]

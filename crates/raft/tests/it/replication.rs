@@ -265,6 +265,22 @@ fn a_lost_append_is_found_by_heartbeats() {
     assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
 }
 
+/// §5.3: only an answer to an append says what a follower holds; to be alive is not to have it.
+#[test]
+fn an_answer_to_a_heartbeat_acknowledges_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    let before = cluster.status(N1);
+    cluster.partition(&[N1]);
+    cluster.propose(N1, 1, "a");
+    for peer in [N2, N3] {
+        cluster.say(peer, N1, Message::HeartbeatAck { term: Term(1) });
+    }
+    let now = cluster.status(N1);
+    assert_eq!(now.commit, before.commit);
+    assert_eq!(now.progress[1..], before.progress[1..]);
+}
+
 /// The loss of any single message is repaired within a few heartbeats.
 #[test]
 fn any_one_message_may_be_lost() {
