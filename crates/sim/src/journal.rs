@@ -52,7 +52,7 @@ impl Journal {
         self.sights.drain(..).map(|(_, sight)| sight).collect()
     }
 
-    /// The main events: faults, deaths, new leaders.
+    /// The main events: faults, deaths, votes, new leaders.
     pub(crate) fn take_story(&mut self) -> Vec<String> {
         std::mem::take(&mut self.story)
     }
@@ -87,7 +87,9 @@ impl Journal {
     pub(crate) fn note(&mut self, node: NodeId, note: &ProtocolEvent) {
         let line = || format!("{node:?} {}", note_in_words(note));
         match (self.mode, note) {
-            (Mode::Tail(_), ProtocolEvent::Leading { .. }) => self.event(line),
+            (Mode::Tail(_), ProtocolEvent::Leading { .. } | ProtocolEvent::Voted { .. }) => {
+                self.event(line);
+            }
             _ => self.line(line),
         }
     }

@@ -132,7 +132,7 @@ pub struct Outcome {
     pub schedule: Schedule,
     /// How many times as long as the [options](Options) say the seed has its faults fire.
     pub stretch: u32,
-    /// The main events in words: faults, deaths, new leaders.
+    /// The main events in words: faults, deaths, votes, new leaders.
     pub story: Vec<String>,
     /// Everything that happened last, in words.
     pub trace: Vec<String>,
