@@ -16,7 +16,7 @@ use crate::schedule::{Director, Schedule, Trouble};
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use bytes::Bytes;
 use std::time::Duration;
-use synod_consensus::{Protocol, Role, Status};
+use synod_consensus::{Protocol, Quorum, Role, Status};
 use synod_replica::{Actions, Driver, Event};
 use synod_types::{Instant, Membership, NodeId, Slot};
 
@@ -34,6 +34,7 @@ pub struct Cluster<P: Protocol> {
     pub(crate) plan: Plan,
     pub(crate) config: Box<ConfigFn<P>>,
     pub(crate) members: Membership,
+    pub(crate) quorum: Quorum,
     /// Decides when faults come; see [`Director`].
     pub(crate) injector: Dice,
     pub(crate) client_dice: Dice,
@@ -160,6 +161,7 @@ impl<P: Protocol> Cluster<P> {
         let mut cluster = Self {
             config: Box::new(config),
             members,
+            quorum: quorum.clone(),
             injector: dice.split(),
             client_dice: dice.split(),
             healer: dice.split(),

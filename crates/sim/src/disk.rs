@@ -1,9 +1,14 @@
 //! One node's two disks: the log's, synced batch by batch, and the state's.
 
+use crate::damage;
+use crate::dice::Dice;
+use crate::faults::Fault;
+use crate::schedule::Victim;
 use std::collections::VecDeque;
+use std::time::Duration;
 use synod_consensus::{Protocol, Saved, Write};
 use synod_replica::{DecodeError, decode_op};
-use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog, MemoryState, StorageError};
+use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog, MemoryState, Records, StorageError};
 use synod_types::{GroupId, Incarnation, Instant, Seq};
 
 /// What survives a node's death, and what is on its way there.
@@ -23,6 +28,12 @@ pub(crate) struct Disk<P: Protocol> {
     pub(crate) stalled_until: Instant,
     /// Until then syncs are slow.
     pub(crate) slow_until: Instant,
+    /// The next sync fails, as this kind of fault, and for so long the disk cannot be opened.
+    pub(crate) failing: Option<(Fault, Victim, Duration)>,
+    /// It cannot be opened before this.
+    pub(crate) shut: Option<(Fault, Instant)>,
+    /// It was damaged since it was last loaded: if it loads all the same, then as one of these.
+    pub(crate) damaged: Option<Vec<Saved<P>>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +62,9 @@ impl<P: Protocol> Disk<P> {
             sync_due: None,
             stalled_until: Instant::ZERO,
             slow_until: Instant::ZERO,
+            failing: None,
+            shut: None,
+            damaged: None,
         }
     }
 
@@ -121,6 +135,33 @@ impl<P: Protocol> Disk<P> {
         (self.covered, self.sync_due) = (0, None);
         self.memory.crash(keep_state);
         Ok(lost)
+    }
+
+    /// What the log's disk could hold after a crash that damages it as this kind of fault does, and
+    /// everything that it may be taken for.
+    pub(crate) fn wreck(
+        &self,
+        fault: Fault,
+        dice: &mut Dice,
+    ) -> Result<(Records, Vec<Saved<P>>), StorageError> {
+        let scratch = MemoryDisk::new(Incarnation(0));
+        scratch.replace(self.memory.records());
+        let mut log = scratch.open_log();
+        let (mut images, mut saved) = (vec![scratch.records()], vec![self.synced.clone()]);
+        let mut last = self.synced.clone();
+        for pending in &self.queue {
+            log.commit(&pending.batch)?;
+            images.push(scratch.records());
+            pending.writes.iter().for_each(|write| last.apply(write));
+            saved.push(last.clone());
+        }
+        Ok((damage::wreck(fault, &images, dice), saved))
+    }
+
+    /// From now on the log's disk holds this.
+    pub(crate) fn replace(&mut self, (records, saved): (Records, Vec<Saved<P>>)) {
+        self.memory.replace(records);
+        self.damaged = Some(saved);
     }
 
     /// How many batches of the log and of the state a crash may lose.

@@ -10,7 +10,7 @@ use crate::story::mishap_in_words;
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
 use synod_consensus::{Protocol, ProtocolEvent, Status};
-use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Run};
+use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Run, Settings};
 use synod_storage::Batch;
 use synod_types::{Instant, NodeId, Seq};
 
@@ -279,6 +279,9 @@ impl<P: Protocol> Cluster<P> {
 
     /// The sync under way ends now.
     pub(crate) fn end_sync(&mut self, node: usize) -> Checked {
+        if let Some((fault, victim, time)) = self.nodes[node].disk.failing.take() {
+            return self.fail_sync(fault, &victim, time);
+        }
         let this = &mut self.nodes[node];
         let id = this.id;
         let written = this
@@ -390,8 +393,21 @@ impl<P: Protocol> Cluster<P> {
         let this = &mut self.nodes[node];
         let (seed, stall) = (this.dice.start.word(), self.plan.disk.stall);
         let config = (self.config)(this.id, &self.members);
-        this.start(self.now, seed, |settings| settings.stall = stall, config)?;
+        let adjust = |settings: &mut Settings| settings.stall = stall;
+        match this.start(self.now, seed, adjust, config) {
+            // That is what it must do: it is lost, and the others go on without it.
+            Err(found)
+                if found.kind == ViolationKind::RecoveryRefused && this.disk.damaged.is_some() =>
+            {
+                this.lost = true;
+                let id = this.id;
+                self.journal.event(|| format!("{id:?} does not start: {}", found.explanation));
+                return Ok(());
+            }
+            result => result?,
+        }
         let (id, life) = (this.id, this.life);
+        self.checks.logs.forget(node, &this.disk.synced.hard_state);
         let at = self.now + this.dice.persist.duration(&self.plan.disk.persist);
         self.queue.push(at, Happening::Persist { node, life });
         self.journal.event(|| format!("{id:?} starts"));

@@ -86,6 +86,22 @@ faults! {
     LoseLogSuffix = ("lose_log_suffix", Disk),
     /// A dying node's state loses the newest batches that were not yet synced.
     LoseStateSuffix = ("lose_state_suffix", Disk),
+    /// A dying node's log loses any of the records that were not yet synced. The store must refuse
+    /// to load what is left, unless nothing is missing in between.
+    LoseAnyOrder = ("lose_any_order", Disk),
+    /// A dying node's log has written a part of a record. The store must refuse to load it.
+    TornWrite = ("torn_write", Disk),
+    /// A bit of a dead node's log flips. The store must refuse to load it.
+    BitFlip = ("bit_flip", Disk),
+    /// A record of a dead node's log lies where another one should. The store must refuse to load
+    /// it.
+    MisdirectedWrite = ("misdirected_write", Disk),
+    /// A dead node's log cannot be read for a while, so it does not start.
+    ReadError = ("read_error", Disk),
+    /// A sync fails. The node stops: what its disk holds is unknown, and no sync is tried again.
+    FsyncError = ("fsync_error", Disk),
+    /// A write finds no room. The node stops, and does not start before there is room again.
+    DiskFull = ("disk_full", Disk),
     /// Every sync takes many times as long as usual.
     SlowDisk = ("slow_disk", Disk),
     /// No sync ends for seconds.
@@ -133,10 +149,16 @@ impl FromIterator<Fault> for FaultSet {
 }
 
 /// How often each kind fired.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct FaultCounts {
     fired: [u64; Fault::ALL.len()],
     under_load: FaultSet,
+}
+
+impl Default for FaultCounts {
+    fn default() -> Self {
+        Self { fired: [0; Fault::ALL.len()], under_load: FaultSet::default() }
+    }
 }
 
 impl FaultCounts {

@@ -1,14 +1,16 @@
 //! Faults: drawn or read from a schedule, and the end of them all.
 
 use crate::cluster::{Cluster, Happening};
+use crate::dice::Dice;
 use crate::faults::Fault;
 use crate::network::links;
+use crate::node::Node;
 use crate::schedule::{Effect, Entry, Moment, Schedule, Trouble, Victim};
 use crate::story::trouble_in_words;
-use crate::violation::{Checked, Violation};
+use crate::violation::{Checked, Violation, ViolationKind, violation};
 use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
-use synod_types::NodeId;
+use synod_types::{NodeId, Slot};
 
 impl<P: Protocol> Cluster<P> {
     /// Has the dice throw faults from now on, or those of a schedule come at their time.
@@ -60,6 +62,13 @@ impl<P: Protocol> Cluster<P> {
             Fault::Pause | Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => {
                 self.draw_hold(fault, node)
             }
+            Fault::LoseAnyOrder
+            | Fault::TornWrite
+            | Fault::BitFlip
+            | Fault::MisdirectedWrite
+            | Fault::ReadError
+            | Fault::FsyncError
+            | Fault::DiskFull => self.draw_failure(fault, node),
             Fault::Skew | Fault::Drift | Fault::JumpAhead | Fault::JumpBack => {
                 self.draw_clock(fault, node)
             }
@@ -167,6 +176,33 @@ impl<P: Protocol> Cluster<P> {
         Effect::Links(cut, time)
     }
 
+    fn draw_failure(&mut self, fault: Fault, node: usize) -> Effect {
+        // What damages a write needs a write.
+        let busy = |node: &usize| self.nodes[*node].disk.at_stake()[0] > 0;
+        let busy: Vec<_> = (0..self.nodes.len()).filter(busy).collect();
+        let hits_writes = matches!(fault, Fault::LoseAnyOrder | Fault::TornWrite);
+        let node = if hits_writes && !busy.is_empty() { *self.injector.pick(&busy) } else { node };
+        let mut victim = self.draw_victim(node);
+        let (dice, ms) = (&mut self.injector, Duration::from_millis);
+        let time = match fault {
+            Fault::FsyncError => {
+                // What the disk holds of a sync that failed is anyone's guess.
+                victim.keep = Some(dice.below(4) as usize);
+                Duration::ZERO
+            }
+            Fault::DiskFull => {
+                victim.keep = Some(0);
+                ms(50) + dice.mostly_short(ms(3000))
+            }
+            Fault::ReadError => ms(50) + dice.mostly_short(ms(3000)),
+            _ => {
+                victim.keep = Some(0);
+                return Effect::Damage(victim, dice.word());
+            }
+        };
+        Effect::Fail(victim, time)
+    }
+
     fn draw_clock(&mut self, fault: Fault, node: usize) -> Effect {
         let (dice, ms) = (&mut self.injector, Duration::from_millis);
         match fault {
@@ -215,9 +251,11 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         let Trouble { fault, effect } = &trouble;
-        // A clock that is wrong from the start on is wrong under load, too.
-        let loaded = self.clients.is_loaded() || *fault == Fault::Skew;
-        self.faults.fired(*fault, loaded);
+        if !matches!(effect, Effect::Fail(..)) {
+            // A clock that is wrong from the start on is wrong under load, too. Failures count
+            // when they show.
+            self.faults.fired(*fault, self.clients.is_loaded() || *fault == Fault::Skew);
+        }
         self.fold(9, 0, *fault as u64);
         let at_stake = |node: usize| self.nodes[node].disk.at_stake();
         self.journal.event(|| trouble_in_words(*fault, effect, at_stake));
@@ -235,6 +273,8 @@ impl<P: Protocol> Cluster<P> {
                 self.hinder(*fault, *node, *time);
                 Ok(())
             }
+            Effect::Damage(victim, place) => self.damage(*fault, victim, *place),
+            Effect::Fail(victim, time) => self.let_fail(*fault, victim, *time),
             Effect::Shift(..) | Effect::Drift(..) => {
                 self.meddle(*fault, effect);
                 Ok(())
@@ -257,8 +297,60 @@ impl<P: Protocol> Cluster<P> {
                     && victims.iter().any(|victim| is_up(victim.node))
             }
             Effect::Hold(node, _) => is_up(*node),
+            Effect::Fail(victim, _) => is_up(victim.node),
+            // Never so many that no quorum is left, and not before there is a log to damage.
+            Effect::Damage(Victim { node, .. }, _) => {
+                let has_log = |node: &Node<P>| node.disk.synced.log.last() > Slot::ZERO;
+                let others: Vec<_> = self.whole().filter(|other| other != node).collect();
+                is_up(*node) && has_log(&self.nodes[*node]) && self.is_quorum(&others)
+            }
             Effect::Shift(node, _) | Effect::Drift(node, ..) => *node < count,
         }
+    }
+
+    /// The nodes that nothing was done to that cannot be undone.
+    pub(crate) fn whole(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].is_whole())
+    }
+
+    /// Whether these nodes can do without all others.
+    pub(crate) fn is_quorum(&self, nodes: &[usize]) -> bool {
+        let has = |id: NodeId| nodes.contains(&Self::index(id));
+        self.quorum.is_first(has) && self.quorum.is_second(has)
+    }
+
+    /// A node dies, and what its log's disk holds is not what the store wrote.
+    fn damage(&mut self, fault: Fault, victim: &Victim, place: u64) -> Checked {
+        let this = &self.nodes[victim.node];
+        let wreck = this
+            .disk
+            .wreck(fault, &mut Dice::new(place))
+            .map_err(|error| violation(ViolationKind::StoreFailed, [this.id], error.to_string()))?;
+        self.fell(std::slice::from_ref(victim))?;
+        self.nodes[victim.node].disk.replace(wreck);
+        Ok(())
+    }
+
+    /// A disk fails: at once, or when the node writes next.
+    fn let_fail(&mut self, fault: Fault, victim: &Victim, time: Duration) -> Checked {
+        let disk = &mut self.nodes[victim.node].disk;
+        if fault == Fault::ReadError {
+            disk.shut = Some((fault, self.now + time));
+            return self.fell(std::slice::from_ref(victim));
+        }
+        disk.failing = Some((fault, victim.clone(), time));
+        Ok(())
+    }
+
+    /// A sync fails. That is final: the node stops, and nothing that waited for it leaves.
+    pub(crate) fn fail_sync(&mut self, fault: Fault, victim: &Victim, time: Duration) -> Checked {
+        self.count(fault);
+        let id = self.nodes[victim.node].id;
+        self.journal.event(|| format!("{id:?} stops: its sync fails"));
+        if fault == Fault::DiskFull {
+            self.nodes[victim.node].disk.shut = Some((fault, self.now + time));
+        }
+        self.fell(std::slice::from_ref(victim))
     }
 
     /// Something is wrong with a node's clock.
@@ -377,9 +469,22 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// A dead node starts, unless it is left as it is for good.
+    /// A dead node starts, unless its disk cannot be opened or it is left as it is for good.
     pub(crate) fn on_start(&mut self, node: usize) -> Checked {
-        if self.troubled || self.core.contains(&node) { self.start(node) } else { Ok(()) }
+        if !self.troubled && !self.core.contains(&node) || self.nodes[node].lost {
+            return Ok(());
+        }
+        if let Some((fault, until)) = self.nodes[node].disk.shut
+            && self.now < until
+        {
+            if fault == Fault::ReadError {
+                self.count(fault);
+            }
+            // Whoever looks after the node tries again when the disk works.
+            self.queue.push(until, Happening::Start { node });
+            return Ok(());
+        }
+        self.start(node)
     }
 
     /// Starts a node after a while, and perhaps has it die again at once.
@@ -432,6 +537,7 @@ impl<P: Protocol> Cluster<P> {
         let this = &mut self.nodes[node];
         this.clock.mend(now);
         (this.disk.stalled_until, this.disk.slow_until) = (now, now);
+        (this.disk.failing, this.disk.shut) = (None, None);
         if this.disk.sync_due.is_some() {
             this.disk.sync_due = Some(now);
         }

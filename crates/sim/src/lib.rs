@@ -75,6 +75,7 @@ mod clients;
 mod clock;
 mod cluster;
 pub mod conformance;
+mod damage;
 mod dice;
 mod digest;
 mod disk;

@@ -8,7 +8,7 @@ use crate::kv::Kv;
 use crate::violation::{Checked, ViolationKind, violation};
 use std::collections::VecDeque;
 use synod_consensus::Protocol;
-use synod_replica::{Applier, Replica, Run, Settings};
+use synod_replica::{Applier, Replica, Run, Settings, decode_saved};
 use synod_storage::LogStore;
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
 
@@ -22,6 +22,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) clock: Clock,
     pub(crate) disk: Disk<P>,
     pub(crate) running: Option<Running<P>>,
+    /// Its disk was found damaged: it never starts again.
+    pub(crate) lost: bool,
     /// How often it was started: events of an earlier life are void.
     pub(crate) life: u64,
     /// What it sent up to this life died with it, where it had not arrived.
@@ -74,6 +76,7 @@ impl<P: Protocol> Node<P> {
             clock: Clock::new(),
             disk: Disk::new(Incarnation(1000 + id.0)),
             running: None,
+            lost: false,
             life: 0,
             muted: 0,
             chose_in: 0,
@@ -99,6 +102,14 @@ impl<P: Protocol> Node<P> {
         let mut settings = Settings::new(CLUSTER, id, log.life(), seed);
         adjust(&mut settings);
         let saved = disk::load(log).map_err(|error| refused(error.to_string()))?;
+        if let Some(allowed) = &self.disk.damaged {
+            let found = decode_saved::<P>(&saved).map_err(|error| refused(error.to_string()))?;
+            if !allowed.contains(&found) {
+                let text = "loads a damaged log as if it were whole".to_string();
+                return Err(violation(ViolationKind::DamageUnnoticed, [id], text));
+            }
+            self.disk.synced = found;
+        }
         let session = settings.session();
         let applier = Applier::open(Box::new(Kv::default()), Box::new(state), session)
             .map_err(|error| refused(error.to_string()))?;
@@ -114,12 +125,18 @@ impl<P: Protocol> Node<P> {
             apply_stalled_until: Instant::ZERO,
         });
         (self.wake, self.alarm) = (None, None);
+        self.disk.damaged = None;
         Ok(())
     }
 
     /// Where what happens to it now must wait, if it must.
     pub(crate) fn paused(&mut self) -> Option<&mut Vec<Happening>> {
         self.paused_until.is_some().then_some(&mut self.waiting)
+    }
+
+    /// Whether nothing was ever done to its disk that a store cannot bear.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.lost && self.disk.damaged.is_none()
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -283,7 +283,7 @@ fn draw_clients(dice: &mut Dice) -> ClientPlan {
 }
 
 fn draw_injection(dice: &mut Dice, faults: FaultSet, storm: bool) -> InjectionPlan {
-    let pace: [(Fault, Range<u64>); 15] = [
+    let pace = [
         (Fault::Clog, 1500..10_000),
         (Fault::Partition, 1500..10_000),
         (Fault::OneWay, 1500..10_000),
@@ -291,6 +291,13 @@ fn draw_injection(dice: &mut Dice, faults: FaultSet, storm: bool) -> InjectionPl
         (Fault::Bridge, 2500..12_000),
         (Fault::Ring, 2500..12_000),
         (Fault::Pause, 1500..10_000),
+        (Fault::LoseAnyOrder, 20_000..90_000),
+        (Fault::TornWrite, 20_000..90_000),
+        (Fault::BitFlip, 20_000..90_000),
+        (Fault::MisdirectedWrite, 20_000..90_000),
+        (Fault::ReadError, 4000..20_000),
+        (Fault::FsyncError, 3000..15_000),
+        (Fault::DiskFull, 4000..20_000),
         (Fault::Drift, 2000..10_000),
         (Fault::JumpAhead, 1000..8000),
         (Fault::JumpBack, 2000..10_000),

@@ -195,7 +195,7 @@ fn play<P: Protocol>(
     options: &Options,
 ) -> Result<(), Violation> {
     cluster.run_for(options.troubled * cluster.plan.stretch)?;
-    let core = draw_core(dice, cluster.nodes.len());
+    let core = draw_core(dice, cluster);
     let healed = cluster.now();
     let names: Vec<_> = core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
     cluster.journal.event(|| format!("the faults end; {names:?} are whole again"));
@@ -268,14 +268,16 @@ fn stalled<P: Protocol>(cluster: &Cluster<P>, complaint: &str) -> Violation {
     Violation { kind: ViolationKind::Liveness, at: cluster.now(), nodes, explanation }
 }
 
-/// Half of the time everyone is healed, else just a majority.
-fn draw_core(dice: &mut Dice, nodes: usize) -> Vec<usize> {
-    let mut all: Vec<_> = (0..nodes).collect();
+/// Half of the time everyone is healed who can be, else just enough for a quorum.
+fn draw_core<P: Protocol>(dice: &mut Dice, cluster: &Cluster<P>) -> Vec<usize> {
+    let mut whole: Vec<_> = cluster.whole().collect();
     if dice.percent(50) {
-        dice.shuffle(&mut all);
-        all.truncate(nodes / 2 + 1);
+        dice.shuffle(&mut whole);
+        let mut sizes = 1..whole.len();
+        let enough = sizes.find(|size| cluster.is_quorum(&whole[..*size]));
+        whole.truncate(enough.unwrap_or(whole.len()));
     }
-    all
+    whole
 }
 
 fn counts<P: Protocol>(cluster: &Cluster<P>) -> bool {

@@ -47,6 +47,10 @@ pub(crate) enum Effect {
     Crash(Vec<Victim>),
     /// To this node, for so long.
     Hold(usize, Duration),
+    /// This node dies, and its log is damaged; the number decides where.
+    Damage(Victim, u64),
+    /// This node's disk fails, which kills it; for so long it cannot be opened.
+    Fail(Victim, Duration),
     /// This node's clock is set, by so much.
     Shift(usize, Duration),
     /// This node's clock gains so many parts of a million, for so long.

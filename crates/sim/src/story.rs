@@ -18,6 +18,17 @@ pub(crate) fn trouble_in_words(
             let words = words.collect::<Vec<_>>().join("; ");
             if fault == Fault::Crash { words } else { format!("{name}: {words}") }
         }
+        Effect::Damage(victim, _) => {
+            format!("{name}: {}", death_in_words(victim, at_stake(victim.node)))
+        }
+        Effect::Fail(victim, time) if fault == Fault::ReadError => {
+            let death = death_in_words(victim, at_stake(victim.node));
+            format!("{name} for {}: {death}", seconds(*time))
+        }
+        Effect::Fail(victim, time) => {
+            let (node, time) = (victim.node + 1, seconds(*time));
+            format!("{name}: the next sync of n{node} fails, and its disk is shut for {time}")
+        }
         Effect::Links(links, time) => {
             format!("{name} for {}: {}", seconds(*time), links_in_words(links))
         }

@@ -18,7 +18,6 @@ pub(crate) struct LiveOps {
 
 impl LiveOps {
     /// An empty journal whose next operation has the sequence number `first`.
-    #[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
     pub(crate) fn starting_at(first: u64) -> Self {
         Self { first, tops: VecDeque::new() }
     }
@@ -29,7 +28,6 @@ impl LiveOps {
     }
 
     /// The sequence number of the operation to come.
-    #[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
     pub(crate) fn next(&self) -> u64 {
         self.first + self.tops.len() as u64
     }

@@ -45,6 +45,8 @@ mod error;
 mod journal;
 mod log;
 mod memory;
+mod record;
+mod records;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 mod state;
@@ -52,6 +54,7 @@ mod state;
 pub use error::StorageError;
 pub use log::{Batch, Identity, Life, LogOp, LogStore, Saved, StoredRun};
 pub use memory::{MemoryDisk, MemoryLog, MemoryState};
+pub use records::Records;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksLog, RocksState};
 pub use state::{Entries, StateStore, StateView};

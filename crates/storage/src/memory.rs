@@ -1,9 +1,13 @@
 //! Memory behind both traits: for tests, simulators and nodes that may forget.
 
 use crate::journal::LiveOps;
-use crate::{Batch, Entries, Life, LogOp, LogStore, Saved, StateStore, StateView, StorageError};
+use crate::record::Head;
+use crate::{
+    Batch, Entries, Life, LogOp, LogStore, Records, Saved, StateStore, StateView, StorageError,
+};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_types::{Change, Changes, GroupId, Incarnation, Slot};
@@ -24,6 +28,8 @@ struct Content {
     /// Raised by every open and every crash: an older handle on the log is dead.
     log_handle: u64,
     groups: BTreeMap<GroupId, Group>,
+    /// What groups are read from that are not among those.
+    records: Records,
     /// The same for the state.
     state_handle: u64,
     state: BTreeMap<Bytes, Bytes>,
@@ -50,6 +56,7 @@ impl MemoryDisk {
             life: Life { incarnation: fresh, boot: 0 },
             log_handle: 0,
             groups: BTreeMap::new(),
+            records: Records::default(),
             state_handle: 0,
             state: BTreeMap::new(),
             undo: VecDeque::new(),
@@ -99,6 +106,33 @@ impl MemoryDisk {
         }
     }
 
+    /// What a disk would hold if the log lay there as records: for tests and simulators, which
+    /// damage them and [put them back](Self::replace).
+    #[must_use]
+    pub fn records(&self) -> Records {
+        let content = self.lock();
+        let mut records = content.records.clone();
+        for (id, group) in &content.groups {
+            let head = Head {
+                hard_state: group.hard_state.clone(),
+                base: group.base.clone(),
+                first: group.live.first(),
+                next: group.live.next(),
+            };
+            records.put_group(*id, &head, &group.journal);
+        }
+        records
+    }
+
+    /// From now on the log is what these records say, and a load or a commit fails where they are
+    /// damaged. Handles on the log that are open are dead.
+    pub fn replace(&self, records: Records) {
+        let content = &mut *self.lock();
+        content.log_handle += 1;
+        content.groups.clear();
+        content.records = records;
+    }
+
     /// A panic elsewhere cannot leave the content half changed for readers that matter: every
     /// writer that panicked took its node with it.
     fn lock(&self) -> MutexGuard<'_, Content> {
@@ -139,12 +173,14 @@ impl LogStore for MemoryLog {
     }
 
     fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
-        let content = self.content()?;
-        Ok(content.groups.get(&group).map(Group::saved).unwrap_or_default())
+        Ok(self.content()?.group(group)?.saved())
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
         let mut content = self.content()?;
+        for (group, _) in &batch.ops {
+            content.group(*group)?;
+        }
         for (group, op) in &batch.ops {
             content.groups.entry(*group).or_default().take(op);
         }
@@ -292,6 +328,20 @@ impl StateStore for MemoryState {
 }
 
 impl Content {
+    /// A group of the log, read from the records if there is need.
+    fn group(&mut self, id: GroupId) -> Result<&mut Group, StorageError> {
+        match self.groups.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(room) => {
+                let (head, journal) = self.records.take_group(id)?;
+                let mut live = LiveOps::starting_at(head.first);
+                journal.iter().for_each(|op| live.push(op));
+                let (hard_state, base) = (head.hard_state, head.base);
+                Ok(room.insert(Group { hard_state, base, journal: journal.into(), live }))
+            }
+        }
+    }
+
     /// Applies a change to the state and returns what undoes it.
     fn take(&mut self, change: &Change) -> (Bytes, Option<Bytes>) {
         match change {

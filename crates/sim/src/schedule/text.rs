@@ -89,6 +89,8 @@ impl fmt::Display for Effect {
                 Ok(())
             }
             Self::Hold(node, time) => write!(f, "{} for {}", node + 1, Seconds(*time)),
+            Self::Damage(victim, place) => write!(f, "{victim} place {place}"),
+            Self::Fail(victim, time) => write!(f, "{victim} for {}", Seconds(*time)),
             Self::Shift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
             Self::Drift(node, gains, time) => {
                 write!(f, "{} gains {gains} for {}", node + 1, Seconds(*time))
@@ -248,6 +250,15 @@ impl<'a> Words<'a> {
             | Fault::SlowDisk
             | Fault::DiskStall
             | Fault::ApplyStall => Ok(Effect::Hold(self.next_node()?, self.after("for")?)),
+            Fault::LoseAnyOrder | Fault::TornWrite | Fault::BitFlip | Fault::MisdirectedWrite => {
+                let victim = self.victim()?;
+                self.expect("place")?;
+                let word = self.next()?;
+                Ok(Effect::Damage(victim, self.number(word)?))
+            }
+            Fault::ReadError | Fault::FsyncError | Fault::DiskFull => {
+                Ok(Effect::Fail(self.victim()?, self.after("for")?))
+            }
             Fault::Skew | Fault::JumpAhead | Fault::JumpBack => {
                 Ok(Effect::Shift(self.next_node()?, self.after("by")?))
             }
@@ -312,6 +323,8 @@ at 0.000000007 one_way 1>2,3>2 for 2.300000000
 at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 at 12.500000001 crash_all 1 keeps all 3 down 0.000000000 and 5 keeps 1 0 down 2.000000000
 at 13.000000000 slow_disk 4 for 0.250000000
+at 13.000000000 bit_flip 1 keeps 0 all down 0.250000000 place 18446744073709551615
+at 13.000000000 disk_full 1 keeps 0 all down 0.250000000 for 3.000000000
 at 13.000000000 jump_back 4 by 0.250000000
 at 14.000000000 drift 1 gains -20000 for 3.000000000
 message 1>3#0 loss
@@ -325,7 +338,7 @@ message 5>4#60 corruption 4711
     #[test]
     fn what_is_printed_is_parsed() {
         let schedule: Schedule = TEXT.parse().unwrap();
-        assert_eq!(schedule.len(), 12);
+        assert_eq!(schedule.len(), 14);
         assert_eq!(schedule.to_string(), TEXT);
         let faults: Vec<_> = schedule.entries().iter().map(Entry::fault).collect();
         assert_eq!(faults[..2], [Fault::OneWay, Fault::Crash]);

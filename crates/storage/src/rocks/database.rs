@@ -3,7 +3,8 @@
 use super::folder::{Folder, Kind, Marker};
 use super::framing;
 use super::high::HighWater;
-use super::record::{BadRecord, FORMAT, META_KEY, Meta, seal, unseal};
+use crate::record::{META_KEY, Meta, seal, unseal};
+use crate::records::Misfit;
 use crate::{Identity, Life, StorageError};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
@@ -161,15 +162,16 @@ impl Database {
     where
         T: DeserializeOwned,
     {
-        unseal(key, value).map_err(|bad| match bad {
-            BadRecord::Damaged => {
-                self.damaged(format!("the record under key {} does not fit", key.escape_ascii()))
-            }
-            BadRecord::TooNew(found) => {
-                let path = self.folder.path().into();
-                StorageError::TooNew { path, found, known: FORMAT }
-            }
-        })
+        unseal(key, value).map_err(|bad| self.misfit(Misfit::of_record(key, bad)))
+    }
+
+    /// What was read is not what was written.
+    pub(super) fn misfit(&self, misfit: Misfit) -> StorageError {
+        let path = match misfit {
+            Misfit::TooNew(_) => self.folder.path().into(),
+            Misfit::Damaged(_) => self.folder.database(),
+        };
+        misfit.at(path)
     }
 
     pub(super) fn db(&self) -> &DB {

@@ -1,6 +1,6 @@
 //! The folder around a database: whose it is, and who has it open.
 
-use super::record::FORMAT;
+use crate::record::FORMAT;
 use crate::{Identity, StorageError};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -2,8 +2,9 @@
 
 use super::database::Database;
 use super::folder::Kind;
-use super::record::{Head, Op, head_key, journal_end, op_key, seal};
 use crate::journal::LiveOps;
+use crate::record::{Head, Op, head_key, journal_end, op_key, seal};
+use crate::records::JournalReader;
 use crate::{Batch, Identity, Life, LogOp, LogStore, Saved, StorageError};
 use rocksdb::{ReadOptions, WriteBatch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,54 +61,25 @@ impl RocksLog {
         Ok((Group { hard_state: head.hard_state, base: head.base, live }, journal))
     }
 
-    /// Reads a journal and makes sure that it is the one that the head speaks of: none missing,
-    /// none behind it.
     fn read_journal(&self, group: GroupId, head: &Head) -> Result<Vec<LogOp>, StorageError> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(journal_end(group));
         let mut cursor = self.database.db().raw_iterator_opt(options);
         cursor.seek(op_key(group, head.first));
-        let mut journal = Vec::new();
-        let mut sequence = head.first;
+        let mut reader = JournalReader::new(group, head);
         while let Some((key, value)) = cursor.item() {
-            if sequence == head.next || key != op_key(group, sequence) {
-                return Err(self.out_of_step(group, head, sequence, Some(key)));
-            }
-            journal.push(self.database.decode::<Op>(key, value)?.into());
-            sequence += 1;
+            reader.take(key, value).map_err(|misfit| self.database.misfit(misfit))?;
             cursor.next();
         }
         cursor.status().map_err(|error| self.database.explain(&error))?;
-        if sequence == head.next {
-            Ok(journal)
-        } else {
-            Err(self.out_of_step(group, head, sequence, None))
-        }
-    }
-
-    fn out_of_step(
-        &self,
-        group: GroupId,
-        head: &Head,
-        expected: u64,
-        found: Option<&[u8]>,
-    ) -> StorageError {
-        let found = found.map_or("nothing more".into(), |key| format!("{}", key.escape_ascii()));
-        self.database.damaged(format!(
-            "the journal of group {group} runs from {} to before {}, but where operation \
-             {expected} is due there is {found}",
-            head.first, head.next
-        ))
+        reader.end().map_err(|misfit| self.database.misfit(misfit))
     }
 
     /// Adds an operation to a batch, after all that the batch already holds.
     fn stage(&mut self, id: GroupId, op: &LogOp, batch: &mut WriteBatch) {
         let group = self.groups.get_mut(&id).expect("the caller has read the group");
-        let record = match op {
-            LogOp::HardState(bytes) => {
-                group.hard_state = Some(bytes.clone());
-                return;
-            }
+        match op {
+            LogOp::HardState(bytes) => group.hard_state = Some(bytes.clone()),
             LogOp::Compact { through, base } => {
                 group.base = Some((*through, base.clone()));
                 let from = group.live.first();
@@ -115,18 +87,15 @@ impl RocksLog {
                 if group.live.first() > from {
                     batch.delete_range(op_key(id, from), op_key(id, group.live.first()));
                 }
-                return;
             }
-            LogOp::TruncateFrom(slot) => Op::TruncateFrom(*slot),
-            // Clones share the buffers: the values are copied into `record`, then into the batch.
-            LogOp::Put(run) => {
-                Op::Put { first: run.first, stamp: run.stamp.clone(), values: run.values.clone() }
+            LogOp::TruncateFrom(_) | LogOp::Put(_) => {
+                // The values are copied into `record`, then into the batch.
+                let key = op_key(id, group.live.next());
+                seal(&key, &Op::of(op), &mut self.record);
+                batch.put(key, &self.record);
+                group.live.push(op);
             }
-        };
-        let key = op_key(id, group.live.next());
-        seal(&key, &record, &mut self.record);
-        batch.put(key, &self.record);
-        group.live.push(op);
+        }
     }
 
     fn stage_head(&mut self, id: GroupId, batch: &mut WriteBatch) {

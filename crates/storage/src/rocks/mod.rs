@@ -47,7 +47,6 @@ mod folder;
 mod framing;
 mod high;
 mod log;
-mod record;
 mod state;
 
 pub use log::RocksLog;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use synod_types::{ClusterId, GroupId, Incarnation, NodeId, Slot, Values};
 
 /// The newest format of folders and records that this program knows.
-pub(super) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The version byte of a record, which is the format it was written in.
 const VERSION: u8 = FORMAT as u8;
@@ -15,34 +15,54 @@ const VERSION: u8 = FORMAT as u8;
 const CHECKSUM: usize = size_of::<u32>();
 
 /// Where the record of [`Meta`] lies.
-pub(super) const META_KEY: &[u8] = b"m";
+#[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
+pub(crate) const META_KEY: &[u8] = b"m";
 
 /// Whose store it is, and how often it was opened.
+#[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Meta {
-    pub(super) cluster: ClusterId,
-    pub(super) node: NodeId,
-    pub(super) incarnation: Incarnation,
-    pub(super) boot: u64,
+pub(crate) struct Meta {
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) boot: u64,
 }
 
 /// What is rewritten with every batch of a group. One small record, so that hard state, base and
 /// the journal's ends cannot contradict each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Head {
-    pub(super) hard_state: Option<Bytes>,
-    pub(super) base: Option<(Slot, Bytes)>,
+pub(crate) struct Head {
+    pub(crate) hard_state: Option<Bytes>,
+    pub(crate) base: Option<(Slot, Bytes)>,
     /// The sequence number of the journal's first operation.
-    pub(super) first: u64,
+    pub(crate) first: u64,
     /// The sequence number of the operation to come.
-    pub(super) next: u64,
+    pub(crate) next: u64,
 }
 
 /// One operation of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Put { first: Slot, stamp: Bytes, values: Values },
     TruncateFrom(Slot),
+}
+
+impl Op {
+    /// Clones share the buffers.
+    ///
+    /// # Panics
+    /// If the operation does not go through the journal.
+    pub(crate) fn of(op: &LogOp) -> Self {
+        match op {
+            LogOp::TruncateFrom(slot) => Self::TruncateFrom(*slot),
+            LogOp::Put(run) => {
+                Self::Put { first: run.first, stamp: run.stamp.clone(), values: run.values.clone() }
+            }
+            LogOp::HardState(_) | LogOp::Compact { .. } => {
+                unreachable!("only slots go through the journal")
+            }
+        }
+    }
 }
 
 impl From<Op> for LogOp {
@@ -55,14 +75,14 @@ impl From<Op> for LogOp {
 }
 
 /// Where the head of a group lies.
-pub(super) fn head_key(group: GroupId) -> [u8; 9] {
+pub(crate) fn head_key(group: GroupId) -> [u8; 9] {
     let mut key = [b'g'; 9];
     key[1..].copy_from_slice(&group.0.to_be_bytes());
     key
 }
 
 /// Where an operation of a group's journal lies.
-pub(super) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
+pub(crate) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
     let mut key = [b'j'; 17];
     key[1..9].copy_from_slice(&group.0.to_be_bytes());
     key[9..].copy_from_slice(&sequence.to_be_bytes());
@@ -70,7 +90,7 @@ pub(super) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
 }
 
 /// The first key behind a group's journal.
-pub(super) fn journal_end(group: GroupId) -> [u8; 18] {
+pub(crate) fn journal_end(group: GroupId) -> [u8; 18] {
     let mut key = [0; 18];
     key[..17].copy_from_slice(&op_key(group, u64::MAX));
     key
@@ -78,7 +98,7 @@ pub(super) fn journal_end(group: GroupId) -> [u8; 18] {
 
 /// Why a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadRecord {
+pub(crate) enum BadRecord {
     /// It is not what was once written under this key.
     Damaged,
     /// It was written in a newer format.
@@ -87,7 +107,7 @@ pub(super) enum BadRecord {
 
 /// Encodes a record for `key` into `out`, whose content is replaced. Copies a buffer of values
 /// once.
-pub(super) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
+pub(crate) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
     out.clear();
     out.push(VERSION);
     let mut bytes = postcard::to_extend(record, std::mem::take(out))
@@ -98,7 +118,7 @@ pub(super) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
 }
 
 /// Decodes what [`seal`] made for the same key.
-pub(super) fn unseal<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BadRecord> {
+pub(crate) fn unseal<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BadRecord> {
     let (body, stored) = value.split_last_chunk::<CHECKSUM>().ok_or(BadRecord::Damaged)?;
     if u32::from_le_bytes(*stored) != checksum(key, body) {
         return Err(BadRecord::Damaged);
