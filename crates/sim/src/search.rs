@@ -11,6 +11,7 @@ use crate::shrink::{Shrunk, shrink};
 use crate::story::seconds;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard};
@@ -193,6 +194,12 @@ pub trait World: Sync {
     /// A line about what was found.
     fn tell(&self, line: &str);
 
+    /// Does `work`, in which the code under test may panic again and again: each panic is caught,
+    /// and none is news. Programs [silence](silently) them.
+    fn quietly(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// A failure was made small: this text replays it. It is told, by default.
     fn keep(&self, script: &str) {
         script.lines().for_each(|line| self.tell(line));
@@ -264,12 +271,14 @@ fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dy
     }
     let Some(seed) = failed.filter(|_| request.shrink > 0) else { return };
     let tell = &mut |line: &str| world.tell(line);
-    if let Some(shrunk) = subject.shrink(seed, options, request.shrink, tell) {
+    let mut shrunk = None;
+    world.quietly(&mut || shrunk = subject.shrink(seed, options, request.shrink, tell));
+    if let Some(shrunk) = shrunk {
         let left =
             if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
         let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
         world.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
-        world.keep(&subject.script(&shrunk.case));
+        world.quietly(&mut || world.keep(&subject.script(&shrunk.case)));
     } else {
         world.tell("  but its faults, played again, do something else: the simulator is at fault");
     }
@@ -299,6 +308,17 @@ fn story(outcome: &Outcome) -> Vec<String> {
         None => format!("nothing is found in {}", seconds(outcome.report.simulated)),
     });
     lines
+}
+
+/// Does `work` without the messages that this process's panics print.
+pub fn silently(work: &mut dyn FnMut()) {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(hook);
+    if let Err(payload) = result {
+        panic::resume_unwind(payload);
+    }
 }
 
 /// Seeds that several threads share.
@@ -432,6 +452,10 @@ struct Console<C>(C);
 impl<C: Fn() -> Duration + Sync> World for Console<C> {
     fn elapsed(&self) -> Duration {
         (self.0)()
+    }
+
+    fn quietly(&self, work: &mut dyn FnMut()) {
+        silently(work);
     }
 
     fn tell(&self, line: &str) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
-use synod_sim::search::{Hours, Request, SHRINKING_RUNS, Seeds, World, replay, search};
+use synod_sim::search::{Hours, Request, SHRINKING_RUNS, Seeds, World, replay, search, silently};
 use synod_sim::{Campaign, Case, Options};
 
 /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
@@ -140,6 +140,10 @@ impl World for Screen {
 
     fn tell(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn quietly(&self, work: &mut dyn FnMut()) {
+        silently(work);
     }
 
     fn keep(&self, script: &str) {

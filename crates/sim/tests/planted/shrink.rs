@@ -4,7 +4,7 @@ use crate::toy::{Bug, Config, Toy};
 use std::cell::Cell;
 use std::sync::LazyLock;
 use std::time::Duration;
-use synod_sim::search::{Request, Subject, World, replay, search};
+use synod_sim::search::{Request, Subject, World, replay, search, silently};
 use synod_sim::{Case, Options, Outcome, Trial, ViolationKind, run, shrink};
 use synod_types::{Membership, NodeId};
 
@@ -91,6 +91,18 @@ fn a_budget_of_runs_is_kept_and_told() {
 fn a_case_that_does_not_fail_cannot_shrink() {
     let case = Case { finds: "two leaders".into(), ..FAILURE.clone() };
     assert!(shrink(&case, 1000, &play, &mut |_| {}).is_none());
+}
+
+/// An assertion that fails at the first proposal needs no fault, and one client.
+#[test]
+fn a_panic_shrinks_to_what_it_needs() {
+    let config =
+        |id, members: &Membership| Config { id, members: members.clone(), bug: Bug::Panicking };
+    let subject = Subject::new::<Toy>("search", config);
+    let mut shrunk = None;
+    silently(&mut || shrunk = subject.shrink(3, &Options::default(), 100, &mut |_| {}));
+    let case = shrunk.expect("it panics").case;
+    assert_eq!((case.finds.as_str(), case.schedule.len(), case.options.ops), ("panic", 0, Some(1)));
 }
 
 /// Keeps what it is told.
