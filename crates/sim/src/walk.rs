@@ -2,9 +2,9 @@
 //!
 //! No driver trims a log or installs a snapshot so far, but every core takes
 //! [`Input::Compact`] and [`Input::Installed`]. A walk hands them out among lost, doubled and
-//! reordered messages, slow disks, crashes and timers that run out whenever they like, and checks
+//! reordered messages, slow disks, stalls, crashes and timers that run out whenever they like, and checks
 //! the same promises that the simulator checks of whole nodes. Then everything works, and a new
-//! command must reach all of them. There is no driver and no codec; a walk is fast and shallow
+//! command must reach everyone. There is no driver and no codec; a walk is fast and shallow
 //! where a simulation is slow and deep.
 
 use crate::dice::Dice;
@@ -13,9 +13,10 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Gate, HardState, Input, Message, Outbox, Protocol, Role, Saved, TimerChange, Write,
+    Base, Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Role, Saved, TimerChange,
+    Write,
 };
-use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Value};
+use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value};
 
 /// What happened on walks that found nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,26 +43,29 @@ impl Walked {
     }
 }
 
-/// One walk of `steps` steps for each seed, with cores of the settings that it is given: one a
-/// node. What happened on all of them together.
+/// One walk of `steps` steps for each seed, over the members of that seed, with cores of the
+/// settings that each is given. What happened on all of them together.
 ///
 /// # Errors
 /// The first seed on which something went wrong, and [what](walk).
 pub fn walks<P: Protocol>(
     seeds: Range<u64>,
     steps: u32,
-    configs: impl Fn(u64) -> Vec<(NodeId, P::Config)>,
+    members: impl Fn(u64) -> Membership,
+    config: impl Fn(u64, NodeId, &Membership) -> P::Config,
 ) -> Result<Walked, String> {
     let mut total = Walked::default();
     for seed in seeds {
-        let walked = walk::<P>(seed, steps, configs(seed));
+        let walked =
+            walk::<P>(seed, steps, &members(seed), |node, members| config(seed, node, members));
         total.add(&walked.map_err(|found| format!("seed {seed}: {found}"))?);
     }
     Ok(total)
 }
 
-/// Takes `steps` random steps with cores of these settings, one a node; then nothing fails any
-/// more, snapshots reach whoever needs one, and clients go on asking.
+/// Takes `steps` random steps with the cores of these members. Then some may be gone for good, but
+/// the others are enough; nothing fails any more, snapshots reach whoever needs one, and clients
+/// go on asking.
 ///
 /// # Errors
 /// What went wrong: two values for a slot, two leaders under a ballot, a message that its sender's
@@ -70,10 +74,11 @@ pub fn walks<P: Protocol>(
 pub fn walk<P: Protocol>(
     seed: u64,
     steps: u32,
-    configs: Vec<(NodeId, P::Config)>,
+    members: &Membership,
+    config: impl Fn(NodeId, &Membership) -> P::Config,
 ) -> Result<Walked, String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut walk = Walk::<P>::start(seed, configs)?;
+        let mut walk = Walk::<P>::start(seed, members, config)?;
         for _ in 0..steps {
             walk.one_step()?;
         }
@@ -93,6 +98,8 @@ const PAUSE: u32 = 100;
 struct Walk<P: Protocol> {
     dice: Dice,
     now: Instant,
+    /// Who is enough.
+    quorum: Quorum,
     nodes: BTreeMap<NodeId, Node<P>>,
     /// Sender, receiver, message: arrives in any order, some of it twice, some of it never.
     wire: Vec<(NodeId, NodeId, P::Message)>,
@@ -157,14 +164,21 @@ impl<P: Protocol> Node<P> {
 }
 
 impl<P: Protocol> Walk<P> {
-    fn start(seed: u64, configs: Vec<(NodeId, P::Config)>) -> Result<Self, String> {
+    fn start(
+        seed: u64,
+        members: &Membership,
+        config: impl Fn(NodeId, &Membership) -> P::Config,
+    ) -> Result<Self, String> {
+        let all = || members.voters().iter().chain(members.learners()).copied();
         let mut nodes = BTreeMap::new();
-        for (id, config) in configs {
+        for id in all() {
+            let config = config(id, members);
             nodes.insert(id, Node::start(config, Saved::default(), Base::default())?);
         }
         let mut walk = Self {
             dice: Dice::new(seed),
             now: Instant(1_000_000_000),
+            quorum: P::quorum(&config(members.voters()[0], members), members),
             nodes,
             wire: Vec::new(),
             chosen: BTreeMap::new(),
@@ -172,7 +186,7 @@ impl<P: Protocol> Walk<P> {
             tickets: 0,
             walked: Walked::default(),
         };
-        for id in walk.nodes.keys().copied().collect::<Vec<_>>() {
+        for id in all() {
             walk.step(id, Input::Start)?;
         }
         Ok(walk)
@@ -188,8 +202,11 @@ impl<P: Protocol> Walk<P> {
             56..80 => self.sync(id),
             80..84 => self.time_out(id),
             84..93 => self.propose(id),
-            93 if self.dice.percent(30) => self.crash(id),
-            93 => Ok(()),
+            93 => match self.dice.below(10) {
+                0..3 => self.crash(id),
+                3..5 => self.step(id, Input::Stalled),
+                _ => Ok(()),
+            },
             94..97 => self.trim(id),
             _ => {
                 let from = *self.dice.pick(&ids);
@@ -371,8 +388,9 @@ impl<P: Protocol> Walk<P> {
         self.step(id, Input::Installed { base })
     }
 
-    /// Nothing fails from now on: everyone must soon have applied a command of now.
+    /// Nothing fails from now on: everyone left must soon have applied a command of now.
     fn settle(&mut self) -> Result<(), String> {
+        self.bury();
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         let (old, end) = (self.tickets, self.now + PATIENCE);
         for tick in 0_u32.. {
@@ -395,6 +413,19 @@ impl<P: Protocol> Walk<P> {
         }
         let ends: Vec<_> = self.nodes.iter().map(|(id, node)| (*id, node.applied)).collect();
         Err(format!("nothing fails and nothing new is applied everywhere: {ends:?}"))
+    }
+
+    /// Takes nodes away for good, as long as those who are left are enough.
+    fn bury(&mut self) {
+        let mut ids: Vec<_> = self.nodes.keys().copied().collect();
+        self.dice.shuffle(&mut ids);
+        for id in ids {
+            let left = |node| node != id && self.nodes.contains_key(&node);
+            let enough = self.quorum.is_first(left) && self.quorum.is_second(left);
+            if enough && self.dice.percent(40) {
+                self.nodes.remove(&id);
+            }
+        }
     }
 
     /// Timers that are due, the disk, and the snapshots that others need.

@@ -1,34 +1,43 @@
 //! Random walks of bare cores, with logs that are trimmed and snapshots that are installed.
 
-use crate::cluster::members;
-use synod_multi_paxos::types::NodeId;
+use synod_multi_paxos::types::{Membership, NodeId};
 use synod_multi_paxos::{Config, Limits, MultiPaxos};
 use synod_sim::walk::{Walked, walks};
 
-/// Nodes, and how many of them are enough for either phase.
-const SHAPES: [(u64, usize, usize); 9] = [
-    (3, 2, 2),
-    (5, 3, 3),
-    (4, 2, 3),
-    (4, 3, 2),
-    (5, 4, 2),
-    (5, 2, 4),
-    (2, 2, 2),
-    (3, 3, 1),
-    (3, 1, 3),
+/// Voters, learners, and how many voters are enough for either phase.
+const SHAPES: [(u64, u64, usize, usize); 12] = [
+    (3, 0, 2, 2),
+    (5, 0, 3, 3),
+    (4, 0, 2, 3),
+    (4, 0, 3, 2),
+    (5, 0, 4, 2),
+    (5, 0, 2, 4),
+    (2, 0, 2, 2),
+    (3, 0, 3, 1),
+    (3, 0, 1, 3),
+    (3, 1, 2, 2),
+    (2, 2, 2, 2),
+    (1, 1, 1, 1),
 ];
+
+fn members(seed: u64) -> Membership {
+    let (voters, learners, ..) = SHAPES[seed as usize % SHAPES.len()];
+    let all = |from, to| (from..=to).map(NodeId);
+    Membership::new(all(1, voters), all(voters + 1, voters + learners)).unwrap()
+}
 
 /// Tight limits, different on each node and each walk: reports, answers and Accepts of a slot or
 /// two, so that everything comes in parts.
-fn config(id: u64, seed: u64, (nodes, first, second): (u64, usize, usize)) -> Config {
-    let tight = |salt: u64| (seed / 9 + salt * id) as usize % 12 + 1;
+fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
+    let tight = |salt: u64| (seed / 12 + salt * id.0) as usize % 12 + 1;
     let limits = Limits {
         chunk_bytes: tight(3),
         accept_bytes: tight(5),
         inflight_bytes: 4 + tight(11),
         ..Limits::default()
     };
-    let config = Config::new(NodeId(id), members(nodes)).unwrap().with_limits(limits).unwrap();
+    let (_, _, first, second) = SHAPES[seed as usize % SHAPES.len()];
+    let config = Config::new(id, members.clone()).unwrap().with_limits(limits).unwrap();
     config.with_quorums(first, second).unwrap()
 }
 
@@ -36,11 +45,7 @@ fn config(id: u64, seed: u64, (nodes, first, second): (u64, usize, usize)) -> Co
 fn trimmed_logs_and_snapshots_cost_no_promise() {
     // WALKS names another number of them.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
-    let total = walks::<MultiPaxos>(0..number, 4_000, |seed| {
-        let shape = SHAPES[seed as usize % SHAPES.len()];
-        (1..=shape.0).map(|id| (NodeId(id), config(id, seed, shape))).collect()
-    });
-    let total = total.unwrap();
+    let total = walks::<MultiPaxos>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");
     let Walked { chosen, ballots, crashes, trims, installs } = total;
     assert!(chosen.min(ballots).min(crashes).min(trims).min(installs) >= 50, "{total:?}");

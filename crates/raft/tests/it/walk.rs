@@ -1,35 +1,38 @@
 //! Random walks of bare cores, with logs that are trimmed and snapshots that are installed.
 
-use crate::cluster::members;
 use synod_raft::{Config, Limits, Raft};
 use synod_sim::walk::{Walked, walks};
-use synod_types::NodeId;
+use synod_types::{Membership, NodeId};
+
+/// Voters and learners.
+const SHAPES: [(u64, u64); 6] = [(3, 0), (5, 0), (2, 2), (4, 0), (3, 1), (1, 1)];
+
+fn members(seed: u64) -> Membership {
+    let (voters, learners) = SHAPES[seed as usize % SHAPES.len()];
+    let all = |from, to| (from..=to).map(NodeId);
+    Membership::new(all(1, voters), all(voters + 1, voters + learners)).unwrap()
+}
 
 /// Tight limits, different on each node and each walk, so that everything comes in parts; and
 /// every mixture of the settings that are no matter of safety.
-fn config(id: u64, seed: u64, voters: u64) -> Config {
-    let tight = |salt: u64| (seed / 4 + salt * id) as usize % 12 + 1;
+fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
+    let tight = |salt: u64| (seed / 6 + salt * id.0) as usize % 12 + 1;
     let limits = Limits {
         inflight_messages: tight(3),
         inflight_bytes: 4 + tight(5),
         append_bytes: tight(11),
         ..Limits::default()
     };
-    let config = Config::new(NodeId(id), members(voters, 0)).unwrap();
-    let bits = seed / 16 + id;
-    let config = config.with_pre_vote(bits & 1 == 0).with_check_quorum(bits & 2 == 0);
-    config.with_limits(limits).unwrap()
+    let bits = seed / 24 + id.0;
+    let config = Config::new(id, members.clone()).unwrap().with_limits(limits).unwrap();
+    config.with_pre_vote(bits & 1 == 0).with_check_quorum(bits & 2 == 0)
 }
 
 #[test]
 fn trimmed_logs_and_snapshots_cost_no_promise() {
     // WALKS names another number of them.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
-    let total = walks::<Raft>(0..number, 4_000, |seed| {
-        let voters = [3, 5, 2, 4][seed as usize % 4];
-        (1..=voters).map(|id| (NodeId(id), config(id, seed, voters))).collect()
-    });
-    let total = total.unwrap();
+    let total = walks::<Raft>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");
     let Walked { chosen, ballots, crashes, trims, installs } = total;
     assert!(chosen.min(ballots).min(crashes).min(trims).min(installs) >= 50, "{total:?}");
