@@ -257,18 +257,20 @@ impl<P: Protocol> Walk<P> {
         }
         self.walked.chosen = self.chosen.len() as u64;
         self.walked.ballots = self.leaders.len() as u64;
-        self.absorb(id, outbox);
-        Ok(())
+        self.absorb(id, outbox)
     }
 
-    fn absorb(&mut self, id: NodeId, outbox: Outbox<P>) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+    fn absorb(&mut self, id: NodeId, outbox: Outbox<P>) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         if !outbox.writes.is_empty() {
             node.pending.push_back(Pending::Writes(outbox.writes));
         }
         for (to, message) in outbox.sends {
             match message.gate() {
                 Gate::Durable => node.pending.push_back(Pending::Send(to, message)),
+                Gate::Immediate if to == id || !message.holds(id, to, &node.disk) => {
+                    return Err(format!("{id:?} hastens to tell {to:?} {}", message.describe()));
+                }
                 Gate::Immediate => self.wire.push((id, to, message)),
             }
         }
@@ -283,6 +285,7 @@ impl<P: Protocol> Walk<P> {
             }
         }
         node.owes.extend(outbox.snapshots);
+        Ok(())
     }
 
     /// A message arrives, mostly the oldest; some stay on the wire and come again, some are lost.

@@ -2,6 +2,7 @@
 
 mod shrink;
 mod toy;
+mod walk;
 
 use std::time::Duration;
 use synod_sim::{Cluster, Options, Plan, Violation, ViolationKind, run_seed};
