@@ -262,15 +262,17 @@ impl<P: Protocol> Walk<P> {
 
     fn absorb(&mut self, id: NodeId, outbox: Outbox<P>) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let mut own = Vec::new();
         if !outbox.writes.is_empty() {
             node.pending.push_back(Pending::Writes(outbox.writes));
         }
         for (to, message) in outbox.sends {
             match message.gate() {
                 Gate::Durable => node.pending.push_back(Pending::Send(to, message)),
-                Gate::Immediate if to == id || !message.holds(id, to, &node.disk) => {
+                Gate::Immediate if !message.holds(id, to, &node.disk) => {
                     return Err(format!("{id:?} hastens to tell {to:?} {}", message.describe()));
                 }
+                Gate::Immediate if to == id => own.push(message),
                 Gate::Immediate => self.wire.push((id, to, message)),
             }
         }
@@ -285,7 +287,7 @@ impl<P: Protocol> Walk<P> {
             }
         }
         node.owes.extend(outbox.snapshots);
-        Ok(())
+        own.into_iter().try_for_each(|message| self.step(id, Input::Message { from: id, message }))
     }
 
     /// A message arrives, mostly the oldest; some stay on the wire and come again, some are lost.
