@@ -198,6 +198,7 @@ mod tests {
             violation: None,
             events: 1000,
             counted: seed.is_multiple_of(2),
+            served_after: None,
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Cluster<P: Protocol> {
     pub(crate) troubled: bool,
     /// The nodes that clients may use: all of them, or the core that was healed.
     pub(crate) core: Vec<usize>,
+    /// How long after it was healed the core first served.
+    pub(crate) served_after: Option<Duration>,
     pub(crate) trace: Digest,
     pub(crate) events: u64,
     /// Room for a driver's actions, used again and again.
@@ -175,6 +177,7 @@ impl<P: Protocol> Cluster<P> {
             faults: FaultCounts::default(),
             troubled: true,
             core: (0..count).collect(),
+            served_after: None,
             trace: Digest::new(),
             events: 0,
             scratch: Actions::default(),

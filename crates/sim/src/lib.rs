@@ -21,11 +21,31 @@
 //! ```
 //!
 //! # A run
-//! For 45 simulated seconds faults of at least two [families](Family) fire while clients put,
-//! append, read and delete through random nodes. Some faults come by themselves; some strike at
-//! the moment that hurts most: right after a vote, right after an election is won, right after a
-//! leader has chosen its first slot. Then all faults end for good: everyone, or just a random
-//! majority, is whole again, must serve every request, and must reach one state, byte for byte.
+//! For 45 simulated seconds (now and then for three minutes) faults of at least two
+//! [families](Family) fire while clients put, append, read and delete through random nodes. Some
+//! faults come by themselves; some strike at the moment that hurts most: right after a vote, right
+//! after an election is won, right after a leader has chosen its first slot. Then all faults are
+//! frozen for good: everyone who is not lost, or just a random quorum of them, is whole again, must
+//! serve every request, and must reach one state, byte for byte; the others stay dead, paused or
+//! cut off as they are. A quorum is always left to be healed, so nothing excuses a stall.
+//!
+//! # What goes wrong
+//! [`Fault`] lists the kinds, each with a counter of its own; a seed leaves some of them off.
+//! - The network loses, doubles, reorders and delays messages, carries nothing and then all at
+//!   once, brings messages back that are minutes old, flips their bits (the receiver's checksum
+//!   must catch that), and falls apart: into halves, in one direction, around a node that both
+//!   halves hear, into a ring of majorities.
+//! - Processes die, one or all, also right after they were started; they pause, and start slowly.
+//! - Disks are slow and stall, and lose what was not synced: of the committed batches a prefix
+//!   stays, at least up to the last one that was synced. They cannot be read for a while, fail to
+//!   sync and fill up: then a node stops, and is started again later. And they break the contract
+//!   of the store on them: records are lost in any order, torn, written to the wrong place, or lose
+//!   a bit. What is left then goes through the checks of the durable stores
+//!   ([`Records`](synod_storage::Records)): it must be refused, unless it is by chance what the
+//!   contract allows, and a node that refuses its disk is lost for the rest of the run.
+//! - Each node has a clock of its own: it shows another time than the others', drifts by up to a
+//!   quarter, and jumps. A monotonic clock cannot jump back, but a raw one can: a driver takes time
+//!   to stand still until its clock has caught up.
 //!
 //! # What is checked
 //! After every event, each with a [`ViolationKind`] of its own:
@@ -37,6 +57,8 @@
 //! - every frame that leaves a node is true of its sender's synced disk
 //!   ([`Message::holds`](synod_consensus::Message::holds));
 //! - every state is what the chosen commands make, and no state store is ahead of its log;
+//! - no message that was damaged under way is taken, and no log that was damaged on its disk is
+//!   loaded as if it were whole;
 //! - acknowledged commands took effect once, in the order in which they were acknowledged, where
 //!   the client was told; refused ones never; a read sees what was acknowledged before it began.
 //!
@@ -62,9 +84,9 @@
 //! - [`walk`]: bare cores, with trimmed logs and installed snapshots.
 //! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
-//! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search), and
-//! faults below the contract of a store (torn writes, flipped bits: those are the stores' own
-//! tests).
+//! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search),
+//! damage to the state store (what it loses is applied again from the log), disks that come back
+//! empty or older than they were, and changes of membership.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

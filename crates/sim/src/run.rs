@@ -63,6 +63,9 @@ pub struct Report {
     /// Whether the run counts: each family of faults that was on fired while operations were in
     /// flight, and at least 10 operations a simulated second were acknowledged.
     pub counted: bool,
+    /// How long after the end of all faults the healed core had done an operation that began then,
+    /// to a tenth of a second; `None` if the run ended before.
+    pub served_after: Option<Duration>,
 }
 
 /// Runs a seed. `config` makes each node's protocol settings.
@@ -174,6 +177,7 @@ pub fn run<P: Protocol>(
         counted: violation.is_none() && counts(&cluster),
         events: cluster.events,
         violation,
+        served_after: cluster.served_after,
     };
     let schedule = std::mem::take(&mut cluster.director.recorded);
     let stretch = cluster.plan.stretch;
@@ -203,6 +207,7 @@ fn play<P: Protocol>(
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.clients.newest_begin_done > healed;
     wait(cluster, options.patience, "serves nobody", served)?;
+    cluster.served_after = Some(cluster.now() - healed);
     // From here on nobody is turned away, and nobody waits in vain.
     cluster.plan.clients.patience = options.patience..options.patience * 2;
     cluster.clients.must_serve = Some(cluster.now());
