@@ -1,10 +1,13 @@
 //! What clients asked and were told, in the order of real time, for the checker.
 
+use super::Swapped;
 use serde_json::json;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use synod_checker::{Call, History, Op, Options, Outcome, Value, Verdict, check_until};
+use synod_checker::{
+    Call, Compare, History, Op, Options, Outcome, Step, Txn, Value, Verdict, check_until,
+};
 
 /// Far more than any of these histories needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,52 +23,76 @@ struct Events {
     lines: Vec<String>,
 }
 
+/// What a client asks of one key.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Get,
+    Put(String),
+    Delete,
+    /// A transaction: put the second value if the key holds the first, else get it.
+    Swap(Option<String>, String),
+}
+
+/// What it is told when that is done.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// What was read; nothing else to tell of a put.
+    Found(Option<String>),
+    Deleted(bool),
+    Swapped(Swapped),
+}
+
 /// An operation under way.
 pub(crate) struct Pending {
     call: Call,
     client: String,
     key: String,
-    /// What is written; `None` of a read.
-    value: Option<String>,
+    asked: Asked,
 }
 
 impl Recorder {
-    /// A client is about to read a key, or to write a value to it.
-    pub(crate) fn begin(&self, client: &str, key: &str, value: Option<String>) -> Pending {
-        let op = match &value {
-            Some(value) => Op::put(key, value.as_str()),
-            None => Op::get(key),
-        };
+    /// A client is about to ask something of a key.
+    pub(crate) fn begin(&self, client: &str, key: &str, asked: Asked) -> Pending {
         let mut events = self.0.lock().expect("no client panics");
-        let call = events.history.invoke(client, op);
-        let pending = Pending { call, client: client.to_owned(), key: key.to_owned(), value };
-        events.lines.push(pending.line("invoke", pending.value.as_deref()));
+        let call = events.history.invoke(client, asked.operation(key));
+        let pending = Pending { call, client: client.to_owned(), key: key.to_owned(), asked };
+        events.lines.push(pending.line("invoke", None));
         pending
     }
 
-    /// It was done; a read found this.
-    pub(crate) fn done(&self, pending: &Pending, found: Option<&str>) {
-        let outcome = match pending.value {
-            Some(_) => Outcome::Done,
-            None => Outcome::Read(Value::from(found)),
+    /// It was done, and this is the answer.
+    pub(crate) fn done(&self, pending: &Pending, told: &Told) {
+        let outcome = match told {
+            Told::Found(found) if matches!(pending.asked, Asked::Get) => {
+                Outcome::Read(value(found))
+            }
+            Told::Found(_) => Outcome::Done,
+            Told::Deleted(was_there) => Outcome::Deleted(*was_there),
+            Told::Swapped(Swapped::Yes) => Outcome::Txn { held: true, results: Vec::new() },
+            Told::Swapped(Swapped::No(found)) => {
+                Outcome::Txn { held: false, results: vec![Some(value(found))] }
+            }
         };
         let mut events = self.0.lock().expect("no client panics");
         events.history.complete(pending.call, outcome).expect("it has begun");
-        events.lines.push(pending.line("ok", pending.value.as_deref().or(found)));
+        let kind = if matches!(told, Told::Swapped(Swapped::No(_))) { "fail" } else { "ok" };
+        events.lines.push(pending.line(kind, Some(told)));
     }
 
     /// It was certainly not done.
     pub(crate) fn failed(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
         events.history.fail(pending.call).expect("it has begun");
-        events.lines.push(pending.line("fail", pending.value.as_deref()));
+        // In a file, a compare-and-set that fails has seen another value.
+        let kind = if matches!(pending.asked, Asked::Swap(..)) { "info" } else { "fail" };
+        events.lines.push(pending.line(kind, None));
     }
 
     /// Nobody knows whether it was done, or will be.
     pub(crate) fn lost(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
         events.history.lose(pending.call).expect("it has begun");
-        events.lines.push(pending.line("info", pending.value.as_deref()));
+        events.lines.push(pending.line("info", None));
     }
 
     /// Checks that one store, asked one operation at a time, could have given all these answers.
@@ -86,9 +113,34 @@ impl Recorder {
     }
 }
 
+impl Asked {
+    fn operation(&self, key: &str) -> Op {
+        match self {
+            Self::Get => Op::get(key),
+            Self::Put(value) => Op::put(key, value.as_str()),
+            Self::Delete => Op::Delete { key: key.into() },
+            Self::Swap(old, new) => Op::Txn(Txn {
+                compares: vec![Compare { key: key.into(), equal: true, value: value(old) }],
+                then: vec![Step::Put(key.into(), new.as_str().into())],
+                otherwise: vec![Step::Get(key.into())],
+            }),
+        }
+    }
+}
+
+fn value(text: &Option<String>) -> Value {
+    text.as_deref().into()
+}
+
 impl Pending {
-    fn line(&self, kind: &str, value: Option<&str>) -> String {
-        let f = if self.value.is_some() { "put" } else { "get" };
-        json!({ "p": self.client, "t": kind, "f": f, "k": self.key, "v": value }).to_string()
+    fn line(&self, kind: &str, told: Option<&Told>) -> String {
+        let (f, v) = match (&self.asked, told) {
+            (Asked::Get, Some(Told::Found(found))) => ("get", json!(found)),
+            (Asked::Get, _) => ("get", json!(null)),
+            (Asked::Put(value), _) => ("put", json!(value)),
+            (Asked::Delete, _) => ("put", json!(null)),
+            (Asked::Swap(old, new), _) => ("cas", json!([old, new])),
+        };
+        json!({ "p": self.client, "t": kind, "f": f, "k": self.key, "v": v }).to_string()
     }
 }
