@@ -99,17 +99,22 @@ impl Recorder {
     /// Returns how many events there were.
     pub(crate) fn check(&self) -> usize {
         let events = self.0.lock().expect("no client panics");
-        let options = Options::default();
-        let until = Instant::now() + PATIENCE;
-        let why = match check_until(&events.history, &options, &mut || Instant::now() > until) {
-            Verdict::Linearizable => return events.lines.len(),
-            Verdict::Illegal(why) => why.text(&events.history, &options),
-            Verdict::Unknown(bound) => format!("the checker came to no verdict: {bound:?}"),
-        };
+        let Err(why) = verdict(&events.history) else { return events.lines.len() };
         let file = tempfile::Builder::new().prefix("history").suffix(".jsonl").tempfile();
         let (mut file, path) = file.and_then(|file| Ok(file.keep()?)).expect("a file");
         file.write_all((events.lines.join("\n") + "\n").as_bytes()).expect("a file");
         panic!("the history in {} is not linearizable: {why}", path.display());
+    }
+}
+
+/// Why a history is not linearizable, or is not known to be.
+fn verdict(history: &History) -> Result<(), String> {
+    let options = Options::default();
+    let until = Instant::now() + PATIENCE;
+    match check_until(history, &options, &mut || Instant::now() > until) {
+        Verdict::Linearizable => Ok(()),
+        Verdict::Illegal(why) => Err(why.text(history, &options)),
+        Verdict::Unknown(bound) => Err(format!("the checker came to no verdict: {bound:?}")),
     }
 }
 
@@ -142,5 +147,46 @@ impl Pending {
             (Asked::Swap(old, new), _) => ("cas", json!([old, new])),
         };
         json!({ "p": self.client, "t": kind, "f": f, "k": self.key, "v": v }).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays operations one after the other, and says whether that may be.
+    fn is_fine(steps: &[(Asked, Option<Told>)]) -> bool {
+        let recorder = Recorder::default();
+        for (asked, told) in steps {
+            let pending = recorder.begin("client", "key", asked.clone());
+            match told {
+                Some(told) => recorder.done(&pending, told),
+                None => recorder.lost(&pending),
+            }
+        }
+        let events = recorder.0.lock().unwrap();
+        assert_eq!(events.lines.len(), 2 * steps.len());
+        verdict(&events.history).is_ok()
+    }
+
+    #[test]
+    fn what_no_store_answers_is_found() {
+        let put = |value: &str| (Asked::Put(value.into()), Some(Told::Found(None)));
+        let got = |value: Option<&str>| (Asked::Get, Some(Told::Found(value.map(Into::into))));
+        let lost = |value: &str| (Asked::Put(value.into()), None);
+        let deleted = |there| (Asked::Delete, Some(Told::Deleted(there)));
+        let swap = |old: Option<&str>, new: &str, told| {
+            (Asked::Swap(old.map(Into::into), new.into()), Some(Told::Swapped(told)))
+        };
+        let held = |value: &str| Swapped::No(Some(value.into()));
+        assert!(is_fine(&[put("a"), lost("b"), got(Some("a")), got(Some("b"))]));
+        assert!(!is_fine(&[put("a"), put("b"), got(Some("a"))]), "stale");
+        assert!(!is_fine(&[put("a"), got(None)]), "lost");
+        assert!(is_fine(&[put("a"), deleted(true), got(None), deleted(false)]));
+        assert!(!is_fine(&[put("a"), deleted(false)]), "not seen by a delete");
+        let fine = [put("a"), swap(Some("a"), "b", Swapped::Yes), swap(Some("a"), "c", held("b"))];
+        assert!(is_fine(&fine));
+        assert!(!is_fine(&[put("a"), put("b"), swap(Some("a"), "c", Swapped::Yes)]), "stale swap");
+        assert!(!is_fine(&[put("a"), put("b"), swap(None, "c", held("a"))]), "stale in a swap");
     }
 }
