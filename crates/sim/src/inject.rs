@@ -518,6 +518,7 @@ impl<P: Protocol> Cluster<P> {
         if half != 2 {
             self.network.cut(&links(&others, &core));
         }
+        self.nodes.iter_mut().for_each(|node| node.disk.failing = None);
         for node in &core {
             self.relieve(*node);
         }
@@ -537,7 +538,7 @@ impl<P: Protocol> Cluster<P> {
         let this = &mut self.nodes[node];
         this.clock.mend(now);
         (this.disk.stalled_until, this.disk.slow_until) = (now, now);
-        (this.disk.failing, this.disk.shut) = (None, None);
+        this.disk.shut = None;
         if this.disk.sync_due.is_some() {
             this.disk.sync_due = Some(now);
         }
