@@ -23,6 +23,8 @@ pub struct Campaign {
     pub simulated: Duration,
     /// The simulated time of those that count.
     pub counted_time: Duration,
+    /// The longest that a healed core took to serve; see [`Report::served_after`].
+    pub served_within: Duration,
     /// Acknowledged operations.
     pub ops: u64,
     /// How often each kind of fault fired.
@@ -42,6 +44,7 @@ impl Campaign {
             self.counted += 1;
             self.counted_time += report.simulated;
         }
+        self.served_within = self.served_within.max(report.served_after.unwrap_or_default());
         self.ops += report.ops;
         self.events += report.events;
         for (fault, count) in &report.faults {
@@ -107,6 +110,7 @@ impl Campaign {
             seeds: self.seeds,
             counted: self.counted,
             hours: self.counted_time.as_secs_f64() / 3600.0,
+            served_within_s: self.served_within.as_secs_f64(),
             ops: self.ops,
             faults: names.map(|name| (name, fired(name))).collect(),
             violations: self.violations.len() as u64,
@@ -127,6 +131,8 @@ pub struct Summary {
     pub counted: u64,
     /// Simulated hours, of the seeds that count.
     pub hours: f64,
+    /// The longest that a healed core took to serve, in simulated seconds.
+    pub served_within_s: f64,
     /// Acknowledged operations.
     pub ops: u64,
     /// How often each kind of fault fired; 0 where one never did.
@@ -148,14 +154,23 @@ impl Summary {
             let comma = if faults.is_empty() { "" } else { "," };
             write!(faults, r#"{comma}"{fault}":{count}"#).expect("a string takes all");
         }
-        let Self { protocol, seeds, counted, hours, ops, violations, speed, events_per_s, .. } =
-            self;
+        let Self { protocol, seeds, counted, hours, served_within_s, ops, .. } = self;
+        let Self { violations, speed, events_per_s, .. } = self;
         format!(
             concat!(
-                r#"{{"protocol":"{}","seeds":{},"counted":{},"hours":{:.3},"ops":{},"#,
-                r#""faults":{{{}}},"violations":{},"speed":{:.0},"events_per_s":{:.0}}}"#
+                r#"{{"protocol":"{}","seeds":{},"counted":{},"hours":{:.3},"#,
+                r#""served_within_s":{:.1},"ops":{},"faults":{{{}}},"violations":{},"speed":{:.0},"events_per_s":{:.0}}}"#
             ),
-            protocol, seeds, counted, hours, ops, faults, violations, speed, events_per_s
+            protocol,
+            seeds,
+            counted,
+            hours,
+            served_within_s,
+            ops,
+            faults,
+            violations,
+            speed,
+            events_per_s
         )
     }
 }
@@ -175,6 +190,7 @@ impl fmt::Display for Summary {
             write!(f, "{sign} {} {count}", fault.replace('_', " "))?;
         }
         writeln!(f)?;
+        writeln!(f, "every healed core served within {:.1} s", self.served_within_s)?;
         writeln!(
             f,
             "speed: {:.0} simulated seconds and {:.0} events a second",
@@ -198,7 +214,7 @@ mod tests {
             violation: None,
             events: 1000,
             counted: seed.is_multiple_of(2),
-            served_after: None,
+            served_after: Some(Duration::from_millis(100 * seed)),
         }
     }
 
@@ -209,6 +225,7 @@ mod tests {
         campaign.add(&report(2, "loss"));
         campaign.add(&report(4, "crash"));
         assert_eq!((campaign.seeds, campaign.counted, campaign.ops), (3, 2, 2100));
+        assert_eq!(campaign.served_within, Duration::from_millis(400));
         assert_eq!(campaign.faults, BTreeMap::from([("crash", 2), ("loss", 4)]));
         assert!(campaign.silent().contains(&"crash_all") && !campaign.silent().contains(&"loss"));
     }
@@ -219,12 +236,12 @@ mod tests {
         campaign.add(&report(2, "loss"));
         let summary = campaign.summary("raft", Duration::from_secs(2));
         let line = summary.json();
-        let begin =
-            r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"ops":700,"faults":{"#;
+        let begin = r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"#;
         assert!(line.starts_with(begin), "{line}");
         assert!(line.ends_with(r#"},"violations":0,"speed":30,"events_per_s":500}"#), "{line}");
+        assert!(line.contains(r#""served_within_s":0.2,"ops":700,"faults":{"#), "{line}");
         assert!(line.contains(r#""loss":2"#) && line.contains(r#""crash_all":0"#), "{line}");
-        assert_eq!(line.matches("\":").count(), 9 + Fault::ALL.len(), "{line}");
+        assert_eq!(line.matches("\":").count(), 10 + Fault::ALL.len(), "{line}");
         assert!(summary.to_string().contains("loss 2"), "{summary}");
     }
 
