@@ -1,6 +1,7 @@
 //! One suite that every protocol passes: [`conformance!`](crate::conformance!) makes its tests.
 
 use crate::cluster::Cluster;
+use crate::faults::Fault;
 use crate::plan::Plan;
 use crate::run::{Options, Report, record, replay, run_seed};
 use crate::schedule::Schedule;
@@ -29,6 +30,7 @@ macro_rules! conformance {
             survives_a_search,
             replays_to_the_same_hash,
             replays_its_own_schedule,
+            survives_one_of_each_fault,
         );
     };
     (@test $protocol:ty, $config:expr, $($name:ident,)*) => {
@@ -321,4 +323,72 @@ pub fn replays_its_own_schedule<P: Protocol>(
         assert_eq!((calm.violation, calm.faults.len()), (None, 0), "seed {seed}");
         assert_ne!(calm.hash, report.hash, "seed {seed}");
     }
+}
+
+/// Every kind of fault comes to something, and the cluster goes on.
+pub fn survives_one_of_each_fault<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let options = Options { nodes: Some(5), ..Options::default() };
+    let mut struck = std::collections::BTreeSet::new();
+    // No run may lose more than two nodes of five for good.
+    for damage in
+        [[Fault::TornWrite, Fault::BitFlip], [Fault::MisdirectedWrite, Fault::LoseAnyOrder]]
+    {
+        let schedule: Schedule = one_of_each(damage).parse().expect("a readable schedule");
+        let report = replay::<P>(config, 3, &schedule, &options);
+        assert_eq!(report.violation, None);
+        for fault in damage {
+            assert_eq!(report.faults.get(fault.name()), Some(&1), "{fault:?}");
+        }
+        struck.extend(report.faults.into_keys());
+    }
+    let silent = Fault::ALL.iter().filter(|fault| !struck.contains(fault.name()));
+    assert_eq!(silent.collect::<Vec<_>>(), Vec::<&Fault>::new());
+}
+
+fn one_of_each(damage: [Fault; 2]) -> String {
+    let mut text = String::from(
+        "at 0.000000000 skew 2 by 1000.0
+         at 3.0 partition 1>4,1>5,4>1,5>1,2>4,2>5,4>2,5>2,3>4,3>5,4>3,5>3 for 1.0
+         at 5.0 one_way 1>2,1>3,1>4,1>5 for 1.0
+         at 7.0 isolate 2>1,2>3,2>4,2>5,1>2,3>2,4>2,5>2 for 1.0
+         at 9.0 bridge 1>4,1>5,2>4,2>5,4>1,5>1,4>2,5>2 for 1.0
+         at 11.0 ring 1>3,1>4,2>4,2>5,3>5,3>1,4>1,4>2,5>2,5>3 for 1.0
+         at 13.0 clog 3>1,3>2,3>4,3>5 for 1.0
+         at 15.0 pause 4 for 1.0
+         at 17.0 slow_disk 1 for 1.0
+         at 18.0 apply_stall 1 for 1.0
+         at 18.0 disk_stall 3 for 3.0
+         at 20.0 crash 3 keeps 0 0 muted down 0.5
+         at 20.6 crash_recovering 3 keeps 0 0 down 0.5
+         at 21.2 slow_start 3 for 0.5
+         at 22.0 fsync_error 1 keeps 0 all down 0.5 for 0.0
+         at 24.0 disk_full 2 keeps 0 all down 0.5 for 1.0
+         at 26.0 read_error 3 keeps 0 all down 0.5 for 1.0
+         at 28.0 drift 1 gains 200000 for 3.0
+         at 30.0 jump_ahead 2 by 2.0
+         at 32.0 jump_back 3 by 0.5
+         at 34.0 crash_all 1 keeps 0 0 down 0.1 and 2 keeps 0 0 down 0.1 and 3 keeps 0 0 down 0.1 \
+         and 4 keeps 0 0 down 0.1 and 5 keeps 0 0 down 0.1
+        ",
+    );
+    for (index, fault) in damage.into_iter().enumerate() {
+        let (second, node, name) = (36 + index, 4 + index, fault.name());
+        let line = format!("at {second}.0 {name} {node} keeps 0 all down 0.1 place 7\n");
+        text.push_str(&line);
+    }
+    for (from, to) in (1..=5).flat_map(|from| (1..=5).map(move |to| (from, to))) {
+        for (number, mishap) in [
+            (20, "loss"),
+            (21, "duplicate 0.010000000"),
+            (22, "delay_spike 1.000000000"),
+            (23, "reorder"),
+            (24, "replay 5.000000000"),
+            (25, "corruption 77"),
+        ] {
+            text.push_str(&format!("message {from}>{to}#{number} {mishap}\n"));
+        }
+    }
+    text
 }
