@@ -36,11 +36,6 @@ impl Letter {
     pub(crate) fn add(&mut self, message: Message) {
         self.messages.push(message);
     }
-
-    /// About its length in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.messages.iter().map(Message::size).sum()
-    }
 }
 
 impl FromIterator<Message> for Letter {
