@@ -16,7 +16,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test kills bugs mutants mutation explore bench peers doc lint
+.PHONY: help setup run build test kills bugs mutants mutation bench peers doc lint
 
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
@@ -42,6 +42,9 @@ kills: setup ## Kill nodes of real clusters, so often over all protocols: make k
 bugs: ## List the bugs that shipped elsewhere and the tests that hold each: make bugs ARGS=raft-09
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)
 
+fuzz: ## Fuzz every decoder and every core for longer: make fuzz SECONDS=3600
+	FUZZ_SECONDS=$(or $(SECONDS),600) $(CARGO) test --release $(LOCKED) -p synod-sim --test fuzz
+
 mutants: ## Plant known bugs in a copy of the tree; tests must catch them: make mutants ARGS=M24
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)
 
@@ -53,10 +56,6 @@ mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--
 		$(CARGO) install --locked --root '$(TOOLS)' cargo-mutants --version 27.1.0
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_INCREMENTAL=1 $(CARGO) mutants --package $(MUTATED) \
 		--output '$(TARGET)' --timeout 300 $(ARGS) -- --lib --test it
-
-explore: ## Look at all states of small clusters, as many as memory bears: make explore ARGS=raft
-	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
-		--ignored --nocapture --test-threads=1
 
 bench: setup ## Run the benchmarks: make bench ARGS=core_step
 	$(CARGO) bench --workspace $(LOCKED) --benches -- $(ARGS)

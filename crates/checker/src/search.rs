@@ -8,8 +8,9 @@
 //! - Of several operations that do the same the one that ends first goes first.
 //! - A write whose value nobody observes goes right before another write, or as late as it can.
 //! - An operation whose end is unknown takes effect only if the next one builds on it.
-//! - A state is given up if the next observation that must come has no way to be confirmed, or if
-//!   somebody still has to observe the value that is being overwritten for good.
+//! - A state is given up if the next observation that must come has no way to be confirmed, if
+//!   somebody still has to observe the value that is being overwritten for good, or if more
+//!   compare-and-sets must soon find a value than there are ways to come to it.
 //! - How often operations with unknown ends are used is not counted at first, so that any number
 //!   of them adds little. Only if an order is found that uses some kind more often than it was
 //!   begun is that kind counted, in another round.
@@ -354,7 +355,7 @@ impl<'a> Round<'a> {
             }
             tried.push(self.likeness[op]);
             let Some(to) = self.component.machine.apply(action, state) else { continue };
-            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted, action), 0, *end);
+            let rank = (self.hint(op, *hint), self.distance(to, wanted, action), 0, *end);
             ranked.push((rank, Choice { candidate: Candidate::Must(op), state: to }));
         }
         let has_unseen = self.unseen().next().is_some();
@@ -381,8 +382,30 @@ impl<'a> Round<'a> {
     /// The begin and the hint of the next operation of a kind, if it began before an event.
     fn available(&self, kind: usize, before: usize) -> Option<(usize, Option<u64>)> {
         let used = self.counters[kind].map_or(0, |counter| self.uses[counter] as usize);
-        let (began, hint, _) = *self.component.mays[kind].calls.get(used)?;
-        (began < before).then_some((began, hint))
+        let calls = &self.component.mays[kind].calls;
+        let (began, hint, _) = *calls.get(used)?;
+        if began >= before {
+            return None;
+        }
+        // Where uses are not counted the hint is that of the next one, as far as hints go.
+        if self.counters[kind].is_some() || hint.is_none() {
+            return Some((began, hint));
+        }
+        let hinted = |step: &Step| match step {
+            Step::Must(op) => self.component.musts[*op].hint,
+            Step::May { .. } => None,
+        };
+        let place = self.order.iter().rev().find_map(hinted).unwrap_or_default();
+        let later = calls.iter().filter_map(|call| call.1).filter(|hint| *hint > place);
+        Some((began, later.min()))
+    }
+
+    /// The first hint of the operations that can stand for this one, if it has one itself.
+    fn hint(&self, op: usize, own: Option<u64>) -> u64 {
+        let Some(own) = own else { return u64::MAX };
+        let alike = |other: &usize| self.likeness[*other] == self.likeness[op];
+        let hints = self.window.candidates().filter(alike);
+        hints.filter_map(|other| self.component.musts[other].hint).min().unwrap_or(own)
     }
 
     /// The value that the next operation that needs one needs.
@@ -402,8 +425,11 @@ impl<'a> Round<'a> {
         u8::from(!is_near) + 2 * u8::from(action.is_unconditional())
     }
 
-    /// Whether the next operation that needs a value has no way to find it.
+    /// Whether some operation that needs a value soon has no way to find it.
     fn is_hopeless(&self, state: State) -> bool {
+        if let Some(tally) = &self.tally {
+            return self.is_short(state, tally);
+        }
         if !self.component.machine.is_single() {
             return false;
         }
@@ -427,6 +453,51 @@ impl<'a> Round<'a> {
             }
         }
         false
+    }
+
+    /// Whether a value is needed more often than it can be there by the time. Each way to come to
+    /// a value serves one compare-and-set, and all observations.
+    fn is_short(&self, state: State, tally: &Tally) -> bool {
+        let mut found = vec![0_usize; tally.needs.len()];
+        let mut taken = found.clone();
+        if let Some(found) = found.get_mut(state as usize) {
+            *found = 1;
+        }
+        for (op, is_end) in self.window.events().take(HORIZON) {
+            let Must { action, end, .. } = &self.component.musts[op];
+            if !is_end {
+                if let Some(made) = action.made() {
+                    found[made as usize] += 1;
+                }
+                continue;
+            }
+            let Some(need) = action.need() else { continue };
+            let at = need as usize;
+            let swaps = usize::from(!action.is_observation());
+            taken[at] += swaps;
+            if found[at] < taken[at].max(1) {
+                let wanted = taken[at].max(1) - found[at];
+                if self.at_hand(need, *end, tally) < wanted {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// How many operations with unknown ends can make a value before an event.
+    fn at_hand(&self, value: Id, before: usize, tally: &Tally) -> usize {
+        let kinds = tally.kinds.get(&value).into_iter().flatten();
+        let count = |kind: &usize| {
+            let calls = &self.component.mays[*kind].calls;
+            let begun = calls.partition_point(|call| call.0 < before);
+            match self.counters[*kind] {
+                Some(counter) => begun.saturating_sub(self.uses[counter] as usize),
+                None if begun > 0 => usize::MAX / 2,
+                None => 0,
+            }
+        };
+        kinds.map(count).fold(0, usize::saturating_add)
     }
 
     /// Whether these actions, in some order, might turn the state into the wanted value.

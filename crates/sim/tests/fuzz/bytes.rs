@@ -1,0 +1,204 @@
+//! Everything that is read from the network or from a disk: frames with the messages of each
+//! protocol, log records, hard states, clients' requests, and the key-value store's commands.
+
+use crate::cores::Cluster;
+use crate::{assert_memory_is_bounded, fuzz, mutated};
+use arbtest::arbitrary::{Result, Unstructured};
+use bytes::Bytes;
+use std::fmt::Debug;
+use synod_basic_paxos::BasicPaxos;
+use synod_consensus::{Protocol, Refusal, StateMachine, Write};
+use synod_kv::{
+    Command, Compare, DeleteRange, KeyRange, KvStore, Op, Operand, Put, Query, Range, Relation,
+    Reply, Txn,
+};
+use synod_multi_paxos::MultiPaxos;
+use synod_raft::Raft;
+use synod_replica::{
+    Body, Envelope, Payload, Request, RequestSeq, Session, decode_frame, decode_op, encode_frame,
+    encode_write,
+};
+use synod_storage::LogOp;
+use synod_types::{
+    Changes, ClusterId, Epoch, GroupId, Incarnation, Membership, NodeId, Slot, Value, Values,
+};
+
+const ENVELOPE: Envelope = Envelope {
+    cluster: ClusterId(7),
+    group: GroupId(0),
+    epoch: Epoch(1),
+    from: NodeId(2),
+    incarnation: Incarnation(300),
+};
+
+/// Makes the checksum of a distorted frame fit, so that its content is looked at.
+fn checked(mut frame: Vec<u8>) -> Vec<u8> {
+    if frame.len() >= 5 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&frame[..1]);
+        hasher.update(&frame[5..]);
+        frame[1..5].copy_from_slice(&hasher.finalize().to_le_bytes());
+    }
+    frame
+}
+
+/// A frame comes back as it was; a distorted one is refused, or means one thing only.
+fn frames<M>(payload: &Payload<M>, u: &mut Unstructured<'_>) -> Result<()>
+where
+    M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + Debug,
+{
+    let frame = encode_frame(&ENVELOPE, payload);
+    let (envelope, read) = decode_frame::<M>(&frame).expect("a whole frame");
+    assert_eq!((envelope, &read), (ENVELOPE, payload));
+    let damaged = mutated(&frame, u)?;
+    if damaged != frame {
+        // A checksum finds what happens to short frames.
+        let _ = decode_frame::<M>(&damaged);
+    }
+    if let Ok((envelope, payload)) = decode_frame::<M>(&checked(damaged)) {
+        let again = encode_frame(&envelope, &payload);
+        assert_eq!(decode_frame::<M>(&again), Ok((envelope, payload)));
+    }
+    Ok(())
+}
+
+/// The same of a log store's records.
+fn records<P: Protocol>(write: &Write<P>, u: &mut Unstructured<'_>) -> Result<()> {
+    let op = encode_write(write);
+    assert_eq!(decode_op::<P>(&op).as_ref(), Ok(write));
+    let mut distort = |bytes: Bytes| mutated(&bytes, u).map(Bytes::from);
+    let op = match op {
+        LogOp::HardState(bytes) => LogOp::HardState(distort(bytes)?),
+        LogOp::Put(mut run) => {
+            run.stamp = distort(run.stamp)?;
+            LogOp::Put(run)
+        }
+        LogOp::TruncateFrom(slot) => LogOp::TruncateFrom(slot),
+        LogOp::Compact { through, base } => LogOp::Compact { through, base: distort(base)? },
+    };
+    if let Ok(write) = decode_op::<P>(&op) {
+        assert_eq!(decode_op::<P>(&encode_write(&write)), Ok(write));
+    }
+    Ok(())
+}
+
+/// What a protocol really says and writes, whole and distorted.
+fn protocol<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
+    let (messages, writes) = Cluster::<P>::new(&config).samples();
+    assert!(messages.len() > 20 && writes.len() > 10);
+    fuzz(|u| {
+        frames(&Payload::Protocol(u.choose(&messages)?.clone()), u)?;
+        records(u.choose(&writes)?, u)?;
+        let _ = decode_frame::<P::Message>(&checked(u.bytes(u.len())?.to_vec()));
+        Ok(())
+    });
+    assert_memory_is_bounded();
+}
+
+#[test]
+fn what_raft_says_and_writes() {
+    protocol::<Raft>(|id, members| synod_raft::Config::new(id, members).expect("a voter"));
+}
+
+#[test]
+fn what_multi_paxos_says_and_writes() {
+    protocol::<MultiPaxos>(|id, members| {
+        synod_multi_paxos::Config::new(id, members).expect("a voter")
+    });
+}
+
+#[test]
+fn what_basic_paxos_says_and_writes() {
+    protocol::<BasicPaxos>(|id, members| {
+        synod_basic_paxos::Config::new(id, members).expect("a voter")
+    });
+}
+
+fn values(u: &mut Unstructured<'_>) -> Result<Values> {
+    let mut values = Vec::new();
+    for _ in 0..u.int_in_range(0..=4)? {
+        values.push(match u.int_in_range(0..=3)? {
+            0 => Value::Noop,
+            1 => Value::Members(Membership::new([NodeId(1)], []).expect("a voter")),
+            _ => Value::Command(u.arbitrary::<Vec<u8>>()?.into()),
+        });
+    }
+    Ok(values.into_iter().collect())
+}
+
+/// Requests on their way to whoever leads, and in the log.
+#[test]
+fn clients_requests() {
+    fuzz(|u| {
+        let payload = match u.arbitrary()? {
+            true => Payload::Forward(values(u)?),
+            false => Payload::Refused {
+                requests: u.arbitrary()?,
+                why: Refusal::NotLeader { hint: None },
+            },
+        };
+        frames::<u8>(&payload, u)?;
+        let session =
+            Session { node: NodeId(1), incarnation: Incarnation(u.arbitrary()?), boot: 3 };
+        let (seq, settled) = (RequestSeq(u.arbitrary()?), RequestSeq(u.arbitrary()?));
+        let body = Body::Command(u.arbitrary::<Vec<u8>>()?.into());
+        let bytes = Request { session, seq, settled, body }.encode();
+        let read = Request::decode(&bytes).expect("a request");
+        assert_eq!((read.session, read.seq, read.settled), (session, seq, settled));
+        let damaged = mutated(&bytes, u)?;
+        if let Some(read) = Request::decode(&damaged) {
+            let body = match read.body {
+                Body::Command(command) => Body::Command(Bytes::copy_from_slice(command)),
+                Body::Barrier => Body::Barrier,
+            };
+            let (session, seq, settled) = (read.session, read.seq, read.settled);
+            let again = Request { session, seq, settled, body }.encode();
+            let second = Request::decode(&again).expect("a request");
+            assert_eq!((second.session, second.seq, second.settled), (session, seq, settled));
+        }
+        Ok(())
+    });
+    assert_memory_is_bounded();
+}
+
+/// What the key-value store is asked and answers; bytes that are no command change nothing.
+#[test]
+fn the_stores_commands() {
+    let put = || Put::new("key", "value");
+    let range = || Range::new(KeyRange::prefix("k"));
+    let txn = Txn {
+        compares: vec![Compare {
+            keys: KeyRange::one("key"),
+            relation: Relation::Equal,
+            operand: Operand::Value("value".into()),
+        }],
+        success: vec![Op::Put(put()), Op::Range(range())],
+        failure: vec![Op::DeleteRange(DeleteRange::new(KeyRange::all()))],
+    };
+    let commands = [
+        Command::Put(put()),
+        Command::DeleteRange(DeleteRange::new(KeyRange::prefix("k"))),
+        Command::Txn(txn),
+        Command::Query(Query::Range(range())),
+    ];
+    fuzz(|u| {
+        let mut store = KvStore::new();
+        for slot in 1..u.int_in_range(2..=6)? {
+            let command = u.choose(&commands)?;
+            assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(command));
+            let bytes = mutated(&command.encode(), u)?;
+            if let Ok(command) = Command::decode(&bytes) {
+                assert_eq!(Command::decode(&command.encode()), Ok(command));
+            }
+            let reply = store.apply(Slot(slot), &bytes, &mut Changes::new());
+            let reply = Reply::decode(&reply).expect("every command is answered");
+            let damaged = mutated(&reply.encode(), u)?;
+            if let Ok(reply) = Reply::decode(&damaged) {
+                assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
+            }
+            let _ = store.query(&bytes);
+        }
+        Ok(())
+    });
+    assert_memory_is_bounded();
+}

@@ -1,0 +1,249 @@
+//! Cores that hear nonsense: three of them talk to each other, and what they say is distorted on
+//! the way. Whatever arrives, a core does not panic, takes back no vow, and makes none that its
+//! disk does not bear out.
+
+use crate::{fuzz, mutated};
+use arbtest::arbitrary::{Result, Unstructured};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use synod_basic_paxos::BasicPaxos;
+use synod_consensus::{
+    Base, HardState as _, Input, Message as _, Outbox, Protocol, Saved, TimerChange, Write,
+};
+use synod_multi_paxos::MultiPaxos;
+use synod_raft::Raft;
+use synod_types::{Instant, Membership, NodeId, ReadId, Slot, Ticket};
+
+/// How many steps one input is good for, at most.
+const MOST_STEPS: usize = 400;
+
+/// One core and its disk, which is never late: what it says is true at once, or never.
+struct Node<P: Protocol> {
+    id: NodeId,
+    config: P::Config,
+    core: P,
+    disk: Saved<P>,
+    timers: BTreeSet<P::Timer>,
+    /// The first of what it wrote.
+    written: Vec<Write<P>>,
+}
+
+impl<P: Protocol> Node<P> {
+    fn start(id: NodeId, config: P::Config, disk: Saved<P>) -> Self {
+        let core = P::recover(config.clone(), disk.clone()).expect("its own disk makes sense");
+        Self { id, config, core, disk, timers: BTreeSet::new(), written: Vec::new() }
+    }
+
+    /// Takes an input, checks what comes of it, and returns what it says to others.
+    fn take(&mut self, now: Instant, input: Input<P>) -> Vec<(NodeId, P::Message)> {
+        let mut said = Vec::new();
+        let mut inputs = vec![input];
+        // What a core says to itself arrives undistorted.
+        while let Some(input) = inputs.pop() {
+            let mut outbox = Outbox::default();
+            self.core.step(now, input, &mut outbox.effects());
+            self.core.flush(now, &mut outbox.effects());
+            outbox.writes.iter().for_each(|write| self.write(write));
+            for (to, message) in outbox.sends {
+                let holds = message.holds(self.id, to, &self.disk);
+                assert!(holds, "{:?} tells {to:?} {}", self.id, message.describe());
+                match to == self.id {
+                    true => inputs.push(Input::Message { from: to, message }),
+                    false => said.push((to, message)),
+                }
+            }
+            for change in outbox.timers {
+                match change {
+                    TimerChange::Set(timer, _) => _ = self.timers.insert(timer),
+                    TimerChange::Cancel(timer) => _ = self.timers.remove(&timer),
+                }
+            }
+            let status = self.core.status();
+            assert!(status.base <= status.commit && status.commit <= status.last, "{status:?}");
+        }
+        said
+    }
+
+    /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
+    fn write(&mut self, write: &Write<P>) {
+        if let Write::HardState(new) = write {
+            assert!(new.may_follow(&self.disk.hard_state), "{new:?}, {:?}", self.disk.hard_state);
+        }
+        if self.written.len() < 200 {
+            self.written.push(write.clone());
+        }
+        let Write::Compact(base) = write else { return self.disk.apply(write) };
+        let kept: Vec<_> = self.disk.log.runs_from(base.through.next()).collect();
+        self.disk.apply(write);
+        kept.into_iter().for_each(|run| self.disk.apply(&Write::Put(run)));
+    }
+}
+
+pub struct Cluster<P: Protocol> {
+    now: Instant,
+    nodes: Vec<Node<P>>,
+    wire: Vec<(NodeId, NodeId, P::Message)>,
+    tickets: u64,
+}
+
+impl<P: Protocol> Cluster<P> {
+    pub fn new(config: &impl Fn(NodeId, Membership) -> P::Config) -> Self {
+        let voters = (1..=3).map(NodeId);
+        let members = Membership::new(voters.clone(), []).expect("three voters");
+        let start = |id| Node::start(id, config(id, members.clone()), Saved::default());
+        let nodes = voters.map(start).collect();
+        let mut cluster = Self { now: Instant(1_000_000_000), nodes, wire: Vec::new(), tickets: 0 };
+        (0..cluster.nodes.len()).for_each(|index| cluster.take(index, Input::Start));
+        cluster
+    }
+
+    /// What is said and written while nothing is distorted.
+    pub fn samples(mut self) -> (Vec<P::Message>, Vec<Write<P>>) {
+        let mut said = Vec::new();
+        for round in 0..80 {
+            self.now = self.now + Duration::from_millis(100);
+            let quiet = round % 10 < 6;
+            for index in 0..3 {
+                // One node's timers run out most often, so that it can win an election.
+                let is_due = index == round / 40 || !quiet && round % 3 == 0;
+                if is_due && let Some(timer) = self.nodes[index].timers.pop_first() {
+                    self.take(index, Input::Timeout(timer));
+                }
+                self.tickets += 1;
+                let command = self.tickets.to_string().into_bytes().into();
+                self.take(index, Input::Propose { ticket: Ticket(self.tickets), command });
+            }
+            while !self.wire.is_empty() {
+                let (from, to, message) = self.wire.remove(0);
+                said.push(message.clone());
+                self.hear(from, to, message);
+            }
+        }
+        let through = self.nodes[0].core.status().commit;
+        self.take(0, Input::Compact { through });
+        let written = self.nodes.into_iter().flat_map(|node| node.written).collect();
+        (said, written)
+    }
+
+    fn take(&mut self, index: usize, input: Input<P>) {
+        let node = &mut self.nodes[index];
+        let from = node.id;
+        let said = node.take(self.now, input);
+        self.wire.extend(said.into_iter().map(|(to, message)| (from, to, message)));
+    }
+
+    fn one_step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        self.now = self.now + Duration::from_millis(u.int_in_range(0..=50)?);
+        let index = u.choose_index(self.nodes.len())?;
+        match u.int_in_range(0..=99_u8)? {
+            0..45 if !self.wire.is_empty() => {
+                let (from, to, message) = self.wire.remove(0);
+                self.hear(from, to, message);
+            }
+            45..75 if !self.wire.is_empty() => self.distort(u)?,
+            75..85 => {
+                let timers: Vec<_> = self.nodes[index].timers.iter().copied().collect();
+                if !timers.is_empty() {
+                    let timer = *u.choose(&timers)?;
+                    self.nodes[index].timers.remove(&timer);
+                    self.take(index, Input::Timeout(timer));
+                }
+            }
+            85..93 => {
+                self.tickets += 1;
+                let command = self.tickets.to_string().into_bytes().into();
+                self.take(index, Input::Propose { ticket: Ticket(self.tickets), command });
+            }
+            93 => self.take(index, Input::Read(ReadId(1))),
+            94 => self.take(index, Input::Stalled),
+            95 => {
+                let through = Slot(u.int_in_range(0..=self.nodes[index].core.status().commit.0)?);
+                self.take(index, Input::Compact { through });
+            }
+            96 => {
+                let through = self.nodes[index].core.status().commit;
+                let base = self.nodes[index].core.base_at(through);
+                let to = u.choose_index(self.nodes.len())?;
+                self.install(to, base);
+            }
+            97 => {
+                let Node { id, config, disk, .. } = &self.nodes[index];
+                self.nodes[index] = Node::start(*id, config.clone(), disk.clone());
+                self.take(index, Input::Start);
+            }
+            _ => {
+                // Lost.
+                let lost = u.choose_index(self.wire.len() + 1)?;
+                if lost < self.wire.len() {
+                    self.wire.swap_remove(lost);
+                }
+            }
+        }
+        // A storm of answers to nonsense must not slow the rest down.
+        self.wire.truncate(60);
+        Ok(())
+    }
+
+    fn hear(&mut self, from: NodeId, to: NodeId, message: P::Message) {
+        if let Some(index) = self.nodes.iter().position(|node| node.id == to) {
+            self.take(index, Input::Message { from, message });
+        }
+    }
+
+    /// A message that was really sent arrives with other bytes, from whomever, at whomever.
+    fn distort(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let (from, to, message) = &self.wire[u.choose_index(self.wire.len())?];
+        let (mut from, mut to) = (*from, *to);
+        let bytes = postcard::to_allocvec(message).expect("a message encodes");
+        let bytes = mutated(&bytes, u)?;
+        let Ok(message) = postcard::from_bytes::<P::Message>(&bytes) else { return Ok(()) };
+        if u.ratio(1, 3)? {
+            (from, to) = (NodeId(u.int_in_range(1..=5)?), NodeId(u.int_in_range(1..=3)?));
+        }
+        // The transport tells who speaks: nobody can pass for the receiver itself.
+        if from != to {
+            self.hear(from, to, message);
+        }
+        Ok(())
+    }
+
+    fn install(&mut self, to: usize, base: Option<Base<P::Stamp>>) {
+        let Some(base) = base else { return };
+        if base.through > self.nodes[to].core.status().commit {
+            self.take(to, Input::Installed { base });
+        }
+    }
+}
+
+/// Steps three cores of a protocol through whatever the input says.
+fn run<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
+    fuzz(|u| {
+        let mut cluster = Cluster::<P>::new(&config);
+        for _ in 0..MOST_STEPS {
+            if u.is_empty() {
+                break;
+            }
+            cluster.one_step(u)?;
+        }
+        // What is on the disks makes sense to the next life.
+        for node in cluster.nodes {
+            Node::<P>::start(node.id, node.config, node.disk);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn raft_survives_nonsense() {
+    run::<Raft>(|id, members| synod_raft::Config::new(id, members).expect("a voter"));
+}
+
+#[test]
+fn multi_paxos_survives_nonsense() {
+    run::<MultiPaxos>(|id, members| synod_multi_paxos::Config::new(id, members).expect("a voter"));
+}
+
+#[test]
+fn basic_paxos_survives_nonsense() {
+    run::<BasicPaxos>(|id, members| synod_basic_paxos::Config::new(id, members).expect("a voter"));
+}
