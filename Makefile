@@ -16,7 +16,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test kills bugs mutants mutation bench peers doc lint
+.PHONY: help setup run build test kills bugs fuzz mutants mutation explore bench peers doc lint
 
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
@@ -56,6 +56,10 @@ mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--
 		$(CARGO) install --locked --root '$(TOOLS)' cargo-mutants --version 27.1.0
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_INCREMENTAL=1 $(CARGO) mutants --package $(MUTATED) \
 		--output '$(TARGET)' --timeout 300 $(ARGS) -- --lib --test it
+
+explore: ## Look at all states of small clusters, as many as memory bears: make explore ARGS=raft
+	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
+		--ignored --nocapture --test-threads=1
 
 bench: setup ## Run the benchmarks: make bench ARGS=core_step
 	$(CARGO) bench --workspace $(LOCKED) --benches -- $(ARGS)

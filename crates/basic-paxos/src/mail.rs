@@ -13,25 +13,36 @@ const MOST_BYTES: usize = 256 << 10;
 /// letter of what waits for the disk, and one of what need not wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Mail {
-    letters: Vec<(NodeId, Letter)>,
+    letters: Vec<Open>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Open {
+    to: NodeId,
+    letter: Letter,
+    bytes: usize,
 }
 
 impl Mail {
     pub(crate) fn post(&mut self, to: NodeId, message: Message) {
-        let joins = |letter: &Letter| {
-            let alike = letter.messages().first().is_some_and(|first| first.travels_like(&message));
-            alike && letter.size() + message.size() <= MOST_BYTES
+        let bytes = message.size();
+        let takes = |open: &&mut Open| {
+            let first = open.letter.messages().first();
+            let alike = first.is_some_and(|first| first.travels_like(&message));
+            open.to == to && alike && open.bytes + bytes <= MOST_BYTES
         };
-        let newest = self.letters.iter_mut().rev().filter(|(addressee, _)| *addressee == to);
-        match newest.map(|(_, letter)| letter).find(|letter| joins(letter)) {
-            Some(letter) => letter.add(message),
-            None => self.letters.push((to, message.into())),
+        match self.letters.iter_mut().rev().find(takes) {
+            Some(open) => {
+                open.bytes += bytes;
+                open.letter.add(message);
+            }
+            None => self.letters.push(Open { to, letter: message.into(), bytes }),
         }
     }
 
     /// The letters in the order in which they were begun.
-    pub(crate) fn take(&mut self) -> Vec<(NodeId, Letter)> {
-        mem::take(&mut self.letters)
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (NodeId, Letter)> {
+        mem::take(&mut self.letters).into_iter().map(|open| (open.to, open.letter))
     }
 }
 
@@ -54,7 +65,7 @@ mod tests {
     }
 
     fn lengths(mut mail: Mail) -> Vec<(u64, usize)> {
-        mail.take().iter().map(|(to, letter)| (to.0, letter.messages().len())).collect()
+        mail.take().map(|(to, letter)| (to.0, letter.messages().len())).collect()
     }
 
     #[test]

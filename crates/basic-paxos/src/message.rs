@@ -36,11 +36,6 @@ impl Letter {
     pub(crate) fn add(&mut self, message: Message) {
         self.messages.push(message);
     }
-
-    /// About its length in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.messages.iter().map(Message::size).sum()
-    }
 }
 
 impl FromIterator<Message> for Letter {
@@ -75,8 +70,8 @@ impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Letter {
     }
 }
 
-/// What a node says about one slot, or about its knowledge. `slot` says which decree it is about; `ballot` is always the
-/// proposer's. `value` holds exactly one value.
+/// What a node says about one slot, or about its knowledge. `slot` says which decree it is about;
+/// `ballot` is always the proposer's. `value` holds exactly one value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// Phase 1a: promise to grant nothing below this ballot, and say what you voted for.

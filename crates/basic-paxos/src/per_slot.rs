@@ -137,6 +137,9 @@ impl<K: Kind> Protocol for PerSlot<K> {
     }
 
     fn flush(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        if self.is_blocked(now) {
+            self.unblock(now, fx);
+        }
         self.open_waiting(now, fx);
         if mem::take(&mut self.unsaved) {
             fx.write(Write::HardState(self.hard_state.clone()));

@@ -290,6 +290,21 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
+    /// Whether the slot that everything waits for has not got on for a while, and who does not is
+    /// someone else.
+    pub(crate) fn is_blocked(&self, now: Instant) -> bool {
+        let next = self.hard_state.chosen().next();
+        let patience = self.patience_with_others();
+        let is_quiet = |at: &Instant| now.since(*at) >= patience;
+        self.got_on.get(&next).is_some_and(is_quiet) && !self.proposals.contains_key(&next)
+    }
+
+    /// How long a slot that others work on may rest: a few tries of theirs.
+    fn patience_with_others(&self) -> Duration {
+        let guess = self.config.timing().ask * 2;
+        self.measured.map_or(guess, |round_trip| round_trip.saturating_mul(8))
+    }
+
     /// Finishes what blocks the log: every open slot that anyone was heard to use, and that has not
     /// got on for a while, gets a proposal of ours. What was voted for there is found in phase 1;
     /// where there is nothing, a waiting command or a no-op fills the hole. Whoever is first is
@@ -297,7 +312,7 @@ impl<K: Kind> PerSlot<K> {
     /// while it gets none, a node tries one slot only.
     pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         let last = self.seen.min(self.horizon());
-        let patience = self.config.timing().ask.max(self.round_trip().saturating_mul(4)) * 2;
+        let patience = self.patience_with_others();
         let mut slot = self.hard_state.chosen().next();
         while slot <= last && !self.is_unheard() {
             let open = self.standing(slot) == Standing::Open;

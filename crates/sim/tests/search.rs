@@ -23,6 +23,7 @@ fn fake(seed: u64) -> Report {
         violation,
         events: 1,
         counted: !seed.is_multiple_of(10),
+        served_after: None,
     }
 }
 

@@ -233,9 +233,11 @@ fn paxos_p10_learning_lowers_the_promise() {
     cluster.say(N2, N1, decided(2, "new"));
     let promised = |cluster: &Cluster<Log>, slot| cluster.nodes[&N1].disk.hard_state.promised(slot);
     assert_eq!(promised(&cluster, Slot(2)), b(3, 2));
+    let late = accept(3, b(1, 2), "x");
+    assert_eq!(cluster.ask(N2, N1, late.clone()), [nack(3, b(1, 2), b(4, 3))]);
     cluster.crash(N1);
     assert_eq!(promised(&cluster, Slot(3)), b(4, 3));
-    assert_eq!(cluster.ask(N2, N1, accept(3, b(1, 2), "x")), [nack(3, b(1, 2), b(4, 3))]);
+    assert_eq!(cluster.ask(N2, N1, late), [nack(3, b(1, 2), b(4, 3))]);
     let answer = cluster.ask(N2, N1, accept(2, b(9, 2), "other"));
     let told = Message::Decided { first: Slot(2), values: value("new"), through: Slot(0) };
     assert_eq!(answer, [told], "what it learnt it still knows");

@@ -195,6 +195,21 @@ fn a_slot_that_someone_works_on_is_left_alone() {
 }
 
 #[test]
+fn what_blocks_the_log_is_finished_before_it_is_time_to_ask() {
+    let mut cluster = Cluster::<Log>::new(3);
+    cluster.propose(N1, 1, "x");
+    cluster.deliver();
+    cluster.say(N3, N1, Message::Prepare { slot: Slot(2), ballot: b(1, 3) });
+    let mut any_news = |ms| {
+        cluster.later(ms);
+        cluster.ask(N2, N1, Message::Ask { from: Slot(2) })
+    };
+    assert_eq!(any_news(40), [], "n3 gets time for a few tries");
+    let finish = Message::Prepare { slot: Slot(2), ballot: b(2, 1) };
+    assert_eq!(any_news(40)[0], finish, "eight round trips are over, and n3 was not heard again");
+}
+
+#[test]
 fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
     let members = members(3, 1);
     let learner = NodeId(4);

@@ -123,6 +123,22 @@ fn a_refusal_ends_a_ballot_only_when_no_majority_is_left() {
 }
 
 #[test]
+fn only_those_who_have_not_answered_are_asked_again() {
+    let mut proposer = Proposer::new(N1, members(3, 0), "own");
+    assert_eq!(proposer.unanswered(), [], "nobody was asked");
+    let ballot = proposer.prepare();
+    assert_eq!(proposer.unanswered(), [N1, N2, N3]);
+    assert_eq!(proposer.on_promise(N2, ballot, None), None);
+    assert_eq!(proposer.unanswered(), [N1, N3]);
+    assert_eq!(proposer.on_promise(N3, ballot, None), Some("own"));
+    assert_eq!(proposer.unanswered(), [N1, N2, N3], "a promise is no vote");
+    assert_eq!(proposer.on_accepted(N2, ballot), None);
+    assert_eq!(proposer.unanswered(), [N1, N3]);
+    assert_eq!(proposer.on_accepted(N3, ballot), Some("own"));
+    assert_eq!(proposer.unanswered(), [], "it is chosen");
+}
+
+#[test]
 fn a_learner_counts_by_ballot() {
     // PMS §2.3: chosen is what a majority of acceptors accepted as ONE proposal.
     type Votes = Vec<(u64, Ballot, &'static str)>;

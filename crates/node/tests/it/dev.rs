@@ -1,7 +1,7 @@
 //! `synod dev`: what a newcomer does first.
 
 use crate::support::{
-    Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, run, signal, status,
+    Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, page, run, signal, status,
     stdout, synod, wait_for,
 };
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use synod_node::http;
 use synod_node::server::NodeReport;
 use tempfile::TempDir;
 
@@ -166,12 +165,6 @@ fn the_pages_of_a_node_say_how_it_does() {
         assert!(metrics.contains(&format!("\n{name}")), "{name} is not in\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));
-}
-
-fn page(port: u16, path: &str) -> http::Page {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let address = format!("127.0.0.1:{port}");
-    runtime.block_on(http::get(&address, path, Duration::from_secs(5))).expect("a page")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! brings all together.
 
 use crate::support::{
-    Links, Nodes, PROTOCOLS, Shape, Write, Writers, connect, everything, get, one_at_a_time,
+    Links, Nodes, PROTOCOLS, Shape, Write, Writers, connect, everything, get, one_at_a_time, page,
     wait_for,
 };
 use std::time::{Duration, Instant};
@@ -71,6 +71,7 @@ fn cut_off(nodes: &mut Nodes, links: &Links, writers: &Writers, alone: usize) ->
     let own = |write: &Write| write.node == alone && write.acknowledged() && write.ended < begun;
     let held = writers.find(own).expect("every node took writes before");
     check_reads_of_the_minority(nodes.ports[alone], &held);
+    assert_eq!(page(nodes.ports[alone], "/readyz").code, 503, "it is not ready for anything");
     let ended = Instant::now();
     links.heal(alone);
     wait_for("the minority serves again", PATIENCE, || {

@@ -41,6 +41,70 @@ pub(crate) async fn get(
     Ok(reply.kvs.first().map(|kv| super::text(&kv.value)))
 }
 
+/// Takes a key away; says whether it was there.
+pub(crate) async fn delete(
+    client: &mut KvClient<Channel>,
+    key: &str,
+) -> Result<bool, tonic::Status> {
+    let request = pb::DeleteRangeRequest { key: key.to_owned().into(), ..Default::default() };
+    Ok(client.delete_range(request).await?.into_inner().deleted > 0)
+}
+
+/// What became of a compare-and-set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Swapped {
+    Yes,
+    /// It held something else.
+    No(Option<String>),
+}
+
+/// Gives a key a value if it holds the old one, or is not there; else reads it, all at once.
+pub(crate) async fn swap(
+    client: &mut KvClient<Channel>,
+    key: &str,
+    old: Option<&str>,
+    new: &str,
+) -> Result<Swapped, tonic::Status> {
+    use pb::compare::{CompareResult, CompareTarget, TargetUnion};
+    let (target, union) = match old {
+        Some(old) => (CompareTarget::Value, TargetUnion::Value(old.to_owned().into())),
+        None => (CompareTarget::Version, TargetUnion::Version(0)),
+    };
+    let key: bytes::Bytes = key.to_owned().into();
+    let compare = pb::Compare {
+        result: CompareResult::Equal.into(),
+        target: target.into(),
+        key: key.clone(),
+        target_union: Some(union),
+        ..Default::default()
+    };
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let put =
+        pb::PutRequest { key: key.clone(), value: new.to_owned().into(), ..Default::default() };
+    let get = pb::RangeRequest { key, ..Default::default() };
+    let request = pb::TxnRequest {
+        compare: vec![compare],
+        success: vec![op(pb::request_op::Request::RequestPut(put))],
+        failure: vec![op(pb::request_op::Request::RequestRange(get))],
+    };
+    let reply = client.txn(request).await?.into_inner();
+    if reply.succeeded {
+        return Ok(Swapped::Yes);
+    }
+    let found = reply.responses.into_iter().next().and_then(|op| op.response);
+    let Some(pb::response_op::Response::ResponseRange(found)) = found else {
+        return Err(tonic::Status::internal("a read is answered with something else"));
+    };
+    Ok(Swapped::No(found.kvs.first().map(|kv| super::text(&kv.value))))
+}
+
+/// A page of a node, such as `/readyz`.
+pub(crate) fn page(port: u16, path: &str) -> http::Page {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let address = format!("127.0.0.1:{port}");
+    runtime.block_on(http::get(&address, path, Duration::from_secs(5))).expect("a page")
+}
+
 /// All that a node itself holds.
 pub(crate) async fn everything(port: u16) -> BTreeMap<String, String> {
     all(port, true).await.expect("a node answers for itself")

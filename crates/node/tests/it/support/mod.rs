@@ -10,8 +10,10 @@ mod registers;
 mod strace;
 mod writers;
 
-pub(crate) use client::{agreed, connect, everything, get, put, status};
-pub(crate) use history::Recorder;
+pub(crate) use client::{
+    Swapped, agreed, connect, delete, everything, get, page, put, status, swap,
+};
+pub(crate) use history::{Asked, Recorder, Told};
 pub(crate) use nodes::{Nodes, Shape};
 pub(crate) use proxy::Links;
 pub(crate) use registers::Registers;

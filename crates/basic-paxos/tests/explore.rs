@@ -1,0 +1,112 @@
+//! Every state that a small cluster of the real cores can get into: of one decree, and of a log.
+//!
+//! The searches that are ignored are larger: `make explore ARGS=basic-paxos` runs them.
+
+use std::time::Duration;
+use synod_basic_paxos::types::NodeId;
+use synod_basic_paxos::{Config, Kind, Log, Message, PerSlot, Single, Timer, Timing};
+use synod_explore::{Budget, Explore, Sight, Traffic, Trouble};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+
+/// Steps of a search that `make test` has no time to finish.
+const FEW: usize = 1_500_000;
+
+/// Steps of a search that memory may not suffice to finish.
+const MANY: usize = 12_000_000;
+
+/// Nobody is told what is chosen, or asks.
+fn quiet(message: &Message) -> Traffic {
+    match message {
+        Message::Decided { .. } | Message::Ask { .. } => Traffic::Lost,
+        _ => Traffic::Free,
+    }
+}
+
+fn talkative(_: &Message) -> Traffic {
+    Traffic::Free
+}
+
+/// The shortest round trip that is ever measured, so that measuring changes nothing.
+fn three<K: Kind + Sync>(traffic: fn(&Message) -> Traffic) -> Explore<PerSlot<K>> {
+    let config = |id, members| {
+        let timing = Timing { round_trip: Duration::from_micros(50), ..Timing::default() };
+        Config::new(id, members).unwrap().with_timing(timing).unwrap()
+    };
+    let explore = Explore::new(3, config).unwrap().traffic(traffic);
+    explore.firing(|timer| matches!(timer, Timer::Slot(_)))
+}
+
+/// n2 and n3 propose; n1 votes, may crash, and may have a slow disk.
+fn two_propose(trouble: Trouble, node: NodeId) -> bool {
+    match trouble {
+        Trouble::Timeout | Trouble::Proposal => node != N1,
+        Trouble::Crash | Trouble::SlowWrite => node == N1,
+    }
+}
+
+/// n2 and n3 propose, and n2 is the one to lose patience.
+fn one_insists(trouble: Trouble, node: NodeId) -> bool {
+    if trouble == Trouble::Timeout { node == N2 } else { node != N1 }
+}
+
+fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sight]) {
+    let report = explore.run();
+    println!("{name}: {report}");
+    report.assert_safe(sights);
+}
+
+#[test]
+fn decree() {
+    let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three::<Single>(quiet).striking(two_propose).budget(budget);
+    check("decree", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+fn restarts() {
+    let budget =
+        Budget { proposals: 2, crashes: 1, slow_writes: 1, duplicates: 1, ..Budget::default() };
+    let explore = three::<Single>(quiet).striking(|_, node| node == N1).budget(budget);
+    check("restarts", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+fn duel() {
+    let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
+    let explore = three::<Single>(quiet).striking(one_insists).budget(budget).most_steps(FEW);
+    check("duel", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+/// One proposer, everything is said, and nodes that miss something ask.
+#[test]
+fn decided() {
+    let budget = Budget { proposals: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three::<Log>(talkative).striking(two_propose).budget(budget);
+    check("decided", explore, &[Sight::Chosen, Sight::Lost]);
+}
+
+#[test]
+fn log() {
+    let budget = Budget { proposals: 2, ..Budget::default() };
+    let explore = three::<Log>(quiet).striking(two_propose).budget(budget).most_steps(FEW);
+    check("log", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=basic-paxos"]
+fn large_duel() {
+    let budget =
+        Budget { proposals: 2, timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three::<Single>(quiet).striking(two_propose).budget(budget).most_steps(MANY);
+    check("large duel", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=basic-paxos"]
+fn large_log() {
+    let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three::<Log>(quiet).striking(two_propose).budget(budget).most_steps(MANY);
+    check("large log", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}

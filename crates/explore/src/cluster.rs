@@ -1,0 +1,401 @@
+//! The cluster as a model: what can happen in a state, and what comes of it.
+
+use crate::ledger::{Checked, Ledger, Rule, Violation, violated};
+use crate::node::Node;
+use crate::state::{Budget, Network, Packet, Shared, State, index};
+use crate::turn::{Scene, Turn, guarded};
+use bytes::Bytes;
+use stateright::{Model, Property};
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+use synod_consensus::{Input, Message, Protocol, Quorum, Role, Saved};
+use synod_types::{Instant, NodeId, Ticket};
+
+/// More express messages than this in one action and nodes talk to each other for ever.
+const ENDLESS: usize = 1000;
+
+/// A protocol whose parts may be shared between the threads of a search: every protocol that holds
+/// nothing but data.
+pub trait Explorable:
+    Protocol<Config: Sync, Message: Sync, HardState: Sync, Stamp: Sync, Timer: Sync> + Sync
+{
+}
+
+impl<P> Explorable for P where
+    P: Protocol<Config: Sync, Message: Sync, HardState: Sync, Stamp: Sync, Timer: Sync> + Sync
+{
+}
+
+/// How the network treats a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// It may arrive at any later time, or never, in any order with others.
+    Free,
+    /// It arrives at once, within the action in which it was sent. Fewer states, and fewer orders
+    /// are seen: for what only prepares a step, like asking around before a campaign.
+    Express,
+    /// It never arrives. For what changes nothing that is checked.
+    Lost,
+}
+
+/// Kinds of what a [`Budget`] bounds and strikes one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A timer of the node runs out.
+    Timeout,
+    /// The node crashes.
+    Crash,
+    /// A client proposes to the node.
+    Proposal,
+    /// A write of the node takes time.
+    SlowWrite,
+}
+
+/// What can happen next. `is_slow`: what the node writes then takes time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action<P: Protocol> {
+    /// A message arrives; it may stay in the network and arrive again.
+    Deliver { packet: Shared<Packet<P>>, stays: bool, is_slow: bool },
+    /// A timer runs out.
+    Timeout { node: NodeId, timer: P::Timer, is_slow: bool },
+    /// A client proposes a command.
+    Propose { node: NodeId, command: Bytes, is_slow: bool },
+    /// The oldest unsynced batch becomes durable.
+    Sync { node: NodeId },
+    /// A node crashes and starts again with what its disk holds: of its unsynced batches, the
+    /// oldest ones may have survived.
+    Crash { node: NodeId, kept: usize, of: usize },
+}
+
+impl<P: Protocol> fmt::Display for Action<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slowly = |is_slow: &bool| if *is_slow { ", and its disk is slow" } else { "" };
+        match self {
+            Self::Deliver { packet, stays, is_slow } => {
+                let Packet { from, to, message } = &**packet;
+                let again = if *stays { ", and may come again" } else { "" };
+                let slow = slowly(is_slow);
+                write!(f, "{from:?} -> {to:?}: {}{again}{slow}", message.describe())
+            }
+            Self::Timeout { node, timer, is_slow } => {
+                write!(f, "{node:?}: timer {timer:?} runs out{}", slowly(is_slow))
+            }
+            Self::Propose { node, command, is_slow } => {
+                let slow = slowly(is_slow);
+                write!(f, "{node:?}: a client proposes \"{}\"{slow}", command.escape_ascii())
+            }
+            Self::Sync { node } => write!(f, "{node:?}: its oldest write is durable"),
+            Self::Crash { node, of: 0, .. } => write!(f, "{node:?} crashes and starts again"),
+            Self::Crash { node, kept, of } => {
+                write!(f, "{node:?} crashes with {kept} of {of} late writes done, and starts again")
+            }
+        }
+    }
+}
+
+/// A cluster of real cores, as a model.
+pub(crate) struct Cluster<P: Protocol> {
+    pub configs: Vec<P::Config>,
+    pub quorum: Quorum,
+    pub fires: fn(&P::Timer) -> bool,
+    pub strikes: fn(Trouble, NodeId) -> bool,
+    pub traffic: fn(&P::Message) -> Traffic,
+    pub hop: Duration,
+    /// Where the search begins.
+    pub start: Option<State<P>>,
+}
+
+impl<P: Protocol> Cluster<P> {
+    /// Every node on an empty disk, just started.
+    pub fn founded(&self) -> State<P> {
+        let recover = |config: &P::Config| Node::recover(config.clone(), Saved::default());
+        let nodes: Result<Vec<_>, _> = self.configs.iter().map(recover).collect();
+        let mut violation = None;
+        let nodes = nodes.unwrap_or_else(|error| {
+            violation = Some(violated(Rule::Recovery, error.to_string()));
+            Vec::new()
+        });
+        let mut state = State {
+            nodes: nodes.into_iter().map(Shared::new).collect(),
+            network: Network::new(),
+            left: Budget::default(),
+            now: Instant::ZERO + Duration::from_secs(3600),
+            ledger: Shared::new(Ledger::new()),
+            has_lost: false,
+            violation,
+        };
+        for node in self.ids().take(state.nodes.len()) {
+            self.run(&mut state, node, |turn| turn.take(Input::Start, false));
+        }
+        state
+    }
+
+    /// What comes of an action; `None` if it changes nothing that matters.
+    pub fn perform(&self, before: &State<P>, action: &Action<P>) -> Option<State<P>> {
+        let mut state = before.clone();
+        match action {
+            Action::Deliver { packet, stays, is_slow } => {
+                if *stays {
+                    state.left.duplicates = state.left.duplicates.saturating_sub(1);
+                } else {
+                    state.network.remove(packet);
+                }
+                let Packet { from, to, message } = (**packet).clone();
+                let input = Input::Message { from, message };
+                let acted = self.run(&mut state, to, |turn| turn.take(input, *is_slow));
+                // A message that does nothing may as well be lost.
+                let is_same = state.nodes[index(to)] == before.nodes[index(to)];
+                if !acted && is_same && state.violation.is_none() {
+                    return None;
+                }
+                self.after_write(before, state, to, *is_slow)
+            }
+            Action::Timeout { node, timer, is_slow } => {
+                state.left.timeouts = state.left.timeouts.saturating_sub(1);
+                state.now = state.now + self.hop;
+                self.run(&mut state, *node, |turn| {
+                    turn.node.timers.remove(timer);
+                    turn.take(Input::Timeout(*timer), *is_slow)
+                });
+                self.after_write(before, state, *node, *is_slow)
+            }
+            Action::Propose { node, command, is_slow } => {
+                let ticket = Ticket(u64::from(state.left.proposals));
+                state.left.proposals = state.left.proposals.saturating_sub(1);
+                let input = Input::Propose { ticket, command: command.clone() };
+                self.run(&mut state, *node, |turn| turn.take(input, *is_slow));
+                self.after_write(before, state, *node, *is_slow)
+            }
+            Action::Sync { node } => {
+                self.run(&mut state, *node, |turn| turn.sync());
+                Some(state)
+            }
+            Action::Crash { node, kept, of } => {
+                state.left.crashes = state.left.crashes.saturating_sub(1);
+                state.has_lost |= kept < of;
+                let config = self.configs[index(*node)].clone();
+                self.run(&mut state, *node, |turn| restart(turn, config, *kept));
+                Some(state)
+            }
+        }
+    }
+
+    /// A disk that is slow over nothing is not slow.
+    fn after_write(
+        &self,
+        before: &State<P>,
+        mut state: State<P>,
+        node: NodeId,
+        is_slow: bool,
+    ) -> Option<State<P>> {
+        if is_slow {
+            if state.node(node).unsynced.is_empty() && state.violation.is_none() {
+                return None;
+            }
+            state.left.slow_writes = before.left.slow_writes.saturating_sub(1);
+        }
+        Some(state)
+    }
+
+    /// One node's turn, and then the turns of those whom it sends express messages. Whether
+    /// anything was sent.
+    fn run(
+        &self,
+        state: &mut State<P>,
+        node: NodeId,
+        work: impl FnOnce(&mut Turn<'_, P>) -> Checked,
+    ) -> bool {
+        let mut express = VecDeque::new();
+        let mut acted = self.turn(state, node, work, &mut express);
+        for _ in 0..ENDLESS {
+            let Some(Packet { from, to, message }) = express.pop_front() else { return acted };
+            let input = Input::Message { from, message };
+            acted |= self.turn(state, to, |turn| turn.take(input, false), &mut express);
+            if state.violation.is_some() {
+                return acted;
+            }
+        }
+        let text = "express messages without an end".into();
+        state.violation = Some(violated(Rule::Quiet, text));
+        acted
+    }
+
+    fn turn(
+        &self,
+        state: &mut State<P>,
+        id: NodeId,
+        work: impl FnOnce(&mut Turn<'_, P>) -> Checked,
+        express: &mut VecDeque<Packet<P>>,
+    ) -> bool {
+        let scene = Scene { id, now: state.now, quorum: &self.quorum, nodes: &state.nodes };
+        let (node, ledger) = (state.node(id).clone(), state.ledger.to_arc());
+        let done = guarded(id, || {
+            let mut turn = Turn::new(scene, node, ledger);
+            work(&mut turn)?;
+            Ok((turn.node, turn.ledger, turn.sent))
+        });
+        let (node, ledger, sent) = match done {
+            Ok(done) => done,
+            Err(violation) => {
+                state.violation = Some(violation);
+                return true;
+            }
+        };
+        state.nodes[index(id)] = Shared::new(node);
+        state.ledger.replace(ledger);
+        let mut acted = false;
+        // The transport knows nobody else.
+        for (to, message) in sent.into_iter().filter(|(to, _)| self.ids().any(|id| id == *to)) {
+            let traffic = (self.traffic)(&message);
+            let packet = Packet { from: id, to, message };
+            match traffic {
+                Traffic::Free => acted |= state.network.add(packet),
+                Traffic::Express => express.push_back(packet),
+                Traffic::Lost => {}
+            }
+        }
+        acted
+    }
+
+    fn inputs(&self, state: &State<P>, is_slow: bool, actions: &mut Vec<Action<P>>) {
+        // A node whose disk is busy writes behind that anyway.
+        let may = |node: NodeId| {
+            !is_slow
+                || (state.node(node).unsynced.is_empty()
+                    && (self.strikes)(Trouble::SlowWrite, node))
+        };
+        for packet in state.network.iter().filter(|packet| may(packet.to)) {
+            if state.left.duplicates > 0 {
+                actions.push(Action::Deliver { packet: packet.clone(), stays: true, is_slow });
+            }
+            actions.push(Action::Deliver { packet: packet.clone(), stays: false, is_slow });
+        }
+        for node in self.ids().filter(|node| may(*node)) {
+            let it = state.node(node);
+            if state.left.timeouts > 0 && (self.strikes)(Trouble::Timeout, node) {
+                let timers = it.timers.iter().filter(|timer| (self.fires)(timer));
+                actions.extend(timers.map(|timer| Action::Timeout {
+                    node,
+                    timer: *timer,
+                    is_slow,
+                }));
+            }
+            if state.left.proposals > 0
+                && (self.strikes)(Trouble::Proposal, node)
+                && takes_commands(&it.core)
+            {
+                let command = Bytes::from(vec![b'a' + state.left.proposals - 1]);
+                actions.push(Action::Propose { node, command, is_slow });
+            }
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = NodeId> + use<P> {
+        (1..=self.configs.len() as u64).map(NodeId)
+    }
+}
+
+/// A driver hands a client's command to its own core only where that leads, or has no leader.
+fn takes_commands<P: Protocol>(core: &P) -> bool {
+    matches!(core.status().role, Role::Leader | Role::Peer)
+}
+
+/// A crash, and the start after it.
+fn restart<P: Protocol>(turn: &mut Turn<'_, P>, config: P::Config, kept: usize) -> Checked {
+    let unsynced = std::mem::take(&mut turn.node.unsynced);
+    unsynced.iter().take(kept).try_for_each(|batch| turn.keep(batch))?;
+    turn.node = Node::recover(config, turn.node.disk.clone())
+        .map_err(|error| violated(Rule::Recovery, error.to_string()))?;
+    turn.take(Input::Start, false)
+}
+
+/// What a search must have seen to have looked at anything.
+pub(crate) const CHOSEN: &str = "something is chosen";
+pub(crate) const LOST: &str = "a crash undoes a write";
+pub(crate) const COMPETED: &str = "two ballots write to one slot";
+/// The one property that sums up all rules: what was broken stands in the state.
+pub(crate) const SAFE: &str = "safe";
+
+impl<P: Explorable> Cluster<P> {
+    /// Leaves out, of actions that violate something, what does not matter for that.
+    pub fn shorten(&self, mut actions: Vec<Action<P>>) -> Option<(Vec<Action<P>>, Violation)> {
+        let (length, mut violation) = self.replay(&actions)?;
+        actions.truncate(length);
+        let mut at = 0;
+        while at < actions.len() {
+            let mut fewer = actions.clone();
+            fewer.remove(at);
+            match self.replay(&fewer) {
+                Some((length, found)) if found.rule == violation.rule => {
+                    fewer.truncate(length);
+                    (actions, violation, at) = (fewer, found, 0);
+                }
+                _ => at += 1,
+            }
+        }
+        Some((actions, violation))
+    }
+
+    /// After how many of the actions something is violated, and what; `None` if nothing is, or if
+    /// one of them cannot happen.
+    fn replay(&self, actions: &[Action<P>]) -> Option<(usize, Violation)> {
+        let mut state = self.start.clone()?;
+        let mut steps = actions.iter();
+        while state.violation.is_none() {
+            let (action, mut possible) = (steps.next()?, Vec::new());
+            self.actions(&state, &mut possible);
+            state = possible.contains(action).then(|| self.perform(&state, action))??;
+        }
+        let violation = state.violation.as_deref().cloned()?;
+        Some((actions.len() - steps.len(), violation))
+    }
+}
+
+impl<P: Explorable> Model for Cluster<P> {
+    type State = State<P>;
+    type Action = Action<P>;
+
+    fn init_states(&self) -> Vec<State<P>> {
+        self.start.iter().cloned().collect()
+    }
+
+    fn actions(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
+        if state.violation.is_some() {
+            return;
+        }
+        self.inputs(state, false, actions);
+        if state.left.slow_writes > 0 {
+            self.inputs(state, true, actions);
+        }
+        for node in self.ids() {
+            let of = state.node(node).unsynced.len();
+            if of > 0 {
+                actions.push(Action::Sync { node });
+            }
+            if state.left.crashes > 0 && (self.strikes)(Trouble::Crash, node) {
+                actions.extend((0..=of).map(|kept| Action::Crash { node, kept, of }));
+            }
+        }
+    }
+
+    fn next_state(&self, state: &State<P>, action: Action<P>) -> Option<State<P>> {
+        self.perform(state, &action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        fn count<P: Protocol>(state: Option<&State<P>>) -> usize {
+            state.map_or(0, |state| state.ledger.count())
+        }
+        vec![
+            Property::always(SAFE, |_: &Self, state: &State<P>| state.violation.is_none()),
+            Property::sometimes(CHOSEN, |model: &Self, state| {
+                count(Some(state)) > count(model.start.as_ref())
+            }),
+            Property::sometimes(LOST, |_: &Self, state: &State<P>| state.has_lost),
+            Property::sometimes(COMPETED, |_: &Self, state: &State<P>| {
+                state.ledger.has_competition()
+            }),
+        ]
+    }
+}

@@ -1,0 +1,265 @@
+//! The search, and what it reports.
+
+use crate::cluster::{Action, CHOSEN, COMPETED, Cluster, Explorable, LOST, SAFE, Traffic, Trouble};
+use crate::ledger::Violation;
+use crate::stage::Stage;
+use crate::state::{Budget, State};
+use stateright::{Checker, HasDiscoveries, Model};
+use std::collections::BTreeSet;
+use std::fmt::{self, Write};
+use std::time::{Duration, Instant};
+use synod_types::{Membership, MembershipError, NodeId};
+
+/// A search of all states that a small cluster of real cores can get into.
+///
+/// See the [crate](crate) for an example.
+pub struct Explore<P: Explorable> {
+    cluster: Cluster<P>,
+    prepared: Vec<String>,
+    most_states: Option<usize>,
+    most_time: Option<Duration>,
+}
+
+/// Something that a search must have seen, or it has looked at nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sight {
+    /// A value was chosen that was not chosen at the start.
+    Chosen,
+    /// A crash undid a write.
+    Lost,
+    /// Two ballots wrote to one slot.
+    Competed,
+}
+
+impl Sight {
+    const ALL: [Self; 3] = [Self::Chosen, Self::Lost, Self::Competed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chosen => CHOSEN,
+            Self::Lost => LOST,
+            Self::Competed => COMPETED,
+        }
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Different states.
+    pub states: usize,
+    /// Steps taken, those to states that were known included.
+    pub steps: usize,
+    /// The longest sequence of actions looked at.
+    pub depth: usize,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether every state that can be reached within the budget was looked at.
+    pub is_exhausted: bool,
+    /// What was seen.
+    pub seen: BTreeSet<Sight>,
+    /// What was violated, and how it came to that.
+    pub found: Option<Found>,
+}
+
+/// A violation and a way to it of which no single action can be left out.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What was violated.
+    pub violation: Violation,
+    /// What happened, one action a line.
+    pub story: Vec<String>,
+    /// How many of these actions are the search's, and not the script's that prepared it.
+    pub actions: usize,
+}
+
+impl<P: Explorable> Explore<P> {
+    /// Nodes 1 to `nodes`, all voters, each with the settings that `config` makes for it. Nothing
+    /// happens in it before it is given a [budget](Self::budget).
+    ///
+    /// # Errors
+    /// If there are no nodes.
+    pub fn new(
+        nodes: u64,
+        config: impl Fn(NodeId, Membership) -> P::Config,
+    ) -> Result<Self, MembershipError> {
+        let members = Membership::new((1..=nodes).map(NodeId), [])?;
+        let configs: Vec<_> = members.all().map(|node| config(node, members.clone())).collect();
+        let quorum = P::quorum(&configs[0], &members);
+        let mut cluster = Cluster {
+            configs,
+            quorum,
+            fires: |_| true,
+            strikes: |_, _| true,
+            traffic: |_| Traffic::Free,
+            hop: Duration::ZERO,
+            start: None,
+        };
+        cluster.start = Some(cluster.founded());
+        Ok(Self { cluster, prepared: Vec::new(), most_states: None, most_time: None })
+    }
+
+    /// How often each kind of trouble may come.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        if let Some(start) = &mut self.cluster.start {
+            start.left = budget;
+        }
+        self
+    }
+
+    /// Which timers may run out; all by default.
+    #[must_use]
+    pub fn firing(mut self, fires: fn(&P::Timer) -> bool) -> Self {
+        self.cluster.fires = fires;
+        self
+    }
+
+    /// Which nodes each kind of trouble may strike; all by default. Where nodes are alike, a search
+    /// loses nothing if not every one of them may be the first.
+    #[must_use]
+    pub fn striking(mut self, strikes: fn(Trouble, NodeId) -> bool) -> Self {
+        self.cluster.strikes = strikes;
+        self
+    }
+
+    /// How the network treats messages; all are [free](Traffic::Free) by default. Decides also
+    /// about the messages that the nodes sent when they started.
+    #[must_use]
+    pub fn traffic(mut self, traffic: fn(&P::Message) -> Traffic) -> Self {
+        self.cluster.traffic = traffic;
+        self.restart()
+    }
+
+    /// How far every clock moves when a timer runs out; not at all by default, and never otherwise:
+    /// the less the clock moves, the more states are equal. A protocol that stands by a leader for
+    /// a time needs a hop that is longer.
+    #[must_use]
+    pub fn hop(mut self, hop: Duration) -> Self {
+        self.cluster.hop = hop;
+        self
+    }
+
+    /// Runs a script before the search.
+    ///
+    /// # Panics
+    /// If the script does.
+    #[must_use]
+    pub fn after(mut self, script: impl FnOnce(&mut Stage<'_, P>)) -> Self {
+        let Some(mut start) = self.cluster.start.take() else { return self };
+        let budget = std::mem::take(&mut start.left);
+        let story = std::mem::take(&mut self.prepared);
+        let mut stage = Stage { cluster: &self.cluster, state: start, story };
+        script(&mut stage);
+        let Stage { state, story, .. } = stage;
+        self.prepared = story;
+        self.cluster.start = Some(State { left: budget, ..state });
+        self
+    }
+
+    /// Stops after about this many steps.
+    #[must_use]
+    pub fn most_steps(mut self, steps: usize) -> Self {
+        self.most_states = Some(steps);
+        self
+    }
+
+    /// Stops after this long.
+    #[must_use]
+    pub fn most_time(mut self, time: Duration) -> Self {
+        self.most_time = Some(time);
+        self
+    }
+
+    /// Looks at all states, those that fewer actions lead to first, so that a violation comes with
+    /// a short story. Ends with the first one.
+    #[must_use]
+    pub fn run(self) -> Report {
+        let began = Instant::now();
+        let checker = self.cluster.checker().finish_when(HasDiscoveries::AnyFailures);
+        let checker =
+            self.most_states.iter().fold(checker, |it, most| it.target_state_count(*most));
+        let checker = self.most_time.iter().fold(checker, |it, most| it.timeout(*most));
+        let checker = checker.spawn_bfs().join();
+        let took = began.elapsed();
+        let discoveries = checker.discoveries();
+        let is_cut = self.most_states.is_some_and(|most| checker.state_count() >= most)
+            || self.most_time.is_some_and(|most| took >= most);
+        let found = discoveries.get(SAFE).and_then(|path| {
+            let actions = path.clone().into_actions();
+            let (actions, violation) = checker.model().shorten(actions)?;
+            let told = actions.iter().map(Action::to_string);
+            let story = self.prepared.iter().cloned().chain(told).collect();
+            Some(Found { violation, actions: actions.len(), story })
+        });
+        let seen = |sight: &Sight| discoveries.contains_key(sight.name());
+        Report {
+            states: checker.unique_state_count(),
+            steps: checker.state_count(),
+            depth: checker.max_depth().saturating_sub(1),
+            took,
+            is_exhausted: !is_cut && found.is_none(),
+            seen: Sight::ALL.into_iter().filter(seen).collect(),
+            found,
+        }
+    }
+
+    /// The founded cluster once more, under the settings of now.
+    fn restart(mut self) -> Self {
+        let left = self.cluster.start.take().map(|start| start.left).unwrap_or_default();
+        self.cluster.start = Some(State { left, ..self.cluster.founded() });
+        self.prepared.clear();
+        self
+    }
+}
+
+impl Report {
+    /// Fails if a rule was violated, with the story of how, or if the search has not seen what it
+    /// had to see: then it proves nothing.
+    ///
+    /// # Panics
+    /// In both cases.
+    pub fn assert_safe(&self, wanted: &[Sight]) {
+        if let Some(found) = &self.found {
+            panic!("{found}");
+        }
+        for sight in wanted {
+            let name = sight.name();
+            assert!(self.seen.contains(sight), "never seen: {name}, among {} states", self.states);
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = match (&self.found, self.is_exhausted) {
+            (Some(_), _) => "violated",
+            (None, true) => "all of them",
+            (None, false) => "cut off",
+        };
+        let (states, steps, depth) = (self.states, self.steps, self.depth);
+        let took = self.took.as_secs_f64();
+        write!(f, "{states} states, {steps} steps, depth {depth}, {took:.1} s, {end}")
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prepared = self.story.len() - self.actions;
+        let mut text = String::new();
+        if prepared > 0 {
+            writeln!(text, "prepared:")?;
+        }
+        for (number, line) in self.story.iter().enumerate() {
+            if number == prepared {
+                writeln!(text, "then:")?;
+            }
+            writeln!(text, "{:4}. {line}", number + 1)?;
+        }
+        write!(
+            f,
+            "a counterexample of {} actions\n{text}violated: {}",
+            self.actions, self.violation
+        )
+    }
+}

@@ -1,0 +1,76 @@
+//! Bringing a cluster where a search shall begin.
+
+use crate::cluster::{Action, Cluster};
+use crate::state::{Network, Packet, Shared, State};
+use bytes::Bytes;
+use synod_consensus::{Protocol, Role};
+use synod_types::NodeId;
+
+/// A cluster that is led, by a script, to the state where a search begins: a leader elected, logs
+/// that differ. What is done here costs no budget, is checked like everything else, and opens the
+/// story of whatever the search finds.
+pub struct Stage<'a, P: Protocol> {
+    pub(crate) cluster: &'a Cluster<P>,
+    pub(crate) state: State<P>,
+    pub(crate) story: Vec<String>,
+}
+
+impl<P: Protocol> Stage<'_, P> {
+    /// A timer of a node runs out.
+    ///
+    /// # Panics
+    /// If it does not run: the script is wrong.
+    pub fn timeout(&mut self, node: NodeId, timer: P::Timer) {
+        assert!(self.state.node(node).timers.contains(&timer), "{node:?} runs no {timer:?}");
+        self.act(&Action::Timeout { node, timer, is_slow: false });
+    }
+
+    /// A client proposes to a node.
+    pub fn propose(&mut self, node: NodeId, command: &'static str) {
+        let command = Bytes::from_static(command.as_bytes());
+        self.act(&Action::Propose { node, command, is_slow: false });
+    }
+
+    /// A node crashes and starts again.
+    pub fn crash(&mut self, node: NodeId) {
+        let of = self.state.node(node).unsynced.len();
+        self.act(&Action::Crash { node, kept: of, of });
+    }
+
+    /// Messages of which `goes` is true for sender, receiver and content arrive, those that they
+    /// cause as well, until there are none.
+    pub fn deliver(&mut self, goes: impl Fn(NodeId, NodeId, &P::Message) -> bool) {
+        while self.state.violation.is_none() {
+            let matching = |it: &&Shared<Packet<P>>| goes(it.from, it.to, &it.message);
+            let next = self.state.network.iter().find(matching).cloned();
+            let Some(packet) = next else { return };
+            let action = Action::Deliver { packet: packet.clone(), stays: false, is_slow: false };
+            self.act(&action);
+            // It may have done nothing.
+            self.state.network.remove(&packet);
+        }
+    }
+
+    /// Everything under way is lost.
+    pub fn lose_all(&mut self) {
+        self.state.network = Network::new();
+        self.story.push("everything under way is lost".into());
+    }
+
+    /// Who leads, as the nodes themselves see it.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<NodeId> {
+        let ids = (1..).map(NodeId).zip(&self.state.nodes);
+        ids.filter(|(_, node)| node.core.status().role == Role::Leader).map(|it| it.0).collect()
+    }
+
+    fn act(&mut self, action: &Action<P>) {
+        if self.state.violation.is_some() {
+            return;
+        }
+        if let Some(next) = self.cluster.perform(&self.state, action) {
+            self.state = next;
+            self.story.push(action.to_string());
+        }
+    }
+}

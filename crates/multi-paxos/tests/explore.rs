@@ -1,0 +1,154 @@
+//! Every state that a small cluster of the real core can get into.
+//!
+//! The searches that are ignored are larger: `make explore ARGS=multi-paxos` runs them.
+
+use std::time::Duration;
+use synod_explore::{Budget, Explore, Sight, Stage, Traffic, Trouble};
+use synod_multi_paxos::types::NodeId;
+use synod_multi_paxos::{Config, Message, MultiPaxos, Stance, Timer};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+const N3: NodeId = NodeId(3);
+
+/// Steps of a search that memory may not suffice to finish.
+const MANY: usize = 12_000_000;
+
+/// Asking around before a campaign takes no time, and nobody says hello.
+fn talkative(message: &Message) -> Traffic {
+    match message {
+        Message::Heartbeat { view, .. } if view.stance == Stance::Canvasses => Traffic::Express,
+        Message::HeartbeatReply { .. } => Traffic::Express,
+        Message::Heartbeat { .. } => Traffic::Lost,
+        _ => Traffic::Free,
+    }
+}
+
+/// Nobody is told what is chosen, or that a ballot is refused.
+fn quiet(message: &Message) -> Traffic {
+    match message {
+        Message::Commit { .. } | Message::Learn { .. } | Message::Nack { .. } => Traffic::Lost,
+        _ => talkative(message),
+    }
+}
+
+fn three(traffic: fn(&Message) -> Traffic) -> Explore<MultiPaxos> {
+    Explore::new(3, |id, members| Config::new(id, members).unwrap())
+        .unwrap()
+        .firing(|timer| *timer == Timer::Election)
+        .hop(Duration::from_secs(1))
+        .traffic(traffic)
+}
+
+fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Sight]) {
+    let report = explore.run();
+    println!("{name}: {report}");
+    report.assert_safe(sights);
+}
+
+/// n2 and n3 campaign; n1 answers, may crash, and may have a slow disk.
+fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
+    match trouble {
+        Trouble::Timeout => node != N1,
+        Trouble::Crash | Trouble::SlowWrite => node == N1,
+        Trouble::Proposal => true,
+    }
+}
+
+/// n1 led at 1.1 and has a value that nobody else has; n3 leads at 2.3 and proposes another one
+/// there, which is under way.
+fn forked(stage: &mut Stage<'_, MultiPaxos>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|_, _, _| true);
+    stage.propose(N1, "one");
+    stage.lose_all();
+    stage.timeout(N3, Timer::Election);
+    stage.deliver(|from, to, message| {
+        from != N1 && to != N1 && !matches!(message, Message::Accept { .. })
+    });
+    stage.crash(N1);
+}
+
+/// A promise to n1 is under way, but n1 has crashed; n3 leads and has chosen a value with n2.
+fn overtaken(stage: &mut Stage<'_, MultiPaxos>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|from, to, _| from == N1 && to == N2);
+    stage.crash(N1);
+    stage.timeout(N3, Timer::Election);
+    stage.deliver(|from, to, _| from != N1 && to != N1);
+    stage.propose(N3, "one");
+    stage.deliver(|from, to, _| from != N1 && to != N1);
+}
+
+/// n1 leads, and n3 has heard nothing of it.
+fn lagging(stage: &mut Stage<'_, MultiPaxos>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|from, to, _| from != N3 && to != N3);
+    stage.propose(N1, "one");
+    stage.deliver(|from, to, _| from != N3 && to != N3);
+    stage.lose_all();
+    stage.crash(N1);
+}
+
+#[test]
+fn elections() {
+    let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three(quiet).striking(two_campaign).budget(budget);
+    check("elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+fn restarts() {
+    let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three(talkative).striking(|_, node| node == N1).budget(budget);
+    check("restarts", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+fn logs_that_differ() {
+    let budget = Budget { timeouts: 1, ..Budget::default() };
+    let explore = three(talkative).after(forked).striking(|_, node| node == N1).budget(budget);
+    check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+fn stale_promises() {
+    let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
+    let explore = three(quiet).after(overtaken).striking(|_, node| node == N1).budget(budget);
+    check("stale promises", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+fn laggards() {
+    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let explore = three(quiet).after(lagging).striking(|_, node| node != N2).budget(budget);
+    check("laggards", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=multi-paxos"]
+fn large_elections() {
+    let budget = Budget { timeouts: 3, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three(quiet).striking(two_campaign).budget(budget).most_steps(MANY);
+    check("large elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=multi-paxos"]
+fn large_commands() {
+    let budget = Budget { timeouts: 2, proposals: 1, duplicates: 1, ..Budget::default() };
+    let explore = three(talkative).striking(|_, node| node != N1).budget(budget).most_steps(MANY);
+    check("large commands", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=multi-paxos"]
+fn large_forks() {
+    let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = three(talkative)
+        .after(forked)
+        .striking(|_, node| node != N2)
+        .budget(budget)
+        .most_steps(MANY);
+    check("large forks", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}

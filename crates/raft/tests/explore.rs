@@ -1,0 +1,138 @@
+//! Every state that a small cluster of the real core can get into.
+//!
+//! The searches that are ignored are larger: `make explore ARGS=raft` runs them.
+
+use std::time::Duration;
+use synod_explore::{Budget, Explore, Sight, Stage, Traffic, Trouble};
+use synod_raft::types::NodeId;
+use synod_raft::{Config, Message, Raft, Timer};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+const N3: NodeId = NodeId(3);
+
+/// Steps of a search that memory may not suffice to finish.
+const MANY: usize = 12_000_000;
+
+/// Three nodes that campaign without asking around first: what only keeps the peace is off, so
+/// that every campaign takes few steps and may come at any time.
+fn rash() -> Explore<Raft> {
+    let config = |id, members| {
+        let config = Config::new(id, members).unwrap();
+        config.with_pre_vote(false).with_check_quorum(false)
+    };
+    Explore::new(3, config).unwrap().firing(|timer| *timer == Timer::Election)
+}
+
+/// Three nodes with the default settings, whose clocks move past all patience with each timeout.
+/// Asking around before a campaign takes no time.
+fn polite() -> Explore<Raft> {
+    let config = |id, members| Config::new(id, members).unwrap();
+    Explore::new(3, config)
+        .unwrap()
+        .firing(|timer| *timer == Timer::Election)
+        .hop(Duration::from_secs(1))
+        .traffic(|message| match message {
+            Message::PreVote { .. } | Message::PreVoteReply { .. } => Traffic::Express,
+            _ => Traffic::Free,
+        })
+}
+
+/// n1 leads.
+fn led(stage: &mut Stage<'_, Raft>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|_, _, _| true);
+}
+
+/// n1 led term 1 and has an entry that nobody else has; n3 leads term 2 and proposes another one
+/// in its place, which is under way.
+fn forked(stage: &mut Stage<'_, Raft>) {
+    led(stage);
+    stage.propose(N1, "one");
+    stage.lose_all();
+    stage.timeout(N3, Timer::Election);
+    stage.deliver(|_, _, message| !matches!(message, Message::Append { .. }));
+}
+
+/// The same, but n3 has crashed before anyone else heard of its entry.
+fn figure_8(stage: &mut Stage<'_, Raft>) {
+    forked(stage);
+    stage.lose_all();
+    stage.crash(N3);
+}
+
+/// n2 and n3 campaign; n1 votes, may crash, and may have a slow disk.
+fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
+    match trouble {
+        Trouble::Timeout => node != N1,
+        Trouble::Crash | Trouble::SlowWrite => node == N1,
+        Trouble::Proposal => true,
+    }
+}
+
+fn check(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
+    let report = explore.run();
+    println!("{name}: {report}");
+    report.assert_safe(sights);
+}
+
+#[test]
+fn elections() {
+    let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = rash().striking(two_campaign).budget(budget);
+    check("elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+fn entries_of_older_terms() {
+    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let explore = rash().after(figure_8).striking(|_, node| node != N2).budget(budget);
+    check("entries of older terms", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+fn logs_that_differ() {
+    let budget = Budget { timeouts: 1, ..Budget::default() };
+    let explore = rash().after(forked).striking(|_, node| node == N1).budget(budget);
+    check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+fn late_appends() {
+    let budget = Budget { proposals: 2, duplicates: 1, ..Budget::default() };
+    let explore = rash().after(led).budget(budget);
+    check("late appends", explore, &[Sight::Chosen]);
+}
+
+#[test]
+fn polite_elections() {
+    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let explore = polite().striking(|_, node| node != N1).budget(budget);
+    check("polite elections", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=raft"]
+fn large_elections() {
+    let budget = Budget { timeouts: 3, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = rash().striking(two_campaign).budget(budget).most_steps(MANY);
+    check("large elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=raft"]
+fn large_replication() {
+    let budget =
+        Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
+    let explore = rash().after(led).striking(|_, node| node != N3).budget(budget).most_steps(MANY);
+    check("large replication", explore, &[Sight::Chosen, Sight::Lost]);
+}
+
+#[test]
+#[ignore = "large: make explore ARGS=raft"]
+fn large_forks() {
+    let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore =
+        rash().after(forked).striking(|_, node| node != N2).budget(budget).most_steps(MANY);
+    check("large forks", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
