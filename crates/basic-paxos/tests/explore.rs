@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 use synod_basic_paxos::types::NodeId;
-use synod_basic_paxos::{Config, Kind, Log, Message, PerSlot, Single, Timer, Timing};
+use synod_basic_paxos::{Config, Kind, Letter, Log, Message, PerSlot, Single, Timer, Timing};
 use synod_explore::{Budget, Explore, Sight, Traffic, Trouble};
 
 const N1: NodeId = NodeId(1);
@@ -17,19 +17,17 @@ const FEW: usize = 1_500_000;
 const MANY: usize = 12_000_000;
 
 /// Nobody is told what is chosen, or asks.
-fn quiet(message: &Message) -> Traffic {
-    match message {
-        Message::Decided { .. } | Message::Ask { .. } => Traffic::Lost,
-        _ => Traffic::Free,
-    }
+fn quiet(letter: &Letter) -> Traffic {
+    let news = |message: &Message| matches!(message, Message::Decided { .. } | Message::Ask { .. });
+    if letter.messages().iter().all(news) { Traffic::Lost } else { Traffic::Free }
 }
 
-fn talkative(_: &Message) -> Traffic {
+fn talkative(_: &Letter) -> Traffic {
     Traffic::Free
 }
 
 /// The shortest round trip that is ever measured, so that measuring changes nothing.
-fn three<K: Kind + Sync>(traffic: fn(&Message) -> Traffic) -> Explore<PerSlot<K>> {
+fn three<K: Kind + Sync>(traffic: fn(&Letter) -> Traffic) -> Explore<PerSlot<K>> {
     let config = |id, members| {
         let timing = Timing { round_trip: Duration::from_micros(50), ..Timing::default() };
         Config::new(id, members).unwrap().with_timing(timing).unwrap()
