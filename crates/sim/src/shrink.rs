@@ -204,11 +204,15 @@ fn milder(Entry(moment): &Entry) -> Vec<Entry> {
             let fewer = without_one(links).into_iter();
             fewer.map(|links| Effect::Links(links, *time)).collect()
         }
+        // A disk that fails kills its node, and more often than not that is all it takes.
+        Effect::Fail(victim, _) => vec![Effect::Crash(vec![victim.clone()])],
         _ => Vec::new(),
     };
+    let failed = matches!(effect, Effect::Fail(..));
     let entry = |effect: Effect| {
         let alone = matches!(&effect, Effect::Crash(victims) if victims.len() == 1);
-        let fault = if alone && *fault == Fault::CrashAll { Fault::Crash } else { *fault };
+        let plain = alone && (failed || *fault == Fault::CrashAll);
+        let fault = if plain { Fault::Crash } else { *fault };
         Entry(Moment::At(*at, Trouble { fault, effect }))
     };
     effects.into_iter().map(entry).collect()
