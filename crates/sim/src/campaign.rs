@@ -159,7 +159,8 @@ impl Summary {
         format!(
             concat!(
                 r#"{{"protocol":"{}","seeds":{},"counted":{},"hours":{:.3},"#,
-                r#""served_within_s":{:.1},"ops":{},"faults":{{{}}},"violations":{},"speed":{:.0},"events_per_s":{:.0}}}"#
+                r#""served_within_s":{:.1},"ops":{},"faults":{{{}}},"violations":{},"#,
+                r#""speed":{:.0},"events_per_s":{:.0}}}"#
             ),
             protocol,
             seeds,
