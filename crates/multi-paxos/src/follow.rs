@@ -171,7 +171,8 @@ impl MultiPaxos {
 
     /// Asks `node` for what is chosen and not known here.
     pub(crate) fn ask(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
-        self.learner.asks(now, node);
+        let patience = self.config.timing().heartbeat * 2 + self.election.delay(node);
+        self.learner.asks(now, node, patience);
         fx.send(node, Message::Learn { from: self.learner.commit().next() });
     }
 
@@ -226,8 +227,7 @@ impl MultiPaxos {
                 }
             }
         }
-        let patience = self.config.timing().heartbeat * 2 + self.election.delay(from);
-        if self.learner.should_ask(now, (from, view.commit), patience) && !self.is_leader() {
+        if self.learner.should_ask(now, from, view.commit) && !self.is_leader() {
             self.ask(now, from, fx);
         }
     }

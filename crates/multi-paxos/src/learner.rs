@@ -7,7 +7,7 @@ use core::time::Duration;
 use synod_consensus::{Run, RunLog};
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
-/// When nobody is left to ask, everyone is asked again after this many times the patience.
+/// When nobody is left to ask, everyone is asked again after this many times the last patience.
 const SILENCE: u32 = 3;
 
 /// Knows what is chosen: everything up to a slot, in order.
@@ -17,17 +17,25 @@ pub struct Learner {
     /// What each node knew to be chosen at its heartbeat before: by now it should be known here.
     /// Kept apart, because a node that lags itself must not hide that we do.
     overdue: BTreeMap<NodeId, Slot>,
-    /// When somebody was asked last, if that was not answered.
-    asked: Option<Instant>,
+    /// The last question, if it was not answered.
+    question: Option<Question>,
     /// Who was asked since the last answer.
     silent: BTreeSet<NodeId>,
+}
+
+/// Somebody was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    at: Instant,
+    /// How long its answer may take.
+    patience: Duration,
 }
 
 impl Learner {
     /// A learner that knows everything up to `commit` to be chosen.
     #[must_use]
     pub fn new(commit: Slot) -> Self {
-        Self { commit, overdue: BTreeMap::new(), asked: None, silent: BTreeSet::new() }
+        Self { commit, overdue: BTreeMap::new(), question: None, silent: BTreeSet::new() }
     }
 
     /// Everything up to here is chosen.
@@ -75,33 +83,31 @@ impl Learner {
     }
 
     /// `node` says in a heartbeat that everything up to `theirs` is chosen. Whether to ask it: when
-    /// its heartbeat before said as much already, so that it is not just under way, and nobody was
-    /// asked a moment ago. Who was asked and gave no answer may not even hear us, however often we
-    /// hear it: until anyone answers, everyone else comes first.
-    pub(crate) fn should_ask(
-        &mut self,
-        now: Instant,
-        (node, theirs): (NodeId, Slot),
-        patience: Duration,
-    ) -> bool {
+    /// its heartbeat before said as much already, so that it is not just under way, and the last
+    /// question had its time. Who was asked and gave no answer may not even hear us, however often
+    /// we hear it: until anyone answers, everyone else comes first.
+    pub(crate) fn should_ask(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {
         let before = self.overdue.insert(node, theirs).unwrap_or(Slot::ZERO);
         let late = self.commit < before && self.commit < theirs;
-        let waited = self.asked.map_or(Duration::MAX, |asked| now.since(asked));
+        let Some(Question { at, patience }) = self.question else { return late };
+        // How long the answer of `node` itself would take does not matter here: a quick node that
+        // never answers would be asked again and again before a slow one had waited long enough.
+        let waited = now.since(at);
         if waited >= patience * SILENCE {
             self.silent.clear();
         }
         late && waited >= patience && !self.silent.contains(&node)
     }
 
-    /// A node is asked.
-    pub(crate) fn asks(&mut self, now: Instant, node: NodeId) {
-        self.asked = Some(now);
+    /// A node is asked, whose answer may take as long as `patience`.
+    pub(crate) fn asks(&mut self, now: Instant, node: NodeId, patience: Duration) {
+        self.question = Some(Question { at: now, patience });
         self.silent.insert(node);
     }
 
     /// An answer came: the next question need not wait.
     pub(crate) fn answered(&mut self) {
-        self.asked = None;
+        self.question = None;
         self.silent.clear();
     }
 }
@@ -110,42 +116,63 @@ impl Learner {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_millis(100);
+    const THEIRS: Slot = Slot(9);
+
+    fn at(ms: u64) -> Instant {
+        Instant(ms * 1_000_000)
+    }
+
     #[test]
     fn who_never_answers_is_not_asked_again_before_everyone_else() {
-        let (patience, theirs) = (Duration::from_millis(100), Slot(9));
-        let at = |ms: u64| Instant(ms * 1_000_000);
+        let (deaf, other) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
-        let deaf = (NodeId(2), theirs);
-        assert!(!learner.should_ask(at(0), deaf, patience), "it may be under way");
-        assert!(learner.should_ask(at(50), deaf, patience));
-        learner.asks(at(50), NodeId(2));
-        assert!(!learner.should_ask(at(100), (NodeId(3), theirs), patience), "asked just now");
+        assert!(!learner.should_ask(at(0), deaf, THEIRS), "it may be under way");
+        assert!(learner.should_ask(at(50), deaf, THEIRS));
+        learner.asks(at(50), deaf, PATIENCE);
+        assert!(!learner.should_ask(at(100), other, THEIRS), "asked just now");
         // Its heartbeats come first every time, and it cannot hear us.
-        assert!(!learner.should_ask(at(150), deaf, patience));
-        assert!(learner.should_ask(at(151), (NodeId(3), theirs), patience));
-        learner.asks(at(151), NodeId(3));
+        assert!(!learner.should_ask(at(150), deaf, THEIRS));
+        assert!(learner.should_ask(at(151), other, THEIRS));
+        learner.asks(at(151), other, PATIENCE);
         learner.answered();
-        assert!(learner.should_ask(at(152), deaf, patience), "all are equal again");
+        assert!(learner.should_ask(at(152), deaf, THEIRS), "all are equal again");
+    }
+
+    /// Found by a search: a follower asked nobody but a node outside its quorum, which could not
+    /// hear it, because the leader's answers had once been slow.
+    #[test]
+    fn a_slow_node_is_asked_although_a_quick_one_never_answers() {
+        let (deaf, slow) = (NodeId(2), NodeId(3));
+        let mut learner = Learner::new(Slot::ZERO);
+        let mut asked = Vec::new();
+        for beat in 0..40 {
+            for node in [deaf, slow] {
+                let now = at(beat * 50);
+                if learner.should_ask(now, node, THEIRS) {
+                    learner.asks(now, node, PATIENCE * if node == slow { 12 } else { 1 });
+                    asked.push(node);
+                }
+            }
+        }
+        assert_eq!(asked[..2], [deaf, slow]);
     }
 
     #[test]
     fn a_node_that_lags_itself_does_not_hide_that_we_do() {
-        let (patience, at) = (Duration::from_millis(100), |ms: u64| Instant(ms * 1_000_000));
-        let (leader, laggard) = ((NodeId(2), Slot(9)), (NodeId(3), Slot(1)));
+        let (leader, laggard) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot(1));
-        assert!(!learner.should_ask(at(0), leader, patience));
-        assert!(!learner.should_ask(at(1), laggard, patience));
-        assert!(learner.should_ask(at(50), leader, patience));
+        assert!(!learner.should_ask(at(0), leader, THEIRS));
+        assert!(!learner.should_ask(at(1), laggard, Slot(1)));
+        assert!(learner.should_ask(at(50), leader, THEIRS));
     }
 
     #[test]
     fn when_nobody_answers_everyone_is_asked_again() {
-        let (patience, theirs) = (Duration::from_millis(100), Slot(9));
-        let at = |ms: u64| Instant(ms * 1_000_000);
         let mut learner = Learner::new(Slot::ZERO);
-        learner.should_ask(at(0), (NodeId(2), theirs), patience);
-        learner.asks(at(0), NodeId(2));
-        assert!(!learner.should_ask(at(299), (NodeId(2), theirs), patience));
-        assert!(learner.should_ask(at(300), (NodeId(2), theirs), patience));
+        learner.should_ask(at(0), NodeId(2), THEIRS);
+        learner.asks(at(0), NodeId(2), PATIENCE);
+        assert!(!learner.should_ask(at(299), NodeId(2), THEIRS));
+        assert!(learner.should_ask(at(300), NodeId(2), THEIRS));
     }
 }
