@@ -345,15 +345,6 @@ impl MultiPaxos {
         }
     }
 
-    /// Counts the bytes of the window anew.
-    pub(crate) fn count_window(&mut self) {
-        let next = self.learner.commit().next();
-        if let Role::Leader(leader) = &mut self.role {
-            let runs = self.acceptor.log().runs_from(next);
-            leader.window_bytes = runs.map(|run| run.values.byte_len()).sum();
-        }
-    }
-
     pub(crate) fn is_proposer(&self) -> bool {
         !matches!(self.role, Role::Follower)
     }

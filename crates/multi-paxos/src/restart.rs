@@ -127,6 +127,5 @@ impl MultiPaxos {
         kept.into_iter().for_each(|run| fx.write(Write::Put(run)));
         self.learner.skip_to(base.through);
         self.base = base;
-        self.count_window();
     }
 }

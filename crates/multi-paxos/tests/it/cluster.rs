@@ -112,8 +112,12 @@ impl Node {
     }
 
     pub fn hear(&mut self, from: u64, message: Message) -> Vec<(NodeId, Message)> {
+        self.hear_at(Instant::ZERO, from, message)
+    }
+
+    pub fn hear_at(&mut self, now: Instant, from: u64, message: Message) -> Vec<(NodeId, Message)> {
         self.sent.clear();
-        self.input(Instant::ZERO, Input::Message { from: NodeId(from), message });
+        self.input(now, Input::Message { from: NodeId(from), message });
         std::mem::take(&mut self.sent)
     }
 

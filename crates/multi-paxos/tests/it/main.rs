@@ -4,5 +4,7 @@ mod arbitrary;
 mod bugs;
 mod cluster;
 mod elections;
+mod leading;
+mod lease;
 mod papers;
 mod walk;

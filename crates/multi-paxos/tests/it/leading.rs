@@ -1,0 +1,208 @@
+//! What a leader takes, what it turns away, and what it says when another one has overtaken it.
+
+use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
+use synod_multi_paxos::consensus::{Input, Outbox, Protocol as _, Refusal, Role};
+use synod_multi_paxos::types::{NodeId, Slot, Ticket};
+use synod_multi_paxos::{Config, Limits, Message, MultiPaxos, Stance, View};
+
+const WHOLE: [(u64, u64); 3] = [(1, 2), (1, 3), (2, 3)];
+
+/// Three nodes with a small window, and n1 leads.
+fn cluster(window_slots: usize, window_bytes: usize) -> Cluster {
+    let limits = Limits { window_slots, window_bytes, command_bytes: 50, ..Limits::default() };
+    let config = |id| Config::new(NodeId(id), members(3)).unwrap().with_limits(limits.clone());
+    let mut cluster = Cluster::of((1..=3).map(|id| config(id).unwrap()));
+    cluster.elect(1);
+    cluster
+}
+
+/// Offers commands to `node` until one is refused as Busy. How many were taken; `flush` says
+/// whether each goes out before the next comes.
+fn fill(cluster: &mut Cluster, node: u64, command: &[u8], flush: bool) -> usize {
+    let now = cluster.now;
+    for count in 0..10_000 {
+        let (ticket, command) = (Ticket(count), command.to_vec().into());
+        let input = Input::Propose { ticket, command };
+        let node = cluster.node(node);
+        node.refused.clear();
+        if flush {
+            node.input(now, input);
+        } else {
+            let mut outbox = Outbox::<MultiPaxos>::default();
+            node.core.step(now, input, &mut outbox.effects());
+            node.refused.extend(outbox.refused);
+        }
+        match node.refused[..] {
+            [] => {}
+            [(refused, Refusal::Busy)] if refused == ticket => return count as usize,
+            ref other => panic!("{other:?}"),
+        }
+    }
+    panic!("the window has no end");
+}
+
+#[test]
+fn a_full_window_of_slots_is_busy_and_takes_as_many_again_once_all_is_chosen() {
+    for flush in [true, false] {
+        let mut cluster = cluster(4, 1 << 20);
+        for _ in 0..5 {
+            cluster.links(&[]);
+            assert_eq!(fill(&mut cluster, 1, b"x", flush), 4, "flushed: {flush}");
+            assert_eq!(fill(&mut cluster, 1, b"x", flush), 0, "and it stays full");
+            cluster.links(&WHOLE);
+            cluster.pass(TIMEOUT / 2);
+        }
+        assert_eq!(cluster.leaders(), [1]);
+    }
+}
+
+#[test]
+fn a_full_window_of_bytes_is_busy_and_takes_as_many_again_once_all_is_chosen() {
+    // A command takes one byte more than its length.
+    for (length, expected) in [(49, 2), (24, 4), (9, 10), (0, 100)] {
+        for flush in [true, false] {
+            let mut cluster = cluster(1000, 100);
+            for _ in 0..5 {
+                cluster.links(&[]);
+                let taken = fill(&mut cluster, 1, &vec![b'x'; length], flush);
+                assert_eq!(taken, expected, "of {length} bytes, flushed: {flush}");
+                cluster.links(&WHOLE);
+                cluster.pass(TIMEOUT / 2);
+            }
+            assert_eq!(cluster.leaders(), [1]);
+        }
+    }
+}
+
+#[test]
+fn a_window_that_is_half_chosen_takes_half_as_much() {
+    let mut cluster = cluster(1000, 100);
+    for _ in 0..3 {
+        cluster.write(1, 1, "of nine b");
+    }
+    cluster.links(&[]);
+    assert_eq!(fill(&mut cluster, 1, b"of nine b", true), 10, "what is chosen does not count");
+    let last = cluster.node(1).status().last;
+    let accepted =
+        Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(last.0 - 5) };
+    let now = cluster.now;
+    cluster.node(1).hear_at(now, 2, accepted);
+    // A log that is cut at the front holds what it held behind it.
+    let through = cluster.node(1).status().commit;
+    cluster.node(1).input(now, Input::Compact { through });
+    assert_eq!(cluster.node(1).status().base, Slot(last.0 - 5));
+    assert_eq!(fill(&mut cluster, 1, b"of nine b", true), 5);
+}
+
+#[test]
+fn the_window_does_not_leak_over_changes_of_leaders() {
+    let mut cluster = cluster(1000, 100);
+    for round in 0..12 {
+        let leader = cluster.leaders()[0];
+        // Nobody hears it: what it proposes now the next leader does not find; or finds, and
+        // proposes again.
+        cluster.links(&[]);
+        assert_eq!(fill(&mut cluster, leader, b"of nine b", true), 10, "round {round}");
+        let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+        if round % 2 == 0 {
+            cluster.links(&WHOLE);
+            cluster.lose = |message| matches!(message, Message::Accepted { .. });
+            cluster.pass(TIMEOUT / 2);
+            cluster.lose = |_| false;
+        }
+        cluster.links(&[(others[0], others[1])]);
+        cluster.leader_of(&others, 8 * TIMEOUT);
+        cluster.links(&WHOLE);
+        cluster.pass(4 * TIMEOUT);
+        let commit = cluster.nodes[0].status().commit;
+        assert!(cluster.nodes.iter().all(|node| node.status().commit == commit));
+    }
+}
+
+/// n1 leads, has one command in its log, and was offered another since its last flush.
+fn offered() -> (Cluster, Outbox<MultiPaxos>) {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.links(&[]);
+    let now = cluster.now;
+    cluster.node(1).propose(now, 1, "in the log");
+    let mut outbox = Outbox::default();
+    let offer = Input::Propose { ticket: Ticket(2), command: b"offered".to_vec().into() };
+    cluster.node(1).core.step(now, offer, &mut outbox.effects());
+    assert_eq!(outbox.refused, []);
+    (cluster, outbox)
+}
+
+#[test]
+fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
+    let news = [
+        Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) },
+        Message::Accept {
+            run: crate::cluster::run(2, ballot(2, 3), &["theirs"]),
+            commit: Slot::ZERO,
+        },
+        Message::Commit { ballot: ballot(2, 3), commit: Slot(1) },
+        Message::Heartbeat { round: 1, view: leads() },
+    ];
+    for message in news {
+        let (mut cluster, mut outbox) = offered();
+        let (now, words) = (cluster.now, format!("{message:?}"));
+        let node = cluster.node(1);
+        let input = Input::Message { from: NodeId(3), message };
+        node.core.step(now, input, &mut outbox.effects());
+        let hint = Some(NodeId(3));
+        assert_eq!(outbox.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{words}");
+        assert_eq!(node.status().role, Role::Follower, "{words}");
+        node.core.flush(now, &mut outbox.effects());
+        assert_eq!(outbox.placed, [], "{words}");
+        let truncates =
+            |write: &_| matches!(write, synod_multi_paxos::consensus::Write::TruncateFrom(_));
+        assert!(!outbox.writes.iter().any(truncates), "{words}");
+    }
+}
+
+/// What n3 says of itself when it leads under 2.3.
+fn leads() -> View {
+    View {
+        ballot: ballot(2, 3),
+        stance: Stance::Leads,
+        quorum: true,
+        happy: true,
+        commit: Slot(1),
+        priority: 0,
+    }
+}
+
+#[test]
+fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
+    let (mut cluster, _) = offered();
+    let now = cluster.now;
+    let node: &mut Node = cluster.node(1);
+    let kept = node.disk.log.clone();
+    node.hear_at(now, 3, Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) });
+    assert_eq!(node.disk.log, kept);
+    let prepare = Message::Prepare { ballot: ballot(2, 3), from: Slot(2) };
+    let answers = node.hear_at(now, 3, prepare);
+    let [(NodeId(3), Message::Promise { report, .. })] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(report.runs.len(), 1);
+    assert_eq!(report.runs[0].values.command(0), Some(&b"in the log"[..]));
+    assert_eq!(report.runs[0].stamp, ballot(1, 1));
+}
+
+#[test]
+fn who_follows_names_its_leader_to_clients_and_who_knows_of_none_names_nobody() {
+    let (mut cluster, _) = offered();
+    let now = cluster.now;
+    let node = cluster.node(1);
+    node.hear_at(now, 3, Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) });
+    node.refused.clear();
+    node.propose(now, 3, "too early");
+    assert_eq!(node.refused, [(Ticket(3), Refusal::NotLeader { hint: None })]);
+    node.hear_at(now, 3, Message::Heartbeat { round: 1, view: leads() });
+    node.refused.clear();
+    node.propose(now, 4, "forward it");
+    let hint = Some(NodeId(3));
+    assert_eq!(node.refused, [(Ticket(4), Refusal::NotLeader { hint })]);
+}

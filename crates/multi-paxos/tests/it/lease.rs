@@ -1,0 +1,127 @@
+//! Acceptors stand by a leader that they hear from. It keeps the peace; ballots keep what is chosen.
+
+use crate::cluster::{Cluster, Node, TIMEOUT, ballot, run};
+use std::time::Duration;
+use synod_multi_paxos::consensus::ProtocolEvent;
+use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
+use synod_multi_paxos::{Message, Timing};
+
+fn prepare(ballot: Ballot) -> Message {
+    Message::Prepare { ballot, from: Slot(1) }
+}
+
+fn accept(ballot: Ballot, slot: u64, value: &str) -> Message {
+    Message::Accept { run: run(slot, ballot, &[value]), commit: Slot::ZERO }
+}
+
+fn is_promise(answers: &[(NodeId, Message)], to: Ballot) -> bool {
+    matches!(answers, [(node, Message::Promise { ballot, .. })] if (*node, *ballot) == (to.node, to))
+}
+
+fn is_nack(answers: &[(NodeId, Message)], by: Ballot) -> bool {
+    matches!(answers, [(_, Message::Nack { promised, .. })] if *promised == by)
+}
+
+/// How long an acceptor stands by a leader that it has heard from.
+fn lease() -> Duration {
+    Timing::default().election.start
+}
+
+/// A follower that has just heard that n1 leads under 3.1, and when.
+fn follower() -> (Node, Instant) {
+    let (mut node, now) = (Node::new(2, 3), Instant(5_000_000_000));
+    let leads = Message::Commit { ballot: ballot(3, 1), commit: Slot::ZERO };
+    node.hear_at(now, 1, leads);
+    assert_eq!(node.status().leader, Some(NodeId(1)));
+    (node, now)
+}
+
+#[test]
+fn a_rival_of_a_fresh_leader_is_ignored_and_answered_once_the_leader_is_silent() {
+    let (mut node, heard) = follower();
+    let rival = ballot(7, 3);
+    let last = heard + (lease() - Duration::from_nanos(1));
+    for now in [heard, last] {
+        let writes = node.writes;
+        assert_eq!(node.hear_at(now, 3, prepare(rival)), []);
+        assert_eq!((node.promised(), node.writes), (ballot(3, 1), writes), "no vow either");
+        let ignored =
+            |event: &ProtocolEvent| matches!(event, ProtocolEvent::Ignored { from: NodeId(3), .. });
+        assert!(node.notes.drain(..).any(|event| ignored(&event)), "and it is noted");
+    }
+    let answers = node.hear_at(heard + lease(), 3, prepare(rival));
+    assert!(is_promise(&answers, rival), "{answers:?}");
+    assert_eq!(node.promised(), rival);
+    assert_eq!(node.status().leader, None, "nobody is followed while a rival asks around");
+    let late = node.hear_at(heard + lease(), 1, accept(ballot(3, 1), 1, "late"));
+    assert!(is_nack(&late, rival), "{late:?}");
+}
+
+#[test]
+fn every_word_of_the_leader_makes_it_fresh_again() {
+    let (mut node, heard) = follower();
+    let (later, rival) = (heard + lease() / 2, ballot(7, 3));
+    node.hear_at(later, 1, accept(ballot(3, 1), 1, "x"));
+    assert_eq!(node.hear_at(heard + lease(), 3, prepare(rival)), []);
+    assert!(is_promise(&node.hear_at(later + lease(), 3, prepare(rival)), rival));
+}
+
+#[test]
+fn a_fresh_leader_itself_takes_a_higher_ballot_at_once() {
+    // It restarted, say, and asks under a new ballot. It is nobody's rival.
+    let (mut node, heard) = follower();
+    assert!(is_promise(&node.hear_at(heard, 1, prepare(ballot(4, 1))), ballot(4, 1)));
+}
+
+#[test]
+fn a_leader_ignores_rivals_only_while_it_hears_from_a_quorum() {
+    let (mut cluster, rival) = (Cluster::new(3), ballot(7, 3));
+    cluster.elect(1);
+    let now = cluster.now;
+    assert_eq!(cluster.node(1).hear_at(now, 3, prepare(rival)), []);
+    assert_eq!(cluster.leaders(), [1]);
+    let silent = now + Timing::default().election.end + Duration::from_millis(1);
+    let answers = cluster.node(1).hear_at(silent, 3, prepare(rival));
+    assert!(is_promise(&answers, rival), "{answers:?}");
+    assert_eq!(cluster.leaders(), [0; 0]);
+}
+
+/// The lease binds phase 1 alone. A rival that is at phase 2 has a quorum of others behind it, and to
+/// refuse it would only be in its way. What is below the promise is refused, lease or not.
+#[test]
+fn ballots_rule_whatever_the_lease_says() {
+    let (mut node, heard) = follower();
+    assert!(is_nack(&node.hear_at(heard, 3, prepare(ballot(2, 3))), ballot(3, 1)));
+    assert!(is_nack(&node.hear_at(heard, 3, accept(ballot(2, 3), 1, "w")), ballot(3, 1)));
+    node.hear_at(heard, 1, accept(ballot(3, 1), 1, "x"));
+    let high = ballot(7, 3);
+    let answers = node.hear_at(heard, 3, accept(high, 1, "y"));
+    assert!(matches!(answers[..], [(NodeId(3), Message::Accepted { .. })]), "{answers:?}");
+    assert_eq!(node.promised(), high);
+    for old in [prepare(ballot(3, 1)), accept(ballot(3, 1), 2, "z")] {
+        let answers = node.hear_at(heard, 1, old);
+        assert!(is_nack(&answers, high), "{answers:?}");
+    }
+    node.restart();
+    assert!(is_nack(&node.hear_at(heard, 1, accept(ballot(3, 1), 2, "z")), high), "nor later");
+}
+
+/// Whether a rival comes too early or in time: it may disturb, and nothing that is chosen is lost.
+#[test]
+fn what_is_chosen_outlives_rivals_within_and_behind_the_lease() {
+    for wait in [Duration::ZERO, lease() / 2, lease()] {
+        let mut cluster = Cluster::new(3);
+        cluster.elect(1);
+        cluster.write(1, 1, "before");
+        cluster.links(&[(2, 3)]);
+        cluster.pass(wait);
+        let (now, rival) = (cluster.now, ballot(9, 3));
+        let answers = cluster.node(2).hear_at(now, 3, prepare(rival));
+        assert_eq!(is_promise(&answers, rival), wait >= lease(), "after {wait:?}");
+        cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+        let leader = cluster.leader_of(&[1, 2, 3], 8 * TIMEOUT);
+        cluster.write(leader, 2, "after");
+        cluster.pass(2 * TIMEOUT);
+        cluster.assert_equal(&["before", "after"]);
+    }
+}
