@@ -180,19 +180,84 @@ mod tests {
         }
     }
 
+    /// Every way in which a group of `old` voters can turn into one of `new`, by how many stay:
+    /// which voters matter not, because a quorum counts them. The two as bits, and how many nodes
+    /// there are altogether.
+    fn changes(old: u64, new: u64) -> impl Iterator<Item = (u64, u64, u64)> {
+        (0..=old.min(new)).map(move |stay| {
+            let nodes = old + new - stay;
+            let bits = |from: u64, to: u64| (from..=to).map(|node| 1 << node).sum();
+            (bits(1, old), bits(nodes - new + 1, nodes), nodes)
+        })
+    }
+
+    fn voters(set: u64) -> Membership {
+        Membership::new((1..64).filter(|node| set >> node & 1 == 1).map(NodeId), []).unwrap()
+    }
+
+    /// Checks a joint quorum of two groups with these sizes against counting bits, for every set of
+    /// nodes there is. A superset of enough is enough; so if two sets that need to meet did not,
+    /// one and its complement would not either, and no further pairs have to be tried.
+    fn check_joint((old, new, nodes): (u64, u64, u64), sizes: [(usize, usize); 2]) {
+        let group = |set, (first, second)| Quorum::flexible(&voters(set), first, second).unwrap();
+        let both = group(old, sizes[0]).joint(group(new, sizes[1]));
+        let [(old_first, old_second), (new_first, new_second)] = sizes;
+        let enough = |set: u64, of_old: usize, of_new: usize| {
+            (set & old).count_ones() as usize >= of_old
+                && (set & new).count_ones() as usize >= of_new
+        };
+        for set in sets(nodes) {
+            let first = both.is_first(within(set));
+            assert_eq!(first, enough(set, old_first, new_first), "{set:b}: {old:b} to {new:b}");
+            let second = both.is_second(within(set));
+            assert_eq!(second, enough(set, old_second, new_second), "{set:b}: {old:b} to {new:b}");
+            let rest = !set & ((1 << (nodes + 1)) - 2);
+            assert!(!first || !both.is_second(within(rest)), "{set:b} and {rest:b} do not meet");
+        }
+    }
+
     #[test]
     fn joint_needs_enough_of_both() {
-        for (old, new) in [(1, 1), (3, 3), (3, 5), (4, 2), (5, 4)] {
-            for shift in 0..=(9 - new).min(old) {
-                let (old, new) = (members(1, old), members(1 + shift, new + shift));
-                let (one, two) = (Quorum::majority(&old), Quorum::majority(&new));
-                let both = one.clone().joint(two.clone());
-                for set in sets(9) {
-                    let expected = one.is_first(within(set)) && two.is_first(within(set));
-                    assert_eq!(both.is_first(within(set)), expected, "{set:b}");
-                    assert_eq!(both.is_second(within(set)), expected, "{set:b}");
+        let majority = |size: u64| (size as usize / 2 + 1, size as usize / 2 + 1);
+        for (old, new) in (1..=9).flat_map(|old| (1..=9).map(move |new| (old, new))) {
+            for change in changes(old, new) {
+                check_joint(change, [majority(old), majority(new)]);
+            }
+        }
+    }
+
+    #[test]
+    fn joint_needs_enough_of_both_where_quorums_are_flexible() {
+        let sizes = |size: u64| {
+            let size = size as usize;
+            (1..=size).flat_map(move |one| (size + 1 - one..=size).map(move |two| (one, two)))
+        };
+        for (old, new) in (1..=4).flat_map(|old| (1..=4).map(move |new| (old, new))) {
+            for change in changes(old, new) {
+                for one in sizes(old) {
+                    sizes(new).for_each(|two| check_joint(change, [one, two]));
                 }
-                assert!(always_meet(&both, 9), "{old:?} to {new:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_joint_quorum_agrees_on_what_each_of_the_two_has_reached() {
+        for (old, new) in (1..=9).flat_map(|old| (1..=9).map(move |new| (old, new))) {
+            for (old, new, _) in changes(old, new) {
+                let both = Quorum::majority(&voters(old)).joint(Quorum::majority(&voters(new)));
+                for seed in 0..10_u64 {
+                    let reached = |node: NodeId| Slot((node.0 * (seed + 3) * 7) % 11);
+                    // What a majority has reached is the one in the middle, or below it.
+                    let middle = |set| {
+                        let voters = voters(set);
+                        let mut all: Vec<_> =
+                            voters.voters().iter().map(|it| reached(*it)).collect();
+                        all.sort_unstable();
+                        all[(all.len() - 1) / 2]
+                    };
+                    assert_eq!(both.agreed(reached), middle(old).min(middle(new)));
+                }
             }
         }
     }
