@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 use synod_raft::types::{Membership, NodeId};
 use synod_raft::{Config, Raft};
 use synod_sim::{Options, run_seed};
@@ -12,6 +13,28 @@ fn config(node: NodeId, members: &Membership) -> Config {
 }
 
 synod_sim::conformance!(Raft, config);
+
+/// The longest election time-out of the default settings.
+const ELECTION: Duration = Duration::from_millis(300);
+
+#[test]
+fn partial_partition_quorum_loss() {
+    synod_sim::conformance::partial::quorum_loss::<Raft>(config, ELECTION);
+}
+
+/// Raft cannot recover from this one, and pre-vote and check-quorum are no help: the only node that
+/// reaches a majority lacks an entry, and nobody may vote for it (Raft §5.4.1). It has to wait until
+/// the links between the others work again.
+#[test]
+#[should_panic(expected = "4 election time-outs, and not served")]
+fn partial_partition_constrained_election_stops_raft() {
+    synod_sim::conformance::partial::constrained_election::<Raft>(config, ELECTION);
+}
+
+#[test]
+fn partial_partition_chain() {
+    synod_sim::conformance::partial::chain::<Raft>(config, ELECTION);
+}
 
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
 /// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.

@@ -1,5 +1,7 @@
 //! One suite that every protocol passes: [`conformance!`](crate::conformance!) makes its tests.
 
+pub mod partial;
+
 use crate::cluster::Cluster;
 use crate::faults::Fault;
 use crate::plan::Plan;

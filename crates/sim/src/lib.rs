@@ -79,7 +79,8 @@
 //!
 //! # Five ways in
 //! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
-//! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives.
+//! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives,
+//!   and [partial partitions](conformance::partial) for those that recover from them.
 //! - [`script`]: golden scripts, where nothing happens that a command did not ask for.
 //! - [`walk`]: bare cores, with trimmed logs and installed snapshots.
 //! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
