@@ -76,9 +76,10 @@
 //! - This is not two-phase commit: a minority may be away, and nothing is locked.
 //!
 //! # Left out
-//! - A register with a change function (CASPaxos): [`Protocol`](consensus::Protocol) takes commands
-//!   and reports a growing log, and a register that forgets its past has none. The roles are enough
-//!   to build one: propose the function of what [`Proposer::on_promise`] returns.
+//! - A register as a [`Protocol`](consensus::Protocol), which takes commands and reports a growing
+//!   log: a register that forgets its past (CASPaxos) has none. It exists as roles: the example
+//!   `register` has linearizable reads and compare-and-set among three acceptors, out of
+//!   [`Acceptor`] and [`Proposer::on_promise_then`].
 //! - Reads that bypass the log, membership changes: refused as unsupported.
 //! - Batches: a slot holds one command, and every command pays for both phases. That is the point
 //!   of the baseline. (Messages of several slots travel together; that saves frames, not phases.)

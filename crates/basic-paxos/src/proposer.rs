@@ -118,6 +118,24 @@ impl<V: Clone + PartialEq> Proposer<V> {
         ballot: Ballot,
         accepted: Option<(Ballot, V)>,
     ) -> Option<V> {
+        self.on_promise_then(from, ballot, accepted, |found| found)
+    }
+
+    /// The same for a register, whose value may change for ever: what is proposed is what `change`
+    /// makes of the value found, or of the own one, which is what a register holds at first
+    /// (Rystsov, "CASPaxos: Replicated State Machines without logs"). A change of nothing is a read.
+    /// Each ballot is one change. One that was given up may have taken effect all the same, and is
+    /// found by the next ballot then: whoever tries again has to see that in the value.
+    ///
+    /// Never for a decree: a change of a value that may be chosen would make it another one. The
+    /// example `register` puts a register together.
+    pub fn on_promise_then(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        accepted: Option<(Ballot, V)>,
+        change: impl FnOnce(V) -> V,
+    ) -> Option<V> {
         let Phase::Preparing { promised, best } = &mut self.phase else { return None };
         if ballot != self.ballot || !self.members.is_voter(from) || !promised.insert(from) {
             return None;
@@ -131,6 +149,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
             return None;
         }
         let value = best.take().map_or_else(|| self.own.clone(), |(_, value)| value);
+        let value = change(value);
         let learner = Learner::new(self.members.clone());
         self.phase = Phase::Accepting { value: value.clone(), learner };
         self.refused.clear();

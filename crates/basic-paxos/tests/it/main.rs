@@ -5,6 +5,7 @@ mod bugs;
 mod cluster;
 mod livelock;
 mod log;
+mod register;
 mod roles;
 mod walk;
 mod wire;

@@ -1,0 +1,246 @@
+//! The register of the example `register`, out of the roles, over a network that loses, doubles and
+//! reorders messages: whatever clients were told must have an explanation in one order.
+
+#[allow(dead_code)] // Its network loses nothing; ours does.
+#[path = "../../examples/register.rs"]
+mod example;
+
+use crate::cluster::members;
+use example::{Change, State};
+use synod_basic_paxos::{Acceptor, Proposer, Verdict};
+use synod_checker::{Call, History, Op, Options, Outcome, Verdict as Judgement, check};
+use synod_types::{Ballot, NodeId};
+
+const NODES: usize = 3;
+const EVENTS: usize = 1500;
+
+/// What is done wrong on purpose.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    None,
+    /// A read is answered after phase 1: with a value that perhaps nobody else will ever see.
+    ReadsInOnePhase,
+    /// A change that is tried again is made again.
+    ForgetsOutcomes,
+}
+
+#[derive(Clone)]
+enum Flight {
+    Prepare(Ballot),
+    Promise(Ballot, Option<(Ballot, State)>),
+    Accept(Ballot, State),
+    Accepted(Ballot),
+    Nack(Ballot, Ballot),
+}
+
+/// A node: an acceptor, a proposer, and its client's operation under way.
+struct Node {
+    acceptor: Acceptor<State>,
+    proposer: Proposer<State>,
+    /// Who asks, for the outcomes: another one after each restart.
+    client: u64,
+    number: u64,
+    open: Option<(Change, Call)>,
+}
+
+struct Trial {
+    flaw: Flaw,
+    dice: u64,
+    nodes: Vec<Node>,
+    wire: Vec<(usize, usize, Flight)>,
+    history: History,
+    done: usize,
+}
+
+fn id(index: usize) -> NodeId {
+    NodeId(index as u64 + 1)
+}
+
+fn proposer(index: usize) -> Proposer<State> {
+    Proposer::new(id(index), members(NODES as u64, 0), State::default())
+}
+
+impl Trial {
+    fn new(seed: u64, flaw: Flaw) -> Self {
+        let node = |index| Node {
+            acceptor: Acceptor::new(),
+            proposer: proposer(index),
+            client: index as u64,
+            number: 0,
+            open: None,
+        };
+        let dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let nodes = (0..NODES).map(node).collect();
+        Self { flaw, dice, nodes, wire: Vec::new(), history: History::new(), done: 0 }
+    }
+
+    fn roll(&mut self, below: usize) -> usize {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        (self.dice >> 16) as usize % below
+    }
+
+    fn play(mut self) -> (History, usize) {
+        for _ in 0..EVENTS {
+            let (kind, at) = (self.roll(100), self.roll(NODES));
+            match kind {
+                0 => self.restart(at),
+                1..=9 => self.ask(at),
+                10..=14 => self.begin(at),
+                _ if self.wire.is_empty() => {}
+                15..=22 => {
+                    let lost = self.roll(self.wire.len());
+                    self.wire.swap_remove(lost);
+                }
+                _ => self.deliver(kind < 30),
+            }
+        }
+        (self.history, self.done)
+    }
+
+    /// A client asks, if it does not wait for an answer.
+    fn ask(&mut self, at: usize) {
+        let change = match self.roll(3) {
+            0 => Change::Read,
+            // Few values, so that a change may fit.
+            _ => Change::Set(self.roll(3) as u64, self.roll(3) as u64),
+        };
+        let node = &mut self.nodes[at];
+        if node.open.is_some() {
+            return;
+        }
+        let op = match change {
+            Change::Read => Op::get("x"),
+            Change::Set(from, to) => Op::cas("x", from, to),
+        };
+        node.number += 1;
+        node.open = Some((change, self.history.invoke(node.client, op)));
+        self.begin(at);
+    }
+
+    /// A new ballot for what is under way. The own acceptor promises before anyone hears of it.
+    fn begin(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if node.open.is_none() {
+            return;
+        }
+        node.proposer.see(node.acceptor.promised());
+        let ballot = node.proposer.prepare();
+        assert_eq!(node.acceptor.prepare(ballot), Verdict::Granted { changed: true });
+        self.wire.extend((0..NODES).map(|to| (at, to, Flight::Prepare(ballot))));
+    }
+
+    /// The proposer forgets everything, and its client never hears what became of its operation.
+    fn restart(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.proposer = proposer(at);
+        node.client += 10;
+        if let Some((_, call)) = node.open.take() {
+            self.history.lose(call).unwrap();
+        }
+    }
+
+    fn deliver(&mut self, again: bool) {
+        let at = self.roll(self.wire.len());
+        let (from, to, flight) = self.wire.swap_remove(at);
+        if again {
+            self.wire.push((from, to, flight.clone()));
+        }
+        let node = &mut self.nodes[to];
+        let nack = |ballot, promised| vec![(to, from, Flight::Nack(ballot, promised))];
+        let answers = match flight {
+            Flight::Prepare(ballot) => match node.acceptor.prepare(ballot) {
+                Verdict::Refused { promised } => nack(ballot, promised),
+                _ => {
+                    let vote = node.acceptor.accepted().cloned();
+                    vec![(to, from, Flight::Promise(ballot, vote))]
+                }
+            },
+            Flight::Accept(ballot, state) => match node.acceptor.accept(ballot, state) {
+                Verdict::Refused { promised } => nack(ballot, promised),
+                Verdict::Contradiction => panic!("{ballot} has two values"),
+                Verdict::Granted { .. } => vec![(to, from, Flight::Accepted(ballot))],
+            },
+            Flight::Promise(ballot, vote) => self.on_promise(from, to, ballot, vote),
+            Flight::Accepted(ballot) => {
+                if let Some(state) = node.proposer.on_accepted(id(from), ballot) {
+                    self.answer(to, &state);
+                }
+                Vec::new()
+            }
+            Flight::Nack(ballot, promised) => {
+                node.proposer.on_nack(id(from), ballot, promised);
+                Vec::new()
+            }
+        };
+        self.wire.extend(answers);
+    }
+
+    fn on_promise(
+        &mut self,
+        from: usize,
+        at: usize,
+        ballot: Ballot,
+        vote: Option<(Ballot, State)>,
+    ) -> Vec<(usize, usize, Flight)> {
+        let (node, flaw) = (&mut self.nodes[at], self.flaw);
+        let Some((change, _)) = node.open else { return Vec::new() };
+        let (client, number) = (node.client, node.number);
+        let made = |mut state: State| {
+            if flaw == Flaw::ForgetsOutcomes {
+                state.outcomes.clear();
+            }
+            state.after(client, number, change)
+        };
+        let Some(state) = node.proposer.on_promise_then(id(from), ballot, vote, made) else {
+            return Vec::new();
+        };
+        if flaw == Flaw::ReadsInOnePhase && change == Change::Read {
+            self.answer(at, &state);
+            return Vec::new();
+        }
+        (0..NODES).map(|to| (at, to, Flight::Accept(ballot, state.clone()))).collect()
+    }
+
+    /// The client is told.
+    fn answer(&mut self, at: usize, state: &State) {
+        let node = &mut self.nodes[at];
+        let Some((change, call)) = node.open.take() else { return };
+        self.done += 1;
+        match change {
+            Change::Read => self.history.complete(call, Outcome::Read(state.value.into())),
+            Change::Set(..) if state.outcomes[&node.client] == (node.number, true) => {
+                self.history.complete(call, Outcome::Done)
+            }
+            Change::Set(..) => self.history.fail(call),
+        }
+        .unwrap();
+    }
+}
+
+/// What the checker says of a trial, and how many operations were answered.
+fn judge(seed: u64, flaw: Flaw) -> (Judgement, usize) {
+    let (history, done) = Trial::new(seed, flaw).play();
+    (check(&history, &Options { init: 0_u64.into(), ..Options::default() }), done)
+}
+
+#[test]
+fn a_register_out_of_the_roles_is_linearizable() {
+    let mut answered = 0;
+    for seed in 0..300 {
+        let (judgement, done) = judge(seed, Flaw::None);
+        assert_eq!(judgement, Judgement::Linearizable, "seed {seed}");
+        answered += done;
+    }
+    assert!(answered > 300 * 10, "only {answered} operations were answered");
+}
+
+/// What the register does right is seen to matter: without it the same trials end badly.
+#[test]
+fn a_register_that_reads_in_one_phase_or_forgets_outcomes_is_not() {
+    for flaw in [Flaw::ReadsInOnePhase, Flaw::ForgetsOutcomes] {
+        let illegal = |seed: &u64| matches!(judge(*seed, flaw).0, Judgement::Illegal(_));
+        assert!((0..300).any(|seed| illegal(&seed)), "nothing was noticed");
+    }
+}
