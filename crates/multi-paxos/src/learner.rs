@@ -11,6 +11,33 @@ use synod_types::{Ballot, Instant, NodeId, Slot};
 const SILENCE: u32 = 3;
 
 /// Knows what is chosen: everything up to a slot, in order.
+///
+/// Its two halves: [`learn`](Self::learn) takes the leader's word for what its node has accepted,
+/// and [`should_ask`](Self::should_ask) says when to pull the rest, from any node.
+///
+/// ```
+/// use std::time::Duration;
+/// use synod_multi_paxos::consensus::{Run, RunLog};
+/// use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot, Values};
+/// use synod_multi_paxos::{Acceptor, HardState, Learner};
+///
+/// let (now, peer) = (Instant::ZERO, NodeId(2));
+/// let ballot = Ballot { round: 1, node: peer };
+/// let empty = || Acceptor::new(HardState::default(), RunLog::default());
+/// let (mut mine, mut theirs, mut learner) = (empty(), empty(), Learner::new(Slot::ZERO));
+/// let run = Run { first: Slot(1), stamp: ballot, values: Values::command_only(b"x") };
+/// let _ = theirs.accept(&run, Slot::ZERO);
+/// // The leader says that slot 1 is chosen. Nothing is held there: twice heard, it is asked.
+/// assert!(learner.learn(mine.log(), ballot, Slot(1)).is_empty());
+/// assert!(!learner.should_ask(now, peer, Slot(1)), "it may be under way");
+/// assert!(learner.should_ask(now, peer, Slot(1)));
+/// learner.asks(now, peer, Duration::from_millis(100));
+/// let answer = theirs.chosen(learner.commit().next(), Slot(1), 1 << 20).expect("it is held");
+/// let write = mine.learn(&answer, learner.commit()).expect("it contradicts nothing");
+/// learner.answered();
+/// let news = learner.learn(mine.log(), answer.stamp, answer.last());
+/// assert_eq!((write.len(), news.len(), learner.commit()), (1, 1, Slot(1)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Learner {
     commit: Slot,
@@ -78,7 +105,7 @@ impl Learner {
     }
 
     /// A snapshot stands for everything up to here.
-    pub(crate) fn skip_to(&mut self, through: Slot) {
+    pub fn skip_to(&mut self, through: Slot) {
         self.commit = self.commit.max(through);
     }
 
@@ -86,7 +113,8 @@ impl Learner {
     /// its heartbeat before said as much already, so that it is not just under way, and the last
     /// question had its time. Who was asked and gave no answer may not even hear us, however often
     /// we hear it: until anyone answers, everyone else comes first.
-    pub(crate) fn should_ask(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {
+    #[must_use]
+    pub fn should_ask(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {
         let before = self.overdue.insert(node, theirs).unwrap_or(Slot::ZERO);
         let late = self.commit < before && self.commit < theirs;
         let Some(Question { at, patience }) = self.question else { return late };
@@ -100,13 +128,13 @@ impl Learner {
     }
 
     /// A node is asked, whose answer may take as long as `patience`.
-    pub(crate) fn asks(&mut self, now: Instant, node: NodeId, patience: Duration) {
+    pub fn asks(&mut self, now: Instant, node: NodeId, patience: Duration) {
         self.question = Some(Question { at: now, patience });
         self.silent.insert(node);
     }
 
     /// An answer came: the next question need not wait.
-    pub(crate) fn answered(&mut self) {
+    pub fn answered(&mut self) {
         self.question = None;
         self.silent.clear();
     }
@@ -170,7 +198,7 @@ mod tests {
     #[test]
     fn when_nobody_answers_everyone_is_asked_again() {
         let mut learner = Learner::new(Slot::ZERO);
-        learner.should_ask(at(0), NodeId(2), THEIRS);
+        let _ = learner.should_ask(at(0), NodeId(2), THEIRS);
         learner.asks(at(0), NodeId(2), PATIENCE);
         assert!(!learner.should_ask(at(299), NodeId(2), THEIRS));
         assert!(learner.should_ask(at(300), NodeId(2), THEIRS));
