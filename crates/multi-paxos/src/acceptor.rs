@@ -12,6 +12,25 @@ use synod_types::{Ballot, Slot, ValuesBuilder};
 ///
 /// It only decides; what it decides to write is handed back, for its node to write before the
 /// answer leaves.
+///
+/// ```
+/// use synod_multi_paxos::consensus::{Run, RunLog};
+/// use synod_multi_paxos::types::{Ballot, NodeId, Slot, Values};
+/// use synod_multi_paxos::{Acceptor, HardState, Verdict};
+///
+/// let ballot = |round, node| Ballot { round, node: NodeId(node) };
+/// let accept = |first, stamp, value: &[u8]| {
+///     Run { first: Slot(first), stamp, values: Values::command_only(value) }
+/// };
+/// let mut acceptor = Acceptor::new(HardState::default(), RunLog::default());
+/// let run = accept(1, ballot(1, 1), b"x");
+/// assert_eq!(acceptor.accept(&run, Slot::ZERO), Verdict::Accepted(vec![run.clone()]));
+/// assert!(acceptor.promise(ballot(2, 2)), "more than 1.1, which came with the value");
+/// assert_eq!(acceptor.report(Slot(1), Slot::ZERO, 1 << 20).runs, [run]);
+/// // The first proposer is overtaken, for every slot at once.
+/// let late = acceptor.accept(&accept(2, ballot(1, 1), b"y"), Slot::ZERO);
+/// assert_eq!(late, Verdict::Refused(ballot(2, 2)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acceptor {
     hard_state: HardState,
@@ -173,7 +192,7 @@ impl Acceptor {
     /// must be written again, because a store forgets all of a log whose stamp at `through`
     /// differs.
     #[must_use]
-    pub(crate) fn compact(&mut self, through: Slot, stamp: Ballot) -> Vec<Run<Ballot>> {
+    pub fn compact(&mut self, through: Slot, stamp: Ballot) -> Vec<Run<Ballot>> {
         if through <= self.log.base() {
             return Vec::new();
         }

@@ -55,6 +55,15 @@ pub struct Outcome {
     pub batches: Vec<Values>,
 }
 
+impl Outcome {
+    /// The last slot to propose for, that of the barrier.
+    #[must_use]
+    pub fn barrier(&self) -> Slot {
+        let count: usize = self.batches.iter().map(Values::len).sum();
+        self.first.plus(count).prev()
+    }
+}
+
 impl Candidate {
     /// A campaign under `ballot` for all slots from `from` on. What the own log holds there counts
     /// like a report, no matter which quorum answers: or what only this node holds would turn

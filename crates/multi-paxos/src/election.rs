@@ -12,6 +12,30 @@ const ROUNDS: usize = 64;
 
 /// What a node knows of the others' sight of the cluster. Nothing here is ever a matter of
 /// safety: ballots see to that.
+///
+/// ```
+/// use std::time::Duration;
+/// use synod_multi_paxos::consensus::Quorum;
+/// use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot};
+/// use synod_multi_paxos::{Election, Prospect, Stance, View};
+///
+/// let (me, now) = (NodeId(1), Instant::ZERO);
+/// let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), [])?);
+/// let (ballot, commit) = (Ballot::ZERO, Slot::ZERO);
+/// let idle = View {
+///     ballot, commit, stance: Stance::Follows, quorum: false, happy: false, priority: 0,
+/// };
+/// let prospect = |answer: View| {
+///     let mut election = Election::default();
+///     election.begin_canvass(now);
+///     let round = election.begin_round(now);
+///     election.answered(now, NodeId(2), round, answer);
+///     election.prospect(now, (me, 0), &quorum, Duration::from_millis(50))
+/// };
+/// assert_eq!(prospect(idle), Prospect::Campaign, "two of three, and nobody is served");
+/// assert_eq!(prospect(View { happy: true, ..idle }), Prospect::None, "n2 hears from a leader");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Election {
     /// The ballot of the leader that is followed.
@@ -66,7 +90,7 @@ impl Election {
 
     /// Follows a leader; one that does not see its quorum is known, and is no reason to wait.
     /// Whether it is another one than before.
-    pub(crate) fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool) -> bool {
+    pub fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool) -> bool {
         if has_quorum {
             self.heard = now;
             self.canvass = None;
@@ -76,21 +100,23 @@ impl Election {
     }
 
     /// Nobody is followed any more.
-    pub(crate) fn unfollow(&mut self) {
+    pub fn unfollow(&mut self) {
         self.leader = None;
     }
 
     /// A refusal named this ballot: the next one must be higher.
-    pub(crate) fn raise_floor(&mut self, ballot: Ballot) {
+    pub fn raise_floor(&mut self, ballot: Ballot) {
         self.floor = self.floor.max(ballot.round);
     }
 
-    pub(crate) fn floor(&self) -> u64 {
+    /// The highest round that a refusal named.
+    #[must_use]
+    pub fn floor(&self) -> u64 {
         self.floor
     }
 
     /// Begins a round.
-    pub(crate) fn begin_round(&mut self, now: Instant) -> u64 {
+    pub fn begin_round(&mut self, now: Instant) -> u64 {
         self.round += 1;
         self.sent.push_back(now);
         if self.sent.len() > ROUNDS {
@@ -100,7 +126,7 @@ impl Election {
     }
 
     /// Takes an answer; one to an older round than the last, or to none, says nothing any more.
-    pub(crate) fn answered(&mut self, now: Instant, from: NodeId, round: u64, view: View) -> bool {
+    pub fn answered(&mut self, now: Instant, from: NodeId, round: u64, view: View) -> bool {
         let known = self.peers.get(&from);
         if round > self.round || known.is_some_and(|known| round <= known.round) {
             return false;
@@ -116,37 +142,43 @@ impl Election {
     }
 
     /// How long an answer of a node takes.
-    pub(crate) fn delay(&self, node: NodeId) -> Duration {
+    #[must_use]
+    pub fn delay(&self, node: NodeId) -> Duration {
         self.peers.get(&node).map_or(Duration::ZERO, |peer| peer.delay)
     }
 
     /// Whether `node` answered within `patience`.
-    pub(crate) fn hears(&self, now: Instant, node: NodeId, patience: Duration) -> bool {
+    #[must_use]
+    pub fn hears(&self, now: Instant, node: NodeId, patience: Duration) -> bool {
         self.peers.get(&node).is_some_and(|peer| now.since(peer.at) <= patience)
     }
 
     /// Whether the node looks whether it should lead.
-    pub(crate) fn is_canvassing(&self) -> bool {
+    #[must_use]
+    pub fn is_canvassing(&self) -> bool {
         self.canvass.is_some()
     }
 
     /// Begins to look: only answers to rounds from now on count.
-    pub(crate) fn begin_canvass(&mut self, now: Instant) {
+    pub fn begin_canvass(&mut self, now: Instant) {
         self.canvass = Some((self.round + 1, now));
     }
 
-    pub(crate) fn end_canvass(&mut self) {
+    /// Looks no more.
+    pub fn end_canvass(&mut self) {
         self.canvass = None;
     }
 
-    pub(crate) fn campaigned(&mut self) {
+    /// The node campaigns, and follows nobody.
+    pub fn campaigned(&mut self) {
         self.canvass = None;
         self.has_deferred = false;
         self.leader = None;
     }
 
     /// Whether enough voters have answered the canvass of `me` to lead.
-    pub(crate) fn reaches_quorum(&self, me: NodeId, quorum: &Quorum) -> bool {
+    #[must_use]
+    pub fn reaches_quorum(&self, me: NodeId, quorum: &Quorum) -> bool {
         let Some((since, _)) = self.canvass else { return false };
         let has =
             |node| node == me || self.peers.get(&node).is_some_and(|peer| peer.round >= since);
@@ -156,7 +188,7 @@ impl Election {
     /// Whether `me` should campaign: it reaches enough voters, nobody who answers hears from a
     /// leader that has its quorum, and nobody of a higher priority answers: that one gets the time
     /// of one election timeout, once. An answer of such a node is waited for, for `patience`.
-    pub(crate) fn prospect(
+    pub fn prospect(
         &mut self,
         now: Instant,
         (me, priority): (NodeId, u8),

@@ -142,8 +142,7 @@ impl MultiPaxos {
             parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
         }
         self.learn(crate::CHOSEN, self.learner.commit(), fx);
-        let count: usize = outcome.batches.iter().map(Values::len).sum();
-        let barrier = outcome.first.plus(count).prev();
+        let barrier = outcome.barrier();
         if barrier.0 >= HORIZON {
             return self.step_down(None, "the log is full", fx);
         }

@@ -11,6 +11,44 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, ValuesBuilder};
 
 /// A proposer whose phase 1 is done for all slots: it goes on with phase 2, slot after slot, many
 /// at a time.
+///
+/// It keeps count of what each acceptor has; what it proposes stands in the log of its own
+/// [`Acceptor`](crate::Acceptor). The three roles by hand:
+///
+/// ```
+/// use synod_multi_paxos::consensus::{Quorum, Run, RunLog};
+/// use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot};
+/// use synod_multi_paxos::{Acceptor, Candidate, HardState, Leader, Limits, Verdict};
+///
+/// let (now, me, peer, limits) = (Instant::ZERO, NodeId(1), NodeId(2), Limits::default());
+/// let members = Membership::new((1..=3).map(NodeId), [])?;
+/// let quorum = Quorum::majority(&members);
+/// let empty = || Acceptor::new(HardState::default(), RunLog::default());
+/// let (mut mine, mut theirs) = (empty(), empty());
+///
+/// // Phase 1, for all slots. A promise counts once it is durable.
+/// let ballot = Ballot { round: 1, node: me };
+/// let mut candidate = Candidate::new(now, ballot, Slot(1), mine.log());
+/// assert!(mine.promise(ballot) && theirs.promise(ballot));
+/// candidate.own_promise(me);
+/// candidate.hear(peer, &theirs.report(Slot(1), Slot::ZERO, 1 << 20), Slot::ZERO);
+/// assert!(candidate.is_complete(&quorum));
+/// let found = candidate.outcome(Slot::ZERO, 1 << 20).expect("few holes");
+///
+/// // Phase 2: what was found, which is nothing, and the barrier behind it.
+/// let span = (found.first, found.barrier());
+/// let mut leader = Leader::new(now, ballot, span, members.others(me));
+/// let values = found.batches[0].clone();
+/// let run = Run { first: found.first, stamp: ballot, values };
+/// assert!(matches!(mine.accept(&run, Slot::ZERO), Verdict::Accepted(_)));
+/// leader.accepted(now, me, (run.first, run.last()), Slot::ZERO);
+/// let sent = leader.next_accept(now, peer, mine.log(), &limits).expect("it lacks the barrier");
+/// assert!(matches!(theirs.accept(&sent, Slot::ZERO), Verdict::Accepted(_)));
+/// leader.accepted(now, peer, (sent.first, sent.last()), Slot::ZERO);
+/// let commit = leader.agreed(&quorum);
+/// assert!(leader.committed(commit, run.values.byte_len()), "now it serves");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leader {
     ballot: Ballot,
@@ -90,7 +128,9 @@ impl Peer {
 
 impl Leader {
     /// Begins phase 2 for the slots from `first` on; `barrier` is the last that recovery proposes.
-    pub(crate) fn new(
+    /// `others` are all members but the owner of the ballot.
+    #[must_use]
+    pub fn new(
         now: Instant,
         ballot: Ballot,
         (first, barrier): (Slot, Slot),
@@ -136,17 +176,18 @@ impl Leader {
         self.is_serving
     }
 
-    /// Everything up to `commit` is chosen. Whether the leader begins to serve with that.
-    pub(crate) fn committed(&mut self, commit: Slot, bytes: usize) -> bool {
+    /// Everything up to `commit` is chosen, `bytes` of values more than before. Whether the leader
+    /// begins to serve with that.
+    pub fn committed(&mut self, commit: Slot, bytes: usize) -> bool {
         self.window_bytes = self.window_bytes.saturating_sub(bytes);
         let begins = !self.is_serving && commit >= self.barrier;
         self.is_serving |= begins;
         begins
     }
 
-    /// An acceptor has accepted these slots at the leader's ballot. `base` is where the leader's
-    /// log begins: what lies below is chosen, whoever holds it.
-    pub(crate) fn accepted(
+    /// An acceptor has durably accepted these slots at the leader's ballot, all of them proposed
+    /// before. `base` is where the leader's log begins: what lies below is chosen, whoever holds it.
+    pub fn accepted(
         &mut self,
         now: Instant,
         from: NodeId,
@@ -158,7 +199,7 @@ impl Leader {
                 peer.accepted(now, through);
             }
             Some(_) => {}
-            None if first <= max(self.durable, base).next() => {
+            None if from == self.ballot.node && first <= max(self.durable, base).next() => {
                 self.durable = max(self.durable, through);
             }
             None => {}
@@ -167,19 +208,23 @@ impl Leader {
 
     /// The last slot that a quorum has accepted, with all before it.
     #[must_use]
-    pub(crate) fn agreed(&self, quorum: &Quorum) -> Slot {
+    pub fn agreed(&self, quorum: &Quorum) -> Slot {
         quorum.agreed(|node| self.matched(node))
     }
 
     fn matched(&self, node: NodeId) -> Slot {
+        if node == self.ballot.node {
+            return self.durable;
+        }
         let peer = self.peers.iter().find(|(peer, _)| *peer == node);
-        peer.map_or(self.durable, |(_, peer)| peer.matched)
+        peer.map_or(Slot::ZERO, |(_, peer)| peer.matched)
     }
 
-    /// What each member holds, this node `me` included.
-    pub(crate) fn progress(&self, me: NodeId) -> Vec<(NodeId, Slot)> {
+    /// What each member holds, this node included.
+    #[must_use]
+    pub fn progress(&self) -> Vec<(NodeId, Slot)> {
         let peers = self.peers.iter().map(|(node, peer)| (*node, peer.matched));
-        let mut all: Vec<_> = peers.chain([(me, self.durable)]).collect();
+        let mut all: Vec<_> = peers.chain([(self.ballot.node, self.durable)]).collect();
         all.sort_unstable();
         all
     }
@@ -189,13 +234,31 @@ impl Leader {
         mem::take(&mut self.tickets)
     }
 
+    /// The next Accept for `to`: what it lacks of `log`, the leader's own, if it has room for more.
+    pub fn next_accept(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        log: &RunLog<Ballot>,
+        limits: &Limits,
+    ) -> Option<Run<Ballot>> {
+        let (_, peer) = self.peers.iter_mut().find(|(node, _)| *node == to)?;
+        Sender { now, log, limits, newest: None }.next(peer)
+    }
+
+    /// Whether `node` needs what the leader's log does not hold any more, and so a snapshot.
+    #[must_use]
+    pub fn lacks_snapshot(&self, node: NodeId) -> bool {
+        self.peers.iter().any(|(peer, it)| *peer == node && it.lacks_snapshot)
+    }
+
     pub(crate) fn peers_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Peer)> {
         self.peers.iter_mut().map(|(node, peer)| (*node, peer))
     }
 
     /// Goes back to the first unanswered slot where an answer is overdue: `patience` says after
     /// how long for each acceptor. The very same values go out again, under the same ballot.
-    pub(crate) fn retry(&mut self, now: Instant, patience: impl Fn(NodeId) -> Duration) {
+    pub fn retry(&mut self, now: Instant, patience: impl Fn(NodeId) -> Duration) {
         for (node, peer) in &mut self.peers {
             if peer.matched.next() < peer.next && now.since(peer.since) >= patience(*node) {
                 peer.start_over(now);

@@ -228,7 +228,7 @@ impl Protocol for MultiPaxos {
         let me = self.config.id();
         let (role, leader, progress) = match &self.role {
             Role::Leader(leader) if leader.is_serving() => {
-                (synod_consensus::Role::Leader, Some(me), leader.progress(me))
+                (synod_consensus::Role::Leader, Some(me), leader.progress())
             }
             Role::Leader(_) | Role::Candidate(_) => {
                 (synod_consensus::Role::Candidate, None, Vec::new())

@@ -7,4 +7,5 @@ mod elections;
 mod leading;
 mod lease;
 mod papers;
+mod roles;
 mod walk;
