@@ -66,7 +66,10 @@
 //!   vote raises the promise.
 //! - One vote that a learner sees proves nothing: a majority under ONE ballot does (PMS §2.3).
 //! - Several ballots may be chosen; all of them carry one value.
-//! - An acceptor's vote is not a "committed value": it may still be replaced.
+//! - An acceptor's vote is not a "committed value": it may still be replaced. So an acceptor looks at
+//!   its promise first, and then reports its vote, chosen or not.
+//! - A ballot is a round AND a node, never a bare number. An equal one can only come from the same
+//!   proposer again, and is answered again.
 //! - A refused proposer does not take over the ballot that it was refused for; it takes one of its
 //!   own above it. A late answer alone is no reason for a new ballot.
 //! - A number that was used for a decided value is never used again for another value.
@@ -74,6 +77,8 @@
 //! - Exponential backoff alone ends no duel: the wait has to be random.
 //! - Messages may be lost, late, doubled and out of order. Only forged ones are excluded.
 //! - This is not two-phase commit: a minority may be away, and nothing is locked.
+//! - Fast Paxos is a protocol of its own, which saves a message delay and pays with larger quorums;
+//!   it is not what ZooKeeper runs. That is Zab, and neither of the two is this one.
 //!
 //! # Left out
 //! - A register as a [`Protocol`](consensus::Protocol), which takes commands and reports a growing

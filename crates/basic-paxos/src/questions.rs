@@ -24,7 +24,8 @@
 //! lost, so that no node loses for ever because its ballots are the lowest.
 //! *(`without_backoff_two_proposers_never_come_to_an_end`,
 //! `with_backoff_two_to_nine_proposers_come_to_an_end`, `paxos_p20_duelling_proposers`,
-//! `a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot`, the script `livelock`)*
+//! `a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot`, the scripts `livelock` and
+//! `livelock_two_to_nine`)*
 //!
 //! # A proposer restarts and finds an undecided value. What does it do?
 //! It never goes on where it was: a ballot of a former life may be half forgotten. It begins a new

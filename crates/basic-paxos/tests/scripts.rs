@@ -38,6 +38,6 @@ macro_rules! scripts {
 }
 
 scripts!(
-    Decree: overtaken, livelock, found_undecided, missed_the_decision;
+    Decree: overtaken, livelock, livelock_two_to_nine, found_undecided, missed_the_decision;
     BasicPaxos: five_nodes_two_sides;
 );

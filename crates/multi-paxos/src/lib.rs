@@ -65,7 +65,8 @@
 //!   (PMS 2.2, P1a). An Accept at or above the promise is taken, not only one that equals it, and
 //!   it raises the promise.
 //! - Among the promises the value of the highest-NUMBERED accepted proposal counts, not the largest
-//!   value, nor the one that most report (PMS 2.2, phase 2a).
+//!   value, nor the one that most report (PMS 2.2, phase 2a). It is not found at the number asked
+//!   for: every promise echoes that.
 //! - A ballot is (round, node), never a bare number, and a refused proposer takes one of its own
 //!   ABOVE the one named to it, never that one.
 //! - The ballot and the slot are two numbers. A leader uses its ballot again for new slots; one slot
@@ -79,8 +80,16 @@
 //!   proposals may be chosen; all carry one value.
 //! - An Accept that times out goes out again, the very same. Only a refusal or a lost quorum is a
 //!   reason for a higher ballot.
+//! - A refusal may be silent, but need not: it is answered with the ballot that was promised. What
+//!   keeps two candidates from outbidding each other is a wait that is random; one that only doubles
+//!   collides again.
+//! - What a leader had accepted by too few may be written over by the next one, in the same slots. Its
+//!   client hears neither yes nor no: the outcome is unknown until the request, tried again under its
+//!   own number, is found done once.
 //! - That acceptors ignore rivals of a fresh leader keeps the peace. Safety rests on ballots alone.
 //! - Messages may be lost, late, doubled and out of order; only forging is excluded (PMS 2.1).
+//! - Fast Paxos, where clients send to the acceptors themselves, is another protocol with larger
+//!   quorums, and ZooKeeper runs neither this nor that but Zab (Junqueira, Reed and Serafini, 2011).
 //!
 //! # Left out
 //! - Reads that bypass the log, leadership transfer and membership change: refused as

@@ -7,7 +7,8 @@
 //! well, so a late one ends nothing that began since. The proposer steps down, keeps what it had
 //! accepted (that is a vow), refuses what was only offered and names the other one to its clients.
 //! Its next ballot is above the one that it was told, and carries its own name.
-//! *(`overtaken_leader`, `pms_2_2_what_an_acceptor_answers`)*
+//! *(`overtaken_leader`, `pms_2_2_what_an_acceptor_answers`,
+//! `a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted`)*
 //!
 //! # Two proposers that outbid each other for ever: what stops it?
 //! Three things. A node campaigns only after it asked around and nobody who answers is served by a
@@ -18,6 +19,7 @@
 //! the tests up to nine nodes lose patience at the same instant, with a spread of patience and with
 //! next to none: within three ballots, two round trips each, one of them leads, and they keep it.
 //! *(`two_candidates_at_once_end_with_one_leader`, `paxos_p17_a_chain_does_not_outbid_itself`,
+//! `a_rival_of_a_fresh_leader_is_ignored_and_answered_once_the_leader_is_silent`,
 //! `paxos_p20_proposers_outbid_each_other_for_ever`)*
 //!
 //! # A proposer that restarts and finds an undecided value?
