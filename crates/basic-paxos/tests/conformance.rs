@@ -17,20 +17,14 @@ synod_sim::conformance!(BasicPaxos, config);
 /// The longest election time-out of the default settings.
 const ELECTION: Duration = Duration::from_millis(300);
 
-#[test]
-fn partial_partition_quorum_loss() {
-    synod_sim::conformance::partial::quorum_loss::<BasicPaxos>(config, ELECTION);
-}
-
-#[test]
-fn partial_partition_constrained_election() {
-    synod_sim::conformance::partial::constrained_election::<BasicPaxos>(config, ELECTION);
-}
-
-#[test]
-fn partial_partition_chain() {
-    synod_sim::conformance::partial::chain::<BasicPaxos>(config, ELECTION);
-}
+synod_sim::partial_partitions!(
+    BasicPaxos,
+    config,
+    ELECTION,
+    quorum_loss,
+    constrained_election,
+    chain
+);
 
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
 /// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.

@@ -17,10 +17,7 @@ synod_sim::conformance!(Raft, config);
 /// The longest election time-out of the default settings.
 const ELECTION: Duration = Duration::from_millis(300);
 
-#[test]
-fn partial_partition_quorum_loss() {
-    synod_sim::conformance::partial::quorum_loss::<Raft>(config, ELECTION);
-}
+synod_sim::partial_partitions!(Raft, config, ELECTION, quorum_loss, chain);
 
 /// Raft cannot recover from this one, and pre-vote and check-quorum are no help: the only node that
 /// reaches a majority lacks an entry, and nobody may vote for it (Raft §5.4.1). It has to wait until
@@ -29,11 +26,6 @@ fn partial_partition_quorum_loss() {
 #[should_panic(expected = "4 election time-outs, and not served")]
 fn partial_partition_constrained_election_stops_raft() {
     synod_sim::conformance::partial::constrained_election::<Raft>(config, ELECTION);
-}
-
-#[test]
-fn partial_partition_chain() {
-    synod_sim::conformance::partial::chain::<Raft>(config, ELECTION);
 }
 
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same

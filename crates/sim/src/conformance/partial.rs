@@ -5,7 +5,8 @@
 //! within four of its longest election time-outs, whatever the dice say.
 //!
 //! ```text
-//! synod_sim::conformance::partial::quorum_loss::<MultiPaxos>(config, Duration::from_millis(300));
+//! synod_sim::partial_partitions!(MultiPaxos, config, Duration::from_millis(300),
+//!     quorum_loss, constrained_election, chain);
 //! ```
 
 use super::{converge, leader, put, run, until, write};
@@ -14,6 +15,23 @@ use crate::plan::Plan;
 use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Ballot, Membership, NodeId};
+
+/// Makes tests of some of the partial partitions for a protocol: behind the settings, as for
+/// [`conformance!`](crate::conformance!), stands the longest election time-out that these have.
+#[macro_export]
+macro_rules! partial_partitions {
+    ($protocol:ty, $config:expr, $election:expr, $($name:ident),* $(,)?) => {
+        mod partial_partition {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    $crate::conformance::partial::$name::<$protocol>($config, $election);
+                }
+            )*
+        }
+    };
+}
 
 /// How many election time-outs may pass before a connected quorum is served.
 const PATIENCE: u32 = 4;
