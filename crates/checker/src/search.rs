@@ -6,6 +6,9 @@
 //!
 //! - An observation that the state confirms takes effect at once. It changes nothing.
 //! - Of several operations that do the same the one that ends first goes first.
+//! - A write may have taken effect right before any other write to its key that came while it was
+//!   under way. Whether it did is not decided until it ends, so that none is wasted; and the more
+//!   writes are left, the better: fewer configurations differ.
 //! - A write whose value nobody observes goes right before another write, or as late as it can.
 //! - An operation whose end is unknown takes effect only if the next one builds on it.
 //! - A state is given up if the next observation that must come has no way to be confirmed, if
@@ -19,9 +22,9 @@ use crate::compile::{Component, May, Must, sees_others};
 use crate::domain::{Id, OTHER};
 use crate::machine::{Action, State};
 use crate::options::Bound;
-use crate::visited::{Place, Seats, Visited, seats};
+use crate::visited::{Place, Seats, Variant, Visited, seats};
 use crate::window::Window;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far ahead the next observation that must be confirmed is looked for, in events.
 const HORIZON: usize = 256;
@@ -72,20 +75,28 @@ fn overused(order: &[Step], mays: &[May]) -> Option<Vec<usize>> {
 
 fn records(order: &[Step], component: &Component) -> Vec<usize> {
     let mut used = vec![0; component.mays.len()];
+    let hidden = |step: &Step| if let Step::Hide(op) = step { Some(*op) } else { None };
+    let hidden: BTreeSet<_> = order.iter().filter_map(hidden).collect();
     let record = |step: &Step| match *step {
-        Step::Must(op) => component.musts[op].record,
+        Step::Must(op) => Some(component.musts[op].record),
+        Step::Cover(op) => hidden.contains(&op).then(|| component.musts[op].record),
+        Step::Hide(_) => None,
         Step::May { kind, .. } => {
             used[kind] += 1;
-            component.mays[kind].calls[used[kind] - 1].2
+            Some(component.mays[kind].calls[used[kind] - 1].2)
         }
     };
-    order.iter().map(record).collect()
+    order.iter().filter_map(record).collect()
 }
 
-/// Something took effect.
+/// Something took effect, or could have.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Must(usize),
+    /// A write that may have taken effect here, where another one overwrites it at once.
+    Cover(usize),
+    /// A write did so at its [`Step::Cover`].
+    Hide(usize),
     /// One of a kind of operations with unknown ends, before this event.
     May {
         kind: usize,
@@ -99,6 +110,7 @@ struct Frame {
     state: State,
     /// The event before which whatever comes next must have begun.
     before: usize,
+    is_bound: bool,
     choices: Vec<Choice>,
     /// How many have been tried.
     tried: usize,
@@ -117,6 +129,8 @@ struct Choice {
 enum Candidate {
     Must(usize),
     May(usize),
+    /// A write that is covered has taken effect where it was.
+    Hide(usize),
 }
 
 /// What became of a step.
@@ -137,6 +151,8 @@ struct Round<'a> {
     seat_count: usize,
     /// A number for each operation; alike ones have the same.
     likeness: Vec<usize>,
+    /// Which writes another one could have overwritten at once: see [`Step::Cover`].
+    covered: Vec<bool>,
     visited: Visited,
     order: Vec<Step>,
     /// The kinds of operations with unknown ends whose uses are counted: their place in `uses`.
@@ -183,6 +199,7 @@ impl<'a> Round<'a> {
             seats,
             seat_count,
             likeness,
+            covered: vec![false; component.musts.len()],
             visited: Visited::new(component.musts.len()),
             order: Vec::new(),
             counters,
@@ -216,8 +233,8 @@ impl<'a> Round<'a> {
                 continue;
             };
             frame.tried += 1;
-            let (from, before) = (frame.state, frame.before);
-            match self.take(choice, from, before) {
+            let (from, before, was_bound) = (frame.state, frame.before, frame.is_bound);
+            match self.take(choice, from, before, was_bound) {
                 Arrival::Complete => return Ok(true),
                 Arrival::Dead => {}
                 Arrival::Open(frame) => frames.push(frame),
@@ -227,22 +244,28 @@ impl<'a> Round<'a> {
     }
 
     /// Lets a choice take effect, and all that goes with it.
-    fn take(&mut self, choice: Choice, from: State, before: usize) -> Arrival {
+    fn take(&mut self, choice: Choice, from: State, before: usize, was_bound: bool) -> Arrival {
         let base = self.order.len();
         let is_bound = match choice.candidate {
             Candidate::May(kind) => {
-                if self.component.mays[kind].action.is_unconditional() {
+                if let Action::Write { key, .. } = self.component.mays[kind].action {
                     self.absorb(None);
+                    self.cover(key, None);
                 }
                 self.step(Step::May { kind, before });
                 true
             }
             Candidate::Must(op) => {
-                if self.component.musts[op].action.is_unconditional() {
+                if let Action::Write { key, .. } = self.component.musts[op].action {
                     self.absorb(Some(op));
+                    self.cover(key, Some(op));
                 }
                 self.step(Step::Must(op));
                 false
+            }
+            Candidate::Hide(op) => {
+                self.step(Step::Hide(op));
+                was_bound
             }
         };
         if choice.state != from && self.is_missed(from) {
@@ -260,6 +283,17 @@ impl<'a> Round<'a> {
     fn absorb(&mut self, other: Option<usize>) {
         let unseen: Vec<_> = self.unseen().filter(|op| Some(*op) != other).collect();
         unseen.into_iter().for_each(|op| self.step(Step::Must(op)));
+    }
+
+    /// Any write that can take effect now could do so right before another one. Whether it did
+    /// is left open until it must have taken effect.
+    fn cover(&mut self, key: usize, other: Option<usize>) {
+        let musts = &self.component.musts;
+        let is_alike =
+            |op: &usize| matches!(musts[*op].action, Action::Write { key: at, .. } if at == key);
+        let bare = |op: &usize| !self.covered[*op] && is_alike(op) && Some(*op) != other;
+        let bare: Vec<_> = self.window.candidates().filter(bare).collect();
+        bare.into_iter().for_each(|op| self.step(Step::Cover(op)));
     }
 
     /// The writes that nobody observes and that can take effect now.
@@ -300,7 +334,7 @@ impl<'a> Round<'a> {
         if choices.is_empty() {
             return Arrival::Dead;
         }
-        Arrival::Open(Frame { state, before, choices, tried: 0, base })
+        Arrival::Open(Frame { state, before, is_bound, choices, tried: 0, base })
     }
 
     /// All observations that the state confirms take effect; whether there was one.
@@ -323,15 +357,22 @@ impl<'a> Round<'a> {
 
     /// Enters the configuration among those visited; `false` if it was there.
     fn is_new(&mut self, next: usize, state: State, is_bound: bool) -> bool {
-        let mut changes = Seats::empty(self.seat_count);
-        let mut observations = changes.clone();
+        let empty = || Seats::empty(self.seat_count);
+        let (mut changes, mut duties, mut spares) = (empty(), empty(), empty());
         for op in self.window.candidates() {
-            let is_observation = self.component.musts[op].action.is_observation();
-            let set = if is_observation { &mut observations } else { &mut changes };
-            set.insert(self.seats[op]);
+            let (action, seat) = (&self.component.musts[op].action, self.seats[op]);
+            let is_write = action.is_unconditional();
+            if is_write {
+                spares.insert(seat);
+            }
+            if action.is_observation() || is_write && !self.covered[op] {
+                duties.insert(seat);
+            } else if !is_write {
+                changes.insert(seat);
+            }
         }
         let place = Place { state, is_bound, changes };
-        self.visited.enter(next, &place, &observations, &self.uses)
+        self.visited.enter(next, place, Variant { duties, spares, uses: self.uses.clone() })
     }
 
     /// What may take effect next, the most promising first.
@@ -342,6 +383,11 @@ impl<'a> Round<'a> {
         let mut candidates: Vec<_> = self.window.candidates().collect();
         candidates.sort_unstable_by_key(|op| self.component.musts[*op].end);
         let mut tried = Vec::new();
+        if self.covered[next] {
+            let is_near = wanted.is_none_or(|wanted| wanted == state);
+            let rank = (u64::MAX, u8::from(!is_near), 0, before);
+            ranked.push((rank, Choice { candidate: Candidate::Hide(next), state }));
+        }
         for op in candidates {
             let Must { action, end, hint, .. } = &self.component.musts[op];
             let can_wait = op != next && !self.sees_others && self.component.machine.is_single();
@@ -349,11 +395,12 @@ impl<'a> Round<'a> {
             if action.is_observation()
                 || is_idle
                 || is_bound && action.is_unconditional()
-                || tried.contains(&self.likeness[op])
+                || tried.contains(&(self.likeness[op], false))
+                || self.covered[op] && tried.contains(&(self.likeness[op], true))
             {
                 continue;
             }
-            tried.push(self.likeness[op]);
+            tried.push((self.likeness[op], self.covered[op]));
             let Some(to) = self.component.machine.apply(action, state) else { continue };
             let rank = (self.hint(op, *hint), self.distance(to, wanted, action), 0, *end);
             ranked.push((rank, Choice { candidate: Candidate::Must(op), state: to }));
@@ -393,7 +440,7 @@ impl<'a> Round<'a> {
         }
         let hinted = |step: &Step| match step {
             Step::Must(op) => self.component.musts[*op].hint,
-            Step::May { .. } => None,
+            _ => None,
         };
         let place = self.order.iter().rev().find_map(hinted).unwrap_or_default();
         let later = calls.iter().filter_map(|call| call.1).filter(|hint| *hint > place);
@@ -518,10 +565,11 @@ impl<'a> Round<'a> {
     /// Something takes effect.
     fn step(&mut self, step: Step) {
         match step {
-            Step::Must(op) => {
+            Step::Must(op) | Step::Hide(op) => {
                 self.window.lift(op);
                 self.count(op, |count| *count -= 1);
             }
+            Step::Cover(op) => self.covered[op] = true,
             Step::May { kind, .. } => {
                 if let Some(counter) = self.counters[kind] {
                     self.uses[counter] += 1;
@@ -535,10 +583,11 @@ impl<'a> Round<'a> {
     fn retreat(&mut self, base: usize) {
         for step in self.order.split_off(base).into_iter().rev() {
             match step {
-                Step::Must(op) => {
+                Step::Must(op) | Step::Hide(op) => {
                     self.window.restore(op);
                     self.count(op, |count| *count += 1);
                 }
+                Step::Cover(op) => self.covered[op] = false,
                 Step::May { kind, .. } => {
                     if let Some(counter) = self.counters[kind] {
                         self.uses[counter] -= 1;

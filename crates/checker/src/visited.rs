@@ -58,17 +58,30 @@ pub(crate) struct Place {
     pub(crate) state: State,
     /// Whether the next operation must build on the state.
     pub(crate) is_bound: bool,
-    /// The operations under way that change the state and have not taken effect.
+    /// The operations under way that change the state and have not taken effect, but for writes.
     pub(crate) changes: Seats,
 }
 
-/// What else there is to a configuration, and of which less is never worse.
+/// What else there is to a configuration.
 #[derive(Debug)]
-struct Variant {
-    /// The operations under way that observe the state and have not yet done so.
-    observations: Seats,
-    /// How many operations with unknown end have taken effect, of each kind that is counted.
-    uses: Box<[u32]>,
+pub(crate) struct Variant {
+    /// The observations and writes under way that must still take effect: the fewer the better.
+    pub(crate) duties: Seats,
+    /// The writes under way that still can: the more the better.
+    pub(crate) spares: Seats,
+    /// How many operations with unknown end have taken effect, of each kind that is counted: the
+    /// fewer the better.
+    pub(crate) uses: Box<[u32]>,
+}
+
+impl Variant {
+    /// Whether whatever leads on from the other one leads on from this one as well.
+    fn is_no_worse(&self, other: &Self) -> bool {
+        let mut uses = self.uses.iter().zip(&other.uses);
+        self.duties.is_within(&other.duties)
+            && other.spares.is_within(&self.spares)
+            && uses.all(|(mine, theirs)| mine <= theirs)
+    }
 }
 
 /// The configurations by the operation that has to take effect next.
@@ -84,30 +97,14 @@ impl Visited {
     }
 
     /// Enters a configuration; `false` if the search has been there, or in one that is no worse.
-    pub(crate) fn enter(
-        &mut self,
-        next: usize,
-        place: &Place,
-        observations: &Seats,
-        uses: &[u32],
-    ) -> bool {
-        let is_at_most = |one: &[u32], other: &[u32]| one.iter().zip(other).all(|(a, b)| a <= b);
-        let variant = || Variant { observations: observations.clone(), uses: uses.into() };
-        let Some(variants) = self.places[next].get_mut(place) else {
-            self.places[next].insert(place.clone(), vec![variant()]);
-            self.count += 1;
-            return true;
-        };
-        if variants.iter().any(|known| {
-            known.observations.is_within(observations) && is_at_most(&known.uses, uses)
-        }) {
+    pub(crate) fn enter(&mut self, next: usize, place: Place, variant: Variant) -> bool {
+        let variants = self.places[next].entry(place).or_default();
+        if variants.iter().any(|known| known.is_no_worse(&variant)) {
             return false;
         }
         let before = variants.len();
-        variants.retain(|known| {
-            !(observations.is_within(&known.observations) && is_at_most(uses, &known.uses))
-        });
-        variants.push(variant());
+        variants.retain(|known| !variant.is_no_worse(known));
+        variants.push(variant);
         self.count = self.count + variants.len() - before;
         true
     }
@@ -140,16 +137,20 @@ mod tests {
     #[test]
     fn no_configuration_is_entered_twice_nor_a_worse_one() {
         let mut visited = Visited::new(2);
-        let place = Place { state: 3, is_bound: false, changes: set(&[1, 190]) };
-        assert!(visited.enter(0, &place, &set(&[70]), &[1, 1]));
-        assert!(!visited.enter(0, &place, &set(&[70]), &[1, 1]), "the same");
-        assert!(!visited.enter(0, &place, &set(&[70, 199]), &[1, 1]), "worse");
-        assert!(visited.enter(0, &place, &set(&[70]), &[0, 2]), "neither better nor worse");
-        assert_eq!(visited.count, 2);
-        assert!(visited.enter(0, &place, &set(&[]), &[0, 1]), "better than both");
-        assert_eq!(visited.count, 1);
-        assert!(visited.enter(1, &place, &set(&[]), &[9, 9]), "elsewhere");
-        let bound = Place { is_bound: true, ..place };
-        assert!(visited.enter(0, &bound, &set(&[]), &[9, 9]), "elsewhere");
+        let mut enter = |next, is_bound, duties: &[usize], spares: &[usize], uses: [u32; 2]| {
+            let place = Place { state: 3, is_bound, changes: set(&[1, 190]) };
+            let (duties, spares) = (set(duties), set(spares));
+            let is_new = visited.enter(next, place, Variant { duties, spares, uses: uses.into() });
+            (is_new, visited.count)
+        };
+        assert_eq!(enter(0, false, &[70], &[3], [1, 1]), (true, 1));
+        assert_eq!(enter(0, false, &[70], &[3], [1, 1]), (false, 1), "the same");
+        assert_eq!(enter(0, false, &[70, 199], &[3], [1, 1]), (false, 1), "more to do");
+        assert_eq!(enter(0, false, &[70], &[], [1, 1]), (false, 1), "less at hand");
+        assert_eq!(enter(0, false, &[70], &[3], [0, 2]), (true, 2), "neither better nor worse");
+        assert_eq!(enter(0, false, &[], &[], [1, 1]), (true, 3), "neither better nor worse");
+        assert_eq!(enter(0, false, &[], &[3, 4], [0, 1]), (true, 1), "better than all");
+        assert_eq!(enter(1, false, &[], &[], [9, 9]), (true, 2), "elsewhere");
+        assert_eq!(enter(0, true, &[], &[], [9, 9]), (true, 3), "elsewhere");
     }
 }

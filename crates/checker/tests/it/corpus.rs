@@ -26,8 +26,8 @@ impl Dice {
 /// What is done with which keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Workload {
-    /// Reads, writes and compare-and-sets of five values of one key.
-    Cas,
+    /// Reads, writes and compare-and-sets of so many values of one key.
+    Cas(u64),
     /// Reads and writes, and every write its own value.
     Unique,
     /// Gets, puts and appends of texts of their own, on as many keys.
@@ -46,6 +46,8 @@ pub enum Fraud {
     Lost,
     /// One read has seen another value than there was.
     Wrong,
+    /// One compare-and-set that did not find its value was told that it did.
+    Phantom,
 }
 
 /// A history to be made up.
@@ -131,10 +133,10 @@ impl Recipe {
         let word = format!("x {number} y");
         let key = |dice: &mut Dice, keys: u64| format!("{}", dice.below(keys));
         match self.workload {
-            Workload::Cas => match dice.below(3) {
+            Workload::Cas(values) => match dice.below(3) {
                 0 => Op::get("r"),
-                1 => Op::put("r", dice.below(5)),
-                _ => Op::cas("r", dice.below(5), dice.below(5)),
+                1 => Op::put("r", dice.below(values)),
+                _ => Op::cas("r", dice.below(values), dice.below(values)),
             },
             Workload::Unique if dice.chance(50) => Op::get("r"),
             Workload::Unique => Op::put("r", number as u64),
@@ -174,6 +176,9 @@ impl Recipe {
                 _ => None,
             },
             (Fraud::Lost, Op::Put { .. } | Op::Append { .. }) => Some(Outcome::Done),
+            (Fraud::Phantom, Op::Cas { key, old, .. }) => {
+                (get(store, &init, key) != *old).then_some(Outcome::Done)
+            }
             _ => None,
         }
     }
@@ -182,20 +187,23 @@ impl Recipe {
 /// Two hundred and fifty histories of all sorts.
 pub fn recipes(operations: usize) -> Vec<Recipe> {
     let workloads = [
-        Workload::Cas,
-        Workload::Cas,
+        Workload::Cas(2),
+        Workload::Cas(5),
+        Workload::Cas(5),
         Workload::Unique,
         Workload::Texts(1),
         Workload::Texts(10),
         Workload::Transactions(3),
     ];
-    let frauds = [Fraud::None, Fraud::Stale, Fraud::Lost, Fraud::Wrong];
+    let frauds = [Fraud::None, Fraud::Stale, Fraud::Lost, Fraud::Wrong, Fraud::Phantom];
     let mut recipes = Vec::new();
     for seed in 0..250_u64 {
         let mut dice = Dice(seed * 7919 + 1);
+        let workload = workloads[dice.below(7) as usize];
+        let has_swaps = matches!(workload, Workload::Cas(_));
         recipes.push(Recipe {
-            workload: workloads[dice.below(6) as usize],
-            fraud: frauds[dice.below(4) as usize],
+            workload,
+            fraud: frauds[dice.below(if has_swaps { 5 } else { 4 }) as usize],
             clients: [3, 5, 10, 20, 35, 60][dice.below(6) as usize],
             operations,
             lost: [0, 0, 2, 10, 50][dice.below(5) as usize],
@@ -242,7 +250,9 @@ fn scale() {
     let mut total = Duration::ZERO;
     let mut rows = Vec::new();
     let operations = std::env::var("OPERATIONS").map_or(2_000, |it| it.parse().unwrap());
-    for recipe in recipes(operations) {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let chosen = |recipe: &Recipe| format!("{recipe:?}").contains(&only);
+    for recipe in recipes(operations).into_iter().filter(chosen) {
         if let Ok(folder) = std::env::var("CORPUS") {
             let lines = to_json_lines(&history(&recipe.acts()));
             let name = format!("{folder}/{:03}-{:?}.jsonl", recipe.seed, recipe.fraud);

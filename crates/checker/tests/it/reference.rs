@@ -1,7 +1,7 @@
 //! What linearizability means, spelled out: every order is tried. Knows nothing of the checker
 //! but the types that describe a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use synod_checker::{FailedCas, History, NilRead, Op, Options, Outcome, Step, Txn, Value};
 
 /// How an operation ended.
@@ -110,31 +110,46 @@ pub fn is_linearizable(acts: &[Act], options: &Options) -> bool {
         (_, End::Failed) => false,
         _ => true,
     };
-    let left: Vec<_> = acts.iter().filter(counts).collect();
-    extend(&left, &Store::new(), options)
+    let left = (0..acts.len()).filter(|index| counts(&&acts[*index])).collect();
+    Orders { acts, options, dead: BTreeSet::new() }.explain(left, &Store::new())
 }
 
-/// Whether some order of what is left explains it, from this store on.
-fn extend(left: &[&Act], store: &Store, options: &Options) -> bool {
-    let is_open = |act: &Act| matches!(act.result, End::Open | End::Lost);
-    if left.iter().all(|act| is_open(act)) {
-        return true;
+/// All orders of some acts.
+struct Orders<'a> {
+    acts: &'a [Act],
+    options: &'a Options,
+    /// From where there is no way on: what was left, and what the store held.
+    dead: BTreeSet<(Vec<usize>, Store)>,
+}
+
+impl Orders<'_> {
+    /// Whether some order of what is left explains it, from this store on.
+    fn explain(&mut self, left: Vec<usize>, store: &Store) -> bool {
+        let acts = self.acts;
+        let is_open = |act: &Act| matches!(act.result, End::Open | End::Lost);
+        let closed = left.iter().map(|index| &acts[*index]).filter(|act| !is_open(act));
+        let Some(first_end) = closed.map(|act| act.end).min() else { return true };
+        let place = (left, store.clone());
+        if self.dead.contains(&place) {
+            return false;
+        }
+        for index in place.0.iter().filter(|index| acts[**index].begin < first_end) {
+            let act = &acts[*index];
+            let mut store = store.clone();
+            let happened = perform(&mut store, &self.options.init, &act.op);
+            let fits = match &act.result {
+                End::Open | End::Lost => true,
+                End::Failed => happened.is_none(),
+                End::Done(told) => agrees(told, happened.as_ref(), self.options),
+            };
+            let rest = place.0.iter().copied().filter(|other| other != index).collect();
+            if fits && self.explain(rest, &store) {
+                return true;
+            }
+        }
+        self.dead.insert(place);
+        false
     }
-    let closed = left.iter().filter(|act| !is_open(act));
-    let first_end = closed.map(|act| act.end).min().expect("one is not open");
-    (0..left.len()).filter(|index| left[*index].begin < first_end).any(|index| {
-        let act = left[index];
-        let mut store = store.clone();
-        let happened = perform(&mut store, &options.init, &act.op);
-        let fits = match &act.result {
-            End::Open | End::Lost => true,
-            End::Failed => happened.is_none(),
-            End::Done(told) => agrees(told, happened.as_ref(), options),
-        };
-        let mut rest = left.to_vec();
-        rest.remove(index);
-        fits && extend(&rest, &store, options)
-    })
 }
 
 /// The same acts as the checker takes them.

@@ -8,11 +8,15 @@ use synod_checker::{
     to_json_lines,
 };
 
+const PROCESSES: usize = 6;
+
 /// Which operations a history has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flavor {
     /// Reads, writes and compare-and-sets of small numbers.
     Register,
+    /// The same of one register that holds one of two values.
+    Bit,
     /// Gets, puts, deletes and appends of texts.
     Texts,
     /// Transactions on two keys among plain operations.
@@ -71,7 +75,14 @@ fn op(flavor: Flavor) -> BoxedStrategy<Op> {
     let cas = || (key(), number(), number()).prop_map(|(key, old, new)| Op::cas(key, old, new));
     let append = || (key(), word()).prop_map(|(key, value)| Op::append(key, value));
     let delete = || key().prop_map(Op::delete);
+    let bit = || (0..2_u64).prop_map(Value::from);
     match flavor {
+        Flavor::Bit => prop_oneof![
+            2 => Just(Op::get("x")),
+            3 => bit().prop_map(|value| Op::put("x", value)),
+            2 => (bit(), bit()).prop_map(|(old, new)| Op::cas("x", old, new)),
+        ]
+        .boxed(),
         Flavor::Register => prop_oneof![get(), put(number().boxed()), cas()].boxed(),
         Flavor::Texts => {
             prop_oneof![3 => get(), 1 => put(word().boxed()), 1 => delete(), 3 => append()].boxed()
@@ -108,8 +119,9 @@ struct Turn {
 }
 
 fn turn(flavor: Flavor, lies: u32) -> impl Strategy<Value = Turn> {
-    let lie = prop_oneof![100 - lies => Just(None), lies => value().prop_map(Some)];
-    (0..4_usize, op(flavor), any::<u8>(), any::<bool>(), lie)
+    let lie = if flavor == Flavor::Bit { number().boxed() } else { value().boxed() };
+    let lie = prop_oneof![100 - lies => Just(None), lies => lie.prop_map(Some)];
+    (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), lie)
         .prop_map(|(process, op, end, early, lie)| Turn { process, op, end, early, lie })
 }
 
@@ -127,7 +139,8 @@ fn options() -> impl Strategy<Value = Options> {
 fn play(turns: &[Turn], init: &Value) -> Vec<Act> {
     let mut store = Store::new();
     let mut acts: Vec<Act> = Vec::new();
-    let mut open: [Option<(usize, Option<Option<Outcome>>)>; 4] = [const { None }; 4];
+    let mut open: [Option<(usize, Option<Option<Outcome>>)>; PROCESSES] =
+        [const { None }; PROCESSES];
     for (now, turn) in turns.iter().enumerate() {
         let Some((index, happened)) = open[turn.process].take() else {
             let happened = turn.early.then(|| reference::perform(&mut store, init, &turn.op));
@@ -234,27 +247,32 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn registers(turns in vec(turn(Flavor::Register, 15), 0..16), options in options()) {
+    fn registers(turns in vec(turn(Flavor::Register, 15), 0..24), options in options()) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn texts(turns in vec(turn(Flavor::Texts, 10), 0..16), options in options()) {
+    fn crowded_bits(turns in vec(turn(Flavor::Bit, 15), 0..40), options in options()) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn transactions(turns in vec(turn(Flavor::Transactions, 15), 0..14), options in options()) {
+    fn texts(turns in vec(turn(Flavor::Texts, 10), 0..20), options in options()) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn everything(turns in vec(turn(Flavor::All, 10), 0..14), options in options()) {
+    fn transactions(turns in vec(turn(Flavor::Transactions, 15), 0..18), options in options()) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn the_truth_is_linearizable(turns in vec(turn(Flavor::All, 0), 0..14), options in options()) {
+    fn everything(turns in vec(turn(Flavor::All, 10), 0..18), options in options()) {
+        compare(&play(&turns, &options.init), &options)?;
+    }
+
+    #[test]
+    fn the_truth_is_linearizable(turns in vec(turn(Flavor::All, 0), 0..18), options in options()) {
         // A refused compare-and-set did not happen in `play`, which only the default tells.
         prop_assert!(compare(&play(&turns, &options.init), &options)?);
     }
