@@ -116,11 +116,6 @@ impl Domain {
         self.text(id).is_some_and(|text| text.ends_with(end))
     }
 
-    /// How many values there are by now.
-    pub(crate) fn len(&self) -> usize {
-        self.forms.len()
-    }
-
     /// The empty text: every text begins with it.
     fn root(&self) -> (usize, usize, usize) {
         (0, self.texts.len(), 0)

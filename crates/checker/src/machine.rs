@@ -1,7 +1,7 @@
 //! The register, or the few registers, that one search is about.
 
 use crate::domain::{Domain, Id, NIL};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A state of a [`Machine`]. With one key it is that key's value.
 pub(crate) type State = u32;
@@ -69,6 +69,43 @@ impl Action {
         }
     }
 
+    /// All values that must be there: the key, the value, and whether it is no longer there then.
+    pub(crate) fn needs(&self) -> Vec<(usize, Id, bool)> {
+        match self {
+            Self::Read { key, want } => vec![(*key, *want, false)],
+            Self::Swap { key, old, .. } => vec![(*key, *old, true)],
+            Self::Deal(deal) => deal.needs(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// All values that may be there then, and were not before.
+    pub(crate) fn makes(&self) -> Vec<(usize, Id)> {
+        match self {
+            Self::Deal(deal) => deal.branches().flat_map(|moves| writes(moves)).collect(),
+            action => action.made().map(|value| (action.keys()[0], value)).into_iter().collect(),
+        }
+    }
+
+    /// The keys that it looks at or changes.
+    pub(crate) fn keys(&self) -> Vec<usize> {
+        match self {
+            Self::Read { key, .. }
+            | Self::Differs { key, .. }
+            | Self::Write { key, .. }
+            | Self::Remove { key }
+            | Self::Swap { key, .. }
+            | Self::Append { key, .. } => vec![*key],
+            Self::Deal(deal) => {
+                let compared = deal.compares.iter().map(|compare| compare.0);
+                let moved = deal.branches().flatten().map(|step| match step {
+                    Move::Read(key, _) | Move::Write(key, _) => *key,
+                });
+                compared.chain(moved).collect()
+            }
+        }
+    }
+
     /// The value that it always leads to.
     pub(crate) fn made(&self) -> Option<Id> {
         match self {
@@ -80,7 +117,42 @@ impl Action {
     }
 }
 
+/// What these steps write.
+fn writes(moves: &[Move]) -> impl DoubleEndedIterator<Item = (usize, Id)> + '_ {
+    moves.iter().filter_map(|step| match step {
+        Move::Write(key, value) => Some((*key, *value)),
+        Move::Read(..) => None,
+    })
+}
+
 impl Deal {
+    /// What may be done.
+    fn branches(&self) -> impl Iterator<Item = &[Move]> {
+        let then = (self.held != Some(false)).then_some(&self.then[..]);
+        then.into_iter().chain((self.held != Some(true)).then_some(&self.otherwise[..]))
+    }
+
+    fn needs(&self) -> Vec<(usize, Id, bool)> {
+        let Some(held) = self.held else { return Vec::new() };
+        let mut needs = BTreeSet::new();
+        if held {
+            let equal = self.compares.iter().filter(|(_, is_equal, _)| *is_equal);
+            needs.extend(equal.map(|(key, _, value)| (*key, *value)));
+        }
+        let moves = if held { &self.then } else { &self.otherwise };
+        for (index, step) in moves.iter().enumerate() {
+            // What it has written itself it need not find.
+            if let Move::Read(key, want) = step
+                && writes(&moves[..index]).all(|(written, _)| written != *key)
+            {
+                needs.insert((*key, *want));
+            }
+        }
+        let left = |key| writes(moves).rev().find(|(written, _)| *written == key);
+        let is_taken = |key, value| left(key).is_some_and(|(_, left)| left != value);
+        needs.into_iter().map(|(key, value)| (key, value, is_taken(key, value))).collect()
+    }
+
     fn is_observation(&self) -> bool {
         let reads = |moves: &[Move]| moves.iter().all(|step| matches!(step, Move::Read(..)));
         match self.held {
@@ -105,6 +177,11 @@ impl Machine {
     /// A machine of `width` registers.
     pub(crate) fn new(domain: Domain, width: usize) -> Self {
         Self { domain, width, numbers: BTreeMap::new(), states: Vec::new() }
+    }
+
+    /// How many registers there are.
+    pub(crate) fn width(&self) -> usize {
+        self.width
     }
 
     /// Whether it has but one register.
@@ -154,7 +231,8 @@ impl Machine {
         })
     }
 
-    fn get(&self, state: State, key: usize) -> Id {
+    /// What a register holds.
+    pub(crate) fn get(&self, state: State, key: usize) -> Id {
         if self.is_single() { state } else { self.states[state as usize][key] }
     }
 

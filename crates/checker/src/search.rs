@@ -20,17 +20,22 @@
 
 use crate::compile::{Component, May, Must, sees_others};
 use crate::domain::{Id, OTHER};
-use crate::machine::{Action, State};
+use crate::machine::{Action, Machine, State};
 use crate::options::Bound;
+use crate::order::{Step, overused, records};
+use crate::tally::{HORIZON, Tally};
 use crate::visited::{Place, Seats, Variant, Visited, seats};
 use crate::window::Window;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// How far ahead the next observation that must be confirmed is looked for, in events.
-const HORIZON: usize = 256;
+use std::collections::BTreeMap;
 
 /// How many steps lie between two questions whether to stop.
 const PATIENCE: u32 = 1024;
+
+/// How many more configurations than a round has visited are a little.
+const SIMPLE: usize = 10_000;
+
+/// All keys.
+const ALL: u64 = u64::MAX;
 
 /// What bounds a search.
 pub(crate) struct Bounds<'a> {
@@ -47,61 +52,21 @@ pub(crate) fn search(
     let mut counted = vec![false; component.mays.len()];
     let mut budget = bounds.max_configurations;
     loop {
-        let mut round = Round::new(component, &counted);
+        let mut round = Round::new(component, &counted, false);
         let found = round.run(budget, bounds.stop)?;
-        budget = budget.saturating_sub(round.visited.count);
+        let visited = round.visited.count;
+        budget = budget.saturating_sub(visited);
         let Some(order) = found.then_some(round.order) else { return Ok(None) };
-        match overused(&order, &component.mays) {
-            Some(kinds) => kinds.into_iter().for_each(|kind| counted[kind] = true),
-            None => return Ok(Some(records(&order, component))),
+        let Some(kinds) = overused(&order, &component.mays) else {
+            return Ok(Some(records(&order, component)));
+        };
+        // Perhaps an order is easily found that uses none too often.
+        let mut round = Round::new(component, &counted, true);
+        if let Ok(true) = round.run(visited + SIMPLE, bounds.stop) {
+            return Ok(Some(records(&round.order.clone(), component)));
         }
+        kinds.into_iter().for_each(|kind| counted[kind] = true);
     }
-}
-
-/// The kinds that an order uses more often than they were begun at the time.
-fn overused(order: &[Step], mays: &[May]) -> Option<Vec<usize>> {
-    let mut used = vec![0; mays.len()];
-    let mut over = Vec::new();
-    for step in order {
-        let Step::May { kind, before } = *step else { continue };
-        let is_there = mays[kind].calls.get(used[kind]).is_some_and(|call| call.0 < before);
-        if !is_there && !over.contains(&kind) {
-            over.push(kind);
-        }
-        used[kind] += 1;
-    }
-    (!over.is_empty()).then_some(over)
-}
-
-fn records(order: &[Step], component: &Component) -> Vec<usize> {
-    let mut used = vec![0; component.mays.len()];
-    let hidden = |step: &Step| if let Step::Hide(op) = step { Some(*op) } else { None };
-    let hidden: BTreeSet<_> = order.iter().filter_map(hidden).collect();
-    let record = |step: &Step| match *step {
-        Step::Must(op) => Some(component.musts[op].record),
-        Step::Cover(op) => hidden.contains(&op).then(|| component.musts[op].record),
-        Step::Hide(_) => None,
-        Step::May { kind, .. } => {
-            used[kind] += 1;
-            Some(component.mays[kind].calls[used[kind] - 1].2)
-        }
-    };
-    order.iter().filter_map(record).collect()
-}
-
-/// Something took effect, or could have.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Must(usize),
-    /// A write that may have taken effect here, where another one overwrites it at once.
-    Cover(usize),
-    /// A write did so at its [`Step::Cover`].
-    Hide(usize),
-    /// One of a kind of operations with unknown ends, before this event.
-    May {
-        kind: usize,
-        before: usize,
-    },
 }
 
 /// A configuration whose choices are being tried.
@@ -110,7 +75,8 @@ struct Frame {
     state: State,
     /// The event before which whatever comes next must have begun.
     before: usize,
-    is_bound: bool,
+    /// The keys that the next operation may be about.
+    open: u64,
     choices: Vec<Choice>,
     /// How many have been tried.
     tried: usize,
@@ -155,26 +121,21 @@ struct Round<'a> {
     covered: Vec<bool>,
     visited: Visited,
     order: Vec<Step>,
-    /// The kinds of operations with unknown ends whose uses are counted: their place in `uses`.
-    counters: Vec<Option<usize>>,
-    uses: Box<[u32]>,
+    /// For each kind of operations with unknown ends whether its uses are counted.
+    counted: &'a [bool],
+    /// How often each kind was used.
+    used: Vec<u32>,
+    /// Whether the others are not used more often than they were begun either.
+    is_strict: bool,
+    /// The keys of each operation, and of each kind of those with unknown ends.
+    keys: (Vec<u64>, Vec<u64>),
     tally: Option<Tally>,
     /// Whether a value that nobody observes can still be told from another.
     sees_others: bool,
 }
 
-/// How many operations that are left need a value, and how many can make it: for one register
-/// whose values do not grow.
-#[derive(Debug)]
-struct Tally {
-    needs: Vec<u32>,
-    makers: Vec<u32>,
-    /// The kinds of operations with unknown ends that make a value.
-    kinds: BTreeMap<Id, Vec<usize>>,
-}
-
 impl<'a> Round<'a> {
-    fn new(component: &'a mut Component, counted: &[bool]) -> Self {
+    fn new(component: &'a mut Component, counted: &'a [bool], is_strict: bool) -> Self {
         let (seats, seat_count) = seats(&component.musts);
         let mut alike: BTreeMap<&Action, usize> = BTreeMap::new();
         let number = |must: &'_ Must| must.record;
@@ -183,17 +144,18 @@ impl<'a> Round<'a> {
             .iter()
             .map(|must| *alike.entry(&must.action).or_insert(number(must)))
             .collect();
-        let mut count = 0;
-        let counters = counted
-            .iter()
-            .map(|is_counted| {
-                count += usize::from(*is_counted);
-                is_counted.then(|| count - 1)
-            })
-            .collect();
         let actions = component.musts.iter().map(|must| &must.action);
         let sees_others =
             actions.chain(component.mays.iter().map(|may| &may.action)).any(sees_others);
+        let width = component.machine.width();
+        let keys = |action: &Action| match width {
+            0..=63 => action.keys().iter().fold(0, |keys, key| keys | 1 << key),
+            _ => ALL,
+        };
+        let keys = (
+            component.musts.iter().map(|must| keys(&must.action)).collect(),
+            component.mays.iter().map(|may| keys(&may.action)).collect(),
+        );
         Self {
             window: Window::new(&component.musts),
             seats,
@@ -202,8 +164,10 @@ impl<'a> Round<'a> {
             covered: vec![false; component.musts.len()],
             visited: Visited::new(component.musts.len()),
             order: Vec::new(),
-            counters,
-            uses: vec![0; count].into(),
+            counted,
+            used: vec![0; component.mays.len()],
+            is_strict,
+            keys,
             tally: Tally::new(component),
             sees_others,
             component,
@@ -212,7 +176,7 @@ impl<'a> Round<'a> {
 
     /// Whether there is an order; it is in `order` then.
     fn run(&mut self, budget: usize, stop: &mut dyn FnMut() -> bool) -> Result<bool, Bound> {
-        let mut frames = match self.arrive(self.component.init, 0, false) {
+        let mut frames = match self.arrive(self.component.init, 0, ALL) {
             Arrival::Complete => return Ok(true),
             Arrival::Dead => return Ok(false),
             Arrival::Open(frame) => vec![frame],
@@ -233,8 +197,8 @@ impl<'a> Round<'a> {
                 continue;
             };
             frame.tried += 1;
-            let (from, before, was_bound) = (frame.state, frame.before, frame.is_bound);
-            match self.take(choice, from, before, was_bound) {
+            let (from, before, open) = (frame.state, frame.before, frame.open);
+            match self.take(choice, from, before, open) {
                 Arrival::Complete => return Ok(true),
                 Arrival::Dead => {}
                 Arrival::Open(frame) => frames.push(frame),
@@ -244,16 +208,16 @@ impl<'a> Round<'a> {
     }
 
     /// Lets a choice take effect, and all that goes with it.
-    fn take(&mut self, choice: Choice, from: State, before: usize, was_bound: bool) -> Arrival {
+    fn take(&mut self, choice: Choice, from: State, before: usize, open: u64) -> Arrival {
         let base = self.order.len();
-        let is_bound = match choice.candidate {
+        let open = match choice.candidate {
             Candidate::May(kind) => {
                 if let Action::Write { key, .. } = self.component.mays[kind].action {
                     self.absorb(None);
                     self.cover(key, None);
                 }
                 self.step(Step::May { kind, before });
-                true
+                self.keys.1[kind] | if open == ALL { 0 } else { open }
             }
             Candidate::Must(op) => {
                 if let Action::Write { key, .. } = self.component.musts[op].action {
@@ -261,18 +225,18 @@ impl<'a> Round<'a> {
                     self.cover(key, Some(op));
                 }
                 self.step(Step::Must(op));
-                false
+                ALL
             }
             Candidate::Hide(op) => {
                 self.step(Step::Hide(op));
-                was_bound
+                open
             }
         };
-        if choice.state != from && self.is_missed(from) {
+        if choice.state != from && self.is_missed(from, choice.state) {
             self.retreat(base);
             return Arrival::Dead;
         }
-        let arrival = self.arrive(choice.state, base, is_bound);
+        let arrival = self.arrive(choice.state, base, open);
         if matches!(arrival, Arrival::Dead) {
             self.retreat(base);
         }
@@ -305,36 +269,36 @@ impl<'a> Round<'a> {
         self.window.candidates().filter(move |op| !can_tell && is_unseen(op))
     }
 
-    /// Whether somebody who is left needs this value, and nobody who is left can make it.
-    fn is_missed(&self, value: Id) -> bool {
-        let Some(tally) = &self.tally else { return false };
-        let at = value as usize;
-        if tally.needs.get(at).is_none_or(|needs| *needs == 0) || tally.makers[at] > 0 {
-            return false;
-        }
-        let kinds = tally.kinds.get(&value).into_iter().flatten();
-        let is_used_up = |kind: &usize| match self.counters[*kind] {
-            Some(counter) => self.uses[counter] as usize >= self.component.mays[*kind].calls.len(),
-            None => false,
-        };
-        kinds.copied().all(|kind| is_used_up(&kind))
+    /// Whether somebody who is left needs what this step gives up for good.
+    fn is_missed(&self, from: State, to: State) -> bool {
+        let is_used_up = |kind| self.left(kind, usize::MAX) == 0;
+        let machine = &self.component.machine;
+        self.tally.as_ref().is_some_and(|it| it.is_missed(machine, (from, to), is_used_up))
+    }
+
+    /// How many operations of a kind can still be used before an event.
+    fn left(&self, kind: usize, before: usize) -> usize {
+        left(&self.component.mays[kind], before, self.used(kind))
+    }
+
+    /// How many operations of a kind are gone; none where uses are not counted.
+    fn used(&self, kind: usize) -> Option<usize> {
+        (self.is_strict || self.counted[kind]).then(|| self.used[kind] as usize)
     }
 
     /// Confirms what the state confirms, and finds out what can be tried next.
-    fn arrive(&mut self, state: State, base: usize, is_chosen_may: bool) -> Arrival {
-        let confirmed = self.confirm(state);
+    fn arrive(&mut self, state: State, base: usize, open: u64) -> Arrival {
+        let open = if self.confirm(state) { ALL } else { open };
         let Some(next) = self.window.first_end() else { return Arrival::Complete };
-        // With several keys the next operation may be about another one.
-        let is_bound = is_chosen_may && !confirmed && self.component.machine.is_single();
         let before = self.component.musts[next].end;
-        if self.is_hopeless(state) || !self.is_new(next, state, is_bound) {
+        if self.is_hopeless(state) || !self.is_new(next, state, open) {
             return Arrival::Dead;
         }
-        let choices = self.choices(next, state, is_bound);
+        let choices = self.choices(next, state, open);
         if choices.is_empty() {
             return Arrival::Dead;
         }
-        Arrival::Open(Frame { state, before, is_bound, choices, tried: 0, base })
+        Arrival::Open(Frame { state, before, open, choices, tried: 0, base })
     }
 
     /// All observations that the state confirms take effect; whether there was one.
@@ -356,7 +320,7 @@ impl<'a> Round<'a> {
     }
 
     /// Enters the configuration among those visited; `false` if it was there.
-    fn is_new(&mut self, next: usize, state: State, is_bound: bool) -> bool {
+    fn is_new(&mut self, next: usize, state: State, open: u64) -> bool {
         let empty = || Seats::empty(self.seat_count);
         let (mut changes, mut duties, mut spares) = (empty(), empty(), empty());
         for op in self.window.candidates() {
@@ -371,30 +335,34 @@ impl<'a> Round<'a> {
                 changes.insert(seat);
             }
         }
-        let place = Place { state, is_bound, changes };
-        self.visited.enter(next, place, Variant { duties, spares, uses: self.uses.clone() })
+        let counted = (0..self.used.len()).filter(|kind| self.counted[*kind]);
+        let uses = counted.map(|kind| self.used[kind]).collect();
+        let place = Place { state, changes };
+        self.visited.enter(next, place, Variant { duties, spares, open, uses })
     }
 
     /// What may take effect next, the most promising first.
-    fn choices(&mut self, next: usize, state: State, is_bound: bool) -> Vec<Choice> {
+    fn choices(&mut self, next: usize, state: State, open: u64) -> Vec<Choice> {
         let before = self.component.musts[next].end;
-        let wanted = self.wanted();
+        let wanted = self.wanted(state);
         let mut ranked = Vec::new();
         let mut candidates: Vec<_> = self.window.candidates().collect();
         candidates.sort_unstable_by_key(|op| self.component.musts[*op].end);
         let mut tried = Vec::new();
         if self.covered[next] {
-            let is_near = wanted.is_none_or(|wanted| wanted == state);
+            let is_near = wanted.is_none_or(|wanted| self.is_near(state, wanted));
             let rank = (u64::MAX, u8::from(!is_near), 0, before);
             ranked.push((rank, Choice { candidate: Candidate::Hide(next), state }));
         }
+        let is_single = self.component.machine.is_single();
         for op in candidates {
             let Must { action, end, hint, .. } = &self.component.musts[op];
-            let can_wait = op != next && !self.sees_others && self.component.machine.is_single();
+            let can_wait = op != next && !self.sees_others && is_single;
             let is_idle = can_wait && matches!(action, Action::Write { value: OTHER, .. });
             if action.is_observation()
                 || is_idle
-                || is_bound && action.is_unconditional()
+                || self.keys.0[op] & open == 0
+                || is_useless(action, open)
                 || tried.contains(&(self.likeness[op], false))
                 || self.covered[op] && tried.contains(&(self.likeness[op], true))
             {
@@ -409,11 +377,11 @@ impl<'a> Round<'a> {
         for kind in 0..self.component.mays.len() {
             let Some((began, hint)) = self.available(kind, before) else { continue };
             let action = &self.component.mays[kind].action;
-            if is_bound && action.is_unconditional() {
+            if is_useless(action, open) {
                 continue;
             }
             let Some(to) = self.component.machine.apply(action, state) else { continue };
-            let is_unseen = to == OTHER && self.component.machine.is_single() && !self.sees_others;
+            let is_unseen = to == OTHER && is_single && !self.sees_others;
             // What changes nothing is of use only to what goes right before it.
             let is_idle = to == state && !(action.is_unconditional() && has_unseen);
             if is_idle || is_unseen {
@@ -428,14 +396,14 @@ impl<'a> Round<'a> {
 
     /// The begin and the hint of the next operation of a kind, if it began before an event.
     fn available(&self, kind: usize, before: usize) -> Option<(usize, Option<u64>)> {
-        let used = self.counters[kind].map_or(0, |counter| self.uses[counter] as usize);
+        let used = self.used(kind);
         let calls = &self.component.mays[kind].calls;
-        let (began, hint, _) = *calls.get(used)?;
+        let (began, hint, _) = *calls.get(used.unwrap_or_default())?;
         if began >= before {
             return None;
         }
         // Where uses are not counted the hint is that of the next one, as far as hints go.
-        if self.counters[kind].is_some() || hint.is_none() {
+        if used.is_some() || hint.is_none() {
             return Some((began, hint));
         }
         let hinted = |step: &Step| match step {
@@ -455,27 +423,41 @@ impl<'a> Round<'a> {
         hints.filter_map(|other| self.component.musts[other].hint).min().unwrap_or(own)
     }
 
-    /// The value that the next operation that needs one needs.
-    fn wanted(&self) -> Option<Id> {
-        if !self.component.machine.is_single() {
-            return None;
-        }
-        let mut ends = self.window.events().take(HORIZON).filter(|(_, is_end)| *is_end);
-        ends.find_map(|(op, _)| self.component.musts[op].action.need())
+    /// A value of a key that the next operation which needs one needs.
+    fn wanted(&self, state: State) -> Option<(usize, Id)> {
+        let machine = &self.component.machine;
+        let ends = self.window.events().take(HORIZON).filter(|(_, is_end)| *is_end);
+        let needs = ends
+            .map(|(op, _)| self.component.musts[op].action.needs())
+            .find(|needs| !needs.is_empty())?;
+        let is_missing = |need: &&(usize, Id, bool)| machine.get(state, need.0) != need.1;
+        needs.iter().find(is_missing).or(needs.first()).map(|(key, value, _)| (*key, *value))
+    }
+
+    /// Whether a state has a value, or may grow into it.
+    fn is_near(&self, state: State, (key, wanted): (usize, Id)) -> bool {
+        let Machine { domain, .. } = &self.component.machine;
+        let value = self.component.machine.get(state, key);
+        value == wanted || domain.leads(value, wanted)
     }
 
     /// How little an action promises that leads to this state. What can be done only in the
     /// present state comes before what can be done at any time, unless that is what is wanted.
-    fn distance(&self, to: State, wanted: Option<Id>, action: &Action) -> u8 {
-        let domain = &self.component.machine.domain;
-        let is_near = wanted.is_some_and(|wanted| to == wanted || domain.leads(to, wanted));
+    fn distance(&self, to: State, wanted: Option<(usize, Id)>, action: &Action) -> u8 {
+        let is_near = wanted.is_some_and(|wanted| self.is_near(to, wanted));
         u8::from(!is_near) + 2 * u8::from(action.is_unconditional())
     }
 
     /// Whether some operation that needs a value soon has no way to find it.
-    fn is_hopeless(&self, state: State) -> bool {
-        if let Some(tally) = &self.tally {
-            return self.is_short(state, tally);
+    fn is_hopeless(&mut self, state: State) -> bool {
+        if let Some(tally) = &mut self.tally {
+            let Component { machine, musts, mays, .. } = &*self.component;
+            let is_counted = |kind: usize| self.is_strict || self.counted[kind];
+            let at_hand = |kind: usize, op: usize| {
+                let used = is_counted(kind).then(|| self.used[kind] as usize);
+                left(&mays[kind], musts[op].end, used)
+            };
+            return tally.is_short(machine, state, &self.window, at_hand);
         }
         if !self.component.machine.is_single() {
             return false;
@@ -502,51 +484,6 @@ impl<'a> Round<'a> {
         false
     }
 
-    /// Whether a value is needed more often than it can be there by the time. Each way to come to
-    /// a value serves one compare-and-set, and all observations.
-    fn is_short(&self, state: State, tally: &Tally) -> bool {
-        let mut found = vec![0_usize; tally.needs.len()];
-        let mut taken = found.clone();
-        if let Some(found) = found.get_mut(state as usize) {
-            *found = 1;
-        }
-        for (op, is_end) in self.window.events().take(HORIZON) {
-            let Must { action, end, .. } = &self.component.musts[op];
-            if !is_end {
-                if let Some(made) = action.made() {
-                    found[made as usize] += 1;
-                }
-                continue;
-            }
-            let Some(need) = action.need() else { continue };
-            let at = need as usize;
-            let swaps = usize::from(!action.is_observation());
-            taken[at] += swaps;
-            if found[at] < taken[at].max(1) {
-                let wanted = taken[at].max(1) - found[at];
-                if self.at_hand(need, *end, tally) < wanted {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// How many operations with unknown ends can make a value before an event.
-    fn at_hand(&self, value: Id, before: usize, tally: &Tally) -> usize {
-        let kinds = tally.kinds.get(&value).into_iter().flatten();
-        let count = |kind: &usize| {
-            let calls = &self.component.mays[*kind].calls;
-            let begun = calls.partition_point(|call| call.0 < before);
-            match self.counters[*kind] {
-                Some(counter) => begun.saturating_sub(self.uses[counter] as usize),
-                None if begun > 0 => usize::MAX / 2,
-                None => 0,
-            }
-        };
-        kinds.map(count).fold(0, usize::saturating_add)
-    }
-
     /// Whether these actions, in some order, might turn the state into the wanted value.
     fn can_become(&self, state: State, wanted: Id, actions: &[&Action]) -> bool {
         let domain = &self.component.machine.domain;
@@ -570,11 +507,7 @@ impl<'a> Round<'a> {
                 self.count(op, |count| *count -= 1);
             }
             Step::Cover(op) => self.covered[op] = true,
-            Step::May { kind, .. } => {
-                if let Some(counter) = self.counters[kind] {
-                    self.uses[counter] += 1;
-                }
-            }
+            Step::May { kind, .. } => self.used[kind] += 1,
         }
         self.order.push(step);
     }
@@ -588,50 +521,30 @@ impl<'a> Round<'a> {
                     self.count(op, |count| *count += 1);
                 }
                 Step::Cover(op) => self.covered[op] = false,
-                Step::May { kind, .. } => {
-                    if let Some(counter) = self.counters[kind] {
-                        self.uses[counter] -= 1;
-                    }
-                }
+                Step::May { kind, .. } => self.used[kind] -= 1,
             }
         }
     }
 
     fn count(&mut self, op: usize, change: impl Fn(&mut u32)) {
         if let Some(tally) = &mut self.tally {
-            tally.count(&self.component.musts[op].action, change);
+            tally.count(op, change);
         }
     }
 }
 
-impl Tally {
-    /// Counts what a component's operations need and make, if that says enough: every change
-    /// must make one value whatever was before.
-    fn new(component: &Component) -> Option<Self> {
-        let is_plain = |action: &Action| action.is_observation() || action.made().is_some();
-        let mays = component.mays.iter().map(|may| &may.action);
-        let mut actions = component.musts.iter().map(|must| &must.action).chain(mays);
-        if !component.machine.is_single() || !actions.all(is_plain) {
-            return None;
-        }
-        let values = component.machine.domain.len();
-        let mut kinds: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
-        for (kind, may) in component.mays.iter().enumerate() {
-            if let Some(value) = may.action.made() {
-                kinds.entry(value).or_default().push(kind);
-            }
-        }
-        let mut tally = Self { needs: vec![0; values], makers: vec![0; values], kinds };
-        component.musts.iter().for_each(|must| tally.count(&must.action, |count| *count += 1));
-        Some(tally)
+/// How many operations of a kind can be used before an event, if so many are gone; any number if
+/// that is not counted.
+fn left(may: &May, before: usize, used: Option<usize>) -> usize {
+    let begun = may.calls.partition_point(|call| call.0 < before);
+    match used {
+        Some(used) => begun.saturating_sub(used),
+        None if begun > 0 => usize::MAX,
+        None => 0,
     }
+}
 
-    fn count(&mut self, action: &Action, change: impl Fn(&mut u32)) {
-        if let Some(need) = action.need() {
-            change(&mut self.needs[need as usize]);
-        }
-        if let Some(made) = action.made() {
-            change(&mut self.makers[made as usize]);
-        }
-    }
+/// Whether a write would undo all that was done to these keys for the sake of what comes next.
+fn is_useless(action: &Action, open: u64) -> bool {
+    matches!(action, Action::Write { key, .. } if *key < 64 && open == 1 << key)
 }

@@ -56,8 +56,6 @@ pub(crate) fn seats(musts: &[Must]) -> (Vec<usize>, usize) {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) state: State,
-    /// Whether the next operation must build on the state.
-    pub(crate) is_bound: bool,
     /// The operations under way that change the state and have not taken effect, but for writes.
     pub(crate) changes: Seats,
 }
@@ -69,6 +67,8 @@ pub(crate) struct Variant {
     pub(crate) duties: Seats,
     /// The writes under way that still can: the more the better.
     pub(crate) spares: Seats,
+    /// The keys that the next operation may be about: the more the better.
+    pub(crate) open: u64,
     /// How many operations with unknown end have taken effect, of each kind that is counted: the
     /// fewer the better.
     pub(crate) uses: Box<[u32]>,
@@ -80,6 +80,7 @@ impl Variant {
         let mut uses = self.uses.iter().zip(&other.uses);
         self.duties.is_within(&other.duties)
             && other.spares.is_within(&self.spares)
+            && other.open & !self.open == 0
             && uses.all(|(mine, theirs)| mine <= theirs)
     }
 }
@@ -137,20 +138,21 @@ mod tests {
     #[test]
     fn no_configuration_is_entered_twice_nor_a_worse_one() {
         let mut visited = Visited::new(2);
-        let mut enter = |next, is_bound, duties: &[usize], spares: &[usize], uses: [u32; 2]| {
-            let place = Place { state: 3, is_bound, changes: set(&[1, 190]) };
-            let (duties, spares) = (set(duties), set(spares));
-            let is_new = visited.enter(next, place, Variant { duties, spares, uses: uses.into() });
+        let mut enter = |next, open, duties: &[usize], spares: &[usize], uses: [u32; 2]| {
+            let place = Place { state: 3, changes: set(&[1, 190]) };
+            let (duties, spares, uses) = (set(duties), set(spares), uses.into());
+            let is_new = visited.enter(next, place, Variant { duties, spares, open, uses });
             (is_new, visited.count)
         };
-        assert_eq!(enter(0, false, &[70], &[3], [1, 1]), (true, 1));
-        assert_eq!(enter(0, false, &[70], &[3], [1, 1]), (false, 1), "the same");
-        assert_eq!(enter(0, false, &[70, 199], &[3], [1, 1]), (false, 1), "more to do");
-        assert_eq!(enter(0, false, &[70], &[], [1, 1]), (false, 1), "less at hand");
-        assert_eq!(enter(0, false, &[70], &[3], [0, 2]), (true, 2), "neither better nor worse");
-        assert_eq!(enter(0, false, &[], &[], [1, 1]), (true, 3), "neither better nor worse");
-        assert_eq!(enter(0, false, &[], &[3, 4], [0, 1]), (true, 1), "better than all");
-        assert_eq!(enter(1, false, &[], &[], [9, 9]), (true, 2), "elsewhere");
-        assert_eq!(enter(0, true, &[], &[], [9, 9]), (true, 3), "elsewhere");
+        assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (true, 1));
+        assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (false, 1), "the same");
+        assert_eq!(enter(0, 3, &[70, 199], &[3], [1, 1]), (false, 1), "more to do");
+        assert_eq!(enter(0, 3, &[70], &[], [1, 1]), (false, 1), "less at hand");
+        assert_eq!(enter(0, 2, &[70], &[3], [1, 1]), (false, 1), "fewer keys");
+        assert_eq!(enter(0, 3, &[70], &[3], [0, 2]), (true, 2), "neither better nor worse");
+        assert_eq!(enter(0, 3, &[], &[], [1, 1]), (true, 3), "neither better nor worse");
+        assert_eq!(enter(0, 4, &[], &[3, 4], [0, 1]), (true, 4), "neither better nor worse");
+        assert_eq!(enter(0, 7, &[], &[3, 4], [0, 1]), (true, 1), "better than all");
+        assert_eq!(enter(1, 0, &[], &[], [9, 9]), (true, 2), "elsewhere");
     }
 }

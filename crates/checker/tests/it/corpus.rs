@@ -184,8 +184,8 @@ impl Recipe {
     }
 }
 
-/// Two hundred and fifty histories of all sorts.
-pub fn recipes(operations: usize) -> Vec<Recipe> {
+/// So many histories of all sorts.
+pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
     let workloads = [
         Workload::Cas(2),
         Workload::Cas(5),
@@ -197,7 +197,7 @@ pub fn recipes(operations: usize) -> Vec<Recipe> {
     ];
     let frauds = [Fraud::None, Fraud::Stale, Fraud::Lost, Fraud::Wrong, Fraud::Phantom];
     let mut recipes = Vec::new();
-    for seed in 0..250_u64 {
+    for seed in 0..count {
         let mut dice = Dice(seed * 7919 + 1);
         let workload = workloads[dice.below(7) as usize];
         let has_swaps = matches!(workload, Workload::Cas(_));
@@ -226,7 +226,7 @@ fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, Bound>, Duration) {
 fn no_honest_history_is_illegal_and_frauds_are_found() {
     let mut unknown = 0;
     let mut found = 0;
-    for recipe in recipes(100) {
+    for recipe in recipes(250, 100) {
         let history = history(&recipe.acts());
         let options = Options { max_configurations: 5_000, ..recipe.options() };
         let verdict = is_linearizable(&history, &options, &mut || false);
@@ -243,29 +243,35 @@ fn no_honest_history_is_illegal_and_frauds_are_found() {
 }
 
 /// Run it with `--ignored --nocapture`: times, and the slowest. With `CORPUS=folder` it writes
-/// the histories for the program.
+/// the histories for the program instead; `HISTORIES`, `OPERATIONS` and `ONLY` (a part of what
+/// describes a history) choose others.
 #[test]
 #[ignore = "a measurement, for a release build"]
 fn scale() {
-    let mut total = Duration::ZERO;
-    let mut rows = Vec::new();
-    let operations = std::env::var("OPERATIONS").map_or(2_000, |it| it.parse().unwrap());
+    let number = |name: &str, other| std::env::var(name).map_or(other, |it| it.parse().unwrap());
     let only = std::env::var("ONLY").unwrap_or_default();
     let chosen = |recipe: &Recipe| format!("{recipe:?}").contains(&only);
-    for recipe in recipes(operations).into_iter().filter(chosen) {
-        if let Ok(folder) = std::env::var("CORPUS") {
+    let recipes = recipes(number("HISTORIES", 250), number("OPERATIONS", 2_000) as usize);
+    let recipes = recipes.into_iter().filter(chosen);
+    if let Ok(folder) = std::env::var("CORPUS") {
+        for recipe in recipes {
             let lines = to_json_lines(&history(&recipe.acts()));
-            let name = format!("{folder}/{:03}-{:?}.jsonl", recipe.seed, recipe.fraud);
+            let name = format!("{folder}/{:04}-{:?}.jsonl", recipe.seed, recipe.fraud);
             std::fs::write(name, lines).unwrap();
         }
-        let (verdict, time) = timed(recipe, Duration::from_secs(5));
-        total += time;
-        rows.push((time, verdict, recipe));
+        return;
     }
+    let mut rows: Vec<_> = recipes
+        .map(|recipe| {
+            let (verdict, time) = timed(recipe, Duration::from_secs(5));
+            (time, verdict, recipe)
+        })
+        .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.0));
     for (time, verdict, recipe) in rows.iter().take(25) {
         println!("{time:>12?} {verdict:?} {recipe:?}");
     }
+    let total: Duration = rows.iter().map(|row| row.0).sum();
     let unknown = rows.iter().filter(|row| row.1.is_err()).count();
     let illegal = rows.iter().filter(|row| row.1 == Ok(false)).count();
     println!("{total:?} for {} histories; illegal {illegal}, unknown {unknown}", rows.len());
