@@ -336,7 +336,9 @@ impl<'a> Round<'a> {
             }
         }
         let counted = (0..self.used.len()).filter(|kind| self.counted[*kind]);
-        let uses = counted.map(|kind| self.used[kind]).collect();
+        // The others' uses are not known from here on, but fewer are better in all likelihood.
+        let total = self.is_strict.then(|| self.used.iter().sum());
+        let uses = counted.map(|kind| self.used[kind]).chain(total).collect();
         let place = Place { state, changes };
         self.visited.enter(next, place, Variant { duties, spares, open, uses })
     }
@@ -387,7 +389,9 @@ impl<'a> Round<'a> {
             if is_idle || is_unseen {
                 continue;
             }
-            let rank = (hint.unwrap_or(u64::MAX), self.distance(to, wanted, action), 1, began);
+            // The fewer of them are used, the more are left for where nothing else will do.
+            let far = 4 + self.distance(to, wanted, action);
+            let rank = (hint.unwrap_or(u64::MAX), far, 1, began);
             ranked.push((rank, Choice { candidate: Candidate::May(kind), state: to }));
         }
         ranked.sort_by_key(|(rank, _)| *rank);
