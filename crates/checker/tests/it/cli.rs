@@ -108,6 +108,41 @@ fn what_other_recorders_write_is_read() {
 }
 
 #[test]
+fn what_says_little_is_taken_for_what_it_says() {
+    let folder = Folder::new();
+    let verdict = |lines: &[&str], arguments: &[&str]| {
+        folder.file("history", &lines.join("\n"));
+        let (out, error, _) = folder.check(&[&["history"], arguments].concat());
+        assert!(error.is_empty(), "{error}");
+        out.trim_start_matches("history: ").trim_end().to_owned()
+    };
+    assert_eq!(verdict(&[], &[]), "linearizable", "nothing happened");
+    // A write that nobody answered may still take effect, long after its info; one failed did not.
+    let write = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":7}";
+    let read = "{\"p\":2,\"t\":\"invoke\",\"f\":\"read\"}";
+    let told = |value: &str| format!("{{\"p\":2,\"t\":\"ok\",\"f\":\"read\",\"v\":{value}}}");
+    let (nothing, seven, text) = (told("null"), told("7"), told("\"7\""));
+    let info = "{\"p\":1,\"t\":\"info\",\"f\":\"write\",\"v\":\"timed-out\"}";
+    let fail = "{\"p\":1,\"t\":\"fail\",\"f\":\"write\",\"v\":7}";
+    let late = [write, info, read, &nothing, read, &seven];
+    assert_eq!(verdict(&late, &[]), "linearizable");
+    assert_eq!(verdict(&[write, info, read, &seven, read, &nothing], &[]), "illegal");
+    assert_eq!(verdict(&[write, fail, read, &seven], &[]), "illegal");
+    assert_eq!(verdict(&[write, info, read, &text], &[]), "illegal", "a number is no text");
+    // Nothing is learnt from a read that failed, nor from one that was never answered.
+    let unread = "{\"p\":2,\"t\":\"fail\",\"f\":\"read\",\"v\":\"timed-out\"}";
+    assert_eq!(verdict(&[read, unread, write, read], &[]), "linearizable");
+    // Null is a value: to write it takes the key away, and a compare-and-set may expect it.
+    let swap = "{\"p\":2,\"t\":\"invoke\",\"f\":\"cas\",\"v\":[null,7]}";
+    let swapped = "{\"p\":2,\"t\":\"ok\",\"f\":\"cas\",\"v\":[null,7]}";
+    assert_eq!(verdict(&[swap, swapped, read, &seven], &[]), "linearizable");
+    assert_eq!(verdict(&[swap, swapped], &["--init", "3"]), "illegal");
+    assert_eq!(verdict(&[read, &text], &["--init", "\"7\""]), "linearizable");
+    assert_eq!(verdict(&[read, &seven], &["--init", "7"]), "linearizable");
+    assert_eq!(verdict(&[read, &nothing], &["--init", "null"]), "linearizable");
+}
+
+#[test]
 fn bad_input_is_named_with_its_line() {
     let folder = Folder::new();
     let invoke = "{\"p\":1,\"t\":\"invoke\",\"f\":\"get\"}\n";
@@ -115,6 +150,10 @@ fn bad_input_is_named_with_its_line() {
         ("nonsense".to_owned(), "1: expected ident"),
         (format!("{invoke}{invoke}"), "2: process 1 has an operation under way"),
         ("{\"p\":1,\"t\":\"ok\"}".into(), "1: process 1 has nothing under way"),
+        (
+            format!("{invoke}\n{{\"p\":1,\"t\":\"info\"}}\r\n{{\"p\":1,\"t\":\"ok\"}}"),
+            "4: process 1 has nothing under way",
+        ),
         (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"f\":\"put\"}}"), "2: ends \"put\""),
         (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: names another key"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\",\"v\":3}".into(), "1: the value of a cas"),

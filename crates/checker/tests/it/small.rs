@@ -238,7 +238,7 @@ fn cut(acts: &[Act], events: usize, keys: &[Value]) -> Vec<Act> {
 }
 
 fn cases() -> ProptestConfig {
-    let cases = if cfg!(debug_assertions) { 1_500 } else { 12_000 };
+    let cases = if cfg!(debug_assertions) { 1_500 } else { 8_000 };
     let from_environment = std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse().ok());
     ProptestConfig { cases: from_environment.unwrap_or(cases), ..ProptestConfig::default() }
 }
