@@ -37,6 +37,14 @@
 //! not be tried: `search.rs` lists it. Histories with thousands of unanswered operations are the
 //! usual case after a test with faults, and cost little.
 //!
+//! Histories of 2,000 operations, 3 to 60 clients and up to half of the operations unanswered,
+//! honest and not, cost the program this many seconds of one core: 165 of registers with two or
+//! five values, compare-and-sets, or a value for each write, 5.6; 86 of one or ten keys with puts
+//! and appends, 0.4. Of 2,571 registers with two or five values one was unknown after 20 seconds,
+//! and of 41 histories with transactions on three keys that share five values 14 after 6 seconds.
+//! `cargo test --release -p synod-checker --test it scale -- --ignored --nocapture`
+//! measures, and writes such histories to files.
+//!
 //! # The program
 //! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for histories
 //! as lines of JSON, in the form that [`from_json_lines`] reads; `--help` lists its options. The

@@ -82,7 +82,7 @@ impl Action {
     /// All values that may be there then, and were not before.
     pub(crate) fn makes(&self) -> Vec<(usize, Id)> {
         match self {
-            Self::Deal(deal) => deal.branches().flat_map(|moves| writes(moves)).collect(),
+            Self::Deal(deal) => deal.branches().flat_map(writes).collect(),
             action => action.made().map(|value| (action.keys()[0], value)).into_iter().collect(),
         }
     }

@@ -52,7 +52,7 @@ struct Check {
     /// Give a file up as unknown after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// Give a key up as unknown after so many configurations, some 100 bytes of memory each.
+    /// Give a key up as unknown after so many configurations, some 200 bytes of memory each.
     #[arg(long, value_name = "N", default_value_t = Options::default().max_configurations)]
     max_configurations: usize,
 }

@@ -15,8 +15,9 @@
 //!   somebody still has to observe the value that is being overwritten for good, or if more
 //!   compare-and-sets must soon find a value than there are ways to come to it.
 //! - How often operations with unknown ends are used is not counted at first, so that any number
-//!   of them adds little. Only if an order is found that uses some kind more often than it was
-//!   begun is that kind counted, in another round.
+//!   of them adds little. If an order is found that uses some kind more often than it was begun, a
+//!   strict round looks for one that does not: it counts all kinds, remembers but how many uses
+//!   there were in all, and so may miss one. Only then is that kind counted, in another round.
 
 use crate::compile::{Component, May, Must, sees_others};
 use crate::domain::{Id, OTHER};
