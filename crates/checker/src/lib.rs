@@ -66,6 +66,7 @@ mod domain;
 mod explain;
 mod history;
 mod json;
+mod known;
 mod machine;
 mod options;
 mod order;

@@ -21,6 +21,7 @@
 
 use crate::compile::{Component, May, Must, sees_others};
 use crate::domain::{Id, OTHER};
+use crate::known::known;
 use crate::machine::{Action, Machine, State};
 use crate::options::Bound;
 use crate::order::{Step, overused, records};
@@ -50,6 +51,9 @@ pub(crate) fn search(
     component: &mut Component,
     bounds: &mut Bounds<'_>,
 ) -> Result<Option<Vec<usize>>, Bound> {
+    if let Some(order) = known(component) {
+        return Ok(Some(order));
+    }
     let mut counted = vec![false; component.mays.len()];
     let mut budget = bounds.max_configurations;
     loop {

@@ -3,5 +3,6 @@
 #[cfg(feature = "cli")]
 mod cli;
 mod corpus;
+mod hints;
 mod reference;
 mod small;
