@@ -22,7 +22,8 @@ use std::time::Duration;
 /// at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 /// ```
 ///
-/// Times are milliseconds. `nodes` and `ops` are there if they are not left to the seed.
+/// Times are milliseconds. `nodes` and `ops` are there if they are not left to the seed, and
+/// `answers history` if answers were [judged](Options::history_only) by the history alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The protocol's name.
@@ -55,13 +56,16 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { nodes, troubled, healed, patience, ops } = &self.options;
+        let Options { nodes, troubled, healed, patience, ops, history_only } = &self.options;
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
         nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
         for (name, time) in [("troubled", troubled), ("healed", healed), ("patience", patience)] {
             writeln!(f, "{name} {}", time.as_millis())?;
         }
         ops.iter().try_for_each(|ops| writeln!(f, "ops {ops}"))?;
+        if *history_only {
+            writeln!(f, "answers history")?;
+        }
         write!(f, "finds {}\n\n{}", self.finds, self.schedule)
     }
 }
@@ -110,6 +114,7 @@ impl FromStr for Case {
                 "healed" => options.healed = Duration::from_millis(number()?),
                 "patience" => options.patience = Duration::from_millis(number()?),
                 "ops" => options.ops = Some(number()?),
+                "answers" if value == "history" => options.history_only = true,
                 "finds" => finds = Some(value.to_owned()),
                 _ => return Err(bad()),
             }

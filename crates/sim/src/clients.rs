@@ -1,12 +1,14 @@
 //! Clients: what they ask for, and what became of it.
 
+use crate::asks::{self, Heard};
 use crate::check::answers::{Operation, OperationState};
 use crate::cluster::{Cluster, Happening};
 use crate::dice::Dice;
-use crate::kv::{Command, Kind};
+use crate::kv::{Command, value_in};
 use crate::violation::Checked;
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use synod_checker::Op;
 use synod_consensus::Protocol;
 use synod_replica::{Event, Token};
 use synod_types::{Instant, NodeId, Slot};
@@ -24,6 +26,8 @@ pub(crate) struct Clients {
     open: Vec<BTreeSet<u64>>,
     open_count: usize,
     done: u64,
+    /// What was last said of each key.
+    pub(crate) heard: Heard,
     /// The highest slot acknowledged to anyone.
     floor: Slot,
     /// When the newest operation that was done had begun.
@@ -43,6 +47,7 @@ impl Clients {
             open: vec![BTreeSet::new(); nodes],
             open_count: 0,
             done: 0,
+            heard: Heard::default(),
             floor: Slot::ZERO,
             newest_begin_done: Instant::ZERO,
             begun: Vec::new(),
@@ -109,11 +114,11 @@ impl Clients {
         }
     }
 
-    /// A node's clients lose their connections.
-    pub(crate) fn node_died(&mut self, node: usize) {
-        for id in self.open[node].clone() {
-            self.finish(id, OperationState::Unknown);
-        }
+    /// A node's clients lose their connections: what they were waiting for.
+    pub(crate) fn node_died(&mut self, node: usize) -> BTreeSet<u64> {
+        let waiting = self.open[node].clone();
+        waiting.iter().for_each(|id| self.finish(*id, OperationState::Unknown));
+        waiting
     }
 }
 
@@ -143,7 +148,7 @@ impl<P: Protocol> Cluster<P> {
         let most = if self.troubled { self.clients.most } else { u64::MAX };
         let left = most.saturating_sub(self.clients.count());
         for _ in 0..burst.min(room).min(left) {
-            let Some(event) = self.operation(node, &mut dice) else { break };
+            let event = self.operation(node, &mut dice);
             self.ask(node, event);
         }
         self.settle(node)
@@ -169,25 +174,35 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// An operation of any kind begins.
-    fn operation(&mut self, node: usize, dice: &mut Dice) -> Option<Event> {
+    /// An operation of any kind begins, or one that came to nothing is asked for again.
+    fn operation(&mut self, node: usize, dice: &mut Dice) -> Event {
+        // What an operation says is no matter of when it comes and of which sort it is.
+        let mut words = dice.clone().split();
         let local = self.nodes[node].clock.read(self.now);
         let deadline = local + dice.duration(&self.plan.clients.patience);
+        let at = self.nodes[node].id;
         let id = self.clients.begin(self.now, node);
-        let kind = match dice.below(100) {
-            0..15 => return Some(Event::Read { token: Token(id), deadline }),
-            15..45 => Kind::Put,
-            45..75 => Kind::Append,
-            75..90 => Kind::Get,
-            _ => Kind::Delete,
-        };
-        let key = b'a' + dice.below(self.plan.clients.keys) as u8;
-        let value = match kind {
-            Kind::Put | Kind::Append => Bytes::from(format!("{id}.")),
-            Kind::Get | Kind::Delete => Bytes::new(),
-        };
-        let command = Command { id, kind, key, value }.encode();
-        Some(Event::Request { token: Token(id), command, deadline })
+        let (sort, keys) = (dice.below(100), self.plan.clients.keys);
+        let is_read = sort < 15;
+        let key = if is_read { words.below(keys) } else { dice.below(keys) };
+        let seen = &mut self.checks.seen;
+        let waiting = if words.percent(50) { seen.ask_again((id, at), is_read) } else { None };
+        let op = waiting.unwrap_or_else(|| {
+            let value = format!("{id}.");
+            let op = match sort {
+                15..45 => Op::put(asks::key(key), value),
+                45..75 => asks::transaction(&mut words, (key, keys), &value, &self.clients.heard),
+                90.. => Op::delete(asks::key(key)),
+                _ => asks::read(&mut words, key, keys),
+            };
+            seen.ask(self.now, (id, at), op.clone(), (is_read, words.percent(50)));
+            op
+        });
+        if is_read {
+            return Event::Read { token: Token(id), deadline };
+        }
+        let command = Command { id, body: asks::command(&op) }.encode();
+        Event::Request { token: Token(id), command, deadline }
     }
 
     /// A caller's own command: `value` for the key `key`. Its number is for
@@ -203,8 +218,9 @@ impl<P: Protocol> Cluster<P> {
             return Ok(id);
         }
         let deadline = self.now + self.plan.clients.patience.end;
-        let value = Bytes::copy_from_slice(value);
-        let command = Command { id, kind: Kind::Put, key, value }.encode();
+        let op = Op::put(vec![key], value);
+        self.checks.seen.ask(self.now, (id, node), op, (false, false));
+        let command = Command::put(id, key, value.to_vec()).encode();
         let event = Event::Request { token: Token(id), command, deadline };
         self.drive(index, event).map_err(|found| self.dated(*found))?;
         Ok(id)
@@ -239,7 +255,57 @@ impl<P: Protocol> Cluster<P> {
     #[must_use]
     pub fn value(&self, node: NodeId, key: u8) -> Option<Bytes> {
         let running = self.nodes[Self::index(node)].running.as_ref()?;
-        let reply = running.applier.query(&[key]);
-        crate::kv::Reply::decode(&reply).map(|reply| reply.value)
+        value_in(|query| running.applier.query(query), key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+    use crate::violation::{Violation, ViolationKind};
+    use std::time::Duration;
+    use synod_raft::{Config, Raft};
+    use synod_replica::{Answer, Outcome};
+
+    const WHILE: Duration = Duration::from_secs(5);
+
+    /// A leader that was cut off and deposed answers a read at once from the state that it has, as
+    /// one does that does not ask whether it still leads.
+    fn hasty_read(history_only: bool) -> Result<(), Violation> {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.checks.history_only = history_only;
+        cluster.run_for(WHILE)?;
+        let deposed = cluster.leader().expect("somebody leads by now");
+        let others: Vec<_> = cluster.members().all().filter(|node| *node != deposed).collect();
+        let write = |cluster: &mut Cluster<Raft>, node, value: &[u8]| {
+            let id = cluster.put(node, b'a', value)?;
+            cluster.run_for(WHILE)?;
+            assert!(cluster.is_done(id));
+            Ok::<_, Violation>(())
+        };
+        write(&mut cluster, deposed, b"old")?;
+        cluster.partition(&[deposed], &others);
+        cluster.run_for(WHILE)?;
+        write(&mut cluster, others[0], b"new")?;
+        let index = Cluster::<Raft>::index(deposed);
+        let id = cluster.clients.begin(cluster.now, index);
+        cluster.checks.seen.ask(cluster.now, (id, deposed), Op::get("a"), (true, false));
+        let answer = Answer { token: Token(id), outcome: Outcome::Readable };
+        cluster.on_answer(index, &answer).map_err(|found| cluster.dated(*found))?;
+        cluster.heal();
+        cluster.run_for(WHILE)?;
+        cluster.finish()
+    }
+
+    #[test]
+    fn what_clients_saw_tells_of_a_stale_read_without_the_order_of_slots() {
+        assert_eq!(hasty_read(false).unwrap_err().kind, ViolationKind::StaleRead);
+        let found = hasty_read(true).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::NotLinearizable);
+        assert!(found.explanation.contains(r#"2: get "a" -> "old""#), "{found}");
     }
 }

@@ -273,13 +273,19 @@ impl<P: Protocol> Cluster<P> {
         self.trace.finish()
     }
 
-    /// Has every healthy node store its state, and compares the stores byte for byte with what the
-    /// chosen commands make. Ends the simulation.
+    /// Judges what clients saw. Then has every healthy node store its state, and compares the stores
+    /// byte for byte with what the chosen commands make. Ends the simulation.
     ///
     /// # Errors
-    /// If one differs, or lags behind.
+    /// If no single store could have given the answers, or if a state differs or lags behind.
     pub fn finish(mut self) -> Result<(), Violation> {
-        self.compare_stores().map_err(|found| self.dated(*found))
+        let judged = self.judge_history().and_then(|()| self.compare_stores());
+        judged.map_err(|found| self.dated(*found))
+    }
+
+    fn judge_history(&mut self) -> Checked {
+        let Checks { seen, oracle, .. } = &mut self.checks;
+        seen.judge(self.now, |id| oracle.place(id))
     }
 
     fn compare_stores(&mut self) -> Checked {

@@ -1,18 +1,23 @@
 //! Hands a node its events and carries out what it wants done.
 
-use crate::check::{answers, claims};
+use crate::asks;
+use crate::check::answers::{self, Operation, OperationState};
+use crate::check::{Checks, claims};
 use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::journal::{frame_in_words, run_in_words, write_in_words};
+use crate::kv::read_reply;
 use crate::schedule::{Mishap, Victim};
 use crate::story::mishap_in_words;
 use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
+use synod_checker::{Op, Outcome as Told};
 use synod_consensus::{Protocol, ProtocolEvent, Status};
+use synod_kv as kv;
 use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Run, Settings};
 use synod_storage::Batch;
-use synod_types::{Instant, NodeId, Seq};
+use synod_types::{Instant, NodeId, Seq, Slot, Value};
 
 impl<P: Protocol> Cluster<P> {
     /// A node takes an event, if it is alive.
@@ -169,40 +174,86 @@ impl<P: Protocol> Cluster<P> {
             let is_new = self.checks.chosen.report(reporter, (slot, &value), disks)?;
             if is_new {
                 self.tempt(node, status);
-            }
-            if is_new && let Some(command) = self.checks.oracle.choose(slot, value.to_value())? {
-                let operation = self.clients.get(command);
-                let refused =
-                    |it: &&answers::Operation| it.state == answers::OperationState::Refused;
-                if let Some(operation) = operation.filter(refused) {
-                    answers::check_refused(command, operation, &self.checks.oracle)?;
-                }
+                self.take_effect(slot, value.to_value())?;
             }
         }
         Ok(())
     }
 
-    fn on_answer(&mut self, node: usize, answer: &Answer) -> Checked {
+    /// A slot is chosen: what took effect did so once, and nobody was told that it would not.
+    fn take_effect(&mut self, slot: Slot, value: Value) -> Checked {
+        let Checks { oracle, history_only, .. } = &mut self.checks;
+        let effect = oracle.choose(slot, value);
+        if *history_only {
+            return Ok(());
+        }
+        let Some(command) = effect? else { return Ok(()) };
+        match self.clients.get(command) {
+            Some(operation) if operation.state == OperationState::Refused => {
+                answers::check_refused(command, operation, oracle)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn on_answer(&mut self, node: usize, answer: &Answer) -> Checked {
         let id = answer.token.0;
         let Some(operation) = self.clients.get(id).cloned() else { return Ok(()) };
         self.journal.answer(operation.node, id, &answer.outcome);
-        match &answer.outcome {
+        let Checks { oracle, seen, history_only, .. } = &mut self.checks;
+        let state = match &answer.outcome {
             Outcome::Done(slot, reply) => {
-                answers::check_done(id, &operation, (*slot, reply), &self.checks.oracle)?;
-                self.clients.finish(id, answers::OperationState::Done(*slot));
+                if !*history_only {
+                    answers::check_done(id, &operation, (*slot, reply), oracle)?;
+                }
+                self.tell(id, &operation, |op| {
+                    let (answered, reply) = read_reply(reply)?;
+                    asks::outcome(op, reply).filter(|_| answered == id)
+                })?;
+                OperationState::Done(*slot)
             }
             Outcome::Readable => {
                 let Some(running) = self.nodes[node].running.as_ref() else { return Ok(()) };
                 let applied = running.applier.applied();
-                answers::check_read(&operation, applied)?;
-                self.clients.finish(id, answers::OperationState::Done(applied));
+                if !*history_only {
+                    answers::check_read(&operation, applied)?;
+                }
+                let query = seen.op(id).map(|op| running.applier.query(&asks::query(op).encode()));
+                self.tell(id, &operation, |op| {
+                    asks::outcome(op, kv::Reply::decode(&query?).ok()?)
+                })?;
+                OperationState::Done(applied)
             }
             Outcome::Refused(_) => {
-                answers::check_refused(id, &operation, &self.checks.oracle)?;
-                self.clients.finish(id, answers::OperationState::Refused);
+                if !*history_only {
+                    answers::check_refused(id, &operation, oracle)?;
+                }
+                seen.refused(self.now, id);
+                OperationState::Refused
             }
-            Outcome::Unknown => self.clients.finish(id, answers::OperationState::Unknown),
-        }
+            Outcome::Unknown => {
+                seen.lost(self.now, id);
+                OperationState::Unknown
+            }
+        };
+        self.clients.finish(id, state);
+        Ok(())
+    }
+
+    /// A client takes its answer.
+    fn tell(
+        &mut self,
+        id: u64,
+        operation: &Operation,
+        read: impl FnOnce(&Op) -> Option<Told>,
+    ) -> Checked {
+        let Some(op) = self.checks.seen.op(id) else { return Ok(()) };
+        let Some(told) = read(op) else {
+            let text = format!("what answers operation {id} is no answer to {op}");
+            return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
+        };
+        self.clients.heard.hear(op, &told);
+        self.checks.seen.done(self.now, id, told);
         Ok(())
     }
 
@@ -448,7 +499,9 @@ impl<P: Protocol> Cluster<P> {
         if lost.state > 0 {
             self.count(Fault::LoseStateSuffix);
         }
-        self.clients.node_died(node);
+        for attempt in self.clients.node_died(node) {
+            self.checks.seen.lost(self.now, attempt);
+        }
         Ok(())
     }
 }

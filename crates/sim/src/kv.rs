@@ -1,53 +1,26 @@
-//! The state machine that a simulated cluster replicates: a few keys, and commands whose effects
-//! tell lost, repeated and reordered ones apart.
+//! The state machine that a simulated cluster replicates: the shipped one, and around each command
+//! a number, which tells lost, repeated and reordered ones apart.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use synod_consensus::{StateError, StateMachine};
+use synod_kv as kv;
 use synod_types::{Changes, Slot};
 
-/// Values do not grow past this: an append to a longer one starts it anew.
-const MAX_VALUE: usize = 256;
 /// Asks a machine for the operation that it applied last.
 pub(crate) const LAST: &[u8] = b"";
 
 /// A client's command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     /// Unique in a run.
     pub(crate) id: u64,
-    /// What to do.
-    pub(crate) kind: Kind,
-    /// With which key.
-    pub(crate) key: u8,
-    /// The new value, or what is added to it; empty for the others.
-    pub(crate) value: Bytes,
-}
-
-/// What a command does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Kind {
-    Put,
-    Append,
-    Get,
-    Delete,
-}
-
-/// What a command or a query is answered with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Reply {
-    /// The command's own number, so that an answer cannot be mistaken for another's.
-    pub(crate) id: u64,
-    /// The slot that wrote the key last, this command included; 0 if the key is not there.
-    pub(crate) version: Slot,
-    /// The key's value, for a query and a get.
-    pub(crate) value: Bytes,
+    /// What the store is asked to do.
+    pub(crate) body: kv::Command,
 }
 
 /// The operation that a machine applied last.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Last {
     pub(crate) slot: Slot,
     pub(crate) id: u64,
@@ -56,157 +29,194 @@ pub(crate) struct Last {
 
 /// The machine.
 #[derive(Debug, Default)]
-pub(crate) struct Kv {
-    keys: BTreeMap<u8, (Slot, Vec<u8>)>,
+pub(crate) struct Machine {
+    store: kv::KvStore,
     last: Last,
 }
 
 impl Command {
+    /// A plain write of a key with a name of one letter.
+    pub(crate) fn put(id: u64, key: u8, value: impl Into<Bytes>) -> Self {
+        Self { id, body: kv::Command::Put(kv::Put::new(vec![key], value)) }
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
-        encode(self)
+        numbered(self.id, &self.body.encode())
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let (id, body) = split(bytes)?;
+        Some(Self { id, body: kv::Command::decode(body).ok()? })
+    }
+}
+
+/// Words behind a number.
+fn numbered(number: u64, rest: &[u8]) -> Bytes {
+    [&number.to_le_bytes(), rest].concat().into()
+}
+
+/// A number and what is behind it.
+fn split(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
+}
+
+/// The number of the command that a reply answers, and what the store said.
+pub(crate) fn read_reply(bytes: &[u8]) -> Option<(u64, kv::Reply)> {
+    let (id, reply) = split(bytes)?;
+    Some((id, kv::Reply::decode(reply).ok()?))
+}
+
+/// The value of one key in a machine's state; empty if the key is not there.
+pub(crate) fn value_in(query: impl FnOnce(&[u8]) -> Bytes, key: u8) -> Option<Bytes> {
+    let keys = kv::KeyRange::one(vec![key]);
+    let reply = query(&kv::Query::Range(kv::Range::new(keys)).encode());
+    let kv::Answer::Op(kv::OpAnswer::Range(found)) = kv::Reply::decode(&reply).ok()?.answer.ok()?
+    else {
+        return None;
+    };
+    Some(found.kvs.into_iter().next().map(|found| found.value).unwrap_or_default())
+}
+
+impl Last {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (slot, rest) = split(bytes)?;
+        let (id, reply) = split(rest)?;
+        Some(Self { slot: Slot(slot), id, reply: Bytes::copy_from_slice(reply) })
+    }
+}
+
+impl StateMachine for Machine {
+    fn load(
+        &mut self,
+        entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
+    ) -> Result<(), StateError> {
+        self.store.load(entries)
+    }
+
+    fn apply(&mut self, slot: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
+        let Some((id, body)) = split(command) else { return Bytes::new() };
+        let reply = numbered(id, &self.store.apply(slot, body, changes));
+        self.last = Last { slot, id, reply: reply.clone() };
+        reply
+    }
+
+    fn query(&self, query: &[u8]) -> Bytes {
+        if query != LAST {
+            return self.store.query(query);
+        }
+        let Last { slot, id, reply } = &self.last;
+        numbered(slot.0, &numbered(*id, reply))
     }
 }
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, value) = (char::from(self.key), String::from_utf8_lossy(&self.value));
-        match self.kind {
-            Kind::Put => write!(f, "{key}={value}"),
-            Kind::Append => write!(f, "{key}+={value}"),
-            Kind::Get => write!(f, "get {key}"),
-            Kind::Delete => write!(f, "delete {key}"),
+        match &self.body {
+            kv::Command::Put(put) => f.write_str(&put_in_words(put)),
+            kv::Command::DeleteRange(delete) => f.write_str(&delete_in_words(delete)),
+            kv::Command::Txn(txn) => f.write_str(&txn_in_words(txn)),
+            kv::Command::Query(kv::Query::Range(range)) => f.write_str(&range_in_words(range)),
+            kv::Command::Query(kv::Query::Txn(txn)) => f.write_str(&txn_in_words(txn)),
+            kv::Command::Query(kv::Query::Revision) => f.write_str("get the revision"),
         }
     }
 }
 
-impl Reply {
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
-    }
+fn put_in_words(put: &kv::Put) -> String {
+    format!("{}={}", text(&put.key), text(put.value.as_deref().unwrap_or_default()))
 }
 
-impl Last {
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
-    }
+fn delete_in_words(delete: &kv::DeleteRange) -> String {
+    format!("delete {}", text(delete.keys.start()))
 }
 
-impl StateMachine for Kv {
-    fn load(
-        &mut self,
-        entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-    ) -> Result<(), StateError> {
-        for (key, stored) in entries {
-            let (Some(key), Some((version, value))) = (key.first(), stored.split_first_chunk())
-            else {
-                return Err(StateError(format!("entry {key:?} is too short")));
-            };
-            self.keys.insert(*key, (Slot(u64::from_le_bytes(*version)), value.to_vec()));
+fn range_in_words(range: &kv::Range) -> String {
+    format!("get {}", text(range.keys.start()))
+}
+
+fn txn_in_words(txn: &kv::Txn) -> String {
+    let branch = |ops: &[kv::Op]| {
+        let words = ops.iter().map(|op| match op {
+            kv::Op::Put(put) => put_in_words(put),
+            kv::Op::DeleteRange(delete) => delete_in_words(delete),
+            kv::Op::Range(range) => range_in_words(range),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let compares = txn.compares.iter().map(|compare| {
+        let key = text(compare.keys.start());
+        match &compare.operand {
+            kv::Operand::Value(value) => format!("{key} is {}", text(value)),
+            _ if compare.relation == kv::Relation::Equal => format!("no {key}"),
+            _ => format!("a {key}"),
         }
-        Ok(())
-    }
-
-    fn apply(&mut self, slot: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
-        let Some(command) = Command::decode(command) else { return Bytes::new() };
-        let key = command.key;
-        let mut value = Bytes::new();
-        match command.kind {
-            Kind::Put => self.set(slot, key, command.value.to_vec(), changes),
-            Kind::Append => {
-                let (_, mut grown) = self.keys.remove(&key).unwrap_or_default();
-                if grown.len() > MAX_VALUE {
-                    grown.clear();
-                }
-                grown.extend_from_slice(&command.value);
-                self.set(slot, key, grown, changes);
-            }
-            Kind::Get => {
-                let held = self.keys.get(&key);
-                value = held.map_or(Bytes::new(), |(_, held)| Bytes::copy_from_slice(held));
-            }
-            Kind::Delete => {
-                if self.keys.remove(&key).is_some() {
-                    changes.delete(vec![key]);
-                }
-            }
+    });
+    let compares = compares.collect::<Vec<_>>().join(" and ");
+    match compares.as_str() {
+        "" => branch(&txn.success),
+        compares => {
+            format!("if {compares} then {} else {}", branch(&txn.success), branch(&txn.failure))
         }
-        let reply = encode(&Reply { id: command.id, version: self.version(key), value });
-        self.last = Last { slot, id: command.id, reply: reply.clone() };
-        reply
-    }
-
-    fn query(&self, query: &[u8]) -> Bytes {
-        let Some(key) = query.first() else { return encode(&self.last) };
-        let value = self.keys.get(key).map_or(&[][..], |(_, value)| value);
-        let value = Bytes::copy_from_slice(value);
-        encode(&Reply { id: 0, version: self.version(*key), value })
     }
 }
 
-impl Kv {
-    fn set(&mut self, slot: Slot, key: u8, value: Vec<u8>, changes: &mut Changes) {
-        let mut stored = slot.0.to_le_bytes().to_vec();
-        stored.extend_from_slice(&value);
-        changes.put(vec![key], stored);
-        self.keys.insert(key, (slot, value));
-    }
-
-    fn version(&self, key: u8) -> Slot {
-        self.keys.get(&key).map_or(Slot::ZERO, |(version, _)| *version)
-    }
-}
-
-fn encode<T: Serialize>(value: &T) -> Bytes {
-    postcard::to_extend(value, Vec::with_capacity(32)).expect("plain data always encodes").into()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synod_types::Change;
 
-    fn apply(machine: &mut Kv, slot: u64, kind: Kind, value: &'static [u8]) -> (Reply, Changes) {
-        let command = Command { id: slot, kind, key: b'k', value: Bytes::from_static(value) };
+    fn apply(machine: &mut Machine, command: &Command) -> (Bytes, Changes) {
         let mut changes = Changes::new();
-        let reply = machine.apply(Slot(slot), &command.encode(), &mut changes);
-        (Reply::decode(&reply).unwrap(), changes)
+        let reply = machine.apply(Slot(command.id), &command.encode(), &mut changes);
+        (reply, changes)
     }
 
     #[test]
-    fn what_is_stored_loads_into_an_equal_machine() {
-        let mut machine = Kv::default();
-        apply(&mut machine, 1, Kind::Put, b"a");
-        let (_, changes) = apply(&mut machine, 2, Kind::Append, b"b");
-        let entries: Vec<_> = changes
-            .as_slice()
-            .iter()
-            .map(|change| match change {
-                Change::Put(key, value) => (key.clone(), value.clone()),
-                Change::Delete(key) => panic!("{key:?} was deleted"),
-            })
-            .collect();
-        let mut loaded = Kv::default();
-        loaded.load(&mut entries.into_iter()).unwrap();
-        let (reply, _) = apply(&mut loaded, 3, Kind::Get, b"");
-        assert_eq!((reply.version, &reply.value[..]), (Slot(2), &b"ab"[..]));
-    }
-
-    #[test]
-    fn a_short_entry_is_refused() {
-        let entries = vec![(Bytes::from_static(b"k"), Bytes::from_static(b"short"))];
-        assert!(Kv::default().load(&mut entries.into_iter()).is_err());
-    }
-
-    #[test]
-    fn the_last_operation_can_be_asked_for() {
-        let mut machine = Kv::default();
-        apply(&mut machine, 7, Kind::Delete, b"");
+    fn a_reply_names_its_command_and_the_machine_its_last() {
+        let mut machine = Machine::default();
+        let command = Command::put(7, b'k', "v");
+        let (reply, changes) = apply(&mut machine, &command);
+        assert!(!changes.as_slice().is_empty());
+        let (id, said) = read_reply(&reply).unwrap();
+        assert_eq!((id, said.answer.is_ok()), (7, true));
         let last = Last::decode(&machine.query(LAST)).unwrap();
-        assert_eq!((last.slot, last.id), (Slot(7), 7));
-        assert_eq!(Reply::decode(&last.reply).unwrap().version, Slot::ZERO);
+        assert_eq!(last, Last { slot: Slot(7), id: 7, reply });
+        assert_eq!(value_in(|query| machine.query(query), b'k').as_deref(), Some(&b"v"[..]));
+        assert_eq!(value_in(|query| machine.query(query), b'l').as_deref(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn commands_read_like_what_they_ask_and_survive_their_bytes() {
+        let put = Command::put(1, b'k', "v");
+        assert_eq!(put.to_string(), "k=v");
+        assert_eq!(Command::decode(&put.encode()), Some(put));
+        let delete = kv::Op::DeleteRange(kv::DeleteRange::new(kv::KeyRange::one("k")));
+        let get = kv::Op::Range(kv::Range::new(kv::KeyRange::one("l")));
+        let is = |operand| kv::Compare {
+            keys: kv::KeyRange::one("k"),
+            relation: kv::Relation::Equal,
+            operand,
+        };
+        let operands = [kv::Operand::Value("v".into()), kv::Operand::Version(kv::Version(0))];
+        let compares = operands.into_iter().map(is).collect();
+        let txn = kv::Txn { compares, success: vec![delete, get.clone()], failure: vec![get] };
+        let command = Command { id: 2, body: kv::Command::Txn(txn) };
+        let words = "if k is v and no k then delete k, get l else get l";
+        assert_eq!(command.to_string(), words);
+        assert_eq!(Command::decode(&command.encode()), Some(command));
+    }
+
+    #[test]
+    fn bytes_that_are_no_command_change_nothing() {
+        let mut machine = Machine::default();
+        let mut changes = Changes::new();
+        machine.apply(Slot(1), b"short", &mut changes);
+        machine.apply(Slot(2), b"eightbytes and nonsense", &mut changes);
+        assert!(changes.as_slice().is_empty());
+        assert_eq!(Command::decode(b"eightbytes and nonsense"), None);
     }
 }

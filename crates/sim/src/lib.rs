@@ -22,8 +22,9 @@
 //!
 //! # A run
 //! For 45 simulated seconds (now and then for three minutes) faults of at least two
-//! [families](Family) fire while clients put, append, read and delete through random nodes. Some
-//! faults come by themselves; some strike at the moment that hurts most: right after a vote, right
+//! [families](Family) fire while clients put, get, delete and run transactions on the shipped
+//! key-value store through random nodes, and ask again for what was turned away. Some faults come
+//! by themselves; some strike at the moment that hurts most: right after a vote, right
 //! after an election is won, right after a leader has chosen its first slot. Then all faults are
 //! frozen for good: everyone who is not lost, or just a random quorum of them, is whole again, must
 //! serve every request, and must reach one state, byte for byte; the others stay dead, paused or
@@ -62,6 +63,10 @@
 //! - acknowledged commands took effect once, in the order in which they were acknowledged, where
 //!   the client was told; refused ones never; a read sees what was acknowledged before it began.
 //!
+//! At the end, what clients saw is judged as a whole, by what they know and nothing else: the
+//! linearizability checker that judges real processes must find one order of all operations that
+//! explains every answer. What it cannot decide is a violation as well.
+//!
 //! Those that need a protocol's own words to be plausible (rounds, leaders) look at
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
@@ -91,6 +96,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod asks;
 mod campaign;
 mod case;
 mod check;

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::cluster::Happening;
 use crate::dice::Dice;
 use crate::disk::{self, Disk};
-use crate::kv::Kv;
+use crate::kv::Machine;
 use crate::violation::{Checked, ViolationKind, violation};
 use std::collections::VecDeque;
 use synod_consensus::Protocol;
@@ -111,7 +111,7 @@ impl<P: Protocol> Node<P> {
             self.disk.synced = found;
         }
         let session = settings.session();
-        let applier = Applier::open(Box::new(Kv::default()), Box::new(state), session)
+        let applier = Applier::open(Box::new(Machine::default()), Box::new(state), session)
             .map_err(|error| refused(error.to_string()))?;
         let replica =
             Replica::open(self.clock.read(now), settings, config, &saved, applier.applied())

@@ -29,6 +29,10 @@ pub struct Options {
     /// How many operations clients ask for while faults fire, at most; `None` (the default) leaves
     /// them to the seed.
     pub ops: Option<u64>,
+    /// Leaves answers to what is judged at the end, the history of what clients saw: they are not
+    /// held, as they come, against the slots at which commands took effect. False by default; for
+    /// finding out whether the history alone tells of a bug.
+    pub history_only: bool,
 }
 
 impl Default for Options {
@@ -39,6 +43,7 @@ impl Default for Options {
             healed: Duration::from_secs(15),
             patience: Duration::from_secs(10),
             ops: None,
+            history_only: false,
         }
     }
 }
@@ -159,6 +164,7 @@ pub fn run<P: Protocol>(
     let plan = Plan::draw(&mut dice, options.nodes.map(|nodes| nodes.max(1)));
     let mut cluster = Cluster::<P>::directed(plan, dice.word(), config, schedule);
     cluster.clients.most = options.ops.unwrap_or(u64::MAX);
+    cluster.checks.history_only = options.history_only;
     if trace > 0 {
         cluster.journal.keep_tail(trace);
     }

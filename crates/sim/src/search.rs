@@ -176,7 +176,8 @@ impl Subject {
     /// The command that runs a seed again.
     fn replay(&self, seed: u64, options: &Options) -> String {
         let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-        format!("{} --seeds {seed}{nodes}", self.again)
+        let history_only = if options.history_only { " --history-only" } else { "" };
+        format!("{} --seeds {seed}{nodes}{history_only}", self.again)
     }
 }
 
@@ -303,10 +304,10 @@ pub fn replay(subject: &Subject, case: &Case, lines: usize, world: &dyn World) -
 /// The main events of a trial, and how it ends.
 fn story(outcome: &Outcome) -> Vec<String> {
     let mut lines = outcome.story.clone();
-    lines.push(match &outcome.report.violation {
-        Some(violation) => violation.to_string(),
-        None => format!("nothing is found in {}", seconds(outcome.report.simulated)),
-    });
+    match &outcome.report.violation {
+        Some(violation) => lines.extend(violation.to_string().lines().map(String::from)),
+        None => lines.push(format!("nothing is found in {}", seconds(outcome.report.simulated))),
+    }
     lines
 }
 
@@ -437,6 +438,7 @@ const USAGE: &str = "
   --seeds A..B   these seeds, or just one: 17, or all from one on: 17.. (0..100)
   --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
   --nodes N      how many nodes each cluster has (each seed chooses)
+  --history-only judge answers at the end alone, by what clients saw
   --keep-going   do not end at the first violation
   --shrink       make the first failure small
   --replay       play a failure that was made small; it comes on standard input
@@ -488,6 +490,7 @@ impl Arguments {
                 }
                 "--shrink" => request.shrink = SHRINKING_RUNS,
                 "--replay" => replay = true,
+                "--history-only" => request.options.history_only = true,
                 "--keep-going" => request.keep_going = true,
                 "--json" => json = true,
                 _ => return Err(format!("unknown argument {word}")),

@@ -55,6 +55,10 @@ pub enum ViolationKind {
     RefusedButApplied,
     /// A read missed a write that was acknowledged before it began.
     StaleRead,
+    /// No single store could have given the answers that clients saw: known at the end of a run.
+    NotLinearizable,
+    /// Whether one could is not known: the search for it ended at its bound.
+    Undecided,
     /// A node could not start on its own disk.
     RecoveryRefused,
     /// A store refused what a working one takes.
@@ -87,6 +91,8 @@ impl fmt::Display for ViolationKind {
             Self::FalseAnswer => "false answer",
             Self::RefusedButApplied => "refused but applied",
             Self::StaleRead => "stale read",
+            Self::NotLinearizable => "not linearizable",
+            Self::Undecided => "undecided",
             Self::RecoveryRefused => "recovery refused",
             Self::StoreFailed => "store failed",
             Self::DamageUnnoticed => "damage unnoticed",

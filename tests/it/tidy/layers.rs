@@ -17,7 +17,7 @@ const INTERNAL: [(&str, &[&str]); 13] = [
     ("kv", &["types", "consensus"]),
     ("etcd-api", &["types", "consensus", "kv"]),
     ("checker", &[]),
-    ("sim", &["types", "consensus", "replica", "storage", "checker"]),
+    ("sim", &["types", "consensus", "replica", "storage", "kv", "checker"]),
     ("explore", &["types", "consensus"]),
 ];
 

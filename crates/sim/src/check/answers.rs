@@ -87,12 +87,12 @@ pub(crate) fn check_read(operation: &Operation, applied: Slot) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::{Command, Kind, LAST, Last};
+    use crate::kv::{Command, LAST, Last};
     use synod_replica::{Body, Request, RequestSeq, Session};
     use synod_types::{Incarnation, Value};
 
     fn chosen(oracle: &mut Oracle, slot: u64, seq: u64, id: u64) -> Option<u64> {
-        let command = Command { id, kind: Kind::Put, key: b'k', value: Bytes::from_static(b"v") };
+        let command = Command::put(id, b'k', "v");
         let session = Session { node: NodeId(1), incarnation: Incarnation(1), boot: 1 };
         let request = Request {
             session,
@@ -130,7 +130,7 @@ mod tests {
     fn a_command_that_takes_effect_twice_is_found() {
         let mut oracle = Oracle::new();
         chosen(&mut oracle, 1, 1, 70);
-        let command = Command { id: 70, kind: Kind::Get, key: b'k', value: Bytes::new() };
+        let command = Command::put(70, b'k', "w");
         let session = Session { node: NodeId(2), incarnation: Incarnation(2), boot: 1 };
         let body = Body::Command(command.encode());
         let request =

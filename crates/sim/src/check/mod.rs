@@ -1,13 +1,15 @@
-//! The properties that hold after every event, one file each.
+//! The properties that hold after every event, and the one that is judged at the end, one file each.
 
 pub(crate) mod answers;
 pub(crate) mod chosen;
 pub(crate) mod claims;
+pub(crate) mod history;
 pub(crate) mod leaders;
 pub(crate) mod logs;
 pub(crate) mod state;
 
 use chosen::Chosen;
+use history::Seen;
 use leaders::Leaders;
 use logs::Logs;
 use state::Oracle;
@@ -19,6 +21,9 @@ pub(crate) struct Checks<P: Protocol> {
     pub(crate) chosen: Chosen,
     pub(crate) logs: Logs<P>,
     pub(crate) oracle: Oracle,
+    pub(crate) seen: Seen,
+    /// Whether answers are left to what is judged at the end.
+    pub(crate) history_only: bool,
 }
 
 impl<P: Protocol> Checks<P> {
@@ -28,6 +33,8 @@ impl<P: Protocol> Checks<P> {
             chosen: Chosen::new(quorum),
             logs: Logs::new(nodes),
             oracle: Oracle::new(),
+            seen: Seen::default(),
+            history_only: false,
         }
     }
 }

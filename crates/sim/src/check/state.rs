@@ -1,6 +1,6 @@
 //! What the chosen commands make of the state, on every node.
 
-use crate::kv::{Kv, LAST, Last};
+use crate::kv::{LAST, Last, Machine};
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -25,8 +25,9 @@ impl Oracle {
     pub(crate) fn new() -> Self {
         let disk = MemoryDisk::new(Incarnation(0));
         let nobody = Session { node: NodeId(0), incarnation: Incarnation(0), boot: 0 };
-        let applier = Applier::open(Box::new(Kv::default()), Box::new(disk.open_state()), nobody)
-            .expect("an empty store is always readable");
+        let applier =
+            Applier::open(Box::new(Machine::default()), Box::new(disk.open_state()), nobody)
+                .expect("an empty store is always readable");
         let digests = vec![applier.digest()];
         Self { disk, applier, digests, effects: BTreeMap::new(), places: BTreeMap::new() }
     }

@@ -3,7 +3,7 @@
 use super::{Profile, value};
 use crate::check::answers::OperationState;
 use crate::cluster::Cluster;
-use crate::kv::{Command, Kind};
+use crate::kv::Command;
 use crate::violation::Violation;
 use std::ops::Range;
 use std::time::Duration;
@@ -160,7 +160,7 @@ impl<P: Protocol> Cluster<P> {
         };
         let deadline = self.now + self.plan.clients.patience.end;
         let key = b'a' + (id % self.plan.clients.keys) as u8;
-        let command = Command { id, kind: Kind::Put, key, value: value() }.encode();
+        let command = Command::put(id, key, value()).encode();
         running.replica.handle(self.now, Event::Request { token: Token(id), command, deadline });
         id
     }
