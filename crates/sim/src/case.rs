@@ -148,6 +148,7 @@ troubled 13122
 healed 0
 patience 10000
 ops 64
+answers history
 finds two leaders
 
 at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
@@ -159,8 +160,11 @@ message 1>3#57 loss
         let case: Case = TEXT.parse().unwrap();
         assert_eq!((case.seed, case.options.ops, case.schedule.len()), (17, Some(64), 2));
         assert_eq!(case.options.troubled, Duration::from_millis(13_122));
+        assert!(case.options.history_only);
         assert_eq!(case.to_string(), TEXT);
-        let plain = TEXT.replace("nodes 5\n", "").replace("ops 64\n", "");
+        let plain = ["nodes 5\n", "ops 64\n", "answers history\n"]
+            .iter()
+            .fold(TEXT.to_owned(), |text, line| text.replace(line, ""));
         let told = format!("# A story.\n{plain}\n# It ends here.\n");
         assert_eq!(told.parse::<Case>().unwrap().to_string(), plain);
     }
@@ -171,7 +175,8 @@ message 1>3#57 loss
             ("seed 17", "seed x", 2),
             ("seed 17", "seed", 2),
             ("nodes 5", "hosts 5", 3),
-            ("loss", "luck", 11),
+            ("answers history", "answers slots", 8),
+            ("loss", "luck", 12),
             ("seed 17\n", "", 0),
             ("protocol raft\n", "", 0),
             ("finds two leaders\n", "", 0),

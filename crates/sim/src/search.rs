@@ -525,6 +525,15 @@ mod tests {
     }
 
     #[test]
+    fn the_command_that_runs_a_seed_again_judges_as_the_search_did() {
+        let words = ["--seeds", "7..9", "--nodes", "3", "--history-only"];
+        let request = Arguments::parse(words.map(String::from).into_iter()).unwrap().request;
+        let subject = Subject::from_fn("none", "search", |_| unreachable!("it is not run"));
+        let again = subject.replay(7, &request.options);
+        assert_eq!(again, "search --seeds 7 --nodes 3 --history-only");
+    }
+
+    #[test]
     fn arguments_that_mean_nothing_are_refused() {
         for words in [&["--nodes", "many"][..], &["--seeds"], &["--fast"], &["--seeds", "5..5"]] {
             let words = words.iter().map(|word| (*word).to_owned());
