@@ -273,8 +273,8 @@ impl<P: Protocol> Cluster<P> {
         self.trace.finish()
     }
 
-    /// Judges what clients saw. Then has every healthy node store its state, and compares the stores
-    /// byte for byte with what the chosen commands make. Ends the simulation.
+    /// Judges what clients saw. Then has every healthy node store its state, and compares the
+    /// stores byte for byte with what the chosen commands make. Ends the simulation.
     ///
     /// # Errors
     /// If no single store could have given the answers, or if a state differs or lags behind.

@@ -1,4 +1,4 @@
-//! The properties that hold after every event, and the one that is judged at the end, one file each.
+//! The properties that hold after every event, and the one that is judged at the end: a file each.
 
 pub(crate) mod answers;
 pub(crate) mod chosen;
