@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 const PATIENCE: u32 = 1024;
 
 /// How many more configurations than a round has visited are a little.
-const SIMPLE: usize = 10_000;
+const SIMPLE: usize = 100_000;
 
 /// All keys.
 const ALL: u64 = u64::MAX;
@@ -296,7 +296,7 @@ impl<'a> Round<'a> {
         let open = if self.confirm(state) { ALL } else { open };
         let Some(next) = self.window.first_end() else { return Arrival::Complete };
         let before = self.component.musts[next].end;
-        if self.is_hopeless(state) || !self.is_new(next, state, open) {
+        if !self.is_new(next, state, open) || self.is_hopeless(state) {
             return Arrival::Dead;
         }
         let choices = self.choices(next, state, open);
