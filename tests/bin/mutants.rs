@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
-use synod_tests::mutants::{Layer, Patch, Row, Scratch, hunt, table, unchanged};
+use synod_tests::mutants::table::{self, Line};
+use synod_tests::mutants::{Layer, Patch, Row, Scratch, hunt, unchanged};
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -53,7 +53,8 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
         let text = table::write(&text, &all, &rows).context("the page has no table")?;
         fs::write(&page, text)?;
     }
-    print_medians(&rows);
+    let lines: Vec<_> = rows.iter().map(Line::from).collect();
+    println!("{}", table::summary(&lines));
     let (failed, of) = (failures.len(), patches.len());
     ensure!(failures.is_empty(), "{failed} failures, {of} bugs\n{}", failures.join("\n"));
     Ok(())
@@ -83,23 +84,4 @@ fn print_row(row: &Row) {
     };
     let kills: Vec<_> = Layer::ALL.into_iter().filter_map(kill).collect();
     println!("killed {:<40} {}", row.id, kills.join(", "));
-}
-
-/// Half of the bugs fell within the median; by layer, because a named test takes no time at all.
-fn print_medians(rows: &[Row]) {
-    let kills = || rows.iter().flat_map(|row| &row.kills);
-    let show = |time: Option<Duration>| {
-        time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
-    };
-    let by_layer = Layer::ALL.map(|layer| {
-        let times = kills().filter(|kill| kill.layer == layer).map(|kill| kill.cpu);
-        format!("{layer} {}", show(table::median(times)))
-    });
-    let all = show(table::median(kills().map(|kill| kill.cpu)));
-    println!(
-        "{} bugs, {} kills; median CPU time {all} ({})",
-        rows.len(),
-        kills().count(),
-        by_layer.join(", ")
-    );
 }

@@ -26,7 +26,7 @@ impl From<&Row> for Line {
             let kill = row.kills.iter().find(|kill| kill.layer == layer);
             kill.map_or_else(String::new, |kill| {
                 let seed = kill.seed.map(|seed| format!("seed {seed}, ")).unwrap_or_default();
-                format!("{seed}{:.1} s", kill.cpu.as_secs_f64())
+                format!("{seed}{:.2} s", kill.cpu.as_secs_f64())
             })
         };
         Self { id: row.id.clone(), breaks: row.breaks.clone(), cells: Layer::ALL.map(cell) }
@@ -42,6 +42,12 @@ impl Line {
         self.id == patch.id
             && self.breaks == patch.breaks
             && cells.all(|(layer, cell)| cell.is_empty() != looks(layer))
+    }
+
+    /// How long this layer took to notice, as the cell has it.
+    fn cpu(&self, layer: usize) -> Option<Duration> {
+        let seconds = self.cells[layer].rsplit(' ').nth(1)?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
     }
 }
 
@@ -71,19 +77,35 @@ pub fn write(page: &str, patches: &[Patch], rows: &[Row]) -> Option<String> {
     let mut table = format!("{BEGIN}\n| bug | what breaks |");
     Layer::ALL.iter().for_each(|layer| table += &format!(" {layer} |"));
     table += "\n|---|---|---|---|---|---|\n";
-    for Line { id, breaks, cells } in lines.into_values() {
+    let lines: Vec<_> = lines.into_values().collect();
+    for Line { id, breaks, cells } in &lines {
         let cells = cells.join(" | ");
         writeln!(table, "| {id} | {breaks} | {cells} |").expect("a string takes everything");
     }
-    table += END;
+    table += &format!("\n{}.\n{END}", summary(&lines));
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{table}{after}"))
 }
 
-/// The middle of the times, the mean of the two middle ones if their number is even.
+/// How many bugs there are and how often they were noticed, and the median of the processor time
+/// that it took; also by layer, because a named test takes no time at all.
 #[must_use]
-pub fn median(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
+pub fn summary(lines: &[Line]) -> String {
+    let times = |layer| lines.iter().filter_map(move |line| line.cpu(layer));
+    let show = |time: Option<Duration>| {
+        time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
+    };
+    let by_layer = Layer::ALL.iter().enumerate();
+    let by_layer: Vec<_> =
+        by_layer.map(|(at, layer)| format!("{layer} {}", show(median(times(at))))).collect();
+    let all: Vec<_> = (0..Layer::ALL.len()).flat_map(times).collect();
+    let (bugs, kills, by_layer) = (lines.len(), all.len(), by_layer.join(", "));
+    format!("{bugs} bugs, {kills} kills; median CPU time {} ({by_layer})", show(median(all)))
+}
+
+/// The middle of the times, the mean of the two middle ones if their number is even.
+fn median(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     let mut times: Vec<_> = times.into_iter().collect();
     times.sort_unstable();
     let middle = times.len() / 2;
@@ -94,7 +116,7 @@ pub fn median(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::super::Kill;
-    use super::{BEGIN, END, Layer, Patch, Row, median, read, write};
+    use super::{BEGIN, END, Layer, Line, Patch, Row, median, read, summary, write};
     use std::time::Duration;
 
     fn patch(name: &str, layer: &str) -> Patch {
@@ -116,7 +138,8 @@ mod tests {
         let rows = [row(&patches[0], Some(7)), row(&patches[1], None)];
         let page = write(&page, &patches, &rows).expect("it has a place");
         assert!(page.starts_with("before\n") && page.ends_with("-->\nafter\n"), "{page}");
-        assert!(page.contains("\n| M01-a.x | what simulator sees | seed 7, 1.5 s |  |  |  |\n"));
+        assert!(page.contains("\n| M01-a.x | what simulator sees | seed 7, 1.54 s |  |  |  |\n"));
+        assert!(page.contains("|\n\n2 bugs, 2 kills; median CPU time 1.54 s (simulator"), "{page}");
         let lines = read(&page).expect("it has a table");
         assert!(lines.iter().zip(&patches).all(|(line, patch)| line.fits(patch)), "{lines:?}");
         assert!(!lines[0].fits(&patches[1]));
@@ -125,6 +148,19 @@ mod tests {
         assert_eq!(read(&later), Some(lines[1..].to_vec()), "one is gone, the other stays");
         assert_eq!(write("no place", &patches, &rows), None);
         assert_eq!(Layer::ALL.len(), lines[0].cells.len());
+    }
+
+    #[test]
+    fn the_summary_tells_layers_apart() {
+        let [fast, slow] = ["0.2 s", "seed 9, 4.00 s"].map(str::to_owned);
+        let none = String::new;
+        let line = |cells| Line { id: none(), breaks: none(), cells };
+        let lines =
+            [line([slow, none(), fast.clone(), none()]), line([none(), none(), fast, none()])];
+        let by_layer = "(simulator 4.00 s, exhaustive -, unit 0.20 s, real node -)";
+        let all = format!("2 bugs, 3 kills; median CPU time 0.20 s {by_layer}");
+        assert_eq!(summary(&lines), all);
+        assert!(summary(&[]).starts_with("0 bugs, 0 kills; median CPU time - ("));
     }
 
     #[test]
