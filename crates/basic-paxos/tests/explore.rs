@@ -5,10 +5,11 @@
 use std::time::Duration;
 use synod_basic_paxos::types::NodeId;
 use synod_basic_paxos::{Config, Kind, Letter, Log, Message, PerSlot, Single, Timer, Timing};
-use synod_explore::{Budget, Explore, Sight, Traffic, Trouble};
+use synod_explore::{Budget, Explore, Sight, Stage, Traffic, Trouble};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
+const N3: NodeId = NodeId(3);
 
 /// Steps of a search that `make test` has no time to finish.
 const FEW: usize = 1_500_000;
@@ -40,13 +41,33 @@ fn three<K: Kind + Sync>(traffic: fn(&Letter) -> Traffic) -> Explore<PerSlot<K>>
 fn two_propose(trouble: Trouble, node: NodeId) -> bool {
     match trouble {
         Trouble::Timeout | Trouble::Proposal => node != N1,
-        Trouble::Crash | Trouble::SlowWrite => node == N1,
+        Trouble::Crash | Trouble::SlowWrite | Trouble::Trim => node == N1,
     }
 }
 
 /// n2 and n3 propose, and n2 is the one to lose patience.
 fn one_insists(trouble: Trouble, node: NodeId) -> bool {
     if trouble == Trouble::Timeout { node == N2 } else { node != N1 }
+}
+
+/// n1 has voted for its own value, alone; n2 and n3 have chosen another one under a later ballot.
+fn forked(stage: &mut Stage<'_, PerSlot<Single>>) {
+    let accepts =
+        |letter: &Letter| letter.messages().iter().any(|it| matches!(it, Message::Accept { .. }));
+    stage.propose(N1, "one");
+    stage.deliver(|from, to, letter| from != N3 && to != N3 && !accepts(letter));
+    stage.lose_all();
+    stage.propose(N3, "two");
+    stage.deliver(|from, to, _| from != N1 && to != N1);
+    stage.lose_all();
+}
+
+/// A promise to n1 is under way; n3 has passed it by and chosen a value with n2.
+fn overtaken(stage: &mut Stage<'_, PerSlot<Single>>) {
+    stage.propose(N1, "one");
+    stage.deliver(|from, to, _| from == N1 && to == N2);
+    stage.propose(N3, "two");
+    stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
 fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sight]) {
@@ -75,6 +96,22 @@ fn duel() {
     let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
     let explore = three::<Single>(quiet).striking(one_insists).budget(budget).most_steps(FEW);
     check("duel", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+#[test]
+fn votes_that_differ() {
+    let budget = Budget { timeouts: 3, ..Budget::default() };
+    let explore = three::<Single>(quiet).after(forked);
+    let explore = explore.striking(|_, node| node == N1).budget(budget);
+    check("votes that differ", explore, &[Sight::Competed]);
+}
+
+#[test]
+fn stale_promises() {
+    let budget = Budget { timeouts: 3, ..Budget::default() };
+    let explore = three::<Single>(quiet).after(overtaken);
+    let explore = explore.striking(|_, node| node == N1).budget(budget);
+    check("stale promises", explore, &[Sight::Competed]);
 }
 
 /// One proposer, everything is said, and nodes that miss something ask.

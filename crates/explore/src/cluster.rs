@@ -50,6 +50,8 @@ pub enum Trouble {
     Proposal,
     /// A write of the node takes time.
     SlowWrite,
+    /// The node trims its log.
+    Trim,
 }
 
 /// What can happen next. `is_slow`: what the node writes then takes time.
@@ -61,6 +63,8 @@ pub(crate) enum Action<P: Protocol> {
     Timeout { node: NodeId, timer: P::Timer, is_slow: bool },
     /// A client proposes a command.
     Propose { node: NodeId, command: Bytes, is_slow: bool },
+    /// A snapshot of all that the node has reported as chosen is durable: that part of the log goes.
+    Trim { node: NodeId },
     /// The oldest unsynced batch becomes durable.
     Sync { node: NodeId },
     /// A node crashes and starts again with what its disk holds: of its unsynced batches, the
@@ -85,6 +89,7 @@ impl<P: Protocol> fmt::Display for Action<P> {
                 let slow = slowly(is_slow);
                 write!(f, "{node:?}: a client proposes \"{}\"{slow}", command.escape_ascii())
             }
+            Self::Trim { node } => write!(f, "{node:?} trims its log"),
             Self::Sync { node } => write!(f, "{node:?}: its oldest write is durable"),
             Self::Crash { node, of: 0, .. } => write!(f, "{node:?} crashes and starts again"),
             Self::Crash { node, kept, of } => {
@@ -166,6 +171,12 @@ impl<P: Protocol> Cluster<P> {
                 let input = Input::Propose { ticket, command: command.clone() };
                 self.run(&mut state, *node, |turn| turn.take(input, *is_slow));
                 self.after_write(before, state, *node, *is_slow)
+            }
+            Action::Trim { node } => {
+                state.left.trims = state.left.trims.saturating_sub(1);
+                let through = state.node(*node).emitted;
+                self.run(&mut state, *node, |turn| turn.take(Input::Compact { through }, false));
+                Some(state)
             }
             Action::Sync { node } => {
                 self.run(&mut state, *node, |turn| turn.sync());
@@ -372,6 +383,10 @@ impl<P: Explorable> Model for Cluster<P> {
             let of = state.node(node).unsynced.len();
             if of > 0 {
                 actions.push(Action::Sync { node });
+            }
+            let can_trim = state.node(node).emitted > state.node(node).disk.base.through;
+            if can_trim && state.left.trims > 0 && (self.strikes)(Trouble::Trim, node) {
+                actions.push(Action::Trim { node });
             }
             if state.left.crashes > 0 && (self.strikes)(Trouble::Crash, node) {
                 actions.extend((0..=of).map(|kept| Action::Crash { node, kept, of }));

@@ -77,7 +77,8 @@
 //!
 //! # Left out on purpose
 //! - Liveness: every run in which too many messages are lost stands still.
-//! - Snapshots, reads and membership: no such input is given.
+//! - Snapshots that move, reads and membership: no such input is given. A node that needs what
+//!   others have trimmed gets nothing.
 //! - Symmetry: node ids break ties in ballots, so nodes are not alike to a machine. A person can say
 //!   where they are, with [`Explore::striking`].
 //! - Codecs, sessions and real disks: the simulator drives these.

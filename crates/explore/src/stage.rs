@@ -37,6 +37,17 @@ impl<P: Protocol> Stage<'_, P> {
         self.act(&Action::Crash { node, kept: of, of });
     }
 
+    /// A node trims its log up to what it has reported as chosen.
+    ///
+    /// # Panics
+    /// If it has reported nothing since it trimmed last: the script is wrong.
+    pub fn trim(&mut self, node: NodeId) {
+        let it = self.state.node(node);
+        let (held, reported) = (it.disk.base.through, it.emitted);
+        assert!(held < reported, "{node:?} has nothing to trim behind slot {held}");
+        self.act(&Action::Trim { node });
+    }
+
     /// Messages of which `goes` is true for sender, receiver and content arrive, those that they
     /// cause as well, until there are none.
     pub fn deliver(&mut self, goes: impl Fn(NodeId, NodeId, &P::Message) -> bool) {

@@ -26,6 +26,8 @@ pub struct Budget {
     /// Writes that take time: other things happen before they are durable, or a crash undoes them.
     /// All other writes are durable as soon as they are made.
     pub slow_writes: u8,
+    /// Nodes that trim their logs, up to what they have reported as chosen.
+    pub trims: u8,
 }
 
 /// A value with its hash, shared by all states that it is part of: a step copies and hashes the one

@@ -33,7 +33,11 @@ fn quiet(message: &Message) -> Traffic {
 }
 
 fn three(traffic: fn(&Message) -> Traffic) -> Explore<MultiPaxos> {
-    Explore::new(3, |id, members| Config::new(id, members).unwrap())
+    nodes(3, traffic)
+}
+
+fn nodes(count: u64, traffic: fn(&Message) -> Traffic) -> Explore<MultiPaxos> {
+    Explore::new(count, |id, members| Config::new(id, members).unwrap())
         .unwrap()
         .firing(|timer| *timer == Timer::Election)
         .hop(Duration::from_secs(1))
@@ -50,7 +54,7 @@ fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Sight]) {
 fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
     match trouble {
         Trouble::Timeout => node != N1,
-        Trouble::Crash | Trouble::SlowWrite => node == N1,
+        Trouble::Crash | Trouble::SlowWrite | Trouble::Trim => node == N1,
         Trouble::Proposal => true,
     }
 }
@@ -90,6 +94,23 @@ fn lagging(stage: &mut Stage<'_, MultiPaxos>) {
     stage.crash(N1);
 }
 
+/// n1 leads, and everyone has heard of it.
+fn led(stage: &mut Stage<'_, MultiPaxos>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|_, _, _| true);
+}
+
+/// n1 and n2 have chosen a value, n3 has heard of nothing, and n1 holds the value no more.
+fn trimmed(stage: &mut Stage<'_, MultiPaxos>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|from, to, _| from != N3 && to != N3);
+    stage.propose(N1, "one");
+    stage.deliver(|from, to, _| from != N3 && to != N3);
+    stage.lose_all();
+    stage.trim(N1);
+    stage.crash(N1);
+}
+
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
@@ -123,6 +144,22 @@ fn laggards() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
     let explore = three(quiet).after(lagging).striking(|_, node| node != N2).budget(budget);
     check("laggards", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+/// n1 leads twice, and may have lost what it proposed before.
+#[test]
+fn earlier_reigns() {
+    let budget =
+        Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
+    let explore = three(quiet).after(led).striking(|_, node| node == N1).budget(budget);
+    check("earlier reigns", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+}
+
+#[test]
+fn trimmed_logs() {
+    let budget = Budget { timeouts: 1, proposals: 1, trims: 1, ..Budget::default() };
+    let explore = three(talkative).after(trimmed).striking(|_, node| node != N1).budget(budget);
+    check("trimmed logs", explore, &[Sight::Chosen]);
 }
 
 #[test]

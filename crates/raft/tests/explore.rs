@@ -17,11 +17,15 @@ const MANY: usize = 12_000_000;
 /// Three nodes that campaign without asking around first: what only keeps the peace is off, so
 /// that every campaign takes few steps and may come at any time.
 fn rash() -> Explore<Raft> {
+    rash_nodes(3)
+}
+
+fn rash_nodes(count: u64) -> Explore<Raft> {
     let config = |id, members| {
         let config = Config::new(id, members).unwrap();
         config.with_pre_vote(false).with_check_quorum(false)
     };
-    Explore::new(3, config).unwrap().firing(|timer| *timer == Timer::Election)
+    Explore::new(count, config).unwrap().firing(|timer| *timer == Timer::Election)
 }
 
 /// Three nodes with the default settings, whose clocks move past all patience with each timeout.
@@ -61,11 +65,27 @@ fn figure_8(stage: &mut Stage<'_, Raft>) {
     stage.crash(N3);
 }
 
+/// n2 has voted for n1, and the vote is under way: of four nodes these two are half.
+fn half(stage: &mut Stage<'_, Raft>) {
+    stage.timeout(N1, Timer::Election);
+    stage.deliver(|from, to, _| from == N1 && to == N2);
+}
+
+/// A vote for n1 in term 1 is under way; n3 leads term 2 and has chosen a value with n2.
+fn overtaken(stage: &mut Stage<'_, Raft>) {
+    half(stage);
+    stage.timeout(N3, Timer::Election);
+    stage.timeout(N3, Timer::Election);
+    stage.deliver(|from, to, _| from != N1 && to != N1);
+    stage.propose(N3, "one");
+    stage.deliver(|from, to, _| from != N1 && to != N1);
+}
+
 /// n2 and n3 campaign; n1 votes, may crash, and may have a slow disk.
 fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
     match trouble {
         Trouble::Timeout => node != N1,
-        Trouble::Crash | Trouble::SlowWrite => node == N1,
+        Trouble::Crash | Trouble::SlowWrite | Trouble::Trim => node == N1,
         Trouble::Proposal => true,
     }
 }
@@ -84,6 +104,25 @@ fn elections() {
 }
 
 #[test]
+fn stale_votes() {
+    let budget = Budget { timeouts: 1, ..Budget::default() };
+    let explore = rash().after(overtaken).striking(|_, node| node == N1).budget(budget);
+    check("stale votes", explore, &[Sight::Competed]);
+}
+
+/// Only votes travel, each perhaps twice: who leads is all that is looked at.
+#[test]
+fn split_votes() {
+    let budget = Budget { timeouts: 1, duplicates: 2, ..Budget::default() };
+    let explore = rash_nodes(4).traffic(|message| match message {
+        Message::RequestVote { .. } | Message::Vote { .. } => Traffic::Free,
+        _ => Traffic::Lost,
+    });
+    let explore = explore.after(half).striking(|_, node| node == N3).budget(budget);
+    check("split votes", explore, &[]);
+}
+
+#[test]
 fn entries_of_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
     let explore = rash().after(figure_8).striking(|_, node| node != N2).budget(budget);
@@ -97,10 +136,19 @@ fn logs_that_differ() {
     check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
 }
 
+/// The leader goes on talking to a node that holds something else.
+#[test]
+fn heartbeats() {
+    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let explore = rash().after(forked).firing(|timer| *timer == Timer::Heartbeat);
+    let explore = explore.striking(|_, node| node == N3).budget(budget);
+    check("heartbeats", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
 #[test]
 fn late_appends() {
-    let budget = Budget { proposals: 2, duplicates: 1, ..Budget::default() };
-    let explore = rash().after(led).budget(budget);
+    let budget = Budget { proposals: 2, duplicates: 1, slow_writes: 1, ..Budget::default() };
+    let explore = rash().after(led).striking(|_, node| node == N1).budget(budget);
     check("late appends", explore, &[Sight::Chosen]);
 }
 
