@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod damage;
 mod dev;
+mod forged;
 mod full_disk;
 mod kill;
 mod partition;

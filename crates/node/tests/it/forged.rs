@@ -1,0 +1,96 @@
+//! A peer that is let in and then speaks in the name of others, over real sockets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_consensus::Role;
+use synod_kv::KvStore;
+use synod_node::alarm::Alarm;
+use synod_node::run::{Clock, Handle, Parts, Running, launch};
+use synod_raft::{Config, Message, Raft};
+use synod_replica::{Applier, Envelope, Payload, Replica, Settings, decode_frame, encode_frame};
+use synod_storage::{LogStore, MemoryDisk};
+use synod_transport::certs::CertificateAuthority;
+use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
+use synod_transport::{Peer, Transport};
+use synod_types::{ClusterId, GroupId, Incarnation, Lane, Membership, NodeId};
+
+const CLUSTER: ClusterId = ClusterId(7);
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+/// In whose names node 2 answers: with node 1 they would be a majority of five.
+const NAMES: [NodeId; 3] = [TWO, NodeId(3), NodeId(4)];
+/// So many answers in the name of others show that they do not count.
+const FORGED: u64 = 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn bind(authority: &CertificateAuthority, node: NodeId) -> QuicTransport {
+    let issued = authority.issue_node(CLUSTER, node).expect("a new certificate");
+    let ca = authority.certificate_pem().to_owned();
+    let credentials = Credentials { ca, certificate: issued.certificate, key: issued.key };
+    let config = QuicConfig::new(CLUSTER, node, ([127, 0, 0, 1], 0).into(), credentials);
+    QuicTransport::bind(config).expect("a free port")
+}
+
+/// Node 1 of five, of which only node 2 is there.
+fn start(transport: QuicTransport, two: &QuicTransport) -> (Handle, Running) {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let mut log = disk.open_log();
+    let settings = Settings::new(CLUSTER, ONE, log.life(), 1);
+    let state = Box::new(disk.open_state());
+    let applier = Applier::open(Box::new(KvStore::new()), state, settings.session());
+    let applier = applier.expect("an empty state opens");
+    let members = Membership::new((1..=5).map(NodeId), []).expect("a group");
+    let config = Config::new(ONE, members).expect("it is a member");
+    let (clock, saved) = (Clock::start(), log.load(GroupId(0)).expect("a new store loads"));
+    let driver = Replica::<Raft>::open(clock.now(), settings, config, &saved, applier.applied());
+    let parts = Parts {
+        driver: Box::new(driver.expect("an empty store opens")),
+        log: Box::new(log),
+        applier,
+        transport: Arc::new(transport),
+        addresses: BTreeMap::from([(TWO, two.local_addr().to_string())]),
+        request_timeout: PATIENCE,
+        clock,
+    };
+    let (alarm, _alarms) = Alarm::new();
+    launch(parts, &alarm).expect("threads start")
+}
+
+/// Yes to whoever asks for a vote.
+fn grant(frame: &[u8]) -> Option<(Envelope, Message)> {
+    let (envelope, payload) = decode_frame(frame).ok()?;
+    let yes = match payload {
+        Payload::Protocol(Message::PreVote { asked, .. }) => {
+            Message::PreVoteReply { term: asked, asked, granted: true }
+        }
+        Payload::Protocol(Message::RequestVote { term, .. }) => {
+            Message::Vote { term, granted: true }
+        }
+        _ => return None,
+    };
+    Some((envelope, yes))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_votes_in_the_name_of_others() {
+    let authority = CertificateAuthority::new(CLUSTER).expect("a new authority");
+    let [one, two] = [ONE, TWO].map(|node| bind(&authority, node));
+    two.set_peers(&[Peer { node: ONE, address: one.local_addr().to_string() }]);
+    let (node, running) = start(one, &two);
+    loop {
+        let view = node.meters().view();
+        assert_ne!(view.status.role, Role::Leader, "elected by one peer of four");
+        if view.counters.frames_forged >= FORGED {
+            break;
+        }
+        let frame = tokio::time::timeout(PATIENCE, two.recv()).await.expect("it campaigns");
+        let (_, frame) = frame.expect("the transport is open");
+        let Some((envelope, yes)) = grant(&frame) else { continue };
+        for from in NAMES {
+            let yes = encode_frame(&Envelope { from, ..envelope }, &Payload::Protocol(yes.clone()));
+            two.send(ONE, Lane::Control, yes);
+        }
+    }
+    tokio::task::spawn_blocking(|| running.stop()).await.expect("it stops");
+}

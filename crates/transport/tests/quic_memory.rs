@@ -1,0 +1,61 @@
+//! Whoever announces much and sends little costs little.
+//!
+//! A program of its own: what its process sets aside is what this one test makes it set aside.
+#![cfg(target_os = "linux")]
+
+#[allow(dead_code, reason = "shared with the other tests of QUIC")]
+#[path = "quic/strangers.rs"]
+mod strangers;
+#[allow(dead_code, reason = "shared with the other tests of QUIC")]
+#[path = "quic/support.rs"]
+mod support;
+
+use strangers::{ALPN, caller, enter};
+use support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, peer};
+use synod_transport::{QuicTransport, Transport};
+use tokio::time::timeout;
+
+/// The length that each of three streams announces.
+const ANNOUNCED: u32 = 1 << 30;
+
+/// Bytes of address space that this process has set aside, used or not.
+fn set_aside() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("it is there");
+    let kib = line.trim().trim_end_matches(" kB");
+    kib.parse::<u64>().expect("a number") << 10
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_announced_length_sets_nothing_aside() {
+    let mut config = config(TWO);
+    config.limits.max_frame = ANNOUNCED as usize;
+    config.limits.queue_bytes = ANNOUNCED as usize;
+    let two = QuicTransport::bind(config).expect("binds");
+    let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
+    let rogue = caller(Some(&issued), ALPN);
+    two.set_peers(&[peer(ONE, rogue.local_addr().expect("is bound"))]);
+    let connection = enter(&rogue, two.local_addr()).await;
+
+    // A small frame on each lane shows that the node reads it.
+    let mut streams = Vec::new();
+    for lane in 0..3 {
+        let mut stream = connection.open_uni().await.expect("opens");
+        stream.write_all(&[lane, 0, 0, 0, 1, lane]).await.expect("writes");
+        let got = timeout(PATIENCE, two.recv()).await.expect("arrives");
+        assert_eq!(got, Some((ONE, vec![lane].into())));
+        streams.push(stream);
+    }
+    let before = set_aside();
+    for stream in &mut streams {
+        stream.write_all(&ANNOUNCED.to_be_bytes()).await.expect("writes");
+        stream.write_all(&[0; 1000]).await.expect("writes");
+    }
+    // Acknowledged once it was read: nothing else makes room in the stream's window.
+    let filler = vec![0; 1 << 20];
+    for stream in &mut streams {
+        timeout(PATIENCE, stream.write_all(&filler)).await.expect("is read").expect("writes");
+    }
+    let more = set_aside().saturating_sub(before);
+    assert!(more < u64::from(ANNOUNCED), "{more} bytes for what was only announced");
+}
