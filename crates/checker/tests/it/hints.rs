@@ -32,7 +32,8 @@ fn recorded(seed: u64, operations: u64, hint: impl Fn(u64) -> Option<u64>) -> Hi
     let (mut dice, mut store) = (Dice(seed), Store::new());
     let mut events = Vec::new();
     for place in 0..operations {
-        let op = op(&mut dice, place, place.saturating_sub(1 + dice.below(3)));
+        let other = place.saturating_sub(1 + dice.below(3));
+        let op = op(&mut dice, place, other);
         let outcome = perform(&mut store, &Value::Nil, &op);
         let (begin, end) = (place * 10 + dice.below(60), place * 10 + 61 + dice.below(60));
         let is_lost = dice.below(10) == 0;
