@@ -95,6 +95,7 @@ impl Backend for Memory {
 
 /// Serves a new backend as a node would: merged with another route, on one port. Ends with the
 /// runtime.
+#[allow(dead_code, reason = "not every test needs a connection")]
 pub async fn serve() -> (Arc<Memory>, SocketAddr) {
     let backend = Arc::new(Memory::default());
     let other = Router::new().route("/livez", axum::routing::get(|| async { "ok" }));
