@@ -42,20 +42,26 @@ kills: setup ## Kill nodes of real clusters, so often over all protocols: make k
 bugs: ## List the bugs that shipped elsewhere and the tests that hold each: make bugs ARGS=raft-09
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)
 
+# One build a package, without those that need RocksDB.
+FUZZ = FUZZ_SECONDS=$(or $(SECONDS),600) $(CARGO) test --release $(LOCKED)
 fuzz: ## Fuzz every decoder and every core for longer: make fuzz SECONDS=3600
-	FUZZ_SECONDS=$(or $(SECONDS),600) $(CARGO) test --release $(LOCKED) -p synod-sim --test fuzz
+	$(FUZZ) -p synod-sim --test fuzz
+	$(FUZZ) -p synod-transport --features quic --lib -- fuzz
+	$(FUZZ) -p synod-etcd-api --test fuzz
 
 mutants: ## Plant known bugs in a copy of the tree; tests must catch them: make mutants ARGS=M24
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)
 
-# Mutants are held against the tests that take seconds: with campaigns they would take days.
+# Mutants are held against the tests that take a second, and compiled by a profile of their own:
+# with campaigns, or optimised, they would take days.
 MUTATED ?= synod-basic-paxos
 TOOLS := $(HOME)/.cache/synod/tools
 mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--shard 0/8'
 	@test -x '$(TOOLS)/bin/cargo-mutants' || \
 		$(CARGO) install --locked --root '$(TOOLS)' cargo-mutants --version 27.1.0
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_INCREMENTAL=1 $(CARGO) mutants --package $(MUTATED) \
-		--output '$(TARGET)' --timeout 300 $(ARGS) -- --lib --test it
+		--profile mutants --cargo-arg=--lib --cargo-arg=--test=it --timeout 90 \
+		--output '$(TARGET)' $(ARGS)
 
 explore: ## Look at all states of small clusters, as many as memory bears: make explore ARGS=raft
 	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
