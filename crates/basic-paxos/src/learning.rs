@@ -101,7 +101,7 @@ impl<K: Kind> PerSlot<K> {
         let mut batch = ValuesBuilder::new();
         for run in self.log.runs_from(first) {
             let room = self.config.limits().catch_up_bytes.saturating_sub(batch.byte_len());
-            if run.first > through || (room == 0 && !batch.is_empty()) {
+            if run.first > through {
                 break;
             }
             let known = usize::try_from(through.0 - run.first.0 + 1).unwrap_or(usize::MAX);
@@ -186,7 +186,7 @@ impl<K: Kind> PerSlot<K> {
                 break;
             }
             let count = usize::try_from(chosen.0 - run.first.0 + 1).unwrap_or(usize::MAX);
-            fx.chosen(if count < run.values.len() { run.prefix(count) } else { run });
+            fx.chosen(run.prefix(count.min(run.values.len())));
         }
     }
 

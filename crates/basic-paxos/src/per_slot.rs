@@ -324,8 +324,8 @@ impl<K: Kind> PerSlot<K> {
 
     /// The acceptor of an open slot, as the memory of its vows makes it.
     pub(crate) fn acceptor(&self, slot: Slot) -> Acceptor<Values> {
-        let accepted = self.log.stamp_at(slot).filter(|_| slot > self.log.base());
-        let accepted = accepted.and_then(|stamp| Some((stamp, self.value_at(slot)?)));
+        let stamp = self.log.stamp_at(slot);
+        let accepted = stamp.and_then(|stamp| Some((stamp, self.value_at(slot)?)));
         Acceptor::restored(self.hard_state.promised(slot), accepted)
     }
 

@@ -29,10 +29,9 @@ pub(crate) fn recover<K: Kind>(
     }
     hard_state.choose(base.through);
     check(&hard_state, &log)?;
-    let open = |slot: &Slot| *slot > hard_state.chosen();
     let mut decided = BTreeSet::new();
     for run in log.runs_from(hard_state.chosen().next()).filter(|run| run.stamp == DECIDED) {
-        decided.extend((0..run.values.len()).map(|index| run.first.plus(index)).filter(open));
+        decided.extend((0..run.values.len()).map(|index| run.first.plus(index)));
     }
     while decided.remove(&hard_state.chosen().next()) {
         hard_state.choose(hard_state.chosen().next());
@@ -122,7 +121,7 @@ impl<K: Kind> PerSlot<K> {
 
     /// A peer's snapshot was installed and is durable.
     pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
-        if base.through.0 >= HORIZON || base.through > Slot(K::SLOTS) || !is_stamp(base.stamp) {
+        if base.through > Slot(K::SLOTS) || !is_stamp(base.stamp) {
             return self.ignore(self.config.id(), "numbers that no log reaches", fx);
         }
         if base.through <= self.base.through {
