@@ -1,63 +1,12 @@
 //! Bugs that shipped elsewhere, one test each: it fails when the bug is put back.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Decree, HardState, Kind, Limits, Message, PerSlot, Timer};
-use synod_consensus::{Base, Input, Protocol, Run, RunLog, Saved};
-use synod_types::{Ballot, Slot, Values};
+use synod_basic_paxos::{Decree, Limits, Message, Timer};
+use synod_consensus::{Input, Protocol, Saved};
+use synod_types::{Ballot, Slot};
 
 type Single = synod_basic_paxos::Single;
 type Log = synod_basic_paxos::Log;
-
-fn prepare(slot: u64, ballot: Ballot) -> Message {
-    Message::Prepare { slot: Slot(slot), ballot }
-}
-
-fn promise(slot: u64, ballot: Ballot, accepted: Option<(Ballot, Values)>) -> Message {
-    Message::Promise { slot: Slot(slot), ballot, accepted }
-}
-
-fn accept(slot: u64, ballot: Ballot, text: &str) -> Message {
-    Message::Accept { slot: Slot(slot), ballot, value: value(text) }
-}
-
-fn accepted(slot: u64, ballot: Ballot) -> Message {
-    Message::Accepted { slot: Slot(slot), ballot }
-}
-
-fn nack(slot: u64, ballot: Ballot, promised: Ballot) -> Message {
-    Message::Nack { slot: Slot(slot), ballot, promised }
-}
-
-fn decided(slot: u64, text: &str) -> Message {
-    Message::Decided { first: Slot(slot), values: value(text), through: Slot(slot) }
-}
-
-/// A disk with promises and votes, slot by slot from slot 1.
-fn disk<K: Kind>(
-    chosen: u64,
-    promises: &[(u64, Ballot)],
-    votes: &[(u64, Ballot, &str)],
-) -> Saved<PerSlot<K>> {
-    let promises = promises.iter().map(|(slot, ballot)| (Slot(*slot), *ballot));
-    let mut log = RunLog::default();
-    for (slot, stamp, text) in votes {
-        log.put(Run { first: Slot(*slot), stamp: *stamp, values: value(text) });
-    }
-    let hard_state = HardState::new(Slot(chosen), promises);
-    Saved { hard_state, base: Base::default(), log }
-}
-
-/// One node of three; the test speaks for the others.
-fn alone<K: Kind>(disk: Saved<PerSlot<K>>) -> Cluster<K> {
-    Cluster::from_disks(vec![(config(N1, 3), disk)])
-}
-
-/// What the node sent, to whom it goes left out.
-fn sent<K: Kind>(cluster: &mut Cluster<K>) -> Vec<Message> {
-    let mut sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
-    sent.dedup();
-    sent
-}
 
 #[test]
 fn paxos_p01_reply_before_the_disk_has_it() {

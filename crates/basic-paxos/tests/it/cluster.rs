@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_basic_paxos::{Config, HardState, Kind, Letter, Message, PerSlot, Timer};
 use synod_consensus::{
-    Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Saved,
-    TimerChange, Write,
+    Base, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Run,
+    RunLog, Saved, TimerChange, Write,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value, Values};
 
@@ -295,4 +295,55 @@ impl<K: Kind> Cluster<K> {
         self.node(id).hung = false;
         self.settle(id);
     }
+}
+
+pub fn prepare(slot: u64, ballot: Ballot) -> Message {
+    Message::Prepare { slot: Slot(slot), ballot }
+}
+
+pub fn promise(slot: u64, ballot: Ballot, accepted: Option<(Ballot, Values)>) -> Message {
+    Message::Promise { slot: Slot(slot), ballot, accepted }
+}
+
+pub fn accept(slot: u64, ballot: Ballot, text: &str) -> Message {
+    Message::Accept { slot: Slot(slot), ballot, value: value(text) }
+}
+
+pub fn accepted(slot: u64, ballot: Ballot) -> Message {
+    Message::Accepted { slot: Slot(slot), ballot }
+}
+
+pub fn nack(slot: u64, ballot: Ballot, promised: Ballot) -> Message {
+    Message::Nack { slot: Slot(slot), ballot, promised }
+}
+
+pub fn decided(slot: u64, text: &str) -> Message {
+    Message::Decided { first: Slot(slot), values: value(text), through: Slot(slot) }
+}
+
+/// A disk with promises and votes, slot by slot from slot 1.
+pub fn disk<K: Kind>(
+    chosen: u64,
+    promises: &[(u64, Ballot)],
+    votes: &[(u64, Ballot, &str)],
+) -> Saved<PerSlot<K>> {
+    let promises = promises.iter().map(|(slot, ballot)| (Slot(*slot), *ballot));
+    let mut log = RunLog::default();
+    for (slot, stamp, text) in votes {
+        log.put(Run { first: Slot(*slot), stamp: *stamp, values: value(text) });
+    }
+    let hard_state = HardState::new(Slot(chosen), promises);
+    Saved { hard_state, base: Base::default(), log }
+}
+
+/// One node of three; the test speaks for the others.
+pub fn alone<K: Kind>(disk: Saved<PerSlot<K>>) -> Cluster<K> {
+    Cluster::from_disks(vec![(config(N1, 3), disk)])
+}
+
+/// What the node sent, to whom it goes left out.
+pub fn sent<K: Kind>(cluster: &mut Cluster<K>) -> Vec<Message> {
+    let mut sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
+    sent.dedup();
+    sent
 }

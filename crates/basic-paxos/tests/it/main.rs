@@ -3,9 +3,12 @@
 mod arbitrary;
 mod bugs;
 mod cluster;
+mod knowledge;
 mod livelock;
 mod log;
 mod register;
+mod restarts;
 mod roles;
+mod waits;
 mod walk;
 mod wire;

@@ -1,0 +1,256 @@
+//! What a node knows to be chosen, tells, and learns: to the slot and to the byte.
+
+use crate::cluster::*;
+use synod_basic_paxos::{Config, Kind, Limits, Message, PerSlot};
+use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write};
+use synod_types::{Ballot, Instant, NodeId, Slot, Value, Values};
+
+type Single = synod_basic_paxos::Single;
+type Log = synod_basic_paxos::Log;
+
+fn batch(texts: &[&str]) -> Values {
+    let value = |text: &&str| match *text {
+        "noop" => Value::Noop,
+        text => Value::Command(text.as_bytes().to_vec().into()),
+    };
+    texts.iter().map(value).collect()
+}
+
+/// Runs of slots behind each other, each under a ballot of its own.
+fn log(runs: &[&[&str]]) -> RunLog<Ballot> {
+    let mut log = RunLog::default();
+    for (run, round) in runs.iter().zip(1..) {
+        log.put(Run { first: log.last().next(), stamp: b(round, 2), values: batch(run) });
+    }
+    log
+}
+
+fn with_log<K: Kind>(chosen: u64, runs: &[&[&str]], limits: Limits) -> Cluster<K> {
+    let log = log(runs);
+    let promises = (chosen + 1..=log.last().0).map(|slot| (slot, b(9, 2)));
+    let promises: Vec<_> = promises.collect();
+    let saved = Saved { log, ..disk(chosen, &promises, &[]) };
+    let config = config(N1, 3).with_limits(limits).unwrap();
+    Cluster::from_disks(vec![(config, saved)])
+}
+
+fn told(first: u64, texts: &[&str], through: u64) -> Message {
+    Message::Decided { first: Slot(first), values: batch(texts), through: Slot(through) }
+}
+
+fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<&'static str> {
+    let notes = std::mem::take(&mut cluster.node(N1).notes).into_iter();
+    let reason = |note| match note {
+        ProtocolEvent::Ignored { reason, .. } => Some(reason),
+        _ => None,
+    };
+    notes.filter_map(reason).collect()
+}
+
+#[test]
+fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
+    let one: &[&[&str]] = &[&["a", "b", "c"]];
+    let each: &[&[&str]] = &[&["a"], &["b"], &["c"]];
+    let long: &[&[&str]] = &[&["a"], &["long"], &["c"]];
+    let tail: &[&[&str]] = &[&["a", "b", "c"], &["noop"]];
+    // A value takes a byte more than its command, a no-op takes one.
+    let cases: [(&str, &[&[&str]], u64, usize, &[&str]); 17] = [
+        ("one run, far too little room", one, 3, 1, &["a"]),
+        ("one run, room for one", one, 3, 3, &["a"]),
+        ("one run, room for two", one, 3, 4, &["a", "b"]),
+        ("one run, room for all", one, 3, 6, &["a", "b", "c"]),
+        ("one run, two are chosen", one, 2, 100, &["a", "b"]),
+        ("one run, one is chosen", one, 1, 100, &["a"]),
+        ("three runs, far too little room", each, 3, 1, &["a"]),
+        ("three runs, room for one", each, 3, 3, &["a"]),
+        ("three runs, room for two", each, 3, 4, &["a", "b"]),
+        ("three runs, room for all", each, 3, 6, &["a", "b", "c"]),
+        ("three runs, two are chosen", each, 2, 100, &["a", "b"]),
+        ("a long value does not fit behind", long, 3, 6, &["a"]),
+        ("a long value fits behind", long, 3, 7, &["a", "long"]),
+        ("nothing is left out in between", tail, 4, 5, &["a", "b"]),
+        ("the end fits, too", tail, 4, 7, &["a", "b", "c", "noop"]),
+        ("the end does not fit", tail, 4, 6, &["a", "b", "c"]),
+        ("the end is not chosen", tail, 3, 100, &["a", "b", "c"]),
+    ];
+    for (name, runs, chosen, bytes, expected) in cases {
+        let limits = Limits { catch_up_bytes: bytes, ..Limits::default() };
+        let mut cluster = with_log::<Log>(chosen, runs, limits);
+        let answer = cluster.ask(N2, N1, Message::Ask { from: S1 });
+        assert_eq!(answer, [told(1, expected, chosen)], "{name}");
+    }
+}
+
+#[test]
+fn a_question_is_answered_by_what_is_chosen_or_by_another_question() {
+    let mut cluster = with_log::<Log>(2, &[&["a", "b", "c"]], Limits::default());
+    let ask = |slot| Message::Ask { from: Slot(slot) };
+    assert_eq!(cluster.ask(N2, N1, ask(2)), [told(2, &["b"], 2)]);
+    assert_eq!(cluster.ask(N2, N1, ask(3)), [], "both know the same");
+    assert_eq!(cluster.ask(N2, N1, ask(4)), [ask(3)], "n2 knows more");
+}
+
+#[test]
+fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
+    let mut cluster = with_log::<Log>(3, &[&["a", "b", "c"]], Limits::default());
+    cluster.step(N1, Input::Compact { through: Slot(2) });
+    assert_eq!(cluster.ask(N2, N1, Message::Ask { from: Slot(2) }), []);
+    assert_eq!(cluster.node(N1).snapshots, [N2]);
+    let answer = cluster.ask(N2, N1, Message::Ask { from: Slot(3) });
+    assert_eq!(answer, [told(3, &["c"], 3)]);
+    assert_eq!(cluster.node(N1).snapshots, [N2]);
+}
+
+#[test]
+fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
+    let cases: [(&[&[&str]], u64, &[&str]); 5] = [
+        (&[&["a", "b", "c"]], 2, &["a", "b"]),
+        (&[&["a", "b", "c"]], 3, &["a", "b", "c"]),
+        (&[&["a"], &["b"], &["c"]], 2, &["a", "b"]),
+        (&[&["a"], &["b", "c"]], 2, &["a", "b"]),
+        (&[&["a"], &["b"], &["c"]], 3, &["a", "b", "c"]),
+    ];
+    for (runs, chosen, expected) in cases {
+        let cluster = with_log::<Log>(chosen, runs, Limits::default());
+        assert_eq!(cluster.chosen(N1), expected, "{runs:?} through {chosen}");
+    }
+}
+
+#[test]
+fn news_that_leave_a_gap_are_taken_within_the_window() {
+    let ask = |slot| vec![Message::Ask { from: Slot(slot) }];
+    let four = ["w", "x", "y", "z"];
+    let five = ["v", "w", "x", "y", "z"];
+    // First slot, values, what is asked in turn, and what is known in order then.
+    let cases: [(u64, &[&str], Vec<Message>, u64); 5] = [
+        (1, &five, vec![], 5),
+        (2, &four, ask(1), 0),
+        (2, &four[..3], vec![], 0),
+        (5, &four[..1], ask(1), 0),
+        (4, &four[..1], vec![], 0),
+    ];
+    for (first, texts, asked, commit) in cases {
+        let limits = Limits { window: 4, ..Limits::default() };
+        let mut cluster = with_log::<Log>(0, &[], limits);
+        let answer = cluster.ask(N2, N1, told(first, texts, commit));
+        assert_eq!((answer, cluster.commit(N1)), (asked.clone(), commit), "{first}: {texts:?}");
+        // What was taken is known: who proposes there is told.
+        let heard = cluster.ask(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
+        let is_told = matches!(heard.as_slice(), [Message::Decided { .. }]);
+        assert_eq!(is_told, asked.is_empty(), "{first}: {texts:?}");
+    }
+}
+
+#[test]
+fn who_is_told_of_more_asks_for_it() {
+    let mut cluster = with_log::<Log>(0, &[], Limits::default());
+    assert_eq!(cluster.ask(N2, N1, told(1, &["a"], 1)), []);
+    let asked = cluster.ask(N2, N1, told(2, &["b"], 9));
+    assert_eq!(asked, [Message::Ask { from: Slot(3) }]);
+    let mut single = with_log::<Single>(0, &[], Limits::default());
+    assert_eq!(single.ask(N2, N1, told(1, &["a"], 9)), [], "there is only one decree");
+    assert_eq!(single.commit(N1), 1);
+}
+
+#[test]
+fn a_decree_has_one_slot() {
+    let mut cluster = with_log::<Single>(0, &[], Limits::default());
+    assert_eq!(cluster.ask(N2, N1, told(1, &["a", "b"], 1)), []);
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec!["there is no such slot"], 0));
+    cluster.say(N2, N1, told(1, &["a"], 1));
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
+    assert_eq!((Single::SLOTS, Log::SLOTS), (1, 4_611_686_018_427_387_903));
+}
+
+#[test]
+fn what_contradicts_the_chosen_is_refused_with_all_behind_it() {
+    let mut cluster = with_log::<Log>(2, &[&["a", "b"]], Limits::default());
+    cluster.say(N2, N1, told(2, &["x", "c"], 3));
+    assert_eq!(ignored(&mut cluster), ["it contradicts what is chosen"]);
+    assert_eq!(cluster.chosen(N1), ["a", "b"]);
+    cluster.say(N2, N1, told(1, &["a", "b", "c"], 3));
+    assert_eq!((ignored(&mut cluster), cluster.chosen(N1).len()), (vec![], 3));
+}
+
+#[test]
+fn what_is_compacted_away_is_taken_for_known() {
+    let mut cluster = with_log::<Log>(3, &[&["a", "b", "c"]], Limits::default());
+    cluster.step(N1, Input::Compact { through: Slot(2) });
+    cluster.say(N2, N1, told(1, &["a", "b", "c", "d"], 4));
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
+}
+
+/// One core, its writes of one message, and the core itself.
+fn writes<K: Kind>(saved: Saved<PerSlot<K>>, message: Message) -> Vec<Write<PerSlot<K>>> {
+    let mut core = PerSlot::<K>::recover(config(N1, 3), saved).unwrap();
+    let mut outbox = Outbox::default();
+    core.step(
+        Instant(1),
+        Input::Message { from: N2, message: message.into() },
+        &mut outbox.effects(),
+    );
+    core.flush(Instant(1), &mut outbox.effects());
+    outbox.writes
+}
+
+#[test]
+fn only_news_are_written_and_a_vote_for_what_is_chosen_stays_a_vote() {
+    let saved =
+        disk::<Log>(0, &[(2, b(1, 2)), (5, b(1, 2))], &[(2, b(1, 2), "b"), (5, b(1, 2), "q")]);
+    let put = |first, texts: &[&str]| {
+        Write::Put(Run { first: Slot(first), stamp: Ballot::CHOSEN, values: batch(texts) })
+    };
+    let written = writes(saved.clone(), told(1, &["a", "b", "c", "d", "e", "f"], 6));
+    assert_eq!(written, [put(1, &["a"]), put(3, &["c", "d", "e", "f"])]);
+    assert_eq!(writes(saved.clone(), told(2, &["b"], 2)), [], "all of it is on the disk");
+    let mut known = saved;
+    known.log.put(Run { first: Slot(3), stamp: Ballot::CHOSEN, values: batch(&["c"]) });
+    let written = writes(known, told(2, &["b", "c", "d"], 4));
+    assert_eq!(written, [put(4, &["d"])]);
+}
+
+#[test]
+fn a_vote_under_what_was_promised_costs_no_second_promise() {
+    let promised = disk::<Log>(0, &[(1, b(3, 2))], &[]);
+    let vote = Write::Put(Run { first: S1, stamp: b(3, 2), values: value("x") });
+    assert_eq!(writes(promised.clone(), accept(1, b(3, 2), "x")), [vote]);
+    assert_eq!(writes(promised.clone(), accept(1, b(4, 2), "x")).len(), 2, "a higher one does");
+    assert_eq!(writes(promised, prepare(1, b(3, 2))), [], "nor does the promise itself");
+}
+
+#[test]
+fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
+    let learner = NodeId(4);
+    let settings = |id| Config::new(id, members(3, 1)).unwrap();
+    let stranger = "its sender is not a member";
+    let itself = "nobody says that to itself";
+    let learners = "learners neither propose nor vote";
+    let numbers = "numbers that no working node sends";
+    let ask = || Message::Ask { from: Slot(3) };
+    let cases = [
+        (N1, NodeId(9), ask(), Some(stranger)),
+        (N1, N2, ask(), None),
+        (N1, learner, ask(), None),
+        (N1, N1, ask(), Some(itself)),
+        (N1, N1, prepare(1, b(1, 1)), Some(itself)),
+        (N1, N1, accepted(1, b(1, 1)), None),
+        (N1, learner, prepare(1, b(1, 4)), Some(learners)),
+        (N1, learner, accept(1, b(1, 4), "x"), Some(learners)),
+        (learner, N1, prepare(1, b(1, 1)), Some(learners)),
+        (learner, N1, accept(1, b(1, 1), "x"), Some(learners)),
+        (learner, N1, decided(1, "x"), None),
+        (N1, N2, prepare(1, b(1, 3)), Some(numbers)),
+        (N1, N2, prepare(0, b(1, 2)), Some(numbers)),
+        (N1, N2, prepare(1, b(1, 2)), None),
+    ];
+    for (me, from, message, expected) in cases {
+        let mut core = PerSlot::<Log>::recover(settings(me), Saved::default()).unwrap();
+        let (mut outbox, letter) = (Outbox::default(), message.clone().into());
+        core.step(Instant(1), Input::Message { from, message: letter }, &mut outbox.effects());
+        let reason = outbox.notes.iter().find_map(|note| match note {
+            ProtocolEvent::Ignored { from: whose, reason } if *whose == from => Some(*reason),
+            _ => None,
+        });
+        assert_eq!(reason, expected, "{message:?} from {from} to {me}");
+    }
+}

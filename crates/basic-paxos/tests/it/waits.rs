@@ -1,0 +1,210 @@
+//! How long a node waits, for what, and when it does not: to the millisecond.
+
+use crate::cluster::*;
+use std::time::Duration;
+use synod_basic_paxos::{Limits, Message, Timer, Timing};
+use synod_consensus::Saved;
+use synod_types::{NodeId, Slot};
+
+type Single = synod_basic_paxos::Single;
+type Log = synod_basic_paxos::Log;
+
+fn fresh() -> Cluster<Log> {
+    alone(Saved::default())
+}
+
+fn with_timing(timing: Timing) -> Cluster<Log> {
+    let config = config(N1, 3).with_timing(timing).unwrap();
+    Cluster::from_disks(vec![(config, Saved::default())])
+}
+
+/// From when to when a timer may run out, in milliseconds.
+fn wait<K: synod_basic_paxos::Kind>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
+    let range = &cluster.node(N1).timers[&timer];
+    (range.start.as_millis(), range.end.as_millis())
+}
+
+#[test]
+fn answers_are_awaited_twice_as_long_each_time_up_to_the_cap() {
+    let mut cluster = fresh();
+    cluster.propose(N1, 1, "x");
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        waits.push(wait(&mut cluster, Timer::Slot(S1)));
+        cluster.timeout(N1, Timer::Slot(S1));
+    }
+    let expected = [(40, 60), (80, 120), (160, 240), (320, 480), (500, 750), (500, 750)];
+    assert_eq!(waits, expected);
+}
+
+#[test]
+fn a_round_trip_is_measured_in_both_phases_and_smoothed() {
+    let mut cluster = fresh();
+    cluster.propose(N1, 1, "x");
+    cluster.later(18);
+    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    assert_eq!(cluster.node(N1).core.round_trip(), Duration::from_millis(11));
+    assert_eq!(wait(&mut cluster, Timer::Slot(S1)), (44, 66), "a phase begins anew");
+    cluster.later(3);
+    cluster.say(N2, N1, accepted(1, b(1, 1)));
+    assert_eq!(cluster.node(N1).core.round_trip(), Duration::from_millis(10));
+}
+
+#[test]
+fn a_measured_round_trip_is_neither_nothing_nor_beyond_the_cap() {
+    for (ms, micros) in [(0, 8_756), (9_999, 71_250)] {
+        let mut cluster = fresh();
+        cluster.propose(N1, 1, "x");
+        cluster.later(ms);
+        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        assert_eq!(cluster.node(N1).core.round_trip().as_micros(), micros, "after {ms} ms");
+    }
+}
+
+#[test]
+fn a_node_asks_around_every_eight_round_trips_within_bounds() {
+    let ms = Duration::from_millis;
+    for (round_trip, expected) in [(1, (50, 100)), (10, (80, 160)), (100, (500, 1000))] {
+        let timing = Timing { round_trip: ms(round_trip), ..Timing::default() };
+        let mut cluster = with_timing(timing);
+        assert_eq!(wait(&mut cluster, Timer::Ask), expected, "{round_trip} ms");
+        cluster.timeout(N1, Timer::Ask);
+        assert_eq!(wait(&mut cluster, Timer::Ask), expected, "{round_trip} ms, again");
+    }
+}
+
+#[test]
+fn the_other_voters_are_asked_in_turn() {
+    let config = synod_basic_paxos::Config::new(N2, members(4, 1)).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        cluster.timeout(N2, Timer::Ask);
+        asked.extend(cluster.wire.drain(..).map(|flight| (flight.to.0, flight.message)));
+    }
+    let expected = [1, 3, 4, 1, 3].map(|node| (node, Message::Ask { from: S1 }));
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn the_same_question_waits_two_round_trips_and_another_does_not() {
+    let limits = Limits { window: 4, ..Limits::default() };
+    let config = config(N1, 3).with_limits(limits).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let far = prepare(9, b(1, 2));
+    let ask = |slot| [Message::Ask { from: Slot(slot) }];
+    assert_eq!(cluster.ask(N2, N1, far.clone()), ask(1));
+    cluster.later(19);
+    assert_eq!(cluster.ask(N2, N1, far.clone()), []);
+    cluster.later(1);
+    assert_eq!(cluster.ask(N2, N1, far.clone()), ask(1));
+    cluster.say(N2, N1, decided(1, "x"));
+    assert_eq!(cluster.ask(N2, N1, far), ask(2));
+}
+
+#[test]
+fn a_guide_may_be_silent_for_as_long_as_the_cap() {
+    let learner = NodeId(4);
+    let config = synod_basic_paxos::Config::new(learner, members(3, 1)).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let guide = |cluster: &Cluster<Log>| {
+        synod_consensus::Protocol::status(&cluster.nodes[&learner].core).leader
+    };
+    cluster.say(N1, learner, decided(1, "x"));
+    for (ms, expected) in [(500, N1), (1, N2), (500, N2), (1, N3), (501, N1)] {
+        cluster.later(ms);
+        cluster.timeout(learner, Timer::Ask);
+        assert_eq!(guide(&cluster), Some(expected));
+    }
+}
+
+#[test]
+fn a_late_refusal_does_not_prolong_the_wait() {
+    let config = synod_basic_paxos::Config::new(N1, members(5, 0)).unwrap();
+    let mut cluster = Cluster::<Single>::from_disks(vec![(config, Saved::default())]);
+    cluster.propose(N1, 1, "x");
+    for from in 2..=5 {
+        cluster.say(NodeId(from), N1, nack(1, b(1, 1), b(1, 5)));
+        let waits = if from < 4 { (40, 60) } else { (0, 20) };
+        assert_eq!(wait(&mut cluster, Timer::Slot(S1)), waits, "refused by {from}");
+    }
+}
+
+#[test]
+fn who_is_not_heard_twice_begins_nothing_new() {
+    let mut cluster = fresh();
+    cluster.propose(N1, 1, "x");
+    for (repeats, expected) in [(1, true), (2, false)] {
+        cluster.timeout(N1, Timer::Slot(S1));
+        cluster.wire.clear();
+        cluster.propose(N1, 1 + repeats, "y");
+        let begun = sent(&mut cluster) == [prepare(1 + repeats, b(1, 1))];
+        assert_eq!(begun, expected, "after {repeats} repetitions");
+    }
+    // The younger proposal keeps still as long as the older has no answer.
+    let younger = Timer::Slot(Slot(2));
+    cluster.timeout(N1, younger);
+    assert_eq!(sent(&mut cluster), []);
+    assert_eq!(wait(&mut cluster, younger), (40, 60), "and tries later");
+    cluster.timeout(N1, Timer::Slot(S1));
+    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))], "the oldest goes on asking");
+}
+
+#[test]
+fn only_those_who_are_late_are_asked_again() {
+    let config = synod_basic_paxos::Config::new(N1, members(5, 0)).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    cluster.propose(N1, 1, "x");
+    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.wire.clear();
+    cluster.timeout(N1, Timer::Slot(S1));
+    let to: Vec<_> = cluster.wire.iter().map(|flight| flight.to.0).collect();
+    assert_eq!(to, [3, 4, 5], "neither who promised nor the node itself");
+}
+
+#[test]
+fn a_slot_of_others_may_rest_for_two_rounds_of_asking() {
+    let mut cluster = fresh();
+    cluster.say(N3, N1, prepare(1, b(1, 3)));
+    cluster.wire.clear();
+    let news = Message::Ask { from: S1 };
+    cluster.later(99);
+    assert_eq!(cluster.ask(N2, N1, news.clone()), [], "n3 gets time");
+    cluster.later(1);
+    let finish = prepare(1, b(2, 1));
+    assert_eq!(cluster.ask(N2, N1, news.clone()), [finish.clone(), finish]);
+    cluster.later(1000);
+    assert_eq!(cluster.ask(N2, N1, news), [], "it is at work there itself");
+}
+
+#[test]
+fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
+    let mut cluster = fresh();
+    for slot in [1, 3] {
+        cluster.say(N3, N1, accept(slot, b(1, 3), "x"));
+    }
+    cluster.wire.clear();
+    cluster.later(100);
+    cluster.timeout(N1, Timer::Ask);
+    let begun = |cluster: &mut Cluster<Log>| {
+        let mut slots: Vec<_> = sent(cluster)
+            .into_iter()
+            .filter_map(|message| match message {
+                Message::Prepare { slot, .. } => Some(slot.0),
+                _ => None,
+            })
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    };
+    assert_eq!(begun(&mut cluster), [1]);
+    // Answered at once, it knows how long that takes, and finishes the rest together. Slot 3 got
+    // on a while ago, and nobody was heard to use slot 2.
+    cluster.say(N2, N1, promise(1, b(2, 1), Some((b(1, 3), value("x")))));
+    cluster.wire.clear();
+    cluster.timeout(N1, Timer::Ask);
+    assert_eq!(begun(&mut cluster), [2, 3]);
+    cluster.timeout(N1, Timer::Ask);
+    assert_eq!(begun(&mut cluster), [], "all of them are under way");
+}
