@@ -233,4 +233,38 @@ mod tests {
         let limits = Limits { waiting_bytes: 100, command_bytes: 100, ..Limits::default() };
         assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondWaiting));
     }
+
+    #[test]
+    fn settings_at_their_bounds_are_taken() {
+        let hour = Duration::from_secs(3600);
+        let timing = Timing { round_trip: hour, cap: hour, ask: hour };
+        assert_eq!(config().with_timing(timing.clone()).unwrap().timing(), &timing);
+        let most = Limits {
+            window: 4096,
+            catch_up_bytes: 1 << 30,
+            waiting: 65_536,
+            waiting_bytes: 1 << 30,
+            command_bytes: (1 << 30) - 1,
+        };
+        let least =
+            Limits { window: 1, catch_up_bytes: 1, waiting: 1, waiting_bytes: 2, command_bytes: 1 };
+        for limits in [most, least] {
+            assert_eq!(config().with_limits(limits.clone()).unwrap().limits(), &limits);
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let ms = Duration::from_millis;
+        let timing = Timing { round_trip: ms(10), cap: ms(500), ask: ms(50) };
+        let limits = Limits {
+            window: 128,
+            catch_up_bytes: 262_144,
+            waiting: 256,
+            waiting_bytes: 16_777_216,
+            command_bytes: 2_097_152,
+        };
+        assert_eq!((config().timing(), config().limits()), (&timing, &limits));
+        assert!(config().with_timing(timing).unwrap().with_limits(limits).is_ok());
+    }
 }

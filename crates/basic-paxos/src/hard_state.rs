@@ -92,3 +92,82 @@ impl fmt::Debug for HardState {
         fields.field("chosen", &self.chosen).field("promises", &promises).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use synod_consensus::HardState as _;
+    use synod_types::NodeId;
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, node: NodeId(1) }
+    }
+
+    /// Promises of the slots behind `chosen`, by their rounds; 0 is none.
+    fn state(chosen: u64, rounds: &[u64]) -> HardState {
+        let slots = (chosen + 1..).map(Slot).zip(rounds);
+        let promised = slots.filter(|(_, round)| **round > 0);
+        HardState::new(Slot(chosen), promised.map(|(slot, round)| (slot, ballot(*round))))
+    }
+
+    #[test]
+    fn a_promise_only_rises_and_only_open_slots_have_one() {
+        let mut state = state(3, &[2, 0, 5]);
+        assert_eq!(state.last(), Slot(6));
+        for (slot, round) in [(4, 1), (3, 9), (0, 9), (6, 7)] {
+            state.promise(Slot(slot), ballot(round));
+        }
+        let all: Vec<_> = state.promises().collect();
+        assert_eq!(all, [(Slot(4), ballot(2)), (Slot(6), ballot(7))]);
+        for (slot, expected) in [
+            (3, Ballot::ZERO),
+            (4, ballot(2)),
+            (5, Ballot::ZERO),
+            (6, ballot(7)),
+            (7, Ballot::ZERO),
+        ] {
+            assert_eq!(state.promised(Slot(slot)), expected, "slot {slot}");
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_takes_its_promises_along_and_no_others() {
+        for (through, left) in [(0, 3), (3, 3), (4, 2), (5, 1), (6, 0), (100, 0)] {
+            let mut state = state(3, &[2, 3, 5]);
+            state.choose(Slot(through));
+            assert_eq!(state.chosen(), Slot(through.max(3)), "through {through}");
+            assert_eq!(state.promises().count(), left, "through {through}");
+            assert!(left == 0 || state.promised(Slot(6)) == ballot(5), "through {through}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_written_over_what() {
+        let older = state(3, &[2, 0, 5]);
+        let cases = [
+            ("itself", older.clone(), true),
+            ("one more", state(3, &[2, 1, 5]), true),
+            ("higher", state(3, &[2, 0, 6]), true),
+            ("longer", state(3, &[2, 0, 5, 1]), true),
+            ("lower", state(3, &[1, 0, 5]), false),
+            ("forgotten", state(3, &[0, 0, 5]), false),
+            ("cut off", state(3, &[2]), false),
+            ("settled", state(4, &[0, 5]), true),
+            ("settled and lower", state(4, &[0, 4]), false),
+            ("settled and cut off", state(4, &[1]), false),
+            ("all settled", state(6, &[]), true),
+            ("far beyond", state(60, &[]), true),
+            ("unsettled", state(2, &[9, 9, 9, 9]), false),
+        ];
+        for (name, newer, expected) in cases {
+            assert_eq!(newer.may_follow(&older), expected, "{name}: {newer:?}");
+        }
+    }
+
+    #[test]
+    fn it_reads_by_slots() {
+        let shown = format!("{:?}", state(3, &[2, 0, 5]));
+        assert_eq!(shown, "HardState { chosen: s3, promises: {s4: 2.1, s6: 5.1} }");
+    }
+}

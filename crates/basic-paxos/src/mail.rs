@@ -89,4 +89,16 @@ mod tests {
         mail.post(N2, accept(4, 10));
         assert_eq!(lengths(mail), [(2, 3), (2, 1)]);
     }
+
+    #[test]
+    fn a_letter_may_be_full_to_the_last_byte() {
+        for (more, letters) in [(0, 1), (1, 2)] {
+            let mut mail = Mail::default();
+            // A value has a byte of its own beside its command, and a message 32.
+            mail.post(N2, accept(1, 1000));
+            mail.post(N2, accept(2, 1000));
+            mail.post(N2, accept(3, (256 << 10) - 2 * 1033 - 33 + more));
+            assert_eq!(lengths(mail).len(), letters, "{more} too many");
+        }
+    }
 }

@@ -293,3 +293,203 @@ fn brief(value: &Values) -> String {
 pub(crate) fn is_stamp(stamp: Ballot) -> bool {
     stamp == DECIDED || (1..2 * HORIZON).contains(&stamp.round)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HardState, Log};
+    use synod_consensus::{Base, Run, RunLog};
+
+    const ME: NodeId = NodeId(1);
+    const PEER: NodeId = NodeId(2);
+    const S1: Slot = Slot(1);
+    /// The first number that nobody gets to.
+    const END: u64 = 1 << 62;
+
+    fn b(round: u64, node: NodeId) -> Ballot {
+        Ballot { round, node }
+    }
+
+    fn value(text: &str) -> Values {
+        Values::command_only(text.as_bytes())
+    }
+
+    fn promise(ballot: Ballot, accepted: Option<(Ballot, Values)>) -> Message {
+        Message::Promise { slot: Slot(5), ballot, accepted }
+    }
+
+    /// Every message about slot `slot` in round `round`, as a working peer sends it.
+    fn all(slot: u64, round: u64) -> Vec<Message> {
+        let (slot, theirs, mine) = (Slot(slot), b(round, PEER), b(round, ME));
+        vec![
+            Message::Prepare { slot, ballot: theirs },
+            Message::Accept { slot, ballot: theirs, value: value("x") },
+            Message::Promise { slot, ballot: mine, accepted: None },
+            Message::Accepted { slot, ballot: mine },
+            Message::Nack { slot, ballot: b(0, ME), promised: theirs },
+        ]
+    }
+
+    #[test]
+    fn numbers_from_one_to_the_horizon_are_sound() {
+        let cases = [(1, 1, true), (END - 1, 1, true), (1, END - 1, true)];
+        let bad = [(0, 1, false), (END, 1, false), (1, 0, false), (1, END, false)];
+        for (slot, round, expected) in cases.into_iter().chain(bad) {
+            for message in all(slot, round) {
+                assert_eq!(message.is_sound(PEER, ME), expected, "{message:?}");
+            }
+        }
+        for (slot, expected) in [(0, false), (1, true), (END - 1, true), (END, false)] {
+            let slot = Slot(slot);
+            assert_eq!(Message::Ask { from: slot }.is_sound(PEER, ME), expected, "{slot:?}");
+            let told = Message::Decided { first: slot, values: value("x"), through: S1 };
+            assert_eq!(told.is_sound(PEER, ME), expected, "{slot:?}");
+            let told = Message::Decided { first: S1, values: value("x"), through: slot };
+            assert_eq!(told.is_sound(PEER, ME), slot.0 < END, "{slot:?}");
+        }
+    }
+
+    #[test]
+    fn a_ballot_belongs_to_who_proposes_it() {
+        for message in all(1, 1) {
+            let request = matches!(message, Message::Prepare { .. } | Message::Accept { .. });
+            let (from, me) = if request { (NodeId(3), ME) } else { (PEER, NodeId(3)) };
+            assert!(!message.is_sound(from, me), "{message:?} from {from} to {me}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_the_values_that_it_is_about() {
+        let two: Values = [Value::Noop, Value::Noop].into_iter().collect();
+        for wrong in [Values::default(), two.clone()] {
+            let accept = Message::Accept { slot: S1, ballot: b(1, PEER), value: wrong.clone() };
+            assert!(!accept.is_sound(PEER, ME), "{accept:?}");
+            let promise = promise(b(2, ME), Some((b(1, PEER), wrong)));
+            assert!(!promise.is_sound(PEER, ME), "{promise:?}");
+        }
+        let told = |values| Message::Decided { first: S1, values, through: Slot(0) };
+        assert!(told(two).is_sound(PEER, ME));
+        assert!(!told(Values::default()).is_sound(PEER, ME));
+    }
+
+    #[test]
+    fn a_vote_is_reported_up_to_the_ballot_that_asks() {
+        for (round, expected) in [(0, false), (1, true), (3, true), (4, false)] {
+            let message = promise(b(3, ME), Some((b(round, ME), value("x"))));
+            assert_eq!(message.is_sound(PEER, ME), expected, "{message:?}");
+        }
+        let nack = |ballot, promised| Message::Nack { slot: S1, ballot, promised };
+        assert!(nack(b(2, ME), b(2, PEER)).is_sound(PEER, ME));
+        assert!(!nack(b(2, ME), b(2, ME)).is_sound(PEER, ME), "its own ballot is no obstacle");
+        assert!(!nack(b(2, ME), b(1, PEER)).is_sound(PEER, ME), "nor is a lower one");
+    }
+
+    #[test]
+    fn a_stamp_is_a_ballot_or_says_that_the_value_is_chosen() {
+        for (round, expected) in [(0, false), (1, true), (2 * END - 1, true), (2 * END, false)] {
+            assert_eq!(is_stamp(b(round, ME)), expected, "round {round}");
+        }
+        assert!(is_stamp(DECIDED));
+    }
+
+    /// A disk that promised 3.1 for slots 5 and 6 and voted in 2.1 for "x" in slot 5; slot 4 is
+    /// chosen, and slots 1 and 2 are in the state.
+    fn disk() -> Saved<PerSlot<Log>> {
+        let mut log = RunLog::new(Slot(2), b(1, ME));
+        for (slot, text) in [(3, "c"), (4, "d"), (5, "x")] {
+            log.put(Run { first: Slot(slot), stamp: b(2, ME), values: value(text) });
+        }
+        let promises = [(Slot(5), b(3, ME)), (Slot(6), b(3, ME))];
+        let base = Base { through: Slot(2), stamp: b(1, ME), members: None };
+        Saved { hard_state: HardState::new(Slot(4), promises), base, log }
+    }
+
+    #[test]
+    fn a_prepare_says_that_its_ballot_is_used() {
+        let cases = [(5, 3, true), (5, 2, true), (5, 4, false), (7, 1, false), (4, 9, true)];
+        for (slot, round, expected) in cases {
+            let message = Message::Prepare { slot: Slot(slot), ballot: b(round, ME) };
+            assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_promise_says_what_is_promised_and_what_was_voted_for() {
+        let vote = |round, text| Some((b(round, ME), value(text)));
+        let cases = [
+            (5, 3, vote(2, "x"), true),
+            (5, 4, vote(2, "x"), false),
+            (5, 3, vote(1, "x"), false),
+            (5, 3, vote(2, "y"), false),
+            (5, 3, None, false),
+            // The vote came behind the promise: it says nothing against it.
+            (5, 2, None, true),
+            (5, 2, vote(1, "z"), true),
+            (6, 3, None, true),
+            (6, 3, vote(2, "x"), false),
+            (6, 4, None, false),
+            (4, 9, None, true),
+            (1, 9, None, true),
+        ];
+        for (slot, round, accepted, expected) in cases {
+            let message = Message::Promise { slot: Slot(slot), ballot: b(round, ME), accepted };
+            assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_vote_says_that_it_is_on_the_disk() {
+        let cases = [(5, 2, true), (5, 1, true), (5, 3, false), (6, 2, false), (3, 9, true)];
+        for (slot, round, expected) in cases {
+            let message = Message::Accepted { slot: Slot(slot), ballot: b(round, ME) };
+            assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
+        }
+        let mut disk = disk();
+        disk.hard_state = HardState::new(Slot(4), []);
+        let vote = Message::Accepted { slot: Slot(5), ballot: b(2, ME) };
+        assert!(!vote.holds::<Log>(&disk), "a vote without its promise");
+        let mut installed = self::disk();
+        installed.base.through = Slot(9);
+        assert!(Message::Accepted { slot: Slot(9), ballot: b(9, ME) }.holds::<Log>(&installed));
+    }
+
+    #[test]
+    fn a_letter_waits_if_any_message_in_it_does() {
+        let ask = Message::Ask { from: S1 };
+        let prepare = Message::Prepare { slot: S1, ballot: b(1, PEER) };
+        fn of(messages: &[&Message]) -> (Gate, Lane, bool) {
+            use synod_consensus::Message as Sent;
+            let letter: Letter = messages.iter().map(|message| (*message).clone()).collect();
+            let holds = Sent::<PerSlot<Log>>::holds(&letter, PEER, ME, &disk());
+            (Sent::<PerSlot<Log>>::gate(&letter), Sent::<PerSlot<Log>>::lane(&letter), holds)
+        }
+        assert_eq!(of(&[&ask]), (Gate::Immediate, Lane::Control, true));
+        assert_eq!(of(&[&ask, &prepare]), (Gate::Durable, Lane::Control, true));
+        assert_eq!(of(&[]), (Gate::Immediate, Lane::Control, true));
+        let untrue = Message::Prepare { slot: Slot(7), ballot: b(1, PEER) };
+        assert_eq!(of(&[&prepare, &untrue]), (Gate::Durable, Lane::Log, false));
+        let gates: Vec<_> = all(1, 1).iter().map(Message::gate).collect();
+        let [durable, immediate] = [Gate::Durable, Gate::Immediate];
+        assert_eq!(gates, [durable, immediate, durable, durable, immediate]);
+    }
+
+    #[test]
+    fn a_value_is_told_in_a_word() {
+        let members = || synod_types::Membership::new([ME], []).unwrap();
+        let cases = [
+            (Value::Command(b"a longer text"[..].into()), "\"text\""),
+            (Value::Command(b"unbroken-word"[..].into()), "\"ken-word\""),
+            (Value::Command(b""[..].into()), "\"\""),
+            (Value::Noop, "no-op"),
+            (Value::Members(members()), "members"),
+            (Value::Stop(members()), "stop"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(brief(&[value].into_iter().collect()), expected);
+        }
+        assert_eq!(brief(&Values::default()), "nothing");
+        let values = [Value::Noop, Value::Noop, Value::Noop].into_iter().collect();
+        let told = Message::Decided { first: Slot(3), values, through: Slot(9) };
+        assert_eq!(told.describe::<Log>(), "Decided(s3..s5)");
+    }
+}
