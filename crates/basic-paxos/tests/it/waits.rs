@@ -206,5 +206,5 @@ fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
     cluster.timeout(N1, Timer::Ask);
     assert_eq!(begun(&mut cluster), [2, 3]);
     cluster.timeout(N1, Timer::Ask);
-    assert_eq!(begun(&mut cluster), [], "all of them are under way");
+    assert!(begun(&mut cluster).is_empty(), "all of them are under way");
 }
