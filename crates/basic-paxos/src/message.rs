@@ -272,11 +272,13 @@ impl Message {
     }
 }
 
-/// A value in a word: a protocol does not know what its commands mean, so it shows how they end.
+/// A value in a word: a protocol does not know what its commands mean, so it shows the last text in
+/// them.
 fn brief(value: &Values) -> String {
     match value.iter().next().map(|value| value.to_value()) {
         Some(Value::Command(bytes)) => {
-            let tail = &bytes[bytes.len().saturating_sub(8)..];
+            let end = bytes.iter().rposition(u8::is_ascii_graphic).map_or(0, |last| last + 1);
+            let tail = &bytes[end.saturating_sub(8)..end];
             let start = tail.iter().rposition(|byte| !byte.is_ascii_graphic());
             let word = &tail[start.map_or(0, |at| at + 1)..];
             format!("\"{}\"", word.escape_ascii())
@@ -479,6 +481,7 @@ mod tests {
         let cases = [
             (Value::Command(b"a longer text"[..].into()), "\"text\""),
             (Value::Command(b"unbroken-word"[..].into()), "\"ken-word\""),
+            (Value::Command(b"key\x05value\0\0"[..].into()), "\"value\""),
             (Value::Command(b""[..].into()), "\"\""),
             (Value::Noop, "no-op"),
             (Value::Members(members()), "members"),

@@ -150,6 +150,8 @@ async fn what_waits_for_the_disk_becomes_one_commit() {
 async fn a_failed_commit_raises_the_alarm_and_acknowledges_nothing() {
     let disk = MemoryDisk::new(Incarnation(1));
     let mut node = start(&disk).await;
+    // Behind this one nothing of the node's own is on its way to the disk.
+    assert!(matches!(node.put("kept".into()).await.unwrap(), Outcome::Done(..)));
     node.gate.failing.store(node.gate.commits() + 1, Ordering::SeqCst);
     let put = node.put("lost".into());
     let alarm = node.alarms.first().await;
