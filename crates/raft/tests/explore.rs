@@ -81,6 +81,15 @@ fn overtaken(stage: &mut Stage<'_, Raft>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
+/// n2 and n3 campaign for term 1, and n2 has won: n1 voted for it, and has yet to hear from n3.
+fn won(stage: &mut Stage<'_, Raft>) {
+    stage.timeout(N3, Timer::Election);
+    stage.timeout(N2, Timer::Election);
+    stage.deliver(|from, to, message| {
+        from != N3 && to != N3 && !matches!(message, Message::Append { .. })
+    });
+}
+
 /// n2 and n3 campaign; n1 votes, may crash, and may have a slow disk.
 fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
     match trouble {
@@ -136,13 +145,22 @@ fn logs_that_differ() {
     check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
 }
 
-/// The leader goes on talking to a node that holds something else.
+/// The leader goes on talking to a node that holds something else, and to one that lacks something.
 #[test]
 fn heartbeats() {
-    let budget = Budget { timeouts: 2, ..Budget::default() };
+    let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
     let explore = rash().after(forked).firing(|timer| *timer == Timer::Heartbeat);
     let explore = explore.striking(|_, node| node == N3).budget(budget);
     check("heartbeats", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+/// A voter hears from the leader, and then from who lost to it.
+#[test]
+fn late_rivals() {
+    let budget = Budget { timeouts: 1, ..Budget::default() };
+    let explore = rash().after(won).firing(|timer| *timer == Timer::Heartbeat);
+    let explore = explore.striking(|_, node| node == N2).budget(budget);
+    check("late rivals", explore, &[Sight::Chosen]);
 }
 
 #[test]
