@@ -106,9 +106,10 @@ fn votes_that_differ() {
     check("votes that differ", explore, &[Sight::Competed]);
 }
 
+/// n1 asks again, is refused, begins another ballot, and asks for votes again.
 #[test]
 fn stale_promises() {
-    let budget = Budget { timeouts: 3, ..Budget::default() };
+    let budget = Budget { timeouts: 4, ..Budget::default() };
     let explore = three::<Single>(quiet).after(overtaken);
     let explore = explore.striking(|_, node| node == N1).budget(budget);
     check("stale promises", explore, &[Sight::Competed]);
