@@ -15,7 +15,7 @@ const N3: NodeId = NodeId(3);
 const FEW: usize = 1_500_000;
 
 /// Steps of a search that memory may not suffice to finish.
-const MANY: usize = 12_000_000;
+const MANY: usize = 3_000_000;
 
 /// Nobody is told what is chosen, or asks.
 fn quiet(letter: &Letter) -> Traffic {

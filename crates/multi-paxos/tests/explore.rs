@@ -12,7 +12,7 @@ const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
 /// Steps of a search that memory may not suffice to finish.
-const MANY: usize = 12_000_000;
+const MANY: usize = 3_000_000;
 
 /// Asking around before a campaign takes no time, and nobody says hello.
 fn talkative(message: &Message) -> Traffic {

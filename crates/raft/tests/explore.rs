@@ -12,7 +12,7 @@ const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
 /// Steps of a search that memory may not suffice to finish.
-const MANY: usize = 12_000_000;
+const MANY: usize = 7_000_000;
 
 /// Three nodes that campaign without asking around first: what only keeps the peace is off, so
 /// that every campaign takes few steps and may come at any time.
