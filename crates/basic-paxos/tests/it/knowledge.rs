@@ -7,6 +7,10 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Value, Values};
 
 type Single = synod_basic_paxos::Single;
 type Log = synod_basic_paxos::Log;
+/// The commands of consecutive slots.
+type Texts = &'static [&'static str];
+/// Slots by the ballot that they were voted for in.
+type Runs = &'static [Texts];
 
 fn batch(texts: &[&str]) -> Values {
     let value = |text: &&str| match *text {
@@ -17,7 +21,7 @@ fn batch(texts: &[&str]) -> Values {
 }
 
 /// Runs of slots behind each other, each under a ballot of its own.
-fn log(runs: &[&[&str]]) -> RunLog<Ballot> {
+fn log(runs: Runs) -> RunLog<Ballot> {
     let mut log = RunLog::default();
     for (run, round) in runs.iter().zip(1..) {
         log.put(Run { first: log.last().next(), stamp: b(round, 2), values: batch(run) });
@@ -25,7 +29,7 @@ fn log(runs: &[&[&str]]) -> RunLog<Ballot> {
     log
 }
 
-fn with_log<K: Kind>(chosen: u64, runs: &[&[&str]], limits: Limits) -> Cluster<K> {
+fn with_log<K: Kind>(chosen: u64, runs: Runs, limits: Limits) -> Cluster<K> {
     let log = log(runs);
     let promises = (chosen + 1..=log.last().0).map(|slot| (slot, b(9, 2)));
     let promises: Vec<_> = promises.collect();
@@ -49,12 +53,12 @@ fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<&'static str> {
 
 #[test]
 fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
-    let one: &[&[&str]] = &[&["a", "b", "c"]];
-    let each: &[&[&str]] = &[&["a"], &["b"], &["c"]];
-    let long: &[&[&str]] = &[&["a"], &["long"], &["c"]];
-    let tail: &[&[&str]] = &[&["a", "b", "c"], &["noop"]];
+    let one: Runs = &[&["a", "b", "c"]];
+    let each: Runs = &[&["a"], &["b"], &["c"]];
+    let long: Runs = &[&["a"], &["long"], &["c"]];
+    let tail: Runs = &[&["a", "b", "c"], &["noop"]];
     // A value takes a byte more than its command, a no-op takes one.
-    let cases: [(&str, &[&[&str]], u64, usize, &[&str]); 17] = [
+    let cases: [(&str, Runs, u64, usize, Texts); 17] = [
         ("one run, far too little room", one, 3, 1, &["a"]),
         ("one run, room for one", one, 3, 3, &["a"]),
         ("one run, room for two", one, 3, 4, &["a", "b"]),
@@ -103,7 +107,7 @@ fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
 
 #[test]
 fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
-    let cases: [(&[&[&str]], u64, &[&str]); 5] = [
+    let cases: [(Runs, u64, Texts); 5] = [
         (&[&["a", "b", "c"]], 2, &["a", "b"]),
         (&[&["a", "b", "c"]], 3, &["a", "b", "c"]),
         (&[&["a"], &["b"], &["c"]], 2, &["a", "b"]),
