@@ -70,6 +70,12 @@ fn overtaken(stage: &mut Stage<'_, PerSlot<Single>>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
+/// n2 and n3 have chosen a value in the first slot of a log, and all news of it for n1 is under way.
+fn ahead(stage: &mut Stage<'_, PerSlot<Log>>) {
+    stage.propose(N2, "one");
+    stage.deliver(|from, to, _| from != N1 && to != N1);
+}
+
 fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sight]) {
     let report = explore.run();
     println!("{name}: {report}");
@@ -121,6 +127,15 @@ fn decided() {
     let budget = Budget { proposals: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
     let explore = three::<Log>(talkative).striking(two_propose).budget(budget);
     check("decided", explore, &[Sight::Chosen, Sight::Lost]);
+}
+
+/// The log goes on while n1 has yet to hear of what it holds.
+#[test]
+fn late_news() {
+    let budget = Budget { proposals: 1, ..Budget::default() };
+    let explore = three::<Log>(talkative).after(ahead);
+    let explore = explore.striking(|_, node| node == N2).budget(budget);
+    check("late news", explore, &[Sight::Chosen]);
 }
 
 #[test]
