@@ -70,7 +70,7 @@ fn overtaken(stage: &mut Stage<'_, PerSlot<Single>>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-/// n2 and n3 have chosen a value in the first slot of a log, and all news of it for n1 is under way.
+/// n2 and n3 have chosen a value in the first slot of a log; all news of it for n1 is under way.
 fn ahead(stage: &mut Stage<'_, PerSlot<Log>>) {
     stage.propose(N2, "one");
     stage.deliver(|from, to, _| from != N1 && to != N1);

@@ -72,9 +72,9 @@
 //!
 //! # What it costs
 //! Measured on one core of a shared machine, in CPU seconds: 40 to 75 thousand states a second, and
-//! 0.7 to 2 KB of memory a state; up to 4 KB in a search that is cut off, because most of its states
-//! still wait to be looked at. Each protocol's `tests/explore.rs` says what it searches; `make
-//! explore` runs the larger ones.
+//! 0.7 to 2 KB of memory a state; up to 4 KB in a search that is cut off, because most of its
+//! states still wait to be looked at. Each protocol's `tests/explore.rs` says what it searches;
+//! `make explore` runs the larger ones.
 //!
 //! # Left out on purpose
 //! - Liveness: every run in which too many messages are lost stands still.
