@@ -65,10 +65,10 @@ mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--
 		--output '$(TARGET)' $(ARGS) || { status=$$?; [ $$status = 2 ] || [ $$status = 3 ]; }
 	@echo 'Survivors that are not in mutants/cargo-mutants:'
 	@cd '$(TARGET)/mutants.out' && export LC_ALL=C && \
-		sed -E 's/:[0-9]+:[0-9]+:/:/' missed.txt | sort -u \
+		sed -E 's/:[0-9]+:[0-9]+:/:/' missed.txt | sort \
 		| comm -23 - $(abspath $(SURVIVORS)) | { ! grep .; }
 
-explore: ## Look at all states of small clusters, as many as memory bears: make explore ARGS=raft
+explore: ## Look at more states of small clusters, in up to 6 GB: make explore ARGS=raft
 	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
 		--ignored --nocapture --test-threads=1
 

@@ -188,7 +188,8 @@ impl Acceptor {
         self.log.put(run);
     }
 
-    /// Forgets the slots up to `through`, and nothing behind them: these are vows. Returns what
+    /// Forgets the slots up to `through`, which must be chosen and in a durable snapshot, and
+    /// nothing behind them: these are vows. Returns what
     /// must be written again, because a store forgets all of a log whose stamp at `through`
     /// differs.
     #[must_use]

@@ -171,7 +171,10 @@ impl MultiPaxos {
 
     /// Asks `node` for what is chosen and not known here.
     pub(crate) fn ask(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
-        let patience = self.config.timing().heartbeat * 2 + self.election.delay(node);
+        let timing = self.config.timing();
+        // An answer that came after a long pause says nothing of the next one, and while it is
+        // waited for nobody else is asked.
+        let patience = timing.election.end.min(timing.heartbeat * 2 + self.election.delay(node));
         self.learner.asks(now, node, patience);
         fx.send(node, Message::Learn { from: self.learner.commit().next() });
     }

@@ -121,7 +121,7 @@ impl Learner {
         // How long the answer of `node` itself would take does not matter here: a quick node that
         // never answers would be asked again and again before a slow one had waited long enough.
         let waited = now.since(at);
-        if waited >= patience * SILENCE {
+        if waited >= patience.saturating_mul(SILENCE) {
             self.silent.clear();
         }
         late && waited >= patience && !self.silent.contains(&node)

@@ -31,7 +31,8 @@ pub struct Options {
     pub ops: Option<u64>,
     /// Leaves answers to what is judged at the end, the history of what clients saw: they are not
     /// held, as they come, against the slots at which commands took effect. False by default; for
-    /// finding out whether the history alone tells of a bug.
+    /// finding out whether the history alone tells of a bug. It tells less: what was refused, took
+    /// effect all the same, and is asked for again is one operation in the history.
     pub history_only: bool,
 }
 

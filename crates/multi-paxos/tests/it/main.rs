@@ -7,5 +7,6 @@ mod elections;
 mod leading;
 mod lease;
 mod papers;
+mod pulling;
 mod roles;
 mod walk;
