@@ -154,7 +154,8 @@ async fn a_failed_commit_raises_the_alarm_and_acknowledges_nothing() {
     assert!(matches!(node.put("kept".into()).await.unwrap(), Outcome::Done(..)));
     node.gate.failing.store(node.gate.commits() + 1, Ordering::SeqCst);
     let put = node.put("lost".into());
-    let alarm = node.alarms.first().await;
+    let alarm = tokio::time::timeout(Duration::from_secs(20), node.alarms.first()).await;
+    let alarm = alarm.expect("whoever fails to write raises the alarm");
     let expected = "the log cannot be written, so the node stops: log: the disk is full";
     assert_eq!(format!("{alarm:#}"), expected);
     assert_eq!(put.await.unwrap(), Outcome::Unknown);
