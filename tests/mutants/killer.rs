@@ -67,9 +67,8 @@ impl Killer {
     /// # Errors
     /// If cargo cannot be started, does not end in time, or built nothing to run.
     pub fn build(&self, scratch: &Scratch) -> io::Result<Build> {
-        if self.needs_rocksdb() {
-            scratch.borrow_rocksdb()?;
-        }
+        // Before anything is built: a dependency newer than RocksDB would have that built anew.
+        scratch.borrow_rocksdb()?;
         let is_test = self.build[0] == "test";
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(if is_test { "test" } else { "build" }).args(&self.build[1..]);

@@ -175,13 +175,6 @@ impl Killer {
         let judged = matches!(build.first().map(String::as_str), Some("run" | "test"));
         judged.then(|| Self { layer, build, arguments: words.collect() })
     }
-
-    /// Whether what it builds contains RocksDB. Only commands for the whole workspace may, because
-    /// cargo would compile RocksDB again for any other selection.
-    #[must_use]
-    pub fn needs_rocksdb(&self) -> bool {
-        self.build.iter().any(|word| word == "--workspace")
-    }
 }
 
 impl fmt::Display for Killer {
@@ -227,7 +220,7 @@ mod tests {
         assert_eq!(patch.killers[0].build, ["run", "-p", "x"]);
         assert_eq!(patch.killers[0].arguments, ["--seeds", "0..9"]);
         assert_eq!(patch.killers[1].layer, Layer::RealNode);
-        assert!(patch.killers[1].needs_rocksdb() && !patch.killers[0].needs_rocksdb());
+        assert_eq!(patch.killers[1].build, ["test", "--workspace", "--test", "it"]);
         assert!(matches!(parse(&(text + real)), Err(PatchError::Killer { .. })));
     }
 
