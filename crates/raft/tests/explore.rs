@@ -11,9 +11,6 @@ const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
-/// Steps of a search that memory may not suffice to finish.
-const MANY: usize = 7_000_000;
-
 /// Three nodes that campaign without asking around first: what only keeps the peace is off, so
 /// that every campaign takes few steps and may come at any time.
 fn rash() -> Explore<Raft> {
@@ -99,6 +96,11 @@ fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
     }
 }
 
+/// What may take ten minutes and two gigabytes.
+fn many(explore: Explore<Raft>) -> Explore<Raft> {
+    explore.depth_first().most_steps(150_000_000)
+}
+
 fn check(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
     let report = explore.run();
     println!("{name}: {report}");
@@ -178,11 +180,20 @@ fn polite_elections() {
 }
 
 #[test]
+fn depth_first_and_breadth_first_see_the_same_states() {
+    let budget = Budget { timeouts: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
+    let explore = || rash().after(led).striking(|_, node| node != N3).budget(budget);
+    let (deep, broad) = (explore().depth_first().run(), explore().run());
+    assert!(deep.is_exhausted && broad.is_exhausted, "deep: {deep}; broad: {broad}");
+    assert_eq!((deep.states, deep.seen), (broad.states, broad.seen));
+}
+
+#[test]
 #[ignore = "large: make explore ARGS=raft"]
 fn large_elections() {
     let budget = Budget { timeouts: 3, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().striking(two_campaign).budget(budget).most_steps(MANY);
-    check("large elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = rash().striking(two_campaign).budget(budget);
+    check("large elections", many(explore), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
 #[test]
@@ -190,15 +201,14 @@ fn large_elections() {
 fn large_replication() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
-    let explore = rash().after(led).striking(|_, node| node != N3).budget(budget).most_steps(MANY);
-    check("large replication", explore, &[Sight::Chosen, Sight::Lost]);
+    let explore = rash().after(led).striking(|_, node| node != N3).budget(budget);
+    check("large replication", many(explore), &[Sight::Chosen, Sight::Lost]);
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=raft"]
 fn large_forks() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore =
-        rash().after(forked).striking(|_, node| node != N2).budget(budget).most_steps(MANY);
-    check("large forks", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = rash().after(forked).striking(|_, node| node != N2).budget(budget);
+    check("large forks", many(explore), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
