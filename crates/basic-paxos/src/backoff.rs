@@ -7,8 +7,10 @@ use core::time::Duration;
 ///
 /// Two proposers that each answer the other's ballot with a higher one can go on for ever: each
 /// Prepare spoils the other's Accept. What ends it is that one of them is quiet for as long as the
-/// other needs, so waits are drawn from the WHOLE range between nothing and a bound that doubles.
-/// Doubling alone is no help: two that double in step collide in step.
+/// other needs. The bound doubles, so however slow the network is, it gets there; and the wait is
+/// drawn from the WHOLE range below the bound, because a network whose delays happen to fit can spoil
+/// waits that are known beforehand, and none can fit itself to dice. With delays that only vary a
+/// little the dice gain nothing: in this crate's duels, waits of the full bound end them as soon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backoff {
     failures: u32,

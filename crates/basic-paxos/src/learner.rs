@@ -40,8 +40,9 @@ impl<V: PartialEq> Learner<V> {
         self.decided.as_ref()
     }
 
-    /// An acceptor voted. Returns the chosen value when this vote completes a majority; later
-    /// votes can only confirm it and return nothing.
+    /// An acceptor voted. Returns the chosen value when this vote completes a majority. Later votes
+    /// are not looked at and return nothing: among acceptors that keep the rules, a second majority
+    /// can only be for the same value. [`on_decided`](Self::on_decided) does compare.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot, value: V) -> Option<&V> {
         let older = self.votes.get(&from).is_some_and(|(newest, _)| *newest >= ballot);
         if self.decided.is_some() || older || !self.members.is_voter(from) {

@@ -74,7 +74,8 @@
 //!   own above it. A late answer alone is no reason for a new ballot.
 //! - A number that was used for a decided value is never used again for another value.
 //! - Refusals may be silent, but need not: a nack saves the proposer its time-out.
-//! - Exponential backoff alone ends no duel: the wait has to be random.
+//! - Often told as plain binary exponential backoff. The doubling does end duels; the wait is random
+//!   all the same, since a regular schedule can spoil any wait that it knows.
 //! - Messages may be lost, late, doubled and out of order. Only forged ones are excluded.
 //! - This is not two-phase commit: a minority may be away, and nothing is locked.
 //! - Fast Paxos is a protocol of its own, which saves a message delay and pays with larger quorums;

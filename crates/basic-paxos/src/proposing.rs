@@ -211,6 +211,7 @@ impl<K: Kind> PerSlot<K> {
         let range = proposal.backoff.range(round_trip, self.config.timing().cap);
         let (ballot, reason) = (proposal.proposer.ballot(), "it was overtaken");
         fx.note(ProtocolEvent::SteppedDown { ballot, reason });
+        fx.note(ProtocolEvent::StandsBack { ballot, within: range.clone() });
         fx.set_timer(Timer::Slot(slot), range);
     }
 

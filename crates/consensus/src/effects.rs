@@ -202,6 +202,13 @@ pub enum ProtocolEvent {
         /// Why.
         reason: &'static str,
     },
+    /// The node lets others go first before it tries again, so that they do not outbid each other.
+    StandsBack {
+        /// The ballot that was overtaken.
+        ballot: Ballot,
+        /// From which range the driver draws for how long.
+        within: Range<Duration>,
+    },
     /// A part of the log that was never chosen goes.
     Truncated {
         /// The first slot that goes.

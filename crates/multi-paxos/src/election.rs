@@ -23,7 +23,7 @@ const ROUNDS: usize = 64;
 /// let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), [])?);
 /// let (ballot, commit) = (Ballot::ZERO, Slot::ZERO);
 /// let idle = View {
-///     ballot, commit, stance: Stance::Follows, quorum: false, happy: false, priority: 0,
+///     ballot, commit, leader: None, stance: Stance::Follows, quorum: false, happy: false, priority: 0,
 /// };
 /// let prospect = |answer: View| {
 ///     let mut election = Election::default();

@@ -364,14 +364,17 @@ impl MultiPaxos {
 
     /// How this node sees the cluster.
     pub(crate) fn view(&self, now: Instant) -> View {
-        let stance = match &self.role {
-            Role::Leader(leader) if leader.is_serving() => Stance::Leads,
-            Role::Leader(_) | Role::Candidate(_) => Stance::Campaigns,
-            Role::Follower if self.election.is_canvassing() => Stance::Canvasses,
-            Role::Follower => Stance::Follows,
+        let (stance, leader) = match &self.role {
+            Role::Leader(leader) if leader.is_serving() => (Stance::Leads, Some(leader.ballot())),
+            Role::Leader(_) | Role::Candidate(_) => (Stance::Campaigns, None),
+            Role::Follower if self.election.is_canvassing() => {
+                (Stance::Canvasses, self.election.leader())
+            }
+            Role::Follower => (Stance::Follows, self.election.leader()),
         };
         View {
             ballot: self.acceptor.promised(),
+            leader,
             stance,
             quorum: self.sees_quorum(now),
             happy: self.is_happy(now),

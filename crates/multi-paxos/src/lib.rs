@@ -81,8 +81,7 @@
 //! - An Accept that times out goes out again, the very same. Only a refusal or a lost quorum is a
 //!   reason for a higher ballot.
 //! - A refusal may be silent, but need not: it is answered with the ballot that was promised. What
-//!   keeps two candidates from outbidding each other is a wait that is random; one that only doubles
-//!   collides again.
+//!   keeps two candidates from outbidding each other is that each waits for a random while.
 //! - What a leader had accepted by too few may be written over by the next one, in the same slots. Its
 //!   client hears neither yes nor no: the outcome is unknown until the request, tried again under its
 //!   own number, is found done once.

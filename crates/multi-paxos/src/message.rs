@@ -53,9 +53,14 @@ pub enum Stance {
 pub struct View {
     /// The ballot that the sender has promised; its own if it campaigns or leads.
     pub ballot: Ballot,
+    /// Whom it follows; itself if it leads. It tells people who read a transcript who is taken for
+    /// the leader, which a promise does not: a rival that was promised need not lead yet.
+    pub leader: Option<Ballot>,
     /// What it does.
     pub stance: Stance,
-    /// Whether it hears from enough voters to lead or to go on leading.
+    /// Whether it hears from enough voters to lead or to go on leading. A follower asks around only
+    /// when it misses its leader: as long as it does not, it knows nothing of the others and says
+    /// no. Whether its leader has a quorum is what `happy` tells.
     pub quorum: bool,
     /// Whether it leads, or hears from a leader by itself, and that leader has its quorum.
     pub happy: bool,
@@ -353,15 +358,23 @@ impl Report {
 
 impl View {
     fn describe(&self) -> String {
-        let stance = match self.stance {
-            Stance::Follows => "follows",
-            Stance::Canvasses => "canvasses",
-            Stance::Campaigns => "campaigns",
-            Stance::Leads => "leads",
+        let stance = match (self.stance, self.leader) {
+            (Stance::Follows, Some(leader)) => format!("follows {leader}"),
+            (Stance::Follows, None) => "follows nobody".into(),
+            (Stance::Canvasses, _) => "canvasses".into(),
+            (Stance::Campaigns, _) => "campaigns".into(),
+            (Stance::Leads, _) => "leads".into(),
+        };
+        let promised = match self.stance {
+            Stance::Follows | Stance::Canvasses => {
+                let is_news = self.ballot > self.leader.unwrap_or(Ballot::ZERO);
+                if is_news { format!(", promised {}", self.ballot) } else { String::new() }
+            }
+            Stance::Campaigns | Stance::Leads => format!(" {}", self.ballot),
         };
         let quorum = if self.quorum { ", quorum" } else { "" };
         let happy = if self.happy { ", happy" } else { "" };
-        format!("{stance} {}{quorum}{happy}, commit {}", self.ballot, self.commit)
+        format!("{stance}{promised}{quorum}{happy}, commit {}", self.commit)
     }
 }
 

@@ -175,6 +175,7 @@ fn note_in_words(note: &ProtocolEvent) -> String {
         ProtocolEvent::SteppedDown { ballot, reason } => {
             format!("steps down from {ballot}: {reason}")
         }
+        ProtocolEvent::StandsBack { within, .. } => format!("stands back for {within:?}"),
         ProtocolEvent::Truncated { from } => format!("cuts its log from slot {from} on"),
         ProtocolEvent::Ignored { from, reason } => format!("ignores {from:?}: {reason}"),
     }

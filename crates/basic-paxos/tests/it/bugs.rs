@@ -271,6 +271,35 @@ fn paxos_p17_ballots_are_heard_from_their_owners_only() {
 }
 
 #[test]
+fn paxos_p18_trimming_waits_for_nobody() {
+    let mut cluster = Cluster::<Log>::new(3);
+    let apart = |flight: &Flight| flight.from != N3 && flight.to != N3;
+    for ticket in 1..=20 {
+        cluster.propose(N1, ticket, &format!("c{ticket}"));
+        cluster.deliver_if(apart);
+        for id in [N1, N2] {
+            let through = Slot(cluster.commit(id));
+            cluster.step(id, Input::Compact { through });
+            assert_eq!(cluster.node(id).core.status().base, through, "n3 is down, and {id} trims");
+        }
+    }
+    assert_eq!(cluster.commit(N1), 20);
+    assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
+    // It comes back, needs a snapshot, gets one, and votes with n1 for what comes next.
+    cluster.later(100);
+    cluster.timeout(N3, Timer::Ask);
+    cluster.deliver();
+    assert!(cluster.node(N1).snapshots.contains(&N3));
+    let base = cluster.node(N1).core.base_at(Slot(20)).expect("what was trimmed through");
+    cluster.step(N3, Input::Installed { base });
+    assert_eq!(cluster.commit(N3), 20);
+    cluster.propose(N1, 99, "without n2");
+    cluster.deliver_if(|flight| flight.from != N2 && flight.to != N2);
+    assert_eq!((cluster.commit(N1), cluster.commit(N3)), (21, 21));
+    assert_eq!(cluster.chosen(N3), ["without n2"]);
+}
+
+#[test]
 fn paxos_p20_duelling_proposers() {
     // The duel itself is in `livelock`; here: the loser waits a random while before it tries again.
     let mut cluster = alone::<Single>(Saved::default());

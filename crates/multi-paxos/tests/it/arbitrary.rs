@@ -46,16 +46,24 @@ fn report() -> impl Strategy<Value = Report> {
 fn view() -> impl Strategy<Value = View> {
     let stances = vec![Stance::Follows, Stance::Canvasses, Stance::Campaigns, Stance::Leads];
     let stance = prop::sample::select(stances);
-    (ballot(), stance, any::<bool>(), any::<bool>(), slot(), any::<u8>()).prop_map(
-        |(ballot, stance, quorum, happy, commit, priority)| View {
+    (
+        ballot(),
+        prop::option::of(ballot()),
+        stance,
+        any::<bool>(),
+        any::<bool>(),
+        slot(),
+        any::<u8>(),
+    )
+        .prop_map(|(ballot, leader, stance, quorum, happy, commit, priority)| View {
             ballot,
+            leader,
             stance,
             quorum,
             happy,
             commit,
             priority,
-        },
-    )
+        })
 }
 
 fn message() -> impl Strategy<Value = Message> {

@@ -165,6 +165,7 @@ fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
 fn leads() -> View {
     View {
         ballot: ballot(2, 3),
+        leader: Some(ballot(2, 3)),
         stance: Stance::Leads,
         quorum: true,
         happy: true,

@@ -8,7 +8,8 @@ use synod_multi_paxos::{Message, Stance, Timing, View};
 /// What a node says that follows the leader of 3.1 and knows nine slots to be chosen.
 fn view(stance: Stance) -> View {
     let (quorum, happy) = (stance == Stance::Leads, true);
-    View { ballot: ballot(3, 1), stance, quorum, happy, commit: Slot(9), priority: 0 }
+    let leader = Some(ballot(3, 1));
+    View { ballot: ballot(3, 1), leader, stance, quorum, happy, commit: Slot(9), priority: 0 }
 }
 
 fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
