@@ -68,7 +68,7 @@ mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--
 		sed -E 's/:[0-9]+:[0-9]+:/:/' missed.txt | sort \
 		| comm -23 - $(abspath $(SURVIVORS)) | { ! grep .; }
 
-explore: ## Look at more states of small clusters, in up to 6 GB: make explore ARGS=raft
+explore: ## Look at more states of small clusters, for minutes: make explore ARGS=raft
 	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
 		--ignored --nocapture --test-threads=1
 
