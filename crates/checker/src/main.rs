@@ -4,9 +4,11 @@
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use synod_checker::{Bound, History, Options, Value, Verdict};
@@ -76,15 +78,31 @@ fn main() -> Result<ExitCode> {
     }
     let mut worst = Finding::Linearizable;
     check_all(&check, |file, report| {
-        report.notes.iter().for_each(|note| eprintln!("{note}"));
-        println!("{}: {}", file.display(), report.finding.name());
-        worst = worst.max(report.finding);
+        report.notes.iter().for_each(|note| complain(note));
+        match writeln!(io::stdout(), "{}: {}", file.display(), report.finding.name()) {
+            Ok(()) => worst = worst.max(report.finding),
+            Err(error) => {
+                // Whoever has read enough, as `head` has, need not be told that.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    complain(&format!("the output: {error}"));
+                }
+                // What nobody was told is not known.
+                worst = worst.max(Finding::Unknown);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
     });
     Ok(ExitCode::from(match worst {
         Finding::Linearizable => 0,
         Finding::Unknown => 2,
         Finding::Illegal => 1,
     }))
+}
+
+/// Writes to the error output. If that cannot be written to, there is nowhere to say so.
+fn complain(note: &str) {
+    let _ = writeln!(io::stderr(), "{note}");
 }
 
 /// What is printed about a file.
@@ -112,20 +130,21 @@ impl Finding {
     }
 }
 
-/// Checks all files, as many at once as there are processors, and shows them in their order.
-fn check_all(check: &Check, mut show: impl FnMut(&Path, Report)) {
-    let next = AtomicUsize::new(0);
+/// Checks all files, as many at once as there are processors, and shows them in their order, until
+/// that breaks off.
+fn check_all(check: &Check, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
+    let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (reports, arriving) = mpsc::channel();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers.min(check.files.len()) {
-            let (next, reports) = (&next, reports.clone());
+            let (next, is_over, reports) = (&next, &is_over, reports.clone());
             scope.spawn(move || {
-                loop {
+                while !is_over.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = check.files.get(index) else { break };
                     // Nobody listens any more only if the program is ending.
-                    let _ = reports.send((index, check_file(file, check)));
+                    let _ = reports.send((index, check_file(file, check, is_over)));
                 }
             });
         }
@@ -135,14 +154,18 @@ fn check_all(check: &Check, mut show: impl FnMut(&Path, Report)) {
         for (index, report) in arriving {
             early.insert(index, report);
             while let Some(report) = early.remove(&due) {
-                show(&check.files[due], report);
+                if show(&check.files[due], report).is_break() {
+                    is_over.store(true, Ordering::Relaxed);
+                    return;
+                }
                 due += 1;
             }
         }
     });
 }
 
-fn check_file(file: &Path, check: &Check) -> Report {
+/// Checks a file, and gives it up if all `is_over`.
+fn check_file(file: &Path, check: &Check, is_over: &AtomicBool) -> Report {
     let unknown = |note: String| Report { finding: Finding::Unknown, notes: vec![note] };
     let name = file.display();
     let bytes = match std::fs::read(file) {
@@ -155,11 +178,13 @@ fn check_file(file: &Path, check: &Check) -> Report {
     };
     let options = check.options();
     let deadline = Instant::now() + Duration::from_secs(check.timeout);
-    let mut stop = || Instant::now() >= deadline;
+    let mut stop = || Instant::now() >= deadline || is_over.load(Ordering::Relaxed);
     let linearizable = synod_checker::is_linearizable(&history, &options, &mut stop);
     match linearizable {
         Ok(true) => Report { finding: Finding::Linearizable, notes: Vec::new() },
-        Ok(false) => Report { finding: Finding::Illegal, notes: explain(file, &history, check) },
+        Ok(false) => {
+            Report { finding: Finding::Illegal, notes: explain(file, &history, check, is_over) }
+        }
         Err(Bound::Stopped) => unknown(format!("{name}: gave up after {} s", check.timeout)),
         Err(Bound::Configurations) => {
             unknown(format!("{name}: gave up after {} configurations", check.max_configurations))
@@ -168,13 +193,13 @@ fn check_file(file: &Path, check: &Check) -> Report {
 }
 
 /// Explains an illegal history as far as that is asked for.
-fn explain(file: &Path, history: &History, check: &Check) -> Vec<String> {
+fn explain(file: &Path, history: &History, check: &Check, is_over: &AtomicBool) -> Vec<String> {
     if !check.explain && check.html.is_none() {
         return Vec::new();
     }
     let options = check.options();
     let deadline = Instant::now() + Duration::from_secs(check.timeout);
-    let mut stop = || Instant::now() >= deadline;
+    let mut stop = || Instant::now() >= deadline || is_over.load(Ordering::Relaxed);
     let verdict = synod_checker::check_until(history, &options, &mut stop);
     let Verdict::Illegal(why) = verdict else {
         return vec![format!("{}: no time was left to explain it", file.display())];

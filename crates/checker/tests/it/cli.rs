@@ -1,7 +1,7 @@
 //! The program: verdicts, exit codes, and what it says about bad input.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A folder with histories.
 struct Folder(tempfile::TempDir);
@@ -56,6 +56,29 @@ fn each_file_gets_a_line_and_the_worst_decides() {
     assert_eq!(folder.check(&["legal", "bad"]).2, 2);
     assert_eq!(folder.check(&["legal"]), ("legal: linearizable\n".into(), String::new(), 0));
     assert_eq!(folder.check(&["--max-configurations", "0", "stale"]).2, 2, "not searched");
+}
+
+#[test]
+fn an_output_that_takes_nothing_ends_the_program_quietly() {
+    let folder = Folder::new();
+    folder.file("legal", LEGAL);
+    folder.file("stale", STALE);
+    let run = |files: &[&str], out: Stdio, error: Stdio| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_synod-checker"));
+        program.args(["check", "--explain"]).args(files).current_dir(folder.0.path());
+        let child = program.stdout(out).stderr(error).spawn().unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+    };
+    // The reader is gone before the first line: what was not printed is not known.
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    assert_eq!(run(&["legal"; 9], closed(), Stdio::piped()), (2, String::new()));
+    assert_eq!(run(&["stale", "missing"], Stdio::null(), closed()).0, 1);
+    assert_eq!(run(&["stale"], closed(), closed()).0, 2);
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let (code, error) = run(&["legal"], full.into(), Stdio::piped());
+        assert!(code == 2 && error.starts_with("the output: "), "{code}: {error}");
+    }
 }
 
 #[test]
