@@ -160,6 +160,13 @@ fn what_says_little_is_taken_for_what_it_says() {
     let swapped = "{\"p\":2,\"t\":\"ok\",\"f\":\"cas\",\"v\":[null,7]}";
     assert_eq!(verdict(&[swap, swapped, read, &seven], &[]), "linearizable");
     assert_eq!(verdict(&[swap, swapped], &["--init", "3"]), "illegal");
+    let delete = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":null}";
+    let deleted = "{\"p\":1,\"t\":\"ok\",\"f\":\"write\"}";
+    assert_eq!(verdict(&[delete, deleted, read, &nothing], &["--init", "3"]), "linearizable");
+    // A read that does not say what it read has read nothing.
+    let silent = "{\"p\":2,\"t\":\"ok\",\"f\":\"read\"}";
+    assert_eq!(verdict(&[read, silent], &[]), "linearizable");
+    assert_eq!(verdict(&[read, silent], &["--init", "3"]), "illegal");
     assert_eq!(verdict(&[read, &text], &["--init", "\"7\""]), "linearizable");
     assert_eq!(verdict(&[read, &seven], &["--init", "7"]), "linearizable");
     assert_eq!(verdict(&[read, &nothing], &["--init", "null"]), "linearizable");
@@ -181,6 +188,17 @@ fn bad_input_is_named_with_its_line() {
         (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: names another key"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\",\"v\":3}".into(), "1: the value of a cas"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"push\"}".into(), "1: unknown operation"),
+        (
+            format!("{invoke}{{\"p\":2,\"t\":\"invoke\",\"f\":\"write\",\"k\":1}}"),
+            "2: \"write\" has no \"v\": give it what is written, or null for nil",
+        ),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\"}".into(), "1: \"put\" has no \"v\""),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"append\"}".into(), "1: \"append\" has no \"v\""),
+        (
+            "{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\"}".into(),
+            "1: \"cas\" has no \"v\": give it [old, new]",
+        ),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"txn\"}".into(), "1: \"txn\" has no \"v\""),
         ("{\"p\":null,\"t\":\"invoke\",\"f\":\"get\"}".into(), "1: no process"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"v\":1e300}".into(), "1: 1000"),
     ] {
