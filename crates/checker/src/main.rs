@@ -59,8 +59,11 @@ struct Check {
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
     /// Give a key up as unknown after so many configurations, some 200 bytes of memory each.
-    #[arg(long, value_name = "N", default_value_t = Options::default().max_configurations)]
-    max_configurations: usize,
+    ///
+    /// So many for each of the files that are checked at once, one a processor. By default these
+    /// share 4 million, which is about 800 MB in all.
+    #[arg(long, value_name = "N")]
+    max_configurations: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -154,15 +157,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Checks all files, as many at once as there are processors, and shows them in their order,
+    /// Checks all files, several at once, and shows them in their order,
     /// until that breaks off.
     fn all(&self, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
         let next = AtomicUsize::new(0);
         let (reports, arriving) = mpsc::channel();
         let files = &self.check.files;
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
-            for _ in 0..workers.min(files.len()) {
+            for _ in 0..self.check.workers() {
                 let (next, reports) = (&next, reports.clone());
                 scope.spawn(move || {
                     while !self.is_over.load(Ordering::Relaxed) {
@@ -280,8 +282,17 @@ impl Check {
                 FailedCas::Observed => synod_checker::FailedCas::Observed,
                 FailedCas::Never => synod_checker::FailedCas::Never,
             },
-            max_configurations: self.max_configurations,
+            max_configurations: self.max_configurations.unwrap_or_else(|| {
+                // What is enough memory for one is so for all of them together.
+                Options::default().max_configurations / self.workers()
+            }),
         }
+    }
+
+    /// How many files are checked at once.
+    fn workers(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        processors.min(self.files.len()).max(1)
     }
 }
 
@@ -291,4 +302,23 @@ fn init(text: &str) -> Result<Value, String> {
         return Ok(Value::Nil);
     }
     Ok(Value::from_json(text).unwrap_or_else(|| Value::from(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_checked_at_once_share_the_memory() {
+        let bound = |arguments: &[&str]| {
+            let arguments = ["synod-checker", "check"].iter().chain(arguments);
+            let Command::Check(check) = Cli::parse_from(arguments).command;
+            (check.options().max_configurations, check.workers())
+        };
+        let whole = Options::default().max_configurations;
+        assert_eq!(bound(&["a"]), (whole, 1));
+        let (each, workers) = bound(&["x"; 1000]);
+        assert_eq!(each, whole / workers);
+        assert_eq!(bound(&["a", "b", "--max-configurations", "7"]).0, 7, "what is asked for");
+    }
 }
