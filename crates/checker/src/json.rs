@@ -2,7 +2,7 @@
 
 use crate::history::{Call, Compare, End, History, Misfit, Op, Outcome, Record, Step, Txn};
 use crate::value::Value;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -25,8 +25,13 @@ struct Line {
     f: Option<String>,
     #[serde(default)]
     k: Json,
-    #[serde(default)]
-    v: Json,
+    /// `None` if there is no such field, which is not the same as null.
+    #[serde(default, deserialize_with = "present")]
+    v: Option<Json>,
+}
+
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(field).map(Some)
 }
 
 /// The history that the lines describe.
@@ -43,7 +48,9 @@ struct Line {
 ///   out.
 /// - `v` is what is written or appended; `[old, new]` of a `cas`; what the `ok` of a read has
 ///   read, where null is nothing. Of the `ok` of a `delete` true or false says whether the key
-///   was there. Elsewhere it is ignored.
+///   was there. Elsewhere it is ignored. What is asked for must be said, null as well: a `write`,
+///   `append` or `cas` without `v` is refused, for a record that was cut short must not pass for
+///   a delete. The `ok` of a read may leave it out, which some recorders do where it is null.
 /// - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
 ///   ["put", key, value], ["delete", key]], "else": [..]}`, each part optional. That of its `ok`
 ///   is null, or `{"held": true or false, "results": [..]}` with one result for each step that was
@@ -93,6 +100,13 @@ impl Value {
     }
 }
 
+impl Line {
+    /// What an end says; null if it says nothing.
+    fn told(&self) -> &Json {
+        self.v.as_ref().unwrap_or(&Json::Null)
+    }
+}
+
 /// What has been read so far.
 #[derive(Default)]
 struct Reader {
@@ -126,7 +140,7 @@ impl Reader {
         self.agrees(call, &line)?;
         let ended = match kind {
             "ok" => {
-                let outcome = outcome(&self.history.records[call.0].op, &line.v)?;
+                let outcome = outcome(&self.history.records[call.0].op, line.told())?;
                 self.history.complete(call, outcome)
             }
             "fail" => self.history.fail(call),
@@ -143,7 +157,7 @@ impl Reader {
             return Err(format!("process {process} has an operation under way"));
         }
         let name = line.f.as_deref().ok_or("no operation")?;
-        let op = op(name, value(&line.k)?, &line.v)?;
+        let op = op(name, value(&line.k)?, line.v.as_ref())?;
         let call = self.history.invoke(process.clone(), op);
         self.open.insert(process, call);
         Ok(())
@@ -189,17 +203,19 @@ fn name(op: &Op) -> &'static str {
     }
 }
 
-fn op(name: &str, key: Value, v: &Json) -> Result<Op, String> {
+fn op(name: &str, key: Value, v: Option<&Json>) -> Result<Op, String> {
+    let asked = |what: &str| v.ok_or_else(|| format!("{name:?} has no \"v\": give it {what}"));
+    let written = || value(asked("what is written, or null for nil")?);
     Ok(match canonical(name)? {
         "get" => Op::Get { key },
-        "put" => Op::Put { key, value: value(v)? },
+        "put" => Op::Put { key, value: written()? },
         "delete" => Op::Delete { key },
-        "append" => Op::Append { key, value: value(v)? },
-        "cas" => match v.as_array().map(Vec::as_slice) {
+        "append" => Op::Append { key, value: written()? },
+        "cas" => match asked("[old, new]")?.as_array().map(Vec::as_slice) {
             Some([old, new]) => Op::Cas { key, old: value(old)?, new: value(new)? },
             _ => return Err("the value of a cas is not [old, new]".into()),
         },
-        _ => Op::Txn(txn(v)?),
+        _ => Op::Txn(txn(asked("what it compares and does, as an object")?)?),
     })
 }
 

@@ -47,7 +47,9 @@
 //!
 //! # The program
 //! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for histories
-//! as lines of JSON, in the form that [`from_json_lines`] reads; `--help` lists its options. The
+//! as lines of JSON, in the form that [`from_json_lines`] reads; `--help` lists its options. A write,
+//! an append or a compare-and-set must say its value, if only null: without one it is refused with
+//! its line. The answer of a read may leave its value out, which means that it read nothing. The
 //! exit code is 1 if a file is illegal, else 2 if one is unknown or no history, else 0. With
 //! `--explain` or `--html DIR` it shows why a history is illegal. The library alone, without the
 //! program, needs no default features.

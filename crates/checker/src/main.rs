@@ -3,10 +3,12 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use synod_checker::{Bound, History, Options, Value, Verdict};
@@ -47,14 +49,21 @@ struct Check {
     #[arg(long)]
     explain: bool,
     /// Draw each illegal history as a page of HTML in this folder.
+    ///
+    /// A page has the name of its file, with "_" for what parts folders. Where files would share
+    /// one, as a/x and a_x would, those that come later get a number behind it, from 2 on
+    /// (a_x-2.html), whatever their verdicts.
     #[arg(long, value_name = "DIR")]
     html: Option<PathBuf>,
     /// Give a file up as unknown after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
     /// Give a key up as unknown after so many configurations, some 200 bytes of memory each.
-    #[arg(long, value_name = "N", default_value_t = Options::default().max_configurations)]
-    max_configurations: usize,
+    ///
+    /// So many for each of the files that are checked at once, one a processor. By default these
+    /// share 4 million, which is about 800 MB in all.
+    #[arg(long, value_name = "N")]
+    max_configurations: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,17 +83,42 @@ fn main() -> Result<ExitCode> {
     if let Some(folder) = &check.html {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
+    let run = Run {
+        options: check.options(),
+        pages: pages(&check.files),
+        is_over: AtomicBool::new(false),
+        check: &check,
+    };
     let mut worst = Finding::Linearizable;
-    check_all(&check, |file, report| {
-        report.notes.iter().for_each(|note| eprintln!("{note}"));
-        println!("{}: {}", file.display(), report.finding.name());
-        worst = worst.max(report.finding);
+    run.all(|file, report| {
+        report.notes.iter().for_each(|note| complain(note));
+        match writeln!(io::stdout(), "{}: {}", file.display(), report.finding.name()) {
+            Ok(()) => worst = worst.max(report.finding),
+            Err(error) => {
+                // Whoever has read enough, as `head` has, need not be told that.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    complain(&format!("the output: {error}"));
+                }
+                // What nobody was told is not known.
+                worst = worst.max(Finding::Unknown);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
     });
+    if worst == Finding::Illegal && !check.explain && check.html.is_none() {
+        complain("--explain says why a history is illegal, --html DIR draws it");
+    }
     Ok(ExitCode::from(match worst {
         Finding::Linearizable => 0,
         Finding::Unknown => 2,
         Finding::Illegal => 1,
     }))
+}
+
+/// Writes to the error output. If that cannot be written to, there is nowhere to say so.
+fn complain(note: &str) {
+    let _ = writeln!(io::stderr(), "{note}");
 }
 
 /// What is printed about a file.
@@ -112,86 +146,128 @@ impl Finding {
     }
 }
 
-/// Checks all files, as many at once as there are processors, and shows them in their order.
-fn check_all(check: &Check, mut show: impl FnMut(&Path, Report)) {
-    let next = AtomicUsize::new(0);
-    let (reports, arriving) = mpsc::channel();
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers.min(check.files.len()) {
-            let (next, reports) = (&next, reports.clone());
-            scope.spawn(move || {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(file) = check.files.get(index) else { break };
-                    // Nobody listens any more only if the program is ending.
-                    let _ = reports.send((index, check_file(file, check)));
+/// What all files have in common.
+struct Run<'a> {
+    check: &'a Check,
+    options: Options,
+    /// The name of each file's page.
+    pages: Vec<String>,
+    /// Whether nobody waits for verdicts any more.
+    is_over: AtomicBool,
+}
+
+impl Run<'_> {
+    /// Checks all files, several at once, and shows them in their order,
+    /// until that breaks off.
+    fn all(&self, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
+        let next = AtomicUsize::new(0);
+        let (reports, arriving) = mpsc::channel();
+        let files = &self.check.files;
+        std::thread::scope(|scope| {
+            for _ in 0..self.check.workers() {
+                let (next, reports) = (&next, reports.clone());
+                scope.spawn(move || {
+                    while !self.is_over.load(Ordering::Relaxed) {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let (Some(file), Some(page)) = (files.get(index), self.pages.get(index))
+                        else {
+                            break;
+                        };
+                        // Nobody listens any more only if the program is ending.
+                        let _ = reports.send((index, self.one(file, page)));
+                    }
+                });
+            }
+            drop(reports);
+            let mut early = BTreeMap::new();
+            let mut due = 0;
+            for (index, report) in arriving {
+                early.insert(index, report);
+                while let Some(report) = early.remove(&due) {
+                    if show(&files[due], report).is_break() {
+                        self.is_over.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                    due += 1;
                 }
-            });
+            }
+        });
+    }
+
+    fn one(&self, file: &Path, page: &str) -> Report {
+        let unknown = |note: String| Report { finding: Finding::Unknown, notes: vec![note] };
+        let name = file.display();
+        let bytes = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(error) => return unknown(format!("{name}: {error}")),
+        };
+        let history = match synod_checker::from_json_lines(&bytes) {
+            Ok(history) => history,
+            Err(error) => return unknown(format!("{name}:{}: {}", error.line, error.reason)),
+        };
+        let (options, mut stop) = (&self.options, self.patience());
+        match synod_checker::is_linearizable(&history, options, &mut stop) {
+            Ok(true) => Report { finding: Finding::Linearizable, notes: Vec::new() },
+            Ok(false) => {
+                Report { finding: Finding::Illegal, notes: self.explain(file, page, &history) }
+            }
+            Err(Bound::Stopped) => {
+                unknown(format!("{name}: gave up after {} s", self.check.timeout))
+            }
+            Err(Bound::Configurations) => unknown(format!(
+                "{name}: gave up after {} configurations",
+                options.max_configurations
+            )),
         }
-        drop(reports);
-        let mut early = BTreeMap::new();
-        let mut due = 0;
-        for (index, report) in arriving {
-            early.insert(index, report);
-            while let Some(report) = early.remove(&due) {
-                show(&check.files[due], report);
-                due += 1;
+    }
+
+    /// Asks whether to stop: when the time for a file is up, and when all is over.
+    fn patience(&self) -> impl FnMut() -> bool {
+        // A limit too large for the clock is none.
+        let deadline = Instant::now().checked_add(Duration::from_secs(self.check.timeout));
+        move || {
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            is_late || self.is_over.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Explains an illegal history as far as that is asked for.
+    fn explain(&self, file: &Path, page: &str, history: &History) -> Vec<String> {
+        let Self { check, options, .. } = self;
+        if !check.explain && check.html.is_none() {
+            return Vec::new();
+        }
+        let verdict = synod_checker::check_until(history, options, &mut self.patience());
+        let Verdict::Illegal(why) = verdict else {
+            return vec![format!("{}: no time was left to explain it", file.display())];
+        };
+        let mut notes = Vec::new();
+        if check.explain {
+            notes.push(format!("{}: {}", file.display(), why.text(history, options)));
+        }
+        if let Some(folder) = &check.html {
+            let (title, page) = (file.display().to_string(), folder.join(page));
+            if let Err(error) = std::fs::write(&page, why.html(&title, history, options)) {
+                notes.push(format!("{}: {error}", page.display()));
             }
         }
-    });
-}
-
-fn check_file(file: &Path, check: &Check) -> Report {
-    let unknown = |note: String| Report { finding: Finding::Unknown, notes: vec![note] };
-    let name = file.display();
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) => return unknown(format!("{name}: {error}")),
-    };
-    let history = match synod_checker::from_json_lines(&bytes) {
-        Ok(history) => history,
-        Err(error) => return unknown(format!("{name}:{}: {}", error.line, error.reason)),
-    };
-    let options = check.options();
-    let deadline = Instant::now() + Duration::from_secs(check.timeout);
-    let mut stop = || Instant::now() >= deadline;
-    let linearizable = synod_checker::is_linearizable(&history, &options, &mut stop);
-    match linearizable {
-        Ok(true) => Report { finding: Finding::Linearizable, notes: Vec::new() },
-        Ok(false) => Report { finding: Finding::Illegal, notes: explain(file, &history, check) },
-        Err(Bound::Stopped) => unknown(format!("{name}: gave up after {} s", check.timeout)),
-        Err(Bound::Configurations) => {
-            unknown(format!("{name}: gave up after {} configurations", check.max_configurations))
-        }
+        notes
     }
 }
 
-/// Explains an illegal history as far as that is asked for.
-fn explain(file: &Path, history: &History, check: &Check) -> Vec<String> {
-    if !check.explain && check.html.is_none() {
-        return Vec::new();
-    }
-    let options = check.options();
-    let deadline = Instant::now() + Duration::from_secs(check.timeout);
-    let mut stop = || Instant::now() >= deadline;
-    let verdict = synod_checker::check_until(history, &options, &mut stop);
-    let Verdict::Illegal(why) = verdict else {
-        return vec![format!("{}: no time was left to explain it", file.display())];
+/// The names of the files' pages, no two alike: a number tells those apart that would be. It
+/// depends on the files and their order alone, not on what is found.
+fn pages(files: &[PathBuf]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut page = |file: &PathBuf| {
+        let path = file.display().to_string();
+        let name = path.trim_start_matches(['.', '/']).replace(['/', '\\'], "_");
+        let numbered = (2..).map(|number| format!("{name}-{number}.html"));
+        let mut names = std::iter::once(format!("{name}.html")).chain(numbered);
+        // The numbers do not end.
+        names.find(|name| taken.insert(name.clone())).unwrap_or_default()
     };
-    let mut notes = Vec::new();
-    if check.explain {
-        notes.push(format!("{}: {}", file.display(), why.text(history, &options)));
-    }
-    if let Some(folder) = &check.html {
-        let title = file.display().to_string();
-        let name = title.trim_start_matches(['.', '/']).replace(['/', '\\'], "_");
-        let page = folder.join(format!("{name}.html"));
-        if let Err(error) = std::fs::write(&page, why.html(&title, history, &options)) {
-            notes.push(format!("{}: {error}", page.display()));
-        }
-    }
-    notes
+    files.iter().map(&mut page).collect()
 }
 
 impl Check {
@@ -206,8 +282,17 @@ impl Check {
                 FailedCas::Observed => synod_checker::FailedCas::Observed,
                 FailedCas::Never => synod_checker::FailedCas::Never,
             },
-            max_configurations: self.max_configurations,
+            max_configurations: self.max_configurations.unwrap_or_else(|| {
+                // What is enough memory for one is so for all of them together.
+                Options::default().max_configurations / self.workers()
+            }),
         }
+    }
+
+    /// How many files are checked at once.
+    fn workers(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        processors.min(self.files.len()).max(1)
     }
 }
 
@@ -217,4 +302,23 @@ fn init(text: &str) -> Result<Value, String> {
         return Ok(Value::Nil);
     }
     Ok(Value::from_json(text).unwrap_or_else(|| Value::from(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_checked_at_once_share_the_memory() {
+        let bound = |arguments: &[&str]| {
+            let arguments = ["synod-checker", "check"].iter().chain(arguments);
+            let Command::Check(check) = Cli::parse_from(arguments).command;
+            (check.options().max_configurations, check.workers())
+        };
+        let whole = Options::default().max_configurations;
+        assert_eq!(bound(&["a"]), (whole, 1));
+        let (each, workers) = bound(&["x"; 1000]);
+        assert_eq!(each, whole / workers);
+        assert_eq!(bound(&["a", "b", "--max-configurations", "7"]).0, 7, "what is asked for");
+    }
 }

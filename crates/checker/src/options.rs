@@ -14,7 +14,8 @@ pub struct Options {
     pub failed_cas: FailedCas,
     /// Bounds the memory and the time of a search: this many configurations (which operations
     /// have taken effect, and the state that came of it) are visited for each group of keys that
-    /// is checked by itself. A configuration takes some 200 bytes. Default: 4 million.
+    /// is checked by itself. A configuration takes some 200 bytes, more if over 64 operations are
+    /// under way at once; no more than these are in memory at a time. Default: 4 million.
     pub max_configurations: usize,
 }
 

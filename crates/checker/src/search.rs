@@ -59,15 +59,20 @@ pub(crate) fn search(
     loop {
         let mut round = Round::new(component, &counted, false);
         let found = round.run(budget, bounds.stop)?;
-        let visited = round.visited.count;
+        let (visited, order) = (round.visited.count, std::mem::take(&mut round.order));
+        // The next round remembers as much again.
+        drop(round);
         budget = budget.saturating_sub(visited);
-        let Some(order) = found.then_some(round.order) else { return Ok(None) };
+        if !found {
+            return Ok(None);
+        }
         let Some(kinds) = overused(&order, &component.mays) else {
             return Ok(Some(records(&order, component)));
         };
         // Perhaps an order is easily found that uses none too often.
         let mut round = Round::new(component, &counted, true);
-        if let Ok(true) = round.run(visited + SIMPLE, bounds.stop) {
+        let little = (visited + SIMPLE).min(bounds.max_configurations);
+        if let Ok(true) = round.run(little, bounds.stop) {
             return Ok(Some(records(&round.order.clone(), component)));
         }
         kinds.into_iter().for_each(|kind| counted[kind] = true);

@@ -105,6 +105,10 @@ impl Visited {
         }
         let before = variants.len();
         variants.retain(|known| !variant.is_no_worse(known));
+        if variants.is_empty() {
+            // Most places keep to one variant, and a list makes room for four of its own accord.
+            variants.reserve_exact(1);
+        }
         variants.push(variant);
         self.count = self.count + variants.len() - before;
         true

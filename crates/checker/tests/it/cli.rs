@@ -1,7 +1,7 @@
 //! The program: verdicts, exit codes, and what it says about bad input.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A folder with histories.
 struct Folder(tempfile::TempDir);
@@ -59,6 +59,29 @@ fn each_file_gets_a_line_and_the_worst_decides() {
 }
 
 #[test]
+fn an_output_that_takes_nothing_ends_the_program_quietly() {
+    let folder = Folder::new();
+    folder.file("legal", LEGAL);
+    folder.file("stale", STALE);
+    let run = |files: &[&str], out: Stdio, error: Stdio| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_synod-checker"));
+        program.args(["check", "--explain"]).args(files).current_dir(folder.0.path());
+        let child = program.stdout(out).stderr(error).spawn().unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+    };
+    // The reader is gone before the first line: what was not printed is not known.
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    assert_eq!(run(&["legal"; 9], closed(), Stdio::piped()), (2, String::new()));
+    assert_eq!(run(&["stale", "missing"], Stdio::null(), closed()).0, 1);
+    assert_eq!(run(&["stale"], closed(), closed()).0, 2);
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let (code, error) = run(&["legal"], full.into(), Stdio::piped());
+        assert!(code == 2 && error.starts_with("the output: "), "{code}: {error}");
+    }
+}
+
+#[test]
 fn the_options_say_what_a_history_means() {
     let folder = Folder::new();
     folder.file("stale", STALE);
@@ -91,6 +114,37 @@ fn an_illegal_history_is_explained_and_drawn() {
 }
 
 #[test]
+fn every_file_has_a_page_of_its_own() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.path().join("a")).unwrap();
+    folder.file("a/x", STALE);
+    folder.file("a_x", MISMATCH);
+    folder.file("a_x-2", LEGAL);
+    let files = ["--init", "1", "--html", "pages", "a/x", "a_x-2", "a_x", "./a/x"];
+    let (out, error, _) = folder.check(&files);
+    assert_eq!(out, "a/x: illegal\na_x-2: linearizable\na_x: illegal\n./a/x: illegal\n");
+    assert_eq!(error, "");
+    let page = |name: &str| std::fs::read_to_string(folder.0.path().join("pages").join(name));
+    // The number 2 belongs to a file of that name, though it has nothing to draw.
+    for (name, title) in [("a_x", "a/x"), ("a_x-3", "a_x"), ("a_x-4", "./a/x")] {
+        let page = page(&format!("{name}.html")).unwrap();
+        assert!(page.contains(&format!("<title>{title}</title>")), "{name}");
+    }
+    assert!(page("a_x-2.html").is_err());
+}
+
+#[test]
+fn a_bare_verdict_hints_at_more() {
+    let folder = Folder::new();
+    folder.file("stale", STALE);
+    let (out, error, _) = folder.check(&["stale", "stale"]);
+    assert_eq!(out, "stale: illegal\nstale: illegal\n");
+    assert_eq!(error, "--explain says why a history is illegal, --html DIR draws it\n");
+    assert!(!folder.check(&["stale", "--explain"]).1.contains("--html"));
+    assert_eq!(folder.check(&["stale", "--timeout", "18446744073709551615"]).2, 1);
+}
+
+#[test]
 fn what_other_recorders_write_is_read() {
     let folder = Folder::new();
     let lines = [
@@ -113,7 +167,7 @@ fn what_says_little_is_taken_for_what_it_says() {
     let verdict = |lines: &[&str], arguments: &[&str]| {
         folder.file("history", &lines.join("\n"));
         let (out, error, _) = folder.check(&[&["history"], arguments].concat());
-        assert!(error.is_empty(), "{error}");
+        assert!(error.is_empty() || error.starts_with("--explain says"), "{error}");
         out.trim_start_matches("history: ").trim_end().to_owned()
     };
     assert_eq!(verdict(&[], &[]), "linearizable", "nothing happened");
@@ -137,6 +191,13 @@ fn what_says_little_is_taken_for_what_it_says() {
     let swapped = "{\"p\":2,\"t\":\"ok\",\"f\":\"cas\",\"v\":[null,7]}";
     assert_eq!(verdict(&[swap, swapped, read, &seven], &[]), "linearizable");
     assert_eq!(verdict(&[swap, swapped], &["--init", "3"]), "illegal");
+    let delete = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":null}";
+    let deleted = "{\"p\":1,\"t\":\"ok\",\"f\":\"write\"}";
+    assert_eq!(verdict(&[delete, deleted, read, &nothing], &["--init", "3"]), "linearizable");
+    // A read that does not say what it read has read nothing.
+    let silent = "{\"p\":2,\"t\":\"ok\",\"f\":\"read\"}";
+    assert_eq!(verdict(&[read, silent], &[]), "linearizable");
+    assert_eq!(verdict(&[read, silent], &["--init", "3"]), "illegal");
     assert_eq!(verdict(&[read, &text], &["--init", "\"7\""]), "linearizable");
     assert_eq!(verdict(&[read, &seven], &["--init", "7"]), "linearizable");
     assert_eq!(verdict(&[read, &nothing], &["--init", "null"]), "linearizable");
@@ -158,6 +219,17 @@ fn bad_input_is_named_with_its_line() {
         (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: names another key"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\",\"v\":3}".into(), "1: the value of a cas"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"push\"}".into(), "1: unknown operation"),
+        (
+            format!("{invoke}{{\"p\":2,\"t\":\"invoke\",\"f\":\"write\",\"k\":1}}"),
+            "2: \"write\" has no \"v\": give it what is written, or null for nil",
+        ),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\"}".into(), "1: \"put\" has no \"v\""),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"append\"}".into(), "1: \"append\" has no \"v\""),
+        (
+            "{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\"}".into(),
+            "1: \"cas\" has no \"v\": give it [old, new]",
+        ),
+        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"txn\"}".into(), "1: \"txn\" has no \"v\""),
         ("{\"p\":null,\"t\":\"invoke\",\"f\":\"get\"}".into(), "1: no process"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"v\":1e300}".into(), "1: 1000"),
     ] {

@@ -32,6 +32,10 @@ pub enum Workload {
     Unique,
     /// Gets, puts and appends of texts of their own, on as many keys.
     Texts(u64),
+    /// Gets and appends on as many keys, where texts end others, as "1," and "11," do.
+    Ends(u64),
+    /// Reads, writes and compare-and-sets of five values, on as many keys.
+    Keys(u64),
     /// Transactions on two of as many keys, among plain operations.
     Transactions(u64),
 }
@@ -71,7 +75,8 @@ enum Client {
 
 impl Recipe {
     fn init(self) -> Value {
-        if matches!(self.workload, Workload::Texts(_)) { Value::from("") } else { Value::Nil }
+        let has_texts = matches!(self.workload, Workload::Texts(_) | Workload::Ends(_));
+        if has_texts { Value::from("") } else { Value::Nil }
     }
 
     pub fn options(self) -> Options {
@@ -137,6 +142,13 @@ impl Recipe {
                 0 => Op::get("r"),
                 1 => Op::put("r", dice.below(values)),
                 _ => Op::cas("r", dice.below(values), dice.below(values)),
+            },
+            Workload::Ends(keys) if dice.chance(50) => Op::get(key(dice, keys)),
+            Workload::Ends(keys) => Op::append(key(dice, keys), format!("{number},")),
+            Workload::Keys(keys) => match (dice.below(3), key(dice, keys)) {
+                (0, key) => Op::get(key),
+                (1, key) => Op::put(key, dice.below(5)),
+                (_, key) => Op::cas(key, dice.below(5), dice.below(5)),
             },
             Workload::Unique if dice.chance(50) => Op::get("r"),
             Workload::Unique => Op::put("r", number as u64),
@@ -211,6 +223,78 @@ pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
         });
     }
     recipes
+}
+
+/// So many histories as moderate tests record them, and for each whether it is linearizable, if
+/// that is certain.
+fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Option<bool>)> {
+    (0..count).map(move |seed| {
+        let mut dice = Dice(seed * 104_729 + 3);
+        let keys = 1 + dice.below(8);
+        let workload = match dice.below(6) {
+            0 => Workload::Cas(5),
+            1 => Workload::Unique,
+            2 => Workload::Texts(keys),
+            3 => Workload::Ends(keys),
+            _ => Workload::Keys(keys),
+        };
+        let is_told_apart = !matches!(workload, Workload::Cas(_) | Workload::Keys(_));
+        let fraud = match (dice.below(5), is_told_apart) {
+            (0, true) => Fraud::Stale,
+            (0, false) => [Fraud::Wrong, Fraud::Phantom][dice.below(2) as usize],
+            _ => Fraud::None,
+        };
+        // A write that nobody answered could have happened just before a stale read of it.
+        let lost = [0, 2, 5, 10][dice.below(if fraud == Fraud::Stale { 1 } else { 4 }) as usize];
+        let clients = 5 + dice.below(16) as usize;
+        let recipe = Recipe { workload, fraud, clients, operations, lost, seed };
+        // With few values a fraud may go unnoticed.
+        let truth = [(Fraud::None, true), (Fraud::Stale, false)];
+        (recipe, truth.iter().find(|known| known.0 == fraud).map(|known| known.1))
+    })
+}
+
+/// Bounded by the work and not by time, so that it says the same on every machine: a search that
+/// goes astray comes to many more steps than these at once.
+#[test]
+fn moderate_histories_are_judged_in_few_steps() {
+    let (operations, most) = if cfg!(debug_assertions) { (100, 10) } else { (2_000, 300) };
+    let (mut thousands, mut illegal) = (0, 0);
+    for (recipe, truth) in moderate(250, operations) {
+        let history = history(&recipe.acts());
+        let options = Options { max_configurations: 20_000, ..recipe.options() };
+        // It is asked every 1,024 steps.
+        let mut asked = 0;
+        let mut stop = || {
+            asked += 1;
+            asked > 50
+        };
+        let verdict = is_linearizable(&history, &options, &mut stop);
+        assert!(
+            verdict.is_ok() && truth.is_none_or(|it| verdict == Ok(it)),
+            "{verdict:?} {recipe:?}"
+        );
+        thousands += asked;
+        illegal += usize::from(verdict == Ok(false));
+    }
+    println!("{thousands} thousand steps, {illegal} illegal");
+    assert!(thousands <= most, "{thousands} thousand steps");
+    assert!((20..60).contains(&illegal), "{illegal} are illegal");
+}
+
+/// Where texts end others the order of appends is clear all the same.
+#[test]
+fn crowded_appends_to_one_key_are_not_searched_for() {
+    let operations = if cfg!(debug_assertions) { 500 } else { 2_000 };
+    for seed in 0..10 {
+        let (workload, clients) = (Workload::Ends(1), 50);
+        let fraud = if seed < 8 { Fraud::None } else { Fraud::Stale };
+        let lost = if seed % 2 == 0 { 0 } else { 5 };
+        let recipe = Recipe { workload, fraud, clients, operations, lost, seed };
+        let options = Options { max_configurations: 10_000, ..recipe.options() };
+        let verdict = is_linearizable(&history(&recipe.acts()), &options, &mut || false);
+        assert_eq!(verdict, Ok(fraud == Fraud::None), "{recipe:?}");
+    }
 }
 
 /// Checks one, with a bound in time that ends in "unknown".

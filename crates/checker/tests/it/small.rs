@@ -19,6 +19,8 @@ enum Flavor {
     Bit,
     /// Gets, puts, deletes and appends of texts.
     Texts,
+    /// The same of one key, where some texts end others.
+    Ends,
     /// Transactions on two keys among plain operations.
     Transactions,
     /// Everything at once.
@@ -31,6 +33,17 @@ fn number() -> impl Strategy<Value = Value> {
 
 fn word() -> impl Strategy<Value = Value> {
     prop::sample::select(vec!["", "a", "b", "ab", "aa"]).prop_map(Value::from)
+}
+
+/// A text that others end with, or end.
+fn ending() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec!["1", "1,", "11,", "111,", ",1,"]).prop_map(Value::from)
+}
+
+/// Several of them.
+fn endings() -> impl Strategy<Value = Value> {
+    vec(prop::sample::select(vec!["1", "1,", "11,", "111,"]), 0..4)
+        .prop_map(|parts| Value::from(parts.concat()))
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -87,6 +100,14 @@ fn op(flavor: Flavor) -> BoxedStrategy<Op> {
         Flavor::Texts => {
             prop_oneof![3 => get(), 1 => put(word().boxed()), 1 => delete(), 3 => append()].boxed()
         }
+        Flavor::Ends => prop_oneof![
+            6 => Just(Op::get("x")),
+            1 => endings().prop_map(|value| Op::put("x", value)),
+            1 => Just(Op::delete("x")),
+            1 => (endings(), endings()).prop_map(|(old, new)| Op::cas("x", old, new)),
+            9 => ending().prop_map(|value| Op::append("x", value)),
+        ]
+        .boxed(),
         Flavor::Transactions => {
             prop_oneof![get(), put(number().boxed()), swap(), txn(), delete()].boxed()
         }
@@ -119,7 +140,11 @@ struct Turn {
 }
 
 fn turn(flavor: Flavor, lies: u32) -> impl Strategy<Value = Turn> {
-    let lie = if flavor == Flavor::Bit { number().boxed() } else { value().boxed() };
+    let lie = match flavor {
+        Flavor::Bit => number().boxed(),
+        Flavor::Ends => endings().boxed(),
+        _ => value().boxed(),
+    };
     let lie = prop_oneof![100 - lies => Just(None), lies => lie.prop_map(Some)];
     (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), lie)
         .prop_map(|(process, op, end, early, lie)| Turn { process, op, end, early, lie })
@@ -258,6 +283,11 @@ proptest! {
 
     #[test]
     fn texts(turns in vec(turn(Flavor::Texts, 10), 0..20), options in options()) {
+        compare(&play(&turns, &options.init), &options)?;
+    }
+
+    #[test]
+    fn texts_that_end_others(turns in vec(turn(Flavor::Ends, 8), 0..24), options in options()) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
