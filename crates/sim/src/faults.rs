@@ -152,12 +152,14 @@ impl FromIterator<Fault> for FaultSet {
 #[derive(Clone, Debug)]
 pub(crate) struct FaultCounts {
     fired: [u64; Fault::ALL.len()],
-    under_load: FaultSet,
+    /// How often while operations were in flight.
+    under_load: [u64; Fault::ALL.len()],
 }
 
 impl Default for FaultCounts {
     fn default() -> Self {
-        Self { fired: [0; Fault::ALL.len()], under_load: FaultSet::default() }
+        let none = [0; Fault::ALL.len()];
+        Self { fired: none, under_load: none }
     }
 }
 
@@ -166,20 +168,30 @@ impl FaultCounts {
     pub(crate) fn fired(&mut self, fault: Fault, loaded: bool) {
         self.fired[fault as usize] += 1;
         if loaded {
-            self.under_load.0 |= 1 << fault as u32;
+            self.under_load[fault as usize] += 1;
         }
     }
 
     /// Whether any fault of the family fired while operations were in flight.
     pub(crate) fn family_under_load(&self, family: Family) -> bool {
-        self.under_load.has_family(family)
+        let mut faults = Fault::ALL.iter().filter(|fault| fault.family() == family);
+        faults.any(|fault| self.under_load[*fault as usize] > 0)
     }
 
     /// The counts by name, zeroes left out.
     pub(crate) fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        let counts = Fault::ALL.iter().map(|fault| (fault.name(), self.fired[*fault as usize]));
-        counts.filter(|(_, count)| *count > 0).collect()
+        named(&self.fired)
     }
+
+    /// The same, of the times at which operations were in flight.
+    pub(crate) fn under_load_by_name(&self) -> BTreeMap<&'static str, u64> {
+        named(&self.under_load)
+    }
+}
+
+fn named(counts: &[u64; Fault::ALL.len()]) -> BTreeMap<&'static str, u64> {
+    let names = Fault::ALL.iter().map(|fault| (fault.name(), counts[*fault as usize]));
+    names.filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]
@@ -191,10 +203,12 @@ mod tests {
         let mut counts = FaultCounts::default();
         counts.fired(Fault::Loss, false);
         assert!(!counts.family_under_load(Family::Network));
+        assert_eq!(counts.under_load_by_name(), BTreeMap::new());
         counts.fired(Fault::Loss, true);
         assert!(counts.family_under_load(Family::Network));
         assert!(!counts.family_under_load(Family::Disk));
         assert_eq!(counts.by_name(), BTreeMap::from([("loss", 2)]));
+        assert_eq!(counts.under_load_by_name(), BTreeMap::from([("loss", 1)]));
     }
 
     #[test]

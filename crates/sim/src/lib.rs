@@ -74,7 +74,9 @@
 //! A run [counts](Report::counted) if each family of faults that was on struck while operations
 //! were under way, and if ten operations a simulated second were acknowledged all the same. A
 //! [campaign](Campaign) runs seeds until so many simulated hours count; it fails if anything is
-//! found, if a kind of fault never fired, or if most of its runs do not count.
+//! found, if a kind of fault never fired, or if most of its runs do not count. Its operations and
+//! faults are those of the runs that count, and the faults those that struck while operations were
+//! under way.
 //!
 //! # A failure
 //! The faults of a run are an explicit list, the [`Schedule`]. [`shrink`](shrink()) cuts it down to

@@ -62,6 +62,9 @@ pub struct Report {
     pub ops: u64,
     /// How often each kind of fault fired.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often it fired while operations were in flight. A clock that is wrong from the start on
+    /// is wrong then, too.
+    pub faults_under_load: BTreeMap<&'static str, u64>,
     /// What the run found; it ended there.
     pub violation: Option<Violation>,
     /// How many events there were.
@@ -181,6 +184,7 @@ pub fn run<P: Protocol>(
         simulated: cluster.now().since(Instant::ZERO),
         ops: cluster.clients.done(),
         faults: cluster.faults.by_name(),
+        faults_under_load: cluster.faults.under_load_by_name(),
         counted: violation.is_none() && counts(&cluster),
         events: cluster.events,
         violation,
