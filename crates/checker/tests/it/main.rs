@@ -4,5 +4,6 @@
 mod cli;
 mod corpus;
 mod hints;
+mod named;
 mod reference;
 mod small;

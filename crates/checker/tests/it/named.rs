@@ -1,0 +1,24 @@
+//! Histories that are easily misjudged.
+
+use synod_checker::{Options, from_json_lines, is_linearizable};
+
+/// Two orders lead to one place, each with other writes of 0 left, and only one of them goes on from
+/// there to what 6 reads.
+#[test]
+fn a_state_is_new_if_more_writes_are_left_than_the_last_time() {
+    let lines = br#"
+{"p": 1, "t": "invoke", "f": "put", "k": "x", "v": 0}
+{"p": 2, "t": "invoke", "f": "get", "k": "x"}
+{"p": 2, "t": "ok", "f": "get", "k": "x", "v": 0}
+{"p": 3, "t": "invoke", "f": "put", "k": "x", "v": 1}
+{"p": 4, "t": "invoke", "f": "get", "k": "x"}
+{"p": 5, "t": "invoke", "f": "put", "k": "x", "v": 0}
+{"p": 4, "t": "ok", "f": "get", "k": "x", "v": 1}
+{"p": 6, "t": "invoke", "f": "get", "k": "x"}
+{"p": 6, "t": "ok", "f": "get", "k": "x", "v": 0}
+{"p": 5, "t": "ok", "f": "put", "k": "x", "v": null}
+{"p": 7, "t": "invoke", "f": "put", "k": "x", "v": 0}
+"#;
+    let history = from_json_lines(lines).unwrap();
+    assert_eq!(is_linearizable(&history, &Options::default(), &mut || false), Ok(true));
+}
