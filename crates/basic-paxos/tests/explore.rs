@@ -79,13 +79,6 @@ fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sig
     report.assert_safe(sights);
 }
 
-/// Goes on to the very end, for minutes.
-fn check_deep<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sight]) {
-    let report = explore.depth_first().run();
-    println!("{name}: {report}");
-    report.assert_safe(sights);
-}
-
 #[test]
 fn decree() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
@@ -154,7 +147,7 @@ fn log() {
 fn large_decree() {
     let budget = Budget { proposals: 2, crashes: 2, slow_writes: 2, ..Budget::default() };
     let explore = three::<Single>(quiet).striking(two_propose).budget(budget);
-    check_deep("large decree", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    check("large decree", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
 /// All of what `duel` looks at the beginning of.
@@ -163,7 +156,7 @@ fn large_decree() {
 fn large_duel() {
     let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
     let explore = three::<Single>(quiet).striking(one_insists).budget(budget);
-    check_deep("large duel", explore, &[Sight::Chosen, Sight::Competed]);
+    check("large duel", explore.depth_first(), &[Sight::Chosen, Sight::Competed]);
 }
 
 #[test]
@@ -171,5 +164,5 @@ fn large_duel() {
 fn large_log() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
     let explore = three::<Log>(quiet).striking(two_propose).budget(budget);
-    check_deep("large log", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    check("large log", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }

@@ -47,13 +47,6 @@ fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Sight]) {
     report.assert_safe(sights);
 }
 
-/// Goes on to the very end, for minutes.
-fn check_deep(name: &str, explore: Explore<MultiPaxos>, sights: &[Sight]) {
-    let report = explore.depth_first().run();
-    println!("{name}: {report}");
-    report.assert_safe(sights);
-}
-
 /// n2 and n3 campaign; n1 answers, may crash, and may have a slow disk.
 fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
     match trouble {
@@ -172,7 +165,7 @@ fn large_elections() {
     let budget =
         Budget { timeouts: 2, crashes: 1, proposals: 1, slow_writes: 1, ..Budget::default() };
     let explore = three(quiet).striking(two_campaign).budget(budget);
-    check_deep("large elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    check("large elections", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
 #[test]
@@ -181,7 +174,7 @@ fn large_reigns() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
     let explore = three(quiet).after(led).striking(|_, node| node != N3).budget(budget);
-    check_deep("large reigns", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    check("large reigns", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
 #[test]
@@ -189,5 +182,5 @@ fn large_reigns() {
 fn large_forks() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
     let explore = three(talkative).after(forked).striking(|_, node| node == N1).budget(budget);
-    check_deep("large forks", explore, &[Sight::Chosen, Sight::Competed]);
+    check("large forks", explore.depth_first(), &[Sight::Chosen, Sight::Competed]);
 }

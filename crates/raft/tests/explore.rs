@@ -102,13 +102,6 @@ fn check(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
     report.assert_safe(sights);
 }
 
-/// Goes on to the very end, for minutes.
-fn check_deep(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
-    let report = explore.depth_first().run();
-    println!("{name}: {report}");
-    report.assert_safe(sights);
-}
-
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
@@ -195,7 +188,7 @@ fn depth_first_and_breadth_first_see_the_same_states() {
 fn large_elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 2, ..Budget::default() };
     let explore = rash().striking(|_, node| node != N1).budget(budget);
-    check_deep("large elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    check("large elections", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
 #[test]
@@ -203,9 +196,9 @@ fn large_elections() {
 fn large_replication() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 1, slow_writes: 2, ..Budget::default() };
-    check_deep(
+    check(
         "large replication",
-        rash().after(led).budget(budget),
+        rash().after(led).budget(budget).depth_first(),
         &[Sight::Chosen, Sight::Lost],
     );
 }
@@ -216,7 +209,7 @@ fn large_forks() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 1, slow_writes: 1, ..Budget::default() };
     let explore = rash().after(forked).striking(|_, node| node == N1).budget(budget);
-    check_deep("large forks", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    check("large forks", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
 #[test]
@@ -224,5 +217,5 @@ fn large_forks() {
 fn large_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
     let explore = rash().after(figure_8).budget(budget);
-    check_deep("large older terms", explore, &[Sight::Chosen, Sight::Competed]);
+    check("large older terms", explore.depth_first(), &[Sight::Chosen, Sight::Competed]);
 }
