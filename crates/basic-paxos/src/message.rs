@@ -403,7 +403,7 @@ mod tests {
         }
         let promises = [(Slot(5), b(3, ME)), (Slot(6), b(3, ME))];
         let base = Base { through: Slot(2), stamp: b(1, ME), members: None };
-        Saved { hard_state: HardState::new(Slot(4), promises), base, log }
+        Saved { hard_state: HardState::new(Slot(4), promises), base, log, applied: Slot::ZERO }
     }
 
     #[test]

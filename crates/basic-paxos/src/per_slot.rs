@@ -89,6 +89,8 @@ pub struct PerSlot<K> {
     pub(crate) asked: Option<(Slot, Instant)>,
     /// What the disk lacks after recovery.
     pub(crate) repair: bool,
+    /// Slots through here were applied before this start, and are not reported again.
+    pub(crate) floor: Slot,
     /// Whether the hard state was changed since it was written.
     pub(crate) unsaved: bool,
     pub(crate) kind: PhantomData<K>,

@@ -16,7 +16,8 @@ pub(crate) fn recover<K: Kind>(
     config: Config,
     saved: Saved<PerSlot<K>>,
 ) -> Result<PerSlot<K>, RecoveryError> {
-    let Saved { mut hard_state, base, mut log } = saved;
+    let floor = saved.floor()?;
+    let Saved { mut hard_state, base, mut log, .. } = saved;
     if base.through < log.base() {
         let (from, until) = (base.through, log.base());
         let text = format!("slots {from} to {until} are neither in the log nor in the state");
@@ -27,7 +28,7 @@ pub(crate) fn recover<K: Kind>(
         // The state machine is ahead of the log's front: a crash came between the two writes.
         log = behind(&log, &base);
     }
-    hard_state.choose(base.through);
+    hard_state.choose(floor);
     check(&hard_state, &log)?;
     let mut decided = BTreeSet::new();
     for run in log.runs_from(hard_state.chosen().next()).filter(|run| run.stamp == DECIDED) {
@@ -55,6 +56,7 @@ pub(crate) fn recover<K: Kind>(
         guided: Instant::ZERO,
         asked: None,
         repair,
+        floor,
         unsaved: false,
         kind: PhantomData,
     })
@@ -106,7 +108,7 @@ impl<K: Kind> PerSlot<K> {
             self.write_base(fx);
         }
         fx.peers(self.config.members());
-        self.emit(self.base.through, fx);
+        self.emit(self.floor, fx);
         self.arm_ask(fx);
     }
 

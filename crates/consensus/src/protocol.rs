@@ -1,6 +1,7 @@
 //! The traits that a protocol implements, and what passes through them.
 
 use crate::{Effects, Quorum, RunLog, Status};
+use alloc::format;
 use alloc::string::String;
 use bytes::Bytes;
 use core::fmt::Debug;
@@ -188,17 +189,36 @@ pub struct Saved<P: Protocol> {
     pub base: Base<P::Stamp>,
     /// The log behind the base.
     pub log: RunLog<P::Stamp>,
+    /// Last slot whose effects the state machine holds; at most the end of the log. Everything up
+    /// to here is chosen: a recovered core never proposes, overwrites or reports these slots
+    /// again, and its commit index starts here. Slots at or below the base count as applied.
+    pub applied: Slot,
 }
 
 impl<P: Protocol> Default for Saved<P> {
     fn default() -> Self {
         let base = Base::default();
         let log = RunLog::new(base.through, base.stamp);
-        Self { hard_state: P::HardState::default(), base, log }
+        Self { hard_state: P::HardState::default(), base, log, applied: Slot::ZERO }
     }
 }
 
 impl<P: Protocol> Saved<P> {
+    /// Slot from which a recovered core starts: everything up to here is chosen and applied.
+    ///
+    /// # Errors
+    /// If the state is applied past the end of the log: the log was rolled back or replaced.
+    pub fn floor(&self) -> Result<Slot, RecoveryError> {
+        let last = self.log.last().max(self.base.through);
+        if self.applied > last {
+            let applied = self.applied;
+            let text =
+                format!("the state is applied through slot {applied}, the log ends at {last}");
+            return Err(RecoveryError(text));
+        }
+        Ok(self.applied.max(self.base.through))
+    }
+
     /// Does to this copy of the disk what `write` does to the real one.
     pub fn apply(&mut self, write: &Write<P>) {
         match write {

@@ -17,19 +17,24 @@ pub(crate) struct Repair {
     kept: Vec<Run<Ballot>>,
 }
 
-/// See [`synod_consensus::Protocol::recover`]. Nothing is known to be chosen but what the base
-/// and the marks of learnt values say; the leader, or anyone, tells the rest.
+/// See [`synod_consensus::Protocol::recover`]. Only the applied slot and the marks of learnt values
+/// say what is chosen; any peer tells the rest.
 pub(crate) fn recover(
     config: Config,
     saved: Saved<MultiPaxos>,
 ) -> Result<MultiPaxos, RecoveryError> {
-    let Saved { hard_state, base, log } = saved;
+    let floor = saved.floor()?;
+    let Saved { hard_state, base, log, .. } = saved;
     if base.through < log.base() {
         let (from, until) = (base.through, log.base());
         let text = format!("slots {from} to {until} are neither in the log nor in the state");
         return Err(RecoveryError(text));
     }
     let end = log.last().max(base.through);
+    if log.gap_after(base.through) <= floor {
+        let text = format!("slot {} is applied and missing", log.gap_after(base.through));
+        return Err(RecoveryError(text));
+    }
     if end.0.max(hard_state.promised.round) >= HORIZON {
         let text = format!("no log gets to {end} at {}", hard_state.promised);
         return Err(RecoveryError(text));
@@ -51,7 +56,7 @@ pub(crate) fn recover(
     Ok(MultiPaxos {
         config,
         members,
-        learner: Learner::new(base.through),
+        learner: Learner::new(floor),
         base,
         acceptor,
         election: Election::default(),

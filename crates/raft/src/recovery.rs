@@ -19,7 +19,8 @@ pub(crate) struct Repair {
 
 /// See [`synod_consensus::Protocol::recover`].
 pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, RecoveryError> {
-    let Saved { mut hard_state, base, mut log } = saved;
+    let floor = saved.floor()?;
+    let Saved { mut hard_state, base, mut log, .. } = saved;
     let mut repair = Repair::default();
     if base.through < log.base() {
         let (from, until) = (base.through, log.base());
@@ -56,7 +57,8 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
         stamp = run.stamp;
     }
     let members = base.members.clone().unwrap_or_else(|| config.members().clone());
-    let (commit, role, stall) = (base.through, Role::Follower(None), None);
+    // What is applied is chosen, whatever this node's peers hold: no leader may cut it again.
+    let (commit, role, stall) = (floor, Role::Follower(None), None);
     Ok(Raft { config, members, hard_state, base, log, commit, role, stall, repair })
 }
 

@@ -161,14 +161,15 @@ impl<P: Protocol> Replica<P> {
         saved: &synod_storage::Saved,
         applied: Slot,
     ) -> Result<Self, OpenError> {
-        let saved = decode_saved::<P>(saved)?;
+        let mut saved = decode_saved::<P>(saved)?;
         if applied > saved.log.last() {
             return Err(OpenError::LogBehindState { applied, last: saved.log.last() });
         }
-        let emitted = saved.base.through;
-        if applied < emitted {
-            return Err(OpenError::StateBehindLog { applied, base: emitted });
+        let base = saved.base.through;
+        if applied < base {
+            return Err(OpenError::StateBehindLog { applied, base });
         }
+        saved.applied = applied;
         let envelope = Envelope {
             cluster: settings.cluster,
             group: settings.group,
@@ -183,7 +184,7 @@ impl<P: Protocol> Replica<P> {
             timers: Timers::new(),
             disk: Disk::new(),
             apply: ApplySide {
-                emitted,
+                emitted: applied,
                 applied,
                 unanswered: VecDeque::new(),
                 undurable: VecDeque::new(),
@@ -517,7 +518,7 @@ impl<P: Protocol> Driver for Replica<P> {
         for (to, payload) in self.requests.outgoing() {
             // Neither kind of payload holds a protocol message.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
-            self.actions.frames.push((to, Lane::Log, frame));
+            self.actions.frames.push((to, Lane::Forward, frame));
         }
         self.last_encoded = None;
         self.actions.wake = self.wake_at();

@@ -19,12 +19,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Number of lanes.
+const LANES: usize = Lane::ALL.len();
+
 /// Where a lane stands in an array by lane.
 pub(crate) fn index(lane: Lane) -> usize {
     match lane {
         Lane::Control => 0,
         Lane::Log => 1,
-        Lane::Bulk => 2,
+        Lane::Forward => 2,
+        Lane::Bulk => 3,
     }
 }
 
@@ -61,12 +65,12 @@ pub(crate) struct Inbox {
     arrived: Mutex<Arrived>,
     readable: Notify,
     #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC waits for room"))]
-    writable: [Notify; 3],
+    writable: [Notify; LANES],
 }
 
 #[derive(Default)]
 struct Arrived {
-    lanes: [Queue<(NodeId, Bytes)>; 3],
+    lanes: [Queue<(NodeId, Bytes)>; LANES],
     taken: u64,
     closed: bool,
 }
@@ -76,7 +80,8 @@ impl Arrived {
     fn pop(&mut self) -> Option<(usize, (NodeId, Bytes))> {
         let waits = |lane: &usize| !self.lanes[*lane].frames.is_empty();
         let last_first = self.taken % TURN_OF_THE_LAST == TURN_OF_THE_LAST - 1;
-        let lane = if last_first { (0..3).rev().find(waits) } else { (0..3).find(waits) }?;
+        let mut lanes = 0..LANES;
+        let lane = if last_first { lanes.rev().find(waits) } else { lanes.find(waits) }?;
         let queue = &mut self.lanes[lane];
         let (from, frame) = queue.frames.pop_front()?;
         queue.bytes -= frame.len();
@@ -91,7 +96,7 @@ impl Inbox {
             limits,
             arrived: Mutex::default(),
             readable: Notify::new(),
-            writable: [Notify::new(), Notify::new(), Notify::new()],
+            writable: Default::default(),
         }
     }
 
@@ -197,7 +202,7 @@ pub(crate) use outbox::Outbox;
 
 #[cfg(feature = "quic")]
 mod outbox {
-    use super::{Queue, index, lock};
+    use super::{LANES, Queue, index, lock};
     use crate::Limits;
     use bytes::Bytes;
     use std::sync::Mutex;
@@ -211,7 +216,7 @@ mod outbox {
     /// Frames for one peer that are not yet handed to a connection.
     pub(crate) struct Outbox {
         limits: Limits,
-        lanes: [Outgoing; 3],
+        lanes: [Outgoing; LANES],
     }
 
     #[derive(Default)]

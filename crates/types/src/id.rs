@@ -152,15 +152,17 @@ impl fmt::Display for Ballot {
 /// What a message is to the network: lanes never wait for one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Votes, heartbeats and their answers: small, and late ones cost an election.
+    /// Votes, heartbeats, acknowledgements: small, and late ones cost an election.
     Control,
-    /// The replicated log and its acknowledgements.
+    /// Entries of the replicated log.
     Log,
+    /// Clients' requests on their way to the node that proposes them, and refusals of them.
+    Forward,
     /// Snapshots and other bulk: the first to wait.
     Bulk,
 }
 
 impl Lane {
     /// Every lane, the most urgent first.
-    pub const ALL: [Self; 3] = [Self::Control, Self::Log, Self::Bulk];
+    pub const ALL: [Self; 4] = [Self::Control, Self::Log, Self::Forward, Self::Bulk];
 }

@@ -333,7 +333,7 @@ pub fn disk<K: Kind>(
         log.put(Run { first: Slot(*slot), stamp: *stamp, values: value(text) });
     }
     let hard_state = HardState::new(Slot(chosen), promises);
-    Saved { hard_state, base: Base::default(), log }
+    Saved { hard_state, log, ..Saved::default() }
 }
 
 /// One node of three; the test speaks for the others.

@@ -359,7 +359,7 @@ fn disks_that_make_no_sense_are_refused() {
         ("a round of nobody", promised(b(1 << 63, 1)), vote(3, b(1, 1))),
     ];
     for (name, hard_state, log) in cases {
-        let saved = Saved { hard_state, base: Base::default(), log };
+        let saved = Saved { hard_state, log, ..Saved::default() };
         assert!(BasicPaxos::recover(config(N1, 3), saved).is_err(), "{name}");
     }
 }

@@ -63,7 +63,8 @@ fn a_state_that_is_behind_the_logs_front_is_refused() {
     let log = RunLog::new(Slot(3), b(1, 2));
     for (through, expected) in [(2, false), (3, true), (4, true)] {
         let hard_state = HardState::new(Slot(2), []);
-        let saved = Saved { hard_state, base: base(through, b(1, 2)), log: log.clone() };
+        let (base, log) = (base(through, b(1, 2)), log.clone());
+        let saved = Saved { hard_state, base, log, applied: Slot::ZERO };
         assert_eq!(recover(saved).is_ok(), expected, "through {through}");
     }
 }
@@ -73,7 +74,8 @@ fn numbers_that_nobody_gets_to_are_refused() {
     let promised = |slot, round| HardState::new(Slot(slot - 1), [(Slot(slot), b(round, 1))]);
     let at = |through, hard_state| {
         let log = RunLog::new(Slot(through), b(1, 1));
-        recover(Saved { hard_state, base: base(through, b(1, 1)), log }).map(drop)
+        let base = base(through, b(1, 1));
+        recover(Saved { hard_state, base, log, applied: Slot::ZERO }).map(drop)
     };
     assert_eq!(at(END - 2, promised(END - 1, 2 * END - 1)), Ok(()));
     let error = at(END - 2, promised(END - 1, 2 * END)).unwrap_err();

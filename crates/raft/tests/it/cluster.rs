@@ -87,7 +87,7 @@ pub fn at(slot: u64, term: u64) -> Position {
 
 pub fn saved(term: u64, vote: Option<NodeId>, terms: &[u64]) -> Saved<Raft> {
     let hard_state = HardState { term: Term(term), vote };
-    Saved { hard_state, base: Base::default(), log: log(terms) }
+    Saved { hard_state, log: log(terms), ..Saved::default() }
 }
 
 /// The terms in a log, slot by slot from its base.

@@ -224,7 +224,8 @@ impl World {
         self.waiting.clear();
         self.reads.clear();
         self.durable = Slot::ZERO;
-        for value in self.history.clone() {
+        let applied = self.applier.applied().0 as usize;
+        for value in self.history[applied..].to_vec() {
             self.tell(Msg::Chosen(value));
         }
         self.leader = ME;

@@ -93,7 +93,7 @@ impl Protocol for Puppet {
     const NAME: &'static str = "puppet";
 
     fn recover(leader: Option<NodeId>, saved: Saved<Self>) -> Result<Self, RecoveryError> {
-        let (last, chosen) = (saved.log.last(), Slot::ZERO);
+        let (last, chosen) = (saved.log.last(), saved.applied);
         let of = |run: &Run<u64>, index| run.values.slice(index, index + 1);
         let log = saved.log.runs().flat_map(|run| (0..run.values.len()).map(move |n| of(run, n)));
         Ok(Self { leader, round: 1, last, chosen, log: log.collect(), stalled: false, busy: false })

@@ -94,14 +94,16 @@ fn number(lane: Lane) -> u8 {
         Lane::Control => 0,
         Lane::Log => 1,
         Lane::Bulk => 2,
+        Lane::Forward => 3,
     }
 }
 
 /// Packets are filled from streams of higher priority first.
 fn priority(lane: Lane) -> i32 {
     match lane {
-        Lane::Control => 2,
-        Lane::Log => 1,
+        Lane::Control => 3,
+        Lane::Log => 2,
+        Lane::Forward => 1,
         Lane::Bulk => 0,
     }
 }

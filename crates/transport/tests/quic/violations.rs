@@ -39,8 +39,8 @@ async fn violations_end_the_connection_and_nothing_else() {
     assert_closed(&connection, "a frame of 4294967295 bytes was announced").await;
 
     let connection = enter(&rogue, address).await;
-    let _stream = stream(&connection, &[3]).await;
-    assert_closed(&connection, "there is no lane 3").await;
+    let _stream = stream(&connection, &[4]).await;
+    assert_closed(&connection, "there is no lane 4").await;
 
     let connection = enter(&rogue, address).await;
     let _streams = (stream(&connection, &[0]).await, stream(&connection, &[0]).await);
@@ -95,10 +95,11 @@ async fn only_one_way_streams_and_no_datagrams() {
         stream(&connection, &[0]).await,
         stream(&connection, &[1]).await,
         stream(&connection, &[2]).await,
+        stream(&connection, &[3]).await,
     );
     let opening = connection.open_uni();
     let refused = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
-    assert!(refused, "a fourth stream was opened");
+    assert!(refused, "a fifth stream was opened");
 }
 
 #[tokio::test]
