@@ -16,7 +16,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test kills bugs fuzz mutants mutation explore bench peers doc lint
+.PHONY: help setup run build test kills bugs fuzz mutants mutation explore bench load peers doc lint
 
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
@@ -72,8 +72,12 @@ explore: ## Look at more states of small clusters, for minutes: make explore ARG
 	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
 		--ignored --nocapture --test-threads=1
 
+BENCHES = $(addprefix --bench ,core_step link log_commit protocols)
 bench: setup ## Run the benchmarks: make bench ARGS=core_step
-	$(CARGO) bench --workspace $(LOCKED) --benches -- $(ARGS)
+	$(CARGO) bench --workspace $(LOCKED) $(BENCHES) -- $(ARGS)
+
+load: setup ## Load real clusters: bursts, slow links, slow disks, large reads: make load ARGS=burst
+	$(CARGO) bench --workspace $(LOCKED) --bench load -- $(ARGS)
 
 peers: ## Compare the Raft core with OmniPaxos, in turn, in one process
 	$(CARGO) run --release --manifest-path bench/peers/Cargo.toml $(LOCKED) -- $(ARGS)

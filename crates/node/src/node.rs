@@ -5,6 +5,7 @@ use crate::backend::NodeBackend;
 use crate::run::{self, Clock, Handle, Parts, Running};
 use crate::server::{self, Site};
 use crate::settings::{Member, Settings, StoreKind};
+use crate::stores::Stores;
 use crate::{registry, stores};
 use anyhow::Context;
 use std::fs;
@@ -35,13 +36,26 @@ const HANG_UP: Duration = Duration::from_secs(1);
 /// # Errors
 /// In one line, why the node cannot start, or why it had to end.
 pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    serve_with(settings, |stores| stores, stop).await
+}
+
+/// As [`serve`], on stores that `wrap` makes of the ones that the settings name: a benchmark's
+/// slow disk, a test's failing one.
+///
+/// # Errors
+/// In one line, why the node cannot start, or why it had to end.
+pub async fn serve_with(
+    settings: Settings,
+    wrap: impl FnOnce(Stores) -> Stores,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     // Whatever another process may hold comes first: nothing is written before it is ours.
     let listener = TcpListener::bind(settings.listen_clients).await.with_context(|| {
         format!("cannot listen for clients on {} (TCP)", settings.listen_clients)
     })?;
     let transport = bind_transport(&settings)?;
     let (alarm, alarms) = Alarm::new();
-    let (handle, running) = launch(&settings, transport.clone(), &alarm)?;
+    let (handle, running) = launch(&settings, wrap, transport.clone(), &alarm)?;
 
     let disk_bytes = Arc::new(AtomicU64::new(0));
     if settings.store == StoreKind::Rocksdb {
@@ -142,10 +156,11 @@ impl Node {
 /// Opens the stores and starts the replica on them.
 fn launch(
     settings: &Settings,
+    wrap: impl FnOnce(Stores) -> Stores,
     transport: Arc<dyn Transport>,
     alarm: &Alarm,
 ) -> anyhow::Result<(Handle, Running)> {
-    let mut stores = stores::open(settings)?;
+    let mut stores = wrap(stores::open(settings)?);
     let replica = synod_replica::Settings::new(
         settings.cluster,
         settings.node,

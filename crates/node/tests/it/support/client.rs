@@ -11,9 +11,14 @@ use tonic::transport::{Channel, Endpoint};
 
 /// A client that connects when it is first used, and again whenever it must.
 pub(crate) fn connect(port: u16, timeout: Duration) -> KvClient<Channel> {
+    KvClient::new(channel(port, timeout)).max_decoding_message_size(1 << 30)
+}
+
+/// What such a client speaks through.
+pub(crate) fn channel(port: u16, timeout: Duration) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
     let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(timeout);
-    KvClient::new(endpoint.tcp_nodelay(true).connect_lazy()).max_decoding_message_size(1 << 30)
+    endpoint.tcp_nodelay(true).connect_lazy()
 }
 
 pub(crate) async fn put(

@@ -11,7 +11,7 @@ mod strace;
 mod writers;
 
 pub(crate) use client::{
-    Swapped, agreed, connect, delete, everything, get, page, put, status, swap,
+    Swapped, agreed, channel, connect, delete, everything, get, page, put, status, swap,
 };
 pub(crate) use history::{Asked, Recorder, Told};
 pub(crate) use nodes::{Nodes, Shape};

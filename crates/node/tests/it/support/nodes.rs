@@ -120,6 +120,11 @@ impl Nodes {
         self.spawn(index, self.command(index));
     }
 
+    /// Starts a node by a command of the caller's.
+    pub(crate) fn start_as(&mut self, index: usize, command: Command) {
+        self.spawn(index, command);
+    }
+
     /// Starts a node whose system calls go wrong as strace is told.
     pub(crate) fn start_with_faults(&mut self, index: usize, faults: &str) {
         self.spawn(index, traced(&self.command(index), faults, &self.file("trace")));

@@ -1,0 +1,262 @@
+//! Writers, and what they measure.
+
+use crate::support::{channel, connect};
+use bytes::{Buf, Bytes};
+use prost::Message;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use synod_etcd_api::proto::etcdserverpb as pb;
+use synod_etcd_api::proto::etcdserverpb::kv_client::KvClient;
+use tokio::runtime::Runtime;
+use tonic::Status;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+
+/// Patience of a client with one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One acknowledged write.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    ended: Instant,
+    took: Duration,
+    bytes: usize,
+}
+
+/// Writers against one cluster. They stop when this is dropped.
+pub(crate) struct Load {
+    runtime: Runtime,
+    channels: Vec<Channel>,
+    clients: Vec<KvClient<Channel>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    writes: Mutex<Vec<Write>>,
+    failed: AtomicU64,
+    keys: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Load {
+    pub(crate) fn new(ports: &[u16]) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let entered = runtime.enter();
+        let clients = ports.iter().map(|port| connect(*port, PATIENCE)).collect();
+        let channels = ports.iter().map(|port| channel(*port, PATIENCE)).collect();
+        drop(entered);
+        Self { runtime, channels, clients, shared: Arc::default() }
+    }
+
+    /// Offers `per_second` writes of `size` bytes a second, however slowly they are answered, over
+    /// all nodes in turn.
+    pub(crate) fn offer(&self, per_second: u32, size: usize) {
+        let (clients, shared) = (self.clients.clone(), Arc::clone(&self.shared));
+        self.runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
+            for turn in 0.. {
+                ticks.tick().await;
+                if shared.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let client = clients[turn % clients.len()].clone();
+                tokio::spawn(write(client, Arc::clone(&shared), size));
+            }
+        });
+    }
+
+    /// Writes `count` values of `size` bytes at once. Returns when all are answered, with the
+    /// number of those that were acknowledged.
+    pub(crate) fn burst(&self, count: usize, size: usize) -> usize {
+        let clients = (0..count).map(|turn| self.clients[turn % self.clients.len()].clone());
+        let writes: Vec<_> = clients
+            .map(|client| self.runtime.spawn(write(client, Arc::clone(&self.shared), size)))
+            .collect();
+        self.runtime.block_on(async {
+            let mut acknowledged = 0;
+            for write in writes {
+                acknowledged += usize::from(write.await.unwrap_or(false));
+            }
+            acknowledged
+        })
+    }
+
+    /// Lets `count` clients write values of `size` bytes, each one after the other.
+    pub(crate) fn clients(&self, count: usize, size: usize) {
+        for turn in 0..count {
+            let client = self.clients[turn % self.clients.len()].clone();
+            let shared = Arc::clone(&self.shared);
+            self.runtime.spawn(async move {
+                while !shared.stop.load(Ordering::Relaxed) {
+                    if !write(client.clone(), Arc::clone(&shared), size).await {
+                        // A node that refuses at once is not asked in a tight loop.
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Lets `count` clients read every key of their node, each without pause, until this is
+    /// dropped; returns a counter of whole replies.
+    pub(crate) fn readers(&self, count: usize, serializable: bool) -> Arc<AtomicU64> {
+        let replies = Arc::new(AtomicU64::new(0));
+        for turn in 0..count {
+            let mut client = Grpc::new(self.channels[turn % self.channels.len()].clone())
+                .max_decoding_message_size(1 << 30);
+            let (shared, replies) = (Arc::clone(&self.shared), Arc::clone(&replies));
+            self.runtime.spawn(async move {
+                while !shared.stop.load(Ordering::Relaxed) {
+                    match read_all(&mut client, serializable).await {
+                        Ok(_) => _ = replies.fetch_add(1, Ordering::Relaxed),
+                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                }
+            });
+        }
+        replies
+    }
+
+    /// Does `work` with a client of one node.
+    pub(crate) fn with<T, F: Future<Output = T>>(
+        &self,
+        node: usize,
+        work: impl FnOnce(KvClient<Channel>) -> F,
+    ) -> T {
+        self.runtime.block_on(work(self.clients[node].clone()))
+    }
+
+    /// Acknowledged bytes a second within a span of time.
+    pub(crate) fn rate(&self, from: Instant, to: Instant) -> f64 {
+        let bytes: usize = self.within(from, to).iter().map(|write| write.bytes).sum();
+        bytes as f64 / (to - from).as_secs_f64()
+    }
+
+    /// Acknowledged writes a second within a span of time.
+    pub(crate) fn writes_per_second(&self, from: Instant, to: Instant) -> f64 {
+        self.within(from, to).len() as f64 / (to - from).as_secs_f64()
+    }
+
+    /// Bytes acknowledged so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        let writes = self.shared.writes.lock().expect("no writer panics");
+        writes.iter().map(|write| write.bytes as u64).sum()
+    }
+
+    /// Writes that failed so far.
+    pub(crate) fn failed(&self) -> u64 {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// The 99th percentile of what writes took that ended within a span of time.
+    pub(crate) fn p99(&self, from: Instant, to: Instant) -> Duration {
+        let mut took: Vec<_> = self.within(from, to).iter().map(|write| write.took).collect();
+        took.sort_unstable();
+        took.get((took.len() * 99 / 100).min(took.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(PATIENCE)
+    }
+
+    /// Time from `since` until the throughput over two seconds is at least `goal` bytes a second;
+    /// waits for that as long as `most`.
+    pub(crate) fn back_after(&self, since: Instant, goal: f64, most: Duration) -> Option<Duration> {
+        const WINDOW: Duration = Duration::from_secs(2);
+        let mut from = since;
+        while from - since < most {
+            let until = from + WINDOW;
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            if self.rate(from, until) >= goal {
+                return Some(from - since);
+            }
+            from += Duration::from_millis(100);
+        }
+        None
+    }
+
+    fn within(&self, from: Instant, to: Instant) -> Vec<Write> {
+        let writes = self.shared.writes.lock().expect("no writer panics");
+        writes.iter().filter(|write| (from..to).contains(&write.ended)).copied().collect()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One write; returns whether it was acknowledged.
+async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize) -> bool {
+    let begun = Instant::now();
+    // A thousand keys: the state stays small, so that what is measured is the log.
+    let key = format!("load/{:03}", shared.keys.fetch_add(1, Ordering::Relaxed) % 1000);
+    let value = Bytes::from(vec![b'v'; bytes]);
+    let request = pb::PutRequest { key: key.into(), value, ..Default::default() };
+    let acknowledged = client.put(request).await.is_ok();
+    if acknowledged {
+        let ended = Instant::now();
+        let write = Write { ended, took: ended - begun, bytes };
+        shared.writes.lock().expect("no writer panics").push(write);
+    } else {
+        shared.failed.fetch_add(1, Ordering::Relaxed);
+    }
+    acknowledged
+}
+
+/// A request for every key.
+pub(crate) fn everything(serializable: bool) -> pb::RangeRequest {
+    let (key, range_end) = (vec![0].into(), vec![0].into());
+    pb::RangeRequest { key, range_end, serializable, ..Default::default() }
+}
+
+/// Reads every key of a node and drops the reply undecoded: what is measured is the node, not this
+/// client on the same machine.
+async fn read_all(client: &mut Grpc<Channel>, serializable: bool) -> Result<(), Status> {
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let request = tonic::Request::new(everything(serializable));
+    let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
+    client.unary(request, path, Dropping).await.map(drop)
+}
+
+/// A codec that encodes requests and drops replies.
+#[derive(Clone, Copy, Default)]
+struct Dropping;
+
+impl Codec for Dropping {
+    type Encode = pb::RangeRequest;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Dropping {
+    type Item = pb::RangeRequest;
+    type Error = Status;
+
+    fn encode(&mut self, request: Self::Item, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        request.encode(into).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for Dropping {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, reply: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        reply.advance(reply.remaining());
+        Ok(Some(()))
+    }
+}

@@ -1,0 +1,76 @@
+//! Load on real nodes: bursts, slow links, slow disks, large reads, long logs.
+//!
+//! Each run starts three real processes, loads them, and prints one line a protocol: what was
+//! measured, the goal, and whether it was met. `make load` does all of them, `make load ARGS=burst`
+//! one, `make load ARGS='burst --protocol raft'` one protocol.
+//!
+//! Links are bounded by a token bucket on the loopback of a network namespace of its own (Linux,
+//! `unshare` and `tc`); disks by a log store that takes bytes at a rate.
+#![forbid(unsafe_code)]
+
+mod disk;
+mod load;
+mod machine;
+mod runs;
+#[allow(dead_code, unused_imports, reason = "shared with the tests; a benchmark needs a part")]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Load real nodes and say how they bear it.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Runs to do; all of them by default.
+    #[arg(value_parser = runs::names())]
+    runs: Vec<String>,
+
+    /// Protocols to load; all of them by default.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(support::PROTOCOLS))]
+    protocol: Vec<String>,
+
+    /// Do the one run here: the network namespace is prepared.
+    #[arg(long, hide = true)]
+    inside: bool,
+
+    /// Be a node with this settings file.
+    #[arg(long, hide = true, requires = "rate")]
+    node: Option<PathBuf>,
+
+    /// The node's disk takes so many bytes a second.
+    #[arg(long, hide = true)]
+    rate: Option<u64>,
+
+    /// What cargo passes to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let (Some(settings), Some(rate)) = (&args.node, args.rate) {
+        return disk::serve(settings, rate);
+    }
+    let chosen =
+        |run: &&runs::Run| args.runs.is_empty() || args.runs.iter().any(|it| it == run.name);
+    let mut met = true;
+    for run in runs::ALL.iter().filter(chosen) {
+        for protocol in support::PROTOCOLS {
+            if !args.protocol.is_empty() && !args.protocol.iter().any(|it| it == protocol) {
+                continue;
+            }
+            met &= match run.mbit {
+                Some(mbit) if !args.inside => machine::behind(mbit, run.name, protocol),
+                _ => {
+                    let outcome = (run.load)(protocol);
+                    let verdict = if outcome.met { "met" } else { "MISSED" };
+                    println!("{} {protocol}: {} [goal {verdict}]", run.name, outcome.text);
+                    outcome.met
+                }
+            };
+        }
+    }
+    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
