@@ -67,6 +67,8 @@ pub struct SendWindow {
     progress: Instant,
     /// Probes since the last acknowledgement.
     probes: u32,
+    /// The peer was silent and is heard from again.
+    returned: bool,
 }
 
 /// One message with entries, in flight.
@@ -107,6 +109,7 @@ impl SendWindow {
             round_trip: RoundTrip::default(),
             progress: Instant::ZERO,
             probes: 0,
+            returned: false,
         }
     }
 
@@ -154,6 +157,7 @@ impl SendWindow {
     pub fn sent(&mut self, now: Instant, last: Slot, bytes: usize) {
         if self.batches.is_empty() {
             self.progress = now;
+            self.returned = false;
         }
         self.batches.push_back(Batch { last, bytes, sent: now });
         self.bytes += bytes;
@@ -163,8 +167,7 @@ impl SendWindow {
     pub fn acked(&mut self, now: Instant, through: Slot) {
         let (in_flight, probed) = (self.bytes, self.probes > 0);
         let Some(newest) = self.remove(through) else { return };
-        self.progress = now;
-        self.probes = 0;
+        self.answered(now);
         if probed {
             // Which of the copies or questions was answered is unknown (Karn's rule).
             return;
@@ -187,8 +190,7 @@ impl SendWindow {
     /// answers an earlier copy.
     pub fn settle(&mut self, now: Instant, through: Slot) {
         if self.remove(through).is_some() {
-            self.progress = now;
-            self.probes = 0;
+            self.answered(now);
         }
     }
 
@@ -205,16 +207,24 @@ impl SendWindow {
         self.batches.clear();
         self.bytes = 0;
         self.probes = 0;
+        self.returned = false;
     }
 
     /// Returns whether acknowledgements are overdue, so that it is time for a probe.
     #[must_use]
     pub fn is_overdue(&self, now: Instant) -> bool {
-        !self.batches.is_empty() && now.since(self.progress) >= self.interval()
+        !self.batches.is_empty() && (self.returned || now.since(self.progress) >= self.interval())
+    }
+
+    /// Records that the peer is heard from again after a silence: the next probe need not wait,
+    /// however long their interval has become.
+    pub fn peer_returned(&mut self) {
+        self.returned = true;
     }
 
     /// Records a probe. The window is closed until the next acknowledgement.
     pub fn probed(&mut self, now: Instant) {
+        self.returned = false;
         self.progress = now;
         self.probes = min(self.probes + 1, DOUBLINGS);
     }
@@ -228,6 +238,12 @@ impl SendWindow {
             None => 2 * target,
         };
         max(once, min(once * (1 << self.probes), LONGEST_INTERVAL))
+    }
+
+    fn answered(&mut self, now: Instant) {
+        self.progress = now;
+        self.probes = 0;
+        self.returned = false;
     }
 
     /// Removes batches up to `through` and returns the newest of them.
@@ -459,6 +475,9 @@ mod tests {
             assert!(!window.has_room(), "only probes while the peer is silent");
             now = now + Duration::from_millis(wait);
         }
+        window.probed(now);
+        window.peer_returned();
+        assert!(window.is_overdue(now), "a peer that returns is asked at once");
         window.acked(now, Slot(2));
         assert!(window.has_room() && !window.is_overdue(now + 100 * TARGET));
         assert_eq!(window.round_trip.estimate.map(|estimate| estimate.mean), Some(20 * MS));
