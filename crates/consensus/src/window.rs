@@ -168,11 +168,13 @@ impl SendWindow {
         let (in_flight, probed) = (self.bytes, self.probes > 0);
         let Some(newest) = self.remove(through) else { return };
         self.answered(now);
+        let mut delay = now.since(newest.sent);
         if probed {
-            // Which of the copies or questions was answered is unknown (Karn's rule).
-            return;
+            // The first acknowledgement may have been lost, and the delay be that of an outage.
+            // Such a measurement is bounded but not left out (Karn's rule): where the round trip
+            // exceeds the first interval, there would never be another one.
+            delay = min(delay, LONGEST_INTERVAL);
         }
-        let delay = now.since(newest.sent);
         let lowest = self.round_trip.measured(now, delay);
         if delay > lowest + self.limits.target_delay {
             if newest.sent >= self.reduced {
@@ -235,7 +237,7 @@ impl SendWindow {
         let target = self.limits.target_delay;
         let once = match self.round_trip.estimate {
             Some(Estimate { mean, deviation }) => mean + max(4 * deviation, target),
-            None => 2 * target,
+            None => target,
         };
         max(once, min(once * (1 << self.probes), LONGEST_INTERVAL))
     }
@@ -480,7 +482,19 @@ mod tests {
         assert!(window.is_overdue(now), "a peer that returns is asked at once");
         window.acked(now, Slot(2));
         assert!(window.has_room() && !window.is_overdue(now + 100 * TARGET));
-        assert_eq!(window.round_trip.estimate.map(|estimate| estimate.mean), Some(20 * MS));
+        let mean = window.round_trip.estimate.map(|estimate| estimate.mean);
+        assert!(mean < Some(200 * MS), "an outage is no round trip: {mean:?}");
+    }
+
+    #[test]
+    fn round_trip_beyond_the_first_interval_is_learnt() {
+        let mut window = SendWindow::new(LIMITS);
+        window.sent(at(0), Slot(1), 100);
+        assert!(window.is_overdue(at(50)));
+        window.probed(at(50));
+        window.acked(at(150), Slot(1));
+        window.sent(at(200), Slot(2), 100);
+        assert!(!window.is_overdue(at(350)));
     }
 
     #[test]
@@ -490,8 +504,8 @@ mod tests {
             window.sent(at(0), Slot(n), 1000);
         }
         for n in 1..=20 {
-            assert!(!window.is_overdue(at(90 * n)));
-            window.acked(at(90 * n), Slot(n));
+            assert!(!window.is_overdue(at(40 * n)));
+            window.acked(at(40 * n), Slot(n));
         }
     }
 
