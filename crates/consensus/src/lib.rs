@@ -39,6 +39,7 @@ mod machine;
 mod protocol;
 mod quorum;
 mod status;
+mod window;
 
 pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
 pub use log::RunLog;
@@ -49,3 +50,4 @@ pub use protocol::{
 };
 pub use quorum::{Quorum, QuorumError};
 pub use status::{Role, Status};
+pub use window::{SendWindow, WindowLimits};

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 use core::time::Duration;
+use synod_consensus::WindowLimits;
 use synod_types::{Membership, NodeId};
 
 /// The settings of one node's core: every value of this type is usable.
@@ -85,8 +86,9 @@ impl Timing {
 pub struct Limits {
     /// Unacknowledged appends to one peer, in messages. Default: 256.
     pub inflight_messages: usize,
-    /// Unacknowledged appends to one peer, in bytes of values: no further append is sent once this
-    /// is reached. Default: 16 MiB.
+    /// Unacknowledged appends to one peer, in bytes of frames: the largest size of the window,
+    /// which adapts to what the path drains. It must stay well below the bound of the transport's
+    /// lane, which drops what goes beyond (16 MiB). Default: 8 MiB.
     pub inflight_bytes: usize,
     /// One append, in bytes of values; a longer single command travels alone. Default: 1 MiB.
     pub append_bytes: usize,
@@ -101,7 +103,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             inflight_messages: 256,
-            inflight_bytes: 16 << 20,
+            inflight_bytes: 8 << 20,
             append_bytes: 1 << 20,
             uncommitted_bytes: 64 << 20,
             command_bytes: 2 << 20,
@@ -206,6 +208,17 @@ impl Config {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The bounds of the window towards each peer. A heartbeat's time is the queue that it
+    /// accepts: long enough to keep disk and network busy, short against an election timeout.
+    #[must_use]
+    pub(crate) fn window(&self) -> WindowLimits {
+        WindowLimits {
+            batches: self.limits.inflight_messages,
+            bytes: self.limits.inflight_bytes,
+            target_delay: self.timing.heartbeat,
+        }
     }
 
     /// Whether a node asks around before it campaigns.

@@ -155,7 +155,7 @@ impl Raft {
         self.step_down(None, "its disk or apply side does not answer", fx);
         self.stall = Some(Stall { since: now, disk_answered: false });
         let (term, matched) = (self.hard_state.term, self.log.last());
-        fx.send(self.config.id(), Message::AppendAck { term, matched });
+        fx.send(self.config.id(), Message::AppendAck { term, probe: 0, matched });
     }
 
     /// A message to itself came back: what was written before is durable.

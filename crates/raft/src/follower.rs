@@ -1,6 +1,7 @@
 //! What a follower does with the leader's log (Raft §5.3).
 
 use crate::message::Position;
+use crate::role::PendingAck;
 use crate::{Fx, Message, Raft};
 use core::cmp::{max, min};
 use synod_consensus::{ProtocolEvent, Run, RunLog, Write};
@@ -9,19 +10,19 @@ use synod_types::{Instant, NodeId, Slot, Term};
 const CONTRADICTION: &str = "it contradicts what is chosen, or what its sender said before";
 
 impl Raft {
-    /// Entries: they go behind `prev` if we hold that, wherever in our log it stands.
+    /// Puts entries behind `prev` if the log holds that, wherever in the log it stands.
     pub(crate) fn on_append(
         &mut self,
         now: Instant,
         from: NodeId,
-        (prev, run, commit): (Position, Run<Term>, Slot),
+        (probe, prev, run, commit): (u64, Position, Run<Term>, Slot),
         fx: &mut Fx<'_>,
     ) {
         if !self.follow(now, from, fx) {
             return;
         }
         if !self.holds(prev) {
-            return self.object(from, prev, fx);
+            return self.object(from, probe, prev, fx);
         }
         let matched = run.last();
         if !self.merge(run, fx) {
@@ -29,17 +30,19 @@ impl Raft {
         }
         if let Some(lead) = self.lead() {
             lead.verify(matched);
-            lead.acknowledge(matched);
+            lead.acknowledge(probe, matched);
         }
         self.learn_commit(commit, fx);
     }
 
-    /// The leader is alive, and names an entry that we should hold by now.
+    /// Handles a heartbeat. It names an entry that this node acknowledged, perhaps before a
+    /// restart: up to there the logs are equal.
     pub(crate) fn on_heartbeat(
         &mut self,
         now: Instant,
         from: NodeId,
-        (prev, ask, commit): (Position, bool, Slot),
+        prev: Position,
+        commit: Slot,
         fx: &mut Fx<'_>,
     ) {
         if !self.follow(now, from, fx) {
@@ -47,13 +50,10 @@ impl Raft {
         }
         fx.send(from, Message::HeartbeatAck { term: self.hard_state.term });
         if !self.holds(prev) {
-            return self.object(from, prev, fx);
+            return self.ignore(from, "it names as acknowledged what this log lacks", fx);
         }
         if let Some(lead) = self.lead() {
             lead.verify(prev.slot);
-            if ask {
-                lead.acknowledge(prev.slot);
-            }
         }
         self.learn_commit(commit, fx);
     }
@@ -69,9 +69,9 @@ impl Raft {
     pub(crate) fn flush_follower(&mut self, fx: &mut Fx<'_>) {
         let term = self.hard_state.term;
         if let Some(lead) = self.lead()
-            && let Some(matched) = lead.ack.take()
+            && let Some(PendingAck { probe, matched }) = lead.ack.take()
         {
-            fx.send(lead.node, Message::AppendAck { term, matched });
+            fx.send(lead.node, Message::AppendAck { term, probe, matched });
         }
     }
 
@@ -81,11 +81,11 @@ impl Raft {
         entry.slot < self.log.base() || self.log.stamp_at(entry.slot) == Some(entry.term)
     }
 
-    fn object(&self, to: NodeId, prev: Position, fx: &mut Fx<'_>) {
+    fn object(&self, to: NodeId, probe: u64, prev: Position, fx: &mut Fx<'_>) {
         let chosen = Position { term: self.base.stamp, slot: self.base.through };
         let hint = last_not_after(&self.log, prev.slot, prev.term).unwrap_or(chosen);
         let term = self.hard_state.term;
-        fx.send(to, Message::AppendConflict { term, at: prev.slot, hint });
+        fx.send(to, Message::AppendConflict { term, probe, at: prev.slot, hint });
     }
 
     /// Makes our log hold `run`. What is equal already stays untouched: rewriting it, or cutting

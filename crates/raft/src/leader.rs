@@ -7,7 +7,7 @@ use crate::progress::{Progress, Verdict};
 use crate::role::Role;
 use crate::{Fx, Message, Raft, Timer};
 use alloc::vec::Vec;
-use core::cmp::min;
+use core::cmp::{max, min};
 use core::mem;
 use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal, Run, RunLog, Write};
@@ -74,7 +74,7 @@ impl Leader {
     /// Whether a majority of the voters, this node among them, was heard from of late.
     fn hears_majority(&self, now: Instant, patience: Duration) -> bool {
         let voters = self.peers.iter().filter(|(_, peer)| peer.voter);
-        let heard = voters.clone().filter(|(_, peer)| now.since(peer.heard) <= patience);
+        let heard = voters.clone().filter(|(_, peer)| peer.is_heard(now, patience));
         let (all, heard) = (1 + voters.count(), 1 + heard.count());
         2 * heard > all
     }
@@ -93,7 +93,8 @@ impl Raft {
     pub(crate) fn lead_term(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let next = self.log.last().next();
         let others = self.members.others(self.config.id());
-        let progress = |peer| Progress::new(self.members.is_voter(peer), next, now);
+        let window = self.config.window();
+        let progress = |peer| Progress::new(self.members.is_voter(peer), next, window, now);
         let mut peers: Vec<_> = others.map(|peer| (peer, progress(peer))).collect();
         peers.sort_unstable_by_key(|(peer, _)| *peer);
         self.role = Role::Leader(Leader {
@@ -140,20 +141,18 @@ impl Raft {
 
     /// Turns what was offered into one run, one write, at most one message a peer, and the
     /// acknowledgement to ourselves.
-    pub(crate) fn flush_leader(&mut self, fx: &mut Fx<'_>) {
+    pub(crate) fn flush_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
         self.seal(fx);
         let Role::Leader(leader) = &mut self.role else { return };
         let (term, last) = (self.hard_state.term, self.log.last());
         if leader.claimed < last {
             leader.claimed = last;
-            fx.send(self.config.id(), Message::AppendAck { term, matched: last });
+            fx.send(self.config.id(), Message::AppendAck { term, probe: 0, matched: last });
         }
         let limits = self.config.limits();
-        let newest = self.log.runs().next_back().filter(|run| {
-            // Most peers lack exactly this. It is whole, so it can be sent as it is.
-            run.values.byte_len() <= limits.append_bytes
-        });
-        let view = View { term, commit: self.commit, log: &self.log, limits, newest };
+        // Most peers lack exactly this.
+        let newest = self.log.runs().next_back();
+        let view = View { now, term, commit: self.commit, log: &self.log, limits, newest };
         for (peer, progress) in &mut leader.peers {
             view.replicate(*peer, progress, fx);
         }
@@ -164,7 +163,7 @@ impl Raft {
         &mut self,
         now: Instant,
         from: NodeId,
-        matched: Slot,
+        (probe, matched): (u64, Slot),
         fx: &mut Fx<'_>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
@@ -172,8 +171,8 @@ impl Raft {
             return self.ignore(from, "it acknowledges what was never sent", fx);
         }
         if let Some(progress) = leader.peer(from) {
-            progress.heard = now;
-            progress.acked(matched, self.log.base());
+            progress.hear(now, self.config.timing().heartbeat);
+            progress.acked(now, (probe, matched), self.log.base());
         } else {
             leader.durable = leader.durable.max(matched);
         }
@@ -187,22 +186,23 @@ impl Raft {
         &mut self,
         now: Instant,
         from: NodeId,
-        (at, hint): (Slot, Position),
+        (probe, at, hint): (u64, Slot, Position),
         fx: &mut Fx<'_>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.peer(from) else { return };
-        progress.heard = now;
-        match progress.judge(at) {
-            Verdict::Stale if at <= progress.matched && at > Slot::ZERO => {
-                self.ignore(from, "the conflict is settled, or it lost what it acknowledged", fx);
+        progress.hear(now, self.config.timing().heartbeat);
+        match progress.judge(probe, at) {
+            Verdict::Lost => {
+                self.ignore(from, "the conflict is settled, or it lost what it acknowledged", fx)
             }
             Verdict::Stale => {}
             Verdict::Back => {
                 let below = min(hint.slot, at.prev());
                 let meeting = last_not_after(&self.log, below, hint.term);
                 // Without a place to meet the peer needs what is compacted away.
-                progress.back_to(meeting.map_or(self.log.base(), |entry| entry.slot.next()));
+                let next = meeting.map_or(self.log.base(), |entry| entry.slot.next());
+                progress.back_to(now, next);
             }
         }
     }
@@ -212,25 +212,24 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.peer(from)
         {
-            progress.heard = now;
+            progress.hear(now, self.config.timing().heartbeat);
         }
     }
 
-    /// Tells everyone that this node leads, and names to each peer what it should hold by now.
+    /// Tells every peer that this node leads, and probes those that owe an acknowledgement.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let patience = self.config.timing().election.end;
         if self.config.check_quorum() && !leader.hears_majority(now, patience) {
             return self.step_down(None, "it does not hear from a majority", fx);
         }
-        let (term, commit) = (self.hard_state.term, self.commit);
+        let (term, limits) = (self.hard_state.term, self.config.limits());
+        let view = View { now, term, commit: self.commit, log: &self.log, limits, newest: None };
         for (peer, progress) in &mut leader.peers {
-            let (prev, ask) = progress.probe(&self.log);
-            if progress.needs_snapshot() {
-                fx.ship_snapshot(*peer);
+            view.heartbeat(*peer, progress, fx);
+            if progress.is_overdue(now) {
+                view.probe(*peer, progress, fx);
             }
-            progress.told = progress.told.max(commit);
-            fx.send(*peer, Message::Heartbeat { term, prev, ask, commit });
         }
         self.arm_heartbeat(fx);
     }
@@ -282,11 +281,12 @@ impl Raft {
 
 /// What a leader sends from.
 struct View<'a> {
+    now: Instant,
     term: Term,
     commit: Slot,
     log: &'a RunLog<Term>,
     limits: &'a Limits,
-    /// The end of the log, if one append can carry it.
+    /// The end of the log.
     newest: Option<&'a Run<Term>>,
 }
 
@@ -294,13 +294,11 @@ impl View<'_> {
     /// Sends `peer` what it lacks and has room for; else the commit index, if that is news.
     fn replicate(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
         let last = self.log.last();
-        while progress.next <= last && progress.may_send(self.limits) {
-            let prev = progress.next.prev();
-            let Some(term) = self.log.stamp_at(prev) else {
+        while progress.next <= last && progress.may_send() {
+            let Some(prev) = self.position(progress.next.prev()) else {
                 progress.await_snapshot();
                 return fx.ship_snapshot(peer);
             };
-            let prev = Position { term, slot: prev };
             self.append(peer, progress, prev, fx);
         }
         if progress.told < self.commit && progress.is_replicating() {
@@ -310,16 +308,61 @@ impl View<'_> {
     }
 
     fn append(&self, peer: NodeId, progress: &mut Progress, prev: Position, fx: &mut Fx<'_>) {
+        let most = min(self.limits.append_bytes, progress.batch_bytes());
         let run = match self.newest {
-            Some(newest) if newest.first == progress.next => newest.clone(),
+            // It is whole, so it can be sent as it is.
+            Some(newest) if newest.first == progress.next && newest.values.byte_len() <= most => {
+                newest.clone()
+            }
             _ => {
-                let chunk =
-                    self.log.chunk(progress.next, self.log.last(), self.limits.append_bytes);
+                let chunk = self.log.chunk(progress.next, self.log.last(), most);
                 chunk.expect("the log has no gaps")
             }
         };
-        progress.sent(run.last(), run.values.byte_len(), self.commit);
-        fx.send(peer, Message::Append { term: self.term, prev, run, commit: self.commit });
+        progress.sent(self.now, &run, self.commit);
+        self.send_append(peer, progress, prev, run, fx);
+    }
+
+    /// Tells `peer` that this node leads, and repeats the commit index as far as the peer is known
+    /// to hold the log.
+    fn heartbeat(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
+        // Every log holds slot 0, and what lies below our own base cannot be named.
+        let prev = self.position(progress.matched).unwrap_or_default();
+        let commit = min(self.commit, prev.slot);
+        progress.told = max(progress.told, commit);
+        fx.send(peer, Message::Heartbeat { term: self.term, prev, commit });
+    }
+
+    /// Asks `peer`, behind everything that was sent to it, whether it holds the end of that.
+    fn probe(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
+        let asked = if progress.needs_snapshot() { self.log.base() } else { progress.next.prev() };
+        let Some(prev) = self.position(asked) else {
+            progress.await_snapshot();
+            return fx.ship_snapshot(peer);
+        };
+        if progress.needs_snapshot() {
+            fx.ship_snapshot(peer);
+        }
+        progress.probed(self.now, self.commit);
+        let run = Run { first: prev.slot.next(), stamp: self.term, values: Values::default() };
+        self.send_append(peer, progress, prev, run, fx);
+    }
+
+    fn send_append(
+        &self,
+        peer: NodeId,
+        progress: &Progress,
+        prev: Position,
+        run: Run<Term>,
+        fx: &mut Fx<'_>,
+    ) {
+        let (term, probe, commit) = (self.term, progress.probe, self.commit);
+        fx.send(peer, Message::Append { term, probe, prev, run, commit });
+    }
+
+    /// The entry at `slot`; `None` below the base.
+    fn position(&self, slot: Slot) -> Option<Position> {
+        self.log.stamp_at(slot).map(|term| Position { term, slot })
     }
 }
 

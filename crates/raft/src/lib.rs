@@ -43,9 +43,10 @@
 //!   acknowledgement. Every step on that way costs by the run, not by the entry.
 //! - **Send first, count later.** Entries leave while the leader's own disk still writes. Its own
 //!   copy and its own vote are messages to itself, and count like anyone's: once they are durable.
-//! - **Probe, replicate, snapshot.** A follower whose log is not known yet is asked one append at a
-//!   time; from the first agreement on appends follow one another unasked, bounded in messages and
-//!   bytes; one that needs what was compacted away gets a snapshot.
+//! - **Probe, replicate, snapshot.** A follower whose log is not known yet gets one append at a
+//!   time; from the answer to it on appends follow one another unasked, within a
+//!   [window](synod_consensus::SendWindow) that adapts to what the path drains; one that needs
+//!   what was compacted away gets a snapshot.
 //! - **Nothing that arrives can break it.** A message from outside the group, of a past term, or
 //!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
 //!
@@ -60,7 +61,7 @@
 //!   with its last one; it cuts only where an entry differs (§5.3).
 //! - A follower commits up to the leader's commit index or to the last entry that it knows to be
 //!   the leader's, whichever is lower: the end of its log may be an older leader's (fig. 2).
-//! - New entries do not wait for the next heartbeat; heartbeats only find what was lost (§5.3).
+//! - New entries do not wait for the next heartbeat; heartbeats carry no entries (§5.3).
 //! - A later term in an answer is no vote, and moving to it mends no log (§5.1, §5.4.1).
 //!
 //! # Left out
@@ -180,11 +181,11 @@ impl Protocol for Raft {
         }
     }
 
-    fn flush(&mut self, _now: Instant, fx: &mut Fx<'_>) {
+    fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
         match &self.role {
             Role::Follower(_) => self.flush_follower(fx),
             Role::Canvass(_) | Role::Candidate(_) => {}
-            Role::Leader(_) => self.flush_leader(fx),
+            Role::Leader(_) => self.flush_leader(now, fx),
         }
     }
 
@@ -247,15 +248,17 @@ impl Raft {
             }
             Message::RequestVote { last, .. } => self.on_request_vote(from, last, fx),
             Message::Vote { granted, .. } => self.on_vote(now, from, granted, fx),
-            Message::Append { prev, run, commit, .. } => {
-                self.on_append(now, from, (prev, run, commit), fx);
+            Message::Append { probe, prev, run, commit, .. } => {
+                self.on_append(now, from, (probe, prev, run, commit), fx);
             }
-            Message::AppendAck { matched, .. } => self.on_append_ack(now, from, matched, fx),
-            Message::AppendConflict { at, hint, .. } => {
-                self.on_append_conflict(now, from, (at, hint), fx);
+            Message::AppendAck { probe, matched, .. } => {
+                self.on_append_ack(now, from, (probe, matched), fx);
             }
-            Message::Heartbeat { prev, ask, commit, .. } => {
-                self.on_heartbeat(now, from, (prev, ask, commit), fx);
+            Message::AppendConflict { probe, at, hint, .. } => {
+                self.on_append_conflict(now, from, (probe, at, hint), fx);
+            }
+            Message::Heartbeat { prev, commit, .. } => {
+                self.on_heartbeat(now, from, prev, commit, fx);
             }
             Message::HeartbeatAck { .. } => self.on_heartbeat_ack(now, from),
             Message::Commit { commit, .. } => self.on_commit(now, from, commit, fx),

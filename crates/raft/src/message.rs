@@ -65,13 +65,18 @@ pub enum Message {
         /// Whether the vote is given.
         granted: bool,
     },
-    /// Entries right behind `prev`, all of one term (Raft §5.3).
+    /// Entries right behind `prev`, all of one term (Raft §5.3). Without entries it asks only
+    /// whether the receiver holds `prev`; it takes the lane of the entries, so that the answer
+    /// covers everything that was sent before it.
     Append {
         /// The leader's term.
         term: Term,
+        /// The number of the probe that this append is, or that it follows: how often the leader
+        /// has searched, for this peer and in this term, where the logs meet.
+        probe: u64,
         /// The entry before the first of `run`.
         prev: Position,
-        /// The entries; at least one.
+        /// The entries, perhaps none.
         run: Run<Term>,
         /// The leader's commit index.
         commit: Slot,
@@ -81,28 +86,31 @@ pub enum Message {
     AppendAck {
         /// The sender's term.
         term: Term,
+        /// The probe of the latest append that this answers.
+        probe: u64,
         /// The last slot that is known to be equal.
         matched: Slot,
     },
-    /// The sender's log does not hold the entry that an append or a heartbeat was to follow.
+    /// The sender's log does not hold the entry that an append was to follow.
     AppendConflict {
         /// The sender's term.
         term: Term,
+        /// The probe of that append.
+        probe: u64,
         /// The slot of that entry.
         at: Slot,
         /// The sender's last entry at or before `at` whose term is not above the term named
         /// there: no entry between can be equal, so the leader skips them all.
         hint: Position,
     },
-    /// The leader is alive.
+    /// The leader is alive. A heartbeat overtakes appends, so it names acknowledged entries only:
+    /// about what is in flight it could not be right.
     Heartbeat {
         /// The leader's term.
         term: Term,
-        /// An entry that the receiver should hold by now: finds what was lost.
+        /// The last entry that the receiver has acknowledged.
         prev: Position,
-        /// Whether the leader waits for an acknowledgement up to `prev`.
-        ask: bool,
-        /// The leader's commit index.
+        /// The leader's commit index, at most `prev`.
         commit: Slot,
     },
     /// Heard. A message of its own, so that it never waits for the sender's disk. With a later
@@ -160,20 +168,19 @@ impl Message {
             }
             Self::RequestVote { term, last } => sane(*term, last.slot) && last.term < *term,
             Self::Vote { term, .. } | Self::HeartbeatAck { term } => sane(*term, Slot::ZERO),
-            Self::AppendAck { term, matched } => sane(*term, *matched),
+            Self::AppendAck { term, matched, .. } => sane(*term, *matched),
             Self::Commit { term, commit } => sane(*term, *commit),
-            Self::AppendConflict { term, at, hint } => {
+            Self::AppendConflict { term, at, hint, .. } => {
                 sane(*term, *at) && hint.slot <= *at && hint.term <= *term
             }
             Self::Heartbeat { term, prev, commit, .. } => {
                 sane(*term, prev.slot) && prev.term <= *term && commit.0 < HORIZON
             }
-            Self::Append { term, prev, run, commit } => {
+            Self::Append { term, prev, run, commit, .. } => {
                 sane(*term, *commit)
                     && prev.slot.0 < HORIZON
                     && run.is_sound()
                     && run.first == prev.slot.next()
-                    && !run.values.is_empty()
                     && run.last().0 < HORIZON
                     && run.stamp > Term(0)
                     && prev.term <= run.stamp
@@ -210,12 +217,12 @@ impl synod_consensus::Message<Raft> for Message {
             | Self::RequestVote { .. }
             | Self::Vote { .. }
             | Self::Heartbeat { .. }
-            | Self::HeartbeatAck { .. } => Lane::Control,
-            // A commit notice is worth nothing before the entries, which take this lane.
-            Self::Append { .. }
+            | Self::HeartbeatAck { .. }
+            // Answers do not wait behind the entries of a node that led a moment ago.
             | Self::AppendAck { .. }
-            | Self::AppendConflict { .. }
-            | Self::Commit { .. } => Lane::Log,
+            | Self::AppendConflict { .. } => Lane::Control,
+            // A commit notice is worth nothing before the entries, which take this lane.
+            Self::Append { .. } | Self::Commit { .. } => Lane::Log,
         }
     }
 
@@ -231,7 +238,9 @@ impl synod_consensus::Message<Raft> for Message {
             Self::RequestVote { term, .. } => {
                 *term == on_disk && disk.hard_state.vote == Some(from)
             }
-            Self::AppendAck { term, matched } => *term == on_disk && disk.log.last() >= *matched,
+            Self::AppendAck { term, matched, .. } => {
+                *term == on_disk && disk.log.last() >= *matched
+            }
             Self::Vote { term, granted: false } | Self::AppendConflict { term, .. } => {
                 *term == on_disk
             }
@@ -246,6 +255,7 @@ impl synod_consensus::Message<Raft> for Message {
 
     fn describe(&self) -> String {
         let answer = |granted: &bool| if *granted { "yes" } else { "no" };
+        let number = |probe| if probe > 0 { format!(", probe {probe}") } else { String::new() };
         match self {
             Self::PreVote { asked, last } => format!("PreVote({asked:?}, last {last})"),
             Self::PreVoteReply { term, asked, granted } => {
@@ -253,19 +263,24 @@ impl synod_consensus::Message<Raft> for Message {
             }
             Self::RequestVote { term, last } => format!("RequestVote({term:?}, last {last})"),
             Self::Vote { term, granted } => format!("Vote({term:?}, {})", answer(granted)),
-            Self::Append { term, prev, run, commit } => format!(
-                "Append({term:?}, prev {prev}, {}..{}@{:?}, commit {commit})",
+            Self::Append { term, probe, prev, run, commit } if run.values.is_empty() => {
+                format!("Append({term:?}{}, prev {prev}?, commit {commit})", number(*probe))
+            }
+            Self::Append { term, probe, prev, run, commit } => format!(
+                "Append({term:?}{}, prev {prev}, {}..{}@{:?}, commit {commit})",
+                number(*probe),
                 run.first,
                 run.last(),
                 run.stamp
             ),
-            Self::AppendAck { term, matched } => format!("AppendAck({term:?}, {matched})"),
-            Self::AppendConflict { term, at, hint } => {
-                format!("AppendConflict({term:?}, at {at}, hint {hint})")
+            Self::AppendAck { term, probe, matched } => {
+                format!("AppendAck({term:?}{}, {matched})", number(*probe))
             }
-            Self::Heartbeat { term, prev, ask, commit } => {
-                let ask = if *ask { "?" } else { "" };
-                format!("Heartbeat({term:?}, prev {prev}{ask}, commit {commit})")
+            Self::AppendConflict { term, probe, at, hint } => {
+                format!("AppendConflict({term:?}{}, at {at}, hint {hint})", number(*probe))
+            }
+            Self::Heartbeat { term, prev, commit } => {
+                format!("Heartbeat({term:?}, prev {prev}, commit {commit})")
             }
             Self::HeartbeatAck { term } => format!("HeartbeatAck({term:?})"),
             Self::Commit { term, commit } => format!("Commit({term:?}, {commit})"),

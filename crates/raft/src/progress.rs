@@ -1,13 +1,13 @@
 //! How far a leader has brought one peer.
 
-use crate::config::Limits;
-use crate::message::Position;
-use alloc::collections::VecDeque;
 use core::cmp::max;
-use synod_consensus::RunLog;
+use core::time::Duration;
+use synod_consensus::{Run, SendWindow, WindowLimits};
 use synod_types::{Instant, Slot, Term};
 
-/// What a leader knows of one peer's log.
+/// Replication state of one peer.
+///
+/// Invariants: `matched < next`, and in Probe at most one append with entries is in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Progress {
     /// Whether the peer counts.
@@ -19,48 +19,23 @@ pub(crate) struct Progress {
     /// The commit index that the peer was told last.
     pub told: Slot,
     /// When the peer last answered in this term.
-    pub heard: Instant,
-    /// The last slot that had been sent when the last heartbeat went out.
-    tail: Slot,
+    heard: Instant,
+    /// Number of the latest search for the place where the logs meet. Appends carry it and
+    /// answers return it, so that an answer to an append of an earlier search ends none.
+    pub probe: u64,
     flow: Flow,
+    window: SendWindow,
 }
 
 /// How the peer is fed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Flow {
-    /// Where the logs meet is not known: one append at a time, until one is answered.
-    Probe { waiting: bool },
+    /// Where the logs meet is not known: one append, until it is answered.
+    Probe,
     /// The logs meet: appends follow one another unasked.
-    Replicate(Window),
+    Replicate,
     /// What the peer needs is compacted away.
     Snapshot,
-}
-
-/// Appends that are under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Window {
-    appends: VecDeque<(Slot, usize)>,
-    bytes: usize,
-}
-
-impl Window {
-    fn push(&mut self, last: Slot, bytes: usize) {
-        self.appends.push_back((last, bytes));
-        self.bytes += bytes;
-    }
-
-    fn acked(&mut self, matched: Slot) {
-        while let Some((last, bytes)) = self.appends.front().copied()
-            && last <= matched
-        {
-            self.appends.pop_front();
-            self.bytes -= bytes;
-        }
-    }
-
-    fn has_room(&self, limits: &Limits) -> bool {
-        self.appends.len() < limits.inflight_messages && self.bytes < limits.inflight_bytes
-    }
 }
 
 /// What a conflict means to the leader.
@@ -70,113 +45,135 @@ pub(crate) enum Verdict {
     Back,
     /// The answer to a question that is settled.
     Stale,
+    /// The peer does not hold what it acknowledged.
+    Lost,
 }
 
 impl Progress {
     /// A peer of a new leader whose log ends before `next`.
-    pub fn new(voter: bool, next: Slot, now: Instant) -> Self {
-        let flow = Flow::Probe { waiting: false };
-        let (matched, told, tail) = (Slot::ZERO, Slot::ZERO, Slot::ZERO);
-        Self { voter, matched, next, told, heard: now, tail, flow }
+    pub fn new(voter: bool, next: Slot, window: WindowLimits, now: Instant) -> Self {
+        let (matched, told) = (Slot::ZERO, Slot::ZERO);
+        let (flow, window) = (Flow::Probe, SendWindow::new(window));
+        Self { voter, matched, next, told, heard: now, probe: 0, flow, window }
     }
 
-    /// Whether another append may be sent.
-    pub fn may_send(&self, limits: &Limits) -> bool {
-        match &self.flow {
-            Flow::Probe { waiting } => !waiting,
-            Flow::Replicate(window) => window.has_room(limits),
+    /// Returns whether another append may be sent.
+    pub fn may_send(&self) -> bool {
+        match self.flow {
+            Flow::Probe => self.window.is_empty(),
+            Flow::Replicate => self.window.has_room(),
             Flow::Snapshot => false,
         }
     }
 
-    /// Whether appends follow one another unasked.
-    pub fn is_replicating(&self) -> bool {
-        matches!(self.flow, Flow::Replicate(_))
+    /// Largest append that the path should be given, in bytes.
+    pub fn batch_bytes(&self) -> usize {
+        self.window.batch_bytes()
     }
 
-    /// Whether the peer needs what is compacted away.
+    /// Returns whether the peer answered within `patience`.
+    pub fn is_heard(&self, now: Instant, patience: Duration) -> bool {
+        now.since(self.heard) <= patience
+    }
+
+    /// Returns whether appends follow one another unasked.
+    pub fn is_replicating(&self) -> bool {
+        self.flow == Flow::Replicate
+    }
+
+    /// Returns whether the peer needs what is compacted away.
     pub fn needs_snapshot(&self) -> bool {
         self.flow == Flow::Snapshot
     }
 
-    /// What the peer needs is compacted away.
+    /// Records that what the peer needs is compacted away.
     pub fn await_snapshot(&mut self) {
-        self.flow = Flow::Snapshot;
+        self.window.clear();
+        self.search(Flow::Snapshot);
     }
 
-    /// An append was sent that ends at `last`, with the commit index.
-    pub fn sent(&mut self, last: Slot, bytes: usize, commit: Slot) {
+    /// Records an append with entries that carries the commit index.
+    pub fn sent(&mut self, now: Instant, run: &Run<Term>, commit: Slot) {
         self.told = max(self.told, commit);
-        match &mut self.flow {
-            Flow::Probe { waiting } => *waiting = true,
-            Flow::Replicate(window) => {
-                window.push(last, bytes);
-                self.next = last.next();
+        self.window.sent(now, run.last(), SendWindow::frame_bytes(&run.values));
+        if self.flow == Flow::Replicate {
+            self.next = run.last().next();
+        }
+    }
+
+    /// Records a sign of life. After a silence of more than one lost heartbeat the peer was away,
+    /// and is to be probed again soon.
+    pub fn hear(&mut self, now: Instant, heartbeat: Duration) {
+        if now.since(self.heard) > 2 * heartbeat {
+            self.window.peer_returned();
+        }
+        self.heard = now;
+    }
+
+    /// Returns whether an answer is overdue, so that it is time to probe. An installed snapshot
+    /// may be found at any heartbeat.
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        self.flow == Flow::Snapshot || self.window.is_overdue(now)
+    }
+
+    /// Records an append without entries that carries the commit index.
+    pub fn probed(&mut self, now: Instant, commit: Slot) {
+        self.told = max(self.told, commit);
+        self.window.probed(now);
+    }
+
+    /// Records that the peer holds everything up to `matched`. Acknowledgements arrive late, twice
+    /// and out of order; each is true, so the highest counts. But only the answer to the latest
+    /// probe ends it: what an older one acknowledges tells nothing of what was sent since. `base`
+    /// is where our own log begins.
+    pub fn acked(&mut self, now: Instant, (probe, matched): (u64, Slot), base: Slot) {
+        let answers = probe == self.probe;
+        self.matched = max(self.matched, matched);
+        self.next = max(self.next, self.matched.next());
+        match self.flow {
+            Flow::Replicate if answers => self.window.acked(now, matched),
+            Flow::Replicate => self.window.settle(now, matched),
+            Flow::Probe if answers => {
+                self.window.acked(now, matched);
+                self.resume();
             }
-            Flow::Snapshot => {}
+            Flow::Snapshot if self.matched >= base => self.resume(),
+            Flow::Probe | Flow::Snapshot => {}
         }
     }
 
-    /// The peer holds everything up to `matched`. Acknowledgements arrive late, twice and out of
-    /// order; each is true, so the highest counts. `base` is where our own log begins.
-    pub fn acked(&mut self, matched: Slot, base: Slot) {
-        if matched < self.matched {
-            return;
-        }
-        self.matched = matched;
-        match &mut self.flow {
-            Flow::Replicate(window) => {
-                window.acked(matched);
-                self.next = max(self.next, matched.next());
-            }
-            Flow::Probe { .. } => self.resume(),
-            Flow::Snapshot if matched >= base => self.resume(),
-            Flow::Snapshot => {}
+    /// Classifies a conflict at `at`. Only an append of the latest search can open another one: a
+    /// hole makes all appends after it conflict, and the first answer has been acted upon.
+    pub fn judge(&self, probe: u64, at: Slot) -> Verdict {
+        if probe != self.probe || self.flow == Flow::Snapshot || at >= self.next {
+            Verdict::Stale
+        } else if at <= self.matched {
+            Verdict::Lost
+        } else {
+            Verdict::Back
         }
     }
 
-    /// Whether a conflict at `at` is news. A peer in Probe answers one question at a time; in
-    /// Replicate only what was sent and is not acknowledged can be in doubt.
-    pub fn judge(&self, at: Slot) -> Verdict {
-        let news = match &self.flow {
-            Flow::Probe { .. } => at == self.next.prev() && at > self.matched,
-            Flow::Replicate(_) => at > self.matched && at < self.next,
-            Flow::Snapshot => false,
-        };
-        if news { Verdict::Back } else { Verdict::Stale }
-    }
-
-    /// Tries again from `next`, but never from what is known to be equal.
-    pub fn back_to(&mut self, next: Slot) {
+    /// Searches again from `next`, but never from what is known to be equal.
+    pub fn back_to(&mut self, now: Instant, next: Slot) {
+        match self.flow {
+            // Frames before the one that conflicts were dropped.
+            Flow::Replicate => self.window.lost(now),
+            Flow::Probe | Flow::Snapshot => self.window.clear(),
+        }
         self.next = max(next, self.matched.next());
-        self.flow = Flow::Probe { waiting: false };
+        self.search(Flow::Probe);
     }
 
-    /// The entry that a heartbeat should name, and whether to ask for an acknowledgement. In
-    /// Replicate that is not the last one sent: heartbeats overtake appends, and what was sent
-    /// just now is not lost. What was under way at the last heartbeat already is overdue.
-    pub fn probe(&mut self, log: &RunLog<Term>) -> (Position, bool) {
-        let base = log.base();
-        let sent = self.next.prev();
-        if sent < base {
-            self.flow = Flow::Snapshot;
-        }
-        let (slot, ask) = match &self.flow {
-            Flow::Probe { .. } => (sent, true),
-            Flow::Snapshot => (base, true),
-            Flow::Replicate(_) => {
-                let overdue = max(max(self.matched, self.tail), base);
-                (overdue, overdue > self.matched)
-            }
-        };
-        self.tail = sent;
-        let term = log.stamp_at(slot).expect("what was sent and not compacted is held");
-        (Position { term, slot }, ask)
+    /// Leaves Replicate: answers to what was sent so far are no answers any more.
+    fn search(&mut self, flow: Flow) {
+        self.flow = flow;
+        self.probe += 1;
     }
 
     fn resume(&mut self) {
+        self.window.clear();
         self.next = self.matched.next();
-        self.tail = self.matched;
-        self.flow = Flow::Replicate(Window::default());
+        self.flow = Flow::Replicate;
     }
 }

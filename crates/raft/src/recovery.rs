@@ -126,8 +126,10 @@ impl Raft {
         if let Some(lead) = self.lead() {
             // A log of another history is gone, and with it what was verified and acknowledged.
             lead.verified = min(lead.verified, last);
-            lead.ack = lead.ack.map(|ack| min(ack, last));
-            lead.acknowledge(through);
+            if let Some(ack) = &mut lead.ack {
+                ack.matched = min(ack.matched, last);
+            }
+            lead.acknowledge(0, through);
         }
     }
 

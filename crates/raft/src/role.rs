@@ -37,8 +37,17 @@ pub(crate) struct Lead {
     pub verified: Slot,
     /// The highest commit index that this leader named.
     pub notice: Slot,
-    /// What to acknowledge at the next flush.
-    pub ack: Option<Slot>,
+    /// Acknowledgement to send at the next flush.
+    pub ack: Option<PendingAck>,
+}
+
+/// One acknowledgement for all appends since the last flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct PendingAck {
+    /// The latest probe among them.
+    pub probe: u64,
+    /// The highest slot among them.
+    pub matched: Slot,
 }
 
 impl Lead {
@@ -52,9 +61,11 @@ impl Lead {
         self.verified = max(self.verified, slot);
     }
 
-    /// The leader waits for this acknowledgement.
-    pub fn acknowledge(&mut self, slot: Slot) {
-        self.ack = max(self.ack, Some(slot));
+    /// Adds an acknowledgement to the one that the next flush sends.
+    pub fn acknowledge(&mut self, probe: u64, matched: Slot) {
+        let ack = self.ack.get_or_insert_default();
+        ack.probe = max(ack.probe, probe);
+        ack.matched = max(ack.matched, matched);
     }
 }
 

@@ -36,15 +36,20 @@ fn entries() -> impl Strategy<Value = Run<Term>> {
     })
 }
 
+/// Mostly a probe that a leader has sent by then.
+fn probe() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..4_u64, 1 => any::<u64>()]
+}
+
 /// An append whose parts fit together more often than chance would have it.
 fn append() -> impl Strategy<Value = Message> {
-    (term(), position(), entries(), slot(), any::<bool>()).prop_map(
-        |(term, prev, mut run, commit, fits)| {
+    (term(), probe(), position(), entries(), slot(), any::<bool>()).prop_map(
+        |(term, probe, prev, mut run, commit, fits)| {
             if fits {
                 run.first = Slot(prev.slot.0.saturating_add(1));
                 run.stamp = term.min(run.stamp.max(prev.term));
             }
-            Message::Append { term, prev, run, commit }
+            Message::Append { term, probe, prev, run, commit }
         },
     )
 }
@@ -58,11 +63,13 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (term(), position()).prop_map(|(term, last)| Message::RequestVote { term, last }),
         1 => (term(), yes()).prop_map(|(term, granted)| Message::Vote { term, granted }),
         4 => append(),
-        2 => (term(), slot()).prop_map(|(term, matched)| Message::AppendAck { term, matched }),
-        1 => (term(), slot(), position())
-            .prop_map(|(term, at, hint)| Message::AppendConflict { term, at, hint }),
-        1 => (term(), position(), yes(), slot())
-            .prop_map(|(term, prev, ask, commit)| Message::Heartbeat { term, prev, ask, commit }),
+        2 => (term(), probe(), slot())
+            .prop_map(|(term, probe, matched)| Message::AppendAck { term, probe, matched }),
+        1 => (term(), probe(), slot(), position()).prop_map(|(term, probe, at, hint)| {
+            Message::AppendConflict { term, probe, at, hint }
+        }),
+        1 => (term(), position(), slot())
+            .prop_map(|(term, prev, commit)| Message::Heartbeat { term, prev, commit }),
         1 => term().prop_map(|term| Message::HeartbeatAck { term }),
         1 => (term(), slot()).prop_map(|(term, commit)| Message::Commit { term, commit }),
     ]
@@ -98,7 +105,7 @@ fn input() -> impl Strategy<Value = Input<Raft>> {
 fn small() -> Limits {
     Limits {
         inflight_messages: 2,
-        inflight_bytes: 20,
+        inflight_bytes: 280,
         append_bytes: 8,
         uncommitted_bytes: 40,
         command_bytes: 15,

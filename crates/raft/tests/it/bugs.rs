@@ -13,7 +13,7 @@ fn yes(term: u64) -> Message {
 }
 
 fn ack(term: u64, matched: u64) -> Message {
-    Message::AppendAck { term: Term(term), matched: Slot(matched) }
+    Message::AppendAck { term: Term(term), probe: 0, matched: Slot(matched) }
 }
 
 /// Node 1 leads a later term over this log; nobody else is there, and nothing is acknowledged
@@ -92,8 +92,13 @@ fn raft_06_cut_and_append_in_two_steps() {
     let node = cluster.node(N1);
     let mut outbox = Outbox::default();
     let news = run(3, 3, &["x"]);
-    let message =
-        Message::Append { term: Term(3), prev: at(2, 1), run: news.clone(), commit: Slot(0) };
+    let message = Message::Append {
+        term: Term(3),
+        probe: 0,
+        prev: at(2, 1),
+        run: news.clone(),
+        commit: Slot(0),
+    };
     let input = Input::Message { from: N2, message };
     node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
     assert_eq!(outbox.writes, [Write::TruncateFrom(Slot(3)), Write::Put(news)], "one batch");
@@ -102,7 +107,8 @@ fn raft_06_cut_and_append_in_two_steps() {
     let mut core = Raft::recover(config(N1, 3), disk).unwrap();
     let mut outbox = Outbox::default();
     let longer = run(3, 2, &["3@2", "4@2", "x"]);
-    let message = Message::Append { term: Term(3), prev: at(2, 1), run: longer, commit: Slot(0) };
+    let message =
+        Message::Append { term: Term(3), probe: 0, prev: at(2, 1), run: longer, commit: Slot(0) };
     let input = Input::Message { from: N2, message };
     core.step(synod_types::Instant(1), input, &mut outbox.effects());
     assert_eq!(outbox.writes, [Write::Put(run(5, 2, &["x"]))]);
@@ -458,9 +464,15 @@ fn raft_34_append_behind_a_compacted_slot_names_no_term() {
         cluster.later(50);
         cluster.timeout(N1, Timer::Heartbeat);
         for flight in &cluster.wire {
-            if let Message::Append { prev, .. } | Message::Heartbeat { prev, .. } = &flight.message
-            {
-                assert!(prev.term > Term(0) && prev.slot >= Slot(5), "{:?}", flight.message);
+            match &flight.message {
+                Message::Append { prev, .. } => {
+                    assert!(prev.term > Term(0) && prev.slot >= Slot(5), "{prev} is compacted");
+                }
+                // Nothing acknowledged, or not compacted.
+                Message::Heartbeat { prev, .. } => {
+                    assert!(*prev == at(0, 0) || prev.slot >= Slot(5), "{prev} is compacted");
+                }
+                _ => {}
             }
         }
         cluster.deliver();
@@ -481,7 +493,7 @@ proptest! {
         for size in sizes {
             let commands = vec!["x"; size];
             let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
-            cluster.say(N2, N1, Message::Append { term, prev, run, commit: Slot(0) });
+            cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit: Slot(0) });
             last += size as u64;
         }
         let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
@@ -495,7 +507,7 @@ proptest! {
                 prop_assert_eq!(cluster.commit(N1), 0);
                 told = 0;
                 let prev = at(last, 1);
-                let beat = Message::Heartbeat { term, prev, ask: true, commit: Slot(0) };
+                let beat = Message::Heartbeat { term, prev, commit: Slot(0) };
                 cluster.say(N2, N1, beat);
             }
             cluster.say(N2, N1, Message::Commit { term, commit: Slot(notice) });
@@ -513,8 +525,13 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, Some(N1), &[1]))]);
     let node = cluster.node(N1);
     let mut outbox = Outbox::default();
-    let message =
-        Message::Append { term: Term(4), prev: at(1, 1), run: run(2, 4, &["x"]), commit: Slot(0) };
+    let message = Message::Append {
+        term: Term(4),
+        probe: 0,
+        prev: at(1, 1),
+        run: run(2, 4, &["x"]),
+        commit: Slot(0),
+    };
     let input = Input::Message { from: N2, message };
     node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
     let [Write::HardState(hard_state), Write::Put(_)] = &outbox.writes[..] else {
@@ -718,7 +735,8 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
             // The next leader may cut what is behind, and nothing that is chosen.
             let prev = at(0, 0);
             let term = Term(20);
-            let append = Message::Append { term, prev, run: run(1, 20, &["y"]), commit: Slot(0) };
+            let append =
+                Message::Append { term, probe: 0, prev, run: run(1, 20, &["y"]), commit: Slot(0) };
             cluster.say(N3, N1, append);
             assert_eq!(cluster.commit(N1), chosen);
             let kept = if chosen == 0 { vec![20] } else { vec![1; 4] };

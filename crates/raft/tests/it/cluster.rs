@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal,
-    Role, Run, RunLog, Saved, Status, Write,
+    Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run,
+    RunLog, Saved, Status, Write,
 };
 use synod_raft::{Config, HardState, Limits, Message, Position, Raft, Timer};
 use synod_types::{Instant, Membership, NodeId, Slot, Term, Ticket, Value};

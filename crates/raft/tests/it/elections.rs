@@ -183,11 +183,16 @@ fn a_vote_survives_a_restart() {
 fn a_candidate_yields_to_the_leader_of_its_term() {
     let mut cluster = Cluster::with(3, old_school);
     cluster.timeout(N1, Timer::Election);
-    let append =
-        Message::Append { term: Term(1), prev: at(0, 0), run: run(1, 1, &["x"]), commit: Slot(0) };
+    let append = Message::Append {
+        term: Term(1),
+        probe: 0,
+        prev: at(0, 0),
+        run: run(1, 1, &["x"]),
+        commit: Slot(0),
+    };
     let answers = cluster.ask(N2, N1, append);
     assert_eq!(cluster.status(N1).leader, Some(N2));
-    assert!(answers.contains(&Message::AppendAck { term: Term(1), matched: Slot(1) }));
+    assert!(answers.contains(&Message::AppendAck { term: Term(1), probe: 0, matched: Slot(1) }));
     let notes = &cluster.node(N1).notes;
     let is_step_down = |note: &ProtocolEvent| matches!(note, ProtocolEvent::SteppedDown { .. });
     assert!(notes.iter().any(is_step_down));
@@ -199,7 +204,7 @@ fn hearing_from_the_leader_frees_no_vote() {
     let disk = saved(5, Some(N2), &[1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
     let prev = at(1, 1);
-    let beat = Message::Heartbeat { term: Term(5), prev, ask: false, commit: Slot(0) };
+    let beat = Message::Heartbeat { term: Term(5), prev, commit: Slot(0) };
     cluster.say(N2, N1, beat);
     let answers = cluster.ask(N3, N1, Message::RequestVote { term: Term(5), last: prev });
     assert_eq!(answers, [Message::Vote { term: Term(5), granted: false }]);
@@ -339,7 +344,7 @@ fn a_stalled_node_lets_others_lead() {
     assert!(silent(&mut cluster), "the disk has answered, but others go first");
     cluster.elect(N2);
     cluster.node(N3).hung = true;
-    let beat = Message::Heartbeat { term: Term(2), prev: at(1, 1), ask: true, commit: Slot(1) };
+    let beat = Message::Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1) };
     let answers = cluster.ask(N2, N3, beat);
     assert_eq!(answers, [Message::HeartbeatAck { term: Term(2) }], "the vow waits, this does not");
 }

@@ -1,7 +1,7 @@
 //! Replication: Raft §5.3, §5.4.2, §8.
 
 use crate::cluster::*;
-use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Refusal, Write};
+use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Refusal, SendWindow, Write};
 use synod_raft::{Limits, Message, Timer};
 use synod_types::{Slot, Term, Ticket};
 
@@ -74,13 +74,13 @@ fn the_rule_of_appends() {
     for (prev, run, answer, expected) in cases {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &held))]);
         let case = format!("prev {prev}, {run:?}");
-        let append = Message::Append { term: Term(3), prev, run, commit: Slot(0) };
+        let append = Message::Append { term: Term(3), probe: 0, prev, run, commit: Slot(0) };
         let answers = cluster.ask(N2, N1, append);
         let term = Term(3);
         let wanted = match answer {
-            Ok(matched) => Message::AppendAck { term, matched: Slot(matched) },
+            Ok(matched) => Message::AppendAck { term, probe: 0, matched: Slot(matched) },
             Err((slot, stamp)) => {
-                Message::AppendConflict { term, at: prev.slot, hint: at(slot, stamp) }
+                Message::AppendConflict { term, probe: 0, at: prev.slot, hint: at(slot, stamp) }
             }
         };
         assert_eq!(answers, [wanted], "{case}");
@@ -171,6 +171,7 @@ fn figure_8_only_own_entries_commit_by_counting() {
     };
     let append = Message::Append {
         term: Term(4),
+        probe: 0,
         prev: at(1, 1),
         run: run(2, 2, &["2@2"]),
         commit: Slot(0),
@@ -178,7 +179,7 @@ fn figure_8_only_own_entries_commit_by_counting() {
     let mut cluster = start();
     for id in [N2, N3] {
         let answers = cluster.ask(N1, id, append.clone());
-        assert_eq!(answers, [Message::AppendAck { term: Term(4), matched: Slot(2) }]);
+        assert_eq!(answers, [Message::AppendAck { term: Term(4), probe: 0, matched: Slot(2) }]);
         cluster.say(id, N1, answers[0].clone());
     }
     assert_eq!(cluster.commit(N1), 0, "on three of five, and not committed");
@@ -208,15 +209,20 @@ fn a_follower_commits_only_what_it_verified() {
     cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
     assert_eq!(cluster.commit(N1), 0, "nothing is verified");
     let prev = at(2, 1);
-    cluster.say(N2, N1, Message::Heartbeat { term, prev, ask: false, commit: Slot(4) });
+    cluster.say(N2, N1, Message::Heartbeat { term, prev, commit: Slot(4) });
     assert_eq!(cluster.commit(N1), 2, "slots 3 and 4 may be an older leader's");
-    let append = Message::Append { term, prev, run: run(3, 3, &["x"]), commit: Slot(2) };
+    let append = Message::Append { term, probe: 0, prev, run: run(3, 3, &["x"]), commit: Slot(2) };
     cluster.say(N2, N1, append);
     assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
     // A new leader's word counts for nothing before it is matched.
     cluster.say(N3, N1, Message::Commit { term: Term(4), commit: Slot(3) });
-    let append =
-        Message::Append { term: Term(4), prev: at(3, 3), run: run(4, 4, &["y"]), commit: Slot(9) };
+    let append = Message::Append {
+        term: Term(4),
+        probe: 0,
+        prev: at(3, 3),
+        run: run(4, 4, &["y"]),
+        commit: Slot(9),
+    };
     cluster.say(N3, N1, append);
     assert_eq!(cluster.commit(N1), 4);
 }
@@ -226,7 +232,8 @@ fn a_follower_commits_only_what_it_verified() {
 #[test]
 fn a_late_append_does_not_cut_what_was_acknowledged() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
-    let append = |prev, run| Message::Append { term: Term(1), prev, run, commit: Slot(0) };
+    let append =
+        |prev, run| Message::Append { term: Term(1), probe: 0, prev, run, commit: Slot(0) };
     cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
     cluster.say(N2, N1, append(at(1, 1), run(2, 1, &["b", "c"])));
     let before = cluster.node(N1).disk.clone();
@@ -239,7 +246,8 @@ fn a_late_append_does_not_cut_what_was_acknowledged() {
 #[test]
 fn a_leader_that_contradicts_itself_is_ignored() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1]))]);
-    let append = |prev, run| Message::Append { term: Term(3), prev, run, commit: Slot(0) };
+    let append =
+        |prev, run| Message::Append { term: Term(3), probe: 0, prev, run, commit: Slot(0) };
     cluster.say(N2, N1, append(at(2, 1), run(3, 2, &["a"])));
     let before = cluster.node(N1).disk.clone();
     assert_eq!(cluster.ask(N2, N1, append(at(2, 1), run(3, 3, &["b"]))), []);
@@ -261,7 +269,7 @@ fn a_lost_append_is_found_by_heartbeats() {
     assert_eq!(cluster.commands(N3), ["a"]);
     cluster.beat(N1);
     cluster.timeout(N1, Timer::Heartbeat);
-    let beat = Message::Heartbeat { term: Term(1), prev: at(2, 1), ask: false, commit: Slot(2) };
+    let beat = Message::Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2) };
     assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
 }
 
@@ -345,11 +353,11 @@ fn the_window_bounds_what_is_in_flight() {
     assert_eq!((run.first, run.values.len()), (Slot(4), 8), "all that had gathered");
 }
 
-/// The window closes by bytes, too, and a run longer than one append is cut.
+/// The window closes by bytes of frames, too, and a run longer than one append is cut.
 #[test]
 fn the_window_bounds_bytes() {
     let limits =
-        Limits { append_bytes: 100, inflight_bytes: 250, command_bytes: 1000, ..Limits::default() };
+        Limits { append_bytes: 100, inflight_bytes: 999, command_bytes: 1000, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
     for ticket in 0..20 {
@@ -359,11 +367,11 @@ fn the_window_bounds_bytes() {
     let bytes: usize = appends
         .iter()
         .map(|message| match message {
-            Message::Append { run, .. } => run.values.byte_len(),
+            Message::Append { run, .. } => SendWindow::frame_bytes(&run.values),
             other => panic!("{other:?}"),
         })
         .sum();
-    assert!((250..350).contains(&bytes), "{bytes} bytes in {} appends", appends.len());
+    assert!((999..1250).contains(&bytes), "{bytes} bytes in {} appends", appends.len());
     for append in appends {
         cluster.say(N1, N2, append);
     }
@@ -407,9 +415,9 @@ fn a_leader_never_goes_back_behind_what_was_acknowledged() {
     for ticket in 0..5 {
         cluster.propose(N1, ticket, "x");
     }
-    cluster.say(N3, N1, Message::AppendAck { term: Term(1), matched: Slot(3) });
+    cluster.say(N3, N1, Message::AppendAck { term: Term(1), probe: 0, matched: Slot(3) });
     cluster.wire.clear();
-    let conflict = Message::AppendConflict { term: Term(1), at: Slot(5), hint: at(0, 0) };
+    let conflict = Message::AppendConflict { term: Term(1), probe: 0, at: Slot(5), hint: at(0, 0) };
     let answers = cluster.ask(N3, N1, conflict);
     let [Message::Append { prev, .. }] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(prev.slot, Slot(3));

@@ -51,7 +51,7 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
     let base = cluster.node(N1).core.base_at(Slot(4)).unwrap();
     cluster.step(N3, Input::Installed { base });
-    let ack = Message::AppendAck { term: Term(1), matched: Slot(4) };
+    let ack = Message::AppendAck { term: Term(1), probe: 0, matched: Slot(4) };
     assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
     cluster.deliver();
     cluster.beat(N1);
@@ -87,12 +87,12 @@ fn a_snapshot_of_another_history_voids_what_was_verified() {
     let term = Term(3);
     let (now, node) = (cluster.now, cluster.node(N1));
     let mut outbox = Outbox::default();
-    let beat = Message::Heartbeat { term, prev: at(4, 2), ask: true, commit: Slot(0) };
+    let beat = Message::Heartbeat { term, prev: at(4, 2), commit: Slot(0) };
     let beat = Input::Message { from: N2, message: beat };
     node.core.step(now, beat, &mut outbox.effects());
     node.core.step(now, Input::Installed { base: base(2, 3) }, &mut outbox.effects());
     node.core.flush(now, &mut outbox.effects());
-    let ack = (N2, Message::AppendAck { term, matched: Slot(2) });
+    let ack = (N2, Message::AppendAck { term, probe: 0, matched: Slot(2) });
     assert_eq!(outbox.sends.last(), Some(&ack), "slots 3 and 4 are gone");
     cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
     assert_eq!(cluster.commit(N1), 2);
@@ -147,8 +147,8 @@ fn everything_below_the_base_matches() {
     let mut disk = saved(3, None, &[1, 1, 2, 2]);
     disk.apply(&Write::Compact(base(3, 2)));
     let term = Term(3);
-    let append = |prev, run| Message::Append { term, prev, run, commit: Slot(0) };
-    let ack = |matched| vec![Message::AppendAck { term, matched: Slot(matched) }];
+    let append = |prev, run| Message::Append { term, probe: 0, prev, run, commit: Slot(0) };
+    let ack = |matched| vec![Message::AppendAck { term, probe: 0, matched: Slot(matched) }];
     let cases = [
         (append(at(1, 1), run(2, 1, &["2@1"])), ack(2), vec![2]),
         (append(at(2, 1), run(3, 2, &["3@2", "4@2", "x"])), ack(5), vec![2, 2]),

@@ -19,7 +19,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
     let tight = |salt: u64| (seed / 6 + salt * id.0) as usize % 12 + 1;
     let limits = Limits {
         inflight_messages: tight(3),
-        inflight_bytes: 4 + tight(5),
+        inflight_bytes: 130 * tight(5),
         append_bytes: tight(11),
         ..Limits::default()
     };

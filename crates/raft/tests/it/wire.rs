@@ -38,30 +38,37 @@ fn all() -> Vec<(Message, &'static str, &'static str, Gate, Lane)> {
             Lane::Control,
         ),
         (
-            Message::Append { term, prev: at(4, 2), run: run(5, 3, &["a", "b"]), commit },
+            Message::Append { term, probe: 0, prev: at(4, 2), run: run(5, 3, &["a", "b"]), commit },
             "Append(t3, prev 4@t2, 5..6@t3, commit 2)",
-            "040302040503100161016202000000040000000200000002",
+            "04030002040503100161016202000000040000000200000002",
             Gate::Immediate,
             Lane::Log,
         ),
         (
-            Message::AppendAck { term, matched: Slot(6) },
+            Message::Append { term, probe: 1, prev: at(4, 2), run: run(5, 3, &[]), commit },
+            "Append(t3, probe 1, prev 4@t2?, commit 2)",
+            "04030102040503040000000002",
+            Gate::Immediate,
+            Lane::Log,
+        ),
+        (
+            Message::AppendAck { term, probe: 0, matched: Slot(6) },
             "AppendAck(t3, 6)",
-            "050306",
+            "05030006",
             Gate::Durable,
-            Lane::Log,
+            Lane::Control,
         ),
         (
-            Message::AppendConflict { term, at: Slot(6), hint: at(4, 2) },
-            "AppendConflict(t3, at 6, hint 4@t2)",
-            "0603060204",
+            Message::AppendConflict { term, probe: 9, at: Slot(6), hint: at(4, 2) },
+            "AppendConflict(t3, probe 9, at 6, hint 4@t2)",
+            "060309060204",
             Gate::Durable,
-            Lane::Log,
+            Lane::Control,
         ),
         (
-            Message::Heartbeat { term, prev: at(4, 2), ask: yes, commit },
-            "Heartbeat(t3, prev 4@t2?, commit 2)",
-            "070302040102",
+            Message::Heartbeat { term, prev: at(4, 2), commit },
+            "Heartbeat(t3, prev 4@t2, commit 2)",
+            "0703020402",
             Gate::Immediate,
             Lane::Control,
         ),
@@ -106,8 +113,8 @@ fn a_vow_holds_only_when_the_disk_says_so() {
     let disk = |term, vote, log: &[u64]| saved(term, vote, log);
     let vote = |granted| Message::Vote { term, granted };
     let request = Message::RequestVote { term, last: at(2, 1) };
-    let ack = Message::AppendAck { term, matched: Slot(2) };
-    let conflict = Message::AppendConflict { term, at: Slot(2), hint: at(1, 1) };
+    let ack = Message::AppendAck { term, probe: 0, matched: Slot(2) };
+    let conflict = Message::AppendConflict { term, probe: 0, at: Slot(2), hint: at(1, 1) };
     let cases: Vec<(Message, Saved<Raft>, bool)> = vec![
         (vote(true), disk(3, Some(N2), &[]), true),
         (vote(true), disk(3, Some(N3), &[]), false),
