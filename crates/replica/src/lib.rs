@@ -41,7 +41,7 @@ mod requests;
 mod session;
 mod timers;
 
-pub use apply::{Applied, Applier, ApplyError};
+pub use apply::{Applied, Applier, ApplyError, Piece, Saver};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
 pub use driver::{Actions, Answer, Counters, Driver, Event, FatalError, Outcome, Run, Token};
 pub use fence::Held;

@@ -45,7 +45,7 @@ pub struct Settings {
     /// stalled: a leader steps down. 2 s by default.
     pub stall: Duration,
     /// While this many bytes are not durable yet, a leader takes no more commands: they stay
-    /// queued. 8 MiB by default.
+    /// queued. 4 MiB by default.
     pub unwritten_bytes: usize,
     /// While this many bytes are not durable yet, frames of the log lane and of the bulk lane are
     /// dropped. Far more than a peer has in flight: only a disk that hangs gets there. 64 MiB by
@@ -81,7 +81,7 @@ impl Settings {
             seed,
             retry: Duration::from_millis(200),
             stall: Duration::from_secs(2),
-            unwritten_bytes: 8 << 20,
+            unwritten_bytes: 4 << 20,
             flood_bytes: 64 << 20,
             unapplied_bytes: 4 << 20,
             unapplied_slots: 16_384,

@@ -404,6 +404,20 @@ fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
 }
 
 #[test]
+fn a_base_that_goes_back_or_passes_what_is_chosen_stops_the_node() {
+    for (through, fatal) in [(1, true), (2, false), (3, false), (4, true)] {
+        let mut replica = replica(Some(PEER));
+        for text in [b"1", b"2", b"3"] {
+            tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+        }
+        tell(&mut replica, Msg::Compact(Slot(2)));
+        assert_eq!(replica.take(T0).fatal, None);
+        tell(&mut replica, Msg::Compact(Slot(through)));
+        assert_eq!(replica.take(T0).fatal.is_some(), fatal, "compacted through {through}");
+    }
+}
+
+#[test]
 fn the_floor_is_the_applied_slot_after_a_restart() {
     let run = StoredRun {
         first: Slot(1),

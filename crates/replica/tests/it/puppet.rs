@@ -47,6 +47,8 @@ pub enum Msg {
     Swear,
     /// Makes the puppet cut its log at a slot, put another value there, and vow that.
     Recut(Slot),
+    /// Makes the puppet compact its log through a slot.
+    Compact(Slot),
     /// Everything that the puppet has placed is chosen: others hold it.
     Quorum,
     /// This is chosen at the next slot, whatever the puppet has placed there.
@@ -72,6 +74,7 @@ impl Message<Puppet> for Msg {
             | Self::Lead(..)
             | Self::Swear
             | Self::Recut(_)
+            | Self::Compact(_)
             | Self::Quorum
             | Self::Chosen(_)
             | Self::Busy(_) => Gate::Immediate,
@@ -134,6 +137,9 @@ impl Protocol for Puppet {
             }
             Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
             Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
+            Input::Message { message: Msg::Compact(through), .. } => {
+                fx.write(Write::Compact(Base { through, stamp: 1, members: None }));
+            }
             Input::Message { message: Msg::Chosen(values), .. } => self.learn(values, fx),
             Input::Message { message: Msg::Busy(busy), .. } => self.busy = busy,
             Input::Message { message: Msg::Lead(leader, round), .. } => {
