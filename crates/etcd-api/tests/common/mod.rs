@@ -3,7 +3,7 @@
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use synod_consensus::StateMachine;
+use synod_consensus::{StateMachine, StateView};
 use synod_etcd_api::{Backend, BackendError, Consistency, Member, NodeStatus};
 use synod_kv::{Command, KvStore, Query, Reply};
 use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
