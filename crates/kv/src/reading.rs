@@ -2,9 +2,7 @@
 
 use crate::edit::{self, Comparison};
 use crate::select::{Room, Selection};
-use crate::{
-    Answer, KvError, KvStore, Op, OpAnswer, OpReply, Query, RangeAnswer, Reply, Txn, TxnAnswer,
-};
+use crate::{Answer, KvError, KvStore, Op, OpAnswer, OpReply, Query, Reply, Txn, TxnAnswer};
 use std::vec;
 
 /// The most keys that one piece walks over.
@@ -109,11 +107,9 @@ impl Reading {
         let Self { store, room, complete, work } = self;
         let done = match work {
             Work::Ready(answer) => return Some(answer.clone()),
-            Work::Range(selection) => selection.step(&store.entries, most, room).map(|answer| {
-                let answer: RangeAnswer = answer?;
-                *complete = selection.bytes();
-                Some(Answer::Op(OpAnswer::Range(answer)))
-            }),
+            Work::Range(selection) => selection
+                .step(&store.entries, most, room)
+                .map(|answer| answer.map(|answer| Answer::Op(OpAnswer::Range(answer)))),
             Work::Txn(txn) => txn.step(store, most, room, complete),
         };
         done.transpose()

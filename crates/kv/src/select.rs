@@ -70,7 +70,7 @@ pub(crate) struct Selection {
     walk: Walk,
     /// The keys kept, with their values as long as they may be compared.
     found: Vec<KeyValue>,
-    /// The bytes of what is kept.
+    /// The bytes of what is kept: of the answer, or of the keys among which a limit still chooses.
     bytes: usize,
     /// More keys than these need not be kept.
     keep: usize,
@@ -132,16 +132,18 @@ impl Selection {
             }
             let key_only = range.keys_only && sort.is_none();
             let kv = key_value(key, entry, key_only);
-            if sort.is_none() || range.limit == 0 {
+            *bytes += if sort.is_none() || range.limit == 0 {
                 room.take(&kv)?;
-            }
-            *bytes += reply_bytes(&kv);
+                reply_bytes(&kv)
+            } else {
+                candidate_bytes(&kv)
+            };
             found.push(kv);
             if let Some(sort) = sort.filter(|_| found.len() >= cut_at) {
                 // Keeps no more of a large range than its answer needs.
                 found.sort_by(|a, b| order(sort, a, b));
                 found.truncate(limit);
-                *bytes = found.iter().map(reply_bytes).sum();
+                *bytes = found.iter().map(candidate_bytes).sum();
                 *more = true;
             }
             Ok(true)
@@ -160,6 +162,7 @@ impl Selection {
             }
             if self.range.limit > 0 {
                 kvs.iter().try_for_each(|kv| room.take(kv))?;
+                self.bytes = kvs.iter().map(reply_bytes).sum();
             }
         }
         let count = self.range.keys.bounds().map_or(0, |bounds| entries.count(bounds));
@@ -189,6 +192,11 @@ pub(crate) fn key_value(key: &Bytes, entry: &Entry, key_only: bool) -> KeyValue 
 
 fn reply_bytes(kv: &KeyValue) -> usize {
     kv.key.len() + kv.value.len() + KEY_OVERHEAD
+}
+
+/// The bytes of a key that a limit may still cut off: its value stays the store's.
+fn candidate_bytes(kv: &KeyValue) -> usize {
+    kv.key.len() + KEY_OVERHEAD
 }
 
 fn limit(range: &Range) -> usize {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | core | the driver | takes every queued event, then hands out what is to be done |
 //! | writer | the log store | makes one write and one sync of all batches that wait |
-//! | apply | the state machine and its store | applies, answers queries, writes behind |
+//! | apply | the state machine and its store | applies, hands out views for reads, writes behind |
 //!
 //! Batching falls out of the load: while the writer syncs, batches gather; there is no linger
 //! timer. A failed write is never tried again: whatever fails here stops the node, through the
