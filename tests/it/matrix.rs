@@ -151,7 +151,7 @@ async fn put(node: &Handle, number: usize) {
 async fn count(node: &Handle) -> u64 {
     assert_eq!(node.read_barrier().await, Ok(Outcome::Readable));
     let query = Query::Range(Range::new(KeyRange::all()));
-    let reply = node.query(query.encode()).await.expect("it is taken");
+    let reply = node.view().await.expect("it is taken").query(&query.encode());
     match Reply::decode(&reply).expect("a reply").answer {
         Ok(Answer::Op(OpAnswer::Range(found))) => found.count,
         other => panic!("{other:?}"),

@@ -43,7 +43,7 @@ mod window;
 
 pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
 pub use log::RunLog;
-pub use machine::{StateError, StateMachine};
+pub use machine::{StateError, StateMachine, StateView};
 pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, RecoveryError, Run, Saved,
     Stamp, Write,

@@ -1,7 +1,9 @@
 //! What the log is for: a deterministic state machine.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use bytes::Bytes;
+use core::any::Any;
 use synod_types::{Changes, Slot};
 
 /// Why a state machine cannot be rebuilt from its stored form. Final: the node must not serve.
@@ -29,6 +31,19 @@ pub trait StateMachine: Send {
     /// the same state. A command that makes no sense gets a reply that says so.
     fn apply(&mut self, slot: Slot, command: &[u8], changes: &mut Changes) -> Bytes;
 
-    /// Answers a question without changing anything.
+    /// A view of the state as it is now. Commands applied later do not change it.
+    ///
+    /// It is taken between two commands, so it has to be cheap: it should share the state and not
+    /// copy it.
+    fn view(&self) -> Box<dyn StateView>;
+}
+
+/// The state of a state machine after one of its commands. Reads are answered from it on other
+/// threads, while the state machine moves on.
+///
+/// A reader that knows the state machine can take the view's own type out of the box, through
+/// [`Any`], and read in pieces or without the bytes.
+pub trait StateView: Any + Send + Sync {
+    /// Answers a query.
     fn query(&self, query: &[u8]) -> Bytes;
 }

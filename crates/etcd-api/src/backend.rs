@@ -1,6 +1,8 @@
 //! What the API asks of the node that serves it.
 
 use async_trait::async_trait;
+use std::any::Any;
+use std::fmt;
 use synod_kv::{Command, Query, Reply};
 use synod_types::{ClusterId, NodeId, Slot, Term};
 
@@ -21,13 +23,48 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why there is no reply.
-    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, BackendError>;
+    async fn query(&self, query: Query, consistency: Consistency)
+    -> Result<Answered, BackendError>;
 
     /// How the node does. Asked for with every request, so it must be cheap and must not block.
     fn status(&self) -> NodeStatus;
 
     /// Every member of the cluster, as the node knows them.
     fn members(&self) -> Vec<Member>;
+}
+
+/// The reply to a query.
+#[derive(Debug)]
+pub struct Answered {
+    /// The reply.
+    pub reply: Reply,
+    /// What the reply needs while it is in memory.
+    pub held: Held,
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Self {
+        Self { reply, held: Held::default() }
+    }
+}
+
+/// Something that is kept until a reply has been sent, or its client is gone: the reply's room in a
+/// budget, for example.
+#[derive(Default)]
+pub struct Held(Option<Box<dyn Any + Send>>);
+
+impl Held {
+    /// Keeps `room`.
+    #[must_use]
+    pub fn new(room: impl Any + Send) -> Self {
+        Self(Some(Box::new(room)))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.0.is_some()).finish()
+    }
 }
 
 /// How fresh an answer must be.
@@ -102,6 +139,9 @@ pub enum BackendError {
     /// Too much is waiting already. Nothing was done.
     #[error("etcdserver: too many requests")]
     Busy,
+    /// The replies in memory leave no room for this one. Nothing was done.
+    #[error("synod: too many bytes of replies are in memory: retry, or read in pages with a limit")]
+    ReadBudget,
     /// The request is larger than the node takes. Nothing was done.
     #[error("etcdserver: request is too large")]
     TooLarge,

@@ -27,7 +27,7 @@ pub(crate) fn backend_status(error: &BackendError) -> Status {
     let code = match error {
         E::NoLeader | E::LeaderChanged | E::Learner | E::Stopped => Code::Unavailable,
         E::TimedOut | E::LeaderFailed | E::ConnectionLost => Code::Unavailable,
-        E::Busy => Code::ResourceExhausted,
+        E::Busy | E::ReadBudget => Code::ResourceExhausted,
         E::TooLarge => Code::InvalidArgument,
         E::Corrupt => Code::DataLoss,
         E::Internal(_) => Code::Internal,
@@ -43,6 +43,7 @@ pub(crate) fn kv_status(error: KvError) -> Status {
         KvError::TooManyOps => Status::invalid_argument(TOO_MANY_OPS),
         KvError::DuplicateKey => Status::invalid_argument(DUPLICATE_KEY),
         KvError::FutureRevision => Status::out_of_range(FUTURE_REVISION),
+        KvError::ReplyTooLarge => Status::resource_exhausted(format!("synod: {error}")),
         KvError::HistoricRevision => not_served("a read of an older revision"),
         // The API encodes requests itself and sends writes as commands: the node is at fault.
         other => Status::internal(format!("synod: {other}")),
@@ -70,6 +71,12 @@ mod tests {
                 "etcdserver: request timed out, possibly due to connection lost",
             ),
             (BackendError::Busy, Code::ResourceExhausted, "etcdserver: too many requests"),
+            (
+                BackendError::ReadBudget,
+                Code::ResourceExhausted,
+                "synod: too many bytes of replies are in memory: retry, or read in pages with a \
+                 limit",
+            ),
             (BackendError::TooLarge, Code::InvalidArgument, "etcdserver: request is too large"),
             (BackendError::Learner, Code::Unavailable, "etcdserver: rpc not supported for learner"),
             (BackendError::Stopped, Code::Unavailable, "etcdserver: server stopped"),
@@ -106,6 +113,11 @@ mod tests {
                 KvError::HistoricRevision,
                 Code::Unimplemented,
                 "synod: a read of an older revision is not served",
+            ),
+            (
+                KvError::ReplyTooLarge,
+                Code::ResourceExhausted,
+                "synod: the reply is too large: read fewer keys at once, in pages with a limit",
             ),
             (KvError::Malformed, Code::Internal, "synod: malformed request"),
         ];

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
-//! use synod_etcd_api::{Backend, BackendError, Consistency, Member, NodeStatus};
+//! use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Member, NodeStatus};
 //! use synod_kv::{Command, KvStore, Query, Reply};
 //! use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
 //!
@@ -17,8 +17,8 @@
 //!     async fn propose(&self, command: Command) -> Result<Reply, BackendError> {
 //!         Ok(self.0.lock().unwrap().execute(command, &mut Changes::new()))
 //!     }
-//!     async fn query(&self, query: Query, _: Consistency) -> Result<Reply, BackendError> {
-//!         Ok(self.0.lock().unwrap().answer(query))
+//!     async fn query(&self, query: Query, _: Consistency) -> Result<Answered, BackendError> {
+//!         Ok(self.0.lock().unwrap().answer(query).into())
 //!     }
 //!     fn status(&self) -> NodeStatus {
 //!         NodeStatus {
@@ -63,7 +63,8 @@ mod request;
 mod response;
 mod routes;
 mod service;
+mod stream;
 
-pub use backend::{Backend, BackendError, Consistency, Member, NodeStatus};
+pub use backend::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
 pub use routes::router;
 pub use service::MAX_REQUEST_BYTES;

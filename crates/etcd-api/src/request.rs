@@ -6,8 +6,8 @@ use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::range_request::{SortOrder, SortTarget};
 use pb::request_op::Request;
 use synod_kv::{
-    Compare, DeleteRange, KeyRange, Op, Operand, Put, Range, Relation, Revision, Sort, SortBy, Txn,
-    Version,
+    Compare, DeleteRange, KeyRange, Op, Operand, Order, Put, Range, Relation, Revision, Sort,
+    SortBy, Txn, Version,
 };
 use tonic::Status;
 
@@ -89,9 +89,10 @@ fn sort(order: i32, target: i32) -> Result<Option<Sort>, Status> {
     Ok(match (order, by) {
         // The store's own order: it need not see all keys to cut at the limit.
         (SortOrder::None | SortOrder::Ascend, SortBy::Key) => None,
-        // To name a target is to ask for an order.
-        (SortOrder::None | SortOrder::Ascend, by) => Some(Sort { by, descending: false }),
-        (SortOrder::Descend, by) => Some(Sort { by, descending: true }),
+        // To name a target is to ask for an order, but one that does not lift the limit.
+        (SortOrder::None, by) => Some(Sort { by, order: Order::AscendingWithinLimit }),
+        (SortOrder::Ascend, by) => Some(Sort { by, order: Order::Ascending }),
+        (SortOrder::Descend, by) => Some(Sort { by, order: Order::Descending }),
     })
 }
 
@@ -151,14 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn a_target_without_an_order_ascends() {
+    fn a_target_without_an_order_ascends_within_the_limit() {
         let of = |order: SortOrder, target: SortTarget| sort(order as i32, target as i32).unwrap();
-        let by = |by, descending| Some(Sort { by, descending });
+        let by = |by, order| Some(Sort { by, order });
         assert_eq!(of(SortOrder::None, SortTarget::Key), None);
         assert_eq!(of(SortOrder::Ascend, SortTarget::Key), None);
-        assert_eq!(of(SortOrder::Descend, SortTarget::Key), by(SortBy::Key, true));
-        assert_eq!(of(SortOrder::None, SortTarget::Mod), by(SortBy::Modified, false));
-        assert_eq!(of(SortOrder::Descend, SortTarget::Value), by(SortBy::Value, true));
+        assert_eq!(of(SortOrder::Descend, SortTarget::Key), by(SortBy::Key, Order::Descending));
+        let within = by(SortBy::Modified, Order::AscendingWithinLimit);
+        assert_eq!(of(SortOrder::None, SortTarget::Mod), within);
+        let whole = by(SortBy::Modified, Order::Ascending);
+        assert_eq!(of(SortOrder::Ascend, SortTarget::Mod), whole);
+        assert_eq!(of(SortOrder::Descend, SortTarget::Value), by(SortBy::Value, Order::Descending));
         for (order, target) in [(3, 0), (0, 5), (-1, -1)] {
             let expected = (Code::InvalidArgument, INVALID_SORT.to_string());
             assert_eq!(refused(sort(order, target)), expected);

@@ -6,6 +6,7 @@ use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::service::{Api, MAX_REQUEST_BYTES};
+use crate::stream::replace_body;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Uri;
@@ -58,6 +59,8 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
     for service in SERVICES {
         router = router.route(&format!("/{service}/{{*method}}"), any(refuse));
     }
+    // The first layer is the innermost: bodies are put in next to the services.
+    let router = router.route_layer(middleware::map_response(replace_body));
     router.route_layer(middleware::from_fn_with_state(backend, require_leader))
 }
 

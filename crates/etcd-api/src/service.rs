@@ -1,8 +1,9 @@
 //! The services.
 
-use crate::backend::{Backend, BackendError, Consistency, Member};
+use crate::backend::{Answered, Backend, BackendError, Consistency, Held, Member};
 use crate::error::{backend_status, kv_status, not_served};
 use crate::proto::etcdserverpb as pb;
+use crate::stream::respond;
 use crate::{request, response};
 use pb::alarm_request::AlarmAction;
 use pb::{cluster_server::Cluster, kv_server::Kv, maintenance_server::Maintenance};
@@ -34,7 +35,7 @@ impl Api {
         self.backend.propose(command).await.map_err(|error| backend_status(&error))
     }
 
-    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, Status> {
+    async fn query(&self, query: Query, consistency: Consistency) -> Result<Answered, Status> {
         query.check().map_err(kv_status)?;
         self.backend.query(query, consistency).await.map_err(|error| backend_status(&error))
     }
@@ -52,7 +53,7 @@ impl Api {
     /// The header of a response that is not about keys. With [`Consistency::Linearizable`] it
     /// comes only when the node has caught up with the cluster.
     async fn bare_header(&self, consistency: Consistency) -> Result<pb::ResponseHeader, Status> {
-        let reply = self.query(Query::Revision, consistency).await?;
+        let Answered { reply, .. } = self.query(Query::Revision, consistency).await?;
         let revision = reply.revision;
         response::expect(reply, |answer| matches!(answer, Answer::Revision).then_some(()))?;
         Ok(self.header(revision))
@@ -72,13 +73,13 @@ impl Kv for Api {
         let request = request.into_inner();
         let consistency = freshness(request.serializable);
         let query = Query::Range(request::range(request)?);
-        let reply = self.query(query, consistency).await?;
+        let Answered { reply, held } = self.query(query, consistency).await?;
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
             Answer::Op(OpAnswer::Range(answer)) => Some(answer),
             _ => None,
         })?;
-        Ok(Response::new(response::range(header, answer)))
+        Ok(respond(response::range(header, answer), held))
     }
 
     async fn put(
@@ -109,7 +110,7 @@ impl Kv for Api {
             Answer::Op(OpAnswer::DeleteRange(answer)) => Some(answer),
             _ => None,
         })?;
-        Ok(Response::new(response::delete_range(header, answer)))
+        Ok(respond(response::delete_range(header, answer), Held::default()))
     }
 
     async fn txn(
@@ -120,17 +121,17 @@ impl Kv for Api {
         let bytes = request.encoded_len();
         let consistency = freshness(request::is_serializable(&request));
         let txn = request::txn(request)?;
-        let reply = if txn.is_read_only() {
+        let Answered { reply, held } = if txn.is_read_only() {
             self.query(Query::Txn(txn), consistency).await?
         } else {
-            self.propose(Command::Txn(txn), bytes).await?
+            self.propose(Command::Txn(txn), bytes).await?.into()
         };
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
             Answer::Txn(answer) => Some(answer),
             _ => None,
         })?;
-        Ok(Response::new(response::txn(header, answer)))
+        Ok(respond(response::txn(header, answer), held))
     }
 }
 

@@ -232,3 +232,48 @@ async fn the_backends_errors_reach_the_client() {
     let status = kv.range(get("a")).await.unwrap_err();
     assert_eq!(told(&status), (Code::ResourceExhausted, "etcdserver: too many requests"));
 }
+
+#[tokio::test]
+async fn large_replies_arrive_whole() {
+    let (_backend, channel) = connect().await;
+    let mut kv = KvClient::new(channel).max_decoding_message_size(1 << 30);
+    for key in 0..300 {
+        let (key, value) = (format!("key {key:03}").into(), vec![7; 10_000].into());
+        kv.put(pb::PutRequest { key, value, ..Default::default() }).await.unwrap();
+    }
+    let all = || pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    let whole = kv.range(all()).await.unwrap().into_inner();
+    assert_eq!((whole.header, whole.kvs.len(), whole.count), (header(301), 300, 300));
+    assert!(whole.kvs.iter().all(|kv| kv.value.len() == 10_000));
+    let read = pb::RequestOp { request: Some(OpRequest::RequestRange(all())) };
+    let success = vec![read.clone(), read];
+    let txn = pb::TxnRequest { success, ..Default::default() };
+    let txn = kv.txn(txn).await.unwrap().into_inner();
+    for response in txn.responses {
+        let Some(OpResponse::ResponseRange(range)) = response.response else { panic!("a range") };
+        assert_eq!(range.kvs, whole.kvs);
+    }
+    let (key, range_end) = ("k".into(), "l".into());
+    let delete = pb::DeleteRangeRequest { key, range_end, prev_kv: true };
+    let deleted = kv.delete_range(delete).await.unwrap().into_inner();
+    assert_eq!((deleted.header, deleted.deleted), (header(302), 300));
+    assert_eq!(deleted.prev_kvs, whole.kvs);
+}
+
+#[tokio::test]
+async fn transaction_with_too_large_a_reply_is_refused_without_effect() {
+    let (_backend, channel) = connect().await;
+    let mut kv = KvClient::new(channel);
+    let value = vec![7; 1 << 20].into();
+    let large = pb::PutRequest { key: "a".into(), value, ..Default::default() };
+    kv.put(large).await.unwrap();
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let mut success = vec![op(OpRequest::RequestPut(put("b", "1")))];
+    success.extend((0..127).map(|_| op(OpRequest::RequestRange(get("a")))));
+    let txn = pb::TxnRequest { success, ..Default::default() };
+    let refused = kv.txn(txn).await.unwrap_err();
+    let expected = "synod: the reply is too large: read fewer keys at once, in pages with a limit";
+    assert_eq!(told(&refused), (Code::ResourceExhausted, expected));
+    let after = kv.range(get("b")).await.unwrap().into_inner();
+    assert_eq!((after.header, after.count), (header(2), 0));
+}

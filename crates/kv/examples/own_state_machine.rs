@@ -1,13 +1,13 @@
 //! A state machine of your own: a counter. A node replicates it like any other, because all that
-//! consensus asks for is `load`, `apply` and `query`.
+//! consensus asks for is `load`, `apply` and `view`.
 //!
 //! `cargo run -p synod-kv --example own_state_machine`
 
 use bytes::Bytes;
-use synod_consensus::{StateError, StateMachine};
+use synod_consensus::{StateError, StateMachine, StateView};
 use synod_types::{Change, Changes, Slot};
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Counter(u64);
 
 impl StateMachine for Counter {
@@ -31,6 +31,12 @@ impl StateMachine for Counter {
         self.query(&[])
     }
 
+    fn view(&self) -> Box<dyn StateView> {
+        Box::new(*self)
+    }
+}
+
+impl StateView for Counter {
     fn query(&self, _: &[u8]) -> Bytes {
         self.0.to_string().into()
     }

@@ -9,6 +9,13 @@ use std::collections::BTreeSet;
 /// The most compares, and the most operations in each branch, that a transaction may have.
 pub const MAX_TXN_OPS: usize = 128;
 
+/// The most bytes, about, that the reply to a command may hold: keys, values and a little for each
+/// key. A command whose reply would be larger is refused as a whole, before its reply is built.
+///
+/// The limit is a part of the state machine: every node must refuse the same commands, at replay,
+/// too, or their states would differ. No node's settings may change it.
+pub const MAX_REPLY_BYTES: usize = 16 << 20;
+
 /// A request that goes through the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
@@ -179,8 +186,22 @@ impl Range {
 pub struct Sort {
     /// What is compared.
     pub by: SortBy,
-    /// Whether the highest comes first.
-    pub descending: bool,
+    /// The direction.
+    pub order: Order,
+}
+
+/// A direction of sorting, and what is sorted. Encoded as the flag `descending` was that stood
+/// here before, so commands of older logs are read as they were meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// The lowest first.
+    Ascending,
+    /// The highest first.
+    Descending,
+    /// The lowest first, but of the first keys only: a limit takes effect before the sorting, up to
+    /// one key, which is cut off afterwards. Without a limit or with a filter on revisions, all
+    /// keys are sorted. etcd answers in this way if a request names a target and no order.
+    AscendingWithinLimit,
 }
 
 /// What an order looks at.

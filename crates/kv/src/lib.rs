@@ -7,7 +7,7 @@
 //! one that changed it last, and how often it was written since it was created.
 //!
 //! ```
-//! use synod_consensus::StateMachine;
+//! use synod_consensus::{StateMachine, StateView};
 //! use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer};
 //! use synod_kv::{Put, Query, Range, Reply, Revision};
 //! use synod_types::{Changes, Slot};
@@ -37,10 +37,15 @@
 //! One entry per key and one for the revision, each with a format byte in front. `load` checks
 //! every entry and refuses what this state machine cannot have written.
 //!
+//! # Views and bounds
+//! The keys live in a tree of shared nodes, so a clone of the store is a view that costs a
+//! reference count. A [`Reading`] answers a query from such a view in bounded pieces. The reply to a
+//! command is limited to [`MAX_REPLY_BYTES`]; a query's limit is the reader's to choose.
+//!
 //! # Left out on purpose
 //! - History: only the newest revision can be read; an older one is refused by name.
 //! - Leases, watches and transactions inside transactions.
-//! - A limit on the size of a request: that belongs to whoever takes requests from outside.
+//! - A limit on the size of a request: that belongs to the server that takes requests.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -48,17 +53,20 @@ mod codec;
 mod command;
 mod edit;
 mod key_range;
+mod reading;
 mod reply;
 mod select;
 mod store;
 mod stored;
+mod tree;
 
 pub use codec::Malformed;
 pub use command::{
-    Command, Compare, DeleteRange, MAX_TXN_OPS, Op, Operand, Put, Query, Range, Relation, Sort,
-    SortBy, Txn,
+    Command, Compare, DeleteRange, MAX_REPLY_BYTES, MAX_TXN_OPS, Op, Operand, Order, Put, Query,
+    Range, Relation, Sort, SortBy, Txn,
 };
 pub use key_range::KeyRange;
+pub use reading::Reading;
 pub use reply::{
     Answer, DeleteRangeAnswer, KeyValue, KvError, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply,
     Revision, TxnAnswer, Version,

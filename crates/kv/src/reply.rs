@@ -178,6 +178,10 @@ pub enum KvError {
     /// The bytes are no request of this version.
     #[error("malformed request")]
     Malformed,
+    /// The reply would be larger than it may be: [`MAX_REPLY_BYTES`](crate::MAX_REPLY_BYTES) for a
+    /// command, the reader's own limit for a query.
+    #[error("the reply is too large: read fewer keys at once, in pages with a limit")]
+    ReplyTooLarge,
 }
 
 impl From<Malformed> for KvError {

@@ -1,19 +1,22 @@
 //! The state machine.
 
-use crate::edit::{self, Edit};
+use crate::tree::Tree;
 use crate::{
-    Answer, Command, KvError, Op, OpAnswer, Query, Range, Reply, Revision, Version, select, stored,
+    Answer, Command, KvError, MAX_REPLY_BYTES, Op, Query, Reading, Reply, Revision, Version, edit,
+    stored,
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use synod_consensus::{StateError, StateMachine};
+use synod_consensus::{StateError, StateMachine, StateView};
 use synod_types::{Changes, Slot};
 
 /// The key-value store: every key in memory, in order, and one revision.
+///
+/// A clone is a view: it shares the keys with the store, costs a reference count, and stays as it
+/// is when the store moves on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvStore {
     pub(crate) revision: Revision,
-    pub(crate) entries: BTreeMap<Bytes, Entry>,
+    pub(crate) entries: Tree<Entry>,
 }
 
 /// What is known of one key.
@@ -35,7 +38,7 @@ impl KvStore {
     /// An empty store at revision 1.
     #[must_use]
     pub fn new() -> Self {
-        Self { revision: Revision::FIRST, entries: BTreeMap::new() }
+        Self { revision: Revision::FIRST, entries: Tree::new() }
     }
 
     /// The newest revision.
@@ -53,7 +56,7 @@ impl KvStore {
     /// Whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == 0
     }
 
     /// Applies a command that is already decoded: [`StateMachine::apply`] without the bytes.
@@ -62,37 +65,31 @@ impl KvStore {
             Command::Put(put) => self.single(Op::Put(put), changes),
             Command::DeleteRange(delete) => self.single(Op::DeleteRange(delete), changes),
             Command::Txn(txn) => edit::txn(self, txn, changes),
-            Command::Query(query) => self.read(query),
+            Command::Query(query) => self.read(query, MAX_REPLY_BYTES).finish().answer,
         });
         Reply { revision: self.revision, answer }
     }
 
-    /// Answers a query that is already decoded: [`StateMachine::query`] without the bytes.
+    /// Answers a query that is already decoded: [`StateView::query`] without the bytes.
     #[must_use]
     pub fn answer(&self, query: Query) -> Reply {
-        let answer = query.check().and_then(|()| self.read(query));
-        Reply { revision: self.revision, answer }
+        self.read(query, usize::MAX).finish()
+    }
+
+    /// Begins to answer a query from the store as it is now. A reply of more than about
+    /// `max_bytes` is refused with [`KvError::ReplyTooLarge`].
+    #[must_use]
+    pub fn read(&self, query: Query, max_bytes: usize) -> Reading {
+        Reading::new(self.clone(), query, max_bytes)
     }
 
     fn single(&mut self, op: Op, changes: &mut Changes) -> Result<Answer, KvError> {
         edit::check_ops(self, std::slice::from_ref(&op))?;
-        let mut edit = Edit::new(self, changes);
-        let answer = edit.op(op);
-        edit.finish();
-        Ok(Answer::Op(answer))
-    }
-
-    fn read(&self, query: Query) -> Result<Answer, KvError> {
-        match query {
-            Query::Range(range) => self.range(&range),
-            Query::Txn(txn) => edit::read_txn(self, txn),
-            Query::Revision => Ok(Answer::Revision),
-        }
-    }
-
-    fn range(&self, range: &Range) -> Result<Answer, KvError> {
-        self.check_revision(range.revision)?;
-        Ok(Answer::Op(OpAnswer::Range(select::select(&self.entries, range))))
+        let answer = edit::atomically(self, changes, vec![op], |edit, ops| {
+            ops.into_iter().map(|op| edit.op(op)).collect::<Result<Vec<_>, _>>()
+        });
+        let mut answers = answer?;
+        Ok(Answer::Op(answers.pop().expect("one operation has one answer")))
     }
 
     /// Only the newest revision can be read.
@@ -122,6 +119,12 @@ impl StateMachine for KvStore {
         reply.encode()
     }
 
+    fn view(&self) -> Box<dyn StateView> {
+        Box::new(self.clone())
+    }
+}
+
+impl StateView for KvStore {
     fn query(&self, query: &[u8]) -> Bytes {
         let reply = match Query::decode(query) {
             Ok(query) => self.answer(query),

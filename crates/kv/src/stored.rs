@@ -7,9 +7,9 @@
 
 use crate::codec;
 use crate::store::Entry;
+use crate::tree::Tree;
 use crate::{Revision, Version};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use synod_consensus::StateError;
 
 const KEY: u8 = b'k';
@@ -41,9 +41,9 @@ pub(crate) fn revision_value(revision: Revision) -> Bytes {
 /// Rebuilds the whole state.
 pub(crate) fn load(
     stored: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-) -> Result<(Revision, BTreeMap<Bytes, Entry>), StateError> {
+) -> Result<(Revision, Tree<Entry>), StateError> {
     let mut revision = None;
-    let mut entries = BTreeMap::new();
+    let mut entries = Tree::new();
     for (key, value) in stored {
         match key.split_first() {
             Some((&KEY, user)) if !user.is_empty() => {
@@ -57,7 +57,7 @@ pub(crate) fn load(
     let revision = match revision {
         Some(revision) if revision > Revision::FIRST => revision,
         Some(revision) => return Err(StateError(format!("stored revision {revision}"))),
-        None if entries.is_empty() => Revision::FIRST,
+        None if entries.len() == 0 => Revision::FIRST,
         None => return Err(StateError("keys are stored without a revision".into())),
     };
     match entries.iter().find(|(_, entry): &(_, &Entry)| entry.modified > revision) {

@@ -1,13 +1,17 @@
 //! The replica as the etcd API sees it.
 
+use crate::alarm::Alarm;
+use crate::readers::{ReadError, Readers};
 use crate::run::{Handle, Overload, View};
 use crate::settings::Settings;
 use async_trait::async_trait;
+use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use synod_consensus::{Refusal, Role};
-use synod_etcd_api::{Backend, BackendError, Consistency, Member, NodeStatus};
-use synod_kv::{Command, Query, Reply};
+use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
+use synod_kv::{Command, KvStore, Query, Reply};
 use synod_replica::Outcome;
 use synod_types::{ClusterId, NodeId, Term};
 
@@ -21,12 +25,23 @@ pub struct NodeBackend {
     cluster: ClusterId,
     members: Vec<Member>,
     disk_bytes: Arc<AtomicU64>,
+    readers: Readers,
+    /// The most bytes of the reply to a query.
+    max_reply: usize,
 }
 
 impl NodeBackend {
-    /// The API's view of a running replica. Somebody else keeps `disk_bytes` up to date.
-    #[must_use]
-    pub fn new(handle: Handle, settings: &Settings, disk_bytes: Arc<AtomicU64>) -> Self {
+    /// The API's view of a running replica of a [`KvStore`], with its reader threads. The caller
+    /// keeps `disk_bytes` up to date.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn new(
+        handle: Handle,
+        settings: &Settings,
+        disk_bytes: Arc<AtomicU64>,
+        alarm: &Alarm,
+    ) -> io::Result<Self> {
         let members = settings.members.iter().map(|member| Member {
             id: NodeId(member.id),
             name: format!("node-{}", member.id),
@@ -34,13 +49,15 @@ impl NodeBackend {
             client_urls: vec![member.client.clone()],
             is_learner: false,
         });
-        Self {
+        Ok(Self {
             handle,
             node: settings.node,
             cluster: settings.cluster,
             members: members.collect(),
             disk_bytes,
-        }
+            readers: Readers::start(settings.read_budget.bytes(), alarm)?,
+            max_reply: settings.max_reply.bytes(),
+        })
     }
 }
 
@@ -53,14 +70,26 @@ impl Backend for NodeBackend {
         }
     }
 
-    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, BackendError> {
+    async fn query(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<Answered, BackendError> {
         if consistency == Consistency::Linearizable {
             match self.handle.read_barrier().await.map_err(overload)? {
                 Outcome::Readable => {}
                 other => return Err(failure(other)),
             }
         }
-        decode(&self.handle.query(query.encode()).await.map_err(overload)?)
+        // Taken after the barrier is applied, so it holds all that was acknowledged before.
+        let view: Box<dyn Any> = self.handle.view().await.map_err(overload)?;
+        let store = view.downcast::<KvStore>().map_err(|_| {
+            BackendError::Internal("the state machine is no key-value store".into())
+        })?;
+        let reading = store.read(query, self.max_reply);
+        drop(store);
+        let (reply, room) = self.readers.read(reading).await.map_err(unread)?;
+        Ok(Answered { reply, held: Held::new(room) })
     }
 
     fn status(&self) -> NodeStatus {
@@ -92,6 +121,13 @@ fn overload(overload: Overload) -> BackendError {
     match overload {
         Overload::Busy => BackendError::Busy,
         Overload::Stopping => BackendError::Stopped,
+    }
+}
+
+fn unread(error: ReadError) -> BackendError {
+    match error {
+        ReadError::Budget => BackendError::ReadBudget,
+        ReadError::Stopping => BackendError::Stopped,
     }
 }
 

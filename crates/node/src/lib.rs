@@ -27,6 +27,7 @@ pub mod cli;
 pub mod dev;
 pub mod http;
 pub mod node;
+mod readers;
 pub mod registry;
 pub mod run;
 pub mod server;

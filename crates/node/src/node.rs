@@ -61,13 +61,13 @@ pub async fn serve_with(
     if settings.store == StoreKind::Rocksdb {
         tokio::spawn(measure(settings.data.clone(), Arc::clone(&disk_bytes)));
     }
-    let backend = NodeBackend::new(handle.clone(), &settings, disk_bytes);
-    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let backend = NodeBackend::new(handle.clone(), &settings, disk_bytes, &alarm);
+    let backend: Arc<dyn Backend> = Arc::new(backend.context("cannot start a thread")?);
     let network = Arc::clone(&transport);
     let traffic = Box::new(move || network.stats());
     let site = Arc::new(Site::new(backend, handle.clone(), traffic, &settings));
     let (hang_up, hung_up) = watch::channel(false);
-    let server = tokio::spawn(server::serve(listener, site, hung_up));
+    let server = server::spawn(listener, site, hung_up)?;
     tracing::info!(
         node = settings.node.0,
         cluster = settings.cluster.0,

@@ -6,7 +6,7 @@ use crate::{Body, Request, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use synod_consensus::{StateError, StateMachine};
+use synod_consensus::{StateError, StateMachine, StateView};
 use synod_storage::{StateStore, StorageError};
 use synod_types::{Change, Changes, Membership, Slot, ValueRef};
 
@@ -188,10 +188,16 @@ impl Applier {
         }
     }
 
-    /// Answers a question from the state as applied so far.
+    /// A view of the state as applied so far; what is applied later does not change it.
+    #[must_use]
+    pub fn view(&self) -> Box<dyn StateView> {
+        self.machine.view()
+    }
+
+    /// Answers a query from the state as applied so far.
     #[must_use]
     pub fn query(&self, query: &[u8]) -> Bytes {
-        self.machine.query(query)
+        self.view().query(query)
     }
 
     /// Ends a piece: what was applied so far may become durable as a whole, with the sessions that

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::kv::{Command, Machine, read_reply};
     use synod_checker::{History, Options, check};
-    use synod_consensus::StateMachine;
+    use synod_consensus::{StateMachine, StateView};
     use synod_types::{Changes, Slot};
 
     fn draw(dice: &mut Dice, id: u64, keys: u64, heard: &Heard) -> Op {

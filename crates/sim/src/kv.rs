@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use std::fmt;
-use synod_consensus::{StateError, StateMachine};
+use synod_consensus::{StateError, StateMachine, StateView};
 use synod_kv as kv;
 use synod_types::{Changes, Slot};
 
@@ -28,7 +28,7 @@ pub(crate) struct Last {
 }
 
 /// The machine.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     store: kv::KvStore,
     last: Last,
@@ -101,6 +101,12 @@ impl StateMachine for Machine {
         reply
     }
 
+    fn view(&self) -> Box<dyn StateView> {
+        Box::new(self.clone())
+    }
+}
+
+impl StateView for Machine {
     fn query(&self, query: &[u8]) -> Bytes {
         if query != LAST {
             return self.store.query(query);

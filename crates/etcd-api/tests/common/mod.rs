@@ -4,7 +4,7 @@ use axum::Router;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use synod_consensus::StateMachine;
-use synod_etcd_api::{Backend, BackendError, Consistency, Member, NodeStatus};
+use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Member, NodeStatus};
 use synod_kv::{Command, KvStore, Query, Reply};
 use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
 use tokio::net::TcpListener;
@@ -55,14 +55,17 @@ impl Backend for Memory {
         Reply::decode(&reply).map_err(|error| BackendError::Internal(error.to_string()))
     }
 
-    async fn query(&self, query: Query, consistency: Consistency) -> Result<Reply, BackendError> {
+    async fn query(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<Answered, BackendError> {
         let mut state = self.state.lock().unwrap();
         state.asked.push(consistency);
         if let Some(error) = &state.fault {
             return Err(error.clone());
         }
-        let reply = state.store.query(&query.encode());
-        Reply::decode(&reply).map_err(|error| BackendError::Internal(error.to_string()))
+        Ok(state.store.answer(query).into())
     }
 
     fn status(&self) -> NodeStatus {

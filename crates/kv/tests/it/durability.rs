@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use synod_consensus::StateMachine;
+use synod_consensus::{StateMachine, StateView};
 use synod_kv::{Answer, Command, KvError, KvStore, Query, Reply};
 use synod_types::{Change, Changes, Slot};
 

@@ -1,5 +1,6 @@
 //! The store's rules: examples one by one, and any history against a naive model.
 
+mod bounds;
 mod durability;
 mod model;
 mod rules;

@@ -5,7 +5,7 @@ use crate::strategy;
 use proptest::prelude::*;
 use synod_kv::{
     Answer, Command, Compare, DeleteRange, DeleteRangeAnswer, KeyRange, KeyValue, KvError, KvStore,
-    MAX_TXN_OPS, Op, OpAnswer, OpReply, Operand, Put, PutAnswer, Query, Range, RangeAnswer,
+    MAX_TXN_OPS, Op, OpAnswer, OpReply, Operand, Order, Put, PutAnswer, Query, Range, RangeAnswer,
     Relation, Reply, Revision, SortBy, Txn, TxnAnswer, Version,
 };
 use synod_types::Changes;
@@ -182,9 +182,19 @@ impl Model {
             kvs.retain(|kv| kv.create_revision <= max);
         }
         if let Some(sort) = range.sort {
+            let filters = [
+                range.min_mod_revision,
+                range.max_mod_revision,
+                range.min_create_revision,
+                range.max_create_revision,
+            ];
+            let unfiltered = filters.iter().all(Option::is_none) && range.limit > 0;
+            if sort.order == Order::AscendingWithinLimit && unfiltered {
+                kvs.truncate(usize::try_from(range.limit).unwrap().saturating_add(1));
+            }
             // Sorting keeps equal ones in place; reversed before and after, so does a descending
             // order.
-            if sort.descending {
+            if sort.order == Order::Descending {
                 kvs.reverse();
             }
             match sort.by {
@@ -194,7 +204,7 @@ impl Model {
                 SortBy::Modified => kvs.sort_by_key(|kv| kv.mod_revision),
                 SortBy::Value => kvs.sort_by_key(|kv| kv.value.clone()),
             }
-            if sort.descending {
+            if sort.order == Order::Descending {
                 kvs.reverse();
             }
         }

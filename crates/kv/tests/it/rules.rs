@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use synod_kv::{
     Answer, Command, Compare, DeleteRange, KeyRange, KeyValue, KvError, KvStore, MAX_TXN_OPS, Op,
-    OpAnswer, Operand, Put, Query, Range, RangeAnswer, Relation, Reply, Revision, Sort, SortBy,
-    Txn, TxnAnswer, Version,
+    OpAnswer, Operand, Order, Put, Query, Range, RangeAnswer, Relation, Reply, Revision, Sort,
+    SortBy, Txn, TxnAnswer, Version,
 };
 use synod_types::Changes;
 
@@ -125,7 +125,8 @@ fn limits_cut_and_counts_do_not() {
 fn orders() {
     let store = abc();
     let sorted = |by, descending| {
-        let sort = Some(Sort { by, descending });
+        let order = if descending { Order::Descending } else { Order::Ascending };
+        let sort = Some(Sort { by, order });
         let answer = read(&store, Range { sort, limit: 2, ..Range::new(KeyRange::all()) });
         assert_eq!((answer.more, answer.count), (true, 3));
         names(&answer).concat()
@@ -139,6 +140,26 @@ fn orders() {
     assert_eq!(sorted(SortBy::Modified, true), "bc");
     assert_eq!(sorted(SortBy::Value, false), "ca");
     assert_eq!(sorted(SortBy::Value, true), "ba");
+}
+
+#[test]
+fn order_within_the_limit_sorts_one_key_more_than_the_limit() {
+    let mut store = KvStore::new();
+    for (key, value) in [("a", "4"), ("b", "3"), ("c", "2"), ("d", "1")] {
+        store.execute(Command::Put(Put::new(key, value)), &mut Changes::new());
+    }
+    let sort = Some(Sort { by: SortBy::Value, order: Order::AscendingWithinLimit });
+    let of = |range: Range| {
+        let answer = read(&store, Range { sort, ..range });
+        (names(&answer).concat(), answer.more, answer.count)
+    };
+    let limited = |limit| Range { limit, ..Range::new(KeyRange::all()) };
+    assert_eq!(of(limited(1)), ("b".into(), true, 4), "the lowest of the first two");
+    assert_eq!(of(limited(2)), ("cb".into(), true, 4), "the lowest of the first three");
+    assert_eq!(of(limited(4)), ("dcba".into(), false, 4));
+    assert_eq!(of(limited(0)), ("dcba".into(), false, 4));
+    let filtered = Range { min_mod_revision: Some(Revision(1)), ..limited(1) };
+    assert_eq!(of(filtered), ("d".into(), true, 4), "a filter lifts the limit until it has sorted");
 }
 
 #[test]

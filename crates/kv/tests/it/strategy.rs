@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::ops;
 use synod_kv::{
-    Command, Compare, DeleteRange, KeyRange, Op, Operand, Put, Query, Range, Relation, Revision,
-    Sort, SortBy, Txn, Version,
+    Command, Compare, DeleteRange, KeyRange, Op, Operand, Order, Put, Query, Range, Relation,
+    Revision, Sort, SortBy, Txn, Version,
 };
 
 pub fn commands(count: ops::Range<usize>) -> impl Strategy<Value = Vec<Command>> {
@@ -72,7 +72,8 @@ fn delete() -> impl Strategy<Value = DeleteRange> {
 fn range() -> impl Strategy<Value = Range> {
     let by =
         [SortBy::Key, SortBy::Version, SortBy::Created, SortBy::Modified, SortBy::Value].to_vec();
-    let sort = (select(by), any::<bool>()).prop_map(|(by, descending)| Sort { by, descending });
+    let orders = vec![Order::Ascending, Order::Descending, Order::AscendingWithinLimit];
+    let sort = (select(by), select(orders)).prop_map(|(by, order)| Sort { by, order });
     let bound = || option::weighted(0.2, revision());
     let flag = || prop::bool::weighted(0.2);
     (

@@ -1,11 +1,11 @@
-//! The apply thread: the state machine, its queries, and writing behind.
+//! The apply thread: the state machine, views of it, and writing behind.
 
 use super::core::Signal;
 use super::meters::Meters;
-use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
+use synod_consensus::StateView;
 use synod_replica::{Applied, Applier, Piece, Run};
 use synod_types::Slot;
 use tokio::sync::mpsc::UnboundedSender;
@@ -26,8 +26,8 @@ pub(super) enum Task {
     Runs(Vec<Run>, Instant),
     /// The state may be saved up to here.
     Durable(Slot),
-    /// Answer a question from the state as applied so far, and free its room.
-    Query { query: Bytes, room: OwnedSemaphorePermit, reply: oneshot::Sender<Bytes> },
+    /// Hand out a view of the state as applied so far.
+    View { room: OwnedSemaphorePermit, reply: oneshot::Sender<Box<dyn StateView>> },
     /// Save what may be saved, and end.
     Stop,
 }
@@ -94,9 +94,9 @@ impl Apply {
                     oldest = oldest.or(Some(since));
                 }
                 Some(Task::Durable(slot)) => self.durable = slot,
-                Some(Task::Query { query, room, reply }) => {
-                    // Whoever asked may have gone away.
-                    let _ = reply.send(self.applier.query(&query));
+                Some(Task::View { room, reply }) => {
+                    // The client may have gone.
+                    let _ = reply.send(self.applier.view());
                     drop(room);
                 }
                 Some(Task::Stop) => stop = true,

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
+use synod_consensus::StateView;
 use synod_replica::Outcome;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Commands under way may hold this many units of [`UNIT`] bytes: 64 MiB.
 const UNITS: usize = 64 << 10;
 const UNIT: usize = 1024;
-/// Queries that wait for the apply thread; more are refused.
-const QUERIES: usize = 4096;
+/// Reads that wait for a view; more are refused.
+const VIEWS: usize = 4096;
 
 /// Why a call was not even taken. Nothing happened: it is safe to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,16 +39,16 @@ struct Shared {
     tasks: Sender<Task>,
     meters: Arc<Meters>,
     bytes: Arc<Semaphore>,
-    queries: Arc<Semaphore>,
+    views: Arc<Semaphore>,
     stopping: AtomicBool,
 }
 
 impl Handle {
     pub(super) fn new(calls: mpsc::Sender<Call>, tasks: Sender<Task>, meters: Arc<Meters>) -> Self {
         let room = |units| Arc::new(Semaphore::new(units));
-        let (bytes, queries) = (room(UNITS), room(QUERIES));
+        let (bytes, views) = (room(UNITS), room(VIEWS));
         let stopping = AtomicBool::new(false);
-        Self { shared: Arc::new(Shared { calls, tasks, meters, bytes, queries, stopping }) }
+        Self { shared: Arc::new(Shared { calls, tasks, meters, bytes, views, stopping }) }
     }
 
     /// Has a command agreed on and applied, and waits for its outcome.
@@ -69,16 +70,17 @@ impl Handle {
         self.call(|reply| Call::Read { reply }).await
     }
 
-    /// Asks the state machine as it is here and now.
+    /// A view of the state machine as it is on this node now. Reading from it holds up nothing
+    /// else.
     ///
     /// # Errors
-    /// If too many queries wait, or the node stops.
-    pub async fn query(&self, query: Bytes) -> Result<Bytes, Overload> {
-        let room = take(&self.shared.queries, 1)?;
-        let (reply, answer) = oneshot::channel();
-        let task = Task::Query { query, room, reply };
+    /// If too many views are waited for, or the node stops.
+    pub async fn view(&self) -> Result<Box<dyn StateView>, Overload> {
+        let room = take(&self.shared.views, 1)?;
+        let (reply, view) = oneshot::channel();
+        let task = Task::View { room, reply };
         self.shared.tasks.send(task).map_err(|_| Overload::Stopping)?;
-        answer.await.map_err(|_| Overload::Stopping)
+        view.await.map_err(|_| Overload::Stopping)
     }
 
     /// What the node measures of itself.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use synod_consensus::{Role, StateMachine, Status};
+use synod_consensus::{Role, StateMachine, StateView, Status};
 use synod_kv::{Command, KvStore, Put, Query, Reply};
 use synod_raft::{Config, Raft};
 use synod_replica::{
@@ -277,9 +277,26 @@ async fn a_read_after_the_barrier_sees_what_was_acknowledged() {
     for key in 0..50 {
         node.put(format!("key {key}")).await.unwrap();
         assert_eq!(node.handle.read_barrier().await, Ok(Outcome::Readable));
-        let reply = node.handle.query(Query::Revision.encode()).await.unwrap();
-        assert_eq!(revision(&reply), 2 + key);
+        let view = node.handle.view().await.unwrap();
+        assert_eq!(revision(&view.query(&Query::Revision.encode())), 2 + key);
     }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn put_is_applied_while_64_reads_hold_views() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    node.put("before".into()).await.unwrap();
+    let mut views = Vec::new();
+    for _ in 0..64 {
+        views.push(node.handle.view().await.unwrap());
+    }
+    let put = node.put("during".into()).await.unwrap();
+    assert!(matches!(&put, Outcome::Done(_, reply) if revision(reply) == 3));
+    let seen = |view: &dyn StateView| revision(&view.query(&Query::Revision.encode()));
+    assert!(views.iter().all(|view| seen(&**view) == 2), "the views stay as they were");
+    assert_eq!(seen(&*node.handle.view().await.unwrap()), 3);
     node.stop().await;
 }
 
@@ -292,7 +309,7 @@ async fn a_stopping_node_takes_nothing_new() {
     assert_eq!(node.handle.request(command).await, Err(super::Overload::Stopping));
     let handle = node.handle.clone();
     node.stop().await;
-    assert_eq!(handle.query(Query::Revision.encode()).await, Err(super::Overload::Stopping));
+    assert_eq!(handle.view().await.err(), Some(super::Overload::Stopping));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use synod_kv::Query;
 use synod_types::{ClusterId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How long a health check waits for the linearizable read.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -97,6 +98,32 @@ impl Site {
             Err(_) => Some("a read did not succeed in time".to_owned()),
         }
     }
+}
+
+/// Starts [`serve`] on a runtime of its own, with as many threads as half of the cores: however
+/// much clients ask for, the threads that carry the peers' frames are others.
+///
+/// # Errors
+/// If the system refuses the runtime, or the listener cannot move to it.
+pub fn spawn(
+    listener: TcpListener,
+    site: Arc<Site>,
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.thread_name("synod-clients").worker_threads((cores / 2).max(1)).enable_all();
+    let runtime = runtime.build()?;
+    let listener = listener.into_std()?;
+    Ok(tokio::task::spawn_blocking(move || {
+        let served = runtime.block_on(async {
+            // On a worker, as every connection: this thread would only be woken in between.
+            let served = tokio::spawn(serve(TcpListener::from_std(listener)?, site, stop));
+            served.await.map_err(std::io::Error::other)?
+        });
+        runtime.shutdown_background();
+        served
+    }))
 }
 
 /// Serves until `stop` says so; then lets connections finish what they have begun.

@@ -1,6 +1,6 @@
 //! One place that settings come from.
 
-use super::{LogFormat, Member, Period, SettingsError, StoreKind};
+use super::{LogFormat, Member, Period, SettingsError, Size, StoreKind};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,16 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_REQUEST_TIMEOUT", value_name = "TIME")]
     pub request_timeout: Option<Period>,
 
+    /// The most memory that the replies to all reads of clients may take, from the first key found
+    /// until the reply is sent; more reads are refused. Default: 256MiB.
+    #[arg(long, env = "SYNOD_READ_BUDGET", value_name = "SIZE")]
+    pub read_budget: Option<Size>,
+
+    /// The largest reply to one read, at most the read budget and 2GiB; a larger one is refused,
+    /// and the client has to read in pages. Default: 128MiB, or the read budget if that is less.
+    #[arg(long, env = "SYNOD_MAX_REPLY", value_name = "SIZE")]
+    pub max_reply: Option<Size>,
+
     /// How long a stopping node lets requests finish. Default: 5s.
     #[arg(long, env = "SYNOD_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Period>,
@@ -139,6 +149,8 @@ impl Layer {
             election_max: self.election_max.or(below.election_max),
             heartbeat: self.heartbeat.or(below.heartbeat),
             request_timeout: self.request_timeout.or(below.request_timeout),
+            read_budget: self.read_budget.or(below.read_budget),
+            max_reply: self.max_reply.or(below.max_reply),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -204,6 +216,7 @@ mod tests {
              data = \"{node}\"\nca = \"{node}\"\ncert = \"{node}\"\nkey = \"{node}\"\n\
              protocol = \"{node}\"\nstore = \"{}\"\nelection-min = \"{time}\"\n\
              election-max = \"{time}\"\nheartbeat = \"{time}\"\nrequest-timeout = \"{time}\"\n\
+             read-budget = \"{node}MiB\"\nmax-reply = \"{node}MiB\"\n\
              drain-timeout = \"{time}\"\nlog = \"{node}\"\nlog-format = \"{}\"\n",
             if node == 1 { "memory" } else { "rocksdb" },
             if node == 1 { "json" } else { "compact" },

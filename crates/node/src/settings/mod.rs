@@ -30,7 +30,7 @@ mod layer;
 mod values;
 
 pub use layer::Layer;
-pub use values::{LogFormat, Member, Period, StoreKind};
+pub use values::{LogFormat, Member, Period, Size, StoreKind};
 
 use crate::registry;
 use std::net::SocketAddr;
@@ -64,6 +64,10 @@ pub struct Settings {
     pub timing: Timing,
     /// How long a client's request may take before its outcome is reported as unknown.
     pub request_timeout: Duration,
+    /// The most memory that the replies to all reads may take until they are sent.
+    pub read_budget: Size,
+    /// The largest reply to one read.
+    pub max_reply: Size,
     /// How long a stopping node lets requests finish.
     pub drain_timeout: Duration,
     /// Which log lines are written.
@@ -138,6 +142,7 @@ impl Settings {
     /// If something without a default is missing, or what was given makes no sense.
     pub fn parse(layer: Layer) -> Result<Self, SettingsError> {
         let node = NodeId(required("node", layer.node)?);
+        let read_budget = layer.read_budget.unwrap_or(Size::mib(256));
         let settings = Self {
             node,
             cluster: ClusterId(required("cluster", layer.cluster)?),
@@ -157,6 +162,8 @@ impl Settings {
                 heartbeat: duration(layer.heartbeat, 60),
             },
             request_timeout: duration(layer.request_timeout, 7_000),
+            read_budget,
+            max_reply: layer.max_reply.unwrap_or(Size::mib(128).min(read_budget)),
             drain_timeout: duration(layer.drain_timeout, 5_000),
             log: layer.log.unwrap_or_else(|| "info".into()),
             log_format: layer.log_format.unwrap_or_default(),
@@ -192,6 +199,15 @@ impl Settings {
         if self.request_timeout < election.end {
             let reason = "a request must be able to outlive an election: raise it".to_owned();
             return Err(invalid("request-timeout", reason));
+        }
+        // A message of protobuf has no more, and a reply larger than the budget has no room.
+        if self.max_reply > self.read_budget.min(Size::mib(2 << 10)) {
+            let reason = "it is larger than the read budget or 2GiB".to_owned();
+            return Err(invalid("max-reply", reason));
+        }
+        if self.max_reply < Size::mib(2) {
+            let reason = "it is less than 2MiB: not even every value could be read".to_owned();
+            return Err(invalid("max-reply", reason));
         }
         if !registry::PROTOCOLS.contains(&self.protocol.as_str()) {
             let known = registry::PROTOCOLS.join(", ");
@@ -266,6 +282,7 @@ mod tests {
         assert_eq!(settings.timing.heartbeat.as_millis(), 60);
         assert_eq!(settings.request_timeout.as_secs(), 7);
         assert_eq!(settings.drain_timeout.as_secs(), 5);
+        assert_eq!((settings.read_budget, settings.max_reply), (Size::mib(256), Size::mib(128)));
         assert_eq!(settings.protocol, "raft");
         assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Pretty));
         assert_eq!(settings.data, Path::new("synod-data"));
@@ -277,7 +294,7 @@ mod tests {
     #[test]
     fn each_contradiction_is_one_line_that_names_its_setting() {
         type Change = fn(&mut Layer);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 12] = [
             (|layer| layer.node = None, "`node` is missing"),
             (|layer| layer.cluster = None, "as SYNOD_CLUSTER, or as --cluster"),
             (|layer| layer.members.clear(), "`members` is missing"),
@@ -286,6 +303,9 @@ mod tests {
             (|layer| layer.election_max = layer.election_min, "`election-max` cannot be used"),
             (|layer| layer.heartbeat = "200ms".parse().ok(), "a third of election-min"),
             (|layer| layer.request_timeout = "1ms".parse().ok(), "outlive an election"),
+            (|layer| layer.max_reply = "257MiB".parse().ok(), "larger than the read budget"),
+            (|layer| layer.read_budget = "1MiB".parse().ok(), "`max-reply` cannot be used"),
+            (|layer| layer.max_reply = "1KiB".parse().ok(), "less than 2MiB"),
             (|layer| layer.protocol = Some("flood".into()), "no protocol \"flood\"; known: raft"),
         ];
         for (change, expected) in cases {

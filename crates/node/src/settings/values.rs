@@ -38,6 +38,52 @@ impl TryFrom<String> for Period {
     }
 }
 
+/// An amount of memory as people write it: a whole number and `KiB`, `MiB` or `GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(usize);
+
+impl Size {
+    /// So many MiB.
+    #[must_use]
+    pub const fn mib(number: usize) -> Self {
+        Self(number << 20)
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit: usize = match unit {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(format!("{text:?} is no size: write it like 512KiB, 64MiB or 2GiB")),
+        };
+        let number: usize =
+            number.parse().map_err(|_| format!("{text:?} is no size: a number comes first"))?;
+        let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= 1 << 40);
+        bytes.map(Self).ok_or_else(|| format!("{text:?} is more than 1024GiB"))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// One member of the cluster, as all others reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +166,18 @@ mod tests {
         assert_eq!(parse("7s"), Ok(7_000));
         assert_eq!(parse("2m"), Ok(120_000));
         for text in ["", "5", "ms", "-1s", "1.5s", "1h", "1 s", "25000m", "99999999999999999999s"] {
+            assert!(parse(text).unwrap_err().contains(&format!("{text:?}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        let parse = |text: &str| text.parse::<Size>().map(Size::bytes);
+        assert_eq!(parse("512KiB"), Ok(512 << 10));
+        assert_eq!(parse("64MiB"), Ok(64 << 20));
+        assert_eq!(parse("2GiB"), Ok(2 << 30));
+        assert_eq!("64MiB".parse(), Ok(Size::mib(64)));
+        for text in ["", "5", "MiB", "-1MiB", "1.5GiB", "1MB", "1 MiB", "1025GiB"] {
             assert!(parse(text).unwrap_err().contains(&format!("{text:?}")), "{text}");
         }
     }

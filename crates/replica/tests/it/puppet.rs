@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use synod_consensus::{
     Base, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Refusal, Role, Run,
-    Saved, StateError, StateMachine, Status, Write,
+    Saved, StateError, StateMachine, StateView, Status, Write,
 };
 use synod_replica::{
     Applied, Applier, Driver, Envelope, Event, Outcome, Payload, Replica, Settings, Token,
@@ -273,7 +273,7 @@ pub fn tell(replica: &mut Replica<Puppet>, message: Msg) {
 }
 
 /// Remembers every command in order.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Recorder(Vec<Bytes>);
 
 impl StateMachine for Recorder {
@@ -290,6 +290,12 @@ impl StateMachine for Recorder {
         changes.put((self.0.len() as u64).to_be_bytes().to_vec(), command.clone());
         command
     }
+    fn view(&self) -> Box<dyn StateView> {
+        Box::new(self.clone())
+    }
+}
+
+impl StateView for Recorder {
     fn query(&self, _: &[u8]) -> Bytes {
         self.0.concat().into()
     }

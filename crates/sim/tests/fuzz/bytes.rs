@@ -7,7 +7,7 @@ use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use std::fmt::Debug;
 use synod_basic_paxos::BasicPaxos;
-use synod_consensus::{Protocol, Refusal, StateMachine, Write};
+use synod_consensus::{Protocol, Refusal, StateMachine, StateView, Write};
 use synod_kv::{
     Command, Compare, DeleteRange, KeyRange, KvStore, Op, Operand, Put, Query, Range, Relation,
     Reply, Txn,

@@ -1,0 +1,271 @@
+//! Large replies, encoded piece by piece while they are sent.
+//!
+//! One message of gRPC is one message of protobuf, which tonic encodes as a whole: that would hold
+//! up the thread, and double the reply in memory. But protobuf lets a message be cut: the encodings
+//! of two messages, one after the other, are the encoding of both merged. So only the length of the
+//! whole is needed first, and the values stay the store's until the client has room for them.
+
+use crate::backend::Held;
+use crate::proto::{etcdserverpb as pb, mvccpb};
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderValue};
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body::Frame;
+use pb::response_op::Response as OpResponse;
+use prost::Message;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::vec;
+use tonic::{Response, Status};
+
+/// A reply of more bytes than these is sent in pieces.
+const LARGE: usize = 64 << 10;
+/// Keys are encoded together until they have this many bytes.
+const PIECE: usize = 64 << 10;
+/// How a field of nested messages begins: `responses` of [`pb::TxnResponse`], and
+/// `response_range` of [`pb::ResponseOp`].
+const RESPONSES: u8 = 3 << 3 | 2;
+const RESPONSE_RANGE: u8 = 1 << 3 | 2;
+
+/// A message that can be encoded in pieces.
+pub(crate) trait Divisible: Message + Default {
+    /// Appends the parts of the message, in order.
+    fn divide(self, parts: &mut VecDeque<Part>);
+}
+
+/// A part of a message.
+pub(crate) enum Part {
+    Encoded(Bytes),
+    /// Keys of a [`pb::RangeResponse`].
+    Found(vec::IntoIter<mvccpb::KeyValue>),
+    /// Keys of a [`pb::DeleteRangeResponse`].
+    Deleted(vec::IntoIter<mvccpb::KeyValue>),
+    /// A response inside a [`pb::TxnResponse`].
+    Op(pb::ResponseOp),
+}
+
+/// The response with a message; `held` is kept until a large one is sent.
+///
+/// tonic's code is left to answer an empty message in its place, and [`replace_body`] puts the body
+/// in.
+pub(crate) fn respond<M: Divisible>(message: M, held: Held) -> Response<M> {
+    let len = message.encoded_len();
+    if len <= LARGE {
+        return Response::new(message);
+    }
+    let mut response = Response::new(M::default());
+    let body = Large::new(message, len, held);
+    response.extensions_mut().insert(Slot(Arc::new(Mutex::new(Some(body)))));
+    response
+}
+
+/// Gives a response the large body that came beside it.
+pub(crate) async fn replace_body(
+    mut response: axum::response::Response,
+) -> axum::response::Response {
+    let Some(Slot(slot)) = response.extensions_mut().remove::<Slot>() else { return response };
+    let large = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match large {
+        Some(Ok(body)) => *response.body_mut() = Body::new(body),
+        Some(Err(status)) => return status.into_http(),
+        None => {}
+    }
+    response
+}
+
+/// What responses carry must be possible to clone; nothing clones it.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Result<Large, Status>>>>);
+
+/// The body of a response with one large message.
+struct Large {
+    parts: VecDeque<Part>,
+    /// `None` once they are sent.
+    trailers: Option<HeaderMap>,
+    _held: Held,
+}
+
+impl Large {
+    fn new<M: Divisible>(message: M, len: usize, held: Held) -> Result<Self, Status> {
+        let len = u32::try_from(len)
+            .map_err(|_| Status::resource_exhausted("synod: the reply is larger than 4 GiB"))?;
+        // Not compressed, and the length.
+        let mut prefix = BytesMut::with_capacity(5);
+        prefix.put_u8(0);
+        prefix.put_u32(len);
+        let mut parts = VecDeque::from([Part::Encoded(prefix.freeze())]);
+        message.divide(&mut parts);
+        let ok = ("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"));
+        Ok(Self { parts, trailers: Some(HeaderMap::from_iter([ok])), _held: held })
+    }
+
+    /// Encodes the next piece.
+    fn piece(&mut self) -> Option<Bytes> {
+        loop {
+            let piece = match self.parts.front_mut()? {
+                Part::Found(kvs) => {
+                    let kvs = some_of(kvs);
+                    let more = !kvs.is_empty();
+                    more.then(|| encode(&pb::RangeResponse { kvs, ..Default::default() }))
+                }
+                Part::Deleted(kvs) => {
+                    let prev_kvs = some_of(kvs);
+                    let more = !prev_kvs.is_empty();
+                    more.then(|| {
+                        encode(&pb::DeleteRangeResponse { prev_kvs, ..Default::default() })
+                    })
+                }
+                Part::Encoded(bytes) => Some(std::mem::take(bytes)).filter(|b| !b.is_empty()),
+                Part::Op(op) => op.response.take().map(|response| {
+                    let responses = vec![pb::ResponseOp { response: Some(response) }];
+                    encode(&pb::TxnResponse { responses, ..Default::default() })
+                }),
+            };
+            if piece.is_some() {
+                return piece;
+            }
+            self.parts.pop_front();
+        }
+    }
+}
+
+impl HttpBody for Large {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = match self.piece() {
+            Some(piece) => Some(Frame::data(piece)),
+            None => self.trailers.take().map(Frame::trailers),
+        };
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
+impl Divisible for pb::RangeResponse {
+    fn divide(mut self, parts: &mut VecDeque<Part>) {
+        let kvs = std::mem::take(&mut self.kvs);
+        parts.push_back(Part::Encoded(encode(&self)));
+        parts.push_back(Part::Found(kvs.into_iter()));
+    }
+}
+
+impl Divisible for pb::DeleteRangeResponse {
+    fn divide(mut self, parts: &mut VecDeque<Part>) {
+        let kvs = std::mem::take(&mut self.prev_kvs);
+        parts.push_back(Part::Encoded(encode(&self)));
+        parts.push_back(Part::Deleted(kvs.into_iter()));
+    }
+}
+
+impl Divisible for pb::TxnResponse {
+    fn divide(mut self, parts: &mut VecDeque<Part>) {
+        let responses = std::mem::take(&mut self.responses);
+        parts.push_back(Part::Encoded(encode(&self)));
+        for op in responses {
+            match op {
+                pb::ResponseOp { response: Some(OpResponse::ResponseRange(range)) } => {
+                    // The head of a nested message is its length, and its own head the range's.
+                    let (mut inner, len) = (vec![RESPONSE_RANGE], range.encoded_len());
+                    put_len(len, &mut inner);
+                    let mut head = vec![RESPONSES];
+                    put_len(inner.len() + len, &mut head);
+                    head.append(&mut inner);
+                    parts.push_back(Part::Encoded(head.into()));
+                    range.divide(parts);
+                }
+                other => parts.push_back(Part::Op(other)),
+            }
+        }
+    }
+}
+
+fn encode(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+fn put_len(len: usize, into: &mut Vec<u8>) {
+    prost::encode_length_delimiter(len, into).expect("a vector grows");
+}
+
+/// The next keys: at least one if there is one, and not much more than a piece.
+fn some_of(kvs: &mut vec::IntoIter<mvccpb::KeyValue>) -> Vec<mvccpb::KeyValue> {
+    let mut bytes = 0;
+    let mut some = Vec::new();
+    while bytes < PIECE
+        && let Some(kv) = kvs.next()
+    {
+        bytes += kv.encoded_len();
+        some.push(kv);
+    }
+    some
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kvs(count: usize, value: usize) -> Vec<mvccpb::KeyValue> {
+        let kv = |number: usize| mvccpb::KeyValue {
+            key: format!("key {number}").into(),
+            value: vec![7; value].into(),
+            mod_revision: i64::try_from(number).unwrap(),
+            ..Default::default()
+        };
+        (0..count).map(kv).collect()
+    }
+
+    /// The pieces of a message; together they must be the message.
+    fn pieces<M: Divisible + PartialEq + Clone>(message: &M) -> Vec<Bytes> {
+        let len = message.encoded_len();
+        let mut body = Large::new(message.clone(), len, Held::default()).unwrap();
+        let pieces: Vec<_> = std::iter::from_fn(|| body.piece()).collect();
+        let whole = pieces.concat();
+        assert_eq!(whole[..5], [&[0][..], &u32::try_from(len).unwrap().to_be_bytes()].concat());
+        assert_eq!(whole.len(), len + 5);
+        assert!(M::decode(&whole[5..]).is_ok_and(|decoded| decoded == *message));
+        pieces
+    }
+
+    fn range(count: usize, value: usize) -> pb::RangeResponse {
+        let header = Some(pb::ResponseHeader { cluster_id: 7, ..Default::default() });
+        pb::RangeResponse { header, kvs: kvs(count, value), more: true, count: 9 }
+    }
+
+    #[test]
+    fn pieces_of_a_message_are_the_message() {
+        let large = pieces(&range(5_000, 100));
+        assert!(large.len() > 8 && large.iter().all(|piece| piece.len() < 2 * PIECE));
+        assert_eq!(pieces(&range(3, 1 << 20)).len(), 5, "a key of more than a piece stands alone");
+        pieces(&range(0, 0));
+        let deleted = kvs(3_000, 50);
+        let deleted = pb::DeleteRangeResponse { header: None, deleted: 3, prev_kvs: deleted };
+        pieces(&deleted);
+        let op = |response| pb::ResponseOp { response: Some(response) };
+        let responses = vec![
+            op(OpResponse::ResponseRange(range(2_000, 100))),
+            op(OpResponse::ResponsePut(pb::PutResponse { prev_kv: kvs(1, 9).pop(), header: None })),
+            op(OpResponse::ResponseRange(pb::RangeResponse::default())),
+            op(OpResponse::ResponseDeleteRange(deleted)),
+            op(OpResponse::ResponseRange(range(2_000, 100))),
+        ];
+        pieces(&pb::TxnResponse { header: None, succeeded: true, responses });
+    }
+
+    #[test]
+    fn what_a_reply_holds_is_kept_until_its_body_is_gone() {
+        let held = Arc::new(());
+        let small = respond(range(1, 1), Held::new(Arc::clone(&held)));
+        assert_eq!((Arc::strong_count(&held), small.get_ref().kvs.len()), (1, 1));
+        let mut large = respond(range(100, 1_000), Held::new(Arc::clone(&held)));
+        assert_eq!((Arc::strong_count(&held), large.get_ref().kvs.len()), (2, 0));
+        drop(large.extensions_mut().remove::<Slot>());
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}

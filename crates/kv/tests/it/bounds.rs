@@ -1,0 +1,221 @@
+//! Views stay as they are, reads come in bounded pieces, and replies have a bounded size.
+
+use crate::strategy;
+use bytes::Bytes;
+use proptest::prelude::*;
+use synod_consensus::StateMachine;
+use synod_kv::{
+    Answer, Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpAnswer, Order,
+    Put, Query, Range, Reply, Revision, Sort, SortBy, Txn,
+};
+use synod_types::{Changes, Slot};
+
+/// A store of `keys` keys that share one value of `value` bytes.
+fn filled(keys: usize, value: usize) -> KvStore {
+    let (mut store, value) = (KvStore::new(), Bytes::from(vec![7; value]));
+    for key in 0..keys {
+        let put = Command::Put(Put::new(format!("key {key:06}"), value.clone()));
+        store.execute(put, &mut Changes::new());
+    }
+    store
+}
+
+fn all() -> Range {
+    Range::new(KeyRange::all())
+}
+
+fn put(key: &str) -> Op {
+    Op::Put(Put::new(key.to_owned(), "new"))
+}
+
+/// Carries out a command of which nothing must be left but the error.
+fn refused(store: &KvStore, command: Command) -> KvError {
+    let (mut tried, mut changes) = (store.clone(), Changes::new());
+    changes.put("before", "1");
+    let reply = tried.execute(command, &mut changes);
+    assert_eq!(&tried, store, "the store is as it was");
+    assert_eq!(changes.as_slice().len(), 1, "and nothing is written");
+    assert_eq!(reply.revision, store.revision());
+    reply.answer.unwrap_err()
+}
+
+#[test]
+fn view_is_not_moved_by_later_commands() {
+    let mut store = filled(3_000, 1);
+    let view = store.view();
+    let query = Query::Range(all()).encode();
+    let before = view.query(&query);
+    for key in (0..3_000).step_by(2) {
+        let keys = KeyRange::one(format!("key {key:06}"));
+        let delete = Command::DeleteRange(DeleteRange::new(keys)).encode();
+        store.apply(Slot(key), &delete, &mut Changes::new());
+        let put = Command::Put(Put::new(format!("key {:06}", key + 1), "new")).encode();
+        store.apply(Slot(key), &put, &mut Changes::new());
+    }
+    assert_eq!(view.query(&query), before);
+    assert_ne!(store.view().query(&query), before);
+    assert_eq!(store.len(), 1_500);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn replay_from_a_view_gives_what_the_store_itself_gives(
+        history in strategy::commands(1..40),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (mut store, cut) = (KvStore::new(), cut.index(history.len()));
+        for command in &history[..cut] {
+            store.execute(command.clone(), &mut Changes::new());
+        }
+        let mut view = store.clone();
+        let (mut of_store, mut of_view) = (Changes::new(), Changes::new());
+        for command in &history[cut..] {
+            let reply = store.execute(command.clone(), &mut of_store);
+            prop_assert_eq!(view.execute(command.clone(), &mut of_view), reply);
+        }
+        prop_assert_eq!((view, of_view), (store, of_store));
+    }
+}
+
+#[test]
+fn query_in_pieces_is_answered_as_in_one() {
+    let store = filled(10_000, 3);
+    let sorted = |by, order| Range { sort: Some(Sort { by, order }), limit: 700, ..all() };
+    let keys = || Range { keys_only: true, ..all() };
+    let compare = synod_kv::Compare {
+        keys: KeyRange::all(),
+        relation: synod_kv::Relation::Less,
+        operand: synod_kv::Operand::Created(Revision(10_002)),
+    };
+    let txn = |compares: Vec<_>| Txn {
+        compares,
+        success: vec![Op::Range(all()), Op::Range(keys())],
+        failure: vec![Op::Range(keys())],
+    };
+    let queries = [
+        (Query::Range(all()), 10),
+        (Query::Range(keys()), 10),
+        (Query::Range(Range { limit: 1_500, ..all() }), 2),
+        (Query::Range(Range { min_mod_revision: Some(Revision(9_000)), ..all() }), 10),
+        (Query::Range(sorted(SortBy::Modified, Order::Descending)), 10),
+        (Query::Range(sorted(SortBy::Version, Order::Ascending)), 10),
+        (Query::Txn(txn(vec![compare])), 30),
+        (Query::Txn(txn(Vec::new())), 20),
+        (Query::Range(Range { count_only: true, ..all() }), 1),
+        (Query::Revision, 1),
+    ];
+    for (query, at_least) in queries {
+        let mut reading = store.read(query.clone(), usize::MAX);
+        let (mut pieces, mut gathered) = (1, 0);
+        let reply = loop {
+            match reading.step() {
+                Some(reply) => break reply,
+                None => {
+                    // A piece walks over 1024 keys of 10 + 3 bytes at most.
+                    let grown = reading.bytes().saturating_sub(gathered);
+                    assert!(grown <= 1024 * 64, "{grown} bytes in a piece: {query:?}");
+                    (pieces, gathered) = (pieces + 1, reading.bytes());
+                }
+            }
+        };
+        assert!(pieces >= at_least, "{pieces} pieces: {query:?}");
+        assert_eq!(reply, store.answer(query.clone()), "{query:?}");
+        let mut logged = store.clone();
+        assert_eq!(reply, logged.execute(Command::Query(query), &mut Changes::new()));
+    }
+}
+
+#[test]
+fn sorted_read_with_a_limit_keeps_a_bounded_part_of_a_large_range() {
+    let store = filled(20_000, 1_000);
+    let sort = Some(Sort { by: SortBy::Modified, order: Order::Descending });
+    let mut reading = store.read(Query::Range(Range { sort, limit: 10, ..all() }), 1 << 20);
+    let reply = loop {
+        match reading.step() {
+            Some(reply) => break reply,
+            None => assert!(reading.bytes() < 4 << 20, "{} bytes are kept", reading.bytes()),
+        }
+    };
+    let Ok(Answer::Op(OpAnswer::Range(found))) = reply.answer else { panic!("{reply:?}") };
+    assert_eq!((found.kvs.len(), found.more, found.count), (10, true, 20_000));
+    assert_eq!(found.kvs[0].key, "key 019999");
+    assert_eq!(found.kvs[9].key, "key 019990");
+}
+
+#[test]
+fn query_larger_than_its_limit_stops_early() {
+    let store = filled(50_000, 100);
+    let mut reading = store.read(Query::Range(all()), 1 << 20);
+    let mut most = 0;
+    let reply = loop {
+        match reading.step() {
+            Some(reply) => break reply,
+            None => most = most.max(reading.bytes()),
+        }
+    };
+    assert_eq!(reply.answer, Err(KvError::ReplyTooLarge));
+    assert!((900_000..=1 << 20).contains(&most), "{most} bytes were gathered");
+    let page = store.read(Query::Range(Range { limit: 1_000, ..all() }), 1 << 20).finish();
+    assert!(page.answer.is_ok(), "a page fits: {:?}", page.answer);
+}
+
+#[test]
+fn transaction_of_127_ranges_of_everything_is_refused_without_effect() {
+    // 1 MiB, which 127 ranges multiply.
+    let store = filled(1_024, 1_000);
+    let mut success = vec![put("first")];
+    success.extend(std::iter::repeat_n(Op::Range(all()), 127));
+    let txn = Command::Txn(Txn { success: success.clone(), ..Txn::default() });
+    assert_eq!(refused(&store, txn), KvError::ReplyTooLarge);
+    success.truncate(10);
+    let txn = Command::Txn(Txn { success, ..Txn::default() });
+    let (mut store, revision) = (store, Revision(1_025));
+    assert_eq!(store.revision(), revision);
+    let reply = store.execute(txn, &mut Changes::new());
+    assert!(reply.answer.is_ok(), "nine are no problem: {:?}", reply.answer);
+    assert_eq!(reply.revision, revision.next());
+}
+
+#[test]
+fn every_kind_of_reply_is_bounded_and_refused_without_effect() {
+    let store = filled(40, 1 << 20);
+    let delete = DeleteRange { keys: KeyRange::prefix("key "), prev_kv: true };
+    let old = |key| Op::Put(Put { prev_kv: true, ..Put::new(format!("key {key:06}"), "new") });
+    let success = [(0..40).map(old).collect(), vec![put("new"), Op::DeleteRange(delete.clone())]];
+    let commands = [
+        Command::DeleteRange(delete),
+        Command::Txn(Txn { success: success[0].clone(), ..Txn::default() }),
+        Command::Txn(Txn { success: success[1].clone(), ..Txn::default() }),
+        Command::Query(Query::Range(all())),
+        Command::Query(Query::Range(Range {
+            sort: Some(Sort { by: SortBy::Modified, order: Order::Descending }),
+            limit: 20,
+            ..all()
+        })),
+    ];
+    for command in commands {
+        assert_eq!(refused(&store, command.clone()), KvError::ReplyTooLarge, "{command:?}");
+    }
+    // What returns no keys has no limit, and a reply within the limit is as large as it says.
+    let mut store = store;
+    let query = Command::Query(Query::Range(Range { limit: 15, ..all() }));
+    let reply = store.execute(query, &mut Changes::new());
+    assert!(reply.answer.is_ok() && reply.encode().len() <= MAX_REPLY_BYTES);
+    let all = Command::DeleteRange(DeleteRange::new(KeyRange::all()));
+    assert!(store.execute(all, &mut Changes::new()).answer.is_ok() && store.is_empty());
+}
+
+#[test]
+fn order_is_encoded_as_the_flag_was_that_stood_there_before() {
+    let range = |order| Range { sort: Some(Sort { by: SortBy::Value, order }), ..all() };
+    let encoded = |order| Command::Query(Query::Range(range(order))).encode();
+    // Format, query, range, from, key, limit, revision, sort, by; then the order.
+    let bytes = |order| [&[1, 3, 0, 2, 1, 0, 0, 0, 1, 4, order][..], &[0; 6]].concat();
+    assert_eq!(encoded(Order::Ascending), bytes(0));
+    assert_eq!(encoded(Order::Descending), bytes(1));
+    assert_eq!(encoded(Order::AscendingWithinLimit), bytes(2));
+    let refused = Reply { revision: Revision(1), answer: Err(KvError::ReplyTooLarge) };
+    assert_eq!(refused.encode(), &[1, 2, 1, 8][..]);
+}
