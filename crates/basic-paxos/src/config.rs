@@ -46,18 +46,28 @@ pub struct Timing {
     /// How often a node asks one of the others what it has missed, and finishes what blocks it; up
     /// to twice as long, and at least eight round trips. Default: 50 ms.
     pub ask: Duration,
+    /// Longest time that a command waits for a slot; then it is refused as Busy, and is in no log.
+    /// Should be below the time-out of clients: it bounds the work on commands whose clients have
+    /// given up. Once a command has waited for [`cap`](Self::cap), newer ones overtake it, so that
+    /// an overloaded node answers some clients in time instead of all too late. Default: 5 s.
+    pub queue: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { round_trip: ms(10), cap: ms(500), ask: ms(50) }
+        Self { round_trip: ms(10), cap: ms(500), ask: ms(50), queue: ms(5000) }
     }
 }
 
 impl Timing {
     fn check(&self) -> Result<(), ConfigError> {
-        let all = [("round_trip", self.round_trip), ("cap", self.cap), ("ask", self.ask)];
+        let all = [
+            ("round_trip", self.round_trip),
+            ("cap", self.cap),
+            ("ask", self.ask),
+            ("queue", self.queue),
+        ];
         for (name, time) in all {
             if time.is_zero() {
                 return Err(ConfigError::ZeroTime(name));
@@ -75,6 +85,9 @@ impl Timing {
 pub struct Limits {
     /// How many slots behind the chosen part of the log may be open: so many promises stand in
     /// the hard state. At most 4096. Default: 128.
+    ///
+    /// A slot takes two round trips and two syncs, more where voters compete for it. So a small
+    /// window bounds the throughput; what exceeds it is refused as Busy.
     pub window: usize,
     /// What one answer to a node that has missed something carries, in bytes of values; a longer
     /// single value travels alone. Default: 256 KiB.
@@ -206,7 +219,8 @@ mod tests {
             [
                 ("round_trip", Timing { round_trip: bad, ..all.clone() }),
                 ("cap", Timing { cap: bad, ..all.clone() }),
-                ("ask", Timing { ask: bad, ..all }),
+                ("ask", Timing { ask: bad, ..all.clone() }),
+                ("queue", Timing { queue: bad, ..all }),
             ]
         };
         for (name, timing) in times(Duration::ZERO) {
@@ -237,7 +251,7 @@ mod tests {
     #[test]
     fn settings_at_their_bounds_are_taken() {
         let hour = Duration::from_secs(3600);
-        let timing = Timing { round_trip: hour, cap: hour, ask: hour };
+        let timing = Timing { round_trip: hour, cap: hour, ask: hour, queue: hour };
         assert_eq!(config().with_timing(timing.clone()).unwrap().timing(), &timing);
         let most = Limits {
             window: 4096,
@@ -256,7 +270,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_that_are_documented() {
         let ms = Duration::from_millis;
-        let timing = Timing { round_trip: ms(10), cap: ms(500), ask: ms(50) };
+        let timing = Timing { round_trip: ms(10), cap: ms(500), ask: ms(50), queue: ms(5000) };
         let limits = Limits {
             window: 128,
             catch_up_bytes: 262_144,

@@ -130,7 +130,7 @@ impl<K: Kind> Protocol for PerSlot<K> {
             Input::Timeout(Timer::Ask) => self.on_ask_timeout(now, fx),
             // Nobody depends on this node: the others order their commands without it.
             Input::Stalled | Input::Lagging => {}
-            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
+            Input::Propose { ticket, command } => self.on_propose(now, ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),

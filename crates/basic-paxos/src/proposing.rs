@@ -36,7 +36,13 @@ impl<K: Kind> PerSlot<K> {
     /// A client's command joins the queue for a slot. Its ticket is answered when the command is
     /// chosen: until then this node keeps trying, unless so many newer ones come that it has to
     /// give way.
-    pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_, K>) {
+    pub(crate) fn on_propose(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        command: &[u8],
+        fx: &mut Fx<'_, K>,
+    ) {
         let limits = self.config.limits();
         if !self.is_voter() {
             let hint = Some(self.guide);
@@ -52,7 +58,7 @@ impl<K: Kind> PerSlot<K> {
         let value = Values::command_only(command);
         let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
         self.shed(room, room_bytes, fx);
-        self.waiting.join(ticket, value);
+        self.waiting.join(now, ticket, value);
     }
 
     /// The oldest commands give way until no more than so many wait. Their clients have most
@@ -68,8 +74,18 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
+    /// Refuses commands that have waited too long: a queue that is bounded by its length only would
+    /// go on with them for minutes after their clients have given up.
+    fn shed_stale(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        while self.waiting.is_stale(now, self.config.timing().queue) {
+            let Some(command) = self.waiting.leave() else { return };
+            fx.refuse(command.ticket, Refusal::Busy);
+        }
+    }
+
     /// Gives waiting commands a slot each, behind everything that anyone was heard to use.
     pub(crate) fn open_waiting(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
+        self.shed_stale(now, fx);
         while !self.waiting.is_empty() && !self.is_unheard() {
             let Some(slot) = self.free_slot() else { return };
             self.open(now, slot, fx);
@@ -86,7 +102,10 @@ impl<K: Kind> PerSlot<K> {
     /// Begins to propose at an open slot: a command if one waits, else a no-op. A command that has
     /// lost slots bids higher, so that nobody loses for ever.
     fn open(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
-        let command = self.waiting.leave();
+        // While commands wait for long, the newest goes first: its client is the one most likely to
+        // be still there. The oldest are refused or proposed when the load lets up.
+        let is_loaded = self.waiting.is_stale(now, self.config.timing().cap);
+        let command = if is_loaded { self.waiting.leave_newest() } else { self.waiting.leave() };
         let value = command.as_ref().map_or_else(Values::noop, |command| command.value.clone());
         let (me, members) = (self.config.id(), self.config.members().clone());
         let mut proposer = Proposer::new(me, members, value);

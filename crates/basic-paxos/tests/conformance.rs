@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 use synod_basic_paxos::types::{Membership, NodeId};
-use synod_basic_paxos::{BasicPaxos, Config};
+use synod_basic_paxos::{BasicPaxos, Config, Limits};
 use synod_sim::{Options, run_seed};
 
 fn config(node: NodeId, members: &Membership) -> Config {
@@ -25,6 +25,22 @@ synod_sim::partial_partitions!(
     constrained_election,
     chain
 );
+
+/// A window of one slot cannot carry the load of the simulator: some commands have to be refused.
+/// The others are served, and the work ends with the load.
+#[test]
+fn an_overloaded_cluster_serves_and_comes_to_rest() {
+    let narrow = |node, members: &Membership| {
+        let limits = Limits { window: 1, waiting: 4096, ..Limits::default() };
+        config(node, members).with_limits(limits).unwrap()
+    };
+    for seed in 0..30 {
+        let report = run_seed::<BasicPaxos>(narrow, seed, &Options::default());
+        let is_refusal = |text: &str| text.contains("left operation");
+        let stall = report.violation.filter(|violation| !is_refusal(&violation.explanation));
+        assert_eq!(stall, None, "seed {seed}");
+    }
+}
 
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
 /// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.

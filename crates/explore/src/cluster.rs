@@ -8,9 +8,10 @@ use bytes::Bytes;
 use stateright::{Model, Property};
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use synod_consensus::{Input, Message, Protocol, Quorum, Role, Saved};
-use synod_types::{Instant, NodeId, Ticket};
+use synod_types::{Instant, NodeId, Slot, Ticket};
 
 /// More express messages than this in one action and nodes talk to each other for ever.
 const ENDLESS: usize = 1000;
@@ -69,7 +70,8 @@ pub(crate) enum Action<P: Protocol> {
     Sync { node: NodeId },
     /// A node crashes and starts again with what its disk holds: of its unsynced batches, the
     /// oldest ones may have survived.
-    Crash { node: NodeId, kept: usize, of: usize },
+    /// The state on its disk is applied through a slot that it had applied before.
+    Crash { node: NodeId, kept: usize, of: usize, applied: Slot },
 }
 
 impl<P: Protocol> fmt::Display for Action<P> {
@@ -91,9 +93,16 @@ impl<P: Protocol> fmt::Display for Action<P> {
             }
             Self::Trim { node } => write!(f, "{node:?} trims its log"),
             Self::Sync { node } => write!(f, "{node:?}: its oldest write is durable"),
-            Self::Crash { node, of: 0, .. } => write!(f, "{node:?} crashes and starts again"),
-            Self::Crash { node, kept, of } => {
-                write!(f, "{node:?} crashes with {kept} of {of} late writes done, and starts again")
+            Self::Crash { node, kept, of, applied } => {
+                write!(f, "{node:?} crashes")?;
+                if *of > 0 {
+                    write!(f, " with {kept} of {of} late writes done")?;
+                }
+                write!(f, ", and starts again")?;
+                if *applied > Slot::ZERO {
+                    write!(f, ", applied through slot {applied}")?;
+                }
+                Ok(())
             }
         }
     }
@@ -109,6 +118,11 @@ pub(crate) struct Cluster<P: Protocol> {
     pub hop: Duration,
     /// Where the search begins.
     pub start: Option<State<P>>,
+    /// When the search ends: from then on no state leads to another, so that it soon has none left.
+    /// The search itself looks at the time only where it has several threads.
+    pub deadline: Option<std::time::Instant>,
+    /// Whether the search has ended, and steps are taken once more to report what it found.
+    pub is_over: AtomicBool,
 }
 
 impl<P: Protocol> Cluster<P> {
@@ -150,7 +164,8 @@ impl<P: Protocol> Cluster<P> {
                 let input = Input::Message { from, message };
                 let acted = self.run(&mut state, to, |turn| turn.take(input, *is_slow));
                 // A message that does nothing may as well be lost.
-                let is_same = state.nodes[index(to)] == before.nodes[index(to)];
+                // An immediate answer to it may have changed another node than its receiver.
+                let is_same = state.nodes == before.nodes;
                 if !acted && is_same && state.violation.is_none() {
                     return None;
                 }
@@ -182,11 +197,11 @@ impl<P: Protocol> Cluster<P> {
                 self.run(&mut state, *node, |turn| turn.sync());
                 Some(state)
             }
-            Action::Crash { node, kept, of } => {
+            Action::Crash { node, kept, of, applied } => {
                 state.left.crashes = state.left.crashes.saturating_sub(1);
                 state.has_lost |= kept < of;
                 let config = self.configs[index(*node)].clone();
-                self.run(&mut state, *node, |turn| restart(turn, config, *kept));
+                self.run(&mut state, *node, |turn| restart(turn, config, *kept, *applied));
                 Some(state)
             }
         }
@@ -302,6 +317,33 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
+    /// Everything that can happen in a state.
+    fn possible(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
+        if state.violation.is_some() {
+            return;
+        }
+        self.inputs(state, false, actions);
+        if state.left.slow_writes > 0 {
+            self.inputs(state, true, actions);
+        }
+        for node in self.ids() {
+            let of = state.node(node).unsynced.len();
+            if of > 0 {
+                actions.push(Action::Sync { node });
+            }
+            let can_trim = state.node(node).emitted > state.node(node).disk.base.through;
+            if can_trim && state.left.trims > 0 && (self.strikes)(Trouble::Trim, node) {
+                actions.push(Action::Trim { node });
+            }
+            if state.left.crashes > 0 && (self.strikes)(Trouble::Crash, node) {
+                for applied in state.node(node).applied_after_crash() {
+                    let crash = |kept| Action::Crash { node, kept, of, applied };
+                    actions.extend((0..=of).map(crash));
+                }
+            }
+        }
+    }
+
     fn ids(&self) -> impl Iterator<Item = NodeId> + use<P> {
         (1..=self.configs.len() as u64).map(NodeId)
     }
@@ -313,9 +355,15 @@ fn takes_commands<P: Protocol>(core: &P) -> bool {
 }
 
 /// A crash, and the start after it.
-fn restart<P: Protocol>(turn: &mut Turn<'_, P>, config: P::Config, kept: usize) -> Checked {
+fn restart<P: Protocol>(
+    turn: &mut Turn<'_, P>,
+    config: P::Config,
+    kept: usize,
+    applied: Slot,
+) -> Checked {
     let unsynced = std::mem::take(&mut turn.node.unsynced);
     unsynced.iter().take(kept).try_for_each(|batch| turn.keep(batch))?;
+    turn.node.disk.applied = applied;
     turn.node = Node::recover(config, turn.node.disk.clone())
         .map_err(|error| violated(Rule::Recovery, error.to_string()))?;
     turn.take(Input::Start, false)
@@ -355,7 +403,7 @@ impl<P: Explorable> Cluster<P> {
         let mut steps = actions.iter();
         while state.violation.is_none() {
             let (action, mut possible) = (steps.next()?, Vec::new());
-            self.actions(&state, &mut possible);
+            self.possible(&state, &mut possible);
             state = possible.contains(action).then(|| self.perform(&state, action))??;
         }
         let violation = state.violation.as_deref().cloned()?;
@@ -372,25 +420,9 @@ impl<P: Explorable> Model for Cluster<P> {
     }
 
     fn actions(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
-        if state.violation.is_some() {
-            return;
-        }
-        self.inputs(state, false, actions);
-        if state.left.slow_writes > 0 {
-            self.inputs(state, true, actions);
-        }
-        for node in self.ids() {
-            let of = state.node(node).unsynced.len();
-            if of > 0 {
-                actions.push(Action::Sync { node });
-            }
-            let can_trim = state.node(node).emitted > state.node(node).disk.base.through;
-            if can_trim && state.left.trims > 0 && (self.strikes)(Trouble::Trim, node) {
-                actions.push(Action::Trim { node });
-            }
-            if state.left.crashes > 0 && (self.strikes)(Trouble::Crash, node) {
-                actions.extend((0..=of).map(|kept| Action::Crash { node, kept, of }));
-            }
+        let is_late = |deadline| std::time::Instant::now() >= deadline;
+        if self.is_over.load(Ordering::Relaxed) || !self.deadline.is_some_and(is_late) {
+            self.possible(state, actions);
         }
     }
 

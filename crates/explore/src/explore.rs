@@ -7,6 +7,7 @@ use crate::state::{Budget, State};
 use stateright::{Checker, HasDiscoveries, Model};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use synod_types::{Membership, MembershipError, NodeId};
 
@@ -95,6 +96,8 @@ impl<P: Explorable> Explore<P> {
             traffic: |_| Traffic::Free,
             hop: Duration::ZERO,
             start: None,
+            deadline: None,
+            is_over: AtomicBool::new(false),
         };
         cluster.start = Some(cluster.founded());
         Ok(Self {
@@ -193,11 +196,11 @@ impl<P: Explorable> Explore<P> {
     /// first one.
     #[must_use]
     pub fn run(self) -> Report {
-        let Self { cluster, prepared, most_states, most_time, is_deep } = self;
+        let Self { mut cluster, prepared, most_states, most_time, is_deep } = self;
         let began = Instant::now();
+        cluster.deadline = most_time.map(|most| began + most);
         let checker = cluster.checker().finish_when(HasDiscoveries::AnyFailures);
         let checker = most_states.iter().fold(checker, |it, most| it.target_state_count(*most));
-        let checker = most_time.iter().fold(checker, |it, most| it.timeout(*most));
         let mut report = if is_deep {
             Report::of(&checker.spawn_dfs().join(), &prepared)
         } else {
@@ -222,6 +225,7 @@ impl<P: Explorable> Explore<P> {
 impl Report {
     /// What a search that has ended looked at, as if that had been all of it and had taken no time.
     fn of<P: Explorable>(search: &impl Checker<Cluster<P>>, prepared: &[String]) -> Self {
+        search.model().is_over.store(true, Ordering::Relaxed);
         let discoveries = search.discoveries();
         let found = discoveries.get(SAFE).and_then(|path| {
             let actions = path.clone().into_actions();

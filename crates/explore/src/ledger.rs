@@ -21,6 +21,8 @@ pub enum Rule {
     OneLeader,
     /// Where stamps are terms: a leader holds all that was chosen in earlier terms.
     LeaderComplete,
+    /// A node neither removes a slot that it has applied nor writes another value there.
+    AppliedStays,
     /// Terms, votes and promises never go back.
     HardState,
     /// What leaves a node is true of its synced disk.
@@ -44,6 +46,7 @@ impl fmt::Display for Rule {
             Self::OneValueAStamp => "one value a stamp",
             Self::OneLeader => "one leader a ballot",
             Self::LeaderComplete => "a leader holds what was chosen",
+            Self::AppliedStays => "what is applied stays",
             Self::HardState => "a hard state never goes back",
             Self::Claims => "what is said is on disk",
             Self::Order => "chosen in order",
@@ -312,7 +315,7 @@ fn ballot_of<S: Stamp>(stamp: S) -> Option<Ballot> {
     term.or_else(|| stamp.downcast_ref::<Ballot>().copied())
 }
 
-fn slots<S: Copy>(run: &Run<S>) -> impl Iterator<Item = (Slot, Values)> + '_ {
+pub(crate) fn slots<S: Copy>(run: &Run<S>) -> impl Iterator<Item = (Slot, Values)> + '_ {
     (0..run.values.len()).map(|at| (run.first.plus(at), run.values.slice(at, at + 1)))
 }
 

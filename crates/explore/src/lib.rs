@@ -49,7 +49,8 @@
 //! # What is checked
 //! The [`Rule`]s, after every step, by an observer who sees all disks: agreement among what nodes
 //! report as chosen and what quorums voted for durably; that what is chosen stays on the disks of a
-//! quorum and is not overwritten under a higher ballot; one value under one stamp; one leader a
+//! quorum and is not overwritten under a higher ballot; that no node removes or changes a slot that it
+//! has applied; one value under one stamp; one leader a
 //! ballot, who in Raft holds all that was chosen before; hard states that never go back; that each
 //! released message [holds](synod_consensus::Message::holds) against its sender's synced disk; that
 //! a node starts from whatever a crash leaves; that no assertion of a core fails.
@@ -61,7 +62,8 @@
 //! - Everything within the budget is looked at, and nothing beyond: a bug that needs four campaigns
 //!   is not found with three. The simulator looks there.
 //! - Unless a [slow write](Budget::slow_writes) is spent, a write is durable in the step that makes
-//!   it. A crash restarts at once; being down longer is like losing messages.
+//!   it. A crash restarts at once; being down longer is like losing messages. The state on its disk
+//!   may be applied through any slot that was applied and is durable in the node's log.
 //! - The network is a set: a message that is sent again while it is under way counts once. One that
 //!   arrives twice costs a [duplicate](Budget::duplicates).
 //! - A message that would change nothing is not delivered, since it may as well be lost.

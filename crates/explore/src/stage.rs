@@ -31,10 +31,11 @@ impl<P: Protocol> Stage<'_, P> {
         self.act(&Action::Propose { node, command, is_slow: false });
     }
 
-    /// A node crashes and starts again.
+    /// A node crashes with all its writes done, and starts again on the state that it had started on.
     pub fn crash(&mut self, node: NodeId) {
-        let of = self.state.node(node).unsynced.len();
-        self.act(&Action::Crash { node, kept: of, of });
+        let it = self.state.node(node);
+        let (of, applied) = (it.unsynced.len(), it.disk.applied);
+        self.act(&Action::Crash { node, kept: of, of, applied });
     }
 
     /// A node trims its log up to what it has reported as chosen.

@@ -1,13 +1,15 @@
 //! One node takes one input: what the driver of a real node does between two waits.
 
-use crate::ledger::{Checked, Ledger, Rule, Violation, is_chosen_mark, is_vote, violated};
+use crate::ledger::{
+    Checked, Ledger, Rule, Violation, brief, is_chosen_mark, is_vote, slots, violated,
+};
 use crate::node::{Batch, Logged, Node};
 use crate::state::Shared;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use synod_consensus::{
-    Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Saved, TimerChange, Write,
+    Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Run, Saved, TimerChange, Write,
 };
 use synod_types::{Instant, NodeId};
 
@@ -112,16 +114,24 @@ impl<'a, P: Protocol> Turn<'a, P> {
     /// Hands this round's writes out as one batch; durable messages wait for the newest.
     fn seal(&mut self) {
         let (writes, held) = (mem::take(&mut self.writes), mem::take(&mut self.fresh));
+        let emitted = self.node.emitted;
         match self.node.unsynced.back_mut() {
-            Some(newest) if writes.is_empty() => newest.held.extend(held),
-            None if writes.is_empty() => debug_assert!(held.is_empty(), "an idle disk holds none"),
-            _ => self.node.unsynced.push_back(Batch { writes, held }),
+            Some(newest) if writes.is_empty() => {
+                newest.held.extend(held);
+                newest.emitted = emitted;
+            }
+            None if writes.is_empty() => {
+                debug_assert!(held.is_empty(), "an idle disk holds none");
+                self.node.durable = emitted;
+            }
+            _ => self.node.unsynced.push_back(Batch { writes, held, emitted }),
         }
     }
 
     fn sync_oldest(&mut self) -> Checked {
         let Some(batch) = self.node.unsynced.pop_front() else { return Ok(()) };
         self.keep(&batch)?;
+        self.node.durable = batch.emitted;
         for (to, message) in batch.held {
             self.release(to, message)?;
         }
@@ -178,14 +188,42 @@ impl<'a, P: Protocol> Turn<'a, P> {
                     return Err(violated(Rule::HardState, text));
                 }
             }
-            Write::Put(run) if is_chosen_mark(run.stamp) => self.report(run)?,
+            Write::Put(run) if is_chosen_mark(run.stamp) => {
+                self.check_applied(run)?;
+                self.report(run)?;
+            }
             Write::Put(run) => {
+                self.check_applied(run)?;
                 is_vote_here = is_vote(run.stamp, self.round());
                 Arc::make_mut(&mut self.ledger).writes(self.scene.id, run)?;
+            }
+            Write::TruncateFrom(slot) if *slot <= self.node.emitted => {
+                let (id, emitted) = (self.scene.id, self.node.emitted);
+                let text =
+                    format!("{id:?} removes slots from {slot} on, applied through {emitted}");
+                return Err(violated(Rule::AppliedStays, text));
             }
             Write::TruncateFrom(_) | Write::Compact(_) => {}
         }
         self.writes.push(Logged { write, is_vote: is_vote_here });
+        Ok(())
+    }
+
+    /// Checks that a write leaves the values of applied slots as they are.
+    fn check_applied(&self, run: &Run<P::Stamp>) -> Checked {
+        if run.first > self.node.emitted {
+            return Ok(());
+        }
+        let mut written = self.node.written();
+        self.writes.iter().for_each(|logged| written.apply(&logged.write));
+        for (slot, value) in slots(run).take_while(|(slot, _)| *slot <= self.node.emitted) {
+            let held = written.log.get(slot).map(|(_, held)| held.to_value());
+            if held.as_ref().is_some_and(|held| *held != value.get(0).to_value()) {
+                let (id, what) = (self.scene.id, brief(&value));
+                let text = format!("{id:?} writes {what} over {held:?} in slot {slot}, applied");
+                return Err(violated(Rule::AppliedStays, text));
+            }
+        }
         Ok(())
     }
 
@@ -203,7 +241,7 @@ impl<'a, P: Protocol> Turn<'a, P> {
         self.node.core.status().ballot.round
     }
 
-    fn report(&mut self, run: &synod_consensus::Run<P::Stamp>) -> Checked {
+    fn report(&mut self, run: &Run<P::Stamp>) -> Checked {
         let reporter = (self.scene.id, self.round());
         let disks = disks(&self.scene, &self.node);
         Arc::make_mut(&mut self.ledger).reports(reporter, run, self.scene.quorum, disks)

@@ -117,6 +117,8 @@ fn basic_paxos_config(
     let timing = synod_basic_paxos::Timing {
         cap: settings.timing.election.end.min(hour),
         ask: settings.timing.heartbeat.min(hour),
+        // At least half of its time is left to a command that gets a slot.
+        queue: (settings.request_timeout / 2).clamp(Duration::from_millis(1), hour),
         ..synod_basic_paxos::Timing::default()
     };
     synod_basic_paxos::Config::new(settings.node, settings.membership())?.with_timing(timing)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_basic_paxos::{Config, HardState, Kind, Letter, Message, PerSlot, Timer};
 use synod_consensus::{
-    Base, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Run,
+    Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Run,
     RunLog, Saved, TimerChange, Write,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value, Values};

@@ -84,6 +84,25 @@ fn the_window_bounds_what_is_open() {
 }
 
 #[test]
+fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
+    let limits = Limits { window: 1, waiting: 4096, ..Limits::default() };
+    let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
+    let mut cluster = Cluster::<Log>::with(3, settings);
+    for (ticket, ms) in [(0, 0), (1, 1000), (2, 1000), (3, 2999), (4, 1)] {
+        cluster.later(ms);
+        cluster.propose(N1, ticket, &format!("{ticket}"));
+    }
+    // Command 1 was proposed 4 s ago, and 0 has held the only slot for 5 s.
+    assert_eq!(cluster.node(N1).refused, []);
+    cluster.later(1000);
+    cluster.timeout(N1, Timer::Ask);
+    assert_eq!(cluster.node(N1).refused, [(Ticket(1), Refusal::Busy)], "5 s after its proposal");
+    cluster.deliver();
+    // At once, the newest first; 3 has not waited for half a second when it is the oldest.
+    assert_eq!(cluster.chosen(N1), ["0", "4", "3", "2"]);
+}
+
+#[test]
 fn refusals_say_why() {
     let limits = Limits { command_bytes: 5, waiting_bytes: 12, window: 1, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
@@ -343,7 +362,7 @@ fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
 #[test]
 fn disks_that_make_no_sense_are_refused() {
     use synod_basic_paxos::HardState;
-    use synod_consensus::{Base, Run, RunLog};
+    use synod_consensus::{Run, RunLog};
     let vote = |slot: u64, stamp| {
         let mut log = RunLog::default();
         log.put(Run { first: Slot(slot), stamp, values: value("x") });
