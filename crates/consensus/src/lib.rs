@@ -33,6 +33,7 @@
 
 extern crate alloc;
 
+mod bounds;
 mod effects;
 mod log;
 mod machine;
@@ -41,6 +42,7 @@ mod quorum;
 mod status;
 mod window;
 
+pub use bounds::Bounds;
 pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
 pub use log::RunLog;
 pub use machine::{StateError, StateMachine, StateView};

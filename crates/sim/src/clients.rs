@@ -35,6 +35,8 @@ pub(crate) struct Clients {
     begun: Vec<Instant>,
     /// From here on every operation must be done.
     pub(crate) must_serve: Option<Instant>,
+    /// Whether limits are small enough that a node at work may refuse an operation as busy.
+    pub(crate) may_refuse: bool,
     /// An operation that should have been done and was not.
     pub(crate) unserved: Option<u64>,
 }
@@ -52,6 +54,7 @@ impl Clients {
             newest_begin_done: Instant::ZERO,
             begun: Vec::new(),
             must_serve: None,
+            may_refuse: false,
             unserved: None,
         }
     }
@@ -109,7 +112,9 @@ impl Clients {
             self.done += 1;
             self.floor = self.floor.max(slot);
             self.newest_begin_done = self.newest_begin_done.max(self.begun[index]);
-        } else if self.must_serve.is_some_and(|from| self.begun[index] >= from) {
+        } else if self.must_serve.is_some_and(|from| self.begun[index] >= from)
+            && !(self.may_refuse && state == OperationState::Refused { busy: true })
+        {
             self.unserved.get_or_insert(id);
         }
     }
@@ -188,7 +193,7 @@ impl<P: Protocol> Cluster<P> {
         let seen = &mut self.checks.seen;
         let waiting = if words.percent(50) { seen.ask_again((id, at), is_read) } else { None };
         let op = waiting.unwrap_or_else(|| {
-            let value = format!("{id}.");
+            let value = format!("{id}.{}", padding(&mut words, self.plan.clients.padding));
             let op = match sort {
                 15..45 => Op::put(asks::key(key), value),
                 45..75 => asks::transaction(&mut words, (key, keys), &value, &self.clients.heard),
@@ -214,7 +219,7 @@ impl<P: Protocol> Cluster<P> {
         let index = Self::index(node);
         let id = self.clients.begin(self.now, index);
         if !self.nodes[index].is_up() {
-            self.clients.finish(id, OperationState::Refused);
+            self.clients.finish(id, OperationState::Refused { busy: false });
             return Ok(id);
         }
         let deadline = self.now + self.plan.clients.patience.end;
@@ -235,7 +240,7 @@ impl<P: Protocol> Cluster<P> {
         let index = Self::index(node);
         let id = self.clients.begin(self.now, index);
         if !self.nodes[index].is_up() {
-            self.clients.finish(id, OperationState::Refused);
+            self.clients.finish(id, OperationState::Refused { busy: false });
             return Ok(id);
         }
         let deadline = self.now + self.plan.clients.patience.end;
@@ -257,6 +262,13 @@ impl<P: Protocol> Cluster<P> {
         let running = self.nodes[Self::index(node)].running.as_ref()?;
         value_in(|query| running.applier.query(query), key)
     }
+}
+
+/// What makes a value longer: nothing for every second one, as the limits' other half is for
+/// commands of one length.
+fn padding(words: &mut Dice, most: u64) -> String {
+    let length = if words.percent(50) { words.below(most + 1) } else { 0 };
+    "-".repeat(usize::try_from(length).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -307,5 +319,49 @@ mod tests {
         let found = hasty_read(true).unwrap_err();
         assert_eq!(found.kind, ViolationKind::NotLinearizable);
         assert!(found.explanation.contains(r#"2: get "a" -> "old""#), "{found}");
+    }
+
+    /// A node answers an operation `again` after it did, and finds the client gone or served.
+    fn second_answer(again: &Outcome) -> ViolationKind {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.run_for(WHILE).unwrap();
+        let leader = cluster.leader().expect("a leader");
+        let id = cluster.put(leader, b'a', b"once").unwrap();
+        cluster.run_for(WHILE).unwrap();
+        assert!(cluster.is_done(id));
+        let answer = Answer { token: Token(id), outcome: again.clone() };
+        let found = cluster.on_answer(Cluster::<Raft>::index(leader), &answer);
+        found.expect_err("the second answer goes unnoticed").kind
+    }
+
+    #[test]
+    fn client_that_is_answered_twice_is_found() {
+        for again in [Outcome::Unknown, Outcome::Readable] {
+            assert_eq!(second_answer(&again), ViolationKind::AnsweredTwice, "{again:?}");
+        }
+    }
+
+    /// A command that was answered as unknown when its time ran out is answered again when it is
+    /// done after all.
+    #[test]
+    fn answer_after_the_client_gave_up_is_found() {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.run_for(WHILE).unwrap();
+        let leader = cluster.leader().expect("a leader");
+        let others: Vec<_> = cluster.members().all().filter(|node| *node != leader).collect();
+        cluster.partition(&[leader], &others);
+        let id = cluster.put(leader, b'a', b"late").unwrap();
+        cluster.run_for(WHILE).unwrap();
+        let operation = cluster.clients.get(id).expect("it has begun");
+        assert_eq!(operation.state, OperationState::Unknown);
+        let answer = Answer { token: Token(id), outcome: Outcome::Unknown };
+        let found = cluster.on_answer(Cluster::<Raft>::index(leader), &answer).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::AnsweredTwice);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::dice::Dice;
 use crate::faults::{Family, Fault, FaultSet};
+use crate::limits::{LimitsPlan, MOST_PADDING};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Plan {
     pub disk: DiskPlan,
     /// What clients do.
     pub clients: ClientPlan,
+    /// Limits and quorums; `None` leaves those of the protocol and the driver.
+    pub limits: Option<LimitsPlan>,
     /// How often faults come.
     pub injection: InjectionPlan,
     /// How many times as long as usual faults fire.
@@ -86,6 +89,8 @@ pub struct ClientPlan {
     pub patience: Range<Duration>,
     /// Operations a second below which bursts grow.
     pub target: u64,
+    /// How many bytes longer than it must be a written value is, at most.
+    pub padding: u64,
 }
 
 /// How often faults come, and how long they last.
@@ -145,7 +150,9 @@ impl Plan {
                 keys: 4,
                 patience: 1000 * MS..2000 * MS,
                 target: 0,
+                padding: 0,
             },
+            limits: None,
             injection: InjectionPlan {
                 mean: Vec::new(),
                 down: 500 * MS,
@@ -181,6 +188,8 @@ impl Plan {
         plan.disk = draw_disk(dice);
         plan.clients = draw_clients(dice);
         plan.injection = draw_injection(dice, faults, storm);
+        let round_trip = (plan.network.delay.end + plan.disk.sync.end) * 2;
+        plan.limits = Some(LimitsPlan::draw(&mut dice.split(), nodes, round_trip));
         plan
     }
 
@@ -279,6 +288,7 @@ fn draw_clients(dice: &mut Dice) -> ClientPlan {
         keys: dice.within(1..9),
         patience: patience / 2..patience * 2,
         target: 13,
+        padding: if dice.percent(30) { 0 } else { dice.within(16..MOST_PADDING) },
     }
 }
 

@@ -22,7 +22,9 @@ fn what_is_planted_is_found() {
     let planted = [
         (Bug::HastyAck, "hastens to tell"),
         (Bug::UnwrittenAck, "tells n1 Ack"),
-        (Bug::Garble, "are chosen at"),
+        (Bug::LonelyCommit, "as chosen, but only the disks of"),
+        (Bug::Cutting, "no longer holds slot"),
+        (Bug::Garble, "has two values"),
         (Bug::Forgetful, "is written over"),
         (Bug::Pretender, "lead under"),
         (Bug::Panicking, "a core panicked"),
