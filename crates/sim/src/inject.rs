@@ -263,7 +263,7 @@ impl<P: Protocol> Cluster<P> {
             Effect::Links(links, time) => {
                 let relief = match fault {
                     Fault::Clog => Happening::Unclog(self.network.clog(links)),
-                    _ => Happening::Mend(self.network.cut(links)),
+                    _ => Happening::Mend(self.network.cut(self.now, links)),
                 };
                 self.queue.push(self.now + *time, relief);
                 Ok(())
@@ -384,7 +384,10 @@ impl<P: Protocol> Cluster<P> {
     /// Something is over.
     pub(crate) fn on_relief(&mut self, relief: &Happening) {
         match relief {
-            Happening::Mend(cut) if self.troubled => self.network.mend(cut),
+            Happening::Mend(cut) if self.troubled => {
+                self.network.mend(cut);
+                self.restart_links();
+            }
             Happening::Unclog(clog) if self.troubled => {
                 let free = self.network.unclog(clog);
                 self.happen_now(free);
@@ -426,11 +429,15 @@ impl<P: Protocol> Cluster<P> {
             this.disk.sync_due = Some(now);
             self.queue.push(now, Happening::Synced { node, life });
         }
-        if let Some(running) = this.running.as_mut()
-            && running.apply_due.is_some_and(|due| due <= now)
-        {
-            running.apply_due = Some(now);
-            self.queue.push(now, Happening::Applied { node, life });
+        if let Some(running) = this.running.as_mut() {
+            if running.apply_due.is_some_and(|due| due <= now) {
+                running.apply_due = Some(now);
+                self.queue.push(now, Happening::Applied { node, life });
+            }
+            if let Some(inbox) = running.inbox.as_mut().filter(|inbox| inbox.is_due(now)) {
+                inbox.due = Some(now);
+                self.queue.push(now, Happening::Round { node, life });
+            }
         }
         self.happen_now(waiting);
         self.reset_alarm(node);
@@ -509,14 +516,15 @@ impl<P: Protocol> Cluster<P> {
         self.troubled = false;
         let waiting = self.network.calm_down();
         self.happen_now(waiting);
+        self.restart_links();
         let others: Vec<_> = (0..self.nodes.len()).filter(|node| !core.contains(node)).collect();
         // Some of those left out still hear the core, or are heard by it.
         let half = self.healer.below(3);
         if half != 1 {
-            self.network.cut(&links(&core, &others));
+            self.network.cut(self.now, &links(&core, &others));
         }
         if half != 2 {
-            self.network.cut(&links(&others, &core));
+            self.network.cut(self.now, &links(&others, &core));
         }
         self.nodes.iter_mut().for_each(|node| node.disk.failing = None);
         for node in &core {
@@ -580,8 +588,8 @@ impl<P: Protocol> Cluster<P> {
     pub fn partition(&mut self, one: &[NodeId], other: &[NodeId]) {
         let index = |side: &[NodeId]| side.iter().map(|id| Self::index(*id)).collect::<Vec<_>>();
         let (one, other) = (index(one), index(other));
-        self.network.cut(&links(&one, &other));
-        self.network.cut(&links(&other, &one));
+        self.network.cut(self.now, &links(&one, &other));
+        self.network.cut(self.now, &links(&other, &one));
     }
 
     /// Mends all cuts, wakes all disks and starts all dead nodes.
