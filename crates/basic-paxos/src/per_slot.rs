@@ -14,8 +14,8 @@ use core::marker::PhantomData;
 use core::mem;
 use core::time::Duration;
 use synod_consensus::{
-    Base, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, Role, RunLog, Saved,
-    Status, Write,
+    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, Role, RunLog,
+    Saved, Status, Write,
 };
 use synod_types::{Ballot, Instant, NodeId, Slot, Values};
 
@@ -149,6 +149,15 @@ impl<K: Kind> Protocol for PerSlot<K> {
         for (to, letter) in self.mail.take() {
             fx.send(to, letter);
         }
+    }
+
+    fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
+        let mut limits = config.limits().clone();
+        limits.window = bounds.open_slots.min(limits.window);
+        limits.catch_up_bytes = bounds.message_bytes;
+        limits.waiting_bytes = bounds.open_bytes;
+        limits.command_bytes = bounds.command_bytes(limits.command_bytes);
+        config.with_limits(limits).ok()
     }
 
     fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {

@@ -33,6 +33,7 @@
 
 extern crate alloc;
 
+mod bounds;
 mod effects;
 mod log;
 mod machine;
@@ -40,6 +41,7 @@ mod protocol;
 mod quorum;
 mod status;
 
+pub use bounds::Bounds;
 pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
 pub use log::RunLog;
 pub use machine::{StateError, StateMachine};

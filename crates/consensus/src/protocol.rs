@@ -1,6 +1,6 @@
 //! The traits that a protocol implements, and what passes through them.
 
-use crate::{Effects, Quorum, RunLog, Status};
+use crate::{Bounds, Effects, Quorum, RunLog, Status};
 use alloc::format;
 use alloc::string::String;
 use bytes::Bytes;
@@ -76,6 +76,14 @@ pub trait Protocol: Clone + Debug + Eq + Hash + Sized + Send + 'static {
     #[must_use]
     fn quorum(_: &Self::Config, members: &Membership) -> Quorum {
         Quorum::majority(members)
+    }
+
+    /// Returns the same settings within these bounds, for simulators, which draw them small enough
+    /// to be reached. A bound that the protocol has no setting for is left out. `None` if the
+    /// protocol refuses such settings.
+    #[must_use]
+    fn bounded(config: Self::Config, _: &Bounds) -> Option<Self::Config> {
+        Some(config)
     }
 
     /// What the node may tell about itself.

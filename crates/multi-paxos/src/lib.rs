@@ -133,7 +133,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
-    Base, Effects, Input, Protocol, ProtocolEvent, Quorum, RecoveryError, Refusal, Saved, Status,
+    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, Quorum, RecoveryError, Refusal, Saved,
+    Status,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot};
 
@@ -230,6 +231,21 @@ impl Protocol for MultiPaxos {
 
     fn quorum(config: &Config, _: &Membership) -> Quorum {
         config.quorum().clone()
+    }
+
+    fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
+        let mut limits = config.limits().clone();
+        limits.window_slots = bounds.open_slots;
+        limits.window_bytes = bounds.open_bytes;
+        limits.inflight_bytes = bounds.window_bytes;
+        limits.accept_bytes = bounds.message_bytes;
+        limits.chunk_bytes = bounds.message_bytes;
+        limits.command_bytes = bounds.command_bytes(limits.command_bytes);
+        let config = config.with_limits(limits).ok()?;
+        match bounds.quorums {
+            None => Some(config),
+            Some((first, second)) => config.with_quorums(first, second).ok(),
+        }
     }
 
     fn status(&self) -> Status {

@@ -99,8 +99,8 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
-    Base, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, RunLog, Saved, Status,
-    Write,
+    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, RunLog, Saved,
+    Status, Write,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
 
@@ -186,6 +186,16 @@ impl Protocol for Raft {
             Role::Canvass(_) | Role::Candidate(_) => {}
             Role::Leader(_) => self.flush_leader(fx),
         }
+    }
+
+    fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
+        let mut limits = config.limits().clone();
+        limits.inflight_messages = bounds.window_messages;
+        limits.inflight_bytes = bounds.window_bytes;
+        limits.append_bytes = bounds.message_bytes;
+        limits.uncommitted_bytes = bounds.open_bytes;
+        limits.command_bytes = bounds.command_bytes(limits.command_bytes);
+        config.with_limits(limits).ok()
     }
 
     fn base_at(&self, through: Slot) -> Option<Base<Term>> {

@@ -36,6 +36,8 @@ pub(crate) struct Clients {
     begun: Vec<Instant>,
     /// From here on every operation must be done.
     pub(crate) must_serve: Option<Instant>,
+    /// Whether limits are small enough that a node at work may refuse an operation as busy.
+    pub(crate) may_refuse: bool,
     /// An operation that should have been done and was not.
     pub(crate) unserved: Option<u64>,
 }
@@ -53,6 +55,7 @@ impl Clients {
             newest_begin_done: Instant::ZERO,
             begun: Vec::new(),
             must_serve: None,
+            may_refuse: false,
             unserved: None,
         }
     }
@@ -110,7 +113,9 @@ impl Clients {
             self.done += 1;
             self.floor = self.floor.max(slot);
             self.newest_begin_done = self.newest_begin_done.max(self.begun[index]);
-        } else if self.must_serve.is_some_and(|from| self.begun[index] >= from) {
+        } else if self.must_serve.is_some_and(|from| self.begun[index] >= from)
+            && !(self.may_refuse && state == OperationState::Refused { busy: true })
+        {
             self.unserved.get_or_insert(id);
         }
     }
@@ -193,7 +198,7 @@ impl<P: Protocol> Cluster<P> {
         let seen = &mut self.checks.seen;
         let waiting = if words.percent(50) { seen.ask_again((id, at), is_read) } else { None };
         let op = waiting.unwrap_or_else(|| {
-            let value = format!("{id}.");
+            let value = format!("{id}.{}", padding(&mut words, self.plan.clients.padding));
             let op = match sort {
                 15..45 => Op::put(asks::key(key), value),
                 45..75 => asks::transaction(&mut words, (key, keys), &value, &self.clients.heard),
@@ -219,7 +224,7 @@ impl<P: Protocol> Cluster<P> {
         let index = Self::index(node);
         let id = self.clients.begin(self.now, index);
         if !self.nodes[index].is_up() {
-            self.clients.finish(id, OperationState::Refused);
+            self.clients.finish(id, OperationState::Refused { busy: false });
             return Ok(id);
         }
         let deadline = self.now + self.plan.clients.patience.end;
@@ -240,7 +245,7 @@ impl<P: Protocol> Cluster<P> {
         let index = Self::index(node);
         let id = self.clients.begin(self.now, index);
         if !self.nodes[index].is_up() {
-            self.clients.finish(id, OperationState::Refused);
+            self.clients.finish(id, OperationState::Refused { busy: false });
             return Ok(id);
         }
         let deadline = self.now + self.plan.clients.patience.end;
@@ -262,6 +267,13 @@ impl<P: Protocol> Cluster<P> {
         let running = self.nodes[Self::index(node)].running.as_ref()?;
         value_in(|query| running.applier.query(query), key)
     }
+}
+
+/// What makes a value longer: nothing for every second one, as the limits' other half is for
+/// commands of one length.
+fn padding(words: &mut Dice, most: u64) -> String {
+    let length = if words.percent(50) { words.below(most + 1) } else { 0 };
+    "-".repeat(usize::try_from(length).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -172,6 +172,11 @@ impl<P: Protocol> Cluster<P> {
         let count = usize::try_from(plan.nodes).expect("a number of nodes");
         let ids = (1..=plan.nodes).map(NodeId);
         let members = Membership::new(ids.clone(), []).expect("a cluster has nodes");
+        let bounds = plan.limits.as_ref().map(|limits| limits.bounds.clone());
+        let config = move |id, members: &Membership| match &bounds {
+            None => config(id, members),
+            Some(bounds) => P::bounded(config(id, members), bounds).expect("usable limits"),
+        };
         let quorum = P::quorum(&config(NodeId(1), &members), &members);
         let mut dice = Dice::new(seed);
         let director = match schedule {
@@ -206,6 +211,7 @@ impl<P: Protocol> Cluster<P> {
             at_this_instant: 0,
             plan,
         };
+        cluster.clients.may_refuse = cluster.plan.limits.is_some();
         cluster.schedule_clients();
         cluster.schedule_faults(schedule);
         for node in 0..count {

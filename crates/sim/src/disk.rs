@@ -20,6 +20,8 @@ pub(crate) struct Disk<P: Protocol> {
     log: MemoryLog,
     /// What the log's disk holds for sure, as the protocol knows it.
     pub(crate) synced: Saved<P>,
+    /// Became durable since the checks last looked.
+    pub(crate) fresh: Vec<Write<P>>,
     /// Handed out and not yet durable, oldest first.
     queue: VecDeque<Pending<P>>,
     /// How many of them the sync under way covers.
@@ -60,6 +62,7 @@ impl<P: Protocol> Disk<P> {
             log: memory.open_log(),
             memory,
             synced: Saved::default(),
+            fresh: Vec::new(),
             queue: VecDeque::new(),
             covered: 0,
             sync_due: None,
@@ -117,6 +120,7 @@ impl<P: Protocol> Disk<P> {
         for mut pending in self.queue.drain(..count) {
             merged.append(&mut pending.batch);
             pending.writes.iter().for_each(|write| self.synced.apply(write));
+            self.fresh.append(&mut pending.writes);
             last = Some(pending.seq);
         }
         if last.is_some() {

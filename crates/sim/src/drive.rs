@@ -14,7 +14,7 @@ use crate::node::ApplyTask;
 use crate::schedule::Victim;
 use crate::violation::{Checked, ViolationKind, violation};
 use synod_checker::{Op, Outcome as Told};
-use synod_consensus::{Protocol, ProtocolEvent, Status};
+use synod_consensus::{Protocol, ProtocolEvent, Refusal, Status};
 use synod_kv as kv;
 use synod_replica::{Actions, Answer, Driver, Event, Outcome, Run, Settings};
 use synod_storage::Batch;
@@ -109,7 +109,7 @@ impl<P: Protocol> Cluster<P> {
             let slot = run.first.plus(index);
             let disks = self.nodes.iter().map(|node| (node.id, &node.disk.synced.log));
             let reporter = (id, status.ballot.round);
-            let is_new = self.checks.chosen.report(reporter, (slot, &value), disks)?;
+            let is_new = self.checks.report(reporter, (slot, &value), disks)?;
             if is_new {
                 self.tempt(node, status);
                 self.take_effect(slot, value.to_value())?;
@@ -127,7 +127,7 @@ impl<P: Protocol> Cluster<P> {
         }
         let Some(command) = effect? else { return Ok(()) };
         match self.clients.get(command) {
-            Some(operation) if operation.state == OperationState::Refused => {
+            Some(operation) if matches!(operation.state, OperationState::Refused { .. }) => {
                 answers::check_refused(command, operation, oracle)
             }
             _ => Ok(()),
@@ -137,6 +137,7 @@ impl<P: Protocol> Cluster<P> {
     pub(crate) fn on_answer(&mut self, node: usize, answer: &Answer) -> Checked {
         let id = answer.token.0;
         let Some(operation) = self.clients.get(id).cloned() else { return Ok(()) };
+        answers::check_first(id, &operation, self.nodes[node].id)?;
         self.journal.answer(operation.node, id, &answer.outcome);
         let Checks { oracle, seen, history_only, .. } = &mut self.checks;
         let state = match &answer.outcome {
@@ -162,12 +163,12 @@ impl<P: Protocol> Cluster<P> {
                 })?;
                 OperationState::Done(applied)
             }
-            Outcome::Refused(_) => {
+            Outcome::Refused(why) => {
                 if !*history_only {
                     answers::check_refused(id, &operation, oracle)?;
                 }
                 seen.refused(self.now, id);
-                OperationState::Refused
+                OperationState::Refused { busy: *why == Refusal::Busy }
             }
             Outcome::Unknown => {
                 seen.lost(self.now, id);
@@ -283,11 +284,21 @@ impl<P: Protocol> Cluster<P> {
             .disk
             .end_sync()
             .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
+        self.check_synced(node)?;
         self.begin_sync(node);
         match written {
             Some(seq) => self.drive(node, Event::Written(seq)),
             None => Ok(()),
         }
+    }
+
+    /// Checks what has become durable.
+    fn check_synced(&mut self, node: usize) -> Checked {
+        let Self { nodes, checks, .. } = self;
+        let (id, disk) = (nodes[node].id, &mut nodes[node].disk);
+        let result = checks.synced(id, disk.synced.base.through, &disk.fresh);
+        disk.fresh.clear();
+        result
     }
 
     /// Applies what is due, if the apply side is quick and awake. Returns whether it did.
@@ -418,7 +429,12 @@ impl<P: Protocol> Cluster<P> {
         let this = &mut self.nodes[node];
         let (seed, stall) = (this.dice.start.word(), self.plan.disk.stall);
         let config = (self.config)(this.id, &self.members);
-        let adjust = |settings: &mut Settings| settings.stall = stall;
+        let was_damaged = this.disk.damaged.is_some();
+        let limits = &self.plan.limits;
+        let adjust = |settings: &mut Settings| {
+            settings.stall = stall;
+            limits.iter().for_each(|limits| limits.adjust(settings));
+        };
         match this.start(self.now, seed, adjust, config) {
             // That is what it must do: it is lost, and the others go on without it.
             Err(found)
@@ -433,6 +449,9 @@ impl<P: Protocol> Cluster<P> {
         }
         let (id, life) = (this.id, this.life);
         self.checks.logs.forget(node, &this.disk.synced.hard_state);
+        if was_damaged {
+            self.checks.reload(id, &this.disk.synced.log)?;
+        }
         let at = self.now + this.dice.persist.duration(&self.plan.disk.persist);
         self.queue.push(at, Happening::Persist { node, life });
         self.journal.event(|| format!("{id:?} starts"));
@@ -469,6 +488,7 @@ impl<P: Protocol> Cluster<P> {
         this.waiting.clear();
         this.life += 1;
         self.checks.logs.forget(node, &this.disk.synced.hard_state);
+        self.check_synced(node)?;
         if lost.log > 0 {
             self.count(Fault::LoseLogSuffix);
         }

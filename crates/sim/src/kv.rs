@@ -161,8 +161,14 @@ fn txn_in_words(txn: &kv::Txn) -> String {
     }
 }
 
+/// The bytes as text, without the padding of long values.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    let text = String::from_utf8_lossy(bytes);
+    let short = text.trim_end_matches('-');
+    match text.len() - short.len() {
+        0..4 => text.into_owned(),
+        padding => format!("{short}<{padding} more>"),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::dice::Dice;
 use crate::faults::{Family, Fault, FaultSet};
+use crate::limits::{LimitsPlan, MOST_PADDING};
 use crate::load::LoadPlan;
 use crate::network::LaneBounds;
 use std::ops::Range;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub disk: DiskPlan,
     /// What clients do.
     pub clients: ClientPlan,
+    /// Limits and quorums; `None` leaves those of the protocol and the driver.
+    pub limits: Option<LimitsPlan>,
     /// How often faults come.
     pub injection: InjectionPlan,
     /// How many times as long as usual faults fire.
@@ -130,6 +133,8 @@ pub struct ClientPlan {
     pub patience: Range<Duration>,
     /// Operations a second below which bursts grow.
     pub target: u64,
+    /// How many bytes longer than it must be a written value is, at most.
+    pub padding: u64,
 }
 
 /// How often faults come, and how long they last.
@@ -189,7 +194,9 @@ impl Plan {
                 keys: 4,
                 patience: 1000 * MS..2000 * MS,
                 target: 0,
+                padding: 0,
             },
+            limits: None,
             injection: InjectionPlan {
                 mean: Vec::new(),
                 down: 500 * MS,
@@ -227,6 +234,7 @@ impl Plan {
         plan.disk = draw_disk(dice);
         plan.clients = draw_clients(dice);
         plan.injection = draw_injection(dice, faults, storm);
+        plan.limits = Some(LimitsPlan::draw(&mut dice.split(), nodes));
         plan.capacity = draw_capacity(&mut dice.clone().split());
         plan
     }
@@ -347,6 +355,7 @@ fn draw_clients(dice: &mut Dice) -> ClientPlan {
         keys: dice.within(1..9),
         patience: patience / 2..patience * 2,
         target: 13,
+        padding: if dice.percent(30) { 0 } else { dice.within(16..MOST_PADDING) },
     }
 }
 

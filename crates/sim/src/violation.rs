@@ -31,7 +31,8 @@ pub enum ViolationKind {
     LeaderIncomplete,
     /// Two values were chosen at one slot.
     Disagreement,
-    /// A value was reported as chosen that the disks of no quorum (by default: of no majority) hold.
+    /// A value counts as chosen that the disks of no quorum (by default: of no majority) hold, or
+    /// hold any longer, or, where stamps are ballots, have ever held under one ballot.
     NotOnMajority,
     /// A chosen value was written over under a higher ballot.
     Overwritten,
@@ -51,6 +52,8 @@ pub enum ViolationKind {
     AppliedTwice,
     /// An acknowledgement does not fit what was chosen, or came out of order.
     FalseAnswer,
+    /// A client was answered twice, or by another node than the one that it asked.
+    AnsweredTwice,
     /// A command that was refused for good took effect.
     RefusedButApplied,
     /// A read missed a write that was acknowledged before it began.
@@ -93,6 +96,7 @@ impl fmt::Display for ViolationKind {
             Self::StateAheadOfLog => "state ahead of log",
             Self::AppliedTwice => "applied twice",
             Self::FalseAnswer => "false answer",
+            Self::AnsweredTwice => "answered twice",
             Self::RefusedButApplied => "refused but applied",
             Self::StaleRead => "stale read",
             Self::NotLinearizable => "not linearizable",

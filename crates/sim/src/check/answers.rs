@@ -23,10 +23,23 @@ pub(crate) enum OperationState {
     Open,
     /// It was done; a command took effect at this slot.
     Done(Slot),
-    /// It was not done and never will be.
-    Refused,
+    /// It was not done and never will be; `busy`: because too much was in flight.
+    Refused { busy: bool },
     /// Nobody knows.
     Unknown,
+}
+
+/// An operation is answered once, by the node that took it, and not after its client has lost its
+/// connection.
+pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Checked {
+    if operation.state == OperationState::Open && operation.node == node {
+        return Ok(());
+    }
+    let text = format!(
+        "{node:?} answers operation {id} of {:?}, which ended before as {:?}",
+        operation.node, operation.state
+    );
+    Err(violation(ViolationKind::AnsweredTwice, [node], text))
 }
 
 /// A command was acknowledged: it took effect at that very slot, with that very reply, behind

@@ -1,9 +1,17 @@
 //! What was chosen: one value a slot, for ever, and on the disks of a quorum.
+//!
+//! The quorum that chose a value keeps it: its nodes take nothing that is older than the choice, and
+//! nothing newer differs from it. Other nodes may hold the value, lose it to a straggler of an older
+//! round and get it again. So at every moment after a slot was first reported, the disks of some
+//! phase-2 quorum hold its value, under whatever stamp (a copy that was learnt is a copy), or have
+//! compacted it. A disk that is damaged or lost counts with what it held last: the protocol cannot
+//! help it. This is checked whenever a write becomes durable.
 
+use super::logs::NodeSet;
 use crate::digest::of_value;
 use crate::kv::Command;
 use crate::violation::{Checked, ViolationKind, violation};
-use synod_consensus::{Quorum, RunLog, Stamp};
+use synod_consensus::{Protocol, Quorum, RunLog, Stamp, Write};
 use synod_replica::{Body, Request};
 use synod_types::{NodeId, Slot, ValueRef};
 
@@ -22,11 +30,12 @@ pub(crate) struct Fact {
     pub(crate) round: u64,
     /// Who reported it first.
     pub(crate) by: NodeId,
+    /// Whose disks hold it.
+    holders: NodeSet,
 }
 
 impl Chosen {
-    /// Nothing is chosen yet; `quorum` says what it takes. A disk counts as soon as it holds the
-    /// value, under whatever stamp: a copy that was learnt is a copy.
+    /// Nothing is chosen yet; `quorum` says what it takes.
     pub(crate) fn new(quorum: Quorum) -> Self {
         Self { quorum, facts: Vec::new() }
     }
@@ -47,7 +56,8 @@ impl Chosen {
         (slot, value): (Slot, &ValueRef<'_>),
         disks: impl Iterator<Item = (NodeId, &'a RunLog<S>)>,
     ) -> Result<bool, Box<crate::Violation>> {
-        let fact = Fact { digest: of_value(value), round, by: node };
+        let holders = NodeSet::default();
+        let mut fact = Fact { digest: of_value(value), round, by: node, holders };
         if let Some(known) = self.at(slot) {
             if known.digest == fact.digest {
                 return Ok(false);
@@ -59,18 +69,85 @@ impl Chosen {
             let text = format!("reports slot {slot} where {} is next", self.last().next());
             return Err(violation(ViolationKind::Disagreement, [node], text));
         }
-        let holders: Vec<_> =
-            disks.filter(|(_, log)| fact.is_held_by(slot, log)).map(|(node, _)| node).collect();
-        if !self.quorum.is_second(|node| holders.contains(&node)) {
+        for (node, log) in disks {
+            fact.holders.set(node, fact.is_held_by(slot, log));
+        }
+        if !self.is_kept(&fact) {
             let text = format!(
-                "{node:?} reports slot {slot}, {}, as chosen, but only the disks of {holders:?} \
-                 hold it",
-                describe(value)
+                "{node:?} reports slot {slot}, {}, as chosen, but only the disks of {:?} hold it",
+                describe(value),
+                fact.holders.iter().collect::<Vec<_>>()
             );
             return Err(violation(ViolationKind::NotOnMajority, [node], text));
         }
         self.facts.push(fact);
         Ok(true)
+    }
+
+    fn is_kept(&self, fact: &Fact) -> bool {
+        self.quorum.is_second(|node| fact.holders.has(node))
+    }
+
+    /// A write is on a node's disk now. What lies up to `floor` the node has as a snapshot, too.
+    pub(crate) fn synced<P: Protocol>(
+        &mut self,
+        node: NodeId,
+        write: &Write<P>,
+        floor: Slot,
+    ) -> Checked {
+        match write {
+            Write::HardState(_) => Ok(()),
+            Write::Put(run) => {
+                let skip = usize::try_from((floor.0 + 1).saturating_sub(run.first.0));
+                let values = run.values.iter().enumerate().skip(skip.unwrap_or(usize::MAX));
+                for (index, value) in values {
+                    let slot = run.first.plus(index);
+                    if slot > self.last() {
+                        break;
+                    }
+                    self.hold(node, slot, Some(of_value(&value)))?;
+                }
+                Ok(())
+            }
+            Write::TruncateFrom(first) => {
+                let mut gone = first.0.max(floor.0 + 1)..=self.last().0;
+                gone.try_for_each(|slot| self.hold(node, Slot(slot), None))
+            }
+            Write::Compact(base) => {
+                let count = usize::try_from(base.through.0).unwrap_or(usize::MAX);
+                let compacted = self.facts.iter_mut().take(count);
+                compacted.for_each(|fact| fact.holders.set(node, true));
+                Ok(())
+            }
+        }
+    }
+
+    /// A node starts on a log of which more may have become durable than was known.
+    pub(crate) fn reload<S: Stamp>(&mut self, node: NodeId, log: &RunLog<S>) -> Checked {
+        (1..=self.last().0).map(Slot).try_for_each(|slot| {
+            let held = log.get(slot).map(|(_, value)| of_value(&value));
+            let compacted = self.at(slot).filter(|_| slot <= log.base()).map(|fact| fact.digest);
+            self.hold(node, slot, held.or(compacted))
+        })
+    }
+
+    /// This is on a node's disk at a chosen slot now.
+    fn hold(&mut self, node: NodeId, slot: Slot, held: Option<u64>) -> Checked {
+        let index = usize::try_from(slot.0 - 1).expect("a chosen slot");
+        let fact = &mut self.facts[index];
+        let (before, is_held) = (fact.holders.has(node), held == Some(fact.digest));
+        fact.holders.set(node, is_held);
+        let fact = *fact;
+        if before && !is_held && !self.is_kept(&fact) {
+            let text = format!(
+                "{node:?} no longer holds slot {slot}, which {:?} reported as chosen: only the \
+                 disks of {:?} hold it now",
+                fact.by,
+                fact.holders.iter().collect::<Vec<_>>()
+            );
+            return Err(violation(ViolationKind::NotOnMajority, [node, fact.by], text));
+        }
+        Ok(())
     }
 
     /// A node that stands in `round` writes a slot. From the round on in which a value was

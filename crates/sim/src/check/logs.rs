@@ -1,24 +1,75 @@
-//! What nodes write to their logs.
+//! What nodes write to their logs, and which of it becomes durable.
+//!
+//! Every value that was ever written to a slot is kept with its stamp, and with the nodes whose
+//! disks have held it there. Where stamps are ballots, a slot is **chosen** exactly when a phase-2
+//! quorum of disks has held one value under one ballot: each of these copies is an acceptance, and
+//! stays one when its node votes again, fails, or is lost with its disk. So the check knows a
+//! choice before any node does, and judges it by stamps alone ("Paxos Made Simple" §2.2):
+//!
+//! - no other value has a ballot above the chosen one's, written before the choice or after it;
+//! - a value is stamped as chosen ([`Ballot::CHOSEN`]) only where it is;
+//! - what a node reports is what was chosen.
+//!
+//! A term says less: an entry of an older term on a majority of disks may still be replaced (Raft
+//! §5.4.2). Where stamps are terms the rules are those of [`Chosen`]: by the round in which a slot
+//! was first reported.
 
 use super::chosen::Chosen;
 use crate::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
-use synod_consensus::{HardState, Protocol, Run, Write};
-use synod_types::{NodeId, Slot};
+use std::any::Any;
+use synod_consensus::{HardState, Protocol, Quorum, Run, RunLog, Stamp, Write};
+use synod_types::{Ballot, NodeId, Slot};
 
-/// One slot under one stamp has one value, on every node (log matching, in general form), and a
-/// hard state never goes back.
+/// One slot under one stamp has one value, on every node (log matching, in general form), a hard
+/// state never goes back, and ballots choose one value a slot.
 #[derive(Debug)]
 pub(crate) struct Logs<P: Protocol> {
-    /// By slot: every stamp that it was ever written under, and the value.
-    slots: Vec<Vec<(P::Stamp, u64)>>,
+    quorum: Quorum,
+    slots: Vec<SlotRecord<P::Stamp>>,
     /// The hard state that each node wrote last.
     hard_states: Vec<P::HardState>,
 }
 
+/// Everything that was ever written to one slot.
+#[derive(Clone, Debug, Default)]
+struct SlotRecord<S> {
+    copies: Vec<Copies<S>>,
+    /// The lowest ballot under which the slot is chosen, and the value's digest.
+    choice: Option<(Ballot, u64)>,
+}
+
+/// One value under one stamp.
+#[derive(Clone, Copy, Debug)]
+struct Copies<S> {
+    stamp: S,
+    digest: u64,
+    /// Whose disks have held it.
+    holders: NodeSet,
+}
+
+/// Nodes of a simulation, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeSet(u64);
+
+impl NodeSet {
+    pub(crate) fn set(&mut self, node: NodeId, is_in: bool) {
+        let bit = 1 << (node.0 % 64);
+        self.0 = if is_in { self.0 | bit } else { self.0 & !bit };
+    }
+
+    pub(crate) fn has(self, node: NodeId) -> bool {
+        self.0 >> (node.0 % 64) & 1 == 1
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = NodeId> {
+        (0..64).map(NodeId).filter(move |node| self.has(*node))
+    }
+}
+
 impl<P: Protocol> Logs<P> {
-    pub(crate) fn new(nodes: usize) -> Self {
-        Self { slots: Vec::new(), hard_states: vec![P::HardState::default(); nodes] }
+    pub(crate) fn new(nodes: usize, quorum: Quorum) -> Self {
+        Self { quorum, slots: Vec::new(), hard_states: vec![P::HardState::default(); nodes] }
     }
 
     /// A node has lost what was not synced: this is what it goes on from.
@@ -50,34 +101,138 @@ impl<P: Protocol> Logs<P> {
         }
     }
 
-    fn check_run(
+    /// A node that stands in `round` writes these slots.
+    pub(crate) fn check_run(
         &mut self,
         (id, round): (NodeId, u64),
         run: &Run<P::Stamp>,
         chosen: &Chosen,
     ) -> Checked {
+        let ballot = ballot_of(&run.stamp);
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
             let digest = of_value(&value);
-            chosen.check_write((id, round), (slot, digest))?;
-            let known = self.at(slot);
-            match known.iter().find(|(stamp, _)| *stamp == run.stamp) {
-                Some((_, other)) if *other != digest => {
+            let record = self.at(slot);
+            match ballot {
+                Some(ballot) => record.check_ballot((id, slot), (ballot, digest))?,
+                None => chosen.check_write((id, round), (slot, digest))?,
+            }
+            match record.copies.iter().find(|copies| copies.stamp == run.stamp) {
+                Some(copies) if copies.digest != digest => {
                     let text = format!("slot {slot} under {:?} has two values", run.stamp);
                     return Err(violation(ViolationKind::LogMismatch, [id], text));
                 }
                 Some(_) => {}
-                None => known.push((run.stamp, digest)),
+                None => {
+                    let (stamp, holders) = (run.stamp, NodeSet::default());
+                    record.copies.push(Copies { stamp, digest, holders });
+                }
             }
         }
         Ok(())
     }
 
-    fn at(&mut self, slot: Slot) -> &mut Vec<(P::Stamp, u64)> {
+    /// These slots are on a node's disk now: under a ballot, each is an acceptance.
+    pub(crate) fn synced(&mut self, id: NodeId, run: &Run<P::Stamp>) -> Checked {
+        let Some(ballot) = ballot_of(&run.stamp).filter(|ballot| *ballot != Ballot::CHOSEN) else {
+            return Ok(());
+        };
+        let quorum = self.quorum.clone();
+        for (index, value) in run.values.iter().enumerate() {
+            let slot = run.first.plus(index);
+            let record = self.at(slot);
+            let digest = of_value(&value);
+            let same = |copies: &&mut Copies<_>| copies.stamp == run.stamp;
+            let Some(copies) = record.copies.iter_mut().find(same) else { continue };
+            if copies.holders.has(id) {
+                continue;
+            }
+            copies.holders.set(id, true);
+            let holders = copies.holders;
+            if quorum.is_second(|node| holders.has(node)) {
+                record.choose((id, slot), (ballot, digest))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A node goes on from a log of which more may have become durable than was known.
+    pub(crate) fn reload(&mut self, id: NodeId, log: &RunLog<P::Stamp>) -> Checked {
+        log.runs().try_for_each(|run| self.synced(id, run))
+    }
+
+    /// A node reports a slot as chosen: some ballot has it accepted by a quorum. Where stamps are
+    /// terms this says nothing.
+    pub(crate) fn check_report(&mut self, id: NodeId, (slot, digest): (Slot, u64)) -> Checked {
+        let record = self.at(slot);
+        if !record.copies.iter().any(|copies| ballot_of(&copies.stamp).is_some()) {
+            return Ok(());
+        }
+        record.check_ballot((id, slot), (Ballot::CHOSEN, digest))
+    }
+
+    fn at(&mut self, slot: Slot) -> &mut SlotRecord<P::Stamp> {
         let index = usize::try_from(slot.0).expect("a slot in memory");
         if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, Vec::new);
+            let empty = || SlotRecord { copies: Vec::new(), choice: None };
+            self.slots.resize_with(index + 1, empty);
         }
         &mut self.slots[index]
     }
+}
+
+impl<S: Stamp> SlotRecord<S> {
+    /// A node writes a value under a ballot, or as chosen.
+    fn check_ballot(&self, (id, slot): (NodeId, Slot), (ballot, digest): (Ballot, u64)) -> Checked {
+        match self.choice {
+            Some((_, chosen)) if chosen == digest => Ok(()),
+            Some((lower, _)) if lower < ballot => {
+                let text = format!(
+                    "{id:?} has another value under {ballot} at slot {slot}, chosen under {lower}"
+                );
+                Err(violation(ViolationKind::Overwritten, [id], text))
+            }
+            None if ballot == Ballot::CHOSEN => {
+                let holders = self.holders_of(digest);
+                let text = format!(
+                    "{id:?} takes slot {slot} for chosen, but no ballot has its value on the disks \
+                     of a quorum: {}",
+                    holders.join(", ")
+                );
+                Err(violation(ViolationKind::NotOnMajority, [id], text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A quorum has accepted a value under a ballot.
+    fn choose(&mut self, at: (NodeId, Slot), (ballot, digest): (Ballot, u64)) -> Checked {
+        if let Some((other, chosen)) = self.choice
+            && chosen != digest
+        {
+            let (id, slot) = at;
+            let text = format!("slot {slot} is chosen under {other} and otherwise under {ballot}");
+            return Err(violation(ViolationKind::Disagreement, [id], text));
+        }
+        let lowest = self.choice.map_or(ballot, |(other, _)| other.min(ballot));
+        self.choice = Some((lowest, digest));
+        for copies in &self.copies {
+            let written = ballot_of(&copies.stamp).unwrap_or_default();
+            self.check_ballot(at, (written, copies.digest))?;
+        }
+        Ok(())
+    }
+
+    fn holders_of(&self, digest: u64) -> Vec<String> {
+        let same = self.copies.iter().filter(|copies| copies.digest == digest);
+        same.map(|Copies { stamp, holders, .. }| {
+            format!("{:?} under {stamp:?}", holders.iter().collect::<Vec<_>>())
+        })
+        .collect()
+    }
+}
+
+/// The ballot that a stamp is; `None` if stamps are something else.
+fn ballot_of<S: Stamp>(stamp: &S) -> Option<Ballot> {
+    (stamp as &dyn Any).downcast_ref().copied()
 }

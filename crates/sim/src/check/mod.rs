@@ -8,12 +8,15 @@ pub(crate) mod leaders;
 pub(crate) mod logs;
 pub(crate) mod state;
 
+use crate::digest::of_value;
+use crate::violation::{Checked, Violation};
 use chosen::Chosen;
 use history::Seen;
 use leaders::Leaders;
 use logs::Logs;
 use state::Oracle;
-use synod_consensus::{Protocol, Quorum};
+use synod_consensus::{Protocol, Quorum, RunLog, Write};
+use synod_types::{NodeId, Slot, ValueRef};
 
 /// Everything that the checkers remember.
 pub(crate) struct Checks<P: Protocol> {
@@ -30,11 +33,45 @@ impl<P: Protocol> Checks<P> {
     pub(crate) fn new(nodes: usize, quorum: Quorum) -> Self {
         Self {
             leaders: Leaders::of::<P>(),
-            chosen: Chosen::new(quorum),
-            logs: Logs::new(nodes),
+            chosen: Chosen::new(quorum.clone()),
+            logs: Logs::new(nodes, quorum),
             oracle: Oracle::new(),
             seen: Seen::default(),
             history_only: false,
         }
+    }
+    /// A node that stands in `round` reports a slot as chosen. Returns whether it is the first.
+    pub(crate) fn report<'a>(
+        &mut self,
+        (node, round): (NodeId, u64),
+        (slot, value): (Slot, &ValueRef<'_>),
+        disks: impl Iterator<Item = (NodeId, &'a RunLog<P::Stamp>)>,
+    ) -> Result<bool, Box<Violation>> {
+        let is_first = self.chosen.report((node, round), (slot, value), disks)?;
+        if is_first {
+            self.logs.check_report(node, (slot, of_value(value)))?;
+        }
+        Ok(is_first)
+    }
+
+    /// Writes of a node became durable. What lies up to `floor` it has as a snapshot, too.
+    pub(crate) fn synced<'a>(
+        &mut self,
+        node: NodeId,
+        floor: Slot,
+        writes: impl IntoIterator<Item = &'a Write<P>>,
+    ) -> Checked {
+        writes.into_iter().try_for_each(|write| {
+            if let Write::Put(run) = write {
+                self.logs.synced(node, run)?;
+            }
+            self.chosen.synced(node, write, floor)
+        })
+    }
+
+    /// A node starts on a log of which more may have become durable than was known.
+    pub(crate) fn reload(&mut self, node: NodeId, log: &RunLog<P::Stamp>) -> Checked {
+        self.logs.reload(node, log)?;
+        self.chosen.reload(node, log)
     }
 }

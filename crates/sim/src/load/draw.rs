@@ -1,9 +1,11 @@
 //! What a load run's seed decides.
 
 use crate::dice::Dice;
+use crate::limits::LimitsPlan;
 use crate::network::LaneBounds;
 use crate::plan::{CapacityPlan, Plan};
 use std::time::Duration;
+use synod_consensus::Bounds;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -68,6 +70,23 @@ impl LoadPlan {
     }
 }
 
+/// The shipped limits, scaled.
+fn scaled_limits() -> LimitsPlan {
+    const MIB: usize = (1 << 20) / SCALE as usize;
+    LimitsPlan {
+        bounds: Bounds {
+            message_bytes: MIB,
+            window_messages: 256,
+            window_bytes: 16 * MIB,
+            open_slots: 65_536,
+            open_bytes: 64 * MIB,
+            quorums: None,
+        },
+        forward_bytes: MIB / 4,
+        max_outstanding: 100_000,
+    }
+}
+
 impl Plan {
     /// The plan of a load run; `nodes` overrides the seed's own choice.
     pub(crate) fn draw_load(dice: &mut Dice, nodes: Option<u64>) -> Self {
@@ -89,6 +108,7 @@ impl Plan {
         costs.apply /= SCALE;
         costs.step /= SCALE;
         plan.capacity = Some(costs);
+        plan.limits = Some(scaled_limits());
         let rate = capacity * dice.within(30..71) / 100;
         let seconds = |dice: &mut Dice, range| MS * dice.within(range) as u32;
         let disturbance = match dice.below(10) {

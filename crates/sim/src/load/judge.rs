@@ -12,7 +12,9 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::NodeId;
 
-/// How long the load goes on before anything is measured, and how long it is measured.
+/// How long the cluster has to itself, how long the load goes on before anything is measured, and
+/// how long it is measured.
+const START: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(3);
 /// Throughput is judged over windows of this length.
@@ -64,6 +66,7 @@ pub(crate) fn play<P: Protocol>(
     plan: &LoadPlan,
     options: &Options,
 ) -> Result<(), Violation> {
+    cluster.run_for(START)?;
     cluster.begin_load();
     let first = sample(cluster);
     let served = |cluster: &Cluster<P>| cluster.load.acknowledged > 0;

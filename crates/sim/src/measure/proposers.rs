@@ -133,7 +133,7 @@ impl Proposers {
                     self.latencies.push(now - asked);
                     (proposer.operation, proposer.served) = (None, true);
                 }
-                Some(OperationState::Refused | OperationState::Unknown) => {
+                Some(OperationState::Refused { .. } | OperationState::Unknown) => {
                     proposer.operation = None;
                     proposer.not_before = now + self.pause;
                     self.failed += 1;
@@ -155,7 +155,7 @@ impl<P: Protocol> Cluster<P> {
         let index = Self::index(node);
         let id = self.clients.begin(self.now, index);
         let Some(running) = self.nodes[index].running.as_mut() else {
-            self.clients.finish(id, OperationState::Refused);
+            self.clients.finish(id, OperationState::Refused { busy: false });
             return id;
         };
         let deadline = self.now + self.plan.clients.patience.end;

@@ -1,0 +1,117 @@
+//! Limits that a seed draws: small enough to be reached.
+//!
+//! At their defaults no simulated log is ever longer than one message, no window is ever full and
+//! no request is ever turned away: the code that splits, waits and goes on would never run. So each
+//! seed draws each limit, half of the time small.
+
+use crate::dice::Dice;
+use std::ops::Range;
+use synod_consensus::Bounds;
+use synod_replica::Settings;
+
+/// The longest padding of a value. A command holds at most two values, and some words around
+/// them; it is shorter than the smallest [`Bounds::open_bytes`] that is drawn.
+pub(crate) const MOST_PADDING: u64 = 600;
+const LEAST_OPEN_BYTES: u64 = 2048;
+
+/// Limits and quorum sizes of a simulated cluster.
+#[derive(Clone, Debug)]
+pub struct LimitsPlan {
+    /// Those of the protocol.
+    pub bounds: Bounds,
+    /// Requests for another node travel in frames of about this many bytes.
+    pub forward_bytes: usize,
+    /// More requests than this in flight at a node are refused as busy.
+    pub max_outstanding: usize,
+}
+
+impl LimitsPlan {
+    /// Each limit is small in half of the seeds; three seeds in ten have quorums that are no
+    /// majorities, where the protocol can be told so.
+    pub(crate) fn draw(dice: &mut Dice, nodes: u64) -> Self {
+        let mut limit = |small: Range<u64>, large: usize| match dice.percent(50) {
+            true => usize::try_from(dice.within(small)).unwrap_or(large),
+            false => large,
+        };
+        let mut bounds = Bounds {
+            message_bytes: limit(80..800, 1 << 20),
+            window_messages: limit(2..9, 256),
+            window_bytes: limit(200..4000, 16 << 20),
+            open_slots: limit(8..65, 65_536),
+            open_bytes: limit(LEAST_OPEN_BYTES..32 << 10, 64 << 20),
+            quorums: None,
+        };
+        let forward_bytes = limit(80..2000, 256 << 10);
+        let max_outstanding = limit(20..100, 100_000);
+        if dice.percent(30) {
+            bounds.quorums = Some(draw_quorums(dice, nodes));
+        }
+        Self { bounds, forward_bytes, max_outstanding }
+    }
+
+    /// Sets the limits of a driver.
+    pub(crate) fn adjust(&self, settings: &mut Settings) {
+        settings.forward_bytes = self.forward_bytes;
+        settings.max_outstanding = self.max_outstanding;
+    }
+}
+
+/// Sizes whose quorums meet, and one in four larger than they must be for that.
+fn draw_quorums(dice: &mut Dice, nodes: u64) -> (usize, usize) {
+    let second = 1 + dice.below(nodes);
+    let least = nodes + 1 - second;
+    let first = if dice.percent(25) { dice.within(least..nodes + 1) } else { least };
+    let size = |count| usize::try_from(count).expect("a number of nodes");
+    (size(first), size(second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_basic_paxos::BasicPaxos;
+    use synod_consensus::{Protocol, Quorum};
+    use synod_multi_paxos::MultiPaxos;
+    use synod_raft::Raft;
+    use synod_types::{Membership, NodeId};
+
+    #[test]
+    fn every_drawn_limit_suits_every_protocol() {
+        for (seed, nodes) in (0..300).flat_map(|seed| [1, 3, 5].map(|nodes| (seed, nodes))) {
+            let members = Membership::new((1..=nodes).map(NodeId), []).unwrap();
+            let bounds = LimitsPlan::draw(&mut Dice::new(seed), nodes).bounds;
+            let raft = synod_raft::Config::new(NodeId(1), members.clone()).unwrap();
+            assert!(Raft::bounded(raft, &bounds).is_some(), "{bounds:?}");
+            let multi = synod_multi_paxos::Config::new(NodeId(1), members.clone()).unwrap();
+            let multi = MultiPaxos::bounded(multi, &bounds).expect("usable");
+            let basic = synod_basic_paxos::Config::new(NodeId(1), members.clone()).unwrap();
+            let basic = BasicPaxos::bounded(basic, &bounds).expect("usable");
+            assert_eq!(basic.limits().catch_up_bytes, bounds.message_bytes);
+            assert_eq!(multi.limits().chunk_bytes, bounds.message_bytes);
+            if let Some((first, second)) = bounds.quorums {
+                let drawn = Quorum::flexible(&members, first, second).unwrap();
+                assert_eq!(MultiPaxos::quorum(&multi, &members), drawn);
+            }
+        }
+    }
+
+    #[test]
+    fn small_and_large_limits_and_all_kinds_of_quorums_are_drawn() {
+        let drawn: Vec<_> =
+            (0..300).map(|seed| LimitsPlan::draw(&mut Dice::new(seed), 3)).collect();
+        let small = |is_small: &dyn Fn(&LimitsPlan) -> bool| {
+            let count = drawn.iter().filter(|plan| is_small(plan)).count();
+            assert!((100..200).contains(&count), "{count} of 300");
+        };
+        small(&|plan| plan.bounds.message_bytes < 1000);
+        small(&|plan| plan.bounds.window_messages < 10);
+        small(&|plan| plan.bounds.window_bytes < 4000);
+        small(&|plan| plan.bounds.open_slots < 100);
+        small(&|plan| plan.bounds.open_bytes < 32 << 10);
+        small(&|plan| plan.forward_bytes < 2000);
+        small(&|plan| plan.max_outstanding < 100);
+        let mut quorums: Vec<_> = drawn.iter().filter_map(|plan| plan.bounds.quorums).collect();
+        quorums.sort_unstable();
+        quorums.dedup();
+        assert_eq!(quorums, [(1, 3), (2, 2), (2, 3), (3, 1), (3, 2), (3, 3)]);
+    }
+}
