@@ -126,6 +126,7 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         let Some(command) = effect? else { return Ok(()) };
+        self.load.took_effect(self.plan.load.as_ref());
         match self.clients.get(command) {
             Some(operation) if matches!(operation.state, OperationState::Refused { .. }) => {
                 answers::check_refused(command, operation, oracle)

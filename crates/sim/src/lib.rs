@@ -133,7 +133,7 @@ mod transmit;
 mod violation;
 pub mod walk;
 
-pub use campaign::{Campaign, Summary};
+pub use campaign::{Campaign, LoadSummary, Summary};
 pub use case::{Case, CaseError};
 pub use cluster::{Cluster, ConfigFn};
 pub use faults::{Family, Fault, FaultSet};

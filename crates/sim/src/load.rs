@@ -45,7 +45,10 @@ pub(crate) struct Load {
     since: Option<Instant>,
     is_over: bool,
     reads_until: Instant,
+    /// Writes that wait for an answer, and their bytes.
     open: BTreeMap<u64, u64>,
+    /// Bytes of values chosen, also of those whose clients had given up.
+    chosen: u64,
     /// Bytes of all writes.
     offered: u64,
     /// Bytes of those that were acknowledged.
@@ -64,6 +67,7 @@ impl Load {
             is_over: false,
             reads_until: Instant::ZERO,
             open: BTreeMap::new(),
+            chosen: 0,
             offered: 0,
             acknowledged: 0,
             failed: 0,
@@ -84,6 +88,11 @@ impl Load {
             self.slices.resize(slice + 1, 0);
         }
         self.slices[slice] += bytes;
+    }
+
+    /// A command took effect for the first time.
+    pub(crate) fn took_effect(&mut self, plan: Option<&LoadPlan>) {
+        self.chosen += plan.map_or(0, |plan| plan.value);
     }
 
     /// The slice that a time is in.

@@ -65,7 +65,7 @@ impl CapacityPlan {
             bandwidth,
             lanes: LaneBounds { frames: 4096, bytes: 16 << 20 },
             disk,
-            slow_disk: disk / 10,
+            slow_disk: disk / 4,
             apply: 400 << 20,
             step: 1 << 30,
             step_each: Duration::from_micros(5),

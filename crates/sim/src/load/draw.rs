@@ -35,7 +35,7 @@ pub enum Disturbance {
     Burst(u64),
     /// A node that does not lead is cut off for so long.
     Away(Duration),
-    /// A node's disk carries a tenth of its bytes for so long: the leader's, if there is one.
+    /// A node's disk carries a quarter of its bytes for so long: the leader's, if there is one.
     SlowDisk(Duration),
     /// So many clients a node read its state without pause for so long.
     Reads(u64, Duration),
@@ -101,7 +101,7 @@ impl Plan {
             _ => MS / 10..MS,
         };
         plan.disk.sync = if dice.percent(70) { MS / 10..MS } else { MS..8 * MS };
-        // A tenth of the throughput is slow enough.
+        // A quarter of the throughput is slow enough.
         plan.disk.slow_sync = plan.disk.sync.clone();
         let mut costs = CapacityPlan::of(bandwidth, disk);
         costs.lanes = LaneBounds { frames: 4096, bytes: (16 << 20) / SCALE as usize };

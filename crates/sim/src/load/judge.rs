@@ -9,7 +9,7 @@ use crate::run::{Options, stalled, wait};
 use crate::schedule::{Effect, Trouble};
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use std::time::Duration;
-use synod_consensus::Protocol;
+use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
 
 /// How long the cluster has to itself, how long the load goes on before anything is measured, and
@@ -21,6 +21,8 @@ const MEASURED: Duration = Duration::from_secs(3);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Ten election timeouts of the default settings, on top of what the backlog takes.
 const GRACE: Duration = Duration::from_secs(3);
+/// No disturbance may take longer than this to pass.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Bytes sent and written may be this many thousandths of what they were for the same commands
 /// before the disturbance.
 const MOST_AMPLIFICATION: u64 = 1300;
@@ -36,7 +38,7 @@ pub struct LoadFigures {
     pub recovered_after: Duration,
     /// How long that may take.
     pub bound: Duration,
-    /// Bytes sent for each thousand bytes that the acknowledged values need: one copy for each
+    /// Bytes sent for each thousand bytes that the chosen values need: one copy for each
     /// other node.
     pub sent: u64,
     /// Bytes written to logs for each thousand bytes that they need: one copy for each node.
@@ -49,6 +51,8 @@ pub struct LoadFigures {
     pub dropped: u64,
     /// Rounds (terms) that passed.
     pub rounds: u64,
+    /// Bytes of all writes.
+    pub offered: u64,
     /// Bytes of writes that were refused or not answered in time.
     pub failed: u64,
 }
@@ -57,7 +61,7 @@ pub struct LoadFigures {
 #[derive(Clone, Copy)]
 struct Sample {
     traffic: Traffic,
-    acknowledged: u64,
+    chosen: u64,
 }
 
 /// Runs a load run.
@@ -67,6 +71,8 @@ pub(crate) fn play<P: Protocol>(
     options: &Options,
 ) -> Result<(), Violation> {
     cluster.run_for(START)?;
+    let plan = &LoadPlan { rate: rate(cluster, plan), ..plan.clone() };
+    cluster.plan.load = Some(plan.clone());
     cluster.begin_load();
     let first = sample(cluster);
     let served = |cluster: &Cluster<P>| cluster.load.acknowledged > 0;
@@ -85,7 +91,8 @@ pub(crate) fn play<P: Protocol>(
     disturb(cluster, plan).map_err(|found| cluster.dated(*found))?;
     cluster.run_for(plan.disturbance.time())?;
     let ended = cluster.load.slice(cluster.now());
-    let bound = bound(cluster, plan);
+    let free = free(cluster, plan, (steady_sent, steady_written));
+    let bound = bound(cluster, plan, free);
     cluster.run_for(bound + WINDOW * 3)?;
     let recovered_after = recovered_after(cluster, ended, steady);
     cluster.load.is_over = true;
@@ -101,10 +108,11 @@ pub(crate) fn play<P: Protocol>(
         steady_written,
         dropped: cluster.traffic.dropped,
         rounds: highest_round(cluster) - round,
+        offered: cluster.load.offered,
         failed: cluster.load.failed,
     });
     judge(cluster).map_err(|found| cluster.dated(*found))?;
-    let quiet = |cluster: &Cluster<P>| !cluster.clients.is_loaded() && cluster.has_converged();
+    let quiet = |cluster: &Cluster<P>| !cluster.clients.is_loaded() && cluster.has_settled();
     wait(cluster, options.patience, "does not converge", quiet)
 }
 
@@ -140,16 +148,30 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     }
 }
 
-/// Twice the time that the backlog takes at the capacity that the load leaves, and some.
-fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> Duration {
-    let Some(capacity) = &cluster.plan.capacity else { return GRACE };
-    let lagging = match plan.disturbance {
-        Disturbance::Away(time) => (u128::from(plan.rate) * time.as_millis() / 1000) as u64,
+/// Bytes of values a second that can be carried beside the load, given what bytes were sent and
+/// written for them before the disturbance: at least a tenth of the load.
+fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, steady: (u64, u64)) -> u64 {
+    let Some(capacity) = &cluster.plan.capacity else { return plan.rate };
+    let sent = capacity.bandwidth * 1000 / steady.0.max(1000);
+    let written = capacity.disk * 1000 / steady.1.max(1000);
+    sent.min(written).saturating_sub(plan.rate).max(plan.rate / 10)
+}
+
+/// Twice the time that the backlog takes at what is free, and some.
+fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Duration {
+    let lag = match plan.disturbance {
+        Disturbance::Away(time) => u128::from(plan.rate) * time.as_millis() / 1000,
         _ => 0,
     };
-    let backlog = cluster.load.backlog().max(lagging);
-    let free = capacity.bandwidth.min(capacity.disk).saturating_sub(plan.rate);
-    crate::network::time_for(backlog, free) * 2 + GRACE
+    let backlog = cluster.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
+    (crate::network::time_for(backlog, free) * 2 + GRACE).min(LONGEST)
+}
+
+/// The load: half of what is drawn where no node leads, as values are then sent twice.
+fn rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
+    let statuses = cluster.members().all().filter_map(|id| cluster.status(id));
+    let has_peers = statuses.into_iter().any(|status| status.role == Role::Peer);
+    if has_peers { plan.rate / 2 } else { plan.rate }
 }
 
 /// When the last window ended in which throughput was below nine tenths of `steady`, counted from
@@ -198,13 +220,13 @@ fn lagging<P: Protocol>(cluster: &Cluster<P>) -> Vec<NodeId> {
 }
 
 fn sample<P: Protocol>(cluster: &Cluster<P>) -> Sample {
-    Sample { traffic: cluster.traffic, acknowledged: cluster.load.acknowledged }
+    Sample { traffic: cluster.traffic, chosen: cluster.load.chosen }
 }
 
 /// Bytes sent and written since a sample, for each thousand bytes that were needed.
 fn amplification<P: Protocol>(cluster: &Cluster<P>, since: Sample) -> (u64, u64) {
     let traffic = cluster.traffic.since(since.traffic);
-    let bytes = (cluster.load.acknowledged - since.acknowledged).max(1);
+    let bytes = (cluster.load.chosen - since.chosen).max(1);
     let nodes = cluster.nodes.len() as u64;
     let per_thousand = |done: u64, copies: u64| done * 1000 / (bytes * copies.max(1));
     (per_thousand(traffic.bytes, nodes - 1), per_thousand(traffic.written, nodes))
