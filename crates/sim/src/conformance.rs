@@ -1,6 +1,9 @@
 //! One suite that every protocol passes: [`conformance!`](crate::conformance!) makes its tests.
 
 pub mod partial;
+mod wiped;
+
+pub use wiped::survivor_of_a_wiped_quorum_serves_no_mixture;
 
 use crate::cluster::Cluster;
 use crate::faults::Fault;
@@ -34,6 +37,7 @@ macro_rules! conformance {
             replays_its_own_schedule,
             survives_one_of_each_fault,
             throughput_recovers_after_a_disturbance,
+            survivor_of_a_wiped_quorum_serves_no_mixture,
         );
     };
     (@test $protocol:ty, $config:expr, $($name:ident,)*) => {

@@ -91,6 +91,16 @@ impl<P: Protocol> Disk<P> {
         self.queue.push_back(Pending { seq, batch, writes, bytes });
     }
 
+    /// How many of the oldest batches have so many bytes together; one at least, as a batch is never
+    /// split.
+    pub(crate) fn within(&self, bytes: u64) -> usize {
+        let sums = self.queue.iter().scan(0, |sum, pending| {
+            *sum += pending.bytes;
+            Some(*sum)
+        });
+        sums.take_while(|sum| *sum <= bytes).count().max(1)
+    }
+
     /// Bytes that the sync under way writes.
     pub(crate) fn syncing_bytes(&self) -> u64 {
         self.queue.iter().take(self.covered).map(|pending| pending.bytes).sum()

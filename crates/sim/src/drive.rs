@@ -240,9 +240,10 @@ impl<P: Protocol> Cluster<P> {
     fn begin_sync(&mut self, node: usize) {
         let (plan, this) = (&self.plan.disk, &mut self.nodes[node]);
         let dice = &mut this.dice.sync;
+        let merged = self.plan.capacity.as_ref().map(|it| this.disk.within(it.merged_bytes));
         let part = |queued: usize| match dice.chance(plan.split) {
             true => 1 + dice.below(queued as u64) as usize,
-            false => queued,
+            false => queued.min(merged.unwrap_or(queued)),
         };
         if !this.disk.begin_sync(part) {
             return;
@@ -411,7 +412,11 @@ impl<P: Protocol> Cluster<P> {
         let Some(running) = this.running.as_mut() else { return Ok(()) };
         let id = this.id;
         let stored = running.applier.persist(running.durable);
-        stored.map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
+        let is_new = stored
+            .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
+        if !is_new {
+            return Ok(());
+        }
         let slot = running.applier.persisted();
         let log = &this.disk.synced.log;
         let fact = self.checks.chosen.at(slot);

@@ -47,10 +47,14 @@ pub struct CapacityPlan {
     pub disk: u64,
     /// The same while the disk is slow.
     pub slow_disk: u64,
+    /// Waiting batches are merged into one sync until they have so many bytes.
+    pub merged_bytes: u64,
     /// Bytes a second that the apply thread applies or reads.
     pub apply: u64,
     /// Bytes a second that the driver's thread takes in.
     pub step: u64,
+    /// A round takes frames until they have so many bytes.
+    pub round_bytes: u64,
     /// What each event costs the driver's thread on top.
     pub step_each: Duration,
     /// Whether reads run on the apply thread, where commands wait for them.
@@ -66,8 +70,10 @@ impl CapacityPlan {
             lanes: LaneBounds { frames: 4096, bytes: 16 << 20 },
             disk,
             slow_disk: disk / 4,
+            merged_bytes: 2 << 20,
             apply: 400 << 20,
             step: 1 << 30,
+            round_bytes: 1 << 20,
             step_each: Duration::from_micros(5),
             reads_hold_up_applies: false,
         }

@@ -67,12 +67,17 @@ impl Inbox {
     }
 
     /// Takes the events of one round.
-    fn take_round(&mut self) -> Vec<Event> {
+    fn take_round(&mut self, most_bytes: u64) -> Vec<Event> {
         let signals = self.signals.len().min(ROUND);
         let mut events: Vec<_> = self.signals.drain(..signals).collect();
+        let mut bytes = 0;
         for _ in 0..ROUND {
-            let Some((_, (from, frame))) = self.frames.pop_fair() else { break };
+            let Some((size, (from, frame))) = self.frames.pop_fair() else { break };
             events.push(Event::Frame { from, frame });
+            bytes += size as u64;
+            if bytes >= most_bytes {
+                break;
+            }
         }
         let calls = self.calls.len().min(ROUND);
         events.extend(self.calls.drain(..calls));
@@ -127,7 +132,7 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         };
         let local = this.clock.read(self.now);
-        let events = inbox.take_round();
+        let events = inbox.take_round(capacity.round_bytes);
         let bytes = events.iter().map(event_bytes).sum();
         let cost = capacity.step_each * (1 + events.len() as u32) + time_for(bytes, capacity.step);
         inbox.busy_until = self.now + cost.max(Duration::from_nanos(1));

@@ -107,6 +107,8 @@ impl Plan {
         costs.lanes = LaneBounds { frames: 4096, bytes: (16 << 20) / SCALE as usize };
         costs.apply /= SCALE;
         costs.step /= SCALE;
+        costs.merged_bytes /= SCALE;
+        costs.round_bytes /= SCALE;
         plan.capacity = Some(costs);
         plan.limits = Some(scaled_limits());
         let rate = capacity * dice.within(30..71) / 100;
