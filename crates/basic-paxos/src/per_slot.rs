@@ -129,7 +129,7 @@ impl<K: Kind> Protocol for PerSlot<K> {
             Input::Timeout(Timer::Slot(slot)) => self.on_slot_timeout(now, slot, fx),
             Input::Timeout(Timer::Ask) => self.on_ask_timeout(now, fx),
             // Nobody depends on this node: the others order their commands without it.
-            Input::Stalled => {}
+            Input::Stalled | Input::Lagging => {}
             Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),

@@ -273,6 +273,10 @@ pub enum Input<P: Protocol> {
     Timeout(P::Timer),
     /// This node's own disk or apply side does not answer: a leader must let go.
     Stalled,
+    /// A timer has run out, but this node has not applied all that it knows to be chosen: it must
+    /// not campaign now. A leader carries on. Comes before the timer, again and again while it is
+    /// so; a node that does not lead starts its wait for a leader again.
+    Lagging,
     /// A client's command. Answered by `placed` or `refuse`.
     Propose {
         /// Names the proposal in the answer.

@@ -158,6 +158,13 @@ impl Raft {
         fx.send(self.config.id(), Message::AppendAck { term, matched });
     }
 
+    /// The apply side lags: the wait for a leader starts again. A leader carries on.
+    pub(crate) fn on_lagging(&self, fx: &mut Fx<'_>) {
+        if !matches!(self.role, Role::Leader(_)) {
+            self.arm_election(fx);
+        }
+    }
+
     /// A message to itself came back: what was written before is durable.
     pub(crate) fn on_disk_answer(&mut self) {
         if let Some(stall) = &mut self.stall {

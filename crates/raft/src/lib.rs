@@ -172,6 +172,7 @@ impl Protocol for Raft {
             Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
             Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),
             Input::Stalled => self.on_stalled(now, fx),
+            Input::Lagging => self.on_lagging(fx),
             Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),

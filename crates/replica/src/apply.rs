@@ -1,7 +1,7 @@
 //! The apply side: a state machine, its sessions and its store.
 
 use crate::driver::{Done, Run};
-use crate::session::SessionTable;
+use crate::session::{SESSIONS, SESSIONS_END, SessionTable};
 use crate::{Body, Request, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ const META: &[u8] = b"\0meta";
 const DATA: u8 = 1;
 /// Changes of this many bytes are sealed together.
 const SEAL_BYTES: usize = 256 << 10;
-const META_VERSION: u8 = 1;
+const META_VERSION: u8 = 2;
 
 /// Why the apply side cannot go on. Every one is final.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +39,12 @@ pub struct Applied {
     pub(crate) done: Vec<Done>,
 }
 
-/// What is stored beside the data, in the same atomic batch.
+/// What is stored beside the data and the sessions, in the same atomic batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Meta {
     version: u8,
     applied: Slot,
     digest: u64,
-    sessions: SessionTable,
     members: Option<Membership>,
 }
 
@@ -53,15 +52,58 @@ struct Meta {
 ///
 /// The state is hot in memory and written behind: changes are sealed from time to time together
 /// with the session table, the members and the applied slot, and each sealed piece becomes
-/// durable in one atomic write, once the log has passed it.
+/// durable in one atomic write, once the log has passed it. [`persist`](Self::persist) writes
+/// them here and now; a node that must not wait for its disk while it applies takes the
+/// [`Saver`] to another thread and hands it the pieces.
 pub struct Applier {
     machine: Box<dyn StateMachine>,
-    store: Box<dyn StateStore>,
+    /// `None` once it was taken.
+    saver: Option<Saver>,
     me: Session,
     meta: Meta,
+    sessions: SessionTable,
     persisted: Slot,
     open: Changes,
-    sealed: VecDeque<(Slot, Changes)>,
+    sealed: VecDeque<Piece>,
+}
+
+/// Changes that become part of the stored state together, and the slot that they end at.
+#[derive(Debug)]
+pub struct Piece {
+    through: Slot,
+    changes: Changes,
+}
+
+impl Piece {
+    /// The last slot whose effects are part of the piece.
+    #[must_use]
+    pub fn through(&self) -> Slot {
+        self.through
+    }
+}
+
+/// Writes pieces of the applied state to its store.
+pub struct Saver {
+    store: Box<dyn StateStore>,
+}
+
+impl Saver {
+    /// Writes a piece, in one atomic batch, after all pieces before it.
+    ///
+    /// # Errors
+    /// If the store fails; the node must stop.
+    pub fn save(&mut self, piece: &Piece) -> Result<(), ApplyError> {
+        Ok(self.store.write(&piece.changes)?)
+    }
+
+    /// Makes what was written durable. Nothing waits for this: until it is done, the log has what
+    /// the store may lose.
+    ///
+    /// # Errors
+    /// If the store fails; the node must stop.
+    pub fn sync(&mut self) -> Result<(), ApplyError> {
+        Ok(self.store.sync()?)
+    }
 }
 
 impl Applier {
@@ -75,22 +117,17 @@ impl Applier {
         me: Session,
     ) -> Result<Self, ApplyError> {
         let meta = match store.get(META)? {
+            // The version comes first, so that the rest is read only if it is known.
+            Some(bytes) if bytes.first() != Some(&META_VERSION) => return Err(ApplyError::Meta),
             Some(bytes) => postcard::from_bytes::<Meta>(&bytes).map_err(|_| ApplyError::Meta)?,
-            None => Meta {
-                version: META_VERSION,
-                applied: Slot::ZERO,
-                digest: 0,
-                sessions: SessionTable::default(),
-                members: None,
-            },
+            None => Meta { version: META_VERSION, applied: Slot::ZERO, digest: 0, members: None },
         };
-        if meta.version != META_VERSION {
-            return Err(ApplyError::Meta);
-        }
+        let sessions = load_sessions(&*store)?;
         load(&mut *machine, &*store)?;
         let persisted = meta.applied;
         let (open, sealed) = (Changes::new(), VecDeque::new());
-        Ok(Self { machine, store, me, meta, persisted, open, sealed })
+        let saver = Some(Saver { store });
+        Ok(Self { machine, saver, me, meta, sessions, persisted, open, sealed })
     }
 
     /// The last slot applied.
@@ -99,7 +136,7 @@ impl Applier {
         self.meta.applied
     }
 
-    /// The last slot whose effects are in the store.
+    /// The last slot whose effects are in the store, or with who has the saver.
     #[must_use]
     pub fn persisted(&self) -> Slot {
         self.persisted
@@ -112,10 +149,11 @@ impl Applier {
         self.meta.digest
     }
 
-    /// Changes not yet in the store, in bytes.
+    /// Changes not yet in the store, or with who has the saver, in bytes.
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
-        self.open.byte_len() + self.sealed.iter().map(|(_, piece)| piece.byte_len()).sum::<usize>()
+        let sealed: usize = self.sealed.iter().map(|piece| piece.changes.byte_len()).sum();
+        self.open.byte_len() + sealed
     }
 
     /// Applies a run; slots that were applied before are passed over. What it did for this node's
@@ -156,39 +194,54 @@ impl Applier {
         self.machine.query(query)
     }
 
-    /// Ends a piece: what was applied so far may become durable as a whole. Call it from time to
+    /// Ends a piece: what was applied so far may become durable as a whole, with the sessions that
+    /// changed since the last piece. Call it from time to
     /// time, and before the last [`persist`](Self::persist) of a clean stop.
     pub fn seal(&mut self) {
-        let sealed = self.sealed.back().map_or(self.persisted, |(slot, _)| *slot);
+        let sealed = self.sealed.back().map_or(self.persisted, |piece| piece.through);
         if self.meta.applied == sealed {
             return;
         }
-        let mut piece = std::mem::take(&mut self.open);
+        let mut changes = std::mem::take(&mut self.open);
         let meta = postcard::to_allocvec(&self.meta).expect("the record always encodes");
-        piece.put(META, meta);
-        self.sealed.push_back((self.meta.applied, piece));
+        changes.put(META, meta);
+        for (key, entry) in self.sessions.drain_changed() {
+            changes.put(key, entry);
+        }
+        self.sealed.push_back(Piece { through: self.meta.applied, changes });
     }
 
-    /// Writes the sealed pieces that end at or before `durable`, in one atomic batch. `durable` is
-    /// what [`Actions::durable`](crate::Actions::durable) last named. Returns whether anything was
-    /// written.
+    /// Takes the saver: from now on the pieces go to it, by [`take_sealed`](Self::take_sealed).
+    ///
+    /// # Panics
+    /// If it was taken before.
+    pub fn take_saver(&mut self) -> Saver {
+        self.saver.take().expect("the saver is taken once")
+    }
+
+    /// Takes the sealed pieces that end at or before `durable`, as one. `durable` is what
+    /// [`Actions::durable`](crate::Actions::durable) last named.
+    pub fn take_sealed(&mut self, durable: Slot) -> Option<Piece> {
+        let mut sealed = self.sealed.pop_front_if(|piece| piece.through <= durable)?;
+        while let Some(mut next) = self.sealed.pop_front_if(|piece| piece.through <= durable) {
+            sealed.changes.append(&mut next.changes);
+            sealed.through = next.through;
+        }
+        self.persisted = sealed.through;
+        Some(sealed)
+    }
+
+    /// Writes the sealed pieces that end at or before `durable`, in one atomic batch. Returns
+    /// whether anything was written.
     ///
     /// # Errors
     /// If the store fails; the node must stop.
+    ///
+    /// # Panics
+    /// If the saver was taken.
     pub fn persist(&mut self, durable: Slot) -> Result<bool, ApplyError> {
-        let mut batch = Changes::new();
-        while let Some((slot, piece)) = self.sealed.front_mut() {
-            if *slot > durable {
-                break;
-            }
-            self.persisted = *slot;
-            batch.append(piece);
-            self.sealed.pop_front();
-        }
-        if batch.is_empty() {
-            return Ok(false);
-        }
-        self.store.write(&batch)?;
+        let Some(piece) = self.take_sealed(durable) else { return Ok(false) };
+        self.saver.as_mut().expect("the saver was taken").save(&piece)?;
         Ok(true)
     }
 
@@ -196,8 +249,11 @@ impl Applier {
     ///
     /// # Errors
     /// If the store fails; the node must stop.
+    ///
+    /// # Panics
+    /// If the saver was taken.
     pub fn sync(&mut self) -> Result<(), ApplyError> {
-        Ok(self.store.sync()?)
+        self.saver.as_mut().expect("the saver was taken").sync()
     }
 
     fn apply_command(&mut self, slot: Slot, command: &[u8], report: &mut Applied) {
@@ -205,7 +261,7 @@ impl Applier {
         let Some(request) = Request::decode(command) else {
             return; // No driver of ours wrote it; nobody waits for it.
         };
-        if !self.meta.sessions.admit(request.session, request.seq, request.settled) {
+        if !self.sessions.admit(request.session, request.seq, request.settled) {
             return;
         }
         let mut reply = Bytes::new();
@@ -244,6 +300,17 @@ fn data_key(key: &[u8]) -> Vec<u8> {
     prefixed.push(DATA);
     prefixed.extend_from_slice(key);
     prefixed
+}
+
+fn load_sessions(store: &dyn StateStore) -> Result<SessionTable, ApplyError> {
+    let mut sessions = SessionTable::default();
+    for entry in store.range(&SESSIONS, Some(&SESSIONS_END)) {
+        let (key, value) = entry?;
+        if !sessions.load(&key, &value) {
+            return Err(ApplyError::Meta);
+        }
+    }
+    Ok(sessions)
 }
 
 fn load(machine: &mut dyn StateMachine, store: &dyn StateStore) -> Result<(), ApplyError> {

@@ -85,6 +85,36 @@ pub struct Actions {
     pub notes: Vec<ProtocolEvent>,
     /// When to send [`Event::Wake`]; replaces the time named before.
     pub wake: Option<Instant>,
+    /// The node must stop. All else is empty then, and stays so.
+    pub fatal: Option<FatalError>,
+}
+
+/// A write that a core asked for and that must never be done: it would undo what was handed to the
+/// state machine. Final: the log and the state do not belong together, or the core is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FatalError {
+    /// The log would be cut at or below a slot that was reported as chosen.
+    #[error(
+        "the log would be cut from slot {from} on, but this node took the slots through {chosen}          for chosen and applies them: a quorum has lost its log; nothing was written"
+    )]
+    TruncatesChosen {
+        /// The first slot that would go.
+        from: Slot,
+        /// The last slot that was reported as chosen.
+        chosen: Slot,
+    },
+    /// The log's base would go back, or pass what was reported as chosen.
+    #[error(
+        "the log would begin after slot {through}, but it begins after slot {base} and this node          has the slots through {chosen}: nothing was written"
+    )]
+    CompactsElsewhere {
+        /// The new base.
+        through: Slot,
+        /// The present base.
+        base: Slot,
+        /// The last slot that was reported as chosen.
+        chosen: Slot,
+    },
 }
 
 /// Chosen slots on their way to the state machine.
@@ -141,11 +171,13 @@ pub struct Counters {
     pub frames_other_life: u64,
     /// Requests taken from this node's clients.
     pub requests: u64,
+    /// Frames of the log that were dropped because the disk is too far behind.
+    pub frames_dropped: u64,
     /// Requests sent on to a leader, repetitions included.
     pub forwarded: u64,
-    /// Requests proposed again.
+    /// Requests queued again because they may be lost.
     pub retried: u64,
-    /// Times that the disk or the apply side did not answer in time.
+    /// Times that the disk or the apply side completed nothing in time while work waited.
     pub stalls: u64,
 }
 

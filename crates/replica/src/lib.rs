@@ -29,18 +29,21 @@
 #![deny(missing_docs)]
 
 mod apply;
+mod backlog;
 mod disk;
 mod driver;
 mod fence;
 mod frame;
+mod guests;
+mod log_index;
 mod replica;
 mod requests;
 mod session;
 mod timers;
 
-pub use apply::{Applied, Applier, ApplyError};
+pub use apply::{Applied, Applier, ApplyError, Piece, Saver};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
-pub use driver::{Actions, Answer, Counters, Driver, Event, Outcome, Run, Token};
+pub use driver::{Actions, Answer, Counters, Driver, Event, FatalError, Outcome, Run, Token};
 pub use fence::Held;
 pub use frame::{Envelope, FrameError, Payload, WIRE_VERSION, decode_frame, encode_frame};
 pub use replica::{OpenError, Replica, Settings};

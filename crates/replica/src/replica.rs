@@ -1,8 +1,8 @@
 //! The driver itself.
 
+use crate::backlog::{ApplySide, DiskSide};
 use crate::disk::{DecodeError, decode_saved, encode_write};
-use crate::driver::{Actions, Counters, Driver, Event, Run};
-use crate::fence::Held;
+use crate::driver::{Actions, Counters, Driver, Event, FatalError, Run};
 use crate::frame::{Envelope, Payload, decode_frame, encode_frame};
 use crate::requests::Requests;
 use crate::timers::Timers;
@@ -12,11 +12,16 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use synod_consensus::{Gate, Input, Message, Outbox, Protocol, RecoveryError, Status};
-use synod_storage::{Batch, Life};
+use synod_consensus::{
+    Gate, Input, Message, Outbox, Protocol, RecoveryError, Saved, Status, Write,
+};
+use synod_storage::Life;
 use synod_types::{
     Ballot, ClusterId, Epoch, GroupId, Incarnation, Instant, Lane, NodeId, Seq, Slot, Values,
 };
+
+/// So many slots at the end of the log are searched for requests when a replica is opened.
+const INDEXED_SLOTS: u64 = 100_000;
 
 /// What a driver needs to know beside its protocol's own settings.
 #[derive(Clone, Debug)]
@@ -36,13 +41,31 @@ pub struct Settings {
     /// A request that got no answer is sent again after this long, then after twice as long, and
     /// so on. 200 ms by default.
     pub retry: Duration,
-    /// When the disk or the apply side has not answered for this long, a leader steps down. 2 s by
-    /// default.
+    /// A disk or apply side that has completed nothing for this long, while work waits for it, is
+    /// stalled: a leader steps down. 2 s by default.
     pub stall: Duration,
+    /// While this many bytes are not durable yet, a leader takes no more commands: they stay
+    /// queued. 4 MiB by default.
+    pub unwritten_bytes: usize,
+    /// While this many bytes are not durable yet, frames of the log lane and of the bulk lane are
+    /// dropped. Far more than a peer has in flight: only a disk that hangs gets there. 64 MiB by
+    /// default.
+    pub flood_bytes: usize,
+    /// While this many bytes are handed to the state machine and not applied, no more are. 4 MiB
+    /// by default.
+    pub unapplied_bytes: usize,
+    /// The same in slots. 16,384 by default.
+    pub unapplied_slots: u64,
     /// More requests than this under way are refused as busy. 100,000 by default.
     pub max_outstanding: usize,
     /// Requests for another node travel in frames of about this many bytes. 256 KiB by default.
     pub forward_bytes: usize,
+    /// Commands of this many bytes may be on their way to a leader; more stay queued. 4 MiB by
+    /// default.
+    pub forward_window: usize,
+    /// Commands of other nodes that wait for room at the disk; more are refused as busy. 32 MiB by
+    /// default.
+    pub guest_bytes: usize,
 }
 
 impl Settings {
@@ -58,8 +81,14 @@ impl Settings {
             seed,
             retry: Duration::from_millis(200),
             stall: Duration::from_secs(2),
+            unwritten_bytes: 4 << 20,
+            flood_bytes: 64 << 20,
+            unapplied_bytes: 4 << 20,
+            unapplied_slots: 16_384,
             max_outstanding: 100_000,
             forward_bytes: 256 << 10,
+            forward_window: 4 << 20,
+            guest_bytes: 32 << 20,
         }
     }
 
@@ -112,7 +141,7 @@ pub struct Replica<P: Protocol> {
     envelope: Envelope,
     rng: ChaCha8Rng,
     timers: Timers<P::Timer>,
-    disk: Disk<P>,
+    disk: DiskSide<P>,
     apply: ApplySide,
     requests: Requests,
     /// Messages of this node to itself whose gate is open.
@@ -124,28 +153,12 @@ pub struct Replica<P: Protocol> {
     next_stall_check: Instant,
     /// The latest time that it was told.
     clock: Instant,
+    /// Last slot that is compacted out of the log.
+    base: Slot,
+    /// The core asked for what must not be done: nothing leaves this replica any more.
+    fatal: Option<FatalError>,
     actions: Actions,
     counters: Counters,
-}
-
-/// What is between the core and its disk.
-struct Disk<P: Protocol> {
-    batch: Batch,
-    /// Durable messages of this round: their write has no number yet.
-    fresh: Vec<(NodeId, P::Message)>,
-    held: Held<(NodeId, P::Message)>,
-    newest: Seq,
-    written: Seq,
-    unanswered: VecDeque<(Seq, Instant)>,
-}
-
-/// What is between the core and the state machine.
-struct ApplySide {
-    emitted: Slot,
-    applied: Slot,
-    unanswered: VecDeque<(Slot, Instant)>,
-    /// Chosen through a slot, but the log's own copy is durable only with this write.
-    undurable: VecDeque<(Seq, Slot)>,
 }
 
 impl<P: Protocol> Replica<P> {
@@ -170,6 +183,8 @@ impl<P: Protocol> Replica<P> {
             return Err(OpenError::StateBehindLog { applied, base });
         }
         saved.applied = applied;
+        let mut requests = Requests::new(settings.clone(), applied);
+        index_tail(&saved, &mut requests);
         let envelope = Envelope {
             cluster: settings.cluster,
             group: settings.group,
@@ -182,20 +197,17 @@ impl<P: Protocol> Replica<P> {
             outbox: Outbox::default(),
             rng: ChaCha8Rng::seed_from_u64(settings.seed),
             timers: Timers::new(),
-            disk: Disk::new(),
-            apply: ApplySide {
-                emitted: applied,
-                applied,
-                unanswered: VecDeque::new(),
-                undurable: VecDeque::new(),
-            },
-            requests: Requests::new(settings.clone()),
+            disk: DiskSide::new(),
+            apply: ApplySide::new(applied),
+            requests,
             own: VecDeque::new(),
             leader: (None, Ballot::ZERO),
             lives: BTreeMap::new(),
             last_encoded: None,
             next_stall_check: now + settings.stall,
             clock: now,
+            base,
+            fatal: None,
             actions: Actions::default(),
             counters: Counters::default(),
             settings,
@@ -225,9 +237,11 @@ impl<P: Protocol> Replica<P> {
 
     /// Sorts what the core asked for into what can be done at once and what must wait.
     fn absorb(&mut self, now: Instant) {
-        for write in self.outbox.writes.drain(..) {
-            self.disk.batch.ops.push((self.settings.group, encode_write(&write)));
+        let mut writes = std::mem::take(&mut self.outbox.writes);
+        for write in writes.drain(..) {
+            self.write(&write);
         }
+        self.outbox.writes = writes;
         for change in self.outbox.timers.drain(..) {
             self.timers.change(now, change, &mut self.rng);
         }
@@ -246,10 +260,7 @@ impl<P: Protocol> Replica<P> {
         self.actions.notes.append(&mut self.outbox.notes);
         let mut chosen = std::mem::take(&mut self.outbox.chosen);
         for run in chosen.drain(..) {
-            assert_eq!(run.first, self.apply.emitted.next(), "chosen slots come in order");
-            self.apply.emitted = run.last();
-            self.apply.unanswered.push_back((run.last(), now));
-            self.actions.apply.push(Run { first: run.first, values: run.values });
+            self.apply.push(Run { first: run.first, values: run.values });
         }
         self.outbox.chosen = chosen;
         let mut sends = std::mem::take(&mut self.outbox.sends);
@@ -260,6 +271,26 @@ impl<P: Protocol> Replica<P> {
             }
         }
         self.outbox.sends = sends;
+    }
+
+    /// Adds a write to the round's batch, unless it would undo what was handed to the state machine.
+    fn write(&mut self, write: &Write<P>) {
+        let chosen = self.apply.emitted();
+        match write {
+            Write::HardState(_) => {}
+            Write::Put(run) => self.requests.wrote(run.first, &run.values),
+            Write::TruncateFrom(from) if *from <= chosen => {
+                let fatal = FatalError::TruncatesChosen { from: *from, chosen };
+                self.fatal.get_or_insert(fatal);
+            }
+            Write::TruncateFrom(from) => self.requests.truncated(*from),
+            Write::Compact(base) if base.through < self.base || base.through > chosen => {
+                let (through, base) = (base.through, self.base);
+                self.fatal.get_or_insert(FatalError::CompactsElsewhere { through, base, chosen });
+            }
+            Write::Compact(base) => self.base = base.through,
+        }
+        self.disk.push(self.settings.group, encode_write(write), write);
     }
 
     /// The message's gate is open.
@@ -288,8 +319,11 @@ impl<P: Protocol> Replica<P> {
         }
         self.counters.frames += 1;
         match payload {
+            Payload::Protocol(message) if self.is_flooded(&message) => {
+                self.counters.frames_dropped += 1;
+            }
             Payload::Protocol(message) => self.step(now, Input::Message { from, message }),
-            Payload::Forward(requests) => self.on_forward(now, from, &requests),
+            Payload::Forward(requests) => self.on_forward(from, &requests),
             Payload::Refused { requests, .. } => self.requests.refused_elsewhere(&requests),
         }
     }
@@ -315,107 +349,114 @@ impl<P: Protocol> Replica<P> {
         true
     }
 
-    fn on_forward(&mut self, now: Instant, from: NodeId, requests: &Values) {
+    /// Returns whether the disk is so far behind that this message is dropped. Control messages
+    /// cost little, and elections need them.
+    fn is_flooded(&self, message: &P::Message) -> bool {
+        self.disk.outstanding_bytes() >= self.settings.flood_bytes
+            && matches!(message.lane(), Lane::Log | Lane::Bulk)
+    }
+
+    fn on_forward(&mut self, from: NodeId, requests: &Values) {
+        let leads = self.leader.0 == Some(self.settings.node);
         for index in 0..requests.len() {
-            let Some(command) = requests.command(index) else { continue };
-            let command = Bytes::copy_from_slice(command);
-            if let Some(ticket) = self.requests.ticket_for(from, &command) {
-                self.step(now, Input::Propose { ticket, command });
+            if let Some(command) = requests.command(index) {
+                self.requests.take_guest(from, command, leads);
             }
         }
     }
 
-    fn on_written(&mut self, seq: Seq) {
-        assert!(seq <= self.disk.newest, "{seq:?} was never handed out");
-        self.disk.written = self.disk.written.max(seq);
-        while self.disk.unanswered.front().is_some_and(|(front, _)| *front <= seq) {
-            self.disk.unanswered.pop_front();
-        }
-        let free: Vec<_> = self.disk.held.release(self.disk.written).collect();
-        for (to, message) in free {
+    fn on_written(&mut self, now: Instant, seq: Seq) {
+        for (to, message) in self.disk.complete(now, seq) {
             self.release(to, message);
         }
-        while let Some((_, slot)) =
-            self.apply.undurable.pop_front_if(|(front, _)| *front <= self.disk.written)
-        {
+        if let Some(slot) = self.apply.durable(self.disk.written()) {
             self.actions.durable = Some(slot);
         }
     }
 
-    fn on_applied(&mut self, applied: Applied) {
-        self.apply.applied = self.apply.applied.max(applied.through);
+    fn on_applied(&mut self, now: Instant, applied: Applied) {
+        self.apply.complete(now, applied.through);
         self.requests.applied(applied.through);
-        while self.apply.unanswered.front().is_some_and(|(slot, _)| *slot <= applied.through) {
-            self.apply.unanswered.pop_front();
-        }
-        for (seq, slot, reply) in applied.done {
-            self.requests.done(seq, slot, reply, &mut self.actions.answers);
+        for done in applied.done {
+            self.requests.done(now, done, &mut self.actions.answers);
         }
     }
 
     fn on_wake(&mut self, now: Instant) {
+        if self.apply.is_behind() && self.timers.next().is_some_and(|due| due <= now) {
+            // Before the timers: a node that lags must not campaign.
+            self.step(now, Input::Lagging);
+        }
         while let Some(timer) = self.timers.pop_due(now) {
             self.step(now, Input::Timeout(timer));
         }
         self.requests.expire(now, self.leader.0, &mut self.actions.answers);
-        let again = self.requests.due_again(now, self.apply.applied);
-        self.counters.retried += again.len() as u64;
-        for seq in again {
-            self.submit(now, seq);
-        }
+        self.counters.retried += self.requests.requeue_due(now, self.apply.applied());
         if self.next_stall_check <= now {
             self.check_stall(now);
         }
     }
 
     fn check_stall(&mut self, now: Instant) {
-        let oldest = self.oldest_unanswered();
-        if oldest.is_some_and(|since| now - since >= self.settings.stall) {
+        let waiting = self.waiting_since();
+        if waiting.is_some_and(|since| now - since >= self.settings.stall) {
             self.counters.stalls += 1;
             self.next_stall_check = now + self.settings.stall;
             self.step(now, Input::Stalled);
         } else {
-            self.next_stall_check = oldest.unwrap_or(now) + self.settings.stall;
+            self.next_stall_check = waiting.unwrap_or(now) + self.settings.stall;
         }
     }
 
-    fn oldest_unanswered(&self) -> Option<Instant> {
-        let write = self.disk.unanswered.front().map(|(_, since)| *since);
-        let apply = self.apply.unanswered.front().map(|(_, since)| *since);
-        write.into_iter().chain(apply).min()
+    /// Time since when the disk or the apply side has completed nothing while work waits for it.
+    fn waiting_since(&self) -> Option<Instant> {
+        self.disk.waiting_since().into_iter().chain(self.apply.waiting_since()).min()
     }
 
-    /// Sends a request of this node's own to whoever leads.
-    fn submit(&mut self, now: Instant, seq: crate::RequestSeq) {
+    /// Sends queued requests on: to this node's core while the disk has room, or to the leader
+    /// within the window of forwards. Returns whether the core was offered any.
+    fn send_queued(&mut self, now: Instant) -> bool {
+        self.counters.retried += self.requests.requeue_lost();
         match self.leader.0 {
-            Some(leader) if leader == self.settings.node => {
-                if let Some((ticket, command)) = self.requests.offer(now, seq) {
-                    self.step(now, Input::Propose { ticket, command });
-                }
-            }
+            Some(leader) if leader == self.settings.node => self.propose_queued(now),
             Some(leader) => {
-                self.requests.forward(now, seq, leader);
-                self.counters.forwarded += 1;
+                self.requests.dismiss_guests(Some(leader));
+                self.counters.forwarded += self.requests.forward_queued(now, leader);
+                false
             }
-            None => {}
+            None => {
+                self.requests.dismiss_guests(None);
+                false
+            }
         }
     }
 
-    /// When the leader changes, what is under way may be lost: it is sent again, and the session
-    /// table sorts out what was not. Returns whether there was a change.
-    fn follow_leader(&mut self, now: Instant) -> bool {
+    fn propose_queued(&mut self, now: Instant) -> bool {
+        let limit = self.settings.unwritten_bytes;
+        let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
+        let (mut guests_first, mut offered) = (false, false);
+        loop {
+            let next = self.requests.next_proposal(now, room > 0, guests_first);
+            let Some((ticket, command)) = next else { break };
+            room = room.saturating_sub(command.len());
+            self.step(now, Input::Propose { ticket, command });
+            guests_first = !guests_first;
+            offered = true;
+        }
+        offered
+    }
+
+    /// When the leader changes, what is under way may be lost: it is sent again unless it stands
+    /// in this node's log, and the session table sorts out what was not lost. Returns whether
+    /// there was a change.
+    fn follow_leader(&mut self) -> bool {
         let Status { leader, ballot, .. } = self.core.status();
         if (leader, ballot) == self.leader {
             return false;
         }
         self.leader = (leader, ballot);
-        self.requests.forget_hosted();
-        if leader.is_none() {
-            return false;
-        }
-        for seq in self.requests.all() {
-            self.submit(now, seq);
-        }
+        let applied = self.apply.applied();
+        self.counters.retried += self.requests.begin_reign(leader.is_some(), applied);
         true
     }
 
@@ -435,75 +476,56 @@ impl<P: Protocol> Replica<P> {
                 }
                 continue;
             }
-            if self.follow_leader(now) {
+            if self.follow_leader() {
                 continue;
             }
-            if let Some(barrier) = self.requests.gather_reads(now) {
-                self.submit(now, barrier);
-                continue;
+            self.requests.gather_reads(now);
+            if !self.send_queued(now) {
+                return;
             }
-            return;
         }
     }
 
     /// Gives this round's writes their number, and everything that waits for them.
     fn seal_round(&mut self, now: Instant) {
-        if !self.disk.batch.is_empty() {
-            self.disk.newest = self.disk.newest.next();
-            self.disk.unanswered.push_back((self.disk.newest, now));
-            let (number, lent) = self.actions.batch.get_or_insert_default();
-            lent.append(&mut self.disk.batch);
-            *number = self.disk.newest;
+        self.disk.seal(now, self.settings.node, &mut self.actions.batch);
+        let (newest, written) = (self.disk.newest(), self.disk.written());
+        if let Some(slot) = self.apply.mark(newest, written) {
+            self.actions.durable = Some(slot);
         }
-        for message in self.disk.fresh.drain(..) {
-            self.disk.held.push(self.disk.newest, message);
-        }
-        let Some(run) = self.actions.apply.last() else { return };
-        if self.disk.written == self.disk.newest {
-            self.actions.durable = Some(run.last());
-        } else {
-            self.apply.undurable.push_back((self.disk.newest, run.last()));
-        }
+        let limits = (self.settings.unapplied_bytes, self.settings.unapplied_slots);
+        self.apply.hand_out(now, limits, &mut self.actions.apply);
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let stall = self.oldest_unanswered().map(|_| self.next_stall_check);
+        let stall = self.waiting_since().map(|_| self.next_stall_check);
         [self.timers.next(), self.requests.next_wake(), stall].into_iter().flatten().min()
     }
 }
 
-impl<P: Protocol> Disk<P> {
-    fn new() -> Self {
-        Self {
-            batch: Batch::default(),
-            fresh: Vec::new(),
-            held: Held::default(),
-            newest: Seq(0),
-            written: Seq(0),
-            unanswered: VecDeque::new(),
-        }
-    }
-
-    /// Whether everything that the core ever wrote is durable.
-    fn is_idle(&self) -> bool {
-        self.batch.is_empty() && self.written == self.newest
+/// Enters the end of the log, as far as it is not applied, into the index of requests.
+fn index_tail<P: Protocol>(saved: &Saved<P>, requests: &mut Requests) {
+    let tail = Slot(saved.log.last().0.saturating_sub(INDEXED_SLOTS));
+    for run in saved.log.runs_from(tail.max(saved.applied).next()) {
+        requests.wrote(run.first, &run.values);
     }
 }
 
 impl<P: Protocol> Driver for Replica<P> {
     fn handle(&mut self, now: Instant, event: Event) {
         let now = self.advance(now);
+        if self.fatal.is_some() {
+            return;
+        }
         match event {
             Event::Frame { from, frame } => self.on_frame(now, from, &frame),
             Event::Wake => self.on_wake(now),
-            Event::Written(seq) => self.on_written(seq),
-            Event::Applied(applied) => self.on_applied(applied),
+            Event::Written(seq) => self.on_written(now, seq),
+            Event::Applied(applied) => self.on_applied(now, applied),
             Event::Request { token, command, deadline } => {
                 self.counters.requests += 1;
                 let answers = &mut self.actions.answers;
-                if let Some(seq) = self.requests.take(now, token, command, deadline, answers) {
-                    self.submit(now, seq);
-                }
+                self.requests.take(now, token, command, deadline, answers);
             }
             Event::Read { token, deadline } => {
                 self.requests.read(token, deadline, &mut self.actions.answers);
@@ -513,8 +535,15 @@ impl<P: Protocol> Driver for Replica<P> {
 
     fn take(&mut self, now: Instant) -> &mut Actions {
         let now = self.advance(now);
-        self.settle(now);
-        self.seal_round(now);
+        if self.fatal.is_none() {
+            self.settle(now);
+            self.seal_round(now);
+        }
+        if let Some(fatal) = self.fatal {
+            // Nothing of what was not carried out yet may reach the disk or a peer.
+            self.actions = Actions { fatal: Some(fatal), ..Actions::default() };
+            return &mut self.actions;
+        }
         for (to, payload) in self.requests.outgoing() {
             // Neither kind of payload holds a protocol message.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());

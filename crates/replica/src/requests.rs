@@ -1,11 +1,14 @@
 //! The requests of this node's own clients until they are answered, and those of others on their
 //! way through.
 
-use crate::driver::{Answer, Outcome};
+use crate::driver::{Answer, Done, Outcome};
 use crate::frame::Payload;
-use crate::{Body, Request, RequestSeq, Session, Settings, Token};
+use crate::guests::Guests;
+use crate::log_index::{LogIndex, RequestId};
+use crate::{Body, Request, RequestSeq, Settings, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use synod_consensus::Refusal;
 use synod_types::{Instant, NodeId, Slot, Ticket, Values, ValuesBuilder};
 
@@ -18,13 +21,18 @@ pub(crate) struct Requests {
     /// Reads that came in since the last barrier.
     reads: Vec<(Token, Instant)>,
     reads_under_way: usize,
-    /// Proposals on behalf of other nodes, until the core has placed or refused them.
-    guests: BTreeMap<Ticket, Guest>,
-    /// Those that were placed and are not yet applied. Their nodes may send them again meanwhile;
-    /// such copies are dropped, or the log of a slow cluster would fill with them.
-    hosted: BTreeSet<Guest>,
-    hosted_at: BTreeMap<Slot, Guest>,
-    last_guest: u64,
+    /// Requests of this node that wait for room at the disk or in the window of forwards; barriers
+    /// (`false`) first, for they take no room, then the oldest.
+    queued: BTreeSet<(bool, RequestSeq)>,
+    /// Commands on their way to a leader and not yet applied here, in bytes.
+    forwarded_bytes: usize,
+    guests: Guests,
+    /// Requests, of this node and of others, that stand in this node's log.
+    log: LogIndex,
+    /// Own requests that stood in this node's log and were removed from it.
+    lost: Vec<RequestId>,
+    /// Smoothed time from the first attempt of a request until it was applied.
+    service: Duration,
     forwards: BTreeMap<NodeId, ValuesBuilder>,
     full_forwards: Vec<(NodeId, Values)>,
     /// What guests are told, gathered by node and reason.
@@ -37,6 +45,7 @@ struct Pending {
     waiter: Waiter,
     /// The whole command, session and number included: equal in every attempt.
     command: Bytes,
+    is_command: bool,
     /// When the first of its waiters gives up.
     deadline: Instant,
     whereabouts: Whereabouts,
@@ -46,9 +55,6 @@ struct Pending {
     /// first and the core's own: the network may have kept copies of all others.
     attempts: u32,
 }
-
-/// A request of another node.
-type Guest = (Session, RequestSeq);
 
 /// Who waits for a request.
 #[derive(Clone, Debug)]
@@ -61,13 +67,15 @@ enum Waiter {
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whereabouts {
-    /// Nowhere: it was refused, or there was no one to send it to.
+    /// Nowhere: it was refused, and is sent again after a while.
     Here,
+    /// In the queue of what is sent as soon as there is room.
+    Queued,
     /// With the core of this node, which has not yet said.
     Offered,
     /// In this node's log.
     Placed(Slot),
-    /// On its way to another node.
+    /// On its way to another node, or in the log of that node.
     Forwarded,
 }
 
@@ -87,7 +95,7 @@ impl Outgoing {
 }
 
 impl Requests {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, applied: Slot) -> Self {
         Self {
             settings,
             last: RequestSeq(0),
@@ -95,10 +103,12 @@ impl Requests {
             deadlines: BTreeSet::new(),
             reads: Vec::new(),
             reads_under_way: 0,
-            guests: BTreeMap::new(),
-            hosted: BTreeSet::new(),
-            hosted_at: BTreeMap::new(),
-            last_guest: 0,
+            queued: BTreeSet::new(),
+            forwarded_bytes: 0,
+            guests: Guests::default(),
+            log: LogIndex::new(applied),
+            lost: Vec::new(),
+            service: Duration::ZERO,
             forwards: BTreeMap::new(),
             full_forwards: Vec::new(),
             refusals: Vec::new(),
@@ -106,7 +116,7 @@ impl Requests {
         }
     }
 
-    /// Takes a client's command; `None` if there are too many already, which is answered.
+    /// Takes a client's command into the queue; refuses it if there are too many already.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -114,12 +124,12 @@ impl Requests {
         command: Bytes,
         deadline: Instant,
         answers: &mut Vec<Answer>,
-    ) -> Option<RequestSeq> {
+    ) {
         if self.outstanding() >= self.settings.max_outstanding {
             answers.push(Answer { token, outcome: Outcome::Refused(Refusal::Busy) });
-            return None;
+        } else {
+            self.open(now, Waiter::Command(token), Body::Command(command), deadline);
         }
-        Some(self.open(now, Waiter::Command(token), Body::Command(command), deadline))
     }
 
     /// Takes a client's read.
@@ -132,29 +142,26 @@ impl Requests {
     }
 
     /// Makes one barrier for all reads that came in since the last.
-    pub(crate) fn gather_reads(&mut self, now: Instant) -> Option<RequestSeq> {
-        let deadline = self.reads.iter().map(|(_, deadline)| *deadline).min()?;
+    pub(crate) fn gather_reads(&mut self, now: Instant) {
+        let deadline = self.reads.iter().map(|(_, deadline)| *deadline).min();
+        let Some(deadline) = deadline else { return };
         let reads = std::mem::take(&mut self.reads);
         self.reads_under_way += reads.len();
-        Some(self.open(now, Waiter::Reads(reads), Body::Barrier, deadline))
+        self.open(now, Waiter::Reads(reads), Body::Barrier, deadline);
     }
 
-    fn open(
-        &mut self,
-        now: Instant,
-        waiter: Waiter,
-        body: Body<Bytes>,
-        deadline: Instant,
-    ) -> RequestSeq {
+    fn open(&mut self, now: Instant, waiter: Waiter, body: Body<Bytes>, deadline: Instant) {
         self.last.0 += 1;
         let seq = self.last;
         let settled = self.pending.first_key_value().map_or(seq, |(first, _)| *first);
+        let is_command = matches!(body, Body::Command(_));
         let request = Request { session: self.settings.session(), seq, settled, body };
         let pending = Pending {
             waiter,
             command: request.encode(),
+            is_command,
             deadline,
-            whereabouts: Whereabouts::Here,
+            whereabouts: Whereabouts::Queued,
             sent: now,
             attempts: 0,
         };
@@ -162,40 +169,110 @@ impl Requests {
             self.next_sweep = now + self.settings.retry;
         }
         self.deadlines.insert((deadline, seq));
+        self.queued.insert((is_command, seq));
         self.pending.insert(seq, pending);
-        seq
     }
 
-    /// Hands a request to this node's core.
-    pub(crate) fn offer(&mut self, now: Instant, seq: RequestSeq) -> Option<(Ticket, Bytes)> {
-        let pending = self.pending.get_mut(&seq)?;
-        pending.start_attempt(now, Whereabouts::Offered);
-        Some((own_ticket(seq), pending.command.clone()))
-    }
-
-    /// Puts a request on its way to `leader`.
-    pub(crate) fn forward(&mut self, now: Instant, seq: RequestSeq, leader: NodeId) {
-        let Some(pending) = self.pending.get_mut(&seq) else { return };
-        pending.start_attempt(now, Whereabouts::Forwarded);
-        let forward = self.forwards.entry(leader).or_default();
-        forward.push_command(&pending.command);
-        if forward.byte_len() >= self.settings.forward_bytes {
-            self.full_forwards.push((leader, forward.finish()));
+    /// Takes the next request for this node's core, which leads. Without `room` on the disk, only
+    /// a barrier.
+    pub(crate) fn next_proposal(
+        &mut self,
+        now: Instant,
+        room: bool,
+        guests_first: bool,
+    ) -> Option<(Ticket, Bytes)> {
+        if guests_first {
+            self.guests.next(room).or_else(|| self.next_own(now, room))
+        } else {
+            self.next_own(now, room).or_else(|| self.guests.next(room))
         }
     }
 
-    /// A ticket for a request that `from` sent on; `None` if it is no request of that node, or
-    /// one that this node has in its log and not yet applied.
-    pub(crate) fn ticket_for(&mut self, from: NodeId, command: &[u8]) -> Option<Ticket> {
-        let request = Request::decode(command).filter(|request| request.session.node == from)?;
-        let guest = (request.session, request.seq);
-        if self.hosted.contains(&guest) {
-            return None;
+    fn next_own(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
+        let session = self.settings.session();
+        while let Some((is_command, seq)) = self.queued.first().copied() {
+            if is_command && !room {
+                return None;
+            }
+            self.queued.pop_first();
+            let Some(pending) = self.pending.get_mut(&seq) else { continue };
+            if let Some(slot) = self.log.slot_of(&(session, seq)) {
+                // It stands in the log of the leader: a second copy would be chosen for nothing.
+                pending.whereabouts = Whereabouts::Placed(slot);
+                pending.sent = now;
+                continue;
+            }
+            pending.start_attempt(now, Whereabouts::Offered);
+            return Some((own_ticket(seq), pending.command.clone()));
         }
-        self.last_guest += 1;
-        let ticket = guest_ticket(self.last_guest);
-        self.guests.insert(ticket, guest);
-        Some(ticket)
+        None
+    }
+
+    /// Puts queued requests on their way to `leader`, as many as the window of forwards admits.
+    /// Returns how many.
+    pub(crate) fn forward_queued(&mut self, now: Instant, leader: NodeId) -> u64 {
+        let mut count = 0;
+        while let Some((is_command, seq)) = self.queued.first().copied() {
+            let Some(pending) = self.pending.get_mut(&seq) else {
+                self.queued.pop_first();
+                continue;
+            };
+            let bytes = pending.command.len();
+            let full = self.forwarded_bytes + bytes > self.settings.forward_window;
+            // A command longer than the window travels alone.
+            if is_command && full && self.forwarded_bytes > 0 {
+                return count;
+            }
+            self.queued.pop_first();
+            pending.start_attempt(now, Whereabouts::Forwarded);
+            self.forwarded_bytes += bytes;
+            count += 1;
+            let forward = self.forwards.entry(leader).or_default();
+            forward.push_command(&pending.command);
+            if forward.byte_len() >= self.settings.forward_bytes {
+                self.full_forwards.push((leader, forward.finish()));
+            }
+        }
+        count
+    }
+
+    /// Puts requests back into the queue. Returns how many.
+    fn requeue(&mut self, seqs: Vec<RequestSeq>) -> u64 {
+        let mut count = 0;
+        for seq in seqs {
+            let Some(pending) = self.pending.get_mut(&seq) else { continue };
+            if pending.whereabouts == Whereabouts::Forwarded {
+                self.forwarded_bytes -= pending.command.len();
+            }
+            pending.whereabouts = Whereabouts::Queued;
+            self.queued.insert((pending.is_command, seq));
+            count += 1;
+        }
+        count
+    }
+
+    /// Takes a request that `from` sent on, unless it is no request of that node or stands in the
+    /// queue or in the log already.
+    pub(crate) fn take_guest(&mut self, from: NodeId, command: &[u8], leads: bool) {
+        let request = Request::decode(command).filter(|request| request.session.node == from);
+        let Some(request) = request else { return };
+        let id = (request.session, request.seq);
+        // Only a leader's log keeps what it holds; another node says that it does not lead.
+        if self.guests.knows(&id) || leads && self.log.slot_of(&id).is_some() {
+            return;
+        }
+        if self.guests.waiting_bytes() + command.len() > self.settings.guest_bytes {
+            return self.refuse_guest(from, id.1, &Refusal::Busy);
+        }
+        let is_barrier = request.body == Body::Barrier;
+        self.guests.push(id, Bytes::copy_from_slice(command), is_barrier);
+    }
+
+    /// This node does not lead: what it was sent goes back to its nodes.
+    pub(crate) fn dismiss_guests(&mut self, hint: Option<NodeId>) {
+        for (session, seq) in self.guests.dismiss() {
+            self.refuse_guest(session.node, seq, &Refusal::NotLeader { hint });
+        }
     }
 
     pub(crate) fn placed(&mut self, ticket: Ticket, slot: Slot) {
@@ -206,18 +283,25 @@ impl Requests {
                 }
             }
             None => {
-                if let Some(guest) = self.guests.remove(&ticket) {
-                    self.hosted.insert(guest);
-                    self.hosted_at.insert(slot, guest);
-                }
+                self.guests.answered(ticket);
             }
         }
     }
 
+    /// The core wrote values to its log.
+    pub(crate) fn wrote(&mut self, first: Slot, values: &Values) {
+        self.log.put(first, values, &mut self.lost);
+    }
+
+    /// The core cut its log.
+    pub(crate) fn truncated(&mut self, from: Slot) {
+        self.log.truncate_from(from, &mut self.lost);
+    }
+
     pub(crate) fn refused(&mut self, ticket: Ticket, why: Refusal, answers: &mut Vec<Answer>) {
         let Some(seq) = own_seq(ticket) else {
-            if let Some((session, seq)) = self.guests.remove(&ticket) {
-                self.refuse_guest(session.node, seq, why);
+            if let Some((session, seq)) = self.guests.answered(ticket) {
+                self.refuse_guest(session.node, seq, &why);
             }
             return;
         };
@@ -229,11 +313,11 @@ impl Requests {
         }
     }
 
-    fn refuse_guest(&mut self, guest: NodeId, seq: RequestSeq, why: Refusal) {
-        let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == guest && group.1 == why;
+    fn refuse_guest(&mut self, guest: NodeId, seq: RequestSeq, why: &Refusal) {
+        let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == guest && group.1 == *why;
         match self.refusals.iter_mut().find(same) {
             Some((_, _, requests)) => requests.push(seq.0),
-            None => self.refusals.push((guest, why, vec![seq.0])),
+            None => self.refusals.push((guest, why.clone(), vec![seq.0])),
         }
     }
 
@@ -244,6 +328,7 @@ impl Requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.whereabouts == Whereabouts::Forwarded
             {
+                self.forwarded_bytes -= pending.command.len();
                 pending.whereabouts = Whereabouts::Here;
             }
         }
@@ -252,11 +337,16 @@ impl Requests {
     /// A request of this node was applied here.
     pub(crate) fn done(
         &mut self,
-        seq: RequestSeq,
-        slot: Slot,
-        reply: Bytes,
+        now: Instant,
+        (seq, slot, reply): Done,
         answers: &mut Vec<Answer>,
     ) {
+        if let Some(pending) = self.pending.get(&seq)
+            && pending.attempts == 1
+        {
+            // Later attempts are left out: it is not known which of them was applied.
+            self.service = (self.service * 7 + (now - pending.sent)) / 8;
+        }
         let outcome = |waiter: &Waiter| match waiter {
             Waiter::Command(_) => Outcome::Done(slot, reply.clone()),
             Waiter::Reads(_) => Outcome::Readable,
@@ -276,9 +366,11 @@ impl Requests {
                 return;
             }
             let sent = self.pending.get(&seq).is_some_and(|pending| pending.attempts > 0);
-            let outcome = match sent {
-                true => Outcome::Unknown,
-                false => Outcome::Refused(Refusal::NotLeader { hint: leader }),
+            let outcome = match (sent, leader) {
+                (true, _) => Outcome::Unknown,
+                (false, None) => Outcome::Refused(Refusal::NotLeader { hint: None }),
+                // There was no room for it all the time.
+                (false, Some(_)) => Outcome::Refused(Refusal::Busy),
             };
             if !self.shed(now, seq, &outcome, answers) {
                 self.finish(seq, |_| outcome.clone(), answers);
@@ -309,44 +401,77 @@ impl Requests {
         true
     }
 
-    /// What has waited long enough to be sent again. A request in this node's log is waited for
-    /// until another one has been applied in its place.
-    pub(crate) fn due_again(&mut self, now: Instant, applied: Slot) -> Vec<RequestSeq> {
+    /// Puts back into the queue what has waited long enough and is probably lost. Returns how many.
+    ///
+    /// What the present leader has written to this node's log is not lost. What an earlier one
+    /// wrote may be: the new leader need not have it. Leaders drop copies of what they hold, so a
+    /// retry that was not needed costs its bytes and no slot.
+    pub(crate) fn requeue_due(&mut self, now: Instant, applied: Slot) -> u64 {
         if now < self.next_sweep {
-            return Vec::new();
+            return 0;
         }
         self.next_sweep = now + self.settings.retry / 2;
-        let retry = self.settings.retry;
-        let due = self.pending.iter().filter(|(_, pending)| {
-            let patience = retry * (1 << pending.attempts.saturating_sub(1).min(5));
-            let lost = match pending.whereabouts {
-                Whereabouts::Here | Whereabouts::Forwarded => true,
-                Whereabouts::Placed(slot) => slot <= applied,
-                Whereabouts::Offered => false,
+        let session = self.settings.session();
+        let due = self.pending.iter().filter(|(seq, pending)| {
+            let stands = || self.log.holds_since_reign_began(&(session, **seq));
+            let may_be_lost = match pending.whereabouts {
+                Whereabouts::Here => true,
+                Whereabouts::Queued | Whereabouts::Offered => false,
+                Whereabouts::Placed(slot) => slot <= applied || !stands(),
+                Whereabouts::Forwarded => !stands(),
             };
-            lost && now - pending.sent >= patience
+            may_be_lost && now - pending.sent >= self.patience(pending.attempts)
         });
-        due.map(|(seq, _)| *seq).collect()
+        let due = due.map(|(seq, _)| *seq).collect();
+        self.requeue(due)
     }
 
-    /// Everything through this slot is applied: a copy of what was placed there may come again,
-    /// and the session table knows it.
-    pub(crate) fn applied(&mut self, through: Slot) {
-        let later = self.hosted_at.split_off(&through.next());
-        for guest in std::mem::replace(&mut self.hosted_at, later).into_values() {
-            self.hosted.remove(&guest);
+    /// Time after which a request of so many attempts is sent again. A cluster that is slow, but
+    /// works, is given the time that it has been taking.
+    fn patience(&self, attempts: u32) -> Duration {
+        let retry = self.settings.retry;
+        let first = (self.service * 2).clamp(retry, retry * 8);
+        (first * (1 << attempts.saturating_sub(1).min(5))).min(retry * 32)
+    }
+
+    /// Another leader, or another term of the same one. What was sent under the last one goes
+    /// back into the queue unless it stands in this node's log: there it is either chosen, or
+    /// removed before the log goes on, and then it is known to be lost.
+    pub(crate) fn begin_reign(&mut self, has_leader: bool, applied: Slot) -> u64 {
+        self.log.begin_reign();
+        if !has_leader {
+            return 0;
         }
+        let session = self.settings.session();
+        let lost = self.pending.iter().filter(|(seq, pending)| match pending.whereabouts {
+            Whereabouts::Here => true,
+            Whereabouts::Queued | Whereabouts::Offered => false,
+            Whereabouts::Placed(slot) => slot > applied && !self.log.holds(&(session, **seq)),
+            Whereabouts::Forwarded => !self.log.holds(&(session, **seq)),
+        });
+        let lost = lost.map(|(seq, _)| *seq).collect();
+        self.requeue(lost)
     }
 
-    /// Another term: what was placed in the last one may be lost, and is taken again.
-    pub(crate) fn forget_hosted(&mut self) {
-        self.hosted.clear();
-        self.hosted_at.clear();
+    /// Puts back into the queue what was removed from this node's log. Returns how many.
+    pub(crate) fn requeue_lost(&mut self) -> u64 {
+        let session = self.settings.session();
+        let mut lost = Vec::new();
+        for id in self.lost.drain(..) {
+            let own = id.0 == session && !self.log.holds(&id);
+            let sent = self.pending.get(&id.1).is_some_and(|pending| {
+                matches!(pending.whereabouts, Whereabouts::Placed(_) | Whereabouts::Forwarded)
+            });
+            if own && sent {
+                lost.push(id.1);
+            }
+        }
+        self.requeue(lost)
     }
 
-    /// Everything under way, lowest number first.
-    pub(crate) fn all(&self) -> Vec<RequestSeq> {
-        self.pending.keys().copied().collect()
+    /// Everything through this slot is applied.
+    pub(crate) fn applied(&mut self, through: Slot) {
+        self.log.applied(through);
     }
 
     /// How many commands and reads wait for an answer.
@@ -354,7 +479,7 @@ impl Requests {
         self.pending.len() + self.reads.len() + self.reads_under_way
     }
 
-    /// When [`expire`](Self::expire) or [`due_again`](Self::due_again) has something to do.
+    /// When [`expire`](Self::expire) or [`requeue_due`](Self::requeue_due) has something to do.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let (deadline, _) = self.deadlines.first()?;
         Some((*deadline).min(self.next_sweep))
@@ -385,6 +510,13 @@ impl Requests {
     ) {
         let Some(pending) = self.pending.remove(&seq) else { return };
         self.deadlines.remove(&(pending.deadline, seq));
+        match pending.whereabouts {
+            Whereabouts::Queued => {
+                self.queued.remove(&(pending.is_command, seq));
+            }
+            Whereabouts::Forwarded => self.forwarded_bytes -= pending.command.len(),
+            Whereabouts::Here | Whereabouts::Offered | Whereabouts::Placed(_) => {}
+        }
         let outcome = outcome(&pending.waiter);
         match pending.waiter {
             Waiter::Command(token) => answers.push(Answer { token, outcome }),
@@ -408,10 +540,6 @@ impl Pending {
 /// Even tickets are this node's own requests, odd ones are guests'.
 fn own_ticket(seq: RequestSeq) -> Ticket {
     Ticket(seq.0 * 2)
-}
-
-fn guest_ticket(number: u64) -> Ticket {
-    Ticket(number * 2 + 1)
 }
 
 fn own_seq(ticket: Ticket) -> Option<RequestSeq> {

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_types::{Incarnation, NodeId};
 
+/// Stands before the keys of sessions in the state store.
+pub(crate) const SESSIONS: [u8; 2] = *b"\0s";
+/// The first key behind them.
+pub(crate) const SESSIONS_END: [u8; 2] = *b"\0t";
+
 /// One life of one node, as the owner of the requests it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Session {
@@ -86,36 +91,103 @@ impl Request {
 
 /// Which requests were applied: a part of the replicated state, equal on all nodes.
 ///
-/// One entry a store that ever took a request, and in it one number a request under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// One entry a store that ever took a request. Each is stored under a key of its own, so that a
+/// piece of the state carries the entries that it changed and no others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionTable {
-    lives: BTreeMap<(NodeId, Incarnation), Entry>,
+    lives: BTreeMap<Owner, Entry>,
+    /// Entries that were changed since [`drain_changed`](Self::drain_changed) was last called.
+    changed: BTreeSet<Owner>,
 }
+
+/// A store that takes requests, whatever the number of its openings.
+type Owner = (NodeId, Incarnation);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     boot: u64,
     settled: RequestSeq,
-    applied: BTreeSet<RequestSeq>,
+    /// The numbers at or above `settled` that were applied, as ranges: first number to last, with
+    /// gaps between them. As a rule there is one, and one more for each request that lags.
+    applied: BTreeMap<RequestSeq, RequestSeq>,
+}
+
+impl Entry {
+    /// Drops what lies below `settled`.
+    fn settle(&mut self, settled: RequestSeq) {
+        self.settled = settled;
+        let mut later = self.applied.split_off(&settled);
+        if let Some((_, last)) = self.applied.pop_last()
+            && last >= settled
+        {
+            later.insert(settled, last);
+        }
+        self.applied = later;
+    }
+
+    /// Adds a number; returns whether it is new.
+    fn insert(&mut self, seq: RequestSeq) -> bool {
+        let before = self.applied.range(..=seq).next_back();
+        let before = before.map(|(first, last)| (*first, *last));
+        if before.is_some_and(|(_, last)| seq <= last) {
+            return false;
+        }
+        let next = RequestSeq(seq.0.saturating_add(1));
+        let last = self.applied.remove(&next).unwrap_or(seq);
+        let first = before.filter(|(_, last)| last.0 + 1 == seq.0).map_or(seq, |(first, _)| first);
+        self.applied.insert(first, last);
+        true
+    }
 }
 
 impl SessionTable {
     /// Whether this request is to be applied now: true exactly once a request, and never for one
     /// of an earlier life of its node, which nobody waits for any more.
     pub(crate) fn admit(&mut self, session: Session, seq: RequestSeq, settled: RequestSeq) -> bool {
-        let entry = self.lives.entry((session.node, session.incarnation)).or_default();
+        let owner = (session.node, session.incarnation);
+        let entry = self.lives.entry(owner).or_default();
         if session.boot < entry.boot {
             return false;
         }
+        self.changed.insert(owner);
         if session.boot > entry.boot {
             *entry = Entry { boot: session.boot, ..Entry::default() };
         }
         if settled > entry.settled {
-            entry.settled = settled;
-            entry.applied = entry.applied.split_off(&settled);
+            entry.settle(settled);
         }
-        seq >= entry.settled && entry.applied.insert(seq)
+        seq >= entry.settled && entry.insert(seq)
     }
+
+    /// Takes the entries that changed, each with its key and its value in the store.
+    pub(crate) fn drain_changed(&mut self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+        let lives = &self.lives;
+        std::mem::take(&mut self.changed).into_iter().filter_map(move |owner| {
+            let value = postcard::to_allocvec(lives.get(&owner)?).expect("an entry always encodes");
+            Some((key_of(owner), value))
+        })
+    }
+
+    /// Adds an entry as it was stored; `false` if it is none.
+    #[must_use]
+    pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> bool {
+        let (Some(owner), Ok((entry, []))) = (owner_of(key), postcard::take_from_bytes(value))
+        else {
+            return false;
+        };
+        self.lives.insert(owner, entry);
+        true
+    }
+}
+
+fn key_of((node, incarnation): Owner) -> Vec<u8> {
+    [&SESSIONS[..], &node.0.to_be_bytes(), &incarnation.0.to_be_bytes()].concat()
+}
+
+fn owner_of(key: &[u8]) -> Option<Owner> {
+    let (node, incarnation) = key.strip_prefix(&SESSIONS[..])?.split_first_chunk()?;
+    let node = NodeId(u64::from_be_bytes(*node));
+    Some((node, Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?))))
 }
 
 #[cfg(test)]
@@ -159,7 +231,52 @@ mod tests {
         for seq in 1..=1000 {
             assert!(admit(&mut table, 2, seq, seq.saturating_sub(10)));
         }
-        assert_eq!(table.lives.values().next().unwrap().applied.len(), 11);
+        let entry = table.lives.values().next().unwrap();
+        assert_eq!(entry.applied, [(RequestSeq(990), RequestSeq(1000))].into());
+    }
+
+    #[test]
+    fn ranges_admit_what_a_set_of_numbers_admits() {
+        let mut dice = 1_u64;
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
+            (dice >> 33) % sides
+        };
+        for _ in 0..200 {
+            let mut table = SessionTable::default();
+            let (mut set, mut floor) = (BTreeSet::new(), 0);
+            for step in 0..60 {
+                let (seq, settled) = (1 + roll(30), roll(step / 2 + 1));
+                floor = floor.max(settled);
+                set = set.split_off(&floor);
+                let expected = seq >= floor && set.insert(seq);
+                assert_eq!(admit(&mut table, 2, seq, settled), expected, "{seq} of {table:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_stored_and_it_loads_as_it_was() {
+        let mut table = SessionTable::default();
+        let other = Session { node: NodeId(7), ..S };
+        let mut stored = BTreeMap::new();
+        for seq in [1, 2, 5, 9] {
+            assert!(table.admit(other, RequestSeq(seq), RequestSeq(1)));
+        }
+        stored.extend(table.drain_changed());
+        assert_eq!(stored.len(), 1);
+        assert!(admit(&mut table, 2, 1, 1));
+        let second: Vec<_> = table.drain_changed().collect();
+        assert_eq!(second.len(), 1, "the first entry is not written again");
+        stored.extend(second);
+        assert_eq!(table.drain_changed().count(), 0);
+        let mut again = SessionTable::default();
+        for (key, value) in &stored {
+            assert!(SESSIONS[..] <= key[..] && key[..] < SESSIONS_END[..]);
+            assert!(again.load(key, value));
+        }
+        assert_eq!(again, table);
+        assert!(!again.load(&SESSIONS, &[]) && !again.load(b"\0s0123456789abcdef", b"\xff"));
     }
 
     #[test]

@@ -55,6 +55,9 @@ impl<P: Protocol> Cluster<P> {
 
     fn carry_out(&mut self, node: usize, status: &Status, actions: &mut Actions) -> Checked {
         let id = self.nodes[node].id;
+        if let Some(fatal) = actions.fatal {
+            return Err(violation(ViolationKind::UndoesApplied, [id], fatal.to_string()));
+        }
         for note in actions.notes.drain(..) {
             self.on_note(node, &note);
         }

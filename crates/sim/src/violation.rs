@@ -36,6 +36,8 @@ pub enum ViolationKind {
     NotOnMajority,
     /// A chosen value was written over under a higher ballot.
     Overwritten,
+    /// A node was about to cut what it had taken for chosen out of its own log.
+    UndoesApplied,
     /// Two logs hold different values at one slot under one stamp.
     LogMismatch,
     /// A term, vote or promise went back.
@@ -88,6 +90,7 @@ impl fmt::Display for ViolationKind {
             Self::Disagreement => "disagreement",
             Self::NotOnMajority => "not on a majority",
             Self::Overwritten => "chosen value overwritten",
+            Self::UndoesApplied => "undoes what is applied",
             Self::LogMismatch => "log mismatch",
             Self::HardStateRegressed => "hard state regressed",
             Self::FalseClaim => "false claim",

@@ -53,6 +53,17 @@ pub enum LogOp {
     },
 }
 
+impl LogOp {
+    /// The size of its contents, in bytes.
+    fn byte_len(&self) -> usize {
+        match self {
+            Self::HardState(bytes) | Self::Compact { base: bytes, .. } => bytes.len(),
+            Self::Put(run) => run.stamp.len() + run.values.byte_len(),
+            Self::TruncateFrom(_) => 0,
+        }
+    }
+}
+
 /// Changes that become durable together or not at all, of any number of groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -65,6 +76,12 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
+    }
+
+    /// The size of what it writes, in bytes, without keys and checksums.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.ops.iter().map(|(_, op)| op.byte_len()).sum()
     }
 
     /// Moves all of `later` behind what is here: how a writer thread makes one sync of many.

@@ -2,12 +2,11 @@
 
 use super::core::Signal;
 use super::meters::Meters;
-use anyhow::Context;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
-use synod_replica::{Applied, Applier, Run};
+use synod_replica::{Applied, Applier, Piece, Run};
 use synod_types::Slot;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -16,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 const SAVE_EVERY: Duration = Duration::from_millis(50);
 /// So many unsaved bytes are saved at once.
 const SAVE_BYTES: usize = 256 << 10;
-/// How often what was saved is synced, too. A power cut costs the replay of this much log.
-const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// How long the thread sleeps when there is nothing to do.
+const IDLE: Duration = Duration::from_secs(5);
 /// So many tasks are done before the driver hears of it.
 const ROUND: usize = 256;
 
@@ -38,12 +37,11 @@ pub(super) struct Apply {
     applier: Applier,
     tasks: Receiver<Task>,
     signals: UnboundedSender<Signal>,
+    /// What changed, for the saver.
+    pieces: SyncSender<Piece>,
     meters: Arc<Meters>,
     durable: Slot,
     last_save: Instant,
-    last_sync: Instant,
-    /// Whether anything was saved since the last sync.
-    unsynced: bool,
 }
 
 impl Apply {
@@ -51,26 +49,21 @@ impl Apply {
         applier: Applier,
         tasks: Receiver<Task>,
         signals: UnboundedSender<Signal>,
+        pieces: SyncSender<Piece>,
         meters: &Arc<Meters>,
     ) -> Self {
-        let now = Instant::now();
         Self {
             durable: applier.applied(),
             applier,
             tasks,
             signals,
+            pieces,
             meters: Arc::clone(meters),
-            last_save: now,
-            last_sync: now,
-            unsynced: false,
+            last_save: Instant::now(),
         }
     }
 
     pub(super) fn run(mut self) -> anyhow::Result<()> {
-        self.work().context("the state cannot be saved, so the node stops")
-    }
-
-    fn work(&mut self) -> anyhow::Result<()> {
         loop {
             match self.tasks.recv_timeout(self.patience()) {
                 Ok(task) => {
@@ -81,11 +74,10 @@ impl Apply {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.save_if_due()?;
+            self.save_if_due();
         }
         self.applier.seal();
-        self.applier.persist(self.durable)?;
-        self.applier.sync()?;
+        self.save();
         Ok(())
     }
 
@@ -119,28 +111,28 @@ impl Apply {
         stop
     }
 
-    fn save_if_due(&mut self) -> anyhow::Result<()> {
+    fn save_if_due(&mut self) {
         let large = self.applier.unsaved_bytes() >= SAVE_BYTES;
         let due = self.last_save.elapsed() >= SAVE_EVERY;
         if self.is_unsaved() && (large || due) {
             self.last_save = Instant::now();
             self.applier.seal();
-            self.unsynced |= self.applier.persist(self.durable)?;
-            self.meters.saved(&self.applier);
+            self.save();
         }
-        if self.unsynced && self.last_sync.elapsed() >= SYNC_EVERY {
-            self.applier.sync()?;
-            self.last_sync = Instant::now();
-            self.unsynced = false;
-        }
-        Ok(())
     }
 
-    /// How long to wait for a task before it is time to save or to sync.
+    /// Hands what may be saved to the saver; waits only if that is far behind.
+    fn save(&mut self) {
+        if let Some(piece) = self.applier.take_sealed(self.durable) {
+            // The saver's end is gone only if it failed, and the alarm has said so.
+            let _ = self.pieces.send(piece);
+        }
+    }
+
+    /// How long to wait for a task before it is time to save.
     fn patience(&self) -> Duration {
         let save = self.is_unsaved().then(|| SAVE_EVERY.saturating_sub(self.last_save.elapsed()));
-        let sync = self.unsynced.then(|| SYNC_EVERY.saturating_sub(self.last_sync.elapsed()));
-        save.into_iter().chain(sync).min().unwrap_or(SYNC_EVERY)
+        save.unwrap_or(IDLE)
     }
 
     fn is_unsaved(&self) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use synod_consensus::ProtocolEvent;
-use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Token};
+use synod_replica::{Actions, Answer, Applied, Driver, Event, FatalError, Outcome, Token};
 use synod_storage::Batch;
 use synod_transport::{Peer, Transport};
 use synod_types::{Instant, Membership, NodeId, Seq};
@@ -19,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// So many frames, and so many calls, are taken before the driver is asked what to do.
 const ROUND: usize = 1024;
+/// So many bytes of frames are taken before that.
+const ROUND_BYTES: usize = 1 << 20;
 
 /// A frame and who sent it.
 pub(super) type Frame = (NodeId, Bytes);
@@ -94,17 +96,17 @@ impl Core {
         // A runtime of its own on this thread: the loop never queues behind clients' tasks.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         runtime.block_on(async {
-            let mut wake = self.round();
+            let mut wake = self.round()?;
             loop {
                 let incoming = self.inbox.next(self.clock, wake).await;
                 if incoming.is_some_and(|incoming| self.take_in(incoming)) || self.take_queued() {
                     break;
                 }
                 self.wake_if_due(wake);
-                wake = self.round();
+                wake = self.round()?;
             }
-        });
-        self.round();
+            self.round()
+        })?;
         Ok(())
     }
 
@@ -116,9 +118,14 @@ impl Core {
                 return true;
             }
         }
+        let mut bytes = 0;
         for _ in 0..ROUND {
             let Ok(frame) = self.inbox.frames.try_recv() else { break };
+            bytes += frame.1.len();
             self.take_in(Incoming::Frame(frame));
+            if bytes >= ROUND_BYTES {
+                break; // What one round writes is one batch, and a batch is never split.
+            }
         }
         for _ in 0..ROUND {
             let Ok(call) = self.inbox.calls.try_recv() else { break };
@@ -173,14 +180,20 @@ impl Core {
     }
 
     /// Asks the driver what to do and hands it out; returns when to wake it.
-    fn round(&mut self) -> Option<Instant> {
+    ///
+    /// # Errors
+    /// If the driver says that the node must stop; nothing is handed out then.
+    fn round(&mut self) -> Result<Option<Instant>, FatalError> {
         let actions = self.driver.take(self.clock.now());
+        if let Some(fatal) = actions.fatal {
+            return Err(fatal);
+        }
         let wake = actions.wake;
         self.out.carry_out(actions);
         self.clients.answer(actions);
         let (driver, meters) = (&self.driver, &self.meters);
         meters.publish(driver.status(), *driver.counters(), driver.outstanding());
-        wake
+        Ok(wake)
     }
 }
 

@@ -32,7 +32,7 @@ pub struct View {
     pub outstanding: usize,
 }
 
-/// The apply side as it was after its last round: all of one moment.
+/// The apply side as it was after its last round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applying {
     /// The last slot applied.
@@ -79,11 +79,12 @@ impl Meters {
 
     pub(super) fn applied(&self, took: Duration, applier: &Applier) {
         self.apply_seconds.observe(took.as_secs_f64());
-        self.saved(applier);
+        let mut applying = lock(&self.applying);
+        *applying = Applying { saved: applying.saved, ..look_at(applier) };
     }
 
-    pub(super) fn saved(&self, applier: &Applier) {
-        *lock(&self.applying) = look_at(applier);
+    pub(super) fn saved(&self, through: Slot) {
+        lock(&self.applying).saved = through;
     }
 }
 

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | core | the driver | takes every queued event, then hands out what is to be done |
 //! | writer | the log store | makes one write and one sync of all batches that wait |
-//! | apply | the state machine and its store | applies, answers queries, writes behind |
+//! | apply | the state machine | applies, answers queries, hands on what changed |
+//! | saver | the state's store | writes and syncs what changed, behind |
 //!
 //! Batching falls out of the load: while the writer syncs, batches gather; there is no linger
 //! timer. A failed write is never tried again: whatever fails here stops the node, through the
@@ -15,6 +16,7 @@ mod clock;
 mod core;
 mod handle;
 mod meters;
+mod saver;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -67,7 +69,7 @@ pub struct Running {
 ///
 /// # Errors
 /// If the system refuses a thread.
-pub fn launch(parts: Parts, alarm: &Alarm) -> std::io::Result<(Handle, Running)> {
+pub fn launch(mut parts: Parts, alarm: &Alarm) -> std::io::Result<(Handle, Running)> {
     let meters = Arc::new(Meters::new(parts.driver.status(), &parts.applier));
     let (signals, received) = mpsc::unbounded_channel();
     let (frames, queued_frames) = mpsc::channel(FRAMES);
@@ -81,7 +83,13 @@ pub fn launch(parts: Parts, alarm: &Alarm) -> std::io::Result<(Handle, Running)>
         signals: signals.clone(),
         meters: Arc::clone(&meters),
     };
-    let apply = apply::Apply::new(parts.applier, queued_tasks, signals.clone(), &meters);
+    let (pieces, queued_pieces) = std::sync::mpsc::sync_channel(saver::PIECES);
+    let saver = saver::StateSaver {
+        saver: parts.applier.take_saver(),
+        pieces: queued_pieces,
+        meters: Arc::clone(&meters),
+    };
+    let apply = apply::Apply::new(parts.applier, queued_tasks, signals.clone(), pieces, &meters);
     let core = core::Core {
         driver: parts.driver,
         clock: parts.clock,
@@ -98,6 +106,7 @@ pub fn launch(parts: Parts, alarm: &Alarm) -> std::io::Result<(Handle, Running)>
     };
     let threads = vec![
         alarm.thread("synod-writer", move || writer.run())?,
+        alarm.thread("synod-saver", move || saver.run())?,
         alarm.thread("synod-apply", move || apply.run())?,
         alarm.thread("synod-core", move || core.run())?,
     ];

@@ -4,16 +4,18 @@ use super::{Clock, Handle, Parts, Running, launch};
 use crate::alarm::{Alarm, Alarms};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use synod_consensus::{Role, StateMachine};
+use synod_consensus::{Role, StateMachine, Status};
 use synod_kv::{Command, KvStore, Put, Query, Reply};
 use synod_raft::{Config, Raft};
-use synod_replica::{Applier, Outcome, Replica, Settings};
+use synod_replica::{
+    Actions, Applier, Counters, Driver, Event, FatalError, Outcome, Replica, Settings,
+};
 use synod_storage::{Batch, Life, LogStore, MemoryDisk, Saved, StorageError};
 use synod_transport::MemoryNetwork;
-use synod_types::{ClusterId, GroupId, Incarnation, Membership, NodeId, Slot};
+use synod_types::{ClusterId, GroupId, Incarnation, Instant, Membership, NodeId, Slot};
 
 const ME: NodeId = NodeId(1);
 
@@ -30,6 +32,8 @@ struct Gate {
     commits: AtomicUsize,
     /// The commit that fails, counted from 1; 0 for none.
     failing: AtomicUsize,
+    /// The most that one commit had to write, in bytes.
+    largest: AtomicUsize,
 }
 
 impl Gate {
@@ -54,6 +58,7 @@ impl LogStore for Gated {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
         let commit = self.gate.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        self.gate.largest.fetch_max(batch.byte_len(), Ordering::SeqCst);
         let closed = self.gate.closed.lock().unwrap();
         let _open = self.gate.opened.wait_while(closed, |closed| *closed).unwrap();
         if commit == self.gate.failing.load(Ordering::SeqCst) {
@@ -72,6 +77,13 @@ struct Node {
 
 /// Starts a node alone on `disk` and waits until it leads.
 async fn start(disk: &MemoryDisk) -> Node {
+    start_with(disk, |driver| driver).await
+}
+
+async fn start_with(
+    disk: &MemoryDisk,
+    wrap: impl FnOnce(Box<dyn Driver>) -> Box<dyn Driver>,
+) -> Node {
     let gate = Arc::new(Gate::default());
     let mut log = Gated { log: Box::new(disk.open_log()), gate: Arc::clone(&gate) };
     let settings = Settings::new(ClusterId(7), ME, log.life(), 1);
@@ -81,7 +93,7 @@ async fn start(disk: &MemoryDisk) -> Node {
     let config = Config::new(ME, members).unwrap();
     let driver = Replica::<Raft>::open(clock.now(), settings, config, &saved, applier.applied());
     let parts = Parts {
-        driver: Box::new(driver.unwrap()),
+        driver: wrap(Box::new(driver.unwrap())),
         log: Box::new(log),
         applier,
         transport: Arc::new(MemoryNetwork::default().join(ME)),
@@ -167,6 +179,79 @@ async fn a_failed_commit_raises_the_alarm_and_acknowledges_nothing() {
     });
     let stopped = tokio::time::timeout(Duration::from_secs(20), wait).await;
     assert_eq!(stopped, Ok(Ok(())), "whoever stops a node whose disk failed waits for ever");
+}
+
+#[tokio::test]
+async fn a_backlog_reaches_the_disk_in_bounded_commits() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    node.gate.set_closed(true);
+    let put = |key: usize| {
+        let (handle, value) = (node.handle.clone(), "v".repeat(200_000));
+        let command = Command::Put(Put::new(key.to_string(), value)).encode();
+        tokio::spawn(async move { handle.request(command).await.unwrap() })
+    };
+    let puts: Vec<_> = (0..100).map(put).collect();
+    node.until("all are under way", |node| node.handle.meters().view().outstanding == 100).await;
+    node.gate.set_closed(false);
+    for put in puts {
+        assert!(matches!(put.await.unwrap(), Outcome::Done(..)));
+    }
+    let largest = node.gate.largest.load(Ordering::SeqCst);
+    assert!((200_000..5 << 20).contains(&largest), "{largest} bytes of 20 MB at once");
+    node.stop().await;
+}
+
+/// A driver whose core asks for what must not be done, once it is told to.
+struct Doomed {
+    driver: Box<dyn Driver>,
+    doomed: Arc<AtomicBool>,
+    actions: Actions,
+}
+
+const FATAL: FatalError = FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(3) };
+
+impl Driver for Doomed {
+    fn handle(&mut self, now: Instant, event: Event) {
+        self.driver.handle(now, event);
+    }
+
+    fn take(&mut self, now: Instant) -> &mut Actions {
+        if !self.doomed.load(Ordering::SeqCst) {
+            return self.driver.take(now);
+        }
+        self.actions.fatal = Some(FATAL);
+        &mut self.actions
+    }
+
+    fn status(&self) -> Status {
+        self.driver.status()
+    }
+
+    fn counters(&self) -> &Counters {
+        self.driver.counters()
+    }
+
+    fn outstanding(&self) -> usize {
+        self.driver.outstanding()
+    }
+}
+
+#[tokio::test]
+async fn a_core_that_would_undo_what_is_applied_stops_the_node_with_one_line() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let doomed = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&doomed);
+    let wrap = |driver| Box::new(Doomed { driver, doomed: flag, actions: Actions::default() }) as _;
+    let mut node = start_with(&disk, wrap).await;
+    assert!(matches!(node.put("kept".into()).await.unwrap(), Outcome::Done(..)));
+    let commits = node.gate.commits();
+    doomed.store(true, Ordering::SeqCst);
+    assert_eq!(node.put("lost".into()).await.unwrap(), Outcome::Unknown);
+    let alarm = tokio::time::timeout(Duration::from_secs(20), node.alarms.first()).await;
+    assert_eq!(format!("{:#}", alarm.unwrap()), FATAL.to_string());
+    assert_eq!(node.gate.commits(), commits, "nothing was written any more");
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -10,8 +10,12 @@ use synod_storage::{Batch, LogStore};
 use synod_types::Seq;
 use tokio::sync::mpsc::UnboundedSender;
 
+/// Batches are merged until they have so many bytes. The completions of a slow disk then come at
+/// short intervals, while a sync of that much costs little more than one of a byte.
+const MERGED_BYTES: usize = 2 << 20;
+
 /// Owns the log store. While one sync runs, the next batches gather; all that wait become one
-/// write and one sync.
+/// write and one sync, up to a bound.
 pub(super) struct Writer {
     pub(super) log: Box<dyn LogStore>,
     pub(super) batches: Receiver<(Seq, Batch)>,
@@ -22,9 +26,15 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until the core lets go of its end.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
-        while let Ok((mut seq, mut batch)) = self.batches.recv() {
-            let mut merged = 1;
+        let mut next = None;
+        while let Some((mut seq, mut batch)) = next.take().or_else(|| self.batches.recv().ok()) {
+            let (mut merged, mut bytes) = (1, batch.byte_len());
             while let Ok((later, mut more)) = self.batches.try_recv() {
+                bytes += more.byte_len();
+                if bytes > MERGED_BYTES {
+                    next = Some((later, more));
+                    break;
+                }
                 batch.append(&mut more);
                 seq = later;
                 merged += 1;

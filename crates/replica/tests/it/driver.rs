@@ -163,12 +163,12 @@ fn a_request_that_was_sent_and_not_answered_ends_as_unknown() {
 
 #[test]
 fn a_request_proposed_twice_is_applied_once() {
-    let mut replica = replica(Some(ME));
+    let mut replica = replica(Some(PEER));
     let mut applier = applier(synod_storage::MemoryState::new());
     replica.handle(T0, request(1, LATER));
-    let _ = replica.take(T0).batch.take();
-    // Leadership comes back in a new round: what was placed may be lost and is offered again.
-    tell(&mut replica, Msg::Lead(ME, 2));
+    let copy = forwarded(&mut replica).remove(0);
+    tell(&mut replica, Msg::Chosen(copy.clone()));
+    tell(&mut replica, Msg::Chosen(copy));
     let outcomes = run_alone(&mut replica, &mut applier);
     assert_eq!(applier.applied(), Slot(2), "both copies are in the log");
     assert_eq!(applier.query(b""), "command 1", "one was applied");

@@ -3,4 +3,5 @@
 mod arbitrary;
 mod bugs;
 mod driver;
+mod overload;
 mod puppet;

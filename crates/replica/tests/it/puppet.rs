@@ -17,6 +17,8 @@ use synod_types::{Ballot, Changes, ClusterId, Incarnation, Instant, Lane, NodeId
 pub const ME: NodeId = NodeId(1);
 pub const PEER: NodeId = NodeId(2);
 pub const T0: Instant = Instant(1_000_000_000);
+/// When the puppet's one timer runs out after its start.
+pub const TIMER: Duration = Duration::from_secs(90);
 
 /// Places what it is offered, tells its peer and itself, and takes a slot for chosen when its own
 /// vow for it has come back.
@@ -28,6 +30,8 @@ pub struct Puppet {
     chosen: Slot,
     log: Vec<Values>,
     pub stalled: bool,
+    pub lagging: bool,
+    pub timeouts: u64,
     busy: bool,
 }
 
@@ -43,6 +47,8 @@ pub enum Msg {
     Swear,
     /// Makes the puppet cut its log at a slot, put another value there, and vow that.
     Recut(Slot),
+    /// Makes the puppet compact its log through a slot.
+    Compact(Slot),
     /// Everything that the puppet has placed is chosen: others hold it.
     Quorum,
     /// This is chosen at the next slot, whatever the puppet has placed there.
@@ -68,6 +74,7 @@ impl Message<Puppet> for Msg {
             | Self::Lead(..)
             | Self::Swear
             | Self::Recut(_)
+            | Self::Compact(_)
             | Self::Quorum
             | Self::Chosen(_)
             | Self::Busy(_) => Gate::Immediate,
@@ -96,7 +103,17 @@ impl Protocol for Puppet {
         let (last, chosen) = (saved.log.last(), saved.applied);
         let of = |run: &Run<u64>, index| run.values.slice(index, index + 1);
         let log = saved.log.runs().flat_map(|run| (0..run.values.len()).map(move |n| of(run, n)));
-        Ok(Self { leader, round: 1, last, chosen, log: log.collect(), stalled: false, busy: false })
+        Ok(Self {
+            leader,
+            round: 1,
+            last,
+            chosen,
+            log: log.collect(),
+            stalled: false,
+            lagging: false,
+            timeouts: 0,
+            busy: false,
+        })
     }
 
     fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Effects<'_, Self>) {
@@ -120,6 +137,9 @@ impl Protocol for Puppet {
             }
             Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
             Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
+            Input::Message { message: Msg::Compact(through), .. } => {
+                fx.write(Write::Compact(Base { through, stamp: 1, members: None }));
+            }
             Input::Message { message: Msg::Chosen(values), .. } => self.learn(values, fx),
             Input::Message { message: Msg::Busy(busy), .. } => self.busy = busy,
             Input::Message { message: Msg::Lead(leader, round), .. } => {
@@ -127,6 +147,9 @@ impl Protocol for Puppet {
             }
             Input::Message { message: Msg::Swear, .. } => fx.send(PEER, Msg::Vow(self.last)),
             Input::Stalled => self.stalled = true,
+            Input::Lagging => self.lagging = true,
+            Input::Timeout(_) => self.timeouts += 1,
+            Input::Start => fx.set_timer(0, TIMER..TIMER),
             _ => {}
         }
     }
@@ -212,6 +235,22 @@ pub fn sent(replica: &mut Replica<Puppet>, now: Instant) -> Vec<Msg> {
     payloads
         .filter_map(|payload| match payload {
             Payload::Protocol(message) => Some(message),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The requests among the frames that are ready to leave, frame by frame.
+pub fn forwarded(replica: &mut Replica<Puppet>) -> Vec<Values> {
+    forwarded_at(replica, T0)
+}
+
+pub fn forwarded_at(replica: &mut Replica<Puppet>, now: Instant) -> Vec<Values> {
+    let frames = std::mem::take(&mut replica.take(now).frames);
+    let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
+    payloads
+        .filter_map(|payload| match payload {
+            Payload::Forward(values) => Some(values),
             _ => None,
         })
         .collect()

@@ -148,7 +148,7 @@ impl Protocol for Toy {
             Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
-            Input::Stalled | Input::Compact { .. } | Input::Installed { .. } => {}
+            Input::Stalled | Input::Lagging | Input::Compact { .. } | Input::Installed { .. } => {}
         }
     }
 

@@ -1,0 +1,78 @@
+//! Requests that other nodes forwarded to this one.
+
+use crate::log_index::RequestId;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use synod_types::Ticket;
+
+/// Forwarded requests until the core has placed or refused them.
+#[derive(Debug, Default)]
+pub(crate) struct Guests {
+    /// Those that the core was not offered yet, in the order of their arrival.
+    waiting: VecDeque<Guest>,
+    waiting_bytes: usize,
+    offered: BTreeMap<Ticket, RequestId>,
+    /// All of the above: a second copy of one is dropped.
+    known: BTreeSet<RequestId>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Guest {
+    id: RequestId,
+    command: Bytes,
+    /// A barrier takes no room on the disk, and reads wait for it: it goes first.
+    is_barrier: bool,
+}
+
+impl Guests {
+    /// Returns whether a copy of the request waits or was offered to the core.
+    pub(crate) fn knows(&self, id: &RequestId) -> bool {
+        self.known.contains(id)
+    }
+
+    /// Bytes of the commands that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Adds a request to those that wait.
+    pub(crate) fn push(&mut self, id: RequestId, command: Bytes, is_barrier: bool) {
+        self.known.insert(id);
+        self.waiting_bytes += command.len();
+        let guest = Guest { id, command, is_barrier };
+        if is_barrier {
+            self.waiting.push_front(guest);
+        } else {
+            self.waiting.push_back(guest);
+        }
+    }
+
+    /// Takes the next request for the core; without `room` on the disk, only a barrier.
+    pub(crate) fn next(&mut self, room: bool) -> Option<(Ticket, Bytes)> {
+        let guest = self.waiting.pop_front_if(|guest| room || guest.is_barrier)?;
+        self.waiting_bytes -= guest.command.len();
+        self.last += 1;
+        // Odd tickets; even ones are this node's own.
+        let ticket = Ticket(self.last * 2 + 1);
+        self.offered.insert(ticket, guest.id);
+        Some((ticket, guest.command))
+    }
+
+    /// Ends the offer of a request that the core placed or refused.
+    pub(crate) fn answered(&mut self, ticket: Ticket) -> Option<RequestId> {
+        let id = self.offered.remove(&ticket)?;
+        self.known.remove(&id);
+        Some(id)
+    }
+
+    /// Takes all that wait: this node does not lead.
+    pub(crate) fn dismiss(&mut self) -> Vec<RequestId> {
+        self.waiting_bytes = 0;
+        let ids: Vec<_> = self.waiting.drain(..).map(|guest| guest.id).collect();
+        ids.iter().for_each(|id| {
+            self.known.remove(id);
+        });
+        ids
+    }
+}

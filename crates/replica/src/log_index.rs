@@ -1,0 +1,174 @@
+//! Requests that stand in this node's own log.
+
+use crate::{Request, RequestSeq, Session};
+use std::collections::BTreeMap;
+use synod_types::{Slot, Values};
+
+/// Identity of a request, the same in every copy.
+pub(crate) type RequestId = (Session, RequestSeq);
+
+/// Index of the requests in the part of this node's log that is not yet applied, kept up to date
+/// from the core's writes.
+///
+/// A request that stands in the log of a leader needs no second copy there, and a copy in a
+/// follower's log shows that the request reached the leader. The index is a hint: a wrong entry
+/// costs a late or a superfluous retry, and the session table keeps either harmless.
+#[derive(Debug, Default)]
+pub(crate) struct LogIndex {
+    slots: BTreeMap<Slot, RequestId>,
+    requests: BTreeMap<RequestId, Standing>,
+    applied: Slot,
+    reign: u64,
+}
+
+/// Place of a request in the log.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    slot: Slot,
+    reign: u64,
+}
+
+impl LogIndex {
+    /// An index of an empty log whose state is applied through `applied`.
+    pub(crate) fn new(applied: Slot) -> Self {
+        Self { applied, ..Self::default() }
+    }
+
+    /// Records that the log now holds `values` from slot `first` on. Requests that stood in these
+    /// slots and no longer do are added to `lost`.
+    pub(crate) fn put(&mut self, first: Slot, values: &Values, lost: &mut Vec<RequestId>) {
+        let appends = self.slots.last_key_value().is_none_or(|(last, _)| *last < first);
+        for index in 0..values.len() {
+            let slot = first.plus(index);
+            if slot <= self.applied {
+                continue;
+            }
+            let request = values.command(index).and_then(Request::decode);
+            let id = request.map(|request| (request.session, request.seq));
+            if !appends
+                && let Some(old) = self.slots.remove(&slot)
+                && id != Some(old)
+                && self.forget(old, slot)
+            {
+                lost.push(old);
+            }
+            if let Some(id) = id {
+                self.slots.insert(slot, id);
+                self.requests.insert(id, Standing { slot, reign: self.reign });
+            }
+        }
+    }
+
+    /// Records that `slot` and all later slots were removed; what stood there is added to `lost`.
+    pub(crate) fn truncate_from(&mut self, slot: Slot, lost: &mut Vec<RequestId>) {
+        for (at, id) in self.slots.split_off(&slot) {
+            if self.forget(id, at) {
+                lost.push(id);
+            }
+        }
+    }
+
+    /// Drops everything through `through`: the session table knows these requests from now on.
+    pub(crate) fn applied(&mut self, through: Slot) {
+        self.applied = self.applied.max(through);
+        while let Some(entry) = self.slots.first_entry() {
+            if *entry.key() > through {
+                return;
+            }
+            let (slot, id) = entry.remove_entry();
+            self.forget(id, slot);
+        }
+    }
+
+    /// Marks the start of another leader's reign, or of another term of the same leader.
+    pub(crate) fn begin_reign(&mut self) {
+        self.reign += 1;
+    }
+
+    /// Returns whether the request stands in the log.
+    pub(crate) fn holds(&self, id: &RequestId) -> bool {
+        self.requests.contains_key(id)
+    }
+
+    /// Slot in which the request stands.
+    pub(crate) fn slot_of(&self, id: &RequestId) -> Option<Slot> {
+        self.requests.get(id).map(|standing| standing.slot)
+    }
+
+    /// Returns whether the request stands in the log and was written there under the present
+    /// leader, so that this leader has it, too.
+    pub(crate) fn holds_since_reign_began(&self, id: &RequestId) -> bool {
+        self.requests.get(id).is_some_and(|standing| standing.reign == self.reign)
+    }
+
+    /// Removes the request unless a copy of it stands in another slot.
+    fn forget(&mut self, id: RequestId, slot: Slot) -> bool {
+        let stands_here = self.requests.get(&id).is_some_and(|standing| standing.slot == slot);
+        if stands_here {
+            self.requests.remove(&id);
+        }
+        stands_here
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Body;
+    use bytes::Bytes;
+    use synod_types::{Incarnation, NodeId, Value};
+
+    const S: Session = Session { node: NodeId(1), incarnation: Incarnation(9), boot: 2 };
+
+    fn id(seq: u64) -> RequestId {
+        (S, RequestSeq(seq))
+    }
+
+    fn values(seqs: &[u64]) -> Values {
+        let request = |seq: &u64| {
+            let body = Body::Command(Bytes::from_static(b"x"));
+            Request { session: S, seq: RequestSeq(*seq), settled: RequestSeq(1), body }.encode()
+        };
+        seqs.iter().map(|seq| Value::Command(request(seq))).collect()
+    }
+
+    fn index(seqs: &[u64]) -> LogIndex {
+        let mut index = LogIndex::new(Slot::ZERO);
+        index.put(Slot(1), &values(seqs), &mut Vec::new());
+        index
+    }
+
+    #[test]
+    fn a_truncated_or_overwritten_request_is_lost() {
+        let (mut index, mut lost) = (index(&[1, 2, 3]), Vec::new());
+        index.truncate_from(Slot(3), &mut lost);
+        index.put(Slot(1), &values(&[1, 7]), &mut lost);
+        assert_eq!(lost, [id(3), id(2)]);
+        assert!(index.holds(&id(1)) && index.holds(&id(7)) && !index.holds(&id(2)));
+    }
+
+    #[test]
+    fn a_request_with_a_second_copy_is_not_lost() {
+        let (mut index, mut lost) = (index(&[1, 2, 1]), Vec::new());
+        index.put(Slot(1), &Values::noop(), &mut lost);
+        assert!(lost.is_empty() && index.holds(&id(1)));
+    }
+
+    #[test]
+    fn an_applied_request_leaves_the_index_and_does_not_return() {
+        let mut index = index(&[1, 2]);
+        index.applied(Slot(1));
+        assert!(!index.holds(&id(1)) && index.holds(&id(2)));
+        index.put(Slot(1), &values(&[1]), &mut Vec::new());
+        assert!(!index.holds(&id(1)));
+    }
+
+    #[test]
+    fn a_new_reign_ages_what_was_written_before_it() {
+        let mut index = index(&[1, 2]);
+        index.begin_reign();
+        index.put(Slot(2), &values(&[2]), &mut Vec::new());
+        assert!(index.holds(&id(1)) && !index.holds_since_reign_began(&id(1)));
+        assert!(index.holds_since_reign_began(&id(2)), "the new leader wrote it once more");
+    }
+}

@@ -1,0 +1,435 @@
+//! A slow disk, a slow state machine, a slow leader: the driver bounds what it hands out.
+
+use crate::puppet::*;
+use bytes::Bytes;
+use std::time::Duration;
+use synod_consensus::{Refusal, Write};
+use synod_replica::{
+    Applied, Body, Driver, Event, FatalError, Outcome, Payload, Replica, Request, RequestSeq, Seq,
+    Session, Settings, Token, decode_frame, encode_write,
+};
+use synod_storage::{Batch, LogOp, MemoryState, StoredRun};
+use synod_types::{Incarnation, Instant, Slot, Value, Values};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+fn put(token: u64, bytes: usize) -> Event {
+    let command = Bytes::from(vec![b'x'; bytes]);
+    Event::Request { token: Token(token), command, deadline: T0 + LATER * 10 }
+}
+
+/// A request of the peer's clients.
+fn guest(seq: u64, bytes: usize) -> Bytes {
+    let session = Session { node: PEER, incarnation: Incarnation(9), boot: 1 };
+    let body = Body::Command(Bytes::from(vec![b'y'; bytes]));
+    Request { session, seq: RequestSeq(seq), settled: RequestSeq(1), body }.encode()
+}
+
+fn forward(replica: &mut Replica<Puppet>, commands: impl IntoIterator<Item = Bytes>) {
+    let values = commands.into_iter().map(Value::Command).collect();
+    deliver(replica, &envelope(), Payload::Forward(values));
+}
+
+/// The state machine reports that it has applied through a slot.
+fn applied(through: Slot) -> Event {
+    let mut applied = Applied::default();
+    applied.through = through;
+    Event::Applied(applied)
+}
+
+/// Commands in a batch.
+fn commands(batch: &Batch) -> usize {
+    let count = |op: &LogOp| if let LogOp::Put(run) = op { run.values.len() } else { 0 };
+    batch.ops.iter().map(|(_, op)| count(op)).sum()
+}
+
+/// Reports everything through `seq` as written, and applies what is chosen.
+fn written(replica: &mut Replica<Puppet>, now: Instant, seq: Seq) {
+    replica.handle(now, Event::Written(seq));
+    let runs = std::mem::take(&mut replica.take(now).apply);
+    if let Some(last) = runs.last() {
+        replica.handle(now, applied(last.last()));
+    }
+}
+
+#[test]
+fn a_disk_that_completes_a_batch_every_1900_ms_never_stalls() {
+    let mut replica = replica(Some(ME));
+    let mut next_write = T0 + MS(1900);
+    let mut written_through = Seq(0);
+    let mut newest = Seq(0);
+    for tick in 0..600 {
+        // Ten requests a second for a minute, while the disk takes one batch of them in two.
+        let now = T0 + MS(100 * tick);
+        replica.handle(now, request(tick, LATER * 10));
+        if let Some((seq, _)) = replica.take(now).batch.take() {
+            newest = seq;
+        }
+        if now >= next_write && written_through < newest {
+            written_through = written_through.next();
+            written(&mut replica, now, written_through);
+            next_write = now + MS(1900);
+        }
+        replica.handle(now, Event::Wake);
+    }
+    assert!(newest.0 > written_through.0 + 100, "the oldest work is older than a stall by far");
+    assert_eq!(replica.counters().stalls, 0);
+    assert!(!replica.core().stalled);
+}
+
+#[test]
+fn a_disk_that_completes_nothing_stalls_once_in_each_time_out() {
+    let stall = settings().stall;
+    let mut replica = replica(Some(ME));
+    let mut now = T0;
+    for tick in 0..20 {
+        now = T0 + MS(50 * tick);
+        replica.handle(now, request(tick, LATER));
+        let _ = replica.take(now).batch.take();
+        replica.handle(now, Event::Wake);
+    }
+    assert!(!replica.core().stalled);
+    // New work does not reset the time, and one wake finds one stall.
+    for (tick, stalls) in [(1999, 0), (2000, 1), (2001, 1), (3999, 1), (4000, 2)] {
+        replica.handle(T0 + MS(tick), Event::Wake);
+        assert_eq!(replica.counters().stalls, stalls, "after {tick} ms");
+    }
+    assert_eq!(stall, MS(2000));
+    now = now + MS(5000);
+    written(&mut replica, now, Seq(20));
+    replica.handle(now + stall * 3, Event::Wake);
+    assert_eq!(replica.counters().stalls, 2, "nothing waits any more");
+}
+
+#[test]
+fn a_completion_that_was_reported_before_is_no_progress() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=2 {
+        replica.handle(T0, request(token, LATER));
+        let _ = replica.take(T0).batch.take();
+    }
+    written(&mut replica, T0, Seq(1));
+    written(&mut replica, T0 + MS(1900), Seq(1));
+    replica.handle(T0 + MS(2000), Event::Wake);
+    assert_eq!(replica.counters().stalls, 1);
+}
+
+#[test]
+fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
+    let mut replica = replica_with(Settings { unwritten_bytes: 10_000, ..settings() }, Some(ME));
+    for token in 1..=50 {
+        replica.handle(T0, put(token, 1000));
+    }
+    forward(&mut replica, (1..=50).map(|seq| guest(seq, 1000)));
+    let (mut seq, first) = replica.take(T0).batch.take().unwrap();
+    assert!((8..=11).contains(&commands(&first)), "{}", commands(&first));
+    let stamps = |batch: &Batch| batch.clone().ops.into_iter().map(|(_, op)| op);
+    let own = stamps(&first).filter(|op| {
+        let LogOp::Put(StoredRun { values, .. }) = op else { return false };
+        Request::decode(values.command(0).unwrap()).unwrap().session.node == ME
+    });
+    assert!((4..=6).contains(&own.count()), "own requests and guests take turns");
+    assert!(replica.take(T0).batch.is_none() && replica.take(T0).answers.is_empty());
+    let mut total = commands(&first);
+    loop {
+        written(&mut replica, T0, seq);
+        let Some((next, batch)) = replica.take(T0).batch.take() else { break };
+        assert!((1..=11).contains(&commands(&batch)), "{}", commands(&batch));
+        total += commands(&batch);
+        seq = next;
+    }
+    assert_eq!(total, 100, "all of it in the end");
+}
+
+#[test]
+fn a_barrier_does_not_wait_for_room_at_the_disk() {
+    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    replica.handle(T0, put(1, 1000));
+    replica.handle(T0, put(2, 1000));
+    assert_eq!(commands(&replica.take(T0).batch.take().unwrap().1), 1);
+    replica.handle(T0, Event::Read { token: Token(3), deadline: T0 + LATER });
+    let (_, batch) = replica.take(T0).batch.take().unwrap();
+    assert_eq!(commands(&batch), 1);
+    let LogOp::Put(run) = &batch.ops[0].1 else { panic!("{batch:?}") };
+    assert_eq!(Request::decode(run.values.command(0).unwrap()).unwrap().body, Body::Barrier);
+}
+
+#[test]
+fn a_request_that_found_no_room_ends_as_not_taken() {
+    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    for token in 1..=2 {
+        replica.handle(T0, request(token, Duration::from_secs(1)));
+    }
+    let _ = replica.take(T0).batch.take();
+    let end = T0 + Duration::from_secs(1);
+    replica.handle(end, Event::Wake);
+    let outcomes: Vec<_> = replica.take(end).answers.drain(..).map(|it| it.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Unknown, Outcome::Refused(Refusal::Busy)]);
+}
+
+#[test]
+fn guests_past_the_bound_are_refused_as_busy() {
+    let bounded = Settings { unwritten_bytes: 1, guest_bytes: 3500, ..settings() };
+    let mut replica = replica_with(bounded, Some(ME));
+    forward(&mut replica, (1..=5).map(|seq| guest(seq, 1000)));
+    let frames = std::mem::take(&mut replica.take(T0).frames);
+    let refused =
+        frames.iter().find_map(|(_, _, frame)| match decode_frame::<Msg>(frame).unwrap() {
+            (_, Payload::Refused { requests, why: Refusal::Busy }) => Some(requests),
+            _ => None,
+        });
+    assert_eq!(refused, Some(vec![4, 5]));
+}
+
+#[test]
+fn a_stall_sends_nothing_again_that_stands_in_the_log() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=100 {
+        replica.handle(T0, put(token, 1000));
+    }
+    assert_eq!(commands(&replica.take(T0).batch.take().unwrap().1), 100);
+    // The same node leads again, then another one does: neither has lost anything yet.
+    tell(&mut replica, Msg::Lead(ME, 2));
+    assert!(replica.take(T0).batch.is_none(), "a leader's own log is not filled with copies");
+    tell(&mut replica, Msg::Lead(PEER, 3));
+    assert_eq!(forwarded(&mut replica), []);
+    assert_eq!(replica.counters().retried, 0);
+}
+
+#[test]
+fn what_is_cut_from_the_log_is_sent_again_at_once() {
+    let mut replica = replica(Some(ME));
+    for token in 1..=3 {
+        replica.handle(T0, put(token, 10));
+    }
+    let _ = replica.take(T0).batch.take();
+    tell(&mut replica, Msg::Lead(PEER, 2));
+    assert_eq!(forwarded(&mut replica), []);
+    tell(&mut replica, Msg::Recut(Slot(2)));
+    let again: usize = forwarded(&mut replica).iter().map(Values::len).sum();
+    assert_eq!(again, 2, "slots 2 and 3, and not what still stands");
+}
+
+#[test]
+fn what_an_earlier_leader_placed_is_sent_again_after_a_while() {
+    let mut replica = replica(Some(ME));
+    replica.handle(T0, put(1, 10));
+    let _ = replica.take(T0).batch.take();
+    let wait = |replica: &mut Replica<Puppet>, now| {
+        replica.handle(now, Event::Wake);
+        forwarded_at(replica, now).len()
+    };
+    assert_eq!(wait(&mut replica, T0 + MS(1000)), 0, "its leader has it");
+    tell(&mut replica, Msg::Lead(PEER, 2));
+    let _ = replica.take(T0 + MS(1000));
+    assert_eq!(wait(&mut replica, T0 + MS(1200)), 1, "the new one may have another in its slot");
+    assert_eq!(wait(&mut replica, T0 + MS(1300)), 0, "and is given time");
+}
+
+#[test]
+fn a_request_that_the_leader_has_written_to_this_log_is_not_sent_again() {
+    let mut replica = replica(Some(PEER));
+    replica.handle(T0, put(1, 10));
+    let copy = forwarded(&mut replica).remove(0);
+    tell(&mut replica, Msg::Chosen(copy));
+    let _ = replica.take(T0);
+    replica.handle(T0 + LATER, Event::Wake);
+    assert_eq!(forwarded_at(&mut replica, T0 + LATER), [], "chosen, and not yet applied here");
+}
+
+#[test]
+fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
+    let run = StoredRun {
+        first: Slot(1),
+        stamp: encode_stamp(),
+        values: Values::command_only(&guest(1, 10)),
+    };
+    let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
+    let mut replica =
+        Replica::<Puppet>::open(T0, settings(), Some(ME), &saved, Slot::ZERO).unwrap();
+    let _ = replica.take(T0);
+    forward(&mut replica, [guest(1, 10), guest(2, 10)]);
+    let (_, batch) = replica.take(T0).batch.take().unwrap();
+    assert_eq!(commands(&batch), 1, "the second request alone");
+}
+
+fn encode_stamp() -> Bytes {
+    let run = synod_consensus::Run { first: Slot(1), stamp: 1, values: Values::noop() };
+    let LogOp::Put(run) = encode_write::<Puppet>(&Write::Put(run)) else { unreachable!() };
+    run.stamp
+}
+
+#[test]
+fn forwards_stay_within_their_window_and_are_repeated_within_it() {
+    let mut replica = replica_with(Settings { forward_window: 10_000, ..settings() }, Some(PEER));
+    for token in 1..=30 {
+        replica.handle(T0, put(token, 1000));
+    }
+    let count = |values: Vec<Values>| values.iter().map(Values::len).sum::<usize>();
+    let first = forwarded(&mut replica);
+    let copies: Vec<_> =
+        first.iter().flat_map(|it| (0..it.len()).map(|at| it.slice(at, at + 1))).collect();
+    assert_eq!(copies.len(), 9);
+    // A leader that does not answer gets as much again, later and later.
+    let mut sends = 0;
+    for tick in 1..=100 {
+        let now = T0 + MS(50 * tick);
+        replica.handle(now, Event::Wake);
+        let again = count(forwarded_at(&mut replica, now));
+        assert!(again <= 9, "{again} at once");
+        sends += usize::from(again > 0);
+    }
+    assert!((3..=6).contains(&sends), "{sends} times in 5 s");
+    // What is applied makes room for others.
+    let mut applier = applier(MemoryState::new());
+    let now = T0 + MS(5000);
+    for copy in copies.into_iter().take(4) {
+        tell(&mut replica, Msg::Chosen(copy));
+    }
+    let runs = std::mem::take(&mut replica.take(now).apply);
+    let mut applied = Applied::default();
+    runs.iter().for_each(|run| applier.apply(run, &mut applied));
+    replica.handle(now, Event::Applied(applied));
+    assert_eq!(count(forwarded_at(&mut replica, now)), 4);
+}
+
+#[test]
+fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
+    let small = Settings { unapplied_bytes: 10_000, unapplied_slots: 6, ..settings() };
+    let values: Values = (1..=40)
+        .map(|seq| Value::Command(guest(seq, if seq % 7 == 0 { 20_000 } else { 700 })))
+        .collect();
+    let run = StoredRun { first: Slot(1), stamp: encode_stamp(), values: values.clone() };
+    let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
+    let mut replica = Replica::<Puppet>::open(T0, small, Some(ME), &saved, Slot::ZERO).unwrap();
+    let _ = replica.take(T0);
+    tell(&mut replica, Msg::Quorum);
+    let mut next = Slot(1);
+    while next <= Slot(40) {
+        let runs = std::mem::take(&mut replica.take(T0).apply);
+        let (mut slots, mut bytes) = (0, 0);
+        for run in &runs {
+            assert_eq!(run.first, next);
+            assert_eq!(run.values, values.slice(next.0 as usize - 1, run.last().0 as usize));
+            next = run.last().next();
+            slots += run.values.len();
+            bytes += run.values.byte_len();
+        }
+        assert!((1..=6).contains(&slots), "{slots} slots at {next}");
+        assert!(bytes <= 10_000 || bytes <= 10_000 + 20_100 && slots > 0, "{bytes} bytes");
+        let through = next.prev();
+        replica.handle(T0, applied(through));
+    }
+}
+
+#[test]
+fn a_node_that_lags_is_told_before_its_timers_until_it_has_caught_up() {
+    let small = Settings { unapplied_slots: 1, ..settings() };
+    let mut replica = replica_with(small, Some(PEER));
+    for text in [b"1", b"2"] {
+        tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+    }
+    let due = T0 + TIMER;
+    let mut lagging = |applied: u64, fired: u64| {
+        let _ = replica.take(due);
+        replica.handle(due, Event::Wake);
+        assert_eq!(replica.core().timeouts, fired);
+        let through = Slot(applied);
+        replica.handle(due, self::applied(through));
+        replica.core().lagging
+    };
+    assert!(lagging(1, 1));
+    // With one slot at the state machine and none left in the driver, it does not lag.
+    let mut fresh = self::replica(Some(PEER));
+    tell(&mut fresh, Msg::Chosen(Values::command_only(b"1")));
+    let _ = fresh.take(due);
+    fresh.handle(due, Event::Wake);
+    assert!(fresh.core().timeouts == 1 && !fresh.core().lagging);
+}
+
+#[test]
+fn a_disk_that_hangs_holds_a_bounded_number_of_messages() {
+    let mut replica = replica(Some(ME));
+    replica.handle(T0, request(1, LATER));
+    let (seq, _) = replica.take(T0).batch.take().unwrap();
+    for _ in 0..10_000 {
+        tell(&mut replica, Msg::Swear);
+        let _ = replica.take(T0);
+    }
+    replica.take(T0).frames.clear();
+    replica.handle(T0, Event::Written(seq));
+    let held = sent(&mut replica, T0).len();
+    assert!((1000..=4097).contains(&held), "{held}");
+    assert_eq!(replica.take(T0).apply.len(), 1, "the own vow was kept");
+}
+
+#[test]
+fn a_flooded_disk_takes_no_more_frames_of_the_log() {
+    let mut replica = replica_with(Settings { flood_bytes: 10_000, ..settings() }, Some(PEER));
+    let mut dropped = 0;
+    for token in 1..=20 {
+        let value = Values::command_only(&vec![token; 1000]);
+        tell(&mut replica, Msg::Chosen(value));
+        let _ = replica.take(T0);
+        dropped = replica.counters().frames_dropped;
+    }
+    assert!((9..=11).contains(&dropped), "{dropped} of 20");
+    let (seq, batch) = replica.take(T0).batch.take().unwrap();
+    assert_eq!(commands(&batch), 20 - usize::try_from(dropped).unwrap());
+    replica.handle(T0, Event::Written(seq));
+    tell(&mut replica, Msg::Chosen(Values::command_only(b"again")));
+    assert_eq!(replica.counters().frames_dropped, dropped);
+}
+
+#[test]
+fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
+    let mut replica = replica(Some(PEER));
+    for text in [b"1", b"2"] {
+        tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+    }
+    let _ = replica.take(T0).batch.take();
+    tell(&mut replica, Msg::Chat(Slot(0)));
+    tell(&mut replica, Msg::Recut(Slot(2)));
+    for _ in 0..2 {
+        let actions = replica.take(T0);
+        assert_eq!(
+            actions.fatal,
+            Some(FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(2) })
+        );
+        assert!(actions.batch.is_none() && actions.frames.is_empty() && actions.wake.is_none());
+        // It is final.
+        replica.handle(T0, request(9, LATER));
+        replica.handle(T0, Event::Written(Seq(1)));
+    }
+}
+
+#[test]
+fn a_base_that_goes_back_or_passes_what_is_chosen_stops_the_node() {
+    for (through, fatal) in [(1, true), (2, false), (3, false), (4, true)] {
+        let mut replica = replica(Some(PEER));
+        for text in [b"1", b"2", b"3"] {
+            tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+        }
+        tell(&mut replica, Msg::Compact(Slot(2)));
+        assert_eq!(replica.take(T0).fatal, None);
+        tell(&mut replica, Msg::Compact(Slot(through)));
+        assert_eq!(replica.take(T0).fatal.is_some(), fatal, "compacted through {through}");
+    }
+}
+
+#[test]
+fn the_floor_is_the_applied_slot_after_a_restart() {
+    let run = StoredRun {
+        first: Slot(1),
+        stamp: encode_stamp(),
+        values: (0..3).map(|_| Value::Command(Bytes::from_static(b"x"))).collect(),
+    };
+    let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
+    for (cut, fatal) in [(2, true), (3, false)] {
+        let mut replica =
+            Replica::<Puppet>::open(T0, settings(), Some(PEER), &saved, Slot(2)).unwrap();
+        let _ = replica.take(T0);
+        tell(&mut replica, Msg::Recut(Slot(cut)));
+        assert_eq!(replica.take(T0).fatal.is_some(), fatal, "cut from slot {cut}");
+    }
+}
