@@ -6,6 +6,7 @@ use crate::network::LaneBounds;
 use crate::plan::{CapacityPlan, Plan};
 use std::time::Duration;
 use synod_consensus::Bounds;
+use synod_replica::Settings;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -64,6 +65,16 @@ impl Disturbance {
 }
 
 impl LoadPlan {
+    /// Scales the limits of a driver.
+    pub(crate) fn adjust(&self, settings: &mut Settings) {
+        let scale = SCALE as usize;
+        settings.unwritten_bytes /= scale;
+        settings.flood_bytes /= scale;
+        settings.unapplied_bytes /= scale;
+        settings.forward_window /= scale;
+        settings.guest_bytes /= scale;
+    }
+
     /// The time between two writes.
     pub(crate) fn pause(&self) -> Duration {
         crate::network::time_for(self.value, self.rate)
