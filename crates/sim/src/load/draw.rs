@@ -140,3 +140,22 @@ impl Plan {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_a_part_of_what_links_and_disks_carry() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let plan = Plan::draw_load(&mut Dice::new(seed), None);
+            let (capacity, load) = (plan.capacity.unwrap(), plan.load.unwrap());
+            let share = load.rate * 100 / capacity.bandwidth.min(capacity.disk);
+            assert!((29..=70).contains(&share), "seed {seed}: {share} %");
+            assert!(load.pause() <= 20 * MS, "seed {seed}: enough writes to measure a rate");
+            seen.insert(load.disturbance.name());
+        }
+        assert_eq!(seen.len(), 4);
+    }
+}

@@ -186,3 +186,110 @@ impl Network {
         started
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Dice;
+    use crate::network::{LaneBounds, links};
+
+    const LINK: (usize, usize) = (0, 1);
+
+    /// Two nodes, and a link that carries a thousand bytes a second.
+    struct Pair {
+        plan: Plan,
+        network: Network,
+        director: Director,
+        /// Ends of transmissions.
+        ends: Vec<Instant>,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let mut plan = Plan::calm(2);
+            let mut capacity = CapacityPlan::of(1000, 1000);
+            capacity.lanes = LaneBounds { frames: 100, bytes: 1000 };
+            plan.capacity = Some(capacity);
+            let network = Network::new(2, &plan, &mut Dice::new(5));
+            Self { plan, network, director: Director::drawing(2), ends: Vec::new() }
+        }
+
+        fn queue(&mut self, ms: u64, lane: Lane, byte: u8, size: usize) -> usize {
+            let frame = Bytes::from(vec![byte; size]);
+            let (plan, director) = (&self.plan, &mut self.director);
+            let (dropped, started) =
+                self.network.queue(at(ms), LINK, (lane, 1, frame), plan, director);
+            self.ends.extend(started.map(|(_, end)| end));
+            dropped
+        }
+
+        /// The frames that leave up to a time, and when.
+        fn until(&mut self, ms: u64) -> Vec<(u8, Instant)> {
+            let mut left = Vec::new();
+            while let Some(end) = self.ends.pop_if(|end| *end <= at(ms)) {
+                let transmitted = self.network.transmitted(end, LINK, &mut self.director);
+                let Some((parcel, fate, next)) = transmitted else { continue };
+                assert!(fate.arrivals[0].is_some_and(|arrival| arrival > end));
+                left.push((parcel.frame[0], end));
+                self.ends.extend(next.map(|(_, end)| end));
+            }
+            left
+        }
+
+        fn restart(&mut self, ms: u64) {
+            let started = self.network.restart_wires(at(ms));
+            self.ends.extend(started.into_iter().map(|(_, end)| end));
+        }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_control_frame_overtakes_log_frames_that_wait() {
+        let mut pair = Pair::new();
+        for byte in 1..=3 {
+            assert_eq!(pair.queue(0, Lane::Log, byte, 100), 0);
+        }
+        assert_eq!(pair.queue(0, Lane::Control, 9, 10), 0);
+        let left = pair.until(1000);
+        assert_eq!(left, [(1, at(100)), (9, at(110)), (2, at(210)), (3, at(310))]);
+    }
+
+    #[test]
+    fn a_full_lane_drops_the_new_frame() {
+        let mut pair = Pair::new();
+        let dropped: usize = (0..12).map(|byte| pair.queue(0, Lane::Log, byte, 100)).sum();
+        assert_eq!(dropped, 1, "one is being transmitted, ten wait");
+        let left: Vec<_> = pair.until(5000).into_iter().map(|(byte, _)| byte).collect();
+        assert_eq!(left, (0..11).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_short_cut_loses_nothing_and_a_long_one_all_but_the_newest() {
+        for (cut, kept) in [(1000, (0..90).collect::<Vec<_>>()), (3000, (26..90).collect())] {
+            let mut pair = Pair::new();
+            (0..60).for_each(|byte| _ = pair.queue(0, Lane::Log, byte, 10));
+            let links = pair.network.cut(at(5), &links(&[0], &[1]));
+            assert!(pair.until(5 + cut - 10).is_empty());
+            (60..90).for_each(|byte| _ = pair.queue(5 + cut - 5, Lane::Log, byte, 10));
+            pair.network.mend(&links);
+            pair.restart(5 + cut);
+            let left: Vec<_> = pair.until(20_000).into_iter().map(|(byte, _)| byte).collect();
+            assert_eq!(left, kept, "after {cut} ms");
+        }
+    }
+
+    #[test]
+    fn a_node_that_dies_loses_what_it_had_queued() {
+        let mut pair = Pair::new();
+        (0..5).for_each(|byte| _ = pair.queue(0, Lane::Log, byte, 100));
+        pair.network.node_died(at(50), 0);
+        assert!(pair.until(10_000).is_empty());
+        pair.network.node_started(0);
+        pair.restart(100);
+        pair.queue(100, Lane::Log, 7, 100);
+        assert_eq!(pair.until(10_000), [(7, at(200))]);
+    }
+}
