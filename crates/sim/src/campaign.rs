@@ -1,6 +1,7 @@
 //! Many seeds, added up.
 
 use crate::faults::Fault;
+use crate::load::LoadFigures;
 use crate::run::Report;
 use crate::violation::Violation;
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct Campaign {
     pub faults: BTreeMap<&'static str, u64>,
     /// Events of all seeds.
     pub events: u64,
+    /// What load runs came to.
+    pub load: LoadSummary,
     /// What was found, and by which seed.
     pub violations: Vec<(u64, Violation)>,
 }
@@ -50,6 +53,7 @@ impl Campaign {
         }
         self.served_within = self.served_within.max(report.served_after.unwrap_or_default());
         self.events += report.events;
+        report.load.iter().for_each(|figures| self.load.add(figures));
         if let Some(violation) = &report.violation {
             self.violations.push((report.seed, violation.clone()));
         }
@@ -114,10 +118,48 @@ impl Campaign {
             served_within_s: self.served_within.as_secs_f64(),
             ops: self.ops,
             faults: names.map(|name| (name, fired(name))).collect(),
+            load: self.load,
             violations: self.violations.len() as u64,
             speed: self.simulated.as_secs_f64() / seconds,
             events_per_s: self.events as f64 / seconds,
         }
+    }
+}
+
+/// The worst of all load runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadSummary {
+    /// How many there were.
+    pub runs: u64,
+    /// The longest that throughput took to come back after a disturbance had ended.
+    pub recovered: Duration,
+    /// The most bytes sent for each thousand bytes that the values need.
+    pub sent: u64,
+    /// The most bytes written for each thousand bytes that they need.
+    pub written: u64,
+}
+
+impl LoadSummary {
+    fn add(&mut self, figures: &LoadFigures) {
+        self.runs += 1;
+        self.recovered = self.recovered.max(figures.recovered_after);
+        self.sent = self.sent.max(figures.sent);
+        self.written = self.written.max(figures.written);
+    }
+}
+
+impl fmt::Display for LoadSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, recovered, sent, written } = self;
+        let times = |thousandths: &u64| *thousandths as f64 / 1000.0;
+        write!(
+            f,
+            "{runs} load runs: throughput back within {:.1} s; at most {:.2} times the bytes \
+             needed sent, {:.2} times written",
+            recovered.as_secs_f64(),
+            times(sent),
+            times(written)
+        )
     }
 }
 
@@ -139,6 +181,8 @@ pub struct Summary {
     /// How often each kind of fault fired while operations were in flight, in seeds that count; 0
     /// where one never did.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What load runs came to.
+    pub load: LoadSummary,
     /// How many seeds found something.
     pub violations: u64,
     /// Simulated seconds a second.
@@ -157,12 +201,16 @@ impl Summary {
             write!(faults, r#"{comma}"{fault}":{count}"#).expect("a string takes all");
         }
         let Self { protocol, seeds, counted, hours, served_within_s, ops, .. } = self;
-        let Self { violations, speed, events_per_s, .. } = self;
+        let Self { violations, speed, events_per_s, load, .. } = self;
+        let LoadSummary { runs, recovered, sent, written } = *load;
+        let recovered = recovered.as_secs_f64();
+        let times = |thousandths: u64| thousandths as f64 / 1000.0;
         format!(
             concat!(
                 r#"{{"protocol":"{}","seeds":{},"counted":{},"hours":{:.3},"#,
-                r#""served_within_s":{:.1},"ops":{},"faults":{{{}}},"violations":{},"#,
-                r#""speed":{:.0},"events_per_s":{:.0}}}"#
+                r#""served_within_s":{:.1},"ops":{},"faults":{{{}}},"load_runs":{},"#,
+                r#""recovered_within_s":{:.1},"sent_times":{:.2},"written_times":{:.2},"#,
+                r#""violations":{},"speed":{:.0},"events_per_s":{:.0}}}"#
             ),
             protocol,
             seeds,
@@ -171,6 +219,10 @@ impl Summary {
             served_within_s,
             ops,
             faults,
+            runs,
+            recovered,
+            times(sent),
+            times(written),
             violations,
             speed,
             events_per_s
@@ -194,6 +246,9 @@ impl fmt::Display for Summary {
         }
         writeln!(f)?;
         writeln!(f, "every healed core served within {:.1} s", self.served_within_s)?;
+        if self.load.runs > 0 {
+            writeln!(f, "{}", self.load)?;
+        }
         writeln!(
             f,
             "speed: {:.0} simulated seconds and {:.0} events a second",
@@ -219,6 +274,7 @@ mod tests {
             events: 1000,
             counted: seed.is_multiple_of(2),
             served_after: Some(Duration::from_millis(100 * seed)),
+            load: None,
         }
     }
 
@@ -243,10 +299,10 @@ mod tests {
         let line = summary.json();
         let begin = r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"#;
         assert!(line.starts_with(begin), "{line}");
-        assert!(line.ends_with(r#"},"violations":0,"speed":30,"events_per_s":500}"#), "{line}");
+        assert!(line.ends_with(r#""violations":0,"speed":30,"events_per_s":500}"#), "{line}");
         assert!(line.contains(r#""served_within_s":0.2,"ops":700,"faults":{"#), "{line}");
         assert!(line.contains(r#""loss":2"#) && line.contains(r#""crash_all":0"#), "{line}");
-        assert_eq!(line.matches("\":").count(), 10 + Fault::ALL.len(), "{line}");
+        assert_eq!(line.matches("\":").count(), 14 + Fault::ALL.len(), "{line}");
         assert!(summary.to_string().contains("loss 2"), "{summary}");
     }
 

@@ -1,6 +1,6 @@
 //! A run as a text that replays it.
 
-use crate::run::{Options, Outcome, Trial};
+use crate::run::{Kind, Options, Outcome, Trial};
 use crate::schedule::Schedule;
 use std::fmt;
 use std::str::FromStr;
@@ -56,7 +56,7 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { nodes, troubled, healed, patience, ops, history_only } = &self.options;
+        let Options { nodes, troubled, healed, patience, ops, history_only, kind } = &self.options;
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
         nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
         for (name, time) in [("troubled", troubled), ("healed", healed), ("patience", patience)] {
@@ -65,6 +65,11 @@ impl fmt::Display for Case {
         ops.iter().try_for_each(|ops| writeln!(f, "ops {ops}"))?;
         if *history_only {
             writeln!(f, "answers history")?;
+        }
+        match kind {
+            Kind::Drawn => {}
+            Kind::Faults => writeln!(f, "kind faults")?,
+            Kind::Load => writeln!(f, "kind load")?,
         }
         write!(f, "finds {}\n\n{}", self.finds, self.schedule)
     }
@@ -114,6 +119,8 @@ impl FromStr for Case {
                 "healed" => options.healed = Duration::from_millis(number()?),
                 "patience" => options.patience = Duration::from_millis(number()?),
                 "ops" => options.ops = Some(number()?),
+                "kind" if value == "faults" => options.kind = Kind::Faults,
+                "kind" if value == "load" => options.kind = Kind::Load,
                 "answers" if value == "history" => options.history_only = true,
                 "finds" => finds = Some(value.to_owned()),
                 _ => return Err(bad()),

@@ -5,6 +5,7 @@ use crate::check::answers::{Operation, OperationState};
 use crate::cluster::{Cluster, Happening};
 use crate::dice::Dice;
 use crate::kv::{Command, value_in};
+use crate::rounds::Incoming;
 use crate::violation::Checked;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -160,7 +161,11 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// A request reaches a node that is up: at once, or when it is no longer paused.
-    fn ask(&mut self, node: usize, event: Event) {
+    pub(crate) fn ask(&mut self, node: usize, event: Event) {
+        if self.plan.capacity.is_some() {
+            self.enqueue(node, Incoming::Call(event));
+            return;
+        }
         let this = &mut self.nodes[node];
         let life = this.life;
         if let Some(waiting) = this.paused() {

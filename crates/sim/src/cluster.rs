@@ -7,6 +7,7 @@ use crate::dice::Dice;
 use crate::digest::Digest;
 use crate::faults::{Fault, FaultCounts};
 use crate::journal::Journal;
+use crate::load::{Arrival, Load, LoadFigures};
 use crate::measure::Traffic;
 use crate::network::{Cut, Network};
 use crate::node::Node;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Protocol, Quorum, Role, Status};
 use synod_replica::{Actions, Driver, Event};
-use synod_types::{Instant, Membership, NodeId, Slot};
+use synod_types::{Instant, Lane, Membership, NodeId, Slot};
 
 /// Makes a node's protocol settings.
 pub type ConfigFn<P> = dyn Fn(NodeId, &Membership) -> <P as Protocol>::Config;
@@ -60,6 +61,9 @@ pub struct Cluster<P: Protocol> {
     pub(crate) scratch: Actions,
     pub(crate) journal: Journal,
     pub(crate) traffic: Traffic,
+    /// The clients of a load run.
+    pub(crate) load: Load,
+    pub(crate) load_figures: Option<LoadFigures>,
     at_this_instant: u64,
 }
 
@@ -72,13 +76,25 @@ pub(crate) enum Happening {
         from: usize,
         life: u64,
         to: usize,
+        lane: Lane,
         frame: Bytes,
         intact: bool,
+    },
+    /// A frame has left on a link whose bytes take time.
+    Transmitted {
+        from: usize,
+        to: usize,
     },
     Replay {
         from: usize,
         to: usize,
+        lane: Lane,
         frame: Bytes,
+    },
+    /// A node's driver takes what has come in, where that takes time.
+    Round {
+        node: usize,
+        life: u64,
     },
     Alarm {
         node: usize,
@@ -117,6 +133,8 @@ pub(crate) enum Happening {
     Mend(Cut),
     Unclog(Cut),
     Clients,
+    /// Clients of a load run ask for more.
+    Load(Arrival),
     /// The dice decide what a fault of this kind does now.
     Inject(Fault),
     /// They have decided to hit a node at this moment of its life.
@@ -176,7 +194,7 @@ impl<P: Protocol> Cluster<P> {
             now: Instant::ZERO,
             queue: Queue::new(),
             nodes: ids.map(|id| Node::new(id, &mut dice)).collect(),
-            network: Network::new(count, plan.network.sharp, &mut dice),
+            network: Network::new(count, &plan, &mut dice),
             clients: Clients::new(count),
             checks: Checks::new(count, quorum),
             faults: FaultCounts::default(),
@@ -188,6 +206,8 @@ impl<P: Protocol> Cluster<P> {
             scratch: Actions::default(),
             journal: Journal::default(),
             traffic: Traffic::default(),
+            load: Load::new(dice.clone().split()),
+            load_figures: None,
             at_this_instant: 0,
             plan,
         };
@@ -338,11 +358,13 @@ impl<P: Protocol> Cluster<P> {
         let Some(happening) = self.unless_it_waits(happening) else { return Ok(()) };
         match happening {
             Happening::Deliver { from, life, .. } if life <= self.nodes[from].muted => Ok(()),
-            Happening::Deliver { from, to, frame, intact: true, .. } => {
-                self.on_frame(from, to, frame)
+            Happening::Deliver { from, to, lane, frame, intact: true, .. } => {
+                self.on_frame((from, to), lane, frame)
             }
             Happening::Deliver { from, to, frame, .. } => self.on_damaged_frame(from, to, frame),
-            Happening::Replay { from, to, frame } => self.on_replay(from, to, frame),
+            Happening::Replay { from, to, lane, frame } => self.on_replay((from, to), lane, frame),
+            Happening::Transmitted { from, to } => self.on_transmitted((from, to)),
+            Happening::Round { node, life } => self.on_round(node, life),
             Happening::Alarm { node, life } => self.on_alarm(node, life),
             Happening::Synced { node, life } => self.on_synced(node, life),
             Happening::Applied { node, life } => self.on_apply(node, life),
@@ -355,6 +377,7 @@ impl<P: Protocol> Cluster<P> {
                 Ok(())
             }
             Happening::Clients => self.on_clients(),
+            Happening::Load(arrival) => self.on_load(arrival),
             Happening::Inject(fault) => self.on_inject(fault),
             Happening::Strike { node, life, fault } => self.on_strike(node, life, fault),
             Happening::Befall(trouble) => self.befall(trouble),
@@ -374,6 +397,7 @@ impl<P: Protocol> Cluster<P> {
                 self.nodes[*node].paused()
             }
             Happening::Alarm { node, .. }
+            | Happening::Round { node, .. }
             | Happening::Synced { node, .. }
             | Happening::Applied { node, .. } => {
                 // A node that goes on looks for these by itself.
@@ -395,7 +419,8 @@ impl<P: Protocol> Cluster<P> {
     fn record(&mut self, happening: &Happening) {
         let (kind, node, more) = match happening {
             // A frame carries its own checksum.
-            Happening::Deliver { from, to, frame, .. } | Happening::Replay { from, to, frame } => {
+            Happening::Deliver { from, to, frame, .. }
+            | Happening::Replay { from, to, frame, .. } => {
                 let mut head = [0; 8];
                 let known = frame.len().min(8);
                 head[..known].copy_from_slice(&frame[..known]);
@@ -412,6 +437,9 @@ impl<P: Protocol> Cluster<P> {
             Happening::Resume { node, life } => (11, *node, *life),
             Happening::Steady { node } => (12, *node, 0),
             Happening::Unclog(_) => (13, 0, 0),
+            Happening::Round { node, life } => (14, *node, *life),
+            Happening::Transmitted { from, to } => (15, *to, *from as u64),
+            Happening::Load(_) => (16, 0, self.clients.count()),
             Happening::Inject(_) | Happening::Strike { .. } | Happening::Befall(_) => return,
         };
         self.fold(kind, node, more);

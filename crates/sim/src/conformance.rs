@@ -1,11 +1,14 @@
 //! One suite that every protocol passes: [`conformance!`](crate::conformance!) makes its tests.
 
 pub mod partial;
+mod wiped;
+
+pub use wiped::survivor_of_a_wiped_quorum_serves_no_mixture;
 
 use crate::cluster::Cluster;
 use crate::faults::Fault;
 use crate::plan::Plan;
-use crate::run::{Options, Report, record, replay, run_seed};
+use crate::run::{Kind, Options, Report, record, replay, run_seed};
 use crate::schedule::Schedule;
 use std::time::Duration;
 use synod_consensus::{Protocol, Role};
@@ -33,6 +36,8 @@ macro_rules! conformance {
             replays_to_the_same_hash,
             replays_its_own_schedule,
             survives_one_of_each_fault,
+            throughput_recovers_after_a_disturbance,
+            survivor_of_a_wiped_quorum_serves_no_mixture,
         );
     };
     (@test $protocol:ty, $config:expr, $($name:ident,)*) => {
@@ -51,6 +56,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WATCH: Duration = Duration::from_secs(3);
 /// How many seeds the suite searches; a campaign searches thousands.
 const SEEDS: u64 = 20;
+/// How many load runs it does.
+const LOAD_SEEDS: u64 = 16;
 
 /// A cluster of quick, healthy nodes.
 fn calm<P: Protocol>(
@@ -299,6 +306,19 @@ pub fn survives_a_search<P: Protocol>(
 ) {
     let counted = (0..SEEDS).filter(|seed| search::<P>(config, *seed).counted).count();
     assert!(counted as u64 >= SEEDS * 3 / 4, "{counted} of {SEEDS} seeds count");
+}
+
+/// Under sustained load throughput comes back after a burst or a fault, and no byte is sent or
+/// written many times over.
+pub fn throughput_recovers_after_a_disturbance<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let options = Options { kind: Kind::Load, ..Options::default() };
+    for seed in 0..LOAD_SEEDS {
+        let report = run_seed::<P>(config, seed, &options);
+        assert_eq!(report.violation, None, "seed {seed} of load runs");
+        assert!(report.counted, "seed {seed} of load runs");
+    }
 }
 
 /// A seed does the same again, and another one something else.

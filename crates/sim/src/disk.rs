@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use synod_consensus::{Protocol, Saved, Write};
 use synod_replica::{DecodeError, decode_op};
-use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog, MemoryState, Records, StorageError};
+use synod_storage::{
+    Batch, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, Records, StorageError,
+};
 use synod_types::{GroupId, Incarnation, Instant, Seq};
 
 /// What survives a node's death, and what is on its way there.
@@ -43,6 +45,7 @@ struct Pending<P: Protocol> {
     seq: Seq,
     batch: Batch,
     writes: Vec<Write<P>>,
+    bytes: u64,
 }
 
 /// What a crash took.
@@ -84,7 +87,23 @@ impl<P: Protocol> Disk<P> {
 
     /// A batch was handed out; `writes` is what it says.
     pub(crate) fn push(&mut self, seq: Seq, batch: Batch, writes: Vec<Write<P>>) {
-        self.queue.push_back(Pending { seq, batch, writes });
+        let bytes = batch.ops.iter().map(|(_, op)| op_bytes(op)).sum();
+        self.queue.push_back(Pending { seq, batch, writes, bytes });
+    }
+
+    /// How many of the oldest batches have so many bytes together; one at least, as a batch is never
+    /// split.
+    pub(crate) fn within(&self, bytes: u64) -> usize {
+        let sums = self.queue.iter().scan(0, |sum, pending| {
+            *sum += pending.bytes;
+            Some(*sum)
+        });
+        sums.take_while(|sum| *sum <= bytes).count().max(1)
+    }
+
+    /// Bytes that the sync under way writes.
+    pub(crate) fn syncing_bytes(&self) -> u64 {
+        self.queue.iter().take(self.covered).map(|pending| pending.bytes).sum()
     }
 
     /// Begins a sync of the oldest `count` batches, if none is under way and there is something to
@@ -172,6 +191,17 @@ impl<P: Protocol> Disk<P> {
     pub(crate) fn at_stake(&self) -> [usize; 2] {
         [self.queue.len(), self.memory.unsynced()]
     }
+}
+
+/// What an operation takes on the disk: its content and a record's head.
+fn op_bytes(op: &LogOp) -> u64 {
+    const HEAD: usize = 32;
+    let content = match op {
+        LogOp::HardState(bytes) | LogOp::Compact { base: bytes, .. } => bytes.len(),
+        LogOp::Put(run) => run.values.byte_len(),
+        LogOp::TruncateFrom(_) => 0,
+    };
+    (HEAD + content) as u64
 }
 
 /// Reads the one group that a simulated node hosts.

@@ -1,27 +1,31 @@
 //! Hands a node its events and carries out what it wants done.
 
 use crate::asks;
+use crate::check::Checks;
 use crate::check::answers::{self, Operation, OperationState};
-use crate::check::{Checks, claims};
 use crate::cluster::{Cluster, Happening};
 use crate::disk::Disk;
 use crate::faults::Fault;
-use crate::journal::{frame_in_words, run_in_words, write_in_words};
+use crate::journal::{run_in_words, write_in_words};
 use crate::kv::read_reply;
-use crate::schedule::{Mishap, Victim};
-use crate::story::mishap_in_words;
+use crate::load::Arrival;
+use crate::network::time_for;
+use crate::node::ApplyTask;
+use crate::schedule::Victim;
 use crate::violation::{Checked, ViolationKind, violation};
-use bytes::Bytes;
 use synod_checker::{Op, Outcome as Told};
 use synod_consensus::{Protocol, ProtocolEvent, Refusal, Status};
 use synod_kv as kv;
-use synod_replica::{Actions, Answer, Applied, Driver, Event, Outcome, Run, Settings};
+use synod_replica::{Actions, Answer, Driver, Event, Outcome, Run, Settings};
 use synod_storage::Batch;
-use synod_types::{Instant, NodeId, Seq, Slot, Value};
+use synod_types::{Instant, Seq, Slot, Value};
+
+/// The apply thread does so many tasks before it reports them.
+const APPLY_ROUND: usize = 256;
 
 impl<P: Protocol> Cluster<P> {
-    /// A node takes an event, if it is alive.
-    pub(crate) fn drive(&mut self, node: usize, event: Event) -> Checked {
+    /// A node takes an event at once, if it is alive.
+    pub(crate) fn drive_now(&mut self, node: usize, event: Event) -> Checked {
         let this = &mut self.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(()) };
         running.replica.handle(this.clock.read(self.now), event);
@@ -68,11 +72,11 @@ impl<P: Protocol> Cluster<P> {
         for run in actions.apply.drain(..) {
             self.choose(node, status, &run)?;
             if let Some(running) = self.nodes[node].running.as_mut() {
-                running.to_apply.push_back(run);
+                running.to_apply.push_back(ApplyTask::Run(run));
             }
         }
-        for (to, _, frame) in actions.frames.drain(..) {
-            self.send(node, to, frame)?;
+        for (to, lane, frame) in actions.frames.drain(..) {
+            self.send(node, to, lane, frame)?;
         }
         if let Some(running) = self.nodes[node].running.as_mut() {
             running.durable = actions.durable.take().unwrap_or(running.durable);
@@ -100,72 +104,6 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    fn send(&mut self, from: usize, to: NodeId, frame: Bytes) -> Checked {
-        let sender = &self.nodes[from];
-        claims::check(sender.id, to, &frame, &sender.disk.synced)?;
-        if !self.members.contains(to) {
-            return Ok(());
-        }
-        self.traffic.count_frame(&frame);
-        let to = Self::index(to);
-        let fate = self.network.send(self.now, (from, to), &self.plan, &mut self.director);
-        self.journal.line(|| {
-            let arrow = if fate.arrivals[0].is_some() { "->" } else { "-x" };
-            let (from, to) = (self.nodes[from].id, self.nodes[to].id);
-            format!("{from:?} {arrow} {to:?} {}", frame_in_words::<P>(&frame))
-        });
-        for mishap in fate.mishaps {
-            let words = || frame_in_words::<P>(&frame);
-            self.journal.event(|| mishap_in_words(mishap, (from, to), &words()));
-            // Replays and flipped bits count where they arrive.
-            if !matches!(mishap, Mishap::Replayed(_) | Mishap::Flipped(_)) {
-                self.count(mishap.fault());
-            }
-        }
-        if let Some(at) = fate.replay {
-            self.queue.push(at, Happening::Replay { from, to, frame: frame.clone() });
-        }
-        let life = self.nodes[from].life;
-        let mut flipped = fate.flipped;
-        for at in fate.arrivals.into_iter().flatten() {
-            let intact = flipped.is_none();
-            let frame = flipped.take().map_or_else(|| frame.clone(), |bit| flip(&frame, bit));
-            self.queue.push(at, Happening::Deliver { from, life, to, frame, intact });
-        }
-        Ok(())
-    }
-
-    /// A message arrives.
-    pub(crate) fn on_frame(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
-        let from = self.nodes[from].id;
-        self.drive(to, Event::Frame { from, frame })
-    }
-
-    /// A message arrives of which a bit was flipped under way: the receiver must notice.
-    pub(crate) fn on_damaged_frame(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
-        let caught = |this: &Self| {
-            let running = this.nodes[to].running.as_ref();
-            running.map(|running| running.replica.counters().frames_malformed)
-        };
-        let Some(before) = caught(self) else { return Ok(()) };
-        self.count(Fault::Corruption);
-        self.on_frame(from, to, frame)?;
-        if caught(self) == Some(before + 1) {
-            return Ok(());
-        }
-        let text = "takes a frame of which a bit was flipped under way".to_string();
-        Err(violation(ViolationKind::DamageUnnoticed, [self.nodes[to].id], text))
-    }
-
-    /// A message that arrived long ago, or was lost, arrives once more.
-    pub(crate) fn on_replay(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
-        if !self.troubled || !self.nodes[to].is_up() {
-            return Ok(());
-        }
-        self.count(Fault::Replay);
-        self.on_frame(from, to, frame)
-    }
-
     /// A node reports slots as chosen.
     fn choose(&mut self, node: usize, status: &Status, run: &Run) -> Checked {
         let id = self.nodes[node].id;
@@ -191,6 +129,7 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         let Some(command) = effect? else { return Ok(()) };
+        self.load.took_effect(self.plan.load.as_ref());
         match self.clients.get(command) {
             Some(operation) if matches!(operation.state, OperationState::Refused { .. }) => {
                 answers::check_refused(command, operation, oracle)
@@ -240,6 +179,7 @@ impl<P: Protocol> Cluster<P> {
                 OperationState::Unknown
             }
         };
+        self.load.ended(self.now, id, state);
         self.clients.finish(id, state);
         Ok(())
     }
@@ -303,16 +243,22 @@ impl<P: Protocol> Cluster<P> {
     fn begin_sync(&mut self, node: usize) {
         let (plan, this) = (&self.plan.disk, &mut self.nodes[node]);
         let dice = &mut this.dice.sync;
+        let merged = self.plan.capacity.as_ref().map(|it| this.disk.within(it.merged_bytes));
         let part = |queued: usize| match dice.chance(plan.split) {
             true => 1 + dice.below(queued as u64) as usize,
-            false => queued,
+            false => queued.min(merged.unwrap_or(queued)),
         };
         if !this.disk.begin_sync(part) {
             return;
         }
         self.traffic.syncs += 1;
         let slow = self.now < this.disk.slow_until;
-        let time = dice.duration(if slow { &plan.slow_sync } else { &plan.sync });
+        let mut time = dice.duration(if slow { &plan.slow_sync } else { &plan.sync });
+        if let Some(capacity) = &self.plan.capacity {
+            let bytes = this.disk.syncing_bytes();
+            time += time_for(bytes, if slow { capacity.slow_disk } else { capacity.disk });
+            self.traffic.written += bytes;
+        }
         let at = (self.now + time).max(this.disk.stalled_until);
         this.disk.sync_due = Some(at);
         self.queue.push(at, Happening::Synced { node, life: this.life });
@@ -369,11 +315,19 @@ impl<P: Protocol> Cluster<P> {
             return Ok(false);
         }
         let apply = &self.plan.disk.apply;
-        if apply.end.is_zero() && running.apply_stalled_until <= now {
+        let free = apply.end.is_zero() && self.plan.capacity.is_none();
+        if free && running.apply_stalled_until <= now {
             self.apply(node)?;
             return Ok(true);
         }
-        let at = (now + this.dice.apply.duration(apply)).max(running.apply_stalled_until);
+        let mut time = this.dice.apply.duration(apply);
+        if let Some(capacity) = &self.plan.capacity {
+            let tasks = running.to_apply.len().min(APPLY_ROUND);
+            let bytes = running.to_apply.iter().take(tasks).map(ApplyTask::bytes).sum();
+            running.applying = tasks;
+            time += time_for(bytes, capacity.apply);
+        }
+        let at = (now + time).max(running.apply_stalled_until);
         running.apply_due = Some(at);
         self.queue.push(at, Happening::Applied { node, life: this.life });
         Ok(false)
@@ -398,17 +352,39 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// Applies all that waits and tells the driver.
+    /// Does what the apply side was handed and reports it to the driver.
     fn apply(&mut self, node: usize) -> Checked {
         let this = &mut self.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(()) };
-        let mut report = Applied::default();
-        for run in running.to_apply.drain(..) {
-            running.applier.apply(&run, &mut report);
+        let tasks = match self.plan.capacity {
+            Some(_) => running.applying.min(running.to_apply.len()),
+            None => running.to_apply.len(),
+        };
+        let mut report = None;
+        let mut reads = 0;
+        for task in running.to_apply.drain(..tasks) {
+            match task {
+                ApplyTask::Run(run) => {
+                    running.applier.apply(&run, report.get_or_insert_default());
+                }
+                ApplyTask::Read(_) => reads += 1,
+            }
         }
         self.checks.oracle.check_applied(this.id, &running.applier)?;
-        running.replica.handle(this.clock.read(self.now), Event::Applied(report));
-        Ok(())
+        for _ in 0..reads {
+            self.queue.push(self.now, Happening::Load(Arrival::Read { node }));
+        }
+        match report {
+            Some(report) if self.plan.capacity.is_some() => {
+                self.drive(node, Event::Applied(report))
+            }
+            Some(report) => {
+                let local = this.clock.read(self.now);
+                running.replica.handle(local, Event::Applied(report));
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn on_persist(&mut self, node: usize, life: u64) -> Checked {
@@ -439,7 +415,11 @@ impl<P: Protocol> Cluster<P> {
         let Some(running) = this.running.as_mut() else { return Ok(()) };
         let id = this.id;
         let stored = running.applier.persist(running.durable);
-        stored.map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
+        let is_new = stored
+            .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
+        if !is_new {
+            return Ok(());
+        }
         let slot = running.applier.persisted();
         let log = &this.disk.synced.log;
         let fact = self.checks.chosen.at(slot);
@@ -459,10 +439,11 @@ impl<P: Protocol> Cluster<P> {
         let (seed, stall) = (this.dice.start.word(), self.plan.disk.stall);
         let config = (self.config)(this.id, &self.members);
         let was_damaged = this.disk.damaged.is_some();
-        let limits = &self.plan.limits;
+        let (limits, load) = (&self.plan.limits, &self.plan.load);
         let adjust = |settings: &mut Settings| {
             settings.stall = stall;
             limits.iter().for_each(|limits| limits.adjust(settings));
+            load.iter().for_each(|load| load.adjust(settings));
         };
         match this.start(self.now, seed, adjust, config) {
             // That is what it must do: it is lost, and the others go on without it.
@@ -485,6 +466,8 @@ impl<P: Protocol> Cluster<P> {
         self.queue.push(at, Happening::Persist { node, life });
         self.journal.event(|| format!("{id:?} starts"));
         self.tempt_start(node);
+        self.network.node_started(node);
+        self.restart_links();
         self.settle(node)
     }
 
@@ -522,19 +505,11 @@ impl<P: Protocol> Cluster<P> {
         if lost.state > 0 {
             self.count(Fault::LoseStateSuffix);
         }
+        self.network.node_died(self.now, node);
         for attempt in self.clients.node_died(node) {
+            self.load.ended(self.now, attempt, OperationState::Unknown);
             self.checks.seen.lost(self.now, attempt);
         }
         Ok(())
     }
-}
-
-/// The frame with one bit flipped.
-fn flip(frame: &Bytes, bit: u32) -> Bytes {
-    let mut damaged = frame.to_vec();
-    let bit = bit as usize % (damaged.len() * 8).max(1);
-    if let Some(byte) = damaged.get_mut(bit / 8) {
-        *byte ^= 1 << (bit % 8);
-    }
-    damaged.into()
 }

@@ -1,7 +1,9 @@
 //! Faults: drawn or read from a schedule, and the end of them all.
 
+use crate::check::Checks;
 use crate::cluster::{Cluster, Happening};
 use crate::dice::Dice;
+use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::network::links;
 use crate::node::Node;
@@ -10,7 +12,7 @@ use crate::story::trouble_in_words;
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
-use synod_types::{NodeId, Slot};
+use synod_types::{Incarnation, NodeId, Slot};
 
 impl<P: Protocol> Cluster<P> {
     /// Has the dice throw faults from now on, or those of a schedule come at their time.
@@ -263,7 +265,7 @@ impl<P: Protocol> Cluster<P> {
             Effect::Links(links, time) => {
                 let relief = match fault {
                     Fault::Clog => Happening::Unclog(self.network.clog(links)),
-                    _ => Happening::Mend(self.network.cut(links)),
+                    _ => Happening::Mend(self.network.cut(self.now, links)),
                 };
                 self.queue.push(self.now + *time, relief);
                 Ok(())
@@ -384,7 +386,10 @@ impl<P: Protocol> Cluster<P> {
     /// Something is over.
     pub(crate) fn on_relief(&mut self, relief: &Happening) {
         match relief {
-            Happening::Mend(cut) if self.troubled => self.network.mend(cut),
+            Happening::Mend(cut) if self.troubled => {
+                self.network.mend(cut);
+                self.restart_links();
+            }
             Happening::Unclog(clog) if self.troubled => {
                 let free = self.network.unclog(clog);
                 self.happen_now(free);
@@ -426,11 +431,15 @@ impl<P: Protocol> Cluster<P> {
             this.disk.sync_due = Some(now);
             self.queue.push(now, Happening::Synced { node, life });
         }
-        if let Some(running) = this.running.as_mut()
-            && running.apply_due.is_some_and(|due| due <= now)
-        {
-            running.apply_due = Some(now);
-            self.queue.push(now, Happening::Applied { node, life });
+        if let Some(running) = this.running.as_mut() {
+            if running.apply_due.is_some_and(|due| due <= now) {
+                running.apply_due = Some(now);
+                self.queue.push(now, Happening::Applied { node, life });
+            }
+            if let Some(inbox) = running.inbox.as_mut().filter(|inbox| inbox.is_due(now)) {
+                inbox.due = Some(now);
+                self.queue.push(now, Happening::Round { node, life });
+            }
         }
         self.happen_now(waiting);
         self.reset_alarm(node);
@@ -509,14 +518,15 @@ impl<P: Protocol> Cluster<P> {
         self.troubled = false;
         let waiting = self.network.calm_down();
         self.happen_now(waiting);
+        self.restart_links();
         let others: Vec<_> = (0..self.nodes.len()).filter(|node| !core.contains(node)).collect();
         // Some of those left out still hear the core, or are heard by it.
         let half = self.healer.below(3);
         if half != 1 {
-            self.network.cut(&links(&core, &others));
+            self.network.cut(self.now, &links(&core, &others));
         }
         if half != 2 {
-            self.network.cut(&links(&others, &core));
+            self.network.cut(self.now, &links(&others, &core));
         }
         self.nodes.iter_mut().for_each(|node| node.disk.failing = None);
         for node in &core {
@@ -568,6 +578,24 @@ impl<P: Protocol> Cluster<P> {
         self.kill(&victim).map_err(|found| self.dated(*found))
     }
 
+    /// Kills a node and empties its disks: it starts with a store that was never used.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub(crate) fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
+        let index = Self::index(node);
+        self.kill_keeping(index, 0, 0).map_err(|found| self.dated(*found))?;
+        let life = self.nodes[index].life;
+        self.nodes[index].disk = Disk::new(Incarnation(1000 * (life + 2) + node.0));
+        Ok(())
+    }
+
+    /// Judges from here on as if nothing had been chosen, acknowledged or written: a quorum has
+    /// lost its disks.
+    pub(crate) fn forget_history(&mut self) {
+        self.checks = Checks::new(self.nodes.len(), self.quorum.clone());
+    }
+
     /// Starts a dead node.
     ///
     /// # Errors
@@ -580,8 +608,8 @@ impl<P: Protocol> Cluster<P> {
     pub fn partition(&mut self, one: &[NodeId], other: &[NodeId]) {
         let index = |side: &[NodeId]| side.iter().map(|id| Self::index(*id)).collect::<Vec<_>>();
         let (one, other) = (index(one), index(other));
-        self.network.cut(&links(&one, &other));
-        self.network.cut(&links(&other, &one));
+        self.network.cut(self.now, &links(&one, &other));
+        self.network.cut(self.now, &links(&other, &one));
     }
 
     /// Mends all cuts, wakes all disks and starts all dead nodes.

@@ -1,5 +1,12 @@
 //! Which message arrives, and when.
 
+mod lanes;
+mod wire;
+
+pub use lanes::LaneBounds;
+pub(crate) use lanes::Lanes;
+pub(crate) use wire::{Transmission, time_for};
+
 use crate::cluster::Happening;
 use crate::dice::{Dice, MILLION};
 use crate::plan::{NetworkPlan, Plan};
@@ -15,6 +22,8 @@ pub(crate) struct Network {
     troubled: bool,
     /// Whether a cut takes what is under way, too.
     sharp: bool,
+    /// The transmitters, if bytes take time.
+    wires: Option<wire::Wires>,
 }
 
 /// From one node to another.
@@ -30,6 +39,14 @@ struct Link {
     sent: u64,
     /// When the message arrives that keeps its place and was sent last.
     newest: Instant,
+}
+
+/// A message's number on its link and what was drawn for it.
+#[derive(Debug)]
+pub(crate) struct Draw {
+    number: u64,
+    delay: Duration,
+    mishaps: Mishaps,
 }
 
 /// When a message arrives: never, once or twice. And what befell it.
@@ -92,7 +109,7 @@ impl Mishaps {
 }
 
 impl Network {
-    pub(crate) fn new(nodes: usize, sharp: bool, dice: &mut Dice) -> Self {
+    pub(crate) fn new(nodes: usize, plan: &Plan, dice: &mut Dice) -> Self {
         let link = |_| Link {
             dice: dice.split(),
             cuts: 0,
@@ -102,39 +119,59 @@ impl Network {
             newest: Instant::ZERO,
         };
         let links = (0..nodes * nodes).map(link).collect();
-        Self { nodes, links, troubled: true, sharp }
+        let wires = plan.capacity.as_ref().map(|capacity| wire::Wires::new(nodes, capacity));
+        Self { nodes, links, troubled: true, sharp: plan.network.sharp, wires }
     }
 
     /// A message leaves. What befalls it is drawn, or read from the schedule; and written down.
     pub(crate) fn send(
         &mut self,
         now: Instant,
-        (from, to): (usize, usize),
+        link: (usize, usize),
         plan: &Plan,
         director: &mut Director,
     ) -> Fate {
-        let mut fate = Fate::default();
+        let draw = self.draw(link, plan, director);
+        if self.links[self.index(link.0, link.1)].cuts > 0 {
+            return Fate::default();
+        }
+        self.leave(now, link, &draw, director)
+    }
+
+    /// Draws what befalls the next message of a link, or reads it from the schedule.
+    fn draw(&mut self, (from, to): (usize, usize), plan: &Plan, director: &mut Director) -> Draw {
         let index = self.index(from, to);
         let link = &mut self.links[index];
         let number = link.sent;
         link.sent += 1;
         let mut dice = link.dice.split();
         let delay = dice.duration(&plan.network.delay);
-        if link.cuts > 0 {
-            return fate;
-        }
         let mishaps = match (self.troubled, director.is_drawing()) {
             (false, _) => Mishaps::default(),
             (true, true) => Mishaps::draw(&plan.network, &mut dice),
             (true, false) => Mishaps::read(director, (from, to), number),
         };
-        if mishaps.lost {
+        Draw { number, delay, mishaps }
+    }
+
+    /// A message is on the link: decides when it arrives, and records what befalls it.
+    fn leave(
+        &mut self,
+        now: Instant,
+        link: (usize, usize),
+        draw: &Draw,
+        director: &mut Director,
+    ) -> Fate {
+        let mut fate = Fate::default();
+        if draw.mishaps.lost {
             fate.mishaps.push(Mishap::Lost);
         } else {
-            link.deliver(now, delay, &mishaps, &mut fate);
+            let index = self.index(link.0, link.1);
+            self.links[index].deliver(now, draw.delay, &draw.mishaps, &mut fate);
         }
         for mishap in fate.mishaps.iter().copied() {
-            director.recorded.push(Moment::Message { link: (from, to), number, mishap });
+            let number = draw.number;
+            director.recorded.push(Moment::Message { link, number, mishap });
         }
         fate
     }
@@ -152,9 +189,10 @@ impl Network {
     }
 
     /// Cuts links.
-    pub(crate) fn cut(&mut self, links: &[(usize, usize)]) -> Cut {
+    pub(crate) fn cut(&mut self, now: Instant, links: &[(usize, usize)]) -> Cut {
         let cut: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
         cut.iter().for_each(|link| self.links[*link].cuts += 1);
+        self.note_blocked(now);
         Cut(cut)
     }
 
@@ -242,7 +280,7 @@ mod tests {
     use std::time::Duration;
 
     fn network(nodes: usize) -> Network {
-        Network::new(nodes, false, &mut Dice::new(5))
+        Network::new(nodes, &Plan::calm(nodes as u64), &mut Dice::new(5))
     }
 
     fn arrivals(plan: &Plan, count: u64, director: &mut Director) -> Vec<Instant> {
@@ -300,8 +338,8 @@ mod tests {
     fn a_link_is_open_when_every_cut_on_it_is_mended() {
         let plan = Plan::calm(3);
         let mut network = network(3);
-        let first = network.cut(&links(&[0], &[0, 1, 2]));
-        let second = network.cut(&links(&[0, 2], &[1]));
+        let first = network.cut(Instant(0), &links(&[0], &[0, 1, 2]));
+        let second = network.cut(Instant(0), &links(&[0, 2], &[1]));
         let open = |network: &mut Network, link| {
             let fate = network.send(Instant(0), link, &plan, &mut Director::drawing(3));
             fate.arrivals[0].is_some()

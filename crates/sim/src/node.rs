@@ -5,6 +5,7 @@ use crate::cluster::Happening;
 use crate::dice::Dice;
 use crate::disk::{self, Disk};
 use crate::kv::Machine;
+use crate::rounds::Inbox;
 use crate::violation::{Checked, ViolationKind, violation};
 use std::collections::VecDeque;
 use synod_consensus::Protocol;
@@ -54,13 +55,35 @@ pub(crate) struct Running<P: Protocol> {
     pub(crate) replica: Replica<P>,
     pub(crate) applier: Applier,
     /// Chosen and not yet applied.
-    pub(crate) to_apply: VecDeque<Run>,
+    pub(crate) to_apply: VecDeque<ApplyTask>,
+    /// How many tasks the apply side is at, where they take time.
+    pub(crate) applying: usize,
+    /// What has come in and waits for the driver, where that takes time.
+    pub(crate) inbox: Option<Inbox>,
     /// When the apply side is done with what it is at.
     pub(crate) apply_due: Option<Instant>,
     /// The state may be stored up to here.
     pub(crate) durable: Slot,
     /// The apply side does nothing before this.
     pub(crate) apply_stalled_until: Instant,
+}
+
+/// What the apply side is asked to do.
+pub(crate) enum ApplyTask {
+    /// Apply this run.
+    Run(Run),
+    /// Read so many bytes for a client.
+    Read(u64),
+}
+
+impl ApplyTask {
+    /// Bytes that it goes through.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Run(run) => run.values.byte_len() as u64,
+            Self::Read(bytes) => *bytes,
+        }
+    }
 }
 
 impl<P: Protocol> Node<P> {
@@ -120,6 +143,8 @@ impl<P: Protocol> Node<P> {
             replica,
             applier,
             to_apply: VecDeque::new(),
+            applying: 0,
+            inbox: None,
             apply_due: None,
             durable: Slot::ZERO,
             apply_stalled_until: Instant::ZERO,

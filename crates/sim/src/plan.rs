@@ -6,6 +6,8 @@
 use crate::dice::Dice;
 use crate::faults::{Family, Fault, FaultSet};
 use crate::limits::{LimitsPlan, MOST_PADDING};
+use crate::load::LoadPlan;
+use crate::network::LaneBounds;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -28,6 +30,54 @@ pub struct Plan {
     pub injection: InjectionPlan,
     /// How many times as long as usual faults fire.
     pub stretch: u32,
+    /// What bytes cost; with `None` they cost nothing, and nothing waits for room.
+    pub capacity: Option<CapacityPlan>,
+    /// Sustained load and one disturbance, instead of the usual faults and clients.
+    pub load: Option<LoadPlan>,
+}
+
+/// What bytes cost: links, disks and threads that carry so many a second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapacityPlan {
+    /// Bytes a second of each link, in each direction.
+    pub bandwidth: u64,
+    /// Bounds of the transport's lanes, on both sides.
+    pub lanes: LaneBounds,
+    /// Bytes a second of the log's disk; each sync takes [`DiskPlan::sync`] on top.
+    pub disk: u64,
+    /// The same while the disk is slow.
+    pub slow_disk: u64,
+    /// Waiting batches are merged into one sync until they have so many bytes.
+    pub merged_bytes: u64,
+    /// Bytes a second that the apply thread applies or reads.
+    pub apply: u64,
+    /// Bytes a second that the driver's thread takes in.
+    pub step: u64,
+    /// A round takes frames until they have so many bytes.
+    pub round_bytes: u64,
+    /// What each event costs the driver's thread on top.
+    pub step_each: Duration,
+    /// Whether reads run on the apply thread, where commands wait for them.
+    pub reads_hold_up_applies: bool,
+}
+
+impl CapacityPlan {
+    /// Links and disks that carry so many bytes a second, and threads that seldom limit them.
+    #[must_use]
+    pub fn of(bandwidth: u64, disk: u64) -> Self {
+        Self {
+            bandwidth,
+            lanes: LaneBounds { frames: 4096, bytes: 16 << 20 },
+            disk,
+            slow_disk: disk / 4,
+            merged_bytes: 2 << 20,
+            apply: 400 << 20,
+            step: 1 << 30,
+            round_bytes: 1 << 20,
+            step_each: Duration::from_micros(5),
+            reads_hold_up_applies: false,
+        }
+    }
 }
 
 /// How messages travel.
@@ -163,6 +213,8 @@ impl Plan {
                 strike_commit: 0,
             },
             stretch: 1,
+            capacity: None,
+            load: None,
         }
     }
 
@@ -190,6 +242,7 @@ impl Plan {
         plan.injection = draw_injection(dice, faults, storm);
         let round_trip = (plan.network.delay.end + plan.disk.sync.end) * 2;
         plan.limits = Some(LimitsPlan::draw(&mut dice.split(), nodes, round_trip));
+        plan.capacity = draw_capacity(&mut dice.clone().split());
         plan
     }
 
@@ -277,6 +330,27 @@ fn draw_disk(dice: &mut Dice) -> DiskPlan {
         state_sync: dice.within(100_000..900_000) as u32,
         stall: if dice.percent(50) { 2000 * MS } else { 600 * MS },
     }
+}
+
+/// In most seeds bytes cost nothing, which no small command would notice. In one of eight they do,
+/// and in half of these links and disks are so slow that frames wait for one another.
+fn draw_capacity(dice: &mut Dice) -> Option<CapacityPlan> {
+    if dice.below(8) > 0 {
+        return None;
+    }
+    let tight = dice.percent(50);
+    let mut draw = || match tight {
+        true => dice.within(20_000..200_000),
+        false => dice.within(1 << 20..100 << 20),
+    };
+    let mut capacity = CapacityPlan::of(draw(), draw());
+    if dice.percent(50) {
+        capacity.lanes = LaneBounds {
+            frames: dice.within(8..200) as usize,
+            bytes: dice.within(1 << 10..64 << 10) as usize,
+        };
+    }
+    Some(capacity)
 }
 
 fn draw_clients(dice: &mut Dice) -> ClientPlan {

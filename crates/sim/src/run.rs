@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::faults::Family;
+use crate::load::{self, LoadFigures};
 use crate::plan::Plan;
 use crate::schedule::Schedule;
 use crate::violation::{Violation, ViolationKind};
@@ -34,6 +35,30 @@ pub struct Options {
     /// finding out whether the history alone tells of a bug. It tells less: what was refused, took
     /// effect all the same, and is asked for again is one operation in the history.
     pub history_only: bool,
+    /// Which kind of run it is.
+    pub kind: Kind,
+}
+
+/// A kind of run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The seed decides: one in sixteen is a load run.
+    #[default]
+    Drawn,
+    /// Faults while clients ask for little.
+    Faults,
+    /// Sustained load and one disturbance.
+    Load,
+}
+
+impl Kind {
+    fn is_load(self, seed: u64) -> bool {
+        match self {
+            Self::Drawn => load::is_load(seed),
+            Self::Faults => false,
+            Self::Load => true,
+        }
+    }
 }
 
 impl Default for Options {
@@ -45,6 +70,7 @@ impl Default for Options {
             patience: Duration::from_secs(10),
             ops: None,
             history_only: false,
+            kind: Kind::Drawn,
         }
     }
 }
@@ -75,6 +101,8 @@ pub struct Report {
     /// How long after the end of all faults the healed core had done an operation that began then,
     /// to a tenth of a second; `None` if the run ended before.
     pub served_after: Option<Duration>,
+    /// The figures of a load run.
+    pub load: Option<LoadFigures>,
 }
 
 /// Runs a seed. `config` makes each node's protocol settings.
@@ -165,7 +193,11 @@ pub fn run<P: Protocol>(
 ) -> Outcome {
     let Trial { seed, options, schedule, trace } = *trial;
     let mut dice = Dice::new(seed);
-    let plan = Plan::draw(&mut dice, options.nodes.map(|nodes| nodes.max(1)));
+    let nodes = options.nodes.map(|nodes| nodes.max(1));
+    let plan = match options.kind.is_load(seed) {
+        true => Plan::draw_load(&mut dice, nodes),
+        false => Plan::draw(&mut dice, nodes),
+    };
     let mut cluster = Cluster::<P>::directed(plan, dice.word(), config, schedule);
     cluster.clients.most = options.ops.unwrap_or(u64::MAX);
     cluster.checks.history_only = options.history_only;
@@ -174,7 +206,11 @@ pub fn run<P: Protocol>(
         let limits = cluster.plan.limits.clone();
         cluster.journal.event(|| limits.map_or_else(String::new, |limits| limits.to_string()));
     }
-    let result = catch_unwind(AssertUnwindSafe(|| play(&mut cluster, &mut dice, options)));
+    let load = cluster.plan.load.clone();
+    let result = catch_unwind(AssertUnwindSafe(|| match &load {
+        Some(load) => load::play(&mut cluster, load, options),
+        None => play(&mut cluster, &mut dice, options),
+    }));
     let violation = match result {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(violation),
@@ -191,6 +227,7 @@ pub fn run<P: Protocol>(
         events: cluster.events,
         violation,
         served_after: cluster.served_after,
+        load: cluster.load_figures.clone(),
     };
     let schedule = std::mem::take(&mut cluster.director.recorded);
     let stretch = cluster.plan.stretch;
@@ -253,7 +290,7 @@ fn play<P: Protocol>(
 }
 
 /// Lets time pass until something is so.
-fn wait<P: Protocol>(
+pub(crate) fn wait<P: Protocol>(
     cluster: &mut Cluster<P>,
     patience: Duration,
     complaint: &str,
@@ -270,7 +307,7 @@ fn wait<P: Protocol>(
 }
 
 /// A healed cluster does not do what it should.
-fn stalled<P: Protocol>(cluster: &Cluster<P>, complaint: &str) -> Violation {
+pub(crate) fn stalled<P: Protocol>(cluster: &Cluster<P>, complaint: &str) -> Violation {
     let nodes: Vec<_> = cluster.core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
     let words = nodes.iter().map(|id| {
         let applied = cluster.applied(*id).map_or(0, |(slot, _)| slot.0);
@@ -299,6 +336,9 @@ fn draw_core<P: Protocol>(dice: &mut Dice, cluster: &Cluster<P>) -> Vec<usize> {
 }
 
 fn counts<P: Protocol>(cluster: &Cluster<P>) -> bool {
+    if cluster.plan.load.is_some() {
+        return cluster.load_figures.is_some();
+    }
     let fired = |family: Family| {
         !cluster.plan.faults.has_family(family) || cluster.faults.family_under_load(family)
     };

@@ -6,7 +6,7 @@
 
 use crate::campaign::{Campaign, Summary};
 use crate::case::Case;
-use crate::run::{Options, Outcome, Report, Trial, run};
+use crate::run::{Kind, Options, Outcome, Report, Trial, run};
 use crate::shrink::{Shrunk, shrink};
 use crate::story::seconds;
 use std::collections::BTreeMap;
@@ -177,7 +177,8 @@ impl Subject {
     fn replay(&self, seed: u64, options: &Options) -> String {
         let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let history_only = if options.history_only { " --history-only" } else { "" };
-        format!("{} --seeds {seed}{nodes}{history_only}", self.again)
+        let load = if options.kind == Kind::Load { " --load" } else { "" };
+        format!("{} --seeds {seed}{nodes}{history_only}{load}", self.again)
     }
 }
 
@@ -238,7 +239,10 @@ pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdic
             world.tell(&format!("  again: {}", subject.replay(seed, &request.options)));
         } else if alone {
             let Report { hash, ops, events, .. } = report;
-            let text = format!("{ops} operations, {events} events, trace {hash:016x}");
+            let mut text = format!("{ops} operations, {events} events, trace {hash:016x}");
+            if let Some(figures) = &report.load {
+                text.push_str(&format!("\n  {figures:?}"));
+            }
             world.tell(&format!("seed {seed} passed: {text}"));
         }
         world.advance(campaign);
@@ -439,6 +443,7 @@ const USAGE: &str = "
   --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
   --nodes N      how many nodes each cluster has (each seed chooses)
   --history-only judge answers at the end alone, by what clients saw
+  --load         sustained load and one disturbance in every seed (one seed in sixteen)
   --keep-going   do not end at the first violation
   --shrink       make the first failure small
   --replay       play a failure that was made small; it comes on standard input
@@ -491,6 +496,7 @@ impl Arguments {
                 "--shrink" => request.shrink = SHRINKING_RUNS,
                 "--replay" => replay = true,
                 "--history-only" => request.options.history_only = true,
+                "--load" => request.options.kind = Kind::Load,
                 "--keep-going" => request.keep_going = true,
                 "--json" => json = true,
                 _ => return Err(format!("unknown argument {word}")),

@@ -72,6 +72,10 @@ pub enum ViolationKind {
     DamageUnnoticed,
     /// A healed cluster did not converge, or did not serve.
     Liveness,
+    /// Throughput under load did not come back after a burst or a fault.
+    NotRecovered,
+    /// Bytes were sent or written many times over.
+    Amplified,
     /// Nodes keep one another busy without the clock moving.
     EndlessLoop,
     /// An assertion of the code under test failed.
@@ -104,6 +108,8 @@ impl fmt::Display for ViolationKind {
             Self::StoreFailed => "store failed",
             Self::DamageUnnoticed => "damage unnoticed",
             Self::Liveness => "liveness",
+            Self::NotRecovered => "throughput not recovered",
+            Self::Amplified => "bytes amplified",
             Self::EndlessLoop => "endless loop",
             Self::Panic => "panic",
         })

@@ -345,6 +345,47 @@ mod outbox {
             }
         }
 
+        /// The simulator models these queues. Each line of the table: bounds and connection, the
+        /// offered frames, the frames dropped, and those that leave, the most urgent lane first.
+        #[tokio::test]
+        async fn lanes_follow_the_table_of_the_simulator() {
+            let number = |text: &str| text.parse::<usize>().expect("a number");
+            for case in include_str!("../../sim/tests/fixtures/lanes.txt").lines() {
+                let parts: Vec<_> = case.split('|').map(str::trim).collect();
+                let [head, offered, dropped, kept] = parts[..] else { continue };
+                let head: Vec<_> = head.split(' ').collect();
+                let (queue_frames, queue_bytes) = (number(head[0]), number(head[1]));
+                let outbox = Outbox::new(Limits { queue_frames, queue_bytes, ..LIMITS });
+                outbox.set_online(head[2] == "online");
+                let (mut lost, mut next) = (0, 0);
+                for word in offered.split(' ') {
+                    let (lane, rest) = word.split_once('*').expect("a lane");
+                    let (count, size) = rest.split_once(':').expect("a size");
+                    let lane = Lane::ALL[["control", "log", "forward", "bulk"]
+                        .iter()
+                        .position(|name| *name == lane)
+                        .expect("a lane")];
+                    for _ in 0..number(count) {
+                        lost += outbox.offer(lane, frame(next, number(size)));
+                        next += 1;
+                    }
+                }
+                let mut left = Vec::new();
+                for lane in Lane::ALL {
+                    while lock(&outbox.lanes[index(lane)].waiting).drain_into(1, &mut left) {}
+                }
+                let left: Vec<_> = left.iter().map(|frame| usize::from(frame[0])).collect();
+                let kept: Vec<_> = kept
+                    .split(' ')
+                    .flat_map(|word| match word.split_once("..") {
+                        Some((first, end)) => number(first)..number(end),
+                        None => number(word)..number(word) + 1,
+                    })
+                    .collect();
+                assert_eq!((lost, left), (number(dropped) as u64, kept), "{case}");
+            }
+        }
+
         #[test]
         fn a_full_lane_costs_the_others_nothing() {
             let outbox = Outbox::new(LIMITS);

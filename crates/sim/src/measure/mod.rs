@@ -178,6 +178,10 @@ pub struct Traffic {
     pub bytes: u64,
     /// Syncs of logs; the state's own store is not counted.
     pub syncs: u64,
+    /// Bytes written to logs, where a [plan](crate::Plan) says what bytes cost.
+    pub written: u64,
+    /// Frames dropped because their lane was full.
+    pub dropped: u64,
 }
 
 impl Traffic {
@@ -186,11 +190,13 @@ impl Traffic {
         self.bytes += frame.len() as u64;
     }
 
-    fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             frames: self.frames - earlier.frames,
             bytes: self.bytes - earlier.bytes,
             syncs: self.syncs - earlier.syncs,
+            written: self.written - earlier.written,
+            dropped: self.dropped - earlier.dropped,
         }
     }
 }

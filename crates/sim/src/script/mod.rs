@@ -151,12 +151,12 @@ impl<P: Protocol> Stage<P> {
                 }
                 let all = 0..self.cluster.nodes.len();
                 let others: Vec<_> = all.filter(|node| !side.contains(node)).collect();
-                self.cluster.network.cut(&links(&side, &others));
-                self.cluster.network.cut(&links(&others, &side));
+                self.cluster.network.cut(self.cluster.now, &links(&side, &others));
+                self.cluster.network.cut(self.cluster.now, &links(&others, &side));
             }
             "cut" => {
                 let to = self.node(args)?;
-                self.cluster.network.cut(&[(node, to)]);
+                self.cluster.network.cut(self.cluster.now, &[(node, to)]);
             }
             "crash" => {
                 let keep = args.take_key("keep").unwrap_or("0").parse()?;

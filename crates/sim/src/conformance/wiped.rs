@@ -1,0 +1,43 @@
+//! A quorum loses its disks. What was acknowledged is lost then, and no protocol can help it; but
+//! the node that still has it must not add another history to its state.
+
+use super::{WATCH, calm, crash, leader, others, run, until, write};
+use crate::violation::ViolationKind;
+use synod_consensus::Protocol;
+use synod_types::{Membership, NodeId};
+
+/// Two nodes of three come back with empty disks and choose other commands. The third one either
+/// stops, with [`ViolationKind::UndoesApplied`], or stays at what it has applied.
+pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(3, config);
+    // Later terms than those of the new history: equal ones could not be told apart.
+    for round in 0..3 {
+        let leader = leader(&mut cluster);
+        write(&mut cluster, leader, b'a' + round, b"old");
+        crash(&mut cluster, leader);
+        run(&mut cluster, WATCH);
+        cluster.heal();
+    }
+    until(&mut cluster, "stored states", |cluster| cluster.has_settled());
+    run(&mut cluster, WATCH);
+    let survivor = NodeId(3);
+    let lost = others(&cluster, &[survivor]);
+    let state = cluster.applied(survivor);
+    cluster.partition(&[survivor], &lost);
+    crash(&mut cluster, survivor);
+    lost.iter().for_each(|node| cluster.wipe(*node).unwrap_or_else(|found| panic!("{found}")));
+    cluster.forget_history();
+    for node in cluster.members().clone().all() {
+        cluster.restart(node).unwrap_or_else(|found| panic!("{found}"));
+    }
+    for _ in 0..20 {
+        write(&mut cluster, lost[0], b'a', b"new");
+    }
+    cluster.heal();
+    match cluster.run_for(WATCH) {
+        Err(found) => assert_eq!(found.kind, ViolationKind::UndoesApplied, "{found}"),
+        Ok(()) => assert_eq!(cluster.applied(survivor), state, "{survivor:?} goes on"),
+    }
+}

@@ -1,0 +1,243 @@
+//! The course of a load run, and what it must not do.
+
+use super::{Disturbance, LoadPlan, SLICE};
+use crate::cluster::Cluster;
+use crate::faults::Fault;
+use crate::measure::Traffic;
+use crate::network::links;
+use crate::run::{Options, stalled, wait};
+use crate::schedule::{Effect, Trouble};
+use crate::violation::{Checked, Violation, ViolationKind, violation};
+use std::time::Duration;
+use synod_consensus::{Protocol, Role};
+use synod_types::NodeId;
+
+/// How long the cluster has to itself, how long the load goes on before anything is measured, and
+/// how long it is measured.
+const START: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_secs(2);
+const MEASURED: Duration = Duration::from_secs(3);
+/// Throughput is judged over windows of this length.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Ten election timeouts of the default settings, on top of what the backlog takes.
+const GRACE: Duration = Duration::from_secs(3);
+/// No disturbance may take longer than this to pass.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Bytes sent and written may be this many thousandths of what they were for the same commands
+/// before the disturbance.
+const MOST_AMPLIFICATION: u64 = 1300;
+
+/// The figures of a load run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFigures {
+    /// What disturbed it.
+    pub disturbance: &'static str,
+    /// Acknowledged bytes of values a second before the disturbance.
+    pub steady: u64,
+    /// How long after the disturbance ended throughput was below nine tenths of that.
+    pub recovered_after: Duration,
+    /// How long that may take.
+    pub bound: Duration,
+    /// Bytes sent for each thousand bytes that the chosen values need: one copy for each
+    /// other node.
+    pub sent: u64,
+    /// Bytes written to logs for each thousand bytes that they need: one copy for each node.
+    pub written: u64,
+    /// The same two before the disturbance.
+    pub steady_sent: u64,
+    /// See [`steady_sent`](Self::steady_sent).
+    pub steady_written: u64,
+    /// Frames dropped because their lane was full.
+    pub dropped: u64,
+    /// Rounds (terms) that passed.
+    pub rounds: u64,
+    /// Bytes of all writes.
+    pub offered: u64,
+    /// Bytes of writes that were refused or not answered in time.
+    pub failed: u64,
+}
+
+/// What was carried up to a time.
+#[derive(Clone, Copy)]
+struct Sample {
+    traffic: Traffic,
+    chosen: u64,
+}
+
+/// Runs a load run.
+pub(crate) fn play<P: Protocol>(
+    cluster: &mut Cluster<P>,
+    plan: &LoadPlan,
+    options: &Options,
+) -> Result<(), Violation> {
+    cluster.run_for(START)?;
+    let plan = &LoadPlan { rate: rate(cluster, plan), ..plan.clone() };
+    cluster.plan.load = Some(plan.clone());
+    cluster.begin_load();
+    let first = sample(cluster);
+    let served = |cluster: &Cluster<P>| cluster.load.acknowledged > 0;
+    wait(cluster, options.patience, "acknowledges no write", served)?;
+    cluster.run_for(WARM_UP)?;
+    let (before, begin) = (sample(cluster), cluster.load.slice(cluster.now()));
+    let round = highest_round(cluster);
+    cluster.run_for(MEASURED)?;
+    let end = cluster.load.slice(cluster.now());
+    let steady = cluster.load.acknowledged_in(begin, end) / MEASURED.as_secs();
+    let (steady_sent, steady_written) = amplification(cluster, before);
+    if steady < plan.rate * 9 / 10 {
+        let rate = plan.rate;
+        return Err(stalled(cluster, &format!("carries {steady} of {rate} bytes a second")));
+    }
+    disturb(cluster, plan).map_err(|found| cluster.dated(*found))?;
+    cluster.run_for(plan.disturbance.time())?;
+    let ended = cluster.load.slice(cluster.now());
+    let free = free(cluster, plan, (steady_sent, steady_written));
+    let bound = bound(cluster, plan, free);
+    cluster.run_for(bound + WINDOW * 3)?;
+    let recovered_after = recovered_after(cluster, ended, steady);
+    cluster.load.is_over = true;
+    let (sent, written) = amplification(cluster, first);
+    cluster.load_figures = Some(LoadFigures {
+        disturbance: plan.disturbance.name(),
+        steady,
+        recovered_after,
+        bound,
+        sent,
+        written,
+        steady_sent,
+        steady_written,
+        dropped: cluster.traffic.dropped,
+        rounds: highest_round(cluster) - round,
+        offered: cluster.load.offered,
+        failed: cluster.load.failed,
+    });
+    judge(cluster).map_err(|found| cluster.dated(*found))?;
+    let quiet = |cluster: &Cluster<P>| !cluster.clients.is_loaded() && cluster.has_settled();
+    wait(cluster, options.patience, "does not converge", quiet)
+}
+
+/// The disturbance begins; with a schedule it comes from there.
+fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
+    let leader = cluster.leader().map_or(0, Cluster::<P>::index);
+    let nodes = cluster.nodes.len();
+    let trouble = match &plan.disturbance {
+        Disturbance::Burst(bytes) => {
+            cluster.burst(plan, *bytes);
+            return Ok(());
+        }
+        Disturbance::Reads(clients, time) => {
+            cluster.load.reads_until = cluster.now + *time;
+            for client in 0..*clients * nodes as u64 {
+                cluster.read_load(client as usize % nodes, plan.read_bytes);
+            }
+            return Ok(());
+        }
+        Disturbance::Away(time) => {
+            let away = [(leader + 1) % nodes];
+            let others: Vec<_> = (0..nodes).filter(|node| *node != away[0]).collect();
+            let cut = [links(&away, &others), links(&others, &away)].concat();
+            Trouble { fault: Fault::Isolate, effect: Effect::Links(cut, *time) }
+        }
+        Disturbance::SlowDisk(time) => {
+            Trouble { fault: Fault::SlowDisk, effect: Effect::Hold(leader, *time) }
+        }
+    };
+    match cluster.director.is_drawing() {
+        true => cluster.befall(trouble),
+        false => Ok(()),
+    }
+}
+
+/// Bytes of values a second that can be carried beside the load, given what bytes were sent and
+/// written for them before the disturbance: at least a tenth of the load.
+fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, steady: (u64, u64)) -> u64 {
+    let Some(capacity) = &cluster.plan.capacity else { return plan.rate };
+    let sent = capacity.bandwidth * 1000 / steady.0.max(1000);
+    let written = capacity.disk * 1000 / steady.1.max(1000);
+    sent.min(written).saturating_sub(plan.rate).max(plan.rate / 10)
+}
+
+/// Twice the time that the backlog takes at what is free, and some.
+fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Duration {
+    let lag = match plan.disturbance {
+        Disturbance::Away(time) => u128::from(plan.rate) * time.as_millis() / 1000,
+        _ => 0,
+    };
+    let backlog = cluster.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
+    (crate::network::time_for(backlog, free) * 2 + GRACE).min(LONGEST)
+}
+
+/// The load: half of what is drawn where no node leads, as values are then sent twice.
+fn rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
+    let statuses = cluster.members().all().filter_map(|id| cluster.status(id));
+    let has_peers = statuses.into_iter().any(|status| status.role == Role::Peer);
+    if has_peers { plan.rate / 2 } else { plan.rate }
+}
+
+/// When the last window ended in which throughput was below nine tenths of `steady`, counted from
+/// the slice `ended`.
+fn recovered_after<P: Protocol>(cluster: &Cluster<P>, ended: usize, steady: u64) -> Duration {
+    let window = (WINDOW.as_millis() / SLICE.as_millis()) as usize;
+    let last = cluster.load.slice(cluster.now());
+    let is_low =
+        |from: &usize| cluster.load.acknowledged_in(*from, from + window) < steady * 9 / 10;
+    let low = (ended..last.saturating_sub(window)).rev().find(is_low);
+    low.map_or(Duration::ZERO, |from| SLICE * (from + 1 - ended) as u32)
+}
+
+fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
+    let Some(figures) = &cluster.load_figures else { return Ok(()) };
+    let LoadFigures { recovered_after, bound, steady, .. } = figures;
+    if recovered_after > bound {
+        let text = format!(
+            "{recovered_after:?} after the disturbance throughput is still below 90 % of {steady} \
+             bytes a second, which may take {bound:?}: {figures:?}"
+        );
+        return Err(violation(ViolationKind::NotRecovered, [], text));
+    }
+    let limit = |steady: u64| steady.max(1000) * MOST_AMPLIFICATION / 1000;
+    if figures.sent > limit(figures.steady_sent) || figures.written > limit(figures.steady_written)
+    {
+        let text = format!("bytes are sent or written too often: {figures:?}");
+        return Err(violation(ViolationKind::Amplified, [], text));
+    }
+    let lag = lagging(cluster);
+    if !lag.is_empty() {
+        let text = format!("nodes are more than two seconds of load behind: {figures:?}");
+        return Err(violation(ViolationKind::NotRecovered, lag, text));
+    }
+    Ok(())
+}
+
+/// The nodes that have not applied what was acknowledged two seconds ago.
+fn lagging<P: Protocol>(cluster: &Cluster<P>) -> Vec<NodeId> {
+    let Some(plan) = &cluster.plan.load else { return Vec::new() };
+    let recent = 2 * plan.rate / plan.value.max(1);
+    let last = cluster.chosen().0;
+    let is_behind =
+        |id: &NodeId| cluster.applied(*id).is_none_or(|(slot, _)| slot.0 + recent < last);
+    cluster.members().all().filter(is_behind).collect()
+}
+
+fn sample<P: Protocol>(cluster: &Cluster<P>) -> Sample {
+    Sample { traffic: cluster.traffic, chosen: cluster.load.chosen }
+}
+
+/// Bytes sent and written since a sample, for each thousand bytes that were needed.
+fn amplification<P: Protocol>(cluster: &Cluster<P>, since: Sample) -> (u64, u64) {
+    let traffic = cluster.traffic.since(since.traffic);
+    let bytes = (cluster.load.chosen - since.chosen).max(1);
+    let nodes = cluster.nodes.len() as u64;
+    let per_thousand = |done: u64, copies: u64| done * 1000 / (bytes * copies.max(1));
+    (per_thousand(traffic.bytes, nodes - 1), per_thousand(traffic.written, nodes))
+}
+
+fn highest_round<P: Protocol>(cluster: &Cluster<P>) -> u64 {
+    let rounds = cluster.members().all().filter_map(|id| cluster.status(id));
+    rounds.map(|status| status.ballot.round).max().unwrap_or_default()
+}
+
+/// Whether a seed is a load run, where seeds are left to decide: one in sixteen.
+pub(crate) fn is_load(seed: u64) -> bool {
+    seed % 16 == 15
+}
