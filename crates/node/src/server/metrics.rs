@@ -99,6 +99,7 @@ impl Page<'_> {
             frames_foreign,
             frames_forged,
             frames_other_life,
+            frames_dropped,
             requests,
             forwarded,
             retried,
@@ -109,10 +110,15 @@ impl Page<'_> {
         self.counter("frames_foreign", "Frames of another cluster or group", frames_foreign)?;
         self.counter("frames_forged", "Frames under another node's name", frames_forged)?;
         self.counter("frames_other_life", "Frames of a replaced store", frames_other_life)?;
+        self.counter("frames_dropped", "Frames the disk was too far behind for", frames_dropped)?;
         self.counter("requests", "Commands taken from this node's clients", requests)?;
         self.counter("requests_forwarded", "Commands sent on to a leader", forwarded)?;
-        self.counter("requests_retried", "Commands proposed again", retried)?;
-        self.counter("stalls", "Times that disk or apply did not answer", stalls)
+        self.counter(
+            "requests_retried",
+            "Commands queued again because they may be lost",
+            retried,
+        )?;
+        self.counter("stalls", "Times that disk or apply completed nothing in time", stalls)
     }
 
     fn traffic(&mut self, stats: &QuicStats) -> fmt::Result {

@@ -5,3 +5,4 @@ mod bugs;
 mod driver;
 mod overload;
 mod puppet;
+mod slow_disks;

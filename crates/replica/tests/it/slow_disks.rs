@@ -1,0 +1,206 @@
+//! Three nodes on slow disks, on a virtual clock: the drivers as they are, around Raft.
+
+use crate::puppet::Recorder;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use synod_raft::{Config, Raft};
+use synod_replica::{Applied, Applier, Driver, Event, Outcome, Replica, Run, Seq, Settings, Token};
+use synod_storage::{Life, MemoryState};
+use synod_types::{ClusterId, Incarnation, Instant, Membership, NodeId, Slot};
+
+const NODES: u64 = 3;
+/// A tenth of a disk of 10 MB/s, and of all that goes with it.
+const DISK_BYTES_A_SECOND: u64 = 1_000_000;
+const COMMAND_BYTES: usize = 10_000;
+const CLIENTS: u64 = 300;
+const MERGED_BYTES: usize = 200_000;
+const SYNC: Duration = Duration::from_millis(2);
+const LATENCY: Duration = Duration::from_micros(200);
+
+struct Node {
+    replica: Replica<Raft>,
+    applier: Applier,
+    wake: Option<Instant>,
+    /// Batches that wait for the disk, and the last of those that it writes.
+    batches: VecDeque<(Seq, usize)>,
+    writing: Option<Seq>,
+    written_bytes: u64,
+}
+
+enum Happening {
+    Frame(NodeId, Bytes),
+    Wake,
+    DiskDone,
+    Apply(Vec<Run>),
+    Client(u64),
+}
+
+struct Cluster {
+    now: Instant,
+    nodes: Vec<Node>,
+    queue: BTreeMap<(Instant, u64), (usize, Happening)>,
+    queued: u64,
+    /// The client of each outstanding request.
+    requests: BTreeMap<(usize, Token), u64>,
+    tokens: u64,
+    done: u64,
+    failed: u64,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut cluster = Self {
+            now: Instant(1),
+            nodes: Vec::new(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            requests: BTreeMap::new(),
+            tokens: 0,
+            done: 0,
+            failed: 0,
+        };
+        let members = Membership::new((1..=NODES).map(NodeId), []).unwrap();
+        for id in (1..=NODES).map(NodeId) {
+            let life = Life { incarnation: Incarnation(id.0), boot: 1 };
+            let settings = Settings {
+                unwritten_bytes: 400_000,
+                forward_window: 400_000,
+                forward_bytes: 25_000,
+                ..Settings::new(ClusterId(1), id, life, id.0)
+            };
+            let (machine, store) = (Box::<Recorder>::default(), Box::new(MemoryState::new()));
+            let applier = Applier::open(machine, store, settings.session()).unwrap();
+            let config = Config::new(id, members.clone()).unwrap();
+            let saved = synod_storage::Saved::default();
+            let replica = Replica::open(cluster.now, settings, config, &saved, Slot::ZERO).unwrap();
+            let (batches, writing) = (VecDeque::new(), None);
+            let node = Node { replica, applier, wake: None, batches, writing, written_bytes: 0 };
+            cluster.nodes.push(node);
+        }
+        (0..cluster.nodes.len()).for_each(|node| cluster.settle(node));
+        for client in 0..CLIENTS {
+            let at = Duration::from_secs(2) + Duration::from_micros(client);
+            cluster.push(at, (client % NODES) as usize, Happening::Client(client));
+        }
+        cluster
+    }
+
+    fn push(&mut self, after: Duration, node: usize, happening: Happening) {
+        self.queued += 1;
+        self.queue.insert((self.now + after, self.queued), (node, happening));
+    }
+
+    fn run_until(&mut self, end: Instant) {
+        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
+            let ((at, _), (node, happening)) = entry.remove_entry();
+            self.now = at;
+            self.take_in(node, happening);
+            self.settle(node);
+        }
+    }
+
+    fn take_in(&mut self, index: usize, happening: Happening) {
+        let (now, node) = (self.now, &mut self.nodes[index]);
+        let event = match happening {
+            Happening::Frame(from, frame) => Event::Frame { from, frame },
+            Happening::Wake if node.wake.is_none_or(|wake| wake > now) => return,
+            Happening::Wake => Event::Wake,
+            Happening::DiskDone => Event::Written(node.writing.take().unwrap()),
+            Happening::Apply(runs) => {
+                let mut applied = Applied::default();
+                runs.iter().for_each(|run| node.applier.apply(run, &mut applied));
+                Event::Applied(applied)
+            }
+            Happening::Client(client) => {
+                self.tokens += 1;
+                let token = Token(self.tokens);
+                self.requests.insert((index, token), client);
+                let command = Bytes::from(vec![client as u8; COMMAND_BYTES]);
+                Event::Request { token, command, deadline: now + Duration::from_secs(30) }
+            }
+        };
+        node.replica.handle(now, event);
+    }
+
+    /// Carries out what a node wants done.
+    fn settle(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let actions = node.replica.take(now);
+        if let Some((seq, batch)) = actions.batch.take() {
+            node.batches.push_back((seq, batch.byte_len()));
+        }
+        let runs = std::mem::take(&mut actions.apply);
+        let frames = std::mem::take(&mut actions.frames);
+        let answers = std::mem::take(&mut actions.answers);
+        let wake = std::mem::replace(&mut node.wake, actions.wake);
+        self.write(index);
+        if !runs.is_empty() {
+            self.push(Duration::from_millis(1), index, Happening::Apply(runs));
+        }
+        for (to, _, frame) in frames {
+            let from = NodeId(index as u64 + 1);
+            self.push(LATENCY, to.0 as usize - 1, Happening::Frame(from, frame));
+        }
+        if let Some(at) = self.nodes[index].wake.filter(|at| wake != Some(*at)) {
+            self.push(at - now, index, Happening::Wake);
+        }
+        for answer in answers {
+            let client = self.requests.remove(&(index, answer.token)).unwrap();
+            let pause = match answer.outcome {
+                Outcome::Done(..) => {
+                    self.done += 1;
+                    Duration::from_millis(1)
+                }
+                _ => {
+                    self.failed += 1;
+                    Duration::from_millis(100)
+                }
+            };
+            self.push(pause, index, Happening::Client(client));
+        }
+    }
+
+    /// Starts the next commit, of as many batches as the writer merges.
+    fn write(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if node.writing.is_some() {
+            return;
+        }
+        let mut bytes = 0;
+        while let Some((seq, more)) =
+            node.batches.pop_front_if(|(_, more)| bytes == 0 || bytes + *more <= MERGED_BYTES)
+        {
+            bytes += more;
+            node.writing = Some(seq);
+        }
+        if node.writing.is_some() {
+            node.written_bytes += bytes as u64;
+            let time = Duration::from_nanos(bytes as u64 * 1_000_000_000 / DISK_BYTES_A_SECOND);
+            self.push(SYNC + time, index, Happening::DiskDone);
+        }
+    }
+}
+
+#[test]
+fn three_nodes_on_slow_disks_serve_at_the_speed_of_the_disks_without_an_election() {
+    let mut cluster = Cluster::new();
+    cluster.run_until(Instant(1) + Duration::from_secs(2));
+    let before = cluster.nodes[0].replica.status();
+    assert!(before.leader.is_some(), "{before:?}");
+    cluster.run_until(Instant(1) + Duration::from_secs(32));
+    for node in &cluster.nodes {
+        let status = node.replica.status();
+        assert_eq!((status.ballot, status.leader), (before.ballot, before.leader));
+        assert_eq!(node.replica.counters().stalls, 0);
+    }
+    let useful = cluster.done * COMMAND_BYTES as u64;
+    let possible = 30 * DISK_BYTES_A_SECOND;
+    assert!(useful >= possible * 8 / 10, "{useful} bytes of {possible}");
+    assert_eq!(cluster.failed, 0);
+    for node in &cluster.nodes {
+        let written = node.written_bytes;
+        assert!(written <= useful * 11 / 10 + 4_000_000, "{written} written for {useful}");
+    }
+}
