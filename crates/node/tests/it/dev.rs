@@ -1,8 +1,8 @@
 //! `synod dev`: what a newcomer does first.
 
 use crate::support::{
-    Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, page, run, signal, status,
-    stdout, synod, wait_for,
+    Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, page, run, show_if_failed,
+    signal, status, stdout, synod, wait_for,
 };
 use std::fs::File;
 use std::io::{BufRead, BufReader};

@@ -10,8 +10,10 @@ mod registers;
 mod strace;
 mod writers;
 
+#[allow(unused_imports, reason = "only the load benchmark reads without decoding")]
+pub(crate) use client::channel;
 pub(crate) use client::{
-    Swapped, agreed, channel, connect, delete, everything, get, page, put, status, swap,
+    Swapped, agreed, connect, delete, everything, get, page, put, status, swap,
 };
 pub(crate) use history::{Asked, Recorder, Told};
 pub(crate) use nodes::{Nodes, Shape};

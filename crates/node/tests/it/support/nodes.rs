@@ -117,20 +117,16 @@ impl Nodes {
 
     /// Starts a node, or starts it again.
     pub(crate) fn start(&mut self, index: usize) {
-        self.spawn(index, self.command(index));
-    }
-
-    /// Starts a node by a command of the caller's.
-    pub(crate) fn start_as(&mut self, index: usize, command: Command) {
-        self.spawn(index, command);
+        self.start_as(index, self.command(index));
     }
 
     /// Starts a node whose system calls go wrong as strace is told.
     pub(crate) fn start_with_faults(&mut self, index: usize, faults: &str) {
-        self.spawn(index, traced(&self.command(index), faults, &self.file("trace")));
+        self.start_as(index, traced(&self.command(index), faults, &self.file("trace")));
     }
 
-    fn spawn(&mut self, index: usize, mut command: Command) {
+    /// Starts a node by a command of the caller's.
+    pub(crate) fn start_as(&mut self, index: usize, mut command: Command) {
         let log = OpenOptions::new().create(true).append(true).open(self.log(index));
         let log = log.expect("a log file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
