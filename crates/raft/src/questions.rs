@@ -28,7 +28,8 @@
 //! equal and both skip whole terms, so the meeting point is found in a few round trips and only
 //! what lies behind it travels.
 //! *(`a_lost_append_is_found_by_a_probe`, `heartbeats_name_acknowledged_entries_only`,
-//! `any_one_message_may_be_lost`, `a_long_divergent_tail_is_skipped`, `figure_7_every_follower_converges`)*
+//! `any_one_message_may_be_lost`, `a_long_divergent_tail_is_skipped`,
+//! `figure_7_every_follower_converges`)*
 //!
 //! # Terms are global: what keeps them so?
 //! Nobody hands them out. A node that campaigns takes the term after its own, and every message

@@ -1,6 +1,7 @@
 //! A few cores, their disks and the wires between them, moved one event at a time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 use synod_consensus::{
     Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run,
@@ -278,7 +279,7 @@ impl Cluster {
         let status = self.status(id);
         assert!(status.commit <= status.last);
         let node = self.nodes.get_mut(&id).unwrap();
-        for (slot, entry) in node.chosen.range(node.checked_to.next()..) {
+        for (slot, entry) in node.chosen.range((Excluded(node.checked_to), Unbounded)) {
             let known = self.history.entry(*slot).or_insert_with(|| entry.clone());
             assert_eq!(known, entry, "{slot:?} is chosen twice, at {id:?}");
         }

@@ -212,7 +212,7 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     assert_eq!(cluster.commit(N1), 2, "what is applied is chosen");
     cluster.partition(&[N1]);
     cluster.elect(N2);
-    cluster.later(1_000);
+    cluster.crash(N2);
     cluster.elect(N3);
     cluster.propose(N3, 1, "x");
     cluster.deliver();
