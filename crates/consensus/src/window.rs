@@ -177,7 +177,11 @@ impl SendWindow {
         }
         let lowest = self.round_trip.measured(now, delay);
         if delay > lowest + self.limits.target_delay {
-            if newest.sent >= self.reduced {
+            if self.size == self.floor() {
+                // So small a window makes no such queue: the path itself has become longer.
+                self.round_trip.restart(now, delay);
+                self.threshold = self.limits.bytes;
+            } else if newest.sent >= self.reduced {
                 // What fits without a queue, and an eighth less: `lowest` may hold one itself.
                 let scaled = self.size as u128 * 7 / 8 * lowest.as_nanos() / delay.as_nanos();
                 self.reduce(now, usize::try_from(scaled).unwrap_or(self.size));
@@ -264,9 +268,13 @@ impl SendWindow {
         self.size = min(self.size + step, self.limits.bytes);
     }
 
+    fn floor(&self) -> usize {
+        min(FLOOR, self.limits.bytes)
+    }
+
     /// Reduces the size to `size`, but at most by half.
     fn reduce(&mut self, now: Instant, size: usize) {
-        self.size = max(max(size, self.size / 2), min(FLOOR, self.limits.bytes));
+        self.size = max(max(size, self.size / 2), self.floor());
         self.threshold = self.size;
         // What is in flight already was sent under the old size.
         self.reduced = now;
@@ -274,6 +282,12 @@ impl SendWindow {
 }
 
 impl RoundTrip {
+    /// Discards what was measured before `delay`, which no longer holds.
+    fn restart(&mut self, now: Instant, delay: Duration) {
+        self.lowest = [Some(delay), None];
+        self.since = now;
+    }
+
     /// Takes a measurement in and returns the lowest recent one.
     fn measured(&mut self, now: Instant, delay: Duration) -> Duration {
         self.estimate = Some(match self.estimate {
@@ -432,6 +446,17 @@ mod tests {
         path.answers.clear();
         saturate(&mut window, &mut path, 64 << 10, at(1), at(16_000));
         assert!(window.size() > 6 << 20, "{} after 6 s of 200 MB/s", window.size());
+    }
+
+    #[test]
+    fn path_that_becomes_longer_is_filled_again() {
+        let (mut window, mut path) = (SendWindow::new(LIMITS), Path::new(50_000_000, MS));
+        saturate(&mut window, &mut path, 64 << 10, at(1), at(1_000));
+        path.delay = 100 * MS;
+        window.clear();
+        path.answers.clear();
+        saturate(&mut window, &mut path, 64 << 10, at(1), at(4_000));
+        assert!(window.size() > 4 << 20, "{} after 3 s", window.size());
     }
 
     const MS: Duration = Duration::from_millis(1);

@@ -21,13 +21,15 @@
 //! New entries go out at once and wait for no heartbeat; a heartbeat carries none. The leader
 //! remembers for each follower how far its log is known to be equal and what was sent since. Every
 //! append names the entry that it follows, so a follower that misses something says so with the
-//! first append behind the hole. The last append may be lost and nothing follow it: therefore each
-//! heartbeat names an entry, too, the last one that was under way at the heartbeat before. Either
-//! side answers a mismatch with the term and slot of its last entry that could still be equal and
-//! skips whole terms, so the meeting point is found in a few round trips and only what lies behind
-//! it travels.
-//! *(`a_lost_append_is_found_by_heartbeats`, `any_one_message_may_be_lost`,
-//! `a_long_divergent_tail_is_skipped`, `figure_7_every_follower_converges`)*
+//! first append behind the hole. The last append may be lost and nothing follow it: therefore the
+//! leader probes when an acknowledgement is overdue, with an append without entries that follows
+//! everything sent before. Heartbeats overtake appends, so they name acknowledged entries only.
+//! The follower answers a mismatch with the term and slot of its last entry that could still be
+//! equal and both skip whole terms, so the meeting point is found in a few round trips and only
+//! what lies behind it travels.
+//! *(`a_lost_append_is_found_by_a_probe`, `heartbeats_name_acknowledged_entries_only`,
+//! `any_one_message_may_be_lost`, `a_long_divergent_tail_is_skipped`,
+//! `figure_7_every_follower_converges`)*
 //!
 //! # Terms are global: what keeps them so?
 //! Nobody hands them out. A node that campaigns takes the term after its own, and every message

@@ -11,6 +11,9 @@ const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
+/// Time after which a leader with the default settings probes.
+const OVERDUE: Duration = Duration::from_millis(50);
+
 /// Three nodes that campaign without asking around first: what only keeps the peace is off, so
 /// that every campaign takes few steps and may come at any time.
 fn rash() -> Explore<Raft> {
@@ -60,6 +63,12 @@ fn figure_8(stage: &mut Stage<'_, Raft>) {
     forked(stage);
     stage.lose_all();
     stage.crash(N3);
+}
+
+/// The same, but the appends of n3 are lost, and n1 still holds its own entry.
+fn forked_and_lost(stage: &mut Stage<'_, Raft>) {
+    forked(stage);
+    stage.lose_all();
 }
 
 /// n2 has voted for n1, and the vote is under way: of four nodes these two are half.
@@ -143,12 +152,23 @@ fn logs_that_differ() {
 }
 
 /// The leader goes on talking to a node that holds something else, and to one that lacks something.
+/// By the time of a heartbeat acknowledgements are overdue, so that probes are sent.
 #[test]
 fn heartbeats() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
-    let explore = rash().after(forked).firing(|timer| *timer == Timer::Heartbeat);
+    let explore = rash().after(forked).firing(|timer| *timer == Timer::Heartbeat).hop(OVERDUE);
     let explore = explore.striking(|_, node| node == N3).budget(budget);
     check("heartbeats", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+/// Probes, perhaps twice, cover what a follower holds, and a stale tail lies after it: what is
+/// acknowledged and committed ends where they end.
+#[test]
+fn stale_tails() {
+    let budget = Budget { timeouts: 2, duplicates: 1, ..Budget::default() };
+    let explore = rash().after(forked_and_lost).firing(|timer| *timer == Timer::Heartbeat);
+    let explore = explore.hop(OVERDUE).striking(|_, node| node == N3).budget(budget);
+    check("stale tails", explore, &[Sight::Chosen, Sight::Competed]);
 }
 
 /// A voter hears from the leader, and then from who lost to it.

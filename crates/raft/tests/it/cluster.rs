@@ -1,6 +1,7 @@
 //! A few cores, their disks and the wires between them, moved one event at a time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 use synod_consensus::{
     Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run,
@@ -38,6 +39,8 @@ pub struct Node {
     /// What was chosen in this life, slot by slot.
     pub chosen: BTreeMap<Slot, (Term, Value)>,
     chosen_to: Slot,
+    /// What was compared with what others chose.
+    checked_to: Slot,
     pending: VecDeque<Pending>,
 }
 
@@ -98,7 +101,7 @@ pub fn terms(log: &RunLog<Term>) -> Vec<u64> {
 impl Node {
     pub fn new(config: Config, disk: Saved<Raft>) -> Self {
         let core = Raft::recover(config.clone(), disk.clone()).unwrap();
-        let chosen_to = disk.base.through;
+        let chosen_to = disk.base.through.max(disk.applied);
         Self {
             core,
             config,
@@ -111,6 +114,7 @@ impl Node {
             timers: Vec::new(),
             chosen: BTreeMap::new(),
             chosen_to,
+            checked_to: Slot::ZERO,
             pending: VecDeque::new(),
         }
     }
@@ -274,11 +278,12 @@ impl Cluster {
     fn check(&mut self, id: NodeId) {
         let status = self.status(id);
         assert!(status.commit <= status.last);
-        let node = &self.nodes[&id];
-        for (slot, entry) in &node.chosen {
+        let node = self.nodes.get_mut(&id).unwrap();
+        for (slot, entry) in node.chosen.range((Excluded(node.checked_to), Unbounded)) {
             let known = self.history.entry(*slot).or_insert_with(|| entry.clone());
             assert_eq!(known, entry, "{slot:?} is chosen twice, at {id:?}");
         }
+        node.checked_to = node.chosen_to;
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(Term(status.ballot.round)).or_insert(id);
             assert_eq!(leader, id, "two leaders in term {}", status.ballot.round);

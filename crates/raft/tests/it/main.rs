@@ -5,6 +5,7 @@ mod arbitrary;
 mod bugs;
 mod cluster;
 mod elections;
+mod flow;
 mod replication;
 mod snapshots;
 mod terms;

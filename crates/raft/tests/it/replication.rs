@@ -254,10 +254,10 @@ fn a_leader_that_contradicts_itself_is_ignored() {
     assert_eq!(cluster.node(N1).disk, before);
 }
 
-/// Question 2: heartbeats carry no log. What was lost is found by the entry that they name, and
+/// Question 2: heartbeats carry no log. What was lost is found by the probe that follows one, and
 /// only what is missing is sent.
 #[test]
-fn a_lost_append_is_found_by_heartbeats() {
+fn a_lost_append_is_found_by_a_probe() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.propose(N1, 1, "a");

@@ -1,7 +1,8 @@
 //! The log's compacted front: Raft §7, and recovery behind it.
 
 use crate::cluster::*;
-use synod_consensus::{Base, Input, Outbox, Protocol, Saved, Write};
+use proptest::prelude::*;
+use synod_consensus::{Base, Input, Outbox, Protocol, ProtocolEvent, Saved, Write};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Membership, Slot, Term};
 
@@ -196,4 +197,59 @@ fn recovery_refuses_a_disk_that_makes_no_sense() {
     let mut far = saved(3, None, &[]);
     far.base = base(u64::MAX, 1);
     assert!(recover(far).is_err());
+}
+
+/// Two of three nodes lost their disks and elect a leader with an empty log. The survivor follows
+/// it, but what it has applied stays, whatever that leader sends.
+#[test]
+fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
+    let applied = saved(1, None, &[1, 1, 1]);
+    let mut cluster = Cluster::from_disks(vec![
+        (config(N1, 3), Saved { applied: Slot(2), ..applied.clone() }),
+        (config(N2, 3), Saved::default()),
+        (config(N3, 3), Saved::default()),
+    ]);
+    assert_eq!(cluster.commit(N1), 2, "what is applied is chosen");
+    cluster.partition(&[N1]);
+    cluster.elect(N2);
+    cluster.crash(N2);
+    cluster.elect(N3);
+    cluster.propose(N3, 1, "x");
+    cluster.deliver();
+    cluster.heal();
+    for _ in 0..10 {
+        cluster.beat(N3);
+    }
+    assert_eq!(cluster.node(N1).disk.log, applied.log, "not even cut behind what is applied");
+    assert_eq!(cluster.commit(N1), 2);
+    let ignored = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Ignored { from: N3, .. });
+    assert!(cluster.node(N1).notes.iter().any(ignored), "and it says why");
+    assert_eq!(cluster.node(N1).chosen, std::collections::BTreeMap::new(), "none reported again");
+}
+
+proptest! {
+    /// Whatever slot the state machine has applied, no append cuts the log at or below it.
+    #[test]
+    fn no_append_cuts_at_or_below_the_commit_index(
+        held in 1..8_u64,
+        applied in 0..8_u64,
+        prev in 0..8_u64,
+        count in 0..8_usize,
+        commit in 0..12_u64,
+    ) {
+        let terms = vec![1; held as usize];
+        let applied = Slot(applied.min(held));
+        let disk = Saved { applied, ..saved(1, None, &terms) };
+        let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
+        let prev = at(prev.min(held), u64::from(prev.min(held) > 0));
+        let run = run(prev.slot.0 + 1, 2, &vec!["y"; count]);
+        let (term, commit) = (Term(2), Slot(commit));
+        cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit });
+        let node = cluster.node(N1);
+        for slot in 1..=applied.0 {
+            prop_assert_eq!(node.disk.log.get(Slot(slot)), disk.log.get(Slot(slot)));
+        }
+        let status = cluster.status(N1);
+        prop_assert!(applied <= status.commit && status.commit <= status.last);
+    }
 }
