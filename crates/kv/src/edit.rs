@@ -88,19 +88,23 @@ impl Edit<'_> {
     }
 
     fn put(&mut self, put: Put) -> Result<PutAnswer, KvError> {
-        let old = self.store.entries.get(&put.key);
-        let prev =
-            old.filter(|_| put.prev_kv).map(|entry| select::key_value(&put.key, entry, false));
-        prev.iter().try_for_each(|kv| self.room.take(kv))?;
-        let value = put.value.or_else(|| old.map(|entry| entry.value.clone()));
-        let entry = Entry {
-            value: value.expect("a put without a value was checked to have an old one"),
-            created: old.map_or(self.next, |entry| entry.created),
-            modified: self.next,
-            version: old.map_or(Version(1), |entry| entry.version.next()),
-        };
-        self.changes.put(stored::entry_key(&put.key), stored::entry_value(&entry));
-        self.store.entries.insert(put.key, entry);
+        let (key, next) = (put.key, self.next);
+        let mut prev = None;
+        if let Some(entry) = self.store.entries.get_mut(&key) {
+            if put.prev_kv {
+                let kv = select::key_value(&key, entry, false);
+                self.room.take(&kv)?;
+                prev = Some(kv);
+            }
+            entry.value = put.value.unwrap_or_else(|| entry.value.clone());
+            (entry.modified, entry.version) = (next, entry.version.next());
+            self.changes.put(stored::entry_key(&key), stored::entry_value(entry));
+        } else {
+            let value = put.value.expect("a put without a value was checked to have an old one");
+            let entry = Entry { value, created: next, modified: next, version: Version(1) };
+            self.changes.put(stored::entry_key(&key), stored::entry_value(&entry));
+            self.store.entries.insert(key, entry);
+        }
         self.changed = true;
         Ok(PutAnswer { prev })
     }

@@ -60,6 +60,23 @@ impl<V: Clone> Tree<V> {
         }
     }
 
+    /// The value of a key, to be changed. Only for a key that is likely to be there: the nodes on
+    /// its path are copied if they are shared.
+    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+        let mut node = &mut self.root;
+        loop {
+            match Arc::make_mut(node) {
+                Node::Leaf(items) => {
+                    return find(items, key).ok().map(|at| &mut items[at].1);
+                }
+                Node::Inner(children) => {
+                    let at = child_of(children, key);
+                    node = &mut children[at].node;
+                }
+            }
+        }
+    }
+
     /// Gives a key a value; returns the one that it had.
     pub(crate) fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
         let (old, split) = insert(&mut self.root, key, value);
@@ -423,6 +440,10 @@ mod tests {
                 let key = key(number);
                 if op < removes {
                     prop_assert_eq!(tree.remove(&key), model.remove(&key));
+                } else if op == removes {
+                    prop_assert_eq!(tree.get_mut(&key), model.get_mut(&key));
+                    tree.get_mut(&key).into_iter().for_each(|held| *held = value);
+                    model.get_mut(&key).into_iter().for_each(|held| *held = value);
                 } else {
                     prop_assert_eq!(tree.insert(key.clone(), value), model.insert(key, value));
                 }

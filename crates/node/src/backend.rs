@@ -9,7 +9,7 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use synod_consensus::{Refusal, Role};
+use synod_consensus::{Refusal, Role, StateView};
 use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
 use synod_kv::{Command, KvStore, Query, Reply};
 use synod_replica::Outcome;
@@ -82,10 +82,7 @@ impl Backend for NodeBackend {
             }
         }
         // Taken after the barrier is applied, so it holds all that was acknowledged before.
-        let view: Box<dyn Any> = self.handle.view().await.map_err(overload)?;
-        let store = view.downcast::<KvStore>().map_err(|_| {
-            BackendError::Internal("the state machine is no key-value store".into())
-        })?;
+        let store = store(self.handle.view().await.map_err(overload)?)?;
         let reading = store.read(query, self.max_reply);
         drop(store);
         let (reply, room) = self.readers.read(reading).await.map_err(unread)?;
@@ -111,6 +108,13 @@ impl Backend for NodeBackend {
     fn members(&self) -> Vec<Member> {
         self.members.clone()
     }
+}
+
+/// The store that a view shows.
+fn store(view: Box<dyn StateView>) -> Result<Box<KvStore>, BackendError> {
+    let view: Box<dyn Any> = view;
+    let other = |_| BackendError::Internal("the state machine is no key-value store".into());
+    view.downcast().map_err(other)
 }
 
 fn decode(reply: &[u8]) -> Result<Reply, BackendError> {

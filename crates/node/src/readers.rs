@@ -82,8 +82,9 @@ impl Readers {
     /// Answers a query. Dropping the future drops the read.
     pub(crate) async fn read(&self, mut reading: Reading) -> Result<Read, ReadError> {
         let mut room = take(&self.budget, MIN_UNITS)?;
-        if let Some(reply) = reading.step() {
-            grow(&self.budget, &mut room, reading.bytes())?;
+        let done = reading.step();
+        grow(&self.budget, &mut room, reading.bytes())?;
+        if let Some(reply) = done {
             return Ok((reply, room));
         }
         let (reply, answer) = oneshot::channel();
