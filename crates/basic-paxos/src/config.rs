@@ -89,6 +89,10 @@ pub struct Limits {
     /// A slot takes two round trips and two syncs, more where voters compete for it. So a small
     /// window bounds the throughput; what exceeds it is refused as Busy.
     pub window: usize,
+    /// Values of this node's open proposals, in bytes: once there are so many, no further slot is
+    /// opened. Each value is in flight to every voter, so this and one command have to stay well
+    /// below what a lane of the network holds. Default: 4 MiB.
+    pub flight_bytes: usize,
     /// What one answer to a node that has missed something carries, in bytes of values; a longer
     /// single value travels alone. Default: 256 KiB.
     pub catch_up_bytes: usize,
@@ -106,6 +110,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             window: 128,
+            flight_bytes: 4 << 20,
             catch_up_bytes: 256 << 10,
             waiting: 256,
             waiting_bytes: 16 << 20,
@@ -118,6 +123,7 @@ impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
         let all = [
             ("window", self.window, 4096),
+            ("flight_bytes", self.flight_bytes, 1 << 30),
             ("catch_up_bytes", self.catch_up_bytes, 1 << 30),
             ("waiting", self.waiting, 1 << 16),
             ("waiting_bytes", self.waiting_bytes, 1 << 30),
@@ -233,6 +239,7 @@ mod tests {
             let all = Limits::default();
             let cases = [
                 ("window", Limits { window: bad, ..all.clone() }),
+                ("flight_bytes", Limits { flight_bytes: bad, ..all.clone() }),
                 ("catch_up_bytes", Limits { catch_up_bytes: bad, ..all.clone() }),
                 ("waiting", Limits { waiting: bad, ..all.clone() }),
                 ("waiting_bytes", Limits { waiting_bytes: bad, ..all.clone() }),
@@ -255,13 +262,20 @@ mod tests {
         assert_eq!(config().with_timing(timing.clone()).unwrap().timing(), &timing);
         let most = Limits {
             window: 4096,
+            flight_bytes: 1 << 30,
             catch_up_bytes: 1 << 30,
             waiting: 65_536,
             waiting_bytes: 1 << 30,
             command_bytes: (1 << 30) - 1,
         };
-        let least =
-            Limits { window: 1, catch_up_bytes: 1, waiting: 1, waiting_bytes: 2, command_bytes: 1 };
+        let least = Limits {
+            window: 1,
+            flight_bytes: 1,
+            catch_up_bytes: 1,
+            waiting: 1,
+            waiting_bytes: 2,
+            command_bytes: 1,
+        };
         for limits in [most, least] {
             assert_eq!(config().with_limits(limits.clone()).unwrap().limits(), &limits);
         }
@@ -273,6 +287,7 @@ mod tests {
         let timing = Timing { round_trip: ms(10), cap: ms(500), ask: ms(50), queue: ms(5000) };
         let limits = Limits {
             window: 128,
+            flight_bytes: 4_194_304,
             catch_up_bytes: 262_144,
             waiting: 256,
             waiting_bytes: 16_777_216,

@@ -1,9 +1,11 @@
 //! The learner's side of a core: what is chosen, in order, and who is told.
 
 use crate::message::Message;
-use crate::per_slot::{DECIDED, Fx, Kind, PerSlot, Timer};
+use crate::per_slot::{Answered, DECIDED, Fx, Kind, PerSlot, Timer};
+use crate::proposing::link_time;
+use core::mem;
 use core::time::Duration;
-use synod_types::{Instant, NodeId, Slot, Values, ValuesBuilder};
+use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
 
 impl<K: Kind> PerSlot<K> {
     /// Someone who knows says what is chosen.
@@ -29,10 +31,28 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
+    /// The value of a ballot is chosen. A vote under it, or under a later one, is for that very value
+    /// (PMS §2.2, P2b); a node that has none has missed the value.
+    pub(crate) fn on_chosen(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        slot: Slot,
+        (ballot, through): (Ballot, Slot),
+        fx: &mut Fx<'_, K>,
+    ) {
+        let has_voted = self.log.stamp_at(slot).is_some_and(|stamp| stamp >= ballot);
+        match self.value_at(slot) {
+            Some(value) if has_voted => self.on_decided(now, from, slot, (&value, through), fx),
+            _ if slot > self.hard_state.chosen() => self.ask(now, from),
+            _ => {}
+        }
+    }
+
     /// A peer says where its knowledge ends: tell it more, or learn that we lack something.
     pub(crate) fn on_ask(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
         if slot <= self.hard_state.chosen() {
-            self.tell_from(from, slot, fx);
+            self.tell_from(now, from, slot, fx);
         } else if slot > self.hard_state.chosen().next() {
             self.ask(now, from);
         }
@@ -42,10 +62,14 @@ impl<K: Kind> PerSlot<K> {
     /// without a vote looks for another guide if it has not heard of its own for too long.
     pub(crate) fn on_ask_timeout(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         let chosen = self.hard_state.chosen();
+        // A node that learns what is chosen as it comes has nothing to ask for: what it has not got
+        // yet is on its way.
+        let is_fed = mem::replace(&mut self.chosen_at_ask, chosen) < chosen;
         let me = self.config.id();
         let voters = self.config.members().voters();
         let others = voters.iter().filter(|node| **node != me).count();
-        if let Some(turn) = self.turn.checked_rem(others)
+        if !is_fed
+            && let Some(turn) = self.turn.checked_rem(others)
             && let Some(peer) = voters.iter().filter(|node| **node != me).nth(turn).copied()
         {
             self.turn = turn + 1;
@@ -92,10 +116,16 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
-    /// Tells what was chosen from a slot on, as much as one message may carry.
-    fn tell_from(&mut self, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
+    /// Tells what was chosen from a slot on, as much as one message may carry. Of these answers one
+    /// at most is in flight to a node: questions are short and overtake it.
+    fn tell_from(&mut self, now: Instant, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
         if first <= self.log.base() {
             return fx.ship_snapshot(to);
+        }
+        let is_known = |sent: &&Answered| (sent.slots.0..=sent.slots.1).contains(&first);
+        let before = self.answered.get(&to).filter(is_known).copied();
+        if before.is_some_and(|sent| now < sent.until) {
+            return;
         }
         let through = self.hard_state.chosen();
         let mut batch = ValuesBuilder::new();
@@ -115,7 +145,13 @@ impl<K: Kind> PerSlot<K> {
                 break;
             }
         }
-        self.mail.post(to, Message::Decided { first, values: batch.finish(), through });
+        let times = before.map_or(1, |sent| sent.times.saturating_add(1));
+        let wait = self.round_trip().saturating_mul(2) + link_time(batch.byte_len());
+        let wait = wait.saturating_mul(1 << times.min(4)).min(self.config.timing().cap * 4);
+        let values = batch.finish();
+        let slots = (first, first.plus(values.len()).prev());
+        self.answered.insert(to, Answered { slots, until: now + wait, times });
+        self.mail.post(to, Message::Decided { first, values, through });
     }
 
     /// These values are chosen. Where this node voted for the same value its vote stays what it

@@ -130,6 +130,16 @@ pub enum Message {
         /// The first slot it lacks.
         from: Slot,
     },
+    /// The value that acceptors were asked to vote for under this ballot is chosen:
+    /// [`Message::Decided`] for those who have been sent the value.
+    Chosen {
+        /// Which decree.
+        slot: Slot,
+        /// The sender's ballot.
+        ballot: Ballot,
+        /// The sender knows all that is chosen up to here.
+        through: Slot,
+    },
 }
 
 impl Message {
@@ -159,6 +169,9 @@ impl Message {
                 place(first) && !values.is_empty() && through.0 < HORIZON
             }
             Self::Ask { from } => place(from),
+            Self::Chosen { slot, ballot, through } => {
+                place(slot) && round(ballot) && ballot.node == from && through.0 < HORIZON
+            }
         }
     }
 }
@@ -174,21 +187,28 @@ impl Message {
             // Accept rests on promises that were durable when they came. A nack names a promise
             // that may be forgotten: then it did nothing but delay. What is chosen is so on a
             // majority of disks, whatever becomes of the sender's.
-            Self::Accept { .. } | Self::Nack { .. } | Self::Decided { .. } | Self::Ask { .. } => {
-                Gate::Immediate
-            }
+            Self::Accept { .. }
+            | Self::Nack { .. }
+            | Self::Decided { .. }
+            | Self::Ask { .. }
+            | Self::Chosen { .. } => Gate::Immediate,
         }
     }
 
     fn lane(&self) -> Lane {
         match self {
-            Self::Prepare { .. }
-            | Self::Promise { .. }
+            // Values take the log's lane. A node should have the value when it learns that it is
+            // chosen, so that notice does not overtake it.
+            Self::Promise { accepted: Some(_), .. }
             | Self::Accept { .. }
+            | Self::Decided { .. }
+            | Self::Chosen { .. } => Lane::Log,
+            // All others are short, and others wait for them: values do not hold them up.
+            Self::Prepare { .. }
+            | Self::Promise { accepted: None, .. }
             | Self::Accepted { .. }
             | Self::Nack { .. }
-            | Self::Decided { .. } => Lane::Log,
-            Self::Ask { .. } => Lane::Control,
+            | Self::Ask { .. } => Lane::Control,
         }
     }
 
@@ -205,9 +225,11 @@ impl Message {
             Self::Promise { accepted, .. } => {
                 accepted.as_ref().map_or(0, |(_, value)| value.byte_len())
             }
-            Self::Prepare { .. } | Self::Accepted { .. } | Self::Nack { .. } | Self::Ask { .. } => {
-                0
-            }
+            Self::Prepare { .. }
+            | Self::Accepted { .. }
+            | Self::Nack { .. }
+            | Self::Ask { .. }
+            | Self::Chosen { .. } => 0,
         };
         values + 32
     }
@@ -238,9 +260,11 @@ impl Message {
                 settled(*slot)
                     || (hard_state.promised(*slot) >= *ballot && vote(*slot).is_some_and(voted))
             }
-            Self::Accept { .. } | Self::Nack { .. } | Self::Decided { .. } | Self::Ask { .. } => {
-                true
-            }
+            Self::Accept { .. }
+            | Self::Nack { .. }
+            | Self::Decided { .. }
+            | Self::Ask { .. }
+            | Self::Chosen { .. } => true,
         }
     }
 
@@ -268,6 +292,7 @@ impl Message {
                 format!("Decided({first:?}..{last:?})")
             }
             Self::Ask { from } => format!("Ask(from {from:?})"),
+            Self::Chosen { slot, ballot, .. } => format!("Chosen({}{ballot})", at(slot)),
         }
     }
 }
@@ -329,6 +354,7 @@ mod tests {
             Message::Promise { slot, ballot: mine, accepted: None },
             Message::Accepted { slot, ballot: mine },
             Message::Nack { slot, ballot: b(0, ME), promised: theirs },
+            Message::Chosen { slot, ballot: theirs, through: S1 },
         ]
     }
 
@@ -348,14 +374,19 @@ mod tests {
             assert_eq!(told.is_sound(PEER, ME), expected, "{slot:?}");
             let told = Message::Decided { first: S1, values: value("x"), through: slot };
             assert_eq!(told.is_sound(PEER, ME), slot.0 < END, "{slot:?}");
+            let notice = Message::Chosen { slot: S1, ballot: b(1, PEER), through: slot };
+            assert_eq!(notice.is_sound(PEER, ME), slot.0 < END, "{slot:?}");
         }
     }
 
     #[test]
     fn a_ballot_belongs_to_who_proposes_it() {
         for message in all(1, 1) {
-            let request = matches!(message, Message::Prepare { .. } | Message::Accept { .. });
-            let (from, me) = if request { (NodeId(3), ME) } else { (PEER, NodeId(3)) };
+            let own = matches!(
+                message,
+                Message::Prepare { .. } | Message::Accept { .. } | Message::Chosen { .. }
+            );
+            let (from, me) = if own { (NodeId(3), ME) } else { (PEER, NodeId(3)) };
             assert!(!message.is_sound(from, me), "{message:?} from {from} to {me}");
         }
     }
@@ -469,10 +500,20 @@ mod tests {
         assert_eq!(of(&[&ask, &prepare]), (Gate::Durable, Lane::Control, true));
         assert_eq!(of(&[]), (Gate::Immediate, Lane::Control, true));
         let untrue = Message::Prepare { slot: Slot(7), ballot: b(1, PEER) };
-        assert_eq!(of(&[&prepare, &untrue]), (Gate::Durable, Lane::Log, false));
+        assert_eq!(of(&[&prepare, &untrue]), (Gate::Durable, Lane::Control, false));
         let gates: Vec<_> = all(1, 1).iter().map(Message::gate).collect();
         let [durable, immediate] = [Gate::Durable, Gate::Immediate];
-        assert_eq!(gates, [durable, immediate, durable, durable, immediate]);
+        assert_eq!(gates, [durable, immediate, durable, durable, immediate, immediate]);
+    }
+
+    #[test]
+    fn values_travel_on_the_log_lane_and_nothing_waits_behind_them() {
+        let lanes: Vec<_> = all(1, 1).iter().map(Message::lane).collect();
+        let [log, control] = [Lane::Log, Lane::Control];
+        assert_eq!(lanes, [control, log, control, control, control, log]);
+        assert_eq!(promise(b(2, ME), Some((b(1, ME), value("x")))).lane(), log);
+        let told = Message::Decided { first: S1, values: value("x"), through: S1 };
+        assert_eq!(told.lane(), log, "and a notice comes after the value that it is about");
     }
 
     #[test]

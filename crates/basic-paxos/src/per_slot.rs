@@ -87,6 +87,10 @@ pub struct PerSlot<K> {
     pub(crate) guided: Instant,
     /// The last question: from where, and when.
     pub(crate) asked: Option<(Slot, Instant)>,
+    /// Chosen slots when it was last time to ask.
+    pub(crate) chosen_at_ask: Slot,
+    /// The last answer to each node that asked what it had missed.
+    pub(crate) answered: BTreeMap<NodeId, Answered>,
     /// What the disk lacks after recovery.
     pub(crate) repair: bool,
     /// Slots through here were applied before this start, and are not reported again.
@@ -94,6 +98,17 @@ pub struct PerSlot<K> {
     /// Whether the hard state was changed since it was written.
     pub(crate) unsaved: bool,
     pub(crate) kind: PhantomData<K>,
+}
+
+/// An answer with chosen values to a node that asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Answered {
+    /// First and last slot.
+    pub(crate) slots: (Slot, Slot),
+    /// Until when it counts as in flight.
+    pub(crate) until: Instant,
+    /// How often these slots were sent.
+    pub(crate) times: u32,
 }
 
 /// What a core waits for.
@@ -221,6 +236,9 @@ impl<K: Kind> PerSlot<K> {
                 self.on_decided(now, from, first, (&values, through), fx);
             }
             Message::Ask { from: slot } => self.on_ask(now, from, slot, fx),
+            Message::Chosen { slot, ballot, through } => {
+                self.on_chosen(now, from, slot, (ballot, through), fx);
+            }
         }
     }
 

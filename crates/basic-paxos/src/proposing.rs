@@ -24,6 +24,24 @@ pub(crate) struct Proposal {
     repeats: u32,
 }
 
+impl Proposal {
+    /// Length of the value that it is about, in bytes.
+    fn byte_len(&self) -> usize {
+        match self.proposer.asking() {
+            Asking::Votes(value) => value.byte_len(),
+            Asking::Promises | Asking::Nothing => self.proposer.own().byte_len(),
+        }
+    }
+}
+
+/// Slowest link that repetitions take into account, in bytes a second.
+const SLOW_LINK: u64 = 8 << 20;
+
+/// Time that a slow link takes for so many bytes.
+pub(crate) fn link_time(bytes: usize) -> Duration {
+    Duration::from_micros(bytes as u64 * 1_000_000 / SLOW_LINK)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// A message is out.
@@ -86,10 +104,19 @@ impl<K: Kind> PerSlot<K> {
     /// Gives waiting commands a slot each, behind everything that anyone was heard to use.
     pub(crate) fn open_waiting(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         self.shed_stale(now, fx);
-        while !self.waiting.is_empty() && !self.is_unheard() {
+        let most = self.config.limits().flight_bytes;
+        let mut in_flight = self.bytes_in_flight();
+        while !self.waiting.is_empty() && !self.is_unheard() && in_flight < most {
             let Some(slot) = self.free_slot() else { return };
             self.open(now, slot, fx);
+            in_flight += self.proposals.get(&slot).map_or(0, Proposal::byte_len);
         }
+    }
+
+    /// Values of this node's proposals, in bytes: as much is in flight to each voter at most, but for
+    /// repetitions.
+    fn bytes_in_flight(&self) -> usize {
+        self.proposals.values().map(Proposal::byte_len).sum()
     }
 
     /// The first slot behind all that anyone was heard to use, if it may be open.
@@ -178,8 +205,16 @@ impl<K: Kind> PerSlot<K> {
         self.measure(sample);
         self.learn(from, slot, &value, fx);
         let through = self.hard_state.chosen();
-        for node in self.config.members().others(self.config.id()) {
-            self.mail.post(node, Message::Decided { first: slot, values: value.clone(), through });
+        let members = self.config.members();
+        for node in members.others(self.config.id()) {
+            // Voters were sent the value with the Accept, and once is enough.
+            self.mail.post(
+                node,
+                match members.is_voter(node) {
+                    true => Message::Chosen { slot, ballot, through },
+                    false => Message::Decided { first: slot, values: value.clone(), through },
+                },
+            );
         }
     }
 
@@ -261,11 +296,18 @@ impl<K: Kind> PerSlot<K> {
         self.proposals.first_key_value().is_some_and(|(_, oldest)| oldest.repeats > 1)
     }
 
-    /// When the answers will be overdue: twice as long after each repetition.
+    /// When the answers will be overdue: twice as long after each repetition. A value queues for the
+    /// link behind those of other slots, and must not be sent once more while it waits there. So the
+    /// time that a slow link takes for all of them, if they are as long as this one, comes on top.
     fn arm(&self, slot: Slot, fx: &mut Fx<'_, K>) {
         let Some(proposal) = self.proposals.get(&slot) else { return };
         let patience = self.round_trip().saturating_mul(4 << proposal.repeats.min(16));
-        let patience = patience.min(self.config.timing().cap);
+        let mut patience = patience.min(self.config.timing().cap);
+        if let Asking::Votes(value) = proposal.proposer.asking() {
+            let most = self.config.limits().flight_bytes.max(value.byte_len());
+            let queued = value.byte_len().saturating_mul(self.proposals.len()).min(most);
+            patience += link_time(queued) * (1 << proposal.repeats.min(3));
+        }
         fx.set_timer(Timer::Slot(slot), patience..patience.saturating_mul(3) / 2);
     }
 
@@ -333,12 +375,16 @@ impl<K: Kind> PerSlot<K> {
     pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         let last = self.seen.min(self.horizon());
         let patience = self.patience_with_others();
+        let most = self.config.limits().flight_bytes;
+        let mut in_flight = self.bytes_in_flight();
         let mut slot = self.hard_state.chosen().next();
-        while slot <= last && !self.is_unheard() {
+        while slot <= last && !self.is_unheard() && in_flight < most {
             let open = self.standing(slot) == Standing::Open;
             let quiet = self.got_on.get(&slot).is_none_or(|at| now.since(*at) >= patience);
             if open && quiet && !self.proposals.contains_key(&slot) {
                 self.open(now, slot, fx);
+                // Others have probably voted for the same value, and report it.
+                in_flight += self.value_at(slot).map_or(0, |value| value.byte_len());
                 if self.measured.is_none() {
                     return;
                 }

@@ -55,6 +55,8 @@ pub(crate) fn recover<K: Kind>(
         guide,
         guided: Instant::ZERO,
         asked: None,
+        chosen_at_ask: Slot::ZERO,
+        answered: BTreeMap::new(),
         repair,
         floor,
         unsaved: false,

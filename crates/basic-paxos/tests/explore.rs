@@ -16,7 +16,9 @@ const FEW: usize = 1_500_000;
 
 /// Nobody is told what is chosen, or asks.
 fn quiet(letter: &Letter) -> Traffic {
-    let news = |message: &Message| matches!(message, Message::Decided { .. } | Message::Ask { .. });
+    let news = |message: &Message| {
+        matches!(message, Message::Decided { .. } | Message::Chosen { .. } | Message::Ask { .. })
+    };
     if letter.messages().iter().all(news) { Traffic::Lost } else { Traffic::Free }
 }
 

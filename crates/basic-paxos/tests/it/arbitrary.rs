@@ -42,6 +42,8 @@ fn message() -> impl Strategy<Value = Message> {
         2 => (slot(), values(), slot())
             .prop_map(|(first, values, through)| Message::Decided { first, values, through }),
         1 => slot().prop_map(|from| Message::Ask { from }),
+        2 => (slot(), ballot(), slot())
+            .prop_map(|(slot, ballot, through)| Message::Chosen { slot, ballot, through }),
     ]
 }
 
@@ -67,7 +69,14 @@ fn input() -> impl Strategy<Value = Input<BasicPaxos>> {
 }
 
 fn small() -> Limits {
-    Limits { window: 4, catch_up_bytes: 8, waiting: 6, waiting_bytes: 60, command_bytes: 15 }
+    Limits {
+        window: 4,
+        flight_bytes: 20,
+        catch_up_bytes: 8,
+        waiting: 6,
+        waiting_bytes: 60,
+        command_bytes: 15,
+    }
 }
 
 proptest! {

@@ -80,7 +80,7 @@ pub struct Cluster<K: Kind> {
 impl<K: Kind> Node<K> {
     pub fn new(config: Config, disk: Saved<PerSlot<K>>) -> Self {
         let core = PerSlot::recover(config.clone(), disk.clone()).unwrap();
-        let chosen_to = disk.base.through;
+        let chosen_to = disk.base.through.max(disk.applied);
         Self {
             core,
             config,

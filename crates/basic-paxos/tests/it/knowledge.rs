@@ -258,3 +258,31 @@ fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
         assert_eq!(reason, expected, "{message:?} from {from} to {me}");
     }
 }
+
+#[test]
+fn a_voter_is_told_by_ballot_that_its_value_is_chosen() {
+    let mut cluster = Cluster::<Log>::new(3);
+    cluster.propose(N1, 1, "x");
+    // n3 is not sent the value in time.
+    let is_value = |message: &Message| matches!(message, Message::Accept { .. });
+    cluster.deliver_if(|flight| !(flight.to == N3 && is_value(&flight.message)));
+    assert_eq!(cluster.chosen(N2), ["x"]);
+    assert_eq!(cluster.chosen(N3), ["x"], "it asked for the value that it had missed");
+}
+
+#[test]
+fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
+    let chosen = |round| Message::Chosen { slot: S1, ballot: b(round, 2), through: S1 };
+    // The round of the vote that the node has cast, if any, and whether it learns the value.
+    for (voted, learns) in [(None, false), (Some(1), false), (Some(2), true), (Some(3), true)] {
+        let mut cluster = alone::<Log>(Saved::default());
+        if let Some(round) = voted {
+            cluster.say(N2, N1, accept(1, b(round, 2), "x"));
+            cluster.wire.clear();
+        }
+        let asked = cluster.ask(N2, N1, chosen(2));
+        assert_eq!(cluster.commit(N1), u64::from(learns), "voted in {voted:?}");
+        let question = Message::Ask { from: S1 };
+        assert_eq!(asked, if learns { vec![] } else { vec![question] }, "voted in {voted:?}");
+    }
+}

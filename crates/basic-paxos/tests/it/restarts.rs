@@ -116,6 +116,47 @@ fn what_was_learnt_behind_a_hole_is_known_again() {
     assert_eq!(letters, [expected]);
 }
 
+/// n1 has applied three slots, of which its hard state does not know yet that they are chosen; both
+/// others have lost their disks, and choose other values.
+#[test]
+fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
+    let saved = Saved { applied: Slot(3), ..abc(0) };
+    let wiped = [N2, N3].map(|id| (config(id, 3), Saved::default()));
+    let mut cluster =
+        Cluster::<Log>::from_disks(wiped.into_iter().chain([(config(N1, 3), saved)]).collect());
+    let applied = |cluster: &Cluster<Log>| {
+        let log = &cluster.nodes[&N1].disk.log;
+        let held = (1..=3).map(|slot| log.get(Slot(slot)).map(|(_, held)| text(&held.to_value())));
+        held.map(|held| held.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    for (slot, held) in [(1, "a"), (2, "b"), (3, "c")] {
+        let known = Message::Decided { first: Slot(slot), values: value(held), through: Slot(3) };
+        for request in [prepare(slot, b(9, 2)), accept(slot, b(9, 2), "other")] {
+            assert_eq!(cluster.ask(N2, N1, request), std::slice::from_ref(&known), "slot {slot}");
+        }
+    }
+    // Without n1 they choose other values, and n1 is told so.
+    for (ticket, command) in ["x", "y", "z"].into_iter().enumerate() {
+        cluster.propose(N2, ticket as u64, command);
+    }
+    let mut late = Vec::new();
+    while let Some(flight) = cluster.wire.pop_front() {
+        match flight.to {
+            N1 => late.push(flight),
+            to => cluster.say(flight.from, to, flight.message),
+        }
+    }
+    assert_eq!(cluster.commit(N3), 3, "two of three are a majority");
+    for flight in late {
+        cluster.say(flight.from, N1, flight.message);
+    }
+    cluster.say(N2, N1, Message::Decided { first: S1, values: value("x"), through: Slot(3) });
+    assert_eq!(applied(&cluster), ["a", "b", "c"]);
+    assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
+    assert!(cluster.nodes[&N1].chosen.is_empty(), "nothing is reported twice");
+    assert_eq!(cluster.commit(N1), 3);
+}
+
 #[test]
 fn the_front_moves_once_to_what_is_chosen() {
     let mut core = recover(abc(2)).unwrap();

@@ -208,3 +208,72 @@ fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
     cluster.timeout(N1, Timer::Ask);
     assert!(begun(&mut cluster).is_empty(), "all of them are under way");
 }
+
+#[test]
+fn values_in_flight_bound_how_many_slots_are_opened() {
+    let limits = Limits { flight_bytes: 20, ..Limits::default() };
+    let config = config(N1, 3).with_limits(limits).unwrap();
+    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    for ticket in 1..=5 {
+        // A value takes a byte more than its command.
+        cluster.propose(N1, ticket, "123456789");
+    }
+    let open = |cluster: &mut Cluster<Log>| {
+        let begun = sent(cluster).into_iter();
+        begun.filter(|message| matches!(message, Message::Prepare { .. })).count()
+    };
+    assert_eq!(open(&mut cluster), 2);
+    cluster.say(N2, N1, decided(1, "123456789"));
+    // The command lost slot 1 and is proposed in slot 3.
+    assert_eq!(open(&mut cluster), 1);
+}
+
+#[test]
+fn a_long_value_is_not_repeated_while_it_may_wait_for_the_link() {
+    // The command's length, and the wait in milliseconds: 8 MiB a second pass the slowest link.
+    for (length, added) in [(1, 0), (1 << 20, 125)] {
+        let mut cluster = fresh();
+        cluster.propose(N1, 1, &"x".repeat(length));
+        cluster.later(10);
+        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        for wait_for in [40, 80, 160] {
+            let factor = wait_for / 40;
+            let (least, _) = wait(&mut cluster, Timer::Slot(S1));
+            assert_eq!(least, wait_for + added * factor, "{length} bytes");
+            cluster.timeout(N1, Timer::Slot(S1));
+        }
+    }
+}
+
+#[test]
+fn one_answer_to_a_lagging_node_is_in_flight() {
+    let saved = disk(3, &[], &[(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")]);
+    let mut cluster = alone::<Log>(saved);
+    let question = |slot| Message::Ask { from: Slot(slot) };
+    let answers =
+        |cluster: &mut Cluster<Log>, from, slot| cluster.ask(from, N1, question(slot)).len();
+    assert_eq!(answers(&mut cluster, N2, 1), 1);
+    assert_eq!(answers(&mut cluster, N2, 1), 0, "it is on its way");
+    assert_eq!(answers(&mut cluster, N2, 2), 0, "so is the rest of it");
+    assert_eq!(answers(&mut cluster, N3, 1), 1, "n3 was not answered yet");
+    // Two round trips, doubled; then it counts as lost, and the next wait is twice as long.
+    for (ms, expected) in [(39, 0), (2, 1), (79, 0), (2, 1)] {
+        cluster.later(ms);
+        assert_eq!(answers(&mut cluster, N2, 1), expected, "{ms} ms later");
+    }
+}
+
+#[test]
+fn a_node_whose_log_gets_on_does_not_ask() {
+    let mut cluster = fresh();
+    for (told, expected) in [(None, 1), (Some(1), 0), (Some(2), 0), (None, 1)] {
+        if let Some(slot) = told {
+            cluster.say(N2, N1, decided(slot, "x"));
+        }
+        cluster.wire.clear();
+        cluster.timeout(N1, Timer::Ask);
+        let questions = sent(&mut cluster).into_iter();
+        let questions = questions.filter(|message| matches!(message, Message::Ask { .. }));
+        assert_eq!(questions.count(), expected, "told of {told:?}");
+    }
+}

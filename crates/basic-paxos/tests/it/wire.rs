@@ -36,6 +36,7 @@ fn messages() -> Vec<(Message, &'static str, &'static str)> {
             "Decided(s3, \"x=5\")",
         ),
         (Message::Ask { from: slot }, "Ask(from s3)", "Ask(from s3)"),
+        (Message::Chosen { slot, ballot, through: slot }, "Chosen(1.1)", "Chosen(s3, 1.1)"),
     ]
 }
 
