@@ -255,3 +255,59 @@ impl ApplySide {
         durable
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_types::{Value, Values};
+
+    /// Slots from `first` on with values of these many bytes.
+    fn run(first: u64, sizes: &[usize]) -> Run {
+        let values: Values =
+            sizes.iter().map(|size| Value::Command(vec![7; *size].into())).collect();
+        Run { first: Slot(first), values }
+    }
+
+    #[test]
+    fn a_long_run_is_cut_into_pieces_within_both_bounds() {
+        let sizes: Vec<usize> = (0..1000).map(|slot| (slot * 7919) % 300).collect();
+        let whole = run(1, &sizes);
+        let mut side = ApplySide::new(Slot::ZERO);
+        side.push(whole.clone());
+        let (mut next, mut rounds) = (Slot(1), 0);
+        while next <= whole.last() {
+            assert!(side.is_behind());
+            let mut pieces = Vec::new();
+            side.hand_out(Instant(rounds), (2000, 20), &mut pieces);
+            let bytes: usize = pieces.iter().map(|piece| piece.values.byte_len()).sum();
+            let slots: usize = pieces.iter().map(|piece| piece.values.len()).sum();
+            assert!(
+                (1..=20).contains(&slots) && bytes <= 2000 + 301,
+                "{slots} slots, {bytes} bytes"
+            );
+            for piece in &pieces {
+                assert_eq!(piece.first, next);
+                let (from, to) = (next.0 as usize - 1, piece.last().0 as usize);
+                assert_eq!(piece.values, whole.values.slice(from, to));
+                next = piece.last().next();
+            }
+            let mut none = Vec::new();
+            side.hand_out(Instant(rounds), (2000, slots as u64), &mut none);
+            assert!(none.is_empty(), "the bound is reached");
+            side.complete(Instant(rounds), next.prev());
+            rounds += 1;
+        }
+        assert!(!side.is_behind() && side.waiting_since().is_none());
+        assert!(rounds >= 50, "{rounds}");
+    }
+
+    #[test]
+    fn a_value_beyond_the_bound_goes_alone() {
+        let mut side = ApplySide::new(Slot(4));
+        side.push(run(5, &[5000, 1]));
+        let mut pieces = Vec::new();
+        side.hand_out(Instant(1), (100, 20), &mut pieces);
+        assert_eq!(pieces, [run(5, &[5000])]);
+        assert_eq!(side.emitted(), Slot(6));
+    }
+}

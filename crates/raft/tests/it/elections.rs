@@ -322,6 +322,23 @@ fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
     assert_eq!(outbox.refused, [(Ticket(5), Refusal::NotLeader { hint: Some(N3) })]);
 }
 
+#[test]
+fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
+    use synod_consensus::{Outbox, Protocol};
+    let mut cluster = Cluster::new(3);
+    cluster.elect(N1);
+    for (id, timers) in [(N1, 0), (N2, 1)] {
+        let (now, mut outbox) = (cluster.now, Outbox::default());
+        let node = cluster.node(id);
+        node.core.step(now, Input::Lagging, &mut outbox.effects());
+        let waits =
+            |change: &&TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
+        assert_eq!(outbox.timers.iter().filter(waits).count(), timers, "{id:?}");
+        assert!(outbox.sends.is_empty() && outbox.writes.is_empty());
+    }
+    assert!(cluster.leads(N1));
+}
+
 /// A stalled leader lets go at once, answers heartbeats, and does not campaign before its disk
 /// has answered and the others had their chance.
 #[test]

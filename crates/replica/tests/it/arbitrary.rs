@@ -225,7 +225,8 @@ impl World {
         self.reads.clear();
         self.durable = Slot::ZERO;
         let applied = self.applier.applied().0 as usize;
-        for value in self.history[applied..].to_vec() {
+        for at in applied..self.history.len() {
+            let value = self.history[at].clone();
             self.tell(Msg::Chosen(value));
         }
         self.leader = ME;
