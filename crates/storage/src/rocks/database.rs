@@ -1,14 +1,14 @@
 //! A RocksDB instance inside a store's folder: opened, checked, written.
 
 use super::folder::{Folder, Kind, Marker};
-use super::framing;
 use super::high::HighWater;
+use super::tail::{self, Torn};
 use crate::record::{META_KEY, Meta, seal, unseal};
 use crate::records::Misfit;
 use crate::{Identity, Life, StorageError};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompactionStyle, DBCompressionType, DBRecoveryMode, ErrorKind,
+    LogLevel, Options, WriteBatch, WriteOptions,
 };
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use synod_types::Incarnation;
 /// A store's database. Its fields are dropped in this order: the lock goes last.
 pub(super) struct Database {
     db: DB,
+    kind: Kind,
     high: HighWater,
     /// Whether a write failed. What the disk holds is unknown from then on.
     failed: bool,
@@ -48,7 +49,7 @@ impl Database {
         let db = DB::open(&options(marker.kind, true), &path);
         let db = db.map_err(|error| explain(&path, None, &error))?;
         let high = HighWater::create(&folder.high(), 0)?;
-        let mut database = Self { db, high, failed: false, folder };
+        let mut database = Self { db, kind: marker.kind, high, failed: false, folder };
         let life = database.begin_life(marker, 1)?;
         database.folder.finish()?;
         Ok((database, life))
@@ -57,30 +58,38 @@ impl Database {
     fn reopen(folder: Folder, marker: &Marker) -> Result<(Self, Life), StorageError> {
         let path = folder.database();
         let high = HighWater::open(&folder.high())?;
-        let newest = newest_wal(&path);
-        framing::check(&path)?;
-        let db = DB::open(&options(marker.kind, false), &path);
-        let db = db.map_err(|error| explain(&path, newest.as_deref(), &error))?;
-        let mut database = Self { db, high, failed: false, folder };
-        database.check_reach(newest)?;
+        // What RocksDB reads without complaint and yet too short is the newest write-ahead log, or
+        // one before it that is gone; of a state, which has none, the manifest.
+        let end = match marker.kind {
+            Kind::Log => tail::logs(&path).pop(),
+            Kind::State => tail::manifest(&path),
+        };
+        let torn = tail::drop_torn(&path, marker.kind, high.reached())?;
+        let opened = DB::open(&options(marker.kind, false), &path);
+        let opened = opened.map_err(|error| explain(&path, end.as_deref(), &error));
+        let db = opened.map_err(|error| blame(torn.as_ref(), error))?;
+        let mut database = Self { db, kind: marker.kind, high, failed: false, folder };
+        database.check_reach(end).map_err(|error| blame(torn.as_ref(), error))?;
         let meta = database.check_meta(marker)?;
         let life = database.begin_life(marker, meta.boot + 1)?;
         Ok((database, life))
     }
 
     /// Refuses a database that ends before the last write known to be durable.
-    fn check_reach(&self, newest: Option<PathBuf>) -> Result<(), StorageError> {
+    fn check_reach(&self, end: Option<PathBuf>) -> Result<(), StorageError> {
         let (found, reached) = (self.db.latest_sequence_number(), self.high.reached());
         if found >= reached {
             return Ok(());
         }
+        let what = match self.kind {
+            Kind::Log => "a write-ahead log",
+            Kind::State => "the manifest",
+        };
         Err(StorageError::Damaged {
-            // Whatever RocksDB reads without complaint and yet too short is its write-ahead log:
-            // the newest one, or one behind it that is gone.
-            path: newest.unwrap_or_else(|| self.folder.database()),
+            path: end.unwrap_or_else(|| self.folder.database()),
             reason: format!(
                 "the database ends at write {found}, but {reached} was durable: \
-                 a write-ahead log was cut short or is missing"
+                 {what} was cut short or is missing"
             ),
         })
     }
@@ -113,6 +122,10 @@ impl Database {
 
     /// Writes a batch; durable when this returns.
     pub(super) fn write_durably(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
+        if self.kind == Kind::State {
+            self.write(batch)?;
+            return self.sync();
+        }
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.attempt(|this| {
@@ -121,16 +134,20 @@ impl Database {
         })
     }
 
-    /// Writes a batch, which is durable after the next [`sync`](Self::sync).
+    /// Writes a batch of a state, in memory: durable after the next [`sync`](Self::sync).
     pub(super) fn write(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
-        self.attempt(|this| this.db.write(batch).map_err(|error| this.explain(&error)))
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.attempt(|this| {
+            this.db.write_opt(batch, &options).map_err(|error| this.explain(&error))
+        })
     }
 
-    /// Makes everything written durable, and the mark that says so too: syncs of a state are
-    /// rare, so its mark is never old.
+    /// Makes everything written to a state durable, as a table, and the mark that says so too:
+    /// syncs of a state are rare, so its mark is never old.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.attempt(|this| {
-            this.db.flush_wal(true).map_err(|error| this.explain(&error))?;
+            this.db.flush().map_err(|error| this.explain(&error))?;
             this.high.raise(this.db.latest_sequence_number())?;
             this.high.sync()
         })
@@ -196,6 +213,9 @@ fn options(kind: Kind, create: bool) -> Options {
     options.set_compression_type(DBCompressionType::None);
     // Damage is an error, at open and later, and never read over.
     options.set_paranoid_checks(true);
+    // A torn end is gone by now: whatever does not fit is damage. (The default would silently drop
+    // all that follows it.)
+    options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
     // A write-ahead log that was synced and closed must be there, at its full length.
     options.set_track_and_verify_wals_in_manifest(true);
     // One flush and one compaction at a time: a node has other things to do.
@@ -212,10 +232,6 @@ fn options(kind: Kind, create: bool) -> Options {
     let mut table = BlockBasedOptions::default();
     match kind {
         Kind::Log => {
-            // A crash can only tear the one write that was not durable yet, which stands last:
-            // any damage before it is no crash, and refused. (The default would silently drop
-            // all that follows the damage.)
-            options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
             // Most operations are compacted away soon; a larger buffer would write fewer of
             // them to tables, but takes longer to recover.
             options.set_write_buffer_size(32 << 20);
@@ -225,10 +241,9 @@ fn options(kind: Kind, create: bool) -> Options {
             table.set_block_cache(&Cache::new_lru_cache(1 << 20));
         }
         Kind::State => {
-            // Writes that were not synced reach the disk in any order, so a power loss may leave
-            // damage with good records behind it: the state ends there. That it does not end
-            // before the last sync is what the high-water mark checks.
-            options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+            // Each sync makes a table, and many are small. Tables of like size are merged, so that
+            // a small one does not make RocksDB write a large one again.
+            options.set_compaction_style(DBCompactionStyle::Universal);
             options.set_write_buffer_size(32 << 20);
             options.set_max_open_files(512);
             // Tables reach the disk steadily, so that a sync does not wait for all of one.
@@ -242,14 +257,19 @@ fn options(kind: Kind, create: bool) -> Options {
     options
 }
 
-/// The write-ahead log with the highest number.
-fn newest_wal(database: &Path) -> Option<PathBuf> {
-    let names = std::fs::read_dir(database).ok()?.flatten().map(|entry| entry.path());
-    names.filter(|path| path.extension().is_some_and(|end| end == "log")).max()
+/// Damage that came to light after a torn entry was dropped is that entry's: it was durable.
+fn blame(torn: Option<&Torn>, error: StorageError) -> StorageError {
+    match (torn, error) {
+        (Some(torn), StorageError::Damaged { reason, .. }) => StorageError::Damaged {
+            path: torn.path.clone(),
+            reason: format!("{}, and without that entry: {reason}", torn.reason),
+        },
+        (_, other) => other,
+    }
 }
 
 /// Turns RocksDB's error into ours and finds the file that it speaks of.
-fn explain(database: &Path, wal: Option<&Path>, error: &rocksdb::Error) -> StorageError {
+fn explain(database: &Path, end: Option<&Path>, error: &rocksdb::Error) -> StorageError {
     let reason = error.as_ref().to_owned();
     let missing = reason.contains("No such file") || reason.contains("does not exist");
     let named = file_named(&reason).map(|name| database.join(name));
@@ -257,9 +277,9 @@ fn explain(database: &Path, wal: Option<&Path>, error: &rocksdb::Error) -> Stora
         ErrorKind::IOError if !missing => {
             StorageError::Io { path: named.unwrap_or_else(|| database.into()), reason }
         }
-        // What RocksDB calls damaged without a name, when it opens, is a write-ahead log.
+        // What RocksDB calls damaged without a name, when it opens, is the file read last.
         ErrorKind::Corruption => {
-            let path = named.or_else(|| wal.map(Path::to_owned));
+            let path = named.or_else(|| end.map(Path::to_owned));
             StorageError::Damaged { path: path.unwrap_or_else(|| database.into()), reason }
         }
         _ if missing => {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod folder;
+mod power_loss;
 mod process;
 
 use proptest::prelude::*;
