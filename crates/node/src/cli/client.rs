@@ -14,6 +14,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Replies may be as large as all that a node holds; gRPC's own limit is 4 MiB.
 const MAX_REPLY: usize = 1 << 30;
 
+/// Stands over the flags of [`Endpoints`], which any command shows.
+const HEADING: &str = "Options of put, get, del, txn and status";
+
 /// Which cluster to talk to.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Endpoints {
@@ -21,6 +24,8 @@ pub(super) struct Endpoints {
     /// that accepts a connection.
     #[arg(
         long,
+        global = true,
+        help_heading = HEADING,
         env = "SYNOD_ENDPOINTS",
         value_name = "HOST:PORT,..",
         value_delimiter = ',',
@@ -29,7 +34,13 @@ pub(super) struct Endpoints {
     pub(super) endpoints: Vec<String>,
 
     /// How many seconds to wait for an answer.
-    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = HEADING,
+        default_value_t = 10,
+        value_name = "SECONDS"
+    )]
     pub(super) timeout: u64,
 }
 
@@ -90,19 +101,17 @@ pub(super) struct Put {
     /// Print the key as it was before, too.
     #[arg(long)]
     prev_kv: bool,
-    #[command(flatten)]
-    to: Endpoints,
 }
 
 impl Put {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, to: Endpoints) -> anyhow::Result<ExitCode> {
         let request = pb::PutRequest {
             key: self.key.into(),
             value: self.value.into(),
             prev_kv: self.prev_kv,
             ..Default::default()
         };
-        let reply = self.to.connect().await?.put(request).await.map_err(refused)?.into_inner();
+        let reply = to.connect().await?.put(request).await.map_err(refused)?.into_inner();
         let mut out = std::io::stdout().lock();
         writeln!(out, "OK")?;
         print::pairs(&mut out, reply.prev_kv.as_slice(), print::Show::Both)?;
@@ -169,12 +178,10 @@ pub(super) struct Get {
     /// Take what the node itself has: needs no other node, and may be behind.
     #[arg(long)]
     serializable: bool,
-    #[command(flatten)]
-    to: Endpoints,
 }
 
 impl Get {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, to: Endpoints) -> anyhow::Result<ExitCode> {
         let (key, range_end) = self.keys.bounds();
         let request = pb::RangeRequest {
             key: key.into(),
@@ -184,7 +191,7 @@ impl Get {
             serializable: self.serializable,
             ..Default::default()
         };
-        let reply = self.to.connect().await?.range(request).await.map_err(refused)?.into_inner();
+        let reply = to.connect().await?.range(request).await.map_err(refused)?.into_inner();
         let show = match (self.keys_only, self.print_value_only) {
             (true, _) => print::Show::Keys,
             (_, true) => print::Show::Values,
@@ -205,19 +212,17 @@ pub(super) struct Del {
     /// Print the keys as they were, too.
     #[arg(long)]
     prev_kv: bool,
-    #[command(flatten)]
-    to: Endpoints,
 }
 
 impl Del {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, to: Endpoints) -> anyhow::Result<ExitCode> {
         let (key, range_end) = self.keys.bounds();
         let request = pb::DeleteRangeRequest {
             key: key.into(),
             range_end: range_end.into(),
             prev_kv: self.prev_kv,
         };
-        let mut client = self.to.connect().await?;
+        let mut client = to.connect().await?;
         let reply = client.delete_range(request).await.map_err(refused)?.into_inner();
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", reply.deleted)?;

@@ -11,7 +11,9 @@ mod txn;
 pub(crate) use cert::{new_cluster_id, write_authority, write_issued};
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// A replicated key-value store that speaks etcd's protocol. Begin with `synod dev`: it runs a
@@ -21,6 +23,10 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Global, so that they may stand before the command, too.
+    #[command(flatten)]
+    to: client::Endpoints,
 }
 
 // What each does is told where its arguments are: a doc comment here would hide that.
@@ -38,13 +44,23 @@ enum Command {
     Sim(sim::Sim),
 }
 
+impl Command {
+    /// Whether it talks to a cluster.
+    fn is_client(&self) -> bool {
+        match self {
+            Self::Put(_) | Self::Get(_) | Self::Del(_) | Self::Txn(_) | Self::Status(_) => true,
+            Self::Dev(_) | Self::Start(_) | Self::Cert(_) | Self::Sim(_) => false,
+        }
+    }
+}
+
 /// Shown to whoever gives no command at all.
 const HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && error.kind() != HELP => {
             eprintln!("synod: {}", misused(&error));
@@ -57,17 +73,35 @@ pub fn main() -> ExitCode {
         Command::Dev(dev) => run(dev.run()),
         Command::Start(start) => start.check_environment().and_then(|()| run(start.run())),
         Command::Cert(cert) => cert.run().map(|()| ExitCode::SUCCESS),
-        Command::Put(put) => run(put.run()),
-        Command::Get(get) => run(get.run()),
-        Command::Del(del) => run(del.run()),
-        Command::Txn(txn) => run(txn.run()),
-        Command::Status(status) => run(status.run()),
+        Command::Put(put) => run(put.run(cli.to)),
+        Command::Get(get) => run(get.run(cli.to)),
+        Command::Del(del) => run(del.run(cli.to)),
+        Command::Txn(txn) => run(txn.run(cli.to)),
+        Command::Status(status) => run(status.run(cli.to)),
         Command::Sim(sim) => sim.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("synod: {}", one_line(&error));
         ExitCode::FAILURE
     })
+}
+
+/// Parses the command line. The flags of client commands are refused where they have no effect.
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(line)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let has_no_effect = |flag: &&str| {
+        matches.value_source(flag) == Some(ValueSource::CommandLine) && !cli.command.is_client()
+    };
+    match ["endpoints", "timeout"].into_iter().find(has_no_effect) {
+        Some(flag) => {
+            let name = matches.subcommand_name().unwrap_or_default();
+            let what = format!("--{flag} has no effect on `{name}`");
+            Err(command.error(ErrorKind::ArgumentConflict, what))
+        }
+        None => Ok(cli),
+    }
 }
 
 /// Runs a command on a runtime of its own.
@@ -120,6 +154,28 @@ mod tests {
     use super::*;
     use crate::settings::Layer;
 
+    fn parsed(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        parse(std::iter::once("synod").chain(arguments.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn client_flags_may_stand_before_and_after_the_command() {
+        let flags = ["--endpoints", "a:1,b:2", "--timeout", "3"];
+        for command in [&["get", "k"][..], &["put", "k", "v"], &["del", "k"], &["txn"], &["status"]]
+        {
+            for line in [[&flags, command].concat(), [command, &flags].concat()] {
+                let to = parsed(&line).unwrap().to;
+                assert_eq!((&to.endpoints[..], to.timeout), (&["a:1".into(), "b:2".into()][..], 3));
+            }
+        }
+        let both = [&flags[..2], &["status", "--endpoints", "c:3"]].concat();
+        assert_eq!(parsed(&both).unwrap().to.endpoints, ["c:3"], "the later one counts");
+        for line in [["--timeout", "3", "dev"], ["dev", "--timeout", "3"]] {
+            let told = misused(&parsed(&line).unwrap_err());
+            assert!(told.starts_with("--timeout has no effect on `dev`"), "{told}");
+        }
+    }
+
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
@@ -139,8 +195,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_command_line_is_one_line() {
         let told = |arguments: &[&str]| {
-            let error = Cli::try_parse_from([&["synod"], arguments].concat()).unwrap_err();
-            let told = misused(&error);
+            let told = misused(&parsed(arguments).unwrap_err());
             assert!(!told.contains('\n') && !told.contains("Usage"), "{told:?}");
             told
         };

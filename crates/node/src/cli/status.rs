@@ -15,18 +15,16 @@ pub(super) struct ShowStatus {
     /// Print one JSON object a node instead of a table.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    to: Endpoints,
 }
 
 impl ShowStatus {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, to: Endpoints) -> anyhow::Result<ExitCode> {
         let columns =
             ["ENDPOINT", "NODE", "ROLE", "LEADER", "TERM", "COMMIT", "APPLIED", "STATE DIGEST"];
         let mut rows = vec![columns.map(str::to_owned).to_vec()];
         let mut reached = 0;
-        for address in self.to.addresses() {
-            match ask(address, &self.to).await {
+        for address in to.addresses() {
+            match ask(address, &to).await {
                 Ok(report) => {
                     reached += 1;
                     if self.json {

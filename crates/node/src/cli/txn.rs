@@ -29,8 +29,6 @@ pub(super) struct Txn {
     /// Done otherwise.
     #[arg(long = "else", value_name = "OPERATION")]
     otherwise: Vec<Operation>,
-    #[command(flatten)]
-    to: Endpoints,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +38,7 @@ struct Comparison(pb::Compare);
 struct Operation(Request);
 
 impl Txn {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, to: Endpoints) -> anyhow::Result<ExitCode> {
         let ops = |list: Vec<Operation>| {
             let op = |Operation(request)| pb::RequestOp { request: Some(request) };
             list.into_iter().map(op).collect()
@@ -50,7 +48,7 @@ impl Txn {
             success: ops(self.then),
             failure: ops(self.otherwise),
         };
-        let reply = self.to.connect().await?.txn(request).await.map_err(refused)?.into_inner();
+        let reply = to.connect().await?.txn(request).await.map_err(refused)?.into_inner();
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", if reply.succeeded { "SUCCESS" } else { "FAILURE" })?;
         for response in reply.responses.into_iter().filter_map(|op| op.response) {
