@@ -6,7 +6,7 @@ use crate::registry;
 use crate::settings::{Layer, Settings, StoreKind};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use synod_transport::certs::CertificateAuthority;
@@ -14,6 +14,8 @@ use synod_types::{ClusterId, NodeId};
 
 /// The file that says how a folder was set up.
 const PLAN_FILE: &str = "dev.toml";
+/// The file that a running supervisor has locked.
+const LOCK_FILE: &str = "dev.lock";
 const DEFAULT_CLIENT_PORT: u16 = 2379;
 
 /// How a folder was set up.
@@ -69,6 +71,27 @@ impl Folder {
             }
         };
         Ok(Self { path, plan })
+    }
+
+    /// Makes the folder this process' own until the file returned is dropped. The lock goes with
+    /// the process, however that ends.
+    ///
+    /// # Errors
+    /// If another supervisor runs on the folder.
+    pub(super) fn lock(&self) -> anyhow::Result<File> {
+        let file = self.path.join(LOCK_FILE);
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file);
+        let lock = lock.with_context(|| format!("cannot write {}", file.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another `synod dev` runs on {}: end it, or name another folder with --data",
+                self.path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", file.display()))
+            }
+        }
     }
 
     pub(super) fn places(&self) -> Vec<Place> {

@@ -4,6 +4,7 @@
 //! in one folder. The children's standard input is a pipe that nobody writes to: when the
 //! supervisor ends, however it ends, the pipe closes and they end as well.
 
+mod earlier;
 mod folder;
 mod report;
 mod supervisor;

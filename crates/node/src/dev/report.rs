@@ -43,6 +43,12 @@ pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], prog
     say(format_args!("  {program} status{endpoints}\n"));
 }
 
+/// The ports are taken by nodes of an earlier run, which end by themselves.
+pub(super) fn waiting(processes: impl Iterator<Item = u32>) {
+    let processes: Vec<_> = processes.map(|process| process.to_string()).collect();
+    say(format_args!("Waiting for the nodes of an earlier run to end: {}", processes.join(", ")));
+}
+
 /// A node serves: the leader, or one of peers.
 pub(super) fn ready(node: &NodeReport) {
     let what = if node.role == "peer" { "serves, and nobody leads" } else { "leads" };

@@ -1,12 +1,12 @@
 //! The processes of a development cluster: started, watched, ended.
 
+use super::earlier::wait_for_ports;
 use super::folder::{Folder, Place};
 use super::report;
 use crate::http;
 use crate::server::NodeReport;
 use anyhow::{Context, bail};
 use std::fs::OpenOptions;
-use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
@@ -29,28 +29,20 @@ const FAREWELL: Duration = Duration::from_secs(15);
 /// # Errors
 /// In one line, why a node does not start. No child is left then.
 pub(super) async fn run(folder: &Folder) -> anyhow::Result<ExitCode> {
+    let _lock = folder.lock()?;
     let places = folder.places();
-    places.iter().try_for_each(check_ports)?;
     // Before there are children that would be left behind.
     let mut stop = Stop::new()?;
+    tokio::select! {
+        free = wait_for_ports(&places, FAREWELL) => free?,
+        () = stop.requested() => return Ok(ExitCode::SUCCESS),
+    }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut family = Family::start(&program, &places)?;
     report::started(folder, &places, &family.processes, &program);
     let result = family.watch(folder, &places, &program, &mut stop).await;
     family.end().await;
     result.map(|()| ExitCode::SUCCESS)
-}
-
-/// Says in time, and by name, which port is taken; the node itself could only say so in its log.
-fn check_ports(place: &Place) -> anyhow::Result<()> {
-    let Place { node, clients, peers, .. } = place;
-    TcpListener::bind(clients).with_context(|| {
-        format!("port {} (TCP, for clients of node {node}) cannot be used", clients.port())
-    })?;
-    UdpSocket::bind(peers).with_context(|| {
-        format!("port {} (UDP, for peers of node {node}) cannot be used", peers.port())
-    })?;
-    Ok(())
 }
 
 /// The signals that end the cluster.

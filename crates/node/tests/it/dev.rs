@@ -1,9 +1,10 @@
 //! `synod dev`: what a newcomer does first.
 
 use crate::support::{
-    Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, page, run, signal, status,
-    stdout, synod, wait_for,
+    Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, page, run, show_if_failed,
+    signal, status, stdout, synod, wait_for,
 };
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -23,15 +24,23 @@ struct Dev {
     /// The process ids that it printed, by node.
     processes: Vec<u32>,
     ports: Vec<u16>,
+    data: PathBuf,
 }
 
 impl Dev {
     /// Starts three nodes on a folder, made or used again, and waits for the ready line.
     fn start(data: &Path, port: u16) -> Self {
-        Self::run(dev_command(data, port), port)
+        Self::run(dev_command(data, port), data, port)
     }
 
-    fn run(mut command: Command, port: u16) -> Self {
+    fn run(command: Command, data: &Path, port: u16) -> Self {
+        let mut dev = Self::begin(command, data, port);
+        dev.wait_until_ready();
+        dev
+    }
+
+    /// Starts it and waits for nothing.
+    fn begin(mut command: Command, data: &Path, port: u16) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let (sender, lines) = channel();
         let printed = BufReader::new(child.stdout.take().expect("piped"));
@@ -40,20 +49,36 @@ impl Dev {
         });
         let supervisor = Guarded(child);
         let ports = (port..port + 3).collect();
-        let mut dev = Self { supervisor, lines, processes: vec![], ports };
+        Self { supervisor, lines, processes: vec![], ports, data: data.to_owned() }
+    }
+
+    fn wait_until_ready(&mut self) {
         loop {
-            let line = dev.line();
+            let line = self.line();
             if line.starts_with("ready") {
                 break;
             }
             if line.starts_with("  node ") {
                 let process = line.split_once("process ").expect("a process id").1;
                 let process = process.split(' ').next().expect("a process id");
-                dev.processes.push(process.parse().expect("a process id"));
+                self.processes.push(process.parse().expect("a process id"));
             }
         }
-        assert_eq!(dev.processes.len(), 3);
-        dev
+        assert_eq!(self.processes.len(), 3);
+    }
+
+    /// Runs a node's printed command in a process that is not the supervisor's; what it says goes
+    /// into a file beside the log that the supervisor keeps.
+    fn start_again(&self, node: usize, command: &mut Command) -> Guarded {
+        let log = File::create(self.logs(node)[1].clone()).expect("a log file");
+        let started = command.stdin(Stdio::null()).stderr(log).spawn();
+        Guarded(started.expect("the program starts"))
+    }
+
+    /// The log of a node that the supervisor started, and of one that was started again.
+    fn logs(&self, node: usize) -> [PathBuf; 2] {
+        let folder = self.data.join(format!("node-{}", node + 1));
+        ["node.log", "again.log"].map(|name| folder.join(name))
     }
 
     fn line(&self) -> String {
@@ -90,6 +115,12 @@ impl Dev {
     }
 }
 
+impl Drop for Dev {
+    fn drop(&mut self) {
+        show_if_failed((0..3).flat_map(|node| self.logs(node)));
+    }
+}
+
 fn dev_command(data: &Path, port: u16) -> Command {
     let mut command = synod();
     command.args(["dev", "--store", STORE, "--client-port", &port.to_string(), "--data"]);
@@ -114,7 +145,7 @@ fn serves_and_ends(protocol: &str) {
     let port = free_ports(3);
     let mut command = dev_command(&data, port);
     command.args(["--protocol", protocol]);
-    let mut dev = Dev::run(command, port);
+    let mut dev = Dev::run(command, &data, port);
     assert_eq!(stdout(&mut dev.client(&["put", "hello", "world"])), "OK\n");
     assert_eq!(stdout(&mut dev.client(&["get", "hello"])), "hello\nworld\n");
     let done = stdout(&mut dev.client(&[
@@ -193,9 +224,9 @@ fn a_killed_leader_is_missed_by_nobody_and_comes_back_with_the_printed_command()
     let again = dev.line();
     let mut words = again.split_whitespace();
     let mut command = Command::new(words.next().expect("a program"));
-    let node = command.args(words).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut node = Guarded(node.expect("the printed command starts"));
+    let mut node = dev.start_again(leader, command.args(words));
     wait_for("the node has caught up", PATIENCE, || {
+        assert_eq!(node.ended(), None, "the node that was started again runs");
         let reports: Option<Vec<_>> = dev.ports.iter().map(|port| status(*port)).collect();
         let reports = reports?;
         reports.iter().all(|report| report.digest == reports[0].digest).then_some(())
@@ -226,8 +257,7 @@ fn a_node_that_forgot_its_votes_is_not_let_in_and_the_others_say_so() {
     assert!(news.contains("it has forgotten its votes"), "{news}");
     let mut command = synod();
     command.args(["start", "--config"]).arg(data.join(format!("node-{}/node.toml", victim + 1)));
-    let node = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut node = Guarded(node.expect("the program starts"));
+    let mut node = dev.start_again(victim, &mut command);
     let log = data.join(format!("node-{}/node.log", leader + 1));
     let warning = format!(
         "its store is not the one it had before; it was wiped, replaced, or kept \
@@ -260,6 +290,55 @@ fn a_second_start_goes_on_with_the_data() {
     dev.end();
     let error = failure(dev_command(&data, port).args(["--nodes", "5"]).stderr(Stdio::piped()));
     assert!(error.contains("was set up with --nodes 3"), "{error}");
+}
+
+#[test]
+fn a_start_waits_for_the_nodes_that_a_killed_supervisor_left() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let port = free_ports(3);
+    let mut first = Dev::start(&data, port);
+    // Held up, so that they cannot have ended when the next one looks.
+    first.processes.iter().for_each(|process| signal(*process, "STOP"));
+    first.supervisor.signal("KILL");
+    first.supervisor.wait(PATIENCE);
+    let mut second = Dev::begin(dev_command(&data, port), &data, port);
+    let line = second.line();
+    let processes: Vec<_> = first.processes.iter().map(ToString::to_string).collect();
+    let expected = "Waiting for the nodes of an earlier run to end: ".to_owned();
+    assert_eq!(line, expected + &processes.join(", "));
+    first.processes.iter().for_each(|process| signal(*process, "CONT"));
+    second.wait_until_ready();
+    second.end();
+}
+
+#[test]
+fn a_start_names_what_else_runs_on_its_folder() {
+    let _turn = one_at_a_time();
+    let (_parent, data) = folder();
+    let port = free_ports(3);
+    let mut dev = Dev::start(&data, port);
+    let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
+    assert!(error.contains("another `synod dev` runs on"), "{error}");
+    dev.supervisor.signal("TERM");
+    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+
+    // A node that a user started has no supervisor to end with.
+    let mut command = synod();
+    command.args(["start", "--config"]).arg(data.join("node-2/node.toml"));
+    let mut node = dev.start_again(1, &mut command);
+    wait_for("node 2 serves", PATIENCE, || status(port + 1));
+    let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
+    let process = node.0.id();
+    for part in [
+        format!("port {} (TCP, for clients of node 2) cannot be used", port + 1),
+        format!("process {process} runs node 2 of this cluster, in {}/node-2", data.display()),
+        format!("end it with `kill {process}`"),
+    ] {
+        assert!(error.contains(&part), "{error}");
+    }
+    node.signal("TERM");
+    assert_eq!(node.wait(PATIENCE).code(), Some(0));
 }
 
 #[test]

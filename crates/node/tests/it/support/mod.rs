@@ -22,7 +22,7 @@ pub(crate) use writers::{Write, Writers};
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -172,7 +172,21 @@ pub(crate) fn not_tested(what: &str, why: &str) {
 
 /// The end of a log, for a failed test's message.
 pub(crate) fn tail(log: &Path) -> String {
+    last_lines(log, 15)
+}
+
+fn last_lines(log: &Path, count: usize) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// Prints the ends of these logs if the test has failed: their folder goes with it.
+pub(crate) fn show_if_failed(logs: impl IntoIterator<Item = PathBuf>) {
+    if !std::thread::panicking() {
+        return;
+    }
+    for log in logs.into_iter().filter(|log| log.exists()) {
+        eprintln!("--- the end of {}:\n{}", log.display(), last_lines(&log, 60));
+    }
 }

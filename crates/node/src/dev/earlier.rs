@@ -1,0 +1,88 @@
+//! The nodes of an earlier run that have not ended yet.
+
+use super::folder::Place;
+use super::report;
+use anyhow::{Context, anyhow};
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often the ports are tried.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Waits until the ports of all places are free. A supervisor that was killed leaves nodes that
+/// end by themselves, but not at once; they get `patience`.
+///
+/// # Errors
+/// In one line, which port is taken, and by which process if it runs a node of this folder. The
+/// node itself could only say so in its log.
+pub(super) async fn wait_for_ports(places: &[Place], patience: Duration) -> anyhow::Result<()> {
+    let until = Instant::now() + patience;
+    let mut told = false;
+    for place in places {
+        while let Err(taken) = check_ports(place) {
+            let Some(process) = Process::of(place) else { return Err(taken) };
+            if !process.ends_by_itself || Instant::now() >= until {
+                return Err(process.in_the_way(place, &taken));
+            }
+            if !told {
+                let processes: Vec<_> = places.iter().filter_map(Process::of).collect();
+                report::waiting(processes.iter().map(|process| process.id));
+                told = true;
+            }
+            sleep(POLL).await;
+        }
+    }
+    Ok(())
+}
+
+fn check_ports(place: &Place) -> anyhow::Result<()> {
+    let Place { node, clients, peers, .. } = place;
+    TcpListener::bind(clients).with_context(|| {
+        format!("port {} (TCP, for clients of node {node}) cannot be used", clients.port())
+    })?;
+    UdpSocket::bind(peers).with_context(|| {
+        format!("port {} (UDP, for peers of node {node}) cannot be used", peers.port())
+    })?;
+    Ok(())
+}
+
+/// A running `synod start` on the settings of a place.
+struct Process {
+    id: u32,
+    /// Whether it ends with its supervisor. One that a user started does not.
+    ends_by_itself: bool,
+}
+
+impl Process {
+    /// Looks for it among all processes. Finds none where the system does not list them as Linux
+    /// does.
+    fn of(place: &Place) -> Option<Self> {
+        let settings = place.settings().canonicalize().ok()?;
+        let folders = fs::read_dir("/proc").ok()?.flatten();
+        let ids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter(|id| *id != std::process::id()).find_map(|id| Self::read(id, &settings))
+    }
+
+    fn read(id: u32, settings: &Path) -> Option<Self> {
+        let folder = PathBuf::from(format!("/proc/{id}"));
+        let line = fs::read(folder.join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line);
+        let words: Vec<_> = line.split('\0').collect();
+        let config = words.iter().position(|word| *word == "--config")?;
+        // Relative to the folder that the process was started in.
+        let config = folder.join("cwd").join(words.get(config + 1)?).canonicalize().ok()?;
+        let ends_by_itself = words.contains(&"--exit-with-parent");
+        (words.contains(&"start") && config == settings).then_some(Self { id, ends_by_itself })
+    }
+
+    fn in_the_way(&self, place: &Place, taken: &anyhow::Error) -> anyhow::Error {
+        let (id, node, folder) = (self.id, place.node, place.folder.display());
+        anyhow!(
+            "{taken}: process {id} runs node {node} of this cluster, in {folder}; end it with \
+             `kill {id}`, then run `synod dev` again"
+        )
+    }
+}
