@@ -211,3 +211,9 @@ impl Nodes {
         client::wait_until_equal(&self.ports, patience)
     }
 }
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        super::show_if_failed((0..self.processes.len()).map(|index| self.log(index)));
+    }
+}
