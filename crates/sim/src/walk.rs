@@ -522,6 +522,7 @@ impl<P: Protocol> Walk<P> {
     }
 }
 
-fn in_words(found: Box<Violation>) -> String {
-    format!("{}: {}", found.kind, found.explanation)
+fn in_words(found: impl AsRef<Violation>) -> String {
+    let Violation { kind, explanation, .. } = found.as_ref();
+    format!("{kind}: {explanation}")
 }
