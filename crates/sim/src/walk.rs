@@ -2,11 +2,11 @@
 //!
 //! No driver trims a log or installs a snapshot so far, but every core takes
 //! [`Input::Compact`] and [`Input::Installed`]. A walk hands them out among lost, doubled and
-//! reordered messages, slow disks, stalls, crashes and timers that run out whenever they like, and checks
-//! the same promises that the simulator checks of whole nodes: among them, that a value is chosen by
-//! acceptances on the disks of a quorum, and stays on them or in their snapshots. Then everything works, and a new
-//! command must reach everyone. There is no driver and no codec; a walk is fast and shallow
-//! where a simulation is slow and deep.
+//! reordered messages, links that are cut in one direction or both, slow disks, stalls, crashes and
+//! timers that run out whenever they like, and checks the same promises that the simulator checks of
+//! whole nodes: among them, that a value is chosen by acceptances on the disks of a quorum, and stays
+//! on them or in their snapshots. Then everything works, and a new command must reach everyone. There
+//! is no driver and no codec; a walk is fast and shallow where a simulation is slow and deep.
 
 use crate::check::Checks;
 use crate::dice::Dice;
@@ -106,6 +106,8 @@ struct Walk<P: Protocol> {
     nodes: BTreeMap<NodeId, Node<P>>,
     /// Sender, receiver, message: arrives in any order, some of it twice, some of it never.
     wire: Vec<(NodeId, NodeId, P::Message)>,
+    /// Links that lose everything, by sender and receiver.
+    cut: BTreeSet<(NodeId, NodeId)>,
     chosen: BTreeMap<Slot, Value>,
     checks: Checks<P>,
     /// The logs of nodes that are gone for good.
@@ -190,6 +192,7 @@ impl<P: Protocol> Walk<P> {
             quorum,
             nodes,
             wire: Vec::new(),
+            cut: BTreeSet::new(),
             chosen: BTreeMap::new(),
             leaders: BTreeMap::new(),
             tickets: 0,
@@ -214,7 +217,15 @@ impl<P: Protocol> Walk<P> {
             93 => match self.dice.below(10) {
                 0..3 => self.crash(id),
                 3..5 => self.step(id, Input::Stalled),
-                _ => Ok(()),
+                5..9 => {
+                    let to = *self.dice.pick(&ids);
+                    self.cut_link(id, to);
+                    Ok(())
+                }
+                _ => {
+                    self.cut.clear();
+                    Ok(())
+                }
             },
             94..97 => self.trim(id),
             _ => {
@@ -316,6 +327,14 @@ impl<P: Protocol> Walk<P> {
         own.into_iter().try_for_each(|message| self.step(id, Input::Message { from: id, message }))
     }
 
+    /// Cuts a link in one direction, or now and then in both.
+    fn cut_link(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+        if self.dice.percent(40) {
+            self.cut.insert((to, from));
+        }
+    }
+
     /// A message arrives, mostly the oldest; some stay on the wire and come again, some are lost.
     fn deliver(&mut self) -> Result<(), String> {
         if self.wire.is_empty() {
@@ -327,7 +346,7 @@ impl<P: Protocol> Walk<P> {
             true => self.wire[any as usize].clone(),
             false => self.wire.remove(any as usize),
         };
-        if self.dice.percent(12) {
+        if self.dice.percent(12) || self.cut.contains(&(from, to)) {
             return Ok(());
         }
         self.step(to, Input::Message { from, message })
@@ -429,6 +448,7 @@ impl<P: Protocol> Walk<P> {
 
     /// Nothing fails from now on: everyone left must soon have applied a command of now.
     fn settle(&mut self) -> Result<(), String> {
+        self.cut.clear();
         self.bury();
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         let (old, end) = (self.tickets, self.now + PATIENCE);
@@ -502,6 +522,7 @@ impl<P: Protocol> Walk<P> {
     }
 }
 
-fn in_words(found: Box<Violation>) -> String {
-    format!("{}: {}", found.kind, found.explanation)
+fn in_words(found: impl AsRef<Violation>) -> String {
+    let Violation { kind, explanation, .. } = found.as_ref();
+    format!("{kind}: {explanation}")
 }
