@@ -49,6 +49,8 @@ pub(crate) struct Load {
     open: BTreeMap<u64, u64>,
     /// Bytes of values chosen, also of those whose clients had given up.
     chosen: u64,
+    /// Bytes of values chosen again, which had no effect.
+    repeated: u64,
     /// Bytes of all writes.
     offered: u64,
     /// Bytes of those that were acknowledged.
@@ -68,6 +70,7 @@ impl Load {
             reads_until: Instant::ZERO,
             open: BTreeMap::new(),
             chosen: 0,
+            repeated: 0,
             offered: 0,
             acknowledged: 0,
             failed: 0,
@@ -90,9 +93,12 @@ impl Load {
         self.slices[slice] += bytes;
     }
 
-    /// A command took effect for the first time.
-    pub(crate) fn took_effect(&mut self, plan: Option<&LoadPlan>) {
-        self.chosen += plan.map_or(0, |plan| plan.value);
+    /// A value was chosen; `is_new`: it took effect.
+    pub(crate) fn chose(&mut self, bytes: u64, is_new: bool) {
+        match is_new {
+            true => self.chosen += bytes,
+            false => self.repeated += bytes,
+        }
     }
 
     /// The slice that a time is in.

@@ -32,6 +32,12 @@ const MOST_AMPLIFICATION: u64 = 1300;
 pub struct LoadFigures {
     /// What disturbed it.
     pub disturbance: &'static str,
+    /// Bytes a second that a link and a disk carry.
+    pub bandwidth: u64,
+    /// See [`bandwidth`](Self::bandwidth).
+    pub disk: u64,
+    /// The longest time that a message is on its way, without waiting.
+    pub delay: Duration,
     /// Acknowledged bytes of values a second before the disturbance.
     pub steady: u64,
     /// How long after the disturbance ended throughput was below nine tenths of that.
@@ -49,6 +55,8 @@ pub struct LoadFigures {
     pub steady_written: u64,
     /// Frames dropped because their lane was full.
     pub dropped: u64,
+    /// Bytes of commands that were chosen again, for each thousand bytes of those chosen first.
+    pub repeated: u64,
     /// Rounds (terms) that passed.
     pub rounds: u64,
     /// Bytes of all writes.
@@ -97,8 +105,12 @@ pub(crate) fn play<P: Protocol>(
     let recovered_after = recovered_after(cluster, ended, steady);
     cluster.load.is_over = true;
     let (sent, written) = amplification(cluster, first);
+    let capacity = cluster.plan.capacity.as_ref();
     cluster.load_figures = Some(LoadFigures {
         disturbance: plan.disturbance.name(),
+        bandwidth: capacity.map_or(0, |capacity| capacity.bandwidth),
+        disk: capacity.map_or(0, |capacity| capacity.disk),
+        delay: cluster.plan.network.delay.end,
         steady,
         recovered_after,
         bound,
@@ -107,6 +119,7 @@ pub(crate) fn play<P: Protocol>(
         steady_sent,
         steady_written,
         dropped: cluster.traffic.dropped,
+        repeated: cluster.load.repeated * 1000 / cluster.load.chosen.max(1),
         rounds: highest_round(cluster) - round,
         offered: cluster.load.offered,
         failed: cluster.load.failed,
