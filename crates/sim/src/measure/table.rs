@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_row_has_a_cell_for_every_column() {
         let times = Times::new(vec![Duration::from_micros(1500)]);
-        let traffic = Traffic { frames: 4, bytes: 700, syncs: 3 };
+        let traffic = Traffic { frames: 4, bytes: 700, syncs: 3, ..Traffic::default() };
         let steady = Steady { traffic, latencies: times.clone(), failed: 0 };
         let row = Row {
             protocol: "any",
