@@ -27,6 +27,7 @@ fn fake(seed: u64) -> Report {
         counted: violation.is_none() && !seed.is_multiple_of(10),
         violation,
         served_after: None,
+        load: None,
     }
 }
 
