@@ -49,18 +49,25 @@ fn runs<P: Protocol>(seeds: std::ops::Range<u64>, config: fn(NodeId, &Membership
         };
         let times = |thousandths: u64| thousandths as f64 / 1000.0;
         println!(
-            "{seed:4} {:9} {:5} {:5.1} {:5.1} {:8.2} ({:.2}) {:8.2} ({:.2}) {:7} {:5} {:6.0}%  {kind}",
+            "{seed:4} {:9} {:5} {:4} {:4} {:4} {:5.1} {:5.1} {:8.2} ({:.2}) {:8.2} ({:.2}) {:6.2} {:6} \
+             {:4} {:6.0}% {:4}/{:4} ms {kind}",
             figures.disturbance,
             figures.steady / 1000,
+            figures.bandwidth / 1000,
+            figures.disk / 1000,
+            figures.delay.as_millis(),
             figures.recovered_after.as_secs_f64(),
             figures.bound.as_secs_f64(),
             times(figures.sent),
             times(figures.steady_sent),
             times(figures.written),
             times(figures.steady_written),
+            times(figures.repeated),
             figures.dropped,
             figures.rounds,
             figures.failed as f64 * 100.0 / figures.offered.max(1) as f64,
+            figures.latencies[0].as_millis(),
+            figures.latencies[1].as_millis(),
         );
     }
 }

@@ -124,12 +124,16 @@ impl<P: Protocol> Cluster<P> {
     /// A slot is chosen: what took effect did so once, and nobody was told that it would not.
     fn take_effect(&mut self, slot: Slot, value: Value) -> Checked {
         let Checks { oracle, history_only, .. } = &mut self.checks;
+        let bytes = match &value {
+            Value::Command(command) => command.len() as u64,
+            _ => 0,
+        };
         let effect = oracle.choose(slot, value);
+        self.load.chose(bytes, matches!(effect, Ok(Some(_))));
         if *history_only {
             return Ok(());
         }
         let Some(command) = effect? else { return Ok(()) };
-        self.load.took_effect(self.plan.load.as_ref());
         match self.clients.get(command) {
             Some(operation) if matches!(operation.state, OperationState::Refused { .. }) => {
                 answers::check_refused(command, operation, oracle)

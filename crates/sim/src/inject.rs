@@ -1,9 +1,7 @@
 //! Faults: drawn or read from a schedule, and the end of them all.
 
-use crate::check::Checks;
 use crate::cluster::{Cluster, Happening};
 use crate::dice::Dice;
-use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::network::links;
 use crate::node::Node;
@@ -12,7 +10,7 @@ use crate::story::trouble_in_words;
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
-use synod_types::{Incarnation, NodeId, Slot};
+use synod_types::{NodeId, Slot};
 
 impl<P: Protocol> Cluster<P> {
     /// Has the dice throw faults from now on, or those of a schedule come at their time.
@@ -576,24 +574,6 @@ impl<P: Protocol> Cluster<P> {
         let muted = dice.chance(self.plan.network.die_with_sender);
         let victim = Victim { node, keep, keep_state, muted, down: Duration::ZERO };
         self.kill(&victim).map_err(|found| self.dated(*found))
-    }
-
-    /// Kills a node and empties its disks: it starts with a store that was never used.
-    ///
-    /// # Errors
-    /// The first violation.
-    pub(crate) fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
-        let index = Self::index(node);
-        self.kill_keeping(index, 0, 0).map_err(|found| self.dated(*found))?;
-        let life = self.nodes[index].life;
-        self.nodes[index].disk = Disk::new(Incarnation(1000 * (life + 2) + node.0));
-        Ok(())
-    }
-
-    /// Judges from here on as if nothing had been chosen, acknowledged or written: a quorum has
-    /// lost its disks.
-    pub(crate) fn forget_history(&mut self) {
-        self.checks = Checks::new(self.nodes.len(), self.quorum.clone());
     }
 
     /// Starts a dead node.

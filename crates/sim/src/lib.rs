@@ -74,6 +74,18 @@
 //! Those that need a protocol's own words to be plausible (rounds, leaders) look at
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
+//! # Load runs
+//! One seed in sixteen is a load run ([`Kind`]). There bytes take time: links transmit frames by
+//! lane and by size and their queues are bounded as the transport's, disks, apply threads and
+//! drivers carry so many bytes a second ([`CapacityPlan`]), and a driver's round takes many events.
+//! Writes are offered at 30 to 70 % of the capacity, whether or not earlier ones were answered, and
+//! once a [`Disturbance`] comes: a burst, a node that is away, a slow disk, or reads without pause.
+//! After it throughput must be back at 90 % within twice the time that the backlog takes at the
+//! capacity that is left; bytes sent and written must stay near what they were for the same
+//! commands before; leadership must not move, and writes must not wait for reads. Everything is a
+//! sixteenth of a real cluster's size, times are not. One in eight of the other seeds has
+//! capacities, too.
+//!
 //! # What counts
 //! A run [counts](Report::counted) if each family of faults that was on struck while operations
 //! were under way, and if ten operations a simulated second were acknowledged all the same. A

@@ -45,10 +45,12 @@ pub(crate) struct Load {
     since: Option<Instant>,
     is_over: bool,
     reads_until: Instant,
-    /// Writes that wait for an answer, and their bytes.
-    open: BTreeMap<u64, u64>,
+    /// Writes that wait for an answer: their bytes, and when they began.
+    open: BTreeMap<u64, (u64, Instant)>,
     /// Bytes of values chosen, also of those whose clients had given up.
     chosen: u64,
+    /// Bytes of values chosen again, which had no effect.
+    repeated: u64,
     /// Bytes of all writes.
     offered: u64,
     /// Bytes of those that were acknowledged.
@@ -57,6 +59,8 @@ pub(crate) struct Load {
     failed: u64,
     /// Acknowledged bytes by [`SLICE`] since the start.
     slices: Vec<u64>,
+    /// How long each acknowledged write took, and the slice in which it ended.
+    latencies: Vec<(usize, Duration)>,
 }
 
 impl Load {
@@ -68,16 +72,18 @@ impl Load {
             reads_until: Instant::ZERO,
             open: BTreeMap::new(),
             chosen: 0,
+            repeated: 0,
             offered: 0,
             acknowledged: 0,
             failed: 0,
             slices: Vec::new(),
+            latencies: Vec::new(),
         }
     }
 
     /// An operation ended.
     pub(crate) fn ended(&mut self, now: Instant, id: u64, state: OperationState) {
-        let Some(bytes) = self.open.remove(&id) else { return };
+        let Some((bytes, begun)) = self.open.remove(&id) else { return };
         if !matches!(state, OperationState::Done(_)) {
             self.failed += bytes;
             return;
@@ -88,11 +94,23 @@ impl Load {
             self.slices.resize(slice + 1, 0);
         }
         self.slices[slice] += bytes;
+        self.latencies.push((slice, now.since(begun)));
     }
 
-    /// A command took effect for the first time.
-    pub(crate) fn took_effect(&mut self, plan: Option<&LoadPlan>) {
-        self.chosen += plan.map_or(0, |plan| plan.value);
+    /// The latency that 99 % of the writes kept that were acknowledged in these slices.
+    fn latency_in(&self, from: usize, to: usize) -> Duration {
+        let inside = self.latencies.iter().filter(|(slice, _)| (from..to).contains(slice));
+        let mut all: Vec<_> = inside.map(|(_, latency)| *latency).collect();
+        all.sort_unstable();
+        all.get((all.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+    }
+
+    /// A value was chosen; `is_new`: it took effect.
+    pub(crate) fn chose(&mut self, bytes: u64, is_new: bool) {
+        match is_new {
+            true => self.chosen += bytes,
+            false => self.repeated += bytes,
+        }
     }
 
     /// The slice that a time is in.
@@ -145,7 +163,7 @@ impl<P: Protocol> Cluster<P> {
         }
         let node = *self.load.dice.pick(&up);
         let id = self.clients.begin(self.now, node);
-        self.load.open.insert(id, plan.value);
+        self.load.open.insert(id, (plan.value, self.now));
         let key = b'a' + self.load.dice.below(4) as u8;
         let command = Command::put(id, key, vec![b'-'; size]).encode();
         let deadline = self.nodes[node].clock.read(self.now) + plan.patience;

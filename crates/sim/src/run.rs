@@ -52,7 +52,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn is_load(self, seed: u64) -> bool {
+    /// Returns whether a seed is a load run.
+    pub(crate) fn is_load(self, seed: u64) -> bool {
         match self {
             Self::Drawn => load::is_load(seed),
             Self::Faults => false,

@@ -274,7 +274,9 @@ fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dy
         let trial = Trial { trace: request.trace, ..Trial::of_seed(seed, options) };
         (subject.simulate)(&trial).trace.iter().for_each(|line| world.tell(line));
     }
-    let Some(seed) = failed.filter(|_| request.shrink > 0) else { return };
+    // A load run has one disturbance, which it needs.
+    let shrinks = |seed: &u64| request.shrink > 0 && !options.kind.is_load(*seed);
+    let Some(seed) = failed.filter(shrinks) else { return };
     let tell = &mut |line: &str| world.tell(line);
     let mut shrunk = None;
     world.quietly(&mut || shrunk = subject.shrink(seed, options, request.shrink, tell));

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 use synod_sim::search::{Hours, Request, SHRINKING_RUNS, Seeds, World, replay, search, silently};
-use synod_sim::{Campaign, Case, Options};
+use synod_sim::{Campaign, Case, Kind, Options};
 
 /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
 ///
@@ -38,6 +38,10 @@ pub(super) struct Sim {
     /// result is the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+    /// Run each seed under sustained load with one disturbance: a burst, a node that is away, a slow
+    /// disk, or reads without pause. One seed in sixteen is run so without this option.
+    #[arg(long)]
+    load: bool,
     /// Do not end at the first violation.
     #[arg(long)]
     keep_going: bool,
@@ -66,9 +70,10 @@ impl Sim {
             return self.play(file);
         }
         let subject = registry::simulator(&self.protocol)?;
+        let kind = if self.load { Kind::Load } else { Kind::Drawn };
         let mut request = Request {
             hours: self.hours,
-            options: Options { nodes: self.nodes, ..Options::default() },
+            options: Options { nodes: self.nodes, kind, ..Options::default() },
             keep_going: self.keep_going,
             shrink: if self.no_shrink { 0 } else { SHRINKING_RUNS },
             trace: self.trace,

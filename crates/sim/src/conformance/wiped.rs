@@ -2,9 +2,12 @@
 //! the node that still has it must not add another history to its state.
 
 use super::{WATCH, calm, crash, leader, others, run, until, write};
-use crate::violation::ViolationKind;
+use crate::check::Checks;
+use crate::cluster::Cluster;
+use crate::disk::Disk;
+use crate::violation::{Violation, ViolationKind};
 use synod_consensus::Protocol;
-use synod_types::{Membership, NodeId};
+use synod_types::{Incarnation, Membership, NodeId};
 
 /// Two nodes of three come back with empty disks and choose other commands. The third one either
 /// stops, with [`ViolationKind::UndoesApplied`], or stays at what it has applied.
@@ -39,5 +42,25 @@ pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>(
     match cluster.run_for(WATCH) {
         Err(found) => assert_eq!(found.kind, ViolationKind::UndoesApplied, "{found}"),
         Ok(()) => assert_eq!(cluster.applied(survivor), state, "{survivor:?} goes on"),
+    }
+}
+
+impl<P: Protocol> Cluster<P> {
+    /// Kills a node and empties its disks: it starts with a store that was never used.
+    ///
+    /// # Errors
+    /// The first violation.
+    fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
+        let index = Self::index(node);
+        self.kill_keeping(index, 0, 0).map_err(|found| self.dated(*found))?;
+        let life = self.nodes[index].life;
+        self.nodes[index].disk = Disk::new(Incarnation(1000 * (life + 2) + node.0));
+        Ok(())
+    }
+
+    /// Judges from here on as if nothing had been chosen, acknowledged or written: a quorum has
+    /// lost its disks.
+    fn forget_history(&mut self) {
+        self.checks = Checks::new(self.nodes.len(), self.quorum.clone());
     }
 }

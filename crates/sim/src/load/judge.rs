@@ -27,13 +27,26 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// before the disturbance.
 const MOST_AMPLIFICATION: u64 = 1300;
 
+/// While clients read all the time, 99 % of the writes may take this many times as long as before,
+/// or as this.
+const MOST_SLOWER: u32 = 5;
+const LEAST_LATENCY: Duration = Duration::from_millis(5);
+
 /// The figures of a load run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadFigures {
     /// What disturbed it.
     pub disturbance: &'static str,
+    /// Bytes a second that a link and a disk carry.
+    pub bandwidth: u64,
+    /// See [`bandwidth`](Self::bandwidth).
+    pub disk: u64,
+    /// The longest time that a message is on its way, without waiting.
+    pub delay: Duration,
     /// Acknowledged bytes of values a second before the disturbance.
     pub steady: u64,
+    /// The latency that 99 % of the writes kept before the disturbance, and while it lasted.
+    pub latencies: [Duration; 2],
     /// How long after the disturbance ended throughput was below nine tenths of that.
     pub recovered_after: Duration,
     /// How long that may take.
@@ -49,6 +62,8 @@ pub struct LoadFigures {
     pub steady_written: u64,
     /// Frames dropped because their lane was full.
     pub dropped: u64,
+    /// Bytes of commands that were chosen again, for each thousand bytes of those chosen first.
+    pub repeated: u64,
     /// Rounds (terms) that passed.
     pub rounds: u64,
     /// Bytes of all writes.
@@ -91,15 +106,21 @@ pub(crate) fn play<P: Protocol>(
     disturb(cluster, plan).map_err(|found| cluster.dated(*found))?;
     cluster.run_for(plan.disturbance.time())?;
     let ended = cluster.load.slice(cluster.now());
+    let latencies = [cluster.load.latency_in(begin, end), cluster.load.latency_in(end, ended)];
     let free = free(cluster, plan, (steady_sent, steady_written));
     let bound = bound(cluster, plan, free);
     cluster.run_for(bound + WINDOW * 3)?;
     let recovered_after = recovered_after(cluster, ended, steady);
     cluster.load.is_over = true;
     let (sent, written) = amplification(cluster, first);
+    let capacity = cluster.plan.capacity.as_ref();
     cluster.load_figures = Some(LoadFigures {
         disturbance: plan.disturbance.name(),
+        bandwidth: capacity.map_or(0, |capacity| capacity.bandwidth),
+        disk: capacity.map_or(0, |capacity| capacity.disk),
+        delay: cluster.plan.network.delay.end,
         steady,
+        latencies,
         recovered_after,
         bound,
         sent,
@@ -107,6 +128,7 @@ pub(crate) fn play<P: Protocol>(
         steady_sent,
         steady_written,
         dropped: cluster.traffic.dropped,
+        repeated: cluster.load.repeated * 1000 / cluster.load.chosen.max(1),
         rounds: highest_round(cluster) - round,
         offered: cluster.load.offered,
         failed: cluster.load.failed,
@@ -200,6 +222,19 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
     {
         let text = format!("bytes are sent or written too often: {figures:?}");
         return Err(violation(ViolationKind::Amplified, [], text));
+    }
+    if figures.rounds > 0 {
+        let text = format!("leadership moves though no node stops: {figures:?}");
+        return Err(violation(ViolationKind::NotRecovered, [], text));
+    }
+    let [before, meanwhile] = figures.latencies;
+    let reads = matches!(
+        cluster.plan.load.as_ref().map(|plan| &plan.disturbance),
+        Some(Disturbance::Reads(..))
+    );
+    if reads && meanwhile > before.max(LEAST_LATENCY) * MOST_SLOWER {
+        let text = format!("writes wait for reads: {figures:?}");
+        return Err(violation(ViolationKind::NotRecovered, [], text));
     }
     let lag = lagging(cluster);
     if !lag.is_empty() {

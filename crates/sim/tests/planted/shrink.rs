@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::LazyLock;
 use std::time::Duration;
 use synod_sim::search::{Request, Subject, World, replay, search, silently};
-use synod_sim::{Case, Options, Outcome, Trial, ViolationKind, run, shrink};
+use synod_sim::{Case, Kind, Options, Outcome, Trial, ViolationKind, run, shrink};
 use synod_types::{Membership, NodeId};
 
 /// A node must die three times before it goes wrong.
@@ -19,7 +19,7 @@ fn play(case: &Case) -> Outcome {
 
 /// A seed that goes wrong after a hundred faults and more.
 static FAILURE: LazyLock<Case> = LazyLock::new(|| {
-    let options = Options { nodes: Some(3), ..Options::default() };
+    let options = Options { nodes: Some(3), kind: Kind::Faults, ..Options::default() };
     let fails = |seed| {
         let outcome = run::<Toy>(config, &Trial::of_seed(seed, &options));
         let kind = outcome.report.violation?.kind;
@@ -130,7 +130,7 @@ impl Ear {
 fn a_search_makes_its_first_failure_small_and_tells_its_story() {
     let subject = Subject::new::<Toy>("search", config);
     let seed = FAILURE.seed;
-    let options = Options { nodes: Some(3), ..Options::default() };
+    let options = Options { nodes: Some(3), kind: Kind::Faults, ..Options::default() };
     let request = Request { seeds: seed..seed + 9, options, shrink: 1000, ..Request::default() };
     let ear = Ear::default();
     assert!(!search(&subject, &request, &ear).passed);
