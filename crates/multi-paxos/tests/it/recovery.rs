@@ -137,14 +137,14 @@ fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     let mut node = Node::new(1, 3);
     let accept =
         |slot, stamp, value| Message::Accept { run: run(slot, stamp, &[value]), commit: Slot(0) };
-    node.hear(2, accept(1, ballot(1, 2), "a"));
+    node.hear(3, accept(1, ballot(2, 3), "a"));
     node.hear(3, accept(2, ballot(2, 3), "b"));
     let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
-    // Slot 1 is held under another ballot than the answerer's: neither it nor what follows counts.
+    // The answerer holds slot 1 under a higher ballot: neither it nor what follows counts.
     let spans = vec![span(1, ballot(3, 3)), span(2, ballot(2, 3))];
     node.hear(2, Message::Known { first: Slot(1), spans, commit: Slot(2) });
     assert_eq!(node.status().commit, Slot::ZERO);
-    let spans = vec![span(1, ballot(1, 2)), span(2, ballot(1, 2))];
+    let spans = vec![span(1, ballot(2, 3)), span(2, ballot(1, 2))];
     node.hear(2, Message::Known { first: Slot(1), spans, commit: Slot(2) });
     assert_eq!(node.status().commit, Slot(1), "slot 2 was accepted at 2.3 here");
 }
