@@ -2,8 +2,9 @@
 
 use crate::HardState;
 use crate::message::{CHOSEN, Report};
+use crate::span::{MAX_RUNS, Span, covering, front};
 use alloc::vec::Vec;
-use core::cmp::max;
+use core::cmp::{max, min};
 use synod_consensus::{Run, RunLog};
 use synod_types::{Ballot, Slot, ValuesBuilder};
 
@@ -26,7 +27,7 @@ use synod_types::{Ballot, Slot, ValuesBuilder};
 /// let run = accept(1, ballot(1, 1), b"x");
 /// assert_eq!(acceptor.accept(&run, Slot::ZERO), Verdict::Accepted(vec![run.clone()]));
 /// assert!(acceptor.promise(ballot(2, 2)), "more than 1.1, which came with the value");
-/// assert_eq!(acceptor.report(Slot(1), Slot::ZERO, 1 << 20).runs, [run]);
+/// assert_eq!(acceptor.report(Slot(1), &[], Slot::ZERO, 1 << 20).runs, [run]);
 /// // The first proposer is overtaken, for every slot at once.
 /// let late = acceptor.accept(&accept(2, ballot(1, 1), b"y"), Slot::ZERO);
 /// assert_eq!(late, Verdict::Refused(ballot(2, 2)));
@@ -102,34 +103,59 @@ impl Acceptor {
         raised
     }
 
-    /// What a Promise says of the slots from `from` on: at most about `max_bytes` of values, and
-    /// as much of the log as these cover. What is known to be chosen, here up to `commit`, is
-    /// reported so.
+    /// Returns what a Promise says of the slots from `from` on: at most about `max_bytes` of
+    /// values, and as much of the log as these cover.
+    ///
+    /// Slots through `commit` are chosen. They are learnt, not proposed again, so no value is
+    /// reported for them. Nor is one reported where the asker named a stamp in `held` that is at or
+    /// above the own one: the higher ballot wins in phase 1, and equal ballots mean equal values.
     #[must_use]
-    pub fn report(&self, from: Slot, commit: Slot, max_bytes: usize) -> Report {
-        let compacted_to = self.log.base();
-        let (mut runs, mut bytes) = (Vec::new(), 0);
-        let mut next = max(from, compacted_to.next());
-        let mut through = from.prev();
+    pub fn report(&self, from: Slot, held: &[Span], commit: Slot, max_bytes: usize) -> Report {
+        let (mut runs, mut bytes, mut looked) = (Vec::new(), 0, 0);
+        let mut next = max(from, max(commit, self.log.base()).next());
         let mut is_last = true;
-        while let Some(held) = self.log.runs_from(next).next() {
-            if bytes >= max_bytes {
+        while let Some(run) = self.log.runs_from(next).next() {
+            looked += 1;
+            let span = covering(held, from, run.first);
+            if let Some(span) = span.filter(|span| run.stamp <= span.stamp && looked < MAX_RUNS) {
+                next = min(run.last(), span.through).next();
+                continue;
+            }
+            if bytes >= max_bytes || looked >= MAX_RUNS {
                 is_last = false;
                 break;
             }
-            let end = if held.first <= commit { commit } else { self.log.last() };
-            let run = self.log.chunk(held.first, end, max_bytes - bytes);
-            let mut run = run.expect("a run that is held has a chunk");
-            if run.last() <= commit {
-                run.stamp = CHOSEN;
-            }
+            let end = span.map_or(self.log.last(), |span| span.through);
+            let run = self.log.chunk(run.first, end, max_bytes - bytes);
+            let run = run.expect("a run that is held has a chunk");
             bytes += run.values.byte_len() + 1;
-            through = run.last();
-            next = through.next();
+            next = run.last().next();
             runs.push(run);
         }
-        through = max(through, from.prev());
-        Report { from, through, runs, is_last, compacted_to, commit }
+        let through = max(next.prev(), from.prev());
+        let held = front(held, from, through);
+        let confirmed = self.confirmed(from, &held, commit);
+        Report { from, through, held, confirmed, runs, is_last, commit }
+    }
+
+    /// Returns the last slot through which all of `held`, which begins at `from`, is chosen: known
+    /// so here, and held here under the very stamps. The slot before `from` if none is.
+    ///
+    /// It need not be the ballot at which the slot was chosen. The value here is the chosen one, and
+    /// who holds the slot under the same ballot holds the same value.
+    #[must_use]
+    pub fn confirmed(&self, from: Slot, held: &[Span], commit: Slot) -> Slot {
+        let mut next = from;
+        for run in self.log.runs_from(from).take(MAX_RUNS) {
+            let span = covering(held, from, next).filter(|span| span.stamp == run.stamp);
+            let Some(span) = span.filter(|_| run.first == next && next <= commit) else { break };
+            next = min(commit, min(run.last(), span.through)).next();
+            if next <= run.last() {
+                // The run goes on under another stamp of the asker's.
+                break;
+            }
+        }
+        next.prev()
     }
 
     /// Chosen values from `first` on, through `commit` at most: what a learner is answered. One

@@ -2,11 +2,13 @@
 
 use crate::acceptor::part;
 use crate::config::MOST_WINDOW;
-use crate::message::{CHOSEN, Report};
+use crate::message::{LAST, Report};
+use crate::span::{Span, spans};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::max;
 use synod_consensus::{Quorum, Run, RunLog};
-use synod_types::{Ballot, Instant, NodeId, Slot, Value, Values, ValuesBuilder};
+use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
 
 /// A proposer in phase 1: collects what acceptors report until a quorum has reported everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,8 +27,16 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Progress {
     next: Slot,
-    compacted_to: Slot,
     is_done: bool,
+    /// Everything up to here is chosen, and this acceptor reports nothing of it. Its report counts
+    /// once the candidate has learnt as much, or chosen slots would pass for empty ones.
+    commit: Slot,
+}
+
+impl Progress {
+    fn counts(&self, commit: Slot) -> bool {
+        self.is_done && self.commit <= commit
+    }
 }
 
 /// What a part of a report means.
@@ -36,31 +46,68 @@ pub enum Heard {
     Stale,
     /// Ask this acceptor for the slots from here on.
     More(Slot),
-    /// The acceptor holds no more what this candidate must know first: everything up to here is
-    /// chosen, and must be learnt, from a snapshot at the worst.
-    Behind(Slot),
     /// This acceptor has reported everything.
     Done,
 }
 
-/// What phase 2 begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Proposals with which phase 2 begins, handed out in batches: the values found, no-ops in the
+/// holes, and a no-op after them all, the barrier.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outcome {
-    /// What is known to be chosen.
-    pub learnt: Vec<Run<Ballot>>,
-    /// The first slot to propose for.
-    pub first: Slot,
-    /// What to propose from there on without a gap: the values found, no-ops in the holes, and a
-    /// no-op behind them all, the barrier.
-    pub batches: Vec<Values>,
+    next: Slot,
+    barrier: Slot,
+    found: RunLog<Ballot>,
 }
 
 impl Outcome {
+    /// The first slot that is still to be proposed.
+    #[must_use]
+    pub fn first(&self) -> Slot {
+        self.next
+    }
+
     /// The last slot to propose for, that of the barrier.
     #[must_use]
     pub fn barrier(&self) -> Slot {
-        let count: usize = self.batches.iter().map(Values::len).sum();
-        self.first.plus(count).prev()
+        self.barrier
+    }
+
+    /// Removes the next batch and stamps it with `ballot`: at most `bytes` bytes, but at least one
+    /// value. `None` once the barrier was handed out.
+    pub fn next_batch(&mut self, ballot: Ballot, bytes: usize) -> Option<Run<Ballot>> {
+        if self.next > self.barrier {
+            return None;
+        }
+        let (first, mut values) = (self.next, ValuesBuilder::new());
+        let noop = Values::noop();
+        let fits = |values: &ValuesBuilder, more: usize| {
+            values.is_empty() || values.byte_len() + more <= bytes
+        };
+        for run in self.found.runs_from(first) {
+            while self.next < run.first && fits(&values, noop.byte_len()) {
+                values.extend(&noop);
+                self.next = self.next.next();
+            }
+            if self.next < run.first {
+                break;
+            }
+            let count = run.values.fitting(bytes.saturating_sub(values.byte_len()));
+            let front = run.values.slice(0, count);
+            if !fits(&values, front.byte_len()) {
+                break;
+            }
+            values.extend(&front);
+            self.next = self.next.plus(count);
+            if count < run.values.len() {
+                break;
+            }
+        }
+        if self.next == self.barrier && fits(&values, noop.byte_len()) {
+            values.extend(&noop);
+            self.next = self.next.next();
+        }
+        debug_assert!(!values.is_empty(), "a batch makes progress");
+        Some(Run { first, stamp: ballot, values: values.finish() })
     }
 }
 
@@ -81,128 +128,82 @@ impl Candidate {
         self.ballot
     }
 
-    /// The slot from which on `node` has not reported; `None` if it has reported everything.
+    /// Returns what to ask `node` for: the first slot that it has not reported, and the stamps
+    /// already found from there on; `None` if it has reported everything. A report that names more
+    /// chosen slots than this node has learnt, `commit`, is asked for again, because its sender may
+    /// have crashed and no longer know them to be chosen.
     #[must_use]
-    pub fn lacks(&self, node: NodeId) -> Option<Slot> {
-        match self.reports.get(&node) {
-            None => Some(self.from),
-            Some(progress) => (!progress.is_done).then_some(progress.next),
-        }
+    pub fn lacks(&self, node: NodeId, commit: Slot) -> Option<(Slot, Vec<Span>)> {
+        let from = match self.reports.get(&node) {
+            Some(progress) if progress.counts(commit) => return None,
+            Some(progress) if !progress.is_done => progress.next,
+            Some(_) | None => self.from,
+        };
+        Some((from, spans(&self.best, from, LAST)))
     }
 
     /// The node's own promise is durable. Its log was looked at when the campaign began.
     pub fn own_promise(&mut self, node: NodeId) {
-        let done = Progress { next: self.from, compacted_to: Slot::ZERO, is_done: true };
+        let done = Progress { next: self.from, is_done: true, commit: Slot::ZERO };
         self.reports.insert(node, done);
     }
 
     /// Takes a part of a report that came with exactly this ballot. `commit` is what this node
     /// knows to be chosen itself.
     pub fn hear(&mut self, from: NodeId, report: &Report, commit: Slot) -> Heard {
-        let compacted_to = report.compacted_to;
-        let fresh = Progress { next: self.from, compacted_to, is_done: false };
+        let fresh = Progress { next: self.from, is_done: false, commit: Slot::ZERO };
         let progress = self.reports.entry(from).or_insert(fresh);
+        if progress.is_done && !progress.counts(commit) && report.from == self.from {
+            *progress = fresh;
+        }
         if progress.is_done || report.from != progress.next {
             return Heard::Stale;
         }
-        if compacted_to > commit && compacted_to >= self.from {
-            // What it does not hold any more is not empty.
-            return Heard::Behind(compacted_to);
-        }
-        if progress.compacted_to != compacted_to {
-            // It has trimmed its log between two parts: start over.
-            let again = Progress { next: self.from, compacted_to, is_done: false };
-            let next = again.next;
-            let restarted = report.from != next;
-            *progress = again;
-            if restarted {
-                return Heard::More(next);
-            }
-        }
         progress.next = report.through.next();
         progress.is_done = report.is_last;
+        progress.commit = max(progress.commit, report.commit);
         let next = progress.next;
         report.runs.iter().for_each(|run| self.merge(run));
         if report.is_last { Heard::Done } else { Heard::More(next) }
     }
 
-    /// Whether a quorum has reported everything.
+    /// Returns whether a quorum has reported everything that is not known to be chosen up to
+    /// `commit`.
     #[must_use]
-    pub fn is_complete(&self, quorum: &Quorum) -> bool {
-        quorum.is_first(|node| self.reports.get(&node).is_some_and(|it| it.is_done))
+    pub fn is_complete(&self, quorum: &Quorum, commit: Slot) -> bool {
+        quorum.is_first(|node| self.reports.get(&node).is_some_and(|it| it.counts(commit)))
     }
 
-    /// What follows from the reports, behind what is known to be chosen up to `commit`; `None` if
-    /// they leave more holes than any leader makes.
+    /// Returns what follows from the reports, after what is known to be chosen up to `commit`;
+    /// `None` if they leave more holes than any leader makes.
     #[must_use]
-    pub fn outcome(&self, commit: Slot, batch_bytes: usize) -> Option<Outcome> {
-        let mut next = commit.max(self.from.prev()).next();
-        let mut learnt = Vec::new();
-        for run in self.best.runs_from(next) {
-            if run.first != next || run.stamp != CHOSEN {
-                break;
-            }
-            next = run.last().next();
-            learnt.push(run);
-        }
-        let (first, mut holes) = (next, 0_u64);
-        for run in self.best.runs_from(next) {
+    pub fn outcome(&self, commit: Slot) -> Option<Outcome> {
+        let first = max(commit, self.from.prev()).next();
+        let (mut next, mut holes) = (first, 0_u64);
+        for run in self.best.runs_from(first) {
             holes += run.first.0 - next.0;
             next = run.last().next();
         }
-        if holes > MOST_WINDOW as u64 {
-            return None;
-        }
-        let mut batches = Batches { done: Vec::new(), open: ValuesBuilder::new(), batch_bytes };
-        let mut next = first;
-        for run in self.best.runs_from(first) {
-            for _ in next.0..run.first.0 {
-                batches.push(&Values::noop());
-            }
-            for index in 0..run.values.len() {
-                batches.push(&run.values.slice(index, index + 1));
-            }
-            next = run.last().next();
-        }
-        batches.push(&core::iter::once(Value::Noop).collect());
-        batches.seal();
-        Some(Outcome { learnt, first, batches: batches.done })
+        // The slot after everything found is the barrier's.
+        let found = self.best.clone();
+        (holes <= MOST_WINDOW as u64).then_some(Outcome { next: first, barrier: next, found })
     }
 
     /// Keeps, slot by slot, the value of the higher ballot: not the larger value, nor the first.
     fn merge(&mut self, run: &Run<Ballot>) {
-        let mut first = run.first.max(self.from);
-        while first <= run.last() {
-            let is_better = |slot: Slot| self.best.stamp_at(slot).is_none_or(|it| it < run.stamp);
-            let better = is_better(first);
-            let mut last = first;
-            while last < run.last() && is_better(last.next()) == better {
-                last = last.next();
+        let mut next = max(run.first, self.from);
+        let held = self.best.runs_from(next).take_while(|held| held.first <= run.last());
+        let held: Vec<_> = held.map(|held| (held.first, held.last(), held.stamp)).collect();
+        for (first, last, stamp) in held {
+            if stamp >= run.stamp {
+                if next < first {
+                    self.best.put(part(run, next, first.prev()));
+                }
+                next = last.next();
             }
-            if better {
-                self.best.put(part(run, first, last));
-            }
-            first = last.next();
         }
-    }
-}
-
-/// Values in batches of bounded bytes.
-struct Batches {
-    done: Vec<Values>,
-    open: ValuesBuilder,
-    batch_bytes: usize,
-}
-
-impl Batches {
-    fn push(&mut self, value: &Values) {
-        if !self.open.is_empty() && self.open.byte_len() + value.byte_len() > self.batch_bytes {
-            self.seal();
+        if next <= run.last() {
+            self.best.put(part(run, next, run.last()));
         }
-        self.open.extend(value);
-    }
-
-    fn seal(&mut self) {
-        self.done.push(self.open.finish());
     }
 }

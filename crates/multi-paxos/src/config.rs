@@ -96,8 +96,10 @@ pub struct Limits {
     pub window_slots: usize,
     /// The same in bytes of values. Default: 64 MiB.
     pub window_bytes: usize,
-    /// Unanswered Accepts to one peer, in bytes of values: no further one is sent once this is
-    /// reached. Default: 16 MiB.
+    /// Unanswered Accepts to one peer, in bytes of frames: the bound of a window that adapts to
+    /// what the path takes. It must stay well below the bound of the transport's lane, 16 MiB.
+    /// A new leader proposes as much of what it found at a time, in bytes of values. Default:
+    /// 4 MiB.
     pub inflight_bytes: usize,
     /// One Accept, in bytes of values; a longer single command travels alone. Default: 1 MiB.
     pub accept_bytes: usize,
@@ -112,7 +114,7 @@ impl Default for Limits {
         Self {
             window_slots: 65_536,
             window_bytes: 64 << 20,
-            inflight_bytes: 16 << 20,
+            inflight_bytes: 4 << 20,
             accept_bytes: 1 << 20,
             chunk_bytes: 1 << 20,
             command_bytes: 2 << 20,

@@ -125,6 +125,12 @@ impl Election {
         self.round
     }
 
+    /// Time since the last round began.
+    #[must_use]
+    pub fn since_round(&self, now: Instant) -> Duration {
+        self.sent.back().map_or(Duration::ZERO, |sent| now.since(*sent))
+    }
+
     /// Takes an answer; one to an older round than the last, or to none, says nothing any more.
     pub fn answered(&mut self, now: Instant, from: NodeId, round: u64, view: View) -> bool {
         let known = self.peers.get(&from);

@@ -1,8 +1,10 @@
 //! A node as acceptor and learner: what it answers, and whom it follows.
 
 use crate::acceptor::Verdict;
-use crate::message::{Stance, View};
+use crate::message::{LAST, Stance, View};
+use crate::span::{Span, front, spans};
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
+use alloc::vec::Vec;
 use synod_consensus::{ProtocolEvent, Run, Write};
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
@@ -13,7 +15,7 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        (ballot, first): (Ballot, Slot),
+        (ballot, first, held): (Ballot, Slot, &[Span]),
         fx: &mut Fx<'_>,
     ) {
         let promised = self.acceptor.promised();
@@ -30,7 +32,7 @@ impl MultiPaxos {
             self.arm_election(fx);
         }
         let limits = self.config.limits();
-        let report = self.acceptor.report(first, self.learner.commit(), limits.chunk_bytes);
+        let report = self.acceptor.report(first, held, self.learner.commit(), limits.chunk_bytes);
         fx.send(from, Message::Promise { ballot, report });
     }
 
@@ -77,11 +79,35 @@ impl MultiPaxos {
         if !core::mem::take(&mut self.must_answer) {
             return;
         }
-        let ballot = self.acceptor.promised();
-        if let Some(stretch) = self.acceptor.stretch() {
-            let (first, through) = (stretch.first, stretch.through);
-            fx.send(ballot.node, Message::Accepted { ballot, first, through });
+        let (ballot, probe) = (self.acceptor.promised(), self.probe);
+        let (first, through) = match self.acceptor.stretch() {
+            Some(stretch) => (stretch.first, stretch.through),
+            // Nothing arrived of what the leader asks about.
+            None => (Slot(1), Slot::ZERO),
+        };
+        fx.send(ballot.node, Message::Accepted { ballot, first, through, probe });
+    }
+
+    /// The leader asks what became of its Accepts: of those before this, what did not arrive by
+    /// now was lost.
+    pub(crate) fn on_probe(
+        &mut self,
+        from: NodeId,
+        (ballot, number): (Ballot, u64),
+        fx: &mut Fx<'_>,
+    ) {
+        let promised = self.acceptor.promised();
+        if ballot < promised {
+            return fx.send(from, Message::Nack { ballot, promised });
         }
+        if ballot > promised {
+            // Every Accept was lost. A probe by itself raises no promise.
+            let (first, through) = (Slot(1), Slot::ZERO);
+            let answer = Message::Accepted { ballot, first, through, probe: number };
+            return fx.send(from, answer);
+        }
+        self.probe = self.probe.max(number);
+        self.must_answer = true;
     }
 
     /// More is chosen.
@@ -125,21 +151,38 @@ impl MultiPaxos {
         (round, view): (u64, View),
         fx: &mut Fx<'_>,
     ) {
+        let was_silent = !self.election.hears(now, from, self.config.timing().election.start);
         if !self.election.answered(now, from, round, view) {
             return;
+        }
+        if let Role::Leader(leader) = &mut self.role
+            && was_silent
+        {
+            leader.peer_returned(from);
         }
         self.look_at(now, from, &view, fx);
         self.consider(now, fx);
     }
 
-    /// A learner asks. What is compacted can only come as a snapshot.
-    pub(crate) fn on_learn(&mut self, from: NodeId, first: Slot, fx: &mut Fx<'_>) {
+    /// A learner asks. What it holds already is confirmed without its values; what is compacted can
+    /// only come as a snapshot.
+    pub(crate) fn on_learn(
+        &mut self,
+        from: NodeId,
+        (first, through, held): (Slot, Slot, &[Span]),
+        fx: &mut Fx<'_>,
+    ) {
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
         if first <= log.base() {
             return fx.ship_snapshot(from);
         }
+        let confirmed = self.acceptor.confirmed(first, held, commit);
+        if first <= confirmed {
+            let spans = front(held, first, confirmed);
+            return fx.send(from, Message::Known { first, spans, commit });
+        }
         let max_bytes = self.config.limits().chunk_bytes;
-        if let Some(run) = self.acceptor.chosen(first, commit, max_bytes) {
+        if let Some(run) = self.acceptor.chosen(first, commit.min(through), max_bytes) {
             fx.send(from, Message::Learned { run, commit });
         }
     }
@@ -154,7 +197,7 @@ impl MultiPaxos {
         fx: &mut Fx<'_>,
     ) {
         let next = self.learner.commit().next();
-        if matches!(self.role, Role::Leader(_)) || run.first > next || run.last() < next {
+        if self.is_leader() || run.first > next || run.last() < next {
             return;
         }
         let run = run.from(next);
@@ -162,35 +205,90 @@ impl MultiPaxos {
             return self.ignore(from, "it contradicts what is chosen", fx);
         };
         parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
-        self.learner.answered();
         self.learn(crate::CHOSEN, run.last(), fx);
-        if self.learner.commit() < commit {
-            self.ask(now, from, fx);
+        self.learnt(now, from, commit, fx);
+    }
+
+    /// An answer to a learner without values: what it holds is chosen.
+    pub(crate) fn on_known(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (first, spans, commit): (Slot, &[Span], Slot),
+        fx: &mut Fx<'_>,
+    ) {
+        let before = self.learner.commit();
+        if self.is_leader() || first > before.next() {
+            return;
+        }
+        self.confirm(first, spans, fx);
+        // An answer that brings nothing on is no reason to ask again at once.
+        if self.learner.commit() > before {
+            self.learnt(now, from, commit, fx);
         }
     }
 
-    /// Asks `node` for what is chosen and not known here.
+    /// An answer brought this node on: it asks for the next part, or goes on with its campaign.
+    fn learnt(&mut self, now: Instant, from: NodeId, theirs: Slot, fx: &mut Fx<'_>) {
+        self.learner.answered(now);
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.heard = now;
+        }
+        if self.learner.commit() < theirs && !self.is_fed(now) {
+            self.ask(now, from, fx);
+        }
+        self.complete(fx);
+    }
+
+    /// Asks `node` for what is chosen and not known here, up to where the leader's own Accepts
+    /// begin.
     pub(crate) fn ask(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
         let timing = self.config.timing();
         // An answer that came after a long pause says nothing of the next one, and while it is
         // waited for nobody else is asked.
         let patience = timing.election.end.min(timing.heartbeat * 2 + self.election.delay(node));
         self.learner.asks(now, node, patience);
-        fx.send(node, Message::Learn { from: self.learner.commit().next() });
+        let from = self.learner.commit().next();
+        let stretch = self.acceptor.stretch().filter(|stretch| from < stretch.first);
+        let through = stretch.map_or(LAST, |stretch| stretch.first.prev());
+        let held = spans(self.acceptor.log(), from, through);
+        fx.send(node, Message::Learn { from, through, held });
+    }
+
+    /// Returns whether the leader that this node follows sends what comes next. It sends every slot
+    /// from the first of its ballot on until that is acknowledged; a heartbeat that overtakes it
+    /// names slots that are still in flight, and to ask for these would have them sent twice.
+    fn is_fed(&self, now: Instant) -> bool {
+        let next = self.learner.commit().next();
+        self.election.leader() == Some(self.acceptor.promised())
+            && self.is_happy(now)
+            && self.acceptor.stretch().is_some_and(|stretch| stretch.first <= next)
     }
 
     /// Reports what is newly known to be chosen, up to `through` for what was accepted at `ballot`.
     pub(crate) fn learn(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
         let news = self.learner.learn(self.acceptor.log(), ballot, through);
-        let bytes = news.iter().map(|run| run.values.byte_len()).sum();
-        let some = !news.is_empty();
-        news.into_iter().for_each(|run| fx.chosen(run));
+        self.report_chosen(news, fx);
+    }
+
+    /// Reports what a peer knows to be chosen and this node holds under the same stamps.
+    pub(crate) fn confirm(&mut self, first: Slot, spans: &[Span], fx: &mut Fx<'_>) {
+        let news = self.learner.confirm(self.acceptor.log(), first, spans);
+        self.report_chosen(news, fx);
+    }
+
+    fn report_chosen(&mut self, news: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
         if let Role::Leader(leader) = &mut self.role
-            && some
-            && leader.committed(self.learner.commit(), bytes)
+            && !news.is_empty()
         {
-            fx.note(ProtocolEvent::Leading { ballot: leader.ballot() });
+            // What was learnt before, under another stamp, never counted as proposed.
+            let proposed = news.iter().filter(|run| run.stamp == leader.ballot());
+            let bytes = proposed.map(|run| run.values.byte_len()).sum();
+            if leader.committed(self.learner.commit(), bytes) {
+                fx.note(ProtocolEvent::Leading { ballot: leader.ballot() });
+            }
         }
+        news.into_iter().for_each(|run| fx.chosen(run));
     }
 
     /// Follows the leader of `ballot`, whose barrier is chosen: it needs no Prepare for that, and
@@ -230,7 +328,8 @@ impl MultiPaxos {
                 }
             }
         }
-        if self.learner.should_ask(now, from, view.commit) && !self.is_leader() {
+        let is_late = self.learner.should_ask(now, from, view.commit);
+        if is_late && !self.is_leader() && !self.is_fed(now) {
             self.ask(now, from, fx);
         }
     }
@@ -248,6 +347,7 @@ impl MultiPaxos {
         debug_assert!(self.acceptor.promised() > old);
         fx.write(Write::HardState(self.acceptor.hard_state()));
         self.must_answer = false;
+        self.probe = 0;
         self.step_down(by, why, fx);
     }
 

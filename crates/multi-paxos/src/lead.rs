@@ -4,11 +4,12 @@ use crate::candidate::{Candidate, Heard};
 use crate::election::Prospect;
 use crate::leader::{Leader, Sender};
 use crate::message::{HORIZON, Report, Stance, View};
+use crate::span::front;
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use core::mem;
 use synod_consensus::{ProtocolEvent, Refusal, Run, Write};
-use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
+use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
 
 /// A campaign that brings nothing new for this many of the longest election timeouts is given up.
 const HOPELESS: u32 = 8;
@@ -73,9 +74,7 @@ impl MultiPaxos {
         self.role = Role::Candidate(Box::new(candidate));
         fx.cancel_timer(Timer::Election);
         self.begin_round(now, fx);
-        let report = self.acceptor.report(from, self.learner.commit(), 0);
-        let report = Report { runs: Vec::new(), through: from.prev(), is_last: true, ..report };
-        fx.send(me, Message::Promise { ballot, report });
+        fx.send(me, Message::Promise { ballot, report: Report::empty(from) });
         self.ask_acceptors(now, fx);
     }
 
@@ -85,10 +84,10 @@ impl MultiPaxos {
         let me = self.config.id();
         let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.asked = now;
-        let ballot = candidate.ballot();
+        let (ballot, commit) = (candidate.ballot(), self.learner.commit());
         for voter in self.members.voters().iter().copied().filter(|voter| *voter != me) {
-            if let Some(from) = candidate.lacks(voter) {
-                fx.send(voter, Message::Prepare { ballot, from });
+            if let Some((from, held)) = candidate.lacks(voter, commit) {
+                fx.send(voter, Message::Prepare { ballot, from, held });
             }
         }
     }
@@ -108,52 +107,66 @@ impl MultiPaxos {
         }
         if from == self.config.id() {
             candidate.own_promise(from);
-        } else {
-            let commit = self.learner.commit();
-            let heard = candidate.hear(from, report, commit);
-            if !matches!(heard, Heard::Stale | Heard::Behind(_)) {
-                candidate.heard = now;
-            }
-            match heard {
-                Heard::Stale => return,
-                Heard::More(next) => fx.send(from, Message::Prepare { ballot, from: next }),
-                Heard::Behind(_) => return self.ask(now, from, fx),
-                Heard::Done => {}
+            return self.complete(fx);
+        }
+        let confirmed = front(&report.held, report.from, report.confirmed);
+        self.confirm(report.from, &confirmed, fx);
+        let (commit, Role::Candidate(candidate)) = (self.learner.commit(), &mut self.role) else {
+            return;
+        };
+        match candidate.hear(from, report, commit) {
+            Heard::Stale => return,
+            Heard::Done => {}
+            Heard::More(_) => {
+                if let Some((from_slot, held)) = candidate.lacks(from, commit) {
+                    fx.send(from, Message::Prepare { ballot, from: from_slot, held });
+                }
             }
         }
-        self.complete(now, fx);
+        candidate.heard = now;
+        if report.commit > commit && self.learner.is_free(now) {
+            // What is chosen is not reported. It must be learnt before this report counts.
+            self.ask(now, from, fx);
+        }
+        self.complete(fx);
     }
 
     /// Phase 1 is done if a quorum has reported everything: phase 2 begins.
-    fn complete(&mut self, now: Instant, fx: &mut Fx<'_>) {
+    pub(crate) fn complete(&mut self, fx: &mut Fx<'_>) {
+        let commit = self.learner.commit();
         let Role::Candidate(candidate) = &self.role else { return };
-        if !candidate.is_complete(self.config.quorum()) {
+        if !candidate.is_complete(self.config.quorum(), commit) {
             return;
         }
         let ballot = candidate.ballot();
-        let batch_bytes = self.config.limits().accept_bytes;
-        let Some(outcome) = candidate.outcome(self.learner.commit(), batch_bytes) else {
+        let Some(outcome) = candidate.outcome(commit) else {
             return self.step_down(None, "the reports leave more holes than any leader makes", fx);
         };
-        for run in &outcome.learnt {
-            let Some(parts) = self.acceptor.learn(run, self.learner.commit()) else {
-                return self.step_down(None, "a report contradicts what is chosen", fx);
-            };
-            parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
-        }
-        self.learn(crate::CHOSEN, self.learner.commit(), fx);
-        let barrier = outcome.barrier();
+        let (first, barrier) = (outcome.first(), outcome.barrier());
         if barrier.0 >= HORIZON {
             return self.step_down(None, "the log is full", fx);
         }
         let others = self.members.others(self.config.id());
-        let leader = Leader::new(now, ballot, (outcome.first, barrier), others);
+        let mut leader = Leader::new(ballot, (first, barrier), self.config.limits(), others);
+        leader.recovery = Some(outcome);
         self.role = Role::Leader(Box::new(leader));
-        let mut first = outcome.first;
-        for values in outcome.batches {
-            let next = first.plus(values.len());
-            self.propose(first, values, fx);
-            first = next;
+    }
+
+    /// Proposes the next of what phase 1 has found. A long log goes out in slices as the ones
+    /// before are chosen: heartbeats leave in between, and no step grows with the length of the log.
+    fn recover_slices(&mut self, fx: &mut Fx<'_>) {
+        let limits = self.config.limits();
+        let (most, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
+        while let Role::Leader(leader) = &mut self.role {
+            let ballot = leader.ballot();
+            let Some(outcome) = leader.recovery.as_mut().filter(|_| leader.window_bytes < most)
+            else {
+                return;
+            };
+            match outcome.next_batch(ballot, batch_bytes) {
+                Some(run) => self.propose(run, fx),
+                None => leader.recovery = None,
+            }
         }
     }
 
@@ -174,10 +187,11 @@ impl MultiPaxos {
     pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
         let hint = self.status_leader();
         let limits = self.config.limits();
-        let (last, commit) = (self.acceptor.log().last(), self.learner.commit());
+        let commit = self.learner.commit();
         let Role::Leader(leader) = &mut self.role else {
             return fx.refuse(ticket, Refusal::NotLeader { hint });
         };
+        let last = leader.proposed;
         if !leader.is_serving() {
             return fx.refuse(ticket, Refusal::NotLeader { hint });
         }
@@ -207,20 +221,20 @@ impl MultiPaxos {
     /// Turns what was offered into one run, one write, one Accept a peer, and the answer to
     /// ourselves. Everything leaves before our own disk is done.
     pub(crate) fn flush_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        self.recover_slices(fx);
         self.seal(fx);
         let Role::Leader(leader) = &mut self.role else { return };
         let (ballot, log, commit) = (leader.ballot(), self.acceptor.log(), self.learner.commit());
-        if leader.claimed < log.last() {
-            let (first, through) = (leader.claimed.next().max(log.base().next()), log.last());
+        let proposed = leader.proposed;
+        if leader.claimed < proposed {
+            let (first, through) = (leader.claimed.next().max(log.base().next()), proposed);
             leader.claimed = through;
-            fx.send(self.config.id(), Message::Accepted { ballot, first, through });
+            let accepted = Message::Accepted { ballot, first, through, probe: 0 };
+            fx.send(self.config.id(), accepted);
         }
-        let limits = self.config.limits();
-        let newest = log.runs().next_back().filter(|run| {
-            // Most peers lack exactly this. It is whole, so it can be sent as it is.
-            run.values.byte_len() <= limits.accept_bytes
-        });
-        let sender = Sender { now, log, limits, newest };
+        // Most peers lack exactly the newest run. If it is whole, it can be sent as it is.
+        let newest = log.runs().next_back().filter(|run| run.last() == proposed);
+        let sender = Sender { now, log, limits: self.config.limits(), last: proposed, newest };
         let is_serving = leader.is_serving();
         for (node, peer) in leader.peers_mut() {
             while let Some(run) = sender.next(peer) {
@@ -242,19 +256,20 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        ballot: Ballot,
+        (ballot, probe): (Ballot, u64),
         (first, through): (Slot, Slot),
         fx: &mut Fx<'_>,
     ) {
-        let (base, last) = (self.acceptor.log().base(), self.acceptor.log().last());
+        let base = self.acceptor.log().base();
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.ballot() != ballot {
             return self.ignore(from, "it answers an older ballot", fx);
         }
-        if through > last {
+        if through > leader.proposed {
             return self.ignore(from, "it accepts what was never proposed", fx);
         }
         leader.accepted(now, from, (first, through), base);
+        leader.probe_answered(now, from, probe);
         if through > self.learner.commit() {
             let agreed = leader.agreed(self.config.quorum());
             if agreed > self.learner.commit() {
@@ -267,7 +282,13 @@ impl MultiPaxos {
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let timing = self.config.timing();
         let patience = timing.election.end;
-        if self.is_proposer() && !self.sees_quorum(now) {
+        // A timer that fires late shows that this node was held up, by a long step or by its
+        // machine. The answers to its last heartbeats wait behind this timer, so it judges its
+        // peers by the next one.
+        let held_up = self.election.since_round(now) >= timing.heartbeat * 2;
+        let excused = held_up && !mem::replace(&mut self.excused, held_up);
+        self.excused = excused;
+        if self.is_proposer() && !excused && !self.sees_quorum(now) {
             return self.step_down(None, "it does not hear from a quorum", fx);
         }
         match &mut self.role {
@@ -282,8 +303,10 @@ impl MultiPaxos {
                 }
             }
             Role::Leader(leader) => {
-                let (election, beat) = (&self.election, timing.heartbeat);
-                leader.retry(now, |node| patience.min((beat + election.delay(node)) * 2));
+                let ballot = leader.ballot();
+                for (node, number) in leader.overdue_probes(now) {
+                    fx.send(node, Message::Probe { ballot, number });
+                }
             }
         }
         self.begin_round(now, fx);
@@ -302,7 +325,7 @@ impl MultiPaxos {
         // as the receiver, or the answer would be ignored as somebody else's.
         let ballot = Ballot { round: 1, node: me };
         let first = self.acceptor.log().base().next();
-        fx.send(me, Message::Accepted { ballot, first, through: first.prev() });
+        fx.send(me, Message::Accepted { ballot, first, through: first.prev(), probe: 0 });
     }
 
     /// A message to itself came back: what was written before is durable.
@@ -412,18 +435,23 @@ impl MultiPaxos {
             return;
         }
         let values = leader.offered.finish();
-        let first = self.acceptor.log().last().next();
+        let first = leader.proposed.next();
         for (index, ticket) in leader.tickets.drain(..).enumerate() {
             fx.placed(ticket, first.plus(index));
         }
-        self.propose(first, values, fx);
+        let run = Run { first, stamp: leader.ballot(), values };
+        self.propose(run, fx);
     }
 
     /// Proposes, and accepts what it proposes.
-    fn propose(&mut self, first: Slot, values: Values, fx: &mut Fx<'_>) {
+    fn propose(&mut self, run: Run<Ballot>, fx: &mut Fx<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.window_bytes += values.byte_len();
-        let run = Run { first, stamp: leader.ballot(), values };
+        debug_assert_eq!(run.first, leader.proposed.next(), "proposals leave no hole");
+        let commit = self.learner.commit();
+        if run.last() > commit {
+            leader.window_bytes += run.from(run.first.max(commit.next())).values.byte_len();
+        }
+        leader.proposed = run.last();
         fx.write(Write::Put(run.clone()));
         self.acceptor.propose(run);
     }

@@ -1,13 +1,20 @@
 //! Phase 2: the distinguished proposer (PMS 3).
 
+use crate::candidate::Outcome;
 use crate::config::Limits;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::cmp::max;
+use core::cmp::{max, min};
 use core::mem;
 use core::time::Duration;
-use synod_consensus::{Quorum, Run, RunLog};
+use synod_consensus::{Quorum, Run, RunLog, SendWindow, WindowLimits};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, ValuesBuilder};
+
+/// Unanswered Accepts to one acceptor.
+const MAX_BATCHES: usize = 4096;
+
+/// Queueing that an acceptor's answers may show on top of the round trip before fewer bytes are
+/// kept in flight.
+const TARGET_DELAY: Duration = Duration::from_millis(50);
 
 /// A proposer whose phase 1 is done for all slots: it goes on with phase 2, slot after slot, many
 /// at a time.
@@ -31,15 +38,14 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, ValuesBuilder};
 /// let mut candidate = Candidate::new(now, ballot, Slot(1), mine.log());
 /// assert!(mine.promise(ballot) && theirs.promise(ballot));
 /// candidate.own_promise(me);
-/// candidate.hear(peer, &theirs.report(Slot(1), Slot::ZERO, 1 << 20), Slot::ZERO);
-/// assert!(candidate.is_complete(&quorum));
-/// let found = candidate.outcome(Slot::ZERO, 1 << 20).expect("few holes");
+/// candidate.hear(peer, &theirs.report(Slot(1), &[], Slot::ZERO, 1 << 20), Slot::ZERO);
+/// assert!(candidate.is_complete(&quorum, Slot::ZERO));
+/// let mut found = candidate.outcome(Slot::ZERO).expect("few holes");
 ///
 /// // Phase 2: what was found, which is nothing, and the barrier behind it.
-/// let span = (found.first, found.barrier());
-/// let mut leader = Leader::new(now, ballot, span, members.others(me));
-/// let values = found.batches[0].clone();
-/// let run = Run { first: found.first, stamp: ballot, values };
+/// let span = (found.first(), found.barrier());
+/// let mut leader = Leader::new(ballot, span, &limits, members.others(me));
+/// let run = found.next_batch(ballot, 1 << 20).expect("the barrier");
 /// assert!(matches!(mine.accept(&run, Slot::ZERO), Verdict::Accepted(_)));
 /// leader.accepted(now, me, (run.first, run.last()), Slot::ZERO);
 /// let sent = leader.next_accept(now, peer, mine.log(), &limits).expect("it lacks the barrier");
@@ -56,6 +62,11 @@ pub struct Leader {
     /// then a value that nobody has seen yet may still come up from the past.
     barrier: Slot,
     is_serving: bool,
+    /// What phase 1 has found and is still to be proposed.
+    pub(crate) recovery: Option<Outcome>,
+    /// Everything from where this ballot began through here is proposed. What the own log holds
+    /// beyond was accepted at older ballots.
+    pub(crate) proposed: Slot,
     /// What this node's own acceptor has durably accepted.
     durable: Slot,
     /// Its answer to itself was sent for everything up to here.
@@ -78,29 +89,32 @@ pub(crate) struct Peer {
     pub next: Slot,
     /// The commit index that it was told last.
     pub told: Slot,
-    /// What was sent and not answered: the last slot of each Accept, and its bytes.
-    inflight: VecDeque<(Slot, usize)>,
-    bytes: usize,
-    /// Something was lost: one Accept at a time until an answer comes.
-    careful: bool,
-    /// When it answered last, or was sent something with nothing under way.
-    since: Instant,
+    /// What was sent and not answered.
+    window: SendWindow,
+    probes: Probes,
     /// It needs what was compacted away.
     pub lacks_snapshot: bool,
 }
 
-impl Peer {
-    fn may_send(&self, limits: &Limits) -> bool {
-        self.inflight.is_empty() || (!self.careful && self.bytes < limits.inflight_bytes)
-    }
+/// Questions what became of Accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Probes {
+    /// Numbers of the first and the last question since the last Accept was sent.
+    first: u64,
+    last: u64,
+    /// The first slot that was not sent before them; zero once they are answered.
+    sent: Slot,
+}
 
-    fn sent(&mut self, now: Instant, run: &Run<Ballot>) {
-        if self.inflight.is_empty() {
-            self.since = now;
+impl Peer {
+    fn probe(&mut self, now: Instant) -> u64 {
+        self.window.probed(now);
+        self.probes.last += 1;
+        if self.probes.sent != self.next {
+            self.probes.first = self.probes.last;
+            self.probes.sent = self.next;
         }
-        self.next = run.last().next();
-        self.inflight.push_back((run.last(), run.values.byte_len()));
-        self.bytes += run.values.byte_len();
+        self.probes.last
     }
 
     fn accepted(&mut self, now: Instant, through: Slot) {
@@ -109,20 +123,22 @@ impl Peer {
         }
         self.matched = through;
         self.next = max(self.next, through.next());
-        self.since = now;
-        self.careful = false;
         self.lacks_snapshot = false;
-        while let Some((_, bytes)) = self.inflight.pop_front_if(|(last, _)| *last <= through) {
-            self.bytes -= bytes;
-        }
+        self.window.acked(now, through);
     }
 
-    fn start_over(&mut self, now: Instant) {
-        self.next = self.matched.next();
-        self.inflight.clear();
-        self.bytes = 0;
-        self.careful = true;
-        self.since = now;
+    /// The answer to a probe: what was sent before the probe and is not accepted was lost. Nothing
+    /// else has this node send a slot again, however long an answer takes: it may be queued still.
+    fn probe_answered(&mut self, now: Instant, number: u64) {
+        let Probes { first, last, sent } = self.probes;
+        if !(first..=last).contains(&number) || sent == Slot::ZERO {
+            return;
+        }
+        self.probes.sent = Slot::ZERO;
+        if self.matched.next() < sent {
+            self.window.lost(now);
+            self.next = self.matched.next();
+        }
     }
 }
 
@@ -131,20 +147,23 @@ impl Leader {
     /// `others` are all members but the owner of the ballot.
     #[must_use]
     pub fn new(
-        now: Instant,
         ballot: Ballot,
         (first, barrier): (Slot, Slot),
+        limits: &Limits,
         others: impl Iterator<Item = NodeId>,
     ) -> Self {
+        let limits = WindowLimits {
+            batches: MAX_BATCHES,
+            bytes: limits.inflight_bytes,
+            target_delay: TARGET_DELAY,
+        };
         let peer = |node| {
             let peer = Peer {
                 matched: first.prev(),
                 next: first,
                 told: Slot::ZERO,
-                inflight: VecDeque::new(),
-                bytes: 0,
-                careful: false,
-                since: now,
+                window: SendWindow::new(limits),
+                probes: Probes::default(),
                 lacks_snapshot: false,
             };
             (node, peer)
@@ -155,6 +174,8 @@ impl Leader {
             ballot,
             barrier,
             is_serving: false,
+            recovery: None,
+            proposed: first.prev(),
             durable: first.prev(),
             claimed: first.prev(),
             peers,
@@ -235,6 +256,7 @@ impl Leader {
     }
 
     /// The next Accept for `to`: what it lacks of `log`, the leader's own, if it has room for more.
+    /// All of the log from the leader's first slot on must be proposed by it.
     pub fn next_accept(
         &mut self,
         now: Instant,
@@ -243,7 +265,7 @@ impl Leader {
         limits: &Limits,
     ) -> Option<Run<Ballot>> {
         let (_, peer) = self.peers.iter_mut().find(|(node, _)| *node == to)?;
-        Sender { now, log, limits, newest: None }.next(peer)
+        Sender { now, log, limits, last: log.last(), newest: None }.next(peer)
     }
 
     /// Whether `node` needs what the leader's log does not hold any more, and so a snapshot.
@@ -256,13 +278,25 @@ impl Leader {
         self.peers.iter_mut().map(|(node, peer)| (*node, peer))
     }
 
-    /// Goes back to the first unanswered slot where an answer is overdue: `patience` says after
-    /// how long for each acceptor. The very same values go out again, under the same ballot.
-    pub fn retry(&mut self, now: Instant, patience: impl Fn(NodeId) -> Duration) {
-        for (node, peer) in &mut self.peers {
-            if peer.matched.next() < peer.next && now.since(peer.since) >= patience(*node) {
-                peer.start_over(now);
-            }
+    /// Returns whom to send a probe, and its number: acceptors whose answers are overdue, by what
+    /// their answers take and with back-off.
+    pub fn overdue_probes(&mut self, now: Instant) -> Vec<(NodeId, u64)> {
+        let overdue = self.peers.iter_mut().filter(|(_, peer)| peer.window.is_overdue(now));
+        overdue.map(|(node, peer)| (*node, peer.probe(now))).collect()
+    }
+
+    /// Records that an acceptor answers heartbeats again after a silence: a probe need not wait.
+    pub(crate) fn peer_returned(&mut self, from: NodeId) {
+        if let Some((_, peer)) = self.peers.iter_mut().find(|(node, _)| *node == from) {
+            peer.window.peer_returned();
+        }
+    }
+
+    /// Takes the number in an answer. The very values that were lost go out again, under the same
+    /// ballot.
+    pub fn probe_answered(&mut self, now: Instant, from: NodeId, number: u64) {
+        if let Some((_, peer)) = self.peers.iter_mut().find(|(node, _)| *node == from) {
+            peer.probe_answered(now, number);
         }
     }
 }
@@ -272,25 +306,31 @@ pub(crate) struct Sender<'a> {
     pub now: Instant,
     pub log: &'a RunLog<Ballot>,
     pub limits: &'a Limits,
-    /// The end of the log, if one Accept can carry it.
+    /// The last slot that is proposed.
+    pub last: Slot,
+    /// The end of what is proposed, as one run.
     pub newest: Option<&'a Run<Ballot>>,
 }
 
 impl Sender<'_> {
     /// The next run that `peer` lacks and has room for.
     pub fn next(&self, peer: &mut Peer) -> Option<Run<Ballot>> {
-        if peer.next > self.log.last() || !peer.may_send(self.limits) {
+        if peer.next > self.last || !peer.window.has_room() {
             return None;
         }
         if peer.next <= self.log.base() {
             peer.lacks_snapshot = true;
             peer.next = self.log.base().next();
         }
+        let most = min(self.limits.accept_bytes, peer.window.batch_bytes());
         let run = match self.newest {
-            Some(newest) if newest.first == peer.next => newest.clone(),
-            _ => self.log.chunk(peer.next, self.log.last(), self.limits.accept_bytes)?,
+            Some(newest) if newest.first == peer.next && newest.values.byte_len() <= most => {
+                newest.clone()
+            }
+            _ => self.log.chunk(peer.next, self.last, most)?,
         };
-        peer.sent(self.now, &run);
+        peer.next = run.last().next();
+        peer.window.sent(self.now, run.last(), SendWindow::frame_bytes(&run.values));
         Some(run)
     }
 }

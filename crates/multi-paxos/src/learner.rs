@@ -1,11 +1,15 @@
 //! Who finds out: the learner (PMS 2.3).
 
 use crate::message::CHOSEN;
+use crate::span::Span;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 use synod_consensus::{Run, RunLog};
 use synod_types::{Ballot, Instant, NodeId, Slot};
+
+/// Longest wait for an answer after several were missing.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(4);
 
 /// When nobody is left to ask, everyone is asked again after this many times the last patience.
 const SILENCE: u32 = 3;
@@ -34,7 +38,7 @@ const SILENCE: u32 = 3;
 /// learner.asks(now, peer, Duration::from_millis(100));
 /// let answer = theirs.chosen(learner.commit().next(), Slot(1), 1 << 20).expect("it is held");
 /// let write = mine.learn(&answer, learner.commit()).expect("it contradicts nothing");
-/// learner.answered();
+/// learner.answered(now);
 /// let news = learner.learn(mine.log(), answer.stamp, answer.last());
 /// assert_eq!((write.len(), news.len(), learner.commit()), (1, 1, Slot(1)));
 /// ```
@@ -48,6 +52,10 @@ pub struct Learner {
     question: Option<Question>,
     /// Who was asked since the last answer.
     silent: BTreeSet<NodeId>,
+    /// Questions since the last answer.
+    unanswered: u32,
+    /// How long an answer took, the longest of late: values queue on the way.
+    answer_time: Duration,
 }
 
 /// Somebody was asked.
@@ -62,7 +70,14 @@ impl Learner {
     /// A learner that knows everything up to `commit` to be chosen.
     #[must_use]
     pub fn new(commit: Slot) -> Self {
-        Self { commit, overdue: BTreeMap::new(), question: None, silent: BTreeSet::new() }
+        Self {
+            commit,
+            overdue: BTreeMap::new(),
+            question: None,
+            silent: BTreeSet::new(),
+            unanswered: 0,
+            answer_time: Duration::ZERO,
+        }
     }
 
     /// Everything up to here is chosen.
@@ -104,6 +119,29 @@ impl Learner {
         news
     }
 
+    /// Learns that the slots from `first` on are chosen with the values that a peer holds there
+    /// under these stamps, and returns what is newly known. Only what is held here under the very
+    /// stamp counts: one ballot proposes one value per slot, so the values are equal, although they
+    /// may have been chosen at a higher ballot.
+    pub fn confirm(
+        &mut self,
+        log: &RunLog<Ballot>,
+        first: Slot,
+        spans: &[Span],
+    ) -> Vec<Run<Ballot>> {
+        let (mut news, mut first) = (Vec::new(), first);
+        for span in spans {
+            // A slot before this span may be held here under the stamp of this one and there under
+            // another: nothing is known of it.
+            if self.commit.next() < first {
+                break;
+            }
+            news.extend(self.learn(log, span.stamp, span.through));
+            first = span.through.next();
+        }
+        news
+    }
+
     /// A snapshot stands for everything up to here.
     pub fn skip_to(&mut self, through: Slot) {
         self.commit = self.commit.max(through);
@@ -127,15 +165,30 @@ impl Learner {
         late && waited >= patience && !self.silent.contains(&node)
     }
 
-    /// A node is asked, whose answer may take as long as `patience`.
+    /// Returns whether no answer is outstanding that may still be on its way.
+    #[must_use]
+    pub fn is_free(&self, now: Instant) -> bool {
+        self.question.is_none_or(|question| now.since(question.at) >= question.patience)
+    }
+
+    /// Records a question to a node whose answer may take as long as `patience`, or twice as long
+    /// as answers took of late. Each question without an answer doubles the wait: on a slow link the
+    /// answer may only be queued, and a second copy would queue after it.
     pub fn asks(&mut self, now: Instant, node: NodeId, patience: Duration) {
+        let once = patience.max((self.answer_time * 2).min(LONGEST_PATIENCE));
+        let patience = once.max((once * (1 << self.unanswered)).min(LONGEST_PATIENCE));
+        self.unanswered = (self.unanswered + 1).min(4);
         self.question = Some(Question { at: now, patience });
         self.silent.insert(node);
     }
 
     /// An answer came: the next question need not wait.
-    pub fn answered(&mut self) {
-        self.question = None;
+    pub fn answered(&mut self, now: Instant) {
+        if let Some(question) = self.question.take() {
+            let took = now.since(question.at);
+            self.answer_time = took.max(self.answer_time - self.answer_time / 8);
+        }
+        self.unanswered = 0;
         self.silent.clear();
     }
 }
@@ -163,7 +216,7 @@ mod tests {
         assert!(!learner.should_ask(at(150), deaf, THEIRS));
         assert!(learner.should_ask(at(151), other, THEIRS));
         learner.asks(at(151), other, PATIENCE);
-        learner.answered();
+        learner.answered(at(152));
         assert!(learner.should_ask(at(152), deaf, THEIRS), "all are equal again");
     }
 

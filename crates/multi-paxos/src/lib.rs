@@ -37,16 +37,18 @@
 //! cite it. The roles are types of their own, one file each; a node is all of them.
 //! - **[`Acceptor`]**: the memory. One promised ballot for all slots, stored under a key of its own;
 //!   each slot holds a value and the ballot it was accepted at.
-//! - **[`Candidate`]**: a proposer in phase 1. One Prepare asks about every slot from a point on;
-//!   acceptors report in parts of bounded size. Slot by slot the value of the highest ballot wins;
-//!   holes become no-ops; what an acceptor has trimmed counts as chosen, never as empty.
+//! - **[`Candidate`]**: a proposer in phase 1. One Prepare asks about every slot that is not known to
+//!   be chosen; acceptors report in parts of bounded size. What an acceptor knows to be chosen is
+//!   learnt, never proposed again. Of the rest, the value of the highest ballot wins slot by slot,
+//!   and holes become no-ops. Prepare names the stamps that the candidate holds; a value that
+//!   cannot differ from its own is not sent, see [`Span`].
 //! - **[`Leader`]**: a proposer in phase 2, many slots at a time within a window. Values leave while
 //!   its own disk still writes; its own acceptance is a message to itself and counts like anyone's,
 //!   once it is durable. It serves nothing until a no-op behind everything that it found, its
 //!   barrier, is chosen: until then the past may still bring up values that nobody has seen.
 //! - **[`Learner`]**: knows what is chosen, in order. The leader tells how far; a slot counts only if
 //!   what is held there was accepted at that leader's ballot. What is missing is pulled, from any
-//!   node, and kept under the stamp [`CHOSEN`], which stands above every ballot and is none: it
+//!   node; what is held under the same ballot there is confirmed without its value; the rest is kept under the stamp [`CHOSEN`], which stands above every ballot and is none: it
 //!   never touches the promise.
 //! - **[`Election`]**: who should try. Heartbeats carry how their sender sees the cluster. Only a node
 //!   that reaches a quorum campaigns, and only if nobody who answers hears from a leader that has
@@ -116,6 +118,7 @@ mod learner;
 mod message;
 pub mod questions;
 mod restart;
+mod span;
 
 pub use acceptor::{Acceptor, Stretch, Verdict};
 pub use candidate::{Candidate, Heard, Outcome};
@@ -124,6 +127,7 @@ pub use election::{Election, Prospect};
 pub use leader::Leader;
 pub use learner::Learner;
 pub use message::{CHOSEN, Message, Report, Stance, View};
+pub use span::{Span, spans};
 pub use synod_consensus as consensus;
 pub use synod_types as types;
 
@@ -155,6 +159,10 @@ pub struct MultiPaxos {
     role: Role,
     /// The leader of the promised ballot waits for an Accepted.
     must_answer: bool,
+    /// Number of the last probe of that leader.
+    probe: u64,
+    /// A heartbeat timer fired late and did not judge the peers; the next one does.
+    excused: bool,
     stall: Option<Stall>,
     repair: Repair,
 }
@@ -292,22 +300,28 @@ impl MultiPaxos {
             self.on_disk_answer();
         }
         match message {
-            Message::Prepare { ballot, from: first } => {
-                self.on_prepare(now, from, (ballot, first), fx);
+            Message::Prepare { ballot, from: first, held } => {
+                self.on_prepare(now, from, (ballot, first, &held), fx);
             }
             Message::Promise { ballot, report } => self.on_promise(now, from, ballot, &report, fx),
             Message::Nack { ballot, promised } => self.on_nack(ballot, promised, fx),
             Message::Accept { run, commit } => self.on_accept(now, from, &run, commit, fx),
-            Message::Accepted { ballot, first, through } => {
-                self.on_accepted(now, from, ballot, (first, through), fx);
+            Message::Accepted { ballot, first, through, probe } => {
+                self.on_accepted(now, from, (ballot, probe), (first, through), fx);
             }
+            Message::Probe { ballot, number } => self.on_probe(from, (ballot, number), fx),
             Message::Commit { ballot, commit } => self.on_commit(now, from, (ballot, commit), fx),
             Message::Heartbeat { round, view } => self.on_heartbeat(now, from, (round, view), fx),
             Message::HeartbeatReply { round, view } => {
                 self.on_heartbeat_reply(now, from, (round, view), fx);
             }
-            Message::Learn { from: first } => self.on_learn(from, first, fx),
+            Message::Learn { from: first, through, held } => {
+                self.on_learn(from, (first, through, &held), fx);
+            }
             Message::Learned { run, commit } => self.on_learned(now, from, &run, commit, fx),
+            Message::Known { first, spans, commit } => {
+                self.on_known(now, from, (first, &spans, commit), fx);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What nodes say to each other, and what each saying claims.
 
 use crate::MultiPaxos;
+use crate::span::{Span, are_sound, covering};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,25 +13,31 @@ use synod_types::{Ballot, Lane, NodeId, Slot};
 /// beyond is damage or malice, and refusing it keeps every sum in this crate from overflowing.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
+/// The last slot that a log may have.
+pub(crate) const LAST: Slot = Slot(HORIZON - 1);
+
 /// The stamp of a value that is known to be chosen. It stands above every ballot, so it wins
 /// wherever the highest ballot does, and nothing is ever accepted over it. It is no ballot: it is
 /// never promised, and a promise is never compared with it.
 pub const CHOSEN: Ballot = Ballot::CHOSEN;
 
-/// What an acceptor has accepted in some part of its log: the body of a Promise.
+/// Accepted slots of one part of an acceptor's log, above its commit index: the body of a Promise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Report {
     /// The first slot that this speaks of: what was asked for.
     pub from: Slot,
-    /// The last slot that this speaks of. Slots between that no run covers hold nothing.
+    /// The last slot that this speaks of. A slot in between that no run covers is chosen, at or
+    /// below `commit`; or it is held at or below the stamp that `held` names; or it is empty.
     pub through: Slot,
+    /// The asker's stamps that this report was compared with, from `from` on.
+    pub held: Vec<Span>,
+    /// Slots through here are chosen, with the values that the asker holds under `held`.
+    pub confirmed: Slot,
     /// Values with the ballot each was accepted at, or [`CHOSEN`], in order.
     pub runs: Vec<Run<Ballot>>,
     /// Whether nothing stands behind `through` either.
     pub is_last: bool,
-    /// Everything up to here is chosen and no longer in the acceptor's log: not empty.
-    pub compacted_to: Slot,
-    /// Everything up to here is chosen.
+    /// Everything up to here is chosen, and to be learnt: a report has no values for it.
     pub commit: Slot,
 }
 
@@ -81,6 +88,8 @@ pub enum Message {
         ballot: Ballot,
         /// The first slot that it wants to hear about.
         from: Slot,
+        /// Stamps that it has found from there on: values at or below them are not reported.
+        held: Vec<Span>,
     },
     /// Phase 1b: nothing below `ballot` will be accepted any more, and this was.
     Promise {
@@ -111,6 +120,17 @@ pub enum Message {
         first: Slot,
         /// The last one; the slot before `first` if there is none.
         through: Slot,
+        /// Number of the last probe that was received, or 0: what was sent before it on the same
+        /// lane and is not in here was lost.
+        probe: u64,
+    },
+    /// The leader's question what became of its Accepts, sent after them on their lane when they
+    /// have not been answered in time. Answered by an Accepted that names its number.
+    Probe {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// Number of the question, from 1 on.
+        number: u64,
     },
     /// More is chosen and there is nothing else to say. Not answered.
     Commit {
@@ -137,6 +157,10 @@ pub enum Message {
     Learn {
         /// The first slot that it lacks.
         from: Slot,
+        /// The last slot that it asks for: what comes after is on its way from the leader.
+        through: Slot,
+        /// Stamps of what it holds from `from` on without knowing it to be chosen.
+        held: Vec<Span>,
     },
     /// Chosen values. Their stamp says nothing.
     Learned {
@@ -145,9 +169,19 @@ pub enum Message {
         /// Everything up to here is chosen and can be asked for.
         commit: Slot,
     },
+    /// An answer to a learner without values: these slots are chosen, and the answerer holds them
+    /// under these stamps.
+    Known {
+        /// The first slot.
+        first: Slot,
+        /// The stamps, from `first` on. At least one.
+        spans: Vec<Span>,
+        /// Everything up to here is chosen and can be asked for.
+        commit: Slot,
+    },
 }
 
-fn is_ballot(ballot: Ballot) -> bool {
+pub(crate) fn is_ballot(ballot: Ballot) -> bool {
     (1..HORIZON).contains(&ballot.round) && ballot.node != NodeId(0)
 }
 
@@ -165,6 +199,20 @@ impl View {
 }
 
 impl Report {
+    /// The report of an acceptor that holds nothing from slot `from` on.
+    #[must_use]
+    pub fn empty(from: Slot) -> Self {
+        Self {
+            from,
+            through: from.prev(),
+            held: Vec::new(),
+            confirmed: from.prev(),
+            runs: Vec::new(),
+            is_last: true,
+            commit: Slot::ZERO,
+        }
+    }
+
     fn is_sound(&self, ballot: Ballot) -> bool {
         let mut next = self.from;
         for run in &self.runs {
@@ -174,12 +222,16 @@ impl Report {
             }
             next = run.last().next();
         }
+        let is_confirmed = covering(&self.held, self.from, self.confirmed).is_some();
         self.from > Slot::ZERO
             && self.from.prev() <= self.through
             && next.prev() <= self.through
             && self.through.0 < HORIZON
-            && self.compacted_to <= self.commit
             && self.commit.0 < HORIZON
+            && are_sound(&self.held, self.from)
+            && (self.confirmed < self.from || (is_confirmed && self.confirmed <= self.commit))
+            // A part that brings nothing would be asked for again and again.
+            && (self.is_last || self.from <= self.through)
     }
 
     /// Whether this is what `disk` says.
@@ -195,14 +247,18 @@ impl Report {
         };
         let reported =
             |slot: Slot| self.runs.iter().any(|run| (run.first..=run.last()).contains(&slot));
+        let omitted = |slot: Slot, stamp: Ballot| {
+            slot <= self.commit
+                || (slot > self.through && !self.is_last)
+                || covering(&self.held, self.from, slot).is_some_and(|span| stamp <= span.stamp)
+        };
         // What was accepted at this ballot or above came later than the promise.
         let mut accepted = disk.runs_from(self.from).filter(|run| run.stamp < ballot);
-        self.compacted_to <= disk.base()
-            && self.runs.iter().all(is_there)
+        self.runs.iter().all(is_there)
             && accepted.all(|run| {
                 (0..run.values.len())
                     .map(|index| run.first.plus(index))
-                    .all(|slot| reported(slot) || (slot > self.through && !self.is_last))
+                    .all(|slot| reported(slot) || omitted(slot, run.stamp))
             })
     }
 }
@@ -212,8 +268,9 @@ impl Message {
     pub(crate) fn flaw(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
         const NUMBERS: &str = "numbers that no log reaches or no node sends";
         let (own, addressed, sound) = match self {
-            Self::Prepare { ballot, from } => {
-                (Some(*ballot), None, from.0 < HORIZON && *from > Slot::ZERO)
+            Self::Prepare { ballot, from, held } => {
+                let sound = from.0 < HORIZON && *from > Slot::ZERO && are_sound(held, *from);
+                (Some(*ballot), None, sound)
             }
             Self::Promise { ballot, report } => (None, Some(*ballot), report.is_sound(*ballot)),
             Self::Nack { ballot, promised } => {
@@ -222,16 +279,24 @@ impl Message {
             Self::Accept { run, commit } => {
                 (Some(run.stamp), None, is_run(run) && commit.0 < HORIZON)
             }
-            Self::Accepted { ballot, first, through } => {
+            Self::Accepted { ballot, first, through, .. } => {
                 let sound = first.prev() <= *through && through.0 < HORIZON;
                 (None, Some(*ballot), sound && *first > Slot::ZERO)
             }
+            Self::Probe { ballot, .. } => (Some(*ballot), None, true),
             Self::Commit { ballot, commit } => (Some(*ballot), None, commit.0 < HORIZON),
             Self::Heartbeat { view, .. } | Self::HeartbeatReply { view, .. } => {
                 (None, None, view.is_sound(from))
             }
-            Self::Learn { from } => (None, None, from.0 < HORIZON && *from > Slot::ZERO),
+            Self::Learn { from, through, held } => {
+                let sound = (Slot(1)..=*through).contains(from) && through.0 < HORIZON;
+                (None, None, sound && are_sound(held, *from))
+            }
             Self::Learned { run, commit } => (None, None, is_run(run) && run.last() <= *commit),
+            Self::Known { first, spans, commit } => {
+                let last = spans.last().map_or(Slot(u64::MAX), |span| span.through);
+                (None, None, *first > Slot::ZERO && are_sound(spans, *first) && last <= *commit)
+            }
         };
         if !sound || !own.into_iter().chain(addressed).all(is_ballot) {
             Some(NUMBERS)
@@ -254,24 +319,29 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             // Nothing here rests on the sender's disk.
             Self::Nack { .. }
             | Self::Accept { .. }
+            | Self::Probe { .. }
             | Self::Commit { .. }
             | Self::Heartbeat { .. }
             | Self::HeartbeatReply { .. }
             | Self::Learn { .. }
-            | Self::Learned { .. } => Gate::Immediate,
+            | Self::Learned { .. }
+            | Self::Known { .. } => Gate::Immediate,
         }
     }
 
     fn lane(&self) -> Lane {
         match self {
+            // Acknowledgements and questions are small and must not wait for values.
             Self::Prepare { .. }
             | Self::Nack { .. }
+            | Self::Accepted { .. }
             | Self::Heartbeat { .. }
             | Self::HeartbeatReply { .. }
-            | Self::Learn { .. } => Lane::Control,
+            | Self::Learn { .. }
+            | Self::Known { .. } => Lane::Control,
             Self::Promise { .. }
             | Self::Accept { .. }
-            | Self::Accepted { .. }
+            | Self::Probe { .. }
             | Self::Commit { .. }
             | Self::Learned { .. } => Lane::Log,
         }
@@ -288,7 +358,7 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             }
             // Of no slot nothing is said.
             Self::Accepted { first, through, .. } if first > through => true,
-            Self::Accepted { ballot, first, through } => {
+            Self::Accepted { ballot, first, through, .. } => {
                 let mut next = (*first).max(disk.log.base().next());
                 for run in disk.log.runs_from(next) {
                     if run.first != next || run.stamp < *ballot {
@@ -300,17 +370,21 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             }
             Self::Nack { .. }
             | Self::Accept { .. }
+            | Self::Probe { .. }
             | Self::Commit { .. }
             | Self::Heartbeat { .. }
             | Self::HeartbeatReply { .. }
             | Self::Learn { .. }
-            | Self::Learned { .. } => true,
+            | Self::Learned { .. }
+            | Self::Known { .. } => true,
         }
     }
 
     fn describe(&self) -> String {
         match self {
-            Self::Prepare { ballot, from } => format!("Prepare({ballot}, from {from})"),
+            Self::Prepare { ballot, from, held } => {
+                format!("Prepare({ballot}, from {from}{})", describe(held, *from))
+            }
             Self::Promise { ballot, report } => {
                 format!("Promise({ballot}, {})", report.describe())
             }
@@ -318,15 +392,33 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             Self::Accept { run, commit } => {
                 format!("Accept({}, {}, commit {commit})", run.stamp, slots(run.first, run.last()))
             }
-            Self::Accepted { ballot, first, through } => {
-                format!("Accepted({ballot}, {})", slots(*first, *through))
+            Self::Accepted { ballot, first, through, probe } => {
+                let what = match first > through {
+                    true => "none".into(),
+                    false => slots(*first, *through),
+                };
+                let answers = match probe {
+                    0 => String::new(),
+                    number => format!(", probe {number}"),
+                };
+                format!("Accepted({ballot}, {what}{answers})")
             }
+            Self::Probe { ballot, number } => format!("Probe({ballot}, {number})"),
             Self::Commit { ballot, commit } => format!("Commit({ballot}, {commit})"),
             Self::Heartbeat { view, .. } => format!("Heartbeat({})", view.describe()),
             Self::HeartbeatReply { view, .. } => format!("HeartbeatReply({})", view.describe()),
-            Self::Learn { from } => format!("Learn(from {from})"),
+            Self::Learn { from, through, held } => {
+                let upto = match *through {
+                    LAST => String::new(),
+                    through => format!(" to {through}"),
+                };
+                format!("Learn(from {from}{upto}{})", describe(held, *from))
+            }
             Self::Learned { run, commit } => {
                 format!("Learned({}, commit {commit})", slots(run.first, run.last()))
+            }
+            Self::Known { first, spans, commit } => {
+                format!("Known(from {first}{}, commit {commit})", describe(spans, *first))
             }
         }
     }
@@ -336,18 +428,17 @@ impl Report {
     fn describe(&self) -> String {
         let mut text = String::new();
         for run in &self.runs {
-            let stamp = match run.stamp {
-                CHOSEN => "chosen".into(),
-                ballot => format!("at {ballot}"),
-            };
-            text += &format!("{} {stamp}, ", slots(run.first, run.last()));
+            text += &format!("{} {}, ", slots(run.first, run.last()), stamp(run.stamp));
         }
         if self.runs.is_empty() {
             text += "none, ";
         }
         text += &format!("commit {}", self.commit);
-        if self.compacted_to > Slot::ZERO {
-            text += &format!(", compacted to {}", self.compacted_to);
+        if !self.held.is_empty() {
+            text += &format!(", beyond{}", describe(&self.held, self.from));
+        }
+        if self.confirmed >= self.from {
+            text += &format!(", confirmed to {}", self.confirmed);
         }
         if !self.is_last {
             text += &format!(", more behind {}", self.through);
@@ -380,4 +471,20 @@ impl View {
 
 fn slots(first: Slot, last: Slot) -> String {
     if first == last { format!("{first}") } else { format!("{first}..{last}") }
+}
+
+fn stamp(stamp: Ballot) -> String {
+    match stamp {
+        CHOSEN => "chosen".into(),
+        ballot => format!("at {ballot}"),
+    }
+}
+
+fn describe(spans: &[Span], from: Slot) -> String {
+    let (mut text, mut first) = (String::new(), from);
+    for span in spans {
+        text += &format!(", {} {}", slots(first, span.through), stamp(span.stamp));
+        first = span.through.next();
+    }
+    text
 }

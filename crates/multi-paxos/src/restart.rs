@@ -62,6 +62,8 @@ pub(crate) fn recover(
         election: Election::default(),
         role: Role::Follower,
         must_answer: false,
+        probe: 0,
+        excused: false,
         stall: None,
         repair: Repair { base: is_ahead, kept },
     })

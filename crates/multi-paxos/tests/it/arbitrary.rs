@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 use synod_multi_paxos::consensus::{Base, HardState as _, Input, Run};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value};
-use synod_multi_paxos::{CHOSEN, Message, MultiPaxos, Report, Stance, Timer, View};
+use synod_multi_paxos::{CHOSEN, Message, MultiPaxos, Report, Span, Stance, Timer, View};
 
 /// Numbers where things go wrong: small ones that collide, and those at the end of the world.
 fn number() -> impl Strategy<Value = u64> {
@@ -33,12 +33,17 @@ fn entries() -> impl Strategy<Value = Run<Ballot>> {
     })
 }
 
+fn held() -> impl Strategy<Value = Vec<Span>> {
+    let span = (slot(), ballot()).prop_map(|(through, stamp)| Span { through, stamp });
+    vec(span, 0..3)
+}
+
 fn report() -> impl Strategy<Value = Report> {
-    (slot(), slot(), vec(entries(), 0..3), any::<bool>(), slot(), slot()).prop_map(
-        |(from, through, runs, is_last, compacted_to, commit)| {
+    (slot(), slot(), vec(entries(), 0..3), any::<bool>(), held(), slot(), slot()).prop_map(
+        |(from, through, runs, is_last, held, confirmed, commit)| {
             let last = runs.last().filter(|run| run.is_sound()).map_or(through, Run::last);
             let through = if is_last { last.max(Slot(from.0.saturating_sub(1))) } else { through };
-            Report { from, through, runs, is_last, compacted_to, commit }
+            Report { from, through, held, confirmed, runs, is_last, commit }
         },
     )
 }
@@ -68,19 +73,25 @@ fn view() -> impl Strategy<Value = View> {
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        2 => (ballot(), slot()).prop_map(|(ballot, from)| Message::Prepare { ballot, from }),
+        2 => (ballot(), slot(), held())
+            .prop_map(|(ballot, from, held)| Message::Prepare { ballot, from, held }),
         4 => (ballot(), report())
             .prop_map(|(ballot, report)| Message::Promise { ballot, report }),
         1 => (ballot(), ballot())
             .prop_map(|(ballot, promised)| Message::Nack { ballot, promised }),
         4 => (entries(), slot()).prop_map(|(run, commit)| Message::Accept { run, commit }),
-        4 => (ballot(), slot(), slot())
-            .prop_map(|(ballot, first, through)| Message::Accepted { ballot, first, through }),
+        4 => (ballot(), slot(), slot(), number()).prop_map(|(ballot, first, through, probe)| {
+            Message::Accepted { ballot, first, through, probe }
+        }),
+        1 => (ballot(), number()).prop_map(|(ballot, number)| Message::Probe { ballot, number }),
         1 => (ballot(), slot()).prop_map(|(ballot, commit)| Message::Commit { ballot, commit }),
         2 => (number(), view()).prop_map(|(round, view)| Message::Heartbeat { round, view }),
         4 => (number(), view())
             .prop_map(|(round, view)| Message::HeartbeatReply { round, view }),
-        1 => slot().prop_map(|from| Message::Learn { from }),
+        1 => (slot(), slot(), held())
+            .prop_map(|(from, through, held)| Message::Learn { from, through, held }),
+        2 => (slot(), held(), slot())
+            .prop_map(|(first, spans, commit)| Message::Known { first, spans, commit }),
         2 => (entries(), slot()).prop_map(|(run, commit)| Message::Learned { run, commit }),
     ]
 }

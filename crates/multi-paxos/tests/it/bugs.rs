@@ -2,14 +2,16 @@
 //! `docs/bugs.md`, and a test that fails if it is made here.
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, is_vow, members, run};
-use synod_multi_paxos::consensus::{Base, Input, Message as _, Protocol as _, Role, Saved, Write};
+use synod_multi_paxos::consensus::{
+    Base, Input, Message as _, Protocol as _, Quorum, Role, Saved, Write,
+};
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{
     CHOSEN, Candidate, Config, HardState, Heard, Message, MultiPaxos, Report, Timer, Timing,
 };
 
 fn prepare(round: u64, node: u64, from: u64) -> Message {
-    Message::Prepare { ballot: ballot(round, node), from: Slot(from) }
+    Message::Prepare { ballot: ballot(round, node), from: Slot(from), held: Vec::new() }
 }
 
 fn accept(round: u64, node: u64, slot: u64, value: &str, commit: u64) -> Message {
@@ -17,14 +19,7 @@ fn accept(round: u64, node: u64, slot: u64, value: &str, commit: u64) -> Message
 }
 
 fn empty(from: u64) -> Report {
-    Report {
-        from: Slot(from),
-        through: Slot(from - 1),
-        runs: Vec::new(),
-        is_last: true,
-        compacted_to: Slot::ZERO,
-        commit: Slot::ZERO,
-    }
+    Report::empty(Slot(from))
 }
 
 fn is_nack(answers: &[(NodeId, Message)]) -> bool {
@@ -128,8 +123,8 @@ fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
             let report = Report { runs, through: Slot(1), ..empty(1) };
             assert_eq!(it.hear(NodeId(2 + index as u64), &report, Slot::ZERO), Heard::Done);
         }
-        let outcome = it.outcome(Slot::ZERO, 100).unwrap();
-        assert_eq!(outcome.batches[0].command(0), Some(&b"small"[..]));
+        let batch = it.outcome(Slot::ZERO).unwrap().next_batch(ballot(9, 1), 100).unwrap();
+        assert_eq!(batch.values.command(0), Some(&b"small"[..]));
     }
 }
 
@@ -141,7 +136,8 @@ fn paxos_p08_an_answer_that_comes_twice_counts_once() {
     }
     assert_eq!(node.status().last, Slot::ZERO, "two of five promised");
     node.hear(3, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
-    let accepted = Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(1) };
+    let accepted =
+        Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(1), probe: 0 };
     for _ in 0..3 {
         node.hear(2, accepted.clone());
     }
@@ -156,8 +152,12 @@ fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
     for peer in [2, 3] {
         node.hear(peer, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
     }
-    let accepted =
-        |round| Message::Accepted { ballot: ballot(round, 1), first: Slot(1), through: Slot(1) };
+    let accepted = |round| Message::Accepted {
+        ballot: ballot(round, 1),
+        first: Slot(1),
+        through: Slot(1),
+        probe: 0,
+    };
     node.hear(3, accepted(2));
     node.hear(4, accepted(3));
     node.hear(2, accepted(1));
@@ -187,7 +187,8 @@ fn paxos_p13_a_later_slot_says_nothing_about_an_earlier_one() {
     let answers = node.hear(3, accept(2, 3, 2, "b", 1));
     assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds what 1.2 left there");
     assert_eq!(node.commands().len(), 0);
-    let accepted = Message::Accepted { ballot: ballot(2, 3), first: Slot(2), through: Slot(2) };
+    let accepted =
+        Message::Accepted { ballot: ballot(2, 3), first: Slot(2), through: Slot(2), probe: 0 };
     assert_eq!(answers, [(NodeId(3), accepted)]);
     node.hear(3, accept(2, 3, 1, "a", 1));
     assert_eq!(node.commands(), ["a"]);
@@ -208,31 +209,43 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     let mut acceptor = trimmed();
     // Long after the leader was heard from.
     let later = Instant(10_000_000_000);
-    let asked = Message::Prepare { ballot: ballot(2, 1), from: Slot(1) };
+    let asked = prepare(2, 1, 1);
     acceptor.input(later, Input::Message { from: NodeId(1), message: asked });
     let Some((_, Message::Promise { report, .. })) = acceptor.sent.pop() else {
         panic!("a promise was due");
     };
-    assert_eq!(report.compacted_to, Slot(1));
+    assert_eq!((report.commit, report.through), (Slot(1), Slot(2)));
     let own = synod_multi_paxos::consensus::RunLog::default();
+    let quorum = Quorum::flexible(&members(3), 1, 3).unwrap();
     let mut candidate = Candidate::new(later, ballot(2, 1), Slot(1), &own);
-    let heard = candidate.hear(NodeId(2), &report, Slot::ZERO);
-    assert_eq!(heard, Heard::Behind(Slot(1)), "nothing may be proposed for slot 1");
-    assert_eq!(candidate.hear(NodeId(2), &report, Slot(1)), Heard::Done, "once it is learnt");
-    acceptor.hear(1, Message::Learn { from: Slot(1) });
+    assert_eq!(candidate.hear(NodeId(2), &report, Slot::ZERO), Heard::Done);
+    assert!(!candidate.is_complete(&quorum, Slot::ZERO), "nothing may be proposed for slot 1");
+    assert!(candidate.is_complete(&quorum, Slot(1)), "once it is learnt");
+    acceptor.hear(1, Message::Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
     assert_eq!(acceptor.snapshots, [NodeId(1)]);
 }
 
 #[test]
-fn paxos_p14_a_trim_between_two_parts_starts_the_report_over() {
+fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts() {
     let own = synod_multi_paxos::consensus::RunLog::default();
+    let quorum = Quorum::flexible(&members(3), 1, 3).unwrap();
     let mut candidate = Candidate::new(Instant::ZERO, ballot(2, 1), Slot(3), &own);
     let runs = vec![run(3, ballot(1, 3), &["c"])];
     let part = Report { runs, through: Slot(3), is_last: false, ..empty(3) };
     assert_eq!(candidate.hear(NodeId(2), &part, Slot(2)), Heard::More(Slot(4)));
-    let trimmed = Report { compacted_to: Slot(2), commit: Slot(2), ..empty(4) };
-    assert_eq!(candidate.hear(NodeId(2), &trimmed, Slot(2)), Heard::More(Slot(3)));
-    assert_eq!(candidate.lacks(NodeId(2)), Some(Slot(3)));
+    // Slots 3 to 5 became chosen meanwhile, so that the second part says nothing of 4 and 5.
+    let rest = Report { through: Slot(5), commit: Slot(5), ..empty(4) };
+    assert_eq!(candidate.hear(NodeId(2), &rest, Slot(2)), Heard::Done);
+    assert!(!candidate.is_complete(&quorum, Slot(4)));
+    assert!(candidate.is_complete(&quorum, Slot(5)));
+    // The acceptor may have crashed and no longer know that: it is asked again from the start.
+    assert_eq!(candidate.lacks(NodeId(2), Slot(2)).map(|(from, _)| from), Some(Slot(3)));
+    let forgot = Report { runs: vec![run(4, ballot(1, 3), &["d"])], through: Slot(4), ..empty(3) };
+    assert_eq!(candidate.hear(NodeId(2), &forgot, Slot(2)), Heard::Done);
+    assert!(candidate.is_complete(&quorum, Slot(2)));
+    let batch = candidate.outcome(Slot(2)).unwrap().next_batch(ballot(2, 1), 100).unwrap();
+    assert_eq!(batch.values.command(0), Some(&b"c"[..]));
+    assert_eq!(batch.values.command(1), Some(&b"d"[..]));
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{
     Gate, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run, Saved, Status,
-    TimerChange,
+    TimerChange, Write,
 };
-use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value, Values};
+use synod_multi_paxos::types::{
+    Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket, Value, Values,
+};
 use synod_multi_paxos::{Config, Message, MultiPaxos, Timer};
 
 /// One node: its core, its disk, and what it wanted since somebody looked.
@@ -21,6 +23,9 @@ pub struct Node {
     pub snapshots: Vec<NodeId>,
     pub notes: Vec<ProtocolEvent>,
     pub writes: usize,
+    /// Most bytes of values that one step wrote, and that one step sent.
+    pub most_written: usize,
+    pub most_sent: usize,
     config: Config,
     timers: BTreeMap<Timer, Instant>,
     dice: u64,
@@ -60,6 +65,8 @@ impl Node {
             snapshots: Vec::new(),
             notes: Vec::new(),
             writes: 0,
+            most_written: 0,
+            most_sent: 0,
             config,
             timers: BTreeMap::new(),
             dice: id.0 * 7919,
@@ -81,6 +88,13 @@ impl Node {
             self.core.step(now, input, &mut outbox.effects());
             self.core.flush(now, &mut outbox.effects());
             self.writes += outbox.writes.len();
+            let written = outbox.writes.iter().map(|write| match write {
+                Write::Put(run) => run.values.byte_len(),
+                _ => 0,
+            });
+            self.most_written = self.most_written.max(written.sum());
+            let sent = outbox.sends.iter().map(|(_, message)| value_bytes(message));
+            self.most_sent = self.most_sent.max(sent.sum());
             outbox.writes.iter().for_each(|write| self.disk.apply(write));
             for (to, message) in outbox.sends {
                 assert!(message.holds(self.id, to, &self.disk), "{}", message.describe());
@@ -146,6 +160,58 @@ impl Node {
     }
 }
 
+/// Size of the values in a message.
+pub fn value_bytes(message: &Message) -> usize {
+    match message {
+        Message::Accept { run, .. } | Message::Learned { run, .. } => run.values.byte_len(),
+        Message::Promise { report, .. } => {
+            report.runs.iter().map(|run| run.values.byte_len()).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// Bytes of a lane that may wait for a link, as in the transport.
+const LANE_BYTES: usize = 16 << 20;
+
+/// What a link's lane of values carries, first in, first out; other lanes overtake it.
+#[derive(Default)]
+pub struct Lanes {
+    /// Bytes per millisecond; 0 for no limit.
+    pub rate: usize,
+    /// When each link has sent what was queued.
+    free: BTreeMap<(NodeId, NodeId), Instant>,
+    /// Bytes of values sent, and frames dropped because the lane was full.
+    pub sent: usize,
+    pub dropped: usize,
+}
+
+impl Lanes {
+    /// When a message arrives; `None` if its lane is full.
+    fn arrival(
+        &mut self,
+        now: Instant,
+        link: (NodeId, NodeId),
+        message: &Message,
+    ) -> Option<Instant> {
+        let bytes = value_bytes(message);
+        if self.rate == 0 || message.lane() != Lane::Log {
+            self.sent += bytes;
+            return Some(now + HOP);
+        }
+        let free = self.free.entry(link).or_default();
+        let waits = (*free).max(now).since(now).as_micros() as usize * self.rate / 1000;
+        if waits > 0 && waits + bytes > LANE_BYTES {
+            self.dropped += 1;
+            return None;
+        }
+        self.sent += bytes;
+        let micros = (bytes + 128) * 1000 / self.rate;
+        *free = (*free).max(now) + Duration::from_micros(micros as u64);
+        Some(*free + HOP)
+    }
+}
+
 /// Nodes, and messages on their way that arrive a millisecond later.
 pub struct Cluster {
     pub nodes: Vec<Node>,
@@ -153,6 +219,7 @@ pub struct Cluster {
     pub cuts: BTreeSet<(u64, u64)>,
     /// Messages that are lost wherever they go.
     pub lose: fn(&Message) -> bool,
+    pub lanes: Lanes,
     flying: Vec<(Instant, NodeId, NodeId, Message)>,
 }
 
@@ -167,7 +234,8 @@ impl Cluster {
     pub fn of(configs: impl Iterator<Item = Config>) -> Self {
         let nodes = configs.map(|config| Node::with(config, Saved::default())).collect();
         let (cuts, flying) = (BTreeSet::new(), Vec::new());
-        Self { nodes, now: Instant::ZERO, cuts, lose: |_| false, flying }
+        let lanes = Lanes::default();
+        Self { nodes, now: Instant::ZERO, cuts, lose: |_| false, lanes, flying }
     }
 
     pub fn node(&mut self, id: u64) -> &mut Node {
@@ -187,8 +255,11 @@ impl Cluster {
     fn collect(&mut self) {
         for node in &mut self.nodes {
             for (to, message) in node.sent.drain(..) {
-                if !self.cuts.contains(&(node.id.0, to.0)) && !(self.lose)(&message) {
-                    self.flying.push((self.now + HOP, node.id, to, message));
+                if self.cuts.contains(&(node.id.0, to.0)) || (self.lose)(&message) {
+                    continue;
+                }
+                if let Some(at) = self.lanes.arrival(self.now, (node.id, to), &message) {
+                    self.flying.push((at, node.id, to, message));
                 }
             }
         }

@@ -83,8 +83,12 @@ fn a_window_that_is_half_chosen_takes_half_as_much() {
     cluster.links(&[]);
     assert_eq!(fill(&mut cluster, 1, b"of nine b", true), 10, "what is chosen does not count");
     let last = cluster.node(1).status().last;
-    let accepted =
-        Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(last.0 - 5) };
+    let accepted = Message::Accepted {
+        ballot: ballot(1, 1),
+        first: Slot(1),
+        through: Slot(last.0 - 5),
+        probe: 0,
+    };
     let now = cluster.now;
     cluster.node(1).hear_at(now, 2, accepted);
     // A log that is cut at the front holds what it held behind it.
@@ -182,7 +186,7 @@ fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
     let kept = node.disk.log.clone();
     node.hear_at(now, 3, Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) });
     assert_eq!(node.disk.log, kept);
-    let prepare = Message::Prepare { ballot: ballot(2, 3), from: Slot(2) };
+    let prepare = Message::Prepare { ballot: ballot(2, 3), from: Slot(2), held: Vec::new() };
     let answers = node.hear_at(now, 3, prepare);
     let [(NodeId(3), Message::Promise { report, .. })] = &answers[..] else {
         panic!("{answers:?}");

@@ -7,7 +7,7 @@ use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{Message, Timing};
 
 fn prepare(ballot: Ballot) -> Message {
-    Message::Prepare { ballot, from: Slot(1) }
+    Message::Prepare { ballot, from: Slot(1), held: Vec::new() }
 }
 
 fn accept(ballot: Ballot, slot: u64, value: &str) -> Message {

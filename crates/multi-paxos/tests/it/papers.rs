@@ -8,7 +8,7 @@ use synod_multi_paxos::{
 };
 
 fn prepare(round: u64, node: u64) -> Message {
-    Message::Prepare { ballot: ballot(round, node), from: Slot(1) }
+    Message::Prepare { ballot: ballot(round, node), from: Slot(1), held: Vec::new() }
 }
 
 fn accept(round: u64, node: u64, slot: u64, value: &str) -> Message {
@@ -48,25 +48,21 @@ fn pms_2_2_what_an_acceptor_answers() {
 fn pms_2_2_the_highest_ballot_decides_slot_by_slot() {
     let own = RunLog::default();
     let mut candidate = Candidate::new(Instant::ZERO, ballot(9, 1), Slot(1), &own);
-    let report = |runs: Vec<_>| Report {
-        from: Slot(1),
-        through: Slot(4),
-        runs,
-        is_last: true,
-        compacted_to: Slot::ZERO,
-        commit: Slot::ZERO,
-    };
+    let report = |runs| Report { runs, through: Slot(4), ..Report::empty(Slot(1)) };
     let first = report(vec![run(1, ballot(3, 2), &["z", "a"]), run(4, ballot(1, 3), &["d"])]);
     let second = report(vec![run(1, ballot(2, 3), &["zz"]), run(2, ballot(5, 3), &["b"])]);
     assert_eq!(candidate.hear(NodeId(2), &first, Slot::ZERO), Heard::Done);
     assert_eq!(candidate.hear(NodeId(3), &second, Slot::ZERO), Heard::Done);
-    let outcome = candidate.outcome(Slot::ZERO, 1000).unwrap();
-    let values: Vec<_> = outcome.batches.iter().flat_map(|it| it.iter()).collect();
-    let values: Vec<_> = values.iter().map(synod_multi_paxos::types::ValueRef::to_value).collect();
+    let mut outcome = candidate.outcome(Slot::ZERO).unwrap();
+    assert_eq!((outcome.first(), outcome.barrier()), (Slot(1), Slot(5)));
+    let batches: Vec<_> = core::iter::from_fn(|| outcome.next_batch(ballot(9, 1), 4)).collect();
+    let values = batches.iter().flat_map(|it| it.values.iter());
+    let values: Vec<_> = values.map(|value| value.to_value()).collect();
     let command = |text: &'static str| Value::Command(text.as_bytes().into());
     let expected = [command("z"), command("b"), Value::Noop, command("d"), Value::Noop];
     assert_eq!(values, expected, "two found, a hole filled, one found, the barrier");
-    assert_eq!(outcome.first, Slot(1));
+    let firsts: Vec<_> = batches.iter().map(|batch| batch.first.0).collect();
+    assert_eq!(firsts, [1, 3], "in batches of four bytes, without a hole");
 }
 
 /// PMS 2.3: a learner needs to know that a quorum accepted at one ballot; a value that it holds

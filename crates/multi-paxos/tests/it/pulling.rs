@@ -13,7 +13,7 @@ fn view(stance: Stance) -> View {
 }
 
 fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
-    let asks = |message: &Message| matches!(message, Message::Learn { from: Slot(1) });
+    let asks = |message: &Message| matches!(message, Message::Learn { from: Slot(1), .. });
     answers.iter().find_map(|(node, message)| asks(message).then_some(*node))
 }
 

@@ -48,21 +48,19 @@ fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option
     candidate.own_promise(node.id);
     for other in others {
         assert!(other.acceptor.promise(ballot));
-        let report = other.acceptor.report(commit.next(), other.learner.commit(), BYTES);
+        let report = other.acceptor.report(commit.next(), &[], other.learner.commit(), BYTES);
         assert_eq!(candidate.hear(other.id, &report, commit), Heard::Done);
     }
-    if !candidate.is_complete(&quorum()) {
+    if !candidate.is_complete(&quorum(), commit) {
         return None;
     }
-    let found = candidate.outcome(commit, BYTES).expect("few holes");
-    assert_eq!(found.learnt, []);
-    let (mut first, span) = (found.first, (found.first, found.barrier()));
-    for values in found.batches {
-        let run = Run { first, stamp: ballot, values };
-        first = run.last().next();
+    let mut found = candidate.outcome(commit).expect("few holes");
+    let span = (found.first(), found.barrier());
+    while let Some(run) = found.next_batch(ballot, BYTES) {
         assert!(node.accept(&run));
     }
-    let mut leader = Leader::new(NOW, ballot, span, members(3).others(node.id));
+    let limits = Limits::default();
+    let mut leader = Leader::new(ballot, span, &limits, members(3).others(node.id));
     leader.accepted(NOW, node.id, span, Slot::ZERO);
     Some(leader)
 }
@@ -119,7 +117,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
     let first = one.learner.commit().next();
     let answer = three.acceptor.chosen(first, three.learner.commit(), BYTES).expect("slot 4");
     assert_eq!(one.acceptor.learn(&answer, one.learner.commit()).map(|parts| parts.len()), Some(1));
-    one.learner.answered();
+    one.learner.answered(NOW);
     assert_eq!(one.learn(CHOSEN, answer.last()), 1);
     assert_eq!(one.acceptor.promised(), ballot(2, 1), "learning promises nothing");
 }
@@ -151,7 +149,10 @@ fn what_is_compacted_is_sent_as_a_snapshot_and_the_rest_behind_it() {
     assert_eq!((sent.first, sent.last()), (Slot(3), Slot(3)));
     assert!(leader.lacks_snapshot(two.id));
     assert_eq!(leader.next_accept(NOW, two.id, log, &limits), None, "nothing more");
-    // Its answer is overdue: the very same goes out again.
-    leader.retry(NOW + Duration::from_secs(1), |_| Duration::from_millis(500));
-    assert_eq!(leader.next_accept(NOW, two.id, log, &limits), Some(sent));
+    // Its answer is overdue. It is asked what it has, and the very same goes out again.
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(leader.overdue_probes(later), [(two.id, 1)]);
+    assert_eq!(leader.next_accept(later, two.id, log, &limits), None, "it may still arrive");
+    leader.probe_answered(later, two.id, 1);
+    assert_eq!(leader.next_accept(later, two.id, log, &limits), Some(sent));
 }

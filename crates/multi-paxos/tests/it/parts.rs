@@ -1,0 +1,161 @@
+//! Limits of a few hundred bytes: Promises, Accepts and answers to learners come in several parts.
+
+use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run, value_bytes};
+use std::time::Duration;
+use synod_multi_paxos::consensus::{Input, Run, Saved, Write};
+use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
+use synod_multi_paxos::{
+    Config, HardState, Limits, Message, MultiPaxos, Report, Stance, Timer, View,
+};
+
+fn limits() -> Limits {
+    Limits {
+        window_slots: 40,
+        window_bytes: 2000,
+        inflight_bytes: 400,
+        accept_bytes: 250,
+        chunk_bytes: 300,
+        command_bytes: 120,
+    }
+}
+
+fn config(id: u64, nodes: u64) -> Config {
+    Config::new(NodeId(id), members(nodes)).unwrap().with_limits(limits()).unwrap()
+}
+
+/// Command number `n`, of a hundred bytes.
+fn command(n: usize) -> String {
+    format!("{n:0100}")
+}
+
+fn commands(count: usize) -> Vec<String> {
+    (0..count).map(command).collect()
+}
+
+/// One value a run, so that nothing but a limit makes a part end.
+fn accepted(stamp: Ballot, count: usize) -> Saved<MultiPaxos> {
+    let mut disk = Saved::default();
+    disk.apply(&Write::HardState(HardState { promised: stamp }));
+    for (slot, command) in (1..).zip(commands(count)) {
+        disk.apply(&Write::Put(run(slot, stamp, &[&command])));
+    }
+    disk
+}
+
+#[test]
+fn partial_answer_marks_nothing_after_its_last_value() {
+    let mut node = Node::new(1, 3);
+    // The leader of 1.2 left two values here that nobody else has.
+    let theirs = run(1, ballot(1, 2), &["lost", "lost too"]);
+    node.hear(2, Message::Accept { run: theirs, commit: Slot::ZERO });
+    // Others have chosen two other values since, and an answer has room for one.
+    let part =
+        |slot, value| Message::Learned { run: run(slot, ballot(1, 1), &[value]), commit: Slot(2) };
+    node.hear(3, part(1, "x"));
+    assert_eq!(node.status().commit, Slot(1), "slot 2 is chosen, but what is held there is not");
+    assert_eq!(node.commands(), ["x"]);
+    node.hear(3, part(2, "y"));
+    assert_eq!(node.commands(), ["x", "y"]);
+}
+
+#[test]
+fn every_slot_is_found_when_promises_come_in_parts() {
+    for count in [1, 2, 3, 4, 17, 30] {
+        let mut cluster = Cluster::of((1..=3).map(|id| config(id, 3)));
+        cluster.nodes[1] = Node::with(config(2, 3), accepted(ballot(1, 3), count));
+        // A quorum of n1, which holds nothing, and n2.
+        cluster.links(&[(1, 2)]);
+        cluster.node(1).input(Instant::ZERO, Input::Timeout(Timer::Election));
+        let leader = cluster.leader_of(&[1], TIMEOUT);
+        cluster.pass(TIMEOUT);
+        assert_eq!(cluster.node(leader).commands(), commands(count));
+        assert_eq!(cluster.node(2).commands(), commands(count));
+        assert!(cluster.nodes.iter().all(|node| node.most_sent <= 2 * 450), "in parts");
+    }
+}
+
+#[test]
+fn parts_of_a_report_cover_every_slot_once() {
+    let mut node = Node::with(config(2, 3), accepted(ballot(1, 3), 20));
+    let mut found: Vec<Run<Ballot>> = Vec::new();
+    let (mut from, mut parts) = (Slot(1), 0);
+    loop {
+        let prepare = Message::Prepare { ballot: ballot(2, 1), from, held: Vec::new() };
+        let answers = node.hear(1, prepare);
+        let [(_, message @ Message::Promise { report, .. })] = &answers[..] else {
+            panic!("{answers:?}");
+        };
+        assert!(value_bytes(message) <= 400);
+        found.extend(report.runs.clone());
+        parts += 1;
+        from = report.through.next();
+        if report.is_last {
+            break;
+        }
+    }
+    assert!(parts >= 5, "{parts} parts");
+    let slots: Vec<_> = found.iter().flat_map(|run| run.first.0..=run.last().0).collect();
+    assert_eq!(slots, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn everything_in_parts_through_changes_of_leaders_and_a_node_that_was_away() {
+    let mut cluster = Cluster::of((1..=3).map(|id| config(id, 3)));
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        let whole = [(1, 2), (1, 3), (2, 3)];
+        cluster.links(&whole);
+        let leader = cluster.leader_of(&[1, 2, 3], 20 * TIMEOUT);
+        let away = leader % 3 + 1;
+        cluster.links(&[(leader, 6 - leader - away)]);
+        for n in 0..30 {
+            let command = command(round * 30 + n);
+            cluster.write(leader, 1, &command);
+            expected.push(command);
+        }
+        assert_eq!(cluster.node(leader).commands(), expected, "round {round}");
+        // Its last command reaches no other node, and is replaced or found by the next leader.
+        cluster.links(&[]);
+        let now = cluster.now;
+        cluster.node(leader).propose(now, 2, "undecided");
+        cluster.links(&[(away, 6 - leader - away)]);
+        let others = [away, 6 - leader - away];
+        cluster.leader_of(&others, 40 * TIMEOUT);
+        cluster.links(&whole);
+        cluster.pass(Duration::from_secs(3));
+        let commit = cluster.nodes[0].status().commit;
+        for node in &cluster.nodes {
+            assert_eq!(node.commands(), expected, "{:?} in round {round}", node.id);
+            assert_eq!(node.status().commit, commit);
+        }
+    }
+}
+
+#[test]
+fn phase_1_needs_the_quorum_of_phase_1() {
+    let flexible = |id| config(id, 5).with_quorums(4, 2).unwrap();
+    let mut cluster = Cluster::of((1..=5).map(flexible));
+    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    cluster.pass(10 * TIMEOUT);
+    assert!(cluster.leaders().is_empty(), "three promise, and four are needed");
+    let mut node = Node::with(flexible(1), Saved::default());
+    node.input(Instant::ZERO, Input::Timeout(Timer::Election));
+    let view = View {
+        ballot: Ballot::ZERO,
+        leader: None,
+        stance: Stance::Follows,
+        quorum: false,
+        happy: false,
+        commit: Slot::ZERO,
+        priority: 0,
+    };
+    (2..=5).for_each(|id| drop(node.hear(id, Message::HeartbeatReply { round: 2, view })));
+    for id in 2..=3 {
+        let report = Report::empty(Slot(1));
+        node.hear(id, Message::Promise { ballot: ballot(1, 1), report });
+        assert_eq!(node.status().last, Slot::ZERO, "{id} of five promised");
+    }
+    let report = Report::empty(Slot(1));
+    node.hear(4, Message::Promise { ballot: ballot(1, 1), report });
+    assert_eq!(node.status().last, Slot(1), "the barrier is proposed");
+}

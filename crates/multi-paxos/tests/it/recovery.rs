@@ -1,0 +1,233 @@
+//! Restarts with a long log: what is sent and proposed again, and how much of it in one step.
+
+use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run, value_bytes};
+use std::time::Duration;
+use synod_multi_paxos::consensus::{Input, ProtocolEvent, Role, Run, Saved, Write};
+use synod_multi_paxos::types::{Instant, NodeId, Slot, Values, ValuesBuilder};
+use synod_multi_paxos::{Config, HardState, Limits, Message, MultiPaxos, Timing};
+
+const BATCH: u64 = 100;
+
+/// A disk with `entries` small commands, a hundred a batch, accepted at 1.1 and `applied` of them.
+fn disk(entries: u64, applied: u64) -> Saved<MultiPaxos> {
+    let mut disk = Saved::default();
+    disk.apply(&Write::HardState(HardState { promised: ballot(1, 1) }));
+    let mut values = ValuesBuilder::new();
+    for batch in 0..entries / BATCH {
+        let first = batch * BATCH + 1;
+        (first..first + BATCH).for_each(|slot| values.push_command(&slot.to_le_bytes()));
+        let run = Run { first: Slot(first), stamp: ballot(1, 1), values: values.finish() };
+        disk.apply(&Write::Put(run));
+    }
+    disk.applied = Slot(applied);
+    disk
+}
+
+/// Three nodes that restart on these disks.
+fn restarted(disks: impl Fn(u64) -> Saved<MultiPaxos>) -> Cluster {
+    let mut cluster = Cluster::new(3);
+    for id in 1..=3 {
+        let config = Config::new(NodeId(id), members(3)).unwrap();
+        cluster.nodes[id as usize - 1] = Node::with(config, disks(id));
+    }
+    cluster
+}
+
+fn campaigns(cluster: &Cluster) -> usize {
+    let notes = cluster.nodes.iter().flat_map(|node| &node.notes);
+    notes.filter(|note| matches!(note, ProtocolEvent::Campaigning { .. })).count()
+}
+
+const MILLIONS: u64 = 3_000_000;
+
+#[test]
+fn applied_entries_are_neither_sent_nor_proposed_after_a_restart() {
+    let disk = disk(MILLIONS, MILLIONS);
+    let mut cluster = restarted(|_| disk.clone());
+    cluster.leader_of(&[1, 2, 3], Duration::from_secs(1));
+    assert_eq!(campaigns(&cluster), 1);
+    assert!(cluster.lanes.sent < 100, "{} bytes of values", cluster.lanes.sent);
+    for node in &cluster.nodes {
+        assert!(node.most_written < 100, "{} bytes in one step", node.most_written);
+        assert!(node.chosen.iter().all(|run| run.first > Slot(MILLIONS)), "nothing twice");
+    }
+}
+
+#[test]
+fn nodes_that_applied_different_parts_confirm_the_rest_without_values() {
+    let disks = [MILLIONS, MILLIONS - 1_000, 0].map(|applied| disk(MILLIONS, applied));
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut cluster = restarted(|id| disks[order[id as usize - 1]].clone());
+        let leader = cluster.leader_of(&[1, 2, 3], Duration::from_secs(1));
+        cluster.write(leader, 1, "new");
+        cluster.pass(TIMEOUT);
+        assert_eq!(campaigns(&cluster), 1);
+        assert!(cluster.lanes.sent < 100, "{} bytes of values", cluster.lanes.sent);
+        let commits = cluster.nodes.iter().map(|node| node.status().commit);
+        assert!(commits.eq([Slot(MILLIONS + 2); 3]), "the barrier and the new command");
+    }
+}
+
+/// No state was persisted: the whole log is proposed again, in slices.
+#[test]
+fn unapplied_entries_are_proposed_in_slices_with_heartbeats_between() {
+    let disk = disk(MILLIONS, 0);
+    let bytes = disk.log.byte_len();
+    let mut cluster = restarted(|_| disk.clone());
+    // 100 Mbit/s: more than an election timeout for each slice, and 2 s for all of it.
+    cluster.lanes.rate = 12_500;
+    let leader = cluster.leader_of(&[1, 2, 3], Duration::from_secs(10));
+    cluster.pass(TIMEOUT);
+    assert_eq!(campaigns(&cluster), 1, "the recovery of a long log costs no campaign");
+    let inflight = Limits::default().inflight_bytes + Limits::default().accept_bytes;
+    for node in &cluster.nodes {
+        let what = format!("{} written, {} sent", node.most_written, node.most_sent);
+        assert!(node.most_written <= inflight, "{what}");
+        assert!(node.most_sent <= 2 * inflight, "{what}");
+        assert_eq!(node.status().commit, Slot(MILLIONS + 1));
+        assert_eq!(
+            node.chosen.iter().map(|run| run.values.len() as u64).sum::<u64>(),
+            MILLIONS + 1
+        );
+    }
+    assert!(cluster.lanes.sent <= 2 * bytes * 11 / 10, "{} for {bytes}", cluster.lanes.sent);
+    assert_eq!(cluster.node(leader).status().role, Role::Leader);
+}
+
+#[test]
+fn a_follower_that_restarts_one_reign_later_pulls_none_of_its_log_again() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    for ticket in 0..50 {
+        cluster.write(1, ticket, &"x".repeat(1000));
+    }
+    cluster.links(&[(1, 2)]);
+    cluster.node(3).restart();
+    let now = cluster.now;
+    cluster.node(2).input(now + 2 * TIMEOUT, Input::Timeout(synod_multi_paxos::Timer::Election));
+    cluster.now = now + 2 * TIMEOUT;
+    cluster.leader_of(&[1, 2], 8 * TIMEOUT);
+    assert_eq!(cluster.node(3).status().commit, Slot::ZERO, "it knows of nothing chosen");
+    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    let before = cluster.lanes.sent;
+    cluster.pass(4 * TIMEOUT);
+    assert_eq!(cluster.node(3).commands().len(), 50);
+    let pulled = cluster.lanes.sent - before;
+    assert!(pulled < 1000, "{pulled} bytes of values");
+}
+
+#[test]
+fn a_value_of_an_older_ballot_is_never_confirmed() {
+    // n1 holds what the leader of 1.2 left there; n2 has chosen another value at 2.3 since.
+    let (mut asker, mut answerer) = (Node::new(1, 3), Node::new(2, 3));
+    let accept = |stamp, value| Message::Accept { run: run(1, stamp, &[value]), commit: Slot(0) };
+    asker.hear(2, accept(ballot(1, 2), "old"));
+    answerer.hear(3, accept(ballot(2, 3), "chosen"));
+    answerer.hear(3, Message::Commit { ballot: ballot(2, 3), commit: Slot(1) });
+    let held = synod_multi_paxos::spans(&asker.disk.log, Slot(1), Slot(9));
+    let question = Message::Learn { from: Slot(1), through: Slot(9), held };
+    let answers = answerer.hear(1, question);
+    assert!(matches!(answers[..], [(NodeId(1), Message::Learned { .. })]), "{answers:?}");
+    asker.hear(2, answers[0].1.clone());
+    assert_eq!(asker.commands(), ["chosen"]);
+}
+
+#[test]
+fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
+    let mut node = Node::new(1, 3);
+    let accept =
+        |slot, stamp, value| Message::Accept { run: run(slot, stamp, &[value]), commit: Slot(0) };
+    node.hear(3, accept(1, ballot(2, 3), "a"));
+    node.hear(3, accept(2, ballot(2, 3), "b"));
+    let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
+    // The answerer holds slot 1 under a higher ballot: neither it nor what follows counts.
+    let spans = vec![span(1, ballot(3, 3)), span(2, ballot(2, 3))];
+    node.hear(2, Message::Known { first: Slot(1), spans, commit: Slot(2) });
+    assert_eq!(node.status().commit, Slot::ZERO);
+    let spans = vec![span(1, ballot(2, 3)), span(2, ballot(1, 2))];
+    node.hear(2, Message::Known { first: Slot(1), spans, commit: Slot(2) });
+    assert_eq!(node.status().commit, Slot(1), "slot 2 was accepted at 2.3 here");
+}
+
+/// Two of three nodes were wiped. What the third one has applied stays, whoever leads.
+#[test]
+fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
+    let mut saved = Saved::<MultiPaxos>::default();
+    saved.apply(&Write::HardState(HardState { promised: ballot(1, 1) }));
+    saved.apply(&Write::Put(run(1, ballot(1, 1), &["a", "b", "c"])));
+    saved.applied = Slot(2);
+    let config = Config::new(NodeId(1), members(3)).unwrap();
+    let mut node = Node::with(config, saved.clone());
+    let prepare = Message::Prepare { ballot: ballot(2, 2), from: Slot(1), held: Vec::new() };
+    let answers = node.hear(2, prepare);
+    let [(NodeId(2), Message::Promise { report, .. })] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(report.commit, Slot(2), "these are chosen, and must be learnt");
+    assert_eq!(report.runs, [run(3, ballot(1, 1), &["c"])]);
+    let theirs = run(1, ballot(2, 2), &["x", "y", "z"]);
+    let answers = node.hear(2, Message::Accept { run: theirs, commit: Slot(3) });
+    assert_eq!(answers, [], "no acknowledgement of another value");
+    assert_eq!(node.disk.log, saved.log);
+    assert_eq!(node.status().commit, Slot(2));
+    let learn = Message::Learn { from: Slot(1), through: Slot(9), held: Vec::new() };
+    let learned = Message::Learned { run: run(1, ballot(1, 1), &["a", "b"]), commit: Slot(2) };
+    let [(_, Message::Learned { run, commit })] = &node.hear(2, learn)[..] else {
+        panic!("a survivor answers learners");
+    };
+    let Message::Learned { run: expected, .. } = learned else { unreachable!() };
+    assert_eq!((&run.values, *commit), (&expected.values, Slot(2)));
+}
+
+#[test]
+fn wiped_nodes_learn_from_the_survivor_before_they_lead() {
+    let mut saved = Saved::<MultiPaxos>::default();
+    saved.apply(&Write::HardState(HardState { promised: ballot(1, 1) }));
+    saved.apply(&Write::Put(run(1, ballot(1, 1), &["a", "b", "c"])));
+    saved.applied = Slot(3);
+    let mut cluster = restarted(|id| if id == 1 { saved.clone() } else { Saved::default() });
+    // The survivor and one wiped node; the wiped one campaigns.
+    cluster.links(&[(1, 2)]);
+    let now = cluster.now;
+    cluster.node(2).input(now, Input::Timeout(synod_multi_paxos::Timer::Election));
+    cluster.pass(TIMEOUT / 10);
+    assert_eq!(cluster.leaders(), [2]);
+    assert_eq!(cluster.node(2).commands(), ["a", "b", "c"]);
+    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    cluster.write(2, 1, "d");
+    cluster.pass(4 * TIMEOUT);
+    assert_eq!(cluster.node(3).commands(), ["a", "b", "c", "d"]);
+    assert_eq!(cluster.node(1).commands(), ["d"], "what was applied is not reported again");
+}
+
+/// A step took so long that the timer for the next heartbeats fired before the answers to the
+/// last ones were read.
+#[test]
+fn a_long_step_costs_a_leader_nothing_but_silence_does() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.pass(TIMEOUT);
+    let beat = Timing::default().heartbeat;
+    let late = cluster.now + 2 * TIMEOUT;
+    cluster.node(1).input(late, Input::Timeout(synod_multi_paxos::Timer::Heartbeat));
+    assert_eq!(cluster.leaders(), [1], "it was held up itself");
+    cluster.node(1).input(late + beat, Input::Timeout(synod_multi_paxos::Timer::Heartbeat));
+    assert!(cluster.leaders().is_empty(), "its peers had their time");
+}
+
+#[test]
+fn values_at_or_below_the_stamps_that_a_prepare_names_are_not_reported() {
+    let mut node = Node::new(1, 3);
+    for (slot, stamp) in [(1, ballot(1, 2)), (2, ballot(2, 2)), (3, ballot(3, 2))] {
+        let run = run(slot, stamp, &["x"]);
+        node.hear(2, Message::Accept { run, commit: Slot(0) });
+    }
+    let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
+    let held = vec![span(2, ballot(2, 2)), span(3, ballot(2, 3))];
+    let prepare = Message::Prepare { ballot: ballot(9, 2), from: Slot(1), held };
+    let answers = node.hear_at(Instant(10_000_000_000), 2, prepare);
+    let [(_, Message::Promise { report, .. })] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(report.runs, [run(3, ballot(3, 2), &["x"])], "only a higher ballot");
+    assert!(answers.iter().map(|(_, message)| value_bytes(message)).sum::<usize>() == 2);
+    let _: &Values = &report.runs[0].values;
+}
