@@ -171,6 +171,7 @@ impl<K: Kind> Protocol for PerSlot<K> {
         limits.window = bounds.open_slots.min(limits.window);
         limits.catch_up_bytes = bounds.message_bytes;
         limits.waiting_bytes = bounds.open_bytes;
+        limits.flight_bytes = bounds.window_bytes;
         limits.command_bytes = bounds.command_bytes(limits.command_bytes);
         config.with_limits(limits).ok()
     }
