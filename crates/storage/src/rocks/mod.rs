@@ -13,16 +13,17 @@
 //! that was deleted or cut short looks like one that was never longer. For an acceptor that would
 //! be a forgotten promise. So after every durable write its sequence number goes into `HIGH`, and
 //! a database that does not reach that number is refused. `HIGH` itself is not synced with every
-//! write of a log: a killed process loses nothing of it, and after a power loss it may be old, which
-//! only makes the check weaker.
+//! write of a log: a killed process loses nothing of it, and after a power loss it may be old,
+//! which only makes the check weaker.
 //!
 //! A power loss may tear the one write whose sync had not returned, with holes in any place of it.
-//! `tail.rs` tells that write from damage: nothing was written after it, and the mark does not cover
-//! it. It is cut off before RocksDB reads the file; any other fault is refused by name.
+//! `tail.rs` tells that write from damage: nothing was written after it, and the mark does not
+//! cover it. It is cut off before RocksDB reads the file; any other fault is refused by name.
 //!
-//! A state has no write-ahead log. Its writes stay in memory until a sync, or RocksDB's own need of
-//! room, puts them into a table, and the manifest names that table in one edit. So a state opens at
-//! the last of these points, whatever else a power loss or a kill left; the log has what is missing.
+//! A state has no write-ahead log. Its writes stay in memory until a sync, or RocksDB's own need
+//! of room, puts them into a table, and the manifest names that table in one edit. So a state
+//! opens at the last of these points, whatever else a power loss or a kill left; the log has what
+//! is missing.
 //!
 //! A log's database holds, under one byte that names the kind of key:
 //!

@@ -36,7 +36,7 @@ pub(super) struct Torn {
 /// the last write. `reached` is the high-water mark.
 ///
 /// # Errors
-/// [`StorageError::Damaged`] with the file's name, and [`StorageError::Io`] if a file cannot be cut.
+/// [`StorageError::Damaged`] with the file's name, and [`StorageError::Io`] if it cannot be cut.
 /// A file that cannot be read is left for RocksDB to report.
 pub(super) fn drop_torn(
     database: &Path,
