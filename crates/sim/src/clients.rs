@@ -325,4 +325,48 @@ mod tests {
         assert_eq!(found.kind, ViolationKind::NotLinearizable);
         assert!(found.explanation.contains(r#"2: get "a" -> "old""#), "{found}");
     }
+
+    /// A node answers an operation `again` after it did, and finds the client gone or served.
+    fn second_answer(again: &Outcome) -> ViolationKind {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.run_for(WHILE).unwrap();
+        let leader = cluster.leader().expect("a leader");
+        let id = cluster.put(leader, b'a', b"once").unwrap();
+        cluster.run_for(WHILE).unwrap();
+        assert!(cluster.is_done(id));
+        let answer = Answer { token: Token(id), outcome: again.clone() };
+        let found = cluster.on_answer(Cluster::<Raft>::index(leader), &answer);
+        found.expect_err("the second answer goes unnoticed").kind
+    }
+
+    #[test]
+    fn client_that_is_answered_twice_is_found() {
+        for again in [Outcome::Unknown, Outcome::Readable] {
+            assert_eq!(second_answer(&again), ViolationKind::AnsweredTwice, "{again:?}");
+        }
+    }
+
+    /// A command that was answered as unknown when its time ran out is answered again when it is
+    /// done after all.
+    #[test]
+    fn answer_after_the_client_gave_up_is_found() {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.run_for(WHILE).unwrap();
+        let leader = cluster.leader().expect("a leader");
+        let others: Vec<_> = cluster.members().all().filter(|node| *node != leader).collect();
+        cluster.partition(&[leader], &others);
+        let id = cluster.put(leader, b'a', b"late").unwrap();
+        cluster.run_for(WHILE).unwrap();
+        let operation = cluster.clients.get(id).expect("it has begun");
+        assert_eq!(operation.state, OperationState::Unknown);
+        let answer = Answer { token: Token(id), outcome: Outcome::Unknown };
+        let found = cluster.on_answer(Cluster::<Raft>::index(leader), &answer).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::AnsweredTwice);
+    }
 }

@@ -3,7 +3,8 @@
 //! It runs the shipped driver, [`Replica`](synod_replica::Replica), with its codec, fences and
 //! sessions, over simulated disks and a simulated network, in one thread, under a clock that jumps
 //! to whatever happens next. One seed decides everything: how many nodes, which faults are on and
-//! how often they come, what clients ask for. The same seed does the same on every machine, in
+//! how often they come, what clients ask for, and limits of messages, windows and quorums
+//! ([`LimitsPlan`]), half of them small enough to be reached. The same seed does the same on every machine, in
 //! debug and in release.
 //!
 //! ```
@@ -51,15 +52,18 @@
 //! # What is checked
 //! After every event, each with a [`ViolationKind`] of its own:
 //! - at most one leader a ballot, and a leader of a term holds all that was chosen before it;
-//! - one value a slot is ever chosen, and when it first is, the synced disks of a quorum hold it:
+//! - one value a slot is ever chosen, and from then on the synced disks of a quorum hold it:
 //!   a majority, unless the protocol's [settings](synod_consensus::Protocol::quorum) say otherwise;
-//! - a chosen value is never written over in a later round;
+//! - where stamps are ballots, that quorum accepted it under one ballot, no other value ever has a
+//!   higher one, and what a node writes as chosen is; where they are terms, a chosen value is never
+//!   written over in a later round;
 //! - one slot under one stamp has one value in all logs, and hard states never go back;
 //! - every frame that leaves a node is true of its sender's synced disk
 //!   ([`Message::holds`](synod_consensus::Message::holds));
 //! - every state is what the chosen commands make, and no state store is ahead of its log;
 //! - no message that was damaged under way is taken, and no log that was damaged on its disk is
 //!   loaded as if it were whole;
+//! - every operation is answered once;
 //! - acknowledged commands took effect once, in the order in which they were acknowledged, where
 //!   the client was told; refused ones never; a read sees what was acknowledged before it began.
 //!

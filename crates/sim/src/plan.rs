@@ -240,7 +240,8 @@ impl Plan {
         plan.disk = draw_disk(dice);
         plan.clients = draw_clients(dice);
         plan.injection = draw_injection(dice, faults, storm);
-        plan.limits = Some(LimitsPlan::draw(&mut dice.split(), nodes));
+        let round_trip = (plan.network.delay.end + plan.disk.sync.end) * 2;
+        plan.limits = Some(LimitsPlan::draw(&mut dice.split(), nodes, round_trip));
         plan.capacity = draw_capacity(&mut dice.clone().split());
         plan
     }

@@ -204,6 +204,8 @@ pub fn run<P: Protocol>(
     cluster.checks.history_only = options.history_only;
     if trace > 0 {
         cluster.journal.keep_tail(trace);
+        let limits = cluster.plan.limits.clone();
+        cluster.journal.event(|| limits.map_or_else(String::new, |limits| limits.to_string()));
     }
     let load = cluster.plan.load.clone();
     let result = catch_unwind(AssertUnwindSafe(|| match &load {

@@ -2,19 +2,22 @@
 //!
 //! No driver trims a log or installs a snapshot so far, but every core takes
 //! [`Input::Compact`] and [`Input::Installed`]. A walk hands them out among lost, doubled and
-//! reordered messages, slow disks, stalls, crashes and timers that run out whenever they like, and checks
-//! the same promises that the simulator checks of whole nodes. Then everything works, and a new
-//! command must reach everyone. There is no driver and no codec; a walk is fast and shallow
-//! where a simulation is slow and deep.
+//! reordered messages, links that are cut in one direction or both, slow disks, stalls, crashes and
+//! timers that run out whenever they like, and checks the same promises that the simulator checks of
+//! whole nodes: among them, that a value is chosen by acceptances on the disks of a quorum, and stays
+//! on them or in their snapshots. Then everything works, and a new command must reach everyone. There
+//! is no driver and no codec; a walk is fast and shallow where a simulation is slow and deep.
 
+use crate::check::Checks;
 use crate::dice::Dice;
+use crate::violation::Violation;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Role, Saved, TimerChange,
-    Write,
+    Base, Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Role, Run, RunLog, Saved,
+    TimerChange, Write,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value};
 
@@ -68,7 +71,7 @@ pub fn walks<P: Protocol>(
 /// go on asking.
 ///
 /// # Errors
-/// What went wrong: two values for a slot, two leaders under a ballot, a message that its sender's
+/// What went wrong: two values for a slot, a chosen value that no quorum of disks holds, two leaders under a ballot, a message that its sender's
 /// disk does not bear out, a promise taken back, a core that panicked or refused its own disk; or
 /// that nothing new was applied everywhere for 30 seconds in which nothing failed.
 pub fn walk<P: Protocol>(
@@ -103,7 +106,12 @@ struct Walk<P: Protocol> {
     nodes: BTreeMap<NodeId, Node<P>>,
     /// Sender, receiver, message: arrives in any order, some of it twice, some of it never.
     wire: Vec<(NodeId, NodeId, P::Message)>,
+    /// Links that lose everything, by sender and receiver.
+    cut: BTreeSet<(NodeId, NodeId)>,
     chosen: BTreeMap<Slot, Value>,
+    checks: Checks<P>,
+    /// The logs of nodes that are gone for good.
+    gone: BTreeMap<NodeId, RunLog<P::Stamp>>,
     leaders: BTreeMap<Ballot, NodeId>,
     tickets: u64,
     walked: Walked,
@@ -175,12 +183,16 @@ impl<P: Protocol> Walk<P> {
             let config = config(id, members);
             nodes.insert(id, Node::start(config, Saved::default(), Base::default())?);
         }
+        let quorum = P::quorum(&config(members.voters()[0], members), members);
         let mut walk = Self {
             dice: Dice::new(seed),
             now: Instant(1_000_000_000),
-            quorum: P::quorum(&config(members.voters()[0], members), members),
+            checks: Checks::new(nodes.len(), quorum.clone()),
+            gone: BTreeMap::new(),
+            quorum,
             nodes,
             wire: Vec::new(),
+            cut: BTreeSet::new(),
             chosen: BTreeMap::new(),
             leaders: BTreeMap::new(),
             tickets: 0,
@@ -205,12 +217,20 @@ impl<P: Protocol> Walk<P> {
             93 => match self.dice.below(10) {
                 0..3 => self.crash(id),
                 3..5 => self.step(id, Input::Stalled),
-                _ => Ok(()),
+                5..9 => {
+                    let to = *self.dice.pick(&ids);
+                    self.cut_link(id, to);
+                    Ok(())
+                }
+                _ => {
+                    self.cut.clear();
+                    Ok(())
+                }
             },
             94..97 => self.trim(id),
             _ => {
                 let from = *self.dice.pick(&ids);
-                match self.receive(from, id) {
+                match self.receive(from, id)? {
                     Some(_) if self.dice.percent(20) => self.crash(id),
                     Some(base) => self.install(id, base),
                     None => Ok(()),
@@ -232,7 +252,7 @@ impl<P: Protocol> Walk<P> {
     /// One input and the flush behind it, as a driver does it.
     fn step(&mut self, id: NodeId, input: Input<P>) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let mut outbox = Outbox::default();
+        let (mut outbox, mut reported) = (Outbox::default(), Vec::new());
         node.core.step(self.now, input, &mut outbox.effects());
         node.core.flush(self.now, &mut outbox.effects());
         for run in std::mem::take(&mut outbox.chosen) {
@@ -240,15 +260,10 @@ impl<P: Protocol> Walk<P> {
                 return Err(format!("{id:?} chose {} behind {}", run.first, node.applied));
             }
             node.applied = run.last();
-            for (index, value) in run.values.iter().enumerate() {
-                let (slot, value) = (run.first.plus(index), value.to_value());
-                let known = self.chosen.entry(slot).or_insert_with(|| value.clone());
-                if *known != value {
-                    return Err(format!("{known:?} and {value:?} are chosen at {slot}"));
-                }
-            }
+            reported.push(run);
         }
         let status = node.core.status();
+        reported.iter().try_for_each(|run| self.report(id, status.ballot.round, run))?;
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(status.ballot).or_insert(id);
             if leader != id {
@@ -260,9 +275,31 @@ impl<P: Protocol> Walk<P> {
         self.absorb(id, outbox)
     }
 
+    /// A node that stands in `round` reports slots as chosen.
+    fn report(&mut self, id: NodeId, round: u64, run: &Run<P::Stamp>) -> Result<(), String> {
+        for (index, value) in run.values.iter().enumerate() {
+            let slot = run.first.plus(index);
+            let known = self.chosen.entry(slot).or_insert_with(|| value.to_value());
+            if *known != value.to_value() {
+                return Err(format!("{known:?} and {:?} are chosen at {slot}", value.to_value()));
+            }
+            let disks = self.nodes.iter().map(|(id, node)| (*id, &node.disk.log));
+            let disks = disks.chain(self.gone.iter().map(|(id, log)| (*id, log)));
+            self.checks.report((id, round), (slot, &value), disks).map_err(in_words)?;
+        }
+        Ok(())
+    }
+
     fn absorb(&mut self, id: NodeId, outbox: Outbox<P>) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let mut own = Vec::new();
+        let round = node.core.status().ballot.round;
+        for write in &outbox.writes {
+            if let Write::Put(run) = write {
+                let Checks { logs, chosen, .. } = &mut self.checks;
+                logs.check_run((id, round), run, chosen).map_err(in_words)?;
+            }
+        }
         if !outbox.writes.is_empty() {
             node.pending.push_back(Pending::Writes(outbox.writes));
         }
@@ -290,6 +327,14 @@ impl<P: Protocol> Walk<P> {
         own.into_iter().try_for_each(|message| self.step(id, Input::Message { from: id, message }))
     }
 
+    /// Cuts a link in one direction, or now and then in both.
+    fn cut_link(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+        if self.dice.percent(40) {
+            self.cut.insert((to, from));
+        }
+    }
+
     /// A message arrives, mostly the oldest; some stay on the wire and come again, some are lost.
     fn deliver(&mut self) -> Result<(), String> {
         if self.wire.is_empty() {
@@ -301,7 +346,7 @@ impl<P: Protocol> Walk<P> {
             true => self.wire[any as usize].clone(),
             false => self.wire.remove(any as usize),
         };
-        if self.dice.percent(12) {
+        if self.dice.percent(12) || self.cut.contains(&(from, to)) {
             return Ok(());
         }
         self.step(to, Input::Message { from, message })
@@ -324,6 +369,8 @@ impl<P: Protocol> Walk<P> {
             None => return Ok(false),
             Some(Pending::Writes(writes)) => {
                 writes.iter().try_for_each(|write| node.write(write))?;
+                let floor = node.snapshot.through;
+                self.checks.synced(id, floor, &writes).map_err(in_words)?;
             }
             Some(Pending::Send(to, message)) => {
                 if !message.holds(id, to, &node.disk) {
@@ -378,11 +425,17 @@ impl<P: Protocol> Walk<P> {
 
     /// A node's snapshot reaches another one, asked for or not. It is durable there at once; what
     /// the core must be told, if it is news.
-    fn receive(&mut self, from: NodeId, to: NodeId) -> Option<Base<P::Stamp>> {
-        let base = self.nodes.get(&from)?.snapshot.clone();
-        let node = self.nodes.get_mut(&to).filter(|node| base.through > node.applied)?;
+    fn receive(&mut self, from: NodeId, to: NodeId) -> Result<Option<Base<P::Stamp>>, String> {
+        let Some(base) = self.nodes.get(&from).map(|node| node.snapshot.clone()) else {
+            return Ok(None);
+        };
+        let node = self.nodes.get_mut(&to).filter(|node| base.through > node.applied);
+        let Some(node) = node else { return Ok(None) };
         node.snapshot = base.clone();
-        Some(base)
+        // To the checks it has compacted its log: it holds all of this, whatever its log says.
+        let compacts = Write::Compact(base.clone());
+        self.checks.synced(to, base.through, [&compacts]).map_err(in_words)?;
+        Ok(Some(base))
     }
 
     fn install(&mut self, id: NodeId, base: Base<P::Stamp>) -> Result<(), String> {
@@ -395,6 +448,7 @@ impl<P: Protocol> Walk<P> {
 
     /// Nothing fails from now on: everyone left must soon have applied a command of now.
     fn settle(&mut self) -> Result<(), String> {
+        self.cut.clear();
         self.bury();
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         let (old, end) = (self.tickets, self.now + PATIENCE);
@@ -427,8 +481,11 @@ impl<P: Protocol> Walk<P> {
         for id in ids {
             let left = |node| node != id && self.nodes.contains_key(&node);
             let enough = self.quorum.is_first(left) && self.quorum.is_second(left);
-            if enough && self.dice.percent(40) {
-                self.nodes.remove(&id);
+            if enough
+                && self.dice.percent(40)
+                && let Some(node) = self.nodes.remove(&id)
+            {
+                self.gone.insert(id, node.disk.log);
             }
         }
     }
@@ -445,7 +502,7 @@ impl<P: Protocol> Walk<P> {
         while self.sync_one(id)? {}
         let owes = self.nodes.get_mut(&id).map(|node| std::mem::take(&mut node.owes));
         for to in owes.unwrap_or_default() {
-            if let Some(base) = self.receive(id, to) {
+            if let Some(base) = self.receive(id, to)? {
                 self.install(to, base)?;
             }
         }
@@ -463,4 +520,9 @@ impl<P: Protocol> Walk<P> {
         };
         ends.all(|end| end == first) && self.chosen.range(..=first).rev().any(|it| is_new(it.1))
     }
+}
+
+fn in_words(found: impl AsRef<Violation>) -> String {
+    let Violation { kind, explanation, .. } = found.as_ref();
+    format!("{kind}: {explanation}")
 }

@@ -20,6 +20,8 @@ use synod_types::{NodeId, Slot, ValueRef};
 pub(crate) struct Chosen {
     quorum: Quorum,
     facts: Vec<Fact>,
+    /// Slots whose value some disk has just lost.
+    dropped: Vec<Slot>,
 }
 
 /// One chosen slot.
@@ -37,7 +39,7 @@ pub(crate) struct Fact {
 impl Chosen {
     /// Nothing is chosen yet; `quorum` says what it takes.
     pub(crate) fn new(quorum: Quorum) -> Self {
-        Self { quorum, facts: Vec::new() }
+        Self { quorum, facts: Vec::new(), dropped: Vec::new() }
     }
 
     /// The last chosen slot.
@@ -89,14 +91,10 @@ impl Chosen {
     }
 
     /// A write is on a node's disk now. What lies up to `floor` the node has as a snapshot, too.
-    pub(crate) fn synced<P: Protocol>(
-        &mut self,
-        node: NodeId,
-        write: &Write<P>,
-        floor: Slot,
-    ) -> Checked {
+    /// Once all that became durable at once is named, [`check_kept`](Self::check_kept) judges.
+    pub(crate) fn synced<P: Protocol>(&mut self, node: NodeId, write: &Write<P>, floor: Slot) {
         match write {
-            Write::HardState(_) => Ok(()),
+            Write::HardState(_) => {}
             Write::Put(run) => {
                 let skip = usize::try_from((floor.0 + 1).saturating_sub(run.first.0));
                 let values = run.values.iter().enumerate().skip(skip.unwrap_or(usize::MAX));
@@ -105,40 +103,43 @@ impl Chosen {
                     if slot > self.last() {
                         break;
                     }
-                    self.hold(node, slot, Some(of_value(&value)))?;
+                    self.hold(node, slot, Some(of_value(&value)));
                 }
-                Ok(())
             }
             Write::TruncateFrom(first) => {
-                let mut gone = first.0.max(floor.0 + 1)..=self.last().0;
-                gone.try_for_each(|slot| self.hold(node, Slot(slot), None))
+                let gone = first.0.max(floor.0 + 1)..=self.last().0;
+                gone.for_each(|slot| self.hold(node, Slot(slot), None));
             }
             Write::Compact(base) => {
                 let count = usize::try_from(base.through.0).unwrap_or(usize::MAX);
                 let compacted = self.facts.iter_mut().take(count);
                 compacted.for_each(|fact| fact.holders.set(node, true));
-                Ok(())
             }
         }
     }
 
     /// A node starts on a log of which more may have become durable than was known.
-    pub(crate) fn reload<S: Stamp>(&mut self, node: NodeId, log: &RunLog<S>) -> Checked {
-        (1..=self.last().0).map(Slot).try_for_each(|slot| {
-            let held = log.get(slot).map(|(_, value)| of_value(&value));
-            let compacted = self.at(slot).filter(|_| slot <= log.base()).map(|fact| fact.digest);
-            self.hold(node, slot, held.or(compacted))
-        })
+    pub(crate) fn reload<S: Stamp>(&mut self, node: NodeId, log: &RunLog<S>) {
+        for slot in (log.base().0 + 1..=self.last().0).map(Slot) {
+            self.hold(node, slot, log.get(slot).map(|(_, value)| of_value(&value)));
+        }
     }
 
     /// This is on a node's disk at a chosen slot now.
-    fn hold(&mut self, node: NodeId, slot: Slot, held: Option<u64>) -> Checked {
+    fn hold(&mut self, node: NodeId, slot: Slot, held: Option<u64>) {
         let index = usize::try_from(slot.0 - 1).expect("a chosen slot");
         let fact = &mut self.facts[index];
-        let (before, is_held) = (fact.holders.has(node), held == Some(fact.digest));
+        let is_held = held == Some(fact.digest);
+        if fact.holders.has(node) && !is_held {
+            self.dropped.push(slot);
+        }
         fact.holders.set(node, is_held);
-        let fact = *fact;
-        if before && !is_held && !self.is_kept(&fact) {
+    }
+
+    /// All that became durable at once was looked at: what some disk has lost, a quorum must keep.
+    pub(crate) fn check_kept(&mut self, node: NodeId) -> Checked {
+        for slot in std::mem::take(&mut self.dropped) {
+            let Some(fact) = self.at(slot).filter(|fact| !self.is_kept(fact)) else { continue };
             let text = format!(
                 "{node:?} no longer holds slot {slot}, which {:?} reported as chosen: only the \
                  disks of {:?} hold it now",
@@ -253,5 +254,30 @@ mod tests {
         assert!(write(2, same).is_ok());
         assert!(write(1, other).is_ok(), "a straggler of the same round or an older one");
         assert_eq!(write(2, other).unwrap_err().kind, ViolationKind::Overwritten);
+    }
+
+    #[test]
+    fn chosen_value_stays_on_the_disks_of_a_quorum() {
+        type Write = synod_consensus::Write<synod_raft::Raft>;
+        let put = |value: &[u8]| {
+            let values = Values::command_only(value);
+            Write::Put(Run { first: Slot(1), stamp: Term(1), values })
+        };
+        let lost = |writes: &[(u64, Write)]| {
+            let mut chosen = three();
+            report(&mut chosen, 1, b"a", &[log(&[b"a"]), log(&[b"a"]), log(&[])]).unwrap();
+            let mut judge = |(node, write): &(u64, Write)| {
+                chosen.synced(NodeId(*node), write, Slot::ZERO);
+                chosen.check_kept(NodeId(*node)).map_err(|found| found.kind)
+            };
+            writes.iter().try_for_each(&mut judge)
+        };
+        let gone = Err(ViolationKind::NotOnMajority);
+        assert_eq!(lost(&[(1, Write::TruncateFrom(Slot(1)))]), gone);
+        assert_eq!(lost(&[(2, put(b"b"))]), gone);
+        assert_eq!(lost(&[(2, put(b"a")), (2, Write::TruncateFrom(Slot(2)))]), Ok(()));
+        assert_eq!(lost(&[(3, put(b"a")), (1, put(b"b"))]), Ok(()), "two others hold it");
+        let base = synod_consensus::Base { through: Slot(1), ..Default::default() };
+        assert_eq!(lost(&[(3, Write::Compact(base)), (1, put(b"b"))]), Ok(()), "compacted");
     }
 }

@@ -236,3 +236,77 @@ impl<S: Stamp> SlotRecord<S> {
 fn ballot_of<S: Stamp>(stamp: &S) -> Option<Ballot> {
     (stamp as &dyn Any).downcast_ref().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_basic_paxos::BasicPaxos;
+    use synod_multi_paxos::MultiPaxos;
+    use synod_types::{Membership, Values};
+
+    /// Two of three nodes choose, and nothing is reported.
+    fn three<P: Protocol>() -> (Logs<P>, Chosen) {
+        let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), []).unwrap());
+        (Logs::new(3, quorum.clone()), Chosen::new(quorum))
+    }
+
+    fn at(round: u64) -> Ballot {
+        Ballot { round, node: NodeId(1) }
+    }
+
+    /// Writes of one slot, each synced at once: node, ballot, value.
+    fn written<P: Protocol<Stamp = Ballot>>(
+        writes: &[(u64, Ballot, &str)],
+    ) -> Result<(Logs<P>, Chosen), ViolationKind> {
+        let (mut logs, chosen) = three();
+        for (node, stamp, value) in writes {
+            let values = Values::command_only(value.as_bytes());
+            let run = Run { first: Slot(1), stamp: *stamp, values };
+            let id = NodeId(*node);
+            // A node of basic Paxos stands in no round.
+            logs.check_run((id, 0), &run, &chosen).map_err(|found| found.kind)?;
+            logs.synced(id, &run).map_err(|found| found.kind)?;
+        }
+        Ok((logs, chosen))
+    }
+
+    fn verdict(writes: &[(u64, Ballot, &str)]) -> Result<(), ViolationKind> {
+        let basic = written::<BasicPaxos>(writes).map(|_| ());
+        assert_eq!(written::<MultiPaxos>(writes).map(|_| ()), basic);
+        basic
+    }
+
+    #[test]
+    fn chosen_value_has_no_other_above_its_ballot() {
+        let chosen = [(1, at(1), "a"), (2, at(1), "a")];
+        let then = |write| [&chosen[..], &[write]].concat();
+        assert_eq!(verdict(&then((3, at(2), "a"))), Ok(()));
+        assert_eq!(verdict(&then((3, at(0), "b"))), Ok(()), "a straggler");
+        assert_eq!(verdict(&then((3, at(2), "b"))), Err(ViolationKind::Overwritten));
+        assert_eq!(verdict(&then((3, Ballot::CHOSEN, "b"))), Err(ViolationKind::Overwritten));
+        let before = [(1, at(1), "a"), (3, at(2), "b"), (2, at(1), "a")];
+        assert_eq!(verdict(&before), Err(ViolationKind::Overwritten), "written before the choice");
+    }
+
+    #[test]
+    fn acceptances_of_two_ballots_do_not_add_up() {
+        let apart = [(1, at(1), "a"), (2, at(2), "a")];
+        assert_eq!(verdict(&apart), Ok(()));
+        let learnt = [apart[0], apart[1], (3, Ballot::CHOSEN, "a")];
+        assert_eq!(verdict(&learnt), Err(ViolationKind::NotOnMajority));
+        let (mut logs, _) = written::<BasicPaxos>(&apart).unwrap();
+        let digest = of_value(&synod_types::ValueRef::Command(b"a"));
+        let report = logs.check_report(NodeId(3), (Slot(1), digest));
+        assert_eq!(report.unwrap_err().kind, ViolationKind::NotOnMajority);
+        // An acceptance counts even when its node has accepted under a higher ballot since.
+        let kept = [(1, at(1), "a"), (1, at(2), "a"), (2, at(1), "a"), (3, Ballot::CHOSEN, "a")];
+        assert_eq!(verdict(&kept), Ok(()));
+    }
+
+    #[test]
+    fn slot_is_chosen_once() {
+        let twice = [(1, at(3), "a"), (2, at(3), "a"), (1, at(1), "b"), (3, at(1), "b")];
+        assert_eq!(verdict(&twice), Err(ViolationKind::Disagreement));
+        assert_eq!(verdict(&[(1, at(1), "a"), (2, at(1), "b")]), Err(ViolationKind::LogMismatch));
+    }
+}

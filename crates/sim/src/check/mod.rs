@@ -61,17 +61,19 @@ impl<P: Protocol> Checks<P> {
         floor: Slot,
         writes: impl IntoIterator<Item = &'a Write<P>>,
     ) -> Checked {
-        writes.into_iter().try_for_each(|write| {
+        for write in writes {
             if let Write::Put(run) = write {
                 self.logs.synced(node, run)?;
             }
-            self.chosen.synced(node, write, floor)
-        })
+            self.chosen.synced(node, write, floor);
+        }
+        self.chosen.check_kept(node)
     }
 
     /// A node starts on a log of which more may have become durable than was known.
     pub(crate) fn reload(&mut self, node: NodeId, log: &RunLog<P::Stamp>) -> Checked {
         self.logs.reload(node, log)?;
-        self.chosen.reload(node, log)
+        self.chosen.reload(node, log);
+        self.chosen.check_kept(node)
     }
 }

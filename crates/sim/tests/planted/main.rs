@@ -62,6 +62,11 @@ fn what_only_one_disk_holds_is_not_chosen() {
 }
 
 #[test]
+fn chosen_value_must_stay_on_the_disks_of_a_quorum() {
+    finds(Bug::Cutting, ViolationKind::NotOnMajority);
+}
+
+#[test]
 fn two_values_of_one_slot_under_one_stamp_are_a_mismatch() {
     finds(Bug::Garble, ViolationKind::LogMismatch);
 }

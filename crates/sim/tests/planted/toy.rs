@@ -20,6 +20,8 @@ pub enum Bug {
     UnwrittenAck,
     /// The leader takes its own copy for a majority.
     LonelyCommit,
+    /// Followers cut off what they know to be chosen.
+    Cutting,
     /// A follower stores something else.
     Garble,
     /// The count of starts goes back.
@@ -119,8 +121,9 @@ impl Protocol for Toy {
     const NAME: &'static str = "toy";
 
     fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        let commit = saved.floor()?;
         let (starts, log) = (saved.hard_state, saved.log);
-        Ok(Self { config, starts, log, commit: Slot::ZERO, acked: BTreeMap::new() })
+        Ok(Self { config, starts, log, commit, acked: BTreeMap::new() })
     }
 
     fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
@@ -186,17 +189,25 @@ impl Toy {
                 self.acked.insert(from, through);
                 self.count(fx);
             }
-            Word::Commit { through } => self.advance(through.min(self.log.last()), fx),
+            Word::Commit { through } => {
+                self.advance(through.min(self.log.last()), fx);
+                if self.config.bug == Bug::Cutting && self.commit > Slot::ZERO {
+                    fx.write(Write::TruncateFrom(self.commit));
+                }
+            }
         }
     }
 
     fn on_propose(&mut self, ticket: Ticket, command: &Bytes, fx: &mut Fx<'_>) {
         assert_ne!(self.config.bug, Bug::Panicking, "planted");
-        if self.config.id != LEADER {
+        // It leads once its own answer shows that the disk has the count of this start.
+        if !self.acked.contains_key(&LEADER) {
             return fx.refuse(ticket, Refusal::NotLeader { hint: Some(LEADER) });
         }
         let first = self.log.last().next();
-        let run = Run { first, stamp: TERM, values: Values::command_only(command) };
+        // What a crash took back is written again under another term.
+        let stamp = Term(self.starts.0);
+        let run = Run { first, stamp, values: Values::command_only(command) };
         fx.write(Write::Put(run.clone()));
         self.log.put(run);
         fx.placed(ticket, first);
