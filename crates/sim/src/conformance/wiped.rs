@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::violation::{Violation, ViolationKind};
 use synod_consensus::Protocol;
-use synod_types::{Incarnation, Membership, NodeId};
+use synod_types::{Incarnation, Membership, NodeId, Slot};
 
 /// Two nodes of three come back with empty disks and choose other commands. The third one either
 /// stops, with [`ViolationKind::UndoesApplied`], or stays at what it has applied.
@@ -62,5 +62,6 @@ impl<P: Protocol> Cluster<P> {
     /// lost its disks.
     fn forget_history(&mut self) {
         self.checks = Checks::new(self.nodes.len(), self.quorum.clone());
+        self.clients.floor = Slot::ZERO;
     }
 }
