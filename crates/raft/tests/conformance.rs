@@ -28,6 +28,12 @@ fn partial_partition_constrained_election_stops_raft() {
     synod_sim::conformance::partial::constrained_election::<Raft>(config, ELECTION);
 }
 
+/// What its peers append conflicts with what the survivor has applied, so its driver stops it.
+#[test]
+fn survivor_of_a_wiped_quorum_serves_no_mixture() {
+    synod_sim::conformance::survivor_of_a_wiped_quorum_serves_no_mixture::<Raft>(config);
+}
+
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
 /// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.
 #[test]

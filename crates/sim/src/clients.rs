@@ -30,7 +30,7 @@ pub(crate) struct Clients {
     /// What was last said of each key.
     pub(crate) heard: Heard,
     /// The highest slot acknowledged to anyone.
-    floor: Slot,
+    pub(crate) floor: Slot,
     /// When the newest operation that was done had begun.
     pub(crate) newest_begin_done: Instant,
     begun: Vec<Instant>,

@@ -38,7 +38,6 @@ macro_rules! conformance {
             replays_its_own_schedule,
             survives_one_of_each_fault,
             throughput_recovers_after_a_disturbance,
-            survivor_of_a_wiped_quorum_serves_no_mixture,
         );
     };
     (@test $protocol:ty, $config:expr, $($name:ident,)*) => {

@@ -42,7 +42,7 @@ pub struct Options {
 /// A kind of run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// The seed decides: one in sixteen is a load run.
+    /// The seed decides: one in thirty-two is a load run.
     #[default]
     Drawn,
     /// Faults while clients ask for little.

@@ -445,7 +445,7 @@ const USAGE: &str = "
   --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
   --nodes N      how many nodes each cluster has (each seed chooses)
   --history-only judge answers at the end alone, by what clients saw
-  --load         sustained load and one disturbance in every seed (one seed in sixteen)
+  --load         sustained load and one disturbance in every seed (one seed in 32)
   --keep-going   do not end at the first violation
   --shrink       make the first failure small
   --replay       play a failure that was made small; it comes on standard input

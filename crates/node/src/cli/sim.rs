@@ -39,7 +39,7 @@ pub(super) struct Sim {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Run each seed under sustained load with one disturbance: a burst, a node that is away, a slow
-    /// disk, or reads without pause. One seed in sixteen is run so without this option.
+    /// disk, or reads without pause. One seed in 32 is run so without this option.
     #[arg(long)]
     load: bool,
     /// Do not end at the first violation.

@@ -272,7 +272,8 @@ fn highest_round<P: Protocol>(cluster: &Cluster<P>) -> u64 {
     rounds.map(|status| status.ballot.round).max().unwrap_or_default()
 }
 
-/// Whether a seed is a load run, where seeds are left to decide: one in sixteen.
+/// Returns whether a seed is a load run where seeds decide: one in 32, as a load run takes as long
+/// as ten others.
 pub(crate) fn is_load(seed: u64) -> bool {
-    seed % 16 == 15
+    seed % 32 == 31
 }
