@@ -324,6 +324,7 @@ impl<P: Protocol> Replica<P> {
             }
             Payload::Protocol(message) => self.step(now, Input::Message { from, message }),
             Payload::Forward(requests) => self.on_forward(from, &requests),
+            Payload::Taken { requests } => self.requests.taken_elsewhere(now, &requests),
             Payload::Refused { requests, .. } => self.requests.refused_elsewhere(&requests),
         }
     }
@@ -545,9 +546,10 @@ impl<P: Protocol> Driver for Replica<P> {
             return &mut self.actions;
         }
         for (to, payload) in self.requests.outgoing() {
-            // Neither kind of payload holds a protocol message.
+            let lane = payload.lane();
+            // No kind of payload here holds a protocol message.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
-            self.actions.frames.push((to, Lane::Forward, frame));
+            self.actions.frames.push((to, lane, frame));
         }
         self.last_encoded = None;
         self.actions.wake = self.wake_at();
