@@ -34,6 +34,11 @@ impl Guests {
         self.known.contains(id)
     }
 
+    /// Number of nodes that have forwarded requests.
+    pub(crate) fn nodes(&self) -> usize {
+        self.settled.len()
+    }
+
     /// Bytes of the commands that wait.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes

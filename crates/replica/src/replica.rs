@@ -435,13 +435,10 @@ impl<P: Protocol> Replica<P> {
     fn propose_queued(&mut self, now: Instant) -> bool {
         let limit = self.settings.unwritten_bytes;
         let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
-        let (mut guests_first, mut offered) = (false, false);
-        loop {
-            let next = self.requests.next_proposal(now, room > 0, guests_first);
-            let Some((ticket, command)) = next else { break };
+        let mut offered = false;
+        while let Some((ticket, command)) = self.requests.next_proposal(now, room > 0) {
             room = room.saturating_sub(command.len());
             self.step(now, Input::Propose { ticket, command });
-            guests_first = !guests_first;
             offered = true;
         }
         offered

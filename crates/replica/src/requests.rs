@@ -30,6 +30,8 @@ pub(crate) struct Requests {
     /// Commands on their way to a leader and not yet applied here, in bytes.
     forwarded_bytes: usize,
     guests: Guests,
+    /// Whose turn it is: 0 for this node, above for guests.
+    turn: usize,
     /// Requests, of this node and of others, that stand in this node's log.
     log: LogIndex,
     /// Own requests that stood in this node's log and were removed from it.
@@ -130,6 +132,7 @@ impl Requests {
             queued: BTreeSet::new(),
             forwarded_bytes: 0,
             guests: Guests::default(),
+            turn: 0,
             log: LogIndex::new(applied),
             lost: Vec::new(),
             service: Duration::ZERO,
@@ -199,14 +202,11 @@ impl Requests {
     }
 
     /// Takes the next request for this node's core, which leads. Without `room` on the disk, only
-    /// a barrier.
-    pub(crate) fn next_proposal(
-        &mut self,
-        now: Instant,
-        room: bool,
-        guests_first: bool,
-    ) -> Option<(Ticket, Bytes)> {
-        if guests_first {
+    /// a barrier. Every node has its turn: one request of this node, then one for each node that
+    /// forwards, or clients of the leader would be served faster than all others.
+    pub(crate) fn next_proposal(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
+        self.turn = if self.turn >= self.guests.nodes() { 0 } else { self.turn + 1 };
+        if self.turn > 0 {
             self.guests.next(room).or_else(|| self.next_own(now, room))
         } else {
             self.next_own(now, room).or_else(|| self.guests.next(room))
