@@ -96,7 +96,8 @@ pub enum FatalError {
     /// The log would be cut at or below a slot that was reported as chosen.
     #[error(
         "the log would be cut from slot {from} on, but this node took the slots \
-         through {chosen} for chosen and applies them: a quorum has lost its log; nothing was written"
+         through {chosen} for chosen and applies them: a quorum has lost its log; nothing was \
+         written"
     )]
     TruncatesChosen {
         /// The first slot that would go.
