@@ -95,7 +95,9 @@ pub struct Actions {
 pub enum FatalError {
     /// The log would be cut at or below a slot that was reported as chosen.
     #[error(
-        "the log would be cut from slot {from} on, but this node took the slots through {chosen}          for chosen and applies them: a quorum has lost its log; nothing was written"
+        "the log would be cut from slot {from} on, but this node took the slots \
+         through {chosen} for chosen and applies them: a quorum has lost its log; nothing was \
+         written"
     )]
     TruncatesChosen {
         /// The first slot that would go.
@@ -105,7 +107,8 @@ pub enum FatalError {
     },
     /// The log's base would go back, or pass what was reported as chosen.
     #[error(
-        "the log would begin after slot {through}, but it begins after slot {base} and this node          has the slots through {chosen}: nothing was written"
+        "the log would begin after slot {through}, but it begins after slot {base} and \
+         this node has the slots through {chosen}: nothing was written"
     )]
     CompactsElsewhere {
         /// The new base.

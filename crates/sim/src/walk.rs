@@ -71,9 +71,10 @@ pub fn walks<P: Protocol>(
 /// go on asking.
 ///
 /// # Errors
-/// What went wrong: two values for a slot, a chosen value that no quorum of disks holds, two leaders under a ballot, a message that its sender's
-/// disk does not bear out, a promise taken back, a core that panicked or refused its own disk; or
-/// that nothing new was applied everywhere for 30 seconds in which nothing failed.
+/// What went wrong: two values for a slot, a chosen value that no quorum of disks holds, two leaders
+/// under a ballot, a message that its sender's disk does not bear out, a promise taken back, a core
+/// that panicked or refused its own disk; or that nothing new was applied everywhere for 30 seconds
+/// in which nothing failed.
 pub fn walk<P: Protocol>(
     seed: u64,
     steps: u32,

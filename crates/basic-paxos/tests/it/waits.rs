@@ -2,8 +2,8 @@
 
 use crate::cluster::*;
 use std::time::Duration;
-use synod_basic_paxos::{Limits, Message, Timer, Timing};
-use synod_consensus::Saved;
+use synod_basic_paxos::{BasicPaxos, Limits, Message, Timer, Timing};
+use synod_consensus::{Bounds, Protocol, Saved};
 use synod_types::{NodeId, Slot};
 
 type Single = synod_basic_paxos::Single;
@@ -243,6 +243,38 @@ fn a_long_value_is_not_repeated_while_it_may_wait_for_the_link() {
             cluster.timeout(N1, Timer::Slot(S1));
         }
     }
+}
+
+/// A sixteenth of the default limits belongs to links a sixteenth as fast.
+#[test]
+fn narrow_limits_leave_values_more_time_for_the_link() {
+    // Values in flight, and the wait in milliseconds that 64 KiB add.
+    for (flight_bytes, added) in [(4 << 20, 7), (256 << 10, 125), (1, 125)] {
+        let limits = Limits { flight_bytes, ..Limits::default() };
+        let config = config(N1, 3).with_limits(limits).unwrap();
+        let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+        cluster.propose(N1, 1, &"x".repeat(64 << 10));
+        cluster.later(10);
+        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        let (least, _) = wait(&mut cluster, Timer::Slot(S1));
+        assert_eq!(least, 40 + added, "{flight_bytes} bytes in flight");
+    }
+}
+
+#[test]
+fn bounds_leave_a_lane_room_beside_what_is_in_flight() {
+    let bounds = Bounds {
+        message_bytes: 1 << 20,
+        window_messages: 256,
+        window_bytes: 16 << 20,
+        open_slots: 128,
+        open_bytes: 64 << 20,
+        quorums: None,
+    };
+    let bounded = |bounds: &Bounds| BasicPaxos::bounded(config(N1, 3), bounds).unwrap();
+    assert_eq!(bounded(&bounds).limits().flight_bytes, Limits::default().flight_bytes);
+    let least = Bounds { window_bytes: 1, ..bounds };
+    assert_eq!(bounded(&least).limits().flight_bytes, 1);
 }
 
 #[test]
