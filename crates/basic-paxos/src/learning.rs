@@ -146,7 +146,8 @@ impl<K: Kind> PerSlot<K> {
             }
         }
         let times = before.map_or(1, |sent| sent.times.saturating_add(1));
-        let wait = self.round_trip().saturating_mul(2) + link_time(batch.byte_len());
+        let link = link_time(batch.byte_len(), self.config.limits());
+        let wait = self.round_trip().saturating_mul(2) + link;
         let wait = wait.saturating_mul(1 << times.min(4)).min(self.config.timing().cap * 4);
         let values = batch.finish();
         let slots = (first, first.plus(values.len()).prev());

@@ -51,6 +51,13 @@
 //! - **Repeat first.** A late answer makes a proposer send the same message again; only a refusal
 //!   leads to a new ballot, after a random wait. A node that hears no answers at all asks for its
 //!   oldest slot only, and begins no others.
+//! - **A value is sent once** to each voter. [`Chosen`](Message::Chosen) names the ballot of a
+//!   chosen value to those that were sent it. The values of a node's open proposals are bounded by
+//!   [`Limits::flight_bytes`], and the wait before a repetition allows for their time on the link.
+//! - **Waiting is bounded.** A command that waits for a slot longer than [`Timing::queue`] is
+//!   refused as busy; once one has waited for [`Timing::cap`], newer ones overtake it. Otherwise an
+//!   overloaded node would choose every command after its client has given up.
+//! - **What is applied stays.** A core recovers with the applied slots as chosen.
 //! - **Nothing stays open.** A slot that has not got on for a while is finished by whoever notices,
 //!   with the value that phase 1 finds, a waiting command, or a no-op.
 //! - **The log of decrees lives here**, as [`PerSlot`], and not beside the contract of a protocol,
@@ -87,6 +94,7 @@
 //!   `register` has linearizable reads and compare-and-set among three acceptors, out of
 //!   [`Acceptor`] and [`Proposer::on_promise_then`].
 //! - Reads that bypass the log, membership changes: refused as unsupported.
+//! - Flexible quorums: a quorum is a majority.
 //! - Batches: a slot holds one command, and every command pays for both phases. That is the point
 //!   of the baseline. (Messages of several slots travel together; that saves frames, not phases.)
 //! - Moving snapshots: the core says who needs one and is told when one is installed.

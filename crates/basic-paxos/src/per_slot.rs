@@ -171,7 +171,9 @@ impl<K: Kind> Protocol for PerSlot<K> {
         limits.window = bounds.open_slots.min(limits.window);
         limits.catch_up_bytes = bounds.message_bytes;
         limits.waiting_bytes = bounds.open_bytes;
-        limits.flight_bytes = bounds.window_bytes;
+        // A window of the other protocols shrinks before it fills a lane; this one is fixed, and the
+        // answers to catch-up share its lane. A quarter is what the defaults of the two stand at.
+        limits.flight_bytes = (bounds.window_bytes / 4).max(1);
         limits.command_bytes = bounds.command_bytes(limits.command_bytes);
         config.with_limits(limits).ok()
     }

@@ -3,7 +3,8 @@
 use crate::message::Message;
 use crate::per_slot::{Fx, Kind, PerSlot, Standing, Timer};
 use crate::waiting::Command;
-use crate::{Asking, Backoff, Proposer};
+use crate::{Asking, Backoff, Limits, Proposer};
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
@@ -34,12 +35,14 @@ impl Proposal {
     }
 }
 
-/// Slowest link that repetitions take into account, in bytes a second.
-const SLOW_LINK: u64 = 8 << 20;
+/// Slowest links that repetitions take into account, in bytes a second.
+const SLOW_LINKS: RangeInclusive<u64> = 512 << 10..=8 << 20;
 
-/// Time that a slow link takes for so many bytes.
-pub(crate) fn link_time(bytes: usize) -> Duration {
-    Duration::from_micros(bytes as u64 * 1_000_000 / SLOW_LINK)
+/// Time that a slow link takes for so many bytes: one that carries the values in flight in half a
+/// second, as narrow limits are set for narrow links.
+pub(crate) fn link_time(bytes: usize, limits: &Limits) -> Duration {
+    let slow = (limits.flight_bytes as u64 * 2).clamp(*SLOW_LINKS.start(), *SLOW_LINKS.end());
+    Duration::from_micros(bytes as u64 * 1_000_000 / slow)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -306,7 +309,7 @@ impl<K: Kind> PerSlot<K> {
         if let Asking::Votes(value) = proposal.proposer.asking() {
             let most = self.config.limits().flight_bytes.max(value.byte_len());
             let queued = value.byte_len().saturating_mul(self.proposals.len()).min(most);
-            patience += link_time(queued) * (1 << proposal.repeats.min(3));
+            patience += link_time(queued, self.config.limits()) * (1 << proposal.repeats.min(3));
         }
         fx.set_timer(Timer::Slot(slot), patience..patience.saturating_mul(3) / 2);
     }

@@ -38,11 +38,13 @@
 //! `paxos_p15_holes_never_filled`, the script `found_undecided`)*
 //!
 //! # Acceptors that missed the decision: who tells them?
-//! The proposer that finds a value chosen tells every member. If that is lost, there are three more
-//! ways: an acceptor that knows the decision answers any Prepare or Accept for it with
-//! [`Decided`](crate::Message::Decided); a node that hears of later slots asks; and every node asks
-//! one of the others now and then, in turn, from where its knowledge ends. The answers are bounded,
-//! and come one after the other until it has caught up.
+//! The proposer that finds a value chosen tells every member: with
+//! [`Chosen`](crate::Message::Chosen) those that were sent the value, and one that has not voted
+//! for it asks. If that is lost, there are three more ways: an acceptor that knows the decision
+//! answers any Prepare or Accept for it with [`Decided`](crate::Message::Decided); a node that
+//! hears of later slots asks; and every node asks one of the others now and then, in turn, from
+//! where its knowledge ends. The answers are bounded, and come one after the other until it has
+//! caught up.
 //! *(`a_node_that_missed_everything_asks_and_is_told`, `paxos_p16_lost_message_never_repeated`,
 //! the script `missed_the_decision`)*
 //!

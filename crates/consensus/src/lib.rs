@@ -26,6 +26,20 @@
 //! send. What the gate cannot see is a write that was forgotten: [`Message::holds`] states the
 //! claim itself, for a simulator to check against the disk.
 //!
+//! # Recover
+//! A core is rebuilt from [`Saved`]: hard state, log, base, and the applied slot. Everything up to
+//! [`Saved::floor`] is chosen. The core's commit index starts there, and it never proposes,
+//! overwrites or reports these slots again. Otherwise a leader whose quorum lost its disks could
+//! replace slots that the state already contains.
+//!
+//! # Flow control
+//! **Invariant: a message that overtakes names acknowledged entries only**, or its receiver asks
+//! for no others. A message's [`Lane`](synod_types::Lane) decides what it overtakes: heartbeats and
+//! acknowledgements take the Control lane, entries the Log lane. So a heartbeat cannot know what is
+//! in flight. What was lost is found by a probe on the Log lane, whose answer covers everything sent
+//! before it. [`SendWindow`] bounds what is in flight to one peer: it adapts to what the path
+//! drains, the peer's disk included.
+//!
 //! Left out on purpose: threads, codecs and storage; they belong to the driver.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -47,7 +47,8 @@
 //!
 //! # What is served
 //! `KV` (Range, Put, DeleteRange, Txn), `Maintenance` (Status, Alarm GET) and `Cluster`
-//! (MemberList). [`proto`] holds clients for them, too.
+//! (MemberList). [`proto`] holds clients for them, too. A large reply is encoded piece by piece
+//! while its client takes it; what it [holds](Held) is released when it is sent.
 //!
 //! # Left out on purpose
 //! Every other method answers Unimplemented with its name, at once; so do, inside the methods that

@@ -48,8 +48,16 @@
 //!   barrier, is chosen: until then the past may still bring up values that nobody has seen.
 //! - **[`Learner`]**: knows what is chosen, in order. The leader tells how far; a slot counts only if
 //!   what is held there was accepted at that leader's ballot. What is missing is pulled, from any
-//!   node; what is held under the same ballot there is confirmed without its value; the rest is kept under the stamp [`CHOSEN`], which stands above every ballot and is none: it
-//!   never touches the promise.
+//!   node. Values held under the same ballot there are confirmed without being sent; others are
+//!   kept under the stamp [`CHOSEN`], which stands above every ballot and is none: it never touches
+//!   the promise.
+//! - **Long logs in bounded pieces.** A core recovers with the applied slot as its commit index, so
+//!   phase 1 covers only what comes after. Values that it finds are proposed in slices, each once
+//!   the ones before are chosen: heartbeats leave in between.
+//! - **Accepts are sent once.** A [window](synod_consensus::SendWindow) that adapts to what the
+//!   path drains bounds what is in flight. When answers are overdue, the leader sends a numbered
+//!   [`Probe`](Message::Probe) on the lane of the Accepts; only its answer has anything sent again.
+//!   A follower does not pull slots that its leader is still sending.
 //! - **[`Election`]**: who should try. Heartbeats carry how their sender sees the cluster. Only a node
 //!   that reaches a quorum campaigns, and only if nobody who answers hears from a leader that has
 //!   its quorum; a leader that loses its quorum falls silent. So a cluster recovers under partial

@@ -30,9 +30,10 @@
 //! *(`paxos_p05_no_ballot_is_used_again_after_a_restart`, `new_leader_fills_the_hole`)*
 //!
 //! # Acceptors that missed the decision: who tells them?
-//! The leader, again and again, as long as they do not answer: the very same Accept. And every
-//! heartbeat says how far its sender knows the log to be chosen; a node that lags behind what it
-//! heard asks for the values, whoever it is that it hears. Chosen is chosen: any node may answer.
+//! The leader. While answers are overdue it probes, and what the answer to a probe shows to be lost
+//! it sends again, the very same Accept. Every heartbeat says how far its sender knows the log to be
+//! chosen; a node that lags asks for the values, but not for those that its leader is still sending.
+//! Chosen is chosen: any node may answer.
 //! *(`paxos_p16_whatever_is_lost_is_sent_again`, `partial_partition_chain`)*
 //!
 //! # A and B are cut off from C, D and E; both sides are written to; it heals. What is left?

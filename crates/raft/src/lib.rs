@@ -47,6 +47,11 @@
 //!   time; from the answer to it on appends follow one another unasked, within a
 //!   [window](synod_consensus::SendWindow) that adapts to what the path drains; one that needs
 //!   what was compacted away gets a snapshot.
+//! - **Heartbeats name acknowledged entries only.** They overtake appends, so they cannot be right
+//!   about what is in flight. When an acknowledgement is overdue, the leader probes with an append
+//!   without entries on the Log lane; only the answer to the latest probe has anything sent again.
+//! - **What is applied stays.** A core recovers with the applied slot as its commit index, and
+//!   ignores an append that contradicts its log at or below that.
 //! - **Nothing that arrives can break it.** A message from outside the group, of a past term, or
 //!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
 //!

@@ -28,7 +28,7 @@ fn partial_partition_constrained_election_stops_raft() {
     synod_sim::conformance::partial::constrained_election::<Raft>(config, ELECTION);
 }
 
-/// What its peers append conflicts with what the survivor has applied, so its driver stops it.
+/// What its peers append contradicts what the survivor has applied, so its core ignores it.
 #[test]
 fn survivor_of_a_wiped_quorum_serves_no_mixture() {
     synod_sim::conformance::survivor_of_a_wiped_quorum_serves_no_mixture::<Raft>(config);

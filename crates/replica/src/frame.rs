@@ -14,7 +14,7 @@ use synod_consensus::Refusal;
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, NodeId, Values};
 
 /// The version of the frame that this program writes, and the only one it reads.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 const CHECKED: usize = 5;
 
 /// Where a frame belongs: the receiver drops what is not for it.
@@ -39,6 +39,12 @@ pub enum Payload<M> {
     Protocol(M),
     /// Requests of the sender's clients, for whoever leads.
     Forward(Values),
+    /// Forwarded requests that the sender has: in its queue or in its log. As long as it leads they
+    /// need not be sent again.
+    Taken {
+        /// Their numbers in the session of the node that forwarded them.
+        requests: Vec<u64>,
+    },
     /// Forwarded requests that were not taken.
     Refused {
         /// Their numbers in the session of the node that forwarded them.
@@ -126,7 +132,7 @@ mod tests {
     #[test]
     fn the_bytes_are_fixed() {
         let bytes = [
-            1, 250, 118, 86, 147, 7, 0, 1, 2, 172, 2, 1, 15, 0, 1, 120, 1, 0, 0, 0, 3, 0, 0, 0, 2,
+            2, 210, 223, 72, 203, 7, 0, 1, 2, 172, 2, 1, 15, 0, 1, 120, 1, 0, 0, 0, 3, 0, 0, 0, 2,
             0, 0, 0,
         ];
         assert_eq!(sample()[..], bytes[..]);

@@ -1,9 +1,10 @@
 //! Requests that other nodes forwarded to this one.
 
 use crate::log_index::RequestId;
+use crate::{RequestSeq, Session};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use synod_types::Ticket;
+use synod_types::{NodeId, Ticket};
 
 /// Forwarded requests until the core has placed or refused them.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(crate) struct Guests {
     offered: BTreeMap<Ticket, RequestId>,
     /// All of the above: a second copy of one is dropped.
     known: BTreeSet<RequestId>,
+    /// The latest session of each node, and its first request that is not settled.
+    settled: BTreeMap<NodeId, (Session, RequestSeq)>,
     last: u64,
 }
 
@@ -29,6 +32,11 @@ impl Guests {
     /// Returns whether a copy of the request waits or was offered to the core.
     pub(crate) fn knows(&self, id: &RequestId) -> bool {
         self.known.contains(id)
+    }
+
+    /// Number of nodes that have forwarded requests.
+    pub(crate) fn nodes(&self) -> usize {
+        self.settled.len()
     }
 
     /// Bytes of the commands that wait.
@@ -50,6 +58,7 @@ impl Guests {
 
     /// Takes the next request for the core; without `room` on the disk, only a barrier.
     pub(crate) fn next(&mut self, room: bool) -> Option<(Ticket, Bytes)> {
+        self.drop_settled();
         let guest = self.waiting.pop_front_if(|guest| room || guest.is_barrier)?;
         self.waiting_bytes -= guest.command.len();
         self.last += 1;
@@ -64,6 +73,29 @@ impl Guests {
         let id = self.offered.remove(&ticket)?;
         self.known.remove(&id);
         Some(id)
+    }
+
+    /// A node has settled its requests below `settled`: their clients are answered or have given
+    /// up, and applying them would do nothing. Those at the front of the queue go at once, the
+    /// others when it is their turn.
+    pub(crate) fn settle(&mut self, session: Session, settled: RequestSeq) {
+        let known = self.settled.entry(session.node).or_insert((session, settled));
+        if (known.0, known.1) < (session, settled) {
+            *known = (session, settled);
+        }
+        self.drop_settled();
+    }
+
+    fn drop_settled(&mut self) {
+        let settled = &self.settled;
+        let is_settled = |guest: &mut Guest| {
+            let (session, seq) = guest.id;
+            settled.get(&session.node).is_some_and(|known| (session, seq) < *known)
+        };
+        while let Some(guest) = self.waiting.pop_front_if(is_settled) {
+            self.waiting_bytes -= guest.command.len();
+            self.known.remove(&guest.id);
+        }
     }
 
     /// Takes all that wait: this node does not lead.

@@ -23,6 +23,26 @@
 //! session table, which is part of the replicated state, lets it be applied once. The node
 //! answers its client when it has applied the request itself.
 //!
+//! # Forwarding
+//! Requests wait in the driver's queue until the disk, or the window of forwards to the leader, has
+//! room. The leader acknowledges forwarded requests as taken; they are not sent again while it
+//! leads, unless they take far longer than others. An index of the requests in the unapplied log,
+//! built from the core's own writes, lets a leader drop copies of what its log holds, and has
+//! truncated or overwritten requests queued again at once.
+//!
+//! # Overload
+//! - Bytes that are not durable, not applied, or in flight to a leader are bounded: see
+//!   [`Settings`]. A long log is therefore replayed in pieces.
+//! - A disk or apply side is stalled when it completes nothing while work waits; then a leader
+//!   steps down. The age of the oldest work would only measure the depth of the queue.
+//! - While chosen slots wait in the driver, [`Input::Lagging`](synod_consensus::Input::Lagging)
+//!   precedes timers that are due, so that a node that lags does not campaign.
+//! - While a disk hangs, frames of the log and bulk lanes are dropped.
+//!
+//! # Never undo what is chosen
+//! A core that asks to truncate slots that it reported as chosen, or to move its base outside of
+//! them, stops the node: [`Actions::fatal`] is set, and nothing else leaves the driver.
+//!
 //! Left out on purpose: threads, sockets and disks; snapshots and membership changes, which come
 //! with their protocols' support.
 #![forbid(unsafe_code)]

@@ -324,6 +324,7 @@ impl<P: Protocol> Replica<P> {
             }
             Payload::Protocol(message) => self.step(now, Input::Message { from, message }),
             Payload::Forward(requests) => self.on_forward(from, &requests),
+            Payload::Taken { requests } => self.requests.taken_elsewhere(now, &requests),
             Payload::Refused { requests, .. } => self.requests.refused_elsewhere(&requests),
         }
     }
@@ -434,13 +435,10 @@ impl<P: Protocol> Replica<P> {
     fn propose_queued(&mut self, now: Instant) -> bool {
         let limit = self.settings.unwritten_bytes;
         let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
-        let (mut guests_first, mut offered) = (false, false);
-        loop {
-            let next = self.requests.next_proposal(now, room > 0, guests_first);
-            let Some((ticket, command)) = next else { break };
+        let mut offered = false;
+        while let Some((ticket, command)) = self.requests.next_proposal(now, room > 0) {
             room = room.saturating_sub(command.len());
             self.step(now, Input::Propose { ticket, command });
-            guests_first = !guests_first;
             offered = true;
         }
         offered
@@ -545,9 +543,10 @@ impl<P: Protocol> Driver for Replica<P> {
             return &mut self.actions;
         }
         for (to, payload) in self.requests.outgoing() {
-            // Neither kind of payload holds a protocol message.
+            let lane = payload.lane();
+            // No kind of payload here holds a protocol message.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
-            self.actions.frames.push((to, Lane::Forward, frame));
+            self.actions.frames.push((to, lane, frame));
         }
         self.last_encoded = None;
         self.actions.wake = self.wake_at();

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_consensus::Refusal;
-use synod_types::{Instant, NodeId, Slot, Ticket, Values, ValuesBuilder};
+use synod_types::{Instant, Lane, NodeId, Slot, Ticket, Values, ValuesBuilder};
+
+/// The longest pause before a request is sent again, in multiples of the shortest.
+const LONGEST: u32 = 32;
 
 /// Everything that is under way on behalf of clients.
 pub(crate) struct Requests {
@@ -27,6 +30,8 @@ pub(crate) struct Requests {
     /// Commands on their way to a leader and not yet applied here, in bytes.
     forwarded_bytes: usize,
     guests: Guests,
+    /// Whose turn it is: 0 for this node, above for guests.
+    turn: usize,
     /// Requests, of this node and of others, that stand in this node's log.
     log: LogIndex,
     /// Own requests that stood in this node's log and were removed from it.
@@ -35,6 +40,8 @@ pub(crate) struct Requests {
     service: Duration,
     forwards: BTreeMap<NodeId, ValuesBuilder>,
     full_forwards: Vec<(NodeId, Values)>,
+    /// Requests of guests that this node has, to be acknowledged.
+    taken: BTreeMap<NodeId, Vec<u64>>,
     /// What guests are told, gathered by node and reason.
     refusals: Vec<(NodeId, Refusal, Vec<u64>)>,
     next_sweep: Instant,
@@ -75,20 +82,39 @@ enum Whereabouts {
     Offered,
     /// In this node's log.
     Placed(Slot),
-    /// On its way to another node, or in the log of that node.
+    /// On its way to another node.
     Forwarded,
+    /// In the queue or in the log of the node that leads, by that node's word.
+    Taken,
+}
+
+impl Whereabouts {
+    /// Whether the request counts in the window of forwards.
+    fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Forwarded | Self::Taken)
+    }
 }
 
 /// What leaves for other nodes.
 pub(crate) enum Outgoing {
     Forward(Values),
+    Taken(Vec<u64>),
     Refused(Vec<u64>, Refusal),
 }
 
 impl Outgoing {
+    /// The lane of the network: answers are small and must not wait behind requests.
+    pub(crate) fn lane(&self) -> Lane {
+        match self {
+            Self::Forward(_) => Lane::Forward,
+            Self::Taken(_) | Self::Refused(..) => Lane::Control,
+        }
+    }
+
     pub(crate) fn typed<M>(self) -> Payload<M> {
         match self {
             Self::Forward(values) => Payload::Forward(values),
+            Self::Taken(requests) => Payload::Taken { requests },
             Self::Refused(requests, why) => Payload::Refused { requests, why },
         }
     }
@@ -106,11 +132,13 @@ impl Requests {
             queued: BTreeSet::new(),
             forwarded_bytes: 0,
             guests: Guests::default(),
+            turn: 0,
             log: LogIndex::new(applied),
             lost: Vec::new(),
             service: Duration::ZERO,
             forwards: BTreeMap::new(),
             full_forwards: Vec::new(),
+            taken: BTreeMap::new(),
             refusals: Vec::new(),
             next_sweep: Instant::ZERO,
         }
@@ -174,14 +202,11 @@ impl Requests {
     }
 
     /// Takes the next request for this node's core, which leads. Without `room` on the disk, only
-    /// a barrier.
-    pub(crate) fn next_proposal(
-        &mut self,
-        now: Instant,
-        room: bool,
-        guests_first: bool,
-    ) -> Option<(Ticket, Bytes)> {
-        if guests_first {
+    /// a barrier. Every node has its turn: one request of this node, then one for each node that
+    /// forwards, or clients of the leader would be served faster than all others.
+    pub(crate) fn next_proposal(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
+        self.turn = if self.turn >= self.guests.nodes() { 0 } else { self.turn + 1 };
+        if self.turn > 0 {
             self.guests.next(room).or_else(|| self.next_own(now, room))
         } else {
             self.next_own(now, room).or_else(|| self.guests.next(room))
@@ -241,7 +266,7 @@ impl Requests {
         let mut count = 0;
         for seq in seqs {
             let Some(pending) = self.pending.get_mut(&seq) else { continue };
-            if pending.whereabouts == Whereabouts::Forwarded {
+            if pending.whereabouts.is_elsewhere() {
                 self.forwarded_bytes -= pending.command.len();
             }
             pending.whereabouts = Whereabouts::Queued;
@@ -252,13 +277,15 @@ impl Requests {
     }
 
     /// Takes a request that `from` sent on, unless it is no request of that node or stands in the
-    /// queue or in the log already.
+    /// queue or in the log already; acknowledges it if this node leads.
     pub(crate) fn take_guest(&mut self, from: NodeId, command: &[u8], leads: bool) {
         let request = Request::decode(command).filter(|request| request.session.node == from);
         let Some(request) = request else { return };
         let id = (request.session, request.seq);
+        self.guests.settle(request.session, request.settled);
         // Only a leader's log keeps what it holds; another node says that it does not lead.
         if self.guests.knows(&id) || leads && self.log.slot_of(&id).is_some() {
+            self.acknowledge(from, id.1, leads);
             return;
         }
         if self.guests.waiting_bytes() + command.len() > self.settings.guest_bytes {
@@ -266,6 +293,26 @@ impl Requests {
         }
         let is_barrier = request.body == Body::Barrier;
         self.guests.push(id, Bytes::copy_from_slice(command), is_barrier);
+        self.acknowledge(from, id.1, leads);
+    }
+
+    fn acknowledge(&mut self, guest: NodeId, seq: RequestSeq, leads: bool) {
+        if leads {
+            self.taken.entry(guest).or_default().push(seq.0);
+        }
+    }
+
+    /// The leader has these requests. They are sent again only if it refuses them, if another one
+    /// leads, or if they take far longer than others do.
+    pub(crate) fn taken_elsewhere(&mut self, now: Instant, requests: &[u64]) {
+        for seq in requests {
+            if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
+                && pending.whereabouts == Whereabouts::Forwarded
+            {
+                pending.whereabouts = Whereabouts::Taken;
+                pending.sent = now;
+            }
+        }
     }
 
     /// This node does not lead: what it was sent goes back to its nodes.
@@ -326,7 +373,7 @@ impl Requests {
     pub(crate) fn refused_elsewhere(&mut self, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
-                && pending.whereabouts == Whereabouts::Forwarded
+                && pending.whereabouts.is_elsewhere()
             {
                 self.forwarded_bytes -= pending.command.len();
                 pending.whereabouts = Whereabouts::Here;
@@ -418,20 +465,24 @@ impl Requests {
                 Whereabouts::Here => true,
                 Whereabouts::Queued | Whereabouts::Offered => false,
                 Whereabouts::Placed(slot) => slot <= applied || !stands(),
-                Whereabouts::Forwarded => !stands(),
+                Whereabouts::Forwarded | Whereabouts::Taken => !stands(),
             };
-            may_be_lost && now - pending.sent >= self.patience(pending.attempts)
+            may_be_lost && now - pending.sent >= self.patience(pending)
         });
         let due = due.map(|(seq, _)| *seq).collect();
         self.requeue(due)
     }
 
-    /// Time after which a request of so many attempts is sent again. A cluster that is slow, but
+    /// Time after which a request is sent again. A cluster that is slow, but
     /// works, is given the time that it has been taking.
-    fn patience(&self, attempts: u32) -> Duration {
+    fn patience(&self, pending: &Pending) -> Duration {
         let retry = self.settings.retry;
+        if pending.whereabouts == Whereabouts::Taken {
+            return retry * LONGEST;
+        }
         let first = (self.service * 2).clamp(retry, retry * 8);
-        (first * (1 << attempts.saturating_sub(1).min(5))).min(retry * 32)
+        let doublings = pending.attempts.saturating_sub(1).min(5);
+        (first * (1 << doublings)).min(retry * LONGEST)
     }
 
     /// Another leader, or another term of the same one. What was sent under the last one goes
@@ -447,7 +498,7 @@ impl Requests {
             Whereabouts::Here => true,
             Whereabouts::Queued | Whereabouts::Offered => false,
             Whereabouts::Placed(slot) => slot > applied && !self.log.holds(&(session, **seq)),
-            Whereabouts::Forwarded => !self.log.holds(&(session, **seq)),
+            Whereabouts::Forwarded | Whereabouts::Taken => !self.log.holds(&(session, **seq)),
         });
         let lost = lost.map(|(seq, _)| *seq).collect();
         self.requeue(lost)
@@ -460,7 +511,8 @@ impl Requests {
         for id in self.lost.drain(..) {
             let own = id.0 == session && !self.log.holds(&id);
             let sent = self.pending.get(&id.1).is_some_and(|pending| {
-                matches!(pending.whereabouts, Whereabouts::Placed(_) | Whereabouts::Forwarded)
+                matches!(pending.whereabouts, Whereabouts::Placed(_))
+                    || pending.whereabouts.is_elsewhere()
             });
             if own && sent {
                 lost.push(id.1);
@@ -496,6 +548,9 @@ impl Requests {
                 out.push((*to, Outgoing::Forward(forward.finish())));
             }
         }
+        for (to, requests) in std::mem::take(&mut self.taken) {
+            out.push((to, Outgoing::Taken(requests)));
+        }
         for (to, why, requests) in self.refusals.drain(..) {
             out.push((to, Outgoing::Refused(requests, why)));
         }
@@ -514,7 +569,9 @@ impl Requests {
             Whereabouts::Queued => {
                 self.queued.remove(&(pending.is_command, seq));
             }
-            Whereabouts::Forwarded => self.forwarded_bytes -= pending.command.len(),
+            Whereabouts::Forwarded | Whereabouts::Taken => {
+                self.forwarded_bytes -= pending.command.len();
+            }
             Whereabouts::Here | Whereabouts::Offered | Whereabouts::Placed(_) => {}
         }
         let outcome = outcome(&pending.waiter);

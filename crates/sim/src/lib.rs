@@ -4,8 +4,8 @@
 //! sessions, over simulated disks and a simulated network, in one thread, under a clock that jumps
 //! to whatever happens next. One seed decides everything: how many nodes, which faults are on and
 //! how often they come, what clients ask for, and limits of messages, windows and quorums
-//! ([`LimitsPlan`]), half of them small enough to be reached. The same seed does the same on every machine, in
-//! debug and in release.
+//! ([`LimitsPlan`]), half of them small enough to be reached. The same seed does the same on every
+//! machine, in debug and in release.
 //!
 //! ```
 //! use std::time::Instant;
@@ -63,7 +63,8 @@
 //! - every state is what the chosen commands make, and no state store is ahead of its log;
 //! - no message that was damaged under way is taken, and no log that was damaged on its disk is
 //!   loaded as if it were whole;
-//! - every operation is answered once;
+//! - no node asks to cut what it has reported as chosen;
+//! - every operation is answered once, by the node that took it;
 //! - acknowledged commands took effect once, in the order in which they were acknowledged, where
 //!   the client was told; refused ones never; a read sees what was acknowledged before it began.
 //!
@@ -84,7 +85,7 @@
 //! capacity that is left; bytes sent and written must stay near what they were for the same
 //! commands before; leadership must not move, and writes must not wait for reads. Everything is a
 //! sixteenth of a real cluster's size, times are not. One in eight of the other seeds has
-//! capacities, too.
+//! capacities, too. [`search`] with `--load` runs load runs only.
 //!
 //! # What counts
 //! A run [counts](Report::counted) if each family of faults that was on struck while operations

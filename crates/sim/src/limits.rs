@@ -15,6 +15,8 @@ use synod_replica::Settings;
 /// them; it is shorter than the smallest [`Bounds::open_bytes`] that is drawn.
 pub(crate) const MOST_PADDING: u64 = 600;
 const LEAST_OPEN_BYTES: u64 = 2048;
+/// The most bytes that may be open, in windows: some seconds' worth of them.
+const OPEN_WINDOWS: usize = 64;
 /// Up to this round trip, both disks included, the smallest windows bear the load of the clients.
 const SHORT_TRIP_MS: u64 = 40;
 
@@ -42,11 +44,15 @@ impl LimitsPlan {
         let mut bounds = Bounds {
             message_bytes: limit(80..800, 1 << 20),
             window_messages: limit(2..9, 256),
-            window_bytes: limit(200..4000, 16 << 20),
+            // A window counts what a frame needs beside its values, too.
+            window_bytes: limit(1000..8000, 16 << 20),
             open_slots: limit(8..65, 65_536),
             open_bytes: limit(LEAST_OPEN_BYTES..32 << 10, 64 << 20),
             quorums: None,
         };
+        // What is open has to pass through the window before anything new is served.
+        let passes = bounds.window_bytes.saturating_mul(OPEN_WINDOWS);
+        bounds.open_bytes = bounds.open_bytes.min(passes);
         let forward_bytes = limit(80..2000, 256 << 10);
         let max_outstanding = limit(20..100, 100_000);
         if dice.percent(30) {
@@ -129,7 +135,7 @@ mod tests {
         };
         small(&|plan| plan.bounds.message_bytes < 1000);
         small(&|plan| plan.bounds.window_messages < 10);
-        small(&|plan| plan.bounds.window_bytes < 4000);
+        small(&|plan| plan.bounds.window_bytes < 8000);
         small(&|plan| plan.bounds.open_slots < 100);
         small(&|plan| plan.bounds.open_bytes < 32 << 10);
         small(&|plan| plan.forward_bytes < 2000);

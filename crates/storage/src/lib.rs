@@ -31,6 +31,12 @@
 //! # }
 //! ```
 //!
+//! # After a power loss
+//! Only the last batch of a RocksDB log can be unsynced, because the next is written after its
+//! sync. If it is torn, it is dropped; any other fault is damage and refused by name. A RocksDB
+//! state has no write-ahead log: a sync writes a table, the store opens at its last flush, and the
+//! log has the rest.
+//!
 //! A store of your own implements the trait and runs through the suite of [`conformance`]; see
 //! `examples/own_log_store.rs`.
 //!

@@ -2,8 +2,9 @@
 //! it. QUIC with mutual TLS comes with the feature `quic`.
 //!
 //! Consensus protocols send again what matters, so a transport may drop; what it must not do is
-//! hold up the node that sends. Each peer and [`Lane`] has a bounded queue of its own: a snapshot
-//! under way delays no heartbeat, and a dead peer costs a bounded amount of memory.
+//! hold up the node that sends. Each peer and [`Lane`] has a bounded queue of its own, and urgent
+//! lanes go first: Control, Log, Forward, Bulk. So entries in flight delay no heartbeat, forwarded
+//! requests delay no entries, and a dead peer costs a bounded amount of memory.
 //!
 //! ```
 //! use synod_transport::{MemoryNetwork, Peer, Transport};

@@ -156,7 +156,7 @@ pub enum Lane {
     Control,
     /// Entries of the replicated log.
     Log,
-    /// Clients' requests on their way to the node that proposes them, and refusals of them.
+    /// Clients' requests on their way to the node that proposes them.
     Forward,
     /// Snapshots and other bulk: the first to wait.
     Bulk,

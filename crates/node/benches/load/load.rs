@@ -36,6 +36,8 @@ pub(crate) struct Load {
 
 #[derive(Default)]
 struct Shared {
+    /// Keys of one load are no keys of another.
+    name: u64,
     writes: Mutex<Vec<Write>>,
     failed: AtomicU64,
     keys: AtomicU64,
@@ -50,7 +52,9 @@ impl Load {
         let clients = ports.iter().map(|port| connect(*port, PATIENCE)).collect();
         let channels = ports.iter().map(|port| channel(*port, PATIENCE)).collect();
         drop(entered);
-        Self { runtime, channels, clients, shared: Arc::default() }
+        static LOADS: AtomicU64 = AtomicU64::new(0);
+        let name = LOADS.fetch_add(1, Ordering::Relaxed);
+        Self { runtime, channels, clients, shared: Arc::new(Shared { name, ..Shared::default() }) }
     }
 
     /// Offers `per_second` writes of `size` bytes a second, however slowly they are answered, over
@@ -194,7 +198,8 @@ impl Drop for Load {
 async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize) -> bool {
     let begun = Instant::now();
     // A thousand keys: the state stays small, so that what is measured is the log.
-    let key = format!("load/{:03}", shared.keys.fetch_add(1, Ordering::Relaxed) % 1000);
+    let key = shared.keys.fetch_add(1, Ordering::Relaxed) % 1000;
+    let key = format!("load/{}/{key:03}", shared.name);
     let value = Bytes::from(vec![b'v'; bytes]);
     let request = pb::PutRequest { key: key.into(), value, ..Default::default() };
     let acknowledged = client.put(request).await.is_ok();

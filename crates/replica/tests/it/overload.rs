@@ -9,7 +9,7 @@ use synod_replica::{
     Session, Settings, Token, decode_frame, encode_write,
 };
 use synod_storage::{Batch, LogOp, MemoryState, StoredRun};
-use synod_types::{Incarnation, Instant, Slot, Value, Values};
+use synod_types::{Incarnation, Instant, Lane, NodeId, Slot, Value, Values};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -20,9 +20,14 @@ fn put(token: u64, bytes: usize) -> Event {
 
 /// A request of the peer's clients.
 fn guest(seq: u64, bytes: usize) -> Bytes {
+    settled_guest(seq, 1, bytes)
+}
+
+/// A request of the peer's clients; those below `settled` are answered or given up.
+fn settled_guest(seq: u64, settled: u64, bytes: usize) -> Bytes {
     let session = Session { node: PEER, incarnation: Incarnation(9), boot: 1 };
     let body = Body::Command(Bytes::from(vec![b'y'; bytes]));
-    Request { session, seq: RequestSeq(seq), settled: RequestSeq(1), body }.encode()
+    Request { session, seq: RequestSeq(seq), settled: RequestSeq(settled), body }.encode()
 }
 
 fn forward(replica: &mut Replica<Puppet>, commands: impl IntoIterator<Item = Bytes>) {
@@ -432,4 +437,76 @@ fn the_floor_is_the_applied_slot_after_a_restart() {
         tell(&mut replica, Msg::Recut(Slot(cut)));
         assert_eq!(replica.take(T0).fatal.is_some(), fatal, "cut from slot {cut}");
     }
+}
+
+/// Numbers of the peer's requests that the node acknowledges as taken.
+fn taken(replica: &mut Replica<Puppet>) -> Vec<u64> {
+    let frames = std::mem::take(&mut replica.take(T0).frames);
+    let taken = frames.iter().filter_map(|(_, lane, frame)| {
+        let (_, payload) = decode_frame::<Msg>(frame).unwrap();
+        let Payload::Taken { requests } = payload else { return None };
+        assert_eq!(*lane, Lane::Control, "acknowledgements do not wait behind requests");
+        Some(requests)
+    });
+    taken.flatten().collect()
+}
+
+#[test]
+fn leader_acknowledges_forwards_that_it_has_and_each_copy_of_them() {
+    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    let _ = replica.take(T0);
+    forward(&mut replica, [guest(1, 100), guest(2, 100)]);
+    assert_eq!(taken(&mut replica), [1, 2], "one in the log, one in the queue");
+    forward(&mut replica, [guest(2, 100), guest(1, 100)]);
+    assert_eq!(taken(&mut replica), [2, 1], "the acknowledgement was lost");
+    tell(&mut replica, Msg::Lead(PEER, 2));
+    let _ = replica.take(T0);
+    forward(&mut replica, [guest(3, 100)]);
+    assert_eq!(taken(&mut replica), [], "a node that does not lead has nothing to promise");
+}
+
+#[test]
+fn forwards_that_the_leader_has_are_not_sent_again_while_it_leads() {
+    let mut replica = replica(Some(PEER));
+    for token in 1..=2 {
+        replica.handle(T0, put(token, 100));
+    }
+    assert_eq!(forwarded(&mut replica).iter().map(Values::len).sum::<usize>(), 2);
+    deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![1] });
+    let retried = |replica: &mut Replica<Puppet>, now| {
+        replica.handle(now, Event::Wake);
+        forwarded_at(replica, now).iter().map(Values::len).sum::<usize>()
+    };
+    assert_eq!(retried(&mut replica, T0 + MS(2000)), 1, "the one that may be lost");
+    assert_eq!(retried(&mut replica, T0 + MS(2100)), 0);
+    deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![2] });
+    assert_eq!(retried(&mut replica, T0 + MS(5000)), 0, "the leader has both");
+    tell(&mut replica, Msg::Lead(NodeId(3), 2));
+    assert_eq!(retried(&mut replica, T0 + MS(5001)), 2, "another leader need not have them");
+}
+
+#[test]
+fn forwards_that_a_leader_took_and_refuses_are_sent_again() {
+    let mut replica = replica(Some(PEER));
+    replica.handle(T0, put(1, 100));
+    assert_eq!(forwarded(&mut replica).len(), 1);
+    deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![1] });
+    let refused = Payload::Refused { requests: vec![1], why: Refusal::Busy };
+    deliver(&mut replica, &envelope(), refused);
+    replica.handle(T0 + MS(2000), Event::Wake);
+    assert_eq!(forwarded(&mut replica).iter().map(Values::len).sum::<usize>(), 1);
+}
+
+#[test]
+fn guests_whose_clients_gave_up_are_not_proposed() {
+    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    forward(&mut replica, (1..=5).map(|seq| guest(seq, 100)));
+    let (seq, batch) = replica.take(T0).batch.take().unwrap();
+    assert_eq!(commands(&batch), 1, "the first one fills the disk");
+    // Everything below 5 is settled by now, and the sixth is the next to be waited for.
+    forward(&mut replica, [settled_guest(6, 5, 100)]);
+    written(&mut replica, T0, seq);
+    let (_, batch) = replica.take(T0).batch.take().unwrap();
+    let LogOp::Put(run) = &batch.ops[0].1 else { panic!("{batch:?}") };
+    assert_eq!(Request::decode(run.values.command(0).unwrap()).unwrap().seq, RequestSeq(5));
 }

@@ -21,11 +21,17 @@ const MEASURED: Duration = Duration::from_secs(3);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Ten election timeouts of the default settings, on top of what the backlog takes.
 const GRACE: Duration = Duration::from_secs(3);
+/// Hundredths of a link or disk that windows fill: those that keep queues short leave gaps.
+const USED: u64 = 85;
+/// Round trips that windows may take to adapt, on top of that.
+const GROWTH: u32 = 100;
 /// No disturbance may take longer than this to pass.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Bytes sent and written may be this many thousandths of what they were for the same commands
 /// before the disturbance.
 const MOST_AMPLIFICATION: u64 = 1300;
+/// The same where no node leads: proposers that compete for a slot send its value again, each.
+const MOST_AMPLIFICATION_OF_PEERS: u64 = 3000;
 
 /// While clients read all the time, 99 % of the writes may take this many times as long as before,
 /// or as this.
@@ -176,7 +182,8 @@ fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, steady: (u64, u64)) 
     let Some(capacity) = &cluster.plan.capacity else { return plan.rate };
     let sent = capacity.bandwidth * 1000 / steady.0.max(1000);
     let written = capacity.disk * 1000 / steady.1.max(1000);
-    sent.min(written).saturating_sub(plan.rate).max(plan.rate / 10)
+    let used = sent.min(written) / 100 * USED;
+    used.saturating_sub(plan.rate).max(plan.rate / 10)
 }
 
 /// Twice the time that the backlog takes at what is free, and some.
@@ -186,14 +193,19 @@ fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Durat
         _ => 0,
     };
     let backlog = cluster.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
-    (crate::network::time_for(backlog, free) * 2 + GRACE).min(LONGEST)
+    let growth = cluster.plan.network.delay.end * 2 * GROWTH;
+    (crate::network::time_for(backlog, free) * 2 + GRACE + growth).min(LONGEST)
 }
 
 /// The load: half of what is drawn where no node leads, as values are then sent twice.
 fn rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
+    if has_peers(cluster) { plan.rate / 2 } else { plan.rate }
+}
+
+/// Whether every node proposes and none leads.
+fn has_peers<P: Protocol>(cluster: &Cluster<P>) -> bool {
     let statuses = cluster.members().all().filter_map(|id| cluster.status(id));
-    let has_peers = statuses.into_iter().any(|status| status.role == Role::Peer);
-    if has_peers { plan.rate / 2 } else { plan.rate }
+    statuses.into_iter().any(|status| status.role == Role::Peer)
 }
 
 /// When the last window ended in which throughput was below nine tenths of `steady`, counted from
@@ -217,7 +229,8 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
         );
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
-    let limit = |steady: u64| steady.max(1000) * MOST_AMPLIFICATION / 1000;
+    let most = if has_peers(cluster) { MOST_AMPLIFICATION_OF_PEERS } else { MOST_AMPLIFICATION };
+    let limit = |steady: u64| steady.max(1000) * most / 1000;
     if figures.sent > limit(figures.steady_sent) || figures.written > limit(figures.steady_written)
     {
         let text = format!("bytes are sent or written too often: {figures:?}");

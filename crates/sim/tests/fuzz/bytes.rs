@@ -130,9 +130,10 @@ fn values(u: &mut Unstructured<'_>) -> Result<Values> {
 #[test]
 fn clients_requests() {
     fuzz(|u| {
-        let payload = match u.arbitrary()? {
-            true => Payload::Forward(values(u)?),
-            false => Payload::Refused {
+        let payload = match u.int_in_range(0..=2)? {
+            0 => Payload::Forward(values(u)?),
+            1 => Payload::Taken { requests: u.arbitrary()? },
+            _ => Payload::Refused {
                 requests: u.arbitrary()?,
                 why: Refusal::NotLeader { hint: None },
             },
