@@ -100,6 +100,11 @@ impl<T> Lanes<T> {
         self.lanes.iter_mut().find_map(Waiting::pop)
     }
 
+    /// The most urgent lane in which a frame waits.
+    pub(crate) fn most_urgent(&self) -> Option<Lane> {
+        Lane::ALL.into_iter().find(|lane| !self.lanes[index(*lane)].frames.is_empty())
+    }
+
     /// Takes the next frame for the driver: the most urgent lane first, and one frame in sixteen
     /// from the least urgent lane.
     pub(crate) fn pop_fair(&mut self) -> Option<(usize, T)> {

@@ -26,6 +26,9 @@ struct Wire {
     lanes: Lanes<Parcel>,
     /// The frame that is being transmitted, and until when.
     sending: Option<(Parcel, Instant)>,
+    /// Frames whose transmission a more urgent one has interrupted, and the time that each still
+    /// takes: packets of all lanes share a connection, the urgent ones first.
+    paused: Vec<(Parcel, Duration)>,
     /// Its transmission ended while the link was cut: it is transmitted again.
     stalled: bool,
     /// Since when the peer cannot be reached.
@@ -50,6 +53,7 @@ impl Wires {
         let wire = |_| Wire {
             lanes: Lanes::new(capacity.lanes),
             sending: None,
+            paused: Vec::new(),
             stalled: false,
             blocked_since: None,
         };
@@ -72,11 +76,32 @@ impl Wire {
             return None;
         }
         self.stalled = false;
-        let again = self.sending.take().map(|(parcel, _)| parcel);
-        let parcel = again.or_else(|| self.lanes.pop_urgent().map(|(_, parcel)| parcel))?;
-        let end = now + time_for(parcel.frame.len() as u64, bandwidth);
+        let whole = |parcel: Parcel| {
+            let time = time_for(parcel.frame.len() as u64, bandwidth);
+            (parcel, time)
+        };
+        let again = self.sending.take().map(|(parcel, _)| whole(parcel));
+        let waiting = self.lanes.most_urgent();
+        let resumed =
+            || self.paused.pop_if(|(parcel, _)| waiting.is_none_or(|lane| parcel.lane <= lane));
+        let (parcel, time) = again.or_else(resumed).or_else(|| {
+            let (_, parcel) = self.lanes.pop_urgent()?;
+            Some(whole(parcel))
+        })?;
+        let end = now + time;
         self.sending = Some((parcel, end));
         Some(end)
+    }
+
+    /// Interrupts a transmission that is less urgent than a frame of `lane`.
+    fn interrupt(&mut self, now: Instant, lane: Lane) {
+        let is_less_urgent = |(parcel, _): &mut (Parcel, Instant)| lane < parcel.lane;
+        if !self.stalled
+            && self.blocked_since.is_none()
+            && let Some((parcel, end)) = self.sending.take_if(is_less_urgent)
+        {
+            self.paused.push((parcel, end.since(now)));
+        }
     }
 }
 
@@ -107,6 +132,7 @@ impl Network {
             true => wire.lanes.offer_offline(lane, size, parcel),
             false => wire.lanes.offer(lane, size, parcel),
         };
+        wire.interrupt(now, lane);
         (dropped, wire.start(now, wires.bandwidth).map(|end| (link, end)))
     }
 
@@ -143,6 +169,7 @@ impl Network {
             let wire = &mut wires.wires[node * nodes + to];
             wire.lanes.clear();
             (wire.sending, wire.stalled) = (None, false);
+            wire.paused.clear();
         }
         self.note_blocked(now);
     }
@@ -178,6 +205,7 @@ impl Network {
             }
             if wire.is_offline(now) && wire.stalled {
                 (wire.sending, wire.stalled) = (None, false);
+                wire.paused.clear();
             }
             wire.blocked_since = None;
             let end = wire.start(now, wires.bandwidth);
@@ -247,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn a_control_frame_overtakes_log_frames_that_wait() {
+    fn control_frame_overtakes_log_frames_and_interrupts_the_one_in_transmission() {
         let mut pair = Pair::new();
         for byte in 1..=3 {
             assert_eq!(pair.queue(0, Lane::Log, byte, 100), 0);
         }
-        assert_eq!(pair.queue(0, Lane::Control, 9, 10), 0);
+        assert_eq!(pair.queue(40, Lane::Control, 9, 10), 0);
         let left = pair.until(1000);
-        assert_eq!(left, [(1, at(100)), (9, at(110)), (2, at(210)), (3, at(310))]);
+        assert_eq!(left, [(9, at(50)), (1, at(110)), (2, at(210)), (3, at(310))]);
     }
 
     #[test]
