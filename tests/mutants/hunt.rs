@@ -104,19 +104,23 @@ fn innocent(patches: &[Patch], rows: &[Row]) -> BTreeMap<Vec<String>, BTreeSet<V
     };
     let killers =
         || patches.iter().flat_map(|it| it.killers.iter().map(move |killer| (it, killer)));
-    let mut needed: BTreeMap<&[String], u64> = BTreeMap::new();
+    let mut needed: BTreeMap<(&[String], &[String]), u64> = BTreeMap::new();
     for (patch, killer) in killers() {
-        let most = needed.entry(&killer.build).or_default();
+        let most = needed.entry((&killer.build, &killer.arguments)).or_default();
         *most = (*most).max(seed(patch).map_or(0, |seed| seed + 1));
     }
     let mut runs: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
-    for (_, killer) in killers() {
-        let range = format!("0..{}", needed[killer.build.as_slice()].max(LEAST_SEEDS));
-        let cut = |word: &String| if word.starts_with("0..") { &range } else { word }.clone();
-        let arguments = killer.arguments.iter().map(cut).collect();
-        runs.entry(killer.build.clone()).or_default().insert(arguments);
+    for ((build, arguments), needed) in needed {
+        let arguments = arguments.iter().map(|word| cut(word, needed.max(LEAST_SEEDS))).collect();
+        runs.entry(build.to_vec()).or_default().insert(arguments);
     }
     runs
+}
+
+/// A range of seeds from 0, cut to the first `most`; any other word as it is.
+fn cut(word: &str, most: u64) -> String {
+    let end = word.strip_prefix("0..").and_then(|end| end.parse::<u64>().ok());
+    end.map_or_else(|| word.to_owned(), |end| format!("0..{}", end.min(most)))
 }
 
 /// The last lines of what a command said.
@@ -137,13 +141,16 @@ mod tests {
                 Killer: unit: test -p x -- named\n";
             Patch::parse(name.as_ref(), text).expect("complete")
         };
+        let load = "Breaks: x\nKiller: simulator: run -p x -- --load --seeds 0..24\n";
+        let load = Patch::parse("H1-c.x.patch".as_ref(), load).expect("complete");
         let (seed, cpu, what) = (Some(70), Duration::ZERO, String::new());
         let kills = vec![Kill { layer: Layer::Simulator, seed, cpu, what }];
         let row = Row { id: "M02-b.x".to_owned(), breaks: "x".to_owned(), kills };
-        let runs = innocent(&[patch("M01-a.x.patch"), patch("M02-b.x.patch")], &[row]);
+        let runs = innocent(&[patch("M01-a.x.patch"), patch("M02-b.x.patch"), load], &[row]);
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(runs.len(), 2);
-        assert_eq!(runs[&words("run -p x")], [words("--seeds 0..71")].into());
+        let searches = [words("--seeds 0..71"), words("--load --seeds 0..24")];
+        assert_eq!(runs[&words("run -p x")], searches.into());
         assert_eq!(runs[&words("test -p x")], [words("named")].into());
     }
 }

@@ -5,9 +5,15 @@ use synod_consensus::{Gate, Message as _, Saved};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Lane, Slot, Term};
 
-fn all() -> Vec<(Message, &'static str, &'static str, Gate, Lane)> {
-    let (term, commit) = (Term(3), Slot(2));
-    let (yes, no) = (true, false);
+/// A message, its description, its bytes, its gate and its lane.
+type Row = (Message, &'static str, &'static str, Gate, Lane);
+
+fn all() -> Vec<Row> {
+    [of_elections(), of_replication()].concat()
+}
+
+fn of_elections() -> Vec<Row> {
+    let (term, yes, no) = (Term(3), true, false);
     vec![
         (
             Message::PreVote { asked: term, last: at(4, 2) },
@@ -37,6 +43,12 @@ fn all() -> Vec<(Message, &'static str, &'static str, Gate, Lane)> {
             Gate::Durable,
             Lane::Control,
         ),
+    ]
+}
+
+fn of_replication() -> Vec<Row> {
+    let (term, commit) = (Term(3), Slot(2));
+    vec![
         (
             Message::Append { term, probe: 0, prev: at(4, 2), run: run(5, 3, &["a", "b"]), commit },
             "Append(t3, prev 4@t2, 5..6@t3, commit 2)",

@@ -21,6 +21,8 @@ const MEASURED: Duration = Duration::from_secs(3);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Ten election timeouts of the default settings, on top of what the backlog takes.
 const GRACE: Duration = Duration::from_secs(3);
+/// Hundredths of a link or disk that windows fill: those that keep queues short leave gaps.
+const USED: u64 = 85;
 /// Round trips that windows may take to adapt, on top of that.
 const GROWTH: u32 = 100;
 /// No disturbance may take longer than this to pass.
@@ -180,7 +182,8 @@ fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, steady: (u64, u64)) 
     let Some(capacity) = &cluster.plan.capacity else { return plan.rate };
     let sent = capacity.bandwidth * 1000 / steady.0.max(1000);
     let written = capacity.disk * 1000 / steady.1.max(1000);
-    sent.min(written).saturating_sub(plan.rate).max(plan.rate / 10)
+    let used = sent.min(written) / 100 * USED;
+    used.saturating_sub(plan.rate).max(plan.rate / 10)
 }
 
 /// Twice the time that the backlog takes at what is free, and some.
@@ -191,7 +194,9 @@ fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Durat
     };
     let backlog = cluster.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
     let growth = cluster.plan.network.delay.end * 2 * GROWTH;
-    (crate::network::time_for(backlog, free) * 2 + GRACE + growth).min(LONGEST)
+    // Peers collide while they catch up, and back off.
+    let grace = if has_peers(cluster) { GRACE * 2 } else { GRACE };
+    (crate::network::time_for(backlog, free) * 2 + grace + growth).min(LONGEST)
 }
 
 /// The load: half of what is drawn where no node leads, as values are then sent twice.
