@@ -28,15 +28,6 @@ fn rash_nodes(count: u64) -> Explore<Raft> {
     Explore::new(count, config).unwrap().firing(|timer| *timer == Timer::Election)
 }
 
-/// Acknowledgements of heartbeats tell apart states that differ in nothing that a rule looks at: they
-/// keep a leader in office or depose it, as other messages do, and confirm reads.
-fn unconfirmed(message: &Message) -> Traffic {
-    match message {
-        Message::HeartbeatAck { .. } => Traffic::Lost,
-        _ => Traffic::Free,
-    }
-}
-
 /// Three nodes with the default settings, whose clocks move past all patience with each timeout.
 /// Asking around before a campaign takes no time.
 fn polite() -> Explore<Raft> {
@@ -123,7 +114,7 @@ fn check(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().striking(two_campaign).traffic(unconfirmed).budget(budget);
+    let explore = rash().striking(two_campaign).budget(budget);
     check("elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
 }
 
@@ -149,8 +140,7 @@ fn split_votes() {
 #[test]
 fn entries_of_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = rash().after(figure_8).traffic(unconfirmed).striking(|_, node| node != N2);
-    let explore = explore.budget(budget);
+    let explore = rash().after(figure_8).striking(|_, node| node != N2).budget(budget);
     check("entries of older terms", explore, &[Sight::Chosen, Sight::Competed]);
 }
 
@@ -172,16 +162,11 @@ fn heartbeats() {
 }
 
 /// Probes, perhaps twice, cover what a follower holds, and a stale tail lies after it: what is
-/// acknowledged and committed ends where they end. A heartbeat announces what is committed, too, so
-/// that announcements which stand alone are left out.
+/// acknowledged and committed ends where they end.
 #[test]
 fn stale_tails() {
     let budget = Budget { timeouts: 2, duplicates: 1, ..Budget::default() };
     let explore = rash().after(forked_and_lost).firing(|timer| *timer == Timer::Heartbeat);
-    let explore = explore.traffic(|message| match message {
-        Message::Commit { .. } => Traffic::Lost,
-        message => unconfirmed(message),
-    });
     let explore = explore.hop(OVERDUE).striking(|_, node| node == N3).budget(budget);
     check("stale tails", explore, &[Sight::Chosen, Sight::Competed]);
 }
