@@ -31,7 +31,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// before the disturbance.
 const MOST_AMPLIFICATION: u64 = 1300;
 /// The same where no node leads: proposers that compete for a slot send its value again, each.
-const MOST_AMPLIFICATION_OF_PEERS: u64 = 3000;
+const MOST_AMPLIFICATION_OF_PEERS: u64 = 5000;
 
 /// While clients read all the time, 99 % of the writes may take this many times as long as before,
 /// or as this.
