@@ -194,9 +194,10 @@ fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Durat
     };
     let backlog = cluster.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
     let growth = cluster.plan.network.delay.end * 2 * GROWTH;
-    // Peers collide while they catch up, and back off.
-    let grace = if has_peers(cluster) { GRACE * 2 } else { GRACE };
-    (crate::network::time_for(backlog, free) * 2 + grace + growth).min(LONGEST)
+    // Peers collide while they catch up, and back off: they take twice as long.
+    let times = if has_peers(cluster) { 2 } else { 1 };
+    let drained = crate::network::time_for(backlog, free) * 2;
+    ((drained + GRACE) * times + growth).min(LONGEST)
 }
 
 /// The load: half of what is drawn where no node leads, as values are then sent twice.
