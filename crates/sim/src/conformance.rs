@@ -19,8 +19,10 @@ use synod_types::{Membership, NodeId, Slot};
 /// members to that node's settings, with short time-outs (elections within a second).
 ///
 /// ```text
-/// synod_sim::conformance!(Raft, config);
+/// synod_sim::conformance!(under load Raft, config);
 /// ```
+///
+/// With `under load` the protocol is held to the load check, too.
 #[macro_export]
 macro_rules! conformance {
     ($protocol:ty, $config:expr) => {
@@ -37,8 +39,12 @@ macro_rules! conformance {
             replays_to_the_same_hash,
             replays_its_own_schedule,
             survives_one_of_each_fault,
-            throughput_recovers_after_a_disturbance,
         );
+    };
+    // Also held to the load check.
+    (under load $protocol:ty, $config:expr) => {
+        $crate::conformance!($protocol, $config);
+        $crate::conformance!(@test $protocol, $config, throughput_recovers_after_a_disturbance,);
     };
     (@test $protocol:ty, $config:expr, $($name:ident,)*) => {
         $(
