@@ -332,17 +332,14 @@ fn draw_disk(dice: &mut Dice) -> DiskPlan {
     }
 }
 
-/// In most seeds bytes cost nothing, which no small command would notice. In one of eight they do,
-/// and in half of these links and disks are so slow that frames wait for one another.
+/// In most seeds bytes cost nothing, which no small command would notice. In one of eight they do.
+/// Links and disks that the largest messages would occupy for seconds are left to load runs, which
+/// scale messages and windows with them.
 fn draw_capacity(dice: &mut Dice) -> Option<CapacityPlan> {
     if dice.below(8) > 0 {
         return None;
     }
-    let tight = dice.percent(50);
-    let mut draw = || match tight {
-        true => dice.within(20_000..200_000),
-        false => dice.within(1 << 20..100 << 20),
-    };
+    let mut draw = || dice.within(8 << 20..100 << 20);
     let mut capacity = CapacityPlan::of(draw(), draw());
     if dice.percent(50) {
         capacity.lanes = LaneBounds {
