@@ -7,9 +7,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 use synod_types::{ClusterId, Incarnation, NodeId};
 
 const LOCK: &str = "LOCK";
+/// Attempts to lock a folder, and the pause between two.
+const FORK_TRIES: u32 = 20;
+const FORK_PAUSE: Duration = Duration::from_millis(10);
 const MARKER: &str = "SYNOD";
 const UNFINISHED: &str = "SYNOD.new";
 const HIGH: &str = "HIGH";
@@ -45,6 +49,19 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// Locks a file, or says that another owner has it. A process that forks shares its locks with
+/// the child until that one runs its program, so a lock that was just released may be held for
+/// some milliseconds more.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..FORK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(FORK_PAUSE),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
 impl Folder {
     /// Looks at the folder, without touching a foreign one, and locks it. A folder that is not
     /// there is made.
@@ -54,7 +71,7 @@ impl Folder {
         let file = path.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file);
         let lock = lock.map_err(|error| io(&file, "cannot be opened", &error))?;
-        match lock.try_lock() {
+        match try_lock(&lock) {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StorageError::Io {
                 path: path.into(),
