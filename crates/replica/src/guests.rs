@@ -80,9 +80,9 @@ impl Guests {
     /// others when it is their turn.
     pub(crate) fn settle(&mut self, session: Session, settled: RequestSeq) {
         let known = self.settled.entry(session.node).or_insert((session, settled));
-        if (known.0, known.1) < (session, settled) {
-            *known = (session, settled);
-        }
+        // Incarnations are random, so sessions have no order that tells the later one.
+        let highest = if known.0 == session { known.1.max(settled) } else { settled };
+        *known = (session, highest);
         self.drop_settled();
     }
 
@@ -90,7 +90,8 @@ impl Guests {
         let settled = &self.settled;
         let is_settled = |guest: &mut Guest| {
             let (session, seq) = guest.id;
-            settled.get(&session.node).is_some_and(|known| (session, seq) < *known)
+            let known = settled.get(&session.node);
+            known.is_some_and(|(known, settled)| *known == session && seq < *settled)
         };
         while let Some(guest) = self.waiting.pop_front_if(is_settled) {
             self.waiting_bytes -= guest.command.len();

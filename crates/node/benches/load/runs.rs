@@ -19,7 +19,7 @@ pub(crate) struct Run {
     pub(crate) load: fn(&str) -> Outcome,
 }
 
-/// What a run measured.
+/// The measurement of a run, and its verdict.
 pub(crate) struct Outcome {
     pub(crate) text: String,
     pub(crate) met: bool,
@@ -289,7 +289,7 @@ fn restart(protocol: &str) -> Outcome {
     Outcome { text, met: led - up <= Duration::from_secs(1) && sent < 1.0 * MB }
 }
 
-/// How often a write has to cross the network between the nodes: to two followers, and to the
+/// Number of times that a write has to cross the network between the nodes: to two followers, and to the
 /// leader where `forwarded` of the clients ask another node. Basic Paxos forwards nothing.
 fn copies(protocol: &str, forwarded: f64) -> f64 {
     if protocol == "basic-paxos" { 2.0 } else { 2.0 + forwarded }
