@@ -23,7 +23,8 @@ synod_sim::partial_partitions!(
     ELECTION,
     quorum_loss,
     constrained_election,
-    chain
+    chain,
+    deaf_leader
 );
 
 /// A window of one slot cannot carry the load of the simulator: some commands have to be refused.

@@ -23,7 +23,8 @@ synod_sim::partial_partitions!(
     ELECTION,
     quorum_loss,
     constrained_election,
-    chain
+    chain,
+    deaf_leader
 );
 
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same

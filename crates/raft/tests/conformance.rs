@@ -17,7 +17,7 @@ synod_sim::conformance!(under load Raft, config);
 /// The longest election time-out of the default settings.
 const ELECTION: Duration = Duration::from_millis(300);
 
-synod_sim::partial_partitions!(Raft, config, ELECTION, quorum_loss, chain);
+synod_sim::partial_partitions!(Raft, config, ELECTION, quorum_loss, chain, deaf_leader);
 
 /// Raft cannot recover from this one, and pre-vote and check-quorum are no help: the only node that
 /// reaches a majority lacks an entry, and nobody may vote for it (Raft §5.4.1). It has to wait until

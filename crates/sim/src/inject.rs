@@ -586,10 +586,14 @@ impl<P: Protocol> Cluster<P> {
 
     /// Cuts every link between nodes of the two sides.
     pub fn partition(&mut self, one: &[NodeId], other: &[NodeId]) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    /// Cuts every link from one side to the other; those back still work.
+    pub fn cut(&mut self, from: &[NodeId], to: &[NodeId]) {
         let index = |side: &[NodeId]| side.iter().map(|id| Self::index(*id)).collect::<Vec<_>>();
-        let (one, other) = (index(one), index(other));
-        self.network.cut(self.now, &links(&one, &other));
-        self.network.cut(self.now, &links(&other, &one));
+        self.network.cut(self.now, &links(&index(from), &index(to)));
     }
 
     /// Mends all cuts, wakes all disks and starts all dead nodes.

@@ -1,12 +1,13 @@
 //! Partial partitions: the links that work connect a quorum, though not everyone with everyone.
 //!
 //! The three that Ng, Haridi and Carbone found to stop one protocol or another ("Omni-Paxos:
-//! Breaking the Barriers of Partial Connectivity"). A protocol that has these tests serves again
+//! Breaking the Barriers of Partial Connectivity"), and a leader that is heard but hears nobody.
+//! A protocol that has these tests serves again
 //! within four of its longest election time-outs, whatever the dice say.
 //!
 //! ```text
 //! synod_sim::partial_partitions!(MultiPaxos, config, Duration::from_millis(300),
-//!     quorum_loss, constrained_election, chain);
+//!     quorum_loss, constrained_election, chain, deaf_leader);
 //! ```
 
 use super::{converge, leader, put, run, until, write};
@@ -157,5 +158,21 @@ pub fn chain<P: Protocol>(
         }
         rests(&mut cluster, middle, election, &what);
         heals(cluster, end);
+    }
+}
+
+/// Of three nodes everyone hears the leader, which hears nobody. As long as it sends heartbeats
+/// nobody else campaigns, so it must notice that nothing is answered, and stop.
+pub fn deaf_leader<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+    election: Duration,
+) {
+    for seed in 0..SEEDS {
+        let what = format!("deaf leader, seed {seed}");
+        let (mut cluster, first, others) = settled::<P>(3, seed, config);
+        cluster.cut(&others, &[first]);
+        serves(&mut cluster, others[seed as usize % 2], election, &what);
+        rests(&mut cluster, others[0], election, &what);
+        heals(cluster, first);
     }
 }
