@@ -1,6 +1,7 @@
 //! The settings of a core, checked before it can exist.
 
 use core::time::Duration;
+use synod_consensus::{Quorum, QuorumError};
 use synod_types::{Membership, NodeId};
 
 /// The settings of one node's core: every value of this type is usable.
@@ -8,6 +9,7 @@ use synod_types::{Membership, NodeId};
 pub struct Config {
     id: NodeId,
     members: Membership,
+    quorum: Quorum,
     timing: Timing,
     limits: Limits,
 }
@@ -33,6 +35,9 @@ pub enum ConfigError {
     /// The longest command would always be refused as Busy.
     #[error("the longest command does not fit into the waiting bytes")]
     CommandBeyondWaiting,
+    /// The quorums could miss each other.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
 }
 
 /// When a node repeats itself.
@@ -154,8 +159,9 @@ impl Config {
         if !members.contains(id) {
             return Err(ConfigError::NotAMember(id));
         }
+        let quorum = Quorum::majority(&members);
         let (timing, limits) = (Timing::default(), Limits::default());
-        Ok(Self { id, members, timing, limits })
+        Ok(Self { id, members, quorum, timing, limits })
     }
 
     /// Replaces the waits.
@@ -178,6 +184,16 @@ impl Config {
         Ok(self)
     }
 
+    /// How many voters are enough for phase 1 and for phase 2; a majority for both by default.
+    /// All nodes of a group must have the same.
+    ///
+    /// # Errors
+    /// If a size is zero or larger than the number of voters, or the two need not meet.
+    pub fn with_quorums(mut self, first: usize, second: usize) -> Result<Self, ConfigError> {
+        self.quorum = Quorum::flexible(&self.members, first, second)?;
+        Ok(self)
+    }
+
     /// Who this node is.
     #[must_use]
     pub fn id(&self) -> NodeId {
@@ -188,6 +204,12 @@ impl Config {
     #[must_use]
     pub fn members(&self) -> &Membership {
         &self.members
+    }
+
+    /// How many are enough.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
     }
 
     /// The waits.
@@ -253,6 +275,13 @@ mod tests {
         }
         let limits = Limits { waiting_bytes: 100, command_bytes: 100, ..Limits::default() };
         assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondWaiting));
+    }
+
+    #[test]
+    fn quorums_that_need_not_meet_are_refused() {
+        assert!(config().with_quorums(1, 2).is_ok());
+        assert!(matches!(config().with_quorums(1, 1), Err(ConfigError::Quorum(_))));
+        assert!(matches!(config().with_quorums(3, 1), Err(ConfigError::Quorum(_))));
     }
 
     #[test]

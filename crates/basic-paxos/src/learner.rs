@@ -1,11 +1,13 @@
 //! The learner: finds out what is chosen.
 
 use alloc::collections::BTreeMap;
-use synod_types::{Ballot, Membership, NodeId};
+use synod_consensus::Quorum;
+use synod_types::{Ballot, NodeId};
 
 /// One learner of one decree ("Paxos Made Simple" §2.3): it counts votes, by ballot.
 ///
-/// A value is chosen when a majority of distinct acceptors voted for it under ONE ballot. One vote
+/// A value is chosen when a quorum of distinct acceptors voted for it under ONE ballot: a majority,
+/// or any [quorum](Quorum) of phase 2. One vote
 /// proves nothing, and votes of different ballots do not add up. Of each acceptor the newest vote
 /// is kept, so a learner is no larger than the group.
 ///
@@ -22,16 +24,16 @@ use synod_types::{Ballot, Membership, NodeId};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Learner<V> {
-    members: Membership,
+    quorum: Quorum,
     votes: BTreeMap<NodeId, (Ballot, V)>,
     decided: Option<V>,
 }
 
 impl<V: PartialEq> Learner<V> {
-    /// A learner that knows nothing.
+    /// A learner that knows nothing. The members of a group stand for its majorities.
     #[must_use]
-    pub fn new(members: Membership) -> Self {
-        Self { members, votes: BTreeMap::new(), decided: None }
+    pub fn new(quorum: impl Into<Quorum>) -> Self {
+        Self { quorum: quorum.into(), votes: BTreeMap::new(), decided: None }
     }
 
     /// What is chosen, once it is known.
@@ -40,18 +42,19 @@ impl<V: PartialEq> Learner<V> {
         self.decided.as_ref()
     }
 
-    /// An acceptor voted. Returns the chosen value when this vote completes a majority. Later votes
-    /// are not looked at and return nothing: among acceptors that keep the rules, a second majority
+    /// An acceptor voted. Returns the chosen value when this vote completes a quorum. Later votes
+    /// are not looked at and return nothing: among acceptors that keep the rules, a second quorum
     /// can only be for the same value. [`on_decided`](Self::on_decided) does compare.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot, value: V) -> Option<&V> {
         let older = self.votes.get(&from).is_some_and(|(newest, _)| *newest >= ballot);
-        if self.decided.is_some() || older || !self.members.is_voter(from) {
+        if self.decided.is_some() || older || !self.quorum.is_voter(from) {
             return None;
         }
-        let agrees = |vote: &&(Ballot, V)| vote.0 == ballot && vote.1 == value;
-        let others = self.votes.iter().filter(|(node, _)| **node != from);
-        let agreed = 1 + others.map(|(_, vote)| vote).filter(agrees).count();
-        if agreed < self.members.majority() {
+        let agrees = |node| {
+            let vote = self.votes.get(&node);
+            node == from || vote.is_some_and(|vote| vote.0 == ballot && vote.1 == value)
+        };
+        if !self.quorum.is_second(agrees) {
             self.votes.insert(from, (ballot, value));
             return None;
         }

@@ -94,7 +94,6 @@
 //!   `register` has linearizable reads and compare-and-set among three acceptors, out of
 //!   [`Acceptor`] and [`Proposer::on_promise_then`].
 //! - Reads that bypass the log, membership changes: refused as unsupported.
-//! - Flexible quorums: a quorum is a majority.
 //! - Batches: a slot holds one command, and every command pays for both phases. That is the point
 //!   of the baseline. (Messages of several slots travel together; that saves frames, not phases.)
 //! - Moving snapshots: the core says who needs one and is told when one is installed.

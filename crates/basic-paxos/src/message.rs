@@ -186,7 +186,7 @@ impl Message {
             Self::Prepare { .. } | Self::Promise { .. } | Self::Accepted { .. } => Gate::Durable,
             // Accept rests on promises that were durable when they came. A nack names a promise
             // that may be forgotten: then it did nothing but delay. What is chosen is so on a
-            // majority of disks, whatever becomes of the sender's.
+            // quorum of disks, whatever becomes of the sender's.
             Self::Accept { .. }
             | Self::Nack { .. }
             | Self::Decided { .. }

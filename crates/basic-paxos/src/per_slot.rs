@@ -14,10 +14,10 @@ use core::marker::PhantomData;
 use core::mem;
 use core::time::Duration;
 use synod_consensus::{
-    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, Role, RunLog,
-    Saved, Status, Write,
+    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, Quorum, RecoveryError, Refusal, Role,
+    RunLog, Saved, Status, Write,
 };
-use synod_types::{Ballot, Instant, NodeId, Slot, Values};
+use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Values};
 
 /// What a slot is stamped with whose value was learnt as chosen, and not voted for here under
 /// that value: above every ballot, because nothing can follow it.
@@ -166,6 +166,10 @@ impl<K: Kind> Protocol for PerSlot<K> {
         }
     }
 
+    fn quorum(config: &Config, _: &Membership) -> Quorum {
+        config.quorum().clone()
+    }
+
     fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
         let mut limits = config.limits().clone();
         limits.window = bounds.open_slots.min(limits.window);
@@ -175,7 +179,11 @@ impl<K: Kind> Protocol for PerSlot<K> {
         // answers to catch-up share its lane. A quarter is what the defaults of the two stand at.
         limits.flight_bytes = (bounds.window_bytes / 4).max(1);
         limits.command_bytes = bounds.command_bytes(limits.command_bytes);
-        config.with_limits(limits).ok()
+        let config = config.with_limits(limits).ok()?;
+        match bounds.quorums {
+            None => Some(config),
+            Some((first, second)) => config.with_quorums(first, second).ok(),
+        }
     }
 
     fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {

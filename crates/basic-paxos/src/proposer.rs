@@ -4,7 +4,8 @@ use crate::Learner;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::mem;
-use synod_types::{Ballot, Membership, NodeId};
+use synod_consensus::Quorum;
+use synod_types::{Ballot, NodeId};
 
 /// One proposer of one decree ("Paxos Made Simple" §2.2): it has a value of its own to propose,
 /// and proposes another one's where the promises say so.
@@ -34,7 +35,7 @@ use synod_types::{Ballot, Membership, NodeId};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposer<V> {
     me: NodeId,
-    members: Membership,
+    quorum: Quorum,
     own: V,
     /// The highest round used or seen.
     top: u64,
@@ -64,13 +65,14 @@ pub enum Asking<'a, V> {
 }
 
 impl<V: Clone + PartialEq> Proposer<V> {
-    /// A proposer on node `me` that would propose `own`. After a restart, let it
+    /// A proposer on node `me` that would propose `own`. The members of a group stand for its
+    /// majorities. After a restart, let it
     /// [`see`](Self::see) its own acceptor's durable promise first: every ballot that it used was
     /// promised there, so none is ever used twice.
     #[must_use]
-    pub fn new(me: NodeId, members: Membership, own: V) -> Self {
+    pub fn new(me: NodeId, quorum: impl Into<Quorum>, own: V) -> Self {
         let (top, ballot, refused) = (0, Ballot::ZERO, BTreeSet::new());
-        Self { me, members, own, top, ballot, phase: Phase::Idle, refused }
+        Self { me, quorum: quorum.into(), own, top, ballot, phase: Phase::Idle, refused }
     }
 
     /// Its own value.
@@ -110,7 +112,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
     }
 
     /// An acceptor promised, and told what it had accepted. Returns the value for which to ask
-    /// every acceptor to vote, once a majority has promised exactly this ballot: the one of the
+    /// every acceptor to vote, once a quorum has promised exactly this ballot: the one of the
     /// highest-numbered vote among the promises, the own one only if there is none.
     pub fn on_promise(
         &mut self,
@@ -137,7 +139,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
         change: impl FnOnce(V) -> V,
     ) -> Option<V> {
         let Phase::Preparing { promised, best } = &mut self.phase else { return None };
-        if ballot != self.ballot || !self.members.is_voter(from) || !promised.insert(from) {
+        if ballot != self.ballot || !self.quorum.is_voter(from) || !promised.insert(from) {
             return None;
         }
         if let Some((voted, _)) = &accepted
@@ -145,12 +147,12 @@ impl<V: Clone + PartialEq> Proposer<V> {
         {
             *best = accepted;
         }
-        if promised.len() < self.members.majority() {
+        if !self.quorum.is_first(|node| promised.contains(&node)) {
             return None;
         }
         let value = best.take().map_or_else(|| self.own.clone(), |(_, value)| value);
         let value = change(value);
-        let learner = Learner::new(self.members.clone());
+        let learner = Learner::new(self.quorum.clone());
         self.phase = Phase::Accepting { value: value.clone(), learner };
         self.refused.clear();
         Some(value)
@@ -170,15 +172,18 @@ impl<V: Clone + PartialEq> Proposer<V> {
     }
 
     /// An acceptor refused this ballot because it had promised another. Returns whether so many
-    /// did that no majority is left; before that, the others may still make one.
+    /// did that no quorum is left; before that, the others may still make one.
     pub fn on_nack(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) -> bool {
         self.see(promised);
-        if ballot != self.ballot || !self.members.is_voter(from) {
+        if ballot != self.ballot || !self.quorum.is_voter(from) {
             return false;
         }
         self.refused.insert(from);
-        let left = self.members.voters().len() - self.refused.len();
-        left < self.members.majority()
+        let left = |node| !self.refused.contains(&node);
+        match self.phase {
+            Phase::Preparing { .. } => !self.quorum.is_first(left),
+            _ => !self.quorum.is_second(left),
+        }
     }
 
     /// Whether anyone refused this ballot in this phase.
@@ -198,6 +203,6 @@ impl<V: Clone + PartialEq> Proposer<V> {
                     Phase::Idle | Phase::Over => true,
                 }
         };
-        self.members.voters().iter().copied().filter(|node| !answered(node)).collect()
+        self.quorum.voters().filter(|node| !answered(node)).collect()
     }
 }

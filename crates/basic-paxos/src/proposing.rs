@@ -137,8 +137,8 @@ impl<K: Kind> PerSlot<K> {
         let is_loaded = self.waiting.is_stale(now, self.config.timing().cap);
         let command = if is_loaded { self.waiting.leave_newest() } else { self.waiting.leave() };
         let value = command.as_ref().map_or_else(Values::noop, |command| command.value.clone());
-        let (me, members) = (self.config.id(), self.config.members().clone());
-        let mut proposer = Proposer::new(me, members, value);
+        let (me, quorum) = (self.config.id(), self.config.quorum().clone());
+        let mut proposer = Proposer::new(me, quorum, value);
         let lost = command.as_ref().map_or(0, |command| command.lost);
         proposer.see(Ballot { round: lost, node: me });
         let proposal = Proposal {
@@ -221,7 +221,7 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
-    /// Refused. That does not end the ballot: the others may still make a majority. It ends when
+    /// Refused. That does not end the ballot: the others may still make a quorum. It ends when
     /// they cannot, or have not by the time that the answers are overdue.
     pub(crate) fn on_nack(
         &mut self,

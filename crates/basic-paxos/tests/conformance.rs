@@ -61,3 +61,17 @@ fn pinned_seeds_do_the_same_in_every_build() {
     let pinned = std::fs::read_to_string(&path).unwrap();
     assert_eq!(found, pinned, "UPDATE_GOLDENFILES=1 writes {} anew", path.display());
 }
+
+/// Three of four for phase 1, two of four for phase 2: quorums that are no majorities. The simulator
+/// asks the protocol how many are enough, and goes on with any three.
+#[test]
+fn flexible_quorums_survive_a_search() {
+    let flexible = |node: NodeId, members: &Membership| {
+        Config::new(node, members.clone()).unwrap().with_quorums(3, 2).unwrap()
+    };
+    let options = Options { nodes: Some(4), ..Options::default() };
+    for seed in 100..120 {
+        let report = run_seed::<BasicPaxos>(flexible, seed, &options);
+        assert_eq!(report.violation, None, "seed {seed}");
+    }
+}

@@ -1,11 +1,13 @@
 //! How many are enough.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use synod_types::{Membership, NodeId, Slot};
 
 /// Which sets of voters may decide: one rule for phase 1 (promises, votes) and one for phase 2
 /// (acceptances). Every set that passes the first shares a voter with every set that passes the
-/// second, or a decision could be overlooked; that is checked when a quorum is built.
+/// second, or a decision could be overlooked; that is checked when a quorum is built. A clone shares
+/// its voters.
 ///
 /// ```
 /// use synod_consensus::Quorum;
@@ -21,7 +23,7 @@ use synod_types::{Membership, NodeId, Slot};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     /// Enough in every group is enough: one group, or two while members change.
-    groups: Vec<Group>,
+    groups: Arc<[Group]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,9 +90,24 @@ impl Quorum {
     /// Enough of the one and enough of the other, in both phases: what decides while the members
     /// change from the one to the other (joint consensus, Raft §6).
     #[must_use]
-    pub fn joint(mut self, other: Self) -> Self {
-        self.groups.extend(other.groups);
-        self
+    pub fn joint(self, other: Self) -> Self {
+        Self { groups: self.groups.iter().chain(&*other.groups).cloned().collect() }
+    }
+
+    /// Every voter, once.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> {
+        self.groups.iter().enumerate().flat_map(move |(index, group)| {
+            let is_new = move |node: &NodeId| {
+                !self.groups[..index].iter().any(|earlier| earlier.voters.contains(node))
+            };
+            group.voters.iter().copied().filter(is_new)
+        })
+    }
+
+    /// Whether a node counts in any of its sets.
+    #[must_use]
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.groups.iter().any(|group| group.voters.contains(&node))
     }
 
     /// Whether those that `has` names are enough for phase 1.
@@ -109,9 +126,15 @@ impl Quorum {
     /// each voter; nothing is allocated.
     #[must_use]
     pub fn agreed(&self, reached: impl Fn(NodeId) -> Slot) -> Slot {
-        let voters = self.groups.iter().flat_map(|group| &group.voters);
         let enough = |slot: &Slot| self.is_second(|node| reached(node) >= *slot);
-        voters.map(|node| reached(*node)).filter(enough).max().unwrap_or(Slot::ZERO)
+        self.voters().map(&reached).filter(enough).max().unwrap_or(Slot::ZERO)
+    }
+}
+
+/// The majorities of its voters.
+impl From<Membership> for Quorum {
+    fn from(members: Membership) -> Self {
+        Self::majority(&members)
     }
 }
 
@@ -206,6 +229,8 @@ mod tests {
             (set & old).count_ones() as usize >= of_old
                 && (set & new).count_ones() as usize >= of_new
         };
+        assert_eq!(both.voters().count() as u64, nodes);
+        assert!((1..=nodes + 1).all(|node| both.is_voter(NodeId(node)) == (node <= nodes)));
         for set in sets(nodes) {
             let first = both.is_first(within(set));
             assert_eq!(first, enough(set, old_first, new_first), "{set:b}: {old:b} to {new:b}");

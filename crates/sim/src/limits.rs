@@ -120,6 +120,7 @@ mod tests {
             if let Some((first, second)) = bounds.quorums {
                 let drawn = Quorum::flexible(&members, first, second).unwrap();
                 assert_eq!(MultiPaxos::quorum(&multi, &members), drawn);
+                assert_eq!(BasicPaxos::quorum(&basic, &members), drawn);
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::cluster::{N1, N2, N3, b, members};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use synod_basic_paxos::consensus::Quorum;
 use synod_basic_paxos::{Acceptor, Asking, Backoff, Learner, Proposer, Verdict};
 use synod_types::{Ballot, NodeId};
 
@@ -120,6 +121,26 @@ fn a_refusal_ends_a_ballot_only_when_no_majority_is_left() {
     assert!(!proposer.was_refused(), "a new ballot begins anew");
     assert!(!proposer.on_nack(NodeId(5), ballot, b(7, 2)), "a refusal of the old ballot");
     assert!(!proposer.was_refused());
+}
+
+#[test]
+fn each_phase_has_its_own_quorum() {
+    let quorum = Quorum::flexible(&members(5, 0), 4, 2).unwrap();
+    let mut proposer = Proposer::new(N1, quorum, "own");
+    let ballot = proposer.prepare();
+    for voter in 1..=3 {
+        assert_eq!(proposer.on_promise(NodeId(voter), ballot, None), None, "four must promise");
+    }
+    assert!(!proposer.on_nack(NodeId(5), ballot, b(7, 5)), "the fourth may still promise");
+    assert!(proposer.on_nack(NodeId(4), ballot, b(7, 5)), "three are left");
+    let ballot = proposer.prepare();
+    let promises = (1..=4).map(|voter| proposer.on_promise(NodeId(voter), ballot, None));
+    assert_eq!(promises.last(), Some(Some("own")));
+    for voter in [1, 2, 3] {
+        assert!(!proposer.on_nack(NodeId(voter), ballot, b(9, 5)), "two may still vote");
+    }
+    assert_eq!(proposer.on_accepted(NodeId(4), ballot), None);
+    assert_eq!(proposer.on_accepted(NodeId(5), ballot), Some("own"), "two votes are enough");
 }
 
 #[test]

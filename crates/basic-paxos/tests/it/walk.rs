@@ -4,20 +4,33 @@ use synod_basic_paxos::types::{Membership, NodeId};
 use synod_basic_paxos::{BasicPaxos, Config, Limits};
 use synod_sim::walk::{Walked, walks};
 
-/// Voters and learners.
-const SHAPES: [(u64, u64); 6] = [(3, 0), (5, 0), (2, 2), (4, 0), (3, 1), (1, 1)];
+/// Voters, learners, and how many voters are enough for phase 1 and for phase 2.
+const SHAPES: [(u64, u64, usize, usize); 10] = [
+    (3, 0, 2, 2),
+    (5, 0, 3, 3),
+    (2, 2, 2, 2),
+    (4, 0, 3, 3),
+    (3, 1, 2, 2),
+    (1, 1, 1, 1),
+    (4, 0, 3, 2),
+    (5, 0, 4, 2),
+    (3, 0, 3, 1),
+    (3, 1, 1, 3),
+];
 
 fn members(seed: u64) -> Membership {
-    let (voters, learners) = SHAPES[seed as usize % SHAPES.len()];
+    let (voters, learners, ..) = SHAPES[seed as usize % SHAPES.len()];
     let all = |from, to| (from..=to).map(NodeId);
     Membership::new(all(1, voters), all(voters + 1, voters + learners)).unwrap()
 }
 
 /// A tight window, and answers of a slot or two, different on each node and each walk.
 fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
-    let tight = |salt: u64| (seed / 6 + salt * id.0) as usize % 12 + 1;
+    let tight = |salt: u64| (seed / 10 + salt * id.0) as usize % 12 + 1;
     let limits = Limits { window: tight(3), catch_up_bytes: tight(5), ..Limits::default() };
-    Config::new(id, members.clone()).unwrap().with_limits(limits).unwrap()
+    let (_, _, first, second) = SHAPES[seed as usize % SHAPES.len()];
+    let config = Config::new(id, members.clone()).unwrap().with_limits(limits).unwrap();
+    config.with_quorums(first, second).unwrap()
 }
 
 #[test]
