@@ -3,7 +3,8 @@
 //! One message of gRPC is one message of protobuf, which tonic encodes as a whole: that would hold
 //! up the thread, and double the reply in memory. But protobuf lets a message be cut: the encodings
 //! of two messages, one after the other, are the encoding of both merged. So only the length of the
-//! whole is needed first, and the values stay the store's until the client has room for them.
+//! whole is needed first, and the values stay the store's until the client has room for them. A
+//! client that takes nothing for [`PATIENCE`] loses its reply, and the reply its room.
 
 use crate::backend::Held;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -14,17 +15,21 @@ use http_body::Frame;
 use pb::response_op::Response as OpResponse;
 use prost::Message;
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::vec;
+use tokio::time;
 use tonic::{Response, Status};
 
 /// A reply of more bytes than these is sent in pieces.
 const LARGE: usize = 64 << 10;
 /// Keys are encoded together until they have this many bytes.
 const PIECE: usize = 64 << 10;
+/// Time after which a reply is broken off if the client has taken no piece of it.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How a field of nested messages begins: `responses` of [`pb::TxnResponse`], and
 /// `response_range` of [`pb::ResponseOp`].
 const RESPONSES: u8 = 3 << 3 | 2;
@@ -47,7 +52,7 @@ pub(crate) enum Part {
     Op(pb::ResponseOp),
 }
 
-/// The response with a message; `held` is kept until a large one is sent.
+/// The response with a message; `held` is kept until a large one is sent or broken off.
 ///
 /// tonic's code is left to answer an empty message in its place, and [`replace_body`] puts the body
 /// in.
@@ -69,7 +74,10 @@ pub(crate) async fn replace_body(
     let Some(Slot(slot)) = response.extensions_mut().remove::<Slot>() else { return response };
     let large = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     match large {
-        Some(Ok(body)) => *response.body_mut() = Body::new(body),
+        Some(Ok(body)) => {
+            tokio::spawn(body.clone().watch());
+            *response.body_mut() = Body::new(body);
+        }
         Some(Err(status)) => return status.into_http(),
         None => {}
     }
@@ -80,13 +88,23 @@ pub(crate) async fn replace_body(
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Result<Large, Status>>>>);
 
-/// The body of a response with one large message.
-struct Large {
+/// The body of a response with one large message: `None` once it is broken off.
+#[derive(Clone)]
+struct Large(Arc<Mutex<Option<Content>>>);
+
+struct Content {
     parts: VecDeque<Part>,
     /// `None` once they are sent.
     trailers: Option<HeaderMap>,
+    /// Whether the client has taken a piece since this was last asked.
+    was_polled: bool,
     _held: Held,
 }
+
+/// The client took nothing of its reply for [`PATIENCE`].
+#[derive(Debug, thiserror::Error)]
+#[error("the client has stopped reading")]
+struct Stalled;
 
 impl Large {
     fn new<M: Divisible>(message: M, len: usize, held: Held) -> Result<Self, Status> {
@@ -99,9 +117,32 @@ impl Large {
         let mut parts = VecDeque::from([Part::Encoded(prefix.freeze())]);
         message.divide(&mut parts);
         let ok = ("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"));
-        Ok(Self { parts, trailers: Some(HeaderMap::from_iter([ok])), _held: held })
+        let trailers = Some(HeaderMap::from_iter([ok]));
+        let content = Content { parts, trailers, was_polled: true, _held: held };
+        Ok(Self(Arc::new(Mutex::new(Some(content)))))
     }
 
+    fn content(&self) -> MutexGuard<'_, Option<Content>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the content once the client has taken none of it for [`PATIENCE`]; ends with the body.
+    async fn watch(self) {
+        let body = Arc::downgrade(&self.0);
+        drop(self);
+        loop {
+            time::sleep(PATIENCE).await;
+            let Some(body) = body.upgrade().map(Self) else { return };
+            let mut content = body.content();
+            if !content.as_mut().is_some_and(|content| mem::take(&mut content.was_polled)) {
+                *content = None;
+                return;
+            }
+        }
+    }
+}
+
+impl Content {
     /// Encodes the next piece.
     fn piece(&mut self) -> Option<Bytes> {
         loop {
@@ -118,7 +159,7 @@ impl Large {
                         encode(&pb::DeleteRangeResponse { prev_kvs, ..Default::default() })
                     })
                 }
-                Part::Encoded(bytes) => Some(std::mem::take(bytes)).filter(|b| !b.is_empty()),
+                Part::Encoded(bytes) => Some(mem::take(bytes)).filter(|b| !b.is_empty()),
                 Part::Op(op) => op.response.take().map(|response| {
                     let responses = vec![pb::ResponseOp { response: Some(response) }];
                     encode(&pb::TxnResponse { responses, ..Default::default() })
@@ -134,15 +175,18 @@ impl Large {
 
 impl HttpBody for Large {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Stalled;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = match self.piece() {
+    ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
+        let mut content = self.content();
+        let Some(content) = &mut *content else { return Poll::Ready(Some(Err(Stalled))) };
+        content.was_polled = true;
+        let frame = match content.piece() {
             Some(piece) => Some(Frame::data(piece)),
-            None => self.trailers.take().map(Frame::trailers),
+            None => content.trailers.take().map(Frame::trailers),
         };
         Poll::Ready(frame.map(Ok))
     }
@@ -150,7 +194,7 @@ impl HttpBody for Large {
 
 impl Divisible for pb::RangeResponse {
     fn divide(mut self, parts: &mut VecDeque<Part>) {
-        let kvs = std::mem::take(&mut self.kvs);
+        let kvs = mem::take(&mut self.kvs);
         parts.push_back(Part::Encoded(encode(&self)));
         parts.push_back(Part::Found(kvs.into_iter()));
     }
@@ -158,7 +202,7 @@ impl Divisible for pb::RangeResponse {
 
 impl Divisible for pb::DeleteRangeResponse {
     fn divide(mut self, parts: &mut VecDeque<Part>) {
-        let kvs = std::mem::take(&mut self.prev_kvs);
+        let kvs = mem::take(&mut self.prev_kvs);
         parts.push_back(Part::Encoded(encode(&self)));
         parts.push_back(Part::Deleted(kvs.into_iter()));
     }
@@ -166,7 +210,7 @@ impl Divisible for pb::DeleteRangeResponse {
 
 impl Divisible for pb::TxnResponse {
     fn divide(mut self, parts: &mut VecDeque<Part>) {
-        let responses = std::mem::take(&mut self.responses);
+        let responses = mem::take(&mut self.responses);
         parts.push_back(Part::Encoded(encode(&self)));
         for op in responses {
             match op {
@@ -224,8 +268,8 @@ mod tests {
     /// The pieces of a message; together they must be the message.
     fn pieces<M: Divisible + PartialEq + Clone>(message: &M) -> Vec<Bytes> {
         let len = message.encoded_len();
-        let mut body = Large::new(message.clone(), len, Held::default()).unwrap();
-        let pieces: Vec<_> = std::iter::from_fn(|| body.piece()).collect();
+        let body = Large::new(message.clone(), len, Held::default()).unwrap();
+        let pieces: Vec<_> = std::iter::from_fn(|| body.content().as_mut()?.piece()).collect();
         let whole = pieces.concat();
         assert_eq!(whole[..5], [&[0][..], &u32::try_from(len).unwrap().to_be_bytes()].concat());
         assert_eq!(whole.len(), len + 5);
@@ -256,6 +300,39 @@ mod tests {
             op(OpResponse::ResponseRange(range(2_000, 100))),
         ];
         pieces(&pb::TxnResponse { header: None, succeeded: true, responses });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reply_that_a_client_stops_taking_is_broken_off() {
+        let held = Arc::new(());
+        let message = range(5_000, 100);
+        let len = message.encoded_len();
+        let body = Large::new(message, len, Held::new(Arc::clone(&held))).unwrap();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut taken = Body::new(body.clone());
+        let watch = tokio::spawn(body.clone().watch());
+        for _ in 0..3 {
+            time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            let frame = Pin::new(&mut taken).poll_frame(&mut context);
+            assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "a slow client is served");
+        }
+        assert_eq!(Arc::strong_count(&held), 2);
+        watch.await.unwrap();
+        assert_eq!(Arc::strong_count(&held), 1, "its room is free");
+        let frame = Pin::new(&mut taken).poll_frame(&mut context);
+        assert!(matches!(frame, Poll::Ready(Some(Err(_)))), "and the reply is not taken for whole");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watch_of_a_reply_ends_with_its_body() {
+        let message = range(1_000, 100);
+        let len = message.encoded_len();
+        let body = Large::new(message, len, Held::default()).unwrap();
+        let watch = tokio::spawn(body.clone().watch());
+        drop(body);
+        let began = time::Instant::now();
+        watch.await.unwrap();
+        assert!(began.elapsed() <= PATIENCE + Duration::from_secs(1));
     }
 
     #[test]

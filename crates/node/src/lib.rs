@@ -17,8 +17,7 @@
 //!
 //! Reads are answered on threads of their own, from views of the state, within a budget of memory
 //! (`read-budget`, `max-reply`); the client API has a runtime of its own. So neither holds up
-//! writes or the frames of peers. A client that stops reading its reply keeps its part of the
-//! budget.
+//! writes or the frames of peers. A client that takes nothing of its reply for a minute loses it.
 //!
 //! Left out on purpose: TLS and authentication for clients (listen on a loopback or a private
 //! address), changes of the members while the cluster runs, and compaction of the log, which

@@ -42,7 +42,8 @@
 //!
 //! Left out on purpose: threads and queues (a writer merges batches with [`Batch::append`] and
 //! commits them in one call), snapshots that travel (a state machine reads them from a
-//! [view](StateStore::view)), and any repair: a damaged store is refused, never mended.
+//! [view](StateStore::view)), and any repair: beyond a torn last
+//! batch, a damaged store is refused.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

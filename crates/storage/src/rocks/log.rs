@@ -13,8 +13,8 @@ use synod_types::{GroupId, Incarnation};
 
 /// A log in a folder of its own; see the crate's page about its files.
 ///
-/// Whatever is damaged is refused, never mended: opened on damaged files it fails, and so does a
-/// [`load`](LogStore::load).
+/// A torn last batch that was never synced is dropped. Any other damage is refused: opened on damaged
+/// files it fails, and so does a [`load`](LogStore::load).
 pub struct RocksLog {
     database: Database,
     life: Life,
