@@ -5,6 +5,8 @@
 //! window therefore measures. It grows while acknowledgements return quickly, and shrinks, at most
 //! by half in a round trip, when their delay shows a standing queue (as TCP Vegas and LEDBAT do) or
 //! when data was lost. The path includes the peer's disk, since a peer acknowledges what is durable.
+//! A disk syncs all that waits at once, so single delays vary by the time of a sync: only a queue
+//! that stands for a whole round trip, by the least delay in it (as in CoDel), shrinks the window.
 //!
 //! After silence the window closes. The sender then asks one small question, a probe, on the lane
 //! of the data, so that the answer tells what became of everything sent before it. Nothing is
@@ -12,6 +14,7 @@
 
 use alloc::collections::VecDeque;
 use core::cmp::{max, min};
+use core::mem;
 use core::time::Duration;
 use synod_types::{Instant, Slot, Values};
 
@@ -44,7 +47,8 @@ pub struct WindowLimits {
     /// Largest size in bytes of frames. It must stay well below the bound of the transport's
     /// lane (16 MiB), or the lane drops what the window admits.
     pub bytes: usize,
-    /// Queueing delay that the window accepts on top of the lowest recent round trip.
+    /// Queueing delay that the window accepts on top of the lowest recent round trip and a
+    /// quarter of it.
     pub target_delay: Duration,
 }
 
@@ -62,6 +66,10 @@ pub struct SendWindow {
     threshold: usize,
     /// Batches sent before this show a queue or a loss that the size reflects already.
     reduced: Instant,
+    /// Start of the present round trip: it ends with the acknowledgement of a batch sent later.
+    round: Instant,
+    /// Least delay of the acknowledgements since then.
+    least_delay: Duration,
     round_trip: RoundTrip,
     /// Last acknowledgement, probe, or start of a flight.
     progress: Instant,
@@ -106,6 +114,8 @@ impl SendWindow {
             size: min(INITIAL, limits.bytes),
             threshold: limits.bytes,
             reduced: Instant::ZERO,
+            round: Instant::ZERO,
+            least_delay: Duration::MAX,
             round_trip: RoundTrip::default(),
             progress: Instant::ZERO,
             probes: 0,
@@ -176,20 +186,42 @@ impl SendWindow {
             delay = min(delay, LONGEST_INTERVAL);
         }
         let lowest = self.round_trip.measured(now, delay);
-        if delay > lowest + self.limits.target_delay {
-            if self.size == self.floor() {
-                // So small a window makes no such queue: the path itself has become longer.
-                self.round_trip.restart(now, delay);
-                self.threshold = self.limits.bytes;
-            } else if newest.sent >= self.reduced {
-                // What fits without a queue, and an eighth less: `lowest` may hold one itself.
-                let scaled = self.size as u128 * 7 / 8 * lowest.as_nanos() / delay.as_nanos();
-                self.reduce(now, usize::try_from(scaled).unwrap_or(self.size));
-            }
+        self.least_delay = min(self.least_delay, delay);
+        if delay > self.accepted_delay(lowest) {
+            // One late batch shows no standing queue yet, but that the path is nearly full.
+            self.threshold = min(self.threshold, self.size);
         } else if in_flight > self.size / 2 {
             // Only a window that was in use has shown that the path takes this much.
             self.grow(in_flight - self.bytes);
         }
+        if newest.sent >= self.round {
+            self.end_round(now, lowest);
+        }
+    }
+
+    /// Reduces the size if no acknowledgement of the last round trip came in time.
+    fn end_round(&mut self, now: Instant, lowest: Duration) {
+        self.round = now;
+        let delay = mem::replace(&mut self.least_delay, Duration::MAX);
+        if delay <= self.accepted_delay(lowest) {
+            return;
+        }
+        if self.size == self.floor() {
+            // So small a window makes no such queue: the path itself has become longer.
+            self.round_trip.restart(now, delay);
+            self.threshold = self.limits.bytes;
+        } else {
+            // What fits without a queue, and an eighth less: `lowest` may hold one itself.
+            let scaled = self.size as u128 * 7 / 8 * lowest.as_nanos() / delay.as_nanos();
+            self.reduce(now, usize::try_from(scaled).unwrap_or(self.size));
+        }
+    }
+
+    /// Longest delay that shows no standing queue. The lowest one is often that of a small batch on
+    /// an idle path. Large batches take longer without any queue, as link and disk serve each of
+    /// them whole and in turn; a quarter of the round trip allows for that.
+    fn accepted_delay(&self, lowest: Duration) -> Duration {
+        lowest + lowest / 4 + self.limits.target_delay
     }
 
     /// Removes what is in flight up to `through` without a measurement: the acknowledgement
@@ -432,6 +464,70 @@ mod tests {
                 prop_assert_eq!(window.is_empty(), flight.is_empty());
                 prop_assert!((FLOOR..=MAX).contains(&window.size()));
                 prop_assert!(!flight.is_empty() || window.has_room(), "one batch always fits");
+            }
+        }
+    }
+
+    /// A link and then a disk that syncs all that waits, up to `merged` bytes, at once. `delay` is
+    /// that of both ways, and varies by a third.
+    struct SlowDisk {
+        link: u64,
+        disk: u64,
+        merged: usize,
+        delay: Duration,
+    }
+
+    impl SlowDisk {
+        /// Bytes a second that pass if `window` sends batches of up to `batch` bytes without pause.
+        fn carries(&self, window: &mut SendWindow, batch: usize) -> u64 {
+            let time =
+                |bytes: usize, rate: u64| Duration::from_nanos(bytes as u64 * 1_000_000_000 / rate);
+            let (begin, end) = (at(10_000), at(50_000));
+            let (mut now, mut last, mut carried) = (Instant::ZERO, Slot::ZERO, 0);
+            let (mut link_free, mut disk_free) = (now, now);
+            let (mut waiting, mut answers) = (VecDeque::new(), VecDeque::new());
+            while now < end {
+                while window.has_room() {
+                    last = last.next();
+                    // The first batch is a small one on an idle path.
+                    let bytes =
+                        if last == Slot(1) { 100 } else { min(batch, window.batch_bytes()) };
+                    window.sent(now, last, bytes);
+                    link_free = max(link_free, now) + time(bytes, self.link);
+                    let way = self.delay * (4 + (last.0 * 7 % 5) as u32) / 12;
+                    waiting.push_back((link_free + way, last, bytes));
+                }
+                let first = waiting.front().map(|(arrival, ..)| max(*arrival, disk_free));
+                let answer = answers.front().map(|(arrival, _)| *arrival);
+                if let Some(sync) = first.filter(|sync| answer.is_none_or(|answer| *sync < answer))
+                {
+                    let (mut bytes, mut through) = (0, Slot::ZERO);
+                    while let Some((_, slot, more)) = waiting.pop_front_if(|(arrival, _, more)| {
+                        *arrival <= sync && (bytes == 0 || bytes + *more <= self.merged)
+                    }) {
+                        (bytes, through) = (bytes + more, slot);
+                    }
+                    disk_free = sync + time(bytes, self.disk);
+                    answers.push_back((disk_free + self.delay / 2, through));
+                    carried += if sync >= begin { bytes as u64 } else { 0 };
+                } else if let Some((arrival, through)) = answers.pop_front() {
+                    now = arrival;
+                    window.acked(now, through);
+                }
+            }
+            carried * 1_000_000_000 / end.since(begin).as_nanos() as u64
+        }
+    }
+
+    #[test]
+    fn disk_that_syncs_large_batches_is_kept_busy() {
+        for (link, disk) in [(3_600, 2_300), (5_000, 4_500), (2_300, 3_600)] {
+            for delay in [1, 20, 45, 60] {
+                let (merged, delay) = (128 << 10, delay * MS);
+                let path = SlowDisk { link: link * 1000, disk: disk * 1000, merged, delay };
+                let mut window = SendWindow::new(LIMITS);
+                let share = path.carries(&mut window, 64 << 10) / 10 / min(link, disk);
+                assert!(share >= 90, "{share} % of {link} and {disk} kB/s with {delay:?}");
             }
         }
     }
