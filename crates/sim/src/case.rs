@@ -67,7 +67,8 @@ impl fmt::Display for Case {
             writeln!(f, "answers history")?;
         }
         match kind {
-            Kind::Faults => {}
+            Kind::Drawn => {}
+            Kind::Faults => writeln!(f, "kind faults")?,
             Kind::Load => writeln!(f, "kind load")?,
         }
         write!(f, "finds {}\n\n{}", self.finds, self.schedule)
@@ -118,6 +119,7 @@ impl FromStr for Case {
                 "healed" => options.healed = Duration::from_millis(number()?),
                 "patience" => options.patience = Duration::from_millis(number()?),
                 "ops" => options.ops = Some(number()?),
+                "kind" if value == "faults" => options.kind = Kind::Faults,
                 "kind" if value == "load" => options.kind = Kind::Load,
                 "answers" if value == "history" => options.history_only = true,
                 "finds" => finds = Some(value.to_owned()),

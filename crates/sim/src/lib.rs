@@ -76,7 +76,7 @@
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
 //! # Load runs
-//! A search of kind [`Kind::Load`] does load runs. There bytes take time: links transmit frames by
+//! One seed in thirty-two is a load run ([`Kind`]). There bytes take time: links transmit frames by
 //! lane and by size and their queues are bounded as the transport's, disks, apply threads and
 //! drivers carry so many bytes a second ([`CapacityPlan`]), and a driver's round takes many events.
 //! Writes are offered at 30 to 70 % of the capacity, whether or not earlier ones were answered, and

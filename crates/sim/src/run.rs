@@ -42,11 +42,24 @@ pub struct Options {
 /// A kind of run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// Faults while clients ask for little.
+    /// The seed decides: one in thirty-two is a load run.
     #[default]
+    Drawn,
+    /// Faults while clients ask for little.
     Faults,
     /// Sustained load and one disturbance.
     Load,
+}
+
+impl Kind {
+    /// Returns whether a seed is a load run.
+    pub(crate) fn is_load(self, seed: u64) -> bool {
+        match self {
+            Self::Drawn => load::is_load(seed),
+            Self::Faults => false,
+            Self::Load => true,
+        }
+    }
 }
 
 impl Default for Options {
@@ -58,7 +71,7 @@ impl Default for Options {
             patience: Duration::from_secs(10),
             ops: None,
             history_only: false,
-            kind: Kind::default(),
+            kind: Kind::Drawn,
         }
     }
 }
@@ -182,9 +195,9 @@ pub fn run<P: Protocol>(
     let Trial { seed, options, schedule, trace } = *trial;
     let mut dice = Dice::new(seed);
     let nodes = options.nodes.map(|nodes| nodes.max(1));
-    let plan = match options.kind {
-        Kind::Load => Plan::draw_load(&mut dice, nodes),
-        Kind::Faults => Plan::draw(&mut dice, nodes),
+    let plan = match options.kind.is_load(seed) {
+        true => Plan::draw_load(&mut dice, nodes),
+        false => Plan::draw(&mut dice, nodes),
     };
     let mut cluster = Cluster::<P>::directed(plan, dice.word(), config, schedule);
     cluster.clients.most = options.ops.unwrap_or(u64::MAX);

@@ -275,8 +275,8 @@ fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dy
         (subject.simulate)(&trial).trace.iter().for_each(|line| world.tell(line));
     }
     // A load run has one disturbance, which it needs.
-    let shrinks = request.shrink > 0 && options.kind == Kind::Faults;
-    let Some(seed) = failed.filter(|_| shrinks) else { return };
+    let shrinks = |seed: &u64| request.shrink > 0 && !options.kind.is_load(*seed);
+    let Some(seed) = failed.filter(shrinks) else { return };
     let tell = &mut |line: &str| world.tell(line);
     let mut shrunk = None;
     world.quietly(&mut || shrunk = subject.shrink(seed, options, request.shrink, tell));
@@ -445,7 +445,7 @@ const USAGE: &str = "
   --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
   --nodes N      how many nodes each cluster has (each seed chooses)
   --history-only judge answers at the end alone, by what clients saw
-  --load         sustained load and one disturbance in every seed
+  --load         sustained load and one disturbance in every seed (one seed in 32)
   --keep-going   do not end at the first violation
   --shrink       make the first failure small
   --replay       play a failure that was made small; it comes on standard input

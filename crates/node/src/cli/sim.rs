@@ -70,7 +70,7 @@ impl Sim {
             return self.play(file);
         }
         let subject = registry::simulator(&self.protocol)?;
-        let kind = if self.load { Kind::Load } else { Kind::Faults };
+        let kind = if self.load { Kind::Load } else { Kind::Drawn };
         let mut request = Request {
             hours: self.hours,
             options: Options { nodes: self.nodes, kind, ..Options::default() },
