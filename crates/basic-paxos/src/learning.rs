@@ -7,6 +7,10 @@ use core::mem;
 use core::time::Duration;
 use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
 
+/// Messages that answer one question of a node that has missed something. With one, a node with long
+/// round trips would learn no faster than the others choose.
+const ANSWERS_IN_FLIGHT: usize = 4;
+
 impl<K: Kind> PerSlot<K> {
     /// Someone who knows says what is chosen.
     pub(crate) fn on_decided(
@@ -116,8 +120,8 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
-    /// Tells what was chosen from a slot on, as much as one message may carry. Of these answers one
-    /// at most is in flight to a node: questions are short and overtake it.
+    /// Tells what was chosen from a slot on, as much as a few messages may carry. No more of these
+    /// answers are in flight to a node: questions are short and overtake them.
     fn tell_from(&mut self, now: Instant, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
         if first <= self.log.base() {
             return fx.ship_snapshot(to);
@@ -127,6 +131,27 @@ impl<K: Kind> PerSlot<K> {
         if before.is_some_and(|sent| now < sent.until) {
             return;
         }
+        let through = self.hard_state.chosen();
+        let (mut next, mut bytes) = (first, 0);
+        for _ in 0..ANSWERS_IN_FLIGHT {
+            let values = self.chosen_from(next);
+            if values.is_empty() {
+                break;
+            }
+            bytes += values.byte_len();
+            self.mail.post(to, Message::Decided { first: next, values: values.clone(), through });
+            next = next.plus(values.len());
+        }
+        let times = before.map_or(1, |sent| sent.times.saturating_add(1));
+        let link = link_time(bytes, self.config.limits());
+        let wait = self.round_trip().saturating_mul(2) + link;
+        let wait = wait.saturating_mul(1 << times.min(4)).min(self.config.timing().cap * 4);
+        let slots = (first, next.prev());
+        self.answered.insert(to, Answered { slots, until: now + wait, times });
+    }
+
+    /// Chosen values from a slot on, as many as one message may carry.
+    fn chosen_from(&self, first: Slot) -> Values {
         let through = self.hard_state.chosen();
         let mut batch = ValuesBuilder::new();
         for run in self.log.runs_from(first) {
@@ -145,14 +170,7 @@ impl<K: Kind> PerSlot<K> {
                 break;
             }
         }
-        let times = before.map_or(1, |sent| sent.times.saturating_add(1));
-        let link = link_time(batch.byte_len(), self.config.limits());
-        let wait = self.round_trip().saturating_mul(2) + link;
-        let wait = wait.saturating_mul(1 << times.min(4)).min(self.config.timing().cap * 4);
-        let values = batch.finish();
-        let slots = (first, first.plus(values.len()).prev());
-        self.answered.insert(to, Answered { slots, until: now + wait, times });
-        self.mail.post(to, Message::Decided { first, values, through });
+        batch.finish()
     }
 
     /// These values are chosen. Where this node voted for the same value its vote stays what it

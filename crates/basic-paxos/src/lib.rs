@@ -120,6 +120,7 @@ mod proposing;
 pub mod questions;
 mod recovery;
 mod waiting;
+mod width;
 
 pub use acceptor::{Acceptor, Verdict};
 pub use backoff::Backoff;

@@ -5,6 +5,7 @@ use crate::mail::Mail;
 use crate::message::{Letter, Message};
 use crate::proposing::Proposal;
 use crate::waiting::Waiting;
+use crate::width::Width;
 use crate::{Config, HardState, recovery};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -70,13 +71,21 @@ pub struct PerSlot<K> {
     pub(crate) decided: BTreeSet<Slot>,
     pub(crate) proposals: BTreeMap<Slot, Proposal>,
     pub(crate) waiting: Waiting,
+    /// How many proposals may be open: see [`Width`].
+    pub(crate) width: Width,
     /// What this round has to say.
     pub(crate) mail: Mail,
     /// The highest slot that anyone was heard to use.
     pub(crate) seen: Slot,
+    /// The highest slot through which all is chosen, as others say.
+    pub(crate) told: Slot,
+    /// When this node last found more to be chosen.
+    pub(crate) advanced: Instant,
     /// When an open slot last got on: this node promised or voted anew. Repetitions do not count,
     /// or a proposer that hears no answers could keep everyone else away for ever.
     pub(crate) got_on: BTreeMap<Slot, Instant>,
+    /// When a message of each other node last came.
+    pub(crate) active: BTreeMap<NodeId, Instant>,
     /// A round trip with both disks, once it was measured.
     pub(crate) measured: Option<Duration>,
     /// Whom to ask next.
@@ -134,6 +143,7 @@ impl<K: Kind> Protocol for PerSlot<K> {
     }
 
     fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_, K>) {
+        let chosen = self.hard_state.chosen();
         match input {
             Input::Start => self.on_start(fx),
             Input::Message { from, message } => {
@@ -150,6 +160,9 @@ impl<K: Kind> Protocol for PerSlot<K> {
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),
             Input::Installed { base } => self.on_installed(base, fx),
+        }
+        if self.hard_state.chosen() > chosen {
+            self.advanced = now;
         }
     }
 
@@ -230,6 +243,10 @@ impl<K: Kind> PerSlot<K> {
         }
         if from == self.guide {
             self.guided = now;
+        }
+        self.active.insert(from, now);
+        if let Message::Decided { through, .. } | Message::Chosen { through, .. } = &message {
+            self.told = self.told.max(*through);
         }
         match message {
             Message::Prepare { slot, ballot } => self.on_prepare(now, from, slot, ballot, fx),

@@ -109,8 +109,15 @@ impl<K: Kind> PerSlot<K> {
         self.shed_stale(now, fx);
         let most = self.config.limits().flight_bytes;
         let mut in_flight = self.bytes_in_flight();
-        while !self.waiting.is_empty() && !self.is_unheard() && in_flight < most {
+        while !self.waiting.is_empty()
+            && !self.is_unheard()
+            && in_flight < most
+            && self.width.has_room(self.proposals.len())
+        {
             let Some(slot) = self.free_slot() else { return };
+            if slot <= self.arriving(now) {
+                return;
+            }
             self.open(now, slot, fx);
             in_flight += self.proposals.get(&slot).map_or(0, Proposal::byte_len);
         }
@@ -127,6 +134,14 @@ impl<K: Kind> PerSlot<K> {
         let next = self.hard_state.chosen().max(self.seen).next().min(Slot(K::SLOTS));
         let free = !self.proposals.contains_key(&next) && self.standing(next) == Standing::Open;
         free.then_some(next)
+    }
+
+    /// The slots through here are chosen, and their values are on their way here, if this node gets
+    /// on: each request for one of them would be answered with its value once more, by every voter.
+    /// A node that does not get on proposes for them: who said so may be gone.
+    fn arriving(&self, now: Instant) -> Slot {
+        let is_fed = now.since(self.advanced) < self.config.timing().cap;
+        if is_fed { self.told } else { Slot(0) }
     }
 
     /// Begins to propose at an open slot: a command if one waits, else a no-op. A command that has
@@ -183,9 +198,17 @@ impl<K: Kind> PerSlot<K> {
         (ballot, accepted): (Ballot, Option<(Ballot, Values)>),
         fx: &mut Fx<'_, K>,
     ) {
+        let promised = self.acceptor(slot).promised();
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         let Some(value) = proposal.proposer.on_promise(from, ballot, accepted) else { return };
         let sample = now.since(proposal.since);
+        // A rival's higher ballot came here meanwhile, and has most likely come to the others: they
+        // would refuse the value, and it would take up the links for nothing.
+        if promised > ballot {
+            proposal.proposer.see(promised);
+            self.measure(sample);
+            return self.give_way(slot, fx);
+        }
         proposal.at_stake |= value == *proposal.proposer.own();
         (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
         self.measure(sample);
@@ -242,7 +265,7 @@ impl<K: Kind> PerSlot<K> {
         match proposal.stage {
             Stage::StandingBack => self.prepare(now, slot, fx),
             Stage::Asking if proposal.proposer.was_refused() => self.give_way(slot, fx),
-            Stage::Asking => self.repeat(slot, fx),
+            Stage::Asking => self.repeat(now, slot, fx),
         }
     }
 
@@ -254,6 +277,7 @@ impl<K: Kind> PerSlot<K> {
             return self.stand_back(slot, fx);
         }
         fx.cancel_timer(Timer::Slot(slot));
+        self.width.lost(slot, self.seen);
         if let Some(Proposal { command: Some(command), .. }) = self.proposals.remove(&slot) {
             self.waiting.rejoin(command);
         }
@@ -274,8 +298,9 @@ impl<K: Kind> PerSlot<K> {
 
     /// The answers are late: the same message again, to whoever has not answered. Only a new
     /// ballot would have to begin with phase 1, and it would spoil what is under way.
-    fn repeat(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
-        if self.is_unheard() && self.proposals.range(..slot).next().is_some() {
+    fn repeat(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
+        let is_oldest = self.proposals.range(..slot).next().is_none();
+        if self.is_unheard() && !is_oldest || slot <= self.arriving(now) {
             return self.arm(slot, fx);
         }
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
@@ -324,11 +349,18 @@ impl<K: Kind> PerSlot<K> {
     /// The slot is decided: what was proposed there has won or lost. A command that lost tries
     /// the next slot.
     pub(crate) fn close(&mut self, slot: Slot, chosen: &Values, fx: &mut Fx<'_, K>) {
+        let open = self.proposals.len();
         let Some(proposal) = self.proposals.remove(&slot) else { return };
         fx.cancel_timer(Timer::Slot(slot));
         match proposal.command {
-            Some(command) if command.value == *chosen => fx.placed(command.ticket, slot),
-            Some(command) => self.waiting.rejoin(command),
+            Some(command) if command.value == *chosen => {
+                self.width.won(open, self.config.limits().window);
+                fx.placed(command.ticket, slot);
+            }
+            Some(command) => {
+                self.width.lost(slot, self.seen);
+                self.waiting.rejoin(command);
+            }
             None => {}
         }
     }
@@ -359,9 +391,26 @@ impl<K: Kind> PerSlot<K> {
     /// someone else.
     pub(crate) fn is_blocked(&self, now: Instant) -> bool {
         let next = self.hard_state.chosen().next();
+        self.got_on.contains_key(&next)
+            && self.is_quiet(now, next)
+            && !self.proposals.contains_key(&next)
+    }
+
+    /// Returns whether an open slot has not got on for so long that this node finishes it. A
+    /// proposer that still sends is alive: its value for this slot waits for the link or for
+    /// disks, among those of other slots. A ballot above its own would make it send all of them
+    /// again, so it has the time that a slow link takes for all that it may have in flight.
+    fn is_quiet(&self, now: Instant, slot: Slot) -> bool {
         let patience = self.patience_with_others();
-        let is_quiet = |at: &Instant| now.since(*at) >= patience;
-        self.got_on.get(&next).is_some_and(is_quiet) && !self.proposals.contains_key(&next)
+        let silence = patience.max(self.config.timing().ask * 2);
+        let Some(at) = self.got_on.get(&slot) else { return true };
+        let proposer = self.hard_state.promised(slot).node;
+        let is_active = proposer != self.config.id()
+            && self.active.get(&proposer).is_some_and(|at| now.since(*at) < silence);
+        let limits = self.config.limits();
+        let queued =
+            if is_active { link_time(limits.flight_bytes, limits) } else { Duration::ZERO };
+        now.since(*at) >= patience + queued
     }
 
     /// How long a slot that others work on may rest: a few tries of theirs.
@@ -377,14 +426,16 @@ impl<K: Kind> PerSlot<K> {
     /// while it gets none, a node tries one slot only.
     pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
         let last = self.seen.min(self.horizon());
-        let patience = self.patience_with_others();
         let most = self.config.limits().flight_bytes;
         let mut in_flight = self.bytes_in_flight();
-        let mut slot = self.hard_state.chosen().next();
-        while slot <= last && !self.is_unheard() && in_flight < most {
+        let mut slot = self.hard_state.chosen().max(self.arriving(now)).next();
+        while slot <= last
+            && !self.is_unheard()
+            && in_flight < most
+            && self.width.has_room(self.proposals.len())
+        {
             let open = self.standing(slot) == Standing::Open;
-            let quiet = self.got_on.get(&slot).is_none_or(|at| now.since(*at) >= patience);
-            if open && quiet && !self.proposals.contains_key(&slot) {
+            if open && self.is_quiet(now, slot) && !self.proposals.contains_key(&slot) {
                 self.open(now, slot, fx);
                 // Others have probably voted for the same value, and report it.
                 in_flight += self.value_at(slot).map_or(0, |value| value.byte_len());

@@ -5,6 +5,7 @@ use crate::mail::Mail;
 use crate::message::{HORIZON, is_stamp};
 use crate::per_slot::{DECIDED, Fx, Kind, PerSlot};
 use crate::waiting::Waiting;
+use crate::width::Width;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use core::marker::PhantomData;
@@ -49,7 +50,11 @@ pub(crate) fn recover<K: Kind>(
         proposals: BTreeMap::new(),
         waiting: Waiting::default(),
         mail: Mail::default(),
+        width: Width::default(),
+        told: Slot(0),
+        advanced: Instant::ZERO,
         got_on: BTreeMap::new(),
+        active: BTreeMap::new(),
         measured: None,
         turn: 0,
         guide,

@@ -12,7 +12,7 @@ fn config(node: NodeId, members: &Membership) -> Config {
     Config::new(node, members.clone()).unwrap()
 }
 
-synod_sim::conformance!(BasicPaxos, config);
+synod_sim::conformance!(under load BasicPaxos, config);
 
 /// The longest election time-out of the default settings.
 const ELECTION: Duration = Duration::from_millis(300);

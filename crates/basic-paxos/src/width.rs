@@ -1,0 +1,99 @@
+//! How many slots a node proposes for at a time.
+
+use synod_types::Slot;
+
+/// Open proposals at first.
+const INITIAL: usize = 16;
+
+/// Open proposals that losses leave: with long round trips, nodes that have little to propose lose
+/// slots, too, and need so many for their throughput.
+const LEAST: usize = 8;
+
+/// Bound of a node's open proposals that adapts to contention: additive increase with each slot
+/// won, multiplicative decrease when slots are lost, as in TCP (Jacobson, "Congestion Avoidance and
+/// Control").
+///
+/// Nodes that have much to propose choose the same slots, one node wins each, and what the others
+/// sent for them was for nothing. The fewer slots a node tries at a time, the fewer are lost before
+/// it sees which ones the others use. A node that proposes alone is soon bounded by the window only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Width {
+    slots: usize,
+    /// Losses up to this slot belong to the last decrease: their proposals were open then.
+    counted: Slot,
+}
+
+impl Default for Width {
+    fn default() -> Self {
+        Self { slots: INITIAL, counted: Slot(0) }
+    }
+}
+
+impl Width {
+    /// Returns whether one more proposal may be opened beside so many.
+    pub(crate) fn has_room(&self, open: usize) -> bool {
+        open < self.slots
+    }
+
+    /// A slot was won while so many proposals were open. The width grows only while it is in use.
+    pub(crate) fn won(&mut self, open: usize, most: usize) {
+        if open > self.slots / 2 {
+            self.slots = (self.slots + 1).min(most.max(1));
+        }
+    }
+
+    /// A slot was lost to another node; `last` is the last slot in use.
+    pub(crate) fn lost(&mut self, slot: Slot, last: Slot) {
+        if slot > self.counted {
+            self.slots = (self.slots / 2).max(LEAST);
+            self.counted = last;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn width(slots: usize) -> Width {
+        Width { slots, counted: Slot(0) }
+    }
+
+    #[test]
+    fn lone_proposer_grows_to_the_window() {
+        let mut width = Width::default();
+        for _ in 0..1000 {
+            width.won(width.slots, 128);
+        }
+        assert!(width.has_room(127) && !width.has_room(128));
+    }
+
+    #[test]
+    fn unused_width_does_not_grow() {
+        let mut width = width(16);
+        width.won(8, 128);
+        assert_eq!(width.slots, 16);
+        width.won(9, 128);
+        assert_eq!(width.slots, 17);
+    }
+
+    #[test]
+    fn slots_lost_together_halve_the_width_once() {
+        let mut width = width(64);
+        for slot in 1..=16 {
+            width.lost(Slot(slot), Slot(20));
+        }
+        assert_eq!(width.slots, 32);
+        width.lost(Slot(21), Slot(30));
+        assert_eq!(width.slots, 16);
+    }
+
+    #[test]
+    fn losses_leave_a_few_proposals() {
+        let mut width = width(LEAST + 1);
+        for slot in 1..=9 {
+            width.lost(Slot(slot), Slot(slot));
+        }
+        assert!(width.has_room(LEAST - 1) && !width.has_room(LEAST));
+    }
+}
