@@ -56,7 +56,7 @@ impl<K: Kind> PerSlot<K> {
     /// A peer says where its knowledge ends: tell it more, or learn that we lack something.
     pub(crate) fn on_ask(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
         if slot <= self.hard_state.chosen() {
-            self.tell_from(now, from, slot, fx);
+            self.tell_from(now, from, self.answer_from(from, slot), fx);
         } else if slot > self.hard_state.chosen().next() {
             self.ask(now, from);
         }
@@ -111,8 +111,12 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
-    /// Tells what was chosen at one slot.
-    pub(crate) fn tell(&mut self, to: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
+    /// Sends what was chosen at one slot, after all that a peer lacks whose history was not compared.
+    pub(crate) fn tell(&mut self, now: Instant, to: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
+        let first = self.answer_from(to, slot);
+        if first < slot {
+            return self.tell_from(now, to, first, fx);
+        }
         let through = self.hard_state.chosen();
         match self.value_at(slot) {
             Some(values) => self.mail.post(to, Message::Decided { first: slot, values, through }),
@@ -122,7 +126,7 @@ impl<K: Kind> PerSlot<K> {
 
     /// Tells what was chosen from a slot on, as much as a few messages may carry. No more of these
     /// answers are in flight to a node: questions are short and overtake them.
-    fn tell_from(&mut self, now: Instant, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
+    pub(crate) fn tell_from(&mut self, now: Instant, to: NodeId, first: Slot, fx: &mut Fx<'_, K>) {
         if first <= self.log.base() {
             return fx.ship_snapshot(to);
         }
@@ -182,7 +186,7 @@ impl<K: Kind> PerSlot<K> {
             let known = slot <= self.hard_state.chosen() || self.decided.contains(&slot);
             let held = self.value_at(slot).is_some_and(|held| held == value);
             if known && !held && slot > self.log.base() {
-                self.ignore(from, "it contradicts what is chosen", fx);
+                self.contradicted(from, slot, fx);
                 break;
             }
             if known {

@@ -110,6 +110,7 @@ mod acceptor;
 mod backoff;
 mod config;
 mod hard_state;
+mod history;
 mod learner;
 mod learning;
 mod mail;

@@ -1,5 +1,6 @@
 //! What a round has to say, by addressee.
 
+use crate::history::Known;
 use crate::message::{Letter, Message};
 use alloc::vec::Vec;
 use core::mem;
@@ -13,6 +14,8 @@ const MOST_BYTES: usize = 256 << 10;
 /// letter of what waits for the disk, and one of what need not wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Mail {
+    /// What letters state.
+    pub(crate) known: Known,
     letters: Vec<Open>,
 }
 
@@ -36,7 +39,10 @@ impl Mail {
                 open.bytes += bytes;
                 open.letter.add(message);
             }
-            None => self.letters.push(Open { to, letter: message.into(), bytes }),
+            None => {
+                let letter = Letter::new(self.known, message);
+                self.letters.push(Open { to, letter, bytes });
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What nodes say to each other, and what each saying claims.
 
+use crate::history::Known;
 use crate::per_slot::{DECIDED, Kind, PerSlot};
 use alloc::format;
 use alloc::string::String;
@@ -14,9 +15,11 @@ use synod_types::{Ballot, Lane, NodeId, Slot, Value, Values};
 pub(crate) const HORIZON: u64 = 1 << 62;
 
 /// What one node has to tell another at the end of a round: a message for each slot that is
-/// concerned. On arrival each is taken on its own, as if it had come alone.
+/// concerned. On arrival each is taken on its own, as if it had come alone. A letter also states what
+/// its sender knew to be chosen; one that is made of messages alone states nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Letter {
+    known: Known,
     messages: Vec<Message>,
 }
 
@@ -33,6 +36,15 @@ impl Letter {
         self.messages
     }
 
+    pub(crate) fn new(known: Known, message: Message) -> Self {
+        Self { known, messages: vec![message] }
+    }
+
+    /// Its sender's statement.
+    pub(crate) fn known(&self) -> Known {
+        self.known
+    }
+
     pub(crate) fn add(&mut self, message: Message) {
         self.messages.push(message);
     }
@@ -40,13 +52,13 @@ impl Letter {
 
 impl FromIterator<Message> for Letter {
     fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
-        Self { messages: messages.into_iter().collect() }
+        Self { known: Known::default(), messages: messages.into_iter().collect() }
     }
 }
 
 impl From<Message> for Letter {
     fn from(message: Message) -> Self {
-        Self { messages: vec![message] }
+        Self::new(Known::default(), message)
     }
 }
 

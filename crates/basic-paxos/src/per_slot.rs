@@ -1,6 +1,7 @@
 //! A log of decrees: one Paxos a slot, and nobody leads.
 
 use crate::acceptor::Acceptor;
+use crate::history::History;
 use crate::mail::Mail;
 use crate::message::{Letter, Message};
 use crate::proposing::Proposal;
@@ -100,6 +101,8 @@ pub struct PerSlot<K> {
     pub(crate) chosen_at_ask: Slot,
     /// The last answer to each node that asked what it had missed.
     pub(crate) answered: BTreeMap<NodeId, Answered>,
+    /// Peers whose history was compared with this node's.
+    pub(crate) histories: BTreeMap<NodeId, History>,
     /// What the disk lacks after recovery.
     pub(crate) repair: bool,
     /// Slots through here were applied before this start, and are not reported again.
@@ -147,9 +150,7 @@ impl<K: Kind> Protocol for PerSlot<K> {
         match input {
             Input::Start => self.on_start(fx),
             Input::Message { from, message } => {
-                for message in message.into_messages() {
-                    self.on_message(now, from, message, fx);
-                }
+                self.on_letter(now, from, message, fx);
             }
             Input::Timeout(Timer::Slot(slot)) => self.on_slot_timeout(now, slot, fx),
             Input::Timeout(Timer::Ask) => self.on_ask_timeout(now, fx),
@@ -176,6 +177,11 @@ impl<K: Kind> Protocol for PerSlot<K> {
         }
         for (to, letter) in self.mail.take() {
             fx.send(to, letter);
+        }
+        // What this round learnt is stated by the next: a letter that reports a choice states what
+        // was known before it, which is what the receiver can compare.
+        if self.mail.known.through() != self.hard_state.chosen() {
+            self.mail.known = self.known();
         }
     }
 
@@ -237,7 +243,13 @@ pub(crate) enum Standing {
 
 impl<K: Kind> PerSlot<K> {
     /// Screens a message, then hands it on.
-    fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_, K>) {
+    pub(crate) fn on_message(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        message: Message,
+        fx: &mut Fx<'_, K>,
+    ) {
         if let Some(reason) = self.distrust(from, &message) {
             return self.ignore(from, reason, fx);
         }
@@ -354,7 +366,7 @@ impl<K: Kind> PerSlot<K> {
     /// was; if it is beyond the window, this node has missed something, and asks.
     fn may_vote(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) -> bool {
         match self.standing(slot) {
-            Standing::Decided => self.tell(from, slot, fx),
+            Standing::Decided => self.tell(now, from, slot, fx),
             Standing::Beyond => self.ask(now, from),
             Standing::Open => {
                 self.seen = self.seen.max(slot);

@@ -40,7 +40,7 @@ pub(crate) fn recover<K: Kind>(
     }
     let (me, voters) = (config.id(), config.members().voters());
     let guide = if voters.contains(&me) { me } else { voters[0] };
-    Ok(PerSlot {
+    let mut core = PerSlot {
         seen: log.last().max(hard_state.last()),
         config,
         hard_state,
@@ -62,11 +62,14 @@ pub(crate) fn recover<K: Kind>(
         asked: None,
         chosen_at_ask: Slot::ZERO,
         answered: BTreeMap::new(),
+        histories: BTreeMap::new(),
         repair,
         floor,
         unsaved: false,
         kind: PhantomData,
-    })
+    };
+    core.mail.known = core.known();
+    Ok(core)
 }
 
 /// Whether vows and votes can belong together.

@@ -27,6 +27,12 @@ synod_sim::partial_partitions!(
     deaf_leader
 );
 
+/// The survivor compares histories with its peers, and stops.
+#[test]
+fn survivor_of_a_wiped_quorum_serves_no_mixture() {
+    synod_sim::conformance::survivor_of_a_wiped_quorum_serves_no_mixture::<BasicPaxos>(config);
+}
+
 /// A window of one slot cannot carry the load of the simulator: some commands have to be refused.
 /// The others are served, and the work ends with the load.
 #[test]

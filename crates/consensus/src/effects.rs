@@ -28,6 +28,8 @@ pub struct Outbox<P: Protocol> {
     pub snapshots: Vec<NodeId>,
     /// Who the transport should know now.
     pub peers: Option<Membership>,
+    /// The first report of another history. The node must stop.
+    pub contradiction: Option<Contradiction>,
     /// What happened, for people.
     pub notes: Vec<ProtocolEvent>,
 }
@@ -44,6 +46,7 @@ impl<P: Protocol> Default for Outbox<P> {
             reads: Vec::new(),
             snapshots: Vec::new(),
             peers: None,
+            contradiction: None,
             notes: Vec::new(),
         }
     }
@@ -54,6 +57,16 @@ impl<P: Protocol> Outbox<P> {
     pub fn effects(&mut self) -> Effects<'_, P> {
         Effects(self)
     }
+}
+
+/// A peer takes another value for chosen than this node does. No protocol allows that: a quorum has
+/// lost its log, or more nodes broke a promise than the protocol tolerates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Contradiction {
+    /// The values differ in this slot or in one before it.
+    pub slot: Slot,
+    /// The peer.
+    pub by: NodeId,
 }
 
 /// A timer set or cancelled.
@@ -129,6 +142,12 @@ impl<P: Protocol> Effects<'_, P> {
     /// These are the members now, as far as the network is concerned: active, perhaps not chosen.
     pub fn peers(&mut self, members: &Membership) {
         self.0.peers = Some(members.clone());
+    }
+
+    /// Reports that this node's chosen slots contradict a peer's. The driver stops the node, and nothing
+    /// of the present round leaves it.
+    pub fn contradicted(&mut self, found: Contradiction) {
+        self.0.contradiction.get_or_insert(found);
     }
 
     /// Tells people what happened.

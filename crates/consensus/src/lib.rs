@@ -57,7 +57,7 @@ mod status;
 mod window;
 
 pub use bounds::Bounds;
-pub use effects::{Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
+pub use effects::{Contradiction, Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
 pub use log::RunLog;
 pub use machine::{StateError, StateMachine, StateView};
 pub use protocol::{

@@ -173,6 +173,12 @@ impl<'a, P: Protocol> Turn<'a, P> {
                 Gate::Immediate => self.release(to, message)?,
             }
         }
+        if let Some(found) = self.outbox.contradiction {
+            return Err(violated(
+                Rule::AppliedStays,
+                format!("{:?} finds {found:?}", self.scene.id),
+            ));
+        }
         // Nobody waits for an answer, and nothing is compacted.
         self.outbox = Outbox::default();
         Ok(())

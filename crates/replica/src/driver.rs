@@ -89,8 +89,8 @@ pub struct Actions {
     pub fatal: Option<FatalError>,
 }
 
-/// A write that a core asked for and that must never be done: it would undo what was handed to the
-/// state machine. Final: the log and the state do not belong together, or the core is wrong.
+/// What a core asked for and must never be done, because it would undo what was handed to the state
+/// machine; or its report that this has happened elsewhere. Final: the log and the state do not belong together, or the core is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FatalError {
     /// The log would be cut at or below a slot that was reported as chosen.
@@ -104,6 +104,17 @@ pub enum FatalError {
         from: Slot,
         /// The last slot that was reported as chosen.
         chosen: Slot,
+    },
+    /// A peer takes other values for chosen.
+    #[error(
+        "node {by} took other values for chosen in the slots through {slot} than this node did: \
+         a quorum has lost its log; nothing was written"
+    )]
+    Contradicted {
+        /// The values differ in this slot or in one before it.
+        slot: Slot,
+        /// The peer.
+        by: NodeId,
     },
     /// The log's base would go back, or pass what was reported as chosen.
     #[error(

@@ -13,7 +13,7 @@ use rand_core::SeedableRng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_consensus::{
-    Gate, Input, Message, Outbox, Protocol, RecoveryError, Saved, Status, Write,
+    Contradiction, Gate, Input, Message, Outbox, Protocol, RecoveryError, Saved, Status, Write,
 };
 use synod_storage::Life;
 use synod_types::{
@@ -256,6 +256,9 @@ impl<P: Protocol> Replica<P> {
         self.outbox.snapshots.clear();
         if let Some(members) = self.outbox.peers.take() {
             self.actions.peers = Some(members);
+        }
+        if let Some(Contradiction { slot, by }) = self.outbox.contradiction.take() {
+            self.fatal.get_or_insert(FatalError::Contradicted { slot, by });
         }
         self.actions.notes.append(&mut self.outbox.notes);
         let mut chosen = std::mem::take(&mut self.outbox.chosen);

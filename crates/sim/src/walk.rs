@@ -324,6 +324,9 @@ impl<P: Protocol> Walk<P> {
                 }
             }
         }
+        if let Some(found) = outbox.contradiction {
+            return Err(format!("{id:?} finds {found:?}"));
+        }
         node.owes.extend(outbox.snapshots);
         own.into_iter().try_for_each(|message| self.step(id, Input::Message { from: id, message }))
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_basic_paxos::{Config, HardState, Kind, Letter, Message, PerSlot, Timer};
 use synod_consensus::{
-    Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Run,
-    RunLog, Saved, TimerChange, Write,
+    Contradiction, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent,
+    Refusal, Run, RunLog, Saved, TimerChange, Write,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value, Values};
 
@@ -57,6 +57,7 @@ pub struct Node<K: Kind> {
     pub placed: Vec<(Ticket, Slot)>,
     pub refused: Vec<(Ticket, Refusal)>,
     pub snapshots: Vec<NodeId>,
+    pub contradiction: Option<Contradiction>,
     pub timers: BTreeMap<Timer, std::ops::Range<Duration>>,
     /// What was chosen in this life, slot by slot.
     pub chosen: BTreeMap<Slot, Value>,
@@ -90,6 +91,7 @@ impl<K: Kind> Node<K> {
             placed: Vec::new(),
             refused: Vec::new(),
             snapshots: Vec::new(),
+            contradiction: None,
             timers: BTreeMap::new(),
             chosen: BTreeMap::new(),
             chosen_to,
@@ -125,6 +127,7 @@ impl<K: Kind> Node<K> {
         self.placed.extend(outbox.placed);
         self.refused.extend(outbox.refused);
         self.snapshots.extend(outbox.snapshots);
+        self.contradiction = self.contradiction.or(outbox.contradiction);
         for change in outbox.timers {
             match change {
                 TimerChange::Set(timer, range) => drop(self.timers.insert(timer, range)),
