@@ -6,6 +6,7 @@ mod cluster;
 mod knowledge;
 mod livelock;
 mod log;
+mod lost_quorum;
 mod register;
 mod restarts;
 mod roles;
