@@ -166,3 +166,167 @@ fn digest(slot: Slot, command: &[u8]) -> u32 {
     });
     ((hash >> 32) as u32 ^ hash as u32).max(NO_COMMAND + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::{BasicPaxos, Config, HardState};
+    use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
+    use synod_consensus::{Base, Outbox, Protocol, Run, RunLog, Saved};
+    use synod_types::{Ballot, Membership, Values};
+
+    const ME: NodeId = NodeId(1);
+    const PEER: NodeId = NodeId(2);
+    const ASK: Message = Message::Ask { from: Slot(2) };
+    /// FNV-1a of slot 1, length 1 and "a".
+    const PINNED: u32 = ;
+
+    /// A member of five voters and a learner, n6. Its chosen slots come after `base`; "" is a no-op.
+    fn core_of(me: NodeId, base: u64, texts: &[&str]) -> BasicPaxos {
+        let stamp = Ballot { round: 1, node: PEER };
+        let mut log = RunLog::new(Slot(base), stamp);
+        for (slot, text) in (base + 1..).map(Slot).zip(texts) {
+            let noop = text.is_empty();
+            let values = if noop { Values::noop() } else { Values::command_only(text.as_bytes()) };
+            log.put(Run { first: slot, stamp, values });
+        }
+        let base = Base { through: Slot(base), stamp, members: None };
+        let hard_state = HardState::new(log.last(), []);
+        let applied = log.last();
+        let members = Membership::new((1..=5).map(NodeId), [NodeId(6)]).unwrap();
+        let config = Config::new(me, members).unwrap();
+        BasicPaxos::recover(config, Saved { hard_state, base, log, applied }).unwrap()
+    }
+
+    fn core(base: u64, texts: &[&str]) -> BasicPaxos {
+        core_of(ME, base, texts)
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_last_command_and_its_slot() {
+        let all = [core(0, &["a"]), core(0, &["b"]), core(0, &["aa"]), core(0, &["", "a"])];
+        let digests: BTreeSet<_> = all.iter().map(|core| core.known().digest).collect();
+        assert_eq!(digests.len(), all.len());
+        let noops = core(0, &["a", "", ""]).known();
+        assert_eq!((noops.through, noops.digest), (Slot(3), core(0, &["a"]).known().digest));
+        assert_eq!(core(0, &["", ""]).known().digest, NO_COMMAND);
+        assert_eq!(core(0, &[]).known(), Known { through: Slot(0), digest: NO_COMMAND });
+        assert_eq!(core(2, &[]).known().digest, UNKNOWN, "a snapshot holds it");
+        assert_eq!(core(2, &["", ""]).known().digest, UNKNOWN);
+        // Every node computes the same, whatever its machine.
+        assert_eq!(digest(Slot(1), b"a"), PINNED);
+    }
+
+    #[test]
+    fn the_last_command_is_looked_for_in_64_slots() {
+        for (noops, found) in [(63, true), (64, false)] {
+            let mut texts = Vec::from(["a"]);
+            texts.resize(noops + 1, "");
+            let digest = core(0, &texts).known().digest;
+            assert_eq!(digest != NO_COMMAND, found, "{noops} no-ops");
+        }
+    }
+
+    #[test]
+    fn histories_are_compared_where_the_shorter_one_ends() {
+        use History::{Shared, Unverified};
+        let mine = ["a", "", "c", "d"];
+        let cases: [(&str, u64, &[&str], _, _); 12] = [
+            ("equal", 0, &["a", "", "c", "d"], None, Some(Shared)),
+            ("shorter", 0, &["a"], None, Some(Shared)),
+            ("ends in a no-op", 0, &["a", ""], None, Some(Shared)),
+            ("longer", 0, &["x", "", "c", "d", "e"], None, None),
+            ("empty", 0, &[], None, Some(Unverified(Slot(0)))),
+            ("another command", 0, &["x"], Some(1), None),
+            ("another before a no-op", 0, &["x", ""], Some(1), None),
+            ("a command for a no-op", 0, &["a", "b"], Some(1), None),
+            ("a no-op for a command", 0, &["a", "", ""], Some(3), None),
+            ("no-ops for commands", 0, &["", ""], Some(1), None),
+            ("hidden by a snapshot", 2, &[], None, None),
+            ("after a snapshot", 2, &["c"], None, Some(Shared)),
+        ];
+        for (name, base, theirs, differs, history) in cases {
+            let mut core = core(0, &mine);
+            let theirs = self::core(base, theirs).known();
+            assert_eq!(core.compare(PEER, theirs), differs.map(Slot), "{name}");
+            assert_eq!(core.histories.get(&PEER).copied(), history, "{name}");
+            assert_eq!(core.compare(NodeId(9), theirs), None, "{name}: a stranger");
+            assert_eq!(core.compare(ME, theirs), None, "{name}: itself");
+        }
+        let mut hidden = core(4, &["e"]);
+        assert_eq!(hidden.compare(PEER, core(0, &["x"]).known()), None, "compacted away");
+    }
+
+    #[test]
+    fn a_peer_without_commands_is_answered_without_holes() {
+        let mut core = core(0, &["", "b", "c", "d"]);
+        let noop = self::core(0, &[""]).known();
+        assert_eq!(core.compare(PEER, noop), None);
+        let answers =
+            |core: &BasicPaxos| [1, 2, 4].map(|slot| core.answer_from(PEER, Slot(slot)).0);
+        assert_eq!(answers(&core), [1, 2, 2]);
+        // It has overtaken this node, and asks as it likes; then it is known to hold the same.
+        let longer = self::core(0, &["", "x", "x", "x", "x"]).known();
+        assert_eq!((core.compare(PEER, longer), answers(&core)), (None, [1, 2, 4]));
+        core.compare(PEER, self::core(0, &["", "b"]).known());
+        assert_eq!((core.compare(PEER, noop), answers(&core)), (None, [1, 2, 4]), "a late letter");
+        assert_eq!(core.histories[&PEER], History::Shared);
+    }
+
+    #[test]
+    fn a_node_goes_on_only_if_a_majority_of_voters_shares_its_history() {
+        let cases: [(u64, &[u64], bool); 6] = [
+            (1, &[], false),
+            (1, &[3], false),
+            (1, &[3, 4], true),
+            (1, &[2, 3], false),
+            (1, &[3, 6], false),
+            (6, &[3, 4], false),
+        ];
+        for (me, shared, expected) in cases {
+            let mut core = core_of(NodeId(me), 0, &["a", "b"]);
+            for node in shared {
+                core.compare(NodeId(*node), self::core(0, &["a"]).known());
+            }
+            let mut outbox = Outbox::default();
+            let letter = Letter::new(self::core(0, &["x"]).known(), ASK);
+            core.on_letter(Instant(1), PEER, letter, &mut outbox.effects());
+            core.flush(Instant(1), &mut outbox.effects());
+            let found = (!expected).then_some(Contradiction { slot: Slot(1), by: PEER });
+            assert_eq!(outbox.contradiction, found, "n{me} with {shared:?}");
+            // The peer is shown what it contradicts, and its question is not answered.
+            let sent: Vec<_> = outbox.sends.iter().map(|(to, it)| (*to, it.messages())).collect();
+            let values = core.value_at(Slot(1)).into_iter().chain(core.value_at(Slot(2)));
+            let values =
+                values.flat_map(|it| it.iter().map(|it| it.to_value()).collect::<Vec<_>>());
+            let shown =
+                Message::Decided { first: Slot(1), values: values.collect(), through: Slot(2) };
+            let shown = [shown];
+            let shown: &[_] = if expected { &[(PEER, &shown[..])] } else { &[] };
+            assert_eq!(sent, shown, "n{me} with {shared:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_states_what_was_known_before_its_round() {
+        let mut core = core(0, &["a"]);
+        let before = core.known();
+        let mut outbox = Outbox::default();
+        let told = |slot, text: &[u8]| Message::Decided {
+            first: Slot(slot),
+            values: Values::command_only(text),
+            through: Slot(9),
+        };
+        let mut states = Vec::new();
+        for message in [told(2, b"b"), told(3, b"c")] {
+            let input = synod_consensus::Input::Message { from: PEER, message: message.into() };
+            core.step(Instant(1), input, &mut outbox.effects());
+            core.flush(Instant(1), &mut outbox.effects());
+            states.extend(outbox.sends.drain(..).map(|(_, letter)| letter.known()));
+        }
+        let after = self::core(0, &["a", "b"]).known();
+        assert_eq!(states, [before, after]);
+    }
+}

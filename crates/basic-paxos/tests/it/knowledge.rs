@@ -2,7 +2,9 @@
 
 use crate::cluster::*;
 use synod_basic_paxos::{Config, Kind, Limits, Message, PerSlot};
-use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write};
+use synod_consensus::{
+    Contradiction, Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
+};
 use synod_types::{Ballot, Instant, NodeId, Slot, Value, Values};
 
 type Single = synod_basic_paxos::Single;
@@ -167,13 +169,15 @@ fn a_decree_has_one_slot() {
 }
 
 #[test]
-fn what_contradicts_the_chosen_is_refused_with_all_behind_it() {
+fn what_contradicts_the_chosen_is_reported_and_all_behind_it_refused() {
     let mut cluster = with_log::<Log>(2, &[&["a", "b"]], Limits::default());
     cluster.say(N2, N1, told(2, &["x", "c"], 3));
-    assert_eq!(ignored(&mut cluster), ["it contradicts what is chosen"]);
+    let found = cluster.node(N1).contradiction.take();
+    assert_eq!(found, Some(Contradiction { slot: Slot(2), by: N2 }));
     assert_eq!(cluster.chosen(N1), ["a", "b"]);
     cluster.say(N2, N1, told(1, &["a", "b", "c"], 3));
     assert_eq!((ignored(&mut cluster), cluster.chosen(N1).len()), (vec![], 3));
+    assert_eq!(cluster.nodes[&N1].contradiction, None);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use crate::cluster::*;
 use synod_basic_paxos::{Config, HardState, Kind, Message, PerSlot};
-use synod_consensus::{Base, Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write};
+use synod_consensus::{
+    Base, Contradiction, Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
+};
 use synod_types::{Ballot, Instant, Slot, Ticket};
 
 type Single = synod_basic_paxos::Single;
@@ -152,6 +154,8 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     }
     cluster.say(N2, N1, Message::Decided { first: S1, values: value("x"), through: Slot(3) });
     assert_eq!(applied(&cluster), ["a", "b", "c"]);
+    let found = Some(Contradiction { slot: S1, by: N2 });
+    assert_eq!(cluster.nodes[&N1].contradiction, found, "n1 stops");
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
     assert!(cluster.nodes[&N1].chosen.is_empty(), "nothing is reported twice");
     assert_eq!(cluster.commit(N1), 3);

@@ -388,23 +388,29 @@ fn a_flooded_disk_takes_no_more_frames_of_the_log() {
 
 #[test]
 fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
-    let mut replica = replica(Some(PEER));
-    for text in [b"1", b"2"] {
-        tell(&mut replica, Msg::Chosen(Values::command_only(text)));
-    }
-    let _ = replica.take(T0).batch.take();
-    tell(&mut replica, Msg::Chat(Slot(0)));
-    tell(&mut replica, Msg::Recut(Slot(2)));
-    for _ in 0..2 {
-        let actions = replica.take(T0);
-        assert_eq!(
-            actions.fatal,
-            Some(FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(2) })
-        );
-        assert!(actions.batch.is_none() && actions.frames.is_empty() && actions.wake.is_none());
-        // It is final.
-        replica.handle(T0, request(9, LATER));
-        replica.handle(T0, Event::Written(Seq(1)));
+    let cases = [
+        (Msg::Recut(Slot(2)), FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(2) }),
+        (Msg::Contradict(Slot(2)), FatalError::Contradicted { slot: Slot(2), by: PEER }),
+    ];
+    for (message, fatal) in cases {
+        let mut replica = replica(Some(PEER));
+        for text in [b"1", b"2"] {
+            tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+        }
+        let _ = replica.take(T0).batch.take();
+        tell(&mut replica, Msg::Chat(Slot(0)));
+        tell(&mut replica, message);
+        // What the same round learns is not applied either.
+        tell(&mut replica, Msg::Chosen(Values::command_only(b"3")));
+        for _ in 0..2 {
+            let actions = replica.take(T0);
+            assert_eq!(actions.fatal, Some(fatal));
+            assert!(actions.batch.is_none() && actions.frames.is_empty());
+            assert!(actions.apply.is_empty() && actions.wake.is_none());
+            // It is final.
+            replica.handle(T0, request(9, LATER));
+            replica.handle(T0, Event::Written(Seq(1)));
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Refusal, Role, Run,
-    Saved, StateError, StateMachine, StateView, Status, Write,
+    Base, Contradiction, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError,
+    Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
 };
 use synod_replica::{
     Applied, Applier, Driver, Envelope, Event, Outcome, Payload, Replica, Settings, Token,
@@ -49,6 +49,8 @@ pub enum Msg {
     Recut(Slot),
     /// Makes the puppet compact its log through a slot.
     Compact(Slot),
+    /// Makes the puppet report that its peer takes another value for chosen in a slot.
+    Contradict(Slot),
     /// Everything that the puppet has placed is chosen: others hold it.
     Quorum,
     /// This is chosen at the next slot, whatever the puppet has placed there.
@@ -75,6 +77,7 @@ impl Message<Puppet> for Msg {
             | Self::Swear
             | Self::Recut(_)
             | Self::Compact(_)
+            | Self::Contradict(_)
             | Self::Quorum
             | Self::Chosen(_)
             | Self::Busy(_) => Gate::Immediate,
@@ -139,6 +142,9 @@ impl Protocol for Puppet {
             Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
             Input::Message { message: Msg::Compact(through), .. } => {
                 fx.write(Write::Compact(Base { through, stamp: 1, members: None }));
+            }
+            Input::Message { from: by, message: Msg::Contradict(slot) } => {
+                fx.contradicted(Contradiction { slot, by });
             }
             Input::Message { message: Msg::Chosen(values), .. } => self.learn(values, fx),
             Input::Message { message: Msg::Busy(busy), .. } => self.busy = busy,
