@@ -181,7 +181,7 @@ mod tests {
     const PEER: NodeId = NodeId(2);
     const ASK: Message = Message::Ask { from: Slot(2) };
     /// FNV-1a of slot 1, length 1 and "a".
-    const PINNED: u32 = ;
+    const PINNED: u32 = 1_798_775_368;
 
     /// A member of five voters and a learner, n6. Its chosen slots come after `base`; "" is a no-op.
     fn core_of(me: NodeId, base: u64, texts: &[&str]) -> BasicPaxos {
