@@ -57,7 +57,10 @@
 //! - **Waiting is bounded.** A command that waits for a slot longer than [`Timing::queue`] is
 //!   refused as busy; once one has waited for [`Timing::cap`], newer ones overtake it. Otherwise an
 //!   overloaded node would choose every command after its client has given up.
-//! - **What is applied stays.** A core recovers with the applied slots as chosen.
+//! - **What is applied stays.** A core recovers with the applied slots as chosen. Each [`Letter`]
+//!   states what its sender knew to be chosen. A node that finds a contradiction
+//!   [reports it](consensus::Effects::contradicted) and stops, unless a majority of voters shares its
+//!   history: so no node mixes two histories after a quorum lost its disks.
 //! - **Nothing stays open.** A slot that has not got on for a while is finished by whoever notices,
 //!   with the value that phase 1 finds, a waiting command, or a no-op.
 //! - **The log of decrees lives here**, as [`PerSlot`], and not beside the contract of a protocol,
@@ -99,7 +102,8 @@
 //! - Moving snapshots: the core says who needs one and is told when one is installed.
 //! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
 //!   that lies about its vote, or about what is chosen, is believed.
-//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
+//! - A store that was wiped or rolled back: the driver tells lives of a store apart. What such a quorum
+//!   has chosen anew is noticed, never repaired.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
