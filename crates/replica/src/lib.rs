@@ -41,7 +41,8 @@
 //!
 //! # Never undo what is chosen
 //! A core that asks to truncate slots that it reported as chosen, or to move its base outside of
-//! them, stops the node: [`Actions::fatal`] is set, and nothing else leaves the driver.
+//! them, stops the node: [`Actions::fatal`] is set, and nothing else leaves the driver. So does a core
+//! that reports that a peer takes other values for chosen.
 //!
 //! Left out on purpose: threads, sockets and disks; snapshots and membership changes, which come
 //! with their protocols' support.
