@@ -390,7 +390,7 @@ impl<K: Kind> PerSlot<K> {
     /// Whether the slot that everything waits for has not got on for a while, and who does not is
     /// someone else.
     pub(crate) fn is_blocked(&self, now: Instant) -> bool {
-        let next = self.hard_state.chosen().next();
+        let next = self.hard_state.chosen().max(self.arriving(now)).next();
         self.got_on.contains_key(&next)
             && self.is_quiet(now, next)
             && !self.proposals.contains_key(&next)
