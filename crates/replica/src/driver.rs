@@ -90,7 +90,8 @@ pub struct Actions {
 }
 
 /// What a core asked for and must never be done, because it would undo what was handed to the state
-/// machine; or its report that this has happened elsewhere. Final: the log and the state do not belong together, or the core is wrong.
+/// machine; or its report that this has happened elsewhere. Final: the log and the state do not
+/// belong together, or the core is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FatalError {
     /// The log would be cut at or below a slot that was reported as chosen.
