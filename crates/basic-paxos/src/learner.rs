@@ -7,9 +7,8 @@ use synod_types::{Ballot, NodeId};
 /// One learner of one decree ("Paxos Made Simple" §2.3): it counts votes, by ballot.
 ///
 /// A value is chosen when a quorum of distinct acceptors voted for it under ONE ballot: a majority,
-/// or any [quorum](Quorum) of phase 2. One vote
-/// proves nothing, and votes of different ballots do not add up. Of each acceptor the newest vote
-/// is kept, so a learner is no larger than the group.
+/// or any [quorum](Quorum) of phase 2. One vote proves nothing, and votes of different ballots do not
+/// add up. Of each acceptor the newest vote is kept, so a learner is no larger than the group.
 ///
 /// ```
 /// use synod_basic_paxos::Learner;

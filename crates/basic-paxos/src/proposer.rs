@@ -66,9 +66,8 @@ pub enum Asking<'a, V> {
 
 impl<V: Clone + PartialEq> Proposer<V> {
     /// A proposer on node `me` that would propose `own`. The members of a group stand for its
-    /// majorities. After a restart, let it
-    /// [`see`](Self::see) its own acceptor's durable promise first: every ballot that it used was
-    /// promised there, so none is ever used twice.
+    /// majorities. After a restart, let it [`see`](Self::see) its own acceptor's durable promise
+    /// first: every ballot that it used was promised there, so none is ever used twice.
     #[must_use]
     pub fn new(me: NodeId, quorum: impl Into<Quorum>, own: V) -> Self {
         let (top, ballot, refused) = (0, Ballot::ZERO, BTreeSet::new());

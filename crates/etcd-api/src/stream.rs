@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec;
+use tokio::task::AbortHandle;
 use tokio::time;
 use tonic::{Response, Status};
 
@@ -74,10 +75,7 @@ pub(crate) async fn replace_body(
     let Some(Slot(slot)) = response.extensions_mut().remove::<Slot>() else { return response };
     let large = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     match large {
-        Some(Ok(body)) => {
-            tokio::spawn(body.clone().watch());
-            *response.body_mut() = Body::new(body);
-        }
+        Some(Ok(body)) => *response.body_mut() = Body::new(body.watched()),
         Some(Err(status)) => return status.into_http(),
         None => {}
     }
@@ -88,9 +86,15 @@ pub(crate) async fn replace_body(
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Result<Large, Status>>>>);
 
-/// The body of a response with one large message: `None` once it is broken off.
-#[derive(Clone)]
-struct Large(Arc<Mutex<Option<Content>>>);
+/// The body of a response with one large message.
+struct Large {
+    content: Arc<Shared>,
+    /// The task that breaks it off; it ends with the body.
+    watch: Option<AbortHandle>,
+}
+
+/// `None` once the reply is broken off.
+type Shared = Mutex<Option<Content>>;
 
 struct Content {
     parts: VecDeque<Part>,
@@ -119,27 +123,39 @@ impl Large {
         let ok = ("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"));
         let trailers = Some(HeaderMap::from_iter([ok]));
         let content = Content { parts, trailers, was_polled: true, _held: held };
-        Ok(Self(Arc::new(Mutex::new(Some(content)))))
+        Ok(Self { content: Arc::new(Mutex::new(Some(content))), watch: None })
     }
 
-    fn content(&self) -> MutexGuard<'_, Option<Content>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Starts the task that breaks the reply off.
+    fn watched(mut self) -> Self {
+        let watch = tokio::spawn(watch(Arc::clone(&self.content)));
+        self.watch = Some(watch.abort_handle());
+        self
     }
+}
 
-    /// Drops the content once the client has taken none of it for [`PATIENCE`]; ends with the body.
-    async fn watch(self) {
-        let body = Arc::downgrade(&self.0);
-        drop(self);
-        loop {
-            time::sleep(PATIENCE).await;
-            let Some(body) = body.upgrade().map(Self) else { return };
-            let mut content = body.content();
-            if !content.as_mut().is_some_and(|content| mem::take(&mut content.was_polled)) {
-                *content = None;
-                return;
-            }
+impl Drop for Large {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
         }
     }
+}
+
+/// Drops the content once the client has taken none of it for [`PATIENCE`].
+async fn watch(content: Arc<Shared>) {
+    loop {
+        time::sleep(PATIENCE).await;
+        let mut content = lock(&content);
+        if !content.as_mut().is_some_and(|content| mem::take(&mut content.was_polled)) {
+            *content = None;
+            return;
+        }
+    }
+}
+
+fn lock(content: &Shared) -> MutexGuard<'_, Option<Content>> {
+    content.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Content {
@@ -181,7 +197,7 @@ impl HttpBody for Large {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
-        let mut content = self.content();
+        let mut content = lock(&self.content);
         let Some(content) = &mut *content else { return Poll::Ready(Some(Err(Stalled))) };
         content.was_polled = true;
         let frame = match content.piece() {
@@ -269,7 +285,7 @@ mod tests {
     fn pieces<M: Divisible + PartialEq + Clone>(message: &M) -> Vec<Bytes> {
         let len = message.encoded_len();
         let body = Large::new(message.clone(), len, Held::default()).unwrap();
-        let pieces: Vec<_> = std::iter::from_fn(|| body.content().as_mut()?.piece()).collect();
+        let pieces: Vec<_> = std::iter::from_fn(|| lock(&body.content).as_mut()?.piece()).collect();
         let whole = pieces.concat();
         assert_eq!(whole[..5], [&[0][..], &u32::try_from(len).unwrap().to_be_bytes()].concat());
         assert_eq!(whole.len(), len + 5);
@@ -309,15 +325,14 @@ mod tests {
         let len = message.encoded_len();
         let body = Large::new(message, len, Held::new(Arc::clone(&held))).unwrap();
         let mut context = Context::from_waker(std::task::Waker::noop());
-        let mut taken = Body::new(body.clone());
-        let watch = tokio::spawn(body.clone().watch());
+        let mut taken = Body::new(body.watched());
         for _ in 0..3 {
             time::sleep(PATIENCE - Duration::from_secs(1)).await;
             let frame = Pin::new(&mut taken).poll_frame(&mut context);
             assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "a slow client is served");
         }
         assert_eq!(Arc::strong_count(&held), 2);
-        watch.await.unwrap();
+        time::sleep(PATIENCE * 2).await;
         assert_eq!(Arc::strong_count(&held), 1, "its room is free");
         let frame = Pin::new(&mut taken).poll_frame(&mut context);
         assert!(matches!(frame, Poll::Ready(Some(Err(_)))), "and the reply is not taken for whole");
@@ -327,12 +342,13 @@ mod tests {
     async fn watch_of_a_reply_ends_with_its_body() {
         let message = range(1_000, 100);
         let len = message.encoded_len();
-        let body = Large::new(message, len, Held::default()).unwrap();
-        let watch = tokio::spawn(body.clone().watch());
+        let body = Large::new(message, len, Held::default()).unwrap().watched();
+        let watch = body.watch.clone().unwrap();
+        tokio::task::yield_now().await;
+        assert!(!watch.is_finished());
         drop(body);
-        let began = time::Instant::now();
-        watch.await.unwrap();
-        assert!(began.elapsed() <= PATIENCE + Duration::from_secs(1));
+        tokio::task::yield_now().await;
+        assert!(watch.is_finished());
     }
 
     #[test]

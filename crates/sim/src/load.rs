@@ -11,7 +11,7 @@ mod judge;
 
 pub use draw::{Disturbance, LoadPlan};
 pub use judge::LoadFigures;
-pub(crate) use judge::{is_load, play};
+pub(crate) use judge::play;
 
 use crate::check::answers::OperationState;
 use crate::cluster::{Cluster, Happening};

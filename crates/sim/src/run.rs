@@ -55,7 +55,8 @@ impl Kind {
     /// Returns whether a seed is a load run.
     pub(crate) fn is_load(self, seed: u64) -> bool {
         match self {
-            Self::Drawn => load::is_load(seed),
+            // A load run takes as long as ten others.
+            Self::Drawn => seed % 32 == 31,
             Self::Faults => false,
             Self::Load => true,
         }

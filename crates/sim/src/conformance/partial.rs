@@ -1,9 +1,9 @@
 //! Partial partitions: the links that work connect a quorum, though not everyone with everyone.
 //!
 //! The three that Ng, Haridi and Carbone found to stop one protocol or another ("Omni-Paxos:
-//! Breaking the Barriers of Partial Connectivity"), and a leader that is heard but hears nobody.
-//! A protocol that has these tests serves again
-//! within four of its longest election time-outs, whatever the dice say.
+//! Breaking the Barriers of Partial Connectivity"), and a leader that is heard but hears no other
+//! node. A protocol that has these tests serves again within four of its longest election time-outs,
+//! whatever the seed.
 //!
 //! ```text
 //! synod_sim::partial_partitions!(MultiPaxos, config, Duration::from_millis(300),
@@ -161,8 +161,8 @@ pub fn chain<P: Protocol>(
     }
 }
 
-/// Of three nodes everyone hears the leader, which hears nobody. As long as it sends heartbeats
-/// nobody else campaigns, so it must notice that nothing is answered, and stop.
+/// Leader that every node hears and that hears none. As long as it sends heartbeats no other node
+/// campaigns, so it must notice that nothing is answered, and stop.
 pub fn deaf_leader<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
     election: Duration,

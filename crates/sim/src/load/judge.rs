@@ -306,9 +306,3 @@ fn highest_round<P: Protocol>(cluster: &Cluster<P>) -> u64 {
     let rounds = cluster.members().all().filter_map(|id| cluster.status(id));
     rounds.map(|status| status.ballot.round).max().unwrap_or_default()
 }
-
-/// Returns whether a seed is a load run where seeds decide: one in 32, as a load run takes as long
-/// as ten others.
-pub(crate) fn is_load(seed: u64) -> bool {
-    seed % 32 == 31
-}
