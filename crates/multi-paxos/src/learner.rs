@@ -2,7 +2,7 @@
 
 use crate::message::CHOSEN;
 use crate::span::Span;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 use synod_consensus::{Run, RunLog};
@@ -10,9 +10,6 @@ use synod_types::{Ballot, Instant, NodeId, Slot};
 
 /// Longest wait for an answer after several were missing.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(4);
-
-/// When nobody is left to ask, everyone is asked again after this many times the last patience.
-const SILENCE: u32 = 3;
 
 /// Knows what is chosen: everything up to a slot, in order.
 ///
@@ -45,17 +42,26 @@ const SILENCE: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Learner {
     commit: Slot,
-    /// What each node knew to be chosen at its heartbeat before: by now it should be known here.
-    /// Kept apart, because a node that lags itself must not hide that we do.
-    overdue: BTreeMap<NodeId, Slot>,
+    /// Every node that was heard. Kept apart, because a node that lags itself must not hide that we
+    /// do.
+    peers: BTreeMap<NodeId, Peer>,
     /// The last question, if it was not answered.
     question: Option<Question>,
-    /// Who was asked since the last answer.
-    silent: BTreeSet<NodeId>,
-    /// Questions since the last answer.
-    unanswered: u32,
     /// How long an answer took, the longest of late: values queue on the way.
     answer_time: Duration,
+}
+
+/// What is known of a node that can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Peer {
+    /// What it knew to be chosen at its last heartbeat: by the next one it should be known here.
+    commit: Slot,
+    /// When that came.
+    heard: Instant,
+    /// When it was last asked, if no answer came since, from anyone.
+    asked: Option<Instant>,
+    /// How often it was asked since the last answer.
+    unanswered: u32,
 }
 
 /// Somebody was asked.
@@ -70,14 +76,7 @@ impl Learner {
     /// A learner that knows everything up to `commit` to be chosen.
     #[must_use]
     pub fn new(commit: Slot) -> Self {
-        Self {
-            commit,
-            overdue: BTreeMap::new(),
-            question: None,
-            silent: BTreeSet::new(),
-            unanswered: 0,
-            answer_time: Duration::ZERO,
-        }
+        Self { commit, peers: BTreeMap::new(), question: None, answer_time: Duration::ZERO }
     }
 
     /// Everything up to here is chosen.
@@ -147,22 +146,24 @@ impl Learner {
         self.commit = self.commit.max(through);
     }
 
-    /// `node` says in a heartbeat that everything up to `theirs` is chosen. Whether to ask it: when
-    /// its heartbeat before said as much already, so that it is not just under way, and the last
-    /// question had its time. Who was asked and gave no answer may not even hear us, however often
-    /// we hear it: until anyone answers, everyone else comes first.
+    /// `node` says in a heartbeat that everything up to `theirs` is chosen. Returns whether to ask it:
+    /// when its heartbeat before said as much already, so that it is not just under way, the last
+    /// question had its time, and nobody else has waited longer to be asked. Who was asked and gave
+    /// no answer may not even hear this node, however often this node hears it.
     #[must_use]
     pub fn should_ask(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {
-        let before = self.overdue.insert(node, theirs).unwrap_or(Slot::ZERO);
-        let late = self.commit < before && self.commit < theirs;
+        let peer = self.peers.entry(node).or_default();
+        let late = self.commit < peer.commit && self.commit < theirs;
+        let asked = peer.asked;
+        *peer = Peer { commit: theirs, heard: now, ..*peer };
         let Some(Question { at, patience }) = self.question else { return late };
         // How long the answer of `node` itself would take does not matter here: a quick node that
         // never answers would be asked again and again before a slow one had waited long enough.
-        let waited = now.since(at);
-        if waited >= patience.saturating_mul(SILENCE) {
-            self.silent.clear();
-        }
-        late && waited >= patience && !self.silent.contains(&node)
+        let comes_first = |other: &Peer| {
+            let is_heard = now.since(other.heard) < patience;
+            is_heard && self.commit < other.commit && other.asked < asked
+        };
+        late && now.since(at) >= patience && !self.peers.values().any(comes_first)
     }
 
     /// Returns whether no answer is outstanding that may still be on its way.
@@ -172,14 +173,15 @@ impl Learner {
     }
 
     /// Records a question to a node whose answer may take as long as `patience`, or twice as long
-    /// as answers took of late. Each question without an answer doubles the wait: on a slow link the
-    /// answer may only be queued, and a second copy would queue after it.
+    /// as answers took of late. Each question to it without an answer doubles the wait: on a slow link
+    /// the answer may only be queued, and a second copy would queue after it.
     pub fn asks(&mut self, now: Instant, node: NodeId, patience: Duration) {
+        let peer = self.peers.entry(node).or_default();
         let once = patience.max((self.answer_time * 2).min(LONGEST_PATIENCE));
-        let patience = once.max((once * (1 << self.unanswered)).min(LONGEST_PATIENCE));
-        self.unanswered = (self.unanswered + 1).min(4);
+        let patience = once.max((once * (1 << peer.unanswered)).min(LONGEST_PATIENCE));
+        peer.unanswered = (peer.unanswered + 1).min(4);
+        peer.asked = Some(now);
         self.question = Some(Question { at: now, patience });
-        self.silent.insert(node);
     }
 
     /// An answer came: the next question need not wait.
@@ -188,8 +190,9 @@ impl Learner {
             let took = now.since(question.at);
             self.answer_time = took.max(self.answer_time - self.answer_time / 8);
         }
-        self.unanswered = 0;
-        self.silent.clear();
+        for peer in self.peers.values_mut() {
+            (peer.asked, peer.unanswered) = (None, 0);
+        }
     }
 }
 
@@ -248,12 +251,43 @@ mod tests {
         assert!(learner.should_ask(at(50), leader, THEIRS));
     }
 
+    /// Found by a search: the leader's answer was lost, a node that heard nobody was asked next, and
+    /// only after twelve seconds the leader again.
     #[test]
-    fn when_nobody_answers_everyone_is_asked_again() {
+    fn when_nobody_answers_the_one_asked_first_is_asked_again_first() {
+        let (leader, deaf) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
-        let _ = learner.should_ask(at(0), NodeId(2), THEIRS);
-        learner.asks(at(0), NodeId(2), PATIENCE);
-        assert!(!learner.should_ask(at(299), NodeId(2), THEIRS));
-        assert!(learner.should_ask(at(300), NodeId(2), THEIRS));
+        let mut asked = Vec::new();
+        for beat in 0..40 {
+            for node in [deaf, leader] {
+                let now = at(beat * 50);
+                if learner.should_ask(now, node, THEIRS) {
+                    learner.asks(now, node, PATIENCE);
+                    asked.push((node.0, beat * 50));
+                }
+            }
+        }
+        assert_eq!(asked, [(3, 50), (2, 150), (3, 250), (2, 450), (3, 650), (2, 1050), (3, 1450)]);
+    }
+
+    #[test]
+    fn who_is_heard_no_more_keeps_nobody_waiting() {
+        let (gone, other) = (NodeId(2), NodeId(3));
+        let mut learner = Learner::new(Slot::ZERO);
+        let mut asked = Vec::new();
+        for beat in 0..10 {
+            // It knows more, and is heard once, after the question to the other.
+            if beat == 2 {
+                learner
+                    .peers
+                    .insert(gone, Peer { commit: THEIRS, heard: at(75), ..Peer::default() });
+            }
+            let now = at(beat * 50);
+            if learner.should_ask(now, other, THEIRS) {
+                learner.asks(now, other, PATIENCE);
+                asked.push(beat * 50);
+            }
+        }
+        assert_eq!(asked, [50, 200, 400]);
     }
 }

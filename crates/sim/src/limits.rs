@@ -15,8 +15,8 @@ use synod_replica::Settings;
 /// them; it is shorter than the smallest [`Bounds::open_bytes`] that is drawn.
 pub(crate) const MOST_PADDING: u64 = 600;
 const LEAST_OPEN_BYTES: u64 = 2048;
-/// The most bytes that may be open, in windows: some seconds' worth of them.
-const OPEN_WINDOWS: usize = 64;
+/// What is open passes through the window within this time: clients are not served before.
+const OPEN_PASSES_MS: u64 = 3000;
 /// Up to this round trip, both disks included, the smallest windows bear the load of the clients.
 const SHORT_TRIP_MS: u64 = 40;
 
@@ -36,7 +36,8 @@ impl LimitsPlan {
     /// flight must grow with the round trip. Three seeds in ten draw quorums of any sizes that
     /// meet, where the protocol can be told so.
     pub(crate) fn draw(dice: &mut Dice, nodes: u64, round_trip: Duration) -> Self {
-        let scale = 1 + u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX) / SHORT_TRIP_MS;
+        let round_trip = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
+        let scale = 1 + round_trip / SHORT_TRIP_MS;
         let mut limit = |small: Range<u64>, large: usize| match dice.percent(50) {
             true => usize::try_from(dice.within(small) * scale).unwrap_or(large).min(large),
             false => large,
@@ -50,9 +51,10 @@ impl LimitsPlan {
             open_bytes: limit(LEAST_OPEN_BYTES..32 << 10, 64 << 20),
             quorums: None,
         };
-        // What is open has to pass through the window before anything new is served.
-        let passes = bounds.window_bytes.saturating_mul(OPEN_WINDOWS);
-        bounds.open_bytes = bounds.open_bytes.min(passes);
+        let messages = bounds.window_messages.saturating_mul(bounds.message_bytes);
+        let windows = usize::try_from(OPEN_PASSES_MS / round_trip.max(1)).unwrap_or(usize::MAX);
+        let passes = bounds.window_bytes.min(messages).saturating_mul(windows);
+        bounds.open_bytes = bounds.open_bytes.min(passes.max(LEAST_OPEN_BYTES as usize));
         let forward_bytes = limit(80..2000, 256 << 10);
         let max_outstanding = limit(20..100, 100_000);
         if dice.percent(30) {
