@@ -5,7 +5,7 @@ use crate::message::{Stance, View};
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 use synod_consensus::Quorum;
-use synod_types::{Ballot, Instant, NodeId};
+use synod_types::{Ballot, Instant, NodeId, Slot};
 
 /// How many rounds are remembered for measuring how long an answer takes.
 const ROUNDS: usize = 64;
@@ -30,7 +30,7 @@ const ROUNDS: usize = 64;
 ///     election.begin_canvass(now);
 ///     let round = election.begin_round(now);
 ///     election.answered(now, NodeId(2), round, answer);
-///     election.prospect(now, (me, 0), &quorum, Duration::from_millis(50))
+///     election.prospect(now, (me, 0), Slot::ZERO, &quorum, Duration::from_millis(50))
 /// };
 /// assert_eq!(prospect(idle), Prospect::Campaign, "two of three, and nobody is served");
 /// assert_eq!(prospect(View { happy: true, ..idle }), Prospect::None, "n2 hears from a leader");
@@ -191,13 +191,16 @@ impl Election {
         quorum.is_first(has) && quorum.is_second(has)
     }
 
-    /// Whether `me` should campaign: it reaches enough voters, nobody who answers hears from a
-    /// leader that has its quorum, and nobody of a higher priority answers: that one gets the time
-    /// of one election timeout, once. An answer of such a node is waited for, for `patience`.
+    /// Whether `me`, whose log ends with `last`, should campaign: it reaches enough voters, nobody who
+    /// answers hears from a leader that has its quorum, and nobody who answers should go first. That
+    /// is who has a higher priority, or knows more to be chosen than `me` holds: `me` would have to
+    /// pull that before it serves anyone. It gets the time of one election timeout, once. An
+    /// answer of such a node is waited for, for `patience`.
     pub fn prospect(
         &mut self,
         now: Instant,
         (me, priority): (NodeId, u8),
+        last: Slot,
         quorum: &Quorum,
         patience: Duration,
     ) -> Prospect {
@@ -210,13 +213,14 @@ impl Election {
         if answers.clone().any(|peer| serves(&peer.view)) {
             return Prospect::None;
         }
+        let comes_first = |peer: &Peer| peer.view.priority > priority || peer.view.commit > last;
         if !self.has_deferred {
-            if answers.any(|peer| peer.view.priority > priority) {
+            if answers.any(comes_first) {
                 self.has_deferred = true;
                 return Prospect::Defer;
             }
             let mut others = self.peers.values();
-            if others.any(|peer| peer.view.priority > priority) && now.since(began) < patience {
+            if others.any(comes_first) && now.since(began) < patience {
                 return Prospect::None;
             }
         }

@@ -53,7 +53,8 @@ impl MultiPaxos {
         }
         let me = (self.config.id(), self.config.priority());
         let patience = self.config.timing().heartbeat;
-        match self.election.prospect(now, me, self.config.quorum(), patience) {
+        let last = self.acceptor.log().last();
+        match self.election.prospect(now, me, last, self.config.quorum(), patience) {
             Prospect::None => {}
             Prospect::Defer => self.election.end_canvass(),
             Prospect::Campaign => self.campaign(now, fx),
@@ -311,6 +312,13 @@ impl MultiPaxos {
         }
         self.begin_round(now, fx);
         self.consider(now, fx);
+    }
+
+    /// Chosen slots wait to be applied: a node that does not lead waits for a leader again, and stops
+    /// looking whether it should lead.
+    pub(crate) fn on_lagging(&mut self, fx: &mut Fx<'_>) {
+        self.election.end_canvass();
+        self.arm_election(fx);
     }
 
     /// The disk or the apply side does not answer. A leader lets go, for it would block everyone

@@ -226,8 +226,7 @@ impl Protocol for MultiPaxos {
             Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
             Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),
             Input::Stalled => self.on_stalled(now, fx),
-            // Followers and candidates wait for a leader again; `arm_election` knows who that is.
-            Input::Lagging => self.arm_election(fx),
+            Input::Lagging => self.on_lagging(fx),
             Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),

@@ -7,8 +7,6 @@ use synod_consensus::{Protocol, Write};
 use synod_storage::{Batch, LogOp};
 use synod_types::{GroupId, Instant, NodeId, Seq, Slot};
 
-/// Messages to peers that wait for the disk: more are dropped, as the network may drop them.
-const HELD_MESSAGES: usize = 4096;
 /// Bytes that a write takes beside its values, roughly.
 const WRITE_OVERHEAD: usize = 64;
 
@@ -98,8 +96,14 @@ impl<P: Protocol> DiskSide<P> {
     }
 
     /// Ends a round: gives its writes their number and adds them to `lent`, and holds what waits
-    /// for them. What this node says to itself is never dropped: no peer would ask for it again.
-    pub(crate) fn seal(&mut self, now: Instant, me: NodeId, lent: &mut Option<(Seq, Batch)>) {
+    /// for them, at most `most` messages. What `me` says to itself is never dropped: no peer would ask
+    /// for it again.
+    pub(crate) fn seal(
+        &mut self,
+        now: Instant,
+        (me, most): (NodeId, usize),
+        lent: &mut Option<(Seq, Batch)>,
+    ) {
         if !self.batch.is_empty() {
             self.newest = self.newest.next();
             let bytes = std::mem::take(&mut self.batch_bytes);
@@ -111,7 +115,7 @@ impl<P: Protocol> DiskSide<P> {
             *number = self.newest;
         }
         for (to, message) in self.fresh.drain(..) {
-            if to == me || self.held.len() < HELD_MESSAGES {
+            if to == me || self.held.len() < most {
                 self.held.push(self.newest, (to, message));
             }
         }

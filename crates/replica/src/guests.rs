@@ -1,7 +1,7 @@
 //! Requests that other nodes forwarded to this one.
 
 use crate::log_index::RequestId;
-use crate::{RequestSeq, Session};
+use crate::{Body, Request, RequestSeq, Session};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_types::{NodeId, Ticket};
@@ -66,6 +66,15 @@ impl Guests {
         let ticket = Ticket(self.last * 2 + 1);
         self.offered.insert(ticket, guest.id);
         Some((ticket, guest.command))
+    }
+
+    /// Takes back a request that the core has no room for.
+    pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
+        let Some(id) = self.offered.remove(&ticket) else { return };
+        let is_barrier =
+            Request::decode(&command).is_some_and(|request| request.body == Body::Barrier);
+        self.waiting_bytes += command.len();
+        self.waiting.push_front(Guest { id, command, is_barrier });
     }
 
     /// Ends the offer of a request that the core placed or refused.

@@ -13,11 +13,13 @@ use rand_core::SeedableRng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_consensus::{
-    Contradiction, Gate, Input, Message, Outbox, Protocol, RecoveryError, Saved, Status, Write,
+    Contradiction, Gate, Input, Message, Outbox, Protocol, RecoveryError, Refusal, Saved, Status,
+    Write,
 };
 use synod_storage::Life;
 use synod_types::{
-    Ballot, ClusterId, Epoch, GroupId, Incarnation, Instant, Lane, NodeId, Seq, Slot, Values,
+    Ballot, ClusterId, Epoch, GroupId, Incarnation, Instant, Lane, NodeId, Seq, Slot, Ticket,
+    Values,
 };
 
 /// So many slots at the end of the log are searched for requests when a replica is opened.
@@ -66,6 +68,9 @@ pub struct Settings {
     /// Commands of other nodes that wait for room at the disk; more are refused as busy. 32 MiB by
     /// default.
     pub guest_bytes: usize,
+    /// Messages to peers that wait for the disk; more are dropped, as the network may drop them.
+    /// 4,096 by default.
+    pub held_messages: usize,
 }
 
 impl Settings {
@@ -89,6 +94,7 @@ impl Settings {
             forward_bytes: 256 << 10,
             forward_window: 4 << 20,
             guest_bytes: 32 << 20,
+            held_messages: 4096,
         }
     }
 
@@ -150,6 +156,8 @@ pub struct Replica<P: Protocol> {
     leader: (Option<NodeId>, Ballot),
     lives: BTreeMap<NodeId, Incarnation>,
     last_encoded: Option<(P::Message, Bytes)>,
+    /// The request that the core is offered just now; taken away if the core has no room for it.
+    offered: Option<Ticket>,
     next_stall_check: Instant,
     /// The latest time that it was told.
     clock: Instant,
@@ -204,6 +212,7 @@ impl<P: Protocol> Replica<P> {
             leader: (None, Ballot::ZERO),
             lives: BTreeMap::new(),
             last_encoded: None,
+            offered: None,
             next_stall_check: now + settings.stall,
             clock: now,
             base,
@@ -249,7 +258,11 @@ impl<P: Protocol> Replica<P> {
             self.requests.placed(ticket, slot);
         }
         for (ticket, why) in self.outbox.refused.drain(..) {
-            self.requests.refused(ticket, why, &mut self.actions.answers);
+            if why == Refusal::Busy && self.offered == Some(ticket) {
+                self.offered = None;
+            } else {
+                self.requests.refused(ticket, why, &mut self.actions.answers);
+            }
         }
         // No read is ever asked of the core and no log is ever compacted by this driver.
         self.outbox.reads.clear();
@@ -417,8 +430,8 @@ impl<P: Protocol> Replica<P> {
         self.disk.waiting_since().into_iter().chain(self.apply.waiting_since()).min()
     }
 
-    /// Sends queued requests on: to this node's core while the disk has room, or to the leader
-    /// within the window of forwards. Returns whether the core was offered any.
+    /// Sends queued requests on: to this node's core while it and the disk have room, or to the leader
+    /// within the window of forwards. Returns whether the core took any.
     fn send_queued(&mut self, now: Instant) -> bool {
         self.counters.retried += self.requests.requeue_lost();
         match self.leader.0 {
@@ -435,16 +448,23 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
+    /// What the core has no room for stays in the queue, in its order: sent back to its client or its
+    /// node it would come again after others that came later.
     fn propose_queued(&mut self, now: Instant) -> bool {
         let limit = self.settings.unwritten_bytes;
         let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
-        let mut offered = false;
+        let mut taken = false;
         while let Some((ticket, command)) = self.requests.next_proposal(now, room > 0) {
             room = room.saturating_sub(command.len());
-            self.step(now, Input::Propose { ticket, command });
-            offered = true;
+            self.offered = Some(ticket);
+            self.step(now, Input::Propose { ticket, command: command.clone() });
+            if self.offered.take().is_none() {
+                self.requests.put_back(ticket, command);
+                return taken;
+            }
+            taken = true;
         }
-        offered
+        taken
     }
 
     /// When the leader changes, what is under way may be lost: it is sent again unless it stands
@@ -489,7 +509,8 @@ impl<P: Protocol> Replica<P> {
 
     /// Gives this round's writes their number, and everything that waits for them.
     fn seal_round(&mut self, now: Instant) {
-        self.disk.seal(now, self.settings.node, &mut self.actions.batch);
+        let (me, most) = (self.settings.node, self.settings.held_messages);
+        self.disk.seal(now, (me, most), &mut self.actions.batch);
         let (newest, written) = (self.disk.newest(), self.disk.written());
         if let Some(slot) = self.apply.mark(newest, written) {
             self.actions.durable = Some(slot);

@@ -233,6 +233,17 @@ impl Requests {
         None
     }
 
+    /// Puts the request that was taken last at the front of its queue: the core had no room for it.
+    pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
+        let Some(seq) = own_seq(ticket) else {
+            return self.guests.put_back(ticket, command);
+        };
+        let Some(pending) = self.pending.get_mut(&seq) else { return };
+        pending.whereabouts = Whereabouts::Queued;
+        pending.attempts -= 1;
+        self.queued.insert((pending.is_command, seq));
+    }
+
     /// Puts queued requests on their way to `leader`, as many as the window of forwards admits.
     /// Returns how many.
     pub(crate) fn forward_queued(&mut self, now: Instant, leader: NodeId) -> u64 {

@@ -443,11 +443,10 @@ impl<P: Protocol> Cluster<P> {
         let (seed, stall) = (this.dice.start.word(), self.plan.disk.stall);
         let config = (self.config)(this.id, &self.members);
         let was_damaged = this.disk.damaged.is_some();
-        let (limits, load) = (&self.plan.limits, &self.plan.load);
+        let limits = &self.plan.limits;
         let adjust = |settings: &mut Settings| {
             settings.stall = stall;
             limits.iter().for_each(|limits| limits.adjust(settings));
-            load.iter().for_each(|load| load.adjust(settings));
         };
         match this.start(self.now, seed, adjust, config) {
             // That is what it must do: it is lost, and the others go on without it.

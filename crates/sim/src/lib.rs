@@ -154,7 +154,7 @@ pub use campaign::{Campaign, LoadSummary, Summary};
 pub use case::{Case, CaseError};
 pub use cluster::{Cluster, ConfigFn};
 pub use faults::{Family, Fault, FaultSet};
-pub use limits::LimitsPlan;
+pub use limits::{DriverLimits, LimitsPlan};
 pub use load::{Disturbance, LoadFigures, LoadPlan};
 pub use network::LaneBounds;
 pub use plan::{CapacityPlan, ClientPlan, DiskPlan, InjectionPlan, NetworkPlan, Plan};

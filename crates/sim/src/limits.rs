@@ -25,10 +25,23 @@ const SHORT_TRIP_MS: u64 = 40;
 pub struct LimitsPlan {
     /// Those of the protocol.
     pub bounds: Bounds,
-    /// Requests for another node travel in frames of about this many bytes.
+    /// Those of the driver.
+    pub driver: DriverLimits,
+}
+
+/// Limits of a driver: see the fields of [`Settings`] of the same names.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the settings have the docs")]
+pub struct DriverLimits {
     pub forward_bytes: usize,
-    /// More requests than this in flight at a node are refused as busy.
+    pub forward_window: usize,
     pub max_outstanding: usize,
+    pub guest_bytes: usize,
+    pub unwritten_bytes: usize,
+    pub flood_bytes: usize,
+    pub unapplied_bytes: usize,
+    pub unapplied_slots: usize,
+    pub held_messages: usize,
 }
 
 impl LimitsPlan {
@@ -55,31 +68,47 @@ impl LimitsPlan {
         let windows = usize::try_from(OPEN_PASSES_MS / round_trip.max(1)).unwrap_or(usize::MAX);
         let passes = bounds.window_bytes.min(messages).saturating_mul(windows);
         bounds.open_bytes = bounds.open_bytes.min(passes.max(LEAST_OPEN_BYTES as usize));
-        let forward_bytes = limit(80..2000, 256 << 10);
-        let max_outstanding = limit(20..100, 100_000);
+        let driver = DriverLimits {
+            forward_bytes: limit(80..2000, 256 << 10),
+            forward_window: limit(1000..8000, 4 << 20),
+            max_outstanding: limit(20..100, 100_000),
+            guest_bytes: limit(2000..16_000, 32 << 20),
+            unwritten_bytes: limit(1000..8000, 4 << 20),
+            flood_bytes: limit(8000..64_000, 64 << 20),
+            unapplied_bytes: limit(500..4000, 4 << 20),
+            unapplied_slots: limit(4..64, 16_384),
+            held_messages: limit(8..64, 4096),
+        };
         if dice.percent(30) {
             bounds.quorums = Some(draw_quorums(dice, nodes));
         }
-        Self { bounds, forward_bytes, max_outstanding }
+        Self { bounds, driver }
     }
 
     /// Sets the limits of a driver.
     pub(crate) fn adjust(&self, settings: &mut Settings) {
-        settings.forward_bytes = self.forward_bytes;
-        settings.max_outstanding = self.max_outstanding;
+        let driver = self.driver.clone();
+        settings.forward_bytes = driver.forward_bytes;
+        settings.forward_window = driver.forward_window;
+        settings.max_outstanding = driver.max_outstanding;
+        settings.guest_bytes = driver.guest_bytes;
+        settings.unwritten_bytes = driver.unwritten_bytes;
+        settings.flood_bytes = driver.flood_bytes;
+        settings.unapplied_bytes = driver.unapplied_bytes;
+        settings.unapplied_slots = driver.unapplied_slots as u64;
+        settings.held_messages = driver.held_messages;
     }
 }
 
 impl fmt::Display for LimitsPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bounds, forward_bytes, max_outstanding } = self;
+        let Self { bounds, driver } = self;
         let Bounds { message_bytes, window_messages, window_bytes, .. } = bounds;
         let Bounds { open_slots, open_bytes, quorums, .. } = bounds;
         write!(
             f,
             "limits: messages of {message_bytes} bytes, windows of {window_messages} messages and \
-             {window_bytes} bytes, {open_slots} slots and {open_bytes} bytes open, forwards of \
-             {forward_bytes} bytes, {max_outstanding} requests a node"
+             {window_bytes} bytes, {open_slots} slots and {open_bytes} bytes open, {driver:?}"
         )?;
         match quorums {
             None => Ok(()),
@@ -141,8 +170,15 @@ mod tests {
         small(&|plan| plan.bounds.window_bytes < 8000);
         small(&|plan| plan.bounds.open_slots < 100);
         small(&|plan| plan.bounds.open_bytes < 32 << 10);
-        small(&|plan| plan.forward_bytes < 2000);
-        small(&|plan| plan.max_outstanding < 100);
+        small(&|plan| plan.driver.forward_bytes < 2000);
+        small(&|plan| plan.driver.max_outstanding < 100);
+        small(&|plan| plan.driver.forward_window < 8000);
+        small(&|plan| plan.driver.guest_bytes < 16_000);
+        small(&|plan| plan.driver.unwritten_bytes < 8000);
+        small(&|plan| plan.driver.flood_bytes < 64_000);
+        small(&|plan| plan.driver.unapplied_bytes < 4000);
+        small(&|plan| plan.driver.unapplied_slots < 64);
+        small(&|plan| plan.driver.held_messages < 64);
         for sizes in [(1, 3), (2, 2), (3, 1), (3, 2), (3, 3)] {
             assert!(drawn.iter().any(|plan| plan.bounds.quorums == Some(sizes)), "{sizes:?}");
         }

@@ -1,12 +1,12 @@
 //! Who leads, and that a quorum that is connected is served, however oddly.
 
-use crate::cluster::{Cluster, TIMEOUT, members};
+use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{
     Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange,
 };
-use synod_multi_paxos::types::{Instant, NodeId};
-use synod_multi_paxos::{Config, MultiPaxos, Timer, Timing};
+use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
+use synod_multi_paxos::{Config, Message, MultiPaxos, Stance, Timer, Timing, View};
 
 #[test]
 fn partial_partition_quorum_loss() {
@@ -172,4 +172,60 @@ fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
     let leader = cluster.leader_of(&[2, 3, 4, 5], 4 * TIMEOUT);
     cluster.pass(Duration::from_millis(100));
     assert_eq!(cluster.node(leader).commands(), ["on two disks"], "four of five meet any two");
+}
+
+#[test]
+fn a_node_that_lags_stops_looking_whether_it_should_lead() {
+    for lags in [false, true] {
+        let (mut node, now) = (Node::new(1, 3), Instant(1));
+        node.input(now, Input::Timeout(Timer::Election));
+        if lags {
+            node.input(now, Input::Lagging);
+        }
+        let idle = View {
+            ballot: Ballot::ZERO,
+            leader: None,
+            stance: Stance::Follows,
+            quorum: false,
+            happy: false,
+            commit: Slot::ZERO,
+            priority: 0,
+        };
+        node.hear_at(now, 2, Message::HeartbeatReply { round: 1, view: idle });
+        let campaigns = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Campaigning { .. });
+        assert_eq!(node.notes.iter().any(campaigns), !lags, "lags: {lags}");
+    }
+}
+
+/// Found by a search: a node that lacked most of the log led, and served nobody until it had pulled
+/// all of it.
+#[test]
+fn who_holds_what_is_chosen_goes_first() {
+    for (held, defers) in [(4, true), (5, false), (9, false)] {
+        let values = vec!["x"; held as usize];
+        let config = Config::new(NodeId(1), members(3)).unwrap();
+        let mut disk = Saved::<MultiPaxos>::default();
+        disk.hard_state.promised = ballot(1, 3);
+        disk.log.put(run(1, ballot(1, 3), &values));
+        let (mut node, mut now) = (Node::with(config, disk), Instant(1));
+        let mut campaigned = Vec::new();
+        for round in 1..=2 {
+            node.input(now, Input::Timeout(Timer::Election));
+            let view = View {
+                ballot: ballot(1, 3),
+                leader: None,
+                stance: Stance::Follows,
+                quorum: false,
+                happy: false,
+                commit: Slot(5),
+                priority: 0,
+            };
+            node.hear_at(now, 2, Message::HeartbeatReply { round, view });
+            let campaigns =
+                |note: &ProtocolEvent| matches!(note, ProtocolEvent::Campaigning { .. });
+            campaigned.push(node.notes.iter().any(campaigns));
+            now = now + Duration::from_secs(1);
+        }
+        assert_eq!(campaigned, [!defers, true], "{held} of 5 slots held");
+    }
 }

@@ -1,12 +1,11 @@
 //! What a load run's seed decides.
 
 use crate::dice::Dice;
-use crate::limits::LimitsPlan;
+use crate::limits::{DriverLimits, LimitsPlan};
 use crate::network::LaneBounds;
 use crate::plan::{CapacityPlan, Plan};
 use std::time::Duration;
 use synod_consensus::Bounds;
-use synod_replica::Settings;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -65,16 +64,6 @@ impl Disturbance {
 }
 
 impl LoadPlan {
-    /// Scales the limits of a driver.
-    pub(crate) fn adjust(&self, settings: &mut Settings) {
-        let scale = SCALE as usize;
-        settings.unwritten_bytes /= scale;
-        settings.flood_bytes /= scale;
-        settings.unapplied_bytes /= scale;
-        settings.forward_window /= scale;
-        settings.guest_bytes /= scale;
-    }
-
     /// The time between two writes.
     pub(crate) fn pause(&self) -> Duration {
         crate::network::time_for(self.value, self.rate)
@@ -93,8 +82,17 @@ fn scaled_limits() -> LimitsPlan {
             open_bytes: 64 * MIB,
             quorums: None,
         },
-        forward_bytes: MIB / 4,
-        max_outstanding: 100_000,
+        driver: DriverLimits {
+            forward_bytes: MIB / 4,
+            forward_window: 4 * MIB,
+            max_outstanding: 100_000,
+            guest_bytes: 32 * MIB,
+            unwritten_bytes: 4 * MIB,
+            flood_bytes: 64 * MIB,
+            unapplied_bytes: 4 * MIB,
+            unapplied_slots: 16_384,
+            held_messages: 4096,
+        },
     }
 }
 
