@@ -447,3 +447,216 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::per_slot::{Log, Single};
+    use crate::{Config, Letter};
+    use alloc::vec::Vec;
+    use alloc::{format, vec};
+    use synod_consensus::{Input, Outbox, Protocol, Saved};
+    use synod_types::Membership;
+
+    const N1: NodeId = NodeId(1);
+    const ME: NodeId = NodeId(2);
+    const N3: NodeId = NodeId(3);
+    const S1: Slot = Slot(1);
+    const S2: Slot = Slot(2);
+
+    fn b(round: u64, node: NodeId) -> Ballot {
+        Ballot { round, node }
+    }
+
+    fn value(text: &str) -> Values {
+        Values::command_only(text.as_bytes())
+    }
+
+    fn prepare(slot: Slot, ballot: Ballot) -> Message {
+        Message::Prepare { slot, ballot }
+    }
+
+    fn input<K: Kind>(from: NodeId, message: Message) -> Input<PerSlot<K>> {
+        Input::Message { from, message: Letter::from(message) }
+    }
+
+    fn propose<K: Kind>(text: &str) -> Input<PerSlot<K>> {
+        Input::Propose { ticket: Ticket(1), command: text.as_bytes().to_vec().into() }
+    }
+
+    /// n2 of three voters, with nothing on disk.
+    fn node<K: Kind>(limits: Limits) -> PerSlot<K> {
+        let members = Membership::new([N1, ME, N3], []).unwrap();
+        let config = Config::new(ME, members).unwrap().with_limits(limits).unwrap();
+        PerSlot::recover(config, Saved::default()).unwrap()
+    }
+
+    /// Hands an input to the core, and what it then sends to itself. Returns what it sends to n1.
+    fn step<K: Kind>(core: &mut PerSlot<K>, ms: u64, input: Input<PerSlot<K>>) -> Vec<Message> {
+        let now = Instant(ms * 1_000_000);
+        let (mut inputs, mut sent) = (vec![input], Vec::new());
+        while let Some(input) = inputs.pop() {
+            let mut outbox = Outbox::default();
+            core.step(now, input, &mut outbox.effects());
+            core.flush(now, &mut outbox.effects());
+            for (to, message) in outbox.sends.drain(..) {
+                match to {
+                    ME => inputs.push(Input::Message { from: ME, message }),
+                    N1 => sent.extend(message.into_messages()),
+                    _ => {}
+                }
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn proposer_that_still_sends_gets_the_time_of_what_it_may_have_in_flight() {
+        // Bytes in flight; the measured round trip; until when n3, which prepares slot 1 at 0 ms,
+        // repeats that; when its slot is taken over, all in milliseconds.
+        let cases = [
+            (4 << 20, None, 0, 100),
+            (4 << 20, None, 80, 180),
+            (4 << 20, None, 9000, 600),
+            (64 << 20, None, 9000, 8100),
+            (64 << 20, None, 5000, 5100),
+            (4 << 20, Some(50), 0, 400),
+            (4 << 20, Some(50), 9000, 900),
+            (4 << 20, Some(1), 0, 100),
+            (4 << 20, Some(1), 9000, 508),
+        ];
+        for (flight_bytes, round_trip, until, taken_over) in cases {
+            let name =
+                format!("{flight_bytes} bytes, {round_trip:?} ms, repeated until {until} ms");
+            let mut core = node::<Log>(Limits { flight_bytes, ..Limits::default() });
+            core.measured = round_trip.map(Duration::from_millis);
+            for ms in (0..=until).step_by(20).take_while(|ms| *ms < taken_over) {
+                step(&mut core, ms, input(N3, prepare(S1, b(1, N3))));
+            }
+            for (ms, expected) in [(taken_over - 1, false), (taken_over, true)] {
+                let any_message = input(N1, Message::Ask { from: S1 });
+                for occasion in [any_message, Input::Timeout(Timer::Ask)] {
+                    let sent = step(&mut core.clone(), ms, occasion);
+                    let takes_over = sent.contains(&prepare(S1, b(2, ME)));
+                    assert_eq!(takes_over, expected, "{name}: at {ms} ms");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_slot_that_everything_waits_for_is_finished_before_it_is_time_to_ask() {
+        // Slots that n1 says are chosen; slots that n3 prepares at 0 ms, and at 50 ms; the slot that
+        // n2 then finishes with any message at 100 ms.
+        let cases: [(u64, &[u64], &[u64], _); 4] = [
+            (0, &[1, 2], &[], Some(1)),
+            (0, &[2], &[1], None),
+            (5, &[2, 6], &[], Some(6)),
+            (5, &[2], &[], None),
+        ];
+        for (through, early, late, finished) in cases {
+            let mut core = node::<Log>(Limits::default());
+            let chosen = Message::Chosen { slot: S1, ballot: b(1, N1), through: Slot(through) };
+            step(&mut core, 0, input(N1, chosen));
+            for (ms, slots) in [(0, early), (50, late)] {
+                for slot in slots {
+                    step(&mut core, ms, input(N3, prepare(Slot(*slot), b(1, N3))));
+                }
+            }
+            let any_message = || input(N1, Message::Ask { from: S1 });
+            // n3 counts as silent, whenever it sent last.
+            core.active.clear();
+            let sent = step(&mut core, 100, any_message());
+            let expected = finished.map(|slot| prepare(Slot(slot), b(2, ME)));
+            assert_eq!(sent, Vec::from_iter(expected), "through {through}: {early:?}, {late:?}");
+            assert_eq!(step(&mut core, 101, any_message()), [], "and no other one after it");
+        }
+    }
+
+    #[test]
+    fn slots_that_others_know_to_be_chosen_are_left_to_catch_up() {
+        let told = |first, text, through| {
+            input::<Log>(N1, Message::Decided { first, values: value(text), through })
+        };
+        // Slot 1 is chosen at 0 ms. Through which slot n1 says so; when n2 has occasion to send a
+        // Prepare for slot 2, in milliseconds; whether it does.
+        let cases = [(1, 100, true), (5, 100, false), (5, 499, false), (5, 500, true)];
+        for (through, ms, expected) in cases {
+            let name = format!("through {through}, at {ms} ms");
+            let learnt = || {
+                let mut core = node::<Log>(Limits::default());
+                step(&mut core, 0, told(S1, "x", S1));
+                core
+            };
+
+            let mut begins = learnt();
+            step(&mut begins, 0, told(S1, "x", Slot(through)));
+            let sent = step(&mut begins, ms, propose("mine"));
+            assert_eq!(sent.contains(&prepare(S2, b(1, ME))), expected, "{name}: begins");
+
+            let mut repeats = learnt();
+            step(&mut repeats, 0, propose("mine"));
+            step(&mut repeats, 0, told(S1, "x", Slot(through)));
+            let sent = step(&mut repeats, ms, Input::Timeout(Timer::Slot(S2)));
+            assert_eq!(sent.contains(&prepare(S2, b(1, ME))), expected, "{name}: repeats");
+
+            let mut finishes = learnt();
+            step(&mut finishes, 0, input(N3, prepare(S2, b(1, N3))));
+            step(&mut finishes, 0, told(S1, "x", Slot(through)));
+            for occasion in [input(N1, Message::Ask { from: S2 }), Input::Timeout(Timer::Ask)] {
+                let sent = step(&mut finishes.clone(), ms, occasion);
+                assert_eq!(sent.contains(&prepare(S2, b(2, ME))), expected, "{name}: finishes");
+            }
+        }
+    }
+
+    #[test]
+    fn command_that_waited_for_catch_up_takes_the_slot_after_it() {
+        let mut core = node::<Log>(Limits::default());
+        let told = |first, text: &str| {
+            input::<Log>(N1, Message::Decided { first, values: value(text), through: S2 })
+        };
+        step(&mut core, 0, told(S1, "x"));
+        assert_eq!(step(&mut core, 1, propose("mine")), []);
+        assert_eq!(step(&mut core, 2, told(S2, "y")), [prepare(Slot(3), b(1, ME))]);
+    }
+
+    /// n2 proposes, and n1 promises after 18 ms; meanwhile n2 receives a rival's Prepare. Returns
+    /// what n2 then sends to n1.
+    fn promised<K: Kind>(rival: Option<Ballot>, found: Option<&str>) -> (PerSlot<K>, Vec<Message>) {
+        let mut core = node::<K>(Limits::default());
+        let ballot = b(1, ME);
+        assert_eq!(step(&mut core, 0, propose("mine")), [prepare(S1, ballot)]);
+        if let Some(rival) = rival {
+            step(&mut core, 9, input(rival.node, prepare(S1, rival)));
+        }
+        let accepted = found.map(|text| (b(1, N1), value(text)));
+        let promise = Message::Promise { slot: S1, ballot, accepted };
+        let sent = step(&mut core, 18, input(N1, promise));
+        assert_eq!(core.round_trip(), Duration::from_millis(11), "measured in any case");
+        (core, sent)
+    }
+
+    #[test]
+    fn proposer_that_is_outbid_at_its_own_node_sends_no_value() {
+        let (lower, higher) = (Some(b(1, N1)), Some(b(1, N3)));
+        let accept = |text| Message::Accept { slot: S1, ballot: b(1, ME), value: value(text) };
+        let elsewhere = || prepare(S2, b(2, ME));
+        let cases = [
+            (None, None, accept("mine")),
+            (lower, None, accept("mine")),
+            (lower, Some("found"), accept("found")),
+            (higher, None, elsewhere()),
+            (higher, Some("found"), elsewhere()),
+        ];
+        for (rival, found, expected) in cases {
+            let (_, sent) = promised::<Log>(rival, found);
+            assert_eq!(sent, [expected], "rival {rival:?}, {found:?}");
+        }
+        // A decree has no other slot: the proposer stands back, and its next ballot is higher.
+        let (mut core, sent) = promised::<Single>(higher, None);
+        assert_eq!((sent, core.proposals[&S1].stage), (vec![], Stage::StandingBack));
+        let again = step(&mut core, 40, Input::Timeout(Timer::Slot(S1)));
+        assert_eq!(again, [prepare(S1, b(2, ME))]);
+    }
+}
