@@ -51,6 +51,14 @@
 //! - **Repeat first.** A late answer makes a proposer send the same message again; only a refusal
 //!   leads to a new ballot, after a random wait. A node that hears no answers at all asks for its
 //!   oldest slot only, and begins no others.
+//! - **Open proposals adapt to contention**, as a TCP window does to congestion: one more with each
+//!   slot won, half as many, but at least 8, when slots are lost. Busy nodes choose the same slots, one
+//!   of them wins each, and the messages of the others were for nothing.
+//! - **An outbid proposer gives way before it sends values.** If its own acceptor has promised a higher
+//!   ballot by the time that a quorum has promised its own, the others would most likely refuse the
+//!   values. Its command takes a free slot.
+//! - **Catch up first.** While chosen values keep arriving, a node sends no Prepare for slots that its
+//!   peers know to be chosen: each would be answered with the value once more, by every voter.
 //! - **A value is sent once** to each voter. [`Chosen`](Message::Chosen) names the ballot of a
 //!   chosen value to those that were sent it. The values of a node's open proposals are bounded by
 //!   [`Limits::flight_bytes`], and the wait before a repetition allows for their time on the link.
@@ -61,8 +69,10 @@
 //!   states what its sender knew to be chosen. A node that finds a contradiction
 //!   [reports it](consensus::Effects::contradicted) and stops, unless a majority of voters shares its
 //!   history: so no node mixes two histories after a quorum lost its disks.
-//! - **Nothing stays open.** A slot that has not got on for a while is finished by whoever notices,
-//!   with the value that phase 1 finds, a waiting command, or a no-op.
+//! - **Nothing stays open.** A slot without progress for eight round trips is finished by any node that
+//!   notices, with the value that phase 1 finds, a waiting command, or a no-op. A proposer that still
+//!   sends also gets the time that a slow link takes for all values that it may have in flight:
+//!   displacing one would make it send all of them again.
 //! - **The log of decrees lives here**, as [`PerSlot`], and not beside the contract of a protocol,
 //!   because it is made of nothing but this crate's roles and messages.
 //!

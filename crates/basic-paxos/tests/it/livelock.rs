@@ -146,7 +146,7 @@ fn duels(proposers: u64, waits: Waits, count: u64) -> (u64, u64) {
 }
 
 /// The bound that doubles ends a duel, whether the wait is drawn from all of it or is all of it:
-/// one round trip on average, or two. Proposers that never wait need 8 to 291.
+/// one round trip on average, or two. Proposers that never wait need 14 to 294.
 #[test]
 fn with_backoff_two_to_nine_proposers_come_to_an_end() {
     for proposers in 2..=9 {
