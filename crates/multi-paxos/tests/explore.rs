@@ -59,9 +59,20 @@ fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
 /// n1 led at 1.1 and has a value that nobody else has; n3 leads at 2.3 and proposes another one
 /// there, which is under way.
 fn forked(stage: &mut Stage<'_, MultiPaxos>) {
+    forked_after(stage, &["one"]);
+}
+
+/// The same, but n1 has a second value, in the slot after that.
+fn forked_twice(stage: &mut Stage<'_, MultiPaxos>) {
+    forked_after(stage, &["one", "two"]);
+}
+
+fn forked_after(stage: &mut Stage<'_, MultiPaxos>, commands: &[&'static str]) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
-    stage.propose(N1, "one");
+    for command in commands {
+        stage.propose(N1, command);
+    }
     stage.lose_all();
     stage.timeout(N3, Timer::Election);
     stage.deliver(|from, to, message| {
@@ -127,6 +138,15 @@ fn logs_that_differ() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
     let explore = three(talkative).after(forked).striking(|_, node| node == N1).budget(budget);
     check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
+}
+
+/// Accepts, perhaps twice, cover what an acceptor holds, and a slot of an older ballot lies after
+/// it: what is acknowledged and learnt ends where they end.
+#[test]
+fn stale_tails() {
+    let budget = Budget { proposals: 1, duplicates: 1, ..Budget::default() };
+    let explore = three(talkative).after(forked_twice).striking(|_, node| node == N3);
+    check("stale tails", explore.budget(budget), &[Sight::Chosen, Sight::Competed]);
 }
 
 #[test]

@@ -149,3 +149,66 @@ pub(crate) fn last_not_after(log: &RunLog<Term>, slot: Slot, term: Term) -> Opti
     let stamp = log.stamp_at(base)?;
     (base <= slot && stamp <= term).then_some(Position { term: stamp, slot: base })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, HardState};
+    use alloc::format;
+    use synod_consensus::{Input, Outbox, Protocol, Saved};
+    use synod_types::{Membership, Values};
+
+    const ME: NodeId = NodeId(1);
+    const LEADER: NodeId = NodeId(2);
+
+    /// n1 of three nodes, in term 3. Its log has entries of term 1 in slots 1 and 2, and of term 2 in
+    /// slots 3 and 4.
+    fn node() -> Raft {
+        let mut log = RunLog::default();
+        for (first, term) in [(1, 1), (3, 2)] {
+            log.put(entries(first, term, 2));
+        }
+        let members = Membership::new([ME, LEADER, NodeId(3)], []).unwrap();
+        let hard_state = HardState { term: Term(3), vote: None };
+        let saved = Saved { hard_state, log, ..Saved::default() };
+        Raft::recover(Config::new(ME, members).unwrap(), saved).unwrap()
+    }
+
+    fn entries(first: u64, term: u64, count: usize) -> Run<Term> {
+        let values = (0..count).map(|_| synod_types::Value::Command((&b"x"[..]).into()));
+        let values: Values = values.collect();
+        Run { first: Slot(first), stamp: Term(term), values }
+    }
+
+    #[test]
+    fn append_inside_the_log_proves_nothing_of_the_entries_after_it() {
+        // First slot, term and number of the entries; the last slot that is then known to be equal.
+        let cases =
+            [(1, 1, 0, 0), (1, 1, 1, 1), (1, 1, 2, 2), (2, 1, 1, 2), (3, 2, 0, 2), (3, 2, 1, 3)];
+        for (first, term, count, equal) in cases {
+            let case = format!("{count} entries of term {term} from slot {first}");
+            let mut core = node();
+            let slot = Slot(first).prev();
+            let prev = Position { slot, term: core.log.stamp_at(slot).unwrap() };
+            let run = entries(first, term, count);
+            // Twice: a repetition says no more than the first.
+            for _ in 0..2 {
+                let append = Message::Append {
+                    term: Term(3),
+                    probe: 0,
+                    prev,
+                    run: run.clone(),
+                    commit: Slot(9),
+                };
+                let mut outbox = Outbox::default();
+                let input = Input::Message { from: LEADER, message: append };
+                core.step(Instant(1), input, &mut outbox.effects());
+                core.flush(Instant(1), &mut outbox.effects());
+                let ack = Message::AppendAck { term: Term(3), probe: 0, matched: Slot(equal) };
+                assert_eq!(outbox.sends, [(LEADER, ack)], "{case}");
+                assert_eq!(core.status().commit, Slot(equal), "{case}");
+                assert_eq!((outbox.writes, core.log.last()), ([].into(), Slot(4)), "{case}");
+            }
+        }
+    }
+}

@@ -162,7 +162,9 @@ fn heartbeats() {
 }
 
 /// Probes, perhaps twice, cover what a follower holds, and a stale tail lies after it: what is
-/// acknowledged and committed ends where they end.
+/// acknowledged and committed ends where they end. Appends with entries never do in a search: a
+/// leader searches back to the last entry that both logs hold and no further, so the first of them to
+/// be accepted cuts the tail. Only an installed snapshot, which no search has, makes it start before.
 #[test]
 fn stale_tails() {
     let budget = Budget { timeouts: 2, duplicates: 1, ..Budget::default() };

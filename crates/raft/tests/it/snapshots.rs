@@ -99,6 +99,33 @@ fn a_snapshot_of_another_history_voids_what_was_verified() {
     assert_eq!(cluster.commit(N1), 2);
 }
 
+/// A follower with a stale tail installs a snapshot of its own first entries. The leader continues
+/// after the snapshot, with an entry that the follower holds; it proves nothing of the tail.
+#[test]
+fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
+    let mut cluster = Cluster::from_disks(vec![
+        (config(N1, 3), saved(2, None, &[1, 1, 1])),
+        (config(N2, 3), saved(2, None, &[1, 1, 1, 1, 1])),
+        (config(N3, 3), saved(2, None, &[1, 1, 1])),
+    ]);
+    cluster.cut = vec![(N1, N2)];
+    cluster.elect(N1);
+    cluster.cut.clear();
+    let (term, commit) = (Term(3), Slot(0));
+    cluster.say(N1, N2, Message::Heartbeat { term, prev: at(0, 0), commit });
+    cluster.wire.clear();
+    cluster.step(N2, Input::Installed { base: base(2, 1) });
+    let ack = cluster.intercept(N2, N1);
+    assert_eq!(ack, [Message::AppendAck { term, probe: 0, matched: Slot(2) }]);
+    cluster.say(N2, N1, ack[0].clone());
+    let sent = cluster.intercept(N1, N2);
+    let [Message::Append { prev, run, .. }, ..] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((*prev, run.first, run.last(), run.stamp), (at(2, 1), Slot(3), Slot(3), Term(1)));
+    let answers = cluster.ask(N1, N2, sent[0].clone());
+    assert_eq!(answers, [Message::AppendAck { term, probe: 0, matched: Slot(3) }]);
+    assert_eq!(cluster.commit(N2), 3, "slots 4 and 5 are stale");
+}
+
 /// A snapshot of a later term brings the term along: no log holds a term above its node's.
 #[test]
 fn a_snapshot_of_a_later_term_raises_the_term() {
