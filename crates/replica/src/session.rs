@@ -226,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn a_wiped_store_has_sessions_of_its_own_whatever_its_incarnation() {
+        for incarnation in [8, 10] {
+            let wiped = Session { incarnation: Incarnation(incarnation), boot: 1, ..S };
+            let mut table = SessionTable::default();
+            assert!(admit(&mut table, 2, 5, 5));
+            assert!(table.admit(wiped, RequestSeq(1), RequestSeq(1)), "numbers begin again");
+            assert!(!table.admit(wiped, RequestSeq(1), RequestSeq(1)));
+            assert!(!admit(&mut table, 2, 4, 1), "the old store's requests stay settled");
+            assert!(admit(&mut table, 2, 6, 5), "one of them may be in the log still");
+        }
+    }
+
+    #[test]
     fn what_is_settled_takes_no_room() {
         let mut table = SessionTable::default();
         for seq in 1..=1000 {
