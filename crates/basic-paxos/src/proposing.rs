@@ -432,7 +432,7 @@ impl<K: Kind> PerSlot<K> {
         while slot <= last
             && !self.is_unheard()
             && in_flight < most
-            && self.width.has_room(self.proposals.len())
+            && self.width.has_room_to_finish(self.proposals.len())
         {
             let open = self.standing(slot) == Standing::Open;
             if open && self.is_quiet(now, slot) && !self.proposals.contains_key(&slot) {
@@ -571,6 +571,18 @@ mod tests {
             assert_eq!(sent, Vec::from_iter(expected), "through {through}: {early:?}, {late:?}");
             assert_eq!(step(&mut core, 101, any_message()), [], "and no other one after it");
         }
+    }
+
+    #[test]
+    fn slots_left_open_are_finished_together_though_the_width_is_small() {
+        let mut core = node::<Log>(Limits::default());
+        core.measured = Some(Duration::from_millis(1));
+        for slot in 1..=100 {
+            step(&mut core, 0, input(N3, prepare(Slot(slot), b(1, N3))));
+        }
+        assert!(!core.width.has_room(16));
+        let sent = step(&mut core, 1000, input(N1, Message::Ask { from: S1 }));
+        assert_eq!(sent, Vec::from_iter((1..=32).map(|slot| prepare(Slot(slot), b(2, ME)))));
     }
 
     #[test]

@@ -9,6 +9,11 @@ const INITIAL: usize = 16;
 /// slots, too, and need so many for their throughput.
 const LEAST: usize = 8;
 
+/// Open proposals up to which slots that others have left open are finished, however small the width.
+/// Everything waits for these slots, and after crashes many are open at a time; with more, a node that
+/// returns under load has too many values sent again.
+const FINISHING: usize = 32;
+
 /// Bound of a node's open proposals that adapts to contention: additive increase with each slot
 /// won, multiplicative decrease when slots are lost, as in TCP (Jacobson, "Congestion Avoidance and
 /// Control").
@@ -33,6 +38,11 @@ impl Width {
     /// Returns whether one more proposal may be opened beside so many.
     pub(crate) fn has_room(&self, open: usize) -> bool {
         open < self.slots
+    }
+
+    /// Returns whether one more slot that others have left open may be finished beside so many.
+    pub(crate) fn has_room_to_finish(&self, open: usize) -> bool {
+        open < self.slots.max(FINISHING)
     }
 
     /// A slot was won while so many proposals were open. The width grows only while it is in use.
