@@ -8,9 +8,6 @@ use alloc::vec::Vec;
 use synod_consensus::{ProtocolEvent, Run, Write};
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
-/// Messages that answer one question of a learner, so that a long round trip is no bound.
-const ANSWERS: usize = 4;
-
 impl MultiPaxos {
     /// Phase 1b. A ballot that was promised already is answered again, from what is held now: it
     /// is the same proposer, whose answer was lost or who wants the next part.
@@ -184,19 +181,9 @@ impl MultiPaxos {
             let spans = front(held, first, confirmed);
             return fx.send(from, Message::Known { first, spans, commit });
         }
-        let (max_bytes, through) = (self.config.limits().chunk_bytes, commit.min(through));
-        let mut next = first;
-        for part in 1..=ANSWERS {
-            let Some(run) = self.acceptor.chosen(next, through, max_bytes) else { return };
-            let last = run.last();
-            let is_final = part == ANSWERS || last >= through;
-            // Only the final part has the learner ask again.
-            let commit = if is_final { commit } else { last };
+        let max_bytes = self.config.limits().chunk_bytes;
+        if let Some(run) = self.acceptor.chosen(first, commit.min(through), max_bytes) {
             fx.send(from, Message::Learned { run, commit });
-            if is_final {
-                return;
-            }
-            next = last.next();
         }
     }
 
