@@ -12,27 +12,15 @@
 use crate::message::Letter;
 use crate::per_slot::{Fx, Kind, PerSlot};
 use serde::{Deserialize, Serialize};
-use synod_consensus::Contradiction;
-use synod_types::{Instant, NodeId, Slot, ValueRef};
+use synod_consensus::{Comparison, Contradiction, HistoryDigest};
+use synod_types::{Instant, NodeId, Slot};
 
-/// Digest of a history that the log does not hold: a snapshot has replaced it.
-const UNKNOWN: u32 = 0;
-/// Digest of a history without commands within [`LOOK_BACK`].
-const NO_COMMAND: u32 = 1;
-
-/// Slots that are searched for the last command, so that a long row of no-ops is no long step.
-const LOOK_BACK: usize = 64;
-
-/// Bytes of a command that its digest covers. A driver's commands begin with session and number.
-const COVERED: usize = 128;
-
-/// A node's statement of what it knows to be chosen. No-ops are equal in every history, so the digest
-/// is that of the last command and its slot.
+/// A node's statement of what it knows to be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Known {
     /// Every slot up to here is known to be chosen.
     through: Slot,
-    digest: u32,
+    digest: HistoryDigest,
 }
 
 impl Known {
@@ -75,7 +63,7 @@ impl<K: Kind> PerSlot<K> {
     /// compared if they differ.
     fn compare(&mut self, from: NodeId, theirs: Known) -> Option<Slot> {
         let is_peer = from != self.config.id() && self.config.members().contains(from);
-        if !is_peer || theirs.digest == UNKNOWN {
+        if !is_peer {
             return None;
         }
         let chosen = self.hard_state.chosen();
@@ -86,16 +74,15 @@ impl<K: Kind> PerSlot<K> {
             }
             return None;
         }
-        let (first, digest) = self.last_command(theirs.through);
-        match digest {
-            UNKNOWN => {}
-            _ if digest != theirs.digest => return Some(first),
-            NO_COMMAND if self.histories.get(&from) == Some(&History::Shared) => {}
-            NO_COMMAND if theirs.through == chosen => drop(self.histories.remove(&from)),
-            NO_COMMAND => {
+        match theirs.digest.compare(&self.log, theirs.through) {
+            Comparison::Hidden => {}
+            Comparison::Differs { from } => return Some(from),
+            Comparison::NoCommand if self.histories.get(&from) == Some(&History::Shared) => {}
+            Comparison::NoCommand if theirs.through == chosen => drop(self.histories.remove(&from)),
+            Comparison::NoCommand => {
                 self.histories.insert(from, History::Unverified(theirs.through));
             }
-            _ => {
+            Comparison::Equal => {
                 self.histories.insert(from, History::Shared);
             }
         }
@@ -134,37 +121,8 @@ impl<K: Kind> PerSlot<K> {
         if K::SLOTS == 1 {
             return Known::default();
         }
-        Known { through, digest: self.last_command(through).1 }
+        Known { through, digest: HistoryDigest::of(&self.log, through) }
     }
-
-    /// Returns the last command up to a chosen slot: its own slot, or the last one searched, and its
-    /// digest.
-    fn last_command(&self, through: Slot) -> (Slot, u32) {
-        let mut slot = through.next();
-        for _ in 0..LOOK_BACK {
-            if slot <= Slot(1) {
-                break;
-            }
-            slot = slot.prev();
-            match self.log.get(slot) {
-                Some((_, ValueRef::Command(command))) => return (slot, digest(slot, command)),
-                Some(_) => {}
-                None => return (slot, UNKNOWN),
-            }
-        }
-        (slot, NO_COMMAND)
-    }
-}
-
-/// FNV-1a of a command and its slot, folded to 32 bits.
-fn digest(slot: Slot, command: &[u8]) -> u32 {
-    let covered = &command[..command.len().min(COVERED)];
-    let length = (command.len() as u64).to_le_bytes();
-    let bytes = slot.0.to_le_bytes().into_iter().chain(length).chain(covered.iter().copied());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    ((hash >> 32) as u32 ^ hash as u32).max(NO_COMMAND + 1)
 }
 
 #[cfg(test)]
@@ -172,7 +130,6 @@ mod tests {
     use super::*;
     use crate::message::Message;
     use crate::{BasicPaxos, Config, HardState};
-    use alloc::collections::BTreeSet;
     use alloc::vec::Vec;
     use synod_consensus::{Base, Outbox, Protocol, Run, RunLog, Saved};
     use synod_types::{Ballot, Membership, Values};
@@ -180,8 +137,6 @@ mod tests {
     const ME: NodeId = NodeId(1);
     const PEER: NodeId = NodeId(2);
     const ASK: Message = Message::Ask { from: Slot(2) };
-    /// FNV-1a of slot 1, length 1 and "a".
-    const PINNED: u32 = 1_798_775_368;
 
     /// A member of five voters and a learner, n6. Its chosen slots come after `base`; "" is a no-op.
     fn core_of(me: NodeId, base: u64, texts: &[&str]) -> BasicPaxos {
@@ -202,31 +157,6 @@ mod tests {
 
     fn core(base: u64, texts: &[&str]) -> BasicPaxos {
         core_of(ME, base, texts)
-    }
-
-    #[test]
-    fn the_digest_is_that_of_the_last_command_and_its_slot() {
-        let all = [core(0, &["a"]), core(0, &["b"]), core(0, &["aa"]), core(0, &["", "a"])];
-        let digests: BTreeSet<_> = all.iter().map(|core| core.known().digest).collect();
-        assert_eq!(digests.len(), all.len());
-        let noops = core(0, &["a", "", ""]).known();
-        assert_eq!((noops.through, noops.digest), (Slot(3), core(0, &["a"]).known().digest));
-        assert_eq!(core(0, &["", ""]).known().digest, NO_COMMAND);
-        assert_eq!(core(0, &[]).known(), Known { through: Slot(0), digest: NO_COMMAND });
-        assert_eq!(core(2, &[]).known().digest, UNKNOWN, "a snapshot holds it");
-        assert_eq!(core(2, &["", ""]).known().digest, UNKNOWN);
-        // Every node computes the same, whatever its machine.
-        assert_eq!(digest(Slot(1), b"a"), PINNED);
-    }
-
-    #[test]
-    fn the_last_command_is_looked_for_in_64_slots() {
-        for (noops, found) in [(63, true), (64, false)] {
-            let mut texts = Vec::from(["a"]);
-            texts.resize(noops + 1, "");
-            let digest = core(0, &texts).known().digest;
-            assert_eq!(digest != NO_COMMAND, found, "{noops} no-ops");
-        }
     }
 
     #[test]

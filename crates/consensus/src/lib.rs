@@ -49,6 +49,7 @@ extern crate alloc;
 
 mod bounds;
 mod effects;
+mod history;
 mod log;
 mod machine;
 mod protocol;
@@ -58,6 +59,7 @@ mod window;
 
 pub use bounds::Bounds;
 pub use effects::{Contradiction, Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
+pub use history::{Comparison, HistoryDigest};
 pub use log::RunLog;
 pub use machine::{StateError, StateMachine, StateView};
 pub use protocol::{
