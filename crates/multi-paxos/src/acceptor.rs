@@ -5,7 +5,7 @@ use crate::message::{CHOSEN, Report};
 use crate::span::{MAX_RUNS, Span, covering, front};
 use alloc::vec::Vec;
 use core::cmp::{max, min};
-use synod_consensus::{Run, RunLog};
+use synod_consensus::{HistoryDigest, Run, RunLog};
 use synod_types::{Ballot, Slot, ValuesBuilder};
 
 /// The memory of the group. One promise stands for all slots; every slot holds the value that was
@@ -135,7 +135,8 @@ impl Acceptor {
         let through = max(next.prev(), from.prev());
         let held = front(held, from, through);
         let confirmed = self.confirmed(from, &held, commit);
-        Report { from, through, held, confirmed, runs, is_last, commit }
+        let digest = HistoryDigest::of(&self.log, min(commit, from.prev()));
+        Report { from, through, held, confirmed, runs, is_last, commit, told: commit, digest }
     }
 
     /// Returns the last slot through which all of `held`, which begins at `from`, is chosen: known

@@ -18,6 +18,8 @@ pub struct Candidate {
     /// For every slot the value of the highest ballot that anyone reported.
     best: RunLog<Ballot>,
     reports: BTreeMap<NodeId, Progress>,
+    /// Everything up to here is chosen, as leaders or acceptors say. Any quorum holds a value for it.
+    pub(crate) told: Slot,
     /// When an answer brought anything new last, and when it was asked last.
     pub(crate) heard: Instant,
     pub(crate) asked: Instant,
@@ -119,7 +121,8 @@ impl Candidate {
     pub fn new(now: Instant, ballot: Ballot, from: Slot, own: &RunLog<Ballot>) -> Self {
         let mut best = RunLog::new(from.prev(), Ballot::ZERO);
         own.runs_from(from).for_each(|run| best.put(run));
-        Self { ballot, from, best, reports: BTreeMap::new(), heard: now, asked: now }
+        let (reports, told) = (BTreeMap::new(), Slot::ZERO);
+        Self { ballot, from, best, reports, told, heard: now, asked: now }
     }
 
     /// The ballot that it campaigns under.
@@ -162,6 +165,7 @@ impl Candidate {
         progress.next = report.through.next();
         progress.is_done = report.is_last;
         progress.commit = max(progress.commit, report.commit);
+        self.told = max(self.told, max(report.commit, report.told));
         let next = progress.next;
         report.runs.iter().for_each(|run| self.merge(run));
         if report.is_last { Heard::Done } else { Heard::More(next) }
@@ -175,14 +179,21 @@ impl Candidate {
     }
 
     /// Returns what follows from the reports, after what is known to be chosen up to `commit`;
-    /// `None` if they leave more holes than any leader makes.
+    /// `None` if they leave more holes than any leader makes, or a hole where a value is chosen: then
+    /// a quorum has lost its disks.
     #[must_use]
     pub fn outcome(&self, commit: Slot) -> Option<Outcome> {
         let first = max(commit, self.from.prev()).next();
         let (mut next, mut holes) = (first, 0_u64);
         for run in self.best.runs_from(first) {
+            if next < run.first && next <= self.told {
+                return None;
+            }
             holes += run.first.0 - next.0;
             next = run.last().next();
+        }
+        if next <= self.told {
+            return None;
         }
         // The slot after everything found is the barrier's.
         let found = self.best.clone();

@@ -15,7 +15,7 @@ const ROUNDS: usize = 64;
 ///
 /// ```
 /// use std::time::Duration;
-/// use synod_multi_paxos::consensus::Quorum;
+/// use synod_multi_paxos::consensus::{HistoryDigest, Quorum};
 /// use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot};
 /// use synod_multi_paxos::{Election, Prospect, Stance, View};
 ///
@@ -23,7 +23,8 @@ const ROUNDS: usize = 64;
 /// let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), [])?);
 /// let (ballot, commit) = (Ballot::ZERO, Slot::ZERO);
 /// let idle = View {
-///     ballot, commit, leader: None, stance: Stance::Follows, quorum: false, happy: false, priority: 0,
+///     ballot, leader: None, stance: Stance::Follows, quorum: false, happy: false, priority: 0,
+///     commit, digest: HistoryDigest::UNKNOWN,
 /// };
 /// let prospect = |answer: View| {
 ///     let mut election = Election::default();

@@ -1,11 +1,11 @@
 //! A node as acceptor and learner: what it answers, and whom it follows.
 
 use crate::acceptor::Verdict;
-use crate::message::{LAST, Stance, View};
+use crate::message::{LAST, Report, Stance, View};
 use crate::span::{Span, front, spans};
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::vec::Vec;
-use synod_consensus::{ProtocolEvent, Run, Write};
+use synod_consensus::{HistoryDigest, ProtocolEvent, Run, Write};
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
 impl MultiPaxos {
@@ -32,7 +32,9 @@ impl MultiPaxos {
             self.arm_election(fx);
         }
         let limits = self.config.limits();
-        let report = self.acceptor.report(first, held, self.learner.commit(), limits.chunk_bytes);
+        let commit = self.learner.commit();
+        let report = self.acceptor.report(first, held, commit, limits.chunk_bytes);
+        let report = Report { told: self.told, ..report };
         fx.send(from, Message::Promise { ballot, report });
     }
 
@@ -42,7 +44,7 @@ impl MultiPaxos {
         now: Instant,
         from: NodeId,
         run: &Run<Ballot>,
-        commit: Slot,
+        (commit, states_history): (Slot, bool),
         fx: &mut Fx<'_>,
     ) {
         let (ballot, promised) = (run.stamp, self.acceptor.promised());
@@ -65,13 +67,18 @@ impl MultiPaxos {
             }
         }
         self.must_answer = true;
+        if states_history && run.first.prev() <= self.learner.commit() {
+            self.agreed.at(ballot, run.first.prev());
+        }
+        self.agreed.extend(run);
+        self.told = self.told.max(commit);
         if self.election.leader() == Some(ballot) {
             self.follow(now, ballot, true, fx);
         } else {
             // Somebody is at phase 2, and serves soon.
             self.arm_election(fx);
         }
-        self.learn(ballot, commit, fx);
+        self.learn_from_leader(ballot, commit, fx);
     }
 
     /// One answer to the leader for everything that was accepted since the last flush.
@@ -123,7 +130,7 @@ impl MultiPaxos {
             return fx.send(from, Message::Nack { ballot, promised });
         }
         if self.follow(now, ballot, true, fx) {
-            self.learn(ballot, commit, fx);
+            self.learn_from_leader(ballot, commit, fx);
         }
     }
 
@@ -179,11 +186,13 @@ impl MultiPaxos {
         let confirmed = self.acceptor.confirmed(first, held, commit);
         if first <= confirmed {
             let spans = front(held, first, confirmed);
-            return fx.send(from, Message::Known { first, spans, commit });
+            let digest = HistoryDigest::of(log, first.prev());
+            return fx.send(from, Message::Known { first, spans, commit, digest });
         }
         let max_bytes = self.config.limits().chunk_bytes;
         if let Some(run) = self.acceptor.chosen(first, commit.min(through), max_bytes) {
-            fx.send(from, Message::Learned { run, commit });
+            let digest = HistoryDigest::of(log, first.prev());
+            fx.send(from, Message::Learned { run, commit, digest });
         }
     }
 
@@ -197,6 +206,9 @@ impl MultiPaxos {
         fx: &mut Fx<'_>,
     ) {
         let next = self.learner.commit().next();
+        if let Some(slot) = self.contradiction(run).filter(|_| run.first < next) {
+            return self.contradicted(from, slot, fx);
+        }
         if self.is_leader() || run.first > next || run.last() < next {
             return;
         }
@@ -204,8 +216,12 @@ impl MultiPaxos {
         let Some(parts) = self.acceptor.learn(&run, self.learner.commit()) else {
             return self.ignore(from, "it contradicts what is chosen", fx);
         };
+        if let Some(first) = parts.first() {
+            self.agreed.cut(first.first);
+        }
         parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
         self.learn(crate::CHOSEN, run.last(), fx);
+        self.agrees_with(from);
         self.learnt(now, from, commit, fx);
     }
 
@@ -224,6 +240,9 @@ impl MultiPaxos {
         self.confirm(first, spans, fx);
         // An answer that brings nothing on is no reason to ask again at once.
         if self.learner.commit() > before {
+            if first == before.next() {
+                self.agrees_with(from);
+            }
             self.learnt(now, from, commit, fx);
         }
     }
@@ -257,11 +276,13 @@ impl MultiPaxos {
 
     /// Returns whether the leader that this node follows sends what comes next. It sends every slot
     /// from the first of its ballot on until that is acknowledged; a heartbeat that overtakes it
-    /// names slots that are still in flight, and to ask for these would have them sent twice.
+    /// names slots that are still in flight, and to ask for these would have them sent twice. What
+    /// comes from a leader that this node does not agree with is not known to be chosen: it must ask.
     fn is_fed(&self, now: Instant) -> bool {
         let next = self.learner.commit().next();
         self.election.leader() == Some(self.acceptor.promised())
             && self.is_happy(now)
+            && self.agrees()
             && self.acceptor.stretch().is_some_and(|stretch| stretch.first <= next)
     }
 
@@ -314,7 +335,10 @@ impl MultiPaxos {
         match view.stance {
             Stance::Leads => {
                 if self.follow(now, view.ballot, view.quorum, fx) {
-                    self.learn(view.ballot, view.commit, fx);
+                    if view.commit <= self.learner.commit() {
+                        self.agreed.at(view.ballot, view.commit);
+                    }
+                    self.learn_from_leader(view.ballot, view.commit, fx);
                 }
             }
             Stance::Campaigns | Stance::Follows | Stance::Canvasses => {

@@ -8,7 +8,7 @@ use crate::span::front;
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::boxed::Box;
 use core::mem;
-use synod_consensus::{ProtocolEvent, Refusal, Run, Write};
+use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, Run, Write};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
 
 /// A campaign that brings nothing new for this many of the longest election timeouts is given up.
@@ -71,7 +71,8 @@ impl MultiPaxos {
         self.election.campaigned();
         fx.note(ProtocolEvent::Campaigning { ballot });
         let from = self.learner.commit().next();
-        let candidate = Candidate::new(now, ballot, from, self.acceptor.log());
+        let mut candidate = Candidate::new(now, ballot, from, self.acceptor.log());
+        candidate.told = self.told;
         self.role = Role::Candidate(Box::new(candidate));
         fx.cancel_timer(Timer::Election);
         self.begin_round(now, fx);
@@ -141,7 +142,7 @@ impl MultiPaxos {
         }
         let ballot = candidate.ballot();
         let Some(outcome) = candidate.outcome(commit) else {
-            return self.step_down(None, "the reports leave more holes than any leader makes", fx);
+            return self.step_down(None, "the reports leave holes that no leader makes", fx);
         };
         let (first, barrier) = (outcome.first(), outcome.barrier());
         if barrier.0 >= HORIZON {
@@ -240,7 +241,9 @@ impl MultiPaxos {
         for (node, peer) in leader.peers_mut() {
             while let Some(run) = sender.next(peer) {
                 peer.told = commit;
-                fx.send(node, Message::Accept { run, commit });
+                let before = run.first.prev();
+                let known = (before <= commit).then(|| HistoryDigest::of(log, before));
+                fx.send(node, Message::Accept { run, commit, known });
             }
             if peer.lacks_snapshot {
                 fx.ship_snapshot(node);
@@ -410,6 +413,7 @@ impl MultiPaxos {
             quorum: self.sees_quorum(now),
             happy: self.is_happy(now),
             commit: self.learner.commit(),
+            digest: HistoryDigest::of(self.acceptor.log(), self.learner.commit()),
             priority: self.config.priority(),
         }
     }

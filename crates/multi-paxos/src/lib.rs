@@ -58,6 +58,11 @@
 //!   path drains bounds what is in flight. When answers are overdue, the leader sends a numbered
 //!   [`Probe`](Message::Probe) on the lane of the Accepts; only its answer has anything sent again.
 //!   A follower does not pull slots that its leader is still sending.
+//! - **Histories are compared.** If a quorum loses its disks, it may choose other values for slots that a
+//!   survivor has applied. Messages that say what is chosen state a digest of their sender's history; a
+//!   follower takes its leader's word only while the two agree, and asks otherwise. Nothing counts that
+//!   a peer of another history says, and a node [reports it](Effects::contradicted) and stops when the
+//!   others are no quorum. Phase 1 fills no hole with a no-op where a value is known to be chosen.
 //! - **[`Election`]**: who should try. Heartbeats carry how their sender sees the cluster. Only a node
 //!   that reaches a quorum campaigns, and only if nobody who answers hears from a leader that has
 //!   its quorum; a leader that loses its quorum falls silent. So a cluster recovers under partial
@@ -108,7 +113,9 @@
 //! - Sending to a bare quorum only: everyone gets every Accept.
 //! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
 //!   that lies about what it accepted is believed.
-//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
+//! - A store that was wiped or rolled back: the driver tells lives of a store apart. What such a quorum
+//!   has accepted and does not know to be chosen counts as undecided. Not noticed are histories that end in
+//!   64 no-ops or in equal commands, and a ballot that a wiped node uses again.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -120,6 +127,7 @@ mod candidate;
 mod config;
 mod election;
 mod follow;
+mod history;
 mod lead;
 mod leader;
 mod learner;
@@ -139,9 +147,11 @@ pub use span::{Span, spans};
 pub use synod_consensus as consensus;
 pub use synod_types as types;
 
+use crate::history::Agreed;
 use crate::lead::Stall;
 use crate::restart::Repair;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
@@ -172,6 +182,11 @@ pub struct MultiPaxos {
     /// A heartbeat timer fired late and did not judge the peers; the next one does.
     excused: bool,
     stall: Option<Stall>,
+    agreed: Agreed,
+    /// Everything up to here is chosen, as a leader said whose values were accepted.
+    told: Slot,
+    /// Peers that take other values for chosen than this node does.
+    contradicting: BTreeSet<NodeId>,
     repair: Repair,
 }
 
@@ -306,13 +321,18 @@ impl MultiPaxos {
         if from == self.config.id() {
             self.on_disk_answer();
         }
+        if !self.compare(from, &message, fx) {
+            return;
+        }
         match message {
             Message::Prepare { ballot, from: first, held } => {
                 self.on_prepare(now, from, (ballot, first, &held), fx);
             }
             Message::Promise { ballot, report } => self.on_promise(now, from, ballot, &report, fx),
             Message::Nack { ballot, promised } => self.on_nack(ballot, promised, fx),
-            Message::Accept { run, commit } => self.on_accept(now, from, &run, commit, fx),
+            Message::Accept { run, commit, known } => {
+                self.on_accept(now, from, &run, (commit, known.is_some()), fx);
+            }
             Message::Accepted { ballot, first, through, probe } => {
                 self.on_accepted(now, from, (ballot, probe), (first, through), fx);
             }
@@ -325,8 +345,8 @@ impl MultiPaxos {
             Message::Learn { from: first, through, held } => {
                 self.on_learn(from, (first, through, &held), fx);
             }
-            Message::Learned { run, commit } => self.on_learned(now, from, &run, commit, fx),
-            Message::Known { first, spans, commit } => {
+            Message::Learned { run, commit, .. } => self.on_learned(now, from, &run, commit, fx),
+            Message::Known { first, spans, commit, .. } => {
                 self.on_known(now, from, (first, &spans, commit), fx);
             }
         }

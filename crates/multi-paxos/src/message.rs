@@ -5,8 +5,9 @@ use crate::span::{Span, are_sound, covering};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::min;
 use serde::{Deserialize, Serialize};
-use synod_consensus::{Gate, Run, RunLog, Saved};
+use synod_consensus::{Gate, HistoryDigest, Run, RunLog, Saved};
 use synod_types::{Ballot, Lane, NodeId, Slot};
 
 /// No honest slot or round ever gets here: at a million a second it takes 146,000 years. A number
@@ -39,6 +40,11 @@ pub struct Report {
     pub is_last: bool,
     /// Everything up to here is chosen, and to be learnt: a report has no values for it.
     pub commit: Slot,
+    /// Everything up to here is chosen, as a leader said whose values the reporter accepted.
+    pub told: Slot,
+    /// Digest of the reporter's history through `commit`, or through the slot before `from` if that
+    /// is earlier.
+    pub digest: HistoryDigest,
 }
 
 /// What a node does, as it tells the others.
@@ -73,6 +79,8 @@ pub struct View {
     pub happy: bool,
     /// Everything up to here is chosen.
     pub commit: Slot,
+    /// Digest of the sender's history through there.
+    pub digest: HistoryDigest,
     /// Who goes first among equals.
     pub priority: u8,
 }
@@ -111,6 +119,9 @@ pub enum Message {
         run: Run<Ballot>,
         /// Everything up to here is chosen.
         commit: Slot,
+        /// Digest of the leader's history through the slot before the run, if all of that is known
+        /// to be chosen: always in the first Accept of a reign, hardly ever under load.
+        known: Option<HistoryDigest>,
     },
     /// Phase 2b: every slot from `first` through `through` is durably accepted at the ballot.
     Accepted {
@@ -168,6 +179,8 @@ pub enum Message {
         run: Run<Ballot>,
         /// Everything up to here is chosen and can be asked for.
         commit: Slot,
+        /// Digest of the answerer's history through the slot before the run.
+        digest: HistoryDigest,
     },
     /// An answer to a learner without values: these slots are chosen, and the answerer holds them
     /// under these stamps.
@@ -178,6 +191,8 @@ pub enum Message {
         spans: Vec<Span>,
         /// Everything up to here is chosen and can be asked for.
         commit: Slot,
+        /// Digest of the answerer's history through the slot before `first`.
+        digest: HistoryDigest,
     },
 }
 
@@ -210,6 +225,8 @@ impl Report {
             runs: Vec::new(),
             is_last: true,
             commit: Slot::ZERO,
+            told: Slot::ZERO,
+            digest: HistoryDigest::UNKNOWN,
         }
     }
 
@@ -264,6 +281,27 @@ impl Report {
 }
 
 impl Message {
+    /// What it states of its sender's history: a digest, and through which slot.
+    pub(crate) fn statement(&self) -> Option<(Slot, HistoryDigest)> {
+        match self {
+            Self::Accept { run, known, .. } => known.map(|digest| (run.first.prev(), digest)),
+            Self::Promise { report, .. } => {
+                Some((min(report.commit, report.from.prev()), report.digest))
+            }
+            Self::Heartbeat { view, .. } | Self::HeartbeatReply { view, .. } => {
+                Some((view.commit, view.digest))
+            }
+            Self::Learned { run, digest, .. } => Some((run.first.prev(), *digest)),
+            Self::Known { first, digest, .. } => Some((first.prev(), *digest)),
+            Self::Prepare { .. }
+            | Self::Nack { .. }
+            | Self::Accepted { .. }
+            | Self::Probe { .. }
+            | Self::Commit { .. }
+            | Self::Learn { .. } => None,
+        }
+    }
+
     /// Why a message is none that a working node `from` sends to `to`.
     pub(crate) fn flaw(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
         const NUMBERS: &str = "numbers that no log reaches or no node sends";
@@ -276,7 +314,7 @@ impl Message {
             Self::Nack { ballot, promised } => {
                 (None, Some(*ballot), is_ballot(*promised) && promised > ballot)
             }
-            Self::Accept { run, commit } => {
+            Self::Accept { run, commit, .. } => {
                 (Some(run.stamp), None, is_run(run) && commit.0 < HORIZON)
             }
             Self::Accepted { ballot, first, through, .. } => {
@@ -292,8 +330,8 @@ impl Message {
                 let sound = (Slot(1)..=*through).contains(from) && through.0 < HORIZON;
                 (None, None, sound && are_sound(held, *from))
             }
-            Self::Learned { run, commit } => (None, None, is_run(run) && run.last() <= *commit),
-            Self::Known { first, spans, commit } => {
+            Self::Learned { run, commit, .. } => (None, None, is_run(run) && run.last() <= *commit),
+            Self::Known { first, spans, commit, .. } => {
                 let last = spans.last().map_or(Slot(u64::MAX), |span| span.through);
                 (None, None, *first > Slot::ZERO && are_sound(spans, *first) && last <= *commit)
             }
@@ -389,7 +427,7 @@ impl synod_consensus::Message<MultiPaxos> for Message {
                 format!("Promise({ballot}, {})", report.describe())
             }
             Self::Nack { promised, .. } => format!("Nack(promised {promised})"),
-            Self::Accept { run, commit } => {
+            Self::Accept { run, commit, .. } => {
                 format!("Accept({}, {}, commit {commit})", run.stamp, slots(run.first, run.last()))
             }
             Self::Accepted { ballot, first, through, probe } => {
@@ -414,10 +452,10 @@ impl synod_consensus::Message<MultiPaxos> for Message {
                 };
                 format!("Learn(from {from}{upto}{})", describe(held, *from))
             }
-            Self::Learned { run, commit } => {
+            Self::Learned { run, commit, .. } => {
                 format!("Learned({}, commit {commit})", slots(run.first, run.last()))
             }
-            Self::Known { first, spans, commit } => {
+            Self::Known { first, spans, commit, .. } => {
                 format!("Known(from {first}{}, commit {commit})", describe(spans, *first))
             }
         }

@@ -2,9 +2,11 @@
 
 use crate::acceptor::Acceptor;
 use crate::election::Election;
+use crate::history::Agreed;
 use crate::learner::Learner;
 use crate::message::{CHOSEN, HORIZON};
 use crate::{Config, Fx, MultiPaxos, Role};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 use synod_consensus::{Base, RecoveryError, Run, Saved, Write};
@@ -65,6 +67,9 @@ pub(crate) fn recover(
         probe: 0,
         excused: false,
         stall: None,
+        agreed: Agreed::default(),
+        told: Slot::ZERO,
+        contradicting: BTreeSet::new(),
         repair: Repair { base: is_ahead, kept },
     })
 }

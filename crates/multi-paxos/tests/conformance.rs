@@ -27,6 +27,11 @@ synod_sim::partial_partitions!(
     deaf_leader
 );
 
+#[test]
+fn survivor_of_a_wiped_quorum_serves_no_mixture() {
+    synod_sim::conformance::survivor_of_a_wiped_quorum_serves_no_mixture::<MultiPaxos>(config);
+}
+
 /// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
 /// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.
 #[test]

@@ -4,8 +4,8 @@ use crate::cluster::{Node, members};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::time::Duration;
-use synod_multi_paxos::consensus::{Base, HardState as _, Input, Run};
-use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value};
+use synod_multi_paxos::consensus::{Base, HardState as _, HistoryDigest, Input, Run, RunLog};
+use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
 use synod_multi_paxos::{CHOSEN, Message, MultiPaxos, Report, Span, Stance, Timer, View};
 
 /// Numbers where things go wrong: small ones that collide, and those at the end of the world.
@@ -33,19 +33,37 @@ fn entries() -> impl Strategy<Value = Run<Ballot>> {
     })
 }
 
+/// Of histories without commands, of ones that a snapshot hides, or of the first command.
+fn digest() -> impl Strategy<Value = HistoryDigest> {
+    let mut log = RunLog::<Ballot>::default();
+    let values = Values::command_only(&[0; 3]);
+    log.put(Run { first: Slot(1), stamp: CHOSEN, values });
+    let known = HistoryDigest::of(&log, Slot(1));
+    prop::sample::select(vec![HistoryDigest::NO_COMMAND, HistoryDigest::UNKNOWN, known])
+}
+
 fn held() -> impl Strategy<Value = Vec<Span>> {
     let span = (slot(), ballot()).prop_map(|(through, stamp)| Span { through, stamp });
     vec(span, 0..3)
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    (slot(), slot(), vec(entries(), 0..3), any::<bool>(), held(), slot(), slot()).prop_map(
-        |(from, through, runs, is_last, held, confirmed, commit)| {
+    (slot(), slot(), vec(entries(), 0..3), any::<bool>(), held(), slot(), slot(), digest())
+        .prop_map(|(from, through, runs, is_last, held, confirmed, commit, digest)| {
             let last = runs.last().filter(|run| run.is_sound()).map_or(through, Run::last);
             let through = if is_last { last.max(Slot(from.0.saturating_sub(1))) } else { through };
-            Report { from, through, held, confirmed, runs, is_last, commit }
-        },
-    )
+            Report {
+                from,
+                through,
+                held,
+                confirmed,
+                runs,
+                is_last,
+                commit,
+                told: confirmed,
+                digest,
+            }
+        })
 }
 
 fn view() -> impl Strategy<Value = View> {
@@ -58,15 +76,17 @@ fn view() -> impl Strategy<Value = View> {
         any::<bool>(),
         any::<bool>(),
         slot(),
+        digest(),
         any::<u8>(),
     )
-        .prop_map(|(ballot, leader, stance, quorum, happy, commit, priority)| View {
+        .prop_map(|(ballot, leader, stance, quorum, happy, commit, digest, priority)| View {
             ballot,
             leader,
             stance,
             quorum,
             happy,
             commit,
+            digest,
             priority,
         })
 }
@@ -79,7 +99,8 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(ballot, report)| Message::Promise { ballot, report }),
         1 => (ballot(), ballot())
             .prop_map(|(ballot, promised)| Message::Nack { ballot, promised }),
-        4 => (entries(), slot()).prop_map(|(run, commit)| Message::Accept { run, commit }),
+        4 => (entries(), slot(), prop::option::of(digest()))
+            .prop_map(|(run, commit, known)| Message::Accept { run, commit, known }),
         4 => (ballot(), slot(), slot(), number()).prop_map(|(ballot, first, through, probe)| {
             Message::Accepted { ballot, first, through, probe }
         }),
@@ -90,9 +111,11 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(round, view)| Message::HeartbeatReply { round, view }),
         1 => (slot(), slot(), held())
             .prop_map(|(from, through, held)| Message::Learn { from, through, held }),
-        2 => (slot(), held(), slot())
-            .prop_map(|(first, spans, commit)| Message::Known { first, spans, commit }),
-        2 => (entries(), slot()).prop_map(|(run, commit)| Message::Learned { run, commit }),
+        2 => (slot(), held(), slot(), digest()).prop_map(|(first, spans, commit, digest)| {
+            Message::Known { first, spans, commit, digest }
+        }),
+        2 => (entries(), slot(), digest())
+            .prop_map(|(run, commit, digest)| Message::Learned { run, commit, digest }),
     ]
 }
 

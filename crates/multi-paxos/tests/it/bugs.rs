@@ -3,7 +3,7 @@
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, is_vow, members, run};
 use synod_multi_paxos::consensus::{
-    Base, Input, Message as _, Protocol as _, Quorum, Role, Saved, Write,
+    Base, HistoryDigest, Input, Message as _, Protocol as _, Quorum, Role, Saved, Write,
 };
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{
@@ -15,7 +15,11 @@ fn prepare(round: u64, node: u64, from: u64) -> Message {
 }
 
 fn accept(round: u64, node: u64, slot: u64, value: &str, commit: u64) -> Message {
-    Message::Accept { run: run(slot, ballot(round, node), &[value]), commit: Slot(commit) }
+    Message::Accept {
+        run: run(slot, ballot(round, node), &[value]),
+        commit: Slot(commit),
+        known: Some(HistoryDigest::UNKNOWN),
+    }
 }
 
 fn empty(from: u64) -> Report {
@@ -169,7 +173,7 @@ fn paxos_p10_learning_never_lowers_the_promise() {
     let mut node = Node::new(1, 3);
     node.hear(3, prepare(1, 3, 1));
     let learnt = run(1, ballot(1, 1), &["x"]);
-    node.hear(2, Message::Learned { run: learnt, commit: Slot(1) });
+    node.hear(2, Message::Learned { run: learnt, commit: Slot(1), digest: HistoryDigest::UNKNOWN });
     assert_eq!(node.commands(), ["x"]);
     assert_eq!(node.promised(), ballot(1, 3));
     node.restart();
@@ -240,7 +244,8 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
     assert!(candidate.is_complete(&quorum, Slot(5)));
     // The acceptor may have crashed and no longer know that: it is asked again from the start.
     assert_eq!(candidate.lacks(NodeId(2), Slot(2)).map(|(from, _)| from), Some(Slot(3)));
-    let forgot = Report { runs: vec![run(4, ballot(1, 3), &["d"])], through: Slot(4), ..empty(3) };
+    let runs = vec![run(4, ballot(1, 3), &["d", "e"])];
+    let forgot = Report { runs, through: Slot(5), ..empty(3) };
     assert_eq!(candidate.hear(NodeId(2), &forgot, Slot(2)), Heard::Done);
     assert!(candidate.is_complete(&quorum, Slot(2)));
     let batch = candidate.outcome(Slot(2)).unwrap().next_batch(ballot(2, 1), 100).unwrap();

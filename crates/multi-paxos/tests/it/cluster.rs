@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{
-    Gate, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run, Saved, Status,
-    TimerChange, Write,
+    Contradiction, Gate, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run,
+    Saved, Status, TimerChange, Write,
 };
 use synod_multi_paxos::types::{
     Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket, Value, Values,
@@ -22,12 +22,14 @@ pub struct Node {
     pub placed: Vec<(Ticket, Slot)>,
     pub snapshots: Vec<NodeId>,
     pub notes: Vec<ProtocolEvent>,
+    /// The node has stopped: nothing of the last step left it, and nothing more happens to it.
+    pub contradiction: Option<Contradiction>,
     pub writes: usize,
     /// Most bytes of values that one step wrote, and that one step sent.
     pub most_written: usize,
     pub most_sent: usize,
     config: Config,
-    timers: BTreeMap<Timer, Instant>,
+    pub timers: BTreeMap<Timer, Instant>,
     dice: u64,
 }
 
@@ -64,6 +66,7 @@ impl Node {
             placed: Vec::new(),
             snapshots: Vec::new(),
             notes: Vec::new(),
+            contradiction: None,
             writes: 0,
             most_written: 0,
             most_sent: 0,
@@ -83,10 +86,14 @@ impl Node {
     /// A step, a flush, the writes, and whatever the node says to itself.
     pub fn input(&mut self, now: Instant, input: Input<MultiPaxos>) {
         let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
+        while let Some(input) = inputs.pop().filter(|_| self.contradiction.is_none()) {
             let mut outbox = Outbox::default();
             self.core.step(now, input, &mut outbox.effects());
             self.core.flush(now, &mut outbox.effects());
+            self.contradiction = outbox.contradiction;
+            if self.contradiction.is_some() {
+                return;
+            }
             self.writes += outbox.writes.len();
             let written = outbox.writes.iter().map(|write| match write {
                 Write::Put(run) => run.values.byte_len(),

@@ -1,7 +1,7 @@
 //! What a leader takes, what it turns away, and what it says when another one has overtaken it.
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
-use synod_multi_paxos::consensus::{Input, Outbox, Protocol as _, Refusal, Role};
+use synod_multi_paxos::consensus::{HistoryDigest, Input, Outbox, Protocol as _, Refusal, Role};
 use synod_multi_paxos::types::{NodeId, Slot, Ticket};
 use synod_multi_paxos::{Config, Limits, Message, MultiPaxos, Stance, View};
 
@@ -144,6 +144,7 @@ fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
         Message::Accept {
             run: crate::cluster::run(2, ballot(2, 3), &["theirs"]),
             commit: Slot::ZERO,
+            known: Some(HistoryDigest::UNKNOWN),
         },
         Message::Commit { ballot: ballot(2, 3), commit: Slot(1) },
         Message::Heartbeat { round: 1, view: leads() },
@@ -174,6 +175,7 @@ fn leads() -> View {
         quorum: true,
         happy: true,
         commit: Slot(1),
+        digest: HistoryDigest::UNKNOWN,
         priority: 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, run};
 use std::time::Duration;
-use synod_multi_paxos::consensus::ProtocolEvent;
+use synod_multi_paxos::consensus::{HistoryDigest, ProtocolEvent};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{Message, Timing};
 
@@ -11,7 +11,11 @@ fn prepare(ballot: Ballot) -> Message {
 }
 
 fn accept(ballot: Ballot, slot: u64, value: &str) -> Message {
-    Message::Accept { run: run(slot, ballot, &[value]), commit: Slot::ZERO }
+    Message::Accept {
+        run: run(slot, ballot, &[value]),
+        commit: Slot::ZERO,
+        known: Some(HistoryDigest::UNKNOWN),
+    }
 }
 
 fn is_promise(answers: &[(NodeId, Message)], to: Ballot) -> bool {

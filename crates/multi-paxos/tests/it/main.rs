@@ -7,6 +7,7 @@ mod elections;
 mod flow;
 mod leading;
 mod lease;
+mod lost_quorum;
 mod papers;
 mod parts;
 mod pulling;

@@ -1,7 +1,7 @@
 //! "Paxos Made Simple" (PMS), section by section, on one acceptor, one learner, one proposer.
 
 use crate::cluster::{Cluster, Node, ballot, run};
-use synod_multi_paxos::consensus::RunLog;
+use synod_multi_paxos::consensus::{HistoryDigest, RunLog};
 use synod_multi_paxos::types::{Instant, NodeId, Slot, Value};
 use synod_multi_paxos::{
     Acceptor, CHOSEN, Candidate, HardState, Heard, Learner, Message, Report, Verdict,
@@ -12,7 +12,11 @@ fn prepare(round: u64, node: u64) -> Message {
 }
 
 fn accept(round: u64, node: u64, slot: u64, value: &str) -> Message {
-    Message::Accept { run: run(slot, ballot(round, node), &[value]), commit: Slot::ZERO }
+    Message::Accept {
+        run: run(slot, ballot(round, node), &[value]),
+        commit: Slot::ZERO,
+        known: Some(HistoryDigest::UNKNOWN),
+    }
 }
 
 fn words(answers: &[(NodeId, Message)]) -> Vec<String> {

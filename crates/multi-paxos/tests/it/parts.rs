@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run, value_bytes};
 use std::time::Duration;
-use synod_multi_paxos::consensus::{Input, Run, Saved, Write};
+use synod_multi_paxos::consensus::{HistoryDigest, Input, Run, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{
     Config, HardState, Limits, Message, MultiPaxos, Report, Stance, Timer, View,
@@ -47,10 +47,16 @@ fn partial_answer_marks_nothing_after_its_last_value() {
     let mut node = Node::new(1, 3);
     // The leader of 1.2 left two values here that nobody else has.
     let theirs = run(1, ballot(1, 2), &["lost", "lost too"]);
-    node.hear(2, Message::Accept { run: theirs, commit: Slot::ZERO });
+    node.hear(
+        2,
+        Message::Accept { run: theirs, commit: Slot::ZERO, known: Some(HistoryDigest::UNKNOWN) },
+    );
     // Others have chosen two other values since, and an answer has room for one.
-    let part =
-        |slot, value| Message::Learned { run: run(slot, ballot(1, 1), &[value]), commit: Slot(2) };
+    let part = |slot, value| Message::Learned {
+        run: run(slot, ballot(1, 1), &[value]),
+        commit: Slot(2),
+        digest: HistoryDigest::UNKNOWN,
+    };
     node.hear(3, part(1, "x"));
     assert_eq!(node.status().commit, Slot(1), "slot 2 is chosen, but what is held there is not");
     assert_eq!(node.commands(), ["x"]);
@@ -147,6 +153,7 @@ fn phase_1_needs_the_quorum_of_phase_1() {
         quorum: false,
         happy: false,
         commit: Slot::ZERO,
+        digest: HistoryDigest::UNKNOWN,
         priority: 0,
     };
     (2..=5).for_each(|id| drop(node.hear(id, Message::HeartbeatReply { round: 2, view })));

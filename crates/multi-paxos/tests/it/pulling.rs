@@ -2,6 +2,7 @@
 
 use crate::cluster::{Node, ballot};
 use std::time::Duration;
+use synod_multi_paxos::consensus::HistoryDigest;
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{Message, Stance, Timing, View};
 
@@ -9,7 +10,16 @@ use synod_multi_paxos::{Message, Stance, Timing, View};
 fn view(stance: Stance) -> View {
     let (quorum, happy) = (stance == Stance::Leads, true);
     let leader = Some(ballot(3, 1));
-    View { ballot: ballot(3, 1), leader, stance, quorum, happy, commit: Slot(9), priority: 0 }
+    View {
+        ballot: ballot(3, 1),
+        leader,
+        stance,
+        quorum,
+        happy,
+        commit: Slot(9),
+        digest: HistoryDigest::UNKNOWN,
+        priority: 0,
+    }
 }
 
 fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {

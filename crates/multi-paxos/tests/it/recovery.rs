@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run, value_bytes};
 use std::time::Duration;
-use synod_multi_paxos::consensus::{Input, ProtocolEvent, Role, Run, Saved, Write};
+use synod_multi_paxos::consensus::{HistoryDigest, Input, ProtocolEvent, Role, Run, Saved, Write};
 use synod_multi_paxos::types::{Instant, NodeId, Slot, Values, ValuesBuilder};
 use synod_multi_paxos::{Config, HardState, Limits, Message, MultiPaxos, Timing};
 
@@ -120,7 +120,11 @@ fn a_follower_that_restarts_one_reign_later_pulls_none_of_its_log_again() {
 fn a_value_of_an_older_ballot_is_never_confirmed() {
     // n1 holds what the leader of 1.2 left there; n2 has chosen another value at 2.3 since.
     let (mut asker, mut answerer) = (Node::new(1, 3), Node::new(2, 3));
-    let accept = |stamp, value| Message::Accept { run: run(1, stamp, &[value]), commit: Slot(0) };
+    let accept = |stamp, value| Message::Accept {
+        run: run(1, stamp, &[value]),
+        commit: Slot(0),
+        known: Some(HistoryDigest::UNKNOWN),
+    };
     asker.hear(2, accept(ballot(1, 2), "old"));
     answerer.hear(3, accept(ballot(2, 3), "chosen"));
     answerer.hear(3, Message::Commit { ballot: ballot(2, 3), commit: Slot(1) });
@@ -135,17 +139,26 @@ fn a_value_of_an_older_ballot_is_never_confirmed() {
 #[test]
 fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     let mut node = Node::new(1, 3);
-    let accept =
-        |slot, stamp, value| Message::Accept { run: run(slot, stamp, &[value]), commit: Slot(0) };
+    let accept = |slot, stamp, value| Message::Accept {
+        run: run(slot, stamp, &[value]),
+        commit: Slot(0),
+        known: Some(HistoryDigest::UNKNOWN),
+    };
     node.hear(3, accept(1, ballot(2, 3), "a"));
     node.hear(3, accept(2, ballot(2, 3), "b"));
     let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
     // The answerer holds slot 1 under a higher ballot: neither it nor what follows counts.
     let spans = vec![span(1, ballot(3, 3)), span(2, ballot(2, 3))];
-    node.hear(2, Message::Known { first: Slot(1), spans, commit: Slot(2) });
+    node.hear(
+        2,
+        Message::Known { first: Slot(1), spans, commit: Slot(2), digest: HistoryDigest::UNKNOWN },
+    );
     assert_eq!(node.status().commit, Slot::ZERO);
     let spans = vec![span(1, ballot(2, 3)), span(2, ballot(1, 2))];
-    node.hear(2, Message::Known { first: Slot(1), spans, commit: Slot(2) });
+    node.hear(
+        2,
+        Message::Known { first: Slot(1), spans, commit: Slot(2), digest: HistoryDigest::UNKNOWN },
+    );
     assert_eq!(node.status().commit, Slot(1), "slot 2 was accepted at 2.3 here");
 }
 
@@ -166,17 +179,20 @@ fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
     assert_eq!(report.commit, Slot(2), "these are chosen, and must be learnt");
     assert_eq!(report.runs, [run(3, ballot(1, 1), &["c"])]);
     let theirs = run(1, ballot(2, 2), &["x", "y", "z"]);
-    let answers = node.hear(2, Message::Accept { run: theirs, commit: Slot(3) });
+    let answers = node.hear(
+        2,
+        Message::Accept { run: theirs, commit: Slot(3), known: Some(HistoryDigest::UNKNOWN) },
+    );
     assert_eq!(answers, [], "no acknowledgement of another value");
     assert_eq!(node.disk.log, saved.log);
     assert_eq!(node.status().commit, Slot(2));
     let learn = Message::Learn { from: Slot(1), through: Slot(9), held: Vec::new() };
-    let learned = Message::Learned { run: run(1, ballot(1, 1), &["a", "b"]), commit: Slot(2) };
-    let [(_, Message::Learned { run, commit })] = &node.hear(2, learn)[..] else {
+    let [(_, Message::Learned { run: learned, commit, digest })] = &node.hear(2, learn)[..] else {
         panic!("a survivor answers learners");
     };
-    let Message::Learned { run: expected, .. } = learned else { unreachable!() };
-    assert_eq!((&run.values, *commit), (&expected.values, Slot(2)));
+    let expected = run(1, ballot(1, 1), &["a", "b"]);
+    assert_eq!((&learned.values, *commit), (&expected.values, Slot(2)));
+    assert_eq!(*digest, HistoryDigest::NO_COMMAND, "nothing comes before");
 }
 
 #[test]
@@ -222,7 +238,7 @@ fn values_at_or_below_the_stamps_that_a_prepare_names_are_not_reported() {
     let mut node = Node::new(1, 3);
     for (slot, stamp) in [(1, ballot(1, 2)), (2, ballot(2, 2)), (3, ballot(3, 2))] {
         let run = run(slot, stamp, &["x"]);
-        node.hear(2, Message::Accept { run, commit: Slot(0) });
+        node.hear(2, Message::Accept { run, commit: Slot(0), known: Some(HistoryDigest::UNKNOWN) });
     }
     let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
     let held = vec![span(2, ballot(2, 2)), span(3, ballot(2, 3))];

@@ -1,0 +1,180 @@
+//! Comparison of histories: no node mixes chosen slots of two.
+//!
+//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied.
+//! Then each side would continue its own slots with later ones of the other. So messages that say
+//! what is chosen state a digest of their sender's history, and receivers compare it with their logs.
+//!
+//! **Invariant:** a node moves its commit index on a peer's word only if the peer's history through
+//! that index was compared with its own. Answers ([`Message::Learned`], [`Message::Known`], reports)
+//! state the digest of the slot before them. A leader's commit index counts while this node
+//! [agrees](Agreed) with it.
+//!
+//! Values that are only accepted prove nothing: the proposer of a stale Accept need not know what was
+//! chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
+//! the log is ignored without further consequence.
+
+use crate::{Fx, Message, MultiPaxos};
+use core::cmp::{max, min};
+use synod_consensus::{Comparison, Contradiction, HistoryDigest, Run};
+use synod_types::{Ballot, NodeId, Slot};
+
+/// Bytes of the values that a contradicting peer is shown: a row of no-ops, or one command.
+const SHOWN: usize = 64;
+
+/// How far this node's log is that of a leader. The leader's history through some slot was compared,
+/// and what follows was accepted under its ballot without a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Agreed {
+    ballot: Ballot,
+    through: Slot,
+}
+
+impl Agreed {
+    /// The leader of `ballot` has the same history through this slot.
+    pub(crate) fn at(&mut self, ballot: Ballot, through: Slot) {
+        let known = if self.ballot == ballot { self.through } else { Slot::ZERO };
+        *self = Self { ballot, through: max(known, through) };
+    }
+
+    /// These slots were accepted from the leader.
+    pub(crate) fn extend(&mut self, run: &Run<Ballot>) {
+        if self.ballot == run.stamp && run.first <= self.through.next() {
+            self.through = max(self.through, run.last());
+        }
+    }
+
+    /// Values that another node knows to be chosen were written from this slot on.
+    pub(crate) fn cut(&mut self, from: Slot) {
+        self.through = min(self.through, from.prev());
+    }
+
+    fn covers(&self, ballot: Ballot, commit: Slot) -> bool {
+        self.ballot == ballot && self.through >= commit
+    }
+}
+
+impl MultiPaxos {
+    /// Compares what a message states with this node's log. Returns whether the message counts:
+    /// nothing does that a peer says whose history differs.
+    pub(crate) fn compare(&mut self, from: NodeId, message: &Message, fx: &mut Fx<'_>) -> bool {
+        if from == self.config.id() {
+            return true;
+        }
+        let (log, commit) = (self.acceptor.log(), self.learner.commit());
+        let is_view = matches!(message, Message::Heartbeat { .. } | Message::HeartbeatReply { .. });
+        // Of a longer history nothing is known here: the peer compares when this node states its own.
+        let stated = message.statement().filter(|(through, _)| *through <= commit);
+        let differs = match stated.map(|(through, digest)| digest.compare(log, through)) {
+            Some(Comparison::Differs { from }) => Some(from),
+            Some(Comparison::Equal | Comparison::NoCommand) if is_view => {
+                // A view states all that its sender knows, which may have been wiped since.
+                self.contradicting.remove(&from);
+                None
+            }
+            _ => self.contradicting.contains(&from).then_some(commit),
+        };
+        let Some(slot) = differs else { return true };
+        self.contradicted(from, slot, fx);
+        if is_view {
+            self.show(from, slot, fx);
+        }
+        false
+    }
+
+    /// A peer takes another value for chosen, in this slot or one near it. This node stops unless the
+    /// others are enough for both quorums: then its own history may go on, and what the peer says is
+    /// ignored.
+    pub(crate) fn contradicted(&mut self, by: NodeId, slot: Slot, fx: &mut Fx<'_>) {
+        self.contradicting.insert(by);
+        let quorum = self.config.quorum();
+        let others = |node| !self.contradicting.contains(&node);
+        if quorum.is_first(others) && quorum.is_second(others) {
+            self.ignore(by, "it contradicts what is chosen", fx);
+        } else {
+            fx.contradicted(Contradiction { slot, by });
+        }
+    }
+
+    /// Sends chosen values that the peer's history contradicts: it cannot compare for itself if it
+    /// knows fewer slots. They answer a view, never each other.
+    fn show(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_>) {
+        let (log, commit) = (self.acceptor.log(), self.learner.commit());
+        if let Some(run) = self.acceptor.chosen(slot, commit, SHOWN) {
+            let digest = HistoryDigest::of(log, slot.prev());
+            fx.send(to, Message::Learned { run, commit, digest });
+        }
+    }
+
+    /// Whether this node's history is that of the leader of the promised ballot.
+    pub(crate) fn agrees(&self) -> bool {
+        self.agreed.covers(self.acceptor.promised(), self.learner.commit())
+    }
+
+    /// The owner of the promised ballot has answered with chosen values, through the commit index.
+    pub(crate) fn agrees_with(&mut self, from: NodeId) {
+        let promised = self.acceptor.promised();
+        if promised.node == from {
+            self.agreed.at(promised, self.learner.commit());
+        }
+    }
+
+    /// Learns from the leader of `ballot` that everything up to `through` is chosen.
+    pub(crate) fn learn_from_leader(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
+        if self.agreed.covers(ballot, self.learner.commit()) {
+            self.learn(ballot, through, fx);
+            self.agreed.at(ballot, self.learner.commit());
+        }
+    }
+
+    /// Returns the first slot of a run, up to the commit index, in which another value is chosen.
+    pub(crate) fn contradiction(&self, run: &Run<Ballot>) -> Option<Slot> {
+        let (log, last) = (self.acceptor.log(), min(run.last(), self.learner.commit()));
+        let slots = (run.first.0..=last.0).map(Slot);
+        slots.zip(run.values.iter()).find_map(|(slot, theirs)| {
+            log.get(slot).is_some_and(|(_, mine)| mine != theirs).then_some(slot)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_types::Values;
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, node: NodeId(2) }
+    }
+
+    fn run(first: u64, round: u64, len: usize) -> Run<Ballot> {
+        let values = (0..len).map(|_| synod_types::Value::Noop).collect::<Values>();
+        Run { first: Slot(first), stamp: ballot(round), values }
+    }
+
+    /// What a node has compared with the leader of 3.2, and whether it takes its word at slot 10.
+    #[test]
+    fn a_leader_is_agreed_with_through_what_was_compared_and_accepted_without_a_gap() {
+        type Case = (&'static str, u64, &'static [(u64, u64, usize)], bool);
+        let cases: [Case; 9] = [
+            ("all of it", 10, &[], true),
+            ("more", 12, &[], true),
+            ("less", 9, &[], false),
+            ("what it lacks is accepted", 8, &[(9, 3, 2)], true),
+            ("one after the other", 8, &[(9, 3, 1), (10, 3, 1)], true),
+            ("in the other order", 8, &[(10, 3, 1), (9, 3, 1)], false),
+            ("with a gap", 7, &[(9, 3, 2)], false),
+            ("over what was compared", 8, &[(5, 3, 6)], true),
+            ("under another ballot", 8, &[(9, 2, 2)], false),
+        ];
+        for (name, compared, accepted, expected) in cases {
+            let mut agreed = Agreed::default();
+            agreed.at(ballot(3), Slot(compared));
+            accepted.iter().for_each(|it| agreed.extend(&run(it.0, it.1, it.2)));
+            assert_eq!(agreed.covers(ballot(3), Slot(10)), expected, "{name}");
+            assert!(!agreed.covers(ballot(4), Slot(0)), "{name}");
+            agreed.cut(Slot(10));
+            assert!(!agreed.covers(ballot(3), Slot(10)), "{name}: learnt from another node");
+            agreed.at(ballot(4), Slot(1));
+            assert!(!agreed.covers(ballot(4), Slot(2)), "{name}: it starts again");
+        }
+    }
+}
