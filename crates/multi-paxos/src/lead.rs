@@ -269,9 +269,8 @@ impl MultiPaxos {
         if leader.ballot() != ballot {
             return self.ignore(from, "it answers an older ballot", fx);
         }
-        if through > leader.proposed {
-            return self.ignore(from, "it accepts what was never proposed", fx);
-        }
+        // It may have learnt more from others than is proposed by now.
+        let through = through.min(leader.proposed);
         leader.accepted(now, from, (first, through), base);
         leader.probe_answered(now, from, probe);
         if through > self.learner.commit() {

@@ -132,9 +132,11 @@ impl Run {
             learns_old |= values.iter().any(is_old);
             history.extend(slots.zip(values));
         }
-        let is_promise = |message: &Message| matches!(message, Message::Promise { .. });
-        let promises = sent.iter().any(|(to, message)| *to == N1 && is_promise(message));
-        if id != N1 && (learns_old || (promises && !self.contradicts_survivor(id))) {
+        let brings_them = |message: &Message| {
+            matches!(message, Message::Promise { .. } | Message::Prepare { .. })
+        };
+        let brings = sent.iter().any(|(to, message)| *to == N1 && brings_them(message));
+        if id != N1 && (learns_old || (brings && !self.contradicts_survivor(id))) {
             let held = self.nodes[&id].disk.log.runs().flat_map(|run| run.values.iter());
             self.undecided.extend(held.filter_map(|value| text(&value.to_value())));
         }
