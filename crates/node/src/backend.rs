@@ -59,6 +59,20 @@ impl NodeBackend {
             max_reply: settings.max_reply.bytes(),
         })
     }
+
+    /// The API's view of a replica whose long reads never end: no thread does their later pieces.
+    #[cfg(test)]
+    pub(crate) fn without_reader_threads(handle: Handle) -> Self {
+        Self {
+            handle,
+            node: NodeId(1),
+            cluster: ClusterId(7),
+            members: Vec::new(),
+            disk_bytes: Arc::default(),
+            readers: Readers::without_threads(usize::MAX),
+            max_reply: usize::MAX,
+        }
+    }
 }
 
 #[async_trait]

@@ -74,7 +74,7 @@ impl Readers {
         Ok(readers)
     }
 
-    fn without_threads(budget: usize) -> Self {
+    pub(crate) fn without_threads(budget: usize) -> Self {
         let units = (budget / UNIT).min(Semaphore::MAX_PERMITS);
         Self { queue: Arc::default(), budget: Arc::new(Semaphore::new(units)) }
     }

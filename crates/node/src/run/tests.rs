@@ -2,13 +2,18 @@
 
 use super::{Clock, Handle, Parts, Running, launch};
 use crate::alarm::{Alarm, Alarms};
+use crate::backend::NodeBackend;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use synod_consensus::{Role, StateMachine, StateView, Status};
-use synod_kv::{Command, KvStore, Put, Query, Reply};
+use synod_etcd_api::{Backend, Consistency};
+use synod_kv::{Command, KeyRange, KvStore, Put, Query, Range, Reply};
 use synod_raft::{Config, Raft};
 use synod_replica::{
     Actions, Applier, Counters, Driver, Event, FatalError, Outcome, Replica, Settings,
@@ -297,6 +302,27 @@ async fn put_is_applied_while_64_reads_hold_views() {
     let seen = |view: &dyn StateView| revision(&view.query(&Query::Revision.encode()));
     assert!(views.iter().all(|view| seen(&**view) == 2), "the views stay as they were");
     assert_eq!(seen(&*node.handle.view().await.unwrap()), 3);
+    node.stop().await;
+}
+
+/// The apply thread does its tasks in order, and the read's was first: if that thread read, the put
+/// would have waited for the whole read, and the reply would be there now.
+#[tokio::test]
+async fn put_is_applied_while_a_long_read_waits_for_a_reader_thread() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    let puts: Vec<_> = (0..2000).map(|key| node.put(key.to_string())).collect();
+    for put in puts {
+        assert!(matches!(put.await.unwrap(), Outcome::Done(..)), "more keys than one piece takes");
+    }
+    let backend = NodeBackend::without_reader_threads(node.handle.clone());
+    let query = Query::Range(Range::new(KeyRange::all()));
+    let mut read = pin!(backend.query(query, Consistency::Serializable));
+    let mut no_wake = Context::from_waker(Waker::noop());
+    assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the view is asked for");
+    let put = tokio::time::timeout(Duration::from_secs(20), node.put("during".into())).await;
+    assert!(matches!(put, Ok(Ok(Outcome::Done(..)))), "the put waits for the read");
+    assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the apply thread has read it all");
     node.stop().await;
 }
 
