@@ -2,6 +2,11 @@
 //!
 //! This follows the node's loop: signals of its own threads first, then frames by lane, then
 //! clients' calls, each up to a bound, then the time to wake, and one `take` for all of them.
+//!
+//! One thing differs. A frame that finds its lane of the inbox full is dropped here. In the node it
+//! waits in the connection: the peer's lane fills next, and drops frames there. Both bound what
+//! waits at a receiver, and both lose frames under overload; here they are lost after the link has
+//! carried them.
 
 use crate::cluster::{Cluster, Happening};
 use crate::network::{LaneBounds, Lanes, time_for};
@@ -13,8 +18,8 @@ use synod_consensus::Protocol;
 use synod_replica::{Driver, Event};
 use synod_types::{Instant, Lane, NodeId};
 
-/// Events of one kind that a round takes at most.
-const ROUND: usize = 256;
+/// Events of one kind that a round takes at most, as in the node.
+const ROUND: usize = 1024;
 
 /// What comes in for a driver.
 pub(crate) enum Incoming {

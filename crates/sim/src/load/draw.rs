@@ -70,7 +70,16 @@ impl LoadPlan {
     }
 }
 
-/// The shipped limits, scaled.
+/// Limits for all three protocols: the shipped ones, scaled, where these agree. Where they do not,
+/// the largest or a larger one, so that more can be in flight than queues hold. As multiples of
+/// what is shipped:
+///
+/// - unacknowledged bytes to one peer: twice in Raft, four times in Multi-Paxos (the bytes of
+///   votes that basic Paxos asks for are as shipped, see its `bounded`);
+/// - in basic Paxos, an answer to a node that catches up: four times; commands that wait for a
+///   slot: four times the bytes, and as many.
+///
+/// Numbers of messages, slots and requests are as shipped, and so is the longest command.
 fn scaled_limits() -> LimitsPlan {
     const MIB: usize = (1 << 20) / SCALE as usize;
     LimitsPlan {
