@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use synod_etcd_api::proto::etcdserverpb as pb;
 use synod_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -39,9 +40,27 @@ struct Shared {
     /// Keys of one load are no keys of another.
     name: u64,
     writes: Mutex<Vec<Write>>,
+    /// Writes of the steady load that ended, and those of them that failed.
+    ended: AtomicU64,
     failed: AtomicU64,
     keys: AtomicU64,
     stop: AtomicBool,
+}
+
+/// Replies to the readers of one load.
+#[derive(Default)]
+pub(crate) struct Replies {
+    /// Whole ones.
+    pub(crate) whole: AtomicU64,
+    /// Refusals and failures.
+    pub(crate) failed: AtomicU64,
+}
+
+/// Writes that were sent at once.
+pub(crate) struct Burst {
+    /// The time at which the last of them was sent.
+    pub(crate) sent: Instant,
+    writes: Vec<JoinHandle<bool>>,
 }
 
 impl Load {
@@ -69,25 +88,35 @@ impl Load {
                     return;
                 }
                 let client = clients[turn % clients.len()].clone();
-                tokio::spawn(write(client, Arc::clone(&shared), size));
+                tokio::spawn(steady_write(client, Arc::clone(&shared), size));
             }
         });
+    }
+
+    /// Sends writes of `count` values of `size` bytes at once, and does not wait for the answers.
+    pub(crate) fn send_burst(&self, count: usize, size: usize) -> Burst {
+        let clients = (0..count).map(|turn| self.clients[turn % self.clients.len()].clone());
+        let writes = clients
+            .map(|client| self.runtime.spawn(write(client, Arc::clone(&self.shared), size)))
+            .collect();
+        Burst { sent: Instant::now(), writes }
+    }
+
+    /// Waits until the writes of a burst are answered; returns how many were acknowledged.
+    pub(crate) fn acknowledged(&self, burst: Burst) -> usize {
+        self.runtime.block_on(async {
+            let mut acknowledged = 0;
+            for write in burst.writes {
+                acknowledged += usize::from(write.await.unwrap_or(false));
+            }
+            acknowledged
+        })
     }
 
     /// Writes `count` values of `size` bytes at once. Returns when all are answered, with the
     /// number of those that were acknowledged.
     pub(crate) fn burst(&self, count: usize, size: usize) -> usize {
-        let clients = (0..count).map(|turn| self.clients[turn % self.clients.len()].clone());
-        let writes: Vec<_> = clients
-            .map(|client| self.runtime.spawn(write(client, Arc::clone(&self.shared), size)))
-            .collect();
-        self.runtime.block_on(async {
-            let mut acknowledged = 0;
-            for write in writes {
-                acknowledged += usize::from(write.await.unwrap_or(false));
-            }
-            acknowledged
-        })
+        self.acknowledged(self.send_burst(count, size))
     }
 
     /// Lets `count` clients write values of `size` bytes, each one after the other.
@@ -97,7 +126,7 @@ impl Load {
             let shared = Arc::clone(&self.shared);
             self.runtime.spawn(async move {
                 while !shared.stop.load(Ordering::Relaxed) {
-                    if !write(client.clone(), Arc::clone(&shared), size).await {
+                    if !steady_write(client.clone(), Arc::clone(&shared), size).await {
                         // A node that refuses at once is not asked in a tight loop.
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
@@ -107,9 +136,9 @@ impl Load {
     }
 
     /// Lets `count` clients read every key of their node, each without pause, until this is
-    /// dropped; returns a counter of whole replies.
-    pub(crate) fn readers(&self, count: usize, serializable: bool) -> Arc<AtomicU64> {
-        let replies = Arc::new(AtomicU64::new(0));
+    /// dropped; returns the counters of their replies.
+    pub(crate) fn readers(&self, count: usize, serializable: bool) -> Arc<Replies> {
+        let replies = Arc::<Replies>::default();
         for turn in 0..count {
             let mut client = Grpc::new(self.channels[turn % self.channels.len()].clone())
                 .max_decoding_message_size(1 << 30);
@@ -117,8 +146,11 @@ impl Load {
             self.runtime.spawn(async move {
                 while !shared.stop.load(Ordering::Relaxed) {
                     match read_all(&mut client, serializable).await {
-                        Ok(_) => _ = replies.fetch_add(1, Ordering::Relaxed),
-                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                        Ok(()) => _ = replies.whole.fetch_add(1, Ordering::Relaxed),
+                        Err(_) => {
+                            replies.failed.fetch_add(1, Ordering::Relaxed);
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
                     }
                 }
             });
@@ -146,15 +178,25 @@ impl Load {
         self.within(from, to).len() as f64 / (to - from).as_secs_f64()
     }
 
+    /// The prefix of the keys that this load writes.
+    pub(crate) fn prefix(&self) -> String {
+        format!("load/{}/", self.shared.name)
+    }
+
     /// Bytes acknowledged so far.
     pub(crate) fn bytes(&self) -> u64 {
         let writes = self.shared.writes.lock().expect("no writer panics");
         writes.iter().map(|write| write.bytes as u64).sum()
     }
 
-    /// Writes that failed so far.
+    /// Writes of the steady load that failed so far; those of bursts are not among them.
     pub(crate) fn failed(&self) -> u64 {
         self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// The part that failed of all writes of the steady load that ended so far.
+    pub(crate) fn failed_share(&self) -> f64 {
+        self.failed() as f64 / self.shared.ended.load(Ordering::Relaxed).max(1) as f64
     }
 
     /// The 99th percentile of what writes took that ended within a span of time.
@@ -166,20 +208,23 @@ impl Load {
             .unwrap_or(PATIENCE)
     }
 
-    /// Time from `since` until the throughput over two seconds is at least `goal` bytes a second;
-    /// waits for that as long as `most`.
+    /// Time from `since` until throughput is back for good: over any two seconds that begin later,
+    /// it is at least `goal` bytes a second. Watches for as long as `most`; `None` if it is not
+    /// back by then.
     pub(crate) fn back_after(&self, since: Instant, goal: f64, most: Duration) -> Option<Duration> {
         const WINDOW: Duration = Duration::from_secs(2);
-        let mut from = since;
-        while from - since < most {
-            let until = from + WINDOW;
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
-            if self.rate(from, until) >= goal {
-                return Some(from - since);
+        const STEP: Duration = Duration::from_millis(100);
+        let until = since + most;
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        let windows = (most - WINDOW).as_millis() / STEP.as_millis();
+        let mut back = Duration::ZERO;
+        for window in 0..=windows as u32 {
+            let from = since + STEP * window;
+            if self.rate(from, from + WINDOW) < goal {
+                back = STEP * (window + 1);
             }
-            from += Duration::from_millis(100);
         }
-        None
+        (back + WINDOW <= most).then_some(back)
     }
 
     fn within(&self, from: Instant, to: Instant) -> Vec<Write> {
@@ -207,9 +252,15 @@ async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize)
         let ended = Instant::now();
         let write = Write { ended, took: ended - begun, bytes };
         shared.writes.lock().expect("no writer panics").push(write);
-    } else {
-        shared.failed.fetch_add(1, Ordering::Relaxed);
     }
+    acknowledged
+}
+
+/// One write of the steady load.
+async fn steady_write(client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize) -> bool {
+    let acknowledged = write(client, Arc::clone(&shared), bytes).await;
+    shared.ended.fetch_add(1, Ordering::Relaxed);
+    shared.failed.fetch_add(u64::from(!acknowledged), Ordering::Relaxed);
     acknowledged
 }
 
