@@ -5,7 +5,8 @@
 //! one, `make load ARGS='burst --protocol raft'` one protocol.
 //!
 //! Links are bounded by a token bucket on the loopback of a network namespace of its own (Linux,
-//! `unshare` and `tc`); disks by a log store that takes bytes at a rate.
+//! `unshare` and `tc`); disks by a log store that takes bytes at a rate. Long links that lose
+//! packets are proxies for datagrams.
 #![forbid(unsafe_code)]
 
 mod disk;
@@ -15,6 +16,7 @@ mod runs;
 #[allow(dead_code, unused_imports, reason = "shared with the tests; a benchmark needs a part")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
+mod wan;
 
 use clap::Parser;
 use std::path::PathBuf;

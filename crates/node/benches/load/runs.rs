@@ -3,6 +3,7 @@
 use crate::load::{Load, Replies, everything};
 use crate::machine;
 use crate::support::{Nodes, Shape, page, status, wait_for};
+use crate::wan::Wan;
 use bytes::Bytes;
 use clap::builder::PossibleValuesParser;
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Run] = &[
     Run { name: "ranges", mbit: None, load: ranges },
     Run { name: "wiped", mbit: None, load: wiped },
     Run { name: "restart", mbit: None, load: restart },
+    Run { name: "wan", mbit: None, load: wan },
 ];
 
 const MB: f64 = 1e6;
@@ -364,6 +366,59 @@ fn is_led(nodes: &Nodes) -> bool {
     let agrees = |it: &NodeReport| it.leader == first.leader && it.term == first.term;
     let is_peer = |it: &NodeReport| it.role == "peer";
     reports.iter().all(is_peer) || first.leader.is_some() && reports.iter().all(agrees)
+}
+
+/// Links of 60 ms a round trip that lose a packet in a hundred: half of what they carry without
+/// loss, then ten seconds of that at once.
+fn wan(protocol: &str) -> Outcome {
+    const VALUE: usize = 16 << 10;
+    let links = Wan::new(Duration::from_millis(30));
+    let shape = Shape { protocol, store: "rocksdb", settings: "" };
+    let mut nodes = Nodes::new(&shape, |_, from, to| (from != to).then(|| links.port(from, to)));
+    links.open(&nodes.peers);
+    nodes.start_all();
+    nodes.leader(&NODES);
+    let term = terms(&nodes);
+    let most = {
+        let load = Load::new(&nodes.ports);
+        load.clients(256, VALUE);
+        sleep(15);
+        let now = Instant::now();
+        load.rate(now - Duration::from_secs(8), now)
+    };
+    sleep(3);
+    links.lose(10);
+    let before_sent = sent(&nodes);
+    let load = Load::new(&nodes.ports);
+    let per_second = ((most / 2.0 / VALUE as f64) as u32).max(1);
+    let offered = f64::from(per_second) * VALUE as f64;
+    load.offer(per_second, VALUE);
+    sleep(15);
+    let now = Instant::now();
+    let steady = load.rate(now - Duration::from_secs(8), now);
+    let writes = (offered * 10.0) as usize >> 20;
+    let burst = load.send_burst(writes, 1 << 20);
+    let back = load.back_after(burst.sent, offered * 0.9, WATCHED * 2);
+    let acknowledged = load.acknowledged(burst);
+    let moved = terms(&nodes) - term;
+    let needed = copies(protocol, 2.0 / 3.0) * load.bytes() as f64;
+    let amplification = (sent(&nodes) - before_sent) / needed;
+    let text = format!(
+        "{:.1} MB/s without loss; with {:.1} % of packets lost {:.1} of {:.1} MB/s; after a burst of \
+         {writes} MB {}; {acknowledged} writes of the burst acknowledged, {:.1} % of the others \
+         failed; {amplification:.2} bytes sent for each byte needed; {moved} elections",
+        most / MB,
+        100.0 * links.lost_share(),
+        steady / MB,
+        offered / MB,
+        said(back, "throughput back", WATCHED * 2),
+        100.0 * load.failed_share(),
+    );
+    let met = steady >= offered * 0.9
+        && back.is_some_and(|back| back <= BACK)
+        && amplification <= 1.2
+        && moved == 0;
+    Outcome { text, met }
 }
 
 /// Number of times that a write has to cross the network between the nodes: to two followers, and to the

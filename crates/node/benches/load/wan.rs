@@ -1,0 +1,124 @@
+//! Long links that lose packets: a proxy for datagrams on each way from one node to another.
+
+use crate::support::free_ports;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+const NODES: usize = 3;
+
+/// All ways between three nodes, each as long as the others. They carry any number of bytes.
+pub(crate) struct Wan {
+    runtime: Runtime,
+    first: u16,
+    delay: Duration,
+    losses: Arc<Losses>,
+}
+
+/// Packets that are lost, and how many were.
+#[derive(Default)]
+struct Losses {
+    /// The chance of each packet, in thousandths.
+    thousandths: AtomicU64,
+    carried: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// A packet, and when it arrives.
+type Packet = (Instant, Vec<u8>);
+
+impl Wan {
+    /// Links on which a packet takes `delay`; at first none is lost.
+    pub(crate) fn new(delay: Duration) -> Self {
+        Self {
+            runtime: Runtime::new().expect("a runtime"),
+            first: free_ports((NODES * NODES) as u16),
+            delay,
+            losses: Arc::default(),
+        }
+    }
+
+    /// The port under which node `from` finds node `to`.
+    pub(crate) fn port(&self, from: usize, to: usize) -> u16 {
+        self.first + (from * NODES + to) as u16
+    }
+
+    /// From now on so many packets of a thousand are lost, at random.
+    pub(crate) fn lose(&self, thousandths: u64) {
+        self.losses.carried.store(0, Ordering::Relaxed);
+        self.losses.thousandths.store(thousandths, Ordering::Relaxed);
+    }
+
+    /// The part of the packets that was lost since then.
+    pub(crate) fn lost_share(&self) -> f64 {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        count(&self.losses.lost) / count(&self.losses.carried).max(1.0)
+    }
+
+    /// Begins to carry packets to where the nodes listen.
+    pub(crate) fn open(&self, peers: &[u16]) {
+        let pairs = (0..NODES).flat_map(|from| (0..NODES).map(move |to| (from, to)));
+        for (from, to) in pairs.filter(|(from, to)| from != to) {
+            let near = self.runtime.block_on(bind(self.port(from, to)));
+            let far = self.runtime.block_on(bind(0));
+            // A node dials from where it listens.
+            self.carry(&near, &far, peers[to]);
+            self.carry(&far, &near, peers[from]);
+        }
+    }
+
+    /// Carries what arrives at one socket from the other one to a node.
+    fn carry(&self, from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, node: u16) {
+        let (packets, arriving) = unbounded_channel();
+        let losses = Arc::clone(&self.losses);
+        self.runtime.spawn(depart(Arc::clone(from), self.delay, losses, packets));
+        let node = SocketAddr::from((Ipv4Addr::LOCALHOST, node));
+        self.runtime.spawn(arrive(Arc::clone(to), node, arriving));
+    }
+}
+
+async fn bind(port: u16) -> Arc<UdpSocket> {
+    Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port"))
+}
+
+/// Takes packets from a socket, loses some, and gives the others the time of their arrival.
+async fn depart(
+    from: Arc<UdpSocket>,
+    delay: Duration,
+    losses: Arc<Losses>,
+    packets: UnboundedSender<Packet>,
+) {
+    let mut packet = vec![0; 65_536];
+    loop {
+        // A node that is down refuses packets, which the next call reports: there is none then.
+        let Ok(size) = from.recv(&mut packet).await else { continue };
+        let number = losses.carried.fetch_add(1, Ordering::Relaxed);
+        if scattered(number) % 1000 < losses.thousandths.load(Ordering::Relaxed) {
+            losses.lost.fetch_add(1, Ordering::Relaxed);
+        } else if packets.send((Instant::now() + delay, packet[..size].to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+/// Hands each packet over when it arrives.
+async fn arrive(to: Arc<UdpSocket>, node: SocketAddr, mut packets: UnboundedReceiver<Packet>) {
+    while let Some((due, packet)) = packets.recv().await {
+        tokio::time::sleep_until(due).await;
+        // What cannot be sent is lost, as on any network.
+        let _ = to.send_to(&packet, node).await;
+    }
+}
+
+/// A number that looks random, from one that counts (SplitMix64).
+fn scattered(count: u64) -> u64 {
+    let mut mixed = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
