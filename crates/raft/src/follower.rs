@@ -4,7 +4,9 @@ use crate::message::Position;
 use crate::role::PendingAck;
 use crate::{Fx, Message, Raft};
 use core::cmp::{max, min};
-use synod_consensus::{ProtocolEvent, Run, RunLog, Write};
+use synod_consensus::{
+    Comparison, Contradiction, HistoryDigest, ProtocolEvent, Run, RunLog, Write,
+};
 use synod_types::{Instant, NodeId, Slot, Term};
 
 const CONTRADICTION: &str = "it contradicts what is chosen, or what its sender said before";
@@ -16,6 +18,7 @@ impl Raft {
         now: Instant,
         from: NodeId,
         (probe, prev, run, commit): (u64, Position, Run<Term>, Slot),
+        digest: HistoryDigest,
         fx: &mut Fx<'_>,
     ) {
         if !self.follow(now, from, fx) {
@@ -23,6 +26,9 @@ impl Raft {
         }
         if !self.holds(prev) {
             return self.object(from, probe, prev, fx);
+        }
+        if let Some(slot) = self.contradiction(prev, digest, &run) {
+            return fx.contradicted(Contradiction { slot, by: from });
         }
         let matched = run.last();
         if !self.merge(run, fx) {
@@ -79,6 +85,24 @@ impl Raft {
     /// leader's log and equal by definition.
     fn holds(&self, entry: Position) -> bool {
         entry.slot < self.log.base() || self.log.stamp_at(entry.slot) == Some(entry.term)
+    }
+
+    /// Returns a slot in which the leader's log has another value under the same term. One term has one
+    /// leader and a slot one value in it, unless a quorum has lost its disks and begun again at term 1.
+    fn contradiction(
+        &self,
+        prev: Position,
+        digest: HistoryDigest,
+        run: &Run<Term>,
+    ) -> Option<Slot> {
+        if let Comparison::Differs { from } = digest.compare(&self.log, prev.slot) {
+            return Some(from);
+        }
+        let overlap = (run.first.0..=min(run.last(), self.log.last()).0).map(Slot);
+        overlap.zip(run.values.iter()).find_map(|(slot, theirs)| {
+            let (stamp, mine) = self.log.get(slot)?;
+            (stamp == run.stamp && mine != theirs).then_some(slot)
+        })
     }
 
     fn object(&self, to: NodeId, probe: u64, prev: Position, fx: &mut Fx<'_>) {
@@ -199,6 +223,7 @@ mod tests {
                     prev,
                     run: run.clone(),
                     commit: Slot(9),
+                    digest: HistoryDigest::UNKNOWN,
                 };
                 let mut outbox = Outbox::default();
                 let input = Input::Message { from: LEADER, message: append };
@@ -209,6 +234,52 @@ mod tests {
                 assert_eq!(core.status().commit, Slot(equal), "{case}");
                 assert_eq!((outbox.writes, core.log.last()), ([].into(), Slot(4)), "{case}");
             }
+        }
+    }
+
+    /// Two of three nodes lost their disks, and the new history began at term 1, too: the terms of
+    /// the entries are equal, and nothing but their commands tells the histories apart.
+    #[test]
+    fn a_leader_of_another_history_is_found_by_its_digest() {
+        let log_of = |command: &[u8]| {
+            let mut log = RunLog::default();
+            let values = Values::command_only(command);
+            log.put(Run { first: Slot(1), stamp: Term(1), values });
+            log
+        };
+        let of = |command: &[u8]| HistoryDigest::of(&log_of(command), Slot(1));
+        let differs = Some(Contradiction { slot: Slot(1), by: LEADER });
+        let cases = [
+            ("its own", 2, of(b"old"), None),
+            ("another", 2, of(b"new"), differs),
+            ("not stated", 2, HistoryDigest::UNKNOWN, None),
+            ("another value", 1, HistoryDigest::NO_COMMAND, differs),
+        ];
+        for (case, first, digest, contradiction) in cases {
+            let members = Membership::new([ME, LEADER, NodeId(3)], []).unwrap();
+            let hard_state = HardState { term: Term(1), vote: None };
+            let saved = Saved { hard_state, log: log_of(b"old"), ..Saved::default() };
+            let mut core = Raft::recover(Config::new(ME, members).unwrap(), saved).unwrap();
+            let prev = Position { slot: Slot(first - 1), term: Term(first - 1) };
+            let append = Message::Append {
+                term: Term(1),
+                probe: 1,
+                prev,
+                run: entries(first, 1, 1),
+                commit: Slot(2),
+                digest,
+            };
+            let mut outbox = Outbox::default();
+            let input = Input::Message { from: LEADER, message: append };
+            core.step(Instant(1), input, &mut outbox.effects());
+            core.flush(Instant(1), &mut outbox.effects());
+            assert_eq!(outbox.contradiction, contradiction, "{case}");
+            let takes = contradiction.is_none();
+            assert_eq!(
+                !outbox.writes.is_empty() && core.status().commit == Slot(2),
+                takes,
+                "{case}"
+            );
         }
     }
 }

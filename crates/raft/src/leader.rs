@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::cmp::{max, min};
 use core::mem;
 use core::time::Duration;
-use synod_consensus::{ProtocolEvent, Refusal, Run, RunLog, Write};
+use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, Run, RunLog, Write};
 use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
 
 /// What only the leader of a term keeps.
@@ -357,7 +357,12 @@ impl View<'_> {
         fx: &mut Fx<'_>,
     ) {
         let (term, probe, commit) = (self.term, progress.probe, self.commit);
-        fx.send(peer, Message::Append { term, probe, prev, run, commit });
+        let is_known = progress.matched > Slot::ZERO && !run.values.is_empty();
+        let digest = match is_known {
+            true => HistoryDigest::UNKNOWN,
+            false => HistoryDigest::of(self.log, prev.slot),
+        };
+        fx.send(peer, Message::Append { term, probe, prev, run, commit, digest });
     }
 
     /// The entry at `slot`; `None` below the base.

@@ -264,8 +264,8 @@ impl Raft {
             }
             Message::RequestVote { last, .. } => self.on_request_vote(from, last, fx),
             Message::Vote { granted, .. } => self.on_vote(now, from, granted, fx),
-            Message::Append { probe, prev, run, commit, .. } => {
-                self.on_append(now, from, (probe, prev, run, commit), fx);
+            Message::Append { probe, prev, run, commit, digest, .. } => {
+                self.on_append(now, from, (probe, prev, run, commit), digest, fx);
             }
             Message::AppendAck { probe, matched, .. } => {
                 self.on_append_ack(now, from, (probe, matched), fx);

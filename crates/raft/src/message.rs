@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 use serde::{Deserialize, Serialize};
-use synod_consensus::{Gate, Run, Saved};
+use synod_consensus::{Gate, HistoryDigest, Run, Saved};
 use synod_types::{Lane, NodeId, Slot, Term};
 
 /// No honest log or term ever gets here: at a million a second it takes 146,000 years. A number
@@ -80,6 +80,9 @@ pub enum Message {
         run: Run<Term>,
         /// The leader's commit index.
         commit: Slot,
+        /// What the leader's log holds through `prev`; not stated once the receiver has
+        /// acknowledged anything in this term.
+        digest: HistoryDigest,
     },
     /// The sender's log is durable and equal to the leader's up to here. A leader's own copy
     /// counts by this message to itself.
@@ -263,10 +266,10 @@ impl synod_consensus::Message<Raft> for Message {
             }
             Self::RequestVote { term, last } => format!("RequestVote({term:?}, last {last})"),
             Self::Vote { term, granted } => format!("Vote({term:?}, {})", answer(granted)),
-            Self::Append { term, probe, prev, run, commit } if run.values.is_empty() => {
+            Self::Append { term, probe, prev, run, commit, .. } if run.values.is_empty() => {
                 format!("Append({term:?}{}, prev {prev}?, commit {commit})", number(*probe))
             }
-            Self::Append { term, probe, prev, run, commit } => format!(
+            Self::Append { term, probe, prev, run, commit, .. } => format!(
                 "Append({term:?}{}, prev {prev}, {}..{}@{:?}, commit {commit})",
                 number(*probe),
                 run.first,

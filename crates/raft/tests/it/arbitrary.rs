@@ -4,7 +4,9 @@ use crate::cluster::*;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use synod_consensus::{Base, HardState as _, Input, Message as _, Outbox, Protocol, Run, Write};
+use synod_consensus::{
+    Base, HardState as _, HistoryDigest, Input, Message as _, Outbox, Protocol, Run, Write,
+};
 use synod_raft::{Limits, Message, Position, Raft, Timer};
 use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
 
@@ -49,7 +51,7 @@ fn append() -> impl Strategy<Value = Message> {
                 run.first = Slot(prev.slot.0.saturating_add(1));
                 run.stamp = term.min(run.stamp.max(prev.term));
             }
-            Message::Append { term, probe, prev, run, commit }
+            Message::Append { term, probe, prev, run, commit, digest: HistoryDigest::UNKNOWN }
         },
     )
 }

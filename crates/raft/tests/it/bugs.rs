@@ -4,7 +4,9 @@
 
 use crate::cluster::*;
 use proptest::prelude::*;
-use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write};
+use synod_consensus::{
+    HistoryDigest, Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write,
+};
 use synod_raft::{Limits, Message, Raft, Timer};
 use synod_types::{NodeId, Slot, Term, Ticket};
 
@@ -98,6 +100,7 @@ fn raft_06_cut_and_append_in_two_steps() {
         prev: at(2, 1),
         run: news.clone(),
         commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
     };
     let input = Input::Message { from: N2, message };
     node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
@@ -107,8 +110,14 @@ fn raft_06_cut_and_append_in_two_steps() {
     let mut core = Raft::recover(config(N1, 3), disk).unwrap();
     let mut outbox = Outbox::default();
     let longer = run(3, 2, &["3@2", "4@2", "x"]);
-    let message =
-        Message::Append { term: Term(3), probe: 0, prev: at(2, 1), run: longer, commit: Slot(0) };
+    let message = Message::Append {
+        term: Term(3),
+        probe: 0,
+        prev: at(2, 1),
+        run: longer,
+        commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
+    };
     let input = Input::Message { from: N2, message };
     core.step(synod_types::Instant(1), input, &mut outbox.effects());
     assert_eq!(outbox.writes, [Write::Put(run(5, 2, &["x"]))]);
@@ -493,7 +502,7 @@ proptest! {
         for size in sizes {
             let commands = vec!["x"; size];
             let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
-            cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit: Slot(0) });
+            cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit: Slot(0), digest: HistoryDigest::UNKNOWN });
             last += size as u64;
         }
         let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
@@ -531,6 +540,7 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
         prev: at(1, 1),
         run: run(2, 4, &["x"]),
         commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
     };
     let input = Input::Message { from: N2, message };
     node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
@@ -735,8 +745,14 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
             // The next leader may cut what is behind, and nothing that is chosen.
             let prev = at(0, 0);
             let term = Term(20);
-            let append =
-                Message::Append { term, probe: 0, prev, run: run(1, 20, &["y"]), commit: Slot(0) };
+            let append = Message::Append {
+                term,
+                probe: 0,
+                prev,
+                run: run(1, 20, &["y"]),
+                commit: Slot(0),
+                digest: HistoryDigest::UNKNOWN,
+            };
             cluster.say(N3, N1, append);
             assert_eq!(cluster.commit(N1), chosen);
             let kept = if chosen == 0 { vec![20] } else { vec![1; 4] };

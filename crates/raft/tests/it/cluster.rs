@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 use synod_consensus::{
-    Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run,
-    RunLog, Saved, Status, Write,
+    Contradiction, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent,
+    Refusal, Role, Run, RunLog, Saved, Status, Write,
 };
 use synod_raft::{Config, HardState, Limits, Message, Position, Raft, Timer};
 use synod_types::{Instant, Membership, NodeId, Slot, Term, Ticket, Value};
@@ -36,6 +36,8 @@ pub struct Node {
     pub refused: Vec<(Ticket, Refusal)>,
     pub snapshots: Vec<NodeId>,
     pub timers: Vec<synod_consensus::TimerChange<Timer>>,
+    /// Why the node has stopped.
+    pub contradiction: Option<Contradiction>,
     /// What was chosen in this life, slot by slot.
     pub chosen: BTreeMap<Slot, (Term, Value)>,
     chosen_to: Slot,
@@ -112,6 +114,7 @@ impl Node {
             refused: Vec::new(),
             snapshots: Vec::new(),
             timers: Vec::new(),
+            contradiction: None,
             chosen: BTreeMap::new(),
             chosen_to,
             checked_to: Slot::ZERO,
@@ -121,6 +124,9 @@ impl Node {
 
     /// One input and the flush behind it, as a driver does it.
     fn step(&mut self, now: Instant, input: Input<Raft>) {
+        if self.contradiction.is_some() {
+            return;
+        }
         if let Input::Installed { base } = &input {
             self.chosen_to = self.chosen_to.max(base.through);
         }
@@ -149,6 +155,7 @@ impl Node {
         self.refused.extend(outbox.refused);
         self.snapshots.extend(outbox.snapshots);
         self.timers.extend(outbox.timers);
+        self.contradiction = outbox.contradiction;
     }
 
     /// Lets out what may leave: everything when the disk works, else only what is not a vow.

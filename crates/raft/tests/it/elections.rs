@@ -2,7 +2,7 @@
 
 use crate::cluster::*;
 use std::time::Duration;
-use synod_consensus::{Input, ProtocolEvent, Refusal, Role, Saved, TimerChange};
+use synod_consensus::{HistoryDigest, Input, ProtocolEvent, Refusal, Role, Saved, TimerChange};
 use synod_raft::{Config, HardState, Message, Timer};
 use synod_types::{NodeId, Slot, Term, Ticket};
 
@@ -189,6 +189,7 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
         prev: at(0, 0),
         run: run(1, 1, &["x"]),
         commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
     };
     let answers = cluster.ask(N2, N1, append);
     assert_eq!(cluster.status(N1).leader, Some(N2));

@@ -1,7 +1,9 @@
 //! Replication: Raft §5.3, §5.4.2, §8.
 
 use crate::cluster::*;
-use synod_consensus::{Input, Outbox, Protocol, ProtocolEvent, Refusal, SendWindow, Write};
+use synod_consensus::{
+    HistoryDigest, Input, Outbox, Protocol, ProtocolEvent, Refusal, SendWindow, Write,
+};
 use synod_raft::{Limits, Message, Timer};
 use synod_types::{Slot, Term, Ticket};
 
@@ -74,7 +76,14 @@ fn the_rule_of_appends() {
     for (prev, run, answer, expected) in cases {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &held))]);
         let case = format!("prev {prev}, {run:?}");
-        let append = Message::Append { term: Term(3), probe: 0, prev, run, commit: Slot(0) };
+        let append = Message::Append {
+            term: Term(3),
+            probe: 0,
+            prev,
+            run,
+            commit: Slot(0),
+            digest: HistoryDigest::UNKNOWN,
+        };
         let answers = cluster.ask(N2, N1, append);
         let term = Term(3);
         let wanted = match answer {
@@ -175,6 +184,7 @@ fn figure_8_only_own_entries_commit_by_counting() {
         prev: at(1, 1),
         run: run(2, 2, &["2@2"]),
         commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
     };
     let mut cluster = start();
     for id in [N2, N3] {
@@ -211,7 +221,14 @@ fn a_follower_commits_only_what_it_verified() {
     let prev = at(2, 1);
     cluster.say(N2, N1, Message::Heartbeat { term, prev, commit: Slot(4) });
     assert_eq!(cluster.commit(N1), 2, "slots 3 and 4 may be an older leader's");
-    let append = Message::Append { term, probe: 0, prev, run: run(3, 3, &["x"]), commit: Slot(2) };
+    let append = Message::Append {
+        term,
+        probe: 0,
+        prev,
+        run: run(3, 3, &["x"]),
+        commit: Slot(2),
+        digest: HistoryDigest::UNKNOWN,
+    };
     cluster.say(N2, N1, append);
     assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
     // A new leader's word counts for nothing before it is matched.
@@ -222,6 +239,7 @@ fn a_follower_commits_only_what_it_verified() {
         prev: at(3, 3),
         run: run(4, 4, &["y"]),
         commit: Slot(9),
+        digest: HistoryDigest::UNKNOWN,
     };
     cluster.say(N3, N1, append);
     assert_eq!(cluster.commit(N1), 4);
@@ -232,8 +250,14 @@ fn a_follower_commits_only_what_it_verified() {
 #[test]
 fn a_late_append_does_not_cut_what_was_acknowledged() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
-    let append =
-        |prev, run| Message::Append { term: Term(1), probe: 0, prev, run, commit: Slot(0) };
+    let append = |prev, run| Message::Append {
+        term: Term(1),
+        probe: 0,
+        prev,
+        run,
+        commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
+    };
     cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
     cluster.say(N2, N1, append(at(1, 1), run(2, 1, &["b", "c"])));
     let before = cluster.node(N1).disk.clone();
@@ -246,8 +270,14 @@ fn a_late_append_does_not_cut_what_was_acknowledged() {
 #[test]
 fn a_leader_that_contradicts_itself_is_ignored() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1]))]);
-    let append =
-        |prev, run| Message::Append { term: Term(3), probe: 0, prev, run, commit: Slot(0) };
+    let append = |prev, run| Message::Append {
+        term: Term(3),
+        probe: 0,
+        prev,
+        run,
+        commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
+    };
     cluster.say(N2, N1, append(at(2, 1), run(3, 2, &["a"])));
     let before = cluster.node(N1).disk.clone();
     assert_eq!(cluster.ask(N2, N1, append(at(2, 1), run(3, 3, &["b"]))), []);

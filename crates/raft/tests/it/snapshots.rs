@@ -2,7 +2,7 @@
 
 use crate::cluster::*;
 use proptest::prelude::*;
-use synod_consensus::{Base, Input, Outbox, Protocol, ProtocolEvent, Saved, Write};
+use synod_consensus::{Base, Contradiction, HistoryDigest, Input, Outbox, Protocol, Saved, Write};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Membership, Slot, Term};
 
@@ -175,7 +175,14 @@ fn everything_below_the_base_matches() {
     let mut disk = saved(3, None, &[1, 1, 2, 2]);
     disk.apply(&Write::Compact(base(3, 2)));
     let term = Term(3);
-    let append = |prev, run| Message::Append { term, probe: 0, prev, run, commit: Slot(0) };
+    let append = |prev, run| Message::Append {
+        term,
+        probe: 0,
+        prev,
+        run,
+        commit: Slot(0),
+        digest: HistoryDigest::UNKNOWN,
+    };
     let ack = |matched| vec![Message::AppendAck { term, probe: 0, matched: Slot(matched) }];
     let cases = [
         (append(at(1, 1), run(2, 1, &["2@1"])), ack(2), vec![2]),
@@ -226,8 +233,8 @@ fn recovery_refuses_a_disk_that_makes_no_sense() {
     assert!(recover(far).is_err());
 }
 
-/// Two of three nodes lost their disks and elect a leader with an empty log. The survivor follows
-/// it, but what it has applied stays, whatever that leader sends.
+/// Two of three nodes lost their disks and elect a leader with an empty log. The survivor keeps what
+/// it has applied, whatever that leader sends, and stops.
 #[test]
 fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     let applied = saved(1, None, &[1, 1, 1]);
@@ -249,8 +256,8 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     }
     assert_eq!(cluster.node(N1).disk.log, applied.log, "not even cut behind what is applied");
     assert_eq!(cluster.commit(N1), 2);
-    let ignored = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Ignored { from: N3, .. });
-    assert!(cluster.node(N1).notes.iter().any(ignored), "and it says why");
+    let contradiction = Contradiction { slot: Slot(1), by: N3 };
+    assert_eq!(cluster.node(N1).contradiction, Some(contradiction), "it has stopped");
     assert_eq!(cluster.node(N1).chosen, std::collections::BTreeMap::new(), "none reported again");
 }
 
@@ -271,7 +278,7 @@ proptest! {
         let prev = at(prev.min(held), u64::from(prev.min(held) > 0));
         let run = run(prev.slot.0 + 1, 2, &vec!["y"; count]);
         let (term, commit) = (Term(2), Slot(commit));
-        cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit });
+        cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit, digest: HistoryDigest::UNKNOWN });
         let node = cluster.node(N1);
         for slot in 1..=applied.0 {
             prop_assert_eq!(node.disk.log.get(Slot(slot)), disk.log.get(Slot(slot)));

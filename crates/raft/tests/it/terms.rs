@@ -1,7 +1,7 @@
 //! Terms: Raft §5.1.
 
 use crate::cluster::*;
-use synod_consensus::Role;
+use synod_consensus::{HistoryDigest, Role};
 use synod_raft::{Message, Timer};
 use synod_types::{Slot, Term};
 
@@ -13,7 +13,14 @@ fn one_of_each(term: u64) -> Vec<Message> {
         Message::RequestVote { term, last: at(0, 0) },
         Message::Vote { term, granted: true },
         Message::Vote { term, granted: false },
-        Message::Append { term, probe: 0, prev, run: run(2, 1, &["x"]), commit },
+        Message::Append {
+            term,
+            probe: 0,
+            prev,
+            run: run(2, 1, &["x"]),
+            commit,
+            digest: HistoryDigest::UNKNOWN,
+        },
         Message::AppendAck { term, probe: 0, matched: Slot(1) },
         Message::AppendConflict { term, probe: 0, at: Slot(1), hint: at(0, 0) },
         Message::Heartbeat { term, prev, commit },

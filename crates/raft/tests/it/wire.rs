@@ -1,7 +1,7 @@
 //! The bytes of every message: they change only on purpose.
 
 use crate::cluster::*;
-use synod_consensus::{Gate, Message as _, Saved};
+use synod_consensus::{Gate, HistoryDigest, Message as _, Saved};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Lane, Slot, Term};
 
@@ -50,16 +50,30 @@ fn of_replication() -> Vec<Row> {
     let (term, commit) = (Term(3), Slot(2));
     vec![
         (
-            Message::Append { term, probe: 0, prev: at(4, 2), run: run(5, 3, &["a", "b"]), commit },
+            Message::Append {
+                term,
+                probe: 0,
+                prev: at(4, 2),
+                run: run(5, 3, &["a", "b"]),
+                commit,
+                digest: HistoryDigest::UNKNOWN,
+            },
             "Append(t3, prev 4@t2, 5..6@t3, commit 2)",
-            "04030002040503100161016202000000040000000200000002",
+            "0403000204050310016101620200000004000000020000000200",
             Gate::Immediate,
             Lane::Log,
         ),
         (
-            Message::Append { term, probe: 1, prev: at(4, 2), run: run(5, 3, &[]), commit },
+            Message::Append {
+                term,
+                probe: 1,
+                prev: at(4, 2),
+                run: run(5, 3, &[]),
+                commit,
+                digest: HistoryDigest::UNKNOWN,
+            },
             "Append(t3, probe 1, prev 4@t2?, commit 2)",
-            "04030102040503040000000002",
+            "0403010204050304000000000200",
             Gate::Immediate,
             Lane::Log,
         ),

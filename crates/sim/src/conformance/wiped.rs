@@ -9,9 +9,19 @@ use crate::violation::{Violation, ViolationKind};
 use synod_consensus::Protocol;
 use synod_types::{Incarnation, Membership, NodeId, Slot};
 
-/// Two nodes of three come back with empty disks and choose other commands. The third one either
-/// stops, with [`ViolationKind::UndoesApplied`], or stays at what it has applied.
+/// Two nodes of three come back with empty disks and choose other commands, under the terms of the
+/// old history or under later ones. The third one either stops, with
+/// [`ViolationKind::UndoesApplied`], or stays at what it has applied.
 pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    for later in [false, true] {
+        survive::<P>(later, config);
+    }
+}
+
+fn survive<P: Protocol>(
+    later: bool,
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
     let mut cluster = calm::<P>(3, config);
@@ -34,10 +44,8 @@ pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>(
     }
     for _ in 0..20 {
         write(&mut cluster, lost[0], b'a', b"new");
-        // Later terms than those of the old history: the survivor loses elections, and equal
-        // terms could not be told apart.
         let now = cluster.status(lost[0]).map(|status| status.ballot.round);
-        if term > Some(0) && now <= term.map(|term| term + 1) {
+        if later && term > Some(0) && now <= term.map(|term| term + 1) {
             lost.iter().for_each(|node| crash(&mut cluster, *node));
             for node in &lost {
                 cluster.restart(*node).unwrap_or_else(|found| panic!("{found}"));
