@@ -23,7 +23,14 @@ pub(super) async fn wait_for_ports(places: &[Place], patience: Duration) -> anyh
     let mut told = false;
     for place in places {
         while let Err(taken) = check_ports(place) {
-            let Some(process) = Process::of(place) else { return Err(taken) };
+            let Some(process) = Process::of(place) else {
+                // A process that dies holds its ports until its memory is freed, without a name.
+                if Instant::now() >= until || !is_any_dying() {
+                    return Err(taken);
+                }
+                sleep(POLL).await;
+                continue;
+            };
             if !process.ends_by_itself || Instant::now() >= until {
                 return Err(process.in_the_way(place, &taken));
             }
@@ -36,6 +43,23 @@ pub(super) async fn wait_for_ports(places: &[Place], patience: Duration) -> anyh
         }
     }
     Ok(())
+}
+
+/// Returns whether any process of this program is dying.
+fn is_any_dying() -> bool {
+    let Ok(folders) = fs::read_dir("/proc") else { return false };
+    let Ok(name) = std::env::current_exe() else { return false };
+    let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let stats = folders.flatten().filter_map(|it| fs::read_to_string(it.path().join("stat")).ok());
+    stats.into_iter().any(|stat| is_dying(&stat, &name))
+}
+
+/// Returns whether a line of `/proc/ID/stat` tells of a process of this name that is dying. Names
+/// are cut there to 15 bytes.
+fn is_dying(stat: &str, name: &str) -> bool {
+    let Some((head, state)) = stat.rsplit_once(") ") else { return false };
+    let Some((_, known)) = head.split_once('(') else { return false };
+    known.as_bytes() == &name.as_bytes()[..name.len().min(15)] && state.starts_with(['Z', 'X'])
 }
 
 fn check_ports(place: &Place) -> anyhow::Result<()> {
@@ -84,5 +108,26 @@ impl Process {
             "{taken}: process {id} runs node {node} of this cluster, in {folder}; end it with \
              `kill {id}`, then run `synod dev` again"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_dying;
+
+    #[test]
+    fn a_dying_process_is_known_by_its_name_and_state() {
+        let cases = [
+            ("7 (synod) Z 1 7 7 0", "synod", true),
+            ("7 (synod) S 1 7 7 0", "synod", false),
+            ("7 (other) Z 1 7 7 0", "synod", false),
+            ("7 (a (b) c) X 1 7", "a (b) c", true),
+            ("7 (a-long-name-of-) Z 1 7", "a-long-name-of-a-program", true),
+            ("7 synod Z", "synod", false),
+            ("", "synod", false),
+        ];
+        for (stat, name, expected) in cases {
+            assert_eq!(is_dying(stat, name), expected, "{stat:?}");
+        }
     }
 }
