@@ -502,7 +502,8 @@ proptest! {
         for size in sizes {
             let commands = vec!["x"; size];
             let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
-            cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit: Slot(0), digest: HistoryDigest::UNKNOWN });
+            let (commit, digest) = (Slot(0), HistoryDigest::UNKNOWN);
+            cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit, digest });
             last += size as u64;
         }
         let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
