@@ -51,10 +51,10 @@ pub struct Learner {
     answer_time: Duration,
 }
 
-/// What is known of a node that can be asked.
+/// State of a peer that can be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Peer {
-    /// What it knew to be chosen at its last heartbeat: by the next one it should be known here.
+    /// Commit index of its last heartbeat: by the next one it should be known here.
     commit: Slot,
     /// When that came.
     heard: Instant,
@@ -148,7 +148,7 @@ impl Learner {
 
     /// `node` says in a heartbeat that everything up to `theirs` is chosen. Returns whether to ask it:
     /// when its heartbeat before said as much already, so that it is not just under way, the last
-    /// question had its time, and nobody else has waited longer to be asked. Who was asked and gave
+    /// question had its time, and no other node has waited longer to be asked. Who was asked and gave
     /// no answer may not even hear this node, however often this node hears it.
     #[must_use]
     pub fn should_ask(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {

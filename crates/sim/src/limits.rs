@@ -31,16 +31,24 @@ pub struct LimitsPlan {
 
 /// Limits of a driver: see the fields of [`Settings`] of the same names.
 #[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "the settings have the docs")]
 pub struct DriverLimits {
+    /// Bytes of a frame of requests for another node.
     pub forward_bytes: usize,
+    /// Bytes of commands on their way to a leader.
     pub forward_window: usize,
+    /// Requests in flight at a node.
     pub max_outstanding: usize,
+    /// Bytes of commands of other nodes that wait at a leader.
     pub guest_bytes: usize,
+    /// Bytes that are not durable, past which a leader takes no more commands.
     pub unwritten_bytes: usize,
+    /// Bytes that are not durable, past which frames are dropped.
     pub flood_bytes: usize,
+    /// Bytes handed to the state machine and not applied.
     pub unapplied_bytes: usize,
+    /// Slots handed to the state machine and not applied.
     pub unapplied_slots: usize,
+    /// Messages to peers that wait for the disk.
     pub held_messages: usize,
 }
 
@@ -87,7 +95,7 @@ impl LimitsPlan {
 
     /// Sets the limits of a driver.
     pub(crate) fn adjust(&self, settings: &mut Settings) {
-        let driver = self.driver.clone();
+        let driver = &self.driver;
         settings.forward_bytes = driver.forward_bytes;
         settings.forward_window = driver.forward_window;
         settings.max_outstanding = driver.max_outstanding;

@@ -174,7 +174,7 @@ fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
     assert_eq!(cluster.node(leader).commands(), ["on two disks"], "four of five meet any two");
 }
 
-/// What a node says that follows nobody.
+/// View of a node that follows no leader.
 fn idle(ballot: Ballot, commit: Slot) -> View {
     let (leader, stance, digest) = (None, Stance::Follows, HistoryDigest::UNKNOWN);
     View { ballot, leader, stance, quorum: false, happy: false, commit, digest, priority: 0 }
