@@ -1,5 +1,6 @@
 //! Settings of the QUIC transport, checked once.
 
+use super::congestion::LossTolerant;
 use super::tls::ResetKey;
 use super::{LANES, TransportError};
 use crate::Limits;
@@ -155,7 +156,8 @@ impl QuicConfig {
             // from the others: neither of what the peer may send, nor of what we may keep until
             // it is acknowledged.
             .receive_window(VarInt::try_from((LANES as u64 + 1) * window).unwrap_or(VarInt::MAX))
-            .send_window((LANES as u64 + 1) * window);
+            .send_window((LANES as u64 + 1) * window)
+            .congestion_controller_factory(Arc::new(LossTolerant::default()));
         if let Some(mtu) = self.mtu {
             let mut discovery = MtuDiscoveryConfig::default();
             discovery.upper_bound(mtu);

@@ -27,6 +27,7 @@
 
 mod accept;
 mod config;
+mod congestion;
 mod dial;
 mod frame;
 mod identity;

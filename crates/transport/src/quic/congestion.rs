@@ -1,0 +1,141 @@
+//! Congestion control that bears random loss.
+//!
+//! Cubic takes every lost packet for a full queue. On a path of 60 ms that loses one packet in a
+//! hundred at random, it carries a quarter of a megabyte a second, however much the path would.
+//! Here losses below a share of all packets pass unnoticed, as in BBR version 2. A full queue drops
+//! far more than that, and then Cubic acts as ever.
+
+use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
+use quinn_proto::RttEstimator;
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Up to one byte in this many may be lost.
+const TOLERATED: u64 = 50;
+/// Losses are counted over the last bytes that were sent: this many to twice as many. That is
+/// enough for chance to even out, and a full queue loses the tolerated share within a round trip
+/// or two.
+const SPAN: u64 = 1 << 20;
+
+/// Builds a controller for each connection.
+#[derive(Debug, Default)]
+pub(super) struct LossTolerant(Arc<CubicConfig>);
+
+impl ControllerFactory for LossTolerant {
+    fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
+        let cubic = Arc::clone(&self.0).build(now, mtu);
+        // A new connection counts as one that has lost nothing yet.
+        Box::new(Filter { cubic, sent: SPAN, lost: 0 })
+    }
+}
+
+/// Cubic, and the losses that it is not told of.
+struct Filter {
+    cubic: Box<dyn Controller>,
+    sent: u64,
+    lost: u64,
+}
+
+impl Controller for Filter {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.sent += bytes;
+        if self.sent >= 2 * SPAN {
+            self.sent /= 2;
+            self.lost /= 2;
+        }
+        self.cubic.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest_packet_num_acked: Option<u64>,
+    ) {
+        self.cubic.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        self.lost += lost_bytes;
+        // Routers that mark packets instead of losing them say that the queue is full.
+        let is_marked = lost_bytes == 0;
+        if is_marked || is_persistent_congestion || self.lost * TOLERATED > self.sent {
+            self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        }
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.cubic.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.cubic.window()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self { cubic: self.cubic.clone_box(), ..*self })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.cubic.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: u64 = 1200;
+
+    /// A controller after 10,000 packets of which one in `lost_of` was lost, and its first window.
+    fn after_losses(lost_of: u64) -> (Box<dyn Controller>, u64) {
+        let now = Instant::now();
+        let mut controller = Arc::new(LossTolerant::default()).build(now, PACKET as u16);
+        let first = controller.window();
+        for packet in 1..=10_000 {
+            controller.on_sent(now, PACKET, packet);
+            if packet % lost_of == 0 {
+                controller.on_congestion_event(now, now, false, PACKET);
+            }
+        }
+        (controller, first)
+    }
+
+    #[test]
+    fn window_stands_while_one_packet_in_a_hundred_is_lost() {
+        let (mut controller, first) = after_losses(100);
+        assert_eq!(controller.window(), first);
+        let now = Instant::now();
+        controller.on_congestion_event(now, now, false, 0);
+        assert!(controller.window() < first, "a mark of congestion counts at once");
+    }
+
+    #[test]
+    fn window_shrinks_when_one_packet_in_twenty_is_lost() {
+        let (controller, first) = after_losses(20);
+        assert!(controller.window() < first);
+    }
+}
