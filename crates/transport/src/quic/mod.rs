@@ -60,6 +60,10 @@ use tokio::time::{sleep, timeout};
 
 const LANES: usize = Lane::ALL.len();
 
+/// Bytes that the system may keep for the socket until they are read. Usual defaults hold a
+/// hundred packets, and a peer may send thousands in one round trip of a long path.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 /// How long `close` waits for peers to hear of it and for the socket to be free.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -170,6 +174,8 @@ impl QuicTransport {
 
         let refused = |source| TransportError::Bind { address: config.listen, source };
         let socket = UdpSocket::bind(config.listen).map_err(refused)?;
+        // The system grants what it allows. A smaller buffer loses packets under load, no more.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let address = socket.local_addr().map_err(refused)?;
         let socket = TokioRuntime.wrap_udp_socket(socket).map_err(refused)?;
         let watched = Arc::downgrade(&socket);
