@@ -65,8 +65,20 @@ pub(crate) struct Burst {
 
 impl Load {
     pub(crate) fn new(ports: &[u16]) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime");
+        Self::on(&mut tokio::runtime::Builder::new_multi_thread(), ports)
+    }
+
+    /// Clients that take only the processor time that nodes and other clients leave. Elsewhere they
+    /// run on machines of their own.
+    pub(crate) fn in_background(ports: &[u16]) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        // On Linux the priority is the thread's own.
+        builder.on_thread_start(|| _ = rustix::process::nice(19));
+        Self::on(&mut builder, ports)
+    }
+
+    fn on(builder: &mut tokio::runtime::Builder, ports: &[u16]) -> Self {
+        let runtime = builder.enable_all().build().expect("a runtime");
         let entered = runtime.enter();
         let clients = ports.iter().map(|port| connect(*port, PATIENCE)).collect();
         let channels = ports.iter().map(|port| channel(*port, PATIENCE)).collect();

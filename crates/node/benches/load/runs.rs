@@ -147,7 +147,7 @@ fn reads(protocol: &str) -> Outcome {
     let now = Instant::now();
     let quiet = (now - Duration::from_secs(5), now);
     let term = terms(&nodes);
-    let readers = Load::new(&nodes.ports);
+    let readers = Load::in_background(&nodes.ports);
     let replies = readers.readers(8, true);
     let since = Instant::now();
     sleep(12);
@@ -156,7 +156,7 @@ fn reads(protocol: &str) -> Outcome {
     let read = replies_per_second(&replies, since);
     drop(readers);
     sleep(2);
-    let crowd = Load::new(&nodes.ports[..1]);
+    let crowd = Load::in_background(&nodes.ports[..1]);
     let crowd_replies = crowd.readers(64, false);
     let crowd_since = Instant::now();
     sleep(15);
