@@ -1,12 +1,11 @@
 //! Protocol cores side by side in one thread: no disk, no network, no clock. What is left is the
-//! core, its effects and the fence.
+//! core in its host, which holds the fence.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
-use synod_consensus::{Gate, Input, Message, Outbox, Protocol, Role, TimerChange};
-use synod_replica::Held;
-use synod_types::{Instant, NodeId, Seq, Slot, Ticket};
+use synod_consensus::{Host, Input, Outputs, Protocol, Role, Saved, TimerChange};
+use synod_types::{Instant, NodeId, Slot, Ticket};
 
 /// Slots that stay in a core's window when it is compacted; without compaction, page faults are
 /// what is measured.
@@ -25,10 +24,7 @@ pub struct Cores<P: Protocol> {
 
 struct Node<P: Protocol> {
     id: NodeId,
-    core: P,
-    outbox: Outbox<P>,
-    held: Held<(NodeId, P::Message)>,
-    newest: Seq,
+    host: Host<P>,
     timers: Vec<P::Timer>,
     decided: Slot,
     compacted: Slot,
@@ -49,7 +45,7 @@ impl<P: Protocol> Cores<P> {
         }
         cores.deliver();
         for _ in 0..20 {
-            if matches!(cores.nodes[0].core.status().role, Role::Leader | Role::Peer) {
+            if matches!(cores.nodes[0].host.core().status().role, Role::Leader | Role::Peer) {
                 cores.deliver();
                 return cores;
             }
@@ -60,7 +56,7 @@ impl<P: Protocol> Cores<P> {
                 cores.deliver();
             }
         }
-        panic!("the first node does not win: {:?}", cores.nodes[0].core.status());
+        panic!("the first node does not win: {:?}", cores.nodes[0].host.core().status());
     }
 
     /// Offers the commands to the leader together and goes on until all nodes have decided all
@@ -73,14 +69,12 @@ impl<P: Protocol> Cores<P> {
         for command in commands {
             self.tickets += 1;
             let (ticket, command) = (Ticket(self.tickets), command.clone());
-            let node = &mut self.nodes[self.leader];
-            let input = Input::Propose { ticket, command };
-            node.core.step(self.now, input, &mut node.outbox.effects());
+            self.nodes[self.leader].input(self.now, Input::Propose { ticket, command });
         }
         self.turn(self.leader);
         self.deliver();
         let leader = &self.nodes[self.leader];
-        assert_eq!(leader.decided, before.plus(commands.len()), "{:?}", leader.core.status());
+        assert_eq!(leader.decided, before.plus(commands.len()), "{:?}", leader.host.core().status());
         leader.decided.0
     }
 
@@ -92,84 +86,56 @@ impl<P: Protocol> Cores<P> {
     }
 
     fn step(&mut self, index: usize, input: Input<P>) {
-        let node = &mut self.nodes[index];
-        node.core.step(self.now, input, &mut node.outbox.effects());
+        self.nodes[index].input(self.now, input);
         self.turn(index);
     }
 
-    /// What a driver does in one round: flush, number the writes, hold what must wait; then the
-    /// disk answers and the fence opens.
+    /// Rounds of a host whose disk answers at once, until nothing is written.
     fn turn(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        loop {
-            node.core.flush(self.now, &mut node.outbox.effects());
-            node.absorb(&mut self.wire);
-            let free: Vec<_> = node.held.release(node.newest).collect();
-            let mut stepped = false;
-            for (to, message) in free {
-                if to == node.id {
-                    let input = Input::Message { from: to, message };
-                    node.core.step(self.now, input, &mut node.outbox.effects());
-                    stepped = true;
-                } else {
-                    self.wire.push_back((node.id, to, message));
-                }
-            }
-            if !stepped {
-                break;
-            }
-        }
+        while node.round(self.now, &mut self.wire) {}
         if node.decided.0 >= node.compacted.0 + COMPACT_EVERY {
             node.compacted = Slot(node.decided.0 - KEPT);
-            let input = Input::Compact { through: node.compacted };
-            node.core.step(self.now, input, &mut node.outbox.effects());
-            node.absorb(&mut self.wire);
+            node.input(self.now, Input::Compact { through: node.compacted });
+            node.round(self.now, &mut self.wire);
         }
     }
 }
 
 impl<P: Protocol> Node<P> {
     fn new(id: NodeId, config: P::Config) -> Self {
-        let saved = synod_consensus::Saved::default();
-        let core = P::recover(config, saved).unwrap_or_else(|error| panic!("{error}"));
-        Self {
-            id,
-            core,
-            outbox: Outbox::default(),
-            held: Held::default(),
-            newest: Seq(0),
-            timers: Vec::new(),
-            decided: Slot::ZERO,
-            compacted: Slot::ZERO,
-        }
+        let host = Host::recover(id, config, Saved::default());
+        let host = host.unwrap_or_else(|error| panic!("{error}"));
+        Self { id, host, timers: Vec::new(), decided: Slot::ZERO, compacted: Slot::ZERO }
     }
 
-    fn absorb(&mut self, wire: &mut VecDeque<(NodeId, NodeId, P::Message)>) {
-        if !self.outbox.writes.is_empty() {
-            self.newest = self.newest.next();
-            self.outbox.writes.clear();
+    fn input(&mut self, now: Instant, input: Input<P>) {
+        let outputs = self.host.input(now, input, &mut ());
+        take(outputs, &mut self.timers, &mut self.decided);
+    }
+
+    /// One round. Returns whether anything was written.
+    fn round(&mut self, now: Instant, wire: &mut VecDeque<(NodeId, NodeId, P::Message)>) -> bool {
+        let round = self.host.round(now, &mut ());
+        wire.extend(round.sends.map(|(to, message)| (self.id, to, message)));
+        take(round.outputs, &mut self.timers, &mut self.decided);
+        let written = round.seq;
+        if let Some(seq) = written {
+            self.host.written(seq);
         }
-        for (to, message) in self.outbox.sends.drain(..) {
-            match message.gate() {
-                Gate::Immediate if to != self.id => wire.push_back((self.id, to, message)),
-                _ => self.held.push(self.newest, (to, message)),
-            }
+        written.is_some()
+    }
+}
+
+fn take<P: Protocol>(outputs: Outputs<'_, P>, timers: &mut Vec<P::Timer>, decided: &mut Slot) {
+    for change in outputs.timers {
+        let (TimerChange::Set(timer, _) | TimerChange::Cancel(timer)) = &change;
+        timers.retain(|running| running != timer);
+        if let TimerChange::Set(timer, _) = change {
+            timers.push(timer);
         }
-        for run in self.outbox.chosen.drain(..) {
-            self.decided = run.last();
-        }
-        for change in self.outbox.timers.drain(..) {
-            let (TimerChange::Set(timer, _) | TimerChange::Cancel(timer)) = &change;
-            self.timers.retain(|running| running != timer);
-            if let TimerChange::Set(timer, _) = change {
-                self.timers.push(timer);
-            }
-        }
-        self.outbox.placed.clear();
-        self.outbox.refused.clear();
-        self.outbox.reads.clear();
-        self.outbox.snapshots.clear();
-        self.outbox.notes.clear();
-        self.outbox.peers = None;
+    }
+    for run in outputs.chosen {
+        *decided = run.last();
     }
 }

@@ -1,54 +1,63 @@
 //! What a core wants done.
 
-use crate::{Protocol, Run, Write};
-use alloc::vec::Vec;
+use crate::{FatalError, Protocol, Run, Write};
+use alloc::vec::{Drain, Vec};
 use core::ops::Range;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use synod_types::{Ballot, Epoch, Membership, NodeId, ReadId, Slot, Ticket};
 
-/// Collects what a core asks for; owned, drained and used again by its driver.
+/// Collects what a core asks for. A [`Host`](crate::Host) owns one; the core sees it as
+/// [`Effects`].
 #[derive(Clone, Debug)]
 pub struct Outbox<P: Protocol> {
-    /// For the disk, in order.
-    pub writes: Vec<Write<P>>,
-    /// For the network or for the node itself; the driver applies each message's gate.
-    pub sends: Vec<(NodeId, P::Message)>,
+    pub(crate) writes: Vec<Write<P>>,
+    pub(crate) sends: Vec<(NodeId, P::Message)>,
+    pub(crate) contradiction: Option<Contradiction>,
+    pub(crate) lists: Lists<P>,
+}
+
+/// Everything but writes and messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists<P: Protocol> {
+    pub(crate) chosen: Vec<Run<P::Stamp>>,
+    timers: Vec<TimerChange<P::Timer>>,
+    placed: Vec<(Ticket, Slot)>,
+    refused: Vec<(Ticket, Refusal)>,
+    reads: Vec<(ReadId, Result<Slot, Refusal>)>,
+    snapshots: Vec<NodeId>,
+    notes: Vec<ProtocolEvent>,
+    peers: Option<Membership>,
+}
+
+/// What a core asked for beside writes and messages. Dropping it discards what was not taken.
+#[derive(Debug)]
+#[must_use]
+pub struct Outputs<'a, P: Protocol> {
     /// Timers set and cancelled, in order.
-    pub timers: Vec<TimerChange<P::Timer>>,
+    pub timers: Drain<'a, TimerChange<P::Timer>>,
     /// Newly chosen slots: contiguous and increasing over the core's life.
-    pub chosen: Vec<Run<P::Stamp>>,
-    /// Proposals that stand in the log now, and where.
-    pub placed: Vec<(Ticket, Slot)>,
-    /// Proposals that do not, and why.
-    pub refused: Vec<(Ticket, Refusal)>,
-    /// Reads and the slot from which on they may be served.
-    pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
+    pub chosen: Drain<'a, Run<P::Stamp>>,
+    /// Proposals that are in the log now, and their slots.
+    pub placed: Drain<'a, (Ticket, Slot)>,
+    /// Proposals that are not, and the reason.
+    pub refused: Drain<'a, (Ticket, Refusal)>,
+    /// Reads, and the slot from which they may be served.
+    pub reads: Drain<'a, (ReadId, Result<Slot, Refusal>)>,
     /// Peers that need a snapshot.
-    pub snapshots: Vec<NodeId>,
-    /// Who the transport should know now.
+    pub snapshots: Drain<'a, NodeId>,
+    /// Events for logs, metrics and transcripts.
+    pub notes: Drain<'a, ProtocolEvent>,
+    /// The members that the transport should connect to, if they changed.
     pub peers: Option<Membership>,
-    /// The first report of another history. The node must stop.
-    pub contradiction: Option<Contradiction>,
-    /// What happened, for people.
-    pub notes: Vec<ProtocolEvent>,
+    /// The node must stop.
+    pub fatal: Option<FatalError>,
 }
 
 impl<P: Protocol> Default for Outbox<P> {
     fn default() -> Self {
-        Self {
-            writes: Vec::new(),
-            sends: Vec::new(),
-            timers: Vec::new(),
-            chosen: Vec::new(),
-            placed: Vec::new(),
-            refused: Vec::new(),
-            reads: Vec::new(),
-            snapshots: Vec::new(),
-            peers: None,
-            contradiction: None,
-            notes: Vec::new(),
-        }
+        let (writes, sends) = (Vec::new(), Vec::new());
+        Self { writes, sends, contradiction: None, lists: Lists::default() }
     }
 }
 
@@ -56,6 +65,37 @@ impl<P: Protocol> Outbox<P> {
     /// The core's side: it can add and never look.
     pub fn effects(&mut self) -> Effects<'_, P> {
         Effects(self)
+    }
+}
+
+impl<P: Protocol> Default for Lists<P> {
+    fn default() -> Self {
+        Self {
+            chosen: Vec::new(),
+            timers: Vec::new(),
+            placed: Vec::new(),
+            refused: Vec::new(),
+            reads: Vec::new(),
+            snapshots: Vec::new(),
+            notes: Vec::new(),
+            peers: None,
+        }
+    }
+}
+
+impl<P: Protocol> Lists<P> {
+    pub(crate) fn lend(&mut self, fatal: Option<FatalError>) -> Outputs<'_, P> {
+        Outputs {
+            timers: self.timers.drain(..),
+            chosen: self.chosen.drain(..),
+            placed: self.placed.drain(..),
+            refused: self.refused.drain(..),
+            reads: self.reads.drain(..),
+            snapshots: self.snapshots.drain(..),
+            notes: self.notes.drain(..),
+            peers: self.peers.take(),
+            fatal,
+        }
     }
 }
 
@@ -98,50 +138,50 @@ impl<P: Protocol> Effects<'_, P> {
     /// Sets a timer to run out after a duration from `after`, drawn by the driver. An empty range
     /// means exactly its start.
     pub fn set_timer(&mut self, timer: P::Timer, after: Range<Duration>) {
-        self.0.timers.push(TimerChange::Set(timer, after));
+        self.0.lists.timers.push(TimerChange::Set(timer, after));
     }
 
     /// Stops a timer; nothing happens if it is not running.
     pub fn cancel_timer(&mut self, timer: P::Timer) {
-        self.0.timers.push(TimerChange::Cancel(timer));
+        self.0.lists.timers.push(TimerChange::Cancel(timer));
     }
 
     /// Reports chosen slots: each right behind the one before, none twice in a core's life.
     pub fn chosen(&mut self, run: Run<P::Stamp>) {
-        self.0.chosen.push(run);
+        self.0.lists.chosen.push(run);
     }
 
     /// The proposal stands in this node's log at `at`; whether it is ever chosen is open.
     pub fn placed(&mut self, ticket: Ticket, at: Slot) {
-        self.0.placed.push((ticket, at));
+        self.0.lists.placed.push((ticket, at));
     }
 
     /// The proposal is in no log.
     pub fn refuse(&mut self, ticket: Ticket, why: Refusal) {
-        self.0.refused.push((ticket, why));
+        self.0.lists.refused.push((ticket, why));
     }
 
     /// The read may be served from a state at or past `at`.
     pub fn read_ready(&mut self, id: ReadId, at: Slot) {
-        self.0.reads.push((id, Ok(at)));
+        self.0.lists.reads.push((id, Ok(at)));
     }
 
     /// The read cannot be served here.
     pub fn refuse_read(&mut self, id: ReadId, why: Refusal) {
-        self.0.reads.push((id, Err(why)));
+        self.0.lists.reads.push((id, Err(why)));
     }
 
     /// The peer needs what the log no longer holds. A level, not an edge: said again and again
     /// while it is so, and ignored while a transfer runs.
     pub fn ship_snapshot(&mut self, to: NodeId) {
-        if !self.0.snapshots.contains(&to) {
-            self.0.snapshots.push(to);
+        if !self.0.lists.snapshots.contains(&to) {
+            self.0.lists.snapshots.push(to);
         }
     }
 
     /// These are the members now, as far as the network is concerned: active, perhaps not chosen.
     pub fn peers(&mut self, members: &Membership) {
-        self.0.peers = Some(members.clone());
+        self.0.lists.peers = Some(members.clone());
     }
 
     /// Reports that this node's chosen slots contradict a peer's. The driver stops the node, and nothing
@@ -152,7 +192,7 @@ impl<P: Protocol> Effects<'_, P> {
 
     /// Tells people what happened.
     pub fn note(&mut self, event: ProtocolEvent) {
-        self.0.notes.push(event);
+        self.0.lists.notes.push(event);
     }
 }
 

@@ -50,6 +50,7 @@ extern crate alloc;
 mod bounds;
 mod effects;
 mod history;
+mod host;
 mod log;
 mod machine;
 mod protocol;
@@ -58,8 +59,9 @@ mod status;
 mod window;
 
 pub use bounds::Bounds;
-pub use effects::{Contradiction, Effects, Outbox, ProtocolEvent, Refusal, TimerChange};
+pub use effects::{Contradiction, Effects, Outbox, Outputs, ProtocolEvent, Refusal, TimerChange};
 pub use history::{Comparison, HistoryDigest};
+pub use host::{FatalError, Host, Observer, Round};
 pub use log::RunLog;
 pub use machine::{StateError, StateMachine, StateView};
 pub use protocol::{

@@ -128,8 +128,10 @@ pub(crate) struct Cluster<P: Protocol> {
 impl<P: Protocol> Cluster<P> {
     /// Every node on an empty disk, just started.
     pub fn founded(&self) -> State<P> {
-        let recover = |config: &P::Config| Node::recover(config.clone(), Saved::default());
-        let nodes: Result<Vec<_>, _> = self.configs.iter().map(recover).collect();
+        let recover = |(id, config): (NodeId, &P::Config)| {
+            Node::recover(id, config.clone(), Saved::default())
+        };
+        let nodes: Result<Vec<_>, _> = self.ids().zip(&self.configs).map(recover).collect();
         let mut violation = None;
         let nodes = nodes.unwrap_or_else(|error| {
             violation = Some(violated(Rule::Recovery, error.to_string()));
@@ -189,7 +191,7 @@ impl<P: Protocol> Cluster<P> {
             }
             Action::Trim { node } => {
                 state.left.trims = state.left.trims.saturating_sub(1);
-                let through = state.node(*node).emitted;
+                let through = state.node(*node).emitted();
                 self.run(&mut state, *node, |turn| turn.take(Input::Compact { through }, false));
                 Some(state)
             }
@@ -309,7 +311,7 @@ impl<P: Protocol> Cluster<P> {
             }
             if state.left.proposals > 0
                 && (self.strikes)(Trouble::Proposal, node)
-                && takes_commands(&it.core)
+                && takes_commands(it.core())
             {
                 let command = Bytes::from(vec![b'a' + state.left.proposals - 1]);
                 actions.push(Action::Propose { node, command, is_slow });
@@ -331,7 +333,7 @@ impl<P: Protocol> Cluster<P> {
             if of > 0 {
                 actions.push(Action::Sync { node });
             }
-            let can_trim = state.node(node).emitted > state.node(node).disk.base.through;
+            let can_trim = state.node(node).emitted() > state.node(node).disk.base.through;
             if can_trim && state.left.trims > 0 && (self.strikes)(Trouble::Trim, node) {
                 actions.push(Action::Trim { node });
             }
@@ -364,7 +366,7 @@ fn restart<P: Protocol>(
     let unsynced = std::mem::take(&mut turn.node.unsynced);
     unsynced.iter().take(kept).try_for_each(|batch| turn.keep(batch))?;
     turn.node.disk.applied = applied;
-    turn.node = Node::recover(config, turn.node.disk.clone())
+    turn.node = Node::recover(turn.id(), config, turn.node.disk.clone())
         .map_err(|error| violated(Rule::Recovery, error.to_string()))?;
     turn.take(Input::Start, false)
 }

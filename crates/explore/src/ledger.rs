@@ -29,6 +29,8 @@ pub enum Rule {
     Claims,
     /// A node reports chosen slots in order and without a gap.
     Order,
+    /// The state may be made durable only as far as the log is.
+    Durable,
     /// A node starts from whatever its disk may hold after a crash.
     Recovery,
     /// No assertion of a core fails.
@@ -50,6 +52,7 @@ impl fmt::Display for Rule {
             Self::HardState => "a hard state never goes back",
             Self::Claims => "what is said is on disk",
             Self::Order => "chosen in order",
+            Self::Durable => "the state never passes the log",
             Self::Recovery => "a node starts from its disk",
             Self::NoPanic => "no panic",
             Self::Quiet => "nodes come to rest",

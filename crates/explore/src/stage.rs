@@ -44,7 +44,7 @@ impl<P: Protocol> Stage<'_, P> {
     /// If it has reported nothing since it trimmed last: the script is wrong.
     pub fn trim(&mut self, node: NodeId) {
         let it = self.state.node(node);
-        let (held, reported) = (it.disk.base.through, it.emitted);
+        let (held, reported) = (it.disk.base.through, it.emitted());
         assert!(held < reported, "{node:?} has nothing to trim behind slot {held}");
         self.act(&Action::Trim { node });
     }
@@ -73,7 +73,7 @@ impl<P: Protocol> Stage<'_, P> {
     #[must_use]
     pub fn leaders(&self) -> Vec<NodeId> {
         let ids = (1..).map(NodeId).zip(&self.state.nodes);
-        ids.filter(|(_, node)| node.core.status().role == Role::Leader).map(|it| it.0).collect()
+        ids.filter(|(_, node)| node.core().status().role == Role::Leader).map(|it| it.0).collect()
     }
 
     fn act(&mut self, action: &Action<P>) {

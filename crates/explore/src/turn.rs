@@ -3,18 +3,16 @@
 use crate::ledger::{
     Checked, Ledger, Rule, Violation, brief, is_chosen_mark, is_vote, slots, violated,
 };
-use crate::node::{Batch, Logged, Node};
+use crate::node::{Batch, Logged, Node, written};
 use crate::state::Shared;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use synod_consensus::{
-    Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Run, Saved, TimerChange, Write,
+    FatalError, HardState, Host, Input, Message, Observer, Outputs, Protocol, Quorum, Run, Saved, TimerChange,
+    Write,
 };
-use synod_types::{Instant, NodeId};
-
-/// More inputs than this in one turn and the node talks to itself for ever.
-const ENDLESS: usize = 1000;
+use synod_types::{Instant, NodeId, Slot};
 
 /// What a turn looks at and does not change.
 pub(crate) struct Scene<'a, P: Protocol> {
@@ -32,33 +30,28 @@ pub(crate) struct Turn<'a, P: Protocol> {
     pub ledger: Arc<Ledger<P>>,
     /// What leaves for other nodes.
     pub sent: Vec<(NodeId, P::Message)>,
-    outbox: Outbox<P>,
-    /// Messages of the node to itself whose gate is open.
-    own: VecDeque<P::Message>,
-    writes: Vec<Logged<P>>,
-    /// Durable messages whose write is not handed out yet.
-    fresh: Vec<(NodeId, P::Message)>,
+    /// Writes that are not handed out yet.
+    writes: Batch<P>,
 }
 
 impl<'a, P: Protocol> Turn<'a, P> {
     pub fn new(scene: Scene<'a, P>, node: Node<P>, ledger: Arc<Ledger<P>>) -> Self {
-        Self {
-            scene,
-            node,
-            ledger,
-            sent: Vec::new(),
-            outbox: Outbox::default(),
-            own: VecDeque::new(),
-            writes: Vec::new(),
-            fresh: Vec::new(),
-        }
+        Self { scene, node, ledger, sent: Vec::new(), writes: Vec::new() }
+    }
+
+    /// The node whose turn it is.
+    pub fn id(&self) -> NodeId {
+        self.scene.id
     }
 
     /// Takes one input and everything that follows from it by itself. Unless the disk is slow, or
     /// busy with earlier writes, what is written is durable before the turn ends.
     pub fn take(&mut self, input: Input<P>, is_slow: bool) -> Checked {
         let is_prompt = !is_slow && self.node.unsynced.is_empty();
-        self.step(input)?;
+        let (host, timers, mut watch) = self.watch();
+        let outputs = host.input(watch.scene.now, input, &mut watch);
+        watch.outputs(timers, outputs);
+        watch.found?;
         self.settle(is_prompt)
     }
 
@@ -71,70 +64,58 @@ impl<'a, P: Protocol> Turn<'a, P> {
 
     /// A batch that a crash left on the disk; what waited for it is lost.
     pub fn keep(&mut self, batch: &Batch<P>) -> Checked {
-        for logged in &batch.writes {
+        for logged in batch {
             self.node.disk.apply(&logged.write);
             self.count_vote(logged)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, input: Input<P>) -> Checked {
-        self.node.core.step(self.scene.now, input, &mut self.outbox.effects());
-        self.absorb()
-    }
-
-    /// Works off what the node says to itself, and hands out what it writes.
+    /// Rounds of the host until nothing is left to do, or the disk must do something first.
     fn settle(&mut self, is_prompt: bool) -> Checked {
-        for _ in 0..ENDLESS {
-            self.node.core.flush(self.scene.now, &mut self.outbox.effects());
-            self.absorb()?;
-            if !self.own.is_empty() {
-                while let Some(message) = self.own.pop_front() {
-                    self.step(Input::Message { from: self.scene.id, message })?;
-                }
-                continue;
+        loop {
+            self.round()?;
+            if !is_prompt || self.node.unsynced.is_empty() {
+                return self.look();
             }
-            let is_idle = self.node.unsynced.is_empty() && self.writes.is_empty();
-            if is_idle && !self.fresh.is_empty() {
-                for (to, message) in mem::take(&mut self.fresh) {
-                    self.release(to, message)?;
-                }
-                continue;
-            }
-            self.seal();
-            if is_prompt && !self.node.unsynced.is_empty() {
-                self.sync_oldest()?;
-                continue;
-            }
-            return self.look();
+            self.sync_oldest()?;
         }
-        Err(violated(Rule::Quiet, format!("{:?} talks to itself for ever", self.scene.id)))
     }
 
-    /// Hands this round's writes out as one batch; durable messages wait for the newest.
-    fn seal(&mut self) {
-        let (writes, held) = (mem::take(&mut self.writes), mem::take(&mut self.fresh));
-        let emitted = self.node.emitted;
-        match self.node.unsynced.back_mut() {
-            Some(newest) if writes.is_empty() => {
-                newest.held.extend(held);
-                newest.emitted = emitted;
+    fn round(&mut self) -> Checked {
+        let is_written = {
+            let (host, timers, mut watch) = self.watch();
+            let round = host.round(watch.scene.now, &mut watch);
+            let (is_written, is_quiet) = (round.seq.is_some(), round.is_quiet);
+            watch.sent.extend(round.sends);
+            watch.outputs(timers, round.outputs);
+            watch.found?;
+            if !is_quiet {
+                let text = format!("{:?} sends itself messages without an end", watch.scene.id);
+                return Err(violated(Rule::Quiet, text));
             }
-            None if writes.is_empty() => {
-                debug_assert!(held.is_empty(), "an idle disk holds none");
-                self.node.durable = emitted;
-            }
-            _ => self.node.unsynced.push_back(Batch { writes, held, emitted }),
+            is_written
+        };
+        let writes = mem::take(&mut self.writes);
+        if is_written {
+            self.node.unsynced.push_back(writes);
         }
+        let (id, durable, disk) = (self.scene.id, self.node.host.durable(), &self.node.disk);
+        let end = disk.log.last().max(disk.base.through);
+        if durable > end {
+            let text = format!(
+                "{id:?} may persist its state through slot {durable}, its log ends at {end}"
+            );
+            return Err(violated(Rule::Durable, text));
+        }
+        Ok(())
     }
 
     fn sync_oldest(&mut self) -> Checked {
+        let seq = self.node.oldest();
         let Some(batch) = self.node.unsynced.pop_front() else { return Ok(()) };
         self.keep(&batch)?;
-        self.node.durable = batch.emitted;
-        for (to, message) in batch.held {
-            self.release(to, message)?;
-        }
+        self.node.host.written(seq);
         Ok(())
     }
 
@@ -147,82 +128,131 @@ impl<'a, P: Protocol> Turn<'a, P> {
         }
     }
 
-    /// Sorts what the core asked for, in the order in which a driver does.
-    fn absorb(&mut self) -> Checked {
-        for write in mem::take(&mut self.outbox.writes) {
-            self.write(write)?;
-        }
-        for change in self.outbox.timers.drain(..) {
-            match change {
-                TimerChange::Set(timer, _) => self.node.timers.insert(timer),
-                TimerChange::Cancel(timer) => self.node.timers.remove(&timer),
-            };
-        }
-        for run in mem::take(&mut self.outbox.chosen) {
-            if run.first != self.node.emitted.next() {
-                let (at, next) = (run.first, self.node.emitted.next());
-                let text = format!("{:?} reports slot {at} where {next} is next", self.scene.id);
-                return Err(violated(Rule::Order, text));
-            }
-            self.node.emitted = run.last();
-            self.report(&run)?;
-        }
-        for (to, message) in mem::take(&mut self.outbox.sends) {
-            match message.gate() {
-                Gate::Durable => self.fresh.push((to, message)),
-                Gate::Immediate => self.release(to, message)?,
-            }
-        }
-        if let Some(found) = self.outbox.contradiction {
-            return Err(violated(
-                Rule::AppliedStays,
-                format!("{:?} finds {found:?}", self.scene.id),
-            ));
-        }
-        // Nobody waits for an answer, and nothing is compacted.
-        self.outbox = Outbox::default();
-        Ok(())
+    /// The host, its timers, and an observer of all else.
+    fn watch(&mut self) -> (&mut Host<P>, &mut BTreeSet<P::Timer>, Watch<'_, P>) {
+        let Node { host, timers, disk, unsynced } = &mut self.node;
+        let watch = Watch {
+            scene: &self.scene,
+            emitted: host.chosen(),
+            disk,
+            unsynced,
+            ledger: &mut self.ledger,
+            sent: &mut self.sent,
+            writes: &mut self.writes,
+            found: Ok(()),
+        };
+        (host, timers, watch)
     }
 
-    fn write(&mut self, write: Write<P>) -> Checked {
-        let mut is_vote_here = false;
-        match &write {
+    /// Looks at the node when it has come to rest.
+    fn look(&mut self) -> Checked {
+        let status = self.node.core().status();
+        let id = self.scene.id;
+        if !self.ledger.knows_leader(id, &status)
+            && Arc::make_mut(&mut self.ledger).looks(id, &status)?
+        {
+            self.ledger.check_leader(id, status.ballot.round, &self.node.written())?;
+        }
+        self.ledger.check_disks(self.scene.quorum, disks(&self.scene, &self.node.disk))
+    }
+}
+
+/// Checks each step of a core, and keeps the first violation.
+struct Watch<'a, P: Protocol> {
+    scene: &'a Scene<'a, P>,
+    /// Last slot that the core has reported as chosen.
+    emitted: Slot,
+    disk: &'a Saved<P>,
+    unsynced: &'a VecDeque<Batch<P>>,
+    ledger: &'a mut Arc<Ledger<P>>,
+    sent: &'a mut Vec<(NodeId, P::Message)>,
+    writes: &'a mut Batch<P>,
+    found: Checked,
+}
+
+impl<P: Protocol> Observer<P> for Watch<'_, P> {
+    fn on_write(&mut self, core: &P, write: &Write<P>) {
+        if self.found.is_ok() {
+            self.found = self.check_write(core, write);
+        }
+        let is_vote = matches!(write, Write::Put(run) if is_vote(run.stamp, round(core)));
+        self.writes.push(Logged { write: write.clone(), is_vote });
+    }
+
+    fn on_chosen(&mut self, core: &P, run: &Run<P::Stamp>) {
+        self.emitted = run.last();
+        if self.found.is_ok() {
+            self.found = self.report(core, run);
+        }
+    }
+
+    fn on_release(&mut self, _: &P, to: NodeId, message: &P::Message) {
+        let from = self.scene.id;
+        if self.found.is_ok() && !message.holds(from, to, self.disk) {
+            let text = format!(
+                "{from:?} sends {to:?} {}, but its disk holds {:?} and slots up to {}",
+                message.describe(),
+                self.disk.hard_state,
+                self.disk.log.last()
+            );
+            self.found = Err(violated(Rule::Claims, text));
+        }
+    }
+}
+
+impl<P: Protocol> Watch<'_, P> {
+    fn outputs(&mut self, timers: &mut BTreeSet<P::Timer>, outputs: Outputs<'_, P>) {
+        for change in outputs.timers {
+            match change {
+                TimerChange::Set(timer, _) => timers.insert(timer),
+                TimerChange::Cancel(timer) => timers.remove(&timer),
+            };
+        }
+        // Nobody waits for an answer.
+        if self.found.is_ok()
+            && let Some(fatal) = outputs.fatal
+        {
+            let text = format!("{:?}: {fatal}", self.scene.id);
+            let rule = match fatal {
+                FatalError::OutOfOrder { .. } => Rule::Order,
+                FatalError::TruncatesChosen { .. }
+                | FatalError::Contradicted { .. }
+                | FatalError::CompactsElsewhere { .. } => Rule::AppliedStays,
+            };
+            self.found = Err(violated(rule, text));
+        }
+    }
+
+    fn check_write(&mut self, core: &P, write: &Write<P>) -> Checked {
+        match write {
             Write::HardState(newer) => {
                 let older = self.hard_state();
                 if !newer.may_follow(older) {
                     let text = format!("{:?} writes {newer:?} after {older:?}", self.scene.id);
                     return Err(violated(Rule::HardState, text));
                 }
+                Ok(())
             }
             Write::Put(run) if is_chosen_mark(run.stamp) => {
                 self.check_applied(run)?;
-                self.report(run)?;
+                self.report(core, run)
             }
             Write::Put(run) => {
                 self.check_applied(run)?;
-                is_vote_here = is_vote(run.stamp, self.round());
-                Arc::make_mut(&mut self.ledger).writes(self.scene.id, run)?;
+                Arc::make_mut(self.ledger).writes(self.scene.id, run)
             }
-            Write::TruncateFrom(slot) if *slot <= self.node.emitted => {
-                let (id, emitted) = (self.scene.id, self.node.emitted);
-                let text =
-                    format!("{id:?} removes slots from {slot} on, applied through {emitted}");
-                return Err(violated(Rule::AppliedStays, text));
-            }
-            Write::TruncateFrom(_) | Write::Compact(_) => {}
+            Write::TruncateFrom(_) | Write::Compact(_) => Ok(()),
         }
-        self.writes.push(Logged { write, is_vote: is_vote_here });
-        Ok(())
     }
 
     /// Checks that a write leaves the values of applied slots as they are.
     fn check_applied(&self, run: &Run<P::Stamp>) -> Checked {
-        if run.first > self.node.emitted {
+        if run.first > self.emitted {
             return Ok(());
         }
-        let mut written = self.node.written();
+        let mut written = written(self.disk, self.unsynced);
         self.writes.iter().for_each(|logged| written.apply(&logged.write));
-        for (slot, value) in slots(run).take_while(|(slot, _)| *slot <= self.node.emitted) {
+        for (slot, value) in slots(run).take_while(|(slot, _)| *slot <= self.emitted) {
             let held = written.log.get(slot).map(|(_, held)| held.to_value());
             if held.as_ref().is_some_and(|held| *held != value.get(0).to_value()) {
                 let (id, what) = (self.scene.id, brief(&value));
@@ -235,66 +265,33 @@ impl<'a, P: Protocol> Turn<'a, P> {
 
     /// The hard state that was written last.
     fn hard_state(&self) -> &P::HardState {
-        let unsynced = self.node.unsynced.iter().flat_map(|batch| &batch.writes);
-        let newest = unsynced.chain(&self.writes).rev().find_map(|logged| match &logged.write {
+        let written = self.unsynced.iter().flatten().chain(&*self.writes);
+        let newest = written.rev().find_map(|logged| match &logged.write {
             Write::HardState(hard_state) => Some(hard_state),
             _ => None,
         });
-        newest.unwrap_or(&self.node.disk.hard_state)
+        newest.unwrap_or(&self.disk.hard_state)
     }
 
-    fn round(&self) -> u64 {
-        self.node.core.status().ballot.round
-    }
-
-    fn report(&mut self, run: &Run<P::Stamp>) -> Checked {
-        let reporter = (self.scene.id, self.round());
-        let disks = disks(&self.scene, &self.node);
-        Arc::make_mut(&mut self.ledger).reports(reporter, run, self.scene.quorum, disks)
-    }
-
-    /// The message's gate is open.
-    fn release(&mut self, to: NodeId, message: P::Message) -> Checked {
-        let from = self.scene.id;
-        if !message.holds(from, to, &self.node.disk) {
-            let disk = &self.node.disk;
-            let text = format!(
-                "{from:?} sends {to:?} {}, but its disk holds {:?} and slots up to {}",
-                message.describe(),
-                disk.hard_state,
-                disk.log.last()
-            );
-            return Err(violated(Rule::Claims, text));
-        }
-        if to == from {
-            self.own.push_back(message);
-        } else {
-            self.sent.push((to, message));
-        }
-        Ok(())
-    }
-
-    /// Looks at the node when it has come to rest.
-    fn look(&mut self) -> Checked {
-        let status = self.node.core.status();
-        let id = self.scene.id;
-        if !self.ledger.knows_leader(id, &status)
-            && Arc::make_mut(&mut self.ledger).looks(id, &status)?
-        {
-            self.ledger.check_leader(id, status.ballot.round, &self.node.written())?;
-        }
-        self.ledger.check_disks(self.scene.quorum, disks(&self.scene, &self.node))
+    fn report(&mut self, core: &P, run: &Run<P::Stamp>) -> Checked {
+        let reporter = (self.scene.id, round(core));
+        let disks = disks(self.scene, self.disk);
+        Arc::make_mut(self.ledger).reports(reporter, run, self.scene.quorum, disks)
     }
 }
 
-/// Every node's disk as it is now.
+fn round<P: Protocol>(core: &P) -> u64 {
+    core.status().ballot.round
+}
+
+/// Every node's disk as it is now; that of the node in its turn is `own`.
 fn disks<'b, P: Protocol>(
     scene: &'b Scene<'_, P>,
-    node: &'b Node<P>,
+    own: &'b Saved<P>,
 ) -> impl Iterator<Item = (NodeId, &'b Saved<P>)> + Clone {
     let me = scene.id;
     let ids = (1..).map(NodeId);
-    ids.zip(scene.nodes).map(move |(id, it)| (id, if id == me { &node.disk } else { &it.disk }))
+    ids.zip(scene.nodes).map(move |(id, it)| (id, if id == me { own } else { &it.disk }))
 }
 
 /// Runs `work`, and makes a violation of a panic: an assertion of a core has failed.

@@ -1,11 +1,9 @@
 //! Work that a driver has handed out: to its disk, and to its state machine.
 
 use crate::driver::Run;
-use crate::fence::Held;
 use std::collections::VecDeque;
 use synod_consensus::{Protocol, Write};
-use synod_storage::{Batch, LogOp};
-use synod_types::{GroupId, Instant, NodeId, Seq, Slot};
+use synod_types::{Instant, Seq, Slot};
 
 /// Bytes that a write takes beside its values, roughly.
 const WRITE_OVERHEAD: usize = 64;
@@ -31,63 +29,18 @@ impl Progress {
     }
 }
 
-/// Everything between the core and its disk.
-pub(crate) struct DiskSide<P: Protocol> {
-    batch: Batch,
-    batch_bytes: usize,
-    /// Durable messages of this round: their write has no number yet.
-    pub(crate) fresh: Vec<(NodeId, P::Message)>,
-    held: Held<(NodeId, P::Message)>,
-    newest: Seq,
-    written: Seq,
+/// Batches on their way to the disk.
+#[derive(Default)]
+pub(crate) struct DiskSide {
     unwritten: VecDeque<(Seq, usize)>,
     unwritten_bytes: usize,
     progress: Progress,
 }
 
-impl<P: Protocol> DiskSide<P> {
-    pub(crate) fn new() -> Self {
-        Self {
-            batch: Batch::default(),
-            batch_bytes: 0,
-            fresh: Vec::new(),
-            held: Held::default(),
-            newest: Seq(0),
-            written: Seq(0),
-            unwritten: VecDeque::new(),
-            unwritten_bytes: 0,
-            progress: Progress::default(),
-        }
-    }
-
-    /// Adds a write to this round's batch.
-    pub(crate) fn push(&mut self, group: GroupId, op: LogOp, write: &Write<P>) {
-        let values = match write {
-            Write::Put(run) => run.values.byte_len(),
-            Write::HardState(_) | Write::TruncateFrom(_) | Write::Compact(_) => 0,
-        };
-        self.batch_bytes += values + WRITE_OVERHEAD;
-        self.batch.ops.push((group, op));
-    }
-
-    /// Bytes that are not durable yet, this round's included.
+impl DiskSide {
+    /// Bytes that are not durable yet.
     pub(crate) fn outstanding_bytes(&self) -> usize {
-        self.batch_bytes + self.unwritten_bytes
-    }
-
-    /// Number of the newest batch that was handed out.
-    pub(crate) fn newest(&self) -> Seq {
-        self.newest
-    }
-
-    /// Number of the newest batch that is durable.
-    pub(crate) fn written(&self) -> Seq {
-        self.written
-    }
-
-    /// Returns whether everything that the core ever wrote is durable.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.batch.is_empty() && self.written == self.newest
+        self.unwritten_bytes
     }
 
     /// Time since when work has waited without a completion.
@@ -95,50 +48,36 @@ impl<P: Protocol> DiskSide<P> {
         self.progress.since
     }
 
-    /// Ends a round: gives its writes their number and adds them to `lent`, and holds what waits
-    /// for them, at most `most` messages. What `me` says to itself is never dropped: no peer would ask
-    /// for it again.
-    pub(crate) fn seal(
-        &mut self,
-        now: Instant,
-        (me, most): (NodeId, usize),
-        lent: &mut Option<(Seq, Batch)>,
-    ) {
-        if !self.batch.is_empty() {
-            self.newest = self.newest.next();
-            let bytes = std::mem::take(&mut self.batch_bytes);
-            self.unwritten.push_back((self.newest, bytes));
-            self.unwritten_bytes += bytes;
-            self.progress.handed_out(now);
-            let (number, batch) = lent.get_or_insert_default();
-            batch.append(&mut self.batch);
-            *number = self.newest;
-        }
-        for (to, message) in self.fresh.drain(..) {
-            if to == me || self.held.len() < most {
-                self.held.push(self.newest, (to, message));
-            }
-        }
+    /// A batch of so many bytes is handed out.
+    pub(crate) fn hand_out(&mut self, now: Instant, seq: Seq, bytes: usize) {
+        self.unwritten.push_back((seq, bytes));
+        self.unwritten_bytes += bytes;
+        self.progress.handed_out(now);
     }
 
-    /// Everything through `seq` is durable: takes the messages that waited for it.
-    pub(crate) fn complete(&mut self, now: Instant, seq: Seq) -> Vec<(NodeId, P::Message)> {
-        assert!(seq <= self.newest, "{seq:?} was never handed out");
-        if seq > self.written {
-            self.written = seq;
-            while let Some((_, bytes)) = self.unwritten.pop_front_if(|(front, _)| *front <= seq) {
-                self.unwritten_bytes -= bytes;
-            }
+    /// Everything through `seq` is durable.
+    pub(crate) fn complete(&mut self, now: Instant, seq: Seq) {
+        let before = self.unwritten.len();
+        while let Some((_, bytes)) = self.unwritten.pop_front_if(|(front, _)| *front <= seq) {
+            self.unwritten_bytes -= bytes;
+        }
+        if self.unwritten.len() < before {
             self.progress.completed(now, self.unwritten.is_empty());
         }
-        self.held.release(self.written).collect()
     }
+}
+
+/// Bytes that a write takes, roughly.
+pub(crate) fn write_bytes<P: Protocol>(write: &Write<P>) -> usize {
+    let values = match write {
+        Write::Put(run) => run.values.byte_len(),
+        Write::HardState(_) | Write::TruncateFrom(_) | Write::Compact(_) => 0,
+    };
+    values + WRITE_OVERHEAD
 }
 
 /// Everything between the core and the state machine.
 pub(crate) struct ApplySide {
-    /// Chosen through this slot.
-    emitted: Slot,
     /// Applied through this slot.
     applied: Slot,
     /// Chosen and not handed out yet; shares its memory with the core's log.
@@ -147,30 +86,18 @@ pub(crate) struct ApplySide {
     outstanding: VecDeque<(Slot, usize)>,
     outstanding_bytes: usize,
     progress: Progress,
-    /// Chosen through a slot, but the log's own copy is durable only with this write.
-    undurable: VecDeque<(Seq, Slot)>,
-    /// The last slot that `undurable` or a mark for the state has covered.
-    marked: Slot,
 }
 
 impl ApplySide {
     /// The side of a state machine that has applied through `applied`.
     pub(crate) fn new(applied: Slot) -> Self {
         Self {
-            emitted: applied,
             applied,
             waiting: VecDeque::new(),
             outstanding: VecDeque::new(),
             outstanding_bytes: 0,
             progress: Progress::default(),
-            undurable: VecDeque::new(),
-            marked: applied,
         }
-    }
-
-    /// Last slot that the core has reported as chosen.
-    pub(crate) fn emitted(&self) -> Slot {
-        self.emitted
     }
 
     /// Last slot that the state machine has applied.
@@ -180,8 +107,6 @@ impl ApplySide {
 
     /// Takes a run that the core reported as chosen.
     pub(crate) fn push(&mut self, run: Run) {
-        assert_eq!(run.first, self.emitted.next(), "chosen slots come in order");
-        self.emitted = run.last();
         self.waiting.push_back(run);
     }
 
@@ -234,29 +159,6 @@ impl ApplySide {
             self.outstanding_bytes -= bytes;
         }
         self.progress.completed(now, self.outstanding.is_empty());
-    }
-
-    /// Ends a round whose newest write is `newest`: returns the slot up to which the state may be
-    /// persisted, if the log has made it durable.
-    pub(crate) fn mark(&mut self, newest: Seq, written: Seq) -> Option<Slot> {
-        if self.marked == self.emitted {
-            return None;
-        }
-        self.marked = self.emitted;
-        if written == newest {
-            return Some(self.emitted);
-        }
-        self.undurable.push_back((newest, self.emitted));
-        None
-    }
-
-    /// Returns the slot up to which the state may be persisted once `written` is durable.
-    pub(crate) fn durable(&mut self, written: Seq) -> Option<Slot> {
-        let mut durable = None;
-        while let Some((_, slot)) = self.undurable.pop_front_if(|(seq, _)| *seq <= written) {
-            durable = Some(slot);
-        }
-        durable
     }
 }
 
@@ -312,6 +214,5 @@ mod tests {
         let mut pieces = Vec::new();
         side.hand_out(Instant(1), (100, 20), &mut pieces);
         assert_eq!(pieces, [run(5, &[5000])]);
-        assert_eq!(side.emitted(), Slot(6));
     }
 }

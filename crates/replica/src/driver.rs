@@ -2,7 +2,7 @@
 
 use crate::{Applied, RequestSeq};
 use bytes::Bytes;
-use synod_consensus::{ProtocolEvent, Refusal, Status};
+use synod_consensus::{FatalError, ProtocolEvent, Refusal, Status};
 use synod_storage::Batch;
 use synod_types::{Instant, Lane, Membership, NodeId, Seq, Slot, Values};
 
@@ -87,49 +87,6 @@ pub struct Actions {
     pub wake: Option<Instant>,
     /// The node must stop. All else is empty then, and stays so.
     pub fatal: Option<FatalError>,
-}
-
-/// What a core asked for and must never be done, because it would undo what was handed to the state
-/// machine; or its report that this has happened elsewhere. Final: the log and the state do not
-/// belong together, or the core is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FatalError {
-    /// The log would be cut at or below a slot that was reported as chosen.
-    #[error(
-        "the log would be cut from slot {from} on, but this node took the slots \
-         through {chosen} for chosen and applies them: a quorum has lost its log; nothing was \
-         written"
-    )]
-    TruncatesChosen {
-        /// The first slot that would go.
-        from: Slot,
-        /// The last slot that was reported as chosen.
-        chosen: Slot,
-    },
-    /// A peer takes other values for chosen.
-    #[error(
-        "node {by} took other values for chosen in the slots through {slot} than this node did: \
-         a quorum has lost its log; nothing was written"
-    )]
-    Contradicted {
-        /// The values differ in this slot or in one before it.
-        slot: Slot,
-        /// The peer.
-        by: NodeId,
-    },
-    /// The log's base would go back, or pass what was reported as chosen.
-    #[error(
-        "the log would begin after slot {through}, but it begins after slot {base} and \
-         this node has the slots through {chosen}: nothing was written"
-    )]
-    CompactsElsewhere {
-        /// The new base.
-        through: Slot,
-        /// The present base.
-        base: Slot,
-        /// The last slot that was reported as chosen.
-        chosen: Slot,
-    },
 }
 
 /// Chosen slots on their way to the state machine.

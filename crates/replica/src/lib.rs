@@ -7,16 +7,6 @@
 //! apply, replies. [`Applier`] is the other half: a state machine, its session table and its
 //! store, fed with the runs.
 //!
-//! ```
-//! # use synod_replica::{Held, Seq};
-//! // The fence: what claims something about the disk waits for the disk.
-//! let mut held = Held::default();
-//! held.push(Seq(1), "vote");
-//! held.push(Seq(2), "ack");
-//! assert_eq!(held.release(Seq(1)).collect::<Vec<_>>(), ["vote"]);
-//! assert_eq!(held.len(), 1);
-//! ```
-//!
 //! # Exactly once
 //! The node that takes a request from a client owns a session (its store's life) and numbers the
 //! request. However often the request is forwarded or proposed again after a leader change, the
@@ -53,7 +43,6 @@ mod apply;
 mod backlog;
 mod disk;
 mod driver;
-mod fence;
 mod frame;
 mod guests;
 mod log_index;
@@ -64,9 +53,9 @@ mod timers;
 
 pub use apply::{Applied, Applier, ApplyError, Piece, Saver};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
-pub use driver::{Actions, Answer, Counters, Driver, Event, FatalError, Outcome, Run, Token};
-pub use fence::Held;
+pub use driver::{Actions, Answer, Counters, Driver, Event, Outcome, Run, Token};
 pub use frame::{Envelope, FrameError, Payload, WIRE_VERSION, decode_frame, encode_frame};
 pub use replica::{OpenError, Replica, Settings};
 pub use session::{Body, Request, RequestRef, RequestSeq, Session};
+pub use synod_consensus::FatalError;
 pub use synod_types::Seq;

@@ -1,8 +1,8 @@
 //! The driver itself.
 
-use crate::backlog::{ApplySide, DiskSide};
+use crate::backlog::{ApplySide, DiskSide, write_bytes};
 use crate::disk::{DecodeError, decode_saved, encode_write};
-use crate::driver::{Actions, Counters, Driver, Event, FatalError, Run};
+use crate::driver::{Actions, Counters, Driver, Event, Run};
 use crate::frame::{Envelope, Payload, decode_frame, encode_frame};
 use crate::requests::Requests;
 use crate::timers::Timers;
@@ -10,11 +10,10 @@ use crate::{Applied, Session};
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_consensus::{
-    Contradiction, Gate, Input, Message, Outbox, Protocol, RecoveryError, Refusal, Saved, Status,
-    Write,
+    Host, Input, Message, Observer, Outputs, Protocol, RecoveryError, Refusal, Saved, Status, Write,
 };
 use synod_storage::Life;
 use synod_types::{
@@ -141,32 +140,71 @@ pub enum OpenError {
 
 /// A protocol core with its driver. See [`Driver`] for how to run it.
 pub struct Replica<P: Protocol> {
-    core: P,
-    outbox: Outbox<P>,
+    host: Host<P>,
+    sinks: Sinks<P>,
     settings: Settings,
     envelope: Envelope,
-    rng: ChaCha8Rng,
-    timers: Timers<P::Timer>,
-    disk: DiskSide<P>,
-    apply: ApplySide,
-    requests: Requests,
-    /// Messages of this node to itself whose gate is open.
-    own: VecDeque<P::Message>,
-    /// The leader and ballot that the requests under way were sent by.
+    disk: DiskSide,
+    /// The leader and ballot that the requests in flight were sent by.
     leader: (Option<NodeId>, Ballot),
     lives: BTreeMap<NodeId, Incarnation>,
     last_encoded: Option<(P::Message, Bytes)>,
-    /// The request that the core is offered just now; taken away if the core has no room for it.
-    offered: Option<Ticket>,
     next_stall_check: Instant,
     /// The latest time that it was told.
     clock: Instant,
-    /// Last slot that is compacted out of the log.
-    base: Slot,
-    /// The core asked for what must not be done: nothing leaves this replica any more.
-    fatal: Option<FatalError>,
-    actions: Actions,
+    /// Whether the core's last round delivered all of its messages to itself.
+    is_quiet: bool,
     counters: Counters,
+}
+
+/// Everything that takes the outputs of a core.
+struct Sinks<P: Protocol> {
+    rng: ChaCha8Rng,
+    timers: Timers<P::Timer>,
+    apply: ApplySide,
+    requests: Requests,
+    /// The request that the core is offered just now; taken away if the core has no room for it.
+    offered: Option<Ticket>,
+    actions: Actions,
+}
+
+impl<P: Protocol> Sinks<P> {
+    fn take(&mut self, now: Instant, outputs: Outputs<'_, P>) {
+        for change in outputs.timers {
+            self.timers.change(now, change, &mut self.rng);
+        }
+        for (ticket, slot) in outputs.placed {
+            self.requests.placed(ticket, slot);
+        }
+        for (ticket, why) in outputs.refused {
+            if why == Refusal::Busy && self.offered == Some(ticket) {
+                self.offered = None;
+            } else {
+                self.requests.refused(ticket, why, &mut self.actions.answers);
+            }
+        }
+        // No read is ever asked of the core and no log is ever compacted by this driver: there are
+        // no `reads` and no `snapshots`.
+        if let Some(members) = outputs.peers {
+            self.actions.peers = Some(members);
+        }
+        self.actions.notes.extend(outputs.notes);
+        for run in outputs.chosen {
+            self.apply.push(Run { first: run.first, values: run.values });
+        }
+        self.actions.fatal = self.actions.fatal.or(outputs.fatal);
+    }
+}
+
+/// The index of requests in the log follows the core's own writes.
+impl<P: Protocol> Observer<P> for Requests {
+    fn on_write(&mut self, _: &P, write: &Write<P>) {
+        match write {
+            Write::Put(run) => self.wrote(run.first, &run.values),
+            Write::TruncateFrom(from) => self.truncated(*from),
+            Write::HardState(_) | Write::Compact(_) => {}
+        }
+    }
 }
 
 impl<P: Protocol> Replica<P> {
@@ -200,24 +238,25 @@ impl<P: Protocol> Replica<P> {
             from: settings.node,
             incarnation: settings.life.incarnation,
         };
-        let mut replica = Self {
-            core: P::recover(config, saved)?,
-            outbox: Outbox::default(),
+        let host = Host::recover(settings.node, config, saved)?;
+        let sinks = Sinks {
             rng: ChaCha8Rng::seed_from_u64(settings.seed),
             timers: Timers::new(),
-            disk: DiskSide::new(),
             apply: ApplySide::new(applied),
             requests,
-            own: VecDeque::new(),
+            offered: None,
+            actions: Actions::default(),
+        };
+        let mut replica = Self {
+            host: host.with_max_held(settings.held_messages),
+            sinks,
+            disk: DiskSide::default(),
             leader: (None, Ballot::ZERO),
             lives: BTreeMap::new(),
             last_encoded: None,
-            offered: None,
             next_stall_check: now + settings.stall,
             clock: now,
-            base,
-            fatal: None,
-            actions: Actions::default(),
+            is_quiet: true,
             counters: Counters::default(),
             settings,
             envelope,
@@ -229,7 +268,7 @@ impl<P: Protocol> Replica<P> {
     /// The core, to look at.
     #[must_use]
     pub fn core(&self) -> &P {
-        &self.core
+        self.host.core()
     }
 
     /// A clock that goes back is taken to stand still, so that no deadline that has passed lies
@@ -240,89 +279,37 @@ impl<P: Protocol> Replica<P> {
     }
 
     fn step(&mut self, now: Instant, input: Input<P>) {
-        self.core.step(now, input, &mut self.outbox.effects());
-        self.absorb(now);
+        let outputs = self.host.input(now, input, &mut self.sinks.requests);
+        self.sinks.take(now, outputs);
     }
 
-    /// Sorts what the core asked for into what can be done at once and what must wait.
-    fn absorb(&mut self, now: Instant) {
-        let mut writes = std::mem::take(&mut self.outbox.writes);
-        for write in writes.drain(..) {
-            self.write(&write);
-        }
-        self.outbox.writes = writes;
-        for change in self.outbox.timers.drain(..) {
-            self.timers.change(now, change, &mut self.rng);
-        }
-        for (ticket, slot) in self.outbox.placed.drain(..) {
-            self.requests.placed(ticket, slot);
-        }
-        for (ticket, why) in self.outbox.refused.drain(..) {
-            if why == Refusal::Busy && self.offered == Some(ticket) {
-                self.offered = None;
-            } else {
-                self.requests.refused(ticket, why, &mut self.actions.answers);
+    /// A round of the core: its writes join the batch, its messages are encoded.
+    fn round(&mut self, now: Instant) {
+        let round = self.host.round(now, &mut self.sinks.requests);
+        let actions = &mut self.sinks.actions;
+        if let Some(seq) = round.seq {
+            let (newest, batch) = actions.batch.get_or_insert_default();
+            let mut bytes = 0;
+            for write in round.writes {
+                bytes += write_bytes(&write);
+                batch.ops.push((self.settings.group, encode_write(&write)));
             }
+            *newest = seq;
+            self.disk.hand_out(now, seq, bytes);
         }
-        // No read is ever asked of the core and no log is ever compacted by this driver.
-        self.outbox.reads.clear();
-        self.outbox.snapshots.clear();
-        if let Some(members) = self.outbox.peers.take() {
-            self.actions.peers = Some(members);
+        for (to, message) in round.sends {
+            let lane = message.lane();
+            let frame = match self.last_encoded.take() {
+                // The same message to the next peer: one encoding serves all.
+                Some((last, frame)) if last == message => frame,
+                _ => encode_frame(&self.envelope, &Payload::Protocol(message.clone())),
+            };
+            self.last_encoded = Some((message, frame.clone()));
+            actions.frames.push((to, lane, frame));
         }
-        if let Some(Contradiction { slot, by }) = self.outbox.contradiction.take() {
-            self.fatal.get_or_insert(FatalError::Contradicted { slot, by });
-        }
-        self.actions.notes.append(&mut self.outbox.notes);
-        let mut chosen = std::mem::take(&mut self.outbox.chosen);
-        for run in chosen.drain(..) {
-            self.apply.push(Run { first: run.first, values: run.values });
-        }
-        self.outbox.chosen = chosen;
-        let mut sends = std::mem::take(&mut self.outbox.sends);
-        for (to, message) in sends.drain(..) {
-            match message.gate() {
-                Gate::Durable => self.disk.fresh.push((to, message)),
-                Gate::Immediate => self.release(to, message),
-            }
-        }
-        self.outbox.sends = sends;
-    }
-
-    /// Adds a write to the round's batch, unless it would undo what was handed to the state machine.
-    fn write(&mut self, write: &Write<P>) {
-        let chosen = self.apply.emitted();
-        match write {
-            Write::HardState(_) => {}
-            Write::Put(run) => self.requests.wrote(run.first, &run.values),
-            Write::TruncateFrom(from) if *from <= chosen => {
-                let fatal = FatalError::TruncatesChosen { from: *from, chosen };
-                self.fatal.get_or_insert(fatal);
-            }
-            Write::TruncateFrom(from) => self.requests.truncated(*from),
-            Write::Compact(base) if base.through < self.base || base.through > chosen => {
-                let (through, base) = (base.through, self.base);
-                self.fatal.get_or_insert(FatalError::CompactsElsewhere { through, base, chosen });
-            }
-            Write::Compact(base) => self.base = base.through,
-        }
-        self.disk.push(self.settings.group, encode_write(write), write);
-    }
-
-    /// The message's gate is open.
-    fn release(&mut self, to: NodeId, message: P::Message) {
-        if to == self.settings.node {
-            self.own.push_back(message);
-            return;
-        }
-        let lane = message.lane();
-        let frame = match self.last_encoded.take() {
-            // The same message to the next peer: one encoding serves all.
-            Some((last, frame)) if last == message => frame,
-            _ => encode_frame(&self.envelope, &Payload::Protocol(message.clone())),
-        };
-        self.last_encoded = Some((message, frame.clone()));
-        self.actions.frames.push((to, lane, frame));
+        actions.durable = round.durable.or(actions.durable);
+        self.is_quiet = round.is_quiet;
+        self.sinks.take(now, round.outputs);
     }
 
     fn on_frame(&mut self, now: Instant, from: NodeId, frame: &[u8]) {
@@ -340,8 +327,8 @@ impl<P: Protocol> Replica<P> {
             }
             Payload::Protocol(message) => self.step(now, Input::Message { from, message }),
             Payload::Forward(requests) => self.on_forward(from, &requests),
-            Payload::Taken { requests } => self.requests.taken_elsewhere(now, &requests),
-            Payload::Refused { requests, .. } => self.requests.refused_elsewhere(&requests),
+            Payload::Taken { requests } => self.sinks.requests.taken_elsewhere(now, &requests),
+            Payload::Refused { requests, .. } => self.sinks.requests.refused_elsewhere(&requests),
         }
     }
 
@@ -377,38 +364,34 @@ impl<P: Protocol> Replica<P> {
         let leads = self.leader.0 == Some(self.settings.node);
         for index in 0..requests.len() {
             if let Some(command) = requests.command(index) {
-                self.requests.take_guest(from, command, leads);
+                self.sinks.requests.take_guest(from, command, leads);
             }
         }
     }
 
     fn on_written(&mut self, now: Instant, seq: Seq) {
-        for (to, message) in self.disk.complete(now, seq) {
-            self.release(to, message);
-        }
-        if let Some(slot) = self.apply.durable(self.disk.written()) {
-            self.actions.durable = Some(slot);
-        }
+        self.host.written(seq);
+        self.disk.complete(now, seq);
     }
 
     fn on_applied(&mut self, now: Instant, applied: Applied) {
-        self.apply.complete(now, applied.through);
-        self.requests.applied(applied.through);
+        self.sinks.apply.complete(now, applied.through);
+        self.sinks.requests.applied(applied.through);
         for done in applied.done {
-            self.requests.done(now, done, &mut self.actions.answers);
+            self.sinks.requests.done(now, done, &mut self.sinks.actions.answers);
         }
     }
 
     fn on_wake(&mut self, now: Instant) {
-        if self.apply.is_behind() && self.timers.next().is_some_and(|due| due <= now) {
+        if self.sinks.apply.is_behind() && self.sinks.timers.next().is_some_and(|due| due <= now) {
             // Before the timers: a node that lags must not campaign.
             self.step(now, Input::Lagging);
         }
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some(timer) = self.sinks.timers.pop_due(now) {
             self.step(now, Input::Timeout(timer));
         }
-        self.requests.expire(now, self.leader.0, &mut self.actions.answers);
-        self.counters.retried += self.requests.requeue_due(now, self.apply.applied());
+        self.sinks.requests.expire(now, self.leader.0, &mut self.sinks.actions.answers);
+        self.counters.retried += self.sinks.requests.requeue_due(now, self.sinks.apply.applied());
         if self.next_stall_check <= now {
             self.check_stall(now);
         }
@@ -427,22 +410,22 @@ impl<P: Protocol> Replica<P> {
 
     /// Time since when the disk or the apply side has completed nothing while work waits for it.
     fn waiting_since(&self) -> Option<Instant> {
-        self.disk.waiting_since().into_iter().chain(self.apply.waiting_since()).min()
+        self.disk.waiting_since().into_iter().chain(self.sinks.apply.waiting_since()).min()
     }
 
     /// Sends queued requests on: to this node's core while it and the disk have room, or to the leader
     /// within the window of forwards. Returns whether the core took any.
     fn send_queued(&mut self, now: Instant) -> bool {
-        self.counters.retried += self.requests.requeue_lost();
+        self.counters.retried += self.sinks.requests.requeue_lost();
         match self.leader.0 {
             Some(leader) if leader == self.settings.node => self.propose_queued(now),
             Some(leader) => {
-                self.requests.dismiss_guests(Some(leader));
-                self.counters.forwarded += self.requests.forward_queued(now, leader);
+                self.sinks.requests.dismiss_guests(Some(leader));
+                self.counters.forwarded += self.sinks.requests.forward_queued(now, leader);
                 false
             }
             None => {
-                self.requests.dismiss_guests(None);
+                self.sinks.requests.dismiss_guests(None);
                 false
             }
         }
@@ -454,12 +437,12 @@ impl<P: Protocol> Replica<P> {
         let limit = self.settings.unwritten_bytes;
         let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
         let mut taken = false;
-        while let Some((ticket, command)) = self.requests.next_proposal(now, room > 0) {
+        while let Some((ticket, command)) = self.sinks.requests.next_proposal(now, room > 0) {
             room = room.saturating_sub(command.len());
-            self.offered = Some(ticket);
+            self.sinks.offered = Some(ticket);
             self.step(now, Input::Propose { ticket, command: command.clone() });
-            if self.offered.take().is_none() {
-                self.requests.put_back(ticket, command);
+            if self.sinks.offered.take().is_none() {
+                self.sinks.requests.put_back(ticket, command);
                 return taken;
             }
             taken = true;
@@ -471,57 +454,35 @@ impl<P: Protocol> Replica<P> {
     /// in this node's log, and the session table sorts out what was not lost. Returns whether
     /// there was a change.
     fn follow_leader(&mut self) -> bool {
-        let Status { leader, ballot, .. } = self.core.status();
+        let Status { leader, ballot, .. } = self.host.core().status();
         if (leader, ballot) == self.leader {
             return false;
         }
         self.leader = (leader, ballot);
-        let applied = self.apply.applied();
-        self.counters.retried += self.requests.begin_reign(leader.is_some(), applied);
+        let applied = self.sinks.apply.applied();
+        self.counters.retried += self.sinks.requests.begin_reign(leader.is_some(), applied);
         true
     }
 
     fn settle(&mut self, now: Instant) {
         loop {
-            self.core.flush(now, &mut self.outbox.effects());
-            self.absorb(now);
-            if !self.own.is_empty() {
-                while let Some(message) = self.own.pop_front() {
-                    self.step(now, Input::Message { from: self.settings.node, message });
-                }
-                continue;
-            }
-            if self.disk.is_idle() && !self.disk.fresh.is_empty() {
-                for (to, message) in std::mem::take(&mut self.disk.fresh) {
-                    self.release(to, message);
-                }
-                continue;
-            }
+            self.round(now);
             if self.follow_leader() {
                 continue;
             }
-            self.requests.gather_reads(now);
+            self.sinks.requests.gather_reads(now);
             if !self.send_queued(now) {
-                return;
+                break;
             }
         }
-    }
-
-    /// Gives this round's writes their number, and everything that waits for them.
-    fn seal_round(&mut self, now: Instant) {
-        let (me, most) = (self.settings.node, self.settings.held_messages);
-        self.disk.seal(now, (me, most), &mut self.actions.batch);
-        let (newest, written) = (self.disk.newest(), self.disk.written());
-        if let Some(slot) = self.apply.mark(newest, written) {
-            self.actions.durable = Some(slot);
-        }
         let limits = (self.settings.unapplied_bytes, self.settings.unapplied_slots);
-        self.apply.hand_out(now, limits, &mut self.actions.apply);
+        self.sinks.apply.hand_out(now, limits, &mut self.sinks.actions.apply);
     }
 
     fn wake_at(&self) -> Option<Instant> {
         let stall = self.waiting_since().map(|_| self.next_stall_check);
-        [self.timers.next(), self.requests.next_wake(), stall].into_iter().flatten().min()
+                let again = (!self.is_quiet).then_some(self.clock);
+        [again, self.sinks.timers.next(), self.sinks.requests.next_wake(), stall].into_iter().flatten().min()
     }
 }
 
@@ -536,7 +497,7 @@ fn index_tail<P: Protocol>(saved: &Saved<P>, requests: &mut Requests) {
 impl<P: Protocol> Driver for Replica<P> {
     fn handle(&mut self, now: Instant, event: Event) {
         let now = self.advance(now);
-        if self.fatal.is_some() {
+        if self.sinks.actions.fatal.is_some() {
             return;
         }
         match event {
@@ -546,39 +507,38 @@ impl<P: Protocol> Driver for Replica<P> {
             Event::Applied(applied) => self.on_applied(now, applied),
             Event::Request { token, command, deadline } => {
                 self.counters.requests += 1;
-                let answers = &mut self.actions.answers;
-                self.requests.take(now, token, command, deadline, answers);
+                let answers = &mut self.sinks.actions.answers;
+                self.sinks.requests.take(now, token, command, deadline, answers);
             }
             Event::Read { token, deadline } => {
-                self.requests.read(token, deadline, &mut self.actions.answers);
+                self.sinks.requests.read(token, deadline, &mut self.sinks.actions.answers);
             }
         }
     }
 
     fn take(&mut self, now: Instant) -> &mut Actions {
         let now = self.advance(now);
-        if self.fatal.is_none() {
+        if self.sinks.actions.fatal.is_none() {
             self.settle(now);
-            self.seal_round(now);
         }
-        if let Some(fatal) = self.fatal {
+        if let Some(fatal) = self.sinks.actions.fatal {
             // Nothing of what was not carried out yet may reach the disk or a peer.
-            self.actions = Actions { fatal: Some(fatal), ..Actions::default() };
-            return &mut self.actions;
+            self.sinks.actions = Actions { fatal: Some(fatal), ..Actions::default() };
+            return &mut self.sinks.actions;
         }
-        for (to, payload) in self.requests.outgoing() {
+        for (to, payload) in self.sinks.requests.outgoing() {
             let lane = payload.lane();
             // No kind of payload here holds a protocol message.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
-            self.actions.frames.push((to, lane, frame));
+            self.sinks.actions.frames.push((to, lane, frame));
         }
         self.last_encoded = None;
-        self.actions.wake = self.wake_at();
-        &mut self.actions
+        self.sinks.actions.wake = self.wake_at();
+        &mut self.sinks.actions
     }
 
     fn status(&self) -> Status {
-        self.core.status()
+        self.host.core().status()
     }
 
     fn counters(&self) -> &Counters {
@@ -586,6 +546,6 @@ impl<P: Protocol> Driver for Replica<P> {
     }
 
     fn outstanding(&self) -> usize {
-        self.requests.outstanding()
+        self.sinks.requests.outstanding()
     }
 }

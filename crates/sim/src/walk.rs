@@ -16,10 +16,10 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Gate, HardState, Input, Message, Outbox, Protocol, Quorum, Role, Run, RunLog, Saved,
-    TimerChange, Write,
+    Base, HardState, Host, Input, Message, Observer, Outputs, Protocol, Quorum, Role, Run, RunLog,
+    Saved, TimerChange, Write,
 };
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value};
+use synod_types::{Ballot, Instant, Membership, NodeId, Seq, Slot, Ticket, Value};
 
 /// What happened on walks that found nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,36 +120,37 @@ struct Walk<P: Protocol> {
 
 struct Node<P: Protocol> {
     config: P::Config,
-    core: P,
+    host: Host<P>,
     disk: Saved<P>,
-    /// What waits for the disk, in order.
-    pending: VecDeque<Pending<P>>,
+    /// Batches that are not durable, in order.
+    unwritten: VecDeque<Vec<Write<P>>>,
     /// The latest snapshot that is durable in the state store.
     snapshot: Base<P::Stamp>,
-    /// Everything up to here was chosen or came as a snapshot in this life.
-    applied: Slot,
     timers: BTreeMap<P::Timer, Instant>,
     /// Who needs a snapshot of this node.
     owes: BTreeSet<NodeId>,
 }
 
-enum Pending<P: Protocol> {
-    /// The writes of one step: durable together or not at all.
-    Writes(Vec<Write<P>>),
-    Send(NodeId, P::Message),
-}
-
 impl<P: Protocol> Node<P> {
     /// Starts on what the disk and the state store hold.
-    fn start(config: P::Config, disk: Saved<P>, snapshot: Base<P::Stamp>) -> Result<Self, String> {
+    fn start(
+        id: NodeId,
+        config: P::Config,
+        disk: Saved<P>,
+        snapshot: Base<P::Stamp>,
+    ) -> Result<Self, String> {
         let mut saved = disk.clone();
         if snapshot.through > saved.base.through {
             saved.base = snapshot.clone();
         }
-        let applied = saved.base.through;
-        let core = P::recover(config.clone(), saved).map_err(|error| error.to_string())?;
-        let (pending, timers, owes) = (VecDeque::new(), BTreeMap::new(), BTreeSet::new());
-        Ok(Self { config, core, disk, pending, snapshot, applied, timers, owes })
+        let host = Host::recover(id, config.clone(), saved).map_err(|error| error.to_string())?;
+        let (unwritten, timers, owes) = (VecDeque::new(), BTreeMap::new(), BTreeSet::new());
+        Ok(Self { config, host, disk, unwritten, snapshot, timers, owes })
+    }
+
+    /// Everything up to here was chosen or came as a snapshot in this life.
+    fn applied(&self) -> Slot {
+        self.host.chosen()
     }
 
     /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
@@ -182,7 +183,7 @@ impl<P: Protocol> Walk<P> {
         let mut nodes = BTreeMap::new();
         for id in all() {
             let config = config(id, members);
-            nodes.insert(id, Node::start(config, Saved::default(), Base::default())?);
+            nodes.insert(id, Node::start(id, config, Saved::default(), Base::default())?);
         }
         let quorum = P::quorum(&config(members.voters()[0], members), members);
         let mut walk = Self {
@@ -250,21 +251,58 @@ impl<P: Protocol> Walk<P> {
         self.now = self.now + time;
     }
 
-    /// One input and the flush behind it, as a driver does it.
+    /// One input and the round behind it, as a driver does it.
     fn step(&mut self, id: NodeId, input: Input<P>) -> Result<(), String> {
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let (mut outbox, mut reported) = (Outbox::default(), Vec::new());
-        node.core.step(self.now, input, &mut outbox.effects());
-        node.core.flush(self.now, &mut outbox.effects());
-        for run in std::mem::take(&mut outbox.chosen) {
-            if run.first != node.applied.next() {
-                return Err(format!("{id:?} chose {} behind {}", run.first, node.applied));
+        self.drive(id, |host, now, seen| {
+            let outputs = host.input(now, input, seen);
+            seen.outputs(outputs);
+        })?;
+        self.round(id)
+    }
+
+    fn round(&mut self, id: NodeId) -> Result<(), String> {
+        let (mut unwritten, mut sends) = (None, Vec::new());
+        self.drive(id, |host, now, seen| {
+            let round = host.round(now, seen);
+            unwritten = round.seq.map(|_| round.writes.collect());
+            sends.extend(round.sends);
+            if !round.is_quiet {
+                seen.found = Some("a core talks to itself for ever".to_owned());
             }
-            node.applied = run.last();
-            reported.push(run);
+            seen.outputs(round.outputs);
+        })?;
+        self.wire.extend(sends.into_iter().map(|(to, message)| (id, to, message)));
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.unwritten.extend(unwritten);
         }
-        let status = node.core.status();
-        reported.iter().try_for_each(|run| self.report(id, status.ballot.round, run))?;
+        Ok(())
+    }
+
+    /// Lets a node's host do something, and checks what its core does meanwhile.
+    fn drive(
+        &mut self,
+        id: NodeId,
+        work: impl FnOnce(&mut Host<P>, Instant, &mut Seen<'_, P>),
+    ) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let mut seen = Seen {
+            id,
+            now: self.now,
+            dice: &mut self.dice,
+            checks: &mut self.checks,
+            disk: &node.disk,
+            timers: &mut node.timers,
+            owes: &mut node.owes,
+            reported: Vec::new(),
+            found: None,
+        };
+        work(&mut node.host, self.now, &mut seen);
+        let (reported, found) = (seen.reported, seen.found);
+        if let Some(found) = found {
+            return Err(found);
+        }
+        let status = node.host.core().status();
+        reported.iter().try_for_each(|(round, run)| self.report(id, *round, run))?;
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(status.ballot).or_insert(id);
             if leader != id {
@@ -273,10 +311,10 @@ impl<P: Protocol> Walk<P> {
         }
         self.walked.chosen = self.chosen.len() as u64;
         self.walked.ballots = self.leaders.len() as u64;
-        self.absorb(id, outbox)
+        Ok(())
     }
 
-    /// A node that stands in `round` reports slots as chosen.
+    /// A node that was in `round` reports slots as chosen.
     fn report(&mut self, id: NodeId, round: u64, run: &Run<P::Stamp>) -> Result<(), String> {
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
@@ -289,46 +327,6 @@ impl<P: Protocol> Walk<P> {
             self.checks.report((id, round), (slot, &value), disks).map_err(in_words)?;
         }
         Ok(())
-    }
-
-    fn absorb(&mut self, id: NodeId, outbox: Outbox<P>) -> Result<(), String> {
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let mut own = Vec::new();
-        let round = node.core.status().ballot.round;
-        for write in &outbox.writes {
-            if let Write::Put(run) = write {
-                let Checks { logs, chosen, .. } = &mut self.checks;
-                logs.check_run((id, round), run, chosen).map_err(in_words)?;
-            }
-        }
-        if !outbox.writes.is_empty() {
-            node.pending.push_back(Pending::Writes(outbox.writes));
-        }
-        for (to, message) in outbox.sends {
-            match message.gate() {
-                Gate::Durable => node.pending.push_back(Pending::Send(to, message)),
-                Gate::Immediate if !message.holds(id, to, &node.disk) => {
-                    return Err(format!("{id:?} hastens to tell {to:?} {}", message.describe()));
-                }
-                Gate::Immediate if to == id => own.push(message),
-                Gate::Immediate => self.wire.push((id, to, message)),
-            }
-        }
-        for change in outbox.timers {
-            match change {
-                TimerChange::Set(timer, after) => {
-                    node.timers.insert(timer, self.now + self.dice.duration(&after));
-                }
-                TimerChange::Cancel(timer) => {
-                    node.timers.remove(&timer);
-                }
-            }
-        }
-        if let Some(found) = outbox.contradiction {
-            return Err(format!("{id:?} finds {found:?}"));
-        }
-        node.owes.extend(outbox.snapshots);
-        own.into_iter().try_for_each(|message| self.step(id, Input::Message { from: id, message }))
     }
 
     /// Cuts a link in one direction, or now and then in both.
@@ -366,27 +364,16 @@ impl<P: Protocol> Walk<P> {
         Ok(())
     }
 
-    /// The oldest that waits for the disk; whether there was anything.
+    /// The oldest batch that waits for the disk; whether there was any.
     fn sync_one(&mut self, id: NodeId) -> Result<bool, String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(false) };
-        match node.pending.pop_front() {
-            None => return Ok(false),
-            Some(Pending::Writes(writes)) => {
-                writes.iter().try_for_each(|write| node.write(write))?;
-                let floor = node.snapshot.through;
-                self.checks.synced(id, floor, &writes).map_err(in_words)?;
-            }
-            Some(Pending::Send(to, message)) => {
-                if !message.holds(id, to, &node.disk) {
-                    return Err(format!("{id:?} tells {to:?} {}", message.describe()));
-                }
-                if to == id {
-                    self.step(id, Input::Message { from: id, message })?;
-                } else {
-                    self.wire.push((id, to, message));
-                }
-            }
-        }
+        let seq = Seq(node.host.newest().0 - node.unwritten.len() as u64 + 1);
+        let Some(writes) = node.unwritten.pop_front() else { return Ok(false) };
+        writes.iter().try_for_each(|write| node.write(write))?;
+        node.host.written(seq);
+        let floor = node.snapshot.through;
+        self.checks.synced(id, floor, &writes).map_err(in_words)?;
+        self.round(id)?;
         Ok(true)
     }
 
@@ -407,16 +394,16 @@ impl<P: Protocol> Walk<P> {
     fn crash(&mut self, id: NodeId) -> Result<(), String> {
         let Some(node) = self.nodes.remove(&id) else { return Ok(()) };
         self.walked.crashes += 1;
-        self.nodes.insert(id, Node::start(node.config, node.disk, node.snapshot)?);
+        self.nodes.insert(id, Node::start(id, node.config, node.disk, node.snapshot)?);
         self.step(id, Input::Start)
     }
 
     /// A node takes a snapshot, and trims its log unless it crashes before.
     fn trim(&mut self, id: NodeId) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let base = node.core.status().base;
-        let through = Slot(base.0 + self.dice.below(node.applied.0 - base.0 + 1));
-        let Some(base) = node.core.base_at(through) else { return Ok(()) };
+        let base = node.host.core().status().base;
+        let through = Slot(base.0 + self.dice.below(node.applied().0 - base.0 + 1));
+        let Some(base) = node.host.core().base_at(through) else { return Ok(()) };
         if base.through > node.snapshot.through {
             node.snapshot = base;
         }
@@ -433,7 +420,7 @@ impl<P: Protocol> Walk<P> {
         let Some(base) = self.nodes.get(&from).map(|node| node.snapshot.clone()) else {
             return Ok(None);
         };
-        let node = self.nodes.get_mut(&to).filter(|node| base.through > node.applied);
+        let node = self.nodes.get_mut(&to).filter(|node| base.through > node.applied());
         let Some(node) = node else { return Ok(None) };
         node.snapshot = base.clone();
         // To the checks it has compacted its log: it holds all of this, whatever its log says.
@@ -444,9 +431,6 @@ impl<P: Protocol> Walk<P> {
 
     fn install(&mut self, id: NodeId, base: Base<P::Stamp>) -> Result<(), String> {
         self.walked.installs += 1;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.applied = base.through;
-        }
         self.step(id, Input::Installed { base })
     }
 
@@ -474,7 +458,7 @@ impl<P: Protocol> Walk<P> {
                 return Ok(());
             }
         }
-        let ends: Vec<_> = self.nodes.iter().map(|(id, node)| (*id, node.applied)).collect();
+        let ends: Vec<_> = self.nodes.iter().map(|(id, node)| (*id, node.applied())).collect();
         Err(format!("nothing fails and nothing new is applied everywhere: {ends:?}"))
     }
 
@@ -515,7 +499,7 @@ impl<P: Protocol> Walk<P> {
 
     /// Whether all nodes have applied equally far, and a command behind the `old` ones with that.
     fn agree_on_news(&self, old: u64) -> bool {
-        let mut ends = self.nodes.values().map(|node| node.applied);
+        let mut ends = self.nodes.values().map(|node| node.applied());
         let Some(first) = ends.next() else { return true };
         let is_new = |value: &Value| match value {
             Value::Command(bytes) => std::str::from_utf8(bytes)
@@ -523,6 +507,60 @@ impl<P: Protocol> Walk<P> {
             _ => false,
         };
         ends.all(|end| end == first) && self.chosen.range(..=first).rev().any(|it| is_new(it.1))
+    }
+}
+
+/// What a core does while its host is driven, checked step by step.
+struct Seen<'a, P: Protocol> {
+    id: NodeId,
+    now: Instant,
+    dice: &'a mut Dice,
+    checks: &'a mut Checks<P>,
+    disk: &'a Saved<P>,
+    timers: &'a mut BTreeMap<P::Timer, Instant>,
+    owes: &'a mut BTreeSet<NodeId>,
+    /// Runs reported as chosen, and the round of the core at the time.
+    reported: Vec<(u64, Run<P::Stamp>)>,
+    /// The first violation.
+    found: Option<String>,
+}
+
+impl<P: Protocol> Observer<P> for Seen<'_, P> {
+    fn on_write(&mut self, core: &P, write: &Write<P>) {
+        if let Write::Put(run) = write {
+            let Checks { logs, chosen, .. } = &mut *self.checks;
+            let checked = logs.check_run((self.id, core.status().ballot.round), run, chosen);
+            self.found = self.found.take().or_else(|| checked.err().map(in_words));
+        }
+    }
+
+    fn on_chosen(&mut self, core: &P, run: &Run<P::Stamp>) {
+        self.reported.push((core.status().ballot.round, run.clone()));
+    }
+
+    fn on_release(&mut self, _: &P, to: NodeId, message: &P::Message) {
+        if self.found.is_none() && !message.holds(self.id, to, self.disk) {
+            self.found = Some(format!("{:?} tells {to:?} {}", self.id, message.describe()));
+        }
+    }
+}
+
+impl<P: Protocol> Seen<'_, P> {
+    fn outputs(&mut self, outputs: Outputs<'_, P>) {
+        for change in outputs.timers {
+            match change {
+                TimerChange::Set(timer, after) => {
+                    self.timers.insert(timer, self.now + self.dice.duration(&after));
+                }
+                TimerChange::Cancel(timer) => {
+                    self.timers.remove(&timer);
+                }
+            }
+        }
+        self.owes.extend(outputs.snapshots);
+        if let Some(fatal) = outputs.fatal {
+            self.found.get_or_insert_with(|| format!("{:?}: {fatal}", self.id));
+        }
     }
 }
 

@@ -1,0 +1,413 @@
+//! The host of a core: the loop that each driver runs, and the fence between disk and network.
+
+use crate::effects::{Outbox, Outputs};
+use crate::{Contradiction, Gate, Input, Message, Protocol, RecoveryError, Run, Saved, Write};
+use alloc::collections::VecDeque;
+use alloc::vec::{Drain, Vec};
+use core::hash::{Hash, Hasher};
+use core::mem;
+use synod_types::{Instant, NodeId, Seq, Slot};
+
+/// Self-messages that one round delivers at most.
+const MAX_SELF_MESSAGES: usize = 1000;
+
+/// Receives what a core asks for at the step at which it does, for checkers and for drivers that
+/// keep an index of the log. `()` ignores everything.
+pub trait Observer<P: Protocol> {
+    /// The core writes. Called in the order of the writes, before the other outputs of the step.
+    fn on_write(&mut self, _core: &P, _write: &Write<P>) {}
+
+    /// The core reports slots as chosen.
+    fn on_chosen(&mut self, _core: &P, _run: &Run<P::Stamp>) {}
+
+    /// A message may leave: everything that it waited for is durable. Messages of the node to itself
+    /// are shown before they are delivered.
+    fn on_release(&mut self, _core: &P, _to: NodeId, _message: &P::Message) {}
+}
+
+impl<P: Protocol> Observer<P> for () {}
+
+/// A core asked for what would undo what it reported as chosen, or has learnt that this happened
+/// elsewhere. Final: the log and the state do not belong together, or the core is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum FatalError {
+    /// The log would be cut at or below a slot that was reported as chosen.
+    #[error(
+        "the log would be cut from slot {from} on, but this node took the slots \
+         through {chosen} for chosen and applies them: a quorum has lost its log; nothing was \
+         written"
+    )]
+    TruncatesChosen {
+        /// The first slot that would go.
+        from: Slot,
+        /// The last slot that was reported as chosen.
+        chosen: Slot,
+    },
+    /// A peer takes other values for chosen.
+    #[error(
+        "node {by} took other values for chosen in the slots through {slot} than this node did: \
+         a quorum has lost its log; nothing was written"
+    )]
+    Contradicted {
+        /// The values differ in this slot or in one before it.
+        slot: Slot,
+        /// The peer.
+        by: NodeId,
+    },
+    /// Slots were reported as chosen twice, or with a gap before them.
+    #[error("slot {slot} was reported as chosen where {next} is next: nothing was written")]
+    OutOfOrder {
+        /// The first slot that was reported.
+        slot: Slot,
+        /// The slot after the last one that was reported before.
+        next: Slot,
+    },
+    /// The log's base would go back, or pass what was reported as chosen.
+    #[error(
+        "the log would begin after slot {through}, but it begins after slot {base} and \
+         this node has the slots through {chosen}: nothing was written"
+    )]
+    CompactsElsewhere {
+        /// The new base.
+        through: Slot,
+        /// The present base.
+        base: Slot,
+        /// The last slot that was reported as chosen.
+        chosen: Slot,
+    },
+}
+
+/// A core, and the fence that it is run behind.
+///
+/// [`input`](Self::input) steps the core; [`round`](Self::round) flushes it and lends what goes to
+/// the disk and to the network; [`written`](Self::written) reports what has become durable. A
+/// message whose gate is [`Gate::Durable`] comes out of a round only after `written` was called for
+/// the newest batch of the time at which the core sent it. There is no other way to get at it.
+///
+/// Two hosts are equal, and hash the same, if they cannot be told apart by what comes later: numbers
+/// of batches count from the last durable one.
+#[derive(Clone, Debug)]
+pub struct Host<P: Protocol> {
+    me: NodeId,
+    core: P,
+    outbox: Outbox<P>,
+    /// Messages of this node to itself that may be delivered.
+    own: VecDeque<P::Message>,
+    /// Messages to peers that may leave.
+    ready: Vec<(NodeId, P::Message)>,
+    /// Durable messages of this round: their batch has no number yet.
+    fresh: Vec<(NodeId, P::Message)>,
+    /// Messages that wait for the disk, those of the oldest batch first.
+    held: VecDeque<(NodeId, P::Message)>,
+    /// Batches that were handed out and are not durable, the oldest first.
+    unwritten: VecDeque<Unwritten>,
+    /// Number of the newest durable batch.
+    written: Seq,
+    /// Messages at the front of `held` that wait no longer.
+    free: usize,
+    /// Writes and chosen runs in the outbox that were looked at.
+    seen: (usize, usize),
+    max_held: usize,
+    /// Last slot that is compacted out of the log.
+    base: Slot,
+    /// Last slot that the core reported as chosen, or that an installed snapshot covers.
+    chosen: Slot,
+    /// Last slot that is chosen and durable in the log, as far as was reported.
+    durable: Slot,
+    /// The same, to be reported by the next round.
+    next_durable: Slot,
+    fatal: Option<FatalError>,
+}
+
+/// A batch that is not durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Unwritten {
+    /// Messages that wait for this batch, and not for the one before it.
+    held: usize,
+    /// Last slot chosen when the batch was handed out, or before the next one was.
+    chosen: Slot,
+}
+
+/// The outcome of a [round](Host::round). Dropping it discards what was not taken: messages then
+/// count as lost, writes must not be.
+#[derive(Debug)]
+#[must_use]
+pub struct Round<'a, P: Protocol> {
+    /// Number of the batch that `writes` are; `None` if there are none.
+    pub seq: Option<Seq>,
+    /// For the disk, in order: durable together or not at all, and then reported with
+    /// [`Host::written`].
+    pub writes: Drain<'a, Write<P>>,
+    /// For the network. Nothing here waits for a write.
+    pub sends: Drain<'a, (NodeId, P::Message)>,
+    /// Last slot that is chosen and durable in the log, if it has risen: the state machine's
+    /// changes may be made durable up to here.
+    pub durable: Option<Slot>,
+    /// Whether no self-message is left. A core that sends itself messages without end is wrong;
+    /// those that are left are delivered by the next round.
+    pub is_quiet: bool,
+    /// Everything else.
+    pub outputs: Outputs<'a, P>,
+}
+
+impl<P: Protocol> Host<P> {
+    /// Recovers the core of node `me` from what its disk holds. The first input must be
+    /// [`Input::Start`].
+    ///
+    /// # Errors
+    /// If the settings and the disk cannot belong together.
+    pub fn recover(me: NodeId, config: P::Config, saved: Saved<P>) -> Result<Self, RecoveryError> {
+        let (base, floor) = (saved.base.through, saved.floor()?);
+        Ok(Self {
+            me,
+            core: P::recover(config, saved)?,
+            outbox: Outbox::default(),
+            own: VecDeque::new(),
+            ready: Vec::new(),
+            fresh: Vec::new(),
+            held: VecDeque::new(),
+            free: 0,
+            seen: (0, 0),
+            max_held: usize::MAX,
+            unwritten: VecDeque::new(),
+            written: Seq(0),
+            base,
+            chosen: floor,
+            durable: floor,
+            next_durable: floor,
+            fatal: None,
+        })
+    }
+
+    /// Bounds the messages to peers that wait for the disk. Messages past the bound are dropped, as
+    /// the network may drop them; messages of the node to itself never are, because no peer would
+    /// ask for them again.
+    #[must_use]
+    pub fn with_max_held(mut self, messages: usize) -> Self {
+        self.max_held = messages;
+        self
+    }
+
+    /// Returns the core.
+    #[must_use]
+    pub fn core(&self) -> &P {
+        &self.core
+    }
+
+    /// Returns the last slot that the core reported as chosen, or that an installed snapshot
+    /// covers.
+    #[must_use]
+    pub fn chosen(&self) -> Slot {
+        self.chosen
+    }
+
+    /// Returns the last slot that is chosen and durable in the log, as of the last round.
+    #[must_use]
+    pub fn durable(&self) -> Slot {
+        self.durable
+    }
+
+    /// Returns the number of the newest batch that was handed out.
+    #[must_use]
+    pub fn newest(&self) -> Seq {
+        Seq(self.written.0 + self.unwritten.len() as u64)
+    }
+
+    /// Returns whether all that the core ever wrote is durable.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.unwritten.is_empty() && self.outbox.writes.is_empty()
+    }
+
+    /// Steps the core. `now` never goes back. After a [fatal error](FatalError) nothing happens.
+    pub fn input(
+        &mut self,
+        now: Instant,
+        input: Input<P>,
+        observer: &mut impl Observer<P>,
+    ) -> Outputs<'_, P> {
+        if let Input::Installed { base } = &input {
+            self.chosen = self.chosen.max(base.through);
+        }
+        self.release_free(observer);
+        self.step(now, input, observer);
+        self.seen.1 = 0;
+        self.outbox.lists.lend(self.fatal)
+    }
+
+    /// Ends a round: flushes the core, delivers its messages to itself as far as the disk allows,
+    /// gives the writes their number, and lends what leaves. Costs little when there is nothing to
+    /// do, and may be called several times before anything is written: what waits for a batch
+    /// waits for the newest one of its own round.
+    pub fn round(&mut self, now: Instant, observer: &mut impl Observer<P>) -> Round<'_, P> {
+        self.release_free(observer);
+        let is_quiet = self.settle(now, observer);
+        if self.fatal.is_some() {
+            self.outbox.writes.clear();
+            self.ready.clear();
+        }
+        let is_written = !self.outbox.writes.is_empty();
+        self.seal(is_written);
+        let durable = (self.next_durable > self.durable).then_some(self.next_durable);
+        self.durable = self.next_durable;
+        self.seen = (0, 0);
+        let seq = is_written.then(|| self.newest());
+        let (writes, sends) = (self.outbox.writes.drain(..), self.ready.drain(..));
+        let outputs = self.outbox.lists.lend(self.fatal);
+        Round { seq, writes, sends, durable, is_quiet, outputs }
+    }
+
+    /// Everything through batch `seq` is durable. What waited for that comes out of the next round.
+    ///
+    /// # Panics
+    /// If no round has handed out that batch.
+    pub fn written(&mut self, seq: Seq) {
+        assert!(seq <= self.newest(), "{seq:?} was never handed out");
+        while self.written < seq
+            && let Some(batch) = self.unwritten.pop_front()
+        {
+            self.written = self.written.next();
+            self.free += batch.held;
+            self.next_durable = batch.chosen;
+        }
+    }
+
+    fn step(&mut self, now: Instant, input: Input<P>, observer: &mut impl Observer<P>) {
+        if self.fatal.is_none() {
+            self.core.step(now, input, &mut self.outbox.effects());
+            self.absorb(observer);
+        }
+    }
+
+    /// Flushes, and delivers the messages of the node to itself, until there are none. Returns
+    /// whether there are none.
+    fn settle(&mut self, now: Instant, observer: &mut impl Observer<P>) -> bool {
+        let mut left = MAX_SELF_MESSAGES;
+        while self.fatal.is_none() {
+            self.core.flush(now, &mut self.outbox.effects());
+            self.absorb(observer);
+            if self.own.is_empty() && self.is_idle() {
+                for (to, message) in mem::take(&mut self.fresh) {
+                    self.release(to, message, observer);
+                }
+            }
+            if self.own.is_empty() {
+                return true;
+            }
+            while let Some(message) = self.own.pop_front() {
+                if left == 0 {
+                    self.own.push_front(message);
+                    return false;
+                }
+                left -= 1;
+                self.step(now, Input::Message { from: self.me, message }, observer);
+            }
+        }
+        true
+    }
+
+    /// Sorts what a step asked for into what may leave and what must wait.
+    fn absorb(&mut self, observer: &mut impl Observer<P>) {
+        let (writes, chosen) = self.seen;
+        for write in &self.outbox.writes[writes..] {
+            observer.on_write(&self.core, write);
+            let fatal = match write {
+                Write::TruncateFrom(from) if *from <= self.chosen => {
+                    Some(FatalError::TruncatesChosen { from: *from, chosen: self.chosen })
+                }
+                Write::Compact(new) if new.through < self.base || new.through > self.chosen => {
+                    let (through, base) = (new.through, self.base);
+                    Some(FatalError::CompactsElsewhere { through, base, chosen: self.chosen })
+                }
+                Write::Compact(new) => {
+                    self.base = new.through;
+                    None
+                }
+                Write::HardState(_) | Write::Put(_) | Write::TruncateFrom(_) => None,
+            };
+            self.fatal = self.fatal.or(fatal);
+        }
+        for run in &self.outbox.lists.chosen[chosen..] {
+            let next = self.chosen.next();
+            if run.first != next {
+                self.fatal = self.fatal.or(Some(FatalError::OutOfOrder { slot: run.first, next }));
+                break;
+            }
+            self.chosen = run.last();
+            observer.on_chosen(&self.core, run);
+        }
+        self.seen = (self.outbox.writes.len(), self.outbox.lists.chosen.len());
+        let contradicted = self.outbox.contradiction;
+        let contradicted =
+            contradicted.map(|Contradiction { slot, by }| FatalError::Contradicted { slot, by });
+        self.fatal = self.fatal.or(contradicted);
+        let mut sends = mem::take(&mut self.outbox.sends);
+        for (to, message) in sends.drain(..) {
+            match message.gate() {
+                Gate::Durable => self.fresh.push((to, message)),
+                Gate::Immediate => self.release(to, message, observer),
+            }
+        }
+        self.outbox.sends = sends;
+    }
+
+    /// Releases what no longer waits for the disk.
+    fn release_free(&mut self, observer: &mut impl Observer<P>) {
+        for _ in 0..mem::take(&mut self.free) {
+            if let Some((to, message)) = self.held.pop_front() {
+                self.release(to, message, observer);
+            }
+        }
+    }
+
+    /// The message's gate is open.
+    fn release(&mut self, to: NodeId, message: P::Message, observer: &mut impl Observer<P>) {
+        observer.on_release(&self.core, to, &message);
+        if to == self.me {
+            self.own.push_back(message);
+        } else {
+            self.ready.push((to, message));
+        }
+    }
+
+    /// Gives this round's writes their number, and lets what waits for them wait.
+    fn seal(&mut self, is_written: bool) {
+        if is_written {
+            self.unwritten.push_back(Unwritten { held: 0, chosen: self.chosen });
+        }
+        let Some(newest) = self.unwritten.back_mut() else {
+            // Messages that are left over when self-messages have no end wait for the next round.
+            self.next_durable = self.chosen;
+            return;
+        };
+        newest.chosen = self.chosen;
+        for (to, message) in self.fresh.drain(..) {
+            if to == self.me || self.held.len() < self.max_held {
+                newest.held += 1;
+                self.held.push_back((to, message));
+            }
+        }
+    }
+
+    /// All that what comes later depends on. What a round lends was taken.
+    fn identity(&self) -> impl Eq + Hash + '_ {
+        (
+            (&self.core, &self.own, &self.ready, &self.fresh, &self.held, self.free),
+            (&self.unwritten, self.base, self.chosen, self.durable, self.next_durable, self.fatal),
+        )
+    }
+}
+
+impl<P: Protocol> PartialEq for Host<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl<P: Protocol> Eq for Host<P> {}
+
+impl<P: Protocol> Hash for Host<P> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
