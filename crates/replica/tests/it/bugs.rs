@@ -387,9 +387,9 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
     let _ = replica.take(T0);
     // The request loses its slot and is proposed again.
     tell(&mut replica, Msg::Recut(Slot(1)));
-    // Two rounds that nobody carried out are one batch, in the order in which they were asked for.
+    // Three rounds of the core that were not carried out are one batch, in their order.
     let (seq, ops) = batch(&mut replica);
-    assert_eq!(seq, Seq(2));
+    assert_eq!(seq, Seq(3));
     let [
         LogOp::Put(old),
         LogOp::HardState(_),

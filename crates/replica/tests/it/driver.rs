@@ -78,14 +78,18 @@ fn state_may_be_persisted_only_behind_the_log() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0).batch.take();
-    replica.handle(T0, Event::Written(Seq(1)));
+    tell(&mut replica, Msg::Quorum);
+    let actions = replica.take(T0);
+    assert_eq!(actions.apply.len(), 1, "others hold slot 1");
+    assert_eq!(actions.durable, None, "this node's disk does not");
     replica.handle(T0, request(2, LATER));
     let actions = replica.take(T0);
-    assert_eq!(actions.apply.len(), 1, "slot 1 is chosen in the round that writes slot 2");
-    assert_eq!(actions.durable, None, "and persisted with that round's write");
-    let _ = actions.batch.take();
+    assert!(actions.batch.take().is_some(), "slot 2 is written");
+    assert_eq!(actions.durable, None);
+    replica.handle(T0, Event::Written(Seq(1)));
+    assert_eq!(replica.take(T0).durable.take(), Some(Slot(1)), "not with the write of slot 2");
     replica.handle(T0, Event::Written(Seq(2)));
-    assert!(replica.take(T0).durable >= Some(Slot(1)));
+    assert_eq!(replica.take(T0).durable, Some(Slot(2)));
 }
 
 #[test]
