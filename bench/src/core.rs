@@ -74,7 +74,12 @@ impl<P: Protocol> Cores<P> {
         self.turn(self.leader);
         self.deliver();
         let leader = &self.nodes[self.leader];
-        assert_eq!(leader.decided, before.plus(commands.len()), "{:?}", leader.host.core().status());
+        assert_eq!(
+            leader.decided,
+            before.plus(commands.len()),
+            "{:?}",
+            leader.host.core().status()
+        );
         leader.decided.0
     }
 

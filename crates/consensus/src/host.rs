@@ -411,3 +411,6 @@ impl<P: Protocol> Hash for Host<P> {
         self.identity().hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,11 +28,7 @@ pub(crate) struct Logged<P: Protocol> {
 
 impl<P: Protocol> Node<P> {
     /// A node as it comes up from its disk, before its first input.
-    pub fn recover(
-        id: NodeId,
-        config: P::Config,
-        disk: Saved<P>,
-    ) -> Result<Self, RecoveryError> {
+    pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>) -> Result<Self, RecoveryError> {
         let host = Host::recover(id, config, disk.clone())?;
         Ok(Self { host, timers: BTreeSet::new(), disk, unsynced: VecDeque::new() })
     }
@@ -67,10 +63,7 @@ impl<P: Protocol> Node<P> {
 }
 
 /// A disk as it is once these batches are durable.
-pub(crate) fn written<P: Protocol>(
-    disk: &Saved<P>,
-    unsynced: &VecDeque<Batch<P>>,
-) -> Saved<P> {
+pub(crate) fn written<P: Protocol>(disk: &Saved<P>, unsynced: &VecDeque<Batch<P>>) -> Saved<P> {
     let mut saved = disk.clone();
     unsynced.iter().flatten().for_each(|logged| saved.apply(&logged.write));
     saved

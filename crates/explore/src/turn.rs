@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use synod_consensus::{
-    FatalError, HardState, Host, Input, Message, Observer, Outputs, Protocol, Quorum, Run, Saved, TimerChange,
-    Write,
+    FatalError, HardState, Host, Input, Message, Observer, Outputs, Protocol, Quorum, Run, Saved,
+    TimerChange, Write,
 };
 use synod_types::{Instant, NodeId, Slot};
 

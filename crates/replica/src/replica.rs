@@ -481,8 +481,11 @@ impl<P: Protocol> Replica<P> {
 
     fn wake_at(&self) -> Option<Instant> {
         let stall = self.waiting_since().map(|_| self.next_stall_check);
-                let again = (!self.is_quiet).then_some(self.clock);
-        [again, self.sinks.timers.next(), self.sinks.requests.next_wake(), stall].into_iter().flatten().min()
+        let again = (!self.is_quiet).then_some(self.clock);
+        [again, self.sinks.timers.next(), self.sinks.requests.next_wake(), stall]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
