@@ -118,12 +118,12 @@ pub enum TimerChange<T> {
     Cancel(T),
 }
 
-/// What a core may ask for: a write-only view of the driver's [`Outbox`].
+/// What a core may ask for: a write-only view of its host's [`Outbox`].
 #[derive(Debug)]
 pub struct Effects<'a, P: Protocol>(&'a mut Outbox<P>);
 
 impl<P: Protocol> Effects<'_, P> {
-    /// Asks for a durable write. The writes between two takes of the driver become durable
+    /// Asks for a durable write. The writes of one [round](crate::Host::round) become durable
     /// together, in this order.
     pub fn write(&mut self, write: Write<P>) {
         self.0.writes.push(write);
@@ -184,8 +184,8 @@ impl<P: Protocol> Effects<'_, P> {
         self.0.lists.peers = Some(members.clone());
     }
 
-    /// Reports that this node's chosen slots contradict a peer's. The driver stops the node, and nothing
-    /// of the present round leaves it.
+    /// Reports that this node's chosen slots contradict a peer's. Nothing of the present round leaves
+    /// the host, and the driver stops the node.
     pub fn contradicted(&mut self, found: Contradiction) {
         self.0.contradiction.get_or_insert(found);
     }

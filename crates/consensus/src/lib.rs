@@ -1,11 +1,10 @@
 //! The contract of a consensus protocol: what goes in, what comes out, and in which order it may
 //! leave the node.
 //!
-//! A protocol is a [`Protocol`]: a pure state machine. Its driver hands it one [`Input`] at a time
-//! and collects what it wants done in an [`Outbox`], through the write-only [`Effects`]. It reads
-//! no clock, rolls no dice, does no I/O: time is an argument, randomness is asked for as a range,
-//! and what must be on disk before a message may leave is said once, by the message's
-//! [`Gate`].
+//! A protocol is a [`Protocol`]: a pure state machine. Its [`Host`] hands it one [`Input`] at a time
+//! and collects its [`Effects`]. It reads no clock, draws no random numbers, does no I/O: time is an
+//! argument, randomness is asked for as a range, and what must be on disk before a message may
+//! leave is stated once, by the message's [`Gate`].
 //!
 //! ```
 //! use synod_consensus::{Run, RunLog};
@@ -21,9 +20,9 @@
 //!
 //! # Persist, then send
 //! A message whose [`Message::gate`] is [`Gate::Durable`] claims something about its sender's
-//! disk. The driver holds it back until everything that the core wrote up to then is durable, so
-//! the order of `write` and `send` inside one step cannot matter, and there is no second way to
-//! send. What the gate cannot see is a write that was forgotten: [`Message::holds`] states the
+//! disk. The [`Host`] holds it back until everything that the core wrote up to then was reported as
+//! durable, so the order of `write` and `send` inside one step cannot matter, and there is no second
+//! way to send. What the gate cannot see is a write that was forgotten: [`Message::holds`] states the
 //! claim itself, for a simulator to check against the disk.
 //!
 //! # Recover

@@ -53,10 +53,10 @@
 //! has applied; one value under one stamp; one leader a
 //! ballot, who in Raft holds all that was chosen before; hard states that never go back; that each
 //! released message [holds](synod_consensus::Message::holds) against its sender's synced disk; that
-//! a node starts from whatever a crash leaves; that no assertion of a core fails.
+//! the state may be made durable only as far as the log is; that a node starts from whatever a crash leaves; that no assertion of a core fails.
 //!
-//! A step does what the driver in `synod-replica` does: input, flush, messages to oneself; writes
-//! become one batch; durable messages wait for it, all others leave at once.
+//! Each node runs on the [`Host`](synod_consensus::Host) that the driver in `synod-replica` runs on: the
+//! fence that ships is part of what is explored.
 //!
 //! # What bounds it
 //! - Everything within the budget is looked at, and nothing beyond: a bug that needs four campaigns
