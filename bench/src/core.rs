@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
-use synod_consensus::{Host, Input, Outputs, Protocol, Role, Saved, TimerChange};
+use synod_consensus::{Host, Input, Outputs, Protocol, Role, Round, Saved, TimerChange};
 use synod_types::{Instant, NodeId, Slot, Ticket};
 
 /// Slots that stay in a core's window when it is compacted; without compaction, page faults are
@@ -121,14 +121,14 @@ impl<P: Protocol> Node<P> {
 
     /// One round. Returns whether anything was written.
     fn round(&mut self, now: Instant, wire: &mut VecDeque<(NodeId, NodeId, P::Message)>) -> bool {
-        let round = self.host.round(now, &mut ());
-        wire.extend(round.sends.map(|(to, message)| (self.id, to, message)));
-        take(round.outputs, &mut self.timers, &mut self.decided);
-        let written = round.seq;
-        if let Some(seq) = written {
+        let Round { seq, writes, sends, outputs, .. } = self.host.round(now, &mut ());
+        wire.extend(sends.map(|(to, message)| (self.id, to, message)));
+        take(outputs, &mut self.timers, &mut self.decided);
+        drop(writes);
+        if let Some(seq) = seq {
             self.host.written(seq);
         }
-        written.is_some()
+        seq.is_some()
     }
 }
 
