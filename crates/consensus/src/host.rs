@@ -116,6 +116,8 @@ pub struct Host<P: Protocol> {
     durable: Slot,
     /// The same, to be reported by the next round.
     next_durable: Slot,
+    /// Last slot of the snapshot that the present step installs.
+    installing: Option<Slot>,
     fatal: Option<FatalError>,
 }
 
@@ -175,6 +177,7 @@ impl<P: Protocol> Host<P> {
             chosen: floor,
             durable: floor,
             next_durable: floor,
+            installing: None,
             fatal: None,
         })
     }
@@ -226,11 +229,12 @@ impl<P: Protocol> Host<P> {
         input: Input<P>,
         observer: &mut impl Observer<P>,
     ) -> Outputs<'_, P> {
-        if let Input::Installed { base } = &input {
-            self.chosen = self.chosen.max(base.through);
-        }
         self.release_free(observer);
+        if let Input::Installed { base } = &input {
+            self.installing = Some(base.through);
+        }
         self.step(now, input, observer);
+        self.installing = None;
         self.seen.1 = 0;
         self.outbox.lists.lend(self.fatal)
     }
@@ -314,6 +318,12 @@ impl<P: Protocol> Host<P> {
             let fatal = match write {
                 Write::TruncateFrom(from) if *from <= self.chosen => {
                     Some(FatalError::TruncatesChosen { from: *from, chosen: self.chosen })
+                }
+                // A core may reject a snapshot; one that it compacts to is part of what is chosen.
+                Write::Compact(new) if Some(new.through) == self.installing => {
+                    self.base = self.base.max(new.through);
+                    self.chosen = self.chosen.max(new.through);
+                    None
                 }
                 Write::Compact(new) if new.through < self.base || new.through > self.chosen => {
                     let (through, base) = (new.through, self.base);

@@ -96,6 +96,10 @@ impl Protocol for Scripted {
             Input::Message { from: ME, message: Msg::Claim(writes) } => {
                 fx.send(PEER, Msg::Hint(writes));
             }
+            Input::Installed { base } if base.through > self.chosen => {
+                self.chosen = base.through;
+                fx.write(DiskWrite::Compact(base));
+            }
             Input::Propose { ticket, .. } => fx.refuse(ticket, Refusal::Busy),
             Input::Start => fx.set_timer(1, Duration::ZERO..Duration::ZERO),
             _ => {}
@@ -269,6 +273,21 @@ fn truncating_after_the_chosen_slots_is_allowed() {
     assert_eq!(script(&mut host, &[Act::Choose]), None);
     assert_eq!(script(&mut host, &[Act::Compact(Slot(1))]), None);
     assert_eq!(script(&mut host, &[Act::Truncate(Slot(2))]), None);
+}
+
+#[test]
+fn snapshot_raises_the_chosen_slot_unless_the_core_rejects_it() {
+    let mut host = started();
+    let at = |through| Base { through, ..Base::default() };
+    assert_eq!(host.input(NOW, Input::Installed { base: at(Slot(7)) }, &mut ()).fatal, None);
+    assert_eq!(host.chosen(), Slot(7));
+    assert_eq!(script(&mut host, &[Act::Choose]), None, "slot 8");
+    assert_eq!(host.input(NOW, Input::Installed { base: at(Slot(3)) }, &mut ()).fatal, None);
+    assert_eq!(host.chosen(), Slot(8));
+    assert_eq!(script(&mut host, &[Act::Choose]), None, "slot 9");
+    let passing =
+        FatalError::CompactsElsewhere { through: Slot(20), base: Slot(7), chosen: Slot(9) };
+    assert_eq!(script(&mut host, &[Act::Compact(Slot(20))]), Some(passing));
 }
 
 #[test]
