@@ -1,30 +1,39 @@
 //! Three Multi-Paxos nodes in one thread, with memory for disks and a queue for a network.
 
 use std::collections::VecDeque;
-use synod_multi_paxos::consensus::{Input, Outbox, Protocol, Saved};
-use synod_multi_paxos::types::{Instant, Membership, NodeId, Ticket};
+use synod_multi_paxos::consensus::{Host, Input, Outputs, Protocol as _, Round, Saved};
+use synod_multi_paxos::types::{Instant, Membership, NodeId, Seq, Ticket};
 use synod_multi_paxos::{Config, Message, MultiPaxos, Timer};
 
 struct Node {
-    core: MultiPaxos,
+    host: Host<MultiPaxos>,
     disk: Saved<MultiPaxos>,
-    outbox: Outbox<MultiPaxos>,
 }
 
 type Network = VecDeque<(NodeId, NodeId, Message)>;
 
 impl Node {
-    /// Hands the core an input and carries out what it asks for: the writes first.
+    /// Hands the core an input and carries out what it asks for.
     fn step(&mut self, me: NodeId, input: Input<MultiPaxos>, network: &mut Network) {
-        self.core.step(Instant::ZERO, input, &mut self.outbox.effects());
-        self.core.flush(Instant::ZERO, &mut self.outbox.effects());
-        for write in self.outbox.writes.drain(..) {
-            self.disk.apply(&write); // Durable at once, so every message may leave at once.
+        apply(me, self.host.input(Instant::ZERO, input, &mut ()));
+        while let Some(seq) = self.round(me, network) {
+            self.host.written(seq); // The next round sends what waited for this.
         }
-        network.extend(self.outbox.sends.drain(..).map(|(to, message)| (me, to, message)));
-        for run in self.outbox.chosen.drain(..) {
-            println!("node {me} applies {:?} from slot {}", run.values, run.first);
-        }
+    }
+
+    /// Returns the number of the batch that went to the disk.
+    fn round(&mut self, me: NodeId, network: &mut Network) -> Option<Seq> {
+        let Round { seq, writes, sends, outputs, .. } = self.host.round(Instant::ZERO, &mut ());
+        writes.for_each(|write| self.disk.apply(&write));
+        network.extend(sends.map(|(to, message)| (me, to, message)));
+        apply(me, outputs);
+        seq
+    }
+}
+
+fn apply(me: NodeId, outputs: Outputs<'_, MultiPaxos>) {
+    for run in outputs.chosen {
+        println!("node {me} applies {:?} from slot {}", run.values, run.first);
     }
 }
 
@@ -32,8 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let members = Membership::new((1..=3).map(NodeId), [])?;
     let (mut network, mut nodes) = (Network::new(), Vec::new());
     for id in members.voters() {
-        let core = MultiPaxos::recover(Config::new(*id, members.clone())?, Saved::default())?;
-        let mut node = Node { core, disk: Saved::default(), outbox: Outbox::default() };
+        let host = Host::recover(*id, Config::new(*id, members.clone())?, Saved::default())?;
+        let mut node = Node { host, disk: Saved::default() };
         node.step(*id, Input::Start, &mut network);
         nodes.push(node);
     }
@@ -42,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let propose = Input::Propose { ticket: Ticket(1), command: b"hello".to_vec().into() };
     nodes[0].step(NodeId(1), propose, &mut network);
     deliver(&mut nodes, &mut network);
-    assert!(nodes.iter().all(|node| node.core.status().commit == nodes[0].disk.log.last()));
+    assert!(nodes.iter().all(|node| node.host.core().status().commit == nodes[0].disk.log.last()));
     Ok(())
 }
 

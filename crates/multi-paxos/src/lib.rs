@@ -1,34 +1,37 @@
 //! Multi-Paxos as a pure state machine: slots in parallel, one promise for all of them.
 //!
-//! [`MultiPaxos`] implements [`Protocol`]: it takes one [`Input`] at a time and says what it wants
-//! done. It does no I/O, reads no clock and rolls no dice, so the same core runs in a simulator,
-//! under a model checker and in production. Below, the whole life of a cluster of one:
+//! [`MultiPaxos`] implements [`Protocol`]: it takes one [`Input`] at a time and asks for effects. It
+//! does no I/O, reads no clock and draws no random numbers, so the same core runs in a simulator,
+//! under a model checker and in production. A [`Host`](synod_consensus::Host) runs it. Below, the
+//! whole life of a cluster of one:
 //!
 //! ```
-//! use synod_multi_paxos::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_multi_paxos::consensus::{Host, Input, Outputs, Round, Saved};
 //! use synod_multi_paxos::types::{Instant, Membership, NodeId, Slot, Ticket};
 //! use synod_multi_paxos::{Config, MultiPaxos, Timer};
 //!
-//! let me = NodeId(1);
+//! let (me, now) = (NodeId(1), Instant::ZERO);
 //! let config = Config::new(me, Membership::new([me], [])?)?;
-//! let mut core = MultiPaxos::recover(config, Saved::default())?;
-//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//! let mut host = Host::<MultiPaxos>::recover(me, config, Saved::default())?;
+//! let (mut placed, mut chosen) = (Vec::new(), Vec::new());
 //!
-//! let command = b"hello".to_vec().into();
-//! let mut inputs = vec![
-//!     Input::Propose { ticket: Ticket(7), command }, // Second: it needs a leader.
-//!     Input::Timeout(Timer::Election),               // First: nobody leads.
-//! ];
-//! while let Some(input) = inputs.pop() {
-//!     core.step(now, input, &mut outbox.effects());
-//!     core.flush(now, &mut outbox.effects());
-//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
-//!     outbox.writes.clear();
-//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
-//!     inputs.extend(vows);
+//! let mut take = |outputs: Outputs<'_, MultiPaxos>| {
+//!     placed.extend(outputs.placed);
+//!     chosen.extend(outputs.chosen);
+//! };
+//! let propose = Input::Propose { ticket: Ticket(7), command: b"hello".to_vec().into() };
+//! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {
+//!     take(host.input(now, input, &mut ()));
+//!     loop {
+//!         // A real driver takes `sends`, too, and `writes`: those are durable when it calls `written`.
+//!         let Round { seq, outputs, .. } = host.round(now, &mut ());
+//!         take(outputs);
+//!         let Some(seq) = seq else { break };
+//!         host.written(seq);
+//!     }
 //! }
-//! assert_eq!(outbox.placed, [(Ticket(7), Slot(2))], "behind the barrier of the new leader");
-//! assert_eq!(outbox.chosen.last().unwrap().values.command(0), Some(&b"hello"[..]));
+//! assert_eq!(placed, [(Ticket(7), Slot(2))], "after the barrier of the new leader");
+//! assert_eq!(chosen.last().unwrap().values.command(0), Some(&b"hello"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

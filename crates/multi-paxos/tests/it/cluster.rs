@@ -1,21 +1,26 @@
 //! Cores in one thread, with memory for disks, a queue for a network and time that jumps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{
-    Contradiction, Gate, Input, Message as _, Outbox, Protocol, ProtocolEvent, Refusal, Role, Run,
-    Saved, Status, TimerChange, Write,
+    FatalError, HardState as _, Host, Input, Message as _, Observer, Protocol, ProtocolEvent,
+    Refusal, Role, Run, Saved, Status, TimerChange, Write,
 };
 use synod_multi_paxos::types::{
-    Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket, Value, Values,
+    Ballot, Instant, Lane, Membership, NodeId, Seq, Slot, Ticket, Value, Values,
 };
 use synod_multi_paxos::{Config, Message, MultiPaxos, Timer};
 
-/// One node: its core, its disk, and what it wanted since somebody looked.
+/// One node: its host, its disk, and what its core asked for that no test has taken.
 pub struct Node {
     pub id: NodeId,
-    pub core: MultiPaxos,
+    pub host: Host<MultiPaxos>,
     pub disk: Saved<MultiPaxos>,
+    /// What was written, in order.
+    pub writes: Vec<Write<MultiPaxos>>,
+    /// The disk writes nothing.
+    pub is_hung: bool,
+    unwritten: VecDeque<(Seq, Vec<Write<MultiPaxos>>)>,
     pub sent: Vec<(NodeId, Message)>,
     pub chosen: Vec<Run<Ballot>>,
     pub refused: Vec<(Ticket, Refusal)>,
@@ -23,14 +28,25 @@ pub struct Node {
     pub snapshots: Vec<NodeId>,
     pub notes: Vec<ProtocolEvent>,
     /// The node has stopped: nothing of the last step left it, and nothing more happens to it.
-    pub contradiction: Option<Contradiction>,
-    pub writes: usize,
-    /// Most bytes of values that one step wrote, and that one step sent.
+    pub fatal: Option<FatalError>,
+    /// Most bytes of values that one round wrote, and that one round sent.
     pub most_written: usize,
     pub most_sent: usize,
     config: Config,
     pub timers: BTreeMap<Timer, Instant>,
-    dice: u64,
+    random: u64,
+}
+
+/// Checks each message against the disk as it leaves.
+struct Check<'a> {
+    id: NodeId,
+    disk: &'a Saved<MultiPaxos>,
+}
+
+impl Observer<MultiPaxos> for Check<'_> {
+    fn on_release(&mut self, _: &MultiPaxos, to: NodeId, message: &Message) {
+        assert!(message.holds(self.id, to, self.disk), "{}", message.describe());
+    }
 }
 
 pub fn members(nodes: u64) -> Membership {
@@ -54,25 +70,27 @@ impl Node {
     }
 
     pub fn with(config: Config, disk: Saved<MultiPaxos>) -> Self {
-        let core = MultiPaxos::recover(config.clone(), disk.clone()).unwrap();
         let id = config.id();
+        let host = Host::recover(id, config.clone(), disk.clone()).unwrap();
         let mut node = Self {
             id,
-            core,
+            host,
             disk,
+            writes: Vec::new(),
+            is_hung: false,
+            unwritten: VecDeque::new(),
             sent: Vec::new(),
             chosen: Vec::new(),
             refused: Vec::new(),
             placed: Vec::new(),
             snapshots: Vec::new(),
             notes: Vec::new(),
-            contradiction: None,
-            writes: 0,
+            fatal: None,
             most_written: 0,
             most_sent: 0,
             config,
             timers: BTreeMap::new(),
-            dice: id.0 * 7919,
+            random: id.0 * 7919,
         };
         node.input(Instant::ZERO, Input::Start);
         node
@@ -83,53 +101,79 @@ impl Node {
         *self = Self::with(self.config.clone(), self.disk.clone());
     }
 
-    /// A step, a flush, the writes, and whatever the node says to itself.
+    /// Steps the core, and runs rounds until it is quiet.
     pub fn input(&mut self, now: Instant, input: Input<MultiPaxos>) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop().filter(|_| self.contradiction.is_none()) {
-            let mut outbox = Outbox::default();
-            self.core.step(now, input, &mut outbox.effects());
-            self.core.flush(now, &mut outbox.effects());
-            self.contradiction = outbox.contradiction;
-            if self.contradiction.is_some() {
-                return;
-            }
-            self.writes += outbox.writes.len();
-            let written = outbox.writes.iter().map(|write| match write {
-                Write::Put(run) => run.values.byte_len(),
-                _ => 0,
-            });
-            self.most_written = self.most_written.max(written.sum());
-            let sent = outbox.sends.iter().map(|(_, message)| value_bytes(message));
-            self.most_sent = self.most_sent.max(sent.sum());
-            outbox.writes.iter().for_each(|write| self.disk.apply(write));
-            for (to, message) in outbox.sends {
-                assert!(message.holds(self.id, to, &self.disk), "{}", message.describe());
-                match to == self.id {
-                    true => inputs.push(Input::Message { from: to, message }),
-                    false => self.sent.push((to, message)),
+        self.step(now, input);
+        self.settle(now);
+    }
+
+    /// Steps the core. Rounds carry out what it asks for.
+    pub fn step(&mut self, now: Instant, input: Input<MultiPaxos>) {
+        self.turn(now, Some(input));
+    }
+
+    /// Runs a round, and one more after each batch that the disk writes.
+    pub fn settle(&mut self, now: Instant) {
+        self.turn(now, None);
+        while !self.is_hung
+            && let Some((seq, writes)) = self.unwritten.pop_front()
+        {
+            for write in &writes {
+                if let Write::HardState(new) = write {
+                    assert!(new.may_follow(&self.disk.hard_state), "{new:?}");
                 }
+                self.disk.apply(write);
             }
-            for change in outbox.timers {
-                match change {
-                    TimerChange::Set(timer, range) => {
-                        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005) + 1;
-                        let span = (range.end - range.start).as_nanos() as u64;
-                        let extra = if span == 0 { 0 } else { (self.dice >> 33) % span };
-                        let after = range.start + Duration::from_nanos(extra);
-                        self.timers.insert(timer, now + after);
-                    }
-                    TimerChange::Cancel(timer) => {
-                        self.timers.remove(&timer);
-                    }
-                }
-            }
-            self.chosen.extend(outbox.chosen);
-            self.placed.extend(outbox.placed);
-            self.refused.extend(outbox.refused);
-            self.snapshots.extend(outbox.snapshots);
-            self.notes.extend(outbox.notes);
+            self.writes.extend(writes);
+            self.host.written(seq);
+            self.turn(now, None);
         }
+    }
+
+    /// A step, or a round if there is no input. Collects what comes out of it.
+    fn turn(&mut self, now: Instant, input: Option<Input<MultiPaxos>>) {
+        let mut check = Check { id: self.id, disk: &self.disk };
+        let outputs = match input {
+            Some(input) => self.host.input(now, input, &mut check),
+            None => {
+                let round = self.host.round(now, &mut check);
+                assert!(round.is_quiet);
+                let written = round.writes.as_slice().iter().map(|write| match write {
+                    Write::Put(run) => run.values.byte_len(),
+                    _ => 0,
+                });
+                self.most_written = self.most_written.max(written.sum());
+                let sent = round.sends.as_slice().iter().map(|(_, message)| value_bytes(message));
+                self.most_sent = self.most_sent.max(sent.sum());
+                self.unwritten.extend(round.seq.map(|seq| (seq, round.writes.collect())));
+                self.sent.extend(round.sends);
+                round.outputs
+            }
+        };
+        self.fatal = outputs.fatal;
+        if let Some(error) = self.fatal {
+            assert!(matches!(error, FatalError::Contradicted { .. }), "{error}");
+            return;
+        }
+        for change in outputs.timers {
+            match change {
+                TimerChange::Set(timer, range) => {
+                    self.random = self.random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+                    let span = (range.end - range.start).as_nanos() as u64;
+                    let extra = if span == 0 { 0 } else { (self.random >> 33) % span };
+                    let after = range.start + Duration::from_nanos(extra);
+                    self.timers.insert(timer, now + after);
+                }
+                TimerChange::Cancel(timer) => {
+                    self.timers.remove(&timer);
+                }
+            }
+        }
+        self.chosen.extend(outputs.chosen);
+        self.placed.extend(outputs.placed);
+        self.refused.extend(outputs.refused);
+        self.snapshots.extend(outputs.snapshots);
+        self.notes.extend(outputs.notes);
     }
 
     pub fn hear(&mut self, from: u64, message: Message) -> Vec<(NodeId, Message)> {
@@ -148,7 +192,7 @@ impl Node {
     }
 
     pub fn status(&self) -> Status {
-        self.core.status()
+        self.host.core().status()
     }
 
     pub fn promised(&self) -> Ballot {
@@ -340,9 +384,4 @@ impl Cluster {
             assert_eq!(node.commands(), commands, "{:?}", node.id);
         }
     }
-}
-
-/// The gate of a message, by its kind.
-pub fn is_vow(message: &Message) -> bool {
-    message.gate() == Gate::Durable
 }

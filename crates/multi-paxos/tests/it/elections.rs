@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{
-    HistoryDigest, Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange,
+    HistoryDigest, Host, Input, ProtocolEvent, Role, Saved, TimerChange,
 };
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{Config, Message, MultiPaxos, Report, Stance, Timer, Timing, View};
@@ -75,13 +75,12 @@ fn partial_partition_chain_whose_end_led() {
 #[test]
 fn the_wait_for_a_leader_is_drawn_anew_each_time() {
     let config = Config::new(NodeId(1), members(3)).unwrap();
-    let mut core = MultiPaxos::recover(config, Saved::default()).unwrap();
-    let mut outbox = Outbox::default();
-    core.step(Instant::ZERO, Input::Start, &mut outbox.effects());
+    let mut host = Host::<MultiPaxos>::recover(NodeId(1), config, Saved::default()).unwrap();
+    let timers: Vec<_> = host.input(Instant::ZERO, Input::Start, &mut ()).timers.collect();
     let election = Timing::default().election;
     assert!(election.end >= election.start * 3 / 2, "{election:?} is hardly a choice");
     let drawn = TimerChange::Set(Timer::Election, election);
-    assert!(outbox.timers.contains(&drawn), "{:?}", outbox.timers);
+    assert!(timers.contains(&drawn), "{timers:?}");
 }
 
 #[test]

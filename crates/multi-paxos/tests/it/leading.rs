@@ -1,9 +1,9 @@
 //! What a leader takes, what it turns away, and what it says when another one has overtaken it.
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
-use synod_multi_paxos::consensus::{HistoryDigest, Input, Outbox, Protocol as _, Refusal, Role};
+use synod_multi_paxos::consensus::{HistoryDigest, Input, Refusal, Role, Write};
 use synod_multi_paxos::types::{NodeId, Slot, Ticket};
-use synod_multi_paxos::{Config, Limits, Message, MultiPaxos, Stance, View};
+use synod_multi_paxos::{Config, Limits, Message, Stance, View};
 
 const WHOLE: [(u64, u64); 3] = [(1, 2), (1, 3), (2, 3)];
 
@@ -28,9 +28,7 @@ fn fill(cluster: &mut Cluster, node: u64, command: &[u8], flush: bool) -> usize 
         if flush {
             node.input(now, input);
         } else {
-            let mut outbox = Outbox::<MultiPaxos>::default();
-            node.core.step(now, input, &mut outbox.effects());
-            node.refused.extend(outbox.refused);
+            node.step(now, input);
         }
         match node.refused[..] {
             [] => {}
@@ -124,17 +122,18 @@ fn the_window_does_not_leak_over_changes_of_leaders() {
 }
 
 /// n1 leads, has one command in its log, and was offered another since its last flush.
-fn offered() -> (Cluster, Outbox<MultiPaxos>) {
+fn offered() -> Cluster {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.links(&[]);
     let now = cluster.now;
-    cluster.node(1).propose(now, 1, "in the log");
-    let mut outbox = Outbox::default();
+    let node = cluster.node(1);
+    node.propose(now, 1, "in the log");
+    node.placed.clear();
     let offer = Input::Propose { ticket: Ticket(2), command: b"offered".to_vec().into() };
-    cluster.node(1).core.step(now, offer, &mut outbox.effects());
-    assert_eq!(outbox.refused, []);
-    (cluster, outbox)
+    node.step(now, offer);
+    assert_eq!(node.refused, []);
+    cluster
 }
 
 #[test]
@@ -150,19 +149,17 @@ fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
         Message::Heartbeat { round: 1, view: leads() },
     ];
     for message in news {
-        let (mut cluster, mut outbox) = offered();
+        let mut cluster = offered();
         let (now, words) = (cluster.now, format!("{message:?}"));
         let node = cluster.node(1);
-        let input = Input::Message { from: NodeId(3), message };
-        node.core.step(now, input, &mut outbox.effects());
+        node.step(now, Input::Message { from: NodeId(3), message });
         let hint = Some(NodeId(3));
-        assert_eq!(outbox.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{words}");
+        assert_eq!(node.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{words}");
         assert_eq!(node.status().role, Role::Follower, "{words}");
-        node.core.flush(now, &mut outbox.effects());
-        assert_eq!(outbox.placed, [], "{words}");
-        let truncates =
-            |write: &_| matches!(write, synod_multi_paxos::consensus::Write::TruncateFrom(_));
-        assert!(!outbox.writes.iter().any(truncates), "{words}");
+        node.settle(now);
+        assert_eq!(node.placed, [], "{words}");
+        let truncates = |write: &_| matches!(write, Write::TruncateFrom(_));
+        assert!(!node.writes.iter().any(truncates), "{words}");
     }
 }
 
@@ -182,7 +179,7 @@ fn leads() -> View {
 
 #[test]
 fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
-    let (mut cluster, _) = offered();
+    let mut cluster = offered();
     let now = cluster.now;
     let node: &mut Node = cluster.node(1);
     let kept = node.disk.log.clone();
@@ -200,7 +197,7 @@ fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
 
 #[test]
 fn who_follows_names_its_leader_to_clients_and_who_knows_of_none_names_nobody() {
-    let (mut cluster, _) = offered();
+    let mut cluster = offered();
     let now = cluster.now;
     let node = cluster.node(1);
     node.hear_at(now, 3, Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) });

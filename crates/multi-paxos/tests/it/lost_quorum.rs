@@ -2,9 +2,7 @@
 
 use crate::cluster::{Node, ballot, members, run};
 use std::collections::{BTreeMap, BTreeSet};
-use synod_multi_paxos::consensus::{
-    Contradiction, HistoryDigest, Input, ProtocolEvent, Saved, Write,
-};
+use synod_multi_paxos::consensus::{FatalError, HistoryDigest, Input, ProtocolEvent, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot, Value, Values};
 use synod_multi_paxos::{
     Config, HardState, Limits, Message, MultiPaxos, Report, Stance, Timer, View,
@@ -103,7 +101,7 @@ impl Run {
     }
 
     fn is_stopped(&self, id: NodeId) -> bool {
-        self.nodes[&id].contradiction.is_some()
+        self.nodes[&id].fatal.is_some()
     }
 
     fn contradicts_survivor(&self, id: NodeId) -> bool {
@@ -307,13 +305,13 @@ fn to(node: NodeId, answers: Vec<(NodeId, Message)>) -> Vec<Message> {
 
 /// One contradiction is not enough to stop: two of three may still share this node's history.
 fn assert_ignored_then_stopped(mut node: Node, by: NodeId) {
-    assert_eq!(node.contradiction, None);
+    assert_eq!(node.fatal, None);
     let refused = |note: &_| matches!(note, ProtocolEvent::Ignored { from, .. } if *from == by);
     assert!(node.notes.iter().any(refused), "{:?}", node.notes);
     assert_eq!(node.chosen, [], "nothing of the other history");
     let third = NodeId(5 - by.0);
     node.hear(third.0, view(&other(third, 3)));
-    assert_eq!(node.contradiction, Some(Contradiction { slot: Slot(3), by: third }));
+    assert_eq!(node.fatal, Some(FatalError::Contradicted { slot: Slot(3), by: third }));
 }
 
 #[test]
@@ -456,7 +454,7 @@ fn node_stops_when_those_that_do_not_contradict_it_are_no_quorum() {
         for peer in peers.iter().filter(|peer| **peer != me) {
             node.hear(*peer, view(&other(NodeId(*peer), 3)));
         }
-        assert_eq!(node.contradiction.is_some(), stops, "n{me} with {peers:?}");
+        assert_eq!(node.fatal.is_some(), stops, "n{me} with {peers:?}");
     }
 }
 
