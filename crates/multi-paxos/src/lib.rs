@@ -23,7 +23,7 @@
 //! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {
 //!     take(host.input(now, input, &mut ()));
 //!     loop {
-//!         // A real driver takes `sends`, too, and `writes`: those are durable when it calls `written`.
+//!         // A real driver takes `sends`, too, and makes `writes` durable before `written`.
 //!         let Round { seq, outputs, .. } = host.round(now, &mut ());
 //!         take(outputs);
 //!         let Some(seq) = seq else { break };

@@ -25,11 +25,8 @@ fn fill(cluster: &mut Cluster, node: u64, command: &[u8], flush: bool) -> usize 
         let input = Input::Propose { ticket, command };
         let node = cluster.node(node);
         node.refused.clear();
-        if flush {
-            node.input(now, input);
-        } else {
-            node.step(now, input);
-        }
+        let offer = if flush { Node::input } else { Node::step };
+        offer(node, now, input);
         match node.refused[..] {
             [] => {}
             [(refused, Refusal::Busy)] if refused == ticket => return count as usize,
