@@ -50,7 +50,7 @@ pub struct Outputs<'a, P: Protocol> {
     pub notes: Drain<'a, ProtocolEvent>,
     /// The members that the transport should connect to, if they changed.
     pub peers: Option<Membership>,
-    /// The node must stop.
+    /// The node must stop. All else is empty then.
     pub fatal: Option<FatalError>,
 }
 
@@ -84,7 +84,11 @@ impl<P: Protocol> Default for Lists<P> {
 }
 
 impl<P: Protocol> Lists<P> {
+    /// Drains the lists; all are empty if there is a fatal error.
     pub(crate) fn lend(&mut self, fatal: Option<FatalError>) -> Outputs<'_, P> {
+        if fatal.is_some() {
+            *self = Self::default();
+        }
         Outputs {
             timers: self.timers.drain(..),
             chosen: self.chosen.drain(..),

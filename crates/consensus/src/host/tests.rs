@@ -260,7 +260,7 @@ fn nothing_leaves_after_a_fatal_error() {
         assert_eq!(script(&mut host, &acts), Some(fatal));
         let lent = host.round(NOW, &mut ());
         assert_eq!((lent.seq, lent.writes.len(), lent.sends.len()), (None, 0, 0), "{act:?}");
-        assert_eq!(lent.outputs.fatal, Some(fatal));
+        assert_eq!((lent.outputs.fatal, lent.outputs.chosen.len()), (Some(fatal), 0));
         drop(lent);
         assert_eq!(script(&mut host, &[Act::Hint(PEER)]), Some(fatal));
         assert_eq!(host.round(NOW, &mut ()).sends.len(), 0, "{act:?}");
