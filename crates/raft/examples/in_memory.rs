@@ -1,33 +1,38 @@
 //! Three Raft nodes in one thread, with memory for disks and a queue for a network.
 
 use std::collections::VecDeque;
-use synod_raft::consensus::{Input, Outbox, Protocol, Saved, TimerChange};
+use synod_raft::consensus::{Host, Input, Outputs, Round, Saved, TimerChange};
 use synod_raft::types::{Instant, Membership, NodeId, Ticket};
 use synod_raft::{Config, Message, Raft, Timer};
 
 struct Node {
-    core: Raft,
+    host: Host<Raft>,
     disk: Saved<Raft>,
-    outbox: Outbox<Raft>,
     timer: Option<Timer>,
 }
 
 type Network = VecDeque<(NodeId, NodeId, Message)>;
+
 impl Node {
     fn step(&mut self, me: NodeId, now: Instant, input: Input<Raft>, network: &mut Network) {
-        self.core.step(now, input, &mut self.outbox.effects());
-        self.core.flush(now, &mut self.outbox.effects());
-        for write in self.outbox.writes.drain(..) {
-            self.disk.apply(&write); // Durable at once, so every message may leave now.
-        }
-        network.extend(self.outbox.sends.drain(..).map(|(to, message)| (me, to, message)));
-        for run in self.outbox.chosen.drain(..) {
-            println!("node {me} applies {:?} from slot {}", run.values, run.first);
-        }
-        for change in self.outbox.timers.drain(..) {
-            if let TimerChange::Set(timer, _) = change {
-                self.timer = Some(timer);
+        let mut take = |outputs: Outputs<'_, Raft>| {
+            for run in outputs.chosen {
+                println!("node {me} applies {:?} from slot {}", run.values, run.first);
             }
+            for change in outputs.timers {
+                if let TimerChange::Set(timer, _) = change {
+                    self.timer = Some(timer);
+                }
+            }
+        };
+        take(self.host.input(now, input, &mut ()));
+        loop {
+            let Round { seq, writes, sends, outputs, .. } = self.host.round(now, &mut ());
+            network.extend(sends.map(|(to, message)| (me, to, message)));
+            writes.for_each(|write| self.disk.apply(&write));
+            take(outputs);
+            let Some(seq) = seq else { break };
+            self.host.written(seq); // Memory is durable at once.
         }
     }
 }
@@ -35,10 +40,10 @@ impl Node {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let members = Membership::new((1..=3).map(NodeId), [])?;
     let (now, mut network, mut nodes) = (Instant::ZERO, Network::new(), Vec::new());
-    let (disk, outbox) = (Saved::default(), Outbox::default());
     for id in members.voters() {
-        let core = Raft::recover(Config::new(*id, members.clone())?, Saved::default())?;
-        let mut node = Node { core, disk: disk.clone(), outbox: outbox.clone(), timer: None };
+        let (config, disk) = (Config::new(*id, members.clone())?, Saved::default());
+        let host = Host::recover(*id, config, disk.clone())?;
+        let mut node = Node { host, disk, timer: None };
         node.step(*id, now, Input::Start, &mut network);
         nodes.push(node);
     }
@@ -48,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let propose = Input::Propose { ticket: Ticket(1), command: b"hello".to_vec().into() };
     nodes[0].step(NodeId(1), now, propose, &mut network);
     deliver(&mut nodes, &mut network);
-    assert!(nodes.iter().all(|node| node.core.status().commit == nodes[0].disk.log.last()));
+    assert!(nodes.iter().all(|node| node.host.chosen() == nodes[0].disk.log.last()));
     Ok(())
 }
 

@@ -179,7 +179,8 @@ mod tests {
     use super::*;
     use crate::{Config, HardState};
     use alloc::format;
-    use synod_consensus::{Input, Outbox, Protocol, Saved};
+    use alloc::vec::Vec;
+    use synod_consensus::{FatalError, Host, Input, Protocol, Saved};
     use synod_types::{Membership, Values};
 
     const ME: NodeId = NodeId(1);
@@ -187,15 +188,21 @@ mod tests {
 
     /// n1 of three nodes, in term 3. Its log has entries of term 1 in slots 1 and 2, and of term 2 in
     /// slots 3 and 4.
-    fn node() -> Raft {
+    fn node() -> Host<Raft> {
         let mut log = RunLog::default();
         for (first, term) in [(1, 1), (3, 2)] {
             log.put(entries(first, term, 2));
         }
+        recover(3, log)
+    }
+
+    fn recover(term: u64, log: RunLog<Term>) -> Host<Raft> {
         let members = Membership::new([ME, LEADER, NodeId(3)], []).unwrap();
-        let hard_state = HardState { term: Term(3), vote: None };
+        let hard_state = HardState { term: Term(term), vote: None };
         let saved = Saved { hard_state, log, ..Saved::default() };
-        Raft::recover(Config::new(ME, members).unwrap(), saved).unwrap()
+        let mut host = Host::recover(ME, Config::new(ME, members).unwrap(), saved).unwrap();
+        drop(host.input(Instant(1), Input::Start, &mut ()));
+        host
     }
 
     fn entries(first: u64, term: u64, count: usize) -> Run<Term> {
@@ -211,9 +218,9 @@ mod tests {
             [(1, 1, 0, 0), (1, 1, 1, 1), (1, 1, 2, 2), (2, 1, 1, 2), (3, 2, 0, 2), (3, 2, 1, 3)];
         for (first, term, count, equal) in cases {
             let case = format!("{count} entries of term {term} from slot {first}");
-            let mut core = node();
+            let mut host = node();
             let slot = Slot(first).prev();
-            let prev = Position { slot, term: core.log.stamp_at(slot).unwrap() };
+            let prev = Position { slot, term: host.core().log.stamp_at(slot).unwrap() };
             let run = entries(first, term, count);
             // Twice: a repetition says no more than the first.
             for _ in 0..2 {
@@ -225,14 +232,19 @@ mod tests {
                     commit: Slot(9),
                     digest: HistoryDigest::UNKNOWN,
                 };
-                let mut outbox = Outbox::default();
                 let input = Input::Message { from: LEADER, message: append };
-                core.step(Instant(1), input, &mut outbox.effects());
-                core.flush(Instant(1), &mut outbox.effects());
+                drop(host.input(Instant(1), input, &mut ()));
                 let ack = Message::AppendAck { term: Term(3), probe: 0, matched: Slot(equal) };
-                assert_eq!(outbox.sends, [(LEADER, ack)], "{case}");
-                assert_eq!(core.status().commit, Slot(equal), "{case}");
-                assert_eq!((outbox.writes, core.log.last()), ([].into(), Slot(4)), "{case}");
+                let round = host.round(Instant(1), &mut ());
+                assert_eq!(round.sends.as_slice(), [(LEADER, ack)], "{case}");
+                assert_eq!(round.writes.as_slice(), [], "{case}");
+                drop(round);
+                let core = host.core();
+                assert_eq!(
+                    (core.status().commit, core.log.last()),
+                    (Slot(equal), Slot(4)),
+                    "{case}"
+                );
             }
         }
     }
@@ -248,18 +260,15 @@ mod tests {
             log
         };
         let of = |command: &[u8]| HistoryDigest::of(&log_of(command), Slot(1));
-        let differs = Some(Contradiction { slot: Slot(1), by: LEADER });
+        let differs = Some(FatalError::Contradicted { slot: Slot(1), by: LEADER });
         let cases = [
             ("its own", 2, of(b"old"), None),
             ("another", 2, of(b"new"), differs),
             ("not stated", 2, HistoryDigest::UNKNOWN, None),
             ("another value", 1, HistoryDigest::NO_COMMAND, differs),
         ];
-        for (case, first, digest, contradiction) in cases {
-            let members = Membership::new([ME, LEADER, NodeId(3)], []).unwrap();
-            let hard_state = HardState { term: Term(1), vote: None };
-            let saved = Saved { hard_state, log: log_of(b"old"), ..Saved::default() };
-            let mut core = Raft::recover(Config::new(ME, members).unwrap(), saved).unwrap();
+        for (case, first, digest, fatal) in cases {
+            let mut host = recover(1, log_of(b"old"));
             let prev = Position { slot: Slot(first - 1), term: Term(first - 1) };
             let append = Message::Append {
                 term: Term(1),
@@ -269,17 +278,12 @@ mod tests {
                 commit: Slot(2),
                 digest,
             };
-            let mut outbox = Outbox::default();
             let input = Input::Message { from: LEADER, message: append };
-            core.step(Instant(1), input, &mut outbox.effects());
-            core.flush(Instant(1), &mut outbox.effects());
-            assert_eq!(outbox.contradiction, contradiction, "{case}");
-            let takes = contradiction.is_none();
-            assert_eq!(
-                !outbox.writes.is_empty() && core.status().commit == Slot(2),
-                takes,
-                "{case}"
-            );
+            assert_eq!(host.input(Instant(1), input, &mut ()).fatal, fatal, "{case}");
+            let writes: Vec<_> = host.round(Instant(1), &mut ()).writes.collect();
+            let end = if fatal.is_none() { (Slot(2), Slot(2)) } else { (Slot(1), Slot(0)) };
+            assert_eq!(writes.is_empty(), fatal.is_some(), "{case}");
+            assert_eq!((host.core().log.last(), host.core().status().commit), end, "{case}");
         }
     }
 }

@@ -2,33 +2,35 @@
 //!
 //! [`Raft`] implements [`Protocol`]: it takes one [`Input`] at a time and says what it wants done.
 //! It does no I/O, reads no clock and rolls no dice, so the same core runs in a simulator, under a
-//! model checker and in production. Below, the whole life of a cluster of one:
+//! model checker and in production. Below, the whole life of a cluster of one, in its
+//! [`Host`](consensus::Host):
 //!
 //! ```
-//! use synod_raft::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_raft::consensus::{Host, Input, Outputs, Round, Saved};
 //! use synod_raft::types::{Instant, Membership, NodeId, Slot, Ticket};
 //! use synod_raft::{Config, Raft, Timer};
 //!
-//! let me = NodeId(1);
+//! let (me, now) = (NodeId(1), Instant::ZERO);
 //! let config = Config::new(me, Membership::new([me], [])?)?;
-//! let mut core = Raft::recover(config, Saved::default())?;
-//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//! let mut disk = Saved::default();
+//! let mut host = Host::<Raft>::recover(me, config, disk.clone())?;
 //!
 //! let command = b"hello".to_vec().into();
-//! let mut inputs = vec![
-//!     Input::Propose { ticket: Ticket(7), command }, // Second: it needs a leader.
-//!     Input::Timeout(Timer::Election),               // First: nobody leads.
-//! ];
-//! while let Some(input) = inputs.pop() {
-//!     core.step(now, input, &mut outbox.effects());
-//!     core.flush(now, &mut outbox.effects());
-//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
-//!     outbox.writes.clear();
-//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
-//!     inputs.extend(vows);
+//! let propose = Input::Propose { ticket: Ticket(7), command };
+//! let mut applied = Vec::new();
+//! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {
+//!     drop(host.input(now, input, &mut ())); // Timers: the only one that matters runs out above.
+//!     loop {
+//!         let Round { seq, writes, outputs: Outputs { chosen, .. }, .. } =
+//!             host.round(now, &mut ());
+//!         writes.for_each(|write| disk.apply(&write));
+//!         applied.extend(chosen);
+//!         let Some(seq) = seq else { break };
+//!         host.written(seq); // The node's vote and acknowledgement count from here on.
+//!     }
 //! }
-//! assert_eq!(outbox.placed, [(Ticket(7), Slot(2))], "behind the no-op that opens the term");
-//! assert_eq!(outbox.chosen.last().unwrap().values.command(0), Some(&b"hello"[..]));
+//! assert_eq!(host.chosen(), Slot(2), "after the no-op that opens the term");
+//! assert_eq!(applied.last().unwrap().values.command(0), Some(&b"hello"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
