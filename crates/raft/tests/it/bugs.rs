@@ -5,10 +5,10 @@
 use crate::cluster::*;
 use proptest::prelude::*;
 use synod_consensus::{
-    HistoryDigest, Input, Outbox, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write,
+    HistoryDigest, Host, Input, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write,
 };
 use synod_raft::{Limits, Message, Raft, Timer};
-use synod_types::{NodeId, Slot, Term, Ticket};
+use synod_types::{Instant, NodeId, Slot, Term, Ticket};
 
 fn yes(term: u64) -> Message {
     Message::Vote { term: Term(term), granted: true }
@@ -31,6 +31,18 @@ fn lone_leader(voters: u64, terms: &[u64]) -> Cluster {
     assert!(cluster.leads(N1));
     cluster.wire.clear();
     cluster
+}
+
+/// Node 1 of three, recovered from this disk.
+fn recover(disk: &Saved<Raft>) -> Host<Raft> {
+    Host::recover(N1, config(N1, 3), disk.clone()).unwrap()
+}
+
+/// Returns the one batch that a node writes for this input.
+fn batch(host: &mut Host<Raft>, input: Input<Raft>) -> Vec<Write<Raft>> {
+    let now = Instant(1);
+    drop(host.input(now, input, &mut ()));
+    host.round(now, &mut ()).writes.collect()
 }
 
 #[test]
@@ -90,37 +102,26 @@ fn raft_05_a_later_term_is_taken_for_a_grant() {
 #[test]
 fn raft_06_cut_and_append_in_two_steps() {
     let disk = saved(3, None, &[1, 1, 2, 2]);
-    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
-    let node = cluster.node(N1);
-    let mut outbox = Outbox::default();
     let news = run(3, 3, &["x"]);
-    let message = Message::Append {
-        term: Term(3),
-        probe: 0,
-        prev: at(2, 1),
-        run: news.clone(),
-        commit: Slot(0),
-        digest: HistoryDigest::UNKNOWN,
-    };
-    let input = Input::Message { from: N2, message };
-    node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
-    assert_eq!(outbox.writes, [Write::TruncateFrom(Slot(3)), Write::Put(news)], "one batch");
     // What is equal already is neither cut nor written again, so no crash can lose it.
-    let disk = saved(3, None, &[1, 1, 2, 2]);
-    let mut core = Raft::recover(config(N1, 3), disk).unwrap();
-    let mut outbox = Outbox::default();
     let longer = run(3, 2, &["3@2", "4@2", "x"]);
-    let message = Message::Append {
-        term: Term(3),
-        probe: 0,
-        prev: at(2, 1),
-        run: longer,
-        commit: Slot(0),
-        digest: HistoryDigest::UNKNOWN,
-    };
-    let input = Input::Message { from: N2, message };
-    core.step(synod_types::Instant(1), input, &mut outbox.effects());
-    assert_eq!(outbox.writes, [Write::Put(run(5, 2, &["x"]))]);
+    let cases = [
+        (news.clone(), vec![Write::TruncateFrom(Slot(3)), Write::Put(news)]),
+        (longer, vec![Write::Put(run(5, 2, &["x"]))]),
+    ];
+    for (run, writes) in cases {
+        let mut host = recover(&disk);
+        assert_eq!(batch(&mut host, Input::Start), []);
+        let message = Message::Append {
+            term: Term(3),
+            probe: 0,
+            prev: at(2, 1),
+            run,
+            commit: Slot(0),
+            digest: HistoryDigest::UNKNOWN,
+        };
+        assert_eq!(batch(&mut host, Input::Message { from: N2, message }), writes, "one batch");
+    }
 }
 
 #[test]
@@ -371,9 +372,9 @@ fn raft_28_leader_without_quorum_blocks_those_who_have_one() {
 fn raft_29_campaigning_leader_and_voters_that_never_campaign() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    let before = cluster.node(N1).core.clone();
+    let before = cluster.core(N1).clone();
     cluster.timeout(N1, Timer::Election);
-    assert_eq!(cluster.node(N1).core, before, "a leader does not campaign");
+    assert_eq!(*cluster.core(N1), before, "a leader does not campaign");
     // A candidate that cannot win does not keep a voter from campaigning.
     let disk = saved(1, None, &[1, 1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
@@ -532,9 +533,8 @@ proptest! {
 
 #[test]
 fn raft_37_entries_reach_the_disk_before_their_term() {
-    let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, Some(N1), &[1]))]);
-    let node = cluster.node(N1);
-    let mut outbox = Outbox::default();
+    let mut host = recover(&saved(1, Some(N1), &[1]));
+    assert_eq!(batch(&mut host, Input::Start), []);
     let message = Message::Append {
         term: Term(4),
         probe: 0,
@@ -543,11 +543,8 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
         commit: Slot(0),
         digest: HistoryDigest::UNKNOWN,
     };
-    let input = Input::Message { from: N2, message };
-    node.core.step(synod_types::Instant(1), input, &mut outbox.effects());
-    let [Write::HardState(hard_state), Write::Put(_)] = &outbox.writes[..] else {
-        panic!("{:?}", outbox.writes);
-    };
+    let writes = batch(&mut host, Input::Message { from: N2, message });
+    let [Write::HardState(hard_state), Write::Put(_)] = &writes[..] else { panic!("{writes:?}") };
     assert_eq!(hard_state.term, Term(4));
 }
 
@@ -561,7 +558,7 @@ fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
         cluster.propose(N1, ticket, "x");
         cluster.deliver();
         let through = cluster.status(N1).commit;
-        bases.push(cluster.nodes[&N1].core.base_at(through).unwrap());
+        bases.push(cluster.core(N1).base_at(through).unwrap());
         cluster.step(N1, Input::Compact { through });
     }
     assert_eq!(cluster.status(N1).base, cluster.status(N1).last, "the whole log is gone");
@@ -570,9 +567,9 @@ fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
     cluster.beat(N1);
     assert!(cluster.node(N1).snapshots.contains(&N3));
     cluster.step(N3, Input::Installed { base: bases[2].clone() });
-    let before = cluster.node(N3).core.clone();
+    let before = cluster.core(N3).clone();
     cluster.step(N3, Input::Installed { base: bases[0].clone() });
-    assert_eq!(cluster.node(N3).core, before);
+    assert_eq!(*cluster.core(N3), before);
     cluster.beat(N1);
     cluster.propose(N1, 8, "behind it");
     cluster.deliver();
@@ -593,10 +590,10 @@ fn raft_39_foreign_snapshot_replaces_what_is_chosen() {
     cluster.elect(N1);
     cluster.propose(N1, 1, "a");
     cluster.deliver();
-    let before = cluster.node(N2).core.clone();
+    let before = cluster.core(N2).clone();
     let base = synod_consensus::Base { through: Slot(2), stamp: Term(7), members: None };
     cluster.step(N2, Input::Installed { base });
-    assert_eq!(cluster.node(N2).core, before);
+    assert_eq!(*cluster.core(N2), before);
 }
 
 #[test]
@@ -622,11 +619,11 @@ fn raft_40_fifty_conflicts_at_once_or_a_late_one() {
     cluster.deliver();
     assert_eq!(cluster.commands(N3).len(), 50);
     // Late ones are no loss of the log.
-    let before = cluster.node(N1).core.clone();
+    let before = cluster.core(N1).clone();
     for conflict in conflicts {
         cluster.say(N3, N1, conflict);
     }
-    assert_eq!(cluster.node(N1).core, before);
+    assert_eq!(*cluster.core(N1), before);
     assert!(cluster.intercept(N1, N3).is_empty());
 }
 
@@ -701,24 +698,21 @@ fn stored(disk: &mut Saved<Raft>, writes: &[Write<Raft>]) {
 
 #[test]
 fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
-    let now = synod_types::Instant(1);
     for (through, stamp, kept) in [(2, 1, vec![1, 2, 2]), (2, 3, vec![]), (4, 3, vec![])] {
         let before = saved(3, None, &[1, 1, 1, 2, 2]);
         let base =
             synod_consensus::Base { through: Slot(through), stamp: Term(stamp), members: None };
         // A peer's snapshot is installed.
-        let (mut disk, mut outbox) = (before.clone(), Outbox::default());
-        let mut core = Raft::recover(config(N1, 3), disk.clone()).unwrap();
-        core.step(now, Input::Installed { base: base.clone() }, &mut outbox.effects());
-        stored(&mut disk, &outbox.writes);
+        let (mut disk, mut host) = (before.clone(), recover(&before));
+        assert_eq!(batch(&mut host, Input::Start), []);
+        stored(&mut disk, &batch(&mut host, Input::Installed { base: base.clone() }));
         assert_eq!(terms(&disk.log), kept, "{base:?}");
-        let again = Raft::recover(config(N1, 3), disk).unwrap();
-        assert_eq!(again.status().last, core.status().last, "{base:?}");
+        let again = recover(&disk);
+        assert_eq!(again.core().status().last, host.core().status().last, "{base:?}");
         // The state machine had one already, and the crash came before the log was cut.
-        let (mut disk, mut outbox) = (Saved { base: base.clone(), ..before }, Outbox::default());
-        let mut core = Raft::recover(config(N1, 3), disk.clone()).unwrap();
-        core.step(now, Input::Start, &mut outbox.effects());
-        stored(&mut disk, &outbox.writes);
+        let mut disk = Saved { base: base.clone(), ..before };
+        let repairs = batch(&mut recover(&disk), Input::Start);
+        stored(&mut disk, &repairs);
         assert_eq!(terms(&disk.log), kept, "{base:?}");
     }
 }

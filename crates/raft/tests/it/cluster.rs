@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 use synod_consensus::{
-    Contradiction, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent,
-    Refusal, Role, Run, RunLog, Saved, Status, Write,
+    FatalError, HardState as _, Host, Input, Message as _, Observer, Outputs, Protocol,
+    ProtocolEvent, Refusal, Role, Round, Run, RunLog, Saved, Status, TimerChange, Write,
 };
 use synod_raft::{Config, HardState, Limits, Message, Position, Raft, Timer};
-use synod_types::{Instant, Membership, NodeId, Slot, Term, Ticket, Value};
+use synod_types::{Instant, Membership, NodeId, Seq, Slot, Term, Ticket, Value};
 
 pub const N1: NodeId = NodeId(1);
 pub const N2: NodeId = NodeId(2);
@@ -24,9 +24,9 @@ pub struct Flight {
     pub message: Message,
 }
 
-/// One node: its core, and its disk with what is written but not synced yet.
+/// One node: its core in a host, its disk, and what it reported.
 pub struct Node {
-    pub core: Raft,
+    pub host: Host<Raft>,
     pub config: Config,
     pub disk: Saved<Raft>,
     /// While true nothing becomes durable.
@@ -35,20 +35,25 @@ pub struct Node {
     pub placed: Vec<(Ticket, Slot)>,
     pub refused: Vec<(Ticket, Refusal)>,
     pub snapshots: Vec<NodeId>,
-    pub timers: Vec<synod_consensus::TimerChange<Timer>>,
+    pub timers: Vec<TimerChange<Timer>>,
     /// Why the node has stopped.
-    pub contradiction: Option<Contradiction>,
+    pub fatal: Option<FatalError>,
     /// What was chosen in this life, slot by slot.
     pub chosen: BTreeMap<Slot, (Term, Value)>,
-    chosen_to: Slot,
     /// What was compared with what others chose.
     checked_to: Slot,
-    pending: VecDeque<Pending>,
+    /// Batches that are not durable, the oldest first.
+    unsynced: VecDeque<(Seq, Vec<Write<Raft>>)>,
 }
 
-enum Pending {
-    Write(Write<Raft>),
-    Send(NodeId, Message),
+/// Checks the claim of each message that leaves a node against its disk.
+struct Claims<'a>(NodeId, &'a Saved<Raft>);
+
+impl Observer<Raft> for Claims<'_> {
+    fn on_release(&mut self, _: &Raft, to: NodeId, message: &Message) {
+        let Self(me, disk) = *self;
+        assert!(message.holds(me, to, disk), "{} of {me:?}", message.describe());
+    }
 }
 
 pub struct Cluster {
@@ -102,10 +107,8 @@ pub fn terms(log: &RunLog<Term>) -> Vec<u64> {
 
 impl Node {
     pub fn new(config: Config, disk: Saved<Raft>) -> Self {
-        let core = Raft::recover(config.clone(), disk.clone()).unwrap();
-        let chosen_to = disk.base.through.max(disk.applied);
         Self {
-            core,
+            host: Host::recover(config.id(), config.clone(), disk.clone()).unwrap(),
             config,
             disk,
             hung: false,
@@ -114,69 +117,51 @@ impl Node {
             refused: Vec::new(),
             snapshots: Vec::new(),
             timers: Vec::new(),
-            contradiction: None,
+            fatal: None,
             chosen: BTreeMap::new(),
-            chosen_to,
             checked_to: Slot::ZERO,
-            pending: VecDeque::new(),
+            unsynced: VecDeque::new(),
         }
     }
 
-    /// One input and the flush behind it, as a driver does it.
-    fn step(&mut self, now: Instant, input: Input<Raft>) {
-        if self.contradiction.is_some() {
-            return;
-        }
-        if let Input::Installed { base } = &input {
-            self.chosen_to = self.chosen_to.max(base.through);
-        }
-        let mut outbox = Outbox::default();
-        self.core.step(now, input, &mut outbox.effects());
-        self.core.flush(now, &mut outbox.effects());
-        self.absorb(outbox);
-        let mut again = Outbox::default();
-        self.core.flush(now, &mut again.effects());
-        assert!(again.writes.is_empty() && again.sends.is_empty(), "flush is idempotent");
-    }
-
-    fn absorb(&mut self, outbox: Outbox<Raft>) {
-        for run in outbox.chosen {
-            assert_eq!(run.first, self.chosen_to.next(), "chosen slots are contiguous");
-            for (index, value) in run.values.iter().enumerate() {
-                self.chosen.insert(run.first.plus(index), (run.stamp, value.to_value()));
-            }
-            self.chosen_to = run.last();
-        }
-        self.pending.extend(outbox.writes.into_iter().map(Pending::Write));
-        self.pending
-            .extend(outbox.sends.into_iter().map(|(to, message)| Pending::Send(to, message)));
-        self.notes.extend(outbox.notes);
-        self.placed.extend(outbox.placed);
-        self.refused.extend(outbox.refused);
-        self.snapshots.extend(outbox.snapshots);
-        self.timers.extend(outbox.timers);
-        self.contradiction = outbox.contradiction;
-    }
-
-    /// Lets out what may leave: everything when the disk works, else only what is not a vow.
-    fn release(&mut self) -> Vec<(NodeId, Message)> {
-        let mut out = Vec::new();
-        let mut kept = VecDeque::new();
-        for pending in self.pending.drain(..) {
-            match pending {
-                Pending::Write(write) if !self.hung => write_to(&mut self.disk, &write),
-                Pending::Send(to, message) if !self.hung || message.gate() == Gate::Immediate => {
-                    out.push((to, message));
+    /// Takes an input, and runs rounds until the node is at rest or waits for its disk. Returns what
+    /// it sends.
+    fn turn(&mut self, now: Instant, input: Option<Input<Raft>>) -> Vec<(NodeId, Message)> {
+        let (me, mut sent) = (self.config.id(), Vec::new());
+        let mut take = |outputs: Outputs<'_, Raft>| {
+            for run in outputs.chosen {
+                for (index, value) in run.values.iter().enumerate() {
+                    self.chosen.insert(run.first.plus(index), (run.stamp, value.to_value()));
                 }
-                pending => kept.push_back(pending),
+            }
+            self.notes.extend(outputs.notes);
+            self.placed.extend(outputs.placed);
+            self.refused.extend(outputs.refused);
+            self.snapshots.extend(outputs.snapshots);
+            self.timers.extend(outputs.timers);
+            self.fatal = outputs.fatal;
+            assert!(matches!(self.fatal, None | Some(FatalError::Contradicted { .. })));
+        };
+        if let Some(input) = input {
+            take(self.host.input(now, input, &mut Claims(me, &self.disk)));
+        }
+        loop {
+            let Round { seq, writes, sends, is_quiet, outputs, .. } =
+                self.host.round(now, &mut Claims(me, &self.disk));
+            assert!(is_quiet);
+            self.unsynced.extend(seq.map(|seq| (seq, writes.collect())));
+            sent.extend(sends);
+            take(outputs);
+            let Round { seq, sends, .. } = self.host.round(now, &mut Claims(me, &self.disk));
+            assert_eq!((seq, sends.collect()), (None, vec![]), "flush is idempotent");
+            if self.hung || self.unsynced.is_empty() {
+                return sent;
+            }
+            for (seq, writes) in self.unsynced.drain(..) {
+                writes.iter().for_each(|write| write_to(&mut self.disk, write));
+                self.host.written(seq);
             }
         }
-        self.pending = kept;
-        let me = self.config.id();
-        for (to, message) in &out {
-            assert!(message.holds(me, *to, &self.disk), "{} of {me:?}", message.describe());
-        }
-        out
     }
 }
 
@@ -228,8 +213,12 @@ impl Cluster {
         self.nodes.get_mut(&id).unwrap()
     }
 
+    pub fn core(&self, id: NodeId) -> &Raft {
+        self.nodes[&id].host.core()
+    }
+
     pub fn status(&self, id: NodeId) -> Status {
-        self.nodes[&id].core.status()
+        self.core(id).status()
     }
 
     pub fn term(&self, id: NodeId) -> u64 {
@@ -256,29 +245,14 @@ impl Cluster {
 
     /// Hands one input to a node; nothing is delivered.
     pub fn step(&mut self, id: NodeId, input: Input<Raft>) {
-        let now = self.now;
-        let node = self.node(id);
-        node.step(now, input);
-        self.settle(id);
+        self.turn(id, Some(input));
     }
 
-    /// Lets a node's messages out, steps what it says to itself, and checks what everyone chose.
-    fn settle(&mut self, id: NodeId) {
-        loop {
-            let now = self.now;
-            let node = self.node(id);
-            let out = node.release();
-            if out.is_empty() {
-                break;
-            }
-            for (to, message) in out {
-                if to == id {
-                    self.node(id).step(now, Input::Message { from: id, message });
-                } else {
-                    self.wire.push_back(Flight { from: id, to, message });
-                }
-            }
-        }
+    /// Runs a node, puts what it sends on the wire, and checks what it chose.
+    fn turn(&mut self, id: NodeId, input: Option<Input<Raft>>) {
+        let now = self.now;
+        let sent = self.node(id).turn(now, input).into_iter();
+        self.wire.extend(sent.map(|(to, message)| Flight { from: id, to, message }));
         self.check(id);
     }
 
@@ -290,7 +264,7 @@ impl Cluster {
             let known = self.history.entry(*slot).or_insert_with(|| entry.clone());
             assert_eq!(known, entry, "{slot:?} is chosen twice, at {id:?}");
         }
-        node.checked_to = node.chosen_to;
+        node.checked_to = node.host.chosen();
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(Term(status.ballot.round)).or_insert(id);
             assert_eq!(leader, id, "two leaders in term {}", status.ballot.round);
@@ -366,7 +340,7 @@ impl Cluster {
     /// The disk works again.
     pub fn sync(&mut self, id: NodeId) {
         self.node(id).hung = false;
-        self.settle(id);
+        self.turn(id, None);
     }
 
     /// The node loses everything that is not on its disk, and starts again.

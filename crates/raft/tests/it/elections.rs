@@ -151,12 +151,12 @@ fn the_rule_of_pre_votes() {
     for (asked, last, vote, granted) in cases {
         let disk = saved(5, vote, &[1, 1, 4]);
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
-        let before = cluster.node(N1).core.clone();
+        let before = cluster.core(N1).clone();
         let asked = Term(asked);
         let answers = cluster.ask(N2, N1, Message::PreVote { asked, last });
         let expected = Message::PreVoteReply { term: Term(5), asked, granted };
         assert_eq!(answers, [expected], "asked {asked:?} with last {last}, vote {vote:?}");
-        assert_eq!(cluster.node(N1).core, before);
+        assert_eq!(*cluster.core(N1), before);
         assert_eq!(cluster.node(N1).timers.len(), 1, "the wait for a leader goes on");
     }
 }
@@ -309,33 +309,38 @@ fn check_quorum_can_be_turned_off() {
 /// exactly one answer.
 #[test]
 fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
-    use synod_consensus::{Outbox, Protocol};
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    let (now, node) = (cluster.now, cluster.node(N1));
-    let mut outbox = Outbox::default();
+    let (now, host) = (cluster.now, &mut cluster.node(N1).host);
     let command = bytes::Bytes::from_static(b"a");
-    node.core.step(now, Input::Propose { ticket: Ticket(5), command }, &mut outbox.effects());
     let message = Message::Commit { term: Term(7), commit: Slot(0) };
-    node.core.step(now, Input::Message { from: N3, message }, &mut outbox.effects());
-    node.core.flush(now, &mut outbox.effects());
-    assert!(outbox.placed.is_empty());
-    assert_eq!(outbox.refused, [(Ticket(5), Refusal::NotLeader { hint: Some(N3) })]);
+    let inputs =
+        [Input::Propose { ticket: Ticket(5), command }, Input::Message { from: N3, message }];
+    let (mut placed, mut refused) = (Vec::new(), Vec::new());
+    for input in inputs {
+        let outputs = host.input(now, input, &mut ());
+        placed.extend(outputs.placed);
+        refused.extend(outputs.refused);
+    }
+    let outputs = host.round(now, &mut ()).outputs;
+    placed.extend(outputs.placed);
+    refused.extend(outputs.refused);
+    assert_eq!(placed, []);
+    assert_eq!(refused, [(Ticket(5), Refusal::NotLeader { hint: Some(N3) })]);
 }
 
 #[test]
 fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
-    use synod_consensus::{Outbox, Protocol};
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for (id, timers) in [(N1, 0), (N2, 1)] {
-        let (now, mut outbox) = (cluster.now, Outbox::default());
-        let node = cluster.node(id);
-        node.core.step(now, Input::Lagging, &mut outbox.effects());
+        let (now, host) = (cluster.now, &mut cluster.node(id).host);
         let waits =
-            |change: &&TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
-        assert_eq!(outbox.timers.iter().filter(waits).count(), timers, "{id:?}");
-        assert!(outbox.sends.is_empty() && outbox.writes.is_empty());
+            |change: &TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
+        let set = host.input(now, Input::Lagging, &mut ()).timers.filter(waits).count();
+        assert_eq!(set, timers, "{id:?}");
+        let round = host.round(now, &mut ());
+        assert!(round.sends.len() == 0 && round.writes.len() == 0);
     }
     assert!(cluster.leads(N1));
 }
@@ -347,6 +352,7 @@ fn a_stalled_node_lets_others_lead() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.node(N1).hung = true;
+    cluster.propose(N1, 1, "x");
     cluster.step(N1, Input::Stalled);
     assert_eq!(cluster.status(N1).role, Role::Follower);
     let silent = |cluster: &mut Cluster| {

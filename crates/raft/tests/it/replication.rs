@@ -1,11 +1,9 @@
 //! Replication: Raft §5.3, §5.4.2, §8.
 
 use crate::cluster::*;
-use synod_consensus::{
-    HistoryDigest, Input, Outbox, Protocol, ProtocolEvent, Refusal, SendWindow, Write,
-};
-use synod_raft::{Limits, Message, Timer};
-use synod_types::{Slot, Term, Ticket};
+use synod_consensus::{HistoryDigest, Input, Observer, ProtocolEvent, Refusal, SendWindow, Write};
+use synod_raft::{Limits, Message, Raft, Timer};
+use synod_types::{NodeId, Slot, Term, Ticket};
 
 #[test]
 fn three_nodes_elect_and_replicate() {
@@ -409,6 +407,15 @@ fn the_window_bounds_bytes() {
     assert_eq!(cluster.commands(N2).len(), 20);
 }
 
+/// Counts the messages of node 1 to itself.
+struct Own(usize);
+
+impl Observer<Raft> for Own {
+    fn on_release(&mut self, _: &Raft, to: NodeId, _: &Message) {
+        self.0 += usize::from(to == N1);
+    }
+}
+
 /// What is offered between two flushes becomes runs that one append can carry whole, and all
 /// tickets are placed in order.
 #[test]
@@ -416,23 +423,26 @@ fn a_large_offer_becomes_runs_of_bounded_size() {
     let limits = Limits { append_bytes: 100, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
-    let (now, node) = (cluster.now, cluster.node(N1));
-    let mut outbox = Outbox::default();
+    let (now, host) = (cluster.now, &mut cluster.node(N1).host);
+    let mut placed = Vec::new();
     for ticket in 0..9 {
-        let command = vec![b'x'; 29].into();
-        let input = Input::Propose { ticket: Ticket(ticket), command };
-        node.core.step(now, input, &mut outbox.effects());
+        let propose = Input::Propose { ticket: Ticket(ticket), command: vec![b'x'; 29].into() };
+        placed.extend(host.input(now, propose, &mut ()).placed);
     }
-    node.core.flush(now, &mut outbox.effects());
-    let sizes = outbox.writes.iter().map(|write| match write {
+    let round = host.round(now, &mut ());
+    placed.extend_from_slice(round.outputs.placed.as_slice());
+    let sizes = round.writes.as_slice().iter().map(|write| match write {
         Write::Put(run) => run.values.byte_len(),
         other => panic!("{other:?}"),
     });
     assert_eq!(sizes.collect::<Vec<_>>(), [90, 90, 90]);
-    let placed: Vec<_> = (0..9).map(|n| (Ticket(n), Slot(n + 2))).collect();
-    assert_eq!(outbox.placed, placed);
-    let acks = outbox.sends.iter().filter(|(to, _)| *to == N1);
-    assert_eq!(acks.count(), 1, "one acknowledgement to itself for all");
+    let expected: Vec<_> = (0..9).map(|n| (Ticket(n), Slot(n + 2))).collect();
+    assert_eq!(placed, expected);
+    let (seq, mut own) = (round.seq.unwrap(), Own(0));
+    drop(round);
+    host.written(seq);
+    drop(host.round(now, &mut own));
+    assert_eq!(own.0, 1, "one acknowledgement to itself for all");
 }
 
 /// A follower that claims to have lost what it acknowledged is not believed: the leader goes back

@@ -2,7 +2,7 @@
 
 use crate::cluster::*;
 use proptest::prelude::*;
-use synod_consensus::{Base, Contradiction, HistoryDigest, Input, Outbox, Protocol, Saved, Write};
+use synod_consensus::{Base, FatalError, HistoryDigest, Input, Protocol, Saved, Write};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Membership, Slot, Term};
 
@@ -24,12 +24,12 @@ fn only_what_is_chosen_is_compacted() {
         cluster.step(N1, Input::Compact { through: Slot(through) });
         assert_eq!(cluster.status(N1).base, Slot(0), "through {through}");
     }
-    assert_eq!(cluster.node(N1).core.base_at(Slot(1)), Some(base(1, 1)));
+    assert_eq!(cluster.core(N1).base_at(Slot(1)), Some(base(1, 1)));
     cluster.step(N1, Input::Compact { through: Slot(1) });
     let status = cluster.status(N1);
     assert_eq!((status.base, status.last), (Slot(1), Slot(2)));
     assert_eq!(cluster.node(N1).disk.base, base(1, 1));
-    assert_eq!(cluster.node(N1).core.base_at(Slot(0)), None, "compacted past it");
+    assert_eq!(cluster.core(N1).base_at(Slot(0)), None, "compacted past it");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     let asked = cluster.node(N1).snapshots.len();
     cluster.beat(N1);
     assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
-    let base = cluster.node(N1).core.base_at(Slot(4)).unwrap();
+    let base = cluster.core(N1).base_at(Slot(4)).unwrap();
     cluster.step(N3, Input::Installed { base });
     let ack = Message::AppendAck { term: Term(1), probe: 0, matched: Slot(4) };
     assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
@@ -86,15 +86,15 @@ fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
 fn a_snapshot_of_another_history_voids_what_was_verified() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
     let term = Term(3);
-    let (now, node) = (cluster.now, cluster.node(N1));
-    let mut outbox = Outbox::default();
+    let (now, host) = (cluster.now, &mut cluster.node(N1).host);
     let beat = Message::Heartbeat { term, prev: at(4, 2), commit: Slot(0) };
     let beat = Input::Message { from: N2, message: beat };
-    node.core.step(now, beat, &mut outbox.effects());
-    node.core.step(now, Input::Installed { base: base(2, 3) }, &mut outbox.effects());
-    node.core.flush(now, &mut outbox.effects());
+    drop(host.input(now, beat, &mut ()));
+    drop(host.input(now, Input::Installed { base: base(2, 3) }, &mut ()));
+    let seq = host.round(now, &mut ()).seq.unwrap();
+    host.written(seq);
     let ack = (N2, Message::AppendAck { term, probe: 0, matched: Slot(2) });
-    assert_eq!(outbox.sends.last(), Some(&ack), "slots 3 and 4 are gone");
+    assert_eq!(host.round(now, &mut ()).sends.last(), Some(ack), "slots 3 and 4 are gone");
     cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
     assert_eq!(cluster.commit(N1), 2);
 }
@@ -147,10 +147,10 @@ fn a_foreign_or_an_old_snapshot_is_refused() {
     cluster.propose(N1, 1, "a");
     cluster.deliver();
     cluster.step(N1, Input::Compact { through: Slot(1) });
-    let before = cluster.node(N1).core.clone();
+    let before = cluster.core(N1).clone();
     for base in [base(2, 7), base(1, 1), base(0, 0), base(u64::MAX, 1), base(9, u64::MAX)] {
         cluster.step(N1, Input::Installed { base });
-        assert_eq!(cluster.node(N1).core, before);
+        assert_eq!(*cluster.core(N1), before);
     }
 }
 
@@ -256,8 +256,8 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     }
     assert_eq!(cluster.node(N1).disk.log, applied.log, "not even cut behind what is applied");
     assert_eq!(cluster.commit(N1), 2);
-    let contradiction = Contradiction { slot: Slot(1), by: N3 };
-    assert_eq!(cluster.node(N1).contradiction, Some(contradiction), "it has stopped");
+    let contradicted = FatalError::Contradicted { slot: Slot(1), by: N3 };
+    assert_eq!(cluster.node(N1).fatal, Some(contradicted), "it has stopped");
     assert_eq!(cluster.node(N1).chosen, std::collections::BTreeMap::new(), "none reported again");
 }
 

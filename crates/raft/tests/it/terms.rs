@@ -86,7 +86,7 @@ fn a_working_leader_is_not_deposed_by_a_candidate() {
 fn a_past_term_is_refused_by_every_role() {
     for message in one_of_each(3) {
         for (role, mut cluster) in in_every_role() {
-            let before = cluster.node(N1).core.clone();
+            let before = cluster.core(N1).clone();
             let answers = cluster.ask(N2, N1, message.clone());
             let expected = match &message {
                 Message::RequestVote { .. } => {
@@ -98,7 +98,7 @@ fn a_past_term_is_refused_by_every_role() {
                 _ => vec![],
             };
             assert_eq!(answers, expected, "{role}: {message:?}");
-            assert_eq!(cluster.node(N1).core, before, "{role}: {message:?} changes nothing");
+            assert_eq!(*cluster.core(N1), before, "{role}: {message:?} changes nothing");
         }
     }
 }
@@ -107,11 +107,11 @@ fn a_past_term_is_refused_by_every_role() {
 #[test]
 fn a_pre_vote_changes_nobodys_term() {
     for (role, mut cluster) in in_every_role() {
-        let before = cluster.node(N1).core.clone();
+        let before = cluster.core(N1).clone();
         cluster.say(N2, N1, Message::PreVote { asked: Term(9), last: at(9, 8) });
         let yes = Message::PreVoteReply { term: Term(3), asked: Term(9), granted: true };
         cluster.say(N2, N1, yes);
-        assert_eq!(cluster.node(N1).core, before, "{role}");
+        assert_eq!(*cluster.core(N1), before, "{role}");
     }
 }
 
