@@ -17,19 +17,20 @@
 //!
 //! let command = b"hello".to_vec().into();
 //! let propose = Input::Propose { ticket: Ticket(7), command };
-//! let mut applied = Vec::new();
+//! let (mut answers, mut applied) = (Vec::new(), Vec::new());
 //! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {
 //!     drop(host.input(now, input, &mut ())); // Timers: the only one that matters runs out above.
 //!     loop {
-//!         let Round { seq, writes, outputs: Outputs { chosen, .. }, .. } =
+//!         let Round { seq, writes, outputs: Outputs { placed, chosen, .. }, .. } =
 //!             host.round(now, &mut ());
 //!         writes.for_each(|write| disk.apply(&write));
+//!         answers.extend(placed);
 //!         applied.extend(chosen);
 //!         let Some(seq) = seq else { break };
 //!         host.written(seq); // The node's vote and acknowledgement count from here on.
 //!     }
 //! }
-//! assert_eq!(host.chosen(), Slot(2), "after the no-op that opens the term");
+//! assert_eq!(answers, [(Ticket(7), Slot(2))], "after the no-op that opens the term");
 //! assert_eq!(applied.last().unwrap().values.command(0), Some(&b"hello"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

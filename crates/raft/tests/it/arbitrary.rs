@@ -159,12 +159,12 @@ impl Victim {
             *self = before;
             return;
         }
-        let mut is_flushed = !flushes;
-        while !is_flushed {
+        let mut goes_on = flushes;
+        while goes_on {
             let Round { seq, is_quiet, outputs, .. } = self.host.round(self.now, &mut self.disk);
             assert!(is_quiet);
             fatal = answered(&mut self.open, outputs);
-            is_flushed = seq.is_none();
+            goes_on = seq.is_some();
             seq.into_iter().for_each(|seq| self.host.written(seq));
         }
         let status = self.host.core().status();

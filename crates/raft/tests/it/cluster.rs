@@ -43,7 +43,7 @@ pub struct Node {
     /// What was compared with what others chose.
     checked_to: Slot,
     /// Batches that are not durable, the oldest first.
-    unsynced: VecDeque<(Seq, Vec<Write<Raft>>)>,
+    pub unsynced: VecDeque<(Seq, Vec<Write<Raft>>)>,
 }
 
 /// Checks the claim of each message that leaves a node against its disk.
@@ -124,9 +124,13 @@ impl Node {
         }
     }
 
-    /// Takes an input, and runs rounds until the node is at rest or waits for its disk. Returns what
-    /// it sends.
-    fn turn(&mut self, now: Instant, input: Option<Input<Raft>>) -> Vec<(NodeId, Message)> {
+    /// Takes inputs, and runs rounds until the node is at rest or waits for its disk. Returns what it
+    /// sends.
+    fn turn(
+        &mut self,
+        now: Instant,
+        inputs: impl IntoIterator<Item = Input<Raft>>,
+    ) -> Vec<(NodeId, Message)> {
         let (me, mut sent) = (self.config.id(), Vec::new());
         let mut take = |outputs: Outputs<'_, Raft>| {
             for run in outputs.chosen {
@@ -142,7 +146,7 @@ impl Node {
             self.fatal = outputs.fatal;
             assert!(matches!(self.fatal, None | Some(FatalError::Contradicted { .. })));
         };
-        if let Some(input) = input {
+        for input in inputs {
             take(self.host.input(now, input, &mut Claims(me, &self.disk)));
         }
         loop {
@@ -245,13 +249,14 @@ impl Cluster {
 
     /// Hands one input to a node; nothing is delivered.
     pub fn step(&mut self, id: NodeId, input: Input<Raft>) {
-        self.turn(id, Some(input));
+        self.turn(id, [input]);
     }
 
-    /// Runs a node, puts what it sends on the wire, and checks what it chose.
-    fn turn(&mut self, id: NodeId, input: Option<Input<Raft>>) {
+    /// Hands inputs to a node before one flush, puts what it sends on the wire, and checks what it
+    /// chose.
+    pub fn turn(&mut self, id: NodeId, inputs: impl IntoIterator<Item = Input<Raft>>) {
         let now = self.now;
-        let sent = self.node(id).turn(now, input).into_iter();
+        let sent = self.node(id).turn(now, inputs).into_iter();
         self.wire.extend(sent.map(|(to, message)| Flight { from: id, to, message }));
         self.check(id);
     }
@@ -340,7 +345,7 @@ impl Cluster {
     /// The disk works again.
     pub fn sync(&mut self, id: NodeId) {
         self.node(id).hung = false;
-        self.turn(id, None);
+        self.turn(id, []);
     }
 
     /// The node loses everything that is not on its disk, and starts again.

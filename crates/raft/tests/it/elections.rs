@@ -311,22 +311,13 @@ fn check_quorum_can_be_turned_off() {
 fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    let (now, host) = (cluster.now, &mut cluster.node(N1).host);
     let command = bytes::Bytes::from_static(b"a");
+    let propose = Input::Propose { ticket: Ticket(5), command };
     let message = Message::Commit { term: Term(7), commit: Slot(0) };
-    let inputs =
-        [Input::Propose { ticket: Ticket(5), command }, Input::Message { from: N3, message }];
-    let (mut placed, mut refused) = (Vec::new(), Vec::new());
-    for input in inputs {
-        let outputs = host.input(now, input, &mut ());
-        placed.extend(outputs.placed);
-        refused.extend(outputs.refused);
-    }
-    let outputs = host.round(now, &mut ()).outputs;
-    placed.extend(outputs.placed);
-    refused.extend(outputs.refused);
-    assert_eq!(placed, []);
-    assert_eq!(refused, [(Ticket(5), Refusal::NotLeader { hint: Some(N3) })]);
+    cluster.turn(N1, [propose, Input::Message { from: N3, message }]);
+    assert_eq!(cluster.node(N1).placed, []);
+    let refusal = (Ticket(5), Refusal::NotLeader { hint: Some(N3) });
+    assert_eq!(cluster.node(N1).refused, [refusal]);
 }
 
 #[test]
@@ -334,13 +325,13 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for (id, timers) in [(N1, 0), (N2, 1)] {
-        let (now, host) = (cluster.now, &mut cluster.node(id).host);
+        cluster.node(id).hung = true;
+        cluster.node(id).timers.clear();
+        cluster.step(id, Input::Lagging);
         let waits =
-            |change: &TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
-        let set = host.input(now, Input::Lagging, &mut ()).timers.filter(waits).count();
-        assert_eq!(set, timers, "{id:?}");
-        let round = host.round(now, &mut ());
-        assert!(round.sends.len() == 0 && round.writes.len() == 0);
+            |change: &&TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
+        assert_eq!(cluster.node(id).timers.iter().filter(waits).count(), timers, "{id:?}");
+        assert!(cluster.wire.is_empty() && cluster.node(id).unsynced.is_empty());
     }
     assert!(cluster.leads(N1));
 }

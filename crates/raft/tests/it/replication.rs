@@ -423,25 +423,21 @@ fn a_large_offer_becomes_runs_of_bounded_size() {
     let limits = Limits { append_bytes: 100, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
-    let (now, host) = (cluster.now, &mut cluster.node(N1).host);
-    let mut placed = Vec::new();
-    for ticket in 0..9 {
-        let propose = Input::Propose { ticket: Ticket(ticket), command: vec![b'x'; 29].into() };
-        placed.extend(host.input(now, propose, &mut ()).placed);
-    }
-    let round = host.round(now, &mut ());
-    placed.extend_from_slice(round.outputs.placed.as_slice());
-    let sizes = round.writes.as_slice().iter().map(|write| match write {
+    cluster.node(N1).hung = true;
+    let propose = |n| Input::Propose { ticket: Ticket(n), command: vec![b'x'; 29].into() };
+    cluster.turn(N1, (0..9).map(propose));
+    let (now, node) = (cluster.now, cluster.node(N1));
+    let (seq, writes) = node.unsynced.pop_front().unwrap();
+    let sizes = writes.iter().map(|write| match write {
         Write::Put(run) => run.values.byte_len(),
         other => panic!("{other:?}"),
     });
     assert_eq!(sizes.collect::<Vec<_>>(), [90, 90, 90]);
-    let expected: Vec<_> = (0..9).map(|n| (Ticket(n), Slot(n + 2))).collect();
-    assert_eq!(placed, expected);
-    let (seq, mut own) = (round.seq.unwrap(), Own(0));
-    drop(round);
-    host.written(seq);
-    drop(host.round(now, &mut own));
+    let placed: Vec<_> = (0..9).map(|n| (Ticket(n), Slot(n + 2))).collect();
+    assert_eq!(node.placed, placed);
+    let mut own = Own(0);
+    node.host.written(seq);
+    drop(node.host.round(now, &mut own));
     assert_eq!(own.0, 1, "one acknowledgement to itself for all");
 }
 

@@ -86,15 +86,11 @@ fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
 fn a_snapshot_of_another_history_voids_what_was_verified() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
     let term = Term(3);
-    let (now, host) = (cluster.now, &mut cluster.node(N1).host);
     let beat = Message::Heartbeat { term, prev: at(4, 2), commit: Slot(0) };
     let beat = Input::Message { from: N2, message: beat };
-    drop(host.input(now, beat, &mut ()));
-    drop(host.input(now, Input::Installed { base: base(2, 3) }, &mut ()));
-    let seq = host.round(now, &mut ()).seq.unwrap();
-    host.written(seq);
-    let ack = (N2, Message::AppendAck { term, probe: 0, matched: Slot(2) });
-    assert_eq!(host.round(now, &mut ()).sends.last(), Some(ack), "slots 3 and 4 are gone");
+    cluster.turn(N1, [beat, Input::Installed { base: base(2, 3) }]);
+    let ack = Message::AppendAck { term, probe: 0, matched: Slot(2) };
+    assert_eq!(cluster.intercept(N1, N2).last(), Some(&ack), "slots 3 and 4 are gone");
     cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
     assert_eq!(cluster.commit(N1), 2);
 }
