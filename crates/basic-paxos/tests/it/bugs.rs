@@ -208,10 +208,10 @@ fn paxos_p14_trimmed_slots_reported_as_empty() {
     let mut cluster = alone::<Log>(disk(3, &[], &votes));
     cluster.step(N1, Input::Compact { through: Slot(2) });
     assert_eq!(cluster.ask(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
-    assert_eq!(cluster.node(N1).snapshots, [N2]);
-    cluster.node(N1).snapshots.clear();
+    assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
+    cluster.node(N1).seen.snapshots.clear();
     assert_eq!(cluster.ask(N3, N1, Message::Ask { from: S1 }), []);
-    assert_eq!(cluster.node(N1).snapshots, [N3]);
+    assert_eq!(cluster.node(N1).seen.snapshots, [N3]);
     let told = Message::Decided { first: Slot(3), values: value("c"), through: Slot(3) };
     assert_eq!(cluster.ask(N2, N1, prepare(3, b(7, 2))), [told]);
 }
@@ -280,7 +280,11 @@ fn paxos_p18_trimming_waits_for_nobody() {
         for id in [N1, N2] {
             let through = Slot(cluster.commit(id));
             cluster.step(id, Input::Compact { through });
-            assert_eq!(cluster.node(id).core.status().base, through, "n3 is down, and {id} trims");
+            assert_eq!(
+                cluster.node(id).host.core().status().base,
+                through,
+                "n3 is down, and {id} trims"
+            );
         }
     }
     assert_eq!(cluster.commit(N1), 20);
@@ -289,8 +293,8 @@ fn paxos_p18_trimming_waits_for_nobody() {
     cluster.later(100);
     cluster.timeout(N3, Timer::Ask);
     cluster.deliver();
-    assert!(cluster.node(N1).snapshots.contains(&N3));
-    let base = cluster.node(N1).core.base_at(Slot(20)).expect("what was trimmed through");
+    assert!(cluster.node(N1).seen.snapshots.contains(&N3));
+    let base = cluster.node(N1).host.core().base_at(Slot(20)).expect("what was trimmed through");
     cluster.step(N3, Input::Installed { base });
     assert_eq!(cluster.commit(N3), 20);
     cluster.propose(N1, 99, "without n2");
@@ -311,7 +315,7 @@ fn paxos_p20_duelling_proposers() {
         cluster.say(N2, N1, nack(1, own, b(2 * round + 2, 2)));
         cluster.say(N3, N1, nack(1, own, b(2 * round + 2, 2)));
         assert_eq!(sent(&mut cluster), [], "not at once");
-        let wait = cluster.node(N1).timers[&Timer::Slot(S1)].clone();
+        let wait = cluster.node(N1).seen.timers[&Timer::Slot(S1)].clone();
         assert!(wait.start.is_zero(), "full jitter");
         bounds.push(wait.end.as_millis());
         cluster.timeout(N1, Timer::Slot(S1));
@@ -337,9 +341,9 @@ fn a_second_value_for_a_decree_is_refused() {
     cluster.propose(N1, 2, "second");
     cluster.deliver();
     cluster.propose(N2, 3, "third");
-    assert_eq!(cluster.node(N1).placed, [(synod_types::Ticket(1), S1)]);
-    assert_eq!(cluster.node(N1).refused[0].0, synod_types::Ticket(2));
-    assert_eq!(cluster.node(N2).refused[0].0, synod_types::Ticket(3));
+    assert_eq!(cluster.node(N1).seen.placed, [(synod_types::Ticket(1), S1)]);
+    assert_eq!(cluster.node(N1).seen.refused[0].0, synod_types::Ticket(2));
+    assert_eq!(cluster.node(N2).seen.refused[0].0, synod_types::Ticket(3));
     for id in cluster.ids() {
         assert_eq!(cluster.chosen(id), ["first"]);
     }

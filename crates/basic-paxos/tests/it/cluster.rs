@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_basic_paxos::{Config, HardState, Kind, Letter, Message, PerSlot, Timer};
 use synod_consensus::{
-    Contradiction, Gate, HardState as _, Input, Message as _, Outbox, Protocol, ProtocolEvent,
-    Refusal, Run, RunLog, Saved, TimerChange, Write,
+    FatalError, HardState as _, Host, Input, Message as _, Observer, Outputs, Protocol,
+    ProtocolEvent, Refusal, Round, Run, RunLog, Saved, TimerChange, Write,
 };
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket, Value, Values};
+use synod_types::{Ballot, Instant, Membership, NodeId, Seq, Slot, Ticket, Value, Values};
 
 pub const N1: NodeId = NodeId(1);
 pub const N2: NodeId = NodeId(2);
@@ -46,28 +46,41 @@ pub struct Flight {
     pub message: Message,
 }
 
-/// One node: its core, and its disk with what is written but not synced yet.
+/// One node: its core in a host, and its disk with what is written but not synced yet.
 pub struct Node<K: Kind> {
-    pub core: PerSlot<K>,
+    pub host: Host<PerSlot<K>>,
     pub config: Config,
     pub disk: Saved<PerSlot<K>>,
     /// While true nothing becomes durable.
     pub hung: bool,
+    /// Batches that are not durable.
+    unsynced: VecDeque<(Seq, Vec<Write<PerSlot<K>>>)>,
+    /// Writes of this life that are durable.
+    pub written: Vec<Write<PerSlot<K>>>,
+    pub seen: Seen,
+}
+
+/// Outputs of a node in this life.
+#[derive(Default)]
+pub struct Seen {
     pub notes: Vec<ProtocolEvent>,
     pub placed: Vec<(Ticket, Slot)>,
     pub refused: Vec<(Ticket, Refusal)>,
     pub snapshots: Vec<NodeId>,
-    pub contradiction: Option<Contradiction>,
+    pub fatal: Option<FatalError>,
     pub timers: BTreeMap<Timer, std::ops::Range<Duration>>,
-    /// What was chosen in this life, slot by slot.
+    /// What was chosen, slot by slot.
     pub chosen: BTreeMap<Slot, Value>,
-    chosen_to: Slot,
-    pending: VecDeque<Pending<K>>,
 }
 
-enum Pending<K: Kind> {
-    Write(Write<PerSlot<K>>),
-    Send(NodeId, Letter),
+/// Checks that the disk bears out each message that leaves.
+struct Claims<'a, K: Kind>(NodeId, &'a Saved<PerSlot<K>>);
+
+impl<K: Kind> Observer<PerSlot<K>> for Claims<'_, K> {
+    fn on_release(&mut self, _: &PerSlot<K>, to: NodeId, letter: &Letter) {
+        let Self(me, disk) = *self;
+        assert!(letter.holds(me, to, disk), "{letter:?} of {me:?}");
+    }
 }
 
 pub struct Cluster<K: Kind> {
@@ -80,87 +93,64 @@ pub struct Cluster<K: Kind> {
 
 impl<K: Kind> Node<K> {
     pub fn new(config: Config, disk: Saved<PerSlot<K>>) -> Self {
-        let core = PerSlot::recover(config.clone(), disk.clone()).unwrap();
-        let chosen_to = disk.base.through.max(disk.applied);
-        Self {
-            core,
-            config,
-            disk,
-            hung: false,
-            notes: Vec::new(),
-            placed: Vec::new(),
-            refused: Vec::new(),
-            snapshots: Vec::new(),
-            contradiction: None,
-            timers: BTreeMap::new(),
-            chosen: BTreeMap::new(),
-            chosen_to,
-            pending: VecDeque::new(),
-        }
+        let host = Host::recover(config.id(), config.clone(), disk.clone()).unwrap();
+        let (unsynced, written) = (VecDeque::new(), Vec::new());
+        Self { host, config, disk, hung: false, unsynced, written, seen: Seen::default() }
     }
 
-    /// One input and the flush behind it, as a driver does it.
-    pub fn step(&mut self, now: Instant, input: Input<PerSlot<K>>) {
-        if let Input::Installed { base } = &input {
-            self.chosen_to = self.chosen_to.max(base.through);
-        }
-        let mut outbox = Outbox::default();
-        self.core.step(now, input, &mut outbox.effects());
-        self.core.flush(now, &mut outbox.effects());
-        self.absorb(outbox);
-        let mut again = Outbox::default();
-        self.core.flush(now, &mut again.effects());
-        assert!(again.writes.is_empty() && again.sends.is_empty(), "flush is idempotent");
+    /// One input and the rounds after it, as a driver does it. Returns what leaves.
+    pub fn step(&mut self, now: Instant, input: Input<PerSlot<K>>) -> Vec<(NodeId, Letter)> {
+        let mut claims = Claims(self.config.id(), &self.disk);
+        self.seen.take(self.host.input(now, input, &mut claims));
+        self.run(now)
     }
 
-    fn absorb(&mut self, outbox: Outbox<PerSlot<K>>) {
-        for run in outbox.chosen {
-            assert_eq!(run.first, self.chosen_to.next(), "chosen slots are contiguous");
-            for (index, value) in run.values.iter().enumerate() {
-                self.chosen.insert(run.first.plus(index), value.to_value());
+    /// Rounds until nothing is left to write, or the disk hangs. Returns what leaves.
+    pub fn run(&mut self, now: Instant) -> Vec<(NodeId, Letter)> {
+        let mut sent = Vec::new();
+        loop {
+            let mut claims = Claims(self.config.id(), &self.disk);
+            let Round { seq, writes, sends, outputs, is_quiet, .. } =
+                self.host.round(now, &mut claims);
+            assert!(is_quiet, "self-messages have no end");
+            self.unsynced.extend(seq.map(|seq| (seq, writes.collect())));
+            sent.extend(sends);
+            self.seen.take(outputs);
+            let again = self.host.round(now, &mut claims);
+            assert!(again.writes.len() + again.sends.len() == 0, "flush is idempotent");
+            drop(again);
+            if self.hung || self.unsynced.is_empty() {
+                return sent;
             }
-            self.chosen_to = run.last();
+            for (seq, writes) in self.unsynced.drain(..) {
+                writes.iter().for_each(|write| write_to(&mut self.disk, write));
+                self.written.extend(writes);
+                self.host.written(seq);
+            }
         }
-        self.pending.extend(outbox.writes.into_iter().map(Pending::Write));
-        self.pending.extend(outbox.sends.into_iter().map(|(to, letter)| Pending::Send(to, letter)));
-        self.notes.extend(outbox.notes);
-        self.placed.extend(outbox.placed);
-        self.refused.extend(outbox.refused);
-        self.snapshots.extend(outbox.snapshots);
-        self.contradiction = self.contradiction.or(outbox.contradiction);
-        for change in outbox.timers {
+    }
+}
+
+impl Seen {
+    fn take<K: Kind>(&mut self, outputs: Outputs<'_, PerSlot<K>>) {
+        for run in outputs.chosen {
+            let slots = (0..).map(|index| run.first.plus(index));
+            self.chosen.extend(slots.zip(run.values.iter().map(|value| value.to_value())));
+        }
+        self.notes.extend(outputs.notes);
+        self.placed.extend(outputs.placed);
+        self.refused.extend(outputs.refused);
+        self.snapshots.extend(outputs.snapshots);
+        self.fatal = outputs.fatal;
+        let contradicted = matches!(self.fatal, None | Some(FatalError::Contradicted { .. }));
+        assert!(contradicted, "{:?}", self.fatal);
+        for change in outputs.timers {
             match change {
                 TimerChange::Set(timer, range) => drop(self.timers.insert(timer, range)),
                 TimerChange::Cancel(timer) => drop(self.timers.remove(&timer)),
             }
         }
     }
-
-    /// Lets out what may leave: everything when the disk works, else only what is not a vow.
-    pub fn release(&mut self) -> Vec<(NodeId, Letter)> {
-        let mut out = Vec::new();
-        let mut kept = VecDeque::new();
-        for pending in self.pending.drain(..) {
-            match pending {
-                Pending::Write(write) if !self.hung => write_to(&mut self.disk, &write),
-                Pending::Send(to, letter) if !self.hung || gate::<K>(&letter) => {
-                    out.push((to, letter));
-                }
-                pending => kept.push_back(pending),
-            }
-        }
-        self.pending = kept;
-        let me = self.config.id();
-        for (to, letter) in &out {
-            assert!(letter.holds(me, *to, &self.disk), "{letter:?} of {me:?}");
-        }
-        out
-    }
-}
-
-/// Whether a letter may leave at once.
-fn gate<K: Kind>(letter: &Letter) -> bool {
-    synod_consensus::Message::<PerSlot<K>>::gate(letter) == Gate::Immediate
 }
 
 pub fn write_to<K: Kind>(disk: &mut Saved<PerSlot<K>>, write: &Write<PerSlot<K>>) {
@@ -206,39 +196,27 @@ impl<K: Kind> Cluster<K> {
     }
 
     pub fn commit(&self, id: NodeId) -> u64 {
-        self.nodes[&id].core.status().commit.0
+        self.nodes[&id].host.core().status().commit.0
     }
 
     /// What was chosen at `id`, in order.
     pub fn chosen(&self, id: NodeId) -> Vec<String> {
-        self.nodes[&id].chosen.values().map(text).collect()
+        self.nodes[&id].seen.chosen.values().map(text).collect()
     }
 
-    /// Hands one input to a node; nothing is delivered but what it says to itself.
+    /// Hands one input to a node; nothing is delivered but its messages to itself.
     pub fn step(&mut self, id: NodeId, input: Input<PerSlot<K>>) {
         let now = self.now;
-        self.node(id).step(now, input);
-        self.settle(id);
+        let sent = self.node(id).step(now, input);
+        self.send(id, sent);
     }
 
-    fn settle(&mut self, id: NodeId) {
-        loop {
-            let now = self.now;
-            let out = self.node(id).release();
-            if out.is_empty() {
-                break;
-            }
-            for (to, letter) in out {
-                if to == id {
-                    self.node(id).step(now, Input::Message { from: id, message: letter });
-                } else {
-                    let messages = letter.into_messages().into_iter();
-                    self.wire.extend(messages.map(|message| Flight { from: id, to, message }));
-                }
-            }
+    fn send(&mut self, id: NodeId, sent: Vec<(NodeId, Letter)>) {
+        for (to, letter) in sent {
+            let messages = letter.into_messages().into_iter();
+            self.wire.extend(messages.map(|message| Flight { from: id, to, message }));
         }
-        let node = &self.nodes[&id];
-        for (slot, value) in &node.chosen {
+        for (slot, value) in &self.nodes[&id].seen.chosen {
             let known = self.history.entry(*slot).or_insert_with(|| value.clone());
             assert_eq!(known, value, "{slot:?} is chosen twice, at {id:?}");
         }
@@ -262,7 +240,7 @@ impl<K: Kind> Cluster<K> {
     }
 
     pub fn timeout(&mut self, id: NodeId, timer: Timer) {
-        self.node(id).timers.remove(&timer);
+        self.node(id).seen.timers.remove(&timer);
         self.step(id, Input::Timeout(timer));
     }
 
@@ -295,8 +273,11 @@ impl<K: Kind> Cluster<K> {
     }
 
     pub fn sync(&mut self, id: NodeId) {
-        self.node(id).hung = false;
-        self.settle(id);
+        let now = self.now;
+        let node = self.node(id);
+        node.hung = false;
+        let sent = node.run(now);
+        self.send(id, sent);
     }
 }
 

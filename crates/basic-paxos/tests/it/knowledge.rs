@@ -2,10 +2,8 @@
 
 use crate::cluster::*;
 use synod_basic_paxos::{Config, Kind, Limits, Message, PerSlot};
-use synod_consensus::{
-    Contradiction, Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
-};
-use synod_types::{Ballot, Instant, NodeId, Slot, Value, Values};
+use synod_consensus::{FatalError, Input, Protocol, ProtocolEvent, Run, RunLog, Saved, Write};
+use synod_types::{Ballot, NodeId, Slot, Value, Values};
 
 type Single = synod_basic_paxos::Single;
 type Log = synod_basic_paxos::Log;
@@ -45,7 +43,7 @@ fn told(first: u64, texts: &[&str], through: u64) -> Message {
 }
 
 fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<&'static str> {
-    let notes = std::mem::take(&mut cluster.node(N1).notes).into_iter();
+    let notes = std::mem::take(&mut cluster.node(N1).seen.notes).into_iter();
     let reason = |note| match note {
         ProtocolEvent::Ignored { reason, .. } => Some(reason),
         _ => None,
@@ -109,10 +107,10 @@ fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
     let mut cluster = with_log::<Log>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     assert_eq!(cluster.ask(N2, N1, Message::Ask { from: Slot(2) }), []);
-    assert_eq!(cluster.node(N1).snapshots, [N2]);
+    assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
     let answer = cluster.ask(N2, N1, Message::Ask { from: Slot(3) });
     assert_eq!(answer, [told(3, &["c"], 3)]);
-    assert_eq!(cluster.node(N1).snapshots, [N2]);
+    assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
 }
 
 #[test]
@@ -180,12 +178,14 @@ fn a_decree_has_one_slot() {
 fn what_contradicts_the_chosen_is_reported_and_all_behind_it_refused() {
     let mut cluster = with_log::<Log>(2, &[&["a", "b"]], Limits::default());
     cluster.say(N2, N1, told(2, &["x", "c"], 3));
-    let found = cluster.node(N1).contradiction.take();
-    assert_eq!(found, Some(Contradiction { slot: Slot(2), by: N2 }));
+    let found = Some(FatalError::Contradicted { slot: Slot(2), by: N2 });
+    assert_eq!(cluster.node(N1).seen.fatal, found);
+    assert_eq!(cluster.node(N1).host.core().status().last, Slot(2));
     assert_eq!(cluster.chosen(N1), ["a", "b"]);
+    cluster.crash(N1);
     cluster.say(N2, N1, told(1, &["a", "b", "c"], 3));
     assert_eq!((ignored(&mut cluster), cluster.chosen(N1).len()), (vec![], 3));
-    assert_eq!(cluster.nodes[&N1].contradiction, None);
+    assert_eq!(cluster.nodes[&N1].seen.fatal, None);
 }
 
 #[test]
@@ -196,17 +196,12 @@ fn what_is_compacted_away_is_taken_for_known() {
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
 }
 
-/// One core, its writes of one message, and the core itself.
+/// Writes that follow from one message.
 fn writes<K: Kind>(saved: Saved<PerSlot<K>>, message: Message) -> Vec<Write<PerSlot<K>>> {
-    let mut core = PerSlot::<K>::recover(config(N1, 3), saved).unwrap();
-    let mut outbox = Outbox::default();
-    core.step(
-        Instant(1),
-        Input::Message { from: N2, message: message.into() },
-        &mut outbox.effects(),
-    );
-    core.flush(Instant(1), &mut outbox.effects());
-    outbox.writes
+    let mut cluster = alone(saved);
+    cluster.node(N1).written.clear();
+    cluster.say(N2, N1, message);
+    std::mem::take(&mut cluster.node(N1).written)
 }
 
 #[test]
@@ -260,10 +255,9 @@ fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
         (N1, N2, prepare(1, b(1, 2)), None),
     ];
     for (me, from, message, expected) in cases {
-        let mut core = PerSlot::<Log>::recover(settings(me), Saved::default()).unwrap();
-        let (mut outbox, letter) = (Outbox::default(), message.clone().into());
-        core.step(Instant(1), Input::Message { from, message: letter }, &mut outbox.effects());
-        let reason = outbox.notes.iter().find_map(|note| match note {
+        let mut cluster = Cluster::<Log>::from_disks(vec![(settings(me), Saved::default())]);
+        cluster.say(from, me, message.clone());
+        let reason = cluster.node(me).seen.notes.iter().find_map(|note| match note {
             ProtocolEvent::Ignored { from: whose, reason } if *whose == from => Some(*reason),
             _ => None,
         });

@@ -82,7 +82,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     let mut armed: BTreeMap<(NodeId, Timer), (u64, std::ops::Range<Duration>)> = BTreeMap::new();
     let ids = cluster.ids();
     for id in &ids {
-        cluster.node(*id).timers.remove(&Timer::Ask);
+        cluster.node(*id).seen.timers.remove(&Timer::Ask);
         let command = format!("v{id}").into_bytes().into();
         cluster.step(*id, Input::Propose { ticket: Ticket(id.0), command });
     }
@@ -94,7 +94,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
             count += 1;
         }
         for id in &ids {
-            for (timer, range) in std::mem::take(&mut cluster.node(*id).timers) {
+            for (timer, range) in std::mem::take(&mut cluster.node(*id).seen.timers) {
                 if timer == Timer::Ask {
                     continue;
                 }

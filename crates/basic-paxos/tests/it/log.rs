@@ -3,13 +3,13 @@
 use crate::cluster::*;
 use synod_basic_paxos::{BasicPaxos, Config, Limits, Log, Message, Timer};
 use synod_consensus::{Input, Protocol, Refusal, Role, Saved};
-use synod_types::{NodeId, ReadId, Slot, Ticket};
+use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
 fn settle(cluster: &mut Cluster<Log>) {
     for _ in 0..30 {
         cluster.later(100);
         for id in cluster.ids() {
-            let due: Vec<_> = cluster.node(id).timers.keys().copied().collect();
+            let due: Vec<_> = cluster.node(id).seen.timers.keys().copied().collect();
             for timer in due {
                 cluster.timeout(id, timer);
                 cluster.deliver();
@@ -43,8 +43,8 @@ fn a_command_that_loses_its_slot_tries_the_next() {
         commands.retain(|command| command != "noop");
         commands.sort_unstable();
         assert_eq!(commands, ["by 1", "by 2", "by 3"], "each once");
-        assert_eq!(cluster.node(id).placed.len(), 1);
-        assert_eq!(cluster.node(id).placed[0].0, Ticket(id.0));
+        assert_eq!(cluster.node(id).seen.placed.len(), 1);
+        assert_eq!(cluster.node(id).seen.placed[0].0, Ticket(id.0));
     }
 }
 
@@ -56,14 +56,14 @@ fn a_ticket_is_placed_where_its_command_is_chosen() {
     cluster.wire.clear();
     cluster.propose(N2, 8, "won");
     cluster.deliver_if(|flight| flight.to != N1 && flight.from != N1);
-    assert_eq!(cluster.node(N1).placed, []);
+    assert_eq!(cluster.node(N1).seen.placed, []);
     cluster.later(100);
     cluster.timeout(N1, Timer::Slot(S1));
     cluster.deliver();
     settle(&mut cluster);
     assert_eq!(cluster.chosen(N1)[0], "won");
     let slot = cluster.chosen(N1).iter().position(|command| command == "lost").unwrap();
-    assert_eq!(cluster.node(N1).placed, [(Ticket(7), Slot(slot as u64 + 1))]);
+    assert_eq!(cluster.node(N1).seen.placed, [(Ticket(7), Slot(slot as u64 + 1))]);
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn the_window_bounds_what_is_open() {
     let open = cluster.wire.iter().filter(|flight| flight.to == N2).count();
     assert_eq!(open, 3, "slots under way");
     let busy = [(Ticket(3), Refusal::Busy), (Ticket(4), Refusal::Busy)];
-    assert_eq!(cluster.node(N1).refused, busy, "3 open, 4 waiting, the oldest gave way");
+    assert_eq!(cluster.node(N1).seen.refused, busy, "3 open, 4 waiting, the oldest gave way");
     cluster.deliver();
     assert_eq!(cluster.chosen(N1), ["0", "1", "2", "5", "6", "7", "8"]);
-    assert_eq!(cluster.nodes[&N1].core.status().commit, Slot(7));
+    assert_eq!(cluster.nodes[&N1].host.core().status().commit, Slot(7));
 }
 
 #[test]
@@ -93,10 +93,14 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
         cluster.propose(N1, ticket, &format!("{ticket}"));
     }
     // Command 1 was proposed 4 s ago, and 0 has held the only slot for 5 s.
-    assert_eq!(cluster.node(N1).refused, []);
+    assert_eq!(cluster.node(N1).seen.refused, []);
     cluster.later(1000);
     cluster.timeout(N1, Timer::Ask);
-    assert_eq!(cluster.node(N1).refused, [(Ticket(1), Refusal::Busy)], "5 s after its proposal");
+    assert_eq!(
+        cluster.node(N1).seen.refused,
+        [(Ticket(1), Refusal::Busy)],
+        "5 s after its proposal"
+    );
     cluster.deliver();
     // At once, the newest first; 3 has not waited for half a second when it is the oldest.
     assert_eq!(cluster.chosen(N1), ["0", "4", "3", "2"]);
@@ -111,7 +115,7 @@ fn refusals_say_why() {
         cluster.propose(N1, ticket as u64, command);
     }
     let expected = [(Ticket(0), Refusal::TooLarge { limit: 5 }), (Ticket(2), Refusal::Busy)];
-    assert_eq!(cluster.node(N1).refused, expected);
+    assert_eq!(cluster.node(N1).seen.refused, expected);
 }
 
 #[test]
@@ -237,7 +241,8 @@ fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
     let learner = NodeId(4);
     let config = Config::new(learner, members).unwrap();
     let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
-    let guide = |cluster: &Cluster<Log>| cluster.nodes[&learner].core.status().leader.unwrap();
+    let guide =
+        |cluster: &Cluster<Log>| cluster.nodes[&learner].host.core().status().leader.unwrap();
     let mut guides = Vec::new();
     cluster.later(1000);
     for _ in 0..4 {
@@ -252,7 +257,7 @@ fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
     assert_eq!(guides, [N2, N3, N1, N2], "n1 is heard of when it is the guide only");
     cluster.propose(learner, 1, "y");
     let elsewhere = Refusal::NotLeader { hint: Some(N2) };
-    assert_eq!(cluster.node(learner).refused, [(Ticket(1), elsewhere)]);
+    assert_eq!(cluster.node(learner).seen.refused, [(Ticket(1), elsewhere)]);
 }
 
 #[test]
@@ -265,10 +270,10 @@ fn a_learner_hears_everything_and_says_nothing() {
     cluster.propose(N1, 1, "x");
     cluster.deliver();
     assert_eq!(cluster.chosen(learner), ["x"]);
-    assert_eq!(cluster.nodes[&learner].core.status().role, Role::Learner);
+    assert_eq!(cluster.nodes[&learner].host.core().status().role, Role::Learner);
     cluster.propose(learner, 2, "y");
     let elsewhere = Refusal::NotLeader { hint: Some(N1) };
-    assert_eq!(cluster.node(learner).refused, [(Ticket(2), elsewhere)]);
+    assert_eq!(cluster.node(learner).seen.refused, [(Ticket(2), elsewhere)]);
     let prepare = Message::Prepare { slot: Slot(2), ballot: b(1, 1) };
     assert_eq!(cluster.ask(N1, learner, prepare), [], "it has no vote");
 }
@@ -343,9 +348,9 @@ fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
     cluster.say(N2, N3, promise);
     cluster.wire.clear();
     cluster.step(N1, Input::Compact { through: Slot(4) });
-    let base = cluster.nodes[&N2].core.base_at(Slot(4)).unwrap();
-    assert_eq!(cluster.nodes[&N1].core.base_at(Slot(3)), None, "compacted away");
-    assert_eq!(cluster.nodes[&N1].core.base_at(Slot(5)), None, "not chosen");
+    let base = cluster.nodes[&N2].host.core().base_at(Slot(4)).unwrap();
+    assert_eq!(cluster.nodes[&N1].host.core().base_at(Slot(3)), None, "compacted away");
+    assert_eq!(cluster.nodes[&N1].host.core().base_at(Slot(5)), None, "not chosen");
     cluster.step(N3, Input::Installed { base });
     assert_eq!(cluster.commit(N3), 4);
     cluster.crash(N3);
@@ -388,8 +393,9 @@ fn disks_that_make_no_sense_are_refused() {
 
 #[test]
 fn reads_and_admin_are_refused() {
-    let mut core = BasicPaxos::recover(config(N1, 3), Saved::default()).unwrap();
-    let mut outbox = synod_consensus::Outbox::default();
-    core.step(synod_types::Instant::ZERO, Input::Read(ReadId(1)), &mut outbox.effects());
-    assert_eq!(outbox.reads, [(ReadId(1), Err(Refusal::Unsupported))]);
+    let mut node = Node::<Log>::new(config(N1, 3), Saved::default());
+    node.step(Instant::ZERO, Input::Start);
+    let outputs = node.host.input(Instant::ZERO, Input::Read(ReadId(1)), &mut ());
+    let refused = [(ReadId(1), Err(Refusal::Unsupported))];
+    assert_eq!(outputs.reads.as_slice(), refused);
 }

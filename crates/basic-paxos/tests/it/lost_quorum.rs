@@ -22,13 +22,12 @@ impl Random {
     }
 }
 
-/// Whole letters in flight, in any order, and nodes that stop when their cores say so.
+/// Whole letters in flight, in any order, and nodes that stop at a contradiction.
 struct Run {
     nodes: BTreeMap<NodeId, Node<Log>>,
     letters: Vec<(NodeId, NodeId, Letter)>,
     /// Values of the applied slots, before this life and in it.
     histories: BTreeMap<NodeId, BTreeMap<Slot, Value>>,
-    stopped: BTreeSet<NodeId>,
     cut: BTreeSet<NodeId>,
     now: Instant,
     random: Random,
@@ -59,7 +58,6 @@ impl Run {
             nodes: wiped.into_iter().chain([(N1, survivor)]).collect(),
             letters: Vec::new(),
             histories: BTreeMap::from([(N1, held.collect())]),
-            stopped: BTreeSet::new(),
             cut: BTreeSet::from([N1]),
             now: Instant(1_000_000_000),
             random: Random(seed),
@@ -72,25 +70,19 @@ impl Run {
     }
 
     fn step(&mut self, id: NodeId, input: Input<synod_basic_paxos::BasicPaxos>) {
-        if self.stopped.contains(&id) {
-            return;
-        }
         let node = self.nodes.get_mut(&id).unwrap();
-        node.step(self.now, input);
-        if node.contradiction.is_some() {
-            // Nothing of the round leaves it, and nothing is applied.
-            self.stopped.insert(id);
-            return;
+        let sent = node.step(self.now, input);
+        self.letters.extend(sent.into_iter().map(|(to, letter)| (id, to, letter)));
+        // A node that stops applies nothing of its last step.
+        if node.seen.fatal.is_none() {
+            let history = self.histories.entry(id).or_default();
+            history.extend(node.seen.chosen.iter().map(|(slot, value)| (*slot, value.clone())));
+            self.look();
         }
-        let history = self.histories.entry(id).or_default();
-        history.extend(node.chosen.iter().map(|(slot, value)| (*slot, value.clone())));
-        for (to, message) in node.release() {
-            match to == id {
-                true => self.step(id, Input::Message { from: id, message }),
-                false => self.letters.push((id, to, message)),
-            }
-        }
-        self.look();
+    }
+
+    fn has_stopped(&self, id: NodeId) -> bool {
+        self.nodes[&id].seen.fatal.is_some()
     }
 
     /// Two histories that share a command share all before it. A command of the survivor is left
@@ -117,12 +109,12 @@ impl Run {
     }
 
     fn fire(&mut self, id: NodeId) {
-        if self.stopped.contains(&id) {
+        if self.has_stopped(id) {
             return;
         }
-        let timers: Vec<_> = self.nodes[&id].timers.keys().copied().collect();
+        let timers: Vec<_> = self.nodes[&id].seen.timers.keys().copied().collect();
         let timer: Timer = timers[self.random.below(timers.len())];
-        self.nodes.get_mut(&id).unwrap().timers.remove(&timer);
+        self.nodes.get_mut(&id).unwrap().seen.timers.remove(&timer);
         self.step(id, Input::Timeout(timer));
     }
 
@@ -177,12 +169,12 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
                 run.deliver(false);
             }
         }
-        let survives = !run.stopped.contains(&N1);
+        let survives = !run.has_stopped(N1);
         survivors_stopped += u32::from(!survives);
         survivor_went_on += u32::from(survives && before == [0, 0]);
-        wiped_went_on += u32::from(!run.stopped.contains(&N2) && !run.stopped.contains(&N3));
+        wiped_went_on += u32::from(!run.has_stopped(N2) && !run.has_stopped(N3));
         // Those who run have one history in the end.
-        let running = run.histories.iter().filter(|(id, _)| !run.stopped.contains(id));
+        let running = run.histories.iter().filter(|(id, _)| !run.has_stopped(**id));
         let running: Vec<_> = running.map(|(_, history)| history).collect();
         for pair in running.windows(2) {
             let common = Slot(pair[0].len().min(pair[1].len()) as u64);
@@ -215,7 +207,7 @@ fn one_wiped_node_stops_no_other() {
     for _ in 0..200 {
         run.act();
     }
-    assert!(run.stopped.is_empty());
+    assert!(![N1, N2, N3].iter().any(|id| run.has_stopped(*id)));
     let held = |slot| run.histories[&N3].get(&Slot(slot)).map(text);
     assert_eq!([1, 2, 3].map(held), ["a", "b", "c"].map(|it| Some(it.to_owned())));
 }

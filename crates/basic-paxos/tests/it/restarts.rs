@@ -1,9 +1,9 @@
 //! What a disk may hold after a crash, and what a node does about the front of its log.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Config, HardState, Kind, Message, PerSlot};
+use synod_basic_paxos::{Config, HardState, Kind, Message, PerSlot, Timer};
 use synod_consensus::{
-    Base, Contradiction, Input, Outbox, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
+    Base, FatalError, Host, Input, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
 };
 use synod_types::{Ballot, Instant, Slot, Ticket};
 
@@ -21,11 +21,11 @@ fn recover(saved: Saved<PerSlot<Log>>) -> Result<PerSlot<Log>, String> {
     PerSlot::recover(config(N1, 3), saved).map_err(|error| error.0)
 }
 
-fn step<K: Kind>(core: &mut PerSlot<K>, input: Input<PerSlot<K>>) -> Outbox<PerSlot<K>> {
-    let mut outbox = Outbox::default();
-    core.step(Instant(1), input, &mut outbox.effects());
-    core.flush(Instant(1), &mut outbox.effects());
-    outbox
+/// Writes that follow from an input.
+fn writes<K: Kind>(cluster: &mut Cluster<K>, input: Input<PerSlot<K>>) -> Vec<Write<PerSlot<K>>> {
+    cluster.node(N1).written.clear();
+    cluster.step(N1, input);
+    std::mem::take(&mut cluster.node(N1).written)
 }
 
 /// Three slots under one ballot.
@@ -38,8 +38,7 @@ fn abc(chosen: u64) -> Saved<PerSlot<Log>> {
 #[test]
 fn a_whole_disk_costs_no_write() {
     for saved in [Saved::default(), abc(0), abc(3)] {
-        let mut core = recover(saved).unwrap();
-        assert_eq!(step(&mut core, Input::Start).writes, []);
+        assert_eq!(alone(saved).node(N1).written, []);
     }
 }
 
@@ -48,15 +47,14 @@ fn a_state_that_is_ahead_of_the_logs_front_moves_it() {
     // A crash came behind the snapshot and before the log was cut.
     for (through, left) in [(1, 2), (2, 1), (3, 0), (5, 0)] {
         let saved = Saved { base: base(through, b(1, 2)), ..abc(0) };
-        let mut core = recover(saved.clone()).unwrap();
-        assert_eq!((core.status().commit, core.status().base), (Slot(through), Slot(through)));
-        let writes = step(&mut core, Input::Start).writes;
-        assert_eq!(writes[0], Write::Compact(base(through, b(1, 2))));
-        let mut repaired = saved;
-        writes.iter().for_each(|write| write_to(&mut repaired, write));
-        assert_eq!(repaired.log.runs().map(|run| run.values.len()).sum::<usize>(), left);
-        let mut again = recover(repaired).unwrap();
-        assert_eq!(step(&mut again, Input::Start).writes, [], "it is mended for good");
+        let status = recover(saved.clone()).unwrap().status();
+        assert_eq!((status.commit, status.base), (Slot(through), Slot(through)));
+        let mut cluster = alone(saved);
+        let repaired = cluster.node(N1);
+        assert_eq!(repaired.written[0], Write::Compact(base(through, b(1, 2))));
+        assert_eq!(repaired.disk.log.runs().map(|run| run.values.len()).sum::<usize>(), left);
+        cluster.crash(N1);
+        assert_eq!(cluster.node(N1).written, [], "it is mended for good");
     }
 }
 
@@ -110,12 +108,10 @@ fn a_vote_needs_its_promise_until_its_slot_is_chosen() {
 #[test]
 fn what_was_learnt_behind_a_hole_is_known_again() {
     let votes = [(1, Ballot::CHOSEN, "a"), (2, b(1, 2), "b"), (3, Ballot::CHOSEN, "c")];
-    let mut core = recover(disk(0, &[(2, b(1, 2))], &votes)).unwrap();
-    assert_eq!(core.status().commit, S1, "slot 2 is voted for only");
-    let told = step(&mut core, Input::Message { from: N2, message: prepare(3, b(9, 2)).into() });
-    let letters: Vec<_> = told.sends.into_iter().flat_map(|(_, it)| it.into_messages()).collect();
+    let mut cluster = alone::<Log>(disk(0, &[(2, b(1, 2))], &votes));
+    assert_eq!(cluster.commit(N1), 1, "slot 2 is voted for only");
     let expected = Message::Decided { first: Slot(3), values: value("c"), through: S1 };
-    assert_eq!(letters, [expected]);
+    assert_eq!(cluster.ask(N2, N1, prepare(3, b(9, 2))), [expected]);
 }
 
 /// n1 has applied three slots, of which its hard state does not know yet that they are chosen; both
@@ -154,30 +150,36 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     }
     cluster.say(N2, N1, Message::Decided { first: S1, values: value("x"), through: Slot(3) });
     assert_eq!(applied(&cluster), ["a", "b", "c"]);
-    let found = Some(Contradiction { slot: S1, by: N2 });
-    assert_eq!(cluster.nodes[&N1].contradiction, found, "n1 stops");
+    let found = Some(FatalError::Contradicted { slot: S1, by: N2 });
+    assert_eq!(cluster.nodes[&N1].seen.fatal, found, "n1 stops");
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
-    assert!(cluster.nodes[&N1].chosen.is_empty(), "nothing is reported twice");
+    assert!(cluster.nodes[&N1].seen.chosen.is_empty(), "nothing is reported twice");
     assert_eq!(cluster.commit(N1), 3);
 }
 
 #[test]
 fn the_front_moves_once_to_what_is_chosen() {
-    let mut core = recover(abc(2)).unwrap();
+    let mut cluster = alone(abc(2));
     for (through, expected) in [(3, None), (2, Some(2)), (2, None), (1, None), (9, None)] {
-        let writes = step(&mut core, Input::Compact { through: Slot(through) }).writes;
+        let writes = writes(&mut cluster, Input::Compact { through: Slot(through) });
         let compact = expected.map(|through| Write::Compact(base(through, b(1, 2))));
         assert_eq!(writes, compact.into_iter().collect::<Vec<_>>(), "through {through}");
     }
+    let core = cluster.nodes[&N1].host.core();
     assert_eq!(core.base_at(Slot(2)), Some(base(2, b(1, 2))));
     assert_eq!((core.base_at(Slot(1)), core.base_at(Slot(3))), (None, None));
 }
 
 #[test]
 fn a_snapshot_of_numbers_that_nobody_gets_to_is_ignored() {
-    let ignores = |outbox: &[ProtocolEvent]| {
-        outbox.iter().any(|note| matches!(note, ProtocolEvent::Ignored { .. }))
-    };
+    /// Installs, and returns whether that was ignored and what is known to be chosen.
+    fn install<K: Kind>(cluster: &mut Cluster<K>, base: Base<Ballot>) -> (bool, u64) {
+        cluster.node(N1).seen.notes.clear();
+        cluster.step(N1, Input::Installed { base });
+        let mut notes = cluster.node(N1).seen.notes.iter();
+        let ignored = notes.any(|note| matches!(note, ProtocolEvent::Ignored { .. }));
+        (ignored, cluster.commit(N1))
+    }
     let cases = [
         (END - 1, 1, false),
         (END, 1, true),
@@ -186,18 +188,13 @@ fn a_snapshot_of_numbers_that_nobody_gets_to_is_ignored() {
         (9, 2 * END, true),
     ];
     for (through, round, expected) in cases {
-        let mut core = recover(abc(2)).unwrap();
-        let base = base(through, b(round, 2));
-        let outbox = step(&mut core, Input::Installed { base });
-        assert_eq!(ignores(&outbox.notes), expected, "through {through}, round {round}");
+        let installed = install(&mut alone(abc(2)), base(through, b(round, 2)));
         let commit = if expected { 2 } else { through };
-        assert_eq!(core.status().commit, Slot(commit), "through {through}, round {round}");
+        assert_eq!(installed, (expected, commit), "through {through}, round {round}");
     }
-    let mut single = PerSlot::<Single>::recover(config(N1, 3), Saved::default()).unwrap();
-    let outbox = step(&mut single, Input::Installed { base: base(2, b(1, 2)) });
-    assert!(ignores(&outbox.notes), "there is only one decree");
-    let outbox = step(&mut single, Input::Installed { base: base(1, b(1, 2)) });
-    assert_eq!((ignores(&outbox.notes), single.status().commit), (false, S1));
+    let mut single = alone::<Single>(Saved::default());
+    assert_eq!(install(&mut single, base(2, b(1, 2))), (true, 0), "there is only one decree");
+    assert_eq!(install(&mut single, base(1, b(1, 2))), (false, 1));
 }
 
 #[test]
@@ -211,38 +208,43 @@ fn a_snapshot_of_what_is_known_moves_the_front_only() {
         (2, b(7, 3), vec![put(3, "c")]),
     ];
     for (through, stamp, beside) in cases {
-        let mut core = recover(abc(2)).unwrap();
-        let outbox = step(&mut core, Input::Installed { base: base(through, stamp) });
+        let mut cluster = alone(abc(2));
+        let installed = Input::Installed { base: base(through, stamp) };
         let mut expected = vec![Write::Compact(base(through, stamp))];
         expected.extend(beside);
-        assert_eq!(outbox.writes, expected, "no hard state, for nothing new is chosen");
-        let again = step(&mut core, Input::Installed { base: base(through, stamp) });
-        assert_eq!(again.writes, [], "it is there already");
+        let news = writes(&mut cluster, installed.clone());
+        assert_eq!(news, expected, "no hard state, for nothing new is chosen");
+        assert_eq!(writes(&mut cluster, installed), [], "it is there already");
     }
 }
 
 #[test]
 fn what_was_under_way_in_a_snapshot_counts_as_placed() {
-    let mut core = recover(Saved::default()).unwrap();
+    let mut cluster = alone::<Log>(Saved::default());
     for ticket in 1..=3 {
-        let command = vec![ticket as u8].into();
-        step(&mut core, Input::Propose { ticket: Ticket(ticket), command });
+        cluster.propose(N1, ticket, &ticket.to_string());
     }
-    let outbox = step(&mut core, Input::Installed { base: base(2, b(1, 2)) });
-    assert_eq!(outbox.placed, [(Ticket(1), S1), (Ticket(2), Slot(2))]);
-    assert_eq!(outbox.refused, []);
-    let cancelled = outbox.timers.iter();
-    let cancelled = cancelled.filter(|it| matches!(it, synod_consensus::TimerChange::Cancel(_)));
-    assert_eq!(cancelled.count(), 2);
-    let outbox = step(&mut core, Input::Installed { base: base(3, b(1, 2)) });
-    assert_eq!(outbox.placed, [(Ticket(3), Slot(3))], "it was still under way");
+    let slots = [1, 2, 3].map(|slot| Timer::Slot(Slot(slot)));
+    let running =
+        |cluster: &Cluster<Log>| slots.map(|it| cluster.nodes[&N1].seen.timers.contains_key(&it));
+    assert_eq!(running(&cluster), [true; 3]);
+    cluster.step(N1, Input::Installed { base: base(2, b(1, 2)) });
+    let mut placed = vec![(Ticket(1), S1), (Ticket(2), Slot(2))];
+    assert_eq!(cluster.node(N1).seen.placed, placed);
+    assert_eq!(cluster.node(N1).seen.refused, []);
+    assert_eq!(running(&cluster), [false, false, true]);
+    cluster.step(N1, Input::Installed { base: base(3, b(1, 2)) });
+    placed.push((Ticket(3), Slot(3)));
+    assert_eq!(cluster.node(N1).seen.placed, placed, "it was still open");
 }
 
 #[test]
 fn a_learner_waits_without_a_vote() {
-    let config = Config::new(synod_types::NodeId(4), members(3, 1)).unwrap();
-    let mut core = PerSlot::<Log>::recover(config, Saved::default()).unwrap();
-    let outbox = step(&mut core, Input::Start);
-    assert_eq!(outbox.peers, Some(members(3, 1)));
-    assert_eq!(core.status().leader, Some(N1));
+    let learner = synod_types::NodeId(4);
+    let config = Config::new(learner, members(3, 1)).unwrap();
+    let mut host = Host::<PerSlot<Log>>::recover(learner, config, Saved::default()).unwrap();
+    let outputs = host.input(Instant(1), Input::Start, &mut ());
+    assert_eq!(outputs.peers, Some(members(3, 1)));
+    drop(outputs);
+    assert_eq!(host.core().status().leader, Some(N1));
 }

@@ -20,7 +20,7 @@ fn with_timing(timing: Timing) -> Cluster<Log> {
 
 /// From when to when a timer may run out, in milliseconds.
 fn wait<K: synod_basic_paxos::Kind>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
-    let range = &cluster.node(N1).timers[&timer];
+    let range = &cluster.node(N1).seen.timers[&timer];
     (range.start.as_millis(), range.end.as_millis())
 }
 
@@ -43,11 +43,11 @@ fn a_round_trip_is_measured_in_both_phases_and_smoothed() {
     cluster.propose(N1, 1, "x");
     cluster.later(18);
     cluster.say(N2, N1, promise(1, b(1, 1), None));
-    assert_eq!(cluster.node(N1).core.round_trip(), Duration::from_millis(11));
+    assert_eq!(cluster.node(N1).host.core().round_trip(), Duration::from_millis(11));
     assert_eq!(wait(&mut cluster, Timer::Slot(S1)), (44, 66), "a phase begins anew");
     cluster.later(3);
     cluster.say(N2, N1, accepted(1, b(1, 1)));
-    assert_eq!(cluster.node(N1).core.round_trip(), Duration::from_millis(10));
+    assert_eq!(cluster.node(N1).host.core().round_trip(), Duration::from_millis(10));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_measured_round_trip_is_neither_nothing_nor_beyond_the_cap() {
         cluster.propose(N1, 1, "x");
         cluster.later(ms);
         cluster.say(N2, N1, promise(1, b(1, 1), None));
-        assert_eq!(cluster.node(N1).core.round_trip().as_micros(), micros, "after {ms} ms");
+        assert_eq!(cluster.node(N1).host.core().round_trip().as_micros(), micros, "after {ms} ms");
     }
 }
 
@@ -107,9 +107,7 @@ fn a_guide_may_be_silent_for_as_long_as_the_cap() {
     let learner = NodeId(4);
     let config = synod_basic_paxos::Config::new(learner, members(3, 1)).unwrap();
     let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
-    let guide = |cluster: &Cluster<Log>| {
-        synod_consensus::Protocol::status(&cluster.nodes[&learner].core).leader
-    };
+    let guide = |cluster: &Cluster<Log>| cluster.nodes[&learner].host.core().status().leader;
     cluster.say(N1, learner, decided(1, "x"));
     for (ms, expected) in [(500, N1), (1, N2), (500, N2), (1, N3), (501, N1)] {
         cluster.later(ms);
