@@ -131,15 +131,15 @@ mod tests {
     use crate::message::Message;
     use crate::{BasicPaxos, Config, HardState};
     use alloc::vec::Vec;
-    use synod_consensus::{Base, Outbox, Protocol, Run, RunLog, Saved};
-    use synod_types::{Ballot, Membership, Values};
+    use synod_consensus::{Base, FatalError, Host, Input, Run, RunLog, Saved};
+    use synod_types::{Ballot, Membership, Value, Values};
 
     const ME: NodeId = NodeId(1);
     const PEER: NodeId = NodeId(2);
     const ASK: Message = Message::Ask { from: Slot(2) };
 
     /// A member of five voters and a learner, n6. Its chosen slots come after `base`; "" is a no-op.
-    fn core_of(me: NodeId, base: u64, texts: &[&str]) -> BasicPaxos {
+    fn host_of(me: NodeId, base: u64, texts: &[&str]) -> Host<BasicPaxos> {
         let stamp = Ballot { round: 1, node: PEER };
         let mut log = RunLog::new(Slot(base), stamp);
         for (slot, text) in (base + 1..).map(Slot).zip(texts) {
@@ -152,11 +152,24 @@ mod tests {
         let applied = log.last();
         let members = Membership::new((1..=5).map(NodeId), [NodeId(6)]).unwrap();
         let config = Config::new(me, members).unwrap();
-        BasicPaxos::recover(config, Saved { hard_state, base, log, applied }).unwrap()
+        let mut host = Host::recover(me, config, Saved { hard_state, base, log, applied }).unwrap();
+        drop(host.input(Instant(1), Input::Start, &mut ()));
+        host
     }
 
     fn core(base: u64, texts: &[&str]) -> BasicPaxos {
-        core_of(ME, base, texts)
+        host_of(ME, base, texts).core().clone()
+    }
+
+    /// Hands over a letter. Returns what is sent, and why the node stops.
+    fn receive(
+        host: &mut Host<BasicPaxos>,
+        from: NodeId,
+        message: Letter,
+    ) -> (Vec<(NodeId, Letter)>, Option<FatalError>) {
+        drop(host.input(Instant(1), Input::Message { from, message }, &mut ()));
+        let round = host.round(Instant(1), &mut ());
+        (round.sends.collect(), round.outputs.fatal)
     }
 
     #[test]
@@ -216,24 +229,19 @@ mod tests {
             (6, &[3, 4], false),
         ];
         for (me, shared, expected) in cases {
-            let mut core = core_of(NodeId(me), 0, &["a", "b"]);
+            let mut host = host_of(NodeId(me), 0, &["a", "b"]);
+            let letter = |text| Letter::new(core(0, &[text]).known(), ASK);
             for node in shared {
-                core.compare(NodeId(*node), self::core(0, &["a"]).known());
+                assert_eq!(receive(&mut host, NodeId(*node), letter("a")).1, None);
             }
-            let mut outbox = Outbox::default();
-            let letter = Letter::new(self::core(0, &["x"]).known(), ASK);
-            core.on_letter(Instant(1), PEER, letter, &mut outbox.effects());
-            core.flush(Instant(1), &mut outbox.effects());
-            let found = (!expected).then_some(Contradiction { slot: Slot(1), by: PEER });
-            assert_eq!(outbox.contradiction, found, "n{me} with {shared:?}");
+            let (sent, fatal) = receive(&mut host, PEER, letter("x"));
+            let found = FatalError::Contradicted { slot: Slot(1), by: PEER };
+            assert_eq!(fatal, (!expected).then_some(found), "n{me} with {shared:?}");
             // The peer is shown what it contradicts, and its question is not answered.
-            let sent: Vec<_> = outbox.sends.iter().map(|(to, it)| (*to, it.messages())).collect();
-            let values = core.value_at(Slot(1)).into_iter().chain(core.value_at(Slot(2)));
-            let values =
-                values.flat_map(|it| it.iter().map(|it| it.to_value()).collect::<Vec<_>>());
-            let shown =
-                Message::Decided { first: Slot(1), values: values.collect(), through: Slot(2) };
-            let shown = [shown];
+            let sent: Vec<_> = sent.iter().map(|(to, it)| (*to, it.messages())).collect();
+            let values = ["a", "b"].map(|text| Value::Command(text.into()));
+            let values = values.into_iter().collect();
+            let shown = [Message::Decided { first: Slot(1), values, through: Slot(2) }];
             let shown: &[_] = if expected { &[(PEER, &shown[..])] } else { &[] };
             assert_eq!(sent, shown, "n{me} with {shared:?}");
         }
@@ -241,9 +249,8 @@ mod tests {
 
     #[test]
     fn a_letter_states_what_was_known_before_its_round() {
-        let mut core = core(0, &["a"]);
-        let before = core.known();
-        let mut outbox = Outbox::default();
+        let mut host = host_of(ME, 0, &["a"]);
+        let before = host.core().known();
         let told = |slot, text: &[u8]| Message::Decided {
             first: Slot(slot),
             values: Values::command_only(text),
@@ -251,12 +258,10 @@ mod tests {
         };
         let mut states = Vec::new();
         for message in [told(2, b"b"), told(3, b"c")] {
-            let input = synod_consensus::Input::Message { from: PEER, message: message.into() };
-            core.step(Instant(1), input, &mut outbox.effects());
-            core.flush(Instant(1), &mut outbox.effects());
-            states.extend(outbox.sends.drain(..).map(|(_, letter)| letter.known()));
+            let (sent, _) = receive(&mut host, PEER, message.into());
+            states.extend(sent.iter().map(|(_, letter)| letter.known()));
         }
-        let after = self::core(0, &["a", "b"]).known();
+        let after = core(0, &["a", "b"]).known();
         assert_eq!(states, [before, after]);
     }
 }

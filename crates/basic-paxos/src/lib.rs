@@ -7,27 +7,32 @@
 //! good for. Nothing here does I/O, reads a clock or rolls dice. A decree among one:
 //!
 //! ```
-//! use synod_basic_paxos::consensus::{Input, Outbox, Protocol, Saved};
+//! use synod_basic_paxos::consensus::{Host, Input, Saved};
 //! use synod_basic_paxos::types::{Instant, Membership, NodeId, Slot, Ticket};
 //! use synod_basic_paxos::{Config, Decree};
 //!
 //! let me = NodeId(1);
 //! let config = Config::new(me, Membership::new([me], [])?)?;
-//! let mut core = Decree::recover(config, Saved::default())?;
-//! let (now, mut outbox) = (Instant::ZERO, Outbox::default());
+//! let mut host = Host::<Decree>::recover(me, config, Saved::default())?;
+//! let (now, mut disk) = (Instant::ZERO, Saved::default());
+//! let (mut placed, mut chosen) = (Vec::new(), Vec::new());
 //!
+//! drop(host.input(now, Input::Start, &mut ()));
 //! let command = b"blue".to_vec().into();
-//! let mut inputs = vec![Input::Propose { ticket: Ticket(7), command }];
-//! while let Some(input) = inputs.pop() {
-//!     core.step(now, input, &mut outbox.effects());
-//!     core.flush(now, &mut outbox.effects());
-//!     // A real driver makes `outbox.writes` durable before a vow may leave, even to itself.
-//!     outbox.writes.clear();
-//!     let vows = outbox.sends.drain(..).map(|(_, message)| Input::Message { from: me, message });
-//!     inputs.extend(vows);
+//! drop(host.input(now, Input::Propose { ticket: Ticket(7), command }, &mut ()));
+//! loop {
+//!     let mut round = host.round(now, &mut ());
+//!     placed.extend(&mut round.outputs.placed);
+//!     chosen.extend(&mut round.outputs.chosen);
+//!     round.writes.by_ref().for_each(|write| disk.apply(&write));
+//!     let Some(seq) = round.seq else { break };
+//!     drop(round);
+//!     // Only once a batch is durable does a promise or a vote count, the node's own, too.
+//!     host.written(seq);
 //! }
-//! assert_eq!(outbox.placed, [(Ticket(7), Slot(1))]);
-//! assert_eq!(outbox.chosen[0].values.command(0), Some(&b"blue"[..]));
+//! assert_eq!(placed, [(Ticket(7), Slot(1))]);
+//! assert_eq!(chosen[0].values.command(0), Some(&b"blue"[..]));
+//! assert_eq!(disk.log.last(), Slot(1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -452,10 +452,10 @@ impl<K: Kind> PerSlot<K> {
 mod tests {
     use super::*;
     use crate::per_slot::{Log, Single};
-    use crate::{Config, Letter};
+    use crate::{Config, Letter, Timing};
     use alloc::vec::Vec;
     use alloc::{format, vec};
-    use synod_consensus::{Input, Outbox, Protocol, Saved};
+    use synod_consensus::{Host, Input, Round, Saved};
     use synod_types::Membership;
 
     const N1: NodeId = NodeId(1);
@@ -484,35 +484,66 @@ mod tests {
         Input::Propose { ticket: Ticket(1), command: text.as_bytes().to_vec().into() }
     }
 
-    /// n2 of three voters, with nothing on disk.
-    fn node<K: Kind>(limits: Limits) -> PerSlot<K> {
+    fn config(limits: Limits) -> Config {
         let members = Membership::new([N1, ME, N3], []).unwrap();
-        let config = Config::new(ME, members).unwrap().with_limits(limits).unwrap();
-        PerSlot::recover(config, Saved::default()).unwrap()
+        Config::new(ME, members).unwrap().with_limits(limits).unwrap()
     }
 
-    /// Hands an input to the core, and what it then sends to itself. Returns what it sends to n1.
-    fn step<K: Kind>(core: &mut PerSlot<K>, ms: u64, input: Input<PerSlot<K>>) -> Vec<Message> {
+    fn start<K: Kind>(config: Config) -> Host<PerSlot<K>> {
+        let mut host = Host::recover(ME, config, Saved::default()).unwrap();
+        step(&mut host, 0, Input::Start);
+        host
+    }
+
+    /// n2 of three voters, with nothing on disk.
+    fn node<K: Kind>(limits: Limits) -> Host<PerSlot<K>> {
+        start(config(limits))
+    }
+
+    /// n2 when slot 1 is chosen, and that time in milliseconds. n2 has proposed there if it has
+    /// measured a round trip.
+    fn node_after_slot_1(limits: Limits, round_trip: Option<u64>) -> (Host<PerSlot<Log>>, u64) {
+        let Some(ms) = round_trip else {
+            let mut host = node(limits);
+            step(&mut host, 0, told(S1, "x", S1));
+            return (host, 0);
+        };
+        let round_trip = Duration::from_millis(ms);
+        let timing = Timing { round_trip, ..Timing::default() };
+        let mut host = start(config(limits).with_timing(timing).unwrap());
+        let (slot, ballot) = (S1, b(1, ME));
+        step(&mut host, 0, propose("x"));
+        step(&mut host, ms, input(N1, Message::Promise { slot, ballot, accepted: None }));
+        step(&mut host, 2 * ms, input(N1, Message::Accepted { slot, ballot }));
+        assert_eq!((host.chosen(), host.core().measured), (S1, Some(round_trip)));
+        (host, 2 * ms)
+    }
+
+    /// Steps the core, on a disk that is never late. Returns what it sends to n1.
+    fn step<K: Kind>(
+        host: &mut Host<PerSlot<K>>,
+        ms: u64,
+        input: Input<PerSlot<K>>,
+    ) -> Vec<Message> {
         let now = Instant(ms * 1_000_000);
-        let (mut inputs, mut sent) = (vec![input], Vec::new());
-        while let Some(input) = inputs.pop() {
-            let mut outbox = Outbox::default();
-            core.step(now, input, &mut outbox.effects());
-            core.flush(now, &mut outbox.effects());
-            for (to, message) in outbox.sends.drain(..) {
-                match to {
-                    ME => inputs.push(Input::Message { from: ME, message }),
-                    N1 => sent.extend(message.into_messages()),
-                    _ => {}
-                }
-            }
+        let mut sent = Vec::new();
+        drop(host.input(now, input, &mut ()));
+        loop {
+            let Round { seq, sends, .. } = host.round(now, &mut ());
+            let to_n1 = sends.filter(|(to, _)| *to == N1);
+            sent.extend(to_n1.flat_map(|(_, letter)| letter.into_messages()));
+            let Some(seq) = seq else { return sent };
+            host.written(seq);
         }
-        sent
+    }
+
+    fn told(first: Slot, text: &str, through: Slot) -> Input<PerSlot<Log>> {
+        input(N1, Message::Decided { first, values: value(text), through })
     }
 
     #[test]
     fn proposer_that_still_sends_gets_the_time_of_what_it_may_have_in_flight() {
-        // Bytes in flight; the measured round trip; until when n3, which prepares slot 1 at 0 ms,
+        // Bytes in flight; the measured round trip; until when n3, which prepares slot 2 at 0 ms,
         // repeats that; when its slot is taken over, all in milliseconds.
         let cases = [
             (4 << 20, None, 0, 100),
@@ -528,16 +559,16 @@ mod tests {
         for (flight_bytes, round_trip, until, taken_over) in cases {
             let name =
                 format!("{flight_bytes} bytes, {round_trip:?} ms, repeated until {until} ms");
-            let mut core = node::<Log>(Limits { flight_bytes, ..Limits::default() });
-            core.measured = round_trip.map(Duration::from_millis);
+            let limits = Limits { flight_bytes, ..Limits::default() };
+            let (mut host, begin) = node_after_slot_1(limits, round_trip);
             for ms in (0..=until).step_by(20).take_while(|ms| *ms < taken_over) {
-                step(&mut core, ms, input(N3, prepare(S1, b(1, N3))));
+                step(&mut host, begin + ms, input(N3, prepare(S2, b(1, N3))));
             }
             for (ms, expected) in [(taken_over - 1, false), (taken_over, true)] {
-                let any_message = input(N1, Message::Ask { from: S1 });
+                let any_message = input(N1, Message::Ask { from: S2 });
                 for occasion in [any_message, Input::Timeout(Timer::Ask)] {
-                    let sent = step(&mut core.clone(), ms, occasion);
-                    let takes_over = sent.contains(&prepare(S1, b(2, ME)));
+                    let sent = step(&mut host.clone(), begin + ms, occasion);
+                    let takes_over = sent.contains(&prepare(S2, b(2, ME)));
                     assert_eq!(takes_over, expected, "{name}: at {ms} ms");
                 }
             }
@@ -546,8 +577,8 @@ mod tests {
 
     #[test]
     fn only_the_slot_that_everything_waits_for_is_finished_before_it_is_time_to_ask() {
-        // Slots that n1 says are chosen; slots that n3 prepares at 0 ms, and at 50 ms; the slot that
-        // n2 then finishes with any message at 100 ms.
+        // Slots that n1 says are chosen; slots that n3 prepares at 0 ms, and n1 at 50 ms; the slot
+        // that n2 then finishes with any message at 100 ms.
         let cases: [(u64, &[u64], &[u64], _); 4] = [
             (0, &[1, 2], &[], Some(1)),
             (0, &[2], &[1], None),
@@ -555,51 +586,41 @@ mod tests {
             (5, &[2], &[], None),
         ];
         for (through, early, late, finished) in cases {
-            let mut core = node::<Log>(Limits::default());
+            let mut host = node::<Log>(Limits::default());
             let chosen = Message::Chosen { slot: S1, ballot: b(1, N1), through: Slot(through) };
-            step(&mut core, 0, input(N1, chosen));
-            for (ms, slots) in [(0, early), (50, late)] {
+            step(&mut host, 0, input(N1, chosen));
+            for (ms, node, slots) in [(0, N3, early), (50, N1, late)] {
                 for slot in slots {
-                    step(&mut core, ms, input(N3, prepare(Slot(*slot), b(1, N3))));
+                    step(&mut host, ms, input(node, prepare(Slot(*slot), b(1, node))));
                 }
             }
             let any_message = || input(N1, Message::Ask { from: S1 });
-            // n3 counts as silent, whenever it sent last.
-            core.active.clear();
-            let sent = step(&mut core, 100, any_message());
+            let sent = step(&mut host, 100, any_message());
             let expected = finished.map(|slot| prepare(Slot(slot), b(2, ME)));
             assert_eq!(sent, Vec::from_iter(expected), "through {through}: {early:?}, {late:?}");
-            assert_eq!(step(&mut core, 101, any_message()), [], "and no other one after it");
+            assert_eq!(step(&mut host, 101, any_message()), [], "and no other one after it");
         }
     }
 
     #[test]
     fn slots_left_open_are_finished_together_though_the_width_is_small() {
-        let mut core = node::<Log>(Limits::default());
-        core.measured = Some(Duration::from_millis(1));
-        for slot in 1..=100 {
-            step(&mut core, 0, input(N3, prepare(Slot(slot), b(1, N3))));
+        let (mut host, begin) = node_after_slot_1(Limits::default(), Some(1));
+        for slot in 2..=101 {
+            step(&mut host, begin, input(N3, prepare(Slot(slot), b(1, N3))));
         }
-        assert!(!core.width.has_room(16));
-        let sent = step(&mut core, 1000, input(N1, Message::Ask { from: S1 }));
-        assert_eq!(sent, Vec::from_iter((1..=32).map(|slot| prepare(Slot(slot), b(2, ME)))));
+        assert!(!host.core().width.has_room(16));
+        let sent = step(&mut host, begin + 1000, input(N1, Message::Ask { from: S2 }));
+        assert_eq!(sent, Vec::from_iter((2..=33).map(|slot| prepare(Slot(slot), b(2, ME)))));
     }
 
     #[test]
     fn slots_that_others_know_to_be_chosen_are_left_to_catch_up() {
-        let told = |first, text, through| {
-            input::<Log>(N1, Message::Decided { first, values: value(text), through })
-        };
         // Slot 1 is chosen at 0 ms. Through which slot n1 says so; when n2 has occasion to send a
         // Prepare for slot 2, in milliseconds; whether it does.
         let cases = [(1, 100, true), (5, 100, false), (5, 499, false), (5, 500, true)];
         for (through, ms, expected) in cases {
             let name = format!("through {through}, at {ms} ms");
-            let learnt = || {
-                let mut core = node::<Log>(Limits::default());
-                step(&mut core, 0, told(S1, "x", S1));
-                core
-            };
+            let learnt = || node_after_slot_1(Limits::default(), None).0;
 
             let mut begins = learnt();
             step(&mut begins, 0, told(S1, "x", Slot(through)));
@@ -624,29 +645,29 @@ mod tests {
 
     #[test]
     fn command_that_waited_for_catch_up_takes_the_slot_after_it() {
-        let mut core = node::<Log>(Limits::default());
-        let told = |first, text: &str| {
-            input::<Log>(N1, Message::Decided { first, values: value(text), through: S2 })
-        };
-        step(&mut core, 0, told(S1, "x"));
-        assert_eq!(step(&mut core, 1, propose("mine")), []);
-        assert_eq!(step(&mut core, 2, told(S2, "y")), [prepare(Slot(3), b(1, ME))]);
+        let mut host = node::<Log>(Limits::default());
+        step(&mut host, 0, told(S1, "x", S2));
+        assert_eq!(step(&mut host, 1, propose("mine")), []);
+        assert_eq!(step(&mut host, 2, told(S2, "y", S2)), [prepare(Slot(3), b(1, ME))]);
     }
 
     /// n2 proposes, and n1 promises after 18 ms; meanwhile n2 receives a rival's Prepare. Returns
     /// what n2 then sends to n1.
-    fn promised<K: Kind>(rival: Option<Ballot>, found: Option<&str>) -> (PerSlot<K>, Vec<Message>) {
-        let mut core = node::<K>(Limits::default());
+    fn promised<K: Kind>(
+        rival: Option<Ballot>,
+        found: Option<&str>,
+    ) -> (Host<PerSlot<K>>, Vec<Message>) {
+        let mut host = node::<K>(Limits::default());
         let ballot = b(1, ME);
-        assert_eq!(step(&mut core, 0, propose("mine")), [prepare(S1, ballot)]);
+        assert_eq!(step(&mut host, 0, propose("mine")), [prepare(S1, ballot)]);
         if let Some(rival) = rival {
-            step(&mut core, 9, input(rival.node, prepare(S1, rival)));
+            step(&mut host, 9, input(rival.node, prepare(S1, rival)));
         }
         let accepted = found.map(|text| (b(1, N1), value(text)));
         let promise = Message::Promise { slot: S1, ballot, accepted };
-        let sent = step(&mut core, 18, input(N1, promise));
-        assert_eq!(core.round_trip(), Duration::from_millis(11), "measured in any case");
-        (core, sent)
+        let sent = step(&mut host, 18, input(N1, promise));
+        assert_eq!(host.core().round_trip(), Duration::from_millis(11), "measured in any case");
+        (host, sent)
     }
 
     #[test]
@@ -666,9 +687,9 @@ mod tests {
             assert_eq!(sent, [expected], "rival {rival:?}, {found:?}");
         }
         // A decree has no other slot: the proposer stands back, and its next ballot is higher.
-        let (mut core, sent) = promised::<Single>(higher, None);
-        assert_eq!((sent, core.proposals[&S1].stage), (vec![], Stage::StandingBack));
-        let again = step(&mut core, 40, Input::Timeout(Timer::Slot(S1)));
+        let (mut host, sent) = promised::<Single>(higher, None);
+        assert_eq!((sent, host.core().proposals[&S1].stage), (vec![], Stage::StandingBack));
+        let again = step(&mut host, 40, Input::Timeout(Timer::Slot(S1)));
         assert_eq!(again, [prepare(S1, b(2, ME))]);
     }
 }
