@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::{
-    Base, HardState as _, Input, Message as _, Outbox, Protocol, Saved, TimerChange, Write,
+    Base, FatalError, HardState as _, Host, Input, Message as _, Observer, Outputs, Protocol,
+    Round, Saved, TimerChange, Write,
 };
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
@@ -17,51 +18,56 @@ use synod_types::{Instant, Membership, NodeId, ReadId, Slot, Ticket};
 /// How many steps one input is good for, at most.
 const MOST_STEPS: usize = 400;
 
-/// One core and its disk, which is never late: what it says is true at once, or never.
+/// One core in its host, and its disk, which is never late.
 struct Node<P: Protocol> {
     id: NodeId,
     config: P::Config,
-    core: P,
+    host: Host<P>,
     disk: Saved<P>,
     timers: BTreeSet<P::Timer>,
+    /// Whether the node has stopped at a contradiction.
+    has_stopped: bool,
     /// The first of what it wrote.
     written: Vec<Write<P>>,
 }
 
+/// Checks that the disk bears out each message that leaves.
+struct Claims<'a, P: Protocol>(NodeId, &'a Saved<P>);
+
+impl<P: Protocol> Observer<P> for Claims<'_, P> {
+    fn on_release(&mut self, _: &P, to: NodeId, message: &P::Message) {
+        let Self(id, disk) = *self;
+        assert!(message.holds(id, to, disk), "{id:?} sends {to:?} {}", message.describe());
+    }
+}
+
 impl<P: Protocol> Node<P> {
     fn start(id: NodeId, config: P::Config, disk: Saved<P>) -> Self {
-        let core = P::recover(config.clone(), disk.clone()).expect("its own disk makes sense");
-        Self { id, config, core, disk, timers: BTreeSet::new(), written: Vec::new() }
+        let host = Host::recover(id, config.clone(), disk.clone());
+        let host = host.expect("its own disk makes sense");
+        let (timers, written) = (BTreeSet::new(), Vec::new());
+        Self { id, config, host, disk, timers, has_stopped: false, written }
     }
 
-    /// Takes an input, checks what comes of it, and returns what it says to others.
+    /// Takes an input, checks what comes of it, and returns what it sends to others. Its messages
+    /// to itself arrive undistorted.
     fn take(&mut self, now: Instant, input: Input<P>) -> Vec<(NodeId, P::Message)> {
-        let mut said = Vec::new();
-        let mut inputs = vec![input];
-        // What a core says to itself arrives undistorted.
-        while let Some(input) = inputs.pop() {
-            let mut outbox = Outbox::default();
-            self.core.step(now, input, &mut outbox.effects());
-            self.core.flush(now, &mut outbox.effects());
-            outbox.writes.iter().for_each(|write| self.write(write));
-            for (to, message) in outbox.sends {
-                let holds = message.holds(self.id, to, &self.disk);
-                assert!(holds, "{:?} tells {to:?} {}", self.id, message.describe());
-                match to == self.id {
-                    true => inputs.push(Input::Message { from: to, message }),
-                    false => said.push((to, message)),
-                }
-            }
-            for change in outbox.timers {
-                match change {
-                    TimerChange::Set(timer, _) => _ = self.timers.insert(timer),
-                    TimerChange::Cancel(timer) => _ = self.timers.remove(&timer),
-                }
-            }
-            let status = self.core.status();
+        let mut sent = Vec::new();
+        let outputs = self.host.input(now, input, &mut Claims(self.id, &self.disk));
+        follow(outputs, &mut self.timers);
+        loop {
+            let Round { seq, writes, sends, outputs, is_quiet, .. } =
+                self.host.round(now, &mut Claims(self.id, &self.disk));
+            assert!(is_quiet, "{:?} sends itself messages without an end", self.id);
+            let writes: Vec<_> = writes.collect();
+            sent.extend(sends);
+            self.has_stopped = follow(outputs, &mut self.timers);
+            let status = self.host.core().status();
             assert!(status.base <= status.commit && status.commit <= status.last, "{status:?}");
+            let Some(seq) = seq else { return sent };
+            writes.iter().for_each(|write| self.write(write));
+            self.host.written(seq);
         }
-        said
     }
 
     /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
@@ -77,6 +83,19 @@ impl<P: Protocol> Node<P> {
         self.disk.apply(write);
         kept.into_iter().for_each(|run| self.disk.apply(&Write::Put(run)));
     }
+}
+
+/// Sets and cancels timers. Returns whether the node must stop.
+fn follow<P: Protocol>(outputs: Outputs<'_, P>, timers: &mut BTreeSet<P::Timer>) -> bool {
+    for change in outputs.timers {
+        match change {
+            TimerChange::Set(timer, _) => _ = timers.insert(timer),
+            TimerChange::Cancel(timer) => _ = timers.remove(&timer),
+        }
+    }
+    let fatal = outputs.fatal;
+    assert!(matches!(fatal, None | Some(FatalError::Contradicted { .. })), "{fatal:?}");
+    fatal.is_some()
 }
 
 pub struct Cluster<P: Protocol> {
@@ -119,7 +138,7 @@ impl<P: Protocol> Cluster<P> {
                 self.hear(from, to, message);
             }
         }
-        let through = self.nodes[0].core.status().commit;
+        let through = self.nodes[0].host.core().status().commit;
         self.take(0, Input::Compact { through });
         let written = self.nodes.into_iter().flat_map(|node| node.written).collect();
         (said, written)
@@ -130,6 +149,15 @@ impl<P: Protocol> Cluster<P> {
         let from = node.id;
         let said = node.take(self.now, input);
         self.wire.extend(said.into_iter().map(|(to, message)| (from, to, message)));
+        if self.nodes[index].has_stopped {
+            self.restart(index);
+        }
+    }
+
+    fn restart(&mut self, index: usize) {
+        let Node { id, config, disk, .. } = &self.nodes[index];
+        self.nodes[index] = Node::start(*id, config.clone(), disk.clone());
+        self.take(index, Input::Start);
     }
 
     fn one_step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
@@ -157,20 +185,17 @@ impl<P: Protocol> Cluster<P> {
             93 => self.take(index, Input::Read(ReadId(1))),
             94 => self.take(index, Input::Stalled),
             95 => {
-                let through = Slot(u.int_in_range(0..=self.nodes[index].core.status().commit.0)?);
+                let through =
+                    Slot(u.int_in_range(0..=self.nodes[index].host.core().status().commit.0)?);
                 self.take(index, Input::Compact { through });
             }
             96 => {
-                let through = self.nodes[index].core.status().commit;
-                let base = self.nodes[index].core.base_at(through);
+                let through = self.nodes[index].host.core().status().commit;
+                let base = self.nodes[index].host.core().base_at(through);
                 let to = u.choose_index(self.nodes.len())?;
                 self.install(to, base);
             }
-            97 => {
-                let Node { id, config, disk, .. } = &self.nodes[index];
-                self.nodes[index] = Node::start(*id, config.clone(), disk.clone());
-                self.take(index, Input::Start);
-            }
+            97 => self.restart(index),
             _ => {
                 // Lost.
                 let lost = u.choose_index(self.wire.len() + 1)?;
@@ -209,7 +234,7 @@ impl<P: Protocol> Cluster<P> {
 
     fn install(&mut self, to: usize, base: Option<Base<P::Stamp>>) {
         let Some(base) = base else { return };
-        if base.through > self.nodes[to].core.status().commit {
+        if base.through > self.nodes[to].host.core().status().commit {
             self.take(to, Input::Installed { base });
         }
     }
