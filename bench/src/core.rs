@@ -121,10 +121,9 @@ impl<P: Protocol> Node<P> {
 
     /// One round. Returns whether anything was written.
     fn round(&mut self, now: Instant, wire: &mut VecDeque<(NodeId, NodeId, P::Message)>) -> bool {
-        let Round { seq, writes, sends, outputs, .. } = self.host.round(now, &mut ());
-        wire.extend(sends.map(|(to, message)| (self.id, to, message)));
+        let Round { seq, sends, outputs, .. } = self.host.round(now, &mut ());
+        wire.extend(sends.drain(..).map(|(to, message)| (self.id, to, message)));
         take(outputs, &mut self.timers, &mut self.decided);
-        drop(writes);
         if let Some(seq) = seq {
             self.host.written(seq);
         }
@@ -132,15 +131,18 @@ impl<P: Protocol> Node<P> {
     }
 }
 
-fn take<P: Protocol>(outputs: Outputs<'_, P>, timers: &mut Vec<P::Timer>, decided: &mut Slot) {
-    for change in outputs.timers {
+fn take<P: Protocol>(outputs: &mut Outputs<P>, timers: &mut Vec<P::Timer>, decided: &mut Slot) {
+    if outputs.is_empty() {
+        return;
+    }
+    for change in outputs.timers.drain(..) {
         let (TimerChange::Set(timer, _) | TimerChange::Cancel(timer)) = &change;
         timers.retain(|running| running != timer);
         if let TimerChange::Set(timer, _) = change {
             timers.push(timer);
         }
     }
-    for run in outputs.chosen {
+    for run in outputs.chosen.drain(..) {
         *decided = run.last();
     }
 }

@@ -18,8 +18,8 @@ impl Node {
         learn(me, self.host.input(Instant::ZERO, input, &mut ()));
         loop {
             let Round { seq, writes, sends, outputs, .. } = self.host.round(Instant::ZERO, &mut ());
-            writes.for_each(|write| self.disk.apply(&write));
-            network.extend(sends.map(|(to, message)| (me, to, message)));
+            writes.drain(..).for_each(|write| self.disk.apply(&write));
+            network.extend(sends.drain(..).map(|(to, message)| (me, to, message)));
             learn(me, outputs);
             let Some(seq) = seq else { break };
             self.host.written(seq); // Durable at once.
@@ -28,8 +28,8 @@ impl Node {
 }
 
 /// A real driver also runs timers and answers clients.
-fn learn(me: NodeId, outputs: Outputs<'_, Decree>) {
-    for run in outputs.chosen {
+fn learn(me: NodeId, outputs: &mut Outputs<Decree>) {
+    for run in outputs.chosen.drain(..) {
         println!("node {me} learns {:?}", run.values);
     }
 }

@@ -153,7 +153,7 @@ mod tests {
         let members = Membership::new((1..=5).map(NodeId), [NodeId(6)]).unwrap();
         let config = Config::new(me, members).unwrap();
         let mut host = Host::recover(me, config, Saved { hard_state, base, log, applied }).unwrap();
-        drop(host.input(Instant(1), Input::Start, &mut ()));
+        let _ = host.input(Instant(1), Input::Start, &mut ());
         host
     }
 
@@ -167,9 +167,9 @@ mod tests {
         from: NodeId,
         message: Letter,
     ) -> (Vec<(NodeId, Letter)>, Option<FatalError>) {
-        drop(host.input(Instant(1), Input::Message { from, message }, &mut ()));
+        let _ = host.input(Instant(1), Input::Message { from, message }, &mut ());
         let round = host.round(Instant(1), &mut ());
-        (round.sends.collect(), round.outputs.fatal)
+        (round.sends.drain(..).collect(), round.outputs.fatal)
     }
 
     #[test]

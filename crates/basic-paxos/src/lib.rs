@@ -17,14 +17,14 @@
 //! let (now, mut disk) = (Instant::ZERO, Saved::default());
 //! let (mut placed, mut chosen) = (Vec::new(), Vec::new());
 //!
-//! drop(host.input(now, Input::Start, &mut ()));
+//! let _ = host.input(now, Input::Start, &mut ());
 //! let command = b"blue".to_vec().into();
-//! drop(host.input(now, Input::Propose { ticket: Ticket(7), command }, &mut ()));
+//! let _ = host.input(now, Input::Propose { ticket: Ticket(7), command }, &mut ());
 //! loop {
 //!     let mut round = host.round(now, &mut ());
-//!     placed.extend(&mut round.outputs.placed);
-//!     chosen.extend(&mut round.outputs.chosen);
-//!     round.writes.by_ref().for_each(|write| disk.apply(&write));
+//!     placed.extend(round.outputs.placed.drain(..));
+//!     chosen.extend(round.outputs.chosen.drain(..));
+//!     round.writes.drain(..).for_each(|write| disk.apply(&write));
 //!     let Some(seq) = round.seq else { break };
 //!     drop(round);
 //!     // Only once a batch is durable does a promise or a vote count, the node's own, too.

@@ -527,10 +527,10 @@ mod tests {
     ) -> Vec<Message> {
         let now = Instant(ms * 1_000_000);
         let mut sent = Vec::new();
-        drop(host.input(now, input, &mut ()));
+        let _ = host.input(now, input, &mut ());
         loop {
             let Round { seq, sends, .. } = host.round(now, &mut ());
-            let to_n1 = sends.filter(|(to, _)| *to == N1);
+            let to_n1 = sends.drain(..).filter(|(to, _)| *to == N1);
             sent.extend(to_n1.flat_map(|(_, letter)| letter.into_messages()));
             let Some(seq) = seq else { return sent };
             host.written(seq);

@@ -61,7 +61,6 @@ pub(crate) fn search(
         let found = round.run(budget, bounds.stop)?;
         let (visited, order) = (round.visited.count, std::mem::take(&mut round.order));
         // The next round remembers as much again.
-        drop(round);
         budget = budget.saturating_sub(visited);
         if !found {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! What a core wants done.
 
 use crate::{FatalError, Protocol, Run, Write};
-use alloc::vec::{Drain, Vec};
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -14,40 +14,30 @@ pub struct Outbox<P: Protocol> {
     pub(crate) writes: Vec<Write<P>>,
     pub(crate) sends: Vec<(NodeId, P::Message)>,
     pub(crate) contradiction: Option<Contradiction>,
-    pub(crate) lists: Lists<P>,
+    pub(crate) outputs: Outputs<P>,
+    /// Whether the core has asked for anything since this was last reset. Most steps of a leader only
+    /// take a command, and must cost next to nothing.
+    pub(crate) is_touched: bool,
 }
 
-/// Everything but writes and messages.
+/// What a core asked for beside writes and messages. Lent by its [`Host`](crate::Host): what is left
+/// in it is discarded by the next call.
 #[derive(Clone, Debug)]
-pub(crate) struct Lists<P: Protocol> {
-    pub(crate) chosen: Vec<Run<P::Stamp>>,
-    timers: Vec<TimerChange<P::Timer>>,
-    placed: Vec<(Ticket, Slot)>,
-    refused: Vec<(Ticket, Refusal)>,
-    reads: Vec<(ReadId, Result<Slot, Refusal>)>,
-    snapshots: Vec<NodeId>,
-    notes: Vec<ProtocolEvent>,
-    peers: Option<Membership>,
-}
-
-/// What a core asked for beside writes and messages. Dropping it discards what was not taken.
-#[derive(Debug)]
-#[must_use]
-pub struct Outputs<'a, P: Protocol> {
+pub struct Outputs<P: Protocol> {
     /// Timers set and cancelled, in order.
-    pub timers: Drain<'a, TimerChange<P::Timer>>,
+    pub timers: Vec<TimerChange<P::Timer>>,
     /// Newly chosen slots: contiguous and increasing over the core's life.
-    pub chosen: Drain<'a, Run<P::Stamp>>,
+    pub chosen: Vec<Run<P::Stamp>>,
     /// Proposals that are in the log now, and their slots.
-    pub placed: Drain<'a, (Ticket, Slot)>,
+    pub placed: Vec<(Ticket, Slot)>,
     /// Proposals that are not, and the reason.
-    pub refused: Drain<'a, (Ticket, Refusal)>,
+    pub refused: Vec<(Ticket, Refusal)>,
     /// Reads, and the slot from which they may be served.
-    pub reads: Drain<'a, (ReadId, Result<Slot, Refusal>)>,
+    pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
     /// Peers that need a snapshot.
-    pub snapshots: Drain<'a, NodeId>,
+    pub snapshots: Vec<NodeId>,
     /// Events for logs, metrics and transcripts.
-    pub notes: Drain<'a, ProtocolEvent>,
+    pub notes: Vec<ProtocolEvent>,
     /// The members that the transport should connect to, if they changed.
     pub peers: Option<Membership>,
     /// The node must stop. All else is empty then.
@@ -57,7 +47,7 @@ pub struct Outputs<'a, P: Protocol> {
 impl<P: Protocol> Default for Outbox<P> {
     fn default() -> Self {
         let (writes, sends) = (Vec::new(), Vec::new());
-        Self { writes, sends, contradiction: None, lists: Lists::default() }
+        Self { writes, sends, contradiction: None, outputs: Outputs::default(), is_touched: false }
     }
 }
 
@@ -68,38 +58,42 @@ impl<P: Protocol> Outbox<P> {
     }
 }
 
-impl<P: Protocol> Default for Lists<P> {
+impl<P: Protocol> Default for Outputs<P> {
     fn default() -> Self {
         Self {
-            chosen: Vec::new(),
             timers: Vec::new(),
+            chosen: Vec::new(),
             placed: Vec::new(),
             refused: Vec::new(),
             reads: Vec::new(),
             snapshots: Vec::new(),
             notes: Vec::new(),
             peers: None,
+            fatal: None,
         }
     }
 }
 
-impl<P: Protocol> Lists<P> {
-    /// Drains the lists; all are empty if there is a fatal error.
-    pub(crate) fn lend(&mut self, fatal: Option<FatalError>) -> Outputs<'_, P> {
-        if fatal.is_some() {
-            *self = Self::default();
-        }
-        Outputs {
-            timers: self.timers.drain(..),
-            chosen: self.chosen.drain(..),
-            placed: self.placed.drain(..),
-            refused: self.refused.drain(..),
-            reads: self.reads.drain(..),
-            snapshots: self.snapshots.drain(..),
-            notes: self.notes.drain(..),
-            peers: self.peers.take(),
-            fatal,
-        }
+impl<P: Protocol> Outputs<P> {
+    /// Returns whether the core asked for nothing here, as most inputs leave it.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        let Self { timers, chosen, placed, refused, reads, snapshots, notes, peers, fatal } = self;
+        let lists = timers.len() + chosen.len() + placed.len() + refused.len() + reads.len();
+        lists + snapshots.len() + notes.len() == 0 && peers.is_none() && fatal.is_none()
+    }
+
+    /// Empties the lists and keeps their memory.
+    pub(crate) fn clear(&mut self) {
+        self.timers.clear();
+        self.chosen.clear();
+        self.placed.clear();
+        self.refused.clear();
+        self.reads.clear();
+        self.snapshots.clear();
+        self.notes.clear();
+        self.peers = None;
     }
 }
 
@@ -127,76 +121,81 @@ pub enum TimerChange<T> {
 pub struct Effects<'a, P: Protocol>(&'a mut Outbox<P>);
 
 impl<P: Protocol> Effects<'_, P> {
+    fn outbox(&mut self) -> &mut Outbox<P> {
+        self.0.is_touched = true;
+        self.0
+    }
+
     /// Asks for a durable write. The writes of one [round](crate::Host::round) become durable
     /// together, in this order.
     pub fn write(&mut self, write: Write<P>) {
-        self.0.writes.push(write);
+        self.outbox().writes.push(write);
     }
 
     /// Sends a message when its [gate](crate::Gate) allows. To itself, too: that is how a leader
     /// counts its own vote only once it is durable.
     pub fn send(&mut self, to: NodeId, message: P::Message) {
-        self.0.sends.push((to, message));
+        self.outbox().sends.push((to, message));
     }
 
     /// Sets a timer to run out after a duration from `after`, drawn by the driver. An empty range
     /// means exactly its start.
     pub fn set_timer(&mut self, timer: P::Timer, after: Range<Duration>) {
-        self.0.lists.timers.push(TimerChange::Set(timer, after));
+        self.outbox().outputs.timers.push(TimerChange::Set(timer, after));
     }
 
     /// Stops a timer; nothing happens if it is not running.
     pub fn cancel_timer(&mut self, timer: P::Timer) {
-        self.0.lists.timers.push(TimerChange::Cancel(timer));
+        self.outbox().outputs.timers.push(TimerChange::Cancel(timer));
     }
 
     /// Reports chosen slots: each right behind the one before, none twice in a core's life.
     pub fn chosen(&mut self, run: Run<P::Stamp>) {
-        self.0.lists.chosen.push(run);
+        self.outbox().outputs.chosen.push(run);
     }
 
     /// The proposal stands in this node's log at `at`; whether it is ever chosen is open.
     pub fn placed(&mut self, ticket: Ticket, at: Slot) {
-        self.0.lists.placed.push((ticket, at));
+        self.outbox().outputs.placed.push((ticket, at));
     }
 
     /// The proposal is in no log.
     pub fn refuse(&mut self, ticket: Ticket, why: Refusal) {
-        self.0.lists.refused.push((ticket, why));
+        self.outbox().outputs.refused.push((ticket, why));
     }
 
     /// The read may be served from a state at or past `at`.
     pub fn read_ready(&mut self, id: ReadId, at: Slot) {
-        self.0.lists.reads.push((id, Ok(at)));
+        self.outbox().outputs.reads.push((id, Ok(at)));
     }
 
     /// The read cannot be served here.
     pub fn refuse_read(&mut self, id: ReadId, why: Refusal) {
-        self.0.lists.reads.push((id, Err(why)));
+        self.outbox().outputs.reads.push((id, Err(why)));
     }
 
     /// The peer needs what the log no longer holds. A level, not an edge: said again and again
     /// while it is so, and ignored while a transfer runs.
     pub fn ship_snapshot(&mut self, to: NodeId) {
-        if !self.0.lists.snapshots.contains(&to) {
-            self.0.lists.snapshots.push(to);
+        if !self.outbox().outputs.snapshots.contains(&to) {
+            self.outbox().outputs.snapshots.push(to);
         }
     }
 
     /// These are the members now, as far as the network is concerned: active, perhaps not chosen.
     pub fn peers(&mut self, members: &Membership) {
-        self.0.lists.peers = Some(members.clone());
+        self.outbox().outputs.peers = Some(members.clone());
     }
 
     /// Reports that this node's chosen slots contradict a peer's. Nothing of the present round leaves
     /// the host, and the driver stops the node.
     pub fn contradicted(&mut self, found: Contradiction) {
-        self.0.contradiction.get_or_insert(found);
+        self.outbox().contradiction.get_or_insert(found);
     }
 
     /// Tells people what happened.
     pub fn note(&mut self, event: ProtocolEvent) {
-        self.0.lists.notes.push(event);
+        self.outbox().outputs.notes.push(event);
     }
 }
 

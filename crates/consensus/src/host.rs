@@ -3,7 +3,7 @@
 use crate::effects::{Outbox, Outputs};
 use crate::{Contradiction, Gate, Input, Message, Protocol, RecoveryError, Run, Saved, Write};
 use alloc::collections::VecDeque;
-use alloc::vec::{Drain, Vec};
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::mem;
 use synod_types::{Instant, NodeId, Seq, Slot};
@@ -107,6 +107,10 @@ pub struct Host<P: Protocol> {
     free: usize,
     /// Writes and chosen runs in the outbox that were looked at.
     seen: (usize, usize),
+    /// Whether the writes and the messages that may leave were lent by the last round.
+    is_lent: bool,
+    /// Whether anything was lent since the last call began.
+    is_dirty: bool,
     max_held: usize,
     /// Last slot that is compacted out of the log.
     base: Slot,
@@ -116,7 +120,7 @@ pub struct Host<P: Protocol> {
     durable: Slot,
     /// The same, to be reported by the next round.
     next_durable: Slot,
-    /// Last slot of the snapshot that the present step installs.
+    /// Last slot of the snapshot that the latest input installed.
     installing: Option<Slot>,
     fatal: Option<FatalError>,
 }
@@ -130,8 +134,8 @@ struct Unwritten {
     chosen: Slot,
 }
 
-/// The outcome of a [round](Host::round). Dropping it discards what was not taken: messages then
-/// count as lost, writes must not be.
+/// The outcome of a [round](Host::round). What is left in its lists is discarded by the next call:
+/// messages then count as lost, writes must not be left.
 #[derive(Debug)]
 #[must_use]
 pub struct Round<'a, P: Protocol> {
@@ -139,9 +143,9 @@ pub struct Round<'a, P: Protocol> {
     pub seq: Option<Seq>,
     /// For the disk, in order: durable together or not at all, and then reported with
     /// [`Host::written`].
-    pub writes: Drain<'a, Write<P>>,
+    pub writes: &'a mut Vec<Write<P>>,
     /// For the network. Nothing here waits for a write.
-    pub sends: Drain<'a, (NodeId, P::Message)>,
+    pub sends: &'a mut Vec<(NodeId, P::Message)>,
     /// Last slot that is chosen and durable in the log, if it has risen: the state machine's
     /// changes may be made durable up to here.
     pub durable: Option<Slot>,
@@ -149,7 +153,7 @@ pub struct Round<'a, P: Protocol> {
     /// those that are left are delivered by the next round.
     pub is_quiet: bool,
     /// Everything else.
-    pub outputs: Outputs<'a, P>,
+    pub outputs: &'a mut Outputs<P>,
 }
 
 impl<P: Protocol> Host<P> {
@@ -170,6 +174,8 @@ impl<P: Protocol> Host<P> {
             held: VecDeque::new(),
             free: 0,
             seen: (0, 0),
+            is_lent: false,
+            is_dirty: false,
             max_held: usize::MAX,
             unwritten: VecDeque::new(),
             written: Seq(0),
@@ -219,24 +225,26 @@ impl<P: Protocol> Host<P> {
     /// Returns whether all that the core ever wrote is durable.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.unwritten.is_empty() && self.outbox.writes.is_empty()
+        self.unwritten.is_empty() && (self.is_lent || self.outbox.writes.is_empty())
     }
 
-    /// Steps the core. `now` never goes back. After a [fatal error](FatalError) nothing happens.
+    /// Steps the core, and lends what it asked for beside writes and messages. `now` never goes back.
+    /// After a [fatal error](FatalError) nothing happens.
+    #[inline]
+    #[must_use = "timers, chosen slots and answers would be discarded"]
     pub fn input(
         &mut self,
         now: Instant,
         input: Input<P>,
         observer: &mut impl Observer<P>,
-    ) -> Outputs<'_, P> {
-        self.release_free(observer);
-        if let Input::Installed { base } = &input {
-            self.installing = Some(base.through);
-        }
+    ) -> &mut Outputs<P> {
+        self.begin(observer);
+        self.installing = match &input {
+            Input::Installed { base } => Some(base.through),
+            _ => None,
+        };
         self.step(now, input, observer);
-        self.installing = None;
-        self.seen.1 = 0;
-        self.outbox.lists.lend(self.fatal)
+        self.lend()
     }
 
     /// Ends a round: flushes the core, delivers its messages to itself as far as the disk allows,
@@ -244,7 +252,7 @@ impl<P: Protocol> Host<P> {
     /// do, and may be called several times before anything is written: what waits for a batch
     /// waits for the newest one of its own round.
     pub fn round(&mut self, now: Instant, observer: &mut impl Observer<P>) -> Round<'_, P> {
-        self.release_free(observer);
+        self.begin(observer);
         let is_quiet = self.settle(now, observer);
         if self.fatal.is_some() {
             self.outbox.writes.clear();
@@ -254,11 +262,11 @@ impl<P: Protocol> Host<P> {
         self.seal(is_written);
         let durable = (self.next_durable > self.durable).then_some(self.next_durable);
         self.durable = self.next_durable;
-        self.seen = (0, 0);
+        (self.is_lent, self.is_dirty) = (true, true);
         let seq = is_written.then(|| self.newest());
-        let (writes, sends) = (self.outbox.writes.drain(..), self.ready.drain(..));
-        let outputs = self.outbox.lists.lend(self.fatal);
-        Round { seq, writes, sends, durable, is_quiet, outputs }
+        self.lend();
+        let Outbox { writes, outputs, .. } = &mut self.outbox;
+        Round { seq, writes, sends: &mut self.ready, durable, is_quiet, outputs }
     }
 
     /// Everything through batch `seq` is durable. What waited for that comes out of the next round.
@@ -276,6 +284,37 @@ impl<P: Protocol> Host<P> {
         }
     }
 
+    /// Begins a call: discards what was lent and not taken, and releases what no longer waits.
+    #[inline]
+    fn begin(&mut self, observer: &mut impl Observer<P>) {
+        if mem::take(&mut self.is_dirty) {
+            self.discard();
+        }
+        if self.free > 0 {
+            self.release_free(observer);
+        }
+    }
+
+    fn discard(&mut self) {
+        self.outbox.outputs.clear();
+        self.seen.1 = 0;
+        if mem::take(&mut self.is_lent) {
+            self.outbox.writes.clear();
+            self.ready.clear();
+            self.seen.0 = 0;
+        }
+    }
+
+    fn lend(&mut self) -> &mut Outputs<P> {
+        let outputs = &mut self.outbox.outputs;
+        if self.fatal.is_some() {
+            outputs.clear();
+            outputs.fatal = self.fatal;
+        }
+        outputs
+    }
+
+    #[inline]
     fn step(&mut self, now: Instant, input: Input<P>, observer: &mut impl Observer<P>) {
         if self.fatal.is_none() {
             self.core.step(now, input, &mut self.outbox.effects());
@@ -290,7 +329,7 @@ impl<P: Protocol> Host<P> {
         while self.fatal.is_none() {
             self.core.flush(now, &mut self.outbox.effects());
             self.absorb(observer);
-            if self.own.is_empty() && self.is_idle() {
+            if self.own.is_empty() && !self.fresh.is_empty() && self.is_idle() {
                 for (to, message) in mem::take(&mut self.fresh) {
                     self.release(to, message, observer);
                 }
@@ -310,8 +349,16 @@ impl<P: Protocol> Host<P> {
         true
     }
 
-    /// Sorts what a step asked for into what may leave and what must wait.
+    #[inline]
     fn absorb(&mut self, observer: &mut impl Observer<P>) {
+        if mem::take(&mut self.outbox.is_touched) {
+            self.is_dirty = true;
+            self.sort(observer);
+        }
+    }
+
+    /// Sorts what a step asked for into what may leave and what must wait.
+    fn sort(&mut self, observer: &mut impl Observer<P>) {
         let (writes, chosen) = self.seen;
         for write in &self.outbox.writes[writes..] {
             observer.on_write(&self.core, write);
@@ -337,7 +384,7 @@ impl<P: Protocol> Host<P> {
             };
             self.fatal = self.fatal.or(fatal);
         }
-        for run in &self.outbox.lists.chosen[chosen..] {
+        for run in &self.outbox.outputs.chosen[chosen..] {
             let next = self.chosen.next();
             if run.first != next {
                 self.fatal = self.fatal.or(Some(FatalError::OutOfOrder { slot: run.first, next }));
@@ -346,7 +393,7 @@ impl<P: Protocol> Host<P> {
             self.chosen = run.last();
             observer.on_chosen(&self.core, run);
         }
-        self.seen = (self.outbox.writes.len(), self.outbox.lists.chosen.len());
+        self.seen = (self.outbox.writes.len(), self.outbox.outputs.chosen.len());
         let contradicted = self.outbox.contradiction;
         let contradicted =
             contradicted.map(|Contradiction { slot, by }| FatalError::Contradicted { slot, by });
@@ -399,10 +446,12 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// All that what comes later depends on. What a round lends was taken.
+    /// All that what comes later depends on.
     fn identity(&self) -> impl Eq + Hash + '_ {
         (
-            (&self.core, &self.own, &self.ready, &self.fresh, &self.held, self.free),
+            (&self.core, &self.own, &self.fresh, &self.held, self.free),
+            // What was lent is gone, taken or not.
+            if self.is_lent { &[] } else { &self.ready[..] },
             (&self.unwritten, self.base, self.chosen, self.durable, self.next_durable, self.fatal),
         )
     }

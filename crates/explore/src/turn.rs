@@ -87,7 +87,7 @@ impl<'a, P: Protocol> Turn<'a, P> {
             let (host, timers, mut watch) = self.watch();
             let round = host.round(watch.scene.now, &mut watch);
             let (is_written, is_quiet) = (round.seq.is_some(), round.is_quiet);
-            watch.sent.extend(round.sends);
+            watch.sent.append(round.sends);
             watch.outputs(timers, round.outputs);
             watch.found?;
             if !is_quiet {
@@ -201,8 +201,8 @@ impl<P: Protocol> Observer<P> for Watch<'_, P> {
 }
 
 impl<P: Protocol> Watch<'_, P> {
-    fn outputs(&mut self, timers: &mut BTreeSet<P::Timer>, outputs: Outputs<'_, P>) {
-        for change in outputs.timers {
+    fn outputs(&mut self, timers: &mut BTreeSet<P::Timer>, outputs: &mut Outputs<P>) {
+        for change in outputs.timers.drain(..) {
             match change {
                 TimerChange::Set(timer, _) => timers.insert(timer),
                 TimerChange::Cancel(timer) => timers.remove(&timer),

@@ -24,15 +24,15 @@ impl Node {
     /// Returns the number of the batch that went to the disk.
     fn round(&mut self, me: NodeId, network: &mut Network) -> Option<Seq> {
         let Round { seq, writes, sends, outputs, .. } = self.host.round(Instant::ZERO, &mut ());
-        writes.for_each(|write| self.disk.apply(&write));
-        network.extend(sends.map(|(to, message)| (me, to, message)));
+        writes.drain(..).for_each(|write| self.disk.apply(&write));
+        network.extend(sends.drain(..).map(|(to, message)| (me, to, message)));
         apply(me, outputs);
         seq
     }
 }
 
-fn apply(me: NodeId, outputs: Outputs<'_, MultiPaxos>) {
-    for run in outputs.chosen {
+fn apply(me: NodeId, outputs: &mut Outputs<MultiPaxos>) {
+    for run in outputs.chosen.drain(..) {
         println!("node {me} applies {:?} from slot {}", run.values, run.first);
     }
 }

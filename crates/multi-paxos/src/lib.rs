@@ -15,9 +15,9 @@
 //! let mut host = Host::<MultiPaxos>::recover(me, config, Saved::default())?;
 //! let (mut placed, mut chosen) = (Vec::new(), Vec::new());
 //!
-//! let mut take = |outputs: Outputs<'_, MultiPaxos>| {
-//!     placed.extend(outputs.placed);
-//!     chosen.extend(outputs.chosen);
+//! let mut take = |outputs: &mut Outputs<MultiPaxos>| {
+//!     placed.append(&mut outputs.placed);
+//!     chosen.append(&mut outputs.chosen);
 //! };
 //! let propose = Input::Propose { ticket: Ticket(7), command: b"hello".to_vec().into() };
 //! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {

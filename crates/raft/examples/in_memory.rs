@@ -15,11 +15,11 @@ type Network = VecDeque<(NodeId, NodeId, Message)>;
 
 impl Node {
     fn step(&mut self, me: NodeId, now: Instant, input: Input<Raft>, network: &mut Network) {
-        let mut take = |outputs: Outputs<'_, Raft>| {
-            for run in outputs.chosen {
+        let mut take = |outputs: &mut Outputs<Raft>| {
+            for run in outputs.chosen.drain(..) {
                 println!("node {me} applies {:?} from slot {}", run.values, run.first);
             }
-            for change in outputs.timers {
+            for change in outputs.timers.drain(..) {
                 if let TimerChange::Set(timer, _) = change {
                     self.timer = Some(timer);
                 }
@@ -28,8 +28,8 @@ impl Node {
         take(self.host.input(now, input, &mut ()));
         loop {
             let Round { seq, writes, sends, outputs, .. } = self.host.round(now, &mut ());
-            network.extend(sends.map(|(to, message)| (me, to, message)));
-            writes.for_each(|write| self.disk.apply(&write));
+            network.extend(sends.drain(..).map(|(to, message)| (me, to, message)));
+            writes.drain(..).for_each(|write| self.disk.apply(&write));
             take(outputs);
             let Some(seq) = seq else { break };
             self.host.written(seq); // Memory is durable at once.

@@ -201,7 +201,7 @@ mod tests {
         let hard_state = HardState { term: Term(term), vote: None };
         let saved = Saved { hard_state, log, ..Saved::default() };
         let mut host = Host::recover(ME, Config::new(ME, members).unwrap(), saved).unwrap();
-        drop(host.input(Instant(1), Input::Start, &mut ()));
+        let _ = host.input(Instant(1), Input::Start, &mut ());
         host
     }
 
@@ -233,12 +233,11 @@ mod tests {
                     digest: HistoryDigest::UNKNOWN,
                 };
                 let input = Input::Message { from: LEADER, message: append };
-                drop(host.input(Instant(1), input, &mut ()));
+                let _ = host.input(Instant(1), input, &mut ());
                 let ack = Message::AppendAck { term: Term(3), probe: 0, matched: Slot(equal) };
                 let round = host.round(Instant(1), &mut ());
                 assert_eq!(round.sends.as_slice(), [(LEADER, ack)], "{case}");
                 assert_eq!(round.writes.as_slice(), [], "{case}");
-                drop(round);
                 assert_eq!(host.core().status().commit, Slot(equal), "{case}");
                 assert_eq!(host.core().log.last(), Slot(4), "{case}");
             }
@@ -276,7 +275,7 @@ mod tests {
             };
             let input = Input::Message { from: LEADER, message: append };
             assert_eq!(host.input(Instant(1), input, &mut ()).fatal, fatal, "{case}");
-            let writes: Vec<_> = host.round(Instant(1), &mut ()).writes.collect();
+            let writes: Vec<_> = host.round(Instant(1), &mut ()).writes.drain(..).collect();
             let end = if fatal.is_none() { (Slot(2), Slot(2)) } else { (Slot(1), Slot(0)) };
             assert_eq!(writes.is_empty(), fatal.is_some(), "{case}");
             assert_eq!((host.core().log.last(), host.core().status().commit), end, "{case}");

@@ -19,13 +19,13 @@
 //! let propose = Input::Propose { ticket: Ticket(7), command };
 //! let (mut answers, mut applied) = (Vec::new(), Vec::new());
 //! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {
-//!     drop(host.input(now, input, &mut ())); // Timers: the only one that matters runs out above.
+//!     let _ = host.input(now, input, &mut ()); // Timers: the only one that matters runs out above.
 //!     loop {
 //!         let Round { seq, writes, outputs: Outputs { placed, chosen, .. }, .. } =
 //!             host.round(now, &mut ());
-//!         writes.for_each(|write| disk.apply(&write));
-//!         answers.extend(placed);
-//!         applied.extend(chosen);
+//!         writes.drain(..).for_each(|write| disk.apply(&write));
+//!         answers.append(placed);
+//!         applied.append(chosen);
 //!         let Some(seq) = seq else { break };
 //!         host.written(seq); // The node's vote and acknowledgement count from here on.
 //!     }

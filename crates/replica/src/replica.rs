@@ -169,14 +169,17 @@ struct Sinks<P: Protocol> {
 }
 
 impl<P: Protocol> Sinks<P> {
-    fn take(&mut self, now: Instant, outputs: Outputs<'_, P>) {
-        for change in outputs.timers {
+    fn take(&mut self, now: Instant, outputs: &mut Outputs<P>) {
+        if outputs.is_empty() {
+            return;
+        }
+        for change in outputs.timers.drain(..) {
             self.timers.change(now, change, &mut self.rng);
         }
-        for (ticket, slot) in outputs.placed {
+        for (ticket, slot) in outputs.placed.drain(..) {
             self.requests.placed(ticket, slot);
         }
-        for (ticket, why) in outputs.refused {
+        for (ticket, why) in outputs.refused.drain(..) {
             if why == Refusal::Busy && self.offered == Some(ticket) {
                 self.offered = None;
             } else {
@@ -185,11 +188,11 @@ impl<P: Protocol> Sinks<P> {
         }
         // No read is ever asked of the core and no log is ever compacted by this driver: there are
         // no `reads` and no `snapshots`.
-        if let Some(members) = outputs.peers {
+        if let Some(members) = outputs.peers.take() {
             self.actions.peers = Some(members);
         }
-        self.actions.notes.extend(outputs.notes);
-        for run in outputs.chosen {
+        self.actions.notes.append(&mut outputs.notes);
+        for run in outputs.chosen.drain(..) {
             self.apply.push(Run { first: run.first, values: run.values });
         }
         self.actions.fatal = self.actions.fatal.or(outputs.fatal);
@@ -290,14 +293,14 @@ impl<P: Protocol> Replica<P> {
         if let Some(seq) = round.seq {
             let (newest, batch) = actions.batch.get_or_insert_default();
             let mut bytes = 0;
-            for write in round.writes {
+            for write in round.writes.drain(..) {
                 bytes += write_bytes(&write);
                 batch.ops.push((self.settings.group, encode_write(&write)));
             }
             *newest = seq;
             self.disk.hand_out(now, seq, bytes);
         }
-        for (to, message) in round.sends {
+        for (to, message) in round.sends.drain(..) {
             let lane = message.lane();
             let frame = match self.last_encoded.take() {
                 // The same message to the next peer: one encoding serves all.

@@ -12,6 +12,7 @@ use crate::check::Checks;
 use crate::dice::Dice;
 use crate::violation::Violation;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -264,8 +265,8 @@ impl<P: Protocol> Walk<P> {
         let (mut unwritten, mut sends) = (None, Vec::new());
         self.drive(id, |host, now, seen| {
             let round = host.round(now, seen);
-            unwritten = round.seq.map(|_| round.writes.collect());
-            sends.extend(round.sends);
+            unwritten = round.seq.map(|_| mem::take(round.writes));
+            sends.append(round.sends);
             if !round.is_quiet {
                 seen.found = Some("a core talks to itself for ever".to_owned());
             }
@@ -451,7 +452,7 @@ impl<P: Protocol> Walk<P> {
                 }
                 self.run_freely(*id)?;
             }
-            for (from, to, message) in std::mem::take(&mut self.wire) {
+            for (from, to, message) in mem::take(&mut self.wire) {
                 self.step(to, Input::Message { from, message })?;
             }
             if self.agree_on_news(old) {
@@ -488,7 +489,7 @@ impl<P: Protocol> Walk<P> {
             self.step(id, Input::Timeout(timer))?;
         }
         while self.sync_one(id)? {}
-        let owes = self.nodes.get_mut(&id).map(|node| std::mem::take(&mut node.owes));
+        let owes = self.nodes.get_mut(&id).map(|node| mem::take(&mut node.owes));
         for to in owes.unwrap_or_default() {
             if let Some(base) = self.receive(id, to)? {
                 self.install(to, base)?;
@@ -546,8 +547,8 @@ impl<P: Protocol> Observer<P> for Seen<'_, P> {
 }
 
 impl<P: Protocol> Seen<'_, P> {
-    fn outputs(&mut self, outputs: Outputs<'_, P>) {
-        for change in outputs.timers {
+    fn outputs(&mut self, outputs: &mut Outputs<P>) {
+        for change in outputs.timers.drain(..) {
             match change {
                 TimerChange::Set(timer, after) => {
                     self.timers.insert(timer, self.now + self.dice.duration(&after));
@@ -557,7 +558,7 @@ impl<P: Protocol> Seen<'_, P> {
                 }
             }
         }
-        self.owes.extend(outputs.snapshots);
+        self.owes.extend(outputs.snapshots.drain(..));
         if let Some(fatal) = outputs.fatal {
             self.found.get_or_insert_with(|| format!("{:?}: {fatal}", self.id));
         }

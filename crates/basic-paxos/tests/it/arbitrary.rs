@@ -96,7 +96,7 @@ proptest! {
                 // A host takes a snapshot that is installed for true. The core does not.
                 Input::Installed { base } => {
                     let mut host = node.host.clone();
-                    drop(host.input(now, step.clone(), &mut ()));
+                    let _ = host.input(now, step.clone(), &mut ());
                     if host.core().status().commit < base.through {
                         prop_assert_eq!(host.core(), node.host.core());
                         continue;

@@ -113,8 +113,8 @@ impl<K: Kind> Node<K> {
             let Round { seq, writes, sends, outputs, is_quiet, .. } =
                 self.host.round(now, &mut claims);
             assert!(is_quiet, "self-messages have no end");
-            self.unsynced.extend(seq.map(|seq| (seq, writes.collect())));
-            sent.extend(sends);
+            self.unsynced.extend(seq.map(|seq| (seq, std::mem::take(writes))));
+            sent.append(sends);
             self.seen.take(outputs);
             let again = self.host.round(now, &mut claims);
             assert!(again.writes.len() + again.sends.len() == 0, "flush is idempotent");
@@ -132,19 +132,19 @@ impl<K: Kind> Node<K> {
 }
 
 impl Seen {
-    fn take<K: Kind>(&mut self, outputs: Outputs<'_, PerSlot<K>>) {
-        for run in outputs.chosen {
+    fn take<K: Kind>(&mut self, outputs: &mut Outputs<PerSlot<K>>) {
+        for run in outputs.chosen.drain(..) {
             let slots = (0..).map(|index| run.first.plus(index));
             self.chosen.extend(slots.zip(run.values.iter().map(|value| value.to_value())));
         }
-        self.notes.extend(outputs.notes);
-        self.placed.extend(outputs.placed);
-        self.refused.extend(outputs.refused);
-        self.snapshots.extend(outputs.snapshots);
+        self.notes.append(&mut outputs.notes);
+        self.placed.append(&mut outputs.placed);
+        self.refused.append(&mut outputs.refused);
+        self.snapshots.append(&mut outputs.snapshots);
         self.fatal = outputs.fatal;
         let contradicted = matches!(self.fatal, None | Some(FatalError::Contradicted { .. }));
         assert!(contradicted, "{:?}", self.fatal);
-        for change in outputs.timers {
+        for change in outputs.timers.drain(..) {
             match change {
                 TimerChange::Set(timer, range) => drop(self.timers.insert(timer, range)),
                 TimerChange::Cancel(timer) => drop(self.timers.remove(&timer)),

@@ -152,7 +152,7 @@ impl Scripted {
 
 fn started() -> Host<Scripted> {
     let mut host = Host::recover(ME, (), Saved::default()).unwrap();
-    let timers: Vec<_> = host.input(NOW, Input::Start, &mut ()).timers.collect();
+    let timers = mem::take(&mut host.input(NOW, Input::Start, &mut ()).timers);
     assert_eq!(timers, [TimerChange::Set(1, Duration::ZERO..Duration::ZERO)]);
     host
 }
@@ -166,8 +166,8 @@ fn script(host: &mut Host<Scripted>, acts: &[Act]) -> Option<FatalError> {
 fn round(host: &mut Host<Scripted>) -> (Option<Seq>, Vec<Msg>) {
     let round = host.round(NOW, &mut ());
     assert!(round.is_quiet);
-    assert_eq!(round.seq.is_some(), round.writes.len() > 0);
-    (round.seq, round.sends.map(|(_, message)| message).collect())
+    assert_eq!(round.seq.is_some(), !round.writes.is_empty());
+    (round.seq, round.sends.drain(..).map(|(_, message)| message).collect())
 }
 
 #[test]
@@ -261,7 +261,6 @@ fn nothing_leaves_after_a_fatal_error() {
         let lent = host.round(NOW, &mut ());
         assert_eq!((lent.seq, lent.writes.len(), lent.sends.len()), (None, 0, 0), "{act:?}");
         assert_eq!((lent.outputs.fatal, lent.outputs.chosen.len()), (Some(fatal), 0));
-        drop(lent);
         assert_eq!(script(&mut host, &[Act::Hint(PEER)]), Some(fatal));
         assert_eq!(host.round(NOW, &mut ()).sends.len(), 0, "{act:?}");
     }

@@ -145,8 +145,8 @@ impl Node {
                 self.most_written = self.most_written.max(written.sum());
                 let sent = round.sends.as_slice().iter().map(|(_, message)| value_bytes(message));
                 self.most_sent = self.most_sent.max(sent.sum());
-                self.unwritten.extend(round.seq.map(|seq| (seq, round.writes.collect())));
-                self.sent.extend(round.sends);
+                self.unwritten.extend(round.seq.map(|seq| (seq, round.writes.drain(..).collect())));
+                self.sent.append(round.sends);
                 round.outputs
             }
         };
@@ -155,7 +155,7 @@ impl Node {
             assert!(matches!(error, FatalError::Contradicted { .. }), "{error}");
             return;
         }
-        for change in outputs.timers {
+        for change in outputs.timers.drain(..) {
             match change {
                 TimerChange::Set(timer, range) => {
                     self.random = self.random.wrapping_mul(6_364_136_223_846_793_005) + 1;
@@ -169,11 +169,11 @@ impl Node {
                 }
             }
         }
-        self.chosen.extend(outputs.chosen);
-        self.placed.extend(outputs.placed);
-        self.refused.extend(outputs.refused);
-        self.snapshots.extend(outputs.snapshots);
-        self.notes.extend(outputs.notes);
+        self.chosen.append(&mut outputs.chosen);
+        self.placed.append(&mut outputs.placed);
+        self.refused.append(&mut outputs.refused);
+        self.snapshots.append(&mut outputs.snapshots);
+        self.notes.append(&mut outputs.notes);
     }
 
     pub fn hear(&mut self, from: u64, message: Message) -> Vec<(NodeId, Message)> {

@@ -76,7 +76,8 @@ fn partial_partition_chain_whose_end_led() {
 fn the_wait_for_a_leader_is_drawn_anew_each_time() {
     let config = Config::new(NodeId(1), members(3)).unwrap();
     let mut host = Host::<MultiPaxos>::recover(NodeId(1), config, Saved::default()).unwrap();
-    let timers: Vec<_> = host.input(Instant::ZERO, Input::Start, &mut ()).timers.collect();
+    let timers: Vec<_> =
+        host.input(Instant::ZERO, Input::Start, &mut ()).timers.drain(..).collect();
     let election = Timing::default().election;
     assert!(election.end >= election.start * 3 / 2, "{election:?} is hardly a choice");
     let drawn = TimerChange::Set(Timer::Election, election);

@@ -177,9 +177,9 @@ impl Victim {
 }
 
 /// Each ticket gets one answer. Returns why the node stops.
-fn answered(open: &mut Vec<Ticket>, outputs: Outputs<'_, Raft>) -> Option<FatalError> {
-    let refused = outputs.refused.map(|(ticket, _)| ticket);
-    for ticket in outputs.placed.map(|(ticket, _)| ticket).chain(refused) {
+fn answered(open: &mut Vec<Ticket>, outputs: &mut Outputs<Raft>) -> Option<FatalError> {
+    let refused = outputs.refused.drain(..).map(|(ticket, _)| ticket);
+    for ticket in outputs.placed.drain(..).map(|(ticket, _)| ticket).chain(refused) {
         let at = open.iter().position(|open| *open == ticket);
         open.swap_remove(at.expect("answered once"));
     }

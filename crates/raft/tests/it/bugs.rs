@@ -41,8 +41,8 @@ fn recover(disk: &Saved<Raft>) -> Host<Raft> {
 /// Returns the one batch that a node writes for this input.
 fn batch(host: &mut Host<Raft>, input: Input<Raft>) -> Vec<Write<Raft>> {
     let now = Instant(1);
-    drop(host.input(now, input, &mut ()));
-    host.round(now, &mut ()).writes.collect()
+    let _ = host.input(now, input, &mut ());
+    host.round(now, &mut ()).writes.drain(..).collect()
 }
 
 #[test]

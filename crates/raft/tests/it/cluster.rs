@@ -132,17 +132,17 @@ impl Node {
         inputs: impl IntoIterator<Item = Input<Raft>>,
     ) -> Vec<(NodeId, Message)> {
         let (me, mut sent) = (self.config.id(), Vec::new());
-        let mut take = |outputs: Outputs<'_, Raft>| {
-            for run in outputs.chosen {
+        let mut take = |outputs: &mut Outputs<Raft>| {
+            for run in outputs.chosen.drain(..) {
                 for (index, value) in run.values.iter().enumerate() {
                     self.chosen.insert(run.first.plus(index), (run.stamp, value.to_value()));
                 }
             }
-            self.notes.extend(outputs.notes);
-            self.placed.extend(outputs.placed);
-            self.refused.extend(outputs.refused);
-            self.snapshots.extend(outputs.snapshots);
-            self.timers.extend(outputs.timers);
+            self.notes.append(&mut outputs.notes);
+            self.placed.append(&mut outputs.placed);
+            self.refused.append(&mut outputs.refused);
+            self.snapshots.append(&mut outputs.snapshots);
+            self.timers.append(&mut outputs.timers);
             self.fatal = outputs.fatal;
             assert!(matches!(self.fatal, None | Some(FatalError::Contradicted { .. })));
         };
@@ -153,11 +153,11 @@ impl Node {
             let Round { seq, writes, sends, is_quiet, outputs, .. } =
                 self.host.round(now, &mut Claims(me, &self.disk));
             assert!(is_quiet);
-            self.unsynced.extend(seq.map(|seq| (seq, writes.collect())));
-            sent.extend(sends);
+            self.unsynced.extend(seq.map(|seq| (seq, std::mem::take(writes))));
+            sent.append(sends);
             take(outputs);
             let Round { seq, sends, .. } = self.host.round(now, &mut Claims(me, &self.disk));
-            assert_eq!((seq, sends.collect()), (None, vec![]), "flush is idempotent");
+            assert_eq!((seq, std::mem::take(sends)), (None, vec![]), "flush is idempotent");
             if self.hung || self.unsynced.is_empty() {
                 return sent;
             }

@@ -59,8 +59,8 @@ impl<P: Protocol> Node<P> {
             let Round { seq, writes, sends, outputs, is_quiet, .. } =
                 self.host.round(now, &mut Claims(self.id, &self.disk));
             assert!(is_quiet, "{:?} sends itself messages without an end", self.id);
-            let writes: Vec<_> = writes.collect();
-            sent.extend(sends);
+            let writes = std::mem::take(writes);
+            sent.append(sends);
             self.has_stopped = follow(outputs, &mut self.timers);
             let status = self.host.core().status();
             assert!(status.base <= status.commit && status.commit <= status.last, "{status:?}");
@@ -86,8 +86,8 @@ impl<P: Protocol> Node<P> {
 }
 
 /// Sets and cancels timers. Returns whether the node must stop.
-fn follow<P: Protocol>(outputs: Outputs<'_, P>, timers: &mut BTreeSet<P::Timer>) -> bool {
-    for change in outputs.timers {
+fn follow<P: Protocol>(outputs: &mut Outputs<P>, timers: &mut BTreeSet<P::Timer>) -> bool {
+    for change in outputs.timers.drain(..) {
         match change {
             TimerChange::Set(timer, _) => _ = timers.insert(timer),
             TimerChange::Cancel(timer) => _ = timers.remove(&timer),
