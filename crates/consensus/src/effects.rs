@@ -42,6 +42,8 @@ pub struct Outputs<P: Protocol> {
     pub peers: Option<Membership>,
     /// The node must stop. All else is empty then.
     pub fatal: Option<FatalError>,
+    /// Whether anything was added since the lists were cleared.
+    is_asked: bool,
 }
 
 impl<P: Protocol> Default for Outbox<P> {
@@ -70,18 +72,18 @@ impl<P: Protocol> Default for Outputs<P> {
             notes: Vec::new(),
             peers: None,
             fatal: None,
+            is_asked: false,
         }
     }
 }
 
 impl<P: Protocol> Outputs<P> {
-    /// Returns whether the core asked for nothing here, as most inputs leave it.
+    /// Returns whether the core asked for nothing here since the host's latest call began, as after most
+    /// inputs.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        let Self { timers, chosen, placed, refused, reads, snapshots, notes, peers, fatal } = self;
-        let lists = timers.len() + chosen.len() + placed.len() + refused.len() + reads.len();
-        lists + snapshots.len() + notes.len() == 0 && peers.is_none() && fatal.is_none()
+        !self.is_asked && self.fatal.is_none()
     }
 
     /// Empties the lists and keeps their memory.
@@ -94,6 +96,7 @@ impl<P: Protocol> Outputs<P> {
         self.snapshots.clear();
         self.notes.clear();
         self.peers = None;
+        self.is_asked = false;
     }
 }
 
@@ -126,6 +129,12 @@ impl<P: Protocol> Effects<'_, P> {
         self.0
     }
 
+    fn outputs(&mut self) -> &mut Outputs<P> {
+        let outbox = self.outbox();
+        outbox.outputs.is_asked = true;
+        &mut outbox.outputs
+    }
+
     /// Asks for a durable write. The writes of one [round](crate::Host::round) become durable
     /// together, in this order.
     pub fn write(&mut self, write: Write<P>) {
@@ -141,50 +150,50 @@ impl<P: Protocol> Effects<'_, P> {
     /// Sets a timer to run out after a duration from `after`, drawn by the driver. An empty range
     /// means exactly its start.
     pub fn set_timer(&mut self, timer: P::Timer, after: Range<Duration>) {
-        self.outbox().outputs.timers.push(TimerChange::Set(timer, after));
+        self.outputs().timers.push(TimerChange::Set(timer, after));
     }
 
     /// Stops a timer; nothing happens if it is not running.
     pub fn cancel_timer(&mut self, timer: P::Timer) {
-        self.outbox().outputs.timers.push(TimerChange::Cancel(timer));
+        self.outputs().timers.push(TimerChange::Cancel(timer));
     }
 
     /// Reports chosen slots: each right behind the one before, none twice in a core's life.
     pub fn chosen(&mut self, run: Run<P::Stamp>) {
-        self.outbox().outputs.chosen.push(run);
+        self.outputs().chosen.push(run);
     }
 
     /// The proposal stands in this node's log at `at`; whether it is ever chosen is open.
     pub fn placed(&mut self, ticket: Ticket, at: Slot) {
-        self.outbox().outputs.placed.push((ticket, at));
+        self.outputs().placed.push((ticket, at));
     }
 
     /// The proposal is in no log.
     pub fn refuse(&mut self, ticket: Ticket, why: Refusal) {
-        self.outbox().outputs.refused.push((ticket, why));
+        self.outputs().refused.push((ticket, why));
     }
 
     /// The read may be served from a state at or past `at`.
     pub fn read_ready(&mut self, id: ReadId, at: Slot) {
-        self.outbox().outputs.reads.push((id, Ok(at)));
+        self.outputs().reads.push((id, Ok(at)));
     }
 
     /// The read cannot be served here.
     pub fn refuse_read(&mut self, id: ReadId, why: Refusal) {
-        self.outbox().outputs.reads.push((id, Err(why)));
+        self.outputs().reads.push((id, Err(why)));
     }
 
     /// The peer needs what the log no longer holds. A level, not an edge: said again and again
     /// while it is so, and ignored while a transfer runs.
     pub fn ship_snapshot(&mut self, to: NodeId) {
-        if !self.outbox().outputs.snapshots.contains(&to) {
-            self.outbox().outputs.snapshots.push(to);
+        if !self.outputs().snapshots.contains(&to) {
+            self.outputs().snapshots.push(to);
         }
     }
 
     /// These are the members now, as far as the network is concerned: active, perhaps not chosen.
     pub fn peers(&mut self, members: &Membership) {
-        self.outbox().outputs.peers = Some(members.clone());
+        self.outputs().peers = Some(members.clone());
     }
 
     /// Reports that this node's chosen slots contradict a peer's. Nothing of the present round leaves
@@ -195,7 +204,7 @@ impl<P: Protocol> Effects<'_, P> {
 
     /// Tells people what happened.
     pub fn note(&mut self, event: ProtocolEvent) {
-        self.outbox().outputs.notes.push(event);
+        self.outputs().notes.push(event);
     }
 }
 

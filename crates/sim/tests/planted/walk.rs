@@ -20,7 +20,7 @@ fn what_is_sound_passes() {
 #[test]
 fn what_is_planted_is_found() {
     let planted = [
-        (Bug::HastyAck, "hastens to tell"),
+        (Bug::HastyAck, "tells n1 Ack"),
         (Bug::UnwrittenAck, "tells n1 Ack"),
         (Bug::LonelyCommit, "as chosen, but only the disks of"),
         (Bug::Cutting, "no longer holds slot"),
