@@ -48,12 +48,13 @@
 //!
 //! # What is checked
 //! The [`Rule`]s, after every step, by an observer who sees all disks: agreement among what nodes
-//! report as chosen and what quorums voted for durably; that what is chosen stays on the disks of a
-//! quorum and is not overwritten under a higher ballot; that no node removes or changes a slot that it
-//! has applied; one value under one stamp; one leader a
-//! ballot, who in Raft holds all that was chosen before; hard states that never go back; that each
-//! released message [holds](synod_consensus::Message::holds) against its sender's synced disk; that
-//! the state may be made durable only as far as the log is; that a node starts from whatever a crash leaves; that no assertion of a core fails.
+//! report as chosen and what quorums voted for durably; that what is chosen stays on the disks of
+//! a quorum and is not overwritten under a higher ballot; that no node removes or changes a slot
+//! that it has applied; one value under one stamp; one leader a ballot, who in Raft holds all
+//! that was chosen before; hard states that never go back; that each released message
+//! [holds](synod_consensus::Message::holds) against its sender's synced disk; that the state may
+//! be made durable only as far as the log is; that a node starts from whatever a crash leaves;
+//! that no assertion of a core fails.
 //!
 //! Each node runs on the [`Host`](synod_consensus::Host) that the driver in `synod-replica` runs on: the
 //! fence that ships is part of what is explored.

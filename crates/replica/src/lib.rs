@@ -1,11 +1,11 @@
 //! The driver around a protocol, without I/O: codec, timers, tickets, sessions, forwarding, and
 //! the apply side.
 //!
-//! [`Replica`] owns a protocol core in its [`Host`](synod_consensus::Host) and does everything about
-//! it that is not consensus and not I/O. Whoever runs it (a node's loop, a simulator) hands it an [`Event`] at a time, calls
-//! [`Driver::take`], and carries out the [`Actions`]: one batch to write, frames to send, runs to
-//! apply, replies. [`Applier`] is the other half: a state machine, its session table and its
-//! store, fed with the runs.
+//! [`Replica`] owns a protocol core in its [`Host`](synod_consensus::Host) and does everything
+//! about it that is not consensus and not I/O. Whoever runs it (a node's loop, a simulator) hands
+//! it an [`Event`] at a time, calls [`Driver::take`], and carries out the [`Actions`]: one batch
+//! to write, frames to send, runs to apply, replies. [`Applier`] is the other half: a state
+//! machine, its session table and its store, fed with the runs.
 //!
 //! # Exactly once
 //! The node that takes a request from a client owns a session (its store's life) and numbers the

@@ -1,3 +1,5 @@
+//! The fence of a host, against scripted cores and disks that lag.
+
 use super::*;
 use crate::{
     Base, Effects, HardState, Refusal, Role, Run, Status, TimerChange, Write as DiskWrite,
