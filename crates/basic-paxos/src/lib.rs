@@ -21,12 +21,11 @@
 //! let command = b"blue".to_vec().into();
 //! let _ = host.input(now, Input::Propose { ticket: Ticket(7), command }, &mut ());
 //! loop {
-//!     let mut round = host.round(now, &mut ());
-//!     placed.extend(round.outputs.placed.drain(..));
-//!     chosen.extend(round.outputs.chosen.drain(..));
+//!     let round = host.round(now, &mut ());
+//!     placed.append(&mut round.outputs.placed);
+//!     chosen.append(&mut round.outputs.chosen);
 //!     round.writes.drain(..).for_each(|write| disk.apply(&write));
 //!     let Some(seq) = round.seq else { break };
-//!     drop(round);
 //!     // Only once a batch is durable does a promise or a vote count, the node's own, too.
 //!     host.written(seq);
 //! }

@@ -15,12 +15,12 @@ pub struct Outbox<P: Protocol> {
     pub(crate) sends: Vec<(NodeId, P::Message)>,
     pub(crate) contradiction: Option<Contradiction>,
     pub(crate) outputs: Outputs<P>,
-    /// Whether the core has asked for anything since this was last reset. Most steps of a leader only
-    /// take a command, and must cost next to nothing.
+    /// Set by each effect, and reset when the host has sorted them. Most steps of a leader only take a
+    /// command, and must cost next to nothing.
     pub(crate) is_touched: bool,
 }
 
-/// What a core asked for beside writes and messages. Lent by its [`Host`](crate::Host): what is left
+/// Outputs of a core beside writes and messages. Lent by its [`Host`](crate::Host): what is left
 /// in it is discarded by the next call.
 #[derive(Clone, Debug)]
 pub struct Outputs<P: Protocol> {
@@ -42,7 +42,7 @@ pub struct Outputs<P: Protocol> {
     pub peers: Option<Membership>,
     /// The node must stop. All else is empty then.
     pub fatal: Option<FatalError>,
-    /// Whether anything was added since the lists were cleared.
+    /// Set when anything is added, and reset when the lists are cleared.
     is_asked: bool,
 }
 
@@ -119,7 +119,7 @@ pub enum TimerChange<T> {
     Cancel(T),
 }
 
-/// What a core may ask for: a write-only view of its host's [`Outbox`].
+/// Effects that a core may ask for: a write-only view of its host's [`Outbox`].
 #[derive(Debug)]
 pub struct Effects<'a, P: Protocol>(&'a mut Outbox<P>);
 

@@ -107,9 +107,9 @@ pub struct Host<P: Protocol> {
     free: usize,
     /// Writes and chosen runs in the outbox that were looked at.
     seen: (usize, usize),
-    /// Whether the writes and the messages that may leave were lent by the last round.
+    /// The writes and the messages that may leave were lent by the last round.
     is_lent: bool,
-    /// Whether anything was lent since the last call began.
+    /// Something was lent since the last call began.
     is_dirty: bool,
     max_held: usize,
     /// Last slot that is compacted out of the log.
@@ -149,7 +149,7 @@ pub struct Round<'a, P: Protocol> {
     /// Last slot that is chosen and durable in the log, if it has risen: the state machine's
     /// changes may be made durable up to here.
     pub durable: Option<Slot>,
-    /// Whether no self-message is left. A core that sends itself messages without end is wrong;
+    /// No self-message is left. A core that sends itself messages without end is wrong;
     /// those that are left are delivered by the next round.
     pub is_quiet: bool,
     /// Everything else.
@@ -446,7 +446,7 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// All that what comes later depends on.
+    /// Everything that later outputs depend on.
     fn identity(&self) -> impl Eq + Hash + '_ {
         (
             (&self.core, &self.own, &self.fresh, &self.held, self.free),

@@ -208,7 +208,7 @@ impl<P: Protocol> Watch<'_, P> {
                 TimerChange::Cancel(timer) => timers.remove(&timer),
             };
         }
-        // Nobody waits for an answer.
+        // No client waits for an answer.
         if self.found.is_ok()
             && let Some(fatal) = outputs.fatal
         {

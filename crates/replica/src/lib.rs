@@ -2,7 +2,7 @@
 //! the apply side.
 //!
 //! [`Replica`] owns a protocol core in its [`Host`](synod_consensus::Host) and does everything
-//! about it that is not consensus and not I/O. Whoever runs it (a node's loop, a simulator) hands
+//! about it that is not consensus and not I/O. Its runner (a node's loop, a simulator) hands
 //! it an [`Event`] at a time, calls [`Driver::take`], and carries out the [`Actions`]: one batch
 //! to write, frames to send, runs to apply, replies. [`Applier`] is the other half: a state
 //! machine, its session table and its store, fed with the runs.

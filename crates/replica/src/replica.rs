@@ -152,7 +152,7 @@ pub struct Replica<P: Protocol> {
     next_stall_check: Instant,
     /// The latest time that it was told.
     clock: Instant,
-    /// Whether the core's last round delivered all of its messages to itself.
+    /// The core's last round delivered all of its messages to itself.
     is_quiet: bool,
     counters: Counters,
 }

@@ -268,7 +268,7 @@ impl<P: Protocol> Walk<P> {
             unwritten = round.seq.map(|_| mem::take(round.writes));
             sends.append(round.sends);
             if !round.is_quiet {
-                seen.found = Some("a core talks to itself for ever".to_owned());
+                seen.found.get_or_insert_with(|| "self-messages have no end".to_owned());
             }
             seen.outputs(round.outputs);
         })?;
@@ -511,7 +511,7 @@ impl<P: Protocol> Walk<P> {
     }
 }
 
-/// What a core does while its host is driven, checked step by step.
+/// Checks each step of a core while its host is driven.
 struct Seen<'a, P: Protocol> {
     id: NodeId,
     now: Instant,

@@ -107,15 +107,18 @@ impl<K: Kind> Node<K> {
 
     /// Rounds until nothing is left to write, or the disk hangs. Returns what leaves.
     pub fn run(&mut self, now: Instant) -> Vec<(NodeId, Letter)> {
-        let mut sent = Vec::new();
-        // A flush leaves nothing for the next one, but for a node that has measured no round trip yet:
-        // each of its flushes may open one more slot.
+        let (mut sent, mut is_repeated) = (Vec::new(), false);
+        // A flush leaves nothing for the next one, except at a node that has measured no round trip
+        // yet: each of its flushes may open one more slot, which writes promises and no values.
         for _ in 0..64 {
             let mut claims = Claims(self.config.id(), &self.disk);
             let Round { seq, writes, sends, outputs, is_quiet, .. } =
                 self.host.round(now, &mut claims);
             assert!(is_quiet, "self-messages have no end");
             let is_done = seq.is_none() && sends.is_empty();
+            let opens = |write: &Write<_>| matches!(write, Write::HardState(_));
+            assert!(!is_repeated || writes.iter().all(opens), "flush is idempotent: {writes:?}");
+            is_repeated = true;
             self.unsynced.extend(seq.map(|seq| (seq, std::mem::take(writes))));
             sent.append(sends);
             self.seen.take(outputs);
@@ -129,6 +132,7 @@ impl<K: Kind> Node<K> {
                 writes.iter().for_each(|write| write_to(&mut self.disk, write));
                 self.written.extend(writes);
                 self.host.written(seq);
+                is_repeated = false;
             }
         }
         panic!("rounds have no end: {:?}", self.host.core().status());

@@ -333,7 +333,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a driver does next.
+/// Next action of a driver.
 #[derive(Clone, Debug)]
 enum Step {
     Input(Vec<Act>),

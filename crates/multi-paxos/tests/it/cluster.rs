@@ -16,7 +16,7 @@ pub struct Node {
     pub id: NodeId,
     pub host: Host<MultiPaxos>,
     pub disk: Saved<MultiPaxos>,
-    /// What was written, in order.
+    /// Writes so far, in order.
     pub writes: Vec<Write<MultiPaxos>>,
     /// The disk writes nothing.
     pub is_hung: bool,

@@ -48,7 +48,11 @@ fn a_rival_of_a_fresh_leader_is_ignored_and_answered_once_the_leader_is_silent()
     for now in [heard, last] {
         let writes = node.writes.len();
         assert_eq!(node.hear_at(now, 3, prepare(rival)), []);
-        assert_eq!((node.promised(), node.writes.len()), (ballot(3, 1), writes), "no vow either");
+        assert_eq!(
+            (node.promised(), node.writes.len()),
+            (ballot(3, 1), writes),
+            "no promise either"
+        );
         let ignored =
             |event: &ProtocolEvent| matches!(event, ProtocolEvent::Ignored { from: NodeId(3), .. });
         assert!(node.notes.drain(..).any(|event| ignored(&event)), "and it is noted");

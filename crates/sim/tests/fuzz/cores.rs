@@ -25,7 +25,7 @@ struct Node<P: Protocol> {
     host: Host<P>,
     disk: Saved<P>,
     timers: BTreeSet<P::Timer>,
-    /// Whether the node has stopped at a contradiction.
+    /// The node has stopped at a contradiction.
     has_stopped: bool,
     /// The first of what it wrote.
     written: Vec<Write<P>>,
