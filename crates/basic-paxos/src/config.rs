@@ -1,7 +1,7 @@
 //! The settings of a core, checked before it can exist.
 
 use core::time::Duration;
-use synod_consensus::{Quorum, QuorumError};
+use synod_consensus::{ConfigError, MAX_BYTES, Quorum};
 use synod_types::{Membership, NodeId};
 
 /// The settings of one node's core: every value of this type is usable.
@@ -12,32 +12,6 @@ pub struct Config {
     quorum: Quorum,
     timing: Timing,
     limits: Limits,
-}
-
-/// Why settings are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The node is in no list of members.
-    #[error("node {0} is neither a voter nor a learner")]
-    NotAMember(NodeId),
-    /// A duration must be positive.
-    #[error("{0} is zero")]
-    ZeroTime(&'static str),
-    /// Waits of more than an hour are a mistake of units.
-    #[error("{0} is more than an hour")]
-    LongTime(&'static str),
-    /// With this limit at zero nothing could ever be decided.
-    #[error("{0} is zero")]
-    ZeroLimit(&'static str),
-    /// A batch is one buffer with 32-bit offsets, and a window is held in memory.
-    #[error("{0} is too large")]
-    HugeLimit(&'static str),
-    /// The longest command would always be refused as Busy.
-    #[error("the longest command does not fit into the waiting bytes")]
-    CommandBeyondWaiting,
-    /// The quorums could miss each other.
-    #[error(transparent)]
-    Quorum(#[from] QuorumError),
 }
 
 /// When a node repeats itself.
@@ -67,21 +41,12 @@ impl Default for Timing {
 
 impl Timing {
     fn check(&self) -> Result<(), ConfigError> {
-        let all = [
+        ConfigError::check_times(&[
             ("round_trip", self.round_trip),
             ("cap", self.cap),
             ("ask", self.ask),
             ("queue", self.queue),
-        ];
-        for (name, time) in all {
-            if time.is_zero() {
-                return Err(ConfigError::ZeroTime(name));
-            }
-            if time > Duration::from_secs(3600) {
-                return Err(ConfigError::LongTime(name));
-            }
-        }
-        Ok(())
+        ])
     }
 }
 
@@ -126,27 +91,15 @@ impl Default for Limits {
 
 impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
-        let all = [
+        ConfigError::check_limits(&[
             ("window", self.window, 4096),
-            ("flight_bytes", self.flight_bytes, 1 << 30),
-            ("catch_up_bytes", self.catch_up_bytes, 1 << 30),
+            ("flight_bytes", self.flight_bytes, MAX_BYTES),
+            ("catch_up_bytes", self.catch_up_bytes, MAX_BYTES),
             ("waiting", self.waiting, 1 << 16),
-            ("waiting_bytes", self.waiting_bytes, 1 << 30),
-            ("command_bytes", self.command_bytes, 1 << 30),
-        ];
-        for (name, value, most) in all {
-            if value == 0 {
-                return Err(ConfigError::ZeroLimit(name));
-            }
-            if value > most {
-                return Err(ConfigError::HugeLimit(name));
-            }
-        }
-        // A command takes one byte more than its length in a batch.
-        if self.command_bytes >= self.waiting_bytes {
-            return Err(ConfigError::CommandBeyondWaiting);
-        }
-        Ok(())
+            ("waiting_bytes", self.waiting_bytes, MAX_BYTES),
+            ("command_bytes", self.command_bytes, MAX_BYTES),
+        ])?;
+        ConfigError::check_command(self.command_bytes, "waiting_bytes", self.waiting_bytes)
     }
 }
 
@@ -260,21 +213,21 @@ mod tests {
         for bad in [0, (1 << 30) + 1] {
             let all = Limits::default();
             let cases = [
-                ("window", Limits { window: bad, ..all.clone() }),
-                ("flight_bytes", Limits { flight_bytes: bad, ..all.clone() }),
-                ("catch_up_bytes", Limits { catch_up_bytes: bad, ..all.clone() }),
-                ("waiting", Limits { waiting: bad, ..all.clone() }),
-                ("waiting_bytes", Limits { waiting_bytes: bad, ..all.clone() }),
-                ("command_bytes", Limits { command_bytes: bad, ..all }),
+                ("window", 4096, Limits { window: bad, ..all.clone() }),
+                ("flight_bytes", MAX_BYTES, Limits { flight_bytes: bad, ..all.clone() }),
+                ("catch_up_bytes", MAX_BYTES, Limits { catch_up_bytes: bad, ..all.clone() }),
+                ("waiting", 1 << 16, Limits { waiting: bad, ..all.clone() }),
+                ("waiting_bytes", MAX_BYTES, Limits { waiting_bytes: bad, ..all.clone() }),
+                ("command_bytes", MAX_BYTES, Limits { command_bytes: bad, ..all }),
             ];
-            for (name, limits) in cases {
+            for (name, max, limits) in cases {
                 let zero = ConfigError::ZeroLimit(name);
-                let expected = if bad == 0 { zero } else { ConfigError::HugeLimit(name) };
+                let expected = if bad == 0 { zero } else { ConfigError::HugeLimit { name, max } };
                 assert_eq!(config().with_limits(limits), Err(expected));
             }
         }
         let limits = Limits { waiting_bytes: 100, command_bytes: 100, ..Limits::default() };
-        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondWaiting));
+        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyond("waiting_bytes")));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use crate::message::Letter;
 use crate::per_slot::{Fx, Kind, PerSlot};
 use serde::{Deserialize, Serialize};
-use synod_consensus::{Comparison, Contradiction, HistoryDigest};
+use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason};
 use synod_types::{Instant, NodeId, Slot};
 
 /// A node's statement of what it knows to be chosen.
@@ -100,7 +100,7 @@ impl<K: Kind> PerSlot<K> {
         let agreed = usize::from(self.is_voter()) + self.histories.iter().filter(shares).count();
         let goes_on = agreed >= members.majority();
         if goes_on {
-            self.ignore(by, "it contradicts what is chosen", fx);
+            self.ignore(by, IgnoreReason::Contradiction, fx);
         } else {
             fx.contradicted(Contradiction { slot, by });
         }

@@ -5,6 +5,7 @@ use crate::per_slot::{Answered, DECIDED, Fx, Kind, PerSlot, Timer};
 use crate::proposing::link_time;
 use core::mem;
 use core::time::Duration;
+use synod_consensus::IgnoreReason;
 use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
 
 /// Messages that answer one question of a node that has missed something. With one, a node with long
@@ -24,7 +25,7 @@ impl<K: Kind> PerSlot<K> {
         let before = self.hard_state.chosen();
         let last = first.plus(values.len()).prev();
         if last > Slot(K::SLOTS) {
-            return self.ignore(from, "there is no such slot", fx);
+            return self.ignore(from, IgnoreReason::NoSuchSlot, fx);
         }
         if first > before.next() && last > self.horizon() {
             return self.ask(now, from);

@@ -143,13 +143,14 @@ mod width;
 
 pub use acceptor::{Acceptor, Verdict};
 pub use backoff::Backoff;
-pub use config::{Config, ConfigError, Limits, Timing};
+pub use config::{Config, Limits, Timing};
 pub use hard_state::HardState;
 pub use learner::Learner;
 pub use message::{Letter, Message};
 pub use per_slot::{Kind, Log, PerSlot, Single, Timer};
 pub use proposer::{Asking, Proposer};
 pub use synod_consensus as consensus;
+pub use synod_consensus::ConfigError;
 pub use synod_types as types;
 
 /// One value agreed by a group, ever: the classic single-decree "synod". Its log has one slot. A

@@ -7,7 +7,7 @@ use crate::message::{Letter, Message};
 use crate::proposing::Proposal;
 use crate::waiting::Waiting;
 use crate::width::Width;
-use crate::{Config, HardState, recovery};
+use crate::{Config, HardState, Timing, recovery};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -16,8 +16,8 @@ use core::marker::PhantomData;
 use core::mem;
 use core::time::Duration;
 use synod_consensus::{
-    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, Quorum, RecoveryError, Refusal, Role,
-    RunLog, Saved, Status, Write,
+    Base, Bounds, ClusterTiming, ConfigError, Effects, IgnoreReason, Input, MAX_DURATION, Protocol,
+    ProtocolEvent, Quorum, RecoveryError, Refusal, Role, RunLog, Saved, Status, Write,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Values};
 
@@ -140,6 +140,23 @@ impl<K: Kind> Protocol for PerSlot<K> {
     type Timer = Timer;
 
     const NAME: &'static str = K::NAME;
+
+    /// There are no elections: `heartbeat` is the interval of catch-up requests, the longest `election`
+    /// timeout the longest wait before a message is sent again. Round trips are measured.
+    fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
+        Config::new(id, members.clone())
+    }
+
+    fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
+        let timing = Timing {
+            cap: timing.election.end.min(MAX_DURATION),
+            ask: timing.heartbeat.min(MAX_DURATION),
+            // At least half of its time is left to a command that gets a slot.
+            queue: (timing.request / 2).clamp(Duration::from_millis(1), MAX_DURATION),
+            ..Timing::default()
+        };
+        config.with_timing(timing)
+    }
 
     fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
         recovery::recover(config, saved)
@@ -283,7 +300,7 @@ impl<K: Kind> PerSlot<K> {
     }
 
     /// Why a message is not even looked at.
-    fn distrust(&self, from: NodeId, message: &Message) -> Option<&'static str> {
+    fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
         let me = self.config.id();
         let answer = matches!(
             message,
@@ -291,13 +308,13 @@ impl<K: Kind> PerSlot<K> {
         );
         let request = matches!(message, Message::Prepare { .. } | Message::Accept { .. });
         if !self.config.members().contains(from) {
-            Some("its sender is not a member")
+            Some(IgnoreReason::NotAMember)
         } else if from == me && !answer {
-            Some("nobody says that to itself")
+            Some(IgnoreReason::FromSelf)
         } else if request && !(self.is_voter() && self.config.members().is_voter(from)) {
-            Some("learners neither propose nor vote")
+            Some(IgnoreReason::NotAVoter)
         } else if !message.is_sound(from, me) {
-            Some("numbers that no working node sends")
+            Some(IgnoreReason::OutOfRange)
         } else {
             None
         }
@@ -357,7 +374,7 @@ impl<K: Kind> PerSlot<K> {
                 self.mail.post(from, Message::Nack { slot, ballot, promised });
             }
             crate::Verdict::Contradiction => {
-                self.ignore(from, "it proposes two values under one ballot", fx);
+                self.ignore(from, IgnoreReason::TwoValues, fx);
             }
         }
     }
@@ -424,7 +441,7 @@ impl<K: Kind> PerSlot<K> {
         self.config.members().is_voter(self.config.id())
     }
 
-    pub(crate) fn ignore(&self, from: NodeId, reason: &'static str, fx: &mut Fx<'_, K>) {
+    pub(crate) fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_, K>) {
         fx.note(ProtocolEvent::Ignored { from, reason });
     }
 }

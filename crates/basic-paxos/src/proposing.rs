@@ -6,7 +6,7 @@ use crate::waiting::Command;
 use crate::{Asking, Backoff, Limits, Proposer};
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use synod_consensus::{ProtocolEvent, Refusal};
+use synod_consensus::{ProtocolEvent, Refusal, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
 
 /// What this node is doing about one slot.
@@ -290,9 +290,9 @@ impl<K: Kind> PerSlot<K> {
         proposal.backoff.fail();
         proposal.stage = Stage::StandingBack;
         let range = proposal.backoff.range(round_trip, self.config.timing().cap);
-        let (ballot, reason) = (proposal.proposer.ballot(), "it was overtaken");
+        let (ballot, reason) = (proposal.proposer.ballot(), StepDownReason::Overtaken);
         fx.note(ProtocolEvent::SteppedDown { ballot, reason });
-        fx.note(ProtocolEvent::StandsBack { ballot, within: range.clone() });
+        fx.note(ProtocolEvent::BackingOff { ballot, within: range.clone() });
         fx.set_timer(Timer::Slot(slot), range);
     }
 

@@ -7,9 +7,8 @@ use crate::per_slot::{DECIDED, Fx, Kind, PerSlot};
 use crate::waiting::Waiting;
 use crate::width::Width;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::format;
 use core::marker::PhantomData;
-use synod_consensus::{Base, RecoveryError, RunLog, Saved, Write};
+use synod_consensus::{Base, IgnoreReason, RecoveryError, RunLog, Saved, Write};
 use synod_types::{Ballot, Instant, Slot};
 
 /// See [`synod_consensus::Protocol::recover`].
@@ -19,16 +18,9 @@ pub(crate) fn recover<K: Kind>(
 ) -> Result<PerSlot<K>, RecoveryError> {
     let floor = saved.floor()?;
     let Saved { mut hard_state, base, mut log, .. } = saved;
-    if base.through < log.base() {
-        let (from, until) = (base.through, log.base());
-        let text = format!("slots {from} to {until} are neither in the log nor in the state");
-        return Err(RecoveryError(text));
-    }
     let repair = base.through > log.base();
-    if repair {
-        // The state machine is ahead of the log's front: a crash came between the two writes.
-        log = behind(&log, &base);
-    }
+    // The state machine may be ahead of the log's front: a crash came between the two writes.
+    log.compact(base.through, base.stamp);
     hard_state.choose(floor);
     check(&hard_state, &log)?;
     let mut decided = BTreeSet::new();
@@ -76,46 +68,34 @@ pub(crate) fn recover<K: Kind>(
 fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), RecoveryError> {
     let chosen = hard_state.chosen();
     if log.last().0.max(chosen.0) >= HORIZON {
-        return Err(RecoveryError(format!("no log gets to slot {}", log.last().max(chosen))));
+        return Err(RecoveryError::OutOfRange { slot: log.last().max(chosen), at: Ballot::ZERO });
     }
     if log.gap_after(log.base()) <= chosen {
-        let gap = log.gap_after(log.base());
-        return Err(RecoveryError(format!("slot {gap} is chosen and missing")));
+        return Err(RecoveryError::MissingChosen { slot: log.gap_after(log.base()) });
     }
     for run in log.runs_from(log.base().next()) {
         if !is_stamp(run.stamp) {
-            return Err(RecoveryError(format!("slot {} is stamped {}", run.first, run.stamp)));
+            return Err(RecoveryError::OutOfRange { slot: run.first, at: run.stamp });
         }
         for index in 0..run.values.len() {
             let slot = run.first.plus(index);
-            let vowed = hard_state.promised(slot);
-            if slot > chosen && run.stamp != DECIDED && vowed < run.stamp {
-                let text = format!("slot {slot}: a vote in {} and a promise {vowed}", run.stamp);
-                return Err(RecoveryError(text));
+            let (accepted, promised) = (run.stamp, hard_state.promised(slot));
+            if slot > chosen && accepted != DECIDED && promised < accepted {
+                return Err(RecoveryError::AcceptedAbovePromise { slot, accepted, promised });
             }
         }
     }
     match hard_state.promises().find(|(slot, at)| slot.0 >= HORIZON || at.round >= 2 * HORIZON) {
-        Some((slot, at)) => Err(RecoveryError(format!("slot {slot}: no proposer gets to {at}"))),
+        Some((slot, at)) => Err(RecoveryError::OutOfRange { slot, at }),
         None => Ok(()),
     }
-}
-
-/// The log behind a new base. Votes behind it stay, whatever stamp the base has: they are vows,
-/// and what is chosen before them has nothing to do with them.
-fn behind(log: &RunLog<Ballot>, base: &Base<Ballot>) -> RunLog<Ballot> {
-    let mut rest = RunLog::new(base.through, base.stamp);
-    for run in log.runs_from(base.through.next()) {
-        rest.put(run);
-    }
-    rest
 }
 
 impl<K: Kind> PerSlot<K> {
     /// A node restarts with its vows, and with what it knew to be chosen.
     pub(crate) fn on_start(&mut self, fx: &mut Fx<'_, K>) {
         if core::mem::take(&mut self.repair) {
-            self.write_base(fx);
+            fx.write(Write::Compact(self.base.clone()));
         }
         fx.peers(self.config.members());
         self.emit(self.floor, fx);
@@ -134,7 +114,7 @@ impl<K: Kind> PerSlot<K> {
     /// A peer's snapshot was installed and is durable.
     pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
         if base.through > Slot(K::SLOTS) || !is_stamp(base.stamp) {
-            return self.ignore(self.config.id(), "numbers that no log reaches", fx);
+            return self.ignore(self.config.id(), IgnoreReason::OutOfRange, fx);
         }
         if base.through <= self.base.through {
             return;
@@ -151,23 +131,10 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
+    /// Votes after a new base stay, whatever stamp the base has.
     fn rebase(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
-        let agrees = self.log.stamp_at(base.through) == Some(base.stamp);
-        self.log = behind(&self.log, &base);
+        self.log.compact(base.through, base.stamp);
         self.base = base;
-        if agrees {
-            fx.write(Write::Compact(self.base.clone()));
-        } else {
-            self.write_base(fx);
-        }
-    }
-
-    /// A store drops what lies behind a base that it does not agree with: so the votes there are
-    /// written once more, in the same batch.
-    fn write_base(&self, fx: &mut Fx<'_, K>) {
         fx.write(Write::Compact(self.base.clone()));
-        for run in self.log.runs() {
-            fx.write(Write::Put(run.clone()));
-        }
     }
 }

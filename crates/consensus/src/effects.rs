@@ -1,7 +1,8 @@
 //! What a core wants done.
 
-use crate::{FatalError, Protocol, Run, Write};
+use crate::{FatalError, IgnoreReason, Protocol, Run, StepDownReason, Write};
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -210,6 +211,7 @@ impl<P: Protocol> Effects<'_, P> {
 
 /// Why a proposal or a read is not taken, and so what its client should do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Ask the leader; `hint` is who that probably is.
     NotLeader {
@@ -236,9 +238,10 @@ pub enum Refusal {
 
 /// What happened inside a protocol, for logs, metrics and transcripts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ProtocolEvent {
-    /// The node asks whether it could win an election, without disturbing anyone.
-    Canvassing {
+    /// The node finds out whether it could win an election, without disturbing the cluster.
+    PreCampaigning {
         /// The ballot it would campaign under.
         ballot: Ballot,
     },
@@ -270,11 +273,11 @@ pub enum ProtocolEvent {
     SteppedDown {
         /// The ballot it had.
         ballot: Ballot,
-        /// Why.
-        reason: &'static str,
+        /// The reason.
+        reason: StepDownReason,
     },
-    /// The node lets others go first before it tries again, so that they do not outbid each other.
-    StandsBack {
+    /// The node waits before it tries again, so that two proposers do not outbid each other.
+    BackingOff {
         /// The ballot that was overtaken.
         ballot: Ballot,
         /// From which range the driver draws for how long.
@@ -287,9 +290,27 @@ pub enum ProtocolEvent {
     },
     /// A message had no effect.
     Ignored {
-        /// Who sent it.
+        /// Its sender.
         from: NodeId,
-        /// Why.
-        reason: &'static str,
+        /// The reason.
+        reason: IgnoreReason,
     },
+}
+
+impl fmt::Display for ProtocolEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PreCampaigning { ballot } => write!(f, "pre-campaigns under {ballot}"),
+            Self::Campaigning { ballot } => write!(f, "campaigns under {ballot}"),
+            Self::Voted { to, ballot } => write!(f, "votes for {to:?} under {ballot}"),
+            Self::Leading { ballot } => write!(f, "leads under {ballot}"),
+            Self::Following { leader, ballot } => write!(f, "follows {leader:?} under {ballot}"),
+            Self::SteppedDown { ballot, reason } => {
+                write!(f, "steps down from {ballot}: {reason}")
+            }
+            Self::BackingOff { within, .. } => write!(f, "backs off for {within:?}"),
+            Self::Truncated { from } => write!(f, "truncates its log from slot {from}"),
+            Self::Ignored { from, reason } => write!(f, "ignores {from:?}: {reason}"),
+        }
+    }
 }

@@ -47,6 +47,7 @@
 extern crate alloc;
 
 mod bounds;
+mod config;
 mod effects;
 mod history;
 mod host;
@@ -54,19 +55,25 @@ mod log;
 mod machine;
 mod protocol;
 mod quorum;
+mod reason;
+mod recovery;
+mod stamp;
 mod status;
 mod window;
 
 pub use bounds::Bounds;
+pub use config::{ClusterTiming, ConfigError, MAX_BYTES, MAX_DURATION, Timing};
 pub use effects::{Contradiction, Effects, Outbox, Outputs, ProtocolEvent, Refusal, TimerChange};
 pub use history::{Comparison, HistoryDigest};
 pub use host::{FatalError, Host, Observer, Round};
 pub use log::RunLog;
 pub use machine::{StateError, StateMachine, StateView};
 pub use protocol::{
-    Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, RecoveryError, Run, Saved,
-    Stamp, Write,
+    Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, Run, Saved, Write,
 };
 pub use quorum::{Quorum, QuorumError};
+pub use reason::{IgnoreReason, StepDownReason};
+pub use recovery::RecoveryError;
+pub use stamp::Stamp;
 pub use status::{Role, Status};
 pub use window::{SendWindow, WindowLimits};

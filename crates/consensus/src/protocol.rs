@@ -1,7 +1,8 @@
 //! The traits that a protocol implements, and what passes through them.
 
-use crate::{Bounds, Effects, Quorum, RunLog, Status};
-use alloc::format;
+use crate::{
+    Bounds, ClusterTiming, ConfigError, Effects, Quorum, RecoveryError, RunLog, Stamp, Status,
+};
 use alloc::string::String;
 use bytes::Bytes;
 use core::fmt::Debug;
@@ -20,11 +21,6 @@ impl<T> Durable for T where
     T: Clone + Debug + Eq + Hash + Serialize + DeserializeOwned + Send + 'static
 {
 }
-
-/// What stamps a log slot: a term, a ballot.
-pub trait Stamp: Durable + Copy + Ord + Default {}
-
-impl<T> Stamp for T where T: Durable + Copy + Ord + Default {}
 
 /// The small record that a protocol rewrites whole: term and vote, or the promised ballot.
 pub trait HardState: Durable + Default {
@@ -52,6 +48,24 @@ pub trait Protocol: Clone + Debug + Eq + Hash + Sized + Send + 'static {
 
     /// The protocol's name on the command line.
     const NAME: &'static str;
+
+    /// Returns the default settings of node `id` of a group founded by `members`.
+    ///
+    /// # Errors
+    /// If `id` is not a member.
+    fn config(id: NodeId, members: &Membership) -> Result<Self::Config, ConfigError>;
+
+    /// Returns the same settings with the times that an operator sets for a cluster, translated into
+    /// the protocol's own. The default ignores them.
+    ///
+    /// # Errors
+    /// If the protocol cannot work with these times.
+    fn with_cluster_timing(
+        config: Self::Config,
+        _: &ClusterTiming,
+    ) -> Result<Self::Config, ConfigError> {
+        Ok(config)
+    }
 
     /// Rebuilds a core from what the disk holds; a new node's disk holds `Saved::default()`. Pure:
     /// repairs are written when [`Input::Start`] comes.
@@ -215,14 +229,16 @@ impl<P: Protocol> Saved<P> {
     /// Slot from which a recovered core starts: everything up to here is chosen and applied.
     ///
     /// # Errors
-    /// If the state is applied past the end of the log: the log was rolled back or replaced.
+    /// If the state is applied past the end of the log, or the log begins after the end of the
+    /// state: one of the two was rolled back or replaced.
     pub fn floor(&self) -> Result<Slot, RecoveryError> {
         let last = self.log.last().max(self.base.through);
         if self.applied > last {
-            let applied = self.applied;
-            let text =
-                format!("the state is applied through slot {applied}, the log ends at {last}");
-            return Err(RecoveryError(text));
+            return Err(RecoveryError::AppliedBeyondLog { applied: self.applied, last });
+        }
+        if self.base.through < self.log.base() {
+            let (after, until) = (self.base.through, self.log.base());
+            return Err(RecoveryError::MissingPrefix { after, until });
         }
         Ok(self.applied.max(self.base.through))
     }
@@ -250,10 +266,9 @@ pub enum Write<P: Protocol> {
     Put(Run<P::Stamp>),
     /// Removes this slot and all behind it.
     TruncateFrom(Slot),
-    /// Forgets everything up to and including `through`. Where the log's stamp at that slot
-    /// agrees the suffix stays, else all of the log goes. A store compares no stamps: the core
-    /// that writes a base which differs says beside it what becomes of the slots behind, by
-    /// [`TruncateFrom`](Self::TruncateFrom) before it or by [`Put`](Self::Put) after it.
+    /// Removes everything up to and including `through`, and keeps the slots after it. Stores do not
+    /// compare stamps: if the slots after a new base continue another history, the core emits
+    /// [`TruncateFrom`](Self::TruncateFrom) in the same batch.
     Compact(Base<P::Stamp>),
 }
 
@@ -322,8 +337,3 @@ pub enum Admin {
         members: Membership,
     },
 }
-
-/// Why a core cannot be rebuilt.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RecoveryError(pub String);

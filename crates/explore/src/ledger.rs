@@ -1,10 +1,9 @@
 //! What must hold: votes, chosen values and leaders, as an observer who sees every disk keeps them.
 
-use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use synod_consensus::{Protocol, Quorum, Role, Run, Saved, Stamp, Status};
-use synod_types::{Ballot, NodeId, Slot, Term, ValueRef, Values};
+use synod_types::{Ballot, NodeId, Slot, ValueRef, Values};
 
 /// What must always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,7 +147,7 @@ impl<P: Protocol> Ledger<P> {
             let Some(ticked) = self.written.get_mut(&(slot, run.stamp)) else { continue };
             ticked.votes.insert(node);
             if quorum.is_second(|node| ticked.votes.contains(&node)) {
-                let at = ballot_of(run.stamp).unwrap_or(Ballot::ZERO);
+                let at = run.stamp.ballot();
                 self.choose(slot, Chosen { value, at }, "a quorum voted for")?;
             }
         }
@@ -168,7 +167,7 @@ impl<P: Protocol> Ledger<P> {
         for (slot, value) in slots(run) {
             if !self.chosen.contains_key(&slot) {
                 let holders = holders(slot, &value, disks.clone());
-                if !is_term::<P>() || !quorum.is_second(|node| holders.contains(&node)) {
+                if P::Stamp::NAMES_PROPOSER || !quorum.is_second(|node| holders.contains(&node)) {
                     let what = brief(&value);
                     let text = format!(
                         "{node:?} reports slot {slot}, {what}, as chosen, but no quorum voted for \
@@ -178,7 +177,7 @@ impl<P: Protocol> Ledger<P> {
                 }
             }
             // Of an entry of an earlier term the term of the reporter is what counts (Raft §5.4.2).
-            let at = match is_term::<P>() {
+            let at = match !P::Stamp::NAMES_PROPOSER {
                 true => Ballot { round, node: NodeId(0) },
                 false => Ballot::CHOSEN,
             };
@@ -230,7 +229,7 @@ impl<P: Protocol> Ledger<P> {
             return Ok(false);
         }
         let mut ballot = status.ballot;
-        if is_term::<P>() {
+        if !P::Stamp::NAMES_PROPOSER {
             ballot.node = NodeId(0);
         }
         match self.leaders.insert(ballot, node) {
@@ -246,7 +245,7 @@ impl<P: Protocol> Ledger<P> {
     /// Whether [`looks`](Self::looks) would change nothing.
     pub fn knows_leader(&self, node: NodeId, status: &Status) -> bool {
         let mut ballot = status.ballot;
-        if is_term::<P>() {
+        if !P::Stamp::NAMES_PROPOSER {
             ballot.node = NodeId(0);
         }
         status.role != Role::Leader || self.leaders.get(&ballot) == Some(&node)
@@ -254,7 +253,7 @@ impl<P: Protocol> Ledger<P> {
 
     /// A node that leads `round` holds in its log all that was chosen before.
     pub fn check_leader(&self, node: NodeId, round: u64, log: &Saved<P>) -> Checked {
-        if !is_term::<P>() {
+        if P::Stamp::NAMES_PROPOSER {
             return Ok(());
         }
         for (slot, chosen) in self.chosen.iter().filter(|(_, chosen)| chosen.at.round < round) {
@@ -279,7 +278,7 @@ impl Chosen {
         (slot, stamp): (Slot, S),
         value: &Values,
     ) -> Checked {
-        let is_later = ballot_of(stamp).is_some_and(|ballot| ballot > self.at);
+        let is_later = stamp.ballot() > self.at;
         if !is_later || *value == self.value {
             return Ok(());
         }
@@ -294,28 +293,9 @@ impl Chosen {
     }
 }
 
-/// Whether slots are stamped with bare terms (Raft): such a stamp names the round in which the
-/// entry was proposed, and not the one in which a node took it.
-pub(crate) fn is_term<P: Protocol>() -> bool {
-    TypeId::of::<P::Stamp>() == TypeId::of::<Term>()
-}
-
-/// Whether writing under `stamp` in `round` is a vote. A ballot is voted in by writing under it. An
-/// entry of a term counts only where it is taken in that very term (Raft §5.4.2).
-pub(crate) fn is_vote<S: Stamp>(stamp: S, round: u64) -> bool {
-    (&stamp as &dyn Any).downcast_ref::<Term>().is_none_or(|term| term.0 == round)
-}
-
 /// Whether the stamp says that the value was learnt as chosen.
 pub(crate) fn is_chosen_mark<S: Stamp>(stamp: S) -> bool {
-    ballot_of(stamp) == Some(Ballot::CHOSEN)
-}
-
-fn ballot_of<S: Stamp>(stamp: S) -> Option<Ballot> {
-    let stamp = &stamp as &dyn Any;
-    let term = stamp.downcast_ref::<Term>();
-    let term = term.map(|term| Ballot { round: term.0, node: NodeId(0) });
-    term.or_else(|| stamp.downcast_ref::<Ballot>().copied())
+    stamp.ballot() == Ballot::CHOSEN
 }
 
 pub(crate) fn slots<S: Copy>(run: &Run<S>) -> impl Iterator<Item = (Slot, Values)> + '_ {
@@ -349,7 +329,7 @@ mod tests {
     use super::*;
     use synod_consensus::{Quorum, RunLog};
     use synod_raft::Raft;
-    use synod_types::Membership;
+    use synod_types::{Membership, Term};
 
     fn quorum() -> Quorum {
         Quorum::majority(&Membership::new((1..=3).map(NodeId), []).unwrap())
@@ -457,12 +437,5 @@ mod tests {
         assert_eq!(broken(ledger.check_leader(NodeId(3), 1, &empty)), None, "not before");
         let found = broken(ledger.check_leader(NodeId(3), 2, &empty));
         assert_eq!(found, Some(Rule::LeaderComplete));
-    }
-
-    #[test]
-    fn an_entry_of_an_older_term_is_no_vote() {
-        assert!(is_vote(Term(2), 2));
-        assert!(!is_vote(Term(1), 2));
-        assert!(is_vote(Ballot { round: 1, node: NodeId(1) }, 2), "a ballot names itself");
     }
 }

@@ -1,8 +1,6 @@
 //! One node takes one input: what the driver of a real node does between two waits.
 
-use crate::ledger::{
-    Checked, Ledger, Rule, Violation, brief, is_chosen_mark, is_vote, slots, violated,
-};
+use crate::ledger::{Checked, Ledger, Rule, Violation, brief, is_chosen_mark, slots, violated};
 use crate::node::{Batch, Logged, Node, written};
 use crate::state::Shared;
 use std::collections::{BTreeSet, VecDeque};
@@ -10,7 +8,7 @@ use std::mem;
 use std::sync::Arc;
 use synod_consensus::{
     FatalError, HardState, Host, Input, Message, Observer, Outputs, Protocol, Quorum, Run, Saved,
-    TimerChange, Write,
+    Stamp, TimerChange, Write,
 };
 use synod_types::{Instant, NodeId, Slot};
 
@@ -175,7 +173,7 @@ impl<P: Protocol> Observer<P> for Watch<'_, P> {
         if self.found.is_ok() {
             self.found = self.check_write(core, write);
         }
-        let is_vote = matches!(write, Write::Put(run) if is_vote(run.stamp, round(core)));
+        let is_vote = matches!(write, Write::Put(run) if run.stamp.is_vote_in(round(core)));
         self.writes.push(Logged { write: write.clone(), is_vote });
     }
 

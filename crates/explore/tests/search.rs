@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Role, Run, Saved,
-    Status, Write,
+    Base, ConfigError, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Role,
+    Run, Saved, Status, Write,
 };
 use synod_explore::{Budget, Explore, Rule, Sight, Traffic, Trouble};
 use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Value, Values};
@@ -106,6 +106,10 @@ impl Protocol for Relay {
     type Timer = ();
 
     const NAME: &'static str = "relay";
+
+    fn config(id: NodeId, members: &Membership) -> Result<Self::Config, ConfigError> {
+        Ok((id, members.clone(), Defect::None))
+    }
 
     fn recover((me, _, defect): Self::Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
         Ok(Self { me, defect, chosen: saved.applied, saved, received: 0 })

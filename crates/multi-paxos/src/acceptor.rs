@@ -215,25 +215,10 @@ impl Acceptor {
         self.log.put(run);
     }
 
-    /// Forgets the slots up to `through`, which must be chosen and in a durable snapshot, and
-    /// nothing behind them: these are vows. Returns what
-    /// must be written again, because a store forgets all of a log whose stamp at `through`
-    /// differs.
-    #[must_use]
-    pub fn compact(&mut self, through: Slot, stamp: Ballot) -> Vec<Run<Ballot>> {
-        if through <= self.log.base() {
-            return Vec::new();
-        }
-        let agrees = self.log.stamp_at(through) == Some(stamp);
-        let kept: Vec<_> = self.log.runs_from(through.next()).collect();
+    /// Removes the slots up to `through`, which must be chosen and in a durable snapshot. What was
+    /// accepted after them stays, whatever stamp the base has.
+    pub fn compact(&mut self, through: Slot, stamp: Ballot) {
         self.log.compact(through, stamp);
-        if agrees {
-            return Vec::new();
-        }
-        for run in &kept {
-            self.log.put(run.clone());
-        }
-        kept
     }
 
     /// The parts of a run that are not held at its stamp or above. `None` if it contradicts what

@@ -1,8 +1,6 @@
 //! The settings of a core, checked before it can exist.
 
-use core::ops::Range;
-use core::time::Duration;
-use synod_consensus::{Quorum, QuorumError};
+use synod_consensus::{ConfigError, MAX_BYTES, Quorum, Timing};
 use synod_types::{Membership, NodeId};
 
 /// No leader ever proposes more than this many slots beyond what it knows to be chosen, whatever
@@ -18,74 +16,6 @@ pub struct Config {
     timing: Timing,
     limits: Limits,
     priority: u8,
-}
-
-/// Why settings are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The node is in no list of members.
-    #[error("node {0} is neither a voter nor a learner")]
-    NotAMember(NodeId),
-    /// The quorums could miss each other.
-    #[error(transparent)]
-    Quorum(#[from] QuorumError),
-    /// Without a spread of election timeouts nodes campaign together and outbid each other.
-    #[error("the election timeouts are an empty range")]
-    EmptyElection,
-    /// Timeouts of more than an hour are a mistake of units.
-    #[error("the election timeouts go beyond an hour")]
-    LongElection,
-    /// A leader must send heartbeats.
-    #[error("the heartbeat interval is zero")]
-    ZeroHeartbeat,
-    /// A few lost heartbeats must not cost an election.
-    #[error("the heartbeat interval is more than a third of the shortest election timeout")]
-    SlowHeartbeat,
-    /// With this limit at zero nothing could ever be chosen.
-    #[error("{0} is zero")]
-    ZeroLimit(&'static str),
-    /// A batch is one buffer with 32-bit offsets, and recovery fills what a window leaves open.
-    #[error("{0} is too large")]
-    HugeLimit(&'static str),
-    /// The longest command would always be refused as Busy.
-    #[error("the longest command does not fit into the window")]
-    CommandBeyondWindow,
-}
-
-/// When nodes lose patience.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// How long a node waits for a leader before it looks whether it should lead, drawn anew each
-    /// time. Default: 150 to 300 ms. The shortest is also how long an acceptor stands by the leader
-    /// that it heard from, the longest how long a leader stays one without hearing from a quorum.
-    pub election: Range<Duration>,
-    /// How often a leader says that it is alive. Default: 50 ms.
-    pub heartbeat: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        let ms = Duration::from_millis;
-        Self { election: ms(150)..ms(300), heartbeat: ms(50) }
-    }
-}
-
-impl Timing {
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.election.is_empty() {
-            return Err(ConfigError::EmptyElection);
-        }
-        if self.election.end > Duration::from_secs(3600) {
-            return Err(ConfigError::LongElection);
-        }
-        if self.heartbeat.is_zero() {
-            return Err(ConfigError::ZeroHeartbeat);
-        }
-        if self.heartbeat > self.election.start / 3 {
-            return Err(ConfigError::SlowHeartbeat);
-        }
-        Ok(())
-    }
 }
 
 /// How much may be under way.
@@ -124,27 +54,15 @@ impl Default for Limits {
 
 impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
-        let all = [
+        ConfigError::check_limits(&[
             ("window_slots", self.window_slots, MOST_WINDOW),
-            ("window_bytes", self.window_bytes, 1 << 30),
-            ("inflight_bytes", self.inflight_bytes, 1 << 30),
-            ("accept_bytes", self.accept_bytes, 1 << 30),
-            ("chunk_bytes", self.chunk_bytes, 1 << 30),
-            ("command_bytes", self.command_bytes, 1 << 30),
-        ];
-        for (name, value, most) in all {
-            if value == 0 {
-                return Err(ConfigError::ZeroLimit(name));
-            }
-            if value > most {
-                return Err(ConfigError::HugeLimit(name));
-            }
-        }
-        // A command takes one byte more than its length in a batch.
-        if self.command_bytes >= self.window_bytes {
-            return Err(ConfigError::CommandBeyondWindow);
-        }
-        Ok(())
+            ("window_bytes", self.window_bytes, MAX_BYTES),
+            ("inflight_bytes", self.inflight_bytes, MAX_BYTES),
+            ("accept_bytes", self.accept_bytes, MAX_BYTES),
+            ("chunk_bytes", self.chunk_bytes, MAX_BYTES),
+            ("command_bytes", self.command_bytes, MAX_BYTES),
+        ])?;
+        ConfigError::check_command(self.command_bytes, "window_bytes", self.window_bytes)
     }
 }
 
@@ -241,6 +159,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
 
     fn config() -> Config {
         let members = Membership::new((1..=5).map(NodeId), []).unwrap();
@@ -262,18 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_that_cannot_work_are_refused() {
-        let ms = Duration::from_millis;
-        let cases = [
-            (ms(150)..ms(150), ms(50), ConfigError::EmptyElection),
-            (ms(150)..ms(4_000_000), ms(50), ConfigError::LongElection),
-            (ms(150)..ms(300), ms(0), ConfigError::ZeroHeartbeat),
-            (ms(150)..ms(300), ms(51), ConfigError::SlowHeartbeat),
-        ];
-        for (election, heartbeat, expected) in cases {
-            let timing = Timing { election, heartbeat };
-            assert_eq!(config().with_timing(timing.clone()), Err(expected), "{timing:?}");
-        }
+    fn timing_is_checked() {
+        let timing = Timing { heartbeat: Duration::ZERO, ..Timing::default() };
+        assert_eq!(config().with_timing(timing), Err(ConfigError::ZeroHeartbeat));
         assert!(config().with_timing(Timing::default()).is_ok());
     }
 
@@ -282,12 +192,12 @@ mod tests {
         let all = Limits::default();
         for (window_slots, expected) in [
             (0, ConfigError::ZeroLimit("window_slots")),
-            (MOST_WINDOW + 1, ConfigError::HugeLimit("window_slots")),
+            (MOST_WINDOW + 1, ConfigError::HugeLimit { name: "window_slots", max: MOST_WINDOW }),
         ] {
             let limits = Limits { window_slots, ..all.clone() };
             assert_eq!(config().with_limits(limits), Err(expected));
         }
         let limits = Limits { window_bytes: 100, command_bytes: 100, ..all };
-        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondWindow));
+        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyond("window_bytes")));
     }
 }

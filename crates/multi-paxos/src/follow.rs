@@ -5,7 +5,7 @@ use crate::message::{LAST, Report, Stance, View};
 use crate::span::{Span, front, spans};
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::vec::Vec;
-use synod_consensus::{HistoryDigest, ProtocolEvent, Run, Write};
+use synod_consensus::{HistoryDigest, IgnoreReason, ProtocolEvent, Run, StepDownReason, Write};
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
 impl MultiPaxos {
@@ -24,9 +24,9 @@ impl MultiPaxos {
         }
         if ballot > promised {
             if self.stands_by_leader(now, from) {
-                return self.ignore(from, "a leader is at work", fx);
+                return self.ignore(from, IgnoreReason::LiveLeader, fx);
             }
-            self.promise(ballot, "a higher ballot was promised", fx);
+            self.promise(ballot, StepDownReason::HigherBallotPromised, fx);
             fx.note(ProtocolEvent::Voted { to: from, ballot });
             self.election.unfollow();
             self.arm_election(fx);
@@ -49,19 +49,19 @@ impl MultiPaxos {
     ) {
         let (ballot, promised) = (run.stamp, self.acceptor.promised());
         if ballot == promised && self.is_proposer() {
-            return self.ignore(from, "a ballot of our own", fx);
+            return self.ignore(from, IgnoreReason::OwnBallot, fx);
         }
         match self.acceptor.accept(run, self.learner.commit()) {
             Verdict::Refused(promised) => {
                 return fx.send(from, Message::Nack { ballot, promised });
             }
             Verdict::Contradiction => {
-                let reason = "it contradicts what is chosen, or what its sender said before";
+                let reason = IgnoreReason::ChangedMind;
                 return self.ignore(from, reason, fx);
             }
             Verdict::Accepted(parts) => {
                 if ballot > promised {
-                    self.raised(promised, Some(from), "a higher ballot is at work", fx);
+                    self.raised(promised, Some(from), StepDownReason::HigherBallotActive, fx);
                 }
                 parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
             }
@@ -214,7 +214,7 @@ impl MultiPaxos {
         }
         let run = run.from(next);
         let Some(parts) = self.acceptor.learn(&run, self.learner.commit()) else {
-            return self.ignore(from, "it contradicts what is chosen", fx);
+            return self.ignore(from, IgnoreReason::Contradiction, fx);
         };
         if let Some(first) = parts.first() {
             self.agreed.cut(first.first);
@@ -318,7 +318,7 @@ impl MultiPaxos {
         if ballot < self.acceptor.promised() {
             return false;
         }
-        self.promise(ballot, "another one leads", fx);
+        self.promise(ballot, StepDownReason::OtherLeader, fx);
         if self.election.follow(now, ballot, has_quorum) {
             fx.note(ProtocolEvent::Following { leader: ballot.node, ballot });
         }
@@ -359,7 +359,7 @@ impl MultiPaxos {
     }
 
     /// Promises `ballot` if that is news.
-    pub(crate) fn promise(&mut self, ballot: Ballot, why: &'static str, fx: &mut Fx<'_>) {
+    pub(crate) fn promise(&mut self, ballot: Ballot, why: StepDownReason, fx: &mut Fx<'_>) {
         let before = self.acceptor.promised();
         if self.acceptor.promise(ballot) {
             self.raised(before, Some(ballot.node), why, fx);
@@ -367,7 +367,7 @@ impl MultiPaxos {
     }
 
     /// The promise has risen: it is written, and what was kept for the old one goes.
-    fn raised(&mut self, old: Ballot, by: Option<NodeId>, why: &'static str, fx: &mut Fx<'_>) {
+    fn raised(&mut self, old: Ballot, by: Option<NodeId>, why: StepDownReason, fx: &mut Fx<'_>) {
         debug_assert!(self.acceptor.promised() > old);
         fx.write(Write::HardState(self.acceptor.hard_state()));
         self.must_answer = false;

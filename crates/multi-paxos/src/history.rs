@@ -15,7 +15,7 @@
 
 use crate::{Fx, Message, MultiPaxos};
 use core::cmp::{max, min};
-use synod_consensus::{Comparison, Contradiction, HistoryDigest, Run};
+use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason, Run};
 use synod_types::{Ballot, NodeId, Slot};
 
 /// Bytes of the values that a contradicting peer is shown: a row of no-ops, or one command.
@@ -89,7 +89,7 @@ impl MultiPaxos {
         let quorum = self.config.quorum();
         let others = |node| !self.contradicting.contains(&node);
         if quorum.is_first(others) && quorum.is_second(others) {
-            self.ignore(by, "it contradicts what is chosen", fx);
+            self.ignore(by, IgnoreReason::Contradiction, fx);
         } else {
             fx.contradicted(Contradiction { slot, by });
         }

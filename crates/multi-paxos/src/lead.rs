@@ -8,7 +8,9 @@ use crate::span::front;
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::boxed::Box;
 use core::mem;
-use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, Run, Write};
+use synod_consensus::{
+    HistoryDigest, IgnoreReason, ProtocolEvent, Refusal, Run, StepDownReason, Write,
+};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
 
 /// A campaign that brings nothing new for this many of the longest election timeouts is given up.
@@ -35,7 +37,7 @@ impl MultiPaxos {
         if !self.election.is_canvassing() {
             let round = self.acceptor.promised().round + 1;
             let ballot = Ballot { round, node: self.config.id() };
-            fx.note(ProtocolEvent::Canvassing { ballot });
+            fx.note(ProtocolEvent::PreCampaigning { ballot });
         }
         // Answers to an earlier canvass may be stale: ask anew.
         self.election.begin_canvass(now);
@@ -67,7 +69,7 @@ impl MultiPaxos {
         let Some(round) = self.next_round() else { return };
         let me = self.config.id();
         let ballot = Ballot { round, node: me };
-        self.promise(ballot, "it campaigns", fx);
+        self.promise(ballot, StepDownReason::NewCampaign, fx);
         self.election.campaigned();
         fx.note(ProtocolEvent::Campaigning { ballot });
         let from = self.learner.commit().next();
@@ -105,7 +107,7 @@ impl MultiPaxos {
     ) {
         let Role::Candidate(candidate) = &mut self.role else { return };
         if candidate.ballot() != ballot {
-            return self.ignore(from, "a promise of another ballot", fx);
+            return self.ignore(from, IgnoreReason::OtherBallot, fx);
         }
         if from == self.config.id() {
             candidate.own_promise(from);
@@ -142,11 +144,11 @@ impl MultiPaxos {
         }
         let ballot = candidate.ballot();
         let Some(outcome) = candidate.outcome(commit) else {
-            return self.step_down(None, "the reports leave holes that no leader makes", fx);
+            return self.step_down(None, StepDownReason::UnfillableHoles, fx);
         };
         let (first, barrier) = (outcome.first(), outcome.barrier());
         if barrier.0 >= HORIZON {
-            return self.step_down(None, "the log is full", fx);
+            return self.step_down(None, StepDownReason::LogFull, fx);
         }
         let others = self.members.others(self.config.id());
         let mut leader = Leader::new(ballot, (first, barrier), self.config.limits(), others);
@@ -181,7 +183,7 @@ impl MultiPaxos {
         };
         if ours == Some(ballot) {
             self.election.raise_floor(promised);
-            self.step_down(Some(promised.node), "a higher ballot was promised", fx);
+            self.step_down(Some(promised.node), StepDownReason::HigherBallotPromised, fx);
         }
     }
 
@@ -267,7 +269,7 @@ impl MultiPaxos {
         let base = self.acceptor.log().base();
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.ballot() != ballot {
-            return self.ignore(from, "it answers an older ballot", fx);
+            return self.ignore(from, IgnoreReason::OlderBallot, fx);
         }
         // It may have learnt more from others than is proposed by now.
         let through = through.min(leader.proposed);
@@ -292,13 +294,13 @@ impl MultiPaxos {
         let excused = held_up && !mem::replace(&mut self.excused, held_up);
         self.excused = excused;
         if self.is_proposer() && !excused && !self.sees_quorum(now) {
-            return self.step_down(None, "it does not hear from a quorum", fx);
+            return self.step_down(None, StepDownReason::NoQuorum, fx);
         }
         match &mut self.role {
             Role::Follower if !self.election.is_canvassing() => return,
             Role::Follower => {}
             Role::Candidate(candidate) if now.since(candidate.heard) > patience * HOPELESS => {
-                return self.step_down(None, "its campaign does not get on", fx);
+                return self.step_down(None, StepDownReason::CampaignTimedOut, fx);
             }
             Role::Candidate(candidate) => {
                 if now.since(candidate.asked) >= timing.election.start {
@@ -328,7 +330,7 @@ impl MultiPaxos {
     /// itself now has come back from the disk, and before the others have had their chance for
     /// one longest election timeout.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        self.step_down(None, "its disk or apply side does not answer", fx);
+        self.step_down(None, StepDownReason::Stalled, fx);
         self.stall = Some(Stall { since: now, disk_answered: false });
         let me = self.config.id();
         // A vow without content: it comes back when the disk is done. The ballot names this node
@@ -349,7 +351,7 @@ impl MultiPaxos {
     pub(crate) fn step_down(
         &mut self,
         leader: Option<NodeId>,
-        reason: &'static str,
+        reason: StepDownReason,
         fx: &mut Fx<'_>,
     ) {
         let ballot = match &mut self.role {

@@ -141,13 +141,14 @@ mod span;
 
 pub use acceptor::{Acceptor, Stretch, Verdict};
 pub use candidate::{Candidate, Heard, Outcome};
-pub use config::{Config, ConfigError, Limits, Timing};
+pub use config::{Config, Limits};
 pub use election::{Election, Prospect};
 pub use leader::Leader;
 pub use learner::Learner;
 pub use message::{CHOSEN, Message, Report, Stance, View};
 pub use span::{Span, spans};
 pub use synod_consensus as consensus;
+pub use synod_consensus::{ConfigError, Timing};
 pub use synod_types as types;
 
 use crate::history::Agreed;
@@ -158,8 +159,8 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
-    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, Quorum, RecoveryError, Refusal, Saved,
-    Status,
+    Base, Bounds, ClusterTiming, Effects, IgnoreReason, Input, Protocol, ProtocolEvent, Quorum,
+    RecoveryError, Refusal, Saved, Status,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot};
 
@@ -232,6 +233,15 @@ impl Protocol for MultiPaxos {
     type Timer = Timer;
 
     const NAME: &'static str = "multi-paxos";
+
+    fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
+        Config::new(id, members.clone())
+    }
+
+    fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
+        let (election, heartbeat) = (timing.election.clone(), timing.heartbeat);
+        config.with_timing(Timing { election, heartbeat })
+    }
 
     fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
         restart::recover(config, saved)
@@ -356,16 +366,16 @@ impl MultiPaxos {
     }
 
     /// Why a message is not even looked at.
-    fn distrust(&self, from: NodeId, message: &Message) -> Option<&'static str> {
+    fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
         let me = self.config.id();
         let vow = matches!(message, Message::Promise { .. } | Message::Accepted { .. });
         let voters_only = matches!(message, Message::Promise { .. } | Message::Prepare { .. });
         if !self.members.contains(from) {
-            Some("its sender is not a member")
+            Some(IgnoreReason::NotAMember)
         } else if from == me && !vow {
-            Some("nobody says that to itself")
+            Some(IgnoreReason::FromSelf)
         } else if voters_only && !self.members.is_voter(from) {
-            Some("its sender is no voter")
+            Some(IgnoreReason::NotAVoter)
         } else {
             message.flaw(from, me)
         }
@@ -375,7 +385,7 @@ impl MultiPaxos {
         self.members.is_voter(self.config.id())
     }
 
-    fn ignore(&self, from: NodeId, reason: &'static str, fx: &mut Fx<'_>) {
+    fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
         fx.note(ProtocolEvent::Ignored { from, reason });
     }
 }

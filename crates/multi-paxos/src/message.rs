@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::min;
 use serde::{Deserialize, Serialize};
-use synod_consensus::{Gate, HistoryDigest, Run, RunLog, Saved};
+use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, RunLog, Saved};
 use synod_types::{Ballot, Lane, NodeId, Slot};
 
 /// No honest slot or round ever gets here: at a million a second it takes 146,000 years. A number
@@ -303,8 +303,8 @@ impl Message {
     }
 
     /// Why a message is none that a working node `from` sends to `to`.
-    pub(crate) fn flaw(&self, from: NodeId, to: NodeId) -> Option<&'static str> {
-        const NUMBERS: &str = "numbers that no log reaches or no node sends";
+    pub(crate) fn flaw(&self, from: NodeId, to: NodeId) -> Option<IgnoreReason> {
+        const NUMBERS: IgnoreReason = IgnoreReason::OutOfRange;
         let (own, addressed, sound) = match self {
             Self::Prepare { ballot, from, held } => {
                 let sound = from.0 < HORIZON && *from > Slot::ZERO && are_sound(held, *from);
@@ -339,9 +339,9 @@ impl Message {
         if !sound || !own.into_iter().chain(addressed).all(is_ballot) {
             Some(NUMBERS)
         } else if own.is_some_and(|ballot| ballot.node != from) {
-            Some("a ballot that is not its sender's")
+            Some(IgnoreReason::ForeignBallot)
         } else if addressed.is_some_and(|ballot| ballot.node != to) {
-            Some("it answers somebody else")
+            Some(IgnoreReason::OtherAddressee)
         } else {
             None
         }

@@ -7,16 +7,13 @@ use crate::learner::Learner;
 use crate::message::{CHOSEN, HORIZON};
 use crate::{Config, Fx, MultiPaxos, Role};
 use alloc::collections::BTreeSet;
-use alloc::format;
-use alloc::vec::Vec;
-use synod_consensus::{Base, RecoveryError, Run, Saved, Write};
+use synod_consensus::{Base, IgnoreReason, RecoveryError, Run, Saved, StepDownReason, Write};
 use synod_types::{Ballot, Instant, Slot};
 
 /// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     base: bool,
-    kept: Vec<Run<Ballot>>,
 }
 
 /// See [`synod_consensus::Protocol::recover`]. Only the applied slot and the marks of learnt values
@@ -27,33 +24,22 @@ pub(crate) fn recover(
 ) -> Result<MultiPaxos, RecoveryError> {
     let floor = saved.floor()?;
     let Saved { hard_state, base, log, .. } = saved;
-    if base.through < log.base() {
-        let (from, until) = (base.through, log.base());
-        let text = format!("slots {from} to {until} are neither in the log nor in the state");
-        return Err(RecoveryError(text));
-    }
     let end = log.last().max(base.through);
     if log.gap_after(base.through) <= floor {
-        let text = format!("slot {} is applied and missing", log.gap_after(base.through));
-        return Err(RecoveryError(text));
+        return Err(RecoveryError::MissingChosen { slot: log.gap_after(base.through) });
     }
     if end.0.max(hard_state.promised.round) >= HORIZON {
-        let text = format!("no log gets to {end} at {}", hard_state.promised);
-        return Err(RecoveryError(text));
+        return Err(RecoveryError::OutOfRange { slot: end, at: hard_state.promised });
     }
     let odd = |run: &&Run<Ballot>| run.stamp > hard_state.promised && run.stamp != CHOSEN;
     if let Some(run) = log.runs().find(odd) {
-        let text = format!(
-            "slot {} was accepted at {}, but only {} was promised",
-            run.first, run.stamp, hard_state.promised
-        );
-        return Err(RecoveryError(text));
+        let (slot, accepted, promised) = (run.first, run.stamp, hard_state.promised);
+        return Err(RecoveryError::AcceptedAbovePromise { slot, accepted, promised });
     }
     let is_ahead = base.through > log.base();
     let mut acceptor = Acceptor::new(hard_state, log);
-    // The state machine may be ahead of the log's front: a crash came between the two writes. What
-    // lies behind stays in any case: these are vows.
-    let kept = acceptor.compact(base.through, base.stamp);
+    // The state machine may be ahead of the log's front: a crash came between the two writes.
+    acceptor.compact(base.through, base.stamp);
     let members = base.members.clone().unwrap_or_else(|| config.members().clone());
     Ok(MultiPaxos {
         config,
@@ -70,7 +56,7 @@ pub(crate) fn recover(
         agreed: Agreed::default(),
         told: Slot::ZERO,
         contradicting: BTreeSet::new(),
-        repair: Repair { base: is_ahead, kept },
+        repair: Repair { base: is_ahead },
     })
 }
 
@@ -81,7 +67,6 @@ impl MultiPaxos {
         let repair = core::mem::take(&mut self.repair);
         if repair.base {
             fx.write(Write::Compact(self.base.clone()));
-            repair.kept.into_iter().for_each(|run| fx.write(Write::Put(run)));
         }
         fx.peers(&self.members);
         self.learn(CHOSEN, self.learner.commit(), fx);
@@ -115,14 +100,14 @@ impl MultiPaxos {
         let me = self.config.id();
         let sane = base.stamp == CHOSEN || base.stamp.round < HORIZON;
         if base.through.0 >= HORIZON || !sane {
-            return self.ignore(me, "numbers that no log reaches", fx);
+            return self.ignore(me, IgnoreReason::OutOfRange, fx);
         }
         if base.through <= self.base.through {
             return;
         }
         if base.through > self.learner.commit() && matches!(self.role, Role::Leader(_)) {
             // A leader knows of everything that is chosen: another one leads by now.
-            self.step_down(None, "it was brought up by a snapshot", fx);
+            self.step_down(None, StepDownReason::Installed, fx);
         }
         let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
         if members != self.members {
@@ -135,8 +120,7 @@ impl MultiPaxos {
 
     fn move_base(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
         fx.write(Write::Compact(base.clone()));
-        let kept = self.acceptor.compact(base.through, base.stamp);
-        kept.into_iter().for_each(|run| fx.write(Write::Put(run)));
+        self.acceptor.compact(base.through, base.stamp);
         self.learner.skip_to(base.through);
         self.base = base;
     }

@@ -1,8 +1,6 @@
 //! The settings of a core, checked before it can exist.
 
-use core::ops::Range;
-use core::time::Duration;
-use synod_consensus::WindowLimits;
+use synod_consensus::{ConfigError, MAX_BYTES, Timing, WindowLimits};
 use synod_types::{Membership, NodeId};
 
 /// The settings of one node's core: every value of this type is usable.
@@ -14,71 +12,6 @@ pub struct Config {
     limits: Limits,
     pre_vote: bool,
     check_quorum: bool,
-}
-
-/// Why settings are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The node is in no list of members.
-    #[error("node {0} is neither a voter nor a learner")]
-    NotAMember(NodeId),
-    /// Without a spread of election timeouts nodes campaign together and split the votes for ever.
-    #[error("the election timeouts are an empty range")]
-    EmptyElection,
-    /// Timeouts of more than an hour are a mistake of units.
-    #[error("the election timeouts go beyond an hour")]
-    LongElection,
-    /// A leader must send heartbeats.
-    #[error("the heartbeat interval is zero")]
-    ZeroHeartbeat,
-    /// A few lost heartbeats must not cost an election.
-    #[error("the heartbeat interval is more than a third of the shortest election timeout")]
-    SlowHeartbeat,
-    /// With this limit at zero nothing could ever be replicated.
-    #[error("{0} is zero")]
-    ZeroLimit(&'static str),
-    /// A batch is one buffer with 32-bit offsets.
-    #[error("{0} is more than 1 GiB")]
-    HugeLimit(&'static str),
-    /// The longest command would always be refused as Busy.
-    #[error("the longest command does not fit into the uncommitted bytes")]
-    CommandBeyondUncommitted,
-}
-
-/// When nodes lose patience.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// How long a node waits for a leader before it campaigns, drawn anew each time. Default:
-    /// 150 to 300 ms. The shortest is also how long a voter stands by the leader that it heard
-    /// from, the longest how long a leader stays one without hearing from a majority.
-    pub election: Range<Duration>,
-    /// How often a leader says that it is alive. Default: 50 ms.
-    pub heartbeat: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        let ms = Duration::from_millis;
-        Self { election: ms(150)..ms(300), heartbeat: ms(50) }
-    }
-}
-
-impl Timing {
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.election.is_empty() {
-            return Err(ConfigError::EmptyElection);
-        }
-        if self.election.end > Duration::from_secs(3600) {
-            return Err(ConfigError::LongElection);
-        }
-        if self.heartbeat.is_zero() {
-            return Err(ConfigError::ZeroHeartbeat);
-        }
-        if self.heartbeat > self.election.start / 3 {
-            return Err(ConfigError::SlowHeartbeat);
-        }
-        Ok(())
-    }
 }
 
 /// How much may be under way.
@@ -113,26 +46,14 @@ impl Default for Limits {
 
 impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
-        let all = [
-            ("inflight_messages", self.inflight_messages),
-            ("inflight_bytes", self.inflight_bytes),
-            ("append_bytes", self.append_bytes),
-            ("uncommitted_bytes", self.uncommitted_bytes),
-            ("command_bytes", self.command_bytes),
-        ];
-        for (name, value) in all {
-            if value == 0 {
-                return Err(ConfigError::ZeroLimit(name));
-            }
-            if value > 1 << 30 {
-                return Err(ConfigError::HugeLimit(name));
-            }
-        }
-        // A command takes one byte more than its length in a batch.
-        if self.command_bytes >= self.uncommitted_bytes {
-            return Err(ConfigError::CommandBeyondUncommitted);
-        }
-        Ok(())
+        ConfigError::check_limits(&[
+            ("inflight_messages", self.inflight_messages, MAX_BYTES),
+            ("inflight_bytes", self.inflight_bytes, MAX_BYTES),
+            ("append_bytes", self.append_bytes, MAX_BYTES),
+            ("uncommitted_bytes", self.uncommitted_bytes, MAX_BYTES),
+            ("command_bytes", self.command_bytes, MAX_BYTES),
+        ])?;
+        ConfigError::check_command(self.command_bytes, "uncommitted_bytes", self.uncommitted_bytes)
     }
 }
 
@@ -237,6 +158,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
 
     fn config() -> Config {
         Config::new(NodeId(1), Membership::new([NodeId(1), NodeId(2)], []).unwrap()).unwrap()
@@ -250,19 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_that_cannot_work_are_refused() {
-        let ms = Duration::from_millis;
-        let cases = [
-            (ms(150)..ms(150), ms(50), ConfigError::EmptyElection),
-            (ms(300)..ms(150), ms(50), ConfigError::EmptyElection),
-            (ms(150)..ms(4_000_000), ms(50), ConfigError::LongElection),
-            (ms(150)..ms(300), ms(0), ConfigError::ZeroHeartbeat),
-            (ms(150)..ms(300), ms(51), ConfigError::SlowHeartbeat),
-        ];
-        for (election, heartbeat, expected) in cases {
-            let timing = Timing { election, heartbeat };
-            assert_eq!(config().with_timing(timing.clone()), Err(expected), "{timing:?}");
-        }
+    fn timing_is_checked() {
+        let timing = Timing { heartbeat: Duration::ZERO, ..Timing::default() };
+        assert_eq!(config().with_timing(timing), Err(ConfigError::ZeroHeartbeat));
         assert!(config().with_timing(Timing::default()).is_ok());
     }
 
@@ -279,11 +191,15 @@ mod tests {
             ];
             for (name, limits) in cases {
                 let zero = ConfigError::ZeroLimit(name);
-                let expected = if bad == 0 { zero } else { ConfigError::HugeLimit(name) };
+                let expected =
+                    if bad == 0 { zero } else { ConfigError::HugeLimit { name, max: MAX_BYTES } };
                 assert_eq!(config().with_limits(limits), Err(expected));
             }
         }
         let limits = Limits { uncommitted_bytes: 100, command_bytes: 100, ..Limits::default() };
-        assert_eq!(config().with_limits(limits), Err(ConfigError::CommandBeyondUncommitted));
+        assert_eq!(
+            config().with_limits(limits),
+            Err(ConfigError::CommandBeyond("uncommitted_bytes"))
+        );
     }
 }

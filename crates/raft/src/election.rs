@@ -3,7 +3,7 @@
 use crate::message::{HORIZON, Position};
 use crate::role::{Role, Tally};
 use crate::{Fx, Message, Raft};
-use synod_consensus::ProtocolEvent;
+use synod_consensus::{IgnoreReason, ProtocolEvent, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Term};
 
 /// The disk or the apply side did not answer.
@@ -23,7 +23,7 @@ impl Raft {
         }
         if self.is_stalled(now) || self.next_term().is_none() {
             // Others go first; but the wait goes on, or a lone survivor would never campaign.
-            self.step_down(None, "it must not campaign now", fx);
+            self.step_down(None, StepDownReason::MayNotCampaign, fx);
             self.role = Role::Follower(None);
             self.arm_election(fx);
         } else if self.config.pre_vote() {
@@ -38,7 +38,7 @@ impl Raft {
     fn canvass(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let Some(asked) = self.next_term() else { return };
         let ballot = Ballot { round: asked.0, node: self.config.id() };
-        fx.note(ProtocolEvent::Canvassing { ballot });
+        fx.note(ProtocolEvent::PreCampaigning { ballot });
         let mut tally = Tally::default();
         tally.add(self.config.id());
         let won = tally.wins(&self.members);
@@ -98,16 +98,16 @@ impl Raft {
     ) {
         if !granted {
             if term > self.hard_state.term {
-                self.adopt(term, None, "a voter is in a later term", fx);
+                self.adopt(term, None, StepDownReason::VoterInHigherTerm, fx);
             }
             return;
         }
         let current = self.next_term() == Some(asked);
         let Role::Canvass(tally) = &mut self.role else {
-            return self.ignore(from, "the canvass is over", fx);
+            return self.ignore(from, IgnoreReason::PreVoteOver, fx);
         };
         if !current {
-            return self.ignore(from, "the canvass was for another term", fx);
+            return self.ignore(from, IgnoreReason::OtherPreVote, fx);
         }
         tally.add(from);
         if tally.wins(&self.members) {
@@ -152,7 +152,7 @@ impl Raft {
     /// one longest election timeout. It goes on following: its votes and acknowledgements wait at
     /// the gate by themselves, and its heartbeat answers do not, so the leader keeps its quorum.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        self.step_down(None, "its disk or apply side does not answer", fx);
+        self.step_down(None, StepDownReason::Stalled, fx);
         self.stall = Some(Stall { since: now, disk_answered: false });
         let (term, matched) = (self.hard_state.term, self.log.last());
         fx.send(self.config.id(), Message::AppendAck { term, probe: 0, matched });

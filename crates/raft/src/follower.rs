@@ -5,11 +5,11 @@ use crate::role::PendingAck;
 use crate::{Fx, Message, Raft};
 use core::cmp::{max, min};
 use synod_consensus::{
-    Comparison, Contradiction, HistoryDigest, ProtocolEvent, Run, RunLog, Write,
+    Comparison, Contradiction, HistoryDigest, IgnoreReason, ProtocolEvent, Run, RunLog, Write,
 };
 use synod_types::{Instant, NodeId, Slot, Term};
 
-const CONTRADICTION: &str = "it contradicts what is chosen, or what its sender said before";
+const CONTRADICTION: IgnoreReason = IgnoreReason::ChangedMind;
 
 impl Raft {
     /// Puts entries behind `prev` if the log holds that, wherever in the log it stands.
@@ -56,7 +56,7 @@ impl Raft {
         }
         fx.send(from, Message::HeartbeatAck { term: self.hard_state.term });
         if !self.holds(prev) {
-            return self.ignore(from, "it names as acknowledged what this log lacks", fx);
+            return self.ignore(from, IgnoreReason::MissingAcknowledged, fx);
         }
         if let Some(lead) = self.lead() {
             lead.verify(prev.slot);

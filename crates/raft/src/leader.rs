@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use core::cmp::{max, min};
 use core::mem;
 use core::time::Duration;
-use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, Run, RunLog, Write};
+use synod_consensus::{
+    HistoryDigest, IgnoreReason, ProtocolEvent, Refusal, Run, RunLog, StepDownReason, Write,
+};
 use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
 
 /// What only the leader of a term keeps.
@@ -168,7 +170,7 @@ impl Raft {
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
         if matched > self.log.last() {
-            return self.ignore(from, "it acknowledges what was never sent", fx);
+            return self.ignore(from, IgnoreReason::NeverSent, fx);
         }
         if let Some(progress) = leader.peer(from) {
             progress.hear(now, self.config.timing().heartbeat);
@@ -193,9 +195,7 @@ impl Raft {
         let Some(progress) = leader.peer(from) else { return };
         progress.hear(now, self.config.timing().heartbeat);
         match progress.judge(probe, at) {
-            Verdict::Lost => {
-                self.ignore(from, "the conflict is settled, or it lost what it acknowledged", fx)
-            }
+            Verdict::Lost => self.ignore(from, IgnoreReason::StaleConflict, fx),
             Verdict::Stale => {}
             Verdict::Back => {
                 let below = min(hint.slot, at.prev());
@@ -221,7 +221,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let patience = self.config.timing().election.end;
         if self.config.check_quorum() && !leader.hears_majority(now, patience) {
-            return self.step_down(None, "it does not hear from a majority", fx);
+            return self.step_down(None, StepDownReason::NoQuorum, fx);
         }
         let (term, limits) = (self.hard_state.term, self.config.limits());
         let view = View { now, term, commit: self.commit, log: &self.log, limits, newest: None };

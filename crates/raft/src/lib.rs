@@ -96,9 +96,10 @@ pub mod questions;
 mod recovery;
 mod role;
 
-pub use config::{Config, ConfigError, Limits, Timing};
+pub use config::{Config, Limits};
 pub use message::{Message, Position};
 pub use synod_consensus as consensus;
+pub use synod_consensus::{ConfigError, Timing};
 pub use synod_types as types;
 
 use crate::election::Stall;
@@ -108,9 +109,10 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
-    Base, Bounds, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal, RunLog, Saved,
-    Status, Write,
+    Base, Bounds, ClusterTiming, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal,
+    RunLog, Saved, Status, Write,
 };
+use synod_consensus::{IgnoreReason, StepDownReason};
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
 
 type Fx<'a> = Effects<'a, Raft>;
@@ -169,6 +171,15 @@ impl Protocol for Raft {
     type Timer = Timer;
 
     const NAME: &'static str = "raft";
+
+    fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
+        Config::new(id, members.clone())
+    }
+
+    fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
+        let (election, heartbeat) = (timing.election.clone(), timing.heartbeat);
+        config.with_timing(Timing { election, heartbeat })
+    }
 
     fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
         recovery::recover(config, saved)
@@ -247,10 +258,10 @@ impl Raft {
         if let Some(term) = message.term() {
             if term > self.hard_state.term {
                 if self.is_disturbance(now, from, &message) {
-                    return self.ignore(from, "a leader is at work", fx);
+                    return self.ignore(from, IgnoreReason::LiveLeader, fx);
                 }
                 let hint = message.is_from_leader().then_some(from);
-                self.adopt(term, hint, "there is a later term", fx);
+                self.adopt(term, hint, StepDownReason::HigherTerm, fx);
             } else if term < self.hard_state.term {
                 return self.on_stale(from, &message, fx);
             }
@@ -285,14 +296,14 @@ impl Raft {
     }
 
     /// Why a message is not even looked at.
-    fn distrust(&self, from: NodeId, message: &Message) -> Option<&'static str> {
+    fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
         let vow = matches!(message, Message::Vote { .. } | Message::AppendAck { .. });
         if !self.knows(from) {
-            Some("its sender is not a member")
+            Some(IgnoreReason::NotAMember)
         } else if from == self.config.id() && !vow {
-            Some("nobody says that to itself")
+            Some(IgnoreReason::FromSelf)
         } else if !message.is_sound() {
-            Some("numbers that no log reaches or no leader sends")
+            Some(IgnoreReason::OutOfRange)
         } else {
             None
         }
@@ -357,7 +368,7 @@ impl Raft {
         Position { term: self.log.last_stamp(), slot: self.log.last() }
     }
 
-    fn ignore(&self, from: NodeId, reason: &'static str, fx: &mut Fx<'_>) {
+    fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
         fx.note(ProtocolEvent::Ignored { from, reason });
     }
 }

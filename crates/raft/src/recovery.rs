@@ -3,9 +3,8 @@
 use crate::message::HORIZON;
 use crate::role::Role;
 use crate::{Config, Fx, Raft};
-use alloc::format;
 use core::cmp::{max, min};
-use synod_consensus::{Base, RecoveryError, Saved, Write};
+use synod_consensus::{Base, IgnoreReason, RecoveryError, Saved, Stamp, StepDownReason, Write};
 use synod_types::{NodeId, Slot, Term};
 
 /// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
@@ -22,19 +21,17 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     let floor = saved.floor()?;
     let Saved { mut hard_state, base, mut log, .. } = saved;
     let mut repair = Repair::default();
-    if base.through < log.base() {
-        let (from, until) = (base.through, log.base());
-        let text = format!("slots {from} to {until} are neither in the log nor in the state");
-        return Err(RecoveryError(text));
-    }
     if base.through > log.base() {
         // The state machine is ahead of the log's front: a crash came between the two writes.
         repair.suffix = log.stamp_at(base.through) != Some(base.stamp);
         repair.base = true;
+        if repair.suffix {
+            log.truncate_from(base.through.next());
+        }
         log.compact(base.through, base.stamp);
     }
     if log.stamp_at(base.through) != Some(base.stamp) {
-        return Err(RecoveryError(format!("the log and the state differ at {}", base.through)));
+        return Err(RecoveryError::BaseMismatch { at: base.through });
     }
     if base.stamp > hard_state.term {
         // A snapshot of a later term was installed and the term was not written any more.
@@ -43,16 +40,17 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     }
     let end = log.last();
     if max(end.0, hard_state.term.0) >= HORIZON {
-        return Err(RecoveryError(format!("no log gets to {end} in {:?}", hard_state.term)));
+        return Err(RecoveryError::OutOfRange { slot: end, at: hard_state.term.ballot() });
     }
     if log.gap_after(base.through) <= end {
-        return Err(RecoveryError(format!("slot {} is missing", log.gap_after(base.through))));
+        return Err(RecoveryError::MissingSlot { slot: log.gap_after(base.through) });
     }
     let mut stamp = base.stamp;
     for run in log.runs() {
         if run.stamp < stamp || run.stamp > hard_state.term {
-            let text = format!("{:?} at slot {} is out of order", run.stamp, run.first);
-            return Err(RecoveryError(text));
+            let limit = if run.stamp < stamp { stamp } else { hard_state.term };
+            let (slot, stamp, limit) = (run.first, run.stamp.ballot(), limit.ballot());
+            return Err(RecoveryError::StampOutOfOrder { slot, stamp, limit });
         }
         stamp = run.stamp;
     }
@@ -99,21 +97,21 @@ impl Raft {
     pub(crate) fn on_installed(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
         let me = self.config.id();
         if base.through.0 >= HORIZON || base.stamp.0 >= HORIZON {
-            return self.ignore(me, "numbers that no log reaches", fx);
+            return self.ignore(me, IgnoreReason::OutOfRange, fx);
         }
         if base.through <= self.base.through {
             return;
         }
         let agrees = self.log.stamp_at(base.through) == Some(base.stamp);
         if !agrees && base.through <= self.commit {
-            return self.ignore(me, "a snapshot of another history", fx);
+            return self.ignore(me, IgnoreReason::ForeignSnapshot, fx);
         }
         if !agrees || base.members != self.base.members {
             // As a leader we would have held every chosen entry: another one leads by now.
-            self.step_down(None, "it was brought up by a snapshot", fx);
+            self.step_down(None, StepDownReason::Installed, fx);
         }
         if base.stamp > self.hard_state.term {
-            self.adopt(base.stamp, None, "a snapshot is of a later term", fx);
+            self.adopt(base.stamp, None, StepDownReason::SnapshotOfHigherTerm, fx);
         }
         let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
         if members != self.members {
@@ -135,6 +133,9 @@ impl Raft {
 
     fn move_base(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
         let foreign = self.log.stamp_at(base.through) != Some(base.stamp);
+        if foreign {
+            self.log.truncate_from(base.through.next());
+        }
         self.log.compact(base.through, base.stamp);
         self.commit = max(self.commit, base.through);
         self.base = base;

@@ -6,7 +6,7 @@ use crate::leader::Leader;
 use alloc::collections::BTreeSet;
 use core::cmp::max;
 use core::mem;
-use synod_consensus::{ProtocolEvent, Refusal};
+use synod_consensus::{IgnoreReason, ProtocolEvent, Refusal, StepDownReason};
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
 
 /// The roles of Raft §5.1, and the canvasser of thesis §9.6. Each owns what only it may touch, so
@@ -92,7 +92,7 @@ impl Raft {
         &mut self,
         term: Term,
         hint: Option<NodeId>,
-        reason: &'static str,
+        reason: StepDownReason,
         fx: &mut Fx<'_>,
     ) {
         debug_assert!(term > self.hard_state.term, "{term:?} is not later");
@@ -108,7 +108,7 @@ impl Raft {
     pub(crate) fn step_down(
         &mut self,
         hint: Option<NodeId>,
-        reason: &'static str,
+        reason: StepDownReason,
         fx: &mut Fx<'_>,
     ) {
         if matches!(self.role, Role::Follower(_)) {
@@ -140,12 +140,12 @@ impl Raft {
                 return true;
             }
             Role::Leader(_) | Role::Follower(Some(_)) => {
-                self.ignore(node, "the term has another leader", fx);
+                self.ignore(node, IgnoreReason::SecondLeader, fx);
                 return false;
             }
             Role::Follower(None) | Role::Canvass(_) | Role::Candidate(_) => {}
         }
-        self.step_down(Some(node), "another node leads the term", fx);
+        self.step_down(Some(node), StepDownReason::OtherLeader, fx);
         self.role = Role::Follower(Some(Lead::new(node, now)));
         self.arm_election(fx);
         let ballot = Ballot { round: self.hard_state.term.0, node };

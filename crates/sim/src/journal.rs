@@ -85,7 +85,7 @@ impl Journal {
 
     /// Something happened in a protocol.
     pub(crate) fn note(&mut self, node: NodeId, note: &ProtocolEvent) {
-        let line = || format!("{node:?} {}", note_in_words(note));
+        let line = || format!("{node:?} {note}");
         match (self.mode, note) {
             (Mode::Tail(_), ProtocolEvent::Leading { .. } | ProtocolEvent::Voted { .. }) => {
                 self.event(line);
@@ -160,24 +160,5 @@ pub(crate) fn frame_in_words<P: Protocol>(frame: &[u8]) -> String {
             format!("Refused({} requests, {why:?})", requests.len())
         }
         Err(error) => format!("<{error}>"),
-    }
-}
-
-/// What happened inside a protocol.
-fn note_in_words(note: &ProtocolEvent) -> String {
-    match note {
-        ProtocolEvent::Canvassing { ballot } => format!("asks around for {ballot}"),
-        ProtocolEvent::Campaigning { ballot } => format!("campaigns under {ballot}"),
-        ProtocolEvent::Voted { to, ballot } => format!("votes for {to:?} under {ballot}"),
-        ProtocolEvent::Leading { ballot } => format!("leads under {ballot}"),
-        ProtocolEvent::Following { leader, ballot } => {
-            format!("follows {leader:?} under {ballot}")
-        }
-        ProtocolEvent::SteppedDown { ballot, reason } => {
-            format!("steps down from {ballot}: {reason}")
-        }
-        ProtocolEvent::StandsBack { within, .. } => format!("stands back for {within:?}"),
-        ProtocolEvent::Truncated { from } => format!("cuts its log from slot {from} on"),
-        ProtocolEvent::Ignored { from, reason } => format!("ignores {from:?}: {reason}"),
     }
 }

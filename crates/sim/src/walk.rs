@@ -154,19 +154,12 @@ impl<P: Protocol> Node<P> {
         self.host.chosen()
     }
 
-    /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
     fn write(&mut self, write: &Write<P>) -> Result<(), String> {
         match write {
             Write::HardState(new) if !new.may_follow(&self.disk.hard_state) => {
                 Err(format!("{new:?} is written over {:?}", self.disk.hard_state))
             }
-            Write::Compact(base) => {
-                let kept: Vec<_> = self.disk.log.runs_from(base.through.next()).collect();
-                self.disk.apply(write);
-                kept.into_iter().for_each(|run| self.disk.apply(&Write::Put(run)));
-                Ok(())
-            }
-            Write::HardState(_) | Write::Put(_) | Write::TruncateFrom(_) => {
+            write => {
                 self.disk.apply(write);
                 Ok(())
             }

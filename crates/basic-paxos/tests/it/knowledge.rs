@@ -2,7 +2,9 @@
 
 use crate::cluster::*;
 use synod_basic_paxos::{Config, Kind, Limits, Message, PerSlot};
-use synod_consensus::{FatalError, Input, Protocol, ProtocolEvent, Run, RunLog, Saved, Write};
+use synod_consensus::{
+    FatalError, IgnoreReason, Input, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
+};
 use synod_types::{Ballot, NodeId, Slot, Value, Values};
 
 type Single = synod_basic_paxos::Single;
@@ -42,7 +44,7 @@ fn told(first: u64, texts: &[&str], through: u64) -> Message {
     Message::Decided { first: Slot(first), values: batch(texts), through: Slot(through) }
 }
 
-fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<&'static str> {
+fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<IgnoreReason> {
     let notes = std::mem::take(&mut cluster.node(N1).seen.notes).into_iter();
     let reason = |note| match note {
         ProtocolEvent::Ignored { reason, .. } => Some(reason),
@@ -168,7 +170,7 @@ fn who_is_told_of_more_asks_for_it() {
 fn a_decree_has_one_slot() {
     let mut cluster = with_log::<Single>(0, &[], Limits::default());
     assert_eq!(cluster.ask(N2, N1, told(1, &["a", "b"], 1)), []);
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec!["there is no such slot"], 0));
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![IgnoreReason::NoSuchSlot], 0));
     cluster.say(N2, N1, told(1, &["a"], 1));
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
     assert_eq!((Single::SLOTS, Log::SLOTS), (1, 4_611_686_018_427_387_903));
@@ -233,10 +235,10 @@ fn a_vote_under_what_was_promised_costs_no_second_promise() {
 fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
     let learner = NodeId(4);
     let settings = |id| Config::new(id, members(3, 1)).unwrap();
-    let stranger = "its sender is not a member";
-    let itself = "nobody says that to itself";
-    let learners = "learners neither propose nor vote";
-    let numbers = "numbers that no working node sends";
+    let stranger = IgnoreReason::NotAMember;
+    let itself = IgnoreReason::FromSelf;
+    let learners = IgnoreReason::NotAVoter;
+    let numbers = IgnoreReason::OutOfRange;
     let ask = || Message::Ask { from: Slot(3) };
     let cases = [
         (N1, NodeId(9), ask(), Some(stranger)),

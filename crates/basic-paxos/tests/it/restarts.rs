@@ -18,7 +18,7 @@ fn base(through: u64, stamp: Ballot) -> Base<Ballot> {
 }
 
 fn recover(saved: Saved<PerSlot<Log>>) -> Result<PerSlot<Log>, String> {
-    PerSlot::recover(config(N1, 3), saved).map_err(|error| error.0)
+    PerSlot::recover(config(N1, 3), saved).map_err(|error| error.to_string())
 }
 
 /// Writes that follow from an input.

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::{
-    Base, Effects, HardState, Refusal, Role, Run, Status, TimerChange, Write as DiskWrite,
+    Base, ConfigError, Effects, HardState, Refusal, Role, Run, Status, TimerChange,
+    Write as DiskWrite,
 };
 use alloc::string::String;
 use alloc::vec;
 use core::time::Duration;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use synod_types::{Ballot, Lane, Ticket, Values};
+use synod_types::{Ballot, Lane, Membership, Term, Ticket, Values};
 
 const ME: NodeId = NodeId(1);
 const PEER: NodeId = NodeId(2);
@@ -81,9 +82,13 @@ impl Protocol for Scripted {
     type Config = ();
     type Message = Msg;
     type HardState = Nothing;
-    type Stamp = u64;
+    type Stamp = Term;
     type Timer = u8;
     const NAME: &'static str = "scripted";
+
+    fn config(_: NodeId, _: &Membership) -> Result<(), ConfigError> {
+        Ok(())
+    }
 
     fn recover((): (), saved: Saved<Self>) -> Result<Self, RecoveryError> {
         Ok(Self { writes: 0, chosen: saved.floor()? })
@@ -110,7 +115,7 @@ impl Protocol for Scripted {
 
     fn flush(&mut self, _: Instant, _: &mut Effects<'_, Self>) {}
 
-    fn base_at(&self, _: Slot) -> Option<Base<u64>> {
+    fn base_at(&self, _: Slot) -> Option<Base<Term>> {
         None
     }
 
@@ -129,7 +134,7 @@ impl Protocol for Scripted {
 
 impl Scripted {
     fn act(&mut self, act: Act, fx: &mut Effects<'_, Self>) {
-        let run = |first| Run { first, stamp: 1, values: Values::command_only(b"x") };
+        let run = |first| Run { first, stamp: Term(1), values: Values::command_only(b"x") };
         match act {
             Act::Write => {
                 self.writes += 1;

@@ -289,7 +289,7 @@ fn log(note: &ProtocolEvent) {
             tracing::info!(leader = leader.0, term = ballot.round, "following");
         }
         ProtocolEvent::SteppedDown { ballot, reason } => {
-            tracing::info!(term = ballot.round, reason, "stepped down");
+            tracing::info!(term = ballot.round, %reason, "stepped down");
         }
         ProtocolEvent::Campaigning { ballot } => {
             tracing::info!(term = ballot.round, "campaigning");

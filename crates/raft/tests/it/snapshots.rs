@@ -2,7 +2,9 @@
 
 use crate::cluster::*;
 use proptest::prelude::*;
-use synod_consensus::{Base, FatalError, HistoryDigest, Input, Protocol, Saved, Write};
+use synod_consensus::{
+    Base, FatalError, HistoryDigest, Input, Protocol, RecoveryError, Saved, Stamp, Write,
+};
 use synod_raft::{HardState, Message, Raft};
 use synod_types::{Membership, Slot, Term};
 
@@ -10,8 +12,8 @@ fn base(through: u64, term: u64) -> Base<Term> {
     Base { through: Slot(through), stamp: Term(term), members: None }
 }
 
-fn recover(disk: Saved<Raft>) -> Result<Raft, String> {
-    Raft::recover(config(N1, 3), disk).map_err(|error| error.0)
+fn recover(disk: Saved<Raft>) -> Result<Raft, RecoveryError> {
+    Raft::recover(config(N1, 3), disk)
 }
 
 #[test]
@@ -211,19 +213,28 @@ fn recovery_cuts_what_the_state_contradicts() {
 fn recovery_refuses_a_disk_that_makes_no_sense() {
     let mut behind = saved(3, None, &[1, 1, 2, 2]);
     behind.log.compact(Slot(2), Term(1));
-    assert_eq!(recover(behind), Err("slots 0 to 2 are neither in the log nor in the state".into()));
+    assert_eq!(
+        recover(behind),
+        Err(RecoveryError::MissingPrefix { after: Slot(0), until: Slot(2) })
+    );
     let mut differs = saved(3, None, &[1, 1, 2, 2]);
     differs.log.compact(Slot(2), Term(1));
     differs.base = base(2, 2);
-    assert_eq!(recover(differs), Err("the log and the state differ at 2".into()));
+    assert_eq!(recover(differs), Err(RecoveryError::BaseMismatch { at: Slot(2) }));
     let mut hole = saved(3, None, &[1]);
     hole.log.put(run(3, 1, &["x"]));
-    assert_eq!(recover(hole), Err("slot 2 is missing".into()));
-    let backwards = recover(saved(3, None, &[2, 1]));
-    assert_eq!(backwards, Err("t1 at slot 2 is out of order".into()));
-    assert_eq!(recover(saved(1, None, &[1, 2])), Err("t2 at slot 2 is out of order".into()));
+    assert_eq!(recover(hole), Err(RecoveryError::MissingSlot { slot: Slot(2) }));
+    let disordered = |stamp: u64, limit: u64| {
+        let (stamp, limit) = (Term(stamp).ballot(), Term(limit).ballot());
+        Err(RecoveryError::StampOutOfOrder { slot: Slot(2), stamp, limit })
+    };
+    assert_eq!(recover(saved(3, None, &[2, 1])), disordered(1, 2));
+    assert_eq!(recover(saved(1, None, &[1, 2])), disordered(2, 1));
     let endless = recover(saved(u64::MAX, None, &[1]));
-    assert_eq!(endless, Err("no log gets to 1 in t18446744073709551615".into()));
+    assert_eq!(
+        endless,
+        Err(RecoveryError::OutOfRange { slot: Slot(1), at: Term(u64::MAX).ballot() })
+    );
     let mut far = saved(3, None, &[]);
     far.base = base(u64::MAX, 1);
     assert!(recover(far).is_err());

@@ -11,7 +11,7 @@ use synod_replica::{
     encode_write,
 };
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog};
-use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot, Values};
+use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot, Term, Values};
 
 /// A replica that leads, on a disk that survives it.
 struct Node {
@@ -448,7 +448,7 @@ fn roll(state: &mut u64, sides: u64) -> u64 {
 fn arbitrary_write(dice: &mut u64, disk: &Saved<Puppet>) -> Vec<Write<Puppet>> {
     let (base, last) = (disk.log.base().0, disk.log.last().0);
     let slot = Slot(base + 1 + roll(dice, last - base + 2));
-    let stamp = 1 + roll(dice, 3);
+    let stamp = Term(1 + roll(dice, 3));
     match roll(dice, 8) {
         0 if disk.log.stamp_at(slot).is_some() => {
             let stamp = disk.log.stamp_at(slot).unwrap();
@@ -456,7 +456,7 @@ fn arbitrary_write(dice: &mut u64, disk: &Saved<Puppet>) -> Vec<Write<Puppet>> {
         }
         0 | 1 => {
             // A snapshot of another history: the core says itself that what lies behind goes.
-            let base = Base { through: slot, stamp: 9, members: None };
+            let base = Base { through: slot, stamp: Term(9), members: None };
             vec![Write::TruncateFrom(slot.next()), Write::Compact(base)]
         }
         2 | 3 => vec![Write::TruncateFrom(slot)],

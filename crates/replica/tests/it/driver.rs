@@ -8,7 +8,7 @@ use synod_replica::{
     Driver, Envelope, Event, OpenError, Outcome, Payload, Replica, Seq, Token, encode_write,
 };
 use synod_storage::LogOp;
-use synod_types::{ClusterId, Incarnation, NodeId, Slot};
+use synod_types::{ClusterId, Incarnation, NodeId, Slot, Term};
 
 #[test]
 fn a_vow_waits_for_the_disk_and_nothing_else_does() {
@@ -143,7 +143,7 @@ fn each_read_ends_at_its_own_deadline() {
 
 #[test]
 fn a_state_that_ends_before_its_log_begins_is_refused() {
-    let base = Base { through: Slot(7), stamp: 1_u64, members: None };
+    let base = Base { through: Slot(7), stamp: Term(1), members: None };
     let op = encode_write::<Puppet>(&Write::Compact(base));
     let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
     let saved = synod_storage::Saved { base: Some((through, base)), ..Default::default() };

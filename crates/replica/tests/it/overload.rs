@@ -9,7 +9,7 @@ use synod_replica::{
     Session, Settings, Token, decode_frame, encode_write,
 };
 use synod_storage::{Batch, LogOp, MemoryState, StoredRun};
-use synod_types::{Incarnation, Instant, Lane, NodeId, Slot, Value, Values};
+use synod_types::{Incarnation, Instant, Lane, NodeId, Slot, Term, Value, Values};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -294,7 +294,7 @@ fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
 }
 
 fn encode_stamp() -> Bytes {
-    let run = synod_consensus::Run { first: Slot(1), stamp: 1, values: Values::noop() };
+    let run = synod_consensus::Run { first: Slot(1), stamp: Term(1), values: Values::noop() };
     let LogOp::Put(run) = encode_write::<Puppet>(&Write::Put(run)) else { unreachable!() };
     run.stamp
 }

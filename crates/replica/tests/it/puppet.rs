@@ -4,15 +4,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use synod_consensus::{
-    Base, Contradiction, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError,
-    Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
+    Base, ConfigError, Contradiction, Effects, Gate, HardState, Input, Message, Protocol,
+    RecoveryError, Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
 };
 use synod_replica::{
     Applied, Applier, Driver, Envelope, Event, Outcome, Payload, Replica, Settings, Token,
     decode_frame, encode_frame,
 };
 use synod_storage::{Life, StateStore};
-use synod_types::{Ballot, Changes, ClusterId, Incarnation, Instant, Lane, NodeId, Slot, Values};
+use synod_types::{
+    Ballot, Changes, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, Slot, Term, Values,
+};
 
 pub const ME: NodeId = NodeId(1);
 pub const PEER: NodeId = NodeId(2);
@@ -98,13 +100,17 @@ impl Protocol for Puppet {
     type Config = Option<NodeId>;
     type Message = Msg;
     type HardState = Nothing;
-    type Stamp = u64;
+    type Stamp = Term;
     type Timer = u8;
     const NAME: &'static str = "puppet";
 
+    fn config(_: NodeId, _: &Membership) -> Result<Option<NodeId>, ConfigError> {
+        Ok(None)
+    }
+
     fn recover(leader: Option<NodeId>, saved: Saved<Self>) -> Result<Self, RecoveryError> {
         let (last, chosen) = (saved.log.last(), saved.applied);
-        let of = |run: &Run<u64>, index| run.values.slice(index, index + 1);
+        let of = |run: &Run<Term>, index| run.values.slice(index, index + 1);
         let log = saved.log.runs().flat_map(|run| (0..run.values.len()).map(move |n| of(run, n)));
         Ok(Self {
             leader,
@@ -132,7 +138,7 @@ impl Protocol for Puppet {
                 fx.send(PEER, Msg::Chat(self.last));
                 fx.send(PEER, Msg::Vow(self.last));
                 fx.send(ME, Msg::Vow(self.last));
-                fx.write(Write::Put(Run { first: self.last, stamp: self.round, values }));
+                fx.write(Write::Put(Run { first: self.last, stamp: Term(self.round), values }));
                 fx.placed(ticket, self.last);
             }
             Input::Message { from: ME, message: Msg::Vow(slot) } => {
@@ -141,7 +147,7 @@ impl Protocol for Puppet {
             Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
             Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
             Input::Message { message: Msg::Compact(through), .. } => {
-                fx.write(Write::Compact(Base { through, stamp: 1, members: None }));
+                fx.write(Write::Compact(Base { through, stamp: Term(1), members: None }));
             }
             Input::Message { from: by, message: Msg::Contradict(slot) } => {
                 fx.contradicted(Contradiction { slot, by });
@@ -162,7 +168,7 @@ impl Protocol for Puppet {
 
     fn flush(&mut self, _: Instant, _: &mut Effects<'_, Self>) {}
 
-    fn base_at(&self, _: Slot) -> Option<Base<u64>> {
+    fn base_at(&self, _: Slot) -> Option<Base<Term>> {
         None
     }
 
@@ -184,7 +190,7 @@ impl Puppet {
         while self.chosen < through {
             self.chosen = self.chosen.next();
             let values = self.log[self.chosen.0 as usize - 1].clone();
-            fx.chosen(Run { first: self.chosen, stamp: self.round, values });
+            fx.chosen(Run { first: self.chosen, stamp: Term(self.round), values });
         }
     }
 
@@ -195,7 +201,7 @@ impl Puppet {
             self.log.push(values.clone());
             self.last = slot;
             fx.write(Write::TruncateFrom(slot));
-            fx.write(Write::Put(Run { first: slot, stamp: self.round, values }));
+            fx.write(Write::Put(Run { first: slot, stamp: Term(self.round), values }));
         }
         self.choose(slot, fx);
     }
@@ -207,7 +213,7 @@ impl Puppet {
         self.last = slot;
         fx.write(Write::HardState(Nothing));
         fx.write(Write::TruncateFrom(slot));
-        fx.write(Write::Put(Run { first: slot, stamp: self.round, values }));
+        fx.write(Write::Put(Run { first: slot, stamp: Term(self.round), values }));
         fx.send(PEER, Msg::Vow(slot));
     }
 }

@@ -2,10 +2,9 @@
 
 use super::chosen::Chosen;
 use crate::violation::{Checked, ViolationKind, violation};
-use std::any::TypeId;
 use std::collections::BTreeMap;
-use synod_consensus::{Protocol, Role, Saved, Status};
-use synod_types::{Ballot, NodeId, Slot, Term};
+use synod_consensus::{Protocol, Role, Saved, Stamp, Status};
+use synod_types::{Ballot, NodeId, Slot};
 
 /// At most one leader a ballot; and where logs are stamped with terms, every leader has all that
 /// was chosen before it (Raft §5.2, §5.4).
@@ -19,7 +18,7 @@ pub(crate) struct Leaders {
 
 impl Leaders {
     pub(crate) fn of<P: Protocol>() -> Self {
-        let one_a_round = TypeId::of::<P::Stamp>() == TypeId::of::<Term>();
+        let one_a_round = !P::Stamp::NAMES_PROPOSER;
         Self { one_a_round, by_ballot: BTreeMap::new() }
     }
 

@@ -17,7 +17,6 @@
 use super::chosen::Chosen;
 use crate::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
-use std::any::Any;
 use synod_consensus::{HardState, Protocol, Quorum, Run, RunLog, Stamp, Write};
 use synod_types::{Ballot, NodeId, Slot};
 
@@ -232,9 +231,9 @@ impl<S: Stamp> SlotRecord<S> {
     }
 }
 
-/// The ballot that a stamp is; `None` if stamps are something else.
+/// Returns the ballot that a stamp is; `None` if stamps are terms.
 fn ballot_of<S: Stamp>(stamp: &S) -> Option<Ballot> {
-    (stamp as &dyn Any).downcast_ref().copied()
+    S::NAMES_PROPOSER.then(|| stamp.ballot())
 }
 
 #[cfg(test)]

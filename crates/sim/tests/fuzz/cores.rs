@@ -70,7 +70,6 @@ impl<P: Protocol> Node<P> {
         }
     }
 
-    /// What a store does: it keeps what lies behind a new base, unless it is told to cut it.
     fn write(&mut self, write: &Write<P>) {
         if let Write::HardState(new) = write {
             assert!(new.may_follow(&self.disk.hard_state), "{new:?}, {:?}", self.disk.hard_state);
@@ -78,10 +77,7 @@ impl<P: Protocol> Node<P> {
         if self.written.len() < 200 {
             self.written.push(write.clone());
         }
-        let Write::Compact(base) = write else { return self.disk.apply(write) };
-        let kept: Vec<_> = self.disk.log.runs_from(base.through.next()).collect();
         self.disk.apply(write);
-        kept.into_iter().for_each(|run| self.disk.apply(&Write::Put(run)));
     }
 }
 

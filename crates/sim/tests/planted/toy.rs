@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_consensus::{
-    Base, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Refusal, Role, Run,
-    RunLog, Saved, Status, Write,
+    Base, ConfigError, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Refusal,
+    Role, Run, RunLog, Saved, Status, Write,
 };
 use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Term, Ticket, Values};
 
@@ -119,6 +119,10 @@ impl Protocol for Toy {
     type Timer = Beat;
 
     const NAME: &'static str = "toy";
+
+    fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
+        Ok(Config { id, members: members.clone(), bug: Bug::None })
+    }
 
     fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
         let commit = saved.floor()?;
