@@ -159,6 +159,7 @@ fn failure(outcome: Outcome) -> BackendError {
         Outcome::Refused(Refusal::Unsupported) => {
             BackendError::Internal("the protocol does not do that".into())
         }
+        Outcome::Refused(why) => BackendError::Internal(format!("the protocol refuses: {why:?}")),
         Outcome::Unknown => BackendError::TimedOut,
         Outcome::Done(..) | Outcome::Readable => {
             BackendError::Internal("an answer to another question".into())

@@ -1,0 +1,118 @@
+//! One name, one thing; and what a signature must not look like.
+
+use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding};
+use std::collections::BTreeMap;
+
+/// Crates of sibling protocols: the same role has the same name in each.
+const PROTOCOLS: [&str; 3] = ["basic-paxos", "multi-paxos", "raft"];
+
+/// Crates that share no names with the rest on purpose: the checker is independent of the code that
+/// it judges, and tests have a namespace of their own.
+const INDEPENDENT: [&str; 1] = ["checker"];
+
+/// Public types that share a name, with the reason.
+const SHARED: [(&str, &str); 2] = [
+    ("HardState", "a protocol's implements the contract's trait"),
+    ("Message", "a protocol's implements the contract's trait"),
+];
+
+/// Code of a source, without its unit tests.
+fn shipped(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+/// The crate of a source, if it is part of what ships.
+fn crate_of(path: &str) -> Option<&str> {
+    let (name, rest) = path.strip_prefix("crates/")?.split_once('/')?;
+    rest.starts_with("src/").then_some(name)
+}
+
+/// Returns the name of the public type that a line declares.
+fn declared(line: &str) -> Option<&str> {
+    let item = line.trim_start().strip_prefix("pub ")?;
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    let rest = kinds.iter().find_map(|kind| item.strip_prefix(kind))?;
+    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
+}
+
+/// No two public types have one name, except the same role in sibling protocols.
+fn unique_types(tree: &Tree) -> Vec<Finding> {
+    let mut places: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for (path, text) in tree.sources() {
+        let Some(owner) = crate_of(path).filter(|owner| !INDEPENDENT.contains(owner)) else {
+            continue;
+        };
+        for name in shipped(text).lines().filter_map(declared) {
+            places.entry(name).or_default().push((owner, path));
+        }
+    }
+    let mut findings = Vec::new();
+    for (name, places) in places {
+        let mut siblings = PROTOCOLS.map(|sibling| (sibling, 0)).to_vec();
+        let mut others = 0;
+        for (owner, _) in &places {
+            match siblings.iter_mut().find(|(sibling, _)| sibling == owner) {
+                Some((_, count)) => *count += 1,
+                None => others += 1,
+            }
+        }
+        let in_siblings = siblings.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        let is_shared = SHARED.iter().any(|(shared, _)| *shared == name);
+        if in_siblings > 1 || others + usize::from(in_siblings > 0 && !is_shared) > 1 {
+            let paths: Vec<_> = places.iter().map(|(_, path)| *path).collect();
+            let what = format!("{name} is declared in {}", paths.join(" and "));
+            findings.push(finding(places[0].1, what));
+        }
+    }
+    findings
+}
+
+/// Parameters have names: a tuple in a signature hides what its parts are.
+fn named_parameters(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.sources().filter(|(path, _)| crate_of(path).is_some()) {
+        for (number, line) in shipped(text).lines().enumerate() {
+            // `(a, b): (A, B)`; closures begin their patterns with a bar.
+            for (at, _) in line.match_indices("): (") {
+                let Some(open) = line[..at].rfind('(') else { continue };
+                let before = line[..open].trim_end();
+                let is_list = line[open..at].contains(',');
+                if is_list && !before.contains("let ") && !before.ends_with('|') {
+                    findings.push(finding(path, format!("line {}: tuple parameter", number + 1)));
+                }
+            }
+        }
+    }
+    findings
+}
+
+#[test]
+fn names_are_tidy() {
+    assert_clean(&[unique_types as Rule, named_parameters]);
+}
+
+#[test]
+fn two_types_of_one_name_are_found() {
+    let one = Tree::planted("crates/kv/src/a.rs", "//! A.\npub struct Report;\n");
+    assert_eq!(unique_types(&one), []);
+    let two = one.clone().with("crates/sim/src/b.rs", "//! B.\npub(crate) enum X {}\npub enum Report {}\n");
+    assert_finds(unique_types, &two, "Report is declared in");
+    let within = Tree::planted("crates/raft/src/a.rs", "pub struct Limits;\npub trait Limits {}\n");
+    assert_finds(unique_types, &within, "Limits");
+    let siblings = Tree::planted("crates/raft/src/a.rs", "pub struct Config;\n")
+        .with("crates/multi-paxos/src/a.rs", "pub struct Config;\n");
+    assert_eq!(unique_types(&siblings), []);
+    let third = siblings.with("crates/node/src/a.rs", "pub struct Config {}\n");
+    assert_finds(unique_types, &third, "Config");
+    let checker = one.with("crates/checker/src/b.rs", "pub struct Report;\n");
+    assert_eq!(unique_types(&checker), [], "the checker stands alone");
+}
+
+#[test]
+fn a_tuple_parameter_is_found() {
+    let bad = "fn f(\n    (from, to): (u64, u64),\n) {}\n";
+    assert_finds(named_parameters, &Tree::planted("crates/kv/src/a.rs", bad), "tuple");
+    for fine in ["let (a, b): (u8, u8) = x;\n", "let f = |(a, b): (u8, u8)| a;\n", "fn f(a: (u8, u8)) {}\n"] {
+        assert_eq!(named_parameters(&Tree::planted("crates/kv/src/a.rs", fine)), [], "{fine}");
+    }
+}
