@@ -95,7 +95,9 @@ fn names_are_tidy() {
 fn two_types_of_one_name_are_found() {
     let one = Tree::planted("crates/kv/src/a.rs", "//! A.\npub struct Report;\n");
     assert_eq!(unique_types(&one), []);
-    let two = one.clone().with("crates/sim/src/b.rs", "//! B.\npub(crate) enum X {}\npub enum Report {}\n");
+    let two = one
+        .clone()
+        .with("crates/sim/src/b.rs", "//! B.\npub(crate) enum X {}\npub enum Report {}\n");
     assert_finds(unique_types, &two, "Report is declared in");
     let within = Tree::planted("crates/raft/src/a.rs", "pub struct Limits;\npub trait Limits {}\n");
     assert_finds(unique_types, &within, "Limits");
@@ -112,7 +114,9 @@ fn two_types_of_one_name_are_found() {
 fn a_tuple_parameter_is_found() {
     let bad = "fn f(\n    (from, to): (u64, u64),\n) {}\n";
     assert_finds(named_parameters, &Tree::planted("crates/kv/src/a.rs", bad), "tuple");
-    for fine in ["let (a, b): (u8, u8) = x;\n", "let f = |(a, b): (u8, u8)| a;\n", "fn f(a: (u8, u8)) {}\n"] {
+    for fine in
+        ["let (a, b): (u8, u8) = x;\n", "let f = |(a, b): (u8, u8)| a;\n", "fn f(a: (u8, u8)) {}\n"]
+    {
         assert_eq!(named_parameters(&Tree::planted("crates/kv/src/a.rs", fine)), [], "{fine}");
     }
 }
