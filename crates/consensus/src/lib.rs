@@ -57,6 +57,7 @@ mod protocol;
 mod quorum;
 mod reason;
 mod recovery;
+mod stall;
 mod stamp;
 mod status;
 mod window;
@@ -74,6 +75,7 @@ pub use protocol::{
 pub use quorum::{Quorum, QuorumError};
 pub use reason::{IgnoreReason, StepDownReason};
 pub use recovery::RecoveryError;
+pub use stall::Stall;
 pub use stamp::Stamp;
 pub use status::{Role, Status};
 pub use window::{SendWindow, WindowLimits};

@@ -6,22 +6,14 @@ use crate::{Fx, Message, Raft};
 use synod_consensus::{IgnoreReason, ProtocolEvent, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Term};
 
-/// The disk or the apply side did not answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Stall {
-    /// When that was said last.
-    since: Instant,
-    /// Whether a vow that was made afterwards has come back from the disk.
-    disk_answered: bool,
-}
-
 impl Raft {
     /// No leader was heard from for an election timeout. Any node may be handed this at any time.
     pub(crate) fn on_election_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         if matches!(self.role, Role::Leader(_)) || !self.is_voter() {
             return;
         }
-        if self.is_stalled(now) || self.next_term().is_none() {
+        let patience = self.config.timing().election.end;
+        if self.stall.is_active(now, patience) || self.next_term().is_none() {
             // Others go first; but the wait goes on, or a lone survivor would never campaign.
             self.step_down(None, StepDownReason::MayNotCampaign, fx);
             self.role = Role::Follower(None);
@@ -153,7 +145,7 @@ impl Raft {
     /// the gate by themselves, and its heartbeat answers do not, so the leader keeps its quorum.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
         self.step_down(None, StepDownReason::Stalled, fx);
-        self.stall = Some(Stall { since: now, disk_answered: false });
+        self.stall.report(now);
         let (term, matched) = (self.hard_state.term, self.log.last());
         fx.send(self.config.id(), Message::AppendAck { term, probe: 0, matched });
     }
@@ -163,19 +155,6 @@ impl Raft {
         if !matches!(self.role, Role::Leader(_)) {
             self.arm_election(fx);
         }
-    }
-
-    /// A message to itself came back: what was written before is durable.
-    pub(crate) fn on_disk_answer(&mut self) {
-        if let Some(stall) = &mut self.stall {
-            stall.disk_answered = true;
-        }
-    }
-
-    fn is_stalled(&mut self, now: Instant) -> bool {
-        let patience = self.config.timing().election.end;
-        self.stall.take_if(|stall| stall.disk_answered && now.since(stall.since) >= patience);
-        self.stall.is_some()
     }
 
     fn may_vote_for(&self, candidate: NodeId) -> bool {

@@ -102,7 +102,6 @@ pub use synod_consensus as consensus;
 pub use synod_consensus::{ConfigError, Timing};
 pub use synod_types as types;
 
-use crate::election::Stall;
 use crate::recovery::Repair;
 use crate::role::Role;
 use alloc::vec::Vec;
@@ -110,7 +109,7 @@ use core::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
     Base, Bounds, ClusterTiming, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal,
-    RunLog, Saved, Status, Write,
+    RunLog, Saved, Stall, Status, Write,
 };
 use synod_consensus::{IgnoreReason, StepDownReason};
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
@@ -130,7 +129,7 @@ pub struct Raft {
     log: RunLog<Term>,
     commit: Slot,
     role: Role,
-    stall: Option<Stall>,
+    stall: Stall,
     repair: Repair,
 }
 
@@ -253,7 +252,7 @@ impl Raft {
             return self.ignore(from, reason, fx);
         }
         if from == self.config.id() {
-            self.on_disk_answer();
+            self.stall.on_disk_answer();
         }
         if let Some(term) = message.term() {
             if term > self.hard_state.term {

@@ -4,7 +4,9 @@ use crate::message::HORIZON;
 use crate::role::Role;
 use crate::{Config, Fx, Raft};
 use core::cmp::{max, min};
-use synod_consensus::{Base, IgnoreReason, RecoveryError, Saved, Stamp, StepDownReason, Write};
+use synod_consensus::{
+    Base, IgnoreReason, RecoveryError, Saved, Stall, Stamp, StepDownReason, Write,
+};
 use synod_types::{NodeId, Slot, Term};
 
 /// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
@@ -56,7 +58,7 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     }
     let members = base.members.clone().unwrap_or_else(|| config.members().clone());
     // What is applied is chosen, whatever this node's peers hold: no leader may cut it again.
-    let (commit, role, stall) = (floor, Role::Follower(None), None);
+    let (commit, role, stall) = (floor, Role::Follower(None), Stall::default());
     Ok(Raft { config, members, hard_state, base, log, commit, role, stall, repair })
 }
 
