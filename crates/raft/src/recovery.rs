@@ -22,6 +22,10 @@ pub(crate) struct Repair {
 pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, RecoveryError> {
     let floor = saved.floor()?;
     let Saved { mut hard_state, base, mut log, .. } = saved;
+    let (end, latest) = (max(log.last(), base.through), max(hard_state.term, base.stamp));
+    if max(end.0, latest.0) >= HORIZON {
+        return Err(RecoveryError::OutOfRange { slot: end, at: latest.ballot() });
+    }
     let mut repair = Repair::default();
     if base.through > log.base() {
         // The state machine is ahead of the log's front: a crash came between the two writes.
@@ -40,11 +44,7 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
         hard_state = crate::HardState { term: base.stamp, vote: None };
         repair.term = true;
     }
-    let end = log.last();
-    if max(end.0, hard_state.term.0) >= HORIZON {
-        return Err(RecoveryError::OutOfRange { slot: end, at: hard_state.term.ballot() });
-    }
-    if log.gap_after(base.through) <= end {
+    if log.gap_after(base.through) <= log.last() {
         return Err(RecoveryError::MissingSlot { slot: log.gap_after(base.through) });
     }
     let mut stamp = base.stamp;
