@@ -1,129 +1,137 @@
-//! What is known beforehand about the places of appends.
+//! The resolution of appends before the search: those whose place is certain become compare-and-sets.
 //!
-//! A state that somebody must see, and that only one append can lead to, tells where that append
-//! took effect: it is a compare-and-set. The state before it must have been there as well, and so
-//! on back to an empty text. An append that leads to no state that somebody may see, wherever it
-//! takes effect, is a write that nobody sees. With texts that are appended once each, as recorders
-//! make them, no append is left, and a search need not try their orders.
+//! This is the traceability of append-only values that Elle relies on (Kingsbury and Alvaro, "Elle:
+//! inferring isolation anomalies from experimental observations", 2020). A value that some operation
+//! must observe, and that only one append can have produced, fixes the place of that append: it is a
+//! compare-and-set from the value without its suffix. That value must have existed as well, and so on
+//! back to the empty text. An append that produces no observable value wherever it takes effect is a
+//! write of an unobserved value. With texts that are appended once each, as recorders make them, no
+//! append is left, and the search need not try their orders.
 //!
-//! Several appends may end a state, as "1,", "11,", and "111," do. Those cannot have led to it
-//! whose state before it comes from nothing, or only later than they or the state were there.
+//! Several appends may end a value, as "1,", "11,", and "111," do. Those are excluded whose previous
+//! value has no producer, or cannot have existed early enough.
 
-use crate::compile::{May, Must};
-use crate::domain::{Domain, Id, NIL, OTHER};
-use crate::machine::Action;
+use crate::action::Action;
+use crate::domain::{Domain, Id, NIL, UNOBSERVED};
+use crate::problem::{Completed, Pending};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An append that may lead to a value, and the value before it.
-type Maker = (usize, Id);
+/// An append that may produce a value, and the value before it.
+type Producer = (usize, Id);
 
-/// Turns the appends to one register whose places are known into what they are.
-pub(crate) fn settle(domain: &mut Domain, init: Id, musts: &mut [Must], mays: &mut [May]) {
+/// Replaces the appends to one register whose places are certain by equivalent actions.
+pub(crate) fn resolve_appends(
+    domain: &mut Domain,
+    init: Id,
+    completed: &mut [Completed],
+    pending: &mut [Pending],
+) {
     let mut actions: Vec<&mut Action> = Vec::new();
-    let mut times = Vec::new();
+    let mut intervals = Vec::new();
     let mut certain = Vec::new();
-    for Must { action, begin, end, .. } in musts {
-        certain.extend(action.need().map(|value| (value, *end)));
+    for Completed { action, begin, end, .. } in completed {
+        certain.extend(action.required_value().map(|value| (value, *end)));
         actions.push(action);
-        times.push(Time { begin: *begin, end: *end, once: true });
+        intervals.push(Interval { begin: *begin, end: *end, once: true });
     }
-    for May { action, calls } in mays {
-        let begin = calls.first().map_or(0, |call| call.0);
-        times.push(Time { begin, end: usize::MAX, once: calls.len() == 1 });
+    for Pending { action, calls } in pending {
+        let begin = calls.first().map_or(0, |call| call.begin);
+        intervals.push(Interval { begin, end: usize::MAX, once: calls.len() == 1 });
         actions.push(action);
     }
-    let possible = needs(&actions);
-    if let Some(mut places) = Places::new(domain, init, actions, times) {
-        places.follow(certain, possible);
+    let possible = required_values(&actions);
+    if let Some(mut resolver) = Resolver::new(domain, init, actions, intervals) {
+        resolver.resolve(certain, possible);
     }
 }
 
-fn needs(actions: &[&mut Action]) -> Vec<Id> {
-    let need = |action: &&mut Action| match &**action {
+/// Returns the values that operations observe, or must not observe.
+fn required_values(actions: &[&mut Action]) -> Vec<Id> {
+    let required = |action: &&mut Action| match &**action {
         Action::Differs { old, .. } => Some(*old),
-        action => action.need(),
+        action => action.required_value(),
     };
-    actions.iter().filter_map(need).collect()
+    actions.iter().filter_map(required).collect()
 }
 
-/// When an action may take effect: between these events.
-struct Time {
+/// The events between which an action takes effect.
+struct Interval {
     begin: usize,
     end: usize,
-    /// And whether it does so once at most.
+    /// Whether it takes effect once at most.
     once: bool,
 }
 
-/// What is known so far.
-struct Places<'a> {
+/// The state of the resolution.
+struct Resolver<'a> {
     domain: &'a mut Domain,
     actions: Vec<&'a mut Action>,
-    times: Vec<Time>,
+    intervals: Vec<Interval>,
     /// The appends by their text and the length of it.
     appends: BTreeMap<usize, BTreeMap<Vec<u8>, Vec<usize>>>,
-    /// The values that something else than an append can make, and the event before which none
-    /// can be there for it.
-    made: BTreeMap<Id, usize>,
-    /// The appends that may lead to a value.
-    makers: BTreeMap<Id, Vec<Maker>>,
-    /// The event before which a value cannot be there; `None`: it never can.
+    /// The values that other actions than appends produce, each with the event before which none of
+    /// those can have taken effect.
+    produced: BTreeMap<Id, usize>,
+    /// The appends that may produce each value.
+    producers: BTreeMap<Id, Vec<Producer>>,
+    /// The event before which each value cannot exist; `None` if it never can.
     since: BTreeMap<Id, Option<usize>>,
 }
 
-impl<'a> Places<'a> {
-    /// `None` if there are no appends, or too much besides them to say anything.
+impl<'a> Resolver<'a> {
+    /// Returns `None` if there are no appends, or if other actions make their places uncertain.
     fn new(
         domain: &'a mut Domain,
         init: Id,
         actions: Vec<&'a mut Action>,
-        times: Vec<Time>,
+        intervals: Vec<Interval>,
     ) -> Option<Self> {
-        let mut made = BTreeMap::from([(init, 0)]);
+        let mut produced = BTreeMap::from([(init, 0)]);
         let mut appends: BTreeMap<usize, BTreeMap<Vec<u8>, Vec<usize>>> = BTreeMap::new();
         for (index, action) in actions.iter().enumerate() {
             match &**action {
-                Action::Deal(_) => return None,
+                Action::Txn(_) => return None,
                 Action::Append { text, .. } => {
                     let alike = appends.entry(text.len()).or_default();
                     alike.entry(text.clone()).or_default().push(index);
                 }
                 action => {
-                    let begin = times[index].begin;
-                    if let Some(value) = action.made() {
-                        let since = made.entry(value).or_insert(begin);
+                    let begin = intervals[index].begin;
+                    if let Some(value) = action.produced_value() {
+                        let since = produced.entry(value).or_insert(begin);
                         *since = begin.min(*since);
                     }
                 }
             }
         }
-        let is_plain = |id: &Id| *id == NIL || *id == OTHER || domain.text(*id).is_some();
-        // What is no text, and an append that adds nothing, would be further ways to a value.
-        let is_clear = made.keys().all(is_plain) && !appends.contains_key(&0);
-        let (makers, since) = (BTreeMap::new(), BTreeMap::new());
+        let is_plain = |id: &Id| *id == NIL || *id == UNOBSERVED || domain.text(*id).is_some();
+        // Values that are no texts, and empty appends, would be further ways to produce a value.
+        let is_clear = produced.keys().all(is_plain) && !appends.contains_key(&0);
+        let (producers, since) = (BTreeMap::new(), BTreeMap::new());
         (is_clear && !appends.is_empty()).then_some(Self {
             domain,
             actions,
-            times,
+            intervals,
             appends,
-            made,
-            makers,
+            produced,
+            producers,
             since,
         })
     }
 
-    /// Goes back from the values that must be there before an event, and then from those that may
-    /// be.
-    fn follow(&mut self, certain: Vec<(Id, usize)>, mut possible: Vec<Id>) {
-        // The longest first: whoever needs a value for a longer one has a say in how early.
+    /// Traces the values that must exist before an event back to their appends, and then those that
+    /// may exist.
+    fn resolve(&mut self, certain: Vec<(Id, usize)>, mut possible: Vec<Id>) {
+        // The longest first: a longer value bounds the event before which a shorter one must exist.
         let mut due: BTreeMap<(usize, Id), usize> = BTreeMap::new();
         for (value, before) in certain {
-            self.expect(&mut due, value, before);
+            self.require(&mut due, value, before);
         }
         while let Some(((_, value), before)) = due.pop_last() {
-            match self.only_maker(value, before) {
+            match self.only_producer(value, before) {
                 Some((append, from)) => {
-                    self.place(append, from, value);
-                    self.expect(&mut due, from, before.min(self.times[append].end));
+                    self.fix_place(append, from, value);
+                    self.require(&mut due, from, before.min(self.intervals[append].end));
                 }
                 None => possible.push(value),
             }
@@ -135,7 +143,7 @@ impl<'a> Places<'a> {
                 continue;
             }
             self.explore(value);
-            for (append, from) in &self.makers[&value] {
+            for (append, from) in &self.producers[&value] {
                 useful.insert(*append);
                 possible.push(*from);
             }
@@ -144,98 +152,99 @@ impl<'a> Places<'a> {
             if let Action::Append { key, .. } = &**action
                 && !useful.contains(&index)
             {
-                **action = Action::Write { key: *key, value: OTHER };
+                **action = Action::Write { key: *key, value: UNOBSERVED };
             }
         }
     }
 
-    /// A value must be there before an event.
-    fn expect(&self, due: &mut BTreeMap<(usize, Id), usize>, value: Id, before: usize) {
+    /// Records that a value must exist before an event.
+    fn require(&self, due: &mut BTreeMap<(usize, Id), usize>, value: Id, before: usize) {
         let length = self.domain.text(value).map_or(0, <[u8]>::len);
         let earliest = due.entry((length, value)).or_insert(before);
         *earliest = before.min(*earliest);
     }
 
-    /// The one append that leads to a value, which must be there before an event, and the value
-    /// before it, if that is certain.
-    fn only_maker(&mut self, value: Id, before: usize) -> Option<Maker> {
-        if self.made.get(&value).is_some_and(|since| *since < before) {
+    /// Returns the only append that can have produced a value before an event, with the value before it,
+    /// if both are certain.
+    fn only_producer(&mut self, value: Id, before: usize) -> Option<Producer> {
+        if self.produced.get(&value).is_some_and(|since| *since < before) {
             return None;
         }
         self.explore(value);
-        let is_early = |(append, from): &&Maker| {
-            // One that has its place already leads to another value.
+        let is_early = |(append, from): &&Producer| {
+            // An append whose place is fixed produces another value.
             let is_free = matches!(&*self.actions[*append], Action::Append { .. });
             let from = self.since[from].is_some_and(|since| since < before);
-            is_free && from && self.times[*append].begin < before
+            is_free && from && self.intervals[*append].begin < before
         };
-        let mut early = self.makers[&value].iter().filter(is_early);
+        let mut early = self.producers[&value].iter().filter(is_early);
         let (append, from) = *early.next()?;
-        if early.next().is_some() || !self.times[append].once {
+        if early.next().is_some() || !self.intervals[append].once {
             return None;
         }
         if self.domain.text(from).is_none_or(|text| !text.is_empty()) {
             return Some((append, from));
         }
-        // Appending to nothing and to the empty text comes to the same.
-        match (self.made.contains_key(&NIL), self.made.contains_key(&from)) {
+        // Appends to nil and to the empty text have the same result.
+        match (self.produced.contains_key(&NIL), self.produced.contains_key(&from)) {
             (true, false) => Some((append, NIL)),
             (false, true) => Some((append, from)),
             _ => None,
         }
     }
 
-    /// Finds out how a value can come about, and since when, and all that it can grow from.
+    /// Computes the producers of a value and its earliest event, and those of all values that it can
+    /// grow from.
     fn explore(&mut self, value: Id) {
-        // A loop, since a text may have grown from thousands.
+        // A loop and no recursion: a text may consist of thousands of appends.
         let mut path = vec![value];
         while let Some(value) = path.last().copied() {
             if self.since.contains_key(&value) {
                 path.pop();
                 continue;
             }
-            let Some(mut makers) = self.makers.remove(&value) else {
-                let makers = self.fitting(value);
-                path.extend(makers.iter().map(|(_, from)| *from));
-                self.makers.insert(value, makers);
+            let Some(mut producers) = self.producers.remove(&value) else {
+                let producers = self.suffixes(value);
+                path.extend(producers.iter().map(|(_, from)| *from));
+                self.producers.insert(value, producers);
                 continue;
             };
-            let since = |(append, from): &Maker| {
-                let Time { begin, end, .. } = self.times[*append];
+            let since = |(append, from): &Producer| {
+                let Interval { begin, end, .. } = self.intervals[*append];
                 self.since[from].filter(|since| *since < end).map(|since| since.max(begin))
             };
-            makers.retain(|maker| since(maker).is_some());
-            let grown = makers.iter().filter_map(since).min();
-            let since = self.made_since(value).into_iter().chain(grown).min();
-            self.makers.insert(value, makers);
+            producers.retain(|producer| since(producer).is_some());
+            let grown = producers.iter().filter_map(since).min();
+            let since = self.produced_since(value).into_iter().chain(grown).min();
+            self.producers.insert(value, producers);
             self.since.insert(value, since);
         }
     }
 
-    /// Since when something else than an append can have led to a value.
-    fn made_since(&self, value: Id) -> Option<usize> {
-        let since = self.made.get(&value).copied();
-        // Appending to nothing is appending to the empty text.
+    /// Returns the event since which an action other than an append can have produced a value.
+    fn produced_since(&self, value: Id) -> Option<usize> {
+        let since = self.produced.get(&value).copied();
+        // An append to nil is an append to the empty text.
         let is_empty = self.domain.text(value).is_some_and(<[u8]>::is_empty);
-        let nothing = self.made.get(&NIL).copied().filter(|_| is_empty);
+        let nothing = self.produced.get(&NIL).copied().filter(|_| is_empty);
         since.into_iter().chain(nothing).min()
     }
 
-    /// The appends whose text ends a value.
-    fn fitting(&mut self, value: Id) -> Vec<Maker> {
+    /// Returns the appends whose text is a suffix of a value.
+    fn suffixes(&mut self, value: Id) -> Vec<Producer> {
         let Some(whole) = self.domain.text(value) else { return Vec::new() };
-        let mut fitting = Vec::new();
+        let mut suffixes = Vec::new();
         for (length, alike) in &self.appends {
             let Some(start) = whole.len().checked_sub(*length) else { break };
             let alike = alike.get(&whole[start..]).into_iter().flatten();
-            fitting.extend(alike.map(|append| (*append, *length)));
+            suffixes.extend(alike.map(|append| (*append, *length)));
         }
-        let shortened = |(append, length)| (append, self.domain.shortened(value, length));
-        fitting.into_iter().map(shortened).collect()
+        let shortened = |(append, length)| (append, self.domain.without_suffix(value, length));
+        suffixes.into_iter().map(shortened).collect()
     }
 
-    /// An append takes effect there and nowhere else.
-    fn place(&mut self, append: usize, old: Id, new: Id) {
+    /// Replaces an append by the compare-and-set that it is.
+    fn fix_place(&mut self, append: usize, old: Id, new: Id) {
         let action = &mut *self.actions[append];
         if let Action::Append { key, .. } = action {
             *action = Action::Swap { key: *key, old, new };
@@ -250,69 +259,73 @@ mod tests {
 
     type Timed = (&'static str, usize, usize);
 
-    fn must(action: Action) -> Must {
-        Must { action, begin: 0, end: 1, hint: None, record: 0 }
+    fn completed(action: Action) -> Completed {
+        Completed { action, begin: 0, end: 1, hint: None, record: 0 }
     }
 
-    fn append(text: &str) -> Must {
-        must(Action::Append { key: 0, text: text.into() })
+    fn append(text: &str) -> Completed {
+        completed(Action::Append { key: 0, text: text.into() })
     }
 
-    /// What becomes of appends if these texts are read, and nothing was there.
-    fn settled(reads: &[&'static str], appends: &[&'static str]) -> (Domain, Vec<Action>) {
+    /// Returns the resolved appends, given reads of these texts and an initial nil.
+    fn resolved(reads: &[&'static str], appends: &[&'static str]) -> (Domain, Vec<Action>) {
         let reads: Vec<_> = reads.iter().map(|text| (*text, 0, 1)).collect();
         let appends: Vec<_> = appends.iter().map(|text| (*text, 0, 1)).collect();
         timed(&reads, &appends)
     }
 
-    /// The same of reads and appends between two events.
+    /// Returns the resolved appends, given reads and appends between two events each.
     fn timed(reads: &[Timed], appends: &[Timed]) -> (Domain, Vec<Action>) {
         let values: Vec<_> = reads.iter().map(|read| Value::from(read.0)).collect();
         let mut domain = Domain::new(values.iter().collect(), true);
         let appended =
-            |(text, begin, end): &Timed| Must { begin: *begin, end: *end, ..append(text) };
-        let mut musts: Vec<_> = appends.iter().map(appended).collect();
+            |(text, begin, end): &Timed| Completed { begin: *begin, end: *end, ..append(text) };
+        let mut operations: Vec<_> = appends.iter().map(appended).collect();
         for (value, (_, begin, end)) in values.iter().zip(reads) {
             let want = domain.id(value);
-            musts.push(Must { begin: *begin, end: *end, ..must(Action::Read { key: 0, want }) });
+            operations.push(Completed {
+                begin: *begin,
+                end: *end,
+                ..completed(Action::Read { key: 0, want })
+            });
         }
-        settle(&mut domain, NIL, &mut musts, &mut []);
-        musts.truncate(appends.len());
-        (domain, musts.into_iter().map(|must| must.action).collect())
+        resolve_appends(&mut domain, NIL, &mut operations, &mut []);
+        operations.truncate(appends.len());
+        (domain, operations.into_iter().map(|operation| operation.action).collect())
     }
 
     #[test]
-    fn a_read_tells_the_places_of_what_it_shows() {
-        let (mut domain, actions) = settled(&["abc"], &["c", "x", "a", "b"]);
+    fn read_fixes_the_places_of_the_appends_it_observes() {
+        let (mut domain, actions) = resolved(&["abc"], &["c", "x", "a", "b"]);
         let mut id = |text: &str| domain.id(&Value::from(text));
         let swap = |old, new| Action::Swap { key: 0, old, new };
         assert_eq!(actions[0], swap(id("ab"), id("abc")));
-        assert_eq!(actions[1], Action::Write { key: 0, value: OTHER });
+        assert_eq!(actions[1], Action::Write { key: 0, value: UNOBSERVED });
         assert_eq!(actions[2], swap(NIL, id("a")));
         assert_eq!(actions[3], swap(id("a"), id("ab")));
     }
 
     #[test]
-    fn what_is_not_certain_stays() {
-        let (_, actions) = settled(&["aa"], &["a", "a"]);
+    fn append_with_an_uncertain_place_stays_an_append() {
+        let (_, actions) = resolved(&["aa"], &["a", "a"]);
         assert!(actions.iter().all(|action| matches!(action, Action::Append { .. })));
-        let (_, actions) = settled(&["ab"], &["b", "ab", "a"]);
+        let (_, actions) = resolved(&["ab"], &["b", "ab", "a"]);
         assert!(actions.iter().all(|action| matches!(action, Action::Append { .. })));
     }
 
     #[test]
-    fn an_end_that_several_texts_share_is_told_by_what_was_before() {
-        let (mut domain, actions) = settled(&["1,111,11,"], &["1,", "11,", "111,", "1111,"]);
+    fn appends_with_a_common_suffix_are_told_apart_by_the_value_before() {
+        let (mut domain, actions) = resolved(&["1,111,11,"], &["1,", "11,", "111,", "1111,"]);
         let mut id = |text: &str| domain.id(&Value::from(text));
         let swap = |old, new| Action::Swap { key: 0, old, new };
         assert_eq!(actions[0], swap(NIL, id("1,")));
         assert_eq!(actions[1], swap(id("1,111,"), id("1,111,11,")));
         assert_eq!(actions[2], swap(id("1,"), id("1,111,")));
-        assert_eq!(actions[3], Action::Write { key: 0, value: OTHER });
+        assert_eq!(actions[3], Action::Write { key: 0, value: UNOBSERVED });
     }
 
     #[test]
-    fn an_append_that_came_too_late_or_was_over_too_early_did_not_do_it() {
+    fn append_outside_the_interval_of_a_value_did_not_produce_it() {
         let read = [("ab", 2, 5)];
         let place = |appends: &[Timed]| timed(&read, appends).1;
         let swaps = |actions: &[Action]| -> Vec<bool> {
@@ -327,7 +340,7 @@ mod tests {
         // The beginning was appended after the end was, or after the whole was read.
         let early = place(&[("b", 0, 2), ("ab", 1, 9), ("a", 3, 9)]);
         assert_eq!(swaps(&early), [false, true, false]);
-        assert_eq!(early[0], Action::Write { key: 0, value: OTHER });
+        assert_eq!(early[0], Action::Write { key: 0, value: UNOBSERVED });
         assert_eq!(swaps(&place(&[("b", 0, 9), ("ab", 1, 9), ("a", 6, 9)])), [false, true, false]);
     }
 }

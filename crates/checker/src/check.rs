@@ -1,12 +1,31 @@
-//! A history from end to end: split, searched, explained.
+//! The check of a history: partitioned, searched, explained.
 
-use crate::compile::{compile, groups};
-use crate::explain::explain;
+use crate::explain::{Explanation, explain};
 use crate::history::History;
-use crate::options::{Bound, Options, Verdict};
-use crate::search::{Bounds, search};
+use crate::options::{Options, SearchLimit};
+use crate::partition::partition;
+use crate::search::find_order;
 
-/// Checks a history, and explains why it is illegal if it is.
+/// The result of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Some order of the operations explains all answers.
+    Linearizable,
+    /// No order of the operations explains all answers.
+    Illegal(Box<Explanation>),
+    /// The search reached a limit before it found an answer.
+    Unknown(SearchLimit),
+}
+
+impl Verdict {
+    /// Returns whether some order explains all answers.
+    #[must_use]
+    pub fn is_linearizable(&self) -> bool {
+        *self == Self::Linearizable
+    }
+}
+
+/// Checks a history, and explains why if it is illegal.
 ///
 /// If some keys are illegal and others unknown, the history is illegal: more time would not make
 /// it linearizable.
@@ -15,7 +34,8 @@ pub fn check(history: &History, options: &Options) -> Verdict {
     check_until(history, options, &mut || false)
 }
 
-/// Like [`check`], but asks every thousand steps or so whether to stop: the way to a time limit.
+/// Checks a history like [`check`], until `stop` returns true. It is called about every thousand
+/// steps, and can impose a time limit.
 #[must_use]
 pub fn check_until(
     history: &History,
@@ -23,44 +43,32 @@ pub fn check_until(
     stop: &mut dyn FnMut() -> bool,
 ) -> Verdict {
     let mut unknown = None;
-    for group in groups(history) {
-        match search_group(history, &group, options, stop) {
+    for part in partition(history) {
+        match find_order(history, &part, options, stop) {
             Ok(Some(_)) => {}
-            Ok(None) => return Verdict::Illegal(Box::new(explain(history, &group, options, stop))),
-            Err(bound) => unknown = Some(bound),
+            Ok(None) => return Verdict::Illegal(Box::new(explain(history, &part, options, stop))),
+            Err(limit) => unknown = Some(limit),
         }
     }
     unknown.map_or(Verdict::Linearizable, Verdict::Unknown)
 }
 
-/// Like [`check_until`], without the explanation, which takes longer than the verdict.
+/// Checks a history like [`check_until`], without the explanation, which takes longer than the verdict.
 ///
 /// # Errors
-/// The bound that was reached before an answer was found.
+/// The limit that was reached before an answer was found.
 pub fn is_linearizable(
     history: &History,
     options: &Options,
     stop: &mut dyn FnMut() -> bool,
-) -> Result<bool, Bound> {
+) -> Result<bool, SearchLimit> {
     let mut verdict = Ok(true);
-    for group in groups(history) {
-        match search_group(history, &group, options, stop) {
+    for part in partition(history) {
+        match find_order(history, &part, options, stop) {
             Ok(Some(_)) => {}
             Ok(None) => return Ok(false),
-            Err(bound) => verdict = Err(bound),
+            Err(limit) => verdict = Err(limit),
         }
     }
     verdict
-}
-
-/// An order for the records of a group, by their places in the history; `None`: there is none.
-pub(crate) fn search_group(
-    history: &History,
-    group: &[usize],
-    options: &Options,
-    stop: &mut dyn FnMut() -> bool,
-) -> Result<Option<Vec<usize>>, Bound> {
-    let mut component = compile(history, group, options);
-    let mut bounds = Bounds { max_configurations: options.max_configurations, stop };
-    search(&mut component, &mut bounds)
 }

@@ -1,40 +1,41 @@
-//! The values of one search as small numbers.
+//! The values of one search, interned as small numbers.
 //!
-//! Only what somebody observed can be told apart: all other values are [`OTHER`], whoever wrote
-//! them. Where texts are appended to, every beginning of an observed text is a value of its own
-//! as well, since it may grow into that text; it is known by its place among the sorted texts.
+//! The search distinguishes only values that some operation observed. All others are [`UNOBSERVED`],
+//! which abstracts from the data that no verdict depends on. Where texts are appended to, each prefix
+//! of an observed text is a value as well, since it may grow into that text; its identity is its place
+//! among the sorted texts.
 
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A value of a [`Domain`]; equal numbers are equal values, except for [`OTHER`].
+/// A value of a [`Domain`]; equal numbers are equal values, except for [`UNOBSERVED`].
 pub(crate) type Id = u32;
 
 /// [`Value::Nil`].
 pub(crate) const NIL: Id = 0;
 
-/// Some value that nobody observes.
-pub(crate) const OTHER: Id = 1;
+/// Some value that no operation observes.
+pub(crate) const UNOBSERVED: Id = 1;
 
-/// All values that a search tells apart.
+/// The values that a search distinguishes.
 #[derive(Debug)]
 pub(crate) struct Domain {
-    forms: Vec<Form>,
+    kinds: Vec<ValueKind>,
     atoms: BTreeMap<Value, Id>,
-    /// Whether texts are looked into.
-    grows: bool,
+    /// Whether texts are split into prefixes.
+    has_appends: bool,
     /// The observed texts, sorted.
     texts: Vec<Vec<u8>>,
-    places: BTreeMap<(usize, usize), Id>,
+    prefixes: BTreeMap<(usize, usize), Id>,
 }
 
-/// What stands behind an [`Id`].
+/// The value of an [`Id`].
 #[derive(Clone, Debug)]
-enum Form {
+enum ValueKind {
     Nil,
     Other,
     Atom(Value),
-    /// What the observed texts `first..end`, and no others, begin with.
+    /// The common prefix of the observed texts `first..end`, and of no others.
     Prefix {
         first: usize,
         end: usize,
@@ -43,111 +44,111 @@ enum Form {
 }
 
 impl Domain {
-    /// The domain that tells the observed values apart; `grows` if texts are appended to.
-    pub(crate) fn new(observed: BTreeSet<&Value>, grows: bool) -> Self {
+    /// Creates the domain that distinguishes the observed values.
+    pub(crate) fn new(observed: BTreeSet<&Value>, has_appends: bool) -> Self {
         let mut domain = Self {
-            forms: vec![Form::Nil, Form::Other],
+            kinds: vec![ValueKind::Nil, ValueKind::Other],
             atoms: BTreeMap::from([(Value::Nil, NIL)]),
-            grows,
+            has_appends,
             texts: Vec::new(),
-            places: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
         };
         for value in observed {
             match value {
-                Value::Text(text) if grows => domain.texts.push(text.clone()),
+                Value::Text(text) if has_appends => domain.texts.push(text.clone()),
                 value => _ = domain.atom(value),
             }
         }
         domain
     }
 
-    /// The number of a value.
+    /// Returns the number of a value.
     pub(crate) fn id(&mut self, value: &Value) -> Id {
         match value {
-            Value::Text(text) if self.grows => self.grown(self.root(), text),
-            // What is no text becomes one when something is appended to it.
-            value if self.grows => self.atom(value),
-            value => self.atoms.get(value).copied().unwrap_or(OTHER),
+            Value::Text(text) if self.has_appends => self.extended(self.root(), text),
+            // An append turns any other value into a text.
+            value if self.has_appends => self.atom(value),
+            value => self.atoms.get(value).copied().unwrap_or(UNOBSERVED),
         }
     }
 
-    /// The value that comes from appending `text` to another.
+    /// Returns the value that results from appending `text` to another.
     pub(crate) fn append(&mut self, to: Id, text: &[u8]) -> Id {
-        match self.forms[to as usize].clone() {
-            Form::Nil => self.grown(self.root(), text),
-            Form::Other => OTHER,
-            Form::Atom(value) => {
-                let start = self.grown(self.root(), &value.as_text());
+        match self.kinds[to as usize].clone() {
+            ValueKind::Nil => self.extended(self.root(), text),
+            ValueKind::Other => UNOBSERVED,
+            ValueKind::Atom(value) => {
+                let start = self.extended(self.root(), &value.as_text());
                 self.append(start, text)
             }
-            Form::Prefix { first, end, length } => self.grown((first, end, length), text),
+            ValueKind::Prefix { first, end, length } => self.extended((first, end, length), text),
         }
     }
 
-    /// Whether appending to the first value may lead to the second.
-    pub(crate) fn leads(&self, from: Id, to: Id) -> bool {
-        match (&self.forms[from as usize], &self.forms[to as usize]) {
-            (Form::Nil | Form::Atom(_), Form::Prefix { .. }) => true,
+    /// Returns whether appends to the first value may produce the second.
+    pub(crate) fn may_grow_into(&self, from: Id, to: Id) -> bool {
+        match (&self.kinds[from as usize], &self.kinds[to as usize]) {
+            (ValueKind::Nil | ValueKind::Atom(_), ValueKind::Prefix { .. }) => true,
             (
-                Form::Prefix { first, end, length },
-                Form::Prefix { first: at, length: whole, .. },
+                ValueKind::Prefix { first, end, length },
+                ValueKind::Prefix { first: at, length: whole, .. },
             ) => (first..end).contains(&at) && length <= whole,
             _ => false,
         }
     }
 
-    /// The text that the value is, where texts are appended to.
+    /// Returns the text of a value, where texts are appended to.
     pub(crate) fn text(&self, id: Id) -> Option<&[u8]> {
-        match self.forms[id as usize] {
-            Form::Prefix { first, length, .. } => Some(&self.texts[first][..length]),
+        match self.kinds[id as usize] {
+            ValueKind::Prefix { first, length, .. } => Some(&self.texts[first][..length]),
             _ => None,
         }
     }
 
-    /// A text without so many of its last bytes; any other value as it is.
-    pub(crate) fn shortened(&mut self, id: Id, by: usize) -> Id {
+    /// Returns a text without its last `by` bytes, and any other value unchanged.
+    pub(crate) fn without_suffix(&mut self, id: Id, by: usize) -> Id {
         let Some(text) = self.text(id) else { return id };
         let text = text[..text.len().saturating_sub(by)].to_vec();
-        self.grown(self.root(), &text)
+        self.extended(self.root(), &text)
     }
 
-    /// Whether the value is a text with this end.
+    /// Returns whether the value is a text with this suffix.
     pub(crate) fn ends_with(&self, id: Id, end: &[u8]) -> bool {
         self.text(id).is_some_and(|text| text.ends_with(end))
     }
 
-    /// The empty text: every text begins with it.
+    /// Returns the empty prefix, common to all texts.
     fn root(&self) -> (usize, usize, usize) {
         (0, self.texts.len(), 0)
     }
 
-    /// A beginning of the texts `first..end`, of this length, and more text behind it.
-    fn grown(&mut self, (first, end, length): (usize, usize, usize), text: &[u8]) -> Id {
+    /// Extends the prefix of this length of the texts `first..end` by more text.
+    fn extended(&mut self, (first, end, length): (usize, usize, usize), text: &[u8]) -> Id {
         let among = &self.texts[first..end];
         let rest = |whole: &Vec<u8>| whole[length..].len().min(text.len());
         let below = among.partition_point(|whole| whole[length..][..rest(whole)] < *text);
         let fits = among[below..].partition_point(|whole| whole[length..].starts_with(text));
         if fits == 0 {
-            return OTHER;
+            return UNOBSERVED;
         }
         let (first, length) = (first + below, length + text.len());
-        let form = Form::Prefix { first, end: first + fits, length };
-        *self.places.entry((first, length)).or_insert_with(|| push(&mut self.forms, form))
+        let form = ValueKind::Prefix { first, end: first + fits, length };
+        *self.prefixes.entry((first, length)).or_insert_with(|| push(&mut self.kinds, form))
     }
 
     fn atom(&mut self, value: &Value) -> Id {
         if let Some(id) = self.atoms.get(value) {
             return *id;
         }
-        let id = push(&mut self.forms, Form::Atom(value.clone()));
+        let id = push(&mut self.kinds, ValueKind::Atom(value.clone()));
         self.atoms.insert(value.clone(), id);
         id
     }
 }
 
-fn push(forms: &mut Vec<Form>, form: Form) -> Id {
-    forms.push(form);
-    Id::try_from(forms.len() - 1).expect("fewer values than fit into memory")
+fn push(kinds: &mut Vec<ValueKind>, form: ValueKind) -> Id {
+    kinds.push(form);
+    Id::try_from(kinds.len() - 1).expect("fewer values than fit into memory")
 }
 
 #[cfg(test)]
@@ -159,35 +160,43 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_observed_is_told_apart() {
+    fn unobserved_values_are_not_distinguished() {
         let (one, two) = (Value::Int(1), text("1"));
         let mut domain = Domain::new(BTreeSet::from([&one, &two]), false);
         assert_ne!(domain.id(&one), domain.id(&two));
-        assert_eq!(domain.id(&Value::Int(3)), OTHER);
-        assert_eq!(domain.id(&text("")), OTHER);
+        assert_eq!(domain.id(&Value::Int(3)), UNOBSERVED);
+        assert_eq!(domain.id(&text("")), UNOBSERVED);
         assert_eq!(domain.id(&Value::Nil), NIL);
     }
 
     #[test]
-    fn a_text_grows_along_the_observed_ones() {
+    fn append_follows_the_prefixes_of_observed_texts() {
         let observed = [text("abc"), text("abd"), text("b")];
         let mut domain = Domain::new(observed.iter().collect(), true);
         let ab = domain.append(NIL, b"ab");
         let a = domain.id(&text("a"));
         assert_eq!(domain.append(a, b"b"), ab, "one text, one number");
         assert_eq!(domain.append(ab, b"d"), domain.id(&observed[1]));
-        assert_eq!(domain.append(ab, b"x"), OTHER);
-        assert_eq!(domain.append(OTHER, b""), OTHER);
-        assert_eq!(domain.id(&text("ba")), OTHER);
+        assert_eq!(domain.append(ab, b"x"), UNOBSERVED);
+        assert_eq!(domain.append(UNOBSERVED, b""), UNOBSERVED);
+        assert_eq!(domain.id(&text("ba")), UNOBSERVED);
         assert_ne!(domain.id(&text("")), NIL);
         let (abc, b) = (domain.id(&observed[0]), domain.id(&observed[2]));
-        assert!(domain.leads(a, abc) && domain.leads(abc, abc) && domain.leads(NIL, b));
-        assert!(!domain.leads(abc, ab) && !domain.leads(b, abc) && !domain.leads(OTHER, b));
+        assert!(
+            domain.may_grow_into(a, abc)
+                && domain.may_grow_into(abc, abc)
+                && domain.may_grow_into(NIL, b)
+        );
+        assert!(
+            !domain.may_grow_into(abc, ab)
+                && !domain.may_grow_into(b, abc)
+                && !domain.may_grow_into(UNOBSERVED, b)
+        );
         assert!(domain.ends_with(abc, b"bc") && !domain.ends_with(ab, b"bc"));
     }
 
     #[test]
-    fn a_number_is_appended_to_in_decimal() {
+    fn append_to_a_number_uses_its_decimal_form() {
         let observed = text("12x");
         let mut domain = Domain::new(BTreeSet::from([&observed]), true);
         let number = domain.id(&Value::Int(12));

@@ -1,49 +1,49 @@
-//! Why a history is illegal: how far it can be explained, and what does not fit then.
+//! The explanation of an illegal history: its longest linearizable prefix, and the next end.
 
-use crate::check::search_group;
-use crate::history::{Call, End, History, Op, Outcome, Record, Step};
+use crate::history::{End, History, Op, OpId, Outcome, Record, TxnOp};
 use crate::options::Options;
+use crate::search::find_order;
 use crate::value::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// How many of the last operations of an order a text shows.
+/// The number of operations at the end of an order that a text shows.
 const SHOWN: usize = 30;
 
-/// Why a history is illegal.
+/// Explanation of an illegal history.
 ///
 /// The longest linearizable prefix of a history ends right before the end of some operation: the
-/// operation that does not fit. What is under way at that time is taken for open.
+/// culprit. Operations that are in flight at that time count as pending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The keys that cannot be explained; several if transactions join them.
+    /// Keys that no order explains. Several if transactions connect them.
     pub keys: Vec<Value>,
-    /// The operation that does not fit.
-    pub culprit: Call,
-    /// How many events come before its end. They are linearizable, for these keys.
+    /// Operation whose outcome no order explains.
+    pub culprit: OpId,
+    /// Number of events before its end. They are linearizable for these keys.
     pub events: usize,
-    /// Whether that is known. If a bound was reached, a longer prefix is illegal for sure, and
-    /// this one may be.
+    /// Whether the prefix is known to be the longest. If a limit was reached, a longer prefix is illegal
+    /// for sure, and this one may be.
     pub is_exact: bool,
-    /// An order in which the operations of the prefix can have taken effect.
-    pub order: Vec<Call>,
+    /// Order in which the operations of the prefix can have taken effect.
+    pub order: Vec<OpId>,
 }
 
-/// Explains a group of keys that is illegal.
+/// Explains an illegal part of a history.
 pub(crate) fn explain(
     history: &History,
-    group: &[usize],
+    part: &[usize],
     options: &Options,
     stop: &mut dyn FnMut() -> bool,
 ) -> Explanation {
-    let records = group.iter().map(|index| history.records[*index].clone()).collect();
+    let records = part.iter().map(|index| history.records[*index].clone()).collect();
     let whole = History { records, events: history.events };
     let mut ends: Vec<_> = whole.records.iter().enumerate().filter_map(ending).collect();
     ends.sort_unstable();
     let mut search_before = |event: usize| {
         let prefix = whole.prefix(event);
         let all: Vec<_> = (0..prefix.records.len()).collect();
-        search_group(&prefix, &all, options, stop)
+        find_order(&prefix, &all, options, stop)
     };
     // The prefix with the first `low` ends is not known to be illegal, that with `high` is.
     let (mut low, mut high, mut is_exact) = (0, ends.len(), true);
@@ -62,27 +62,27 @@ pub(crate) fn explain(
     keys.dedup();
     Explanation {
         keys: keys.into_iter().cloned().collect(),
-        culprit: Call(group[culprit]),
+        culprit: OpId(part[culprit]),
         events,
         is_exact,
-        order: order.into_iter().map(|index| Call(group[index])).collect(),
+        order: order.into_iter().map(|index| OpId(part[index])).collect(),
     }
 }
 
-/// When an operation was answered, and which it is.
+/// Returns the event of an answer, and the index of its operation.
 fn ending((index, record): (usize, &Record)) -> Option<(usize, usize)> {
     match record.end {
-        End::Open | End::Lost(_) => None,
+        End::Open | End::Abandoned(_) => None,
         End::Failed(at) | End::Done(at, _) => Some((at, index)),
     }
 }
 
 impl Explanation {
-    /// The explanation in plain text, of the history that was checked with these options. Events
-    /// are counted from 1, which is the line in a file without blank lines.
+    /// Returns the explanation in plain text, given the history and the options of the check. Events
+    /// count from 1, like the lines of a file without blank lines.
     ///
     /// # Panics
-    /// If it is not that history.
+    /// If it is not the history that was checked.
     #[must_use]
     pub fn text(&self, history: &History, options: &Options) -> String {
         let mut text = String::new();
@@ -102,15 +102,15 @@ impl Explanation {
         if hidden > 0 {
             let _ = writeln!(text, "  ({hidden} operations)");
         }
-        for (call, state) in &states[hidden..] {
-            let _ = writeln!(text, "  {}; then {state}", describe(&history.records[call.0]));
+        for (id, state) in &states[hidden..] {
+            let _ = writeln!(text, "  {}; then {state}", describe(&history.records[id.0]));
         }
         let pending = self.pending(history);
         if !pending.is_empty() {
             let _ = writeln!(text, "Under way at its end, and not needed for that order:");
         }
-        for call in pending.iter().take(SHOWN) {
-            let _ = writeln!(text, "  {}", describe(&history.records[call.0]));
+        for id in pending.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {}", describe(&history.records[id.0]));
         }
         if pending.len() > SHOWN {
             let _ = writeln!(text, "  ({} more)", pending.len() - SHOWN);
@@ -118,27 +118,27 @@ impl Explanation {
         text
     }
 
-    /// The operations of the order, each with the state that it left.
-    pub(crate) fn states(&self, history: &History, options: &Options) -> Vec<(Call, String)> {
+    /// Returns the operations of the order, each with the state after it.
+    pub(crate) fn states(&self, history: &History, options: &Options) -> Vec<(OpId, String)> {
         let mut registers: BTreeMap<&Value, Value> =
             self.keys.iter().map(|key| (key, options.init.clone())).collect();
         let mut states = Vec::new();
-        for call in &self.order {
-            replay(&history.records[call.0], &mut registers);
+        for id in &self.order {
+            replay(&history.records[id.0], &mut registers);
             let state: Vec<_> =
                 registers.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-            states.push((*call, state.join(", ")));
+            states.push((*id, state.join(", ")));
         }
         states
     }
 
-    /// What was under way when the culprit ended and is not part of the order: it may still take
-    /// effect, and does not help.
-    pub(crate) fn pending(&self, history: &History) -> Vec<Call> {
+    /// Returns the operations that were in flight when the culprit ended and are not part of the order:
+    /// they may still take effect, and do not help.
+    pub(crate) fn pending(&self, history: &History) -> Vec<OpId> {
         let is_ours = |record: &Record| record.op.keys().iter().any(|key| self.keys.contains(key));
         let is_pending = |(index, record): &(usize, &Record)| {
             let is_over = match record.end {
-                End::Open | End::Lost(_) => matches!(record.op, Op::Get { .. }),
+                End::Open | End::Abandoned(_) => matches!(record.op, Op::Get { .. }),
                 End::Failed(at) => at < self.events || !matches!(record.op, Op::Cas { .. }),
                 End::Done(at, _) => at < self.events,
             };
@@ -146,20 +146,20 @@ impl Explanation {
                 && !is_over
                 && is_ours(record)
                 && *index != self.culprit.0
-                && !self.order.contains(&Call(*index))
+                && !self.order.contains(&OpId(*index))
         };
         let records = history.records.iter().enumerate();
-        records.filter(is_pending).map(|(index, _)| Call(index)).collect()
+        records.filter(is_pending).map(|(index, _)| OpId(index)).collect()
     }
 }
 
-/// An operation with its process, its outcome and its events.
+/// Describes an operation with its process, its outcome and its events.
 pub(crate) fn describe(record: &Record) -> String {
     let Record { process, op, begin, .. } = record;
     let begin = begin + 1;
     match &record.end {
         End::Open => format!("{process}: {op}, begun at event {begin} and not answered"),
-        End::Lost(at) => format!("{process}: {op}, events {begin} to {}, end unknown", at + 1),
+        End::Abandoned(at) => format!("{process}: {op}, events {begin} to {}, end unknown", at + 1),
         End::Failed(at) => format!("{process}: {op}, events {begin} to {}, failed", at + 1),
         End::Done(at, outcome) => {
             format!("{process}: {op} -> {outcome}, events {begin} to {}", at + 1)
@@ -167,7 +167,7 @@ pub(crate) fn describe(record: &Record) -> String {
     }
 }
 
-/// Does an operation, which is known to fit, to the registers.
+/// Applies an operation, which is known to fit, to the registers.
 fn replay<'a>(record: &'a Record, registers: &mut BTreeMap<&'a Value, Value>) {
     match &record.op {
         Op::Get { .. } => {}
@@ -188,15 +188,15 @@ fn replay<'a>(record: &'a Record, registers: &mut BTreeMap<&'a Value, Value>) {
                 .compares
                 .iter()
                 .all(|it| (registers.get(&it.key) == Some(&it.value)) == it.equal);
-            let held = match record.end {
-                End::Done(_, Outcome::Txn { held, .. }) => held,
+            let succeeded = match record.end {
+                End::Done(_, Outcome::Txn { succeeded, .. }) => succeeded,
                 _ => holds,
             };
-            for step in if held { &txn.then } else { &txn.otherwise } {
-                match step {
-                    Step::Get(_) => {}
-                    Step::Put(key, value) => _ = registers.insert(key, value.clone()),
-                    Step::Delete(key) => _ = registers.insert(key, Value::Nil),
+            for op in if succeeded { &txn.then } else { &txn.otherwise } {
+                match op {
+                    TxnOp::Get(_) => {}
+                    TxnOp::Put(key, value) => _ = registers.insert(key, value.clone()),
+                    TxnOp::Delete(key) => _ = registers.insert(key, Value::Nil),
                 }
             }
         }

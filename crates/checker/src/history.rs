@@ -1,114 +1,114 @@
-//! What clients asked for, when, and what they were told.
+//! Histories: the operations of clients, their times and their outcomes.
 
 use crate::value::Value;
 use std::fmt;
 
-/// An operation that a client asks for.
+/// Operation that a client invokes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Reads a key.
     Get {
-        /// Which one.
+        /// Key.
         key: Value,
     },
-    /// Gives a key a value. [`Value::Nil`] takes the key away.
+    /// Sets a key. [`Value::Nil`] deletes it.
     Put {
-        /// Which one.
+        /// Key.
         key: Value,
-        /// Its new value.
+        /// New value.
         value: Value,
     },
-    /// Takes a key away: it reads as [`Value::Nil`] afterwards.
+    /// Deletes a key: it reads as [`Value::Nil`] afterwards.
     Delete {
-        /// Which one.
+        /// Key.
         key: Value,
     },
-    /// Appends to a key's text; a key that is not there counts as empty.
+    /// Appends to a key's text. A key that does not exist counts as empty.
     Append {
-        /// Which one.
+        /// Key.
         key: Value,
-        /// What is appended; a number is appended in decimal.
+        /// Appended text. A number is appended in decimal.
         value: Value,
     },
-    /// Gives a key a value if it holds the expected one.
+    /// Sets a key if it holds the expected value.
     Cas {
-        /// Which one.
+        /// Key.
         key: Value,
-        /// What it must hold.
+        /// Expected value.
         old: Value,
-        /// Its new value.
+        /// New value.
         new: Value,
     },
-    /// Several steps at once, on any number of keys.
+    /// Executes several operations at one instant, on any number of keys.
     Txn(Txn),
 }
 
-/// A transaction: if all comparisons hold, `then` is done, else `otherwise`, in one instant.
+/// Transaction: `then` if all comparisons hold, else `otherwise`, at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// What is compared; nothing to compare holds.
+    /// Comparisons. An empty list holds.
     pub compares: Vec<Compare>,
-    /// Done in order if all comparisons hold.
-    pub then: Vec<Step>,
-    /// Done in order if one does not.
-    pub otherwise: Vec<Step>,
+    /// Operations in order if all comparisons hold.
+    pub then: Vec<TxnOp>,
+    /// Operations in order if a comparison does not hold.
+    pub otherwise: Vec<TxnOp>,
 }
 
-/// One comparison of a transaction.
+/// Comparison of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// Whose value.
+    /// Key whose value is compared.
     pub key: Value,
-    /// Whether it must be `value`, or must not be.
+    /// Required relation: equal to `value` if true, else different.
     pub equal: bool,
-    /// What it is compared with; [`Value::Nil`] asks whether the key is there.
+    /// Value to compare with. [`Value::Nil`] stands for a key that does not exist.
     pub value: Value,
 }
 
-/// One step of a transaction.
+/// Operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TxnOp {
     /// Reads a key.
     Get(Value),
-    /// Gives a key a value.
+    /// Sets a key.
     Put(Value, Value),
-    /// Takes a key away.
+    /// Deletes a key.
     Delete(Value),
 }
 
-/// What a client was told when its operation was done.
+/// Outcome of an operation that took effect, as its client received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done. Says nothing more; of a get it says nothing at all.
+    /// Success without a result. For a get it constrains nothing.
     Done,
-    /// The value that a get read.
+    /// Value that a get read.
     Read(Value),
-    /// Whether a delete found the key.
+    /// Result of a delete: whether the key existed.
     Deleted(bool),
-    /// How a transaction ended.
+    /// Result of a transaction.
     Txn {
-        /// Whether all comparisons held.
-        held: bool,
-        /// What the steps that were done returned, in order: what a get read. `None` says
-        /// nothing, nor do the results of other steps, nor does a list that ends early.
+        /// Result of the comparisons: whether all succeeded.
+        succeeded: bool,
+        /// Results of the executed operations in order: the value that a get read. `None`, results
+        /// of other operations and results missing at the end constrain nothing.
         results: Vec<Option<Value>>,
     },
 }
 
-/// An operation of a history, as [`History::invoke`] handed it out.
+/// Identifier of an operation in a [`History`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Call(pub(crate) usize);
+pub struct OpId(pub(crate) usize);
 
-/// What clients did, in the order of real time: each call of a method is one event, later than
-/// all events before it.
+/// Operations of clients in real-time order: each method call records one event, later than all
+/// events before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     pub(crate) records: Vec<Record>,
-    /// How many events there were: the time of the next.
+    /// Number of events: the time of the next.
     pub(crate) events: usize,
 }
 
-/// One operation from its begin to its end.
+/// An operation from its begin to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) process: Value,
@@ -118,123 +118,123 @@ pub(crate) struct Record {
     pub(crate) hint: Option<u64>,
 }
 
-/// How an operation ended, and when.
+/// The end of an operation, with its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It has not.
+    /// No end is recorded.
     Open,
-    /// Its client has given up: it may take effect at any time, or never.
-    Lost(usize),
-    /// It did not happen.
+    /// The client gave up: the operation may take effect at any later time, or never.
+    Abandoned(usize),
+    /// The operation took no effect.
     Failed(usize),
-    /// It was done.
+    /// The operation took effect.
     Done(usize, Outcome),
 }
 
-/// An end that does not fit its operation: [`History::complete`] and its like report it.
+/// Reason why a history rejects an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
-    /// The operation is not one of this history.
+pub enum HistoryError {
+    /// The operation does not belong to this history.
     #[error("no such operation")]
     Unknown,
     /// The operation has ended before.
     #[error("the operation has ended before")]
     Ended,
-    /// An operation of this kind does not end like that.
+    /// The outcome does not fit the kind of the operation.
     #[error("the outcome is of another kind than the operation")]
     Kind,
 }
 
 impl History {
-    /// A history without events.
+    /// Creates a history without events.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A process begins an operation. The process is only a name for the explanations: any
-    /// number of its operations may be under way.
-    pub fn invoke(&mut self, process: impl Into<Value>, op: Op) -> Call {
+    /// Records that a process begins an operation. The process is only a name in explanations: any
+    /// number of its operations may be concurrent.
+    pub fn invoke(&mut self, process: impl Into<Value>, op: Op) -> OpId {
         let begin = self.tick();
         let process = process.into();
         self.records.push(Record { process, op, begin, end: End::Open, hint: None });
-        Call(self.records.len() - 1)
+        OpId(self.records.len() - 1)
     }
 
-    /// An operation was done.
+    /// Records that an operation took effect, with its outcome.
     ///
     /// # Errors
-    /// If the operation has ended before, or cannot end like that. Nothing is recorded then.
-    pub fn complete(&mut self, call: Call, outcome: Outcome) -> Result<(), Misfit> {
-        let record = self.open(call)?;
+    /// If the operation has ended before, or the outcome does not fit it. Nothing is recorded then.
+    pub fn complete(&mut self, id: OpId, outcome: Outcome) -> Result<(), HistoryError> {
+        let record = self.open(id)?;
         let fits = match (&record.op, &outcome) {
             (_, Outcome::Done)
             | (Op::Get { .. }, Outcome::Read(_))
             | (Op::Delete { .. }, Outcome::Deleted(_)) => true,
-            (Op::Txn(txn), Outcome::Txn { held, results }) => {
-                results.len() <= if *held { txn.then.len() } else { txn.otherwise.len() }
+            (Op::Txn(txn), Outcome::Txn { succeeded, results }) => {
+                results.len() <= if *succeeded { txn.then.len() } else { txn.otherwise.len() }
             }
             _ => false,
         };
         if !fits {
-            return Err(Misfit::Kind);
+            return Err(HistoryError::Kind);
         }
-        self.end(call, |at| End::Done(at, outcome));
+        self.end(id, |at| End::Done(at, outcome));
         Ok(())
     }
 
-    /// An operation did not happen and never will. A compare-and-set that fails may have seen
-    /// another value than the expected one: see [`FailedCas`](crate::FailedCas).
+    /// Records that an operation did not take effect and never will. A failed compare-and-set may have
+    /// found another value than the expected one: see [`FailedCas`](crate::FailedCas).
     ///
     /// # Errors
     /// If the operation has ended before.
-    pub fn fail(&mut self, call: Call) -> Result<(), Misfit> {
-        self.open(call)?;
-        self.end(call, End::Failed);
+    pub fn fail(&mut self, id: OpId) -> Result<(), HistoryError> {
+        self.open(id)?;
+        self.end(id, End::Failed);
         Ok(())
     }
 
-    /// A client stops waiting for its operation, which stays open: it may take effect later, or
-    /// never. So does an operation whose end is not recorded at all.
+    /// Records that a client gave up an operation, which stays pending: it may take effect later, or
+    /// never. The same holds for an operation without a recorded end.
     ///
     /// # Errors
     /// If the operation has ended before.
-    pub fn lose(&mut self, call: Call) -> Result<(), Misfit> {
-        self.open(call)?;
-        self.end(call, End::Lost);
+    pub fn abandon(&mut self, id: OpId) -> Result<(), HistoryError> {
+        self.open(id)?;
+        self.end(id, End::Abandoned);
         Ok(())
     }
 
-    /// Where the recorder believes that the operation took effect, among all hinted ones. It
-    /// makes a search faster that finds the belief confirmed, and decides nothing.
+    /// Sets the assumed place of an operation in the order of all hinted ones. A right hint makes the
+    /// search faster. A wrong one never changes the verdict.
     ///
     /// # Errors
     /// If there is no such operation.
-    pub fn hint(&mut self, call: Call, place: u64) -> Result<(), Misfit> {
-        self.records.get_mut(call.0).ok_or(Misfit::Unknown)?.hint = Some(place);
+    pub fn hint(&mut self, id: OpId, place: u64) -> Result<(), HistoryError> {
+        self.records.get_mut(id.0).ok_or(HistoryError::Unknown)?.hint = Some(place);
         Ok(())
     }
 
-    /// How many operations have begun.
+    /// Returns the number of operations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether none has.
+    /// Returns whether there is no operation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// What was known before the event number `events` (counted from 0).
+    /// Returns the history of the first `events` events.
     pub(crate) fn prefix(&self, events: usize) -> Self {
         let mut records = self.records.clone();
         records.retain(|record| record.begin < events);
         for record in &mut records {
             let at = match record.end {
                 End::Open => continue,
-                End::Lost(at) | End::Failed(at) | End::Done(at, _) => at,
+                End::Abandoned(at) | End::Failed(at) | End::Done(at, _) => at,
             };
             if at >= events {
                 record.end = End::Open;
@@ -243,14 +243,14 @@ impl History {
         Self { records, events: events.min(self.events) }
     }
 
-    fn open(&self, call: Call) -> Result<&Record, Misfit> {
-        let record = self.records.get(call.0).ok_or(Misfit::Unknown)?;
-        if record.end == End::Open { Ok(record) } else { Err(Misfit::Ended) }
+    fn open(&self, id: OpId) -> Result<&Record, HistoryError> {
+        let record = self.records.get(id.0).ok_or(HistoryError::Unknown)?;
+        if record.end == End::Open { Ok(record) } else { Err(HistoryError::Ended) }
     }
 
-    fn end(&mut self, call: Call, end: impl FnOnce(usize) -> End) {
+    fn end(&mut self, id: OpId, end: impl FnOnce(usize) -> End) {
         let at = self.tick();
-        self.records[call.0].end = end(at);
+        self.records[id.0].end = end(at);
     }
 
     fn tick(&mut self) -> usize {
@@ -260,32 +260,32 @@ impl History {
 }
 
 impl Op {
-    /// Reads a key.
+    /// Creates a get.
     pub fn get(key: impl Into<Value>) -> Self {
         Self::Get { key: key.into() }
     }
 
-    /// Gives a key a value.
+    /// Creates a put.
     pub fn put(key: impl Into<Value>, value: impl Into<Value>) -> Self {
         Self::Put { key: key.into(), value: value.into() }
     }
 
-    /// Takes a key away.
+    /// Creates a delete.
     pub fn delete(key: impl Into<Value>) -> Self {
         Self::Delete { key: key.into() }
     }
 
-    /// Appends to a key's text.
+    /// Creates an append.
     pub fn append(key: impl Into<Value>, value: impl Into<Value>) -> Self {
         Self::Append { key: key.into(), value: value.into() }
     }
 
-    /// Gives a key a value if it holds the expected one.
+    /// Creates a compare-and-set.
     pub fn cas(key: impl Into<Value>, old: impl Into<Value>, new: impl Into<Value>) -> Self {
         Self::Cas { key: key.into(), old: old.into(), new: new.into() }
     }
 
-    /// The keys that it may read or change, in the order of their mention.
+    /// Returns the keys that the operation may read or change, in the order of their mention.
     pub(crate) fn keys(&self) -> Vec<&Value> {
         match self {
             Self::Get { key }
@@ -294,7 +294,7 @@ impl Op {
             | Self::Append { key, .. }
             | Self::Cas { key, .. } => vec![key],
             Self::Txn(txn) => {
-                let steps = txn.then.iter().chain(&txn.otherwise).map(Step::key);
+                let steps = txn.then.iter().chain(&txn.otherwise).map(TxnOp::key);
                 txn.compares.iter().map(|compare| &compare.key).chain(steps).collect()
             }
         }
@@ -302,37 +302,37 @@ impl Op {
 }
 
 impl Txn {
-    /// A transaction without comparisons and steps.
+    /// Creates a transaction without comparisons and operations.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// And if the key holds the value; [`Value::Nil`]: if it is not there.
+    /// Adds the comparison that the key holds the value. [`Value::Nil`]: the key does not exist.
     #[must_use]
     pub fn when(mut self, key: impl Into<Value>, value: impl Into<Value>) -> Self {
         self.compares.push(Compare { key: key.into(), equal: true, value: value.into() });
         self
     }
 
-    /// And if the key holds anything but the value; [`Value::Nil`]: if it is there.
+    /// Adds the comparison that the key does not hold the value. [`Value::Nil`]: the key exists.
     #[must_use]
     pub fn unless(mut self, key: impl Into<Value>, value: impl Into<Value>) -> Self {
         self.compares.push(Compare { key: key.into(), equal: false, value: value.into() });
         self
     }
 
-    /// And then does this.
+    /// Adds an operation for the case that all comparisons hold.
     #[must_use]
-    pub fn then(mut self, step: Step) -> Self {
-        self.then.push(step);
+    pub fn then(mut self, op: TxnOp) -> Self {
+        self.then.push(op);
         self
     }
 
-    /// And does this if a comparison does not hold.
+    /// Adds an operation for the case that a comparison does not hold.
     #[must_use]
-    pub fn otherwise(mut self, step: Step) -> Self {
-        self.otherwise.push(step);
+    pub fn otherwise(mut self, op: TxnOp) -> Self {
+        self.otherwise.push(op);
         self
     }
 }
@@ -343,18 +343,18 @@ impl From<Txn> for Op {
     }
 }
 
-impl Step {
-    /// Reads a key.
+impl TxnOp {
+    /// Creates a get.
     pub fn get(key: impl Into<Value>) -> Self {
         Self::Get(key.into())
     }
 
-    /// Gives a key a value.
+    /// Creates a put.
     pub fn put(key: impl Into<Value>, value: impl Into<Value>) -> Self {
         Self::Put(key.into(), value.into())
     }
 
-    /// Takes a key away.
+    /// Creates a delete.
     pub fn delete(key: impl Into<Value>) -> Self {
         Self::Delete(key.into())
     }
@@ -393,7 +393,7 @@ impl fmt::Display for Txn {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for TxnOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Get(key) => write!(f, "(get {key})"),
@@ -409,8 +409,8 @@ impl fmt::Display for Outcome {
             Self::Done => f.write_str("done"),
             Self::Read(value) => write!(f, "{value}"),
             Self::Deleted(found) => f.write_str(if *found { "deleted" } else { "not there" }),
-            Self::Txn { held, results } => {
-                f.write_str(if *held { "then" } else { "else" })?;
+            Self::Txn { succeeded, results } => {
+                f.write_str(if *succeeded { "then" } else { "else" })?;
                 results.iter().try_for_each(|result| match result {
                     Some(value) => write!(f, " {value}"),
                     None => f.write_str(" ?"),

@@ -1,22 +1,22 @@
 //! Histories as lines of JSON.
 
-use crate::history::{Call, Compare, End, History, Misfit, Op, Outcome, Record, Step, Txn};
+use crate::history::{Compare, End, History, HistoryError, Op, OpId, Outcome, Record, Txn, TxnOp};
 use crate::value::Value;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
-/// A line that is not an event of a history, or does not fit those before it.
+/// Error of a line that is no event of a history, or does not fit those before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ParseError {
-    /// Which one, counted from 1.
+    /// Number of the line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// Reason of the rejection.
     pub reason: String,
 }
 
-/// A line as it comes in.
+/// A line as it is parsed.
 #[derive(Deserialize)]
 struct Line {
     p: Json,
@@ -25,7 +25,7 @@ struct Line {
     f: Option<String>,
     #[serde(default)]
     k: Json,
-    /// `None` if there is no such field, which is not the same as null.
+    /// `None` if the field is missing, which is not the same as null.
     #[serde(default, deserialize_with = "present")]
     v: Option<Json>,
 }
@@ -34,33 +34,32 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error
     Json::deserialize(field).map(Some)
 }
 
-/// The history that the lines describe.
+/// Parses a history from lines of JSON.
 ///
 /// One event a line, in the order of real time: `{"p": process, "t": type, "f": operation, "k":
 /// key, "v": value}`. Other fields are ignored, and so are blank lines.
 ///
-/// - `t` is `invoke`, `ok` (it was done), `fail` (it did not happen, or, of a compare-and-set,
-///   did not find the expected value) or `info` (nobody knows). An `info` of a process that has
-///   nothing under way says nothing, whatever it carries.
-/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. What ends an
-///   operation may leave it out.
-/// - `k` is any JSON value; no key at all is a key as well. What ends an operation may leave it
-///   out.
-/// - `v` is what is written or appended; `[old, new]` of a `cas`; what the `ok` of a read has
-///   read, where null is nothing. Of the `ok` of a `delete` true or false says whether the key
-///   was there. Elsewhere it is ignored. What is asked for must be said, null as well: a `write`,
-///   `append` or `cas` without `v` is refused, for a record that was cut short must not pass for
-///   a delete. The `ok` of a read may leave it out, which some recorders do where it is null.
+/// - `t` is `invoke`, `ok` (the operation took effect), `fail` (it did not, or a compare-and-set did not
+///   find the expected value) or `info` (the outcome is unknown). An `info` of a process without an
+///   operation in flight is ignored.
+/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. It is optional in the
+///   end of an operation.
+/// - `k` is any JSON value; a missing key is a key as well. It is optional in the end of an operation.
+/// - `v` is the value that is written or appended; `[old, new]` of a `cas`; in the `ok` of a read the
+///   value that was read, or null for nil; in the `ok` of a `delete` true or false: whether the key
+///   existed. Elsewhere it is ignored. A `write`, `append` or `cas` without `v` is rejected, so that a
+///   truncated record does not count as a delete. It is optional in the `ok` of a read, because some
+///   recorders leave it out where it is null.
 /// - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
 ///   ["put", key, value], ["delete", key]], "else": [..]}`, each part optional. That of its `ok`
 ///   is null, or `{"held": true or false, "results": [..]}` with one result for each step that was
-///   done: `[value]` of what a get has read, null for one that is not known and for other steps.
+///   executed: `[value]` that a get has read, null if it is unknown and for other steps.
 ///
-/// A process has one operation under way at most; after an `info` it may go on. Numbers and texts
-/// are different values; bytes that are no text are written as `{"bytes": [0, 255]}`.
+/// A process has one operation in flight at most. After an `info` it may begin another. Numbers and texts
+/// are different values. Bytes that are no text are written as `{"bytes": [0, 255]}`.
 ///
 /// # Errors
-/// The first line that is not an event, or does not fit those before it.
+/// The first line that is no event, or does not fit those before it.
 pub fn from_json_lines(bytes: &[u8]) -> Result<History, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = Reader::default();
@@ -72,19 +71,19 @@ pub fn from_json_lines(bytes: &[u8]) -> Result<History, ParseError> {
     Ok(reader.history)
 }
 
-/// The lines that describe the history.
+/// Formats a history as lines of JSON.
 #[must_use]
 pub fn to_json_lines(history: &History) -> String {
     let mut events = BTreeMap::new();
     for record in &history.records {
         let Record { process, op, begin, end, .. } = record;
-        events.insert(*begin, event(process, "invoke", op, asked(op)));
+        events.insert(*begin, event(process, "invoke", op, invocation_json(op)));
         match end {
             End::Open => {}
-            End::Lost(at) => _ = events.insert(*at, event(process, "info", op, Json::Null)),
+            End::Abandoned(at) => _ = events.insert(*at, event(process, "info", op, Json::Null)),
             End::Failed(at) => _ = events.insert(*at, event(process, "fail", op, Json::Null)),
             End::Done(at, outcome) => {
-                events.insert(*at, event(process, "ok", op, told(outcome)));
+                events.insert(*at, event(process, "ok", op, outcome_json(outcome)));
             }
         }
     }
@@ -92,8 +91,8 @@ pub fn to_json_lines(history: &History) -> String {
 }
 
 impl Value {
-    /// A value from its JSON form; `None` if the text is no JSON, or a number that cannot be
-    /// told exactly from others.
+    /// Parses a value from its JSON form. Returns `None` if the text is no JSON, or a number without an
+    /// exact representation.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
         value(&serde_json::from_str(text).ok()?).ok()
@@ -101,18 +100,18 @@ impl Value {
 }
 
 impl Line {
-    /// What an end says; null if it says nothing.
-    fn told(&self) -> &Json {
+    /// Returns the value of an end, or null if it is missing.
+    fn end_value(&self) -> &Json {
         self.v.as_ref().unwrap_or(&Json::Null)
     }
 }
 
-/// What has been read so far.
+/// The state of a parser of lines.
 #[derive(Default)]
 struct Reader {
     history: History,
-    /// What each process has under way.
-    open: BTreeMap<Value, Call>,
+    /// The operation in flight of each process.
+    open: BTreeMap<Value, OpId>,
 }
 
 impl Reader {
@@ -130,24 +129,24 @@ impl Reader {
         if kind == "invoke" {
             return self.invoke(process, &line);
         }
-        let Some(call) = self.open.get(&process).copied() else {
+        let Some(id) = self.open.get(&process).copied() else {
             return match kind {
                 "info" => Ok(()),
                 "ok" | "fail" => Err(format!("process {process} has nothing under way")),
                 other => Err(format!("unknown type {other:?}")),
             };
         };
-        self.agrees(call, &line)?;
+        self.agrees(id, &line)?;
         let ended = match kind {
             "ok" => {
-                let outcome = outcome(&self.history.records[call.0].op, line.told())?;
-                self.history.complete(call, outcome)
+                let outcome = outcome(&self.history.records[id.0].op, line.end_value())?;
+                self.history.complete(id, outcome)
             }
-            "fail" => self.history.fail(call),
-            "info" => self.history.lose(call),
+            "fail" => self.history.fail(id),
+            "info" => self.history.abandon(id),
             other => return Err(format!("unknown type {other:?}")),
         };
-        ended.map_err(|misfit: Misfit| misfit.to_string())?;
+        ended.map_err(|error: HistoryError| error.to_string())?;
         self.open.remove(&process);
         Ok(())
     }
@@ -158,14 +157,14 @@ impl Reader {
         }
         let name = line.f.as_deref().ok_or("no operation")?;
         let op = op(name, value(&line.k)?, line.v.as_ref())?;
-        let call = self.history.invoke(process.clone(), op);
-        self.open.insert(process, call);
+        let id = self.history.invoke(process.clone(), op);
+        self.open.insert(process, id);
         Ok(())
     }
 
-    /// What ends an operation names the same one, as far as it names any.
-    fn agrees(&self, call: Call, line: &Line) -> Result<(), String> {
-        let op = &self.history.records[call.0].op;
+    /// Checks that the end of an operation names the same operation, as far as it names any.
+    fn agrees(&self, id: OpId, line: &Line) -> Result<(), String> {
+        let op = &self.history.records[id.0].op;
         if let Some(name) = &line.f
             && canonical(name)? != self::name(op)
         {
@@ -179,7 +178,7 @@ impl Reader {
     }
 }
 
-/// The one name of an operation that may have two.
+/// Returns the canonical one of an operation's names.
 fn canonical(name: &str) -> Result<&'static str, String> {
     Ok(match name.trim_start_matches(':') {
         "read" | "get" => "get",
@@ -246,12 +245,12 @@ fn compare(v: &Json) -> Result<Compare, String> {
     }
 }
 
-fn step(v: &Json) -> Result<Step, String> {
+fn step(v: &Json) -> Result<TxnOp, String> {
     match v.as_array().map(Vec::as_slice) {
-        Some([Json::String(name), key]) if name == "get" => Ok(Step::Get(value(key)?)),
-        Some([Json::String(name), key]) if name == "delete" => Ok(Step::Delete(value(key)?)),
+        Some([Json::String(name), key]) if name == "get" => Ok(TxnOp::Get(value(key)?)),
+        Some([Json::String(name), key]) if name == "delete" => Ok(TxnOp::Delete(value(key)?)),
         Some([Json::String(name), key, new]) if name == "put" => {
-            Ok(Step::Put(value(key)?, value(new)?))
+            Ok(TxnOp::Put(value(key)?, value(new)?))
         }
         _ => Err("a step is not [\"get\", key], [\"put\", key, value] or [\"delete\", key]".into()),
     }
@@ -262,7 +261,7 @@ fn outcome(op: &Op, v: &Json) -> Result<Outcome, String> {
         Op::Get { .. } => Outcome::Read(value(v)?),
         Op::Delete { .. } => v.as_bool().map_or(Outcome::Done, Outcome::Deleted),
         Op::Txn(_) if !v.is_null() => {
-            let held = v["held"].as_bool().ok_or("\"held\" is neither true nor false")?;
+            let succeeded = v["held"].as_bool().ok_or("\"held\" is neither true nor false")?;
             let results = match &v["results"] {
                 Json::Null => &[][..],
                 Json::Array(results) => results,
@@ -273,13 +272,16 @@ fn outcome(op: &Op, v: &Json) -> Result<Outcome, String> {
                 Json::Array(read) if read.len() == 1 => value(&read[0]).map(Some),
                 _ => Err("a result is neither null nor a list of one value".to_owned()),
             };
-            Outcome::Txn { held, results: results.iter().map(result).collect::<Result<_, _>>()? }
+            Outcome::Txn {
+                succeeded,
+                results: results.iter().map(result).collect::<Result<_, _>>()?,
+            }
         }
         _ => Outcome::Done,
     })
 }
 
-/// A JSON value as one of ours. Numbers are told apart exactly, or refused.
+/// Converts a JSON value. A number without an exact representation is rejected.
 fn value(v: &Json) -> Result<Value, String> {
     Ok(match v {
         Json::Null => Value::Nil,
@@ -290,7 +292,7 @@ fn value(v: &Json) -> Result<Value, String> {
             (.., Some(number)) if number.abs() >= 9_007_199_254_740_992.0 => {
                 return Err(format!("{number} is too large to be told from its neighbours"));
             }
-            // 2.0 is what some recorders make of 2.
+            // Some recorders write 2 as 2.0.
             (.., Some(number)) if number.fract() == 0.0 => Value::Int(number as i128),
             _ => Value::Json(number.to_string()),
         },
@@ -311,12 +313,12 @@ fn event(process: &Value, kind: &str, op: &Op, v: Json) -> Json {
 }
 
 /// The value of an operation's begin.
-fn asked(op: &Op) -> Json {
-    let steps = |steps: &[Step]| {
-        let step = |step: &Step| match step {
-            Step::Get(key) => json!(["get", to_json(key)]),
-            Step::Put(key, value) => json!(["put", to_json(key), to_json(value)]),
-            Step::Delete(key) => json!(["delete", to_json(key)]),
+fn invocation_json(op: &Op) -> Json {
+    let steps = |steps: &[TxnOp]| {
+        let step = |step: &TxnOp| match step {
+            TxnOp::Get(key) => json!(["get", to_json(key)]),
+            TxnOp::Put(key, value) => json!(["put", to_json(key), to_json(value)]),
+            TxnOp::Delete(key) => json!(["delete", to_json(key)]),
         };
         steps.iter().map(step).collect::<Vec<_>>()
     };
@@ -334,16 +336,16 @@ fn asked(op: &Op) -> Json {
     }
 }
 
-/// The value of an operation's end.
-fn told(outcome: &Outcome) -> Json {
+/// Returns the JSON value of an operation's outcome.
+fn outcome_json(outcome: &Outcome) -> Json {
     match outcome {
         Outcome::Done => Json::Null,
         Outcome::Read(value) => to_json(value),
         Outcome::Deleted(found) => json!(found),
-        Outcome::Txn { held, results } => {
+        Outcome::Txn { succeeded, results } => {
             let result =
                 |it: &Option<Value>| it.as_ref().map_or(Json::Null, |it| json!([to_json(it)]));
-            json!({"held": held, "results": results.iter().map(result).collect::<Vec<_>>()})
+            json!({"held": succeeded, "results": results.iter().map(result).collect::<Vec<_>>()})
         }
     }
 }

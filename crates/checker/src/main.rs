@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use synod_checker::{Bound, History, Options, Value, Verdict};
+use synod_checker::{History, Options, SearchLimit, Value, Verdict};
 
 /// Checks recorded histories for linearizability.
 #[derive(Parser)]
@@ -86,57 +86,57 @@ fn main() -> Result<ExitCode> {
     let run = Run {
         options: check.options(),
         pages: pages(&check.files),
-        is_over: AtomicBool::new(false),
+        is_cancelled: AtomicBool::new(false),
         check: &check,
     };
-    let mut worst = Finding::Linearizable;
+    let mut worst = FileVerdict::Linearizable;
     run.all(|file, report| {
-        report.notes.iter().for_each(|note| complain(note));
-        match writeln!(io::stdout(), "{}: {}", file.display(), report.finding.name()) {
-            Ok(()) => worst = worst.max(report.finding),
+        report.notes.iter().for_each(|note| print_error(note));
+        match writeln!(io::stdout(), "{}: {}", file.display(), report.verdict.name()) {
+            Ok(()) => worst = worst.max(report.verdict),
             Err(error) => {
-                // Whoever has read enough, as `head` has, need not be told that.
+                // A closed pipe is no error: the reader, such as `head`, has read enough.
                 if error.kind() != io::ErrorKind::BrokenPipe {
-                    complain(&format!("the output: {error}"));
+                    print_error(&format!("the output: {error}"));
                 }
-                // What nobody was told is not known.
-                worst = worst.max(Finding::Unknown);
+                // A verdict that was not printed counts as unknown.
+                worst = worst.max(FileVerdict::Unknown);
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
     });
-    if worst == Finding::Illegal && !check.explain && check.html.is_none() {
-        complain("--explain says why a history is illegal, --html DIR draws it");
+    if worst == FileVerdict::Illegal && !check.explain && check.html.is_none() {
+        print_error("--explain says why a history is illegal, --html DIR draws it");
     }
     Ok(ExitCode::from(match worst {
-        Finding::Linearizable => 0,
-        Finding::Unknown => 2,
-        Finding::Illegal => 1,
+        FileVerdict::Linearizable => 0,
+        FileVerdict::Unknown => 2,
+        FileVerdict::Illegal => 1,
     }))
 }
 
-/// Writes to the error output. If that cannot be written to, there is nowhere to say so.
-fn complain(note: &str) {
+/// Writes to the error output. A failure of that output is not reported.
+fn print_error(note: &str) {
     let _ = writeln!(io::stderr(), "{note}");
 }
 
-/// What is printed about a file.
+/// The output for one file.
 struct Report {
-    finding: Finding,
-    /// For the error output.
+    verdict: FileVerdict,
+    /// Lines for the error output.
     notes: Vec<String>,
 }
 
-/// The worst comes last: an illegal history is one whatever could not be found out.
+/// The verdict of a file, in ascending order of severity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Finding {
+enum FileVerdict {
     Linearizable,
     Unknown,
     Illegal,
 }
 
-impl Finding {
+impl FileVerdict {
     fn name(self) -> &'static str {
         match self {
             Self::Linearizable => "linearizable",
@@ -146,19 +146,19 @@ impl Finding {
     }
 }
 
-/// What all files have in common.
+/// The settings and the state that all files share.
 struct Run<'a> {
     check: &'a Check,
     options: Options,
     /// The name of each file's page.
     pages: Vec<String>,
-    /// Whether nobody waits for verdicts any more.
-    is_over: AtomicBool,
+    /// Whether the verdicts are no longer needed.
+    is_cancelled: AtomicBool,
 }
 
 impl Run<'_> {
-    /// Checks all files, several at once, and shows them in their order,
-    /// until that breaks off.
+    /// Checks all files, several at once, and shows the results in the order of the files until `show`
+    /// breaks.
     fn all(&self, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
         let next = AtomicUsize::new(0);
         let (reports, arriving) = mpsc::channel();
@@ -167,13 +167,13 @@ impl Run<'_> {
             for _ in 0..self.check.workers() {
                 let (next, reports) = (&next, reports.clone());
                 scope.spawn(move || {
-                    while !self.is_over.load(Ordering::Relaxed) {
+                    while !self.is_cancelled.load(Ordering::Relaxed) {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let (Some(file), Some(page)) = (files.get(index), self.pages.get(index))
                         else {
                             break;
                         };
-                        // Nobody listens any more only if the program is ending.
+                        // The receiver is gone only if the program is ending.
                         let _ = reports.send((index, self.one(file, page)));
                     }
                 });
@@ -185,7 +185,7 @@ impl Run<'_> {
                 early.insert(index, report);
                 while let Some(report) = early.remove(&due) {
                     if show(&files[due], report).is_break() {
-                        self.is_over.store(true, Ordering::Relaxed);
+                        self.is_cancelled.store(true, Ordering::Relaxed);
                         return;
                     }
                     due += 1;
@@ -195,7 +195,7 @@ impl Run<'_> {
     }
 
     fn one(&self, file: &Path, page: &str) -> Report {
-        let unknown = |note: String| Report { finding: Finding::Unknown, notes: vec![note] };
+        let unknown = |note: String| Report { verdict: FileVerdict::Unknown, notes: vec![note] };
         let name = file.display();
         let bytes = match std::fs::read(file) {
             Ok(bytes) => bytes,
@@ -205,39 +205,39 @@ impl Run<'_> {
             Ok(history) => history,
             Err(error) => return unknown(format!("{name}:{}: {}", error.line, error.reason)),
         };
-        let (options, mut stop) = (&self.options, self.patience());
+        let (options, mut stop) = (&self.options, self.stop_condition());
         match synod_checker::is_linearizable(&history, options, &mut stop) {
-            Ok(true) => Report { finding: Finding::Linearizable, notes: Vec::new() },
+            Ok(true) => Report { verdict: FileVerdict::Linearizable, notes: Vec::new() },
             Ok(false) => {
-                Report { finding: Finding::Illegal, notes: self.explain(file, page, &history) }
+                Report { verdict: FileVerdict::Illegal, notes: self.explain(file, page, &history) }
             }
-            Err(Bound::Stopped) => {
+            Err(SearchLimit::Stopped) => {
                 unknown(format!("{name}: gave up after {} s", self.check.timeout))
             }
-            Err(Bound::Configurations) => unknown(format!(
+            Err(SearchLimit::Configurations) => unknown(format!(
                 "{name}: gave up after {} configurations",
                 options.max_configurations
             )),
         }
     }
 
-    /// Asks whether to stop: when the time for a file is up, and when all is over.
-    fn patience(&self) -> impl FnMut() -> bool {
-        // A limit too large for the clock is none.
+    /// Returns a function that stops a search after the timeout of a file, or when the run is cancelled.
+    fn stop_condition(&self) -> impl FnMut() -> bool {
+        // A limit that the clock cannot represent is none.
         let deadline = Instant::now().checked_add(Duration::from_secs(self.check.timeout));
         move || {
             let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            is_late || self.is_over.load(Ordering::Relaxed)
+            is_late || self.is_cancelled.load(Ordering::Relaxed)
         }
     }
 
-    /// Explains an illegal history as far as that is asked for.
+    /// Explains an illegal history, if an explanation was requested.
     fn explain(&self, file: &Path, page: &str, history: &History) -> Vec<String> {
         let Self { check, options, .. } = self;
         if !check.explain && check.html.is_none() {
             return Vec::new();
         }
-        let verdict = synod_checker::check_until(history, options, &mut self.patience());
+        let verdict = synod_checker::check_until(history, options, &mut self.stop_condition());
         let Verdict::Illegal(why) = verdict else {
             return vec![format!("{}: no time was left to explain it", file.display())];
         };
@@ -255,8 +255,8 @@ impl Run<'_> {
     }
 }
 
-/// The names of the files' pages, no two alike: a number tells those apart that would be. It
-/// depends on the files and their order alone, not on what is found.
+/// Returns a unique page name for each file: a number distinguishes equal names. It depends on the
+/// files and their order only, not on the verdicts.
 fn pages(files: &[PathBuf]) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let mut page = |file: &PathBuf| {
@@ -289,14 +289,14 @@ impl Check {
         }
     }
 
-    /// How many files are checked at once.
+    /// Returns the number of files that are checked at once.
     fn workers(&self) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         processors.min(self.files.len()).max(1)
     }
 }
 
-/// An initial value as it is given on the command line.
+/// Parses an initial value of the command line.
 fn init(text: &str) -> Result<Value, String> {
     if text == "nil" {
         return Ok(Value::Nil);
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_are_checked_at_once_share_the_memory() {
+    fn files_checked_at_once_share_the_configuration_limit() {
         let bound = |arguments: &[&str]| {
             let arguments = ["synod-checker", "check"].iter().chain(arguments);
             let Command::Check(check) = Cli::parse_from(arguments).command;

@@ -1,17 +1,17 @@
-//! An illegal history as a picture: one page of HTML that needs nothing else.
+//! The timeline of an illegal history: one self-contained page of HTML.
 
 use crate::explain::{Explanation, describe};
-use crate::history::{Call, End, History, Record};
+use crate::history::{End, History, OpId, Record};
 use crate::options::Options;
 use crate::value::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// The picture shows this many events before the end that does not fit, and a few behind it.
+/// The number of events shown before the end of the culprit, and after it.
 const SHOWN: usize = 120;
-const BEHIND: usize = 20;
+const SHOWN_AFTER: usize = 20;
 
-/// Sizes in pixels: of an event's column, a process's row, and the column of their names.
+/// Sizes in pixels: the column of an event, the row of a process, and the column of their names.
 const COLUMN: usize = 26;
 const ROW: usize = 34;
 const NAMES: usize = 110;
@@ -22,53 +22,55 @@ const STYLE: &str = "body{font:14px sans-serif;margin:2em}svg{font:11px monospac
     .lane{stroke:#ddd}.mark{stroke:#c0392b;stroke-dasharray:4 3}pre{line-height:1.4}";
 
 impl Explanation {
-    /// The explanation as a page of HTML: who had what under way when, the number of each
-    /// operation in the order that was found, and the operation that does not fit in red. The
-    /// title is the caller's, a file's name for example.
+    /// Returns the explanation as a page of HTML: the operations of each process over time, the number
+    /// of each in the order that was found, and the culprit in red.
     ///
     /// # Panics
     /// If it is not the history that was checked.
     #[must_use]
     pub fn html(&self, title: &str, history: &History, options: &Options) -> String {
         let (title, text) = (escape(title), escape(&self.text(history, options)));
-        let picture = Picture::new(self, history).draw(self, history, options);
+        let timeline = Timeline::new(self, history).draw(self, history, options);
         format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title>\
              <style>{STYLE}</style></head>\n<body><h1>{title}: illegal</h1>\n\
              <p>Time runs to the right; a bar is an operation from its begin to its end, a bar \
              without an end was never answered. The numbers are an order that explains all ends \
              left of the red line. Nothing explains the red operation. Rest on a bar to see \
-             more.</p>\n{picture}<pre>{text}</pre></body></html>\n"
+             more.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
         )
     }
 }
 
-/// What is drawn, and where.
-struct Picture {
-    /// The events that are drawn, one a column.
+/// The visible part of a history, and its layout.
+struct Timeline {
+    /// The visible events, one a column.
     events: Vec<usize>,
     /// The operations, with the row of each.
-    bars: Vec<(Call, usize)>,
+    bars: Vec<(OpId, usize)>,
     /// The name of each row.
     rows: Vec<Value>,
 }
 
-impl Picture {
+impl Timeline {
     fn new(why: &Explanation, history: &History) -> Self {
-        let is_ours = |record: &&Record| record.op.keys().iter().any(|key| why.keys.contains(key));
-        let ours = history.records.iter().filter(is_ours);
-        let mut events: Vec<_> =
-            ours.flat_map(|record| [Some(record.begin), last_event(record)]).flatten().collect();
+        let is_relevant =
+            |record: &&Record| record.op.keys().iter().any(|key| why.keys.contains(key));
+        let relevant = history.records.iter().filter(is_relevant);
+        let mut events: Vec<_> = relevant
+            .flat_map(|record| [Some(record.begin), last_event(record)])
+            .flatten()
+            .collect();
         events.sort_unstable();
         let end = events.partition_point(|event| *event < why.events);
-        events.truncate(end + BEHIND);
+        events.truncate(end + SHOWN_AFTER);
         events.drain(..end.saturating_sub(SHOWN));
         let is_shown = |record: &Record| {
-            // What was never answered is under way for ever: it is drawn if it began in sight.
+            // An operation without an end has an endless bar. It is drawn if its begin is visible.
             let end = last_event(record).unwrap_or(record.begin);
             let in_sight = events.first().is_some_and(|first| *first <= end)
                 && events.last().is_some_and(|last| record.begin <= *last);
-            in_sight && is_ours(&record)
+            in_sight && is_relevant(&record)
         };
         let mut rows: Vec<Value> = Vec::new();
         let mut free: BTreeMap<usize, usize> = BTreeMap::new();
@@ -77,7 +79,7 @@ impl Picture {
             if !is_shown(record) {
                 continue;
             }
-            // A process may have several operations under way: each gets a row of its own.
+            // Concurrent operations of one process get a row each.
             let is_free = |row: &usize| free.get(row).is_none_or(|until| *until < record.begin);
             let mut mine = (0..rows.len()).filter(|row| rows[*row] == record.process);
             let row = mine.find(is_free).unwrap_or_else(|| {
@@ -85,7 +87,7 @@ impl Picture {
                 rows.len() - 1
             });
             free.insert(row, answered(record).unwrap_or(usize::MAX));
-            bars.push((Call(index), row));
+            bars.push((OpId(index), row));
         }
         Self { events, bars, rows }
     }
@@ -104,18 +106,18 @@ impl Picture {
                  <line class=\"lane\" x1=\"0\" x2=\"{width}\" y1=\"{line}\" y2=\"{line}\"/>"
             );
         }
-        let states: BTreeMap<Call, (usize, String)> = (1..)
+        let states: BTreeMap<OpId, (usize, String)> = (1..)
             .zip(why.states(history, options))
-            .map(|(number, (call, state))| (call, (number, state)))
+            .map(|(number, (id, state))| (id, (number, state)))
             .collect();
-        for (call, row) in &self.bars {
-            let record = &history.records[call.0];
-            let class = match states.get(call) {
-                _ if *call == why.culprit => "culprit",
+        for (id, row) in &self.bars {
+            let record = &history.records[id.0];
+            let class = match states.get(id) {
+                _ if *id == why.culprit => "culprit",
                 Some(_) => "op",
                 None => "pending",
             };
-            self.bar(&mut svg, record, *row, (class, states.get(call)));
+            self.bar(&mut svg, record, *row, (class, states.get(id)));
         }
         let x = self.x(why.events) + COLUMN / 2;
         let _ =
@@ -141,7 +143,7 @@ impl Picture {
         let label = match &record.end {
             End::Done(_, outcome) => format!("{} -> {outcome}", record.op),
             End::Failed(_) => format!("{} failed", record.op),
-            End::Open | End::Lost(_) => record.op.to_string(),
+            End::Open | End::Abandoned(_) => record.op.to_string(),
         };
         let fitting: String = label.chars().take(width / 7).collect();
         let (label, base) = (escape(&fitting), y + 12);
@@ -167,23 +169,23 @@ impl Picture {
     }
 }
 
-/// When an operation was answered.
+/// Returns the event of an operation's answer.
 fn answered(record: &Record) -> Option<usize> {
     match record.end {
-        End::Open | End::Lost(_) => None,
+        End::Open | End::Abandoned(_) => None,
         End::Failed(at) | End::Done(at, _) => Some(at),
     }
 }
 
-/// The last that was heard of an operation.
+/// Returns the last event of an operation.
 fn last_event(record: &Record) -> Option<usize> {
     match record.end {
         End::Open => None,
-        End::Lost(at) | End::Failed(at) | End::Done(at, _) => Some(at),
+        End::Abandoned(at) | End::Failed(at) | End::Done(at, _) => Some(at),
     }
 }
 
-/// Text as HTML shows it.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -193,10 +195,10 @@ mod tests {
     use crate::{History, Op, Options, Outcome, Verdict, check};
 
     #[test]
-    fn the_page_shows_who_did_what_and_what_does_not_fit() {
+    fn page_shows_the_operations_and_marks_the_culprit() {
         let mut history = History::new();
         let lost = history.invoke("<lost>", Op::put("x", "never"));
-        history.lose(lost).unwrap();
+        history.abandon(lost).unwrap();
         for process in 0..3_u64 {
             let put = history.invoke(process, Op::put("x", process));
             history.complete(put, Outcome::Done).unwrap();

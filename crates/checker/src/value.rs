@@ -1,25 +1,24 @@
-//! Values and keys: what a register holds, and what it is called.
+//! Values and keys.
 
 use std::fmt;
 
-/// What a register holds, or the name of one. Two values are equal if they are of one kind and
-/// alike: the number 1 and the text "1" differ.
+/// Value or name of a register. Values of different kinds differ: the number 1 is not the text "1".
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
-    /// Nothing: the key is not there.
+    /// Absence of a value: the key does not exist.
     #[default]
     Nil,
-    /// A whole number. In a file it is one of 64 bits, with or without a sign.
+    /// Integer. In a file it has 64 bits, signed or unsigned.
     Int(i128),
-    /// Text or any other bytes.
+    /// Text, or any other bytes.
     Text(Vec<u8>),
-    /// Any other JSON value, in `serde_json`'s compact form: compared, and never looked into.
+    /// Any other JSON value, in `serde_json`'s compact form. It is compared as a whole.
     Json(String),
 }
 
 impl Value {
-    /// What is appended to when this value is: a text as it stands, nothing as the empty text, a
-    /// number in decimal, and anything else in its JSON form.
+    /// Returns the text that an append to this value extends: a text unchanged, the empty text for nil,
+    /// a number in decimal, and any other value in its JSON form.
     pub(crate) fn as_text(&self) -> Vec<u8> {
         match self {
             Self::Nil => Vec::new(),
@@ -77,7 +76,7 @@ impl From<i64> for Value {
     }
 }
 
-/// Nothing is [`Value::Nil`].
+/// Converts `None` to [`Value::Nil`].
 impl<V: Into<Value>> From<Option<V>> for Value {
     fn from(value: Option<V>) -> Self {
         value.map_or(Self::Nil, Into::into)

@@ -9,7 +9,7 @@
 use crate::dice::Dice;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use synod_checker::{Compare, Op, Outcome, Step, Txn, Value};
+use synod_checker::{Compare, Op, Outcome, Txn, TxnOp, Value};
 use synod_kv as kv;
 
 /// What clients last heard of each key: a transaction that expects something expects this.
@@ -30,15 +30,15 @@ impl Heard {
                 hear(key, value);
             }
             (Op::Delete { key }, _) => hear(key, &Value::Nil),
-            (Op::Txn(txn), Outcome::Txn { held, results }) => {
-                let steps = if *held { &txn.then } else { &txn.otherwise };
+            (Op::Txn(txn), Outcome::Txn { succeeded, results }) => {
+                let steps = if *succeeded { &txn.then } else { &txn.otherwise };
                 for (step, result) in steps.iter().zip(results) {
                     match (step, result) {
-                        (Step::Get(key), Some(value)) | (Step::Put(key, value), _) => {
+                        (TxnOp::Get(key), Some(value)) | (TxnOp::Put(key, value), _) => {
                             hear(key, value);
                         }
-                        (Step::Delete(key), _) => hear(key, &Value::Nil),
-                        (Step::Get(_), None) => {}
+                        (TxnOp::Delete(key), _) => hear(key, &Value::Nil),
+                        (TxnOp::Get(_), None) => {}
                     }
                 }
             }
@@ -61,7 +61,7 @@ fn partner(number: u64, keys: u64) -> Option<Value> {
 /// A read of a key, or of a pair at one instant.
 pub(crate) fn read(dice: &mut Dice, number: u64, keys: u64) -> Op {
     match partner(number, keys).filter(|_| dice.percent(25)) {
-        Some(other) => Txn::new().then(Step::get(key(number))).then(Step::get(other)).into(),
+        Some(other) => Txn::new().then(TxnOp::get(key(number))).then(TxnOp::get(other)).into(),
         None => Op::get(key(number)),
     }
 }
@@ -75,19 +75,19 @@ pub(crate) fn transaction(
 ) -> Op {
     let key = key(number);
     let expected = heard.of(&key);
-    let get = Step::get(key.clone());
-    let put = Step::put(key.clone(), value);
+    let get = TxnOp::get(key.clone());
+    let put = TxnOp::put(key.clone(), value);
     let txn = match (dice.below(100), partner(number, keys)) {
         (0..15, Some(other)) => {
             let both =
-                Txn::new().when(key, expected).then(put).then(Step::put(other.clone(), value));
-            both.otherwise(get).otherwise(Step::get(other))
+                Txn::new().when(key, expected).then(put).then(TxnOp::put(other.clone(), value));
+            both.otherwise(get).otherwise(TxnOp::get(other))
         }
         (15..30, _) => {
-            Txn::new().when(key.clone(), Value::Nil).then(put).otherwise(Step::delete(key))
+            Txn::new().when(key.clone(), Value::Nil).then(put).otherwise(TxnOp::delete(key))
         }
         (30..45, _) => {
-            Txn::new().when(key.clone(), expected).then(Step::delete(key)).otherwise(get)
+            Txn::new().when(key.clone(), expected).then(TxnOp::delete(key)).otherwise(get)
         }
         (45..55, _) => Txn::new().then(get).then(put),
         _ => Txn::new().when(key, expected).then(put).otherwise(get),
@@ -129,7 +129,7 @@ pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
                 kv::OpAnswer::Range(found) => Some(first(found)),
                 kv::OpAnswer::Put(_) | kv::OpAnswer::DeleteRange(_) => None,
             });
-            Some(Outcome::Txn { held: answer.succeeded, results: results.collect() })
+            Some(Outcome::Txn { succeeded: answer.succeeded, results: results.collect() })
         }
         _ => None,
     }
@@ -140,7 +140,7 @@ fn first(found: kv::RangeAnswer) -> Value {
 }
 
 fn transactional(txn: &Txn) -> kv::Txn {
-    let branch = |steps: &[Step]| steps.iter().map(step).collect();
+    let branch = |steps: &[TxnOp]| steps.iter().map(step).collect();
     kv::Txn {
         compares: txn.compares.iter().map(compare).collect(),
         success: branch(&txn.then),
@@ -148,11 +148,11 @@ fn transactional(txn: &Txn) -> kv::Txn {
     }
 }
 
-fn step(step: &Step) -> kv::Op {
+fn step(step: &TxnOp) -> kv::Op {
     match step {
-        Step::Get(key) => kv::Op::Range(kv::Range::new(one(key))),
-        Step::Put(key, value) => kv::Op::Put(put(key, value)),
-        Step::Delete(key) => kv::Op::DeleteRange(kv::DeleteRange::new(one(key))),
+        TxnOp::Get(key) => kv::Op::Range(kv::Range::new(one(key))),
+        TxnOp::Put(key, value) => kv::Op::Put(put(key, value)),
+        TxnOp::Delete(key) => kv::Op::DeleteRange(kv::DeleteRange::new(one(key))),
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
             let reply = machine.apply(Slot(id), &bytes, &mut Changes::new());
             let (answered, reply) = read_reply(&reply).unwrap();
             let told = outcome(&op, reply).unwrap_or_else(|| panic!("{op} is not answered"));
-            if let Outcome::Txn { held: is_held, .. } = &told {
+            if let Outcome::Txn { succeeded: is_held, .. } = &told {
                 held[usize::from(*is_held)] += 1;
             }
             // Now and then somebody else writes what nobody hears of.
@@ -233,7 +233,7 @@ mod tests {
         let mut machine = Machine::default();
         let bytes = Command::put(1, b'a', "1.").encode();
         machine.apply(Slot(1), &bytes, &mut Changes::new());
-        let pair = Txn::new().then(Step::get("a")).then(Step::get("b"));
+        let pair = Txn::new().then(TxnOp::get("a")).then(TxnOp::get("b"));
         for op in [Op::get("a"), Op::get("b"), pair.into()] {
             let reply = machine.query(&query(&op).encode());
             let told = outcome(&op, kv::Reply::decode(&reply).unwrap());

@@ -8,7 +8,7 @@ mod example;
 use crate::cluster::members;
 use example::{Change, State};
 use synod_basic_paxos::{Acceptor, Proposer, Verdict};
-use synod_checker::{Call, History, Op, Options, Outcome, Verdict as Judgement, check};
+use synod_checker::{History, Op, OpId, Options, Outcome, Verdict as Judgement, check};
 use synod_types::{Ballot, NodeId};
 
 const NODES: usize = 3;
@@ -40,7 +40,7 @@ struct Node {
     /// Who asks, for the outcomes: another one after each restart.
     client: u64,
     number: u64,
-    open: Option<(Change, Call)>,
+    open: Option<(Change, OpId)>,
 }
 
 struct Trial {
@@ -137,7 +137,7 @@ impl Trial {
         node.proposer = proposer(at);
         node.client += 10;
         if let Some((_, call)) = node.open.take() {
-            self.history.lose(call).unwrap();
+            self.history.abandon(call).unwrap();
         }
     }
 

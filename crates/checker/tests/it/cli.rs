@@ -1,4 +1,4 @@
-//! The program: verdicts, exit codes, and what it says about bad input.
+//! The program: verdicts, exit codes, and errors of invalid input.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -44,7 +44,7 @@ const MISMATCH: &str = r#"{"p": 0, "t": "invoke", "f": "cas", "v": [1, 2]}
 "#;
 
 #[test]
-fn each_file_gets_a_line_and_the_worst_decides() {
+fn exit_code_is_that_of_the_worst_file() {
     let folder = Folder::new();
     folder.file("legal", LEGAL);
     folder.file("stale", STALE);
@@ -59,7 +59,7 @@ fn each_file_gets_a_line_and_the_worst_decides() {
 }
 
 #[test]
-fn an_output_that_takes_nothing_ends_the_program_quietly() {
+fn closed_output_ends_the_program_without_an_error() {
     let folder = Folder::new();
     folder.file("legal", LEGAL);
     folder.file("stale", STALE);
@@ -82,7 +82,7 @@ fn an_output_that_takes_nothing_ends_the_program_quietly() {
 }
 
 #[test]
-fn the_options_say_what_a_history_means() {
+fn options_change_the_meaning_of_a_history() {
     let folder = Folder::new();
     folder.file("stale", STALE);
     folder.file("cas", MISMATCH);
@@ -101,7 +101,7 @@ fn the_options_say_what_a_history_means() {
 }
 
 #[test]
-fn an_illegal_history_is_explained_and_drawn() {
+fn illegal_history_is_explained_and_drawn() {
     let folder = Folder::new();
     folder.file("stale", STALE);
     folder.file("legal", LEGAL);
@@ -114,7 +114,7 @@ fn an_illegal_history_is_explained_and_drawn() {
 }
 
 #[test]
-fn every_file_has_a_page_of_its_own() {
+fn each_file_has_a_page_of_its_own() {
     let folder = Folder::new();
     std::fs::create_dir(folder.0.path().join("a")).unwrap();
     folder.file("a/x", STALE);
@@ -134,7 +134,7 @@ fn every_file_has_a_page_of_its_own() {
 }
 
 #[test]
-fn a_bare_verdict_hints_at_more() {
+fn illegal_verdict_without_explanation_names_the_options() {
     let folder = Folder::new();
     folder.file("stale", STALE);
     let (out, error, _) = folder.check(&["stale", "stale"]);
@@ -145,7 +145,7 @@ fn a_bare_verdict_hints_at_more() {
 }
 
 #[test]
-fn what_other_recorders_write_is_read() {
+fn formats_of_other_recorders_are_parsed() {
     let folder = Folder::new();
     let lines = [
         "\u{feff}{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"k\":\"x\",\"v\":2}",
@@ -162,7 +162,7 @@ fn what_other_recorders_write_is_read() {
 }
 
 #[test]
-fn what_says_little_is_taken_for_what_it_says() {
+fn incomplete_event_constrains_only_what_it_states() {
     let folder = Folder::new();
     let verdict = |lines: &[&str], arguments: &[&str]| {
         folder.file("history", &lines.join("\n"));
@@ -171,11 +171,11 @@ fn what_says_little_is_taken_for_what_it_says() {
         out.trim_start_matches("history: ").trim_end().to_owned()
     };
     assert_eq!(verdict(&[], &[]), "linearizable", "nothing happened");
-    // A write that nobody answered may still take effect, long after its info; one failed did not.
+    // An unanswered write may take effect long after its info. A failed one did not.
     let write = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":7}";
     let read = "{\"p\":2,\"t\":\"invoke\",\"f\":\"read\"}";
-    let told = |value: &str| format!("{{\"p\":2,\"t\":\"ok\",\"f\":\"read\",\"v\":{value}}}");
-    let (nothing, seven, text) = (told("null"), told("7"), told("\"7\""));
+    let answer = |value: &str| format!("{{\"p\":2,\"t\":\"ok\",\"f\":\"read\",\"v\":{value}}}");
+    let (nothing, seven, text) = (answer("null"), answer("7"), answer("\"7\""));
     let info = "{\"p\":1,\"t\":\"info\",\"f\":\"write\",\"v\":\"timed-out\"}";
     let fail = "{\"p\":1,\"t\":\"fail\",\"f\":\"write\",\"v\":7}";
     let late = [write, info, read, &nothing, read, &seven];
@@ -186,7 +186,7 @@ fn what_says_little_is_taken_for_what_it_says() {
     // Nothing is learnt from a read that failed, nor from one that was never answered.
     let unread = "{\"p\":2,\"t\":\"fail\",\"f\":\"read\",\"v\":\"timed-out\"}";
     assert_eq!(verdict(&[read, unread, write, read], &[]), "linearizable");
-    // Null is a value: to write it takes the key away, and a compare-and-set may expect it.
+    // Null is a value: to write it deletes the key, and a compare-and-set may expect it.
     let swap = "{\"p\":2,\"t\":\"invoke\",\"f\":\"cas\",\"v\":[null,7]}";
     let swapped = "{\"p\":2,\"t\":\"ok\",\"f\":\"cas\",\"v\":[null,7]}";
     assert_eq!(verdict(&[swap, swapped, read, &seven], &[]), "linearizable");
@@ -194,7 +194,7 @@ fn what_says_little_is_taken_for_what_it_says() {
     let delete = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":null}";
     let deleted = "{\"p\":1,\"t\":\"ok\",\"f\":\"write\"}";
     assert_eq!(verdict(&[delete, deleted, read, &nothing], &["--init", "3"]), "linearizable");
-    // A read that does not say what it read has read nothing.
+    // A read without a value has read nil.
     let silent = "{\"p\":2,\"t\":\"ok\",\"f\":\"read\"}";
     assert_eq!(verdict(&[read, silent], &[]), "linearizable");
     assert_eq!(verdict(&[read, silent], &["--init", "3"]), "illegal");
@@ -204,7 +204,7 @@ fn what_says_little_is_taken_for_what_it_says() {
 }
 
 #[test]
-fn bad_input_is_named_with_its_line() {
+fn invalid_line_is_rejected_with_its_number() {
     let folder = Folder::new();
     let invoke = "{\"p\":1,\"t\":\"invoke\",\"f\":\"get\"}\n";
     for (lines, message) in [

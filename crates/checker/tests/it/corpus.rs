@@ -1,16 +1,16 @@
-//! Long histories like those that people record: registers under faults with many unanswered
-//! operations, key-value stores with appends, unique values, transactions; honest and not.
+//! Long histories like those of real tests: registers under faults with many unanswered operations,
+//! key-value stores with appends, unique values, transactions; linearizable and not.
 
-use crate::reference::{Act, End, Store, get, history, perform};
+use crate::reference::{End, Operation, Store, get, history, perform};
 use std::time::{Duration, Instant};
 use synod_checker::{
-    Bound, Op, Options, Outcome, Step, Txn, Value, is_linearizable, to_json_lines,
+    Op, Options, Outcome, SearchLimit, Txn, TxnOp, Value, is_linearizable, to_json_lines,
 };
 
-/// A small generator of random numbers: the same numbers on every machine.
-pub struct Dice(pub u64);
+/// A small random number generator with the same numbers on every machine.
+pub struct Rng(pub u64);
 
-impl Dice {
+impl Rng {
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -23,50 +23,50 @@ impl Dice {
     }
 }
 
-/// What is done with which keys.
+/// The operations of a history and their keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Workload {
-    /// Reads, writes and compare-and-sets of so many values of one key.
+    /// Reads, writes and compare-and-sets of this many values of one key.
     Cas(u64),
-    /// Reads and writes, and every write its own value.
+    /// Reads and writes with a unique value for each write.
     Unique,
-    /// Gets, puts and appends of texts of their own, on as many keys.
+    /// Gets, puts and appends of unique texts, on this many keys.
     Texts(u64),
-    /// Gets and appends on as many keys, where texts end others, as "1," and "11," do.
+    /// Gets and appends on this many keys, with texts that are suffixes of others: "1," and "11,".
     Ends(u64),
-    /// Reads, writes and compare-and-sets of five values, on as many keys.
+    /// Reads, writes and compare-and-sets of five values, on this many keys.
     Keys(u64),
-    /// Transactions on two of as many keys, among plain operations.
+    /// Transactions on two of this many keys, among plain operations.
     Transactions(u64),
 }
 
-/// How the store fails to be a register.
+/// The anomaly of a store that is not linearizable.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fraud {
+pub enum Anomaly {
     None,
-    /// One read near the end has seen what was overwritten long before.
+    /// One read near the end returns a value that was overwritten long before.
     Stale,
-    /// One acknowledged write did not happen.
+    /// One acknowledged write took no effect.
     Lost,
-    /// One read has seen another value than there was.
+    /// One read returns a value that the key did not hold.
     Wrong,
-    /// One compare-and-set that did not find its value was told that it did.
+    /// One compare-and-set succeeds without the expected value.
     Phantom,
 }
 
-/// A history to be made up.
+/// The parameters of a generated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
     pub workload: Workload,
-    pub fraud: Fraud,
+    pub anomaly: Anomaly,
     pub clients: usize,
     pub operations: usize,
-    /// How many of a hundred operations are never answered.
+    /// Percentage of operations without an answer.
     pub lost: u64,
     pub seed: u64,
 }
 
-/// What a client has under way.
+/// The state of a client.
 enum Client {
     Idle,
     Asked(usize),
@@ -83,112 +83,122 @@ impl Recipe {
         Options { init: self.init(), ..Options::default() }
     }
 
-    pub fn acts(self) -> Vec<Act> {
-        let (mut dice, init) = (Dice(self.seed), self.init());
-        let (mut store, mut acts) = (Store::new(), Vec::<Act>::new());
+    pub fn recorded(self) -> Vec<Operation> {
+        let (mut rng, init) = (Rng(self.seed), self.init());
+        let (mut store, mut recorded) = (Store::new(), Vec::<Operation>::new());
         let mut clients: Vec<_> = (0..self.clients).map(|_| Client::Idle).collect();
-        let mut limbo: Vec<usize> = Vec::new();
+        let mut unresolved: Vec<usize> = Vec::new();
         let mut old_store = Store::new();
-        let fraud_at = self.operations * 3 / 4;
-        let mut is_done = self.fraud == Fraud::None;
+        let anomaly_at = self.operations * 3 / 4;
+        let mut is_done = self.anomaly == Anomaly::None;
         let mut now = 0;
-        while acts.len() < self.operations || clients.iter().any(|it| !matches!(it, Client::Idle)) {
+        while recorded.len() < self.operations
+            || clients.iter().any(|it| !matches!(it, Client::Idle))
+        {
             now += 1;
-            if acts.len() == self.operations / 2 {
+            if recorded.len() == self.operations / 2 {
                 old_store.clone_from(&store);
             }
-            if !limbo.is_empty() && dice.chance(2) {
-                let index = limbo.swap_remove(dice.below(limbo.len() as u64) as usize);
-                perform(&mut store, &init, &acts[index].op);
+            if !unresolved.is_empty() && rng.chance(2) {
+                let index = unresolved.swap_remove(rng.below(unresolved.len() as u64) as usize);
+                perform(&mut store, &init, &recorded[index].op);
             }
-            let at = dice.below(clients.len() as u64) as usize;
+            let at = rng.below(clients.len() as u64) as usize;
             clients[at] = match std::mem::replace(&mut clients[at], Client::Idle) {
-                Client::Idle if acts.len() == self.operations => Client::Idle,
+                Client::Idle if recorded.len() == self.operations => Client::Idle,
                 Client::Idle => {
-                    let op = self.op(&mut dice, acts.len());
-                    acts.push(Act { op, begin: now, end: usize::MAX, result: End::Open });
-                    Client::Asked(acts.len() - 1)
+                    let op = self.op(&mut rng, recorded.len());
+                    recorded.push(Operation { op, begin: now, end: usize::MAX, result: End::Open });
+                    Client::Asked(recorded.len() - 1)
                 }
-                Client::Asked(index) if dice.chance(self.lost) => {
-                    (acts[index].result, acts[index].end) = (End::Lost, now);
-                    limbo.push(index);
+                Client::Asked(index) if rng.chance(self.lost) => {
+                    (recorded[index].result, recorded[index].end) = (End::Abandoned, now);
+                    unresolved.push(index);
                     Client::Idle
                 }
                 Client::Asked(index) => {
-                    let op = &acts[index].op;
+                    let op = &recorded[index].op;
                     let mut happened = None;
-                    if !is_done && index >= fraud_at {
-                        happened = self.deceive(op, &store, &old_store, &mut dice);
+                    if !is_done && index >= anomaly_at {
+                        happened = self.anomalous_outcome(op, &store, &old_store, &mut rng);
                         is_done = happened.is_some();
                     }
                     let happened = happened.or_else(|| perform(&mut store, &init, op));
                     Client::Answered(index, happened)
                 }
                 Client::Answered(index, happened) => {
-                    acts[index].end = now;
-                    acts[index].result = happened.map_or(End::Failed, End::Done);
+                    recorded[index].end = now;
+                    recorded[index].result = happened.map_or(End::Failed, End::Done);
                     Client::Idle
                 }
             };
         }
-        acts
+        recorded
     }
 
-    fn op(self, dice: &mut Dice, number: usize) -> Op {
+    fn op(self, rng: &mut Rng, number: usize) -> Op {
         let word = format!("x {number} y");
-        let key = |dice: &mut Dice, keys: u64| format!("{}", dice.below(keys));
+        let key = |rng: &mut Rng, keys: u64| format!("{}", rng.below(keys));
         match self.workload {
-            Workload::Cas(values) => match dice.below(3) {
+            Workload::Cas(values) => match rng.below(3) {
                 0 => Op::get("r"),
-                1 => Op::put("r", dice.below(values)),
-                _ => Op::cas("r", dice.below(values), dice.below(values)),
+                1 => Op::put("r", rng.below(values)),
+                _ => Op::cas("r", rng.below(values), rng.below(values)),
             },
-            Workload::Ends(keys) if dice.chance(50) => Op::get(key(dice, keys)),
-            Workload::Ends(keys) => Op::append(key(dice, keys), format!("{number},")),
-            Workload::Keys(keys) => match (dice.below(3), key(dice, keys)) {
+            Workload::Ends(keys) if rng.chance(50) => Op::get(key(rng, keys)),
+            Workload::Ends(keys) => Op::append(key(rng, keys), format!("{number},")),
+            Workload::Keys(keys) => match (rng.below(3), key(rng, keys)) {
                 (0, key) => Op::get(key),
-                (1, key) => Op::put(key, dice.below(5)),
-                (_, key) => Op::cas(key, dice.below(5), dice.below(5)),
+                (1, key) => Op::put(key, rng.below(5)),
+                (_, key) => Op::cas(key, rng.below(5), rng.below(5)),
             },
-            Workload::Unique if dice.chance(50) => Op::get("r"),
+            Workload::Unique if rng.chance(50) => Op::get("r"),
             Workload::Unique => Op::put("r", number as u64),
-            Workload::Texts(keys) => match dice.below(10) {
-                0..5 => Op::get(key(dice, keys)),
-                5..9 => Op::append(key(dice, keys), word),
-                _ => Op::put(key(dice, keys), word),
+            Workload::Texts(keys) => match rng.below(10) {
+                0..5 => Op::get(key(rng, keys)),
+                5..9 => Op::append(key(rng, keys), word),
+                _ => Op::put(key(rng, keys), word),
             },
-            Workload::Transactions(keys) => match dice.below(10) {
-                0..4 => Op::get(key(dice, keys)),
-                4..7 => Op::put(key(dice, keys), dice.below(5)),
+            Workload::Transactions(keys) => match rng.below(10) {
+                0..4 => Op::get(key(rng, keys)),
+                4..7 => Op::put(key(rng, keys), rng.below(5)),
                 _ => {
-                    let (one, two) = (key(dice, keys), key(dice, keys));
-                    let txn = Txn::new().when(one.clone(), dice.below(5));
-                    let txn = txn.then(Step::put(one, dice.below(5)));
-                    txn.then(Step::put(two.clone(), dice.below(5))).otherwise(Step::get(two)).into()
+                    let (one, two) = (key(rng, keys), key(rng, keys));
+                    let txn = Txn::new().when(one.clone(), rng.below(5));
+                    let txn = txn.then(TxnOp::put(one, rng.below(5)));
+                    txn.then(TxnOp::put(two.clone(), rng.below(5)))
+                        .otherwise(TxnOp::get(two))
+                        .into()
                 }
             },
         }
     }
 
-    /// The answer of a store that cheats, if it can cheat here.
-    fn deceive(self, op: &Op, store: &Store, old: &Store, dice: &mut Dice) -> Option<Outcome> {
+    /// Returns the outcome of a store with an anomaly, if it can occur here.
+    fn anomalous_outcome(
+        self,
+        op: &Op,
+        store: &Store,
+        old: &Store,
+        rng: &mut Rng,
+    ) -> Option<Outcome> {
         let init = self.init();
-        match (self.fraud, op) {
-            (Fraud::Stale, Op::Get { key }) => {
+        match (self.anomaly, op) {
+            (Anomaly::Stale, Op::Get { key }) => {
                 let (stale, fresh) = (get(old, &init, key), get(store, &init, key));
                 (stale != fresh).then_some(Outcome::Read(stale))
             }
-            (Fraud::Wrong, Op::Get { key }) => match get(store, &init, key) {
+            (Anomaly::Wrong, Op::Get { key }) => match get(store, &init, key) {
                 Value::Int(number) => Some(Outcome::Read(Value::Int((number + 1) % 5))),
                 Value::Text(mut text) => {
                     text.truncate(text.len() / 2);
-                    text.extend(format!("x {} y", dice.below(50)).bytes());
+                    text.extend(format!("x {} y", rng.below(50)).bytes());
                     Some(Outcome::Read(Value::Text(text)))
                 }
                 _ => None,
             },
-            (Fraud::Lost, Op::Put { .. } | Op::Append { .. }) => Some(Outcome::Done),
-            (Fraud::Phantom, Op::Cas { key, old, .. }) => {
+            (Anomaly::Lost, Op::Put { .. } | Op::Append { .. }) => Some(Outcome::Done),
+            (Anomaly::Phantom, Op::Cas { key, old, .. }) => {
                 (get(store, &init, key) != *old).then_some(Outcome::Done)
             }
             _ => None,
@@ -196,7 +206,7 @@ impl Recipe {
     }
 }
 
-/// So many histories of all sorts.
+/// Generates this many recipes of all kinds.
 pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
     let workloads = [
         Workload::Cas(2),
@@ -207,74 +217,75 @@ pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
         Workload::Texts(10),
         Workload::Transactions(3),
     ];
-    let frauds = [Fraud::None, Fraud::Stale, Fraud::Lost, Fraud::Wrong, Fraud::Phantom];
+    let anomalies =
+        [Anomaly::None, Anomaly::Stale, Anomaly::Lost, Anomaly::Wrong, Anomaly::Phantom];
     let mut recipes = Vec::new();
     for seed in 0..count {
-        let mut dice = Dice(seed * 7919 + 1);
-        let workload = workloads[dice.below(7) as usize];
+        let mut rng = Rng(seed * 7919 + 1);
+        let workload = workloads[rng.below(7) as usize];
         let has_swaps = matches!(workload, Workload::Cas(_));
         recipes.push(Recipe {
             workload,
-            fraud: frauds[dice.below(if has_swaps { 5 } else { 4 }) as usize],
-            clients: [3, 5, 10, 20, 35, 60][dice.below(6) as usize],
+            anomaly: anomalies[rng.below(if has_swaps { 5 } else { 4 }) as usize],
+            clients: [3, 5, 10, 20, 35, 60][rng.below(6) as usize],
             operations,
-            lost: [0, 0, 2, 10, 50][dice.below(5) as usize],
+            lost: [0, 0, 2, 10, 50][rng.below(5) as usize],
             seed,
         });
     }
     recipes
 }
 
-/// So many histories as moderate tests record them, and for each whether it is linearizable, if
-/// that is certain.
+/// Generates this many recipes of moderate histories, each with whether it is linearizable if that is
+/// certain.
 fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Option<bool>)> {
     (0..count).map(move |seed| {
-        let mut dice = Dice(seed * 104_729 + 3);
-        let keys = 1 + dice.below(8);
-        let workload = match dice.below(6) {
+        let mut rng = Rng(seed * 104_729 + 3);
+        let keys = 1 + rng.below(8);
+        let workload = match rng.below(6) {
             0 => Workload::Cas(5),
             1 => Workload::Unique,
             2 => Workload::Texts(keys),
             3 => Workload::Ends(keys),
             _ => Workload::Keys(keys),
         };
-        let is_told_apart = !matches!(workload, Workload::Cas(_) | Workload::Keys(_));
-        let fraud = match (dice.below(5), is_told_apart) {
-            (0, true) => Fraud::Stale,
-            (0, false) => [Fraud::Wrong, Fraud::Phantom][dice.below(2) as usize],
-            _ => Fraud::None,
+        let has_distinct_values = !matches!(workload, Workload::Cas(_) | Workload::Keys(_));
+        let anomaly = match (rng.below(5), has_distinct_values) {
+            (0, true) => Anomaly::Stale,
+            (0, false) => [Anomaly::Wrong, Anomaly::Phantom][rng.below(2) as usize],
+            _ => Anomaly::None,
         };
-        // A write that nobody answered could have happened just before a stale read of it.
-        let lost = [0, 2, 5, 10][dice.below(if fraud == Fraud::Stale { 1 } else { 4 }) as usize];
-        let clients = 5 + dice.below(16) as usize;
-        let recipe = Recipe { workload, fraud, clients, operations, lost, seed };
-        // With few values a fraud may go unnoticed.
-        let truth = [(Fraud::None, true), (Fraud::Stale, false)];
-        (recipe, truth.iter().find(|known| known.0 == fraud).map(|known| known.1))
+        // An unanswered write could have taken effect just before a stale read of it.
+        let lost = [0, 2, 5, 10][rng.below(if anomaly == Anomaly::Stale { 1 } else { 4 }) as usize];
+        let clients = 5 + rng.below(16) as usize;
+        let recipe = Recipe { workload, anomaly, clients, operations, lost, seed };
+        // With few values an anomaly may go unnoticed.
+        let truth = [(Anomaly::None, true), (Anomaly::Stale, false)];
+        (recipe, truth.iter().find(|known| known.0 == anomaly).map(|known| known.1))
     })
 }
 
-/// Bounded by the work and not by time, so that it says the same on every machine: a search that
-/// goes astray comes to many more steps than these at once.
+/// Bounded by steps and not by time, so that the result is the same on every machine. A search without
+/// one of the rules exceeds the bound at once.
 #[test]
-fn moderate_histories_are_judged_in_few_steps() {
+fn moderate_histories_are_decided_in_few_steps() {
     let (operations, most) = if cfg!(debug_assertions) { (100, 10) } else { (2_000, 300) };
     let (mut thousands, mut illegal) = (0, 0);
     for (recipe, truth) in moderate(250, operations) {
-        let history = history(&recipe.acts());
+        let history = history(&recipe.recorded());
         let options = Options { max_configurations: 20_000, ..recipe.options() };
-        // It is asked every 1,024 steps.
-        let mut asked = 0;
+        // It is called every 1,024 steps.
+        let mut calls = 0;
         let mut stop = || {
-            asked += 1;
-            asked > 50
+            calls += 1;
+            calls > 50
         };
         let verdict = is_linearizable(&history, &options, &mut stop);
         assert!(
             verdict.is_ok() && truth.is_none_or(|it| verdict == Ok(it)),
             "{verdict:?} {recipe:?}"
         );
-        thousands += asked;
+        thousands += calls;
         illegal += usize::from(verdict == Ok(false));
     }
     println!("{thousands} thousand steps, {illegal} illegal");
@@ -282,24 +293,24 @@ fn moderate_histories_are_judged_in_few_steps() {
     assert!((20..60).contains(&illegal), "{illegal} are illegal");
 }
 
-/// Where texts end others the order of appends is clear all the same.
+/// The order of appends is certain even if texts are suffixes of others.
 #[test]
-fn crowded_appends_to_one_key_are_not_searched_for() {
+fn concurrent_appends_to_one_key_need_no_search() {
     let operations = if cfg!(debug_assertions) { 500 } else { 2_000 };
     for seed in 0..10 {
         let (workload, clients) = (Workload::Ends(1), 50);
-        let fraud = if seed < 8 { Fraud::None } else { Fraud::Stale };
+        let anomaly = if seed < 8 { Anomaly::None } else { Anomaly::Stale };
         let lost = if seed % 2 == 0 { 0 } else { 5 };
-        let recipe = Recipe { workload, fraud, clients, operations, lost, seed };
+        let recipe = Recipe { workload, anomaly, clients, operations, lost, seed };
         let options = Options { max_configurations: 10_000, ..recipe.options() };
-        let verdict = is_linearizable(&history(&recipe.acts()), &options, &mut || false);
-        assert_eq!(verdict, Ok(fraud == Fraud::None), "{recipe:?}");
+        let verdict = is_linearizable(&history(&recipe.recorded()), &options, &mut || false);
+        assert_eq!(verdict, Ok(anomaly == Anomaly::None), "{recipe:?}");
     }
 }
 
-/// Checks one, with a bound in time that ends in "unknown".
-fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, Bound>, Duration) {
-    let history = history(&recipe.acts());
+/// Checks a history with a time limit, after which it is unknown.
+fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, SearchLimit>, Duration) {
+    let history = history(&recipe.recorded());
     let start = Instant::now();
     let mut stop = || start.elapsed() > limit;
     let verdict = is_linearizable(&history, &recipe.options(), &mut stop);
@@ -307,22 +318,22 @@ fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, Bound>, Duration) {
 }
 
 #[test]
-fn no_honest_history_is_illegal_and_frauds_are_found() {
+fn linearizable_histories_pass_and_anomalies_are_found() {
     let mut unknown = 0;
     let mut found = 0;
     for recipe in recipes(250, 100) {
-        let history = history(&recipe.acts());
+        let history = history(&recipe.recorded());
         let options = Options { max_configurations: 5_000, ..recipe.options() };
         let verdict = is_linearizable(&history, &options, &mut || false);
         unknown += usize::from(verdict.is_err());
-        if recipe.fraud == Fraud::None {
+        if recipe.anomaly == Anomaly::None {
             assert_ne!(verdict, Ok(false), "{recipe:?}");
         } else {
-            // With few values a fraud may go unnoticed.
+            // With few values an anomaly may go unnoticed.
             found += usize::from(verdict == Ok(false));
         }
     }
-    assert!(found > 60, "{found} frauds were found");
+    assert!(found > 60, "{found} anomalies were found");
     assert!(unknown < 10, "{unknown} are unknown");
 }
 
@@ -339,8 +350,8 @@ fn scale() {
     let recipes = recipes.into_iter().filter(chosen);
     if let Ok(folder) = std::env::var("CORPUS") {
         for recipe in recipes {
-            let lines = to_json_lines(&history(&recipe.acts()));
-            let name = format!("{folder}/{:04}-{:?}.jsonl", recipe.seed, recipe.fraud);
+            let lines = to_json_lines(&history(&recipe.recorded()));
+            let name = format!("{folder}/{:04}-{:?}.jsonl", recipe.seed, recipe.anomaly);
             std::fs::write(name, lines).unwrap();
         }
         return;

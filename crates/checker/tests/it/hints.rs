@@ -1,53 +1,53 @@
-//! A recorder that knows the order in which operations took effect, and says so.
+//! Hints of a recorder: the order in which operations took effect.
 
-use crate::corpus::Dice;
+use crate::corpus::Rng;
 use crate::reference::{Store, perform};
 use std::collections::BTreeMap;
-use synod_checker::{Call, History, Op, Options, Outcome, Step, Txn, Value, Verdict, check};
+use synod_checker::{History, Op, OpId, Options, Outcome, Txn, TxnOp, Value, Verdict, check};
 
-/// One of two keys that transactions join.
-fn key(dice: &mut Dice) -> Value {
-    Value::from(if dice.below(2) == 0 { "a" } else { "b" })
+/// Returns one of two keys that transactions connect.
+fn key(rng: &mut Rng) -> Value {
+    Value::from(if rng.below(2) == 0 { "a" } else { "b" })
 }
 
-/// Writes of values of their own, reads of one key and of both, swaps that mostly fail.
-fn op(dice: &mut Dice, number: u64, last: u64) -> Op {
-    let key = key(dice);
-    match dice.below(6) {
+/// Returns a write of a unique value, a read of one key or both, or a swap that mostly fails.
+fn op(rng: &mut Rng, number: u64, last: u64) -> Op {
+    let key = key(rng);
+    match rng.below(6) {
         0 => Op::put(key, number),
         1 => Op::delete(key),
         2 => Op::get(key),
-        3 => Txn::new().then(Step::get("a")).then(Step::get("b")).into(),
-        4 => Txn::new().when("a", last).then(Step::put("b", number)).into(),
+        3 => Txn::new().then(TxnOp::get("a")).then(TxnOp::get("b")).into(),
+        4 => Txn::new().when("a", last).then(TxnOp::put("b", number)).into(),
         _ => {
-            let swap = Txn::new().when(key.clone(), last).then(Step::put(key.clone(), number));
-            swap.otherwise(Step::get(key)).into()
+            let swap = Txn::new().when(key.clone(), last).then(TxnOp::put(key.clone(), number));
+            swap.otherwise(TxnOp::get(key)).into()
         }
     }
 }
 
-/// So many operations, one a tick, each begun and answered up to some ticks before and after; one
-/// in ten is never answered. `hint` says where the recorder believes the operation at a place.
+/// Records operations, one a tick, each begun and answered some ticks before and after. One in ten is
+/// never answered. `hint` returns the hint for the operation at a place.
 fn recorded(seed: u64, operations: u64, hint: impl Fn(u64) -> Option<u64>) -> History {
-    let (mut dice, mut store) = (Dice(seed), Store::new());
+    let (mut rng, mut store) = (Rng(seed), Store::new());
     let mut events = Vec::new();
     for place in 0..operations {
-        let other = place.saturating_sub(1 + dice.below(3));
-        let op = op(&mut dice, place, other);
+        let other = place.saturating_sub(1 + rng.below(3));
+        let op = op(&mut rng, place, other);
         let outcome = perform(&mut store, &Value::Nil, &op);
-        let (begin, end) = (place * 10 + dice.below(60), place * 10 + 61 + dice.below(60));
-        let is_lost = dice.below(10) == 0;
+        let (begin, end) = (place * 10 + rng.below(60), place * 10 + 61 + rng.below(60));
+        let is_lost = rng.below(10) == 0;
         events.push((begin, place, Some(op), None));
         events.push((end, place, None, outcome.filter(|_| !is_lost)));
     }
     events.sort_by_key(|(at, place, op, _)| (*at, *place, op.is_none()));
     let mut history = History::new();
-    let mut calls: BTreeMap<u64, Call> = BTreeMap::new();
+    let mut calls: BTreeMap<u64, OpId> = BTreeMap::new();
     for (_, place, op, outcome) in events {
         match (op, outcome) {
             (Some(op), _) => _ = calls.insert(place, history.invoke(place, op)),
             (None, Some(outcome)) => history.complete(calls[&place], outcome).unwrap(),
-            (None, None) => history.lose(calls[&place]).unwrap(),
+            (None, None) => history.abandon(calls[&place]).unwrap(),
         }
     }
     for (place, call) in calls {
@@ -56,10 +56,9 @@ fn recorded(seed: u64, operations: u64, hint: impl Fn(u64) -> Option<u64>) -> Hi
     history
 }
 
-/// Nothing need be searched: not for operations that nobody knows the end of, nor for
-/// observations.
+/// This includes pending operations and observations.
 #[test]
-fn an_order_that_is_known_is_not_searched_for() {
+fn right_hints_need_no_search() {
     let options = Options { max_configurations: 0, ..Options::default() };
     for seed in 0..20 {
         let verdict = check(&recorded(seed, 1000, Some), &options);
@@ -69,9 +68,8 @@ fn an_order_that_is_known_is_not_searched_for() {
     }
 }
 
-/// An order that the recorder is wrong about neither saves a history nor condemns it.
 #[test]
-fn a_wrong_belief_decides_nothing() {
+fn wrong_hints_do_not_change_the_verdict() {
     let operations = 12;
     let late = |seed, hint: &dyn Fn(u64) -> Option<u64>| {
         let mut history = recorded(seed, operations, hint);

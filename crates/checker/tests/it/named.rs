@@ -1,11 +1,11 @@
-//! Histories that are easily misjudged.
+//! Single histories that a wrong search rule would misjudge.
 
 use synod_checker::{Options, from_json_lines, is_linearizable};
 
 /// Two orders lead to one place, each with other writes of 0 left, and only one of them goes on from
 /// there to what 6 reads.
 #[test]
-fn a_state_is_new_if_more_writes_are_left_than_the_last_time() {
+fn configuration_with_more_spare_writes_is_new() {
     let lines = br#"
 {"p": 1, "t": "invoke", "f": "put", "k": "x", "v": 0}
 {"p": 2, "t": "invoke", "f": "get", "k": "x"}

@@ -1,28 +1,28 @@
-//! What linearizability means, spelled out: every order is tried. Knows nothing of the checker
-//! but the types that describe a history.
+//! A brute-force reference: it tries every order. It shares with the checker only the types that
+//! describe a history.
 
 use std::collections::{BTreeMap, BTreeSet};
-use synod_checker::{FailedCas, History, NilRead, Op, Options, Outcome, Step, Txn, Value};
+use synod_checker::{FailedCas, History, NilRead, Op, Options, Outcome, Txn, TxnOp, Value};
 
-/// How an operation ended.
+/// The end of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
     Open,
-    Lost,
+    Abandoned,
     Failed,
     Done(Outcome),
 }
 
 /// An operation with the times of its begin and its end.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub struct Operation {
     pub op: Op,
     pub begin: usize,
     pub end: usize,
     pub result: End,
 }
 
-/// What every key that was ever written holds, if it is not what it held at first.
+/// The values of all keys that were written.
 pub type Store = BTreeMap<Value, Value>;
 
 pub fn get(store: &Store, init: &Value, key: &Value) -> Value {
@@ -38,7 +38,7 @@ fn text(value: &Value) -> Vec<u8> {
     }
 }
 
-/// Does an operation; what a client would be told, `None` for a compare-and-set that fails.
+/// Executes an operation and returns its outcome, or `None` for a compare-and-set that fails.
 pub fn perform(store: &mut Store, init: &Value, op: &Op) -> Option<Outcome> {
     match op {
         Op::Get { key } => return Some(Outcome::Read(get(store, init, key))),
@@ -65,82 +65,88 @@ pub fn perform(store: &mut Store, init: &Value, op: &Op) -> Option<Outcome> {
 }
 
 fn transact(store: &mut Store, init: &Value, txn: &Txn) -> Outcome {
-    let held = txn.compares.iter().all(|it| (get(store, init, &it.key) == it.value) == it.equal);
+    let succeeded =
+        txn.compares.iter().all(|it| (get(store, init, &it.key) == it.value) == it.equal);
     let mut results = Vec::new();
-    for step in if held { &txn.then } else { &txn.otherwise } {
+    for step in if succeeded { &txn.then } else { &txn.otherwise } {
         match step {
-            Step::Get(key) => results.push(Some(get(store, init, key))),
-            Step::Put(key, value) => {
+            TxnOp::Get(key) => results.push(Some(get(store, init, key))),
+            TxnOp::Put(key, value) => {
                 store.insert(key.clone(), value.clone());
                 results.push(None);
             }
-            Step::Delete(key) => {
+            TxnOp::Delete(key) => {
                 store.insert(key.clone(), Value::Nil);
                 results.push(None);
             }
         }
     }
-    Outcome::Txn { held, results }
+    Outcome::Txn { succeeded, results }
 }
 
-/// Whether what happened is what the client was told.
-fn agrees(told: &Outcome, happened: Option<&Outcome>, options: &Options) -> bool {
-    let same = |told: &Value, happened: &Value| {
-        *told == Value::Nil && options.nil_read == NilRead::Any || told == happened
+/// Returns whether an answer agrees with the outcome.
+fn agrees(answer: &Outcome, happened: Option<&Outcome>, options: &Options) -> bool {
+    let same = |answer: &Value, happened: &Value| {
+        *answer == Value::Nil && options.nil_read == NilRead::Any || answer == happened
     };
-    match (told, happened) {
+    match (answer, happened) {
         (_, None) => false,
         (Outcome::Done, Some(_)) => true,
-        (Outcome::Read(told), Some(Outcome::Read(happened))) => same(told, happened),
-        (Outcome::Txn { held, results }, Some(Outcome::Txn { held: really, results: all })) => {
-            held == really
+        (Outcome::Read(answer), Some(Outcome::Read(happened))) => same(answer, happened),
+        (
+            Outcome::Txn { succeeded, results },
+            Some(Outcome::Txn { succeeded: really, results: all }),
+        ) => {
+            succeeded == really
                 && results.iter().zip(all).all(|pair| match pair {
-                    (Some(told), Some(happened)) => same(told, happened),
+                    (Some(answer), Some(happened)) => same(answer, happened),
                     _ => true,
                 })
         }
-        (told, Some(happened)) => told == happened,
+        (answer, Some(happened)) => answer == happened,
     }
 }
 
-/// Whether some order explains everything.
-pub fn is_linearizable(acts: &[Act], options: &Options) -> bool {
-    let counts = |act: &&Act| match (&act.op, &act.result) {
+/// Returns whether some order explains everything.
+pub fn is_linearizable(operations: &[Operation], options: &Options) -> bool {
+    let counts = |operation: &&Operation| match (&operation.op, &operation.result) {
         (Op::Cas { .. }, End::Failed) => options.failed_cas == FailedCas::Observed,
         (_, End::Failed) => false,
         _ => true,
     };
-    let left = (0..acts.len()).filter(|index| counts(&&acts[*index])).collect();
-    Orders { acts, options, dead: BTreeSet::new() }.explain(left, &Store::new())
+    let left = (0..operations.len()).filter(|index| counts(&&operations[*index])).collect();
+    Orders { operations, options, dead: BTreeSet::new() }.explain(left, &Store::new())
 }
 
-/// All orders of some acts.
+/// The search through all orders of some operations.
 struct Orders<'a> {
-    acts: &'a [Act],
+    operations: &'a [Operation],
     options: &'a Options,
-    /// From where there is no way on: what was left, and what the store held.
+    /// The dead ends: the operations that were left, and the store.
     dead: BTreeSet<(Vec<usize>, Store)>,
 }
 
 impl Orders<'_> {
-    /// Whether some order of what is left explains it, from this store on.
+    /// Returns whether some order of the operations that are left explains them, from this store on.
     fn explain(&mut self, left: Vec<usize>, store: &Store) -> bool {
-        let acts = self.acts;
-        let is_open = |act: &Act| matches!(act.result, End::Open | End::Lost);
-        let closed = left.iter().map(|index| &acts[*index]).filter(|act| !is_open(act));
-        let Some(first_end) = closed.map(|act| act.end).min() else { return true };
+        let operations = self.operations;
+        let is_open =
+            |operation: &Operation| matches!(operation.result, End::Open | End::Abandoned);
+        let closed =
+            left.iter().map(|index| &operations[*index]).filter(|operation| !is_open(operation));
+        let Some(first_end) = closed.map(|operation| operation.end).min() else { return true };
         let place = (left, store.clone());
         if self.dead.contains(&place) {
             return false;
         }
-        for index in place.0.iter().filter(|index| acts[**index].begin < first_end) {
-            let act = &acts[*index];
+        for index in place.0.iter().filter(|index| operations[**index].begin < first_end) {
+            let operation = &operations[*index];
             let mut store = store.clone();
-            let happened = perform(&mut store, &self.options.init, &act.op);
-            let fits = match &act.result {
-                End::Open | End::Lost => true,
+            let happened = perform(&mut store, &self.options.init, &operation.op);
+            let fits = match &operation.result {
+                End::Open | End::Abandoned => true,
                 End::Failed => happened.is_none(),
-                End::Done(told) => agrees(told, happened.as_ref(), self.options),
+                End::Done(answer) => agrees(answer, happened.as_ref(), self.options),
             };
             let rest = place.0.iter().copied().filter(|other| other != index).collect();
             if fits && self.explain(rest, &store) {
@@ -152,28 +158,28 @@ impl Orders<'_> {
     }
 }
 
-/// The same acts as the checker takes them.
-pub fn history(acts: &[Act]) -> History {
+/// Returns the operations as a history of the checker.
+pub fn history(operations: &[Operation]) -> History {
     let mut events: Vec<(usize, usize, bool)> = Vec::new();
-    for (index, act) in acts.iter().enumerate() {
-        events.push((act.begin, index, false));
-        if act.result != End::Open {
-            events.push((act.end, index, true));
+    for (index, operation) in operations.iter().enumerate() {
+        events.push((operation.begin, index, false));
+        if operation.result != End::Open {
+            events.push((operation.end, index, true));
         }
     }
     events.sort_unstable();
     let mut history = History::new();
     let mut calls = BTreeMap::new();
     for (_, index, is_end) in events {
-        let act = &acts[index];
+        let operation = &operations[index];
         if !is_end {
-            calls.insert(index, history.invoke(index as u64, act.op.clone()));
+            calls.insert(index, history.invoke(index as u64, operation.op.clone()));
             continue;
         }
         let call = calls[&index];
-        match &act.result {
+        match &operation.result {
             End::Open => unreachable!("filtered above"),
-            End::Lost => history.lose(call).unwrap(),
+            End::Abandoned => history.abandon(call).unwrap(),
             End::Failed => history.fail(call).unwrap(),
             End::Done(outcome) => history.complete(call, outcome.clone()).unwrap(),
         }

@@ -1,16 +1,16 @@
-//! Small random histories of every kind, checked twice.
+//! Small random histories of every kind, compared with the reference.
 
-use crate::reference::{self, Act, End, Store};
+use crate::reference::{self, End, Operation, Store};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_checker::{
-    FailedCas, NilRead, Op, Options, Outcome, Step, Txn, Value, Verdict, check, is_linearizable,
+    FailedCas, NilRead, Op, Options, Outcome, Txn, TxnOp, Value, Verdict, check, is_linearizable,
     to_json_lines,
 };
 
 const PROCESSES: usize = 6;
 
-/// Which operations a history has.
+/// The operations of a history.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flavor {
     /// Reads, writes and compare-and-sets of small numbers.
@@ -19,11 +19,11 @@ enum Flavor {
     Bit,
     /// Gets, puts, deletes and appends of texts.
     Texts,
-    /// The same of one key, where some texts end others.
+    /// The same of one key, with texts that are suffixes of others.
     Ends,
     /// Transactions on two keys among plain operations.
     Transactions,
-    /// Everything at once.
+    /// All operations.
     All,
 }
 
@@ -35,7 +35,7 @@ fn word() -> impl Strategy<Value = Value> {
     prop::sample::select(vec!["", "a", "b", "ab", "aa"]).prop_map(Value::from)
 }
 
-/// A text that others end with, or end.
+/// A text that is a suffix of others, or ends with them.
 fn ending() -> impl Strategy<Value = Value> {
     prop::sample::select(vec!["1", "1,", "11,", "111,", ",1,"]).prop_map(Value::from)
 }
@@ -54,11 +54,11 @@ fn key() -> impl Strategy<Value = Value> {
     prop_oneof![3 => Just(Value::from("x")), 1 => Just(Value::from("y"))]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TxnOp> {
     prop_oneof![
-        key().prop_map(Step::get),
-        (key(), number()).prop_map(|(key, value)| Step::put(key, value)),
-        key().prop_map(Step::delete),
+        key().prop_map(TxnOp::get),
+        (key(), number()).prop_map(|(key, value)| TxnOp::put(key, value)),
+        key().prop_map(TxnOp::delete),
     ]
 }
 
@@ -74,11 +74,11 @@ fn txn() -> impl Strategy<Value = Op> {
     })
 }
 
-/// A compare-and-set as it is spelled where there are only transactions.
+/// A compare-and-set in the form of a transaction.
 fn swap() -> impl Strategy<Value = Op> {
     (number(), number(), any::<bool>()).prop_map(|(old, new, looks)| {
-        let txn = Txn::new().when("x", old).then(Step::put("x", new));
-        if looks { txn.otherwise(Step::get("x")).into() } else { txn.into() }
+        let txn = Txn::new().when("x", old).then(TxnOp::put("x", new));
+        if looks { txn.otherwise(TxnOp::get("x")).into() } else { txn.into() }
     })
 }
 
@@ -126,28 +126,32 @@ fn op(flavor: Flavor) -> BoxedStrategy<Op> {
     }
 }
 
-/// What a process does at one of its turns.
+/// The input for one event of a process.
 #[derive(Clone, Debug)]
 struct Turn {
     process: usize,
     op: Op,
-    /// How the operation under way ends, and whether it took effect if that is not known.
+    /// The end of the operation in flight, and whether it took effect if it is abandoned.
     end: u8,
-    /// Whether it takes effect when it is asked for, and not when it ends.
+    /// Whether it takes effect at its begin, and not at its end.
     early: bool,
-    /// What the client is told instead of the truth.
-    lie: Option<Value>,
+    /// The answer instead of the outcome.
+    wrong_answer: Option<Value>,
 }
 
-fn turn(flavor: Flavor, lies: u32) -> impl Strategy<Value = Turn> {
-    let lie = match flavor {
+fn turn(flavor: Flavor, wrong_percent: u32) -> impl Strategy<Value = Turn> {
+    let wrong_answer = match flavor {
         Flavor::Bit => number().boxed(),
         Flavor::Ends => endings().boxed(),
         _ => value().boxed(),
     };
-    let lie = prop_oneof![100 - lies => Just(None), lies => lie.prop_map(Some)];
-    (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), lie)
-        .prop_map(|(process, op, end, early, lie)| Turn { process, op, end, early, lie })
+    let wrong_answer = prop_oneof![
+        100 - wrong_percent => Just(None),
+        wrong_percent => wrong_answer.prop_map(Some),
+    ];
+    (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), wrong_answer).prop_map(
+        |(process, op, end, early, wrong_answer)| Turn { process, op, end, early, wrong_answer },
+    )
 }
 
 fn options() -> impl Strategy<Value = Options> {
@@ -160,64 +164,65 @@ fn options() -> impl Strategy<Value = Options> {
     })
 }
 
-/// Plays the turns on a real store; what comes out is linearizable unless somebody lies.
-fn play(turns: &[Turn], init: &Value) -> Vec<Act> {
+/// Executes the turns on a real store. The result is linearizable unless an answer is wrong.
+fn play(turns: &[Turn], init: &Value) -> Vec<Operation> {
     let mut store = Store::new();
-    let mut acts: Vec<Act> = Vec::new();
+    let mut recorded: Vec<Operation> = Vec::new();
     let mut open: [Option<(usize, Option<Option<Outcome>>)>; PROCESSES] =
         [const { None }; PROCESSES];
     for (now, turn) in turns.iter().enumerate() {
         let Some((index, happened)) = open[turn.process].take() else {
             let happened = turn.early.then(|| reference::perform(&mut store, init, &turn.op));
-            open[turn.process] = Some((acts.len(), happened));
+            open[turn.process] = Some((recorded.len(), happened));
             let op = turn.op.clone();
-            acts.push(Act { op, begin: now, end: usize::MAX, result: End::Open });
+            recorded.push(Operation { op, begin: now, end: usize::MAX, result: End::Open });
             continue;
         };
-        let act = &mut acts[index];
-        act.end = now;
+        let operation = &mut recorded[index];
+        operation.end = now;
         let has_happened = happened.is_some();
-        let perform = || happened.unwrap_or_else(|| reference::perform(&mut store, init, &act.op));
-        act.result = match turn.end {
-            // It is lost, and may have taken effect or not.
-            0..30 => End::Lost,
+        let perform =
+            || happened.unwrap_or_else(|| reference::perform(&mut store, init, &operation.op));
+        operation.result = match turn.end {
+            // It is abandoned, and took effect only if it did so early.
+            0..30 => End::Abandoned,
             30..50 => {
                 perform();
-                End::Lost
+                End::Abandoned
             }
-            // It is refused, and did not happen.
-            50..60 if !has_happened && !matches!(act.op, Op::Cas { .. }) => End::Failed,
-            _ => perform().map_or(End::Failed, |outcome| End::Done(told(outcome, turn))),
+            // It is rejected, and did not take effect.
+            50..60 if !has_happened && !matches!(operation.op, Op::Cas { .. }) => End::Failed,
+            _ => perform().map_or(End::Failed, |outcome| End::Done(answer(outcome, turn))),
         };
     }
-    acts
+    recorded
 }
 
-/// What the client is told: less than the truth sometimes, and sometimes not the truth.
-fn told(outcome: Outcome, turn: &Turn) -> Outcome {
-    match (outcome, &turn.lie) {
-        (Outcome::Read(_), Some(lie)) => Outcome::Read(lie.clone()),
+/// Returns the answer: the outcome, a part of it, or a wrong answer.
+fn answer(outcome: Outcome, turn: &Turn) -> Outcome {
+    match (outcome, &turn.wrong_answer) {
+        (Outcome::Read(_), Some(wrong_answer)) => Outcome::Read(wrong_answer.clone()),
         (Outcome::Deleted(found), Some(_)) => Outcome::Deleted(!found),
         (Outcome::Deleted(_), None) if turn.end.is_multiple_of(2) => Outcome::Done,
-        (Outcome::Txn { held, mut results }, Some(lie)) => {
+        (Outcome::Txn { succeeded, mut results }, Some(wrong_answer)) => {
             match results.iter_mut().flatten().next() {
-                Some(result) => *result = lie.clone(),
+                Some(result) => *result = wrong_answer.clone(),
                 None => return Outcome::Done,
             }
-            Outcome::Txn { held, results }
+            Outcome::Txn { succeeded, results }
         }
-        (Outcome::Txn { held, mut results }, None) if turn.end.is_multiple_of(4) => {
+        (Outcome::Txn { succeeded, mut results }, None) if turn.end.is_multiple_of(4) => {
             results.truncate(1);
-            Outcome::Txn { held, results }
+            Outcome::Txn { succeeded, results }
         }
         (outcome, _) => outcome,
     }
 }
 
-/// Compares the two verdicts, and holds an explanation to what it says.
-fn compare(acts: &[Act], options: &Options) -> Result<bool, TestCaseError> {
-    let history = reference::history(acts);
-    let expected = reference::is_linearizable(acts, options);
+/// Compares the two verdicts, and checks the explanation.
+fn compare(recorded: &[Operation], options: &Options) -> Result<bool, TestCaseError> {
+    let history = reference::history(recorded);
+    let expected = reference::is_linearizable(recorded, options);
     let lines = to_json_lines(&history);
     let verdict = is_linearizable(&history, options, &mut || false);
     prop_assert_eq!(verdict, Ok(expected), "\n{}", lines);
@@ -225,7 +230,7 @@ fn compare(acts: &[Act], options: &Options) -> Result<bool, TestCaseError> {
         prop_assert!(!expected && why.is_exact);
         // The reference agrees that the prefix is linearizable, and no longer with one more event.
         for (events, expected) in [(why.events, true), (why.events + 1, false)] {
-            let prefix = cut(acts, events, &why.keys);
+            let prefix = cut(recorded, events, &why.keys);
             prop_assert_eq!(reference::is_linearizable(&prefix, options), expected);
         }
         prop_assert!(why.text(&history, options).contains("no order explains"));
@@ -236,30 +241,39 @@ fn compare(acts: &[Act], options: &Options) -> Result<bool, TestCaseError> {
 }
 
 /// The first events of the history, of the operations with these keys.
-fn cut(acts: &[Act], events: usize, keys: &[Value]) -> Vec<Act> {
-    let mut times: Vec<_> = acts.iter().map(|act| act.begin).collect();
-    times.extend(acts.iter().filter(|act| act.result != End::Open).map(|act| act.end));
+fn cut(recorded: &[Operation], events: usize, keys: &[Value]) -> Vec<Operation> {
+    let mut times: Vec<_> = recorded.iter().map(|operation| operation.begin).collect();
+    times.extend(
+        recorded
+            .iter()
+            .filter(|operation| operation.result != End::Open)
+            .map(|operation| operation.end),
+    );
     times.sort_unstable();
     let limit = times.get(events).copied().unwrap_or(usize::MAX);
-    let is_ours = |act: &&Act| match &act.op {
+    let is_ours = |operation: &&Operation| match &operation.op {
         Op::Get { key } | Op::Put { key, .. } | Op::Delete { key } => keys.contains(key),
         Op::Append { key, .. } | Op::Cas { key, .. } => keys.contains(key),
         Op::Txn(txn) => {
             let compared = txn.compares.iter().map(|compare| &compare.key);
             let stepped = txn.then.iter().chain(&txn.otherwise).map(|step| match step {
-                Step::Get(key) | Step::Put(key, _) | Step::Delete(key) => key,
+                TxnOp::Get(key) | TxnOp::Put(key, _) | TxnOp::Delete(key) => key,
             });
             compared.chain(stepped).any(|key| keys.contains(key))
         }
     };
-    let mut acts: Vec<_> =
-        acts.iter().filter(|act| act.begin < limit).filter(is_ours).cloned().collect();
-    for act in &mut acts {
-        if act.end >= limit {
-            act.result = End::Open;
+    let mut recorded: Vec<_> = recorded
+        .iter()
+        .filter(|operation| operation.begin < limit)
+        .filter(is_ours)
+        .cloned()
+        .collect();
+    for operation in &mut recorded {
+        if operation.end >= limit {
+            operation.result = End::Open;
         }
     }
-    acts
+    recorded
 }
 
 fn cases() -> ProptestConfig {
@@ -272,38 +286,59 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn registers(turns in vec(turn(Flavor::Register, 15), 0..24), options in options()) {
+    fn registers_match_the_reference(
+        turns in vec(turn(Flavor::Register, 15), 0..24),
+        options in options(),
+    ) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn crowded_bits(turns in vec(turn(Flavor::Bit, 15), 0..40), options in options()) {
+    fn crowded_bits_match_the_reference(
+        turns in vec(turn(Flavor::Bit, 15), 0..40),
+        options in options(),
+    ) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn texts(turns in vec(turn(Flavor::Texts, 10), 0..20), options in options()) {
+    fn texts_match_the_reference(
+        turns in vec(turn(Flavor::Texts, 10), 0..20),
+        options in options(),
+    ) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn texts_that_end_others(turns in vec(turn(Flavor::Ends, 8), 0..24), options in options()) {
+    fn texts_with_common_suffixes_match_the_reference(
+        turns in vec(turn(Flavor::Ends, 8), 0..24),
+        options in options(),
+    ) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn transactions(turns in vec(turn(Flavor::Transactions, 15), 0..18), options in options()) {
+    fn transactions_match_the_reference(
+        turns in vec(turn(Flavor::Transactions, 15), 0..18),
+        options in options(),
+    ) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn everything(turns in vec(turn(Flavor::All, 10), 0..18), options in options()) {
+    fn mixed_operations_match_the_reference(
+        turns in vec(turn(Flavor::All, 10), 0..18),
+        options in options(),
+    ) {
         compare(&play(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn the_truth_is_linearizable(turns in vec(turn(Flavor::All, 0), 0..18), options in options()) {
-        // A refused compare-and-set did not happen in `play`, which only the default tells.
+    fn correct_answers_are_linearizable(
+        turns in vec(turn(Flavor::All, 0), 0..18),
+        options in options(),
+    ) {
+        // A failed compare-and-set took no effect in `play`, which only the default options express.
         prop_assert!(compare(&play(&turns, &options.init), &options)?);
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::violation::{Checked, ViolationKind, violation};
 use std::collections::{BTreeMap, VecDeque};
-use synod_checker::{Call, Explanation, History, Op, Options, Outcome, Verdict, check};
+use synod_checker::{Explanation, History, Op, OpId, Options, Outcome, Verdict, check};
 use synod_types::{Instant, NodeId, Slot};
 
 /// How many configurations a search for an order may visit, for one group of keys. Where the order
@@ -18,7 +18,7 @@ const MOST_CONFIGURATIONS: usize = 200_000;
 /// An operation that a client waits for.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    call: Call,
+    call: OpId,
     pub(crate) op: Op,
     /// Whether it is a read that is asked of a node's state, and not through the log.
     is_read: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Asked {
 struct Attempt {
     id: u64,
     node: NodeId,
-    call: Call,
+    call: OpId,
 }
 
 /// What clients have asked and were told.
@@ -101,7 +101,7 @@ impl Seen {
             return self.refused(now, id);
         }
         let Some(asked) = self.open.remove(&id) else { return };
-        self.history.lose(asked.call).expect("it is under way");
+        self.history.abandon(asked.call).expect("it is under way");
         self.times.push(now);
     }
 
@@ -151,7 +151,7 @@ impl Seen {
         )
     }
 
-    fn attempts_at(&self, call: Call) -> impl Iterator<Item = &Attempt> {
+    fn attempts_at(&self, call: OpId) -> impl Iterator<Item = &Attempt> {
         self.attempts.iter().filter(move |attempt| attempt.call == call)
     }
 }
@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(early, illegal, "answered before it took effect");
         let swapped = tale(|tale| {
             begin(tale);
-            tale.ask(3, Txn::new().when("a", "1.").then(synod_checker::Step::delete("a")).into());
-            tale.done(3, Outcome::Txn { held: true, results: vec![None] });
+            tale.ask(3, Txn::new().when("a", "1.").then(synod_checker::TxnOp::delete("a")).into());
+            tale.done(3, Outcome::Txn { succeeded: true, results: vec![None] });
         });
         assert_eq!(swapped, illegal, "a transaction saw what was not there");
     }

@@ -4,7 +4,7 @@ use crate::{assert_memory_is_bounded, fuzz, mutated};
 use arbtest::arbitrary::{Result, Unstructured};
 use serde_json::{Value as Json, json};
 use synod_checker::{
-    History, Op, Options, Outcome, Step, Txn, Value, from_json_lines, is_linearizable,
+    History, Op, Options, Outcome, Txn, TxnOp, Value, from_json_lines, is_linearizable,
     to_json_lines,
 };
 
@@ -38,8 +38,8 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
         4 => Op::cas(key, value(u)?, value(u)?),
         _ => {
             let txn = Txn::new().when(key.clone(), value(u)?).unless(key.clone(), value(u)?);
-            let txn = txn.then(Step::put(key.clone(), value(u)?)).then(Step::delete(key.clone()));
-            txn.otherwise(Step::get(key)).into()
+            let txn = txn.then(TxnOp::put(key.clone(), value(u)?)).then(TxnOp::delete(key.clone()));
+            txn.otherwise(TxnOp::get(key)).into()
         }
     })
 }
@@ -52,14 +52,14 @@ fn history(u: &mut Unstructured<'_>) -> Result<History> {
             Op::Get { .. } => Outcome::Read(value(u)?),
             Op::Delete { .. } if u.arbitrary()? => Outcome::Deleted(u.arbitrary()?),
             Op::Txn(_) if u.arbitrary()? => {
-                Outcome::Txn { held: false, results: vec![Some(value(u)?)] }
+                Outcome::Txn { succeeded: false, results: vec![Some(value(u)?)] }
             }
             _ => Outcome::Done,
         };
         let call = history.invoke(process, op);
         match u.int_in_range(0..=4)? {
             0 => history.fail(call),
-            1 => history.lose(call),
+            1 => history.abandon(call),
             2 => Ok(()),
             _ => history.complete(call, told),
         }

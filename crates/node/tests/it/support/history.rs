@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use synod_checker::{
-    Call, Compare, History, Op, Options, Outcome, Step, Txn, Value, Verdict, check_until,
+    Compare, History, Op, OpId, Options, Outcome, Txn, TxnOp, Value, Verdict, check_until,
 };
 
 /// Far more than any of these histories needs.
@@ -44,7 +44,7 @@ pub(crate) enum Told {
 
 /// An operation under way.
 pub(crate) struct Pending {
-    call: Call,
+    call: OpId,
     client: String,
     key: String,
     asked: Asked,
@@ -68,9 +68,9 @@ impl Recorder {
             }
             Told::Found(_) => Outcome::Done,
             Told::Deleted(was_there) => Outcome::Deleted(*was_there),
-            Told::Swapped(Swapped::Yes) => Outcome::Txn { held: true, results: Vec::new() },
+            Told::Swapped(Swapped::Yes) => Outcome::Txn { succeeded: true, results: Vec::new() },
             Told::Swapped(Swapped::No(found)) => {
-                Outcome::Txn { held: false, results: vec![Some(value(found))] }
+                Outcome::Txn { succeeded: false, results: vec![Some(value(found))] }
             }
         };
         let mut events = self.0.lock().expect("no client panics");
@@ -91,7 +91,7 @@ impl Recorder {
     /// Nobody knows whether it was done, or will be.
     pub(crate) fn lost(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
-        events.history.lose(pending.call).expect("it has begun");
+        events.history.abandon(pending.call).expect("it has begun");
         events.lines.push(pending.line("info", None));
     }
 
@@ -126,8 +126,8 @@ impl Asked {
             Self::Delete => Op::Delete { key: key.into() },
             Self::Swap(old, new) => Op::Txn(Txn {
                 compares: vec![Compare { key: key.into(), equal: true, value: value(old) }],
-                then: vec![Step::Put(key.into(), new.as_str().into())],
-                otherwise: vec![Step::Get(key.into())],
+                then: vec![TxnOp::Put(key.into(), new.as_str().into())],
+                otherwise: vec![TxnOp::Get(key.into())],
             }),
         }
     }

@@ -1,0 +1,263 @@
+//! The depth-first search through configurations, in Wing and Gong's manner.
+
+use super::just_in_time::{ALL_KEYS, discards_pending_effects};
+use super::linearization::Linearization;
+use super::ranking::Rank;
+use super::step::Step;
+use super::visited::{ConfigurationKey, UnlinearizedSet, Variant, Visited, assign_slots};
+use crate::action::Action;
+use crate::domain::{Id, UNOBSERVED};
+use crate::options::SearchLimit;
+use crate::problem::{Completed, Problem};
+use crate::registers::State;
+
+/// Steps between two calls of the function that can stop a search.
+const STOP_INTERVAL: u32 = 1024;
+
+/// A configuration whose choices are being tried.
+#[derive(Debug)]
+struct Frame {
+    state: State,
+    /// The event before which the next operation must have begun.
+    before: usize,
+    /// The keys that the next operation may be about.
+    open: u64,
+    choices: Vec<Choice>,
+    /// The number of choices that have been tried.
+    tried: usize,
+    /// The number of steps before the choice that led here.
+    base: usize,
+}
+
+/// A step that can be tried, and the state that follows.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    candidate: Candidate,
+    state: State,
+}
+
+/// An operation that can take effect next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Candidate {
+    Completed(usize),
+    Pending(usize),
+    /// A write that took effect where it was marked as overwritable.
+    Overwritten(usize),
+}
+
+/// The result of a step.
+enum Expansion {
+    /// Everything has taken effect.
+    Complete,
+    /// No linearization continues from here.
+    DeadEnd,
+    /// There are choices to try.
+    Open(Frame),
+}
+
+/// One search under one set of kinds whose uses are counted.
+pub(super) struct DepthFirst<'a> {
+    current: Linearization<'a>,
+    visited: Visited,
+    /// The slot of each completed operation in an [`UnlinearizedSet`], and the number of slots.
+    slots: (Vec<usize>, usize),
+}
+
+impl<'a> DepthFirst<'a> {
+    /// Creates a search: see `pending_uses.rs` for `counted` and `is_strict`.
+    pub(super) fn new(problem: &'a mut Problem, counted: &'a [bool], is_strict: bool) -> Self {
+        Self {
+            slots: assign_slots(&problem.completed),
+            visited: Visited::new(problem.completed.len()),
+            current: Linearization::new(problem, counted, is_strict),
+        }
+    }
+
+    /// Returns the number of configurations in memory.
+    pub(super) fn visited_count(&self) -> usize {
+        self.visited.count
+    }
+
+    /// Returns the steps to where the search has ended.
+    pub(super) fn into_steps(self) -> Vec<Step> {
+        self.current.steps
+    }
+
+    /// Searches, and returns whether there is an order.
+    pub(super) fn run(
+        &mut self,
+        budget: usize,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, SearchLimit> {
+        let mut frames = match self.expand(self.current.problem.init, 0, ALL_KEYS) {
+            Expansion::Complete => return Ok(true),
+            Expansion::DeadEnd => return Ok(false),
+            Expansion::Open(frame) => vec![frame],
+        };
+        let mut steps = 0_u32;
+        while let Some(frame) = frames.last_mut() {
+            steps = steps.wrapping_add(1);
+            if steps.is_multiple_of(STOP_INTERVAL) && stop() {
+                return Err(SearchLimit::Stopped);
+            }
+            if self.visited.count > budget {
+                return Err(SearchLimit::Configurations);
+            }
+            let Some(choice) = frame.choices.get(frame.tried).copied() else {
+                let base = frame.base;
+                frames.pop();
+                self.current.retreat(base);
+                continue;
+            };
+            frame.tried += 1;
+            let (from, before, open) = (frame.state, frame.before, frame.open);
+            match self.take(choice, from, before, open) {
+                Expansion::Complete => return Ok(true),
+                Expansion::DeadEnd => {}
+                Expansion::Open(frame) => frames.push(frame),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets a choice take effect, with all that the rules derive from it.
+    fn take(&mut self, choice: Choice, from: State, before: usize, open: u64) -> Expansion {
+        let current = &mut self.current;
+        let base = current.steps.len();
+        let open = match choice.candidate {
+            Candidate::Pending(kind) => {
+                if let Action::Write { key, .. } = current.problem.pending[kind].action {
+                    current.absorb_unobserved_writes(None);
+                    current.mark_overwritable(key, None);
+                }
+                current.advance(Step::Pending { kind, before });
+                current.keys.after_pending(kind, open)
+            }
+            Candidate::Completed(op) => {
+                if let Action::Write { key, .. } = current.problem.completed[op].action {
+                    current.absorb_unobserved_writes(Some(op));
+                    current.mark_overwritable(key, Some(op));
+                }
+                current.advance(Step::Completed(op));
+                ALL_KEYS
+            }
+            Candidate::Overwritten(op) => {
+                current.advance(Step::Overwritten(op));
+                open
+            }
+        };
+        if choice.state != from && current.loses_required_value(from, choice.state) {
+            current.retreat(base);
+            return Expansion::DeadEnd;
+        }
+        let expansion = self.expand(choice.state, base, open);
+        if matches!(expansion, Expansion::DeadEnd) {
+            self.current.retreat(base);
+        }
+        expansion
+    }
+
+    /// Confirms observations, applies the pruning rules and collects the choices of a configuration.
+    fn expand(&mut self, state: State, base: usize, open: u64) -> Expansion {
+        let open = if self.current.confirm_observations(state) { ALL_KEYS } else { open };
+        let Some(next) = self.current.window.first_end() else { return Expansion::Complete };
+        let before = self.current.problem.completed[next].end;
+        if !self.is_new(next, state, open) || self.current.is_dead_end(state) {
+            return Expansion::DeadEnd;
+        }
+        let choices = self.choices(next, state, open);
+        if choices.is_empty() {
+            return Expansion::DeadEnd;
+        }
+        Expansion::Open(Frame { state, before, open, choices, tried: 0, base })
+    }
+
+    /// Enters the configuration among those visited, and returns whether it is new.
+    fn is_new(&mut self, next: usize, state: State, open: u64) -> bool {
+        let current = &self.current;
+        let empty = || UnlinearizedSet::empty(self.slots.1);
+        let (mut changes, mut required, mut spare_writes) = (empty(), empty(), empty());
+        for op in current.window.candidates() {
+            let (action, slot) = (&current.problem.completed[op].action, self.slots.0[op]);
+            let is_write = action.is_unconditional();
+            if is_write {
+                spare_writes.insert(slot);
+            }
+            if action.is_observation() || is_write && !current.overwritable[op] {
+                required.insert(slot);
+            } else if !is_write {
+                changes.insert(slot);
+            }
+        }
+        let counted = (0..current.used.len()).filter(|kind| current.counted[*kind]);
+        // A strict round does not remember the uses of each other kind. Fewer are likely to be better.
+        let total = current.is_strict.then(|| current.used.iter().sum());
+        let uses = counted.map(|kind| current.used[kind]).chain(total).collect();
+        let key = ConfigurationKey { state, changes };
+        self.visited.enter(next, key, Variant { required, spare_writes, open, uses })
+    }
+
+    /// Returns the choices that the rules leave, in the order in which to try them.
+    fn choices(&mut self, next: usize, state: State, open: u64) -> Vec<Choice> {
+        let current = &mut self.current;
+        let before = current.problem.completed[next].end;
+        let wanted = current.wanted(state);
+        let mut ranked: Vec<(Rank, Choice)> = Vec::new();
+        let mut candidates: Vec<_> = current.window.candidates().collect();
+        candidates.sort_unstable_by_key(|op| current.problem.completed[*op].end);
+        let mut tried = Vec::new();
+        if current.overwritable[next] {
+            let rank = current.rank_overwritten(next, state, wanted);
+            ranked.push((rank, Choice { candidate: Candidate::Overwritten(next), state }));
+        }
+        for op in candidates {
+            let Completed { action, .. } = &current.problem.completed[op];
+            let can_wait = op != next && current.ignores_unobserved();
+            let class = current.equivalence_class[op];
+            if action.is_observation()
+                || can_wait && action.is_unobserved_write()
+                || current.keys.completed[op] & open == 0
+                || discards_pending_effects(action, open)
+                || tried.contains(&(class, false))
+                || current.overwritable[op] && tried.contains(&(class, true))
+            {
+                continue;
+            }
+            tried.push((class, current.overwritable[op]));
+            let Some(to) = current.problem.registers.apply(action, state) else { continue };
+            let rank = current.rank_completed(op, to, wanted);
+            ranked.push((rank, Choice { candidate: Candidate::Completed(op), state: to }));
+        }
+        self.pending_choices(&mut ranked, before, (state, open), wanted);
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, choice)| choice).collect()
+    }
+
+    /// Adds the choices among pending operations.
+    fn pending_choices(
+        &mut self,
+        ranked: &mut Vec<(Rank, Choice)>,
+        before: usize,
+        (state, open): (State, u64),
+        wanted: Option<(usize, Id)>,
+    ) {
+        let current = &mut self.current;
+        let has_unobserved_writes = current.unobserved_writes().next().is_some();
+        for kind in 0..current.problem.pending.len() {
+            let Some(next) = current.next_pending(kind, before) else { continue };
+            let action = &current.problem.pending[kind].action;
+            if discards_pending_effects(action, open) {
+                continue;
+            }
+            let Some(to) = current.problem.registers.apply(action, state) else { continue };
+            let is_unobserved = to == UNOBSERVED && current.ignores_unobserved();
+            // An operation without effect is of use only to writes that it overwrites.
+            let is_idle = to == state && !(action.is_unconditional() && has_unobserved_writes);
+            if is_idle || is_unobserved {
+                continue;
+            }
+            let rank = current.rank_pending(kind, next, to, wanted);
+            ranked.push((rank, Choice { candidate: Candidate::Pending(kind), state: to }));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A linearization under construction: the steps so far, and the operations that are left.
+
+use super::equivalence::equivalence_classes;
+use super::just_in_time::KeySets;
+use super::step::Step;
+use super::supply::Supply;
+use super::window::Window;
+use crate::problem::Problem;
+
+/// The state of a depth-first search, apart from the state of the registers.
+pub(super) struct Linearization<'a> {
+    pub(super) problem: &'a mut Problem,
+    pub(super) window: Window,
+    pub(super) steps: Vec<Step>,
+    /// For each completed operation the number of its class of equal actions.
+    pub(super) equivalence_class: Vec<usize>,
+    /// Whether each completed operation is a write that another one could have overwritten at once:
+    /// see [`Step::Overwritable`].
+    pub(super) overwritable: Vec<bool>,
+    /// For each kind of pending operations whether its uses are counted.
+    pub(super) counted: &'a [bool],
+    /// The number of uses of each kind.
+    pub(super) used: Vec<u32>,
+    /// Whether no kind may be used too often, counted or not.
+    pub(super) is_strict: bool,
+    pub(super) keys: KeySets,
+    pub(super) supply: Option<Supply>,
+    /// Whether some operation can tell an unobserved value from another.
+    pub(super) distinguishes_unobserved: bool,
+}
+
+impl<'a> Linearization<'a> {
+    /// Starts with no step.
+    pub(super) fn new(problem: &'a mut Problem, counted: &'a [bool], is_strict: bool) -> Self {
+        Self {
+            window: Window::new(&problem.completed),
+            steps: Vec::new(),
+            equivalence_class: equivalence_classes(&problem.completed),
+            overwritable: vec![false; problem.completed.len()],
+            counted,
+            used: vec![0; problem.pending.len()],
+            is_strict,
+            keys: KeySets::new(problem),
+            supply: Supply::new(problem),
+            distinguishes_unobserved: problem.distinguishes_unobserved(),
+            problem,
+        }
+    }
+
+    /// Takes a step.
+    pub(super) fn advance(&mut self, step: Step) {
+        match step {
+            Step::Completed(op) | Step::Overwritten(op) => {
+                self.window.lift(op);
+                self.count(op, |count| *count -= 1);
+            }
+            Step::Overwritable(op) => self.overwritable[op] = true,
+            Step::Pending { kind, .. } => self.used[kind] += 1,
+        }
+        self.steps.push(step);
+    }
+
+    /// Takes back all steps but the first `base`.
+    pub(super) fn retreat(&mut self, base: usize) {
+        for step in self.steps.split_off(base).into_iter().rev() {
+            match step {
+                Step::Completed(op) | Step::Overwritten(op) => {
+                    self.window.restore(op);
+                    self.count(op, |count| *count += 1);
+                }
+                Step::Overwritable(op) => self.overwritable[op] = false,
+                Step::Pending { kind, .. } => self.used[kind] -= 1,
+            }
+        }
+    }
+
+    fn count(&mut self, op: usize, change: impl Fn(&mut u32)) {
+        if let Some(supply) = &mut self.supply {
+            supply.count(op, change);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Rule: uses of pending operations are not counted until an order uses a kind too often.
+//!
+//! Soundness: without counting, a pending operation may take effect any number of times once it has
+//! begun. This permits more orders, so "there is none" holds for the exact problem as well, and the
+//! configurations do not differ by the subset of pending operations that were used. An order that is
+//! found may be spurious: it may use a kind more often than it was begun. Then a strict round looks for
+//! an order that uses none too often; it remembers only the total number of uses, so it may miss one,
+//! and only its success counts. If it fails, the overused kinds are counted in the next round. Each
+//! round counts more kinds, and with all counted the search is exact. This is counterexample-guided
+//! abstraction refinement (Clarke et al., 2000).
+
+use super::linearization::Linearization;
+use super::step::Step;
+use crate::problem::Pending;
+
+/// Returns the kinds that an order uses more often than they were begun at the time.
+pub(super) fn overused(steps: &[Step], pending: &[Pending]) -> Option<Vec<usize>> {
+    let mut used = vec![0; pending.len()];
+    let mut over = Vec::new();
+    for step in steps {
+        let Step::Pending { kind, before } = *step else { continue };
+        let is_there = pending[kind].calls.get(used[kind]).is_some_and(|call| call.begin < before);
+        if !is_there && !over.contains(&kind) {
+            over.push(kind);
+        }
+        used[kind] += 1;
+    }
+    (!over.is_empty()).then_some(over)
+}
+
+impl Linearization<'_> {
+    /// Returns the number of operations of a kind that can still be used before an event.
+    pub(super) fn pending_left(&self, kind: usize, before: usize) -> usize {
+        pending_left(&self.problem.pending[kind], before, self.uses(kind))
+    }
+
+    /// Returns the number of uses of a kind, or `None` where uses are not counted.
+    pub(super) fn uses(&self, kind: usize) -> Option<usize> {
+        (self.is_strict || self.counted[kind]).then(|| self.used[kind] as usize)
+    }
+
+    /// Returns the begin and the hint of the next operation of a kind, if it began before an event.
+    pub(super) fn next_pending(&self, kind: usize, before: usize) -> Option<(usize, Option<u64>)> {
+        let uses = self.uses(kind);
+        let calls = &self.problem.pending[kind].calls;
+        let call = calls.get(uses.unwrap_or_default())?;
+        let (begin, hint) = (call.begin, call.hint);
+        if begin >= before {
+            return None;
+        }
+        // Where uses are not counted the hint is that of the next one, as far as hints go.
+        if uses.is_some() || hint.is_none() {
+            return Some((begin, hint));
+        }
+        let hinted = |step: &Step| match step {
+            Step::Completed(op) => self.problem.completed[*op].hint,
+            _ => None,
+        };
+        let place = self.steps.iter().rev().find_map(hinted).unwrap_or_default();
+        let later = calls.iter().filter_map(|call| call.hint).filter(|hint| *hint > place);
+        Some((begin, later.min()))
+    }
+}
+
+/// Returns the number of operations of a kind that can be used before an event after so many uses.
+/// The number is unbounded if uses are not counted.
+pub(super) fn pending_left(pending: &Pending, before: usize, uses: Option<usize>) -> usize {
+    let begun = pending.calls.partition_point(|call| call.begin < before);
+    match uses {
+        Some(uses) => begun.saturating_sub(uses),
+        None if begun > 0 => usize::MAX,
+        None => 0,
+    }
+}

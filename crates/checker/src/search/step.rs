@@ -1,0 +1,34 @@
+//! The steps of a search, and the order of operations that they describe.
+
+use crate::problem::Problem;
+use std::collections::BTreeSet;
+
+/// A step forward of a search.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// A completed operation takes effect.
+    Completed(usize),
+    /// A write could take effect here, where another one overwrites it at once.
+    Overwritable(usize),
+    /// The write took effect at its [`Step::Overwritable`].
+    Overwritten(usize),
+    /// A pending operation of this kind, begun before this event, takes effect.
+    Pending { kind: usize, before: usize },
+}
+
+/// Returns the records of the history in the order in which they took effect.
+pub(super) fn records(steps: &[Step], problem: &Problem) -> Vec<usize> {
+    let mut used = vec![0; problem.pending.len()];
+    let overwritten = |step: &Step| if let Step::Overwritten(op) = step { Some(*op) } else { None };
+    let overwritten: BTreeSet<_> = steps.iter().filter_map(overwritten).collect();
+    let record = |step: &Step| match *step {
+        Step::Completed(op) => Some(problem.completed[op].record),
+        Step::Overwritable(op) => overwritten.contains(&op).then(|| problem.completed[op].record),
+        Step::Overwritten(_) => None,
+        Step::Pending { kind, .. } => {
+            used[kind] += 1;
+            Some(problem.pending[kind].calls[used[kind] - 1].record)
+        }
+    };
+    steps.iter().filter_map(record).collect()
+}

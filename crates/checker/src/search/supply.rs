@@ -1,0 +1,157 @@
+//! Rule: a configuration is a dead end if a value is required more often than it can come about.
+//!
+//! Soundness: each production of a value serves one operation that overwrites it, and all that only
+//! observe it. So up to the end of an operation, the operations that require a value and overwrite it
+//! cannot outnumber its productions: the present state, the completed operations that have begun, and
+//! the pending ones that can be used. This is a necessary condition, counted over the next
+//! [`HORIZON`] events. The same counts show when a step gives up a value for good.
+
+use super::window::Window;
+use crate::action::Action;
+use crate::domain::Id;
+use crate::problem::Problem;
+use crate::registers::{Registers, State};
+use std::collections::BTreeMap;
+
+/// The number of events that the search looks ahead.
+pub(super) const HORIZON: usize = 256;
+
+/// The index of a value of a key that some operation requires.
+type ValueIndex = usize;
+
+/// The balance of required and produced values of the operations that have not taken effect.
+#[derive(Debug)]
+pub(super) struct Supply {
+    indices: BTreeMap<(usize, Id), ValueIndex>,
+    completed: Vec<ValueUse>,
+    balances: Vec<Balance>,
+    /// Scratch of [`Supply::is_insufficient`]: productions and overwriting uses of each value so far.
+    ahead: Vec<(usize, usize)>,
+    touched: Vec<ValueIndex>,
+}
+
+/// The values that one operation requires and produces.
+#[derive(Debug)]
+struct ValueUse {
+    /// With whether the operation overwrites the value.
+    required: Vec<(ValueIndex, bool)>,
+    produces: Vec<ValueIndex>,
+}
+
+/// The number of operations that require and that produce one value.
+#[derive(Clone, Debug, Default)]
+struct Balance {
+    required: u32,
+    producers: u32,
+    /// The kinds of pending operations that produce it.
+    kinds: Vec<usize>,
+}
+
+impl Supply {
+    /// Returns `None` if there are appends: the values that these produce depend on the state.
+    pub(super) fn new(problem: &Problem) -> Option<Self> {
+        if problem.actions().any(|action| matches!(action, Action::Append { .. })) {
+            return None;
+        }
+        let mut indices = BTreeMap::new();
+        for (key, value, _) in problem.completed.iter().flat_map(|it| it.action.required_values()) {
+            let next = indices.len();
+            indices.entry((key, value)).or_insert(next);
+        }
+        let produces = |action: &Action| -> Vec<ValueIndex> {
+            let produced = action.produced_values();
+            produced.iter().filter_map(|value| indices.get(value).copied()).collect()
+        };
+        let value_use = |action: &Action| ValueUse {
+            required: action
+                .required_values()
+                .into_iter()
+                .map(|(key, value, is_overwritten)| (indices[&(key, value)], is_overwritten))
+                .collect(),
+            produces: produces(action),
+        };
+        let completed: Vec<_> = problem.completed.iter().map(|it| value_use(&it.action)).collect();
+        let mut balances = vec![Balance::default(); indices.len()];
+        for (kind, pending) in problem.pending.iter().enumerate() {
+            produces(&pending.action)
+                .into_iter()
+                .for_each(|index| balances[index].kinds.push(kind));
+        }
+        let ahead = vec![(0, 0); indices.len()];
+        let mut supply = Self { indices, completed, balances, ahead, touched: Vec::new() };
+        (0..supply.completed.len()).for_each(|op| supply.count(op, |count| *count += 1));
+        Some(supply)
+    }
+
+    /// Changes the counts when an operation takes effect, or no longer does.
+    pub(super) fn count(&mut self, op: usize, change: impl Fn(&mut u32)) {
+        let ValueUse { required, produces } = &self.completed[op];
+        required.iter().for_each(|(index, _)| change(&mut self.balances[*index].required));
+        produces.iter().for_each(|index| change(&mut self.balances[*index].producers));
+    }
+
+    /// Returns whether an operation still requires a value that this step gives up for good.
+    pub(super) fn loses_required_value(
+        &self,
+        registers: &Registers,
+        (from, to): (State, State),
+        is_used_up: impl Fn(usize) -> bool,
+    ) -> bool {
+        (0..registers.width()).any(|key| {
+            let value = registers.get(from, key);
+            let index = if value == registers.get(to, key) {
+                None
+            } else {
+                self.indices.get(&(key, value))
+            };
+            index.map(|index| &self.balances[*index]).is_some_and(|balance| {
+                balance.required > 0
+                    && balance.producers == 0
+                    && balance.kinds.iter().all(|kind| is_used_up(*kind))
+            })
+        })
+    }
+
+    /// Returns whether a value is required more often than it can come about in time. `available`
+    /// returns the number of operations of a kind that can be used before the end of an operation.
+    pub(super) fn is_insufficient(
+        &mut self,
+        registers: &Registers,
+        state: State,
+        window: &Window,
+        available: impl Fn(usize, usize) -> usize,
+    ) -> bool {
+        for key in 0..registers.width() {
+            if let Some(index) = self.indices.get(&(key, registers.get(state, key))) {
+                self.ahead[*index].0 += 1;
+                self.touched.push(*index);
+            }
+        }
+        let mut is_insufficient = false;
+        'events: for (op, is_end) in window.events().take(HORIZON) {
+            let ValueUse { required, produces } = &self.completed[op];
+            if !is_end {
+                produces.iter().for_each(|index| self.ahead[*index].0 += 1);
+                self.touched.extend(produces);
+                continue;
+            }
+            for (index, is_overwritten) in required {
+                let (produced, overwritten) = &mut self.ahead[*index];
+                *overwritten += usize::from(*is_overwritten);
+                self.touched.push(*index);
+                let missing = (*overwritten).max(1).saturating_sub(*produced);
+                if missing == 0 {
+                    continue;
+                }
+                let kinds = self.balances[*index].kinds.iter();
+                let found = kinds.map(|kind| available(*kind, op)).fold(0, usize::saturating_add);
+                if found < missing {
+                    is_insufficient = true;
+                    break 'events;
+                }
+            }
+        }
+        self.touched.drain(..).for_each(|index| self.ahead[index] = (0, 0));
+        is_insufficient
+    }
+}
