@@ -9,7 +9,7 @@
 //! is no driver and no codec; a walk is fast and shallow where a simulation is slow and deep.
 
 use crate::check::Checks;
-use crate::dice::Dice;
+use crate::rng::Dice;
 use crate::violation::Violation;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;

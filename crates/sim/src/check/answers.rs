@@ -100,7 +100,7 @@ pub(crate) fn check_read(operation: &Operation, applied: Slot) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::{Command, LAST, Last};
+    use crate::workload::kv::{Command, LAST, Last};
     use synod_replica::{Body, Request, RequestSeq, Session};
     use synod_types::{Incarnation, Value};
 

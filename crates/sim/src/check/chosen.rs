@@ -8,9 +8,9 @@
 //! help it. This is checked whenever a write becomes durable.
 
 use super::logs::NodeSet;
-use crate::digest::of_value;
-use crate::kv::Command;
+use crate::check::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
+use crate::workload::kv::Command;
 use synod_consensus::{Protocol, Quorum, RunLog, Stamp, Write};
 use synod_replica::{Body, Request};
 use synod_types::{NodeId, Slot, ValueRef};

@@ -15,7 +15,7 @@
 //! was first reported.
 
 use super::chosen::Chosen;
-use crate::digest::of_value;
+use crate::check::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
 use synod_consensus::{HardState, Protocol, Quorum, Run, RunLog, Stamp, Write};
 use synod_types::{Ballot, NodeId, Slot};

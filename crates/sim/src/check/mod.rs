@@ -3,12 +3,13 @@
 pub(crate) mod answers;
 pub(crate) mod chosen;
 pub(crate) mod claims;
+pub(crate) mod digest;
 pub(crate) mod history;
 pub(crate) mod leaders;
 pub(crate) mod logs;
 pub(crate) mod state;
 
-use crate::digest::of_value;
+use crate::check::digest::of_value;
 use crate::violation::{Checked, Violation};
 use chosen::Chosen;
 use history::Seen;

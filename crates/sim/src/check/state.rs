@@ -1,7 +1,7 @@
 //! What the chosen commands make of the state, on every node.
 
-use crate::kv::{LAST, Last, Machine};
 use crate::violation::{Checked, Violation, ViolationKind, violation};
+use crate::workload::kv::{LAST, Last, Machine};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_replica::{Applied, Applier, Run, Session};

@@ -4,7 +4,7 @@
 use super::{WATCH, calm, crash, leader, others, run, until, write};
 use crate::check::Checks;
 use crate::cluster::Cluster;
-use crate::disk::Disk;
+use crate::cluster::disk::Disk;
 use crate::violation::{Violation, ViolationKind};
 use synod_consensus::Protocol;
 use synod_types::{Incarnation, Membership, NodeId, Slot};

@@ -34,8 +34,8 @@ mod table;
 pub use table::{Row, Table};
 
 use crate::cluster::Cluster;
-use crate::dice::Dice;
 use crate::plan::Plan;
+use crate::rng::Dice;
 use crate::violation::{Violation, ViolationKind};
 use bytes::Bytes;
 use proposers::Proposers;

@@ -3,8 +3,8 @@
 use super::{Profile, value};
 use crate::check::answers::OperationState;
 use crate::cluster::Cluster;
-use crate::kv::Command;
 use crate::violation::Violation;
+use crate::workload::kv::Command;
 use std::ops::Range;
 use std::time::Duration;
 use synod_consensus::Protocol;

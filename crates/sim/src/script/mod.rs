@@ -27,11 +27,11 @@
 //!
 //! All checkers of the simulator watch: a violation fails the script.
 
-mod stage;
+mod session;
 
-use crate::network::links;
+use crate::cluster::network::links;
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
-use stage::{Outcome, Stage, Which};
+use session::{Outcome, Stage, Which};
 use std::error::Error;
 use std::path::Path;
 use synod_consensus::Protocol;

@@ -1,0 +1,210 @@
+//! One node's two disks: the log's, synced batch by batch, and the state's.
+
+use crate::faults::kind::Fault;
+use crate::faults::schedule::Victim;
+use crate::faults::storage_faults;
+use crate::rng::Dice;
+use std::collections::VecDeque;
+use std::time::Duration;
+use synod_consensus::{Protocol, Saved, Write};
+use synod_replica::{DecodeError, decode_op};
+use synod_storage::{
+    Batch, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, Records, StorageError,
+};
+use synod_types::{GroupId, Incarnation, Instant, Seq};
+
+/// What survives a node's death, and what is on its way there.
+#[derive(Debug)]
+pub(crate) struct Disk<P: Protocol> {
+    memory: MemoryDisk,
+    log: MemoryLog,
+    /// What the log's disk holds for sure, as the protocol knows it.
+    pub(crate) synced: Saved<P>,
+    /// Became durable since the checks last looked.
+    pub(crate) fresh: Vec<Write<P>>,
+    /// Handed out and not yet durable, oldest first.
+    queue: VecDeque<Pending<P>>,
+    /// How many of them the sync under way covers.
+    covered: usize,
+    /// When that sync ends.
+    pub(crate) sync_due: Option<Instant>,
+    /// No sync ends before this.
+    pub(crate) stalled_until: Instant,
+    /// Until then syncs are slow.
+    pub(crate) slow_until: Instant,
+    /// The next sync fails, as this kind of fault, and for so long the disk cannot be opened.
+    pub(crate) failing: Option<(Fault, Victim, Duration)>,
+    /// It cannot be opened before this.
+    pub(crate) shut: Option<(Fault, Instant)>,
+    /// It was damaged since it was last loaded: if it loads all the same, then as one of these.
+    pub(crate) damaged: Option<Vec<Saved<P>>>,
+}
+
+#[derive(Debug)]
+struct Pending<P: Protocol> {
+    seq: Seq,
+    batch: Batch,
+    writes: Vec<Write<P>>,
+    bytes: u64,
+}
+
+/// What a crash took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) log: usize,
+    pub(crate) state: usize,
+}
+
+impl<P: Protocol> Disk<P> {
+    pub(crate) fn new(incarnation: Incarnation) -> Self {
+        let memory = MemoryDisk::new(incarnation);
+        Self {
+            log: memory.open_log(),
+            memory,
+            synced: Saved::default(),
+            fresh: Vec::new(),
+            queue: VecDeque::new(),
+            covered: 0,
+            sync_due: None,
+            stalled_until: Instant::ZERO,
+            slow_until: Instant::ZERO,
+            failing: None,
+            shut: None,
+            damaged: None,
+        }
+    }
+
+    /// The node starts: both stores are opened anew.
+    pub(crate) fn open(&mut self) -> (&mut MemoryLog, MemoryState) {
+        self.log = self.memory.open_log();
+        (&mut self.log, self.memory.open_state())
+    }
+
+    /// Takes a batch as the protocol's own writes.
+    pub(crate) fn decode(batch: &Batch) -> Result<Vec<Write<P>>, DecodeError> {
+        batch.ops.iter().map(|(_, op)| decode_op(op)).collect()
+    }
+
+    /// A batch was handed out; `writes` is what it says.
+    pub(crate) fn push(&mut self, seq: Seq, batch: Batch, writes: Vec<Write<P>>) {
+        let bytes = batch.ops.iter().map(|(_, op)| op_bytes(op)).sum();
+        self.queue.push_back(Pending { seq, batch, writes, bytes });
+    }
+
+    /// How many of the oldest batches have so many bytes together; one at least, as a batch is never
+    /// split.
+    pub(crate) fn within(&self, bytes: u64) -> usize {
+        let sums = self.queue.iter().scan(0, |sum, pending| {
+            *sum += pending.bytes;
+            Some(*sum)
+        });
+        sums.take_while(|sum| *sum <= bytes).count().max(1)
+    }
+
+    /// Bytes that the sync under way writes.
+    pub(crate) fn syncing_bytes(&self) -> u64 {
+        self.queue.iter().take(self.covered).map(|pending| pending.bytes).sum()
+    }
+
+    /// Begins a sync of the oldest `count` batches, if none is under way and there is something to
+    /// do.
+    pub(crate) fn begin_sync(&mut self, count: impl FnOnce(usize) -> usize) -> bool {
+        if self.covered > 0 || self.queue.is_empty() {
+            return false;
+        }
+        self.covered = count(self.queue.len()).clamp(1, self.queue.len());
+        true
+    }
+
+    /// The sync under way ends: the number of the last batch that is durable now.
+    pub(crate) fn end_sync(&mut self) -> Result<Option<Seq>, StorageError> {
+        self.sync_due = None;
+        let covered = std::mem::take(&mut self.covered);
+        self.make_durable(covered)
+    }
+
+    /// Writes the oldest `count` batches as one.
+    fn make_durable(&mut self, count: usize) -> Result<Option<Seq>, StorageError> {
+        let mut merged = Batch::default();
+        let mut last = None;
+        for mut pending in self.queue.drain(..count) {
+            merged.append(&mut pending.batch);
+            pending.writes.iter().for_each(|write| self.synced.apply(write));
+            self.fresh.append(&mut pending.writes);
+            last = Some(pending.seq);
+        }
+        if last.is_some() {
+            self.log.commit(&merged)?;
+        }
+        Ok(last)
+    }
+
+    /// What the log will hold once all that was handed out is durable.
+    pub(crate) fn written(&self) -> Saved<P> {
+        let mut written = self.synced.clone();
+        let writes = self.queue.iter().flat_map(|pending| &pending.writes);
+        writes.for_each(|write| written.apply(write));
+        written
+    }
+
+    /// Power is lost: of the batches that were not reported as durable the oldest `keep` are
+    /// there after all, and of the state's the oldest `keep_state`.
+    pub(crate) fn crash(&mut self, keep: usize, keep_state: usize) -> Result<Lost, StorageError> {
+        let keep = keep.min(self.queue.len());
+        self.make_durable(keep)?;
+        let state = self.memory.unsynced().saturating_sub(keep_state);
+        let lost = Lost { log: self.queue.len(), state };
+        self.queue.clear();
+        (self.covered, self.sync_due) = (0, None);
+        self.memory.crash(keep_state);
+        Ok(lost)
+    }
+
+    /// What the log's disk could hold after a crash that damages it as this kind of fault does, and
+    /// everything that it may be taken for.
+    pub(crate) fn wreck(
+        &self,
+        fault: Fault,
+        dice: &mut Dice,
+    ) -> Result<(Records, Vec<Saved<P>>), StorageError> {
+        let scratch = MemoryDisk::new(Incarnation(0));
+        scratch.replace(self.memory.records());
+        let mut log = scratch.open_log();
+        let (mut images, mut saved) = (vec![scratch.records()], vec![self.synced.clone()]);
+        let mut last = self.synced.clone();
+        for pending in &self.queue {
+            log.commit(&pending.batch)?;
+            images.push(scratch.records());
+            pending.writes.iter().for_each(|write| last.apply(write));
+            saved.push(last.clone());
+        }
+        Ok((storage_faults::wreck(fault, &images, dice), saved))
+    }
+
+    /// From now on the log's disk holds this.
+    pub(crate) fn replace(&mut self, (records, saved): (Records, Vec<Saved<P>>)) {
+        self.memory.replace(records);
+        self.damaged = Some(saved);
+    }
+
+    /// How many batches of the log and of the state a crash may lose.
+    pub(crate) fn at_stake(&self) -> [usize; 2] {
+        [self.queue.len(), self.memory.unsynced()]
+    }
+}
+
+/// What an operation takes on the disk: its content and a record's head.
+fn op_bytes(op: &LogOp) -> u64 {
+    const HEAD: usize = 32;
+    let content = match op {
+        LogOp::HardState(bytes) | LogOp::Compact { base: bytes, .. } => bytes.len(),
+        LogOp::Put(run) => run.values.byte_len(),
+        LogOp::TruncateFrom(_) => 0,
+    };
+    (HEAD + content) as u64
+}
+
+/// Reads the one group that a simulated node hosts.
+pub(crate) fn load(log: &mut MemoryLog) -> Result<synod_storage::Saved, StorageError> {
+    log.load(GroupId(0))
+}

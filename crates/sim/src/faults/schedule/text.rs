@@ -1,0 +1,371 @@
+//! A schedule in words: one fault a line.
+//!
+//! ```text
+//! at 12.345678901 isolate 1>2,1>3,2>1,3>1 for 2.300000000
+//! at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+//! message 1>3#57 delay_spike 0.120000000
+//! ```
+
+use super::{Effect, Entry, Mishap, Moment, Schedule, Trouble, Victim};
+use crate::faults::kind::Fault;
+use std::fmt;
+use std::str::{FromStr, SplitWhitespace};
+use std::time::Duration;
+use synod_types::Instant;
+
+/// A line of a schedule cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleError {
+    /// Which line, counted from 1; 0 if the line stood alone.
+    pub line: usize,
+    /// What does not fit.
+    pub reason: String,
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.reason),
+            line => write!(f, "line {line}: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for ScheduleError {}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entries().iter().try_for_each(|entry| writeln!(f, "{entry}"))
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = ScheduleError;
+
+    fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        let lines = (1..).zip(text.lines().map(str::trim));
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        lines
+            .map(|(line, text)| text.parse().map_err(|error| ScheduleError { line, ..error }))
+            .collect()
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Moment::At(at, trouble) => {
+                let since_start = at.since(Instant::ZERO);
+                write!(f, "at {} {} ", Seconds(since_start), trouble.fault.name())?;
+                write!(f, "{}", trouble.effect)
+            }
+            Moment::Message { link, number, mishap } => {
+                write!(f, "message {}#{number} {}", Link(*link), mishap.fault().name())?;
+                match mishap {
+                    Mishap::Lost | Mishap::Overtakes => Ok(()),
+                    Mishap::Again(time) | Mishap::Late(time) | Mishap::Replayed(time) => {
+                        write!(f, " {}", Seconds(*time))
+                    }
+                    Mishap::Flipped(bit) => write!(f, " {bit}"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Links(links, time) => {
+                for (index, link) in links.iter().enumerate() {
+                    write!(f, "{}{}", if index == 0 { "" } else { "," }, Link(*link))?;
+                }
+                write!(f, " for {}", Seconds(*time))
+            }
+            Self::Crash(victims) => {
+                for (index, victim) in victims.iter().enumerate() {
+                    write!(f, "{}{victim}", if index == 0 { "" } else { " and " })?;
+                }
+                Ok(())
+            }
+            Self::Hold(node, time) => write!(f, "{} for {}", node + 1, Seconds(*time)),
+            Self::Damage(victim, place) => write!(f, "{victim} place {place}"),
+            Self::Fail(victim, time) => write!(f, "{victim} for {}", Seconds(*time)),
+            Self::Shift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
+            Self::Drift(node, gains, time) => {
+                write!(f, "{} gains {gains} for {}", node + 1, Seconds(*time))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Victim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (keep, keep_state) = (Keep(self.keep), Keep(self.keep_state));
+        let muted = if self.muted { "muted " } else { "" };
+        let (node, down) = (self.node + 1, Seconds(self.down));
+        write!(f, "{node} keeps {keep} {keep_state} {muted}down {down}")
+    }
+}
+
+/// A time in seconds, to the nanosecond.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}", self.0.as_secs(), self.0.subsec_nanos())
+    }
+}
+
+/// A link between nodes that are counted from 0; in words they are counted from 1.
+struct Link((usize, usize));
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = self.0;
+        write!(f, "{}>{}", from + 1, to + 1)
+    }
+}
+
+struct Keep(Option<usize>);
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("all"),
+            Some(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+impl FromStr for Entry {
+    type Err = ScheduleError;
+
+    fn from_str(line: &str) -> Result<Self, ScheduleError> {
+        let mut words = Words { line, rest: line.split_whitespace() };
+        let moment = match words.next()? {
+            "at" => {
+                let at = Instant::ZERO + words.seconds()?;
+                let fault = words.fault()?;
+                Moment::At(at, Trouble { fault, effect: words.effect(fault)? })
+            }
+            "message" => {
+                let word = words.next()?;
+                let (link, number) = word.split_once('#').ok_or_else(|| words.bad(word))?;
+                let (link, number) = (words.link(link)?, words.number(number)?);
+                Moment::Message { link, number, mishap: words.mishap()? }
+            }
+            other => return Err(words.bad(other)),
+        };
+        match words.rest.next() {
+            None => Ok(Self(moment)),
+            Some(more) => Err(words.bad(more)),
+        }
+    }
+}
+
+/// What is left of a line.
+struct Words<'a> {
+    line: &'a str,
+    rest: SplitWhitespace<'a>,
+}
+
+impl<'a> Words<'a> {
+    fn bad(&self, word: &str) -> ScheduleError {
+        ScheduleError { line: 0, reason: format!("{word:?} does not fit in {:?}", self.line) }
+    }
+
+    fn next(&mut self) -> Result<&'a str, ScheduleError> {
+        let ends = || ScheduleError { line: 0, reason: format!("{:?} ends early", self.line) };
+        self.rest.next().ok_or_else(ends)
+    }
+
+    fn expect(&mut self, word: &str) -> Result<(), ScheduleError> {
+        let found = self.next()?;
+        if found == word { Ok(()) } else { Err(self.bad(found)) }
+    }
+
+    fn number<T: FromStr>(&self, word: &str) -> Result<T, ScheduleError> {
+        word.parse().map_err(|_| self.bad(word))
+    }
+
+    /// A node, counted from 0.
+    fn node(&self, word: &str) -> Result<usize, ScheduleError> {
+        self.number::<usize>(word)?.checked_sub(1).ok_or_else(|| self.bad(word))
+    }
+
+    fn seconds(&mut self) -> Result<Duration, ScheduleError> {
+        let word = self.next()?;
+        let (whole, part) = word.split_once('.').unwrap_or((word, "0"));
+        if part.is_empty() || part.len() > 9 || !part.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(self.bad(word));
+        }
+        let nanos: u32 = self.number(&format!("{part:0<9}"))?;
+        Ok(Duration::new(self.number(whole)?, nanos))
+    }
+
+    fn fault(&mut self) -> Result<Fault, ScheduleError> {
+        let word = self.next()?;
+        let mut kinds = Fault::ALL.iter().copied();
+        kinds.find(|fault| fault.name() == word).ok_or_else(|| self.bad(word))
+    }
+
+    fn link(&self, word: &str) -> Result<(usize, usize), ScheduleError> {
+        let (from, to) = word.split_once('>').ok_or_else(|| self.bad(word))?;
+        Ok((self.node(from)?, self.node(to)?))
+    }
+
+    fn mishap(&mut self) -> Result<Mishap, ScheduleError> {
+        match self.fault()? {
+            Fault::Loss => Ok(Mishap::Lost),
+            Fault::Duplicate => Ok(Mishap::Again(self.seconds()?)),
+            Fault::DelaySpike => Ok(Mishap::Late(self.seconds()?)),
+            Fault::Reorder => Ok(Mishap::Overtakes),
+            Fault::Replay => Ok(Mishap::Replayed(self.seconds()?)),
+            Fault::Corruption => {
+                let word = self.next()?;
+                Ok(Mishap::Flipped(self.number(word)?))
+            }
+            other => Err(self.bad(other.name())),
+        }
+    }
+
+    fn effect(&mut self, fault: Fault) -> Result<Effect, ScheduleError> {
+        match fault {
+            Fault::Partition
+            | Fault::OneWay
+            | Fault::Isolate
+            | Fault::Bridge
+            | Fault::Ring
+            | Fault::Clog => {
+                let word = self.next()?;
+                let links: Result<_, _> = word.split(',').map(|link| self.link(link)).collect();
+                Ok(Effect::Links(links?, self.after("for")?))
+            }
+            Fault::Crash | Fault::CrashAll | Fault::CrashRecovering => {
+                Ok(Effect::Crash(self.victims()?))
+            }
+            Fault::Pause
+            | Fault::SlowStart
+            | Fault::SlowDisk
+            | Fault::DiskStall
+            | Fault::ApplyStall => Ok(Effect::Hold(self.next_node()?, self.after("for")?)),
+            Fault::LoseAnyOrder | Fault::TornWrite | Fault::BitFlip | Fault::MisdirectedWrite => {
+                let victim = self.victim()?;
+                self.expect("place")?;
+                let word = self.next()?;
+                Ok(Effect::Damage(victim, self.number(word)?))
+            }
+            Fault::ReadError | Fault::FsyncError | Fault::DiskFull => {
+                Ok(Effect::Fail(self.victim()?, self.after("for")?))
+            }
+            Fault::Skew | Fault::JumpAhead | Fault::JumpBack => {
+                Ok(Effect::Shift(self.next_node()?, self.after("by")?))
+            }
+            Fault::Drift => {
+                let node = self.next_node()?;
+                self.expect("gains")?;
+                let word = self.next()?;
+                Ok(Effect::Drift(node, self.number(word)?, self.after("for")?))
+            }
+            other => Err(self.bad(other.name())),
+        }
+    }
+
+    fn next_node(&mut self) -> Result<usize, ScheduleError> {
+        let word = self.next()?;
+        self.node(word)
+    }
+
+    /// A time that is announced by a word.
+    fn after(&mut self, word: &str) -> Result<Duration, ScheduleError> {
+        self.expect(word)?;
+        self.seconds()
+    }
+
+    fn victims(&mut self) -> Result<Vec<Victim>, ScheduleError> {
+        let mut victims = vec![self.victim()?];
+        while self.rest.clone().next().is_some() {
+            self.expect("and")?;
+            victims.push(self.victim()?);
+        }
+        Ok(victims)
+    }
+
+    fn victim(&mut self) -> Result<Victim, ScheduleError> {
+        let node = self.next_node()?;
+        self.expect("keeps")?;
+        let (keep, keep_state) = (self.keep()?, self.keep()?);
+        let word = self.next()?;
+        let muted = word == "muted";
+        if muted {
+            self.expect("down")?;
+        } else if word != "down" {
+            return Err(self.bad(word));
+        }
+        Ok(Victim { node, keep, keep_state, muted, down: self.seconds()? })
+    }
+
+    fn keep(&mut self) -> Result<Option<usize>, ScheduleError> {
+        match self.next()? {
+            "all" => Ok(None),
+            word => Ok(Some(self.number(word)?)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+at 0.000000007 one_way 1>2,3>2 for 2.300000000
+at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+at 12.500000001 crash_all 1 keeps all 3 down 0.000000000 and 5 keeps 1 0 down 2.000000000
+at 13.000000000 slow_disk 4 for 0.250000000
+at 13.000000000 bit_flip 1 keeps 0 all down 0.250000000 place 18446744073709551615
+at 13.000000000 disk_full 1 keeps 0 all down 0.250000000 for 3.000000000
+at 13.000000000 jump_back 4 by 0.250000000
+at 14.000000000 drift 1 gains -20000 for 3.000000000
+message 1>3#0 loss
+message 1>3#57 delay_spike 0.120000000
+message 1>3#57 reorder
+message 5>4#58 duplicate 0.004000001
+message 5>4#59 replay 31.000000000
+message 5>4#60 corruption 4711
+";
+
+    #[test]
+    fn what_is_printed_is_parsed() {
+        let schedule: Schedule = TEXT.parse().unwrap();
+        assert_eq!(schedule.len(), 14);
+        assert_eq!(schedule.to_string(), TEXT);
+        let faults: Vec<_> = schedule.entries().iter().map(Entry::fault).collect();
+        assert_eq!(faults[..2], [Fault::OneWay, Fault::Crash]);
+        let half: Schedule = schedule.entries()[4..].iter().cloned().collect();
+        assert_eq!(format!("# a part\n\n{half}").parse(), Ok(half));
+    }
+
+    #[test]
+    fn what_is_no_fault_is_named_with_its_line() {
+        for (line, part) in [
+            ("at", "ends early"),
+            ("on 1.0 crash", "\"on\""),
+            ("at 1.0 earthquake 1", "\"earthquake\""),
+            ("at 1.0 loss 1", "\"loss\""),
+            ("at 1.0 crash 0 keeps 0 0 down 1.0", "\"0\""),
+            ("at 1.0 crash 1 keeps 0 0 up 1.0", "\"up\""),
+            ("at 1.0 crash 1 keeps 0 0 down 1.0 or", "\"or\""),
+            ("at 1.0 slow_disk 1 for 1.0000000001", "\"1.0000000001\""),
+            ("at -1.0 slow_disk 1 for 1.0", "\"-1\""),
+            ("at 1.0 partition 12 for 1.0", "\"12\""),
+            ("message 1>2 loss", "\"1>2\""),
+            ("message 1>2#4 crash", "\"crash\""),
+            ("message 1>2#4 loss twice", "\"twice\""),
+        ] {
+            let error = format!("# x\n{line}").parse::<Schedule>().unwrap_err();
+            assert_eq!(error.line, 2, "{line}");
+            assert!(error.reason.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What damage does to the records of a log, below the contract of the store that keeps them.
+
+use crate::faults::kind::Fault;
+use crate::rng::Dice;
+use synod_storage::Records;
+
+/// A record that a write puts down, or removes.
+type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// What is left of a log when its node dies. `images` is what its disk held for sure, and what it
+/// would have held after each of the batches that were under way.
+pub(crate) fn wreck(fault: Fault, images: &[Records], dice: &mut Dice) -> Records {
+    match fault {
+        Fault::LoseAnyOrder => lose_any(images, dice),
+        Fault::TornWrite if images.len() > 1 => tear_batch(images, dice),
+        _ => {
+            let mut records = dice.pick(images).clone();
+            match fault {
+                Fault::TornWrite => cut(&mut records, dice),
+                Fault::MisdirectedWrite => misdirect(&mut records, dice),
+                _ => flip(&mut records, dice),
+            }
+            records
+        }
+    }
+}
+
+/// Of all that was under way any part is there, down to single records.
+fn lose_any(images: &[Records], dice: &mut Dice) -> Records {
+    let mut records = images[0].clone();
+    for pair in images.windows(2) {
+        for change in changes(&pair[0], &pair[1]) {
+            if dice.percent(50) {
+                apply(&mut records, change);
+            }
+        }
+    }
+    records
+}
+
+/// Of one batch the first few records are there, the next one is cut short.
+fn tear_batch(images: &[Records], dice: &mut Dice) -> Records {
+    let torn = dice.within(1..images.len() as u64) as usize;
+    let mut records = images[torn - 1].clone();
+    let mut changes = changes(&images[torn - 1], &images[torn]);
+    changes.truncate(dice.below(changes.len() as u64) as usize + 1);
+    if let Some((_, Some(bytes))) = changes.last_mut() {
+        bytes.truncate(dice.below(bytes.len() as u64) as usize);
+    }
+    changes.into_iter().for_each(|change| apply(&mut records, change));
+    records
+}
+
+fn cut(records: &mut Records, dice: &mut Dice) {
+    if let Some(bytes) = pick(records, dice) {
+        bytes.truncate(dice.below(bytes.len() as u64) as usize);
+    }
+}
+
+fn flip(records: &mut Records, dice: &mut Dice) {
+    if let Some(bytes) = pick(records, dice) {
+        let bit = dice.below(bytes.len() as u64 * 8) as usize;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+/// One record lies under another one's key.
+fn misdirect(records: &mut Records, dice: &mut Dice) {
+    let mut all: Vec<_> = records.as_map().values().cloned().collect();
+    dice.shuffle(&mut all);
+    if let Some(place) = pick(records, dice)
+        && let Some(stray) = all.into_iter().find(|other| other != place)
+    {
+        *place = stray;
+    }
+}
+
+fn pick<'a>(records: &'a mut Records, dice: &mut Dice) -> Option<&'a mut Vec<u8>> {
+    let at = dice.below(records.as_map().len() as u64) as usize;
+    records.as_map_mut().values_mut().nth(at).filter(|bytes| !bytes.is_empty())
+}
+
+/// What turns one image into the next.
+fn changes(before: &Records, after: &Records) -> Vec<Change> {
+    let (before, after) = (before.as_map(), after.as_map());
+    let put = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    let put = put.map(|(key, value)| (key.clone(), Some(value.clone())));
+    put.chain(gone.map(|key| (key.clone(), None))).collect()
+}
+
+fn apply(records: &mut Records, (key, value): Change) {
+    match value {
+        Some(value) => records.as_map_mut().insert(key, value),
+        None => records.as_map_mut().remove(&key),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, StoredRun};
+    use synod_types::{GroupId, Incarnation, Slot, Values};
+
+    fn batch(slot: u64) -> Batch {
+        let values = Values::command_only(&[slot as u8]);
+        let run = StoredRun { first: Slot(slot), stamp: vec![1].into(), values };
+        let vote = LogOp::HardState(vec![slot as u8].into());
+        Batch { ops: vec![(GroupId(0), vote), (GroupId(0), LogOp::Put(run))] }
+    }
+
+    /// Two batches are durable, two under way.
+    fn images() -> Vec<Records> {
+        let disk = MemoryDisk::new(Incarnation(1));
+        let mut log = disk.open_log();
+        let mut images = Vec::new();
+        for slot in 1..=4 {
+            log.commit(&batch(slot)).unwrap();
+            images.push(disk.records());
+        }
+        images.split_off(1)
+    }
+
+    /// How many of 200 wrecks are refused; what is not is one of the images, in disguise or not.
+    fn refused(fault: Fault, images: &[Records]) -> usize {
+        let load = |records: &Records| {
+            let disk = MemoryDisk::new(Incarnation(1));
+            disk.replace(records.clone());
+            disk.open_log().load(GroupId(0))
+        };
+        let whole: Vec<_> = images.iter().map(|image| load(image).unwrap()).collect();
+        let wrecks = (0..200).map(|seed| load(&wreck(fault, images, &mut Dice::new(seed))));
+        let (loaded, refused): (Vec<_>, Vec<_>) = wrecks.partition(Result::is_ok);
+        assert!(loaded.into_iter().all(|saved| whole.contains(&saved.unwrap())), "{fault:?}");
+        refused.len()
+    }
+
+    #[test]
+    fn damage_is_refused_and_never_makes_a_shorter_log() {
+        let images = images();
+        for fault in [Fault::TornWrite, Fault::BitFlip, Fault::MisdirectedWrite] {
+            assert_eq!(refused(fault, &images), 200, "{fault:?}");
+            assert_eq!(refused(fault, &images[..1]), 200, "{fault:?}, nothing under way");
+        }
+    }
+
+    #[test]
+    fn of_what_was_under_way_a_part_without_holes_is_no_damage() {
+        let refused = refused(Fault::LoseAnyOrder, &images());
+        assert!((50..190).contains(&refused), "{refused}");
+    }
+}

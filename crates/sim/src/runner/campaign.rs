@@ -1,0 +1,335 @@
+//! Many seeds, added up.
+
+use crate::faults::kind::Fault;
+use crate::runner::load_run::LoadFigures;
+use crate::runner::run::Report;
+use crate::violation::Violation;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+/// With fewer seeds than this a kind of fault may stay silent by chance.
+const ENOUGH_SEEDS: u64 = 100;
+/// If less than this share of that many seeds counts, a campaign proves nothing.
+const LEAST_SHARE: f64 = 0.5;
+
+/// What many seeds did.
+#[derive(Clone, Debug, Default)]
+pub struct Campaign {
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// How many of them count; see [`Report::counted`].
+    pub counted: u64,
+    /// The simulated time of all of them.
+    pub simulated: Duration,
+    /// The simulated time of those that count.
+    pub counted_time: Duration,
+    /// The longest that a healed core took to serve; see [`Report::served_after`].
+    pub served_within: Duration,
+    /// Acknowledged operations of the seeds that count.
+    pub ops: u64,
+    /// How often each kind of fault fired while operations were in flight, in seeds that count.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Events of all seeds.
+    pub events: u64,
+    /// What load runs came to.
+    pub load: LoadSummary,
+    /// What was found, and by which seed.
+    pub violations: Vec<(u64, Violation)>,
+}
+
+impl Campaign {
+    /// Adds one seed.
+    pub fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.simulated += report.simulated;
+        if report.counted {
+            self.counted += 1;
+            self.counted_time += report.simulated;
+            self.ops += report.ops;
+            for (fault, count) in &report.faults_under_load {
+                *self.faults.entry(fault).or_default() += count;
+            }
+        }
+        self.served_within = self.served_within.max(report.served_after.unwrap_or_default());
+        self.events += report.events;
+        report.load.iter().for_each(|figures| self.load.add(figures));
+        if let Some(violation) = &report.violation {
+            self.violations.push((report.seed, violation.clone()));
+        }
+    }
+
+    /// The kinds of faults that never fired while operations were in flight, in seeds that count.
+    #[must_use]
+    pub fn silent(&self) -> Vec<&'static str> {
+        let names = Fault::ALL.iter().map(|fault| fault.name());
+        names.filter(|name| !self.faults.contains_key(name)).collect()
+    }
+
+    /// The share of the seeds that count, from 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.counted as f64 / self.seeds.max(1) as f64
+    }
+
+    /// Whether so many seeds ran (100) that chance excuses nothing.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.seeds >= ENOUGH_SEEDS
+    }
+
+    /// Why it would prove little that nothing was found: empty unless the campaign is
+    /// [large](Self::is_large), and then if every kind of fault fired and most seeds count.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if self.is_large() && !self.silent().is_empty() {
+            doubts
+                .push(format!("these faults never fired under load: {}", self.silent().join(", ")));
+        }
+        if self.is_vain() {
+            doubts.push(format!("only {} of {} seeds count", self.counted, self.seeds));
+        }
+        doubts
+    }
+
+    /// Whether most seeds of a large campaign do not count: more of them would not help.
+    pub(crate) fn is_vain(&self) -> bool {
+        self.is_large() && self.share() < LEAST_SHARE
+    }
+
+    /// Whether nothing was found and there are no [doubts](Self::doubts).
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.violations.is_empty() && self.doubts().is_empty()
+    }
+
+    /// The figures. `elapsed` is the real time that the campaign took, for whoever has a clock.
+    #[must_use]
+    pub fn summary(&self, protocol: &'static str, elapsed: Duration) -> Summary {
+        let seconds = elapsed.as_secs_f64().max(1e-9);
+        let fired = |name| self.faults.get(name).copied().unwrap_or(0);
+        let names = Fault::ALL.iter().map(|fault| fault.name());
+        Summary {
+            protocol,
+            seeds: self.seeds,
+            counted: self.counted,
+            hours: self.counted_time.as_secs_f64() / 3600.0,
+            served_within_s: self.served_within.as_secs_f64(),
+            ops: self.ops,
+            faults: names.map(|name| (name, fired(name))).collect(),
+            load: self.load,
+            violations: self.violations.len() as u64,
+            speed: self.simulated.as_secs_f64() / seconds,
+            events_per_s: self.events as f64 / seconds,
+        }
+    }
+}
+
+/// The worst of all load runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadSummary {
+    /// How many there were.
+    pub runs: u64,
+    /// The longest that throughput took to come back after a disturbance had ended.
+    pub recovered: Duration,
+    /// The most bytes sent for each thousand bytes that the values need.
+    pub sent: u64,
+    /// The most bytes written for each thousand bytes that they need.
+    pub written: u64,
+}
+
+impl LoadSummary {
+    fn add(&mut self, figures: &LoadFigures) {
+        self.runs += 1;
+        self.recovered = self.recovered.max(figures.recovered_after);
+        self.sent = self.sent.max(figures.sent);
+        self.written = self.written.max(figures.written);
+    }
+}
+
+impl fmt::Display for LoadSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, recovered, sent, written } = self;
+        let times = |thousandths: &u64| *thousandths as f64 / 1000.0;
+        write!(
+            f,
+            "{runs} load runs: throughput back within {:.1} s; at most {:.2} times the bytes \
+             needed sent, {:.2} times written",
+            recovered.as_secs_f64(),
+            times(sent),
+            times(written)
+        )
+    }
+}
+
+/// A campaign's figures. Prints itself in a few lines for people, and as [JSON](Self::json).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The protocol's name.
+    pub protocol: &'static str,
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// How many of them count.
+    pub counted: u64,
+    /// Simulated hours, of the seeds that count.
+    pub hours: f64,
+    /// The longest that a healed core took to serve, in simulated seconds.
+    pub served_within_s: f64,
+    /// Acknowledged operations of the seeds that count.
+    pub ops: u64,
+    /// How often each kind of fault fired while operations were in flight, in seeds that count; 0
+    /// where one never did.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What load runs came to.
+    pub load: LoadSummary,
+    /// How many seeds found something.
+    pub violations: u64,
+    /// Simulated seconds a second.
+    pub speed: f64,
+    /// Events a second.
+    pub events_per_s: f64,
+}
+
+impl Summary {
+    /// One line of JSON: an object with the fields of this type.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut faults = String::new();
+        for (fault, count) in &self.faults {
+            let comma = if faults.is_empty() { "" } else { "," };
+            write!(faults, r#"{comma}"{fault}":{count}"#).expect("a string takes all");
+        }
+        let Self { protocol, seeds, counted, hours, served_within_s, ops, .. } = self;
+        let Self { violations, speed, events_per_s, load, .. } = self;
+        let LoadSummary { runs, recovered, sent, written } = *load;
+        let recovered = recovered.as_secs_f64();
+        let times = |thousandths: u64| thousandths as f64 / 1000.0;
+        format!(
+            concat!(
+                r#"{{"protocol":"{}","seeds":{},"counted":{},"hours":{:.3},"#,
+                r#""served_within_s":{:.1},"ops":{},"faults":{{{}}},"load_runs":{},"#,
+                r#""recovered_within_s":{:.1},"sent_times":{:.2},"written_times":{:.2},"#,
+                r#""violations":{},"speed":{:.0},"events_per_s":{:.0}}}"#
+            ),
+            protocol,
+            seeds,
+            counted,
+            hours,
+            served_within_s,
+            ops,
+            faults,
+            runs,
+            recovered,
+            times(sent),
+            times(written),
+            violations,
+            speed,
+            events_per_s
+        )
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, seeds, counted, hours, ops, .. } = self;
+        let percent = 100.0 * *counted as f64 / (*seeds).max(1) as f64;
+        write!(
+            f,
+            "{protocol}: {hours:.2} simulated hours count, from {counted} of {seeds} seeds "
+        )?;
+        writeln!(f, "({percent:.1} %); {ops} operations acknowledged")?;
+        write!(f, "faults under load:")?;
+        for (index, (fault, count)) in self.faults.iter().enumerate() {
+            let sign = if index == 0 { "" } else { "," };
+            write!(f, "{sign} {} {count}", fault.replace('_', " "))?;
+        }
+        writeln!(f)?;
+        writeln!(f, "every healed core served within {:.1} s", self.served_within_s)?;
+        if self.load.runs > 0 {
+            writeln!(f, "{}", self.load)?;
+        }
+        writeln!(
+            f,
+            "speed: {:.0} simulated seconds and {:.0} events a second",
+            self.speed, self.events_per_s
+        )?;
+        write!(f, "violations: {}", self.violations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(seed: u64, fault: &'static str) -> Report {
+        Report {
+            seed,
+            hash: 1,
+            simulated: Duration::from_secs(60),
+            ops: 700,
+            faults: BTreeMap::from([(fault, 3)]),
+            faults_under_load: BTreeMap::from([(fault, 2)]),
+            violation: None,
+            events: 1000,
+            counted: seed.is_multiple_of(2),
+            served_after: Some(Duration::from_millis(100 * seed)),
+            load: None,
+        }
+    }
+
+    #[test]
+    fn seeds_that_count_add_up() {
+        let mut campaign = Campaign::default();
+        campaign.add(&report(1, "pause"));
+        campaign.add(&report(2, "loss"));
+        campaign.add(&report(4, "crash"));
+        assert_eq!((campaign.seeds, campaign.counted, campaign.ops), (3, 2, 1400));
+        assert_eq!((campaign.events, campaign.simulated), (3000, Duration::from_secs(180)));
+        assert_eq!(campaign.served_within, Duration::from_millis(400));
+        assert_eq!(campaign.faults, BTreeMap::from([("crash", 2), ("loss", 2)]));
+        assert!(campaign.silent().contains(&"pause") && !campaign.silent().contains(&"loss"));
+    }
+
+    #[test]
+    fn the_summary_is_one_line_of_json_with_every_kind_of_fault() {
+        let mut campaign = Campaign::default();
+        campaign.add(&report(2, "loss"));
+        let summary = campaign.summary("raft", Duration::from_secs(2));
+        let line = summary.json();
+        let begin = r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"#;
+        assert!(line.starts_with(begin), "{line}");
+        assert!(line.ends_with(r#""violations":0,"speed":30,"events_per_s":500}"#), "{line}");
+        assert!(line.contains(r#""served_within_s":0.2,"ops":700,"faults":{"#), "{line}");
+        assert!(line.contains(r#""loss":2"#) && line.contains(r#""crash_all":0"#), "{line}");
+        assert_eq!(line.matches("\":").count(), 14 + Fault::ALL.len(), "{line}");
+        assert!(summary.to_string().contains("loss 2"), "{summary}");
+    }
+
+    #[test]
+    fn a_silent_fault_fails_a_large_campaign() {
+        let mut campaign = Campaign::default();
+        for _ in 0..ENOUGH_SEEDS {
+            assert!(campaign.passed());
+            campaign.add(&report(2, "loss"));
+        }
+        assert!(!campaign.passed());
+        for fault in Fault::ALL {
+            campaign.add(&report(2, fault.name()));
+        }
+        assert_eq!(campaign.doubts(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn seeds_that_do_not_count_fail_a_large_campaign() {
+        let mut campaign = Campaign::default();
+        for seed in 0..ENOUGH_SEEDS {
+            for fault in Fault::ALL {
+                campaign.add(&report(seed | 1, fault.name()));
+            }
+        }
+        assert_eq!(campaign.doubts().len(), 2);
+        assert_eq!(campaign.silent().len(), Fault::ALL.len());
+        assert!(!campaign.passed());
+    }
+}

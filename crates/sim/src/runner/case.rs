@@ -1,0 +1,195 @@
+//! A run as a text that replays it.
+
+use crate::faults::schedule::Schedule;
+use crate::runner::run::{Kind, Options, Outcome, Trial};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A run that found something: a seed, how it is run, what befalls it, and what it finds.
+///
+/// It prints itself as a text and is parsed from it: some settings, one a line, an empty line, and
+/// the [schedule](Schedule). Lines that begin with `#` say nothing.
+///
+/// ```text
+/// protocol raft
+/// seed 17
+/// troubled 13122
+/// healed 0
+/// patience 10000
+/// finds two leaders
+///
+/// at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+/// ```
+///
+/// Times are milliseconds. `nodes` and `ops` are there if they are not left to the seed, and
+/// `answers history` if answers were [judged](Options::history_only) by the history alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The protocol's name.
+    pub protocol: String,
+    /// The seed.
+    pub seed: u64,
+    /// How it is run; times are whole milliseconds in the text.
+    pub options: Options,
+    /// The kind of violation that it finds, in words.
+    pub finds: String,
+    /// What befalls it.
+    pub schedule: Schedule,
+}
+
+impl Case {
+    /// The trial that this case asks for.
+    #[must_use]
+    pub fn trial(&self) -> Trial<'_> {
+        let schedule = Some(&self.schedule);
+        Trial { schedule, ..Trial::of_seed(self.seed, &self.options) }
+    }
+
+    /// Whether a trial found what this case finds.
+    #[must_use]
+    pub fn is_found_by(&self, outcome: &Outcome) -> bool {
+        let found = outcome.report.violation.as_ref();
+        found.is_some_and(|violation| violation.kind.to_string() == self.finds)
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { nodes, troubled, healed, patience, ops, history_only, kind } = &self.options;
+        writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
+        nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
+        for (name, time) in [("troubled", troubled), ("healed", healed), ("patience", patience)] {
+            writeln!(f, "{name} {}", time.as_millis())?;
+        }
+        ops.iter().try_for_each(|ops| writeln!(f, "ops {ops}"))?;
+        if *history_only {
+            writeln!(f, "answers history")?;
+        }
+        match kind {
+            Kind::Drawn => {}
+            Kind::Faults => writeln!(f, "kind faults")?,
+            Kind::Load => writeln!(f, "kind load")?,
+        }
+        write!(f, "finds {}\n\n{}", self.finds, self.schedule)
+    }
+}
+
+/// A text is no case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseError {
+    /// Which line, counted from 1; 0 if something is missing.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for CaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.reason),
+            line => write!(f, "line {line}: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for CaseError {}
+
+impl FromStr for Case {
+    type Err = CaseError;
+
+    fn from_str(text: &str) -> Result<Self, CaseError> {
+        let mut lines = (1..).zip(text.lines().map(str::trim)).peekable();
+        let (mut protocol, mut seed, mut finds) = (None, None, None);
+        let mut options = Options::default();
+        let mut head = 0;
+        while let Some((line, text)) = lines.next_if(|(_, text)| !text.is_empty()) {
+            head = line;
+            if text.starts_with('#') {
+                continue;
+            }
+            let bad = || CaseError { line, reason: format!("{text:?} makes no sense here") };
+            let (name, value) = text.split_once(' ').ok_or_else(bad)?;
+            let number = || value.parse::<u64>().map_err(|_| bad());
+            match name {
+                "protocol" => protocol = Some(value.to_owned()),
+                "seed" => seed = Some(number()?),
+                "nodes" => options.nodes = Some(number()?),
+                "troubled" => options.troubled = Duration::from_millis(number()?),
+                "healed" => options.healed = Duration::from_millis(number()?),
+                "patience" => options.patience = Duration::from_millis(number()?),
+                "ops" => options.ops = Some(number()?),
+                "kind" if value == "faults" => options.kind = Kind::Faults,
+                "kind" if value == "load" => options.kind = Kind::Load,
+                "answers" if value == "history" => options.history_only = true,
+                "finds" => finds = Some(value.to_owned()),
+                _ => return Err(bad()),
+            }
+        }
+        let rest: Vec<_> = lines.map(|(_, text)| text).collect();
+        let schedule = rest
+            .join("\n")
+            .parse::<Schedule>()
+            .map_err(|error| CaseError { line: head + error.line, reason: error.reason })?;
+        let missing =
+            |what: &str| CaseError { line: 0, reason: format!("no line tells the {what}") };
+        Ok(Self {
+            protocol: protocol.ok_or_else(|| missing("protocol"))?,
+            seed: seed.ok_or_else(|| missing("seed"))?,
+            finds: finds.ok_or_else(|| missing("violation"))?,
+            options,
+            schedule,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+protocol raft
+seed 17
+nodes 5
+troubled 13122
+healed 0
+patience 10000
+ops 64
+answers history
+finds two leaders
+
+at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+message 1>3#57 loss
+";
+
+    #[test]
+    fn what_is_printed_is_parsed() {
+        let case: Case = TEXT.parse().unwrap();
+        assert_eq!((case.seed, case.options.ops, case.schedule.len()), (17, Some(64), 2));
+        assert_eq!(case.options.troubled, Duration::from_millis(13_122));
+        assert!(case.options.history_only);
+        assert_eq!(case.to_string(), TEXT);
+        let plain = ["nodes 5\n", "ops 64\n", "answers history\n"]
+            .iter()
+            .fold(TEXT.to_owned(), |text, line| text.replace(line, ""));
+        let told = format!("# A story.\n{plain}\n# It ends here.\n");
+        assert_eq!(told.parse::<Case>().unwrap().to_string(), plain);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named_with_its_line() {
+        for (good, bad, line) in [
+            ("seed 17", "seed x", 2),
+            ("seed 17", "seed", 2),
+            ("nodes 5", "hosts 5", 3),
+            ("answers history", "answers slots", 8),
+            ("loss", "luck", 12),
+            ("seed 17\n", "", 0),
+            ("protocol raft\n", "", 0),
+            ("finds two leaders\n", "", 0),
+        ] {
+            let error = TEXT.replace(good, bad).parse::<Case>().unwrap_err();
+            assert_eq!(error.line, line, "{bad:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs: of one seed, of many, of a failure that is made small, and of a case that replays it.
+
+pub(crate) mod campaign;
+pub(crate) mod case;
+pub(crate) mod load_run;
+pub(crate) mod run;
+pub mod search;
+pub(crate) mod shrink;

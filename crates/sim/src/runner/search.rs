@@ -1,0 +1,551 @@
+//! Searching seeds for a violation, on any number of threads, with the same result on any number.
+//!
+//! This is what a program around the simulator shares with all others: a [`Request`] says what to
+//! run, a [`Subject`] which protocol, and a [`World`] gives what a simulator must not have of its
+//! own: a clock, threads, and somebody to tell. [`main`] is a whole program on one thread.
+
+use crate::runner::campaign::{Campaign, Summary};
+use crate::runner::case::Case;
+use crate::runner::run::{Kind, Options, Outcome, Report, Trial, run};
+use crate::runner::shrink::{Shrunk, shrink};
+use crate::trace::fault_text::seconds;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use synod_consensus::Protocol;
+use synod_types::{Membership, NodeId};
+
+/// What to search.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which seeds, in this order.
+    pub seeds: Range<u64>,
+    /// The search ends when this much simulated time counts; seeds that run out before fail it.
+    pub hours: Option<Hours>,
+    /// How each seed is run.
+    pub options: Options,
+    /// Whether the search goes on after a violation.
+    pub keep_going: bool,
+    /// In how many runs, at most, the first failure is made small; 0 leaves it as it is.
+    pub shrink: u64,
+    /// How many lines of what happened last are told of a seed that runs alone, or fails first.
+    pub trace: usize,
+}
+
+impl Default for Request {
+    /// The first hundred seeds, up to the first violation, which is not made small.
+    fn default() -> Self {
+        Self {
+            seeds: 0..100,
+            hours: None,
+            options: Options::default(),
+            keep_going: false,
+            shrink: 0,
+            trace: 0,
+        }
+    }
+}
+
+impl Request {
+    /// Takes these seeds; without any, the first hundred, or as many as the hours need.
+    pub fn choose_seeds(&mut self, seeds: Option<Seeds>) {
+        let most = if self.hours.is_some() { u64::MAX } else { 100 };
+        self.seeds = seeds.map_or(0..most, |Seeds(seeds)| seeds);
+    }
+}
+
+/// A range of seeds as it is written: `0..2000`, `17`, or `17..` for all from there on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seeds(pub Range<u64>);
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse::<u64>().map_err(|_| format!("{text:?} is no seed: write A..B"))
+        };
+        let (first, end) = match text.split_once("..") {
+            Some((first, "")) => (number(first)?, u64::MAX),
+            Some((first, end)) => (number(first)?, number(end)?),
+            None => (number(text)?, number(text)?.saturating_add(1)),
+        };
+        if first >= end {
+            return Err(format!("{text:?} holds no seed"));
+        }
+        Ok(Self(first..end))
+    }
+}
+
+/// Simulated hours as they are written: `60`, `0.5`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours(pub Duration);
+
+impl FromStr for Hours {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hours: Option<f64> = text.parse().ok();
+        let seconds = hours.filter(|hours| *hours > 0.0).map(|hours| hours * 3600.0);
+        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        time.map(Self).ok_or_else(|| format!("{text:?} is no number of hours"))
+    }
+}
+
+/// What is searched: a protocol with its settings.
+pub struct Subject {
+    name: &'static str,
+    again: String,
+    simulate: Box<Simulate>,
+}
+
+/// Does a trial.
+type Simulate = dyn Fn(&Trial<'_>) -> Outcome + Send + Sync;
+
+impl Subject {
+    /// A protocol whose nodes `config` sets up. `again` is the command that searches it, to which
+    /// arguments such as `--seeds 17` can be added: reports tell it.
+    pub fn new<P: Protocol>(
+        again: impl Into<String>,
+        config: impl Fn(NodeId, &Membership) -> P::Config + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::from_fn(P::NAME, again, move |trial| run::<P>(config.clone(), trial))
+    }
+
+    /// Anything else that trials can be done with.
+    pub fn from_fn(
+        name: &'static str,
+        again: impl Into<String>,
+        simulate: impl Fn(&Trial<'_>) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, again: again.into(), simulate: Box::new(simulate) }
+    }
+
+    /// The protocol's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Makes the failure of a seed small, in at most so many runs. `None` if the seed does not
+    /// fail.
+    pub fn shrink(
+        &self,
+        seed: u64,
+        options: &Options,
+        most_runs: u64,
+        tell: &mut dyn FnMut(&str),
+    ) -> Option<Shrunk> {
+        let outcome = (self.simulate)(&Trial::of_seed(seed, options));
+        let case = Case {
+            protocol: self.name.into(),
+            seed,
+            options: options.clone(),
+            finds: outcome.report.violation?.kind.to_string(),
+            schedule: outcome.schedule,
+        };
+        let mut left = case.schedule.len();
+        tell(&format!(
+            "seed {seed} is made small: {left} faults, {} operations",
+            outcome.report.ops
+        ));
+        let play = |case: &Case| (self.simulate)(&case.trial());
+        shrink(&case, most_runs, &play, &mut |progress| {
+            if progress.faults <= left / 2 {
+                left = progress.faults;
+                tell(&format!("  {left} faults are left after {} runs", progress.runs));
+            }
+        })
+    }
+
+    /// A case as a text that replays it and tells what happens in it.
+    #[must_use]
+    pub fn script(&self, case: &Case) -> String {
+        let outcome = (self.simulate)(&Trial { trace: 1, ..case.trial() });
+        let mut text = format!("{case}\n");
+        for line in story(&outcome) {
+            text.push_str(&format!("# {line}\n"));
+        }
+        text
+    }
+
+    /// The command that runs a seed again.
+    fn replay(&self, seed: u64, options: &Options) -> String {
+        let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+        let history_only = if options.history_only { " --history-only" } else { "" };
+        let load = if options.kind == Kind::Load { " --load" } else { "" };
+        format!("{} --seeds {seed}{nodes}{history_only}{load}", self.again)
+    }
+}
+
+/// What a search needs and must not have of its own.
+pub trait World: Sync {
+    /// How long the search has been running.
+    fn elapsed(&self) -> Duration;
+
+    /// Has as many threads as there should be do `work`, and returns when all are done. One, the
+    /// caller's, by default.
+    fn on_threads(&self, work: &(dyn Fn() + Sync)) {
+        work();
+    }
+
+    /// A line about what was found.
+    fn tell(&self, line: &str);
+
+    /// Does `work`, in which the code under test may panic again and again: each panic is caught,
+    /// and none is news. Programs [silence](silently) them.
+    fn quietly(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    /// A failure was made small: this text replays it. It is told, by default.
+    fn keep(&self, script: &str) {
+        script.lines().for_each(|line| self.tell(line));
+    }
+
+    /// Another seed was added. Nothing by default.
+    fn advance(&self, campaign: &Campaign) {
+        let _ = campaign;
+    }
+}
+
+/// How a search ended.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What the seeds did.
+    pub campaign: Campaign,
+    /// The same in figures.
+    pub summary: Summary,
+    /// Whether nothing was found, and enough was tried for that to mean something.
+    pub passed: bool,
+}
+
+/// Runs seeds until there is enough, and tells of each that found something, with the command that
+/// replays it.
+///
+/// Seeds are added in their order, however many threads run them, and those past the end are left
+/// out: so the result is the same on every machine.
+pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdict {
+    let shared = Shared::new(request);
+    let alone = request.seeds.end - request.seeds.start == 1;
+    let tell = |report: &Report, campaign: &Campaign| {
+        let seed = report.seed;
+        if let Some(violation) = &report.violation {
+            world.tell(&format!("seed {seed}: {violation}"));
+            world.tell(&format!("  again: {}", subject.replay(seed, &request.options)));
+        } else if alone {
+            let Report { hash, ops, events, .. } = report;
+            let mut text = format!("{ops} operations, {events} events, trace {hash:016x}");
+            if let Some(figures) = &report.load {
+                text.push_str(&format!("\n  {figures:?}"));
+            }
+            world.tell(&format!("seed {seed} passed: {text}"));
+        }
+        world.advance(campaign);
+    };
+    world.on_threads(&|| shared.work(&*subject.simulate, &tell));
+    let campaign = shared.into_campaign();
+    explain(subject, request, &campaign, world);
+    let mut doubts = campaign.doubts();
+    if let Some(Hours(wanted)) = request.hours.filter(|hours| campaign.counted_time < hours.0) {
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+        let (is, wanted) = (hours(campaign.counted_time), hours(wanted));
+        doubts.push(format!("only {is:.3} of {wanted:.3} hours count"));
+    }
+    if campaign.violations.is_empty() {
+        doubts.iter().for_each(|doubt| world.tell(&format!("this proves little: {doubt}")));
+    }
+    let passed = campaign.violations.is_empty() && doubts.is_empty();
+    let summary = campaign.summary(subject.name, world.elapsed());
+    Verdict { campaign, summary, passed }
+}
+
+/// Tells more about the seed that failed first, or ran alone.
+fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dyn World) {
+    let Request { seeds, options, .. } = request;
+    let failed = campaign.violations.first().map(|(seed, _)| *seed);
+    if request.trace > 0
+        && let Some(seed) = failed.or((seeds.end - seeds.start == 1).then_some(seeds.start))
+    {
+        let trial = Trial { trace: request.trace, ..Trial::of_seed(seed, options) };
+        (subject.simulate)(&trial).trace.iter().for_each(|line| world.tell(line));
+    }
+    // A load run has one disturbance, which it needs.
+    let shrinks = |seed: &u64| request.shrink > 0 && !options.kind.is_load(*seed);
+    let Some(seed) = failed.filter(shrinks) else { return };
+    let tell = &mut |line: &str| world.tell(line);
+    let mut shrunk = None;
+    world.quietly(&mut || shrunk = subject.shrink(seed, options, request.shrink, tell));
+    if let Some(shrunk) = shrunk {
+        let left =
+            if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
+        let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
+        world.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
+        world.quietly(&mut || world.keep(&subject.script(&shrunk.case)));
+    } else {
+        world.tell("  but its faults, played again, do something else: the simulator is at fault");
+    }
+}
+
+/// Plays a case and tells its story, and this many lines of what happened last. Returns whether it
+/// finds what it says.
+pub fn replay(subject: &Subject, case: &Case, lines: usize, world: &dyn World) -> bool {
+    let outcome = (subject.simulate)(&Trial { trace: lines.max(1), ..case.trial() });
+    if lines > 0 {
+        outcome.trace.iter().for_each(|line| world.tell(line));
+        world.tell("");
+    }
+    story(&outcome).iter().for_each(|line| world.tell(line));
+    let found = case.is_found_by(&outcome);
+    if !found {
+        world.tell(&format!("the script says that it finds this: {}", case.finds));
+    }
+    found
+}
+
+/// The main events of a trial, and how it ends.
+fn story(outcome: &Outcome) -> Vec<String> {
+    let mut lines = outcome.story.clone();
+    match &outcome.report.violation {
+        Some(violation) => lines.extend(violation.to_string().lines().map(String::from)),
+        None => lines.push(format!("nothing is found in {}", seconds(outcome.report.simulated))),
+    }
+    lines
+}
+
+/// Does `work` without the messages that this process's panics print.
+pub fn silently(work: &mut dyn FnMut()) {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(hook);
+    if let Err(payload) = result {
+        panic::resume_unwind(payload);
+    }
+}
+
+/// Seeds that several threads share.
+struct Shared<'a> {
+    request: &'a Request,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next seed that nobody has taken.
+    next: u64,
+    /// Ended before an earlier one did.
+    early: BTreeMap<u64, Report>,
+    /// The seed that is added next.
+    due: u64,
+    campaign: Campaign,
+    is_over: bool,
+}
+
+impl<'a> Shared<'a> {
+    fn new(request: &'a Request) -> Self {
+        let Range { start, .. } = request.seeds;
+        let state = State { next: start, due: start, ..State::default() };
+        Self { request, state: Mutex::new(state) }
+    }
+
+    /// Runs seeds until there are no more to run.
+    fn work(&self, simulate: &Simulate, tell: &(dyn Fn(&Report, &Campaign) + Sync)) {
+        while let Some(seed) = self.take() {
+            let report = simulate(&Trial::of_seed(seed, &self.request.options)).report;
+            let mut state = self.lock();
+            state.early.insert(seed, report);
+            while !state.is_over {
+                let due = state.due;
+                let Some(report) = state.early.remove(&due) else { break };
+                state.due += 1;
+                state.campaign.add(&report);
+                state.is_over = self.is_enough(&state.campaign);
+                tell(&report, &state.campaign);
+            }
+        }
+    }
+
+    fn take(&self) -> Option<u64> {
+        let mut state = self.lock();
+        let seed = state.next;
+        if state.is_over || seed >= self.request.seeds.end {
+            return None;
+        }
+        state.next += 1;
+        Some(seed)
+    }
+
+    fn is_enough(&self, campaign: &Campaign) -> bool {
+        let done = self.request.hours.is_some_and(|hours| campaign.counted_time >= hours.0);
+        // Hours that never come are not waited for.
+        let hopeless = self.request.hours.is_some() && campaign.is_vain();
+        done || hopeless || !campaign.violations.is_empty() && !self.request.keep_going
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while it holds this")
+    }
+
+    fn into_campaign(self) -> Campaign {
+        self.state.into_inner().expect("nobody panicked while it held this").campaign
+    }
+}
+
+/// A whole program that searches a subject on one thread. `words` are its arguments, `clock` tells
+/// how long it has been running.
+///
+/// Standard output gets the figures and nothing else, with `--json` as one object; what was found
+/// goes to standard error. The exit code is 0 if all is well, 1 if not, and 2 if the arguments
+/// cannot be understood.
+pub fn main(
+    subject: &Subject,
+    words: impl Iterator<Item = String>,
+    clock: impl Fn() -> Duration + Sync,
+) -> ExitCode {
+    let arguments = match Arguments::parse(words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}\nusage: {} [ARGUMENT ...]\n{USAGE}", subject.again);
+            return ExitCode::from(2);
+        }
+    };
+    let console = Console(clock);
+    if arguments.replay {
+        return replay_input(subject, arguments.request.trace, &console);
+    }
+    let verdict = search(subject, &arguments.request, &console);
+    match arguments.json {
+        true => println!("{}", verdict.summary.json()),
+        false => println!("{}", verdict.summary),
+    }
+    if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays the case on standard input: the exit code is 1 if it finds what it says, and 2 if it
+/// cannot be read or finds something else.
+fn replay_input(subject: &Subject, trace: usize, world: &dyn World) -> ExitCode {
+    let text = std::io::read_to_string(std::io::stdin()).map_err(|error| error.to_string());
+    match text.and_then(|text| text.parse::<Case>().map_err(|error| error.to_string())) {
+        Ok(case) if replay(subject, &case, trace, world) => ExitCode::FAILURE,
+        Ok(_) => ExitCode::from(2),
+        Err(error) => {
+            world.tell(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+const USAGE: &str = "
+  --seeds A..B   these seeds, or just one: 17, or all from one on: 17.. (0..100)
+  --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
+  --nodes N      how many nodes each cluster has (each seed chooses)
+  --history-only judge answers at the end alone, by what clients saw
+  --load         sustained load and one disturbance in every seed (one seed in 32)
+  --keep-going   do not end at the first violation
+  --shrink       make the first failure small
+  --replay       play a failure that was made small; it comes on standard input
+  --trace N      tell the last N things that happened to the seed that failed, or ran alone
+  --json         the figures as one JSON object";
+
+/// How many runs a failure is made small in, at most: some seconds to a minute.
+pub const SHRINKING_RUNS: u64 = 2000;
+
+/// One thread and the standard streams.
+struct Console<C>(C);
+
+impl<C: Fn() -> Duration + Sync> World for Console<C> {
+    fn elapsed(&self) -> Duration {
+        (self.0)()
+    }
+
+    fn quietly(&self, work: &mut dyn FnMut()) {
+        silently(work);
+    }
+
+    fn tell(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}
+
+#[derive(Debug)]
+struct Arguments {
+    request: Request,
+    replay: bool,
+    json: bool,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (mut request, mut seeds) = (Request::default(), None);
+        let (mut replay, mut json) = (false, false);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--seeds" => seeds = Some(value()?.parse()?),
+                "--hours" => request.hours = Some(value()?.parse()?),
+                "--nodes" => {
+                    let nodes = value()?.parse();
+                    request.options.nodes = Some(nodes.map_err(|_| "--nodes needs a number")?);
+                }
+                "--trace" => {
+                    request.trace = value()?.parse().map_err(|_| "--trace needs a number")?;
+                }
+                "--shrink" => request.shrink = SHRINKING_RUNS,
+                "--replay" => replay = true,
+                "--history-only" => request.options.history_only = true,
+                "--load" => request.options.kind = Kind::Load,
+                "--keep-going" => request.keep_going = true,
+                "--json" => json = true,
+                _ => return Err(format!("unknown argument {word}")),
+            }
+        }
+        request.choose_seeds(seeds);
+        Ok(Self { request, replay, json })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_or_one_or_all_from_one_on() {
+        let parse = |text: &str| text.parse::<Seeds>().map(|Seeds(range)| range);
+        assert_eq!(parse("0..2000"), Ok(0..2000));
+        assert_eq!(parse("17"), Ok(17..18));
+        assert_eq!(parse("17.."), Ok(17..u64::MAX));
+        for text in ["", "..", "..5", "5..5", "6..5", "a..b", "-1..2"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hours_are_a_positive_number() {
+        assert_eq!("0.5".parse(), Ok(Hours(Duration::from_secs(1800))));
+        for text in ["", "0", "-1", "NaN", "inf", "1e300", "h"] {
+            assert!(text.parse::<Hours>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_runs_a_seed_again_judges_as_the_search_did() {
+        let words = ["--seeds", "7..9", "--nodes", "3", "--history-only"];
+        let request = Arguments::parse(words.map(String::from).into_iter()).unwrap().request;
+        let subject = Subject::from_fn("none", "search", |_| unreachable!("it is not run"));
+        let again = subject.replay(7, &request.options);
+        assert_eq!(again, "search --seeds 7 --nodes 3 --history-only");
+    }
+
+    #[test]
+    fn arguments_that_mean_nothing_are_refused() {
+        for words in [&["--nodes", "many"][..], &["--seeds"], &["--fast"], &["--seeds", "5..5"]] {
+            let words = words.iter().map(|word| (*word).to_owned());
+            assert!(Arguments::parse(words.clone()).is_err(), "{:?}", words.collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Making a failure small: delta debugging over the faults that befell it.
+//!
+//! What fails with a thousand faults usually fails with three of them. A fault is left out for good
+//! if the run without it still finds a violation of the same kind; so is time at the end, and so
+//! are operations of the clients. What is left is 1-minimal: without any one of its faults the run
+//! finds something else, or nothing.
+
+use crate::faults::kind::Fault;
+use crate::faults::schedule::{Effect, Entry, Moment, Trouble, Victim};
+use crate::runner::case::Case;
+use crate::runner::run::{Options, Outcome};
+use crate::violation::Violation;
+use std::time::Duration;
+use synod_types::Instant;
+
+/// A failure made small.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// What is left.
+    pub case: Case,
+    /// What it finds.
+    pub violation: Violation,
+    /// How many runs it took.
+    pub runs: u64,
+    /// Whether every fault that is left is needed; else the runs were used up.
+    pub minimal: bool,
+}
+
+/// How far the shrinking is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How many runs were made.
+    pub runs: u64,
+    /// How many faults are left.
+    pub faults: usize,
+}
+
+/// Makes a failure small in at most so many runs. `play` runs a case, `progress` hears of every
+/// case that still fails and is smaller than those before. `None`: the case itself does not find
+/// what it says it finds.
+pub fn shrink(
+    case: &Case,
+    most_runs: u64,
+    play: &dyn Fn(&Case) -> Outcome,
+    progress: &mut dyn FnMut(Progress),
+) -> Option<Shrunk> {
+    let outcome = play(case);
+    let violation = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome))?;
+    let best = Case { schedule: outcome.schedule, ..case.clone() };
+    let stretch = outcome.stretch.max(1);
+    let mut shrinker = Shrinker { play, progress, best, violation, stretch, runs: 1, most_runs };
+    shrinker.end_early();
+    shrinker.drop_kinds();
+    shrinker.drop_faults();
+    shrinker.soften();
+    shrinker.end_early();
+    shrinker.ask_less();
+    // With less going on fewer faults may be needed.
+    let minimal = shrinker.drop_faults();
+    let Shrinker { best: case, violation, runs, .. } = shrinker;
+    Some(Shrunk { case, violation, runs, minimal })
+}
+
+struct Shrinker<'a> {
+    play: &'a dyn Fn(&Case) -> Outcome,
+    progress: &'a mut dyn FnMut(Progress),
+    /// The smallest case so far that fails.
+    best: Case,
+    violation: Violation,
+    /// See [`Outcome::stretch`].
+    stretch: u32,
+    runs: u64,
+    most_runs: u64,
+}
+
+impl Shrinker<'_> {
+    /// Runs a smaller case, and takes it if it fails like the others.
+    fn attempt(&mut self, case: Case) -> bool {
+        if self.is_exhausted() {
+            return false;
+        }
+        self.runs += 1;
+        let outcome = (self.play)(&case);
+        let found = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome));
+        let Some(violation) = found else { return false };
+        self.violation = violation;
+        // Faults that came to nothing, or would have come after the end, need not be there.
+        self.best = Case { schedule: outcome.schedule, ..case };
+        (self.progress)(Progress { runs: self.runs, faults: self.best.schedule.len() });
+        true
+    }
+
+    fn attempt_with(&mut self, change: impl FnOnce(&mut Options)) -> bool {
+        let mut case = self.best.clone();
+        change(&mut case.options);
+        case != self.best && self.attempt(case)
+    }
+
+    /// Keeps the faults at which `keep` nods; it sees their places.
+    fn attempt_keeping(&mut self, keep: impl Fn(usize, &Entry) -> bool) -> bool {
+        let entries = self.best.schedule.entries().iter().enumerate();
+        let kept = entries.filter(|(place, entry)| keep(*place, entry));
+        let schedule = kept.map(|(_, entry)| entry.clone()).collect();
+        self.attempt(Case { schedule, ..self.best.clone() })
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.runs >= self.most_runs
+    }
+
+    /// A violation under faults needs no time after it; one after them may need less before it.
+    fn end_early(&mut self) {
+        let at = self.violation.at.since(Instant::ZERO);
+        let troubled = self.best.options.troubled;
+        if at <= troubled * self.stretch {
+            // In whole milliseconds, which is what the text of a case tells.
+            let millis = (at / self.stretch).as_millis();
+            let end = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1);
+            self.attempt_with(|options| {
+                options.troubled = troubled.min(end);
+                options.healed = Duration::ZERO;
+            });
+            return;
+        }
+        for eighths in [0, 1, 2, 4, 6] {
+            let millis = u64::try_from(troubled.as_millis()).unwrap_or(u64::MAX) / 8 * eighths;
+            if self.attempt_with(|options| options.troubled = Duration::from_millis(millis)) {
+                break;
+            }
+        }
+        self.attempt_with(|options| options.healed = Duration::ZERO);
+    }
+
+    /// Whole kinds of faults that are not needed fall first, the most frequent ones before others.
+    fn drop_kinds(&mut self) {
+        let count = |this: &Self, kind: Fault| {
+            this.best.schedule.entries().iter().filter(|entry| entry.fault() == kind).count()
+        };
+        let mut kinds = Fault::ALL.to_vec();
+        kinds.sort_by_key(|kind| std::cmp::Reverse(count(self, *kind)));
+        for kind in kinds {
+            if count(self, kind) > 0 {
+                self.attempt_keeping(|_, entry| entry.fault() != kind);
+            }
+        }
+    }
+
+    /// Leaves out ever smaller pieces, until no single fault can be left out. Returns whether it
+    /// came that far.
+    fn drop_faults(&mut self) -> bool {
+        let mut size = self.best.schedule.len().div_ceil(2);
+        while size > 0 {
+            let before = self.best.schedule.len();
+            let mut from = 0;
+            while from < self.best.schedule.len() {
+                let piece = from..from + size;
+                if !self.attempt_keeping(|place, _| !piece.contains(&place)) {
+                    from += size;
+                }
+                if self.is_exhausted() {
+                    return false;
+                }
+            }
+            // What stood in the way of a fault's going may be gone by now.
+            let again = size == 1 && self.best.schedule.len() < before;
+            size = if again { 1 } else { size / 2 };
+        }
+        true
+    }
+
+    /// What is left does no more than it must.
+    fn soften(&mut self) {
+        let mut place = 0;
+        while let Some(entry) = self.best.schedule.entries().get(place) {
+            let softer = milder(entry).into_iter().any(|milder| {
+                let mut entries = self.best.schedule.entries().to_vec();
+                entries[place] = milder;
+                let schedule = entries.into_iter().collect();
+                self.attempt(Case { schedule, ..self.best.clone() })
+            });
+            place += usize::from(!softer);
+        }
+    }
+
+    /// Clients ask for as little as possible.
+    fn ask_less(&mut self) {
+        let least = (0..10).map(|power| 1 << power);
+        for ops in least {
+            if self.best.options.ops.is_some_and(|most| most <= ops)
+                || self.attempt_with(|options| options.ops = Some(ops))
+            {
+                break;
+            }
+        }
+    }
+}
+
+/// The fault doing a little less, in every way there is.
+fn milder(Entry(moment): &Entry) -> Vec<Entry> {
+    let Moment::At(at, Trouble { fault, effect }) = moment else { return Vec::new() };
+    let effects = match effect {
+        Effect::Crash(victims) => milder_deaths(victims).into_iter().map(Effect::Crash).collect(),
+        Effect::Links(links, time) => {
+            let fewer = without_one(links).into_iter();
+            fewer.map(|links| Effect::Links(links, *time)).collect()
+        }
+        // A disk that fails kills its node, and more often than not that is all it takes.
+        Effect::Fail(victim, _) => vec![Effect::Crash(vec![victim.clone()])],
+        _ => Vec::new(),
+    };
+    let failed = matches!(effect, Effect::Fail(..));
+    let entry = |effect: Effect| {
+        let alone = matches!(&effect, Effect::Crash(victims) if victims.len() == 1);
+        let plain = alone && (failed || *fault == Fault::CrashAll);
+        let fault = if plain { Fault::Crash } else { *fault };
+        Entry(Moment::At(*at, Trouble { fault, effect }))
+    };
+    effects.into_iter().map(entry).collect()
+}
+
+/// Fewer nodes die, or lose less.
+fn milder_deaths(victims: &[Victim]) -> Vec<Vec<Victim>> {
+    let mut ways = without_one(victims);
+    for (place, victim) in victims.iter().enumerate() {
+        let spared = [
+            Victim { muted: false, ..victim.clone() },
+            Victim { keep: None, ..victim.clone() },
+            Victim { keep_state: None, ..victim.clone() },
+        ];
+        for victim in spared.into_iter().filter(|spared| spared != victim) {
+            let mut victims = victims.to_vec();
+            victims[place] = victim;
+            ways.push(victims);
+        }
+    }
+    ways
+}
+
+/// All lists with one item less, but never none.
+fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    let places = if items.len() > 1 { 0..items.len() } else { 0..0 };
+    let without = |place: usize| [&items[..place], &items[place + 1..]].concat();
+    places.map(without).collect()
+}

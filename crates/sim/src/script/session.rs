@@ -1,0 +1,278 @@
+//! The stage of a script: a cluster in which nothing happens by itself.
+
+use crate::cluster::{Cluster, ConfigFn, Happening};
+use crate::plan::Plan;
+use crate::trace::{Sight, frame_in_words, values_in_words};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
+use synod_consensus::Protocol;
+use synod_replica::Event;
+use synod_types::{Membership, NodeId};
+
+/// More steps than this are no story.
+const MOST_STEPS: usize = 10_000;
+
+pub(super) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Some of the links.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Which {
+    pub(super) from: Option<usize>,
+    pub(super) to: Option<usize>,
+}
+
+impl Which {
+    fn has(self, from: usize, to: usize) -> bool {
+        self.from.is_none_or(|it| it == from) && self.to.is_none_or(|it| it == to)
+    }
+}
+
+/// Where a script plays.
+pub(super) struct Stage<P: Protocol> {
+    config: Rc<ConfigFn<P>>,
+    pub(super) cluster: Cluster<P>,
+    /// Sent and neither delivered nor lost, in order.
+    in_flight: Vec<(usize, usize, Bytes)>,
+    /// The nodes whose disks sync only when told.
+    pub(super) held: BTreeSet<usize>,
+    /// Those of them that have a sync under way.
+    syncing: BTreeSet<usize>,
+    /// What each operation is called.
+    names: BTreeMap<u64, String>,
+    pub(super) output: String,
+}
+
+impl<P: Protocol> Stage<P> {
+    /// An empty stage: `cluster` sets it.
+    pub(super) fn new(config: impl Fn(NodeId, &Membership) -> P::Config + 'static) -> Self {
+        Self::with(Rc::new(config), 1)
+    }
+
+    fn with(config: Rc<ConfigFn<P>>, nodes: u64) -> Self {
+        let of_node = Rc::clone(&config);
+        let mut plan = Plan::calm(nodes);
+        // What leaves first stands first in the transcript.
+        plan.network.delay = Duration::ZERO..Duration::ZERO;
+        let mut cluster = Cluster::new(plan, 0, move |node, members| of_node(node, members));
+        cluster.journal.open();
+        Self {
+            cluster,
+            config,
+            in_flight: Vec::new(),
+            held: BTreeSet::new(),
+            syncing: BTreeSet::new(),
+            names: BTreeMap::new(),
+            output: String::new(),
+        }
+    }
+
+    pub(super) fn set(&mut self, nodes: u64) -> Outcome<()> {
+        if !(1..=9).contains(&nodes) {
+            return Err("a cluster has 1 to 9 nodes".into());
+        }
+        *self = Self::with(Rc::clone(&self.config), nodes);
+        self.collect()
+    }
+
+    /// Loses some of the messages in flight.
+    pub(super) fn lose(&mut self, which: Which) {
+        self.in_flight.retain(|(from, to, _)| !which.has(*from, *to));
+    }
+
+    /// Takes what was seen and what is to happen: messages wait for a command, syncs end at once
+    /// where the disk is not held, and the rest is left out: timers, because `timeout` knows when
+    /// they run out, and the writing of the state.
+    fn collect(&mut self) -> Outcome<()> {
+        for _ in 0..MOST_STEPS {
+            self.look();
+            let Some((_, happening)) = self.cluster.queue.pop() else { return Ok(()) };
+            let result = match happening {
+                Happening::Deliver { from, to, frame, .. } => {
+                    self.in_flight.push((from, to, frame));
+                    Ok(())
+                }
+                Happening::Synced { node, .. } if self.held.contains(&node) => {
+                    self.syncing.insert(node);
+                    Ok(())
+                }
+                Happening::Synced { node, .. } => self.cluster.end_sync(node),
+                Happening::Start { node } => self.cluster.start(node),
+                Happening::Applied { node, life } => self.cluster.on_apply(node, life),
+                _ => Ok(()),
+            };
+            self.cluster.nodes.iter_mut().for_each(|node| node.alarm = None);
+            result.map_err(|found| found.to_string())?;
+        }
+        Err("the nodes do not come to rest".into())
+    }
+
+    /// Writes down what was seen.
+    fn look(&mut self) {
+        for sight in self.cluster.journal.take() {
+            let line = match sight {
+                Sight::Line(line) => line,
+                Sight::Answer { node, id, how } => {
+                    let name = self.names.get(&id).map_or("?", String::as_str);
+                    let seen = match (how.as_str(), name.strip_prefix("read ")) {
+                        ("readable", Some(key)) => {
+                            let value = self.cluster.value(node, key.as_bytes()[0]);
+                            format!("\"{}\"", String::from_utf8_lossy(&value.unwrap_or_default()))
+                        }
+                        _ => how,
+                    };
+                    format!("{node:?} answers {name}: {seen}")
+                }
+            };
+            self.output.push_str(&line);
+            self.output.push('\n');
+        }
+    }
+
+    pub(super) fn timeout(&mut self, node: usize) -> Outcome<()> {
+        let before = self.output.len();
+        for _ in 0..MOST_STEPS {
+            let wake = self.cluster.nodes[node].wake.ok_or("no timer of this node is running")?;
+            self.cluster.now = self.cluster.now.max(wake);
+            self.drive(node, Event::Wake)?;
+            if self.output.len() > before {
+                return Ok(());
+            }
+        }
+        Err("its timers run out and nothing comes of it".into())
+    }
+
+    fn drive(&mut self, node: usize, event: Event) -> Outcome<()> {
+        self.cluster.drive(node, event).map_err(|found| found.to_string())?;
+        self.collect()
+    }
+
+    /// Hands over some of the messages in flight; with `keep` copies stay there.
+    pub(super) fn deliver(&mut self, which: Which, keep: bool) -> Outcome<usize> {
+        let (chosen, rest) = std::mem::take(&mut self.in_flight)
+            .into_iter()
+            .partition(|(from, to, _)| which.has(*from, *to));
+        self.in_flight = rest;
+        let chosen: Vec<(usize, usize, Bytes)> = chosen;
+        if keep {
+            self.in_flight.splice(0..0, chosen.iter().cloned());
+        }
+        let count = chosen.len();
+        for (from, to, frame) in chosen {
+            let (from, up) = (self.cluster.nodes[from].id, self.cluster.nodes[to].is_up());
+            let words = frame_in_words::<P>(&frame);
+            let id = self.cluster.nodes[to].id;
+            let gone = if up { "" } else { " (which is dead)" };
+            writeln!(self.output, "{from:?} => {id:?} {words}{gone}")?;
+            let start = self.output.len();
+            self.drive(to, Event::Frame { from, frame })?;
+            indent(&mut self.output, start);
+        }
+        Ok(count)
+    }
+
+    pub(super) fn sync(&mut self, node: usize) -> Outcome<()> {
+        if !self.syncing.remove(&node) {
+            return Err("nothing waits for this disk".into());
+        }
+        let id = self.cluster.nodes[node].id;
+        writeln!(self.output, "{id:?} synced")?;
+        self.cluster.end_sync(node).map_err(|found| found.to_string())?;
+        self.collect()
+    }
+
+    /// Syncs until nothing is left to sync.
+    pub(super) fn sync_all(&mut self, node: usize) -> Outcome<()> {
+        while self.syncing.contains(&node) {
+            self.sync(node)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn restart(&mut self, node: usize) -> Outcome<()> {
+        self.cluster.start(node).map_err(|found| found.to_string())?;
+        self.collect()
+    }
+
+    pub(super) fn propose(&mut self, node: usize, key: &str, value: &str) -> Outcome<()> {
+        let key = letter(key)?;
+        let id = self.cluster.clients.count();
+        self.names.insert(id, format!("{}={value}", char::from(key)));
+        let node = self.cluster.nodes[node].id;
+        self.cluster.put(node, key, value.as_bytes()).map_err(|found| found.to_string())?;
+        self.collect()
+    }
+
+    pub(super) fn read(&mut self, node: usize, key: &str) -> Outcome<()> {
+        let key = letter(key)?;
+        let id = self.cluster.clients.count();
+        self.names.insert(id, format!("read {}", char::from(key)));
+        let node = self.cluster.nodes[node].id;
+        self.cluster.read(node).map_err(|found| found.to_string())?;
+        self.collect()
+    }
+
+    pub(super) fn crash(&mut self, node: usize, keep: usize) -> Outcome<()> {
+        self.syncing.remove(&node);
+        self.cluster.kill_keeping(node, keep, 0).map_err(|found| found.to_string())?;
+        self.collect()
+    }
+
+    pub(super) fn status(&mut self, node: usize) -> Outcome<()> {
+        let id = self.cluster.nodes[node].id;
+        let Some(status) = self.cluster.status(id) else {
+            writeln!(self.output, "{id:?} dead")?;
+            return Ok(());
+        };
+        let leader = status.leader.map_or("*".into(), |leader| leader.to_string());
+        let role = format!("{:?}", status.role).to_lowercase();
+        let round = status.ballot.round;
+        let (commit, last) = (status.commit, status.last);
+        writeln!(self.output, "{id:?} {role} {round}.{leader} commit {commit} last {last}")?;
+        Ok(())
+    }
+
+    pub(super) fn disk(&mut self, node: usize) -> Outcome<()> {
+        let node = &self.cluster.nodes[node];
+        let (id, synced) = (node.id, &node.disk.synced);
+        writeln!(self.output, "{id:?} {:?}", synced.hard_state)?;
+        for run in synced.log.runs() {
+            let words = values_in_words(run.first, &run.values);
+            writeln!(self.output, "{id:?} {words} under {:?}", run.stamp)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&mut self, node: usize) -> Outcome<()> {
+        let id = self.cluster.nodes[node].id;
+        let applied = self.cluster.applied(id).map_or(0, |(slot, _)| slot.0);
+        let values = (b'a'..=b'z').filter_map(|key| {
+            let value = self.cluster.value(id, key).filter(|value| !value.is_empty())?;
+            Some(format!(" {}={}", char::from(key), String::from_utf8_lossy(&value)))
+        });
+        let values: String = values.collect();
+        writeln!(self.output, "{id:?} applied {applied}:{values}")?;
+        Ok(())
+    }
+}
+
+/// Keys are one letter.
+fn letter(key: &str) -> Outcome<u8> {
+    match key.as_bytes() {
+        [letter @ b'a'..=b'z'] => Ok(*letter),
+        _ => Err(format!("{key} is no key: keys are single letters").into()),
+    }
+}
+
+/// Indents what came of something.
+fn indent(text: &mut String, from: usize) {
+    let tail = text.split_off(from);
+    for line in tail.lines() {
+        text.push_str("    ");
+        text.push_str(line);
+        text.push('\n');
+    }
+}

@@ -1,0 +1,129 @@
+//! Faults in words, for whoever reads what befell a run.
+
+use crate::faults::kind::Fault;
+use crate::faults::schedule::{Effect, Mishap, Victim};
+use std::time::Duration;
+
+/// What befalls nodes and links. `at_stake` tells how many batches of a node's log and of its
+/// state are not synced.
+pub(crate) fn trouble_in_words(
+    fault: Fault,
+    effect: &Effect,
+    at_stake: impl Fn(usize) -> [usize; 2],
+) -> String {
+    let name = fault.name().replace('_', " ");
+    match effect {
+        Effect::Crash(victims) => {
+            let words = victims.iter().map(|victim| death_in_words(victim, at_stake(victim.node)));
+            let words = words.collect::<Vec<_>>().join("; ");
+            if fault == Fault::Crash { words } else { format!("{name}: {words}") }
+        }
+        Effect::Damage(victim, _) => {
+            format!("{name}: {}", death_in_words(victim, at_stake(victim.node)))
+        }
+        Effect::Fail(victim, time) if fault == Fault::ReadError => {
+            let death = death_in_words(victim, at_stake(victim.node));
+            format!("{name} for {}: {death}", seconds(*time))
+        }
+        Effect::Fail(victim, time) => {
+            let (node, time) = (victim.node + 1, seconds(*time));
+            format!("{name}: the next sync of n{node} fails, and its disk is shut for {time}")
+        }
+        Effect::Links(links, time) => {
+            format!("{name} for {}: {}", seconds(*time), links_in_words(links))
+        }
+        Effect::Hold(node, time) => format!("{name} of n{} for {}", node + 1, seconds(*time)),
+        Effect::Shift(node, by) => {
+            format!("the clock of n{} is set by {}: {name}", node + 1, seconds(*by))
+        }
+        Effect::Drift(node, gains, time) => {
+            let (node, time) = (node + 1, seconds(*time));
+            format!("the clock of n{node} gains {gains} millionths for {time}")
+        }
+    }
+}
+
+fn death_in_words(victim: &Victim, at_stake: [usize; 2]) -> String {
+    let Victim { node, keep, keep_state, muted, down } = victim;
+    let kept = |keep: &Option<usize>, most: usize, what: &str| match keep {
+        _ if most == 0 => String::new(),
+        None => format!(", keeping all {most} unsynced batches of its {what}"),
+        Some(kept) => {
+            format!(", keeping {} of {most} unsynced batches of its {what}", kept.min(&most))
+        }
+    };
+    format!(
+        "n{} dies{}{}{}, and is back in {}",
+        node + 1,
+        kept(keep, at_stake[0], "log"),
+        kept(keep_state, at_stake[1], "state"),
+        if *muted { ", and with it what it sent and has not arrived" } else { "" },
+        seconds(*down)
+    )
+}
+
+/// Links that carry nothing: `n1-n2` both ways, `n1>n2` one way.
+fn links_in_words(links: &[(usize, usize)]) -> String {
+    let mut words = Vec::new();
+    for (from, to) in links {
+        let both = links.contains(&(*to, *from));
+        if !both || from < to {
+            let sign = if both { '-' } else { '>' };
+            words.push(format!("n{}{sign}n{}", from + 1, to + 1));
+        }
+    }
+    words.join(" ")
+}
+
+/// What befalls a message.
+pub(crate) fn mishap_in_words(mishap: Mishap, link: (usize, usize), message: &str) -> String {
+    let (from, to) = (link.0 + 1, link.1 + 1);
+    let what = match mishap {
+        Mishap::Lost => "is lost".into(),
+        Mishap::Again(after) => format!("arrives again after {}", seconds(after)),
+        Mishap::Late(more) => format!("is {} late", seconds(more)),
+        Mishap::Overtakes => "overtakes an earlier message".into(),
+        Mishap::Replayed(after) => format!("comes once more {} later", seconds(after)),
+        Mishap::Flipped(bit) => format!("is damaged, at bit {bit}"),
+    };
+    format!("n{from}'s message to n{to} {what}: {message}")
+}
+
+/// A time as people read it.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_tells_what_it_takes() {
+        let victim = |keep, keep_state, muted| {
+            Effect::Crash(vec![Victim {
+                node: 1,
+                keep,
+                keep_state,
+                muted,
+                down: Duration::from_millis(500),
+            }])
+        };
+        let words = |effect: &Effect| trouble_in_words(Fault::Crash, effect, |_| [3, 2]);
+        assert_eq!(
+            words(&victim(Some(1), None, true)),
+            "n2 dies, keeping 1 of 3 unsynced batches of its log, keeping all 2 unsynced batches \
+             of its state, and with it what it sent and has not arrived, and is back in 0.500 s"
+        );
+        let words = trouble_in_words(Fault::Crash, &victim(Some(0), None, false), |_| [0, 0]);
+        assert_eq!(words, "n2 dies, and is back in 0.500 s");
+    }
+
+    #[test]
+    fn a_cut_tells_its_links_and_its_direction() {
+        let links = vec![(0, 1), (1, 0), (2, 1)];
+        let effect = Effect::Links(links, Duration::from_millis(2300));
+        let words = trouble_in_words(Fault::OneWay, &effect, |_| [0, 0]);
+        assert_eq!(words, "one way for 2.300 s: n1-n2 n3>n2");
+    }
+}

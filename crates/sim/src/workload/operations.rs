@@ -1,0 +1,259 @@
+//! What clients ask for: drawn by dice, put to the store, and what it answers as the checker takes
+//! it.
+//!
+//! The checker's words for operations are the simulator's own, so nothing that a client asks for
+//! can be said to one and not to the other. Every write has a value of its own: where a value is
+//! seen, it is known who wrote it. Keys belong together in pairs, and no transaction touches two
+//! pairs, so that a history falls into parts that are checked by themselves.
+
+use crate::rng::Dice;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use synod_checker::{Compare, Op, Outcome, Txn, TxnOp, Value};
+use synod_kv as kv;
+
+/// What clients last heard of each key: a transaction that expects something expects this.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(BTreeMap<Value, Value>);
+
+impl Heard {
+    /// What a key is expected to hold.
+    fn of(&self, key: &Value) -> Value {
+        self.0.get(key).cloned().unwrap_or_default()
+    }
+
+    /// A client was told this.
+    pub(crate) fn hear(&mut self, op: &Op, outcome: &Outcome) {
+        let mut hear = |key: &Value, value: &Value| _ = self.0.insert(key.clone(), value.clone());
+        match (op, outcome) {
+            (Op::Get { key }, Outcome::Read(value)) | (Op::Put { key, value }, _) => {
+                hear(key, value);
+            }
+            (Op::Delete { key }, _) => hear(key, &Value::Nil),
+            (Op::Txn(txn), Outcome::Txn { succeeded, results }) => {
+                let steps = if *succeeded { &txn.then } else { &txn.otherwise };
+                for (step, result) in steps.iter().zip(results) {
+                    match (step, result) {
+                        (TxnOp::Get(key), Some(value)) | (TxnOp::Put(key, value), _) => {
+                            hear(key, value);
+                        }
+                        (TxnOp::Delete(key), _) => hear(key, &Value::Nil),
+                        (TxnOp::Get(_), None) => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A key by its number.
+pub(crate) fn key(number: u64) -> Value {
+    Value::Text(vec![b'a' + number as u8])
+}
+
+/// The key with which a key makes a pair, if there are enough keys.
+fn partner(number: u64, keys: u64) -> Option<Value> {
+    let other = number ^ 1;
+    (other < keys).then(|| key(other))
+}
+
+/// A read of a key, or of a pair at one instant.
+pub(crate) fn read(dice: &mut Dice, number: u64, keys: u64) -> Op {
+    match partner(number, keys).filter(|_| dice.percent(25)) {
+        Some(other) => Txn::new().then(TxnOp::get(key(number))).then(TxnOp::get(other)).into(),
+        None => Op::get(key(number)),
+    }
+}
+
+/// A transaction that may change a key; a few of them change its partner as well.
+pub(crate) fn transaction(
+    dice: &mut Dice,
+    (number, keys): (u64, u64),
+    value: &str,
+    heard: &Heard,
+) -> Op {
+    let key = key(number);
+    let expected = heard.of(&key);
+    let get = TxnOp::get(key.clone());
+    let put = TxnOp::put(key.clone(), value);
+    let txn = match (dice.below(100), partner(number, keys)) {
+        (0..15, Some(other)) => {
+            let both =
+                Txn::new().when(key, expected).then(put).then(TxnOp::put(other.clone(), value));
+            both.otherwise(get).otherwise(TxnOp::get(other))
+        }
+        (15..30, _) => {
+            Txn::new().when(key.clone(), Value::Nil).then(put).otherwise(TxnOp::delete(key))
+        }
+        (30..45, _) => {
+            Txn::new().when(key.clone(), expected).then(TxnOp::delete(key)).otherwise(get)
+        }
+        (45..55, _) => Txn::new().then(get).then(put),
+        _ => Txn::new().when(key, expected).then(put).otherwise(get),
+    };
+    txn.into()
+}
+
+/// An operation as the store's command.
+pub(crate) fn command(op: &Op) -> kv::Command {
+    match op {
+        Op::Put { key, value } => kv::Command::Put(put(key, value)),
+        Op::Delete { key } => kv::Command::DeleteRange(kv::DeleteRange::new(one(key))),
+        Op::Txn(txn) => kv::Command::Txn(transactional(txn)),
+        op => kv::Command::Query(query(op)),
+    }
+}
+
+/// A read as the store's query.
+pub(crate) fn query(op: &Op) -> kv::Query {
+    match op {
+        Op::Get { key } => kv::Query::Range(kv::Range::new(one(key))),
+        Op::Txn(txn) => kv::Query::Txn(transactional(txn)),
+        op => unreachable!("{op} is no read"),
+    }
+}
+
+/// What the store's answer tells the client; `None`: it is no answer to that.
+pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
+    match (op, reply.answer.ok()?) {
+        (Op::Get { .. }, kv::Answer::Op(kv::OpAnswer::Range(found))) => {
+            Some(Outcome::Read(first(found)))
+        }
+        (Op::Put { .. }, kv::Answer::Op(kv::OpAnswer::Put(_))) => Some(Outcome::Done),
+        (Op::Delete { .. }, kv::Answer::Op(kv::OpAnswer::DeleteRange(gone))) => {
+            Some(Outcome::Deleted(gone.deleted > 0))
+        }
+        (Op::Txn(_), kv::Answer::Txn(answer)) => {
+            let results = answer.replies.into_iter().map(|reply| match reply.answer {
+                kv::OpAnswer::Range(found) => Some(first(found)),
+                kv::OpAnswer::Put(_) | kv::OpAnswer::DeleteRange(_) => None,
+            });
+            Some(Outcome::Txn { succeeded: answer.succeeded, results: results.collect() })
+        }
+        _ => None,
+    }
+}
+
+fn first(found: kv::RangeAnswer) -> Value {
+    found.kvs.into_iter().next().map(|found| found.value.to_vec()).into()
+}
+
+fn transactional(txn: &Txn) -> kv::Txn {
+    let branch = |steps: &[TxnOp]| steps.iter().map(step).collect();
+    kv::Txn {
+        compares: txn.compares.iter().map(compare).collect(),
+        success: branch(&txn.then),
+        failure: branch(&txn.otherwise),
+    }
+}
+
+fn step(step: &TxnOp) -> kv::Op {
+    match step {
+        TxnOp::Get(key) => kv::Op::Range(kv::Range::new(one(key))),
+        TxnOp::Put(key, value) => kv::Op::Put(put(key, value)),
+        TxnOp::Delete(key) => kv::Op::DeleteRange(kv::DeleteRange::new(one(key))),
+    }
+}
+
+/// The store takes no comparison of values to hold where the key is not there; so clients only ask
+/// whether a key holds a value, and whether it is there.
+fn compare(compare: &Compare) -> kv::Compare {
+    let operand = match &compare.value {
+        Value::Nil => kv::Operand::Version(kv::Version(0)),
+        value => kv::Operand::Value(bytes(value)),
+    };
+    let relation = if compare.equal { kv::Relation::Equal } else { kv::Relation::NotEqual };
+    kv::Compare { keys: one(&compare.key), relation, operand }
+}
+
+fn put(key: &Value, value: &Value) -> kv::Put {
+    kv::Put::new(bytes(key), bytes(value))
+}
+
+fn one(key: &Value) -> kv::KeyRange {
+    kv::KeyRange::one(bytes(key))
+}
+
+fn bytes(value: &Value) -> Bytes {
+    match value {
+        Value::Text(text) => Bytes::copy_from_slice(text),
+        value => value.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::kv::{Command, Machine, read_reply};
+    use synod_checker::{History, Options, check};
+    use synod_consensus::{StateMachine, StateView};
+    use synod_types::{Changes, Slot};
+
+    fn draw(dice: &mut Dice, id: u64, keys: u64, heard: &Heard) -> Op {
+        let (sort, number, value) = (dice.below(4), dice.below(keys), format!("{id}."));
+        match sort {
+            0 => read(dice, number, keys),
+            1 => Op::put(key(number), value),
+            2 => Op::delete(key(number)),
+            _ => transaction(dice, (number, keys), &value, heard),
+        }
+    }
+
+    /// One after the other, whatever is asked means the same to the store and to the checker; and
+    /// every branch of a transaction is taken.
+    #[test]
+    fn the_store_and_the_checker_understand_each_other() {
+        let (mut dice, mut machine, mut heard) =
+            (Dice::new(5), Machine::default(), Heard::default());
+        let (mut history, mut held) = (History::new(), [0; 2]);
+        for id in 1..=2000 {
+            let op = draw(&mut dice, id, 5, &heard);
+            let call = history.invoke(id, op.clone());
+            let bytes = Command { id, body: command(&op) }.encode();
+            let reply = machine.apply(Slot(id), &bytes, &mut Changes::new());
+            let (answered, reply) = read_reply(&reply).unwrap();
+            let told = outcome(&op, reply).unwrap_or_else(|| panic!("{op} is not answered"));
+            if let Outcome::Txn { succeeded: is_held, .. } = &told {
+                held[usize::from(*is_held)] += 1;
+            }
+            // Now and then somebody else writes what nobody hears of.
+            if dice.percent(70) {
+                heard.hear(&op, &told);
+            }
+            assert_eq!(answered, id);
+            history.complete(call, told).unwrap();
+        }
+        assert!(check(&history, &Options::default()).is_linearizable());
+        assert!(held.iter().all(|count| *count > 100), "{held:?}");
+    }
+
+    #[test]
+    fn a_read_of_the_state_is_one_through_the_log() {
+        let mut machine = Machine::default();
+        let bytes = Command::put(1, b'a', "1.").encode();
+        machine.apply(Slot(1), &bytes, &mut Changes::new());
+        let pair = Txn::new().then(TxnOp::get("a")).then(TxnOp::get("b"));
+        for op in [Op::get("a"), Op::get("b"), pair.into()] {
+            let reply = machine.query(&query(&op).encode());
+            let told = outcome(&op, kv::Reply::decode(&reply).unwrap());
+            let logged = Command { id: 2, body: command(&op) }.encode();
+            let reply = machine.apply(Slot(2), &logged, &mut Changes::new());
+            assert_eq!(outcome(&op, read_reply(&reply).unwrap().1), told);
+            assert!(told.is_some(), "{op}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_none() {
+        let mut machine = Machine::default();
+        let mut ask = |op: &Op| {
+            let bytes = Command { id: 1, body: command(op) }.encode();
+            read_reply(&machine.apply(Slot(1), &bytes, &mut Changes::new())).unwrap().1
+        };
+        let (get, put) = (Op::get("a"), Op::put("a", "1."));
+        let (found, done) = (ask(&get), ask(&put));
+        assert_eq!(outcome(&put, found), None);
+        assert_eq!(outcome(&get, done), None);
+    }
+}
