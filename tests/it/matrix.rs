@@ -6,59 +6,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_basic_paxos::BasicPaxos;
+use synod_consensus::Protocol;
 use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reply};
 use synod_multi_paxos::MultiPaxos;
-use synod_node::alarm::Alarm;
-use synod_node::run::{Clock, Handle, Parts, Running, launch};
 use synod_raft::Raft;
-use synod_replica::{Applier, Driver, Outcome, Replica, Settings};
-use synod_storage::{Identity, LogStore, MemoryDisk, MemoryLog, RocksLog};
+use synod_runtime::Replica;
+use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, RocksLog};
 use synod_transport::certs::CertificateAuthority;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
 use synod_transport::{MemoryNetwork, Transport};
-use synod_types::{ClusterId, GroupId, Incarnation, Instant, Membership, NodeId, Slot};
+use synod_types::{ClusterId, Incarnation, NodeId};
 
 const CLUSTER: ClusterId = ClusterId(7);
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const WRITES: usize = 60;
 /// Far beyond what any of this takes: only a cluster that does not serve waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Recovers one node's replica of a protocol.
-type Open = fn(Instant, Settings, &synod_storage::Saved, Membership) -> Box<dyn Driver>;
-
-fn raft(
-    now: Instant,
-    settings: Settings,
-    saved: &synod_storage::Saved,
-    members: Membership,
-) -> Box<dyn Driver> {
-    let config = synod_raft::Config::new(settings.node, members).expect("it is a member");
-    let replica = Replica::<Raft>::open(now, settings, config, saved, Slot::ZERO);
-    Box::new(replica.expect("an empty store opens"))
-}
-
-fn multi_paxos(
-    now: Instant,
-    settings: Settings,
-    saved: &synod_storage::Saved,
-    members: Membership,
-) -> Box<dyn Driver> {
-    let config = synod_multi_paxos::Config::new(settings.node, members).expect("it is a member");
-    let replica = Replica::<MultiPaxos>::open(now, settings, config, saved, Slot::ZERO);
-    Box::new(replica.expect("an empty store opens"))
-}
-
-fn basic_paxos(
-    now: Instant,
-    settings: Settings,
-    saved: &synod_storage::Saved,
-    members: Membership,
-) -> Box<dyn Driver> {
-    let config = synod_basic_paxos::Config::new(settings.node, members).expect("it is a member");
-    let replica = Replica::<BasicPaxos>::open(now, settings, config, saved, Slot::ZERO);
-    Box::new(replica.expect("an empty store opens"))
-}
 
 #[derive(Clone, Copy)]
 enum Store {
@@ -113,43 +76,31 @@ fn open_net(net: Net) -> (Vec<Arc<dyn Transport>>, BTreeMap<NodeId, String>) {
     }
 }
 
-fn start(
-    open: Open,
-    mut log: Box<dyn LogStore>,
+async fn start<P: Protocol>(
+    log: Box<dyn LogStore>,
     node: NodeId,
     transport: Arc<dyn Transport>,
     addresses: BTreeMap<NodeId, String>,
-) -> (Handle, Running) {
-    let members = Membership::new(NODES, []).expect("a group");
-    let clock = Clock::start();
-    let saved = log.load(GroupId(0)).expect("a new store loads");
-    let settings = Settings::new(CLUSTER, node, log.life(), node.0);
-    let state = Box::new(MemoryDisk::new(Incarnation(1)).open_state());
-    let applier = Applier::open(Box::new(KvStore::new()), state, settings.session());
-    let driver = open(clock.now(), settings, &saved, members);
-    let parts = Parts {
-        driver,
-        log,
-        applier: applier.expect("an empty state opens"),
-        transport,
-        addresses,
-        request_timeout: PATIENCE,
-        clock,
-    };
-    let (alarm, _alarms) = Alarm::new();
-    launch(parts, &alarm).expect("threads start")
+) -> Replica {
+    Replica::builder::<P>(CLUSTER, node)
+        .members(addresses)
+        .stores(log, Box::new(MemoryState::new()))
+        .transport(transport)
+        .request_timeout(PATIENCE)
+        .start_untyped(KvStore::new())
+        .await
+        .expect("new stores open")
 }
 
-async fn put(node: &Handle, number: usize) {
+async fn put(node: &Replica, number: usize) {
     let key = Bytes::from(format!("key {number}"));
     let put = Command::Put(Put::new(key.clone(), key));
-    let outcome = node.request(put.encode()).await.expect("it is taken");
-    let Outcome::Done(_, reply) = outcome else { panic!("write {number}: {outcome:?}") };
+    let reply = node.execute_bytes(put.encode()).await.expect("it is acknowledged");
     Reply::decode(&reply).expect("a reply").answer.expect("a put works");
 }
 
-async fn count(node: &Handle) -> u64 {
-    assert_eq!(node.read_barrier().await, Ok(Outcome::Readable));
+async fn count(node: &Replica) -> u64 {
+    assert_eq!(node.read_barrier().await, Ok(()));
     let query = Query::Range(Range::new(KeyRange::all()));
     let reply = node.view().await.expect("it is taken").query(&query.encode());
     match Reply::decode(&reply).expect("a reply").answer {
@@ -159,46 +110,43 @@ async fn count(node: &Handle) -> u64 {
 }
 
 /// Writes through every node at once, then reads through every node.
-fn serves(open: Open, store: Store, net: Net) {
+fn serves<P: Protocol>(store: Store, net: Net) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     runtime.block_on(async {
         let (ends, addresses) = open_net(net);
-        let nodes: Vec<_> = NODES
-            .into_iter()
-            .zip(ends)
-            .map(|(node, end)| {
-                let log = open_log(store, folder.path(), node);
-                start(open, log, node, end, addresses.clone())
-            })
-            .collect();
+        let mut nodes = Vec::new();
+        for (node, end) in NODES.into_iter().zip(ends) {
+            let log = open_log(store, folder.path(), node);
+            nodes.push(start::<P>(log, node, end, addresses.clone()).await);
+        }
         let mut writes = tokio::task::JoinSet::new();
         for number in 0..WRITES {
-            let node = nodes[number % nodes.len()].0.clone();
+            let node = nodes[number % nodes.len()].clone();
             writes.spawn(async move { put(&node, number).await });
         }
         while let Some(write) = writes.join_next().await {
             write.expect("every write is acknowledged");
         }
-        for (node, _) in &nodes {
+        for node in &nodes {
             assert_eq!(count(node).await, WRITES as u64);
         }
-        for (_, running) in nodes {
-            tokio::task::spawn_blocking(|| running.stop()).await.expect("it stops");
+        for node in nodes {
+            node.stop().await.expect("it stops");
         }
     });
 }
 
 macro_rules! matrix {
-    ($($protocol:ident: $($name:ident($store:ident, $net:ident)),*;)*) => {$(
+    ($($protocol:ident $type:ident: $($name:ident($store:ident, $net:ident)),*;)*) => {$(
         mod $protocol {
             use super::{Net, Store};
             $(
                 #[test]
                 fn $name() {
-                    super::serves(super::$protocol, Store::$store, Net::$net);
+                    super::serves::<super::$type>(Store::$store, Net::$net);
                 }
             )*
         }
@@ -206,17 +154,17 @@ macro_rules! matrix {
 }
 
 matrix! {
-    raft:
+    raft Raft:
         on_memory_over_memory(Memory, Memory),
         on_rocksdb_over_memory(Rocks, Memory),
         on_memory_over_quic(Memory, Quic),
         on_rocksdb_over_quic(Rocks, Quic);
-    multi_paxos:
+    multi_paxos MultiPaxos:
         on_memory_over_memory(Memory, Memory),
         on_rocksdb_over_memory(Rocks, Memory),
         on_memory_over_quic(Memory, Quic),
         on_rocksdb_over_quic(Rocks, Quic);
-    basic_paxos:
+    basic_paxos BasicPaxos:
         on_memory_over_memory(Memory, Memory),
         on_rocksdb_over_memory(Rocks, Memory),
         on_memory_over_quic(Memory, Quic),

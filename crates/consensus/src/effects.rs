@@ -209,9 +209,9 @@ impl<P: Protocol> Effects<'_, P> {
     }
 }
 
-/// Why a proposal or a read is not taken, and so what its client should do.
+/// Reason why a proposal or a read is not taken, and so what its client should do. Exhaustive on
+/// purpose: a new one must not compile until each API has an answer for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Refusal {
     /// Ask the leader; `hint` is who that probably is.
     NotLeader {

@@ -68,7 +68,7 @@ pub use effects::{Contradiction, Effects, Outbox, Outputs, ProtocolEvent, Refusa
 pub use history::{Comparison, HistoryDigest};
 pub use host::{FatalError, Host, Observer, Round};
 pub use log::RunLog;
-pub use machine::{StateError, StateMachine, StateView};
+pub use machine::{Consistency, PiecewiseRead, StateError, StateMachine, StateView};
 pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, Run, Saved, Write,
 };

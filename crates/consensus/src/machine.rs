@@ -47,3 +47,24 @@ pub trait StateView: Any + Send + Sync {
     /// Answers a query.
     fn query(&self, query: &[u8]) -> Bytes;
 }
+
+/// How fresh the answer to a query must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// It contains everything that was acknowledged anywhere before the query. Needs a quorum.
+    Linearizable,
+    /// It is the node's own state, which may lag behind. Needs no other node.
+    Serializable,
+}
+
+/// A read that is done in pieces, so that a long one delays no other.
+pub trait PiecewiseRead: Send + 'static {
+    /// The answer.
+    type Reply: Send + 'static;
+
+    /// Does the next piece; returns the reply if it was the last one.
+    fn step(&mut self) -> Option<Self::Reply>;
+
+    /// Returns the bytes gathered so far, about.
+    fn bytes(&self) -> usize;
+}

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use std::any::Any;
 use std::fmt;
+use synod_consensus::Consistency;
 use synod_kv::{Command, Query, Reply};
 use synod_types::{ClusterId, NodeId, Slot, Term};
 
@@ -65,16 +66,6 @@ impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Held").field(&self.0.is_some()).finish()
     }
-}
-
-/// How fresh an answer must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// It holds everything that was acknowledged anywhere before the question was asked. Needs a
-    /// majority.
-    Linearizable,
-    /// It is what the node itself holds, which may lag behind. Needs nobody.
-    Serializable,
 }
 
 /// How a node does.

@@ -66,6 +66,7 @@ mod routes;
 mod service;
 mod stream;
 
-pub use backend::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
+pub use backend::{Answered, Backend, BackendError, Held, Member, NodeStatus};
 pub use routes::router;
 pub use service::MAX_REQUEST_BYTES;
+pub use synod_consensus::Consistency;

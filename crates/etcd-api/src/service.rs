@@ -1,6 +1,6 @@
 //! The services.
 
-use crate::backend::{Answered, Backend, BackendError, Consistency, Held, Member};
+use crate::backend::{Answered, Backend, BackendError, Held, Member};
 use crate::error::{backend_status, kv_status, not_served};
 use crate::proto::etcdserverpb as pb;
 use crate::stream::respond;
@@ -9,6 +9,7 @@ use pb::alarm_request::AlarmAction;
 use pb::{cluster_server::Cluster, kv_server::Kv, maintenance_server::Maintenance};
 use prost::Message;
 use std::sync::Arc;
+use synod_consensus::Consistency;
 use synod_kv::{Answer, Command, OpAnswer, Query, Reply, Revision};
 use tonic::{Request, Response, Status, async_trait};
 

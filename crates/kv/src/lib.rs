@@ -72,3 +72,4 @@ pub use reply::{
     Revision, TxnAnswer, Version,
 };
 pub use store::KvStore;
+pub use synod_consensus::PiecewiseRead;

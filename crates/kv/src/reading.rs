@@ -4,6 +4,7 @@ use crate::edit::{self, Comparison};
 use crate::select::{Room, Selection};
 use crate::{Answer, KvError, KvStore, Op, OpAnswer, OpReply, Query, Reply, Txn, TxnAnswer};
 use std::vec;
+use synod_consensus::PiecewiseRead;
 
 /// The most keys that one piece walks over.
 const PIECE: usize = 1024;
@@ -14,7 +15,7 @@ const PIECE: usize = 1024;
 /// may take more memory than there is. Only the sorting of what was found is not divided.
 ///
 /// ```
-/// use synod_kv::{KeyRange, KvStore, Query, Range};
+/// use synod_kv::{KeyRange, KvStore, PiecewiseRead, Query, Range};
 ///
 /// let store = KvStore::new();
 /// let mut reading = store.read(Query::Range(Range::new(KeyRange::all())), 1 << 20);
@@ -60,6 +61,24 @@ struct Branch {
     replies: Vec<OpReply>,
 }
 
+impl PiecewiseRead for Reading {
+    type Reply = Reply;
+
+    fn step(&mut self) -> Option<Reply> {
+        let answer = self.piece(PIECE)?;
+        Some(Reply { revision: self.store.revision, answer })
+    }
+
+    fn bytes(&self) -> usize {
+        let selecting = match &self.work {
+            Work::Range(selection) => Some(&**selection),
+            Work::Txn(txn) => txn.running.as_ref().and_then(|branch| branch.selecting.as_ref()),
+            Work::Ready(_) => None,
+        };
+        self.complete + selecting.map_or(0, Selection::bytes)
+    }
+}
+
 impl Reading {
     pub(crate) fn new(store: KvStore, query: Query, max_bytes: usize) -> Self {
         let work = match query.check() {
@@ -76,12 +95,6 @@ impl Reading {
         Self { store, room: Room::new(max_bytes), complete: 0, work }
     }
 
-    /// Does the next piece; returns the reply if that was the last one.
-    pub fn step(&mut self) -> Option<Reply> {
-        let answer = self.piece(PIECE)?;
-        Some(Reply { revision: self.store.revision, answer })
-    }
-
     /// Does all pieces that are left.
     #[must_use]
     pub fn finish(mut self) -> Reply {
@@ -90,17 +103,6 @@ impl Reading {
                 return Reply { revision: self.store.revision, answer };
             }
         }
-    }
-
-    /// The bytes that were gathered so far, about.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let selecting = match &self.work {
-            Work::Range(selection) => Some(&**selection),
-            Work::Txn(txn) => txn.running.as_ref().and_then(|branch| branch.selecting.as_ref()),
-            Work::Ready(_) => None,
-        };
-        self.complete + selecting.map_or(0, Selection::bytes)
     }
 
     fn piece(&mut self, most: usize) -> Option<Result<Answer, KvError>> {

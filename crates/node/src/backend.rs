@@ -1,18 +1,15 @@
 //! The replica as the etcd API sees it.
 
-use crate::alarm::Alarm;
-use crate::readers::{ReadError, Readers};
-use crate::run::{Handle, Overload, View};
 use crate::settings::Settings;
 use async_trait::async_trait;
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use synod_consensus::{Refusal, Role, StateView};
+use synod_consensus::{Role, StateView};
 use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
-use synod_kv::{Command, KvStore, Query, Reply};
-use synod_replica::Outcome;
+use synod_kv::{Command, KvStore, Query, Reading, Reply};
+use synod_runtime::{ReadError, Readers, Replica, ReplicaError};
 use synod_types::{ClusterId, NodeId, Term};
 
 /// What clients are told as the server's version.
@@ -20,12 +17,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A running node behind the API.
 pub struct NodeBackend {
-    handle: Handle,
+    replica: Replica,
     node: NodeId,
     cluster: ClusterId,
     members: Vec<Member>,
     disk_bytes: Arc<AtomicU64>,
-    readers: Readers,
+    readers: Readers<Reading>,
     /// The most bytes of the reply to a query.
     max_reply: usize,
 }
@@ -37,10 +34,9 @@ impl NodeBackend {
     /// # Errors
     /// If the system refuses a thread.
     pub fn new(
-        handle: Handle,
+        replica: Replica,
         settings: &Settings,
         disk_bytes: Arc<AtomicU64>,
-        alarm: &Alarm,
     ) -> io::Result<Self> {
         let members = settings.members.iter().map(|member| Member {
             id: NodeId(member.id),
@@ -49,22 +45,23 @@ impl NodeBackend {
             client_urls: vec![member.client.clone()],
             is_learner: false,
         });
+        let readers = Readers::start(settings.read_budget.bytes(), &replica.fatal_error_sender())?;
         Ok(Self {
-            handle,
+            replica,
             node: settings.node,
             cluster: settings.cluster,
             members: members.collect(),
             disk_bytes,
-            readers: Readers::start(settings.read_budget.bytes(), alarm)?,
+            readers,
             max_reply: settings.max_reply.bytes(),
         })
     }
 
     /// The API's view of a replica whose long reads never end: no thread does their later pieces.
     #[cfg(test)]
-    pub(crate) fn without_reader_threads(handle: Handle) -> Self {
+    fn without_reader_threads(replica: Replica) -> Self {
         Self {
-            handle,
+            replica,
             node: NodeId(1),
             cluster: ClusterId(7),
             members: Vec::new(),
@@ -78,10 +75,7 @@ impl NodeBackend {
 #[async_trait]
 impl Backend for NodeBackend {
     async fn propose(&self, command: Command) -> Result<Reply, BackendError> {
-        match self.handle.request(command.encode()).await.map_err(overload)? {
-            Outcome::Done(_, reply) => decode(&reply),
-            other => Err(failure(other)),
-        }
+        decode(&self.replica.execute_bytes(command.encode()).await.map_err(failure)?)
     }
 
     async fn query(
@@ -90,13 +84,10 @@ impl Backend for NodeBackend {
         consistency: Consistency,
     ) -> Result<Answered, BackendError> {
         if consistency == Consistency::Linearizable {
-            match self.handle.read_barrier().await.map_err(overload)? {
-                Outcome::Readable => {}
-                other => return Err(failure(other)),
-            }
+            self.replica.read_barrier().await.map_err(failure)?;
         }
         // Taken after the barrier is applied, so it holds all that was acknowledged before.
-        let store = store(self.handle.view().await.map_err(overload)?)?;
+        let store = store(self.replica.view().await.map_err(failure)?)?;
         let reading = store.read(query, self.max_reply);
         drop(store);
         let (reply, room) = self.readers.read(reading).await.map_err(unread)?;
@@ -104,14 +95,14 @@ impl Backend for NodeBackend {
     }
 
     fn status(&self) -> NodeStatus {
-        let View { status, .. } = self.handle.meters().view();
+        let status = self.replica.status();
         NodeStatus {
             cluster_id: self.cluster,
             member_id: self.node,
             leader: status.leader,
             term: Term(status.ballot.round),
             committed: status.commit,
-            applied: self.handle.meters().applying().applied,
+            applied: status.applied,
             db_size: self.disk_bytes.load(Ordering::Relaxed),
             is_learner: status.role == Role::Learner,
             version: VERSION,
@@ -135,48 +126,74 @@ fn decode(reply: &[u8]) -> Result<Reply, BackendError> {
     Reply::decode(reply).map_err(|_| BackendError::Internal("the store's reply is damaged".into()))
 }
 
-fn overload(overload: Overload) -> BackendError {
-    match overload {
-        Overload::Busy => BackendError::Busy,
-        Overload::Stopping => BackendError::Stopped,
-    }
-}
-
 fn unread(error: ReadError) -> BackendError {
     match error {
         ReadError::Budget => BackendError::ReadBudget,
-        ReadError::Stopping => BackendError::Stopped,
+        _ => BackendError::Stopped,
     }
 }
 
-/// What an outcome without a reply means to a client.
-fn failure(outcome: Outcome) -> BackendError {
-    match outcome {
-        Outcome::Refused(Refusal::NotLeader { .. }) => BackendError::NoLeader,
-        Outcome::Refused(Refusal::Busy) => BackendError::Busy,
-        Outcome::Refused(Refusal::WrongEpoch { .. }) => BackendError::LeaderChanged,
-        Outcome::Refused(Refusal::TooLarge { .. }) => BackendError::TooLarge,
-        Outcome::Refused(Refusal::Unsupported) => {
-            BackendError::Internal("the protocol does not do that".into())
-        }
-        Outcome::Refused(why) => BackendError::Internal(format!("the protocol refuses: {why:?}")),
-        Outcome::Unknown => BackendError::TimedOut,
-        Outcome::Done(..) | Outcome::Readable => {
-            BackendError::Internal("an answer to another question".into())
-        }
+/// The API's word for a request that got no reply.
+fn failure(error: ReplicaError) -> BackendError {
+    match error {
+        ReplicaError::NotLeader { .. } => BackendError::NoLeader,
+        ReplicaError::Busy => BackendError::Busy,
+        ReplicaError::MembersChanged => BackendError::LeaderChanged,
+        ReplicaError::TooLarge { .. } => BackendError::TooLarge,
+        ReplicaError::Unsupported => BackendError::Internal("the protocol does not do that".into()),
+        ReplicaError::OutcomeUnknown { .. } | ReplicaError::ReadTimedOut => BackendError::TimedOut,
+        ReplicaError::Stopped { .. } => BackendError::Stopped,
+        other => BackendError::Internal(other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+    use synod_kv::{KeyRange, Put, Range};
+    use synod_raft::Raft;
+    use synod_transport::MemoryNetwork;
 
     #[test]
     fn a_refusal_says_that_nothing_happened_and_a_timeout_does_not() {
-        let refused = |why| failure(Outcome::Refused(why));
-        assert_eq!(refused(Refusal::NotLeader { hint: None }), BackendError::NoLeader);
-        assert_eq!(refused(Refusal::Busy), BackendError::Busy);
-        assert_eq!(refused(Refusal::TooLarge { limit: 9 }), BackendError::TooLarge);
-        assert_eq!(failure(Outcome::Unknown), BackendError::TimedOut);
+        assert_eq!(failure(ReplicaError::NotLeader { hint: None }), BackendError::NoLeader);
+        assert_eq!(failure(ReplicaError::Busy), BackendError::Busy);
+        assert_eq!(failure(ReplicaError::TooLarge { limit: 9 }), BackendError::TooLarge);
+        let unknown = ReplicaError::OutcomeUnknown { cause: None };
+        assert_eq!(failure(unknown), BackendError::TimedOut);
+    }
+
+    /// The apply thread does its tasks in order, and the read's was first: if that thread read, the
+    /// put would have waited for the whole read, and the reply would be there now.
+    #[tokio::test]
+    async fn put_is_applied_while_a_long_read_waits_for_a_reader_thread() {
+        let network = MemoryNetwork::default();
+        let replica = Replica::builder::<Raft>(ClusterId(7), NodeId(1))
+            .members([(NodeId(1), "1")])
+            .in_memory()
+            .transport(Arc::new(network.join(NodeId(1))))
+            .start_untyped(KvStore::new())
+            .await
+            .unwrap();
+        let put = |key: String| {
+            let (replica, command) = (replica.clone(), Command::Put(Put::new(key, "value")));
+            tokio::spawn(async move { replica.execute_bytes(command.encode()).await })
+        };
+        let puts: Vec<_> = (0..2000).map(|key| put(key.to_string())).collect();
+        for put in puts {
+            assert!(put.await.unwrap().is_ok(), "more keys than one piece takes");
+        }
+        let backend = NodeBackend::without_reader_threads(replica.clone());
+        let query = Query::Range(Range::new(KeyRange::all()));
+        let mut read = pin!(backend.query(query, Consistency::Serializable));
+        let mut no_wake = Context::from_waker(Waker::noop());
+        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the view is asked for");
+        let put = tokio::time::timeout(Duration::from_secs(20), put("during".into())).await;
+        assert!(matches!(put, Ok(Ok(Ok(_)))), "the put waits for the read");
+        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the apply thread has read it all");
+        replica.stop().await.unwrap();
     }
 }

@@ -1,8 +1,9 @@
 //! The Synod node: a replicated, etcd-compatible key-value store, and the `synod` command.
 //!
-//! This crate puts the others together. [`node::serve`] runs one node from its [`settings`];
-//! [`dev`] runs a cluster of real processes on one machine; [`cli`] is the command line. To run a
-//! protocol of your own, add an arm to [`registry`].
+//! This crate puts settings, an API and a command line on [`synod_runtime`]. [`node::serve`] runs one
+//! node from its [`settings`]; [`dev`] runs a cluster of real processes on one machine; [`cli`] is the
+//! command line. To run a protocol of your own, add a [`protocol::ProtocolKind`] and its arms in
+//! [`registry`].
 //!
 //! ```no_run
 //! use synod_node::node;
@@ -10,7 +11,7 @@
 //!
 //! # async fn run() -> anyhow::Result<()> {
 //! let settings = Settings::parse(Layer::from_file("node.toml".as_ref())?)?;
-//! // Serves until Ctrl-C, then finishes what is under way.
+//! // Serves until Ctrl-C, then finishes what is pending.
 //! node::serve(settings, async { drop(tokio::signal::ctrl_c().await) }).await
 //! # }
 //! ```
@@ -25,15 +26,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-pub mod alarm;
 pub mod backend;
 pub mod cli;
 pub mod dev;
 pub mod http;
 pub mod node;
-mod readers;
+pub mod protocol;
 pub mod registry;
-pub mod run;
 pub mod server;
 pub mod settings;
 pub mod stores;

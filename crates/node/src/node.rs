@@ -1,11 +1,8 @@
 //! One node, put together: stores, replica, transport, server.
 
-use crate::alarm::{Alarm, Alarms};
 use crate::backend::NodeBackend;
-use crate::run::{self, Clock, Handle, Parts, Running};
-use crate::server::{self, Site};
+use crate::server::{self, HttpState};
 use crate::settings::{Member, Settings, StoreKind};
-use crate::stores::Stores;
 use crate::{registry, stores};
 use anyhow::Context;
 use std::fs;
@@ -15,19 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use synod_etcd_api::Backend;
-use synod_kv::KvStore;
-use synod_replica::Applier;
+use synod_runtime::{Replica, Stores, folder_bytes};
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport, TransportError};
 use synod_transport::{Peer, Transport};
-use synod_types::{GroupId, NodeId};
+use synod_types::NodeId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// How often the size of the data on disk is looked up.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// How often a draining node looks whether requests are still under way.
-const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How long clients may hold connections that nobody answers any more.
 const HANG_UP: Duration = Duration::from_secs(1);
 
@@ -54,66 +48,58 @@ pub async fn serve_with(
         format!("cannot listen for clients on {} (TCP)", settings.listen_clients)
     })?;
     let transport = bind_transport(&settings)?;
-    let (alarm, alarms) = Alarm::new();
-    let (handle, running) = launch(&settings, wrap, transport.clone(), &alarm)?;
+    let stores = wrap(stores::open(&settings)?);
+    let replica = registry::start(&settings, stores, transport.clone()).await?;
 
     let disk_bytes = Arc::new(AtomicU64::new(0));
     if settings.store == StoreKind::Rocksdb {
         tokio::spawn(measure(settings.data.clone(), Arc::clone(&disk_bytes)));
     }
-    let backend = NodeBackend::new(handle.clone(), &settings, disk_bytes, &alarm);
+    let backend = NodeBackend::new(replica.clone(), &settings, disk_bytes);
     let backend: Arc<dyn Backend> = Arc::new(backend.context("cannot start a thread")?);
     let network = Arc::clone(&transport);
     let traffic = Box::new(move || network.stats());
-    let site = Arc::new(Site::new(backend, handle.clone(), traffic, &settings));
+    let state = Arc::new(HttpState::new(backend, replica.clone(), traffic, &settings));
     let (hang_up, hung_up) = watch::channel(false);
-    let server = server::spawn(listener, site, hung_up)?;
+    let server = server::spawn(listener, state, hung_up)?;
     tracing::info!(
         node = settings.node.0,
         cluster = settings.cluster.0,
         clients = %settings.listen_clients,
         peers = %settings.listen_peers,
-        protocol = settings.protocol,
+        protocol = settings.protocol.name(),
         store = %settings.store,
         "serving"
     );
-    let node = Node { settings, transport, handle, running, server, hang_up };
-    node.run(alarms, stop).await
+    let node = Node { settings, transport, replica, server, hang_up };
+    node.run(stop).await
 }
 
 struct Node {
     settings: Settings,
     transport: Arc<dyn Transport>,
-    handle: Handle,
-    running: Running,
+    replica: Replica,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     hang_up: watch::Sender<bool>,
 }
 
 impl Node {
-    async fn run(
-        mut self,
-        mut alarms: Alarms,
-        stop: impl Future<Output = ()>,
-    ) -> anyhow::Result<()> {
-        let result = self.serve_until(stop, &mut alarms).await;
+    async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let result = self.serve_until(stop).await;
         if let Err(error) = &result {
             tracing::error!("stopping: {error:#}");
         }
+        let replica = self.replica.clone();
         self.end().await;
         // What failed first says why; something may have failed only while the node stopped.
-        result.and_then(|()| alarms.raised().map_or(Ok(()), Err))
+        result.and_then(|()| Ok(replica.failure().map_or(Ok(()), Err)?))
     }
 
-    /// Serves until it is told to stop or something fails; then takes nothing new and, unless
-    /// something failed, lets what is under way finish for a while.
-    async fn serve_until(
-        &mut self,
-        stop: impl Future<Output = ()>,
-        alarms: &mut Alarms,
-    ) -> anyhow::Result<()> {
+    /// Serves until `stop` completes or something fails; then accepts nothing new and, unless
+    /// something failed, lets pending requests finish for a while.
+    async fn serve_until(&mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::select! {
-            error = alarms.first() => return Err(error),
+            error = self.replica.failed() => return Err(error.into()),
             ended = &mut self.server => {
                 ended.context("the server died")?.context("the server for clients failed")?;
                 anyhow::bail!("the server for clients ended");
@@ -121,74 +107,29 @@ impl Node {
             () = stop => {}
         }
         tracing::info!("stopping");
-        self.handle.refuse_new();
-        let drained = async {
-            while self.handle.meters().view().outstanding > 0 {
-                sleep(DRAIN_POLL).await;
-            }
-        };
+        self.replica.refuse_new();
         tokio::select! {
-            error = alarms.first() => Err(error),
-            _ = timeout(self.settings.drain_timeout, drained) => Ok(()),
+            error = self.replica.failed() => Err(error.into()),
+            _ = timeout(self.settings.drain_timeout, self.replica.drain()) => Ok(()),
         }
     }
 
     /// Ends the threads, the server and the transport. Threads that a failure left behind end,
     /// too: a process that exits while one of them still closes its database may crash in there.
     async fn end(self) {
-        self.handle.refuse_new();
-        // Whoever waits for the receiver knows; there is none if the server has ended.
+        self.replica.refuse_new();
+        // There is no receiver if the server has ended.
         let _ = self.hang_up.send(true);
-        let running = self.running;
-        let stopped = tokio::task::spawn_blocking(move || running.stop());
-        if timeout(self.settings.drain_timeout, stopped).await.is_err() {
+        if timeout(self.settings.drain_timeout, self.replica.stop()).await.is_err() {
             tracing::warn!("a disk does not answer; leaving it behind");
         }
-        // Nobody works for clients any more, so all that is left are idle connections.
+        // All that is left are idle connections of clients.
         if !self.server.is_finished() && timeout(HANG_UP, self.server).await.is_err() {
             tracing::debug!("clients still hold connections");
         }
         self.transport.close().await;
         tracing::info!("stopped");
     }
-}
-
-/// Opens the stores and starts the replica on them.
-fn launch(
-    settings: &Settings,
-    wrap: impl FnOnce(Stores) -> Stores,
-    transport: Arc<dyn Transport>,
-    alarm: &Alarm,
-) -> anyhow::Result<(Handle, Running)> {
-    let mut stores = wrap(stores::open(settings)?);
-    let replica = synod_replica::Settings::new(
-        settings.cluster,
-        settings.node,
-        stores.log.life(),
-        stores::random(),
-    );
-    let saved = stores.log.load(GroupId(0))?;
-    let machine = Box::new(KvStore::new());
-    let applier = Applier::open(machine, stores.state, replica.session())?;
-    let clock = Clock::start();
-    let driver = registry::recover(registry::Recovery {
-        now: clock.now(),
-        settings,
-        replica,
-        saved: &saved,
-        applied: applier.applied(),
-    })?;
-    let addresses = settings.members.iter().map(|member| (NodeId(member.id), member.peer.clone()));
-    let parts = Parts {
-        driver,
-        log: stores.log,
-        applier,
-        transport,
-        addresses: addresses.collect(),
-        request_timeout: settings.request_timeout,
-        clock,
-    };
-    run::launch(parts, alarm).context("cannot start a thread")
 }
 
 fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<QuicTransport>> {
@@ -219,7 +160,7 @@ fn read(file: &Path, what: &str) -> anyhow::Result<String> {
 async fn measure(data: std::path::PathBuf, bytes: Arc<AtomicU64>) {
     loop {
         let data = data.clone();
-        let walk = tokio::task::spawn_blocking(move || stores::folder_bytes(&data));
+        let walk = tokio::task::spawn_blocking(move || folder_bytes(&data));
         if let Ok(size) = walk.await {
             bytes.store(size, Ordering::Relaxed);
         }

@@ -1,74 +1,40 @@
-//! The protocols that this program knows, by name. Adding one is an arm in each function here.
+//! What each protocol of [`ProtocolKind`] is: its replica, its simulation, its settings.
 
+use crate::protocol::ProtocolKind;
 use crate::settings::Settings;
-use anyhow::{Context, bail};
+use anyhow::Context;
+use std::sync::Arc;
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::{ClusterTiming, Protocol};
+use synod_kv::KvStore;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
-use synod_replica::{Driver, Replica};
+use synod_runtime::{Replica, StartError, Stores};
 use synod_sim::search::Subject;
-use synod_storage::Saved;
-use synod_types::{Instant, Membership, NodeId, Slot};
+use synod_transport::Transport;
+use synod_types::{Membership, NodeId};
 
-/// Every protocol that can be asked for.
-pub const PROTOCOLS: &[&str] = &[Raft::NAME, MultiPaxos::NAME, BasicPaxos::NAME];
-
-/// The protocol of a cluster whose settings name none.
-pub const DEFAULT_PROTOCOL: &str = Raft::NAME;
-
-/// What a replica is recovered from.
-#[derive(Debug)]
-pub struct Recovery<'a> {
-    /// The time.
-    pub now: Instant,
-    /// The node's settings; they name the protocol.
-    pub settings: &'a Settings,
-    /// The driver's settings.
-    pub replica: synod_replica::Settings,
-    /// What the log store holds.
-    pub saved: &'a Saved,
-    /// How far the state store has applied.
-    pub applied: Slot,
-}
-
-/// Recovers the replica of the protocol that the settings name.
+/// Starts the replica of the protocol that the settings name.
 ///
 /// # Errors
-/// If there is no such protocol, it does not take the settings, or the stores hold something else.
-pub fn recover(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
-    match recovery.settings.protocol.as_str() {
-        Raft::NAME => open::<Raft>(recovery),
-        MultiPaxos::NAME => open::<MultiPaxos>(recovery),
-        BasicPaxos::NAME => open::<BasicPaxos>(recovery),
-        unknown => bail!(no_such(unknown)),
+/// If the protocol rejects the settings, or the stores hold something else.
+pub async fn start(
+    settings: &Settings,
+    stores: Stores,
+    transport: Arc<dyn Transport>,
+) -> anyhow::Result<Replica> {
+    match settings.protocol {
+        ProtocolKind::Raft => launch::<Raft>(settings, stores, transport).await,
+        ProtocolKind::MultiPaxos => launch::<MultiPaxos>(settings, stores, transport).await,
+        ProtocolKind::BasicPaxos => launch::<BasicPaxos>(settings, stores, transport).await,
     }
 }
 
-/// The simulation of a protocol, for searches and replays.
-///
-/// # Errors
-/// If there is no such protocol.
-pub fn simulator(protocol: &str) -> anyhow::Result<Subject> {
-    let again = format!("synod sim --protocol {protocol}");
-    match protocol {
-        Raft::NAME => Ok(Subject::new::<Raft>(again, default_config::<Raft>)),
-        MultiPaxos::NAME => Ok(Subject::new::<MultiPaxos>(again, default_config::<MultiPaxos>)),
-        BasicPaxos::NAME => Ok(Subject::new::<BasicPaxos>(again, default_config::<BasicPaxos>)),
-        unknown => bail!(no_such(unknown)),
-    }
-}
-
-fn no_such(protocol: &str) -> String {
-    format!("there is no protocol {protocol:?}; known: {}", PROTOCOLS.join(", "))
-}
-
-fn default_config<P: Protocol>(node: NodeId, members: &Membership) -> P::Config {
-    P::config(node, members).expect("the simulator's nodes are members")
-}
-
-fn open<P: Protocol>(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> {
-    let Recovery { now, replica, saved, applied, settings } = recovery;
+async fn launch<P: Protocol>(
+    settings: &Settings,
+    stores: Stores,
+    transport: Arc<dyn Transport>,
+) -> anyhow::Result<Replica> {
     let timing = ClusterTiming {
         election: settings.timing.election.clone(),
         heartbeat: settings.timing.heartbeat,
@@ -77,7 +43,38 @@ fn open<P: Protocol>(recovery: Recovery<'_>) -> anyhow::Result<Box<dyn Driver>> 
     let config = P::config(settings.node, &settings.membership())
         .and_then(|config| P::with_cluster_timing(config, &timing))
         .context("the settings cannot be used")?;
-    let replica = Replica::<P>::open(now, replica, config, saved, applied)
-        .with_context(|| format!("the data in {} cannot be started on", settings.data.display()))?;
-    Ok(Box::new(replica))
+    let members = settings.members.iter().map(|member| (NodeId(member.id), member.peer.clone()));
+    let started = Replica::builder::<P>(settings.cluster, settings.node)
+        .members(members)
+        .config(config)
+        .stores(stores.log, stores.state)
+        .transport(transport)
+        .request_timeout(settings.request_timeout)
+        .start_untyped(KvStore::new())
+        .await;
+    started.map_err(|error| match error {
+        StartError::Open(error) => {
+            let data = settings.data.display();
+            anyhow::Error::new(error).context(format!("the data in {data} cannot be started on"))
+        }
+        other => other.into(),
+    })
+}
+
+/// The simulation of a protocol, for searches and replays.
+///
+/// # Errors
+/// If there is no such protocol.
+pub fn simulator(protocol: &str) -> anyhow::Result<Subject> {
+    let kind = protocol.parse::<ProtocolKind>().map_err(anyhow::Error::msg)?;
+    let again = format!("synod sim --protocol {protocol}");
+    Ok(match kind {
+        ProtocolKind::Raft => Subject::new::<Raft>(again, default_config::<Raft>),
+        ProtocolKind::MultiPaxos => Subject::new::<MultiPaxos>(again, default_config::<MultiPaxos>),
+        ProtocolKind::BasicPaxos => Subject::new::<BasicPaxos>(again, default_config::<BasicPaxos>),
+    })
+}
+
+fn default_config<P: Protocol>(node: NodeId, members: &Membership) -> P::Config {
+    P::config(node, members).expect("the simulator's nodes are members")
 }

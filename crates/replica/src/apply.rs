@@ -17,7 +17,7 @@ const SEAL_BYTES: usize = 256 << 10;
 const META_VERSION: u8 = 2;
 
 /// Why the apply side cannot go on. Every one is final.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// The store failed.
     #[error(transparent)]

@@ -140,7 +140,7 @@ pub struct Counters {
     /// Frames whose sender is not the one that the transport authenticated.
     pub frames_forged: u64,
     /// Frames of a store that is not the one its node had before: wiped, or a clone.
-    pub frames_other_life: u64,
+    pub frames_wrong_incarnation: u64,
     /// Requests taken from this node's clients.
     pub requests: u64,
     /// Frames of the log that were dropped because the disk is too far behind.

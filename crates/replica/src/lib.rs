@@ -1,7 +1,7 @@
 //! The driver around a protocol, without I/O: codec, timers, tickets, sessions, forwarding, and
 //! the apply side.
 //!
-//! [`Replica`] owns a protocol core in its [`Host`](synod_consensus::Host) and does everything
+//! [`ReplicaCore`] owns a protocol core in its [`Host`](synod_consensus::Host) and does everything
 //! about it that is not consensus and not I/O. Its runner (a node's loop, a simulator) hands
 //! it an [`Event`] at a time, calls [`Driver::take`], and carries out the [`Actions`]: one batch
 //! to write, frames to send, runs to apply, replies. [`Applier`] is the other half: a state
@@ -55,7 +55,7 @@ pub use apply::{Applied, Applier, ApplyError, Piece, Saver};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
 pub use driver::{Actions, Answer, Counters, Driver, Event, Outcome, Run, Token};
 pub use frame::{Envelope, FrameError, Payload, WIRE_VERSION, decode_frame, encode_frame};
-pub use replica::{OpenError, Replica, Settings};
+pub use replica::{OpenError, ReplicaCore, Settings};
 pub use session::{Body, Request, RequestRef, RequestSeq, Session};
 pub use synod_consensus::FatalError;
 pub use synod_types::Seq;

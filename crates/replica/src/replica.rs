@@ -139,7 +139,7 @@ pub enum OpenError {
 }
 
 /// A protocol core with its driver. See [`Driver`] for how to run it.
-pub struct Replica<P: Protocol> {
+pub struct ReplicaCore<P: Protocol> {
     host: Host<P>,
     sinks: Sinks<P>,
     settings: Settings,
@@ -210,7 +210,7 @@ impl<P: Protocol> Observer<P> for Requests {
     }
 }
 
-impl<P: Protocol> Replica<P> {
+impl<P: Protocol> ReplicaCore<P> {
     /// Recovers a replica from its stores and starts it: what `saved` holds was loaded from the
     /// log store, and the state machine has applied through `applied`.
     ///
@@ -350,7 +350,7 @@ impl<P: Protocol> Replica<P> {
         // A store that was wiped has forgotten its vows: it must not make new ones in the name of
         // the old. As long as this process remembers the old one, it does not listen.
         if *self.lives.entry(from).or_insert(envelope.incarnation) != envelope.incarnation {
-            self.counters.frames_other_life += 1;
+            self.counters.frames_wrong_incarnation += 1;
             return false;
         }
         true
@@ -500,7 +500,7 @@ fn index_tail<P: Protocol>(saved: &Saved<P>, requests: &mut Requests) {
     }
 }
 
-impl<P: Protocol> Driver for Replica<P> {
+impl<P: Protocol> Driver for ReplicaCore<P> {
     fn handle(&mut self, now: Instant, event: Event) {
         let now = self.advance(now);
         if self.sinks.actions.fatal.is_some() {

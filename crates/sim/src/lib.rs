@@ -1,6 +1,6 @@
 //! A deterministic simulator for consensus: virtual clock, network, disks, faults and invariants.
 //!
-//! It runs the shipped driver, [`Replica`](synod_replica::Replica), with its codec, fences and
+//! It runs the shipped driver, [`ReplicaCore`](synod_replica::ReplicaCore), with its codec, fences and
 //! sessions, over simulated disks and a simulated network, in one thread, under a clock that jumps
 //! to whatever happens next. One seed decides everything: how many nodes, which faults are on and
 //! how often they come, what clients ask for, and limits of messages, windows and quorums

@@ -5,7 +5,7 @@ use synod_types::{ClusterId, NodeId};
 
 /// Why a store cannot go on. Every one is final for this process: after a failed write the disk's
 /// content is unknown, so the node must stop and must not try again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
     /// The operating system or the database refused.

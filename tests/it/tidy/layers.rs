@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// What each of our crates may use of the others. The node assembles and may use all of them.
-const INTERNAL: [(&str, &[&str]); 13] = [
+const INTERNAL: [(&str, &[&str]); 14] = [
     ("types", &[]),
     ("consensus", &["types"]),
     ("raft", &["types", "consensus"]),
@@ -14,6 +14,7 @@ const INTERNAL: [(&str, &[&str]); 13] = [
     ("storage", &["types"]),
     ("transport", &["types"]),
     ("replica", &["types", "consensus", "storage"]),
+    ("runtime", &["types", "consensus", "replica", "storage", "transport"]),
     ("kv", &["types", "consensus"]),
     ("etcd-api", &["types", "consensus", "kv"]),
     ("checker", &[]),
@@ -45,7 +46,7 @@ const NO_STD: [&str; 5] = ["types", "consensus", "raft", "multi-paxos", "basic-p
 
 /// Heavy dependencies and the only crates that may have them.
 const CONFINED: [(&str, &[&str]); 6] = [
-    ("tokio", &["node", "transport", "etcd-api"]),
+    ("tokio", &["node", "runtime", "transport", "etcd-api"]),
     ("quinn", &["transport"]),
     ("rustls", &["transport"]),
     ("rocksdb", &["storage"]),
@@ -54,7 +55,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that tests of a pure crate must not pull in, because they would bring a runtime or C++.
-const HEAVY: [&str; 3] = ["transport", "etcd-api", "node"];
+const HEAVY: [&str; 4] = ["transport", "runtime", "etcd-api", "node"];
 
 /// `crates/raft/Cargo.toml` is the crate `raft`.
 fn crate_of(path: &str) -> Option<&str> {

@@ -60,7 +60,7 @@ fn purity(tree: &Tree) -> Vec<Finding> {
 
 /// A node's timers do not follow the clock on the wall, which may be set back or jump.
 fn monotonic(tree: &Tree) -> Vec<Finding> {
-    let running = |path: &str| path.starts_with("crates/node/src/run/");
+    let running = |path: &str| path.starts_with("crates/runtime/src/run/");
     let mut findings = Vec::new();
     for (path, text) in tree.sources().filter(|(path, _)| running(path)) {
         for (number, line) in text.lines().enumerate() {
@@ -152,8 +152,8 @@ fn impure_code_is_found() {
 #[test]
 fn a_clock_on_the_wall_is_found() {
     let wall = "use std::time::SystemTime;\n";
-    assert_finds(monotonic, &Tree::planted("crates/node/src/run/clock.rs", wall), "wall");
-    assert_eq!(monotonic(&Tree::planted("crates/node/src/stores.rs", wall)), []);
+    assert_finds(monotonic, &Tree::planted("crates/runtime/src/run/clock.rs", wall), "wall");
+    assert_eq!(monotonic(&Tree::planted("crates/runtime/src/data_dir.rs", wall)), []);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use synod_consensus::StateMachine;
 use synod_kv::{
     Answer, Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpAnswer, Order,
-    Put, Query, Range, Reply, Revision, Sort, SortBy, Txn,
+    PiecewiseRead, Put, Query, Range, Reply, Revision, Sort, SortBy, Txn,
 };
 use synod_types::{Changes, Slot};
 

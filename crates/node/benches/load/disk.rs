@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use synod_node::node;
 use synod_node::settings::{Layer, Settings};
-use synod_node::stores::Stores;
+use synod_runtime::Stores;
 use synod_storage::{Batch, Life, LogOp, LogStore, Saved, StorageError};
 use synod_types::GroupId;
 

@@ -1,6 +1,5 @@
 //! `synod cert`: certificates, as files.
 
-use crate::stores;
 use anyhow::{Context, bail};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -126,7 +125,7 @@ pub(crate) fn write_issued(issued: &Issued, folder: &Path, name: &str) -> anyhow
 /// A cluster id that no other cluster is likely to have; fits into a TOML integer and a JSON
 /// number.
 pub(crate) fn new_cluster_id() -> u64 {
-    stores::random() >> 11
+    synod_runtime::random() >> 11
 }
 
 fn path(folder: &Path, name: &str, extension: &str) -> PathBuf {

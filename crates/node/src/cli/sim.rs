@@ -1,5 +1,6 @@
 //! `synod sim`: a protocol under faults, in simulated clusters, seed by seed.
 
+use crate::protocol::ProtocolKind;
 use crate::registry;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,7 +22,7 @@ use synod_sim::{Campaign, Case, Kind, Options};
 #[derive(Debug, clap::Args)]
 pub(super) struct Sim {
     /// The protocol: raft, multi-paxos or basic-paxos.
-    #[arg(long, default_value = registry::DEFAULT_PROTOCOL, value_name = "NAME")]
+    #[arg(long, default_value = ProtocolKind::default().name(), value_name = "NAME")]
     protocol: String,
     /// Which seeds: from the first up to, not including, the second; or just one (17), or all from
     /// one on (17..). The first hundred if this is not given, or as many as the hours need.

@@ -2,7 +2,7 @@
 
 use super::Dev;
 use crate::cli::{new_cluster_id, write_authority, write_issued};
-use crate::registry;
+use crate::protocol::ProtocolKind;
 use crate::settings::{Layer, Settings, StoreKind};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ impl Plan {
     fn new(dev: &Dev) -> anyhow::Result<Self> {
         let nodes = dev.nodes.unwrap_or(3);
         let client_port = dev.client_port.unwrap_or(DEFAULT_CLIENT_PORT);
-        let protocol = dev.protocol.as_deref().unwrap_or(registry::DEFAULT_PROTOCOL).to_owned();
+        let protocol = dev.protocol.clone().unwrap_or_else(|| ProtocolKind::default().to_string());
         let plan = Self {
             cluster: new_cluster_id(),
             nodes,

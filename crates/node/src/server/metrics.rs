@@ -1,15 +1,14 @@
 //! The page `/metrics`.
 
-use crate::run::{Applying, Handle, View};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use synod_consensus::Role;
-use synod_replica::Counters;
+use synod_runtime::{Counters, Histogram, Metrics, Replica};
 use synod_transport::PeerStats;
 use synod_transport::quic::QuicStats;
 use synod_types::NodeId;
@@ -18,33 +17,15 @@ use synod_types::NodeId;
 pub type Traffic = Box<dyn Fn() -> QuicStats + Send + Sync>;
 
 /// A registry of this node's own: several nodes may live in one process.
-pub(super) fn registry(handle: &Handle, traffic: Traffic) -> Registry {
+pub(super) fn registry(replica: &Replica, traffic: Traffic) -> Registry {
     let mut registry = Registry::with_prefix("synod");
-    let meters = handle.meters();
-    registry.register_with_unit(
-        "log_sync",
-        "Time until a write of the log was durable",
-        Unit::Seconds,
-        meters.sync_seconds.clone(),
-    );
-    registry.register_with_unit(
-        "apply",
-        "Time from when a slot was chosen until it was applied",
-        Unit::Seconds,
-        meters.apply_seconds.clone(),
-    );
-    registry.register(
-        "log_batches",
-        "Batches written to the log; merged ones share a sync",
-        meters.batches.clone(),
-    );
-    registry.register_collector(Box::new(Live { handle: handle.clone(), traffic }));
+    registry.register_collector(Box::new(Live { replica: replica.clone(), traffic }));
     registry
 }
 
 /// Reads replica and transport when it is asked.
 struct Live {
-    handle: Handle,
+    replica: Replica,
     traffic: Traffic,
 }
 
@@ -57,8 +38,13 @@ impl fmt::Debug for Live {
 impl Collector for Live {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page(encoder);
-        let View { status, counters, outstanding } = self.handle.meters().view();
-        let Applying { applied, saved, .. } = self.handle.meters().applying();
+        let Metrics { status, counters, outstanding, log_sync, apply, batches } =
+            self.replica.metrics();
+        page.seconds("log_sync", "Time until a write of the log was durable", &log_sync)?;
+        let help = "Time from when a slot was chosen until it was applied";
+        page.seconds("apply", help, &apply)?;
+        let help = "Batches written to the log; merged ones share a sync";
+        page.counter("log_batches", help, batches)?;
         let leads = u64::from(status.role == Role::Leader);
         let leader = status.leader.map_or(0, |leader| leader.0);
         page.gauge("is_leader", "1 while this node leads; among peers nobody does", leads)?;
@@ -70,8 +56,8 @@ impl Collector for Live {
         page.gauge("term", "The term, or the round of the ballot", status.ballot.round)?;
         page.gauge("commit_slot", "The last slot known to be chosen", status.commit.0)?;
         page.gauge("last_slot", "The last slot of the log", status.last.0)?;
-        page.gauge("applied_slot", "The last slot applied", applied.0)?;
-        page.gauge("saved_slot", "The last slot in the state store", saved.0)?;
+        page.gauge("applied_slot", "The last slot applied", status.applied.0)?;
+        page.gauge("saved_slot", "The last slot in the state store", status.saved.0)?;
         page.gauge("outstanding", "Requests and reads under way", outstanding as u64)?;
         page.counters(&counters)?;
         page.traffic(&(self.traffic)())
@@ -91,6 +77,13 @@ impl Page<'_> {
         counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
     }
 
+    fn seconds(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        let Histogram { sum, count, buckets } = histogram;
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        let mut encoder = self.0.encode_descriptor(name, help, unit, kind)?;
+        encoder.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+    }
+
     fn counters(&mut self, counters: &Counters) -> fmt::Result {
         // Taken apart without `..`, so that a new counter is not forgotten here.
         let Counters {
@@ -98,7 +91,7 @@ impl Page<'_> {
             frames_malformed,
             frames_foreign,
             frames_forged,
-            frames_other_life,
+            frames_wrong_incarnation,
             frames_dropped,
             requests,
             forwarded,
@@ -109,7 +102,8 @@ impl Page<'_> {
         self.counter("frames_malformed", "Frames damaged or of another version", frames_malformed)?;
         self.counter("frames_foreign", "Frames of another cluster or group", frames_foreign)?;
         self.counter("frames_forged", "Frames under another node's name", frames_forged)?;
-        self.counter("frames_other_life", "Frames of a replaced store", frames_other_life)?;
+        let replaced = "Frames of a replaced store";
+        self.counter("frames_other_life", replaced, frames_wrong_incarnation)?;
         self.counter("frames_dropped", "Frames the disk was too far behind for", frames_dropped)?;
         self.counter("requests", "Commands taken from this node's clients", requests)?;
         self.counter("requests_forwarded", "Commands sent on to a leader", forwarded)?;

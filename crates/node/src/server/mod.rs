@@ -14,7 +14,7 @@ mod status;
 pub use metrics::Traffic;
 pub use status::NodeReport;
 
-use crate::run::Handle;
+use crate::protocol::ProtocolKind;
 use crate::settings::Settings;
 use axum::Router;
 use axum::extract::State;
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_etcd_api::{Backend, Consistency};
 use synod_kv::Query;
+use synod_runtime::Replica;
 use synod_types::{ClusterId, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -41,38 +42,38 @@ const READY_LAG: u64 = 10_000;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the pages are made from.
-pub struct Site {
+pub struct HttpState {
     backend: Arc<dyn Backend>,
-    handle: Handle,
+    replica: Replica,
     node: NodeId,
     cluster: ClusterId,
-    protocol: String,
+    protocol: ProtocolKind,
     registry: Registry,
 }
 
-impl Site {
+impl HttpState {
     /// The pages of a running replica.
     #[must_use]
     pub fn new(
         backend: Arc<dyn Backend>,
-        handle: Handle,
+        replica: Replica,
         traffic: Traffic,
         settings: &Settings,
     ) -> Self {
         Self {
-            registry: metrics::registry(&handle, traffic),
+            registry: metrics::registry(&replica, traffic),
             backend,
-            handle,
+            replica,
             node: settings.node,
             cluster: settings.cluster,
-            protocol: settings.protocol.clone(),
+            protocol: settings.protocol,
         }
     }
 
     /// What this node knows of itself.
     #[must_use]
     pub fn report(&self) -> NodeReport {
-        NodeReport::new(self.node, self.cluster, &self.protocol, self.handle.meters())
+        NodeReport::new(self.node, self.cluster, self.protocol.name(), &self.replica.metrics())
     }
 
     /// Why the node is not ready to serve; `None` if it is.
@@ -107,7 +108,7 @@ impl Site {
 /// If the system refuses the runtime, or the listener cannot move to it.
 pub fn spawn(
     listener: TcpListener,
-    site: Arc<Site>,
+    state: Arc<HttpState>,
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -118,7 +119,7 @@ pub fn spawn(
     Ok(tokio::task::spawn_blocking(move || {
         let served = runtime.block_on(async {
             // On a worker, as every connection: this thread would only be woken in between.
-            let served = tokio::spawn(serve(TcpListener::from_std(listener)?, site, stop));
+            let served = tokio::spawn(serve(TcpListener::from_std(listener)?, state, stop));
             served.await.map_err(std::io::Error::other)?
         });
         runtime.shutdown_background();
@@ -132,7 +133,7 @@ pub fn spawn(
 /// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    site: Arc<Site>,
+    state: Arc<HttpState>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let pages = Router::new()
@@ -141,8 +142,8 @@ pub async fn serve(
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/metrics", get(metrics_page))
-        .with_state(Arc::clone(&site));
-    let app = synod_etcd_api::router(Arc::clone(&site.backend)).merge(pages);
+        .with_state(Arc::clone(&state));
+    let app = synod_etcd_api::router(Arc::clone(&state.backend)).merge(pages);
     // Small replies must not wait for the acknowledgement of the one before.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
@@ -156,15 +157,15 @@ pub async fn serve(
     axum::serve(listener, app).with_graceful_shutdown(stopped).await
 }
 
-async fn readyz(State(site): State<Arc<Site>>) -> Response {
-    match site.unready().await {
+async fn readyz(State(state): State<Arc<HttpState>>) -> Response {
+    match state.unready().await {
         None => "ok\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-async fn health(State(site): State<Arc<Site>>) -> Response {
-    let reason = site.unreadable(HEALTH_TIMEOUT).await;
+async fn health(State(state): State<Arc<HttpState>>) -> Response {
+    let reason = state.unreadable(HEALTH_TIMEOUT).await;
     let (code, health) = match reason {
         None => (StatusCode::OK, "true"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "false"),
@@ -173,14 +174,14 @@ async fn health(State(site): State<Arc<Site>>) -> Response {
     (code, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-async fn status(State(site): State<Arc<Site>>) -> Response {
-    let body = serde_json::to_string(&site.report()).expect("plain data always encodes");
+async fn status(State(state): State<Arc<HttpState>>) -> Response {
+    let body = serde_json::to_string(&state.report()).expect("plain data always encodes");
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-async fn metrics_page(State(site): State<Arc<Site>>) -> Response {
+async fn metrics_page(State(state): State<Arc<HttpState>>) -> Response {
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &site.registry) {
+    match prometheus_client::encoding::text::encode(&mut text, &state.registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

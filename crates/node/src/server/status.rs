@@ -1,8 +1,8 @@
 //! The page `/status`.
 
-use crate::run::{Meters, View};
 use serde::{Deserialize, Serialize};
 use synod_consensus::Role;
+use synod_runtime::Metrics;
 use synod_types::{ClusterId, NodeId};
 
 /// What a node knows of itself.
@@ -45,9 +45,8 @@ impl NodeReport {
         [Role::Leader, Role::Peer].map(role_name).contains(&self.role.as_str())
     }
 
-    pub(super) fn new(node: NodeId, cluster: ClusterId, protocol: &str, meters: &Meters) -> Self {
-        let View { status, outstanding, .. } = meters.view();
-        let applying = meters.applying();
+    pub(super) fn new(node: NodeId, cluster: ClusterId, protocol: &str, metrics: &Metrics) -> Self {
+        let Metrics { status, outstanding, .. } = *metrics;
         Self {
             node: node.0,
             cluster: cluster.0,
@@ -58,9 +57,9 @@ impl NodeReport {
             term: status.ballot.round,
             commit: status.commit.0,
             last: status.last.0,
-            applied: applying.applied.0,
-            digest: format!("{:016x}", applying.digest),
-            saved: applying.saved.0,
+            applied: status.applied.0,
+            digest: format!("{:016x}", status.digest),
+            saved: status.saved.0,
             outstanding,
         }
     }

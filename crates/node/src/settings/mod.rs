@@ -32,7 +32,7 @@ mod values;
 pub use layer::Layer;
 pub use values::{LogFormat, Member, Period, Size, StoreKind};
 
-use crate::registry;
+use crate::protocol::ProtocolKind;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -56,8 +56,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// The files that prove who it is.
     pub certificates: CertificateFiles,
-    /// The consensus protocol, one of [`registry::PROTOCOLS`].
-    pub protocol: String,
+    /// The consensus protocol.
+    pub protocol: ProtocolKind,
     /// Where log and state are kept.
     pub store: StoreKind,
     /// When it loses patience with its peers.
@@ -155,7 +155,7 @@ impl Settings {
                 cert: required("cert", layer.cert)?,
                 key: required("key", layer.key)?,
             },
-            protocol: layer.protocol.unwrap_or_else(|| registry::DEFAULT_PROTOCOL.into()),
+            protocol: protocol(layer.protocol.as_deref())?,
             store: layer.store.unwrap_or_default(),
             timing: Timing {
                 election: duration(layer.election_min, 300)..duration(layer.election_max, 600),
@@ -209,11 +209,6 @@ impl Settings {
             let reason = "it is less than 2MiB: not even every value could be read".to_owned();
             return Err(invalid("max-reply", reason));
         }
-        if !registry::PROTOCOLS.contains(&self.protocol.as_str()) {
-            let known = registry::PROTOCOLS.join(", ");
-            let reason = format!("there is no protocol {:?}; known: {known}", self.protocol);
-            return Err(invalid("protocol", reason));
-        }
         Ok(())
     }
 }
@@ -228,6 +223,11 @@ fn invalid(key: &'static str, reason: String) -> SettingsError {
 
 fn duration(given: Option<Period>, default_ms: u64) -> Duration {
     given.map_or(Duration::from_millis(default_ms), |period| period.0)
+}
+
+fn protocol(given: Option<&str>) -> Result<ProtocolKind, SettingsError> {
+    let parsed = given.map(|name| name.parse().map_err(|reason| invalid("protocol", reason)));
+    parsed.unwrap_or(Ok(ProtocolKind::default()))
 }
 
 /// The members by rising id; `node` must be one of them.
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(settings.request_timeout.as_secs(), 7);
         assert_eq!(settings.drain_timeout.as_secs(), 5);
         assert_eq!((settings.read_budget, settings.max_reply), (Size::mib(256), Size::mib(128)));
-        assert_eq!(settings.protocol, "raft");
+        assert_eq!(settings.protocol.name(), "raft");
         assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Pretty));
         assert_eq!(settings.data, Path::new("synod-data"));
         assert_eq!(settings.members[0].id, 1, "by rising id");

@@ -11,7 +11,7 @@ const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" }
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn nodes(store: &str) -> Nodes {
-    let protocol = synod_node::registry::DEFAULT_PROTOCOL;
+    let protocol = synod_node::protocol::ProtocolKind::default().name();
     Nodes::new(&Shape { protocol, store, settings: "" }, |_, _, _| None)
 }
 

@@ -1,19 +1,16 @@
 //! A peer that is let in and then speaks in the name of others, over real sockets.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_consensus::Role;
 use synod_kv::KvStore;
-use synod_node::alarm::Alarm;
-use synod_node::run::{Clock, Handle, Parts, Running, launch};
-use synod_raft::{Config, Message, Raft};
-use synod_replica::{Applier, Envelope, Payload, Replica, Settings, decode_frame, encode_frame};
-use synod_storage::{LogStore, MemoryDisk};
+use synod_raft::{Message, Raft};
+use synod_replica::{Envelope, Payload, decode_frame, encode_frame};
+use synod_runtime::Replica;
 use synod_transport::certs::CertificateAuthority;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
 use synod_transport::{Peer, Transport};
-use synod_types::{ClusterId, GroupId, Incarnation, Lane, Membership, NodeId};
+use synod_types::{ClusterId, Lane, NodeId};
 
 const CLUSTER: ClusterId = ClusterId(7);
 const ONE: NodeId = NodeId(1);
@@ -33,28 +30,17 @@ fn bind(authority: &CertificateAuthority, node: NodeId) -> QuicTransport {
 }
 
 /// Node 1 of five, of which only node 2 is there.
-fn start(transport: QuicTransport, two: &QuicTransport) -> (Handle, Running) {
-    let disk = MemoryDisk::new(Incarnation(1));
-    let mut log = disk.open_log();
-    let settings = Settings::new(CLUSTER, ONE, log.life(), 1);
-    let state = Box::new(disk.open_state());
-    let applier = Applier::open(Box::new(KvStore::new()), state, settings.session());
-    let applier = applier.expect("an empty state opens");
-    let members = Membership::new((1..=5).map(NodeId), []).expect("a group");
-    let config = Config::new(ONE, members).expect("it is a member");
-    let (clock, saved) = (Clock::start(), log.load(GroupId(0)).expect("a new store loads"));
-    let driver = Replica::<Raft>::open(clock.now(), settings, config, &saved, applier.applied());
-    let parts = Parts {
-        driver: Box::new(driver.expect("an empty store opens")),
-        log: Box::new(log),
-        applier,
-        transport: Arc::new(transport),
-        addresses: BTreeMap::from([(TWO, two.local_addr().to_string())]),
-        request_timeout: PATIENCE,
-        clock,
-    };
-    let (alarm, _alarms) = Alarm::new();
-    launch(parts, &alarm).expect("threads start")
+async fn start(transport: QuicTransport, two: &QuicTransport) -> Replica {
+    let absent = "127.0.0.1:1".to_owned();
+    let at = |id| if NodeId(id) == TWO { two.local_addr().to_string() } else { absent.clone() };
+    Replica::builder::<Raft>(CLUSTER, ONE)
+        .members((1..=5).map(|id| (NodeId(id), at(id))))
+        .in_memory()
+        .transport(Arc::new(transport))
+        .request_timeout(PATIENCE)
+        .start_untyped(KvStore::new())
+        .await
+        .expect("new stores open")
 }
 
 /// Yes to whoever asks for a vote.
@@ -77,11 +63,11 @@ async fn nobody_votes_in_the_name_of_others() {
     let authority = CertificateAuthority::new(CLUSTER).expect("a new authority");
     let [one, two] = [ONE, TWO].map(|node| bind(&authority, node));
     two.set_peers(&[Peer { node: ONE, address: one.local_addr().to_string() }]);
-    let (node, running) = start(one, &two);
+    let node = start(one, &two).await;
     loop {
-        let view = node.meters().view();
-        assert_ne!(view.status.role, Role::Leader, "elected by one peer of four");
-        if view.counters.frames_forged >= FORGED {
+        let metrics = node.metrics();
+        assert_ne!(metrics.status.role, Role::Leader, "elected by one peer of four");
+        if metrics.counters.frames_forged >= FORGED {
             break;
         }
         let frame = tokio::time::timeout(PATIENCE, two.recv()).await.expect("it campaigns");
@@ -92,5 +78,5 @@ async fn nobody_votes_in_the_name_of_others() {
             two.send(ONE, Lane::Control, yes);
         }
     }
-    tokio::task::spawn_blocking(|| running.stop()).await.expect("it stops");
+    node.stop().await.expect("it stops");
 }

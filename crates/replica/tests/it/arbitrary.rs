@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use synod_consensus::Refusal;
 use synod_replica::{
-    Applied, Applier, Driver, Event, Outcome, Payload, Replica, Run, Seq, Settings, Token,
+    Applied, Applier, Driver, Event, Outcome, Payload, ReplicaCore, Run, Seq, Settings, Token,
     decode_frame,
 };
 use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog};
@@ -18,7 +18,7 @@ struct World {
     now: Instant,
     disk: MemoryDisk,
     log: MemoryLog,
-    replica: Replica<Puppet>,
+    replica: ReplicaCore<Puppet>,
     applier: Applier,
     batches: VecDeque<(Seq, Batch)>,
     runs: VecDeque<Run>,
@@ -258,14 +258,15 @@ impl World {
     }
 }
 
-fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, Replica<Puppet>, Applier) {
+fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, ReplicaCore<Puppet>, Applier) {
     let mut log = disk.open_log();
     let settings = Settings::new(ClusterId(1), ME, log.life(), 7);
     let session = settings.session();
     let machine = Box::<Recorder>::default();
     let applier = Applier::open(machine, Box::new(disk.open_state()), session).unwrap();
     let saved = log.load(settings.group).unwrap();
-    let mut replica = Replica::open(now, settings, Some(ME), &saved, applier.applied()).unwrap();
+    let mut replica =
+        ReplicaCore::open(now, settings, Some(ME), &saved, applier.applied()).unwrap();
     let _ = replica.take(now);
     (log, replica, applier)
 }

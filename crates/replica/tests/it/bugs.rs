@@ -7,8 +7,8 @@ use std::time::Duration;
 use synod_consensus::{Base, Refusal, Run as Entries, Saved, Write};
 use synod_replica::{
     Applied, Applier, ApplyError, Body, Driver, Envelope, Event, OpenError, Outcome, Payload,
-    Replica, Request, RequestSeq, Run, Seq, Session, Settings, Token, decode_frame, decode_saved,
-    encode_write,
+    ReplicaCore, Request, RequestSeq, Run, Seq, Session, Settings, Token, decode_frame,
+    decode_saved, encode_write,
 };
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot, Term, Values};
@@ -17,7 +17,7 @@ use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot,
 struct Node {
     disk: MemoryDisk,
     log: MemoryLog,
-    replica: Replica<Puppet>,
+    replica: ReplicaCore<Puppet>,
     applier: Applier,
 }
 
@@ -28,7 +28,7 @@ impl Node {
         let applier = applier(disk.open_state());
         let saved = log.load(settings.group).unwrap();
         let applied = applier.applied();
-        let mut replica = Replica::open(T0, settings, Some(ME), &saved, applied).unwrap();
+        let mut replica = ReplicaCore::open(T0, settings, Some(ME), &saved, applied).unwrap();
         let _ = replica.take(T0);
         Self { disk: disk.clone(), log, replica, applier }
     }
@@ -74,7 +74,7 @@ impl Node {
 }
 
 /// Hands out this round's batch.
-fn batch(replica: &mut Replica<Puppet>) -> (Seq, Vec<LogOp>) {
+fn batch(replica: &mut ReplicaCore<Puppet>) -> (Seq, Vec<LogOp>) {
     let (seq, batch) = replica.take(T0).batch.take().expect("something was written");
     (seq, batch.ops.into_iter().map(|(_, op)| op).collect())
 }
@@ -171,8 +171,13 @@ fn raft_19_log_that_was_rolled_back_is_a_panic() {
     for kept in 0..=3 {
         let mut saved = whole.clone();
         saved.journal.truncate(kept);
-        let opened =
-            Replica::<Puppet>::open(T0, settings.clone(), Some(ME), &saved, node.applier.applied());
+        let opened = ReplicaCore::<Puppet>::open(
+            T0,
+            settings.clone(),
+            Some(ME),
+            &saved,
+            node.applier.applied(),
+        );
         let last = Slot(kept as u64);
         match opened.err() {
             None => assert_eq!(kept, 3),
@@ -191,7 +196,7 @@ fn raft_20_wiped_voter_votes_again() {
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Lead(PEER, 9)));
-    assert_eq!(replica.counters().frames_other_life, 2);
+    assert_eq!(replica.counters().frames_wrong_incarnation, 2);
     assert_eq!(replica.status().leader, Some(ME), "it has forgotten what it promised");
     tell(&mut replica, Msg::Lead(PEER, 9));
     assert_eq!(replica.status().leader, Some(PEER), "the store that is known is heard");
@@ -244,7 +249,7 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
 #[test]
 fn raft_30_silent_disk_or_apply_side_is_not_told() {
     let stall = settings().stall;
-    let silent: [fn(&mut Replica<Puppet>); 2] = [
+    let silent: [fn(&mut ReplicaCore<Puppet>); 2] = [
         |replica| drop(batch(replica)),
         |replica| {
             let (seq, _) = batch(replica);
@@ -583,7 +588,7 @@ fn paxos_p12_wiped_acceptor_answers_under_its_old_id() {
     deliver(&mut replica, &wiped, Payload::Forward(guest(PEER, 1)));
     assert_eq!(replica.status().commit, Slot::ZERO, "its vow counts for nothing");
     assert!(replica.take(T0).batch.is_none(), "nor does anything else that it says");
-    assert_eq!(replica.counters().frames_other_life, 2);
+    assert_eq!(replica.counters().frames_wrong_incarnation, 2);
     tell(&mut replica, Msg::Quorum);
     assert_eq!(replica.status().commit, Slot(1), "what the old life had sent still counts");
 }
@@ -607,13 +612,13 @@ fn a_wiped_store_is_served_after_a_restart_whatever_its_incarnation() {
         let mut node = Node::new();
         assert_eq!(forward(&mut node, 9, b"old"), "old");
         assert_eq!(forward(&mut node, wiped, b"new"), "old", "the old store is remembered");
-        assert_eq!(node.replica.counters().frames_other_life, 1);
+        assert_eq!(node.replica.counters().frames_wrong_incarnation, 1);
         let mut node = node.crash();
         assert_eq!(forward(&mut node, wiped, b"new"), "oldnew");
         assert_eq!(forward(&mut node, wiped, b"new"), "oldnew", "a repetition");
-        assert_eq!(node.replica.counters().frames_other_life, 0);
+        assert_eq!(node.replica.counters().frames_wrong_incarnation, 0);
         assert_eq!(forward(&mut node, 9, b"old"), "oldnew", "now the new store is remembered");
-        assert_eq!(node.replica.counters().frames_other_life, 1);
+        assert_eq!(node.replica.counters().frames_wrong_incarnation, 1);
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Base, Refusal, Write};
 use synod_replica::{
-    Driver, Envelope, Event, OpenError, Outcome, Payload, Replica, Seq, Token, encode_write,
+    Driver, Envelope, Event, OpenError, Outcome, Payload, ReplicaCore, Seq, Token, encode_write,
 };
 use synod_storage::LogOp;
 use synod_types::{ClusterId, Incarnation, NodeId, Slot, Term};
@@ -106,7 +106,7 @@ fn frames_that_are_not_for_us_change_nothing() {
     assert_eq!(counters.frames_foreign, 1);
     assert_eq!(counters.frames_forged, 1);
     assert_eq!(counters.frames_malformed, 1);
-    assert_eq!(counters.frames_other_life, 1);
+    assert_eq!(counters.frames_wrong_incarnation, 1);
     assert_eq!(counters.frames, 1);
 }
 
@@ -147,7 +147,7 @@ fn a_state_that_ends_before_its_log_begins_is_refused() {
     let op = encode_write::<Puppet>(&Write::Compact(base));
     let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
     let saved = synod_storage::Saved { base: Some((through, base)), ..Default::default() };
-    let open = |applied| Replica::<Puppet>::open(T0, settings(), None, &saved, applied);
+    let open = |applied| ReplicaCore::<Puppet>::open(T0, settings(), None, &saved, applied);
     let error = open(Slot(6)).err().unwrap();
     assert!(matches!(error, OpenError::StateBehindLog { applied: Slot(6), base: Slot(7) }));
     assert!(open(Slot(7)).is_ok());

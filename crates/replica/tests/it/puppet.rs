@@ -8,7 +8,7 @@ use synod_consensus::{
     RecoveryError, Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
 };
 use synod_replica::{
-    Applied, Applier, Driver, Envelope, Event, Outcome, Payload, Replica, Settings, Token,
+    Applied, Applier, Driver, Envelope, Event, Outcome, Payload, ReplicaCore, Settings, Token,
     decode_frame, encode_frame,
 };
 use synod_storage::{Life, StateStore};
@@ -104,8 +104,8 @@ impl Protocol for Puppet {
     type Timer = u8;
     const NAME: &'static str = "puppet";
 
-    fn config(_: NodeId, _: &Membership) -> Result<Option<NodeId>, ConfigError> {
-        Ok(None)
+    fn config(me: NodeId, _: &Membership) -> Result<Option<NodeId>, ConfigError> {
+        Ok(Some(me))
     }
 
     fn recover(leader: Option<NodeId>, saved: Saved<Self>) -> Result<Self, RecoveryError> {
@@ -222,13 +222,13 @@ pub fn settings() -> Settings {
     Settings::new(ClusterId(1), ME, Life { incarnation: Incarnation(5), boot: 1 }, 0)
 }
 
-pub fn replica(leader: Option<NodeId>) -> Replica<Puppet> {
+pub fn replica(leader: Option<NodeId>) -> ReplicaCore<Puppet> {
     replica_with(settings(), leader)
 }
 
-pub fn replica_with(settings: Settings, leader: Option<NodeId>) -> Replica<Puppet> {
+pub fn replica_with(settings: Settings, leader: Option<NodeId>) -> ReplicaCore<Puppet> {
     let saved = synod_storage::Saved::default();
-    let mut replica = Replica::open(T0, settings, leader, &saved, Slot::ZERO).unwrap();
+    let mut replica = ReplicaCore::open(T0, settings, leader, &saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
     replica
 }
@@ -241,7 +241,7 @@ pub fn request(token: u64, deadline: Duration) -> Event {
 pub const LATER: Duration = Duration::from_secs(60);
 
 /// The protocol messages among the frames that are ready to leave.
-pub fn sent(replica: &mut Replica<Puppet>, now: Instant) -> Vec<Msg> {
+pub fn sent(replica: &mut ReplicaCore<Puppet>, now: Instant) -> Vec<Msg> {
     let frames = std::mem::take(&mut replica.take(now).frames);
     let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
     payloads
@@ -253,11 +253,11 @@ pub fn sent(replica: &mut Replica<Puppet>, now: Instant) -> Vec<Msg> {
 }
 
 /// The requests among the frames that are ready to leave, frame by frame.
-pub fn forwarded(replica: &mut Replica<Puppet>) -> Vec<Values> {
+pub fn forwarded(replica: &mut ReplicaCore<Puppet>) -> Vec<Values> {
     forwarded_at(replica, T0)
 }
 
-pub fn forwarded_at(replica: &mut Replica<Puppet>, now: Instant) -> Vec<Values> {
+pub fn forwarded_at(replica: &mut ReplicaCore<Puppet>, now: Instant) -> Vec<Values> {
     let frames = std::mem::take(&mut replica.take(now).frames);
     let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
     payloads
@@ -275,12 +275,12 @@ pub fn envelope() -> Envelope {
 }
 
 /// A frame arrives over the peer's link.
-pub fn deliver(replica: &mut Replica<Puppet>, envelope: &Envelope, payload: Payload<Msg>) {
+pub fn deliver(replica: &mut ReplicaCore<Puppet>, envelope: &Envelope, payload: Payload<Msg>) {
     let frame = encode_frame(envelope, &payload);
     replica.handle(T0, Event::Frame { from: PEER, frame });
 }
 
-pub fn tell(replica: &mut Replica<Puppet>, message: Msg) {
+pub fn tell(replica: &mut ReplicaCore<Puppet>, message: Msg) {
     deliver(replica, &envelope(), Payload::Protocol(message));
 }
 
@@ -318,7 +318,7 @@ pub fn applier(store: impl StateStore + 'static) -> Applier {
 }
 
 /// Writes, applies and answers until nothing is left to do.
-pub fn run_alone(replica: &mut Replica<Puppet>, applier: &mut Applier) -> Vec<Outcome> {
+pub fn run_alone(replica: &mut ReplicaCore<Puppet>, applier: &mut Applier) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     loop {
         let actions = replica.take(T0);

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_raft::{Config, Raft};
-use synod_replica::{Applied, Applier, Driver, Event, Outcome, Replica, Run, Seq, Settings, Token};
+use synod_replica::{
+    Applied, Applier, Driver, Event, Outcome, ReplicaCore, Run, Seq, Settings, Token,
+};
 use synod_storage::{Life, MemoryState};
 use synod_types::{ClusterId, Incarnation, Instant, Membership, NodeId, Slot};
 
@@ -19,7 +21,7 @@ const SYNC: Duration = Duration::from_millis(2);
 const LATENCY: Duration = Duration::from_micros(200);
 
 struct Node {
-    replica: Replica<Raft>,
+    replica: ReplicaCore<Raft>,
     applier: Applier,
     wake: Option<Instant>,
     /// Batches that wait for the disk, and the last of those that it writes.
@@ -73,7 +75,8 @@ impl Cluster {
             let applier = Applier::open(machine, store, settings.session()).unwrap();
             let config = Config::new(id, members.clone()).unwrap();
             let saved = synod_storage::Saved::default();
-            let replica = Replica::open(cluster.now, settings, config, &saved, Slot::ZERO).unwrap();
+            let replica =
+                ReplicaCore::open(cluster.now, settings, config, &saved, Slot::ZERO).unwrap();
             let (batches, writing) = (VecDeque::new(), None);
             let node = Node { replica, applier, wake: None, batches, writing, written_bytes: 0 };
             cluster.nodes.push(node);

@@ -9,7 +9,7 @@ use crate::violation::{Checked, ViolationKind, violation};
 use crate::workload::kv::Machine;
 use std::collections::VecDeque;
 use synod_consensus::Protocol;
-use synod_replica::{Applier, Replica, Run, Settings, decode_saved};
+use synod_replica::{Applier, ReplicaCore, Run, Settings, decode_saved};
 use synod_storage::LogStore;
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
 
@@ -52,7 +52,7 @@ pub(crate) struct NodeDice {
 
 /// What dies with the process.
 pub(crate) struct Running<P: Protocol> {
-    pub(crate) replica: Replica<P>,
+    pub(crate) replica: ReplicaCore<P>,
     pub(crate) applier: Applier,
     /// Chosen and not yet applied.
     pub(crate) to_apply: VecDeque<ApplyTask>,
@@ -137,7 +137,7 @@ impl<P: Protocol> Node<P> {
         let applier = Applier::open(Box::new(Machine::default()), Box::new(state), session)
             .map_err(|error| refused(error.to_string()))?;
         let replica =
-            Replica::open(self.clock.read(now), settings, config, &saved, applier.applied())
+            ReplicaCore::open(self.clock.read(now), settings, config, &saved, applier.applied())
                 .map_err(|error| refused(error.to_string()))?;
         self.running = Some(Running {
             replica,

@@ -31,7 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Every protocol that a node can run.
-pub(crate) const PROTOCOLS: &[&str] = synod_node::registry::PROTOCOLS;
+pub(crate) const PROTOCOLS: &[&str] = &synod_node::protocol::ProtocolKind::NAMES;
 
 /// A cluster takes all cores: two at once would only measure one another.
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {

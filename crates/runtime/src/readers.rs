@@ -1,4 +1,4 @@
-//! Reading: queries answered from views of the state, on threads of their own, within a budget.
+//! Reader threads: long reads from views of the state, within a budget of memory.
 //!
 //! The apply thread only hands out the view. A read is done in pieces: the first by the client's
 //! own task, which is all that most reads need, and the others by a few reader threads, in turn, so
@@ -6,11 +6,11 @@
 //! client has gone, and refused if the bytes of all replies in memory pass the budget. A reply
 //! keeps its part of the budget until it is sent.
 
-use crate::alarm::Alarm;
+use crate::FatalErrorSender;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use synod_kv::{Reading, Reply};
+use synod_consensus::PiecewiseRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The budget is counted in units of this many bytes.
@@ -19,54 +19,55 @@ const UNIT: usize = 1 << 10;
 const MIN_UNITS: usize = 4;
 
 /// A reply, and its part of the budget.
-pub(crate) type Read = (Reply, OwnedSemaphorePermit);
+type Read<R> = (<R as PiecewiseRead>::Reply, OwnedSemaphorePermit);
 
 /// The reason that there is no reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReadError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
     /// The budget is used up.
+    #[error("the replies to all reads take too much memory: retry after a pause")]
     Budget,
     /// The node is stopping.
+    #[error("the node is stopping")]
     Stopping,
 }
 
 /// The reader threads and their budget. The threads end when this is dropped.
-pub(crate) struct Readers {
-    queue: Arc<Queue>,
+pub struct Readers<R: PiecewiseRead> {
+    queue: Arc<Queue<R>>,
     budget: Arc<Semaphore>,
 }
 
 /// A read that is not finished.
-struct Job {
-    reading: Reading,
+struct Job<R: PiecewiseRead> {
+    reading: R,
     room: OwnedSemaphorePermit,
-    reply: oneshot::Sender<Result<Read, ReadError>>,
+    reply: oneshot::Sender<Result<Read<R>, ReadError>>,
 }
 
 /// Reads that wait for their next piece, in turn.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+struct Queue<R: PiecewiseRead> {
+    waiting: Mutex<Waiting<R>>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<Job>,
+struct Waiting<R: PiecewiseRead> {
+    jobs: VecDeque<Job<R>>,
     closed: bool,
 }
 
-impl Readers {
+impl<R: PiecewiseRead> Readers<R> {
     /// Starts as many reader threads as half of the cores: reads must leave time for writes.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub(crate) fn start(budget: usize, alarm: &Alarm) -> io::Result<Self> {
+    pub fn start(budget: usize, fatal: &FatalErrorSender) -> io::Result<Self> {
         let readers = Self::without_threads(budget);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         for _ in 0..(cores / 2).max(1) {
             let queue = Arc::clone(&readers.queue);
-            alarm.thread("synod-reader", move || {
+            fatal.thread("synod-reader", queue, |queue| {
                 queue.work();
                 Ok(())
             })?;
@@ -74,13 +75,24 @@ impl Readers {
         Ok(readers)
     }
 
-    pub(crate) fn without_threads(budget: usize) -> Self {
+    /// Returns readers without threads: of a long read only the first piece is ever done. For tests.
+    #[must_use]
+    pub fn without_threads(budget: usize) -> Self {
         let units = (budget / UNIT).min(Semaphore::MAX_PERMITS);
-        Self { queue: Arc::default(), budget: Arc::new(Semaphore::new(units)) }
+        let waiting = Mutex::new(Waiting { jobs: VecDeque::new(), closed: false });
+        let queue = Arc::new(Queue { waiting, changed: Condvar::new() });
+        Self { queue, budget: Arc::new(Semaphore::new(units)) }
     }
 
-    /// Answers a query. Dropping the future drops the read.
-    pub(crate) async fn read(&self, mut reading: Reading) -> Result<Read, ReadError> {
+    /// Answers a query. Dropping the future drops the read. The permit is the reply's part of the
+    /// budget: drop it once the reply is sent.
+    ///
+    /// # Errors
+    /// If the budget is used up, or the readers are dropped.
+    pub async fn read(
+        &self,
+        mut reading: R,
+    ) -> Result<(R::Reply, OwnedSemaphorePermit), ReadError> {
         let mut room = take(&self.budget, MIN_UNITS)?;
         let done = reading.step();
         grow(&self.budget, &mut room, reading.bytes())?;
@@ -93,14 +105,14 @@ impl Readers {
     }
 }
 
-impl Drop for Readers {
+impl<R: PiecewiseRead> Drop for Readers<R> {
     fn drop(&mut self) {
         self.queue.close();
     }
 }
 
-impl Queue {
-    fn push(&self, job: Job) -> Result<(), ReadError> {
+impl<R: PiecewiseRead> Queue<R> {
+    fn push(&self, job: Job<R>) -> Result<(), ReadError> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(ReadError::Stopping);
@@ -124,7 +136,7 @@ impl Queue {
     fn work(&self) {
         loop {
             let waiting = self.lock();
-            let idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.closed;
+            let idle = |waiting: &mut Waiting<R>| waiting.jobs.is_empty() && !waiting.closed;
             let waiting = self.changed.wait_while(waiting, idle);
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
             let Some(job) = waiting.jobs.pop_front() else { return };
@@ -134,7 +146,7 @@ impl Queue {
     }
 
     /// Does the next piece of a read whose client is still there.
-    fn piece(&self, mut job: Job) {
+    fn piece(&self, mut job: Job<R>) {
         if job.reply.is_closed() {
             return;
         }
@@ -151,7 +163,7 @@ impl Queue {
     }
 
     /// A panic elsewhere leaves the queue whole: it is only ever pushed to and popped from.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<R>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -180,7 +192,9 @@ mod tests {
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
-    use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range};
+    use synod_kv::{
+        Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reading, Reply,
+    };
     use synod_types::Changes;
 
     const BUDGET: usize = 1 << 20;
@@ -200,6 +214,8 @@ mod tests {
         store.read(Query::Range(range), usize::MAX)
     }
 
+    type Readers = super::Readers<Reading>;
+    type Read = (Reply, OwnedSemaphorePermit);
     type Started<'a> = Pin<Box<dyn Future<Output = Result<Read, ReadError>> + 'a>>;
 
     fn poll(read: &mut Started<'_>) -> Poll<Result<Read, ReadError>> {

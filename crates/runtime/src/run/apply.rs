@@ -1,7 +1,8 @@
 //! The apply thread: the state machine, views of it, and writing behind.
 
 use super::core::Signal;
-use super::meters::Meters;
+use super::metrics::Meter;
+use crate::Fatal;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const ROUND: usize = 256;
 
 /// What the apply thread is asked to do.
-pub(super) enum Task {
+pub(crate) enum Task {
     /// Apply these, which the core handed out at that time.
     Runs(Vec<Run>, Instant),
     /// The state may be saved up to here.
@@ -39,7 +40,7 @@ pub(super) struct Apply {
     signals: UnboundedSender<Signal>,
     /// What changed, for the saver.
     pieces: SyncSender<Piece>,
-    meters: Arc<Meters>,
+    meter: Arc<Meter>,
     durable: Slot,
     last_save: Instant,
 }
@@ -50,7 +51,7 @@ impl Apply {
         tasks: Receiver<Task>,
         signals: UnboundedSender<Signal>,
         pieces: SyncSender<Piece>,
-        meters: &Arc<Meters>,
+        meter: &Arc<Meter>,
     ) -> Self {
         Self {
             durable: applier.applied(),
@@ -58,12 +59,13 @@ impl Apply {
             tasks,
             signals,
             pieces,
-            meters: Arc::clone(meters),
+            meter: Arc::clone(meter),
             last_save: Instant::now(),
         }
     }
 
-    pub(super) fn run(mut self) -> anyhow::Result<()> {
+    /// Applies until it receives [`Task::Stop`], or the core and every handle are gone.
+    pub(super) fn run(&mut self) -> Result<(), Fatal> {
         loop {
             match self.tasks.recv_timeout(self.patience()) {
                 Ok(task) => {
@@ -104,7 +106,7 @@ impl Apply {
             }
         }
         if let Some(since) = oldest {
-            self.meters.applied(since.elapsed(), &self.applier);
+            self.meter.applied(since.elapsed(), &self.applier);
             // Nobody listens while the node stops.
             let _ = self.signals.send(Signal::Applied(report));
         }
@@ -124,7 +126,7 @@ impl Apply {
     /// Hands what may be saved to the saver; waits only if that is far behind.
     fn save(&mut self) {
         if let Some(piece) = self.applier.take_sealed(self.durable) {
-            // The saver's end is gone only if it failed, and the alarm has said so.
+            // The saver's end is gone only if it failed, and it has reported that.
             let _ = self.pieces.send(piece);
         }
     }

@@ -1,8 +1,8 @@
 //! The writer thread: group commit.
 
 use super::core::Signal;
-use super::meters::Meters;
-use anyhow::Context;
+use super::metrics::Meter;
+use crate::Fatal;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -20,12 +20,12 @@ pub(super) struct Writer {
     pub(super) log: Box<dyn LogStore>,
     pub(super) batches: Receiver<(Seq, Batch)>,
     pub(super) signals: UnboundedSender<Signal>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Writer {
-    /// Writes until the core lets go of its end.
-    pub(super) fn run(mut self) -> anyhow::Result<()> {
+    /// Writes until the core closes its end.
+    pub(super) fn run(&mut self) -> Result<(), Fatal> {
         let mut next = None;
         while let Some((mut seq, mut batch)) = next.take().or_else(|| self.batches.recv().ok()) {
             let (mut merged, mut bytes) = (1, batch.byte_len());
@@ -41,10 +41,10 @@ impl Writer {
             }
             let since = Instant::now();
             // A sync that failed is never tried again: the disk's content is unknown.
-            self.log.commit(&batch).context("the log cannot be written, so the node stops")?;
-            self.meters.synced(since.elapsed(), merged);
+            self.log.commit(&batch).map_err(Fatal::Log)?;
+            self.meter.synced(since.elapsed(), merged);
             if self.signals.send(Signal::Written(seq)).is_err() {
-                return Ok(()); // The core died, and the alarm has said so.
+                return Ok(()); // The core failed, and has reported it.
             }
         }
         Ok(())

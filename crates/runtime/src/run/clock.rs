@@ -4,20 +4,20 @@ use synod_types::Instant;
 
 /// This process's monotonic clock, as the driver counts it: nanoseconds since the clock was made.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: std::time::Instant,
 }
 
 impl Clock {
     /// A clock that starts now.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { start: std::time::Instant::now() }
     }
 
     /// The time.
     #[must_use]
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         Instant::ZERO + self.start.elapsed()
     }
 

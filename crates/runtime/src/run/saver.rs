@@ -1,11 +1,11 @@
 //! The saver thread: writes the applied state behind.
 
-use super::meters::Meters;
-use anyhow::Context;
+use super::metrics::Meter;
+use crate::Fatal;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use synod_replica::{Piece, Saver};
+use synod_replica::{ApplyError, Piece, Saver};
 
 /// Pieces that wait for the saver: with more, the apply thread waits, too, and the driver finds
 /// it stalled.
@@ -18,16 +18,16 @@ const SYNC_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct StateSaver {
     pub(super) saver: Saver,
     pub(super) pieces: Receiver<Piece>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl StateSaver {
-    /// Saves until the apply thread lets go of its end, then syncs.
-    pub(super) fn run(mut self) -> anyhow::Result<()> {
-        self.work().context("the state cannot be saved, so the node stops")
+    /// Saves until the apply thread closes its end, then syncs.
+    pub(super) fn run(&mut self) -> Result<(), Fatal> {
+        self.work().map_err(Fatal::State)
     }
 
-    fn work(&mut self) -> anyhow::Result<()> {
+    fn work(&mut self) -> Result<(), ApplyError> {
         // The time of the oldest piece that is not synced.
         let mut unsynced: Option<Instant> = None;
         loop {
@@ -36,7 +36,7 @@ impl StateSaver {
             match self.pieces.recv_timeout(wait) {
                 Ok(piece) => {
                     self.saver.save(&piece)?;
-                    self.meters.saved(piece.through());
+                    self.meter.saved(piece.through());
                     unsynced.get_or_insert_with(Instant::now);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -47,6 +47,6 @@ impl StateSaver {
                 unsynced = None;
             }
         }
-        Ok(self.saver.sync()?)
+        self.saver.sync()
     }
 }

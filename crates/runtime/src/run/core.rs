@@ -2,7 +2,8 @@
 
 use super::apply::Task;
 use super::clock::Clock;
-use super::meters::Meters;
+use super::metrics::Meter;
+use crate::Fatal;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -23,11 +24,11 @@ const ROUND: usize = 1024;
 const ROUND_BYTES: usize = 1 << 20;
 
 /// A frame and who sent it.
-pub(super) type Frame = (NodeId, Bytes);
+pub(crate) type Frame = (NodeId, Bytes);
 
 /// From this node's other threads. There are never more of these under way than the driver has
 /// handed out work, so their queue needs no bound of its own.
-pub(super) enum Signal {
+pub(crate) enum Signal {
     Written(Seq),
     Applied(Applied),
     /// Stop when all is written.
@@ -37,9 +38,9 @@ pub(super) enum Signal {
 }
 
 /// From a client of this node.
-pub(super) enum Call {
-    Request { command: Bytes, room: OwnedSemaphorePermit, reply: oneshot::Sender<Outcome> },
-    Read { reply: oneshot::Sender<Outcome> },
+pub(crate) enum Call {
+    Request { command: Bytes, waiting: Waiting },
+    Read { waiting: Waiting },
 }
 
 /// Owns the driver.
@@ -47,11 +48,11 @@ pub(super) struct Core {
     pub(super) driver: Box<dyn Driver>,
     pub(super) clock: Clock,
     pub(super) inbox: Inbox,
-    pub(super) out: Outlets,
+    pub(super) out: Outputs,
     pub(super) clients: Clients,
-    pub(super) meters: Arc<Meters>,
-    /// Peers whose frames were dropped because their store is not the one they had before.
-    pub(super) forgetful: BTreeSet<NodeId>,
+    pub(super) meter: Arc<Meter>,
+    /// Peers whose frames are dropped because their store is not the one they had before.
+    pub(super) reincarnated_peers: BTreeSet<NodeId>,
 }
 
 /// What comes in, the most urgent first.
@@ -62,7 +63,7 @@ pub(super) struct Inbox {
 }
 
 /// Where actions go.
-pub(super) struct Outlets {
+pub(super) struct Outputs {
     /// `None` once the node stops: then the writer ends when it has written all.
     pub(super) batches: Option<Sender<(Seq, Batch)>>,
     pub(super) tasks: Sender<Task>,
@@ -71,17 +72,20 @@ pub(super) struct Outlets {
 }
 
 /// Clients that wait for an answer.
-pub(super) struct Clients {
+pub(crate) struct Clients {
     waiting: BTreeMap<Token, Waiting>,
     last: Token,
     timeout: Duration,
 }
 
-/// One of them. The command's room is taken as long as the driver holds the command, whether or
-/// not anyone still waits.
-struct Waiting {
-    reply: oneshot::Sender<Outcome>,
-    _room: Option<OwnedSemaphorePermit>,
+/// A client that waits. The permits are held as long as the driver holds the request, whether or not
+/// the client still waits.
+pub(crate) struct Waiting {
+    pub(crate) reply: oneshot::Sender<Outcome>,
+    /// Counts the request as pending.
+    pub(crate) pending: OwnedSemaphorePermit,
+    /// Memory for the command.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 enum Incoming {
@@ -91,10 +95,11 @@ enum Incoming {
 }
 
 impl Core {
-    /// Runs until it is told to stop.
-    pub(super) fn run(mut self) -> anyhow::Result<()> {
+    /// Runs until it receives [`Signal::Stop`].
+    pub(super) fn run(&mut self) -> Result<(), Fatal> {
         // A runtime of its own on this thread: the loop never queues behind clients' tasks.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| Fatal::System(error.to_string()))?;
         runtime.block_on(async {
             let mut wake = self.round()?;
             loop {
@@ -152,9 +157,9 @@ impl Core {
             Incoming::Frame((from, frame)) => Event::Frame { from, frame },
             Incoming::Call(call) => self.clients.admit(now, call),
         };
-        let dropped = self.driver.counters().frames_other_life;
+        let dropped = self.driver.counters().frames_wrong_incarnation;
         self.driver.handle(now, event);
-        if self.driver.counters().frames_other_life > dropped {
+        if self.driver.counters().frames_wrong_incarnation > dropped {
             sender.into_iter().for_each(|peer| self.warn_of(peer));
         }
         false
@@ -162,7 +167,7 @@ impl Core {
 
     /// Says once of each peer that nothing it sends is taken.
     fn warn_of(&mut self, peer: NodeId) {
-        if self.forgetful.insert(peer) {
+        if self.reincarnated_peers.insert(peer) {
             tracing::warn!(
                 peer = peer.0,
                 "not listening to this peer: its store is not the one it had before; it was \
@@ -191,8 +196,8 @@ impl Core {
         let wake = actions.wake;
         self.out.carry_out(actions);
         self.clients.answer(actions);
-        let (driver, meters) = (&self.driver, &self.meters);
-        meters.publish(driver.status(), *driver.counters(), driver.outstanding());
+        let (driver, meter) = (&self.driver, &self.meter);
+        meter.publish(&driver.status(), *driver.counters(), driver.outstanding());
         Ok(wake)
     }
 }
@@ -216,7 +221,7 @@ impl Inbox {
     }
 }
 
-impl Drop for Outlets {
+impl Drop for Outputs {
     /// Ends the apply thread with the core, even with one that panicked.
     fn drop(&mut self) {
         // Nobody listens if that thread died before.
@@ -224,7 +229,7 @@ impl Drop for Outlets {
     }
 }
 
-impl Outlets {
+impl Outputs {
     /// Writes first, then the rest; nothing here waits for the write. The other threads' ends are
     /// only ever gone when they died, and then the alarm has stopped the node.
     fn carry_out(&mut self, actions: &mut Actions) {
@@ -261,21 +266,22 @@ impl Clients {
     fn admit(&mut self, now: Instant, call: Call) -> Event {
         self.last.0 += 1;
         let (token, deadline) = (self.last, now + self.timeout);
-        let (reply, room, event) = match call {
-            Call::Request { command, room, reply } => {
-                (reply, Some(room), Event::Request { token, command, deadline })
+        let (waiting, event) = match call {
+            Call::Request { command, waiting } => {
+                (waiting, Event::Request { token, command, deadline })
             }
-            Call::Read { reply } => (reply, None, Event::Read { token, deadline }),
+            Call::Read { waiting } => (waiting, Event::Read { token, deadline }),
         };
-        self.waiting.insert(token, Waiting { reply, _room: room });
+        self.waiting.insert(token, waiting);
         event
     }
 
     fn answer(&mut self, actions: &mut Actions) {
         for Answer { token, outcome } in actions.answers.drain(..) {
-            if let Some(waiting) = self.waiting.remove(&token) {
-                // Whoever asked may have gone away.
-                let _ = waiting.reply.send(outcome);
+            if let Some(Waiting { reply, pending, room }) = self.waiting.remove(&token) {
+                // The client may have gone away.
+                let _ = reply.send(outcome);
+                drop((pending, room)); // A drained replica has answered.
             }
         }
     }

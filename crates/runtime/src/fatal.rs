@@ -1,0 +1,143 @@
+//! Fatal errors: the first thread of a replica that fails stops it, and says why.
+
+use std::io;
+use std::thread;
+use synod_consensus::FatalError;
+use synod_replica::ApplyError;
+use synod_storage::StorageError;
+use tokio::sync::watch;
+
+/// The error that stopped a replica. Final for this process: the replica must be started again, and
+/// what it names must be repaired first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// A write of the log failed. What the disk holds now is unknown.
+    #[error("the log cannot be written, so the node stops: {0}")]
+    Log(StorageError),
+    /// A write of the state failed.
+    #[error("the state cannot be saved, so the node stops: {0}")]
+    State(ApplyError),
+    /// The protocol would undo what is chosen, or a peer contradicts what is chosen.
+    #[error(transparent)]
+    Protocol(#[from] FatalError),
+    /// A thread panicked. Its message is on standard error.
+    #[error("the thread {0} broke an invariant and is dead")]
+    Panicked(String),
+    /// The operating system refused what a thread needs.
+    #[error("{0}")]
+    System(String),
+}
+
+/// Reports fatal errors of one replica. The first one counts. Clones report to the same replica.
+#[derive(Clone, Debug)]
+pub struct FatalErrorSender(watch::Sender<Option<Fatal>>);
+
+/// Receives the first fatal error of one replica. Clones receive the same one.
+#[derive(Clone, Debug)]
+pub struct FatalErrorReceiver(watch::Receiver<Option<Fatal>>);
+
+impl FatalErrorSender {
+    /// Returns a sender and its receiver.
+    #[must_use]
+    pub fn new() -> (Self, FatalErrorReceiver) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(sender), FatalErrorReceiver(receiver))
+    }
+
+    /// Reports that the replica must stop. Errors after the first are dropped.
+    pub fn send(&self, why: Fatal) {
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            if is_first {
+                *first = Some(why);
+            }
+            is_first
+        });
+    }
+
+    /// Starts a thread whose failure, or panic, is a fatal error. The error is reported before `task`
+    /// is dropped: whoever sees the task's channels closed finds the reason here.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn thread<T: Send + 'static>(
+        &self,
+        name: &str,
+        task: T,
+        run: impl FnOnce(&mut T) -> Result<(), Fatal> + Send + 'static,
+    ) -> io::Result<()> {
+        let (fatal, name) = (self.clone(), name.to_owned());
+        let work = move || {
+            let mut task = task; // Declared before the guard, so dropped after it.
+            let mut guard = PanicGuard { fatal, armed: true };
+            let result = run(&mut task);
+            guard.armed = false;
+            if let Err(error) = result {
+                guard.fatal.send(error);
+            }
+        };
+        thread::Builder::new().name(name).spawn(work).map(drop)
+    }
+}
+
+impl FatalErrorReceiver {
+    /// Returns the first fatal error, if there is one.
+    #[must_use]
+    pub fn get(&self) -> Option<Fatal> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for the first fatal error; `None` if every thread and every sender is gone without one.
+    pub async fn first(&self) -> Option<Fatal> {
+        let mut errors = self.0.clone();
+        match errors.wait_for(Option::is_some).await {
+            Ok(error) => error.clone(),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Reports a fatal error when its thread unwinds.
+struct PanicGuard {
+    fatal: FatalErrorSender,
+    armed: bool,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            self.fatal.send(Fatal::Panicked(name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn first_error(work: fn() -> Result<(), Fatal>) -> String {
+        let (fatal, errors) = FatalErrorSender::new();
+        fatal.thread("worker", (), move |()| work()).unwrap();
+        drop(fatal);
+        errors.first().await.map_or_else(|| "quiet".into(), |error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn failure_and_panic_are_fatal_and_a_clean_end_is_not() {
+        assert_eq!(first_error(|| Ok(())).await, "quiet");
+        assert_eq!(first_error(|| Err(Fatal::System("disk full".into()))).await, "disk full");
+        let panicked = first_error(|| panic!("on purpose")).await;
+        assert_eq!(panicked, "the thread worker broke an invariant and is dead");
+    }
+
+    #[test]
+    fn first_of_two_fatal_errors_counts() {
+        let (fatal, errors) = FatalErrorSender::new();
+        assert_eq!(errors.get(), None);
+        fatal.send(Fatal::System("first".into()));
+        fatal.send(Fatal::System("second".into()));
+        assert_eq!(errors.get(), Some(Fatal::System("first".into())));
+    }
+}

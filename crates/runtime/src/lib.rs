@@ -1,0 +1,105 @@
+//! A replicated state machine as a handle: a replica's threads, stores and network put together.
+//!
+//! Depend on this crate, one protocol crate and tokio. Implement [`TypedMachine`] for your state, start
+//! a [`Replica`] on each node, and [`execute`](Replica::execute) commands on any of them: each is
+//! applied once, in the same order, on every node.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use synod_raft::Raft;
+//! use synod_runtime::{
+//!     Changes, ClusterId, Consistency, Entries, MemoryNetwork, NodeId, Replica, Slot, StateError,
+//!     TypedMachine, decode, encode,
+//! };
+//!
+//! #[derive(Clone, Default)]
+//! struct Counter(u64);
+//!
+//! impl TypedMachine for Counter {
+//!     type Command = u64;
+//!     type Query = ();
+//!     type Reply = u64;
+//!
+//!     fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
+//!         entries.try_for_each(|(_, value)| decode(&value).map(|value| self.0 = value))
+//!     }
+//!
+//!     fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
+//!         self.0 = self.0.wrapping_add(step);
+//!         changes.put("count", encode(&self.0));
+//!         self.0
+//!     }
+//!
+//!     fn query(&self, (): ()) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let me = NodeId(1);
+//! let replica = Replica::builder::<Raft>(ClusterId(7), me)
+//!     .members([(me, "127.0.0.1:2380")])
+//!     .in_memory() // or .data_dir("data")
+//!     .transport(Arc::new(MemoryNetwork::default().join(me))) // or a QuicTransport
+//!     .start(Counter::default())
+//!     .await?;
+//! assert_eq!(replica.execute(42).await?, 42);
+//! assert_eq!(replica.read((), Consistency::Linearizable).await?, 42);
+//! replica.shutdown().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Several replicas may run in one process: there are no globals, and thread names and spans carry the
+//! node. Stores, transport and protocol can be any; a protocol chosen at run time is a `match` around
+//! the builder, because [`Replica`] does not name it.
+//!
+//! # Errors
+//! - [`StartError`]: the replica cannot start, as on a data folder of another node, protocol or list of
+//!   members.
+//! - [`ReplicaError`]: a call has no reply. [`is_retryable`](ReplicaError::is_retryable) returns whether
+//!   to call again.
+//! - [`Fatal`]: the replica stopped, because a disk failed or an invariant broke. The first one is the
+//!   result of [`shutdown`](Replica::shutdown).
+//!
+//! # Features
+//! - `quic`: the QUIC transport with mutual TLS, and `dev::credentials`.
+//! - `rocksdb`: `Builder::data_dir`. Compiles a large C++ library.
+//!
+//! Left out on purpose: changes of the members while the cluster runs, and compaction of the log, which
+//! needs snapshots that travel.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod builder;
+mod data_dir;
+#[cfg(feature = "quic")]
+pub mod dev;
+mod error;
+mod fatal;
+mod readers;
+mod replica;
+mod run;
+mod typed;
+
+pub use builder::{Builder, StartError};
+pub use data_dir::{DataDirError, Stores, folder_bytes, open_data_dir, random};
+pub use error::ReplicaError;
+pub use fatal::{Fatal, FatalErrorReceiver, FatalErrorSender};
+pub use readers::{ReadError, Readers};
+pub use replica::{Replica, Untyped};
+pub use run::metrics::{Histogram, Metrics, ReplicaStatus};
+pub use typed::{Entries, Typed, TypedMachine, decode, encode};
+
+pub use bytes::Bytes;
+pub use synod_consensus as consensus;
+pub use synod_consensus::{Consistency, Protocol, Role, StateError, StateMachine, StateView};
+pub use synod_replica::Counters;
+pub use synod_storage as storage;
+pub use synod_transport as transport;
+#[cfg(feature = "quic")]
+pub use synod_transport::{Credentials, QuicConfig, QuicTransport};
+pub use synod_transport::{MemoryNetwork, Transport};
+pub use synod_types as types;
+pub use synod_types::{Changes, ClusterId, NodeId, Slot};

@@ -1,0 +1,260 @@
+//! The handle of a running replica: how clients' tasks reach its threads.
+
+use crate::run::Task;
+use crate::run::core::{Call, Signal, Waiting};
+use crate::run::metrics::{Meter, Metrics, ReplicaStatus};
+use crate::{Fatal, FatalErrorReceiver, FatalErrorSender, ReplicaError};
+use bytes::Bytes;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use synod_consensus::StateView;
+use synod_replica::Outcome;
+use synod_transport::Transport;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+/// Pending commands may hold this many units of [`UNIT`] bytes: 64 MiB.
+const UNITS: usize = 64 << 10;
+const UNIT: usize = 1024;
+/// Reads that wait for a view; more are rejected.
+const VIEWS: usize = 4096;
+/// How often a draining replica looks for pending requests.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Marks a replica of a [`StateMachine`](synod_consensus::StateMachine): commands, queries and replies
+/// are bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Untyped {}
+
+/// A running replica of the state machine `M`. Clones share it.
+///
+/// [`shutdown`](Self::shutdown) answers every accepted command first. Dropping the last handle stops
+/// abruptly: pending commands are not answered, and the threads end on their own a little later.
+pub struct Replica<M = Untyped> {
+    shared: Arc<Shared>,
+    machine: PhantomData<fn() -> M>,
+}
+
+/// What all handles of a replica share.
+pub(crate) struct Shared {
+    calls: mpsc::Sender<Call>,
+    tasks: Sender<Task>,
+    meter: Arc<Meter>,
+    bytes: Arc<Semaphore>,
+    views: Arc<Semaphore>,
+    /// One permit for each pending request; closed once new ones are rejected.
+    pending: Arc<Semaphore>,
+    threads: Threads,
+    fatal: FatalErrorSender,
+    errors: FatalErrorReceiver,
+}
+
+/// A replica's running threads and its end of the network.
+pub(crate) struct Threads {
+    pub(crate) signals: mpsc::UnboundedSender<Signal>,
+    /// Closed once all threads have ended.
+    pub(crate) ended: watch::Receiver<()>,
+    pub(crate) receiving: AbortHandle,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        calls: mpsc::Sender<Call>,
+        tasks: Sender<Task>,
+        meter: Arc<Meter>,
+        threads: Threads,
+        (fatal, errors): (FatalErrorSender, FatalErrorReceiver),
+    ) -> Self {
+        let room = |units| Arc::new(Semaphore::new(units));
+        let (bytes, views, pending) = (room(UNITS), room(VIEWS), room(Semaphore::MAX_PERMITS));
+        Self { calls, tasks, meter, bytes, views, pending, threads, fatal, errors }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.threads.receiving.abort();
+        // The core may have ended.
+        let _ = self.threads.signals.send(Signal::Stop);
+    }
+}
+
+impl<M> Clone for Replica<M> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), machine: PhantomData }
+    }
+}
+
+impl<M> fmt::Debug for Replica<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl<M> Replica<M> {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared), machine: PhantomData }
+    }
+
+    /// Replicates a command and applies it; returns the state machine's reply. The command goes to the
+    /// leader from any node. Cancelling the future does not cancel the command.
+    ///
+    /// # Errors
+    /// If there is no reply. Only [`OutcomeUnknown`](ReplicaError::OutcomeUnknown) leaves open whether
+    /// the command is applied.
+    pub async fn execute_bytes(&self, command: Bytes) -> Result<Bytes, ReplicaError> {
+        let units = command.len() / UNIT + 1;
+        if units > UNITS {
+            return Err(ReplicaError::TooLarge { limit: (UNITS * UNIT) as u64 });
+        }
+        let room = Some(self.take(&self.shared.bytes, units as u32)?);
+        let unknown = |cause| ReplicaError::OutcomeUnknown { cause };
+        match self.call(room, |waiting| Call::Request { command, waiting }).await? {
+            Some(Outcome::Done(_, reply)) => Ok(reply),
+            Some(Outcome::Refused(refusal)) => Err(ReplicaError::refused(refusal)),
+            Some(Outcome::Unknown) => Err(unknown(None)),
+            Some(Outcome::Readable) => unreachable!("a command is answered by its own outcome"),
+            None => Err(unknown(self.shared.errors.get())),
+        }
+    }
+
+    /// Waits until this node has applied everything that was acknowledged anywhere before the call.
+    ///
+    /// # Errors
+    /// If no quorum confirms it in time, or the replica stops.
+    pub async fn read_barrier(&self) -> Result<(), ReplicaError> {
+        match self.call(None, |waiting| Call::Read { waiting }).await? {
+            Some(Outcome::Readable) => Ok(()),
+            Some(Outcome::Refused(refusal)) => Err(ReplicaError::refused(refusal)),
+            Some(Outcome::Unknown) => Err(ReplicaError::ReadTimedOut),
+            Some(Outcome::Done(..)) => unreachable!("a barrier has no reply"),
+            None => Err(self.stopped()),
+        }
+    }
+
+    /// Returns a view of the state machine as applied on this node. Reading from it delays nothing
+    /// else.
+    ///
+    /// # Errors
+    /// If too many views are waited for, or the replica stops.
+    pub async fn view(&self) -> Result<Box<dyn StateView>, ReplicaError> {
+        let room = self.take(&self.shared.views, 1)?;
+        let (reply, view) = oneshot::channel();
+        let task = Task::View { room, reply };
+        self.shared.tasks.send(task).map_err(|_| self.stopped())?;
+        view.await.map_err(|_| self.stopped())
+    }
+
+    /// Returns the state as of the last round.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        *self.watch().borrow()
+    }
+
+    /// Returns a receiver of each change of the state.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<ReplicaStatus> {
+        self.shared.meter.watch()
+    }
+
+    /// Returns the measurements as of now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.shared.meter.snapshot()
+    }
+
+    /// Waits for the first fatal error; never completes while there is none.
+    pub async fn failed(&self) -> Fatal {
+        match self.shared.errors.first().await {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns the first fatal error, if there is one.
+    #[must_use]
+    pub fn failure(&self) -> Option<Fatal> {
+        self.shared.errors.get()
+    }
+
+    /// Returns a sender of fatal errors, for threads that this replica needs.
+    #[must_use]
+    pub fn fatal_error_sender(&self) -> FatalErrorSender {
+        self.shared.fatal.clone()
+    }
+
+    /// Rejects new requests from now on; pending ones go on.
+    pub fn refuse_new(&self) {
+        self.shared.pending.close();
+    }
+
+    /// Rejects new requests and waits until all pending ones are answered, or given up after a fatal
+    /// error.
+    pub async fn drain(&self) {
+        self.refuse_new();
+        while self.shared.pending.available_permits() < Semaphore::MAX_PERMITS {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    }
+
+    /// Stops the replica without draining: what was written is synced, what was applied is saved.
+    /// Completes once all threads have ended and the transport is closed.
+    ///
+    /// # Errors
+    /// The first fatal error.
+    pub async fn stop(&self) -> Result<(), Fatal> {
+        self.refuse_new();
+        // The core may have ended.
+        let _ = self.shared.threads.signals.send(Signal::Stop);
+        let mut ended = self.shared.threads.ended.clone();
+        while ended.changed().await.is_ok() {}
+        self.shared.threads.transport.close().await;
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// Answers every accepted command, then [stops](Self::stop). The time limit of requests bounds the
+    /// wait, unless a disk hangs.
+    ///
+    /// # Errors
+    /// The first fatal error.
+    pub async fn shutdown(&self) -> Result<(), Fatal> {
+        self.drain().await;
+        self.stop().await
+    }
+
+    fn stopped(&self) -> ReplicaError {
+        ReplicaError::Stopped { cause: self.failure() }
+    }
+
+    /// Returns the outcome; `None` if the core ended without one.
+    async fn call(
+        &self,
+        room: Option<OwnedSemaphorePermit>,
+        call: impl FnOnce(Waiting) -> Call,
+    ) -> Result<Option<Outcome>, ReplicaError> {
+        let pending = self.take(&self.shared.pending, 1)?;
+        let (reply, outcome) = oneshot::channel();
+        let call = call(Waiting { reply, pending, room });
+        self.shared.calls.try_send(call).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ReplicaError::Busy,
+            mpsc::error::TrySendError::Closed(_) => self.stopped(),
+        })?;
+        Ok(outcome.await.ok())
+    }
+
+    /// Takes permits that belong to the request: cancelling the client's future does not release them.
+    fn take(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        units: u32,
+    ) -> Result<OwnedSemaphorePermit, ReplicaError> {
+        Arc::clone(semaphore).try_acquire_many_owned(units).map_err(|error| match error {
+            TryAcquireError::NoPermits => ReplicaError::Busy,
+            TryAcquireError::Closed => self.stopped(),
+        })
+    }
+}

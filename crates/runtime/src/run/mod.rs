@@ -1,0 +1,153 @@
+//! The threads of one replica around a [`Driver`].
+//!
+//! | thread | owns | does |
+//! |---|---|---|
+//! | core | the driver | takes every queued event, then hands out what is to be done |
+//! | writer | the log store | makes one write and one sync of all batches that wait |
+//! | apply | the state machine | applies, hands out views for reads, hands on what changed |
+//! | saver | the state's store | writes and syncs what changed, behind |
+//!
+//! Batching falls out of the load: while the writer syncs, batches gather; there is no linger
+//! timer. A failed write is never retried: a thread that fails reports a [`Fatal`](crate::Fatal) error,
+//! which stops the replica.
+
+mod apply;
+mod clock;
+pub(crate) mod core;
+pub(crate) mod metrics;
+mod saver;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub(crate) use apply::Task;
+pub(crate) use clock::Clock;
+
+use crate::replica::{Shared, Threads};
+use crate::{FatalErrorReceiver, FatalErrorSender};
+use metrics::Meter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use synod_replica::{Applier, Driver};
+use synod_storage::LogStore;
+use synod_transport::Transport;
+use synod_types::NodeId;
+use tokio::sync::{mpsc, watch};
+use tracing::{Instrument, Span};
+
+/// Frames that were received and wait for the driver; the transport keeps the next ones.
+const FRAMES: usize = 128;
+/// Requests and reads of clients that wait for the driver; more are refused.
+const CALLS: usize = 8192;
+
+/// A replica's parts before its threads start.
+pub(crate) struct Assembly {
+    pub(crate) node: NodeId,
+    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) log: Box<dyn LogStore>,
+    pub(crate) applier: Applier,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// Addresses on which the members receive frames.
+    pub(crate) addresses: BTreeMap<NodeId, String>,
+    pub(crate) request_timeout: Duration,
+    /// The clock that the driver was opened with.
+    pub(crate) clock: Clock,
+}
+
+/// Starts the threads. Call it within a tokio runtime: frames are received there.
+///
+/// # Errors
+/// If the system refuses a thread.
+pub(crate) fn launch(mut parts: Assembly) -> io::Result<Shared> {
+    let meter = Arc::new(Meter::new(&parts.driver.status(), &parts.applier));
+    let (signals, received) = mpsc::unbounded_channel();
+    let (frames, queued_frames) = mpsc::channel(FRAMES);
+    let (calls, queued_calls) = mpsc::channel(CALLS);
+    let (batches, queued_batches) = std::sync::mpsc::channel();
+    let (tasks, queued_tasks) = std::sync::mpsc::channel();
+
+    let writer = writer::Writer {
+        log: parts.log,
+        batches: queued_batches,
+        signals: signals.clone(),
+        meter: Arc::clone(&meter),
+    };
+    let (pieces, queued_pieces) = std::sync::mpsc::sync_channel(saver::PIECES);
+    let saver = saver::StateSaver {
+        saver: parts.applier.take_saver(),
+        pieces: queued_pieces,
+        meter: Arc::clone(&meter),
+    };
+    let apply = apply::Apply::new(parts.applier, queued_tasks, signals.clone(), pieces, &meter);
+    let core = core::Core {
+        driver: parts.driver,
+        clock: parts.clock,
+        inbox: core::Inbox { signals: received, frames: queued_frames, calls: queued_calls },
+        out: core::Outputs {
+            batches: Some(batches),
+            tasks: tasks.clone(),
+            transport: Arc::clone(&parts.transport),
+            addresses: parts.addresses,
+        },
+        clients: core::Clients::new(parts.request_timeout),
+        meter: Arc::clone(&meter),
+        reincarnated_peers: BTreeSet::new(),
+    };
+    let (fatal, errors) = FatalErrorSender::new();
+    let (alive, ended) = watch::channel(());
+    let span = tracing::info_span!("replica", node = parts.node.0);
+    let starter = Starter { fatal, alive, node: parts.node, span };
+    starter.start("writer", writer, writer::Writer::run)?;
+    starter.start("saver", saver, saver::StateSaver::run)?;
+    starter.start("apply", apply, apply::Apply::run)?;
+    starter.start("core", core, core::Core::run)?;
+    let receiving = receive(Arc::clone(&parts.transport), frames).instrument(starter.span.clone());
+    let receiving = tokio::spawn(receiving).abort_handle();
+    tokio::spawn(stop_on_error(errors.clone(), signals.clone()));
+    let threads = Threads { signals, ended, receiving, transport: parts.transport };
+    Ok(Shared::new(calls, tasks, meter, threads, (starter.fatal, errors)))
+}
+
+/// Starts the threads of one node.
+struct Starter {
+    fatal: FatalErrorSender,
+    /// Each thread holds a clone; all of them are dropped once all threads have ended.
+    alive: watch::Sender<()>,
+    node: NodeId,
+    span: Span,
+}
+
+impl Starter {
+    /// Starts `task` on a thread whose name and span carry the node.
+    fn start<T: Send + 'static>(
+        &self,
+        role: &str,
+        task: T,
+        run: fn(&mut T) -> Result<(), crate::Fatal>,
+    ) -> io::Result<()> {
+        let name = format!("synod-{role}-{}", self.node);
+        let span = self.span.clone();
+        // The order of the pair counts: stores are closed before the thread counts as ended.
+        let task = (task, self.alive.clone());
+        self.fatal.thread(&name, task, move |(task, _)| span.in_scope(|| run(task)))
+    }
+}
+
+/// Carries frames from the transport to the driver; waits while the driver lags behind.
+async fn receive(transport: Arc<dyn Transport>, frames: mpsc::Sender<core::Frame>) {
+    while let Some(frame) = transport.recv().await {
+        if frames.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Stops the threads that a fatal error left running.
+async fn stop_on_error(errors: FatalErrorReceiver, signals: mpsc::UnboundedSender<core::Signal>) {
+    if errors.first().await.is_some() {
+        // The core may have been the one that failed.
+        let _ = signals.send(core::Signal::Stop);
+    }
+}
