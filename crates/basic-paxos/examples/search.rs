@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use synod_basic_paxos::types::{Membership, NodeId};
 use synod_basic_paxos::{BasicPaxos, Config};
-use synod_sim::search::{self, Subject};
+use synod_sim::search::{self, Target};
 
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Config::new(node, members.clone()).expect("the simulator asks for members only")
     };
     let again = "cargo run --release -p synod-basic-paxos --example search --";
-    search::main(&Subject::new::<BasicPaxos>(again, config), std::env::args().skip(1), || {
+    search::main(&Target::new::<BasicPaxos>(again, config), std::env::args().skip(1), || {
         began.elapsed()
     })
 }

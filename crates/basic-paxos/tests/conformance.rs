@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use synod_basic_paxos::types::{Membership, NodeId};
 use synod_basic_paxos::{BasicPaxos, Config, Limits};
-use synod_sim::{Options, run_seed};
+use synod_sim::{RunOptions, run_seed};
 
 fn config(node: NodeId, members: &Membership) -> Config {
     Config::new(node, members.clone()).unwrap()
@@ -42,7 +42,7 @@ fn an_overloaded_cluster_serves_and_comes_to_rest() {
         config(node, members).with_limits(limits).unwrap()
     };
     for seed in 0..30 {
-        let report = run_seed::<BasicPaxos>(narrow, seed, &Options::default());
+        let report = run_seed::<BasicPaxos>(narrow, seed, &RunOptions::default());
         let is_refusal = |text: &str| text.contains("left operation");
         let stall = report.violation.filter(|violation| !is_refusal(&violation.explanation));
         assert_eq!(stall, None, "seed {seed}");
@@ -56,7 +56,7 @@ fn pinned_seeds_do_the_same_in_every_build() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hashes.txt");
     let mut found = String::from("# seed hash events operations\n");
     for seed in 0..8 {
-        let report = run_seed::<BasicPaxos>(config, seed, &Options::default());
+        let report = run_seed::<BasicPaxos>(config, seed, &RunOptions::default());
         assert_eq!(report.violation, None, "seed {seed}");
         let (hash, events, ops) = (report.hash, report.events, report.ops);
         writeln!(found, "{seed} {hash:016x} {events} {ops}").unwrap();
@@ -75,7 +75,7 @@ fn flexible_quorums_survive_a_search() {
     let flexible = |node: NodeId, members: &Membership| {
         Config::new(node, members.clone()).unwrap().with_quorums(3, 2).unwrap()
     };
-    let options = Options { nodes: Some(4), ..Options::default() };
+    let options = RunOptions { nodes: Some(4), ..RunOptions::default() };
     for seed in 100..120 {
         let report = run_seed::<BasicPaxos>(flexible, seed, &options);
         assert_eq!(report.violation, None, "seed {seed}");

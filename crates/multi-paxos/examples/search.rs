@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use synod_multi_paxos::types::{Membership, NodeId};
 use synod_multi_paxos::{Config, MultiPaxos};
-use synod_sim::search::{self, Subject};
+use synod_sim::search::{self, Target};
 
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Config::new(node, members.clone()).expect("the simulator asks for members only")
     };
     let again = "cargo run --release -p synod-multi-paxos --example search --";
-    search::main(&Subject::new::<MultiPaxos>(again, config), std::env::args().skip(1), || {
+    search::main(&Target::new::<MultiPaxos>(again, config), std::env::args().skip(1), || {
         began.elapsed()
     })
 }

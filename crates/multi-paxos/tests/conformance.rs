@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use synod_multi_paxos::types::{Membership, NodeId};
 use synod_multi_paxos::{Config, MultiPaxos};
-use synod_sim::{Options, run_seed};
+use synod_sim::{RunOptions, run_seed};
 
 fn config(node: NodeId, members: &Membership) -> Config {
     Config::new(node, members.clone()).unwrap()
@@ -39,7 +39,7 @@ fn pinned_seeds_do_the_same_in_every_build() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hashes.txt");
     let mut found = String::from("# seed hash events operations\n");
     for seed in 0..8 {
-        let report = run_seed::<MultiPaxos>(config, seed, &Options::default());
+        let report = run_seed::<MultiPaxos>(config, seed, &RunOptions::default());
         assert_eq!(report.violation, None, "seed {seed}");
         let (hash, events, ops) = (report.hash, report.events, report.ops);
         writeln!(found, "{seed} {hash:016x} {events} {ops}").unwrap();
@@ -58,7 +58,7 @@ fn flexible_quorums_survive_a_search() {
     let flexible = |node: NodeId, members: &Membership| {
         Config::new(node, members.clone()).unwrap().with_quorums(3, 2).unwrap()
     };
-    let options = Options { nodes: Some(4), ..Options::default() };
+    let options = RunOptions { nodes: Some(4), ..RunOptions::default() };
     for seed in 100..120 {
         let report = run_seed::<MultiPaxos>(flexible, seed, &options);
         assert_eq!(report.violation, None, "seed {seed}");

@@ -10,7 +10,7 @@ use synod_kv::KvStore;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_runtime::{Replica, StartError, Stores};
-use synod_sim::search::Subject;
+use synod_sim::search::Target;
 use synod_transport::Transport;
 use synod_types::{Membership, NodeId};
 
@@ -65,13 +65,13 @@ async fn launch<P: Protocol>(
 ///
 /// # Errors
 /// If there is no such protocol.
-pub fn simulator(protocol: &str) -> anyhow::Result<Subject> {
+pub fn simulator(protocol: &str) -> anyhow::Result<Target> {
     let kind = protocol.parse::<ProtocolKind>().map_err(anyhow::Error::msg)?;
     let again = format!("synod sim --protocol {protocol}");
     Ok(match kind {
-        ProtocolKind::Raft => Subject::new::<Raft>(again, default_config::<Raft>),
-        ProtocolKind::MultiPaxos => Subject::new::<MultiPaxos>(again, default_config::<MultiPaxos>),
-        ProtocolKind::BasicPaxos => Subject::new::<BasicPaxos>(again, default_config::<BasicPaxos>),
+        ProtocolKind::Raft => Target::new::<Raft>(again, default_config::<Raft>),
+        ProtocolKind::MultiPaxos => Target::new::<MultiPaxos>(again, default_config::<MultiPaxos>),
+        ProtocolKind::BasicPaxos => Target::new::<BasicPaxos>(again, default_config::<BasicPaxos>),
     })
 }
 

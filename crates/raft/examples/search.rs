@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use synod_raft::types::{Membership, NodeId};
 use synod_raft::{Config, Raft};
-use synod_sim::search::{self, Subject};
+use synod_sim::search::{self, Target};
 
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -19,5 +19,5 @@ fn main() -> ExitCode {
         Config::new(node, members.clone()).expect("the simulator asks for members only")
     };
     let again = "cargo run --release -p synod-raft --example search --";
-    search::main(&Subject::new::<Raft>(again, config), std::env::args().skip(1), || began.elapsed())
+    search::main(&Target::new::<Raft>(again, config), std::env::args().skip(1), || began.elapsed())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use synod_raft::types::{Membership, NodeId};
 use synod_raft::{Config, Raft};
-use synod_sim::{Options, run_seed};
+use synod_sim::{RunOptions, run_seed};
 
 fn config(node: NodeId, members: &Membership) -> Config {
     Config::new(node, members.clone()).unwrap()
@@ -41,7 +41,7 @@ fn pinned_seeds_do_the_same_in_every_build() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hashes.txt");
     let mut found = String::from("# seed hash events operations\n");
     for seed in 0..8 {
-        let report = run_seed::<Raft>(config, seed, &Options::default());
+        let report = run_seed::<Raft>(config, seed, &RunOptions::default());
         assert_eq!(report.violation, None, "seed {seed}");
         let (hash, events, ops) = (report.hash, report.events, report.ops);
         writeln!(found, "{seed} {hash:016x} {events} {ops}").unwrap();

@@ -3,7 +3,9 @@
 
 use synod_raft::types::{Membership, NodeId};
 use synod_raft::{Config, Raft, Timing};
-use synod_sim::measure::{Effort, Load, Profile, Seat, Steady, Table, fail_over, steady};
+use synod_sim::measure::{
+    ClientLoad, Effort, Profile, ProposerHome, SteadyState, Table, fail_over, steady,
+};
 
 const EFFORT: Effort = Effort { warm_up: 5, commands: 10, least: 100, seeds: 5 };
 
@@ -12,16 +14,16 @@ fn config(node: NodeId, members: &Membership, profile: &Profile) -> Config {
     Config::new(node, members.clone()).unwrap().with_timing(timing).unwrap()
 }
 
-fn load(nodes: u64, proposers: usize, first: Seat) -> Load {
-    Load { nodes, proposers, first }
+fn load(nodes: u64, proposers: usize, first: ProposerHome) -> ClientLoad {
+    ClientLoad { nodes, proposers, first }
 }
 
-fn run(profile: &Profile, load: Load) -> Steady {
+fn run(profile: &Profile, load: ClientLoad) -> SteadyState {
     steady::<Raft>(config, (profile, load), &EFFORT, 1).unwrap()
 }
 
 /// Median and worst latency, in one-way message delays.
-fn delays(load: Load) -> [u128; 2] {
+fn delays(load: ClientLoad) -> [u128; 2] {
     let seen = run(&Profile::DELAYS, load).latencies;
     let unit = Profile::DELAYS.one_way().as_nanos();
     [seen.percentile(50), seen.worst()].map(|time| {
@@ -34,18 +36,22 @@ fn delays(load: Load) -> [u128; 2] {
 #[test]
 fn a_commit_takes_one_round_trip_at_the_leader_and_two_elsewhere() {
     for nodes in [3, 5] {
-        assert_eq!(delays(load(nodes, 1, Seat::Leader)), [2, 2]);
+        assert_eq!(delays(load(nodes, 1, ProposerHome::Leader)), [2, 2]);
         // To the leader, from there to a majority and back, and then the good news.
-        assert_eq!(delays(load(nodes, 1, Seat::Elsewhere)), [4, 4]);
+        assert_eq!(delays(load(nodes, 1, ProposerHome::Elsewhere)), [4, 4]);
     }
-    assert_eq!(delays(load(5, 64, Seat::Leader)), [4, 4], "four of five are served elsewhere");
+    assert_eq!(
+        delays(load(5, 64, ProposerHome::Leader)),
+        [4, 4],
+        "four of five are served elsewhere"
+    );
 }
 
 #[test]
 fn a_lone_command_costs_an_append_an_answer_and_a_notice_for_each_follower() {
     for nodes in [3, 5] {
-        let Steady { traffic, latencies, failed } =
-            run(&Profile::LAN, load(nodes, 1, Seat::Leader));
+        let SteadyState { traffic, latencies, failed } =
+            run(&Profile::LAN, load(nodes, 1, ProposerHome::Leader));
         let commands = latencies.len() as u64;
         assert_eq!((commands, failed), (EFFORT.least as u64, 0));
         let frames = commands * 3 * (nodes - 1);
@@ -59,7 +65,7 @@ fn a_lone_command_costs_an_append_an_answer_and_a_notice_for_each_follower() {
 
 #[test]
 fn the_leader_syncs_while_its_followers_do() {
-    let seen = run(&Profile::LAN, load(3, 1, Seat::Leader)).latencies;
+    let seen = run(&Profile::LAN, load(3, 1, ProposerHome::Leader)).latencies;
     let Profile { delay, sync, .. } = Profile::LAN;
     assert!(seen.percentile(0).unwrap() >= delay.start * 2 + sync, "{seen:?}");
     assert!(seen.worst().unwrap() <= delay.end * 2 + sync, "{seen:?}");
@@ -68,8 +74,8 @@ fn the_leader_syncs_while_its_followers_do() {
 #[test]
 fn many_proposers_share_messages_and_syncs() {
     let each = |proposers| {
-        let Steady { traffic, latencies, .. } =
-            run(&Profile::LAN, load(3, proposers, Seat::Leader));
+        let SteadyState { traffic, latencies, .. } =
+            run(&Profile::LAN, load(3, proposers, ProposerHome::Leader));
         let commands = latencies.len() as u64;
         assert!(commands >= EFFORT.least as u64);
         (traffic.frames * 100 / commands, traffic.syncs * 100 / commands)
@@ -82,7 +88,7 @@ fn many_proposers_share_messages_and_syncs() {
 #[test]
 fn a_dead_leader_is_missed_for_about_an_election_timeout() {
     for profile in [Profile::LAN, Profile::WAN] {
-        let load = load(3, 8, Seat::Leader);
+        let load = load(3, 8, ProposerHome::Leader);
         let away = fail_over::<Raft>(config, (&profile, load), &EFFORT).unwrap();
         assert_eq!(away.len() as u64, EFFORT.seeds);
         let median = away.percentile(50).unwrap();
@@ -95,7 +101,7 @@ fn a_dead_leader_is_missed_for_about_an_election_timeout() {
 
 #[test]
 fn a_seed_measures_the_same_again() {
-    let load = load(3, 8, Seat::Elsewhere);
+    let load = load(3, 8, ProposerHome::Elsewhere);
     assert_eq!(run(&Profile::WAN, load), run(&Profile::WAN, load));
     let away = || fail_over::<Raft>(config, (&Profile::LAN, load), &EFFORT).unwrap();
     assert_eq!(away(), away());

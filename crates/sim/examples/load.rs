@@ -9,7 +9,7 @@ use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
-use synod_sim::{Kind, Options, run_seed};
+use synod_sim::{RunKind, RunOptions, run_seed};
 use synod_types::{Membership, NodeId};
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn runs<P: Protocol>(seeds: std::ops::Range<u64>, config: fn(NodeId, &Membership) -> P::Config) {
-    let options = Options { kind: Kind::Load, ..Options::default() };
+    let options = RunOptions { kind: RunKind::Load, ..RunOptions::default() };
     println!(
         "seed what      KB/s  back/bound s   sent (steady)   written       lost  rounds failed"
     );

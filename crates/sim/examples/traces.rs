@@ -6,7 +6,7 @@ use std::time::Duration;
 use synod_basic_paxos::BasicPaxos;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
-use synod_sim::{Options, run_seed};
+use synod_sim::{RunOptions, run_seed};
 
 fn main() {
     print!("{}", traces());
@@ -15,7 +15,7 @@ fn main() {
 /// One line a seed: the protocol, the seed, the trace's hash, how many events, how many operations
 /// were acknowledged.
 pub fn traces() -> String {
-    let options = Options { troubled: Duration::from_secs(15), ..Options::default() };
+    let options = RunOptions { troubled: Duration::from_secs(15), ..RunOptions::default() };
     let mut lines = String::new();
     macro_rules! trace {
         ($protocol:ty, $config:ty) => {

@@ -10,13 +10,13 @@
 //! ```
 //! use std::time::Instant;
 //! use synod_consensus::Protocol;
-//! use synod_sim::search::{self, Subject};
+//! use synod_sim::search::{self, Target};
 //! use synod_types::{Membership, NodeId};
 //!
 //! /// A program that searches seeds of any protocol: `search --seeds 0..2000`.
 //! fn main_of<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> std::process::ExitCode {
 //!     let began = Instant::now();
-//!     let subject = Subject::new::<P>("search", config);
+//!     let subject = Target::new::<P>("search", config);
 //!     search::main(&subject, std::env::args().skip(1), || began.elapsed())
 //! }
 //! ```
@@ -76,7 +76,7 @@
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
 //! # Load runs
-//! One seed in thirty-two is a load run ([`Kind`]). There bytes take time: links transmit frames by
+//! One seed in thirty-two is a load run ([`RunKind`]). There bytes take time: links transmit frames by
 //! lane and by size and their queues are bounded as the transport's, disks, apply threads and
 //! drivers carry so many bytes a second ([`CapacityPlan`]), and a driver's round takes many events.
 //! Writes are offered at 30 to 70 % of the capacity, whether or not earlier ones were answered, and
@@ -88,7 +88,7 @@
 //! capacities, too. [`search`] with `--load` runs load runs only.
 //!
 //! # What counts
-//! A run [counts](Report::counted) if each family of faults that was on struck while operations
+//! A run [counts](RunReport::counted) if each family of faults that was on struck while operations
 //! were under way, and if ten operations a simulated second were acknowledged all the same. A
 //! [campaign](Campaign) runs seeds until so many simulated hours count; it fails if anything is
 //! found, if a kind of fault never fired, or if most of its runs do not count. Its operations and
@@ -97,7 +97,7 @@
 //!
 //! # A failure
 //! The faults of a run are an explicit list, the [`Schedule`]. [`shrink`](shrink()) cuts it down to
-//! those that the failure needs, then makes them milder, and has the run end earlier and the
+//! those that the failure needs, then makes them weaker_variants, and has the run end earlier and the
 //! clients ask for less. What is left is a [`Case`]: a text of a few lines that replays the
 //! failure, with its story for whoever reads it.
 //!
@@ -109,7 +109,7 @@
 //! - [`walk`]: bare cores, with trimmed logs and installed snapshots.
 //! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
 //!
-//! Left out on purpose: clocks and threads (a [`World`](search::World) lends them to a search),
+//! Left out on purpose: clocks and threads (a [`SearchHost`](search::SearchHost) lends them to a search),
 //! damage to the state store (what it loses is applied again from the log), disks that come back
 //! empty or older than they were, and changes of membership.
 #![forbid(unsafe_code)]
@@ -129,17 +129,19 @@ mod violation;
 pub mod walk;
 mod workload;
 
-pub use cluster::network::LaneBounds;
-pub use cluster::{Cluster, ConfigFn};
+pub use cluster::Cluster;
+pub use cluster::network::lanes::LaneBounds;
+pub use cluster::world::ConfigFn;
 pub use faults::kind::{Family, Fault, FaultSet};
-pub use faults::schedule::{Entry, Schedule, ScheduleError};
+pub use faults::schedule::{Schedule, ScheduleEntry, ScheduleError};
 pub use plan::limits::{DriverLimits, LimitsPlan};
 pub use plan::load::{Disturbance, LoadPlan};
 pub use plan::{CapacityPlan, ClientPlan, DiskPlan, InjectionPlan, NetworkPlan, Plan};
-pub use runner::campaign::{Campaign, LoadSummary, Summary};
+pub use runner::campaign::{Campaign, CampaignSummary, LoadSummary};
 pub use runner::case::{Case, CaseError};
-pub use runner::load_run::LoadFigures;
-pub use runner::run::{Kind, Options, Outcome, Report, Trial, record, replay, run, run_seed};
+pub use runner::run::{record, replay, run, run_seed};
 pub use runner::search;
-pub use runner::shrink::{Progress, Shrunk, shrink};
+pub use runner::shrink::{Progress, ShrinkResult, shrink};
+pub use runner::spec::{RunKind, RunOptions, RunOutcome, RunReport, RunSpec};
 pub use violation::{Violation, ViolationKind};
+pub use workload::load::LoadFigures;

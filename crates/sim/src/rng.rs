@@ -3,19 +3,19 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// Dice of a seed (SplitMix64). No floating point: the same draw in debug and release, on every
+/// SimRng of a seed (SplitMix64). No floating point: the same draw in debug and release, on every
 /// machine.
 ///
-/// Dice [split](Self::split) for a few words' price. So each link, each disk, each arrival of
+/// SimRng [split](Self::split) for a few words' price. So each link, each disk, each arrival of
 /// clients has dice of its own, and what is drawn from one of them moves no other: a fault that is
 /// taken out of a run changes what follows from it and nothing else.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct SimRng(u64);
 
 /// One in a million.
 pub(crate) const MILLION: u32 = 1_000_000;
 
-impl Dice {
+impl SimRng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(mix(seed))
     }
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_from_split_dice_moves_no_other() {
-        let (mut one, mut other) = (Dice::new(7), Dice::new(7));
+        let (mut one, mut other) = (SimRng::new(7), SimRng::new(7));
         let (mut idle, mut busy) = (one.split(), other.split());
         for _ in 0..100 {
             busy.word();
@@ -105,20 +105,20 @@ mod tests {
 
     #[test]
     fn draws_stay_in_their_range_and_reach_its_ends() {
-        let mut dice = Dice::new(7);
+        let mut rng = SimRng::new(7);
         let mut seen = [false; 4];
         for _ in 0..200 {
-            seen[dice.within(10..14) as usize - 10] = true;
+            seen[rng.within(10..14) as usize - 10] = true;
         }
         assert_eq!(seen, [true; 4]);
-        assert_eq!(dice.within(5..5), 5);
-        assert!(!dice.chance(0) && dice.chance(MILLION));
+        assert_eq!(rng.within(5..5), 5);
+        assert!(!rng.chance(0) && rng.chance(MILLION));
     }
 
     #[test]
     fn a_shuffle_keeps_every_item() {
         let mut items: Vec<u64> = (0..50).collect();
-        Dice::new(3).shuffle(&mut items);
+        SimRng::new(3).shuffle(&mut items);
         assert_ne!(items, (0..50).collect::<Vec<_>>());
         items.sort_unstable();
         assert_eq!(items, (0..50).collect::<Vec<_>>());

@@ -9,7 +9,7 @@
 //! is no driver and no codec; a walk is fast and shallow where a simulation is slow and deep.
 
 use crate::check::Checks;
-use crate::rng::Dice;
+use crate::rng::SimRng;
 use crate::violation::Violation;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -101,7 +101,7 @@ const TICK: Duration = Duration::from_millis(1);
 const PAUSE: u32 = 100;
 
 struct Walk<P: Protocol> {
-    dice: Dice,
+    rng: SimRng,
     now: Instant,
     /// Who is enough.
     quorum: Quorum,
@@ -181,7 +181,7 @@ impl<P: Protocol> Walk<P> {
         }
         let quorum = P::quorum(&config(members.voters()[0], members), members);
         let mut walk = Self {
-            dice: Dice::new(seed),
+            rng: SimRng::new(seed),
             now: Instant(1_000_000_000),
             checks: Checks::new(nodes.len(), quorum.clone()),
             gone: BTreeMap::new(),
@@ -202,19 +202,19 @@ impl<P: Protocol> Walk<P> {
 
     fn one_step(&mut self) -> Result<(), String> {
         let ids: Vec<_> = self.nodes.keys().copied().collect();
-        let id = *self.dice.pick(&ids);
-        let pause = Duration::from_micros(self.dice.below(3_000));
+        let id = *self.rng.pick(&ids);
+        let pause = Duration::from_micros(self.rng.below(3_000));
         self.pass(pause);
-        match self.dice.below(100) {
+        match self.rng.below(100) {
             0..56 => self.deliver(),
             56..80 => self.sync(id),
             80..84 => self.time_out(id),
             84..93 => self.propose(id),
-            93 => match self.dice.below(10) {
+            93 => match self.rng.below(10) {
                 0..3 => self.crash(id),
                 3..5 => self.step(id, Input::Stalled),
                 5..9 => {
-                    let to = *self.dice.pick(&ids);
+                    let to = *self.rng.pick(&ids);
                     self.cut_link(id, to);
                     Ok(())
                 }
@@ -225,9 +225,9 @@ impl<P: Protocol> Walk<P> {
             },
             94..97 => self.trim(id),
             _ => {
-                let from = *self.dice.pick(&ids);
+                let from = *self.rng.pick(&ids);
                 match self.receive(from, id)? {
-                    Some(_) if self.dice.percent(20) => self.crash(id),
+                    Some(_) if self.rng.percent(20) => self.crash(id),
                     Some(base) => self.install(id, base),
                     None => Ok(()),
                 }
@@ -282,7 +282,7 @@ impl<P: Protocol> Walk<P> {
         let mut seen = Seen {
             id,
             now: self.now,
-            dice: &mut self.dice,
+            rng: &mut self.rng,
             checks: &mut self.checks,
             disk: &node.disk,
             timers: &mut node.timers,
@@ -326,7 +326,7 @@ impl<P: Protocol> Walk<P> {
     /// Cuts a link in one direction, or now and then in both.
     fn cut_link(&mut self, from: NodeId, to: NodeId) {
         self.cut.insert((from, to));
-        if self.dice.percent(40) {
+        if self.rng.percent(40) {
             self.cut.insert((to, from));
         }
     }
@@ -336,13 +336,13 @@ impl<P: Protocol> Walk<P> {
         if self.wire.is_empty() {
             return Ok(());
         }
-        let any = if self.dice.percent(60) { 0 } else { self.dice.below(self.wire.len() as u64) };
-        let again = self.dice.percent(10);
+        let any = if self.rng.percent(60) { 0 } else { self.rng.below(self.wire.len() as u64) };
+        let again = self.rng.percent(10);
         let (from, to, message) = match again {
             true => self.wire[any as usize].clone(),
             false => self.wire.remove(any as usize),
         };
-        if self.dice.percent(12) || self.cut.contains(&(from, to)) {
+        if self.rng.percent(12) || self.cut.contains(&(from, to)) {
             return Ok(());
         }
         self.step(to, Input::Message { from, message })
@@ -350,7 +350,7 @@ impl<P: Protocol> Walk<P> {
 
     /// The disk does some of what was asked of it, and what waited for that is let go.
     fn sync(&mut self, id: NodeId) -> Result<(), String> {
-        for _ in 0..=self.dice.below(8) {
+        for _ in 0..=self.rng.below(8) {
             if !self.sync_one(id)? {
                 break;
             }
@@ -377,10 +377,10 @@ impl<P: Protocol> Walk<P> {
         if timers.is_empty() {
             return Ok(());
         }
-        let timer = *self.dice.pick(&timers);
+        let timer = *self.rng.pick(&timers);
         node.timers.remove(&timer);
         // Long enough at times that nobody stands by a leader any more.
-        let wait = if self.dice.percent(20) { 400 } else { 10 };
+        let wait = if self.rng.percent(20) { 400 } else { 10 };
         self.pass(Duration::from_millis(wait));
         self.step(id, Input::Timeout(timer))
     }
@@ -396,12 +396,12 @@ impl<P: Protocol> Walk<P> {
     fn trim(&mut self, id: NodeId) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let base = node.host.core().status().base;
-        let through = Slot(base.0 + self.dice.below(node.applied().0 - base.0 + 1));
+        let through = Slot(base.0 + self.rng.below(node.applied().0 - base.0 + 1));
         let Some(base) = node.host.core().base_at(through) else { return Ok(()) };
         if base.through > node.snapshot.through {
             node.snapshot = base;
         }
-        if self.dice.percent(20) {
+        if self.rng.percent(20) {
             return self.crash(id);
         }
         self.walked.trims += 1;
@@ -459,12 +459,12 @@ impl<P: Protocol> Walk<P> {
     /// Takes nodes away for good, as long as those who are left are enough.
     fn bury(&mut self) {
         let mut ids: Vec<_> = self.nodes.keys().copied().collect();
-        self.dice.shuffle(&mut ids);
+        self.rng.shuffle(&mut ids);
         for id in ids {
             let left = |node| node != id && self.nodes.contains_key(&node);
             let enough = self.quorum.is_first(left) && self.quorum.is_second(left);
             if enough
-                && self.dice.percent(40)
+                && self.rng.percent(40)
                 && let Some(node) = self.nodes.remove(&id)
             {
                 self.gone.insert(id, node.disk.log);
@@ -508,7 +508,7 @@ impl<P: Protocol> Walk<P> {
 struct Seen<'a, P: Protocol> {
     id: NodeId,
     now: Instant,
-    dice: &'a mut Dice,
+    rng: &'a mut SimRng,
     checks: &'a mut Checks<P>,
     disk: &'a Saved<P>,
     timers: &'a mut BTreeMap<P::Timer, Instant>,
@@ -544,7 +544,7 @@ impl<P: Protocol> Seen<'_, P> {
         for change in outputs.timers.drain(..) {
             match change {
                 TimerChange::Set(timer, after) => {
-                    self.timers.insert(timer, self.now + self.dice.duration(&after));
+                    self.timers.insert(timer, self.now + self.rng.duration(&after));
                 }
                 TimerChange::Cancel(timer) => {
                     self.timers.remove(&timer);

@@ -9,7 +9,7 @@ use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
-use synod_sim::search::{Hours, Request, Subject, World, search};
+use synod_sim::search::{Hours, SearchHost, SearchRequest, Target, search};
 use synod_types::{Membership, NodeId};
 
 const HOURS: Hours = Hours(Duration::from_secs(20 * 3600));
@@ -17,7 +17,7 @@ const HOURS: Hours = Hours(Duration::from_secs(20 * 3600));
 /// All cores.
 struct Machine(Instant);
 
-impl World for Machine {
+impl SearchHost for Machine {
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
@@ -36,10 +36,10 @@ impl World for Machine {
 }
 
 fn passes<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) {
-    let mut request = Request { hours: Some(HOURS), ..Request::default() };
+    let mut request = SearchRequest { hours: Some(HOURS), ..SearchRequest::default() };
     request.choose_seeds(None);
     let again = format!("cargo run --release -p synod-{} --example search --", P::NAME);
-    let verdict = search(&Subject::new::<P>(again, config), &request, &Machine(Instant::now()));
+    let verdict = search(&Target::new::<P>(again, config), &request, &Machine(Instant::now()));
     println!("{}", verdict.summary);
     assert!(verdict.passed, "what was found, or why it proves little, is told above");
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
-use synod_sim::search::{Hours, Request, Subject, Verdict, World, search};
-use synod_sim::{Fault, Options, Report, Violation, ViolationKind};
+use synod_sim::search::{Hours, SearchHost, SearchOutcome, SearchRequest, Target, search};
+use synod_sim::{Fault, RunOptions, RunReport, Violation, ViolationKind};
 use synod_types::Instant;
 
 /// Every hundredth seed fails, and all but every tenth count.
-fn fake(seed: u64) -> Report {
+fn fake(seed: u64) -> RunReport {
     let violation = (seed % 100 == 99).then(|| Violation {
         kind: ViolationKind::TwoLeaders,
         at: Instant::ZERO,
@@ -16,7 +16,7 @@ fn fake(seed: u64) -> Report {
         explanation: String::new(),
     });
     let faults: BTreeMap<_, _> = Fault::ALL.iter().map(|fault| (fault.name(), 1)).collect();
-    Report {
+    RunReport {
         seed,
         hash: seed,
         simulated: Duration::from_secs(60),
@@ -34,7 +34,7 @@ fn fake(seed: u64) -> Report {
 /// So many threads, and what was told.
 struct Threads(usize, Mutex<Vec<String>>);
 
-impl World for Threads {
+impl SearchHost for Threads {
     fn elapsed(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -53,8 +53,8 @@ impl World for Threads {
 }
 
 /// The verdict on the fake seeds, and what was told: the same from one thread and from four.
-fn run(request: &Request) -> (Verdict, Vec<String>) {
-    let subject = Subject::from_fn("fake", "search", |trial| fake(trial.seed).into());
+fn run(request: &SearchRequest) -> (SearchOutcome, Vec<String>) {
+    let subject = Target::from_fn("fake", "search", |trial| fake(trial.seed).into());
     let [one, four] = [1, 4].map(|threads| {
         let world = Threads(threads, Mutex::default());
         let verdict = search(&subject, request, &world);
@@ -70,8 +70,9 @@ fn hours(hours: u64) -> Option<Hours> {
 
 #[test]
 fn a_search_ends_at_the_first_violation_and_tells_how_to_see_it_again() {
-    let options = Options { nodes: Some(5), ..Options::default() };
-    let (verdict, told) = run(&Request { seeds: 0..1000, options, ..Request::default() });
+    let options = RunOptions { nodes: Some(5), ..RunOptions::default() };
+    let (verdict, told) =
+        run(&SearchRequest { seeds: 0..1000, options, ..SearchRequest::default() });
     assert_eq!((verdict.campaign.seeds, verdict.passed), (100, false));
     assert_eq!(verdict.campaign.violations[0].0, 99);
     assert_eq!(told.len(), 2, "{told:?}");
@@ -81,7 +82,7 @@ fn a_search_ends_at_the_first_violation_and_tells_how_to_see_it_again() {
 
 #[test]
 fn a_search_that_keeps_going_runs_every_seed_once() {
-    let request = Request { seeds: 3..340, keep_going: true, ..Request::default() };
+    let request = SearchRequest { seeds: 3..340, keep_going: true, ..SearchRequest::default() };
     let (verdict, told) = run(&request);
     let counts = |seed: &u64| seed % 100 != 99 && !seed.is_multiple_of(10);
     let ops = (3..340).filter(counts).sum();
@@ -93,24 +94,25 @@ fn a_search_that_keeps_going_runs_every_seed_once() {
 #[test]
 fn only_hours_that_count_end_a_search() {
     let (verdict, told) =
-        run(&Request { seeds: 0..u64::MAX, hours: hours(1), ..Request::default() });
+        run(&SearchRequest { seeds: 0..u64::MAX, hours: hours(1), ..SearchRequest::default() });
     assert_eq!((verdict.campaign.counted, verdict.campaign.seeds), (60, 67));
     assert!(verdict.passed && told.is_empty(), "{told:?}");
 }
 
 #[test]
 fn seeds_that_run_out_before_the_hours_fail_the_search() {
-    let (verdict, told) = run(&Request { seeds: 20..60, hours: hours(1), ..Request::default() });
+    let (verdict, told) =
+        run(&SearchRequest { seeds: 20..60, hours: hours(1), ..SearchRequest::default() });
     assert!(!verdict.passed && verdict.campaign.violations.is_empty());
     assert_eq!(told, ["this proves little: only 0.600 of 1.000 hours count"]);
 }
 
 #[test]
 fn hours_that_never_come_are_not_waited_for() {
-    let lazy = |seed| Report { counted: false, violation: None, ..fake(seed) };
-    let subject = Subject::from_fn("lazy", "search", move |trial| lazy(trial.seed).into());
+    let lazy = |seed| RunReport { counted: false, violation: None, ..fake(seed) };
+    let subject = Target::from_fn("lazy", "search", move |trial| lazy(trial.seed).into());
     let world = Threads(2, Mutex::default());
-    let request = Request { seeds: 0..u64::MAX, hours: hours(1), ..Request::default() };
+    let request = SearchRequest { seeds: 0..u64::MAX, hours: hours(1), ..SearchRequest::default() };
     let verdict = search(&subject, &request, &world);
     assert_eq!((verdict.campaign.seeds, verdict.passed), (100, false));
     // No fault is known to have bitten, no seed counts, and so no hour does.
@@ -119,7 +121,7 @@ fn hours_that_never_come_are_not_waited_for() {
 
 #[test]
 fn a_seed_alone_shows_its_trace() {
-    let (verdict, told) = run(&Request { seeds: 17..18, ..Request::default() });
+    let (verdict, told) = run(&SearchRequest { seeds: 17..18, ..SearchRequest::default() });
     assert!(verdict.passed);
     assert_eq!(told, ["seed 17 passed: 17 operations, 1 events, trace 0000000000000011"]);
 }

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
-use synod_sim::search::{Hours, Request, SHRINKING_RUNS, Seeds, World, replay, search, silently};
-use synod_sim::{Campaign, Case, Kind, Options};
+use synod_sim::search::{
+    Hours, SHRINKING_RUNS, SearchHost, SearchRequest, Seeds, replay, search, silence_panics,
+};
+use synod_sim::{Campaign, Case, RunKind, RunOptions};
 
 /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
 ///
@@ -71,14 +73,14 @@ impl Sim {
             return self.play(file);
         }
         let subject = registry::simulator(&self.protocol)?;
-        let kind = if self.load { Kind::Load } else { Kind::Drawn };
-        let mut request = Request {
+        let kind = if self.load { RunKind::Load } else { RunKind::Drawn };
+        let mut request = SearchRequest {
             hours: self.hours,
-            options: Options { nodes: self.nodes, kind, ..Options::default() },
+            options: RunOptions { nodes: self.nodes, kind, ..RunOptions::default() },
             keep_going: self.keep_going,
             shrink: if self.no_shrink { 0 } else { SHRINKING_RUNS },
             trace: self.trace,
-            ..Request::default()
+            ..SearchRequest::default()
         };
         request.choose_seeds(self.seeds.clone());
         let cores = || thread::available_parallelism().map_or(1, usize::from);
@@ -131,7 +133,7 @@ struct Screen {
     save: Option<PathBuf>,
 }
 
-impl World for Screen {
+impl SearchHost for Screen {
     fn elapsed(&self) -> Duration {
         self.since.elapsed()
     }
@@ -148,8 +150,8 @@ impl World for Screen {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    fn quietly(&self, work: &mut dyn FnMut()) {
-        silently(work);
+    fn without_panic_messages(&self, work: &mut dyn FnMut()) {
+        silence_panics(work);
     }
 
     fn keep(&self, script: &str) {
@@ -168,7 +170,7 @@ impl World for Screen {
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress_bar(request: &Request) -> ProgressBar {
+fn progress_bar(request: &SearchRequest) -> ProgressBar {
     let (length, unit) = match request.hours {
         Some(Hours(time)) => (time.as_secs(), "simulated seconds"),
         None => (request.seeds.end - request.seeds.start, "seeds"),

@@ -7,7 +7,7 @@
 //! compacted it. A disk that is damaged or lost counts with what it held last: the protocol cannot
 //! help it. This is checked whenever a write becomes durable.
 
-use super::logs::NodeSet;
+use super::node_set::NodeSet;
 use crate::check::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
 use crate::workload::kv::Command;

@@ -17,7 +17,7 @@ const MOST_CONFIGURATIONS: usize = 200_000;
 
 /// An operation that a client waits for.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PendingOperation {
     call: OpId,
     pub(crate) op: Op,
     /// Whether it is a read that is asked of a node's state, and not through the log.
@@ -36,18 +36,18 @@ struct Attempt {
 
 /// What clients have asked and were told.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ClientHistory {
     history: History,
     /// When each event of the history was.
     times: Vec<Instant>,
     attempts: Vec<Attempt>,
     /// What is under way, by the number of the attempt.
-    open: BTreeMap<u64, Asked>,
+    open: BTreeMap<u64, PendingOperation>,
     /// What was certainly not done, and is to be asked again: commands, and reads.
-    again: [VecDeque<Asked>; 2],
+    again: [VecDeque<PendingOperation>; 2],
 }
 
-impl Seen {
+impl ClientHistory {
     /// A client asks for something. Whoever `persists` asks again what was certainly not done.
     pub(crate) fn ask(
         &mut self,
@@ -59,12 +59,12 @@ impl Seen {
         let call = self.history.invoke(id, op.clone());
         self.times.push(now);
         self.attempts.push(Attempt { id, node, call });
-        self.open.insert(id, Asked { call, op, is_read, persists });
+        self.open.insert(id, PendingOperation { call, op, is_read, persists });
     }
 
     /// A client asks once more for what it has not got yet: the operation is under way since it
     /// was first asked for. `None`: nobody waits for one of this kind.
-    pub(crate) fn ask_again(&mut self, (id, node): (u64, NodeId), is_read: bool) -> Option<Op> {
+    pub(crate) fn retry(&mut self, (id, node): (u64, NodeId), is_read: bool) -> Option<Op> {
         let asked = self.again[usize::from(is_read)].pop_front()?;
         self.attempts.push(Attempt { id, node, call: asked.call });
         let op = asked.op.clone();
@@ -166,7 +166,7 @@ mod tests {
     /// A history that is written event by event, a second each.
     #[derive(Default)]
     struct Tale {
-        seen: Seen,
+        seen: ClientHistory,
         now: Instant,
     }
 
@@ -254,9 +254,9 @@ mod tests {
         let patient = tale(|tale| {
             again(tale);
             tale.get(2, Some("1."));
-            assert_eq!(tale.seen.ask_again((3, NODE), true), None, "no read waits");
-            assert_eq!(tale.seen.ask_again((3, NODE), false), Some(Op::put("a", "1.")));
-            assert_eq!(tale.seen.ask_again((4, NODE), false), None);
+            assert_eq!(tale.seen.retry((3, NODE), true), None, "no read waits");
+            assert_eq!(tale.seen.retry((3, NODE), false), Some(Op::put("a", "1.")));
+            assert_eq!(tale.seen.retry((4, NODE), false), None);
             tale.done(3, Outcome::Done);
         });
         assert_eq!(patient, Ok(()));
@@ -287,7 +287,7 @@ mod tests {
             let now = tale.tick();
             tale.seen.ask(now, (1, NODE), Op::get("a"), (true, true));
             tale.seen.lost(now, 1);
-            assert_eq!(tale.seen.ask_again((2, NODE), true), Some(Op::get("a")));
+            assert_eq!(tale.seen.retry((2, NODE), true), Some(Op::get("a")));
             tale.done(2, Outcome::Read(Value::Nil));
         });
         assert_eq!(read, Ok(()));

@@ -7,12 +7,13 @@ pub(crate) mod digest;
 pub(crate) mod history;
 pub(crate) mod leaders;
 pub(crate) mod logs;
+mod node_set;
 pub(crate) mod state;
 
 use crate::check::digest::of_value;
 use crate::violation::{Checked, Violation};
 use chosen::Chosen;
-use history::Seen;
+use history::ClientHistory;
 use leaders::Leaders;
 use logs::Logs;
 use state::Oracle;
@@ -25,7 +26,7 @@ pub(crate) struct Checks<P: Protocol> {
     pub(crate) chosen: Chosen,
     pub(crate) logs: Logs<P>,
     pub(crate) oracle: Oracle,
-    pub(crate) seen: Seen,
+    pub(crate) history: ClientHistory,
     /// Whether answers are left to what is judged at the end.
     pub(crate) history_only: bool,
 }
@@ -37,7 +38,7 @@ impl<P: Protocol> Checks<P> {
             chosen: Chosen::new(quorum.clone()),
             logs: Logs::new(nodes, quorum),
             oracle: Oracle::new(),
-            seen: Seen::default(),
+            history: ClientHistory::default(),
             history_only: false,
         }
     }

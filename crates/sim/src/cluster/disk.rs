@@ -1,9 +1,9 @@
 //! One node's two disks: the log's, synced batch by batch, and the state's.
 
 use crate::faults::kind::Fault;
-use crate::faults::schedule::Victim;
+use crate::faults::schedule::CrashSpec;
 use crate::faults::storage_faults;
-use crate::rng::Dice;
+use crate::rng::SimRng;
 use std::collections::VecDeque;
 use std::time::Duration;
 use synod_consensus::{Protocol, Saved, Write};
@@ -21,11 +21,11 @@ pub(crate) struct Disk<P: Protocol> {
     /// What the log's disk holds for sure, as the protocol knows it.
     pub(crate) synced: Saved<P>,
     /// Became durable since the checks last looked.
-    pub(crate) fresh: Vec<Write<P>>,
+    pub(crate) newly_durable: Vec<Write<P>>,
     /// Handed out and not yet durable, oldest first.
     queue: VecDeque<Pending<P>>,
     /// How many of them the sync under way covers.
-    covered: usize,
+    syncing: usize,
     /// When that sync ends.
     pub(crate) sync_due: Option<Instant>,
     /// No sync ends before this.
@@ -33,11 +33,11 @@ pub(crate) struct Disk<P: Protocol> {
     /// Until then syncs are slow.
     pub(crate) slow_until: Instant,
     /// The next sync fails, as this kind of fault, and for so long the disk cannot be opened.
-    pub(crate) failing: Option<(Fault, Victim, Duration)>,
+    pub(crate) failing_sync: Option<(Fault, CrashSpec, Duration)>,
     /// It cannot be opened before this.
-    pub(crate) shut: Option<(Fault, Instant)>,
+    pub(crate) unreadable: Option<(Fault, Instant)>,
     /// It was damaged since it was last loaded: if it loads all the same, then as one of these.
-    pub(crate) damaged: Option<Vec<Saved<P>>>,
+    pub(crate) corrupted: Option<Vec<Saved<P>>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct Pending<P: Protocol> {
 
 /// What a crash took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lost {
+pub(crate) struct CrashLoss {
     pub(crate) log: usize,
     pub(crate) state: usize,
 }
@@ -62,15 +62,15 @@ impl<P: Protocol> Disk<P> {
             log: memory.open_log(),
             memory,
             synced: Saved::default(),
-            fresh: Vec::new(),
+            newly_durable: Vec::new(),
             queue: VecDeque::new(),
-            covered: 0,
+            syncing: 0,
             sync_due: None,
             stalled_until: Instant::ZERO,
             slow_until: Instant::ZERO,
-            failing: None,
-            shut: None,
-            damaged: None,
+            failing_sync: None,
+            unreadable: None,
+            corrupted: None,
         }
     }
 
@@ -103,23 +103,23 @@ impl<P: Protocol> Disk<P> {
 
     /// Bytes that the sync under way writes.
     pub(crate) fn syncing_bytes(&self) -> u64 {
-        self.queue.iter().take(self.covered).map(|pending| pending.bytes).sum()
+        self.queue.iter().take(self.syncing).map(|pending| pending.bytes).sum()
     }
 
     /// Begins a sync of the oldest `count` batches, if none is under way and there is something to
     /// do.
     pub(crate) fn begin_sync(&mut self, count: impl FnOnce(usize) -> usize) -> bool {
-        if self.covered > 0 || self.queue.is_empty() {
+        if self.syncing > 0 || self.queue.is_empty() {
             return false;
         }
-        self.covered = count(self.queue.len()).clamp(1, self.queue.len());
+        self.syncing = count(self.queue.len()).clamp(1, self.queue.len());
         true
     }
 
     /// The sync under way ends: the number of the last batch that is durable now.
     pub(crate) fn end_sync(&mut self) -> Result<Option<Seq>, StorageError> {
         self.sync_due = None;
-        let covered = std::mem::take(&mut self.covered);
+        let covered = std::mem::take(&mut self.syncing);
         self.make_durable(covered)
     }
 
@@ -130,7 +130,7 @@ impl<P: Protocol> Disk<P> {
         for mut pending in self.queue.drain(..count) {
             merged.append(&mut pending.batch);
             pending.writes.iter().for_each(|write| self.synced.apply(write));
-            self.fresh.append(&mut pending.writes);
+            self.newly_durable.append(&mut pending.writes);
             last = Some(pending.seq);
         }
         if last.is_some() {
@@ -149,23 +149,27 @@ impl<P: Protocol> Disk<P> {
 
     /// Power is lost: of the batches that were not reported as durable the oldest `keep` are
     /// there after all, and of the state's the oldest `keep_state`.
-    pub(crate) fn crash(&mut self, keep: usize, keep_state: usize) -> Result<Lost, StorageError> {
+    pub(crate) fn crash(
+        &mut self,
+        keep: usize,
+        keep_state: usize,
+    ) -> Result<CrashLoss, StorageError> {
         let keep = keep.min(self.queue.len());
         self.make_durable(keep)?;
         let state = self.memory.unsynced().saturating_sub(keep_state);
-        let lost = Lost { log: self.queue.len(), state };
+        let lost = CrashLoss { log: self.queue.len(), state };
         self.queue.clear();
-        (self.covered, self.sync_due) = (0, None);
+        (self.syncing, self.sync_due) = (0, None);
         self.memory.crash(keep_state);
         Ok(lost)
     }
 
     /// What the log's disk could hold after a crash that damages it as this kind of fault does, and
     /// everything that it may be taken for.
-    pub(crate) fn wreck(
+    pub(crate) fn corrupt(
         &self,
         fault: Fault,
-        dice: &mut Dice,
+        rng: &mut SimRng,
     ) -> Result<(Records, Vec<Saved<P>>), StorageError> {
         let scratch = MemoryDisk::new(Incarnation(0));
         scratch.replace(self.memory.records());
@@ -178,13 +182,13 @@ impl<P: Protocol> Disk<P> {
             pending.writes.iter().for_each(|write| last.apply(write));
             saved.push(last.clone());
         }
-        Ok((storage_faults::wreck(fault, &images, dice), saved))
+        Ok((storage_faults::corrupt(fault, &images, rng), saved))
     }
 
     /// From now on the log's disk holds this.
     pub(crate) fn replace(&mut self, (records, saved): (Records, Vec<Saved<P>>)) {
         self.memory.replace(records);
-        self.damaged = Some(saved);
+        self.corrupted = Some(saved);
     }
 
     /// How many batches of the log and of the state a crash may lose.

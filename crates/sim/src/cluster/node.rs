@@ -1,10 +1,10 @@
 //! One node of a simulated cluster.
 
-use crate::cluster::Happening;
 use crate::cluster::clock::Clock;
 use crate::cluster::disk::{self, Disk};
+use crate::cluster::event::SimEvent;
 use crate::cluster::inbox::Inbox;
-use crate::rng::Dice;
+use crate::rng::SimRng;
 use crate::violation::{Checked, ViolationKind, violation};
 use crate::workload::kv::Machine;
 use std::collections::VecDeque;
@@ -19,35 +19,35 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 /// A node, running or not.
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
-    pub(crate) dice: NodeDice,
+    pub(crate) rng: NodeRngs,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk<P>,
     pub(crate) running: Option<Running<P>>,
     /// Its disk was found damaged: it never starts again.
-    pub(crate) lost: bool,
+    pub(crate) is_lost: bool,
     /// How often it was started: events of an earlier life are void.
-    pub(crate) life: u64,
+    pub(crate) boot: u64,
     /// What it sent up to this life died with it, where it had not arrived.
     pub(crate) muted: u64,
     /// The round in which it last chose something as a leader.
-    pub(crate) chose_in: u64,
+    pub(crate) commit_round: u64,
     /// It does nothing before this,
     pub(crate) paused_until: Option<Instant>,
     /// and this waits for it.
-    pub(crate) waiting: Vec<Happening>,
+    pub(crate) waiting: Vec<SimEvent>,
     /// When it wants to be woken, by its own clock, and for when, by the simulation's, that is in
     /// the queue.
     pub(crate) wake: Option<Instant>,
-    pub(crate) alarm: Option<Instant>,
+    pub(crate) wake_queued: Option<Instant>,
 }
 
 /// One node's dice, apart for all that it does.
-pub(crate) struct NodeDice {
+pub(crate) struct NodeRngs {
     /// For the seed that a starting driver draws its timers from.
-    pub(crate) start: Dice,
-    pub(crate) sync: Dice,
-    pub(crate) apply: Dice,
-    pub(crate) persist: Dice,
+    pub(crate) start: SimRng,
+    pub(crate) sync: SimRng,
+    pub(crate) apply: SimRng,
+    pub(crate) persist: SimRng,
 }
 
 /// What dies with the process.
@@ -87,26 +87,26 @@ impl ApplyTask {
 }
 
 impl<P: Protocol> Node<P> {
-    pub(crate) fn new(id: NodeId, dice: &mut Dice) -> Self {
+    pub(crate) fn new(id: NodeId, rng: &mut SimRng) -> Self {
         Self {
             id,
-            dice: NodeDice {
-                start: dice.split(),
-                sync: dice.split(),
-                apply: dice.split(),
-                persist: dice.split(),
+            rng: NodeRngs {
+                start: rng.split(),
+                sync: rng.split(),
+                apply: rng.split(),
+                persist: rng.split(),
             },
             clock: Clock::new(),
             disk: Disk::new(Incarnation(1000 + id.0)),
             running: None,
-            lost: false,
-            life: 0,
+            is_lost: false,
+            boot: 0,
             muted: 0,
-            chose_in: 0,
+            commit_round: 0,
             paused_until: None,
             waiting: Vec::new(),
             wake: None,
-            alarm: None,
+            wake_queued: None,
         }
     }
 
@@ -120,12 +120,12 @@ impl<P: Protocol> Node<P> {
     ) -> Checked {
         let id = self.id;
         let refused = |error: String| violation(ViolationKind::RecoveryRefused, [id], error);
-        self.life += 1;
+        self.boot += 1;
         let (log, state) = self.disk.open();
         let mut settings = Settings::new(CLUSTER, id, log.life(), seed);
         adjust(&mut settings);
         let saved = disk::load(log).map_err(|error| refused(error.to_string()))?;
-        if let Some(allowed) = &self.disk.damaged {
+        if let Some(allowed) = &self.disk.corrupted {
             let found = decode_saved::<P>(&saved).map_err(|error| refused(error.to_string()))?;
             if !allowed.contains(&found) {
                 let text = "loads a damaged log as if it were whole".to_string();
@@ -149,19 +149,19 @@ impl<P: Protocol> Node<P> {
             durable: Slot::ZERO,
             apply_stalled_until: Instant::ZERO,
         });
-        (self.wake, self.alarm) = (None, None);
-        self.disk.damaged = None;
+        (self.wake, self.wake_queued) = (None, None);
+        self.disk.corrupted = None;
         Ok(())
     }
 
     /// Where what happens to it now must wait, if it must.
-    pub(crate) fn paused(&mut self) -> Option<&mut Vec<Happening>> {
+    pub(crate) fn paused(&mut self) -> Option<&mut Vec<SimEvent>> {
         self.paused_until.is_some().then_some(&mut self.waiting)
     }
 
     /// Whether nothing was ever done to its disk that a store cannot bear.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.lost && self.disk.damaged.is_none()
+    pub(crate) fn is_intact(&self) -> bool {
+        !self.is_lost && self.disk.corrupted.is_none()
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -10,7 +10,7 @@
 //!     quorum_loss, constrained_election, chain, deaf_leader);
 //! ```
 
-use super::{converge, leader, put, run, until, write};
+use super::steps::{converge, leader, put, run, until, write};
 use crate::cluster::Cluster;
 use crate::plan::Plan;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn settled<P: Protocol>(
     let first = leader(&mut cluster);
     write(&mut cluster, first, b'a', b"before");
     until(&mut cluster, "convergence", |cluster| cluster.has_converged());
-    let others = super::others(&cluster, &[first]);
+    let others = super::steps::others(&cluster, &[first]);
     (cluster, first, others)
 }
 

@@ -1,7 +1,7 @@
 //! A quorum loses its disks. What was acknowledged is lost then, and no protocol can help it; but
 //! the node that still has it must not add another history to its state.
 
-use super::{WATCH, calm, crash, leader, others, run, until, write};
+use super::steps::{WATCH, calm, crash, leader, others, run, until, write};
 use crate::check::Checks;
 use crate::cluster::Cluster;
 use crate::cluster::disk::Disk;
@@ -67,15 +67,15 @@ impl<P: Protocol> Cluster<P> {
     fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
         let index = Self::index(node);
         self.kill_keeping(index, 0, 0).map_err(|found| self.dated(*found))?;
-        let life = self.nodes[index].life;
-        self.nodes[index].disk = Disk::new(Incarnation(1000 * (life + 2) + node.0));
+        let boot = self.world.nodes[index].boot;
+        self.world.nodes[index].disk = Disk::new(Incarnation(1000 * (boot + 2) + node.0));
         Ok(())
     }
 
     /// Judges from here on as if nothing had been chosen, acknowledged or written: a quorum has
     /// lost its disks.
     fn forget_history(&mut self) {
-        self.checks = Checks::new(self.nodes.len(), self.quorum.clone());
-        self.clients.floor = Slot::ZERO;
+        self.checks = Checks::new(self.world.nodes.len(), self.world.quorum.clone());
+        self.workload.clients.floor = Slot::ZERO;
     }
 }

@@ -4,10 +4,9 @@
 mod text;
 
 use crate::faults::kind::Fault;
-use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 use synod_types::Instant;
-pub use text::ScheduleError;
 
 /// What befell one run, in the order in which it happened.
 ///
@@ -15,51 +14,51 @@ pub use text::ScheduleError;
 /// with `#` say nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
-    entries: Vec<Entry>,
+    entries: Vec<ScheduleEntry>,
 }
 
 /// One fault, with everything that the dice had to decide about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry(pub(crate) Moment);
+pub struct ScheduleEntry(pub(crate) ScheduledFault);
 
 /// When something happens, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub(crate) enum ScheduledFault {
     /// At a point in time, after all else that happens there.
-    At(Instant, Trouble),
+    At(Instant, NodeFault),
     /// To the message that was sent as the `number`th (from 0) of its link.
-    Message { link: (usize, usize), number: u64, mishap: Mishap },
+    Message { link: (usize, usize), number: u64, message_fault: MessageFault },
 }
 
 /// Something befalls nodes or links.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct NodeFault {
     pub(crate) fault: Fault,
-    pub(crate) effect: Effect,
+    pub(crate) effect: FaultEffect,
 }
 
 /// What a fault does. Nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub(crate) enum FaultEffect {
     /// To these links, for so long.
     Links(Vec<(usize, usize)>, Duration),
     /// These nodes die and come back.
-    Crash(Vec<Victim>),
+    Crash(Vec<CrashSpec>),
     /// To this node, for so long.
-    Hold(usize, Duration),
+    Stall(usize, Duration),
     /// This node dies, and its log is damaged; the number decides where.
-    Damage(Victim, u64),
+    CorruptDisk(CrashSpec, u64),
     /// This node's disk fails, which kills it; for so long it cannot be opened.
-    Fail(Victim, Duration),
+    FailDisk(CrashSpec, Duration),
     /// This node's clock is set, by so much.
-    Shift(usize, Duration),
+    ClockShift(usize, Duration),
     /// This node's clock gains so many parts of a million, for so long.
-    Drift(usize, i32, Duration),
+    ClockDrift(usize, i32, Duration),
 }
 
 /// A node that dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Victim {
+pub(crate) struct CrashSpec {
     pub(crate) node: usize,
     /// How many of the batches that its log has not synced are there after all, oldest first;
     /// `None` is all.
@@ -74,41 +73,41 @@ pub(crate) struct Victim {
 
 /// What befalls one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mishap {
+pub(crate) enum MessageFault {
     /// It is lost.
     Lost,
     /// It arrives a second time, so long after it was sent.
-    Again(Duration),
+    Duplicated(Duration),
     /// It takes so much longer.
-    Late(Duration),
+    Delayed(Duration),
     /// It need not keep its place.
-    Overtakes,
+    Reordered,
     /// It comes once more so long after, whatever has happened in between.
     Replayed(Duration),
     /// This bit of it flips, counted from the first of its first byte and round and round.
-    Flipped(u32),
+    Corrupted(u32),
 }
 
-impl Mishap {
+impl MessageFault {
     pub(crate) fn fault(self) -> Fault {
         match self {
             Self::Lost => Fault::Loss,
-            Self::Again(_) => Fault::Duplicate,
-            Self::Late(_) => Fault::DelaySpike,
-            Self::Overtakes => Fault::Reorder,
+            Self::Duplicated(_) => Fault::Duplicate,
+            Self::Delayed(_) => Fault::DelaySpike,
+            Self::Reordered => Fault::Reorder,
             Self::Replayed(_) => Fault::Replay,
-            Self::Flipped(_) => Fault::Corruption,
+            Self::Corrupted(_) => Fault::Corruption,
         }
     }
 }
 
-impl Entry {
+impl ScheduleEntry {
     /// Which kind of fault it is.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match &self.0 {
-            Moment::At(_, trouble) => trouble.fault,
-            Moment::Message { mishap, .. } => mishap.fault(),
+            ScheduledFault::At(_, node_fault) => node_fault.fault,
+            ScheduledFault::Message { message_fault, .. } => message_fault.fault(),
         }
     }
 }
@@ -116,7 +115,7 @@ impl Entry {
 impl Schedule {
     /// Every fault, in the order in which they happened.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ScheduleEntry] {
         &self.entries
     }
 
@@ -132,61 +131,33 @@ impl Schedule {
         self.entries.is_empty()
     }
 
-    pub(crate) fn push(&mut self, moment: Moment) {
-        self.entries.push(Entry(moment));
+    pub(crate) fn push(&mut self, scheduled: ScheduledFault) {
+        self.entries.push(ScheduleEntry(scheduled));
     }
 }
 
-impl FromIterator<Entry> for Schedule {
-    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+impl FromIterator<ScheduleEntry> for Schedule {
+    fn from_iter<I: IntoIterator<Item = ScheduleEntry>>(entries: I) -> Self {
         Self { entries: entries.into_iter().collect() }
     }
 }
 
-/// Where a run's faults come from, and where they are written down.
-#[derive(Debug)]
-pub(crate) struct Director {
-    /// What happened so far.
-    pub(crate) recorded: Schedule,
-    /// Whether the dice decide; else the messages' fates were read from a schedule.
-    drawing: bool,
-    /// What is still to befall messages, by link.
-    given: Vec<VecDeque<(u64, Mishap)>>,
-    nodes: usize,
+/// A line of a schedule cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleError {
+    /// Which line, counted from 1; 0 if the line stood alone.
+    pub line: usize,
+    /// What does not fit.
+    pub reason: String,
 }
 
-impl Director {
-    /// The dice decide.
-    pub(crate) fn drawing(nodes: usize) -> Self {
-        Self { recorded: Schedule::default(), drawing: true, given: Vec::new(), nodes }
-    }
-
-    /// A schedule decides. What it says about links and nodes that are not there is passed over.
-    pub(crate) fn playing(nodes: usize, schedule: &Schedule) -> Self {
-        let mut given = vec![Vec::new(); nodes * nodes];
-        for Entry(moment) in &schedule.entries {
-            if let Moment::Message { link: (from, to), number, mishap } = moment
-                && *from < nodes
-                && *to < nodes
-            {
-                given[from * nodes + to].push((*number, *mishap));
-            }
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.reason),
+            line => write!(f, "line {line}: {}", self.reason),
         }
-        given.iter_mut().for_each(|link| link.sort_by_key(|(number, _)| *number));
-        let given = given.into_iter().map(VecDeque::from).collect();
-        Self { recorded: Schedule::default(), drawing: false, given, nodes }
-    }
-
-    pub(crate) fn is_drawing(&self) -> bool {
-        self.drawing
-    }
-
-    /// The next thing that a schedule has for this message.
-    pub(crate) fn take(&mut self, (from, to): (usize, usize), number: u64) -> Option<Mishap> {
-        let link = self.given.get_mut(from * self.nodes + to)?;
-        while link.front().is_some_and(|(at, _)| *at < number) {
-            link.pop_front();
-        }
-        link.pop_front_if(|(at, _)| *at == number).map(|(_, mishap)| mishap)
     }
 }
+
+impl std::error::Error for ScheduleError {}

@@ -1,7 +1,7 @@
 //! What damage does to the records of a log, below the contract of the store that keeps them.
 
 use crate::faults::kind::Fault;
-use crate::rng::Dice;
+use crate::rng::SimRng;
 use synod_storage::Records;
 
 /// A record that a write puts down, or removes.
@@ -9,16 +9,16 @@ type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// What is left of a log when its node dies. `images` is what its disk held for sure, and what it
 /// would have held after each of the batches that were under way.
-pub(crate) fn wreck(fault: Fault, images: &[Records], dice: &mut Dice) -> Records {
+pub(crate) fn corrupt(fault: Fault, images: &[Records], rng: &mut SimRng) -> Records {
     match fault {
-        Fault::LoseAnyOrder => lose_any(images, dice),
-        Fault::TornWrite if images.len() > 1 => tear_batch(images, dice),
+        Fault::LoseAnyOrder => lose_any(images, rng),
+        Fault::TornWrite if images.len() > 1 => tear_batch(images, rng),
         _ => {
-            let mut records = dice.pick(images).clone();
+            let mut records = rng.pick(images).clone();
             match fault {
-                Fault::TornWrite => cut(&mut records, dice),
-                Fault::MisdirectedWrite => misdirect(&mut records, dice),
-                _ => flip(&mut records, dice),
+                Fault::TornWrite => cut(&mut records, rng),
+                Fault::MisdirectedWrite => misdirect(&mut records, rng),
+                _ => flip(&mut records, rng),
             }
             records
         }
@@ -26,11 +26,11 @@ pub(crate) fn wreck(fault: Fault, images: &[Records], dice: &mut Dice) -> Record
 }
 
 /// Of all that was under way any part is there, down to single records.
-fn lose_any(images: &[Records], dice: &mut Dice) -> Records {
+fn lose_any(images: &[Records], rng: &mut SimRng) -> Records {
     let mut records = images[0].clone();
     for pair in images.windows(2) {
         for change in changes(&pair[0], &pair[1]) {
-            if dice.percent(50) {
+            if rng.percent(50) {
                 apply(&mut records, change);
             }
         }
@@ -39,44 +39,44 @@ fn lose_any(images: &[Records], dice: &mut Dice) -> Records {
 }
 
 /// Of one batch the first few records are there, the next one is cut short.
-fn tear_batch(images: &[Records], dice: &mut Dice) -> Records {
-    let torn = dice.within(1..images.len() as u64) as usize;
+fn tear_batch(images: &[Records], rng: &mut SimRng) -> Records {
+    let torn = rng.within(1..images.len() as u64) as usize;
     let mut records = images[torn - 1].clone();
     let mut changes = changes(&images[torn - 1], &images[torn]);
-    changes.truncate(dice.below(changes.len() as u64) as usize + 1);
+    changes.truncate(rng.below(changes.len() as u64) as usize + 1);
     if let Some((_, Some(bytes))) = changes.last_mut() {
-        bytes.truncate(dice.below(bytes.len() as u64) as usize);
+        bytes.truncate(rng.below(bytes.len() as u64) as usize);
     }
     changes.into_iter().for_each(|change| apply(&mut records, change));
     records
 }
 
-fn cut(records: &mut Records, dice: &mut Dice) {
-    if let Some(bytes) = pick(records, dice) {
-        bytes.truncate(dice.below(bytes.len() as u64) as usize);
+fn cut(records: &mut Records, rng: &mut SimRng) {
+    if let Some(bytes) = pick(records, rng) {
+        bytes.truncate(rng.below(bytes.len() as u64) as usize);
     }
 }
 
-fn flip(records: &mut Records, dice: &mut Dice) {
-    if let Some(bytes) = pick(records, dice) {
-        let bit = dice.below(bytes.len() as u64 * 8) as usize;
+fn flip(records: &mut Records, rng: &mut SimRng) {
+    if let Some(bytes) = pick(records, rng) {
+        let bit = rng.below(bytes.len() as u64 * 8) as usize;
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
 }
 
 /// One record lies under another one's key.
-fn misdirect(records: &mut Records, dice: &mut Dice) {
+fn misdirect(records: &mut Records, rng: &mut SimRng) {
     let mut all: Vec<_> = records.as_map().values().cloned().collect();
-    dice.shuffle(&mut all);
-    if let Some(place) = pick(records, dice)
+    rng.shuffle(&mut all);
+    if let Some(place) = pick(records, rng)
         && let Some(stray) = all.into_iter().find(|other| other != place)
     {
         *place = stray;
     }
 }
 
-fn pick<'a>(records: &'a mut Records, dice: &mut Dice) -> Option<&'a mut Vec<u8>> {
-    let at = dice.below(records.as_map().len() as u64) as usize;
+fn pick<'a>(records: &'a mut Records, rng: &mut SimRng) -> Option<&'a mut Vec<u8>> {
+    let at = rng.below(records.as_map().len() as u64) as usize;
     records.as_map_mut().values_mut().nth(at).filter(|bytes| !bytes.is_empty())
 }
 
@@ -129,7 +129,7 @@ mod tests {
             disk.open_log().load(GroupId(0))
         };
         let whole: Vec<_> = images.iter().map(|image| load(image).unwrap()).collect();
-        let wrecks = (0..200).map(|seed| load(&wreck(fault, images, &mut Dice::new(seed))));
+        let wrecks = (0..200).map(|seed| load(&corrupt(fault, images, &mut SimRng::new(seed))));
         let (loaded, refused): (Vec<_>, Vec<_>) = wrecks.partition(Result::is_ok);
         assert!(loaded.into_iter().all(|saved| whole.contains(&saved.unwrap())), "{fault:?}");
         refused.len()

@@ -1,6 +1,6 @@
 //! Clients in a closed loop: each has one write under way.
 
-use super::{Profile, value};
+use super::profile::{Profile, value};
 use crate::check::answers::OperationState;
 use crate::cluster::Cluster;
 use crate::violation::Violation;
@@ -86,12 +86,12 @@ impl Proposers {
             self.ask(cluster)?;
             let waiting = self.all.iter().filter(|proposer| proposer.operation.is_none());
             let idle_until = waiting.map(|proposer| proposer.not_before).min();
-            let next = [cluster.queue.next(), idle_until].into_iter().flatten().min();
+            let next = [cluster.world.queue.next(), idle_until].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= end) else {
                 cluster.run_for(end - cluster.now())?;
                 return Ok(false);
             };
-            if cluster.queue.next() == Some(next) {
+            if cluster.world.queue.next() == Some(next) {
                 cluster.step().map_err(|found| cluster.dated(*found))?;
             } else {
                 cluster.run_for(next - cluster.now())?;
@@ -120,12 +120,12 @@ impl Proposers {
     /// Sees what became of all writes.
     fn collect<P: Protocol>(&mut self, cluster: &Cluster<P>) {
         let under_way = self.all.iter().filter(|proposer| proposer.operation.is_some()).count();
-        if cluster.clients.open() >= under_way {
+        if cluster.workload.clients.open() >= under_way {
             return;
         }
         let now = cluster.now();
         for proposer in &mut self.all {
-            let operation = proposer.operation.and_then(|id| cluster.clients.get(id));
+            let operation = proposer.operation.and_then(|id| cluster.workload.clients.get(id));
             match operation.map(|operation| operation.state) {
                 None | Some(OperationState::Open) => {}
                 Some(OperationState::Done(_)) => {
@@ -153,15 +153,17 @@ impl<P: Protocol> Cluster<P> {
     /// Hands a node a write, in the round under way; the write's number.
     fn offer(&mut self, node: NodeId) -> u64 {
         let index = Self::index(node);
-        let id = self.clients.begin(self.now, index);
-        let Some(running) = self.nodes[index].running.as_mut() else {
-            self.clients.finish(id, OperationState::Refused { busy: false });
+        let id = self.workload.clients.begin(self.world.now, index);
+        let Some(running) = self.world.nodes[index].running.as_mut() else {
+            self.workload.clients.finish(id, OperationState::Refused { busy: false });
             return id;
         };
-        let deadline = self.now + self.plan.clients.patience.end;
-        let key = b'a' + (id % self.plan.clients.keys) as u8;
+        let deadline = self.world.now + self.world.plan.clients.patience.end;
+        let key = b'a' + (id % self.world.plan.clients.keys) as u8;
         let command = Command::put(id, key, value()).encode();
-        running.replica.handle(self.now, Event::Request { token: Token(id), command, deadline });
+        running
+            .replica
+            .handle(self.world.now, Event::Request { token: Token(id), command, deadline });
         id
     }
 }

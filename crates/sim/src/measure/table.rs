@@ -1,6 +1,8 @@
 //! The comparison of protocols as one table.
 
-use super::{Configure, Effort, Load, Profile, Seat, Steady, Times, fail_over, steady};
+use super::profile::{ClientLoad, Configure, Effort, Profile, ProposerHome};
+use super::steady::{SteadyState, fail_over, steady};
+use super::times::Times;
 use crate::violation::Violation;
 use std::fmt;
 use std::time::Duration;
@@ -9,8 +11,12 @@ use synod_consensus::Protocol;
 /// How large the compared clusters are.
 const NODES: [u64; 2] = [3, 5];
 /// How many proposers there are, and where the first one sits.
-const PROPOSERS: [(usize, Seat); 4] =
-    [(1, Seat::Leader), (1, Seat::Elsewhere), (8, Seat::Leader), (64, Seat::Leader)];
+const PROPOSERS: [(usize, ProposerHome); 4] = [
+    (1, ProposerHome::Leader),
+    (1, ProposerHome::Elsewhere),
+    (8, ProposerHome::Leader),
+    (64, ProposerHome::Leader),
+];
 /// The seed of what is measured once.
 const SEED: u64 = 1;
 
@@ -22,7 +28,7 @@ const HEADER: &str = "\
 const LEGEND: &str = "\
 Measured in the simulator. Each proposer has one write under way, is answered when the node that
 it asked has applied it, and asks again at once: so commands share messages as well as they ever
-can, and nodes that compete fall into step and collide less than they would in life. Proposers are
+can, and nodes that compete fall into step and collide less than they would in boot. Proposers are
 dealt out to the nodes, the leader first; without a leader, the first node stands for it.
 - messages, bytes, syncs: of all nodes together for each acknowledged write, on the LAN. Forwarding
   and heartbeats count; transport overhead and the state's own store do not.
@@ -42,13 +48,13 @@ pub struct Row {
     /// The protocol's name.
     pub protocol: &'static str,
     /// Who proposes where.
-    pub load: Load,
+    pub load: ClientLoad,
     /// With [`Profile::DELAYS`].
-    pub delays: Steady,
+    pub delays: SteadyState,
     /// With [`Profile::LAN`].
-    pub lan: Steady,
+    pub lan: SteadyState,
     /// With [`Profile::WAN`].
-    pub wan: Steady,
+    pub wan: SteadyState,
     /// How long nobody was served with [`Profile::LAN`].
     pub lan_away: Times,
     /// How long nobody was served with [`Profile::WAN`].
@@ -72,7 +78,7 @@ impl Table {
     ) -> Result<(), Violation> {
         for nodes in NODES {
             for (proposers, first) in PROPOSERS {
-                let load = Load { nodes, proposers, first };
+                let load = ClientLoad { nodes, proposers, first };
                 self.rows.push(Row::measure::<P>(config, load, &self.effort)?);
             }
         }
@@ -96,7 +102,7 @@ impl Row {
     /// If the load has fewer than three nodes.
     pub fn measure<P: Protocol>(
         config: impl Configure<P> + 'static,
-        load: Load,
+        load: ClientLoad,
         effort: &Effort,
     ) -> Result<Self, Violation> {
         let busy = |profile| steady::<P>(config, (profile, load), effort, SEED);
@@ -149,7 +155,7 @@ impl fmt::Display for Table {
                  time-outs {election:?}."
             )?;
         }
-        let (bytes, seeds) = (super::value().len(), self.effort.seeds);
+        let (bytes, seeds) = (super::profile::value().len(), self.effort.seeds);
         writeln!(
             f,
             "- leader dies: milliseconds from its death, under this load, until a write is \
@@ -163,7 +169,7 @@ impl fmt::Display for Table {
 struct Pair(Option<Hundredths>, Option<Hundredths>);
 
 impl Pair {
-    fn steady(steady: &Steady, unit: Duration) -> Self {
+    fn steady(steady: &SteadyState, unit: Duration) -> Self {
         let of = |percent| {
             let time = steady.latencies.percentile(percent)?;
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -228,13 +234,13 @@ mod tests {
     fn a_row_has_a_cell_for_every_column() {
         let times = Times::new(vec![Duration::from_micros(1500)]);
         let traffic = Traffic { frames: 4, bytes: 700, syncs: 3, ..Traffic::default() };
-        let steady = Steady { traffic, latencies: times.clone(), failed: 0 };
+        let steady = SteadyState { traffic, latencies: times.clone(), failed: 0 };
         let row = Row {
             protocol: "any",
-            load: Load { nodes: 3, proposers: 1, first: Seat::Leader },
+            load: ClientLoad { nodes: 3, proposers: 1, first: ProposerHome::Leader },
             delays: steady.clone(),
             lan: steady.clone(),
-            wan: Steady { latencies: Times::default(), ..steady },
+            wan: SteadyState { latencies: Times::default(), ..steady },
             lan_away: times.clone(),
             wan_away: times,
         };

@@ -4,7 +4,7 @@
 //! no request is ever turned away: the code that splits, waits and goes on would never run. So each
 //! seed draws each limit, half of the time small.
 
-use crate::rng::Dice;
+use crate::rng::SimRng;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -56,11 +56,11 @@ impl LimitsPlan {
     /// Each limit is small in half of the seeds, though not too small for the load: what may be in
     /// flight must grow with the round trip. Three seeds in ten draw quorums of any sizes that
     /// meet, where the protocol can be told so.
-    pub(crate) fn draw(dice: &mut Dice, nodes: u64, round_trip: Duration) -> Self {
+    pub(crate) fn draw(rng: &mut SimRng, nodes: u64, round_trip: Duration) -> Self {
         let round_trip = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
         let scale = 1 + round_trip / SHORT_TRIP_MS;
-        let mut limit = |small: Range<u64>, large: usize| match dice.percent(50) {
-            true => usize::try_from(dice.within(small) * scale).unwrap_or(large).min(large),
+        let mut limit = |small: Range<u64>, large: usize| match rng.percent(50) {
+            true => usize::try_from(rng.within(small) * scale).unwrap_or(large).min(large),
             false => large,
         };
         let mut bounds = Bounds {
@@ -87,8 +87,8 @@ impl LimitsPlan {
             unapplied_slots: limit(4..64, 16_384),
             held_messages: limit(8..64, 4096),
         };
-        if dice.percent(30) {
-            bounds.quorums = Some(draw_quorums(dice, nodes));
+        if rng.percent(30) {
+            bounds.quorums = Some(draw_quorums(rng, nodes));
         }
         Self { bounds, driver }
     }
@@ -126,10 +126,10 @@ impl fmt::Display for LimitsPlan {
 }
 
 /// Sizes whose quorums meet, and one in four larger than they must be for that.
-fn draw_quorums(dice: &mut Dice, nodes: u64) -> (usize, usize) {
-    let second = 1 + dice.below(nodes);
+fn draw_quorums(rng: &mut SimRng, nodes: u64) -> (usize, usize) {
+    let second = 1 + rng.below(nodes);
     let least = nodes + 1 - second;
-    let first = if dice.percent(25) { dice.within(least..nodes + 1) } else { least };
+    let first = if rng.percent(25) { rng.within(least..nodes + 1) } else { least };
     let size = |count| usize::try_from(count).expect("a number of nodes");
     (size(first), size(second))
 }
@@ -147,7 +147,7 @@ mod tests {
     fn every_drawn_limit_suits_every_protocol() {
         for (seed, nodes) in (0..300).flat_map(|seed| [1, 3, 5].map(|nodes| (seed, nodes))) {
             let members = Membership::new((1..=nodes).map(NodeId), []).unwrap();
-            let bounds = LimitsPlan::draw(&mut Dice::new(seed), nodes, Duration::ZERO).bounds;
+            let bounds = LimitsPlan::draw(&mut SimRng::new(seed), nodes, Duration::ZERO).bounds;
             let raft = synod_raft::Config::new(NodeId(1), members.clone()).unwrap();
             assert!(Raft::bounded(raft, &bounds).is_some(), "{bounds:?}");
             let multi = synod_multi_paxos::Config::new(NodeId(1), members.clone()).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn small_and_large_limits_and_all_kinds_of_quorums_are_drawn() {
         let drawn: Vec<_> = (0..300)
-            .map(|seed| LimitsPlan::draw(&mut Dice::new(seed), 3, Duration::ZERO))
+            .map(|seed| LimitsPlan::draw(&mut SimRng::new(seed), 3, Duration::ZERO))
             .collect();
         let small = |is_small: &dyn Fn(&LimitsPlan) -> bool| {
             let count = drawn.iter().filter(|plan| is_small(plan)).count();

@@ -1,9 +1,9 @@
 //! Many seeds, added up.
 
 use crate::faults::kind::Fault;
-use crate::runner::load_run::LoadFigures;
-use crate::runner::run::Report;
+use crate::runner::spec::RunReport;
 use crate::violation::Violation;
+use crate::workload::load::LoadFigures;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -18,13 +18,13 @@ const LEAST_SHARE: f64 = 0.5;
 pub struct Campaign {
     /// How many seeds were run.
     pub seeds: u64,
-    /// How many of them count; see [`Report::counted`].
+    /// How many of them count; see [`RunReport::counted`].
     pub counted: u64,
     /// The simulated time of all of them.
     pub simulated: Duration,
     /// The simulated time of those that count.
     pub counted_time: Duration,
-    /// The longest that a healed core took to serve; see [`Report::served_after`].
+    /// The longest that a healed core took to serve; see [`RunReport::served_after`].
     pub served_within: Duration,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
@@ -40,7 +40,7 @@ pub struct Campaign {
 
 impl Campaign {
     /// Adds one seed.
-    pub fn add(&mut self, report: &Report) {
+    pub fn add(&mut self, report: &RunReport) {
         self.seeds += 1;
         self.simulated += report.simulated;
         if report.counted {
@@ -87,14 +87,14 @@ impl Campaign {
             doubts
                 .push(format!("these faults never fired under load: {}", self.silent().join(", ")));
         }
-        if self.is_vain() {
+        if self.is_inconclusive() {
             doubts.push(format!("only {} of {} seeds count", self.counted, self.seeds));
         }
         doubts
     }
 
     /// Whether most seeds of a large campaign do not count: more of them would not help.
-    pub(crate) fn is_vain(&self) -> bool {
+    pub(crate) fn is_inconclusive(&self) -> bool {
         self.is_large() && self.share() < LEAST_SHARE
     }
 
@@ -106,11 +106,11 @@ impl Campaign {
 
     /// The figures. `elapsed` is the real time that the campaign took, for whoever has a clock.
     #[must_use]
-    pub fn summary(&self, protocol: &'static str, elapsed: Duration) -> Summary {
+    pub fn summary(&self, protocol: &'static str, elapsed: Duration) -> CampaignSummary {
         let seconds = elapsed.as_secs_f64().max(1e-9);
         let fired = |name| self.faults.get(name).copied().unwrap_or(0);
         let names = Fault::ALL.iter().map(|fault| fault.name());
-        Summary {
+        CampaignSummary {
             protocol,
             seeds: self.seeds,
             counted: self.counted,
@@ -165,7 +165,7 @@ impl fmt::Display for LoadSummary {
 
 /// A campaign's figures. Prints itself in a few lines for people, and as [JSON](Self::json).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct CampaignSummary {
     /// The protocol's name.
     pub protocol: &'static str,
     /// How many seeds were run.
@@ -191,7 +191,7 @@ pub struct Summary {
     pub events_per_s: f64,
 }
 
-impl Summary {
+impl CampaignSummary {
     /// One line of JSON: an object with the fields of this type.
     #[must_use]
     pub fn json(&self) -> String {
@@ -230,7 +230,7 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for CampaignSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { protocol, seeds, counted, hours, ops, .. } = self;
         let percent = 100.0 * *counted as f64 / (*seeds).max(1) as f64;
@@ -262,8 +262,8 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    fn report(seed: u64, fault: &'static str) -> Report {
-        Report {
+    fn report(seed: u64, fault: &'static str) -> RunReport {
+        RunReport {
             seed,
             hash: 1,
             simulated: Duration::from_secs(60),

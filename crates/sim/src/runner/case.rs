@@ -1,7 +1,7 @@
 //! A run as a text that replays it.
 
 use crate::faults::schedule::Schedule;
-use crate::runner::run::{Kind, Options, Outcome, Trial};
+use crate::runner::spec::{RunKind, RunOptions, RunOutcome, RunSpec};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// ```
 ///
 /// Times are milliseconds. `nodes` and `ops` are there if they are not left to the seed, and
-/// `answers history` if answers were [judged](Options::history_only) by the history alone.
+/// `answers history` if answers were [judged](RunOptions::history_only) by the history alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The protocol's name.
@@ -31,7 +31,7 @@ pub struct Case {
     /// The seed.
     pub seed: u64,
     /// How it is run; times are whole milliseconds in the text.
-    pub options: Options,
+    pub options: RunOptions,
     /// The kind of violation that it finds, in words.
     pub finds: String,
     /// What befalls it.
@@ -41,14 +41,14 @@ pub struct Case {
 impl Case {
     /// The trial that this case asks for.
     #[must_use]
-    pub fn trial(&self) -> Trial<'_> {
+    pub fn spec(&self) -> RunSpec<'_> {
         let schedule = Some(&self.schedule);
-        Trial { schedule, ..Trial::of_seed(self.seed, &self.options) }
+        RunSpec { schedule, ..RunSpec::of_seed(self.seed, &self.options) }
     }
 
     /// Whether a trial found what this case finds.
     #[must_use]
-    pub fn is_found_by(&self, outcome: &Outcome) -> bool {
+    pub fn is_found_by(&self, outcome: &RunOutcome) -> bool {
         let found = outcome.report.violation.as_ref();
         found.is_some_and(|violation| violation.kind.to_string() == self.finds)
     }
@@ -56,7 +56,8 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { nodes, troubled, healed, patience, ops, history_only, kind } = &self.options;
+        let RunOptions { nodes, troubled, healed, patience, ops, history_only, kind } =
+            &self.options;
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
         nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
         for (name, time) in [("troubled", troubled), ("healed", healed), ("patience", patience)] {
@@ -67,9 +68,9 @@ impl fmt::Display for Case {
             writeln!(f, "answers history")?;
         }
         match kind {
-            Kind::Drawn => {}
-            Kind::Faults => writeln!(f, "kind faults")?,
-            Kind::Load => writeln!(f, "kind load")?,
+            RunKind::Drawn => {}
+            RunKind::Faults => writeln!(f, "kind faults")?,
+            RunKind::Load => writeln!(f, "kind load")?,
         }
         write!(f, "finds {}\n\n{}", self.finds, self.schedule)
     }
@@ -101,7 +102,7 @@ impl FromStr for Case {
     fn from_str(text: &str) -> Result<Self, CaseError> {
         let mut lines = (1..).zip(text.lines().map(str::trim)).peekable();
         let (mut protocol, mut seed, mut finds) = (None, None, None);
-        let mut options = Options::default();
+        let mut options = RunOptions::default();
         let mut head = 0;
         while let Some((line, text)) = lines.next_if(|(_, text)| !text.is_empty()) {
             head = line;
@@ -119,8 +120,8 @@ impl FromStr for Case {
                 "healed" => options.healed = Duration::from_millis(number()?),
                 "patience" => options.patience = Duration::from_millis(number()?),
                 "ops" => options.ops = Some(number()?),
-                "kind" if value == "faults" => options.kind = Kind::Faults,
-                "kind" if value == "load" => options.kind = Kind::Load,
+                "kind" if value == "faults" => options.kind = RunKind::Faults,
+                "kind" if value == "load" => options.kind = RunKind::Load,
                 "answers" if value == "history" => options.history_only = true,
                 "finds" => finds = Some(value.to_owned()),
                 _ => return Err(bad()),

@@ -1,14 +1,16 @@
 //! The course of a load run, and what it must not do.
 
 use crate::cluster::Cluster;
-use crate::cluster::network::links;
+use crate::cluster::network::links::links;
+use crate::cluster::network::throughput::time_for;
+use crate::cluster::traffic::Traffic;
 use crate::faults::kind::Fault;
-use crate::faults::schedule::{Effect, Trouble};
-use crate::measure::Traffic;
+use crate::faults::schedule::{FaultEffect, NodeFault};
 use crate::plan::load::{Disturbance, LoadPlan};
-use crate::runner::run::{Options, stalled, wait};
+use crate::runner::spec::RunOptions;
+use crate::runner::wait::{stalled, wait};
 use crate::violation::{Checked, Violation, ViolationKind, violation};
-use crate::workload::load::SLICE;
+use crate::workload::load::{LoadFigures, SLICE};
 use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
@@ -43,46 +45,6 @@ const MOST_COPIES: u64 = 1800;
 const MOST_SLOWER: u32 = 5;
 const LEAST_LATENCY: Duration = Duration::from_millis(5);
 
-/// The figures of a load run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadFigures {
-    /// What disturbed it.
-    pub disturbance: &'static str,
-    /// Bytes a second that a link and a disk carry.
-    pub bandwidth: u64,
-    /// See [`bandwidth`](Self::bandwidth).
-    pub disk: u64,
-    /// The longest time that a message is on its way, without waiting.
-    pub delay: Duration,
-    /// Acknowledged bytes of values a second before the disturbance.
-    pub steady: u64,
-    /// The latency that 99 % of the writes kept before the disturbance, and while it lasted.
-    pub latencies: [Duration; 2],
-    /// How long after the disturbance ended throughput was below nine tenths of that.
-    pub recovered_after: Duration,
-    /// How long that may take.
-    pub bound: Duration,
-    /// Bytes sent for each thousand bytes that the chosen values need: one copy for each
-    /// other node.
-    pub sent: u64,
-    /// Bytes written to logs for each thousand bytes that they need: one copy for each node.
-    pub written: u64,
-    /// The same two before the disturbance.
-    pub steady_sent: u64,
-    /// See [`steady_sent`](Self::steady_sent).
-    pub steady_written: u64,
-    /// Frames dropped because their lane was full.
-    pub dropped: u64,
-    /// Bytes of commands that were chosen again, for each thousand bytes of those chosen first.
-    pub repeated: u64,
-    /// Rounds (terms) that passed.
-    pub rounds: u64,
-    /// Bytes of all writes.
-    pub offered: u64,
-    /// Bytes of writes that were refused or not answered in time.
-    pub failed: u64,
-}
-
 /// What was carried up to a time.
 #[derive(Clone, Copy)]
 struct Sample {
@@ -94,21 +56,21 @@ struct Sample {
 pub(crate) fn play<P: Protocol>(
     cluster: &mut Cluster<P>,
     plan: &LoadPlan,
-    options: &Options,
+    options: &RunOptions,
 ) -> Result<(), Violation> {
     cluster.run_for(START)?;
     let plan = &LoadPlan { rate: rate(cluster, plan), ..plan.clone() };
-    cluster.plan.load = Some(plan.clone());
+    cluster.world.plan.load = Some(plan.clone());
     cluster.begin_load();
     let first = sample(cluster);
-    let served = |cluster: &Cluster<P>| cluster.load.acknowledged > 0;
+    let served = |cluster: &Cluster<P>| cluster.workload.load.acknowledged > 0;
     wait(cluster, options.patience, "acknowledges no write", served)?;
     cluster.run_for(WARM_UP)?;
-    let (before, begin) = (sample(cluster), cluster.load.slice(cluster.now()));
+    let (before, begin) = (sample(cluster), cluster.workload.load.slice(cluster.now()));
     let round = highest_round(cluster);
     cluster.run_for(MEASURED)?;
-    let end = cluster.load.slice(cluster.now());
-    let steady = cluster.load.acknowledged_in(begin, end) / MEASURED.as_secs();
+    let end = cluster.workload.load.slice(cluster.now());
+    let steady = cluster.workload.load.acknowledged_in(begin, end) / MEASURED.as_secs();
     let (steady_sent, steady_written) = amplification(cluster, before);
     if steady < plan.rate * 9 / 10 {
         let rate = plan.rate;
@@ -116,8 +78,11 @@ pub(crate) fn play<P: Protocol>(
     }
     disturb(cluster, plan).map_err(|found| cluster.dated(*found))?;
     cluster.run_for(plan.disturbance.time())?;
-    let ended = cluster.load.slice(cluster.now());
-    let latencies = [cluster.load.latency_in(begin, end), cluster.load.latency_in(end, ended)];
+    let ended = cluster.workload.load.slice(cluster.now());
+    let latencies = [
+        cluster.workload.load.latency_in(begin, end),
+        cluster.workload.load.latency_in(end, ended),
+    ];
     let free = free(cluster, plan, (steady_sent, steady_written));
     let bound = bound(cluster, plan, free);
     let end = cluster.now() + bound + WINDOW * 3;
@@ -125,14 +90,14 @@ pub(crate) fn play<P: Protocol>(
         cluster.run_for(WINDOW)?;
     }
     let recovered_after = recovered_after(cluster, ended, steady);
-    cluster.load.is_over = true;
+    cluster.workload.load.is_over = true;
     let (sent, written) = amplification(cluster, first);
-    let capacity = cluster.plan.capacity.as_ref();
-    cluster.load_figures = Some(LoadFigures {
+    let capacity = cluster.world.plan.capacity.as_ref();
+    cluster.workload.load_figures = Some(LoadFigures {
         disturbance: plan.disturbance.name(),
         bandwidth: capacity.map_or(0, |capacity| capacity.bandwidth),
         disk: capacity.map_or(0, |capacity| capacity.disk),
-        delay: cluster.plan.network.delay.end,
+        delay: cluster.world.plan.network.delay.end,
         steady,
         latencies,
         recovered_after,
@@ -141,30 +106,31 @@ pub(crate) fn play<P: Protocol>(
         written,
         steady_sent,
         steady_written,
-        dropped: cluster.traffic.dropped,
-        repeated: cluster.load.repeated * 1000 / cluster.load.chosen.max(1),
+        dropped: cluster.world.traffic.dropped,
+        repeated: cluster.workload.load.repeated * 1000 / cluster.workload.load.chosen.max(1),
         rounds: highest_round(cluster) - round,
-        offered: cluster.load.offered,
-        failed: cluster.load.failed,
+        offered: cluster.workload.load.offered,
+        failed: cluster.workload.load.failed,
     });
     judge(cluster).map_err(|found| cluster.dated(*found))?;
-    let quiet = |cluster: &Cluster<P>| !cluster.clients.is_loaded() && cluster.has_settled();
+    let quiet =
+        |cluster: &Cluster<P>| !cluster.workload.clients.is_loaded() && cluster.has_settled();
     wait(cluster, options.patience, "does not converge", quiet)
 }
 
 /// The disturbance begins; with a schedule it comes from there.
 fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     let leader = cluster.leader().map_or(0, Cluster::<P>::index);
-    let nodes = cluster.nodes.len();
-    let trouble = match &plan.disturbance {
+    let nodes = cluster.world.nodes.len();
+    let node_fault = match &plan.disturbance {
         Disturbance::Burst(bytes) => {
-            cluster.burst(plan, *bytes);
+            cluster.submit_load_burst(plan, *bytes);
             return Ok(());
         }
         Disturbance::Reads(clients, time) => {
-            cluster.load.reads_until = cluster.now + *time;
+            cluster.workload.load.reads_until = cluster.world.now + *time;
             for client in 0..*clients * nodes as u64 {
-                cluster.read_load(client as usize % nodes, plan.read_bytes);
+                cluster.world.read_load(client as usize % nodes, plan.read_bytes);
             }
             return Ok(());
         }
@@ -172,14 +138,14 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
             let away = [(leader + 1) % nodes];
             let others: Vec<_> = (0..nodes).filter(|node| *node != away[0]).collect();
             let cut = [links(&away, &others), links(&others, &away)].concat();
-            Trouble { fault: Fault::Isolate, effect: Effect::Links(cut, *time) }
+            NodeFault { fault: Fault::Isolate, effect: FaultEffect::Links(cut, *time) }
         }
         Disturbance::SlowDisk(time) => {
-            Trouble { fault: Fault::SlowDisk, effect: Effect::Hold(leader, *time) }
+            NodeFault { fault: Fault::SlowDisk, effect: FaultEffect::Stall(leader, *time) }
         }
     };
-    match cluster.director.is_drawing() {
-        true => cluster.befall(trouble),
+    match cluster.faults.source.is_drawing() {
+        true => cluster.apply_fault(node_fault),
         false => Ok(()),
     }
 }
@@ -187,7 +153,7 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
 /// Bytes of values a second that can be carried beside the load, given what bytes were sent and
 /// written for them before the disturbance: at least a tenth of the load.
 fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, steady: (u64, u64)) -> u64 {
-    let Some(capacity) = &cluster.plan.capacity else { return plan.rate };
+    let Some(capacity) = &cluster.world.plan.capacity else { return plan.rate };
     let sent = capacity.bandwidth * 1000 / steady.0.max(1000);
     let written = capacity.disk * 1000 / steady.1.max(1000);
     let used = sent.min(written) / 100 * USED;
@@ -200,9 +166,9 @@ fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Durat
         Disturbance::Away(time) => u128::from(plan.rate) * time.as_millis() / 1000,
         _ => 0,
     };
-    let backlog = cluster.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
-    let growth = cluster.plan.network.delay.end * 2 * GROWTH;
-    let drained = crate::cluster::network::time_for(backlog, free) * 2;
+    let backlog = cluster.workload.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
+    let growth = cluster.world.plan.network.delay.end * 2 * GROWTH;
+    let drained = time_for(backlog, free) * 2;
     (drained + GRACE + growth).min(LONGEST)
 }
 
@@ -225,9 +191,10 @@ fn is_back<P: Protocol>(
     plan: &LoadPlan,
     (ended, steady): (usize, u64),
 ) -> bool {
-    let slices = cluster.load.slice(cluster.now()) - ended;
+    let slices = cluster.workload.load.slice(cluster.now()) - ended;
     let back = SLICE * slices as u32 >= recovered_after(cluster, ended, steady) + BACK;
-    back && cluster.load.backlog() <= plan.rate * WINDOW.as_secs() && lagging(cluster).is_empty()
+    back && cluster.workload.load.backlog() <= plan.rate * WINDOW.as_secs()
+        && lagging(cluster).is_empty()
 }
 
 /// When the last window ended in which throughput was below nine tenths of `steady`, counted from
@@ -237,15 +204,15 @@ fn recovered_after<P: Protocol>(cluster: &Cluster<P>, ended: usize, steady: u64)
     // are long, it takes two windows until this evens out.
     let windows: u32 = if has_peers(cluster) { 2 } else { 1 };
     let window = ((WINDOW * windows).as_millis() / SLICE.as_millis()) as usize;
-    let last = cluster.load.slice(cluster.now());
+    let last = cluster.workload.load.slice(cluster.now());
     let low = steady * u64::from(windows) * 9 / 10;
-    let is_low = |from: &usize| cluster.load.acknowledged_in(*from, from + window) < low;
+    let is_low = |from: &usize| cluster.workload.load.acknowledged_in(*from, from + window) < low;
     let low = (ended..last.saturating_sub(window)).rev().find(is_low);
     low.map_or(Duration::ZERO, |from| SLICE * (from + 1 - ended) as u32)
 }
 
 fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
-    let Some(figures) = &cluster.load_figures else { return Ok(()) };
+    let Some(figures) = &cluster.workload.load_figures else { return Ok(()) };
     let LoadFigures { recovered_after, bound, steady, .. } = figures;
     if recovered_after > bound {
         let text = format!(
@@ -267,7 +234,7 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
     }
     let [before, meanwhile] = figures.latencies;
     let reads = matches!(
-        cluster.plan.load.as_ref().map(|plan| &plan.disturbance),
+        cluster.world.plan.load.as_ref().map(|plan| &plan.disturbance),
         Some(Disturbance::Reads(..))
     );
     if reads && meanwhile > before.max(LEAST_LATENCY) * MOST_SLOWER {
@@ -284,7 +251,7 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
 
 /// The nodes that have not applied what was acknowledged two seconds ago.
 fn lagging<P: Protocol>(cluster: &Cluster<P>) -> Vec<NodeId> {
-    let Some(plan) = &cluster.plan.load else { return Vec::new() };
+    let Some(plan) = &cluster.world.plan.load else { return Vec::new() };
     let recent = 2 * plan.rate / plan.value.max(1);
     let last = cluster.chosen().0;
     let is_behind =
@@ -293,14 +260,14 @@ fn lagging<P: Protocol>(cluster: &Cluster<P>) -> Vec<NodeId> {
 }
 
 fn sample<P: Protocol>(cluster: &Cluster<P>) -> Sample {
-    Sample { traffic: cluster.traffic, chosen: cluster.load.chosen }
+    Sample { traffic: cluster.world.traffic, chosen: cluster.workload.load.chosen }
 }
 
 /// Bytes sent and written since a sample, for each thousand bytes that were needed.
 fn amplification<P: Protocol>(cluster: &Cluster<P>, since: Sample) -> (u64, u64) {
-    let traffic = cluster.traffic.since(since.traffic);
-    let bytes = (cluster.load.chosen - since.chosen).max(1);
-    let nodes = cluster.nodes.len() as u64;
+    let traffic = cluster.world.traffic.since(since.traffic);
+    let bytes = (cluster.workload.load.chosen - since.chosen).max(1);
+    let nodes = cluster.world.nodes.len() as u64;
     let per_thousand = |done: u64, copies: u64| done * 1000 / (bytes * copies.max(1));
     (per_thousand(traffic.bytes, nodes - 1), per_thousand(traffic.written, nodes))
 }

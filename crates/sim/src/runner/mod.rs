@@ -6,3 +6,5 @@ pub(crate) mod load_run;
 pub(crate) mod run;
 pub mod search;
 pub(crate) mod shrink;
+pub(crate) mod spec;
+mod wait;

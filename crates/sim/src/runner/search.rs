@@ -1,13 +1,14 @@
 //! Searching seeds for a violation, on any number of threads, with the same result on any number.
 //!
-//! This is what a program around the simulator shares with all others: a [`Request`] says what to
-//! run, a [`Subject`] which protocol, and a [`World`] gives what a simulator must not have of its
+//! This is what a program around the simulator shares with all others: a [`SearchRequest`] says what to
+//! run, a [`Target`] which protocol, and a [`SearchHost`] gives what a simulator must not have of its
 //! own: a clock, threads, and somebody to tell. [`main`] is a whole program on one thread.
 
-use crate::runner::campaign::{Campaign, Summary};
+use crate::runner::campaign::{Campaign, CampaignSummary};
 use crate::runner::case::Case;
-use crate::runner::run::{Kind, Options, Outcome, Report, Trial, run};
-use crate::runner::shrink::{Shrunk, shrink};
+use crate::runner::run::run;
+use crate::runner::shrink::{ShrinkResult, shrink};
+use crate::runner::spec::{RunKind, RunOptions, RunOutcome, RunReport, RunSpec};
 use crate::trace::fault_text::seconds;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,13 +22,13 @@ use synod_types::{Membership, NodeId};
 
 /// What to search.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct SearchRequest {
     /// Which seeds, in this order.
     pub seeds: Range<u64>,
     /// The search ends when this much simulated time counts; seeds that run out before fail it.
     pub hours: Option<Hours>,
     /// How each seed is run.
-    pub options: Options,
+    pub options: RunOptions,
     /// Whether the search goes on after a violation.
     pub keep_going: bool,
     /// In how many runs, at most, the first failure is made small; 0 leaves it as it is.
@@ -36,13 +37,13 @@ pub struct Request {
     pub trace: usize,
 }
 
-impl Default for Request {
+impl Default for SearchRequest {
     /// The first hundred seeds, up to the first violation, which is not made small.
     fn default() -> Self {
         Self {
             seeds: 0..100,
             hours: None,
-            options: Options::default(),
+            options: RunOptions::default(),
             keep_going: false,
             shrink: 0,
             trace: 0,
@@ -50,7 +51,7 @@ impl Default for Request {
     }
 }
 
-impl Request {
+impl SearchRequest {
     /// Takes these seeds; without any, the first hundred, or as many as the hours need.
     pub fn choose_seeds(&mut self, seeds: Option<Seeds>) {
         let most = if self.hours.is_some() { u64::MAX } else { 100 };
@@ -97,30 +98,30 @@ impl FromStr for Hours {
 }
 
 /// What is searched: a protocol with its settings.
-pub struct Subject {
+pub struct Target {
     name: &'static str,
     again: String,
     simulate: Box<Simulate>,
 }
 
 /// Does a trial.
-type Simulate = dyn Fn(&Trial<'_>) -> Outcome + Send + Sync;
+type Simulate = dyn Fn(&RunSpec<'_>) -> RunOutcome + Send + Sync;
 
-impl Subject {
+impl Target {
     /// A protocol whose nodes `config` sets up. `again` is the command that searches it, to which
     /// arguments such as `--seeds 17` can be added: reports tell it.
     pub fn new<P: Protocol>(
         again: impl Into<String>,
         config: impl Fn(NodeId, &Membership) -> P::Config + Clone + Send + Sync + 'static,
     ) -> Self {
-        Self::from_fn(P::NAME, again, move |trial| run::<P>(config.clone(), trial))
+        Self::from_fn(P::NAME, again, move |spec| run::<P>(config.clone(), spec))
     }
 
     /// Anything else that trials can be done with.
     pub fn from_fn(
         name: &'static str,
         again: impl Into<String>,
-        simulate: impl Fn(&Trial<'_>) -> Outcome + Send + Sync + 'static,
+        simulate: impl Fn(&RunSpec<'_>) -> RunOutcome + Send + Sync + 'static,
     ) -> Self {
         Self { name, again: again.into(), simulate: Box::new(simulate) }
     }
@@ -136,11 +137,11 @@ impl Subject {
     pub fn shrink(
         &self,
         seed: u64,
-        options: &Options,
+        options: &RunOptions,
         most_runs: u64,
         tell: &mut dyn FnMut(&str),
-    ) -> Option<Shrunk> {
-        let outcome = (self.simulate)(&Trial::of_seed(seed, options));
+    ) -> Option<ShrinkResult> {
+        let outcome = (self.simulate)(&RunSpec::of_seed(seed, options));
         let case = Case {
             protocol: self.name.into(),
             seed,
@@ -153,7 +154,7 @@ impl Subject {
             "seed {seed} is made small: {left} faults, {} operations",
             outcome.report.ops
         ));
-        let play = |case: &Case| (self.simulate)(&case.trial());
+        let play = |case: &Case| (self.simulate)(&case.spec());
         shrink(&case, most_runs, &play, &mut |progress| {
             if progress.faults <= left / 2 {
                 left = progress.faults;
@@ -165,7 +166,7 @@ impl Subject {
     /// A case as a text that replays it and tells what happens in it.
     #[must_use]
     pub fn script(&self, case: &Case) -> String {
-        let outcome = (self.simulate)(&Trial { trace: 1, ..case.trial() });
+        let outcome = (self.simulate)(&RunSpec { trace: 1, ..case.spec() });
         let mut text = format!("{case}\n");
         for line in story(&outcome) {
             text.push_str(&format!("# {line}\n"));
@@ -174,16 +175,16 @@ impl Subject {
     }
 
     /// The command that runs a seed again.
-    fn replay(&self, seed: u64, options: &Options) -> String {
+    fn replay(&self, seed: u64, options: &RunOptions) -> String {
         let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let history_only = if options.history_only { " --history-only" } else { "" };
-        let load = if options.kind == Kind::Load { " --load" } else { "" };
+        let load = if options.kind == RunKind::Load { " --load" } else { "" };
         format!("{} --seeds {seed}{nodes}{history_only}{load}", self.again)
     }
 }
 
 /// What a search needs and must not have of its own.
-pub trait World: Sync {
+pub trait SearchHost: Sync {
     /// How long the search has been running.
     fn elapsed(&self) -> Duration;
 
@@ -197,8 +198,8 @@ pub trait World: Sync {
     fn tell(&self, line: &str);
 
     /// Does `work`, in which the code under test may panic again and again: each panic is caught,
-    /// and none is news. Programs [silence](silently) them.
-    fn quietly(&self, work: &mut dyn FnMut()) {
+    /// and none is news. Programs [silence](silence_panics) them.
+    fn without_panic_messages(&self, work: &mut dyn FnMut()) {
         work();
     }
 
@@ -215,11 +216,11 @@ pub trait World: Sync {
 
 /// How a search ended.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct SearchOutcome {
     /// What the seeds did.
     pub campaign: Campaign,
     /// The same in figures.
-    pub summary: Summary,
+    pub summary: CampaignSummary,
     /// Whether nothing was found, and enough was tried for that to mean something.
     pub passed: bool,
 }
@@ -229,27 +230,27 @@ pub struct Verdict {
 ///
 /// Seeds are added in their order, however many threads run them, and those past the end are left
 /// out: so the result is the same on every machine.
-pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdict {
+pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -> SearchOutcome {
     let shared = Shared::new(request);
     let alone = request.seeds.end - request.seeds.start == 1;
-    let tell = |report: &Report, campaign: &Campaign| {
+    let tell = |report: &RunReport, campaign: &Campaign| {
         let seed = report.seed;
         if let Some(violation) = &report.violation {
-            world.tell(&format!("seed {seed}: {violation}"));
-            world.tell(&format!("  again: {}", subject.replay(seed, &request.options)));
+            host.tell(&format!("seed {seed}: {violation}"));
+            host.tell(&format!("  again: {}", target.replay(seed, &request.options)));
         } else if alone {
-            let Report { hash, ops, events, .. } = report;
+            let RunReport { hash, ops, events, .. } = report;
             let mut text = format!("{ops} operations, {events} events, trace {hash:016x}");
             if let Some(figures) = &report.load {
                 text.push_str(&format!("\n  {figures:?}"));
             }
-            world.tell(&format!("seed {seed} passed: {text}"));
+            host.tell(&format!("seed {seed} passed: {text}"));
         }
-        world.advance(campaign);
+        host.advance(campaign);
     };
-    world.on_threads(&|| shared.work(&*subject.simulate, &tell));
+    host.on_threads(&|| shared.work(&*target.simulate, &tell));
     let campaign = shared.into_campaign();
-    explain(subject, request, &campaign, world);
+    explain(target, request, &campaign, host);
     let mut doubts = campaign.doubts();
     if let Some(Hours(wanted)) = request.hours.filter(|hours| campaign.counted_time < hours.0) {
         let hours = |time: Duration| time.as_secs_f64() / 3600.0;
@@ -257,58 +258,60 @@ pub fn search(subject: &Subject, request: &Request, world: &dyn World) -> Verdic
         doubts.push(format!("only {is:.3} of {wanted:.3} hours count"));
     }
     if campaign.violations.is_empty() {
-        doubts.iter().for_each(|doubt| world.tell(&format!("this proves little: {doubt}")));
+        doubts.iter().for_each(|doubt| host.tell(&format!("this proves little: {doubt}")));
     }
     let passed = campaign.violations.is_empty() && doubts.is_empty();
-    let summary = campaign.summary(subject.name, world.elapsed());
-    Verdict { campaign, summary, passed }
+    let summary = campaign.summary(target.name, host.elapsed());
+    SearchOutcome { campaign, summary, passed }
 }
 
 /// Tells more about the seed that failed first, or ran alone.
-fn explain(subject: &Subject, request: &Request, campaign: &Campaign, world: &dyn World) {
-    let Request { seeds, options, .. } = request;
+fn explain(target: &Target, request: &SearchRequest, campaign: &Campaign, host: &dyn SearchHost) {
+    let SearchRequest { seeds, options, .. } = request;
     let failed = campaign.violations.first().map(|(seed, _)| *seed);
     if request.trace > 0
         && let Some(seed) = failed.or((seeds.end - seeds.start == 1).then_some(seeds.start))
     {
-        let trial = Trial { trace: request.trace, ..Trial::of_seed(seed, options) };
-        (subject.simulate)(&trial).trace.iter().for_each(|line| world.tell(line));
+        let spec = RunSpec { trace: request.trace, ..RunSpec::of_seed(seed, options) };
+        (target.simulate)(&spec).trace.iter().for_each(|line| host.tell(line));
     }
     // A load run has one disturbance, which it needs.
     let shrinks = |seed: &u64| request.shrink > 0 && !options.kind.is_load(*seed);
     let Some(seed) = failed.filter(shrinks) else { return };
-    let tell = &mut |line: &str| world.tell(line);
+    let tell = &mut |line: &str| host.tell(line);
     let mut shrunk = None;
-    world.quietly(&mut || shrunk = subject.shrink(seed, options, request.shrink, tell));
+    host.without_panic_messages(&mut || {
+        shrunk = target.shrink(seed, options, request.shrink, tell)
+    });
     if let Some(shrunk) = shrunk {
         let left =
             if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
         let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
-        world.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
-        world.quietly(&mut || world.keep(&subject.script(&shrunk.case)));
+        host.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
+        host.without_panic_messages(&mut || host.keep(&target.script(&shrunk.case)));
     } else {
-        world.tell("  but its faults, played again, do something else: the simulator is at fault");
+        host.tell("  but its faults, played again, do something else: the simulator is at fault");
     }
 }
 
 /// Plays a case and tells its story, and this many lines of what happened last. Returns whether it
 /// finds what it says.
-pub fn replay(subject: &Subject, case: &Case, lines: usize, world: &dyn World) -> bool {
-    let outcome = (subject.simulate)(&Trial { trace: lines.max(1), ..case.trial() });
+pub fn replay(target: &Target, case: &Case, lines: usize, host: &dyn SearchHost) -> bool {
+    let outcome = (target.simulate)(&RunSpec { trace: lines.max(1), ..case.spec() });
     if lines > 0 {
-        outcome.trace.iter().for_each(|line| world.tell(line));
-        world.tell("");
+        outcome.trace.iter().for_each(|line| host.tell(line));
+        host.tell("");
     }
-    story(&outcome).iter().for_each(|line| world.tell(line));
+    story(&outcome).iter().for_each(|line| host.tell(line));
     let found = case.is_found_by(&outcome);
     if !found {
-        world.tell(&format!("the script says that it finds this: {}", case.finds));
+        host.tell(&format!("the script says that it finds this: {}", case.finds));
     }
     found
 }
 
 /// The main events of a trial, and how it ends.
-fn story(outcome: &Outcome) -> Vec<String> {
+fn story(outcome: &RunOutcome) -> Vec<String> {
     let mut lines = outcome.story.clone();
     match &outcome.report.violation {
         Some(violation) => lines.extend(violation.to_string().lines().map(String::from)),
@@ -318,7 +321,7 @@ fn story(outcome: &Outcome) -> Vec<String> {
 }
 
 /// Does `work` without the messages that this process's panics print.
-pub fn silently(work: &mut dyn FnMut()) {
+pub fn silence_panics(work: &mut dyn FnMut()) {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let result = panic::catch_unwind(AssertUnwindSafe(work));
@@ -330,7 +333,7 @@ pub fn silently(work: &mut dyn FnMut()) {
 
 /// Seeds that several threads share.
 struct Shared<'a> {
-    request: &'a Request,
+    request: &'a SearchRequest,
     state: Mutex<State>,
 }
 
@@ -339,7 +342,7 @@ struct State {
     /// The next seed that nobody has taken.
     next: u64,
     /// Ended before an earlier one did.
-    early: BTreeMap<u64, Report>,
+    early: BTreeMap<u64, RunReport>,
     /// The seed that is added next.
     due: u64,
     campaign: Campaign,
@@ -347,16 +350,16 @@ struct State {
 }
 
 impl<'a> Shared<'a> {
-    fn new(request: &'a Request) -> Self {
+    fn new(request: &'a SearchRequest) -> Self {
         let Range { start, .. } = request.seeds;
         let state = State { next: start, due: start, ..State::default() };
         Self { request, state: Mutex::new(state) }
     }
 
     /// Runs seeds until there are no more to run.
-    fn work(&self, simulate: &Simulate, tell: &(dyn Fn(&Report, &Campaign) + Sync)) {
+    fn work(&self, simulate: &Simulate, tell: &(dyn Fn(&RunReport, &Campaign) + Sync)) {
         while let Some(seed) = self.take() {
-            let report = simulate(&Trial::of_seed(seed, &self.request.options)).report;
+            let report = simulate(&RunSpec::of_seed(seed, &self.request.options)).report;
             let mut state = self.lock();
             state.early.insert(seed, report);
             while !state.is_over {
@@ -383,7 +386,7 @@ impl<'a> Shared<'a> {
     fn is_enough(&self, campaign: &Campaign) -> bool {
         let done = self.request.hours.is_some_and(|hours| campaign.counted_time >= hours.0);
         // Hours that never come are not waited for.
-        let hopeless = self.request.hours.is_some() && campaign.is_vain();
+        let hopeless = self.request.hours.is_some() && campaign.is_inconclusive();
         done || hopeless || !campaign.violations.is_empty() && !self.request.keep_going
     }
 
@@ -403,22 +406,22 @@ impl<'a> Shared<'a> {
 /// goes to standard error. The exit code is 0 if all is well, 1 if not, and 2 if the arguments
 /// cannot be understood.
 pub fn main(
-    subject: &Subject,
+    target: &Target,
     words: impl Iterator<Item = String>,
     clock: impl Fn() -> Duration + Sync,
 ) -> ExitCode {
     let arguments = match Arguments::parse(words) {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("{error}\nusage: {} [ARGUMENT ...]\n{USAGE}", subject.again);
+            eprintln!("{error}\nusage: {} [ARGUMENT ...]\n{USAGE}", target.again);
             return ExitCode::from(2);
         }
     };
     let console = Console(clock);
     if arguments.replay {
-        return replay_input(subject, arguments.request.trace, &console);
+        return replay_input(target, arguments.request.trace, &console);
     }
-    let verdict = search(subject, &arguments.request, &console);
+    let verdict = search(target, &arguments.request, &console);
     match arguments.json {
         true => println!("{}", verdict.summary.json()),
         false => println!("{}", verdict.summary),
@@ -428,13 +431,13 @@ pub fn main(
 
 /// Plays the case on standard input: the exit code is 1 if it finds what it says, and 2 if it
 /// cannot be read or finds something else.
-fn replay_input(subject: &Subject, trace: usize, world: &dyn World) -> ExitCode {
+fn replay_input(target: &Target, trace: usize, host: &dyn SearchHost) -> ExitCode {
     let text = std::io::read_to_string(std::io::stdin()).map_err(|error| error.to_string());
     match text.and_then(|text| text.parse::<Case>().map_err(|error| error.to_string())) {
-        Ok(case) if replay(subject, &case, trace, world) => ExitCode::FAILURE,
+        Ok(case) if replay(target, &case, trace, host) => ExitCode::FAILURE,
         Ok(_) => ExitCode::from(2),
         Err(error) => {
-            world.tell(&error);
+            host.tell(&error);
             ExitCode::from(2)
         }
     }
@@ -458,13 +461,13 @@ pub const SHRINKING_RUNS: u64 = 2000;
 /// One thread and the standard streams.
 struct Console<C>(C);
 
-impl<C: Fn() -> Duration + Sync> World for Console<C> {
+impl<C: Fn() -> Duration + Sync> SearchHost for Console<C> {
     fn elapsed(&self) -> Duration {
         (self.0)()
     }
 
-    fn quietly(&self, work: &mut dyn FnMut()) {
-        silently(work);
+    fn without_panic_messages(&self, work: &mut dyn FnMut()) {
+        silence_panics(work);
     }
 
     fn tell(&self, line: &str) {
@@ -474,14 +477,14 @@ impl<C: Fn() -> Duration + Sync> World for Console<C> {
 
 #[derive(Debug)]
 struct Arguments {
-    request: Request,
+    request: SearchRequest,
     replay: bool,
     json: bool,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut request, mut seeds) = (Request::default(), None);
+        let (mut request, mut seeds) = (SearchRequest::default(), None);
         let (mut replay, mut json) = (false, false);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -498,7 +501,7 @@ impl Arguments {
                 "--shrink" => request.shrink = SHRINKING_RUNS,
                 "--replay" => replay = true,
                 "--history-only" => request.options.history_only = true,
-                "--load" => request.options.kind = Kind::Load,
+                "--load" => request.options.kind = RunKind::Load,
                 "--keep-going" => request.keep_going = true,
                 "--json" => json = true,
                 _ => return Err(format!("unknown argument {word}")),
@@ -536,8 +539,8 @@ mod tests {
     fn the_command_that_runs_a_seed_again_judges_as_the_search_did() {
         let words = ["--seeds", "7..9", "--nodes", "3", "--history-only"];
         let request = Arguments::parse(words.map(String::from).into_iter()).unwrap().request;
-        let subject = Subject::from_fn("none", "search", |_| unreachable!("it is not run"));
-        let again = subject.replay(7, &request.options);
+        let target = Target::from_fn("none", "search", |_| unreachable!("it is not run"));
+        let again = target.replay(7, &request.options);
         assert_eq!(again, "search --seeds 7 --nodes 3 --history-only");
     }
 

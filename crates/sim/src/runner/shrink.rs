@@ -6,16 +6,16 @@
 //! finds something else, or nothing.
 
 use crate::faults::kind::Fault;
-use crate::faults::schedule::{Effect, Entry, Moment, Trouble, Victim};
+use crate::faults::schedule::{CrashSpec, FaultEffect, NodeFault, ScheduleEntry, ScheduledFault};
 use crate::runner::case::Case;
-use crate::runner::run::{Options, Outcome};
+use crate::runner::spec::{RunOptions, RunOutcome};
 use crate::violation::Violation;
 use std::time::Duration;
 use synod_types::Instant;
 
 /// A failure made small.
 #[derive(Clone, Debug)]
-pub struct Shrunk {
+pub struct ShrinkResult {
     /// What is left.
     pub case: Case,
     /// What it finds.
@@ -41,33 +41,33 @@ pub struct Progress {
 pub fn shrink(
     case: &Case,
     most_runs: u64,
-    play: &dyn Fn(&Case) -> Outcome,
+    play: &dyn Fn(&Case) -> RunOutcome,
     progress: &mut dyn FnMut(Progress),
-) -> Option<Shrunk> {
+) -> Option<ShrinkResult> {
     let outcome = play(case);
     let violation = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome))?;
     let best = Case { schedule: outcome.schedule, ..case.clone() };
     let stretch = outcome.stretch.max(1);
     let mut shrinker = Shrinker { play, progress, best, violation, stretch, runs: 1, most_runs };
-    shrinker.end_early();
+    shrinker.shorten();
     shrinker.drop_kinds();
     shrinker.drop_faults();
-    shrinker.soften();
-    shrinker.end_early();
-    shrinker.ask_less();
+    shrinker.weaken_faults();
+    shrinker.shorten();
+    shrinker.reduce_operations();
     // With less going on fewer faults may be needed.
     let minimal = shrinker.drop_faults();
     let Shrinker { best: case, violation, runs, .. } = shrinker;
-    Some(Shrunk { case, violation, runs, minimal })
+    Some(ShrinkResult { case, violation, runs, minimal })
 }
 
 struct Shrinker<'a> {
-    play: &'a dyn Fn(&Case) -> Outcome,
+    play: &'a dyn Fn(&Case) -> RunOutcome,
     progress: &'a mut dyn FnMut(Progress),
     /// The smallest case so far that fails.
     best: Case,
     violation: Violation,
-    /// See [`Outcome::stretch`].
+    /// See [`RunOutcome::stretch`].
     stretch: u32,
     runs: u64,
     most_runs: u64,
@@ -90,14 +90,14 @@ impl Shrinker<'_> {
         true
     }
 
-    fn attempt_with(&mut self, change: impl FnOnce(&mut Options)) -> bool {
+    fn attempt_with(&mut self, change: impl FnOnce(&mut RunOptions)) -> bool {
         let mut case = self.best.clone();
         change(&mut case.options);
         case != self.best && self.attempt(case)
     }
 
     /// Keeps the faults at which `keep` nods; it sees their places.
-    fn attempt_keeping(&mut self, keep: impl Fn(usize, &Entry) -> bool) -> bool {
+    fn attempt_keeping(&mut self, keep: impl Fn(usize, &ScheduleEntry) -> bool) -> bool {
         let entries = self.best.schedule.entries().iter().enumerate();
         let kept = entries.filter(|(place, entry)| keep(*place, entry));
         let schedule = kept.map(|(_, entry)| entry.clone()).collect();
@@ -109,7 +109,7 @@ impl Shrinker<'_> {
     }
 
     /// A violation under faults needs no time after it; one after them may need less before it.
-    fn end_early(&mut self) {
+    fn shorten(&mut self) {
         let at = self.violation.at.since(Instant::ZERO);
         let troubled = self.best.options.troubled;
         if at <= troubled * self.stretch {
@@ -169,12 +169,12 @@ impl Shrinker<'_> {
     }
 
     /// What is left does no more than it must.
-    fn soften(&mut self) {
+    fn weaken_faults(&mut self) {
         let mut place = 0;
         while let Some(entry) = self.best.schedule.entries().get(place) {
-            let softer = milder(entry).into_iter().any(|milder| {
+            let softer = weaker_variants(entry).into_iter().any(|weaker_variants| {
                 let mut entries = self.best.schedule.entries().to_vec();
-                entries[place] = milder;
+                entries[place] = weaker_variants;
                 let schedule = entries.into_iter().collect();
                 self.attempt(Case { schedule, ..self.best.clone() })
             });
@@ -183,7 +183,7 @@ impl Shrinker<'_> {
     }
 
     /// Clients ask for as little as possible.
-    fn ask_less(&mut self) {
+    fn reduce_operations(&mut self) {
         let least = (0..10).map(|power| 1 << power);
         for ops in least {
             if self.best.options.ops.is_some_and(|most| most <= ops)
@@ -196,41 +196,43 @@ impl Shrinker<'_> {
 }
 
 /// The fault doing a little less, in every way there is.
-fn milder(Entry(moment): &Entry) -> Vec<Entry> {
-    let Moment::At(at, Trouble { fault, effect }) = moment else { return Vec::new() };
+fn weaker_variants(ScheduleEntry(scheduled): &ScheduleEntry) -> Vec<ScheduleEntry> {
+    let ScheduledFault::At(at, NodeFault { fault, effect }) = scheduled else { return Vec::new() };
     let effects = match effect {
-        Effect::Crash(victims) => milder_deaths(victims).into_iter().map(Effect::Crash).collect(),
-        Effect::Links(links, time) => {
+        FaultEffect::Crash(crashes) => {
+            weaker_crashes(crashes).into_iter().map(FaultEffect::Crash).collect()
+        }
+        FaultEffect::Links(links, time) => {
             let fewer = without_one(links).into_iter();
-            fewer.map(|links| Effect::Links(links, *time)).collect()
+            fewer.map(|links| FaultEffect::Links(links, *time)).collect()
         }
         // A disk that fails kills its node, and more often than not that is all it takes.
-        Effect::Fail(victim, _) => vec![Effect::Crash(vec![victim.clone()])],
+        FaultEffect::FailDisk(crash, _) => vec![FaultEffect::Crash(vec![crash.clone()])],
         _ => Vec::new(),
     };
-    let failed = matches!(effect, Effect::Fail(..));
-    let entry = |effect: Effect| {
-        let alone = matches!(&effect, Effect::Crash(victims) if victims.len() == 1);
+    let failed = matches!(effect, FaultEffect::FailDisk(..));
+    let entry = |effect: FaultEffect| {
+        let alone = matches!(&effect, FaultEffect::Crash(crashes) if crashes.len() == 1);
         let plain = alone && (failed || *fault == Fault::CrashAll);
         let fault = if plain { Fault::Crash } else { *fault };
-        Entry(Moment::At(*at, Trouble { fault, effect }))
+        ScheduleEntry(ScheduledFault::At(*at, NodeFault { fault, effect }))
     };
     effects.into_iter().map(entry).collect()
 }
 
 /// Fewer nodes die, or lose less.
-fn milder_deaths(victims: &[Victim]) -> Vec<Vec<Victim>> {
-    let mut ways = without_one(victims);
-    for (place, victim) in victims.iter().enumerate() {
+fn weaker_crashes(crashes: &[CrashSpec]) -> Vec<Vec<CrashSpec>> {
+    let mut ways = without_one(crashes);
+    for (place, crash) in crashes.iter().enumerate() {
         let spared = [
-            Victim { muted: false, ..victim.clone() },
-            Victim { keep: None, ..victim.clone() },
-            Victim { keep_state: None, ..victim.clone() },
+            CrashSpec { muted: false, ..crash.clone() },
+            CrashSpec { keep: None, ..crash.clone() },
+            CrashSpec { keep_state: None, ..crash.clone() },
         ];
-        for victim in spared.into_iter().filter(|spared| spared != victim) {
-            let mut victims = victims.to_vec();
-            victims[place] = victim;
-            ways.push(victims);
+        for crash in spared.into_iter().filter(|spared| spared != crash) {
+            let mut crashes = crashes.to_vec();
+            crashes[place] = crash;
+            ways.push(crashes);
         }
     }
     ways

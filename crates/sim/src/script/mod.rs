@@ -29,9 +29,9 @@
 
 mod session;
 
-use crate::cluster::network::links;
+use crate::cluster::network::links::links;
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
-use session::{Outcome, Stage, Which};
+use session::{LinkFilter, ScriptResult, ScriptSession};
 use std::error::Error;
 use std::path::Path;
 use synod_consensus::Protocol;
@@ -52,10 +52,10 @@ pub fn run<P: Protocol>(
     path: impl AsRef<Path>,
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
 ) -> std::io::Result<()> {
-    goldenscript::run(&mut Stage::<P>::new(config), path)
+    goldenscript::run(&mut ScriptSession::<P>::new(config), path)
 }
 
-impl<P: Protocol> Runner for Stage<P> {
+impl<P: Protocol> Runner for ScriptSession<P> {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
@@ -72,8 +72,12 @@ impl<P: Protocol> Runner for Stage<P> {
     }
 }
 
-impl<P: Protocol> Stage<P> {
-    fn play_time(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+impl<P: Protocol> ScriptSession<P> {
+    fn play_time(
+        &mut self,
+        command: &Command,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> ScriptResult<()> {
         match command.name.as_str() {
             "timeout" => {
                 let times: usize = args.take_key("times").unwrap_or("1").parse()?;
@@ -90,7 +94,7 @@ impl<P: Protocol> Stage<P> {
             }
             "settle" => {
                 for _ in 0..MOST_ROUNDS {
-                    if self.deliver(Which::default(), false)? == 0 {
+                    if self.deliver(LinkFilter::default(), false)? == 0 {
                         return Ok(());
                     }
                 }
@@ -104,7 +108,11 @@ impl<P: Protocol> Stage<P> {
         }
     }
 
-    fn play_client(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+    fn play_client(
+        &mut self,
+        command: &Command,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> ScriptResult<()> {
         let node = self.node(args)?;
         if command.name == "propose" {
             let (key, value) = args.next_key().ok_or("propose what? for example x=5")?;
@@ -114,10 +122,14 @@ impl<P: Protocol> Stage<P> {
         self.read(node, key)
     }
 
-    fn play_look(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+    fn play_look(
+        &mut self,
+        command: &Command,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> ScriptResult<()> {
         let nodes = match self.maybe_node(args)? {
             Some(node) => node..node + 1,
-            None => 0..self.cluster.nodes.len(),
+            None => 0..self.cluster.world.nodes.len(),
         };
         for node in nodes {
             match command.name.as_str() {
@@ -129,9 +141,13 @@ impl<P: Protocol> Stage<P> {
         Ok(())
     }
 
-    fn play_fault(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+    fn play_fault(
+        &mut self,
+        command: &Command,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> ScriptResult<()> {
         if command.name == "heal" {
-            self.cluster.network.calm_down();
+            self.cluster.world.network.end_faults();
             return Ok(());
         }
         let node = self.node(args)?;
@@ -149,14 +165,14 @@ impl<P: Protocol> Stage<P> {
                 while let Some(node) = self.maybe_node(args)? {
                     side.push(node);
                 }
-                let all = 0..self.cluster.nodes.len();
+                let all = 0..self.cluster.world.nodes.len();
                 let others: Vec<_> = all.filter(|node| !side.contains(node)).collect();
-                self.cluster.network.cut(self.cluster.now, &links(&side, &others));
-                self.cluster.network.cut(self.cluster.now, &links(&others, &side));
+                self.cluster.world.network.cut(self.cluster.world.now, &links(&side, &others));
+                self.cluster.world.network.cut(self.cluster.world.now, &links(&others, &side));
             }
             "cut" => {
                 let to = self.node(args)?;
-                self.cluster.network.cut(self.cluster.now, &[(node, to)]);
+                self.cluster.world.network.cut(self.cluster.world.now, &[(node, to)]);
             }
             "crash" => {
                 let keep = args.take_key("keep").unwrap_or("0").parse()?;
@@ -168,26 +184,26 @@ impl<P: Protocol> Stage<P> {
         Ok(())
     }
 
-    fn which(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<Which> {
+    fn which(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<LinkFilter> {
         let to = args.take_key("to").map(|name| self.index(name)).transpose()?;
         let from = self.maybe_node(args)?;
         let to = self.maybe_node(args)?.or(to);
-        Ok(Which { from, to })
+        Ok(LinkFilter { from, to })
     }
 
-    fn node(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<usize> {
+    fn node(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<usize> {
         Ok(self.maybe_node(args)?.ok_or("which node?")?)
     }
 
-    fn maybe_node(&self, args: &mut ArgumentConsumer<'_>) -> Outcome<Option<usize>> {
+    fn maybe_node(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<Option<usize>> {
         args.next_pos().map(|name| self.index(name)).transpose()
     }
 
     /// `n1` is the first node.
-    fn index(&self, name: &str) -> Outcome<usize> {
+    fn index(&self, name: &str) -> ScriptResult<usize> {
         let number = name.strip_prefix('n').and_then(|number| number.parse::<usize>().ok());
         let index = number.and_then(|number| number.checked_sub(1));
-        let index = index.filter(|index| *index < self.cluster.nodes.len());
+        let index = index.filter(|index| *index < self.cluster.world.nodes.len());
         index.ok_or_else(|| format!("{name} is no node of this cluster").into())
     }
 }

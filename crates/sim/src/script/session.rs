@@ -1,8 +1,11 @@
 //! The stage of a script: a cluster in which nothing happens by itself.
 
-use crate::cluster::{Cluster, ConfigFn, Happening};
+use crate::cluster::Cluster;
+use crate::cluster::event::SimEvent;
+use crate::cluster::world::ConfigFn;
 use crate::plan::Plan;
-use crate::trace::{Sight, frame_in_words, values_in_words};
+use crate::trace::TraceEvent;
+use crate::trace::messages::{describe_frame, describe_values};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -16,23 +19,23 @@ use synod_types::{Membership, NodeId};
 /// More steps than this are no story.
 const MOST_STEPS: usize = 10_000;
 
-pub(super) type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(super) type ScriptResult<T> = Result<T, Box<dyn Error>>;
 
 /// Some of the links.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Which {
+pub(super) struct LinkFilter {
     pub(super) from: Option<usize>,
     pub(super) to: Option<usize>,
 }
 
-impl Which {
+impl LinkFilter {
     fn has(self, from: usize, to: usize) -> bool {
         self.from.is_none_or(|it| it == from) && self.to.is_none_or(|it| it == to)
     }
 }
 
 /// Where a script plays.
-pub(super) struct Stage<P: Protocol> {
+pub(super) struct ScriptSession<P: Protocol> {
     config: Rc<ConfigFn<P>>,
     pub(super) cluster: Cluster<P>,
     /// Sent and neither delivered nor lost, in order.
@@ -46,7 +49,7 @@ pub(super) struct Stage<P: Protocol> {
     pub(super) output: String,
 }
 
-impl<P: Protocol> Stage<P> {
+impl<P: Protocol> ScriptSession<P> {
     /// An empty stage: `cluster` sets it.
     pub(super) fn new(config: impl Fn(NodeId, &Membership) -> P::Config + 'static) -> Self {
         Self::with(Rc::new(config), 1)
@@ -58,7 +61,7 @@ impl<P: Protocol> Stage<P> {
         // What leaves first stands first in the transcript.
         plan.network.delay = Duration::ZERO..Duration::ZERO;
         let mut cluster = Cluster::new(plan, 0, move |node, members| of_node(node, members));
-        cluster.journal.open();
+        cluster.world.trace.open();
         Self {
             cluster,
             config,
@@ -70,7 +73,7 @@ impl<P: Protocol> Stage<P> {
         }
     }
 
-    pub(super) fn set(&mut self, nodes: u64) -> Outcome<()> {
+    pub(super) fn set(&mut self, nodes: u64) -> ScriptResult<()> {
         if !(1..=9).contains(&nodes) {
             return Err("a cluster has 1 to 9 nodes".into());
         }
@@ -79,32 +82,32 @@ impl<P: Protocol> Stage<P> {
     }
 
     /// Loses some of the messages in flight.
-    pub(super) fn lose(&mut self, which: Which) {
+    pub(super) fn lose(&mut self, which: LinkFilter) {
         self.in_flight.retain(|(from, to, _)| !which.has(*from, *to));
     }
 
     /// Takes what was seen and what is to happen: messages wait for a command, syncs end at once
     /// where the disk is not held, and the rest is left out: timers, because `timeout` knows when
     /// they run out, and the writing of the state.
-    fn collect(&mut self) -> Outcome<()> {
+    fn collect(&mut self) -> ScriptResult<()> {
         for _ in 0..MOST_STEPS {
             self.look();
-            let Some((_, happening)) = self.cluster.queue.pop() else { return Ok(()) };
-            let result = match happening {
-                Happening::Deliver { from, to, frame, .. } => {
+            let Some((_, event)) = self.cluster.world.queue.pop() else { return Ok(()) };
+            let result = match event {
+                SimEvent::DeliverFrame { from, to, frame, .. } => {
                     self.in_flight.push((from, to, frame));
                     Ok(())
                 }
-                Happening::Synced { node, .. } if self.held.contains(&node) => {
+                SimEvent::SyncDone { node, .. } if self.held.contains(&node) => {
                     self.syncing.insert(node);
                     Ok(())
                 }
-                Happening::Synced { node, .. } => self.cluster.end_sync(node),
-                Happening::Start { node } => self.cluster.start(node),
-                Happening::Applied { node, life } => self.cluster.on_apply(node, life),
+                SimEvent::SyncDone { node, .. } => self.cluster.end_sync(node),
+                SimEvent::StartNode { node } => self.cluster.start(node),
+                SimEvent::ApplyDone { node, boot } => self.cluster.on_apply(node, boot),
                 _ => Ok(()),
             };
-            self.cluster.nodes.iter_mut().for_each(|node| node.alarm = None);
+            self.cluster.world.nodes.iter_mut().for_each(|node| node.wake_queued = None);
             result.map_err(|found| found.to_string())?;
         }
         Err("the nodes do not come to rest".into())
@@ -112,10 +115,10 @@ impl<P: Protocol> Stage<P> {
 
     /// Writes down what was seen.
     fn look(&mut self) {
-        for sight in self.cluster.journal.take() {
-            let line = match sight {
-                Sight::Line(line) => line,
-                Sight::Answer { node, id, how } => {
+        for event in self.cluster.world.trace.take() {
+            let line = match event {
+                TraceEvent::Line(line) => line,
+                TraceEvent::Answer { node, id, how } => {
                     let name = self.names.get(&id).map_or("?", String::as_str);
                     let seen = match (how.as_str(), name.strip_prefix("read ")) {
                         ("readable", Some(key)) => {
@@ -132,11 +135,12 @@ impl<P: Protocol> Stage<P> {
         }
     }
 
-    pub(super) fn timeout(&mut self, node: usize) -> Outcome<()> {
+    pub(super) fn timeout(&mut self, node: usize) -> ScriptResult<()> {
         let before = self.output.len();
         for _ in 0..MOST_STEPS {
-            let wake = self.cluster.nodes[node].wake.ok_or("no timer of this node is running")?;
-            self.cluster.now = self.cluster.now.max(wake);
+            let wake =
+                self.cluster.world.nodes[node].wake.ok_or("no timer of this node is running")?;
+            self.cluster.world.now = self.cluster.world.now.max(wake);
             self.drive(node, Event::Wake)?;
             if self.output.len() > before {
                 return Ok(());
@@ -145,13 +149,13 @@ impl<P: Protocol> Stage<P> {
         Err("its timers run out and nothing comes of it".into())
     }
 
-    fn drive(&mut self, node: usize, event: Event) -> Outcome<()> {
-        self.cluster.drive(node, event).map_err(|found| found.to_string())?;
+    fn drive(&mut self, node: usize, event: Event) -> ScriptResult<()> {
+        self.cluster.handle_event(node, event).map_err(|found| found.to_string())?;
         self.collect()
     }
 
     /// Hands over some of the messages in flight; with `keep` copies stay there.
-    pub(super) fn deliver(&mut self, which: Which, keep: bool) -> Outcome<usize> {
+    pub(super) fn deliver(&mut self, which: LinkFilter, keep: bool) -> ScriptResult<usize> {
         let (chosen, rest) = std::mem::take(&mut self.in_flight)
             .into_iter()
             .partition(|(from, to, _)| which.has(*from, *to));
@@ -162,9 +166,10 @@ impl<P: Protocol> Stage<P> {
         }
         let count = chosen.len();
         for (from, to, frame) in chosen {
-            let (from, up) = (self.cluster.nodes[from].id, self.cluster.nodes[to].is_up());
-            let words = frame_in_words::<P>(&frame);
-            let id = self.cluster.nodes[to].id;
+            let (from, up) =
+                (self.cluster.world.nodes[from].id, self.cluster.world.nodes[to].is_up());
+            let words = describe_frame::<P>(&frame);
+            let id = self.cluster.world.nodes[to].id;
             let gone = if up { "" } else { " (which is dead)" };
             writeln!(self.output, "{from:?} => {id:?} {words}{gone}")?;
             let start = self.output.len();
@@ -174,55 +179,55 @@ impl<P: Protocol> Stage<P> {
         Ok(count)
     }
 
-    pub(super) fn sync(&mut self, node: usize) -> Outcome<()> {
+    pub(super) fn sync(&mut self, node: usize) -> ScriptResult<()> {
         if !self.syncing.remove(&node) {
             return Err("nothing waits for this disk".into());
         }
-        let id = self.cluster.nodes[node].id;
+        let id = self.cluster.world.nodes[node].id;
         writeln!(self.output, "{id:?} synced")?;
         self.cluster.end_sync(node).map_err(|found| found.to_string())?;
         self.collect()
     }
 
     /// Syncs until nothing is left to sync.
-    pub(super) fn sync_all(&mut self, node: usize) -> Outcome<()> {
+    pub(super) fn sync_all(&mut self, node: usize) -> ScriptResult<()> {
         while self.syncing.contains(&node) {
             self.sync(node)?;
         }
         Ok(())
     }
 
-    pub(super) fn restart(&mut self, node: usize) -> Outcome<()> {
+    pub(super) fn restart(&mut self, node: usize) -> ScriptResult<()> {
         self.cluster.start(node).map_err(|found| found.to_string())?;
         self.collect()
     }
 
-    pub(super) fn propose(&mut self, node: usize, key: &str, value: &str) -> Outcome<()> {
+    pub(super) fn propose(&mut self, node: usize, key: &str, value: &str) -> ScriptResult<()> {
         let key = letter(key)?;
-        let id = self.cluster.clients.count();
+        let id = self.cluster.workload.clients.count();
         self.names.insert(id, format!("{}={value}", char::from(key)));
-        let node = self.cluster.nodes[node].id;
+        let node = self.cluster.world.nodes[node].id;
         self.cluster.put(node, key, value.as_bytes()).map_err(|found| found.to_string())?;
         self.collect()
     }
 
-    pub(super) fn read(&mut self, node: usize, key: &str) -> Outcome<()> {
+    pub(super) fn read(&mut self, node: usize, key: &str) -> ScriptResult<()> {
         let key = letter(key)?;
-        let id = self.cluster.clients.count();
+        let id = self.cluster.workload.clients.count();
         self.names.insert(id, format!("read {}", char::from(key)));
-        let node = self.cluster.nodes[node].id;
+        let node = self.cluster.world.nodes[node].id;
         self.cluster.read(node).map_err(|found| found.to_string())?;
         self.collect()
     }
 
-    pub(super) fn crash(&mut self, node: usize, keep: usize) -> Outcome<()> {
+    pub(super) fn crash(&mut self, node: usize, keep: usize) -> ScriptResult<()> {
         self.syncing.remove(&node);
         self.cluster.kill_keeping(node, keep, 0).map_err(|found| found.to_string())?;
         self.collect()
     }
 
-    pub(super) fn status(&mut self, node: usize) -> Outcome<()> {
-        let id = self.cluster.nodes[node].id;
+    pub(super) fn status(&mut self, node: usize) -> ScriptResult<()> {
+        let id = self.cluster.world.nodes[node].id;
         let Some(status) = self.cluster.status(id) else {
             writeln!(self.output, "{id:?} dead")?;
             return Ok(());
@@ -235,19 +240,19 @@ impl<P: Protocol> Stage<P> {
         Ok(())
     }
 
-    pub(super) fn disk(&mut self, node: usize) -> Outcome<()> {
-        let node = &self.cluster.nodes[node];
+    pub(super) fn disk(&mut self, node: usize) -> ScriptResult<()> {
+        let node = &self.cluster.world.nodes[node];
         let (id, synced) = (node.id, &node.disk.synced);
         writeln!(self.output, "{id:?} {:?}", synced.hard_state)?;
         for run in synced.log.runs() {
-            let words = values_in_words(run.first, &run.values);
+            let words = describe_values(run.first, &run.values);
             writeln!(self.output, "{id:?} {words} under {:?}", run.stamp)?;
         }
         Ok(())
     }
 
-    pub(super) fn state(&mut self, node: usize) -> Outcome<()> {
-        let id = self.cluster.nodes[node].id;
+    pub(super) fn state(&mut self, node: usize) -> ScriptResult<()> {
+        let id = self.cluster.world.nodes[node].id;
         let applied = self.cluster.applied(id).map_or(0, |(slot, _)| slot.0);
         let values = (b'a'..=b'z').filter_map(|key| {
             let value = self.cluster.value(id, key).filter(|value| !value.is_empty())?;
@@ -260,7 +265,7 @@ impl<P: Protocol> Stage<P> {
 }
 
 /// Keys are one letter.
-fn letter(key: &str) -> Outcome<u8> {
+fn letter(key: &str) -> ScriptResult<u8> {
     match key.as_bytes() {
         [letter @ b'a'..=b'z'] => Ok(*letter),
         _ => Err(format!("{key} is no key: keys are single letters").into()),

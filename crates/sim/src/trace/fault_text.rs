@@ -1,50 +1,50 @@
 //! Faults in words, for whoever reads what befell a run.
 
 use crate::faults::kind::Fault;
-use crate::faults::schedule::{Effect, Mishap, Victim};
+use crate::faults::schedule::{CrashSpec, FaultEffect, MessageFault};
 use std::time::Duration;
 
 /// What befalls nodes and links. `at_stake` tells how many batches of a node's log and of its
 /// state are not synced.
-pub(crate) fn trouble_in_words(
+pub(crate) fn describe_fault(
     fault: Fault,
-    effect: &Effect,
+    effect: &FaultEffect,
     at_stake: impl Fn(usize) -> [usize; 2],
 ) -> String {
     let name = fault.name().replace('_', " ");
     match effect {
-        Effect::Crash(victims) => {
-            let words = victims.iter().map(|victim| death_in_words(victim, at_stake(victim.node)));
+        FaultEffect::Crash(crashes) => {
+            let words = crashes.iter().map(|crash| describe_crash(crash, at_stake(crash.node)));
             let words = words.collect::<Vec<_>>().join("; ");
             if fault == Fault::Crash { words } else { format!("{name}: {words}") }
         }
-        Effect::Damage(victim, _) => {
-            format!("{name}: {}", death_in_words(victim, at_stake(victim.node)))
+        FaultEffect::CorruptDisk(crash, _) => {
+            format!("{name}: {}", describe_crash(crash, at_stake(crash.node)))
         }
-        Effect::Fail(victim, time) if fault == Fault::ReadError => {
-            let death = death_in_words(victim, at_stake(victim.node));
+        FaultEffect::FailDisk(crash, time) if fault == Fault::ReadError => {
+            let death = describe_crash(crash, at_stake(crash.node));
             format!("{name} for {}: {death}", seconds(*time))
         }
-        Effect::Fail(victim, time) => {
-            let (node, time) = (victim.node + 1, seconds(*time));
+        FaultEffect::FailDisk(crash, time) => {
+            let (node, time) = (crash.node + 1, seconds(*time));
             format!("{name}: the next sync of n{node} fails, and its disk is shut for {time}")
         }
-        Effect::Links(links, time) => {
-            format!("{name} for {}: {}", seconds(*time), links_in_words(links))
+        FaultEffect::Links(links, time) => {
+            format!("{name} for {}: {}", seconds(*time), describe_links(links))
         }
-        Effect::Hold(node, time) => format!("{name} of n{} for {}", node + 1, seconds(*time)),
-        Effect::Shift(node, by) => {
+        FaultEffect::Stall(node, time) => format!("{name} of n{} for {}", node + 1, seconds(*time)),
+        FaultEffect::ClockShift(node, by) => {
             format!("the clock of n{} is set by {}: {name}", node + 1, seconds(*by))
         }
-        Effect::Drift(node, gains, time) => {
+        FaultEffect::ClockDrift(node, gains, time) => {
             let (node, time) = (node + 1, seconds(*time));
             format!("the clock of n{node} gains {gains} millionths for {time}")
         }
     }
 }
 
-fn death_in_words(victim: &Victim, at_stake: [usize; 2]) -> String {
-    let Victim { node, keep, keep_state, muted, down } = victim;
+fn describe_crash(crash: &CrashSpec, at_stake: [usize; 2]) -> String {
+    let CrashSpec { node, keep, keep_state, muted, down } = crash;
     let kept = |keep: &Option<usize>, most: usize, what: &str| match keep {
         _ if most == 0 => String::new(),
         None => format!(", keeping all {most} unsynced batches of its {what}"),
@@ -63,7 +63,7 @@ fn death_in_words(victim: &Victim, at_stake: [usize; 2]) -> String {
 }
 
 /// Links that carry nothing: `n1-n2` both ways, `n1>n2` one way.
-fn links_in_words(links: &[(usize, usize)]) -> String {
+fn describe_links(links: &[(usize, usize)]) -> String {
     let mut words = Vec::new();
     for (from, to) in links {
         let both = links.contains(&(*to, *from));
@@ -76,15 +76,19 @@ fn links_in_words(links: &[(usize, usize)]) -> String {
 }
 
 /// What befalls a message.
-pub(crate) fn mishap_in_words(mishap: Mishap, link: (usize, usize), message: &str) -> String {
+pub(crate) fn describe_message_fault(
+    message_fault: MessageFault,
+    link: (usize, usize),
+    message: &str,
+) -> String {
     let (from, to) = (link.0 + 1, link.1 + 1);
-    let what = match mishap {
-        Mishap::Lost => "is lost".into(),
-        Mishap::Again(after) => format!("arrives again after {}", seconds(after)),
-        Mishap::Late(more) => format!("is {} late", seconds(more)),
-        Mishap::Overtakes => "overtakes an earlier message".into(),
-        Mishap::Replayed(after) => format!("comes once more {} later", seconds(after)),
-        Mishap::Flipped(bit) => format!("is damaged, at bit {bit}"),
+    let what = match message_fault {
+        MessageFault::Lost => "is lost".into(),
+        MessageFault::Duplicated(after) => format!("arrives again after {}", seconds(after)),
+        MessageFault::Delayed(more) => format!("is {} late", seconds(more)),
+        MessageFault::Reordered => "overtakes an earlier message".into(),
+        MessageFault::Replayed(after) => format!("comes once more {} later", seconds(after)),
+        MessageFault::Corrupted(bit) => format!("is damaged, at bit {bit}"),
     };
     format!("n{from}'s message to n{to} {what}: {message}")
 }
@@ -100,8 +104,8 @@ mod tests {
 
     #[test]
     fn a_death_tells_what_it_takes() {
-        let victim = |keep, keep_state, muted| {
-            Effect::Crash(vec![Victim {
+        let crash = |keep, keep_state, muted| {
+            FaultEffect::Crash(vec![CrashSpec {
                 node: 1,
                 keep,
                 keep_state,
@@ -109,21 +113,21 @@ mod tests {
                 down: Duration::from_millis(500),
             }])
         };
-        let words = |effect: &Effect| trouble_in_words(Fault::Crash, effect, |_| [3, 2]);
+        let words = |effect: &FaultEffect| describe_fault(Fault::Crash, effect, |_| [3, 2]);
         assert_eq!(
-            words(&victim(Some(1), None, true)),
+            words(&crash(Some(1), None, true)),
             "n2 dies, keeping 1 of 3 unsynced batches of its log, keeping all 2 unsynced batches \
              of its state, and with it what it sent and has not arrived, and is back in 0.500 s"
         );
-        let words = trouble_in_words(Fault::Crash, &victim(Some(0), None, false), |_| [0, 0]);
+        let words = describe_fault(Fault::Crash, &crash(Some(0), None, false), |_| [0, 0]);
         assert_eq!(words, "n2 dies, and is back in 0.500 s");
     }
 
     #[test]
     fn a_cut_tells_its_links_and_its_direction() {
         let links = vec![(0, 1), (1, 0), (2, 1)];
-        let effect = Effect::Links(links, Duration::from_millis(2300));
-        let words = trouble_in_words(Fault::OneWay, &effect, |_| [0, 0]);
+        let effect = FaultEffect::Links(links, Duration::from_millis(2300));
+        let words = describe_fault(Fault::OneWay, &effect, |_| [0, 0]);
         assert_eq!(words, "one way for 2.300 s: n1-n2 n3>n2");
     }
 }

@@ -1,16 +1,16 @@
 //! What a cluster does, in words: for scripts, and for whoever looks into a seed.
 
 pub(crate) mod fault_text;
+pub(crate) mod messages;
 
-use crate::check::chosen::describe;
 use std::collections::VecDeque;
-use synod_consensus::{Message, Protocol, ProtocolEvent, Write};
-use synod_replica::{Outcome, Payload, Run, decode_frame};
-use synod_types::{Instant, NodeId, Slot, Values};
+use synod_consensus::ProtocolEvent;
+use synod_replica::Outcome;
+use synod_types::{Instant, NodeId};
 
 /// One thing seen.
 #[derive(Clone, Debug)]
-pub(crate) enum Sight {
+pub(crate) enum TraceEvent {
     /// A line about a node.
     Line(String),
     /// An operation of a client of this node ended.
@@ -19,11 +19,11 @@ pub(crate) enum Sight {
 
 /// What is written down, if anyone wants to read it.
 #[derive(Debug, Default)]
-pub(crate) struct Journal {
+pub(crate) struct Trace {
     mode: Mode,
     /// The simulated time.
     pub(crate) now: Instant,
-    sights: VecDeque<(Instant, Sight)>,
+    events: VecDeque<(Instant, TraceEvent)>,
     story: Vec<String>,
 }
 
@@ -38,32 +38,32 @@ enum Mode {
     Tail(usize),
 }
 
-impl Journal {
+impl Trace {
     /// From now on all that nodes do is written down.
     pub(crate) fn open(&mut self) {
         self.mode = Mode::Deeds;
     }
 
     /// From now on the story is written down, and this many lines of what came last.
-    pub(crate) fn keep_tail(&mut self, lines: usize) {
+    pub(crate) fn keep_recent(&mut self, lines: usize) {
         self.mode = Mode::Tail(lines);
     }
 
     /// Takes what was written down.
-    pub(crate) fn take(&mut self) -> Vec<Sight> {
-        self.sights.drain(..).map(|(_, sight)| sight).collect()
+    pub(crate) fn take(&mut self) -> Vec<TraceEvent> {
+        self.events.drain(..).map(|(_, event)| event).collect()
     }
 
     /// The main events: faults, deaths, votes, new leaders.
-    pub(crate) fn take_story(&mut self) -> Vec<String> {
+    pub(crate) fn take_transcript(&mut self) -> Vec<String> {
         std::mem::take(&mut self.story)
     }
 
     /// What came last, in words.
-    pub(crate) fn take_tail(&mut self) -> Vec<String> {
-        let lines = self.sights.drain(..).map(|(at, sight)| match sight {
-            Sight::Line(line) => timed(at, &line),
-            Sight::Answer { node, id, how } => {
+    pub(crate) fn take_recent(&mut self) -> Vec<String> {
+        let lines = self.events.drain(..).map(|(at, event)| match event {
+            TraceEvent::Line(line) => timed(at, &line),
+            TraceEvent::Answer { node, id, how } => {
                 timed(at, &format!("{node:?} answers operation {id}: {how}"))
             }
         });
@@ -72,7 +72,7 @@ impl Journal {
 
     pub(crate) fn line(&mut self, line: impl FnOnce() -> String) {
         if !matches!(self.mode, Mode::Nothing) {
-            self.see(Sight::Line(line()));
+            self.see(TraceEvent::Line(line()));
         }
     }
 
@@ -81,7 +81,7 @@ impl Journal {
         if matches!(self.mode, Mode::Tail(_)) {
             let line = line();
             self.story.push(timed(self.now, &line));
-            self.see(Sight::Line(line));
+            self.see(TraceEvent::Line(line));
         }
     }
 
@@ -104,16 +104,16 @@ impl Journal {
                 Outcome::Refused(why) => format!("refused, {why:?}"),
                 Outcome::Unknown => "unknown".into(),
             };
-            self.see(Sight::Answer { node, id, how });
+            self.see(TraceEvent::Answer { node, id, how });
         }
     }
 
-    fn see(&mut self, sight: Sight) {
-        self.sights.push_back((self.now, sight));
+    fn see(&mut self, event: TraceEvent) {
+        self.events.push_back((self.now, event));
         if let Mode::Tail(lines) = self.mode
-            && self.sights.len() > lines
+            && self.events.len() > lines
         {
-            self.sights.pop_front();
+            self.events.pop_front();
         }
     }
 }
@@ -121,46 +121,4 @@ impl Journal {
 /// A line with the time before it.
 fn timed(at: Instant, line: &str) -> String {
     format!("{:>10.6} s  {line}", at.since(Instant::ZERO).as_secs_f64())
-}
-
-/// A write as the disk gets it.
-pub(crate) fn write_in_words<P: Protocol>(write: &Write<P>) -> String {
-    match write {
-        Write::HardState(hard_state) => format!("{hard_state:?}"),
-        Write::Put(run) => {
-            format!("{} under {:?}", values_in_words(run.first, &run.values), run.stamp)
-        }
-        Write::TruncateFrom(slot) => format!("a cut from slot {slot} on"),
-        Write::Compact(base) => format!("a base at slot {}", base.through),
-    }
-}
-
-/// Slots and what they hold: `3 no-op, 4 x=5`.
-pub(crate) fn values_in_words(first: Slot, values: &Values) -> String {
-    let words = values.iter().enumerate().map(|(index, value)| {
-        let slot = first.plus(index);
-        format!("{slot} {}", describe(&value))
-    });
-    words.collect::<Vec<_>>().join(", ")
-}
-
-/// Chosen slots.
-pub(crate) fn run_in_words(run: &Run) -> String {
-    values_in_words(run.first, &run.values)
-}
-
-/// What a frame says.
-pub(crate) fn frame_in_words<P: Protocol>(frame: &[u8]) -> String {
-    match decode_frame::<P::Message>(frame) {
-        Ok((_, Payload::Protocol(message))) => message.describe(),
-        Ok((_, Payload::Forward(requests))) => {
-            let words: Vec<_> = requests.iter().map(|request| describe(&request)).collect();
-            format!("Forward({})", words.join(", "))
-        }
-        Ok((_, Payload::Taken { requests })) => format!("Taken({} requests)", requests.len()),
-        Ok((_, Payload::Refused { requests, why })) => {
-            format!("Refused({} requests, {why:?})", requests.len())
-        }
-        Err(error) => format!("<{error}>"),
-    }
 }

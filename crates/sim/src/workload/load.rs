@@ -7,34 +7,18 @@
 //! A cluster that answers overload with more work fails this and nothing else.
 
 use crate::check::answers::OperationState;
-use crate::cluster::node::ApplyTask;
-use crate::cluster::{Cluster, Happening};
-use crate::plan::load::LoadPlan;
-use crate::rng::Dice;
-use crate::violation::Checked;
-use crate::workload::kv::Command;
+use crate::rng::SimRng;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use synod_consensus::Protocol;
-use synod_replica::{Event, Token};
 use synod_types::Instant;
 
 /// Acknowledged bytes are added up over slices of this length.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
-/// What clients of a load run ask for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Arrival {
-    /// One write, and the next one after a pause.
-    Write,
-    /// A read of a node's state: each client reads again as soon as it has its answer.
-    Read { node: usize },
-}
-
 /// The clients of a load run.
 #[derive(Debug)]
 pub(crate) struct Load {
-    pub(crate) dice: Dice,
+    pub(crate) rng: SimRng,
     /// When the load began; `None` while there is none.
     pub(crate) since: Option<Instant>,
     pub(crate) is_over: bool,
@@ -58,9 +42,9 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn new(dice: Dice) -> Self {
+    pub(crate) fn new(rng: SimRng) -> Self {
         Self {
-            dice,
+            rng,
             since: None,
             is_over: false,
             reads_until: Instant::ZERO,
@@ -124,65 +108,42 @@ impl Load {
     }
 }
 
-impl<P: Protocol> Cluster<P> {
-    /// Starts the load.
-    pub(crate) fn begin_load(&mut self) {
-        self.load.since = Some(self.now);
-        self.queue.push(self.now, Happening::Load(Arrival::Write));
-    }
-
-    pub(crate) fn on_load(&mut self, arrival: Arrival) -> Checked {
-        let Some(plan) = self.plan.load.clone() else { return Ok(()) };
-        match arrival {
-            Arrival::Write if !self.load.is_over => {
-                self.write_load(&plan);
-                self.queue.push(self.now + plan.pause(), Happening::Load(Arrival::Write));
-            }
-            Arrival::Read { node } if self.now < self.load.reads_until => {
-                self.read_load(node, plan.read_bytes);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Some node takes a write.
-    fn write_load(&mut self, plan: &LoadPlan) {
-        let up: Vec<_> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up()).collect();
-        let size = usize::try_from(plan.value).unwrap_or_default();
-        self.load.offered += plan.value;
-        if up.is_empty() {
-            self.load.failed += plan.value;
-            return;
-        }
-        let node = *self.load.dice.pick(&up);
-        let id = self.clients.begin(self.now, node);
-        self.load.open.insert(id, (plan.value, self.now));
-        let key = b'a' + self.load.dice.below(4) as u8;
-        let command = Command::put(id, key, vec![b'-'; size]).encode();
-        let deadline = self.nodes[node].clock.read(self.now) + plan.patience;
-        self.ask(node, Event::Request { token: Token(id), command, deadline });
-    }
-
-    /// Writes of so many bytes come at once.
-    pub(crate) fn burst(&mut self, plan: &LoadPlan, bytes: u64) {
-        for _ in 0..bytes.div_ceil(plan.value) {
-            self.write_load(plan);
-        }
-    }
-
-    /// A node reads so many bytes of its state for a client.
-    pub(crate) fn read_load(&mut self, node: usize, bytes: u64) {
-        let Some(capacity) = self.plan.capacity.as_ref() else { return };
-        if !capacity.reads_hold_up_applies {
-            // Served from a view of the state, on a thread of its own.
-            let time = crate::cluster::network::time_for(bytes, capacity.apply);
-            self.queue.push(self.now + time, Happening::Load(Arrival::Read { node }));
-            return;
-        }
-        if let Some(running) = self.nodes[node].running.as_mut() {
-            running.to_apply.push_back(ApplyTask::Read(bytes));
-            self.enqueue(node, crate::cluster::inbox::Incoming::Wake);
-        }
-    }
+/// The figures of a load run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFigures {
+    /// What disturbed it.
+    pub disturbance: &'static str,
+    /// Bytes a second that a link and a disk carry.
+    pub bandwidth: u64,
+    /// See [`bandwidth`](Self::bandwidth).
+    pub disk: u64,
+    /// The longest time that a message is on its way, without waiting.
+    pub delay: Duration,
+    /// Acknowledged bytes of values a second before the disturbance.
+    pub steady: u64,
+    /// The latency that 99 % of the writes kept before the disturbance, and while it lasted.
+    pub latencies: [Duration; 2],
+    /// How long after the disturbance ended throughput was below nine tenths of that.
+    pub recovered_after: Duration,
+    /// How long that may take.
+    pub bound: Duration,
+    /// Bytes sent for each thousand bytes that the chosen values need: one copy for each
+    /// other node.
+    pub sent: u64,
+    /// Bytes written to logs for each thousand bytes that they need: one copy for each node.
+    pub written: u64,
+    /// The same two before the disturbance.
+    pub steady_sent: u64,
+    /// See [`steady_sent`](Self::steady_sent).
+    pub steady_written: u64,
+    /// Frames dropped because their lane was full.
+    pub dropped: u64,
+    /// Bytes of commands that were chosen again, for each thousand bytes of those chosen first.
+    pub repeated: u64,
+    /// Rounds (terms) that passed.
+    pub rounds: u64,
+    /// Bytes of all writes.
+    pub offered: u64,
+    /// Bytes of writes that were refused or not answered in time.
+    pub failed: u64,
 }

@@ -6,7 +6,7 @@
 //! seen, it is known who wrote it. Keys belong together in pairs, and no transaction touches two
 //! pairs, so that a history falls into parts that are checked by themselves.
 
-use crate::rng::Dice;
+use crate::rng::SimRng;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_checker::{Compare, Op, Outcome, Txn, TxnOp, Value};
@@ -14,30 +14,31 @@ use synod_kv as kv;
 
 /// What clients last heard of each key: a transaction that expects something expects this.
 #[derive(Debug, Default)]
-pub(crate) struct Heard(BTreeMap<Value, Value>);
+pub(crate) struct ExpectedValues(BTreeMap<Value, Value>);
 
-impl Heard {
+impl ExpectedValues {
     /// What a key is expected to hold.
     fn of(&self, key: &Value) -> Value {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
     /// A client was told this.
-    pub(crate) fn hear(&mut self, op: &Op, outcome: &Outcome) {
-        let mut hear = |key: &Value, value: &Value| _ = self.0.insert(key.clone(), value.clone());
+    pub(crate) fn observe(&mut self, op: &Op, outcome: &Outcome) {
+        let mut observe =
+            |key: &Value, value: &Value| _ = self.0.insert(key.clone(), value.clone());
         match (op, outcome) {
             (Op::Get { key }, Outcome::Read(value)) | (Op::Put { key, value }, _) => {
-                hear(key, value);
+                observe(key, value);
             }
-            (Op::Delete { key }, _) => hear(key, &Value::Nil),
+            (Op::Delete { key }, _) => observe(key, &Value::Nil),
             (Op::Txn(txn), Outcome::Txn { succeeded, results }) => {
                 let steps = if *succeeded { &txn.then } else { &txn.otherwise };
                 for (step, result) in steps.iter().zip(results) {
                     match (step, result) {
                         (TxnOp::Get(key), Some(value)) | (TxnOp::Put(key, value), _) => {
-                            hear(key, value);
+                            observe(key, value);
                         }
-                        (TxnOp::Delete(key), _) => hear(key, &Value::Nil),
+                        (TxnOp::Delete(key), _) => observe(key, &Value::Nil),
                         (TxnOp::Get(_), None) => {}
                     }
                 }
@@ -59,8 +60,8 @@ fn partner(number: u64, keys: u64) -> Option<Value> {
 }
 
 /// A read of a key, or of a pair at one instant.
-pub(crate) fn read(dice: &mut Dice, number: u64, keys: u64) -> Op {
-    match partner(number, keys).filter(|_| dice.percent(25)) {
+pub(crate) fn read(rng: &mut SimRng, number: u64, keys: u64) -> Op {
+    match partner(number, keys).filter(|_| rng.percent(25)) {
         Some(other) => Txn::new().then(TxnOp::get(key(number))).then(TxnOp::get(other)).into(),
         None => Op::get(key(number)),
     }
@@ -68,16 +69,16 @@ pub(crate) fn read(dice: &mut Dice, number: u64, keys: u64) -> Op {
 
 /// A transaction that may change a key; a few of them change its partner as well.
 pub(crate) fn transaction(
-    dice: &mut Dice,
+    rng: &mut SimRng,
     (number, keys): (u64, u64),
     value: &str,
-    heard: &Heard,
+    expected: &ExpectedValues,
 ) -> Op {
     let key = key(number);
-    let expected = heard.of(&key);
+    let expected = expected.of(&key);
     let get = TxnOp::get(key.clone());
     let put = TxnOp::put(key.clone(), value);
-    let txn = match (dice.below(100), partner(number, keys)) {
+    let txn = match (rng.below(100), partner(number, keys)) {
         (0..15, Some(other)) => {
             let both =
                 Txn::new().when(key, expected).then(put).then(TxnOp::put(other.clone(), value));
@@ -190,13 +191,13 @@ mod tests {
     use synod_consensus::{StateMachine, StateView};
     use synod_types::{Changes, Slot};
 
-    fn draw(dice: &mut Dice, id: u64, keys: u64, heard: &Heard) -> Op {
-        let (sort, number, value) = (dice.below(4), dice.below(keys), format!("{id}."));
+    fn draw(rng: &mut SimRng, id: u64, keys: u64, expected: &ExpectedValues) -> Op {
+        let (sort, number, value) = (rng.below(4), rng.below(keys), format!("{id}."));
         match sort {
-            0 => read(dice, number, keys),
+            0 => read(rng, number, keys),
             1 => Op::put(key(number), value),
             2 => Op::delete(key(number)),
-            _ => transaction(dice, (number, keys), &value, heard),
+            _ => transaction(rng, (number, keys), &value, expected),
         }
     }
 
@@ -204,11 +205,11 @@ mod tests {
     /// every branch of a transaction is taken.
     #[test]
     fn the_store_and_the_checker_understand_each_other() {
-        let (mut dice, mut machine, mut heard) =
-            (Dice::new(5), Machine::default(), Heard::default());
+        let (mut rng, mut machine, mut expected) =
+            (SimRng::new(5), Machine::default(), ExpectedValues::default());
         let (mut history, mut held) = (History::new(), [0; 2]);
         for id in 1..=2000 {
-            let op = draw(&mut dice, id, 5, &heard);
+            let op = draw(&mut rng, id, 5, &expected);
             let call = history.invoke(id, op.clone());
             let bytes = Command { id, body: command(&op) }.encode();
             let reply = machine.apply(Slot(id), &bytes, &mut Changes::new());
@@ -218,8 +219,8 @@ mod tests {
                 held[usize::from(*is_held)] += 1;
             }
             // Now and then somebody else writes what nobody hears of.
-            if dice.percent(70) {
-                heard.hear(&op, &told);
+            if rng.percent(70) {
+                expected.observe(&op, &told);
             }
             assert_eq!(answered, id);
             history.complete(call, told).unwrap();

@@ -5,7 +5,7 @@ mod toy;
 mod walk;
 
 use std::time::Duration;
-use synod_sim::{Cluster, Kind, Options, Plan, Violation, ViolationKind, run_seed};
+use synod_sim::{Cluster, Plan, RunKind, RunOptions, Violation, ViolationKind, run_seed};
 use synod_types::NodeId;
 use toy::{Bug, Config, Toy};
 
@@ -90,12 +90,12 @@ fn a_search_reports_a_panic_with_its_seed() {
         bug: Bug::Panicking,
     };
     let second = Duration::from_secs(1);
-    let options = Options {
+    let options = RunOptions {
         troubled: second,
         healed: second,
         patience: second,
-        kind: Kind::Faults,
-        ..Options::default()
+        kind: RunKind::Faults,
+        ..RunOptions::default()
     };
     let report = run_seed::<Toy>(config, 3, &options);
     let found = report.violation.expect("the assertion fails at the first write");

@@ -4,8 +4,8 @@ use crate::toy::{Bug, Config, Toy};
 use std::cell::Cell;
 use std::sync::LazyLock;
 use std::time::Duration;
-use synod_sim::search::{Request, Subject, World, replay, search, silently};
-use synod_sim::{Case, Kind, Options, Outcome, Trial, ViolationKind, run, shrink};
+use synod_sim::search::{SearchHost, SearchRequest, Target, replay, search, silence_panics};
+use synod_sim::{Case, RunKind, RunOptions, RunOutcome, RunSpec, ViolationKind, run, shrink};
 use synod_types::{Membership, NodeId};
 
 /// A node must die three times before it goes wrong.
@@ -13,15 +13,15 @@ fn config(id: NodeId, members: &Membership) -> Config {
     Config { id, members: members.clone(), bug: Bug::Weary }
 }
 
-fn play(case: &Case) -> Outcome {
-    run::<Toy>(config, &case.trial())
+fn play(case: &Case) -> RunOutcome {
+    run::<Toy>(config, &case.spec())
 }
 
 /// A seed that goes wrong after a hundred faults and more.
 static FAILURE: LazyLock<Case> = LazyLock::new(|| {
-    let options = Options { nodes: Some(3), kind: Kind::Faults, ..Options::default() };
+    let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };
     let fails = |seed| {
-        let outcome = run::<Toy>(config, &Trial::of_seed(seed, &options));
+        let outcome = run::<Toy>(config, &RunSpec::of_seed(seed, &options));
         let kind = outcome.report.violation?.kind;
         (kind == ViolationKind::HardStateRegressed && outcome.schedule.len() > 100).then(|| Case {
             protocol: "toy".into(),
@@ -98,9 +98,9 @@ fn a_case_that_does_not_fail_cannot_shrink() {
 fn a_panic_shrinks_to_what_it_needs() {
     let config =
         |id, members: &Membership| Config { id, members: members.clone(), bug: Bug::Panicking };
-    let subject = Subject::new::<Toy>("search", config);
+    let subject = Target::new::<Toy>("search", config);
     let mut shrunk = None;
-    silently(&mut || shrunk = subject.shrink(3, &Options::default(), 100, &mut |_| {}));
+    silence_panics(&mut || shrunk = subject.shrink(3, &RunOptions::default(), 100, &mut |_| {}));
     let case = shrunk.expect("it panics").case;
     assert_eq!((case.finds.as_str(), case.schedule.len(), case.options.ops), ("panic", 0, Some(1)));
 }
@@ -109,7 +109,7 @@ fn a_panic_shrinks_to_what_it_needs() {
 #[derive(Default)]
 struct Ear(std::sync::Mutex<Vec<String>>);
 
-impl World for Ear {
+impl SearchHost for Ear {
     fn elapsed(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -128,10 +128,11 @@ impl Ear {
 /// From a seed to a story: what a search tells of a failure is a script.
 #[test]
 fn a_search_makes_its_first_failure_small_and_tells_its_story() {
-    let subject = Subject::new::<Toy>("search", config);
+    let subject = Target::new::<Toy>("search", config);
     let seed = FAILURE.seed;
-    let options = Options { nodes: Some(3), kind: Kind::Faults, ..Options::default() };
-    let request = Request { seeds: seed..seed + 9, options, shrink: 1000, ..Request::default() };
+    let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };
+    let request =
+        SearchRequest { seeds: seed..seed + 9, options, shrink: 1000, ..SearchRequest::default() };
     let ear = Ear::default();
     assert!(!search(&subject, &request, &ear).passed);
     let heard = ear.heard();

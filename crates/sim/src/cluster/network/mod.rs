@@ -1,16 +1,19 @@
 //! Which message arrives, and when.
 
-mod lanes;
-mod transmitter;
+pub(crate) mod lanes;
+pub(crate) mod links;
+pub(crate) mod message;
+pub(crate) mod throughput;
+mod transmission;
+pub(crate) mod transmitter;
 
-pub use lanes::LaneBounds;
-pub(crate) use lanes::Lanes;
-pub(crate) use transmitter::{Transmission, time_for};
-
-use crate::cluster::Happening;
-use crate::faults::schedule::{Director, Mishap, Moment};
-use crate::plan::{NetworkPlan, Plan};
-use crate::rng::{Dice, MILLION};
+use super::event::SimEvent;
+use crate::faults::schedule::{MessageFault, ScheduledFault};
+use crate::faults::source::FaultSource;
+use crate::plan::Plan;
+use crate::rng::SimRng;
+use links::LinkSet;
+use message::{MessageDraw, MessageFate, MessageFaults};
 use std::time::Duration;
 use synod_types::Instant;
 
@@ -23,95 +26,28 @@ pub(crate) struct Network {
     /// Whether a cut takes what is under way, too.
     sharp: bool,
     /// The transmitters, if bytes take time.
-    wires: Option<transmitter::Wires>,
+    transmitters: Option<transmitter::Transmitters>,
 }
 
 /// From one node to another.
 #[derive(Debug)]
 struct Link {
-    dice: Dice,
+    rng: SimRng,
     /// How many cuts lie on it.
     cuts: u32,
     /// How many clogs lie on it, and what waits for their end.
     clogs: u32,
-    waiting: Vec<Happening>,
+    waiting: Vec<SimEvent>,
     /// How many messages were sent.
     sent: u64,
     /// When the message arrives that keeps its place and was sent last.
     newest: Instant,
 }
 
-/// A message's number on its link and what was drawn for it.
-#[derive(Debug)]
-pub(crate) struct Draw {
-    number: u64,
-    delay: Duration,
-    mishaps: Mishaps,
-}
-
-/// When a message arrives: never, once or twice. And what befell it.
-#[derive(Debug, Default)]
-pub(crate) struct Fate {
-    pub(crate) arrivals: [Option<Instant>; 2],
-    /// When it comes once more, if it does.
-    pub(crate) replay: Option<Instant>,
-    /// Which bit of what arrives first is flipped.
-    pub(crate) flipped: Option<u32>,
-    pub(crate) mishaps: Vec<Mishap>,
-}
-
-/// What is to befall one message.
-#[derive(Debug, Default)]
-struct Mishaps {
-    lost: bool,
-    again: Option<Duration>,
-    late: Option<Duration>,
-    overtakes: bool,
-    replayed: Option<Duration>,
-    flipped: Option<u32>,
-}
-
-/// Links that were cut, or clogged, together.
-#[derive(Clone, Debug)]
-pub(crate) struct Cut(Vec<usize>);
-
-impl Mishaps {
-    fn draw(network: &NetworkPlan, dice: &mut Dice) -> Self {
-        // One throw decides which of the rare things happens, if any.
-        let mut throw = dice.below(u64::from(MILLION)) as u32;
-        let mut befalls = |chance: u32| {
-            let hit = throw < chance;
-            throw = if hit { MILLION } else { throw - chance };
-            hit
-        };
-        let lost = befalls(network.loss);
-        let again = befalls(network.duplicate).then(|| dice.duration(&network.delay) * 4);
-        let late = befalls(network.spikes).then(|| dice.duration(&network.spike));
-        let replayed = befalls(network.replay).then(|| dice.duration(&network.replay_after));
-        let flipped = befalls(network.corruption).then(|| dice.word() as u32);
-        Self { lost, again, late, overtakes: dice.chance(network.reorder), replayed, flipped }
-    }
-
-    fn read(director: &mut Director, link: (usize, usize), number: u64) -> Self {
-        let mut mishaps = Self::default();
-        while let Some(mishap) = director.take(link, number) {
-            match mishap {
-                Mishap::Lost => mishaps.lost = true,
-                Mishap::Again(after) => mishaps.again = Some(after),
-                Mishap::Late(more) => mishaps.late = Some(more),
-                Mishap::Overtakes => mishaps.overtakes = true,
-                Mishap::Replayed(after) => mishaps.replayed = Some(after),
-                Mishap::Flipped(bit) => mishaps.flipped = Some(bit),
-            }
-        }
-        mishaps
-    }
-}
-
 impl Network {
-    pub(crate) fn new(nodes: usize, plan: &Plan, dice: &mut Dice) -> Self {
+    pub(crate) fn new(nodes: usize, plan: &Plan, rng: &mut SimRng) -> Self {
         let link = |_| Link {
-            dice: dice.split(),
+            rng: rng.split(),
             cuts: 0,
             clogs: 0,
             waiting: Vec::new(),
@@ -119,8 +55,9 @@ impl Network {
             newest: Instant::ZERO,
         };
         let links = (0..nodes * nodes).map(link).collect();
-        let wires = plan.capacity.as_ref().map(|capacity| transmitter::Wires::new(nodes, capacity));
-        Self { nodes, links, troubled: true, sharp: plan.network.sharp, wires }
+        let transmitters =
+            plan.capacity.as_ref().map(|capacity| transmitter::Transmitters::new(nodes, capacity));
+        Self { nodes, links, troubled: true, sharp: plan.network.sharp, transmitters }
     }
 
     /// A message leaves. What befalls it is drawn, or read from the schedule; and written down.
@@ -129,29 +66,34 @@ impl Network {
         now: Instant,
         link: (usize, usize),
         plan: &Plan,
-        director: &mut Director,
-    ) -> Fate {
-        let draw = self.draw(link, plan, director);
+        fault_source: &mut FaultSource,
+    ) -> MessageFate {
+        let draw = self.draw(link, plan, fault_source);
         if self.links[self.index(link.0, link.1)].cuts > 0 {
-            return Fate::default();
+            return MessageFate::default();
         }
-        self.leave(now, link, &draw, director)
+        self.leave(now, link, &draw, fault_source)
     }
 
     /// Draws what befalls the next message of a link, or reads it from the schedule.
-    fn draw(&mut self, (from, to): (usize, usize), plan: &Plan, director: &mut Director) -> Draw {
+    fn draw(
+        &mut self,
+        (from, to): (usize, usize),
+        plan: &Plan,
+        fault_source: &mut FaultSource,
+    ) -> MessageDraw {
         let index = self.index(from, to);
         let link = &mut self.links[index];
         let number = link.sent;
         link.sent += 1;
-        let mut dice = link.dice.split();
-        let delay = dice.duration(&plan.network.delay);
-        let mishaps = match (self.troubled, director.is_drawing()) {
-            (false, _) => Mishaps::default(),
-            (true, true) => Mishaps::draw(&plan.network, &mut dice),
-            (true, false) => Mishaps::read(director, (from, to), number),
+        let mut rng = link.rng.split();
+        let delay = rng.duration(&plan.network.delay);
+        let message_faults = match (self.troubled, fault_source.is_drawing()) {
+            (false, _) => MessageFaults::default(),
+            (true, true) => MessageFaults::draw(&plan.network, &mut rng),
+            (true, false) => MessageFaults::read(fault_source, (from, to), number),
         };
-        Draw { number, delay, mishaps }
+        MessageDraw { number, delay, message_faults }
     }
 
     /// A message is on the link: decides when it arrives, and records what befalls it.
@@ -159,26 +101,26 @@ impl Network {
         &mut self,
         now: Instant,
         link: (usize, usize),
-        draw: &Draw,
-        director: &mut Director,
-    ) -> Fate {
-        let mut fate = Fate::default();
-        if draw.mishaps.lost {
-            fate.mishaps.push(Mishap::Lost);
+        draw: &MessageDraw,
+        fault_source: &mut FaultSource,
+    ) -> MessageFate {
+        let mut fate = MessageFate::default();
+        if draw.message_faults.is_lost {
+            fate.message_faults.push(MessageFault::Lost);
         } else {
             let index = self.index(link.0, link.1);
-            self.links[index].deliver(now, draw.delay, &draw.mishaps, &mut fate);
+            self.links[index].deliver(now, draw.delay, &draw.message_faults, &mut fate);
         }
-        for mishap in fate.mishaps.iter().copied() {
+        for message_fault in fate.message_faults.iter().copied() {
             let number = draw.number;
-            director.recorded.push(Moment::Message { link, number, mishap });
+            fault_source.recorded.push(ScheduledFault::Message { link, number, message_fault });
         }
         fate
     }
 
     /// From here on nothing is lost, doubled, overtaken or late, and every cut is mended. Returns
     /// what waited on clogged links.
-    pub(crate) fn calm_down(&mut self) -> Vec<Happening> {
+    pub(crate) fn end_faults(&mut self) -> Vec<SimEvent> {
         self.troubled = false;
         let mut waiting = Vec::new();
         for link in &mut self.links {
@@ -189,11 +131,11 @@ impl Network {
     }
 
     /// Cuts links.
-    pub(crate) fn cut(&mut self, now: Instant, links: &[(usize, usize)]) -> Cut {
+    pub(crate) fn cut(&mut self, now: Instant, links: &[(usize, usize)]) -> LinkSet {
         let cut: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
         cut.iter().for_each(|link| self.links[*link].cuts += 1);
         self.note_blocked(now);
-        Cut(cut)
+        LinkSet(cut)
     }
 
     /// Whether what was sent on this link before it was cut is lost.
@@ -202,7 +144,7 @@ impl Network {
     }
 
     /// Takes a cut back; one that was mended before is gone already.
-    pub(crate) fn mend(&mut self, cut: &Cut) {
+    pub(crate) fn mend(&mut self, cut: &LinkSet) {
         for link in &cut.0 {
             let cuts = &mut self.links[*link].cuts;
             *cuts = cuts.saturating_sub(1);
@@ -210,21 +152,21 @@ impl Network {
     }
 
     /// Clogs links: what arrives there waits.
-    pub(crate) fn clog(&mut self, links: &[(usize, usize)]) -> Cut {
+    pub(crate) fn clog(&mut self, links: &[(usize, usize)]) -> LinkSet {
         let clogged: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
         clogged.iter().for_each(|link| self.links[*link].clogs += 1);
-        Cut(clogged)
+        LinkSet(clogged)
     }
 
     /// Where what arrives on this link now must wait, if it must.
-    pub(crate) fn clogged(&mut self, from: usize, to: usize) -> Option<&mut Vec<Happening>> {
+    pub(crate) fn clogged(&mut self, from: usize, to: usize) -> Option<&mut Vec<SimEvent>> {
         let index = self.index(from, to);
         let link = &mut self.links[index];
         (link.clogs > 0).then_some(&mut link.waiting)
     }
 
     /// Takes a clog back. Returns what waited on links that are free now.
-    pub(crate) fn unclog(&mut self, clog: &Cut) -> Vec<Happening> {
+    pub(crate) fn unclog(&mut self, clog: &LinkSet) -> Vec<SimEvent> {
         let mut free = Vec::new();
         for index in &clog.0 {
             let link = &mut self.links[*index];
@@ -243,20 +185,27 @@ impl Network {
 
 impl Link {
     /// Lets a message arrive, once or twice.
-    fn deliver(&mut self, now: Instant, delay: Duration, mishaps: &Mishaps, fate: &mut Fate) {
-        let late = mishaps.late.unwrap_or_default();
-        let (first, overtook) = self.arrival(now + delay + late, mishaps.overtakes);
-        fate.mishaps.extend(mishaps.late.map(Mishap::Late));
-        let again = mishaps.again.map(|after| self.arrival(now + after, mishaps.overtakes));
-        fate.mishaps.extend(mishaps.again.map(Mishap::Again));
+    fn deliver(
+        &mut self,
+        now: Instant,
+        delay: Duration,
+        message_faults: &MessageFaults,
+        fate: &mut MessageFate,
+    ) {
+        let late = message_faults.late.unwrap_or_default();
+        let (first, overtook) = self.arrival(now + delay + late, message_faults.overtakes);
+        fate.message_faults.extend(message_faults.late.map(MessageFault::Delayed));
+        let again =
+            message_faults.again.map(|after| self.arrival(now + after, message_faults.overtakes));
+        fate.message_faults.extend(message_faults.again.map(MessageFault::Duplicated));
         if overtook || again.is_some_and(|(_, overtook)| overtook) {
-            fate.mishaps.push(Mishap::Overtakes);
+            fate.message_faults.push(MessageFault::Reordered);
         }
         fate.arrivals = [Some(first), again.map(|(at, _)| at)];
-        fate.mishaps.extend(mishaps.replayed.map(Mishap::Replayed));
-        fate.replay = mishaps.replayed.map(|after| now + after);
-        fate.mishaps.extend(mishaps.flipped.map(Mishap::Flipped));
-        fate.flipped = mishaps.flipped;
+        fate.message_faults.extend(message_faults.replayed.map(MessageFault::Replayed));
+        fate.replay = message_faults.replayed.map(|after| now + after);
+        fate.message_faults.extend(message_faults.flipped.map(MessageFault::Corrupted));
+        fate.flipped = message_faults.flipped;
     }
 
     /// When a message arrives, and whether it overtakes an earlier one: most keep their place.
@@ -267,27 +216,22 @@ impl Link {
     }
 }
 
-/// Every link from a node of one side to one of the other.
-pub(crate) fn links(from: &[usize], to: &[usize]) -> Vec<(usize, usize)> {
-    let pairs = from.iter().flat_map(|from| to.iter().map(|to| (*from, *to)));
-    pairs.filter(|(from, to)| from != to).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::links::links;
     use super::*;
     use crate::faults::kind::Fault;
     use std::time::Duration;
 
     fn network(nodes: usize) -> Network {
-        Network::new(nodes, &Plan::calm(nodes as u64), &mut Dice::new(5))
+        Network::new(nodes, &Plan::calm(nodes as u64), &mut SimRng::new(5))
     }
 
-    fn arrivals(plan: &Plan, count: u64, director: &mut Director) -> Vec<Instant> {
+    fn arrivals(plan: &Plan, count: u64, fault_source: &mut FaultSource) -> Vec<Instant> {
         let mut network = network(2);
         let mut all = Vec::new();
         for at in 0..count {
-            let fate = network.send(Instant(at), (0, 1), plan, director);
+            let fate = network.send(Instant(at), (0, 1), plan, fault_source);
             all.extend(fate.arrivals.into_iter().flatten());
         }
         all
@@ -304,14 +248,14 @@ mod tests {
     fn a_calm_link_keeps_the_order_and_loses_nothing() {
         let mut plan = Plan::calm(2);
         plan.network.delay = Duration::ZERO..Duration::from_millis(50);
-        let all = arrivals(&plan, 100, &mut Director::drawing(2));
+        let all = arrivals(&plan, 100, &mut FaultSource::drawing(2));
         assert_eq!(all.len(), 100);
         assert!(all.is_sorted());
     }
 
     #[test]
     fn faults_come_at_about_their_rate() {
-        let all = arrivals(&rough(), 4000, &mut Director::drawing(2));
+        let all = arrivals(&rough(), 4000, &mut FaultSource::drawing(2));
         let count = all.len();
         assert!((4700..5300).contains(&count), "3000 arrive, 2000 of them twice: {count}");
         assert!(!all.is_sorted());
@@ -319,16 +263,16 @@ mod tests {
 
     #[test]
     fn what_was_drawn_can_be_played_again_and_one_fault_less_moves_no_other_message() {
-        let mut drawn = Director::drawing(2);
+        let mut drawn = FaultSource::drawing(2);
         let first = arrivals(&rough(), 400, &mut drawn);
         let schedule = drawn.recorded;
-        let mut played = Director::playing(2, &schedule);
+        let mut played = FaultSource::playing(2, &schedule);
         assert_eq!(arrivals(&rough(), 400, &mut played), first);
         assert_eq!(played.recorded, schedule);
         let lost = schedule.entries().iter().position(|entry| entry.fault() == Fault::Loss);
         let mut rest = schedule.entries().to_vec();
         rest.remove(lost.unwrap());
-        let mut played = Director::playing(2, &rest.into_iter().collect());
+        let mut played = FaultSource::playing(2, &rest.into_iter().collect());
         let more = arrivals(&rough(), 400, &mut played);
         let moved = more.iter().filter(|at| !first.contains(at)).count();
         assert!(more.len() == first.len() + 1 && moved <= 2, "{moved} messages moved");
@@ -341,7 +285,7 @@ mod tests {
         let first = network.cut(Instant(0), &links(&[0], &[0, 1, 2]));
         let second = network.cut(Instant(0), &links(&[0, 2], &[1]));
         let open = |network: &mut Network, link| {
-            let fate = network.send(Instant(0), link, &plan, &mut Director::drawing(3));
+            let fate = network.send(Instant(0), link, &plan, &mut FaultSource::drawing(3));
             fate.arrivals[0].is_some()
         };
         assert!(!open(&mut network, (0, 1)) && open(&mut network, (1, 0)));

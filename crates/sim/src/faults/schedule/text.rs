@@ -6,32 +6,15 @@
 //! message 1>3#57 delay_spike 0.120000000
 //! ```
 
-use super::{Effect, Entry, Mishap, Moment, Schedule, Trouble, Victim};
+use super::{
+    CrashSpec, FaultEffect, MessageFault, NodeFault, Schedule, ScheduleEntry, ScheduleError,
+    ScheduledFault,
+};
 use crate::faults::kind::Fault;
 use std::fmt;
 use std::str::{FromStr, SplitWhitespace};
 use std::time::Duration;
 use synod_types::Instant;
-
-/// A line of a schedule cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduleError {
-    /// Which line, counted from 1; 0 if the line stood alone.
-    pub line: usize,
-    /// What does not fit.
-    pub reason: String,
-}
-
-impl fmt::Display for ScheduleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.reason),
-            line => write!(f, "line {line}: {}", self.reason),
-        }
-    }
-}
-
-impl std::error::Error for ScheduleError {}
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,29 +34,31 @@ impl FromStr for Schedule {
     }
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for ScheduleEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Moment::At(at, trouble) => {
+            ScheduledFault::At(at, node_fault) => {
                 let since_start = at.since(Instant::ZERO);
-                write!(f, "at {} {} ", Seconds(since_start), trouble.fault.name())?;
-                write!(f, "{}", trouble.effect)
+                write!(f, "at {} {} ", Seconds(since_start), node_fault.fault.name())?;
+                write!(f, "{}", node_fault.effect)
             }
-            Moment::Message { link, number, mishap } => {
-                write!(f, "message {}#{number} {}", Link(*link), mishap.fault().name())?;
-                match mishap {
-                    Mishap::Lost | Mishap::Overtakes => Ok(()),
-                    Mishap::Again(time) | Mishap::Late(time) | Mishap::Replayed(time) => {
+            ScheduledFault::Message { link, number, message_fault } => {
+                write!(f, "message {}#{number} {}", Link(*link), message_fault.fault().name())?;
+                match message_fault {
+                    MessageFault::Lost | MessageFault::Reordered => Ok(()),
+                    MessageFault::Duplicated(time)
+                    | MessageFault::Delayed(time)
+                    | MessageFault::Replayed(time) => {
                         write!(f, " {}", Seconds(*time))
                     }
-                    Mishap::Flipped(bit) => write!(f, " {bit}"),
+                    MessageFault::Corrupted(bit) => write!(f, " {bit}"),
                 }
             }
         }
     }
 }
 
-impl fmt::Display for Effect {
+impl fmt::Display for FaultEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Links(links, time) => {
@@ -82,24 +67,24 @@ impl fmt::Display for Effect {
                 }
                 write!(f, " for {}", Seconds(*time))
             }
-            Self::Crash(victims) => {
-                for (index, victim) in victims.iter().enumerate() {
-                    write!(f, "{}{victim}", if index == 0 { "" } else { " and " })?;
+            Self::Crash(crashes) => {
+                for (index, crash) in crashes.iter().enumerate() {
+                    write!(f, "{}{crash}", if index == 0 { "" } else { " and " })?;
                 }
                 Ok(())
             }
-            Self::Hold(node, time) => write!(f, "{} for {}", node + 1, Seconds(*time)),
-            Self::Damage(victim, place) => write!(f, "{victim} place {place}"),
-            Self::Fail(victim, time) => write!(f, "{victim} for {}", Seconds(*time)),
-            Self::Shift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
-            Self::Drift(node, gains, time) => {
+            Self::Stall(node, time) => write!(f, "{} for {}", node + 1, Seconds(*time)),
+            Self::CorruptDisk(crash, place) => write!(f, "{crash} place {place}"),
+            Self::FailDisk(crash, time) => write!(f, "{crash} for {}", Seconds(*time)),
+            Self::ClockShift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
+            Self::ClockDrift(node, gains, time) => {
                 write!(f, "{} gains {gains} for {}", node + 1, Seconds(*time))
             }
         }
     }
 }
 
-impl fmt::Display for Victim {
+impl fmt::Display for CrashSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (keep, keep_state) = (Keep(self.keep), Keep(self.keep_state));
         let muted = if self.muted { "muted " } else { "" };
@@ -138,27 +123,27 @@ impl fmt::Display for Keep {
     }
 }
 
-impl FromStr for Entry {
+impl FromStr for ScheduleEntry {
     type Err = ScheduleError;
 
     fn from_str(line: &str) -> Result<Self, ScheduleError> {
         let mut words = Words { line, rest: line.split_whitespace() };
-        let moment = match words.next()? {
+        let scheduled = match words.next()? {
             "at" => {
                 let at = Instant::ZERO + words.seconds()?;
                 let fault = words.fault()?;
-                Moment::At(at, Trouble { fault, effect: words.effect(fault)? })
+                ScheduledFault::At(at, NodeFault { fault, effect: words.effect(fault)? })
             }
             "message" => {
                 let word = words.next()?;
                 let (link, number) = word.split_once('#').ok_or_else(|| words.bad(word))?;
                 let (link, number) = (words.link(link)?, words.number(number)?);
-                Moment::Message { link, number, mishap: words.mishap()? }
+                ScheduledFault::Message { link, number, message_fault: words.message_fault()? }
             }
             other => return Err(words.bad(other)),
         };
         match words.rest.next() {
-            None => Ok(Self(moment)),
+            None => Ok(Self(scheduled)),
             Some(more) => Err(words.bad(more)),
         }
     }
@@ -215,22 +200,22 @@ impl<'a> Words<'a> {
         Ok((self.node(from)?, self.node(to)?))
     }
 
-    fn mishap(&mut self) -> Result<Mishap, ScheduleError> {
+    fn message_fault(&mut self) -> Result<MessageFault, ScheduleError> {
         match self.fault()? {
-            Fault::Loss => Ok(Mishap::Lost),
-            Fault::Duplicate => Ok(Mishap::Again(self.seconds()?)),
-            Fault::DelaySpike => Ok(Mishap::Late(self.seconds()?)),
-            Fault::Reorder => Ok(Mishap::Overtakes),
-            Fault::Replay => Ok(Mishap::Replayed(self.seconds()?)),
+            Fault::Loss => Ok(MessageFault::Lost),
+            Fault::Duplicate => Ok(MessageFault::Duplicated(self.seconds()?)),
+            Fault::DelaySpike => Ok(MessageFault::Delayed(self.seconds()?)),
+            Fault::Reorder => Ok(MessageFault::Reordered),
+            Fault::Replay => Ok(MessageFault::Replayed(self.seconds()?)),
             Fault::Corruption => {
                 let word = self.next()?;
-                Ok(Mishap::Flipped(self.number(word)?))
+                Ok(MessageFault::Corrupted(self.number(word)?))
             }
             other => Err(self.bad(other.name())),
         }
     }
 
-    fn effect(&mut self, fault: Fault) -> Result<Effect, ScheduleError> {
+    fn effect(&mut self, fault: Fault) -> Result<FaultEffect, ScheduleError> {
         match fault {
             Fault::Partition
             | Fault::OneWay
@@ -240,33 +225,33 @@ impl<'a> Words<'a> {
             | Fault::Clog => {
                 let word = self.next()?;
                 let links: Result<_, _> = word.split(',').map(|link| self.link(link)).collect();
-                Ok(Effect::Links(links?, self.after("for")?))
+                Ok(FaultEffect::Links(links?, self.after("for")?))
             }
             Fault::Crash | Fault::CrashAll | Fault::CrashRecovering => {
-                Ok(Effect::Crash(self.victims()?))
+                Ok(FaultEffect::Crash(self.crashes()?))
             }
             Fault::Pause
             | Fault::SlowStart
             | Fault::SlowDisk
             | Fault::DiskStall
-            | Fault::ApplyStall => Ok(Effect::Hold(self.next_node()?, self.after("for")?)),
+            | Fault::ApplyStall => Ok(FaultEffect::Stall(self.next_node()?, self.after("for")?)),
             Fault::LoseAnyOrder | Fault::TornWrite | Fault::BitFlip | Fault::MisdirectedWrite => {
-                let victim = self.victim()?;
+                let crash = self.crash()?;
                 self.expect("place")?;
                 let word = self.next()?;
-                Ok(Effect::Damage(victim, self.number(word)?))
+                Ok(FaultEffect::CorruptDisk(crash, self.number(word)?))
             }
             Fault::ReadError | Fault::FsyncError | Fault::DiskFull => {
-                Ok(Effect::Fail(self.victim()?, self.after("for")?))
+                Ok(FaultEffect::FailDisk(self.crash()?, self.after("for")?))
             }
             Fault::Skew | Fault::JumpAhead | Fault::JumpBack => {
-                Ok(Effect::Shift(self.next_node()?, self.after("by")?))
+                Ok(FaultEffect::ClockShift(self.next_node()?, self.after("by")?))
             }
             Fault::Drift => {
                 let node = self.next_node()?;
                 self.expect("gains")?;
                 let word = self.next()?;
-                Ok(Effect::Drift(node, self.number(word)?, self.after("for")?))
+                Ok(FaultEffect::ClockDrift(node, self.number(word)?, self.after("for")?))
             }
             other => Err(self.bad(other.name())),
         }
@@ -283,16 +268,16 @@ impl<'a> Words<'a> {
         self.seconds()
     }
 
-    fn victims(&mut self) -> Result<Vec<Victim>, ScheduleError> {
-        let mut victims = vec![self.victim()?];
+    fn crashes(&mut self) -> Result<Vec<CrashSpec>, ScheduleError> {
+        let mut crashes = vec![self.crash()?];
         while self.rest.clone().next().is_some() {
             self.expect("and")?;
-            victims.push(self.victim()?);
+            crashes.push(self.crash()?);
         }
-        Ok(victims)
+        Ok(crashes)
     }
 
-    fn victim(&mut self) -> Result<Victim, ScheduleError> {
+    fn crash(&mut self) -> Result<CrashSpec, ScheduleError> {
         let node = self.next_node()?;
         self.expect("keeps")?;
         let (keep, keep_state) = (self.keep()?, self.keep()?);
@@ -303,7 +288,7 @@ impl<'a> Words<'a> {
         } else if word != "down" {
             return Err(self.bad(word));
         }
-        Ok(Victim { node, keep, keep_state, muted, down: self.seconds()? })
+        Ok(CrashSpec { node, keep, keep_state, muted, down: self.seconds()? })
     }
 
     fn keep(&mut self) -> Result<Option<usize>, ScheduleError> {
@@ -340,7 +325,7 @@ message 5>4#60 corruption 4711
         let schedule: Schedule = TEXT.parse().unwrap();
         assert_eq!(schedule.len(), 14);
         assert_eq!(schedule.to_string(), TEXT);
-        let faults: Vec<_> = schedule.entries().iter().map(Entry::fault).collect();
+        let faults: Vec<_> = schedule.entries().iter().map(ScheduleEntry::fault).collect();
         assert_eq!(faults[..2], [Fault::OneWay, Fault::Crash]);
         let half: Schedule = schedule.entries()[4..].iter().cloned().collect();
         assert_eq!(format!("# a part\n\n{half}").parse(), Ok(half));

@@ -1,0 +1,310 @@
+//! Clients of a cluster: arrivals, replies, and operations of a test.
+
+use super::Cluster;
+use super::event::{LoadArrival, SimEvent};
+use super::inbox::InboxEvent;
+use super::world::World;
+use crate::check::Checks;
+use crate::check::answers::{self, Operation, OperationState};
+use crate::plan::load::LoadPlan;
+use crate::violation::{Checked, Violation, ViolationKind, violation};
+use crate::workload::kv::{Command, read_reply, value_in};
+use crate::workload::operations;
+use bytes::Bytes;
+use synod_checker::{Op, Outcome as ClientOutcome};
+use synod_consensus::{Protocol, Refusal};
+use synod_kv as kv;
+use synod_replica::{Answer, Driver, Event, Outcome, Token};
+use synod_types::NodeId;
+
+impl<P: Protocol> Cluster<P> {
+    /// A burst of operations arrives at a node.
+    pub(crate) fn on_client_arrival(&mut self) -> Checked {
+        self.workload.schedule_arrival(&mut self.world);
+        let is_under_faults = self.faults.is_active;
+        let Some(mut burst) = self.workload.draw_burst(&self.world, is_under_faults) else {
+            return Ok(());
+        };
+        for _ in 0..burst.size {
+            let history = &mut self.checks.history;
+            let event = self.workload.draw_operation(&self.world, history, &mut burst);
+            self.submit(burst.node, event);
+        }
+        self.settle(burst.node)
+    }
+
+    /// Hands a request to a node that runs: at once, or when it is no longer paused.
+    pub(crate) fn submit(&mut self, node: usize, event: Event) {
+        if self.world.plan.capacity.is_some() {
+            self.world.enqueue(node, InboxEvent::Call(event));
+            return;
+        }
+        let this = &mut self.world.nodes[node];
+        let boot = this.boot;
+        if let Some(waiting) = this.paused() {
+            waiting.push(SimEvent::ClientRequest { node, boot, event });
+        } else if let Some(running) = this.running.as_mut() {
+            let local = this.clock.read(self.world.now);
+            running.replica.handle(local, event);
+        }
+    }
+
+    /// A request that was deferred reaches a node.
+    pub(crate) fn on_client_request(&mut self, node: usize, boot: u64, event: Event) -> Checked {
+        if self.world.nodes[node].boot != boot {
+            return Ok(());
+        }
+        self.submit(node, event);
+        self.settle(node)
+    }
+
+    /// An operation of a load run arrives.
+    pub(crate) fn on_load_arrival(&mut self, arrival: LoadArrival) -> Checked {
+        let Some(plan) = self.world.plan.load.clone() else { return Ok(()) };
+        match arrival {
+            LoadArrival::Write if !self.workload.load.is_over => {
+                self.submit_load_write(&plan);
+                self.world
+                    .queue
+                    .push(self.world.now + plan.pause(), SimEvent::LoadArrival(LoadArrival::Write));
+            }
+            LoadArrival::Read { node } if self.world.now < self.workload.load.reads_until => {
+                self.world.read_load(node, plan.read_bytes);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn submit_load_write(&mut self, plan: &LoadPlan) {
+        if let Some((node, event)) = self.workload.begin_load_write(&self.world, plan) {
+            self.submit(node, event);
+        }
+    }
+
+    /// Starts the sustained load.
+    pub(crate) fn begin_load(&mut self) {
+        self.workload.load.since = Some(self.world.now);
+        self.world.queue.push(self.world.now, SimEvent::LoadArrival(LoadArrival::Write));
+    }
+
+    /// Submits writes of so many bytes at once.
+    pub(crate) fn submit_load_burst(&mut self, plan: &LoadPlan, bytes: u64) {
+        for _ in 0..bytes.div_ceil(plan.value) {
+            self.submit_load_write(plan);
+        }
+    }
+
+    /// Checks a node's reply to a client, and hands it over.
+    pub(crate) fn on_reply(&mut self, node: usize, answer: &Answer) -> Checked {
+        let id = answer.token.0;
+        let Some(operation) = self.workload.clients.get(id).cloned() else { return Ok(()) };
+        answers::check_first(id, &operation, self.world.nodes[node].id)?;
+        self.world.trace.answer(operation.node, id, &answer.outcome);
+        let Checks { oracle, history, history_only, .. } = &mut self.checks;
+        let state = match &answer.outcome {
+            Outcome::Done(slot, reply) => {
+                if !*history_only {
+                    answers::check_done(id, &operation, (*slot, reply), oracle)?;
+                }
+                self.complete(id, &operation, |op| {
+                    let (answered, reply) = read_reply(reply)?;
+                    operations::outcome(op, reply).filter(|_| answered == id)
+                })?;
+                OperationState::Done(*slot)
+            }
+            Outcome::Readable => {
+                let Some(running) = self.world.nodes[node].running.as_ref() else { return Ok(()) };
+                let applied = running.applier.applied();
+                if !*history_only {
+                    answers::check_read(&operation, applied)?;
+                }
+                let query =
+                    history.op(id).map(|op| running.applier.query(&operations::query(op).encode()));
+                self.complete(id, &operation, |op| {
+                    operations::outcome(op, kv::Reply::decode(&query?).ok()?)
+                })?;
+                OperationState::Done(applied)
+            }
+            Outcome::Refused(why) => {
+                if !*history_only {
+                    answers::check_refused(id, &operation, oracle)?;
+                }
+                history.refused(self.world.now, id);
+                OperationState::Refused { busy: *why == Refusal::Busy }
+            }
+            Outcome::Unknown => {
+                history.lost(self.world.now, id);
+                OperationState::Unknown
+            }
+        };
+        self.workload.load.ended(self.world.now, id, state);
+        self.workload.clients.finish(id, state);
+        Ok(())
+    }
+
+    /// Hands an outcome to a client.
+    fn complete(
+        &mut self,
+        id: u64,
+        operation: &Operation,
+        read: impl FnOnce(&Op) -> Option<ClientOutcome>,
+    ) -> Checked {
+        let Some(op) = self.checks.history.op(id) else { return Ok(()) };
+        let Some(told) = read(op) else {
+            let text = format!("what answers operation {id} is no answer to {op}");
+            return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
+        };
+        self.workload.clients.expected.observe(op, &told);
+        self.checks.history.done(self.world.now, id, told);
+        Ok(())
+    }
+
+    /// Submits a write of a test: `value` for the key `key`. Its number is for
+    /// [`is_done`](Self::is_done).
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn put(&mut self, node: NodeId, key: u8, value: &[u8]) -> Result<u64, Violation> {
+        let index = World::<P>::index(node);
+        let id = self.workload.clients.begin(self.world.now, index);
+        if !self.world.nodes[index].is_up() {
+            self.workload.clients.finish(id, OperationState::Refused { busy: false });
+            return Ok(id);
+        }
+        let deadline = self.world.now + self.world.plan.clients.patience.end;
+        let op = Op::put(vec![key], value);
+        self.checks.history.ask(self.world.now, (id, node), op, (false, false));
+        let command = Command::put(id, key, value.to_vec()).encode();
+        let event = Event::Request { token: Token(id), command, deadline };
+        self.handle_event(index, event).map_err(|found| self.dated(*found))?;
+        Ok(id)
+    }
+
+    /// Submits a linearizable read of a test. It is done when the node's applied state is recent
+    /// enough; [`value`](Self::value) then shows it.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn read(&mut self, node: NodeId) -> Result<u64, Violation> {
+        let index = World::<P>::index(node);
+        let id = self.workload.clients.begin(self.world.now, index);
+        if !self.world.nodes[index].is_up() {
+            self.workload.clients.finish(id, OperationState::Refused { busy: false });
+            return Ok(id);
+        }
+        let deadline = self.world.now + self.world.plan.clients.patience.end;
+        let event = Event::Read { token: Token(id), deadline };
+        self.handle_event(index, event).map_err(|found| self.dated(*found))?;
+        Ok(id)
+    }
+
+    /// Whether an operation was acknowledged.
+    #[must_use]
+    pub fn is_done(&self, operation: u64) -> bool {
+        let operation = self.workload.clients.get(operation);
+        operation.is_some_and(|it| matches!(it.state, OperationState::Done(_)))
+    }
+
+    /// The value that a node's applied state holds for a key; `None` while it is dead.
+    #[must_use]
+    pub fn value(&self, node: NodeId, key: u8) -> Option<Bytes> {
+        let running = self.world.nodes[World::<P>::index(node)].running.as_ref()?;
+        value_in(|query| running.applier.query(query), key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+    use crate::violation::{Violation, ViolationKind};
+    use std::time::Duration;
+    use synod_raft::{Config, Raft};
+    use synod_replica::{Answer, Outcome};
+
+    const WHILE: Duration = Duration::from_secs(5);
+
+    /// A leader that was cut off and deposed answers a read at once from the state that it has, as
+    /// one does that does not ask whether it still leads.
+    fn hasty_read(history_only: bool) -> Result<(), Violation> {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.checks.history_only = history_only;
+        cluster.run_for(WHILE)?;
+        let deposed = cluster.leader().expect("somebody leads by now");
+        let others: Vec<_> = cluster.members().all().filter(|node| *node != deposed).collect();
+        let write = |cluster: &mut Cluster<Raft>, node, value: &[u8]| {
+            let id = cluster.put(node, b'a', value)?;
+            cluster.run_for(WHILE)?;
+            assert!(cluster.is_done(id));
+            Ok::<_, Violation>(())
+        };
+        write(&mut cluster, deposed, b"old")?;
+        cluster.partition(&[deposed], &others);
+        cluster.run_for(WHILE)?;
+        write(&mut cluster, others[0], b"new")?;
+        let index = Cluster::<Raft>::index(deposed);
+        let id = cluster.workload.clients.begin(cluster.world.now, index);
+        cluster.checks.history.ask(cluster.world.now, (id, deposed), Op::get("a"), (true, false));
+        let answer = Answer { token: Token(id), outcome: Outcome::Readable };
+        cluster.on_reply(index, &answer).map_err(|found| cluster.dated(*found))?;
+        cluster.heal();
+        cluster.run_for(WHILE)?;
+        cluster.finish()
+    }
+
+    #[test]
+    fn what_clients_saw_tells_of_a_stale_read_without_the_order_of_slots() {
+        assert_eq!(hasty_read(false).unwrap_err().kind, ViolationKind::StaleRead);
+        let found = hasty_read(true).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::NotLinearizable);
+        assert!(found.explanation.contains(r#"2: get "a" -> "old""#), "{found}");
+    }
+
+    /// A node answers an operation `again` after it did, and finds the client gone or served.
+    fn second_answer(again: &Outcome) -> ViolationKind {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.run_for(WHILE).unwrap();
+        let leader = cluster.leader().expect("a leader");
+        let id = cluster.put(leader, b'a', b"once").unwrap();
+        cluster.run_for(WHILE).unwrap();
+        assert!(cluster.is_done(id));
+        let answer = Answer { token: Token(id), outcome: again.clone() };
+        let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer);
+        found.expect_err("the second answer goes unnoticed").kind
+    }
+
+    #[test]
+    fn client_that_is_answered_twice_is_found() {
+        for again in [Outcome::Unknown, Outcome::Readable] {
+            assert_eq!(second_answer(&again), ViolationKind::AnsweredTwice, "{again:?}");
+        }
+    }
+
+    /// A command that was answered as unknown when its time ran out is answered again when it is
+    /// done after all.
+    #[test]
+    fn answer_after_the_client_gave_up_is_found() {
+        let config = |id, members: &synod_types::Membership| {
+            Config::new(id, members.clone()).expect("the nodes are members")
+        };
+        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        cluster.run_for(WHILE).unwrap();
+        let leader = cluster.leader().expect("a leader");
+        let others: Vec<_> = cluster.members().all().filter(|node| *node != leader).collect();
+        cluster.partition(&[leader], &others);
+        let id = cluster.put(leader, b'a', b"late").unwrap();
+        cluster.run_for(WHILE).unwrap();
+        let operation = cluster.workload.clients.get(id).expect("it has begun");
+        assert_eq!(operation.state, OperationState::Unknown);
+        let answer = Answer { token: Token(id), outcome: Outcome::Unknown };
+        let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer).unwrap_err();
+        assert_eq!(found.kind, ViolationKind::AnsweredTwice);
+    }
+}

@@ -1,0 +1,61 @@
+//! The events of a simulation.
+
+use super::network::links::LinkSet;
+use crate::faults::kind::Fault;
+use crate::faults::schedule::NodeFault;
+use bytes::Bytes;
+use synod_replica::Event;
+use synod_types::Lane;
+
+/// An event of the simulation. Nodes are counted from 0 here. An event that names a boot of a
+/// node is void once the node has crashed.
+#[derive(Debug)]
+pub(crate) enum SimEvent {
+    /// A message arrives; `intact`: no bit of it was flipped in flight.
+    DeliverFrame { from: usize, boot: u64, to: usize, lane: Lane, frame: Bytes, intact: bool },
+    /// A frame has left on a link whose bytes take time.
+    Transmitted { from: usize, to: usize },
+    /// A message arrives once more, long after it was sent.
+    ReplayFrame { from: usize, to: usize, lane: Lane, frame: Bytes },
+    /// A node's driver begins a round over its inbox, where that takes time.
+    DriverRound { node: usize, boot: u64 },
+    /// The time has come at which a node's driver is due.
+    Wake { node: usize, boot: u64 },
+    /// A sync of a node's log ends.
+    SyncDone { node: usize, boot: u64 },
+    /// A node's apply side is done with what it was handed.
+    ApplyDone { node: usize, boot: u64 },
+    /// A node writes its state to the state store.
+    PersistState { node: usize, boot: u64 },
+    /// A client's request or read reaches a node.
+    ClientRequest { node: usize, boot: u64, event: Event },
+    /// A node starts.
+    StartNode { node: usize },
+    /// A pause ends.
+    ResumeNode { node: usize, boot: u64 },
+    /// A clock stops drifting.
+    EndDrift { node: usize },
+    /// A partition ends.
+    HealLinks(LinkSet),
+    /// A clog ends.
+    UnclogLinks(LinkSet),
+    /// Clients submit operations.
+    ClientArrival,
+    /// Clients of a load run submit operations.
+    LoadArrival(LoadArrival),
+    /// The effect of a fault of this kind is drawn, and applied.
+    DrawFault(Fault),
+    /// A fault hits a node at a chosen point of its boot.
+    TargetFault { node: usize, boot: u64, fault: Fault },
+    /// A fault of a schedule is applied.
+    ApplyFault(NodeFault),
+}
+
+/// An operation of a load run's clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LoadArrival {
+    /// One write, and the next one after a pause.
+    Write,
+    /// A read of a node's state: each client reads again as soon as it has its reply.
+    Read { node: usize },
+}

@@ -1,0 +1,308 @@
+//! The tests of the suite.
+
+use super::steps::{
+    PATIENCE, WATCH, calm, converge, crash, leader, others, put, run, server, until, write,
+};
+use crate::faults::kind::Fault;
+use crate::faults::schedule::Schedule;
+use crate::plan::Plan;
+use crate::rng::SimRng;
+use crate::runner::run::{record, replay, run_seed};
+use crate::runner::spec::{RunKind, RunOptions, RunReport};
+use std::time::Duration;
+use synod_consensus::{Protocol, Role};
+use synod_types::{Membership, NodeId, Slot};
+
+/// How many seeds the suite searches; a campaign searches thousands.
+const SEEDS: u64 = 20;
+/// How many load runs it does.
+const LOAD_SEEDS: u64 = 16;
+
+/// A healthy cluster comes to have one leader whom all nodes know; or none ever, and then every
+/// node serves its own clients.
+pub fn elects_a_leader<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    for nodes in [3, 5] {
+        let mut cluster = calm::<P>(nodes, config);
+        let leader = leader(&mut cluster);
+        run(&mut cluster, Duration::from_secs(1));
+        for node in others(&cluster, &[]) {
+            let status = cluster.status(node).expect("nobody died");
+            if status.role == Role::Peer {
+                assert_eq!(cluster.leader(), None);
+                assert_eq!(status.leader, Some(node));
+            } else {
+                assert_eq!(status.leader, Some(leader), "{node:?}");
+                assert_eq!(status.role == Role::Leader, node == leader, "{node:?}");
+            }
+        }
+    }
+}
+
+/// Every node takes writes, and every node applies them.
+pub fn commits_what_any_node_is_given<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(3, config);
+    for node in others(&cluster, &[]) {
+        write(&mut cluster, node, b'a' + node.0 as u8, b"here");
+    }
+    until(&mut cluster, "convergence", |cluster| cluster.has_converged());
+    for node in others(&cluster, &[]) {
+        for key in 1..=3 {
+            assert_eq!(cluster.value(node, b'a' + key).as_deref(), Some(&b"here"[..]));
+        }
+    }
+    converge(cluster);
+}
+
+/// Without its leader and another of five nodes a cluster goes on.
+pub fn goes_on_without_a_minority<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(5, config);
+    let first = leader(&mut cluster);
+    write(&mut cluster, first, b'a', b"before");
+    let second = others(&cluster, &[first])[0];
+    crash(&mut cluster, first);
+    crash(&mut cluster, second);
+    let alive = others(&cluster, &[first, second]);
+    write(&mut cluster, alive[0], b'b', b"after");
+    assert!(alive.iter().all(|node| Some(*node) != cluster.leader() || *node != first));
+    cluster.heal();
+    converge(cluster);
+}
+
+/// Without a majority nothing is acknowledged, and with it again everything goes on.
+pub fn stands_still_without_a_majority<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(3, config);
+    let first = leader(&mut cluster);
+    write(&mut cluster, first, b'a', b"before");
+    for node in others(&cluster, &[first]) {
+        crash(&mut cluster, node);
+    }
+    let chosen = cluster.chosen();
+    let operation = put(&mut cluster, first, b'a', b"lonely");
+    run(&mut cluster, WATCH);
+    assert!(!cluster.is_done(operation), "a node alone has acknowledged a write");
+    assert_eq!(cluster.chosen(), chosen);
+    cluster.heal();
+    write(&mut cluster, first, b'b', b"after");
+    converge(cluster);
+}
+
+/// What was acknowledged is there after every node has died at once.
+pub fn keeps_acknowledged_writes_when_all_restart<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(3, config);
+    let first = leader(&mut cluster);
+    for round in 0..5_u8 {
+        write(&mut cluster, first, b'a' + round, &[b'0' + round]);
+        for node in others(&cluster, &[]) {
+            crash(&mut cluster, node);
+        }
+        assert_eq!(cluster.leader(), None);
+        cluster.heal();
+        until(&mut cluster, "a start", |cluster| cluster.status(first).is_some());
+    }
+    let seen = cluster.chosen();
+    write(&mut cluster, first, b'z', b"end");
+    until(&mut cluster, "convergence", |cluster| cluster.has_converged());
+    assert!(cluster.chosen() > seen);
+    for node in others(&cluster, &[]) {
+        for round in 0..5_u8 {
+            let value = cluster.value(node, b'a' + round);
+            assert_eq!(value.as_deref(), Some(&[b'0' + round][..]), "{node:?}");
+        }
+    }
+    converge(cluster);
+}
+
+/// A leader that is cut off with a minority acknowledges nothing; the majority goes on; healed,
+/// all are one again.
+pub fn heals_after_a_partition<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(5, config);
+    let first = leader(&mut cluster);
+    let few = [first, others(&cluster, &[first])[0]];
+    let many = others(&cluster, &few);
+    cluster.partition(&few, &many);
+    let lonely = put(&mut cluster, first, b'a', b"few");
+    write(&mut cluster, many[0], b'a', b"many");
+    run(&mut cluster, WATCH);
+    assert!(!cluster.is_done(lonely), "a minority has acknowledged a write");
+    assert_ne!(cluster.status(first).map(|status| status.role), Some(Role::Leader));
+    cluster.heal();
+    write(&mut cluster, first, b'b', b"healed");
+    until(&mut cluster, "convergence", |cluster| cluster.has_converged());
+    let value = |node| cluster.value(node, b'a');
+    assert!(many.iter().all(|node| value(*node) == value(first)));
+    converge(cluster);
+}
+
+/// A cluster of one needs nobody.
+pub fn works_alone<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let (mut cluster, node) = (calm::<P>(1, config), NodeId(1));
+    write(&mut cluster, node, b'a', b"1");
+    crash(&mut cluster, node);
+    cluster.heal();
+    until(&mut cluster, "a start", |cluster| cluster.status(node).is_some());
+    write(&mut cluster, node, b'b', b"2");
+    assert_eq!(cluster.value(node, b'a').as_deref(), Some(&b"1"[..]));
+    assert!(cluster.chosen() >= Slot(2));
+    converge(cluster);
+}
+
+/// A leader whose disk does not answer lets another one lead.
+pub fn a_leader_with_a_stalled_disk_lets_go<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let mut cluster = calm::<P>(3, config);
+    let first = leader(&mut cluster);
+    write(&mut cluster, first, b'a', b"before");
+    cluster.stall_disk(first, PATIENCE * 2);
+    put(&mut cluster, first, b'a', b"stalled");
+    until(&mut cluster, "another leader", |cluster| server(cluster, Some(first)).is_some());
+    let second = server(&cluster, Some(first)).expect("just seen");
+    write(&mut cluster, second, b'b', b"after");
+    cluster.heal();
+    converge(cluster);
+}
+
+fn search<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+    seed: u64,
+) -> RunReport {
+    let report = run_seed::<P>(config, seed, &RunOptions::default());
+    if let Some(found) = &report.violation {
+        panic!("seed {seed}: {found}");
+    }
+    report
+}
+
+/// Some seeds of the simulator find nothing, and nearly all of them count.
+pub fn survives_a_search<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let counted = (0..SEEDS).filter(|seed| search::<P>(config, *seed).counted).count();
+    assert!(counted as u64 >= SEEDS * 3 / 4, "{counted} of {SEEDS} seeds count");
+}
+
+/// Under sustained load throughput comes back after a burst or a fault, and no byte is sent or
+/// written many times over.
+pub fn throughput_recovers_after_a_disturbance<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let options = RunOptions { kind: RunKind::Load, ..RunOptions::default() };
+    for seed in 0..LOAD_SEEDS {
+        let report = run_seed::<P>(config, seed, &options);
+        assert_eq!(report.violation, None, "seed {seed} of load runs");
+        assert!(report.counted, "seed {seed} of load runs");
+    }
+}
+
+/// A seed does the same again, and another one something else.
+pub fn replays_to_the_same_hash<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let (first, again) = (search::<P>(config, 7), search::<P>(config, 7));
+    assert_eq!(first, again);
+    assert_ne!(first.hash, search::<P>(config, 8).hash);
+}
+
+/// The faults that a seed threw, written down, read and played again, make the same run; without
+/// them it is another one.
+pub fn replays_its_own_schedule<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let options = RunOptions::default();
+    for seed in 0..SEEDS / 2 {
+        let (report, schedule) = record::<P>(config, seed, &options);
+        let read: Schedule = schedule.to_string().parse().expect("what was printed is readable");
+        assert_eq!(read, schedule, "seed {seed}");
+        assert_eq!(replay::<P>(config, seed, &read, &options), report, "seed {seed}");
+        let calm = replay::<P>(config, seed, &Schedule::default(), &options);
+        assert_eq!((calm.violation, calm.faults.len()), (None, 0), "seed {seed}");
+        assert_ne!(calm.hash, report.hash, "seed {seed}");
+    }
+}
+
+/// Every kind of fault comes to something, and the cluster goes on.
+pub fn survives_one_of_each_fault<P: Protocol>(
+    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
+) {
+    let options = RunOptions { nodes: Some(5), ..RunOptions::default() };
+    let mut struck = std::collections::BTreeSet::new();
+    // No run may lose more than two nodes of five for good, nor so many under other quorums.
+    let has_majorities = |seed: &u64| {
+        let limits = Plan::draw(&mut SimRng::new(*seed), options.nodes).limits;
+        limits.is_none_or(|limits| limits.bounds.quorums.is_none())
+    };
+    let seed = (3..).find(has_majorities).expect("most seeds draw no quorums");
+    for damage in
+        [[Fault::TornWrite, Fault::BitFlip], [Fault::MisdirectedWrite, Fault::LoseAnyOrder]]
+    {
+        let schedule: Schedule = one_of_each(damage).parse().expect("a readable schedule");
+        let report = replay::<P>(config, seed, &schedule, &options);
+        assert_eq!(report.violation, None);
+        for fault in damage {
+            assert_eq!(report.faults.get(fault.name()), Some(&1), "{fault:?}");
+        }
+        struck.extend(report.faults.into_keys());
+    }
+    let silent = Fault::ALL.iter().filter(|fault| !struck.contains(fault.name()));
+    assert_eq!(silent.collect::<Vec<_>>(), Vec::<&Fault>::new());
+}
+
+fn one_of_each(damage: [Fault; 2]) -> String {
+    let mut text = String::from(
+        "at 0.000000000 skew 2 by 1000.0
+         at 3.0 partition 1>4,1>5,4>1,5>1,2>4,2>5,4>2,5>2,3>4,3>5,4>3,5>3 for 1.0
+         at 5.0 one_way 1>2,1>3,1>4,1>5 for 1.0
+         at 7.0 isolate 2>1,2>3,2>4,2>5,1>2,3>2,4>2,5>2 for 1.0
+         at 9.0 bridge 1>4,1>5,2>4,2>5,4>1,5>1,4>2,5>2 for 1.0
+         at 11.0 ring 1>3,1>4,2>4,2>5,3>5,3>1,4>1,4>2,5>2,5>3 for 1.0
+         at 13.0 clog 3>1,3>2,3>4,3>5 for 1.0
+         at 15.0 pause 4 for 1.0
+         at 17.0 slow_disk 1 for 1.0
+         at 18.0 apply_stall 1 for 1.0
+         at 18.0 disk_stall 3 for 3.0
+         at 20.0 crash 3 keeps 0 0 muted down 0.5
+         at 20.6 crash_recovering 3 keeps 0 0 down 0.5
+         at 21.2 slow_start 3 for 0.5
+         at 22.0 fsync_error 1 keeps 0 all down 0.5 for 0.0
+         at 24.0 disk_full 2 keeps 0 all down 0.5 for 1.0
+         at 26.0 read_error 3 keeps 0 all down 0.5 for 1.0
+         at 28.0 drift 1 gains 200000 for 3.0
+         at 30.0 jump_ahead 2 by 2.0
+         at 32.0 jump_back 3 by 0.5
+         at 34.0 crash_all 1 keeps 0 0 down 0.1 and 2 keeps 0 0 down 0.1 and 3 keeps 0 0 down 0.1 \
+         and 4 keeps 0 0 down 0.1 and 5 keeps 0 0 down 0.1
+        ",
+    );
+    for (index, fault) in damage.into_iter().enumerate() {
+        let (second, node, name) = (36 + index, 4 + index, fault.name());
+        let line = format!("at {second}.0 {name} {node} keeps 0 all down 0.1 place 7\n");
+        text.push_str(&line);
+    }
+    for (from, to) in (1..=5).flat_map(|from| (1..=5).map(move |to| (from, to))) {
+        for (number, message_fault) in [
+            (20, "loss"),
+            (21, "duplicate 0.010000000"),
+            (22, "delay_spike 1.000000000"),
+            (23, "reorder"),
+            (24, "replay 5.000000000"),
+            (25, "corruption 77"),
+        ] {
+            text.push_str(&format!("message {from}>{to}#{number} {message_fault}\n"));
+        }
+    }
+    text
+}

@@ -1,0 +1,222 @@
+//! Draws of what a fault does: which nodes and links it hits, and for how long.
+
+use super::Faults;
+use super::kind::Fault;
+use super::schedule::{CrashSpec, FaultEffect};
+use crate::cluster::network::links::links;
+use crate::cluster::world::World;
+use std::time::Duration;
+use synod_consensus::Protocol;
+
+impl Faults {
+    /// Draws the effect of a fault of this kind.
+    pub(crate) fn draw_effect<P: Protocol>(
+        &mut self,
+        world: &World<P>,
+        fault: Fault,
+    ) -> FaultEffect {
+        let node = self.rng.below(world.plan.nodes) as usize;
+        match fault {
+            Fault::Partition | Fault::OneWay | Fault::Isolate => self.draw_cut(world, fault, node),
+            Fault::Bridge | Fault::Ring | Fault::Clog => self.draw_shape(world, fault),
+            Fault::CrashAll => {
+                let crashes = world.running().map(|node| self.draw_crash(world, node));
+                FaultEffect::Crash(crashes.collect())
+            }
+            Fault::Pause | Fault::SlowDisk | Fault::DiskStall | Fault::ApplyStall => {
+                self.draw_stall(world, fault, node)
+            }
+            Fault::LoseAnyOrder
+            | Fault::TornWrite
+            | Fault::BitFlip
+            | Fault::MisdirectedWrite
+            | Fault::ReadError
+            | Fault::FsyncError
+            | Fault::DiskFull => self.draw_disk_failure(world, fault, node),
+            Fault::Skew | Fault::Drift | Fault::JumpAhead | Fault::JumpBack => {
+                self.draw_clock(fault, node)
+            }
+            _ => FaultEffect::Crash(vec![self.draw_crash(world, node)]),
+        }
+    }
+
+    /// Draws the effect of a fault that targets a node.
+    pub(crate) fn draw_targeted<P: Protocol>(
+        &mut self,
+        world: &World<P>,
+        fault: Fault,
+        node: usize,
+    ) -> FaultEffect {
+        match fault {
+            Fault::Isolate => self.draw_cut(world, fault, node),
+            Fault::SlowStart => self.draw_stall(world, fault, node),
+            _ => FaultEffect::Crash(vec![self.draw_crash(world, node)]),
+        }
+    }
+
+    fn draw_cut<P: Protocol>(
+        &mut self,
+        world: &World<P>,
+        fault: Fault,
+        node: usize,
+    ) -> FaultEffect {
+        let (count, rng) = (world.nodes.len(), &mut self.rng);
+        let mut order: Vec<_> = (0..count).collect();
+        rng.shuffle(&mut order);
+        let size = match fault {
+            Fault::Isolate => {
+                order.retain(|other| *other != node);
+                order.insert(0, node);
+                // Sometimes a node is cut off together with another.
+                1 + usize::from(count > 3 && rng.percent(40))
+            }
+            _ => rng.within(1..count as u64) as usize,
+        };
+        let (here, there) = order.split_at(size);
+        let mut cut = links(here, there);
+        if fault != Fault::OneWay {
+            cut.extend(links(there, here));
+        }
+        let time = Duration::from_millis(50) + rng.mostly_short(world.plan.injection.cut);
+        FaultEffect::Links(cut, time)
+    }
+
+    /// A cut, or a clog, that follows a pattern.
+    fn draw_shape<P: Protocol>(&mut self, world: &World<P>, fault: Fault) -> FaultEffect {
+        let (count, rng) = (world.nodes.len(), &mut self.rng);
+        let mut order: Vec<_> = (0..count).collect();
+        rng.shuffle(&mut order);
+        let cut = match fault {
+            Fault::Bridge => {
+                let (here, there) = order[1..].split_at((count - 1) / 2);
+                [links(here, there), links(there, here)].concat()
+            }
+            Fault::Ring => ring(&order),
+            _ => match rng.below(3) {
+                0 => links(&order[..1], &order[1..]),
+                1 => links(&order[1..], &order[..1]),
+                _ => links(&order[..1], &order[1..count.min(2)]),
+            },
+        };
+        let time = Duration::from_millis(50) + rng.mostly_short(world.plan.injection.cut);
+        FaultEffect::Links(cut, time)
+    }
+
+    fn draw_disk_failure<P: Protocol>(
+        &mut self,
+        world: &World<P>,
+        fault: Fault,
+        node: usize,
+    ) -> FaultEffect {
+        // A fault that damages a write needs a write.
+        let busy = |node: &usize| world.nodes[*node].disk.at_stake()[0] > 0;
+        let busy: Vec<_> = (0..world.nodes.len()).filter(busy).collect();
+        let hits_writes = matches!(fault, Fault::LoseAnyOrder | Fault::TornWrite);
+        let node = if hits_writes && !busy.is_empty() { *self.rng.pick(&busy) } else { node };
+        let mut crash = self.draw_crash(world, node);
+        let (rng, ms) = (&mut self.rng, Duration::from_millis);
+        let time = match fault {
+            Fault::FsyncError => {
+                // A failed sync may have written any part of its batches.
+                crash.keep = Some(rng.below(4) as usize);
+                Duration::ZERO
+            }
+            Fault::DiskFull => {
+                crash.keep = Some(0);
+                ms(50) + rng.mostly_short(ms(3000))
+            }
+            Fault::ReadError => ms(50) + rng.mostly_short(ms(3000)),
+            _ => {
+                crash.keep = Some(0);
+                return FaultEffect::CorruptDisk(crash, rng.word());
+            }
+        };
+        FaultEffect::FailDisk(crash, time)
+    }
+
+    fn draw_clock(&mut self, fault: Fault, node: usize) -> FaultEffect {
+        let (rng, ms) = (&mut self.rng, Duration::from_millis);
+        match fault {
+            Fault::Skew => FaultEffect::ClockShift(node, rng.duration(&(ms(1)..ms(1_000_000_000)))),
+            Fault::JumpAhead => FaultEffect::ClockShift(node, ms(10) + rng.mostly_short(ms(5000))),
+            Fault::JumpBack => FaultEffect::ClockShift(node, ms(10) + rng.mostly_short(ms(1500))),
+            _ => {
+                // From what a bad quartz does to what a bad hypervisor does.
+                let most = *rng.pick(&[500, 20_000, 250_000]);
+                let gains = rng.within(0..2 * most + 1) as i32 - most as i32;
+                FaultEffect::ClockDrift(node, gains, ms(500) + rng.mostly_short(ms(10_000)))
+            }
+        }
+    }
+
+    fn draw_stall<P: Protocol>(
+        &mut self,
+        world: &World<P>,
+        fault: Fault,
+        node: usize,
+    ) -> FaultEffect {
+        let (stall, rng) = (world.plan.disk.stall, &mut self.rng);
+        let time = match fault {
+            Fault::SlowDisk => rng.duration(&(stall / 4..stall * 2)),
+            Fault::Pause | Fault::SlowStart => {
+                Duration::from_millis(10) + rng.mostly_short(world.plan.injection.pause)
+            }
+            _ => stall / 2 + rng.mostly_short(stall * 3),
+        };
+        FaultEffect::Stall(node, time)
+    }
+
+    fn draw_crash<P: Protocol>(&mut self, world: &World<P>, node: usize) -> CrashSpec {
+        let (plan, rng) = (&world.plan, &mut self.rng);
+        let at_stake = world.nodes[node].disk.at_stake();
+        let mut keep = |fault: Fault, most: usize| {
+            plan.has(fault).then(|| rng.below(most as u64 + 1) as usize)
+        };
+        CrashSpec {
+            node,
+            keep: keep(Fault::LoseLogSuffix, at_stake[0]),
+            keep_state: keep(Fault::LoseStateSuffix, at_stake[1]),
+            muted: rng.chance(plan.network.die_with_sender),
+            down: rng.mostly_short(plan.injection.down),
+        }
+    }
+}
+
+/// What a ring of majorities cuts: each node hears those next to it on the ring, as many as make a
+/// majority with it, and nobody else.
+fn ring(order: &[usize]) -> Vec<(usize, usize)> {
+    let count = order.len();
+    let majority = count / 2 + 1;
+    let first = (majority - 1) / 2;
+    let mut cut = Vec::new();
+    for at in 0..count {
+        for step in majority..count {
+            let deaf_to = order[(at + count - first + step) % count];
+            cut.push((deaf_to, order[at]));
+        }
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_ring_each_hears_a_majority_of_its_own() {
+        for count in 3..8 {
+            let order: Vec<_> = (0..count).rev().collect();
+            let cut = ring(&order);
+            let hears = |node, from| !cut.contains(&(from, node));
+            let heard = |node| (0..count).filter(|from| hears(node, *from)).collect();
+            let mut all: Vec<Vec<_>> = (0..count).map(heard).collect();
+            for (node, majority) in all.iter().enumerate() {
+                assert_eq!(majority.len(), count / 2 + 1);
+                assert!(majority.contains(&node));
+            }
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), count);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Draws of a load run's plan.
+
+use super::limits::{DriverLimits, LimitsPlan};
+use super::load::{Disturbance, LoadPlan};
+use super::{CapacityPlan, Plan};
+use crate::cluster::network::lanes::LaneBounds;
+use crate::rng::SimRng;
+use std::time::Duration;
+use synod_consensus::Bounds;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Everything is so many times smaller than in a real cluster: bandwidths, throughputs, bounds of
+/// queues and windows, and values. Times and the number of commands are not.
+const SCALE: u64 = 16;
+
+/// Limits for all three protocols: the shipped ones, scaled, where these agree. Where they do not,
+/// the largest or a larger one, so that more can be in flight than queues hold. As multiples of
+/// what is shipped:
+///
+/// - unacknowledged bytes to one peer: twice in Raft, four times in Multi-Paxos (the bytes of
+///   votes that basic Paxos asks for are as shipped, see its `bounded`);
+/// - in basic Paxos, an answer to a node that catches up: four times; commands that wait for a
+///   slot: four times the bytes, and as many.
+///
+/// Numbers of messages, slots and requests are as shipped, and so is the longest command.
+fn scaled_limits() -> LimitsPlan {
+    const MIB: usize = (1 << 20) / SCALE as usize;
+    LimitsPlan {
+        bounds: Bounds {
+            message_bytes: MIB,
+            window_messages: 256,
+            window_bytes: 16 * MIB,
+            open_slots: 65_536,
+            open_bytes: 64 * MIB,
+            quorums: None,
+        },
+        driver: DriverLimits {
+            forward_bytes: MIB / 4,
+            forward_window: 4 * MIB,
+            max_outstanding: 100_000,
+            guest_bytes: 32 * MIB,
+            unwritten_bytes: 4 * MIB,
+            flood_bytes: 64 * MIB,
+            unapplied_bytes: 4 * MIB,
+            unapplied_slots: 16_384,
+            held_messages: 4096,
+        },
+    }
+}
+
+impl Plan {
+    /// The plan of a load run; `nodes` overrides the seed's own choice.
+    pub(crate) fn draw_load(rng: &mut SimRng, nodes: Option<u64>) -> Self {
+        let drawn = if rng.percent(80) { 3 } else { 5 };
+        let mut plan = Self::calm(nodes.unwrap_or(drawn));
+        let megabytes = |rng: &mut SimRng, range| rng.within(range) * (1 << 20) / SCALE;
+        let bandwidth = megabytes(rng, 10..80);
+        let disk = megabytes(rng, 10..80);
+        let capacity = bandwidth.min(disk);
+        plan.network.delay = match rng.below(4) {
+            0 => 15 * MS..30 * MS,
+            _ => MS / 10..MS,
+        };
+        plan.disk.sync = if rng.percent(70) { MS / 10..MS } else { MS..8 * MS };
+        // A quarter of the throughput is slow enough.
+        plan.disk.slow_sync = plan.disk.sync.clone();
+        let mut costs = CapacityPlan::of(bandwidth, disk);
+        costs.lanes = LaneBounds { frames: 4096, bytes: (16 << 20) / SCALE as usize };
+        costs.apply /= SCALE;
+        costs.step /= SCALE;
+        costs.merged_bytes /= SCALE;
+        costs.round_bytes /= SCALE;
+        plan.capacity = Some(costs);
+        plan.limits = Some(scaled_limits());
+        let rate = capacity * rng.within(30..71) / 100;
+        let seconds = |rng: &mut SimRng, range| MS * rng.within(range) as u32;
+        let disturbance = match rng.below(10) {
+            0..4 => Disturbance::Burst(rate * rng.within(3000..10_000) / 1000),
+            4..7 => Disturbance::Away(seconds(rng, 2000..10_000)),
+            7..9 => Disturbance::SlowDisk(seconds(rng, 1000..6000)),
+            _ => Disturbance::Reads(2 + rng.below(7), seconds(rng, 2000..6000)),
+        };
+        plan.load = Some(LoadPlan {
+            value: rate / rng.within(50..150),
+            rate,
+            patience: 5000 * MS,
+            disturbance,
+            read_bytes: (24 << 20) / SCALE,
+        });
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_a_part_of_what_links_and_disks_carry() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let plan = Plan::draw_load(&mut SimRng::new(seed), None);
+            let (capacity, load) = (plan.capacity.unwrap(), plan.load.unwrap());
+            let share = load.rate * 100 / capacity.bandwidth.min(capacity.disk);
+            assert!((29..=70).contains(&share), "seed {seed}: {share} %");
+            assert!(load.pause() <= 20 * MS, "seed {seed}: enough writes to measure a rate");
+            seen.insert(load.disturbance.name());
+        }
+        assert_eq!(seen.len(), 4);
+    }
+}

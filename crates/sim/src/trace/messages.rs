@@ -1,0 +1,48 @@
+//! Text for writes, values, frames and protocol events.
+
+use crate::check::chosen::describe;
+use synod_consensus::{Message, Protocol, Write};
+use synod_replica::{Payload, Run, decode_frame};
+use synod_types::{Slot, Values};
+
+/// A write as the disk gets it.
+pub(crate) fn describe_write<P: Protocol>(write: &Write<P>) -> String {
+    match write {
+        Write::HardState(hard_state) => format!("{hard_state:?}"),
+        Write::Put(run) => {
+            format!("{} under {:?}", describe_values(run.first, &run.values), run.stamp)
+        }
+        Write::TruncateFrom(slot) => format!("a cut from slot {slot} on"),
+        Write::Compact(base) => format!("a base at slot {}", base.through),
+    }
+}
+
+/// Slots and what they hold: `3 no-op, 4 x=5`.
+pub(crate) fn describe_values(first: Slot, values: &Values) -> String {
+    let words = values.iter().enumerate().map(|(index, value)| {
+        let slot = first.plus(index);
+        format!("{slot} {}", describe(&value))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Chosen slots.
+pub(crate) fn describe_run(run: &Run) -> String {
+    describe_values(run.first, &run.values)
+}
+
+/// What a frame says.
+pub(crate) fn describe_frame<P: Protocol>(frame: &[u8]) -> String {
+    match decode_frame::<P::Message>(frame) {
+        Ok((_, Payload::Protocol(message))) => message.describe(),
+        Ok((_, Payload::Forward(requests))) => {
+            let words: Vec<_> = requests.iter().map(|request| describe(&request)).collect();
+            format!("Forward({})", words.join(", "))
+        }
+        Ok((_, Payload::Taken { requests })) => format!("Taken({} requests)", requests.len()),
+        Ok((_, Payload::Refused { requests, why })) => {
+            format!("Refused({} requests, {why:?})", requests.len())
+        }
+        Err(error) => format!("<{error}>"),
+    }
+}
