@@ -5,7 +5,7 @@
 use std::time::Duration;
 use synod_basic_paxos::types::NodeId;
 use synod_basic_paxos::{Config, Kind, Letter, Log, Message, PerSlot, Single, Timer, Timing};
-use synod_explore::{Budget, Explore, Sight, Stage, Traffic, Trouble};
+use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -15,42 +15,42 @@ const N3: NodeId = NodeId(3);
 const FEW: usize = 1_500_000;
 
 /// Nobody is told what is chosen, or asks.
-fn quiet(letter: &Letter) -> Traffic {
+fn quiet(letter: &Letter) -> Delivery {
     let news = |message: &Message| {
         matches!(message, Message::Decided { .. } | Message::Chosen { .. } | Message::Ask { .. })
     };
-    if letter.messages().iter().all(news) { Traffic::Lost } else { Traffic::Free }
+    if letter.messages().iter().all(news) { Delivery::Dropped } else { Delivery::AnyTime }
 }
 
-fn talkative(_: &Letter) -> Traffic {
-    Traffic::Free
+fn talkative(_: &Letter) -> Delivery {
+    Delivery::AnyTime
 }
 
 /// The shortest round trip that is ever measured, so that measuring changes nothing.
-fn three<K: Kind + Sync>(traffic: fn(&Letter) -> Traffic) -> Explore<PerSlot<K>> {
+fn three<K: Kind + Sync>(traffic: fn(&Letter) -> Delivery) -> Explore<PerSlot<K>> {
     let config = |id, members| {
         let timing = Timing { round_trip: Duration::from_micros(50), ..Timing::default() };
         Config::new(id, members).unwrap().with_timing(timing).unwrap()
     };
-    let explore = Explore::new(3, config).unwrap().traffic(traffic);
-    explore.firing(|timer| matches!(timer, Timer::Slot(_)))
+    let explore = Explore::new(3, config).unwrap().delivery(traffic);
+    explore.with_timers(|timer| matches!(timer, Timer::Slot(_)))
 }
 
 /// n2 and n3 propose; n1 votes, may crash, and may have a slow disk.
-fn two_propose(trouble: Trouble, node: NodeId) -> bool {
+fn two_propose(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
-        Trouble::Timeout | Trouble::Proposal => node != N1,
-        Trouble::Crash | Trouble::SlowWrite | Trouble::Trim => node == N1,
+        NodeEvent::Timeout | NodeEvent::Proposal => node != N1,
+        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Trim => node == N1,
     }
 }
 
 /// n2 and n3 propose, and n2 is the one to lose patience.
-fn one_insists(trouble: Trouble, node: NodeId) -> bool {
-    if trouble == Trouble::Timeout { node == N2 } else { node != N1 }
+fn one_insists(trouble: NodeEvent, node: NodeId) -> bool {
+    if trouble == NodeEvent::Timeout { node == N2 } else { node != N1 }
 }
 
 /// n1 has voted for its own value, alone; n2 and n3 have chosen another one under a later ballot.
-fn forked(stage: &mut Stage<'_, PerSlot<Single>>) {
+fn forked(stage: &mut Setup<'_, PerSlot<Single>>) {
     let accepts =
         |letter: &Letter| letter.messages().iter().any(|it| matches!(it, Message::Accept { .. }));
     stage.propose(N1, "one");
@@ -62,7 +62,7 @@ fn forked(stage: &mut Stage<'_, PerSlot<Single>>) {
 }
 
 /// A promise to n1 is under way; n3 has passed it by and chosen a value with n2.
-fn overtaken(stage: &mut Stage<'_, PerSlot<Single>>) {
+fn overtaken(stage: &mut Setup<'_, PerSlot<Single>>) {
     stage.propose(N1, "one");
     stage.deliver(|from, to, _| from == N1 && to == N2);
     stage.propose(N3, "two");
@@ -70,12 +70,12 @@ fn overtaken(stage: &mut Stage<'_, PerSlot<Single>>) {
 }
 
 /// n2 and n3 have chosen a value in the first slot of a log; all news of it for n1 is under way.
-fn ahead(stage: &mut Stage<'_, PerSlot<Log>>) {
+fn ahead(stage: &mut Setup<'_, PerSlot<Log>>) {
     stage.propose(N2, "one");
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sight]) {
+fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Coverage]) {
     let report = explore.run();
     println!("{name}: {report}");
     report.assert_safe(sights);
@@ -84,31 +84,31 @@ fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Sig
 #[test]
 fn decree() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).striking(two_propose).budget(budget);
-    check("decree", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three::<Single>(quiet).allowing(two_propose).budget(budget);
+    check("decree", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }
 
 #[test]
 fn restarts() {
     let budget =
         Budget { proposals: 2, crashes: 1, slow_writes: 1, duplicates: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).striking(|_, node| node == N1).budget(budget);
-    check("restarts", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three::<Single>(quiet).allowing(|_, node| node == N1).budget(budget);
+    check("restarts", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }
 
 #[test]
 fn duel() {
     let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).striking(one_insists).budget(budget).most_steps(FEW);
-    check("duel", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = three::<Single>(quiet).allowing(one_insists).budget(budget).max_steps(FEW);
+    check("duel", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 fn votes_that_differ() {
     let budget = Budget { timeouts: 3, ..Budget::default() };
     let explore = three::<Single>(quiet).after(forked);
-    let explore = explore.striking(|_, node| node == N1).budget(budget);
-    check("votes that differ", explore, &[Sight::Competed]);
+    let explore = explore.allowing(|_, node| node == N1).budget(budget);
+    check("votes that differ", explore, &[Coverage::Competed]);
 }
 
 /// n1 asks again, is refused, begins another ballot, and asks for votes again.
@@ -116,16 +116,16 @@ fn votes_that_differ() {
 fn stale_promises() {
     let budget = Budget { timeouts: 4, ..Budget::default() };
     let explore = three::<Single>(quiet).after(overtaken);
-    let explore = explore.striking(|_, node| node == N1).budget(budget);
-    check("stale promises", explore, &[Sight::Competed]);
+    let explore = explore.allowing(|_, node| node == N1).budget(budget);
+    check("stale promises", explore, &[Coverage::Competed]);
 }
 
 /// One proposer, everything is said, and nodes that miss something ask.
 #[test]
 fn decided() {
     let budget = Budget { proposals: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Log>(talkative).striking(two_propose).budget(budget);
-    check("decided", explore, &[Sight::Chosen, Sight::Lost]);
+    let explore = three::<Log>(talkative).allowing(two_propose).budget(budget);
+    check("decided", explore, &[Coverage::Chosen, Coverage::Lost]);
 }
 
 /// The log goes on while n1 has yet to hear of what it holds.
@@ -133,23 +133,27 @@ fn decided() {
 fn late_news() {
     let budget = Budget { proposals: 1, ..Budget::default() };
     let explore = three::<Log>(talkative).after(ahead);
-    let explore = explore.striking(|_, node| node == N2).budget(budget);
-    check("late news", explore, &[Sight::Chosen]);
+    let explore = explore.allowing(|_, node| node == N2).budget(budget);
+    check("late news", explore, &[Coverage::Chosen]);
 }
 
 #[test]
 fn log() {
     let budget = Budget { proposals: 2, ..Budget::default() };
-    let explore = three::<Log>(quiet).striking(two_propose).budget(budget).most_steps(FEW);
-    check("log", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = three::<Log>(quiet).allowing(two_propose).budget(budget).max_steps(FEW);
+    check("log", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_decree() {
     let budget = Budget { proposals: 2, crashes: 2, slow_writes: 2, ..Budget::default() };
-    let explore = three::<Single>(quiet).striking(two_propose).budget(budget);
-    check("large decree", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three::<Single>(quiet).allowing(two_propose).budget(budget);
+    check(
+        "large decree",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }
 
 /// All of what `duel` looks at the beginning of.
@@ -157,14 +161,18 @@ fn large_decree() {
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_duel() {
     let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).striking(one_insists).budget(budget);
-    check("large duel", explore.depth_first(), &[Sight::Chosen, Sight::Competed]);
+    let explore = three::<Single>(quiet).allowing(one_insists).budget(budget);
+    check("large duel", explore.depth_first(), &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_log() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Log>(quiet).striking(two_propose).budget(budget);
-    check("large log", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three::<Log>(quiet).allowing(two_propose).budget(budget);
+    check(
+        "large log",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }

@@ -10,7 +10,7 @@
 //! Below, all that can happen while two of three Raft nodes campaign:
 //!
 //! ```
-//! use synod_explore::{Budget, Explore, Sight, Trouble};
+//! use synod_explore::{Budget, Explore, Coverage, NodeEvent};
 //! use synod_raft::types::NodeId;
 //! use synod_raft::{Config, Raft, Timer};
 //!
@@ -20,12 +20,12 @@
 //!     config.with_pre_vote(false).with_check_quorum(false)
 //! };
 //! let report = Explore::<Raft>::new(3, config)?
-//!     .firing(|timer| *timer == Timer::Election)
-//!     .striking(|trouble, node| trouble != Trouble::Timeout || node != NodeId(3))
+//!     .with_timers(|timer| *timer == Timer::Election)
+//!     .allowing(|trouble, node| trouble != NodeEvent::Timeout || node != NodeId(3))
 //!     .budget(Budget { timeouts: 1, crashes: 1, slow_writes: 1, ..Budget::default() })
 //!     .run();
 //! println!("{report}");
-//! report.assert_safe(&[Sight::Chosen, Sight::Lost]);
+//! report.assert_safe(&[Coverage::Chosen, Coverage::Lost]);
 //! assert!(report.is_exhausted);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -35,13 +35,13 @@
 //!    [`Explorable`].
 //! 2. Begin with [`Explore::new`] and a budget of one or two timeouts, and look at the number of
 //!    states. One timeout more multiplies it by a hundred.
-//! 3. Leave out what does not matter for safety: [timers](Explore::firing) of heartbeats,
-//!    [messages](Explore::traffic) that only inform ([`Traffic::Lost`]) or only ask around
-//!    ([`Traffic::Express`]), nodes that are alike ([`Explore::striking`]).
+//! 3. Leave out what does not matter for safety: [timers](Explore::with_timers) of heartbeats,
+//!    [messages](Explore::delivery) that only inform ([`Delivery::Dropped`]) or only ask around
+//!    ([`Delivery::Immediate`]), nodes that are alike ([`Explore::allowing`]).
 //! 4. Begin closer to the danger: [`Explore::after`] leads the cluster by a script to where a leader
 //!    is elected or logs differ, so that the budget is spent on what comes then.
 //! 5. Break the protocol on purpose and see that the search notices. One that never found anything
-//!    proves nothing; for the same reason [`Report::assert_safe`] demands [`Sight`]s.
+//!    proves nothing; for the same reason [`Report::assert_safe`] demands [`Coverage`]s.
 //!
 //! A search that finds something fails with its story, one action a line, of which no single one
 //! can be left out, and ends with `violated: ` and the rule.
@@ -68,7 +68,7 @@
 //! - The network is a set: a message that is sent again while it is under way counts once. One that
 //!   arrives twice costs a [duplicate](Budget::duplicates).
 //! - A message that would change nothing is not delivered, since it may as well be lost.
-//! - The clock stands still, or [hops](Explore::hop) with each timeout, or no two states would ever
+//! - The clock stands still, or [hops](Explore::clock_step) with each timeout, or no two states would ever
 //!   be equal. What depends on how long something takes is not covered.
 //! - States are told apart by 64-bit hashes: of ten million states two are taken for the same with
 //!   a probability of 3 in a million.
@@ -86,21 +86,21 @@
 //! - Snapshots that move, reads and membership: no such input is given. A node that needs what
 //!   others have trimmed gets nothing.
 //! - Symmetry: node ids break ties in ballots, so nodes are not alike to a machine. A person can say
-//!   where they are, with [`Explore::striking`].
+//!   where they are, with [`Explore::allowing`].
 //! - Codecs, sessions and real disks: the simulator drives these.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod cluster;
-mod explore;
-mod ledger;
+mod exhaustive;
 mod node;
-mod stage;
-mod state;
-mod turn;
+mod random;
+mod rule;
+mod safety;
 
-pub use cluster::{Explorable, Traffic, Trouble};
-pub use explore::{Explore, Found, Report, Sight};
-pub use ledger::{Rule, Violation};
-pub use stage::Stage;
-pub use state::Budget;
+pub use exhaustive::model::{Delivery, Explorable, NodeEvent};
+pub use exhaustive::search::{Counterexample, Coverage, Explore, Report};
+pub use exhaustive::setup::Setup;
+pub use exhaustive::state::Budget;
+pub use node::{Batch, LoggedWrite, NodeOutputs, TestNode};
+pub use random::walk::{WalkFailure, WalkStats, random_walk, random_walks};
+pub use rule::{Checked, Rule, RuleViolation};

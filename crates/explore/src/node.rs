@@ -1,70 +1,407 @@
-//! One node: a core in its host, its timers, and its disk.
+//! A core in its host, with a simulated disk: the node of explorers, walks and protocol tests.
 
-use std::collections::{BTreeSet, VecDeque};
-use synod_consensus::{Host, Protocol, RecoveryError, Saved, Write};
-use synod_types::{NodeId, Seq, Slot};
+use crate::rule::{Checked, Rule, violated};
+use std::collections::VecDeque;
+use std::mem;
+use synod_consensus::{
+    FatalError, HardState, Host, Input, Message, Observer, Outputs, Protocol, ProtocolEvent,
+    RecoveryError, Refusal, Run, Saved, Stamp, TimerChange, Write,
+};
+use synod_types::{Instant, NodeId, ReadId, Seq, Slot, Ticket, ValueRef};
 
-/// One node.
+/// A core in its [`Host`], and its disk.
+///
+/// The node drives its host as a shipped driver does, and each batch of writes waits until the disk
+/// is told to [sync](Self::sync_one) it: so a test decides what a crash undoes. On the way it checks
+/// what concerns one node alone: each message that leaves is backed by the disk
+/// ([`Message::holds`]), hard states never go back ([`HardState::may_follow`]), values of applied
+/// slots are not changed, and the state may be made durable only as far as the log is.
+///
+/// What the core asks for beside that is added to the caller's [`NodeOutputs`]. Two nodes are
+/// equal if their hosts, disks and pending batches are.
+///
+/// ```
+/// use synod_consensus::{Input, Protocol, Saved};
+/// use synod_explore::{NodeOutputs, TestNode};
+/// use synod_raft::{Config, Raft};
+/// use synod_types::{Instant, Membership, NodeId};
+///
+/// let members = Membership::new([NodeId(1)], [])?;
+/// let config = Config::new(NodeId(1), members)?;
+/// let mut node = TestNode::<Raft>::recover(NodeId(1), config, Saved::default())?;
+/// let outputs: NodeOutputs<Raft> = node.step(Instant(0), Input::Start);
+/// assert!(outputs.sent.is_empty() && !outputs.timers.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Node<P: Protocol> {
+pub struct TestNode<P: Protocol> {
+    id: NodeId,
+    /// The core in its host.
     pub host: Host<P>,
-    /// The timers that run. Any of them may run out next: how long they were set for is no matter.
-    pub timers: BTreeSet<P::Timer>,
-    /// What is durable.
+    /// The durable image of the log's disk.
     pub disk: Saved<P>,
     /// Batches that are handed out and not durable, the oldest first.
     pub unsynced: VecDeque<Batch<P>>,
+    /// The disk syncs nothing by itself.
+    pub is_hung: bool,
+    /// Writes that no round has handed out yet.
+    open: Batch<P>,
 }
 
 /// Writes that become durable together.
-pub(crate) type Batch<P> = Vec<Logged<P>>;
+pub type Batch<P> = Vec<LoggedWrite<P>>;
 
-/// A write, and whether it is a vote: made in the very round that it is stamped with.
+/// A write of a core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Logged<P: Protocol> {
+pub struct LoggedWrite<P: Protocol> {
+    /// The write.
     pub write: Write<P>,
+    /// Whether it is a vote: made in the very round that it is stamped with, if that matters.
     pub is_vote: bool,
 }
 
-impl<P: Protocol> Node<P> {
-    /// A node as it comes up from its disk, before its first input.
+/// Outputs of a node, in order.
+#[derive(Clone, Debug)]
+pub struct NodeOutputs<P: Protocol> {
+    /// Messages that left for other nodes.
+    pub sent: Vec<(NodeId, P::Message)>,
+    /// Timers set and cancelled.
+    pub timers: Vec<TimerChange<P::Timer>>,
+    /// Slots reported as chosen.
+    pub chosen: Vec<Run<P::Stamp>>,
+    /// Proposals that are in the log, and their slots.
+    pub placed: Vec<(Ticket, Slot)>,
+    /// Proposals that are not, and the reason.
+    pub refused: Vec<(Ticket, Refusal)>,
+    /// Reads, and the slot from which they may be served.
+    pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
+    /// Peers that need a snapshot.
+    pub snapshots: Vec<NodeId>,
+    /// Protocol events.
+    pub notes: Vec<ProtocolEvent>,
+    /// The reason for which the node must stop.
+    pub fatal: Option<FatalError>,
+}
+
+impl<P: Protocol> Default for NodeOutputs<P> {
+    fn default() -> Self {
+        Self {
+            sent: Vec::new(),
+            timers: Vec::new(),
+            chosen: Vec::new(),
+            placed: Vec::new(),
+            refused: Vec::new(),
+            reads: Vec::new(),
+            snapshots: Vec::new(),
+            notes: Vec::new(),
+            fatal: None,
+        }
+    }
+}
+
+impl<P: Protocol> NodeOutputs<P> {
+    fn add(&mut self, outputs: &mut Outputs<P>) {
+        self.timers.append(&mut outputs.timers);
+        self.chosen.append(&mut outputs.chosen);
+        self.placed.append(&mut outputs.placed);
+        self.refused.append(&mut outputs.refused);
+        self.reads.append(&mut outputs.reads);
+        self.snapshots.append(&mut outputs.snapshots);
+        self.notes.append(&mut outputs.notes);
+        self.fatal = outputs.fatal;
+    }
+}
+
+impl<P: Protocol> TestNode<P> {
+    /// Recovers a node from its disk. Its first input must be [`Input::Start`].
+    ///
+    /// # Errors
+    /// If the core refuses the disk.
     pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>) -> Result<Self, RecoveryError> {
         let host = Host::recover(id, config, disk.clone())?;
-        Ok(Self { host, timers: BTreeSet::new(), disk, unsynced: VecDeque::new() })
+        let (unsynced, open) = (VecDeque::new(), Vec::new());
+        Ok(Self { id, host, disk, unsynced, is_hung: false, open })
     }
 
-    /// The core.
+    /// Returns the node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Returns the core.
+    #[must_use]
     pub fn core(&self) -> &P {
         self.host.core()
     }
 
-    /// Last slot that is applied: reported as chosen, or part of the state that the node started
-    /// on.
-    pub fn emitted(&self) -> Slot {
+    /// Returns the last slot that is applied: reported as chosen, or part of the state that the
+    /// node started on.
+    #[must_use]
+    pub fn applied(&self) -> Slot {
         self.host.chosen()
     }
 
-    /// Slots that the state on disk may be applied through after a crash: the state is written
-    /// behind the log, and may lag as far as what it held when the node started.
-    pub fn applied_after_crash(&self) -> impl Iterator<Item = Slot> + use<P> {
-        let first = self.disk.applied.max(self.disk.base.through);
-        (first.0..=self.host.durable().max(first).0).map(Slot)
-    }
-
-    /// Everything that was written, durable or not.
+    /// Returns the disk as it is once all batches are durable.
+    #[must_use]
     pub fn written(&self) -> Saved<P> {
-        written(&self.disk, &self.unsynced)
+        let mut saved = self.disk.clone();
+        self.unsynced.iter().flatten().for_each(|logged| saved.apply(&logged.write));
+        saved
     }
 
-    /// Number of the oldest batch that is not durable.
-    pub fn oldest(&self) -> Seq {
-        Seq(self.host.newest().0 - self.unsynced.len() as u64 + 1)
+    /// Steps the core, then [settles](Self::settle). Returns the outputs.
+    ///
+    /// # Panics
+    /// If a rule is violated.
+    pub fn step(&mut self, now: Instant, input: Input<P>) -> NodeOutputs<P> {
+        let mut outputs = NodeOutputs::default();
+        let done = self.input(now, input, &mut (), &mut outputs);
+        done.and_then(|()| self.settle(now, &mut (), &mut outputs))
+            .unwrap_or_else(|found| panic!("{found}"));
+        outputs
+    }
+
+    /// Steps the core.
+    ///
+    /// # Errors
+    /// The first rule that is violated.
+    pub fn input(
+        &mut self,
+        now: Instant,
+        input: Input<P>,
+        observer: &mut impl Observer<P>,
+        outputs: &mut NodeOutputs<P>,
+    ) -> Checked {
+        let (host, mut checks) = self.split(observer);
+        outputs.add(host.input(now, input, &mut checks));
+        checks.result
+    }
+
+    /// Runs a round, and queues its writes as a batch.
+    ///
+    /// # Errors
+    /// The first rule that is violated.
+    pub fn round(
+        &mut self,
+        now: Instant,
+        observer: &mut impl Observer<P>,
+        outputs: &mut NodeOutputs<P>,
+    ) -> Checked {
+        let (host, mut checks) = self.split(observer);
+        let round = host.round(now, &mut checks);
+        let (is_written, is_quiet) = (round.seq.is_some(), round.is_quiet);
+        outputs.sent.append(round.sends);
+        outputs.add(round.outputs);
+        checks.result?;
+        if !is_quiet {
+            let text = format!("{:?} sends itself messages without an end", self.id);
+            return Err(violated(Rule::Quiet, text));
+        }
+        let batch = mem::take(&mut self.open);
+        if is_written {
+            self.unsynced.push_back(batch);
+        }
+        self.check_durable()
+    }
+
+    /// Runs rounds and syncs until nothing is left to do, or the disk is hung.
+    ///
+    /// # Errors
+    /// The first rule that is violated.
+    pub fn settle(
+        &mut self,
+        now: Instant,
+        observer: &mut impl Observer<P>,
+        outputs: &mut NodeOutputs<P>,
+    ) -> Checked {
+        self.round(now, observer, outputs)?;
+        while !self.is_hung && self.sync_one().is_some() {
+            self.round(now, observer, outputs)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the oldest batch durable, and returns it. What waited for it leaves with the next
+    /// round.
+    pub fn sync_one(&mut self) -> Option<Batch<P>> {
+        let oldest = Seq(self.host.newest().0 - self.unsynced.len() as u64 + 1);
+        let batch = self.unsynced.pop_front()?;
+        batch.iter().for_each(|logged| self.disk.apply(&logged.write));
+        self.host.written(oldest);
+        Some(batch)
+    }
+
+    /// Crashes the node: the disk keeps the oldest `kept` batches that were not synced, which are
+    /// returned, and loses the others. What waited for them never leaves. Recover a node from the
+    /// disk to start again.
+    pub fn crash(&mut self, kept: usize) -> Vec<Batch<P>> {
+        let unsynced = mem::take(&mut self.unsynced);
+        let kept: Vec<_> = unsynced.into_iter().take(kept).collect();
+        kept.iter().flatten().for_each(|logged| self.disk.apply(&logged.write));
+        kept
+    }
+
+    /// The host, and an observer that checks each of its steps.
+    fn split<'a, O: Observer<P>>(
+        &'a mut self,
+        observer: &'a mut O,
+    ) -> (&'a mut Host<P>, NodeChecks<'a, P, O>) {
+        let Self { id, host, disk, unsynced, open, .. } = self;
+        let applied = host.chosen();
+        let checks =
+            NodeChecks { id: *id, disk, unsynced, open, applied, observer, result: Ok(()) };
+        (host, checks)
+    }
+
+    fn check_durable(&self) -> Checked {
+        let (id, durable, disk) = (self.id, self.host.durable(), &self.disk);
+        let end = disk.log.last().max(disk.base.through).max(disk.applied);
+        if durable <= end {
+            return Ok(());
+        }
+        let text =
+            format!("{id:?} may persist its state through slot {durable}, its log ends at {end}");
+        Err(violated(Rule::Durable, text))
     }
 }
 
-/// A disk as it is once these batches are durable.
-pub(crate) fn written<P: Protocol>(disk: &Saved<P>, unsynced: &VecDeque<Batch<P>>) -> Saved<P> {
-    let mut saved = disk.clone();
-    unsynced.iter().flatten().for_each(|logged| saved.apply(&logged.write));
-    saved
+/// Checks each step of a core, and keeps the first violation.
+struct NodeChecks<'a, P: Protocol, O> {
+    id: NodeId,
+    disk: &'a Saved<P>,
+    unsynced: &'a VecDeque<Batch<P>>,
+    open: &'a mut Batch<P>,
+    /// Last slot that the core has reported as chosen.
+    applied: Slot,
+    observer: &'a mut O,
+    result: Checked,
+}
+
+impl<P: Protocol, O: Observer<P>> Observer<P> for NodeChecks<'_, P, O> {
+    fn on_write(&mut self, core: &P, write: &Write<P>) {
+        if self.result.is_ok() {
+            self.result = self.check_write(write);
+        }
+        let round = core.status().ballot.round;
+        let is_vote = matches!(write, Write::Put(run) if run.stamp.is_vote_in(round));
+        self.open.push(LoggedWrite { write: write.clone(), is_vote });
+        self.observer.on_write(core, write);
+    }
+
+    fn on_chosen(&mut self, core: &P, run: &Run<P::Stamp>) {
+        self.applied = run.last();
+        self.observer.on_chosen(core, run);
+    }
+
+    fn on_release(&mut self, core: &P, to: NodeId, message: &P::Message) {
+        let from = self.id;
+        if self.result.is_ok() && !message.holds(from, to, self.disk) {
+            let text = format!(
+                "{from:?} sends {to:?} {}, but its disk holds {:?} and slots up to {}",
+                message.describe(),
+                self.disk.hard_state,
+                self.disk.log.last()
+            );
+            self.result = Err(violated(Rule::Claims, text));
+        }
+        self.observer.on_release(core, to, message);
+    }
+}
+
+impl<P: Protocol, O> NodeChecks<'_, P, O> {
+    fn check_write(&self, write: &Write<P>) -> Checked {
+        match write {
+            Write::HardState(newer) => {
+                let older = self.hard_state();
+                if newer.may_follow(older) {
+                    return Ok(());
+                }
+                let text = format!("{:?} writes {newer:?} after {older:?}", self.id);
+                Err(violated(Rule::HardState, text))
+            }
+            Write::Put(run) => self.check_applied(run),
+            Write::TruncateFrom(_) | Write::Compact(_) => Ok(()),
+        }
+    }
+
+    /// Checks that a write leaves the values of applied slots as they are.
+    fn check_applied(&self, run: &Run<P::Stamp>) -> Checked {
+        if run.first > self.applied {
+            return Ok(());
+        }
+        let mut written = self.disk.clone();
+        self.pending().for_each(|logged| written.apply(&logged.write));
+        let slots = (0..run.values.len()).map(|at| (run.first.plus(at), run.values.get(at)));
+        for (slot, value) in slots.take_while(|(slot, _)| *slot <= self.applied) {
+            let held = written.log.get(slot).map(|(_, held)| held);
+            if let Some(held) = held.filter(|held| *held != value) {
+                let (id, new) = (self.id, brief(&value));
+                let text =
+                    format!("{id:?} writes {new} over {} in slot {slot}, applied", brief(&held));
+                return Err(violated(Rule::AppliedStays, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the hard state that was written last.
+    fn hard_state(&self) -> &P::HardState {
+        let newest = self.pending().rev().find_map(|logged| match &logged.write {
+            Write::HardState(hard_state) => Some(hard_state),
+            _ => None,
+        });
+        newest.unwrap_or(&self.disk.hard_state)
+    }
+
+    /// Writes that are not durable, the oldest first.
+    fn pending(&self) -> impl DoubleEndedIterator<Item = &LoggedWrite<P>> {
+        self.unsynced.iter().flatten().chain(&*self.open)
+    }
+}
+
+/// An event of a core's step that concerns the whole cluster, and the round that the core was in.
+#[derive(Clone, Debug)]
+pub(crate) enum StepEvent<P: Protocol> {
+    /// The core writes slots.
+    Put(u64, Run<P::Stamp>),
+    /// The core reports slots as chosen.
+    Chosen(u64, Run<P::Stamp>),
+}
+
+/// Records the events of a step.
+#[derive(Debug)]
+pub(crate) struct StepRecord<P: Protocol>(pub Vec<StepEvent<P>>);
+
+impl<P: Protocol> Observer<P> for StepRecord<P> {
+    fn on_write(&mut self, core: &P, write: &Write<P>) {
+        if let Write::Put(run) = write {
+            self.0.push(StepEvent::Put(core.status().ballot.round, run.clone()));
+        }
+    }
+
+    fn on_chosen(&mut self, core: &P, run: &Run<P::Stamp>) {
+        self.0.push(StepEvent::Chosen(core.status().ballot.round, run.clone()));
+    }
+}
+
+/// Checks that a node does not have to stop.
+pub(crate) fn check_fatal(id: NodeId, fatal: Option<FatalError>) -> Checked {
+    let Some(fatal) = fatal else { return Ok(()) };
+    let rule = match fatal {
+        FatalError::OutOfOrder { .. } => Rule::Order,
+        FatalError::TruncatesChosen { .. }
+        | FatalError::Contradicted { .. }
+        | FatalError::CompactsElsewhere { .. } => Rule::AppliedStays,
+    };
+    Err(violated(rule, format!("{id:?}: {fatal}")))
+}
+
+/// Returns a value in a word.
+pub(crate) fn brief(value: &ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Noop => "a no-op".into(),
+        ValueRef::Command(bytes) => format!("\"{}\"", bytes.escape_ascii()),
+        other => format!("{other:?}"),
+    }
 }

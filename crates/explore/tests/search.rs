@@ -6,7 +6,7 @@ use synod_consensus::{
     Base, ConfigError, Effects, Gate, HardState, Input, Message, Protocol, RecoveryError, Role,
     Run, Saved, Status, Write,
 };
-use synod_explore::{Budget, Explore, Rule, Sight, Traffic, Trouble};
+use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Rule};
 use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Value, Values};
 
 const N1: NodeId = NodeId(1);
@@ -169,19 +169,19 @@ fn explore(nodes: u64, defect: Defect) -> Explore<Relay> {
     Explore::new(nodes, move |node, members| (node, members, defect)).unwrap()
 }
 
-fn relayed(traffic: fn(&Passed) -> Traffic) -> usize {
+fn relayed(traffic: fn(&Passed) -> Delivery) -> usize {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let strikes = |trouble, node| trouble == Trouble::Timeout && node == N1;
-    explore(3, Defect::None).striking(strikes).traffic(traffic).budget(budget).run().states
+    let strikes = |trouble, node| trouble == NodeEvent::Timeout && node == N1;
+    explore(3, Defect::None).allowing(strikes).delivery(traffic).budget(budget).run().states
 }
 
 #[test]
 fn immediate_answers_reach_nodes_other_than_the_receiver() {
     // Offered; passed on; received.
-    assert_eq!(relayed(|_| Traffic::Free), 4);
+    assert_eq!(relayed(|_| Delivery::AnyTime), 4);
     let on_is = |message: &Passed| match message {
-        Passed::Offer => Traffic::Free,
-        Passed::On | Passed::Durable(_) => Traffic::Express,
+        Passed::Offer => Delivery::AnyTime,
+        Passed::On | Passed::Durable(_) => Delivery::Immediate,
     };
     assert_eq!(relayed(on_is), 3, "the state in which n3 has received it is one of them");
 }
@@ -192,7 +192,7 @@ fn a_search_ends_with_its_time_in_either_order() {
     let search = || explore(3, Defect::None).budget(budget);
     assert!(search().run().states > 10);
     for search in [search(), search().depth_first()] {
-        let report = search.most_time(Duration::ZERO).run();
+        let report = search.max_time(Duration::ZERO).run();
         assert_eq!(report.states, 1, "the first one");
         assert!(!report.is_exhausted);
     }
@@ -202,10 +202,10 @@ fn a_search_ends_with_its_time_in_either_order() {
 fn a_search_out_of_time_reports_how_it_came_to_what_it_saw() {
     // More than a million states.
     let budget = Budget { proposals: 100, crashes: 250, ..Budget::default() };
-    let search = || explore(1, Defect::None).budget(budget).most_time(Duration::from_millis(50));
+    let search = || explore(1, Defect::None).budget(budget).max_time(Duration::from_millis(50));
     for search in [search(), search().depth_first()] {
         let report = search.run();
-        report.assert_safe(&[Sight::Chosen]);
+        report.assert_safe(&[Coverage::Chosen]);
         assert!(!report.is_exhausted);
     }
 }
@@ -213,8 +213,8 @@ fn a_search_out_of_time_reports_how_it_came_to_what_it_saw() {
 /// A single node that takes a command, may crash, and has a timer that may run out.
 fn alone(defect: Defect) -> Option<Rule> {
     let budget = Budget { proposals: 2, crashes: 1, timeouts: 1, ..Budget::default() };
-    let report = explore(1, defect).striking(|_, _| true).budget(budget).run();
-    assert!(report.found.is_some() || report.seen.contains(&Sight::Chosen));
+    let report = explore(1, defect).allowing(|_, _| true).budget(budget).run();
+    assert!(report.found.is_some() || report.seen.contains(&Coverage::Chosen));
     report.found.map(|found| found.violation.rule)
 }
 

@@ -3,7 +3,7 @@
 //! The searches that are ignored are larger: `make explore ARGS=multi-paxos` runs them.
 
 use std::time::Duration;
-use synod_explore::{Budget, Explore, Sight, Stage, Traffic, Trouble};
+use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
 use synod_multi_paxos::types::NodeId;
 use synod_multi_paxos::{Config, Message, MultiPaxos, Stance, Timer};
 
@@ -12,62 +12,62 @@ const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
 /// Asking around before a campaign takes no time, and nobody says hello.
-fn talkative(message: &Message) -> Traffic {
+fn talkative(message: &Message) -> Delivery {
     match message {
-        Message::Heartbeat { view, .. } if view.stance == Stance::Canvasses => Traffic::Express,
-        Message::HeartbeatReply { .. } => Traffic::Express,
-        Message::Heartbeat { .. } => Traffic::Lost,
-        _ => Traffic::Free,
+        Message::Heartbeat { view, .. } if view.stance == Stance::Canvasses => Delivery::Immediate,
+        Message::HeartbeatReply { .. } => Delivery::Immediate,
+        Message::Heartbeat { .. } => Delivery::Dropped,
+        _ => Delivery::AnyTime,
     }
 }
 
 /// Nobody is told what is chosen, or that a ballot is refused.
-fn quiet(message: &Message) -> Traffic {
+fn quiet(message: &Message) -> Delivery {
     match message {
-        Message::Commit { .. } | Message::Learn { .. } | Message::Nack { .. } => Traffic::Lost,
+        Message::Commit { .. } | Message::Learn { .. } | Message::Nack { .. } => Delivery::Dropped,
         _ => talkative(message),
     }
 }
 
-fn three(traffic: fn(&Message) -> Traffic) -> Explore<MultiPaxos> {
+fn three(traffic: fn(&Message) -> Delivery) -> Explore<MultiPaxos> {
     nodes(3, traffic)
 }
 
-fn nodes(count: u64, traffic: fn(&Message) -> Traffic) -> Explore<MultiPaxos> {
+fn nodes(count: u64, traffic: fn(&Message) -> Delivery) -> Explore<MultiPaxos> {
     Explore::new(count, |id, members| Config::new(id, members).unwrap())
         .unwrap()
-        .firing(|timer| *timer == Timer::Election)
-        .hop(Duration::from_secs(1))
-        .traffic(traffic)
+        .with_timers(|timer| *timer == Timer::Election)
+        .clock_step(Duration::from_secs(1))
+        .delivery(traffic)
 }
 
-fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Sight]) {
+fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Coverage]) {
     let report = explore.run();
     println!("{name}: {report}");
     report.assert_safe(sights);
 }
 
 /// n2 and n3 campaign; n1 answers, may crash, and may have a slow disk.
-fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
+fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
-        Trouble::Timeout => node != N1,
-        Trouble::Crash | Trouble::SlowWrite | Trouble::Trim => node == N1,
-        Trouble::Proposal => true,
+        NodeEvent::Timeout => node != N1,
+        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Trim => node == N1,
+        NodeEvent::Proposal => true,
     }
 }
 
 /// n1 led at 1.1 and has a value that nobody else has; n3 leads at 2.3 and proposes another one
 /// there, which is under way.
-fn forked(stage: &mut Stage<'_, MultiPaxos>) {
+fn forked(stage: &mut Setup<'_, MultiPaxos>) {
     forked_after(stage, &["one"]);
 }
 
 /// The same, but n1 has a second value, in the slot after that.
-fn forked_twice(stage: &mut Stage<'_, MultiPaxos>) {
+fn forked_twice(stage: &mut Setup<'_, MultiPaxos>) {
     forked_after(stage, &["one", "two"]);
 }
 
-fn forked_after(stage: &mut Stage<'_, MultiPaxos>, commands: &[&'static str]) {
+fn forked_after(stage: &mut Setup<'_, MultiPaxos>, commands: &[&'static str]) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
     for command in commands {
@@ -82,7 +82,7 @@ fn forked_after(stage: &mut Stage<'_, MultiPaxos>, commands: &[&'static str]) {
 }
 
 /// A promise to n1 is under way, but n1 has crashed; n3 leads and has chosen a value with n2.
-fn overtaken(stage: &mut Stage<'_, MultiPaxos>) {
+fn overtaken(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from == N1 && to == N2);
     stage.crash(N1);
@@ -93,7 +93,7 @@ fn overtaken(stage: &mut Stage<'_, MultiPaxos>) {
 }
 
 /// n1 leads, and n3 has heard nothing of it.
-fn lagging(stage: &mut Stage<'_, MultiPaxos>) {
+fn lagging(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from != N3 && to != N3);
     stage.propose(N1, "one");
@@ -103,13 +103,13 @@ fn lagging(stage: &mut Stage<'_, MultiPaxos>) {
 }
 
 /// n1 leads, and everyone has heard of it.
-fn led(stage: &mut Stage<'_, MultiPaxos>) {
+fn led(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
 }
 
 /// n1 and n2 have chosen a value, n3 has heard of nothing, and n1 holds the value no more.
-fn trimmed(stage: &mut Stage<'_, MultiPaxos>) {
+fn trimmed(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from != N3 && to != N3);
     stage.propose(N1, "one");
@@ -122,22 +122,22 @@ fn trimmed(stage: &mut Stage<'_, MultiPaxos>) {
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).striking(two_campaign).budget(budget);
-    check("elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three(quiet).allowing(two_campaign).budget(budget);
+    check("elections", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }
 
 #[test]
 fn restarts() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(talkative).striking(|_, node| node == N1).budget(budget);
-    check("restarts", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three(talkative).allowing(|_, node| node == N1).budget(budget);
+    check("restarts", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }
 
 #[test]
 fn logs_that_differ() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = three(talkative).after(forked).striking(|_, node| node == N1).budget(budget);
-    check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = three(talkative).after(forked).allowing(|_, node| node == N1).budget(budget);
+    check("logs that differ", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 /// Accepts, perhaps twice, cover what an acceptor holds, and a slot of an older ballot lies after
@@ -145,22 +145,22 @@ fn logs_that_differ() {
 #[test]
 fn stale_tails() {
     let budget = Budget { proposals: 1, duplicates: 1, ..Budget::default() };
-    let explore = three(talkative).after(forked_twice).striking(|_, node| node == N3);
-    check("stale tails", explore.budget(budget), &[Sight::Chosen, Sight::Competed]);
+    let explore = three(talkative).after(forked_twice).allowing(|_, node| node == N3);
+    check("stale tails", explore.budget(budget), &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 fn stale_promises() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
-    let explore = three(quiet).after(overtaken).striking(|_, node| node == N1).budget(budget);
-    check("stale promises", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = three(quiet).after(overtaken).allowing(|_, node| node == N1).budget(budget);
+    check("stale promises", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 fn laggards() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = three(quiet).after(lagging).striking(|_, node| node != N2).budget(budget);
-    check("laggards", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = three(quiet).after(lagging).allowing(|_, node| node != N2).budget(budget);
+    check("laggards", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 /// n1 leads twice, and may have lost what it proposed before.
@@ -168,15 +168,15 @@ fn laggards() {
 fn earlier_reigns() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).after(led).striking(|_, node| node == N1).budget(budget);
-    check("earlier reigns", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three(quiet).after(led).allowing(|_, node| node == N1).budget(budget);
+    check("earlier reigns", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }
 
 #[test]
 fn trimmed_logs() {
     let budget = Budget { timeouts: 1, proposals: 1, trims: 1, ..Budget::default() };
-    let explore = three(talkative).after(trimmed).striking(|_, node| node != N1).budget(budget);
-    check("trimmed logs", explore, &[Sight::Chosen]);
+    let explore = three(talkative).after(trimmed).allowing(|_, node| node != N1).budget(budget);
+    check("trimmed logs", explore, &[Coverage::Chosen]);
 }
 
 #[test]
@@ -184,8 +184,12 @@ fn trimmed_logs() {
 fn large_elections() {
     let budget =
         Budget { timeouts: 2, crashes: 1, proposals: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).striking(two_campaign).budget(budget);
-    check("large elections", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three(quiet).allowing(two_campaign).budget(budget);
+    check(
+        "large elections",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }
 
 #[test]
@@ -193,14 +197,18 @@ fn large_elections() {
 fn large_reigns() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).after(led).striking(|_, node| node != N3).budget(budget);
-    check("large reigns", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = three(quiet).after(led).allowing(|_, node| node != N3).budget(budget);
+    check(
+        "large reigns",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=multi-paxos"]
 fn large_forks() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = three(talkative).after(forked).striking(|_, node| node == N1).budget(budget);
-    check("large forks", explore.depth_first(), &[Sight::Chosen, Sight::Competed]);
+    let explore = three(talkative).after(forked).allowing(|_, node| node == N1).budget(budget);
+    check("large forks", explore.depth_first(), &[Coverage::Chosen, Coverage::Competed]);
 }

@@ -3,7 +3,7 @@
 //! The searches that are ignored are larger: `make explore ARGS=raft` runs them.
 
 use std::time::Duration;
-use synod_explore::{Budget, Explore, Sight, Stage, Traffic, Trouble};
+use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
 use synod_raft::types::NodeId;
 use synod_raft::{Config, Message, Raft, Timer};
 
@@ -25,7 +25,7 @@ fn rash_nodes(count: u64) -> Explore<Raft> {
         let config = Config::new(id, members).unwrap();
         config.with_pre_vote(false).with_check_quorum(false)
     };
-    Explore::new(count, config).unwrap().firing(|timer| *timer == Timer::Election)
+    Explore::new(count, config).unwrap().with_timers(|timer| *timer == Timer::Election)
 }
 
 /// Three nodes with the default settings, whose clocks move past all patience with each timeout.
@@ -34,23 +34,23 @@ fn polite() -> Explore<Raft> {
     let config = |id, members| Config::new(id, members).unwrap();
     Explore::new(3, config)
         .unwrap()
-        .firing(|timer| *timer == Timer::Election)
-        .hop(Duration::from_secs(1))
-        .traffic(|message| match message {
-            Message::PreVote { .. } | Message::PreVoteReply { .. } => Traffic::Express,
-            _ => Traffic::Free,
+        .with_timers(|timer| *timer == Timer::Election)
+        .clock_step(Duration::from_secs(1))
+        .delivery(|message| match message {
+            Message::PreVote { .. } | Message::PreVoteReply { .. } => Delivery::Immediate,
+            _ => Delivery::AnyTime,
         })
 }
 
 /// n1 leads.
-fn led(stage: &mut Stage<'_, Raft>) {
+fn led(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
 }
 
 /// n1 led term 1 and has an entry that nobody else has; n3 leads term 2 and proposes another one
 /// in its place, which is under way.
-fn forked(stage: &mut Stage<'_, Raft>) {
+fn forked(stage: &mut Setup<'_, Raft>) {
     led(stage);
     stage.propose(N1, "one");
     stage.lose_all();
@@ -59,26 +59,26 @@ fn forked(stage: &mut Stage<'_, Raft>) {
 }
 
 /// The same, but n3 has crashed before anyone else heard of its entry.
-fn figure_8(stage: &mut Stage<'_, Raft>) {
+fn figure_8(stage: &mut Setup<'_, Raft>) {
     forked(stage);
     stage.lose_all();
     stage.crash(N3);
 }
 
 /// The same, but the appends of n3 are lost, and n1 still holds its own entry.
-fn forked_and_lost(stage: &mut Stage<'_, Raft>) {
+fn forked_and_lost(stage: &mut Setup<'_, Raft>) {
     forked(stage);
     stage.lose_all();
 }
 
 /// n2 has voted for n1, and the vote is under way: of four nodes these two are half.
-fn half(stage: &mut Stage<'_, Raft>) {
+fn half(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from == N1 && to == N2);
 }
 
 /// A vote for n1 in term 1 is under way; n3 leads term 2 and has chosen a value with n2.
-fn overtaken(stage: &mut Stage<'_, Raft>) {
+fn overtaken(stage: &mut Setup<'_, Raft>) {
     half(stage);
     stage.timeout(N3, Timer::Election);
     stage.timeout(N3, Timer::Election);
@@ -88,7 +88,7 @@ fn overtaken(stage: &mut Stage<'_, Raft>) {
 }
 
 /// n2 and n3 campaign for term 1, and n2 has won: n1 voted for it, and has yet to hear from n3.
-fn won(stage: &mut Stage<'_, Raft>) {
+fn won(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N3, Timer::Election);
     stage.timeout(N2, Timer::Election);
     stage.deliver(|from, to, message| {
@@ -97,15 +97,15 @@ fn won(stage: &mut Stage<'_, Raft>) {
 }
 
 /// n2 and n3 campaign; n1 votes, may crash, and may have a slow disk.
-fn two_campaign(trouble: Trouble, node: NodeId) -> bool {
+fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
-        Trouble::Timeout => node != N1,
-        Trouble::Crash | Trouble::SlowWrite | Trouble::Trim => node == N1,
-        Trouble::Proposal => true,
+        NodeEvent::Timeout => node != N1,
+        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Trim => node == N1,
+        NodeEvent::Proposal => true,
     }
 }
 
-fn check(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
+fn check(name: &str, explore: Explore<Raft>, sights: &[Coverage]) {
     let report = explore.run();
     println!("{name}: {report}");
     report.assert_safe(sights);
@@ -114,41 +114,41 @@ fn check(name: &str, explore: Explore<Raft>, sights: &[Sight]) {
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().striking(two_campaign).budget(budget);
-    check("elections", explore, &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = rash().allowing(two_campaign).budget(budget);
+    check("elections", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }
 
 #[test]
 fn stale_votes() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = rash().after(overtaken).striking(|_, node| node == N1).budget(budget);
-    check("stale votes", explore, &[Sight::Competed]);
+    let explore = rash().after(overtaken).allowing(|_, node| node == N1).budget(budget);
+    check("stale votes", explore, &[Coverage::Competed]);
 }
 
 /// Only votes travel, each perhaps twice: who leads is all that is looked at.
 #[test]
 fn split_votes() {
     let budget = Budget { timeouts: 1, duplicates: 2, ..Budget::default() };
-    let explore = rash_nodes(4).traffic(|message| match message {
-        Message::RequestVote { .. } | Message::Vote { .. } => Traffic::Free,
-        _ => Traffic::Lost,
+    let explore = rash_nodes(4).delivery(|message| match message {
+        Message::RequestVote { .. } | Message::Vote { .. } => Delivery::AnyTime,
+        _ => Delivery::Dropped,
     });
-    let explore = explore.after(half).striking(|_, node| node == N3).budget(budget);
+    let explore = explore.after(half).allowing(|_, node| node == N3).budget(budget);
     check("split votes", explore, &[]);
 }
 
 #[test]
 fn entries_of_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = rash().after(figure_8).striking(|_, node| node != N2).budget(budget);
-    check("entries of older terms", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = rash().after(figure_8).allowing(|_, node| node != N2).budget(budget);
+    check("entries of older terms", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 fn logs_that_differ() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = rash().after(forked).striking(|_, node| node == N1).budget(budget);
-    check("logs that differ", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = rash().after(forked).allowing(|_, node| node == N1).budget(budget);
+    check("logs that differ", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 /// The leader goes on talking to a node that holds something else, and to one that lacks something.
@@ -156,9 +156,10 @@ fn logs_that_differ() {
 #[test]
 fn heartbeats() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
-    let explore = rash().after(forked).firing(|timer| *timer == Timer::Heartbeat).hop(OVERDUE);
-    let explore = explore.striking(|_, node| node == N3).budget(budget);
-    check("heartbeats", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore =
+        rash().after(forked).with_timers(|timer| *timer == Timer::Heartbeat).clock_step(OVERDUE);
+    let explore = explore.allowing(|_, node| node == N3).budget(budget);
+    check("heartbeats", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 /// Probes, perhaps twice, cover what a follower holds, and a stale tail lies after it: what is
@@ -168,38 +169,38 @@ fn heartbeats() {
 #[test]
 fn stale_tails() {
     let budget = Budget { timeouts: 2, duplicates: 1, ..Budget::default() };
-    let explore = rash().after(forked_and_lost).firing(|timer| *timer == Timer::Heartbeat);
-    let explore = explore.hop(OVERDUE).striking(|_, node| node == N3).budget(budget);
-    check("stale tails", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = rash().after(forked_and_lost).with_timers(|timer| *timer == Timer::Heartbeat);
+    let explore = explore.clock_step(OVERDUE).allowing(|_, node| node == N3).budget(budget);
+    check("stale tails", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 /// A voter hears from the leader, and then from who lost to it.
 #[test]
 fn late_rivals() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = rash().after(won).firing(|timer| *timer == Timer::Heartbeat);
-    let explore = explore.striking(|_, node| node == N2).budget(budget);
-    check("late rivals", explore, &[Sight::Chosen]);
+    let explore = rash().after(won).with_timers(|timer| *timer == Timer::Heartbeat);
+    let explore = explore.allowing(|_, node| node == N2).budget(budget);
+    check("late rivals", explore, &[Coverage::Chosen]);
 }
 
 #[test]
 fn late_appends() {
     let budget = Budget { proposals: 2, duplicates: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().after(led).striking(|_, node| node == N1).budget(budget);
-    check("late appends", explore, &[Sight::Chosen]);
+    let explore = rash().after(led).allowing(|_, node| node == N1).budget(budget);
+    check("late appends", explore, &[Coverage::Chosen]);
 }
 
 #[test]
 fn polite_elections() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = polite().striking(|_, node| node != N1).budget(budget);
-    check("polite elections", explore, &[Sight::Chosen, Sight::Competed]);
+    let explore = polite().allowing(|_, node| node != N1).budget(budget);
+    check("polite elections", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
 #[test]
 fn depth_first_and_breadth_first_see_the_same_states() {
     let budget = Budget { timeouts: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = || rash().after(led).striking(|_, node| node != N3).budget(budget);
+    let explore = || rash().after(led).allowing(|_, node| node != N3).budget(budget);
     let (deep, broad) = (explore().depth_first().run(), explore().run());
     assert!(deep.is_exhausted && broad.is_exhausted, "deep: {deep}; broad: {broad}");
     assert_eq!((deep.states, deep.seen), (broad.states, broad.seen));
@@ -209,8 +210,12 @@ fn depth_first_and_breadth_first_see_the_same_states() {
 #[ignore = "large: make explore ARGS=raft"]
 fn large_elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 2, ..Budget::default() };
-    let explore = rash().striking(|_, node| node != N1).budget(budget);
-    check("large elections", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = rash().allowing(|_, node| node != N1).budget(budget);
+    check(
+        "large elections",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }
 
 #[test]
@@ -221,7 +226,7 @@ fn large_replication() {
     check(
         "large replication",
         rash().after(led).budget(budget).depth_first(),
-        &[Sight::Chosen, Sight::Lost],
+        &[Coverage::Chosen, Coverage::Lost],
     );
 }
 
@@ -230,8 +235,12 @@ fn large_replication() {
 fn large_forks() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().after(forked).striking(|_, node| node == N1).budget(budget);
-    check("large forks", explore.depth_first(), &[Sight::Chosen, Sight::Lost, Sight::Competed]);
+    let explore = rash().after(forked).allowing(|_, node| node == N1).budget(budget);
+    check(
+        "large forks",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }
 
 #[test]
@@ -239,5 +248,5 @@ fn large_forks() {
 fn large_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
     let explore = rash().after(figure_8).budget(budget);
-    check("large older terms", explore.depth_first(), &[Sight::Chosen, Sight::Competed]);
+    check("large older terms", explore.depth_first(), &[Coverage::Chosen, Coverage::Competed]);
 }

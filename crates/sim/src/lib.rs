@@ -126,7 +126,6 @@ mod runner;
 pub mod script;
 mod trace;
 mod violation;
-pub mod walk;
 mod workload;
 
 pub use cluster::Cluster;

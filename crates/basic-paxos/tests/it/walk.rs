@@ -2,7 +2,7 @@
 
 use synod_basic_paxos::types::{Membership, NodeId};
 use synod_basic_paxos::{BasicPaxos, Config, Limits};
-use synod_sim::walk::{Walked, walks};
+use synod_explore::{WalkStats, random_walks};
 
 /// Voters, learners, and how many voters are enough for phase 1 and for phase 2.
 const SHAPES: [(u64, u64, usize, usize); 10] = [
@@ -37,8 +37,8 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 fn trimmed_logs_and_snapshots_cost_no_promise() {
     // WALKS names another number of them.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
-    let total = walks::<BasicPaxos>(0..number, 4_000, members, config).unwrap();
+    let total = random_walks::<BasicPaxos>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");
-    let Walked { chosen, crashes, trims, installs, .. } = total;
+    let WalkStats { chosen, crashes, trims, installs, .. } = total;
     assert!(chosen.min(crashes).min(trims).min(installs) >= 50, "{total:?}");
 }

@@ -1,7 +1,7 @@
 //! Random walks of bare cores, with logs that are trimmed and snapshots that are installed.
 
+use synod_explore::{WalkStats, random_walks};
 use synod_raft::{Config, Limits, Raft};
-use synod_sim::walk::{Walked, walks};
 use synod_types::{Membership, NodeId};
 
 /// Voters and learners.
@@ -32,8 +32,8 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 fn trimmed_logs_and_snapshots_cost_no_promise() {
     // WALKS names another number of them.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
-    let total = walks::<Raft>(0..number, 4_000, members, config).unwrap();
+    let total = random_walks::<Raft>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");
-    let Walked { chosen, ballots, crashes, trims, installs } = total;
+    let WalkStats { chosen, ballots, crashes, trims, installs } = total;
     assert!(chosen.min(ballots).min(crashes).min(trims).min(installs) >= 50, "{total:?}");
 }

@@ -1,8 +1,8 @@
 //! The checkers find what they are there to find: bugs planted into a toy protocol.
 
+mod random_walk;
 mod shrink;
 mod toy;
-mod walk;
 
 use std::time::Duration;
 use synod_sim::{Cluster, Plan, RunKind, RunOptions, Violation, ViolationKind, run_seed};

@@ -35,7 +35,6 @@ pub enum Bug {
 }
 
 const LEADER: NodeId = NodeId(1);
-const TERM: Term = Term(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
@@ -167,9 +166,12 @@ impl Protocol for Toy {
 
     fn status(&self) -> Status {
         let leads = self.config.id == LEADER || self.config.bug == Bug::Pretender;
+        // The leader writes under the number of its start: that is its term.
+        let followed = self.log.runs().last().map_or(0, |run| run.stamp.0);
+        let round = if leads { self.starts.0 } else { followed };
         Status {
             role: if leads { Role::Leader } else { Role::Follower },
-            ballot: Ballot { round: TERM.0, node: LEADER },
+            ballot: Ballot { round, node: LEADER },
             leader: Some(LEADER),
             commit: self.commit,
             last: self.log.last(),

@@ -1,9 +1,11 @@
 //! The search, and what it reports.
 
-use crate::cluster::{Action, CHOSEN, COMPETED, Cluster, Explorable, LOST, SAFE, Traffic, Trouble};
-use crate::ledger::Violation;
-use crate::stage::Stage;
-use crate::state::{Budget, State};
+use super::model::{
+    Action, CHOSEN, COMPETED, ClusterModel, Delivery, Explorable, LOST, NodeEvent, SAFE,
+};
+use super::setup::Setup;
+use super::state::{Budget, State};
+use crate::rule::RuleViolation;
 use stateright::{Checker, HasDiscoveries, Model};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -15,16 +17,16 @@ use synod_types::{Membership, MembershipError, NodeId};
 ///
 /// See the [crate](crate) for an example.
 pub struct Explore<P: Explorable> {
-    cluster: Cluster<P>,
-    prepared: Vec<String>,
-    most_states: Option<usize>,
-    most_time: Option<Duration>,
-    is_deep: bool,
+    cluster: ClusterModel<P>,
+    setup_trace: Vec<String>,
+    max_states: Option<usize>,
+    max_time: Option<Duration>,
+    is_depth_first: bool,
 }
 
 /// Something that a search must have seen, or it has looked at nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sight {
+pub enum Coverage {
     /// A value was chosen that was not chosen at the start.
     Chosen,
     /// A crash undid a write.
@@ -33,7 +35,7 @@ pub enum Sight {
     Competed,
 }
 
-impl Sight {
+impl Coverage {
     const ALL: [Self; 3] = [Self::Chosen, Self::Lost, Self::Competed];
 
     fn name(self) -> &'static str {
@@ -59,18 +61,18 @@ pub struct Report {
     /// Whether every state that can be reached within the budget was looked at.
     pub is_exhausted: bool,
     /// What was seen.
-    pub seen: BTreeSet<Sight>,
+    pub seen: BTreeSet<Coverage>,
     /// What was violated, and how it came to that.
-    pub found: Option<Found>,
+    pub found: Option<Counterexample>,
 }
 
 /// A violation and a way to it of which no single action can be left out.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Counterexample {
     /// What was violated.
-    pub violation: Violation,
+    pub violation: RuleViolation,
     /// What happened, one action a line.
-    pub story: Vec<String>,
+    pub trace: Vec<String>,
     /// How many of these actions are the search's, and not the script's that prepared it.
     pub actions: usize,
 }
@@ -88,24 +90,24 @@ impl<P: Explorable> Explore<P> {
         let members = Membership::new((1..=nodes).map(NodeId), [])?;
         let configs: Vec<_> = members.all().map(|node| config(node, members.clone())).collect();
         let quorum = P::quorum(&configs[0], &members);
-        let mut cluster = Cluster {
+        let mut cluster = ClusterModel {
             configs,
             quorum,
-            fires: |_| true,
-            strikes: |_, _| true,
-            traffic: |_| Traffic::Free,
-            hop: Duration::ZERO,
+            timer_filter: |_| true,
+            node_filter: |_, _| true,
+            delivery: |_| Delivery::AnyTime,
+            clock_step: Duration::ZERO,
             start: None,
             deadline: None,
             is_over: AtomicBool::new(false),
         };
-        cluster.start = Some(cluster.founded());
+        cluster.start = Some(cluster.initial_state());
         Ok(Self {
             cluster,
-            prepared: Vec::new(),
-            most_states: None,
-            most_time: None,
-            is_deep: false,
+            setup_trace: Vec::new(),
+            max_states: None,
+            max_time: None,
+            is_depth_first: false,
         })
     }
 
@@ -120,24 +122,24 @@ impl<P: Explorable> Explore<P> {
 
     /// Which timers may run out; all by default.
     #[must_use]
-    pub fn firing(mut self, fires: fn(&P::Timer) -> bool) -> Self {
-        self.cluster.fires = fires;
+    pub fn with_timers(mut self, timer_filter: fn(&P::Timer) -> bool) -> Self {
+        self.cluster.timer_filter = timer_filter;
         self
     }
 
     /// Which nodes each kind of trouble may strike; all by default. Where nodes are alike, a search
     /// loses nothing if not every one of them may be the first.
     #[must_use]
-    pub fn striking(mut self, strikes: fn(Trouble, NodeId) -> bool) -> Self {
-        self.cluster.strikes = strikes;
+    pub fn allowing(mut self, node_filter: fn(NodeEvent, NodeId) -> bool) -> Self {
+        self.cluster.node_filter = node_filter;
         self
     }
 
-    /// How the network treats messages; all are [free](Traffic::Free) by default. Decides also
+    /// How the network treats messages; all are [free](Delivery::AnyTime) by default. Decides also
     /// about the messages that the nodes sent when they started.
     #[must_use]
-    pub fn traffic(mut self, traffic: fn(&P::Message) -> Traffic) -> Self {
-        self.cluster.traffic = traffic;
+    pub fn delivery(mut self, delivery: fn(&P::Message) -> Delivery) -> Self {
+        self.cluster.delivery = delivery;
         self.restart()
     }
 
@@ -145,8 +147,8 @@ impl<P: Explorable> Explore<P> {
     /// the less the clock moves, the more states are equal. A protocol that stands by a leader for
     /// a time needs a hop that is longer.
     #[must_use]
-    pub fn hop(mut self, hop: Duration) -> Self {
-        self.cluster.hop = hop;
+    pub fn clock_step(mut self, clock_step: Duration) -> Self {
+        self.cluster.clock_step = clock_step;
         self
     }
 
@@ -155,29 +157,29 @@ impl<P: Explorable> Explore<P> {
     /// # Panics
     /// If the script does.
     #[must_use]
-    pub fn after(mut self, script: impl FnOnce(&mut Stage<'_, P>)) -> Self {
+    pub fn after(mut self, script: impl FnOnce(&mut Setup<'_, P>)) -> Self {
         let Some(mut start) = self.cluster.start.take() else { return self };
         let budget = std::mem::take(&mut start.left);
-        let story = std::mem::take(&mut self.prepared);
-        let mut stage = Stage { cluster: &self.cluster, state: start, story };
+        let trace = std::mem::take(&mut self.setup_trace);
+        let mut stage = Setup { cluster: &self.cluster, state: start, trace };
         script(&mut stage);
-        let Stage { state, story, .. } = stage;
-        self.prepared = story;
+        let Setup { state, trace, .. } = stage;
+        self.setup_trace = trace;
         self.cluster.start = Some(State { left: budget, ..state });
         self
     }
 
     /// Stops after about this many steps.
     #[must_use]
-    pub fn most_steps(mut self, steps: usize) -> Self {
-        self.most_states = Some(steps);
+    pub fn max_steps(mut self, steps: usize) -> Self {
+        self.max_states = Some(steps);
         self
     }
 
     /// Stops after this long.
     #[must_use]
-    pub fn most_time(mut self, time: Duration) -> Self {
-        self.most_time = Some(time);
+    pub fn max_time(mut self, time: Duration) -> Self {
+        self.max_time = Some(time);
         self
     }
 
@@ -187,7 +189,7 @@ impl<P: Explorable> Explore<P> {
     /// the beginning of all ways.
     #[must_use]
     pub fn depth_first(mut self) -> Self {
-        self.is_deep = true;
+        self.is_depth_first = true;
         self
     }
 
@@ -196,19 +198,19 @@ impl<P: Explorable> Explore<P> {
     /// first one.
     #[must_use]
     pub fn run(self) -> Report {
-        let Self { mut cluster, prepared, most_states, most_time, is_deep } = self;
+        let Self { mut cluster, setup_trace, max_states, max_time, is_depth_first } = self;
         let began = Instant::now();
-        cluster.deadline = most_time.map(|most| began + most);
+        cluster.deadline = max_time.map(|most| began + most);
         let checker = cluster.checker().finish_when(HasDiscoveries::AnyFailures);
-        let checker = most_states.iter().fold(checker, |it, most| it.target_state_count(*most));
-        let mut report = if is_deep {
-            Report::of(&checker.spawn_dfs().join(), &prepared)
+        let checker = max_states.iter().fold(checker, |it, most| it.target_state_count(*most));
+        let mut report = if is_depth_first {
+            Report::of(&checker.spawn_dfs().join(), &setup_trace)
         } else {
-            Report::of(&checker.spawn_bfs().join(), &prepared)
+            Report::of(&checker.spawn_bfs().join(), &setup_trace)
         };
         report.took = began.elapsed();
-        let is_cut = most_states.is_some_and(|most| report.steps >= most)
-            || most_time.is_some_and(|most| report.took >= most);
+        let is_cut = max_states.is_some_and(|most| report.steps >= most)
+            || max_time.is_some_and(|most| report.took >= most);
         report.is_exhausted = !is_cut && report.found.is_none();
         report
     }
@@ -216,32 +218,32 @@ impl<P: Explorable> Explore<P> {
     /// The founded cluster once more, under the settings of now.
     fn restart(mut self) -> Self {
         let left = self.cluster.start.take().map(|start| start.left).unwrap_or_default();
-        self.cluster.start = Some(State { left, ..self.cluster.founded() });
-        self.prepared.clear();
+        self.cluster.start = Some(State { left, ..self.cluster.initial_state() });
+        self.setup_trace.clear();
         self
     }
 }
 
 impl Report {
     /// What a search that has ended looked at, as if that had been all of it and had taken no time.
-    fn of<P: Explorable>(search: &impl Checker<Cluster<P>>, prepared: &[String]) -> Self {
+    fn of<P: Explorable>(search: &impl Checker<ClusterModel<P>>, setup_trace: &[String]) -> Self {
         search.model().is_over.store(true, Ordering::Relaxed);
         let discoveries = search.discoveries();
         let found = discoveries.get(SAFE).and_then(|path| {
             let actions = path.clone().into_actions();
             let (actions, violation) = search.model().shorten(actions)?;
             let told = actions.iter().map(Action::to_string);
-            let story = prepared.iter().cloned().chain(told).collect();
-            Some(Found { violation, actions: actions.len(), story })
+            let trace = setup_trace.iter().cloned().chain(told).collect();
+            Some(Counterexample { violation, actions: actions.len(), trace })
         });
-        let seen = |sight: &Sight| discoveries.contains_key(sight.name());
+        let seen = |coverage: &Coverage| discoveries.contains_key(coverage.name());
         Self {
             states: search.unique_state_count(),
             steps: search.state_count(),
             depth: search.max_depth().saturating_sub(1),
             took: Duration::ZERO,
             is_exhausted: true,
-            seen: Sight::ALL.into_iter().filter(seen).collect(),
+            seen: Coverage::ALL.into_iter().filter(seen).collect(),
             found,
         }
     }
@@ -251,13 +253,17 @@ impl Report {
     ///
     /// # Panics
     /// In both cases.
-    pub fn assert_safe(&self, wanted: &[Sight]) {
+    pub fn assert_safe(&self, wanted: &[Coverage]) {
         if let Some(found) = &self.found {
             panic!("{found}");
         }
-        for sight in wanted {
-            let name = sight.name();
-            assert!(self.seen.contains(sight), "never seen: {name}, among {} states", self.states);
+        for coverage in wanted {
+            let name = coverage.name();
+            assert!(
+                self.seen.contains(coverage),
+                "never seen: {name}, among {} states",
+                self.states
+            );
         }
     }
 }
@@ -275,14 +281,14 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prepared = self.story.len() - self.actions;
+        let prepared = self.trace.len() - self.actions;
         let mut text = String::new();
         if prepared > 0 {
             writeln!(text, "prepared:")?;
         }
-        for (number, line) in self.story.iter().enumerate() {
+        for (number, line) in self.trace.iter().enumerate() {
             if number == prepared {
                 writeln!(text, "then:")?;
             }

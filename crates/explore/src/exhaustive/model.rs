@@ -1,9 +1,9 @@
 //! The cluster as a model: what can happen in a state, and what comes of it.
 
-use crate::ledger::{Checked, Ledger, Rule, Violation, violated};
-use crate::node::Node;
-use crate::state::{Budget, Network, Packet, Shared, State, index};
-use crate::turn::{Scene, Turn, guarded};
+use super::node_step::{NodeStep, StepContext, guarded};
+use super::state::{Budget, ModelNode, Network, Packet, Shared, State, index};
+use crate::rule::{Checked, Rule, RuleViolation, violated};
+use crate::safety::SafetyChecker;
 use bytes::Bytes;
 use stateright::{Model, Property};
 use std::collections::VecDeque;
@@ -30,19 +30,19 @@ impl<P> Explorable for P where
 
 /// How the network treats a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Traffic {
+pub enum Delivery {
     /// It may arrive at any later time, or never, in any order with others.
-    Free,
+    AnyTime,
     /// It arrives at once, within the action in which it was sent. Fewer states, and fewer orders
     /// are seen: for what only prepares a step, like asking around before a campaign.
-    Express,
+    Immediate,
     /// It never arrives. For what changes nothing that is checked.
-    Lost,
+    Dropped,
 }
 
 /// Kinds of what a [`Budget`] bounds and strikes one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum NodeEvent {
     /// A timer of the node runs out.
     Timeout,
     /// The node crashes.
@@ -109,13 +109,13 @@ impl<P: Protocol> fmt::Display for Action<P> {
 }
 
 /// A cluster of real cores, as a model.
-pub(crate) struct Cluster<P: Protocol> {
+pub(crate) struct ClusterModel<P: Protocol> {
     pub configs: Vec<P::Config>,
     pub quorum: Quorum,
-    pub fires: fn(&P::Timer) -> bool,
-    pub strikes: fn(Trouble, NodeId) -> bool,
-    pub traffic: fn(&P::Message) -> Traffic,
-    pub hop: Duration,
+    pub timer_filter: fn(&P::Timer) -> bool,
+    pub node_filter: fn(NodeEvent, NodeId) -> bool,
+    pub delivery: fn(&P::Message) -> Delivery,
+    pub clock_step: Duration,
     /// Where the search begins.
     pub start: Option<State<P>>,
     /// When the search ends: from then on no state leads to another, so that it soon has none left.
@@ -125,11 +125,11 @@ pub(crate) struct Cluster<P: Protocol> {
     pub is_over: AtomicBool,
 }
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Protocol> ClusterModel<P> {
     /// Every node on an empty disk, just started.
-    pub fn founded(&self) -> State<P> {
+    pub fn initial_state(&self) -> State<P> {
         let recover = |(id, config): (NodeId, &P::Config)| {
-            Node::recover(id, config.clone(), Saved::default())
+            ModelNode::recover(id, config.clone(), Saved::default())
         };
         let nodes: Result<Vec<_>, _> = self.ids().zip(&self.configs).map(recover).collect();
         let mut violation = None;
@@ -142,18 +142,18 @@ impl<P: Protocol> Cluster<P> {
             network: Network::new(),
             left: Budget::default(),
             now: Instant::ZERO + Duration::from_secs(3600),
-            ledger: Shared::new(Ledger::new()),
+            checker: Shared::new(SafetyChecker::new()),
             has_lost: false,
             violation,
         };
         for node in self.ids().take(state.nodes.len()) {
-            self.run(&mut state, node, |turn| turn.take(Input::Start, false));
+            self.run(&mut state, node, |step| step.take(Input::Start, false));
         }
         state
     }
 
     /// What comes of an action; `None` if it changes nothing that matters.
-    pub fn perform(&self, before: &State<P>, action: &Action<P>) -> Option<State<P>> {
+    pub fn apply(&self, before: &State<P>, action: &Action<P>) -> Option<State<P>> {
         let mut state = before.clone();
         match action {
             Action::Deliver { packet, stays, is_slow } => {
@@ -164,7 +164,7 @@ impl<P: Protocol> Cluster<P> {
                 }
                 let Packet { from, to, message } = (**packet).clone();
                 let input = Input::Message { from, message };
-                let acted = self.run(&mut state, to, |turn| turn.take(input, *is_slow));
+                let acted = self.run(&mut state, to, |step| step.take(input, *is_slow));
                 // A message that does nothing may as well be lost.
                 // An immediate answer to it may have changed another node than its receiver.
                 let is_same = state.nodes == before.nodes;
@@ -175,10 +175,10 @@ impl<P: Protocol> Cluster<P> {
             }
             Action::Timeout { node, timer, is_slow } => {
                 state.left.timeouts = state.left.timeouts.saturating_sub(1);
-                state.now = state.now + self.hop;
-                self.run(&mut state, *node, |turn| {
-                    turn.node.timers.remove(timer);
-                    turn.take(Input::Timeout(*timer), *is_slow)
+                state.now = state.now + self.clock_step;
+                self.run(&mut state, *node, |step| {
+                    step.node.timers.remove(timer);
+                    step.take(Input::Timeout(*timer), *is_slow)
                 });
                 self.after_write(before, state, *node, *is_slow)
             }
@@ -186,24 +186,24 @@ impl<P: Protocol> Cluster<P> {
                 let ticket = Ticket(u64::from(state.left.proposals));
                 state.left.proposals = state.left.proposals.saturating_sub(1);
                 let input = Input::Propose { ticket, command: command.clone() };
-                self.run(&mut state, *node, |turn| turn.take(input, *is_slow));
+                self.run(&mut state, *node, |step| step.take(input, *is_slow));
                 self.after_write(before, state, *node, *is_slow)
             }
             Action::Trim { node } => {
                 state.left.trims = state.left.trims.saturating_sub(1);
-                let through = state.node(*node).emitted();
-                self.run(&mut state, *node, |turn| turn.take(Input::Compact { through }, false));
+                let through = state.node(*node).applied();
+                self.run(&mut state, *node, |step| step.take(Input::Compact { through }, false));
                 Some(state)
             }
             Action::Sync { node } => {
-                self.run(&mut state, *node, |turn| turn.sync());
+                self.run(&mut state, *node, |step| step.sync());
                 Some(state)
             }
             Action::Crash { node, kept, of, applied } => {
                 state.left.crashes = state.left.crashes.saturating_sub(1);
                 state.has_lost |= kept < of;
                 let config = self.configs[index(*node)].clone();
-                self.run(&mut state, *node, |turn| restart(turn, config, *kept, *applied));
+                self.run(&mut state, *node, |step| step.restart(config, *kept, *applied));
                 Some(state)
             }
         }
@@ -226,44 +226,44 @@ impl<P: Protocol> Cluster<P> {
         Some(state)
     }
 
-    /// One node's turn, and then the turns of those whom it sends express messages. Whether
+    /// One node's step, and then the turns of those whom it sends express messages. Whether
     /// anything was sent.
     fn run(
         &self,
         state: &mut State<P>,
         node: NodeId,
-        work: impl FnOnce(&mut Turn<'_, P>) -> Checked,
+        work: impl FnOnce(&mut NodeStep<'_, P>) -> Checked,
     ) -> bool {
-        let mut express = VecDeque::new();
-        let mut acted = self.turn(state, node, work, &mut express);
+        let mut immediate = VecDeque::new();
+        let mut acted = self.step_node(state, node, work, &mut immediate);
         for _ in 0..ENDLESS {
-            let Some(Packet { from, to, message }) = express.pop_front() else { return acted };
+            let Some(Packet { from, to, message }) = immediate.pop_front() else { return acted };
             let input = Input::Message { from, message };
-            acted |= self.turn(state, to, |turn| turn.take(input, false), &mut express);
+            acted |= self.step_node(state, to, |step| step.take(input, false), &mut immediate);
             if state.violation.is_some() {
                 return acted;
             }
         }
-        let text = "express messages without an end".into();
+        let text = "immediate messages without an end".into();
         state.violation = Some(violated(Rule::Quiet, text));
         acted
     }
 
-    fn turn(
+    fn step_node(
         &self,
         state: &mut State<P>,
         id: NodeId,
-        work: impl FnOnce(&mut Turn<'_, P>) -> Checked,
-        express: &mut VecDeque<Packet<P>>,
+        work: impl FnOnce(&mut NodeStep<'_, P>) -> Checked,
+        immediate: &mut VecDeque<Packet<P>>,
     ) -> bool {
-        let scene = Scene { id, now: state.now, quorum: &self.quorum, nodes: &state.nodes };
-        let (node, ledger) = (state.node(id).clone(), state.ledger.to_arc());
+        let context = StepContext { id, now: state.now, quorum: &self.quorum, nodes: &state.nodes };
+        let (node, checker) = (state.node(id).clone(), state.checker.to_arc());
         let done = guarded(id, || {
-            let mut turn = Turn::new(scene, node, ledger);
-            work(&mut turn)?;
-            Ok((turn.node, turn.ledger, turn.sent))
+            let mut step = NodeStep::new(context, node, checker);
+            work(&mut step)?;
+            Ok((step.node, step.checker, step.sent))
         });
-        let (node, ledger, sent) = match done {
+        let (node, checker, sent) = match done {
             Ok(done) => done,
             Err(violation) => {
                 state.violation = Some(violation);
@@ -271,16 +271,16 @@ impl<P: Protocol> Cluster<P> {
             }
         };
         state.nodes[index(id)] = Shared::new(node);
-        state.ledger.replace(ledger);
+        state.checker.replace(checker);
         let mut acted = false;
         // The transport knows nobody else.
         for (to, message) in sent.into_iter().filter(|(to, _)| self.ids().any(|id| id == *to)) {
-            let traffic = (self.traffic)(&message);
+            let delivery = (self.delivery)(&message);
             let packet = Packet { from: id, to, message };
-            match traffic {
-                Traffic::Free => acted |= state.network.add(packet),
-                Traffic::Express => express.push_back(packet),
-                Traffic::Lost => {}
+            match delivery {
+                Delivery::AnyTime => acted |= state.network.add(packet),
+                Delivery::Immediate => immediate.push_back(packet),
+                Delivery::Dropped => {}
             }
         }
         acted
@@ -291,7 +291,7 @@ impl<P: Protocol> Cluster<P> {
         let may = |node: NodeId| {
             !is_slow
                 || (state.node(node).unsynced.is_empty()
-                    && (self.strikes)(Trouble::SlowWrite, node))
+                    && (self.node_filter)(NodeEvent::SlowWrite, node))
         };
         for packet in state.network.iter().filter(|packet| may(packet.to)) {
             if state.left.duplicates > 0 {
@@ -301,8 +301,8 @@ impl<P: Protocol> Cluster<P> {
         }
         for node in self.ids().filter(|node| may(*node)) {
             let it = state.node(node);
-            if state.left.timeouts > 0 && (self.strikes)(Trouble::Timeout, node) {
-                let timers = it.timers.iter().filter(|timer| (self.fires)(timer));
+            if state.left.timeouts > 0 && (self.node_filter)(NodeEvent::Timeout, node) {
+                let timers = it.timers.iter().filter(|timer| (self.timer_filter)(timer));
                 actions.extend(timers.map(|timer| Action::Timeout {
                     node,
                     timer: *timer,
@@ -310,7 +310,7 @@ impl<P: Protocol> Cluster<P> {
                 }));
             }
             if state.left.proposals > 0
-                && (self.strikes)(Trouble::Proposal, node)
+                && (self.node_filter)(NodeEvent::Proposal, node)
                 && takes_commands(it.core())
             {
                 let command = Bytes::from(vec![b'a' + state.left.proposals - 1]);
@@ -320,7 +320,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Everything that can happen in a state.
-    fn possible(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
+    fn enabled(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
         if state.violation.is_some() {
             return;
         }
@@ -333,11 +333,11 @@ impl<P: Protocol> Cluster<P> {
             if of > 0 {
                 actions.push(Action::Sync { node });
             }
-            let can_trim = state.node(node).emitted() > state.node(node).disk.base.through;
-            if can_trim && state.left.trims > 0 && (self.strikes)(Trouble::Trim, node) {
+            let can_trim = state.node(node).applied() > state.node(node).disk.base.through;
+            if can_trim && state.left.trims > 0 && (self.node_filter)(NodeEvent::Trim, node) {
                 actions.push(Action::Trim { node });
             }
-            if state.left.crashes > 0 && (self.strikes)(Trouble::Crash, node) {
+            if state.left.crashes > 0 && (self.node_filter)(NodeEvent::Crash, node) {
                 for applied in state.node(node).applied_after_crash() {
                     let crash = |kept| Action::Crash { node, kept, of, applied };
                     actions.extend((0..=of).map(crash));
@@ -356,21 +356,6 @@ fn takes_commands<P: Protocol>(core: &P) -> bool {
     matches!(core.status().role, Role::Leader | Role::Peer)
 }
 
-/// A crash, and the start after it.
-fn restart<P: Protocol>(
-    turn: &mut Turn<'_, P>,
-    config: P::Config,
-    kept: usize,
-    applied: Slot,
-) -> Checked {
-    let unsynced = std::mem::take(&mut turn.node.unsynced);
-    unsynced.iter().take(kept).try_for_each(|batch| turn.keep(batch))?;
-    turn.node.disk.applied = applied;
-    turn.node = Node::recover(turn.id(), config, turn.node.disk.clone())
-        .map_err(|error| violated(Rule::Recovery, error.to_string()))?;
-    turn.take(Input::Start, false)
-}
-
 /// What a search must have seen to have looked at anything.
 pub(crate) const CHOSEN: &str = "something is chosen";
 pub(crate) const LOST: &str = "a crash undoes a write";
@@ -378,9 +363,9 @@ pub(crate) const COMPETED: &str = "two ballots write to one slot";
 /// The one property that sums up all rules: what was broken stands in the state.
 pub(crate) const SAFE: &str = "safe";
 
-impl<P: Explorable> Cluster<P> {
+impl<P: Explorable> ClusterModel<P> {
     /// Leaves out, of actions that violate something, what does not matter for that.
-    pub fn shorten(&self, mut actions: Vec<Action<P>>) -> Option<(Vec<Action<P>>, Violation)> {
+    pub fn shorten(&self, mut actions: Vec<Action<P>>) -> Option<(Vec<Action<P>>, RuleViolation)> {
         let (length, mut violation) = self.replay(&actions)?;
         actions.truncate(length);
         let mut at = 0;
@@ -400,20 +385,20 @@ impl<P: Explorable> Cluster<P> {
 
     /// After how many of the actions something is violated, and what; `None` if nothing is, or if
     /// one of them cannot happen.
-    fn replay(&self, actions: &[Action<P>]) -> Option<(usize, Violation)> {
+    fn replay(&self, actions: &[Action<P>]) -> Option<(usize, RuleViolation)> {
         let mut state = self.start.clone()?;
         let mut steps = actions.iter();
         while state.violation.is_none() {
-            let (action, mut possible) = (steps.next()?, Vec::new());
-            self.possible(&state, &mut possible);
-            state = possible.contains(action).then(|| self.perform(&state, action))??;
+            let (action, mut enabled) = (steps.next()?, Vec::new());
+            self.enabled(&state, &mut enabled);
+            state = enabled.contains(action).then(|| self.apply(&state, action))??;
         }
         let violation = state.violation.as_deref().cloned()?;
         Some((actions.len() - steps.len(), violation))
     }
 }
 
-impl<P: Explorable> Model for Cluster<P> {
+impl<P: Explorable> Model for ClusterModel<P> {
     type State = State<P>;
     type Action = Action<P>;
 
@@ -424,17 +409,17 @@ impl<P: Explorable> Model for Cluster<P> {
     fn actions(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
         let is_late = |deadline| std::time::Instant::now() >= deadline;
         if self.is_over.load(Ordering::Relaxed) || !self.deadline.is_some_and(is_late) {
-            self.possible(state, actions);
+            self.enabled(state, actions);
         }
     }
 
     fn next_state(&self, state: &State<P>, action: Action<P>) -> Option<State<P>> {
-        self.perform(state, &action)
+        self.apply(state, &action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         fn count<P: Protocol>(state: Option<&State<P>>) -> usize {
-            state.map_or(0, |state| state.ledger.count())
+            state.map_or(0, |state| state.checker.count())
         }
         vec![
             Property::always(SAFE, |_: &Self, state: &State<P>| state.violation.is_none()),
@@ -443,7 +428,7 @@ impl<P: Explorable> Model for Cluster<P> {
             }),
             Property::sometimes(LOST, |_: &Self, state: &State<P>| state.has_lost),
             Property::sometimes(COMPETED, |_: &Self, state: &State<P>| {
-                state.ledger.has_competition()
+                state.checker.has_competition()
             }),
         ]
     }

@@ -1,7 +1,7 @@
 //! Bringing a cluster where a search shall begin.
 
-use crate::cluster::{Action, Cluster};
-use crate::state::{Network, Packet, Shared, State};
+use super::model::{Action, ClusterModel};
+use super::state::{Network, Packet, Shared, State};
 use bytes::Bytes;
 use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
@@ -9,13 +9,13 @@ use synod_types::NodeId;
 /// A cluster that is led, by a script, to the state where a search begins: a leader elected, logs
 /// that differ. What is done here costs no budget, is checked like everything else, and opens the
 /// story of whatever the search finds.
-pub struct Stage<'a, P: Protocol> {
-    pub(crate) cluster: &'a Cluster<P>,
+pub struct Setup<'a, P: Protocol> {
+    pub(crate) cluster: &'a ClusterModel<P>,
     pub(crate) state: State<P>,
-    pub(crate) story: Vec<String>,
+    pub(crate) trace: Vec<String>,
 }
 
-impl<P: Protocol> Stage<'_, P> {
+impl<P: Protocol> Setup<'_, P> {
     /// A timer of a node runs out.
     ///
     /// # Panics
@@ -44,7 +44,7 @@ impl<P: Protocol> Stage<'_, P> {
     /// If it has reported nothing since it trimmed last: the script is wrong.
     pub fn trim(&mut self, node: NodeId) {
         let it = self.state.node(node);
-        let (held, reported) = (it.disk.base.through, it.emitted());
+        let (held, reported) = (it.disk.base.through, it.applied());
         assert!(held < reported, "{node:?} has nothing to trim behind slot {held}");
         self.act(&Action::Trim { node });
     }
@@ -66,7 +66,7 @@ impl<P: Protocol> Stage<'_, P> {
     /// Everything under way is lost.
     pub fn lose_all(&mut self) {
         self.state.network = Network::new();
-        self.story.push("everything under way is lost".into());
+        self.trace.push("everything under way is lost".into());
     }
 
     /// Who leads, as the nodes themselves see it.
@@ -80,9 +80,9 @@ impl<P: Protocol> Stage<'_, P> {
         if self.state.violation.is_some() {
             return;
         }
-        if let Some(next) = self.cluster.perform(&self.state, action) {
+        if let Some(next) = self.cluster.apply(&self.state, action) {
             self.state = next;
-            self.story.push(action.to_string());
+            self.trace.push(action.to_string());
         }
     }
 }

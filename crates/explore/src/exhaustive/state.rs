@@ -1,12 +1,14 @@
 //! One state of a cluster: nodes, network, and what the checker remembers.
 
-use crate::ledger::{Ledger, Violation};
-use crate::node::Node;
+use crate::node::TestNode;
+use crate::rule::RuleViolation;
+use crate::safety::SafetyChecker;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
-use synod_consensus::Protocol;
-use synod_types::{Instant, NodeId};
+use synod_consensus::{Protocol, RecoveryError, Saved};
+use synod_types::{Instant, NodeId, Slot};
 
 /// How often each kind of trouble may come. Everything that can happen is bounded by these
 /// numbers, so a search ends: all orders of all messages, with this much of everything else.
@@ -89,6 +91,37 @@ impl<T> Hash for Shared<T> {
     }
 }
 
+/// A node and its timers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ModelNode<P: Protocol> {
+    pub inner: TestNode<P>,
+    /// The timers that run. Any of them may run out next: the durations that they were set for do
+    /// not matter.
+    pub timers: BTreeSet<P::Timer>,
+}
+
+impl<P: Protocol> ModelNode<P> {
+    /// Recovers a node from its disk, before its first input.
+    pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>) -> Result<Self, RecoveryError> {
+        Ok(Self { inner: TestNode::recover(id, config, disk)?, timers: BTreeSet::new() })
+    }
+
+    /// Returns the slots that the state on disk may be applied through after a crash: the state is
+    /// written behind the log, and may lag as far as what it held when the node started.
+    pub fn applied_after_crash(&self) -> impl Iterator<Item = Slot> + use<P> {
+        let first = self.disk.applied.max(self.disk.base.through);
+        (first.0..=self.host.durable().max(first).0).map(Slot)
+    }
+}
+
+impl<P: Protocol> Deref for ModelNode<P> {
+    type Target = TestNode<P>;
+
+    fn deref(&self) -> &TestNode<P> {
+        &self.inner
+    }
+}
+
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Packet<P: Protocol> {
@@ -131,19 +164,19 @@ impl<P: Protocol> Network<P> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State<P: Protocol> {
     /// By id, from 1.
-    pub(crate) nodes: Vec<Shared<Node<P>>>,
+    pub(crate) nodes: Vec<Shared<ModelNode<P>>>,
     pub(crate) network: Network<P>,
     pub(crate) left: Budget,
     /// One clock for all.
     pub(crate) now: Instant,
-    pub(crate) ledger: Shared<Ledger<P>>,
+    pub(crate) checker: Shared<SafetyChecker<P>>,
     /// A crash has undone a write.
     pub(crate) has_lost: bool,
-    pub(crate) violation: Option<Box<Violation>>,
+    pub(crate) violation: Option<Box<RuleViolation>>,
 }
 
 impl<P: Protocol> State<P> {
-    pub(crate) fn node(&self, id: NodeId) -> &Node<P> {
+    pub(crate) fn node(&self, id: NodeId) -> &ModelNode<P> {
         &self.nodes[index(id)]
     }
 }

@@ -1,0 +1,4 @@
+//! Random walks: long sequences of random steps of a cluster.
+
+mod rng;
+pub(crate) mod walk;
