@@ -5,13 +5,15 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use synod_consensus::{Role, StateMachine, StateView, Status};
+use synod_consensus::{Refusal, Role, StateMachine, StateView, Status};
 use synod_kv::{Command, KvStore, Put, Query, Reply};
 use synod_raft::Raft;
-use synod_replica::{Actions, Applier, Counters, Driver, Event, FatalError, Settings};
+use synod_replica::{
+    Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, Settings,
+};
 use synod_storage::{Batch, Life, LogStore, MemoryDisk, Saved, StorageError};
 use synod_transport::MemoryNetwork;
-use synod_types::{ClusterId, GroupId, Incarnation, Instant, NodeId, Slot};
+use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, Membership, NodeId, Slot};
 
 const ME: NodeId = NodeId(1);
 
@@ -235,6 +237,126 @@ async fn a_core_that_would_undo_what_is_applied_stops_the_node_with_one_line() {
     assert_eq!(fatal.unwrap().to_string(), FATAL.to_string());
     assert_eq!(node.gate.commits(), commits, "nothing was written any more");
     assert_eq!(node.replica.stop().await, Err(Fatal::Protocol(FATAL)));
+}
+
+/// A driver that ends every request and read with the same outcome.
+struct Answering {
+    driver: Box<dyn Driver>,
+    outcome: Arc<Mutex<Outcome>>,
+    answers: Vec<Answer>,
+}
+
+impl Driver for Answering {
+    fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request { token, .. } | Event::Read { token, .. } => {
+                let outcome = self.outcome.lock().unwrap().clone();
+                self.answers.push(Answer { token, outcome });
+            }
+            event => self.driver.handle(now, event),
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> &mut Actions {
+        let actions = self.driver.take(now);
+        actions.answers.append(&mut self.answers);
+        actions
+    }
+
+    fn status(&self) -> Status {
+        self.driver.status()
+    }
+
+    fn counters(&self) -> &Counters {
+        self.driver.counters()
+    }
+
+    fn outstanding(&self) -> usize {
+        self.driver.outstanding()
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_has_an_error_that_says_whether_to_retry() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let outcome = Arc::new(Mutex::new(Outcome::Unknown));
+    let given = Arc::clone(&outcome);
+    let wrap = |driver| Box::new(Answering { driver, outcome: given, answers: Vec::new() }) as _;
+    let node = start_with(&disk, wrap).await;
+    let members = Membership::new([ME], []).unwrap();
+    let hint = Some(ME);
+    let cases = [
+        (Refusal::NotLeader { hint }, ReplicaError::NotLeader { hint }, true),
+        (Refusal::Busy, ReplicaError::Busy, true),
+        (Refusal::WrongEpoch { epoch: Epoch(1), members }, ReplicaError::MembersChanged, true),
+        (Refusal::TooLarge { limit: 9 }, ReplicaError::TooLarge { limit: 9 }, false),
+        (Refusal::Unsupported, ReplicaError::Unsupported, false),
+    ];
+    for (refusal, expected, retryable) in cases {
+        *outcome.lock().unwrap() = Outcome::Refused(refusal);
+        let error = node.put("key".into()).await.unwrap().unwrap_err();
+        assert_eq!((&error, error.is_retryable()), (&expected, retryable));
+        assert_eq!(node.replica.read_barrier().await, Err(expected));
+    }
+    *outcome.lock().unwrap() = Outcome::Unknown;
+    let unknown = node.put("key".into()).await.unwrap().unwrap_err();
+    assert_eq!(unknown, ReplicaError::OutcomeUnknown { cause: None });
+    assert!(!unknown.is_retryable(), "it may have been applied");
+    let read = node.replica.read_barrier().await.unwrap_err();
+    assert!(read == ReplicaError::ReadTimedOut && read.is_retryable());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn shutdown_answers_and_saves_every_accepted_command() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let node = start(&disk).await;
+    node.gate.set_closed(true);
+    let puts: Vec<_> = (0..100).map(|key| node.put(format!("key {key}"))).collect();
+    tokio::task::yield_now().await; // Each call is queued, whether or not the core has taken it.
+    let replica = node.replica.clone();
+    let shutdown = tokio::spawn(async move { replica.shutdown().await });
+    tokio::task::yield_now().await;
+    let stopped = ReplicaError::Stopped { cause: None };
+    assert_eq!(node.put("late".into()).await.unwrap(), Err(stopped));
+    assert!(!shutdown.is_finished() && puts.iter().all(|put| !put.is_finished()));
+    node.gate.set_closed(false);
+    for put in puts {
+        assert!(put.await.unwrap().is_ok());
+    }
+    assert_eq!(shutdown.await.unwrap(), Ok(()));
+    disk.crash(0);
+    let node = start(&disk).await;
+    assert_eq!(node.replica.read_barrier().await, Ok(()));
+    let view = node.replica.view().await.unwrap();
+    assert_eq!(revision(&view.query(&Query::Revision.encode())), 101);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_ends_the_threads_without_an_answer() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let Node { replica, gate } = start(&disk).await;
+    gate.set_closed(true);
+    let command = Command::Put(Put::new("key", "value")).encode();
+    let call = replica.clone();
+    let put = tokio::spawn(async move { call.execute_bytes(command).await });
+    while replica.metrics().outstanding == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    put.abort();
+    assert!(put.await.unwrap_err().is_cancelled());
+    let status = replica.watch();
+    drop(replica);
+    gate.set_closed(false);
+    // The writer holds the log, which holds the gate.
+    let ended = async {
+        while Arc::strong_count(&gate) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the threads end");
+    drop(status);
 }
 
 #[tokio::test]

@@ -1,0 +1,49 @@
+//! A counter that three Raft nodes in one process replicate, without a disk and without a network.
+//!
+//! `cargo run -p synod-runtime --no-default-features --example in_memory_counter`
+
+use std::sync::Arc;
+use synod_raft::Raft;
+use synod_runtime::{
+    Changes, ClusterId, Consistency, Entries, MemoryNetwork, NodeId, Replica, Slot, StateError,
+    TypedMachine, decode, encode,
+};
+
+#[derive(Clone, Default)]
+struct Counter(u64);
+
+impl TypedMachine for Counter {
+    type Command = u64;
+    type Query = ();
+    type Reply = u64;
+
+    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
+        entries.try_for_each(|(_, value)| decode(&value).map(|value| self.0 = value))
+    }
+
+    fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
+        self.0 = self.0.wrapping_add(step);
+        changes.put("count", encode(&self.0));
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+#[tokio::main]
+pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (network, mut replicas) = (MemoryNetwork::default(), Vec::new());
+    let members = [1, 2, 3].map(|id| (NodeId(id), id.to_string()));
+    for (me, _) in &members {
+        let builder = Replica::builder::<Raft>(ClusterId(7), *me).members(members.clone());
+        let builder = builder.in_memory().transport(Arc::new(network.join(*me)));
+        replicas.push(builder.start(Counter::default()).await?);
+    }
+    for replica in &replicas {
+        println!("count: {}", replica.execute(14).await?);
+    }
+    assert_eq!(replicas[0].read((), Consistency::Linearizable).await?, 42);
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! A durable counter: three Raft nodes in one process, each with RocksDB in a folder of its own, over
+//! QUIC with mutual TLS. One of them is killed, and the others go on.
+//!
+//! `cargo run --release -p synod-runtime --example replicated_counter`
+
+use std::sync::Arc;
+use synod_raft::Raft;
+use synod_runtime::{
+    Changes, ClusterId, Consistency, Entries, NodeId, QuicConfig, QuicTransport, Replica, Slot,
+    StateError, TypedMachine, decode, dev, encode,
+};
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+/// A state machine of your own: commands add to it, and every node reaches the same count.
+#[derive(Clone, Default)]
+struct Counter(u64);
+
+impl TypedMachine for Counter {
+    type Command = u64;
+    type Query = ();
+    type Reply = u64;
+
+    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
+        entries.try_for_each(|(_, value)| decode(&value).map(|value| self.0 = value))
+    }
+
+    fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
+        self.0 = self.0.wrapping_add(step);
+        changes.put("count", encode(&self.0)); // What must survive a restart.
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+#[tokio::main]
+pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (folder, mut ends) = (tempfile::tempdir()?, Vec::new());
+    for (me, credentials) in dev::credentials(CLUSTER, [1, 2, 3].map(NodeId))? {
+        // Port 0: the system chooses a free one.
+        let config = QuicConfig::new(CLUSTER, me, "127.0.0.1:0".parse()?, credentials);
+        ends.push((me, Arc::new(QuicTransport::bind(config)?)));
+    }
+    let members: Vec<_> =
+        ends.iter().map(|(node, end)| (*node, end.local_addr().to_string())).collect();
+    let mut replicas = Vec::new();
+    for (me, end) in ends {
+        let builder = Replica::builder::<Raft>(CLUSTER, me).members(members.clone());
+        let builder = builder.data_dir(folder.path().join(me.to_string())).transport(end);
+        replicas.push(builder.start(Counter::default()).await?);
+    }
+    println!("three nodes: {}", replicas[0].execute(40).await?);
+    drop(replicas.remove(0)); // The last handle: the node dies in whatever it does.
+    println!("two nodes: {}", replicas[0].execute(2).await?);
+    assert_eq!(replicas[1].read((), Consistency::Linearizable).await?, 42);
+    for replica in &replicas {
+        replica.shutdown().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! Replicas as a user runs them.
+
+mod errors;
+#[cfg(feature = "rocksdb")]
+mod folders;
+mod replicas;
+mod support;
+
+#[path = "../../examples/in_memory_counter.rs"]
+mod in_memory_counter;
+#[cfg(all(feature = "quic", feature = "rocksdb"))]
+#[path = "../../examples/replicated_counter.rs"]
+mod replicated_counter;
+
+#[test]
+fn in_memory_counter_runs() {
+    in_memory_counter::main().unwrap();
+}
+
+#[cfg(all(feature = "quic", feature = "rocksdb"))]
+#[test]
+fn replicated_counter_runs() {
+    replicated_counter::main().unwrap();
+}

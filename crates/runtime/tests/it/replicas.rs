@@ -1,0 +1,83 @@
+//! Several replicas in one process: agreement, the end of one, the end of all.
+
+use crate::support::{PATIENCE, Words, alone, leader, three};
+use std::time::Duration;
+use synod_runtime::{Consistency, ReplicaError, Role, Slot};
+
+#[tokio::test]
+async fn replicas_in_one_process_agree_and_survive_the_leader() {
+    let (_, mut replicas) = three().await;
+    for (index, replica) in replicas.iter().enumerate() {
+        let word = format!("word {index}");
+        assert_eq!(replica.execute(word.clone()).await, Ok(Some(word)));
+    }
+    let dead = replicas.remove(leader(&replicas).await);
+    drop(dead);
+    let word = || "after".to_owned();
+    assert_eq!(replicas[0].execute(word()).await, Ok(Some(word())));
+    for replica in &replicas {
+        assert_eq!(replica.read(3, Consistency::Linearizable).await, Ok(Some(word())));
+    }
+    let [one, two] = [&replicas[0], &replicas[1]].map(|replica| replica.status());
+    assert_eq!((one.applied, one.digest), (two.applied, two.digest));
+    for replica in replicas {
+        replica.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn serializable_read_needs_no_quorum_and_a_linearizable_one_does() {
+    let (network, replicas) = three().await;
+    let leader = leader(&replicas).await;
+    let word = || Some("kept".to_owned());
+    assert_eq!(replicas[leader].execute("kept".to_owned()).await, Ok(word()));
+    for from in [1, 2, 3].map(synod_runtime::NodeId) {
+        [1, 2, 3].map(|to| network.cut(from, synod_runtime::NodeId(to)));
+    }
+    assert_eq!(replicas[leader].read(0, Consistency::Serializable).await, Ok(word()));
+    let read = replicas[leader].read(0, Consistency::Linearizable);
+    assert!(tokio::time::timeout(Duration::from_millis(300), read).await.is_err());
+}
+
+#[tokio::test]
+async fn watch_reports_the_leader_and_each_applied_slot() {
+    let replica = alone().in_memory().start(Words::default()).await.unwrap();
+    let mut status = replica.watch();
+    let wait = status.wait_for(|status| status.role == Role::Leader);
+    let leads = *tokio::time::timeout(PATIENCE, wait).await.unwrap().unwrap();
+    replica.execute("a".to_owned()).await.unwrap();
+    let wait = status.wait_for(|status| status.applied > leads.applied);
+    let applied = *tokio::time::timeout(PATIENCE, wait).await.unwrap().unwrap();
+    assert!(applied.commit >= applied.applied && applied.applied > Slot::ZERO);
+    assert_eq!(replica.metrics().counters.requests, 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn names_of_threads_carry_the_node() {
+    let (_, replicas) = three().await;
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| {
+        // A thread that has just ended has no name.
+        std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
+    });
+    let names: Vec<_> = tasks.map(|name| name.trim().to_owned()).collect();
+    for replica in 1..=replicas.len() {
+        for role in ["core", "writer", "apply", "saver"] {
+            let name = format!("synod-{role}-{replica}");
+            assert!(names.contains(&name), "no {name} in {names:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn stopped_replica_answers_with_what_to_do() {
+    let replica = alone().in_memory().start(Words::default()).await.unwrap();
+    let other = replica.clone();
+    let (one, two) = tokio::join!(replica.shutdown(), other.shutdown());
+    assert_eq!((one, two), (Ok(()), Ok(())));
+    let error = other.execute("late".to_owned()).await.unwrap_err();
+    assert_eq!(error, ReplicaError::Stopped { cause: None });
+    assert_eq!(error.to_string(), "the replica is stopped: use another node");
+    assert!(!error.is_retryable());
+    assert_eq!(other.read(0, Consistency::Serializable).await, Err(error));
+}

@@ -1,0 +1,74 @@
+//! A state machine of types, and clusters of it in one process.
+
+use std::sync::Arc;
+use std::time::Duration;
+use synod_raft::Raft;
+use synod_runtime::{
+    Builder, Changes, ClusterId, Entries, MemoryNetwork, NodeId, Replica, Role, Slot, StateError,
+    TypedMachine, decode, encode,
+};
+
+pub const CLUSTER: ClusterId = ClusterId(7);
+pub const ME: NodeId = NodeId(1);
+/// Far beyond what any of this takes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A list of words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words(pub Vec<String>);
+
+impl TypedMachine for Words {
+    type Command = String;
+    type Query = usize;
+    type Reply = Option<String>;
+
+    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
+        entries.try_for_each(|(_, word)| decode(&word).map(|word| self.0.push(word)))
+    }
+
+    fn apply(&mut self, slot: Slot, word: String, changes: &mut Changes) -> Option<String> {
+        changes.put(slot.0.to_be_bytes().to_vec(), encode(&word));
+        self.0.push(word);
+        self.0.last().cloned()
+    }
+
+    fn query(&self, index: usize) -> Option<String> {
+        self.0.get(index).cloned()
+    }
+}
+
+/// A builder of a node alone, which lacks its stores.
+pub fn alone() -> Builder<Raft> {
+    Replica::builder::<Raft>(CLUSTER, ME)
+        .members([(ME, "1")])
+        .transport(Arc::new(MemoryNetwork::default().join(ME)))
+        .request_timeout(PATIENCE)
+}
+
+/// Three nodes in one process, and their network.
+pub async fn three() -> (MemoryNetwork, Vec<Replica<Words>>) {
+    let (network, mut replicas) = (MemoryNetwork::default(), Vec::new());
+    for me in [1, 2, 3].map(NodeId) {
+        let builder = Replica::builder::<Raft>(CLUSTER, me)
+            .members([1, 2, 3].map(|id| (NodeId(id), id.to_string())))
+            .in_memory()
+            .transport(Arc::new(network.join(me)))
+            .request_timeout(PATIENCE);
+        replicas.push(builder.start(Words::default()).await.unwrap());
+    }
+    (network, replicas)
+}
+
+/// Waits until one of the replicas leads; returns its index.
+pub async fn leader(replicas: &[Replica<Words>]) -> usize {
+    let search = async {
+        loop {
+            let leads = |replica: &Replica<Words>| replica.status().role == Role::Leader;
+            match replicas.iter().position(leads) {
+                Some(leader) => return leader,
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, search).await.expect("a leader is elected")
+}
