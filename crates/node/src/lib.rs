@@ -27,6 +27,7 @@
 #![deny(missing_docs)]
 
 pub mod backend;
+mod certificates;
 pub mod cli;
 pub mod dev;
 pub mod http;

@@ -2,7 +2,7 @@
 
 use crate::driver::{Done, Run};
 use crate::session::{SESSIONS, SESSIONS_END, SessionTable};
-use crate::{Body, Request, Session};
+use crate::{Request, RequestKind, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -271,7 +271,7 @@ impl Applier {
             return;
         }
         let mut reply = Bytes::new();
-        if let Body::Command(body) = request.body {
+        if let RequestKind::Command(body) = request.body {
             let mut changes = Changes::new();
             reply = self.machine.apply(slot, body, &mut changes);
             self.fold(slot, &reply);

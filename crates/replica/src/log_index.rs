@@ -114,7 +114,7 @@ impl LogIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Body;
+    use crate::RequestKind;
     use bytes::Bytes;
     use synod_types::{Incarnation, NodeId, Value};
 
@@ -126,7 +126,7 @@ mod tests {
 
     fn values(seqs: &[u64]) -> Values {
         let request = |seq: &u64| {
-            let body = Body::Command(Bytes::from_static(b"x"));
+            let body = RequestKind::Command(Bytes::from_static(b"x"));
             Request { session: S, seq: RequestSeq(*seq), settled: RequestSeq(1), body }.encode()
         };
         seqs.iter().map(|seq| Value::Command(request(seq))).collect()

@@ -66,7 +66,7 @@ pub struct Settings {
     pub forward_window: usize,
     /// Commands of other nodes that wait for room at the disk; more are refused as busy. 32 MiB by
     /// default.
-    pub guest_bytes: usize,
+    pub remote_proposal_bytes: usize,
     /// Messages to peers that wait for the disk; more are dropped, as the network may drop them.
     /// 4,096 by default.
     pub held_messages: usize,
@@ -92,7 +92,7 @@ impl Settings {
             max_outstanding: 100_000,
             forward_bytes: 256 << 10,
             forward_window: 4 << 20,
-            guest_bytes: 32 << 20,
+            remote_proposal_bytes: 32 << 20,
             held_messages: 4096,
         }
     }
@@ -147,7 +147,7 @@ pub struct ReplicaCore<P: Protocol> {
     disk: DiskSide,
     /// The leader and ballot that the requests in flight were sent by.
     leader: (Option<NodeId>, Ballot),
-    lives: BTreeMap<NodeId, Incarnation>,
+    incarnations: BTreeMap<NodeId, Incarnation>,
     last_encoded: Option<(P::Message, Bytes)>,
     next_stall_check: Instant,
     /// The latest time that it was told.
@@ -255,7 +255,7 @@ impl<P: Protocol> ReplicaCore<P> {
             sinks,
             disk: DiskSide::default(),
             leader: (None, Ballot::ZERO),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             last_encoded: None,
             next_stall_check: now + settings.stall,
             clock: now,
@@ -347,9 +347,9 @@ impl<P: Protocol> ReplicaCore<P> {
             self.counters.frames_forged += 1;
             return false;
         }
-        // A store that was wiped has forgotten its vows: it must not make new ones in the name of
-        // the old. As long as this process remembers the old one, it does not listen.
-        if *self.lives.entry(from).or_insert(envelope.incarnation) != envelope.incarnation {
+        // A store that was wiped has lost its promises and must not make new ones in the name of the old
+        // store. So its frames are dropped as long as this process has received from the old one.
+        if *self.incarnations.entry(from).or_insert(envelope.incarnation) != envelope.incarnation {
             self.counters.frames_wrong_incarnation += 1;
             return false;
         }
@@ -367,7 +367,7 @@ impl<P: Protocol> ReplicaCore<P> {
         let leads = self.leader.0 == Some(self.settings.node);
         for index in 0..requests.len() {
             if let Some(command) = requests.command(index) {
-                self.sinks.requests.take_guest(from, command, leads);
+                self.sinks.requests.take_remote_proposal(from, command, leads);
             }
         }
     }
@@ -423,12 +423,12 @@ impl<P: Protocol> ReplicaCore<P> {
         match self.leader.0 {
             Some(leader) if leader == self.settings.node => self.propose_queued(now),
             Some(leader) => {
-                self.sinks.requests.dismiss_guests(Some(leader));
+                self.sinks.requests.dismiss_remote_proposals(Some(leader));
                 self.counters.forwarded += self.sinks.requests.forward_queued(now, leader);
                 false
             }
             None => {
-                self.sinks.requests.dismiss_guests(None);
+                self.sinks.requests.dismiss_remote_proposals(None);
                 false
             }
         }

@@ -3,9 +3,9 @@
 
 use crate::driver::{Answer, Done, Outcome};
 use crate::frame::Payload;
-use crate::guests::Guests;
 use crate::log_index::{LogIndex, RequestId};
-use crate::{Body, Request, RequestSeq, Settings, Token};
+use crate::remote_proposals::RemoteProposals;
+use crate::{Request, RequestKind, RequestSeq, Settings, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub(crate) struct Requests {
     queued: BTreeSet<(bool, RequestSeq)>,
     /// Commands on their way to a leader and not yet applied here, in bytes.
     forwarded_bytes: usize,
-    guests: Guests,
-    /// Whose turn it is: 0 for this node, above for guests.
+    remote_proposals: RemoteProposals,
+    /// The next node to propose for, in turn: 0 is this node, above are the others.
     turn: usize,
     /// Requests, of this node and of others, that stand in this node's log.
     log: LogIndex,
@@ -40,9 +40,9 @@ pub(crate) struct Requests {
     service: Duration,
     forwards: BTreeMap<NodeId, ValuesBuilder>,
     full_forwards: Vec<(NodeId, Values)>,
-    /// Requests of guests that this node has, to be acknowledged.
+    /// Remote proposals that this node has, to be acknowledged.
     taken: BTreeMap<NodeId, Vec<u64>>,
-    /// What guests are told, gathered by node and reason.
+    /// Refusals of remote proposals, gathered by node and reason.
     refusals: Vec<(NodeId, Refusal, Vec<u64>)>,
     next_sweep: Instant,
 }
@@ -55,7 +55,7 @@ struct Pending {
     is_command: bool,
     /// When the first of its waiters gives up.
     deadline: Instant,
-    whereabouts: Whereabouts,
+    location: Location,
     /// When it was last sent anywhere.
     sent: Instant,
     /// How often it was sent. A refusal proves that a request was not taken only if it is the
@@ -71,25 +71,25 @@ enum Waiter {
     Reads(Vec<(Token, Instant)>),
 }
 
-/// Where a request is.
+/// Place of a request on its way to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whereabouts {
-    /// Nowhere: it was refused, and is sent again after a while.
+enum Location {
+    /// Here and not queued: it was refused, and is sent again after a while.
     Here,
     /// In the queue of what is sent as soon as there is room.
     Queued,
-    /// With the core of this node, which has not yet said.
+    /// Offered to the core of this node, which has not answered.
     Offered,
     /// In this node's log.
     Placed(Slot),
     /// On its way to another node.
     Forwarded,
-    /// In the queue or in the log of the node that leads, by that node's word.
+    /// In the queue or in the log of the leader, which has acknowledged it.
     Taken,
 }
 
-impl Whereabouts {
-    /// Whether the request counts in the window of forwards.
+impl Location {
+    /// Returns whether the request counts in the window of forwards.
     fn is_elsewhere(self) -> bool {
         matches!(self, Self::Forwarded | Self::Taken)
     }
@@ -131,7 +131,7 @@ impl Requests {
             reads_under_way: 0,
             queued: BTreeSet::new(),
             forwarded_bytes: 0,
-            guests: Guests::default(),
+            remote_proposals: RemoteProposals::default(),
             turn: 0,
             log: LogIndex::new(applied),
             lost: Vec::new(),
@@ -156,7 +156,7 @@ impl Requests {
         if self.outstanding() >= self.settings.max_outstanding {
             answers.push(Answer { token, outcome: Outcome::Refused(Refusal::Busy) });
         } else {
-            self.open(now, Waiter::Command(token), Body::Command(command), deadline);
+            self.open(now, Waiter::Command(token), RequestKind::Command(command), deadline);
         }
     }
 
@@ -175,21 +175,21 @@ impl Requests {
         let Some(deadline) = deadline else { return };
         let reads = std::mem::take(&mut self.reads);
         self.reads_under_way += reads.len();
-        self.open(now, Waiter::Reads(reads), Body::Barrier, deadline);
+        self.open(now, Waiter::Reads(reads), RequestKind::Barrier, deadline);
     }
 
-    fn open(&mut self, now: Instant, waiter: Waiter, body: Body<Bytes>, deadline: Instant) {
+    fn open(&mut self, now: Instant, waiter: Waiter, body: RequestKind<Bytes>, deadline: Instant) {
         self.last.0 += 1;
         let seq = self.last;
         let settled = self.pending.first_key_value().map_or(seq, |(first, _)| *first);
-        let is_command = matches!(body, Body::Command(_));
+        let is_command = matches!(body, RequestKind::Command(_));
         let request = Request { session: self.settings.session(), seq, settled, body };
         let pending = Pending {
             waiter,
             command: request.encode(),
             is_command,
             deadline,
-            whereabouts: Whereabouts::Queued,
+            location: Location::Queued,
             sent: now,
             attempts: 0,
         };
@@ -205,11 +205,11 @@ impl Requests {
     /// a barrier. Every node has its turn: one request of this node, then one for each node that
     /// forwards, or clients of the leader would be served faster than all others.
     pub(crate) fn next_proposal(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
-        self.turn = if self.turn >= self.guests.nodes() { 0 } else { self.turn + 1 };
+        self.turn = if self.turn >= self.remote_proposals.nodes() { 0 } else { self.turn + 1 };
         if self.turn > 0 {
-            self.guests.next(room).or_else(|| self.next_own(now, room))
+            self.remote_proposals.next(room).or_else(|| self.next_own(now, room))
         } else {
-            self.next_own(now, room).or_else(|| self.guests.next(room))
+            self.next_own(now, room).or_else(|| self.remote_proposals.next(room))
         }
     }
 
@@ -223,11 +223,11 @@ impl Requests {
             let Some(pending) = self.pending.get_mut(&seq) else { continue };
             if let Some(slot) = self.log.slot_of(&(session, seq)) {
                 // It stands in the log of the leader: a second copy would be chosen for nothing.
-                pending.whereabouts = Whereabouts::Placed(slot);
+                pending.location = Location::Placed(slot);
                 pending.sent = now;
                 continue;
             }
-            pending.start_attempt(now, Whereabouts::Offered);
+            pending.start_attempt(now, Location::Offered);
             return Some((own_ticket(seq), pending.command.clone()));
         }
         None
@@ -236,10 +236,10 @@ impl Requests {
     /// Puts the request that was taken last at the front of its queue: the core had no room for it.
     pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
         let Some(seq) = own_seq(ticket) else {
-            return self.guests.put_back(ticket, command);
+            return self.remote_proposals.put_back(ticket, command);
         };
         let Some(pending) = self.pending.get_mut(&seq) else { return };
-        pending.whereabouts = Whereabouts::Queued;
+        pending.location = Location::Queued;
         pending.attempts -= 1;
         self.queued.insert((pending.is_command, seq));
     }
@@ -260,7 +260,7 @@ impl Requests {
                 return count;
             }
             self.queued.pop_first();
-            pending.start_attempt(now, Whereabouts::Forwarded);
+            pending.start_attempt(now, Location::Forwarded);
             self.forwarded_bytes += bytes;
             count += 1;
             let forward = self.forwards.entry(leader).or_default();
@@ -277,39 +277,41 @@ impl Requests {
         let mut count = 0;
         for seq in seqs {
             let Some(pending) = self.pending.get_mut(&seq) else { continue };
-            if pending.whereabouts.is_elsewhere() {
+            if pending.location.is_elsewhere() {
                 self.forwarded_bytes -= pending.command.len();
             }
-            pending.whereabouts = Whereabouts::Queued;
+            pending.location = Location::Queued;
             self.queued.insert((pending.is_command, seq));
             count += 1;
         }
         count
     }
 
-    /// Takes a request that `from` sent on, unless it is no request of that node or stands in the
-    /// queue or in the log already; acknowledges it if this node leads.
-    pub(crate) fn take_guest(&mut self, from: NodeId, command: &[u8], leads: bool) {
+    /// Queues a request that `from` forwarded, unless it is no request of that node or is in the queue or
+    /// in the log already; acknowledges it if this node leads.
+    pub(crate) fn take_remote_proposal(&mut self, from: NodeId, command: &[u8], leads: bool) {
         let request = Request::decode(command).filter(|request| request.session.node == from);
         let Some(request) = request else { return };
         let id = (request.session, request.seq);
-        self.guests.settle(request.session, request.settled);
+        self.remote_proposals.settle(request.session, request.settled);
         // Only a leader's log keeps what it holds; another node says that it does not lead.
-        if self.guests.knows(&id) || leads && self.log.slot_of(&id).is_some() {
+        if self.remote_proposals.knows(&id) || leads && self.log.slot_of(&id).is_some() {
             self.acknowledge(from, id.1, leads);
             return;
         }
-        if self.guests.waiting_bytes() + command.len() > self.settings.guest_bytes {
-            return self.refuse_guest(from, id.1, &Refusal::Busy);
+        if self.remote_proposals.waiting_bytes() + command.len()
+            > self.settings.remote_proposal_bytes
+        {
+            return self.refuse_remote_proposal(from, id.1, &Refusal::Busy);
         }
-        let is_barrier = request.body == Body::Barrier;
-        self.guests.push(id, Bytes::copy_from_slice(command), is_barrier);
+        let is_barrier = request.body == RequestKind::Barrier;
+        self.remote_proposals.push(id, Bytes::copy_from_slice(command), is_barrier);
         self.acknowledge(from, id.1, leads);
     }
 
-    fn acknowledge(&mut self, guest: NodeId, seq: RequestSeq, leads: bool) {
+    fn acknowledge(&mut self, node: NodeId, seq: RequestSeq, leads: bool) {
         if leads {
-            self.taken.entry(guest).or_default().push(seq.0);
+            self.taken.entry(node).or_default().push(seq.0);
         }
     }
 
@@ -318,18 +320,18 @@ impl Requests {
     pub(crate) fn taken_elsewhere(&mut self, now: Instant, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
-                && pending.whereabouts == Whereabouts::Forwarded
+                && pending.location == Location::Forwarded
             {
-                pending.whereabouts = Whereabouts::Taken;
+                pending.location = Location::Taken;
                 pending.sent = now;
             }
         }
     }
 
     /// This node does not lead: what it was sent goes back to its nodes.
-    pub(crate) fn dismiss_guests(&mut self, hint: Option<NodeId>) {
-        for (session, seq) in self.guests.dismiss() {
-            self.refuse_guest(session.node, seq, &Refusal::NotLeader { hint });
+    pub(crate) fn dismiss_remote_proposals(&mut self, hint: Option<NodeId>) {
+        for (session, seq) in self.remote_proposals.dismiss() {
+            self.refuse_remote_proposal(session.node, seq, &Refusal::NotLeader { hint });
         }
     }
 
@@ -337,11 +339,11 @@ impl Requests {
         match own_seq(ticket) {
             Some(seq) => {
                 if let Some(pending) = self.pending.get_mut(&seq) {
-                    pending.whereabouts = Whereabouts::Placed(slot);
+                    pending.location = Location::Placed(slot);
                 }
             }
             None => {
-                self.guests.answered(ticket);
+                self.remote_proposals.answered(ticket);
             }
         }
     }
@@ -358,24 +360,24 @@ impl Requests {
 
     pub(crate) fn refused(&mut self, ticket: Ticket, why: Refusal, answers: &mut Vec<Answer>) {
         let Some(seq) = own_seq(ticket) else {
-            if let Some((session, seq)) = self.guests.answered(ticket) {
-                self.refuse_guest(session.node, seq, &why);
+            if let Some((session, seq)) = self.remote_proposals.answered(ticket) {
+                self.refuse_remote_proposal(session.node, seq, &why);
             }
             return;
         };
         let Some(pending) = self.pending.get_mut(&seq) else { return };
-        pending.whereabouts = Whereabouts::Here;
+        pending.location = Location::Here;
         let elsewhere = matches!(why, Refusal::NotLeader { .. });
         if pending.attempts == 1 && !elsewhere {
             self.finish(seq, |_| Outcome::Refused(why.clone()), answers);
         }
     }
 
-    fn refuse_guest(&mut self, guest: NodeId, seq: RequestSeq, why: &Refusal) {
-        let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == guest && group.1 == *why;
+    fn refuse_remote_proposal(&mut self, node: NodeId, seq: RequestSeq, why: &Refusal) {
+        let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == node && group.1 == *why;
         match self.refusals.iter_mut().find(same) {
             Some((_, _, requests)) => requests.push(seq.0),
-            None => self.refusals.push((guest, why.clone(), vec![seq.0])),
+            None => self.refusals.push((node, why.clone(), vec![seq.0])),
         }
     }
 
@@ -384,10 +386,10 @@ impl Requests {
     pub(crate) fn refused_elsewhere(&mut self, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
-                && pending.whereabouts.is_elsewhere()
+                && pending.location.is_elsewhere()
             {
                 self.forwarded_bytes -= pending.command.len();
-                pending.whereabouts = Whereabouts::Here;
+                pending.location = Location::Here;
             }
         }
     }
@@ -430,15 +432,15 @@ impl Requests {
                 // There was no room for it all the time.
                 (false, Some(_)) => Outcome::Refused(Refusal::Busy),
             };
-            if !self.shed(now, seq, &outcome, answers) {
+            if !self.expire_reads(now, seq, &outcome, answers) {
                 self.finish(seq, |_| outcome.clone(), answers);
             }
         }
     }
 
-    /// Gives up those reads of a barrier that have run out of time; false if it is no barrier, or
-    /// if none is left to wait for it.
-    fn shed(
+    /// Answers those reads of a barrier that have run out of time; returns false if it is no barrier,
+    /// or if no read is left to wait for it.
+    fn expire_reads(
         &mut self,
         now: Instant,
         seq: RequestSeq,
@@ -472,11 +474,11 @@ impl Requests {
         let session = self.settings.session();
         let due = self.pending.iter().filter(|(seq, pending)| {
             let stands = || self.log.holds_since_reign_began(&(session, **seq));
-            let may_be_lost = match pending.whereabouts {
-                Whereabouts::Here => true,
-                Whereabouts::Queued | Whereabouts::Offered => false,
-                Whereabouts::Placed(slot) => slot <= applied || !stands(),
-                Whereabouts::Forwarded | Whereabouts::Taken => !stands(),
+            let may_be_lost = match pending.location {
+                Location::Here => true,
+                Location::Queued | Location::Offered => false,
+                Location::Placed(slot) => slot <= applied || !stands(),
+                Location::Forwarded | Location::Taken => !stands(),
             };
             may_be_lost && now - pending.sent >= self.patience(pending)
         });
@@ -488,7 +490,7 @@ impl Requests {
     /// works, is given the time that it has been taking.
     fn patience(&self, pending: &Pending) -> Duration {
         let retry = self.settings.retry;
-        if pending.whereabouts == Whereabouts::Taken {
+        if pending.location == Location::Taken {
             return retry * LONGEST;
         }
         let first = (self.service * 2).clamp(retry, retry * 8);
@@ -505,11 +507,11 @@ impl Requests {
             return 0;
         }
         let session = self.settings.session();
-        let lost = self.pending.iter().filter(|(seq, pending)| match pending.whereabouts {
-            Whereabouts::Here => true,
-            Whereabouts::Queued | Whereabouts::Offered => false,
-            Whereabouts::Placed(slot) => slot > applied && !self.log.holds(&(session, **seq)),
-            Whereabouts::Forwarded | Whereabouts::Taken => !self.log.holds(&(session, **seq)),
+        let lost = self.pending.iter().filter(|(seq, pending)| match pending.location {
+            Location::Here => true,
+            Location::Queued | Location::Offered => false,
+            Location::Placed(slot) => slot > applied && !self.log.holds(&(session, **seq)),
+            Location::Forwarded | Location::Taken => !self.log.holds(&(session, **seq)),
         });
         let lost = lost.map(|(seq, _)| *seq).collect();
         self.requeue(lost)
@@ -522,8 +524,7 @@ impl Requests {
         for id in self.lost.drain(..) {
             let own = id.0 == session && !self.log.holds(&id);
             let sent = self.pending.get(&id.1).is_some_and(|pending| {
-                matches!(pending.whereabouts, Whereabouts::Placed(_))
-                    || pending.whereabouts.is_elsewhere()
+                matches!(pending.location, Location::Placed(_)) || pending.location.is_elsewhere()
             });
             if own && sent {
                 lost.push(id.1);
@@ -576,14 +577,14 @@ impl Requests {
     ) {
         let Some(pending) = self.pending.remove(&seq) else { return };
         self.deadlines.remove(&(pending.deadline, seq));
-        match pending.whereabouts {
-            Whereabouts::Queued => {
+        match pending.location {
+            Location::Queued => {
                 self.queued.remove(&(pending.is_command, seq));
             }
-            Whereabouts::Forwarded | Whereabouts::Taken => {
+            Location::Forwarded | Location::Taken => {
                 self.forwarded_bytes -= pending.command.len();
             }
-            Whereabouts::Here | Whereabouts::Offered | Whereabouts::Placed(_) => {}
+            Location::Here | Location::Offered | Location::Placed(_) => {}
         }
         let outcome = outcome(&pending.waiter);
         match pending.waiter {
@@ -598,14 +599,14 @@ impl Requests {
 }
 
 impl Pending {
-    fn start_attempt(&mut self, now: Instant, whereabouts: Whereabouts) {
-        self.whereabouts = whereabouts;
+    fn start_attempt(&mut self, now: Instant, location: Location) {
+        self.location = location;
         self.sent = now;
         self.attempts += 1;
     }
 }
 
-/// Even tickets are this node's own requests, odd ones are guests'.
+/// Even tickets are this node's own requests, odd ones are remote proposals.
 fn own_ticket(seq: RequestSeq) -> Ticket {
     Ticket(seq.0 * 2)
 }

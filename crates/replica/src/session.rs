@@ -38,12 +38,12 @@ pub struct Request {
     /// sent again. What the table still knows of them can go.
     pub settled: RequestSeq,
     /// What is asked for.
-    pub body: Body<Bytes>,
+    pub body: RequestKind<Bytes>,
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body<B> {
+pub enum RequestKind<B> {
     /// A command for the state machine.
     Command(B),
     /// Nothing: marks a place in the log for the reads that wait for it.
@@ -60,7 +60,7 @@ pub struct RequestRef<'a> {
     /// See [`Request::settled`].
     pub settled: RequestSeq,
     /// See [`Request::body`].
-    pub body: Body<&'a [u8]>,
+    pub body: RequestKind<&'a [u8]>,
 }
 
 impl Request {
@@ -68,10 +68,10 @@ impl Request {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let command: &[u8] = match &self.body {
-            Body::Command(command) => command,
-            Body::Barrier => &[],
+            RequestKind::Command(command) => command,
+            RequestKind::Barrier => &[],
         };
-        let is_command = matches!(self.body, Body::Command(_));
+        let is_command = matches!(self.body, RequestKind::Command(_));
         let head = (self.session, self.seq, self.settled, is_command);
         let room = Vec::with_capacity(40 + command.len());
         let mut bytes = postcard::to_extend(&head, room).expect("a request always encodes");
@@ -84,7 +84,7 @@ impl Request {
     pub fn decode(command: &[u8]) -> Option<RequestRef<'_>> {
         let (head, rest) = postcard::take_from_bytes(command).ok()?;
         let (session, seq, settled, is_command): (Session, RequestSeq, RequestSeq, bool) = head;
-        let body = if is_command { Body::Command(rest) } else { Body::Barrier };
+        let body = if is_command { RequestKind::Command(rest) } else { RequestKind::Barrier };
         Some(RequestRef { session, seq, settled, body })
     }
 }
@@ -95,7 +95,7 @@ impl Request {
 /// piece of the state carries the entries that it changed and no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionTable {
-    lives: BTreeMap<Owner, Entry>,
+    incarnations: BTreeMap<Owner, Entry>,
     /// Entries that were changed since [`drain_changed`](Self::drain_changed) was last called.
     changed: BTreeSet<Owner>,
 }
@@ -145,7 +145,7 @@ impl SessionTable {
     /// of an earlier life of its node, which nobody waits for any more.
     pub(crate) fn admit(&mut self, session: Session, seq: RequestSeq, settled: RequestSeq) -> bool {
         let owner = (session.node, session.incarnation);
-        let entry = self.lives.entry(owner).or_default();
+        let entry = self.incarnations.entry(owner).or_default();
         if session.boot < entry.boot {
             return false;
         }
@@ -161,9 +161,10 @@ impl SessionTable {
 
     /// Takes the entries that changed, each with its key and its value in the store.
     pub(crate) fn drain_changed(&mut self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
-        let lives = &self.lives;
+        let incarnations = &self.incarnations;
         std::mem::take(&mut self.changed).into_iter().filter_map(move |owner| {
-            let value = postcard::to_allocvec(lives.get(&owner)?).expect("an entry always encodes");
+            let value =
+                postcard::to_allocvec(incarnations.get(&owner)?).expect("an entry always encodes");
             Some((key_of(owner), value))
         })
     }
@@ -175,7 +176,7 @@ impl SessionTable {
         else {
             return false;
         };
-        self.lives.insert(owner, entry);
+        self.incarnations.insert(owner, entry);
         true
     }
 }
@@ -244,7 +245,7 @@ mod tests {
         for seq in 1..=1000 {
             assert!(admit(&mut table, 2, seq, seq.saturating_sub(10)));
         }
-        let entry = table.lives.values().next().unwrap();
+        let entry = table.incarnations.values().next().unwrap();
         assert_eq!(entry.applied, [(RequestSeq(990), RequestSeq(1000))].into());
     }
 
@@ -294,14 +295,16 @@ mod tests {
 
     #[test]
     fn a_request_survives_its_encoding() {
-        for body in [Body::Command(Bytes::from_static(b"body")), Body::Barrier] {
+        for body in [RequestKind::Command(Bytes::from_static(b"body")), RequestKind::Barrier] {
             let request = Request { session: S, seq: RequestSeq(7), settled: RequestSeq(3), body };
             let bytes = request.encode();
             let read = Request::decode(&bytes).unwrap();
             assert_eq!((read.session, read.seq, read.settled), (S, request.seq, request.settled));
             match (&request.body, read.body) {
-                (Body::Command(sent), Body::Command(got)) => assert_eq!(sent, got),
-                (sent, got) => assert_eq!((sent, got), (&Body::Barrier, Body::Barrier)),
+                (RequestKind::Command(sent), RequestKind::Command(got)) => assert_eq!(sent, got),
+                (sent, got) => {
+                    assert_eq!((sent, got), (&RequestKind::Barrier, RequestKind::Barrier))
+                }
             }
             assert_eq!(Request::decode(&bytes[..3]), None);
         }

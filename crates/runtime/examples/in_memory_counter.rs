@@ -18,7 +18,8 @@ impl TypedMachine for Counter {
     type Reply = u64;
 
     fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        entries.try_for_each(|(_, value)| decode(&value).map(|value| self.0 = value))
+        self.0 = entries.next().map_or(Ok(0), |(_, count)| decode(&count))?;
+        Ok(())
     }
 
     fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
@@ -32,6 +33,7 @@ impl TypedMachine for Counter {
     }
 }
 
+/// Runs the three nodes.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (network, mut replicas) = (MemoryNetwork::default(), Vec::new());

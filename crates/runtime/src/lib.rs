@@ -21,7 +21,8 @@
 //!     type Reply = u64;
 //!
 //!     fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-//!         entries.try_for_each(|(_, value)| decode(&value).map(|value| self.0 = value))
+//!         self.0 = entries.next().map_or(Ok(0), |(_, count)| decode(&count))?;
+//!         Ok(())
 //!     }
 //!
 //!     fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {

@@ -8,8 +8,6 @@ mod start;
 mod status;
 mod txn;
 
-pub(crate) use cert::{new_cluster_id, write_authority, write_issued};
-
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! The nodes of an earlier run that have not ended yet.
 
-use super::folder::Place;
+use super::folder::NodeDir;
 use super::report;
 use anyhow::{Context, anyhow};
 use std::fs;
@@ -12,18 +12,21 @@ use tokio::time::{Instant, sleep};
 /// How often the ports are tried.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Waits until the ports of all places are free. A supervisor that was killed leaves nodes that
+/// Waits until the ports of all nodes are free. A supervisor that was killed leaves nodes that
 /// end by themselves, but not at once; they get `patience`.
 ///
 /// # Errors
 /// In one line, which port is taken, and by which process if it runs a node of this folder. The
 /// node itself could only say so in its log.
-pub(super) async fn wait_for_ports(places: &[Place], patience: Duration) -> anyhow::Result<()> {
+pub(super) async fn wait_for_ports(
+    node_dirs: &[NodeDir],
+    patience: Duration,
+) -> anyhow::Result<()> {
     let until = Instant::now() + patience;
     let mut told = false;
-    for place in places {
-        while let Err(taken) = check_ports(place) {
-            let Some(process) = Process::of(place) else {
+    for node_dir in node_dirs {
+        while let Err(taken) = check_ports(node_dir) {
+            let Some(process) = Process::of(node_dir) else {
                 // A process that dies holds its ports until its memory is freed, without a name.
                 if Instant::now() >= until || !is_any_dying() {
                     return Err(taken);
@@ -32,10 +35,10 @@ pub(super) async fn wait_for_ports(places: &[Place], patience: Duration) -> anyh
                 continue;
             };
             if !process.ends_by_itself || Instant::now() >= until {
-                return Err(process.in_the_way(place, &taken));
+                return Err(process.in_the_way(node_dir, &taken));
             }
             if !told {
-                let processes: Vec<_> = places.iter().filter_map(Process::of).collect();
+                let processes: Vec<_> = node_dirs.iter().filter_map(Process::of).collect();
                 report::waiting(processes.iter().map(|process| process.id));
                 told = true;
             }
@@ -62,8 +65,8 @@ fn is_dying(stat: &str, name: &str) -> bool {
     known.as_bytes() == &name.as_bytes()[..name.len().min(15)] && state.starts_with(['Z', 'X'])
 }
 
-fn check_ports(place: &Place) -> anyhow::Result<()> {
-    let Place { node, clients, peers, .. } = place;
+fn check_ports(node_dir: &NodeDir) -> anyhow::Result<()> {
+    let NodeDir { node, clients, peers, .. } = node_dir;
     TcpListener::bind(clients).with_context(|| {
         format!("port {} (TCP, for clients of node {node}) cannot be used", clients.port())
     })?;
@@ -73,7 +76,7 @@ fn check_ports(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A running `synod start` on the settings of a place.
+/// A running `synod start` on the settings of a node.
 struct Process {
     id: u32,
     /// Whether it ends with its supervisor. One that a user started does not.
@@ -83,8 +86,8 @@ struct Process {
 impl Process {
     /// Looks for it among all processes. Finds none where the system does not list them as Linux
     /// does.
-    fn of(place: &Place) -> Option<Self> {
-        let settings = place.settings().canonicalize().ok()?;
+    fn of(node_dir: &NodeDir) -> Option<Self> {
+        let settings = node_dir.settings().canonicalize().ok()?;
         let folders = fs::read_dir("/proc").ok()?.flatten();
         let ids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         ids.filter(|id| *id != std::process::id()).find_map(|id| Self::read(id, &settings))
@@ -102,8 +105,8 @@ impl Process {
         (words.contains(&"start") && config == settings).then_some(Self { id, ends_by_itself })
     }
 
-    fn in_the_way(&self, place: &Place, taken: &anyhow::Error) -> anyhow::Error {
-        let (id, node, folder) = (self.id, place.node, place.folder.display());
+    fn in_the_way(&self, node_dir: &NodeDir, taken: &anyhow::Error) -> anyhow::Error {
+        let (id, node, folder) = (self.id, node_dir.node, node_dir.folder.display());
         anyhow!(
             "{taken}: process {id} runs node {node} of this cluster, in {folder}; end it with \
              `kill {id}`, then run `synod dev` again"

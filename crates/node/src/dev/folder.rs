@@ -1,7 +1,7 @@
 //! The folder of a development cluster: made once, then used again.
 
 use super::Dev;
-use crate::cli::{new_cluster_id, write_authority, write_issued};
+use crate::certificates::{new_cluster_id, write_authority, write_issued};
 use crate::protocol::ProtocolKind;
 use crate::settings::{Layer, Settings, StoreKind};
 use anyhow::{Context, bail};
@@ -37,9 +37,9 @@ pub(super) struct Folder {
     pub(super) plan: Plan,
 }
 
-/// One node of it.
+/// A node's own folder in it, and the node's addresses.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct NodeDir {
     pub(super) node: u16,
     pub(super) folder: PathBuf,
     pub(super) clients: SocketAddr,
@@ -94,12 +94,12 @@ impl Folder {
         }
     }
 
-    pub(super) fn places(&self) -> Vec<Place> {
-        (1..=self.plan.nodes).map(|node| self.plan.place(&self.path, node)).collect()
+    pub(super) fn node_dirs(&self) -> Vec<NodeDir> {
+        (1..=self.plan.nodes).map(|node| self.plan.node_dir(&self.path, node)).collect()
     }
 }
 
-impl Place {
+impl NodeDir {
     /// The node's settings file.
     pub(super) fn settings(&self) -> PathBuf {
         self.folder.join("node.toml")
@@ -157,9 +157,9 @@ impl Plan {
         Ok(())
     }
 
-    fn place(&self, folder: &Path, node: u16) -> Place {
+    fn node_dir(&self, folder: &Path, node: u16) -> NodeDir {
         let at = |first: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, first + node - 1));
-        Place {
+        NodeDir {
             node,
             folder: folder.join(format!("node-{node}")),
             clients: at(self.client_port),
@@ -170,10 +170,10 @@ impl Plan {
     /// A node's settings file. Paths in it are relative, so that the folder can be moved.
     fn settings(&self, folder: &Path, node: u16) -> String {
         let Self { cluster, protocol, store, .. } = self;
-        let Place { clients, peers, .. } = self.place(folder, node);
+        let NodeDir { clients, peers, .. } = self.node_dir(folder, node);
         let members: String = (1..=self.nodes)
             .map(|id| {
-                let Place { clients, peers, .. } = self.place(folder, id);
+                let NodeDir { clients, peers, .. } = self.node_dir(folder, id);
                 format!("    {{ id = {id}, peer = \"{peers}\", client = \"http://{clients}\" }},\n")
             })
             .collect();
@@ -241,13 +241,13 @@ fn fill(folder: &Path, plan: &Plan) -> anyhow::Result<()> {
     let authority = CertificateAuthority::new(cluster)?;
     write_authority(&authority, folder)?;
     for node in 1..=plan.nodes {
-        let place = plan.place(folder, node);
+        let node_dir = plan.node_dir(folder, node);
         let issued = authority.issue_node(cluster, NodeId(node.into()))?;
-        write_issued(&issued, &place.folder, &format!("node-{node}"))?;
+        write_issued(&issued, &node_dir.folder, &format!("node-{node}"))?;
         let text = plan.settings(folder, node);
         // Tells of an unknown protocol before any process is started.
-        Settings::parse(Layer::from_toml(&text, &place.settings())?)?;
-        write(&place.settings(), &text)?;
+        Settings::parse(Layer::from_toml(&text, &node_dir.settings())?)?;
+        write(&node_dir.settings(), &text)?;
     }
     write(&folder.join(PLAN_FILE), &toml::to_string(plan)?)
 }
@@ -295,10 +295,11 @@ mod tests {
         let data = parent.path().join("cluster");
         let asked = Dev { nodes: Some(5), client_port: Some(4000), ..dev(&data) };
         let folder = Folder::open_or_make(&asked).unwrap();
-        for place in folder.places() {
-            let settings = Settings::parse(Layer::from_file(&place.settings()).unwrap()).unwrap();
-            assert_eq!(settings.node, NodeId(place.node.into()));
-            assert_eq!(settings.listen_clients.port(), 3999 + place.node);
+        for node_dir in folder.node_dirs() {
+            let settings =
+                Settings::parse(Layer::from_file(&node_dir.settings()).unwrap()).unwrap();
+            assert_eq!(settings.node, NodeId(node_dir.node.into()));
+            assert_eq!(settings.listen_clients.port(), 3999 + node_dir.node);
             assert_eq!(settings.members.len(), 5);
             assert!(settings.certificates.ca.exists() && settings.certificates.key.exists());
         }

@@ -1,6 +1,6 @@
 //! What `synod dev` tells its user.
 
-use super::folder::{Folder, Place};
+use super::folder::{Folder, NodeDir};
 use crate::server::NodeReport;
 use crate::settings::StoreKind;
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use std::process::ExitStatus;
 const TAIL: usize = 4096;
 
 /// All nodes are started.
-pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], program: &Path) {
+pub(super) fn started(folder: &Folder, node_dirs: &[NodeDir], processes: &[u32], program: &Path) {
     let plan = &folder.plan;
     let nodes = if plan.nodes == 1 { "node" } else { "nodes" };
     say(format_args!(
@@ -24,8 +24,8 @@ pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], prog
         plan.store,
         plan.cluster
     ));
-    for (place, process) in places.iter().zip(processes) {
-        let Place { node, clients, peers, folder } = place;
+    for (node_dir, process) in node_dirs.iter().zip(processes) {
+        let NodeDir { node, clients, peers, folder } = node_dir;
         say(format_args!(
             "  node {node}  clients {clients}  peers {peers}/udp  process {process}  {}",
             folder.display()
@@ -35,7 +35,7 @@ pub(super) fn started(folder: &Folder, places: &[Place], processes: &[u32], prog
     // The commands ask three nodes from port 2379 if they are not told which.
     let endpoints = match (plan.client_port, plan.nodes) {
         (2379, 3) => String::new(),
-        _ => format!(" --endpoints {}", endpoints(places)),
+        _ => format!(" --endpoints {}", endpoints(node_dirs)),
     };
     say("\nTry, in another shell:");
     say(format_args!("  {program} put{endpoints} hello world"));
@@ -58,16 +58,16 @@ pub(super) fn ready(node: &NodeReport) {
 /// A node has ended without being told to.
 pub(super) fn ended(
     folder: &Folder,
-    place: &Place,
+    node_dir: &NodeDir,
     process: u32,
     status: ExitStatus,
     program: &Path,
 ) {
     let how = match status.signal() {
         Some(signal) => format!("was killed by signal {signal}"),
-        None => format!("ended ({status}): {}", last_words(place)),
+        None => format!("ended ({status}): {}", last_words(node_dir)),
     };
-    let node = place.node;
+    let node = node_dir.node;
     if folder.plan.store == StoreKind::Memory {
         return say(format_args!(
             "node {node} (process {process}) {how}; it has forgotten its votes, so the others would \
@@ -77,17 +77,17 @@ pub(super) fn ended(
     say(format_args!(
         "node {node} (process {process}) {how}; to start it again:\n  {} start --config {}",
         short(program),
-        place.settings().display()
+        node_dir.settings().display()
     ));
 }
 
 /// The last line of a node's log.
-pub(super) fn last_words(place: &Place) -> String {
-    let log = std::fs::read(place.log()).unwrap_or_default();
+pub(super) fn last_words(node_dir: &NodeDir) -> String {
+    let log = std::fs::read(node_dir.log()).unwrap_or_default();
     let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).into_owned();
     let line = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let line = line.map(|line| line.strip_prefix("synod: ").unwrap_or(line));
-    line.map_or_else(|| format!("see {}", place.log().display()), str::to_owned)
+    line.map_or_else(|| format!("see {}", node_dir.log().display()), str::to_owned)
 }
 
 /// The path as a user in the current folder would write it.
@@ -99,8 +99,8 @@ fn short(program: &Path) -> String {
     }
 }
 
-fn endpoints(places: &[Place]) -> String {
-    places.iter().map(|place| place.clients.to_string()).collect::<Vec<_>>().join(",")
+fn endpoints(node_dirs: &[NodeDir]) -> String {
+    node_dirs.iter().map(|node_dir| node_dir.clients.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// A line for the user. That nobody reads it is no reason to end a cluster.

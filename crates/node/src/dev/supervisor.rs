@@ -1,7 +1,7 @@
 //! The processes of a development cluster: started, watched, ended.
 
 use super::earlier::wait_for_ports;
-use super::folder::{Folder, Place};
+use super::folder::{Folder, NodeDir};
 use super::report;
 use crate::http;
 use crate::server::NodeReport;
@@ -30,17 +30,17 @@ const FAREWELL: Duration = Duration::from_secs(15);
 /// In one line, why a node does not start. No child is left then.
 pub(super) async fn run(folder: &Folder) -> anyhow::Result<ExitCode> {
     let _lock = folder.lock()?;
-    let places = folder.places();
+    let node_dirs = folder.node_dirs();
     // Before there are children that would be left behind.
     let mut stop = Stop::new()?;
     tokio::select! {
-        free = wait_for_ports(&places, FAREWELL) => free?,
+        free = wait_for_ports(&node_dirs, FAREWELL) => free?,
         () = stop.requested() => return Ok(ExitCode::SUCCESS),
     }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut family = Family::start(&program, &places)?;
-    report::started(folder, &places, &family.processes, &program);
-    let result = family.watch(folder, &places, &program, &mut stop).await;
+    let mut family = Family::start(&program, &node_dirs)?;
+    report::started(folder, &node_dirs, &family.processes, &program);
+    let result = family.watch(folder, &node_dirs, &program, &mut stop).await;
     family.end().await;
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -69,7 +69,7 @@ impl Stop {
 
 /// The children.
 struct Family {
-    /// Their process ids, by the order of their places.
+    /// Their process ids, by the order of their nodes.
     processes: Vec<u32>,
     alive: usize,
     /// What keeps them alive.
@@ -79,13 +79,13 @@ struct Family {
 }
 
 impl Family {
-    fn start(program: &Path, places: &[Place]) -> anyhow::Result<Self> {
-        let (report_exit, exits) = mpsc::channel(places.len().max(1));
+    fn start(program: &Path, node_dirs: &[NodeDir]) -> anyhow::Result<Self> {
+        let (report_exit, exits) = mpsc::channel(node_dirs.len().max(1));
         let (kill, _) = watch::channel(false);
         let mut family = Self { processes: Vec::new(), alive: 0, pipes: Vec::new(), exits, kill };
-        for (index, place) in places.iter().enumerate() {
-            let mut child = spawn(program, place)
-                .with_context(|| format!("cannot start the process of node {}", place.node))?;
+        for (index, node_dir) in node_dirs.iter().enumerate() {
+            let mut child = spawn(program, node_dir)
+                .with_context(|| format!("cannot start the process of node {}", node_dir.node))?;
             family.processes.push(child.id().context("the process has ended already")?);
             family.pipes.extend(child.stdin.take());
             family.alive += 1;
@@ -104,12 +104,12 @@ impl Family {
     async fn watch(
         &mut self,
         folder: &Folder,
-        places: &[Place],
+        node_dirs: &[NodeDir],
         program: &Path,
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
         let mut ready = false;
-        let mut serving = Box::pin(first_serving(places));
+        let mut serving = Box::pin(first_serving(node_dirs));
         loop {
             tokio::select! {
                 () = stop.requested() => return Ok(()),
@@ -119,11 +119,11 @@ impl Family {
                 }
                 Some((index, status)) = self.exits.recv() => {
                     self.alive -= 1;
-                    let (place, status) = (&places[index], status?);
+                    let (node_dir, status) = (&node_dirs[index], status?);
                     if !ready && status.code().is_some() {
-                        bail!("node {} does not start: {}", place.node, report::last_words(place));
+                        bail!("node {} does not start: {}", node_dir.node, report::last_words(node_dir));
                     }
-                    report::ended(folder, place, self.processes[index], status, program);
+                    report::ended(folder, node_dir, self.processes[index], status, program);
                     if self.alive == 0 {
                         bail!("no node is left");
                     }
@@ -151,8 +151,8 @@ impl Family {
     }
 }
 
-fn spawn(program: &Path, place: &Place) -> anyhow::Result<Child> {
-    let log = place.log();
+fn spawn(program: &Path, node_dir: &NodeDir) -> anyhow::Result<Child> {
+    let log = node_dir.log();
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -161,7 +161,7 @@ fn spawn(program: &Path, place: &Place) -> anyhow::Result<Child> {
     let mut command = Command::new(program);
     command
         .args(["start", "--exit-with-parent", "--config"])
-        .arg(place.settings())
+        .arg(node_dir.settings())
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -188,11 +188,11 @@ async fn wait(mut child: Child, mut kill: watch::Receiver<bool>) -> std::io::Res
 }
 
 /// Waits for a node that serves: the leader, or any of peers.
-async fn first_serving(places: &[Place]) -> NodeReport {
+async fn first_serving(node_dirs: &[NodeDir]) -> NodeReport {
     let look = async {
         loop {
-            for place in places {
-                if let Some(report) = serving(place).await {
+            for node_dir in node_dirs {
+                if let Some(report) = serving(node_dir).await {
                     return report;
                 }
             }
@@ -203,18 +203,18 @@ async fn first_serving(places: &[Place]) -> NodeReport {
     match timeout(WORRY, &mut look).await {
         Ok(report) => report,
         Err(_) => {
-            let log = places.first().map(|place| place.log().display().to_string());
+            let log = node_dirs.first().map(|node_dir| node_dir.log().display().to_string());
             eprintln!("synod: still no node serves; see {}", log.unwrap_or_default());
             look.await
         }
     }
 }
 
-async fn serving(place: &Place) -> Option<NodeReport> {
-    let address = place.clients.to_string();
+async fn serving(node_dir: &NodeDir) -> Option<NodeReport> {
+    let address = node_dir.clients.to_string();
     let page = http::get(&address, "/status", PATIENCE).await.ok()?;
     let report: NodeReport = serde_json::from_str(&page.body).ok()?;
-    let mine = report.node == u64::from(place.node) && report.orders();
+    let mine = report.node == u64::from(node_dir.node) && report.orders();
     if !mine {
         return None;
     }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Base, Refusal, Run as Entries, Saved, Write};
 use synod_replica::{
-    Applied, Applier, ApplyError, Body, Driver, Envelope, Event, OpenError, Outcome, Payload,
-    ReplicaCore, Request, RequestSeq, Run, Seq, Session, Settings, Token, decode_frame,
-    decode_saved, encode_write,
+    Applied, Applier, ApplyError, Driver, Envelope, Event, OpenError, Outcome, Payload,
+    ReplicaCore, Request, RequestKind, RequestSeq, Run, Seq, Session, Settings, Token,
+    decode_frame, decode_saved, encode_write,
 };
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot, Term, Values};
@@ -80,9 +80,9 @@ fn batch(replica: &mut ReplicaCore<Puppet>) -> (Seq, Vec<LogOp>) {
 }
 
 /// A request of the peer's first client, in another node's name if `node` says so.
-fn guest(node: NodeId, seq: u64) -> Values {
+fn remote(node: NodeId, seq: u64) -> Values {
     let session = Session { node, incarnation: Incarnation(9), boot: 1 };
-    let body = Body::Command(Bytes::from_static(b"once"));
+    let body = RequestKind::Command(Bytes::from_static(b"once"));
     let (seq, settled) = (RequestSeq(seq), RequestSeq(1));
     Values::command_only(&Request { session, seq, settled, body }.encode())
 }
@@ -319,7 +319,7 @@ fn six() -> Values {
         session,
         seq: RequestSeq(seq),
         settled: RequestSeq(1),
-        body: Body::Command(command(seq)),
+        body: RequestKind::Command(command(seq)),
     };
     (1..=6).map(|seq| synod_types::Value::Command(request(seq).encode())).collect()
 }
@@ -518,7 +518,7 @@ fn raft_44_read_after_a_restart_finds_nothing() {
 fn raft_44_forwarded_request_is_executed_again_and_again() {
     let mut node = Node::new();
     let places = |node: &mut Node| {
-        deliver(&mut node.replica, &envelope(), Payload::Forward(guest(PEER, 1)));
+        deliver(&mut node.replica, &envelope(), Payload::Forward(remote(PEER, 1)));
         let batch = node.replica.take(T0).batch.take();
         batch.map_or(0, |(seq, batch)| {
             node.log.commit(&batch).unwrap();
@@ -533,7 +533,7 @@ fn raft_44_forwarded_request_is_executed_again_and_again() {
     let _ = node.replica.take(T0);
     assert_eq!(places(&mut node), 0, "nor does its log lose it in another round");
     // An earlier leader had placed a copy, too.
-    tell(&mut node.replica, Msg::Chosen(guest(PEER, 1)));
+    tell(&mut node.replica, Msg::Chosen(remote(PEER, 1)));
     node.write();
     node.apply();
     assert_eq!(places(&mut node), 1, "nobody waits in the log any more");
@@ -545,7 +545,7 @@ fn raft_44_forwarded_request_is_executed_again_and_again() {
 #[test]
 fn raft_44_forwarded_request_is_passed_on_in_circles() {
     let mut replica = replica(Some(NodeId(3)));
-    deliver(&mut replica, &envelope(), Payload::Forward(guest(PEER, 1)));
+    deliver(&mut replica, &envelope(), Payload::Forward(remote(PEER, 1)));
     let frames: Vec<_> = replica.take(T0).frames.drain(..).collect();
     let [(PEER, _, frame)] = &frames[..] else { panic!("{frames:?}") };
     let (_, payload) = decode_frame::<Msg>(frame).unwrap();
@@ -553,7 +553,7 @@ fn raft_44_forwarded_request_is_passed_on_in_circles() {
     let refused = Payload::Refused { requests: vec![1], why: Refusal::NotLeader { hint } };
     assert_eq!(payload, refused, "back to who knows its client, and nowhere else");
     // Nor does anyone speak for the clients of another node.
-    deliver(&mut replica, &envelope(), Payload::Forward(guest(NodeId(4), 1)));
+    deliver(&mut replica, &envelope(), Payload::Forward(remote(NodeId(4), 1)));
     assert!(replica.take(T0).frames.is_empty());
 }
 
@@ -568,7 +568,7 @@ fn paxos_p11_message_of_another_configuration_or_group_counts() {
     ];
     for stranger in &strangers {
         deliver(&mut replica, stranger, Payload::Protocol(Msg::Lead(PEER, 9)));
-        deliver(&mut replica, stranger, Payload::Forward(guest(PEER, 1)));
+        deliver(&mut replica, stranger, Payload::Forward(remote(PEER, 1)));
     }
     assert_eq!(replica.counters().frames_foreign, 6);
     assert_eq!(replica.status().leader, Some(ME));
@@ -585,7 +585,7 @@ fn paxos_p12_wiped_acceptor_answers_under_its_old_id() {
     let _ = batch(&mut replica);
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
-    deliver(&mut replica, &wiped, Payload::Forward(guest(PEER, 1)));
+    deliver(&mut replica, &wiped, Payload::Forward(remote(PEER, 1)));
     assert_eq!(replica.status().commit, Slot::ZERO, "its vow counts for nothing");
     assert!(replica.take(T0).batch.is_none(), "nor does anything else that it says");
     assert_eq!(replica.counters().frames_wrong_incarnation, 2);
@@ -600,7 +600,7 @@ fn a_wiped_store_is_served_after_a_restart_whatever_its_incarnation() {
     let forward = |node: &mut Node, incarnation, command| {
         let incarnation = Incarnation(incarnation);
         let session = Session { node: PEER, incarnation, boot: 1 };
-        let body = Body::Command(Bytes::from_static(command));
+        let body = RequestKind::Command(Bytes::from_static(command));
         let request = Request { session, seq: RequestSeq(1), settled: RequestSeq(1), body };
         let payload = Payload::Forward(Values::command_only(&request.encode()));
         deliver(&mut node.replica, &Envelope { incarnation, ..envelope() }, payload);

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Refusal, Write};
 use synod_replica::{
-    Applied, Body, Driver, Event, FatalError, Outcome, Payload, ReplicaCore, Request, RequestSeq,
-    Seq, Session, Settings, Token, decode_frame, encode_write,
+    Applied, Driver, Event, FatalError, Outcome, Payload, ReplicaCore, Request, RequestKind,
+    RequestSeq, Seq, Session, Settings, Token, decode_frame, encode_write,
 };
 use synod_storage::{Batch, LogOp, MemoryState, StoredRun};
 use synod_types::{Incarnation, Instant, Lane, NodeId, Slot, Term, Value, Values};
@@ -19,14 +19,14 @@ fn put(token: u64, bytes: usize) -> Event {
 }
 
 /// A request of the peer's clients.
-fn guest(seq: u64, bytes: usize) -> Bytes {
-    settled_guest(seq, 1, bytes)
+fn remote(seq: u64, bytes: usize) -> Bytes {
+    settled_remote(seq, 1, bytes)
 }
 
 /// A request of the peer's clients; those below `settled` are answered or given up.
-fn settled_guest(seq: u64, settled: u64, bytes: usize) -> Bytes {
+fn settled_remote(seq: u64, settled: u64, bytes: usize) -> Bytes {
     let session = Session { node: PEER, incarnation: Incarnation(9), boot: 1 };
-    let body = Body::Command(Bytes::from(vec![b'y'; bytes]));
+    let body = RequestKind::Command(Bytes::from(vec![b'y'; bytes]));
     Request { session, seq: RequestSeq(seq), settled: RequestSeq(settled), body }.encode()
 }
 
@@ -125,7 +125,7 @@ fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
     for token in 1..=50 {
         replica.handle(T0, put(token, 1000));
     }
-    forward(&mut replica, (1..=50).map(|seq| guest(seq, 1000)));
+    forward(&mut replica, (1..=50).map(|seq| remote(seq, 1000)));
     let (mut seq, first) = replica.take(T0).batch.take().unwrap();
     assert!((8..=11).contains(&commands(&first)), "{}", commands(&first));
     let stamps = |batch: &Batch| batch.clone().ops.into_iter().map(|(_, op)| op);
@@ -133,7 +133,7 @@ fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
         let LogOp::Put(StoredRun { values, .. }) = op else { return false };
         Request::decode(values.command(0).unwrap()).unwrap().session.node == ME
     });
-    assert!((4..=6).contains(&own.count()), "own requests and guests take turns");
+    assert!((4..=6).contains(&own.count()), "own requests and remote ones take turns");
     assert!(replica.take(T0).batch.is_none() && replica.take(T0).answers.is_empty());
     let mut total = commands(&first);
     loop {
@@ -156,7 +156,7 @@ fn a_barrier_does_not_wait_for_room_at_the_disk() {
     let (_, batch) = replica.take(T0).batch.take().unwrap();
     assert_eq!(commands(&batch), 1);
     let LogOp::Put(run) = &batch.ops[0].1 else { panic!("{batch:?}") };
-    assert_eq!(Request::decode(run.values.command(0).unwrap()).unwrap().body, Body::Barrier);
+    assert_eq!(Request::decode(run.values.command(0).unwrap()).unwrap().body, RequestKind::Barrier);
 }
 
 #[test]
@@ -172,13 +172,13 @@ fn a_request_that_found_no_room_ends_as_not_taken() {
     assert_eq!(outcomes, [Outcome::Unknown, Outcome::Refused(Refusal::Busy)]);
 }
 
-/// Found by a search: guests that the core had no room for went back to their node, which waited
+/// Found by a search: remote proposals that the core had no room for went back to their node, which waited
 /// twice as long with each refusal, and those that came later were served before them.
 #[test]
 fn what_the_core_has_no_room_for_stays_in_the_queue() {
     let mut replica = replica(Some(ME));
     tell(&mut replica, Msg::Busy(true));
-    forward(&mut replica, (1..=3).map(|seq| guest(seq, 100)));
+    forward(&mut replica, (1..=3).map(|seq| remote(seq, 100)));
     for token in 1..=2 {
         replica.handle(T0, put(token, 100));
     }
@@ -208,10 +208,10 @@ fn what_the_core_has_no_room_for_stays_in_the_queue() {
 }
 
 #[test]
-fn guests_past_the_bound_are_refused_as_busy() {
-    let bounded = Settings { unwritten_bytes: 1, guest_bytes: 3500, ..settings() };
+fn remote_proposals_past_the_bound_are_refused_as_busy() {
+    let bounded = Settings { unwritten_bytes: 1, remote_proposal_bytes: 3500, ..settings() };
     let mut replica = replica_with(bounded, Some(ME));
-    forward(&mut replica, (1..=5).map(|seq| guest(seq, 1000)));
+    forward(&mut replica, (1..=5).map(|seq| remote(seq, 1000)));
     let frames = std::mem::take(&mut replica.take(T0).frames);
     let refused =
         frames.iter().find_map(|(_, _, frame)| match decode_frame::<Msg>(frame).unwrap() {
@@ -282,13 +282,13 @@ fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
     let run = StoredRun {
         first: Slot(1),
         stamp: encode_stamp(),
-        values: Values::command_only(&guest(1, 10)),
+        values: Values::command_only(&remote(1, 10)),
     };
     let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
     let mut replica =
         ReplicaCore::<Puppet>::open(T0, settings(), Some(ME), &saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
-    forward(&mut replica, [guest(1, 10), guest(2, 10)]);
+    forward(&mut replica, [remote(1, 10), remote(2, 10)]);
     let (_, batch) = replica.take(T0).batch.take().unwrap();
     assert_eq!(commands(&batch), 1, "the second request alone");
 }
@@ -337,7 +337,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
 fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
     let small = Settings { unapplied_bytes: 10_000, unapplied_slots: 6, ..settings() };
     let values: Values = (1..=40)
-        .map(|seq| Value::Command(guest(seq, if seq % 7 == 0 { 20_000 } else { 700 })))
+        .map(|seq| Value::Command(remote(seq, if seq % 7 == 0 { 20_000 } else { 700 })))
         .collect();
     let run = StoredRun { first: Slot(1), stamp: encode_stamp(), values: values.clone() };
     let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
@@ -496,13 +496,13 @@ fn taken(replica: &mut ReplicaCore<Puppet>) -> Vec<u64> {
 fn leader_acknowledges_forwards_that_it_has_and_each_copy_of_them() {
     let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
     let _ = replica.take(T0);
-    forward(&mut replica, [guest(1, 100), guest(2, 100)]);
+    forward(&mut replica, [remote(1, 100), remote(2, 100)]);
     assert_eq!(taken(&mut replica), [1, 2], "one in the log, one in the queue");
-    forward(&mut replica, [guest(2, 100), guest(1, 100)]);
+    forward(&mut replica, [remote(2, 100), remote(1, 100)]);
     assert_eq!(taken(&mut replica), [2, 1], "the acknowledgement was lost");
     tell(&mut replica, Msg::Lead(PEER, 2));
     let _ = replica.take(T0);
-    forward(&mut replica, [guest(3, 100)]);
+    forward(&mut replica, [remote(3, 100)]);
     assert_eq!(taken(&mut replica), [], "a node that does not lead has nothing to promise");
 }
 
@@ -539,13 +539,13 @@ fn forwards_that_a_leader_took_and_refuses_are_sent_again() {
 }
 
 #[test]
-fn guests_whose_clients_gave_up_are_not_proposed() {
+fn remote_proposals_whose_clients_gave_up_are_not_proposed() {
     let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
-    forward(&mut replica, (1..=5).map(|seq| guest(seq, 100)));
+    forward(&mut replica, (1..=5).map(|seq| remote(seq, 100)));
     let (seq, batch) = replica.take(T0).batch.take().unwrap();
     assert_eq!(commands(&batch), 1, "the first one fills the disk");
     // Everything below 5 is settled by now, and the sixth is the next to be waited for.
-    forward(&mut replica, [settled_guest(6, 5, 100)]);
+    forward(&mut replica, [settled_remote(6, 5, 100)]);
     written(&mut replica, T0, seq);
     let (_, batch) = replica.take(T0).batch.take().unwrap();
     let LogOp::Put(run) = &batch.ops[0].1 else { panic!("{batch:?}") };

@@ -23,7 +23,10 @@ impl TypedMachine for Words {
     type Reply = Option<String>;
 
     fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        entries.try_for_each(|(_, word)| decode(&word).map(|word| self.0.push(word)))
+        for (_, word) in entries {
+            self.0.push(decode(&word)?);
+        }
+        Ok(())
     }
 
     fn apply(&mut self, slot: Slot, word: String, changes: &mut Changes) -> Option<String> {

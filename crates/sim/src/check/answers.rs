@@ -101,7 +101,7 @@ pub(crate) fn check_read(operation: &Operation, applied: Slot) -> Checked {
 mod tests {
     use super::*;
     use crate::workload::kv::{Command, LAST, Last};
-    use synod_replica::{Body, Request, RequestSeq, Session};
+    use synod_replica::{Request, RequestKind, RequestSeq, Session};
     use synod_types::{Incarnation, Value};
 
     fn chosen(oracle: &mut Oracle, slot: u64, seq: u64, id: u64) -> Option<u64> {
@@ -111,7 +111,7 @@ mod tests {
             session,
             seq: RequestSeq(seq),
             settled: RequestSeq(1),
-            body: Body::Command(command.encode()),
+            body: RequestKind::Command(command.encode()),
         };
         oracle.choose(Slot(slot), Value::Command(request.encode())).unwrap()
     }
@@ -145,7 +145,7 @@ mod tests {
         chosen(&mut oracle, 1, 1, 70);
         let command = Command::put(70, b'k', "w");
         let session = Session { node: NodeId(2), incarnation: Incarnation(2), boot: 1 };
-        let body = Body::Command(command.encode());
+        let body = RequestKind::Command(command.encode());
         let request =
             Request { session, seq: RequestSeq(1), settled: RequestSeq(1), body }.encode();
         let found = oracle.choose(Slot(2), Value::Command(request)).unwrap_err();

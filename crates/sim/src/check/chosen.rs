@@ -12,7 +12,7 @@ use crate::check::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
 use crate::workload::kv::Command;
 use synod_consensus::{Protocol, Quorum, RunLog, Stamp, Write};
-use synod_replica::{Body, Request};
+use synod_replica::{Request, RequestKind};
 use synod_types::{NodeId, Slot, ValueRef};
 
 /// Every slot that any node ever reported as chosen.
@@ -185,8 +185,8 @@ pub(crate) fn describe(value: &ValueRef<'_>) -> String {
         ValueRef::Members(members) => format!("members {:?}", members.voters()),
         ValueRef::Stop(members) => format!("stop for {:?}", members.voters()),
         ValueRef::Command(bytes) => match Request::decode(bytes).map(|request| request.body) {
-            Some(Body::Barrier) => "read barrier".into(),
-            Some(Body::Command(body)) => {
+            Some(RequestKind::Barrier) => "read barrier".into(),
+            Some(RequestKind::Command(body)) => {
                 Command::decode(body).map_or("foreign command".into(), |it| it.to_string())
             }
             None => "foreign command".into(),

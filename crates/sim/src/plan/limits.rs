@@ -99,7 +99,7 @@ impl LimitsPlan {
         settings.forward_bytes = driver.forward_bytes;
         settings.forward_window = driver.forward_window;
         settings.max_outstanding = driver.max_outstanding;
-        settings.guest_bytes = driver.guest_bytes;
+        settings.remote_proposal_bytes = driver.guest_bytes;
         settings.unwritten_bytes = driver.unwritten_bytes;
         settings.flood_bytes = driver.flood_bytes;
         settings.unapplied_bytes = driver.unapplied_bytes;

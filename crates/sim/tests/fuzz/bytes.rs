@@ -15,8 +15,8 @@ use synod_kv::{
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_replica::{
-    Body, Envelope, Payload, Request, RequestSeq, Session, decode_frame, decode_op, encode_frame,
-    encode_write,
+    Envelope, Payload, Request, RequestKind, RequestSeq, Session, decode_frame, decode_op,
+    encode_frame, encode_write,
 };
 use synod_storage::LogOp;
 use synod_types::{
@@ -142,15 +142,17 @@ fn clients_requests() {
         let session =
             Session { node: NodeId(1), incarnation: Incarnation(u.arbitrary()?), boot: 3 };
         let (seq, settled) = (RequestSeq(u.arbitrary()?), RequestSeq(u.arbitrary()?));
-        let body = Body::Command(u.arbitrary::<Vec<u8>>()?.into());
+        let body = RequestKind::Command(u.arbitrary::<Vec<u8>>()?.into());
         let bytes = Request { session, seq, settled, body }.encode();
         let read = Request::decode(&bytes).expect("a request");
         assert_eq!((read.session, read.seq, read.settled), (session, seq, settled));
         let damaged = mutated(&bytes, u)?;
         if let Some(read) = Request::decode(&damaged) {
             let body = match read.body {
-                Body::Command(command) => Body::Command(Bytes::copy_from_slice(command)),
-                Body::Barrier => Body::Barrier,
+                RequestKind::Command(command) => {
+                    RequestKind::Command(Bytes::copy_from_slice(command))
+                }
+                RequestKind::Barrier => RequestKind::Barrier,
             };
             let (session, seq, settled) = (read.session, read.seq, read.settled);
             let again = Request { session, seq, settled, body }.encode();

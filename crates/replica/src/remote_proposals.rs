@@ -1,16 +1,16 @@
 //! Requests that other nodes forwarded to this one.
 
 use crate::log_index::RequestId;
-use crate::{Body, Request, RequestSeq, Session};
+use crate::{Request, RequestKind, RequestSeq, Session};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_types::{NodeId, Ticket};
 
 /// Forwarded requests until the core has placed or refused them.
 #[derive(Debug, Default)]
-pub(crate) struct Guests {
+pub(crate) struct RemoteProposals {
     /// Those that the core was not offered yet, in the order of their arrival.
-    waiting: VecDeque<Guest>,
+    waiting: VecDeque<RemoteProposal>,
     waiting_bytes: usize,
     offered: BTreeMap<Ticket, RequestId>,
     /// All of the above: a second copy of one is dropped.
@@ -21,14 +21,14 @@ pub(crate) struct Guests {
 }
 
 #[derive(Debug)]
-struct Guest {
+struct RemoteProposal {
     id: RequestId,
     command: Bytes,
     /// A barrier takes no room on the disk, and reads wait for it: it goes first.
     is_barrier: bool,
 }
 
-impl Guests {
+impl RemoteProposals {
     /// Returns whether a copy of the request waits or was offered to the core.
     pub(crate) fn knows(&self, id: &RequestId) -> bool {
         self.known.contains(id)
@@ -48,33 +48,33 @@ impl Guests {
     pub(crate) fn push(&mut self, id: RequestId, command: Bytes, is_barrier: bool) {
         self.known.insert(id);
         self.waiting_bytes += command.len();
-        let guest = Guest { id, command, is_barrier };
+        let proposal = RemoteProposal { id, command, is_barrier };
         if is_barrier {
-            self.waiting.push_front(guest);
+            self.waiting.push_front(proposal);
         } else {
-            self.waiting.push_back(guest);
+            self.waiting.push_back(proposal);
         }
     }
 
     /// Takes the next request for the core; without `room` on the disk, only a barrier.
     pub(crate) fn next(&mut self, room: bool) -> Option<(Ticket, Bytes)> {
         self.drop_settled();
-        let guest = self.waiting.pop_front_if(|guest| room || guest.is_barrier)?;
-        self.waiting_bytes -= guest.command.len();
+        let proposal = self.waiting.pop_front_if(|proposal| room || proposal.is_barrier)?;
+        self.waiting_bytes -= proposal.command.len();
         self.last += 1;
         // Odd tickets; even ones are this node's own.
         let ticket = Ticket(self.last * 2 + 1);
-        self.offered.insert(ticket, guest.id);
-        Some((ticket, guest.command))
+        self.offered.insert(ticket, proposal.id);
+        Some((ticket, proposal.command))
     }
 
     /// Takes back a request that the core has no room for.
     pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
         let Some(id) = self.offered.remove(&ticket) else { return };
         let is_barrier =
-            Request::decode(&command).is_some_and(|request| request.body == Body::Barrier);
+            Request::decode(&command).is_some_and(|request| request.body == RequestKind::Barrier);
         self.waiting_bytes += command.len();
-        self.waiting.push_front(Guest { id, command, is_barrier });
+        self.waiting.push_front(RemoteProposal { id, command, is_barrier });
     }
 
     /// Ends the offer of a request that the core placed or refused.
@@ -97,21 +97,21 @@ impl Guests {
 
     fn drop_settled(&mut self) {
         let settled = &self.settled;
-        let is_settled = |guest: &mut Guest| {
-            let (session, seq) = guest.id;
+        let is_settled = |proposal: &mut RemoteProposal| {
+            let (session, seq) = proposal.id;
             let known = settled.get(&session.node);
             known.is_some_and(|(known, settled)| *known == session && seq < *settled)
         };
-        while let Some(guest) = self.waiting.pop_front_if(is_settled) {
-            self.waiting_bytes -= guest.command.len();
-            self.known.remove(&guest.id);
+        while let Some(proposal) = self.waiting.pop_front_if(is_settled) {
+            self.waiting_bytes -= proposal.command.len();
+            self.known.remove(&proposal.id);
         }
     }
 
-    /// Takes all that wait: this node does not lead.
+    /// Removes all that wait and returns their ids: this node does not lead.
     pub(crate) fn dismiss(&mut self) -> Vec<RequestId> {
         self.waiting_bytes = 0;
-        let ids: Vec<_> = self.waiting.drain(..).map(|guest| guest.id).collect();
+        let ids: Vec<_> = self.waiting.drain(..).map(|proposal| proposal.id).collect();
         ids.iter().for_each(|id| {
             self.known.remove(id);
         });
