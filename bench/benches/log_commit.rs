@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::io::Write;
-use synod_storage::{Batch, Identity, LogOp, LogStore, MemoryLog, RocksLog, StoredRun};
+use synod_storage::{Batch, LogOp, LogStore, MemoryLog, RocksLog, StoreIdentity, StoredRun};
 use synod_types::{ClusterId, GroupId, Incarnation, NodeId, Slot, Value, Values};
 
 const ENTRY: usize = 256;
@@ -17,7 +17,7 @@ const KEPT: u64 = 10_000;
 
 fn log_commit(criterion: &mut Criterion) {
     let folder = tempfile::tempdir_in(".").expect("a temporary folder on this disk");
-    let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
+    let identity = StoreIdentity { cluster: ClusterId(1), node: NodeId(1) };
     let rocks = RocksLog::open(folder.path().join("log"), identity, Incarnation(1));
     commit(criterion, "memory", MemoryLog::new(Incarnation(1)));
     commit(criterion, "rocksdb", rocks.expect("a new store opens"));

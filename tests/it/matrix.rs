@@ -11,7 +11,7 @@ use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, 
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_runtime::Replica;
-use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, RocksLog};
+use synod_storage::{LogStore, MemoryLog, MemoryState, RocksLog, StoreIdentity};
 use synod_transport::certs::CertificateAuthority;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
 use synod_transport::{MemoryNetwork, Transport};
@@ -41,7 +41,7 @@ fn open_log(store: Store, folder: &Path, node: NodeId) -> Box<dyn LogStore> {
         Store::Memory => Box::new(MemoryLog::new(fresh)),
         Store::Rocks => {
             let path = folder.join(format!("log-{node}"));
-            let identity = Identity { cluster: CLUSTER, node };
+            let identity = StoreIdentity { cluster: CLUSTER, node };
             Box::new(RocksLog::open(path, identity, fresh).expect("a new store opens"))
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::settings::{Settings, StoreKind};
 use synod_runtime::{DataDirError, Stores, open_data_dir};
-use synod_storage::Identity;
+use synod_storage::StoreIdentity;
 use synod_types::NodeId;
 
 /// Opens the stores that the settings name; makes them if the folder is new.
@@ -14,7 +14,7 @@ pub fn open(settings: &Settings) -> Result<Stores, DataDirError> {
     match settings.store {
         StoreKind::Memory => Ok(Stores::in_memory()),
         StoreKind::Rocksdb => {
-            let identity = Identity { cluster: settings.cluster, node: settings.node };
+            let identity = StoreIdentity { cluster: settings.cluster, node: settings.node };
             let members = settings.members.iter().map(|member| NodeId(member.id));
             open_data_dir(&settings.data, settings.protocol.name(), identity, members)
         }

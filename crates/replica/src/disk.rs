@@ -47,7 +47,9 @@ pub fn decode_op<P: Protocol>(op: &LogOp) -> Result<Write<P>, DecodeError> {
 ///
 /// # Errors
 /// If any record is of another protocol or a newer version.
-pub fn decode_saved<P: Protocol>(stored: &synod_storage::Saved) -> Result<Saved<P>, DecodeError> {
+pub fn decode_saved<P: Protocol>(
+    stored: &synod_storage::StoredGroup,
+) -> Result<Saved<P>, DecodeError> {
     let mut saved = Saved::default();
     if let Some(bytes) = &stored.hard_state {
         saved.hard_state = decode(bytes, "hard state")?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use synod_consensus::{
     Host, Input, Message, Observer, Outputs, Protocol, RecoveryError, Refusal, Saved, Status, Write,
 };
-use synod_storage::Life;
+use synod_storage::BootId;
 use synod_types::{
     Ballot, ClusterId, Epoch, GroupId, Incarnation, Instant, Lane, NodeId, Seq, Slot, Ticket,
     Values,
@@ -36,7 +36,7 @@ pub struct Settings {
     /// The group's configuration.
     pub epoch: Epoch,
     /// Which life of the log store this is.
-    pub life: Life,
+    pub life: BootId,
     /// Where the dice for the timers start; different on each node and at each start.
     pub seed: u64,
     /// A request that got no answer is sent again after this long, then after twice as long, and
@@ -75,7 +75,7 @@ pub struct Settings {
 impl Settings {
     /// The defaults for a node of a cluster.
     #[must_use]
-    pub fn new(cluster: ClusterId, node: NodeId, life: Life, seed: u64) -> Self {
+    pub fn new(cluster: ClusterId, node: NodeId, life: BootId, seed: u64) -> Self {
         Self {
             node,
             cluster,
@@ -100,7 +100,7 @@ impl Settings {
     /// The session under which this process takes requests.
     #[must_use]
     pub fn session(&self) -> Session {
-        let Life { incarnation, boot } = self.life;
+        let BootId { incarnation, boot } = self.life;
         Session { node: self.node, incarnation, boot }
     }
 }
@@ -220,7 +220,7 @@ impl<P: Protocol> ReplicaCore<P> {
         now: Instant,
         settings: Settings,
         config: P::Config,
-        saved: &synod_storage::Saved,
+        saved: &synod_storage::StoredGroup,
         applied: Slot,
     ) -> Result<Self, OpenError> {
         let mut saved = decode_saved::<P>(saved)?;

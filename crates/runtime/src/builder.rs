@@ -195,13 +195,13 @@ impl<P: Protocol> Builder<P> {
             Some(StoresFrom::Given(stores)) => stores,
             #[cfg(feature = "rocksdb")]
             Some(StoresFrom::DataDir(folder)) => {
-                let identity = synod_storage::Identity { cluster, node };
+                let identity = synod_storage::StoreIdentity { cluster, node };
                 let ids = members.iter().map(|(node, _)| *node);
                 crate::open_data_dir(&folder, P::NAME, identity, ids)?
             }
             None => return Err(StartError::Missing("stores")),
         };
-        let settings = Settings::new(cluster, node, log.life(), random());
+        let settings = Settings::new(cluster, node, log.boot_id(), random());
         let saved = log.load(GroupId(0))?;
         let applier = Applier::open(machine, state, settings.session())?;
         let (clock, applied) = (Clock::start(), applier.applied());

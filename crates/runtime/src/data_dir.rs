@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use synod_storage::{Identity, LogStore, MemoryLog, MemoryState, StateStore, StorageError};
+use synod_storage::{LogStore, MemoryLog, MemoryState, StateStore, StorageError, StoreIdentity};
 use synod_types::{Incarnation, NodeId};
 
 /// The file of a data folder that names the protocol of its log.
@@ -123,7 +123,7 @@ impl DataDirError {
 pub fn open_data_dir(
     data: &Path,
     protocol: &str,
-    identity: Identity,
+    identity: StoreIdentity,
     members: impl IntoIterator<Item = NodeId>,
 ) -> Result<Stores, DataDirError> {
     make_folder(data).map_err(|error| DataDirError::io("make the data folder", data, &error))?;
@@ -136,7 +136,7 @@ pub fn open_data_dir(
 }
 
 #[cfg(feature = "rocksdb")]
-fn rocksdb(data: &Path, identity: Identity) -> Result<Stores, DataDirError> {
+fn rocksdb(data: &Path, identity: StoreIdentity) -> Result<Stores, DataDirError> {
     use synod_storage::{RocksLog, RocksState};
     let log = RocksLog::open(data.join(LOG_FOLDER), identity, Incarnation(random()))?;
     let state = RocksState::open(data.join("state"), identity)?;
@@ -144,7 +144,7 @@ fn rocksdb(data: &Path, identity: Identity) -> Result<Stores, DataDirError> {
 }
 
 #[cfg(not(feature = "rocksdb"))]
-fn rocksdb(_: &Path, _: Identity) -> Result<Stores, DataDirError> {
+fn rocksdb(_: &Path, _: StoreIdentity) -> Result<Stores, DataDirError> {
     Err(DataDirError::NoRocksDb)
 }
 

@@ -43,7 +43,7 @@
 //!   sync and fill up: then a node stops, and is started again later. And they break the contract
 //!   of the store on them: records are lost in any order, torn, written to the wrong place, or lose
 //!   a bit. What is left then goes through the checks of the durable stores
-//!   ([`Records`](synod_storage::Records)): it must be refused, unless it is by chance what the
+//!   ([`RecordSet`](synod_storage::fault_injection::RecordSet)): it must be refused, unless it is by chance what the
 //!   contract allows, and a node that refuses its disk is lost for the rest of the run.
 //! - Each node has a clock of its own: it shows another time than the others', drifts by up to a
 //!   quarter, and jumps. A monotonic clock cannot jump back, but a raw one can: a driver takes time

@@ -1,8 +1,7 @@
-//! A log store of your own: a file of JSON lines would do, and so does this, a log in a map.
+//! A log store of your own: a log in a map, tested with the conformance suite.
 //!
-//! The whole contract is two methods and a life. `load` may return any journal that gives the
-//! same log, so the simplest store keeps the log slot by slot and returns one `Put` a slot. The
-//! conformance suite then tells whether the rules are kept:
+//! The contract is `load`, `commit` and a boot identifier. `load` may return any journal that results in
+//! the same log, so the simplest store keeps the log slot by slot and returns one `Put` a slot:
 //!
 //! ```text
 //! cargo run -p synod-storage --example own_log_store
@@ -11,48 +10,50 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use synod_storage::conformance::{self, Fixture};
-use synod_storage::{Batch, Life, LogOp, LogStore, Saved, StorageError, StoredRun};
+use synod_storage::{Batch, BootId, LogOp, LogStore, StorageError, StoredGroup, StoredRun};
 use synod_types::{GroupId, Incarnation, Slot};
 
-/// What outlives the process. Yours would be a file, a table, a bucket.
+/// Content that outlives the process. A real store would use a file, a table or a bucket.
 #[derive(Default)]
 struct Table {
     boots: u64,
-    groups: BTreeMap<GroupId, (Saved, BTreeMap<Slot, StoredRun>)>,
+    groups: BTreeMap<GroupId, (StoredGroup, BTreeMap<Slot, StoredRun>)>,
 }
 
 struct OwnLog {
     table: Arc<Mutex<Table>>,
-    life: Life,
+    boot_id: BootId,
 }
 
 impl OwnLog {
     fn open(table: &Arc<Mutex<Table>>) -> Self {
         let mut content = table.lock().expect("no writer has panicked");
         content.boots += 1;
-        let life = Life { incarnation: Incarnation(1), boot: content.boots };
-        Self { table: Arc::clone(table), life }
+        let boot_id = BootId { incarnation: Incarnation(1), boot: content.boots };
+        Self { table: Arc::clone(table), boot_id }
     }
 }
 
 impl LogStore for OwnLog {
-    fn life(&self) -> Life {
-        self.life
+    fn boot_id(&self) -> BootId {
+        self.boot_id
     }
 
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError> {
         let table = self.table.lock().expect("no writer has panicked");
-        let Some((saved, slots)) = table.groups.get(&group) else { return Ok(Saved::default()) };
+        let Some((stored, slots)) = table.groups.get(&group) else {
+            return Ok(StoredGroup::default());
+        };
         let journal = slots.values().cloned().map(LogOp::Put).collect();
-        Ok(Saved { journal, ..saved.clone() })
+        Ok(StoredGroup { journal, ..stored.clone() })
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
         let mut table = self.table.lock().expect("no writer has panicked");
         for (group, op) in &batch.ops {
-            let (saved, slots) = table.groups.entry(*group).or_default();
+            let (stored, slots) = table.groups.entry(*group).or_default();
             match op {
-                LogOp::HardState(bytes) => saved.hard_state = Some(bytes.clone()),
+                LogOp::HardState(bytes) => stored.hard_state = Some(bytes.clone()),
                 LogOp::Put(run) => {
                     for at in 0..run.values.len() {
                         let first = run.first.plus(at);
@@ -63,7 +64,7 @@ impl LogStore for OwnLog {
                 LogOp::TruncateFrom(from) => drop(slots.split_off(from)),
                 LogOp::Compact { through, base } => {
                     *slots = slots.split_off(&through.next());
-                    saved.base = Some((*through, base.clone()));
+                    stored.base = Some((*through, base.clone()));
                 }
             }
         }
@@ -71,7 +72,7 @@ impl LogStore for OwnLog {
     }
 }
 
-/// How the suite restarts the store: the table stays, the store goes.
+/// The disk of the suite: the table outlives the store.
 struct Disk(Arc<Mutex<Table>>);
 
 impl Fixture for Disk {
@@ -88,5 +89,5 @@ impl Fixture for Disk {
 
 fn main() {
     conformance::log_store(|| Disk(Arc::default()));
-    println!("own_log_store keeps every rule of a log store");
+    println!("own_log_store passes the conformance suite");
 }

@@ -1,38 +1,38 @@
-//! What can go wrong with a store.
+//! Errors of stores.
 
 use std::path::PathBuf;
 use synod_types::{ClusterId, NodeId};
 
-/// Why a store cannot go on. Every one is final for this process: after a failed write the disk's
-/// content is unknown, so the node must stop and must not try again.
+/// Error of a store. Each is final for this process: after a failed write the content of the disk is
+/// unknown, so the node must stop and must not retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The operating system or the database refused.
+    /// The operating system or the database reported an error.
     #[error("{path}: {reason}")]
     Io {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// What it said.
+        /// Message of the system.
         reason: String,
     },
-    /// What is stored is not what was written.
+    /// The stored content is not the content that was written.
     #[error(
         "{path}: damaged: {reason}; do not start this node on it: restore the folder or \
          replace the node"
     )]
     Damaged {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// What does not fit.
+        /// Description of the damage.
         reason: String,
     },
-    /// The folder holds something else than a store of this kind.
+    /// The folder does not hold a store of this kind.
     #[error("{path}: not a Synod store: {reason}")]
     Foreign {
-        /// The folder.
+        /// Folder of the store.
         path: PathBuf,
-        /// What was found.
+        /// Description of the content.
         reason: String,
     },
     /// The store belongs to another node or another cluster.
@@ -41,28 +41,28 @@ pub enum StorageError {
          not to node {node} of cluster {cluster}"
     )]
     WrongIdentity {
-        /// The folder.
+        /// Folder of the store.
         path: PathBuf,
-        /// Whom the store belongs to.
+        /// Node that the store belongs to.
         found_node: NodeId,
-        /// And of which cluster.
+        /// Cluster that the store belongs to.
         found_cluster: ClusterId,
-        /// Who opened it.
+        /// Node that opened the store.
         node: NodeId,
-        /// And of which cluster.
+        /// Cluster of the node that opened the store.
         cluster: ClusterId,
     },
-    /// A newer version of Synod wrote the store.
+    /// The store was written by a newer version of Synod.
     #[error(
         "{path}: written in format {found}, this program reads up to format {known}: \
          run a newer version"
     )]
     TooNew {
-        /// The folder.
+        /// Folder of the store.
         path: PathBuf,
-        /// The format found.
+        /// Format of the store.
         found: u32,
-        /// The newest format known.
+        /// Newest supported format.
         known: u32,
     },
 }

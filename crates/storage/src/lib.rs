@@ -1,10 +1,10 @@
-//! Where Synod keeps its log and its state: two narrow traits, and memory behind both. RocksDB
-//! comes with the feature `rocksdb` (`RocksLog`, `RocksState`).
+//! Storage of a replica's log and state: two traits, and an implementation of both in memory. The
+//! feature `rocksdb` adds one on RocksDB (`RocksLog`, `RocksState`).
 //!
-//! A [`LogStore`] takes batches that are durable, whole, when [`commit`](LogStore::commit)
-//! returns; a [`StateStore`] holds ordered keys and may lag behind until it is
-//! [synced](StateStore::sync). Both block, on purpose: whoever drives them owns the thread.
-//! Nothing here knows a protocol: stamps, hard states and bases are bytes.
+//! A [`LogStore`] commits atomic batches that are durable when [`commit`](LogStore::commit) returns. A
+//! [`StateStore`] holds ordered keys and may lag behind the log until it is
+//! [synced](StateStore::sync). Both block, so the caller dedicates a thread to each. The crate is
+//! independent of the protocol: stamps, hard states and bases are bytes.
 //!
 //! ```
 //! use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, StoredRun, conformance};
@@ -20,10 +20,10 @@
 //!     ops: vec![(group, LogOp::HardState(b"vote".to_vec().into())), (group, LogOp::Put(run))],
 //! })?;
 //!
-//! // The node dies and starts again.
+//! // The node crashes and restarts.
 //! disk.crash(0);
 //! let mut log = disk.open_log();
-//! assert_eq!(log.life().boot, 2);
+//! assert_eq!(log.boot_id().boot, 2);
 //! let saved = log.load(group)?;
 //! assert_eq!(saved.hard_state.as_deref(), Some(&b"vote"[..]));
 //! assert_eq!(conformance::flatten(&saved).len(), 1);
@@ -33,35 +33,34 @@
 //!
 //! # After a power loss
 //! Only the last batch of a RocksDB log can be unsynced, because the next is written after its
-//! sync. If it is torn, it is dropped; any other fault is damage and refused by name. A RocksDB
-//! state has no write-ahead log: a sync writes a table, the store opens at its last flush, and the
-//! log has the rest.
+//! sync. If it is torn, it is dropped. Any other fault is damage, and the store is rejected with the
+//! file's name. A RocksDB state has no write-ahead log: a sync writes a table, the store opens at its
+//! last flush, and the log has the rest.
 //!
-//! A store of your own implements the trait and runs through the suite of [`conformance`]; see
-//! `examples/own_log_store.rs`.
+//! To test a store of your own, run the suite of [`conformance`] on it: see
+//! `examples/own_log_store.rs`. [`fault_injection`] damages a log in memory below its contract.
 //!
-//! Left out on purpose: threads and queues (a writer merges batches with [`Batch::append`] and
-//! commits them in one call), snapshots that travel (a state machine reads them from a
-//! [view](StateStore::view)), and any repair: beyond a torn last
-//! batch, a damaged store is refused.
+//! Not provided on purpose: threads and queues (a writer merges batches with [`Batch::append`] and
+//! commits them in one call), transfer of snapshots (a state machine reads them from a
+//! [view](StateStore::view)), and repair beyond a torn last batch.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod compaction;
 pub mod conformance;
 mod error;
-mod journal;
+pub mod fault_injection;
 mod log;
 mod memory;
-mod record;
-mod records;
+mod record_codec;
+mod record_set;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 mod state;
 
 pub use error::StorageError;
-pub use log::{Batch, Identity, Life, LogOp, LogStore, Saved, StoredRun};
+pub use log::{Batch, BootId, LogOp, LogStore, StoreIdentity, StoredGroup, StoredRun};
 pub use memory::{MemoryDisk, MemoryLog, MemoryState};
-pub use records::Records;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksLog, RocksState};
-pub use state::{Entries, StateStore, StateView};
+pub use state::{Entries, StateStore, StoreView};

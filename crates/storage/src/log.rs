@@ -1,60 +1,60 @@
-//! The log's side: atomic, durable batches.
+//! The log store: atomic, durable batches.
 
 use crate::StorageError;
 use bytes::Bytes;
 use synod_types::{ClusterId, GroupId, Incarnation, NodeId, Slot, Values};
 
-/// Whose store this is; fixed when it is created, compared whenever it is opened.
+/// Owner of a store: set when it is created, and checked at every open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster.
+pub struct StoreIdentity {
+    /// Cluster of the owner.
     pub cluster: ClusterId,
-    /// The node.
+    /// Node of the owner.
     pub node: NodeId,
 }
 
-/// Which life of which store this process is.
+/// Identifier of one open of a store: the store's incarnation and the boot count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Life {
-    /// Drawn when the store was created.
+pub struct BootId {
+    /// Random number of the store, drawn at its creation.
     pub incarnation: Incarnation,
-    /// How often the store was opened, this time included. Durable before `open` returns, so no
-    /// two processes ever share one.
+    /// Number of opens of the store, including this one. It is durable before `open` returns, so that no
+    /// two processes share one.
     pub boot: u64,
 }
 
-/// Consecutive slots under one stamp, as stored.
+/// Consecutive slots with one stamp, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRun {
-    /// The slot of the first value.
+    /// Slot of the first value.
     pub first: Slot,
-    /// The stamp; opaque.
+    /// Stamp of all slots. Opaque.
     pub stamp: Bytes,
-    /// The values.
+    /// Values of the slots.
     pub values: Values,
 }
 
-/// One change of one group's log.
+/// Change of one group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOp {
-    /// Replaces the hard state; opaque.
+    /// Replaces the hard state. Opaque.
     HardState(Bytes),
-    /// Writes slots, over whatever they held.
+    /// Writes slots, and overwrites their content.
     Put(StoredRun),
-    /// Removes this slot and all behind it.
+    /// Removes this slot and all after it.
     TruncateFrom(Slot),
-    /// Replaces the base; slots at or below `through` will not be read again. The slots behind
-    /// stay: if they must go, a `TruncateFrom` in the same batch says so.
+    /// Replaces the base. Slots at or below `through` are not read again. The slots after it stay: if
+    /// they must go, the same batch holds a `TruncateFrom`.
     Compact {
-        /// The last slot that may go.
+        /// Last slot that the base covers.
         through: Slot,
-        /// What replaces it; opaque.
+        /// Content of the base. Opaque.
         base: Bytes,
     },
 }
 
 impl LogOp {
-    /// The size of its contents, in bytes.
+    /// Returns the size of the content in bytes.
     fn byte_len(&self) -> usize {
         match self {
             Self::HardState(bytes) | Self::Compact { base: bytes, .. } => bytes.len(),
@@ -64,61 +64,60 @@ impl LogOp {
     }
 }
 
-/// Changes that become durable together or not at all, of any number of groups.
+/// Atomic batch of changes to any number of groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The changes, in order.
+    /// Changes in order, each with its group.
     pub ops: Vec<(GroupId, LogOp)>,
 }
 
 impl Batch {
-    /// Whether there is nothing to write.
+    /// Returns whether the batch has no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
-    /// The size of what it writes, in bytes, without keys and checksums.
+    /// Returns the size of the content in bytes, without keys and checksums.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.ops.iter().map(|(_, op)| op.byte_len()).sum()
     }
 
-    /// Moves all of `later` behind what is here: how a writer thread makes one sync of many.
+    /// Moves all changes of `later` to the end of this batch. A writer thread merges batches to save syncs.
     pub fn append(&mut self, later: &mut Self) {
         self.ops.append(&mut later.ops);
     }
 }
 
-/// What a store holds of one group.
+/// Content of a log store for one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Saved {
-    /// The latest hard state.
+pub struct StoredGroup {
+    /// Latest hard state.
     pub hard_state: Option<Bytes>,
-    /// The latest base.
+    /// Latest base, with the last slot that it covers.
     pub base: Option<(Slot, Bytes)>,
-    /// `Put` and `TruncateFrom` operations that, done in this order, give the log behind the
-    /// base; slots at or below the base may still be among them.
+    /// `Put` and `TruncateFrom` operations that, applied in this order, result in the log after the
+    /// base. They may include slots at or below the base.
     pub journal: Vec<LogOp>,
 }
 
-/// A durable log for a node's groups.
+/// Durable log of a node's groups.
 pub trait LogStore: Send {
-    /// Which life of the store this is.
-    fn life(&self) -> Life;
+    /// Returns the identifier of this open of the store.
+    fn boot_id(&self) -> BootId;
 
-    /// Reads one group; an empty [`Saved`] if it was never written.
+    /// Reads one group. Returns an empty [`StoredGroup`] if it was never written.
     ///
     /// # Errors
-    /// If anything read is not exactly what was once written: a store never returns a shorter log
-    /// that looks whole, save that a crash may have cut off writes that were never reported as
-    /// durable.
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError>;
+    /// If the content is not exactly what was written: a store never returns a truncated log without an
+    /// error, except that a crash may lose writes that were never reported as durable.
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError>;
 
-    /// Writes a batch: atomic, and durable when this returns.
+    /// Writes a batch atomically. It is durable when this returns.
     ///
     /// # Errors
-    /// Any error is final: the disk's content is unknown, so the node must stop.
+    /// Any error is final: the content of the disk is unknown, so the node must stop.
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
 }
 
@@ -138,12 +137,12 @@ mod tests {
         Batch { ops }
     }
 
-    fn saved(mut log: MemoryLog) -> Saved {
+    fn saved(mut log: MemoryLog) -> StoredGroup {
         log.load(GroupId(1)).unwrap()
     }
 
     #[test]
-    fn a_merged_batch_does_what_its_parts_did_in_order() {
+    fn merged_batch_has_the_effect_of_its_parts_in_order() {
         let parts = [batch(1, 1), batch(2, 1), batch(2, 2), batch(1, 3)];
         let (one_by_one, merged) =
             (MemoryDisk::new(Incarnation(1)), MemoryDisk::new(Incarnation(1)));
@@ -153,7 +152,7 @@ mod tests {
             log.commit(part).unwrap();
             let mut part = part.clone();
             all.append(&mut part);
-            assert!(part.is_empty(), "an appended batch is empty, and its room can be used again");
+            assert!(part.is_empty(), "an appended batch is empty and keeps its capacity");
         }
         merged.open_log().commit(&all).unwrap();
         let (apart, together) = (saved(one_by_one.open_log()), saved(merged.open_log()));
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_batch_merges_into_nothing() {
+    fn empty_batch_adds_nothing_to_a_merged_one() {
         let mut all = Batch::default();
         all.append(&mut Batch::default());
         assert!(all.is_empty());

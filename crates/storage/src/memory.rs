@@ -1,9 +1,10 @@
-//! Memory behind both traits: for tests, simulators and nodes that may forget.
+//! Stores in memory: for tests, simulators and nodes that may lose their data.
 
-use crate::journal::LiveOps;
-use crate::record::Head;
+use crate::compaction::CompactionIndex;
+use crate::record_codec::Head;
+use crate::record_set::RecordSet;
 use crate::{
-    Batch, Entries, Life, LogOp, LogStore, Records, Saved, StateStore, StateView, StorageError,
+    Batch, BootId, Entries, LogOp, LogStore, StateStore, StorageError, StoreView, StoredGroup,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -12,11 +13,11 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_types::{Change, Changes, GroupId, Incarnation, Slot};
 
-/// One node's disk in memory. It outlives the stores opened on it, so that a test or a simulator
-/// can stop a node, [crash](Self::crash) its disk and start the node again.
+/// Disk of one node in memory. It outlives the stores opened on it, so that a test or a simulator
+/// can stop a node, [crash](Self::crash) its disk and restart the node.
 ///
-/// A clone is another handle on the same disk. Opening a store anew is a restart: the handle that
-/// was opened before is dead, and its writes fail.
+/// A clone is another handle on the same disk. Opening a store again is a restart: the handle that
+/// was opened before becomes invalid, and its writes fail.
 #[derive(Clone, Debug)]
 pub struct MemoryDisk {
     shared: Arc<Mutex<Content>>,
@@ -24,20 +25,20 @@ pub struct MemoryDisk {
 
 #[derive(Debug)]
 struct Content {
-    life: Life,
-    /// Raised by every open and every crash: an older handle on the log is dead.
+    boot_id: BootId,
+    /// Incremented by every open and every crash: older handles on the log are invalid.
     log_handle: u64,
     groups: BTreeMap<GroupId, Group>,
-    /// What groups are read from that are not among those.
-    records: Records,
-    /// The same for the state.
+    /// Records of the groups that are not loaded yet.
+    records: RecordSet,
+    /// The same as `log_handle` for the state.
     state_handle: u64,
     state: BTreeMap<Bytes, Bytes>,
-    /// What undoes each batch that is not durable yet, oldest first.
+    /// The undo of each batch that is not durable, oldest first.
     undo: VecDeque<Undo>,
 }
 
-/// Keys and what they held before.
+/// Keys with their previous values.
 type Undo = Vec<(Bytes, Option<Bytes>)>;
 
 #[derive(Debug, Default)]
@@ -45,18 +46,18 @@ struct Group {
     hard_state: Option<Bytes>,
     base: Option<(Slot, Bytes)>,
     journal: VecDeque<LogOp>,
-    live: LiveOps,
+    index: CompactionIndex,
 }
 
 impl MemoryDisk {
-    /// An empty disk. `fresh` names its log's incarnation; a wiped disk is a new one with another.
+    /// Creates an empty disk. A wiped disk is a new one with another incarnation.
     #[must_use]
-    pub fn new(fresh: Incarnation) -> Self {
+    pub fn new(incarnation: Incarnation) -> Self {
         let content = Content {
-            life: Life { incarnation: fresh, boot: 0 },
+            boot_id: BootId { incarnation, boot: 0 },
             log_handle: 0,
             groups: BTreeMap::new(),
-            records: Records::default(),
+            records: RecordSet::default(),
             state_handle: 0,
             state: BTreeMap::new(),
             undo: VecDeque::new(),
@@ -64,16 +65,16 @@ impl MemoryDisk {
         Self { shared: Arc::new(Mutex::new(content)) }
     }
 
-    /// Opens the log: one boot more.
+    /// Opens the log and increments its boot count.
     #[must_use]
     pub fn open_log(&self) -> MemoryLog {
         let mut content = self.lock();
-        content.life.boot += 1;
+        content.boot_id.boot += 1;
         content.log_handle += 1;
-        MemoryLog { disk: self.clone(), life: content.life, handle: content.log_handle }
+        MemoryLog { disk: self.clone(), boot_id: content.boot_id, handle: content.log_handle }
     }
 
-    /// Opens the state: what it finds is durable from then on.
+    /// Opens the state. Its present content becomes durable.
     #[must_use]
     pub fn open_state(&self) -> MemoryState {
         let mut content = self.lock();
@@ -82,16 +83,15 @@ impl MemoryDisk {
         MemoryState { disk: self.clone(), handle: content.state_handle }
     }
 
-    /// How many batches of the state are not durable: a crash may lose any number of them, the
+    /// Returns the number of state batches that are not durable. A crash may lose any number of them, the
     /// newest first.
     #[must_use]
     pub fn unsynced(&self) -> usize {
         self.lock().undo.len()
     }
 
-    /// Loses power: of the state's unsynced batches the oldest `keep` survive (all, if there are
-    /// fewer). The log loses nothing, because a commit is durable when it returns. Handles that
-    /// are open are dead; open the stores again.
+    /// Simulates a power loss. The oldest `keep` unsynced state batches survive. The log loses nothing,
+    /// because a commit is durable when it returns. Open handles become invalid.
     pub fn crash(&self, keep: usize) {
         let content = &mut *self.lock();
         content.log_handle += 1;
@@ -106,56 +106,53 @@ impl MemoryDisk {
         }
     }
 
-    /// What a disk would hold if the log lay there as records: for tests and simulators, which
-    /// damage them and [put them back](Self::replace).
-    #[must_use]
-    pub fn records(&self) -> Records {
+    /// Returns the log as records: see [`fault_injection`](crate::fault_injection).
+    pub(crate) fn records(&self) -> RecordSet {
         let content = self.lock();
         let mut records = content.records.clone();
         for (id, group) in &content.groups {
             let head = Head {
                 hard_state: group.hard_state.clone(),
                 base: group.base.clone(),
-                first: group.live.first(),
-                next: group.live.next(),
+                first: group.index.first(),
+                next: group.index.next(),
             };
             records.put_group(*id, &head, &group.journal);
         }
         records
     }
 
-    /// From now on the log is what these records say, and a load or a commit fails where they are
-    /// damaged. Handles on the log that are open are dead.
-    pub fn replace(&self, records: Records) {
+    /// Replaces the log by records. Open handles on the log become invalid.
+    pub(crate) fn replace(&self, records: RecordSet) {
         let content = &mut *self.lock();
         content.log_handle += 1;
         content.groups.clear();
         content.records = records;
     }
 
-    /// A panic elsewhere cannot leave the content half changed for readers that matter: every
-    /// writer that panicked took its node with it.
+    /// Ignores poisoning: a writer that panicked has stopped its node, so no other reader depends on a
+    /// partial change.
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A log in memory.
+/// Log store in memory.
 #[derive(Debug)]
 pub struct MemoryLog {
     disk: MemoryDisk,
-    life: Life,
+    boot_id: BootId,
     handle: u64,
 }
 
 impl MemoryLog {
-    /// An empty log on a disk of its own; see [`MemoryDisk`] for one that can be opened again.
+    /// Creates an empty log on a disk of its own. To open it again, use a [`MemoryDisk`].
     #[must_use]
-    pub fn new(fresh: Incarnation) -> Self {
-        MemoryDisk::new(fresh).open_log()
+    pub fn new(incarnation: Incarnation) -> Self {
+        MemoryDisk::new(incarnation).open_log()
     }
 
-    /// The disk it is on.
+    /// Returns the disk of this store.
     #[must_use]
     pub fn disk(&self) -> &MemoryDisk {
         &self.disk
@@ -163,16 +160,16 @@ impl MemoryLog {
 
     fn content(&self) -> Result<MutexGuard<'_, Content>, StorageError> {
         let content = self.disk.lock();
-        if content.log_handle == self.handle { Ok(content) } else { Err(dead("log")) }
+        if content.log_handle == self.handle { Ok(content) } else { Err(stale_handle("log")) }
     }
 }
 
 impl LogStore for MemoryLog {
-    fn life(&self) -> Life {
-        self.life
+    fn boot_id(&self) -> BootId {
+        self.boot_id
     }
 
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError> {
         Ok(self.content()?.group(group)?.saved())
     }
 
@@ -182,31 +179,31 @@ impl LogStore for MemoryLog {
             content.group(*group)?;
         }
         for (group, op) in &batch.ops {
-            content.groups.entry(*group).or_default().take(op);
+            content.groups.entry(*group).or_default().apply(op);
         }
         Ok(())
     }
 }
 
 impl Group {
-    fn take(&mut self, op: &LogOp) {
+    fn apply(&mut self, op: &LogOp) {
         match op {
             LogOp::HardState(bytes) => self.hard_state = Some(bytes.clone()),
             LogOp::Put(_) | LogOp::TruncateFrom(_) => {
-                self.live.push(op);
+                self.index.push(op);
                 self.journal.push_back(op.clone());
             }
             LogOp::Compact { through, base } => {
                 self.base = Some((*through, base.clone()));
-                let first = self.live.first();
-                self.live.compact(*through);
-                self.journal.drain(..(self.live.first() - first) as usize);
+                let first = self.index.first();
+                self.index.compact(*through);
+                self.journal.drain(..(self.index.first() - first) as usize);
             }
         }
     }
 
-    fn saved(&self) -> Saved {
-        Saved {
+    fn saved(&self) -> StoredGroup {
+        StoredGroup {
             hard_state: self.hard_state.clone(),
             base: self.base.clone(),
             journal: self.journal.iter().cloned().collect(),
@@ -214,8 +211,8 @@ impl Group {
     }
 }
 
-/// A state in memory. Until a [`sync`](StateStore::sync) it remembers how to undo what was
-/// written, so that its [disk](MemoryDisk::crash) can crash: a state that is never synced grows.
+/// State store in memory. Until a [`sync`](StateStore::sync) it keeps an undo log, so that its
+/// [disk](MemoryDisk::crash) can crash: a state that is never synced grows.
 #[derive(Debug)]
 pub struct MemoryState {
     disk: MemoryDisk,
@@ -223,13 +220,13 @@ pub struct MemoryState {
 }
 
 impl MemoryState {
-    /// An empty state on a disk of its own; see [`MemoryDisk`] for one that can be opened again.
+    /// Creates an empty state on a disk of its own. To open it again, use a [`MemoryDisk`].
     #[must_use]
     pub fn new() -> Self {
         MemoryDisk::new(Incarnation(0)).open_state()
     }
 
-    /// The disk it is on.
+    /// Returns the disk of this store.
     #[must_use]
     pub fn disk(&self) -> &MemoryDisk {
         &self.disk
@@ -237,10 +234,10 @@ impl MemoryState {
 
     fn content(&self) -> Result<MutexGuard<'_, Content>, StorageError> {
         let content = self.disk.lock();
-        if content.state_handle == self.handle { Ok(content) } else { Err(dead("state")) }
+        if content.state_handle == self.handle { Ok(content) } else { Err(stale_handle("state")) }
     }
 
-    /// The first entry of a range; `Ok(None)` behind its end.
+    /// Returns the first entry of a range, or `Ok(None)` at its end.
     fn first_in(
         &self,
         from: Bound<&[u8]>,
@@ -258,7 +255,7 @@ impl Default for MemoryState {
     }
 }
 
-impl StateView for MemoryState {
+impl StoreView for MemoryState {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         Ok(self.content()?.state.get(key).cloned())
     }
@@ -272,10 +269,10 @@ impl StateView for MemoryState {
     }
 }
 
-/// One look-up an entry: an iterator over the map itself would have to hold the lock.
+/// Iterator with one look-up an entry: an iterator over the map itself would have to hold the lock.
 struct Range<'a> {
     state: &'a MemoryState,
-    /// Where the next entry is looked for; `None` once there is no more.
+    /// The lower bound of the next entry, or `None` at the end.
     next: Option<Bound<Bytes>>,
     to: Option<Bytes>,
 }
@@ -298,7 +295,7 @@ impl Iterator for Range<'_> {
     }
 }
 
-/// Whether no key can lie in a range; the map would panic on the reversed ones.
+/// Returns whether a range contains no key. The map would panic on a reversed range.
 fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     match (from, to) {
         (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
@@ -309,7 +306,7 @@ fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
 impl StateStore for MemoryState {
     fn write(&mut self, changes: &Changes) -> Result<(), StorageError> {
         let mut content = self.content()?;
-        let undo = changes.as_slice().iter().map(|change| content.take(change)).collect();
+        let undo = changes.as_slice().iter().map(|change| content.apply(change)).collect();
         content.undo.push_back(undo);
         Ok(())
     }
@@ -319,31 +316,31 @@ impl StateStore for MemoryState {
         Ok(())
     }
 
-    fn view(&self) -> Result<Box<dyn StateView + Send + '_>, StorageError> {
-        // While the view borrows the store, nothing can write through it, and a handle opened
-        // later kills this one: so the store itself is a consistent view.
+    fn view(&self) -> Result<Box<dyn StoreView + Send + '_>, StorageError> {
+        // While the view borrows the store, nothing can write through it, and a handle opened later
+        // invalidates this one: so the store itself is a consistent view.
         drop(self.content()?);
         Ok(Box::new(View(self)))
     }
 }
 
 impl Content {
-    /// A group of the log, read from the records if there is need.
+    /// Returns a group of the log, loaded from the records if necessary.
     fn group(&mut self, id: GroupId) -> Result<&mut Group, StorageError> {
         match self.groups.entry(id) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(room) => {
                 let (head, journal) = self.records.take_group(id)?;
-                let mut live = LiveOps::starting_at(head.first);
-                journal.iter().for_each(|op| live.push(op));
+                let mut index = CompactionIndex::starting_at(head.first);
+                journal.iter().for_each(|op| index.push(op));
                 let (hard_state, base) = (head.hard_state, head.base);
-                Ok(room.insert(Group { hard_state, base, journal: journal.into(), live }))
+                Ok(room.insert(Group { hard_state, base, journal: journal.into(), index }))
             }
         }
     }
 
-    /// Applies a change to the state and returns what undoes it.
-    fn take(&mut self, change: &Change) -> (Bytes, Option<Bytes>) {
+    /// Applies a change to the state and returns its undo.
+    fn apply(&mut self, change: &Change) -> (Bytes, Option<Bytes>) {
         match change {
             Change::Put(key, value) => (key.clone(), self.state.insert(key.clone(), value.clone())),
             Change::Delete(key) => (key.clone(), self.state.remove(key)),
@@ -353,7 +350,7 @@ impl Content {
 
 struct View<'s>(&'s MemoryState);
 
-impl StateView for View<'_> {
+impl StoreView for View<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.0.get(key)
     }
@@ -363,7 +360,7 @@ impl StateView for View<'_> {
     }
 }
 
-fn dead(what: &str) -> StorageError {
+fn stale_handle(what: &str) -> StorageError {
     StorageError::Io {
         path: format!("memory/{what}").into(),
         reason: "this handle is from before a crash or a later open".into(),
@@ -385,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_keeps_exactly_the_prefix_it_is_told_to() {
+    fn crash_keeps_exactly_the_given_prefix() {
         for keep in 0..=4 {
             let disk = MemoryDisk::new(Incarnation(7));
             let mut state = disk.open_state();
@@ -418,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_from_before_a_crash_are_dead() {
+    fn handles_from_before_a_crash_are_invalid() {
         let disk = MemoryDisk::new(Incarnation(7));
         let (mut log, mut state) = (disk.open_log(), disk.open_state());
         disk.crash(0);
@@ -428,7 +425,7 @@ mod tests {
         assert!(state.view().is_err());
         assert!(state.range(b"", None).next().unwrap().is_err());
         let again = disk.open_log();
-        assert_eq!(again.life().incarnation, Incarnation(7));
-        assert_eq!((log.life().boot, again.life().boot), (1, 2));
+        assert_eq!(again.boot_id().incarnation, Incarnation(7));
+        assert_eq!((log.boot_id().boot, again.boot_id().boot), (1, 2));
     }
 }

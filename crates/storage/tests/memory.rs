@@ -1,4 +1,4 @@
-//! Memory behind both traits keeps the rules.
+//! The stores in memory pass the conformance suites.
 
 use proptest::prelude::*;
 use synod_storage::conformance::{self, Fixture};
@@ -19,7 +19,7 @@ impl Fixture for Log {
     }
 }
 
-/// Every crash keeps one unsynced batch more than the one before: from none to all.
+/// Each crash keeps one unsynced batch more than the one before: from none to all.
 struct State {
     disk: MemoryDisk,
     crashes: usize,
@@ -43,12 +43,12 @@ fn disk() -> MemoryDisk {
 }
 
 #[test]
-fn the_log_conforms() {
+fn log_passes_the_suite() {
     conformance::log_store(|| Log(disk()));
 }
 
 #[test]
-fn the_state_conforms() {
+fn state_passes_the_suite() {
     for crashes in 0..4 {
         conformance::state_store(|| State { disk: disk(), crashes });
     }
@@ -62,12 +62,12 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn any_log_script_gives_what_the_reference_gives(bytes in any::<Vec<u8>>()) {
+    fn log_agrees_with_the_reference_on_any_script(bytes in any::<Vec<u8>>()) {
         conformance::check_log(Log(disk()), &conformance::log_steps(&bytes));
     }
 
     #[test]
-    fn any_state_script_gives_what_the_reference_gives(
+    fn state_agrees_with_the_reference_on_any_script(
         bytes in any::<Vec<u8>>(),
         crashes in 0_usize..4,
     ) {

@@ -1,15 +1,15 @@
-//! The conformance suites are not trusted until they have caught stores that break the rules.
+//! The conformance suites reject stores that break a rule.
 
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_storage::conformance::{self, Fixture};
 use synod_storage::{
-    Batch, Entries, Life, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, Saved, StateStore,
-    StateView, StorageError, StoredRun,
+    Batch, BootId, Entries, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StateStore,
+    StorageError, StoreView, StoredGroup, StoredRun,
 };
 use synod_types::{Change, Changes, GroupId, Incarnation};
 
-/// One broken rule of a log store.
+/// The rule that a log store breaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum LogFault {
     None,
@@ -20,7 +20,7 @@ enum LogFault {
     CompactsOneTooMany,
     KeepsTheFirstHardState,
     KeepsTheOldStamp,
-    RepeatsItsBoot,
+    RepeatsItsBootCount,
     WritesOnlyAtTheNextCommit,
 }
 
@@ -64,12 +64,15 @@ impl FaultyLog {
 }
 
 impl LogStore for FaultyLog {
-    fn life(&self) -> Life {
-        let life = self.inner.life();
-        Life { boot: if self.fault == LogFault::RepeatsItsBoot { 1 } else { life.boot }, ..life }
+    fn boot_id(&self) -> BootId {
+        let boot_id = self.inner.boot_id();
+        BootId {
+            boot: if self.fault == LogFault::RepeatsItsBootCount { 1 } else { boot_id.boot },
+            ..boot_id
+        }
     }
 
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError> {
         self.inner.load(group)
     }
 
@@ -97,7 +100,7 @@ impl Fixture for LogFixture {
     }
 }
 
-/// One broken rule of a state store.
+/// The rule that a state store breaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum StateFault {
     None,
@@ -114,7 +117,7 @@ struct FaultyState {
     fault: StateFault,
 }
 
-impl StateView for FaultyState {
+impl StoreView for FaultyState {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.inner.get(key)
     }
@@ -168,7 +171,7 @@ impl StateStore for FaultyState {
         if self.fault == StateFault::IgnoresSyncs { Ok(()) } else { self.inner.sync() }
     }
 
-    fn view(&self) -> Result<Box<dyn StateView + Send + '_>, StorageError> {
+    fn view(&self) -> Result<Box<dyn StoreView + Send + '_>, StorageError> {
         self.inner.view()
     }
 }
@@ -199,7 +202,7 @@ fn passes(suite: impl FnOnce()) -> bool {
 }
 
 #[test]
-fn every_broken_rule_of_a_log_is_caught() {
+fn log_store_that_breaks_a_rule_is_rejected() {
     let passes = |fault| passes(|| conformance::log_store(|| LogFixture(disk(), fault)));
     assert!(passes(LogFault::None), "the wrapper itself breaks no rule");
     for fault in [
@@ -210,7 +213,7 @@ fn every_broken_rule_of_a_log_is_caught() {
         LogFault::CompactsOneTooMany,
         LogFault::KeepsTheFirstHardState,
         LogFault::KeepsTheOldStamp,
-        LogFault::RepeatsItsBoot,
+        LogFault::RepeatsItsBootCount,
         LogFault::WritesOnlyAtTheNextCommit,
     ] {
         assert!(!passes(fault), "{fault:?} is not caught");
@@ -218,7 +221,7 @@ fn every_broken_rule_of_a_log_is_caught() {
 }
 
 #[test]
-fn every_broken_rule_of_a_state_is_caught() {
+fn state_store_that_breaks_a_rule_is_rejected() {
     let passes =
         |fault| passes(|| conformance::state_store(|| StateFixture { disk: disk(), fault }));
     assert!(passes(StateFault::None), "the wrapper itself breaks no rule");

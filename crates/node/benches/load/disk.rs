@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use synod_node::node;
 use synod_node::settings::{Layer, Settings};
 use synod_runtime::Stores;
-use synod_storage::{Batch, Life, LogOp, LogStore, Saved, StorageError};
+use synod_storage::{Batch, BootId, LogOp, LogStore, StorageError, StoredGroup};
 use synod_types::GroupId;
 
 /// Time that the slow disk needs for a sync, whatever its size.
@@ -19,11 +19,11 @@ struct Slow {
 }
 
 impl LogStore for Slow {
-    fn life(&self) -> Life {
-        self.log.life()
+    fn boot_id(&self) -> BootId {
+        self.log.boot_id()
     }
 
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError> {
         self.log.load(group)
     }
 

@@ -260,7 +260,7 @@ impl World {
 
 fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, ReplicaCore<Puppet>, Applier) {
     let mut log = disk.open_log();
-    let settings = Settings::new(ClusterId(1), ME, log.life(), 7);
+    let settings = Settings::new(ClusterId(1), ME, log.boot_id(), 7);
     let session = settings.session();
     let machine = Box::<Recorder>::default();
     let applier = Applier::open(machine, Box::new(disk.open_state()), session).unwrap();

@@ -24,7 +24,7 @@ struct Node {
 impl Node {
     fn start(disk: &MemoryDisk) -> Self {
         let mut log = disk.open_log();
-        let settings = Settings::new(ClusterId(1), ME, log.life(), 0);
+        let settings = Settings::new(ClusterId(1), ME, log.boot_id(), 0);
         let applier = applier(disk.open_state());
         let saved = log.load(settings.group).unwrap();
         let applied = applier.applied();

@@ -146,7 +146,7 @@ fn a_state_that_ends_before_its_log_begins_is_refused() {
     let base = Base { through: Slot(7), stamp: Term(1), members: None };
     let op = encode_write::<Puppet>(&Write::Compact(base));
     let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
-    let saved = synod_storage::Saved { base: Some((through, base)), ..Default::default() };
+    let saved = synod_storage::StoredGroup { base: Some((through, base)), ..Default::default() };
     let open = |applied| ReplicaCore::<Puppet>::open(T0, settings(), None, &saved, applied);
     let error = open(Slot(6)).err().unwrap();
     assert!(matches!(error, OpenError::StateBehindLog { applied: Slot(6), base: Slot(7) }));

@@ -284,7 +284,7 @@ fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
         stamp: encode_stamp(),
         values: Values::command_only(&remote(1, 10)),
     };
-    let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
+    let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
     let mut replica =
         ReplicaCore::<Puppet>::open(T0, settings(), Some(ME), &saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
@@ -340,7 +340,7 @@ fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
         .map(|seq| Value::Command(remote(seq, if seq % 7 == 0 { 20_000 } else { 700 })))
         .collect();
     let run = StoredRun { first: Slot(1), stamp: encode_stamp(), values: values.clone() };
-    let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
+    let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
     let mut replica = ReplicaCore::<Puppet>::open(T0, small, Some(ME), &saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
     tell(&mut replica, Msg::Quorum);
@@ -470,7 +470,7 @@ fn the_floor_is_the_applied_slot_after_a_restart() {
         stamp: encode_stamp(),
         values: (0..3).map(|_| Value::Command(Bytes::from_static(b"x"))).collect(),
     };
-    let saved = synod_storage::Saved { journal: vec![LogOp::Put(run)], ..Default::default() };
+    let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
     for (cut, fatal) in [(2, true), (3, false)] {
         let mut replica =
             ReplicaCore::<Puppet>::open(T0, settings(), Some(PEER), &saved, Slot(2)).unwrap();

@@ -11,7 +11,7 @@ use synod_replica::{
     Applied, Applier, Driver, Envelope, Event, Outcome, Payload, ReplicaCore, Settings, Token,
     decode_frame, encode_frame,
 };
-use synod_storage::{Life, StateStore};
+use synod_storage::{BootId, StateStore};
 use synod_types::{
     Ballot, Changes, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, Slot, Term, Values,
 };
@@ -219,7 +219,7 @@ impl Puppet {
 }
 
 pub fn settings() -> Settings {
-    Settings::new(ClusterId(1), ME, Life { incarnation: Incarnation(5), boot: 1 }, 0)
+    Settings::new(ClusterId(1), ME, BootId { incarnation: Incarnation(5), boot: 1 }, 0)
 }
 
 pub fn replica(leader: Option<NodeId>) -> ReplicaCore<Puppet> {
@@ -227,7 +227,7 @@ pub fn replica(leader: Option<NodeId>) -> ReplicaCore<Puppet> {
 }
 
 pub fn replica_with(settings: Settings, leader: Option<NodeId>) -> ReplicaCore<Puppet> {
-    let saved = synod_storage::Saved::default();
+    let saved = synod_storage::StoredGroup::default();
     let mut replica = ReplicaCore::open(T0, settings, leader, &saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
     replica

@@ -8,7 +8,7 @@ use synod_raft::{Config, Raft};
 use synod_replica::{
     Applied, Applier, Driver, Event, Outcome, ReplicaCore, Run, Seq, Settings, Token,
 };
-use synod_storage::{Life, MemoryState};
+use synod_storage::{BootId, MemoryState};
 use synod_types::{ClusterId, Incarnation, Instant, Membership, NodeId, Slot};
 
 const NODES: u64 = 3;
@@ -64,7 +64,7 @@ impl Cluster {
         };
         let members = Membership::new((1..=NODES).map(NodeId), []).unwrap();
         for id in (1..=NODES).map(NodeId) {
-            let life = Life { incarnation: Incarnation(id.0), boot: 1 };
+            let life = BootId { incarnation: Incarnation(id.0), boot: 1 };
             let settings = Settings {
                 unwritten_bytes: 400_000,
                 forward_window: 400_000,
@@ -74,7 +74,7 @@ impl Cluster {
             let (machine, store) = (Box::<Recorder>::default(), Box::new(MemoryState::new()));
             let applier = Applier::open(machine, store, settings.session()).unwrap();
             let config = Config::new(id, members.clone()).unwrap();
-            let saved = synod_storage::Saved::default();
+            let saved = synod_storage::StoredGroup::default();
             let replica =
                 ReplicaCore::open(cluster.now, settings, config, &saved, Slot::ZERO).unwrap();
             let (batches, writing) = (VecDeque::new(), None);

@@ -11,7 +11,7 @@ use synod_raft::Raft;
 use synod_replica::{
     Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, Settings,
 };
-use synod_storage::{Batch, Life, LogStore, MemoryDisk, Saved, StorageError};
+use synod_storage::{Batch, BootId, LogStore, MemoryDisk, StorageError, StoredGroup};
 use synod_transport::MemoryNetwork;
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, Membership, NodeId, Slot};
 
@@ -46,11 +46,11 @@ impl Gate {
 }
 
 impl LogStore for Gated {
-    fn life(&self) -> Life {
-        self.log.life()
+    fn boot_id(&self) -> BootId {
+        self.log.boot_id()
     }
 
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError> {
         self.log.load(group)
     }
 
@@ -371,7 +371,7 @@ async fn a_stop_saves_all_that_was_applied() {
     node.stop().await;
     let applied = replica.status();
     disk.crash(0);
-    let again = open_applier(&disk, &Settings::new(ClusterId(7), ME, disk.open_log().life(), 1));
+    let again = open_applier(&disk, &Settings::new(ClusterId(7), ME, disk.open_log().boot_id(), 1));
     assert_eq!((again.applied(), again.digest()), (applied.applied, applied.digest));
     assert!(again.applied() >= Slot(10));
 }

@@ -5,7 +5,7 @@ use crate::workload::kv::{LAST, Last, Machine};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_replica::{Applied, Applier, Run, Session};
-use synod_storage::{MemoryDisk, StateView};
+use synod_storage::{MemoryDisk, StoreView};
 use synod_types::{Incarnation, NodeId, Slot, Value};
 
 /// A state machine of the checker's own that applies each chosen slot once, in order: what every
@@ -110,6 +110,6 @@ impl Oracle {
 }
 
 /// All keys of a state store.
-pub(crate) fn contents(store: &impl StateView) -> BTreeMap<Bytes, Bytes> {
+pub(crate) fn contents(store: &impl StoreView) -> BTreeMap<Bytes, Bytes> {
     store.range(&[], None).map(|entry| entry.expect("memory does not fail")).collect()
 }

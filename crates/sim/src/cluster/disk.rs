@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use synod_consensus::{Protocol, Saved, Write};
 use synod_replica::{DecodeError, decode_op};
-use synod_storage::{
-    Batch, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, Records, StorageError,
-};
+use synod_storage::fault_injection::{RecordSet, log_records, replace_log};
+use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StorageError};
 use synod_types::{GroupId, Incarnation, Instant, Seq};
 
 /// What survives a node's death, and what is on its way there.
@@ -170,15 +169,15 @@ impl<P: Protocol> Disk<P> {
         &self,
         fault: Fault,
         rng: &mut SimRng,
-    ) -> Result<(Records, Vec<Saved<P>>), StorageError> {
+    ) -> Result<(RecordSet, Vec<Saved<P>>), StorageError> {
         let scratch = MemoryDisk::new(Incarnation(0));
-        scratch.replace(self.memory.records());
+        replace_log(&scratch, log_records(&self.memory));
         let mut log = scratch.open_log();
-        let (mut images, mut saved) = (vec![scratch.records()], vec![self.synced.clone()]);
+        let (mut images, mut saved) = (vec![log_records(&scratch)], vec![self.synced.clone()]);
         let mut last = self.synced.clone();
         for pending in &self.queue {
             log.commit(&pending.batch)?;
-            images.push(scratch.records());
+            images.push(log_records(&scratch));
             pending.writes.iter().for_each(|write| last.apply(write));
             saved.push(last.clone());
         }
@@ -186,8 +185,8 @@ impl<P: Protocol> Disk<P> {
     }
 
     /// From now on the log's disk holds this.
-    pub(crate) fn replace(&mut self, (records, saved): (Records, Vec<Saved<P>>)) {
-        self.memory.replace(records);
+    pub(crate) fn replace(&mut self, (records, saved): (RecordSet, Vec<Saved<P>>)) {
+        replace_log(&self.memory, records);
         self.corrupted = Some(saved);
     }
 
@@ -209,6 +208,6 @@ fn op_bytes(op: &LogOp) -> u64 {
 }
 
 /// Reads the one group that a simulated node hosts.
-pub(crate) fn load(log: &mut MemoryLog) -> Result<synod_storage::Saved, StorageError> {
+pub(crate) fn load(log: &mut MemoryLog) -> Result<synod_storage::StoredGroup, StorageError> {
     log.load(GroupId(0))
 }

@@ -122,7 +122,7 @@ impl<P: Protocol> Node<P> {
         let refused = |error: String| violation(ViolationKind::RecoveryRefused, [id], error);
         self.boot += 1;
         let (log, state) = self.disk.open();
-        let mut settings = Settings::new(CLUSTER, id, log.life(), seed);
+        let mut settings = Settings::new(CLUSTER, id, log.boot_id(), seed);
         adjust(&mut settings);
         let saved = disk::load(log).map_err(|error| refused(error.to_string()))?;
         if let Some(allowed) = &self.disk.corrupted {

@@ -2,14 +2,14 @@
 
 use crate::faults::kind::Fault;
 use crate::rng::SimRng;
-use synod_storage::Records;
+use synod_storage::fault_injection::RecordSet;
 
 /// A record that a write puts down, or removes.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// What is left of a log when its node dies. `images` is what its disk held for sure, and what it
 /// would have held after each of the batches that were under way.
-pub(crate) fn corrupt(fault: Fault, images: &[Records], rng: &mut SimRng) -> Records {
+pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     match fault {
         Fault::LoseAnyOrder => lose_any(images, rng),
         Fault::TornWrite if images.len() > 1 => tear_batch(images, rng),
@@ -26,7 +26,7 @@ pub(crate) fn corrupt(fault: Fault, images: &[Records], rng: &mut SimRng) -> Rec
 }
 
 /// Of all that was under way any part is there, down to single records.
-fn lose_any(images: &[Records], rng: &mut SimRng) -> Records {
+fn lose_any(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     let mut records = images[0].clone();
     for pair in images.windows(2) {
         for change in changes(&pair[0], &pair[1]) {
@@ -39,7 +39,7 @@ fn lose_any(images: &[Records], rng: &mut SimRng) -> Records {
 }
 
 /// Of one batch the first few records are there, the next one is cut short.
-fn tear_batch(images: &[Records], rng: &mut SimRng) -> Records {
+fn tear_batch(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     let torn = rng.within(1..images.len() as u64) as usize;
     let mut records = images[torn - 1].clone();
     let mut changes = changes(&images[torn - 1], &images[torn]);
@@ -51,13 +51,13 @@ fn tear_batch(images: &[Records], rng: &mut SimRng) -> Records {
     records
 }
 
-fn cut(records: &mut Records, rng: &mut SimRng) {
+fn cut(records: &mut RecordSet, rng: &mut SimRng) {
     if let Some(bytes) = pick(records, rng) {
         bytes.truncate(rng.below(bytes.len() as u64) as usize);
     }
 }
 
-fn flip(records: &mut Records, rng: &mut SimRng) {
+fn flip(records: &mut RecordSet, rng: &mut SimRng) {
     if let Some(bytes) = pick(records, rng) {
         let bit = rng.below(bytes.len() as u64 * 8) as usize;
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -65,7 +65,7 @@ fn flip(records: &mut Records, rng: &mut SimRng) {
 }
 
 /// One record lies under another one's key.
-fn misdirect(records: &mut Records, rng: &mut SimRng) {
+fn misdirect(records: &mut RecordSet, rng: &mut SimRng) {
     let mut all: Vec<_> = records.as_map().values().cloned().collect();
     rng.shuffle(&mut all);
     if let Some(place) = pick(records, rng)
@@ -75,13 +75,13 @@ fn misdirect(records: &mut Records, rng: &mut SimRng) {
     }
 }
 
-fn pick<'a>(records: &'a mut Records, rng: &mut SimRng) -> Option<&'a mut Vec<u8>> {
+fn pick<'a>(records: &'a mut RecordSet, rng: &mut SimRng) -> Option<&'a mut Vec<u8>> {
     let at = rng.below(records.as_map().len() as u64) as usize;
     records.as_map_mut().values_mut().nth(at).filter(|bytes| !bytes.is_empty())
 }
 
 /// What turns one image into the next.
-fn changes(before: &Records, after: &Records) -> Vec<Change> {
+fn changes(before: &RecordSet, after: &RecordSet) -> Vec<Change> {
     let (before, after) = (before.as_map(), after.as_map());
     let put = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
     let gone = before.keys().filter(|key| !after.contains_key(*key));
@@ -89,7 +89,7 @@ fn changes(before: &Records, after: &Records) -> Vec<Change> {
     put.chain(gone.map(|key| (key.clone(), None))).collect()
 }
 
-fn apply(records: &mut Records, (key, value): Change) {
+fn apply(records: &mut RecordSet, (key, value): Change) {
     match value {
         Some(value) => records.as_map_mut().insert(key, value),
         None => records.as_map_mut().remove(&key),
@@ -99,6 +99,7 @@ fn apply(records: &mut Records, (key, value): Change) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synod_storage::fault_injection::{log_records, replace_log};
     use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, StoredRun};
     use synod_types::{GroupId, Incarnation, Slot, Values};
 
@@ -110,22 +111,22 @@ mod tests {
     }
 
     /// Two batches are durable, two under way.
-    fn images() -> Vec<Records> {
+    fn images() -> Vec<RecordSet> {
         let disk = MemoryDisk::new(Incarnation(1));
         let mut log = disk.open_log();
         let mut images = Vec::new();
         for slot in 1..=4 {
             log.commit(&batch(slot)).unwrap();
-            images.push(disk.records());
+            images.push(log_records(&disk));
         }
         images.split_off(1)
     }
 
     /// How many of 200 wrecks are refused; what is not is one of the images, in disguise or not.
-    fn refused(fault: Fault, images: &[Records]) -> usize {
-        let load = |records: &Records| {
+    fn refused(fault: Fault, images: &[RecordSet]) -> usize {
+        let load = |records: &RecordSet| {
             let disk = MemoryDisk::new(Incarnation(1));
-            disk.replace(records.clone());
+            replace_log(&disk, records.clone());
             disk.open_log().load(GroupId(0))
         };
         let whole: Vec<_> = images.iter().map(|image| load(image).unwrap()).collect();

@@ -1,7 +1,7 @@
-//! The rules of a log store.
+//! The conformance suite of log stores.
 
 use super::model::{LogModel, flatten, load};
-use super::{Fixture, LogStep, SCRIPTS, log_steps, noise};
+use super::{Fixture, LogStep, SCRIPTS, log_steps, random_bytes};
 use crate::{Batch, LogOp, LogStore, StoredRun};
 use bytes::Bytes;
 use synod_types::{GroupId, Slot, Value, Values};
@@ -9,27 +9,27 @@ use synod_types::{GroupId, Slot, Value, Values};
 const A: GroupId = GroupId(1);
 const B: GroupId = GroupId(256);
 
-/// Runs the whole suite, each case on a fixture of its own.
+/// Runs the conformance suite of log stores, each case on a new fixture.
 ///
 /// # Panics
 /// If the store breaks a rule.
-pub fn log_store<F>(mut fresh: impl FnMut() -> F)
+pub fn log_store<F>(mut fixture: impl FnMut() -> F)
 where
     F: Fixture<Store: LogStore>,
 {
-    lives_are_told_apart(fresh());
-    an_empty_batch_changes_nothing(fresh());
-    a_put_replaces_what_it_covers(fresh());
-    an_append_after_a_cut_stands_alone(fresh());
-    a_batch_is_done_in_order(fresh());
-    hard_states_and_bases_are_replaced(fresh());
-    compaction_keeps_what_is_behind(fresh());
-    a_snapshot_replaces_the_log(fresh());
-    gaps_stay_gaps(fresh());
-    groups_do_not_mix(fresh());
-    large_values_come_back_whole(fresh());
+    each_open_has_a_boot_id_of_its_own(fixture());
+    empty_batch_changes_nothing(fixture());
+    put_replaces_the_slots_it_covers(fixture());
+    truncated_slots_do_not_return(fixture());
+    batch_is_applied_in_order(fixture());
+    hard_states_and_bases_are_replaced(fixture());
+    compaction_keeps_slots_after_the_base(fixture());
+    snapshot_replaces_the_log(fixture());
+    gaps_stay_gaps(fixture());
+    groups_do_not_mix(fixture());
+    large_values_are_stored_unchanged(fixture());
     for seed in 0..SCRIPTS {
-        check_log(fresh(), &log_steps(&noise(seed)));
+        check_log(fixture(), &log_steps(&random_bytes(seed)));
     }
 }
 
@@ -47,7 +47,7 @@ where
         match step {
             LogStep::Commit(batch) => {
                 commit(&mut store, batch);
-                model.take(batch);
+                model.apply(batch);
                 continue;
             }
             LogStep::Restart => drop(store),
@@ -61,7 +61,7 @@ where
     model.check(&mut fixture.open(), "after the last restart");
 }
 
-/// Commits the batches one by one, compares before and after a restart and after a crash.
+/// Commits the batches one by one, and compares before and after a crash and a restart.
 fn expect<F>(mut fixture: F, rule: &str, batches: &[&[(GroupId, LogOp)]])
 where
     F: Fixture<Store: LogStore>,
@@ -71,7 +71,7 @@ where
     for ops in batches {
         let batch = Batch { ops: ops.to_vec() };
         commit(&mut store, &batch);
-        model.take(&batch);
+        model.apply(&batch);
         model.check(&mut store, rule);
     }
     fixture.crash(store);
@@ -103,38 +103,38 @@ fn compact(through: u64, base: &'static str) -> LogOp {
     LogOp::Compact { through: Slot(through), base: base.into() }
 }
 
-fn lives_are_told_apart<F: Fixture<Store: LogStore>>(mut fixture: F) {
+fn each_open_has_a_boot_id_of_its_own<F: Fixture<Store: LogStore>>(mut fixture: F) {
     let first = fixture.open();
-    let born = first.life();
+    let born = first.boot_id();
     assert!(born.boot > 0, "the first boot is 1 or more");
     drop(first);
     let second = fixture.open();
-    let next = second.life();
+    let next = second.boot_id();
     assert_eq!(next.incarnation, born.incarnation, "an incarnation lasts as long as the store");
     assert!(next.boot > born.boot, "every open is a boot of its own: {born:?}, then {next:?}");
-    // Nothing was committed in this life, yet its number is taken.
+    // Nothing was committed since this open, but its boot count is used.
     fixture.crash(second);
-    let third = fixture.open().life();
+    let third = fixture.open().boot_id();
     assert!(third.boot > next.boot, "a boot survives a crash: {next:?}, then {third:?}");
 }
 
-fn an_empty_batch_changes_nothing<F: Fixture<Store: LogStore>>(fixture: F) {
+fn empty_batch_changes_nothing<F: Fixture<Store: LogStore>>(fixture: F) {
     expect(fixture, "an empty batch changes nothing", &[&[], &[(A, hard("x"))], &[]]);
 }
 
-fn a_put_replaces_what_it_covers<F: Fixture<Store: LogStore>>(fixture: F) {
+fn put_replaces_the_slots_it_covers<F: Fixture<Store: LogStore>>(fixture: F) {
     let rule = "a put replaces the slots it covers, and no other";
     expect(fixture, rule, &[&[(A, put(1, 1, 6))], &[(A, put(3, 2, 2))], &[(A, put(4, 3, 9))]]);
 }
 
-fn an_append_after_a_cut_stands_alone<F: Fixture<Store: LogStore>>(fixture: F) {
-    let rule = "what was truncated does not come back behind a shorter append";
+fn truncated_slots_do_not_return<F: Fixture<Store: LogStore>>(fixture: F) {
+    let rule = "truncated slots do not return after a shorter append";
     let ops: &[&[_]] =
         &[&[(A, put(1, 1, 9))], &[(A, cut(4)), (A, put(4, 2, 1))], &[(A, cut(5))], &[(A, cut(1))]];
     expect(fixture, rule, ops);
 }
 
-fn a_batch_is_done_in_order<F: Fixture<Store: LogStore>>(mut fixture: F) {
+fn batch_is_applied_in_order<F: Fixture<Store: LogStore>>(mut fixture: F) {
     let ops = vec![
         (A, put(1, 1, 4)),
         (A, hard("old")),
@@ -146,11 +146,11 @@ fn a_batch_is_done_in_order<F: Fixture<Store: LogStore>>(mut fixture: F) {
     let mut store = fixture.open();
     commit(&mut store, &Batch { ops });
     fixture.crash(store);
-    let saved = load(&mut fixture.open(), A, "a batch is done in order");
+    let saved = load(&mut fixture.open(), A, "a batch is applied in order");
     let slots = flatten(&saved);
     let stamps: Vec<_> = slots.iter().map(|(slot, (stamp, _))| (slot.0, stamp[0])).collect();
-    assert_eq!(stamps, [(1, 1), (2, 1), (3, 2)], "a batch is done in order");
-    assert_eq!(saved.hard_state, Some(Bytes::from("new")), "a batch is done in order");
+    assert_eq!(stamps, [(1, 1), (2, 1), (3, 2)], "a batch is applied in order");
+    assert_eq!(saved.hard_state, Some(Bytes::from("new")), "a batch is applied in order");
 }
 
 fn hard_states_and_bases_are_replaced<F: Fixture<Store: LogStore>>(fixture: F) {
@@ -164,8 +164,8 @@ fn hard_states_and_bases_are_replaced<F: Fixture<Store: LogStore>>(fixture: F) {
     expect(fixture, rule, ops);
 }
 
-fn compaction_keeps_what_is_behind<F: Fixture<Store: LogStore>>(fixture: F) {
-    let rule = "slots behind the base stay";
+fn compaction_keeps_slots_after_the_base<F: Fixture<Store: LogStore>>(fixture: F) {
+    let rule = "slots after the base stay";
     let ops: &[&[_]] = &[
         &[(A, put(1, 1, 4))],
         &[(A, put(5, 1, 6))],
@@ -179,8 +179,8 @@ fn compaction_keeps_what_is_behind<F: Fixture<Store: LogStore>>(fixture: F) {
     expect(fixture, rule, ops);
 }
 
-fn a_snapshot_replaces_the_log<F: Fixture<Store: LogStore>>(fixture: F) {
-    let rule = "a base beyond the log, with the rest truncated, leaves nothing behind it";
+fn snapshot_replaces_the_log<F: Fixture<Store: LogStore>>(fixture: F) {
+    let rule = "a base beyond the log, with the rest truncated, leaves no slot after it";
     let ops: &[&[_]] = &[
         &[(A, put(1, 1, 4)), (A, put(90, 1, 30))],
         &[(A, compact(100, "far")), (A, cut(101))],
@@ -190,7 +190,7 @@ fn a_snapshot_replaces_the_log<F: Fixture<Store: LogStore>>(fixture: F) {
 }
 
 fn gaps_stay_gaps<F: Fixture<Store: LogStore>>(fixture: F) {
-    let rule = "slots that were never written are not there";
+    let rule = "slots that were never written do not exist";
     expect(fixture, rule, &[&[(A, put(9, 1, 2))], &[(A, put(3, 1, 1)), (A, put(6, 2, 0))]]);
 }
 
@@ -206,7 +206,7 @@ fn groups_do_not_mix<F: Fixture<Store: LogStore>>(fixture: F) {
     expect(fixture, rule, ops);
 }
 
-fn large_values_come_back_whole<F: Fixture<Store: LogStore>>(fixture: F) {
+fn large_values_are_stored_unchanged<F: Fixture<Store: LogStore>>(fixture: F) {
     let values: Values = (0..64_u32)
         .map(|at| Value::Command(at.to_le_bytes().repeat(2_000 + at as usize).into()))
         .collect();
@@ -216,5 +216,5 @@ fn large_values_come_back_whole<F: Fixture<Store: LogStore>>(fixture: F) {
         values: values.slice(from, to),
     };
     let ops: &[&[_]] = &[&[(A, LogOp::Put(run(0, 64)))], &[(A, LogOp::Put(run(7, 33)))]];
-    expect(fixture, "large values come back whole", ops);
+    expect(fixture, "large values are stored unchanged", ops);
 }

@@ -1,8 +1,8 @@
-//! What every store must do, as tests: for the stores here and for yours.
+//! Conformance suites for stores: the ones of this crate and your own.
 //!
-//! Tell the suite how to open your store with a [`Fixture`], then call [`log_store`] or
-//! [`state_store`] from a test. A store that breaks a rule makes the suite panic with the rule and
-//! what was found.
+//! Implement a [`Fixture`] that opens your store, then call [`log_store`] or
+//! [`state_store`] from a test. The suite panics with the rule that a store breaks and
+//! the content that it found.
 //!
 //! ```
 //! use synod_storage::conformance::{self, Fixture};
@@ -26,9 +26,8 @@
 //! conformance::log_store(|| Memory(MemoryDisk::new(Incarnation(7))));
 //! ```
 //!
-//! For searches of your own, [`log_steps`] and [`state_steps`] turn any bytes, from a property
-//! test or a fuzzer, into a sensible script, and [`check_log`] and [`check_state`] run it against a
-//! reference.
+//! For property tests and fuzzers, [`log_steps`] and [`state_steps`] turn any bytes into a valid script,
+//! and [`check_log`] and [`check_state`] run it against a reference.
 
 mod log;
 mod model;
@@ -40,26 +39,26 @@ pub use model::{Slots, flatten};
 pub use script::{LogStep, StateStep, log_steps, state_steps};
 pub use state::{check_state, state_store};
 
-/// One store's disk, which outlives the store: how the suite opens it, again and again.
+/// Disk of one store, which outlives the store and opens it.
 pub trait Fixture {
-    /// The store.
+    /// Store under test.
     type Store;
 
-    /// Opens the store; the first time there is nothing yet. The store that was opened before was
-    /// dropped, or handed to [`crash`](Self::crash).
+    /// Opens the store, which is empty the first time. The store of the previous call was dropped, or
+    /// passed to [`crash`](Self::crash).
     fn open(&mut self) -> Self::Store;
 
-    /// Ends the store as a power loss would, as near as the fixture can come to that: what is not
-    /// durable may be lost, and nothing is tidied up.
+    /// Ends the store in the manner of a power loss, as far as the fixture can: data that is not durable
+    /// may be lost, and nothing is cleaned up.
     fn crash(&mut self, store: Self::Store);
 }
 
-/// Scripts that the suites run besides the written cases, and their length in bytes.
+/// The number of generated scripts that the suites run, and their length in bytes.
 const SCRIPTS: u64 = 24;
 const SCRIPT_BYTES: usize = 600;
 
-/// Bytes that look random and are the same for a seed everywhere (SplitMix64).
-fn noise(seed: u64) -> Vec<u8> {
+/// Returns pseudo-random bytes, the same for a seed on every machine (SplitMix64).
+fn random_bytes(seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(SCRIPT_BYTES + 8);
     while bytes.len() < SCRIPT_BYTES {

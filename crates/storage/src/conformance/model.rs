@@ -1,29 +1,29 @@
-//! The reference: what a log holds, slot by slot.
+//! The reference model of a log, slot by slot.
 
-use crate::{Batch, LogOp, LogStore, Saved};
+use crate::{Batch, LogOp, LogStore, StoredGroup};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_types::{GroupId, Slot, Value};
 
-/// A log slot by slot: the stamp and the value of each.
+/// Log slot by slot, with the stamp and the value of each.
 pub type Slots = BTreeMap<Slot, (Bytes, Value)>;
 
-/// The log behind the base that a journal gives. Two stores may cut the same log into different
-/// journals; flattened they are equal.
+/// Returns the log after the base that results from a journal. Two stores may represent the same log by
+/// different journals: flattened they are equal.
 ///
 /// # Panics
 /// If the journal holds anything but `Put` and `TruncateFrom`.
 #[must_use]
-pub fn flatten(saved: &Saved) -> Slots {
+pub fn flatten(saved: &StoredGroup) -> Slots {
     let mut slots = Slots::new();
-    saved.journal.iter().for_each(|op| change(&mut slots, op));
+    saved.journal.iter().for_each(|op| apply_op(&mut slots, op));
     match saved.base {
         Some((through, _)) => slots.split_off(&through.next()),
         None => slots,
     }
 }
 
-fn change(slots: &mut Slots, op: &LogOp) {
+fn apply_op(slots: &mut Slots, op: &LogOp) {
     match op {
         LogOp::Put(run) => {
             for (at, value) in run.values.iter().enumerate() {
@@ -35,7 +35,7 @@ fn change(slots: &mut Slots, op: &LogOp) {
     }
 }
 
-/// What a store must hold after the batches it was given.
+/// The required content of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogModel {
     groups: BTreeMap<GroupId, GroupModel>,
@@ -49,7 +49,7 @@ struct GroupModel {
 }
 
 impl LogModel {
-    pub(super) fn take(&mut self, batch: &Batch) {
+    pub(super) fn apply(&mut self, batch: &Batch) {
         for (group, op) in &batch.ops {
             let group = self.groups.entry(*group).or_default();
             match op {
@@ -58,12 +58,12 @@ impl LogModel {
                     group.base = Some((*through, base.clone()));
                     group.slots = group.slots.split_off(&through.next());
                 }
-                slots => change(&mut group.slots, slots),
+                slots => apply_op(&mut group.slots, slots),
             }
         }
     }
 
-    /// Compares the store with the reference: every group ever written, and one that never was.
+    /// Compares the store with the model: every group that was written, and one that was not.
     pub(super) fn check(&self, store: &mut impl LogStore, when: &str) {
         for (&id, group) in &self.groups {
             let saved = load(store, id, when);
@@ -75,10 +75,10 @@ impl LogModel {
             assert_eq!(found, *group, "{when}: group {id} is not what was committed");
         }
         let never = GroupId(u64::MAX);
-        assert_eq!(load(store, never, when), Saved::default(), "{when}: an unwritten group");
+        assert_eq!(load(store, never, when), StoredGroup::default(), "{when}: an unwritten group");
     }
 }
 
-pub(super) fn load(store: &mut impl LogStore, group: GroupId, when: &str) -> Saved {
+pub(super) fn load(store: &mut impl LogStore, group: GroupId, when: &str) -> StoredGroup {
     store.load(group).unwrap_or_else(|error| panic!("{when}: load of group {group}: {error}"))
 }

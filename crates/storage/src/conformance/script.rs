@@ -1,36 +1,36 @@
-//! Scripts out of bytes: every byte string is one that makes sense, so a shrunk one does too.
+//! Scripts from bytes: every byte string is a valid script, so that shrinking keeps them valid.
 
 use crate::{Batch, LogOp, StoredRun};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_types::{Changes, GroupId, Slot, Value, Values};
 
-/// One step of a script for a log store.
+/// Step of a script for a log store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogStep {
     /// Commits a batch.
     Commit(Batch),
     /// Closes the store and opens it again.
     Restart,
-    /// Loses power and opens the store again.
+    /// Crashes the disk and opens the store again.
     Crash,
 }
 
-/// One step of a script for a state store.
+/// Step of a script for a state store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateStep {
     /// Writes a batch.
     Write(Changes),
-    /// Makes everything written durable.
+    /// Makes all written batches durable.
     Sync,
     /// Closes the store and opens it again.
     Restart,
-    /// Loses power and opens the store again.
+    /// Crashes the disk and opens the store again.
     Crash,
 }
 
-/// A script for a log store: batches of several operations on three groups, with bases that only
-/// rise and nothing written at or below them; six bytes an operation.
+/// Returns a script for a log store: batches of several operations on three groups, with bases that
+/// only rise and no writes at or below them. It takes six bytes an operation.
 #[must_use]
 pub fn log_steps(bytes: &[u8]) -> Vec<LogStep> {
     let mut steps = Vec::new();
@@ -70,7 +70,7 @@ fn log_op(base: &mut Slot, serial: usize, bytes: &[u8]) -> LogOp {
         _ => {
             let count = usize::from(bytes[2] % 8);
             let values: Values = (0..count).map(|i| value(serial, i)).collect();
-            // A cut-out of a longer batch, as a protocol often writes it.
+            // A slice of a longer batch, as protocols often write it.
             let from = usize::from(bytes[3] % 3).min(count);
             let values = values.slice(from, count);
             LogOp::Put(StoredRun { first: at, stamp: vec![bytes[3]; from].into(), values })
@@ -82,8 +82,8 @@ fn value(serial: usize, at: usize) -> Value {
     if at == 1 { Value::Noop } else { Value::Command(format!("{serial}.{at}").into()) }
 }
 
-/// A script for a state store over a few short keys, the empty one among them; four bytes a
-/// change.
+/// Returns a script for a state store over a few short keys, including the empty one. It takes four
+/// bytes a change.
 #[must_use]
 pub fn state_steps(bytes: &[u8]) -> Vec<StateStep> {
     let mut steps = Vec::new();
@@ -98,7 +98,7 @@ pub fn state_steps(bytes: &[u8]) -> Vec<StateStep> {
             1 => steps.push(StateStep::Crash),
             2 => steps.push(StateStep::Sync),
             _ if chunk[3] % 4 == 0 => changes.delete(key(chunk)),
-            // Every third value is empty: a key without a value is still there.
+            // Every third value is empty: a key with an empty value exists.
             _ if serial % 3 == 0 => changes.put(key(chunk), Bytes::new()),
             _ => changes.put(key(chunk), serial.to_string()),
         }
@@ -118,11 +118,11 @@ fn key(chunk: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::noise;
+    use crate::conformance::random_bytes;
 
     #[test]
     fn scripts_use_every_kind_of_step() {
-        let steps = log_steps(&noise(1));
+        let steps = log_steps(&random_bytes(1));
         let count = |is: fn(&LogStep) -> bool| steps.iter().filter(|step| is(step)).count();
         assert!(count(|step| matches!(step, LogStep::Commit(_))) > 5);
         assert!(count(|step| matches!(step, LogStep::Restart)) > 0);

@@ -1,28 +1,28 @@
-//! The rules of a state store.
+//! The conformance suite of state stores.
 
-use super::{Fixture, SCRIPTS, StateStep, noise, state_steps};
-use crate::{StateStore, StateView};
+use super::{Fixture, SCRIPTS, StateStep, random_bytes, state_steps};
+use crate::{StateStore, StoreView};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_types::{Change, Changes};
 
 type Map = BTreeMap<Bytes, Bytes>;
 
-/// Runs the whole suite, each case on a fixture of its own.
+/// Runs the conformance suite of state stores, each case on a new fixture.
 ///
 /// # Panics
 /// If the store breaks a rule.
-pub fn state_store<F>(mut fresh: impl FnMut() -> F)
+pub fn state_store<F>(mut fixture: impl FnMut() -> F)
 where
     F: Fixture<Store: StateStore>,
 {
-    keys_are_ordered_bytes(fresh());
-    a_batch_is_done_in_order(fresh());
-    a_view_reads_what_was_written(fresh());
-    what_was_synced_survives(fresh());
-    a_crash_cuts_between_batches(fresh());
+    keys_are_ordered_bytes(fixture());
+    batch_is_applied_in_order(fixture());
+    view_does_not_change(fixture());
+    synced_batches_survive_a_crash(fixture());
+    crash_keeps_a_prefix_of_whole_batches(fixture());
     for seed in 0..SCRIPTS {
-        check_state(fresh(), &state_steps(&noise(seed)));
+        check_state(fixture(), &state_steps(&random_bytes(seed)));
     }
 }
 
@@ -35,8 +35,8 @@ where
     F: Fixture<Store: StateStore>,
 {
     let mut store = fixture.open();
-    // What a crash may leave: the state at the last sync and after each batch since; the last one
-    // is the state now.
+    // The states that a crash may leave: at the last sync, and after each batch since. The last is the
+    // present state.
     let mut history = vec![Map::new()];
     for (at, step) in steps.iter().enumerate() {
         let when = format!("step {at}, {step:?}");
@@ -44,7 +44,7 @@ where
             StateStep::Write(changes) => {
                 write(&mut store, changes);
                 let mut next = history[history.len() - 1].clone();
-                take(&mut next, changes);
+                apply(&mut next, changes);
                 history.push(next);
             }
             StateStep::Sync => {
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// What a crash left, which must be one of the states that it may leave.
+/// Returns the state after a crash, which must be one of the permitted ones.
 fn survivor(store: &impl StateStore, history: &[Map], when: &str) -> Map {
     let found = entries(store, b"", None, when).into_iter().collect();
     assert!(
@@ -78,7 +78,7 @@ fn survivor(store: &impl StateStore, history: &[Map], when: &str) -> Map {
     found
 }
 
-fn take(map: &mut Map, changes: &Changes) {
+fn apply(map: &mut Map, changes: &Changes) {
     for change in changes.as_slice() {
         match change {
             Change::Put(key, value) => map.insert(key.clone(), value.clone()),
@@ -91,7 +91,7 @@ fn write(store: &mut impl StateStore, changes: &Changes) {
     store.write(changes).unwrap_or_else(|error| panic!("write of {changes:?}: {error}"));
 }
 
-fn check<V: StateView + ?Sized>(view: &V, expected: &Map, when: &str) {
+fn check<V: StoreView + ?Sized>(view: &V, expected: &Map, when: &str) {
     let bounds: [&[u8]; 8] = [b"", &[0], &[0, 0], b"a", b"aa", b"b", &[0xFF], &[0xFF, 0xFF, 0xFF]];
     for key in bounds.into_iter().chain(expected.keys().map(AsRef::as_ref)) {
         let found = view.get(key).unwrap_or_else(|error| panic!("{when}: get: {error}"));
@@ -111,7 +111,7 @@ fn check<V: StateView + ?Sized>(view: &V, expected: &Map, when: &str) {
 
 fn entries<V>(view: &V, from: &[u8], to: Option<&[u8]>, when: &str) -> Vec<(Bytes, Bytes)>
 where
-    V: StateView + ?Sized,
+    V: StoreView + ?Sized,
 {
     view.range(from, to)
         .map(|entry| entry.unwrap_or_else(|error| panic!("{when}: range: {error}")))
@@ -134,11 +134,11 @@ fn keys_are_ordered_bytes<F: Fixture<Store: StateStore>>(mut fixture: F) {
     }
     write(&mut store, &changes);
     let mut expected = Map::new();
-    take(&mut expected, &changes);
+    apply(&mut expected, &changes);
     check(&store, &expected, "keys are ordered as bytes");
 }
 
-fn a_batch_is_done_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
+fn batch_is_applied_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
     let mut store = fixture.open();
     let mut changes = puts(&[("a", "1"), ("b", "1"), ("a", "2")]);
     changes.delete("b");
@@ -149,12 +149,12 @@ fn a_batch_is_done_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
     check(&store, &expected, "later changes of a batch win");
 }
 
-fn a_view_reads_what_was_written<F: Fixture<Store: StateStore>>(mut fixture: F) {
+fn view_does_not_change<F: Fixture<Store: StateStore>>(mut fixture: F) {
     let mut store = fixture.open();
     write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
     let before = Map::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
     let view = store.view().expect("a view");
-    // Two ranges at once, half read: a view is no cursor.
+    // Two ranges at once, one of them half read: ranges of a view are independent.
     let mut first = view.range(b"", None);
     assert!(first.next().is_some(), "a range over two keys");
     check(&*view, &before, "a view");
@@ -165,7 +165,7 @@ fn a_view_reads_what_was_written<F: Fixture<Store: StateStore>>(mut fixture: F) 
     check(&*store.view().expect("a view"), &after, "a later view");
 }
 
-fn what_was_synced_survives<F: Fixture<Store: StateStore>>(mut fixture: F) {
+fn synced_batches_survive_a_crash<F: Fixture<Store: StateStore>>(mut fixture: F) {
     let mut store = fixture.open();
     store.sync().expect("a sync of nothing");
     write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
@@ -175,22 +175,22 @@ fn what_was_synced_survives<F: Fixture<Store: StateStore>>(mut fixture: F) {
     store.sync().expect("a sync");
     let expected = Map::from([("b".into(), "1".into())]);
     fixture.crash(store);
-    check(&fixture.open(), &expected, "what was synced survives a crash");
-    check(&fixture.open(), &expected, "what was synced survives a restart");
+    check(&fixture.open(), &expected, "synced batches survive a crash");
+    check(&fixture.open(), &expected, "synced batches survive a restart");
 }
 
-fn a_crash_cuts_between_batches<F: Fixture<Store: StateStore>>(mut fixture: F) {
+fn crash_keeps_a_prefix_of_whole_batches<F: Fixture<Store: StateStore>>(mut fixture: F) {
     let mut store = fixture.open();
     let mut history = vec![Map::new()];
     for round in ["1", "2", "3", "4", "5"] {
         let changes = puts(&[("a", round), ("b", round), ("c", round)]);
         write(&mut store, &changes);
         let mut next = history[history.len() - 1].clone();
-        take(&mut next, &changes);
+        apply(&mut next, &changes);
         history.push(next);
     }
     fixture.crash(store);
     let left = survivor(&fixture.open(), &history, "a crash keeps whole batches, the oldest");
-    // What one start has found, the next must find.
-    check(&fixture.open(), &left, "what a start has found stays");
+    // The next start must find the same state.
+    check(&fixture.open(), &left, "the state found by a start is durable");
 }

@@ -1,11 +1,11 @@
-//! A RocksDB instance inside a store's folder: opened, checked, written.
+//! The RocksDB instance of a store: opened, checked, written.
 
-use super::folder::{Folder, Kind, Marker};
-use super::high::HighWater;
-use super::tail::{self, Torn};
-use crate::record::{META_KEY, Meta, seal, unseal};
-use crate::records::Misfit;
-use crate::{Identity, Life, StorageError};
+use super::data_dir::{DataDir, Kind, Marker};
+use super::high_water::HighWater;
+use super::tail::{self, TornEntry};
+use crate::record_codec::{META_KEY, Meta, seal, unseal};
+use crate::record_set::LogMismatch;
+use crate::{BootId, StorageError, StoreIdentity};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompactionStyle, DBCompressionType, DBRecoveryMode, ErrorKind,
     LogLevel, Options, WriteBatch, WriteOptions,
@@ -18,66 +18,68 @@ use synod_types::Incarnation;
 pub(super) struct Database {
     db: DB,
     kind: Kind,
-    high: HighWater,
-    /// Whether a write failed. What the disk holds is unknown from then on.
+    high_water: HighWater,
+    /// Whether a write failed. The content of the disk is unknown from then on.
     failed: bool,
-    folder: Folder,
+    dir: DataDir,
 }
 
 impl Database {
-    /// Opens the store, or makes it if the folder is empty. Every open is a life of its own,
-    /// durable before this returns.
+    /// Opens the store, or creates it if the folder is empty. Every open increments the boot count,
+    /// durably before this returns.
     pub(super) fn open(
         path: &Path,
         kind: Kind,
-        identity: Identity,
-        fresh: Incarnation,
-    ) -> Result<(Self, Life), StorageError> {
-        let folder = Folder::lock(path)?;
-        match folder.marker()? {
+        identity: StoreIdentity,
+        incarnation: Incarnation,
+    ) -> Result<(Self, BootId), StorageError> {
+        let dir = DataDir::lock(path)?;
+        match dir.marker()? {
             Some(marker) => {
                 marker.check(path, kind, identity)?;
-                Self::reopen(folder, &marker)
+                Self::reopen(dir, &marker)
             }
-            None => Self::create(folder, &Marker { kind, identity, incarnation: fresh }),
+            None => Self::create(dir, &Marker { kind, identity, incarnation }),
         }
     }
 
-    fn create(folder: Folder, marker: &Marker) -> Result<(Self, Life), StorageError> {
-        folder.begin(marker)?;
-        let path = folder.database();
+    fn create(dir: DataDir, marker: &Marker) -> Result<(Self, BootId), StorageError> {
+        dir.begin_creation(marker)?;
+        let path = dir.database();
         let db = DB::open(&options(marker.kind, true), &path);
         let db = db.map_err(|error| explain(&path, None, &error))?;
-        let high = HighWater::create(&folder.high(), 0)?;
-        let mut database = Self { db, kind: marker.kind, high, failed: false, folder };
-        let life = database.begin_life(marker, 1)?;
-        database.folder.finish()?;
-        Ok((database, life))
+        let high_water = HighWater::create(&dir.high_water(), 0)?;
+        let mut database = Self { db, kind: marker.kind, high_water, failed: false, dir };
+        let boot_id = database.record_boot(marker, 1)?;
+        database.dir.finish_creation()?;
+        Ok((database, boot_id))
     }
 
-    fn reopen(folder: Folder, marker: &Marker) -> Result<(Self, Life), StorageError> {
-        let path = folder.database();
-        let high = HighWater::open(&folder.high())?;
-        // What RocksDB reads without complaint and yet too short is the newest write-ahead log, or
-        // one before it that is gone; of a state, which has none, the manifest.
+    fn reopen(dir: DataDir, marker: &Marker) -> Result<(Self, BootId), StorageError> {
+        let path = dir.database();
+        let high_water = HighWater::open(&dir.high_water())?;
+        // RocksDB accepts a truncated newest write-ahead log and the absence of an older one; of a state,
+        // which has none, a truncated manifest.
         let end = match marker.kind {
             Kind::Log => tail::logs(&path).pop(),
             Kind::State => tail::manifest(&path),
         };
-        let torn = tail::drop_torn(&path, marker.kind, high.reached())?;
+        let torn = tail::drop_torn_entry(&path, marker.kind, high_water.reached())?;
         let opened = DB::open(&options(marker.kind, false), &path);
         let opened = opened.map_err(|error| explain(&path, end.as_deref(), &error));
-        let db = opened.map_err(|error| blame(torn.as_ref(), error))?;
-        let mut database = Self { db, kind: marker.kind, high, failed: false, folder };
-        database.check_reach(end).map_err(|error| blame(torn.as_ref(), error))?;
+        let db = opened.map_err(|error| attribute_to_torn_entry(torn.as_ref(), error))?;
+        let mut database = Self { db, kind: marker.kind, high_water, failed: false, dir };
+        database
+            .check_high_water(end)
+            .map_err(|error| attribute_to_torn_entry(torn.as_ref(), error))?;
         let meta = database.check_meta(marker)?;
-        let life = database.begin_life(marker, meta.boot + 1)?;
-        Ok((database, life))
+        let boot_id = database.record_boot(marker, meta.boot + 1)?;
+        Ok((database, boot_id))
     }
 
-    /// Refuses a database that ends before the last write known to be durable.
-    fn check_reach(&self, end: Option<PathBuf>) -> Result<(), StorageError> {
-        let (found, reached) = (self.db.latest_sequence_number(), self.high.reached());
+    /// Rejects a database that ends before the last write known to be durable.
+    fn check_high_water(&self, end: Option<PathBuf>) -> Result<(), StorageError> {
+        let (found, reached) = (self.db.latest_sequence_number(), self.high_water.reached());
         if found >= reached {
             return Ok(());
         }
@@ -86,7 +88,7 @@ impl Database {
             Kind::State => "the manifest",
         };
         Err(StorageError::Damaged {
-            path: end.unwrap_or_else(|| self.folder.database()),
+            path: end.unwrap_or_else(|| self.dir.database()),
             reason: format!(
                 "the database ends at write {found}, but {reached} was durable: \
                  {what} was cut short or is missing"
@@ -98,7 +100,7 @@ impl Database {
         let meta: Meta = self.read(META_KEY)?.ok_or_else(|| {
             self.damaged("the record that says whose database this is is missing".into())
         })?;
-        let Identity { cluster, node } = marker.identity;
+        let StoreIdentity { cluster, node } = marker.identity;
         let expected = Meta { cluster, node, incarnation: marker.incarnation, boot: meta.boot };
         if meta == expected {
             return Ok(meta);
@@ -109,18 +111,18 @@ impl Database {
         )))
     }
 
-    fn begin_life(&mut self, marker: &Marker, boot: u64) -> Result<Life, StorageError> {
-        let Identity { cluster, node } = marker.identity;
+    fn record_boot(&mut self, marker: &Marker, boot: u64) -> Result<BootId, StorageError> {
+        let StoreIdentity { cluster, node } = marker.identity;
         let meta = Meta { cluster, node, incarnation: marker.incarnation, boot };
         let (mut batch, mut record) = (WriteBatch::default(), Vec::new());
         seal(META_KEY, &meta, &mut record);
         batch.put(META_KEY, &record);
         self.write_durably(batch)?;
-        self.high.sync()?;
-        Ok(Life { incarnation: marker.incarnation, boot })
+        self.high_water.sync()?;
+        Ok(BootId { incarnation: marker.incarnation, boot })
     }
 
-    /// Writes a batch; durable when this returns.
+    /// Writes a batch. It is durable when this returns.
     pub(super) fn write_durably(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
         if self.kind == Kind::State {
             self.write(batch)?;
@@ -130,7 +132,7 @@ impl Database {
         options.set_sync(true);
         self.attempt(|this| {
             this.db.write_opt(batch, &options).map_err(|error| this.explain(&error))?;
-            this.high.raise(this.db.latest_sequence_number())
+            this.high_water.raise(this.db.latest_sequence_number())
         })
     }
 
@@ -143,13 +145,13 @@ impl Database {
         })
     }
 
-    /// Makes everything written to a state durable, as a table, and the mark that says so too:
-    /// syncs of a state are rare, so its mark is never old.
+    /// Makes all writes of a state durable, as a table, with the high-water mark: syncs of a state are
+    /// rare, so its mark is never old.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.attempt(|this| {
             this.db.flush().map_err(|error| this.explain(&error))?;
-            this.high.raise(this.db.latest_sequence_number())?;
-            this.high.sync()
+            this.high_water.raise(this.db.latest_sequence_number())?;
+            this.high_water.sync()
         })
     }
 
@@ -159,7 +161,7 @@ impl Database {
     ) -> Result<(), StorageError> {
         if self.failed {
             return Err(StorageError::Io {
-                path: self.folder.path().into(),
+                path: self.dir.path().into(),
                 reason: "an earlier write failed, so nothing more is written".into(),
             });
         }
@@ -168,7 +170,7 @@ impl Database {
         result
     }
 
-    /// The record under `key`.
+    /// Reads the record under `key`.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StorageError> {
         let value = self.db.get_pinned(key).map_err(|error| self.explain(&error))?;
         value.map(|value| self.decode(key, &value)).transpose()
@@ -179,16 +181,16 @@ impl Database {
     where
         T: DeserializeOwned,
     {
-        unseal(key, value).map_err(|bad| self.misfit(Misfit::of_record(key, bad)))
+        unseal(key, value).map_err(|bad| self.mismatch(LogMismatch::of_record(key, bad)))
     }
 
-    /// What was read is not what was written.
-    pub(super) fn misfit(&self, misfit: Misfit) -> StorageError {
-        let path = match misfit {
-            Misfit::TooNew(_) => self.folder.path().into(),
-            Misfit::Damaged(_) => self.folder.database(),
+    /// Returns the error of a log that is not the one that was written.
+    pub(super) fn mismatch(&self, mismatch: LogMismatch) -> StorageError {
+        let path = match mismatch {
+            LogMismatch::TooNew(_) => self.dir.path().into(),
+            LogMismatch::Damaged(_) => self.dir.database(),
         };
-        misfit.at(path)
+        mismatch.at(path)
     }
 
     pub(super) fn db(&self) -> &DB {
@@ -196,29 +198,29 @@ impl Database {
     }
 
     pub(super) fn explain(&self, error: &rocksdb::Error) -> StorageError {
-        explain(&self.folder.database(), None, error)
+        explain(&self.dir.database(), None, error)
     }
 
     pub(super) fn damaged(&self, reason: String) -> StorageError {
-        StorageError::Damaged { path: self.folder.database(), reason }
+        StorageError::Damaged { path: self.dir.database(), reason }
     }
 }
 
-/// How RocksDB is set: one writer, few files, little memory. Compression is left out because
-/// the library is built without any; commands are small and the log is short-lived.
+/// Returns the options of RocksDB: one writer, few files, little memory. There is no compression,
+/// because the library is built without any; commands are small and the log is short-lived.
 fn options(kind: Kind, create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
     options.set_error_if_exists(create);
     options.set_compression_type(DBCompressionType::None);
-    // Damage is an error, at open and later, and never read over.
+    // Damage is an error, at open and later, and is never skipped.
     options.set_paranoid_checks(true);
-    // A torn end is gone by now: whatever does not fit is damage. (The default would silently drop
-    // all that follows it.)
+    // A torn end is cut off by now: any other fault is damage. (The default would silently drop all
+    // that follows it.)
     options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
     // A write-ahead log that was synced and closed must be there, at its full length.
     options.set_track_and_verify_wals_in_manifest(true);
-    // One flush and one compaction at a time: a node has other things to do.
+    // One flush and one compaction at a time leave the processor to the node.
     options.set_max_background_jobs(2);
     options.set_max_write_buffer_number(2);
     // Nothing reads RocksDB's own statistics, and its text log stays small.
@@ -257,8 +259,8 @@ fn options(kind: Kind, create: bool) -> Options {
     options
 }
 
-/// Damage that came to light after a torn entry was dropped is that entry's: it was durable.
-fn blame(torn: Option<&Torn>, error: StorageError) -> StorageError {
+/// Attributes damage that was detected after a torn entry was dropped to that entry: it was durable.
+fn attribute_to_torn_entry(torn: Option<&TornEntry>, error: StorageError) -> StorageError {
     match (torn, error) {
         (Some(torn), StorageError::Damaged { reason, .. }) => StorageError::Damaged {
             path: torn.path.clone(),
@@ -268,7 +270,7 @@ fn blame(torn: Option<&Torn>, error: StorageError) -> StorageError {
     }
 }
 
-/// Turns RocksDB's error into ours and finds the file that it speaks of.
+/// Converts an error of RocksDB, and finds the file that it names.
 fn explain(database: &Path, end: Option<&Path>, error: &rocksdb::Error) -> StorageError {
     let reason = error.as_ref().to_owned();
     let missing = reason.contains("No such file") || reason.contains("does not exist");
@@ -289,8 +291,8 @@ fn explain(database: &Path, end: Option<&Path>, error: &rocksdb::Error) -> Stora
     }
 }
 
-/// The database file that a message speaks of. The manifest comes last: RocksDB also mentions it
-/// when another file is not what it says.
+/// Returns the database file that a message names. The manifest comes last: RocksDB also names it when
+/// another file does not match it.
 fn file_named(message: &str) -> Option<&str> {
     let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));
     let words: Vec<_> = words.map(|word| word.trim_end_matches('.')).collect();
@@ -310,9 +312,9 @@ mod tests {
     use synod_types::{ClusterId, NodeId};
 
     #[test]
-    fn a_failed_write_is_the_last() {
+    fn no_write_follows_a_failed_one() {
         let folder = tempfile::tempdir().unwrap();
-        let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
+        let identity = StoreIdentity { cluster: ClusterId(1), node: NodeId(1) };
         let (mut database, _) =
             Database::open(folder.path(), Kind::Log, identity, Incarnation(1)).unwrap();
         let sequence = database.db.latest_sequence_number();
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_gives_its_file() {
+    fn error_message_names_its_file() {
         let cases = [
             (
                 "Corruption: block checksum mismatch: in /d/n.log/db/000012.sst offset 3",

@@ -23,33 +23,33 @@ const LAST: u8 = 4;
 /// The bytes at the start of a batch of writes: the first one's sequence number, and their count.
 const BATCH_HEADER: usize = 12;
 
-/// The result of a look through a file.
+/// The result of a scan of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
     /// End of the last entry before the fault; without a fault, of the last entry.
     pub(super) end: u64,
     /// Sequence number of the last write in that entry, if the file is a write-ahead log.
     pub(super) last: Option<u64>,
-    /// First place where no good record stands although the file goes on.
+    /// First fault: the file continues there without a valid record.
     pub(super) fault: Option<Fault>,
-    /// Place after the fault where an undamaged record starts another entry.
+    /// Position after the fault where a valid record starts another entry.
     pub(super) later: Option<u64>,
 }
 
-/// A place where no good record stands.
+/// A position without a valid record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) at: u64,
     pub(super) what: &'static str,
 }
 
-/// Reads a file to its end.
+/// Scans a file to its end.
 pub(super) fn scan(mut file: impl Read) -> io::Result<Scan> {
     let mut block = vec![0; BLOCK];
     let mut scanner = Scanner::default();
     loop {
         let length = fill(&mut file, &mut block)?;
-        scanner.take(&block[..length], length < BLOCK);
+        scanner.push_block(&block[..length], length < BLOCK);
         if length < BLOCK {
             return Ok(scanner.scan);
         }
@@ -59,15 +59,15 @@ pub(super) fn scan(mut file: impl Read) -> io::Result<Scan> {
 #[derive(Default)]
 struct Scanner {
     scan: Scan,
-    /// Where the block begins.
+    /// The position of the block.
     start: u64,
-    /// First bytes of the entry whose last piece is yet to come.
+    /// First bytes of the entry whose last piece has not been read.
     entry: Option<Vec<u8>>,
 }
 
 impl Scanner {
-    /// Takes the next block.
-    fn take(&mut self, block: &[u8], last: bool) {
+    /// Scans the next block.
+    fn push_block(&mut self, block: &[u8], last: bool) {
         let from = if self.scan.fault.is_none() { self.walk(block, last) } else { 0 };
         if self.scan.fault.is_some() && self.scan.later.is_none() {
             self.scan.later = find_start(&block[from..]).map(|at| self.start + (from + at) as u64);
@@ -75,7 +75,7 @@ impl Scanner {
         self.start += block.len() as u64;
     }
 
-    /// Follows the records of a block; returns where the fault is, or the block's end.
+    /// Follows the records of a block. Returns the position of the fault, or the end of the block.
     fn walk(&mut self, block: &[u8], last: bool) -> usize {
         let mut at = 0;
         while let Some((header, rest)) = block[at..].split_first_chunk::<HEADER>() {
@@ -149,8 +149,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Place of the first good record that starts an entry. After damage the lengths are not to be
-/// trusted, so every byte may be where a record begins; the content of a good one is passed over.
+/// Returns the position of the first valid record that starts an entry. Lengths are unreliable after
+/// damage, so a record may begin at every byte. The content of a valid one is skipped.
 fn find_start(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() {
@@ -163,7 +163,7 @@ fn find_start(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Sequence number of the last write of a batch that begins so.
+/// Returns the sequence number of the last write of a batch with this beginning.
 fn last_write(batch: &[u8]) -> Option<u64> {
     let (first, rest) = batch.split_first_chunk::<8>()?;
     let count = rest.first_chunk::<4>()?;
@@ -171,12 +171,12 @@ fn last_write(batch: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*first).saturating_add(count).saturating_sub(1))
 }
 
-/// RocksDB stores checksums turned and shifted, so that a checksum over checksums stays good.
+/// Masks a checksum as RocksDB does: rotated and offset, so that a checksum over checksums stays strong.
 fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
-/// CRC-32C (Castagnoli) of a byte and those after it.
+/// Returns the CRC-32C (Castagnoli) of a byte and those after it.
 fn crc32c(kind: u8, content: &[u8]) -> u32 {
     !content.iter().fold(crc32c_step(!0, kind), |crc, byte| crc32c_step(crc, *byte))
 }
@@ -201,7 +201,7 @@ const CRC32C: [u32; 256] = {
     table
 };
 
-/// Reads as much of a block as there is.
+/// Reads a block, or the rest of the file.
 fn fill(file: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_is_castagnolis() {
+    fn checksum_is_castagnoli() {
         assert_eq!(crc32c(b'1', b"23456789"), 0xE306_9283);
     }
 

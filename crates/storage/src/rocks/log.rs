@@ -1,64 +1,64 @@
-//! The log in RocksDB.
+//! The log store on RocksDB.
 
+use super::data_dir::Kind;
 use super::database::Database;
-use super::folder::Kind;
-use crate::journal::LiveOps;
-use crate::record::{Head, Op, head_key, journal_end, op_key, seal};
-use crate::records::JournalReader;
-use crate::{Batch, Identity, Life, LogOp, LogStore, Saved, StorageError};
+use crate::compaction::CompactionIndex;
+use crate::record_codec::{Head, Op, head_key, journal_end, op_key, seal};
+use crate::record_set::JournalDecoder;
+use crate::{Batch, BootId, LogOp, LogStore, StorageError, StoreIdentity, StoredGroup};
 use rocksdb::{ReadOptions, WriteBatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use synod_types::{GroupId, Incarnation};
 
-/// A log in a folder of its own; see the crate's page about its files.
+/// Log store on RocksDB, in a folder of its own.
 ///
-/// A torn last batch that was never synced is dropped. Any other damage is refused: opened on damaged
-/// files it fails, and so does a [`load`](LogStore::load).
+/// A torn last batch that was never synced is dropped. On any other damage `open` or
+/// [`load`](LogStore::load) fails.
 pub struct RocksLog {
     database: Database,
-    life: Life,
+    boot_id: BootId,
     groups: BTreeMap<GroupId, Group>,
-    /// The buffer that records are encoded in.
+    /// Buffer for the encoding of records.
     record: Vec<u8>,
 }
 
-/// What is kept in memory of a group: its head, and how far each operation reaches.
+/// The head of a group, and the index of its journal.
 #[derive(Clone, Default)]
 struct Group {
     hard_state: Option<bytes::Bytes>,
     base: Option<(synod_types::Slot, bytes::Bytes)>,
-    live: LiveOps,
+    index: CompactionIndex,
 }
 
 impl RocksLog {
-    /// Opens the log in `path`; makes it if there is nothing, with `fresh` as its incarnation
-    /// (draw it at random). An existing log keeps the incarnation it has.
+    /// Opens the log in `path`, or creates it with this incarnation, which must be drawn at random. An
+    /// existing log keeps its incarnation.
     ///
     /// # Errors
-    /// [`Foreign`](StorageError::Foreign) if the folder holds anything but a log (it is left as it
-    /// is), [`WrongIdentity`](StorageError::WrongIdentity) if it is another node's,
+    /// [`Foreign`](StorageError::Foreign) if the folder does not hold a log (its content
+    /// does not change), [`WrongIdentity`](StorageError::WrongIdentity) if it belongs to another node,
     /// [`TooNew`](StorageError::TooNew) if a newer version wrote it,
-    /// [`Damaged`](StorageError::Damaged) if anything in it is not what was written, or less, and
+    /// [`Damaged`](StorageError::Damaged) if the content is not what was written, and
     /// [`Io`](StorageError::Io) if it cannot be read or written, or is in use.
     pub fn open(
         path: impl AsRef<Path>,
-        identity: Identity,
-        fresh: Incarnation,
+        identity: StoreIdentity,
+        incarnation: Incarnation,
     ) -> Result<Self, StorageError> {
-        let (database, life) = Database::open(path.as_ref(), Kind::Log, identity, fresh)?;
-        Ok(Self { database, life, groups: BTreeMap::new(), record: Vec::new() })
+        let (database, boot_id) = Database::open(path.as_ref(), Kind::Log, identity, incarnation)?;
+        Ok(Self { database, boot_id, groups: BTreeMap::new(), record: Vec::new() })
     }
 
-    /// Reads a group whole, and checks it.
+    /// Reads and checks a group.
     fn read(&self, group: GroupId) -> Result<(Group, Vec<LogOp>), StorageError> {
         let key = head_key(group);
         let head: Option<Head> = self.database.read(&key)?;
         let head = head.unwrap_or_default();
         let journal = self.read_journal(group, &head)?;
-        let mut live = LiveOps::starting_at(head.first);
-        journal.iter().for_each(|op| live.push(op));
-        Ok((Group { hard_state: head.hard_state, base: head.base, live }, journal))
+        let mut index = CompactionIndex::starting_at(head.first);
+        journal.iter().for_each(|op| index.push(op));
+        Ok((Group { hard_state: head.hard_state, base: head.base, index }, journal))
     }
 
     fn read_journal(&self, group: GroupId, head: &Head) -> Result<Vec<LogOp>, StorageError> {
@@ -66,34 +66,34 @@ impl RocksLog {
         options.set_iterate_upper_bound(journal_end(group));
         let mut cursor = self.database.db().raw_iterator_opt(options);
         cursor.seek(op_key(group, head.first));
-        let mut reader = JournalReader::new(group, head);
+        let mut decoder = JournalDecoder::new(group, head);
         while let Some((key, value)) = cursor.item() {
-            reader.take(key, value).map_err(|misfit| self.database.misfit(misfit))?;
+            decoder.push(key, value).map_err(|mismatch| self.database.mismatch(mismatch))?;
             cursor.next();
         }
         cursor.status().map_err(|error| self.database.explain(&error))?;
-        reader.end().map_err(|misfit| self.database.misfit(misfit))
+        decoder.finish().map_err(|mismatch| self.database.mismatch(mismatch))
     }
 
-    /// Adds an operation to a batch, after all that the batch already holds.
+    /// Adds an operation to the end of a batch.
     fn stage(&mut self, id: GroupId, op: &LogOp, batch: &mut WriteBatch) {
         let group = self.groups.get_mut(&id).expect("the caller has read the group");
         match op {
             LogOp::HardState(bytes) => group.hard_state = Some(bytes.clone()),
             LogOp::Compact { through, base } => {
                 group.base = Some((*through, base.clone()));
-                let from = group.live.first();
-                group.live.compact(*through);
-                if group.live.first() > from {
-                    batch.delete_range(op_key(id, from), op_key(id, group.live.first()));
+                let from = group.index.first();
+                group.index.compact(*through);
+                if group.index.first() > from {
+                    batch.delete_range(op_key(id, from), op_key(id, group.index.first()));
                 }
             }
             LogOp::TruncateFrom(_) | LogOp::Put(_) => {
                 // The values are copied into `record`, then into the batch.
-                let key = op_key(id, group.live.next());
+                let key = op_key(id, group.index.next());
                 seal(&key, &Op::of(op), &mut self.record);
                 batch.put(key, &self.record);
-                group.live.push(op);
+                group.index.push(op);
             }
         }
     }
@@ -103,8 +103,8 @@ impl RocksLog {
         let head = Head {
             hard_state: group.hard_state.clone(),
             base: group.base.clone(),
-            first: group.live.first(),
-            next: group.live.next(),
+            first: group.index.first(),
+            next: group.index.next(),
         };
         let key = head_key(id);
         seal(&key, &head, &mut self.record);
@@ -113,14 +113,14 @@ impl RocksLog {
 }
 
 impl LogStore for RocksLog {
-    fn life(&self) -> Life {
-        self.life
+    fn boot_id(&self) -> BootId {
+        self.boot_id
     }
 
-    fn load(&mut self, group: GroupId) -> Result<Saved, StorageError> {
+    fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError> {
         let (found, journal) = self.read(group)?;
         let saved =
-            Saved { hard_state: found.hard_state.clone(), base: found.base.clone(), journal };
+            StoredGroup { hard_state: found.hard_state.clone(), base: found.base.clone(), journal };
         self.groups.insert(group, found);
         Ok(saved)
     }

@@ -1,51 +1,51 @@
-//! The state in RocksDB.
+//! The state store on RocksDB.
 
+use super::data_dir::Kind;
 use super::database::Database;
-use super::folder::Kind;
-use crate::{Entries, Identity, StateStore, StateView, StorageError};
+use crate::{Entries, StateStore, StorageError, StoreIdentity, StoreView};
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode, WriteBatch};
 use std::path::Path;
 use synod_types::{Change, Changes, Incarnation};
 
-/// A state in a folder of its own; see the crate's page about its files.
+/// State store on RocksDB, in a folder of its own.
 pub struct RocksState {
     database: Database,
-    /// The buffer that keys are put together in.
+    /// Buffer for prefixed keys.
     key: Vec<u8>,
 }
 
-/// Stands before every key of the state machine.
+/// Prefix of every key of the state machine.
 const DATA: u8 = b'd';
 
-/// The first key behind them all.
+/// The first key after them all.
 const DATA_END: [u8; 1] = [DATA + 1];
 
 impl RocksState {
-    /// Opens the state in `path`; makes it if there is nothing.
+    /// Opens the state in `path`, or creates it.
     ///
     /// # Errors
-    /// [`Foreign`](StorageError::Foreign) if the folder holds anything but a state (it is left as
-    /// it is), [`WrongIdentity`](StorageError::WrongIdentity) if it is another node's,
+    /// [`Foreign`](StorageError::Foreign) if the folder does not hold a state (its content
+    /// does not change), [`WrongIdentity`](StorageError::WrongIdentity) if it belongs to another node,
     /// [`TooNew`](StorageError::TooNew) if a newer version wrote it,
     /// [`Damaged`](StorageError::Damaged) if it is damaged or ends before its last sync, and
     /// [`Io`](StorageError::Io) if it cannot be read or written, or is in use.
-    pub fn open(path: impl AsRef<Path>, identity: Identity) -> Result<Self, StorageError> {
-        // A state has no lives: what it holds is a copy of what the log decided.
+    pub fn open(path: impl AsRef<Path>, identity: StoreIdentity) -> Result<Self, StorageError> {
+        // A state needs no incarnation: it is a copy of the effects of the log.
         let (database, _) = Database::open(path.as_ref(), Kind::State, identity, Incarnation(0))?;
         Ok(Self { database, key: Vec::new() })
     }
 }
 
-impl StateView for RocksState {
+impl StoreView for RocksState {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.database.db().get_pinned(inside(key));
+        let value = self.database.db().get_pinned(prefixed(key));
         let value = value.map_err(|error| self.database.explain(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
-        let cursor = self.database.db().raw_iterator_opt(up_to(to));
+        let cursor = self.database.db().raw_iterator_opt(read_options(to));
         Box::new(Range::new(&self.database, cursor, from))
     }
 }
@@ -74,7 +74,7 @@ impl StateStore for RocksState {
         self.database.sync()
     }
 
-    fn view(&self) -> Result<Box<dyn StateView + Send + '_>, StorageError> {
+    fn view(&self) -> Result<Box<dyn StoreView + Send + '_>, StorageError> {
         Ok(Box::new(View { database: &self.database, snapshot: self.database.db().snapshot() }))
     }
 }
@@ -85,15 +85,15 @@ struct View<'s> {
     snapshot: SnapshotWithThreadMode<'s, DB>,
 }
 
-impl StateView for View<'_> {
+impl StoreView for View<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.snapshot.get_pinned(inside(key));
+        let value = self.snapshot.get_pinned(prefixed(key));
         let value = value.map_err(|error| self.database.explain(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
-        let cursor = self.snapshot.raw_iterator_opt(up_to(to));
+        let cursor = self.snapshot.raw_iterator_opt(read_options(to));
         Box::new(Range::new(self.database, cursor, from))
     }
 }
@@ -110,7 +110,7 @@ impl<'a> Range<'a> {
         mut cursor: DBRawIteratorWithThreadMode<'a, DB>,
         from: &[u8],
     ) -> Self {
-        cursor.seek(inside(from));
+        cursor.seek(prefixed(from));
         Self { database, cursor, ended: false }
     }
 }
@@ -127,21 +127,21 @@ impl Iterator for Range<'_> {
             self.cursor.next();
             return Some(Ok(entry));
         }
-        // The end of the range and a failed read look alike until one asks.
+        // The status distinguishes the end of the range from a failed read.
         self.ended = true;
         self.cursor.status().err().map(|error| Err(self.database.explain(&error)))
     }
 }
 
-fn inside(key: &[u8]) -> Vec<u8> {
-    let mut inside = Vec::with_capacity(1 + key.len());
-    inside.push(DATA);
-    inside.extend_from_slice(key);
-    inside
+fn prefixed(key: &[u8]) -> Vec<u8> {
+    let mut prefixed = Vec::with_capacity(1 + key.len());
+    prefixed.push(DATA);
+    prefixed.extend_from_slice(key);
+    prefixed
 }
 
-fn up_to(to: Option<&[u8]>) -> ReadOptions {
+fn read_options(to: Option<&[u8]>) -> ReadOptions {
     let mut options = ReadOptions::default();
-    options.set_iterate_upper_bound(to.map_or_else(|| DATA_END.to_vec(), inside));
+    options.set_iterate_upper_bound(to.map_or_else(|| DATA_END.to_vec(), prefixed));
     options
 }

@@ -1,7 +1,7 @@
 //! The end of a write-ahead log and of a manifest after a power loss.
 //!
-//! What was written and not synced reaches a disk page by page and in any order, so a power loss
-//! may leave holes in it: a later page that is there, an earlier one that is not. Of a write-ahead
+//! Unsynced writes reach a disk page by page and in any order, so a power loss may leave holes in them:
+//! a later page is present, an earlier one is not. Of a write-ahead
 //! log only the last batch is ever in that state, because the next is written after the sync of the
 //! one before it. So a fault is a torn write, and is dropped, if all of this holds:
 //!
@@ -9,17 +9,17 @@
 //!   start of an entry proves that the sync of the entry before it was reported;
 //! - the good entries before it reach the high-water mark.
 //!
-//! Otherwise it is damage, and refused. The mark is not synced with each write of a log, so one
+//! Otherwise it is damage, and the store is rejected. The mark is not synced with each write of a log, so one
 //! case cannot be told apart: the last batch of all was reported as durable, the power failed
 //! before the mark reached the disk, and the disk lost the batch that it had reported as synced.
-//! That takes a disk that lies, or one that fails in that batch, at that moment.
+//! That takes a disk that reports a sync too early, or one that fails in that batch, at that moment.
 //!
 //! The same rule holds for the edits of a manifest, with two differences. RocksDB may write several
 //! edits before one sync; of a log, one that is whole after a torn one is taken for damage, which
-//! is the safe side. A state can be had again from the log, and its mark is synced with each of its
+//! is the safe side. A state can be recovered from the log, and its mark is synced with each of its
 //! syncs: of a state, any fault ends the manifest, and the mark alone decides.
 
-use super::folder::Kind;
+use super::data_dir::Kind;
 use super::framing::{Scan, scan};
 use crate::StorageError;
 use std::fs::{self, File, OpenOptions};
@@ -27,38 +27,38 @@ use std::path::{Path, PathBuf};
 
 /// A torn entry that was dropped.
 #[derive(Debug)]
-pub(super) struct Torn {
+pub(super) struct TornEntry {
     pub(super) path: PathBuf,
     pub(super) reason: String,
 }
 
-/// Looks through the manifest and the write-ahead logs of a database, and drops the torn entry of
-/// the last write. `reached` is the high-water mark.
+/// Scans the manifest and the write-ahead logs of a database, and drops the torn entry of the last
+/// write. `reached` is the high-water mark.
 ///
 /// # Errors
 /// [`StorageError::Damaged`] with the file's name, and [`StorageError::Io`] if it cannot be cut.
 /// A file that cannot be read is left for RocksDB to report.
-pub(super) fn drop_torn(
+pub(super) fn drop_torn_entry(
     database: &Path,
     kind: Kind,
     reached: u64,
-) -> Result<Option<Torn>, StorageError> {
+) -> Result<Option<TornEntry>, StorageError> {
     let paths = manifest(database).into_iter().chain(logs(database));
     let look = |path: PathBuf| Some((File::open(&path).and_then(scan).ok()?, path));
     let files: Vec<_> = paths.filter_map(look).collect();
-    // Nothing is cut before everything was looked at.
+    // No file is cut before all are scanned.
     check(&files, kind, reached)?;
     let mut torn = None;
     for (found, path) in files {
         let Some(fault) = found.fault else { continue };
         cut(&path, found.end)?;
         let reason = format!("{} at byte {}", fault.what, fault.at);
-        torn.get_or_insert(Torn { path, reason });
+        torn.get_or_insert(TornEntry { path, reason });
     }
     Ok(torn)
 }
 
-/// Refuses faults that no power loss leaves.
+/// Rejects faults that no power loss leaves.
 fn check(files: &[(Scan, PathBuf)], kind: Kind, reached: u64) -> Result<(), StorageError> {
     let mut last = None;
     for (index, (found, path)) in files.iter().enumerate() {
@@ -112,14 +112,14 @@ fn cut(path: &Path, end: u64) -> Result<(), StorageError> {
     })
 }
 
-/// The manifest in use.
+/// Returns the path of the manifest in use.
 pub(super) fn manifest(database: &Path) -> Option<PathBuf> {
     let current = fs::read_to_string(database.join("CURRENT")).ok()?;
     let name = current.trim_end();
     name.starts_with("MANIFEST-").then(|| database.join(name))
 }
 
-/// The write-ahead logs, oldest first.
+/// Returns the paths of the write-ahead logs, oldest first.
 pub(super) fn logs(database: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(database).into_iter().flatten().flatten();
     let mut logs: Vec<_> = entries.map(|entry| entry.path()).filter(|path| is_log(path)).collect();

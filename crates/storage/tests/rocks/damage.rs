@@ -1,16 +1,16 @@
-//! Damaged files: refused by name, never read as a shorter log.
+//! Damaged files: rejected by name, never read as a shorter log.
 
 use crate::{BORN, ME, copy, scratch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use synod_storage::conformance::{Slots, flatten};
-use synod_storage::{Batch, LogOp, LogStore, RocksLog, Saved, StorageError, StoredRun};
+use synod_storage::{Batch, LogOp, LogStore, RocksLog, StorageError, StoredGroup, StoredRun};
 use synod_types::{GroupId, Slot, Value, Values};
 use tempfile::TempDir;
 
 const GROUPS: [GroupId; 2] = [GroupId(1), GroupId(2)];
 
-/// What a log holds, whatever its journal looks like.
+/// The content of a log, independent of its journal.
 pub(crate) type Content = Vec<(Option<bytes::Bytes>, Option<(Slot, bytes::Bytes)>, Slots)>;
 
 fn run(first: u64, stamp: u8, count: usize) -> LogOp {
@@ -24,7 +24,7 @@ pub(crate) fn sized_run(first: u64, stamp: u8, count: usize, size: usize) -> Log
     LogOp::Put(StoredRun { first: Slot(first), stamp: vec![stamp].into(), values })
 }
 
-/// A batch as a protocol writes it: a vote now and then, runs, a cut, a compaction.
+/// Returns a batch in the manner of a protocol: votes, runs, a truncation, a compaction.
 fn batch(at: u64) -> Batch {
     let mut ops = vec![(GROUPS[0], run(at, at as u8, 2))];
     match at % 4 {
@@ -40,7 +40,8 @@ fn batch(at: u64) -> Batch {
 }
 
 pub(crate) fn content(log: &mut RocksLog) -> Result<Content, StorageError> {
-    let loaded: Result<Vec<Saved>, _> = GROUPS.into_iter().map(|group| log.load(group)).collect();
+    let loaded: Result<Vec<StoredGroup>, _> =
+        GROUPS.into_iter().map(|group| log.load(group)).collect();
     Ok(loaded?
         .into_iter()
         .map(|saved| (saved.hard_state.clone(), saved.base.clone(), flatten(&saved)))
@@ -113,9 +114,8 @@ impl Victim {
         (path, found)
     }
 
-    /// Damage may be refused, or be where nothing that counts is: then all must be there. Returns
-    /// whether it was refused.
-    fn suffers(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) -> bool {
+    /// Returns whether damage is rejected. If it is not, all content must be present.
+    fn is_rejected(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) -> bool {
         let (path, found) = self.with(name, bytes);
         match found {
             Ok(found) => {
@@ -130,8 +130,8 @@ impl Victim {
         }
     }
 
-    /// Damage that must be refused, by this file's name.
-    fn refused(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) {
+    /// Asserts that damage is rejected with the file's name.
+    fn assert_rejected(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) {
         let (path, found) = self.with(name, bytes);
         match found {
             Err(StorageError::Damaged { path: named, reason }) => {
@@ -158,7 +158,7 @@ fn wal(victim: &Victim) -> String {
 }
 
 #[test]
-fn an_undamaged_copy_is_whole() {
+fn undamaged_copy_opens_with_all_its_content() {
     let victim = Victim::new();
     assert_eq!(read(&victim.killed()).unwrap(), victim.holds);
     assert!(!wal(&victim).is_empty());
@@ -166,20 +166,20 @@ fn an_undamaged_copy_is_whole() {
 }
 
 #[test]
-fn damage_of_the_write_ahead_log_is_refused_by_its_name() {
+fn damage_of_the_write_ahead_log_is_rejected_by_name() {
     let mut victim = Victim::new();
     let name = wal(&victim);
     let bytes = victim.bytes(&name);
     for at in (0..bytes.len()).step_by(19) {
-        victim.refused(&name, Some(&flipped(&bytes, at, at)), &format!("bit flip at {at}"));
-        victim.refused(&name, Some(&bytes[..at]), &format!("cut at {at}"));
+        victim.assert_rejected(&name, Some(&flipped(&bytes, at, at)), &format!("bit flip at {at}"));
+        victim.assert_rejected(&name, Some(&bytes[..at]), &format!("cut at {at}"));
     }
     for at in (0..bytes.len()).step_by(97) {
         let zeros = zeroed(&bytes, at, 200);
-        victim.refused(&name, Some(&zeros), &format!("zeros at {at}"));
+        victim.assert_rejected(&name, Some(&zeros), &format!("zeros at {at}"));
     }
     let zeros = zeroed(&bytes, 0, bytes.len());
-    victim.refused(&name, Some(&zeros), "zeros everywhere");
+    victim.assert_rejected(&name, Some(&zeros), "zeros everywhere");
     let (path, found) = victim.with(&name, None);
     match found {
         // The file is not there to be named; what is left of the database is.
@@ -195,7 +195,7 @@ fn damage_of_the_write_ahead_log_is_refused_by_its_name() {
 /// RocksDB writes its log in blocks of 32 KiB, and reads damage in the last one, or right at the
 /// start of one, in other ways than elsewhere.
 #[test]
-fn damage_of_a_write_ahead_log_of_many_blocks_is_refused_by_its_name() {
+fn damage_of_a_write_ahead_log_of_many_blocks_is_rejected_by_name() {
     const BLOCK: usize = 32 << 10;
     let mut victim = Victim::new();
     let mut log = RocksLog::open(victim.killed(), ME, BORN).unwrap();
@@ -213,25 +213,25 @@ fn damage_of_a_write_ahead_log_of_many_blocks_is_refused_by_its_name() {
     let bytes = victim.bytes(&name);
     assert!(bytes.len() > 4 * BLOCK);
     for at in (0..bytes.len()).step_by(4096).flat_map(|page| page + 3..page + 7) {
-        victim.refused(&name, Some(&flipped(&bytes, at, at)), &format!("bit flip at {at}"));
+        victim.assert_rejected(&name, Some(&flipped(&bytes, at, at)), &format!("bit flip at {at}"));
     }
     for page in (0..bytes.len()).step_by(4096) {
         let zeros = zeroed(&bytes, page, 4096);
-        victim.refused(&name, Some(&zeros), &format!("zeros at {page}"));
-        victim.refused(&name, Some(&bytes[..page]), &format!("cut at {page}"));
+        victim.assert_rejected(&name, Some(&zeros), &format!("zeros at {page}"));
+        victim.assert_rejected(&name, Some(&bytes[..page]), &format!("cut at {page}"));
     }
     for block in (0..bytes.len() - 2 * BLOCK).step_by(BLOCK) {
         let (one, two) = (block..block + BLOCK, block + BLOCK..block + 2 * BLOCK);
         let mut swapped = bytes.clone();
         swapped[one.clone()].copy_from_slice(&bytes[two.clone()]);
-        victim.suffers(&name, Some(&swapped), &format!("block doubled at {block}"));
+        victim.is_rejected(&name, Some(&swapped), &format!("block doubled at {block}"));
         swapped[two].copy_from_slice(&bytes[one]);
-        victim.suffers(&name, Some(&swapped), &format!("blocks swapped at {block}"));
+        victim.is_rejected(&name, Some(&swapped), &format!("blocks swapped at {block}"));
     }
 }
 
 #[test]
-fn damage_of_the_other_files_is_refused_or_harmless() {
+fn damage_of_other_files_is_rejected_or_harmless() {
     let mut victim = Victim::new();
     let manifest = victim.files(|name| name.starts_with("db/MANIFEST")).remove(0);
     let table = victim.files(|name| name.ends_with(".sst")).remove(0);
@@ -241,32 +241,33 @@ fn damage_of_the_other_files_is_refused_or_harmless() {
         let mut refused = 0;
         for at in (0..bytes.len()).step_by(step) {
             let flip = flipped(&bytes, at, at);
-            refused += u32::from(victim.suffers(name, Some(&flip), &format!("bit flip at {at}")));
+            refused +=
+                u32::from(victim.is_rejected(name, Some(&flip), &format!("bit flip at {at}")));
             let cut = &bytes[..at];
-            refused += u32::from(victim.suffers(name, Some(cut), &format!("cut at {at}")));
+            refused += u32::from(victim.is_rejected(name, Some(cut), &format!("cut at {at}")));
             let zeros = zeroed(&bytes, at, 4096);
-            refused += u32::from(victim.suffers(name, Some(&zeros), &format!("zeros at {at}")));
+            refused += u32::from(victim.is_rejected(name, Some(&zeros), &format!("zeros at {at}")));
         }
         // The mark has two places, and all between them is empty.
         let least = if name == "HIGH" { 1 } else { 20 };
         assert!(refused >= least, "{name}: hardly anything is refused: {refused}");
     }
-    victim.refused("HIGH", None, "delete");
-    victim.refused("SYNOD", None, "delete");
-    victim.refused("db/CURRENT", None, "delete");
-    victim.refused(&manifest, None, "delete");
-    victim.refused(&table, None, "delete");
+    victim.assert_rejected("HIGH", None, "delete");
+    victim.assert_rejected("SYNOD", None, "delete");
+    victim.assert_rejected("db/CURRENT", None, "delete");
+    victim.assert_rejected(&manifest, None, "delete");
+    victim.assert_rejected(&table, None, "delete");
     let bytes = victim.bytes(&table);
-    victim.refused(&table, Some(&bytes[..bytes.len() - 1]), "cut");
+    victim.assert_rejected(&table, Some(&bytes[..bytes.len() - 1]), "cut");
     for at in [0, bytes.len() / 5] {
-        victim.refused(&table, Some(&flipped(&bytes, at, 3)), &format!("bit flip at {at}"));
+        victim.assert_rejected(&table, Some(&flipped(&bytes, at, 3)), &format!("bit flip at {at}"));
     }
 }
 
-/// Every bit of every file that counts. RocksDB must not hang on any of them either.
+/// Every bit of every relevant file. RocksDB must not hang on any of them either.
 #[test]
 #[ignore = "takes minutes; run it after every update of RocksDB"]
-fn every_single_bit_is_refused_or_harmless() {
+fn every_flipped_bit_is_rejected_or_harmless() {
     let mut victim = Victim::new();
     let data = |name: &str| [".log", ".sst"].iter().any(|end| name.ends_with(end));
     let mut names = victim.files(|name| data(name) || name.starts_with("db/MANIFEST"));
@@ -275,7 +276,7 @@ fn every_single_bit_is_refused_or_harmless() {
         let bytes = victim.bytes(&name);
         for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let how = format!("bit {bit} of byte {at}");
-            victim.suffers(&name, Some(&flipped(&bytes, at, bit)), &how);
+            victim.is_rejected(&name, Some(&flipped(&bytes, at, bit)), &how);
         }
         println!("{name}: {} bits", bytes.len() * 8);
     }
@@ -284,7 +285,7 @@ fn every_single_bit_is_refused_or_harmless() {
 /// One flipped bit turns the type of a record into one of recycled logs, on which RocksDB reads
 /// the same header for ever.
 #[test]
-fn record_types_of_recycled_logs_are_refused_by_name() {
+fn record_types_of_recycled_logs_are_rejected_by_name() {
     let mut victim = Victim::new();
     let manifest = victim.files(|name| name.starts_with("db/MANIFEST")).remove(0);
     for name in [wal(&victim), manifest] {
@@ -294,10 +295,10 @@ fn record_types_of_recycled_logs_are_refused_by_name() {
             let (bad, how) = (flipped(&bytes, at + 6, 2), format!("type at {at}"));
             let next = at + 7 + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
             if name.ends_with(".log") || next < bytes.len() {
-                victim.refused(&name, Some(&bad), &how);
+                victim.assert_rejected(&name, Some(&bad), &how);
             } else {
                 // The manifest's last edit may be a torn one: all must be there without it.
-                victim.suffers(&name, Some(&bad), &how);
+                victim.is_rejected(&name, Some(&bad), &how);
             }
             at = next;
         }
@@ -306,7 +307,7 @@ fn record_types_of_recycled_logs_are_refused_by_name() {
 }
 
 #[test]
-fn yesterdays_files_among_todays_are_refused() {
+fn older_files_among_newer_ones_are_rejected() {
     let mut victim = Victim::new();
     // Today: the store ran on, and what was in the write-ahead log moved into a table.
     let yesterday = victim.root.path().join("yesterday");
@@ -334,13 +335,13 @@ fn yesterdays_files_among_todays_are_refused() {
     let wal = (newest(&victim.killed()), newest(&yesterday));
     for (today, old) in pairs.iter().map(|(a, b)| (*a, b)).chain([(wal.0.as_str(), &wal.1)]) {
         let bytes = fs::read(yesterday.join(old)).unwrap();
-        victim.suffers(today, Some(&bytes), "yesterday's file");
+        victim.is_rejected(today, Some(&bytes), "yesterday's file");
     }
 }
 
 /// A power loss may tear the one write that was not durable, and no other.
 #[test]
-fn a_torn_write_behind_the_durable_ones_is_dropped() {
+fn torn_write_after_the_durable_ones_is_dropped() {
     let root = scratch();
     let (live, copied) = (root.path().join("live"), root.path().join("copied"));
     let mut log = RocksLog::open(&live, ME, BORN).unwrap();

@@ -1,7 +1,7 @@
-//! RocksDB behind both traits keeps the rules, and refuses what it must not open.
+//! The stores on RocksDB pass the conformance suites, and reject folders and files that they must not open.
 
 mod damage;
-mod folder;
+mod data_dir;
 mod power_loss;
 mod process;
 
@@ -12,11 +12,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use synod_storage::conformance::{self, Fixture};
-use synod_storage::{Identity, RocksLog, RocksState};
+use synod_storage::{RocksLog, RocksState, StoreIdentity};
 use synod_types::{ClusterId, Incarnation, NodeId};
 use tempfile::TempDir;
 
-const ME: Identity = Identity { cluster: ClusterId(77), node: NodeId(2) };
+const ME: StoreIdentity = StoreIdentity { cluster: ClusterId(77), node: NodeId(2) };
 
 const BORN: Incarnation = Incarnation(0xABCD);
 
@@ -73,8 +73,7 @@ impl Fixture for State {
     }
 }
 
-/// A folder in memory where there is such a thing: these tests open thousands of stores, and what
-/// they damage was never lost by a disk.
+/// Returns a folder in memory where the system has one: these tests open thousands of stores.
 fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -124,12 +123,12 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_log_conforms() {
+fn log_passes_the_suite() {
     conformance::log_store(|| Log(Disk::new()));
 }
 
 #[test]
-fn the_state_conforms() {
+fn state_passes_the_suite() {
     conformance::state_store(|| State(Disk::new()));
 }
 
@@ -141,14 +140,14 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn any_log_script_gives_what_the_reference_gives(
+    fn log_agrees_with_the_reference_on_any_script(
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
     ) {
         conformance::check_log(Log(Disk::new()), &conformance::log_steps(&bytes));
     }
 
     #[test]
-    fn any_state_script_gives_what_the_reference_gives(
+    fn state_agrees_with_the_reference_on_any_script(
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         conformance::check_state(State(Disk::new()), &conformance::state_steps(&bytes));

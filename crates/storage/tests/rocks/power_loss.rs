@@ -1,11 +1,11 @@
-//! A power loss tears what was not synced, page by page and in any order: the store opens with
-//! all that was. Damage of what was synced is refused by name, even when the mark is old.
+//! A power loss tears unsynced writes, page by page and in any order: the store opens with all that was
+//! synced. Damage of synced writes is rejected by name, even when the high-water mark is old.
 
 use crate::damage::{content, flipped, read, sized_run, zeroed};
 use crate::{BORN, ME, copy, scratch};
 use std::fs;
 use std::path::{Path, PathBuf};
-use synod_storage::{Batch, LogStore, RocksLog, RocksState, StateStore, StateView, StorageError};
+use synod_storage::{Batch, LogStore, RocksLog, RocksState, StateStore, StorageError, StoreView};
 use synod_types::{Changes, GroupId};
 
 const PAGE: usize = 4096;
@@ -99,13 +99,13 @@ impl Unsynced {
         fs::write(&name, bytes).unwrap();
         let found = read(&path);
         if let Ok(found) = &found {
-            goes_on(&path, found);
+            accepts_writes(&path, found);
         }
         fs::remove_dir_all(&path).unwrap();
         (name, found)
     }
 
-    fn refused(&self, bytes: &[u8], how: &str) {
+    fn assert_rejected(&self, bytes: &[u8], how: &str) {
         match self.with(bytes) {
             (name, Err(StorageError::Damaged { path, .. })) => assert_eq!(path, name, "{how}"),
             (_, Err(other)) => panic!("{how}: {other}"),
@@ -115,7 +115,7 @@ impl Unsynced {
 }
 
 /// The store takes writes, and is opened again with what it held and what it took.
-fn goes_on(path: &Path, found: &crate::damage::Content) {
+fn accepts_writes(path: &Path, found: &crate::damage::Content) {
     let mut log = RocksLog::open(path, ME, BORN).unwrap();
     assert_eq!(&content(&mut log).unwrap(), found);
     commit(&mut log, 300, 2);
@@ -125,7 +125,7 @@ fn goes_on(path: &Path, found: &crate::damage::Content) {
 }
 
 #[test]
-fn log_opens_with_all_that_was_synced_whatever_pages_of_the_last_batch_are_lost() {
+fn log_opens_with_all_synced_batches_for_any_lost_pages_of_the_last_batch() {
     let store = Unsynced::new();
     let (synced, length) = (store.ends[9], store.ends[10]);
     assert!(store.with(&store.whole).1.unwrap() == store.all, "nothing is lost");
@@ -156,7 +156,7 @@ fn log_opens_after_a_power_loss_while_it_was_opened() {
             fs::write(path.join("HIGH"), &mark).unwrap();
             fs::write(wal(&path), bytes).unwrap();
             let mut again = RocksLog::open(&path, ME, BORN).unwrap();
-            assert_eq!(again.life().boot, 2, "the opening that was cut short is not counted");
+            assert_eq!(again.boot_id().boot, 2, "the opening that was cut short is not counted");
             assert_eq!(content(&mut again).unwrap(), holds);
             drop(again);
             fs::remove_dir_all(&path).unwrap();
@@ -166,28 +166,31 @@ fn log_opens_after_a_power_loss_while_it_was_opened() {
 }
 
 #[test]
-fn log_with_a_lost_page_is_refused_once_the_mark_covers_the_batch() {
+fn log_with_a_lost_page_is_rejected_once_the_mark_covers_the_batch() {
     let store = Unsynced::new();
     fs::copy(store.root.path().join("live/HIGH"), store.path.join("HIGH")).unwrap();
     for pages in losses(store.ends[9], store.ends[10]) {
-        store.refused(&torn(&store.whole, store.ends[9], &pages, 0), &format!("pages {pages:?}"));
+        store.assert_rejected(
+            &torn(&store.whole, store.ends[9], &pages, 0),
+            &format!("pages {pages:?}"),
+        );
     }
 }
 
 #[test]
-fn damage_before_the_last_batch_is_refused_by_name_even_if_the_mark_is_old() {
+fn damage_before_the_last_batch_is_rejected_by_name_even_if_the_mark_is_old() {
     let store = Unsynced::new();
     // The batch before the last one begins here: it shows that those before it were durable.
     let durable = store.ends[8];
     for at in (0..durable).step_by(PAGE / 3) {
         let how = format!("bit flip at {at}");
-        store.refused(&flipped(&store.whole, at, at), &how);
+        store.assert_rejected(&flipped(&store.whole, at, at), &how);
         let tail = torn(&store.whole, store.ends[9], &[store.ends[10] / PAGE], 0);
-        store.refused(&flipped(&tail, at, at), &format!("{how}, and a torn tail"));
+        store.assert_rejected(&flipped(&tail, at, at), &format!("{how}, and a torn tail"));
     }
     for page in 0..durable / PAGE {
         let zeros = zeroed(&store.whole, page * PAGE, PAGE);
-        store.refused(&zeros, &format!("zeros at page {page}"));
+        store.assert_rejected(&zeros, &format!("zeros at page {page}"));
     }
 }
 
@@ -210,7 +213,7 @@ fn last(path: &Path) -> Result<u8, StorageError> {
 }
 
 #[test]
-fn state_opens_at_its_last_sync_whatever_is_lost_of_the_next() {
+fn state_opens_at_its_last_sync_for_any_loss_of_the_next() {
     let root = scratch();
     let (live, before) = (root.path().join("live"), root.path().join("before"));
     let mut state = RocksState::open(&live, ME).unwrap();
@@ -272,7 +275,7 @@ fn state_opens_at_its_last_sync_whatever_is_lost_of_the_next() {
 }
 
 #[test]
-fn state_that_ends_before_its_last_sync_is_refused() {
+fn state_that_ends_before_its_last_sync_is_rejected() {
     let root = scratch();
     let (live, path) = (root.path().join("live"), root.path().join("try"));
     let mut state = RocksState::open(&live, ME).unwrap();

@@ -1,4 +1,4 @@
-//! A store in the hands of another process.
+//! A store that another process has open.
 
 use crate::{BORN, ME};
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ fn number(group: u64, value: u64) -> Batch {
 
 /// Not a test: the other process, started by the test below.
 #[test]
-#[ignore = "the other process of a_killed_process_leaves_what_it_committed"]
+#[ignore = "the other process of commits_of_a_killed_process_are_durable"]
 fn holder() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let mut log = RocksLog::open(Path::new(&folder), ME, BORN).unwrap();
@@ -27,7 +27,7 @@ fn holder() {
 }
 
 #[test]
-fn a_killed_process_leaves_what_it_committed() {
+fn commits_of_a_killed_process_are_durable() {
     let root = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "process::holder", "--ignored", "--nocapture"])
@@ -52,14 +52,14 @@ fn a_killed_process_leaves_what_it_committed() {
     child.kill().unwrap();
     child.wait().unwrap();
     let mut log = RocksLog::open(root.path(), ME, BORN).unwrap();
-    assert_eq!(log.life().boot, 2);
+    assert_eq!(log.boot_id().boot, 2);
     let found = log.load(GroupId(1)).unwrap().hard_state.unwrap();
     let found = u64::from_le_bytes(found[..].try_into().unwrap());
     assert!(found >= last, "{last} was committed, {found} found");
 }
 
 #[test]
-fn one_process_opens_a_store_once() {
+fn store_that_is_open_cannot_be_opened_again() {
     let root = tempfile::tempdir().unwrap();
     let (log, state) = (root.path().join("log"), root.path().join("state"));
     let held = RocksLog::open(&log, ME, BORN).unwrap();

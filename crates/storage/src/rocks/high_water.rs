@@ -1,12 +1,12 @@
-//! The high-water mark: how far the database was durable.
+//! The high-water mark: the last write that is known to be durable.
 
 use crate::StorageError;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The sequence number of the newest write known to be durable, in a file of two places that are
-/// written in turn: one torn write leaves the other place, whose number is lower and still true.
+/// The sequence number of the newest write known to be durable, in a file of two copies that are
+/// written in turn: a torn write leaves the other copy, whose number is lower and still valid.
 pub(super) struct HighWater {
     path: PathBuf,
     file: File,
@@ -14,14 +14,14 @@ pub(super) struct HighWater {
     writes: u64,
 }
 
-/// How far apart the two places are: in different sectors, so that no write touches both.
+/// The distance of the two copies: they are in different sectors, so that no write touches both.
 const STRIDE: u64 = 4096;
 
-/// A number and the checksum of its bytes.
-const PLACE: usize = 12;
+/// The size of a copy: a number and the checksum of its bytes.
+const COPY_BYTES: usize = 12;
 
 impl HighWater {
-    /// A new file, durable.
+    /// Creates the file, durably.
     pub(super) fn create(path: &Path, reached: u64) -> Result<Self, StorageError> {
         let fail = |error| io(path, "create", &error);
         let file = OpenOptions::new()
@@ -38,7 +38,7 @@ impl HighWater {
         Ok(high)
     }
 
-    /// The file of an existing store.
+    /// Opens the file of an existing store.
     pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
         let file = OpenOptions::new().read(true).write(true).open(path);
         let mut file = file.map_err(|error| match error.kind() {
@@ -47,29 +47,29 @@ impl HighWater {
         })?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| io(path, "read", &error))?;
-        let places = [decode(&bytes, 0), decode(&bytes, STRIDE as usize)];
-        let Some(reached) = places.into_iter().flatten().max() else {
+        let copies = [decode(&bytes, 0), decode(&bytes, STRIDE as usize)];
+        let Some(reached) = copies.into_iter().flatten().max() else {
             return Err(damaged(path, "neither of its two checksums fits"));
         };
         // The next write goes where the lower, or unreadable, number is.
-        let writes = u64::from(places[0] == Some(reached));
+        let writes = u64::from(copies[0] == Some(reached));
         Ok(Self { path: path.into(), file, reached, writes })
     }
 
-    /// How far the database was durable at least.
+    /// Returns the sequence number up to which the database was durable, at least.
     pub(super) fn reached(&self) -> u64 {
         self.reached
     }
 
-    /// Notes that the database is durable up to `sequence`. Survives the process at once, a power
-    /// loss once it is [synced](Self::sync).
+    /// Records that the database is durable up to `sequence`. The record survives the process at once, and
+    /// a power loss after a [`sync`](Self::sync).
     pub(super) fn raise(&mut self, sequence: u64) -> Result<(), StorageError> {
         let number = sequence.to_le_bytes();
-        let mut place = [0; PLACE];
-        place[..8].copy_from_slice(&number);
-        place[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
+        let mut copy = [0; COPY_BYTES];
+        copy[..8].copy_from_slice(&number);
+        copy[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
         let at = SeekFrom::Start((self.writes & 1) * STRIDE);
-        let written = self.file.seek(at).and_then(|_| self.file.write_all(&place));
+        let written = self.file.seek(at).and_then(|_| self.file.write_all(&copy));
         written.map_err(|error| io(&self.path, "write", &error))?;
         self.writes += 1;
         self.reached = sequence;
@@ -83,8 +83,8 @@ impl HighWater {
 }
 
 fn decode(bytes: &[u8], at: usize) -> Option<u64> {
-    let place = bytes.get(at..at + PLACE)?;
-    let (number, sum) = place.split_first_chunk::<8>()?;
+    let copy = bytes.get(at..at + COPY_BYTES)?;
+    let (number, sum) = copy.split_first_chunk::<8>()?;
     (*sum == crc32fast::hash(number).to_le_bytes()).then(|| u64::from_le_bytes(*number))
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_write_leaves_the_number_before_it() {
+    fn torn_write_leaves_the_number_before_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("HIGH");
         let mut high = HighWater::create(&path, 1).unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_mark_is_refused_by_name() {
+    fn lost_mark_is_rejected_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("HIGH");
         drop(HighWater::create(&path, 7).unwrap());

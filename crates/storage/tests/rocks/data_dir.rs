@@ -1,11 +1,11 @@
-//! Whose folder it is.
+//! The folder of a store: kind, owner, format, incarnation.
 
 use crate::{BORN, ME, copy, scratch};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use synod_storage::{
-    Batch, Identity, LogOp, LogStore, RocksLog, RocksState, StateStore, StorageError,
+    Batch, LogOp, LogStore, RocksLog, RocksState, StateStore, StorageError, StoreIdentity,
 };
 use synod_types::{Changes, ClusterId, GroupId, Incarnation, NodeId};
 
@@ -13,7 +13,7 @@ fn log(path: &Path) -> Result<RocksLog, StorageError> {
     RocksLog::open(path, ME, BORN)
 }
 
-fn refusal<T>(opened: Result<T, StorageError>) -> StorageError {
+fn rejection<T>(opened: Result<T, StorageError>) -> StorageError {
     opened.err().expect("the folder is refused")
 }
 
@@ -31,7 +31,7 @@ fn files(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_foreign_folder_is_refused_and_left_as_it_is() {
+fn foreign_folder_is_rejected_and_not_changed() {
     let root = scratch();
     let photos = root.path().join("photos");
     fs::create_dir(&photos).unwrap();
@@ -43,34 +43,34 @@ fn a_foreign_folder_is_refused_and_left_as_it_is() {
     copy(&ours.join("db"), &theirs);
     for path in [&photos, &theirs] {
         let before = files(path);
-        let error = refusal(log(path));
+        let error = rejection(log(path));
         assert!(matches!(&error, StorageError::Foreign { path: found, .. } if found == path));
-        let error = refusal(RocksState::open(path, ME));
+        let error = rejection(RocksState::open(path, ME));
         assert!(matches!(error, StorageError::Foreign { .. }), "{error}");
         assert_eq!(files(path), before);
     }
 }
 
 #[test]
-fn a_log_is_no_state_and_a_state_no_log() {
+fn store_of_the_other_kind_is_rejected() {
     let root = scratch();
     let (one, other) = (root.path().join("log"), root.path().join("state"));
     drop(log(&one).unwrap());
     drop(RocksState::open(&other, ME).unwrap());
-    let error = refusal(RocksState::open(&one, ME));
+    let error = rejection(RocksState::open(&one, ME));
     assert!(error.to_string().contains("it is a synod log store, not a synod state store"));
-    let error = refusal(log(&other));
+    let error = rejection(log(&other));
     assert!(error.to_string().contains("it is a synod state store, not a synod log store"));
     log(&one).unwrap();
 }
 
 #[test]
-fn another_nodes_store_is_refused_with_both_names() {
+fn store_of_another_node_is_rejected_with_both_names() {
     let root = scratch();
     drop(log(root.path()).unwrap());
     for (cluster, node) in [(77, 3), (78, 2)] {
-        let identity = Identity { cluster: ClusterId(cluster), node: NodeId(node) };
-        let error = refusal(RocksLog::open(root.path(), identity, BORN));
+        let identity = StoreIdentity { cluster: ClusterId(cluster), node: NodeId(node) };
+        let error = rejection(RocksLog::open(root.path(), identity, BORN));
         let text = error.to_string();
         assert!(matches!(error, StorageError::WrongIdentity { .. }), "{text}");
         assert!(text.contains("belongs to node 2 of cluster 77"), "{text}");
@@ -79,52 +79,52 @@ fn another_nodes_store_is_refused_with_both_names() {
 }
 
 #[test]
-fn a_newer_format_is_refused_before_the_database_is_touched() {
+fn newer_format_is_rejected_before_the_database_is_touched() {
     let root = scratch();
     drop(log(root.path()).unwrap());
     let mut text = String::from("synod log store\nformat 2\nwho knows what\n");
     text.push_str(&format!("checksum {:08x}\n", crc32fast::hash(text.as_bytes())));
     fs::write(root.path().join("SYNOD"), text).unwrap();
     let before = files(root.path());
-    let error = refusal(log(root.path()));
+    let error = rejection(log(root.path()));
     assert!(matches!(error, StorageError::TooNew { found: 2, known: 1, .. }), "{error}");
     assert_eq!(files(root.path()), before);
 }
 
 #[test]
-fn a_folder_that_is_none_is_an_io_error() {
+fn path_that_is_no_folder_is_an_io_error() {
     let root = scratch();
     let file = root.path().join("file");
     fs::write(&file, b"").unwrap();
-    let error = refusal(log(&file));
+    let error = rejection(log(&file));
     assert!(matches!(&error, StorageError::Io { path, .. } if *path == file), "{error}");
-    let below = refusal(log(&file.join("below")));
+    let below = rejection(log(&file.join("below")));
     assert!(matches!(below, StorageError::Io { .. }), "{below}");
 }
 
 #[test]
-fn the_incarnation_stays_and_a_wiped_store_has_another() {
+fn incarnation_is_stable_and_a_wiped_store_has_another() {
     let root = scratch();
     let path = root.path().join("a/b/log");
-    assert_eq!(log(&path).unwrap().life().incarnation, BORN);
+    assert_eq!(log(&path).unwrap().boot_id().incarnation, BORN);
     let again = RocksLog::open(&path, ME, Incarnation(1)).unwrap();
-    assert_eq!((again.life().incarnation, again.life().boot), (BORN, 2));
+    assert_eq!((again.boot_id().incarnation, again.boot_id().boot), (BORN, 2));
     drop(again);
     fs::remove_dir_all(&path).unwrap();
     let wiped = RocksLog::open(&path, ME, Incarnation(1)).unwrap();
-    assert_eq!((wiped.life().incarnation, wiped.life().boot), (Incarnation(1), 1));
+    assert_eq!((wiped.boot_id().incarnation, wiped.boot_id().boot), (Incarnation(1), 1));
 }
 
 #[test]
-fn a_making_that_was_cut_short_is_done_again() {
+fn interrupted_creation_is_repeated() {
     let root = scratch();
     let whole = root.path().join("whole");
     drop(log(&whole).unwrap());
     // Only the last step of making a store is missing.
     fs::rename(whole.join("SYNOD"), whole.join("SYNOD.new")).unwrap();
     let mut again = RocksLog::open(&whole, ME, Incarnation(5)).unwrap();
-    assert_eq!(again.life().incarnation, Incarnation(5));
-    assert_eq!(again.life().boot, 1);
+    assert_eq!(again.boot_id().incarnation, Incarnation(5));
+    assert_eq!(again.boot_id().boot, 1);
     let ops = vec![(GroupId(1), LogOp::HardState(b"x".to_vec().into()))];
     again.commit(&Batch { ops }).unwrap();
     drop(again);
@@ -137,30 +137,30 @@ fn a_making_that_was_cut_short_is_done_again() {
 }
 
 #[test]
-fn a_lost_marker_does_not_make_the_folder_new() {
+fn folder_with_a_lost_marker_is_rejected() {
     let root = scratch();
     drop(log(root.path()).unwrap());
     let marker = root.path().join("SYNOD");
     fs::remove_file(&marker).unwrap();
-    let error = refusal(log(root.path()));
+    let error = rejection(log(root.path()));
     assert!(matches!(&error, StorageError::Damaged { path, .. } if *path == marker), "{error}");
 }
 
 #[test]
-fn the_database_of_another_store_is_refused() {
+fn database_of_another_store_is_rejected() {
     let root = scratch();
     let (mine, old) = (root.path().join("mine"), root.path().join("old"));
     drop(RocksLog::open(&mine, ME, Incarnation(1)).unwrap());
     drop(RocksLog::open(&old, ME, Incarnation(2)).unwrap());
     fs::remove_dir_all(mine.join("db")).unwrap();
     copy(&old.join("db"), &mine.join("db"));
-    let error = refusal(log(&mine));
+    let error = rejection(log(&mine));
     assert!(matches!(&error, StorageError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("database of another store"), "{error}");
 }
 
 #[test]
-fn a_view_is_not_moved_by_what_other_views_read() {
+fn views_do_not_affect_each_other() {
     let root = scratch();
     let mut state = RocksState::open(root.path(), ME).unwrap();
     let mut changes = Changes::new();

@@ -1,29 +1,27 @@
-//! A log as records, and the checks that what is read back must pass.
+//! A log as a set of records, and the checks of a log that is read.
 
-use crate::record::{BadRecord, FORMAT, Head, Op, head_key, journal_end, op_key, seal, unseal};
+use crate::record_codec::{
+    BadRecord, FORMAT, Head, Op, head_key, journal_end, op_key, seal, unseal,
+};
 use crate::{LogOp, StorageError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use synod_types::GroupId;
 
-/// The records of a log: keys and bytes, as they lie in every durable store of this crate.
-///
-/// A [`MemoryDisk`](crate::MemoryDisk) turns its log into records and reads it back from them
-/// through the checks that a real store makes, so that what damage does can be seen without a
-/// real disk.
+/// Records of a log: keys and bytes, in the form of every durable store of this crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Records {
+pub struct RecordSet {
     map: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl Records {
-    /// Every record under its key.
+impl RecordSet {
+    /// Returns the records by key.
     #[must_use]
     pub fn as_map(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         &self.map
     }
 
-    /// The same, to be damaged.
+    /// Returns the records by key, to damage them.
     pub fn as_map_mut(&mut self) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
         &mut self.map
     }
@@ -41,13 +39,12 @@ impl Records {
         }
     }
 
-    /// Removes a group and returns it, once it is found to be what was written. A group that is
-    /// damaged stays.
+    /// Removes a group and returns it, if it passes the checks. A damaged group stays.
     pub(crate) fn take_group(
         &mut self,
         group: GroupId,
     ) -> Result<(Head, Vec<LogOp>), StorageError> {
-        let found = self.read_group(group).map_err(|misfit| misfit.at("memory/log".into()))?;
+        let found = self.read_group(group).map_err(|mismatch| mismatch.at("memory/log".into()))?;
         self.map.remove(&head_key(group)[..]);
         self.map.retain(|key, _| {
             *key < op_key(group, 0)[..].to_vec() || *key >= journal_end(group)[..].to_vec()
@@ -55,17 +52,17 @@ impl Records {
         Ok(found)
     }
 
-    fn read_group(&self, group: GroupId) -> Result<(Head, Vec<LogOp>), Misfit> {
+    fn read_group(&self, group: GroupId) -> Result<(Head, Vec<LogOp>), LogMismatch> {
         let key = head_key(group);
         let head = self.map.get(&key[..]).map(|value| unseal::<Head>(&key, value));
-        let head = head.transpose().map_err(|bad| Misfit::of_record(&key, bad))?;
+        let head = head.transpose().map_err(|bad| LogMismatch::of_record(&key, bad))?;
         let head = head.unwrap_or_default();
-        let mut reader = JournalReader::new(group, &head);
+        let mut reader = JournalDecoder::new(group, &head);
         let journal = op_key(group, head.first).to_vec()..journal_end(group).to_vec();
         for (key, value) in self.map.range(journal) {
-            reader.take(key, value)?;
+            reader.push(key, value)?;
         }
-        let journal = reader.end()?;
+        let journal = reader.finish()?;
         Ok((head, journal))
     }
 
@@ -76,61 +73,61 @@ impl Records {
     }
 }
 
-/// Takes a journal record by record and makes sure that it is the one that the head speaks of:
-/// none missing, none behind it.
-pub(crate) struct JournalReader<'a> {
+/// Decoder of a journal that checks it against the head: no record is missing, and none is beyond the
+/// end.
+pub(crate) struct JournalDecoder<'a> {
     group: GroupId,
     head: &'a Head,
     journal: Vec<LogOp>,
 }
 
-impl<'a> JournalReader<'a> {
+impl<'a> JournalDecoder<'a> {
     pub(crate) fn new(group: GroupId, head: &'a Head) -> Self {
         Self { group, head, journal: Vec::new() }
     }
 
-    /// Takes the next record that lies in the journal's range.
-    pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Misfit> {
-        let due = self.due();
-        if due == self.head.next || key != op_key(self.group, due) {
-            return Err(self.out_of_step(Some(key)));
+    /// Adds the next record in the journal's range of keys.
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), LogMismatch> {
+        let next = self.next_sequence();
+        if next == self.head.next || key != op_key(self.group, next) {
+            return Err(self.gap(Some(key)));
         }
-        let op = unseal::<Op>(key, value).map_err(|bad| Misfit::of_record(key, bad))?;
+        let op = unseal::<Op>(key, value).map_err(|bad| LogMismatch::of_record(key, bad))?;
         self.journal.push(op.into());
         Ok(())
     }
 
-    /// There is no more: the journal.
-    pub(crate) fn end(self) -> Result<Vec<LogOp>, Misfit> {
-        if self.due() == self.head.next { Ok(self.journal) } else { Err(self.out_of_step(None)) }
+    /// Returns the journal after its last record.
+    pub(crate) fn finish(self) -> Result<Vec<LogOp>, LogMismatch> {
+        if self.next_sequence() == self.head.next { Ok(self.journal) } else { Err(self.gap(None)) }
     }
 
-    /// The sequence number of the record to come.
-    fn due(&self) -> u64 {
+    /// Returns the sequence number of the next record.
+    fn next_sequence(&self) -> u64 {
         self.head.first + self.journal.len() as u64
     }
 
-    fn out_of_step(&self, found: Option<&[u8]>) -> Misfit {
+    fn gap(&self, found: Option<&[u8]>) -> LogMismatch {
         let found = found.map_or("nothing more".into(), |key| format!("{}", key.escape_ascii()));
-        Misfit::Damaged(format!(
+        LogMismatch::Damaged(format!(
             "the journal of group {} runs from {} to before {}, but where operation {} is due \
              there is {found}",
             self.group,
             self.head.first,
             self.head.next,
-            self.due()
+            self.next_sequence()
         ))
     }
 }
 
-/// What was read is not what was written.
+/// Reason why a log that was read is not the one that was written.
 #[derive(Debug)]
-pub(crate) enum Misfit {
+pub(crate) enum LogMismatch {
     Damaged(String),
     TooNew(u32),
 }
 
-impl Misfit {
+impl LogMismatch {
     pub(crate) fn of_record(key: &[u8], bad: BadRecord) -> Self {
         match bad {
             BadRecord::TooNew(found) => Self::TooNew(found),
@@ -140,7 +137,7 @@ impl Misfit {
         }
     }
 
-    /// The error to report, with the file or folder.
+    /// Returns the error for this file or folder.
     pub(crate) fn at(self, path: PathBuf) -> StorageError {
         match self {
             Self::Damaged(reason) => StorageError::Damaged { path, reason },
@@ -162,7 +159,7 @@ mod tests {
         LogOp::Put(StoredRun { first: Slot(slot), stamp: vec![1].into(), values })
     }
 
-    /// A disk whose journal was compacted, cut and written again; and another group on it.
+    /// A disk with a journal that was compacted, truncated and appended to, and with another group.
     fn disk() -> MemoryDisk {
         let disk = MemoryDisk::new(Incarnation(3));
         let mut log = disk.open_log();
@@ -183,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_turned_into_records_is_read_back_and_goes_on() {
+    fn exported_log_is_imported_and_continued() {
         let (disk, twin) = (disk(), disk());
         disk.replace(disk.records());
         assert_eq!(disk.records(), twin.records());
@@ -199,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_log_is_dead_once_its_records_are_replaced() {
+    fn open_log_fails_after_its_records_are_replaced() {
         let disk = disk();
         let mut log = disk.open_log();
         disk.replace(disk.records());
         assert!(log.load(GROUP).is_err());
     }
 
-    fn refused(records: Records, what: &str) {
+    fn assert_rejected(records: RecordSet, what: &str) {
         let disk = disk();
         disk.replace(records);
         let mut log = disk.open_log();
@@ -219,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flip_cut_loss_and_exchange_of_records_is_refused() {
+    fn every_flip_cut_loss_and_exchange_of_records_is_rejected() {
         let whole = disk().records();
         let keys: Vec<_> = whole.as_map().keys().cloned().collect();
         let ours: Vec<_> = keys.iter().filter(|key| key[8] == GROUP.0 as u8).collect();
@@ -228,19 +225,19 @@ mod tests {
             for bit in 0..whole.as_map()[*key].len() * 8 {
                 let mut bad = whole.clone();
                 bad.as_map_mut().get_mut(*key).unwrap()[bit / 8] ^= 1 << (bit % 8);
-                refused(bad, "a flipped bit");
+                assert_rejected(bad, "a flipped bit");
             }
             let mut bad = whole.clone();
             bad.as_map_mut().get_mut(*key).unwrap().pop();
-            refused(bad, "a cut record");
+            assert_rejected(bad, "a cut record");
             let mut bad = whole.clone();
             bad.as_map_mut().remove(*key);
-            refused(bad, "a lost record");
+            assert_rejected(bad, "a lost record");
             for other in ours.iter().filter(|other| other != &key) {
                 let mut bad = whole.clone();
                 let moved = whole.as_map()[*other].clone();
                 bad.as_map_mut().insert(key.to_vec(), moved);
-                refused(bad, "a misdirected record");
+                assert_rejected(bad, "a misdirected record");
             }
         }
     }

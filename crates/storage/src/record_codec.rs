@@ -1,4 +1,4 @@
-//! Records: a version byte, postcard, and a checksum over the key and both.
+//! The encoding of records: a version byte, postcard, and a checksum over the key and both.
 
 use crate::{LogOp, StoredRun};
 use bytes::Bytes;
@@ -14,11 +14,11 @@ const VERSION: u8 = FORMAT as u8;
 
 const CHECKSUM: usize = size_of::<u32>();
 
-/// Where the record of [`Meta`] lies.
+/// The key of [`Meta`].
 #[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
 pub(crate) const META_KEY: &[u8] = b"m";
 
-/// Whose store it is, and how often it was opened.
+/// Owner and boot count of a store.
 #[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -28,7 +28,7 @@ pub(crate) struct Meta {
     pub(crate) boot: u64,
 }
 
-/// What is rewritten with every batch of a group. One small record, so that hard state, base and
+/// Head of a group, rewritten with every batch. It is one small record, so that hard state, base and
 /// the journal's ends cannot contradict each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
@@ -36,7 +36,7 @@ pub(crate) struct Head {
     pub(crate) base: Option<(Slot, Bytes)>,
     /// The sequence number of the journal's first operation.
     pub(crate) first: u64,
-    /// The sequence number of the operation to come.
+    /// The sequence number of the next operation.
     pub(crate) next: u64,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Clones share the buffers.
+    /// Converts an operation of the journal. The buffers are shared.
     ///
     /// # Panics
     /// If the operation does not go through the journal.
@@ -74,14 +74,14 @@ impl From<Op> for LogOp {
     }
 }
 
-/// Where the head of a group lies.
+/// Returns the key of a group's head.
 pub(crate) fn head_key(group: GroupId) -> [u8; 9] {
     let mut key = [b'g'; 9];
     key[1..].copy_from_slice(&group.0.to_be_bytes());
     key
 }
 
-/// Where an operation of a group's journal lies.
+/// Returns the key of an operation in a group's journal.
 pub(crate) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
     let mut key = [b'j'; 17];
     key[1..9].copy_from_slice(&group.0.to_be_bytes());
@@ -89,24 +89,23 @@ pub(crate) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
     key
 }
 
-/// The first key behind a group's journal.
+/// Returns the first key after a group's journal.
 pub(crate) fn journal_end(group: GroupId) -> [u8; 18] {
     let mut key = [0; 18];
     key[..17].copy_from_slice(&op_key(group, u64::MAX));
     key
 }
 
-/// Why a record cannot be read.
+/// Reason why a record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadRecord {
-    /// It is not what was once written under this key.
+    /// It is not the record that was written under this key.
     Damaged,
     /// It was written in a newer format.
     TooNew(u32),
 }
 
-/// Encodes a record for `key` into `out`, whose content is replaced. Copies a buffer of values
-/// once.
+/// Encodes a record for `key` into `out` and replaces its content. Copies a buffer of values once.
 pub(crate) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
     out.clear();
     out.push(VERSION);
@@ -117,7 +116,7 @@ pub(crate) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
     *out = bytes;
 }
 
-/// Decodes what [`seal`] made for the same key.
+/// Decodes a record that [`seal`] encoded for the same key.
 pub(crate) fn unseal<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BadRecord> {
     let (body, stored) = value.split_last_chunk::<CHECKSUM>().ok_or(BadRecord::Damaged)?;
     if u32::from_le_bytes(*stored) != checksum(key, body) {
@@ -180,8 +179,7 @@ mod tests {
         (meta, head, put, Op::TruncateFrom(Slot(302)))
     }
 
-    /// What stands on disks must be read for ever: change these bytes only together with
-    /// [`FORMAT`].
+    /// Stores on disks must stay readable: change these bytes only together with [`FORMAT`].
     #[test]
     fn records_keep_their_bytes() {
         let (meta, head, put, cut) = sample();
@@ -213,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flip_cut_and_wrong_place_is_found() {
+    fn every_flip_cut_and_misplaced_record_is_found() {
         let (meta, head, put, cut) = sample();
         survives(META_KEY, &meta);
         survives(&head_key(GroupId(1)), &head);
@@ -222,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_record_says_so() {
+    fn record_of_a_newer_version_is_reported_as_such() {
         let mut body = vec![VERSION + 1, 1, 2, 3];
         let sum = checksum(b"k", &body);
         body.extend_from_slice(&sum.to_le_bytes());
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_something_behind_it_is_damaged() {
+    fn record_with_trailing_bytes_is_damaged() {
         let mut body = sealed(b"k", &Slot(1));
         body.truncate(body.len() - CHECKSUM);
         body.push(0);
@@ -240,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn journals_lie_in_order_and_apart() {
+    fn journal_keys_are_ordered_by_group_and_sequence() {
         let keys = [
             op_key(GroupId(1), 0),
             op_key(GroupId(1), 255),

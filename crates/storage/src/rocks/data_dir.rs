@@ -1,7 +1,7 @@
-//! The folder around a database: whose it is, and who has it open.
+//! The folder of a store: its marker and its lock.
 
-use crate::record::FORMAT;
-use crate::{Identity, StorageError};
+use crate::record_codec::FORMAT;
+use crate::{StorageError, StoreIdentity};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -12,14 +12,14 @@ use synod_types::{ClusterId, Incarnation, NodeId};
 
 const LOCK: &str = "LOCK";
 /// Attempts to lock a folder, and the pause between two.
-const FORK_TRIES: u32 = 20;
-const FORK_PAUSE: Duration = Duration::from_millis(10);
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const MARKER: &str = "SYNOD";
 const UNFINISHED: &str = "SYNOD.new";
 const HIGH: &str = "HIGH";
 const DATABASE: &str = "db";
 
-/// Which of the two stores a folder holds.
+/// The kind of store in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Log,
@@ -35,38 +35,38 @@ impl Kind {
     }
 }
 
-/// What the file `SYNOD` says.
+/// The content of the file `SYNOD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marker {
     pub(super) kind: Kind,
-    pub(super) identity: Identity,
+    pub(super) identity: StoreIdentity,
     pub(super) incarnation: Incarnation,
 }
 
 /// A store's folder, locked until this is dropped.
-pub(super) struct Folder {
+pub(super) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
-/// Locks a file, or says that another owner has it. A process that forks shares its locks with
-/// the child until that one runs its program, so a lock that was just released may be held for
-/// some milliseconds more.
+/// Locks a file, unless another owner holds it. A process that forks shares its locks with the child
+/// until that one runs its program, so a lock that was just released may be held for some milliseconds
+/// more.
 fn try_lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..FORK_TRIES {
+    for _ in 0..LOCK_TRIES {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(FORK_PAUSE),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             other => return other,
         }
     }
     file.try_lock()
 }
 
-impl Folder {
-    /// Looks at the folder, without touching a foreign one, and locks it. A folder that is not
-    /// there is made.
+impl DataDir {
+    /// Inspects the folder, without touching a foreign one, and locks it. Creates a folder that does not
+    /// exist.
     pub(super) fn lock(path: &Path) -> Result<Self, StorageError> {
-        look(path)?;
+        inspect(path)?;
         fs::create_dir_all(path).map_err(|error| io(path, "cannot be made", &error))?;
         let file = path.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file);
@@ -82,17 +82,17 @@ impl Folder {
         }
     }
 
-    /// Whose store it is; `None` if there is none yet, and then the folder is clean.
+    /// Returns the marker of the store, or `None` if there is no store. The folder is clean then.
     pub(super) fn marker(&self) -> Result<Option<Marker>, StorageError> {
-        // Looked at again, because another process may have been here before the lock was ours.
-        match look(&self.path)? {
-            Content::Store => {
+        // Inspected again, because another process may have changed it before the lock was acquired.
+        match inspect(&self.path)? {
+            DirContent::Store => {
                 let path = self.path.join(MARKER);
                 let text = fs::read(&path).map_err(|error| io(&path, "cannot be read", &error))?;
                 Marker::parse(&path, &text).map(Some)
             }
-            Content::Unfinished => {
-                // The process died before the store was handed to anyone: nothing is lost.
+            DirContent::Unfinished => {
+                // The process stopped before it used the store: nothing is lost.
                 let database = self.database();
                 match fs::remove_dir_all(&database) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -101,12 +101,12 @@ impl Folder {
                     _ => Ok(None),
                 }
             }
-            Content::Nothing => Ok(None),
+            DirContent::Empty => Ok(None),
         }
     }
 
-    /// Says that a store is being made: from now on the folder is ours, whatever happens.
-    pub(super) fn begin(&self, marker: &Marker) -> Result<(), StorageError> {
+    /// Marks the folder as a store that is being created.
+    pub(super) fn begin_creation(&self, marker: &Marker) -> Result<(), StorageError> {
         let path = self.path.join(UNFINISHED);
         let fail = |error| io(&path, "cannot be written", &error);
         let mut file = File::create(&path).map_err(fail)?;
@@ -119,8 +119,8 @@ impl Folder {
         }
     }
 
-    /// Says that the store is whole: from now on nothing may be missing.
-    pub(super) fn finish(&self) -> Result<(), StorageError> {
+    /// Marks the store as complete: from now on a missing file is damage.
+    pub(super) fn finish_creation(&self) -> Result<(), StorageError> {
         let (from, to) = (self.path.join(UNFINISHED), self.path.join(MARKER));
         fs::rename(&from, &to).map_err(|error| io(&to, "cannot be written", &error))?;
         sync_folder(&self.path)
@@ -130,47 +130,48 @@ impl Folder {
         &self.path
     }
 
-    /// Where the database is.
+    /// Returns the path of the database.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
 
-    /// Where the high-water mark is.
-    pub(super) fn high(&self) -> PathBuf {
+    /// Returns the path of the high-water mark.
+    pub(super) fn high_water(&self) -> PathBuf {
         self.path.join(HIGH)
     }
 }
 
-enum Content {
-    /// No file of ours, save perhaps the lock of a process that was here a moment ago.
-    Nothing,
-    /// A store whose making was cut short.
+enum DirContent {
+    /// No file of a store, except perhaps a lock.
+    Empty,
+    /// A store whose creation was interrupted.
     Unfinished,
-    /// A store.
+    /// A complete store.
     Store,
 }
 
-fn look(path: &Path) -> Result<Content, StorageError> {
+/// Returns the kind of content of a folder.
+fn inspect(path: &Path) -> Result<DirContent, StorageError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Nothing),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(DirContent::Empty),
         Err(error) => return Err(io(path, "cannot be read", &error)),
     };
     let names: Result<BTreeSet<_>, _> = entries.map(|entry| entry.map(|e| e.file_name())).collect();
     let names = names.map_err(|error| io(path, "cannot be read", &error))?;
     let has = |name: &str| names.iter().any(|found| found == name);
     if has(MARKER) {
-        return Ok(Content::Store);
+        return Ok(DirContent::Store);
     }
     if has(UNFINISHED) {
-        return Ok(Content::Unfinished);
+        return Ok(DirContent::Unfinished);
     }
     if has(HIGH) && has(DATABASE) {
         let reason = "the file is missing, but a store is here".into();
         return Err(StorageError::Damaged { path: path.join(MARKER), reason });
     }
     match names.iter().find(|name| *name != LOCK) {
-        None => Ok(Content::Nothing),
+        None => Ok(DirContent::Empty),
         Some(other) => Err(StorageError::Foreign {
             path: path.into(),
             reason: format!("it holds {} and no file {MARKER}", other.display()),
@@ -180,7 +181,7 @@ fn look(path: &Path) -> Result<Content, StorageError> {
 
 impl Marker {
     fn text(&self) -> String {
-        let Identity { cluster, node } = self.identity;
+        let StoreIdentity { cluster, node } = self.identity;
         let (title, incarnation) = (self.kind.title(), self.incarnation);
         let mut text = format!(
             "{title}\nformat {FORMAT}\ncluster {cluster}\nnode {node}\nincarnation {incarnation}\n"
@@ -190,8 +191,8 @@ impl Marker {
         text
     }
 
-    /// Reads a marker. The last line, in every format, is the checksum of those above it, so a
-    /// newer format can be told from a damaged one.
+    /// Parses a marker. The last line, in every format, is the checksum of those above it, which tells a
+    /// newer format from a damaged one.
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StorageError> {
         let damaged = || StorageError::Damaged {
             path: path.into(),
@@ -216,18 +217,18 @@ impl Marker {
         let incarnation = number(lines.next(), "incarnation ").map(Incarnation);
         match (kind, cluster, node, incarnation, lines.next()) {
             (Some(kind), Some(cluster), Some(node), Some(incarnation), None) => {
-                Ok(Self { kind, identity: Identity { cluster, node }, incarnation })
+                Ok(Self { kind, identity: StoreIdentity { cluster, node }, incarnation })
             }
             _ => Err(damaged()),
         }
     }
 
-    /// Whether this store is the one that is asked for.
+    /// Checks that the store has this kind and this owner.
     pub(super) fn check(
         &self,
         folder: &Path,
         kind: Kind,
-        identity: Identity,
+        identity: StoreIdentity,
     ) -> Result<(), StorageError> {
         if self.kind != kind {
             let reason = format!("it is a {}, not a {}", self.kind.title(), kind.title());
@@ -268,12 +269,12 @@ mod tests {
     use super::*;
 
     fn marker() -> Marker {
-        let identity = Identity { cluster: ClusterId(77), node: NodeId(2) };
+        let identity = StoreIdentity { cluster: ClusterId(77), node: NodeId(2) };
         Marker { kind: Kind::Log, identity, incarnation: Incarnation(u64::MAX) }
     }
 
     #[test]
-    fn a_marker_keeps_its_text() {
+    fn marker_text_does_not_change() {
         let text = marker().text();
         assert_eq!(
             text,
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_marker_is_never_another_one() {
+    fn damaged_marker_is_never_another_one() {
         let text = marker().text();
         for at in 0..text.len() {
             for bit in 0..8 {
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_marker_says_so_whatever_it_holds() {
+    fn marker_of_a_newer_format_is_reported_as_such() {
         let mut text = String::from("synod vault\nformat 9\nsomething new\n");
         let sum = crc32fast::hash(text.as_bytes());
         text.push_str(&format!("checksum {sum:08x}\n"));
