@@ -38,7 +38,7 @@ fn each_answer_names_what_shows_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     for (protocol, least) in PROTOCOLS {
         let folder: PathBuf = root.join("crates").join(protocol);
-        let text = fs::read_to_string(folder.join("src/questions.rs")).expect("the answers");
+        let text = fs::read_to_string(folder.join("src/faq.rs")).expect("the answers");
         let code = sources(&folder);
         let questions = questions(&text);
         assert!(questions.len() >= least, "{protocol} answers {} questions", questions.len());

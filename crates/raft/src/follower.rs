@@ -1,100 +1,202 @@
-//! What a follower does with the leader's log (Raft §5.3).
+//! Follower: takes the leader's log over (Raft §5.3).
 
+use crate::core::{Fx, ignore};
 use crate::message::Position;
-use crate::role::PendingAck;
-use crate::{Fx, Message, Raft};
+use crate::state::State;
+use crate::{Append, AppendAck, AppendConflict, Heartbeat, HeartbeatAck, Message};
 use core::cmp::{max, min};
-use synod_consensus::{
-    Comparison, Contradiction, HistoryDigest, IgnoreReason, ProtocolEvent, Run, RunLog, Write,
-};
+use core::time::Duration;
+use synod_consensus::{Comparison, Contradiction, IgnoreReason, ProtocolEvent, Run, Write};
 use synod_types::{Instant, NodeId, Slot, Term};
 
-const CONTRADICTION: IgnoreReason = IgnoreReason::ChangedMind;
+/// Leader that a follower received a message from in this term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FollowedLeader {
+    pub node: NodeId,
+    /// Time of its latest message.
+    last_contact: Instant,
+    /// Time at which the election timer was set last.
+    timer_set: Instant,
+    /// This node's log is equal to the leader's up to here. Not the end of the log: entries after it
+    /// may be an older leader's, and be cut.
+    verified: Slot,
+    /// Highest commit index that the leader sent.
+    leader_commit: Slot,
+    /// Acknowledgement to send at the next flush.
+    pending_ack: Option<PendingAck>,
+}
 
-impl Raft {
-    /// Puts entries behind `prev` if the log holds that, wherever in the log it stands.
-    pub(crate) fn on_append(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        (probe, prev, run, commit): (u64, Position, Run<Term>, Slot),
-        digest: HistoryDigest,
-        fx: &mut Fx<'_>,
-    ) {
-        if !self.follow(now, from, fx) {
-            return;
+/// One acknowledgement for all appends since the last flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct PendingAck {
+    /// Latest search among them.
+    probe: u64,
+    /// Highest slot among them.
+    matched: Slot,
+}
+
+impl FollowedLeader {
+    pub fn new(node: NodeId, now: Instant) -> Self {
+        let (verified, leader_commit) = (Slot::ZERO, Slot::ZERO);
+        let (last_contact, timer_set) = (now, now);
+        Self { node, last_contact, timer_set, verified, leader_commit, pending_ack: None }
+    }
+
+    /// Records that the leader is alive.
+    pub fn on_contact(&mut self, state: &State, now: Instant, fx: &mut Fx<'_>) {
+        self.last_contact = now;
+        // Appends come by the hundred thousand; the timer need not be that exact.
+        if now.since(self.timer_set) >= state.config.timing().heartbeat / 8 {
+            self.timer_set = now;
+            state.arm_election(fx);
         }
-        if !self.holds(prev) {
-            return self.object(from, probe, prev, fx);
+    }
+
+    /// Returns whether the leader sent anything within `timeout`.
+    pub fn is_alive(&self, now: Instant, timeout: Duration) -> bool {
+        now.since(self.last_contact) < timeout
+    }
+
+    /// Takes entries after `prev` if the log holds that, wherever in the log it stands.
+    pub fn on_append(&mut self, state: &mut State, append: Append, fx: &mut Fx<'_>) {
+        if !state.has_entry(append.prev) {
+            return self.reject_append(state, &append, fx);
         }
-        if let Some(slot) = self.contradiction(prev, digest, &run) {
-            return fx.contradicted(Contradiction { slot, by: from });
+        if let Some(slot) = state.find_contradiction(&append) {
+            return fx.contradicted(Contradiction { slot, by: self.node });
         }
+        let Append { probe, run, commit, .. } = append;
+        // Not the end of the log: entries after the run may differ from the leader's (fig. 2).
         let matched = run.last();
-        if !self.merge(run, fx) {
-            return self.ignore(from, CONTRADICTION, fx);
+        if let Err(reason) = self.merge(state, run, fx) {
+            return ignore(self.node, reason, fx);
         }
-        if let Some(lead) = self.lead() {
-            lead.verify(matched);
-            lead.acknowledge(probe, matched);
-        }
-        self.learn_commit(commit, fx);
+        self.verified = max(self.verified, matched);
+        self.acknowledge(probe, matched);
+        self.advance_commit(state, commit, fx);
     }
 
-    /// Handles a heartbeat. It names an entry that this node acknowledged, perhaps before a
-    /// restart: up to there the logs are equal.
-    pub(crate) fn on_heartbeat(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        prev: Position,
-        commit: Slot,
+    /// Handles a heartbeat. It names an entry that this node acknowledged, perhaps before a restart:
+    /// up to there the logs are equal.
+    pub fn on_heartbeat(&mut self, state: &mut State, heartbeat: Heartbeat, fx: &mut Fx<'_>) {
+        let Heartbeat { term, prev, commit } = heartbeat;
+        fx.send(self.node, Message::HeartbeatAck(HeartbeatAck { term }));
+        if !state.has_entry(prev) {
+            // Nothing to ask for: the log is not the one that was acknowledged (a lost disk).
+            return ignore(self.node, IgnoreReason::MissingAcknowledged, fx);
+        }
+        self.verified = max(self.verified, prev.slot);
+        self.advance_commit(state, commit, fx);
+    }
+
+    /// Commits what the leader committed, as far as this node's log is known to be equal to the
+    /// leader's (Raft fig. 2, AppendEntries 5): the entries after that may be an older leader's.
+    pub fn advance_commit(&mut self, state: &mut State, commit: Slot, fx: &mut Fx<'_>) {
+        self.leader_commit = max(self.leader_commit, commit);
+        let committed = min(self.leader_commit, self.verified);
+        if committed > state.commit {
+            state.commit_through(committed, fx);
+        }
+    }
+
+    /// Sends one acknowledgement for everything since the last flush.
+    pub fn flush(&mut self, state: &State, fx: &mut Fx<'_>) {
+        if let Some(PendingAck { probe, matched }) = self.pending_ack.take() {
+            let term = state.hard_state.term;
+            fx.send(self.node, Message::AppendAck(AppendAck { term, probe, matched }));
+        }
+    }
+
+    /// Handles a new base of the log, an installed snapshot through `through`.
+    pub fn on_installed(&mut self, last: Slot, through: Slot) {
+        // A log of another history is gone, and with it what was verified and acknowledged.
+        self.verified = min(self.verified, last);
+        if let Some(ack) = &mut self.pending_ack {
+            ack.matched = min(ack.matched, last);
+        }
+        self.acknowledge(0, through);
+    }
+
+    /// Adds an acknowledgement to the one that the next flush sends.
+    fn acknowledge(&mut self, probe: u64, matched: Slot) {
+        let ack = self.pending_ack.get_or_insert_default();
+        ack.probe = max(ack.probe, probe);
+        ack.matched = max(ack.matched, matched);
+    }
+
+    fn reject_append(&self, state: &State, append: &Append, fx: &mut Fx<'_>) {
+        let Append { term, probe, prev, .. } = *append;
+        let base = Position { term: state.base.stamp, slot: state.base.through };
+        let hint = state.last_not_after(prev.slot, prev.term).unwrap_or(base);
+        let conflict = AppendConflict { term, probe, at: prev.slot, hint };
+        fx.send(self.node, Message::AppendConflict(conflict));
+    }
+
+    /// Makes the log hold `run`, by one batch of writes from the first entry that differs on.
+    ///
+    /// # Errors
+    /// If that would undo what is chosen, or what this very leader sent before: a working leader
+    /// never asks for it (Raft §5.3, Leader Append-Only). Nothing is changed then.
+    fn merge(
+        &self,
+        state: &mut State,
+        run: Run<Term>,
         fx: &mut Fx<'_>,
-    ) {
-        if !self.follow(now, from, fx) {
-            return;
+    ) -> Result<(), IgnoreReason> {
+        let (base, end) = (state.log.base(), run.last());
+        let covers_base = run.first <= base && base <= end;
+        if covers_base && state.log.stamp_at(base) != Some(run.stamp) {
+            return Err(IgnoreReason::ChangedMind);
         }
-        fx.send(from, Message::HeartbeatAck { term: self.hard_state.term });
-        if !self.holds(prev) {
-            return self.ignore(from, IgnoreReason::MissingAcknowledged, fx);
-        }
-        if let Some(lead) = self.lead() {
-            lead.verify(prev.slot);
-        }
-        self.learn_commit(commit, fx);
-    }
-
-    /// The commit index moved.
-    pub(crate) fn on_commit(&mut self, now: Instant, from: NodeId, commit: Slot, fx: &mut Fx<'_>) {
-        if self.follow(now, from, fx) {
-            self.learn_commit(commit, fx);
-        }
-    }
-
-    /// One acknowledgement for everything since the last flush.
-    pub(crate) fn flush_follower(&mut self, fx: &mut Fx<'_>) {
-        let term = self.hard_state.term;
-        if let Some(lead) = self.lead()
-            && let Some(PendingAck { probe, matched }) = lead.ack.take()
+        // What is equal stays untouched: to rewrite it, or to cut what follows, would undo
+        // acknowledgements when an old append arrives late (Raft §5.5).
+        let mut next = max(run.first, base.next());
+        while let Some(held) = state.log.run_at(next)
+            && held.stamp == run.stamp
+            && next <= end
         {
-            fx.send(lead.node, Message::AppendAck { term, probe, matched });
+            next = held.last().next();
         }
+        if next > end {
+            return Ok(());
+        }
+        if next <= state.log.last() {
+            if next <= max(state.commit, self.verified) {
+                return Err(IgnoreReason::ChangedMind);
+            }
+            fx.note(ProtocolEvent::Truncated { from: next });
+            state.truncate_from(next, fx);
+        }
+        let new_entries = if next == run.first { run } else { run.from(next) };
+        fx.write(Write::Put(new_entries.clone()));
+        state.log.put(new_entries);
+        Ok(())
     }
 
-    /// Whether our log holds this very entry. What is compacted away is chosen, so it is in every
-    /// leader's log and equal by definition.
-    fn holds(&self, entry: Position) -> bool {
+    /// Asserts what holds while a node follows a leader.
+    pub fn check_invariants(&self, state: &State) {
+        assert_ne!(self.node, state.config.id(), "it follows itself");
+        let last = state.log.last();
+        assert!(self.verified <= last, "{:?} is verified of {last:?}", self.verified);
+        let acked = self.pending_ack.map_or(Slot::ZERO, |ack| ack.matched);
+        assert!(acked <= last, "{acked:?} is acknowledged of {last:?}");
+        let committed = min(self.leader_commit, self.verified);
+        assert!(committed <= state.commit, "{committed:?} is not committed");
+    }
+}
+
+impl State {
+    /// Returns whether the log holds this very entry. What is compacted away is chosen, so it is in
+    /// every leader's log and equal by definition (Raft §5.4, Leader Completeness).
+    fn has_entry(&self, entry: Position) -> bool {
         entry.slot < self.log.base() || self.log.stamp_at(entry.slot) == Some(entry.term)
     }
 
-    /// Returns a slot in which the leader's log has another value under the same term. One term has one
-    /// leader and a slot one value in it, unless a quorum has lost its disks and begun again at term 1.
-    fn contradiction(
-        &self,
-        prev: Position,
-        digest: HistoryDigest,
-        run: &Run<Term>,
-    ) -> Option<Slot> {
+    /// Returns a slot in which the leader's log has another value under the same term. One term has
+    /// one leader and a slot one value in it, unless a quorum has lost its disks and begun again at
+    /// term 1.
+    fn find_contradiction(&self, append: &Append) -> Option<Slot> {
+        let Append { prev, run, digest, .. } = append;
         if let Comparison::Differs { from } = digest.compare(&self.log, prev.slot) {
             return Some(from);
         }
@@ -105,82 +207,21 @@ impl Raft {
         })
     }
 
-    fn object(&self, to: NodeId, probe: u64, prev: Position, fx: &mut Fx<'_>) {
-        let chosen = Position { term: self.base.stamp, slot: self.base.through };
-        let hint = last_not_after(&self.log, prev.slot, prev.term).unwrap_or(chosen);
-        let term = self.hard_state.term;
-        fx.send(to, Message::AppendConflict { term, probe, at: prev.slot, hint });
+    /// Cuts the log before `slot`, which no leader does to its own.
+    fn truncate_from(&mut self, slot: Slot, fx: &mut Fx<'_>) {
+        assert!(slot > self.commit, "slot {slot} is chosen, and cut");
+        fx.write(Write::TruncateFrom(slot));
+        self.log.truncate_from(slot);
     }
-
-    /// Makes our log hold `run`. What is equal already stays untouched: rewriting it, or cutting
-    /// what lies behind, would undo acknowledgements when an old append arrives late. Only from
-    /// the first entry that differs on, the log is cut and written, in one batch. False, and
-    /// nothing done, if that would undo what is chosen or what this very leader sent before: a
-    /// working leader never asks for it.
-    fn merge(&mut self, run: Run<Term>, fx: &mut Fx<'_>) -> bool {
-        let (base, end) = (self.log.base(), run.last());
-        let covers_base = run.first <= base && base <= end;
-        if covers_base && self.log.stamp_at(base) != Some(run.stamp) {
-            return false;
-        }
-        let mut next = max(run.first, base.next());
-        while let Some(held) = self.log.run_at(next)
-            && held.stamp == run.stamp
-            && next <= end
-        {
-            next = held.last().next();
-        }
-        if next > end {
-            return true;
-        }
-        if next <= self.log.last() {
-            let settled = self.lead().map_or(Slot::ZERO, |lead| lead.verified);
-            if next <= max(self.commit, settled) {
-                return false;
-            }
-            fx.note(ProtocolEvent::Truncated { from: next });
-            fx.write(Write::TruncateFrom(next));
-            self.log.truncate_from(next);
-        }
-        let news = if next == run.first { run } else { run.from(next) };
-        fx.write(Write::Put(news.clone()));
-        self.log.put(news);
-        true
-    }
-
-    /// What the leader says is chosen is chosen here as far as our log is known to be equal to
-    /// the leader's, and not to the end of our log: that may still be an older leader's.
-    fn learn_commit(&mut self, commit: Slot, fx: &mut Fx<'_>) {
-        let Some(lead) = self.lead() else { return };
-        lead.notice = max(lead.notice, commit);
-        let known = min(lead.notice, lead.verified);
-        if known > self.commit {
-            self.advance(known, fx);
-        }
-    }
-}
-
-/// The last entry at or before `slot` whose term is not above `term`; `None` if it is compacted
-/// away. The side that answers and the side that is answered both skip with this, so a long
-/// divergent tail costs a round trip a term and not one an entry. O(runs).
-pub(crate) fn last_not_after(log: &RunLog<Term>, slot: Slot, term: Term) -> Option<Position> {
-    for run in log.runs().rev() {
-        if run.first <= slot && run.stamp <= term {
-            return Some(Position { term: run.stamp, slot: min(run.last(), slot) });
-        }
-    }
-    let base = log.base();
-    let stamp = log.stamp_at(base)?;
-    (base <= slot && stamp <= term).then_some(Position { term: stamp, slot: base })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, HardState};
+    use crate::{Config, HardState, Raft};
     use alloc::format;
     use alloc::vec::Vec;
-    use synod_consensus::{FatalError, Host, Input, Protocol, Saved};
+    use synod_consensus::{FatalError, HistoryDigest, Host, Input, Protocol, RunLog, Saved};
     use synod_types::{Membership, Values};
 
     const ME: NodeId = NodeId(1);
@@ -220,26 +261,27 @@ mod tests {
             let case = format!("{count} entries of term {term} from slot {first}");
             let mut host = node();
             let slot = Slot(first).prev();
-            let prev = Position { slot, term: host.core().log.stamp_at(slot).unwrap() };
+            let prev = Position { slot, term: host.core().state.log.stamp_at(slot).unwrap() };
             let run = entries(first, term, count);
             // Twice: a repetition says no more than the first.
             for _ in 0..2 {
-                let append = Message::Append {
+                let append = Message::Append(Append {
                     term: Term(3),
                     probe: 0,
                     prev,
                     run: run.clone(),
                     commit: Slot(9),
                     digest: HistoryDigest::UNKNOWN,
-                };
+                });
                 let input = Input::Message { from: LEADER, message: append };
                 let _ = host.input(Instant(1), input, &mut ());
-                let ack = Message::AppendAck { term: Term(3), probe: 0, matched: Slot(equal) };
+                let ack =
+                    Message::AppendAck(AppendAck { term: Term(3), probe: 0, matched: Slot(equal) });
                 let round = host.round(Instant(1), &mut ());
                 assert_eq!(round.sends.as_slice(), [(LEADER, ack)], "{case}");
                 assert_eq!(round.writes.as_slice(), [], "{case}");
                 assert_eq!(host.core().status().commit, Slot(equal), "{case}");
-                assert_eq!(host.core().log.last(), Slot(4), "{case}");
+                assert_eq!(host.core().state.log.last(), Slot(4), "{case}");
             }
         }
     }
@@ -265,20 +307,20 @@ mod tests {
         for (case, first, digest, fatal) in cases {
             let mut host = recover(1, log_of(b"old"));
             let prev = Position { slot: Slot(first - 1), term: Term(first - 1) };
-            let append = Message::Append {
+            let append = Message::Append(Append {
                 term: Term(1),
                 probe: 1,
                 prev,
                 run: entries(first, 1, 1),
                 commit: Slot(2),
                 digest,
-            };
+            });
             let input = Input::Message { from: LEADER, message: append };
             assert_eq!(host.input(Instant(1), input, &mut ()).fatal, fatal, "{case}");
             let writes: Vec<_> = host.round(Instant(1), &mut ()).writes.drain(..).collect();
             let end = if fatal.is_none() { (Slot(2), Slot(2)) } else { (Slot(1), Slot(0)) };
             assert_eq!(writes.is_empty(), fatal.is_some(), "{case}");
-            assert_eq!((host.core().log.last(), host.core().status().commit), end, "{case}");
+            assert_eq!((host.core().state.log.last(), host.core().status().commit), end, "{case}");
         }
     }
 }

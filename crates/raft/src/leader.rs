@@ -1,350 +1,350 @@
-//! What a leader does: proposing, replicating, counting (Raft §5.3, §5.4.2).
+//! Leader: proposals, replication and commits (Raft §5.3, §5.4.2).
 
-use crate::config::Limits;
-use crate::follower::last_not_after;
+use crate::core::{Fx, ignore};
 use crate::message::Position;
-use crate::progress::{Progress, Verdict};
-use crate::role::Role;
-use crate::{Fx, Message, Raft, Timer};
+use crate::progress::{ConflictAction, Progress};
+use crate::state::State;
+use crate::{Append, AppendAck, AppendConflict, Commit, Heartbeat, Message, Timer};
 use alloc::vec::Vec;
 use core::cmp::{max, min};
-use core::mem;
-use core::time::Duration;
-use synod_consensus::{
-    HistoryDigest, IgnoreReason, ProtocolEvent, Refusal, Run, RunLog, StepDownReason, Write,
-};
+use synod_consensus::{HistoryDigest, IgnoreReason, Refusal, Run, StepDownReason, Write};
 use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
 
-/// What only the leader of a term keeps.
+/// State that only the leader of a term has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
-    /// The slot of the no-op that opened the term: from here on the log is our own.
-    first: Slot,
-    /// Our own log is durable up to here.
+    /// Slot of the no-op that opened the term: from here on all entries are its own.
+    term_start: Slot,
+    /// Its own log is durable up to here.
     durable: Slot,
-    /// Our own log was written up to here, and the acknowledgement to ourselves is under way.
-    claimed: Slot,
-    /// By id, in order. A handful: looking through them beats any map.
+    /// Last slot of the acknowledgement that it sent to itself.
+    self_ack_sent: Slot,
+    /// In the order of the ids. A handful: looking through them beats any map.
     peers: Vec<(NodeId, Progress)>,
-    /// Proposals since the last flush, and whose they are.
+    /// Proposals since the last flush, and their tickets.
     offered: ValuesBuilder,
     tickets: Vec<Ticket>,
-    /// The bytes of the log behind the commit index.
-    uncommitted: usize,
-    /// Room for counting; empty between the counts.
-    held: Vec<Slot>,
+    /// Bytes of the log after the commit index.
+    uncommitted_bytes: usize,
 }
 
 impl Leader {
-    /// The proposals that are not in the log yet.
-    pub fn take_tickets(&mut self) -> Vec<Ticket> {
-        mem::take(&mut self.tickets)
+    /// Begins the term of a candidate that a majority voted for. A no-op of the new term goes out at
+    /// once: it is what lets older entries commit (Raft §5.4.2, §8), and its append announces the
+    /// leader.
+    pub fn new(state: &mut State, now: Instant, fx: &mut Fx<'_>) -> Self {
+        let (next, window) = (state.log.last().next(), state.config.window());
+        let others = state.members.others(state.config.id());
+        let mut peers: Vec<_> =
+            others.map(|peer| (peer, Progress::new(next, window, now))).collect();
+        peers.sort_unstable_by_key(|(peer, _)| *peer);
+        let mut leader = Self {
+            term_start: next,
+            durable: Slot::ZERO,
+            self_ack_sent: Slot::ZERO,
+            peers,
+            offered: ValuesBuilder::new(),
+            tickets: Vec::new(),
+            uncommitted_bytes: state.uncommitted_bytes(),
+        };
+        arm_heartbeat(state, fx);
+        leader.append_to_log(state, Values::noop(), fx);
+        leader
     }
 
-    /// What leaves the uncommitted part of the log leaves the count, no matter how it came in.
-    pub fn committed(&mut self, bytes: usize) {
-        self.uncommitted -= bytes;
+    /// Tickets of the proposals that are not in the log.
+    pub fn into_tickets(self) -> Vec<Ticket> {
+        self.tickets
     }
 
-    /// Counts the uncommitted bytes anew.
-    pub fn set_uncommitted(&mut self, bytes: usize) {
-        self.uncommitted = bytes;
-    }
-
-    /// What each member holds, this node `me` included.
-    pub fn matches(&self, me: NodeId) -> Vec<(NodeId, Slot)> {
+    /// Last slot that each member holds durably, this node `me` included.
+    pub fn match_slots(&self, me: NodeId) -> Vec<(NodeId, Slot)> {
         let peers = self.peers.iter().map(|(peer, progress)| (*peer, progress.matched));
         let mut all: Vec<_> = peers.chain([(me, self.durable)]).collect();
         all.sort_unstable();
         all
     }
 
-    fn peer(&mut self, node: NodeId) -> Option<&mut Progress> {
-        self.peers.iter_mut().find(|(peer, _)| *peer == node).map(|(_, progress)| progress)
-    }
-
-    /// The last slot that a majority of the voters, this node among them, holds durably.
-    fn agreed(&mut self) -> Slot {
-        self.held.push(self.durable);
-        let voters = self.peers.iter().filter(|(_, peer)| peer.voter);
-        self.held.extend(voters.map(|(_, peer)| peer.matched));
-        let agreed = majority_of(&mut self.held);
-        self.held.clear();
-        agreed
-    }
-
-    /// Whether a majority of the voters, this node among them, was heard from of late.
-    fn hears_majority(&self, now: Instant, patience: Duration) -> bool {
-        let voters = self.peers.iter().filter(|(_, peer)| peer.voter);
-        let heard = voters.clone().filter(|(_, peer)| peer.is_heard(now, patience));
-        let (all, heard) = (1 + voters.count(), 1 + heard.count());
-        2 * heard > all
-    }
-}
-
-/// The highest slot that a majority of `held` reach; sorts on the way. Half of the nodes may hold
-/// less: of four, the second lowest is what three reach; of five, the third.
-fn majority_of(held: &mut [Slot]) -> Slot {
-    held.sort_unstable();
-    held[(held.len() - 1) / 2]
-}
-
-impl Raft {
-    /// A majority gave its votes. A no-op of the new term goes out at once: it is what lets
-    /// older entries commit (Raft §5.4.2, §8), and its append tells everyone who leads.
-    pub(crate) fn lead_term(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        let next = self.log.last().next();
-        let others = self.members.others(self.config.id());
-        let window = self.config.window();
-        let progress = |peer| Progress::new(self.members.is_voter(peer), next, window, now);
-        let mut peers: Vec<_> = others.map(|peer| (peer, progress(peer))).collect();
-        peers.sort_unstable_by_key(|(peer, _)| *peer);
-        self.role = Role::Leader(Leader {
-            first: next,
-            durable: Slot::ZERO,
-            claimed: Slot::ZERO,
-            peers,
-            offered: ValuesBuilder::new(),
-            tickets: Vec::new(),
-            uncommitted: self.uncommitted_bytes(),
-            held: Vec::new(),
-        });
-        fx.note(ProtocolEvent::Leading { ballot: self.own_ballot() });
-        fx.cancel_timer(Timer::Election);
-        self.arm_heartbeat(fx);
-        self.extend_log(Values::noop(), fx);
-    }
-
     /// Takes a command into the batch that the next flush makes.
-    pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
-        let hint = self.leader_id();
-        let Role::Leader(leader) = &mut self.role else {
-            return fx.refuse(ticket, Refusal::NotLeader { hint });
-        };
-        let limits = self.config.limits();
+    pub fn on_propose(
+        &mut self,
+        state: &mut State,
+        ticket: Ticket,
+        command: &[u8],
+        fx: &mut Fx<'_>,
+    ) {
+        let limits = state.config.limits();
         if command.len() > limits.command_bytes {
             let limit = limits.command_bytes as u64;
             return fx.refuse(ticket, Refusal::TooLarge { limit });
         }
-        let offered = leader.offered.byte_len();
-        let size = command.len() + 1;
-        if leader.uncommitted + offered + size > limits.uncommitted_bytes {
+        let (offered, size) = (self.offered.byte_len(), command.len() + 1);
+        if self.uncommitted_bytes + offered + size > limits.uncommitted_bytes {
             return fx.refuse(ticket, Refusal::Busy);
         }
         if offered > 0 && offered + size > limits.append_bytes {
             // A run that one append can carry whole is never cut or copied again.
-            self.seal(fx);
+            self.append_offered(state, fx);
         }
-        if let Role::Leader(leader) = &mut self.role {
-            leader.offered.push_command(command);
-            leader.tickets.push(ticket);
-        }
+        self.offered.push_command(command);
+        self.tickets.push(ticket);
     }
 
     /// Turns what was offered into one run, one write, at most one message a peer, and the
-    /// acknowledgement to ourselves.
-    pub(crate) fn flush_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        self.seal(fx);
-        let Role::Leader(leader) = &mut self.role else { return };
-        let (term, last) = (self.hard_state.term, self.log.last());
-        if leader.claimed < last {
-            leader.claimed = last;
-            fx.send(self.config.id(), Message::AppendAck { term, probe: 0, matched: last });
+    /// acknowledgement to itself.
+    pub fn flush(&mut self, state: &mut State, now: Instant, fx: &mut Fx<'_>) {
+        self.append_offered(state, fx);
+        let (term, last) = (state.hard_state.term, state.log.last());
+        if self.self_ack_sent < last {
+            self.self_ack_sent = last;
+            // Its own copy counts like any other: once it is durable (thesis §10.2.1).
+            let ack = AppendAck { term, probe: 0, matched: last };
+            fx.send(state.config.id(), Message::AppendAck(ack));
         }
-        let limits = self.config.limits();
         // Most peers lack exactly this.
-        let newest = self.log.runs().next_back();
-        let view = View { now, term, commit: self.commit, log: &self.log, limits, newest };
-        for (peer, progress) in &mut leader.peers {
-            view.replicate(*peer, progress, fx);
+        let newest = state.log.runs().next_back();
+        let replicator = Replicator { now, state, newest };
+        for (peer, progress) in &mut self.peers {
+            replicator.replicate(*peer, progress, fx);
         }
     }
 
-    /// A peer's log is durable and equal to ours up to `matched`; or our own is.
-    pub(crate) fn on_append_ack(
+    /// Handles the claim that a peer's log is durable, and equal to this one, up to a slot; or that
+    /// its own is.
+    pub fn on_append_ack(
         &mut self,
+        state: &mut State,
         now: Instant,
         from: NodeId,
-        (probe, matched): (u64, Slot),
+        ack: AppendAck,
         fx: &mut Fx<'_>,
     ) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        if matched > self.log.last() {
-            return self.ignore(from, IgnoreReason::NeverSent, fx);
+        if ack.matched > state.log.last() {
+            return ignore(from, IgnoreReason::NeverSent, fx);
         }
-        if let Some(progress) = leader.peer(from) {
-            progress.hear(now, self.config.timing().heartbeat);
-            progress.acked(now, (probe, matched), self.log.base());
+        if let Some(progress) = self.peer_mut(from) {
+            progress.on_contact(now, state.config.timing().heartbeat);
+            progress.on_ack(now, ack, state.log.base());
         } else {
-            leader.durable = leader.durable.max(matched);
+            self.durable = max(self.durable, ack.matched);
         }
-        if matched > self.commit {
-            self.count(fx);
+        if ack.matched > state.commit {
+            self.advance_commit(state, fx);
         }
     }
 
-    /// A peer lacks what an append was to follow: go back, skipping what cannot be equal.
-    pub(crate) fn on_append_conflict(
+    /// Goes back to an entry that the peer may hold, and skips those that cannot be equal.
+    pub fn on_append_conflict(
         &mut self,
+        state: &State,
         now: Instant,
         from: NodeId,
-        (probe, at, hint): (u64, Slot, Position),
+        conflict: AppendConflict,
         fx: &mut Fx<'_>,
     ) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.peer(from) else { return };
-        progress.hear(now, self.config.timing().heartbeat);
-        match progress.judge(probe, at) {
-            Verdict::Lost => self.ignore(from, IgnoreReason::StaleConflict, fx),
-            Verdict::Stale => {}
-            Verdict::Back => {
-                let below = min(hint.slot, at.prev());
-                let meeting = last_not_after(&self.log, below, hint.term);
+        let Some(progress) = self.peer_mut(from) else { return };
+        progress.on_contact(now, state.config.timing().heartbeat);
+        match progress.classify_conflict(&conflict) {
+            ConflictAction::ReportLoss => ignore(from, IgnoreReason::StaleConflict, fx),
+            ConflictAction::Ignore => {}
+            ConflictAction::SearchBack => {
+                let AppendConflict { at, hint, .. } = conflict;
+                let meeting = state.last_not_after(min(hint.slot, at.prev()), hint.term);
                 // Without a place to meet the peer needs what is compacted away.
-                let next = meeting.map_or(self.log.base(), |entry| entry.slot.next());
-                progress.back_to(now, next);
+                let next = meeting.map_or(state.log.base(), |entry| entry.slot.next());
+                progress.search_from(now, next);
             }
         }
     }
 
-    /// A peer is alive.
-    pub(crate) fn on_heartbeat_ack(&mut self, now: Instant, from: NodeId) {
-        if let Role::Leader(leader) = &mut self.role
-            && let Some(progress) = leader.peer(from)
-        {
-            progress.hear(now, self.config.timing().heartbeat);
+    /// Records that a peer is alive. That says nothing of its log.
+    pub fn on_heartbeat_ack(&mut self, state: &State, now: Instant, from: NodeId) {
+        if let Some(progress) = self.peer_mut(from) {
+            progress.on_contact(now, state.config.timing().heartbeat);
         }
     }
 
-    /// Tells every peer that this node leads, and probes those that owe an acknowledgement.
-    pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let patience = self.config.timing().election.end;
-        if self.config.check_quorum() && !leader.hears_majority(now, patience) {
-            return self.step_down(None, StepDownReason::NoQuorum, fx);
+    /// Sends heartbeats, and probes peers whose acknowledgements are overdue.
+    ///
+    /// # Errors
+    /// If the leader must step down.
+    pub fn on_heartbeat_timeout(
+        &mut self,
+        state: &State,
+        now: Instant,
+        fx: &mut Fx<'_>,
+    ) -> Result<(), StepDownReason> {
+        // It cannot commit anything, and would keep its followers from electing another one
+        // (thesis §6.2).
+        if state.config.check_quorum() && !self.has_active_quorum(state, now) {
+            return Err(StepDownReason::NoQuorum);
         }
-        let (term, limits) = (self.hard_state.term, self.config.limits());
-        let view = View { now, term, commit: self.commit, log: &self.log, limits, newest: None };
-        for (peer, progress) in &mut leader.peers {
-            view.heartbeat(*peer, progress, fx);
+        let replicator = Replicator { now, state, newest: None };
+        for (peer, progress) in &mut self.peers {
+            replicator.heartbeat(*peer, progress, fx);
             if progress.is_overdue(now) {
-                view.probe(*peer, progress, fx);
+                replicator.probe(*peer, progress, fx);
             }
         }
-        self.arm_heartbeat(fx);
+        arm_heartbeat(state, fx);
+        Ok(())
     }
 
-    /// The bytes of the log behind the commit index. O(runs).
-    pub(crate) fn uncommitted_bytes(&self) -> usize {
-        self.log.runs_from(self.commit.next()).map(|run| run.values.byte_len()).sum()
+    /// Handles a new base of the log, which may have moved the commit index.
+    pub fn on_base_moved(&mut self, state: &State) {
+        self.uncommitted_bytes = state.uncommitted_bytes();
     }
 
-    /// Commits what a majority holds. Only entries of our own term commit by counting; older ones
-    /// ride along (Raft §5.4.2, fig. 8): a majority may hold an older entry, and a later leader
+    /// Returns whether a quorum, this node included, sent anything within the longest election
+    /// timeout.
+    fn has_active_quorum(&self, state: &State, now: Instant) -> bool {
+        let timeout = state.config.timing().election.end;
+        let is_active = |node| self.peer(node).is_none_or(|peer| peer.is_active(now, timeout));
+        state.quorum.is_second(is_active)
+    }
+
+    /// Last slot that a quorum holds durably.
+    fn agreed(&self, state: &State) -> Slot {
+        state.quorum.agreed(|node| self.peer(node).map_or(self.durable, |peer| peer.matched))
+    }
+
+    /// Commits what a quorum holds. Only entries of its own term commit by counting; older ones
+    /// commit with them (Raft §5.4.2, fig. 8): a majority may hold an older entry, and a later leader
     /// that does not hold it may still win and overwrite it.
-    fn count(&mut self, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let agreed = leader.agreed();
-        if agreed > self.commit && agreed >= leader.first {
-            self.advance(agreed, fx);
+    fn advance_commit(&mut self, state: &mut State, fx: &mut Fx<'_>) {
+        let agreed = self.agreed(state);
+        if agreed > state.commit && agreed >= self.term_start {
+            debug_assert_eq!(state.log.stamp_at(agreed), Some(state.hard_state.term));
+            self.uncommitted_bytes -= state.commit_through(agreed, fx);
         }
     }
 
     /// Puts what was offered into the log.
-    fn seal(&mut self, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.tickets.is_empty() {
+    fn append_offered(&mut self, state: &mut State, fx: &mut Fx<'_>) {
+        if self.tickets.is_empty() {
             return;
         }
-        let values = leader.offered.finish();
-        let first = self.log.last().next();
-        for (index, ticket) in leader.tickets.drain(..).enumerate() {
+        debug_assert_eq!(self.offered.len(), self.tickets.len());
+        let values = self.offered.finish();
+        let first = state.log.last().next();
+        for (index, ticket) in self.tickets.drain(..).enumerate() {
             fx.placed(ticket, first.plus(index));
         }
-        self.extend_log(values, fx);
+        self.append_to_log(state, values, fx);
     }
 
-    fn extend_log(&mut self, values: Values, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        leader.uncommitted += values.byte_len();
-        let (first, stamp) = (self.log.last().next(), self.hard_state.term);
+    fn append_to_log(&mut self, state: &mut State, values: Values, fx: &mut Fx<'_>) {
+        self.uncommitted_bytes += values.byte_len();
+        let (first, stamp) = (state.log.last().next(), state.hard_state.term);
+        debug_assert!(state.log.last_stamp() <= stamp, "terms never decrease");
         let run = Run { first, stamp, values };
         fx.write(Write::Put(run.clone()));
-        self.log.put(run);
+        state.log.put(run);
     }
 
-    fn arm_heartbeat(&self, fx: &mut Fx<'_>) {
-        let interval = self.config.timing().heartbeat;
-        fx.set_timer(Timer::Heartbeat, interval..interval);
+    fn peer(&self, node: NodeId) -> Option<&Progress> {
+        self.peers.iter().find(|(peer, _)| *peer == node).map(|(_, progress)| progress)
+    }
+
+    fn peer_mut(&mut self, node: NodeId) -> Option<&mut Progress> {
+        self.peers.iter_mut().find(|(peer, _)| *peer == node).map(|(_, progress)| progress)
+    }
+
+    /// Asserts what holds while a node leads.
+    pub fn check_invariants(&self, state: &State) {
+        let (me, term, log) = (state.config.id(), state.hard_state.term, &state.log);
+        assert_eq!(state.hard_state.vote, Some(me), "it votes for itself");
+        assert!(self.term_start <= log.last() && log.last_stamp() == term, "{log:?}");
+        let before = log.stamp_at(self.term_start.prev());
+        assert!(before.is_none_or(|stamp| stamp < term), "the term begins at its no-op");
+        assert!(self.durable <= log.last() && self.self_ack_sent <= log.last());
+        assert_eq!(self.offered.len(), self.tickets.len(), "each proposal has a ticket");
+        assert_eq!(self.uncommitted_bytes, state.uncommitted_bytes());
+        let mut others: Vec<_> = state.members.others(me).collect();
+        others.sort_unstable();
+        assert!(self.peers.iter().map(|(peer, _)| *peer).eq(others), "the peers are the members");
+        self.peers.iter().for_each(|(_, progress)| progress.check_invariants(log.last()));
     }
 }
 
-/// What a leader sends from.
-struct View<'a> {
+fn arm_heartbeat(state: &State, fx: &mut Fx<'_>) {
+    let interval = state.config.timing().heartbeat;
+    fx.set_timer(Timer::Heartbeat, interval..interval);
+}
+
+/// Sender of the leader's log to its peers.
+struct Replicator<'a> {
     now: Instant,
-    term: Term,
-    commit: Slot,
-    log: &'a RunLog<Term>,
-    limits: &'a Limits,
-    /// The end of the log.
+    state: &'a State,
+    /// Last run of the log.
     newest: Option<&'a Run<Term>>,
 }
 
-impl View<'_> {
-    /// Sends `peer` what it lacks and has room for; else the commit index, if that is news.
+impl Replicator<'_> {
+    /// Sends `peer` the entries that it lacks and has room for; else the commit index, if that is
+    /// new.
     fn replicate(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
-        let last = self.log.last();
+        let Self { state, .. } = *self;
+        let last = state.log.last();
         while progress.next <= last && progress.may_send() {
-            let Some(prev) = self.position(progress.next.prev()) else {
+            // Below the base there is no entry to name, and none to send (Raft §7).
+            let Some(prev) = state.position(progress.next.prev()) else {
                 progress.await_snapshot();
                 return fx.ship_snapshot(peer);
             };
             self.append(peer, progress, prev, fx);
         }
-        if progress.told < self.commit && progress.is_replicating() {
-            progress.told = self.commit;
-            fx.send(peer, Message::Commit { term: self.term, commit: self.commit });
+        if progress.commit_sent < state.commit && progress.is_replicating() {
+            progress.commit_sent = state.commit;
+            let commit = Commit { term: state.hard_state.term, commit: state.commit };
+            fx.send(peer, Message::Commit(commit));
         }
     }
 
     fn append(&self, peer: NodeId, progress: &mut Progress, prev: Position, fx: &mut Fx<'_>) {
-        let most = min(self.limits.append_bytes, progress.batch_bytes());
+        let log = &self.state.log;
+        let max_bytes = min(self.state.config.limits().append_bytes, progress.batch_bytes());
         let run = match self.newest {
             // It is whole, so it can be sent as it is.
-            Some(newest) if newest.first == progress.next && newest.values.byte_len() <= most => {
+            Some(newest)
+                if newest.first == progress.next && newest.values.byte_len() <= max_bytes =>
+            {
                 newest.clone()
             }
             _ => {
-                let chunk = self.log.chunk(progress.next, self.log.last(), most);
+                let chunk = log.chunk(progress.next, log.last(), max_bytes);
                 chunk.expect("the log has no gaps")
             }
         };
-        progress.sent(self.now, &run, self.commit);
+        progress.on_sent(self.now, &run, self.state.commit);
         self.send_append(peer, progress, prev, run, fx);
     }
 
-    /// Tells `peer` that this node leads, and repeats the commit index as far as the peer is known
-    /// to hold the log.
+    /// Sends a heartbeat. It repeats the commit index as far as the peer is known to hold the log.
     fn heartbeat(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
         // Every log holds slot 0, and what lies below our own base cannot be named.
-        let prev = self.position(progress.matched).unwrap_or_default();
-        let commit = min(self.commit, prev.slot);
-        progress.told = max(progress.told, commit);
-        fx.send(peer, Message::Heartbeat { term: self.term, prev, commit });
+        let prev = self.state.position(progress.matched).unwrap_or_default();
+        let commit = min(self.state.commit, prev.slot);
+        progress.commit_sent = max(progress.commit_sent, commit);
+        let heartbeat = Heartbeat { term: self.state.hard_state.term, prev, commit };
+        fx.send(peer, Message::Heartbeat(heartbeat));
     }
 
-    /// Asks `peer`, behind everything that was sent to it, whether it holds the end of that.
+    /// Asks `peer`, after everything that was sent to it, whether it holds the end of that.
     fn probe(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
-        let asked = if progress.needs_snapshot() { self.log.base() } else { progress.next.prev() };
-        let Some(prev) = self.position(asked) else {
+        let Self { state, .. } = *self;
+        let needs_snapshot = progress.needs_snapshot();
+        let end = if needs_snapshot { state.log.base() } else { progress.next.prev() };
+        let Some(prev) = state.position(end) else {
             progress.await_snapshot();
             return fx.ship_snapshot(peer);
         };
-        if progress.needs_snapshot() {
+        if needs_snapshot {
             fx.ship_snapshot(peer);
         }
-        progress.probed(self.now, self.commit);
-        let run = Run { first: prev.slot.next(), stamp: self.term, values: Values::default() };
+        progress.on_probe_sent(self.now, state.commit);
+        let (first, stamp) = (prev.slot.next(), state.hard_state.term);
+        let run = Run { first, stamp, values: Values::default() };
         self.send_append(peer, progress, prev, run, fx);
     }
 
@@ -356,32 +356,46 @@ impl View<'_> {
         run: Run<Term>,
         fx: &mut Fx<'_>,
     ) {
-        let (term, probe, commit) = (self.term, progress.probe, self.commit);
+        let (term, commit, probe) = (self.state.hard_state.term, self.state.commit, progress.probe);
+        // The histories were compared by the append that it acknowledged first.
         let is_known = progress.matched > Slot::ZERO && !run.values.is_empty();
         let digest = match is_known {
             true => HistoryDigest::UNKNOWN,
-            false => HistoryDigest::of(self.log, prev.slot),
+            false => HistoryDigest::of(&self.state.log, prev.slot),
         };
-        fx.send(peer, Message::Append { term, probe, prev, run, commit, digest });
-    }
-
-    /// The entry at `slot`; `None` below the base.
-    fn position(&self, slot: Slot) -> Option<Position> {
-        self.log.stamp_at(slot).map(|term| Position { term, slot })
+        fx.send(peer, Message::Append(Append { term, probe, prev, run, commit, digest }));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Config, Raft};
     use proptest::prelude::*;
+    use synod_consensus::{Outbox, Protocol, Saved};
+    use synod_types::Membership;
+
+    /// A leader of as many nodes, which are known to hold the log through these slots.
+    fn leader_of(held: &[Slot]) -> (Leader, State) {
+        let members = Membership::new((1..=held.len() as u64).map(NodeId), []).unwrap();
+        let config = Config::new(NodeId(1), members).unwrap();
+        let mut state = Raft::recover(config, Saved::default()).unwrap().state;
+        let mut leader =
+            Leader::new(&mut state, Instant::ZERO, &mut Outbox::<Raft>::default().effects());
+        leader.durable = held[0];
+        for ((_, progress), matched) in leader.peers.iter_mut().zip(&held[1..]) {
+            progress.matched = *matched;
+        }
+        (leader, state)
+    }
 
     proptest! {
         #[test]
         fn a_majority_reaches_what_is_agreed_and_no_more(
             held in prop::collection::vec((0..9_u64).prop_map(Slot), 1..10),
         ) {
-            let agreed = majority_of(&mut held.clone());
+            let (leader, state) = leader_of(&held);
+            let agreed = leader.agreed(&state);
             let reach = |slot: Slot| held.iter().filter(|held| **held >= slot).count();
             let majority = held.len() / 2 + 1;
             prop_assert!(reach(agreed) >= majority, "a majority reaches it");

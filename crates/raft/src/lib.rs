@@ -1,8 +1,9 @@
 //! Raft as a pure state machine: pre-vote, check-quorum, pipelined replication.
 //!
-//! [`Raft`] implements [`Protocol`]: it takes one [`Input`] at a time and says what it wants done.
-//! It does no I/O, reads no clock and rolls no dice, so the same core runs in a simulator, under a
-//! model checker and in production. Below, the whole life of a cluster of one, in its
+//! [`Raft`] implements [`Protocol`]: it takes one [`Input`] at a time and returns the effects that it
+//! asks for.
+//! It does no I/O, reads no clock and draws no random numbers, so the same core runs in a simulator,
+//! under a model checker and in production. Below, the whole life of a cluster of one, in its
 //! [`Host`](consensus::Host):
 //!
 //! ```
@@ -37,11 +38,11 @@
 //!
 //! # How it works
 //! The paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm") with
-//! extensions of Ongaro's thesis; comments cite the sections. [`questions`] answers what readers
-//! ask most.
-//! - **Roles own their state.** What only a leader may know lives in the leader and is dropped
-//!   with it, so nothing of one term leaks into the next.
-//! - **One batch a flush.** What was proposed since the last [`flush`](Protocol::flush) becomes one
+//! extensions of Ongaro's thesis; comments cite the sections. [`faq`] answers what readers ask
+//! most.
+//! - **Roles own their state.** State that only a leader may have lives in the leader and is dropped
+//!   with it, so nothing of one term leaks into the next. [`Raft`] lists the invariants.
+//! - **One batch a flush.** What was proposed since the last [`flush`](synod_consensus::Protocol::flush) becomes one
 //!   run of entries in one shared buffer: one write, one append to each follower, one
 //!   acknowledgement. Every step on that way costs by the run, not by the entry.
 //! - **Send first, count later.** Entries leave while the leader's own disk still writes. Its own
@@ -56,7 +57,7 @@
 //! - **What is applied stays.** A core recovers with the applied slot as its commit index, and
 //!   ignores an append that contradicts its log at or below that.
 //! - **Nothing that arrives can break it.** A message from outside the group, of a past term, or
-//!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
+//!   that no working node sends is ignored and [noted](synod_consensus::ProtocolEvent::Ignored).
 //!
 //! # Often told differently
 //! Simplified accounts of Raft get these wrong; here they are as the paper has them:
@@ -74,300 +75,40 @@
 //!
 //! # Left out
 //! - Leadership transfer, membership change and reads that bypass the log: their inputs are refused
-//!   as [`Unsupported`](Refusal::Unsupported) for the time being. Entries that name
+//!   as [`Unsupported`](synod_consensus::Refusal::Unsupported) for the time being. Entries that name
 //!   members are carried like any other and change nothing.
-//! - Moving snapshots: the core says who needs one and is told when one is installed.
-//! - Byzantine members: nothing a peer says can make a core panic, cut what is chosen or take back
-//!   a vow, but a peer that lies about its own disk is believed.
-//! - A store that was wiped or rolled back: the driver tells lives of a store apart.
+//! - Transfer of snapshots: the core reports which peer needs one, and gets an input when one is
+//!   installed.
+//! - Byzantine members: no message can make a core panic, cut what is chosen or take back a vote or an
+//!   acknowledgement, but a peer that lies about its own disk is believed.
+//! - A store that was wiped or rolled back: the driver tells incarnations of a store apart.
+//!
+//! [`Input`]: synod_consensus::Input
+//! [`Protocol`]: synod_consensus::Protocol
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 extern crate alloc;
 
+mod candidate;
 mod config;
-mod election;
+mod core;
+pub mod faq;
 mod follower;
 mod leader;
 mod message;
 mod progress;
-pub mod questions;
 mod recovery;
 mod role;
+mod state;
 
+pub use crate::core::{HardState, Raft, Timer};
 pub use config::{Config, Limits};
-pub use message::{Message, Position};
+pub use message::{
+    Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Message, Position, PreVote,
+    PreVoteReply, RequestVote, Vote,
+};
 pub use synod_consensus as consensus;
 pub use synod_consensus::{ConfigError, Timing};
 pub use synod_types as types;
-
-use crate::recovery::Repair;
-use crate::role::Role;
-use alloc::vec::Vec;
-use core::cmp::Ordering;
-use serde::{Deserialize, Serialize};
-use synod_consensus::{
-    Base, Bounds, ClusterTiming, Effects, Input, Protocol, ProtocolEvent, RecoveryError, Refusal,
-    RunLog, Saved, Stall, Status, Write,
-};
-use synod_consensus::{IgnoreReason, StepDownReason};
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
-
-type Fx<'a> = Effects<'a, Raft>;
-
-/// One node's Raft core: a pure function of its state and one input.
-///
-/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can tell
-/// states apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Raft {
-    config: Config,
-    members: Membership,
-    hard_state: HardState,
-    base: Base<Term>,
-    log: RunLog<Term>,
-    commit: Slot,
-    role: Role,
-    stall: Stall,
-    repair: Repair,
-}
-
-/// What a node must remember of its vows (Raft §5.1, fig. 2): written before any message that
-/// rests on it leaves the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HardState {
-    /// The latest term that the node has seen.
-    pub term: Term,
-    /// Whom it voted for in that term.
-    pub vote: Option<NodeId>,
-}
-
-impl synod_consensus::HardState for HardState {
-    fn may_follow(&self, older: &Self) -> bool {
-        match self.term.cmp(&older.term) {
-            Ordering::Less => false,
-            Ordering::Equal => older.vote.is_none() || self.vote == older.vote,
-            Ordering::Greater => true,
-        }
-    }
-}
-
-/// What a core waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
-    /// A follower or candidate: for a leader.
-    Election,
-    /// A leader: for the next heartbeat.
-    Heartbeat,
-}
-
-impl Protocol for Raft {
-    type Config = Config;
-    type Message = Message;
-    type HardState = HardState;
-    type Stamp = Term;
-    type Timer = Timer;
-
-    const NAME: &'static str = "raft";
-
-    fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
-        Config::new(id, members.clone())
-    }
-
-    fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
-        let (election, heartbeat) = (timing.election.clone(), timing.heartbeat);
-        config.with_timing(Timing { election, heartbeat })
-    }
-
-    fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
-        recovery::recover(config, saved)
-    }
-
-    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
-        match input {
-            Input::Start => self.on_start(fx),
-            Input::Message { from, message } => self.on_message(now, from, message, fx),
-            Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
-            Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),
-            Input::Stalled => self.on_stalled(now, fx),
-            Input::Lagging => self.on_lagging(fx),
-            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
-            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
-            Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
-            Input::Compact { through } => self.on_compact(through, fx),
-            Input::Installed { base } => self.on_installed(base, fx),
-        }
-    }
-
-    fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        match &self.role {
-            Role::Follower(_) => self.flush_follower(fx),
-            Role::Canvass(_) | Role::Candidate(_) => {}
-            Role::Leader(_) => self.flush_leader(now, fx),
-        }
-    }
-
-    fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
-        let mut limits = config.limits().clone();
-        limits.inflight_messages = bounds.window_messages;
-        limits.inflight_bytes = bounds.window_bytes;
-        limits.append_bytes = bounds.message_bytes;
-        limits.uncommitted_bytes = bounds.open_bytes;
-        limits.command_bytes = bounds.command_bytes(limits.command_bytes);
-        config.with_limits(limits).ok()
-    }
-
-    fn base_at(&self, through: Slot) -> Option<Base<Term>> {
-        self.chosen_base(through)
-    }
-
-    fn status(&self) -> Status {
-        let leader = self.leader_id();
-        let node = leader.unwrap_or(NodeId(0));
-        let (role, progress) = match &self.role {
-            Role::Leader(leader) => {
-                (synod_consensus::Role::Leader, leader.matches(self.config.id()))
-            }
-            Role::Canvass(_) | Role::Candidate(_) => (synod_consensus::Role::Candidate, Vec::new()),
-            Role::Follower(_) if self.is_voter() => (synod_consensus::Role::Follower, Vec::new()),
-            Role::Follower(_) => (synod_consensus::Role::Learner, Vec::new()),
-        };
-        Status {
-            role,
-            ballot: Ballot { round: self.hard_state.term.0, node },
-            leader,
-            commit: self.commit,
-            last: self.log.last(),
-            base: self.log.base(),
-            progress,
-        }
-    }
-}
-
-impl Raft {
-    /// Screens a message, then applies the rules of terms (Raft §5.1), then hands it on.
-    fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
-        if let Some(reason) = self.distrust(from, &message) {
-            return self.ignore(from, reason, fx);
-        }
-        if from == self.config.id() {
-            self.stall.on_disk_answer();
-        }
-        if let Some(term) = message.term() {
-            if term > self.hard_state.term {
-                if self.is_disturbance(now, from, &message) {
-                    return self.ignore(from, IgnoreReason::LiveLeader, fx);
-                }
-                let hint = message.is_from_leader().then_some(from);
-                self.adopt(term, hint, StepDownReason::HigherTerm, fx);
-            } else if term < self.hard_state.term {
-                return self.on_stale(from, &message, fx);
-            }
-        }
-        self.dispatch(now, from, message, fx);
-    }
-
-    /// A message without an obligation, or of this very term.
-    fn dispatch(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
-        match message {
-            Message::PreVote { asked, last } => self.on_pre_vote(now, from, asked, last, fx),
-            Message::PreVoteReply { term, asked, granted } => {
-                self.on_pre_vote_reply(now, from, (term, asked, granted), fx);
-            }
-            Message::RequestVote { last, .. } => self.on_request_vote(from, last, fx),
-            Message::Vote { granted, .. } => self.on_vote(now, from, granted, fx),
-            Message::Append { probe, prev, run, commit, digest, .. } => {
-                self.on_append(now, from, (probe, prev, run, commit), digest, fx);
-            }
-            Message::AppendAck { probe, matched, .. } => {
-                self.on_append_ack(now, from, (probe, matched), fx);
-            }
-            Message::AppendConflict { probe, at, hint, .. } => {
-                self.on_append_conflict(now, from, (probe, at, hint), fx);
-            }
-            Message::Heartbeat { prev, commit, .. } => {
-                self.on_heartbeat(now, from, prev, commit, fx);
-            }
-            Message::HeartbeatAck { .. } => self.on_heartbeat_ack(now, from),
-            Message::Commit { commit, .. } => self.on_commit(now, from, commit, fx),
-        }
-    }
-
-    /// Why a message is not even looked at.
-    fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
-        let vow = matches!(message, Message::Vote { .. } | Message::AppendAck { .. });
-        if !self.knows(from) {
-            Some(IgnoreReason::NotAMember)
-        } else if from == self.config.id() && !vow {
-            Some(IgnoreReason::FromSelf)
-        } else if !message.is_sound() {
-            Some(IgnoreReason::OutOfRange)
-        } else {
-            None
-        }
-    }
-
-    /// Whether a request for votes comes while a leader is at work: it changes nothing then, not
-    /// even the term (thesis §4.2.3).
-    fn is_disturbance(&self, now: Instant, from: NodeId, message: &Message) -> bool {
-        self.config.check_quorum()
-            && matches!(message, Message::RequestVote { .. })
-            && self.stands_by_leader(now, from)
-    }
-
-    /// A message of a past term is refused with the present one (Raft §5.1). The answers that a
-    /// past term brings are for nobody any more.
-    fn on_stale(&self, from: NodeId, message: &Message, fx: &mut Fx<'_>) {
-        let term = self.hard_state.term;
-        match message {
-            Message::Append { .. } | Message::Heartbeat { .. } | Message::Commit { .. } => {
-                fx.send(from, Message::HeartbeatAck { term });
-            }
-            Message::RequestVote { .. } => fx.send(from, Message::Vote { term, granted: false }),
-            Message::PreVote { .. }
-            | Message::PreVoteReply { .. }
-            | Message::Vote { .. }
-            | Message::AppendAck { .. }
-            | Message::AppendConflict { .. }
-            | Message::HeartbeatAck { .. } => {}
-        }
-    }
-
-    /// Everything up to `to` is chosen.
-    fn advance(&mut self, to: Slot, fx: &mut Fx<'_>) {
-        let last = self.log.last();
-        assert!(
-            to > self.commit && to <= last,
-            "chosen from {:?} to {to:?} of {last:?}",
-            self.commit
-        );
-        let mut bytes = 0;
-        for run in self.log.runs_from(self.commit.next()) {
-            if run.first > to {
-                break;
-            }
-            let count = to.0 - run.first.0 + 1;
-            let whole = count >= run.values.len() as u64;
-            let run = if whole { run } else { run.prefix(count as usize) };
-            bytes += run.values.byte_len();
-            fx.chosen(run);
-        }
-        self.commit = to;
-        if let Role::Leader(leader) = &mut self.role {
-            leader.committed(bytes);
-        }
-    }
-
-    fn write_hard_state(&self, fx: &mut Fx<'_>) {
-        fx.write(Write::HardState(self.hard_state));
-    }
-
-    fn last_position(&self) -> Position {
-        Position { term: self.log.last_stamp(), slot: self.log.last() }
-    }
-
-    fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
-        fx.note(ProtocolEvent::Ignored { from, reason });
-    }
-}

@@ -1,19 +1,21 @@
-//! Coming back from disk, and the log's compacted front (Raft §7).
+//! Recovery from disk, and the base of the log (Raft §7).
 
+use crate::core::{Fx, ignore};
 use crate::message::HORIZON;
 use crate::role::Role;
-use crate::{Config, Fx, Raft};
-use core::cmp::{max, min};
+use crate::state::State;
+use crate::{Config, Raft};
+use core::cmp::max;
 use synod_consensus::{
-    Base, IgnoreReason, RecoveryError, Saved, Stall, Stamp, StepDownReason, Write,
+    Base, IgnoreReason, Quorum, RecoveryError, Saved, Stall, Stamp, StepDownReason, Write,
 };
-use synod_types::{NodeId, Slot, Term};
+use synod_types::{Slot, Term};
 
-/// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
+/// Writes that [`synod_consensus::Input::Start`] makes, so that the disk agrees with the core.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     base: bool,
-    /// What lies behind the base on disk continues another history.
+    /// The entries after the base on disk continue another history.
     suffix: bool,
     term: bool,
 }
@@ -57,113 +59,99 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
         stamp = run.stamp;
     }
     let members = base.members.clone().unwrap_or_else(|| config.members().clone());
+    let (quorum, stall) = (Quorum::majority(&members), Stall::default());
     // What is applied is chosen, whatever this node's peers hold: no leader may cut it again.
-    let (commit, role, stall) = (floor, Role::Follower(None), Stall::default());
-    Ok(Raft { config, members, hard_state, base, log, commit, role, stall, repair })
+    let commit = floor;
+    let state = State { config, members, quorum, hard_state, base, log, commit, stall };
+    Ok(Raft { state, role: Role::Follower(None), repair })
 }
 
 impl Raft {
-    /// A node restarts as a follower that waits for a leader, whatever it was before.
+    /// Repairs the disk, and waits for a leader. A node restarts as a follower, whatever it was
+    /// before (Raft §5.2).
     pub(crate) fn on_start(&mut self, fx: &mut Fx<'_>) {
         let repair = core::mem::take(&mut self.repair);
         if repair.term {
-            self.write_hard_state(fx);
+            self.state.write_hard_state(fx);
         }
         if repair.base {
-            self.write_base(repair.suffix, fx);
+            self.state.write_base(repair.suffix, fx);
         }
-        fx.peers(&self.members);
-        self.arm_election(fx);
+        fx.peers(&self.state.members);
+        self.state.arm_election(fx);
     }
 
-    /// What a snapshot at `through` must carry.
-    pub(crate) fn chosen_base(&self, through: Slot) -> Option<Base<Term>> {
-        if through > self.commit {
-            return None;
-        }
-        // `None` below the base, too: that is compacted.
-        let stamp = self.log.stamp_at(through)?;
-        Some(Base { through, stamp, members: self.base.members.clone() })
-    }
-
-    /// A snapshot through this slot is durable.
+    /// Compacts the log, since a snapshot through this slot is durable.
     pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_>) {
-        if through > self.base.through
-            && let Some(base) = self.chosen_base(through)
+        if through > self.state.base.through
+            && let Some(base) = self.state.chosen_base(through)
         {
             self.move_base(base, fx);
         }
     }
 
-    /// A peer's snapshot was installed and is durable.
+    /// Takes over the base of a peer's snapshot, which is installed and durable.
     pub(crate) fn on_installed(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
-        let me = self.config.id();
+        let me = self.state.config.id();
         if base.through.0 >= HORIZON || base.stamp.0 >= HORIZON {
-            return self.ignore(me, IgnoreReason::OutOfRange, fx);
+            return ignore(me, IgnoreReason::OutOfRange, fx);
         }
-        if base.through <= self.base.through {
+        if base.through <= self.state.base.through {
             return;
         }
-        let agrees = self.log.stamp_at(base.through) == Some(base.stamp);
-        if !agrees && base.through <= self.commit {
-            return self.ignore(me, IgnoreReason::ForeignSnapshot, fx);
+        let agrees = self.state.log.stamp_at(base.through) == Some(base.stamp);
+        if !agrees && base.through <= self.state.commit {
+            return ignore(me, IgnoreReason::ForeignSnapshot, fx);
         }
-        if !agrees || base.members != self.base.members {
-            // As a leader we would have held every chosen entry: another one leads by now.
+        if !agrees || base.members != self.state.base.members {
+            // A leader holds every chosen entry (Raft §5.4): another node leads by now.
             self.step_down(None, StepDownReason::Installed, fx);
         }
-        if base.stamp > self.hard_state.term {
-            self.adopt(base.stamp, None, StepDownReason::SnapshotOfHigherTerm, fx);
+        if base.stamp > self.state.hard_state.term {
+            self.advance_term(base.stamp, None, StepDownReason::SnapshotOfHigherTerm, fx);
         }
-        let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
-        if members != self.members {
-            self.members = members;
-            fx.peers(&self.members);
+        let members = base.members.as_ref().unwrap_or(self.state.config.members());
+        if *members != self.state.members {
+            self.state.members = members.clone();
+            self.state.quorum = Quorum::majority(&self.state.members);
+            fx.peers(&self.state.members);
         }
         let through = base.through;
         self.move_base(base, fx);
-        let last = self.log.last();
-        if let Some(lead) = self.lead() {
-            // A log of another history is gone, and with it what was verified and acknowledged.
-            lead.verified = min(lead.verified, last);
-            if let Some(ack) = &mut lead.ack {
-                ack.matched = min(ack.matched, last);
-            }
-            lead.acknowledge(0, through);
+        if let Role::Follower(Some(leader)) = &mut self.role {
+            leader.on_installed(self.state.log.last(), through);
         }
     }
 
     fn move_base(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
-        let foreign = self.log.stamp_at(base.through) != Some(base.stamp);
-        if foreign {
+        self.state.move_base(base, fx);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_base_moved(&self.state);
+        }
+    }
+}
+
+impl State {
+    fn move_base(&mut self, base: Base<Term>, fx: &mut Fx<'_>) {
+        assert!(base.through > self.base.through, "the base moves back to {base:?}");
+        let is_foreign = self.log.stamp_at(base.through) != Some(base.stamp);
+        if is_foreign {
+            assert!(base.through > self.commit, "{base:?} contradicts what is chosen");
             self.log.truncate_from(base.through.next());
         }
         self.log.compact(base.through, base.stamp);
+        // A snapshot holds chosen entries only.
         self.commit = max(self.commit, base.through);
         self.base = base;
-        self.write_base(foreign, fx);
-        let bytes = self.uncommitted_bytes();
-        if let Role::Leader(leader) = &mut self.role {
-            leader.set_uncommitted(bytes);
-        }
+        self.write_base(is_foreign, fx);
     }
 
-    /// Tells the disk where the log begins. A store keeps what lies behind a base; where that is
-    /// of another history it is cut, or it would come back behind the snapshot after a restart.
+    /// Writes where the log begins. A store keeps the entries after a base. If they are of another
+    /// history they are cut, or a restart would bring them back after the snapshot.
     fn write_base(&self, cut: bool, fx: &mut Fx<'_>) {
         if cut {
             fx.write(Write::TruncateFrom(self.base.through.next()));
         }
         fx.write(Write::Compact(self.base.clone()));
-    }
-
-    /// Whether this node votes.
-    pub(crate) fn is_voter(&self) -> bool {
-        self.members.is_voter(self.config.id())
-    }
-
-    /// Whether a message of `node` is any of this node's business.
-    pub(crate) fn knows(&self, node: NodeId) -> bool {
-        self.members.contains(node)
     }
 }

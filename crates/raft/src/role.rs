@@ -1,110 +1,48 @@
-//! What a node is, and what it knows only as long as it is that.
+//! Roles of a node, and the transitions between them.
 
-use crate::Fx;
-use crate::Raft;
+use crate::candidate::{Candidate, PreCandidate};
+use crate::core::{Fx, ignore};
+use crate::follower::FollowedLeader;
 use crate::leader::Leader;
-use alloc::collections::BTreeSet;
-use core::cmp::max;
+use crate::{Raft, Timer};
 use core::mem;
 use synod_consensus::{IgnoreReason, ProtocolEvent, Refusal, StepDownReason};
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
+use synod_types::{Instant, NodeId, Term};
 
-/// The roles of Raft §5.1, and the canvasser of thesis §9.6. Each owns what only it may touch, so
-/// that nothing of one term or role can leak into the next.
+/// Role of a node (Raft §5.1, thesis §9.6). Each owns what only it may touch, so that nothing of one
+/// term or role can leak into the next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
-    /// Follows the leader that it heard from, or waits for one.
-    Follower(Option<Lead>),
-    /// Asks whether it could win.
-    Canvass(Tally),
+    /// Follows a leader, or waits for one.
+    Follower(Option<FollowedLeader>),
+    /// Finds out whether it could win an election.
+    PreCandidate(PreCandidate),
     /// Campaigns.
-    Candidate(Tally),
+    Candidate(Candidate),
     /// Leads.
     Leader(Leader),
 }
 
-/// The leader that a follower heard from in this term.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lead {
-    /// Who it is.
-    pub node: NodeId,
-    /// When it last said anything.
-    pub heard: Instant,
-    /// When the election timer was last set.
-    pub armed: Instant,
-    /// Our log is equal to this leader's up to here. Not the end of our log: what lies behind may
-    /// be an older leader's and go.
-    pub verified: Slot,
-    /// The highest commit index that this leader named.
-    pub notice: Slot,
-    /// Acknowledgement to send at the next flush.
-    pub ack: Option<PendingAck>,
-}
-
-/// One acknowledgement for all appends since the last flush.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct PendingAck {
-    /// The latest probe among them.
-    pub probe: u64,
-    /// The highest slot among them.
-    pub matched: Slot,
-}
-
-impl Lead {
-    fn new(node: NodeId, now: Instant) -> Self {
-        let (verified, notice) = (Slot::ZERO, Slot::ZERO);
-        Self { node, heard: now, armed: now, verified, notice, ack: None }
-    }
-
-    /// Our log is equal to the leader's up to `slot`.
-    pub fn verify(&mut self, slot: Slot) {
-        self.verified = max(self.verified, slot);
-    }
-
-    /// Adds an acknowledgement to the one that the next flush sends.
-    pub fn acknowledge(&mut self, probe: u64, matched: Slot) {
-        let ack = self.ack.get_or_insert_default();
-        ack.probe = max(ack.probe, probe);
-        ack.matched = max(ack.matched, matched);
-    }
-}
-
-/// Who said yes. A set of nodes and not a count: an answer may arrive twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Tally(BTreeSet<NodeId>);
-
-impl Tally {
-    /// `voter` said yes.
-    pub fn add(&mut self, voter: NodeId) {
-        self.0.insert(voter);
-    }
-
-    /// Whether a majority of the voters did.
-    pub fn wins(&self, members: &Membership) -> bool {
-        let granted = members.voters().iter().filter(|voter| self.0.contains(voter)).count();
-        granted >= members.majority()
-    }
-}
-
 impl Raft {
-    /// Enters a later term without a vote in it (Raft §5.1). `hint` is who leads it, if known.
-    pub(crate) fn adopt(
+    /// Enters a later term, without a vote in it (Raft §5.1). `hint` is its leader, if known.
+    pub(crate) fn advance_term(
         &mut self,
         term: Term,
         hint: Option<NodeId>,
         reason: StepDownReason,
         fx: &mut Fx<'_>,
     ) {
-        debug_assert!(term > self.hard_state.term, "{term:?} is not later");
+        assert!(term > self.state.hard_state.term, "{term:?} is not later");
         self.step_down(hint, reason, fx);
+        // The leader of the earlier term leads no more.
         self.role = Role::Follower(None);
-        self.hard_state.term = term;
-        self.hard_state.vote = None;
-        self.write_hard_state(fx);
+        self.state.hard_state.term = term;
+        self.state.hard_state.vote = None;
+        self.state.write_hard_state(fx);
     }
 
-    /// Gives up leading and campaigning; a follower goes on following. A leader's unplaced
-    /// proposals are refused: they belong to its term and must not enter the log under another.
+    /// Stops leading or campaigning; a follower goes on following. A leader's proposals that are not
+    /// in its log are refused: they belong to its term and must not enter the log under another.
     pub(crate) fn step_down(
         &mut self,
         hint: Option<NodeId>,
@@ -114,84 +52,66 @@ impl Raft {
         if matches!(self.role, Role::Follower(_)) {
             return;
         }
-        fx.note(ProtocolEvent::SteppedDown { ballot: self.own_ballot(), reason });
-        let Role::Leader(mut leader) = mem::replace(&mut self.role, Role::Follower(None)) else {
-            // The election timer of a candidate runs on.
-            return;
-        };
-        for ticket in leader.take_tickets() {
-            fx.refuse(ticket, Refusal::NotLeader { hint });
+        fx.note(ProtocolEvent::SteppedDown { ballot: self.state.own_ballot(), reason });
+        if let Role::Leader(leader) = mem::replace(&mut self.role, Role::Follower(None)) {
+            for ticket in leader.into_tickets() {
+                fx.refuse(ticket, Refusal::NotLeader { hint });
+            }
+            fx.cancel_timer(Timer::Heartbeat);
+            // That of a candidate is running already.
+            self.state.arm_election(fx);
         }
-        fx.cancel_timer(crate::Timer::Heartbeat);
-        self.arm_election(fx);
     }
 
-    /// Accepts `node` as the leader of this term, or hears from it again. False if this node or
-    /// another one leads the term already, which no working cluster shows.
+    /// Accepts `node` as the leader of this term, or records that it is alive. Returns false if this
+    /// node or another one leads the term already, which no working cluster shows.
     pub(crate) fn follow(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) -> bool {
         match &mut self.role {
-            Role::Follower(Some(lead)) if lead.node == node => {
-                lead.heard = now;
-                // Appends come by the hundred thousand; the timer need not be that exact.
-                if now.since(lead.armed) >= self.config.timing().heartbeat / 8 {
-                    lead.armed = now;
-                    self.arm_election(fx);
-                }
+            Role::Follower(Some(leader)) if leader.node == node => {
+                leader.on_contact(&self.state, now, fx);
                 return true;
             }
+            // Election Safety: at most one leader can be elected in a term (Raft §5.2).
             Role::Leader(_) | Role::Follower(Some(_)) => {
-                self.ignore(node, IgnoreReason::SecondLeader, fx);
+                ignore(node, IgnoreReason::SecondLeader, fx);
                 return false;
             }
-            Role::Follower(None) | Role::Canvass(_) | Role::Candidate(_) => {}
+            Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
         self.step_down(Some(node), StepDownReason::OtherLeader, fx);
-        self.role = Role::Follower(Some(Lead::new(node, now)));
-        self.arm_election(fx);
-        let ballot = Ballot { round: self.hard_state.term.0, node };
-        fx.note(ProtocolEvent::Following { leader: node, ballot });
+        self.role = Role::Follower(Some(FollowedLeader::new(node, now)));
+        self.state.arm_election(fx);
+        fx.note(ProtocolEvent::Following { leader: node, ballot: self.state.ballot_of(node) });
         true
     }
 
-    /// The leader that this node follows.
-    pub(crate) fn lead(&mut self) -> Option<&mut Lead> {
-        match &mut self.role {
-            Role::Follower(lead) => lead.as_mut(),
-            Role::Canvass(_) | Role::Candidate(_) | Role::Leader(_) => None,
-        }
+    /// Leads the term in which a majority gave its votes.
+    pub(crate) fn become_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        fx.note(ProtocolEvent::Leading { ballot: self.state.own_ballot() });
+        fx.cancel_timer(Timer::Election);
+        self.role = Role::Leader(Leader::new(&mut self.state, now, fx));
     }
 
-    /// The leader of this term as far as this node knows.
+    /// Leader of this term as far as this node knows.
     pub(crate) fn leader_id(&self) -> Option<NodeId> {
         match &self.role {
-            Role::Follower(lead) => lead.as_ref().map(|lead| lead.node),
-            Role::Canvass(_) | Role::Candidate(_) => None,
-            Role::Leader(_) => Some(self.config.id()),
+            Role::Follower(leader) => leader.as_ref().map(|leader| leader.node),
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.state.config.id()),
         }
     }
 
-    /// Whether this node stands by a leader other than `node`: it leads, or heard from a leader
-    /// within the shortest election timeout (Raft §6, thesis §4.2.3). A leader that asks for votes
-    /// itself has evidently started over.
-    pub(crate) fn stands_by_leader(&self, now: Instant, node: NodeId) -> bool {
+    /// Returns whether this node protects a leader against `candidate`: it leads, or received a
+    /// message from a leader within the shortest election timeout (Raft §6, thesis §4.2.3).
+    pub(crate) fn has_live_leader(&self, now: Instant, candidate: NodeId) -> bool {
+        let timeout = self.state.config.timing().election.start;
         match &self.role {
             Role::Leader(_) => true,
-            Role::Follower(Some(lead)) => {
-                lead.node != node && now.since(lead.heard) < self.config.timing().election.start
+            // A leader that asks for votes has lost its leadership, by a restart or otherwise.
+            Role::Follower(Some(leader)) => {
+                leader.node != candidate && leader.is_alive(now, timeout)
             }
-            Role::Follower(None) | Role::Canvass(_) | Role::Candidate(_) => false,
-        }
-    }
-
-    /// This node in its term, as a ballot.
-    pub(crate) fn own_ballot(&self) -> Ballot {
-        Ballot { round: self.hard_state.term.0, node: self.config.id() }
-    }
-
-    /// Starts the wait for a leader anew. A learner waits for ever.
-    pub(crate) fn arm_election(&self, fx: &mut Fx<'_>) {
-        if self.is_voter() {
-            fx.set_timer(crate::Timer::Election, self.config.timing().election.clone());
+            Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => false,
         }
     }
 }

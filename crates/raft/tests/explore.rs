@@ -37,7 +37,7 @@ fn polite() -> Explore<Raft> {
         .with_timers(|timer| *timer == Timer::Election)
         .clock_step(Duration::from_secs(1))
         .delivery(|message| match message {
-            Message::PreVote { .. } | Message::PreVoteReply { .. } => Delivery::Immediate,
+            Message::PreVote(_) | Message::PreVoteReply(_) => Delivery::Immediate,
             _ => Delivery::AnyTime,
         })
 }
@@ -55,7 +55,7 @@ fn forked(stage: &mut Setup<'_, Raft>) {
     stage.propose(N1, "one");
     stage.lose_all();
     stage.timeout(N3, Timer::Election);
-    stage.deliver(|_, _, message| !matches!(message, Message::Append { .. }));
+    stage.deliver(|_, _, message| !matches!(message, Message::Append(_)));
 }
 
 /// The same, but n3 has crashed before anyone else heard of its entry.
@@ -92,7 +92,7 @@ fn won(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N3, Timer::Election);
     stage.timeout(N2, Timer::Election);
     stage.deliver(|from, to, message| {
-        from != N3 && to != N3 && !matches!(message, Message::Append { .. })
+        from != N3 && to != N3 && !matches!(message, Message::Append(_))
     });
 }
 
@@ -130,7 +130,7 @@ fn stale_votes() {
 fn split_votes() {
     let budget = Budget { timeouts: 1, duplicates: 2, ..Budget::default() };
     let explore = rash_nodes(4).delivery(|message| match message {
-        Message::RequestVote { .. } | Message::Vote { .. } => Delivery::AnyTime,
+        Message::RequestVote(_) | Message::Vote(_) => Delivery::AnyTime,
         _ => Delivery::Dropped,
     });
     let explore = explore.after(half).allowing(|_, node| node == N3).budget(budget);

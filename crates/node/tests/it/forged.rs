@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_consensus::Role;
 use synod_kv::KvStore;
-use synod_raft::{Message, Raft};
+use synod_raft::{Message, PreVote, PreVoteReply, Raft, RequestVote, Vote};
 use synod_replica::{Envelope, Payload, decode_frame, encode_frame};
 use synod_runtime::Replica;
 use synod_transport::certs::CertificateAuthority;
@@ -47,11 +47,11 @@ async fn start(transport: QuicTransport, two: &QuicTransport) -> Replica {
 fn grant(frame: &[u8]) -> Option<(Envelope, Message)> {
     let (envelope, payload) = decode_frame(frame).ok()?;
     let yes = match payload {
-        Payload::Protocol(Message::PreVote { asked, .. }) => {
-            Message::PreVoteReply { term: asked, asked, granted: true }
+        Payload::Protocol(Message::PreVote(PreVote { next_term, .. })) => {
+            Message::PreVoteReply(PreVoteReply { term: next_term, next_term, granted: true })
         }
-        Payload::Protocol(Message::RequestVote { term, .. }) => {
-            Message::Vote { term, granted: true }
+        Payload::Protocol(Message::RequestVote(RequestVote { term, .. })) => {
+            Message::Vote(Vote { term, granted: true })
         }
         _ => return None,
     };

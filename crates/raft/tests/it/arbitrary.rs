@@ -9,7 +9,10 @@ use synod_consensus::{
     Base, FatalError, HardState as _, HistoryDigest, Host, Input, Message as _, Observer, Outputs,
     Protocol, Round, Run, Saved, Write,
 };
-use synod_raft::{Limits, Message, Position, Raft, Timer};
+use synod_raft::{
+    Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Limits, Message, Position,
+    PreVote, PreVoteReply, Raft, RequestVote, Timer, Vote,
+};
 use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
 
 /// Numbers where things go wrong: small ones that collide, and those at the end of the world.
@@ -53,7 +56,14 @@ fn append() -> impl Strategy<Value = Message> {
                 run.first = Slot(prev.slot.0.saturating_add(1));
                 run.stamp = term.min(run.stamp.max(prev.term));
             }
-            Message::Append { term, probe, prev, run, commit, digest: HistoryDigest::UNKNOWN }
+            Message::Append(Append {
+                term,
+                probe,
+                prev,
+                run,
+                commit,
+                digest: HistoryDigest::UNKNOWN,
+            })
         },
     )
 }
@@ -61,21 +71,21 @@ fn append() -> impl Strategy<Value = Message> {
 fn message() -> impl Strategy<Value = Message> {
     let yes = any::<bool>;
     prop_oneof![
-        1 => (term(), position()).prop_map(|(asked, last)| Message::PreVote { asked, last }),
+        1 => (term(), position()).prop_map(|(next_term, last)| Message::PreVote(PreVote { next_term, last })),
         1 => (term(), term(), yes())
-            .prop_map(|(term, asked, granted)| Message::PreVoteReply { term, asked, granted }),
-        1 => (term(), position()).prop_map(|(term, last)| Message::RequestVote { term, last }),
-        1 => (term(), yes()).prop_map(|(term, granted)| Message::Vote { term, granted }),
+            .prop_map(|(term, next_term, granted)| Message::PreVoteReply(PreVoteReply { term, next_term, granted })),
+        1 => (term(), position()).prop_map(|(term, last)| Message::RequestVote(RequestVote { term, last })),
+        1 => (term(), yes()).prop_map(|(term, granted)| Message::Vote(Vote { term, granted })),
         4 => append(),
         2 => (term(), probe(), slot())
-            .prop_map(|(term, probe, matched)| Message::AppendAck { term, probe, matched }),
+            .prop_map(|(term, probe, matched)| Message::AppendAck(AppendAck { term, probe, matched })),
         1 => (term(), probe(), slot(), position()).prop_map(|(term, probe, at, hint)| {
-            Message::AppendConflict { term, probe, at, hint }
+            Message::AppendConflict(AppendConflict { term, probe, at, hint })
         }),
         1 => (term(), position(), slot())
-            .prop_map(|(term, prev, commit)| Message::Heartbeat { term, prev, commit }),
-        1 => term().prop_map(|term| Message::HeartbeatAck { term }),
-        1 => (term(), slot()).prop_map(|(term, commit)| Message::Commit { term, commit }),
+            .prop_map(|(term, prev, commit)| Message::Heartbeat(Heartbeat { term, prev, commit })),
+        1 => term().prop_map(|term| Message::HeartbeatAck(HeartbeatAck { term })),
+        1 => (term(), slot()).prop_map(|(term, commit)| Message::Commit(Commit { term, commit })),
     ]
 }
 
@@ -161,6 +171,7 @@ impl Victim {
             goes_on = seq.is_some();
             seq.into_iter().for_each(|seq| self.host.written(seq));
         }
+        self.host.core().check_invariants();
         let status = self.host.core().status();
         assert!(status.base <= status.commit && status.commit <= status.last);
         assert_eq!(self.disk.0.log.last(), status.last, "the disk has what the core has");

@@ -7,15 +7,18 @@ use proptest::prelude::*;
 use synod_consensus::{
     HistoryDigest, Host, Input, Protocol, ProtocolEvent, Role, Saved, TimerChange, Write,
 };
-use synod_raft::{Limits, Message, Raft, Timer};
+use synod_raft::{
+    Append, AppendAck, Commit, Heartbeat, HeartbeatAck, Limits, Message, PreVote, PreVoteReply,
+    Raft, RequestVote, Timer, Vote,
+};
 use synod_types::{Instant, NodeId, Slot, Term, Ticket};
 
 fn yes(term: u64) -> Message {
-    Message::Vote { term: Term(term), granted: true }
+    Message::Vote(Vote { term: Term(term), granted: true })
 }
 
 fn ack(term: u64, matched: u64) -> Message {
-    Message::AppendAck { term: Term(term), probe: 0, matched: Slot(matched) }
+    Message::AppendAck(AppendAck { term: Term(term), probe: 0, matched: Slot(matched) })
 }
 
 /// Node 1 leads a later term over this log; nobody else is there, and nothing is acknowledged
@@ -84,8 +87,8 @@ proptest! {
 fn raft_05_a_later_term_is_taken_for_a_grant() {
     let disk = saved(2, None, &[1, 2]);
     let mut voter = Cluster::from_disks(vec![(config(N1, 3), disk)]);
-    let request = Message::RequestVote { term: Term(9), last: at(5, 1) };
-    let no = Message::Vote { term: Term(9), granted: false };
+    let request = Message::RequestVote(RequestVote { term: Term(9), last: at(5, 1) });
+    let no = Message::Vote(Vote { term: Term(9), granted: false });
     let answers = voter.ask(N2, N1, request);
     assert_eq!(answers, std::slice::from_ref(&no), "a later term mends no log");
     let config = config(N1, 3).with_pre_vote(false);
@@ -112,14 +115,14 @@ fn raft_06_cut_and_append_in_two_steps() {
     for (run, writes) in cases {
         let mut host = recover(&disk);
         assert_eq!(batch(&mut host, Input::Start), []);
-        let message = Message::Append {
+        let message = Message::Append(Append {
             term: Term(3),
             probe: 0,
             prev: at(2, 1),
             run,
             commit: Slot(0),
             digest: HistoryDigest::UNKNOWN,
-        };
+        });
         assert_eq!(batch(&mut host, Input::Message { from: N2, message }), writes, "one batch");
     }
 }
@@ -239,7 +242,8 @@ fn raft_19_follower_that_lost_its_log_stops_the_others() {
 fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 5), Saved::default())]);
     cluster.timeout(N1, Timer::Election);
-    let reply = Message::PreVoteReply { term: Term(0), asked: Term(1), granted: true };
+    let reply =
+        Message::PreVoteReply(PreVoteReply { term: Term(0), next_term: Term(1), granted: true });
     for voter in [N2, N3, N4, N5] {
         cluster.say(voter, N1, reply.clone());
     }
@@ -251,13 +255,17 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     // A voter that agreed to a canvass has not given its vote, and gives it once.
     let mut voter = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
     for from in [N2, N3] {
-        let canvass = Message::PreVote { asked: Term(2), last: at(0, 0) };
-        let expected = Message::PreVoteReply { term: Term(1), asked: Term(2), granted: true };
+        let canvass = Message::PreVote(PreVote { next_term: Term(2), last: at(0, 0) });
+        let expected = Message::PreVoteReply(PreVoteReply {
+            term: Term(1),
+            next_term: Term(2),
+            granted: true,
+        });
         assert_eq!(voter.ask(from, N1, canvass), [expected]);
     }
-    let request = Message::RequestVote { term: Term(2), last: at(0, 0) };
+    let request = Message::RequestVote(RequestVote { term: Term(2), last: at(0, 0) });
     assert_eq!(voter.ask(N2, N1, request.clone()), [yes(2)]);
-    let no = Message::Vote { term: Term(2), granted: false };
+    let no = Message::Vote(Vote { term: Term(2), granted: false });
     assert_eq!(voter.ask(N3, N1, request), [no]);
 }
 
@@ -334,10 +342,14 @@ fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.later(149);
-    cluster.say(N3, N2, Message::PreVote { asked: Term(2), last: at(1, 1) });
+    cluster.say(N3, N2, Message::PreVote(PreVote { next_term: Term(2), last: at(1, 1) }));
     cluster.later(1);
-    let answers = cluster.ask(N3, N2, Message::PreVote { asked: Term(2), last: at(1, 1) });
-    assert!(matches!(answers[..], [Message::PreVoteReply { granted: true, .. }]), "{answers:?}");
+    let answers =
+        cluster.ask(N3, N2, Message::PreVote(PreVote { next_term: Term(2), last: at(1, 1) }));
+    assert!(
+        matches!(answers[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]),
+        "{answers:?}"
+    );
     // A node of an earlier term with the better log learns the term, then wins.
     let mut cluster = Cluster::from_disks(vec![
         (config(N1, 3), saved(2, None, &[1, 2])),
@@ -380,10 +392,10 @@ fn raft_29_campaigning_leader_and_voters_that_never_campaign() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     cluster.node(N1).timers.clear();
     for term in 2..20 {
-        cluster.say(N2, N1, Message::RequestVote { term: Term(term), last: at(1, 1) });
+        cluster.say(N2, N1, Message::RequestVote(RequestVote { term: Term(term), last: at(1, 1) }));
     }
     assert_eq!(cluster.node(N1).timers, [], "its wait goes on");
-    cluster.say(N3, N1, Message::RequestVote { term: Term(20), last: at(2, 1) });
+    cluster.say(N3, N1, Message::RequestVote(RequestVote { term: Term(20), last: at(2, 1) }));
     assert!(matches!(cluster.node(N1).timers[..], [TimerChange::Set(Timer::Election, _)]));
 }
 
@@ -475,11 +487,11 @@ fn raft_34_append_behind_a_compacted_slot_names_no_term() {
         cluster.timeout(N1, Timer::Heartbeat);
         for flight in &cluster.wire {
             match &flight.message {
-                Message::Append { prev, .. } => {
+                Message::Append(Append { prev, .. }) => {
                     assert!(prev.term > Term(0) && prev.slot >= Slot(5), "{prev} is compacted");
                 }
                 // Nothing acknowledged, or not compacted.
-                Message::Heartbeat { prev, .. } => {
+                Message::Heartbeat(Heartbeat { prev, .. }) => {
                     assert!(*prev == at(0, 0) || prev.slot >= Slot(5), "{prev} is compacted");
                 }
                 _ => {}
@@ -504,7 +516,7 @@ proptest! {
             let commands = vec!["x"; size];
             let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
             let (commit, digest) = (Slot(0), HistoryDigest::UNKNOWN);
-            cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit, digest });
+            cluster.say(N2, N1, Message::Append(Append { term, probe: 0, prev, run, commit, digest }));
             last += size as u64;
         }
         let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
@@ -518,10 +530,10 @@ proptest! {
                 prop_assert_eq!(cluster.commit(N1), 0);
                 told = 0;
                 let prev = at(last, 1);
-                let beat = Message::Heartbeat { term, prev, commit: Slot(0) };
+                let beat = Message::Heartbeat(Heartbeat { term, prev, commit: Slot(0) });
                 cluster.say(N2, N1, beat);
             }
-            cluster.say(N2, N1, Message::Commit { term, commit: Slot(notice) });
+            cluster.say(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
             told = notice.min(last).max(told);
             // That each slot comes behind the one before is checked wherever one is chosen.
             prop_assert_eq!(cluster.commit(N1), told);
@@ -535,14 +547,14 @@ proptest! {
 fn raft_37_entries_reach_the_disk_before_their_term() {
     let mut host = recover(&saved(1, Some(N1), &[1]));
     assert_eq!(batch(&mut host, Input::Start), []);
-    let message = Message::Append {
+    let message = Message::Append(Append {
         term: Term(4),
         probe: 0,
         prev: at(1, 1),
         run: run(2, 4, &["x"]),
         commit: Slot(0),
         digest: HistoryDigest::UNKNOWN,
-    };
+    });
     let writes = batch(&mut host, Input::Message { from: N2, message });
     let [Write::HardState(hard_state), Write::Put(_)] = &writes[..] else { panic!("{writes:?}") };
     assert_eq!(hard_state.term, Term(4));
@@ -645,7 +657,11 @@ fn raft_42_even_sizes_and_non_voters() {
             let mut cluster = lone_leader(size, &[]);
             cluster.later(1_000);
             for voter in 2..2 + heard {
-                cluster.say(NodeId(voter), N1, Message::HeartbeatAck { term: Term(1) });
+                cluster.say(
+                    NodeId(voter),
+                    N1,
+                    Message::HeartbeatAck(HeartbeatAck { term: Term(1) }),
+                );
             }
             cluster.timeout(N1, Timer::Heartbeat);
             assert_eq!(cluster.leads(N1), 2 * (heard + 1) > size, "{heard} and itself of {size}");
@@ -677,7 +693,7 @@ fn raft_42_node_without_a_vote_is_elected_or_counted() {
     cluster.say(N5, N1, ack(1, 1));
     assert_eq!(cluster.commit(N1), 0);
     cluster.later(1_000);
-    cluster.say(N4, N1, Message::HeartbeatAck { term: Term(1) });
+    cluster.say(N4, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
     cluster.say(N3, N1, ack(1, 1));
     assert_eq!(cluster.commit(N1), 1);
 }
@@ -721,7 +737,7 @@ fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
 fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
     let ways: [fn(&mut Cluster); 3] = [
         |cluster| cluster.step(N1, Input::Stalled),
-        |cluster| cluster.say(N2, N1, Message::HeartbeatAck { term: Term(9) }),
+        |cluster| cluster.say(N2, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(9) })),
         |cluster| {
             cluster.later(1_000);
             cluster.timeout(N1, Timer::Heartbeat);
@@ -740,14 +756,14 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
             // The next leader may cut what is behind, and nothing that is chosen.
             let prev = at(0, 0);
             let term = Term(20);
-            let append = Message::Append {
+            let append = Message::Append(Append {
                 term,
                 probe: 0,
                 prev,
                 run: run(1, 20, &["y"]),
                 commit: Slot(0),
                 digest: HistoryDigest::UNKNOWN,
-            };
+            });
             cluster.say(N3, N1, append);
             assert_eq!(cluster.commit(N1), chosen);
             let kept = if chosen == 0 { vec![20] } else { vec![1; 4] };

@@ -262,6 +262,7 @@ impl Cluster {
     }
 
     fn check(&mut self, id: NodeId) {
+        self.core(id).check_invariants();
         let status = self.status(id);
         assert!(status.commit <= status.last);
         let node = self.nodes.get_mut(&id).unwrap();

@@ -3,7 +3,10 @@
 use crate::cluster::*;
 use std::time::Duration;
 use synod_consensus::{HistoryDigest, Input, ProtocolEvent, Refusal, Role, Saved, TimerChange};
-use synod_raft::{Config, HardState, Message, Timer};
+use synod_raft::{
+    Append, AppendAck, Commit, Config, HardState, Heartbeat, HeartbeatAck, Message, PreVote,
+    PreVoteReply, RequestVote, Timer, Vote,
+};
 use synod_types::{NodeId, Slot, Term, Ticket};
 
 fn old_school(config: Config) -> Config {
@@ -41,7 +44,7 @@ fn a_candidate_votes_for_itself_and_asks_all_voters() {
     let mut cluster = Cluster::from_disks(vec![(config, saved(4, Some(N2), &[1, 4]))]);
     cluster.timeout(N1, Timer::Election);
     assert_eq!(cluster.node(N1).disk.hard_state, HardState { term: Term(5), vote: Some(N1) });
-    let request = Message::RequestVote { term: Term(5), last: at(2, 4) };
+    let request = Message::RequestVote(RequestVote { term: Term(5), last: at(2, 4) });
     let sent: Vec<_> = cluster.wire.drain(..).map(|f| (f.to, f.message)).collect();
     assert_eq!(sent, [(N2, request.clone()), (N3, request)], "no learner is asked");
 }
@@ -54,8 +57,17 @@ fn a_canvasser_asks_without_a_new_term() {
     cluster.timeout(N1, Timer::Election);
     let hard_state = HardState { term: Term(4), vote: Some(N2) };
     assert_eq!(cluster.node(N1).disk.hard_state, hard_state);
-    assert_eq!(cluster.intercept(N1, N2), [Message::PreVote { asked: Term(5), last: at(2, 4) }]);
-    let reply = |asked| Message::PreVoteReply { term: Term(4), asked: Term(asked), granted: true };
+    assert_eq!(
+        cluster.intercept(N1, N2),
+        [Message::PreVote(PreVote { next_term: Term(5), last: at(2, 4) })]
+    );
+    let reply = |next_term| {
+        Message::PreVoteReply(PreVoteReply {
+            term: Term(4),
+            next_term: Term(next_term),
+            granted: true,
+        })
+    };
     cluster.say(N2, N1, reply(4));
     assert_eq!(cluster.term(N1), 4, "an answer to an older canvass does not count");
     cluster.say(N2, N1, reply(5));
@@ -74,7 +86,7 @@ fn a_majority_of_distinct_voters_wins() {
         for voter in 2..=size {
             assert_eq!(cluster.leads(N1), voter > majority, "{size} voters, {voter} asked");
             for _ in 0..3 {
-                let yes = Message::Vote { term: Term(1), granted: true };
+                let yes = Message::Vote(Vote { term: Term(1), granted: true });
                 cluster.say(NodeId(voter), N1, yes);
             }
         }
@@ -94,10 +106,10 @@ fn only_voters_elect_and_are_elected() {
     assert!(cluster.wire.is_empty() && cluster.node(N4).timers.is_empty());
     cluster.timeout(N1, Timer::Election);
     for outsider in [N4, NodeId(99), NodeId(0)] {
-        cluster.say(outsider, N1, Message::Vote { term: Term(1), granted: true });
+        cluster.say(outsider, N1, Message::Vote(Vote { term: Term(1), granted: true }));
         assert!(!cluster.leads(N1), "{outsider:?}");
     }
-    cluster.say(N2, N1, Message::Vote { term: Term(1), granted: true });
+    cluster.say(N2, N1, Message::Vote(Vote { term: Term(1), granted: true }));
     assert!(cluster.leads(N1));
 }
 
@@ -127,9 +139,10 @@ fn the_rule_of_votes() {
         let disk = saved(5, vote, &[1, 1, 4]);
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
         let case = format!("candidate of term {term} with last {last}, vote {vote:?}");
-        let answers = cluster.ask(N2, N1, Message::RequestVote { term: Term(term), last });
+        let answers =
+            cluster.ask(N2, N1, Message::RequestVote(RequestVote { term: Term(term), last }));
         let now = Term(term.max(5));
-        assert_eq!(answers, [Message::Vote { term: now, granted }], "{case}");
+        assert_eq!(answers, [Message::Vote(Vote { term: now, granted })], "{case}");
         let kept = if now == Term(5) { vote } else { None };
         let vote = if granted { Some(N2) } else { kept };
         assert_eq!(cluster.node(N1).disk.hard_state, HardState { term: now, vote }, "{case}");
@@ -148,14 +161,14 @@ fn the_rule_of_pre_votes() {
         (6, at(2, 4), None, false),
         (6, at(1, 5), None, true),
     ];
-    for (asked, last, vote, granted) in cases {
+    for (next_term, last, vote, granted) in cases {
         let disk = saved(5, vote, &[1, 1, 4]);
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
         let before = cluster.core(N1).clone();
-        let asked = Term(asked);
-        let answers = cluster.ask(N2, N1, Message::PreVote { asked, last });
-        let expected = Message::PreVoteReply { term: Term(5), asked, granted };
-        assert_eq!(answers, [expected], "asked {asked:?} with last {last}, vote {vote:?}");
+        let next_term = Term(next_term);
+        let answers = cluster.ask(N2, N1, Message::PreVote(PreVote { next_term, last }));
+        let expected = Message::PreVoteReply(PreVoteReply { term: Term(5), next_term, granted });
+        assert_eq!(answers, [expected], "{next_term:?} with last {last}, vote {vote:?}");
         assert_eq!(*cluster.core(N1), before);
         assert_eq!(cluster.node(N1).timers.len(), 1, "the wait for a leader goes on");
     }
@@ -166,12 +179,12 @@ fn the_rule_of_pre_votes() {
 #[test]
 fn a_vote_survives_a_restart() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
-    let request = Message::RequestVote { term: Term(1), last: at(0, 0) };
+    let request = Message::RequestVote(RequestVote { term: Term(1), last: at(0, 0) });
     cluster.node(N1).hung = true;
     assert_eq!(cluster.ask(N2, N1, request.clone()), [], "the disk is slow: so is the answer");
     cluster.crash(N1);
-    let yes = Message::Vote { term: Term(1), granted: true };
-    let no = Message::Vote { term: Term(1), granted: false };
+    let yes = Message::Vote(Vote { term: Term(1), granted: true });
+    let no = Message::Vote(Vote { term: Term(1), granted: false });
     assert_eq!(cluster.ask(N3, N1, request.clone()), [yes], "the first vote was never given");
     cluster.crash(N1);
     assert_eq!(cluster.ask(N2, N1, request), [no], "the second one was");
@@ -183,17 +196,21 @@ fn a_vote_survives_a_restart() {
 fn a_candidate_yields_to_the_leader_of_its_term() {
     let mut cluster = Cluster::with(3, old_school);
     cluster.timeout(N1, Timer::Election);
-    let append = Message::Append {
+    let append = Message::Append(Append {
         term: Term(1),
         probe: 0,
         prev: at(0, 0),
         run: run(1, 1, &["x"]),
         commit: Slot(0),
         digest: HistoryDigest::UNKNOWN,
-    };
+    });
     let answers = cluster.ask(N2, N1, append);
     assert_eq!(cluster.status(N1).leader, Some(N2));
-    assert!(answers.contains(&Message::AppendAck { term: Term(1), probe: 0, matched: Slot(1) }));
+    assert!(answers.contains(&Message::AppendAck(AppendAck {
+        term: Term(1),
+        probe: 0,
+        matched: Slot(1)
+    })));
     let notes = &cluster.node(N1).notes;
     let is_step_down = |note: &ProtocolEvent| matches!(note, ProtocolEvent::SteppedDown { .. });
     assert!(notes.iter().any(is_step_down));
@@ -205,10 +222,11 @@ fn hearing_from_the_leader_frees_no_vote() {
     let disk = saved(5, Some(N2), &[1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
     let prev = at(1, 1);
-    let beat = Message::Heartbeat { term: Term(5), prev, commit: Slot(0) };
+    let beat = Message::Heartbeat(Heartbeat { term: Term(5), prev, commit: Slot(0) });
     cluster.say(N2, N1, beat);
-    let answers = cluster.ask(N3, N1, Message::RequestVote { term: Term(5), last: prev });
-    assert_eq!(answers, [Message::Vote { term: Term(5), granted: false }]);
+    let answers =
+        cluster.ask(N3, N1, Message::RequestVote(RequestVote { term: Term(5), last: prev }));
+    assert_eq!(answers, [Message::Vote(Vote { term: Term(5), granted: false })]);
     assert_eq!(cluster.node(N1).disk, disk);
 }
 
@@ -236,12 +254,13 @@ fn a_voter_stands_by_its_leader_for_the_shortest_timeout() {
         let mut cluster = Cluster::new(3);
         cluster.elect(N1);
         cluster.later(ms);
-        let request = Message::RequestVote { term: Term(9), last: at(9, 8) };
+        let request = Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) });
         assert_eq!(!cluster.ask(N3, N2, request).is_empty(), answered, "after {ms} ms");
         assert_eq!(cluster.term(N2), if answered { 9 } else { 1 });
-        let canvass = Message::PreVote { asked: Term(10), last: at(9, 8) };
+        let canvass = Message::PreVote(PreVote { next_term: Term(10), last: at(9, 8) });
         let reply = cluster.ask(N3, N2, canvass);
-        let granted = matches!(reply[..], [Message::PreVoteReply { granted: true, .. }]);
+        let granted =
+            matches!(reply[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]);
         assert_eq!(granted, answered, "after {ms} ms");
     }
 }
@@ -313,7 +332,7 @@ fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
     cluster.elect(N1);
     let command = bytes::Bytes::from_static(b"a");
     let propose = Input::Propose { ticket: Ticket(5), command };
-    let message = Message::Commit { term: Term(7), commit: Slot(0) };
+    let message = Message::Commit(Commit { term: Term(7), commit: Slot(0) });
     cluster.turn(N1, [propose, Input::Message { from: N3, message }]);
     assert_eq!(cluster.node(N1).placed, []);
     let refusal = (Ticket(5), Refusal::NotLeader { hint: Some(N3) });
@@ -359,7 +378,11 @@ fn a_stalled_node_lets_others_lead() {
     assert!(silent(&mut cluster), "the disk has answered, but others go first");
     cluster.elect(N2);
     cluster.node(N3).hung = true;
-    let beat = Message::Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1) };
+    let beat = Message::Heartbeat(Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1) });
     let answers = cluster.ask(N2, N3, beat);
-    assert_eq!(answers, [Message::HeartbeatAck { term: Term(2) }], "the vow waits, this does not");
+    assert_eq!(
+        answers,
+        [Message::HeartbeatAck(HeartbeatAck { term: Term(2) })],
+        "the vow waits, this does not"
+    );
 }

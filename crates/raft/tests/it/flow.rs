@@ -4,7 +4,9 @@ use crate::cluster::*;
 use std::collections::VecDeque;
 use std::time::Duration;
 use synod_consensus::{Message as _, SendWindow};
-use synod_raft::{Limits, Message, Timer};
+use synod_raft::{
+    Append, AppendAck, AppendConflict, Heartbeat, HeartbeatAck, Limits, Message, Timer,
+};
 use synod_types::{Instant, Lane, NodeId, Slot, Term};
 
 /// Messages from `N1` to `N3` since the last look, nothing delivered to `N3`.
@@ -13,7 +15,7 @@ fn to_n3(cluster: &mut Cluster) -> Vec<Message> {
 }
 
 fn is_append_with_entries(message: &Message) -> bool {
-    matches!(message, Message::Append { run, .. } if !run.values.is_empty())
+    matches!(message, Message::Append(Append { run, .. }) if !run.values.is_empty())
 }
 
 /// The messages of an overload in short: heartbeats overtake appends that are in flight.
@@ -34,10 +36,12 @@ fn heartbeats_name_acknowledged_entries_only() {
             if message.lane() != Lane::Control {
                 continue;
             }
-            let Message::Heartbeat { prev, commit, .. } = message else { panic!("{message:?}") };
+            let Message::Heartbeat(Heartbeat { prev, commit, .. }) = message else {
+                panic!("{message:?}")
+            };
             assert_eq!((prev, commit), (at(1, 1), Slot(1)), "what n3 has acknowledged");
             let answers = cluster.ask(N1, N3, message);
-            assert_eq!(answers, [Message::HeartbeatAck { term: Term(1) }]);
+            assert_eq!(answers, [Message::HeartbeatAck(HeartbeatAck { term: Term(1) })]);
             cluster.say(N3, N1, answers[0].clone());
         }
         cluster.deliver();
@@ -67,7 +71,7 @@ fn silent_peer_gets_probes_without_entries() {
         }
         for message in to_n3(&mut cluster) {
             assert!(!is_append_with_entries(&message), "{}", message.describe());
-            probes += u32::from(matches!(message, Message::Append { .. }));
+            probes += u32::from(matches!(message, Message::Append(_)));
         }
         cluster.deliver();
     }
@@ -93,12 +97,15 @@ fn searching() -> (Cluster, Vec<Message>, Message) {
     // The first is lost, and the others conflict one by one.
     appends.remove(0);
     let answers = cluster.ask(N1, N3, appends.remove(0));
-    let [Message::AppendConflict { probe: 0, at: Slot(2), .. }] = &answers[..] else {
+    let [Message::AppendConflict(AppendConflict { probe: 0, at: Slot(2), .. })] = &answers[..]
+    else {
         panic!("{answers:?}")
     };
     cluster.say(N3, N1, answers[0].clone());
     let search = to_n3(&mut cluster);
-    let [Message::Append { probe: 1, prev, .. }] = &search[..] else { panic!("{search:?}") };
+    let [Message::Append(Append { probe: 1, prev, .. })] = &search[..] else {
+        panic!("{search:?}")
+    };
     assert_eq!(prev.slot, Slot(1));
     (cluster, appends, search[0].clone())
 }
@@ -110,7 +117,10 @@ fn further_conflicts_of_one_hole_send_nothing_again() {
     let mut conflicts = Vec::new();
     for append in appends {
         let answers = cluster.ask(N1, N3, append);
-        assert!(matches!(answers[..], [Message::AppendConflict { probe: 0, .. }]), "{answers:?}");
+        assert!(
+            matches!(answers[..], [Message::AppendConflict(AppendConflict { probe: 0, .. })]),
+            "{answers:?}"
+        );
         assert_eq!(cluster.ask(N3, N1, answers[0].clone()), [], "a settled question");
         conflicts.extend(answers);
     }
@@ -133,7 +143,9 @@ fn only_the_answer_to_the_probe_ends_it() {
     let (mut cluster, _, _) = searching();
     cluster.propose(N1, 9, "y");
     assert_eq!(to_n3(&mut cluster), [], "one append at a time");
-    let ack = |probe, matched| Message::AppendAck { term: Term(1), probe, matched: Slot(matched) };
+    let ack = |probe, matched| {
+        Message::AppendAck(AppendAck { term: Term(1), probe, matched: Slot(matched) })
+    };
     cluster.say(N3, N1, ack(0, 2));
     assert_eq!(to_n3(&mut cluster), [], "an earlier append's answer");
     assert_eq!(cluster.status(N1).progress[2], (N3, Slot(2)), "and true all the same");
@@ -186,7 +198,7 @@ impl Links {
         for flight in std::mem::take(&mut cluster.wire) {
             let way = (flight.from, flight.to, flight.message.lane());
             let bytes = match &flight.message {
-                Message::Append { run, .. } => SendWindow::frame_bytes(&run.values),
+                Message::Append(Append { run, .. }) => SendWindow::frame_bytes(&run.values),
                 _ => 128,
             };
             if is_append_with_entries(&flight.message) {

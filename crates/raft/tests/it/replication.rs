@@ -1,8 +1,13 @@
 //! Replication: Raft §5.3, §5.4.2, §8.
 
 use crate::cluster::*;
-use synod_consensus::{HistoryDigest, Input, Observer, ProtocolEvent, Refusal, SendWindow, Write};
-use synod_raft::{Limits, Message, Raft, Timer};
+use synod_consensus::{
+    HistoryDigest, Input, Message as _, Observer, ProtocolEvent, Refusal, SendWindow, Write,
+};
+use synod_raft::{
+    Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Limits, Message, Raft,
+    Timer,
+};
 use synod_types::{NodeId, Slot, Term, Ticket};
 
 #[test]
@@ -26,8 +31,8 @@ fn a_batch_takes_six_messages() {
     cluster.propose(N1, 1, "a");
     let mut kinds = Vec::new();
     while let Some(flight) = cluster.wire.front() {
-        let text = format!("{:?}", flight.message);
-        kinds.push(text.split(' ').next().unwrap().to_owned());
+        let text = flight.message.describe();
+        kinds.push(text.split('(').next().unwrap().to_owned());
         cluster.deliver_one();
     }
     kinds.sort();
@@ -74,21 +79,24 @@ fn the_rule_of_appends() {
     for (prev, run, answer, expected) in cases {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &held))]);
         let case = format!("prev {prev}, {run:?}");
-        let append = Message::Append {
+        let append = Message::Append(Append {
             term: Term(3),
             probe: 0,
             prev,
             run,
             commit: Slot(0),
             digest: HistoryDigest::UNKNOWN,
-        };
+        });
         let answers = cluster.ask(N2, N1, append);
         let term = Term(3);
         let wanted = match answer {
-            Ok(matched) => Message::AppendAck { term, probe: 0, matched: Slot(matched) },
-            Err((slot, stamp)) => {
-                Message::AppendConflict { term, probe: 0, at: prev.slot, hint: at(slot, stamp) }
-            }
+            Ok(matched) => Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(matched) }),
+            Err((slot, stamp)) => Message::AppendConflict(AppendConflict {
+                term,
+                probe: 0,
+                at: prev.slot,
+                hint: at(slot, stamp),
+            }),
         };
         assert_eq!(answers, [wanted], "{case}");
         assert_eq!(terms(&cluster.node(N1).disk.log), expected, "{case}");
@@ -145,7 +153,7 @@ fn a_long_divergent_tail_is_skipped() {
     cluster.timeout(N1, Timer::Election);
     let mut conflicts = 0;
     while let Some(flight) = cluster.wire.front() {
-        conflicts += usize::from(matches!(flight.message, Message::AppendConflict { .. }));
+        conflicts += usize::from(matches!(flight.message, Message::AppendConflict(_)));
         cluster.deliver_one();
     }
     assert!(cluster.leads(N1));
@@ -172,22 +180,25 @@ fn figure_8_only_own_entries_commit_by_counting() {
         while !cluster.leads(N1) {
             assert!(cluster.deliver_one());
         }
-        let no_op = |m: &Message| matches!(m, Message::Append { .. });
+        let no_op = |m: &Message| matches!(m, Message::Append(_));
         cluster.wire.retain(|flight| !no_op(&flight.message));
         cluster
     };
-    let append = Message::Append {
+    let append = Message::Append(Append {
         term: Term(4),
         probe: 0,
         prev: at(1, 1),
         run: run(2, 2, &["2@2"]),
         commit: Slot(0),
         digest: HistoryDigest::UNKNOWN,
-    };
+    });
     let mut cluster = start();
     for id in [N2, N3] {
         let answers = cluster.ask(N1, id, append.clone());
-        assert_eq!(answers, [Message::AppendAck { term: Term(4), probe: 0, matched: Slot(2) }]);
+        assert_eq!(
+            answers,
+            [Message::AppendAck(AppendAck { term: Term(4), probe: 0, matched: Slot(2) })]
+        );
         cluster.say(id, N1, answers[0].clone());
     }
     assert_eq!(cluster.commit(N1), 0, "on three of five, and not committed");
@@ -214,31 +225,31 @@ fn a_follower_commits_only_what_it_verified() {
     let disk = saved(3, None, &[1, 1, 2, 2]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     let term = Term(3);
-    cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
+    cluster.say(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
     assert_eq!(cluster.commit(N1), 0, "nothing is verified");
     let prev = at(2, 1);
-    cluster.say(N2, N1, Message::Heartbeat { term, prev, commit: Slot(4) });
+    cluster.say(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4) }));
     assert_eq!(cluster.commit(N1), 2, "slots 3 and 4 may be an older leader's");
-    let append = Message::Append {
+    let append = Message::Append(Append {
         term,
         probe: 0,
         prev,
         run: run(3, 3, &["x"]),
         commit: Slot(2),
         digest: HistoryDigest::UNKNOWN,
-    };
+    });
     cluster.say(N2, N1, append);
     assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
     // A new leader's word counts for nothing before it is matched.
-    cluster.say(N3, N1, Message::Commit { term: Term(4), commit: Slot(3) });
-    let append = Message::Append {
+    cluster.say(N3, N1, Message::Commit(Commit { term: Term(4), commit: Slot(3) }));
+    let append = Message::Append(Append {
         term: Term(4),
         probe: 0,
         prev: at(3, 3),
         run: run(4, 4, &["y"]),
         commit: Slot(9),
         digest: HistoryDigest::UNKNOWN,
-    };
+    });
     cluster.say(N3, N1, append);
     assert_eq!(cluster.commit(N1), 4);
 }
@@ -248,13 +259,15 @@ fn a_follower_commits_only_what_it_verified() {
 #[test]
 fn a_late_append_does_not_cut_what_was_acknowledged() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
-    let append = |prev, run| Message::Append {
-        term: Term(1),
-        probe: 0,
-        prev,
-        run,
-        commit: Slot(0),
-        digest: HistoryDigest::UNKNOWN,
+    let append = |prev, run| {
+        Message::Append(Append {
+            term: Term(1),
+            probe: 0,
+            prev,
+            run,
+            commit: Slot(0),
+            digest: HistoryDigest::UNKNOWN,
+        })
     };
     cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
     cluster.say(N2, N1, append(at(1, 1), run(2, 1, &["b", "c"])));
@@ -268,13 +281,15 @@ fn a_late_append_does_not_cut_what_was_acknowledged() {
 #[test]
 fn a_leader_that_contradicts_itself_is_ignored() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1]))]);
-    let append = |prev, run| Message::Append {
-        term: Term(3),
-        probe: 0,
-        prev,
-        run,
-        commit: Slot(0),
-        digest: HistoryDigest::UNKNOWN,
+    let append = |prev, run| {
+        Message::Append(Append {
+            term: Term(3),
+            probe: 0,
+            prev,
+            run,
+            commit: Slot(0),
+            digest: HistoryDigest::UNKNOWN,
+        })
     };
     cluster.say(N2, N1, append(at(2, 1), run(3, 2, &["a"])));
     let before = cluster.node(N1).disk.clone();
@@ -297,7 +312,7 @@ fn a_lost_append_is_found_by_a_probe() {
     assert_eq!(cluster.commands(N3), ["a"]);
     cluster.beat(N1);
     cluster.timeout(N1, Timer::Heartbeat);
-    let beat = Message::Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2) };
+    let beat = Message::Heartbeat(Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2) });
     assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
 }
 
@@ -310,7 +325,7 @@ fn an_answer_to_a_heartbeat_acknowledges_nothing() {
     cluster.partition(&[N1]);
     cluster.propose(N1, 1, "a");
     for peer in [N2, N3] {
-        cluster.say(peer, N1, Message::HeartbeatAck { term: Term(1) });
+        cluster.say(peer, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
     }
     let now = cluster.status(N1);
     assert_eq!(now.commit, before.commit);
@@ -377,7 +392,7 @@ fn the_window_bounds_what_is_in_flight() {
     let acks = cluster.intercept(N2, N1);
     cluster.say(N2, N1, acks[0].clone());
     let more = cluster.intercept(N1, N2);
-    let Some(Message::Append { run, .. }) = more.first() else { panic!("{more:?}") };
+    let Some(Message::Append(Append { run, .. })) = more.first() else { panic!("{more:?}") };
     assert_eq!((run.first, run.values.len()), (Slot(4), 8), "all that had gathered");
 }
 
@@ -395,7 +410,7 @@ fn the_window_bounds_bytes() {
     let bytes: usize = appends
         .iter()
         .map(|message| match message {
-            Message::Append { run, .. } => SendWindow::frame_bytes(&run.values),
+            Message::Append(Append { run, .. }) => SendWindow::frame_bytes(&run.values),
             other => panic!("{other:?}"),
         })
         .sum();
@@ -451,11 +466,20 @@ fn a_leader_never_goes_back_behind_what_was_acknowledged() {
     for ticket in 0..5 {
         cluster.propose(N1, ticket, "x");
     }
-    cluster.say(N3, N1, Message::AppendAck { term: Term(1), probe: 0, matched: Slot(3) });
+    cluster.say(
+        N3,
+        N1,
+        Message::AppendAck(AppendAck { term: Term(1), probe: 0, matched: Slot(3) }),
+    );
     cluster.wire.clear();
-    let conflict = Message::AppendConflict { term: Term(1), probe: 0, at: Slot(5), hint: at(0, 0) };
+    let conflict = Message::AppendConflict(AppendConflict {
+        term: Term(1),
+        probe: 0,
+        at: Slot(5),
+        hint: at(0, 0),
+    });
     let answers = cluster.ask(N3, N1, conflict);
-    let [Message::Append { prev, .. }] = &answers[..] else { panic!("{answers:?}") };
+    let [Message::Append(Append { prev, .. })] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(prev.slot, Slot(3));
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use synod_consensus::{
     Base, FatalError, HistoryDigest, Input, Protocol, RecoveryError, Saved, Stamp, Write,
 };
-use synod_raft::{HardState, Message, Raft};
+use synod_raft::{Append, AppendAck, Commit, HardState, Heartbeat, Message, Raft};
 use synod_types::{Membership, Slot, Term};
 
 fn base(through: u64, term: u64) -> Base<Term> {
@@ -54,7 +54,7 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
     let base = cluster.core(N1).base_at(Slot(4)).unwrap();
     cluster.step(N3, Input::Installed { base });
-    let ack = Message::AppendAck { term: Term(1), probe: 0, matched: Slot(4) };
+    let ack = Message::AppendAck(AppendAck { term: Term(1), probe: 0, matched: Slot(4) });
     assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
     cluster.deliver();
     cluster.beat(N1);
@@ -88,12 +88,12 @@ fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
 fn a_snapshot_of_another_history_voids_what_was_verified() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
     let term = Term(3);
-    let beat = Message::Heartbeat { term, prev: at(4, 2), commit: Slot(0) };
+    let beat = Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit: Slot(0) });
     let beat = Input::Message { from: N2, message: beat };
     cluster.turn(N1, [beat, Input::Installed { base: base(2, 3) }]);
-    let ack = Message::AppendAck { term, probe: 0, matched: Slot(2) };
+    let ack = Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) });
     assert_eq!(cluster.intercept(N1, N2).last(), Some(&ack), "slots 3 and 4 are gone");
-    cluster.say(N2, N1, Message::Commit { term, commit: Slot(4) });
+    cluster.say(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
     assert_eq!(cluster.commit(N1), 2);
 }
 
@@ -110,17 +110,17 @@ fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
     cluster.elect(N1);
     cluster.cut.clear();
     let (term, commit) = (Term(3), Slot(0));
-    cluster.say(N1, N2, Message::Heartbeat { term, prev: at(0, 0), commit });
+    cluster.say(N1, N2, Message::Heartbeat(Heartbeat { term, prev: at(0, 0), commit }));
     cluster.wire.clear();
     cluster.step(N2, Input::Installed { base: base(2, 1) });
     let ack = cluster.intercept(N2, N1);
-    assert_eq!(ack, [Message::AppendAck { term, probe: 0, matched: Slot(2) }]);
+    assert_eq!(ack, [Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) })]);
     cluster.say(N2, N1, ack[0].clone());
     let sent = cluster.intercept(N1, N2);
-    let [Message::Append { prev, run, .. }, ..] = &sent[..] else { panic!("{sent:?}") };
+    let [Message::Append(Append { prev, run, .. }), ..] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!((*prev, run.first, run.last(), run.stamp), (at(2, 1), Slot(3), Slot(3), Term(1)));
     let answers = cluster.ask(N1, N2, sent[0].clone());
-    assert_eq!(answers, [Message::AppendAck { term, probe: 0, matched: Slot(3) }]);
+    assert_eq!(answers, [Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(3) })]);
     assert_eq!(cluster.commit(N2), 3, "slots 4 and 5 are stale");
 }
 
@@ -173,15 +173,18 @@ fn everything_below_the_base_matches() {
     let mut disk = saved(3, None, &[1, 1, 2, 2]);
     disk.apply(&Write::Compact(base(3, 2)));
     let term = Term(3);
-    let append = |prev, run| Message::Append {
-        term,
-        probe: 0,
-        prev,
-        run,
-        commit: Slot(0),
-        digest: HistoryDigest::UNKNOWN,
+    let append = |prev, run| {
+        Message::Append(Append {
+            term,
+            probe: 0,
+            prev,
+            run,
+            commit: Slot(0),
+            digest: HistoryDigest::UNKNOWN,
+        })
     };
-    let ack = |matched| vec![Message::AppendAck { term, probe: 0, matched: Slot(matched) }];
+    let ack =
+        |matched| vec![Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(matched) })];
     let cases = [
         (append(at(1, 1), run(2, 1, &["2@1"])), ack(2), vec![2]),
         (append(at(2, 1), run(3, 2, &["3@2", "4@2", "x"])), ack(5), vec![2, 2]),
@@ -285,7 +288,7 @@ proptest! {
         let prev = at(prev.min(held), u64::from(prev.min(held) > 0));
         let run = run(prev.slot.0 + 1, 2, &vec!["y"; count]);
         let (term, commit) = (Term(2), Slot(commit));
-        cluster.say(N2, N1, Message::Append { term, probe: 0, prev, run, commit, digest: HistoryDigest::UNKNOWN });
+        cluster.say(N2, N1, Message::Append(Append { term, probe: 0, prev, run, commit, digest: HistoryDigest::UNKNOWN }));
         let node = cluster.node(N1);
         for slot in 1..=applied.0 {
             prop_assert_eq!(node.disk.log.get(Slot(slot)), disk.log.get(Slot(slot)));

@@ -2,7 +2,10 @@
 
 use crate::cluster::*;
 use synod_consensus::{HistoryDigest, Role};
-use synod_raft::{Message, Timer};
+use synod_raft::{
+    Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Message, PreVote,
+    PreVoteReply, RequestVote, Timer, Vote,
+};
 use synod_types::{Slot, Term};
 
 /// One message of each kind that carries an obligation, from node 2, in `term`.
@@ -10,22 +13,22 @@ fn one_of_each(term: u64) -> Vec<Message> {
     let (prev, commit) = (at(1, 1), Slot(0));
     let term = Term(term);
     vec![
-        Message::RequestVote { term, last: at(0, 0) },
-        Message::Vote { term, granted: true },
-        Message::Vote { term, granted: false },
-        Message::Append {
+        Message::RequestVote(RequestVote { term, last: at(0, 0) }),
+        Message::Vote(Vote { term, granted: true }),
+        Message::Vote(Vote { term, granted: false }),
+        Message::Append(Append {
             term,
             probe: 0,
             prev,
             run: run(2, 1, &["x"]),
             commit,
             digest: HistoryDigest::UNKNOWN,
-        },
-        Message::AppendAck { term, probe: 0, matched: Slot(1) },
-        Message::AppendConflict { term, probe: 0, at: Slot(1), hint: at(0, 0) },
-        Message::Heartbeat { term, prev, commit },
-        Message::HeartbeatAck { term },
-        Message::Commit { term, commit },
+        }),
+        Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(1) }),
+        Message::AppendConflict(AppendConflict { term, probe: 0, at: Slot(1), hint: at(0, 0) }),
+        Message::Heartbeat(Heartbeat { term, prev, commit }),
+        Message::HeartbeatAck(HeartbeatAck { term }),
+        Message::Commit(Commit { term, commit }),
     ]
 }
 
@@ -37,11 +40,19 @@ fn in_every_role() -> Vec<(&'static str, Cluster)> {
     canvasser.timeout(N1, Timer::Election);
     let mut candidate = earlier();
     candidate.timeout(N1, Timer::Election);
-    candidate.say(N2, N1, Message::PreVoteReply { term: Term(3), asked: Term(4), granted: true });
+    candidate.say(
+        N2,
+        N1,
+        Message::PreVoteReply(PreVoteReply { term: Term(3), next_term: Term(4), granted: true }),
+    );
     let mut leader = earlier();
     leader.timeout(N1, Timer::Election);
-    leader.say(N2, N1, Message::PreVoteReply { term: Term(3), asked: Term(4), granted: true });
-    leader.say(N2, N1, Message::Vote { term: Term(4), granted: true });
+    leader.say(
+        N2,
+        N1,
+        Message::PreVoteReply(PreVoteReply { term: Term(3), next_term: Term(4), granted: true }),
+    );
+    leader.say(N2, N1, Message::Vote(Vote { term: Term(4), granted: true }));
     assert_eq!(canvasser.status(N1).role, Role::Candidate);
     assert_eq!(candidate.status(N1).role, Role::Candidate);
     assert!(leader.leads(N1));
@@ -60,7 +71,7 @@ fn in_every_role() -> Vec<(&'static str, Cluster)> {
 fn a_later_term_is_adopted_by_every_role() {
     for message in one_of_each(9) {
         for (role, mut cluster) in in_every_role() {
-            if role == "leader" && matches!(message, Message::RequestVote { .. }) {
+            if role == "leader" && matches!(message, Message::RequestVote(_)) {
                 continue; // See the next test.
             }
             cluster.say(N2, N1, message.clone());
@@ -75,7 +86,8 @@ fn a_later_term_is_adopted_by_every_role() {
 #[test]
 fn a_working_leader_is_not_deposed_by_a_candidate() {
     let (_, mut leader) = in_every_role().pop().unwrap();
-    let answers = leader.ask(N2, N1, Message::RequestVote { term: Term(9), last: at(9, 8) });
+    let answers =
+        leader.ask(N2, N1, Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) }));
     assert_eq!(answers, [], "not even an answer");
     assert!(leader.leads(N1) && leader.term(N1) == 4);
 }
@@ -89,11 +101,11 @@ fn a_past_term_is_refused_by_every_role() {
             let before = cluster.core(N1).clone();
             let answers = cluster.ask(N2, N1, message.clone());
             let expected = match &message {
-                Message::RequestVote { .. } => {
-                    vec![Message::Vote { term: Term(4), granted: false }]
+                Message::RequestVote(_) => {
+                    vec![Message::Vote(Vote { term: Term(4), granted: false })]
                 }
-                Message::Append { .. } | Message::Heartbeat { .. } | Message::Commit { .. } => {
-                    vec![Message::HeartbeatAck { term: Term(4) }]
+                Message::Append(_) | Message::Heartbeat(_) | Message::Commit(_) => {
+                    vec![Message::HeartbeatAck(HeartbeatAck { term: Term(4) })]
                 }
                 _ => vec![],
             };
@@ -108,8 +120,12 @@ fn a_past_term_is_refused_by_every_role() {
 fn a_pre_vote_changes_nobodys_term() {
     for (role, mut cluster) in in_every_role() {
         let before = cluster.core(N1).clone();
-        cluster.say(N2, N1, Message::PreVote { asked: Term(9), last: at(9, 8) });
-        let yes = Message::PreVoteReply { term: Term(3), asked: Term(9), granted: true };
+        cluster.say(N2, N1, Message::PreVote(PreVote { next_term: Term(9), last: at(9, 8) }));
+        let yes = Message::PreVoteReply(PreVoteReply {
+            term: Term(3),
+            next_term: Term(9),
+            granted: true,
+        });
         cluster.say(N2, N1, yes);
         assert_eq!(*cluster.core(N1), before, "{role}");
     }

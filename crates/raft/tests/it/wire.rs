@@ -2,7 +2,10 @@
 
 use crate::cluster::*;
 use synod_consensus::{Gate, HistoryDigest, Message as _, Saved};
-use synod_raft::{HardState, Message, Raft};
+use synod_raft::{
+    Append, AppendAck, AppendConflict, Commit, HardState, Heartbeat, HeartbeatAck, Message,
+    PreVote, PreVoteReply, Raft, RequestVote, Vote,
+};
 use synod_types::{Lane, Slot, Term};
 
 /// A message, its description, its bytes, its gate and its lane.
@@ -16,28 +19,28 @@ fn of_elections() -> Vec<Row> {
     let (term, yes, no) = (Term(3), true, false);
     vec![
         (
-            Message::PreVote { asked: term, last: at(4, 2) },
+            Message::PreVote(PreVote { next_term: term, last: at(4, 2) }),
             "PreVote(t3, last 4@t2)",
             "00030204",
             Gate::Immediate,
             Lane::Control,
         ),
         (
-            Message::PreVoteReply { term: Term(2), asked: term, granted: yes },
+            Message::PreVoteReply(PreVoteReply { term: Term(2), next_term: term, granted: yes }),
             "PreVoteReply(t2, yes to t3)",
             "01020301",
             Gate::Immediate,
             Lane::Control,
         ),
         (
-            Message::RequestVote { term, last: at(4, 2) },
+            Message::RequestVote(RequestVote { term, last: at(4, 2) }),
             "RequestVote(t3, last 4@t2)",
             "02030204",
             Gate::Durable,
             Lane::Control,
         ),
         (
-            Message::Vote { term, granted: no },
+            Message::Vote(Vote { term, granted: no }),
             "Vote(t3, no)",
             "030300",
             Gate::Durable,
@@ -50,62 +53,68 @@ fn of_replication() -> Vec<Row> {
     let (term, commit) = (Term(3), Slot(2));
     vec![
         (
-            Message::Append {
+            Message::Append(Append {
                 term,
                 probe: 0,
                 prev: at(4, 2),
                 run: run(5, 3, &["a", "b"]),
                 commit,
                 digest: HistoryDigest::UNKNOWN,
-            },
+            }),
             "Append(t3, prev 4@t2, 5..6@t3, commit 2)",
             "0403000204050310016101620200000004000000020000000200",
             Gate::Immediate,
             Lane::Log,
         ),
         (
-            Message::Append {
+            Message::Append(Append {
                 term,
                 probe: 1,
                 prev: at(4, 2),
                 run: run(5, 3, &[]),
                 commit,
                 digest: HistoryDigest::UNKNOWN,
-            },
+            }),
             "Append(t3, probe 1, prev 4@t2?, commit 2)",
             "0403010204050304000000000200",
             Gate::Immediate,
             Lane::Log,
         ),
         (
-            Message::AppendAck { term, probe: 0, matched: Slot(6) },
+            Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(6) }),
             "AppendAck(t3, 6)",
             "05030006",
             Gate::Durable,
             Lane::Control,
         ),
         (
-            Message::AppendConflict { term, probe: 9, at: Slot(6), hint: at(4, 2) },
+            Message::AppendConflict(AppendConflict { term, probe: 9, at: Slot(6), hint: at(4, 2) }),
             "AppendConflict(t3, probe 9, at 6, hint 4@t2)",
             "060309060204",
             Gate::Durable,
             Lane::Control,
         ),
         (
-            Message::Heartbeat { term, prev: at(4, 2), commit },
+            Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit }),
             "Heartbeat(t3, prev 4@t2, commit 2)",
             "0703020402",
             Gate::Immediate,
             Lane::Control,
         ),
         (
-            Message::HeartbeatAck { term },
+            Message::HeartbeatAck(HeartbeatAck { term }),
             "HeartbeatAck(t3)",
             "0803",
             Gate::Immediate,
             Lane::Control,
         ),
-        (Message::Commit { term, commit }, "Commit(t3, 2)", "090302", Gate::Immediate, Lane::Log),
+        (
+            Message::Commit(Commit { term, commit }),
+            "Commit(t3, 2)",
+            "090302",
+            Gate::Immediate,
+            Lane::Log,
+        ),
     ]
 }
 
@@ -137,10 +146,11 @@ fn the_hard_state_keeps_its_bytes() {
 fn a_vow_holds_only_when_the_disk_says_so() {
     let term = Term(3);
     let disk = |term, vote, log: &[u64]| saved(term, vote, log);
-    let vote = |granted| Message::Vote { term, granted };
-    let request = Message::RequestVote { term, last: at(2, 1) };
-    let ack = Message::AppendAck { term, probe: 0, matched: Slot(2) };
-    let conflict = Message::AppendConflict { term, probe: 0, at: Slot(2), hint: at(1, 1) };
+    let vote = |granted| Message::Vote(Vote { term, granted });
+    let request = Message::RequestVote(RequestVote { term, last: at(2, 1) });
+    let ack = Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) });
+    let conflict =
+        Message::AppendConflict(AppendConflict { term, probe: 0, at: Slot(2), hint: at(1, 1) });
     let cases: Vec<(Message, Saved<Raft>, bool)> = vec![
         (vote(true), disk(3, Some(N2), &[]), true),
         (vote(true), disk(3, Some(N3), &[]), false),
@@ -158,7 +168,7 @@ fn a_vow_holds_only_when_the_disk_says_so() {
         (ack, disk(4, None, &[]), true),
         (conflict.clone(), disk(3, None, &[1]), true),
         (conflict, disk(2, None, &[1]), false),
-        (Message::HeartbeatAck { term }, disk(0, None, &[]), true),
+        (Message::HeartbeatAck(HeartbeatAck { term }), disk(0, None, &[]), true),
     ];
     for (message, disk, holds) in cases {
         let case = format!("{} over {:?}", message.describe(), disk.hard_state);

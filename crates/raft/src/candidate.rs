@@ -1,0 +1,207 @@
+//! Elections: pre-votes, campaigns and votes (Raft §5.2, §5.4.1, thesis §9.6).
+
+use crate::core::Fx;
+use crate::message::Position;
+use crate::role::Role;
+use crate::state::State;
+use crate::{AppendAck, Message, PreVote, PreVoteReply, Raft, RequestVote, Vote};
+use alloc::collections::BTreeSet;
+use synod_consensus::{IgnoreReason, ProtocolEvent, Quorum, StepDownReason};
+use synod_types::{Ballot, Instant, NodeId, Term};
+
+/// Nodes that granted their vote. A set and not a count: an answer may arrive twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct VoteSet(BTreeSet<NodeId>);
+
+impl VoteSet {
+    /// Records that `voter` granted its vote.
+    pub fn add(&mut self, voter: NodeId) {
+        self.0.insert(voter);
+    }
+
+    /// Returns whether these votes elect.
+    pub fn wins(&self, quorum: &Quorum) -> bool {
+        quorum.is_first(|voter| self.0.contains(&voter))
+    }
+}
+
+/// Node that finds out whether it could win an election (thesis §9.6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PreCandidate(VoteSet);
+
+impl PreCandidate {
+    /// Counts an answer. Returns whether the node would win.
+    pub fn on_reply(
+        &mut self,
+        state: &State,
+        from: NodeId,
+        reply: PreVoteReply,
+    ) -> Result<bool, IgnoreReason> {
+        // An answer to an earlier pre-vote is not about the log and the term of this one.
+        if state.next_term() != Some(reply.next_term) {
+            return Err(IgnoreReason::OtherPreVote);
+        }
+        self.0.add(from);
+        Ok(self.0.wins(&state.quorum))
+    }
+
+    pub fn check_invariants(&self, state: &State) {
+        assert!(!self.0.wins(&state.quorum), "it could campaign");
+    }
+}
+
+/// Node that campaigns for its term (Raft §5.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Candidate(VoteSet);
+
+impl Candidate {
+    /// Counts a vote of this term. Returns whether the node is elected. An answer, or a term, is no
+    /// vote: only a granted one counts.
+    pub fn on_vote(&mut self, state: &State, from: NodeId, vote: Vote) -> bool {
+        debug_assert_eq!(vote.term, state.hard_state.term);
+        if vote.granted {
+            self.0.add(from);
+        }
+        vote.granted && self.0.wins(&state.quorum)
+    }
+
+    pub fn check_invariants(&self, state: &State) {
+        assert_eq!(state.hard_state.vote, Some(state.config.id()), "it votes for itself");
+        assert!(!self.0.wins(&state.quorum), "it is elected");
+    }
+}
+
+impl Raft {
+    /// Campaigns, since no leader sent anything for an election timeout. Comes at any time.
+    pub(crate) fn on_election_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        if matches!(self.role, Role::Leader(_)) || !self.state.is_voter() {
+            return;
+        }
+        let patience = self.state.config.timing().election.end;
+        if self.state.stall.is_active(now, patience) || self.state.next_term().is_none() {
+            // Others go first; but the wait goes on, or a lone survivor would never campaign.
+            self.step_down(None, StepDownReason::MayNotCampaign, fx);
+            self.role = Role::Follower(None);
+            self.state.arm_election(fx);
+        } else if self.state.config.pre_vote() {
+            self.pre_campaign(fx);
+        } else {
+            self.campaign(fx);
+        }
+    }
+
+    /// Asks the voters whether they would vote for this node. That costs no node a term, so one that
+    /// was cut off and comes back disturbs none, however often it asked (thesis §9.6).
+    fn pre_campaign(&mut self, fx: &mut Fx<'_>) {
+        let Some(next_term) = self.state.next_term() else { return };
+        let me = self.state.config.id();
+        fx.note(ProtocolEvent::PreCampaigning { ballot: Ballot { round: next_term.0, node: me } });
+        let mut votes = VoteSet::default();
+        // Nothing is promised, so its own answer need not wait for the disk.
+        votes.add(me);
+        let won = votes.wins(&self.state.quorum);
+        self.role = Role::PreCandidate(PreCandidate(votes));
+        self.state.arm_election(fx);
+        if won {
+            return self.campaign(fx);
+        }
+        let pre_vote = PreVote { next_term, last: self.state.last_position() };
+        for voter in self.state.other_voters() {
+            fx.send(voter, Message::PreVote(pre_vote));
+        }
+    }
+
+    /// Enters the next term and votes for itself, in the step that asks the others to (Raft §5.2).
+    pub(crate) fn campaign(&mut self, fx: &mut Fx<'_>) {
+        let Some(term) = self.state.next_term() else { return };
+        let me = self.state.config.id();
+        self.state.hard_state.term = term;
+        self.state.hard_state.vote = Some(me);
+        self.state.write_hard_state(fx);
+        self.role = Role::Candidate(Candidate::default());
+        self.state.arm_election(fx);
+        fx.note(ProtocolEvent::Campaigning { ballot: self.state.own_ballot() });
+        // Its own vote is a message like theirs: it counts once it is durable.
+        fx.send(me, Message::Vote(Vote { term, granted: true }));
+        let request = RequestVote { term, last: self.state.last_position() };
+        for voter in self.state.other_voters() {
+            fx.send(voter, Message::RequestVote(request));
+        }
+    }
+
+    /// Answers as this node would answer a request for its vote, and changes nothing: not the term,
+    /// not the vote, not the timer, not the time of the last contact with the leader.
+    pub(crate) fn on_pre_vote(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        pre_vote: PreVote,
+        fx: &mut Fx<'_>,
+    ) {
+        let PreVote { next_term, last } = pre_vote;
+        let term = self.state.hard_state.term;
+        // A vote would be free in a later term.
+        let is_free = next_term > term || (next_term == term && self.state.may_vote_for(from));
+        let granted = is_free && self.state.is_up_to_date(last) && !self.has_live_leader(now, from);
+        fx.send(from, Message::PreVoteReply(PreVoteReply { term, next_term, granted }));
+    }
+
+    /// Moves to the term of a voter that rejects a pre-vote, or this node would ask about a past term
+    /// for ever.
+    pub(crate) fn on_pre_vote_rejected(&mut self, term: Term, fx: &mut Fx<'_>) {
+        if term > self.state.hard_state.term {
+            self.advance_term(term, None, StepDownReason::VoterInHigherTerm, fx);
+        }
+    }
+
+    /// Steps down, since its disk or state machine does not answer: a leader would block the cluster
+    /// while its heartbeats go on. The node goes on following: its votes and acknowledgements wait at
+    /// the gate by themselves, and its answers to heartbeats do not, so the leader keeps its quorum.
+    pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        self.step_down(None, StepDownReason::Stalled, fx);
+        self.state.stall.report(now);
+        // A claim that is true already, sent for the answer of the disk.
+        let (term, matched) = (self.state.hard_state.term, self.state.log.last());
+        let ack = AppendAck { term, probe: 0, matched };
+        fx.send(self.state.config.id(), Message::AppendAck(ack));
+    }
+
+    /// Starts the election timeout again, since the state machine lags. A leader carries on.
+    pub(crate) fn on_lagging(&self, fx: &mut Fx<'_>) {
+        if !matches!(self.role, Role::Leader(_)) {
+            self.state.arm_election(fx);
+        }
+    }
+}
+
+impl State {
+    /// Votes once a term, first come first served, and only for a log that lacks nothing of this
+    /// node's (Raft §5.2, §5.4.1).
+    pub fn on_request_vote(&mut self, from: NodeId, request: RequestVote, fx: &mut Fx<'_>) {
+        let term = self.hard_state.term;
+        let granted = self.may_vote_for(from) && self.is_up_to_date(request.last);
+        if granted && self.hard_state.vote.is_none() {
+            self.hard_state.vote = Some(from);
+            self.write_hard_state(fx);
+            fx.note(ProtocolEvent::Voted { to: from, ballot: self.ballot_of(from) });
+            // Only now: a candidate that cannot win must not keep others from campaigning.
+            self.arm_election(fx);
+        }
+        fx.send(from, Message::Vote(Vote { term, granted }));
+    }
+
+    fn may_vote_for(&self, candidate: NodeId) -> bool {
+        self.hard_state.vote.is_none_or(|vote| vote == candidate)
+    }
+
+    /// Returns whether a log that ends with `last` lacks nothing of this one: last TERM first, then
+    /// length (Raft §5.4.1). See [`Position`].
+    fn is_up_to_date(&self, last: Position) -> bool {
+        last >= self.last_position()
+    }
+
+    fn other_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let me = self.config.id();
+        self.members.voters().iter().copied().filter(move |voter| *voter != me)
+    }
+}
