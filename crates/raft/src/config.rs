@@ -1,9 +1,9 @@
-//! The settings of a core, checked before it can exist.
+//! Settings of a core, checked before it can exist.
 
 use synod_consensus::{ConfigError, MAX_BYTES, Timing, WindowLimits};
 use synod_types::{Membership, NodeId};
 
-/// The settings of one node's core: every value of this type is usable.
+/// Settings of one node's core. Every value of this type is usable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     id: NodeId,
@@ -14,7 +14,7 @@ pub struct Config {
     check_quorum: bool,
 }
 
-/// How much may be under way.
+/// Limits of sizes and of what may be in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Unacknowledged appends to one peer, in messages. Default: 256.
@@ -25,8 +25,8 @@ pub struct Limits {
     pub inflight_bytes: usize,
     /// One append, in bytes of values; a longer single command travels alone. Default: 1 MiB.
     pub append_bytes: usize,
-    /// Everything that a leader holds and nobody has agreed on yet, in bytes of values. A
-    /// proposal past it is refused as Busy. Default: 64 MiB.
+    /// Uncommitted entries of a leader, in bytes of values. A proposal beyond that is refused as
+    /// Busy. Default: 64 MiB.
     pub uncommitted_bytes: usize,
     /// One command, in bytes. A longer one is refused as too large. Default: 2 MiB.
     pub command_bytes: usize,
@@ -58,7 +58,7 @@ impl Limits {
 }
 
 impl Config {
-    /// The settings of node `id` of a group founded by `members`, all else at its default.
+    /// Settings of node `id` of a group founded by `members`, all else at its default.
     ///
     /// # Errors
     /// If `id` is not a member.
@@ -91,29 +91,29 @@ impl Config {
         Ok(self)
     }
 
-    /// Whether a node asks around before it campaigns, so that one which could not win disturbs
-    /// nobody (thesis §9.6). Default: yes. Never a matter of safety.
+    /// Sets whether a node pre-votes before it campaigns, so that one which could not win disturbs no
+    /// leader (thesis §9.6). Default: yes. Never a matter of safety.
     #[must_use]
     pub fn with_pre_vote(mut self, on: bool) -> Self {
         self.pre_vote = on;
         self
     }
 
-    /// Whether a leader that hears from no majority steps down, and a voter that hears from a
-    /// leader ignores candidates (thesis §4.2.3, §6.2). Default: yes. Never a matter of safety.
+    /// Sets whether a leader without contact to a majority steps down, and a voter with a live leader
+    /// ignores candidates (thesis §4.2.3, §6.2). Default: yes. Never a matter of safety.
     #[must_use]
     pub fn with_check_quorum(mut self, on: bool) -> Self {
         self.check_quorum = on;
         self
     }
 
-    /// Who this node is.
+    /// Id of this node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// The founding members.
+    /// Founding members.
     #[must_use]
     pub fn members(&self) -> &Membership {
         &self.members
@@ -131,24 +131,24 @@ impl Config {
         &self.limits
     }
 
-    /// The bounds of the window towards each peer. A heartbeat's time is the queue that it
-    /// accepts: long enough to keep disk and network busy, short against an election timeout.
+    /// Bounds of the window towards each peer.
     #[must_use]
     pub(crate) fn window(&self) -> WindowLimits {
         WindowLimits {
             batches: self.limits.inflight_messages,
             bytes: self.limits.inflight_bytes,
+            // Long enough to keep disk and network busy, short against an election timeout.
             target_delay: self.timing.heartbeat,
         }
     }
 
-    /// Whether a node asks around before it campaigns.
+    /// Returns whether a node pre-votes before it campaigns.
     #[must_use]
     pub fn pre_vote(&self) -> bool {
         self.pre_vote
     }
 
-    /// Whether leadership needs to hear from a majority.
+    /// Returns whether leadership needs contact to a majority.
     #[must_use]
     pub fn check_quorum(&self) -> bool {
         self.check_quorum
@@ -165,21 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gets_no_settings() {
+    fn non_member_config_is_rejected() {
         let members = Membership::new([NodeId(1)], [NodeId(2)]).unwrap();
         assert!(Config::new(NodeId(2), members.clone()).is_ok(), "a learner is a member");
         assert_eq!(Config::new(NodeId(3), members), Err(ConfigError::NotAMember(NodeId(3))));
     }
 
     #[test]
-    fn timing_is_checked() {
+    fn timing_that_cannot_work_is_rejected() {
         let timing = Timing { heartbeat: Duration::ZERO, ..Timing::default() };
         assert_eq!(config().with_timing(timing), Err(ConfigError::ZeroHeartbeat));
         assert!(config().with_timing(Timing::default()).is_ok());
     }
 
     #[test]
-    fn limits_that_cannot_work_are_refused() {
+    fn limits_that_cannot_work_are_rejected() {
         for bad in [0, (1 << 30) + 1] {
             let all = Limits::default();
             let cases = [

@@ -79,6 +79,7 @@ impl synod_consensus::HardState for HardState {
     fn may_follow(&self, older: &Self) -> bool {
         match self.term.cmp(&older.term) {
             Ordering::Less => false,
+            // One vote a term: it may be added, and never changed (Raft §5.2).
             Ordering::Equal => older.vote.is_none() || self.vote == older.vote,
             Ordering::Greater => true,
         }
@@ -128,6 +129,7 @@ impl Protocol for Raft {
                 Role::Leader(leader) => leader.on_propose(&mut self.state, ticket, &command, fx),
                 _ => fx.refuse(ticket, Refusal::NotLeader { hint: self.leader_id() }),
             },
+            // Left out for the time being, see the crate's documentation.
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),
@@ -141,6 +143,7 @@ impl Protocol for Raft {
     fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
         match &mut self.role {
             Role::Follower(Some(leader)) => leader.flush(&self.state, fx),
+            // Elections are not batched: each of their messages goes out in its own step.
             Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Leader(leader) => leader.flush(&mut self.state, now, fx),
         }
@@ -172,6 +175,7 @@ impl Protocol for Raft {
         };
         Status {
             role,
+            // Node 0 stands for a leader that is not known.
             ballot: Ballot { round: state.hard_state.term.0, node: leader.unwrap_or(NodeId(0)) },
             leader,
             commit: state.commit,
@@ -193,10 +197,13 @@ impl Raft {
             self.state.stall.on_disk_answer();
         }
         if let Some(term) = message.term() {
+            // Fig. 2, "Rules for Servers": any message of a later term moves this node there, before
+            // it is handled; none of an earlier term is handled.
             if term > self.state.hard_state.term {
                 if self.disrupts_leader(now, from, &message) {
                     return ignore(from, IgnoreReason::LiveLeader, fx);
                 }
+                // Clients of a leader that steps down are sent on to the new one.
                 let hint = message.is_from_leader().then_some(from);
                 self.advance_term(term, hint, StepDownReason::HigherTerm, fx);
             } else if term < self.state.hard_state.term {
@@ -208,6 +215,7 @@ impl Raft {
 
     /// Hands a message to the role that it is for. Its term is this node's, or does not matter.
     fn dispatch(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
+        // A candidate recognizes the leader of its term, too (Raft §5.2).
         if message.is_from_leader() && !self.follow(now, from, fx) {
             return;
         }
@@ -232,6 +240,7 @@ impl Raft {
                 leader.on_heartbeat_ack(state, now, from);
             }
             (Role::Candidate(candidate), Message::Vote(vote)) => {
+                // "If votes received from majority of servers: become leader" (fig. 2).
                 if candidate.on_vote(state, from, vote) {
                     self.become_leader(now, fx);
                 }
@@ -247,6 +256,7 @@ impl Raft {
                 ignore(from, IgnoreReason::PreVoteOver, fx);
             }
             (_, Message::PreVoteReply(reply)) => self.on_pre_vote_rejected(reply.term, fx),
+            // Each node votes, whatever its role: a leader has voted for itself.
             (_, Message::PreVote(pre_vote)) => self.on_pre_vote(now, from, pre_vote, fx),
             (_, Message::RequestVote(request)) => state.on_request_vote(from, request, fx),
             // Answers to a role that this node no longer has. Messages of a leader always find a
@@ -279,6 +289,7 @@ impl Raft {
         if !self.state.members.contains(from) {
             Err(IgnoreReason::NotAMember)
         } else if from == self.state.config.id() && !is_claim {
+            // The transport authenticates senders, so this is a bug or a forged frame.
             Err(IgnoreReason::FromSelf)
         } else {
             message.validate()
@@ -288,6 +299,7 @@ impl Raft {
     /// Returns whether a message asks for votes while a leader is alive. Such a request changes
     /// nothing, not even the term (thesis §4.2.3).
     fn disrupts_leader(&self, now: Instant, from: NodeId, message: &Message) -> bool {
+        // Without check-quorum the leader may be one that reaches no quorum, and must be deposed.
         self.state.config.check_quorum()
             && matches!(message, Message::RequestVote(_))
             && self.has_live_leader(now, from)

@@ -14,7 +14,7 @@
 //! was offered and not yet placed when the leader fell is
 //! [refused](synod_consensus::Effects::refuse) instead, and one that was placed is not refused as
 //! well.
-//! *(`five_nodes_two_sides`,
+//! *(`partition_of_five_loses_nothing_that_was_chosen`,
 //! `a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush`)*
 //!
 //! # Do heartbeats carry the log? How does a leader find what a follower misses?
@@ -51,7 +51,7 @@
 //! because it campaigned and crashed, is not locked out: its answer to the leader carries the later
 //! term, the leader steps down, and the next one stands above both.
 //! *(`a_follower_that_comes_back_does_not_depose_the_leader`,
-//! `a_voter_stands_by_its_leader_for_the_shortest_timeout`, `a_leader_without_a_quorum_steps_down`,
+//! `voter_protects_its_leader_for_the_shortest_timeout`, `a_leader_without_a_quorum_steps_down`,
 //! `a_node_ahead_of_the_leader_is_taken_in_again`)*
 //!
 //! # How does a follower know that it has voted already, across a restart?
@@ -60,7 +60,7 @@
 //! the core had written by then is safe. Term and vote are one record, written whole, so a crash
 //! finds both or neither. If the disk is slow the answer is late, and if the node crashes before,
 //! the vote was never given and may go to somebody else.
-//! *(`a_vote_survives_a_restart`, `a_vow_holds_only_when_the_disk_says_so`)*
+//! *(`a_vote_survives_a_restart`, `claim_holds_only_if_the_disk_backs_it`)*
 //!
 //! # A split vote: how does anyone get elected in the next round?
 //! By not waiting equally long. Each node draws its next timeout anew from a range that is wide
@@ -80,4 +80,4 @@
 //! what they do have, the leader goes back to where the logs meet, their own side's entries are
 //! cut, and everything that the other side chose is copied. Nothing that was chosen before the cut
 //! is lost, because the new leader needed a vote of a node that held it.
-//! *(`five_nodes_two_sides`)*
+//! *(`partition_of_five_loses_nothing_that_was_chosen`)*

@@ -43,12 +43,14 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     }
     if base.stamp > hard_state.term {
         // A snapshot of a later term was installed and the term was not written any more.
+        // No vote can be lost by that: this node never was in that term.
         hard_state = crate::HardState { term: base.stamp, vote: None };
         repair.term = true;
     }
     if log.gap_after(base.through) <= log.last() {
         return Err(RecoveryError::MissingSlot { slot: log.gap_after(base.through) });
     }
+    // Terms never decrease along a log, and its node has seen all of them (Raft §5.3).
     let mut stamp = base.stamp;
     for run in log.runs() {
         if run.stamp < stamp || run.stamp > hard_state.term {

@@ -78,6 +78,7 @@ impl Raft {
             }
             Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
+        // A candidate returns to follower state when another node wins its term (Raft §5.2).
         self.step_down(Some(node), StepDownReason::OtherLeader, fx);
         self.role = Role::Follower(Some(FollowedLeader::new(node, now)));
         self.state.arm_election(fx);

@@ -40,6 +40,7 @@ impl State {
 
     /// Term of the next campaign; none at the end of all terms.
     pub fn next_term(&self) -> Option<Term> {
+        // A term beyond would be rejected by every peer, and could not be recovered.
         Some(self.hard_state.term.next()).filter(|term| term.0 < HORIZON)
     }
 
@@ -57,6 +58,7 @@ impl State {
     /// compacted away. Leader and follower both skip with this, so a long divergent tail costs a
     /// round trip a term and not one an entry (Raft §5.3). O(runs).
     pub fn last_not_after(&self, slot: Slot, term: Term) -> Option<Position> {
+        // Terms never decrease along the log, so the first that fits from the end is the last one.
         for run in self.log.runs().rev() {
             if run.first <= slot && run.stamp <= term {
                 return Some(Position { term: run.stamp, slot: run.last().min(slot) });
@@ -71,6 +73,7 @@ impl State {
         if through > self.commit {
             return None;
         }
+        // None below the base: that is part of an earlier snapshot (Raft §7).
         let stamp = self.log.stamp_at(through)?;
         Some(Base { through, stamp, members: self.base.members.clone() })
     }

@@ -146,14 +146,14 @@ impl Observer<Raft> for Disk {
 /// One core under hostile input, and everything that must hold whatever it receives. Its host checks
 /// that no write cuts what is chosen, and that chosen slots are contiguous.
 #[derive(Clone)]
-struct Victim {
+struct HostileRun {
     host: Host<Raft>,
     disk: Disk,
     open: Vec<Ticket>,
     now: Instant,
 }
 
-impl Victim {
+impl HostileRun {
     fn take(&mut self, input: Input<Raft>, flushes: bool) {
         let before = self.clone();
         // A stalled core asks its disk for an answer, which must not wait until the log has changed.
@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     /// Whatever is said to a core, it does not panic, its term and vote do not go back, what is
-    /// chosen stays, its disk is its log, its vows are true, and every ticket gets one answer.
+    /// chosen stays, its disk is its log, its claims are true, and every ticket gets one answer.
     #[test]
     fn hostile_input_breaks_nothing(
         steps in vec((input(), any::<bool>()), 1..120),
@@ -214,16 +214,16 @@ proptest! {
         let config = config(N1, voters).with_limits(small()).unwrap().with_pre_vote(pre_vote);
         let disk = saved(4, None, &terms);
         let host = Host::recover(N1, config.clone(), disk.clone()).unwrap();
-        let mut victim = Victim { host, disk: Disk(disk), open: Vec::new(), now: Instant::ZERO };
+        let mut run = HostileRun { host, disk: Disk(disk), open: Vec::new(), now: Instant::ZERO };
         for (input, flushes) in steps {
-            victim.take(input, flushes);
+            run.take(input, flushes);
         }
-        victim.take(Input::Timeout(Timer::Heartbeat), true);
-        prop_assert_eq!(&victim.open, &[], "every ticket is answered by the next flush");
-        let last = victim.host.core().status().last;
+        run.take(Input::Timeout(Timer::Heartbeat), true);
+        prop_assert_eq!(&run.open, &[], "every ticket is answered by the next flush");
+        let last = run.host.core().status().last;
         // A leader may add to a snapshot that ends where no log gets to.
         if last < Slot(1 << 62) {
-            let again = Raft::recover(config, victim.disk.0).expect("its own disk makes sense");
+            let again = Raft::recover(config, run.disk.0).expect("its own disk makes sense");
             prop_assert_eq!(again.status().last, last);
         }
     }
@@ -266,8 +266,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Does one event; the harness checks agreement, leaders, vows and gates after each.
-fn happen(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
+/// Applies one event; the harness checks agreement, leaders, claims and gates after each.
+fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
     let count = cluster.nodes.len() as u64;
     let id = |node: &u64| NodeId(1 + node % count);
     match event {
@@ -354,15 +354,15 @@ proptest! {
     fn any_schedule_keeps_agreement_and_heals(
         nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),
         events in vec(event(), 1..250),
-        old_school in any::<bool>(),
+        is_plain in any::<bool>(),
     ) {
         let mut cluster = Cluster::with(nodes, |config| {
             let config = config.with_limits(small()).unwrap();
-            config.with_pre_vote(!old_school).with_check_quorum(!old_school)
+            config.with_pre_vote(!is_plain).with_check_quorum(!is_plain)
         });
         let mut tickets = 0;
         for event in &events {
-            happen(&mut cluster, event, &mut tickets);
+            apply_event(&mut cluster, event, &mut tickets);
         }
         converge(&mut cluster, &mut tickets);
     }

@@ -21,7 +21,7 @@ fn ack(term: u64, matched: u64) -> Message {
     Message::AppendAck(AppendAck { term: Term(term), probe: 0, matched: Slot(matched) })
 }
 
-/// Node 1 leads a later term over this log; nobody else is there, and nothing is acknowledged
+/// Node 1 leads a later term over this log; there is no other node, and nothing is acknowledged
 /// but its own copy.
 fn lone_leader(voters: u64, terms: &[u64]) -> Cluster {
     let term = terms.last().copied().unwrap_or(0);
@@ -231,7 +231,7 @@ fn raft_19_follower_that_lost_its_log_stops_the_others() {
         cluster.beat(N1);
     }
     let ignored = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Ignored { from: N3, .. });
-    assert!(cluster.node(N1).notes.iter().any(ignored), "somebody should look at node 3");
+    assert!(cluster.node(N1).notes.iter().any(ignored), "an operator should look at node 3");
     assert_eq!(cluster.commit(N3), 0, "told of slot 4, it holds nothing");
     cluster.propose(N1, 9, "y");
     cluster.deliver();
@@ -252,16 +252,16 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     assert!(!cluster.leads(N1), "two of five, the late answers do not count");
     cluster.say(N3, N1, yes(1));
     assert!(cluster.leads(N1));
-    // A voter that agreed to a canvass has not given its vote, and gives it once.
+    // A voter that granted a pre-vote has not given its vote, and gives it once.
     let mut voter = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
     for from in [N2, N3] {
-        let canvass = Message::PreVote(PreVote { next_term: Term(2), last: at(0, 0) });
+        let pre_vote = Message::PreVote(PreVote { next_term: Term(2), last: at(0, 0) });
         let expected = Message::PreVoteReply(PreVoteReply {
             term: Term(1),
             next_term: Term(2),
             granted: true,
         });
-        assert_eq!(voter.ask(from, N1, canvass), [expected]);
+        assert_eq!(voter.ask(from, N1, pre_vote), [expected]);
     }
     let request = Message::RequestVote(RequestVote { term: Term(2), last: at(0, 0) });
     assert_eq!(voter.ask(N2, N1, request.clone()), [yes(2)]);
@@ -269,8 +269,8 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     assert_eq!(voter.ask(N3, N1, request), [no]);
 }
 
-/// Time passes: leaders heartbeat all the while, and whoever is not served loses patience.
-fn go_on(cluster: &mut Cluster) {
+/// Time passes: leaders send heartbeats all the while, and each node that has no leader times out.
+fn let_time_pass(cluster: &mut Cluster) {
     for _ in 0..10 {
         let leaders: Vec<_> = cluster.ids().into_iter().filter(|id| cluster.leads(*id)).collect();
         for _ in 0..6 {
@@ -317,7 +317,7 @@ fn raft_26_nodes_with_and_without_pre_vote_lock_each_other_out() {
             }
         }
         cluster.heal();
-        go_on(&mut cluster);
+        let_time_pass(&mut cluster);
         let leaders: Vec<_> = cluster.ids().into_iter().filter(|id| cluster.leads(*id)).collect();
         let [leader] = leaders[..] else { panic!("mixture {mixture:b}: {leaders:?} lead") };
         cluster.propose(leader, 2, "b");
@@ -337,8 +337,8 @@ fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
     cluster.crash(N1);
     cluster.timeout(N1, Timer::Election);
     cluster.deliver();
-    assert!(cluster.leads(N1), "nobody stands by a leader that asks for votes");
-    // A canvass does not count as a word from the leader.
+    assert!(cluster.leads(N1), "no voter protects a leader that asks for votes");
+    // A pre-vote does not count as a message of the leader.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.later(149);
@@ -698,20 +698,6 @@ fn raft_42_node_without_a_vote_is_elected_or_counted() {
     assert_eq!(cluster.commit(N1), 1);
 }
 
-/// What a store holds after these writes: like the real ones, it keeps what lies behind a new base
-/// unless it is told to cut it.
-fn stored(disk: &mut Saved<Raft>, writes: &[Write<Raft>]) {
-    for write in writes {
-        if let Write::Compact(base) = write {
-            let kept: Vec<_> = disk.log.runs_from(base.through.next()).collect();
-            disk.apply(write);
-            kept.into_iter().for_each(|run| disk.apply(&Write::Put(run)));
-        } else {
-            disk.apply(write);
-        }
-    }
-}
-
 #[test]
 fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
     for (through, stamp, kept) in [(2, 1, vec![1, 2, 2]), (2, 3, vec![]), (4, 3, vec![])] {
@@ -721,14 +707,15 @@ fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
         // A peer's snapshot is installed.
         let (mut disk, mut host) = (before.clone(), recover(&before));
         assert_eq!(batch(&mut host, Input::Start), []);
-        stored(&mut disk, &batch(&mut host, Input::Installed { base: base.clone() }));
+        let writes = batch(&mut host, Input::Installed { base: base.clone() });
+        writes.iter().for_each(|write| disk.apply(write));
         assert_eq!(terms(&disk.log), kept, "{base:?}");
         let again = recover(&disk);
         assert_eq!(again.core().status().last, host.core().status().last, "{base:?}");
         // The state machine had one already, and the crash came before the log was cut.
         let mut disk = Saved { base: base.clone(), ..before };
         let repairs = batch(&mut recover(&disk), Input::Start);
-        stored(&mut disk, &repairs);
+        repairs.iter().for_each(|write| disk.apply(write));
         assert_eq!(terms(&disk.log), kept, "{base:?}");
     }
 }

@@ -9,7 +9,7 @@ use synod_raft::{
 };
 use synod_types::{NodeId, Slot, Term, Ticket};
 
-fn old_school(config: Config) -> Config {
+fn plain(config: Config) -> Config {
     config.with_pre_vote(false).with_check_quorum(false)
 }
 
@@ -24,7 +24,7 @@ fn a_single_voter_elects_itself_and_commits() {
 
 /// §5.2: "When servers start up, they begin as followers."
 #[test]
-fn everyone_starts_as_a_follower_and_waits() {
+fn nodes_start_as_followers_and_wait_for_a_leader() {
     for disk in [Saved::default(), saved(3, Some(N1), &[1, 3])] {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
         assert_eq!(cluster.status(N1).role, Role::Follower);
@@ -51,7 +51,7 @@ fn a_candidate_votes_for_itself_and_asks_all_voters() {
 
 /// Thesis §9.6: first it asks whether it could win, and stays in its term.
 #[test]
-fn a_canvasser_asks_without_a_new_term() {
+fn pre_candidate_asks_without_a_new_term() {
     let disk = saved(4, Some(N2), &[1, 4]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     cluster.timeout(N1, Timer::Election);
@@ -69,7 +69,7 @@ fn a_canvasser_asks_without_a_new_term() {
         })
     };
     cluster.say(N2, N1, reply(4));
-    assert_eq!(cluster.term(N1), 4, "an answer to an older canvass does not count");
+    assert_eq!(cluster.term(N1), 4, "an answer to an older pre-vote does not count");
     cluster.say(N2, N1, reply(5));
     assert_eq!(cluster.term(N1), 5);
 }
@@ -117,7 +117,7 @@ fn only_voters_elect_and_are_elected() {
 /// or the candidate's already, and the candidate's log is at least as up to date. The voter is in
 /// term 5 and its log ends with slot 3 of term 4.
 #[test]
-fn the_rule_of_votes() {
+fn vote_is_granted_once_a_term_and_only_for_an_up_to_date_log() {
     let free = None;
     let cases = [
         // (candidate's term, its last entry, vote so far, granted)
@@ -149,9 +149,9 @@ fn the_rule_of_votes() {
     }
 }
 
-/// The same table for the canvass, which changes nothing.
+/// The same table for the pre-vote, which changes nothing.
 #[test]
-fn the_rule_of_pre_votes() {
+fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
     let cases = [
         (4, at(3, 3), None, false),
         (5, at(3, 4), None, true),
@@ -194,7 +194,7 @@ fn a_vote_survives_a_restart() {
 /// candidate recognizes the leader as legitimate and returns to follower state."
 #[test]
 fn a_candidate_yields_to_the_leader_of_its_term() {
-    let mut cluster = Cluster::with(3, old_school);
+    let mut cluster = Cluster::with(3, plain);
     cluster.timeout(N1, Timer::Election);
     let append = Message::Append(Append {
         term: Term(1),
@@ -218,7 +218,7 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
 
 /// §5.2: one vote a term, whatever the leader of that term says after it was given.
 #[test]
-fn hearing_from_the_leader_frees_no_vote() {
+fn message_of_the_leader_frees_no_vote() {
     let disk = saved(5, Some(N2), &[1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
     let prev = at(1, 1);
@@ -230,11 +230,11 @@ fn hearing_from_the_leader_frees_no_vote() {
     assert_eq!(cluster.node(N1).disk, disk);
 }
 
-/// Question 6: a split vote elects nobody; a timeout drawn anew lets one go first in the next
+/// Question 6: a split vote elects no node; another draw of the timeout lets one go first in the next
 /// term, and it wins.
 #[test]
 fn a_split_vote_is_settled_in_the_next_term() {
-    let mut cluster = Cluster::with(4, old_school);
+    let mut cluster = Cluster::with(4, plain);
     cluster.timeout(N1, Timer::Election);
     cluster.timeout(N2, Timer::Election);
     let favourite = |to: NodeId| if to == N3 { N1 } else { N2 };
@@ -249,7 +249,7 @@ fn a_split_vote_is_settled_in_the_next_term() {
 /// Thesis §4.2.3: a voter stands by a leader that it heard from within the shortest election
 /// timeout, and not longer.
 #[test]
-fn a_voter_stands_by_its_leader_for_the_shortest_timeout() {
+fn voter_protects_its_leader_for_the_shortest_timeout() {
     for (ms, answered) in [(0, false), (149, false), (150, true)] {
         let mut cluster = Cluster::new(3);
         cluster.elect(N1);
@@ -257,8 +257,8 @@ fn a_voter_stands_by_its_leader_for_the_shortest_timeout() {
         let request = Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) });
         assert_eq!(!cluster.ask(N3, N2, request).is_empty(), answered, "after {ms} ms");
         assert_eq!(cluster.term(N2), if answered { 9 } else { 1 });
-        let canvass = Message::PreVote(PreVote { next_term: Term(10), last: at(9, 8) });
-        let reply = cluster.ask(N3, N2, canvass);
+        let pre_vote = Message::PreVote(PreVote { next_term: Term(10), last: at(9, 8) });
+        let reply = cluster.ask(N3, N2, pre_vote);
         let granted =
             matches!(reply[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]);
         assert_eq!(granted, answered, "after {ms} ms");
@@ -266,7 +266,7 @@ fn a_voter_stands_by_its_leader_for_the_shortest_timeout() {
 }
 
 /// Question 4: cut off, it asks again and again; its term does not grow, and when it comes back
-/// it disturbs nobody.
+/// it disturbs no node.
 #[test]
 fn a_follower_that_comes_back_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
@@ -312,8 +312,8 @@ fn a_leader_without_a_quorum_steps_down() {
 
 /// Without check-quorum, on the user's own wish, it goes on: safe, and useless.
 #[test]
-fn check_quorum_can_be_turned_off() {
-    let mut cluster = Cluster::with(3, old_school);
+fn leader_without_check_quorum_leads_on_without_a_quorum() {
+    let mut cluster = Cluster::with(3, plain);
     cluster.elect(N1);
     cluster.partition(&[N1]);
     cluster.later(10_000);
@@ -373,7 +373,7 @@ fn a_stalled_node_lets_others_lead() {
     cluster.later(1_000);
     assert!(silent(&mut cluster), "the disk has not answered");
     cluster.sync(N1);
-    assert!(!silent(&mut cluster), "it may canvass again");
+    assert!(!silent(&mut cluster), "it may campaign again");
     cluster.step(N1, Input::Stalled);
     assert!(silent(&mut cluster), "the disk has answered, but others go first");
     cluster.elect(N2);
@@ -383,6 +383,6 @@ fn a_stalled_node_lets_others_lead() {
     assert_eq!(
         answers,
         [Message::HeartbeatAck(HeartbeatAck { term: Term(2) })],
-        "the vow waits, this does not"
+        "the claim waits, this does not"
     );
 }

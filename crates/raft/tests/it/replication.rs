@@ -54,7 +54,7 @@ fn a_new_leader_commits_a_no_op_at_once() {
 /// what is equal stays, what differs goes with all behind it. The follower holds terms 1 1 2 2 in
 /// term 3; the leader's is 3.
 #[test]
-fn the_rule_of_appends() {
+fn append_follows_its_previous_entry_and_cuts_only_what_differs() {
     let held = [1, 1, 2, 2];
     type Answer = Result<u64, (u64, u64)>;
     let cases: [(_, _, Answer, Vec<u64>); 11] = [
@@ -459,7 +459,7 @@ fn a_large_offer_becomes_runs_of_bounded_size() {
 /// A follower that claims to have lost what it acknowledged is not believed: the leader goes back
 /// no further than that.
 #[test]
-fn a_leader_never_goes_back_behind_what_was_acknowledged() {
+fn leader_never_searches_before_what_was_acknowledged() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.partition(&[N3]);
@@ -485,7 +485,7 @@ fn a_leader_never_goes_back_behind_what_was_acknowledged() {
 
 /// Uncommitted bytes are bounded: past the bound a proposal is Busy, and room comes back.
 #[test]
-fn too_much_uncommitted_is_busy() {
+fn proposal_beyond_the_uncommitted_bytes_is_refused_as_busy() {
     let limits = Limits { uncommitted_bytes: 100, command_bytes: 60, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
@@ -504,9 +504,9 @@ fn too_much_uncommitted_is_busy() {
 }
 
 /// Questions 1 and 11: A and B are cut off from C, D and E; both sides are written to. The lone
-/// side answers nobody, and its entry goes when the cluster is whole again.
+/// side answers no client, and its entry goes when the cluster is whole again.
 #[test]
-fn five_nodes_two_sides() {
+fn partition_of_five_loses_nothing_that_was_chosen() {
     let mut cluster = Cluster::new(5);
     cluster.elect(N1);
     cluster.propose(N1, 1, "before");

@@ -213,7 +213,7 @@ fn recovery_cuts_what_the_state_contradicts() {
 }
 
 #[test]
-fn recovery_refuses_a_disk_that_makes_no_sense() {
+fn recovery_rejects_a_disk_that_contradicts_itself() {
     let mut behind = saved(3, None, &[1, 1, 2, 2]);
     behind.log.compact(Slot(2), Term(1));
     assert_eq!(

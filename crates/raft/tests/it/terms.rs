@@ -36,8 +36,8 @@ fn one_of_each(term: u64) -> Vec<Message> {
 fn in_every_role() -> Vec<(&'static str, Cluster)> {
     let lone = || Cluster::from_disks(vec![(config(N1, 3), saved(4, Some(N3), &[1]))]);
     let earlier = || Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1]))]);
-    let mut canvasser = lone();
-    canvasser.timeout(N1, Timer::Election);
+    let mut pre_candidate = lone();
+    pre_candidate.timeout(N1, Timer::Election);
     let mut candidate = earlier();
     candidate.timeout(N1, Timer::Election);
     candidate.say(
@@ -53,12 +53,12 @@ fn in_every_role() -> Vec<(&'static str, Cluster)> {
         Message::PreVoteReply(PreVoteReply { term: Term(3), next_term: Term(4), granted: true }),
     );
     leader.say(N2, N1, Message::Vote(Vote { term: Term(4), granted: true }));
-    assert_eq!(canvasser.status(N1).role, Role::Candidate);
+    assert_eq!(pre_candidate.status(N1).role, Role::Candidate);
     assert_eq!(candidate.status(N1).role, Role::Candidate);
     assert!(leader.leads(N1));
     vec![
         ("follower", lone()),
-        ("canvasser", canvasser),
+        ("pre-candidate", pre_candidate),
         ("candidate", candidate),
         ("leader", leader),
     ]
@@ -115,9 +115,9 @@ fn a_past_term_is_refused_by_every_role() {
     }
 }
 
-/// Pre-votes name a term that nobody is in yet: asking and agreeing change no term.
+/// Pre-votes name a term that no node is in yet: asking and granting change no term.
 #[test]
-fn a_pre_vote_changes_nobodys_term() {
+fn pre_vote_changes_no_term() {
     for (role, mut cluster) in in_every_role() {
         let before = cluster.core(N1).clone();
         cluster.say(N2, N1, Message::PreVote(PreVote { next_term: Term(9), last: at(9, 8) }));
@@ -131,7 +131,7 @@ fn a_pre_vote_changes_nobodys_term() {
     }
 }
 
-/// The seeds' question 3: what keeps terms global? Nobody hands them out; each message carries
+/// The seeds' question 3: what keeps terms global? No node hands them out; each message carries
 /// its sender's, and the later one wins.
 #[test]
 fn terms_spread_with_any_message_and_survive_a_restart() {

@@ -141,9 +141,9 @@ fn the_hard_state_keeps_its_bytes() {
     }
 }
 
-/// Every vow, the disk it needs, and one that lacks just that.
+/// Every claim, the disk it needs, and one that lacks just that.
 #[test]
-fn a_vow_holds_only_when_the_disk_says_so() {
+fn claim_holds_only_if_the_disk_backs_it() {
     let term = Term(3);
     let disk = |term, vote, log: &[u64]| saved(term, vote, log);
     let vote = |granted| Message::Vote(Vote { term, granted });
@@ -178,7 +178,7 @@ fn a_vow_holds_only_when_the_disk_says_so() {
 
 /// Terms never go back, and a vote given is not given again.
 #[test]
-fn what_may_follow_a_hard_state() {
+fn term_never_decreases_and_no_vote_is_taken_back() {
     use synod_consensus::HardState as _;
     let state = |term, vote| HardState { term: Term(term), vote };
     let cases = [
