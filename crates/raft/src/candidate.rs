@@ -115,6 +115,8 @@ impl Raft {
     pub(crate) fn campaign(&mut self, fx: &mut Fx<'_>) {
         let Some(term) = self.state.next_term() else { return };
         let me = self.state.config.id();
+        assert!(self.state.is_voter(), "a node without a vote campaigns");
+        assert!(term > self.state.hard_state.term, "{term:?} is not later");
         // Term and vote are one record: a crash finds both on disk, or neither.
         self.state.hard_state.term = term;
         self.state.hard_state.vote = Some(me);

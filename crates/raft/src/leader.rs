@@ -94,6 +94,7 @@ impl Leader {
     /// acknowledgement to itself.
     pub fn flush(&mut self, state: &mut State, now: Instant, fx: &mut Fx<'_>) {
         self.append_offered(state, fx);
+        debug_assert!(self.offered.is_empty(), "an offered proposal has no ticket");
         let (term, last) = (state.hard_state.term, state.log.last());
         if self.self_ack_sent < last {
             self.self_ack_sent = last;
@@ -236,7 +237,8 @@ impl Leader {
     fn append_to_log(&mut self, state: &mut State, values: Values, fx: &mut Fx<'_>) {
         self.uncommitted_bytes += values.byte_len();
         let (first, stamp) = (state.log.last().next(), state.hard_state.term);
-        debug_assert!(state.log.last_stamp() <= stamp, "terms never decrease");
+        // Leader Append-Only (Raft §5.3): `first` is after the end, so nothing is overwritten.
+        debug_assert!(state.log.last_stamp() <= stamp, "terms decrease at slot {first}");
         let run = Run { first, stamp, values };
         fx.write(Write::Put(run.clone()));
         state.log.put(run);

@@ -129,6 +129,7 @@ impl Progress {
         // Acknowledgements arrive late, twice and out of order; each is true, so the highest counts.
         self.matched = max(self.matched, matched);
         self.next = max(self.next, self.matched.next());
+        debug_assert!(self.matched < self.next);
         match self.mode {
             Mode::Replicate if answers => self.window.acked(now, matched),
             Mode::Replicate => self.window.settle(now, matched),

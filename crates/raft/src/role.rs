@@ -80,6 +80,7 @@ impl Raft {
         }
         // A candidate returns to follower state when another node wins its term (Raft §5.2).
         self.step_down(Some(node), StepDownReason::OtherLeader, fx);
+        assert_ne!(node, self.state.config.id(), "it follows itself");
         self.role = Role::Follower(Some(FollowedLeader::new(node, now)));
         self.state.arm_election(fx);
         fx.note(ProtocolEvent::Following { leader: node, ballot: self.state.ballot_of(node) });
@@ -88,6 +89,8 @@ impl Raft {
 
     /// Leads the term in which a majority gave its votes.
     pub(crate) fn become_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let me = self.state.config.id();
+        assert_eq!(self.state.hard_state.vote, Some(me), "a leader votes for itself");
         fx.note(ProtocolEvent::Leading { ballot: self.state.own_ballot() });
         fx.cancel_timer(Timer::Election);
         self.role = Role::Leader(Leader::new(&mut self.state, now, fx));
