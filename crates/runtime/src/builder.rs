@@ -29,7 +29,7 @@ pub enum StartError {
     #[error("the settings cannot be used: {0}")]
     Config(ConfigError),
     /// The data folder is refused.
-    #[error("{0}{separator}{remedy}", separator = if .0.remedy().is_empty() { "" } else { ": " }, remedy = .0.remedy())]
+    #[error("{}{}", .0, .0.remedy())]
     DataDir(#[from] DataDirError),
     /// The log cannot be read.
     #[error(transparent)]

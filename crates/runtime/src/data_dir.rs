@@ -94,17 +94,16 @@ pub enum DataDirError {
 }
 
 impl DataDirError {
-    /// Returns the action that helps, for errors whose text does not name one; otherwise nothing.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    /// Returns the action that helps, after a colon, for errors whose text does not name one.
+    pub(crate) fn remedy(&self) -> &'static str {
         match self {
-            Self::Protocol { .. } => "start the protocol that wrote it, or name another folder",
-            Self::Foreign { .. } => "name an empty folder",
-            Self::Members { .. } => "give the founding members, or name another folder",
-            Self::Io { .. } => "repair the folder or its permissions, or name another one",
-            Self::NoRocksDb => "turn on the feature `rocksdb`",
+            Self::Protocol { .. } => ": start the protocol that wrote it, or name another folder",
+            Self::Foreign { .. } => ": name an empty folder",
+            Self::Members { .. } => ": give the founding members, or name another folder",
+            Self::Io { .. } => ": repair the folder or its permissions, or name another one",
+            Self::NoRocksDb => ": turn on the feature `rocksdb`",
             Self::Storage(StorageError::WrongIdentity { .. } | StorageError::Foreign { .. }) => {
-                "name this node's own folder"
+                ": name this node's own folder"
             }
             Self::Storage(_) | Self::LogGone { .. } => "",
         }
@@ -148,7 +147,7 @@ fn rocksdb(_: &Path, _: StoreIdentity) -> Result<Stores, DataDirError> {
     Err(DataDirError::NoRocksDb)
 }
 
-/// Another protocol's records could look like this one's, so the folder says whose they are.
+/// Another protocol's records could decode as this one's, so the folder names their protocol.
 fn check_protocol(data: &Path, protocol: &str) -> Result<(), DataDirError> {
     let file = data.join(PROTOCOL_FILE);
     let path = || data.to_owned();
@@ -170,8 +169,8 @@ fn check_protocol(data: &Path, protocol: &str) -> Result<(), DataDirError> {
     }
 }
 
-/// A log store makes itself where there is none. But a node that has lost its votes is no new
-/// node, and the members, which are written after the first start has made both stores, tell.
+/// A log store makes itself where there is none. But a node that has lost its votes is no new node:
+/// a file of members shows that a first start has made both stores.
 fn check_log(data: &Path) -> Result<(), DataDirError> {
     let log = data.join(LOG_FOLDER);
     let is_empty = match fs::read_dir(&log) {
@@ -332,6 +331,15 @@ mod tests {
         fs::write(folder.path().join("b"), [0; 11]).unwrap();
         assert_eq!(folder_bytes(folder.path()), 111);
         assert_eq!(folder_bytes(&folder.path().join("missing")), 0);
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    #[test]
+    fn program_without_rocksdb_names_the_stores_that_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity { cluster: synod_types::ClusterId(7), node: NodeId(1) };
+        let opened = open_data_dir(folder.path(), "raft", identity, [NodeId(1)]);
+        assert_eq!(opened.err(), Some(DataDirError::NoRocksDb));
     }
 
     #[test]

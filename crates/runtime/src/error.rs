@@ -14,7 +14,7 @@ pub enum ReplicaError {
     /// No leader accepted the request. Nothing happened.
     #[error("no leader accepted the request: retry once one is elected")]
     NotLeader {
-        /// The leader, as far as this node can tell.
+        /// The probable leader.
         hint: Option<NodeId>,
     },
     /// The members of the cluster have changed. Nothing happened.

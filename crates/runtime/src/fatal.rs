@@ -1,4 +1,4 @@
-//! Fatal errors: the first thread of a replica that fails stops it, and says why.
+//! Fatal errors: the first thread of a replica that fails stops it, and reports why.
 
 use std::io;
 use std::thread;
@@ -57,7 +57,7 @@ impl FatalErrorSender {
     }
 
     /// Starts a thread whose failure, or panic, is a fatal error. The error is reported before `task`
-    /// is dropped: whoever sees the task's channels closed finds the reason here.
+    /// is dropped: a thread that finds the task's channels closed finds the reason here.
     ///
     /// # Errors
     /// If the system refuses.

@@ -14,14 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// How long applied changes wait in memory at most before they are saved, if the log allows.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
-/// So many unsaved bytes are saved at once.
+/// Unsaved bytes that are saved without waiting.
 const SAVE_BYTES: usize = 256 << 10;
 /// How long the thread sleeps when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(5);
-/// So many tasks are done before the driver hears of it.
+/// Tasks that are done at most before the driver receives a report.
 const ROUND: usize = 256;
 
-/// What the apply thread is asked to do.
+/// Work for the apply thread.
 pub(crate) enum Task {
     /// Apply these, which the core handed out at that time.
     Runs(Vec<Run>, Instant),
@@ -38,7 +38,7 @@ pub(super) struct Apply {
     applier: Applier,
     tasks: Receiver<Task>,
     signals: UnboundedSender<Signal>,
-    /// What changed, for the saver.
+    /// Changes for the saver.
     pieces: SyncSender<Piece>,
     meter: Arc<Meter>,
     durable: Slot,
@@ -83,7 +83,7 @@ impl Apply {
         Ok(())
     }
 
-    /// Does a task and those that wait behind it; says whether it was told to stop.
+    /// Does a task and those that wait behind it; returns whether one of them was to stop.
     fn round(&mut self, first: Task) -> bool {
         let mut report = Applied::default();
         let mut oldest = None;
@@ -107,7 +107,7 @@ impl Apply {
         }
         if let Some(since) = oldest {
             self.meter.applied(since.elapsed(), &self.applier);
-            // Nobody listens while the node stops.
+            // The core may have ended.
             let _ = self.signals.send(Signal::Applied(report));
         }
         stop

@@ -1,4 +1,4 @@
-//! The one place where a node reads the time.
+//! The only place where a replica reads the time.
 
 use synod_types::Instant;
 

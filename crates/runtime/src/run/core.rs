@@ -18,15 +18,15 @@ use synod_types::{Instant, Membership, NodeId, Seq};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// So many frames, and so many calls, are taken before the driver is asked what to do.
+/// Frames, and calls, that one round takes at most.
 const ROUND: usize = 1024;
-/// So many bytes of frames are taken before that.
+/// Bytes of frames that one round takes, about.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// A frame and who sent it.
+/// A frame and its sender.
 pub(crate) type Frame = (NodeId, Bytes);
 
-/// From this node's other threads. There are never more of these under way than the driver has
+/// From this node's other threads. There are never more of these in flight than the driver has
 /// handed out work, so their queue needs no bound of its own.
 pub(crate) enum Signal {
     Written(Seq),
@@ -55,14 +55,14 @@ pub(super) struct Core {
     pub(super) reincarnated_peers: BTreeSet<NodeId>,
 }
 
-/// What comes in, the most urgent first.
+/// Queues of events, the most urgent first.
 pub(super) struct Inbox {
     pub(super) signals: UnboundedReceiver<Signal>,
     pub(super) frames: Receiver<Frame>,
     pub(super) calls: Receiver<Call>,
 }
 
-/// Where actions go.
+/// Receivers of actions.
 pub(super) struct Outputs {
     /// `None` once the node stops: then the writer ends when it has written all.
     pub(super) batches: Option<Sender<(Seq, Batch)>>,
@@ -115,7 +115,7 @@ impl Core {
         Ok(())
     }
 
-    /// Takes what else is queued, so that one round serves it all; says whether to end.
+    /// Takes what else is queued, so that one round serves it all; returns whether to end.
     fn take_queued(&mut self) -> bool {
         for _ in 0..ROUND {
             let Ok(signal) = self.inbox.signals.try_recv() else { break };
@@ -139,7 +139,7 @@ impl Core {
         false
     }
 
-    /// Tells the driver; says whether to end.
+    /// Hands an event to the driver; returns whether to end.
     fn take_in(&mut self, incoming: Incoming) -> bool {
         let now = self.clock.now();
         let sender = match &incoming {
@@ -165,7 +165,7 @@ impl Core {
         false
     }
 
-    /// Says once of each peer that nothing it sends is taken.
+    /// Logs once for each peer that its frames are dropped.
     fn warn_of(&mut self, peer: NodeId) {
         if self.reincarnated_peers.insert(peer) {
             tracing::warn!(
@@ -176,7 +176,7 @@ impl Core {
         }
     }
 
-    /// After all that was queued: a heartbeat that waits here must not lose against its time-out.
+    /// Comes after all that was queued: a heartbeat in the queue must win against its time-out.
     fn wake_if_due(&mut self, wake: Option<Instant>) {
         let now = self.clock.now();
         if wake.is_some_and(|wake| wake <= now) {
@@ -184,10 +184,10 @@ impl Core {
         }
     }
 
-    /// Asks the driver what to do and hands it out; returns when to wake it.
+    /// Takes the driver's actions and hands them out; returns when to wake it.
     ///
     /// # Errors
-    /// If the driver says that the node must stop; nothing is handed out then.
+    /// If the driver requires the node to stop; nothing is handed out then.
     fn round(&mut self) -> Result<Option<Instant>, FatalError> {
         let actions = self.driver.take(self.clock.now());
         if let Some(fatal) = actions.fatal {
@@ -203,7 +203,7 @@ impl Core {
 }
 
 impl Inbox {
-    /// Waits for the next that comes in, or for the time to wake the driver: then `None`.
+    /// Waits for the next event; returns `None` when it is time to wake the driver.
     async fn next(&mut self, clock: Clock, wake: Option<Instant>) -> Option<Incoming> {
         let due = async {
             match wake.and_then(|wake| clock.to_tokio(wake)) {
@@ -224,14 +224,14 @@ impl Inbox {
 impl Drop for Outputs {
     /// Ends the apply thread with the core, even with one that panicked.
     fn drop(&mut self) {
-        // Nobody listens if that thread died before.
+        // That thread may have ended before.
         let _ = self.tasks.send(Task::Stop);
     }
 }
 
 impl Outputs {
     /// Writes first, then the rest; nothing here waits for the write. The other threads' ends are
-    /// only ever gone when they died, and then the alarm has stopped the node.
+    /// only ever gone when they failed, and then they have reported it.
     fn carry_out(&mut self, actions: &mut Actions) {
         if let (Some(batch), Some(batches)) = (actions.batch.take(), &self.batches) {
             let _ = batches.send(batch);
@@ -287,7 +287,7 @@ impl Clients {
     }
 }
 
-/// What happened, for people: a change of leader is news, the rest is detail.
+/// Logs a protocol event: changes of leadership for operators, the rest at debug level.
 fn log(note: &ProtocolEvent) {
     match note {
         ProtocolEvent::Leading { ballot } => tracing::info!(term = ballot.round, "leading"),

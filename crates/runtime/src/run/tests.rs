@@ -1,4 +1,4 @@
-//! A replica of one node, whose stores can be told to fail, to wait, and to be looked at.
+//! A replica of one node, whose log can fail, wait, and be observed.
 
 use crate::{Fatal, Replica, ReplicaError, Untyped};
 use bytes::Bytes;
@@ -11,13 +11,15 @@ use synod_raft::Raft;
 use synod_replica::{
     Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, Settings,
 };
-use synod_storage::{Batch, BootId, LogStore, MemoryDisk, StorageError, StoredGroup};
+use synod_storage::{Batch, BootId, LogStore, MemoryDisk, StateStore, StorageError, StoredGroup};
 use synod_transport::MemoryNetwork;
-use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, Membership, NodeId, Slot};
+use synod_types::{
+    Changes, ClusterId, Epoch, GroupId, Incarnation, Instant, Membership, NodeId, Slot,
+};
 
 const ME: NodeId = NodeId(1);
 
-/// A log that commits only while its gate is open, counts, and fails when told to.
+/// A log that commits only while its gate is open, counts commits, and fails a chosen one.
 struct Gated {
     log: Box<dyn LogStore>,
     gate: Arc<Gate>,
@@ -125,7 +127,7 @@ fn revision(reply: &Bytes) -> i64 {
 }
 
 #[tokio::test]
-async fn what_waits_for_the_disk_becomes_one_commit() {
+async fn batches_that_wait_for_the_disk_become_one_commit() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.gate.set_closed(true);
@@ -133,7 +135,7 @@ async fn what_waits_for_the_disk_becomes_one_commit() {
     let mut puts = vec![node.put("first".into())];
     node.until("the first is at the disk", |node| node.gate.commits() == before + 1).await;
     puts.extend((0..100).map(|key| node.put(format!("key {key}"))));
-    node.until("all are under way", |node| node.replica.metrics().outstanding == 101).await;
+    node.until("all are pending", |node| node.replica.metrics().outstanding == 101).await;
     assert!(puts.iter().all(|put| !put.is_finished()), "acknowledged before it is durable");
     node.gate.set_closed(false);
     for put in puts {
@@ -175,7 +177,7 @@ async fn a_backlog_reaches_the_disk_in_bounded_commits() {
         tokio::spawn(async move { replica.execute_bytes(command).await })
     };
     let puts: Vec<_> = (0..100).map(put).collect();
-    node.until("all are under way", |node| node.replica.metrics().outstanding == 100).await;
+    node.until("all are pending", |node| node.replica.metrics().outstanding == 100).await;
     node.gate.set_closed(false);
     for put in puts {
         assert!(put.await.unwrap().is_ok());
@@ -185,7 +187,50 @@ async fn a_backlog_reaches_the_disk_in_bounded_commits() {
     node.stop().await;
 }
 
-/// A driver whose core asks for what must not be done, once it is told to.
+/// A state store whose writes fail.
+struct FullState(Box<dyn StateStore>);
+
+impl synod_storage::StateView for FullState {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.0.get(key)
+    }
+
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> synod_storage::Entries<'a> {
+        self.0.range(from, to)
+    }
+}
+
+impl StateStore for FullState {
+    fn write(&mut self, _: &Changes) -> Result<(), StorageError> {
+        Err(StorageError::Io { path: "state".into(), reason: "the disk is full".into() })
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.0.sync()
+    }
+
+    fn view(&self) -> Result<Box<dyn synod_storage::StateView + Send + '_>, StorageError> {
+        self.0.view()
+    }
+}
+
+#[tokio::test]
+async fn failed_save_stops_the_replica() {
+    let disk = MemoryDisk::new(Incarnation(1));
+    let state = FullState(Box::new(disk.open_state()));
+    let replica = Replica::builder::<Raft>(ClusterId(7), ME)
+        .members([(ME, "1")])
+        .stores(Box::new(disk.open_log()), Box::new(state))
+        .transport(Arc::new(MemoryNetwork::default().join(ME)))
+        .start_untyped(KvStore::new());
+    let replica = replica.await.unwrap();
+    let fatal = tokio::time::timeout(Duration::from_secs(20), replica.failed()).await.unwrap();
+    let expected = "the state cannot be saved, so the node stops: state: the disk is full";
+    assert_eq!(fatal.to_string(), expected);
+    assert_eq!(replica.shutdown().await, Err(fatal));
+}
+
+/// A driver whose core requests a forbidden write, once its flag is set.
 struct Doomed {
     driver: Box<dyn Driver>,
     doomed: Arc<AtomicBool>,

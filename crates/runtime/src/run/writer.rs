@@ -52,10 +52,9 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Says that nothing more will be written, however it came to that: a core that stops waits
-    /// for it.
+    /// Signals that nothing more is written, after a failure, too: a core that stops waits for it.
     fn drop(&mut self) {
-        // Nobody listens if the core is gone.
+        // The core may have ended.
         let _ = self.signals.send(Signal::WriterDone);
     }
 }

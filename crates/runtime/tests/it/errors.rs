@@ -1,4 +1,4 @@
-//! Errors that a user meets: each says what to do.
+//! Errors that a user meets: each names the remedy.
 
 use crate::support::{CLUSTER, ME, Words, alone};
 use serde::de::Error;
@@ -99,7 +99,7 @@ async fn command_that_no_node_can_decode_is_a_codec_error() {
 }
 
 #[tokio::test]
-async fn command_without_a_quorum_has_an_unknown_outcome_or_no_leader() {
+async fn command_without_a_leader_is_retryable() {
     let builder = Replica::builder::<Raft>(CLUSTER, ME)
         .members([1, 2, 3].map(|id| (NodeId(id), id.to_string())))
         .in_memory()

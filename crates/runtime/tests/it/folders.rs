@@ -97,3 +97,11 @@ async fn folder_in_use_is_refused() {
     assert!(start(alone(), folder.path()).await.is_err());
     running.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn folder_that_cannot_be_made_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = start(alone(), file.path()).await.unwrap_err();
+    assert!(error.starts_with("cannot make the data folder "), "{error}");
+    assert!(error.ends_with(": repair the folder or its permissions, or name another one"));
+}

@@ -1,8 +1,13 @@
 //! Several replicas in one process: agreement, the end of one, the end of all.
 
-use crate::support::{PATIENCE, Words, alone, leader, three};
+use crate::support::{CLUSTER, ME, PATIENCE, Words, alone, leader, three};
+use std::sync::Arc;
 use std::time::Duration;
-use synod_runtime::{Consistency, NodeId, ReplicaError, Role, Slot};
+use synod_multi_paxos::MultiPaxos;
+use synod_raft::Raft;
+use synod_runtime::{
+    Consistency, MemoryNetwork, NodeId, Protocol, Replica, ReplicaError, Role, Slot,
+};
 
 #[tokio::test]
 async fn replicas_in_one_process_agree_and_survive_the_leader() {
@@ -57,17 +62,23 @@ async fn watch_reports_the_leader_and_each_applied_slot() {
 #[tokio::test]
 async fn names_of_threads_carry_the_node() {
     let (_, replicas) = three().await;
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| {
-        // A thread that has just ended has no name.
-        std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default()
-    });
-    let names: Vec<_> = tasks.map(|name| name.trim().to_owned()).collect();
-    for replica in 1..=replicas.len() {
-        for role in ["core", "writer", "apply", "saver"] {
-            let name = format!("synod-{role}-{replica}");
-            assert!(names.contains(&name), "no {name} in {names:?}");
+    let roles = ["core", "writer", "apply", "saver"];
+    let expected = (1..=replicas.len()).flat_map(|node| roles.map(|role| (role, node)));
+    let expected: Vec<_> = expected.map(|(role, node)| format!("synod-{role}-{node}\n")).collect();
+    let all_found = async {
+        loop {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let paths = tasks.map(|task| task.unwrap().path().join("comm"));
+            // A thread that has just ended has no name, one that has just started not yet its own.
+            let names: Vec<_> =
+                paths.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+            if expected.iter().all(|name| names.contains(name)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, all_found).await.expect("every thread has its name");
 }
 
 #[tokio::test]
@@ -81,4 +92,27 @@ async fn stopped_replica_answers_with_what_to_do() {
     assert_eq!(error.to_string(), "the replica is stopped: use another node");
     assert!(!error.is_retryable());
     assert_eq!(other.read(0, Consistency::Serializable).await, Err(error));
+}
+
+async fn chosen(protocol: &str) -> Replica<Words> {
+    async fn start<P: Protocol>() -> Replica<Words> {
+        let builder = Replica::builder::<P>(CLUSTER, ME).members([(ME, "1")]).in_memory();
+        let transport = Arc::new(MemoryNetwork::default().join(ME));
+        builder.transport(transport).start(Words::default()).await.unwrap()
+    }
+    match protocol {
+        Raft::NAME => start::<Raft>().await,
+        MultiPaxos::NAME => start::<MultiPaxos>().await,
+        other => panic!("no protocol {other}"),
+    }
+}
+
+#[tokio::test]
+async fn protocol_can_be_chosen_at_run_time() {
+    for protocol in ["raft", "multi-paxos"] {
+        let replica = chosen(protocol).await;
+        let word = || protocol.to_owned();
+        assert_eq!(replica.execute(word()).await, Ok(Some(word())));
+        replica.shutdown().await.unwrap();
+    }
 }
