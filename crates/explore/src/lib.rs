@@ -43,7 +43,7 @@
 //! 5. Break the protocol on purpose and see that the search notices. One that never found anything
 //!    proves nothing; for the same reason [`Report::assert_safe`] demands [`Coverage`]s.
 //!
-//! A search that finds something fails with its story, one action a line, of which no single one
+//! A search that finds something fails with its trace, one action a line, of which no single one
 //! can be left out, and ends with `violated: ` and the rule.
 //!
 //! # What is checked
@@ -53,7 +53,7 @@
 //! that it has applied; one value under one stamp; one leader a ballot, who in Raft holds all
 //! that was chosen before; hard states that never go back; that each released message
 //! [holds](synod_consensus::Message::holds) against its sender's synced disk; that the state may
-//! be made durable only as far as the log is; that a node starts from whatever a crash leaves;
+//! be made durable only as far as the log is; that a node starts from any disk that a crash leaves;
 //! that no assertion of a core fails.
 //!
 //! Each node runs on the [`Host`](synod_consensus::Host) that the driver in `synod-replica` runs on: the

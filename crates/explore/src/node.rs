@@ -56,7 +56,7 @@ pub type Batch<P> = Vec<LoggedWrite<P>>;
 pub struct LoggedWrite<P: Protocol> {
     /// The write.
     pub write: Write<P>,
-    /// Whether it is a vote: made in the very round that it is stamped with, if that matters.
+    /// True if it is a vote: made in the very round that it is stamped with, if that matters.
     pub is_vote: bool,
 }
 

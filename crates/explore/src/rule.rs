@@ -27,7 +27,7 @@ pub enum Rule {
     Order,
     /// The state may be made durable only as far as the log is.
     Durable,
-    /// A node starts from whatever its disk may hold after a crash.
+    /// A node starts from any content that its disk may hold after a crash.
     Recovery,
     /// No assertion of a core fails.
     NoPanic,

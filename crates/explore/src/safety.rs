@@ -34,12 +34,12 @@ impl<P: Protocol> SafetyChecker<P> {
         Self { written: BTreeMap::new(), chosen: BTreeMap::new(), leaders: BTreeMap::new() }
     }
 
-    /// How many slots are chosen.
+    /// Returns the number of chosen slots.
     pub fn count(&self) -> usize {
         self.chosen.len()
     }
 
-    /// Whether two ballots wrote to one slot.
+    /// Returns whether two ballots wrote to one slot.
     pub fn has_competition(&self) -> bool {
         let slots: Vec<_> = self.written.keys().map(|(slot, _)| *slot).collect();
         slots.windows(2).any(|pair| pair[0] == pair[1])
@@ -204,7 +204,7 @@ impl<P: Protocol> SafetyChecker<P> {
         }
     }
 
-    /// Whether [`observe_leader`](Self::observe_leader) would change nothing.
+    /// Returns whether [`observe_leader`](Self::observe_leader) would change nothing.
     pub fn knows_leader(&self, node: NodeId, status: &Status) -> bool {
         let mut ballot = status.ballot;
         if !P::Stamp::NAMES_PROPOSER {
@@ -255,7 +255,7 @@ impl Chosen {
     }
 }
 
-/// Whether the stamp says that the value was learnt as chosen.
+/// Returns whether the stamp says that the value was learnt as chosen.
 pub(crate) fn is_chosen_mark<S: Stamp>(stamp: S) -> bool {
     stamp.ballot() == Ballot::CHOSEN
 }

@@ -15,7 +15,7 @@ fn main() {
 /// One line a seed: the protocol, the seed, the trace's hash, how many events, how many operations
 /// were acknowledged.
 pub fn traces() -> String {
-    let options = RunOptions { troubled: Duration::from_secs(15), ..RunOptions::default() };
+    let options = RunOptions { fault_time: Duration::from_secs(15), ..RunOptions::default() };
     let mut lines = String::new();
     macro_rules! trace {
         ($protocol:ty, $config:ty) => {

@@ -1,13 +1,13 @@
-//! The one source of chance.
+//! The one source of randomness.
 
 use std::ops::Range;
 use std::time::Duration;
 
-/// SimRng of a seed (SplitMix64). No floating point: the same draw in debug and release, on every
+/// RNG of a seed (SplitMix64). No floating point: the same draw in debug and release, on every
 /// machine.
 ///
-/// SimRng [split](Self::split) for a few words' price. So each link, each disk, each arrival of
-/// clients has dice of its own, and what is drawn from one of them moves no other: a fault that is
+/// An RNG [splits](Self::split) at the cost of a few words. So each link, each disk, each arrival of
+/// clients has an RNG of its own, and draws from one of them move no other: a fault that is
 /// taken out of a run changes what follows from it and nothing else.
 #[derive(Clone, Debug)]
 pub(crate) struct SimRng(u64);
@@ -20,7 +20,7 @@ impl SimRng {
         Self(mix(seed))
     }
 
-    /// Other dice: what is drawn from them is not missed here.
+    /// Splits off another RNG, whose draws do not move this one.
     pub(crate) fn split(&mut self) -> Self {
         Self(mix(self.word() ^ 0x5851_f42d_4c95_7f2d))
     }
@@ -41,12 +41,12 @@ impl SimRng {
         range.start + self.below(range.end.saturating_sub(range.start))
     }
 
-    /// Whether something happens that happens `per_million` times in a million.
+    /// Returns true `per_million` times in a million.
     pub(crate) fn chance(&mut self, per_million: u32) -> bool {
         per_million > 0 && self.below(u64::from(MILLION)) < u64::from(per_million)
     }
 
-    /// Whether something happens that happens `percent` times in a hundred.
+    /// Returns true `percent` times in a hundred.
     pub(crate) fn percent(&mut self, percent: u32) -> bool {
         self.chance(percent * (MILLION / 100))
     }

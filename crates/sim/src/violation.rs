@@ -1,4 +1,4 @@
-//! What a checker finds.
+//! Violations that checkers find.
 
 use std::fmt;
 use synod_types::{Instant, NodeId};
@@ -6,13 +6,13 @@ use synod_types::{Instant, NodeId};
 /// A property that did not hold: the run that found it ends at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which property.
+    /// The property.
     pub kind: ViolationKind,
-    /// When, in simulated time.
+    /// Simulated time.
     pub at: Instant,
-    /// Which nodes were concerned.
+    /// The nodes concerned.
     pub nodes: Vec<NodeId>,
-    /// What was seen, in a line or two.
+    /// The observation, in a line or two.
     pub explanation: String,
 }
 
@@ -44,7 +44,7 @@ pub enum ViolationKind {
     HardStateRegressed,
     /// A message left that claims what its sender's disk does not hold.
     FalseClaim,
-    /// A frame or a batch left that nobody can read.
+    /// A frame or a batch left that cannot be decoded.
     BadBytes,
     /// A state machine differs from what the chosen commands make.
     StateDiverged,
@@ -62,7 +62,7 @@ pub enum ViolationKind {
     StaleRead,
     /// No single store could have given the answers that clients saw: known at the end of a run.
     NotLinearizable,
-    /// Whether one could is not known: the search for it ended at its bound.
+    /// The check of the history ended at its bound without a verdict.
     Undecided,
     /// A node could not start on its own disk.
     RecoveryRefused,
@@ -116,7 +116,7 @@ impl fmt::Display for ViolationKind {
     }
 }
 
-/// What a check returns: the time is filled in by whoever keeps the clock.
+/// Result of a check. The cluster fills in the time.
 pub(crate) type Checked = Result<(), Box<Violation>>;
 
 /// A violation that was just seen.

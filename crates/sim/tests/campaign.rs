@@ -30,7 +30,7 @@ impl SearchHost for Machine {
         });
     }
 
-    fn tell(&self, line: &str) {
+    fn report(&self, line: &str) {
         println!("{line}");
     }
 }

@@ -47,7 +47,7 @@ impl SearchHost for Threads {
         });
     }
 
-    fn tell(&self, line: &str) {
+    fn report(&self, line: &str) {
         self.1.lock().unwrap().push(line.into());
     }
 }

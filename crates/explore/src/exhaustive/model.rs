@@ -13,7 +13,7 @@ use std::time::Duration;
 use synod_consensus::{Input, Message, Protocol, Quorum, Role, Saved};
 use synod_types::{Instant, NodeId, Slot, Ticket};
 
-/// More express messages than this in one action and nodes talk to each other for ever.
+/// More immediate messages than this in one action are an endless exchange.
 const ENDLESS: usize = 1000;
 
 /// A protocol whose parts may be shared between the threads of a search: every protocol that holds
@@ -28,7 +28,7 @@ impl<P> Explorable for P where
 {
 }
 
-/// How the network treats a message.
+/// Delivery of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It may arrive at any later time, or never, in any order with others.
@@ -40,7 +40,7 @@ pub enum Delivery {
     Dropped,
 }
 
-/// Kinds of what a [`Budget`] bounds and strikes one node.
+/// Kinds of events that a [`Budget`] bounds and that hit one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
     /// A timer of the node runs out.
@@ -55,7 +55,7 @@ pub enum NodeEvent {
     Trim,
 }
 
-/// What can happen next. `is_slow`: what the node writes then takes time.
+/// A possible next step. `is_slow`: the node's writes in it take time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action<P: Protocol> {
     /// A message arrives; it may stay in the network and arrive again.
@@ -116,12 +116,12 @@ pub(crate) struct ClusterModel<P: Protocol> {
     pub node_filter: fn(NodeEvent, NodeId) -> bool,
     pub delivery: fn(&P::Message) -> Delivery,
     pub clock_step: Duration,
-    /// Where the search begins.
+    /// First state of the search.
     pub start: Option<State<P>>,
-    /// When the search ends: from then on no state leads to another, so that it soon has none left.
+    /// Time at which the search ends: from then on no state leads to another, so that it soon has none left.
     /// The search itself looks at the time only where it has several threads.
     pub deadline: Option<std::time::Instant>,
-    /// Whether the search has ended, and steps are taken once more to report what it found.
+    /// True if the search has ended, and steps are taken once more to report what it found.
     pub is_over: AtomicBool,
 }
 
@@ -152,7 +152,7 @@ impl<P: Protocol> ClusterModel<P> {
         state
     }
 
-    /// What comes of an action; `None` if it changes nothing that matters.
+    /// Returns the state after an action; `None` if nothing that matters changes.
     pub fn apply(&self, before: &State<P>, action: &Action<P>) -> Option<State<P>> {
         let mut state = before.clone();
         match action {
@@ -273,7 +273,7 @@ impl<P: Protocol> ClusterModel<P> {
         state.nodes[index(id)] = Shared::new(node);
         state.checker.replace(checker);
         let mut acted = false;
-        // The transport knows nobody else.
+        // The transport has no other peers.
         for (to, message) in sent.into_iter().filter(|(to, _)| self.ids().any(|id| id == *to)) {
             let delivery = (self.delivery)(&message);
             let packet = Packet { from: id, to, message };
@@ -287,7 +287,7 @@ impl<P: Protocol> ClusterModel<P> {
     }
 
     fn inputs(&self, state: &State<P>, is_slow: bool, actions: &mut Vec<Action<P>>) {
-        // A node whose disk is busy writes behind that anyway.
+        // The writes of a node whose disk is busy wait for that anyway.
         let may = |node: NodeId| {
             !is_slow
                 || (state.node(node).unsynced.is_empty()
@@ -356,7 +356,7 @@ fn takes_commands<P: Protocol>(core: &P) -> bool {
     matches!(core.status().role, Role::Leader | Role::Peer)
 }
 
-/// What a search must have seen to have looked at anything.
+/// Names of the coverage goals.
 pub(crate) const CHOSEN: &str = "something is chosen";
 pub(crate) const LOST: &str = "a crash undoes a write";
 pub(crate) const COMPETED: &str = "two ballots write to one slot";

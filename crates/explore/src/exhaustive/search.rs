@@ -24,7 +24,7 @@ pub struct Explore<P: Explorable> {
     is_depth_first: bool,
 }
 
-/// Something that a search must have seen, or it has looked at nothing.
+/// A coverage goal: a search that does not reach it proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coverage {
     /// A value was chosen that was not chosen at the start.
@@ -47,7 +47,7 @@ impl Coverage {
     }
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Different states.
@@ -56,24 +56,24 @@ pub struct Report {
     pub steps: usize,
     /// The longest sequence of actions looked at.
     pub depth: usize,
-    /// How long it took.
+    /// Duration of the search.
     pub took: Duration,
-    /// Whether every state that can be reached within the budget was looked at.
+    /// True if every state that can be reached within the budget was looked at.
     pub is_exhausted: bool,
-    /// What was seen.
+    /// Coverage goals that were reached.
     pub seen: BTreeSet<Coverage>,
-    /// What was violated, and how it came to that.
+    /// The violation, with the actions that lead to it.
     pub found: Option<Counterexample>,
 }
 
 /// A violation and a way to it of which no single action can be left out.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    /// What was violated.
+    /// The violation.
     pub violation: RuleViolation,
-    /// What happened, one action a line.
+    /// The actions, one a line.
     pub trace: Vec<String>,
-    /// How many of these actions are the search's, and not the script's that prepared it.
+    /// Number of the last actions that are the search's, and not the setup's.
     pub actions: usize,
 }
 
@@ -111,7 +111,7 @@ impl<P: Explorable> Explore<P> {
         })
     }
 
-    /// How often each kind of trouble may come.
+    /// Sets how often each kind of event may occur.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         if let Some(start) = &mut self.cluster.start {
@@ -120,14 +120,14 @@ impl<P: Explorable> Explore<P> {
         self
     }
 
-    /// Which timers may run out; all by default.
+    /// Sets which timers may run out; all by default.
     #[must_use]
     pub fn with_timers(mut self, timer_filter: fn(&P::Timer) -> bool) -> Self {
         self.cluster.timer_filter = timer_filter;
         self
     }
 
-    /// Which nodes each kind of trouble may strike; all by default. Where nodes are alike, a search
+    /// Sets which nodes each kind of event may hit; all by default. Where nodes are alike, a search
     /// loses nothing if not every one of them may be the first.
     #[must_use]
     pub fn allowing(mut self, node_filter: fn(NodeEvent, NodeId) -> bool) -> Self {
@@ -135,7 +135,7 @@ impl<P: Explorable> Explore<P> {
         self
     }
 
-    /// How the network treats messages; all are [free](Delivery::AnyTime) by default. Decides also
+    /// Sets the delivery of messages; [any time](Delivery::AnyTime) by default. Decides also
     /// about the messages that the nodes sent when they started.
     #[must_use]
     pub fn delivery(mut self, delivery: fn(&P::Message) -> Delivery) -> Self {
@@ -143,7 +143,7 @@ impl<P: Explorable> Explore<P> {
         self.restart()
     }
 
-    /// How far every clock moves when a timer runs out; not at all by default, and never otherwise:
+    /// Sets the step of every clock when a timer runs out; none by default, and never otherwise:
     /// the less the clock moves, the more states are equal. A protocol that stands by a leader for
     /// a time needs a hop that is longer.
     #[must_use]
@@ -184,7 +184,7 @@ impl<P: Explorable> Explore<P> {
     }
 
     /// Goes down each way to its end before the next one. A state that was looked at then costs some
-    /// 16 bytes instead of a kilobyte, so that a search can be a hundred times larger; the story of
+    /// 16 bytes instead of a kilobyte, so that a search can be a hundred times larger; the trace of
     /// a violation may be longer, and when cut off, a search has seen all of few ways instead of
     /// the beginning of all ways.
     #[must_use]
@@ -194,7 +194,7 @@ impl<P: Explorable> Explore<P> {
     }
 
     /// Looks at all states, those that fewer actions lead to first, unless told to go
-    /// [depth first](Self::depth_first), so that a violation comes with a short story. Ends with the
+    /// [depth first](Self::depth_first), so that a violation comes with a short trace. Ends with the
     /// first one.
     #[must_use]
     pub fn run(self) -> Report {
@@ -225,7 +225,7 @@ impl<P: Explorable> Explore<P> {
 }
 
 impl Report {
-    /// What a search that has ended looked at, as if that had been all of it and had taken no time.
+    /// Reports a search that has ended, as if it had been complete and had taken no time.
     fn of<P: Explorable>(search: &impl Checker<ClusterModel<P>>, setup_trace: &[String]) -> Self {
         search.model().is_over.store(true, Ordering::Relaxed);
         let discoveries = search.discoveries();
@@ -248,8 +248,8 @@ impl Report {
         }
     }
 
-    /// Fails if a rule was violated, with the story of how, or if the search has not seen what it
-    /// had to see: then it proves nothing.
+    /// Fails if a rule was violated, with the trace, or if the search has not reached the goals that it
+    /// had to reach: then it proves nothing.
     ///
     /// # Panics
     /// In both cases.

@@ -1,4 +1,4 @@
-//! Bringing a cluster where a search shall begin.
+//! Setup: brings a cluster to the state where a search begins.
 
 use super::model::{Action, ClusterModel};
 use super::state::{Network, Packet, Shared, State};
@@ -8,7 +8,7 @@ use synod_types::NodeId;
 
 /// A cluster that is led, by a script, to the state where a search begins: a leader elected, logs
 /// that differ. What is done here costs no budget, is checked like everything else, and opens the
-/// story of whatever the search finds.
+/// trace of a violation that the search finds.
 pub struct Setup<'a, P: Protocol> {
     pub(crate) cluster: &'a ClusterModel<P>,
     pub(crate) state: State<P>,
@@ -63,13 +63,13 @@ impl<P: Protocol> Setup<'_, P> {
         }
     }
 
-    /// Everything under way is lost.
+    /// Loses all messages in flight.
     pub fn lose_all(&mut self) {
         self.state.network = Network::new();
         self.trace.push("everything under way is lost".into());
     }
 
-    /// Who leads, as the nodes themselves see it.
+    /// Returns the nodes that lead, by their own status.
     #[must_use]
     pub fn leaders(&self) -> Vec<NodeId> {
         let ids = (1..).map(NodeId).zip(&self.state.nodes);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use synod_consensus::{Protocol, RecoveryError, Saved};
 use synod_types::{Instant, NodeId, Slot};
 
-/// How often each kind of trouble may come. Everything that can happen is bounded by these
+/// Bounds of each kind of event. Everything that can happen is bounded by these
 /// numbers, so a search ends: all orders of all messages, with this much of everything else.
 ///
 /// Losing a message costs nothing: a message that is never delivered is lost.

@@ -146,7 +146,7 @@ impl SearchHost for Screen {
         });
     }
 
-    fn tell(&self, line: &str) {
+    fn report(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
@@ -154,8 +154,8 @@ impl SearchHost for Screen {
         silence_panics(work);
     }
 
-    fn keep(&self, script: &str) {
-        script.lines().for_each(|line| self.tell(line));
+    fn save_script(&self, script: &str) {
+        script.lines().for_each(|line| self.report(line));
         let Some(file) = &self.save else { return };
         match fs::write(file, script) {
             Ok(()) => self.tell(&format!("again: synod sim --replay {}", file.display())),
@@ -163,7 +163,7 @@ impl SearchHost for Screen {
         }
     }
 
-    fn advance(&self, campaign: &Campaign) {
+    fn on_progress(&self, campaign: &Campaign) {
         let position = if self.hours { campaign.counted_time.as_secs() } else { campaign.seeds };
         self.bar.set_position(position);
     }

@@ -1,4 +1,4 @@
-//! What clients are told.
+//! Checks of replies to clients.
 
 use super::state::Oracle;
 use crate::violation::{Checked, ViolationKind, violation};
@@ -8,31 +8,31 @@ use synod_types::{NodeId, Slot};
 /// One client's operation and how it ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
-    /// Who took it.
+    /// The node that took it.
     pub(crate) node: NodeId,
     /// Every slot that had been acknowledged to anyone when it began: a read must see them, a
-    /// command must come behind them.
+    /// command must come after them.
     pub(crate) floor: Slot,
     pub(crate) state: OperationState,
 }
 
-/// How an operation ended.
+/// State of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperationState {
-    /// It is under way.
-    Open,
+    /// It is pending.
+    Pending,
     /// It was done; a command took effect at this slot.
     Done(Slot),
     /// It was not done and never will be; `busy`: because too much was in flight.
     Refused { busy: bool },
-    /// Nobody knows.
+    /// It is unknown whether it was done.
     Unknown,
 }
 
 /// An operation is answered once, by the node that took it, and not after its client has lost its
 /// connection.
 pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Checked {
-    if operation.state == OperationState::Open && operation.node == node {
+    if operation.state == OperationState::Pending && operation.node == node {
         return Ok(());
     }
     let text = format!(
@@ -42,7 +42,7 @@ pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Check
     Err(violation(ViolationKind::AnsweredTwice, [node], text))
 }
 
-/// A command was acknowledged: it took effect at that very slot, with that very reply, behind
+/// A command was acknowledged: it took effect at that very slot, with that very reply, after
 /// everything acknowledged before it began.
 pub(crate) fn check_done(
     id: u64,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn began_after(floor: u64) -> Operation {
-        Operation { node: NodeId(1), floor: Slot(floor), state: OperationState::Open }
+        Operation { node: NodeId(1), floor: Slot(floor), state: OperationState::Pending }
     }
 
     #[test]

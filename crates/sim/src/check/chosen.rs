@@ -1,4 +1,4 @@
-//! What was chosen: one value a slot, for ever, and on the disks of a quorum.
+//! Chosen slots: one value a slot, for ever, and on the disks of a quorum.
 //!
 //! The quorum that chose a value keeps it: its nodes take nothing that is older than the choice, and
 //! nothing newer differs from it. Other nodes may hold the value, lose it to a straggler of an older
@@ -30,9 +30,9 @@ pub(crate) struct Fact {
     pub(crate) digest: u64,
     /// The round that its first reporter stood in.
     pub(crate) round: u64,
-    /// Who reported it first.
+    /// The node that reported it first.
     pub(crate) by: NodeId,
-    /// Whose disks hold it.
+    /// Nodes whose disks hold it.
     holders: NodeSet,
 }
 
@@ -51,7 +51,7 @@ impl Chosen {
         self.facts.get(usize::try_from(slot.0).ok()?.checked_sub(1)?)
     }
 
-    /// A node reports a slot as chosen. True if nobody did before.
+    /// A node reports a slot as chosen. Returns whether it is the first report.
     pub(crate) fn report<'a, S: Stamp>(
         &mut self,
         (node, round): (NodeId, u64),

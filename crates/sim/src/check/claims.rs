@@ -1,4 +1,4 @@
-//! What leaves a node must be true.
+//! Messages that leave a node must be backed by its disk.
 
 use crate::violation::{Checked, ViolationKind, violation};
 use synod_consensus::{Message, Protocol, Saved};

@@ -1,4 +1,4 @@
-//! Fingerprints: of values, for comparison; of a whole run, to tell whether two runs are the same.
+//! Fingerprints: of values, for comparison; of a whole run, to see whether two runs are the same.
 
 use synod_types::ValueRef;
 

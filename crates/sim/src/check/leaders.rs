@@ -1,4 +1,4 @@
-//! Who leads.
+//! Leaders.
 
 use super::chosen::Chosen;
 use crate::violation::{Checked, ViolationKind, violation};
@@ -10,20 +10,20 @@ use synod_types::{Ballot, NodeId, Slot};
 /// was chosen before it (Raft §5.2, §5.4).
 #[derive(Debug)]
 pub(crate) struct Leaders {
-    /// Whether one round has one leader. Where the stamp is a bare term it names no node, so two
+    /// True if one round has one leader. Where the stamp is a bare term it names no node, so two
     /// nodes that lead under one term write indistinguishable slots.
-    one_a_round: bool,
+    one_per_round: bool,
     by_ballot: BTreeMap<Ballot, NodeId>,
 }
 
 impl Leaders {
     pub(crate) fn of<P: Protocol>() -> Self {
-        let one_a_round = !P::Stamp::NAMES_PROPOSER;
-        Self { one_a_round, by_ballot: BTreeMap::new() }
+        let one_per_round = !P::Stamp::NAMES_PROPOSER;
+        Self { one_per_round, by_ballot: BTreeMap::new() }
     }
 
     /// Looks at a node after an event. Returns whether it has just become leader.
-    pub(crate) fn look(
+    pub(crate) fn observe(
         &mut self,
         node: NodeId,
         status: &Status,
@@ -32,7 +32,7 @@ impl Leaders {
             return Ok(false);
         }
         let mut ballot = status.ballot;
-        if self.one_a_round {
+        if self.one_per_round {
             ballot.node = NodeId(0);
         }
         let leader = *self.by_ballot.entry(ballot).or_insert(NodeId(0));
@@ -55,7 +55,7 @@ impl Leaders {
         written: &Saved<P>,
         chosen: &Chosen,
     ) -> Checked {
-        if !self.one_a_round {
+        if !self.one_per_round {
             return Ok(());
         }
         for slot in written.base.through.next().0..=chosen.last().0 {
@@ -77,8 +77,8 @@ impl Leaders {
 mod tests {
     use super::*;
 
-    fn leaders(one_a_round: bool) -> Leaders {
-        Leaders { one_a_round, by_ballot: BTreeMap::new() }
+    fn leaders(one_per_round: bool) -> Leaders {
+        Leaders { one_per_round, by_ballot: BTreeMap::new() }
     }
 
     fn leads(node: u64, round: u64) -> Status {
@@ -96,17 +96,17 @@ mod tests {
     #[test]
     fn two_leaders_of_one_term_are_found() {
         let mut leaders = leaders(true);
-        assert_eq!(leaders.look(NodeId(1), &leads(1, 3)), Ok(true));
-        assert_eq!(leaders.look(NodeId(1), &leads(1, 3)), Ok(false), "the same as before");
-        assert_eq!(leaders.look(NodeId(2), &leads(2, 4)), Ok(true));
-        let found = leaders.look(NodeId(2), &leads(2, 3)).unwrap_err();
+        assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(true));
+        assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(false), "the same as before");
+        assert_eq!(leaders.observe(NodeId(2), &leads(2, 4)), Ok(true));
+        let found = leaders.observe(NodeId(2), &leads(2, 3)).unwrap_err();
         assert_eq!(found.kind, ViolationKind::TwoLeaders);
     }
 
     #[test]
     fn where_ballots_name_their_node_a_round_may_have_several() {
         let mut leaders = leaders(false);
-        assert_eq!(leaders.look(NodeId(1), &leads(1, 3)), Ok(true));
-        assert_eq!(leaders.look(NodeId(2), &leads(2, 3)), Ok(true));
+        assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(true));
+        assert_eq!(leaders.observe(NodeId(2), &leads(2, 3)), Ok(true));
     }
 }

@@ -1,4 +1,4 @@
-//! What nodes write to their logs, and which of it becomes durable.
+//! Writes of nodes to their logs, and which of them become durable.
 //!
 //! Every value that was ever written to a slot is kept with its stamp, and with the nodes whose
 //! disks have held it there. Where stamps are ballots, a slot is **chosen** exactly when a phase-2
@@ -44,7 +44,7 @@ struct SlotRecord<S> {
 struct Copies<S> {
     stamp: S,
     digest: u64,
-    /// Whose disks have held it.
+    /// Nodes whose disks have held it.
     holders: NodeSet,
 }
 
@@ -54,7 +54,7 @@ impl<P: Protocol> Logs<P> {
     }
 
     /// A node has lost what was not synced: this is what it goes on from.
-    pub(crate) fn forget(&mut self, node: usize, synced: &P::HardState) {
+    pub(crate) fn reset_to_synced(&mut self, node: usize, synced: &P::HardState) {
         self.hard_states[node] = synced.clone();
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Checks<P: Protocol> {
     pub(crate) logs: Logs<P>,
     pub(crate) oracle: Oracle,
     pub(crate) history: ClientHistory,
-    /// Whether answers are left to what is judged at the end.
+    /// True if replies are judged at the end only, by the history.
     pub(crate) history_only: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the chosen commands make of the state, on every node.
+//! The state that the chosen commands make, on every node.
 
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use crate::workload::kv::{LAST, Last, Machine};
@@ -15,9 +15,9 @@ pub(crate) struct Oracle {
     applier: Applier,
     /// The digest of the state after each slot; the first is that of the empty state.
     digests: Vec<u64>,
-    /// What took effect at which slot.
+    /// Commands that took effect, by slot.
     effects: BTreeMap<Slot, Last>,
-    /// Where each command took effect.
+    /// Slots at which commands took effect.
     places: BTreeMap<u64, Slot>,
 }
 
@@ -56,12 +56,12 @@ impl Oracle {
         }
     }
 
-    /// What took effect at a slot.
+    /// Returns the command that took effect at a slot.
     pub(crate) fn effect(&self, slot: Slot) -> Option<&Last> {
         self.effects.get(&slot)
     }
 
-    /// Where a command took effect.
+    /// Returns the slot at which a command took effect.
     pub(crate) fn place(&self, id: u64) -> Option<Slot> {
         self.places.get(&id).copied()
     }
@@ -80,7 +80,7 @@ impl Oracle {
         Err(violation(ViolationKind::StateDiverged, [node], text))
     }
 
-    /// Whether a node's stored state is, byte for byte, what it must be.
+    /// Returns whether a node's stored state is, byte for byte, what it must be.
     pub(crate) fn check_stored(
         node: NodeId,
         stored: &BTreeMap<Bytes, Bytes>,
@@ -99,7 +99,7 @@ impl Oracle {
         }
     }
 
-    /// What a node's store must hold that has applied and stored all that was chosen. For the end
+    /// Returns the content of a node's store once all that was chosen is applied and stored. For the end
     /// of a run: the oracle goes no further.
     pub(crate) fn into_stored(mut self) -> BTreeMap<Bytes, Bytes> {
         self.applier.seal();

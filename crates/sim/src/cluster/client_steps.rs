@@ -100,7 +100,7 @@ impl<P: Protocol> Cluster<P> {
         let id = answer.token.0;
         let Some(operation) = self.workload.clients.get(id).cloned() else { return Ok(()) };
         answers::check_first(id, &operation, self.world.nodes[node].id)?;
-        self.world.trace.answer(operation.node, id, &answer.outcome);
+        self.world.trace.record_reply(operation.node, id, &answer.outcome);
         let Checks { oracle, history, history_only, .. } = &mut self.checks;
         let state = match &answer.outcome {
             Outcome::Done(slot, reply) => {
@@ -134,7 +134,7 @@ impl<P: Protocol> Cluster<P> {
                 OperationState::Refused { busy: *why == Refusal::Busy }
             }
             Outcome::Unknown => {
-                history.lost(self.world.now, id);
+                history.abandoned(self.world.now, id);
                 OperationState::Unknown
             }
         };
@@ -151,12 +151,12 @@ impl<P: Protocol> Cluster<P> {
         read: impl FnOnce(&Op) -> Option<ClientOutcome>,
     ) -> Checked {
         let Some(op) = self.checks.history.op(id) else { return Ok(()) };
-        let Some(told) = read(op) else {
+        let Some(outcome) = read(op) else {
             let text = format!("what answers operation {id} is no answer to {op}");
             return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
         };
-        self.workload.clients.expected.observe(op, &told);
-        self.checks.history.done(self.world.now, id, told);
+        self.workload.clients.expected.observe(op, &outcome);
+        self.checks.history.done(self.world.now, id, outcome);
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl<P: Protocol> Cluster<P> {
         }
         let deadline = self.world.now + self.world.plan.clients.patience.end;
         let op = Op::put(vec![key], value);
-        self.checks.history.ask(self.world.now, (id, node), op, (false, false));
+        self.checks.history.invoke(self.world.now, (id, node), op, (false, false));
         let command = Command::put(id, key, value.to_vec()).encode();
         let event = Event::Request { token: Token(id), command, deadline };
         self.handle_event(index, event).map_err(|found| self.dated(*found))?;
@@ -199,7 +199,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(id)
     }
 
-    /// Whether an operation was acknowledged.
+    /// Returns whether an operation was acknowledged.
     #[must_use]
     pub fn is_done(&self, operation: u64) -> bool {
         let operation = self.workload.clients.get(operation);
@@ -231,7 +231,7 @@ mod tests {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };
-        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
         cluster.checks.history_only = history_only;
         cluster.run_for(WHILE)?;
         let deposed = cluster.leader().expect("somebody leads by now");
@@ -248,7 +248,12 @@ mod tests {
         write(&mut cluster, others[0], b"new")?;
         let index = Cluster::<Raft>::index(deposed);
         let id = cluster.workload.clients.begin(cluster.world.now, index);
-        cluster.checks.history.ask(cluster.world.now, (id, deposed), Op::get("a"), (true, false));
+        cluster.checks.history.invoke(
+            cluster.world.now,
+            (id, deposed),
+            Op::get("a"),
+            (true, false),
+        );
         let answer = Answer { token: Token(id), outcome: Outcome::Readable };
         cluster.on_reply(index, &answer).map_err(|found| cluster.dated(*found))?;
         cluster.heal();
@@ -269,7 +274,7 @@ mod tests {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };
-        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
         cluster.run_for(WHILE).unwrap();
         let leader = cluster.leader().expect("a leader");
         let id = cluster.put(leader, b'a', b"once").unwrap();
@@ -294,7 +299,7 @@ mod tests {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };
-        let mut cluster = Cluster::<Raft>::new(Plan::calm(3), 5, config);
+        let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
         cluster.run_for(WHILE).unwrap();
         let leader = cluster.leader().expect("a leader");
         let others: Vec<_> = cluster.members().all().filter(|node| *node != leader).collect();

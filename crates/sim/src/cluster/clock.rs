@@ -5,7 +5,7 @@ use synod_types::Instant;
 
 const MILLION: u128 = 1_000_000;
 
-/// What a node reads where the simulation knows the time.
+/// The clock of a node.
 ///
 /// It may run fast or slow, and jump. When it jumps back, drivers take it to stand still until it
 /// has caught up: that is what an operating system's monotonic clock does at worst.
@@ -27,7 +27,7 @@ impl Clock {
         Self { since: Instant::ZERO, shown: Instant::ZERO, gains: 0, latest: Instant::ZERO }
     }
 
-    /// What it shows.
+    /// Returns the time that it shows.
     pub(crate) fn read(&self, now: Instant) -> Instant {
         let passed = now.since(self.since);
         if self.gains == 0 {
@@ -37,7 +37,7 @@ impl Clock {
         self.shown + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The first time of the simulation at which it shows `local` or more, if nothing befalls it;
+    /// Returns the first time of the simulation at which it shows `local` or more, if nothing changes it;
     /// `since` its last change, if it showed that before.
     pub(crate) fn when(&self, local: Instant) -> Instant {
         let left = local.since(self.shown);
@@ -74,7 +74,7 @@ impl Clock {
         (self.since, self.shown) = (now, shown);
     }
 
-    /// What it advances in a million.
+    /// Returns its advance in a million.
     fn pace(&self) -> u128 {
         (1_000_000 + i128::from(self.gains)).max(1).unsigned_abs()
     }

@@ -12,20 +12,20 @@ use synod_storage::fault_injection::{RecordSet, log_records, replace_log};
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StorageError};
 use synod_types::{GroupId, Incarnation, Instant, Seq};
 
-/// What survives a node's death, and what is on its way there.
+/// The disks of a node, which survive a crash, and the batches that are not durable.
 #[derive(Debug)]
 pub(crate) struct Disk<P: Protocol> {
     memory: MemoryDisk,
     log: MemoryLog,
-    /// What the log's disk holds for sure, as the protocol knows it.
+    /// The durable image of the log's disk, as the protocol reads it.
     pub(crate) synced: Saved<P>,
-    /// Became durable since the checks last looked.
+    /// Writes that became durable since the last check.
     pub(crate) newly_durable: Vec<Write<P>>,
-    /// Handed out and not yet durable, oldest first.
+    /// Batches that are not durable, oldest first.
     queue: VecDeque<Pending<P>>,
-    /// How many of them the sync under way covers.
+    /// Number of batches that the sync in progress covers.
     syncing: usize,
-    /// When that sync ends.
+    /// Time at which that sync ends.
     pub(crate) sync_due: Option<Instant>,
     /// No sync ends before this.
     pub(crate) stalled_until: Instant,
@@ -35,7 +35,7 @@ pub(crate) struct Disk<P: Protocol> {
     pub(crate) failing_sync: Option<(Fault, CrashSpec, Duration)>,
     /// It cannot be opened before this.
     pub(crate) unreadable: Option<(Fault, Instant)>,
-    /// It was damaged since it was last loaded: if it loads all the same, then as one of these.
+    /// Images as one of which a disk may load that was corrupted since it was last loaded.
     pub(crate) corrupted: Option<Vec<Saved<P>>>,
 }
 
@@ -47,7 +47,7 @@ struct Pending<P: Protocol> {
     bytes: u64,
 }
 
-/// What a crash took.
+/// Numbers of batches that a crash lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CrashLoss {
     pub(crate) log: usize,
@@ -73,7 +73,7 @@ impl<P: Protocol> Disk<P> {
         }
     }
 
-    /// The node starts: both stores are opened anew.
+    /// The node starts: both stores are opened again.
     pub(crate) fn open(&mut self) -> (&mut MemoryLog, MemoryState) {
         self.log = self.memory.open_log();
         (&mut self.log, self.memory.open_state())
@@ -84,15 +84,15 @@ impl<P: Protocol> Disk<P> {
         batch.ops.iter().map(|(_, op)| decode_op(op)).collect()
     }
 
-    /// A batch was handed out; `writes` is what it says.
+    /// Queues a batch; `writes` is its content.
     pub(crate) fn push(&mut self, seq: Seq, batch: Batch, writes: Vec<Write<P>>) {
         let bytes = batch.ops.iter().map(|(_, op)| op_bytes(op)).sum();
         self.queue.push_back(Pending { seq, batch, writes, bytes });
     }
 
-    /// How many of the oldest batches have so many bytes together; one at least, as a batch is never
+    /// Returns the number of oldest batches that fit into so many bytes; one at least, as a batch is never
     /// split.
-    pub(crate) fn within(&self, bytes: u64) -> usize {
+    pub(crate) fn batches_within(&self, bytes: u64) -> usize {
         let sums = self.queue.iter().scan(0, |sum, pending| {
             *sum += pending.bytes;
             Some(*sum)
@@ -100,12 +100,12 @@ impl<P: Protocol> Disk<P> {
         sums.take_while(|sum| *sum <= bytes).count().max(1)
     }
 
-    /// Bytes that the sync under way writes.
+    /// Returns the bytes that the sync in progress writes.
     pub(crate) fn syncing_bytes(&self) -> u64 {
         self.queue.iter().take(self.syncing).map(|pending| pending.bytes).sum()
     }
 
-    /// Begins a sync of the oldest `count` batches, if none is under way and there is something to
+    /// Begins a sync of the oldest `count` batches, if none is in progress and there is something to
     /// do.
     pub(crate) fn begin_sync(&mut self, count: impl FnOnce(usize) -> usize) -> bool {
         if self.syncing > 0 || self.queue.is_empty() {
@@ -115,7 +115,7 @@ impl<P: Protocol> Disk<P> {
         true
     }
 
-    /// The sync under way ends: the number of the last batch that is durable now.
+    /// Ends the sync in progress. Returns the number of the last batch that is durable now.
     pub(crate) fn end_sync(&mut self) -> Result<Option<Seq>, StorageError> {
         self.sync_due = None;
         let covered = std::mem::take(&mut self.syncing);
@@ -138,7 +138,7 @@ impl<P: Protocol> Disk<P> {
         Ok(last)
     }
 
-    /// What the log will hold once all that was handed out is durable.
+    /// Returns the log as it is once all batches are durable.
     pub(crate) fn written(&self) -> Saved<P> {
         let mut written = self.synced.clone();
         let writes = self.queue.iter().flat_map(|pending| &pending.writes);
@@ -146,7 +146,7 @@ impl<P: Protocol> Disk<P> {
         written
     }
 
-    /// Power is lost: of the batches that were not reported as durable the oldest `keep` are
+    /// Crashes: of the batches that were not reported as durable the oldest `keep` are
     /// there after all, and of the state's the oldest `keep_state`.
     pub(crate) fn crash(
         &mut self,
@@ -163,7 +163,7 @@ impl<P: Protocol> Disk<P> {
         Ok(lost)
     }
 
-    /// What the log's disk could hold after a crash that damages it as this kind of fault does, and
+    /// Returns the records of the log's disk after a crash that corrupts it as this kind of fault does, and
     /// everything that it may be taken for.
     pub(crate) fn corrupt(
         &self,
@@ -190,13 +190,13 @@ impl<P: Protocol> Disk<P> {
         self.corrupted = Some(saved);
     }
 
-    /// How many batches of the log and of the state a crash may lose.
-    pub(crate) fn at_stake(&self) -> [usize; 2] {
+    /// Returns the numbers of unsynced batches of the log and of the state.
+    pub(crate) fn unsynced_counts(&self) -> [usize; 2] {
         [self.queue.len(), self.memory.unsynced()]
     }
 }
 
-/// What an operation takes on the disk: its content and a record's head.
+/// Size of an operation on the disk: its content and a record's head.
 fn op_bytes(op: &LogOp) -> u64 {
     const HEAD: usize = 32;
     let content = match op {

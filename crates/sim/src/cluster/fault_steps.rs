@@ -43,8 +43,8 @@ impl<P: Protocol> Cluster<P> {
             self.faults.count(*fault, self.workload.clients.is_loaded() || *fault == Fault::Skew);
         }
         self.world.fold(9, 0, *fault as u64);
-        let at_stake = |node: usize| self.world.nodes[node].disk.at_stake();
-        self.world.trace.event(|| describe_fault(*fault, effect, at_stake));
+        let unsynced_counts = |node: usize| self.world.nodes[node].disk.unsynced_counts();
+        self.world.trace.record_key_event(|| describe_fault(*fault, effect, unsynced_counts));
         let result = match effect {
             FaultEffect::Links(links, time) => {
                 let end = match fault {
@@ -97,7 +97,7 @@ impl<P: Protocol> Cluster<P> {
     pub(crate) fn fail_sync(&mut self, fault: Fault, crash: &CrashSpec, time: Duration) -> Checked {
         self.count(fault);
         let id = self.world.nodes[crash.node].id;
-        self.world.trace.event(|| format!("{id:?} stops: its sync fails"));
+        self.world.trace.record_key_event(|| format!("{id:?} stops: its sync fails"));
         if fault == Fault::DiskFull {
             self.world.nodes[crash.node].disk.unreadable = Some((fault, self.world.now + time));
         }

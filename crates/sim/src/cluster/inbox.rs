@@ -17,7 +17,7 @@ use synod_types::{Instant, Lane, NodeId};
 /// Events of one kind that a round takes at most, as in the node.
 const ROUND: usize = 1024;
 
-/// What comes in for a driver.
+/// An event for a driver.
 pub(crate) enum InboxEvent {
     /// Its disk or its apply side reports.
     Signal(Event),
@@ -33,7 +33,7 @@ pub(crate) struct Inbox {
     signals: VecDeque<Event>,
     frames: Lanes<(NodeId, Bytes)>,
     calls: VecDeque<Event>,
-    /// When its next round begins, if one is to.
+    /// Time at which its next round begins, if one is to.
     pub(crate) due: Option<Instant>,
     /// Its thread is at its last round until then.
     pub(crate) busy_until: Instant,

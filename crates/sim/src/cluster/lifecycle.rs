@@ -46,19 +46,21 @@ impl<P: Protocol> Cluster<P> {
             Err(found) if found.kind == ViolationKind::RecoveryRefused && was_corrupted => {
                 this.is_lost = true;
                 let id = this.id;
-                self.world.trace.event(|| format!("{id:?} does not start: {}", found.explanation));
+                self.world
+                    .trace
+                    .record_key_event(|| format!("{id:?} does not start: {}", found.explanation));
                 return Ok(());
             }
             result => result?,
         }
         let (id, boot) = (this.id, this.boot);
-        self.checks.logs.forget(node, &this.disk.synced.hard_state);
+        self.checks.logs.reset_to_synced(node, &this.disk.synced.hard_state);
         if was_corrupted {
             self.checks.reload(id, &this.disk.synced.log)?;
         }
         let at = self.world.now + this.rng.persist.duration(&self.world.plan.disk.persist);
         self.world.queue.push(at, SimEvent::PersistState { node, boot });
-        self.world.trace.event(|| format!("{id:?} starts"));
+        self.world.trace.record_key_event(|| format!("{id:?} starts"));
         self.faults.maybe_slow_start(&mut self.world, node);
         self.world.network.node_started(node);
         self.world.restart_links();
@@ -79,8 +81,8 @@ impl<P: Protocol> Cluster<P> {
     /// A node dies.
     pub(crate) fn kill(&mut self, crash: &CrashSpec) -> Checked {
         let this = &mut self.world.nodes[crash.node];
-        if crash.muted {
-            this.muted = this.boot;
+        if crash.drops_in_flight {
+            this.dropped_through = this.boot;
         }
         let keep = crash.keep.unwrap_or(usize::MAX);
         self.kill_keeping(crash.node, keep, crash.keep_state.unwrap_or(usize::MAX))
@@ -102,7 +104,7 @@ impl<P: Protocol> Cluster<P> {
         this.paused_until = None;
         this.waiting.clear();
         this.boot += 1;
-        self.checks.logs.forget(node, &this.disk.synced.hard_state);
+        self.checks.logs.reset_to_synced(node, &this.disk.synced.hard_state);
         self.check_synced(node)?;
         if lost.log > 0 {
             self.count(Fault::LoseLogSuffix);
@@ -113,7 +115,7 @@ impl<P: Protocol> Cluster<P> {
         self.world.network.node_died(self.world.now, node);
         for attempt in self.workload.clients.node_died(node) {
             self.workload.load.ended(self.world.now, attempt, OperationState::Unknown);
-            self.checks.history.lost(self.world.now, attempt);
+            self.checks.history.abandoned(self.world.now, attempt);
         }
         Ok(())
     }
@@ -124,12 +126,12 @@ impl<P: Protocol> Cluster<P> {
     /// The first violation.
     pub fn crash(&mut self, node: NodeId) -> Result<(), Violation> {
         let node = World::<P>::index(node);
-        let [log, state] = self.world.nodes[node].disk.at_stake();
+        let [log, state] = self.world.nodes[node].disk.unsynced_counts();
         let rng = &mut self.faults.rng;
         let keep = Some(rng.below(log as u64 + 1) as usize);
         let keep_state = Some(rng.below(state as u64 + 1) as usize);
-        let muted = rng.chance(self.world.plan.network.die_with_sender);
-        let crash = CrashSpec { node, keep, keep_state, muted, down: Duration::ZERO };
+        let drops_in_flight = rng.chance(self.world.plan.network.crash_drops_in_flight);
+        let crash = CrashSpec { node, keep, keep_state, drops_in_flight, down: Duration::ZERO };
         self.kill(&crash).map_err(|found| self.dated(*found))
     }
 

@@ -77,8 +77,8 @@ impl<P: Protocol> Cluster<P> {
             rng: faults_rng,
             repair_rng,
             source: match schedule {
-                None => FaultSource::drawing(count),
-                Some(schedule) => FaultSource::playing(count, schedule),
+                None => FaultSource::random(count),
+                Some(schedule) => FaultSource::scheduled(count, schedule),
             },
             counts: FaultCounts::default(),
             is_active: true,
@@ -150,7 +150,7 @@ impl<P: Protocol> Cluster<P> {
         self.checks.chosen.last()
     }
 
-    /// Whether every healthy node has applied all that was chosen.
+    /// Returns whether every healthy node has applied all that was chosen.
     #[must_use]
     pub fn has_converged(&self) -> bool {
         let last = self.chosen();
@@ -160,7 +160,7 @@ impl<P: Protocol> Cluster<P> {
         })
     }
 
-    /// Whether every healthy node has applied all that was chosen, and may store it.
+    /// Returns whether every healthy node has applied all that was chosen, and may store it.
     pub(crate) fn has_settled(&self) -> bool {
         let last = self.chosen();
         let stores = |node: &usize| {
@@ -223,7 +223,9 @@ impl<P: Protocol> Cluster<P> {
         self.record(&event);
         let Some(event) = self.world.defer(event) else { return Ok(()) };
         match event {
-            SimEvent::DeliverFrame { from, boot, .. } if boot <= self.world.nodes[from].muted => {
+            SimEvent::DeliverFrame { from, boot, .. }
+                if boot <= self.world.nodes[from].dropped_through =>
+            {
                 Ok(())
             }
             SimEvent::DeliverFrame { from, to, lane, frame, intact: true, .. } => {

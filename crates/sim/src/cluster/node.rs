@@ -13,7 +13,7 @@ use synod_replica::{Applier, ReplicaCore, Run, Settings, decode_saved};
 use synod_storage::LogStore;
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
 
-/// The cluster that every simulation plays.
+/// Id of every simulated cluster.
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 
 /// A node, running or not.
@@ -23,25 +23,25 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) clock: Clock,
     pub(crate) disk: Disk<P>,
     pub(crate) running: Option<Running<P>>,
-    /// Its disk was found damaged: it never starts again.
+    /// Its disk was found corrupted: it never starts again.
     pub(crate) is_lost: bool,
-    /// How often it was started: events of an earlier life are void.
+    /// Number of starts: events of an earlier boot are void.
     pub(crate) boot: u64,
-    /// What it sent up to this life died with it, where it had not arrived.
-    pub(crate) muted: u64,
-    /// The round in which it last chose something as a leader.
+    /// Messages of this boot and earlier ones that are still in flight are lost.
+    pub(crate) dropped_through: u64,
+    /// The round in which it last chose a slot as a leader.
     pub(crate) commit_round: u64,
-    /// It does nothing before this,
+    /// Paused until this time.
     pub(crate) paused_until: Option<Instant>,
-    /// and this waits for it.
+    /// Events deferred while paused, in order.
     pub(crate) waiting: Vec<SimEvent>,
-    /// When it wants to be woken, by its own clock, and for when, by the simulation's, that is in
+    /// Time at which its driver is due, by its own clock; and the time, by the simulation's clock, that is in
     /// the queue.
     pub(crate) wake: Option<Instant>,
     pub(crate) wake_queued: Option<Instant>,
 }
 
-/// One node's dice, apart for all that it does.
+/// The RNGs of one node, one for each of its activities.
 pub(crate) struct NodeRngs {
     /// For the seed that a starting driver draws its timers from.
     pub(crate) start: SimRng,
@@ -50,17 +50,17 @@ pub(crate) struct NodeRngs {
     pub(crate) persist: SimRng,
 }
 
-/// What dies with the process.
+/// The volatile part of a node.
 pub(crate) struct Running<P: Protocol> {
     pub(crate) replica: ReplicaCore<P>,
     pub(crate) applier: Applier,
     /// Chosen and not yet applied.
     pub(crate) to_apply: VecDeque<ApplyTask>,
-    /// How many tasks the apply side is at, where they take time.
+    /// Number of tasks that the apply side has in progress, where they take time.
     pub(crate) applying: usize,
-    /// What has come in and waits for the driver, where that takes time.
+    /// Events that wait for the driver, where its thread takes time.
     pub(crate) inbox: Option<Inbox>,
-    /// When the apply side is done with what it is at.
+    /// Time at which the apply side is done with what it is at.
     pub(crate) apply_due: Option<Instant>,
     /// The state may be stored up to here.
     pub(crate) durable: Slot,
@@ -68,7 +68,7 @@ pub(crate) struct Running<P: Protocol> {
     pub(crate) apply_stalled_until: Instant,
 }
 
-/// What the apply side is asked to do.
+/// A task of the apply side.
 pub(crate) enum ApplyTask {
     /// Apply this run.
     Run(Run),
@@ -101,7 +101,7 @@ impl<P: Protocol> Node<P> {
             running: None,
             is_lost: false,
             boot: 0,
-            muted: 0,
+            dropped_through: 0,
             commit_round: 0,
             paused_until: None,
             waiting: Vec::new(),
@@ -154,12 +154,12 @@ impl<P: Protocol> Node<P> {
         Ok(())
     }
 
-    /// Where what happens to it now must wait, if it must.
+    /// Returns the queue for its events, if it is paused.
     pub(crate) fn paused(&mut self) -> Option<&mut Vec<SimEvent>> {
         self.paused_until.is_some().then_some(&mut self.waiting)
     }
 
-    /// Whether nothing was ever done to its disk that a store cannot bear.
+    /// Returns whether no fault has corrupted its disk.
     pub(crate) fn is_intact(&self) -> bool {
         !self.is_lost && self.disk.corrupted.is_none()
     }

@@ -122,7 +122,7 @@ impl<P: Protocol> Cluster<P> {
         if let Some((seq, batch)) = actions.batch.take() {
             self.hand_to_disk(node, status, seq, batch)?;
         }
-        if self.checks.leaders.look(id, status)? {
+        if self.checks.leaders.observe(id, status)? {
             let written = self.world.nodes[node].disk.written();
             let Self { checks, .. } = self;
             checks.leaders.check_complete(id, status, &written, &checks.chosen)?;
@@ -153,7 +153,7 @@ impl<P: Protocol> Cluster<P> {
         let writes = Disk::<P>::decode(&batch)
             .map_err(|error| violation(ViolationKind::BadBytes, [id], error.to_string()))?;
         for write in &writes {
-            self.world.trace.line(|| format!("{id:?} writes {}", describe_write(write)));
+            self.world.trace.record(|| format!("{id:?} writes {}", describe_write(write)));
             let Self { checks, .. } = self;
             checks.logs.check(node, status.ballot.round, write, &checks.chosen)?;
         }
@@ -165,7 +165,7 @@ impl<P: Protocol> Cluster<P> {
     /// A node reports slots as chosen.
     fn report_chosen(&mut self, node: usize, status: &Status, run: &Run) -> Checked {
         let id = self.world.nodes[node].id;
-        self.world.trace.line(|| format!("{id:?} commits {}", describe_run(run)));
+        self.world.trace.record(|| format!("{id:?} commits {}", describe_run(run)));
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
             let disks = self.world.nodes.iter().map(|node| (node.id, &node.disk.synced.log));
@@ -202,7 +202,7 @@ impl<P: Protocol> Cluster<P> {
 
     fn on_protocol_event(&mut self, node: usize, note: &ProtocolEvent) {
         let id = self.world.nodes[node].id;
-        self.world.trace.note(id, note);
+        self.world.trace.record_protocol_event(id, note);
         let injection = &self.world.plan.injection;
         let (vote, election) = (injection.fault_on_vote, injection.fault_on_election);
         match note {

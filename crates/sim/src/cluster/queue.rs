@@ -1,4 +1,4 @@
-//! What will happen, in order of time.
+//! The queue of events, in order of time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -39,7 +39,7 @@ impl<T> Queue<T> {
         self.heap.push(Reverse(Entry { at, order: self.order | LAST, what }));
     }
 
-    /// When the next thing happens.
+    /// Returns the time of the next event.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse(entry)| entry.at)
     }

@@ -69,7 +69,9 @@ impl<P: Protocol> Cluster<P> {
         self.world.trace_frame((from, to), arrow, &frame);
         for message_fault in fate.message_faults {
             let words = || describe_frame::<P>(&frame);
-            self.world.trace.event(|| describe_message_fault(message_fault, (from, to), &words()));
+            self.world
+                .trace
+                .record_key_event(|| describe_message_fault(message_fault, (from, to), &words()));
             // Replays and flipped bits count where they arrive.
             if !matches!(message_fault, MessageFault::Replayed(_) | MessageFault::Corrupted(_)) {
                 self.count(message_fault.fault());
@@ -105,7 +107,7 @@ impl<P: Protocol> Cluster<P> {
         self.handle_event_now(to, Event::Frame { from, frame })
     }
 
-    /// A message arrives of which a bit was flipped under way: the receiver must notice.
+    /// A message arrives of which a bit was flipped in flight: the receiver must detect it.
     pub(crate) fn on_damaged_frame(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
         let caught = |this: &Self| {
             let running = this.world.nodes[to].running.as_ref();

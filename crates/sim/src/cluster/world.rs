@@ -202,7 +202,8 @@ impl<P: Protocol> World<P> {
     pub(crate) fn begin_sync(&mut self, node: usize) {
         let (plan, this) = (&self.plan.disk, &mut self.nodes[node]);
         let rng = &mut this.rng.sync;
-        let merged = self.plan.capacity.as_ref().map(|it| this.disk.within(it.merged_bytes));
+        let merged =
+            self.plan.capacity.as_ref().map(|it| this.disk.batches_within(it.merged_bytes));
         let part = |queued: usize| match rng.chance(plan.split) {
             true => 1 + rng.below(queued as u64) as usize,
             false => queued.min(merged.unwrap_or(queued)),
@@ -239,7 +240,7 @@ impl<P: Protocol> World<P> {
     /// Adds a line about a frame to the trace.
     pub(crate) fn trace_frame(&mut self, (from, to): (usize, usize), arrow: &str, frame: &Bytes) {
         let (from, to) = (self.nodes[from].id, self.nodes[to].id);
-        self.trace.line(|| format!("{from:?} {arrow} {to:?} {}", describe_frame::<P>(frame)));
+        self.trace.record(|| format!("{from:?} {arrow} {to:?} {}", describe_frame::<P>(frame)));
     }
 
     /// A node reads so many bytes of its state for a client of a load run.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Ballot, Membership, NodeId};
 
-/// Makes tests of some of the partial partitions for a protocol: behind the settings, as for
+/// Makes tests of some of the partial partitions for a protocol: after the settings, as for
 /// [`conformance!`](crate::conformance!), stands the longest election time-out that these have.
 #[macro_export]
 macro_rules! partial_partitions {
@@ -34,9 +34,9 @@ macro_rules! partial_partitions {
     };
 }
 
-/// How many election time-outs may pass before a connected quorum is served.
+/// Election timeouts within which a connected quorum must be served.
 const PATIENCE: u32 = 4;
-/// How many throws of the dice to try.
+/// Number of seeds to try.
 const SEEDS: u64 = 25;
 
 /// A cluster in which everyone holds one write, who leads it (without leaders: any node), and the
@@ -46,7 +46,7 @@ fn settled<P: Protocol>(
     seed: u64,
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
 ) -> (Cluster<P>, NodeId, Vec<NodeId>) {
-    let mut cluster = Cluster::<P>::new(Plan::calm(nodes), seed, config);
+    let mut cluster = Cluster::<P>::new(Plan::healthy(nodes), seed, config);
     let first = leader(&mut cluster);
     write(&mut cluster, first, b'a', b"before");
     until(&mut cluster, "convergence", |cluster| cluster.has_converged());
@@ -77,7 +77,7 @@ fn serves<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, election: Duratio
     }
 }
 
-/// Who leads, and under which ballot.
+/// Returns the leader and its ballot.
 fn reign<P: Protocol>(cluster: &Cluster<P>) -> Option<(NodeId, Ballot)> {
     let leader = cluster.leader()?;
     Some((leader, cluster.status(leader)?.ballot))

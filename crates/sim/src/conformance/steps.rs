@@ -6,16 +6,16 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::{Membership, NodeId};
 
-/// How long anything may take that a working cluster does at once.
+/// Longest time for what a working cluster does at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to watch for what must not happen.
+/// Time in which something must not happen.
 pub(super) const WATCH: Duration = Duration::from_secs(3);
 /// A cluster of quick, healthy nodes.
-pub(super) fn calm<P: Protocol>(
+pub(super) fn healthy<P: Protocol>(
     nodes: u64,
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
 ) -> Cluster<P> {
-    Cluster::new(Plan::calm(nodes), 42 + nodes, config)
+    Cluster::new(Plan::healthy(nodes), 42 + nodes, config)
 }
 
 pub(super) fn run<P: Protocol>(cluster: &mut Cluster<P>, time: Duration) {
@@ -35,13 +35,13 @@ pub(super) fn until<P: Protocol>(
     }
 }
 
-/// Who serves: the leader, or any node of a protocol that has none.
+/// Returns a node that serves: the leader, or any node of a protocol that has none.
 pub(super) fn leader<P: Protocol>(cluster: &mut Cluster<P>) -> NodeId {
     until(cluster, "a leader", |cluster| server(cluster, None).is_some());
     server(cluster, None).expect("just seen")
 }
 
-/// Who serves and is not `not`.
+/// Returns a node other than `not` that serves.
 pub(super) fn server<P: Protocol>(cluster: &Cluster<P>, not: Option<NodeId>) -> Option<NodeId> {
     let is_peer =
         |node: &NodeId| cluster.status(*node).is_some_and(|status| status.role == Role::Peer);

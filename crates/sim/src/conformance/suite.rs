@@ -1,7 +1,7 @@
 //! The tests of the suite.
 
 use super::steps::{
-    PATIENCE, WATCH, calm, converge, crash, leader, others, put, run, server, until, write,
+    PATIENCE, WATCH, converge, crash, healthy, leader, others, put, run, server, until, write,
 };
 use crate::faults::kind::Fault;
 use crate::faults::schedule::Schedule;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::{Membership, NodeId, Slot};
 
-/// How many seeds the suite searches; a campaign searches thousands.
+/// Number of seeds that the suite searches; a campaign searches thousands.
 const SEEDS: u64 = 20;
-/// How many load runs it does.
+/// Number of load runs.
 const LOAD_SEEDS: u64 = 16;
 
 /// A healthy cluster comes to have one leader whom all nodes know; or none ever, and then every
@@ -24,7 +24,7 @@ pub fn elects_a_leader<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
     for nodes in [3, 5] {
-        let mut cluster = calm::<P>(nodes, config);
+        let mut cluster = healthy::<P>(nodes, config);
         let leader = leader(&mut cluster);
         run(&mut cluster, Duration::from_secs(1));
         for node in others(&cluster, &[]) {
@@ -44,7 +44,7 @@ pub fn elects_a_leader<P: Protocol>(
 pub fn commits_what_any_node_is_given<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(3, config);
+    let mut cluster = healthy::<P>(3, config);
     for node in others(&cluster, &[]) {
         write(&mut cluster, node, b'a' + node.0 as u8, b"here");
     }
@@ -58,10 +58,10 @@ pub fn commits_what_any_node_is_given<P: Protocol>(
 }
 
 /// Without its leader and another of five nodes a cluster goes on.
-pub fn goes_on_without_a_minority<P: Protocol>(
+pub fn commits_without_a_minority<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(5, config);
+    let mut cluster = healthy::<P>(5, config);
     let first = leader(&mut cluster);
     write(&mut cluster, first, b'a', b"before");
     let second = others(&cluster, &[first])[0];
@@ -75,10 +75,10 @@ pub fn goes_on_without_a_minority<P: Protocol>(
 }
 
 /// Without a majority nothing is acknowledged, and with it again everything goes on.
-pub fn stands_still_without_a_majority<P: Protocol>(
+pub fn commits_nothing_without_a_majority<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(3, config);
+    let mut cluster = healthy::<P>(3, config);
     let first = leader(&mut cluster);
     write(&mut cluster, first, b'a', b"before");
     for node in others(&cluster, &[first]) {
@@ -94,11 +94,11 @@ pub fn stands_still_without_a_majority<P: Protocol>(
     converge(cluster);
 }
 
-/// What was acknowledged is there after every node has died at once.
+/// Acknowledged writes survive a crash of all nodes at once.
 pub fn keeps_acknowledged_writes_when_all_restart<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(3, config);
+    let mut cluster = healthy::<P>(3, config);
     let first = leader(&mut cluster);
     for round in 0..5_u8 {
         write(&mut cluster, first, b'a' + round, &[b'0' + round]);
@@ -127,7 +127,7 @@ pub fn keeps_acknowledged_writes_when_all_restart<P: Protocol>(
 pub fn heals_after_a_partition<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(5, config);
+    let mut cluster = healthy::<P>(5, config);
     let first = leader(&mut cluster);
     let few = [first, others(&cluster, &[first])[0]];
     let many = others(&cluster, &few);
@@ -145,11 +145,11 @@ pub fn heals_after_a_partition<P: Protocol>(
     converge(cluster);
 }
 
-/// A cluster of one needs nobody.
-pub fn works_alone<P: Protocol>(
+/// A cluster of one node commits.
+pub fn single_node_commits<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let (mut cluster, node) = (calm::<P>(1, config), NodeId(1));
+    let (mut cluster, node) = (healthy::<P>(1, config), NodeId(1));
     write(&mut cluster, node, b'a', b"1");
     crash(&mut cluster, node);
     cluster.heal();
@@ -161,10 +161,10 @@ pub fn works_alone<P: Protocol>(
 }
 
 /// A leader whose disk does not answer lets another one lead.
-pub fn a_leader_with_a_stalled_disk_lets_go<P: Protocol>(
+pub fn leader_with_a_stalled_disk_is_replaced<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(3, config);
+    let mut cluster = healthy::<P>(3, config);
     let first = leader(&mut cluster);
     write(&mut cluster, first, b'a', b"before");
     cluster.stall_disk(first, PATIENCE * 2);
@@ -209,7 +209,7 @@ pub fn throughput_recovers_after_a_disturbance<P: Protocol>(
 }
 
 /// A seed does the same again, and another one something else.
-pub fn replays_to_the_same_hash<P: Protocol>(
+pub fn same_seed_gives_the_same_hash<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
     let (first, again) = (search::<P>(config, 7), search::<P>(config, 7));
@@ -228,9 +228,9 @@ pub fn replays_its_own_schedule<P: Protocol>(
         let read: Schedule = schedule.to_string().parse().expect("what was printed is readable");
         assert_eq!(read, schedule, "seed {seed}");
         assert_eq!(replay::<P>(config, seed, &read, &options), report, "seed {seed}");
-        let calm = replay::<P>(config, seed, &Schedule::default(), &options);
-        assert_eq!((calm.violation, calm.faults.len()), (None, 0), "seed {seed}");
-        assert_ne!(calm.hash, report.hash, "seed {seed}");
+        let plain = replay::<P>(config, seed, &Schedule::default(), &options);
+        assert_eq!((plain.violation, plain.faults.len()), (None, 0), "seed {seed}");
+        assert_ne!(plain.hash, report.hash, "seed {seed}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A quorum loses its disks. What was acknowledged is lost then, and no protocol can help it; but
 //! the node that still has it must not add another history to its state.
 
-use super::steps::{WATCH, calm, crash, leader, others, run, until, write};
+use super::steps::{WATCH, crash, healthy, leader, others, run, until, write};
 use crate::check::Checks;
 use crate::cluster::Cluster;
 use crate::cluster::disk::Disk;
@@ -24,7 +24,7 @@ fn survive<P: Protocol>(
     later: bool,
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
 ) {
-    let mut cluster = calm::<P>(3, config);
+    let mut cluster = healthy::<P>(3, config);
     let first = leader(&mut cluster);
     for key in b'a'..b'f' {
         write(&mut cluster, first, key, b"old");

@@ -109,7 +109,7 @@ impl Faults {
         node: usize,
     ) -> FaultEffect {
         // A fault that damages a write needs a write.
-        let busy = |node: &usize| world.nodes[*node].disk.at_stake()[0] > 0;
+        let busy = |node: &usize| world.nodes[*node].disk.unsynced_counts()[0] > 0;
         let busy: Vec<_> = (0..world.nodes.len()).filter(busy).collect();
         let hits_writes = matches!(fault, Fault::LoseAnyOrder | Fault::TornWrite);
         let node = if hits_writes && !busy.is_empty() { *self.rng.pick(&busy) } else { node };
@@ -168,22 +168,22 @@ impl Faults {
 
     fn draw_crash<P: Protocol>(&mut self, world: &World<P>, node: usize) -> CrashSpec {
         let (plan, rng) = (&world.plan, &mut self.rng);
-        let at_stake = world.nodes[node].disk.at_stake();
+        let unsynced_counts = world.nodes[node].disk.unsynced_counts();
         let mut keep = |fault: Fault, most: usize| {
             plan.has(fault).then(|| rng.below(most as u64 + 1) as usize)
         };
         CrashSpec {
             node,
-            keep: keep(Fault::LoseLogSuffix, at_stake[0]),
-            keep_state: keep(Fault::LoseStateSuffix, at_stake[1]),
-            muted: rng.chance(plan.network.die_with_sender),
+            keep: keep(Fault::LoseLogSuffix, unsynced_counts[0]),
+            keep_state: keep(Fault::LoseStateSuffix, unsynced_counts[1]),
+            drops_in_flight: rng.chance(plan.network.crash_drops_in_flight),
             down: rng.mostly_short(plan.injection.down),
         }
     }
 }
 
-/// What a ring of majorities cuts: each node hears those next to it on the ring, as many as make a
-/// majority with it, and nobody else.
+/// Returns the links that a ring of majorities cuts: each node receives from its neighbours on the ring, as many as make a
+/// majority with it, and from no other node.
 fn ring(order: &[usize]) -> Vec<(usize, usize)> {
     let count = order.len();
     let majority = count / 2 + 1;

@@ -20,7 +20,7 @@ macro_rules! faults {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// What it befalls.
+            /// Returns its family.
             #[must_use]
             pub fn family(self) -> Family {
                 match self { $(Self::$name => Family::$family,)* }
@@ -29,7 +29,7 @@ macro_rules! faults {
     };
 }
 
-/// What a fault befalls.
+/// The part of a cluster that a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// Messages.
@@ -38,7 +38,7 @@ pub enum Family {
     Process,
     /// Log and state.
     Disk,
-    /// What time a node takes it to be.
+    /// The clocks of nodes.
     Clock,
 }
 
@@ -58,19 +58,19 @@ faults! {
     DelaySpike = ("delay_spike", Network),
     /// Links carry nothing for a while; then all that was sent arrives at once.
     Clog = ("clog", Network),
-    /// The nodes fall into two sides that do not hear each other.
+    /// The nodes fall into two sides without links between them.
     Partition = ("partition", Network),
-    /// One side does not hear the other, which hears it.
+    /// One side receives nothing from the other, which receives its messages.
     OneWay = ("one_way", Network),
     /// One node is cut off from all others, now and then together with another.
     Isolate = ("isolate", Network),
-    /// The nodes fall into two sides, and one node hears both: two majorities share it.
+    /// The nodes fall into two sides, and one node is connected to both: two majorities share it.
     Bridge = ("bridge", Network),
-    /// Each node hears a majority, and no two nodes the same.
+    /// Each node is connected to a majority, and no two nodes to the same.
     Ring = ("ring", Network),
     /// A message comes once more, long after: up to minutes, hundreds of election time-outs.
     Replay = ("replay", Network),
-    /// A bit of a message flips under way. The receiver must see it and drop the message.
+    /// A bit of a message flips in flight. The receiver must detect it and drop the message.
     Corruption = ("corruption", Network),
     /// A node dies.
     Crash = ("crash", Process),
@@ -129,13 +129,13 @@ impl FaultSet {
         Fault::ALL.iter().copied().collect()
     }
 
-    /// Whether the kind is in the set.
+    /// Returns whether the kind is in the set.
     #[must_use]
     pub fn has(self, fault: Fault) -> bool {
         self.0 & (1 << fault as u32) != 0
     }
 
-    /// Whether any kind of the family is in the set.
+    /// Returns whether any kind of the family is in the set.
     #[must_use]
     pub fn has_family(self, family: Family) -> bool {
         Fault::ALL.iter().any(|fault| fault.family() == family && self.has(*fault))
@@ -148,11 +148,11 @@ impl FromIterator<Fault> for FaultSet {
     }
 }
 
-/// How often each kind fired.
+/// Counts of each kind of fault.
 #[derive(Clone, Debug)]
 pub(crate) struct FaultCounts {
     fired: [u64; Fault::ALL.len()],
-    /// How often while operations were in flight.
+    /// The same while operations were in flight.
     under_load: [u64; Fault::ALL.len()],
 }
 
@@ -172,7 +172,7 @@ impl FaultCounts {
         }
     }
 
-    /// Whether any fault of the family fired while operations were in flight.
+    /// Returns whether any fault of the family fired while operations were in flight.
     pub(crate) fn family_under_load(&self, family: Family) -> bool {
         let mut faults = Fault::ALL.iter().filter(|fault| fault.family() == family);
         faults.any(|fault| self.under_load[*fault as usize] > 0)

@@ -73,7 +73,7 @@ impl Faults {
 
     /// Pauses a node at its start, perhaps.
     pub(crate) fn maybe_slow_start<P: Protocol>(&mut self, world: &mut World<P>, node: usize) {
-        let may = self.is_active && self.source.is_drawing() && world.plan.has(Fault::SlowStart);
+        let may = self.is_active && self.source.is_random() && world.plan.has(Fault::SlowStart);
         if may && self.rng.percent(25) {
             let boot = world.nodes[node].boot;
             let fault = Fault::SlowStart;
@@ -88,7 +88,7 @@ impl Faults {
         node: usize,
         at: Instant,
     ) {
-        let may = self.source.is_drawing() && world.plan.has(Fault::CrashRecovering);
+        let may = self.source.is_random() && world.plan.has(Fault::CrashRecovering);
         if may && self.rng.percent(20) {
             // Starting raises the boot count by one.
             let boot = world.nodes[node].boot + 1;
@@ -123,7 +123,7 @@ impl Faults {
         node: usize,
         chance: u32,
     ) {
-        let may = self.is_active && self.source.is_drawing();
+        let may = self.is_active && self.source.is_random();
         if !may || !self.rng.chance(chance) {
             return;
         }

@@ -1,4 +1,4 @@
-//! The faults of one run as an explicit list: recorded while the dice throw them, and played again
+//! The faults of one run as an explicit list: recorded while they are drawn, and replayed
 //! as they stand or with some of them left out.
 
 mod text;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 use synod_types::Instant;
 
-/// What befell one run, in the order in which it happened.
+/// The faults of one run, in the order in which they occurred.
 ///
 /// A schedule prints itself as lines and is parsed from them; empty lines and those that begin
 /// with `#` say nothing.
@@ -17,11 +17,11 @@ pub struct Schedule {
     entries: Vec<ScheduleEntry>,
 }
 
-/// One fault, with everything that the dice had to decide about it.
+/// One fault, with everything that is drawn about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleEntry(pub(crate) ScheduledFault);
 
-/// When something happens, and what.
+/// A fault and its time or message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ScheduledFault {
     /// At a point in time, after all else that happens there.
@@ -30,14 +30,14 @@ pub(crate) enum ScheduledFault {
     Message { link: (usize, usize), number: u64, message_fault: MessageFault },
 }
 
-/// Something befalls nodes or links.
+/// A fault of nodes or links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeFault {
     pub(crate) fault: Fault,
     pub(crate) effect: FaultEffect,
 }
 
-/// What a fault does. Nodes are counted from 0.
+/// Effect of a fault. Nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FaultEffect {
     /// To these links, for so long.
@@ -60,18 +60,18 @@ pub(crate) enum FaultEffect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CrashSpec {
     pub(crate) node: usize,
-    /// How many of the batches that its log has not synced are there after all, oldest first;
+    /// Number of unsynced batches of its log that survive, oldest first;
     /// `None` is all.
     pub(crate) keep: Option<usize>,
     /// The same for its state.
     pub(crate) keep_state: Option<usize>,
-    /// What it sent dies with it, where it has not arrived.
-    pub(crate) muted: bool,
-    /// When it is started again.
+    /// Its messages in flight are lost.
+    pub(crate) drops_in_flight: bool,
+    /// Time until it is started again.
     pub(crate) down: Duration,
 }
 
-/// What befalls one message.
+/// A fault of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageFault {
     /// It is lost.
@@ -82,7 +82,7 @@ pub(crate) enum MessageFault {
     Delayed(Duration),
     /// It need not keep its place.
     Reordered,
-    /// It comes once more so long after, whatever has happened in between.
+    /// It arrives once more, so long after it was sent.
     Replayed(Duration),
     /// This bit of it flips, counted from the first of its first byte and round and round.
     Corrupted(u32),
@@ -102,7 +102,7 @@ impl MessageFault {
 }
 
 impl ScheduleEntry {
-    /// Which kind of fault it is.
+    /// Returns its kind.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match &self.0 {
@@ -119,13 +119,13 @@ impl Schedule {
         &self.entries
     }
 
-    /// How many faults it holds.
+    /// Returns the number of faults.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing befalls the run.
+    /// Returns whether there are no faults.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -145,9 +145,9 @@ impl FromIterator<ScheduleEntry> for Schedule {
 /// A line of a schedule cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleError {
-    /// Which line, counted from 1; 0 if the line stood alone.
+    /// Line, counted from 1; 0 if the line stood alone.
     pub line: usize,
-    /// What does not fit.
+    /// The reason.
     pub reason: String,
 }
 

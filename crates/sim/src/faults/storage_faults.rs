@@ -1,4 +1,4 @@
-//! What damage does to the records of a log, below the contract of the store that keeps them.
+//! Corruption of a log's records, below the contract of the store that keeps them.
 
 use crate::faults::kind::Fault;
 use crate::rng::SimRng;
@@ -7,8 +7,8 @@ use synod_storage::fault_injection::RecordSet;
 /// A record that a write puts down, or removes.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// What is left of a log when its node dies. `images` is what its disk held for sure, and what it
-/// would have held after each of the batches that were under way.
+/// Returns the records of a log after a crash that corrupts them. `images` are the durable records, and those that it
+/// would have held after each of the batches that were not synced.
 pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     match fault {
         Fault::LoseAnyOrder => lose_any(images, rng),
@@ -25,7 +25,7 @@ pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> R
     }
 }
 
-/// Of all that was under way any part is there, down to single records.
+/// Any part of what was not synced survives, down to single records.
 fn lose_any(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     let mut records = images[0].clone();
     for pair in images.windows(2) {
@@ -80,7 +80,7 @@ fn pick<'a>(records: &'a mut RecordSet, rng: &mut SimRng) -> Option<&'a mut Vec<
     records.as_map_mut().values_mut().nth(at).filter(|bytes| !bytes.is_empty())
 }
 
-/// What turns one image into the next.
+/// Returns the changes from one image to the next.
 fn changes(before: &RecordSet, after: &RecordSet) -> Vec<Change> {
     let (before, after) = (before.as_map(), after.as_map());
     let put = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
@@ -110,7 +110,7 @@ mod tests {
         Batch { ops: vec![(GroupId(0), vote), (GroupId(0), LogOp::Put(run))] }
     }
 
-    /// Two batches are durable, two under way.
+    /// Two batches are durable, two are not.
     fn images() -> Vec<RecordSet> {
         let disk = MemoryDisk::new(Incarnation(1));
         let mut log = disk.open_log();
@@ -122,7 +122,7 @@ mod tests {
         images.split_off(1)
     }
 
-    /// How many of 200 wrecks are refused; what is not is one of the images, in disguise or not.
+    /// Returns the number of 200 corrupted disks that are refused; each of the others is one of the images.
     fn refused(fault: Fault, images: &[RecordSet]) -> usize {
         let load = |records: &RecordSet| {
             let disk = MemoryDisk::new(Incarnation(1));

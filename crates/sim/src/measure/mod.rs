@@ -1,4 +1,4 @@
-//! What a protocol costs while nothing fails, and how long a dead leader is missed.
+//! Costs of a protocol while nothing fails, and its time to recover from the death of a leader.
 //!
 //! A healthy cluster serves proposers that have one write under way each: when it is acknowledged,
 //! the next one follows at once. Everything is counted in the simulation, so the same seed measures

@@ -1,4 +1,4 @@
-//! What is measured: distances, disks, and the load of clients.
+//! Profiles of clusters, and the load of clients.
 
 use crate::plan::Plan;
 use bytes::Bytes;
@@ -8,22 +8,22 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// How long a cluster may take to serve at all, or again.
+/// Longest time until a cluster serves, or serves again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How far apart the nodes are, and how fast their disks.
+/// Distances between nodes, and the speed of their disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// How long a message takes; none overtakes another one on its link.
+    /// Delay of a message; none overtakes another one on its link.
     pub delay: Range<Duration>,
-    /// How long every sync takes.
+    /// Duration of every sync.
     pub sync: Duration,
-    /// How long nodes should wait for a leader before they stand for election themselves. Equal
+    /// Election timeout. Equal
     /// for all protocols, so that fail-over compares the protocols and not their settings.
     pub election: Range<Duration>,
-    /// How often a leader should say that it is alive.
+    /// Interval of a leader's heartbeats.
     pub heartbeat: Duration,
 }
 
@@ -54,14 +54,14 @@ impl Profile {
         heartbeat: Duration::from_millis(100),
     };
 
-    /// How long a message takes in the middle.
+    /// Returns the middle of the range of delays.
     #[must_use]
     pub fn one_way(&self) -> Duration {
         (self.delay.start + self.delay.end) / 2
     }
 
     pub(super) fn plan(&self, nodes: u64) -> Plan {
-        let mut plan = Plan::calm(nodes);
+        let mut plan = Plan::healthy(nodes);
         plan.network.delay = self.delay.clone();
         plan.disk.sync = self.sync..self.sync;
         plan.clients.patience = PATIENCE..PATIENCE;
@@ -74,14 +74,14 @@ pub trait Configure<P: Protocol>: Fn(NodeId, &Membership, &Profile) -> P::Config
 
 impl<P: Protocol, F: Fn(NodeId, &Membership, &Profile) -> P::Config + Copy> Configure<P> for F {}
 
-/// How many nodes serve how many proposers.
+/// Numbers of nodes and of proposers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLoad {
-    /// How many nodes, all voters.
+    /// Number of nodes, all voters.
     pub nodes: u64,
-    /// How many proposers, dealt out to the nodes in turn.
+    /// Number of proposers, dealt out to the nodes in turn.
     pub proposers: usize,
-    /// Which node gets the first one.
+    /// Node of the first proposer.
     pub first: ProposerHome,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for ClientLoad {
     }
 }
 
-/// How much is simulated for one number.
+/// Amount of simulation for one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
     /// Commands of each proposer before anything counts.
@@ -113,12 +113,12 @@ pub struct Effort {
     pub commands: usize,
     /// Commands that count, at least, however few proposers there are.
     pub least: usize,
-    /// How many leaders die.
+    /// Number of leaders that die.
     pub seeds: u64,
 }
 
 impl Default for Effort {
-    /// What a published table takes.
+    /// The effort of a published table.
     fn default() -> Self {
         Self { warm_up: 5, commands: 50, least: 500, seeds: 20 }
     }
@@ -129,7 +129,7 @@ impl Effort {
     pub const QUICK: Self = Self { warm_up: 2, commands: 5, least: 20, seeds: 2 };
 }
 
-/// What a proposer writes: as long as in the other benchmarks.
+/// Value of a proposer's write: as long as in the other benchmarks.
 pub(super) fn value() -> Bytes {
     Bytes::from_static(&[7; 256])
 }

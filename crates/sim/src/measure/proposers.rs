@@ -1,4 +1,4 @@
-//! Clients in a closed loop: each has one write under way.
+//! Clients in a closed loop: each has one pending write.
 
 use super::profile::{Profile, value};
 use crate::check::answers::OperationState;
@@ -15,7 +15,7 @@ use synod_types::{Instant, NodeId};
 #[derive(Debug)]
 pub(super) struct Proposers {
     all: Vec<Proposer>,
-    /// How long a proposer that was turned away waits.
+    /// Wait of a proposer after a refusal.
     pause: Duration,
     latencies: Vec<Duration>,
     failed: u64,
@@ -24,9 +24,9 @@ pub(super) struct Proposers {
 #[derive(Debug)]
 struct Proposer {
     node: NodeId,
-    /// Its write under way.
+    /// Its pending write.
     operation: Option<u64>,
-    /// When it asked first for what it asks for now.
+    /// Time of the first attempt at its pending write.
     asked: Option<Instant>,
     /// It asks no sooner.
     not_before: Instant,
@@ -53,7 +53,7 @@ impl Proposers {
         self.all.retain(|proposer| proposer.node != node);
     }
 
-    /// What was measured so far no longer counts.
+    /// Discards the measurements so far.
     pub(super) fn forget(&mut self) {
         self.latencies.clear();
         self.failed = 0;
@@ -64,12 +64,12 @@ impl Proposers {
         &self.latencies
     }
 
-    /// How many attempts came to nothing.
+    /// Returns the number of attempts that failed.
     pub(super) fn failed(&self) -> u64 {
         self.failed
     }
 
-    /// Whether one of these was ever served.
+    /// Returns whether one of these was ever served.
     pub(super) fn served(&self, which: Range<usize>) -> bool {
         self.all[which].iter().any(|proposer| proposer.served)
     }
@@ -101,7 +101,7 @@ impl Proposers {
         Ok(true)
     }
 
-    /// Whoever has nothing under way asks. What a node is asked at one moment it takes in one
+    /// Submits a write of each proposer without a pending one. A node takes the writes of one moment in one
     /// round, as a node's loop takes all that waits for it.
     fn ask<P: Protocol>(&mut self, cluster: &mut Cluster<P>) -> Result<(), Violation> {
         let now = cluster.now();
@@ -127,7 +127,7 @@ impl Proposers {
         for proposer in &mut self.all {
             let operation = proposer.operation.and_then(|id| cluster.workload.clients.get(id));
             match operation.map(|operation| operation.state) {
-                None | Some(OperationState::Open) => {}
+                None | Some(OperationState::Pending) => {}
                 Some(OperationState::Done(_)) => {
                     let asked = proposer.asked.take().unwrap_or(now);
                     self.latencies.push(now - asked);
@@ -150,7 +150,7 @@ impl Proposer {
 }
 
 impl<P: Protocol> Cluster<P> {
-    /// Hands a node a write, in the round under way; the write's number.
+    /// Hands a node a write in the current round. Returns the write's id.
     fn offer(&mut self, node: NodeId) -> u64 {
         let index = Self::index(node);
         let id = self.workload.clients.begin(self.world.now, index);

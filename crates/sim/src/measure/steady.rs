@@ -11,14 +11,14 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// How long a measurement goes on at most: a protocol under which proposers block one another may
+/// Longest measurement: a protocol under which proposers block one another may
 /// never get through its commands.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// A healthy cluster under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteadyState {
-    /// What all nodes together did for the commands.
+    /// Traffic of all nodes for the commands.
     pub traffic: Traffic,
     /// From a write's first attempt to its acknowledgement, one for each command.
     pub latencies: Times,
@@ -114,7 +114,7 @@ fn serving<P: Protocol>(
     Ok((cluster, home))
 }
 
-/// Where the proposers sit.
+/// Returns the nodes of the proposers.
 fn seats<P: Protocol>(cluster: &Cluster<P>, home: NodeId, load: ClientLoad) -> Vec<NodeId> {
     let nodes: Vec<_> = cluster.members().all().collect();
     let leader = nodes.iter().position(|node| *node == home).unwrap_or_default();

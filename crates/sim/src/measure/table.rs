@@ -8,9 +8,9 @@ use std::fmt;
 use std::time::Duration;
 use synod_consensus::Protocol;
 
-/// How large the compared clusters are.
+/// Sizes of the compared clusters.
 const NODES: [u64; 2] = [3, 5];
-/// How many proposers there are, and where the first one sits.
+/// Number of proposers, and the node of the first one.
 const PROPOSERS: [(usize, ProposerHome); 4] = [
     (1, ProposerHome::Leader),
     (1, ProposerHome::Elsewhere),
@@ -47,7 +47,7 @@ pub struct Table {
 pub struct Row {
     /// The protocol's name.
     pub protocol: &'static str,
-    /// Who proposes where.
+    /// Numbers of nodes and of proposers.
     pub load: ClientLoad,
     /// With [`Profile::DELAYS`].
     pub delays: SteadyState,
@@ -55,9 +55,9 @@ pub struct Row {
     pub lan: SteadyState,
     /// With [`Profile::WAN`].
     pub wan: SteadyState,
-    /// How long nobody was served with [`Profile::LAN`].
+    /// Time to recovery with [`Profile::LAN`].
     pub lan_away: Times,
-    /// How long nobody was served with [`Profile::WAN`].
+    /// Time to recovery with [`Profile::WAN`].
     pub wan_away: Times,
 }
 

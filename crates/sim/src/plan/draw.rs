@@ -3,7 +3,7 @@
 //! A run with every fault at a middling rate explores little, because faults mask one another. So
 //! each seed leaves some of them off and draws the rates of the others.
 
-use super::limits::{LimitsPlan, MOST_PADDING};
+use super::limits::{LimitsPlan, MAX_PADDING};
 use super::{CapacityPlan, ClientPlan, DiskPlan, InjectionPlan, NetworkPlan, Plan};
 use crate::cluster::network::lanes::LaneBounds;
 use crate::faults::kind::{Family, Fault, FaultSet};
@@ -22,16 +22,16 @@ impl Plan {
         };
         let nodes = nodes.unwrap_or(drawn);
         let faults = draw_faults(rng, nodes);
-        // In a storm leaders fall one after another, before anyone heard what they said last, and
+        // In a storm leaders crash one after another, before their last messages arrive, and
         // come back soon: logs fork and meet again, and tails of old terms are brought back (Raft
         // fig. 8).
         let storm = rng.percent(35);
-        let mut plan = Self::calm(nodes);
+        let mut plan = Self::healthy(nodes);
         plan.faults = faults;
         // Now and then there is time for messages to come back that are minutes old.
-        plan.stretch = if rng.below(16) == 0 { 4 } else { 1 };
+        plan.fault_time_factor = if rng.below(16) == 0 { 4 } else { 1 };
         plan.network = draw_network(rng, faults, storm);
-        plan.network.replay_after = 1000 * MS..40_000 * MS * plan.stretch;
+        plan.network.replay_after = 1000 * MS..40_000 * MS * plan.fault_time_factor;
         plan.disk = draw_disk(rng);
         plan.clients = draw_clients(rng);
         plan.injection = draw_injection(rng, faults, storm);
@@ -59,7 +59,7 @@ fn draw_faults(rng: &mut SimRng, nodes: u64) -> FaultSet {
         let sure = *rng.pick(&kinds);
         on.extend(kinds.into_iter().filter(|kind| *kind == sure || rng.percent(65)));
     }
-    // What befalls a dying node needs a dying node: without one the disk's own faults stand in.
+    // Faults of a crash need a crash: without one the disk's own faults stand in.
     let set: FaultSet = on.iter().copied().collect();
     if !set.has(Fault::Crash) && !set.has(Fault::CrashAll) {
         if set.has_family(Family::Process) {
@@ -93,8 +93,8 @@ fn draw_network(rng: &mut SimRng, faults: FaultSet, storm: bool) -> NetworkPlan 
         replay_after: Duration::ZERO..Duration::ZERO,
         reorder: if faults.has(Fault::Reorder) { rng.within(50_000..1_000_000) as u32 } else { 0 },
         spike: 30 * MS..rng.duration(&(100 * MS..1500 * MS)),
-        sharp: storm || rng.percent(40),
-        die_with_sender: if storm { 900_000 } else { rng.below(500_000) as u32 },
+        cuts_in_flight: storm || rng.percent(40),
+        crash_drops_in_flight: if storm { 900_000 } else { rng.below(500_000) as u32 },
         delay,
     }
 }
@@ -149,7 +149,7 @@ fn draw_clients(rng: &mut SimRng) -> ClientPlan {
         keys: rng.within(1..9),
         patience: patience / 2..patience * 2,
         target: 13,
-        padding: if rng.percent(30) { 0 } else { rng.within(16..MOST_PADDING) },
+        padding: if rng.percent(30) { 0 } else { rng.within(16..MAX_PADDING) },
     }
 }
 
@@ -186,13 +186,13 @@ fn draw_injection(rng: &mut SimRng, faults: FaultSet, storm: bool) -> InjectionP
         }
     }
     let processes = faults.has(Fault::Crash);
-    let mut strike = |on: bool, storm: bool| {
+    let mut rate = |on: bool, storm: bool| {
         let drawn = if storm { rng.within(400_000..900_000) } else { rng.below(300_000) };
         if on && (storm || rng.percent(60)) { drawn as u32 } else { 0 }
     };
-    let fault_on_vote = strike(processes, false);
-    let fault_on_election = strike(processes || faults.has(Fault::Isolate), storm);
-    let fault_on_commit = strike(processes || faults.has(Fault::Isolate), storm);
+    let fault_on_vote = rate(processes, false);
+    let fault_on_election = rate(processes || faults.has(Fault::Isolate), storm);
+    let fault_on_commit = rate(processes || faults.has(Fault::Isolate), storm);
     let (down, cut) = if storm { (300..1500, 300..1500) } else { (20..2500, 300..4000) };
     InjectionPlan {
         mean,

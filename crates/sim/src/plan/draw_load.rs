@@ -53,7 +53,7 @@ impl Plan {
     /// The plan of a load run; `nodes` overrides the seed's own choice.
     pub(crate) fn draw_load(rng: &mut SimRng, nodes: Option<u64>) -> Self {
         let drawn = if rng.percent(80) { 3 } else { 5 };
-        let mut plan = Self::calm(nodes.unwrap_or(drawn));
+        let mut plan = Self::healthy(nodes.unwrap_or(drawn));
         let megabytes = |rng: &mut SimRng, range| rng.within(range) * (1 << 20) / SCALE;
         let bandwidth = megabytes(rng, 10..80);
         let disk = megabytes(rng, 10..80);

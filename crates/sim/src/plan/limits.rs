@@ -13,9 +13,9 @@ use synod_replica::Settings;
 
 /// The longest padding of a value. A command holds at most two values, and some words around
 /// them; it is shorter than the smallest [`Bounds::open_bytes`] that is drawn.
-pub(crate) const MOST_PADDING: u64 = 600;
+pub(crate) const MAX_PADDING: u64 = 600;
 const LEAST_OPEN_BYTES: u64 = 2048;
-/// What is open passes through the window within this time: clients are not served before.
+/// Open slots pass through the window within this time: clients are not served before.
 const OPEN_PASSES_MS: u64 = 3000;
 /// Up to this round trip, both disks included, the smallest windows bear the load of the clients.
 const SHORT_TRIP_MS: u64 = 40;
@@ -55,7 +55,7 @@ pub struct DriverLimits {
 impl LimitsPlan {
     /// Each limit is small in half of the seeds, though not too small for the load: what may be in
     /// flight must grow with the round trip. Three seeds in ten draw quorums of any sizes that
-    /// meet, where the protocol can be told so.
+    /// meet, where the protocol has such settings.
     pub(crate) fn draw(rng: &mut SimRng, nodes: u64, round_trip: Duration) -> Self {
         let round_trip = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
         let scale = 1 + round_trip / SHORT_TRIP_MS;

@@ -10,15 +10,15 @@ pub struct LoadPlan {
     pub value: u64,
     /// Bytes of values offered a second.
     pub rate: u64,
-    /// When a client gives up.
+    /// Timeout of a client.
     pub patience: Duration,
-    /// What happens meanwhile.
+    /// The disturbance.
     pub disturbance: Disturbance,
     /// Bytes that one read goes through.
     pub read_bytes: u64,
 }
 
-/// What happens under load, once.
+/// A disturbance under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disturbance {
     /// Writes of so many bytes come at once.
@@ -43,7 +43,7 @@ impl Disturbance {
         }
     }
 
-    /// How long it lasts.
+    /// Returns its duration.
     #[must_use]
     pub fn time(&self) -> Duration {
         match self {

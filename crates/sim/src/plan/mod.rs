@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens: the swarm.
+//! The plan of a run: everything that a seed decides before anything happens.
 //!
 //! A run with every fault at a middling rate explores little, because faults mask one another. So
 //! each seed leaves some of them off and draws the rates of the others anew.
@@ -15,32 +15,32 @@ use crate::plan::load::LoadPlan;
 use std::ops::Range;
 use std::time::Duration;
 
-/// How a simulated cluster behaves. All chances are in parts of a million.
+/// Plan of a simulated cluster. All chances are in parts of a million.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many nodes, all voters.
+    /// Number of nodes, all voters.
     pub nodes: u64,
     /// Which faults may fire at all.
     pub faults: FaultSet,
-    /// How messages travel.
+    /// Delays and faults of messages.
     pub network: NetworkPlan,
-    /// How disks and the apply side work.
+    /// Disks and the apply side.
     pub disk: DiskPlan,
-    /// What clients do.
+    /// Clients.
     pub clients: ClientPlan,
     /// Limits and quorums; `None` leaves those of the protocol and the driver.
     pub limits: Option<LimitsPlan>,
-    /// How often faults come.
+    /// Rates and durations of faults.
     pub injection: InjectionPlan,
-    /// How many times as long as usual faults fire.
-    pub stretch: u32,
-    /// What bytes cost; with `None` they cost nothing, and nothing waits for room.
+    /// Factor by which faults last longer than usual.
+    pub fault_time_factor: u32,
+    /// Capacities; with `None` bytes cost nothing, and nothing waits for room.
     pub capacity: Option<CapacityPlan>,
     /// Sustained load and one disturbance, instead of the usual faults and clients.
     pub load: Option<LoadPlan>,
 }
 
-/// What bytes cost: links, disks and threads that carry so many a second.
+/// Capacities of links, disks and threads, in bytes a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapacityPlan {
     /// Bytes a second of each link, in each direction.
@@ -59,9 +59,9 @@ pub struct CapacityPlan {
     pub step: u64,
     /// A round takes frames until they have so many bytes.
     pub round_bytes: u64,
-    /// What each event costs the driver's thread on top.
+    /// Time of the driver's thread for each event, on top.
     pub step_each: Duration,
-    /// Whether reads run on the apply thread, where commands wait for them.
+    /// True if reads run on the apply thread, where commands wait for them.
     pub reads_hold_up_applies: bool,
 }
 
@@ -84,12 +84,12 @@ impl CapacityPlan {
     }
 }
 
-/// How messages travel.
+/// Delays and faults of messages.
 #[derive(Clone, Debug)]
 pub struct NetworkPlan {
-    /// How long a message takes.
+    /// Delay of a message.
     pub delay: Range<Duration>,
-    /// How much longer a delay spike makes it.
+    /// Additional delay of a delay spike.
     pub spike: Range<Duration>,
     /// The chance that a message is lost.
     pub loss: u32,
@@ -101,64 +101,64 @@ pub struct NetworkPlan {
     pub reorder: u32,
     /// The chance that it comes once more, long after.
     pub replay: u32,
-    /// How long after.
+    /// Time until the replay.
     pub replay_after: Range<Duration>,
-    /// The chance that a bit of it flips under way.
+    /// The chance that a bit of it flips in flight.
     pub corruption: u32,
-    /// Whether a cut link loses what is under way, too.
-    pub sharp: bool,
+    /// True if a cut link loses the messages in flight, too.
+    pub cuts_in_flight: bool,
     /// The chance that what a node sent and has not arrived dies with it.
-    pub die_with_sender: u32,
+    pub crash_drops_in_flight: u32,
 }
 
-/// How disks and the apply side work.
+/// Disks and the apply side.
 #[derive(Clone, Debug)]
 pub struct DiskPlan {
-    /// How long a sync of the log takes.
+    /// Duration of a sync of the log.
     pub sync: Range<Duration>,
-    /// How long it takes while the disk is slow.
+    /// The same while the disk is slow.
     pub slow_sync: Range<Duration>,
     /// The chance that a sync takes only a part of what is queued.
     pub split: u32,
-    /// How long the apply side takes for what is queued; zero applies at once.
+    /// Time that the apply side needs for its queue; zero applies at once.
     pub apply: Range<Duration>,
-    /// How long until the state is written next.
+    /// Time between two writes of the state.
     pub persist: Range<Duration>,
     /// The chance that the state is synced when it was written.
     pub state_sync: u32,
-    /// When a driver takes its disk for stalled.
+    /// Time without a sync after which a driver counts its disk as stalled.
     pub stall: Duration,
 }
 
-/// What clients do.
+/// Clients.
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
-    /// How long until operations come next; `None` leaves clients to the caller.
+    /// Time between two arrivals of operations; `None` leaves clients to the caller.
     pub pause: Option<Range<Duration>>,
-    /// How many come together, to one node.
+    /// Number of operations that arrive together, at one node.
     pub burst: Range<u64>,
-    /// How many different keys.
+    /// Number of different keys.
     pub keys: u64,
-    /// When a client gives up.
+    /// Timeout of a client.
     pub patience: Range<Duration>,
     /// Operations a second below which bursts grow.
     pub target: u64,
-    /// How many bytes longer than it must be a written value is, at most.
+    /// Longest padding of a written value, in bytes.
     pub padding: u64,
 }
 
-/// How often faults come, and how long they last.
+/// Rates and durations of faults.
 #[derive(Clone, Debug)]
 pub struct InjectionPlan {
     /// For each kind that comes by itself: how long until it comes next, on average.
     pub mean: Vec<(Fault, Duration)>,
-    /// How long a dead node stays dead, at most.
+    /// Longest downtime of a crashed node.
     pub down: Duration,
-    /// How long a partition or a clog lasts, at most.
+    /// Longest partition or clog.
     pub cut: Duration,
-    /// How long a node is paused, at most.
+    /// Longest pause of a node.
     pub pause: Duration,
-    /// The chance that a node dies right after it gave its vote.
+    /// The chance that a node crashes right after it gave its vote.
     pub fault_on_vote: u32,
     /// The chance that a new leader dies or is cut off right after it won.
     pub fault_on_election: u32,
@@ -170,9 +170,9 @@ pub struct InjectionPlan {
 const MS: Duration = Duration::from_millis(1);
 
 impl Plan {
-    /// A cluster that nothing befalls: short delays, quick disks, no clients of its own.
+    /// A cluster without faults: short delays, quick disks, no clients of its own.
     #[must_use]
-    pub fn calm(nodes: u64) -> Self {
+    pub fn healthy(nodes: u64) -> Self {
         Self {
             nodes,
             faults: FaultSet::default(),
@@ -186,8 +186,8 @@ impl Plan {
                 replay: 0,
                 replay_after: 1000 * MS..2000 * MS,
                 corruption: 0,
-                sharp: false,
-                die_with_sender: 0,
+                cuts_in_flight: false,
+                crash_drops_in_flight: 0,
             },
             disk: DiskPlan {
                 sync: MS / 10..MS,
@@ -216,13 +216,13 @@ impl Plan {
                 fault_on_election: 0,
                 fault_on_commit: 0,
             },
-            stretch: 1,
+            fault_time_factor: 1,
             capacity: None,
             load: None,
         }
     }
 
-    /// Whether the kind is on.
+    /// Returns whether the kind is on.
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.has(fault)
     }

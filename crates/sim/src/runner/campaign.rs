@@ -13,12 +13,12 @@ const ENOUGH_SEEDS: u64 = 100;
 /// If less than this share of that many seeds counts, a campaign proves nothing.
 const LEAST_SHARE: f64 = 0.5;
 
-/// What many seeds did.
+/// Sums over many seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Campaign {
-    /// How many seeds were run.
+    /// Number of seeds run.
     pub seeds: u64,
-    /// How many of them count; see [`RunReport::counted`].
+    /// Number of those that count; see [`RunReport::counted`].
     pub counted: u64,
     /// The simulated time of all of them.
     pub simulated: Duration,
@@ -28,13 +28,13 @@ pub struct Campaign {
     pub served_within: Duration,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
-    /// How often each kind of fault fired while operations were in flight, in seeds that count.
+    /// Counts of each kind of fault while operations were in flight, in seeds that count.
     pub faults: BTreeMap<&'static str, u64>,
     /// Events of all seeds.
     pub events: u64,
-    /// What load runs came to.
+    /// Summary of load runs.
     pub load: LoadSummary,
-    /// What was found, and by which seed.
+    /// Violations, and their seeds.
     pub violations: Vec<(u64, Violation)>,
 }
 
@@ -61,7 +61,7 @@ impl Campaign {
 
     /// The kinds of faults that never fired while operations were in flight, in seeds that count.
     #[must_use]
-    pub fn silent(&self) -> Vec<&'static str> {
+    pub fn missing_faults(&self) -> Vec<&'static str> {
         let names = Fault::ALL.iter().map(|fault| fault.name());
         names.filter(|name| !self.faults.contains_key(name)).collect()
     }
@@ -72,7 +72,7 @@ impl Campaign {
         self.counted as f64 / self.seeds.max(1) as f64
     }
 
-    /// Whether so many seeds ran (100) that chance excuses nothing.
+    /// Returns whether at least 100 seeds ran, so that chance explains no gap.
     #[must_use]
     pub fn is_large(&self) -> bool {
         self.seeds >= ENOUGH_SEEDS
@@ -83,9 +83,11 @@ impl Campaign {
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.is_large() && !self.silent().is_empty() {
-            doubts
-                .push(format!("these faults never fired under load: {}", self.silent().join(", ")));
+        if self.is_large() && !self.missing_faults().is_empty() {
+            doubts.push(format!(
+                "these faults never fired under load: {}",
+                self.missing_faults().join(", ")
+            ));
         }
         if self.is_inconclusive() {
             doubts.push(format!("only {} of {} seeds count", self.counted, self.seeds));
@@ -93,18 +95,18 @@ impl Campaign {
         doubts
     }
 
-    /// Whether most seeds of a large campaign do not count: more of them would not help.
+    /// Returns whether most seeds of a large campaign do not count: more of them would not help.
     pub(crate) fn is_inconclusive(&self) -> bool {
         self.is_large() && self.share() < LEAST_SHARE
     }
 
-    /// Whether nothing was found and there are no [doubts](Self::doubts).
+    /// Returns whether nothing was found and there are no [doubts](Self::doubts).
     #[must_use]
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.doubts().is_empty()
     }
 
-    /// The figures. `elapsed` is the real time that the campaign took, for whoever has a clock.
+    /// Returns the figures. `elapsed` is the real time that the campaign took.
     #[must_use]
     pub fn summary(&self, protocol: &'static str, elapsed: Duration) -> CampaignSummary {
         let seconds = elapsed.as_secs_f64().max(1e-9);
@@ -129,7 +131,7 @@ impl Campaign {
 /// The worst of all load runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadSummary {
-    /// How many there were.
+    /// Their number.
     pub runs: u64,
     /// The longest that throughput took to come back after a disturbance had ended.
     pub recovered: Duration,
@@ -168,9 +170,9 @@ impl fmt::Display for LoadSummary {
 pub struct CampaignSummary {
     /// The protocol's name.
     pub protocol: &'static str,
-    /// How many seeds were run.
+    /// Number of seeds run.
     pub seeds: u64,
-    /// How many of them count.
+    /// Number of those that count.
     pub counted: u64,
     /// Simulated hours, of the seeds that count.
     pub hours: f64,
@@ -178,12 +180,12 @@ pub struct CampaignSummary {
     pub served_within_s: f64,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
-    /// How often each kind of fault fired while operations were in flight, in seeds that count; 0
+    /// Counts of each kind of fault while operations were in flight, in seeds that count; 0
     /// where one never did.
     pub faults: BTreeMap<&'static str, u64>,
-    /// What load runs came to.
+    /// Summary of load runs.
     pub load: LoadSummary,
-    /// How many seeds found something.
+    /// Number of seeds with a violation.
     pub violations: u64,
     /// Simulated seconds a second.
     pub speed: f64,
@@ -288,7 +290,10 @@ mod tests {
         assert_eq!((campaign.events, campaign.simulated), (3000, Duration::from_secs(180)));
         assert_eq!(campaign.served_within, Duration::from_millis(400));
         assert_eq!(campaign.faults, BTreeMap::from([("crash", 2), ("loss", 2)]));
-        assert!(campaign.silent().contains(&"pause") && !campaign.silent().contains(&"loss"));
+        assert!(
+            campaign.missing_faults().contains(&"pause")
+                && !campaign.missing_faults().contains(&"loss")
+        );
     }
 
     #[test]
@@ -329,7 +334,7 @@ mod tests {
             }
         }
         assert_eq!(campaign.doubts().len(), 2);
-        assert_eq!(campaign.silent().len(), Fault::ALL.len());
+        assert_eq!(campaign.missing_faults().len(), Fault::ALL.len());
         assert!(!campaign.passed());
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A run that found something: a seed, how it is run, what befalls it, and what it finds.
+/// A run that found a violation: a seed, options, faults, and the kind of violation.
 ///
 /// It prints itself as a text and is parsed from it: some settings, one a line, an empty line, and
 /// the [schedule](Schedule). Lines that begin with `#` say nothing.
@@ -30,11 +30,11 @@ pub struct Case {
     pub protocol: String,
     /// The seed.
     pub seed: u64,
-    /// How it is run; times are whole milliseconds in the text.
+    /// Options of the run; times are whole milliseconds in the text.
     pub options: RunOptions,
     /// The kind of violation that it finds, in words.
     pub finds: String,
-    /// What befalls it.
+    /// The faults.
     pub schedule: Schedule,
 }
 
@@ -46,7 +46,7 @@ impl Case {
         RunSpec { schedule, ..RunSpec::of_seed(self.seed, &self.options) }
     }
 
-    /// Whether a trial found what this case finds.
+    /// Returns whether a trial found what this case finds.
     #[must_use]
     pub fn is_found_by(&self, outcome: &RunOutcome) -> bool {
         let found = outcome.report.violation.as_ref();
@@ -56,11 +56,13 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunOptions { nodes, troubled, healed, patience, ops, history_only, kind } =
+        let RunOptions { nodes, fault_time, recovery_time, patience, ops, history_only, kind } =
             &self.options;
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
         nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
-        for (name, time) in [("troubled", troubled), ("healed", healed), ("patience", patience)] {
+        for (name, time) in
+            [("troubled", fault_time), ("healed", recovery_time), ("patience", patience)]
+        {
             writeln!(f, "{name} {}", time.as_millis())?;
         }
         ops.iter().try_for_each(|ops| writeln!(f, "ops {ops}"))?;
@@ -79,9 +81,9 @@ impl fmt::Display for Case {
 /// A text is no case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseError {
-    /// Which line, counted from 1; 0 if something is missing.
+    /// Line, counted from 1; 0 if something is missing.
     pub line: usize,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: String,
 }
 
@@ -116,8 +118,8 @@ impl FromStr for Case {
                 "protocol" => protocol = Some(value.to_owned()),
                 "seed" => seed = Some(number()?),
                 "nodes" => options.nodes = Some(number()?),
-                "troubled" => options.troubled = Duration::from_millis(number()?),
-                "healed" => options.healed = Duration::from_millis(number()?),
+                "troubled" => options.fault_time = Duration::from_millis(number()?),
+                "healed" => options.recovery_time = Duration::from_millis(number()?),
                 "patience" => options.patience = Duration::from_millis(number()?),
                 "ops" => options.ops = Some(number()?),
                 "kind" if value == "faults" => options.kind = RunKind::Faults,
@@ -152,8 +154,8 @@ mod tests {
 protocol raft
 seed 17
 nodes 5
-troubled 13122
-healed 0
+fault_time 13122
+recovery_time 0
 patience 10000
 ops 64
 answers history
@@ -167,7 +169,7 @@ message 1>3#57 loss
     fn what_is_printed_is_parsed() {
         let case: Case = TEXT.parse().unwrap();
         assert_eq!((case.seed, case.options.ops, case.schedule.len()), (17, Some(64), 2));
-        assert_eq!(case.options.troubled, Duration::from_millis(13_122));
+        assert_eq!(case.options.fault_time, Duration::from_millis(13_122));
         assert!(case.options.history_only);
         assert_eq!(case.to_string(), TEXT);
         let plain = ["nodes 5\n", "ops 64\n", "answers history\n"]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
 
-/// How long the cluster has to itself, how long the load goes on before anything is measured, and
+/// Time without load, time of load before the measurement, and
 /// how long it is measured.
 const START: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -34,18 +34,18 @@ const GROWTH: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(60);
 /// Bytes sent and written may be this many thousandths of what they were for the same commands
 /// before the disturbance.
-const MOST_AMPLIFICATION: u64 = 1300;
+const MAX_AMPLIFICATION: u64 = 1300;
 /// The same where no node leads: proposers that compete for a slot send its value again, each.
-const MOST_AMPLIFICATION_OF_PEERS: u64 = 1600;
-/// Whatever they were before: so many thousandths of what is needed. Forwards make up to 1370.
-const MOST_COPIES: u64 = 1800;
+const MAX_AMPLIFICATION_OF_PEERS: u64 = 1600;
+/// Absolute bound: so many thousandths of what is needed. Forwards make up to 1370.
+const MAX_COPIES: u64 = 1800;
 
 /// While clients read all the time, 99 % of the writes may take this many times as long as before,
 /// or as this.
-const MOST_SLOWER: u32 = 5;
+const MAX_SLOWER: u32 = 5;
 const LEAST_LATENCY: Duration = Duration::from_millis(5);
 
-/// What was carried up to a time.
+/// Traffic and chosen bytes up to a time.
 #[derive(Clone, Copy)]
 struct Sample {
     traffic: Traffic,
@@ -144,7 +144,7 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
             NodeFault { fault: Fault::SlowDisk, effect: FaultEffect::Stall(leader, *time) }
         }
     };
-    match cluster.faults.source.is_drawing() {
+    match cluster.faults.source.is_random() {
         true => cluster.apply_fault(node_fault),
         false => Ok(()),
     }
@@ -177,13 +177,13 @@ fn rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
     if has_peers(cluster) { plan.rate / 2 } else { plan.rate }
 }
 
-/// Whether every node proposes and none leads.
+/// Returns whether every node proposes and none leads.
 fn has_peers<P: Protocol>(cluster: &Cluster<P>) -> bool {
     let statuses = cluster.members().all().filter_map(|id| cluster.status(id));
     statuses.into_iter().any(|status| status.role == Role::Peer)
 }
 
-/// Whether the disturbance has left no trace: throughput has been back for a while, at most the
+/// Returns whether the disturbance has left no trace: throughput has been back for a while, at most the
 /// writes of a window wait for an answer, and no node lags. The rest of the time would show nothing
 /// but the steady load again.
 fn is_back<P: Protocol>(
@@ -197,7 +197,7 @@ fn is_back<P: Protocol>(
         && lagging(cluster).is_empty()
 }
 
-/// When the last window ended in which throughput was below nine tenths of `steady`, counted from
+/// Returns the end of the last window with throughput below nine tenths of `steady`, counted from
 /// the slice `ended`.
 fn recovered_after<P: Protocol>(cluster: &Cluster<P>, ended: usize, steady: u64) -> Duration {
     // Peers lose slots at random, and a command that lost takes some round trips more: where these
@@ -221,8 +221,8 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
         );
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
-    let most = if has_peers(cluster) { MOST_AMPLIFICATION_OF_PEERS } else { MOST_AMPLIFICATION };
-    let limit = |steady: u64| (steady.max(1000) * most / 1000).min(MOST_COPIES);
+    let most = if has_peers(cluster) { MAX_AMPLIFICATION_OF_PEERS } else { MAX_AMPLIFICATION };
+    let limit = |steady: u64| (steady.max(1000) * most / 1000).min(MAX_COPIES);
     if figures.sent > limit(figures.steady_sent) || figures.written > limit(figures.steady_written)
     {
         let text = format!("bytes are sent or written too often: {figures:?}");
@@ -237,7 +237,7 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
         cluster.world.plan.load.as_ref().map(|plan| &plan.disturbance),
         Some(Disturbance::Reads(..))
     );
-    if reads && meanwhile > before.max(LEAST_LATENCY) * MOST_SLOWER {
+    if reads && meanwhile > before.max(LEAST_LATENCY) * MAX_SLOWER {
         let text = format!("writes wait for reads: {figures:?}");
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }

@@ -70,7 +70,10 @@ pub fn run<P: Protocol>(
     if trace > 0 {
         cluster.world.trace.keep_recent(trace);
         let limits = cluster.world.plan.limits.clone();
-        cluster.world.trace.event(|| limits.map_or_else(String::new, |limits| limits.to_string()));
+        cluster
+            .world
+            .trace
+            .record_key_event(|| limits.map_or_else(String::new, |limits| limits.to_string()));
     }
     let load = cluster.world.plan.load.clone();
     let result = catch_unwind(AssertUnwindSafe(|| match &load {
@@ -96,8 +99,9 @@ pub fn run<P: Protocol>(
         load: cluster.workload.load_figures.clone(),
     };
     let schedule = std::mem::take(&mut cluster.faults.source.recorded);
-    let stretch = cluster.world.plan.stretch;
-    let (story, trace) = (cluster.world.trace.take_transcript(), cluster.world.trace.take_recent());
+    let fault_time_factor = cluster.world.plan.fault_time_factor;
+    let (transcript, trace) =
+        (cluster.world.trace.take_transcript(), cluster.world.trace.take_recent());
     if report.violation.is_none() {
         let end = catch_unwind(AssertUnwindSafe(|| cluster.finish()));
         report.violation = match end {
@@ -106,7 +110,7 @@ pub fn run<P: Protocol>(
         };
         report.counted &= report.violation.is_none();
     }
-    RunOutcome { report, schedule, stretch, story, trace }
+    RunOutcome { report, schedule, fault_time_factor, transcript, trace }
 }
 
 fn play<P: Protocol>(
@@ -114,29 +118,29 @@ fn play<P: Protocol>(
     rng: &mut SimRng,
     options: &RunOptions,
 ) -> Result<(), Violation> {
-    cluster.run_for(options.troubled * cluster.world.plan.stretch)?;
+    cluster.run_for(options.fault_time * cluster.world.plan.fault_time_factor)?;
     let core = draw_core(rng, cluster);
     let healed = cluster.now();
     let names: Vec<_> = core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
-    cluster.world.trace.event(|| format!("the faults end; {names:?} are whole again"));
+    cluster.world.trace.record_key_event(|| format!("the faults end; {names:?} are whole again"));
     cluster.end_faults(core);
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.workload.clients.newest_begin_done > healed;
     wait(cluster, options.patience, "serves nobody", served)?;
     cluster.workload.served_after = Some(cluster.now() - healed);
-    // From here on nobody is turned away, and nobody waits in vain.
+    // From here on no client is refused, and none waits in vain.
     cluster.world.plan.clients.patience = options.patience..options.patience * 2;
     cluster.workload.clients.must_serve = Some(cluster.now());
-    let rest = options.healed.saturating_sub(cluster.now() - healed + slice * 10);
+    let rest = options.recovery_time.saturating_sub(cluster.now() - healed + slice * 10);
     cluster.run_for(rest)?;
-    // No new operations: what is under way ends, and all nodes reach the same state.
+    // No new operations: pending ones end, and all nodes reach the same state.
     cluster.world.plan.clients.burst = 0..0;
     cluster.world.plan.clients.target = 0;
     let quiet = |cluster: &Cluster<P>| {
-        let past = cluster.now() - healed >= options.healed;
+        let past = cluster.now() - healed >= options.recovery_time;
         past && !cluster.workload.clients.is_loaded() && cluster.has_converged()
     };
-    let end = cluster.now() + options.healed + options.patience;
+    let end = cluster.now() + options.recovery_time + options.patience;
     loop {
         wait(cluster, options.patience, "does not converge", quiet)?;
         if let Some(id) = cluster.workload.clients.unserved {

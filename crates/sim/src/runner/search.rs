@@ -2,7 +2,7 @@
 //!
 //! This is what a program around the simulator shares with all others: a [`SearchRequest`] says what to
 //! run, a [`Target`] which protocol, and a [`SearchHost`] gives what a simulator must not have of its
-//! own: a clock, threads, and somebody to tell. [`main`] is a whole program on one thread.
+//! own: a clock, threads, and an output. [`main`] is a whole program on one thread.
 
 use crate::runner::campaign::{Campaign, CampaignSummary};
 use crate::runner::case::Case;
@@ -20,20 +20,20 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// What to search.
+/// A search to run.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
-    /// Which seeds, in this order.
+    /// The seeds, in this order.
     pub seeds: Range<u64>,
     /// The search ends when this much simulated time counts; seeds that run out before fail it.
     pub hours: Option<Hours>,
-    /// How each seed is run.
+    /// Options of each run.
     pub options: RunOptions,
-    /// Whether the search goes on after a violation.
+    /// True if the search goes on after a violation.
     pub keep_going: bool,
     /// In how many runs, at most, the first failure is made small; 0 leaves it as it is.
     pub shrink: u64,
-    /// How many lines of what happened last are told of a seed that runs alone, or fails first.
+    /// Number of trace lines to print of a seed that runs alone, or fails first.
     pub trace: usize,
 }
 
@@ -97,10 +97,10 @@ impl FromStr for Hours {
     }
 }
 
-/// What is searched: a protocol with its settings.
+/// The target of a search: a protocol with its settings.
 pub struct Target {
     name: &'static str,
-    again: String,
+    replay_command: String,
     simulate: Box<Simulate>,
 }
 
@@ -111,19 +111,19 @@ impl Target {
     /// A protocol whose nodes `config` sets up. `again` is the command that searches it, to which
     /// arguments such as `--seeds 17` can be added: reports tell it.
     pub fn new<P: Protocol>(
-        again: impl Into<String>,
+        replay_command: impl Into<String>,
         config: impl Fn(NodeId, &Membership) -> P::Config + Clone + Send + Sync + 'static,
     ) -> Self {
-        Self::from_fn(P::NAME, again, move |spec| run::<P>(config.clone(), spec))
+        Self::from_fn(P::NAME, replay_command, move |spec| run::<P>(config.clone(), spec))
     }
 
     /// Anything else that trials can be done with.
     pub fn from_fn(
         name: &'static str,
-        again: impl Into<String>,
+        replay_command: impl Into<String>,
         simulate: impl Fn(&RunSpec<'_>) -> RunOutcome + Send + Sync + 'static,
     ) -> Self {
-        Self { name, again: again.into(), simulate: Box::new(simulate) }
+        Self { name, replay_command: replay_command.into(), simulate: Box::new(simulate) }
     }
 
     /// The protocol's name.
@@ -139,7 +139,7 @@ impl Target {
         seed: u64,
         options: &RunOptions,
         most_runs: u64,
-        tell: &mut dyn FnMut(&str),
+        report_line: &mut dyn FnMut(&str),
     ) -> Option<ShrinkResult> {
         let outcome = (self.simulate)(&RunSpec::of_seed(seed, options));
         let case = Case {
@@ -150,7 +150,7 @@ impl Target {
             schedule: outcome.schedule,
         };
         let mut left = case.schedule.len();
-        tell(&format!(
+        report_line(&format!(
             "seed {seed} is made small: {left} faults, {} operations",
             outcome.report.ops
         ));
@@ -158,17 +158,17 @@ impl Target {
         shrink(&case, most_runs, &play, &mut |progress| {
             if progress.faults <= left / 2 {
                 left = progress.faults;
-                tell(&format!("  {left} faults are left after {} runs", progress.runs));
+                report_line(&format!("  {left} faults are left after {} runs", progress.runs));
             }
         })
     }
 
-    /// A case as a text that replays it and tells what happens in it.
+    /// Returns a case as a text that replays it, with its transcript.
     #[must_use]
     pub fn script(&self, case: &Case) -> String {
         let outcome = (self.simulate)(&RunSpec { trace: 1, ..case.spec() });
         let mut text = format!("{case}\n");
-        for line in story(&outcome) {
+        for line in transcript(&outcome) {
             text.push_str(&format!("# {line}\n"));
         }
         text
@@ -179,13 +179,13 @@ impl Target {
         let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let history_only = if options.history_only { " --history-only" } else { "" };
         let load = if options.kind == RunKind::Load { " --load" } else { "" };
-        format!("{} --seeds {seed}{nodes}{history_only}{load}", self.again)
+        format!("{} --seeds {seed}{nodes}{history_only}{load}", self.replay_command)
     }
 }
 
-/// What a search needs and must not have of its own.
+/// The host of a search: clock, threads and output, which a simulator must not have of its own.
 pub trait SearchHost: Sync {
-    /// How long the search has been running.
+    /// Returns the time that the search has been running.
     fn elapsed(&self) -> Duration;
 
     /// Has as many threads as there should be do `work`, and returns when all are done. One, the
@@ -195,37 +195,37 @@ pub trait SearchHost: Sync {
     }
 
     /// A line about what was found.
-    fn tell(&self, line: &str);
+    fn report(&self, line: &str);
 
     /// Does `work`, in which the code under test may panic again and again: each panic is caught,
-    /// and none is news. Programs [silence](silence_panics) them.
+    /// and none is an error of the search. Programs [silence](silence_panics) them.
     fn without_panic_messages(&self, work: &mut dyn FnMut()) {
         work();
     }
 
-    /// A failure was made small: this text replays it. It is told, by default.
-    fn keep(&self, script: &str) {
-        script.lines().for_each(|line| self.tell(line));
+    /// Saves the text that replays a shrunk failure. It is printed, by default.
+    fn save_script(&self, script: &str) {
+        script.lines().for_each(|line| self.report(line));
     }
 
     /// Another seed was added. Nothing by default.
-    fn advance(&self, campaign: &Campaign) {
+    fn on_progress(&self, campaign: &Campaign) {
         let _ = campaign;
     }
 }
 
-/// How a search ended.
+/// Result of a search.
 #[derive(Clone, Debug)]
 pub struct SearchOutcome {
-    /// What the seeds did.
+    /// Sums over all seeds.
     pub campaign: Campaign,
     /// The same in figures.
     pub summary: CampaignSummary,
-    /// Whether nothing was found, and enough was tried for that to mean something.
+    /// True if nothing was found, and enough was tried for that to mean something.
     pub passed: bool,
 }
 
-/// Runs seeds until there is enough, and tells of each that found something, with the command that
+/// Runs seeds until there are enough, and reports each that found something, with the command that
 /// replays it.
 ///
 /// Seeds are added in their order, however many threads run them, and those past the end are left
@@ -233,22 +233,22 @@ pub struct SearchOutcome {
 pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -> SearchOutcome {
     let shared = Shared::new(request);
     let alone = request.seeds.end - request.seeds.start == 1;
-    let tell = |report: &RunReport, campaign: &Campaign| {
+    let report_line = |report: &RunReport, campaign: &Campaign| {
         let seed = report.seed;
         if let Some(violation) = &report.violation {
-            host.tell(&format!("seed {seed}: {violation}"));
-            host.tell(&format!("  again: {}", target.replay(seed, &request.options)));
+            host.report(&format!("seed {seed}: {violation}"));
+            host.report(&format!("  again: {}", target.replay(seed, &request.options)));
         } else if alone {
             let RunReport { hash, ops, events, .. } = report;
             let mut text = format!("{ops} operations, {events} events, trace {hash:016x}");
             if let Some(figures) = &report.load {
                 text.push_str(&format!("\n  {figures:?}"));
             }
-            host.tell(&format!("seed {seed} passed: {text}"));
+            host.report(&format!("seed {seed} passed: {text}"));
         }
-        host.advance(campaign);
+        host.on_progress(campaign);
     };
-    host.on_threads(&|| shared.work(&*target.simulate, &tell));
+    host.on_threads(&|| shared.work(&*target.simulate, &report_line));
     let campaign = shared.into_campaign();
     explain(target, request, &campaign, host);
     let mut doubts = campaign.doubts();
@@ -258,14 +258,14 @@ pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -
         doubts.push(format!("only {is:.3} of {wanted:.3} hours count"));
     }
     if campaign.violations.is_empty() {
-        doubts.iter().for_each(|doubt| host.tell(&format!("this proves little: {doubt}")));
+        doubts.iter().for_each(|doubt| host.report(&format!("this proves little: {doubt}")));
     }
     let passed = campaign.violations.is_empty() && doubts.is_empty();
     let summary = campaign.summary(target.name, host.elapsed());
     SearchOutcome { campaign, summary, passed }
 }
 
-/// Tells more about the seed that failed first, or ran alone.
+/// Reports details of the seed that failed first, or ran alone.
 fn explain(target: &Target, request: &SearchRequest, campaign: &Campaign, host: &dyn SearchHost) {
     let SearchRequest { seeds, options, .. } = request;
     let failed = campaign.violations.first().map(|(seed, _)| *seed);
@@ -273,46 +273,46 @@ fn explain(target: &Target, request: &SearchRequest, campaign: &Campaign, host: 
         && let Some(seed) = failed.or((seeds.end - seeds.start == 1).then_some(seeds.start))
     {
         let spec = RunSpec { trace: request.trace, ..RunSpec::of_seed(seed, options) };
-        (target.simulate)(&spec).trace.iter().for_each(|line| host.tell(line));
+        (target.simulate)(&spec).trace.iter().for_each(|line| host.report(line));
     }
     // A load run has one disturbance, which it needs.
     let shrinks = |seed: &u64| request.shrink > 0 && !options.kind.is_load(*seed);
     let Some(seed) = failed.filter(shrinks) else { return };
-    let tell = &mut |line: &str| host.tell(line);
+    let report_line = &mut |line: &str| host.report(line);
     let mut shrunk = None;
     host.without_panic_messages(&mut || {
-        shrunk = target.shrink(seed, options, request.shrink, tell)
+        shrunk = target.shrink(seed, options, request.shrink, report_line)
     });
     if let Some(shrunk) = shrunk {
         let left =
             if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
         let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
-        host.tell(&format!("  {faults} faults are left after {runs} runs: {left}"));
-        host.without_panic_messages(&mut || host.keep(&target.script(&shrunk.case)));
+        host.report(&format!("  {faults} faults are left after {runs} runs: {left}"));
+        host.without_panic_messages(&mut || host.save_script(&target.script(&shrunk.case)));
     } else {
-        host.tell("  but its faults, played again, do something else: the simulator is at fault");
+        host.report("  but its faults, played again, do something else: the simulator is at fault");
     }
 }
 
-/// Plays a case and tells its story, and this many lines of what happened last. Returns whether it
+/// Replays a case and prints its transcript, and this many lines of its trace. Returns whether it
 /// finds what it says.
 pub fn replay(target: &Target, case: &Case, lines: usize, host: &dyn SearchHost) -> bool {
     let outcome = (target.simulate)(&RunSpec { trace: lines.max(1), ..case.spec() });
     if lines > 0 {
-        outcome.trace.iter().for_each(|line| host.tell(line));
-        host.tell("");
+        outcome.trace.iter().for_each(|line| host.report(line));
+        host.report("");
     }
-    story(&outcome).iter().for_each(|line| host.tell(line));
+    transcript(&outcome).iter().for_each(|line| host.report(line));
     let found = case.is_found_by(&outcome);
     if !found {
-        host.tell(&format!("the script says that it finds this: {}", case.finds));
+        host.report(&format!("the script says that it finds this: {}", case.finds));
     }
     found
 }
 
 /// The main events of a trial, and how it ends.
-fn story(outcome: &RunOutcome) -> Vec<String> {
-    let mut lines = outcome.story.clone();
+fn transcript(outcome: &RunOutcome) -> Vec<String> {
+    let mut lines = outcome.transcript.clone();
     match &outcome.report.violation {
         Some(violation) => lines.extend(violation.to_string().lines().map(String::from)),
         None => lines.push(format!("nothing is found in {}", seconds(outcome.report.simulated))),
@@ -339,7 +339,7 @@ struct Shared<'a> {
 
 #[derive(Default)]
 struct State {
-    /// The next seed that nobody has taken.
+    /// The next seed that no thread has taken.
     next: u64,
     /// Ended before an earlier one did.
     early: BTreeMap<u64, RunReport>,
@@ -357,7 +357,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Runs seeds until there are no more to run.
-    fn work(&self, simulate: &Simulate, tell: &(dyn Fn(&RunReport, &Campaign) + Sync)) {
+    fn work(&self, simulate: &Simulate, report_line: &(dyn Fn(&RunReport, &Campaign) + Sync)) {
         while let Some(seed) = self.take() {
             let report = simulate(&RunSpec::of_seed(seed, &self.request.options)).report;
             let mut state = self.lock();
@@ -368,7 +368,7 @@ impl<'a> Shared<'a> {
                 state.due += 1;
                 state.campaign.add(&report);
                 state.is_over = self.is_enough(&state.campaign);
-                tell(&report, &state.campaign);
+                report_line(&report, &state.campaign);
             }
         }
     }
@@ -399,7 +399,7 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// A whole program that searches a subject on one thread. `words` are its arguments, `clock` tells
+/// A whole program that searches a target on one thread. `words` are its arguments, `clock` returns
 /// how long it has been running.
 ///
 /// Standard output gets the figures and nothing else, with `--json` as one object; what was found
@@ -413,7 +413,7 @@ pub fn main(
     let arguments = match Arguments::parse(words) {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("{error}\nusage: {} [ARGUMENT ...]\n{USAGE}", target.again);
+            eprintln!("{error}\nusage: {} [ARGUMENT ...]\n{USAGE}", target.replay_command);
             return ExitCode::from(2);
         }
     };
@@ -437,7 +437,7 @@ fn replay_input(target: &Target, trace: usize, host: &dyn SearchHost) -> ExitCod
         Ok(case) if replay(target, &case, trace, host) => ExitCode::FAILURE,
         Ok(_) => ExitCode::from(2),
         Err(error) => {
-            host.tell(&error);
+            host.report(&error);
             ExitCode::from(2)
         }
     }
@@ -452,10 +452,10 @@ const USAGE: &str = "
   --keep-going   do not end at the first violation
   --shrink       make the first failure small
   --replay       play a failure that was made small; it comes on standard input
-  --trace N      tell the last N things that happened to the seed that failed, or ran alone
+  --trace N      report_line the last N things that happened to the seed that failed, or ran alone
   --json         the figures as one JSON object";
 
-/// How many runs a failure is made small in, at most: some seconds to a minute.
+/// Bound of runs in which a failure is shrunk: some seconds to a minute.
 pub const SHRINKING_RUNS: u64 = 2000;
 
 /// One thread and the standard streams.
@@ -470,7 +470,7 @@ impl<C: Fn() -> Duration + Sync> SearchHost for Console<C> {
         silence_panics(work);
     }
 
-    fn tell(&self, line: &str) {
+    fn report(&self, line: &str) {
         eprintln!("{line}");
     }
 }
@@ -540,8 +540,8 @@ mod tests {
         let words = ["--seeds", "7..9", "--nodes", "3", "--history-only"];
         let request = Arguments::parse(words.map(String::from).into_iter()).unwrap().request;
         let target = Target::from_fn("none", "search", |_| unreachable!("it is not run"));
-        let again = target.replay(7, &request.options);
-        assert_eq!(again, "search --seeds 7 --nodes 3 --history-only");
+        let replay_command = target.replay(7, &request.options);
+        assert_eq!(replay_command, "search --seeds 7 --nodes 3 --history-only");
     }
 
     #[test]

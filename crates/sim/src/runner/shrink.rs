@@ -1,4 +1,4 @@
-//! Making a failure small: delta debugging over the faults that befell it.
+//! Shrinking a failure: delta debugging over its faults.
 //!
 //! What fails with a thousand faults usually fails with three of them. A fault is left out for good
 //! if the run without it still finds a violation of the same kind; so is time at the end, and so
@@ -16,26 +16,26 @@ use synod_types::Instant;
 /// A failure made small.
 #[derive(Clone, Debug)]
 pub struct ShrinkResult {
-    /// What is left.
+    /// The smaller case.
     pub case: Case,
-    /// What it finds.
+    /// The violation that it finds.
     pub violation: Violation,
-    /// How many runs it took.
+    /// Number of runs.
     pub runs: u64,
-    /// Whether every fault that is left is needed; else the runs were used up.
+    /// True if every fault that is left is needed; else the runs were used up.
     pub minimal: bool,
 }
 
-/// How far the shrinking is.
+/// Progress of shrinking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// How many runs were made.
+    /// Number of runs made.
     pub runs: u64,
-    /// How many faults are left.
+    /// Number of faults left.
     pub faults: usize,
 }
 
-/// Makes a failure small in at most so many runs. `play` runs a case, `progress` hears of every
+/// Shrinks a failure in at most so many runs. `play` runs a case, `progress` is called for every
 /// case that still fails and is smaller than those before. `None`: the case itself does not find
 /// what it says it finds.
 pub fn shrink(
@@ -47,8 +47,9 @@ pub fn shrink(
     let outcome = play(case);
     let violation = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome))?;
     let best = Case { schedule: outcome.schedule, ..case.clone() };
-    let stretch = outcome.stretch.max(1);
-    let mut shrinker = Shrinker { play, progress, best, violation, stretch, runs: 1, most_runs };
+    let fault_time_factor = outcome.fault_time_factor.max(1);
+    let mut shrinker =
+        Shrinker { play, progress, best, violation, fault_time_factor, runs: 1, most_runs };
     shrinker.shorten();
     shrinker.drop_kinds();
     shrinker.drop_faults();
@@ -68,7 +69,7 @@ struct Shrinker<'a> {
     best: Case,
     violation: Violation,
     /// See [`RunOutcome::stretch`].
-    stretch: u32,
+    fault_time_factor: u32,
     runs: u64,
     most_runs: u64,
 }
@@ -111,24 +112,24 @@ impl Shrinker<'_> {
     /// A violation under faults needs no time after it; one after them may need less before it.
     fn shorten(&mut self) {
         let at = self.violation.at.since(Instant::ZERO);
-        let troubled = self.best.options.troubled;
-        if at <= troubled * self.stretch {
-            // In whole milliseconds, which is what the text of a case tells.
-            let millis = (at / self.stretch).as_millis();
+        let fault_time = self.best.options.fault_time;
+        if at <= fault_time * self.fault_time_factor {
+            // In whole milliseconds, as in the text of a case.
+            let millis = (at / self.fault_time_factor).as_millis();
             let end = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1);
             self.attempt_with(|options| {
-                options.troubled = troubled.min(end);
-                options.healed = Duration::ZERO;
+                options.fault_time = fault_time.min(end);
+                options.recovery_time = Duration::ZERO;
             });
             return;
         }
         for eighths in [0, 1, 2, 4, 6] {
-            let millis = u64::try_from(troubled.as_millis()).unwrap_or(u64::MAX) / 8 * eighths;
-            if self.attempt_with(|options| options.troubled = Duration::from_millis(millis)) {
+            let millis = u64::try_from(fault_time.as_millis()).unwrap_or(u64::MAX) / 8 * eighths;
+            if self.attempt_with(|options| options.fault_time = Duration::from_millis(millis)) {
                 break;
             }
         }
-        self.attempt_with(|options| options.healed = Duration::ZERO);
+        self.attempt_with(|options| options.recovery_time = Duration::ZERO);
     }
 
     /// Whole kinds of faults that are not needed fall first, the most frequent ones before others.
@@ -168,7 +169,7 @@ impl Shrinker<'_> {
         true
     }
 
-    /// What is left does no more than it must.
+    /// Weakens each fault that is left as far as possible.
     fn weaken_faults(&mut self) {
         let mut place = 0;
         while let Some(entry) = self.best.schedule.entries().get(place) {
@@ -225,7 +226,7 @@ fn weaker_crashes(crashes: &[CrashSpec]) -> Vec<Vec<CrashSpec>> {
     let mut ways = without_one(crashes);
     for (place, crash) in crashes.iter().enumerate() {
         let spared = [
-            CrashSpec { muted: false, ..crash.clone() },
+            CrashSpec { drops_in_flight: false, ..crash.clone() },
             CrashSpec { keep: None, ..crash.clone() },
             CrashSpec { keep_state: None, ..crash.clone() },
         ];

@@ -6,28 +6,28 @@ use crate::workload::load::LoadFigures;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What the caller decides about a run; the seed decides everything else.
+/// Options of a run; the seed decides everything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOptions {
-    /// How many nodes; `None` (the default) lets the seed choose 1, 3 or 5, and 0 is taken as 1.
+    /// Number of nodes; `None` (the default) lets the seed choose 1, 3 or 5, and 0 is taken as 1.
     pub nodes: Option<u64>,
-    /// How long faults fire. 45 s by default; one seed in sixteen takes four times as long, so that
+    /// Time in which faults occur. 45 s by default; one seed in sixteen takes four times as long, so that
     /// messages can come back that are minutes old.
-    pub troubled: Duration,
-    /// How long the healed cluster is watched. 15 s by default.
-    pub healed: Duration,
+    pub fault_time: Duration,
+    /// Time in which the healed cluster is observed. 15 s by default.
+    pub recovery_time: Duration,
     /// A healed cluster that has not served, or not converged, after this long will not. 10 s by
     /// default.
     pub patience: Duration,
-    /// How many operations clients ask for while faults fire, at most; `None` (the default) leaves
+    /// Most operations that clients submit while faults occur; `None` (the default) leaves
     /// them to the seed.
     pub ops: Option<u64>,
     /// Leaves answers to what is judged at the end, the history of what clients saw: they are not
     /// held, as they come, against the slots at which commands took effect. False by default; for
-    /// finding out whether the history alone tells of a bug. It tells less: what was refused, took
+    /// finding out whether the history alone reveals a bug. It reveals less: what was refused, took
     /// effect all the same, and is asked for again is one operation in the history.
     pub history_only: bool,
-    /// Which kind of run it is.
+    /// Kind of the run.
     pub kind: RunKind,
 }
 
@@ -59,8 +59,8 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             nodes: None,
-            troubled: Duration::from_secs(45),
-            healed: Duration::from_secs(15),
+            fault_time: Duration::from_secs(45),
+            recovery_time: Duration::from_secs(15),
             patience: Duration::from_secs(10),
             ops: None,
             history_only: false,
@@ -69,30 +69,30 @@ impl Default for RunOptions {
     }
 }
 
-/// What one seed did.
+/// Report of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunReport {
     /// The seed.
     pub seed: u64,
     /// A fingerprint of everything that happened: equal wherever the seed is run again.
     pub hash: u64,
-    /// How much time passed inside.
+    /// Simulated time that passed.
     pub simulated: Duration,
-    /// How many operations were acknowledged to clients.
+    /// Number of operations acknowledged to clients.
     pub ops: u64,
-    /// How often each kind of fault fired.
+    /// Counts of each kind of fault.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How often it fired while operations were in flight. A clock that is wrong from the start on
+    /// The same while operations were in flight. A clock that is wrong from the start on
     /// is wrong then, too.
     pub faults_under_load: BTreeMap<&'static str, u64>,
-    /// What the run found; it ended there.
+    /// The violation at which the run ended.
     pub violation: Option<Violation>,
-    /// How many events there were.
+    /// Number of events.
     pub events: u64,
-    /// Whether the run counts: each family of faults that was on fired while operations were in
+    /// True if the run counts: each enabled family of faults occurred while operations were in
     /// flight, and at least 10 operations a simulated second were acknowledged.
     pub counted: bool,
-    /// How long after the end of all faults the healed core had done an operation that began then,
+    /// Time from the end of all faults to the first operation that began after it and was done,
     /// to a tenth of a second; `None` if the run ended before.
     pub served_after: Option<Duration>,
     /// The figures of a load run.
@@ -104,11 +104,11 @@ pub struct RunReport {
 pub struct RunSpec<'a> {
     /// The seed.
     pub seed: u64,
-    /// How it is run.
+    /// Options of the run.
     pub options: &'a RunOptions,
-    /// What befalls it; `None` has the seed throw the faults.
+    /// The faults; `None` lets the seed draw them.
     pub schedule: Option<&'a Schedule>,
-    /// How many lines of what happened last are kept; with 0 there is no story either.
+    /// Number of the last lines of the trace that are kept; with 0 there is no transcript either.
     pub trace: usize,
 }
 
@@ -120,17 +120,17 @@ impl<'a> RunSpec<'a> {
     }
 }
 
-/// What a trial brought to light.
+/// Everything that comes out of a run.
 #[derive(Clone, Debug)]
 pub struct RunOutcome {
     /// The figures, and what was found.
     pub report: RunReport,
     /// The faults that came to anything.
     pub schedule: Schedule,
-    /// How many times as long as the [options](RunOptions) say the seed has its faults fire.
-    pub stretch: u32,
+    /// Factor by which the seed's faults last longer than the [options](RunOptions) say.
+    pub fault_time_factor: u32,
     /// The main events in words: faults, deaths, votes, new leaders.
-    pub story: Vec<String>,
+    pub transcript: Vec<String>,
     /// Everything that happened last, in words.
     pub trace: Vec<String>,
 }
@@ -138,7 +138,7 @@ pub struct RunOutcome {
 impl From<RunReport> for RunOutcome {
     /// Without faults and without words.
     fn from(report: RunReport) -> Self {
-        let (schedule, story, trace) = Default::default();
-        Self { report, schedule, stretch: 1, story, trace }
+        let (schedule, transcript, trace) = Default::default();
+        Self { report, schedule, fault_time_factor: 1, transcript, trace }
     }
 }

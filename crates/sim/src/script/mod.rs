@@ -1,6 +1,6 @@
-//! Stories that are told step by step: golden scripts.
+//! Golden scripts: runs that are driven step by step.
 //!
-//! A script is a text file of commands and, behind `---`, what came of them. Nothing happens by
+//! A script is a text file of commands and, after `---`, their output. Nothing happens by
 //! itself: no timer runs out, no message arrives that a command did not ask for. Disks sync at
 //! once, unless they are held.
 //!
@@ -17,7 +17,7 @@
 //! | `hold n1`, `release n1` | n1's disk syncs no more by itself; and again |
 //! | `sync n1` | n1's disk syncs once what was written |
 //! | `partition n1 n2` | cuts these off from all others |
-//! | `cut n1 n2` | n2 hears no more of n1 |
+//! | `cut n1 n2` | cuts the link from n1 to n2 |
 //! | `heal` | mends all cuts |
 //! | `crash n1 [keep=1]` | kills n1; its disk keeps one unsynced batch (none by default) |
 //! | `restart n1` | starts n1 again |
@@ -38,7 +38,7 @@ use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
 /// A script that goes on for more rounds than this never comes to rest.
-const MOST_ROUNDS: usize = 1000;
+const MAX_ROUNDS: usize = 1000;
 
 /// Plays the script at `path` and compares what comes of it with what the file says. With
 /// `UPDATE_GOLDENFILES=1` in the environment the file is rewritten instead.
@@ -61,11 +61,11 @@ impl<P: Protocol> Runner for ScriptSession<P> {
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         let mut args = command.consume_args();
         match command.name.as_str() {
-            "cluster" => self.set(args.take_key("nodes").unwrap_or("3").parse()?)?,
-            "timeout" | "deliver" | "settle" | "drop" => self.play_time(command, &mut args)?,
-            "propose" | "read" => self.play_client(command, &mut args)?,
-            "status" | "disk" | "state" => self.play_look(command, &mut args)?,
-            _ => self.play_fault(command, &mut args)?,
+            "cluster" => self.reset(args.take_key("nodes").unwrap_or("3").parse()?)?,
+            "timeout" | "deliver" | "settle" | "drop" => self.run_time(command, &mut args)?,
+            "propose" | "read" => self.run_client(command, &mut args)?,
+            "status" | "disk" | "state" => self.run_look(command, &mut args)?,
+            _ => self.run_fault(command, &mut args)?,
         }
         args.reject_next()?;
         Ok(std::mem::take(&mut self.output))
@@ -73,11 +73,7 @@ impl<P: Protocol> Runner for ScriptSession<P> {
 }
 
 impl<P: Protocol> ScriptSession<P> {
-    fn play_time(
-        &mut self,
-        command: &Command,
-        args: &mut ArgumentConsumer<'_>,
-    ) -> ScriptResult<()> {
+    fn run_time(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> ScriptResult<()> {
         match command.name.as_str() {
             "timeout" => {
                 let times: usize = args.take_key("times").unwrap_or("1").parse()?;
@@ -86,14 +82,14 @@ impl<P: Protocol> ScriptSession<P> {
             }
             "deliver" => {
                 let keep = args.take_key("keep") == Some("yes");
-                let which = self.which(args)?;
-                match self.deliver(which, keep)? {
+                let filter = self.filter(args)?;
+                match self.deliver(filter, keep)? {
                     0 => Err("nothing is in flight there".into()),
                     _ => Ok(()),
                 }
             }
             "settle" => {
-                for _ in 0..MOST_ROUNDS {
+                for _ in 0..MAX_ROUNDS {
                     if self.deliver(LinkFilter::default(), false)? == 0 {
                         return Ok(());
                     }
@@ -101,14 +97,14 @@ impl<P: Protocol> ScriptSession<P> {
                 Err("the nodes do not come to rest".into())
             }
             _ => {
-                let which = self.which(args)?;
-                self.lose(which);
+                let filter = self.filter(args)?;
+                self.drop_messages(filter);
                 Ok(())
             }
         }
     }
 
-    fn play_client(
+    fn run_client(
         &mut self,
         command: &Command,
         args: &mut ArgumentConsumer<'_>,
@@ -122,11 +118,7 @@ impl<P: Protocol> ScriptSession<P> {
         self.read(node, key)
     }
 
-    fn play_look(
-        &mut self,
-        command: &Command,
-        args: &mut ArgumentConsumer<'_>,
-    ) -> ScriptResult<()> {
+    fn run_look(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> ScriptResult<()> {
         let nodes = match self.maybe_node(args)? {
             Some(node) => node..node + 1,
             None => 0..self.cluster.world.nodes.len(),
@@ -141,7 +133,7 @@ impl<P: Protocol> ScriptSession<P> {
         Ok(())
     }
 
-    fn play_fault(
+    fn run_fault(
         &mut self,
         command: &Command,
         args: &mut ArgumentConsumer<'_>,
@@ -184,7 +176,7 @@ impl<P: Protocol> ScriptSession<P> {
         Ok(())
     }
 
-    fn which(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<LinkFilter> {
+    fn filter(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<LinkFilter> {
         let to = args.take_key("to").map(|name| self.index(name)).transpose()?;
         let from = self.maybe_node(args)?;
         let to = self.maybe_node(args)?.or(to);

@@ -16,8 +16,8 @@ use synod_consensus::Protocol;
 use synod_replica::Event;
 use synod_types::{Membership, NodeId};
 
-/// More steps than this are no story.
-const MOST_STEPS: usize = 10_000;
+/// A script that takes more steps than this does not come to rest.
+const MAX_STEPS: usize = 10_000;
 
 pub(super) type ScriptResult<T> = Result<T, Box<dyn Error>>;
 
@@ -34,17 +34,17 @@ impl LinkFilter {
     }
 }
 
-/// Where a script plays.
+/// A cluster that is run by a script.
 pub(super) struct ScriptSession<P: Protocol> {
     config: Rc<ConfigFn<P>>,
     pub(super) cluster: Cluster<P>,
     /// Sent and neither delivered nor lost, in order.
     in_flight: Vec<(usize, usize, Bytes)>,
-    /// The nodes whose disks sync only when told.
+    /// The nodes whose disks sync on command only.
     pub(super) held: BTreeSet<usize>,
-    /// Those of them that have a sync under way.
+    /// Those of them that have a sync in progress.
     syncing: BTreeSet<usize>,
-    /// What each operation is called.
+    /// Names of operations.
     names: BTreeMap<u64, String>,
     pub(super) output: String,
 }
@@ -57,11 +57,11 @@ impl<P: Protocol> ScriptSession<P> {
 
     fn with(config: Rc<ConfigFn<P>>, nodes: u64) -> Self {
         let of_node = Rc::clone(&config);
-        let mut plan = Plan::calm(nodes);
+        let mut plan = Plan::healthy(nodes);
         // What leaves first stands first in the transcript.
         plan.network.delay = Duration::ZERO..Duration::ZERO;
         let mut cluster = Cluster::new(plan, 0, move |node, members| of_node(node, members));
-        cluster.world.trace.open();
+        cluster.world.trace.record_node_actions();
         Self {
             cluster,
             config,
@@ -73,7 +73,7 @@ impl<P: Protocol> ScriptSession<P> {
         }
     }
 
-    pub(super) fn set(&mut self, nodes: u64) -> ScriptResult<()> {
+    pub(super) fn reset(&mut self, nodes: u64) -> ScriptResult<()> {
         if !(1..=9).contains(&nodes) {
             return Err("a cluster has 1 to 9 nodes".into());
         }
@@ -82,16 +82,16 @@ impl<P: Protocol> ScriptSession<P> {
     }
 
     /// Loses some of the messages in flight.
-    pub(super) fn lose(&mut self, which: LinkFilter) {
-        self.in_flight.retain(|(from, to, _)| !which.has(*from, *to));
+    pub(super) fn drop_messages(&mut self, filter: LinkFilter) {
+        self.in_flight.retain(|(from, to, _)| !filter.has(*from, *to));
     }
 
     /// Takes what was seen and what is to happen: messages wait for a command, syncs end at once
     /// where the disk is not held, and the rest is left out: timers, because `timeout` knows when
     /// they run out, and the writing of the state.
     fn collect(&mut self) -> ScriptResult<()> {
-        for _ in 0..MOST_STEPS {
-            self.look();
+        for _ in 0..MAX_STEPS {
+            self.flush_trace();
             let Some((_, event)) = self.cluster.world.queue.pop() else { return Ok(()) };
             let result = match event {
                 SimEvent::DeliverFrame { from, to, frame, .. } => {
@@ -114,7 +114,7 @@ impl<P: Protocol> ScriptSession<P> {
     }
 
     /// Writes down what was seen.
-    fn look(&mut self) {
+    fn flush_trace(&mut self) {
         for event in self.cluster.world.trace.take() {
             let line = match event {
                 TraceEvent::Line(line) => line,
@@ -137,7 +137,7 @@ impl<P: Protocol> ScriptSession<P> {
 
     pub(super) fn timeout(&mut self, node: usize) -> ScriptResult<()> {
         let before = self.output.len();
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             let wake =
                 self.cluster.world.nodes[node].wake.ok_or("no timer of this node is running")?;
             self.cluster.world.now = self.cluster.world.now.max(wake);
@@ -155,10 +155,10 @@ impl<P: Protocol> ScriptSession<P> {
     }
 
     /// Hands over some of the messages in flight; with `keep` copies stay there.
-    pub(super) fn deliver(&mut self, which: LinkFilter, keep: bool) -> ScriptResult<usize> {
+    pub(super) fn deliver(&mut self, filter: LinkFilter, keep: bool) -> ScriptResult<usize> {
         let (chosen, rest) = std::mem::take(&mut self.in_flight)
             .into_iter()
-            .partition(|(from, to, _)| which.has(*from, *to));
+            .partition(|(from, to, _)| filter.has(*from, *to));
         self.in_flight = rest;
         let chosen: Vec<(usize, usize, Bytes)> = chosen;
         if keep {

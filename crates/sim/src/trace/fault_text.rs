@@ -1,28 +1,29 @@
-//! Faults in words, for whoever reads what befell a run.
+//! Text for faults.
 
 use crate::faults::kind::Fault;
 use crate::faults::schedule::{CrashSpec, FaultEffect, MessageFault};
 use std::time::Duration;
 
-/// What befalls nodes and links. `at_stake` tells how many batches of a node's log and of its
+/// Describes a fault of nodes or links. `at_stake` returns the numbers of batches of a node's log and of its
 /// state are not synced.
 pub(crate) fn describe_fault(
     fault: Fault,
     effect: &FaultEffect,
-    at_stake: impl Fn(usize) -> [usize; 2],
+    unsynced_counts: impl Fn(usize) -> [usize; 2],
 ) -> String {
     let name = fault.name().replace('_', " ");
     match effect {
         FaultEffect::Crash(crashes) => {
-            let words = crashes.iter().map(|crash| describe_crash(crash, at_stake(crash.node)));
+            let words =
+                crashes.iter().map(|crash| describe_crash(crash, unsynced_counts(crash.node)));
             let words = words.collect::<Vec<_>>().join("; ");
             if fault == Fault::Crash { words } else { format!("{name}: {words}") }
         }
         FaultEffect::CorruptDisk(crash, _) => {
-            format!("{name}: {}", describe_crash(crash, at_stake(crash.node)))
+            format!("{name}: {}", describe_crash(crash, unsynced_counts(crash.node)))
         }
         FaultEffect::FailDisk(crash, time) if fault == Fault::ReadError => {
-            let death = describe_crash(crash, at_stake(crash.node));
+            let death = describe_crash(crash, unsynced_counts(crash.node));
             format!("{name} for {}: {death}", seconds(*time))
         }
         FaultEffect::FailDisk(crash, time) => {
@@ -43,8 +44,8 @@ pub(crate) fn describe_fault(
     }
 }
 
-fn describe_crash(crash: &CrashSpec, at_stake: [usize; 2]) -> String {
-    let CrashSpec { node, keep, keep_state, muted, down } = crash;
+fn describe_crash(crash: &CrashSpec, unsynced_counts: [usize; 2]) -> String {
+    let CrashSpec { node, keep, keep_state, drops_in_flight, down } = crash;
     let kept = |keep: &Option<usize>, most: usize, what: &str| match keep {
         _ if most == 0 => String::new(),
         None => format!(", keeping all {most} unsynced batches of its {what}"),
@@ -55,9 +56,9 @@ fn describe_crash(crash: &CrashSpec, at_stake: [usize; 2]) -> String {
     format!(
         "n{} dies{}{}{}, and is back in {}",
         node + 1,
-        kept(keep, at_stake[0], "log"),
-        kept(keep_state, at_stake[1], "state"),
-        if *muted { ", and with it what it sent and has not arrived" } else { "" },
+        kept(keep, unsynced_counts[0], "log"),
+        kept(keep_state, unsynced_counts[1], "state"),
+        if *drops_in_flight { ", and with it what it sent and has not arrived" } else { "" },
         seconds(*down)
     )
 }
@@ -75,7 +76,7 @@ fn describe_links(links: &[(usize, usize)]) -> String {
     words.join(" ")
 }
 
-/// What befalls a message.
+/// Describes a fault of a message.
 pub(crate) fn describe_message_fault(
     message_fault: MessageFault,
     link: (usize, usize),
@@ -104,12 +105,12 @@ mod tests {
 
     #[test]
     fn a_death_tells_what_it_takes() {
-        let crash = |keep, keep_state, muted| {
+        let crash = |keep, keep_state, drops_in_flight| {
             FaultEffect::Crash(vec![CrashSpec {
                 node: 1,
                 keep,
                 keep_state,
-                muted,
+                drops_in_flight,
                 down: Duration::from_millis(500),
             }])
         };

@@ -31,7 +31,7 @@ pub(crate) fn describe_run(run: &Run) -> String {
     describe_values(run.first, &run.values)
 }
 
-/// What a frame says.
+/// Describes the content of a frame.
 pub(crate) fn describe_frame<P: Protocol>(frame: &[u8]) -> String {
     match decode_frame::<P::Message>(frame) {
         Ok((_, Payload::Protocol(message))) => message.describe(),

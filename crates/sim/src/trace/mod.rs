@@ -1,4 +1,4 @@
-//! What a cluster does, in words: for scripts, and for whoever looks into a seed.
+//! The trace of a run, as text: for scripts, and for a person who looks into a seed.
 
 pub(crate) mod fault_text;
 pub(crate) mod messages;
@@ -8,7 +8,7 @@ use synod_consensus::ProtocolEvent;
 use synod_replica::Outcome;
 use synod_types::{Instant, NodeId};
 
-/// One thing seen.
+/// One event of the trace.
 #[derive(Clone, Debug)]
 pub(crate) enum TraceEvent {
     /// A line about a node.
@@ -17,49 +17,49 @@ pub(crate) enum TraceEvent {
     Answer { node: NodeId, id: u64, how: String },
 }
 
-/// What is written down, if anyone wants to read it.
+/// The trace of a run, as far as it is recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    mode: Mode,
+    verbosity: Verbosity,
     /// The simulated time.
     pub(crate) now: Instant,
     events: VecDeque<(Instant, TraceEvent)>,
-    story: Vec<String>,
+    transcript: Vec<String>,
 }
 
-/// How much is written down.
+/// Amount of detail that is recorded.
 #[derive(Clone, Copy, Debug, Default)]
-enum Mode {
+enum Verbosity {
     #[default]
-    Nothing,
-    /// All that nodes do.
-    Deeds,
-    /// The same and what befalls them, up to this many lines of what came last; and the story.
-    Tail(usize),
+    Off,
+    /// All actions of nodes.
+    NodeActions,
+    /// The same and faults, up to this many of the newest lines; and the transcript.
+    Recent(usize),
 }
 
 impl Trace {
-    /// From now on all that nodes do is written down.
-    pub(crate) fn open(&mut self) {
-        self.mode = Mode::Deeds;
+    /// Records all actions of nodes from now on.
+    pub(crate) fn record_node_actions(&mut self) {
+        self.verbosity = Verbosity::NodeActions;
     }
 
-    /// From now on the story is written down, and this many lines of what came last.
+    /// Records the transcript and this many of the newest lines from now on.
     pub(crate) fn keep_recent(&mut self, lines: usize) {
-        self.mode = Mode::Tail(lines);
+        self.verbosity = Verbosity::Recent(lines);
     }
 
-    /// Takes what was written down.
+    /// Takes what was recorded.
     pub(crate) fn take(&mut self) -> Vec<TraceEvent> {
         self.events.drain(..).map(|(_, event)| event).collect()
     }
 
-    /// The main events: faults, deaths, votes, new leaders.
+    /// Takes the main events: faults, crashes, votes, new leaders.
     pub(crate) fn take_transcript(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.story)
+        std::mem::take(&mut self.transcript)
     }
 
-    /// What came last, in words.
+    /// Takes the newest lines.
     pub(crate) fn take_recent(&mut self) -> Vec<String> {
         let lines = self.events.drain(..).map(|(at, event)| match event {
             TraceEvent::Line(line) => timed(at, &line),
@@ -70,47 +70,47 @@ impl Trace {
         lines.collect()
     }
 
-    pub(crate) fn line(&mut self, line: impl FnOnce() -> String) {
-        if !matches!(self.mode, Mode::Nothing) {
-            self.see(TraceEvent::Line(line()));
+    pub(crate) fn record(&mut self, line: impl FnOnce() -> String) {
+        if !matches!(self.verbosity, Verbosity::Off) {
+            self.push(TraceEvent::Line(line()));
         }
     }
 
-    /// Something that belongs into the story.
-    pub(crate) fn event(&mut self, line: impl FnOnce() -> String) {
-        if matches!(self.mode, Mode::Tail(_)) {
+    /// Records a main event.
+    pub(crate) fn record_key_event(&mut self, line: impl FnOnce() -> String) {
+        if matches!(self.verbosity, Verbosity::Recent(_)) {
             let line = line();
-            self.story.push(timed(self.now, &line));
-            self.see(TraceEvent::Line(line));
+            self.transcript.push(timed(self.now, &line));
+            self.push(TraceEvent::Line(line));
         }
     }
 
-    /// Something happened in a protocol.
-    pub(crate) fn note(&mut self, node: NodeId, note: &ProtocolEvent) {
+    /// Records a protocol event.
+    pub(crate) fn record_protocol_event(&mut self, node: NodeId, note: &ProtocolEvent) {
         let line = || format!("{node:?} {note}");
-        match (self.mode, note) {
-            (Mode::Tail(_), ProtocolEvent::Leading { .. } | ProtocolEvent::Voted { .. }) => {
-                self.event(line);
+        match (self.verbosity, note) {
+            (Verbosity::Recent(_), ProtocolEvent::Leading { .. } | ProtocolEvent::Voted { .. }) => {
+                self.record_key_event(line);
             }
-            _ => self.line(line),
+            _ => self.record(line),
         }
     }
 
-    pub(crate) fn answer(&mut self, node: NodeId, id: u64, outcome: &Outcome) {
-        if !matches!(self.mode, Mode::Nothing) {
+    pub(crate) fn record_reply(&mut self, node: NodeId, id: u64, outcome: &Outcome) {
+        if !matches!(self.verbosity, Verbosity::Off) {
             let how = match outcome {
                 Outcome::Done(slot, _) => format!("done at slot {slot}"),
                 Outcome::Readable => "readable".into(),
                 Outcome::Refused(why) => format!("refused, {why:?}"),
                 Outcome::Unknown => "unknown".into(),
             };
-            self.see(TraceEvent::Answer { node, id, how });
+            self.push(TraceEvent::Answer { node, id, how });
         }
     }
 
-    fn see(&mut self, event: TraceEvent) {
+    fn push(&mut self, event: TraceEvent) {
         self.events.push_back((self.now, event));
-        if let Mode::Tail(lines) = self.mode
+        if let Verbosity::Recent(lines) = self.verbosity
             && self.events.len() > lines
         {
             self.events.pop_front();

@@ -11,20 +11,20 @@ pub(crate) struct Clients {
     operations: Vec<Operation>,
     /// No more than this many begin by themselves while faults fire.
     pub(crate) most: u64,
-    /// Those under way, by the node that took them.
+    /// Pending operations, by the node that took them.
     open: Vec<BTreeSet<u64>>,
     open_count: usize,
     done: u64,
-    /// What was last said of each key.
+    /// Values that clients expect, by key.
     pub(crate) expected: ExpectedValues,
     /// The highest slot acknowledged to anyone.
     pub(crate) floor: Slot,
-    /// When the newest operation that was done had begun.
+    /// Start of the newest operation that was done.
     pub(crate) newest_begin_done: Instant,
     begun: Vec<Instant>,
     /// From here on every operation must be done.
     pub(crate) must_serve: Option<Instant>,
-    /// Whether limits are small enough that a node at work may refuse an operation as busy.
+    /// True if limits are small enough that a node at work may refuse an operation as busy.
     pub(crate) may_refuse: bool,
     /// An operation that should have been done and was not.
     pub(crate) unserved: Option<u64>,
@@ -48,22 +48,22 @@ impl Clients {
         }
     }
 
-    /// How many were acknowledged.
+    /// Returns the number of operations acknowledged.
     pub(crate) fn done(&self) -> u64 {
         self.done
     }
 
-    /// How many are under way.
+    /// Returns the number of pending operations.
     pub(crate) fn open(&self) -> usize {
         self.open_count
     }
 
-    /// Whether any is under way.
+    /// Returns whether any operation is pending.
     pub(crate) fn is_loaded(&self) -> bool {
         self.open_count > 0
     }
 
-    /// How many have begun: the number of the next.
+    /// Returns the number of operations so far: the id of the next.
     pub(crate) fn count(&self) -> u64 {
         self.operations.len() as u64
     }
@@ -78,7 +78,7 @@ impl Clients {
         let operation = Operation {
             node: NodeId(node as u64 + 1),
             floor: self.floor,
-            state: OperationState::Open,
+            state: OperationState::Pending,
         };
         self.operations.push(operation);
         self.begun.push(now);

@@ -15,7 +15,7 @@ pub(crate) const LAST: &[u8] = b"";
 pub(crate) struct Command {
     /// Unique in a run.
     pub(crate) id: u64,
-    /// What the store is asked to do.
+    /// The store's command.
     pub(crate) body: kv::Command,
 }
 
@@ -50,12 +50,12 @@ impl Command {
     }
 }
 
-/// Words behind a number.
+/// A number, followed by bytes.
 fn numbered(number: u64, rest: &[u8]) -> Bytes {
     [&number.to_le_bytes(), rest].concat().into()
 }
 
-/// A number and what is behind it.
+/// Splits a number from the bytes after it.
 fn split(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_le_bytes(*number), rest))

@@ -19,7 +19,7 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) rng: SimRng,
-    /// When the load began; `None` while there is none.
+    /// Time at which the load began; `None` while there is none.
     pub(crate) since: Option<Instant>,
     pub(crate) is_over: bool,
     pub(crate) reads_until: Instant,
@@ -37,7 +37,7 @@ pub(crate) struct Load {
     pub(crate) failed: u64,
     /// Acknowledged bytes by [`SLICE`] since the start.
     slices: Vec<u64>,
-    /// How long each acknowledged write took, and the slice in which it ended.
+    /// Latency of each acknowledged write, and the slice in which it ended.
     latencies: Vec<(usize, Duration)>,
 }
 
@@ -111,7 +111,7 @@ impl Load {
 /// The figures of a load run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadFigures {
-    /// What disturbed it.
+    /// The disturbance.
     pub disturbance: &'static str,
     /// Bytes a second that a link and a disk carry.
     pub bandwidth: u64,
@@ -123,9 +123,9 @@ pub struct LoadFigures {
     pub steady: u64,
     /// The latency that 99 % of the writes kept before the disturbance, and while it lasted.
     pub latencies: [Duration; 2],
-    /// How long after the disturbance ended throughput was below nine tenths of that.
+    /// Time from the end of the disturbance to the last window with throughput below nine tenths of that.
     pub recovered_after: Duration,
-    /// How long that may take.
+    /// Bound of that time.
     pub bound: Duration,
     /// Bytes sent for each thousand bytes that the chosen values need: one copy for each
     /// other node.

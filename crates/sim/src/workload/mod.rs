@@ -107,7 +107,7 @@ impl Workload {
                 90.. => Op::delete(operations::key(key)),
                 _ => operations::read(&mut words, key, keys),
             };
-            history.ask(world.now, (id, at), op.clone(), (is_read, words.percent(50)));
+            history.invoke(world.now, (id, at), op.clone(), (is_read, words.percent(50)));
             op
         });
         if is_read {

@@ -1,4 +1,4 @@
-//! What clients ask for: drawn by dice, put to the store, and what it answers as the checker takes
+//! Operations of clients: their draws, and their translation to the store's commands and to the checker's
 //! it.
 //!
 //! The checker's words for operations are the simulator's own, so nothing that a client asks for
@@ -12,17 +12,17 @@ use std::collections::BTreeMap;
 use synod_checker::{Compare, Op, Outcome, Txn, TxnOp, Value};
 use synod_kv as kv;
 
-/// What clients last heard of each key: a transaction that expects something expects this.
+/// The last known value of each key, which transactions expect.
 #[derive(Debug, Default)]
 pub(crate) struct ExpectedValues(BTreeMap<Value, Value>);
 
 impl ExpectedValues {
-    /// What a key is expected to hold.
+    /// Returns the expected value of a key.
     fn of(&self, key: &Value) -> Value {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
-    /// A client was told this.
+    /// Records the outcome of an operation.
     pub(crate) fn observe(&mut self, op: &Op, outcome: &Outcome) {
         let mut observe =
             |key: &Value, value: &Value| _ = self.0.insert(key.clone(), value.clone());
@@ -115,7 +115,7 @@ pub(crate) fn query(op: &Op) -> kv::Query {
     }
 }
 
-/// What the store's answer tells the client; `None`: it is no answer to that.
+/// Translates the store's reply to the client's outcome; `None` if it does not answer the operation.
 pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
     match (op, reply.answer.ok()?) {
         (Op::Get { .. }, kv::Answer::Op(kv::OpAnswer::Range(found))) => {
@@ -214,16 +214,17 @@ mod tests {
             let bytes = Command { id, body: command(&op) }.encode();
             let reply = machine.apply(Slot(id), &bytes, &mut Changes::new());
             let (answered, reply) = read_reply(&reply).unwrap();
-            let told = outcome(&op, reply).unwrap_or_else(|| panic!("{op} is not answered"));
-            if let Outcome::Txn { succeeded: is_held, .. } = &told {
+            let outcome_seen =
+                outcome(&op, reply).unwrap_or_else(|| panic!("{op} is not answered"));
+            if let Outcome::Txn { succeeded: is_held, .. } = &outcome_seen {
                 held[usize::from(*is_held)] += 1;
             }
-            // Now and then somebody else writes what nobody hears of.
+            // Now and then a write is not observed.
             if rng.percent(70) {
-                expected.observe(&op, &told);
+                expected.observe(&op, &outcome_seen);
             }
             assert_eq!(answered, id);
-            history.complete(call, told).unwrap();
+            history.complete(call, outcome_seen).unwrap();
         }
         assert!(check(&history, &Options::default()).is_linearizable());
         assert!(held.iter().all(|count| *count > 100), "{held:?}");
@@ -237,11 +238,11 @@ mod tests {
         let pair = Txn::new().then(TxnOp::get("a")).then(TxnOp::get("b"));
         for op in [Op::get("a"), Op::get("b"), pair.into()] {
             let reply = machine.query(&query(&op).encode());
-            let told = outcome(&op, kv::Reply::decode(&reply).unwrap());
+            let outcome_seen = outcome(&op, kv::Reply::decode(&reply).unwrap());
             let logged = Command { id: 2, body: command(&op) }.encode();
             let reply = machine.apply(Slot(2), &logged, &mut Changes::new());
-            assert_eq!(outcome(&op, read_reply(&reply).unwrap().1), told);
-            assert!(told.is_some(), "{op}");
+            assert_eq!(outcome(&op, read_reply(&reply).unwrap().1), outcome_seen);
+            assert!(outcome_seen.is_some(), "{op}");
         }
     }
 

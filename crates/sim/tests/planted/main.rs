@@ -10,7 +10,7 @@ use synod_types::NodeId;
 use toy::{Bug, Config, Toy};
 
 fn cluster(bug: Bug) -> Cluster<Toy> {
-    let mut plan = Plan::calm(3);
+    let mut plan = Plan::healthy(3);
     // Slow disks, so that what does not wait for them is early.
     plan.disk.sync = Duration::from_millis(5)..Duration::from_millis(9);
     Cluster::new(plan, 11, move |id, members| Config { id, members: members.clone(), bug })
@@ -91,8 +91,8 @@ fn a_search_reports_a_panic_with_its_seed() {
     };
     let second = Duration::from_secs(1);
     let options = RunOptions {
-        troubled: second,
-        healed: second,
+        fault_time: second,
+        recovery_time: second,
         patience: second,
         kind: RunKind::Faults,
         ..RunOptions::default()

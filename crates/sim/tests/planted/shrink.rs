@@ -65,7 +65,10 @@ fn a_failure_shrinks_to_the_faults_that_it_needs() {
     let text = shrunk.case.to_string();
     assert_eq!(text.matches(" keeps all all down ").count(), 3, "nothing need be lost:\n{text}");
     let options = &shrunk.case.options;
-    assert!(options.troubled < case.options.troubled && options.healed.is_zero(), "{options:?}");
+    assert!(
+        options.fault_time < case.options.fault_time && options.recovery_time.is_zero(),
+        "{options:?}"
+    );
     assert_eq!(options.ops, Some(1));
 }
 
@@ -114,7 +117,7 @@ impl SearchHost for Ear {
         Duration::from_secs(1)
     }
 
-    fn tell(&self, line: &str) {
+    fn report(&self, line: &str) {
         self.0.lock().unwrap().push(line.into());
     }
 }

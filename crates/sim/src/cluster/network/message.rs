@@ -1,4 +1,4 @@
-//! What is drawn for a message: its delay, its faults, and when it arrives.
+//! The draws of a message: its delay, its faults and its arrivals.
 
 use crate::faults::schedule::MessageFault;
 use crate::faults::source::FaultSource;
@@ -15,18 +15,18 @@ pub(crate) struct MessageDraw {
     pub(super) message_faults: MessageFaults,
 }
 
-/// When a message arrives: never, once or twice. And what befell it.
+/// Arrivals of a message: none, one or two; and its faults.
 #[derive(Debug, Default)]
 pub(crate) struct MessageFate {
     pub(crate) arrivals: [Option<Instant>; 2],
-    /// When it comes once more, if it does.
+    /// Time at which a replay arrives, if there is one.
     pub(crate) replay: Option<Instant>,
-    /// Which bit of what arrives first is flipped.
+    /// Bit that is flipped in the copy that arrives first.
     pub(crate) flipped: Option<u32>,
     pub(crate) message_faults: Vec<MessageFault>,
 }
 
-/// What is to befall one message.
+/// Faults of one message.
 #[derive(Debug, Default)]
 pub(super) struct MessageFaults {
     pub(super) is_lost: bool,
@@ -56,7 +56,7 @@ impl MessageFaults {
 
     pub(super) fn read(fault_source: &mut FaultSource, link: (usize, usize), number: u64) -> Self {
         let mut message_faults = Self::default();
-        while let Some(message_fault) = fault_source.take(link, number) {
+        while let Some(message_fault) = fault_source.next_for(link, number) {
             match message_fault {
                 MessageFault::Lost => message_faults.is_lost = true,
                 MessageFault::Duplicated(after) => message_faults.again = Some(after),

@@ -1,4 +1,4 @@
-//! Which message arrives, and when.
+//! The network: links, their delays and their faults.
 
 pub(crate) mod lanes;
 pub(crate) mod links;
@@ -22,9 +22,9 @@ use synod_types::Instant;
 pub(crate) struct Network {
     nodes: usize,
     links: Vec<Link>,
-    troubled: bool,
-    /// Whether a cut takes what is under way, too.
-    sharp: bool,
+    is_faulty: bool,
+    /// True if a cut loses the messages in flight, too.
+    cuts_in_flight: bool,
     /// The transmitters, if bytes take time.
     transmitters: Option<transmitter::Transmitters>,
 }
@@ -33,14 +33,14 @@ pub(crate) struct Network {
 #[derive(Debug)]
 struct Link {
     rng: SimRng,
-    /// How many cuts lie on it.
+    /// Number of cuts on the link.
     cuts: u32,
-    /// How many clogs lie on it, and what waits for their end.
+    /// Number of clogs on the link, and the events that wait for their end.
     clogs: u32,
     waiting: Vec<SimEvent>,
-    /// How many messages were sent.
+    /// Number of messages sent.
     sent: u64,
-    /// When the message arrives that keeps its place and was sent last.
+    /// Arrival of the newest message that keeps its order.
     newest: Instant,
 }
 
@@ -57,7 +57,13 @@ impl Network {
         let links = (0..nodes * nodes).map(link).collect();
         let transmitters =
             plan.capacity.as_ref().map(|capacity| transmitter::Transmitters::new(nodes, capacity));
-        Self { nodes, links, troubled: true, sharp: plan.network.sharp, transmitters }
+        Self {
+            nodes,
+            links,
+            is_faulty: true,
+            cuts_in_flight: plan.network.cuts_in_flight,
+            transmitters,
+        }
     }
 
     /// A message leaves. What befalls it is drawn, or read from the schedule; and written down.
@@ -88,7 +94,7 @@ impl Network {
         link.sent += 1;
         let mut rng = link.rng.split();
         let delay = rng.duration(&plan.network.delay);
-        let message_faults = match (self.troubled, fault_source.is_drawing()) {
+        let message_faults = match (self.is_faulty, fault_source.is_random()) {
             (false, _) => MessageFaults::default(),
             (true, true) => MessageFaults::draw(&plan.network, &mut rng),
             (true, false) => MessageFaults::read(fault_source, (from, to), number),
@@ -121,7 +127,7 @@ impl Network {
     /// From here on nothing is lost, doubled, overtaken or late, and every cut is mended. Returns
     /// what waited on clogged links.
     pub(crate) fn end_faults(&mut self) -> Vec<SimEvent> {
-        self.troubled = false;
+        self.is_faulty = false;
         let mut waiting = Vec::new();
         for link in &mut self.links {
             (link.cuts, link.clogs) = (0, 0);
@@ -138,9 +144,9 @@ impl Network {
         LinkSet(cut)
     }
 
-    /// Whether what was sent on this link before it was cut is lost.
+    /// Returns whether messages in flight on this link are lost, because it was cut.
     pub(crate) fn is_severed(&self, from: usize, to: usize) -> bool {
-        self.sharp && self.links[self.index(from, to)].cuts > 0
+        self.cuts_in_flight && self.links[self.index(from, to)].cuts > 0
     }
 
     /// Takes a cut back; one that was mended before is gone already.
@@ -158,7 +164,7 @@ impl Network {
         LinkSet(clogged)
     }
 
-    /// Where what arrives on this link now must wait, if it must.
+    /// Returns the queue for events of this link, if it is clogged.
     pub(crate) fn clogged(&mut self, from: usize, to: usize) -> Option<&mut Vec<SimEvent>> {
         let index = self.index(from, to);
         let link = &mut self.links[index];
@@ -208,7 +214,7 @@ impl Link {
         fate.flipped = message_faults.flipped;
     }
 
-    /// When a message arrives, and whether it overtakes an earlier one: most keep their place.
+    /// Returns the arrival of a message, and whether it overtakes an earlier one: most keep their order.
     fn arrival(&mut self, at: Instant, overtakes: bool) -> (Instant, bool) {
         let overtook = overtakes && at < self.newest;
         self.newest = self.newest.max(at);
@@ -224,7 +230,7 @@ mod tests {
     use std::time::Duration;
 
     fn network(nodes: usize) -> Network {
-        Network::new(nodes, &Plan::calm(nodes as u64), &mut SimRng::new(5))
+        Network::new(nodes, &Plan::healthy(nodes as u64), &mut SimRng::new(5))
     }
 
     fn arrivals(plan: &Plan, count: u64, fault_source: &mut FaultSource) -> Vec<Instant> {
@@ -238,7 +244,7 @@ mod tests {
     }
 
     fn rough() -> Plan {
-        let mut plan = Plan::calm(2);
+        let mut plan = Plan::healthy(2);
         (plan.network.loss, plan.network.duplicate) = (250_000, 500_000);
         plan.network.reorder = 900_000;
         plan
@@ -246,16 +252,16 @@ mod tests {
 
     #[test]
     fn a_calm_link_keeps_the_order_and_loses_nothing() {
-        let mut plan = Plan::calm(2);
+        let mut plan = Plan::healthy(2);
         plan.network.delay = Duration::ZERO..Duration::from_millis(50);
-        let all = arrivals(&plan, 100, &mut FaultSource::drawing(2));
+        let all = arrivals(&plan, 100, &mut FaultSource::random(2));
         assert_eq!(all.len(), 100);
         assert!(all.is_sorted());
     }
 
     #[test]
     fn faults_come_at_about_their_rate() {
-        let all = arrivals(&rough(), 4000, &mut FaultSource::drawing(2));
+        let all = arrivals(&rough(), 4000, &mut FaultSource::random(2));
         let count = all.len();
         assert!((4700..5300).contains(&count), "3000 arrive, 2000 of them twice: {count}");
         assert!(!all.is_sorted());
@@ -263,16 +269,16 @@ mod tests {
 
     #[test]
     fn what_was_drawn_can_be_played_again_and_one_fault_less_moves_no_other_message() {
-        let mut drawn = FaultSource::drawing(2);
+        let mut drawn = FaultSource::random(2);
         let first = arrivals(&rough(), 400, &mut drawn);
         let schedule = drawn.recorded;
-        let mut played = FaultSource::playing(2, &schedule);
+        let mut played = FaultSource::scheduled(2, &schedule);
         assert_eq!(arrivals(&rough(), 400, &mut played), first);
         assert_eq!(played.recorded, schedule);
         let lost = schedule.entries().iter().position(|entry| entry.fault() == Fault::Loss);
         let mut rest = schedule.entries().to_vec();
         rest.remove(lost.unwrap());
-        let mut played = FaultSource::playing(2, &rest.into_iter().collect());
+        let mut played = FaultSource::scheduled(2, &rest.into_iter().collect());
         let more = arrivals(&rough(), 400, &mut played);
         let moved = more.iter().filter(|at| !first.contains(at)).count();
         assert!(more.len() == first.len() + 1 && moved <= 2, "{moved} messages moved");
@@ -280,12 +286,12 @@ mod tests {
 
     #[test]
     fn a_link_is_open_when_every_cut_on_it_is_mended() {
-        let plan = Plan::calm(3);
+        let plan = Plan::healthy(3);
         let mut network = network(3);
         let first = network.cut(Instant(0), &links(&[0], &[0, 1, 2]));
         let second = network.cut(Instant(0), &links(&[0, 2], &[1]));
         let open = |network: &mut Network, link| {
-            let fate = network.send(Instant(0), link, &plan, &mut FaultSource::drawing(3));
+            let fate = network.send(Instant(0), link, &plan, &mut FaultSource::random(3));
             fate.arrivals[0].is_some()
         };
         assert!(!open(&mut network, (0, 1)) && open(&mut network, (1, 0)));

@@ -138,12 +138,12 @@ mod tests {
 
     impl Pair {
         fn new() -> Self {
-            let mut plan = Plan::calm(2);
+            let mut plan = Plan::healthy(2);
             let mut capacity = CapacityPlan::of(1000, 1000);
             capacity.lanes = LaneBounds { frames: 100, bytes: 1000 };
             plan.capacity = Some(capacity);
             let network = Network::new(2, &plan, &mut SimRng::new(5));
-            Self { plan, network, fault_source: FaultSource::drawing(2), ends: Vec::new() }
+            Self { plan, network, fault_source: FaultSource::random(2), ends: Vec::new() }
         }
 
         fn queue(&mut self, ms: u64, lane: Lane, byte: u8, size: usize) -> usize {

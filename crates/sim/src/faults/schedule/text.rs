@@ -87,7 +87,7 @@ impl fmt::Display for FaultEffect {
 impl fmt::Display for CrashSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (keep, keep_state) = (Keep(self.keep), Keep(self.keep_state));
-        let muted = if self.muted { "muted " } else { "" };
+        let muted = if self.drops_in_flight { "muted " } else { "" };
         let (node, down) = (self.node + 1, Seconds(self.down));
         write!(f, "{node} keeps {keep} {keep_state} {muted}down {down}")
     }
@@ -149,7 +149,7 @@ impl FromStr for ScheduleEntry {
     }
 }
 
-/// What is left of a line.
+/// The unread words of a line.
 struct Words<'a> {
     line: &'a str,
     rest: SplitWhitespace<'a>,
@@ -288,7 +288,7 @@ impl<'a> Words<'a> {
         } else if word != "down" {
             return Err(self.bad(word));
         }
-        Ok(CrashSpec { node, keep, keep_state, muted, down: self.seconds()? })
+        Ok(CrashSpec { node, keep, keep_state, drops_in_flight: muted, down: self.seconds()? })
     }
 
     fn keep(&mut self) -> Result<Option<usize>, ScheduleError> {
