@@ -1,6 +1,7 @@
 //! Who should lead: heartbeats in rounds, and what they tell (after Ng, Haridi and Carbone,
 //! "Omni-Paxos: Breaking the Barriers of Partial Connectivity").
 
+use crate::Config;
 use crate::message::{Stance, View};
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
@@ -14,13 +15,12 @@ const ROUNDS: usize = 64;
 /// safety: ballots see to that.
 ///
 /// ```
-/// use std::time::Duration;
-/// use synod_multi_paxos::consensus::{HistoryDigest, Quorum};
+/// use synod_multi_paxos::consensus::HistoryDigest;
 /// use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot};
-/// use synod_multi_paxos::{Election, Prospect, Stance, View};
+/// use synod_multi_paxos::{Config, Election, Prospect, Stance, View};
 ///
-/// let (me, now) = (NodeId(1), Instant::ZERO);
-/// let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), [])?);
+/// let now = Instant::ZERO;
+/// let config = Config::new(NodeId(1), Membership::new((1..=3).map(NodeId), [])?)?;
 /// let (ballot, commit) = (Ballot::ZERO, Slot::ZERO);
 /// let idle = View {
 ///     ballot, leader: None, stance: Stance::Follows, quorum: false, happy: false, priority: 0,
@@ -31,7 +31,7 @@ const ROUNDS: usize = 64;
 ///     election.begin_canvass(now);
 ///     let round = election.begin_round(now);
 ///     election.answered(now, NodeId(2), round, answer);
-///     election.prospect(now, (me, 0), Slot::ZERO, &quorum, Duration::from_millis(50))
+///     election.prospect(now, &config, Slot::ZERO)
 /// };
 /// assert_eq!(prospect(idle), Prospect::Campaign, "two of three, and nobody is served");
 /// assert_eq!(prospect(View { happy: true, ..idle }), Prospect::None, "n2 hears from a leader");
@@ -192,21 +192,14 @@ impl Election {
         quorum.is_first(has) && quorum.is_second(has)
     }
 
-    /// Whether `me`, whose log ends with `last`, should campaign: it reaches enough voters, nobody who
+    /// Returns whether this node, whose log ends with `last`, should campaign: it reaches enough voters, nobody who
     /// answers hears from a leader that has its quorum, and nobody who answers should go first. That
-    /// is who has a higher priority, or knows more to be chosen than `me` holds: `me` would have to
+    /// is who has a higher priority, or knows more to be chosen than this node holds: it would have to
     /// pull that before it serves anyone. It gets the time of one election timeout, once. An
-    /// answer of such a node is waited for, for `patience`.
-    pub fn prospect(
-        &mut self,
-        now: Instant,
-        (me, priority): (NodeId, u8),
-        last: Slot,
-        quorum: &Quorum,
-        patience: Duration,
-    ) -> Prospect {
+    /// answer of such a node is waited for, for one heartbeat.
+    pub fn prospect(&mut self, now: Instant, config: &Config, last: Slot) -> Prospect {
         let Some((since, began)) = self.canvass else { return Prospect::None };
-        if !self.reaches_quorum(me, quorum) {
+        if !self.reaches_quorum(config.id(), config.quorum()) {
             return Prospect::None;
         }
         let mut answers = self.peers.values().filter(|peer| peer.round >= since);
@@ -214,14 +207,15 @@ impl Election {
         if answers.clone().any(|peer| serves(&peer.view)) {
             return Prospect::None;
         }
-        let comes_first = |peer: &Peer| peer.view.priority > priority || peer.view.commit > last;
+        let comes_first =
+            |peer: &Peer| peer.view.priority > config.priority() || peer.view.commit > last;
         if !self.has_deferred {
             if answers.any(comes_first) {
                 self.has_deferred = true;
                 return Prospect::Defer;
             }
             let mut others = self.peers.values();
-            if others.any(comes_first) && now.since(began) < patience {
+            if others.any(comes_first) && now.since(began) < config.timing().heartbeat {
                 return Prospect::None;
             }
         }

@@ -1,7 +1,10 @@
 //! A node as acceptor and learner: what it answers, and whom it follows.
 
 use crate::acceptor::Verdict;
-use crate::message::{LAST, Report, Stance, View};
+use crate::message::{
+    Accept, Accepted, Commit, Heartbeat, HeartbeatReply, Known, LAST, Learn, Learned, Nack,
+    Prepare, Probe, Promise, Report, Stance, View,
+};
 use crate::span::{Span, front, spans};
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::vec::Vec;
@@ -15,12 +18,12 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        (ballot, first, held): (Ballot, Slot, &[Span]),
+        prepare: Prepare,
         fx: &mut Fx<'_>,
     ) {
-        let promised = self.acceptor.promised();
+        let (ballot, promised) = (prepare.ballot, self.acceptor.promised());
         if ballot < promised {
-            return fx.send(from, Message::Nack { ballot, promised });
+            return fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         if ballot > promised {
             if self.stands_by_leader(now, from) {
@@ -33,9 +36,10 @@ impl MultiPaxos {
         }
         let limits = self.config.limits();
         let commit = self.learner.commit();
-        let report = self.acceptor.report(first, held, commit, limits.chunk_bytes);
+        let Prepare { from: first, held, .. } = prepare;
+        let report = self.acceptor.report(first, &held, commit, limits.chunk_bytes);
         let report = Report { told: self.told, ..report };
-        fx.send(from, Message::Promise { ballot, report });
+        fx.send(from, Message::Promise(Promise { ballot, report }));
     }
 
     /// Phase 2b. The answer waits for the flush, so that one covers all that came before it.
@@ -43,17 +47,17 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        run: &Run<Ballot>,
-        (commit, states_history): (Slot, bool),
+        accept: Accept,
         fx: &mut Fx<'_>,
     ) {
+        let Accept { run, commit, known } = accept;
         let (ballot, promised) = (run.stamp, self.acceptor.promised());
         if ballot == promised && self.is_proposer() {
             return self.ignore(from, IgnoreReason::OwnBallot, fx);
         }
-        match self.acceptor.accept(run, self.learner.commit()) {
+        match self.acceptor.accept(&run, self.learner.commit()) {
             Verdict::Refused(promised) => {
-                return fx.send(from, Message::Nack { ballot, promised });
+                return fx.send(from, Message::Nack(Nack { ballot, promised }));
             }
             Verdict::Contradiction => {
                 let reason = IgnoreReason::ChangedMind;
@@ -67,10 +71,10 @@ impl MultiPaxos {
             }
         }
         self.must_answer = true;
-        if states_history && run.first.prev() <= self.learner.commit() {
+        if known.is_some() && run.first.prev() <= self.learner.commit() {
             self.agreed.at(ballot, run.first.prev());
         }
-        self.agreed.extend(run);
+        self.agreed.extend(&run);
         self.told = self.told.max(commit);
         if self.election.leader() == Some(ballot) {
             self.follow(now, ballot, true, fx);
@@ -92,25 +96,21 @@ impl MultiPaxos {
             // Nothing arrived of what the leader asks about.
             None => (Slot(1), Slot::ZERO),
         };
-        fx.send(ballot.node, Message::Accepted { ballot, first, through, probe });
+        fx.send(ballot.node, Message::Accepted(Accepted { ballot, first, through, probe }));
     }
 
     /// The leader asks what became of its Accepts: of those before this, what did not arrive by
     /// now was lost.
-    pub(crate) fn on_probe(
-        &mut self,
-        from: NodeId,
-        (ballot, number): (Ballot, u64),
-        fx: &mut Fx<'_>,
-    ) {
+    pub(crate) fn on_probe(&mut self, from: NodeId, probe: Probe, fx: &mut Fx<'_>) {
+        let Probe { ballot, number } = probe;
         let promised = self.acceptor.promised();
         if ballot < promised {
-            return fx.send(from, Message::Nack { ballot, promised });
+            return fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         if ballot > promised {
             // Every Accept was lost. A probe by itself raises no promise.
             let (first, through) = (Slot(1), Slot::ZERO);
-            let answer = Message::Accepted { ballot, first, through, probe: number };
+            let answer = Message::Accepted(Accepted { ballot, first, through, probe: number });
             return fx.send(from, answer);
         }
         self.probe = self.probe.max(number);
@@ -122,12 +122,13 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        (ballot, commit): (Ballot, Slot),
+        commit: Commit,
         fx: &mut Fx<'_>,
     ) {
+        let Commit { ballot, commit } = commit;
         let promised = self.acceptor.promised();
         if ballot < promised {
-            return fx.send(from, Message::Nack { ballot, promised });
+            return fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         if self.follow(now, ballot, true, fx) {
             self.learn_from_leader(ballot, commit, fx);
@@ -139,15 +140,16 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        (round, view): (u64, View),
+        heartbeat: Heartbeat,
         fx: &mut Fx<'_>,
     ) {
+        let Heartbeat { round, view } = heartbeat;
         let (ballot, promised) = (view.ballot, self.acceptor.promised());
         if view.stance == Stance::Leads && ballot < promised {
-            fx.send(from, Message::Nack { ballot, promised });
+            fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         self.look_at(now, from, &view, fx);
-        fx.send(from, Message::HeartbeatReply { round, view: self.view(now) });
+        fx.send(from, Message::HeartbeatReply(HeartbeatReply { round, view: self.view(now) }));
     }
 
     /// Somebody is there.
@@ -155,9 +157,10 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        (round, view): (u64, View),
+        reply: HeartbeatReply,
         fx: &mut Fx<'_>,
     ) {
+        let HeartbeatReply { round, view } = reply;
         let was_silent = !self.election.hears(now, from, self.config.timing().election.start);
         if !self.election.answered(now, from, round, view) {
             return;
@@ -173,26 +176,22 @@ impl MultiPaxos {
 
     /// A learner asks. What it holds already is confirmed without its values; what is compacted can
     /// only come as a snapshot.
-    pub(crate) fn on_learn(
-        &mut self,
-        from: NodeId,
-        (first, through, held): (Slot, Slot, &[Span]),
-        fx: &mut Fx<'_>,
-    ) {
+    pub(crate) fn on_learn(&mut self, from: NodeId, learn: Learn, fx: &mut Fx<'_>) {
+        let Learn { from: first, through, held } = learn;
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
         if first <= log.base() {
             return fx.ship_snapshot(from);
         }
-        let confirmed = self.acceptor.confirmed(first, held, commit);
+        let confirmed = self.acceptor.confirmed(first, &held, commit);
         if first <= confirmed {
-            let spans = front(held, first, confirmed);
+            let spans = front(&held, first, confirmed);
             let digest = HistoryDigest::of(log, first.prev());
-            return fx.send(from, Message::Known { first, spans, commit, digest });
+            return fx.send(from, Message::Known(Known { first, spans, commit, digest }));
         }
         let max_bytes = self.config.limits().chunk_bytes;
         if let Some(run) = self.acceptor.chosen(first, commit.min(through), max_bytes) {
             let digest = HistoryDigest::of(log, first.prev());
-            fx.send(from, Message::Learned { run, commit, digest });
+            fx.send(from, Message::Learned(Learned { run, commit, digest }));
         }
     }
 
@@ -201,12 +200,12 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        run: &Run<Ballot>,
-        commit: Slot,
+        learned: Learned,
         fx: &mut Fx<'_>,
     ) {
+        let Learned { run, commit, .. } = learned;
         let next = self.learner.commit().next();
-        if let Some(slot) = self.contradiction(run).filter(|_| run.first < next) {
+        if let Some(slot) = self.contradiction(&run).filter(|_| run.first < next) {
             return self.contradicted(from, slot, fx);
         }
         if self.is_leader() || run.first > next || run.last() < next {
@@ -226,18 +225,13 @@ impl MultiPaxos {
     }
 
     /// An answer to a learner without values: what it holds is chosen.
-    pub(crate) fn on_known(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        (first, spans, commit): (Slot, &[Span], Slot),
-        fx: &mut Fx<'_>,
-    ) {
+    pub(crate) fn on_known(&mut self, now: Instant, from: NodeId, known: Known, fx: &mut Fx<'_>) {
+        let Known { first, spans, commit, .. } = known;
         let before = self.learner.commit();
         if self.is_leader() || first > before.next() {
             return;
         }
-        self.confirm(first, spans, fx);
+        self.confirm(first, &spans, fx);
         // An answer that brings nothing on is no reason to ask again at once.
         if self.learner.commit() > before {
             if first == before.next() {
@@ -271,7 +265,7 @@ impl MultiPaxos {
         let stretch = self.acceptor.stretch().filter(|stretch| from < stretch.first);
         let through = stretch.map_or(LAST, |stretch| stretch.first.prev());
         let held = spans(self.acceptor.log(), from, through);
-        fx.send(node, Message::Learn { from, through, held });
+        fx.send(node, Message::Learn(Learn { from, through, held }));
     }
 
     /// Returns whether the leader that this node follows sends what comes next. It sends every slot

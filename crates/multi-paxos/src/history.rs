@@ -13,6 +13,7 @@
 //! chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
 //! the log is ignored without further consequence.
 
+use crate::message::Learned;
 use crate::{Fx, Message, MultiPaxos};
 use core::cmp::{max, min};
 use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason, Run};
@@ -61,7 +62,7 @@ impl MultiPaxos {
             return true;
         }
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
-        let is_view = matches!(message, Message::Heartbeat { .. } | Message::HeartbeatReply { .. });
+        let is_view = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
         // Of a longer history nothing is known here: the peer compares when this node states its own.
         let stated = message.statement().filter(|(through, _)| *through <= commit);
         let differs = match stated.map(|(through, digest)| digest.compare(log, through)) {
@@ -101,7 +102,7 @@ impl MultiPaxos {
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
         if let Some(run) = self.acceptor.chosen(slot, commit, SHOWN) {
             let digest = HistoryDigest::of(log, slot.prev());
-            fx.send(to, Message::Learned { run, commit, digest });
+            fx.send(to, Message::Learned(Learned { run, commit, digest }));
         }
     }
 

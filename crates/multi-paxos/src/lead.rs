@@ -3,7 +3,10 @@
 use crate::candidate::{Candidate, Heard};
 use crate::election::Prospect;
 use crate::leader::{Leader, Sender};
-use crate::message::{HORIZON, Report, Stance, View};
+use crate::message::{
+    Accept, Accepted, Commit, HORIZON, Heartbeat, Nack, Prepare, Probe, Promise, Report, Stance,
+    View,
+};
 use crate::span::front;
 use crate::{Fx, Message, MultiPaxos, Role, Timer};
 use alloc::boxed::Box;
@@ -11,7 +14,7 @@ use core::mem;
 use synod_consensus::{
     HistoryDigest, IgnoreReason, ProtocolEvent, Refusal, Run, StepDownReason, Write,
 };
-use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
+use synod_types::{Ballot, Instant, NodeId, Ticket};
 
 /// A campaign that brings nothing new for this many of the longest election timeouts is given up.
 const HOPELESS: u32 = 8;
@@ -53,10 +56,8 @@ impl MultiPaxos {
         if self.is_stalled(now) || self.next_round().is_none() {
             return;
         }
-        let me = (self.config.id(), self.config.priority());
-        let patience = self.config.timing().heartbeat;
         let last = self.acceptor.log().last();
-        match self.election.prospect(now, me, last, self.config.quorum(), patience) {
+        match self.election.prospect(now, &self.config, last) {
             Prospect::None => {}
             Prospect::Defer => self.election.end_canvass(),
             Prospect::Campaign => self.campaign(now, fx),
@@ -78,7 +79,7 @@ impl MultiPaxos {
         self.role = Role::Candidate(Box::new(candidate));
         fx.cancel_timer(Timer::Election);
         self.begin_round(now, fx);
-        fx.send(me, Message::Promise { ballot, report: Report::empty(from) });
+        fx.send(me, Message::Promise(Promise { ballot, report: Report::empty(from) }));
         self.ask_acceptors(now, fx);
     }
 
@@ -91,7 +92,7 @@ impl MultiPaxos {
         let (ballot, commit) = (candidate.ballot(), self.learner.commit());
         for voter in self.members.voters().iter().copied().filter(|voter| *voter != me) {
             if let Some((from, held)) = candidate.lacks(voter, commit) {
-                fx.send(voter, Message::Prepare { ballot, from, held });
+                fx.send(voter, Message::Prepare(Prepare { ballot, from, held }));
             }
         }
     }
@@ -101,10 +102,10 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        ballot: Ballot,
-        report: &Report,
+        promise: Promise,
         fx: &mut Fx<'_>,
     ) {
+        let Promise { ballot, report } = promise;
         let Role::Candidate(candidate) = &mut self.role else { return };
         if candidate.ballot() != ballot {
             return self.ignore(from, IgnoreReason::OtherBallot, fx);
@@ -118,12 +119,12 @@ impl MultiPaxos {
         let (commit, Role::Candidate(candidate)) = (self.learner.commit(), &mut self.role) else {
             return;
         };
-        match candidate.hear(from, report, commit) {
+        match candidate.hear(from, &report, commit) {
             Heard::Stale => return,
             Heard::Done => {}
             Heard::More(_) => {
                 if let Some((from_slot, held)) = candidate.lacks(from, commit) {
-                    fx.send(from, Message::Prepare { ballot, from: from_slot, held });
+                    fx.send(from, Message::Prepare(Prepare { ballot, from: from_slot, held }));
                 }
             }
         }
@@ -151,7 +152,7 @@ impl MultiPaxos {
             return self.step_down(None, StepDownReason::LogFull, fx);
         }
         let others = self.members.others(self.config.id());
-        let mut leader = Leader::new(ballot, (first, barrier), self.config.limits(), others);
+        let mut leader = Leader::new(ballot, first, barrier, self.config.limits(), others);
         leader.recovery = Some(outcome);
         self.role = Role::Leader(Box::new(leader));
     }
@@ -175,7 +176,8 @@ impl MultiPaxos {
     }
 
     /// Somebody promised more: this ballot is over.
-    pub(crate) fn on_nack(&mut self, ballot: Ballot, promised: Ballot, fx: &mut Fx<'_>) {
+    pub(crate) fn on_nack(&mut self, nack: Nack, fx: &mut Fx<'_>) {
+        let Nack { ballot, promised } = nack;
         let ours = match &self.role {
             Role::Follower => None,
             Role::Candidate(candidate) => Some(candidate.ballot()),
@@ -233,7 +235,7 @@ impl MultiPaxos {
         if leader.claimed < proposed {
             let (first, through) = (leader.claimed.next().max(log.base().next()), proposed);
             leader.claimed = through;
-            let accepted = Message::Accepted { ballot, first, through, probe: 0 };
+            let accepted = Message::Accepted(Accepted { ballot, first, through, probe: 0 });
             fx.send(self.config.id(), accepted);
         }
         // Most peers lack exactly the newest run. If it is whole, it can be sent as it is.
@@ -245,14 +247,14 @@ impl MultiPaxos {
                 peer.told = commit;
                 let before = run.first.prev();
                 let known = (before <= commit).then(|| HistoryDigest::of(log, before));
-                fx.send(node, Message::Accept { run, commit, known });
+                fx.send(node, Message::Accept(Accept { run, commit, known }));
             }
             if peer.lacks_snapshot {
                 fx.ship_snapshot(node);
             }
             if is_serving && peer.told < commit {
                 peer.told = commit;
-                fx.send(node, Message::Commit { ballot, commit });
+                fx.send(node, Message::Commit(Commit { ballot, commit }));
             }
         }
     }
@@ -262,10 +264,10 @@ impl MultiPaxos {
         &mut self,
         now: Instant,
         from: NodeId,
-        (ballot, probe): (Ballot, u64),
-        (first, through): (Slot, Slot),
+        accepted: Accepted,
         fx: &mut Fx<'_>,
     ) {
+        let Accepted { ballot, first, through, probe } = accepted;
         let base = self.acceptor.log().base();
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.ballot() != ballot {
@@ -273,7 +275,7 @@ impl MultiPaxos {
         }
         // It may have learnt more from others than is proposed by now.
         let through = through.min(leader.proposed);
-        leader.accepted(now, from, (first, through), base);
+        leader.accepted(now, from, first, through, base);
         leader.probe_answered(now, from, probe);
         if through > self.learner.commit() {
             let agreed = leader.agreed(self.config.quorum());
@@ -310,7 +312,7 @@ impl MultiPaxos {
             Role::Leader(leader) => {
                 let ballot = leader.ballot();
                 for (node, number) in leader.overdue_probes(now) {
-                    fx.send(node, Message::Probe { ballot, number });
+                    fx.send(node, Message::Probe(Probe { ballot, number }));
                 }
             }
         }
@@ -337,7 +339,7 @@ impl MultiPaxos {
         // as the receiver, or the answer would be ignored as somebody else's.
         let ballot = Ballot { round: 1, node: me };
         let first = self.acceptor.log().base().next();
-        fx.send(me, Message::Accepted { ballot, first, through: first.prev(), probe: 0 });
+        fx.send(me, Message::Accepted(Accepted { ballot, first, through: first.prev(), probe: 0 }));
     }
 
     /// A message to itself came back: what was written before is durable.
@@ -435,7 +437,7 @@ impl MultiPaxos {
         let round = self.election.begin_round(now);
         let view = self.view(now);
         for node in self.members.others(self.config.id()) {
-            fx.send(node, Message::Heartbeat { round, view });
+            fx.send(node, Message::Heartbeat(Heartbeat { round, view }));
         }
         let interval = self.config.timing().heartbeat;
         fx.set_timer(Timer::Heartbeat, interval..interval);

@@ -43,14 +43,14 @@ const TARGET_DELAY: Duration = Duration::from_millis(50);
 /// let mut found = candidate.outcome(Slot::ZERO).expect("few holes");
 ///
 /// // Phase 2: what was found, which is nothing, and the barrier behind it.
-/// let span = (found.first(), found.barrier());
-/// let mut leader = Leader::new(ballot, span, &limits, members.others(me));
+/// let (first, barrier) = (found.first(), found.barrier());
+/// let mut leader = Leader::new(ballot, first, barrier, &limits, members.others(me));
 /// let run = found.next_batch(ballot, 1 << 20).expect("the barrier");
 /// assert!(matches!(mine.accept(&run, Slot::ZERO), Verdict::Accepted(_)));
-/// leader.accepted(now, me, (run.first, run.last()), Slot::ZERO);
+/// leader.accepted(now, me, run.first, run.last(), Slot::ZERO);
 /// let sent = leader.next_accept(now, peer, mine.log(), &limits).expect("it lacks the barrier");
 /// assert!(matches!(theirs.accept(&sent, Slot::ZERO), Verdict::Accepted(_)));
-/// leader.accepted(now, peer, (sent.first, sent.last()), Slot::ZERO);
+/// leader.accepted(now, peer, sent.first, sent.last(), Slot::ZERO);
 /// let commit = leader.agreed(&quorum);
 /// assert!(leader.committed(commit, run.values.byte_len()), "now it serves");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -148,7 +148,8 @@ impl Leader {
     #[must_use]
     pub fn new(
         ballot: Ballot,
-        (first, barrier): (Slot, Slot),
+        first: Slot,
+        barrier: Slot,
         limits: &Limits,
         others: impl Iterator<Item = NodeId>,
     ) -> Self {
@@ -208,13 +209,7 @@ impl Leader {
 
     /// An acceptor has durably accepted these slots at the leader's ballot, all of them proposed
     /// before. `base` is where the leader's log begins: what lies below is chosen, whoever holds it.
-    pub fn accepted(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        (first, through): (Slot, Slot),
-        base: Slot,
-    ) {
+    pub fn accepted(&mut self, now: Instant, from: NodeId, first: Slot, through: Slot, base: Slot) {
         match self.peers.iter_mut().find(|(node, _)| *node == from) {
             Some((_, peer)) if first <= max(peer.matched, base).next() => {
                 peer.accepted(now, through);

@@ -128,6 +128,7 @@ extern crate alloc;
 mod acceptor;
 mod candidate;
 mod config;
+mod describe;
 mod election;
 mod follow;
 mod history;
@@ -145,7 +146,10 @@ pub use config::{Config, Limits};
 pub use election::{Election, Prospect};
 pub use leader::Leader;
 pub use learner::Learner;
-pub use message::{CHOSEN, Message, Report, Stance, View};
+pub use message::{
+    Accept, Accepted, CHOSEN, Commit, Heartbeat, HeartbeatReply, Known, Learn, Learned, Message,
+    Nack, Prepare, Probe, Promise, Report, Stance, View,
+};
 pub use span::{Span, spans};
 pub use synod_consensus as consensus;
 pub use synod_consensus::{ConfigError, Timing};
@@ -328,7 +332,7 @@ impl Protocol for MultiPaxos {
 impl MultiPaxos {
     /// Screens a message and hands it on.
     fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
-        if let Some(reason) = self.distrust(from, &message) {
+        if let Err(reason) = self.validate(from, &message) {
             return self.ignore(from, reason, fx);
         }
         if from == self.config.id() {
@@ -338,46 +342,34 @@ impl MultiPaxos {
             return;
         }
         match message {
-            Message::Prepare { ballot, from: first, held } => {
-                self.on_prepare(now, from, (ballot, first, &held), fx);
-            }
-            Message::Promise { ballot, report } => self.on_promise(now, from, ballot, &report, fx),
-            Message::Nack { ballot, promised } => self.on_nack(ballot, promised, fx),
-            Message::Accept { run, commit, known } => {
-                self.on_accept(now, from, &run, (commit, known.is_some()), fx);
-            }
-            Message::Accepted { ballot, first, through, probe } => {
-                self.on_accepted(now, from, (ballot, probe), (first, through), fx);
-            }
-            Message::Probe { ballot, number } => self.on_probe(from, (ballot, number), fx),
-            Message::Commit { ballot, commit } => self.on_commit(now, from, (ballot, commit), fx),
-            Message::Heartbeat { round, view } => self.on_heartbeat(now, from, (round, view), fx),
-            Message::HeartbeatReply { round, view } => {
-                self.on_heartbeat_reply(now, from, (round, view), fx);
-            }
-            Message::Learn { from: first, through, held } => {
-                self.on_learn(from, (first, through, &held), fx);
-            }
-            Message::Learned { run, commit, .. } => self.on_learned(now, from, &run, commit, fx),
-            Message::Known { first, spans, commit, .. } => {
-                self.on_known(now, from, (first, &spans, commit), fx);
-            }
+            Message::Prepare(prepare) => self.on_prepare(now, from, prepare, fx),
+            Message::Promise(promise) => self.on_promise(now, from, promise, fx),
+            Message::Nack(nack) => self.on_nack(nack, fx),
+            Message::Accept(accept) => self.on_accept(now, from, accept, fx),
+            Message::Accepted(accepted) => self.on_accepted(now, from, accepted, fx),
+            Message::Probe(probe) => self.on_probe(from, probe, fx),
+            Message::Commit(commit) => self.on_commit(now, from, commit, fx),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(now, from, heartbeat, fx),
+            Message::HeartbeatReply(reply) => self.on_heartbeat_reply(now, from, reply, fx),
+            Message::Learn(learn) => self.on_learn(from, learn, fx),
+            Message::Learned(learned) => self.on_learned(now, from, learned, fx),
+            Message::Known(known) => self.on_known(now, from, known, fx),
         }
     }
 
-    /// Why a message is not even looked at.
-    fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
+    /// Checks that a message may come from this sender, before anything else looks at it.
+    fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
         let me = self.config.id();
-        let vow = matches!(message, Message::Promise { .. } | Message::Accepted { .. });
-        let voters_only = matches!(message, Message::Promise { .. } | Message::Prepare { .. });
+        let is_claim = matches!(message, Message::Promise(_) | Message::Accepted(_));
+        let voters_only = matches!(message, Message::Promise(_) | Message::Prepare(_));
         if !self.members.contains(from) {
-            Some(IgnoreReason::NotAMember)
-        } else if from == me && !vow {
-            Some(IgnoreReason::FromSelf)
+            Err(IgnoreReason::NotAMember)
+        } else if from == me && !is_claim {
+            Err(IgnoreReason::FromSelf)
         } else if voters_only && !self.members.is_voter(from) {
-            Some(IgnoreReason::NotAVoter)
+            Err(IgnoreReason::NotAVoter)
         } else {
-            message.flaw(from, me)
+            message.validate(from, me)
         }
     }
 

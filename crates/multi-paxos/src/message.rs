@@ -1,8 +1,8 @@
 //! What nodes say to each other, and what each saying claims.
 
 use crate::MultiPaxos;
-use crate::span::{Span, are_sound, covering};
-use alloc::format;
+use crate::describe;
+use crate::span::{Span, are_valid, covering};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::min;
@@ -85,115 +85,163 @@ pub struct View {
     pub priority: u8,
 }
 
-/// What nodes say to each other. In Prepare, Accept and Commit the ballot is the sender's own; in
+/// Messages between nodes. In Prepare, Accept, Probe and Commit the ballot is the sender's own; in
 /// Promise, Accepted and Nack it is the receiver's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// Phase 1a for every slot from `from` on (PMS 3). Again with a later `from` it asks for the
-    /// next part of the report.
-    Prepare {
-        /// The proposer's ballot, which it has promised itself.
-        ballot: Ballot,
-        /// The first slot that it wants to hear about.
-        from: Slot,
-        /// Stamps that it has found from there on: values at or below them are not reported.
-        held: Vec<Span>,
-    },
-    /// Phase 1b: nothing below `ballot` will be accepted any more, and this was.
-    Promise {
-        /// The ballot that is promised.
-        ballot: Ballot,
-        /// A part of what was accepted.
-        report: Report,
-    },
-    /// No: a higher ballot was promised.
-    Nack {
-        /// The ballot that is refused.
-        ballot: Ballot,
-        /// The one that was promised.
-        promised: Ballot,
-    },
-    /// Phase 2a for consecutive slots; their stamp is the ballot. At least one.
-    Accept {
-        /// The values.
-        run: Run<Ballot>,
-        /// Everything up to here is chosen.
-        commit: Slot,
-        /// Digest of the leader's history through the slot before the run, if all of that is known
-        /// to be chosen: always in the first Accept of a reign, hardly ever under load.
-        known: Option<HistoryDigest>,
-    },
-    /// Phase 2b: every slot from `first` through `through` is durably accepted at the ballot.
-    Accepted {
-        /// The ballot of the Accept.
-        ballot: Ballot,
-        /// The first slot.
-        first: Slot,
-        /// The last one; the slot before `first` if there is none.
-        through: Slot,
-        /// Number of the last probe that was received, or 0: what was sent before it on the same
-        /// lane and is not in here was lost.
-        probe: u64,
-    },
-    /// The leader's question what became of its Accepts, sent after them on their lane when they
-    /// have not been answered in time. Answered by an Accepted that names its number.
-    Probe {
-        /// The leader's ballot.
-        ballot: Ballot,
-        /// Number of the question, from 1 on.
-        number: u64,
-    },
-    /// More is chosen and there is nothing else to say. Not answered.
-    Commit {
-        /// The leader's ballot.
-        ballot: Ballot,
-        /// Everything up to here is chosen.
-        commit: Slot,
-    },
-    /// A round of heartbeats: are you there?
-    Heartbeat {
-        /// Which round of the sender's.
-        round: u64,
-        /// How the sender sees the cluster.
-        view: View,
-    },
-    /// The answer to a heartbeat. A message of its own, so that it never waits for a disk.
-    HeartbeatReply {
-        /// Which round is answered.
-        round: u64,
-        /// How the answerer sees the cluster.
-        view: View,
-    },
-    /// A learner asks for what is chosen from `from` on; anyone may answer.
-    Learn {
-        /// The first slot that it lacks.
-        from: Slot,
-        /// The last slot that it asks for: what comes after is on its way from the leader.
-        through: Slot,
-        /// Stamps of what it holds from `from` on without knowing it to be chosen.
-        held: Vec<Span>,
-    },
-    /// Chosen values. Their stamp says nothing.
-    Learned {
-        /// The values.
-        run: Run<Ballot>,
-        /// Everything up to here is chosen and can be asked for.
-        commit: Slot,
-        /// Digest of the answerer's history through the slot before the run.
-        digest: HistoryDigest,
-    },
-    /// An answer to a learner without values: these slots are chosen, and the answerer holds them
-    /// under these stamps.
-    Known {
-        /// The first slot.
-        first: Slot,
-        /// The stamps, from `first` on. At least one.
-        spans: Vec<Span>,
-        /// Everything up to here is chosen and can be asked for.
-        commit: Slot,
-        /// Digest of the answerer's history through the slot before `first`.
-        digest: HistoryDigest,
-    },
+    /// Phase 1a.
+    Prepare(Prepare),
+    /// Phase 1b.
+    Promise(Promise),
+    /// Rejection of phase 1 or 2.
+    Nack(Nack),
+    /// Phase 2a.
+    Accept(Accept),
+    /// Phase 2b.
+    Accepted(Accepted),
+    /// Request of a leader to acknowledge its Accepts.
+    Probe(Probe),
+    /// Commit index of a leader.
+    Commit(Commit),
+    /// Heartbeat of a round.
+    Heartbeat(Heartbeat),
+    /// Reply to a heartbeat. A message of its own, so that it never waits for a disk.
+    HeartbeatReply(HeartbeatReply),
+    /// Request for chosen values.
+    Learn(Learn),
+    /// Reply to a learner, with values.
+    Learned(Learned),
+    /// Reply to a learner, without values.
+    Known(Known),
+}
+
+/// Phase 1a for every slot from `from` on (PMS 3). Again with a later `from` it requests the
+/// next part of the report.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Ballot of the proposer, which it has promised itself.
+    pub ballot: Ballot,
+    /// First slot to be reported.
+    pub from: Slot,
+    /// Stamps that the proposer has found from there on: values at or below them are not reported.
+    pub held: Vec<Span>,
+}
+
+/// Phase 1b: the sender accepts nothing below `ballot` any more, and reports what it has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// Ballot that is promised.
+    pub ballot: Ballot,
+    /// Part of what was accepted.
+    pub report: Report,
+}
+
+/// Rejection: a higher ballot was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Nack {
+    /// Ballot that is rejected.
+    pub ballot: Ballot,
+    /// Ballot that was promised.
+    pub promised: Ballot,
+}
+
+/// Phase 2a for consecutive slots, at least one; their stamp is the ballot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accept {
+    /// Values to accept.
+    pub run: Run<Ballot>,
+    /// Commit index of the leader.
+    pub commit: Slot,
+    /// Digest of the leader's history through the slot before the run, if all of that is known
+    /// to be chosen: always in the first Accept of a ballot, hardly ever under load.
+    pub known: Option<HistoryDigest>,
+}
+
+/// Phase 2b: every slot from `first` through `through` is durably accepted at the ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Ballot of the Accept.
+    pub ballot: Ballot,
+    /// First slot.
+    pub first: Slot,
+    /// Last slot; the slot before `first` if there is none.
+    pub through: Slot,
+    /// Number of the last probe that was received, or 0. What was sent before it on the same
+    /// lane and is not acknowledged here was lost.
+    pub probe: u64,
+}
+
+/// Request of a leader whose Accepts are not acknowledged in time, sent after them on their lane.
+/// The reply is an Accepted that carries its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Probe {
+    /// Ballot of the leader.
+    pub ballot: Ballot,
+    /// Number of the probe, from 1 on.
+    pub number: u64,
+}
+
+/// Commit index that no Accept carries. Not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Commit {
+    /// Ballot of the leader.
+    pub ballot: Ballot,
+    /// Commit index: everything up to here is chosen.
+    pub commit: Slot,
+}
+
+/// Heartbeat of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Round of the sender.
+    pub round: u64,
+    /// View that the sender has of the cluster.
+    pub view: View,
+}
+
+/// Reply to a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// Round that is answered.
+    pub round: u64,
+    /// View that the replying node has of the cluster.
+    pub view: View,
+}
+
+/// Request of a learner for what is chosen from `from` on; any node may answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Learn {
+    /// First slot that the learner lacks.
+    pub from: Slot,
+    /// Last slot requested: what comes after is on its way from the leader.
+    pub through: Slot,
+    /// Stamps of what the learner holds from `from` on and does not know to be chosen.
+    pub held: Vec<Span>,
+}
+
+/// Chosen values. Their stamp carries no information.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Learned {
+    /// Chosen values.
+    pub run: Run<Ballot>,
+    /// Commit index of the sender: what can be requested.
+    pub commit: Slot,
+    /// Digest of the sender's history through the slot before the run.
+    pub digest: HistoryDigest,
+}
+
+/// Reply to a learner without values: these slots are chosen, and the sender holds them under these
+/// stamps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Known {
+    /// First slot.
+    pub first: Slot,
+    /// Stamps from `first` on. At least one.
+    pub spans: Vec<Span>,
+    /// Commit index of the sender: what can be requested.
+    pub commit: Slot,
+    /// Digest of the sender's history through the slot before `first`.
+    pub digest: HistoryDigest,
 }
 
 pub(crate) fn is_ballot(ballot: Ballot) -> bool {
@@ -205,7 +253,7 @@ fn is_run(run: &Run<Ballot>) -> bool {
 }
 
 impl View {
-    fn is_sound(&self, from: NodeId) -> bool {
+    fn is_valid(&self, from: NodeId) -> bool {
         let own = matches!(self.stance, Stance::Campaigns | Stance::Leads);
         self.commit.0 < HORIZON
             && (is_ballot(self.ballot) || self.ballot == Ballot::ZERO)
@@ -230,7 +278,7 @@ impl Report {
         }
     }
 
-    fn is_sound(&self, ballot: Ballot) -> bool {
+    fn is_valid(&self, ballot: Ballot) -> bool {
         let mut next = self.from;
         for run in &self.runs {
             let known = run.stamp == CHOSEN || (is_ballot(run.stamp) && run.stamp <= ballot);
@@ -245,7 +293,7 @@ impl Report {
             && next.prev() <= self.through
             && self.through.0 < HORIZON
             && self.commit.0 < HORIZON
-            && are_sound(&self.held, self.from)
+            && are_valid(&self.held, self.from)
             && (self.confirmed < self.from || (is_confirmed && self.confirmed <= self.commit))
             // A part that brings nothing would be asked for again and again.
             && (self.is_last || self.from <= self.through)
@@ -281,69 +329,69 @@ impl Report {
 }
 
 impl Message {
-    /// What it states of its sender's history: a digest, and through which slot.
+    /// Returns what the message states of its sender's history: a digest, and through which slot.
     pub(crate) fn statement(&self) -> Option<(Slot, HistoryDigest)> {
         match self {
-            Self::Accept { run, known, .. } => known.map(|digest| (run.first.prev(), digest)),
-            Self::Promise { report, .. } => {
+            Self::Accept(it) => it.known.map(|digest| (it.run.first.prev(), digest)),
+            Self::Promise(Promise { report, .. }) => {
                 Some((min(report.commit, report.from.prev()), report.digest))
             }
-            Self::Heartbeat { view, .. } | Self::HeartbeatReply { view, .. } => {
-                Some((view.commit, view.digest))
-            }
-            Self::Learned { run, digest, .. } => Some((run.first.prev(), *digest)),
-            Self::Known { first, digest, .. } => Some((first.prev(), *digest)),
-            Self::Prepare { .. }
-            | Self::Nack { .. }
-            | Self::Accepted { .. }
-            | Self::Probe { .. }
-            | Self::Commit { .. }
-            | Self::Learn { .. } => None,
+            Self::Heartbeat(Heartbeat { view, .. })
+            | Self::HeartbeatReply(HeartbeatReply { view, .. }) => Some((view.commit, view.digest)),
+            Self::Learned(it) => Some((it.run.first.prev(), it.digest)),
+            Self::Known(it) => Some((it.first.prev(), it.digest)),
+            Self::Prepare(_)
+            | Self::Nack(_)
+            | Self::Accepted(_)
+            | Self::Probe(_)
+            | Self::Commit(_)
+            | Self::Learn(_) => None,
         }
     }
 
-    /// Why a message is none that a working node `from` sends to `to`.
-    pub(crate) fn flaw(&self, from: NodeId, to: NodeId) -> Option<IgnoreReason> {
-        const NUMBERS: IgnoreReason = IgnoreReason::OutOfRange;
-        let (own, addressed, sound) = match self {
-            Self::Prepare { ballot, from, held } => {
-                let sound = from.0 < HORIZON && *from > Slot::ZERO && are_sound(held, *from);
-                (Some(*ballot), None, sound)
+    /// Checks that a working node `from` may send this message to `to`.
+    pub(crate) fn validate(&self, from: NodeId, to: NodeId) -> Result<(), IgnoreReason> {
+        let (own, addressed, is_valid) = match self {
+            Self::Prepare(it) => {
+                let is_slot = it.from.0 < HORIZON && it.from > Slot::ZERO;
+                (Some(it.ballot), None, is_slot && are_valid(&it.held, it.from))
             }
-            Self::Promise { ballot, report } => (None, Some(*ballot), report.is_sound(*ballot)),
-            Self::Nack { ballot, promised } => {
-                (None, Some(*ballot), is_ballot(*promised) && promised > ballot)
+            Self::Promise(it) => (None, Some(it.ballot), it.report.is_valid(it.ballot)),
+            Self::Nack(it) => {
+                (None, Some(it.ballot), is_ballot(it.promised) && it.promised > it.ballot)
             }
-            Self::Accept { run, commit, .. } => {
-                (Some(run.stamp), None, is_run(run) && commit.0 < HORIZON)
+            Self::Accept(it) => {
+                (Some(it.run.stamp), None, is_run(&it.run) && it.commit.0 < HORIZON)
             }
-            Self::Accepted { ballot, first, through, .. } => {
-                let sound = first.prev() <= *through && through.0 < HORIZON;
-                (None, Some(*ballot), sound && *first > Slot::ZERO)
+            Self::Accepted(it) => {
+                let is_range = it.first.prev() <= it.through && it.through.0 < HORIZON;
+                (None, Some(it.ballot), is_range && it.first > Slot::ZERO)
             }
-            Self::Probe { ballot, .. } => (Some(*ballot), None, true),
-            Self::Commit { ballot, commit } => (Some(*ballot), None, commit.0 < HORIZON),
-            Self::Heartbeat { view, .. } | Self::HeartbeatReply { view, .. } => {
-                (None, None, view.is_sound(from))
+            Self::Probe(it) => (Some(it.ballot), None, true),
+            Self::Commit(it) => (Some(it.ballot), None, it.commit.0 < HORIZON),
+            Self::Heartbeat(Heartbeat { view, .. })
+            | Self::HeartbeatReply(HeartbeatReply { view, .. }) => {
+                (None, None, view.is_valid(from))
             }
-            Self::Learn { from, through, held } => {
-                let sound = (Slot(1)..=*through).contains(from) && through.0 < HORIZON;
-                (None, None, sound && are_sound(held, *from))
+            Self::Learn(it) => {
+                let is_range = (Slot(1)..=it.through).contains(&it.from) && it.through.0 < HORIZON;
+                (None, None, is_range && are_valid(&it.held, it.from))
             }
-            Self::Learned { run, commit, .. } => (None, None, is_run(run) && run.last() <= *commit),
-            Self::Known { first, spans, commit, .. } => {
-                let last = spans.last().map_or(Slot(u64::MAX), |span| span.through);
-                (None, None, *first > Slot::ZERO && are_sound(spans, *first) && last <= *commit)
+            Self::Learned(it) => (None, None, is_run(&it.run) && it.run.last() <= it.commit),
+            Self::Known(it) => {
+                let last = it.spans.last().map_or(Slot(u64::MAX), |span| span.through);
+                let is_range = it.first > Slot::ZERO && last <= it.commit;
+                (None, None, is_range && are_valid(&it.spans, it.first))
             }
         };
-        if !sound || !own.into_iter().chain(addressed).all(is_ballot) {
-            Some(NUMBERS)
+        if !is_valid || !own.into_iter().chain(addressed).all(is_ballot) {
+            Err(IgnoreReason::OutOfRange)
         } else if own.is_some_and(|ballot| ballot.node != from) {
-            Some(IgnoreReason::ForeignBallot)
+            Err(IgnoreReason::ForeignBallot)
         } else if addressed.is_some_and(|ballot| ballot.node != to) {
-            Some(IgnoreReason::OtherAddressee)
+            Err(IgnoreReason::OtherAddressee)
         } else {
-            None
+            Ok(())
         }
     }
 }
@@ -353,176 +401,70 @@ impl synod_consensus::Message<MultiPaxos> for Message {
         match self {
             // Vows: a crash must not undo them. Prepare is one, too: it says that the proposer has
             // promised its own ballot, and so will never use it twice.
-            Self::Prepare { .. } | Self::Promise { .. } | Self::Accepted { .. } => Gate::Durable,
+            Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
             // Nothing here rests on the sender's disk.
-            Self::Nack { .. }
-            | Self::Accept { .. }
-            | Self::Probe { .. }
-            | Self::Commit { .. }
-            | Self::Heartbeat { .. }
-            | Self::HeartbeatReply { .. }
-            | Self::Learn { .. }
-            | Self::Learned { .. }
-            | Self::Known { .. } => Gate::Immediate,
+            Self::Nack(_)
+            | Self::Accept(_)
+            | Self::Probe(_)
+            | Self::Commit(_)
+            | Self::Heartbeat(_)
+            | Self::HeartbeatReply(_)
+            | Self::Learn(_)
+            | Self::Learned(_)
+            | Self::Known(_) => Gate::Immediate,
         }
     }
 
     fn lane(&self) -> Lane {
         match self {
             // Acknowledgements and questions are small and must not wait for values.
-            Self::Prepare { .. }
-            | Self::Nack { .. }
-            | Self::Accepted { .. }
-            | Self::Heartbeat { .. }
-            | Self::HeartbeatReply { .. }
-            | Self::Learn { .. }
-            | Self::Known { .. } => Lane::Control,
-            Self::Promise { .. }
-            | Self::Accept { .. }
-            | Self::Probe { .. }
-            | Self::Commit { .. }
-            | Self::Learned { .. } => Lane::Log,
+            Self::Prepare(_)
+            | Self::Nack(_)
+            | Self::Accepted(_)
+            | Self::Heartbeat(_)
+            | Self::HeartbeatReply(_)
+            | Self::Learn(_)
+            | Self::Known(_) => Lane::Control,
+            Self::Promise(_)
+            | Self::Accept(_)
+            | Self::Probe(_)
+            | Self::Commit(_)
+            | Self::Learned(_) => Lane::Log,
         }
     }
 
     fn holds(&self, from: NodeId, to: NodeId, disk: &Saved<MultiPaxos>) -> bool {
         let promised = disk.hard_state.promised;
         match self {
-            Self::Prepare { ballot, .. } => *ballot <= promised,
-            // To itself a node only says that its vow is durable: its log was never asked.
-            Self::Promise { ballot, .. } if from == to => *ballot <= promised,
-            Self::Promise { ballot, report } => {
-                *ballot <= promised && report.holds(*ballot, &disk.log)
-            }
-            // Of no slot nothing is said.
-            Self::Accepted { first, through, .. } if first > through => true,
-            Self::Accepted { ballot, first, through, .. } => {
-                let mut next = (*first).max(disk.log.base().next());
+            Self::Prepare(it) => it.ballot <= promised,
+            // To itself a node only acknowledges that its promise is durable: its log was read before.
+            Self::Promise(it) if from == to => it.ballot <= promised,
+            Self::Promise(it) => it.ballot <= promised && it.report.holds(it.ballot, &disk.log),
+            // An empty range claims nothing.
+            Self::Accepted(it) if it.first > it.through => true,
+            Self::Accepted(it) => {
+                let mut next = it.first.max(disk.log.base().next());
                 for run in disk.log.runs_from(next) {
-                    if run.first != next || run.stamp < *ballot {
+                    if run.first != next || run.stamp < it.ballot {
                         break;
                     }
                     next = run.last().next();
                 }
-                *ballot <= promised && next > *through
+                it.ballot <= promised && next > it.through
             }
-            Self::Nack { .. }
-            | Self::Accept { .. }
-            | Self::Probe { .. }
-            | Self::Commit { .. }
-            | Self::Heartbeat { .. }
-            | Self::HeartbeatReply { .. }
-            | Self::Learn { .. }
-            | Self::Learned { .. }
-            | Self::Known { .. } => true,
+            Self::Nack(_)
+            | Self::Accept(_)
+            | Self::Probe(_)
+            | Self::Commit(_)
+            | Self::Heartbeat(_)
+            | Self::HeartbeatReply(_)
+            | Self::Learn(_)
+            | Self::Learned(_)
+            | Self::Known(_) => true,
         }
     }
 
     fn describe(&self) -> String {
-        match self {
-            Self::Prepare { ballot, from, held } => {
-                format!("Prepare({ballot}, from {from}{})", describe(held, *from))
-            }
-            Self::Promise { ballot, report } => {
-                format!("Promise({ballot}, {})", report.describe())
-            }
-            Self::Nack { promised, .. } => format!("Nack(promised {promised})"),
-            Self::Accept { run, commit, .. } => {
-                format!("Accept({}, {}, commit {commit})", run.stamp, slots(run.first, run.last()))
-            }
-            Self::Accepted { ballot, first, through, probe } => {
-                let what = match first > through {
-                    true => "none".into(),
-                    false => slots(*first, *through),
-                };
-                let answers = match probe {
-                    0 => String::new(),
-                    number => format!(", probe {number}"),
-                };
-                format!("Accepted({ballot}, {what}{answers})")
-            }
-            Self::Probe { ballot, number } => format!("Probe({ballot}, {number})"),
-            Self::Commit { ballot, commit } => format!("Commit({ballot}, {commit})"),
-            Self::Heartbeat { view, .. } => format!("Heartbeat({})", view.describe()),
-            Self::HeartbeatReply { view, .. } => format!("HeartbeatReply({})", view.describe()),
-            Self::Learn { from, through, held } => {
-                let upto = match *through {
-                    LAST => String::new(),
-                    through => format!(" to {through}"),
-                };
-                format!("Learn(from {from}{upto}{})", describe(held, *from))
-            }
-            Self::Learned { run, commit, .. } => {
-                format!("Learned({}, commit {commit})", slots(run.first, run.last()))
-            }
-            Self::Known { first, spans, commit, .. } => {
-                format!("Known(from {first}{}, commit {commit})", describe(spans, *first))
-            }
-        }
+        describe::message(self)
     }
-}
-
-impl Report {
-    fn describe(&self) -> String {
-        let mut text = String::new();
-        for run in &self.runs {
-            text += &format!("{} {}, ", slots(run.first, run.last()), stamp(run.stamp));
-        }
-        if self.runs.is_empty() {
-            text += "none, ";
-        }
-        text += &format!("commit {}", self.commit);
-        if !self.held.is_empty() {
-            text += &format!(", beyond{}", describe(&self.held, self.from));
-        }
-        if self.confirmed >= self.from {
-            text += &format!(", confirmed to {}", self.confirmed);
-        }
-        if !self.is_last {
-            text += &format!(", more behind {}", self.through);
-        }
-        text
-    }
-}
-
-impl View {
-    fn describe(&self) -> String {
-        let stance = match (self.stance, self.leader) {
-            (Stance::Follows, Some(leader)) => format!("follows {leader}"),
-            (Stance::Follows, None) => "follows nobody".into(),
-            (Stance::Canvasses, _) => "canvasses".into(),
-            (Stance::Campaigns, _) => "campaigns".into(),
-            (Stance::Leads, _) => "leads".into(),
-        };
-        let promised = match self.stance {
-            Stance::Follows | Stance::Canvasses => {
-                let is_news = self.ballot > self.leader.unwrap_or(Ballot::ZERO);
-                if is_news { format!(", promised {}", self.ballot) } else { String::new() }
-            }
-            Stance::Campaigns | Stance::Leads => format!(" {}", self.ballot),
-        };
-        let quorum = if self.quorum { ", quorum" } else { "" };
-        let happy = if self.happy { ", happy" } else { "" };
-        format!("{stance}{promised}{quorum}{happy}, commit {}", self.commit)
-    }
-}
-
-fn slots(first: Slot, last: Slot) -> String {
-    if first == last { format!("{first}") } else { format!("{first}..{last}") }
-}
-
-fn stamp(stamp: Ballot) -> String {
-    match stamp {
-        CHOSEN => "chosen".into(),
-        ballot => format!("at {ballot}"),
-    }
-}
-
-fn describe(spans: &[Span], from: Slot) -> String {
-    let (mut text, mut first) = (String::new(), from);
-    for span in spans {
-        text += &format!(", {} {}", slots(first, span.through), stamp(span.stamp));
-        first = span.through.next();
-    }
-    text
 }

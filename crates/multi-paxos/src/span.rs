@@ -72,7 +72,7 @@ pub(crate) fn covering(spans: &[Span], from: Slot, slot: Slot) -> Option<Span> {
 
 /// Returns whether these are spans that a working node names, from slot `from` on.
 #[must_use]
-pub(crate) fn are_sound(spans: &[Span], from: Slot) -> bool {
+pub(crate) fn are_valid(spans: &[Span], from: Slot) -> bool {
     let mut next = from;
     spans.len() <= MAX_SPANS
         && spans.iter().all(|span| {
@@ -121,7 +121,7 @@ mod tests {
         let stamps: Vec<_> = (1..=200).map(|slot| (slot, slot)).collect();
         let spans = spans(&log(&stamps), Slot(1), Slot(200));
         assert_eq!(spans.len(), MAX_SPANS);
-        assert!(are_sound(&spans, Slot(1)));
+        assert!(are_valid(&spans, Slot(1)));
     }
 
     #[test]
@@ -130,9 +130,9 @@ mod tests {
         for spans in
             [vec![span(0, 1)], vec![span(2, 1), span(2, 2)], vec![span(HORIZON, 1)], vec![zero]]
         {
-            assert!(!are_sound(&spans, Slot(1)), "{spans:?}");
+            assert!(!are_valid(&spans, Slot(1)), "{spans:?}");
         }
-        assert!(are_sound(&[span(1, 9), span(2, 1)], Slot(1)));
+        assert!(are_valid(&[span(1, 9), span(2, 1)], Slot(1)));
     }
 
     #[test]

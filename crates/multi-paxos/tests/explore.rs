@@ -5,7 +5,7 @@
 use std::time::Duration;
 use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
 use synod_multi_paxos::types::NodeId;
-use synod_multi_paxos::{Config, Message, MultiPaxos, Stance, Timer};
+use synod_multi_paxos::{Config, Heartbeat, Message, MultiPaxos, Stance, Timer};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -14,9 +14,11 @@ const N3: NodeId = NodeId(3);
 /// Asking around before a campaign takes no time, and nobody says hello.
 fn talkative(message: &Message) -> Delivery {
     match message {
-        Message::Heartbeat { view, .. } if view.stance == Stance::Canvasses => Delivery::Immediate,
-        Message::HeartbeatReply { .. } => Delivery::Immediate,
-        Message::Heartbeat { .. } => Delivery::Dropped,
+        Message::Heartbeat(Heartbeat { view, .. }) if view.stance == Stance::Canvasses => {
+            Delivery::Immediate
+        }
+        Message::HeartbeatReply(_) => Delivery::Immediate,
+        Message::Heartbeat(_) => Delivery::Dropped,
         _ => Delivery::AnyTime,
     }
 }
@@ -24,7 +26,7 @@ fn talkative(message: &Message) -> Delivery {
 /// Nobody is told what is chosen, or that a ballot is refused.
 fn quiet(message: &Message) -> Delivery {
     match message {
-        Message::Commit { .. } | Message::Learn { .. } | Message::Nack { .. } => Delivery::Dropped,
+        Message::Commit(_) | Message::Learn(_) | Message::Nack(_) => Delivery::Dropped,
         _ => talkative(message),
     }
 }
@@ -76,7 +78,7 @@ fn forked_after(stage: &mut Setup<'_, MultiPaxos>, commands: &[&'static str]) {
     stage.lose_all();
     stage.timeout(N3, Timer::Election);
     stage.deliver(|from, to, message| {
-        from != N1 && to != N1 && !matches!(message, Message::Accept { .. })
+        from != N1 && to != N1 && !matches!(message, Message::Accept(_))
     });
     stage.crash(N1);
 }

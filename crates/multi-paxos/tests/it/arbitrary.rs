@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use std::time::Duration;
 use synod_multi_paxos::consensus::{Base, HardState as _, HistoryDigest, Input, Run, RunLog};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
-use synod_multi_paxos::{CHOSEN, Message, MultiPaxos, Report, Span, Stance, Timer, View};
+use synod_multi_paxos::{
+    Accept, Accepted, CHOSEN, Commit, Heartbeat, HeartbeatReply, Known, Learn, Learned, Message,
+    MultiPaxos, Nack, Prepare, Probe, Promise, Report, Span, Stance, Timer, View,
+};
 
 /// Numbers where things go wrong: small ones that collide, and those at the end of the world.
 fn number() -> impl Strategy<Value = u64> {
@@ -94,28 +97,28 @@ fn view() -> impl Strategy<Value = View> {
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         2 => (ballot(), slot(), held())
-            .prop_map(|(ballot, from, held)| Message::Prepare { ballot, from, held }),
+            .prop_map(|(ballot, from, held)| Message::Prepare(Prepare { ballot, from, held })),
         4 => (ballot(), report())
-            .prop_map(|(ballot, report)| Message::Promise { ballot, report }),
+            .prop_map(|(ballot, report)| Message::Promise(Promise { ballot, report })),
         1 => (ballot(), ballot())
-            .prop_map(|(ballot, promised)| Message::Nack { ballot, promised }),
+            .prop_map(|(ballot, promised)| Message::Nack(Nack { ballot, promised })),
         4 => (entries(), slot(), prop::option::of(digest()))
-            .prop_map(|(run, commit, known)| Message::Accept { run, commit, known }),
+            .prop_map(|(run, commit, known)| Message::Accept(Accept { run, commit, known })),
         4 => (ballot(), slot(), slot(), number()).prop_map(|(ballot, first, through, probe)| {
-            Message::Accepted { ballot, first, through, probe }
+            Message::Accepted(Accepted { ballot, first, through, probe })
         }),
-        1 => (ballot(), number()).prop_map(|(ballot, number)| Message::Probe { ballot, number }),
-        1 => (ballot(), slot()).prop_map(|(ballot, commit)| Message::Commit { ballot, commit }),
-        2 => (number(), view()).prop_map(|(round, view)| Message::Heartbeat { round, view }),
+        1 => (ballot(), number()).prop_map(|(ballot, number)| Message::Probe(Probe { ballot, number })),
+        1 => (ballot(), slot()).prop_map(|(ballot, commit)| Message::Commit(Commit { ballot, commit })),
+        2 => (number(), view()).prop_map(|(round, view)| Message::Heartbeat(Heartbeat { round, view })),
         4 => (number(), view())
-            .prop_map(|(round, view)| Message::HeartbeatReply { round, view }),
+            .prop_map(|(round, view)| Message::HeartbeatReply(HeartbeatReply { round, view })),
         1 => (slot(), slot(), held())
-            .prop_map(|(from, through, held)| Message::Learn { from, through, held }),
+            .prop_map(|(from, through, held)| Message::Learn(Learn { from, through, held })),
         2 => (slot(), held(), slot(), digest()).prop_map(|(first, spans, commit, digest)| {
-            Message::Known { first, spans, commit, digest }
+            Message::Known(Known { first, spans, commit, digest })
         }),
         2 => (entries(), slot(), digest())
-            .prop_map(|(run, commit, digest)| Message::Learned { run, commit, digest }),
+            .prop_map(|(run, commit, digest)| Message::Learned(Learned { run, commit, digest })),
     ]
 }
 

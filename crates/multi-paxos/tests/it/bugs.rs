@@ -7,19 +7,20 @@ use synod_multi_paxos::consensus::{
 };
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    CHOSEN, Candidate, Config, HardState, Heard, Message, MultiPaxos, Report, Timer, Timing,
+    Accept, Accepted, CHOSEN, Candidate, Commit, Config, HardState, Heard, Heartbeat,
+    HeartbeatReply, Learn, Learned, Message, MultiPaxos, Prepare, Promise, Report, Timer, Timing,
 };
 
 fn prepare(round: u64, node: u64, from: u64) -> Message {
-    Message::Prepare { ballot: ballot(round, node), from: Slot(from), held: Vec::new() }
+    Message::Prepare(Prepare { ballot: ballot(round, node), from: Slot(from), held: Vec::new() })
 }
 
 fn accept(round: u64, node: u64, slot: u64, value: &str, commit: u64) -> Message {
-    Message::Accept {
+    Message::Accept(Accept {
         run: run(slot, ballot(round, node), &[value]),
         commit: Slot(commit),
         known: Some(HistoryDigest::UNKNOWN),
-    }
+    })
 }
 
 fn empty(from: u64) -> Report {
@@ -27,7 +28,7 @@ fn empty(from: u64) -> Report {
 }
 
 fn is_nack(answers: &[(NodeId, Message)]) -> bool {
-    matches!(answers, [(_, Message::Nack { .. })])
+    matches!(answers, [(_, Message::Nack(_))])
 }
 
 /// The node campaigns under 1.1. Returns what it sends once its peers have answered.
@@ -35,10 +36,10 @@ fn campaign(node: &mut Node, nodes: u64) -> Vec<(NodeId, Message)> {
     node.input(Instant::ZERO, Input::Timeout(Timer::Election));
     let answers = (2..=nodes).flat_map(|peer| {
         let view = Node::new(peer, nodes).sent.into_iter().find_map(|(_, message)| match message {
-            Message::Heartbeat { view, .. } => Some(view),
+            Message::Heartbeat(Heartbeat { view, .. }) => Some(view),
             _ => None,
         });
-        node.hear(peer, Message::HeartbeatReply { round: 2, view: view.unwrap() })
+        node.hear(peer, Message::HeartbeatReply(HeartbeatReply { round: 2, view: view.unwrap() }))
     });
     answers.collect()
 }
@@ -67,7 +68,7 @@ fn paxos_p01_every_vow_waits_for_the_disk() {
     let mut candidate = Node::new(1, 3);
     candidate.is_hung = true;
     let sent = campaign(&mut candidate, 3);
-    assert!(sent.iter().all(|(_, it)| matches!(it, Message::Heartbeat { .. })), "{sent:?}");
+    assert!(sent.iter().all(|(_, it)| matches!(it, Message::Heartbeat(_))), "{sent:?}");
     let prepared = prepare(1, 1, 1);
     assert_eq!(written(&mut candidate), [2, 3].map(|peer| (NodeId(peer), prepared.clone())));
     assert!(!prepared.holds(NodeId(1), NodeId(2), &Saved::default()));
@@ -94,9 +95,9 @@ fn paxos_p02_an_accept_raises_the_promise() {
 #[test]
 fn paxos_p03_a_promise_of_another_ballot_does_not_count() {
     let mut node = candidate(3);
-    node.hear(2, Message::Promise { ballot: ballot(2, 1), report: empty(1) });
+    node.hear(2, Message::Promise(Promise { ballot: ballot(2, 1), report: empty(1) }));
     assert_eq!(node.status().last, Slot::ZERO, "still in phase 1");
-    node.hear(2, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    node.hear(2, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
     assert_eq!(node.status().last, Slot(1), "the barrier is proposed");
 }
 
@@ -105,7 +106,7 @@ fn paxos_p04_an_accept_above_the_promise_is_taken() {
     let mut node = Node::new(1, 3);
     node.hear(2, prepare(1, 2, 1));
     let answers = node.hear(3, accept(5, 3, 1, "x", 0));
-    assert!(matches!(answers[..], [(NodeId(3), Message::Accepted { .. })]));
+    assert!(matches!(answers[..], [(NodeId(3), Message::Accepted(_))]));
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn paxos_p05_no_ballot_is_used_again_after_a_restart() {
     let mut node = candidate(3);
     node.restart();
     assert_eq!(node.status().role, Role::Follower, "nor does it go on under the old one");
-    node.hear(2, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+    node.hear(2, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
     assert_eq!(node.status().last, Slot::ZERO, "an answer to the last life");
     let mut cluster = Cluster::new(3);
     cluster.nodes[0] = node;
@@ -153,12 +154,16 @@ fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
 fn paxos_p08_an_answer_that_comes_twice_counts_once() {
     let mut node = candidate(5);
     for _ in 0..3 {
-        node.hear(2, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+        node.hear(2, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
     }
     assert_eq!(node.status().last, Slot::ZERO, "two of five promised");
-    node.hear(3, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
-    let accepted =
-        Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(1), probe: 0 };
+    node.hear(3, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
+    let accepted = Message::Accepted(Accepted {
+        ballot: ballot(1, 1),
+        first: Slot(1),
+        through: Slot(1),
+        probe: 0,
+    });
     for _ in 0..3 {
         node.hear(2, accepted.clone());
     }
@@ -171,13 +176,15 @@ fn paxos_p08_an_answer_that_comes_twice_counts_once() {
 fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
     let mut node = candidate(5);
     for peer in [2, 3] {
-        node.hear(peer, Message::Promise { ballot: ballot(1, 1), report: empty(1) });
+        node.hear(peer, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
     }
-    let accepted = |round| Message::Accepted {
-        ballot: ballot(round, 1),
-        first: Slot(1),
-        through: Slot(1),
-        probe: 0,
+    let accepted = |round| {
+        Message::Accepted(Accepted {
+            ballot: ballot(round, 1),
+            first: Slot(1),
+            through: Slot(1),
+            probe: 0,
+        })
     };
     node.hear(3, accepted(2));
     node.hear(4, accepted(3));
@@ -190,7 +197,10 @@ fn paxos_p10_learning_never_lowers_the_promise() {
     let mut node = Node::new(1, 3);
     node.hear(3, prepare(1, 3, 1));
     let learnt = run(1, ballot(1, 1), &["x"]);
-    node.hear(2, Message::Learned { run: learnt, commit: Slot(1), digest: HistoryDigest::UNKNOWN });
+    node.hear(
+        2,
+        Message::Learned(Learned { run: learnt, commit: Slot(1), digest: HistoryDigest::UNKNOWN }),
+    );
     assert_eq!(node.commands(), ["x"]);
     assert_eq!(node.promised(), ballot(1, 3));
     node.restart();
@@ -208,8 +218,12 @@ fn paxos_p13_a_later_slot_says_nothing_about_an_earlier_one() {
     let answers = node.hear(3, accept(2, 3, 2, "b", 1));
     assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds what 1.2 left there");
     assert_eq!(node.commands().len(), 0);
-    let accepted =
-        Message::Accepted { ballot: ballot(2, 3), first: Slot(2), through: Slot(2), probe: 0 };
+    let accepted = Message::Accepted(Accepted {
+        ballot: ballot(2, 3),
+        first: Slot(2),
+        through: Slot(2),
+        probe: 0,
+    });
     assert_eq!(answers, [(NodeId(3), accepted)]);
     node.hear(3, accept(2, 3, 1, "a", 1));
     assert_eq!(node.commands(), ["a"]);
@@ -218,7 +232,7 @@ fn paxos_p13_a_later_slot_says_nothing_about_an_earlier_one() {
 fn trimmed() -> Node {
     let mut node = Node::new(2, 3);
     node.hear(3, accept(1, 3, 1, "a", 0));
-    node.hear(3, Message::Commit { ballot: ballot(1, 3), commit: Slot(1) });
+    node.hear(3, Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(1) }));
     node.hear(3, accept(1, 3, 2, "b", 1));
     node.input(Instant::ZERO, Input::Compact { through: Slot(1) });
     assert_eq!(node.status().base, Slot(1));
@@ -232,7 +246,7 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     let later = Instant(10_000_000_000);
     let asked = prepare(2, 1, 1);
     acceptor.input(later, Input::Message { from: NodeId(1), message: asked });
-    let Some((_, Message::Promise { report, .. })) = acceptor.sent.pop() else {
+    let Some((_, Message::Promise(Promise { report, .. }))) = acceptor.sent.pop() else {
         panic!("a promise was due");
     };
     assert_eq!((report.commit, report.through), (Slot(1), Slot(2)));
@@ -242,7 +256,7 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     assert_eq!(candidate.hear(NodeId(2), &report, Slot::ZERO), Heard::Done);
     assert!(!candidate.is_complete(&quorum, Slot::ZERO), "nothing may be proposed for slot 1");
     assert!(candidate.is_complete(&quorum, Slot(1)), "once it is learnt");
-    acceptor.hear(1, Message::Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
+    acceptor.hear(1, Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() }));
     assert_eq!(acceptor.snapshots, [NodeId(1)]);
 }
 
@@ -311,12 +325,12 @@ fn paxos_p15_holes_are_filled_by_the_next_leader() {
 #[test]
 fn paxos_p16_whatever_is_lost_is_sent_again() {
     let kinds: [fn(&Message) -> bool; 6] = [
-        |message| matches!(message, Message::Prepare { .. }),
-        |message| matches!(message, Message::Promise { .. }),
-        |message| matches!(message, Message::Accept { .. }),
-        |message| matches!(message, Message::Accepted { .. }),
-        |message| matches!(message, Message::Commit { .. }),
-        |message| matches!(message, Message::Learn { .. } | Message::Learned { .. }),
+        |message| matches!(message, Message::Prepare(_)),
+        |message| matches!(message, Message::Promise(_)),
+        |message| matches!(message, Message::Accept(_)),
+        |message| matches!(message, Message::Accepted(_)),
+        |message| matches!(message, Message::Commit(_)),
+        |message| matches!(message, Message::Learn(_) | Message::Learned(_)),
     ];
     for (kind, lose) in kinds.into_iter().enumerate() {
         let mut cluster = Cluster::new(3);
@@ -343,7 +357,7 @@ fn paxos_p16_what_an_earlier_leader_chose_is_asked_for_again() {
     cluster.write(1, 1, "missed by n3");
     // The next leader knows it to be chosen and never proposes it again: n3 has to ask.
     cluster.links(&[(2, 3)]);
-    cluster.lose = |message| matches!(message, Message::Learn { .. } | Message::Learned { .. });
+    cluster.lose = |message| matches!(message, Message::Learn(_) | Message::Learned(_));
     let leader = cluster.leader_of(&[2, 3], 8 * TIMEOUT);
     assert_eq!(leader, 2, "n3 would have heard of it in phase 1");
     cluster.pass(2 * TIMEOUT);

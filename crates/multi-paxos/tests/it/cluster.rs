@@ -9,7 +9,7 @@ use synod_multi_paxos::consensus::{
 use synod_multi_paxos::types::{
     Ballot, Instant, Lane, Membership, NodeId, Seq, Slot, Ticket, Value, Values,
 };
-use synod_multi_paxos::{Config, Message, MultiPaxos, Timer};
+use synod_multi_paxos::{Accept, Config, Learned, Message, MultiPaxos, Promise, Timer};
 
 /// One node: its host, its disk, and what its core asked for that no test has taken.
 pub struct Node {
@@ -214,8 +214,10 @@ impl Node {
 /// Size of the values in a message.
 pub fn value_bytes(message: &Message) -> usize {
     match message {
-        Message::Accept { run, .. } | Message::Learned { run, .. } => run.values.byte_len(),
-        Message::Promise { report, .. } => {
+        Message::Accept(Accept { run, .. }) | Message::Learned(Learned { run, .. }) => {
+            run.values.byte_len()
+        }
+        Message::Promise(Promise { report, .. }) => {
             report.runs.iter().map(|run| run.values.byte_len()).sum()
         }
         _ => 0,

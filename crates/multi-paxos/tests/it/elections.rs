@@ -6,7 +6,10 @@ use synod_multi_paxos::consensus::{
     HistoryDigest, Host, Input, ProtocolEvent, Role, Saved, TimerChange,
 };
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
-use synod_multi_paxos::{Config, Message, MultiPaxos, Report, Stance, Timer, Timing, View};
+use synod_multi_paxos::{
+    Accepted, Config, Heartbeat, HeartbeatReply, Message, MultiPaxos, Promise, Report, Stance,
+    Timer, Timing, View,
+};
 
 #[test]
 fn partial_partition_quorum_loss() {
@@ -183,7 +186,7 @@ fn idle(ballot: Ballot, commit: Slot) -> View {
 /// The round of the heartbeats that a node sent last.
 fn last_round(node: &Node) -> u64 {
     let rounds = node.sent.iter().filter_map(|(_, message)| match message {
-        Message::Heartbeat { round, .. } => Some(*round),
+        Message::Heartbeat(Heartbeat { round, .. }) => Some(*round),
         _ => None,
     });
     rounds.last().expect("it has sent heartbeats")
@@ -199,7 +202,7 @@ fn a_node_that_lags_stops_looking_whether_it_should_lead() {
         }
         let view = idle(Ballot::ZERO, Slot::ZERO);
         let round = last_round(&node);
-        node.hear_at(now, 2, Message::HeartbeatReply { round, view });
+        node.hear_at(now, 2, Message::HeartbeatReply(HeartbeatReply { round, view }));
         let campaigns = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Campaigning { .. });
         assert_eq!(node.notes.iter().any(campaigns), !lags, "lags: {lags}");
     }
@@ -223,7 +226,7 @@ fn who_holds_what_is_chosen_goes_first() {
             node.input(now, Input::Timeout(Timer::Election));
             let round = last_round(&node);
             let view = idle(ballot(1, 3), Slot(5));
-            node.hear_at(now, 2, Message::HeartbeatReply { round, view });
+            node.hear_at(now, 2, Message::HeartbeatReply(HeartbeatReply { round, view }));
             now = now + Duration::from_secs(1);
         }
         assert_eq!(timeouts, expected, "{held} of 5 slots held");
@@ -238,11 +241,15 @@ fn an_acceptor_that_knows_more_than_was_proposed_is_counted() {
     node.input(now, Input::Timeout(Timer::Election));
     let view = idle(Ballot::ZERO, Slot::ZERO);
     let round = last_round(&node);
-    node.hear_at(now, 2, Message::HeartbeatReply { round, view });
+    node.hear_at(now, 2, Message::HeartbeatReply(HeartbeatReply { round, view }));
     let report = Report::empty(Slot(1));
-    node.hear_at(now, 2, Message::Promise { ballot: ballot(1, 1), report });
-    let accepted =
-        Message::Accepted { ballot: ballot(1, 1), first: Slot(1), through: Slot(5), probe: 0 };
+    node.hear_at(now, 2, Message::Promise(Promise { ballot: ballot(1, 1), report }));
+    let accepted = Message::Accepted(Accepted {
+        ballot: ballot(1, 1),
+        first: Slot(1),
+        through: Slot(5),
+        probe: 0,
+    });
     node.hear_at(now, 2, accepted);
     assert_eq!((node.status().role, node.status().commit), (Role::Leader, Slot(1)));
 }

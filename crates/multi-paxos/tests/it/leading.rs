@@ -3,7 +3,10 @@
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Refusal, Role, Write};
 use synod_multi_paxos::types::{NodeId, Slot, Ticket};
-use synod_multi_paxos::{Config, Limits, Message, Stance, View};
+use synod_multi_paxos::{
+    Accept, Accepted, Commit, Config, Heartbeat, Limits, Message, Nack, Prepare, Promise, Stance,
+    View,
+};
 
 const WHOLE: [(u64, u64); 3] = [(1, 2), (1, 3), (2, 3)];
 
@@ -78,12 +81,12 @@ fn a_window_that_is_half_chosen_takes_half_as_much() {
     cluster.links(&[]);
     assert_eq!(fill(&mut cluster, 1, b"of nine b", true), 10, "what is chosen does not count");
     let last = cluster.node(1).status().last;
-    let accepted = Message::Accepted {
+    let accepted = Message::Accepted(Accepted {
         ballot: ballot(1, 1),
         first: Slot(1),
         through: Slot(last.0 - 5),
         probe: 0,
-    };
+    });
     let now = cluster.now;
     cluster.node(1).hear_at(now, 2, accepted);
     // A log that is cut at the front holds what it held behind it.
@@ -105,7 +108,7 @@ fn the_window_does_not_leak_over_changes_of_leaders() {
         let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
         if round % 2 == 0 {
             cluster.links(&WHOLE);
-            cluster.lose = |message| matches!(message, Message::Accepted { .. });
+            cluster.lose = |message| matches!(message, Message::Accepted(_));
             cluster.pass(TIMEOUT / 2);
             cluster.lose = |_| false;
         }
@@ -136,14 +139,14 @@ fn offered() -> Cluster {
 #[test]
 fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
     let news = [
-        Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) },
-        Message::Accept {
+        Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }),
+        Message::Accept(Accept {
             run: crate::cluster::run(2, ballot(2, 3), &["theirs"]),
             commit: Slot::ZERO,
             known: Some(HistoryDigest::UNKNOWN),
-        },
-        Message::Commit { ballot: ballot(2, 3), commit: Slot(1) },
-        Message::Heartbeat { round: 1, view: leads() },
+        }),
+        Message::Commit(Commit { ballot: ballot(2, 3), commit: Slot(1) }),
+        Message::Heartbeat(Heartbeat { round: 1, view: leads() }),
     ];
     for message in news {
         let mut cluster = offered();
@@ -180,11 +183,12 @@ fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
     let now = cluster.now;
     let node: &mut Node = cluster.node(1);
     let kept = node.disk.log.clone();
-    node.hear_at(now, 3, Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) });
+    node.hear_at(now, 3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));
     assert_eq!(node.disk.log, kept);
-    let prepare = Message::Prepare { ballot: ballot(2, 3), from: Slot(2), held: Vec::new() };
+    let prepare =
+        Message::Prepare(Prepare { ballot: ballot(2, 3), from: Slot(2), held: Vec::new() });
     let answers = node.hear_at(now, 3, prepare);
-    let [(NodeId(3), Message::Promise { report, .. })] = &answers[..] else {
+    let [(NodeId(3), Message::Promise(Promise { report, .. }))] = &answers[..] else {
         panic!("{answers:?}");
     };
     assert_eq!(report.runs.len(), 1);
@@ -197,11 +201,11 @@ fn who_follows_names_its_leader_to_clients_and_who_knows_of_none_names_nobody() 
     let mut cluster = offered();
     let now = cluster.now;
     let node = cluster.node(1);
-    node.hear_at(now, 3, Message::Nack { ballot: ballot(1, 1), promised: ballot(2, 3) });
+    node.hear_at(now, 3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));
     node.refused.clear();
     node.propose(now, 3, "too early");
     assert_eq!(node.refused, [(Ticket(3), Refusal::NotLeader { hint: None })]);
-    node.hear_at(now, 3, Message::Heartbeat { round: 1, view: leads() });
+    node.hear_at(now, 3, Message::Heartbeat(Heartbeat { round: 1, view: leads() }));
     node.refused.clear();
     node.propose(now, 4, "forward it");
     let hint = Some(NodeId(3));

@@ -4,26 +4,26 @@ use crate::cluster::{Cluster, Node, TIMEOUT, ballot, run};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{HistoryDigest, ProtocolEvent};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
-use synod_multi_paxos::{Message, Timing};
+use synod_multi_paxos::{Accept, Commit, Message, Nack, Prepare, Promise, Timing};
 
 fn prepare(ballot: Ballot) -> Message {
-    Message::Prepare { ballot, from: Slot(1), held: Vec::new() }
+    Message::Prepare(Prepare { ballot, from: Slot(1), held: Vec::new() })
 }
 
 fn accept(ballot: Ballot, slot: u64, value: &str) -> Message {
-    Message::Accept {
+    Message::Accept(Accept {
         run: run(slot, ballot, &[value]),
         commit: Slot::ZERO,
         known: Some(HistoryDigest::UNKNOWN),
-    }
+    })
 }
 
 fn is_promise(answers: &[(NodeId, Message)], to: Ballot) -> bool {
-    matches!(answers, [(node, Message::Promise { ballot, .. })] if (*node, *ballot) == (to.node, to))
+    matches!(answers, [(node, Message::Promise(Promise { ballot, .. }))] if (*node, *ballot) == (to.node, to))
 }
 
 fn is_nack(answers: &[(NodeId, Message)], by: Ballot) -> bool {
-    matches!(answers, [(_, Message::Nack { promised, .. })] if *promised == by)
+    matches!(answers, [(_, Message::Nack(Nack { promised, .. }))] if *promised == by)
 }
 
 /// How long an acceptor stands by a leader that it has heard from.
@@ -34,7 +34,7 @@ fn lease() -> Duration {
 /// A follower that has just heard that n1 leads under 3.1, and when.
 fn follower() -> (Node, Instant) {
     let (mut node, now) = (Node::new(2, 3), Instant(5_000_000_000));
-    let leads = Message::Commit { ballot: ballot(3, 1), commit: Slot::ZERO };
+    let leads = Message::Commit(Commit { ballot: ballot(3, 1), commit: Slot::ZERO });
     node.hear_at(now, 1, leads);
     assert_eq!(node.status().leader, Some(NodeId(1)));
     (node, now)
@@ -104,7 +104,7 @@ fn ballots_rule_whatever_the_lease_says() {
     node.hear_at(heard, 1, accept(ballot(3, 1), 1, "x"));
     let high = ballot(7, 3);
     let answers = node.hear_at(heard, 3, accept(high, 1, "y"));
-    assert!(matches!(answers[..], [(NodeId(3), Message::Accepted { .. })]), "{answers:?}");
+    assert!(matches!(answers[..], [(NodeId(3), Message::Accepted(_))]), "{answers:?}");
     assert_eq!(node.promised(), high);
     for old in [prepare(ballot(3, 1)), accept(ballot(3, 1), 2, "z")] {
         let answers = node.hear_at(heard, 1, old);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use synod_multi_paxos::consensus::{FatalError, HistoryDigest, Input, ProtocolEvent, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot, Value, Values};
 use synod_multi_paxos::{
-    Config, HardState, Limits, Message, MultiPaxos, Report, Stance, Timer, View,
+    Accept, Commit, Config, HardState, Heartbeat, HeartbeatReply, Learn, Learned, Limits, Message,
+    MultiPaxos, Prepare, Promise, Report, Stance, Timer, View,
 };
 
 const N1: NodeId = NodeId(1);
@@ -130,9 +131,8 @@ impl Run {
             learns_old |= values.iter().any(is_old);
             history.extend(slots.zip(values));
         }
-        let brings_them = |message: &Message| {
-            matches!(message, Message::Promise { .. } | Message::Prepare { .. })
-        };
+        let brings_them =
+            |message: &Message| matches!(message, Message::Promise(_) | Message::Prepare(_));
         let brings = sent.iter().any(|(to, message)| *to == N1 && brings_them(message));
         if id != N1 && (learns_old || (brings && !self.contradicts_survivor(id))) {
             let held = self.nodes[&id].disk.log.runs().flat_map(|run| run.values.iter());
@@ -296,7 +296,7 @@ fn view(node: &Node) -> Message {
     let leader = Some(ballot);
     let (quorum, happy) = (true, true);
     let view = View { ballot, leader, stance, quorum, happy, commit, digest, priority: 0 };
-    Message::Heartbeat { round: 1, view }
+    Message::Heartbeat(Heartbeat { round: 1, view })
 }
 
 fn to(node: NodeId, answers: Vec<(NodeId, Message)>) -> Vec<Message> {
@@ -319,7 +319,7 @@ fn survivor_that_is_behind_pulls_nothing_of_another_history() {
     let (mut survivor, mut leader) = (survivor(), other(N2, 12));
     assert_eq!(to(N2, survivor.hear(2, view(&leader))).len(), 1, "one reply");
     let asked = to(N2, survivor.hear(2, view(&leader)));
-    let question = asked.into_iter().find(|message| matches!(message, Message::Learn { .. }));
+    let question = asked.into_iter().find(|message| matches!(message, Message::Learn(_)));
     for answer in to(N1, leader.hear(1, question.expect("it lags"))) {
         survivor.hear(2, answer);
     }
@@ -331,9 +331,9 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
     let (mut survivor, leader) = (survivor(), other(N2, 6));
     let known = Some(HistoryDigest::of(&leader.disk.log, Slot(6)));
     let run = run(7, ballot(9, 2), &["new 7"]);
-    let answers = survivor.hear(2, Message::Accept { run, commit: Slot(6), known });
+    let answers = survivor.hear(2, Message::Accept(Accept { run, commit: Slot(6), known }));
     assert_eq!((answers, survivor.status().last), (Vec::new(), Slot(6)));
-    let commit = Message::Commit { ballot: ballot(9, 2), commit: Slot(7) };
+    let commit = Message::Commit(Commit { ballot: ballot(9, 2), commit: Slot(7) });
     assert_eq!(survivor.hear(2, commit), [], "nothing that it says counts");
     assert_ignored_then_stopped(survivor, N2);
 }
@@ -345,7 +345,7 @@ fn slots_of_a_leader_whose_history_was_not_compared_are_asked_for() {
     // It accepts what comes later: that is no knowledge yet.
     let accept = |slot, known| {
         let run = run(slot, ballot(9, 2), &[&format!("new {slot}")]);
-        Message::Accept { run, commit: Slot(8), known }
+        Message::Accept(Accept { run, commit: Slot(8), known })
     };
     assert_eq!(survivor.hear(2, accept(9, known)).len(), 1);
     for slot in [7, 8] {
@@ -355,7 +355,7 @@ fn slots_of_a_leader_whose_history_was_not_compared_are_asked_for() {
     survivor.hear(2, view(&leader));
     let asked = survivor.hear(2, view(&leader));
     let asks =
-        |(to, message): &(NodeId, Message)| *to == N2 && matches!(message, Message::Learn { .. });
+        |(to, message): &(NodeId, Message)| *to == N2 && matches!(message, Message::Learn(_));
     assert!(asked.iter().any(asks), "{asked:?}");
 }
 
@@ -364,11 +364,11 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
     for theirs in [3, 6, 12] {
         let (mut survivor, mut wiped) = (survivor(), other(N2, theirs));
         let own = run(theirs + 1, ballot(9, 2), &["not chosen"]);
-        wiped.hear(2, Message::Accept { run: own, commit: Slot(0), known: None });
-        let prepare = Message::Prepare { ballot: ballot(10, 1), from: Slot(7), held: Vec::new() };
+        wiped.hear(2, Message::Accept(Accept { run: own, commit: Slot(0), known: None }));
+        let prepare =
+            Message::Prepare(Prepare { ballot: ballot(10, 1), from: Slot(7), held: Vec::new() });
         let later = Instant(9_000_000_000);
-        let [promise @ Message::Promise { .. }] = &to(N1, wiped.hear_at(later, 1, prepare))[..]
-        else {
+        let [promise @ Message::Promise(_)] = &to(N1, wiped.hear_at(later, 1, prepare))[..] else {
             panic!("it promises");
         };
         // It has canvassed, and n3 answers that it knows of nothing.
@@ -383,7 +383,7 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
 fn peer_that_knows_nothing_any_more_contradicts_nothing() {
     let mut survivor = survivor();
     survivor.hear(2, view(&other(N2, 3)));
-    let question = Message::Learn { from: Slot(1), through: Slot(9), held: Vec::new() };
+    let question = Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
     assert_eq!(survivor.hear(2, question.clone()), [], "it contradicts");
     let mut wiped = Node::new(2, 3);
     let hello = wiped.sent.drain(..).find(|(to, _)| *to == N1).unwrap().1;
@@ -400,7 +400,7 @@ fn peer_that_knows_nothing_any_more_contradicts_nothing() {
 fn peer_that_has_fewer_slots_is_shown_a_value_that_it_contradicts() {
     let (mut survivor, mut wiped) = (survivor(), other(N2, 3));
     let shown = to(N2, survivor.hear(2, view(&wiped)));
-    let [Message::Learned { run, .. }] = &shown[..] else { panic!("{shown:?}") };
+    let [Message::Learned(Learned { run, .. })] = &shown[..] else { panic!("{shown:?}") };
     assert!(run.first == Slot(3) && run.values.byte_len() <= 64, "{run:?}");
     assert_eq!(to(N1, wiped.hear(1, shown[0].clone())), [], "an answer is not answered");
     let refused = |note: &_| matches!(note, ProtocolEvent::Ignored { from, .. } if *from == N1);
@@ -416,22 +416,26 @@ fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
             let runs = vec![run(accepted, ballot(1, 3), &["x"])];
             let through = Slot(accepted);
             let mut report = Report { runs, through, told: Slot(told), ..Report::empty(Slot(1)) };
-            let leads = Message::Commit { ballot: ballot(1, 3), commit: Slot(0) };
+            let leads = Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(0) });
             candidate.hear(3, leads);
             if is_own {
                 let accept = run(accepted, ballot(1, 3), &["x"]);
                 let known = Some(HistoryDigest::UNKNOWN);
-                candidate.hear(3, Message::Accept { run: accept, commit: Slot(told), known });
+                candidate
+                    .hear(3, Message::Accept(Accept { run: accept, commit: Slot(told), known }));
                 report = Report::empty(candidate.status().commit.next());
             }
             candidate.input(Instant(9_000_000_000), Input::Timeout(Timer::Election));
-            let reply = Message::HeartbeatReply { round: 2, view: idle() };
+            let reply = Message::HeartbeatReply(HeartbeatReply { round: 2, view: idle() });
             let asked = candidate.hear_at(Instant(9_000_000_000), 2, reply);
             let ballot = candidate.promised();
-            assert!(to(N2, asked).iter().any(|it| matches!(it, Message::Prepare { .. })));
-            let sent =
-                candidate.hear_at(Instant(9_000_000_000), 2, Message::Promise { ballot, report });
-            let proposes = to(N2, sent).iter().any(|it| matches!(it, Message::Accept { .. }));
+            assert!(to(N2, asked).iter().any(|it| matches!(it, Message::Prepare(_))));
+            let sent = candidate.hear_at(
+                Instant(9_000_000_000),
+                2,
+                Message::Promise(Promise { ballot, report }),
+            );
+            let proposes = to(N2, sent).iter().any(|it| matches!(it, Message::Accept(_)));
             assert_eq!(proposes, expected, "slot {accepted} of {told}, own {is_own}");
         }
     }

@@ -4,19 +4,20 @@ use crate::cluster::{Cluster, Node, ballot, run};
 use synod_multi_paxos::consensus::{HistoryDigest, RunLog};
 use synod_multi_paxos::types::{Instant, NodeId, Slot, Value};
 use synod_multi_paxos::{
-    Acceptor, CHOSEN, Candidate, HardState, Heard, Learner, Message, Report, Verdict,
+    Accept, Acceptor, CHOSEN, Candidate, HardState, Heard, Learner, Message, Prepare, Report,
+    Verdict,
 };
 
 fn prepare(round: u64, node: u64) -> Message {
-    Message::Prepare { ballot: ballot(round, node), from: Slot(1), held: Vec::new() }
+    Message::Prepare(Prepare { ballot: ballot(round, node), from: Slot(1), held: Vec::new() })
 }
 
 fn accept(round: u64, node: u64, slot: u64, value: &str) -> Message {
-    Message::Accept {
+    Message::Accept(Accept {
         run: run(slot, ballot(round, node), &[value]),
         commit: Slot::ZERO,
         known: Some(HistoryDigest::UNKNOWN),
-    }
+    })
 }
 
 fn words(answers: &[(NodeId, Message)]) -> Vec<String> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Run, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    Config, HardState, Limits, Message, MultiPaxos, Report, Stance, Timer, View,
+    Accept, Config, HardState, HeartbeatReply, Learned, Limits, Message, MultiPaxos, Prepare,
+    Promise, Report, Stance, Timer, View,
 };
 
 fn limits() -> Limits {
@@ -49,13 +50,19 @@ fn partial_answer_marks_nothing_after_its_last_value() {
     let theirs = run(1, ballot(1, 2), &["lost", "lost too"]);
     node.hear(
         2,
-        Message::Accept { run: theirs, commit: Slot::ZERO, known: Some(HistoryDigest::UNKNOWN) },
+        Message::Accept(Accept {
+            run: theirs,
+            commit: Slot::ZERO,
+            known: Some(HistoryDigest::UNKNOWN),
+        }),
     );
     // Others have chosen two other values since, and an answer has room for one.
-    let part = |slot, value| Message::Learned {
-        run: run(slot, ballot(1, 1), &[value]),
-        commit: Slot(2),
-        digest: HistoryDigest::UNKNOWN,
+    let part = |slot, value| {
+        Message::Learned(Learned {
+            run: run(slot, ballot(1, 1), &[value]),
+            commit: Slot(2),
+            digest: HistoryDigest::UNKNOWN,
+        })
     };
     node.hear(3, part(1, "x"));
     assert_eq!(node.status().commit, Slot(1), "slot 2 is chosen, but what is held there is not");
@@ -86,9 +93,9 @@ fn parts_of_a_report_cover_every_slot_once() {
     let mut found: Vec<Run<Ballot>> = Vec::new();
     let (mut from, mut parts) = (Slot(1), 0);
     loop {
-        let prepare = Message::Prepare { ballot: ballot(2, 1), from, held: Vec::new() };
+        let prepare = Message::Prepare(Prepare { ballot: ballot(2, 1), from, held: Vec::new() });
         let answers = node.hear(1, prepare);
-        let [(_, message @ Message::Promise { report, .. })] = &answers[..] else {
+        let [(_, message @ Message::Promise(Promise { report, .. }))] = &answers[..] else {
             panic!("{answers:?}");
         };
         assert!(value_bytes(message) <= 400);
@@ -156,13 +163,15 @@ fn phase_1_needs_the_quorum_of_phase_1() {
         digest: HistoryDigest::UNKNOWN,
         priority: 0,
     };
-    (2..=5).for_each(|id| drop(node.hear(id, Message::HeartbeatReply { round: 2, view })));
+    (2..=5).for_each(|id| {
+        drop(node.hear(id, Message::HeartbeatReply(HeartbeatReply { round: 2, view })))
+    });
     for id in 2..=3 {
         let report = Report::empty(Slot(1));
-        node.hear(id, Message::Promise { ballot: ballot(1, 1), report });
+        node.hear(id, Message::Promise(Promise { ballot: ballot(1, 1), report }));
         assert_eq!(node.status().last, Slot::ZERO, "{id} of five promised");
     }
     let report = Report::empty(Slot(1));
-    node.hear(4, Message::Promise { ballot: ballot(1, 1), report });
+    node.hear(4, Message::Promise(Promise { ballot: ballot(1, 1), report }));
     assert_eq!(node.status().last, Slot(1), "the barrier is proposed");
 }

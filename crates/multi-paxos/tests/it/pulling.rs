@@ -4,7 +4,7 @@ use crate::cluster::{Node, ballot};
 use std::time::Duration;
 use synod_multi_paxos::consensus::HistoryDigest;
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
-use synod_multi_paxos::{Message, Stance, Timing, View};
+use synod_multi_paxos::{Heartbeat, HeartbeatReply, Learn, Message, Stance, Timing, View};
 
 /// What a node says that follows the leader of 3.1 and knows nine slots to be chosen.
 fn view(stance: Stance) -> View {
@@ -23,7 +23,7 @@ fn view(stance: Stance) -> View {
 }
 
 fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
-    let asks = |message: &Message| matches!(message, Message::Learn { from: Slot(1), .. });
+    let asks = |message: &Message| matches!(message, Message::Learn(Learn { from: Slot(1), .. }));
     answers.iter().find_map(|(node, message)| asks(message).then_some(*node))
 }
 
@@ -33,11 +33,15 @@ fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
 fn an_answer_that_took_an_hour_once_is_not_waited_for_an_hour() {
     let mut node = Node::new(2, 3);
     let mut now = Instant::ZERO + Duration::from_secs(3600);
-    let reply = Message::HeartbeatReply { round: 1, view: view(Stance::Leads) };
+    let reply = Message::HeartbeatReply(HeartbeatReply { round: 1, view: view(Stance::Leads) });
     node.hear_at(now, 1, reply);
     let mut beat = |node: &mut Node, from: u64, stance: Stance| {
         now = now + Timing::default().heartbeat;
-        asked(&node.hear_at(now, from, Message::Heartbeat { round: 1, view: view(stance) }))
+        asked(&node.hear_at(
+            now,
+            from,
+            Message::Heartbeat(Heartbeat { round: 1, view: view(stance) }),
+        ))
     };
     assert_eq!(beat(&mut node, 1, Stance::Leads), Some(NodeId(1)));
     let beats = (0..40).map(|_| beat(&mut node, 3, Stance::Follows));

@@ -4,7 +4,10 @@ use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run, value_bytes};
 use std::time::Duration;
 use synod_multi_paxos::consensus::{HistoryDigest, Input, ProtocolEvent, Role, Run, Saved, Write};
 use synod_multi_paxos::types::{Instant, NodeId, Slot, Values, ValuesBuilder};
-use synod_multi_paxos::{Config, HardState, Limits, Message, MultiPaxos, Timing};
+use synod_multi_paxos::{
+    Accept, Commit, Config, HardState, Known, Learn, Learned, Limits, Message, MultiPaxos, Prepare,
+    Promise, Timing,
+};
 
 const BATCH: u64 = 100;
 
@@ -120,18 +123,20 @@ fn a_follower_that_restarts_one_reign_later_pulls_none_of_its_log_again() {
 fn a_value_of_an_older_ballot_is_never_confirmed() {
     // n1 holds what the leader of 1.2 left there; n2 has chosen another value at 2.3 since.
     let (mut asker, mut answerer) = (Node::new(1, 3), Node::new(2, 3));
-    let accept = |stamp, value| Message::Accept {
-        run: run(1, stamp, &[value]),
-        commit: Slot(0),
-        known: Some(HistoryDigest::UNKNOWN),
+    let accept = |stamp, value| {
+        Message::Accept(Accept {
+            run: run(1, stamp, &[value]),
+            commit: Slot(0),
+            known: Some(HistoryDigest::UNKNOWN),
+        })
     };
     asker.hear(2, accept(ballot(1, 2), "old"));
     answerer.hear(3, accept(ballot(2, 3), "chosen"));
-    answerer.hear(3, Message::Commit { ballot: ballot(2, 3), commit: Slot(1) });
+    answerer.hear(3, Message::Commit(Commit { ballot: ballot(2, 3), commit: Slot(1) }));
     let held = synod_multi_paxos::spans(&asker.disk.log, Slot(1), Slot(9));
-    let question = Message::Learn { from: Slot(1), through: Slot(9), held };
+    let question = Message::Learn(Learn { from: Slot(1), through: Slot(9), held });
     let answers = answerer.hear(1, question);
-    assert!(matches!(answers[..], [(NodeId(1), Message::Learned { .. })]), "{answers:?}");
+    assert!(matches!(answers[..], [(NodeId(1), Message::Learned(_))]), "{answers:?}");
     asker.hear(2, answers[0].1.clone());
     assert_eq!(asker.commands(), ["chosen"]);
 }
@@ -139,10 +144,12 @@ fn a_value_of_an_older_ballot_is_never_confirmed() {
 #[test]
 fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     let mut node = Node::new(1, 3);
-    let accept = |slot, stamp, value| Message::Accept {
-        run: run(slot, stamp, &[value]),
-        commit: Slot(0),
-        known: Some(HistoryDigest::UNKNOWN),
+    let accept = |slot, stamp, value| {
+        Message::Accept(Accept {
+            run: run(slot, stamp, &[value]),
+            commit: Slot(0),
+            known: Some(HistoryDigest::UNKNOWN),
+        })
     };
     node.hear(3, accept(1, ballot(2, 3), "a"));
     node.hear(3, accept(2, ballot(2, 3), "b"));
@@ -151,13 +158,23 @@ fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     let spans = vec![span(1, ballot(3, 3)), span(2, ballot(2, 3))];
     node.hear(
         2,
-        Message::Known { first: Slot(1), spans, commit: Slot(2), digest: HistoryDigest::UNKNOWN },
+        Message::Known(Known {
+            first: Slot(1),
+            spans,
+            commit: Slot(2),
+            digest: HistoryDigest::UNKNOWN,
+        }),
     );
     assert_eq!(node.status().commit, Slot::ZERO);
     let spans = vec![span(1, ballot(2, 3)), span(2, ballot(1, 2))];
     node.hear(
         2,
-        Message::Known { first: Slot(1), spans, commit: Slot(2), digest: HistoryDigest::UNKNOWN },
+        Message::Known(Known {
+            first: Slot(1),
+            spans,
+            commit: Slot(2),
+            digest: HistoryDigest::UNKNOWN,
+        }),
     );
     assert_eq!(node.status().commit, Slot(1), "slot 2 was accepted at 2.3 here");
 }
@@ -171,9 +188,10 @@ fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
     saved.applied = Slot(2);
     let config = Config::new(NodeId(1), members(3)).unwrap();
     let mut node = Node::with(config, saved.clone());
-    let prepare = Message::Prepare { ballot: ballot(2, 2), from: Slot(1), held: Vec::new() };
+    let prepare =
+        Message::Prepare(Prepare { ballot: ballot(2, 2), from: Slot(1), held: Vec::new() });
     let answers = node.hear(2, prepare);
-    let [(NodeId(2), Message::Promise { report, .. })] = &answers[..] else {
+    let [(NodeId(2), Message::Promise(Promise { report, .. }))] = &answers[..] else {
         panic!("{answers:?}");
     };
     assert_eq!(report.commit, Slot(2), "these are chosen, and must be learnt");
@@ -181,13 +199,19 @@ fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
     let theirs = run(1, ballot(2, 2), &["x", "y", "z"]);
     let answers = node.hear(
         2,
-        Message::Accept { run: theirs, commit: Slot(3), known: Some(HistoryDigest::UNKNOWN) },
+        Message::Accept(Accept {
+            run: theirs,
+            commit: Slot(3),
+            known: Some(HistoryDigest::UNKNOWN),
+        }),
     );
     assert_eq!(answers, [], "no acknowledgement of another value");
     assert_eq!(node.disk.log, saved.log);
     assert_eq!(node.status().commit, Slot(2));
-    let learn = Message::Learn { from: Slot(1), through: Slot(9), held: Vec::new() };
-    let [(_, Message::Learned { run: learned, commit, digest })] = &node.hear(2, learn)[..] else {
+    let learn = Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
+    let [(_, Message::Learned(Learned { run: learned, commit, digest }))] =
+        &node.hear(2, learn)[..]
+    else {
         panic!("a survivor answers learners");
     };
     let expected = run(1, ballot(1, 1), &["a", "b"]);
@@ -238,13 +262,18 @@ fn values_at_or_below_the_stamps_that_a_prepare_names_are_not_reported() {
     let mut node = Node::new(1, 3);
     for (slot, stamp) in [(1, ballot(1, 2)), (2, ballot(2, 2)), (3, ballot(3, 2))] {
         let run = run(slot, stamp, &["x"]);
-        node.hear(2, Message::Accept { run, commit: Slot(0), known: Some(HistoryDigest::UNKNOWN) });
+        node.hear(
+            2,
+            Message::Accept(Accept { run, commit: Slot(0), known: Some(HistoryDigest::UNKNOWN) }),
+        );
     }
     let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
     let held = vec![span(2, ballot(2, 2)), span(3, ballot(2, 3))];
-    let prepare = Message::Prepare { ballot: ballot(9, 2), from: Slot(1), held };
+    let prepare = Message::Prepare(Prepare { ballot: ballot(9, 2), from: Slot(1), held });
     let answers = node.hear_at(Instant(10_000_000_000), 2, prepare);
-    let [(_, Message::Promise { report, .. })] = &answers[..] else { panic!("{answers:?}") };
+    let [(_, Message::Promise(Promise { report, .. }))] = &answers[..] else {
+        panic!("{answers:?}")
+    };
     assert_eq!(report.runs, [run(3, ballot(3, 2), &["x"])], "only a higher ballot");
     assert!(answers.iter().map(|(_, message)| value_bytes(message)).sum::<usize>() == 2);
     let _: &Values = &report.runs[0].values;

@@ -55,13 +55,13 @@ fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option
         return None;
     }
     let mut found = candidate.outcome(commit).expect("few holes");
-    let span = (found.first(), found.barrier());
+    let (first, barrier) = (found.first(), found.barrier());
     while let Some(run) = found.next_batch(ballot, BYTES) {
         assert!(node.accept(&run));
     }
     let limits = Limits::default();
-    let mut leader = Leader::new(ballot, span, &limits, members(3).others(node.id));
-    leader.accepted(NOW, node.id, span, Slot::ZERO);
+    let mut leader = Leader::new(ballot, first, barrier, &limits, members(3).others(node.id));
+    leader.accepted(NOW, node.id, first, barrier, Slot::ZERO);
     Some(leader)
 }
 
@@ -72,7 +72,7 @@ fn replicate(leader: &mut Leader, from: &Node, to: &mut Node) -> bool {
         if !to.accept(&run) {
             return false;
         }
-        leader.accepted(NOW, to.id, (run.first, run.last()), Slot::ZERO);
+        leader.accepted(NOW, to.id, run.first, run.last(), Slot::ZERO);
     }
     true
 }
@@ -89,7 +89,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
     // Two values are chosen by one and two; a third one is in one's log only.
     let values = run(2, ballot(2, 1), &["a", "b"]);
     assert!(one.accept(&values));
-    leader.accepted(NOW, one.id, (Slot(2), Slot(3)), Slot::ZERO);
+    leader.accepted(NOW, one.id, Slot(2), Slot(3), Slot::ZERO);
     assert_eq!(leader.agreed(&quorum()), Slot(1), "one disk of three");
     assert!(replicate(&mut leader, &one, &mut two));
     assert_eq!(leader.agreed(&quorum()), Slot(3));
@@ -127,12 +127,12 @@ fn a_leader_counts_members_only_each_once_and_without_gaps() {
     let (mut one, mut two) = (Node::new(1), Node::new(2));
     let mut leader = campaign(&mut one, &mut [&mut two], ballot(1, 1)).expect("two of three");
     assert!(one.accept(&run(2, ballot(1, 1), &["a", "b"])));
-    leader.accepted(NOW, NodeId(9), (Slot(1), Slot(3)), Slot::ZERO);
+    leader.accepted(NOW, NodeId(9), Slot(1), Slot(3), Slot::ZERO);
     assert_eq!(leader.progress()[0], (one.id, Slot(1)), "a stranger's answer is nobody's");
-    leader.accepted(NOW, one.id, (Slot(2), Slot(3)), Slot::ZERO);
-    leader.accepted(NOW, two.id, (Slot(3), Slot(3)), Slot::ZERO);
+    leader.accepted(NOW, one.id, Slot(2), Slot(3), Slot::ZERO);
+    leader.accepted(NOW, two.id, Slot(3), Slot(3), Slot::ZERO);
     assert_eq!(leader.agreed(&quorum()), Slot::ZERO, "slots 1 and 2 are missing there");
-    leader.accepted(NOW, two.id, (Slot(1), Slot(2)), Slot::ZERO);
+    leader.accepted(NOW, two.id, Slot(1), Slot(2), Slot::ZERO);
     assert_eq!(leader.agreed(&quorum()), Slot(2));
     assert_eq!(leader.progress(), [(one.id, Slot(3)), (two.id, Slot(2)), (NodeId(3), Slot::ZERO)]);
 }
