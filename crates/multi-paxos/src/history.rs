@@ -13,8 +13,9 @@
 //! chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
 //! the log is ignored without further consequence.
 
+use crate::core::Fx;
 use crate::message::Learned;
-use crate::{Fx, Message, MultiPaxos};
+use crate::{Message, MultiPaxos};
 use core::cmp::{max, min};
 use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason, Run};
 use synod_types::{Ballot, NodeId, Slot};

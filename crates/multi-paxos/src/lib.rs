@@ -75,7 +75,7 @@
 //! - **Nothing that arrives can break it.** A message from outside the group, of another ballot, or
 //!   that no working node sends is ignored and [noted](ProtocolEvent::Ignored).
 //!
-//! [`questions`] answers what readers ask most.
+//! [`faq`] answers what readers ask most.
 //!
 //! # Often told differently
 //! Simplified accounts of Paxos get these wrong; here they are as the paper has them:
@@ -126,20 +126,22 @@
 extern crate alloc;
 
 mod acceptor;
+mod acceptor_node;
 mod candidate;
 mod config;
+mod core;
 mod describe;
 mod election;
-mod follow;
+pub mod faq;
 mod history;
-mod lead;
 mod leader;
 mod learner;
 mod message;
-pub mod questions;
-mod restart;
+mod proposer;
+mod recovery;
 mod span;
 
+pub use crate::core::{HardState, MultiPaxos, Timer};
 pub use acceptor::{Acceptor, Stretch, Verdict};
 pub use candidate::{Candidate, Heard, Outcome};
 pub use config::{Config, Limits};
@@ -154,230 +156,3 @@ pub use span::{Span, spans};
 pub use synod_consensus as consensus;
 pub use synod_consensus::{ConfigError, Timing};
 pub use synod_types as types;
-
-use crate::history::Agreed;
-use crate::lead::Stall;
-use crate::restart::Repair;
-use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
-use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
-use synod_consensus::{
-    Base, Bounds, ClusterTiming, Effects, IgnoreReason, Input, Protocol, ProtocolEvent, Quorum,
-    RecoveryError, Refusal, Saved, Status,
-};
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot};
-
-type Fx<'a> = Effects<'a, MultiPaxos>;
-
-/// One node's Multi-Paxos core: a pure function of its state and one input.
-///
-/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can tell
-/// states apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MultiPaxos {
-    config: Config,
-    members: Membership,
-    base: Base<Ballot>,
-    acceptor: Acceptor,
-    learner: Learner,
-    election: Election,
-    role: Role,
-    /// The leader of the promised ballot waits for an Accepted.
-    must_answer: bool,
-    /// Number of the last probe of that leader.
-    probe: u64,
-    /// A heartbeat timer fired late and did not judge the peers; the next one does.
-    excused: bool,
-    stall: Option<Stall>,
-    agreed: Agreed,
-    /// Everything up to here is chosen, as a leader said whose values were accepted.
-    told: Slot,
-    /// Peers that take other values for chosen than this node does.
-    contradicting: BTreeSet<NodeId>,
-    repair: Repair,
-}
-
-/// What a node proposes as; every node is an acceptor and a learner besides.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Role {
-    Follower,
-    Candidate(Box<Candidate>),
-    Leader(Box<Leader>),
-}
-
-/// What an acceptor must remember beside its log: one promise for all slots, under a key of its
-/// own, so that nothing that is written to a slot can ever lower it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HardState {
-    /// The highest ballot promised.
-    pub promised: Ballot,
-}
-
-impl synod_consensus::HardState for HardState {
-    fn may_follow(&self, older: &Self) -> bool {
-        self.promised >= older.promised
-    }
-}
-
-/// What a core waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
-    /// Whoever does not lead: for a leader.
-    Election,
-    /// Whoever leads, campaigns or canvasses: for the next round of heartbeats.
-    Heartbeat,
-}
-
-impl Protocol for MultiPaxos {
-    type Config = Config;
-    type Message = Message;
-    type HardState = HardState;
-    type Stamp = Ballot;
-    type Timer = Timer;
-
-    const NAME: &'static str = "multi-paxos";
-
-    fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
-        Config::new(id, members.clone())
-    }
-
-    fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
-        let (election, heartbeat) = (timing.election.clone(), timing.heartbeat);
-        config.with_timing(Timing { election, heartbeat })
-    }
-
-    fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
-        restart::recover(config, saved)
-    }
-
-    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
-        match input {
-            Input::Start => self.on_start(now, fx),
-            Input::Message { from, message } => self.on_message(now, from, message, fx),
-            Input::Timeout(Timer::Election) => self.on_election_timeout(now, fx),
-            Input::Timeout(Timer::Heartbeat) => self.on_heartbeat_timeout(now, fx),
-            Input::Stalled => self.on_stalled(now, fx),
-            Input::Lagging => self.on_lagging(fx),
-            Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
-            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
-            Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
-            Input::Compact { through } => self.on_compact(through, fx),
-            Input::Installed { base } => self.on_installed(base, fx),
-        }
-    }
-
-    fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        match &self.role {
-            Role::Leader(_) => self.flush_leader(now, fx),
-            Role::Follower | Role::Candidate(_) => self.flush_acceptor(fx),
-        }
-    }
-
-    fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
-        self.chosen_base(through)
-    }
-
-    fn quorum(config: &Config, _: &Membership) -> Quorum {
-        config.quorum().clone()
-    }
-
-    fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
-        let mut limits = config.limits().clone();
-        limits.window_slots = bounds.open_slots;
-        limits.window_bytes = bounds.open_bytes;
-        limits.inflight_bytes = bounds.window_bytes;
-        limits.accept_bytes = bounds.message_bytes;
-        limits.chunk_bytes = bounds.message_bytes;
-        limits.command_bytes = bounds.command_bytes(limits.command_bytes);
-        let config = config.with_limits(limits).ok()?;
-        match bounds.quorums {
-            None => Some(config),
-            Some((first, second)) => config.with_quorums(first, second).ok(),
-        }
-    }
-
-    fn status(&self) -> Status {
-        let me = self.config.id();
-        let (role, leader, progress) = match &self.role {
-            Role::Leader(leader) if leader.is_serving() => {
-                (synod_consensus::Role::Leader, Some(me), leader.progress())
-            }
-            Role::Leader(_) | Role::Candidate(_) => {
-                (synod_consensus::Role::Candidate, None, Vec::new())
-            }
-            Role::Follower => {
-                let leader = self.election.leader().map(|ballot| ballot.node);
-                let role = if self.is_voter() {
-                    synod_consensus::Role::Follower
-                } else {
-                    synod_consensus::Role::Learner
-                };
-                (role, leader, Vec::new())
-            }
-        };
-        let log = self.acceptor.log();
-        Status {
-            role,
-            ballot: self.acceptor.promised(),
-            leader,
-            commit: self.learner.commit(),
-            last: log.last(),
-            base: log.base(),
-            progress,
-        }
-    }
-}
-
-impl MultiPaxos {
-    /// Screens a message and hands it on.
-    fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
-        if let Err(reason) = self.validate(from, &message) {
-            return self.ignore(from, reason, fx);
-        }
-        if from == self.config.id() {
-            self.on_disk_answer();
-        }
-        if !self.compare(from, &message, fx) {
-            return;
-        }
-        match message {
-            Message::Prepare(prepare) => self.on_prepare(now, from, prepare, fx),
-            Message::Promise(promise) => self.on_promise(now, from, promise, fx),
-            Message::Nack(nack) => self.on_nack(nack, fx),
-            Message::Accept(accept) => self.on_accept(now, from, accept, fx),
-            Message::Accepted(accepted) => self.on_accepted(now, from, accepted, fx),
-            Message::Probe(probe) => self.on_probe(from, probe, fx),
-            Message::Commit(commit) => self.on_commit(now, from, commit, fx),
-            Message::Heartbeat(heartbeat) => self.on_heartbeat(now, from, heartbeat, fx),
-            Message::HeartbeatReply(reply) => self.on_heartbeat_reply(now, from, reply, fx),
-            Message::Learn(learn) => self.on_learn(from, learn, fx),
-            Message::Learned(learned) => self.on_learned(now, from, learned, fx),
-            Message::Known(known) => self.on_known(now, from, known, fx),
-        }
-    }
-
-    /// Checks that a message may come from this sender, before anything else looks at it.
-    fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
-        let me = self.config.id();
-        let is_claim = matches!(message, Message::Promise(_) | Message::Accepted(_));
-        let voters_only = matches!(message, Message::Promise(_) | Message::Prepare(_));
-        if !self.members.contains(from) {
-            Err(IgnoreReason::NotAMember)
-        } else if from == me && !is_claim {
-            Err(IgnoreReason::FromSelf)
-        } else if voters_only && !self.members.is_voter(from) {
-            Err(IgnoreReason::NotAVoter)
-        } else {
-            message.validate(from, me)
-        }
-    }
-
-    fn is_voter(&self) -> bool {
-        self.members.is_voter(self.config.id())
-    }
-
-    fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
-        fx.note(ProtocolEvent::Ignored { from, reason });
-    }
-}

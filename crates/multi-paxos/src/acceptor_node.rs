@@ -1,12 +1,13 @@
 //! A node as acceptor and learner: what it answers, and whom it follows.
 
 use crate::acceptor::Verdict;
+use crate::core::{Fx, Role};
 use crate::message::{
     Accept, Accepted, Commit, Heartbeat, HeartbeatReply, Known, LAST, Learn, Learned, Nack,
     Prepare, Probe, Promise, Report, Stance, View,
 };
 use crate::span::{Span, front, spans};
-use crate::{Fx, Message, MultiPaxos, Role, Timer};
+use crate::{Message, MultiPaxos, Timer};
 use alloc::vec::Vec;
 use synod_consensus::{HistoryDigest, IgnoreReason, ProtocolEvent, Run, StepDownReason, Write};
 use synod_types::{Ballot, Instant, NodeId, Slot};

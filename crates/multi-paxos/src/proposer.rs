@@ -1,6 +1,7 @@
 //! A node as proposer: looking whether it should lead, campaigning, leading.
 
 use crate::candidate::{Candidate, Heard};
+use crate::core::{Fx, Role};
 use crate::election::Prospect;
 use crate::leader::{Leader, Sender};
 use crate::message::{
@@ -8,7 +9,7 @@ use crate::message::{
     View,
 };
 use crate::span::front;
-use crate::{Fx, Message, MultiPaxos, Role, Timer};
+use crate::{Message, MultiPaxos, Timer};
 use alloc::boxed::Box;
 use core::mem;
 use synod_consensus::{

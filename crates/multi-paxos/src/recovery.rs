@@ -1,11 +1,12 @@
 //! Coming back from disk, and the log's compacted front.
 
 use crate::acceptor::Acceptor;
+use crate::core::{Fx, Role};
 use crate::election::Election;
 use crate::history::Agreed;
 use crate::learner::Learner;
 use crate::message::{CHOSEN, HORIZON};
-use crate::{Config, Fx, MultiPaxos, Role};
+use crate::{Config, MultiPaxos};
 use alloc::collections::BTreeSet;
 use synod_consensus::{Base, IgnoreReason, RecoveryError, Run, Saved, StepDownReason, Write};
 use synod_types::{Ballot, Instant, Slot};
