@@ -1,23 +1,22 @@
-//! Who remembers: the acceptor (PMS 2.2, 3).
+//! Acceptor: promises and accepted values (PMS 2.2, 3).
 
 use crate::HardState;
 use crate::message::{CHOSEN, Report};
-use crate::span::{MAX_RUNS, Span, covering, front};
+use crate::span::{MAX_RUNS, Span, prefix, span_at};
 use alloc::vec::Vec;
 use core::cmp::{max, min};
 use synod_consensus::{HistoryDigest, Run, RunLog};
 use synod_types::{Ballot, Slot, ValuesBuilder};
 
-/// The memory of the group. One promise stands for all slots; every slot holds the value that was
-/// accepted there last, and the ballot of that, or [`CHOSEN`].
+/// Memory of the group. One promise covers all slots; every slot holds the value that was accepted
+/// there last, and its ballot or [`CHOSEN`].
 ///
-/// It only decides; what it decides to write is handed back, for its node to write before the
-/// answer leaves.
+/// It does no I/O: it returns what must be written before the answer leaves.
 ///
 /// ```
 /// use synod_multi_paxos::consensus::{Run, RunLog};
 /// use synod_multi_paxos::types::{Ballot, NodeId, Slot, Values};
-/// use synod_multi_paxos::{Acceptor, HardState, Verdict};
+/// use synod_multi_paxos::{Acceptor, HardState, AcceptResult};
 ///
 /// let ballot = |round, node| Ballot { round, node: NodeId(node) };
 /// let accept = |first, stamp, value: &[u8]| {
@@ -25,80 +24,80 @@ use synod_types::{Ballot, Slot, ValuesBuilder};
 /// };
 /// let mut acceptor = Acceptor::new(HardState::default(), RunLog::default());
 /// let run = accept(1, ballot(1, 1), b"x");
-/// assert_eq!(acceptor.accept(&run, Slot::ZERO), Verdict::Accepted(vec![run.clone()]));
+/// assert_eq!(acceptor.accept(&run, Slot::ZERO), AcceptResult::Accepted(vec![run.clone()]));
 /// assert!(acceptor.promise(ballot(2, 2)), "more than 1.1, which came with the value");
 /// assert_eq!(acceptor.report(Slot(1), &[], Slot::ZERO, 1 << 20).runs, [run]);
 /// // The first proposer is overtaken, for every slot at once.
 /// let late = acceptor.accept(&accept(2, ballot(1, 1), b"y"), Slot::ZERO);
-/// assert_eq!(late, Verdict::Refused(ballot(2, 2)));
+/// assert_eq!(late, AcceptResult::Rejected(ballot(2, 2)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acceptor {
     hard_state: HardState,
     log: RunLog<Ballot>,
-    /// Slots without a gap that were accepted at the ballot promised now, as far as that is known.
-    stretch: Option<Stretch>,
+    /// Slots without a gap that were accepted at the promised ballot, as far as that is known.
+    accepted_range: Option<AcceptedRange>,
 }
 
-/// Consecutive slots.
+/// Consecutive slots accepted at the promised ballot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stretch {
-    /// The first.
+pub struct AcceptedRange {
+    /// First slot.
     pub first: Slot,
-    /// The last.
+    /// Last slot.
     pub through: Slot,
 }
 
-/// What an acceptor says to an Accept.
+/// Result of an Accept at an acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It promised this higher ballot.
-    Refused(Ballot),
-    /// The same ballot brought another value for a slot before, or another value is chosen there.
+pub enum AcceptResult {
+    /// This higher ballot was promised.
+    Rejected(Ballot),
+    /// The same ballot proposed another value for a slot, or another value is chosen there.
     Contradiction,
-    /// Accepted; write this first. Nothing is written for what is held at this ballot already.
+    /// Accepted. These parts must be written first: they are not yet held at this ballot.
     Accepted(Vec<Run<Ballot>>),
 }
 
 impl Acceptor {
-    /// An acceptor with what it had promised and accepted.
+    /// Returns an acceptor with what it had promised and accepted.
     #[must_use]
     pub fn new(hard_state: HardState, log: RunLog<Ballot>) -> Self {
-        Self { hard_state, log, stretch: None }
+        Self { hard_state, log, accepted_range: None }
     }
 
-    /// The highest ballot promised: nothing below it is accepted any more.
+    /// Returns the highest ballot promised: nothing below it is accepted any more.
     #[must_use]
     pub fn promised(&self) -> Ballot {
         self.hard_state.promised
     }
 
-    /// What it must remember beside the log.
+    /// Returns its persistent state beside the log.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
         self.hard_state
     }
 
-    /// What was accepted, and what is known to be chosen.
+    /// Returns what was accepted, and what is known to be chosen.
     #[must_use]
     pub fn log(&self) -> &RunLog<Ballot> {
         &self.log
     }
 
-    /// The slots accepted without a gap at the promised ballot.
+    /// Returns the slots accepted without a gap at the promised ballot.
     #[must_use]
-    pub fn stretch(&self) -> Option<Stretch> {
-        self.stretch
+    pub fn accepted_range(&self) -> Option<AcceptedRange> {
+        self.accepted_range
     }
 
-    /// Promises a ballot, for every slot at once. Whether that is more than was promised before,
-    /// and so must be written. A lower ballot changes nothing.
+    /// Promises a ballot, for every slot at once. Returns whether the promise has risen and must be
+    /// written; a lower ballot changes nothing.
     #[must_use]
     pub fn promise(&mut self, ballot: Ballot) -> bool {
         let raised = ballot > self.hard_state.promised;
         if raised {
             self.hard_state.promised = ballot;
-            self.stretch = None;
+            self.accepted_range = None;
         }
         raised
     }
@@ -111,17 +110,17 @@ impl Acceptor {
     /// above the own one: the higher ballot wins in phase 1, and equal ballots mean equal values.
     #[must_use]
     pub fn report(&self, from: Slot, held: &[Span], commit: Slot, max_bytes: usize) -> Report {
-        let (mut runs, mut bytes, mut looked) = (Vec::new(), 0, 0);
+        let (mut runs, mut bytes, mut scanned) = (Vec::new(), 0, 0);
         let mut next = max(from, max(commit, self.log.base()).next());
         let mut is_last = true;
         while let Some(run) = self.log.runs_from(next).next() {
-            looked += 1;
-            let span = covering(held, from, run.first);
-            if let Some(span) = span.filter(|span| run.stamp <= span.stamp && looked < MAX_RUNS) {
+            scanned += 1;
+            let span = span_at(held, from, run.first);
+            if let Some(span) = span.filter(|span| run.stamp <= span.stamp && scanned < MAX_RUNS) {
                 next = min(run.last(), span.through).next();
                 continue;
             }
-            if bytes >= max_bytes || looked >= MAX_RUNS {
+            if bytes >= max_bytes || scanned >= MAX_RUNS {
                 is_last = false;
                 break;
             }
@@ -133,10 +132,20 @@ impl Acceptor {
             runs.push(run);
         }
         let through = max(next.prev(), from.prev());
-        let held = front(held, from, through);
+        let held = prefix(held, from, through);
         let confirmed = self.confirmed(from, &held, commit);
         let digest = HistoryDigest::of(&self.log, min(commit, from.prev()));
-        Report { from, through, held, confirmed, runs, is_last, commit, told: commit, digest }
+        Report {
+            from,
+            through,
+            held,
+            confirmed,
+            runs,
+            is_last,
+            commit,
+            leader_commit: commit,
+            digest,
+        }
     }
 
     /// Returns the last slot through which all of `held`, which begins at `from`, is chosen: known
@@ -148,7 +157,7 @@ impl Acceptor {
     pub fn confirmed(&self, from: Slot, held: &[Span], commit: Slot) -> Slot {
         let mut next = from;
         for run in self.log.runs_from(from).take(MAX_RUNS) {
-            let span = covering(held, from, next).filter(|span| span.stamp == run.stamp);
+            let span = span_at(held, from, next).filter(|span| span.stamp == run.stamp);
             let Some(span) = span.filter(|_| run.first == next && next <= commit) else { break };
             next = min(commit, min(run.last(), span.through)).next();
             if next <= run.last() {
@@ -179,21 +188,23 @@ impl Acceptor {
     }
 
     /// Accepts values, unless a higher ballot was promised. The promise rises to the run's ballot,
-    /// even where no Prepare came before (that it does not in many a retelling costs safety).
-    /// What lies up to `commit` is chosen. If [`promised`](Self::promised) has changed, the hard
+    /// even without a Prepare: accounts that leave it as it is are unsafe. `commit` is the commit
+    /// index. If [`promised`](Self::promised) has changed, the hard
     /// state must be written, too.
     #[must_use]
-    pub fn accept(&mut self, run: &Run<Ballot>, commit: Slot) -> Verdict {
+    pub fn accept(&mut self, run: &Run<Ballot>, commit: Slot) -> AcceptResult {
         if run.stamp < self.hard_state.promised {
-            return Verdict::Refused(self.hard_state.promised);
+            return AcceptResult::Rejected(self.hard_state.promised);
         }
-        let Some(parts) = self.news_in(run, commit) else { return Verdict::Contradiction };
+        let Some(parts) = self.missing_parts(run, commit) else {
+            return AcceptResult::Contradiction;
+        };
         let _ = self.promise(run.stamp);
         for part in &parts {
             self.log.put(part.clone());
         }
-        self.stretch_over(run.first, run.last());
-        Verdict::Accepted(parts)
+        self.extend_accepted_range(run.first, run.last());
+        AcceptResult::Accepted(parts)
     }
 
     /// Writes what is known to be chosen; the promise stays as it is. Returns what was not yet
@@ -201,17 +212,17 @@ impl Acceptor {
     #[must_use]
     pub fn learn(&mut self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
         let run = Run { first: run.first, stamp: CHOSEN, values: run.values.clone() };
-        let parts = self.news_in(&run, commit)?;
+        let parts = self.missing_parts(&run, commit)?;
         for part in &parts {
             self.log.put(part.clone());
         }
         Some(parts)
     }
 
-    /// The proposer's own values for slots of its own ballot: what it proposes it accepts.
+    /// Accepts the proposer's own values, for slots of its own ballot.
     pub(crate) fn propose(&mut self, run: Run<Ballot>) {
         debug_assert_eq!(run.stamp, self.hard_state.promised);
-        self.stretch_over(run.first, run.last());
+        self.extend_accepted_range(run.first, run.last());
         self.log.put(run);
     }
 
@@ -221,9 +232,9 @@ impl Acceptor {
         self.log.compact(through, stamp);
     }
 
-    /// The parts of a run that are not held at its stamp or above. `None` if it contradicts what
+    /// Returns the parts of a run that are not held at its stamp or above; `None` if it contradicts what
     /// is held there, or what is chosen up to `commit`.
-    fn news_in(&self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
+    fn missing_parts(&self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
         let (last, mut parts) = (run.last(), Vec::new());
         let mut next = max(run.first, self.log.base().next());
         if next > last {
@@ -260,28 +271,28 @@ impl Acceptor {
         Some(parts)
     }
 
-    /// These slots are held at the promised ballot now. An older part without a gap is kept, so
+    /// Records that these slots are held at the promised ballot. An older part without a gap is kept, so
     /// that what fills the gap joins the two. What is chosen fills it as well, learnt or compacted
     /// away: a leader that has trimmed its log never sends it again.
-    fn stretch_over(&mut self, first: Slot, through: Slot) {
-        if let Some(old) = self.stretch.filter(|old| first > old.through.next()) {
-            let reached = self.end_of_stretch(max(old.through, self.log.base()).next());
-            self.stretch = Some(Stretch { through: reached, ..old });
+    fn extend_accepted_range(&mut self, first: Slot, through: Slot) {
+        if let Some(old) = self.accepted_range.filter(|old| first > old.through.next()) {
+            let reached = self.end_of_accepted_range(max(old.through, self.log.base()).next());
+            self.accepted_range = Some(AcceptedRange { through: reached, ..old });
         }
-        let stretch = match self.stretch {
+        let accepted_range = match self.accepted_range {
             Some(old) if first > old.through.next() => return,
             Some(old) if through >= old.first.prev() => {
-                Stretch { first: first.min(old.first), through: through.max(old.through) }
+                AcceptedRange { first: first.min(old.first), through: through.max(old.through) }
             }
-            Some(_) | None => Stretch { first, through },
+            Some(_) | None => AcceptedRange { first, through },
         };
-        self.stretch = Some(stretch);
-        let end = self.end_of_stretch(stretch.through.next());
-        self.stretch = Some(Stretch { through: end, ..stretch });
+        self.accepted_range = Some(accepted_range);
+        let end = self.end_of_accepted_range(accepted_range.through.next());
+        self.accepted_range = Some(AcceptedRange { through: end, ..accepted_range });
     }
 
-    /// The slot before the first one from `next` on that is not held at the promised ballot.
-    fn end_of_stretch(&self, next: Slot) -> Slot {
+    /// Returns the slot before the first one from `next` on that is not held at the promised ballot.
+    fn end_of_accepted_range(&self, next: Slot) -> Slot {
         let mut next = next;
         if next > self.log.last() {
             return next.prev();
@@ -296,7 +307,7 @@ impl Acceptor {
     }
 }
 
-/// The slots of a run from `first` through `last`.
+/// Returns the slots of a run from `first` through `last`.
 pub(crate) fn part(run: &Run<Ballot>, first: Slot, last: Slot) -> Run<Ballot> {
     run.from(first).prefix((last.0 - first.0 + 1) as usize)
 }

@@ -1,12 +1,12 @@
 //! A node as acceptor and learner: what it answers, and whom it follows.
 
-use crate::acceptor::Verdict;
+use crate::acceptor::AcceptResult;
 use crate::core::{Fx, Role};
 use crate::message::{
-    Accept, Accepted, Commit, Heartbeat, HeartbeatReply, Known, LAST, Learn, Learned, Nack,
-    Prepare, Probe, Promise, Report, Stance, View,
+    Accept, Accepted, Commit, ElectionState, Heartbeat, HeartbeatReply, Known, LAST_SLOT, Learn,
+    Learned, Nack, Prepare, Probe, Promise, Report, View,
 };
-use crate::span::{Span, front, spans};
+use crate::span::{Span, prefix, spans};
 use crate::{Message, MultiPaxos, Timer};
 use alloc::vec::Vec;
 use synod_consensus::{HistoryDigest, IgnoreReason, ProtocolEvent, Run, StepDownReason, Write};
@@ -27,19 +27,19 @@ impl MultiPaxos {
             return fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         if ballot > promised {
-            if self.stands_by_leader(now, from) {
+            if self.protects_leader(now, from) {
                 return self.ignore(from, IgnoreReason::LiveLeader, fx);
             }
             self.promise(ballot, StepDownReason::HigherBallotPromised, fx);
             fx.note(ProtocolEvent::Voted { to: from, ballot });
-            self.election.unfollow();
+            self.election.clear_leader();
             self.arm_election(fx);
         }
         let limits = self.config.limits();
         let commit = self.learner.commit();
         let Prepare { from: first, held, .. } = prepare;
         let report = self.acceptor.report(first, &held, commit, limits.chunk_bytes);
-        let report = Report { told: self.told, ..report };
+        let report = Report { leader_commit: self.leader_commit, ..report };
         fx.send(from, Message::Promise(Promise { ballot, report }));
     }
 
@@ -51,32 +51,37 @@ impl MultiPaxos {
         accept: Accept,
         fx: &mut Fx<'_>,
     ) {
-        let Accept { run, commit, known } = accept;
+        let Accept { run, commit, digest } = accept;
         let (ballot, promised) = (run.stamp, self.acceptor.promised());
         if ballot == promised && self.is_proposer() {
             return self.ignore(from, IgnoreReason::OwnBallot, fx);
         }
         match self.acceptor.accept(&run, self.learner.commit()) {
-            Verdict::Refused(promised) => {
+            AcceptResult::Rejected(promised) => {
                 return fx.send(from, Message::Nack(Nack { ballot, promised }));
             }
-            Verdict::Contradiction => {
+            AcceptResult::Contradiction => {
                 let reason = IgnoreReason::ChangedMind;
                 return self.ignore(from, reason, fx);
             }
-            Verdict::Accepted(parts) => {
+            AcceptResult::Accepted(parts) => {
                 if ballot > promised {
-                    self.raised(promised, Some(from), StepDownReason::HigherBallotActive, fx);
+                    self.on_promise_raised(
+                        promised,
+                        Some(from),
+                        StepDownReason::HigherBallotActive,
+                        fx,
+                    );
                 }
                 parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
             }
         }
-        self.must_answer = true;
-        if known.is_some() && run.first.prev() <= self.learner.commit() {
-            self.agreed.at(ballot, run.first.prev());
+        self.must_ack = true;
+        if digest.is_some() && run.first.prev() <= self.learner.commit() {
+            self.agreement.record(ballot, run.first.prev());
         }
-        self.agreed.extend(&run);
-        self.told = self.told.max(commit);
+        self.agreement.extend(&run);
+        self.leader_commit = self.leader_commit.max(commit);
         if self.election.leader() == Some(ballot) {
             self.follow(now, ballot, true, fx);
         } else {
@@ -88,12 +93,12 @@ impl MultiPaxos {
 
     /// One answer to the leader for everything that was accepted since the last flush.
     pub(crate) fn flush_acceptor(&mut self, fx: &mut Fx<'_>) {
-        if !core::mem::take(&mut self.must_answer) {
+        if !core::mem::take(&mut self.must_ack) {
             return;
         }
-        let (ballot, probe) = (self.acceptor.promised(), self.probe);
-        let (first, through) = match self.acceptor.stretch() {
-            Some(stretch) => (stretch.first, stretch.through),
+        let (ballot, probe) = (self.acceptor.promised(), self.last_probe);
+        let (first, through) = match self.acceptor.accepted_range() {
+            Some(accepted_range) => (accepted_range.first, accepted_range.through),
             // Nothing arrived of what the leader asks about.
             None => (Slot(1), Slot::ZERO),
         };
@@ -114,8 +119,8 @@ impl MultiPaxos {
             let answer = Message::Accepted(Accepted { ballot, first, through, probe: number });
             return fx.send(from, answer);
         }
-        self.probe = self.probe.max(number);
-        self.must_answer = true;
+        self.last_probe = self.last_probe.max(number);
+        self.must_ack = true;
     }
 
     /// More is chosen.
@@ -146,10 +151,10 @@ impl MultiPaxos {
     ) {
         let Heartbeat { round, view } = heartbeat;
         let (ballot, promised) = (view.ballot, self.acceptor.promised());
-        if view.stance == Stance::Leads && ballot < promised {
+        if view.state == ElectionState::Leading && ballot < promised {
             fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
-        self.look_at(now, from, &view, fx);
+        self.on_view(now, from, &view, fx);
         fx.send(from, Message::HeartbeatReply(HeartbeatReply { round, view: self.view(now) }));
     }
 
@@ -162,8 +167,9 @@ impl MultiPaxos {
         fx: &mut Fx<'_>,
     ) {
         let HeartbeatReply { round, view } = reply;
-        let was_silent = !self.election.hears(now, from, self.config.timing().election.start);
-        if !self.election.answered(now, from, round, view) {
+        let was_silent =
+            !self.election.answered_within(now, from, self.config.timing().election.start);
+        if !self.election.on_reply(now, from, round, view) {
             return;
         }
         if let Role::Leader(leader) = &mut self.role
@@ -171,8 +177,8 @@ impl MultiPaxos {
         {
             leader.peer_returned(from);
         }
-        self.look_at(now, from, &view, fx);
-        self.consider(now, fx);
+        self.on_view(now, from, &view, fx);
+        self.maybe_campaign(now, fx);
     }
 
     /// A learner asks. What it holds already is confirmed without its values; what is compacted can
@@ -185,7 +191,7 @@ impl MultiPaxos {
         }
         let confirmed = self.acceptor.confirmed(first, &held, commit);
         if first <= confirmed {
-            let spans = front(&held, first, confirmed);
+            let spans = prefix(&held, first, confirmed);
             let digest = HistoryDigest::of(log, first.prev());
             return fx.send(from, Message::Known(Known { first, spans, commit, digest }));
         }
@@ -217,12 +223,12 @@ impl MultiPaxos {
             return self.ignore(from, IgnoreReason::Contradiction, fx);
         };
         if let Some(first) = parts.first() {
-            self.agreed.cut(first.first);
+            self.agreement.truncate(first.first);
         }
         parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
         self.learn(crate::CHOSEN, run.last(), fx);
-        self.agrees_with(from);
-        self.learnt(now, from, commit, fx);
+        self.record_agreement(from);
+        self.continue_catch_up(now, from, commit, fx);
     }
 
     /// An answer to a learner without values: what it holds is chosen.
@@ -236,35 +242,37 @@ impl MultiPaxos {
         // An answer that brings nothing on is no reason to ask again at once.
         if self.learner.commit() > before {
             if first == before.next() {
-                self.agrees_with(from);
+                self.record_agreement(from);
             }
-            self.learnt(now, from, commit, fx);
+            self.continue_catch_up(now, from, commit, fx);
         }
     }
 
     /// An answer brought this node on: it asks for the next part, or goes on with its campaign.
-    fn learnt(&mut self, now: Instant, from: NodeId, theirs: Slot, fx: &mut Fx<'_>) {
-        self.learner.answered(now);
+    fn continue_catch_up(&mut self, now: Instant, from: NodeId, theirs: Slot, fx: &mut Fx<'_>) {
+        self.learner.on_answer(now);
         if let Role::Candidate(candidate) = &mut self.role {
-            candidate.heard = now;
+            candidate.last_progress = now;
         }
-        if self.learner.commit() < theirs && !self.is_fed(now) {
-            self.ask(now, from, fx);
+        if self.learner.commit() < theirs && !self.is_receiving_accepts(now) {
+            self.request_chosen(now, from, fx);
         }
-        self.complete(fx);
+        self.maybe_lead(fx);
     }
 
     /// Asks `node` for what is chosen and not known here, up to where the leader's own Accepts
     /// begin.
-    pub(crate) fn ask(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
+    pub(crate) fn request_chosen(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
         let timing = self.config.timing();
         // An answer that came after a long pause says nothing of the next one, and while it is
         // waited for nobody else is asked.
-        let patience = timing.election.end.min(timing.heartbeat * 2 + self.election.delay(node));
-        self.learner.asks(now, node, patience);
+        let timeout = timing.election.end.min(timing.heartbeat * 2 + self.election.delay(node));
+        self.learner.record_request(now, node, timeout);
         let from = self.learner.commit().next();
-        let stretch = self.acceptor.stretch().filter(|stretch| from < stretch.first);
-        let through = stretch.map_or(LAST, |stretch| stretch.first.prev());
+        let accepted_range =
+            self.acceptor.accepted_range().filter(|accepted_range| from < accepted_range.first);
+        let through =
+            accepted_range.map_or(LAST_SLOT, |accepted_range| accepted_range.first.prev());
         let held = spans(self.acceptor.log(), from, through);
         fx.send(node, Message::Learn(Learn { from, through, held }));
     }
@@ -273,38 +281,41 @@ impl MultiPaxos {
     /// from the first of its ballot on until that is acknowledged; a heartbeat that overtakes it
     /// names slots that are still in flight, and to ask for these would have them sent twice. What
     /// comes from a leader that this node does not agree with is not known to be chosen: it must ask.
-    fn is_fed(&self, now: Instant) -> bool {
+    fn is_receiving_accepts(&self, now: Instant) -> bool {
         let next = self.learner.commit().next();
         self.election.leader() == Some(self.acceptor.promised())
-            && self.is_happy(now)
+            && self.has_live_leader(now)
             && self.agrees()
-            && self.acceptor.stretch().is_some_and(|stretch| stretch.first <= next)
+            && self
+                .acceptor
+                .accepted_range()
+                .is_some_and(|accepted_range| accepted_range.first <= next)
     }
 
     /// Reports what is newly known to be chosen, up to `through` for what was accepted at `ballot`.
     pub(crate) fn learn(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
-        let news = self.learner.learn(self.acceptor.log(), ballot, through);
-        self.report_chosen(news, fx);
+        let newly_chosen = self.learner.learn(self.acceptor.log(), ballot, through);
+        self.report_chosen(newly_chosen, fx);
     }
 
     /// Reports what a peer knows to be chosen and this node holds under the same stamps.
     pub(crate) fn confirm(&mut self, first: Slot, spans: &[Span], fx: &mut Fx<'_>) {
-        let news = self.learner.confirm(self.acceptor.log(), first, spans);
-        self.report_chosen(news, fx);
+        let newly_chosen = self.learner.confirm(self.acceptor.log(), first, spans);
+        self.report_chosen(newly_chosen, fx);
     }
 
-    fn report_chosen(&mut self, news: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
+    fn report_chosen(&mut self, newly_chosen: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
         if let Role::Leader(leader) = &mut self.role
-            && !news.is_empty()
+            && !newly_chosen.is_empty()
         {
             // What was learnt before, under another stamp, never counted as proposed.
-            let proposed = news.iter().filter(|run| run.stamp == leader.ballot());
+            let proposed = newly_chosen.iter().filter(|run| run.stamp == leader.ballot());
             let bytes = proposed.map(|run| run.values.byte_len()).sum();
             if leader.committed(self.learner.commit(), bytes) {
                 fx.note(ProtocolEvent::Leading { ballot: leader.ballot() });
             }
         }
-        news.into_iter().for_each(|run| fx.chosen(run));
+        newly_chosen.into_iter().for_each(|run| fx.chosen(run));
     }
 
     /// Follows the leader of `ballot`, whose barrier is chosen: it needs no Prepare for that, and
@@ -325,31 +336,33 @@ impl MultiPaxos {
     }
 
     /// What a heartbeat or its answer tells.
-    fn look_at(&mut self, now: Instant, from: NodeId, view: &View, fx: &mut Fx<'_>) {
+    fn on_view(&mut self, now: Instant, from: NodeId, view: &View, fx: &mut Fx<'_>) {
         let followed = self.election.leader().filter(|leader| leader.node == from);
-        match view.stance {
-            Stance::Leads => {
-                if self.follow(now, view.ballot, view.quorum, fx) {
+        match view.state {
+            ElectionState::Leading => {
+                if self.follow(now, view.ballot, view.has_quorum, fx) {
                     if view.commit <= self.learner.commit() {
-                        self.agreed.at(view.ballot, view.commit);
+                        self.agreement.record(view.ballot, view.commit);
                     }
                     self.learn_from_leader(view.ballot, view.commit, fx);
                 }
             }
-            Stance::Campaigns | Stance::Follows | Stance::Canvasses => {
+            ElectionState::Campaigning
+            | ElectionState::Following
+            | ElectionState::PreCampaigning => {
                 if followed.is_some_and(|leader| leader <= view.ballot) {
                     // It has let go.
-                    self.election.unfollow();
+                    self.election.clear_leader();
                 }
-                let waits = view.stance == Stance::Campaigns && view.quorum;
+                let waits = view.state == ElectionState::Campaigning && view.has_quorum;
                 if waits && view.ballot >= self.acceptor.promised() && !self.is_proposer() {
                     self.arm_election(fx);
                 }
             }
         }
-        let is_late = self.learner.should_ask(now, from, view.commit);
-        if is_late && !self.is_leader() && !self.is_fed(now) {
-            self.ask(now, from, fx);
+        let is_late = self.learner.should_request(now, from, view.commit);
+        if is_late && !self.is_leader() && !self.is_receiving_accepts(now) {
+            self.request_chosen(now, from, fx);
         }
     }
 
@@ -357,23 +370,29 @@ impl MultiPaxos {
     pub(crate) fn promise(&mut self, ballot: Ballot, why: StepDownReason, fx: &mut Fx<'_>) {
         let before = self.acceptor.promised();
         if self.acceptor.promise(ballot) {
-            self.raised(before, Some(ballot.node), why, fx);
+            self.on_promise_raised(before, Some(ballot.node), why, fx);
         }
     }
 
     /// The promise has risen: it is written, and what was kept for the old one goes.
-    fn raised(&mut self, old: Ballot, by: Option<NodeId>, why: StepDownReason, fx: &mut Fx<'_>) {
+    fn on_promise_raised(
+        &mut self,
+        old: Ballot,
+        by: Option<NodeId>,
+        why: StepDownReason,
+        fx: &mut Fx<'_>,
+    ) {
         debug_assert!(self.acceptor.promised() > old);
         fx.write(Write::HardState(self.acceptor.hard_state()));
-        self.must_answer = false;
-        self.probe = 0;
+        self.must_ack = false;
+        self.last_probe = 0;
         self.step_down(by, why, fx);
     }
 
     /// Whether a rival of the leader is ignored: as long as the leader was heard from within the
     /// shortest election timeout. This keeps the peace and nothing else.
-    fn stands_by_leader(&self, now: Instant, rival: NodeId) -> bool {
+    fn protects_leader(&self, now: Instant, rival: NodeId) -> bool {
         let is_rival = self.election.leader().is_some_and(|leader| leader.node != rival);
-        self.is_happy(now) && (is_rival || self.is_leader())
+        self.has_live_leader(now) && (is_rival || self.is_leader())
     }
 }

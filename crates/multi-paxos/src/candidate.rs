@@ -1,8 +1,8 @@
-//! Phase 1: what was accepted before, and what follows from it (PMS 2.2, 3).
+//! Candidate: a proposer in phase 1 (PMS 2.2, 3).
 
 use crate::acceptor::part;
-use crate::config::MOST_WINDOW;
-use crate::message::{LAST, Report};
+use crate::config::MAX_WINDOW_SLOTS;
+use crate::message::{LAST_SLOT, Report};
 use crate::span::{Span, spans};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -10,28 +10,28 @@ use core::cmp::max;
 use synod_consensus::{Quorum, Run, RunLog};
 use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
 
-/// A proposer in phase 1: collects what acceptors report until a quorum has reported everything.
+/// Proposer in phase 1: collects the reports of acceptors until a quorum has reported everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     ballot: Ballot,
     from: Slot,
-    /// For every slot the value of the highest ballot that anyone reported.
+    /// For every slot the value of the highest ballot in any report.
     best: RunLog<Ballot>,
     reports: BTreeMap<NodeId, Progress>,
-    /// Everything up to here is chosen, as leaders or acceptors say. Any quorum holds a value for it.
-    pub(crate) told: Slot,
-    /// When an answer brought anything new last, and when it was asked last.
-    pub(crate) heard: Instant,
-    pub(crate) asked: Instant,
+    /// Highest commit index in any report. Any quorum holds values up to here.
+    pub(crate) chosen_through: Slot,
+    /// Time of the last report that brought anything new, and of the last Prepares.
+    pub(crate) last_progress: Instant,
+    pub(crate) last_prepare: Instant,
 }
 
-/// How far one acceptor has reported.
+/// Progress of one acceptor's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Progress {
     next: Slot,
     is_done: bool,
-    /// Everything up to here is chosen, and this acceptor reports nothing of it. Its report counts
-    /// once the candidate has learnt as much, or chosen slots would pass for empty ones.
+    /// Commit index of the acceptor, which reports no values up to here. The report counts once the
+    /// candidate has learnt as much; otherwise chosen slots would pass for empty ones.
     commit: Slot,
 }
 
@@ -41,34 +41,34 @@ impl Progress {
     }
 }
 
-/// What a part of a report means.
+/// Effect of one part of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// Nothing new: it came twice, or too late.
+pub enum ReportProgress {
+    /// Nothing new: a duplicate, or too late.
     Stale,
-    /// Ask this acceptor for the slots from here on.
+    /// The acceptor must report the slots from here on.
     More(Slot),
-    /// This acceptor has reported everything.
+    /// The acceptor has reported everything.
     Done,
 }
 
-/// Proposals with which phase 2 begins, handed out in batches: the values found, no-ops in the
-/// holes, and a no-op after them all, the barrier.
+/// Proposals with which phase 2 begins, in batches: the values found, no-ops in the holes, and a
+/// no-op after them all, the barrier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Outcome {
+pub struct Phase1Result {
     next: Slot,
     barrier: Slot,
     found: RunLog<Ballot>,
 }
 
-impl Outcome {
-    /// The first slot that is still to be proposed.
+impl Phase1Result {
+    /// Returns the first slot that is still to be proposed.
     #[must_use]
     pub fn first(&self) -> Slot {
         self.next
     }
 
-    /// The last slot to propose for, that of the barrier.
+    /// Returns the last slot to be proposed, that of the barrier.
     #[must_use]
     pub fn barrier(&self) -> Slot {
         self.barrier
@@ -94,11 +94,11 @@ impl Outcome {
                 break;
             }
             let count = run.values.fitting(bytes.saturating_sub(values.byte_len()));
-            let front = run.values.slice(0, count);
-            if !fits(&values, front.byte_len()) {
+            let prefix = run.values.slice(0, count);
+            if !fits(&values, prefix.byte_len()) {
                 break;
             }
-            values.extend(&front);
+            values.extend(&prefix);
             self.next = self.next.plus(count);
             if count < run.values.len() {
                 break;
@@ -114,61 +114,61 @@ impl Outcome {
 }
 
 impl Candidate {
-    /// A campaign under `ballot` for all slots from `from` on. What the own log holds there counts
-    /// like a report, no matter which quorum answers: or what only this node holds would turn
-    /// into a hole in its own log.
+    /// Begins a campaign under `ballot` for all slots from `from` on. The own log counts like a report,
+    /// whichever quorum answers: otherwise values that only this node holds would become holes in its
+    /// own log.
     #[must_use]
     pub fn new(now: Instant, ballot: Ballot, from: Slot, own: &RunLog<Ballot>) -> Self {
         let mut best = RunLog::new(from.prev(), Ballot::ZERO);
         own.runs_from(from).for_each(|run| best.put(run));
-        let (reports, told) = (BTreeMap::new(), Slot::ZERO);
-        Self { ballot, from, best, reports, told, heard: now, asked: now }
+        let (reports, chosen_through) = (BTreeMap::new(), Slot::ZERO);
+        Self { ballot, from, best, reports, chosen_through, last_progress: now, last_prepare: now }
     }
 
-    /// The ballot that it campaigns under.
+    /// Returns the ballot of the campaign.
     #[must_use]
     pub fn ballot(&self) -> Ballot {
         self.ballot
     }
 
-    /// Returns what to ask `node` for: the first slot that it has not reported, and the stamps
-    /// already found from there on; `None` if it has reported everything. A report that names more
-    /// chosen slots than this node has learnt, `commit`, is asked for again, because its sender may
-    /// have crashed and no longer know them to be chosen.
+    /// Returns the content of the next Prepare to `node`: the first slot that it has not reported, and
+    /// the stamps already found from there on; `None` if it has reported everything. A report whose
+    /// commit index is above this node's own, `commit`, is requested again: its sender may have crashed
+    /// since, with a lower commit index.
     #[must_use]
-    pub fn lacks(&self, node: NodeId, commit: Slot) -> Option<(Slot, Vec<Span>)> {
+    pub fn next_request(&self, node: NodeId, commit: Slot) -> Option<(Slot, Vec<Span>)> {
         let from = match self.reports.get(&node) {
             Some(progress) if progress.counts(commit) => return None,
             Some(progress) if !progress.is_done => progress.next,
             Some(_) | None => self.from,
         };
-        Some((from, spans(&self.best, from, LAST)))
+        Some((from, spans(&self.best, from, LAST_SLOT)))
     }
 
-    /// The node's own promise is durable. Its log was looked at when the campaign began.
-    pub fn own_promise(&mut self, node: NodeId) {
+    /// Counts the node's own promise, which is durable. Its log was read when the campaign began.
+    pub fn on_own_promise(&mut self, node: NodeId) {
         let done = Progress { next: self.from, is_done: true, commit: Slot::ZERO };
         self.reports.insert(node, done);
     }
 
-    /// Takes a part of a report that came with exactly this ballot. `commit` is what this node
-    /// knows to be chosen itself.
-    pub fn hear(&mut self, from: NodeId, report: &Report, commit: Slot) -> Heard {
+    /// Merges a part of a report that came with exactly this ballot. `commit` is this node's own commit
+    /// index.
+    pub fn on_report(&mut self, from: NodeId, report: &Report, commit: Slot) -> ReportProgress {
         let fresh = Progress { next: self.from, is_done: false, commit: Slot::ZERO };
         let progress = self.reports.entry(from).or_insert(fresh);
         if progress.is_done && !progress.counts(commit) && report.from == self.from {
             *progress = fresh;
         }
         if progress.is_done || report.from != progress.next {
-            return Heard::Stale;
+            return ReportProgress::Stale;
         }
         progress.next = report.through.next();
         progress.is_done = report.is_last;
         progress.commit = max(progress.commit, report.commit);
-        self.told = max(self.told, max(report.commit, report.told));
+        self.chosen_through = max(self.chosen_through, max(report.commit, report.leader_commit));
         let next = progress.next;
         report.runs.iter().for_each(|run| self.merge(run));
-        if report.is_last { Heard::Done } else { Heard::More(next) }
+        if report.is_last { ReportProgress::Done } else { ReportProgress::More(next) }
     }
 
     /// Returns whether a quorum has reported everything that is not known to be chosen up to
@@ -178,26 +178,30 @@ impl Candidate {
         quorum.is_first(|node| self.reports.get(&node).is_some_and(|it| it.counts(commit)))
     }
 
-    /// Returns what follows from the reports, after what is known to be chosen up to `commit`;
-    /// `None` if they leave more holes than any leader makes, or a hole where a value is chosen: then
-    /// a quorum has lost its disks.
+    /// Returns the proposals that follow from the reports, for the slots after `commit`; `None` if they
+    /// leave more holes than any leader makes, or a hole where a value is chosen: then a quorum has
+    /// lost its disks.
     #[must_use]
-    pub fn outcome(&self, commit: Slot) -> Option<Outcome> {
+    pub fn result(&self, commit: Slot) -> Option<Phase1Result> {
         let first = max(commit, self.from.prev()).next();
         let (mut next, mut holes) = (first, 0_u64);
         for run in self.best.runs_from(first) {
-            if next < run.first && next <= self.told {
+            if next < run.first && next <= self.chosen_through {
                 return None;
             }
             holes += run.first.0 - next.0;
             next = run.last().next();
         }
-        if next <= self.told {
+        if next <= self.chosen_through {
             return None;
         }
         // The slot after everything found is the barrier's.
         let found = self.best.clone();
-        (holes <= MOST_WINDOW as u64).then_some(Outcome { next: first, barrier: next, found })
+        (holes <= MAX_WINDOW_SLOTS as u64).then_some(Phase1Result {
+            next: first,
+            barrier: next,
+            found,
+        })
     }
 
     /// Keeps, slot by slot, the value of the higher ballot: not the larger value, nor the first.

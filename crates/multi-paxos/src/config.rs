@@ -5,7 +5,7 @@ use synod_types::{Membership, NodeId};
 
 /// No leader ever proposes more than this many slots beyond what it knows to be chosen, whatever
 /// its settings: reports that leave more holes than this were not made by working nodes.
-pub(crate) const MOST_WINDOW: usize = 1 << 20;
+pub(crate) const MAX_WINDOW_SLOTS: usize = 1 << 20;
 
 /// The settings of one node's core: every value of this type is usable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ impl Default for Limits {
 impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
         ConfigError::check_limits(&[
-            ("window_slots", self.window_slots, MOST_WINDOW),
+            ("window_slots", self.window_slots, MAX_WINDOW_SLOTS),
             ("window_bytes", self.window_bytes, MAX_BYTES),
             ("inflight_bytes", self.inflight_bytes, MAX_BYTES),
             ("accept_bytes", self.accept_bytes, MAX_BYTES),
@@ -192,7 +192,10 @@ mod tests {
         let all = Limits::default();
         for (window_slots, expected) in [
             (0, ConfigError::ZeroLimit("window_slots")),
-            (MOST_WINDOW + 1, ConfigError::HugeLimit { name: "window_slots", max: MOST_WINDOW }),
+            (
+                MAX_WINDOW_SLOTS + 1,
+                ConfigError::HugeLimit { name: "window_slots", max: MAX_WINDOW_SLOTS },
+            ),
         ] {
             let limits = Limits { window_slots, ..all.clone() };
             assert_eq!(config().with_limits(limits), Err(expected));

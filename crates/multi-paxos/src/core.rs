@@ -4,7 +4,7 @@ use crate::acceptor::Acceptor;
 use crate::candidate::Candidate;
 use crate::config::Config;
 use crate::election::Election;
-use crate::history::Agreed;
+use crate::history::Agreement;
 use crate::leader::Leader;
 use crate::learner::Learner;
 use crate::message::Message;
@@ -36,15 +36,15 @@ pub struct MultiPaxos {
     pub(crate) election: Election,
     pub(crate) role: Role,
     /// The leader of the promised ballot waits for an Accepted.
-    pub(crate) must_answer: bool,
+    pub(crate) must_ack: bool,
     /// Number of the last probe of that leader.
-    pub(crate) probe: u64,
+    pub(crate) last_probe: u64,
     /// A heartbeat timer fired late and did not judge the peers; the next one does.
-    pub(crate) excused: bool,
+    pub(crate) skipped_quorum_check: bool,
     pub(crate) stall: Option<Stall>,
-    pub(crate) agreed: Agreed,
+    pub(crate) agreement: Agreement,
     /// Everything up to here is chosen, as a leader said whose values were accepted.
-    pub(crate) told: Slot,
+    pub(crate) leader_commit: Slot,
     /// Peers that take other values for chosen than this node does.
     pub(crate) contradicting: BTreeSet<NodeId>,
     pub(crate) repair: Repair,
@@ -188,9 +188,9 @@ impl MultiPaxos {
             return self.ignore(from, reason, fx);
         }
         if from == self.config.id() {
-            self.on_disk_answer();
+            self.on_self_message();
         }
-        if !self.compare(from, &message, fx) {
+        if !self.compare_history(from, &message, fx) {
             return;
         }
         match message {

@@ -2,8 +2,8 @@
 
 use crate::message::Commit;
 use crate::message::{
-    Accept, Accepted, CHOSEN, Heartbeat, HeartbeatReply, Known, LAST, Learn, Learned, Message,
-    Nack, Prepare, Probe, Promise, Report, Stance, View,
+    Accept, Accepted, CHOSEN, ElectionState, Heartbeat, HeartbeatReply, Known, LAST_SLOT, Learn,
+    Learned, Message, Nack, Prepare, Probe, Promise, Report, View,
 };
 use crate::span::Span;
 use alloc::format;
@@ -32,7 +32,7 @@ pub(crate) fn message(message: &Message) -> String {
         }
         Message::Learn(Learn { from, through, held }) => {
             let upto = match *through {
-                LAST => String::new(),
+                LAST_SLOT => String::new(),
                 through => format!(" to {through}"),
             };
             format!("Learn(from {from}{upto}{})", spans(held, *from))
@@ -83,23 +83,23 @@ impl Report {
 
 impl View {
     fn describe(&self) -> String {
-        let stance = match (self.stance, self.leader) {
-            (Stance::Follows, Some(leader)) => format!("follows {leader}"),
-            (Stance::Follows, None) => "follows nobody".into(),
-            (Stance::Canvasses, _) => "canvasses".into(),
-            (Stance::Campaigns, _) => "campaigns".into(),
-            (Stance::Leads, _) => "leads".into(),
+        let state = match (self.state, self.leader) {
+            (ElectionState::Following, Some(leader)) => format!("follows {leader}"),
+            (ElectionState::Following, None) => "follows nobody".into(),
+            (ElectionState::PreCampaigning, _) => "canvasses".into(),
+            (ElectionState::Campaigning, _) => "campaigns".into(),
+            (ElectionState::Leading, _) => "leads".into(),
         };
-        let promised = match self.stance {
-            Stance::Follows | Stance::Canvasses => {
+        let promised = match self.state {
+            ElectionState::Following | ElectionState::PreCampaigning => {
                 let is_news = self.ballot > self.leader.unwrap_or(Ballot::ZERO);
                 if is_news { format!(", promised {}", self.ballot) } else { String::new() }
             }
-            Stance::Campaigns | Stance::Leads => format!(" {}", self.ballot),
+            ElectionState::Campaigning | ElectionState::Leading => format!(" {}", self.ballot),
         };
-        let quorum = if self.quorum { ", quorum" } else { "" };
-        let happy = if self.happy { ", happy" } else { "" };
-        format!("{stance}{promised}{quorum}{happy}, commit {}", self.commit)
+        let quorum = if self.has_quorum { ", quorum" } else { "" };
+        let live_leader = if self.has_live_leader { ", happy" } else { "" };
+        format!("{state}{promised}{quorum}{live_leader}, commit {}", self.commit)
     }
 }
 

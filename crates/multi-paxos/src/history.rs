@@ -21,19 +21,19 @@ use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason, Ru
 use synod_types::{Ballot, NodeId, Slot};
 
 /// Bytes of the values that a contradicting peer is shown: a row of no-ops, or one command.
-const SHOWN: usize = 64;
+const MAX_EVIDENCE_BYTES: usize = 64;
 
 /// How far this node's log is that of a leader. The leader's history through some slot was compared,
 /// and what follows was accepted under its ballot without a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Agreed {
+pub(crate) struct Agreement {
     ballot: Ballot,
     through: Slot,
 }
 
-impl Agreed {
+impl Agreement {
     /// The leader of `ballot` has the same history through this slot.
-    pub(crate) fn at(&mut self, ballot: Ballot, through: Slot) {
+    pub(crate) fn record(&mut self, ballot: Ballot, through: Slot) {
         let known = if self.ballot == ballot { self.through } else { Slot::ZERO };
         *self = Self { ballot, through: max(known, through) };
     }
@@ -46,7 +46,7 @@ impl Agreed {
     }
 
     /// Values that another node knows to be chosen were written from this slot on.
-    pub(crate) fn cut(&mut self, from: Slot) {
+    pub(crate) fn truncate(&mut self, from: Slot) {
         self.through = min(self.through, from.prev());
     }
 
@@ -58,7 +58,12 @@ impl Agreed {
 impl MultiPaxos {
     /// Compares what a message states with this node's log. Returns whether the message counts:
     /// nothing does that a peer says whose history differs.
-    pub(crate) fn compare(&mut self, from: NodeId, message: &Message, fx: &mut Fx<'_>) -> bool {
+    pub(crate) fn compare_history(
+        &mut self,
+        from: NodeId,
+        message: &Message,
+        fx: &mut Fx<'_>,
+    ) -> bool {
         if from == self.config.id() {
             return true;
         }
@@ -78,7 +83,7 @@ impl MultiPaxos {
         let Some(slot) = differs else { return true };
         self.contradicted(from, slot, fx);
         if is_view {
-            self.show(from, slot, fx);
+            self.send_evidence(from, slot, fx);
         }
         false
     }
@@ -99,9 +104,9 @@ impl MultiPaxos {
 
     /// Sends chosen values that the peer's history contradicts: it cannot compare for itself if it
     /// knows fewer slots. They answer a view, never each other.
-    fn show(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_>) {
+    fn send_evidence(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_>) {
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
-        if let Some(run) = self.acceptor.chosen(slot, commit, SHOWN) {
+        if let Some(run) = self.acceptor.chosen(slot, commit, MAX_EVIDENCE_BYTES) {
             let digest = HistoryDigest::of(log, slot.prev());
             fx.send(to, Message::Learned(Learned { run, commit, digest }));
         }
@@ -109,22 +114,22 @@ impl MultiPaxos {
 
     /// Whether this node's history is that of the leader of the promised ballot.
     pub(crate) fn agrees(&self) -> bool {
-        self.agreed.covers(self.acceptor.promised(), self.learner.commit())
+        self.agreement.covers(self.acceptor.promised(), self.learner.commit())
     }
 
     /// The owner of the promised ballot has answered with chosen values, through the commit index.
-    pub(crate) fn agrees_with(&mut self, from: NodeId) {
+    pub(crate) fn record_agreement(&mut self, from: NodeId) {
         let promised = self.acceptor.promised();
         if promised.node == from {
-            self.agreed.at(promised, self.learner.commit());
+            self.agreement.record(promised, self.learner.commit());
         }
     }
 
     /// Learns from the leader of `ballot` that everything up to `through` is chosen.
     pub(crate) fn learn_from_leader(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
-        if self.agreed.covers(ballot, self.learner.commit()) {
+        if self.agreement.covers(ballot, self.learner.commit()) {
             self.learn(ballot, through, fx);
-            self.agreed.at(ballot, self.learner.commit());
+            self.agreement.record(ballot, self.learner.commit());
         }
     }
 
@@ -168,15 +173,15 @@ mod tests {
             ("under another ballot", 8, &[(9, 2, 2)], false),
         ];
         for (name, compared, accepted, expected) in cases {
-            let mut agreed = Agreed::default();
-            agreed.at(ballot(3), Slot(compared));
-            accepted.iter().for_each(|it| agreed.extend(&run(it.0, it.1, it.2)));
-            assert_eq!(agreed.covers(ballot(3), Slot(10)), expected, "{name}");
-            assert!(!agreed.covers(ballot(4), Slot(0)), "{name}");
-            agreed.cut(Slot(10));
-            assert!(!agreed.covers(ballot(3), Slot(10)), "{name}: learnt from another node");
-            agreed.at(ballot(4), Slot(1));
-            assert!(!agreed.covers(ballot(4), Slot(2)), "{name}: it starts again");
+            let mut agreement = Agreement::default();
+            agreement.record(ballot(3), Slot(compared));
+            accepted.iter().for_each(|it| agreement.extend(&run(it.0, it.1, it.2)));
+            assert_eq!(agreement.covers(ballot(3), Slot(10)), expected, "{name}");
+            assert!(!agreement.covers(ballot(4), Slot(0)), "{name}");
+            agreement.truncate(Slot(10));
+            assert!(!agreement.covers(ballot(3), Slot(10)), "{name}: learnt from another node");
+            agreement.record(ballot(4), Slot(1));
+            assert!(!agreement.covers(ballot(4), Slot(2)), "{name}: it starts again");
         }
     }
 }

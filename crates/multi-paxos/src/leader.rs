@@ -1,6 +1,6 @@
-//! Phase 2: the distinguished proposer (PMS 3).
+//! Leader: the distinguished proposer, in phase 2 (PMS 3).
 
-use crate::candidate::Outcome;
+use crate::candidate::Phase1Result;
 use crate::config::Limits;
 use alloc::vec::Vec;
 use core::cmp::{max, min};
@@ -9,23 +9,21 @@ use core::time::Duration;
 use synod_consensus::{Quorum, Run, RunLog, SendWindow, WindowLimits};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, ValuesBuilder};
 
-/// Unanswered Accepts to one acceptor.
+/// Maximum number of unacknowledged Accepts to one acceptor.
 const MAX_BATCHES: usize = 4096;
 
-/// Queueing that an acceptor's answers may show on top of the round trip before fewer bytes are
-/// kept in flight.
+/// Queueing delay of an acceptor's answers above which fewer bytes are kept in flight.
 const TARGET_DELAY: Duration = Duration::from_millis(50);
 
-/// A proposer whose phase 1 is done for all slots: it goes on with phase 2, slot after slot, many
-/// at a time.
+/// Proposer whose phase 1 is done for all slots: it runs phase 2 for many slots at a time.
 ///
-/// It keeps count of what each acceptor has; what it proposes stands in the log of its own
+/// It tracks what each acceptor has accepted; its proposals are in the log of its own
 /// [`Acceptor`](crate::Acceptor). The three roles by hand:
 ///
 /// ```
 /// use synod_multi_paxos::consensus::{Quorum, Run, RunLog};
 /// use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot};
-/// use synod_multi_paxos::{Acceptor, Candidate, HardState, Leader, Limits, Verdict};
+/// use synod_multi_paxos::{Acceptor, Candidate, HardState, Leader, Limits, AcceptResult};
 ///
 /// let (now, me, peer, limits) = (Instant::ZERO, NodeId(1), NodeId(2), Limits::default());
 /// let members = Membership::new((1..=3).map(NodeId), [])?;
@@ -37,19 +35,19 @@ const TARGET_DELAY: Duration = Duration::from_millis(50);
 /// let ballot = Ballot { round: 1, node: me };
 /// let mut candidate = Candidate::new(now, ballot, Slot(1), mine.log());
 /// assert!(mine.promise(ballot) && theirs.promise(ballot));
-/// candidate.own_promise(me);
-/// candidate.hear(peer, &theirs.report(Slot(1), &[], Slot::ZERO, 1 << 20), Slot::ZERO);
+/// candidate.on_own_promise(me);
+/// candidate.on_report(peer, &theirs.report(Slot(1), &[], Slot::ZERO, 1 << 20), Slot::ZERO);
 /// assert!(candidate.is_complete(&quorum, Slot::ZERO));
-/// let mut found = candidate.outcome(Slot::ZERO).expect("few holes");
+/// let mut found = candidate.result(Slot::ZERO).expect("few holes");
 ///
-/// // Phase 2: what was found, which is nothing, and the barrier behind it.
+/// // Phase 2: what was found, which is nothing, and the barrier after it.
 /// let (first, barrier) = (found.first(), found.barrier());
 /// let mut leader = Leader::new(ballot, first, barrier, &limits, members.others(me));
 /// let run = found.next_batch(ballot, 1 << 20).expect("the barrier");
-/// assert!(matches!(mine.accept(&run, Slot::ZERO), Verdict::Accepted(_)));
+/// assert!(matches!(mine.accept(&run, Slot::ZERO), AcceptResult::Accepted(_)));
 /// leader.accepted(now, me, run.first, run.last(), Slot::ZERO);
 /// let sent = leader.next_accept(now, peer, mine.log(), &limits).expect("it lacks the barrier");
-/// assert!(matches!(theirs.accept(&sent, Slot::ZERO), Verdict::Accepted(_)));
+/// assert!(matches!(theirs.accept(&sent, Slot::ZERO), AcceptResult::Accepted(_)));
 /// leader.accepted(now, peer, sent.first, sent.last(), Slot::ZERO);
 /// let commit = leader.agreed(&quorum);
 /// assert!(leader.committed(commit, run.values.byte_len()), "now it serves");
@@ -58,51 +56,51 @@ const TARGET_DELAY: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leader {
     ballot: Ballot,
-    /// The no-op behind everything that was found. Nothing is served before it is chosen: until
-    /// then a value that nobody has seen yet may still come up from the past.
+    /// Slot of the no-op after everything that was found. Nothing is served before it is chosen: until
+    /// then values that no node has learnt may still turn out to be chosen.
     barrier: Slot,
     is_serving: bool,
-    /// What phase 1 has found and is still to be proposed.
-    pub(crate) recovery: Option<Outcome>,
-    /// Everything from where this ballot began through here is proposed. What the own log holds
-    /// beyond was accepted at older ballots.
+    /// Proposals from phase 1 that are still to be made.
+    pub(crate) found: Option<Phase1Result>,
+    /// Last slot proposed, with all from where this ballot began. What the own log holds after it was
+    /// accepted at older ballots.
     pub(crate) proposed: Slot,
-    /// What this node's own acceptor has durably accepted.
+    /// Last slot that this node's own acceptor has durably accepted.
     durable: Slot,
-    /// Its answer to itself was sent for everything up to here.
-    pub(crate) claimed: Slot,
-    /// By id, in order. A handful: looking through them beats any map.
+    /// Last slot of the Accepted that was sent to this node itself.
+    pub(crate) self_ack_sent: Slot,
+    /// Acceptors by id, in order. A handful: a linear search beats any map.
     peers: Vec<(NodeId, Peer)>,
-    /// Proposals since the last flush, and whose they are.
+    /// Commands proposed since the last flush, and their tickets.
     pub(crate) offered: ValuesBuilder,
     pub(crate) tickets: Vec<Ticket>,
-    /// The bytes of the log behind the commit index.
+    /// Bytes of proposed values after the commit index.
     pub(crate) window_bytes: usize,
 }
 
-/// What the leader knows of one acceptor.
+/// Replication state of one acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
-    /// It has accepted everything up to here, from where this ballot began.
+    /// Last slot that it has accepted, with all from where this ballot began.
     pub matched: Slot,
-    /// The next slot to send.
+    /// Next slot to send.
     pub next: Slot,
-    /// The commit index that it was told last.
-    pub told: Slot,
-    /// What was sent and not answered.
+    /// Commit index that was sent last.
+    pub sent_commit: Slot,
+    /// Accepts in flight.
     window: SendWindow,
     probes: Probes,
-    /// It needs what was compacted away.
-    pub lacks_snapshot: bool,
+    /// It needs slots that are compacted away.
+    pub needs_snapshot: bool,
 }
 
-/// Questions what became of Accepts.
+/// Requests to acknowledge Accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Probes {
-    /// Numbers of the first and the last question since the last Accept was sent.
+    /// Numbers of the first and the last probe since the last Accept was sent.
     first: u64,
     last: u64,
-    /// The first slot that was not sent before them; zero once they are answered.
+    /// First slot that was not sent before them; zero once they are answered.
     sent: Slot,
 }
 
@@ -123,12 +121,13 @@ impl Peer {
         }
         self.matched = through;
         self.next = max(self.next, through.next());
-        self.lacks_snapshot = false;
+        self.needs_snapshot = false;
         self.window.acked(now, through);
     }
 
-    /// The answer to a probe: what was sent before the probe and is not accepted was lost. Nothing
-    /// else has this node send a slot again, however long an answer takes: it may be queued still.
+    /// Handles the answer to a probe: what was sent before the probe and is not accepted was lost.
+    /// Nothing else makes this node send a slot again, however long an answer takes: it may still be
+    /// queued.
     fn probe_answered(&mut self, now: Instant, number: u64) {
         let Probes { first, last, sent } = self.probes;
         if !(first..=last).contains(&number) || sent == Slot::ZERO {
@@ -162,10 +161,10 @@ impl Leader {
             let peer = Peer {
                 matched: first.prev(),
                 next: first,
-                told: Slot::ZERO,
+                sent_commit: Slot::ZERO,
                 window: SendWindow::new(limits),
                 probes: Probes::default(),
-                lacks_snapshot: false,
+                needs_snapshot: false,
             };
             (node, peer)
         };
@@ -175,10 +174,10 @@ impl Leader {
             ballot,
             barrier,
             is_serving: false,
-            recovery: None,
+            found: None,
             proposed: first.prev(),
             durable: first.prev(),
-            claimed: first.prev(),
+            self_ack_sent: first.prev(),
             peers,
             offered: ValuesBuilder::new(),
             tickets: Vec::new(),
@@ -186,20 +185,20 @@ impl Leader {
         }
     }
 
-    /// The ballot of everything that it proposes.
+    /// Returns the ballot of all its proposals.
     #[must_use]
     pub fn ballot(&self) -> Ballot {
         self.ballot
     }
 
-    /// Whether its barrier is chosen.
+    /// Returns whether its barrier is chosen.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.is_serving
     }
 
-    /// Everything up to `commit` is chosen, `bytes` of values more than before. Whether the leader
-    /// begins to serve with that.
+    /// Records that everything up to `commit` is chosen, `bytes` of values more than before. Returns
+    /// whether the leader starts to serve with that.
     pub fn committed(&mut self, commit: Slot, bytes: usize) -> bool {
         self.window_bytes = self.window_bytes.saturating_sub(bytes);
         let begins = !self.is_serving && commit >= self.barrier;
@@ -207,8 +206,9 @@ impl Leader {
         begins
     }
 
-    /// An acceptor has durably accepted these slots at the leader's ballot, all of them proposed
-    /// before. `base` is where the leader's log begins: what lies below is chosen, whoever holds it.
+    /// Records that an acceptor has durably accepted these slots at the leader's ballot, all of them
+    /// proposed before. `base` is that of the leader's log: slots up to there are chosen, and need not
+    /// be accepted.
     pub fn accepted(&mut self, now: Instant, from: NodeId, first: Slot, through: Slot, base: Slot) {
         match self.peers.iter_mut().find(|(node, _)| *node == from) {
             Some((_, peer)) if first <= max(peer.matched, base).next() => {
@@ -222,7 +222,7 @@ impl Leader {
         }
     }
 
-    /// The last slot that a quorum has accepted, with all before it.
+    /// Returns the last slot that a quorum has accepted, with all before it.
     #[must_use]
     pub fn agreed(&self, quorum: &Quorum) -> Slot {
         quorum.agreed(|node| self.matched(node))
@@ -236,7 +236,7 @@ impl Leader {
         peer.map_or(Slot::ZERO, |(_, peer)| peer.matched)
     }
 
-    /// What each member holds, this node included.
+    /// Returns the last slot that each member has accepted, this node included.
     #[must_use]
     pub fn progress(&self) -> Vec<(NodeId, Slot)> {
         let peers = self.peers.iter().map(|(node, peer)| (*node, peer.matched));
@@ -245,13 +245,13 @@ impl Leader {
         all
     }
 
-    /// The proposals that are not in the log yet.
+    /// Removes the proposals that are not in the log yet.
     pub(crate) fn take_tickets(&mut self) -> Vec<Ticket> {
         mem::take(&mut self.tickets)
     }
 
-    /// The next Accept for `to`: what it lacks of `log`, the leader's own, if it has room for more.
-    /// All of the log from the leader's first slot on must be proposed by it.
+    /// Returns the next Accept for `to`: what it lacks of `log`, the leader's own, if its window has
+    /// room. All of the log from the leader's first slot on must be proposed by it.
     pub fn next_accept(
         &mut self,
         now: Instant,
@@ -260,21 +260,21 @@ impl Leader {
         limits: &Limits,
     ) -> Option<Run<Ballot>> {
         let (_, peer) = self.peers.iter_mut().find(|(node, _)| *node == to)?;
-        Sender { now, log, limits, last: log.last(), newest: None }.next(peer)
+        AcceptBuilder { now, log, limits, last: log.last(), newest: None }.next(peer)
     }
 
-    /// Whether `node` needs what the leader's log does not hold any more, and so a snapshot.
+    /// Returns whether `node` needs slots that are compacted away, and so a snapshot.
     #[must_use]
-    pub fn lacks_snapshot(&self, node: NodeId) -> bool {
-        self.peers.iter().any(|(peer, it)| *peer == node && it.lacks_snapshot)
+    pub fn needs_snapshot(&self, node: NodeId) -> bool {
+        self.peers.iter().any(|(peer, it)| *peer == node && it.needs_snapshot)
     }
 
     pub(crate) fn peers_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Peer)> {
         self.peers.iter_mut().map(|(node, peer)| (*node, peer))
     }
 
-    /// Returns whom to send a probe, and its number: acceptors whose answers are overdue, by what
-    /// their answers take and with back-off.
+    /// Returns the acceptors whose answers are overdue, with the numbers of the probes to send.
+    /// Measured by their response times, with back-off.
     pub fn overdue_probes(&mut self, now: Instant) -> Vec<(NodeId, u64)> {
         let overdue = self.peers.iter_mut().filter(|(_, peer)| peer.window.is_overdue(now));
         overdue.map(|(node, peer)| (*node, peer.probe(now))).collect()
@@ -287,8 +287,8 @@ impl Leader {
         }
     }
 
-    /// Takes the number in an answer. The very values that were lost go out again, under the same
-    /// ballot.
+    /// Handles the number of a probe in an answer. The values that were lost are sent again under the
+    /// same ballot.
     pub fn probe_answered(&mut self, now: Instant, from: NodeId, number: u64) {
         if let Some((_, peer)) = self.peers.iter_mut().find(|(node, _)| *node == from) {
             peer.probe_answered(now, number);
@@ -296,25 +296,25 @@ impl Leader {
     }
 }
 
-/// What goes to one acceptor at a flush.
-pub(crate) struct Sender<'a> {
+/// Source of the Accepts of one flush.
+pub(crate) struct AcceptBuilder<'a> {
     pub now: Instant,
     pub log: &'a RunLog<Ballot>,
     pub limits: &'a Limits,
-    /// The last slot that is proposed.
+    /// Last slot proposed.
     pub last: Slot,
-    /// The end of what is proposed, as one run.
+    /// Last run proposed, if the log holds it whole.
     pub newest: Option<&'a Run<Ballot>>,
 }
 
-impl Sender<'_> {
-    /// The next run that `peer` lacks and has room for.
+impl AcceptBuilder<'_> {
+    /// Returns the next run that `peer` lacks and has room for.
     pub fn next(&self, peer: &mut Peer) -> Option<Run<Ballot>> {
         if peer.next > self.last || !peer.window.has_room() {
             return None;
         }
         if peer.next <= self.log.base() {
-            peer.lacks_snapshot = true;
+            peer.needs_snapshot = true;
             peer.next = self.log.base().next();
         }
         let most = min(self.limits.accept_bytes, peer.window.batch_bytes());

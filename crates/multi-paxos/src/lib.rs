@@ -142,15 +142,15 @@ mod recovery;
 mod span;
 
 pub use crate::core::{HardState, MultiPaxos, Timer};
-pub use acceptor::{Acceptor, Stretch, Verdict};
-pub use candidate::{Candidate, Heard, Outcome};
+pub use acceptor::{AcceptResult, AcceptedRange, Acceptor};
+pub use candidate::{Candidate, Phase1Result, ReportProgress};
 pub use config::{Config, Limits};
-pub use election::{Election, Prospect};
+pub use election::{Election, PreCampaign};
 pub use leader::Leader;
 pub use learner::Learner;
 pub use message::{
-    Accept, Accepted, CHOSEN, Commit, Heartbeat, HeartbeatReply, Known, Learn, Learned, Message,
-    Nack, Prepare, Probe, Promise, Report, Stance, View,
+    Accept, Accepted, CHOSEN, Commit, ElectionState, Heartbeat, HeartbeatReply, Known, Learn,
+    Learned, Message, Nack, Prepare, Probe, Promise, Report, View,
 };
 pub use span::{Span, spans};
 pub use synod_consensus as consensus;

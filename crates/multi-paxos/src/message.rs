@@ -1,8 +1,8 @@
-//! What nodes say to each other, and what each saying claims.
+//! Messages, the checks that they pass on arrival, and the claims that they make about disks.
 
 use crate::MultiPaxos;
 use crate::describe;
-use crate::span::{Span, are_valid, covering};
+use crate::span::{Span, are_valid, span_at};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::min;
@@ -10,78 +10,80 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, RunLog, Saved};
 use synod_types::{Ballot, Lane, NodeId, Slot};
 
-/// No honest slot or round ever gets here: at a million a second it takes 146,000 years. A number
-/// beyond is damage or malice, and refusing it keeps every sum in this crate from overflowing.
+/// Bound of slots and rounds. At a million a second they take 146,000 years to get here. Larger
+/// numbers are damage or malice; rejecting them keeps every sum in this crate from overflowing.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
-/// The last slot that a log may have.
-pub(crate) const LAST: Slot = Slot(HORIZON - 1);
+/// Last slot that a log may have.
+pub(crate) const LAST_SLOT: Slot = Slot(HORIZON - 1);
 
-/// The stamp of a value that is known to be chosen. It stands above every ballot, so it wins
-/// wherever the highest ballot does, and nothing is ever accepted over it. It is no ballot: it is
-/// never promised, and a promise is never compared with it.
+/// Stamp of a value that is known to be chosen. It is above every ballot, so it wins wherever the
+/// highest ballot does, and nothing is ever accepted over it. It is no ballot: it is never promised,
+/// and a promise is never compared with it.
 pub const CHOSEN: Ballot = Ballot::CHOSEN;
 
 /// Accepted slots of one part of an acceptor's log, above its commit index: the body of a Promise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Report {
-    /// The first slot that this speaks of: what was asked for.
+    /// First slot that the report covers, as requested.
     pub from: Slot,
-    /// The last slot that this speaks of. A slot in between that no run covers is chosen, at or
-    /// below `commit`; or it is held at or below the stamp that `held` names; or it is empty.
+    /// Last slot that the report covers. A covered slot in no run is either chosen, at or below
+    /// `commit`; or held at or below the stamp that `held` names; or empty.
     pub through: Slot,
-    /// The asker's stamps that this report was compared with, from `from` on.
+    /// Stamps of the proposer that the report was compared with, from `from` on.
     pub held: Vec<Span>,
-    /// Slots through here are chosen, with the values that the asker holds under `held`.
+    /// Slots through here are chosen, with the values that the proposer holds under `held`.
     pub confirmed: Slot,
     /// Values with the ballot each was accepted at, or [`CHOSEN`], in order.
     pub runs: Vec<Run<Ballot>>,
-    /// Whether nothing stands behind `through` either.
+    /// Whether the acceptor holds nothing after `through`.
     pub is_last: bool,
-    /// Everything up to here is chosen, and to be learnt: a report has no values for it.
+    /// Commit index of the acceptor. The proposer must learn these slots: a report has no values for
+    /// them.
     pub commit: Slot,
-    /// Everything up to here is chosen, as a leader said whose values the reporter accepted.
-    pub told: Slot,
-    /// Digest of the reporter's history through `commit`, or through the slot before `from` if that
+    /// Highest commit index that the acceptor received from a leader whose values it accepted.
+    pub leader_commit: Slot,
+    /// Digest of the acceptor's history through `commit`, or through the slot before `from` if that
     /// is earlier.
     pub digest: HistoryDigest,
 }
 
-/// What a node does, as it tells the others.
+/// State of a node in elections, as heartbeats carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Stance {
-    /// It follows a leader, or waits for one.
-    Follows,
-    /// It misses a leader and looks whether it should lead.
-    Canvasses,
-    /// It has sent Prepare, or finishes what it found; nothing of its own is chosen yet.
-    Campaigns,
-    /// It leads.
-    Leads,
+pub enum ElectionState {
+    /// Follows a leader, or waits for one.
+    Following,
+    /// Has timed out, and checks whether it should campaign.
+    PreCampaigning,
+    /// Is in phase 1, or proposes what it found there: none of its own values is chosen yet.
+    Campaigning,
+    /// Leads and serves.
+    Leading,
 }
 
-/// How a node sees the cluster: what heartbeats carry. It binds nobody; elections listen to it so
-/// that only a node that can reach a quorum tries, and only when nobody else is served.
+/// View that a node has of the cluster, carried by heartbeats. It binds no node. Elections use it so
+/// that a node campaigns only if it reaches a quorum and no reachable node has a live leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
-    /// The ballot that the sender has promised; its own if it campaigns or leads.
+    /// Ballot that the sender has promised; its own if it campaigns or leads.
     pub ballot: Ballot,
-    /// Whom it follows; itself if it leads. It tells people who read a transcript who is taken for
-    /// the leader, which a promise does not: a rival that was promised need not lead yet.
+    /// Ballot of the leader that the sender follows; its own if it leads. For readers of transcripts:
+    /// the promised ballot may be that of a rival that does not lead yet.
     pub leader: Option<Ballot>,
-    /// What it does.
-    pub stance: Stance,
-    /// Whether it hears from enough voters to lead or to go on leading. A follower asks around only
-    /// when it misses its leader: as long as it does not, it knows nothing of the others and says
-    /// no. Whether its leader has a quorum is what `happy` tells.
-    pub quorum: bool,
-    /// Whether it leads, or hears from a leader by itself, and that leader has its quorum.
-    pub happy: bool,
-    /// Everything up to here is chosen.
+    /// State of the sender.
+    pub state: ElectionState,
+    /// Whether enough voters answer the sender to lead or to go on leading. A follower measures this
+    /// only while it has no leader; until then it is `false`, and `has_live_leader` implies that its
+    /// leader has a quorum.
+    pub has_quorum: bool,
+    /// Whether the sender leads, or receives messages of a leader directly, and that leader has its
+    /// quorum.
+    pub has_live_leader: bool,
+    /// Commit index of the sender.
     pub commit: Slot,
-    /// Digest of the sender's history through there.
+    /// Digest of the sender's history through `commit`.
     pub digest: HistoryDigest,
-    /// Who goes first among equals.
+    /// Priority of the sender in elections.
     pub priority: u8,
 }
 
@@ -154,7 +156,7 @@ pub struct Accept {
     pub commit: Slot,
     /// Digest of the leader's history through the slot before the run, if all of that is known
     /// to be chosen: always in the first Accept of a ballot, hardly ever under load.
-    pub known: Option<HistoryDigest>,
+    pub digest: Option<HistoryDigest>,
 }
 
 /// Phase 2b: every slot from `first` through `through` is durably accepted at the ballot.
@@ -254,7 +256,7 @@ fn is_run(run: &Run<Ballot>) -> bool {
 
 impl View {
     fn is_valid(&self, from: NodeId) -> bool {
-        let own = matches!(self.stance, Stance::Campaigns | Stance::Leads);
+        let own = matches!(self.state, ElectionState::Campaigning | ElectionState::Leading);
         self.commit.0 < HORIZON
             && (is_ballot(self.ballot) || self.ballot == Ballot::ZERO)
             && (!own || (is_ballot(self.ballot) && self.ballot.node == from))
@@ -273,7 +275,7 @@ impl Report {
             runs: Vec::new(),
             is_last: true,
             commit: Slot::ZERO,
-            told: Slot::ZERO,
+            leader_commit: Slot::ZERO,
             digest: HistoryDigest::UNKNOWN,
         }
     }
@@ -281,13 +283,13 @@ impl Report {
     fn is_valid(&self, ballot: Ballot) -> bool {
         let mut next = self.from;
         for run in &self.runs {
-            let known = run.stamp == CHOSEN || (is_ballot(run.stamp) && run.stamp <= ballot);
-            if !is_run(run) || run.first < next || !known {
+            let is_stamp = run.stamp == CHOSEN || (is_ballot(run.stamp) && run.stamp <= ballot);
+            if !is_run(run) || run.first < next || !is_stamp {
                 return false;
             }
             next = run.last().next();
         }
-        let is_confirmed = covering(&self.held, self.from, self.confirmed).is_some();
+        let is_confirmed = span_at(&self.held, self.from, self.confirmed).is_some();
         self.from > Slot::ZERO
             && self.from.prev() <= self.through
             && next.prev() <= self.through
@@ -299,7 +301,7 @@ impl Report {
             && (self.is_last || self.from <= self.through)
     }
 
-    /// Whether this is what `disk` says.
+    /// Returns whether `disk` backs the report.
     fn holds(&self, ballot: Ballot, disk: &RunLog<Ballot>) -> bool {
         let is_there = |run: &Run<Ballot>| {
             (0..run.values.len()).all(|index| {
@@ -315,7 +317,7 @@ impl Report {
         let omitted = |slot: Slot, stamp: Ballot| {
             slot <= self.commit
                 || (slot > self.through && !self.is_last)
-                || covering(&self.held, self.from, slot).is_some_and(|span| stamp <= span.stamp)
+                || span_at(&self.held, self.from, slot).is_some_and(|span| stamp <= span.stamp)
         };
         // What was accepted at this ballot or above came later than the promise.
         let mut accepted = disk.runs_from(self.from).filter(|run| run.stamp < ballot);
@@ -332,7 +334,7 @@ impl Message {
     /// Returns what the message states of its sender's history: a digest, and through which slot.
     pub(crate) fn statement(&self) -> Option<(Slot, HistoryDigest)> {
         match self {
-            Self::Accept(it) => it.known.map(|digest| (it.run.first.prev(), digest)),
+            Self::Accept(it) => it.digest.map(|digest| (it.run.first.prev(), digest)),
             Self::Promise(Promise { report, .. }) => {
                 Some((min(report.commit, report.from.prev()), report.digest))
             }

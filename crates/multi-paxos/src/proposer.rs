@@ -1,14 +1,14 @@
 //! A node as proposer: looking whether it should lead, campaigning, leading.
 
-use crate::candidate::{Candidate, Heard};
+use crate::candidate::{Candidate, ReportProgress};
 use crate::core::{Fx, Role};
-use crate::election::Prospect;
-use crate::leader::{Leader, Sender};
+use crate::election::PreCampaign;
+use crate::leader::{AcceptBuilder, Leader};
 use crate::message::{
-    Accept, Accepted, Commit, HORIZON, Heartbeat, Nack, Prepare, Probe, Promise, Report, Stance,
-    View,
+    Accept, Accepted, Commit, ElectionState, HORIZON, Heartbeat, Nack, Prepare, Probe, Promise,
+    Report, View,
 };
-use crate::span::front;
+use crate::span::prefix;
 use crate::{Message, MultiPaxos, Timer};
 use alloc::boxed::Box;
 use core::mem;
@@ -18,14 +18,14 @@ use synod_consensus::{
 use synod_types::{Ballot, Instant, NodeId, Ticket};
 
 /// A campaign that brings nothing new for this many of the longest election timeouts is given up.
-const HOPELESS: u32 = 8;
+const CAMPAIGN_TIMEOUT_FACTOR: u32 = 8;
 
 /// The disk or the apply side did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stall {
     since: Instant,
     /// Whether a vow that was made afterwards has come back from the disk.
-    disk_answered: bool,
+    disk_responded: bool,
 }
 
 impl MultiPaxos {
@@ -35,33 +35,33 @@ impl MultiPaxos {
             return;
         }
         self.arm_election(fx);
-        if self.is_happy(now) {
+        if self.has_live_leader(now) {
             return;
         }
-        if !self.election.is_canvassing() {
+        if !self.election.is_pre_campaigning() {
             let round = self.acceptor.promised().round + 1;
             let ballot = Ballot { round, node: self.config.id() };
             fx.note(ProtocolEvent::PreCampaigning { ballot });
         }
         // Answers to an earlier canvass may be stale: ask anew.
-        self.election.begin_canvass(now);
+        self.election.begin_pre_campaign(now);
         self.begin_round(now, fx);
-        self.consider(now, fx);
+        self.maybe_campaign(now, fx);
     }
 
     /// Campaigns if the answers so far say that it would be of use.
-    pub(crate) fn consider(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        if self.is_proposer() || !self.is_voter() || !self.election.is_canvassing() {
+    pub(crate) fn maybe_campaign(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        if self.is_proposer() || !self.is_voter() || !self.election.is_pre_campaigning() {
             return;
         }
         if self.is_stalled(now) || self.next_round().is_none() {
             return;
         }
         let last = self.acceptor.log().last();
-        match self.election.prospect(now, &self.config, last) {
-            Prospect::None => {}
-            Prospect::Defer => self.election.end_canvass(),
-            Prospect::Campaign => self.campaign(now, fx),
+        match self.election.evaluate_pre_campaign(now, &self.config, last) {
+            PreCampaign::Wait => {}
+            PreCampaign::Defer => self.election.end_pre_campaign(),
+            PreCampaign::Campaign => self.campaign(now, fx),
         }
     }
 
@@ -72,27 +72,27 @@ impl MultiPaxos {
         let me = self.config.id();
         let ballot = Ballot { round, node: me };
         self.promise(ballot, StepDownReason::NewCampaign, fx);
-        self.election.campaigned();
+        self.election.begin_campaign();
         fx.note(ProtocolEvent::Campaigning { ballot });
         let from = self.learner.commit().next();
         let mut candidate = Candidate::new(now, ballot, from, self.acceptor.log());
-        candidate.told = self.told;
+        candidate.chosen_through = self.leader_commit;
         self.role = Role::Candidate(Box::new(candidate));
         fx.cancel_timer(Timer::Election);
         self.begin_round(now, fx);
         fx.send(me, Message::Promise(Promise { ballot, report: Report::empty(from) }));
-        self.ask_acceptors(now, fx);
+        self.send_prepares(now, fx);
     }
 
     /// Prepare to everyone who has not reported everything: the same ballot again, because a higher
     /// one would only undo what it has already.
-    fn ask_acceptors(&mut self, now: Instant, fx: &mut Fx<'_>) {
+    fn send_prepares(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let me = self.config.id();
         let Role::Candidate(candidate) = &mut self.role else { return };
-        candidate.asked = now;
+        candidate.last_prepare = now;
         let (ballot, commit) = (candidate.ballot(), self.learner.commit());
         for voter in self.members.voters().iter().copied().filter(|voter| *voter != me) {
-            if let Some((from, held)) = candidate.lacks(voter, commit) {
+            if let Some((from, held)) = candidate.next_request(voter, commit) {
                 fx.send(voter, Message::Prepare(Prepare { ballot, from, held }));
             }
         }
@@ -112,66 +112,65 @@ impl MultiPaxos {
             return self.ignore(from, IgnoreReason::OtherBallot, fx);
         }
         if from == self.config.id() {
-            candidate.own_promise(from);
-            return self.complete(fx);
+            candidate.on_own_promise(from);
+            return self.maybe_lead(fx);
         }
-        let confirmed = front(&report.held, report.from, report.confirmed);
+        let confirmed = prefix(&report.held, report.from, report.confirmed);
         self.confirm(report.from, &confirmed, fx);
         let (commit, Role::Candidate(candidate)) = (self.learner.commit(), &mut self.role) else {
             return;
         };
-        match candidate.hear(from, &report, commit) {
-            Heard::Stale => return,
-            Heard::Done => {}
-            Heard::More(_) => {
-                if let Some((from_slot, held)) = candidate.lacks(from, commit) {
+        match candidate.on_report(from, &report, commit) {
+            ReportProgress::Stale => return,
+            ReportProgress::Done => {}
+            ReportProgress::More(_) => {
+                if let Some((from_slot, held)) = candidate.next_request(from, commit) {
                     fx.send(from, Message::Prepare(Prepare { ballot, from: from_slot, held }));
                 }
             }
         }
-        candidate.heard = now;
-        if report.commit > commit && self.learner.is_free(now) {
+        candidate.last_progress = now;
+        if report.commit > commit && self.learner.may_request(now) {
             // What is chosen is not reported. It must be learnt before this report counts.
-            self.ask(now, from, fx);
+            self.request_chosen(now, from, fx);
         }
-        self.complete(fx);
+        self.maybe_lead(fx);
     }
 
     /// Phase 1 is done if a quorum has reported everything: phase 2 begins.
-    pub(crate) fn complete(&mut self, fx: &mut Fx<'_>) {
+    pub(crate) fn maybe_lead(&mut self, fx: &mut Fx<'_>) {
         let commit = self.learner.commit();
         let Role::Candidate(candidate) = &self.role else { return };
         if !candidate.is_complete(self.config.quorum(), commit) {
             return;
         }
         let ballot = candidate.ballot();
-        let Some(outcome) = candidate.outcome(commit) else {
+        let Some(found) = candidate.result(commit) else {
             return self.step_down(None, StepDownReason::UnfillableHoles, fx);
         };
-        let (first, barrier) = (outcome.first(), outcome.barrier());
+        let (first, barrier) = (found.first(), found.barrier());
         if barrier.0 >= HORIZON {
             return self.step_down(None, StepDownReason::LogFull, fx);
         }
         let others = self.members.others(self.config.id());
         let mut leader = Leader::new(ballot, first, barrier, self.config.limits(), others);
-        leader.recovery = Some(outcome);
+        leader.found = Some(found);
         self.role = Role::Leader(Box::new(leader));
     }
 
     /// Proposes the next of what phase 1 has found. A long log goes out in slices as the ones
     /// before are chosen: heartbeats leave in between, and no step grows with the length of the log.
-    fn recover_slices(&mut self, fx: &mut Fx<'_>) {
+    fn propose_found(&mut self, fx: &mut Fx<'_>) {
         let limits = self.config.limits();
         let (most, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
         while let Role::Leader(leader) = &mut self.role {
             let ballot = leader.ballot();
-            let Some(outcome) = leader.recovery.as_mut().filter(|_| leader.window_bytes < most)
-            else {
+            let Some(found) = leader.found.as_mut().filter(|_| leader.window_bytes < most) else {
                 return;
             };
-            match outcome.next_batch(ballot, batch_bytes) {
+            match found.next_batch(ballot, batch_bytes) {
                 Some(run) => self.propose(run, fx),
-                None => leader.recovery = None,
+                None => leader.found = None,
             }
         }
     }
@@ -185,14 +184,14 @@ impl MultiPaxos {
             Role::Leader(leader) => Some(leader.ballot()),
         };
         if ours == Some(ballot) {
-            self.election.raise_floor(promised);
+            self.election.on_nack(promised);
             self.step_down(Some(promised.node), StepDownReason::HigherBallotPromised, fx);
         }
     }
 
     /// Takes a command into the batch that the next flush makes.
     pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
-        let hint = self.status_leader();
+        let hint = self.known_leader();
         let limits = self.config.limits();
         let commit = self.learner.commit();
         let Role::Leader(leader) = &mut self.role else {
@@ -217,7 +216,7 @@ impl MultiPaxos {
         }
         if offered > 0 && offered + size > limits.accept_bytes {
             // A run that one Accept can carry whole is never cut or copied again.
-            self.seal(fx);
+            self.seal_batch(fx);
         }
         if let Role::Leader(leader) = &mut self.role {
             leader.offered.push_command(command);
@@ -228,33 +227,34 @@ impl MultiPaxos {
     /// Turns what was offered into one run, one write, one Accept a peer, and the answer to
     /// ourselves. Everything leaves before our own disk is done.
     pub(crate) fn flush_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        self.recover_slices(fx);
-        self.seal(fx);
+        self.propose_found(fx);
+        self.seal_batch(fx);
         let Role::Leader(leader) = &mut self.role else { return };
         let (ballot, log, commit) = (leader.ballot(), self.acceptor.log(), self.learner.commit());
         let proposed = leader.proposed;
-        if leader.claimed < proposed {
-            let (first, through) = (leader.claimed.next().max(log.base().next()), proposed);
-            leader.claimed = through;
+        if leader.self_ack_sent < proposed {
+            let (first, through) = (leader.self_ack_sent.next().max(log.base().next()), proposed);
+            leader.self_ack_sent = through;
             let accepted = Message::Accepted(Accepted { ballot, first, through, probe: 0 });
             fx.send(self.config.id(), accepted);
         }
         // Most peers lack exactly the newest run. If it is whole, it can be sent as it is.
         let newest = log.runs().next_back().filter(|run| run.last() == proposed);
-        let sender = Sender { now, log, limits: self.config.limits(), last: proposed, newest };
+        let sender =
+            AcceptBuilder { now, log, limits: self.config.limits(), last: proposed, newest };
         let is_serving = leader.is_serving();
         for (node, peer) in leader.peers_mut() {
             while let Some(run) = sender.next(peer) {
-                peer.told = commit;
+                peer.sent_commit = commit;
                 let before = run.first.prev();
-                let known = (before <= commit).then(|| HistoryDigest::of(log, before));
-                fx.send(node, Message::Accept(Accept { run, commit, known }));
+                let digest = (before <= commit).then(|| HistoryDigest::of(log, before));
+                fx.send(node, Message::Accept(Accept { run, commit, digest }));
             }
-            if peer.lacks_snapshot {
+            if peer.needs_snapshot {
                 fx.ship_snapshot(node);
             }
-            if is_serving && peer.told < commit {
-                peer.told = commit;
+            if is_serving && peer.sent_commit < commit {
+                peer.sent_commit = commit;
                 fx.send(node, Message::Commit(Commit { ballot, commit }));
             }
         }
@@ -289,25 +289,28 @@ impl MultiPaxos {
     /// The next round of heartbeats, and what is overdue.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let timing = self.config.timing();
-        let patience = timing.election.end;
+        let timeout = timing.election.end;
         // A timer that fires late shows that this node was held up, by a long step or by its
         // machine. The answers to its last heartbeats wait behind this timer, so it judges its
         // peers by the next one.
-        let held_up = self.election.since_round(now) >= timing.heartbeat * 2;
-        let excused = held_up && !mem::replace(&mut self.excused, held_up);
-        self.excused = excused;
-        if self.is_proposer() && !excused && !self.sees_quorum(now) {
+        let held_up = self.election.since_last_round(now) >= timing.heartbeat * 2;
+        let skipped_quorum_check =
+            held_up && !mem::replace(&mut self.skipped_quorum_check, held_up);
+        self.skipped_quorum_check = skipped_quorum_check;
+        if self.is_proposer() && !skipped_quorum_check && !self.sees_quorum(now) {
             return self.step_down(None, StepDownReason::NoQuorum, fx);
         }
         match &mut self.role {
-            Role::Follower if !self.election.is_canvassing() => return,
+            Role::Follower if !self.election.is_pre_campaigning() => return,
             Role::Follower => {}
-            Role::Candidate(candidate) if now.since(candidate.heard) > patience * HOPELESS => {
+            Role::Candidate(candidate)
+                if now.since(candidate.last_progress) > timeout * CAMPAIGN_TIMEOUT_FACTOR =>
+            {
                 return self.step_down(None, StepDownReason::CampaignTimedOut, fx);
             }
             Role::Candidate(candidate) => {
-                if now.since(candidate.asked) >= timing.election.start {
-                    self.ask_acceptors(now, fx);
+                if now.since(candidate.last_prepare) >= timing.election.start {
+                    self.send_prepares(now, fx);
                 }
             }
             Role::Leader(leader) => {
@@ -318,13 +321,13 @@ impl MultiPaxos {
             }
         }
         self.begin_round(now, fx);
-        self.consider(now, fx);
+        self.maybe_campaign(now, fx);
     }
 
     /// Chosen slots wait to be applied: a node that does not lead waits for a leader again, and stops
     /// looking whether it should lead.
     pub(crate) fn on_lagging(&mut self, fx: &mut Fx<'_>) {
-        self.election.end_canvass();
+        self.election.end_pre_campaign();
         self.arm_election(fx);
     }
 
@@ -334,7 +337,7 @@ impl MultiPaxos {
     /// one longest election timeout.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
         self.step_down(None, StepDownReason::Stalled, fx);
-        self.stall = Some(Stall { since: now, disk_answered: false });
+        self.stall = Some(Stall { since: now, disk_responded: false });
         let me = self.config.id();
         // A vow without content: it comes back when the disk is done. The ballot names this node
         // as the receiver, or the answer would be ignored as somebody else's.
@@ -344,9 +347,9 @@ impl MultiPaxos {
     }
 
     /// A message to itself came back: what was written before is durable.
-    pub(crate) fn on_disk_answer(&mut self) {
+    pub(crate) fn on_self_message(&mut self) {
         if let Some(stall) = &mut self.stall {
-            stall.disk_answered = true;
+            stall.disk_responded = true;
         }
     }
 
@@ -369,8 +372,8 @@ impl MultiPaxos {
             }
         };
         self.role = Role::Follower;
-        self.election.unfollow();
-        self.must_answer = false;
+        self.election.clear_leader();
+        self.must_ack = false;
         fx.note(ProtocolEvent::SteppedDown { ballot, reason });
         fx.cancel_timer(Timer::Heartbeat);
         self.arm_election(fx);
@@ -392,30 +395,34 @@ impl MultiPaxos {
 
     /// Whether this node is served: it leads, or has heard from a leader of late, and there is a
     /// quorum.
-    pub(crate) fn is_happy(&self, now: Instant) -> bool {
+    pub(crate) fn has_live_leader(&self, now: Instant) -> bool {
         match &self.role {
             Role::Leader(leader) => leader.is_serving() && self.sees_quorum(now),
             Role::Candidate(_) => false,
-            Role::Follower => self.election.is_happy(now, self.config.timing().election.start),
+            Role::Follower => {
+                self.election.has_live_leader(now, self.config.timing().election.start)
+            }
         }
     }
 
     /// How this node sees the cluster.
     pub(crate) fn view(&self, now: Instant) -> View {
-        let (stance, leader) = match &self.role {
-            Role::Leader(leader) if leader.is_serving() => (Stance::Leads, Some(leader.ballot())),
-            Role::Leader(_) | Role::Candidate(_) => (Stance::Campaigns, None),
-            Role::Follower if self.election.is_canvassing() => {
-                (Stance::Canvasses, self.election.leader())
+        let (state, leader) = match &self.role {
+            Role::Leader(leader) if leader.is_serving() => {
+                (ElectionState::Leading, Some(leader.ballot()))
             }
-            Role::Follower => (Stance::Follows, self.election.leader()),
+            Role::Leader(_) | Role::Candidate(_) => (ElectionState::Campaigning, None),
+            Role::Follower if self.election.is_pre_campaigning() => {
+                (ElectionState::PreCampaigning, self.election.leader())
+            }
+            Role::Follower => (ElectionState::Following, self.election.leader()),
         };
         View {
             ballot: self.acceptor.promised(),
             leader,
-            stance,
-            quorum: self.sees_quorum(now),
-            happy: self.is_happy(now),
+            state,
+            has_quorum: self.sees_quorum(now),
+            has_live_leader: self.has_live_leader(now),
             commit: self.learner.commit(),
             digest: HistoryDigest::of(self.acceptor.log(), self.learner.commit()),
             priority: self.config.priority(),
@@ -425,8 +432,8 @@ impl MultiPaxos {
     /// Whether enough voters answer: to lead, or to go on leading.
     fn sees_quorum(&self, now: Instant) -> bool {
         let (me, quorum) = (self.config.id(), self.config.quorum());
-        let patience = self.config.timing().election.end;
-        let answers = |node| node == me || self.election.hears(now, node, patience);
+        let timeout = self.config.timing().election.end;
+        let answers = |node| node == me || self.election.answered_within(now, node, timeout);
         match &self.role {
             Role::Leader(_) => quorum.is_second(answers),
             Role::Candidate(_) => quorum.is_first(answers) && quorum.is_second(answers),
@@ -445,7 +452,7 @@ impl MultiPaxos {
     }
 
     /// Puts what was offered into the log.
-    fn seal(&mut self, fx: &mut Fx<'_>) {
+    fn seal_batch(&mut self, fx: &mut Fx<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.tickets.is_empty() {
             return;
@@ -472,7 +479,7 @@ impl MultiPaxos {
         self.acceptor.propose(run);
     }
 
-    fn status_leader(&self) -> Option<NodeId> {
+    fn known_leader(&self) -> Option<NodeId> {
         match &self.role {
             Role::Follower => self.election.leader().map(|ballot| ballot.node),
             Role::Candidate(_) | Role::Leader(_) => None,
@@ -480,13 +487,13 @@ impl MultiPaxos {
     }
 
     fn is_stalled(&mut self, now: Instant) -> bool {
-        let patience = self.config.timing().election.end;
-        self.stall.take_if(|stall| stall.disk_answered && now.since(stall.since) >= patience);
+        let timeout = self.config.timing().election.end;
+        self.stall.take_if(|stall| stall.disk_responded && now.since(stall.since) >= timeout);
         self.stall.is_some()
     }
 
     fn next_round(&self) -> Option<u64> {
-        let highest = self.acceptor.promised().round.max(self.election.floor());
+        let highest = self.acceptor.promised().round.max(self.election.max_nack_round());
         Some(highest + 1).filter(|round| *round < HORIZON)
     }
 }

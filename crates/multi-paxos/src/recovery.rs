@@ -3,7 +3,7 @@
 use crate::acceptor::Acceptor;
 use crate::core::{Fx, Role};
 use crate::election::Election;
-use crate::history::Agreed;
+use crate::history::Agreement;
 use crate::learner::Learner;
 use crate::message::{CHOSEN, HORIZON};
 use crate::{Config, MultiPaxos};
@@ -50,12 +50,12 @@ pub(crate) fn recover(
         acceptor,
         election: Election::default(),
         role: Role::Follower,
-        must_answer: false,
-        probe: 0,
-        excused: false,
+        must_ack: false,
+        last_probe: 0,
+        skipped_quorum_check: false,
         stall: None,
-        agreed: Agreed::default(),
-        told: Slot::ZERO,
+        agreement: Agreement::default(),
+        leader_commit: Slot::ZERO,
         contradicting: BTreeSet::new(),
         repair: Repair { base: is_ahead },
     })

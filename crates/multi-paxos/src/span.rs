@@ -51,21 +51,21 @@ pub fn spans(log: &RunLog<Ballot>, from: Slot, last: Slot) -> Vec<Span> {
 
 /// Returns the front of `spans`, which begin at `from`, through slot `last` at most.
 #[must_use]
-pub(crate) fn front(spans: &[Span], from: Slot, last: Slot) -> Vec<Span> {
-    let (mut front, mut first) = (Vec::new(), from);
+pub(crate) fn prefix(spans: &[Span], from: Slot, last: Slot) -> Vec<Span> {
+    let (mut prefix, mut first) = (Vec::new(), from);
     for span in spans {
         if first > last {
             break;
         }
-        front.push(Span { through: min(span.through, last), ..*span });
+        prefix.push(Span { through: min(span.through, last), ..*span });
         first = span.through.next();
     }
-    front
+    prefix
 }
 
 /// Returns the span that covers `slot`; the spans begin at `from`.
 #[must_use]
-pub(crate) fn covering(spans: &[Span], from: Slot, slot: Slot) -> Option<Span> {
+pub(crate) fn span_at(spans: &[Span], from: Slot, slot: Slot) -> Option<Span> {
     let at = spans.partition_point(|span| span.through < slot);
     spans.get(at).filter(|_| from <= slot).copied()
 }
@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn a_slot_is_covered_by_the_span_that_holds_it() {
         let all = [span(2, 1), span(4, 2)];
-        let found = |slot| covering(&all, Slot(2), Slot(slot)).map(|span| span.stamp.round);
+        let found = |slot| span_at(&all, Slot(2), Slot(slot)).map(|span| span.stamp.round);
         assert_eq!([1, 2, 3, 4, 5].map(found), [None, Some(1), Some(2), Some(2), None]);
-        assert_eq!(front(&all, Slot(1), Slot(3)), [span(2, 1), span(3, 2)]);
-        assert_eq!(front(&all, Slot(1), Slot(2)), [span(2, 1)]);
+        assert_eq!(prefix(&all, Slot(1), Slot(3)), [span(2, 1), span(3, 2)]);
+        assert_eq!(prefix(&all, Slot(1), Slot(2)), [span(2, 1)]);
     }
 }

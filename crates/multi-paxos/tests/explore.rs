@@ -5,7 +5,7 @@
 use std::time::Duration;
 use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
 use synod_multi_paxos::types::NodeId;
-use synod_multi_paxos::{Config, Heartbeat, Message, MultiPaxos, Stance, Timer};
+use synod_multi_paxos::{Config, ElectionState, Heartbeat, Message, MultiPaxos, Timer};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -14,7 +14,9 @@ const N3: NodeId = NodeId(3);
 /// Asking around before a campaign takes no time, and nobody says hello.
 fn talkative(message: &Message) -> Delivery {
     match message {
-        Message::Heartbeat(Heartbeat { view, .. }) if view.stance == Stance::Canvasses => {
+        Message::Heartbeat(Heartbeat { view, .. })
+            if view.state == ElectionState::PreCampaigning =>
+        {
             Delivery::Immediate
         }
         Message::HeartbeatReply(_) => Delivery::Immediate,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use synod_multi_paxos::consensus::{Base, HardState as _, HistoryDigest, Input, Run, RunLog};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
 use synod_multi_paxos::{
-    Accept, Accepted, CHOSEN, Commit, Heartbeat, HeartbeatReply, Known, Learn, Learned, Message,
-    MultiPaxos, Nack, Prepare, Probe, Promise, Report, Span, Stance, Timer, View,
+    Accept, Accepted, CHOSEN, Commit, ElectionState, Heartbeat, HeartbeatReply, Known, Learn,
+    Learned, Message, MultiPaxos, Nack, Prepare, Probe, Promise, Report, Span, Timer, View,
 };
 
 /// Numbers where things go wrong: small ones that collide, and those at the end of the world.
@@ -63,35 +63,42 @@ fn report() -> impl Strategy<Value = Report> {
                 runs,
                 is_last,
                 commit,
-                told: confirmed,
+                leader_commit: confirmed,
                 digest,
             }
         })
 }
 
 fn view() -> impl Strategy<Value = View> {
-    let stances = vec![Stance::Follows, Stance::Canvasses, Stance::Campaigns, Stance::Leads];
-    let stance = prop::sample::select(stances);
+    let states = vec![
+        ElectionState::Following,
+        ElectionState::PreCampaigning,
+        ElectionState::Campaigning,
+        ElectionState::Leading,
+    ];
+    let state = prop::sample::select(states);
     (
         ballot(),
         prop::option::of(ballot()),
-        stance,
+        state,
         any::<bool>(),
         any::<bool>(),
         slot(),
         digest(),
         any::<u8>(),
     )
-        .prop_map(|(ballot, leader, stance, quorum, happy, commit, digest, priority)| View {
-            ballot,
-            leader,
-            stance,
-            quorum,
-            happy,
-            commit,
-            digest,
-            priority,
-        })
+        .prop_map(
+            |(ballot, leader, state, has_quorum, has_live_leader, commit, digest, priority)| View {
+                ballot,
+                leader,
+                state,
+                has_quorum,
+                has_live_leader,
+                commit,
+                digest,
+                priority,
+            },
+        )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -103,7 +110,7 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (ballot(), ballot())
             .prop_map(|(ballot, promised)| Message::Nack(Nack { ballot, promised })),
         4 => (entries(), slot(), prop::option::of(digest()))
-            .prop_map(|(run, commit, known)| Message::Accept(Accept { run, commit, known })),
+            .prop_map(|(run, commit, digest)| Message::Accept(Accept { run, commit, digest })),
         4 => (ballot(), slot(), slot(), number()).prop_map(|(ballot, first, through, probe)| {
             Message::Accepted(Accepted { ballot, first, through, probe })
         }),

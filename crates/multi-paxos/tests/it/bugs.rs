@@ -7,8 +7,8 @@ use synod_multi_paxos::consensus::{
 };
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    Accept, Accepted, CHOSEN, Candidate, Commit, Config, HardState, Heard, Heartbeat,
-    HeartbeatReply, Learn, Learned, Message, MultiPaxos, Prepare, Promise, Report, Timer, Timing,
+    Accept, Accepted, CHOSEN, Candidate, Commit, Config, HardState, Heartbeat, HeartbeatReply,
+    Learn, Learned, Message, MultiPaxos, Prepare, Promise, Report, ReportProgress, Timer, Timing,
 };
 
 fn prepare(round: u64, node: u64, from: u64) -> Message {
@@ -19,7 +19,7 @@ fn accept(round: u64, node: u64, slot: u64, value: &str, commit: u64) -> Message
     Message::Accept(Accept {
         run: run(slot, ballot(round, node), &[value]),
         commit: Slot(commit),
-        known: Some(HistoryDigest::UNKNOWN),
+        digest: Some(HistoryDigest::UNKNOWN),
     })
 }
 
@@ -143,9 +143,12 @@ fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
             let (stamp, value) = reports[index];
             let runs = vec![run(1, stamp, &[value])];
             let report = Report { runs, through: Slot(1), ..empty(1) };
-            assert_eq!(it.hear(NodeId(2 + index as u64), &report, Slot::ZERO), Heard::Done);
+            assert_eq!(
+                it.on_report(NodeId(2 + index as u64), &report, Slot::ZERO),
+                ReportProgress::Done
+            );
         }
-        let batch = it.outcome(Slot::ZERO).unwrap().next_batch(ballot(9, 1), 100).unwrap();
+        let batch = it.result(Slot::ZERO).unwrap().next_batch(ballot(9, 1), 100).unwrap();
         assert_eq!(batch.values.command(0), Some(&b"small"[..]));
     }
 }
@@ -253,7 +256,7 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     let own = synod_multi_paxos::consensus::RunLog::default();
     let quorum = Quorum::flexible(&members(3), 1, 3).unwrap();
     let mut candidate = Candidate::new(later, ballot(2, 1), Slot(1), &own);
-    assert_eq!(candidate.hear(NodeId(2), &report, Slot::ZERO), Heard::Done);
+    assert_eq!(candidate.on_report(NodeId(2), &report, Slot::ZERO), ReportProgress::Done);
     assert!(!candidate.is_complete(&quorum, Slot::ZERO), "nothing may be proposed for slot 1");
     assert!(candidate.is_complete(&quorum, Slot(1)), "once it is learnt");
     acceptor.hear(1, Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() }));
@@ -267,19 +270,19 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
     let mut candidate = Candidate::new(Instant::ZERO, ballot(2, 1), Slot(3), &own);
     let runs = vec![run(3, ballot(1, 3), &["c"])];
     let part = Report { runs, through: Slot(3), is_last: false, ..empty(3) };
-    assert_eq!(candidate.hear(NodeId(2), &part, Slot(2)), Heard::More(Slot(4)));
+    assert_eq!(candidate.on_report(NodeId(2), &part, Slot(2)), ReportProgress::More(Slot(4)));
     // Slots 3 to 5 became chosen meanwhile, so that the second part says nothing of 4 and 5.
     let rest = Report { through: Slot(5), commit: Slot(5), ..empty(4) };
-    assert_eq!(candidate.hear(NodeId(2), &rest, Slot(2)), Heard::Done);
+    assert_eq!(candidate.on_report(NodeId(2), &rest, Slot(2)), ReportProgress::Done);
     assert!(!candidate.is_complete(&quorum, Slot(4)));
     assert!(candidate.is_complete(&quorum, Slot(5)));
     // The acceptor may have crashed and no longer know that: it is asked again from the start.
-    assert_eq!(candidate.lacks(NodeId(2), Slot(2)).map(|(from, _)| from), Some(Slot(3)));
+    assert_eq!(candidate.next_request(NodeId(2), Slot(2)).map(|(from, _)| from), Some(Slot(3)));
     let runs = vec![run(4, ballot(1, 3), &["d", "e"])];
     let forgot = Report { runs, through: Slot(5), ..empty(3) };
-    assert_eq!(candidate.hear(NodeId(2), &forgot, Slot(2)), Heard::Done);
+    assert_eq!(candidate.on_report(NodeId(2), &forgot, Slot(2)), ReportProgress::Done);
     assert!(candidate.is_complete(&quorum, Slot(2)));
-    let batch = candidate.outcome(Slot(2)).unwrap().next_batch(ballot(2, 1), 100).unwrap();
+    let batch = candidate.result(Slot(2)).unwrap().next_batch(ballot(2, 1), 100).unwrap();
     assert_eq!(batch.values.command(0), Some(&b"c"[..]));
     assert_eq!(batch.values.command(1), Some(&b"d"[..]));
 }

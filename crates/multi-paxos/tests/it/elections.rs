@@ -7,8 +7,8 @@ use synod_multi_paxos::consensus::{
 };
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    Accepted, Config, Heartbeat, HeartbeatReply, Message, MultiPaxos, Promise, Report, Stance,
-    Timer, Timing, View,
+    Accepted, Config, ElectionState, Heartbeat, HeartbeatReply, Message, MultiPaxos, Promise,
+    Report, Timer, Timing, View,
 };
 
 #[test]
@@ -179,8 +179,17 @@ fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
 
 /// View of a node that follows no leader.
 fn idle(ballot: Ballot, commit: Slot) -> View {
-    let (leader, stance, digest) = (None, Stance::Follows, HistoryDigest::UNKNOWN);
-    View { ballot, leader, stance, quorum: false, happy: false, commit, digest, priority: 0 }
+    let (leader, state, digest) = (None, ElectionState::Following, HistoryDigest::UNKNOWN);
+    View {
+        ballot,
+        leader,
+        state,
+        has_quorum: false,
+        has_live_leader: false,
+        commit,
+        digest,
+        priority: 0,
+    }
 }
 
 /// The round of the heartbeats that a node sent last.

@@ -4,8 +4,8 @@ use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Refusal, Role, Write};
 use synod_multi_paxos::types::{NodeId, Slot, Ticket};
 use synod_multi_paxos::{
-    Accept, Accepted, Commit, Config, Heartbeat, Limits, Message, Nack, Prepare, Promise, Stance,
-    View,
+    Accept, Accepted, Commit, Config, ElectionState, Heartbeat, Limits, Message, Nack, Prepare,
+    Promise, View,
 };
 
 const WHOLE: [(u64, u64); 3] = [(1, 2), (1, 3), (2, 3)];
@@ -138,17 +138,17 @@ fn offered() -> Cluster {
 
 #[test]
 fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
-    let news = [
+    let newly_chosen = [
         Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }),
         Message::Accept(Accept {
             run: crate::cluster::run(2, ballot(2, 3), &["theirs"]),
             commit: Slot::ZERO,
-            known: Some(HistoryDigest::UNKNOWN),
+            digest: Some(HistoryDigest::UNKNOWN),
         }),
         Message::Commit(Commit { ballot: ballot(2, 3), commit: Slot(1) }),
         Message::Heartbeat(Heartbeat { round: 1, view: leads() }),
     ];
-    for message in news {
+    for message in newly_chosen {
         let mut cluster = offered();
         let (now, words) = (cluster.now, format!("{message:?}"));
         let node = cluster.node(1);
@@ -168,9 +168,9 @@ fn leads() -> View {
     View {
         ballot: ballot(2, 3),
         leader: Some(ballot(2, 3)),
-        stance: Stance::Leads,
-        quorum: true,
-        happy: true,
+        state: ElectionState::Leading,
+        has_quorum: true,
+        has_live_leader: true,
         commit: Slot(1),
         digest: HistoryDigest::UNKNOWN,
         priority: 0,

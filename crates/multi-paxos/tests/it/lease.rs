@@ -14,7 +14,7 @@ fn accept(ballot: Ballot, slot: u64, value: &str) -> Message {
     Message::Accept(Accept {
         run: run(slot, ballot, &[value]),
         commit: Slot::ZERO,
-        known: Some(HistoryDigest::UNKNOWN),
+        digest: Some(HistoryDigest::UNKNOWN),
     })
 }
 

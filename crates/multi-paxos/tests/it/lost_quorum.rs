@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use synod_multi_paxos::consensus::{FatalError, HistoryDigest, Input, ProtocolEvent, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot, Value, Values};
 use synod_multi_paxos::{
-    Accept, Commit, Config, HardState, Heartbeat, HeartbeatReply, Learn, Learned, Limits, Message,
-    MultiPaxos, Prepare, Promise, Report, Stance, Timer, View,
+    Accept, Commit, Config, ElectionState, HardState, Heartbeat, HeartbeatReply, Learn, Learned,
+    Limits, Message, MultiPaxos, Prepare, Promise, Report, Timer, View,
 };
 
 const N1: NodeId = NodeId(1);
@@ -282,20 +282,30 @@ fn other(id: NodeId, through: u64) -> Node {
 
 /// What a node says that knows of nothing.
 fn idle() -> View {
-    let (ballot, leader, stance) = (Ballot::ZERO, None, Stance::Follows);
+    let (ballot, leader, state) = (Ballot::ZERO, None, ElectionState::Following);
     let (commit, digest) = (Slot::ZERO, HistoryDigest::NO_COMMAND);
-    View { ballot, leader, stance, quorum: false, happy: false, commit, digest, priority: 0 }
+    View {
+        ballot,
+        leader,
+        state,
+        has_quorum: false,
+        has_live_leader: false,
+        commit,
+        digest,
+        priority: 0,
+    }
 }
 
 /// What a node says if n2 leads.
 fn view(node: &Node) -> Message {
     let commit = node.status().commit;
     let digest = HistoryDigest::of(&node.disk.log, commit);
-    let stance = if node.id == N2 { Stance::Leads } else { Stance::Follows };
+    let state = if node.id == N2 { ElectionState::Leading } else { ElectionState::Following };
     let ballot = ballot(9, 2);
     let leader = Some(ballot);
-    let (quorum, happy) = (true, true);
-    let view = View { ballot, leader, stance, quorum, happy, commit, digest, priority: 0 };
+    let (has_quorum, has_live_leader) = (true, true);
+    let view =
+        View { ballot, leader, state, has_quorum, has_live_leader, commit, digest, priority: 0 };
     Message::Heartbeat(Heartbeat { round: 1, view })
 }
 
@@ -329,9 +339,9 @@ fn survivor_that_is_behind_pulls_nothing_of_another_history() {
 #[test]
 fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
     let (mut survivor, leader) = (survivor(), other(N2, 6));
-    let known = Some(HistoryDigest::of(&leader.disk.log, Slot(6)));
+    let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(6)));
     let run = run(7, ballot(9, 2), &["new 7"]);
-    let answers = survivor.hear(2, Message::Accept(Accept { run, commit: Slot(6), known }));
+    let answers = survivor.hear(2, Message::Accept(Accept { run, commit: Slot(6), digest }));
     assert_eq!((answers, survivor.status().last), (Vec::new(), Slot(6)));
     let commit = Message::Commit(Commit { ballot: ballot(9, 2), commit: Slot(7) });
     assert_eq!(survivor.hear(2, commit), [], "nothing that it says counts");
@@ -341,13 +351,13 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
 #[test]
 fn slots_of_a_leader_whose_history_was_not_compared_are_asked_for() {
     let (mut survivor, leader) = (survivor(), other(N2, 8));
-    let known = Some(HistoryDigest::of(&leader.disk.log, Slot(8)));
+    let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(8)));
     // It accepts what comes later: that is no knowledge yet.
-    let accept = |slot, known| {
+    let accept = |slot, digest| {
         let run = run(slot, ballot(9, 2), &[&format!("new {slot}")]);
-        Message::Accept(Accept { run, commit: Slot(8), known })
+        Message::Accept(Accept { run, commit: Slot(8), digest })
     };
-    assert_eq!(survivor.hear(2, accept(9, known)).len(), 1);
+    assert_eq!(survivor.hear(2, accept(9, digest)).len(), 1);
     for slot in [7, 8] {
         survivor.hear(2, accept(slot, None));
     }
@@ -364,7 +374,7 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
     for theirs in [3, 6, 12] {
         let (mut survivor, mut wiped) = (survivor(), other(N2, theirs));
         let own = run(theirs + 1, ballot(9, 2), &["not chosen"]);
-        wiped.hear(2, Message::Accept(Accept { run: own, commit: Slot(0), known: None }));
+        wiped.hear(2, Message::Accept(Accept { run: own, commit: Slot(0), digest: None }));
         let prepare =
             Message::Prepare(Prepare { ballot: ballot(10, 1), from: Slot(7), held: Vec::new() });
         let later = Instant(9_000_000_000);
@@ -410,19 +420,28 @@ fn peer_that_has_fewer_slots_is_shown_a_value_that_it_contradicts() {
 /// The leader, whose slots before its reign are chosen, is gone, and no quorum holds them any more.
 #[test]
 fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
-    for (accepted, told, expected) in [(7, 6, false), (7, 0, true), (1, 1, true), (1, 2, false)] {
+    for (accepted, leader_commit, expected) in
+        [(7, 6, false), (7, 0, true), (1, 1, true), (1, 2, false)]
+    {
         for is_own in [true, false] {
             let mut candidate = Node::new(1, 3);
             let runs = vec![run(accepted, ballot(1, 3), &["x"])];
             let through = Slot(accepted);
-            let mut report = Report { runs, through, told: Slot(told), ..Report::empty(Slot(1)) };
+            let mut report = Report {
+                runs,
+                through,
+                leader_commit: Slot(leader_commit),
+                ..Report::empty(Slot(1))
+            };
             let leads = Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(0) });
             candidate.hear(3, leads);
             if is_own {
                 let accept = run(accepted, ballot(1, 3), &["x"]);
-                let known = Some(HistoryDigest::UNKNOWN);
-                candidate
-                    .hear(3, Message::Accept(Accept { run: accept, commit: Slot(told), known }));
+                let digest = Some(HistoryDigest::UNKNOWN);
+                candidate.hear(
+                    3,
+                    Message::Accept(Accept { run: accept, commit: Slot(leader_commit), digest }),
+                );
                 report = Report::empty(candidate.status().commit.next());
             }
             candidate.input(Instant(9_000_000_000), Input::Timeout(Timer::Election));
@@ -436,7 +455,7 @@ fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
                 Message::Promise(Promise { ballot, report }),
             );
             let proposes = to(N2, sent).iter().any(|it| matches!(it, Message::Accept(_)));
-            assert_eq!(proposes, expected, "slot {accepted} of {told}, own {is_own}");
+            assert_eq!(proposes, expected, "slot {accepted} of {leader_commit}, own {is_own}");
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::cluster::{Cluster, Node, ballot, run};
 use synod_multi_paxos::consensus::{HistoryDigest, RunLog};
 use synod_multi_paxos::types::{Instant, NodeId, Slot, Value};
 use synod_multi_paxos::{
-    Accept, Acceptor, CHOSEN, Candidate, HardState, Heard, Learner, Message, Prepare, Report,
-    Verdict,
+    Accept, AcceptResult, Acceptor, CHOSEN, Candidate, HardState, Learner, Message, Prepare,
+    Report, ReportProgress,
 };
 
 fn prepare(round: u64, node: u64) -> Message {
@@ -16,7 +16,7 @@ fn accept(round: u64, node: u64, slot: u64, value: &str) -> Message {
     Message::Accept(Accept {
         run: run(slot, ballot(round, node), &[value]),
         commit: Slot::ZERO,
-        known: Some(HistoryDigest::UNKNOWN),
+        digest: Some(HistoryDigest::UNKNOWN),
     })
 }
 
@@ -56,11 +56,11 @@ fn pms_2_2_the_highest_ballot_decides_slot_by_slot() {
     let report = |runs| Report { runs, through: Slot(4), ..Report::empty(Slot(1)) };
     let first = report(vec![run(1, ballot(3, 2), &["z", "a"]), run(4, ballot(1, 3), &["d"])]);
     let second = report(vec![run(1, ballot(2, 3), &["zz"]), run(2, ballot(5, 3), &["b"])]);
-    assert_eq!(candidate.hear(NodeId(2), &first, Slot::ZERO), Heard::Done);
-    assert_eq!(candidate.hear(NodeId(3), &second, Slot::ZERO), Heard::Done);
-    let mut outcome = candidate.outcome(Slot::ZERO).unwrap();
-    assert_eq!((outcome.first(), outcome.barrier()), (Slot(1), Slot(5)));
-    let batches: Vec<_> = core::iter::from_fn(|| outcome.next_batch(ballot(9, 1), 4)).collect();
+    assert_eq!(candidate.on_report(NodeId(2), &first, Slot::ZERO), ReportProgress::Done);
+    assert_eq!(candidate.on_report(NodeId(3), &second, Slot::ZERO), ReportProgress::Done);
+    let mut found = candidate.result(Slot::ZERO).unwrap();
+    assert_eq!((found.first(), found.barrier()), (Slot(1), Slot(5)));
+    let batches: Vec<_> = core::iter::from_fn(|| found.next_batch(ballot(9, 1), 4)).collect();
     let values = batches.iter().flat_map(|it| it.values.iter());
     let values: Vec<_> = values.map(|value| value.to_value()).collect();
     let command = |text: &'static str| Value::Command(text.as_bytes().into());
@@ -81,8 +81,8 @@ fn pms_2_3_a_learner_marks_only_what_was_accepted_at_the_leaders_ballot() {
     let mut holed = RunLog::default();
     holed.put(run(1, ballot(2, 1), &["a"]));
     holed.put(run(3, ballot(2, 1), &["c"]));
-    let news = Learner::new(Slot::ZERO).learn(&holed, ballot(2, 1), Slot(3));
-    assert_eq!(news.len(), 1, "nothing is held at slot 2");
+    let newly_chosen = Learner::new(Slot::ZERO).learn(&holed, ballot(2, 1), Slot(3));
+    assert_eq!(newly_chosen.len(), 1, "nothing is held at slot 2");
     let mut learner = Learner::new(Slot::ZERO);
     assert_eq!(learner.learn(&log, ballot(2, 1), Slot(3)).len(), 1);
     assert_eq!(learner.commit(), Slot(1), "slot 2 was accepted at an older ballot");
@@ -110,7 +110,7 @@ fn pms_3_one_promise_serves_all_slots() {
 fn pms_3_a_new_leader_fills_the_holes() {
     let mut node = Node::new(1, 3);
     node.hear(3, accept(1, 3, 4, "d"));
-    let Verdict::Accepted(_) = Acceptor::new(HardState::default(), RunLog::default())
+    let AcceptResult::Accepted(_) = Acceptor::new(HardState::default(), RunLog::default())
         .accept(&run(1, ballot(1, 3), &["a"]), Slot::ZERO)
     else {
         panic!("a fresh acceptor accepts anything");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Run, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    Accept, Config, HardState, HeartbeatReply, Learned, Limits, Message, MultiPaxos, Prepare,
-    Promise, Report, Stance, Timer, View,
+    Accept, Config, ElectionState, HardState, HeartbeatReply, Learned, Limits, Message, MultiPaxos,
+    Prepare, Promise, Report, Timer, View,
 };
 
 fn limits() -> Limits {
@@ -53,7 +53,7 @@ fn partial_answer_marks_nothing_after_its_last_value() {
         Message::Accept(Accept {
             run: theirs,
             commit: Slot::ZERO,
-            known: Some(HistoryDigest::UNKNOWN),
+            digest: Some(HistoryDigest::UNKNOWN),
         }),
     );
     // Others have chosen two other values since, and an answer has room for one.
@@ -156,9 +156,9 @@ fn phase_1_needs_the_quorum_of_phase_1() {
     let view = View {
         ballot: Ballot::ZERO,
         leader: None,
-        stance: Stance::Follows,
-        quorum: false,
-        happy: false,
+        state: ElectionState::Following,
+        has_quorum: false,
+        has_live_leader: false,
         commit: Slot::ZERO,
         digest: HistoryDigest::UNKNOWN,
         priority: 0,

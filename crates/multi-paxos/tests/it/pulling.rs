@@ -4,18 +4,18 @@ use crate::cluster::{Node, ballot};
 use std::time::Duration;
 use synod_multi_paxos::consensus::HistoryDigest;
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
-use synod_multi_paxos::{Heartbeat, HeartbeatReply, Learn, Message, Stance, Timing, View};
+use synod_multi_paxos::{ElectionState, Heartbeat, HeartbeatReply, Learn, Message, Timing, View};
 
 /// What a node says that follows the leader of 3.1 and knows nine slots to be chosen.
-fn view(stance: Stance) -> View {
-    let (quorum, happy) = (stance == Stance::Leads, true);
+fn view(state: ElectionState) -> View {
+    let (has_quorum, has_live_leader) = (state == ElectionState::Leading, true);
     let leader = Some(ballot(3, 1));
     View {
         ballot: ballot(3, 1),
         leader,
-        stance,
-        quorum,
-        happy,
+        state,
+        has_quorum,
+        has_live_leader,
         commit: Slot(9),
         digest: HistoryDigest::UNKNOWN,
         priority: 0,
@@ -33,18 +33,19 @@ fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
 fn an_answer_that_took_an_hour_once_is_not_waited_for_an_hour() {
     let mut node = Node::new(2, 3);
     let mut now = Instant::ZERO + Duration::from_secs(3600);
-    let reply = Message::HeartbeatReply(HeartbeatReply { round: 1, view: view(Stance::Leads) });
+    let reply =
+        Message::HeartbeatReply(HeartbeatReply { round: 1, view: view(ElectionState::Leading) });
     node.hear_at(now, 1, reply);
-    let mut beat = |node: &mut Node, from: u64, stance: Stance| {
+    let mut beat = |node: &mut Node, from: u64, state: ElectionState| {
         now = now + Timing::default().heartbeat;
         asked(&node.hear_at(
             now,
             from,
-            Message::Heartbeat(Heartbeat { round: 1, view: view(stance) }),
+            Message::Heartbeat(Heartbeat { round: 1, view: view(state) }),
         ))
     };
-    assert_eq!(beat(&mut node, 1, Stance::Leads), Some(NodeId(1)));
-    let beats = (0..40).map(|_| beat(&mut node, 3, Stance::Follows));
+    assert_eq!(beat(&mut node, 1, ElectionState::Leading), Some(NodeId(1)));
+    let beats = (0..40).map(|_| beat(&mut node, 3, ElectionState::Following));
     let others: Vec<_> = beats.flatten().collect();
     assert_eq!(others.first(), Some(&NodeId(3)), "the leader never answered");
 }

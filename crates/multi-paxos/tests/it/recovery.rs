@@ -127,7 +127,7 @@ fn a_value_of_an_older_ballot_is_never_confirmed() {
         Message::Accept(Accept {
             run: run(1, stamp, &[value]),
             commit: Slot(0),
-            known: Some(HistoryDigest::UNKNOWN),
+            digest: Some(HistoryDigest::UNKNOWN),
         })
     };
     asker.hear(2, accept(ballot(1, 2), "old"));
@@ -148,7 +148,7 @@ fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
         Message::Accept(Accept {
             run: run(slot, stamp, &[value]),
             commit: Slot(0),
-            known: Some(HistoryDigest::UNKNOWN),
+            digest: Some(HistoryDigest::UNKNOWN),
         })
     };
     node.hear(3, accept(1, ballot(2, 3), "a"));
@@ -202,7 +202,7 @@ fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
         Message::Accept(Accept {
             run: theirs,
             commit: Slot(3),
-            known: Some(HistoryDigest::UNKNOWN),
+            digest: Some(HistoryDigest::UNKNOWN),
         }),
     );
     assert_eq!(answers, [], "no acknowledgement of another value");
@@ -264,7 +264,7 @@ fn values_at_or_below_the_stamps_that_a_prepare_names_are_not_reported() {
         let run = run(slot, stamp, &["x"]);
         node.hear(
             2,
-            Message::Accept(Accept { run, commit: Slot(0), known: Some(HistoryDigest::UNKNOWN) }),
+            Message::Accept(Accept { run, commit: Slot(0), digest: Some(HistoryDigest::UNKNOWN) }),
         );
     }
     let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };

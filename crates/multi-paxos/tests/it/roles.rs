@@ -6,7 +6,7 @@ use std::time::Duration;
 use synod_multi_paxos::consensus::{Quorum, Run, RunLog};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
 use synod_multi_paxos::{
-    Acceptor, CHOSEN, Candidate, HardState, Heard, Leader, Learner, Limits, Verdict,
+    AcceptResult, Acceptor, CHOSEN, Candidate, HardState, Leader, Learner, Limits, ReportProgress,
 };
 
 const NOW: Instant = Instant::ZERO;
@@ -26,12 +26,12 @@ impl Node {
     }
 
     fn accept(&mut self, run: &Run<Ballot>) -> bool {
-        matches!(self.acceptor.accept(run, self.learner.commit()), Verdict::Accepted(_))
+        matches!(self.acceptor.accept(run, self.learner.commit()), AcceptResult::Accepted(_))
     }
 
     fn learn(&mut self, ballot: Ballot, through: Slot) -> usize {
-        let news = self.learner.learn(self.acceptor.log(), ballot, through);
-        news.iter().map(|run| run.values.len()).sum()
+        let newly_chosen = self.learner.learn(self.acceptor.log(), ballot, through);
+        newly_chosen.iter().map(|run| run.values.len()).sum()
     }
 }
 
@@ -45,16 +45,16 @@ fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option
     let commit = node.learner.commit();
     let mut candidate = Candidate::new(NOW, ballot, commit.next(), node.acceptor.log());
     assert!(node.acceptor.promise(ballot));
-    candidate.own_promise(node.id);
+    candidate.on_own_promise(node.id);
     for other in others {
         assert!(other.acceptor.promise(ballot));
         let report = other.acceptor.report(commit.next(), &[], other.learner.commit(), BYTES);
-        assert_eq!(candidate.hear(other.id, &report, commit), Heard::Done);
+        assert_eq!(candidate.on_report(other.id, &report, commit), ReportProgress::Done);
     }
     if !candidate.is_complete(&quorum(), commit) {
         return None;
     }
-    let mut found = candidate.outcome(commit).expect("few holes");
+    let mut found = candidate.result(commit).expect("few holes");
     let (first, barrier) = (found.first(), found.barrier());
     while let Some(run) = found.next_batch(ballot, BYTES) {
         assert!(node.accept(&run));
@@ -110,14 +110,14 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
 
     // One holds another value at slot 4, under an older ballot: it has to ask, and asks three.
     assert_eq!(one.learn(ballot(3, 2), Slot(4)), 0);
-    assert!(!one.learner.should_ask(NOW, three.id, Slot(4)), "it may be under way");
-    assert!(one.learner.should_ask(NOW, three.id, Slot(4)));
-    one.learner.asks(NOW, three.id, Duration::from_millis(100));
-    assert!(!one.learner.should_ask(NOW, two.id, Slot(4)), "one question at a time");
+    assert!(!one.learner.should_request(NOW, three.id, Slot(4)), "it may be under way");
+    assert!(one.learner.should_request(NOW, three.id, Slot(4)));
+    one.learner.record_request(NOW, three.id, Duration::from_millis(100));
+    assert!(!one.learner.should_request(NOW, two.id, Slot(4)), "one question at a time");
     let first = one.learner.commit().next();
     let answer = three.acceptor.chosen(first, three.learner.commit(), BYTES).expect("slot 4");
     assert_eq!(one.acceptor.learn(&answer, one.learner.commit()).map(|parts| parts.len()), Some(1));
-    one.learner.answered(NOW);
+    one.learner.on_answer(NOW);
     assert_eq!(one.learn(CHOSEN, answer.last()), 1);
     assert_eq!(one.acceptor.promised(), ballot(2, 1), "learning promises nothing");
 }
@@ -144,10 +144,10 @@ fn what_is_compacted_is_sent_as_a_snapshot_and_the_rest_behind_it() {
     assert!(one.accept(&run(2, ballot(1, 1), &["a", "b"])));
     one.acceptor.compact(Slot(2), ballot(1, 1));
     let (log, limits) = (one.acceptor.log(), Limits::default());
-    assert!(!leader.lacks_snapshot(two.id));
+    assert!(!leader.needs_snapshot(two.id));
     let sent = leader.next_accept(NOW, two.id, log, &limits).expect("slot 3");
     assert_eq!((sent.first, sent.last()), (Slot(3), Slot(3)));
-    assert!(leader.lacks_snapshot(two.id));
+    assert!(leader.needs_snapshot(two.id));
     assert_eq!(leader.next_accept(NOW, two.id, log, &limits), None, "nothing more");
     // Its answer is overdue. It is asked what it has, and the very same goes out again.
     let later = NOW + Duration::from_secs(1);
