@@ -1,7 +1,7 @@
 //! A node as acceptor and learner: what it answers, and whom it follows.
 
 use crate::acceptor::AcceptResult;
-use crate::core::{Fx, Role};
+use crate::core::{Fx, Role, ignore};
 use crate::message::{
     Accept, Accepted, Commit, ElectionState, Heartbeat, HeartbeatReply, Known, LAST_SLOT, Learn,
     Learned, Nack, Prepare, Probe, Promise, Report, View,
@@ -28,7 +28,7 @@ impl MultiPaxos {
         }
         if ballot > promised {
             if self.protects_leader(now, from) {
-                return self.ignore(from, IgnoreReason::LiveLeader, fx);
+                return ignore(from, IgnoreReason::LiveLeader, fx);
             }
             self.promise(ballot, StepDownReason::HigherBallotPromised, fx);
             fx.note(ProtocolEvent::Voted { to: from, ballot });
@@ -54,7 +54,7 @@ impl MultiPaxos {
         let Accept { run, commit, digest } = accept;
         let (ballot, promised) = (run.stamp, self.acceptor.promised());
         if ballot == promised && self.is_proposer() {
-            return self.ignore(from, IgnoreReason::OwnBallot, fx);
+            return ignore(from, IgnoreReason::OwnBallot, fx);
         }
         match self.acceptor.accept(&run, self.learner.commit()) {
             AcceptResult::Rejected(promised) => {
@@ -62,7 +62,7 @@ impl MultiPaxos {
             }
             AcceptResult::Contradiction => {
                 let reason = IgnoreReason::ChangedMind;
-                return self.ignore(from, reason, fx);
+                return ignore(from, reason, fx);
             }
             AcceptResult::Accepted(parts) => {
                 if ballot > promised {
@@ -220,7 +220,7 @@ impl MultiPaxos {
         }
         let run = run.from(next);
         let Some(parts) = self.acceptor.learn(&run, self.learner.commit()) else {
-            return self.ignore(from, IgnoreReason::Contradiction, fx);
+            return ignore(from, IgnoreReason::Contradiction, fx);
         };
         if let Some(first) = parts.first() {
             self.agreement.truncate(first.first);
@@ -255,6 +255,21 @@ impl MultiPaxos {
             candidate.last_progress = now;
         }
         if self.learner.commit() < theirs && !self.is_receiving_accepts(now) {
+            self.request_chosen(now, from, fx);
+        }
+        self.maybe_lead(fx);
+    }
+
+    /// Continues a campaign after a new part of a report, whose sender has this commit index.
+    pub(crate) fn after_report(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        theirs: Slot,
+        fx: &mut Fx<'_>,
+    ) {
+        if theirs > self.learner.commit() && self.learner.may_request(now) {
+            // Reports have no values for chosen slots. They must be learnt before this one counts.
             self.request_chosen(now, from, fx);
         }
         self.maybe_lead(fx);
@@ -304,18 +319,14 @@ impl MultiPaxos {
         self.report_chosen(newly_chosen, fx);
     }
 
-    fn report_chosen(&mut self, newly_chosen: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
-        if let Role::Leader(leader) = &mut self.role
-            && !newly_chosen.is_empty()
-        {
-            // What was learnt before, under another stamp, never counted as proposed.
-            let proposed = newly_chosen.iter().filter(|run| run.stamp == leader.ballot());
-            let bytes = proposed.map(|run| run.values.byte_len()).sum();
-            if leader.committed(self.learner.commit(), bytes) {
-                fx.note(ProtocolEvent::Leading { ballot: leader.ballot() });
+    fn report_chosen(&mut self, chosen: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
+        let commit = self.learner.commit();
+        match &mut self.role {
+            Role::Leader(leader) => leader.on_chosen(commit, chosen, fx),
+            Role::Follower | Role::Candidate(_) => {
+                chosen.into_iter().for_each(|run| fx.chosen(run));
             }
         }
-        newly_chosen.into_iter().for_each(|run| fx.chosen(run));
     }
 
     /// Follows the leader of `ballot`, whose barrier is chosen: it needs no Prepare for that, and

@@ -2,13 +2,18 @@
 
 use crate::acceptor::part;
 use crate::config::MAX_WINDOW_SLOTS;
-use crate::message::{LAST_SLOT, Report};
-use crate::span::{Span, spans};
+use crate::core::{Context, Fx, ignore};
+use crate::leader::Leader;
+use crate::message::{HORIZON, LAST_SLOT, Message, Prepare, Promise, Report};
+use crate::span::{Span, prefix, spans};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cmp::max;
-use synod_consensus::{Quorum, Run, RunLog};
+use synod_consensus::{IgnoreReason, Quorum, Run, RunLog, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
+
+/// Number of the longest election timeouts without progress after which a campaign is given up.
+const CAMPAIGN_TIMEOUT_FACTOR: u32 = 8;
 
 /// Proposer in phase 1: collects the reports of acceptors until a quorum has reported everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +27,7 @@ pub struct Candidate {
     pub(crate) chosen_through: Slot,
     /// Time of the last report that brought anything new, and of the last Prepares.
     pub(crate) last_progress: Instant,
-    pub(crate) last_prepare: Instant,
+    last_prepare: Instant,
 }
 
 /// Progress of one acceptor's report.
@@ -202,6 +207,87 @@ impl Candidate {
             barrier: next,
             found,
         })
+    }
+
+    /// Handles phase 1b. Only promises of exactly this ballot count, each acceptor once (PMS 2.2).
+    /// Returns whether the promise brought anything new.
+    pub(crate) fn on_promise(
+        &mut self,
+        ctx: &mut Context<'_>,
+        now: Instant,
+        from: NodeId,
+        promise: Promise,
+        fx: &mut Fx<'_>,
+    ) -> bool {
+        let Promise { ballot, report } = promise;
+        if self.ballot != ballot {
+            ignore(from, IgnoreReason::OtherBallot, fx);
+            return false;
+        }
+        if from == ctx.config.id() {
+            self.on_own_promise(from);
+            return true;
+        }
+        let confirmed = prefix(&report.held, report.from, report.confirmed);
+        let chosen = ctx.learner.confirm(ctx.acceptor.log(), report.from, &confirmed);
+        chosen.into_iter().for_each(|run| fx.chosen(run));
+        match self.on_report(from, &report, ctx.learner.commit()) {
+            ReportProgress::Stale => return false,
+            ReportProgress::Done => {}
+            // A long report comes in parts: the next Prepare requests the next one.
+            ReportProgress::More(_) => self.send_prepare(ctx, from, fx),
+        }
+        self.last_progress = now;
+        true
+    }
+
+    /// Sends Prepare to each voter that has not reported everything: the same ballot again, because a
+    /// higher one would only undo what this one has.
+    pub(crate) fn send_prepares(&mut self, ctx: &Context<'_>, now: Instant, fx: &mut Fx<'_>) {
+        self.last_prepare = now;
+        let me = ctx.config.id();
+        for voter in ctx.members.voters().iter().copied().filter(|voter| *voter != me) {
+            self.send_prepare(ctx, voter, fx);
+        }
+    }
+
+    /// Sends Prepare again if the last ones may be lost.
+    pub(crate) fn retry_prepares(&mut self, ctx: &Context<'_>, now: Instant, fx: &mut Fx<'_>) {
+        if now.since(self.last_prepare) >= ctx.config.timing().election.start {
+            self.send_prepares(ctx, now, fx);
+        }
+    }
+
+    fn send_prepare(&self, ctx: &Context<'_>, to: NodeId, fx: &mut Fx<'_>) {
+        if let Some((from, held)) = self.next_request(to, ctx.learner.commit()) {
+            fx.send(to, Message::Prepare(Prepare { ballot: self.ballot, from, held }));
+        }
+    }
+
+    /// Returns whether the campaign has made no progress for too long.
+    pub(crate) fn has_timed_out(&self, ctx: &Context<'_>, now: Instant) -> bool {
+        let timeout = ctx.config.timing().election.end * CAMPAIGN_TIMEOUT_FACTOR;
+        now.since(self.last_progress) > timeout
+    }
+
+    /// Returns the leader that this candidate becomes, once a quorum has reported everything, or the
+    /// reason to give up.
+    pub(crate) fn conclude(&self, ctx: &Context<'_>) -> Option<Result<Leader, StepDownReason>> {
+        let commit = ctx.learner.commit();
+        if !self.is_complete(ctx.config.quorum(), commit) {
+            return None;
+        }
+        let Some(found) = self.result(commit) else {
+            return Some(Err(StepDownReason::UnfillableHoles));
+        };
+        let (first, barrier) = (found.first(), found.barrier());
+        if barrier.0 >= HORIZON {
+            return Some(Err(StepDownReason::LogFull));
+        }
+        let others = ctx.members.others(ctx.config.id());
+        let mut leader = Leader::new(self.ballot, first, barrier, ctx.config.limits(), others);
+        leader.found = Some(found);
+        Some(Ok(leader))
     }
 
     /// Keeps, slot by slot, the value of the higher ballot: not the larger value, nor the first.

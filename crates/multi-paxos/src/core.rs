@@ -18,7 +18,7 @@ use synod_consensus::{
     Base, Bounds, ClusterTiming, ConfigError, Effects, IgnoreReason, Input, Protocol,
     ProtocolEvent, Quorum, RecoveryError, Refusal, Saved, Status, Timing,
 };
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot};
+use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket};
 
 pub(crate) type Fx<'a> = Effects<'a, MultiPaxos>;
 
@@ -56,6 +56,25 @@ pub(crate) enum Role {
     Follower,
     Candidate(Box<Candidate>),
     Leader(Box<Leader>),
+}
+
+impl Role {
+    /// Returns the ballot under which the node campaigns or leads.
+    pub(crate) fn ballot(&self) -> Option<Ballot> {
+        match self {
+            Self::Follower => None,
+            Self::Candidate(candidate) => Some(candidate.ballot()),
+            Self::Leader(leader) => Some(leader.ballot()),
+        }
+    }
+}
+
+/// Parts of a node that its candidate or leader works on.
+pub(crate) struct Context<'a> {
+    pub config: &'a Config,
+    pub members: &'a Membership,
+    pub acceptor: &'a mut Acceptor,
+    pub learner: &'a mut Learner,
 }
 
 /// What an acceptor must remember beside its log: one promise for all slots, under a key of its
@@ -120,9 +139,9 @@ impl Protocol for MultiPaxos {
     }
 
     fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        match &self.role {
-            Role::Leader(_) => self.flush_leader(now, fx),
-            Role::Follower | Role::Candidate(_) => self.flush_acceptor(fx),
+        match self.parts() {
+            (Role::Leader(leader), mut ctx) => leader.flush(&mut ctx, now, fx),
+            (Role::Follower | Role::Candidate(_), _) => self.flush_acceptor(fx),
         }
     }
 
@@ -185,7 +204,7 @@ impl MultiPaxos {
     /// Screens a message and hands it on.
     fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
         if let Err(reason) = self.validate(from, &message) {
-            return self.ignore(from, reason, fx);
+            return ignore(from, reason, fx);
         }
         if from == self.config.id() {
             self.on_self_message();
@@ -193,20 +212,48 @@ impl MultiPaxos {
         if !self.compare_history(from, &message, fx) {
             return;
         }
-        match message {
-            Message::Prepare(prepare) => self.on_prepare(now, from, prepare, fx),
-            Message::Promise(promise) => self.on_promise(now, from, promise, fx),
-            Message::Nack(nack) => self.on_nack(nack, fx),
-            Message::Accept(accept) => self.on_accept(now, from, accept, fx),
-            Message::Accepted(accepted) => self.on_accepted(now, from, accepted, fx),
-            Message::Probe(probe) => self.on_probe(from, probe, fx),
-            Message::Commit(commit) => self.on_commit(now, from, commit, fx),
-            Message::Heartbeat(heartbeat) => self.on_heartbeat(now, from, heartbeat, fx),
-            Message::HeartbeatReply(reply) => self.on_heartbeat_reply(now, from, reply, fx),
-            Message::Learn(learn) => self.on_learn(from, learn, fx),
-            Message::Learned(learned) => self.on_learned(now, from, learned, fx),
-            Message::Known(known) => self.on_known(now, from, known, fx),
+        let (role, mut ctx) = self.parts();
+        match (message, role) {
+            (Message::Prepare(prepare), _) => self.on_prepare(now, from, prepare, fx),
+            (Message::Promise(promise), Role::Candidate(candidate)) => {
+                let theirs = promise.report.commit;
+                if candidate.on_promise(&mut ctx, now, from, promise, fx) {
+                    self.after_report(now, from, theirs, fx);
+                }
+            }
+            (Message::Nack(nack), _) => self.on_nack(nack, fx),
+            (Message::Accept(accept), _) => self.on_accept(now, from, accept, fx),
+            (Message::Accepted(accepted), Role::Leader(leader)) => {
+                leader.on_accepted(&mut ctx, now, from, &accepted, fx);
+            }
+            // Late answers to a campaign or a ballot that is over.
+            (Message::Promise(_) | Message::Accepted(_), _) => {}
+            (Message::Probe(probe), _) => self.on_probe(from, probe, fx),
+            (Message::Commit(commit), _) => self.on_commit(now, from, commit, fx),
+            (Message::Heartbeat(heartbeat), _) => self.on_heartbeat(now, from, heartbeat, fx),
+            (Message::HeartbeatReply(reply), _) => self.on_heartbeat_reply(now, from, reply, fx),
+            (Message::Learn(learn), _) => self.on_learn(from, learn, fx),
+            (Message::Learned(learned), _) => self.on_learned(now, from, learned, fx),
+            (Message::Known(known), _) => self.on_known(now, from, known, fx),
         }
+    }
+
+    /// Takes a command to the leader, or rejects it.
+    fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
+        match self.parts() {
+            (Role::Leader(leader), mut ctx) => leader.on_propose(&mut ctx, ticket, command, fx),
+            (Role::Candidate(_), _) => fx.refuse(ticket, Refusal::NotLeader { hint: None }),
+            (Role::Follower, _) => {
+                let hint = self.election.leader().map(|ballot| ballot.node);
+                fx.refuse(ticket, Refusal::NotLeader { hint });
+            }
+        }
+    }
+
+    /// Splits the core into the role and what the role works on.
+    pub(crate) fn parts(&mut self) -> (&mut Role, Context<'_>) {
+        let Self { role, config, members, acceptor, learner, .. } = self;
+        (role, Context { config, members, acceptor, learner })
     }
 
     /// Checks that a message may come from this sender, before anything else looks at it.
@@ -228,8 +275,9 @@ impl MultiPaxos {
     pub(crate) fn is_voter(&self) -> bool {
         self.members.is_voter(self.config.id())
     }
+}
 
-    pub(crate) fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
-        fx.note(ProtocolEvent::Ignored { from, reason });
-    }
+/// Ignores a message, and notes the reason.
+pub(crate) fn ignore(from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
+    fx.note(ProtocolEvent::Ignored { from, reason });
 }

@@ -13,7 +13,7 @@
 //! chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
 //! the log is ignored without further consequence.
 
-use crate::core::Fx;
+use crate::core::{Fx, ignore};
 use crate::message::Learned;
 use crate::{Message, MultiPaxos};
 use core::cmp::{max, min};
@@ -96,7 +96,7 @@ impl MultiPaxos {
         let quorum = self.config.quorum();
         let others = |node| !self.contradicting.contains(&node);
         if quorum.is_first(others) && quorum.is_second(others) {
-            self.ignore(by, IgnoreReason::Contradiction, fx);
+            ignore(by, IgnoreReason::Contradiction, fx);
         } else {
             fx.contradicted(Contradiction { slot, by });
         }

@@ -2,11 +2,16 @@
 
 use crate::candidate::Phase1Result;
 use crate::config::Limits;
+use crate::core::{Context, Fx, ignore};
+use crate::message::{Accept, Accepted, Commit, HORIZON, Message, Probe};
 use alloc::vec::Vec;
 use core::cmp::{max, min};
 use core::mem;
 use core::time::Duration;
-use synod_consensus::{Quorum, Run, RunLog, SendWindow, WindowLimits};
+use synod_consensus::{
+    HistoryDigest, IgnoreReason, ProtocolEvent, Quorum, Refusal, Run, RunLog, SendWindow,
+    WindowLimits, Write,
+};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, ValuesBuilder};
 
 /// Maximum number of unacknowledged Accepts to one acceptor.
@@ -64,18 +69,18 @@ pub struct Leader {
     pub(crate) found: Option<Phase1Result>,
     /// Last slot proposed, with all from where this ballot began. What the own log holds after it was
     /// accepted at older ballots.
-    pub(crate) proposed: Slot,
+    proposed: Slot,
     /// Last slot that this node's own acceptor has durably accepted.
     durable: Slot,
     /// Last slot of the Accepted that was sent to this node itself.
-    pub(crate) self_ack_sent: Slot,
+    self_ack_sent: Slot,
     /// Acceptors by id, in order. A handful: a linear search beats any map.
     peers: Vec<(NodeId, Peer)>,
     /// Commands proposed since the last flush, and their tickets.
-    pub(crate) offered: ValuesBuilder,
-    pub(crate) tickets: Vec<Ticket>,
+    offered: ValuesBuilder,
+    tickets: Vec<Ticket>,
     /// Bytes of proposed values after the commit index.
-    pub(crate) window_bytes: usize,
+    window_bytes: usize,
 }
 
 /// Replication state of one acceptor.
@@ -269,10 +274,6 @@ impl Leader {
         self.peers.iter().any(|(peer, it)| *peer == node && it.needs_snapshot)
     }
 
-    pub(crate) fn peers_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Peer)> {
-        self.peers.iter_mut().map(|(node, peer)| (*node, peer))
-    }
-
     /// Returns the acceptors whose answers are overdue, with the numbers of the probes to send.
     /// Measured by their response times, with back-off.
     pub fn overdue_probes(&mut self, now: Instant) -> Vec<(NodeId, u64)> {
@@ -293,6 +294,165 @@ impl Leader {
         if let Some((_, peer)) = self.peers.iter_mut().find(|(node, _)| *node == from) {
             peer.probe_answered(now, number);
         }
+    }
+}
+
+impl Leader {
+    /// Takes a command into the batch that the next flush proposes.
+    pub(crate) fn on_propose(
+        &mut self,
+        ctx: &mut Context<'_>,
+        ticket: Ticket,
+        command: &[u8],
+        fx: &mut Fx<'_>,
+    ) {
+        let (limits, last) = (ctx.config.limits(), self.proposed);
+        if !self.is_serving {
+            return fx.refuse(ticket, Refusal::NotLeader { hint: None });
+        }
+        if command.len() > limits.command_bytes {
+            let limit = limits.command_bytes as u64;
+            return fx.refuse(ticket, Refusal::TooLarge { limit });
+        }
+        let offered = self.offered.byte_len();
+        let size = command.len() + 1;
+        let slots = (last.0 - ctx.learner.commit().0) as usize + self.offered.len();
+        if slots >= limits.window_slots
+            || self.window_bytes + offered + size > limits.window_bytes
+            || last.0 + 1 + self.offered.len() as u64 >= HORIZON
+        {
+            return fx.refuse(ticket, Refusal::Busy);
+        }
+        if offered > 0 && offered + size > limits.accept_bytes {
+            // A run that fits into one Accept is never cut or copied again.
+            self.seal_batch(ctx, fx);
+        }
+        self.offered.push_command(command);
+        self.tickets.push(ticket);
+    }
+
+    /// Turns what was offered into one run, one write, one Accept a peer, and an acknowledgement to
+    /// this node itself. The Accepts leave before the own disk is done.
+    pub(crate) fn flush(&mut self, ctx: &mut Context<'_>, now: Instant, fx: &mut Fx<'_>) {
+        self.propose_found(ctx, fx);
+        self.seal_batch(ctx, fx);
+        let (ballot, proposed) = (self.ballot, self.proposed);
+        let (log, commit) = (ctx.acceptor.log(), ctx.learner.commit());
+        if self.self_ack_sent < proposed {
+            // The own acceptance is a message like any other: it counts once it is durable.
+            let (first, through) = (self.self_ack_sent.next().max(log.base().next()), proposed);
+            self.self_ack_sent = through;
+            let accepted = Accepted { ballot, first, through, probe: 0 };
+            fx.send(ctx.config.id(), Message::Accepted(accepted));
+        }
+        // Most peers lack exactly the newest run. If it is whole, it can be sent as it is.
+        let newest = log.runs().next_back().filter(|run| run.last() == proposed);
+        let accepts =
+            AcceptBuilder { now, log, limits: ctx.config.limits(), last: proposed, newest };
+        for (node, peer) in &mut self.peers {
+            let node = *node;
+            while let Some(run) = accepts.next(peer) {
+                peer.sent_commit = commit;
+                let before = run.first.prev();
+                let digest = (before <= commit).then(|| HistoryDigest::of(log, before));
+                fx.send(node, Message::Accept(Accept { run, commit, digest }));
+            }
+            if peer.needs_snapshot {
+                fx.ship_snapshot(node);
+            }
+            if self.is_serving && peer.sent_commit < commit {
+                peer.sent_commit = commit;
+                fx.send(node, Message::Commit(Commit { ballot, commit }));
+            }
+        }
+    }
+
+    /// Handles phase 2b, of a peer or of this node itself: what a quorum has accepted is chosen.
+    pub(crate) fn on_accepted(
+        &mut self,
+        ctx: &mut Context<'_>,
+        now: Instant,
+        from: NodeId,
+        accepted: &Accepted,
+        fx: &mut Fx<'_>,
+    ) {
+        let Accepted { ballot, first, through, probe } = *accepted;
+        if self.ballot != ballot {
+            // Acceptances of different ballots are never added up (PMS 2.3).
+            return ignore(from, IgnoreReason::OlderBallot, fx);
+        }
+        // It may have learnt more from others than is proposed by now.
+        let through = through.min(self.proposed);
+        self.accepted(now, from, first, through, ctx.acceptor.log().base());
+        self.probe_answered(now, from, probe);
+        let commit = ctx.learner.commit();
+        if through > commit {
+            let agreed = self.agreed(ctx.config.quorum());
+            if agreed > commit {
+                let chosen = ctx.learner.learn(ctx.acceptor.log(), ballot, agreed);
+                self.on_chosen(ctx.learner.commit(), chosen, fx);
+            }
+        }
+    }
+
+    /// Reports newly chosen runs, up to `commit`, and takes them out of the window.
+    pub(crate) fn on_chosen(&mut self, commit: Slot, chosen: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
+        if chosen.is_empty() {
+            return;
+        }
+        // What was learnt before, under another stamp, never counted as proposed.
+        let proposed = chosen.iter().filter(|run| run.stamp == self.ballot);
+        let bytes = proposed.map(|run| run.values.byte_len()).sum();
+        if self.committed(commit, bytes) {
+            fx.note(ProtocolEvent::Leading { ballot: self.ballot });
+        }
+        chosen.into_iter().for_each(|run| fx.chosen(run));
+    }
+
+    /// Sends probes to the acceptors whose answers are overdue.
+    pub(crate) fn send_probes(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        let ballot = self.ballot;
+        for (node, number) in self.overdue_probes(now) {
+            fx.send(node, Message::Probe(Probe { ballot, number }));
+        }
+    }
+
+    /// Proposes the next of what phase 1 has found. A long log goes out in slices as the ones
+    /// before are chosen: heartbeats leave in between, and no step grows with the length of the log.
+    fn propose_found(&mut self, ctx: &mut Context<'_>, fx: &mut Fx<'_>) {
+        let limits = ctx.config.limits();
+        let (max_bytes, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
+        while let Some(found) = self.found.as_mut().filter(|_| self.window_bytes < max_bytes) {
+            match found.next_batch(self.ballot, batch_bytes) {
+                Some(run) => self.propose(ctx, run, fx),
+                None => self.found = None,
+            }
+        }
+    }
+
+    /// Puts what was offered into the log.
+    fn seal_batch(&mut self, ctx: &mut Context<'_>, fx: &mut Fx<'_>) {
+        if self.tickets.is_empty() {
+            return;
+        }
+        let values = self.offered.finish();
+        let first = self.proposed.next();
+        for (index, ticket) in self.tickets.drain(..).enumerate() {
+            fx.placed(ticket, first.plus(index));
+        }
+        self.propose(ctx, Run { first, stamp: self.ballot, values }, fx);
+    }
+
+    /// Proposes a run, and accepts it at the own acceptor.
+    fn propose(&mut self, ctx: &mut Context<'_>, run: Run<Ballot>, fx: &mut Fx<'_>) {
+        debug_assert_eq!(run.first, self.proposed.next(), "proposals leave no hole");
+        let commit = ctx.learner.commit();
+        if run.last() > commit {
+            self.window_bytes += run.from(run.first.max(commit.next())).values.byte_len();
+        }
+        self.proposed = run.last();
+        fx.write(Write::Put(run.clone()));
+        ctx.acceptor.propose(run);
     }
 }
 

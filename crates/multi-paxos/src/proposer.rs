@@ -1,24 +1,16 @@
 //! A node as proposer: looking whether it should lead, campaigning, leading.
 
-use crate::candidate::{Candidate, ReportProgress};
+use crate::candidate::Candidate;
 use crate::core::{Fx, Role};
 use crate::election::PreCampaign;
-use crate::leader::{AcceptBuilder, Leader};
 use crate::message::{
-    Accept, Accepted, Commit, ElectionState, HORIZON, Heartbeat, Nack, Prepare, Probe, Promise,
-    Report, View,
+    Accepted, ElectionState, HORIZON, Heartbeat, Message, Nack, Promise, Report, View,
 };
-use crate::span::prefix;
-use crate::{Message, MultiPaxos, Timer};
+use crate::{MultiPaxos, Timer};
 use alloc::boxed::Box;
 use core::mem;
-use synod_consensus::{
-    HistoryDigest, IgnoreReason, ProtocolEvent, Refusal, Run, StepDownReason, Write,
-};
-use synod_types::{Ballot, Instant, NodeId, Ticket};
-
-/// A campaign that brings nothing new for this many of the longest election timeouts is given up.
-const CAMPAIGN_TIMEOUT_FACTOR: u32 = 8;
+use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, StepDownReason};
+use synod_types::{Ballot, Instant, NodeId};
 
 /// The disk or the apply side did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,244 +73,57 @@ impl MultiPaxos {
         fx.cancel_timer(Timer::Election);
         self.begin_round(now, fx);
         fx.send(me, Message::Promise(Promise { ballot, report: Report::empty(from) }));
-        self.send_prepares(now, fx);
-    }
-
-    /// Prepare to everyone who has not reported everything: the same ballot again, because a higher
-    /// one would only undo what it has already.
-    fn send_prepares(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        let me = self.config.id();
-        let Role::Candidate(candidate) = &mut self.role else { return };
-        candidate.last_prepare = now;
-        let (ballot, commit) = (candidate.ballot(), self.learner.commit());
-        for voter in self.members.voters().iter().copied().filter(|voter| *voter != me) {
-            if let Some((from, held)) = candidate.next_request(voter, commit) {
-                fx.send(voter, Message::Prepare(Prepare { ballot, from, held }));
-            }
+        if let (Role::Candidate(candidate), ctx) = self.parts() {
+            candidate.send_prepares(&ctx, now, fx);
         }
     }
 
-    /// Phase 1b arrives. Only promises of exactly this ballot count, each acceptor once.
-    pub(crate) fn on_promise(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        promise: Promise,
-        fx: &mut Fx<'_>,
-    ) {
-        let Promise { ballot, report } = promise;
-        let Role::Candidate(candidate) = &mut self.role else { return };
-        if candidate.ballot() != ballot {
-            return self.ignore(from, IgnoreReason::OtherBallot, fx);
-        }
-        if from == self.config.id() {
-            candidate.on_own_promise(from);
-            return self.maybe_lead(fx);
-        }
-        let confirmed = prefix(&report.held, report.from, report.confirmed);
-        self.confirm(report.from, &confirmed, fx);
-        let (commit, Role::Candidate(candidate)) = (self.learner.commit(), &mut self.role) else {
-            return;
-        };
-        match candidate.on_report(from, &report, commit) {
-            ReportProgress::Stale => return,
-            ReportProgress::Done => {}
-            ReportProgress::More(_) => {
-                if let Some((from_slot, held)) = candidate.next_request(from, commit) {
-                    fx.send(from, Message::Prepare(Prepare { ballot, from: from_slot, held }));
-                }
-            }
-        }
-        candidate.last_progress = now;
-        if report.commit > commit && self.learner.may_request(now) {
-            // What is chosen is not reported. It must be learnt before this report counts.
-            self.request_chosen(now, from, fx);
-        }
-        self.maybe_lead(fx);
-    }
-
-    /// Phase 1 is done if a quorum has reported everything: phase 2 begins.
+    /// Takes over as leader once a quorum has reported everything, or gives up.
     pub(crate) fn maybe_lead(&mut self, fx: &mut Fx<'_>) {
-        let commit = self.learner.commit();
-        let Role::Candidate(candidate) = &self.role else { return };
-        if !candidate.is_complete(self.config.quorum(), commit) {
-            return;
-        }
-        let ballot = candidate.ballot();
-        let Some(found) = candidate.result(commit) else {
-            return self.step_down(None, StepDownReason::UnfillableHoles, fx);
+        let (role, ctx) = self.parts();
+        let result = match role {
+            Role::Candidate(candidate) => candidate.conclude(&ctx),
+            Role::Follower | Role::Leader(_) => None,
         };
-        let (first, barrier) = (found.first(), found.barrier());
-        if barrier.0 >= HORIZON {
-            return self.step_down(None, StepDownReason::LogFull, fx);
-        }
-        let others = self.members.others(self.config.id());
-        let mut leader = Leader::new(ballot, first, barrier, self.config.limits(), others);
-        leader.found = Some(found);
-        self.role = Role::Leader(Box::new(leader));
-    }
-
-    /// Proposes the next of what phase 1 has found. A long log goes out in slices as the ones
-    /// before are chosen: heartbeats leave in between, and no step grows with the length of the log.
-    fn propose_found(&mut self, fx: &mut Fx<'_>) {
-        let limits = self.config.limits();
-        let (most, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
-        while let Role::Leader(leader) = &mut self.role {
-            let ballot = leader.ballot();
-            let Some(found) = leader.found.as_mut().filter(|_| leader.window_bytes < most) else {
-                return;
-            };
-            match found.next_batch(ballot, batch_bytes) {
-                Some(run) => self.propose(run, fx),
-                None => leader.found = None,
-            }
+        match result {
+            None => {}
+            Some(Ok(leader)) => self.role = Role::Leader(Box::new(leader)),
+            Some(Err(reason)) => self.step_down(None, reason, fx),
         }
     }
 
-    /// Somebody promised more: this ballot is over.
+    /// Steps down if the own ballot was rejected for a higher one.
     pub(crate) fn on_nack(&mut self, nack: Nack, fx: &mut Fx<'_>) {
         let Nack { ballot, promised } = nack;
-        let ours = match &self.role {
-            Role::Follower => None,
-            Role::Candidate(candidate) => Some(candidate.ballot()),
-            Role::Leader(leader) => Some(leader.ballot()),
-        };
-        if ours == Some(ballot) {
+        // The Nack names the rejected ballot: a late one ends no later campaign.
+        if self.role.ballot() == Some(ballot) {
             self.election.on_nack(promised);
             self.step_down(Some(promised.node), StepDownReason::HigherBallotPromised, fx);
         }
     }
 
-    /// Takes a command into the batch that the next flush makes.
-    pub(crate) fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
-        let hint = self.known_leader();
-        let limits = self.config.limits();
-        let commit = self.learner.commit();
-        let Role::Leader(leader) = &mut self.role else {
-            return fx.refuse(ticket, Refusal::NotLeader { hint });
-        };
-        let last = leader.proposed;
-        if !leader.is_serving() {
-            return fx.refuse(ticket, Refusal::NotLeader { hint });
-        }
-        if command.len() > limits.command_bytes {
-            let limit = limits.command_bytes as u64;
-            return fx.refuse(ticket, Refusal::TooLarge { limit });
-        }
-        let offered = leader.offered.byte_len();
-        let size = command.len() + 1;
-        let slots = (last.0 - commit.0) as usize + leader.offered.len();
-        if slots >= limits.window_slots
-            || leader.window_bytes + offered + size > limits.window_bytes
-            || last.0 + 1 + leader.offered.len() as u64 >= HORIZON
-        {
-            return fx.refuse(ticket, Refusal::Busy);
-        }
-        if offered > 0 && offered + size > limits.accept_bytes {
-            // A run that one Accept can carry whole is never cut or copied again.
-            self.seal_batch(fx);
-        }
-        if let Role::Leader(leader) = &mut self.role {
-            leader.offered.push_command(command);
-            leader.tickets.push(ticket);
-        }
-    }
-
-    /// Turns what was offered into one run, one write, one Accept a peer, and the answer to
-    /// ourselves. Everything leaves before our own disk is done.
-    pub(crate) fn flush_leader(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        self.propose_found(fx);
-        self.seal_batch(fx);
-        let Role::Leader(leader) = &mut self.role else { return };
-        let (ballot, log, commit) = (leader.ballot(), self.acceptor.log(), self.learner.commit());
-        let proposed = leader.proposed;
-        if leader.self_ack_sent < proposed {
-            let (first, through) = (leader.self_ack_sent.next().max(log.base().next()), proposed);
-            leader.self_ack_sent = through;
-            let accepted = Message::Accepted(Accepted { ballot, first, through, probe: 0 });
-            fx.send(self.config.id(), accepted);
-        }
-        // Most peers lack exactly the newest run. If it is whole, it can be sent as it is.
-        let newest = log.runs().next_back().filter(|run| run.last() == proposed);
-        let sender =
-            AcceptBuilder { now, log, limits: self.config.limits(), last: proposed, newest };
-        let is_serving = leader.is_serving();
-        for (node, peer) in leader.peers_mut() {
-            while let Some(run) = sender.next(peer) {
-                peer.sent_commit = commit;
-                let before = run.first.prev();
-                let digest = (before <= commit).then(|| HistoryDigest::of(log, before));
-                fx.send(node, Message::Accept(Accept { run, commit, digest }));
-            }
-            if peer.needs_snapshot {
-                fx.ship_snapshot(node);
-            }
-            if is_serving && peer.sent_commit < commit {
-                peer.sent_commit = commit;
-                fx.send(node, Message::Commit(Commit { ballot, commit }));
-            }
-        }
-    }
-
-    /// Phase 2b arrives, or our own disk is done: what a quorum has accepted is chosen.
-    pub(crate) fn on_accepted(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        accepted: Accepted,
-        fx: &mut Fx<'_>,
-    ) {
-        let Accepted { ballot, first, through, probe } = accepted;
-        let base = self.acceptor.log().base();
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.ballot() != ballot {
-            return self.ignore(from, IgnoreReason::OlderBallot, fx);
-        }
-        // It may have learnt more from others than is proposed by now.
-        let through = through.min(leader.proposed);
-        leader.accepted(now, from, first, through, base);
-        leader.probe_answered(now, from, probe);
-        if through > self.learner.commit() {
-            let agreed = leader.agreed(self.config.quorum());
-            if agreed > self.learner.commit() {
-                self.learn(ballot, agreed, fx);
-            }
-        }
-    }
-
     /// The next round of heartbeats, and what is overdue.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        let timing = self.config.timing();
-        let timeout = timing.election.end;
         // A timer that fires late shows that this node was held up, by a long step or by its
         // machine. The answers to its last heartbeats wait behind this timer, so it judges its
         // peers by the next one.
-        let held_up = self.election.since_last_round(now) >= timing.heartbeat * 2;
+        let held_up = self.election.since_last_round(now) >= self.config.timing().heartbeat * 2;
         let skipped_quorum_check =
             held_up && !mem::replace(&mut self.skipped_quorum_check, held_up);
         self.skipped_quorum_check = skipped_quorum_check;
         if self.is_proposer() && !skipped_quorum_check && !self.sees_quorum(now) {
             return self.step_down(None, StepDownReason::NoQuorum, fx);
         }
-        match &mut self.role {
-            Role::Follower if !self.election.is_pre_campaigning() => return,
+        let is_pre_campaigning = self.election.is_pre_campaigning();
+        let (role, ctx) = self.parts();
+        match role {
+            Role::Follower if !is_pre_campaigning => return,
             Role::Follower => {}
-            Role::Candidate(candidate)
-                if now.since(candidate.last_progress) > timeout * CAMPAIGN_TIMEOUT_FACTOR =>
-            {
+            Role::Candidate(candidate) if candidate.has_timed_out(&ctx, now) => {
                 return self.step_down(None, StepDownReason::CampaignTimedOut, fx);
             }
-            Role::Candidate(candidate) => {
-                if now.since(candidate.last_prepare) >= timing.election.start {
-                    self.send_prepares(now, fx);
-                }
-            }
-            Role::Leader(leader) => {
-                let ballot = leader.ballot();
-                for (node, number) in leader.overdue_probes(now) {
-                    fx.send(node, Message::Probe(Probe { ballot, number }));
-                }
-            }
+            Role::Candidate(candidate) => candidate.retry_prepares(&ctx, now, fx),
+            Role::Leader(leader) => leader.send_probes(now, fx),
         }
         self.begin_round(now, fx);
         self.maybe_campaign(now, fx);
@@ -449,41 +254,6 @@ impl MultiPaxos {
         }
         let interval = self.config.timing().heartbeat;
         fx.set_timer(Timer::Heartbeat, interval..interval);
-    }
-
-    /// Puts what was offered into the log.
-    fn seal_batch(&mut self, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.tickets.is_empty() {
-            return;
-        }
-        let values = leader.offered.finish();
-        let first = leader.proposed.next();
-        for (index, ticket) in leader.tickets.drain(..).enumerate() {
-            fx.placed(ticket, first.plus(index));
-        }
-        let run = Run { first, stamp: leader.ballot(), values };
-        self.propose(run, fx);
-    }
-
-    /// Proposes, and accepts what it proposes.
-    fn propose(&mut self, run: Run<Ballot>, fx: &mut Fx<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        debug_assert_eq!(run.first, leader.proposed.next(), "proposals leave no hole");
-        let commit = self.learner.commit();
-        if run.last() > commit {
-            leader.window_bytes += run.from(run.first.max(commit.next())).values.byte_len();
-        }
-        leader.proposed = run.last();
-        fx.write(Write::Put(run.clone()));
-        self.acceptor.propose(run);
-    }
-
-    fn known_leader(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Follower => self.election.leader().map(|ballot| ballot.node),
-            Role::Candidate(_) | Role::Leader(_) => None,
-        }
     }
 
     fn is_stalled(&mut self, now: Instant) -> bool {

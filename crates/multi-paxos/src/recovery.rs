@@ -1,7 +1,7 @@
 //! Coming back from disk, and the log's compacted front.
 
 use crate::acceptor::Acceptor;
-use crate::core::{Fx, Role};
+use crate::core::{Fx, Role, ignore};
 use crate::election::Election;
 use crate::history::Agreement;
 use crate::learner::Learner;
@@ -101,7 +101,7 @@ impl MultiPaxos {
         let me = self.config.id();
         let sane = base.stamp == CHOSEN || base.stamp.round < HORIZON;
         if base.through.0 >= HORIZON || !sane {
-            return self.ignore(me, IgnoreReason::OutOfRange, fx);
+            return ignore(me, IgnoreReason::OutOfRange, fx);
         }
         if base.through <= self.base.through {
             return;
