@@ -134,6 +134,7 @@ impl Acceptor {
         let through = max(next.prev(), from.prev());
         let held = prefix(held, from, through);
         let confirmed = self.confirmed(from, &held, commit);
+        debug_assert!(confirmed < from || confirmed <= commit, "confirmed beyond what is chosen");
         let digest = HistoryDigest::of(&self.log, min(commit, from.prev()));
         Report {
             from,
@@ -199,7 +200,9 @@ impl Acceptor {
         let Some(parts) = self.missing_parts(run, commit) else {
             return AcceptResult::Contradiction;
         };
+        // An Accept is a promise, too (PMS 2.2, P1a): the acceptor may have missed its Prepare.
         let _ = self.promise(run.stamp);
+        debug_assert_eq!(run.stamp, self.hard_state.promised, "accepted at the promised ballot");
         for part in &parts {
             self.log.put(part.clone());
         }
@@ -211,6 +214,7 @@ impl Acceptor {
     /// known so, or `None` if another value is known to be chosen.
     #[must_use]
     pub fn learn(&mut self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
+        // CHOSEN is no ballot: learning leaves the promise alone.
         let run = Run { first: run.first, stamp: CHOSEN, values: run.values.clone() };
         let parts = self.missing_parts(&run, commit)?;
         for part in &parts {
@@ -221,7 +225,7 @@ impl Acceptor {
 
     /// Accepts the proposer's own values, for slots of its own ballot.
     pub(crate) fn propose(&mut self, run: Run<Ballot>) {
-        debug_assert_eq!(run.stamp, self.hard_state.promised);
+        debug_assert_eq!(run.stamp, self.hard_state.promised, "proposed at the promised ballot");
         self.extend_accepted_range(run.first, run.last());
         self.log.put(run);
     }

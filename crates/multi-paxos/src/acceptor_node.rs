@@ -1,4 +1,4 @@
-//! A node as acceptor and learner: what it answers, and whom it follows.
+//! Node as acceptor and learner: replies to proposers, catch-up, and the leader that it follows.
 
 use crate::acceptor::AcceptResult;
 use crate::core::{Fx, Role, ignore};
@@ -13,8 +13,8 @@ use synod_consensus::{HistoryDigest, IgnoreReason, ProtocolEvent, Run, StepDownR
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
 impl MultiPaxos {
-    /// Phase 1b. A ballot that was promised already is answered again, from what is held now: it
-    /// is the same proposer, whose answer was lost or who wants the next part.
+    /// Handles phase 1a (PMS 2.2). A ballot that is promised already is answered again, from what is
+    /// held now: its proposer lost the answer, or requests the next part.
     pub(crate) fn on_prepare(
         &mut self,
         now: Instant,
@@ -43,7 +43,7 @@ impl MultiPaxos {
         fx.send(from, Message::Promise(Promise { ballot, report }));
     }
 
-    /// Phase 2b. The answer waits for the flush, so that one covers all that came before it.
+    /// Handles phase 2a. The answer waits for the flush, so that one covers all Accepts before it.
     pub(crate) fn on_accept(
         &mut self,
         now: Instant,
@@ -85,13 +85,13 @@ impl MultiPaxos {
         if self.election.leader() == Some(ballot) {
             self.follow(now, ballot, true, fx);
         } else {
-            // Somebody is at phase 2, and serves soon.
+            // Phase 2 has begun: the proposer serves soon.
             self.arm_election(fx);
         }
         self.learn_from_leader(ballot, commit, fx);
     }
 
-    /// One answer to the leader for everything that was accepted since the last flush.
+    /// Sends the leader one answer for everything accepted since the last flush.
     pub(crate) fn flush_acceptor(&mut self, fx: &mut Fx<'_>) {
         if !core::mem::take(&mut self.must_ack) {
             return;
@@ -99,14 +99,13 @@ impl MultiPaxos {
         let (ballot, probe) = (self.acceptor.promised(), self.last_probe);
         let (first, through) = match self.acceptor.accepted_range() {
             Some(accepted_range) => (accepted_range.first, accepted_range.through),
-            // Nothing arrived of what the leader asks about.
+            // None of the Accepts before the probe arrived.
             None => (Slot(1), Slot::ZERO),
         };
         fx.send(ballot.node, Message::Accepted(Accepted { ballot, first, through, probe }));
     }
 
-    /// The leader asks what became of its Accepts: of those before this, what did not arrive by
-    /// now was lost.
+    /// Handles a probe of the leader: Accepts sent before it that have not arrived by now were lost.
     pub(crate) fn on_probe(&mut self, from: NodeId, probe: Probe, fx: &mut Fx<'_>) {
         let Probe { ballot, number } = probe;
         let promised = self.acceptor.promised();
@@ -123,7 +122,7 @@ impl MultiPaxos {
         self.must_ack = true;
     }
 
-    /// More is chosen.
+    /// Handles the commit index of a leader.
     pub(crate) fn on_commit(
         &mut self,
         now: Instant,
@@ -141,7 +140,7 @@ impl MultiPaxos {
         }
     }
 
-    /// Somebody asks whether we are there.
+    /// Handles a heartbeat.
     pub(crate) fn on_heartbeat(
         &mut self,
         now: Instant,
@@ -158,7 +157,7 @@ impl MultiPaxos {
         fx.send(from, Message::HeartbeatReply(HeartbeatReply { round, view: self.view(now) }));
     }
 
-    /// Somebody is there.
+    /// Handles the reply to a heartbeat.
     pub(crate) fn on_heartbeat_reply(
         &mut self,
         now: Instant,
@@ -181,8 +180,8 @@ impl MultiPaxos {
         self.maybe_campaign(now, fx);
     }
 
-    /// A learner asks. What it holds already is confirmed without its values; what is compacted can
-    /// only come as a snapshot.
+    /// Answers a learner. What it holds already is confirmed without values; compacted slots can only
+    /// be sent as a snapshot.
     pub(crate) fn on_learn(&mut self, from: NodeId, learn: Learn, fx: &mut Fx<'_>) {
         let Learn { from: first, through, held } = learn;
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
@@ -202,7 +201,7 @@ impl MultiPaxos {
         }
     }
 
-    /// An answer to a learner. It touches neither the promise nor any other slot.
+    /// Handles chosen values. They change neither the promise nor any other slot.
     pub(crate) fn on_learned(
         &mut self,
         now: Instant,
@@ -227,11 +226,12 @@ impl MultiPaxos {
         }
         parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
         self.learn(crate::CHOSEN, run.last(), fx);
+        debug_assert!(self.learner.commit() >= run.last(), "learnt values are in order");
         self.record_agreement(from);
         self.continue_catch_up(now, from, commit, fx);
     }
 
-    /// An answer to a learner without values: what it holds is chosen.
+    /// Handles an answer without values: what this node holds under these stamps is chosen.
     pub(crate) fn on_known(&mut self, now: Instant, from: NodeId, known: Known, fx: &mut Fx<'_>) {
         let Known { first, spans, commit, .. } = known;
         let before = self.learner.commit();
@@ -239,7 +239,7 @@ impl MultiPaxos {
             return;
         }
         self.confirm(first, &spans, fx);
-        // An answer that brings nothing on is no reason to ask again at once.
+        // An answer that brings no progress does not trigger the next request.
         if self.learner.commit() > before {
             if first == before.next() {
                 self.record_agreement(from);
@@ -248,7 +248,7 @@ impl MultiPaxos {
         }
     }
 
-    /// An answer brought this node on: it asks for the next part, or goes on with its campaign.
+    /// Requests the next part after an answer that advanced the commit index, or continues a campaign.
     fn continue_catch_up(&mut self, now: Instant, from: NodeId, theirs: Slot, fx: &mut Fx<'_>) {
         self.learner.on_answer(now);
         if let Role::Candidate(candidate) = &mut self.role {
@@ -275,12 +275,12 @@ impl MultiPaxos {
         self.maybe_lead(fx);
     }
 
-    /// Asks `node` for what is chosen and not known here, up to where the leader's own Accepts
+    /// Asks `node` for the chosen slots that this node lacks, up to where the leader's own Accepts
     /// begin.
     pub(crate) fn request_chosen(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
         let timing = self.config.timing();
-        // An answer that came after a long pause says nothing of the next one, and while it is
-        // waited for nobody else is asked.
+        // The delay after a long pause does not predict the next one, and meanwhile no other node is
+        // asked.
         let timeout = timing.election.end.min(timing.heartbeat * 2 + self.election.delay(node));
         self.learner.record_request(now, node, timeout);
         let from = self.learner.commit().next();
@@ -292,10 +292,10 @@ impl MultiPaxos {
         fx.send(node, Message::Learn(Learn { from, through, held }));
     }
 
-    /// Returns whether the leader that this node follows sends what comes next. It sends every slot
-    /// from the first of its ballot on until that is acknowledged; a heartbeat that overtakes it
-    /// names slots that are still in flight, and to ask for these would have them sent twice. What
-    /// comes from a leader that this node does not agree with is not known to be chosen: it must ask.
+    /// Returns whether the followed leader sends the next slot. It sends every slot from the first of
+    /// its ballot on until that is acknowledged; a heartbeat that overtakes it names slots in flight,
+    /// and requesting these would have them sent twice. Values of a leader whose history does not agree
+    /// are not known to be chosen: the node must request them.
     fn is_receiving_accepts(&self, now: Instant) -> bool {
         let next = self.learner.commit().next();
         self.election.leader() == Some(self.acceptor.promised())
@@ -307,7 +307,7 @@ impl MultiPaxos {
                 .is_some_and(|accepted_range| accepted_range.first <= next)
     }
 
-    /// Reports what is newly known to be chosen, up to `through` for what was accepted at `ballot`.
+    /// Reports what is newly chosen, up to `through` for values accepted at `ballot`.
     pub(crate) fn learn(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
         let newly_chosen = self.learner.learn(self.acceptor.log(), ballot, through);
         self.report_chosen(newly_chosen, fx);
@@ -329,13 +329,14 @@ impl MultiPaxos {
         }
     }
 
-    /// Follows the leader of `ballot`, whose barrier is chosen: it needs no Prepare for that, and
-    /// nothing older is accepted from then on. False if a higher ballot was promised.
+    /// Follows the leader of `ballot`, whose barrier is chosen. No Prepare is needed: nothing older is
+    /// accepted from then on. Returns `false` if a higher ballot was promised.
     fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool, fx: &mut Fx<'_>) -> bool {
         if ballot < self.acceptor.promised() {
             return false;
         }
         self.promise(ballot, StepDownReason::OtherLeader, fx);
+        debug_assert_eq!(self.acceptor.promised(), ballot, "following promises");
         if self.election.follow(now, ballot, has_quorum) {
             fx.note(ProtocolEvent::Following { leader: ballot.node, ballot });
         }
@@ -346,7 +347,7 @@ impl MultiPaxos {
         true
     }
 
-    /// What a heartbeat or its answer tells.
+    /// Handles the view in a heartbeat or its reply.
     fn on_view(&mut self, now: Instant, from: NodeId, view: &View, fx: &mut Fx<'_>) {
         let followed = self.election.leader().filter(|leader| leader.node == from);
         match view.state {
@@ -362,7 +363,7 @@ impl MultiPaxos {
             | ElectionState::Following
             | ElectionState::PreCampaigning => {
                 if followed.is_some_and(|leader| leader <= view.ballot) {
-                    // It has let go.
+                    // It has stepped down.
                     self.election.clear_leader();
                 }
                 let waits = view.state == ElectionState::Campaigning && view.has_quorum;
@@ -377,7 +378,7 @@ impl MultiPaxos {
         }
     }
 
-    /// Promises `ballot` if that is news.
+    /// Promises `ballot` if it is above the promise.
     pub(crate) fn promise(&mut self, ballot: Ballot, why: StepDownReason, fx: &mut Fx<'_>) {
         let before = self.acceptor.promised();
         if self.acceptor.promise(ballot) {
@@ -385,7 +386,7 @@ impl MultiPaxos {
         }
     }
 
-    /// The promise has risen: it is written, and what was kept for the old one goes.
+    /// Writes the risen promise, and drops what was kept for the old one.
     fn on_promise_raised(
         &mut self,
         old: Ballot,
@@ -393,15 +394,15 @@ impl MultiPaxos {
         why: StepDownReason,
         fx: &mut Fx<'_>,
     ) {
-        debug_assert!(self.acceptor.promised() > old);
+        assert!(self.acceptor.promised() > old, "a promise only rises");
         fx.write(Write::HardState(self.acceptor.hard_state()));
         self.must_ack = false;
         self.last_probe = 0;
         self.step_down(by, why, fx);
     }
 
-    /// Whether a rival of the leader is ignored: as long as the leader was heard from within the
-    /// shortest election timeout. This keeps the peace and nothing else.
+    /// Returns whether Prepares of `rival` are ignored because this node received a message of its
+    /// leader within the shortest election timeout. For stability only; safety does not need it.
     fn protects_leader(&self, now: Instant, rival: NodeId) -> bool {
         let is_rival = self.election.leader().is_some_and(|leader| leader.node != rival);
         self.has_live_leader(now) && (is_rival || self.is_leader())

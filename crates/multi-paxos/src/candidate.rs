@@ -113,7 +113,8 @@ impl Phase1Result {
             values.extend(&noop);
             self.next = self.next.next();
         }
-        debug_assert!(!values.is_empty(), "a batch makes progress");
+        assert!(!values.is_empty(), "a batch makes progress");
+        debug_assert_eq!(first.plus(values.len()), self.next, "one value a slot");
         Some(Run { first, stamp: ballot, values: values.finish() })
     }
 }
@@ -167,6 +168,7 @@ impl Candidate {
         if progress.is_done || report.from != progress.next {
             return ReportProgress::Stale;
         }
+        debug_assert!(report.through.next() >= progress.next, "a report does not go back");
         progress.next = report.through.next();
         progress.is_done = report.is_last;
         progress.commit = max(progress.commit, report.commit);
@@ -200,7 +202,8 @@ impl Candidate {
         if next <= self.chosen_through {
             return None;
         }
-        // The slot after everything found is the barrier's.
+        // Values chosen before are all learnt or found: new ones come after them, and the barrier first.
+        assert!(next >= first && next > self.chosen_through, "the barrier comes after the past");
         let found = self.best.clone();
         (holes <= MAX_WINDOW_SLOTS as u64).then_some(Phase1Result {
             next: first,
@@ -284,10 +287,20 @@ impl Candidate {
         if barrier.0 >= HORIZON {
             return Some(Err(StepDownReason::LogFull));
         }
+        // P1b: the quorum's promises are to this very ballot, and so is the own one.
+        assert_eq!(self.ballot, ctx.acceptor.promised(), "a proposer has promised its own ballot");
         let others = ctx.members.others(ctx.config.id());
         let mut leader = Leader::new(self.ballot, first, barrier, ctx.config.limits(), others);
         leader.found = Some(found);
         Some(Ok(leader))
+    }
+
+    pub(crate) fn check_invariants(&self, commit: Slot) {
+        assert!(self.from <= commit.next(), "phase 1 covers every slot that is not chosen");
+        assert_eq!(self.best.base(), self.from.prev(), "values before the first slot");
+        for progress in self.reports.values() {
+            assert!(progress.next >= self.from, "a report covers slots from the first on");
+        }
     }
 
     /// Keeps, slot by slot, the value of the higher ballot: not the larger value, nor the first.

@@ -1,13 +1,13 @@
-//! The settings of a core, checked before it can exist.
+//! Settings of a core, checked before it can exist.
 
 use synod_consensus::{ConfigError, MAX_BYTES, Quorum, Timing};
 use synod_types::{Membership, NodeId};
 
-/// No leader ever proposes more than this many slots beyond what it knows to be chosen, whatever
-/// its settings: reports that leave more holes than this were not made by working nodes.
+/// Maximum of [`Limits::window_slots`]. Reports that leave more holes than this were not made by
+/// working nodes, whatever their settings.
 pub(crate) const MAX_WINDOW_SLOTS: usize = 1 << 20;
 
-/// The settings of one node's core: every value of this type is usable.
+/// Settings of one node's core. Every value of this type is usable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     id: NodeId,
@@ -18,24 +18,24 @@ pub struct Config {
     priority: u8,
 }
 
-/// How much may be under way.
+/// Limits of what may be in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// How many slots a leader proposes beyond the last chosen one. A proposal past them is refused
-    /// as Busy. At most 1,048,576. Default: 65,536.
+    /// Slots that a leader proposes beyond the last chosen one. Further proposals are rejected as Busy.
+    /// At most 1,048,576. Default: 65,536.
     pub window_slots: usize,
     /// The same in bytes of values. Default: 64 MiB.
     pub window_bytes: usize,
-    /// Unanswered Accepts to one peer, in bytes of frames: the bound of a window that adapts to
-    /// what the path takes. It must stay well below the bound of the transport's lane, 16 MiB.
-    /// A new leader proposes as much of what it found at a time, in bytes of values. Default:
-    /// 4 MiB.
+    /// Unacknowledged Accepts to one peer, in bytes of frames: the bound of a window that adapts to
+    /// what the path takes. It must stay well below the bound of the transport's lane, 16 MiB. It also
+    /// bounds how much of what it found a new leader proposes at a time, in bytes of values. Default: 4
+    /// MiB.
     pub inflight_bytes: usize,
     /// One Accept, in bytes of values; a longer single command travels alone. Default: 1 MiB.
     pub accept_bytes: usize,
     /// One Promise or one answer to a learner, in bytes of values. Default: 1 MiB.
     pub chunk_bytes: usize,
-    /// One command, in bytes. A longer one is refused as too large. Default: 2 MiB.
+    /// One command, in bytes. A longer one is rejected as too large. Default: 2 MiB.
     pub command_bytes: usize,
 }
 
@@ -67,10 +67,7 @@ impl Limits {
 }
 
 impl Config {
-    /// The settings of node `id` of a group founded by `members`, all else at its default.
-    ///
-    /// # Errors
-    /// If `id` is not a member.
+    /// Returns the default settings of node `id` of a group founded by `members`.
     pub fn new(id: NodeId, members: Membership) -> Result<Self, ConfigError> {
         if !members.contains(id) {
             return Err(ConfigError::NotAMember(id));
@@ -101,55 +98,52 @@ impl Config {
         Ok(self)
     }
 
-    /// How many voters are enough for phase 1 and for phase 2; a majority for both by default.
-    /// All nodes of a group must have the same.
-    ///
-    /// # Errors
-    /// If a size is zero or larger than the number of voters, or the two need not meet.
+    /// Sets how many voters are enough for phase 1 and for phase 2; a majority for both by default. All
+    /// nodes of a group must have the same.
     pub fn with_quorums(mut self, first: usize, second: usize) -> Result<Self, ConfigError> {
         self.quorum = Quorum::flexible(&self.members, first, second)?;
         Ok(self)
     }
 
-    /// Of nodes that could lead alike, those of a higher priority go first. Default: 0 for all.
-    /// Never a matter of safety, nor does it ever keep the only possible leader from leading.
+    /// Sets the priority: of nodes that could lead alike, those of a higher one go first. Default: 0
+    /// for all. Safety does not depend on it, nor does it keep the only possible leader from leading.
     #[must_use]
     pub fn with_priority(mut self, priority: u8) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Who this node is.
+    /// Returns the id of this node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// The founding members.
+    /// Returns the founding members.
     #[must_use]
     pub fn members(&self) -> &Membership {
         &self.members
     }
 
-    /// How many are enough.
+    /// Returns the quorum system.
     #[must_use]
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
     }
 
-    /// The timeouts.
+    /// Returns the timeouts.
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.timing
     }
 
-    /// The limits.
+    /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Who goes first.
+    /// Returns the priority in elections.
     #[must_use]
     pub fn priority(&self) -> u8 {
         self.priority
@@ -167,28 +161,28 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gets_no_settings() {
+    fn non_member_config_is_rejected() {
         let members = Membership::new([NodeId(1)], [NodeId(2)]).unwrap();
         assert!(Config::new(NodeId(2), members.clone()).is_ok(), "a learner is a member");
         assert_eq!(Config::new(NodeId(3), members), Err(ConfigError::NotAMember(NodeId(3))));
     }
 
     #[test]
-    fn quorums_that_need_not_meet_are_refused() {
+    fn quorums_that_need_not_intersect_are_rejected() {
         assert!(config().with_quorums(4, 2).is_ok());
         assert!(matches!(config().with_quorums(3, 2), Err(ConfigError::Quorum(_))));
         assert!(matches!(config().with_quorums(6, 1), Err(ConfigError::Quorum(_))));
     }
 
     #[test]
-    fn timing_is_checked() {
+    fn invalid_timing_is_rejected() {
         let timing = Timing { heartbeat: Duration::ZERO, ..Timing::default() };
         assert_eq!(config().with_timing(timing), Err(ConfigError::ZeroHeartbeat));
         assert!(config().with_timing(Timing::default()).is_ok());
     }
 
     #[test]
-    fn limits_that_cannot_work_are_refused() {
+    fn invalid_limits_are_rejected() {
         let all = Limits::default();
         for (window_slots, expected) in [
             (0, ConfigError::ZeroLimit("window_slots")),

@@ -24,8 +24,29 @@ pub(crate) type Fx<'a> = Effects<'a, MultiPaxos>;
 
 /// One node's Multi-Paxos core: a pure function of its state and one input.
 ///
-/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can tell
-/// states apart.
+/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can
+/// distinguish states.
+///
+/// # Invariants
+/// Asserted where they are established, or, if that takes a pass over the log, by `check_invariants`:
+/// - The promise only rises, and each rise is written. A slot holds a value at or below the promise, or
+///   under [`CHOSEN`](crate::CHOSEN) (PMS 2.2, P1a).
+/// - The commit index only rises, and lies within the log. Up to it the log has no gap. Chosen slots
+///   are reported in order, each once, and are never overwritten with another value.
+/// - The base only moves on, is that of the log, and is at or below the commit index.
+/// - The accepted range has no gap, and no slot of it is held below the promise.
+/// - A candidate or leader has promised its own ballot, which names it and is above every ballot that it
+///   promised before. It follows no node and owes no other proposer an answer.
+/// - The leader that a node follows has a ballot at or below the promise. So has the leader with whose
+///   history it agrees.
+/// - Phase 1 begins at or before the slot after the commit index. Its values are proposed before any
+///   new one, and the barrier comes after all of them.
+/// - A leader's proposals have no gap and only its ballot; it has accepted them itself. Its window holds
+///   exactly the bytes of those that are not chosen, with one ticket a command.
+/// - A leader serves only after its barrier is chosen.
+/// - An acceptor's acknowledged slots end before the next one to send, and that is at most the slot
+///   after the last proposal.
+/// - Own messages count only once their claims are durable: they come back from the disk like others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MultiPaxos {
     pub(crate) config: Config,
@@ -35,22 +56,22 @@ pub struct MultiPaxos {
     pub(crate) learner: Learner,
     pub(crate) election: Election,
     pub(crate) role: Role,
-    /// The leader of the promised ballot waits for an Accepted.
+    /// An Accepted to the leader of the promised ballot is due at the next flush.
     pub(crate) must_ack: bool,
     /// Number of the last probe of that leader.
     pub(crate) last_probe: u64,
-    /// A heartbeat timer fired late and did not judge the peers; the next one does.
+    /// The last heartbeat timer fired late and did not check for a quorum; the next one does.
     pub(crate) skipped_quorum_check: bool,
     pub(crate) stall: Option<Stall>,
     pub(crate) agreement: Agreement,
-    /// Everything up to here is chosen, as a leader said whose values were accepted.
+    /// Highest commit index received from a leader whose values were accepted.
     pub(crate) leader_commit: Slot,
-    /// Peers that take other values for chosen than this node does.
+    /// Peers whose chosen values differ from this node's.
     pub(crate) contradicting: BTreeSet<NodeId>,
     pub(crate) repair: Repair,
 }
 
-/// What a node proposes as; every node is an acceptor and a learner besides.
+/// Role of a node as a proposer; every node is an acceptor and a learner besides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Follower,
@@ -77,11 +98,11 @@ pub(crate) struct Context<'a> {
     pub learner: &'a mut Learner,
 }
 
-/// What an acceptor must remember beside its log: one promise for all slots, under a key of its
-/// own, so that nothing that is written to a slot can ever lower it.
+/// Persistent state of an acceptor beside its log: one promise for all slots, under a key of its own,
+/// so that no write to a slot can lower it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
-    /// The highest ballot promised.
+    /// Highest ballot promised.
     pub promised: Ballot,
 }
 
@@ -91,12 +112,12 @@ impl synod_consensus::HardState for HardState {
     }
 }
 
-/// What a core waits for.
+/// Timers of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// Whoever does not lead: for a leader.
+    /// Without a leader for this long, a node that does not lead begins a pre-campaign.
     Election,
-    /// Whoever leads, campaigns or canvasses: for the next round of heartbeats.
+    /// Next round of heartbeats of a node that leads, campaigns or pre-campaigns.
     Heartbeat,
 }
 
@@ -201,14 +222,16 @@ impl Protocol for MultiPaxos {
 }
 
 impl MultiPaxos {
-    /// Screens a message and hands it on.
+    /// Checks a message and dispatches it.
     fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
         if let Err(reason) = self.validate(from, &message) {
             return ignore(from, reason, fx);
         }
+        // Own messages come back once their claims are durable: the disk works.
         if from == self.config.id() {
             self.on_self_message();
         }
+        // No slot counts that a node of another history names.
         if !self.compare_history(from, &message, fx) {
             return;
         }

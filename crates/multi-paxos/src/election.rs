@@ -33,8 +33,8 @@ const MAX_ROUNDS: usize = 64;
 ///     election.on_reply(now, NodeId(2), round, answer);
 ///     election.evaluate_pre_campaign(now, &config, Slot::ZERO)
 /// };
-/// assert_eq!(evaluate_pre_campaign(idle), PreCampaign::Campaign, "two of three, and nobody is served");
-/// assert_eq!(evaluate_pre_campaign(View { has_live_leader: true, ..idle }), PreCampaign::Wait, "n2 hears from a leader");
+/// assert_eq!(evaluate_pre_campaign(idle), PreCampaign::Campaign, "two of three, and no leader");
+/// assert_eq!(evaluate_pre_campaign(View { has_live_leader: true, ..idle }), PreCampaign::Wait, "n2 has a live leader");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,6 +77,14 @@ pub enum PreCampaign {
 }
 
 impl Election {
+    pub(crate) fn check_invariants(&self) {
+        let rounds = usize::try_from(self.round).unwrap_or(usize::MAX);
+        assert_eq!(self.sent.len(), rounds.min(MAX_ROUNDS), "the latest rounds are kept");
+        assert!(self.sent.iter().is_sorted(), "time does not go back");
+        assert!(self.peers.values().all(|peer| peer.round <= self.round), "reply to no round");
+        assert!(self.pre_campaign.is_none_or(|(since, _)| since <= self.round + 1), "future round");
+    }
+
     /// Returns the ballot of the leader, as far as this node knows.
     #[must_use]
     pub fn leader(&self) -> Option<Ballot> {

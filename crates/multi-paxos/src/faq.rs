@@ -1,26 +1,26 @@
 //! What readers of simplified accounts ask, and what this crate does about it. Each answer names
 //! the tests and the golden scripts (`tests/scripts`) that show it.
 //!
-//! # Is a refused proposal answered, and how does a proposer learn that it was overtaken?
+//! # Is a rejected proposal answered, and how does a proposer learn that it was overtaken?
 //! With a [Nack](crate::Message::Nack) that names the ballot that was promised. Silence would be safe,
-//! too, but a proposer could not tell it from a lost message. The Nack names the refused ballot as
-//! well, so a late one ends nothing that began since. The proposer steps down, keeps what it had
-//! accepted (that is a vow), refuses what was only offered and names the other one to its clients.
-//! Its next ballot is above the one that it was told, and carries its own name.
-//! *(`overtaken_leader`, `pms_2_2_what_an_acceptor_answers`,
-//! `a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted`)*
+//! too, but a proposer could not tell it from a lost message. The Nack names the rejected ballot as
+//! well, so a late one ends no later campaign. The proposer steps down, keeps what it had accepted (a
+//! vote is never taken back), rejects what was only offered and names the other one to its clients.
+//! Its next ballot is above the one in the Nack, and carries its own id.
+//! *(`overtaken_leader`, `pms_2_2_acceptor_answers_by_its_promise`,
+//! `rejected_leader_names_its_rival_and_keeps_what_it_accepted`)*
 //!
 //! # Two proposers that outbid each other for ever: what stops it?
-//! Three things. A node campaigns only after it asked around and nobody who answers is served by a
-//! leader or sees a campaign under way; acceptors ignore rivals of a leader that they heard from
-//! within the shortest election timeout; and every node draws its patience anew from a wide range,
-//! so that of those who try together one comes first. A candidate whose messages are lost asks again
+//! Three things. A node campaigns only after a pre-campaign in which no node that answers has a live
+//! leader or campaigns itself; acceptors ignore rivals of a leader that sent them a message within the
+//! shortest election timeout; and every node draws each election timeout from a wide range, so that of
+//! several candidates one comes first. A candidate whose messages are lost asks again
 //! under the same ballot: a higher one would undo what it has. None of this is needed for safety. In
-//! the tests up to nine nodes lose patience at the same instant, with a spread of patience and with
-//! next to none: within three ballots, two round trips each, one of them leads, and they keep it.
+//! the tests up to nine nodes time out at the same instant, with a wide range of timeouts and with
+//! next to none: within three ballots, two round trips each, one of them leads, and goes on to lead.
 //! *(`two_candidates_at_once_end_with_one_leader`, `paxos_p17_a_chain_does_not_outbid_itself`,
-//! `a_rival_of_a_fresh_leader_is_ignored_and_answered_once_the_leader_is_silent`,
-//! `paxos_p20_proposers_outbid_each_other_for_ever`)*
+//! `rival_of_a_live_leader_is_ignored_until_the_leader_is_silent`,
+//! `paxos_p20_dueling_proposers_end_with_one_leader`)*
 //!
 //! # A proposer that restarts and finds an undecided value?
 //! It does not know what became of its proposals, and does not try to. Its next ballot is above the
@@ -29,18 +29,17 @@
 //! A message of its last life that comes late carries the old ballot and counts for nothing.
 //! *(`paxos_p05_no_ballot_is_used_again_after_a_restart`, `new_leader_fills_the_hole`)*
 //!
-//! # Acceptors that missed the decision: who tells them?
-//! The leader. While answers are overdue it probes, and what the answer to a probe shows to be lost
-//! it sends again, the very same Accept. Every heartbeat says how far its sender knows the log to be
-//! chosen; a node that lags asks for the values, but not for those that its leader is still sending.
+//! # Acceptors that missed the decision: how do they learn it?
+//! From the leader. While answers are overdue it probes, and what the answer to a probe shows to be lost
+//! it sends again, the very same Accept. Every heartbeat carries its sender's commit index; a node that lags asks for the values, but not for those that its leader is still sending.
 //! Chosen is chosen: any node may answer.
-//! *(`paxos_p16_whatever_is_lost_is_sent_again`, `partial_partition_chain`)*
+//! *(`paxos_p16_any_lost_message_is_retransmitted`, `partial_partition_chain`)*
 //!
 //! # A and B are cut off from C, D and E; both sides are written to; it heals. What is left?
-//! Say A leads. It proposes and B accepts; two of five choose nothing and no client is told so. Within
-//! the longest election timeout A sees that it lost its quorum and falls silent. C, D and E hear from
-//! nobody; one of them reaches three, completes phase 1 among these and serves. What B accepted is
+//! Say A leads. It proposes and B accepts; two of five choose nothing, and no client gets an answer.
+//! Within the longest election timeout A detects that it lost its quorum and steps down. C, D and E
+//! receive no heartbeats; one of them reaches three, completes phase 1 among these and serves. What B accepted is
 //! not among the reports and need not be: it was not chosen. When the links work again, A and B
 //! accept what the new leader proposes, in the same slots, over what they held; A's client either
-//! finds its request done once, behind the others, or was told that its outcome is unknown.
+//! finds its request done once, after the others, or has got an unknown outcome.
 //! *(`five_nodes_two_sides`)*

@@ -4,7 +4,7 @@
 //! Then each side would continue its own slots with later ones of the other. So messages that say
 //! what is chosen state a digest of their sender's history, and receivers compare it with their logs.
 //!
-//! **Invariant:** a node moves its commit index on a peer's word only if the peer's history through
+//! **Invariant:** a node moves its commit index by a peer's message only if the peer's history through
 //! that index was compared with its own. Answers ([`Message::Learned`], [`Message::Known`], reports)
 //! state the digest of the slot before them. A leader's commit index counts while this node
 //! [agrees](Agreed) with it.
@@ -20,11 +20,11 @@ use core::cmp::{max, min};
 use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason, Run};
 use synod_types::{Ballot, NodeId, Slot};
 
-/// Bytes of the values that a contradicting peer is shown: a row of no-ops, or one command.
+/// Bytes of values that a contradicting peer is sent: a row of no-ops, or one command.
 const MAX_EVIDENCE_BYTES: usize = 64;
 
-/// How far this node's log is that of a leader. The leader's history through some slot was compared,
-/// and what follows was accepted under its ballot without a gap.
+/// How far this node's log agrees with that of a leader: the leader's history through some slot was
+/// compared, and what follows was accepted under its ballot without a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Agreement {
     ballot: Ballot,
@@ -32,22 +32,26 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
-    /// The leader of `ballot` has the same history through this slot.
+    /// Records that the leader of `ballot` has the same history through this slot.
     pub(crate) fn record(&mut self, ballot: Ballot, through: Slot) {
         let known = if self.ballot == ballot { self.through } else { Slot::ZERO };
         *self = Self { ballot, through: max(known, through) };
     }
 
-    /// These slots were accepted from the leader.
+    /// Records that these slots were accepted from the leader.
     pub(crate) fn extend(&mut self, run: &Run<Ballot>) {
         if self.ballot == run.stamp && run.first <= self.through.next() {
             self.through = max(self.through, run.last());
         }
     }
 
-    /// Values that another node knows to be chosen were written from this slot on.
+    /// Records that chosen values of another node were written from this slot on.
     pub(crate) fn truncate(&mut self, from: Slot) {
         self.through = min(self.through, from.prev());
+    }
+
+    pub(crate) fn ballot(&self) -> Ballot {
+        self.ballot
     }
 
     fn covers(&self, ballot: Ballot, commit: Slot) -> bool {
@@ -56,8 +60,8 @@ impl Agreement {
 }
 
 impl MultiPaxos {
-    /// Compares what a message states with this node's log. Returns whether the message counts:
-    /// nothing does that a peer says whose history differs.
+    /// Compares the history that a message states with this node's log. Returns whether the message
+    /// counts: no message of a peer whose history differs does.
     pub(crate) fn compare_history(
         &mut self,
         from: NodeId,
@@ -69,12 +73,12 @@ impl MultiPaxos {
         }
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
         let is_view = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
-        // Of a longer history nothing is known here: the peer compares when this node states its own.
+        // A longer history cannot be compared here: the peer compares when this node states its own.
         let stated = message.statement().filter(|(through, _)| *through <= commit);
         let differs = match stated.map(|(through, digest)| digest.compare(log, through)) {
             Some(Comparison::Differs { from }) => Some(from),
             Some(Comparison::Equal | Comparison::NoCommand) if is_view => {
-                // A view states all that its sender knows, which may have been wiped since.
+                // A view covers the sender's whole history, which may have been wiped since.
                 self.contradicting.remove(&from);
                 None
             }
@@ -88,10 +92,11 @@ impl MultiPaxos {
         false
     }
 
-    /// A peer takes another value for chosen, in this slot or one near it. This node stops unless the
-    /// others are enough for both quorums: then its own history may go on, and what the peer says is
-    /// ignored.
+    /// Handles a contradiction: the peer takes another value for chosen in this slot or one near it.
+    /// This node stops unless the other nodes are enough for both quorums: then its own history may go
+    /// on, and the peer is ignored.
     pub(crate) fn contradicted(&mut self, by: NodeId, slot: Slot, fx: &mut Fx<'_>) {
+        debug_assert_ne!(by, self.config.id(), "a node's history contradicts itself");
         self.contradicting.insert(by);
         let quorum = self.config.quorum();
         let others = |node| !self.contradicting.contains(&node);
@@ -102,8 +107,8 @@ impl MultiPaxos {
         }
     }
 
-    /// Sends chosen values that the peer's history contradicts: it cannot compare for itself if it
-    /// knows fewer slots. They answer a view, never each other.
+    /// Sends chosen values that the peer's history contradicts: a peer that knows fewer slots cannot
+    /// compare for itself. They answer a view, never each other.
     fn send_evidence(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_>) {
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
         if let Some(run) = self.acceptor.chosen(slot, commit, MAX_EVIDENCE_BYTES) {
@@ -112,12 +117,13 @@ impl MultiPaxos {
         }
     }
 
-    /// Whether this node's history is that of the leader of the promised ballot.
+    /// Returns whether this node's history is that of the leader of the promised ballot.
     pub(crate) fn agrees(&self) -> bool {
         self.agreement.covers(self.acceptor.promised(), self.learner.commit())
     }
 
-    /// The owner of the promised ballot has answered with chosen values, through the commit index.
+    /// Records that the owner of the promised ballot has answered with chosen values, through the
+    /// commit index.
     pub(crate) fn record_agreement(&mut self, from: NodeId) {
         let promised = self.acceptor.promised();
         if promised.node == from {
@@ -157,9 +163,9 @@ mod tests {
         Run { first: Slot(first), stamp: ballot(round), values }
     }
 
-    /// What a node has compared with the leader of 3.2, and whether it takes its word at slot 10.
+    /// Slots compared with the leader of 3.2, and whether its commit index 10 counts.
     #[test]
-    fn a_leader_is_agreed_with_through_what_was_compared_and_accepted_without_a_gap() {
+    fn agreement_covers_what_was_compared_and_accepted_without_a_gap() {
         type Case = (&'static str, u64, &'static [(u64, u64, usize)], bool);
         let cases: [Case; 9] = [
             ("all of it", 10, &[], true),

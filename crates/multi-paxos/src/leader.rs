@@ -162,6 +162,7 @@ impl Leader {
             bytes: limits.inflight_bytes,
             target_delay: TARGET_DELAY,
         };
+        assert!(first <= barrier, "the barrier comes after everything found");
         let peer = |node| {
             let peer = Peer {
                 matched: first.prev(),
@@ -206,6 +207,7 @@ impl Leader {
     /// whether the leader starts to serve with that.
     pub fn committed(&mut self, commit: Slot, bytes: usize) -> bool {
         self.window_bytes = self.window_bytes.saturating_sub(bytes);
+        // Serving begins once and does not end before the leader steps down.
         let begins = !self.is_serving && commit >= self.barrier;
         self.is_serving |= begins;
         begins
@@ -341,6 +343,7 @@ impl Leader {
         if self.self_ack_sent < proposed {
             // The own acceptance is a message like any other: it counts once it is durable.
             let (first, through) = (self.self_ack_sent.next().max(log.base().next()), proposed);
+            debug_assert!(through <= log.last(), "acknowledges what is not in the log");
             self.self_ack_sent = through;
             let accepted = Accepted { ballot, first, through, probe: 0 };
             fx.send(ctx.config.id(), Message::Accepted(accepted));
@@ -400,6 +403,7 @@ impl Leader {
         if chosen.is_empty() {
             return;
         }
+        debug_assert!(commit <= self.proposed, "chosen before it was proposed");
         // What was learnt before, under another stamp, never counted as proposed.
         let proposed = chosen.iter().filter(|run| run.stamp == self.ballot);
         let bytes = proposed.map(|run| run.values.byte_len()).sum();
@@ -443,9 +447,40 @@ impl Leader {
         self.propose(ctx, Run { first, stamp: self.ballot, values }, fx);
     }
 
+    pub(crate) fn check_invariants(&self, log: &RunLog<Ballot>, commit: Slot) {
+        let proposed = self.proposed;
+        assert!((commit..=log.last()).contains(&proposed), "proposals are in the log");
+        assert!(self.durable <= proposed && self.self_ack_sent <= proposed, "own acceptance");
+        assert!(!self.is_serving || commit >= self.barrier, "serves before its barrier is chosen");
+        match &self.found {
+            Some(found) => assert_eq!(found.first(), proposed.next(), "found values come first"),
+            None => assert!(proposed >= self.barrier, "new values come after the barrier"),
+        }
+        assert_eq!(self.tickets.len(), self.offered.len(), "one ticket a command");
+        let mut bytes = 0;
+        for run in log.runs_from(commit.next()).take_while(|run| run.first <= proposed) {
+            // P2: what a leader proposes it has accepted itself, at its ballot and no other.
+            assert_eq!(run.stamp, self.ballot, "proposals are of one ballot");
+            bytes += run
+                .prefix(run.values.len().min((proposed.0 - run.first.0 + 1) as usize))
+                .values
+                .byte_len();
+        }
+        assert_eq!(self.window_bytes, bytes, "the window holds what is proposed and not chosen");
+        assert!(self.peers.is_sorted_by_key(|(node, _)| *node), "peers are in order");
+        for (_, peer) in &self.peers {
+            assert!(
+                peer.matched < peer.next && peer.next <= proposed.next(),
+                "accepted, then sent"
+            );
+            assert!(peer.sent_commit <= commit, "the commit index was sent before it was known");
+        }
+    }
+
     /// Proposes a run, and accepts it at the own acceptor.
     fn propose(&mut self, ctx: &mut Context<'_>, run: Run<Ballot>, fx: &mut Fx<'_>) {
         debug_assert_eq!(run.first, self.proposed.next(), "proposals leave no hole");
+        debug_assert_eq!(run.stamp, self.ballot, "proposals are of one ballot");
         let commit = ctx.learner.commit();
         if run.last() > commit {
             self.window_bytes += run.from(run.first.max(commit.next())).values.byte_len();

@@ -30,7 +30,7 @@ const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// let _ = theirs.accept(&run, Slot::ZERO);
 /// // Slot 1 is chosen and not held here: the second heartbeat that names it triggers a request.
 /// assert!(learner.learn(mine.log(), ballot, Slot(1)).is_empty());
-/// assert!(!learner.should_request(now, peer, Slot(1)), "it may be under way");
+/// assert!(!learner.should_request(now, peer, Slot(1)), "it may be in flight");
 /// assert!(learner.should_request(now, peer, Slot(1)));
 /// learner.record_request(now, peer, Duration::from_millis(100));
 /// let answer = theirs.chosen(learner.commit().next(), Slot(1), 1 << 20).expect("it is held");
@@ -103,11 +103,13 @@ impl Learner {
             if run.first != self.commit.next() || !(named || run.stamp == CHOSEN) {
                 break;
             }
+            // Slots are learnt in order: a later one is evidence of nothing in between.
             let whole = run.stamp == CHOSEN || run.last() <= through;
             let run = match whole {
                 true => run,
                 false => run.prefix((through.0 - run.first.0 + 1) as usize),
             };
+            debug_assert!(run.last() > self.commit, "the commit index only rises");
             self.commit = run.last();
             newly_chosen.push(run);
             if !whole {
@@ -142,6 +144,7 @@ impl Learner {
 
     /// Moves the commit index to the end of a snapshot.
     pub fn skip_to(&mut self, through: Slot) {
+        // A snapshot may be older than what is known by now: the commit index never goes back.
         self.commit = self.commit.max(through);
     }
 
@@ -207,30 +210,30 @@ mod tests {
     }
 
     #[test]
-    fn who_never_answers_is_not_asked_again_before_everyone_else() {
-        let (deaf, other) = (NodeId(2), NodeId(3));
+    fn silent_peer_is_asked_again_only_after_all_others() {
+        let (silent, other) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
-        assert!(!learner.should_request(at(0), deaf, THEIRS), "it may be under way");
-        assert!(learner.should_request(at(50), deaf, THEIRS));
-        learner.record_request(at(50), deaf, TIMEOUT);
+        assert!(!learner.should_request(at(0), silent, THEIRS), "it may be in flight");
+        assert!(learner.should_request(at(50), silent, THEIRS));
+        learner.record_request(at(50), silent, TIMEOUT);
         assert!(!learner.should_request(at(100), other, THEIRS), "asked just now");
-        // Its heartbeats come first every time, and it cannot hear us.
-        assert!(!learner.should_request(at(150), deaf, THEIRS));
+        // Its heartbeats arrive first every time, and it receives nothing.
+        assert!(!learner.should_request(at(150), silent, THEIRS));
         assert!(learner.should_request(at(151), other, THEIRS));
         learner.record_request(at(151), other, TIMEOUT);
         learner.on_answer(at(152));
-        assert!(learner.should_request(at(152), deaf, THEIRS), "all are equal again");
+        assert!(learner.should_request(at(152), silent, THEIRS), "all are equal again");
     }
 
-    /// Found by a search: a follower asked nobody but a node outside its quorum, which could not
-    /// hear it, because the leader's answers had once been slow.
+    /// Found by a search: a follower asked only a node outside its quorum, which did not receive its
+    /// messages, because the leader's answers had once been slow.
     #[test]
-    fn a_slow_node_is_asked_although_a_quick_one_never_answers() {
-        let (deaf, slow) = (NodeId(2), NodeId(3));
+    fn slow_peer_is_asked_although_a_fast_one_never_answers() {
+        let (silent, slow) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
         let mut last_request = Vec::new();
         for beat in 0..40 {
-            for node in [deaf, slow] {
+            for node in [silent, slow] {
                 let now = at(beat * 50);
                 if learner.should_request(now, node, THEIRS) {
                     learner.record_request(now, node, TIMEOUT * if node == slow { 12 } else { 1 });
@@ -238,11 +241,11 @@ mod tests {
                 }
             }
         }
-        assert_eq!(last_request[..2], [deaf, slow]);
+        assert_eq!(last_request[..2], [silent, slow]);
     }
 
     #[test]
-    fn a_node_that_lags_itself_does_not_hide_that_we_do() {
+    fn lagging_peer_does_not_hide_the_own_lag() {
         let (leader, laggard) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot(1));
         assert!(!learner.should_request(at(0), leader, THEIRS));
@@ -250,15 +253,15 @@ mod tests {
         assert!(learner.should_request(at(50), leader, THEIRS));
     }
 
-    /// Found by a search: the leader's answer was lost, a node that heard nobody was asked next, and
+    /// Found by a search: the leader's answer was lost, a node that received nothing was asked next, and
     /// only after twelve seconds the leader again.
     #[test]
-    fn when_nobody_answers_the_one_asked_first_is_asked_again_first() {
-        let (leader, deaf) = (NodeId(2), NodeId(3));
+    fn unanswered_requests_rotate_over_all_peers() {
+        let (leader, silent) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
         let mut last_request = Vec::new();
         for beat in 0..40 {
-            for node in [deaf, leader] {
+            for node in [silent, leader] {
                 let now = at(beat * 50);
                 if learner.should_request(now, node, THEIRS) {
                     learner.record_request(now, node, TIMEOUT);
@@ -273,12 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_heard_no_more_keeps_nobody_waiting() {
+    fn unreachable_peer_delays_no_request() {
         let (gone, other) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
         let mut last_request = Vec::new();
         for beat in 0..10 {
-            // It knows more, and is heard once, after the question to the other.
+            // It has more, and sends one heartbeat, after the request to the other.
             if beat == 2 {
                 learner.peers.insert(
                     gone,

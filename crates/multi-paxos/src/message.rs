@@ -297,7 +297,7 @@ impl Report {
             && self.commit.0 < HORIZON
             && are_valid(&self.held, self.from)
             && (self.confirmed < self.from || (is_confirmed && self.confirmed <= self.commit))
-            // A part that brings nothing would be asked for again and again.
+            // An empty part would be requested again without end.
             && (self.is_last || self.from <= self.through)
     }
 
@@ -401,10 +401,10 @@ impl Message {
 impl synod_consensus::Message<MultiPaxos> for Message {
     fn gate(&self) -> Gate {
         match self {
-            // Vows: a crash must not undo them. Prepare is one, too: it says that the proposer has
-            // promised its own ballot, and so will never use it twice.
+            // Claims that a crash must not undo. Prepare is one, too: the proposer has promised its own
+            // ballot, and so never uses it twice.
             Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
-            // Nothing here rests on the sender's disk.
+            // No claim about the sender's disk: safe to lose, repeat or send early.
             Self::Nack(_)
             | Self::Accept(_)
             | Self::Probe(_)
@@ -419,7 +419,7 @@ impl synod_consensus::Message<MultiPaxos> for Message {
 
     fn lane(&self) -> Lane {
         match self {
-            // Acknowledgements and questions are small and must not wait for values.
+            // Acknowledgements and requests are small and must not wait for values.
             Self::Prepare(_)
             | Self::Nack(_)
             | Self::Accepted(_)

@@ -1,4 +1,4 @@
-//! A node as proposer: looking whether it should lead, campaigning, leading.
+//! Node as proposer: pre-campaign, campaign, heartbeats, and stepping down.
 
 use crate::candidate::Candidate;
 use crate::core::{Fx, Role};
@@ -12,16 +12,16 @@ use core::mem;
 use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId};
 
-/// The disk or the apply side did not answer.
+/// Stall of the disk or of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stall {
     since: Instant,
-    /// Whether a vow that was made afterwards has come back from the disk.
+    /// Whether a message to itself that was sent afterwards has come back from the disk.
     disk_responded: bool,
 }
 
 impl MultiPaxos {
-    /// No leader was heard from for an election timeout. Any node may be handed this at any time.
+    /// Begins a pre-campaign: no leader sent a message for an election timeout. May come at any time.
     pub(crate) fn on_election_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         if self.is_proposer() {
             return;
@@ -35,13 +35,13 @@ impl MultiPaxos {
             let ballot = Ballot { round, node: self.config.id() };
             fx.note(ProtocolEvent::PreCampaigning { ballot });
         }
-        // Answers to an earlier canvass may be stale: ask anew.
+        // Answers to an earlier pre-campaign may be stale.
         self.election.begin_pre_campaign(now);
         self.begin_round(now, fx);
         self.maybe_campaign(now, fx);
     }
 
-    /// Campaigns if the answers so far say that it would be of use.
+    /// Campaigns if the answers so far allow it.
     pub(crate) fn maybe_campaign(&mut self, now: Instant, fx: &mut Fx<'_>) {
         if self.is_proposer() || !self.is_voter() || !self.election.is_pre_campaigning() {
             return;
@@ -57,12 +57,15 @@ impl MultiPaxos {
         }
     }
 
-    /// Takes a ballot above everything seen and promises it in the step that asks the others to.
-    /// The own promise is a message like theirs: it counts once it is durable.
+    /// Takes a ballot above every known one and promises it in the step that sends Prepare. The own
+    /// promise is a message like those of peers: it counts once it is durable.
     fn campaign(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let Some(round) = self.next_round() else { return };
         let me = self.config.id();
         let ballot = Ballot { round, node: me };
+        // The own promise makes the ballot unique: it is durable before the first Prepare leaves, so
+        // that no later life of this node uses it again (PMS 2.5).
+        assert!(ballot > self.acceptor.promised(), "a campaign needs a ballot of its own");
         self.promise(ballot, StepDownReason::NewCampaign, fx);
         self.election.begin_campaign();
         fx.note(ProtocolEvent::Campaigning { ballot });
@@ -102,16 +105,15 @@ impl MultiPaxos {
         }
     }
 
-    /// The next round of heartbeats, and what is overdue.
+    /// Begins the next round of heartbeats, and retransmits what is overdue.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         // A timer that fires late shows that this node was held up, by a long step or by its
-        // machine. The answers to its last heartbeats wait behind this timer, so it judges its
+        // machine. The answers to its last heartbeats wait after this timer, so it judges its
         // peers by the next one.
         let held_up = self.election.since_last_round(now) >= self.config.timing().heartbeat * 2;
-        let skipped_quorum_check =
-            held_up && !mem::replace(&mut self.skipped_quorum_check, held_up);
-        self.skipped_quorum_check = skipped_quorum_check;
-        if self.is_proposer() && !skipped_quorum_check && !self.sees_quorum(now) {
+        let skips_check = held_up && !mem::replace(&mut self.skipped_quorum_check, held_up);
+        self.skipped_quorum_check = skips_check;
+        if self.is_proposer() && !skips_check && !self.sees_quorum(now) {
             return self.step_down(None, StepDownReason::NoQuorum, fx);
         }
         let is_pre_campaigning = self.election.is_pre_campaigning();
@@ -129,36 +131,35 @@ impl MultiPaxos {
         self.maybe_campaign(now, fx);
     }
 
-    /// Chosen slots wait to be applied: a node that does not lead waits for a leader again, and stops
-    /// looking whether it should lead.
+    /// Ends a pre-campaign and waits for a leader again: chosen slots are not applied yet.
     pub(crate) fn on_lagging(&mut self, fx: &mut Fx<'_>) {
         self.election.end_pre_campaign();
         self.arm_election(fx);
     }
 
-    /// The disk or the apply side does not answer. A leader lets go, for it would block everyone
-    /// while its heartbeats go on. Nor does the node campaign again before a vow that it makes to
-    /// itself now has come back from the disk, and before the others have had their chance for
-    /// one longest election timeout.
+    /// Steps down: the disk or the state machine is stalled, and a leader would block the cluster while
+    /// its heartbeats continue. The node does not campaign again before a message that it sends to
+    /// itself now has come back from the disk, nor within one longest election timeout, so that other
+    /// nodes go first.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
         self.step_down(None, StepDownReason::Stalled, fx);
         self.stall = Some(Stall { since: now, disk_responded: false });
         let me = self.config.id();
-        // A vow without content: it comes back when the disk is done. The ballot names this node
-        // as the receiver, or the answer would be ignored as somebody else's.
+        // An empty claim: it comes back when the disk is done. The ballot names this node as the
+        // receiver; otherwise the message would be ignored as one to another node.
         let ballot = Ballot { round: 1, node: me };
         let first = self.acceptor.log().base().next();
         fx.send(me, Message::Accepted(Accepted { ballot, first, through: first.prev(), probe: 0 }));
     }
 
-    /// A message to itself came back: what was written before is durable.
+    /// Records that a message to itself came back: what was written before is durable.
     pub(crate) fn on_self_message(&mut self) {
         if let Some(stall) = &mut self.stall {
             stall.disk_responded = true;
         }
     }
 
-    /// Leads and campaigns no more. What was accepted stays; what was only offered is refused.
+    /// Stops leading or campaigning. What was accepted stays; what was only offered is rejected.
     pub(crate) fn step_down(
         &mut self,
         leader: Option<NodeId>,
@@ -176,6 +177,7 @@ impl MultiPaxos {
                 it.ballot()
             }
         };
+        debug_assert!(self.election.leader().is_none(), "a proposer follows no node");
         self.role = Role::Follower;
         self.election.clear_leader();
         self.must_ack = false;
@@ -198,8 +200,8 @@ impl MultiPaxos {
         matches!(self.role, Role::Leader(_))
     }
 
-    /// Whether this node is served: it leads, or has heard from a leader of late, and there is a
-    /// quorum.
+    /// Returns whether this node leads, or has received a message of its leader recently, and that
+    /// leader has a quorum.
     pub(crate) fn has_live_leader(&self, now: Instant) -> bool {
         match &self.role {
             Role::Leader(leader) => leader.is_serving() && self.sees_quorum(now),
@@ -210,7 +212,7 @@ impl MultiPaxos {
         }
     }
 
-    /// How this node sees the cluster.
+    /// Returns the view that heartbeats carry.
     pub(crate) fn view(&self, now: Instant) -> View {
         let (state, leader) = match &self.role {
             Role::Leader(leader) if leader.is_serving() => {
@@ -234,7 +236,7 @@ impl MultiPaxos {
         }
     }
 
-    /// Whether enough voters answer: to lead, or to go on leading.
+    /// Returns whether enough voters answer to lead, or to go on leading.
     fn sees_quorum(&self, now: Instant) -> bool {
         let (me, quorum) = (self.config.id(), self.config.quorum());
         let timeout = self.config.timing().election.end;

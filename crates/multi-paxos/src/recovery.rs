@@ -1,4 +1,4 @@
-//! Coming back from disk, and the log's compacted front.
+//! Recovery from disk, and the base of the log.
 
 use crate::acceptor::Acceptor;
 use crate::core::{Fx, Role, ignore};
@@ -11,14 +11,14 @@ use alloc::collections::BTreeSet;
 use synod_consensus::{Base, IgnoreReason, RecoveryError, Run, Saved, StepDownReason, Write};
 use synod_types::{Ballot, Instant, Slot};
 
-/// What [`synod_consensus::Input::Start`] must write before the disk agrees with the core.
+/// Writes that [`synod_consensus::Input::Start`] must make before disk and core agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     base: bool,
 }
 
-/// See [`synod_consensus::Protocol::recover`]. Only the applied slot and the marks of learnt values
-/// say what is chosen; any peer tells the rest.
+/// See [`synod_consensus::Protocol::recover`]. Only the applied slot and [`CHOSEN`] stamps show what is
+/// chosen; peers send the rest.
 pub(crate) fn recover(
     config: Config,
     saved: Saved<MultiPaxos>,
@@ -32,8 +32,8 @@ pub(crate) fn recover(
     if end.0.max(hard_state.promised.round) >= HORIZON {
         return Err(RecoveryError::OutOfRange { slot: end, at: hard_state.promised });
     }
-    let odd = |run: &&Run<Ballot>| run.stamp > hard_state.promised && run.stamp != CHOSEN;
-    if let Some(run) = log.runs().find(odd) {
+    let is_above = |run: &&Run<Ballot>| run.stamp > hard_state.promised && run.stamp != CHOSEN;
+    if let Some(run) = log.runs().find(is_above) {
         let (slot, accepted, promised) = (run.first, run.stamp, hard_state.promised);
         return Err(RecoveryError::AcceptedAbovePromise { slot, accepted, promised });
     }
@@ -62,8 +62,8 @@ pub(crate) fn recover(
 }
 
 impl MultiPaxos {
-    /// A node restarts as a follower, whatever it was before: a ballot of an earlier life is never
-    /// used again, because the next one is above what was promised.
+    /// Starts as a follower, whatever the node was before: no ballot of an earlier life is used again,
+    /// because the next one is above the promise.
     pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let repair = core::mem::take(&mut self.repair);
         if repair.base {
@@ -72,11 +72,11 @@ impl MultiPaxos {
         fx.peers(&self.members);
         self.learn(CHOSEN, self.learner.commit(), fx);
         self.arm_election(fx);
-        // Says hello: so everyone knows of everyone before the first election.
+        // The first round of heartbeats: all nodes have views of each other before the first election.
         self.begin_round(now, fx);
     }
 
-    /// What a snapshot at `through` must carry.
+    /// Returns the base of a snapshot at `through`.
     pub(crate) fn chosen_base(&self, through: Slot) -> Option<Base<Ballot>> {
         if through > self.learner.commit() {
             return None;
@@ -86,7 +86,7 @@ impl MultiPaxos {
         Some(Base { through, stamp, members: self.base.members.clone() })
     }
 
-    /// A snapshot through this slot is durable.
+    /// Compacts the log: a snapshot through this slot is durable.
     pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_>) {
         if through > self.base.through
             && let Some(base) = self.chosen_base(through)
@@ -95,19 +95,19 @@ impl MultiPaxos {
         }
     }
 
-    /// A peer's snapshot was installed and is durable. The promise stays, and so does everything
-    /// that was accepted behind the snapshot.
+    /// Continues from a peer's snapshot, which is durable. The promise stays, and so does everything
+    /// that was accepted after the snapshot: a promise and a vote are never taken back.
     pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
         let me = self.config.id();
-        let sane = base.stamp == CHOSEN || base.stamp.round < HORIZON;
-        if base.through.0 >= HORIZON || !sane {
+        let is_stamp = base.stamp == CHOSEN || base.stamp.round < HORIZON;
+        if base.through.0 >= HORIZON || !is_stamp {
             return ignore(me, IgnoreReason::OutOfRange, fx);
         }
         if base.through <= self.base.through {
             return;
         }
         if base.through > self.learner.commit() && matches!(self.role, Role::Leader(_)) {
-            // A leader knows of everything that is chosen: another one leads by now.
+            // A leader's log holds everything chosen: another node leads by now.
             self.step_down(None, StepDownReason::Installed, fx);
         }
         let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
@@ -120,9 +120,12 @@ impl MultiPaxos {
     }
 
     fn move_base(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
+        assert!(base.through > self.base.through, "a base only moves on");
         fx.write(Write::Compact(base.clone()));
         self.acceptor.compact(base.through, base.stamp);
         self.learner.skip_to(base.through);
+        assert_eq!(self.acceptor.log().base(), base.through, "base and log begin at one slot");
+        assert!(self.learner.commit() >= base.through, "what is compacted is chosen");
         self.base = base;
     }
 }

@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::RunLog;
 use synod_types::{Ballot, Slot};
 
-/// Spans in one message. A log of more reigns than this is compared in several messages.
+/// Spans in one message. A log of more ballots than this is compared in several messages.
 pub(crate) const MAX_SPANS: usize = 64;
 
-/// Runs that one comparison looks at, so that no step grows with the length of the log.
+/// Runs that one comparison reads, so that no step grows with the length of the log.
 pub(crate) const MAX_RUNS: usize = 1 << 16;
 
 /// Consecutive slots held under one stamp. Each begins after the end of the one before; where the
 /// first begins, its message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Span {
-    /// The last slot.
+    /// Last slot.
     pub through: Slot,
-    /// The ballot of the values, or [`CHOSEN`].
+    /// Ballot of the values, or [`CHOSEN`].
     pub stamp: Ballot,
 }
 
@@ -49,7 +49,7 @@ pub fn spans(log: &RunLog<Ballot>, from: Slot, last: Slot) -> Vec<Span> {
     spans
 }
 
-/// Returns the front of `spans`, which begin at `from`, through slot `last` at most.
+/// Returns the first of `spans`, which begin at `from`, through slot `last` at most.
 #[must_use]
 pub(crate) fn prefix(spans: &[Span], from: Slot, last: Slot) -> Vec<Span> {
     let (mut prefix, mut first) = (Vec::new(), from);
@@ -70,7 +70,7 @@ pub(crate) fn span_at(spans: &[Span], from: Slot, slot: Slot) -> Option<Span> {
     spans.get(at).filter(|_| from <= slot).copied()
 }
 
-/// Returns whether these are spans that a working node names, from slot `from` on.
+/// Returns whether a working node may send these spans, from slot `from` on.
 #[must_use]
 pub(crate) fn are_valid(spans: &[Span], from: Slot) -> bool {
     let mut next = from;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_of_many_reigns_fit_one_message() {
+    fn spans_of_many_ballots_fit_one_message() {
         let stamps: Vec<_> = (1..=200).map(|slot| (slot, slot)).collect();
         let spans = spans(&log(&stamps), Slot(1), Slot(200));
         assert_eq!(spans.len(), MAX_SPANS);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_that_go_back_or_too_far_are_refused() {
+    fn spans_that_go_back_or_too_far_are_rejected() {
         let zero = Span { through: Slot(3), stamp: Ballot::ZERO };
         for spans in
             [vec![span(0, 1)], vec![span(2, 1), span(2, 2)], vec![span(HORIZON, 1)], vec![zero]]
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_covered_by_the_span_that_holds_it() {
+    fn slot_is_covered_by_the_span_that_holds_it() {
         let all = [span(2, 1), span(4, 2)];
         let found = |slot| span_at(&all, Slot(2), Slot(slot)).map(|span| span.stamp.round);
         assert_eq!([1, 2, 3, 4, 5].map(found), [None, Some(1), Some(2), Some(2), None]);

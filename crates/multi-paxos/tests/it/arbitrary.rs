@@ -1,4 +1,4 @@
-//! Arbitrary input: whatever arrives, a core neither panics nor takes back a vow.
+//! Arbitrary input: no message makes a core panic or take back a promise.
 
 use crate::cluster::{Node, members};
 use proptest::collection::vec;
@@ -150,7 +150,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn nothing_that_arrives_panics_or_takes_back_a_vow(
+    fn no_message_causes_a_panic_or_takes_back_a_promise(
         inputs in vec((0..200_u64, input()), 1..60),
         restart in 0..60_usize,
     ) {

@@ -53,7 +53,7 @@ fn candidate(nodes: u64) -> Node {
 }
 
 #[test]
-fn paxos_p01_every_vow_waits_for_the_disk() {
+fn paxos_p01_every_claim_waits_for_the_disk() {
     let mut node = Node::new(1, 3);
     node.is_hung = true;
     assert_eq!(node.hear(2, prepare(2, 2, 1)), []);
@@ -123,11 +123,11 @@ fn paxos_p05_no_ballot_is_used_again_after_a_restart() {
 }
 
 #[test]
-fn paxos_p06_one_ballot_never_brings_two_values() {
+fn paxos_p06_one_ballot_never_proposes_two_values() {
     let mut node = Node::new(1, 3);
     node.hear(2, accept(1, 2, 1, "x", 0));
     let writes = node.writes.len();
-    assert!(node.hear(2, accept(1, 2, 1, "y", 0)).is_empty(), "no vow for that");
+    assert!(node.hear(2, accept(1, 2, 1, "y", 0)).is_empty(), "it is not accepted");
     assert_eq!(node.writes.len(), writes);
     node.hear(2, accept(1, 2, 1, "x", 0));
     assert_eq!(node.writes.len(), writes, "the same again is answered and not written again");
@@ -214,7 +214,7 @@ fn paxos_p10_learning_never_lowers_the_promise() {
 }
 
 #[test]
-fn paxos_p13_a_later_slot_says_nothing_about_an_earlier_one() {
+fn paxos_p13_later_slot_is_no_evidence_for_an_earlier_one() {
     let mut node = Node::new(1, 5);
     node.hear(2, accept(1, 2, 1, "lost", 0));
     // 2.3 chose another value at slot 1, which this node missed, and goes on.
@@ -245,7 +245,7 @@ fn trimmed() -> Node {
 #[test]
 fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     let mut acceptor = trimmed();
-    // Long after the leader was heard from.
+    // Long after the last message of the leader.
     let later = Instant(10_000_000_000);
     let asked = prepare(2, 1, 1);
     acceptor.input(later, Input::Message { from: NodeId(1), message: asked });
@@ -288,7 +288,7 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
 }
 
 #[test]
-fn paxos_p14_a_snapshot_keeps_what_was_accepted_behind_it() {
+fn paxos_p14_snapshot_keeps_what_was_accepted_after_it() {
     let mut node = Node::new(2, 3);
     node.hear(3, accept(1, 3, 1, "a", 0));
     node.hear(3, accept(1, 3, 4, "d", 0));
@@ -296,12 +296,12 @@ fn paxos_p14_a_snapshot_keeps_what_was_accepted_behind_it() {
     node.input(Instant::ZERO, Input::Installed { base });
     node.restart();
     assert_eq!(node.status().commit, Slot(3));
-    assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(ballot(1, 3)), "that is a vow");
+    assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(ballot(1, 3)), "a vote is kept");
     assert_eq!(node.promised(), ballot(1, 3));
 }
 
 #[test]
-fn paxos_p14_the_state_ahead_of_the_log_costs_no_vow() {
+fn paxos_p14_state_ahead_of_the_log_keeps_every_vote() {
     let mut disk = Saved::<MultiPaxos>::default();
     let promised = ballot(1, 3);
     disk.apply(&Write::HardState(HardState { promised }));
@@ -326,7 +326,7 @@ fn paxos_p15_holes_are_filled_by_the_next_leader() {
 }
 
 #[test]
-fn paxos_p16_whatever_is_lost_is_sent_again() {
+fn paxos_p16_any_lost_message_is_retransmitted() {
     let kinds: [fn(&Message) -> bool; 6] = [
         |message| matches!(message, Message::Prepare(_)),
         |message| matches!(message, Message::Promise(_)),
@@ -353,7 +353,7 @@ fn paxos_p16_whatever_is_lost_is_sent_again() {
 }
 
 #[test]
-fn paxos_p16_what_an_earlier_leader_chose_is_asked_for_again() {
+fn paxos_p16_values_chosen_by_an_earlier_leader_are_requested_again() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.links(&[(1, 2)]);
@@ -362,7 +362,7 @@ fn paxos_p16_what_an_earlier_leader_chose_is_asked_for_again() {
     cluster.links(&[(2, 3)]);
     cluster.lose = |message| matches!(message, Message::Learn(_) | Message::Learned(_));
     let leader = cluster.leader_of(&[2, 3], 8 * TIMEOUT);
-    assert_eq!(leader, 2, "n3 would have heard of it in phase 1");
+    assert_eq!(leader, 2, "n3 would have learnt it in phase 1");
     cluster.pass(2 * TIMEOUT);
     assert_eq!(cluster.node(3).commands().len(), 0);
     cluster.lose = |_| false;
@@ -380,14 +380,14 @@ fn paxos_p17_a_chain_does_not_outbid_itself() {
         cluster.pass(50 * TIMEOUT);
         assert_eq!(cluster.leaders(), [leader]);
         for id in 1..=3 {
-            // Who does not hear the leader hears that a neighbour does.
+            // A node without contact to the leader gets views of a neighbour that has it.
             assert_eq!(cluster.node(id).promised(), ballot, "n{id} while n{leader} leads");
         }
     }
 }
 
 #[test]
-fn paxos_p18_trimming_waits_for_nobody() {
+fn paxos_p18_compaction_waits_for_no_other_node() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.links(&[(1, 2)]);
@@ -427,9 +427,9 @@ fn paxos_p18_trimming_waits_for_nobody() {
 }
 
 #[test]
-fn paxos_p20_proposers_outbid_each_other_for_ever() {
+fn paxos_p20_dueling_proposers_end_with_one_leader() {
     use std::time::Duration;
-    // As many as there are, with the spread of patience that is the default, and with next to none.
+    // All nodes at once, with the default range of election timeouts, and with next to none.
     for (nodes, spread) in (2..=9).flat_map(|nodes| [(nodes, 150_000), (nodes, 1)]) {
         let config = |id| {
             let ms = Duration::from_millis;
@@ -452,14 +452,14 @@ fn paxos_p20_proposers_outbid_each_other_for_ever() {
         let ballot = cluster.node(leader).promised();
         assert!(ballot.round <= 3, "{case}: {ballot} was needed");
         for ticket in 0..10 {
-            // All lose patience together, again and again: who leads goes on.
+            // All time out together, again and again: the leader goes on.
             all_at_once(&mut cluster);
             cluster.pass(TIMEOUT / 10);
             cluster.write(leader, ticket, "x");
         }
         cluster.pass(TIMEOUT);
         assert_eq!(cluster.leaders(), [leader], "{case}");
-        assert_eq!(cluster.node(leader).promised(), ballot, "{case}: nobody outbids it");
+        assert_eq!(cluster.node(leader).promised(), ballot, "{case}: no node outbids it");
         cluster.assert_equal(&["x"; 10]);
     }
 }

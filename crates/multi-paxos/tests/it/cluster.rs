@@ -174,6 +174,7 @@ impl Node {
         self.refused.append(&mut outputs.refused);
         self.snapshots.append(&mut outputs.snapshots);
         self.notes.append(&mut outputs.notes);
+        self.host.core().check_invariants();
     }
 
     pub fn hear(&mut self, from: u64, message: Message) -> Vec<(NodeId, Message)> {

@@ -13,7 +13,7 @@ use synod_multi_paxos::{
 
 #[test]
 fn partial_partition_quorum_loss() {
-    // n3 leads; then everyone hears only n1, n3 too: n3 lost its quorum, n1 alone has one.
+    // n3 leads; then n1 alone reaches all others: n3 lost its quorum, n1 alone has one.
     let mut cluster = Cluster::new(5);
     cluster.elect(3);
     cluster.write(3, 1, "before");
@@ -28,7 +28,7 @@ fn partial_partition_quorum_loss() {
 #[test]
 fn partial_partition_constrained_election() {
     // As before, but n1 missed the last write, and the old leader is cut off: only n1 can lead,
-    // with a log that is behind. Where only the best log may lead, nobody could.
+    // with a log that is behind. Where only the best log may lead, no node could.
     let mut cluster = Cluster::new(5);
     cluster.elect(3);
     cluster.links(&[(3, 2), (3, 4), (3, 5), (2, 4), (2, 5), (4, 5)]);
@@ -44,7 +44,7 @@ fn partial_partition_constrained_election() {
 
 #[test]
 fn partial_partition_chain() {
-    // n1 - n2 - n3: n3 does not hear the leader n1, and hears that n2 does. Nobody is deposed,
+    // n1 - n2 - n3: n3 has no contact to the leader n1, and learns that n2 has. No leader is deposed,
     // again and again, by who sees less; and n3 learns what is chosen from n2.
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
@@ -56,7 +56,7 @@ fn partial_partition_chain() {
         cluster.write(1, ticket, "again");
     }
     cluster.pass(4 * TIMEOUT);
-    assert_eq!(cluster.node(2).promised(), before, "nobody campaigned");
+    assert_eq!(cluster.node(2).promised(), before, "no node campaigned");
     assert_eq!(cluster.node(3).commands().len(), 10, "learnt from a follower");
 }
 
@@ -76,7 +76,7 @@ fn partial_partition_chain_whose_end_led() {
 
 /// The wait for a leader is drawn, or nodes that miss one together would campaign together.
 #[test]
-fn the_wait_for_a_leader_is_drawn_anew_each_time() {
+fn election_timeout_is_drawn_each_time() {
     let config = Config::new(NodeId(1), members(3)).unwrap();
     let mut host = Host::<MultiPaxos>::recover(NodeId(1), config, Saved::default()).unwrap();
     let timers: Vec<_> =
@@ -100,7 +100,7 @@ fn a_node_without_a_quorum_never_campaigns() {
 }
 
 #[test]
-fn a_leader_without_a_quorum_falls_silent() {
+fn leader_without_a_quorum_steps_down() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.links(&[]);
@@ -125,7 +125,7 @@ fn a_follower_that_comes_back_does_not_depose_the_leader() {
 }
 
 #[test]
-fn of_equals_the_one_of_higher_priority_leads() {
+fn higher_priority_leads_among_equals() {
     for favourite in 1..=3 {
         let config = |id| {
             let config = Config::new(NodeId(id), members(3)).unwrap();
@@ -143,7 +143,7 @@ fn a_priority_does_not_keep_the_only_possible_leader_from_leading() {
         config.with_priority(if id == 3 { 9 } else { 0 })
     };
     let mut cluster = Cluster::of((1..=3).map(config));
-    // n3 answers n1 and n2 and never hears an answer itself.
+    // n3 answers n1 and n2 and never receives an answer itself.
     cluster.lose = |_| false;
     cluster.cuts.extend([(1, 3), (2, 3)]);
     cluster.leader_of(&[1, 2], 4 * TIMEOUT);
@@ -202,7 +202,7 @@ fn last_round(node: &Node) -> u64 {
 }
 
 #[test]
-fn a_node_that_lags_stops_looking_whether_it_should_lead() {
+fn lagging_node_ends_its_pre_campaign() {
     for lags in [false, true] {
         let (mut node, now) = (Node::new(1, 3), Instant(1));
         node.input(now, Input::Timeout(Timer::Election));
@@ -217,10 +217,10 @@ fn a_node_that_lags_stops_looking_whether_it_should_lead() {
     }
 }
 
-/// Found by a search: a node that lacked most of the log led, and served nobody until it had pulled
+/// Found by a search: a node that lacked most of the log led, and served no client until it had pulled
 /// all of it.
 #[test]
-fn who_holds_what_is_chosen_goes_first() {
+fn node_that_holds_the_chosen_values_goes_first() {
     for (held, expected) in [(4, 2), (5, 1), (9, 1)] {
         let values = vec!["x"; held as usize];
         let config = Config::new(NodeId(1), members(3)).unwrap();

@@ -55,7 +55,7 @@ fn a_burst_beyond_the_links_is_sent_once_and_over_in_five_seconds() {
 }
 
 #[test]
-fn a_follower_that_was_away_under_load_is_fed_once_and_catches_up() {
+fn returning_follower_under_load_is_sent_each_slot_once() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     // 100 Mbit/s; the others are fed over links of their own.
@@ -76,7 +76,7 @@ fn a_follower_that_was_away_under_load_is_fed_once_and_catches_up() {
 
 /// The same, but another node leads when it returns: what the first leader had chosen is pulled.
 #[test]
-fn what_an_earlier_leader_chose_is_pulled_once_under_load() {
+fn values_chosen_by_an_earlier_leader_are_pulled_once_under_load() {
     let mut cluster = Cluster::new(3);
     cluster.elect(2);
     cluster.lanes.rate = 12_500;

@@ -1,4 +1,4 @@
-//! What a leader takes, what it turns away, and what it says when another one has overtaken it.
+//! Proposals at a leader: the window, rejections, and the hint when another node has overtaken it.
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Refusal, Role, Write};
@@ -40,7 +40,7 @@ fn fill(cluster: &mut Cluster, node: u64, command: &[u8], flush: bool) -> usize 
 }
 
 #[test]
-fn a_full_window_of_slots_is_busy_and_takes_as_many_again_once_all_is_chosen() {
+fn full_window_of_slots_is_busy_until_its_proposals_are_chosen() {
     for flush in [true, false] {
         let mut cluster = cluster(4, 1 << 20);
         for _ in 0..5 {
@@ -55,7 +55,7 @@ fn a_full_window_of_slots_is_busy_and_takes_as_many_again_once_all_is_chosen() {
 }
 
 #[test]
-fn a_full_window_of_bytes_is_busy_and_takes_as_many_again_once_all_is_chosen() {
+fn full_window_of_bytes_is_busy_until_its_proposals_are_chosen() {
     // A command takes one byte more than its length.
     for (length, expected) in [(49, 2), (24, 4), (9, 10), (0, 100)] {
         for flush in [true, false] {
@@ -73,7 +73,7 @@ fn a_full_window_of_bytes_is_busy_and_takes_as_many_again_once_all_is_chosen() {
 }
 
 #[test]
-fn a_window_that_is_half_chosen_takes_half_as_much() {
+fn half_chosen_window_takes_half_as_much() {
     let mut cluster = cluster(1000, 100);
     for _ in 0..3 {
         cluster.write(1, 1, "of nine b");
@@ -89,7 +89,7 @@ fn a_window_that_is_half_chosen_takes_half_as_much() {
     });
     let now = cluster.now;
     cluster.node(1).hear_at(now, 2, accepted);
-    // A log that is cut at the front holds what it held behind it.
+    // A compacted log keeps what comes after its base.
     let through = cluster.node(1).status().commit;
     cluster.node(1).input(now, Input::Compact { through });
     assert_eq!(cluster.node(1).status().base, Slot(last.0 - 5));
@@ -101,7 +101,7 @@ fn the_window_does_not_leak_over_changes_of_leaders() {
     let mut cluster = cluster(1000, 100);
     for round in 0..12 {
         let leader = cluster.leaders()[0];
-        // Nobody hears it: what it proposes now the next leader does not find; or finds, and
+        // It reaches no node: what it proposes now the next leader does not find; or finds, and
         // proposes again.
         cluster.links(&[]);
         assert_eq!(fill(&mut cluster, leader, b"of nine b", true), 10, "round {round}");
@@ -137,7 +137,7 @@ fn offered() -> Cluster {
 }
 
 #[test]
-fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
+fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
     let newly_chosen = [
         Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }),
         Message::Accept(Accept {
@@ -150,20 +150,20 @@ fn a_leader_that_is_refused_names_the_other_and_keeps_what_it_accepted() {
     ];
     for message in newly_chosen {
         let mut cluster = offered();
-        let (now, words) = (cluster.now, format!("{message:?}"));
+        let (now, case) = (cluster.now, format!("{message:?}"));
         let node = cluster.node(1);
         node.step(now, Input::Message { from: NodeId(3), message });
         let hint = Some(NodeId(3));
-        assert_eq!(node.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{words}");
-        assert_eq!(node.status().role, Role::Follower, "{words}");
+        assert_eq!(node.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{case}");
+        assert_eq!(node.status().role, Role::Follower, "{case}");
         node.settle(now);
-        assert_eq!(node.placed, [], "{words}");
+        assert_eq!(node.placed, [], "{case}");
         let truncates = |write: &_| matches!(write, Write::TruncateFrom(_));
-        assert!(!node.writes.iter().any(truncates), "{words}");
+        assert!(!node.writes.iter().any(truncates), "{case}");
     }
 }
 
-/// What n3 says of itself when it leads under 2.3.
+/// View of n3 when it leads under 2.3.
 fn leads() -> View {
     View {
         ballot: ballot(2, 3),
@@ -178,7 +178,7 @@ fn leads() -> View {
 }
 
 #[test]
-fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
+fn accepted_values_of_a_rejected_leader_are_reported_to_the_next_one() {
     let mut cluster = offered();
     let now = cluster.now;
     let node: &mut Node = cluster.node(1);
@@ -197,7 +197,7 @@ fn what_a_refused_leader_accepted_is_reported_to_the_next_one() {
 }
 
 #[test]
-fn who_follows_names_its_leader_to_clients_and_who_knows_of_none_names_nobody() {
+fn follower_names_its_leader_to_clients_if_it_has_one() {
     let mut cluster = offered();
     let now = cluster.now;
     let node = cluster.node(1);

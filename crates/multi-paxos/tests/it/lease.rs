@@ -1,4 +1,4 @@
-//! Acceptors stand by a leader that they hear from. It keeps the peace; ballots keep what is chosen.
+//! Acceptors ignore rivals of a live leader. For stability; ballots keep what is chosen.
 
 use crate::cluster::{Cluster, Node, TIMEOUT, ballot, run};
 use std::time::Duration;
@@ -26,12 +26,12 @@ fn is_nack(answers: &[(NodeId, Message)], by: Ballot) -> bool {
     matches!(answers, [(_, Message::Nack(Nack { promised, .. }))] if *promised == by)
 }
 
-/// How long an acceptor stands by a leader that it has heard from.
+/// Time for which an acceptor protects a leader after its last message.
 fn lease() -> Duration {
     Timing::default().election.start
 }
 
-/// A follower that has just heard that n1 leads under 3.1, and when.
+/// A follower that has just received a heartbeat of n1, leader under 3.1, and the time of that.
 fn follower() -> (Node, Instant) {
     let (mut node, now) = (Node::new(2, 3), Instant(5_000_000_000));
     let leads = Message::Commit(Commit { ballot: ballot(3, 1), commit: Slot::ZERO });
@@ -41,11 +41,11 @@ fn follower() -> (Node, Instant) {
 }
 
 #[test]
-fn a_rival_of_a_fresh_leader_is_ignored_and_answered_once_the_leader_is_silent() {
-    let (mut node, heard) = follower();
+fn rival_of_a_live_leader_is_ignored_until_the_leader_is_silent() {
+    let (mut node, received) = follower();
     let rival = ballot(7, 3);
-    let last = heard + (lease() - Duration::from_nanos(1));
-    for now in [heard, last] {
+    let last = received + (lease() - Duration::from_nanos(1));
+    for now in [received, last] {
         let writes = node.writes.len();
         assert_eq!(node.hear_at(now, 3, prepare(rival)), []);
         assert_eq!(
@@ -57,28 +57,28 @@ fn a_rival_of_a_fresh_leader_is_ignored_and_answered_once_the_leader_is_silent()
             |event: &ProtocolEvent| matches!(event, ProtocolEvent::Ignored { from: NodeId(3), .. });
         assert!(node.notes.drain(..).any(|event| ignored(&event)), "and it is noted");
     }
-    let answers = node.hear_at(heard + lease(), 3, prepare(rival));
+    let answers = node.hear_at(received + lease(), 3, prepare(rival));
     assert!(is_promise(&answers, rival), "{answers:?}");
     assert_eq!(node.promised(), rival);
-    assert_eq!(node.status().leader, None, "nobody is followed while a rival asks around");
-    let late = node.hear_at(heard + lease(), 1, accept(ballot(3, 1), 1, "late"));
+    assert_eq!(node.status().leader, None, "no leader is followed while a rival campaigns");
+    let late = node.hear_at(received + lease(), 1, accept(ballot(3, 1), 1, "late"));
     assert!(is_nack(&late, rival), "{late:?}");
 }
 
 #[test]
-fn every_word_of_the_leader_makes_it_fresh_again() {
-    let (mut node, heard) = follower();
-    let (later, rival) = (heard + lease() / 2, ballot(7, 3));
+fn every_message_of_the_leader_renews_its_lease() {
+    let (mut node, received) = follower();
+    let (later, rival) = (received + lease() / 2, ballot(7, 3));
     node.hear_at(later, 1, accept(ballot(3, 1), 1, "x"));
-    assert_eq!(node.hear_at(heard + lease(), 3, prepare(rival)), []);
+    assert_eq!(node.hear_at(received + lease(), 3, prepare(rival)), []);
     assert!(is_promise(&node.hear_at(later + lease(), 3, prepare(rival)), rival));
 }
 
 #[test]
 fn a_fresh_leader_itself_takes_a_higher_ballot_at_once() {
-    // It restarted, say, and asks under a new ballot. It is nobody's rival.
-    let (mut node, heard) = follower();
-    assert!(is_promise(&node.hear_at(heard, 1, prepare(ballot(4, 1))), ballot(4, 1)));
+    // It restarted, say, and asks under a new ballot. It is no rival.
+    let (mut node, received) = follower();
+    assert!(is_promise(&node.hear_at(received, 1, prepare(ballot(4, 1))), ballot(4, 1)));
 }
 
 #[test]
@@ -94,29 +94,29 @@ fn a_leader_ignores_rivals_only_while_it_hears_from_a_quorum() {
     assert_eq!(cluster.leaders(), [0; 0]);
 }
 
-/// The lease binds phase 1 alone. A rival that is at phase 2 has a quorum of others behind it, and to
-/// refuse it would only be in its way. What is below the promise is refused, lease or not.
+/// The lease binds phase 1 alone. A rival in phase 2 has a quorum of others, and rejecting it would only
+/// delay it. Messages below the promise are rejected, with or without a lease.
 #[test]
-fn ballots_rule_whatever_the_lease_says() {
-    let (mut node, heard) = follower();
-    assert!(is_nack(&node.hear_at(heard, 3, prepare(ballot(2, 3))), ballot(3, 1)));
-    assert!(is_nack(&node.hear_at(heard, 3, accept(ballot(2, 3), 1, "w")), ballot(3, 1)));
-    node.hear_at(heard, 1, accept(ballot(3, 1), 1, "x"));
+fn ballots_decide_regardless_of_the_lease() {
+    let (mut node, received) = follower();
+    assert!(is_nack(&node.hear_at(received, 3, prepare(ballot(2, 3))), ballot(3, 1)));
+    assert!(is_nack(&node.hear_at(received, 3, accept(ballot(2, 3), 1, "w")), ballot(3, 1)));
+    node.hear_at(received, 1, accept(ballot(3, 1), 1, "x"));
     let high = ballot(7, 3);
-    let answers = node.hear_at(heard, 3, accept(high, 1, "y"));
+    let answers = node.hear_at(received, 3, accept(high, 1, "y"));
     assert!(matches!(answers[..], [(NodeId(3), Message::Accepted(_))]), "{answers:?}");
     assert_eq!(node.promised(), high);
     for old in [prepare(ballot(3, 1)), accept(ballot(3, 1), 2, "z")] {
-        let answers = node.hear_at(heard, 1, old);
+        let answers = node.hear_at(received, 1, old);
         assert!(is_nack(&answers, high), "{answers:?}");
     }
     node.restart();
-    assert!(is_nack(&node.hear_at(heard, 1, accept(ballot(3, 1), 2, "z")), high), "nor later");
+    assert!(is_nack(&node.hear_at(received, 1, accept(ballot(3, 1), 2, "z")), high), "nor later");
 }
 
 /// Whether a rival comes too early or in time: it may disturb, and nothing that is chosen is lost.
 #[test]
-fn what_is_chosen_outlives_rivals_within_and_behind_the_lease() {
+fn chosen_values_survive_rivals_within_and_after_the_lease() {
     for wait in [Duration::ZERO, lease() / 2, lease()] {
         let mut cluster = Cluster::new(3);
         cluster.elect(1);

@@ -349,7 +349,7 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
 }
 
 #[test]
-fn slots_of_a_leader_whose_history_was_not_compared_are_asked_for() {
+fn slots_of_a_leader_whose_history_was_not_compared_are_requested() {
     let (mut survivor, leader) = (survivor(), other(N2, 8));
     let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(8)));
     // It accepts what comes later: that is no knowledge yet.
@@ -381,7 +381,7 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
         let [promise @ Message::Promise(_)] = &to(N1, wiped.hear_at(later, 1, prepare))[..] else {
             panic!("it promises");
         };
-        // It has canvassed, and n3 answers that it knows of nothing.
+        // It has pre-campaigned, and n3 answers with an empty history.
         survivor.input(Instant(0), Input::Timeout(Timer::Election));
         survivor.hear(2, promise.clone());
         assert_ignored_then_stopped(survivor, N2);
@@ -390,7 +390,7 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
 
 /// The peer was wiped in its turn: it is fed from the first slot on.
 #[test]
-fn peer_that_knows_nothing_any_more_contradicts_nothing() {
+fn wiped_peer_contradicts_nothing() {
     let mut survivor = survivor();
     survivor.hear(2, view(&other(N2, 3)));
     let question = Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
@@ -405,9 +405,9 @@ fn peer_that_knows_nothing_any_more_contradicts_nothing() {
     assert_eq!(wiped.status().commit, Slot(6));
 }
 
-/// Whoever has more slots compares; the other one is shown what it contradicts.
+/// The node with more slots compares; the other one is sent what it contradicts.
 #[test]
-fn peer_that_has_fewer_slots_is_shown_a_value_that_it_contradicts() {
+fn peer_with_fewer_slots_is_sent_a_value_that_it_contradicts() {
     let (mut survivor, mut wiped) = (survivor(), other(N2, 3));
     let shown = to(N2, survivor.hear(2, view(&wiped)));
     let [Message::Learned(Learned { run, .. })] = &shown[..] else { panic!("{shown:?}") };

@@ -20,14 +20,14 @@ fn accept(round: u64, node: u64, slot: u64, value: &str) -> Message {
     })
 }
 
-fn words(answers: &[(NodeId, Message)]) -> Vec<String> {
+fn described(answers: &[(NodeId, Message)]) -> Vec<String> {
     use synod_multi_paxos::consensus::Message as _;
     answers.iter().map(|(to, message)| format!("{to:?} {}", message.describe())).collect()
 }
 
 /// PMS 2.2: P1a and phase 1 and 2 as an acceptor sees them. Each row continues the one before.
 #[test]
-fn pms_2_2_what_an_acceptor_answers() {
+fn pms_2_2_acceptor_answers_by_its_promise() {
     let rows = [
         (2, prepare(1, 2), "n2 Promise(1.2, none, commit 0)"),
         (2, prepare(1, 2), "n2 Promise(1.2, none, commit 0)"),
@@ -44,7 +44,7 @@ fn pms_2_2_what_an_acceptor_answers() {
     let mut node = Node::new(1, 3);
     for (from, message, expected) in rows {
         let answers = node.hear(from, message.clone());
-        assert_eq!(words(&answers), [expected], "{message:?}");
+        assert_eq!(described(&answers), [expected], "{message:?}");
     }
 }
 

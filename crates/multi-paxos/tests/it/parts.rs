@@ -46,7 +46,7 @@ fn accepted(stamp: Ballot, count: usize) -> Saved<MultiPaxos> {
 #[test]
 fn partial_answer_marks_nothing_after_its_last_value() {
     let mut node = Node::new(1, 3);
-    // The leader of 1.2 left two values here that nobody else has.
+    // The leader of 1.2 left two values here that no other node has.
     let theirs = run(1, ballot(1, 2), &["lost", "lost too"]);
     node.hear(
         2,
@@ -112,7 +112,7 @@ fn parts_of_a_report_cover_every_slot_once() {
 }
 
 #[test]
-fn everything_in_parts_through_changes_of_leaders_and_a_node_that_was_away() {
+fn small_limits_lose_nothing_over_leader_changes_and_an_absent_node() {
     let mut cluster = Cluster::of((1..=3).map(|id| config(id, 3)));
     let mut expected = Vec::new();
     for round in 0..6 {

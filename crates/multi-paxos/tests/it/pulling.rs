@@ -1,4 +1,4 @@
-//! What a node lacks it asks for, from whoever has it.
+//! Nodes pull the chosen values that they lack, from any node that has them.
 
 use crate::cluster::{Node, ballot};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
 /// The leader was stopped for an hour with an answer on its way, which so took an hour. The next
 /// one is not waited for as long: others know as much.
 #[test]
-fn an_answer_that_took_an_hour_once_is_not_waited_for_an_hour() {
+fn one_slow_answer_does_not_delay_later_requests() {
     let mut node = Node::new(2, 3);
     let mut now = Instant::ZERO + Duration::from_secs(3600);
     let reply =

@@ -98,7 +98,7 @@ fn unapplied_entries_are_proposed_in_slices_with_heartbeats_between() {
 }
 
 #[test]
-fn a_follower_that_restarts_one_reign_later_pulls_none_of_its_log_again() {
+fn follower_restarted_under_a_later_ballot_pulls_none_of_its_log_again() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     for ticket in 0..50 {
@@ -179,7 +179,7 @@ fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     assert_eq!(node.status().commit, Slot(1), "slot 2 was accepted at 2.3 here");
 }
 
-/// Two of three nodes were wiped. What the third one has applied stays, whoever leads.
+/// Two of three nodes were wiped. What the third one has applied stays, under any leader.
 #[test]
 fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
     let mut saved = Saved::<MultiPaxos>::default();
@@ -245,7 +245,7 @@ fn wiped_nodes_learn_from_the_survivor_before_they_lead() {
 /// A step took so long that the timer for the next heartbeats fired before the answers to the
 /// last ones were read.
 #[test]
-fn a_long_step_costs_a_leader_nothing_but_silence_does() {
+fn long_step_deposes_no_leader_but_silence_of_its_peers_does() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.pass(TIMEOUT);

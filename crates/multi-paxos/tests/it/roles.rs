@@ -97,7 +97,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
     assert_eq!(one.learn(ballot(2, 1), Slot(3)), 3);
     assert!(one.accept(&run(4, ballot(2, 1), &["lost"])));
 
-    // Two goes on with three, and proposes again what it holds: nobody told it that it is chosen.
+    // Two goes on with three, and proposes again what it holds: it has not learnt that these are chosen.
     let mut next = campaign(&mut two, &mut [&mut three], ballot(3, 2)).expect("two of three");
     assert!(!replicate(&mut leader, &one, &mut two), "the old leader is refused");
     assert!(replicate(&mut next, &two, &mut three));
@@ -110,7 +110,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
 
     // One holds another value at slot 4, under an older ballot: it has to ask, and asks three.
     assert_eq!(one.learn(ballot(3, 2), Slot(4)), 0);
-    assert!(!one.learner.should_request(NOW, three.id, Slot(4)), "it may be under way");
+    assert!(!one.learner.should_request(NOW, three.id, Slot(4)), "it may be in flight");
     assert!(one.learner.should_request(NOW, three.id, Slot(4)));
     one.learner.record_request(NOW, three.id, Duration::from_millis(100));
     assert!(!one.learner.should_request(NOW, two.id, Slot(4)), "one question at a time");
@@ -123,12 +123,12 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
 }
 
 #[test]
-fn a_leader_counts_members_only_each_once_and_without_gaps() {
+fn leader_counts_each_member_once_and_without_gaps() {
     let (mut one, mut two) = (Node::new(1), Node::new(2));
     let mut leader = campaign(&mut one, &mut [&mut two], ballot(1, 1)).expect("two of three");
     assert!(one.accept(&run(2, ballot(1, 1), &["a", "b"])));
     leader.accepted(NOW, NodeId(9), Slot(1), Slot(3), Slot::ZERO);
-    assert_eq!(leader.progress()[0], (one.id, Slot(1)), "a stranger's answer is nobody's");
+    assert_eq!(leader.progress()[0], (one.id, Slot(1)), "a stranger's answer does not count");
     leader.accepted(NOW, one.id, Slot(2), Slot(3), Slot::ZERO);
     leader.accepted(NOW, two.id, Slot(3), Slot(3), Slot::ZERO);
     assert_eq!(leader.agreed(&quorum()), Slot::ZERO, "slots 1 and 2 are missing there");
@@ -138,7 +138,7 @@ fn a_leader_counts_members_only_each_once_and_without_gaps() {
 }
 
 #[test]
-fn what_is_compacted_is_sent_as_a_snapshot_and_the_rest_behind_it() {
+fn compacted_slots_are_sent_as_a_snapshot_and_the_rest_after_it() {
     let (mut one, mut two) = (Node::new(1), Node::new(2));
     let mut leader = campaign(&mut one, &mut [&mut two], ballot(1, 1)).expect("two of three");
     assert!(one.accept(&run(2, ballot(1, 1), &["a", "b"])));
