@@ -158,8 +158,8 @@ impl SearchHost for Screen {
         script.lines().for_each(|line| self.report(line));
         let Some(file) = &self.save else { return };
         match fs::write(file, script) {
-            Ok(()) => self.tell(&format!("again: synod sim --replay {}", file.display())),
-            Err(error) => self.tell(&format!("cannot write {}: {error}", file.display())),
+            Ok(()) => self.report(&format!("again: synod sim --replay {}", file.display())),
+            Err(error) => self.report(&format!("cannot write {}: {error}", file.display())),
         }
     }
 
