@@ -190,7 +190,7 @@ async fn a_backlog_reaches_the_disk_in_bounded_commits() {
 /// A state store whose writes fail.
 struct FullState(Box<dyn StateStore>);
 
-impl synod_storage::StateView for FullState {
+impl synod_storage::StoreView for FullState {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.0.get(key)
     }
@@ -209,7 +209,7 @@ impl StateStore for FullState {
         self.0.sync()
     }
 
-    fn view(&self) -> Result<Box<dyn synod_storage::StateView + Send + '_>, StorageError> {
+    fn view(&self) -> Result<Box<dyn synod_storage::StoreView + Send + '_>, StorageError> {
         self.0.view()
     }
 }
