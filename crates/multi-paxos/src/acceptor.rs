@@ -94,6 +94,7 @@ impl Acceptor {
     /// written; a lower ballot changes nothing.
     #[must_use]
     pub fn promise(&mut self, ballot: Ballot) -> bool {
+        // Compared with the highest ballot promised, not with the highest accepted (PMS 2.2, P1a).
         let raised = ballot > self.hard_state.promised;
         if raised {
             self.hard_state.promised = ballot;
@@ -111,6 +112,7 @@ impl Acceptor {
     #[must_use]
     pub fn report(&self, from: Slot, held: &[Span], commit: Slot, max_bytes: usize) -> Report {
         let (mut runs, mut bytes, mut scanned) = (Vec::new(), 0, 0);
+        // Chosen slots are learnt, not reported: the proposer must not propose for them.
         let mut next = max(from, max(commit, self.log.base()).next());
         let mut is_last = true;
         while let Some(run) = self.log.runs_from(next).next() {
@@ -120,6 +122,7 @@ impl Acceptor {
                 next = min(run.last(), span.through).next();
                 continue;
             }
+            // The rest comes in the next part. A part is bounded in values and in work.
             if bytes >= max_bytes || scanned >= MAX_RUNS {
                 is_last = false;
                 break;
@@ -131,6 +134,7 @@ impl Acceptor {
             next = run.last().next();
             runs.push(run);
         }
+        // Everything up to here was read, so a slot that is not in the report is empty.
         let through = max(next.prev(), from.prev());
         let held = prefix(held, from, through);
         let confirmed = self.confirmed(from, &held, commit);
@@ -177,6 +181,7 @@ impl Acceptor {
         let head = self.log.chunk(first, commit, max_bytes)?;
         let mut next = head.last().next();
         let mut values = ValuesBuilder::new();
+        // The stamps differ, the values are final: chosen is chosen at any ballot (PMS 2.2, P2).
         values.extend(&head.values);
         while let Some(run) = self.log.chunk(next, commit, max_bytes) {
             if values.byte_len() + run.values.byte_len() > max_bytes {
@@ -194,9 +199,11 @@ impl Acceptor {
     /// state must be written, too.
     #[must_use]
     pub fn accept(&mut self, run: &Run<Ballot>, commit: Slot) -> AcceptResult {
+        // P1a: nothing below the promise is accepted. A ballot equal to it is, and so is a higher one.
         if run.stamp < self.hard_state.promised {
             return AcceptResult::Rejected(self.hard_state.promised);
         }
+        // P2c: one ballot proposes one value per slot. Another one means a broken peer, or lost disks.
         let Some(parts) = self.missing_parts(run, commit) else {
             return AcceptResult::Contradiction;
         };
@@ -244,6 +251,7 @@ impl Acceptor {
         if next > last {
             return Some(parts);
         }
+        // The common case: the run continues the log.
         if self.log.last() < next {
             parts.push(run.from(next));
             return Some(parts);
@@ -253,7 +261,9 @@ impl Acceptor {
                 break;
             }
             let held = if held.last() > last { part(&held, held.first, last) } else { held };
+            // The same ballot again is a retransmission; a higher stamp makes this run obsolete.
             let is_held = held.stamp >= run.stamp;
+            // Values that may not differ: of the same ballot, and chosen ones.
             let settled = if is_held { held.last() } else { commit.min(held.last()) };
             if settled >= held.first {
                 let (ours, theirs) =

@@ -27,6 +27,7 @@ impl MultiPaxos {
             return fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         if ballot > promised {
+            // No Nack: the rival would take a higher ballot and try again.
             if self.protects_leader(now, from) {
                 return ignore(from, IgnoreReason::LiveLeader, fx);
             }
@@ -35,6 +36,7 @@ impl MultiPaxos {
             self.election.clear_leader();
             self.arm_election(fx);
         }
+        // The promise is one for all slots (PMS 3); the report covers what may still be undecided.
         let limits = self.config.limits();
         let commit = self.learner.commit();
         let Prepare { from: first, held, .. } = prepare;
@@ -76,7 +78,9 @@ impl MultiPaxos {
                 parts.into_iter().for_each(|part| fx.write(Write::Put(part)));
             }
         }
+        // One acknowledgement a flush covers every Accept before it.
         self.must_ack = true;
+        // The digest was compared on arrival: up to the run the histories are equal.
         if digest.is_some() && run.first.prev() <= self.learner.commit() {
             self.agreement.record(ballot, run.first.prev());
         }
@@ -118,6 +122,7 @@ impl MultiPaxos {
             let answer = Message::Accepted(Accepted { ballot, first, through, probe: number });
             return fx.send(from, answer);
         }
+        // Accepts and probes share a lane: what was sent before the probe has arrived or is lost.
         self.last_probe = self.last_probe.max(number);
         self.must_ack = true;
     }
@@ -150,6 +155,7 @@ impl MultiPaxos {
     ) {
         let Heartbeat { round, view } = heartbeat;
         let (ballot, promised) = (view.ballot, self.acceptor.promised());
+        // A leader that was overtaken learns it from its heartbeats, too.
         if view.state == ElectionState::Leading && ballot < promised {
             fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
@@ -185,9 +191,11 @@ impl MultiPaxos {
     pub(crate) fn on_learn(&mut self, from: NodeId, learn: Learn, fx: &mut Fx<'_>) {
         let Learn { from: first, through, held } = learn;
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
+        // Compacted slots are only in a snapshot.
         if first <= log.base() {
             return fx.ship_snapshot(from);
         }
+        // Values that the learner holds under the same stamps need not be sent.
         let confirmed = self.acceptor.confirmed(first, &held, commit);
         if first <= confirmed {
             let spans = prefix(&held, first, confirmed);
@@ -211,9 +219,11 @@ impl MultiPaxos {
     ) {
         let Learned { run, commit, .. } = learned;
         let next = self.learner.commit().next();
+        // A run that begins earlier overlaps what is chosen here, and must be equal.
         if let Some(slot) = self.contradiction(&run).filter(|_| run.first < next) {
             return self.contradicted(from, slot, fx);
         }
+        // Slots are learnt in order. A leader holds all chosen values already.
         if self.is_leader() || run.first > next || run.last() < next {
             return;
         }
@@ -221,6 +231,7 @@ impl MultiPaxos {
         let Some(parts) = self.acceptor.learn(&run, self.learner.commit()) else {
             return ignore(from, IgnoreReason::Contradiction, fx);
         };
+        // These values come from another node: agreement with the leader ends before them.
         if let Some(first) = parts.first() {
             self.agreement.truncate(first.first);
         }
@@ -235,6 +246,7 @@ impl MultiPaxos {
     pub(crate) fn on_known(&mut self, now: Instant, from: NodeId, known: Known, fx: &mut Fx<'_>) {
         let Known { first, spans, commit, .. } = known;
         let before = self.learner.commit();
+        // A gap before the first span: later slots are no evidence for earlier ones.
         if self.is_leader() || first > before.next() {
             return;
         }
@@ -254,6 +266,7 @@ impl MultiPaxos {
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.last_progress = now;
         }
+        // Catch-up is a chain of requests, each for one part of bounded size.
         if self.learner.commit() < theirs && !self.is_receiving_accepts(now) {
             self.request_chosen(now, from, fx);
         }
@@ -332,6 +345,7 @@ impl MultiPaxos {
     /// Follows the leader of `ballot`, whose barrier is chosen. No Prepare is needed: nothing older is
     /// accepted from then on. Returns `false` if a higher ballot was promised.
     fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool, fx: &mut Fx<'_>) -> bool {
+        // A leader below the promise was overtaken: its values are not accepted here any more.
         if ballot < self.acceptor.promised() {
             return false;
         }
@@ -349,6 +363,7 @@ impl MultiPaxos {
 
     /// Handles the view in a heartbeat or its reply.
     fn on_view(&mut self, now: Instant, from: NodeId, view: &View, fx: &mut Fx<'_>) {
+        // A heartbeat of the followed leader in another state ends following.
         let followed = self.election.leader().filter(|leader| leader.node == from);
         match view.state {
             ElectionState::Leading => {
@@ -396,6 +411,7 @@ impl MultiPaxos {
     ) {
         assert!(self.acceptor.promised() > old, "a promise only rises");
         fx.write(Write::HardState(self.acceptor.hard_state()));
+        // A late acknowledgement of the old ballot would claim values at the new one.
         self.must_ack = false;
         self.last_probe = 0;
         self.step_down(by, why, fx);

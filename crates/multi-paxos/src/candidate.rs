@@ -126,6 +126,7 @@ impl Candidate {
     #[must_use]
     pub fn new(now: Instant, ballot: Ballot, from: Slot, own: &RunLog<Ballot>) -> Self {
         let mut best = RunLog::new(from.prev(), Ballot::ZERO);
+        // The own acceptor reports like any other.
         own.runs_from(from).for_each(|run| best.put(run));
         let (reports, chosen_through) = (BTreeMap::new(), Slot::ZERO);
         Self { ballot, from, best, reports, chosen_through, last_progress: now, last_prepare: now }
@@ -148,6 +149,7 @@ impl Candidate {
             Some(progress) if !progress.is_done => progress.next,
             Some(_) | None => self.from,
         };
+        // Stamps already found go along, so that no value is sent twice.
         Some((from, spans(&self.best, from, LAST_SLOT)))
     }
 
@@ -162,15 +164,18 @@ impl Candidate {
     pub fn on_report(&mut self, from: NodeId, report: &Report, commit: Slot) -> ReportProgress {
         let fresh = Progress { next: self.from, is_done: false, commit: Slot::ZERO };
         let progress = self.reports.entry(from).or_insert(fresh);
+        // A repeated report starts over: the acceptor may have crashed since.
         if progress.is_done && !progress.counts(commit) && report.from == self.from {
             *progress = fresh;
         }
+        // Parts count in order, each once: a skipped slot would pass for empty.
         if progress.is_done || report.from != progress.next {
             return ReportProgress::Stale;
         }
         debug_assert!(report.through.next() >= progress.next, "a report does not go back");
         progress.next = report.through.next();
         progress.is_done = report.is_last;
+        // Slots may be chosen between two parts, and are then missing in the later one.
         progress.commit = max(progress.commit, report.commit);
         self.chosen_through = max(self.chosen_through, max(report.commit, report.leader_commit));
         let next = progress.next;
@@ -182,6 +187,7 @@ impl Candidate {
     /// `commit`.
     #[must_use]
     pub fn is_complete(&self, quorum: &Quorum, commit: Slot) -> bool {
+        // Any two quorums of phase 1 and phase 2 intersect: some reporter has accepted each chosen value.
         quorum.is_first(|node| self.reports.get(&node).is_some_and(|it| it.counts(commit)))
     }
 
@@ -192,7 +198,9 @@ impl Candidate {
     pub fn result(&self, commit: Slot) -> Option<Phase1Result> {
         let first = max(commit, self.from.prev()).next();
         let (mut next, mut holes) = (first, 0_u64);
+        // A hole was chosen at no ballot below this one, so that a no-op is free to fill it (PMS 3).
         for run in self.best.runs_from(first) {
+            // A chosen value is missing in a whole quorum: its disks were lost.
             if next < run.first && next <= self.chosen_through {
                 return None;
             }
@@ -231,6 +239,7 @@ impl Candidate {
             self.on_own_promise(from);
             return true;
         }
+        // Values held here that the acceptor knows to be chosen need no phase 2.
         let confirmed = prefix(&report.held, report.from, report.confirmed);
         let chosen = ctx.learner.confirm(ctx.acceptor.log(), report.from, &confirmed);
         chosen.into_iter().for_each(|run| fx.chosen(run));
@@ -308,6 +317,7 @@ impl Candidate {
         let mut next = max(run.first, self.from);
         let held = self.best.runs_from(next).take_while(|held| held.first <= run.last());
         let held: Vec<_> = held.map(|held| (held.first, held.last(), held.stamp)).collect();
+        // P2c: the value of the highest-numbered accepted proposal is proposed again.
         for (first, last, stamp) in held {
             if stamp >= run.stamp {
                 if next < first {

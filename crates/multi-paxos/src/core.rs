@@ -282,7 +282,9 @@ impl MultiPaxos {
     /// Checks that a message may come from this sender, before anything else looks at it.
     fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
         let me = self.config.id();
+        // A node acknowledges to itself only, and only what its disk must hold first.
         let is_claim = matches!(message, Message::Promise(_) | Message::Accepted(_));
+        // Learners neither propose nor vote; an Accepted of one is in no quorum.
         let voters_only = matches!(message, Message::Promise(_) | Message::Prepare(_));
         if !self.members.contains(from) {
             Err(IgnoreReason::NotAMember)

@@ -100,6 +100,7 @@ impl Election {
     /// Follows a leader. One without its quorum is followed, but does not end the wait for a leader.
     /// Returns whether it is another one than before.
     pub fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool) -> bool {
+        // Without its quorum a leader cannot commit: the wait for a better one goes on.
         if has_quorum {
             self.last_contact = now;
             self.pre_campaign = None;
@@ -144,6 +145,7 @@ impl Election {
     /// none, do not.
     pub fn on_reply(&mut self, now: Instant, from: NodeId, round: u64, view: View) -> bool {
         let previous = self.peers.get(&from);
+        // Replies may be late, repeated or reordered; each round of a peer counts once.
         if round > self.round || previous.is_some_and(|previous| round <= previous.round) {
             return false;
         }
@@ -199,6 +201,7 @@ impl Election {
         let Some((since, _)) = self.pre_campaign else { return false };
         let has =
             |node| node == me || self.peers.get(&node).is_some_and(|peer| peer.round >= since);
+        // A leader needs phase 1 once and phase 2 for each value.
         quorum.is_first(has) && quorum.is_second(has)
     }
 
@@ -218,6 +221,7 @@ impl Election {
             return PreCampaign::Wait;
         }
         let mut answers = self.peers.values().filter(|peer| peer.round >= since);
+        // Omni-Paxos: a node with a live leader makes a new election needless, and disruptive.
         let serves = |view: &View| {
             view.has_live_leader || (view.state == ElectionState::Campaigning && view.has_quorum)
         };

@@ -34,6 +34,7 @@ pub(crate) struct Agreement {
 impl Agreement {
     /// Records that the leader of `ballot` has the same history through this slot.
     pub(crate) fn record(&mut self, ballot: Ballot, through: Slot) {
+        // Another leader: agreement begins with what was compared with its history.
         let known = if self.ballot == ballot { self.through } else { Slot::ZERO };
         *self = Self { ballot, through: max(known, through) };
     }
@@ -100,6 +101,7 @@ impl MultiPaxos {
         self.contradicting.insert(by);
         let quorum = self.config.quorum();
         let others = |node| !self.contradicting.contains(&node);
+        // The others can elect and choose without the contradicting peers.
         if quorum.is_first(others) && quorum.is_second(others) {
             ignore(by, IgnoreReason::Contradiction, fx);
         } else {

@@ -121,6 +121,7 @@ impl Peer {
     }
 
     fn accepted(&mut self, now: Instant, through: Slot) {
+        // Late and duplicate acknowledgements count once.
         if through <= self.matched {
             return;
         }
@@ -218,6 +219,7 @@ impl Leader {
     /// be accepted.
     pub fn accepted(&mut self, now: Instant, from: NodeId, first: Slot, through: Slot, base: Slot) {
         match self.peers.iter_mut().find(|(node, _)| *node == from) {
+            // Acceptances count without gaps only: `matched` covers all slots before it.
             Some((_, peer)) if first <= max(peer.matched, base).next() => {
                 peer.accepted(now, through);
             }
@@ -309,6 +311,7 @@ impl Leader {
         fx: &mut Fx<'_>,
     ) {
         let (limits, last) = (ctx.config.limits(), self.proposed);
+        // Until the barrier is chosen, values of earlier leaders may still be decided.
         if !self.is_serving {
             return fx.refuse(ticket, Refusal::NotLeader { hint: None });
         }
@@ -319,6 +322,7 @@ impl Leader {
         let offered = self.offered.byte_len();
         let size = command.len() + 1;
         let slots = (last.0 - ctx.learner.commit().0) as usize + self.offered.len();
+        // Back-pressure: open slots bound the memory here, and the holes that a next leader finds.
         if slots >= limits.window_slots
             || self.window_bytes + offered + size > limits.window_bytes
             || last.0 + 1 + self.offered.len() as u64 >= HORIZON
@@ -390,6 +394,7 @@ impl Leader {
         self.probe_answered(now, from, probe);
         let commit = ctx.learner.commit();
         if through > commit {
+            // Chosen: accepted by a quorum of phase 2, at this one ballot (PMS 2.2, 2.3).
             let agreed = self.agreed(ctx.config.quorum());
             if agreed > commit {
                 let chosen = ctx.learner.learn(ctx.acceptor.log(), ballot, agreed);
@@ -407,6 +412,7 @@ impl Leader {
         // What was learnt before, under another stamp, never counted as proposed.
         let proposed = chosen.iter().filter(|run| run.stamp == self.ballot);
         let bytes = proposed.map(|run| run.values.byte_len()).sum();
+        // The barrier is chosen: everything before it is, too.
         if self.committed(commit, bytes) {
             fx.note(ProtocolEvent::Leading { ballot: self.ballot });
         }
@@ -426,6 +432,7 @@ impl Leader {
     fn propose_found(&mut self, ctx: &mut Context<'_>, fx: &mut Fx<'_>) {
         let limits = ctx.config.limits();
         let (max_bytes, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
+        // The window opens as earlier slices are chosen.
         while let Some(found) = self.found.as_mut().filter(|_| self.window_bytes < max_bytes) {
             match found.next_batch(self.ballot, batch_bytes) {
                 Some(run) => self.propose(ctx, run, fx),
@@ -485,6 +492,7 @@ impl Leader {
         if run.last() > commit {
             self.window_bytes += run.from(run.first.max(commit.next())).values.byte_len();
         }
+        // The own acceptance counts only with the message of the flush, once the write is durable.
         self.proposed = run.last();
         fx.write(Write::Put(run.clone()));
         ctx.acceptor.propose(run);
@@ -505,9 +513,11 @@ pub(crate) struct AcceptBuilder<'a> {
 impl AcceptBuilder<'_> {
     /// Returns the next run that `peer` lacks and has room for.
     pub fn next(&self, peer: &mut Peer) -> Option<Run<Ballot>> {
+        // Nothing is sent beyond what the path drains: it would only wait in a queue.
         if peer.next > self.last || !peer.window.has_room() {
             return None;
         }
+        // Compacted slots come as a snapshot; Accepts go on after it.
         if peer.next <= self.log.base() {
             peer.needs_snapshot = true;
             peer.next = self.log.base().next();

@@ -95,10 +95,12 @@ impl Learner {
         through: Slot,
     ) -> Vec<Run<Ballot>> {
         let mut newly_chosen = Vec::new();
+        // The common case of a heartbeat: nothing new is held.
         if self.commit >= log.last() {
             return newly_chosen;
         }
         for run in log.runs_from(self.commit.next()) {
+            // A value of an older ballot may differ from the one chosen here (PMS 2.3).
             let named = run.stamp == ballot && run.first <= through;
             if run.first != self.commit.next() || !(named || run.stamp == CHOSEN) {
                 break;
@@ -155,6 +157,7 @@ impl Learner {
     #[must_use]
     pub fn should_request(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {
         let peer = self.peers.entry(node).or_default();
+        // Two heartbeats in a row: what only the last one names may be in flight.
         let late = self.commit < peer.commit && self.commit < theirs;
         let last_request = peer.last_request;
         *peer = Peer { commit: theirs, last_heartbeat: now, ..*peer };
@@ -179,6 +182,7 @@ impl Learner {
     /// may only be queued, and a second copy would queue after it.
     pub fn record_request(&mut self, now: Instant, node: NodeId, timeout: Duration) {
         let peer = self.peers.entry(node).or_default();
+        // Bounded back-off: a lost answer must not stop catch-up.
         let once = timeout.max((self.response_time * 2).min(MAX_REQUEST_TIMEOUT));
         let timeout = once.max((once * (1 << peer.unanswered)).min(MAX_REQUEST_TIMEOUT));
         peer.unanswered = (peer.unanswered + 1).min(4);

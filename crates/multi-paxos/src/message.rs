@@ -283,6 +283,7 @@ impl Report {
     fn is_valid(&self, ballot: Ballot) -> bool {
         let mut next = self.from;
         for run in &self.runs {
+            // An acceptor that promised `ballot` reports nothing accepted above it.
             let is_stamp = run.stamp == CHOSEN || (is_ballot(run.stamp) && run.stamp <= ballot);
             if !is_run(run) || run.first < next || !is_stamp {
                 return false;

@@ -27,6 +27,7 @@ impl MultiPaxos {
             return;
         }
         self.arm_election(fx);
+        // The timer may be stale: a message of the leader came in between.
         if self.has_live_leader(now) {
             return;
         }
@@ -46,6 +47,7 @@ impl MultiPaxos {
         if self.is_proposer() || !self.is_voter() || !self.election.is_pre_campaigning() {
             return;
         }
+        // A node whose disk is stalled could not keep its promises durable.
         if self.is_stalled(now) || self.next_round().is_none() {
             return;
         }
@@ -71,6 +73,7 @@ impl MultiPaxos {
         fx.note(ProtocolEvent::Campaigning { ballot });
         let from = self.learner.commit().next();
         let mut candidate = Candidate::new(now, ballot, from, self.acceptor.log());
+        // Any quorum holds values up to here: a hole among them means lost disks.
         candidate.chosen_through = self.leader_commit;
         self.role = Role::Candidate(Box::new(candidate));
         fx.cancel_timer(Timer::Election);
@@ -171,6 +174,7 @@ impl MultiPaxos {
             Role::Candidate(candidate) => candidate.ballot(),
             Role::Leader(it) => {
                 let hint = leader.filter(|node| *node != self.config.id());
+                // These are in no log: clients may retry elsewhere at once.
                 for ticket in it.take_tickets() {
                     fx.refuse(ticket, Refusal::NotLeader { hint });
                 }
@@ -260,11 +264,13 @@ impl MultiPaxos {
 
     fn is_stalled(&mut self, now: Instant) -> bool {
         let timeout = self.config.timing().election.end;
+        // The disk works again, and other nodes had the time of an election.
         self.stall.take_if(|stall| stall.disk_responded && now.since(stall.since) >= timeout);
         self.stall.is_some()
     }
 
     fn next_round(&self) -> Option<u64> {
+        // Ballots of Nacks count, too, though they were not promised here.
         let highest = self.acceptor.promised().round.max(self.election.max_nack_round());
         Some(highest + 1).filter(|round| *round < HORIZON)
     }

@@ -26,9 +26,11 @@ pub(crate) fn recover(
     let floor = saved.floor()?;
     let Saved { hard_state, base, log, .. } = saved;
     let end = log.last().max(base.through);
+    // Applied slots are chosen, and peers may need them: they must be in the log.
     if log.gap_after(base.through) <= floor {
         return Err(RecoveryError::MissingChosen { slot: log.gap_after(base.through) });
     }
+    // Damage, or a disk of another program.
     if end.0.max(hard_state.promised.round) >= HORIZON {
         return Err(RecoveryError::OutOfRange { slot: end, at: hard_state.promised });
     }
@@ -45,6 +47,7 @@ pub(crate) fn recover(
     Ok(MultiPaxos {
         config,
         members,
+        // What was applied is chosen; all else is learnt again.
         learner: Learner::new(floor),
         base,
         acceptor,
@@ -66,10 +69,12 @@ impl MultiPaxos {
     /// because the next one is above the promise.
     pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let repair = core::mem::take(&mut self.repair);
+        // Recovery is pure; the write waits for the first step.
         if repair.base {
             fx.write(Write::Compact(self.base.clone()));
         }
         fx.peers(&self.members);
+        // Learnt values that were not applied before the crash.
         self.learn(CHOSEN, self.learner.commit(), fx);
         self.arm_election(fx);
         // The first round of heartbeats: all nodes have views of each other before the first election.

@@ -38,6 +38,7 @@ pub fn spans(log: &RunLog<Ballot>, from: Slot, last: Slot) -> Vec<Span> {
             break;
         }
         let through = min(run.last(), last);
+        // Equal neighbours join: long reigns make few spans.
         let is_full = spans.len() == MAX_SPANS;
         match spans.last_mut() {
             Some(span) if span.stamp == run.stamp => span.through = through,
@@ -66,6 +67,7 @@ pub(crate) fn prefix(spans: &[Span], from: Slot, last: Slot) -> Vec<Span> {
 /// Returns the span that covers `slot`; the spans begin at `from`.
 #[must_use]
 pub(crate) fn span_at(spans: &[Span], from: Slot, slot: Slot) -> Option<Span> {
+    // Spans are in order: a binary search.
     let at = spans.partition_point(|span| span.through < slot);
     spans.get(at).filter(|_| from <= slot).copied()
 }
