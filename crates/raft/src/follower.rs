@@ -144,6 +144,7 @@ impl FollowedLeader {
         fx: &mut Fx<'_>,
     ) -> Result<(), IgnoreReason> {
         let (base, end) = (state.log.base(), run.last());
+        // The base is chosen, so every later leader holds it under the same term (Raft §5.4.3).
         let covers_base = run.first <= base && base <= end;
         if covers_base && state.log.stamp_at(base) != Some(run.stamp) {
             return Err(IgnoreReason::ChangedMind);
@@ -168,6 +169,7 @@ impl FollowedLeader {
             state.truncate_from(next, fx);
         }
         let new_entries = if next == run.first { run } else { run.from(next) };
+        // In one batch with the cut: after a crash the disk shows both, or neither.
         fx.write(Write::Put(new_entries.clone()));
         state.log.put(new_entries);
         Ok(())

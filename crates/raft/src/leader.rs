@@ -33,6 +33,7 @@ impl Leader {
     /// once: it is what lets older entries commit (Raft §5.4.2, §8), and its append announces the
     /// leader.
     pub fn new(state: &mut State, now: Instant, fx: &mut Fx<'_>) -> Self {
+        // "nextIndex: initialized to leader last log index + 1" (fig. 2).
         let (next, window) = (state.log.last().next(), state.config.window());
         let others = state.members.others(state.config.id());
         let mut peers: Vec<_> =
@@ -80,6 +81,7 @@ impl Leader {
         }
         let (offered, size) = (self.offered.byte_len(), command.len() + 1);
         if self.uncommitted_bytes + offered + size > limits.uncommitted_bytes {
+            // Else a leader that commits slowly, or not at all, would fill its memory.
             return fx.refuse(ticket, Refusal::Busy);
         }
         if offered > 0 && offered + size > limits.append_bytes {
@@ -120,6 +122,7 @@ impl Leader {
         ack: AppendAck,
         fx: &mut Fx<'_>,
     ) {
+        // A leader's log never shrinks, so what it has sent lies within it.
         if ack.matched > state.log.last() {
             return ignore(from, IgnoreReason::NeverSent, fx);
         }
@@ -297,6 +300,7 @@ impl Replicator<'_> {
             self.append(peer, progress, prev, fx);
         }
         if progress.commit_sent < state.commit && progress.is_replicating() {
+            // No append carried it, and followers apply nothing before they receive it.
             progress.commit_sent = state.commit;
             let commit = Commit { term: state.hard_state.term, commit: state.commit };
             fx.send(peer, Message::Commit(commit));
