@@ -69,23 +69,44 @@ fn append() -> impl Strategy<Value = Message> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![4 => election_message(), 4 => append(), 6 => other_replication_message()]
+}
+
+fn election_message() -> impl Strategy<Value = Message> {
     let yes = any::<bool>;
+    let pre_vote = (term(), position()).prop_map(|(next_term, last)| PreVote { next_term, last });
+    let pre_vote_reply = (term(), term(), yes())
+        .prop_map(|(term, next_term, granted)| PreVoteReply { term, next_term, granted });
+    let request = (term(), position()).prop_map(|(term, last)| RequestVote { term, last });
+    let vote = (term(), yes()).prop_map(|(term, granted)| Vote { term, granted });
     prop_oneof![
-        1 => (term(), position()).prop_map(|(next_term, last)| Message::PreVote(PreVote { next_term, last })),
-        1 => (term(), term(), yes())
-            .prop_map(|(term, next_term, granted)| Message::PreVoteReply(PreVoteReply { term, next_term, granted })),
-        1 => (term(), position()).prop_map(|(term, last)| Message::RequestVote(RequestVote { term, last })),
-        1 => (term(), yes()).prop_map(|(term, granted)| Message::Vote(Vote { term, granted })),
-        4 => append(),
-        2 => (term(), probe(), slot())
-            .prop_map(|(term, probe, matched)| Message::AppendAck(AppendAck { term, probe, matched })),
-        1 => (term(), probe(), slot(), position()).prop_map(|(term, probe, at, hint)| {
-            Message::AppendConflict(AppendConflict { term, probe, at, hint })
-        }),
-        1 => (term(), position(), slot())
-            .prop_map(|(term, prev, commit)| Message::Heartbeat(Heartbeat { term, prev, commit })),
+        pre_vote.prop_map(Message::PreVote),
+        pre_vote_reply.prop_map(Message::PreVoteReply),
+        request.prop_map(Message::RequestVote),
+        vote.prop_map(Message::Vote),
+    ]
+}
+
+fn other_replication_message() -> impl Strategy<Value = Message> {
+    let ack = (term(), probe(), slot()).prop_map(|(term, probe, matched)| AppendAck {
+        term,
+        probe,
+        matched,
+    });
+    let conflict = (term(), probe(), slot(), position())
+        .prop_map(|(term, probe, at, hint)| AppendConflict { term, probe, at, hint });
+    let heartbeat = (term(), position(), slot()).prop_map(|(term, prev, commit)| Heartbeat {
+        term,
+        prev,
+        commit,
+    });
+    let commit = (term(), slot()).prop_map(|(term, commit)| Commit { term, commit });
+    prop_oneof![
+        2 => ack.prop_map(Message::AppendAck),
+        1 => conflict.prop_map(Message::AppendConflict),
+        1 => heartbeat.prop_map(Message::Heartbeat),
         1 => term().prop_map(|term| Message::HeartbeatAck(HeartbeatAck { term })),
-        1 => (term(), slot()).prop_map(|(term, commit)| Message::Commit(Commit { term, commit })),
+        1 => commit.prop_map(Message::Commit),
     ]
 }
 

@@ -516,7 +516,8 @@ proptest! {
             let commands = vec!["x"; size];
             let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
             let (commit, digest) = (Slot(0), HistoryDigest::UNKNOWN);
-            cluster.say(N2, N1, Message::Append(Append { term, probe: 0, prev, run, commit, digest }));
+            let append = Append { term, probe: 0, prev, run, commit, digest };
+            cluster.say(N2, N1, Message::Append(append));
             last += size as u64;
         }
         let (mut told, before) = (0, cluster.node(N1).disk.hard_state);

@@ -287,8 +287,9 @@ proptest! {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
         let prev = at(prev.min(held), u64::from(prev.min(held) > 0));
         let run = run(prev.slot.0 + 1, 2, &vec!["y"; count]);
-        let (term, commit) = (Term(2), Slot(commit));
-        cluster.say(N2, N1, Message::Append(Append { term, probe: 0, prev, run, commit, digest: HistoryDigest::UNKNOWN }));
+        let (term, commit, digest) = (Term(2), Slot(commit), HistoryDigest::UNKNOWN);
+        let append = Append { term, probe: 0, prev, run, commit, digest };
+        cluster.say(N2, N1, Message::Append(append));
         let node = cluster.node(N1);
         for slot in 1..=applied.0 {
             prop_assert_eq!(node.disk.log.get(Slot(slot)), disk.log.get(Slot(slot)));
