@@ -29,7 +29,8 @@ pub enum ReplicaError {
     /// The protocol does not have this kind of request. Nothing happened.
     #[error("the protocol does not support this request")]
     Unsupported,
-    /// The command or its reply does not match the state machine's types.
+    /// The command or its reply does not match the state machine's types. Nothing happened, unless it is
+    /// the reply: then the command was applied.
     #[error("cannot {action}: {reason}: all nodes must run the same state machine")]
     Codec {
         /// The step that failed.

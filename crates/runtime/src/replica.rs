@@ -109,7 +109,7 @@ impl<M> Replica<M> {
     pub async fn execute_bytes(&self, command: Bytes) -> Result<Bytes, ReplicaError> {
         let units = command.len() / UNIT + 1;
         if units > UNITS {
-            return Err(ReplicaError::TooLarge { limit: (UNITS * UNIT) as u64 });
+            return Err(ReplicaError::TooLarge { limit: (UNITS * UNIT - 1) as u64 });
         }
         let room = Some(self.take(&self.shared.bytes, units as u32)?);
         let unknown = |cause| ReplicaError::OutcomeUnknown { cause };
