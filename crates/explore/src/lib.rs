@@ -65,7 +65,7 @@
 //! - Unless a [slow write](Budget::slow_writes) is spent, a write is durable in the step that makes
 //!   it. A crash restarts at once; being down longer is like losing messages. The state on its disk
 //!   may be applied through any slot that was applied and is durable in the node's log.
-//! - The network is a set: a message that is sent again while it is under way counts once. One that
+//! - The network is a set: a message that is sent again while it is in flight counts once. One that
 //!   arrives twice costs a [duplicate](Budget::duplicates).
 //! - A message that would change nothing is not delivered, since it may as well be lost.
 //! - The clock stands still, or [hops](Explore::clock_step) with each timeout, or no two states would ever

@@ -2,8 +2,8 @@
 //!
 //! It runs the shipped driver, [`ReplicaCore`](synod_replica::ReplicaCore), with its codec, fences and
 //! sessions, over simulated disks and a simulated network, in one thread, under a clock that jumps
-//! to whatever happens next. One seed decides everything: how many nodes, which faults are on and
-//! how often they come, what clients ask for, and limits of messages, windows and quorums
+//! to the next event. One seed decides everything: the number of nodes, the faults and their
+//! rates, the operations of clients, and limits of messages, windows and quorums
 //! ([`LimitsPlan`]), half of them small enough to be reached. The same seed does the same on every
 //! machine, in debug and in release.
 //!
@@ -16,27 +16,27 @@
 //! /// A program that searches seeds of any protocol: `search --seeds 0..2000`.
 //! fn main_of<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> std::process::ExitCode {
 //!     let began = Instant::now();
-//!     let subject = Target::new::<P>("search", config);
-//!     search::main(&subject, std::env::args().skip(1), || began.elapsed())
+//!     let target = Target::new::<P>("search", config);
+//!     search::main(&target, std::env::args().skip(1), || began.elapsed())
 //! }
 //! ```
 //!
 //! # A run
 //! For 45 simulated seconds (now and then for three minutes) faults of at least two
 //! [families](Family) fire while clients put, get, delete and run transactions on the shipped
-//! key-value store through random nodes, and ask again for what was turned away. Some faults come
-//! by themselves; some strike at the moment that hurts most: right after a vote, right
-//! after an election is won, right after a leader has chosen its first slot. Then all faults are
-//! frozen for good: everyone who is not lost, or just a random quorum of them, is whole again, must
-//! serve every request, and must reach one state, byte for byte; the others stay dead, paused or
-//! cut off as they are. A quorum is always left to be healed, so nothing excuses a stall.
+//! key-value store through random nodes, and retry what was refused. Some faults occur at
+//! random times; some target a node at the worst point: right after a vote, right after an
+//! election is won, right after a leader has chosen its first slot. Then all faults end:
+//! every node that is not lost, or just a random quorum of them, is repaired, must serve every
+//! request, and must reach one state, byte for byte; the others stay dead, paused or cut off as
+//! they are. A quorum is always left to be repaired, so nothing excuses a stall.
 //!
-//! # What goes wrong
+//! # Faults
 //! [`Fault`] lists the kinds, each with a counter of its own; a seed leaves some of them off.
 //! - The network loses, doubles, reorders and delays messages, carries nothing and then all at
 //!   once, brings messages back that are minutes old, flips their bits (the receiver's checksum
-//!   must catch that), and falls apart: into halves, in one direction, around a node that both
-//!   halves hear, into a ring of majorities.
+//!   must catch that), and falls apart: into halves, in one direction, around a node that is
+//!   connected to both halves, into a ring of majorities.
 //! - Processes die, one or all, also right after they were started; they pause, and start slowly.
 //! - Disks are slow and stall, and lose what was not synced: of the committed batches a prefix
 //!   stays, at least up to the last one that was synced. They cannot be read for a while, fail to
@@ -49,7 +49,7 @@
 //!   quarter, and jumps. A monotonic clock cannot jump back, but a raw one can: a driver takes time
 //!   to stand still until its clock has caught up.
 //!
-//! # What is checked
+//! # Checks
 //! After every event, each with a [`ViolationKind`] of its own:
 //! - at most one leader a ballot, and a leader of a term holds all that was chosen before it;
 //! - one value a slot is ever chosen, and from then on the synced disks of a quorum hold it:
@@ -61,18 +61,18 @@
 //! - every frame that leaves a node is true of its sender's synced disk
 //!   ([`Message::holds`](synod_consensus::Message::holds));
 //! - every state is what the chosen commands make, and no state store is ahead of its log;
-//! - no message that was damaged under way is taken, and no log that was damaged on its disk is
-//!   loaded as if it were whole;
+//! - no message that was corrupted in flight is accepted, and no log that was corrupted on its disk
+//!   is loaded as if it were intact;
 //! - no node asks to cut what it has reported as chosen;
 //! - every operation is answered once, by the node that took it;
-//! - acknowledged commands took effect once, in the order in which they were acknowledged, where
-//!   the client was told; refused ones never; a read sees what was acknowledged before it began.
+//! - acknowledged commands took effect once, in the order of their acknowledgements; refused ones
+//!   never; a read sees what was acknowledged before it began.
 //!
-//! At the end, what clients saw is judged as a whole, by what they know and nothing else: the
+//! At the end, the history of clients is judged as a whole, by invocations and outcomes alone: the
 //! linearizability checker that judges real processes must find one order of all operations that
 //! explains every answer. What it cannot decide is a violation as well.
 //!
-//! Those that need a protocol's own words to be plausible (rounds, leaders) look at
+//! Checks of rounds and leaders read
 //! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
 //!
 //! # Load runs
@@ -87,27 +87,26 @@
 //! sixteenth of a real cluster's size, times are not. One in eight of the other seeds has
 //! capacities, too. [`search`] with `--load` runs load runs only.
 //!
-//! # What counts
-//! A run [counts](RunReport::counted) if each family of faults that was on struck while operations
-//! were under way, and if ten operations a simulated second were acknowledged all the same. A
+//! # Runs that count
+//! A run [counts](RunReport::counted) if each enabled family of faults occurred while operations
+//! were in flight, and if ten operations a simulated second were acknowledged all the same. A
 //! [campaign](Campaign) runs seeds until so many simulated hours count; it fails if anything is
 //! found, if a kind of fault never fired, or if most of its runs do not count. Its operations and
-//! faults are those of the runs that count, and the faults those that struck while operations were
-//! under way.
+//! faults are those of the runs that count, and the faults those that occurred while operations
+//! were in flight.
 //!
 //! # A failure
 //! The faults of a run are an explicit list, the [`Schedule`]. [`shrink`](shrink()) cuts it down to
-//! those that the failure needs, then makes them weaker_variants, and has the run end earlier and the
-//! clients ask for less. What is left is a [`Case`]: a text of a few lines that replays the
-//! failure, with its story for whoever reads it.
+//! those that the failure needs, then weakens them, ends the run earlier and lets clients submit
+//! less. What is left is a [`Case`]: a text of a few lines that replays the failure, with a
+//! transcript for its reader.
 //!
-//! # Five ways in
+//! # Four ways in
 //! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
 //! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives,
 //!   and [partial partitions](conformance::partial) for those that recover from them.
-//! - [`script`]: golden scripts, where nothing happens that a command did not ask for.
-//! - [`walk`]: bare cores, with trimmed logs and installed snapshots.
-//! - [`measure`]: what a protocol costs while nothing fails, and how long a dead leader is missed.
+//! - [`script`]: golden scripts, in which every event is a command.
+//! - [`measure`]: costs of a protocol while nothing fails, and its time to recover from a dead leader.
 //!
 //! Left out on purpose: clocks and threads (a [`SearchHost`](search::SearchHost) lends them to a search),
 //! damage to the state store (what it loses is applied again from the log), disks that come back

@@ -7,7 +7,7 @@ mod traces;
 use std::process::Command;
 
 /// This build does the runs itself, and cargo builds the other profile's program for them: so the
-/// test needs no hashes that somebody must keep up to date. Everything that is built for it is
+/// test needs no hashes that must be kept up to date. Everything that is built for it is
 /// plain Rust: a minute at most, once.
 #[test]
 fn debug_and_release_builds_do_the_same() {

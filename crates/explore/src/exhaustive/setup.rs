@@ -66,7 +66,7 @@ impl<P: Protocol> Setup<'_, P> {
     /// Loses all messages in flight.
     pub fn lose_all(&mut self) {
         self.state.network = Network::new();
-        self.trace.push("everything under way is lost".into());
+        self.trace.push("all messages in flight are lost".into());
     }
 
     /// Returns the nodes that lead, by their own status.

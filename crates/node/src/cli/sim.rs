@@ -31,7 +31,7 @@ pub(super) struct Sim {
     #[arg(long, value_name = "A..B")]
     seeds: Option<Seeds>,
     /// Run seeds until this many simulated hours count: hours of seeds in which each family of
-    /// faults struck while work was under way, and work went on all the same.
+    /// faults struck while operations were in flight, and operations were served all the same.
     #[arg(long, value_name = "H")]
     hours: Option<Hours>,
     /// How many nodes each cluster has; each seed chooses 1, 3 or 5 by itself if this is not given.
@@ -49,16 +49,16 @@ pub(super) struct Sim {
     #[arg(long)]
     keep_going: bool,
     /// Leave the first failure as it is. Else its faults are cut down to those that it needs, and
-    /// what is left is shown as a script that replays it and tells its story.
+    /// what is left is printed as a script that replays it, with its transcript.
     #[arg(long)]
     no_shrink: bool,
     /// Write that script into this file, too.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Replay a script and tell its story. The exit code is 1, as for all failures.
+    /// Replay a script and print its transcript. The exit code is 1, as for all failures.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "hours", "nodes", "save", "json"])]
     replay: Option<PathBuf>,
-    /// Tell the last N things that happened in a replay, to the seed that failed first, or to the
+    /// Print the last N trace lines of a replay, of the seed that failed first, or of the
     /// one seed that was asked for.
     #[arg(long, value_name = "N", default_value_t = 0)]
     trace: usize,

@@ -91,7 +91,7 @@ impl ClientHistory {
             self.to_retry[usize::from(pending.is_read)].push_back(pending);
             return;
         }
-        self.history.fail(pending.call).expect("it is under way");
+        self.history.fail(pending.call).expect("it is pending");
         self.times.push(now);
     }
 
@@ -101,7 +101,7 @@ impl ClientHistory {
             return self.refused(now, id);
         }
         let Some(pending) = self.open.remove(&id) else { return };
-        self.history.abandon(pending.call).expect("it is under way");
+        self.history.abandon(pending.call).expect("it is pending");
         self.times.push(now);
     }
 
@@ -109,7 +109,7 @@ impl ClientHistory {
     pub(crate) fn judge(&mut self, now: Instant, place: impl Fn(u64) -> Option<Slot>) -> Checked {
         let options = Options { max_configurations: MAX_CONFIGURATIONS, ..Options::default() };
         for pending in self.to_retry.iter_mut().flat_map(std::mem::take) {
-            self.history.fail(pending.call).expect("it is under way");
+            self.history.fail(pending.call).expect("it is pending");
             self.times.push(now);
         }
         for Attempt { id, call, .. } in &self.attempts {
@@ -144,7 +144,7 @@ impl ClientHistory {
         let ids: Vec<_> = self.attempts_at(why.culprit).map(|it| it.id.to_string()).collect();
         let at = self.times.get(why.events).map_or(0.0, |at| at.since(Instant::ZERO).as_secs_f64());
         format!(
-            "what clients were lines up to {at:.6} s, when operation {} ended, comes from no single \
+            "the outcomes of clients up to {at:.6} s, when operation {} ended, come from no single \
              store\n{}",
             ids.join(", then "),
             why.text(&self.history, options).trim_end()
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_may_be_or_not() {
+    fn unknown_outcome_may_or_may_not_have_taken_effect() {
         let lost = |values: &[Option<&str>]| {
             builder(|builder| {
                 builder.put(1, "1.");
@@ -325,7 +325,7 @@ mod tests {
         let found = builder.seen.judge(builder.now, |_| None).unwrap_err();
         assert_eq!(found.nodes, [NODE]);
         let lines: Vec<_> = found.explanation.lines().collect();
-        let head = "what clients were lines up to 6.000000 s, when operation 3 ended, comes from no \
+        let head = "the outcomes of clients up to 6.000000 s, when operation 3 ended, come from no \
                     single store";
         assert_eq!(lines[0], head);
         assert!(lines[2].contains(r#"3: get "a" -> "1.""#), "{lines:#?}");

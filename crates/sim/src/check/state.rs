@@ -24,9 +24,9 @@ pub(crate) struct Oracle {
 impl Oracle {
     pub(crate) fn new() -> Self {
         let disk = MemoryDisk::new(Incarnation(0));
-        let nobody = Session { node: NodeId(0), incarnation: Incarnation(0), boot: 0 };
+        let no_session = Session { node: NodeId(0), incarnation: Incarnation(0), boot: 0 };
         let applier =
-            Applier::open(Box::new(Machine::default()), Box::new(disk.open_state()), nobody)
+            Applier::open(Box::new(Machine::default()), Box::new(disk.open_state()), no_session)
                 .expect("an empty store is always readable");
         let digests = vec![applier.digest()];
         Self { disk, applier, digests, effects: BTreeMap::new(), places: BTreeMap::new() }

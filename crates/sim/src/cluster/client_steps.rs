@@ -234,7 +234,7 @@ mod tests {
         let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
         cluster.checks.history_only = history_only;
         cluster.run_for(WHILE)?;
-        let deposed = cluster.leader().expect("somebody leads by now");
+        let deposed = cluster.leader().expect("a leader by now");
         let others: Vec<_> = cluster.members().all().filter(|node| *node != deposed).collect();
         let write = |cluster: &mut Cluster<Raft>, node, value: &[u8]| {
             let id = cluster.put(node, b'a', value)?;

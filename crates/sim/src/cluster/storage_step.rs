@@ -27,7 +27,7 @@ impl<P: Protocol> Cluster<P> {
         self.end_sync(node)
     }
 
-    /// The sync under way ends now.
+    /// Ends the sync in progress.
     pub(crate) fn end_sync(&mut self, node: usize) -> Checked {
         if let Some((fault, crash, time)) = self.world.nodes[node].disk.failing_sync.take() {
             return self.fail_sync(fault, &crash, time);

@@ -120,7 +120,7 @@ impl<P: Protocol> Cluster<P> {
         if caught(self) == Some(before + 1) {
             return Ok(());
         }
-        let text = "takes a frame of which a bit was flipped under way".to_string();
+        let text = "takes a frame of which a bit was flipped in flight".to_string();
         Err(violation(ViolationKind::DamageUnnoticed, [self.world.nodes[to].id], text))
     }
 

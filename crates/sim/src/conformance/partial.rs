@@ -100,7 +100,7 @@ fn heals<P: Protocol>(mut cluster: Cluster<P>, node: NodeId) {
     converge(cluster);
 }
 
-/// Five nodes hear one of them, the hub, and nobody else: the leader, too, which so loses its
+/// Five nodes are connected to one of them, the hub, and to no other: the leader, too, which so loses its
 /// quorum. It goes on talking to the hub, and must not keep it from leading.
 pub fn quorum_loss<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
@@ -117,9 +117,9 @@ pub fn quorum_loss<P: Protocol>(
     }
 }
 
-/// The same with a leader that nobody hears any more and a hub that missed the last write. Nobody
-/// else has a quorum, so the hub has to lead, with a log that is behind. Where only a log may lead
-/// that is as good as those of its voters, nobody can.
+/// The same with a leader that is cut off and a hub that missed the last write. No other node
+/// has a quorum, so the hub has to lead, with a log that is behind. Where only a log may lead
+/// that is as good as those of its voters, no node can.
 pub fn constrained_election<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
     election: Duration,

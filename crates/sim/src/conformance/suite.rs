@@ -28,7 +28,7 @@ pub fn elects_a_leader<P: Protocol>(
         let leader = leader(&mut cluster);
         run(&mut cluster, Duration::from_secs(1));
         for node in others(&cluster, &[]) {
-            let status = cluster.status(node).expect("nobody died");
+            let status = cluster.status(node).expect("no node crashed");
             if status.role == Role::Peer {
                 assert_eq!(cluster.leader(), None);
                 assert_eq!(status.leader, Some(node));

@@ -141,7 +141,7 @@ mod tests {
         let images = images();
         for fault in [Fault::TornWrite, Fault::BitFlip, Fault::MisdirectedWrite] {
             assert_eq!(refused(fault, &images), 200, "{fault:?}");
-            assert_eq!(refused(fault, &images[..1]), 200, "{fault:?}, nothing under way");
+            assert_eq!(refused(fault, &images[..1]), 200, "{fault:?}, nothing unsynced");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Costs of a protocol while nothing fails, and its time to recover from the death of a leader.
 //!
-//! A healthy cluster serves proposers that have one write under way each: when it is acknowledged,
+//! A healthy cluster serves proposers that have one pending write each: when it is acknowledged,
 //! the next one follows at once. Everything is counted in the simulation, so the same seed measures
 //! the same on every machine; no clock is read, and the time that cores and codecs take is not part
 //! of it (that is what benchmarks are for).

@@ -55,9 +55,9 @@ pub fn steady<P: Protocol>(
     })
 }
 
-/// Measures how long nobody is served once the leader has died under load, over several seeds:
+/// Measures the time to recovery after the leader has died under load, over several seeds:
 /// from its death until the first write is acknowledged that was asked for after it, by a new
-/// client at each node that lives. Nobody waits for longer than a minute, so that a minute stands
+/// client at each node that lives. No client waits for longer than a minute, so that a minute stands
 /// for anything longer, too. Of a protocol without a leader the first node dies.
 ///
 /// # Errors
@@ -107,7 +107,7 @@ fn serving<P: Protocol>(
             kind: ViolationKind::Liveness,
             at: cluster.now(),
             nodes: cluster.members().all().collect(),
-            explanation: format!("nobody was served for {PATIENCE:?}"),
+            explanation: format!("no client was served for {PATIENCE:?}"),
         });
     }
     let home = cluster.leader().unwrap_or(NodeId(1));

@@ -26,9 +26,9 @@ const HEADER: &str = "\
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 const LEGEND: &str = "\
-Measured in the simulator. Each proposer has one write under way, is answered when the node that
+Measured in the simulator. Each proposer has one pending write, is answered when the node that
 it asked has applied it, and asks again at once: so commands share messages as well as they ever
-can, and nodes that compete fall into step and collide less than they would in boot. Proposers are
+can, and nodes that compete fall into step and collide less than they would in life. Proposers are
 dealt out to the nodes, the leader first; without a leader, the first node stands for it.
 - messages, bytes, syncs: of all nodes together for each acknowledged write, on the LAN. Forwarding
   and heartbeats count; transport overhead and the state's own store do not.

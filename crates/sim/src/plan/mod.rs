@@ -1,7 +1,7 @@
 //! The plan of a run: everything that a seed decides before anything happens.
 //!
 //! A run with every fault at a middling rate explores little, because faults mask one another. So
-//! each seed leaves some of them off and draws the rates of the others anew.
+//! each seed leaves some of them off and draws the rates of the others.
 
 mod draw;
 mod draw_load;

@@ -135,7 +135,7 @@ impl FromStr for Case {
             .parse::<Schedule>()
             .map_err(|error| CaseError { line: head + error.line, reason: error.reason })?;
         let missing =
-            |what: &str| CaseError { line: 0, reason: format!("no line tells the {what}") };
+            |what: &str| CaseError { line: 0, reason: format!("no line names the {what}") };
         Ok(Self {
             protocol: protocol.ok_or_else(|| missing("protocol"))?,
             seed: seed.ok_or_else(|| missing("seed"))?,
@@ -154,8 +154,8 @@ mod tests {
 protocol raft
 seed 17
 nodes 5
-fault_time 13122
-recovery_time 0
+troubled 13122
+healed 0
 patience 10000
 ops 64
 answers history
@@ -175,7 +175,7 @@ message 1>3#57 loss
         let plain = ["nodes 5\n", "ops 64\n", "answers history\n"]
             .iter()
             .fold(TEXT.to_owned(), |text, line| text.replace(line, ""));
-        let told = format!("# A story.\n{plain}\n# It ends here.\n");
+        let told = format!("# A transcript.\n{plain}\n# It ends here.\n");
         assert_eq!(told.parse::<Case>().unwrap().to_string(), plain);
     }
 

@@ -126,7 +126,7 @@ fn play<P: Protocol>(
     cluster.end_faults(core);
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.workload.clients.newest_begin_done > healed;
-    wait(cluster, options.patience, "serves nobody", served)?;
+    wait(cluster, options.patience, "serves no client", served)?;
     cluster.workload.served_after = Some(cluster.now() - healed);
     // From here on no client is refused, and none waits in vain.
     cluster.world.plan.clients.patience = options.patience..options.patience * 2;

@@ -391,11 +391,11 @@ impl<'a> Shared<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while it holds this")
+        self.state.lock().expect("no thread panics while it holds this")
     }
 
     fn into_campaign(self) -> Campaign {
-        self.state.into_inner().expect("nobody panicked while it held this").campaign
+        self.state.into_inner().expect("no thread panicked while it held this").campaign
     }
 }
 
@@ -450,9 +450,9 @@ const USAGE: &str = "
   --history-only judge answers at the end alone, by what clients saw
   --load         sustained load and one disturbance in every seed (one seed in 32)
   --keep-going   do not end at the first violation
-  --shrink       make the first failure small
-  --replay       play a failure that was made small; it comes on standard input
-  --trace N      report_line the last N things that happened to the seed that failed, or ran alone
+  --shrink       shrink the first failure
+  --replay       replay a shrunk failure from standard input
+  --trace N      print the last N trace lines of the seed that failed, or ran alone
   --json         the figures as one JSON object";
 
 /// Bound of runs in which a failure is shrunk: some seconds to a minute.

@@ -221,7 +221,7 @@ impl<P: Protocol> Cluster<P> {
         if u.ratio(1, 3)? {
             (from, to) = (NodeId(u.int_in_range(1..=5)?), NodeId(u.int_in_range(1..=3)?));
         }
-        // The transport tells who speaks: nobody can pass for the receiver itself.
+        // The transport authenticates senders: no peer can pass for the receiver itself.
         if from != to {
             self.hear(from, to, message);
         }

@@ -1,4 +1,4 @@
-//! A failure shrinks to the faults that it needs, and what is left replays and tells its story.
+//! A failure shrinks to the faults that it needs, and what is left replays with its transcript.
 
 use crate::toy::{Bug, Config, Toy};
 use std::cell::Cell;
@@ -128,9 +128,9 @@ impl Ear {
     }
 }
 
-/// From a seed to a story: what a search tells of a failure is a script.
+/// From a seed to a script: a search prints a failure as a text that replays it.
 #[test]
-fn a_search_makes_its_first_failure_small_and_tells_its_story() {
+fn search_shrinks_its_first_failure_and_prints_its_script() {
     let subject = Target::new::<Toy>("search", config);
     let seed = FAILURE.seed;
     let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };

@@ -66,7 +66,7 @@ impl Network {
         }
     }
 
-    /// A message leaves. What befalls it is drawn, or read from the schedule; and written down.
+    /// Sends a message. Its faults are drawn, or read from the schedule; and recorded.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -81,7 +81,7 @@ impl Network {
         self.leave(now, link, &draw, fault_source)
     }
 
-    /// Draws what befalls the next message of a link, or reads it from the schedule.
+    /// Draws the faults of the next message of a link, or reads them from the schedule.
     fn draw(
         &mut self,
         (from, to): (usize, usize),
@@ -102,7 +102,7 @@ impl Network {
         MessageDraw { number, delay, message_faults }
     }
 
-    /// A message is on the link: decides when it arrives, and records what befalls it.
+    /// A message is on the link: returns its arrivals, and records its faults.
     fn leave(
         &mut self,
         now: Instant,
