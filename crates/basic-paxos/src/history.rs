@@ -128,15 +128,14 @@ impl<K: Kind> PerSlot<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
-    use crate::{BasicPaxos, Config, HardState};
+    use crate::{BasicPaxos, Config, HardState, Learn, Learned, Message};
     use alloc::vec::Vec;
     use synod_consensus::{Base, FatalError, Host, Input, Run, RunLog, Saved};
     use synod_types::{Ballot, Membership, Value, Values};
 
     const ME: NodeId = NodeId(1);
     const PEER: NodeId = NodeId(2);
-    const ASK: Message = Message::Ask { from: Slot(2) };
+    const ASK: Message = Message::Learn(Learn { from: Slot(2) });
 
     /// A member of five voters and a learner, n6. Its chosen slots come after `base`; "" is a no-op.
     fn host_of(me: NodeId, base: u64, texts: &[&str]) -> Host<BasicPaxos> {
@@ -241,7 +240,7 @@ mod tests {
             let sent: Vec<_> = sent.iter().map(|(to, it)| (*to, it.messages())).collect();
             let values = ["a", "b"].map(|text| Value::Command(text.into()));
             let values = values.into_iter().collect();
-            let shown = [Message::Decided { first: Slot(1), values, through: Slot(2) }];
+            let shown = [Message::Learned(Learned { first: Slot(1), values, through: Slot(2) })];
             let shown: &[_] = if expected { &[(PEER, &shown[..])] } else { &[] };
             assert_eq!(sent, shown, "n{me} with {shared:?}");
         }
@@ -251,10 +250,12 @@ mod tests {
     fn a_letter_states_what_was_known_before_its_round() {
         let mut host = host_of(ME, 0, &["a"]);
         let before = host.core().known();
-        let told = |slot, text: &[u8]| Message::Decided {
-            first: Slot(slot),
-            values: Values::command_only(text),
-            through: Slot(9),
+        let told = |slot, text: &[u8]| {
+            Message::Learned(Learned {
+                first: Slot(slot),
+                values: Values::command_only(text),
+                through: Slot(9),
+            })
         };
         let mut states = Vec::new();
         for message in [told(2, b"b"), told(3, b"c")] {

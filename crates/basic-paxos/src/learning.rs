@@ -1,12 +1,12 @@
 //! The learner's side of a core: what is chosen, in order, and who is told.
 
-use crate::message::Message;
+use crate::message::{Chosen, Learn, Learned, Message};
 use crate::per_slot::{Answered, DECIDED, Fx, Kind, PerSlot, Timer};
 use crate::proposing::link_time;
 use core::mem;
 use core::time::Duration;
 use synod_consensus::IgnoreReason;
-use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
+use synod_types::{Instant, NodeId, Slot, Values, ValuesBuilder};
 
 /// Messages that answer one question of a node that has missed something. With one, a node with long
 /// round trips would learn no faster than the others choose.
@@ -14,14 +14,14 @@ const ANSWERS_IN_FLIGHT: usize = 4;
 
 impl<K: Kind> PerSlot<K> {
     /// Someone who knows says what is chosen.
-    pub(crate) fn on_decided(
+    pub(crate) fn on_learned(
         &mut self,
         now: Instant,
         from: NodeId,
-        first: Slot,
-        (values, through): (&Values, Slot),
+        learned: &Learned,
         fx: &mut Fx<'_, K>,
     ) {
+        let Learned { first, ref values, through } = *learned;
         let before = self.hard_state.chosen();
         let last = first.plus(values.len()).prev();
         if last > Slot(K::SLOTS) {
@@ -42,20 +42,28 @@ impl<K: Kind> PerSlot<K> {
         &mut self,
         now: Instant,
         from: NodeId,
-        slot: Slot,
-        (ballot, through): (Ballot, Slot),
+        Chosen { slot, ballot, through }: Chosen,
         fx: &mut Fx<'_, K>,
     ) {
         let has_voted = self.log.stamp_at(slot).is_some_and(|stamp| stamp >= ballot);
         match self.value_at(slot) {
-            Some(value) if has_voted => self.on_decided(now, from, slot, (&value, through), fx),
+            Some(values) if has_voted => {
+                self.on_learned(now, from, &Learned { first: slot, values, through }, fx);
+            }
             _ if slot > self.hard_state.chosen() => self.ask(now, from),
             _ => {}
         }
     }
 
     /// A peer says where its knowledge ends: tell it more, or learn that we lack something.
-    pub(crate) fn on_ask(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) {
+    pub(crate) fn on_learn(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        learn: Learn,
+        fx: &mut Fx<'_, K>,
+    ) {
+        let slot = learn.from;
         if slot <= self.hard_state.chosen() {
             self.tell_from(now, from, self.answer_from(from, slot), fx);
         } else if slot > self.hard_state.chosen().next() {
@@ -79,7 +87,7 @@ impl<K: Kind> PerSlot<K> {
         {
             self.turn = turn + 1;
             self.asked = Some((chosen.next(), now));
-            self.mail.post(peer, Message::Ask { from: chosen.next() });
+            self.mail.post(peer, Message::Learn(Learn { from: chosen.next() }));
         }
         if self.is_voter() {
             self.unblock(now, fx);
@@ -108,7 +116,7 @@ impl<K: Kind> PerSlot<K> {
         };
         if !self.asked.is_some_and(fresh) && to != self.config.id() {
             self.asked = Some((from, now));
-            self.mail.post(to, Message::Ask { from });
+            self.mail.post(to, Message::Learn(Learn { from }));
         }
     }
 
@@ -120,7 +128,9 @@ impl<K: Kind> PerSlot<K> {
         }
         let through = self.hard_state.chosen();
         match self.value_at(slot) {
-            Some(values) => self.mail.post(to, Message::Decided { first: slot, values, through }),
+            Some(values) => {
+                self.mail.post(to, Message::Learned(Learned { first: slot, values, through }))
+            }
             None => fx.ship_snapshot(to),
         }
     }
@@ -144,7 +154,10 @@ impl<K: Kind> PerSlot<K> {
                 break;
             }
             bytes += values.byte_len();
-            self.mail.post(to, Message::Decided { first: next, values: values.clone(), through });
+            self.mail.post(
+                to,
+                Message::Learned(Learned { first: next, values: values.clone(), through }),
+            );
             next = next.plus(values.len());
         }
         let times = before.map_or(1, |sent| sent.times.saturating_add(1));

@@ -146,7 +146,9 @@ pub use backoff::Backoff;
 pub use config::{Config, Limits, Timing};
 pub use hard_state::HardState;
 pub use learner::Learner;
-pub use message::{Letter, Message};
+pub use message::{
+    Accept, Accepted, Chosen, Learn, Learned, Letter, Message, Nack, Prepare, Promise,
+};
 pub use per_slot::{Kind, Log, PerSlot, Single, Timer};
 pub use proposer::{Asking, Proposer};
 pub use synod_consensus as consensus;

@@ -55,6 +55,7 @@ impl Mail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Accept, Learn, Prepare};
     use alloc::vec;
     use synod_types::{Ballot, Slot, Values};
 
@@ -62,12 +63,12 @@ mod tests {
     const BALLOT: Ballot = Ballot { round: 1, node: NodeId(1) };
 
     fn prepare(slot: u64) -> Message {
-        Message::Prepare { slot: Slot(slot), ballot: BALLOT }
+        Message::Prepare(Prepare { slot: Slot(slot), ballot: BALLOT })
     }
 
     fn accept(slot: u64, bytes: usize) -> Message {
         let value = Values::command_only(&vec![7; bytes]);
-        Message::Accept { slot: Slot(slot), ballot: BALLOT, value }
+        Message::Accept(Accept { slot: Slot(slot), ballot: BALLOT, value })
     }
 
     fn lengths(mut mail: Mail) -> Vec<(u64, usize)> {
@@ -82,7 +83,7 @@ mod tests {
             mail.post(N2, accept(slot, 1));
             mail.post(NodeId(3), prepare(slot));
         }
-        mail.post(N2, Message::Ask { from: Slot(1) });
+        mail.post(N2, Message::Learn(Learn { from: Slot(1) }));
         assert_eq!(lengths(mail), [(2, 3), (2, 3), (3, 3), (2, 1)], "a question has its own lane");
     }
 

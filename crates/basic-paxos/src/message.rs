@@ -82,76 +82,106 @@ impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Letter {
     }
 }
 
-/// What a node says about one slot, or about its knowledge. `slot` says which decree it is about;
-/// `ballot` is always the proposer's. `value` holds exactly one value.
+/// Phase 1a: request to promise this ballot and to report the last vote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Slot of the decree.
+    pub slot: Slot,
+    /// The sender's ballot.
+    pub ballot: Ballot,
+}
+
+/// Phase 1b: the promise to accept nothing below a ballot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// Slot of the decree.
+    pub slot: Slot,
+    /// The promised ballot.
+    pub ballot: Ballot,
+    /// The sender's last vote and its ballot.
+    pub accepted: Option<(Ballot, Values)>,
+}
+
+/// Phase 2a: request to vote for a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accept {
+    /// Slot of the decree.
+    pub slot: Slot,
+    /// The sender's ballot.
+    pub ballot: Ballot,
+    /// The value that phase 1 allows to be proposed.
+    pub value: Values,
+}
+
+/// Phase 2b: a vote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Slot of the decree.
+    pub slot: Slot,
+    /// The ballot of the vote.
+    pub ballot: Ballot,
+}
+
+/// Rejection: the sender has promised a higher ballot to another proposer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Nack {
+    /// Slot of the decree.
+    pub slot: Slot,
+    /// The rejected ballot.
+    pub ballot: Ballot,
+    /// The promised one.
+    pub promised: Ballot,
+}
+
+/// Chosen values of consecutive slots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Learned {
+    /// Slot of the first value.
+    pub first: Slot,
+    /// The values, one a slot.
+    pub values: Values,
+    /// Slot through which the sender knows all chosen values.
+    pub through: Slot,
+}
+
+/// Request for the values that are chosen from a slot on, answered by [`Learned`] if there are any.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Learn {
+    /// First slot that the sender lacks.
+    pub from: Slot,
+}
+
+/// The value of a ballot is chosen: [`Learned`] for those that were sent the value with [`Accept`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Slot of the decree.
+    pub slot: Slot,
+    /// The sender's ballot.
+    pub ballot: Ballot,
+    /// Slot through which the sender knows all chosen values.
+    pub through: Slot,
+}
+
+/// A message about one decree, or about what is chosen. Ballots are always the proposer's. The order of
+/// the variants is part of the wire format.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// Phase 1a: promise to grant nothing below this ballot, and say what you voted for.
-    Prepare {
-        /// Which decree.
-        slot: Slot,
-        /// The sender's ballot.
-        ballot: Ballot,
-    },
-    /// Phase 1b: promised.
-    Promise {
-        /// Which decree.
-        slot: Slot,
-        /// The ballot that was asked for.
-        ballot: Ballot,
-        /// The sender's last vote and its ballot.
-        accepted: Option<(Ballot, Values)>,
-    },
-    /// Phase 2a: vote for this.
-    Accept {
-        /// Which decree.
-        slot: Slot,
-        /// The sender's ballot.
-        ballot: Ballot,
-        /// What phase 1 allows to be proposed.
-        value: Values,
-    },
-    /// Phase 2b: voted.
-    Accepted {
-        /// Which decree.
-        slot: Slot,
-        /// The ballot voted in.
-        ballot: Ballot,
-    },
-    /// Refused: a higher ballot was promised to another proposer.
-    Nack {
-        /// Which decree.
-        slot: Slot,
-        /// The ballot that is refused.
-        ballot: Ballot,
-        /// The one that has to be beaten.
-        promised: Ballot,
-    },
-    /// These values are chosen.
-    Decided {
-        /// The slot of the first value.
-        first: Slot,
-        /// The values, one a slot.
-        values: Values,
-        /// The sender knows all that is chosen up to here.
-        through: Slot,
-    },
-    /// The sender knows nothing of what is chosen from here on. Answered by
-    /// [`Message::Decided`] if there is something to tell.
-    Ask {
-        /// The first slot it lacks.
-        from: Slot,
-    },
-    /// The value that acceptors were asked to vote for under this ballot is chosen:
-    /// [`Message::Decided`] for those who have been sent the value.
-    Chosen {
-        /// Which decree.
-        slot: Slot,
-        /// The sender's ballot.
-        ballot: Ballot,
-        /// The sender knows all that is chosen up to here.
-        through: Slot,
-    },
+    /// Phase 1a.
+    Prepare(Prepare),
+    /// Phase 1b.
+    Promise(Promise),
+    /// Phase 2a. `value` holds exactly one value.
+    Accept(Accept),
+    /// Phase 2b.
+    Accepted(Accepted),
+    /// Rejection of phase 1a or 2a.
+    Nack(Nack),
+    /// Chosen values.
+    Learned(Learned),
+    /// Request for chosen values.
+    Learn(Learn),
+    /// Notice that a value is chosen.
+    Chosen(Chosen),
 }
 
 impl Message {
@@ -160,11 +190,13 @@ impl Message {
         let round = |ballot: &Ballot| (1..HORIZON).contains(&ballot.round);
         let place = |slot: &Slot| (1..HORIZON).contains(&slot.0);
         match self {
-            Self::Prepare { slot, ballot } => place(slot) && round(ballot) && ballot.node == from,
-            Self::Accept { slot, ballot, value } => {
+            Self::Prepare(Prepare { slot, ballot }) => {
+                place(slot) && round(ballot) && ballot.node == from
+            }
+            Self::Accept(Accept { slot, ballot, value }) => {
                 place(slot) && round(ballot) && ballot.node == from && value.len() == 1
             }
-            Self::Promise { slot, ballot, accepted } => {
+            Self::Promise(Promise { slot, ballot, accepted }) => {
                 let sound = |vote: &(Ballot, Values)| {
                     round(&vote.0) && vote.0 <= *ballot && vote.1.len() == 1
                 };
@@ -173,15 +205,17 @@ impl Message {
                     && ballot.node == me
                     && accepted.as_ref().is_none_or(sound)
             }
-            Self::Accepted { slot, ballot } => place(slot) && round(ballot) && ballot.node == me,
-            Self::Nack { slot, ballot, promised } => {
+            Self::Accepted(Accepted { slot, ballot }) => {
+                place(slot) && round(ballot) && ballot.node == me
+            }
+            Self::Nack(Nack { slot, ballot, promised }) => {
                 place(slot) && round(promised) && ballot.node == me && promised > ballot
             }
-            Self::Decided { first, values, through } => {
+            Self::Learned(Learned { first, values, through }) => {
                 place(first) && !values.is_empty() && through.0 < HORIZON
             }
-            Self::Ask { from } => place(from),
-            Self::Chosen { slot, ballot, through } => {
+            Self::Learn(Learn { from }) => place(from),
+            Self::Chosen(Chosen { slot, ballot, through }) => {
                 place(slot) && round(ballot) && ballot.node == from && through.0 < HORIZON
             }
         }
@@ -195,15 +229,15 @@ impl Message {
         match self {
             // Vows: a crash must not undo them. A Prepare is one, too: it says that its ballot is
             // used, which the sender's own promise remembers.
-            Self::Prepare { .. } | Self::Promise { .. } | Self::Accepted { .. } => Gate::Durable,
+            Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
             // Accept rests on promises that were durable when they came. A nack names a promise
             // that may be forgotten: then it did nothing but delay. What is chosen is so on a
             // quorum of disks, whatever becomes of the sender's.
-            Self::Accept { .. }
-            | Self::Nack { .. }
-            | Self::Decided { .. }
-            | Self::Ask { .. }
-            | Self::Chosen { .. } => Gate::Immediate,
+            Self::Accept(_)
+            | Self::Nack(_)
+            | Self::Learned(_)
+            | Self::Learn(_)
+            | Self::Chosen(_) => Gate::Immediate,
         }
     }
 
@@ -211,16 +245,16 @@ impl Message {
         match self {
             // Values take the log's lane. A node should have the value when it learns that it is
             // chosen, so that notice does not overtake it.
-            Self::Promise { accepted: Some(_), .. }
-            | Self::Accept { .. }
-            | Self::Decided { .. }
-            | Self::Chosen { .. } => Lane::Log,
+            Self::Promise(Promise { accepted: Some(_), .. })
+            | Self::Accept(_)
+            | Self::Learned(_)
+            | Self::Chosen(_) => Lane::Log,
             // All others are short, and others wait for them: values do not hold them up.
-            Self::Prepare { .. }
-            | Self::Promise { accepted: None, .. }
-            | Self::Accepted { .. }
-            | Self::Nack { .. }
-            | Self::Ask { .. } => Lane::Control,
+            Self::Prepare(_)
+            | Self::Promise(Promise { accepted: None, .. })
+            | Self::Accepted(_)
+            | Self::Nack(_)
+            | Self::Learn(_) => Lane::Control,
         }
     }
 
@@ -232,16 +266,16 @@ impl Message {
     /// About its length in bytes.
     pub(crate) fn size(&self) -> usize {
         let values = match self {
-            Self::Accept { value, .. } => value.byte_len(),
-            Self::Decided { values, .. } => values.byte_len(),
-            Self::Promise { accepted, .. } => {
+            Self::Accept(Accept { value, .. }) => value.byte_len(),
+            Self::Learned(Learned { values, .. }) => values.byte_len(),
+            Self::Promise(Promise { accepted, .. }) => {
                 accepted.as_ref().map_or(0, |(_, value)| value.byte_len())
             }
-            Self::Prepare { .. }
-            | Self::Accepted { .. }
-            | Self::Nack { .. }
-            | Self::Ask { .. }
-            | Self::Chosen { .. } => 0,
+            Self::Prepare(_)
+            | Self::Accepted(_)
+            | Self::Nack(_)
+            | Self::Learn(_)
+            | Self::Chosen(_) => 0,
         };
         values + 32
     }
@@ -252,10 +286,10 @@ impl Message {
         let settled = |slot: Slot| slot <= hard_state.chosen() || slot <= disk.base.through;
         let vote = |slot: Slot| disk.log.get(slot);
         match self {
-            Self::Prepare { slot, ballot } => {
+            Self::Prepare(Prepare { slot, ballot }) => {
                 settled(*slot) || hard_state.promised(*slot) >= *ballot
             }
-            Self::Promise { slot, ballot, accepted } => {
+            Self::Promise(Promise { slot, ballot, accepted }) => {
                 let told = || match (vote(*slot), accepted) {
                     (None, None) => true,
                     // It voted in this ballot, or above it, since it promised.
@@ -267,16 +301,16 @@ impl Message {
                 };
                 settled(*slot) || (hard_state.promised(*slot) >= *ballot && told())
             }
-            Self::Accepted { slot, ballot } => {
+            Self::Accepted(Accepted { slot, ballot }) => {
                 let voted = |(stamp, _): (Ballot, _)| stamp >= *ballot;
                 settled(*slot)
                     || (hard_state.promised(*slot) >= *ballot && vote(*slot).is_some_and(voted))
             }
-            Self::Accept { .. }
-            | Self::Nack { .. }
-            | Self::Decided { .. }
-            | Self::Ask { .. }
-            | Self::Chosen { .. } => true,
+            Self::Accept(_)
+            | Self::Nack(_)
+            | Self::Learned(_)
+            | Self::Learn(_)
+            | Self::Chosen(_) => true,
         }
     }
 
@@ -284,27 +318,29 @@ impl Message {
         // With one decree only, it needs no name: the lines read as in the papers.
         let at = |slot: &Slot| if K::SLOTS == 1 { String::new() } else { format!("{slot:?}, ") };
         match self {
-            Self::Prepare { slot, ballot } => format!("Prepare({}{ballot})", at(slot)),
-            Self::Promise { slot, ballot, accepted: None } => {
+            Self::Prepare(Prepare { slot, ballot }) => format!("Prepare({}{ballot})", at(slot)),
+            Self::Promise(Promise { slot, ballot, accepted: None }) => {
                 format!("Promise({}{ballot}, none)", at(slot))
             }
-            Self::Promise { slot, ballot, accepted: Some((voted, value)) } => {
+            Self::Promise(Promise { slot, ballot, accepted: Some((voted, value)) }) => {
                 format!("Promise({}{ballot}, {} of {voted})", at(slot), brief(value))
             }
-            Self::Accept { slot, ballot, value } => {
+            Self::Accept(Accept { slot, ballot, value }) => {
                 format!("Accept({}{ballot}, {})", at(slot), brief(value))
             }
-            Self::Accepted { slot, ballot } => format!("Accepted({}{ballot})", at(slot)),
-            Self::Nack { slot, promised, .. } => format!("Nack({}promised {promised})", at(slot)),
-            Self::Decided { first, values, .. } if values.len() == 1 => {
+            Self::Accepted(Accepted { slot, ballot }) => format!("Accepted({}{ballot})", at(slot)),
+            Self::Nack(Nack { slot, promised, .. }) => {
+                format!("Nack({}promised {promised})", at(slot))
+            }
+            Self::Learned(Learned { first, values, .. }) if values.len() == 1 => {
                 format!("Decided({}{})", at(first), brief(values))
             }
-            Self::Decided { first, values, .. } => {
+            Self::Learned(Learned { first, values, .. }) => {
                 let last = first.plus(values.len()).prev();
                 format!("Decided({first:?}..{last:?})")
             }
-            Self::Ask { from } => format!("Ask(from {from:?})"),
-            Self::Chosen { slot, ballot, .. } => format!("Chosen({}{ballot})", at(slot)),
+            Self::Learn(Learn { from }) => format!("Ask(from {from:?})"),
+            Self::Chosen(Chosen { slot, ballot, .. }) => format!("Chosen({}{ballot})", at(slot)),
         }
     }
 }
@@ -354,19 +390,19 @@ mod tests {
     }
 
     fn promise(ballot: Ballot, accepted: Option<(Ballot, Values)>) -> Message {
-        Message::Promise { slot: Slot(5), ballot, accepted }
+        Message::Promise(Promise { slot: Slot(5), ballot, accepted })
     }
 
     /// Every message about slot `slot` in round `round`, as a working peer sends it.
     fn all(slot: u64, round: u64) -> Vec<Message> {
         let (slot, theirs, mine) = (Slot(slot), b(round, PEER), b(round, ME));
         vec![
-            Message::Prepare { slot, ballot: theirs },
-            Message::Accept { slot, ballot: theirs, value: value("x") },
-            Message::Promise { slot, ballot: mine, accepted: None },
-            Message::Accepted { slot, ballot: mine },
-            Message::Nack { slot, ballot: b(0, ME), promised: theirs },
-            Message::Chosen { slot, ballot: theirs, through: S1 },
+            Message::Prepare(Prepare { slot, ballot: theirs }),
+            Message::Accept(Accept { slot, ballot: theirs, value: value("x") }),
+            Message::Promise(Promise { slot, ballot: mine, accepted: None }),
+            Message::Accepted(Accepted { slot, ballot: mine }),
+            Message::Nack(Nack { slot, ballot: b(0, ME), promised: theirs }),
+            Message::Chosen(Chosen { slot, ballot: theirs, through: S1 }),
         ]
     }
 
@@ -381,12 +417,16 @@ mod tests {
         }
         for (slot, expected) in [(0, false), (1, true), (END - 1, true), (END, false)] {
             let slot = Slot(slot);
-            assert_eq!(Message::Ask { from: slot }.is_sound(PEER, ME), expected, "{slot:?}");
-            let told = Message::Decided { first: slot, values: value("x"), through: S1 };
+            assert_eq!(
+                Message::Learn(Learn { from: slot }).is_sound(PEER, ME),
+                expected,
+                "{slot:?}"
+            );
+            let told = Message::Learned(Learned { first: slot, values: value("x"), through: S1 });
             assert_eq!(told.is_sound(PEER, ME), expected, "{slot:?}");
-            let told = Message::Decided { first: S1, values: value("x"), through: slot };
+            let told = Message::Learned(Learned { first: S1, values: value("x"), through: slot });
             assert_eq!(told.is_sound(PEER, ME), slot.0 < END, "{slot:?}");
-            let notice = Message::Chosen { slot: S1, ballot: b(1, PEER), through: slot };
+            let notice = Message::Chosen(Chosen { slot: S1, ballot: b(1, PEER), through: slot });
             assert_eq!(notice.is_sound(PEER, ME), slot.0 < END, "{slot:?}");
         }
     }
@@ -394,10 +434,8 @@ mod tests {
     #[test]
     fn a_ballot_belongs_to_who_proposes_it() {
         for message in all(1, 1) {
-            let own = matches!(
-                message,
-                Message::Prepare { .. } | Message::Accept { .. } | Message::Chosen { .. }
-            );
+            let own =
+                matches!(message, Message::Prepare(_) | Message::Accept(_) | Message::Chosen(_));
             let (from, me) = if own { (NodeId(3), ME) } else { (PEER, NodeId(3)) };
             assert!(!message.is_sound(from, me), "{message:?} from {from} to {me}");
         }
@@ -407,12 +445,13 @@ mod tests {
     fn a_message_has_the_values_that_it_is_about() {
         let two: Values = [Value::Noop, Value::Noop].into_iter().collect();
         for wrong in [Values::default(), two.clone()] {
-            let accept = Message::Accept { slot: S1, ballot: b(1, PEER), value: wrong.clone() };
+            let accept =
+                Message::Accept(Accept { slot: S1, ballot: b(1, PEER), value: wrong.clone() });
             assert!(!accept.is_sound(PEER, ME), "{accept:?}");
             let promise = promise(b(2, ME), Some((b(1, PEER), wrong)));
             assert!(!promise.is_sound(PEER, ME), "{promise:?}");
         }
-        let told = |values| Message::Decided { first: S1, values, through: Slot(0) };
+        let told = |values| Message::Learned(Learned { first: S1, values, through: Slot(0) });
         assert!(told(two).is_sound(PEER, ME));
         assert!(!told(Values::default()).is_sound(PEER, ME));
     }
@@ -423,7 +462,7 @@ mod tests {
             let message = promise(b(3, ME), Some((b(round, ME), value("x"))));
             assert_eq!(message.is_sound(PEER, ME), expected, "{message:?}");
         }
-        let nack = |ballot, promised| Message::Nack { slot: S1, ballot, promised };
+        let nack = |ballot, promised| Message::Nack(Nack { slot: S1, ballot, promised });
         assert!(nack(b(2, ME), b(2, PEER)).is_sound(PEER, ME));
         assert!(!nack(b(2, ME), b(2, ME)).is_sound(PEER, ME), "its own ballot is no obstacle");
         assert!(!nack(b(2, ME), b(1, PEER)).is_sound(PEER, ME), "nor is a lower one");
@@ -453,7 +492,7 @@ mod tests {
     fn a_prepare_says_that_its_ballot_is_used() {
         let cases = [(5, 3, true), (5, 2, true), (5, 4, false), (7, 1, false), (4, 9, true)];
         for (slot, round, expected) in cases {
-            let message = Message::Prepare { slot: Slot(slot), ballot: b(round, ME) };
+            let message = Message::Prepare(Prepare { slot: Slot(slot), ballot: b(round, ME) });
             assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
         }
     }
@@ -477,7 +516,8 @@ mod tests {
             (1, 9, None, true),
         ];
         for (slot, round, accepted, expected) in cases {
-            let message = Message::Promise { slot: Slot(slot), ballot: b(round, ME), accepted };
+            let message =
+                Message::Promise(Promise { slot: Slot(slot), ballot: b(round, ME), accepted });
             assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
         }
     }
@@ -486,22 +526,25 @@ mod tests {
     fn a_vote_says_that_it_is_on_the_disk() {
         let cases = [(5, 2, true), (5, 1, true), (5, 3, false), (6, 2, false), (3, 9, true)];
         for (slot, round, expected) in cases {
-            let message = Message::Accepted { slot: Slot(slot), ballot: b(round, ME) };
+            let message = Message::Accepted(Accepted { slot: Slot(slot), ballot: b(round, ME) });
             assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
         }
         let mut disk = disk();
         disk.hard_state = HardState::new(Slot(4), []);
-        let vote = Message::Accepted { slot: Slot(5), ballot: b(2, ME) };
+        let vote = Message::Accepted(Accepted { slot: Slot(5), ballot: b(2, ME) });
         assert!(!vote.holds::<Log>(&disk), "a vote without its promise");
         let mut installed = self::disk();
         installed.base.through = Slot(9);
-        assert!(Message::Accepted { slot: Slot(9), ballot: b(9, ME) }.holds::<Log>(&installed));
+        assert!(
+            Message::Accepted(Accepted { slot: Slot(9), ballot: b(9, ME) })
+                .holds::<Log>(&installed)
+        );
     }
 
     #[test]
     fn a_letter_waits_if_any_message_in_it_does() {
-        let ask = Message::Ask { from: S1 };
-        let prepare = Message::Prepare { slot: S1, ballot: b(1, PEER) };
+        let ask = Message::Learn(Learn { from: S1 });
+        let prepare = Message::Prepare(Prepare { slot: S1, ballot: b(1, PEER) });
         fn of(messages: &[&Message]) -> (Gate, Lane, bool) {
             use synod_consensus::Message as Sent;
             let letter: Letter = messages.iter().map(|message| (*message).clone()).collect();
@@ -511,7 +554,7 @@ mod tests {
         assert_eq!(of(&[&ask]), (Gate::Immediate, Lane::Control, true));
         assert_eq!(of(&[&ask, &prepare]), (Gate::Durable, Lane::Control, true));
         assert_eq!(of(&[]), (Gate::Immediate, Lane::Control, true));
-        let untrue = Message::Prepare { slot: Slot(7), ballot: b(1, PEER) };
+        let untrue = Message::Prepare(Prepare { slot: Slot(7), ballot: b(1, PEER) });
         assert_eq!(of(&[&prepare, &untrue]), (Gate::Durable, Lane::Control, false));
         let gates: Vec<_> = all(1, 1).iter().map(Message::gate).collect();
         let [durable, immediate] = [Gate::Durable, Gate::Immediate];
@@ -524,7 +567,7 @@ mod tests {
         let [log, control] = [Lane::Log, Lane::Control];
         assert_eq!(lanes, [control, log, control, control, control, log]);
         assert_eq!(promise(b(2, ME), Some((b(1, ME), value("x")))).lane(), log);
-        let told = Message::Decided { first: S1, values: value("x"), through: S1 };
+        let told = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
         assert_eq!(told.lane(), log, "and a notice comes after the value that it is about");
     }
 
@@ -545,7 +588,7 @@ mod tests {
         }
         assert_eq!(brief(&Values::default()), "nothing");
         let values = [Value::Noop, Value::Noop, Value::Noop].into_iter().collect();
-        let told = Message::Decided { first: Slot(3), values, through: Slot(9) };
+        let told = Message::Learned(Learned { first: Slot(3), values, through: Slot(9) });
         assert_eq!(told.describe::<Log>(), "Decided(s3..s5)");
     }
 }

@@ -3,7 +3,7 @@
 use crate::acceptor::Acceptor;
 use crate::history::History;
 use crate::mail::Mail;
-use crate::message::{Letter, Message};
+use crate::message::{Accept, Accepted, Chosen, Learned, Letter, Message, Nack, Prepare, Promise};
 use crate::proposing::Proposal;
 use crate::waiting::Waiting;
 use crate::width::Width;
@@ -274,39 +274,29 @@ impl<K: Kind> PerSlot<K> {
             self.guided = now;
         }
         self.active.insert(from, now);
-        if let Message::Decided { through, .. } | Message::Chosen { through, .. } = &message {
+        if let Message::Learned(Learned { through, .. }) | Message::Chosen(Chosen { through, .. }) =
+            &message
+        {
             self.told = self.told.max(*through);
         }
         match message {
-            Message::Prepare { slot, ballot } => self.on_prepare(now, from, slot, ballot, fx),
-            Message::Promise { slot, ballot, accepted } => {
-                self.on_promise(now, from, slot, (ballot, accepted), fx);
-            }
-            Message::Accept { slot, ballot, value } => {
-                self.on_accept(now, from, slot, (ballot, value), fx);
-            }
-            Message::Accepted { slot, ballot } => self.on_accepted(now, from, slot, ballot, fx),
-            Message::Nack { slot, ballot, promised } => {
-                self.on_nack(from, slot, (ballot, promised), fx);
-            }
-            Message::Decided { first, values, through } => {
-                self.on_decided(now, from, first, (&values, through), fx);
-            }
-            Message::Ask { from: slot } => self.on_ask(now, from, slot, fx),
-            Message::Chosen { slot, ballot, through } => {
-                self.on_chosen(now, from, slot, (ballot, through), fx);
-            }
+            Message::Prepare(prepare) => self.on_prepare(now, from, prepare, fx),
+            Message::Promise(promise) => self.on_promise(now, from, promise, fx),
+            Message::Accept(accept) => self.on_accept(now, from, accept, fx),
+            Message::Accepted(accepted) => self.on_accepted(now, from, accepted, fx),
+            Message::Nack(nack) => self.on_nack(from, nack, fx),
+            Message::Learned(learned) => self.on_learned(now, from, &learned, fx),
+            Message::Learn(learn) => self.on_learn(now, from, learn, fx),
+            Message::Chosen(chosen) => self.on_chosen(now, from, chosen, fx),
         }
     }
 
     /// Why a message is not even looked at.
     fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
         let me = self.config.id();
-        let answer = matches!(
-            message,
-            Message::Promise { .. } | Message::Accepted { .. } | Message::Nack { .. }
-        );
-        let request = matches!(message, Message::Prepare { .. } | Message::Accept { .. });
+        let answer =
+            matches!(message, Message::Promise(_) | Message::Accepted(_) | Message::Nack(_));
+        let request = matches!(message, Message::Prepare(_) | Message::Accept(_));
         if !self.config.members().contains(from) {
             Some(IgnoreReason::NotAMember)
         } else if from == me && !answer {
@@ -325,8 +315,7 @@ impl<K: Kind> PerSlot<K> {
         &mut self,
         now: Instant,
         from: NodeId,
-        slot: Slot,
-        ballot: Ballot,
+        Prepare { slot, ballot }: Prepare,
         fx: &mut Fx<'_, K>,
     ) {
         if !self.may_vote(now, from, slot, fx) {
@@ -340,10 +329,10 @@ impl<K: Kind> PerSlot<K> {
                     fx.note(ProtocolEvent::Voted { to: from, ballot });
                 }
                 let accepted = acceptor.accepted().cloned();
-                self.mail.post(from, Message::Promise { slot, ballot, accepted });
+                self.mail.post(from, Message::Promise(Promise { slot, ballot, accepted }));
             }
             crate::Verdict::Refused { promised } => {
-                self.mail.post(from, Message::Nack { slot, ballot, promised });
+                self.mail.post(from, Message::Nack(Nack { slot, ballot, promised }));
             }
             crate::Verdict::Contradiction => {}
         }
@@ -354,8 +343,7 @@ impl<K: Kind> PerSlot<K> {
         &mut self,
         now: Instant,
         from: NodeId,
-        slot: Slot,
-        (ballot, value): (Ballot, Values),
+        Accept { slot, ballot, value }: Accept,
         fx: &mut Fx<'_, K>,
     ) {
         if !self.may_vote(now, from, slot, fx) {
@@ -368,10 +356,10 @@ impl<K: Kind> PerSlot<K> {
                     self.promise(now, slot, ballot);
                     self.put(slot, ballot, value, fx);
                 }
-                self.mail.post(from, Message::Accepted { slot, ballot });
+                self.mail.post(from, Message::Accepted(Accepted { slot, ballot }));
             }
             crate::Verdict::Refused { promised } => {
-                self.mail.post(from, Message::Nack { slot, ballot, promised });
+                self.mail.post(from, Message::Nack(Nack { slot, ballot, promised }));
             }
             crate::Verdict::Contradiction => {
                 self.ignore(from, IgnoreReason::TwoValues, fx);

@@ -1,6 +1,6 @@
 //! The proposer's side of a core: which slot, which ballot, when again.
 
-use crate::message::Message;
+use crate::message::{Accept, Accepted, Chosen, Learned, Message, Nack, Prepare, Promise};
 use crate::per_slot::{Fx, Kind, PerSlot, Standing, Timer};
 use crate::waiting::Command;
 use crate::{Asking, Backoff, Limits, Proposer};
@@ -178,8 +178,8 @@ impl<K: Kind> PerSlot<K> {
         proposal.proposer.see(promised);
         let ballot = proposal.proposer.prepare();
         (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
-        self.on_prepare(now, self.config.id(), slot, ballot, fx);
-        self.tell_voters(&Message::Prepare { slot, ballot });
+        self.on_prepare(now, self.config.id(), Prepare { slot, ballot }, fx);
+        self.tell_voters(&Message::Prepare(Prepare { slot, ballot }));
         self.arm(slot, fx);
     }
 
@@ -194,8 +194,7 @@ impl<K: Kind> PerSlot<K> {
         &mut self,
         now: Instant,
         from: NodeId,
-        slot: Slot,
-        (ballot, accepted): (Ballot, Option<(Ballot, Values)>),
+        Promise { slot, ballot, accepted }: Promise,
         fx: &mut Fx<'_, K>,
     ) {
         let promised = self.acceptor(slot).promised();
@@ -212,8 +211,9 @@ impl<K: Kind> PerSlot<K> {
         proposal.at_stake |= value == *proposal.proposer.own();
         (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
         self.measure(sample);
-        self.on_accept(now, self.config.id(), slot, (ballot, value.clone()), fx);
-        self.tell_voters(&Message::Accept { slot, ballot, value });
+        let accept = Accept { slot, ballot, value };
+        self.on_accept(now, self.config.id(), accept.clone(), fx);
+        self.tell_voters(&Message::Accept(accept));
         self.arm(slot, fx);
     }
 
@@ -221,8 +221,7 @@ impl<K: Kind> PerSlot<K> {
         &mut self,
         now: Instant,
         from: NodeId,
-        slot: Slot,
-        ballot: Ballot,
+        Accepted { slot, ballot }: Accepted,
         fx: &mut Fx<'_, K>,
     ) {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
@@ -237,8 +236,10 @@ impl<K: Kind> PerSlot<K> {
             self.mail.post(
                 node,
                 match members.is_voter(node) {
-                    true => Message::Chosen { slot, ballot, through },
-                    false => Message::Decided { first: slot, values: value.clone(), through },
+                    true => Message::Chosen(Chosen { slot, ballot, through }),
+                    false => {
+                        Message::Learned(Learned { first: slot, values: value.clone(), through })
+                    }
                 },
             );
         }
@@ -249,8 +250,7 @@ impl<K: Kind> PerSlot<K> {
     pub(crate) fn on_nack(
         &mut self,
         from: NodeId,
-        slot: Slot,
-        (ballot, promised): (Ballot, Ballot),
+        Nack { slot, ballot, promised }: Nack,
         fx: &mut Fx<'_, K>,
     ) {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
@@ -308,8 +308,8 @@ impl<K: Kind> PerSlot<K> {
         let ballot = proposal.proposer.ballot();
         let message = match proposal.proposer.asking() {
             Asking::Nothing => return,
-            Asking::Promises => Message::Prepare { slot, ballot },
-            Asking::Votes(value) => Message::Accept { slot, ballot, value: value.clone() },
+            Asking::Promises => Message::Prepare(Prepare { slot, ballot }),
+            Asking::Votes(value) => Message::Accept(Accept { slot, ballot, value: value.clone() }),
         };
         let late = proposal.proposer.unanswered();
         for voter in late.into_iter().filter(|voter| *voter != self.config.id()) {
@@ -451,6 +451,7 @@ impl<K: Kind> PerSlot<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Learn;
     use crate::per_slot::{Log, Single};
     use crate::{Config, Letter, Timing};
     use alloc::vec::Vec;
@@ -473,7 +474,7 @@ mod tests {
     }
 
     fn prepare(slot: Slot, ballot: Ballot) -> Message {
-        Message::Prepare { slot, ballot }
+        Message::Prepare(Prepare { slot, ballot })
     }
 
     fn input<K: Kind>(from: NodeId, message: Message) -> Input<PerSlot<K>> {
@@ -513,8 +514,8 @@ mod tests {
         let mut host = start(config(limits).with_timing(timing).unwrap());
         let (slot, ballot) = (S1, b(1, ME));
         step(&mut host, 0, propose("x"));
-        step(&mut host, ms, input(N1, Message::Promise { slot, ballot, accepted: None }));
-        step(&mut host, 2 * ms, input(N1, Message::Accepted { slot, ballot }));
+        step(&mut host, ms, input(N1, Message::Promise(Promise { slot, ballot, accepted: None })));
+        step(&mut host, 2 * ms, input(N1, Message::Accepted(Accepted { slot, ballot })));
         assert_eq!((host.chosen(), host.core().measured), (S1, Some(round_trip)));
         (host, 2 * ms)
     }
@@ -538,7 +539,7 @@ mod tests {
     }
 
     fn told(first: Slot, text: &str, through: Slot) -> Input<PerSlot<Log>> {
-        input(N1, Message::Decided { first, values: value(text), through })
+        input(N1, Message::Learned(Learned { first, values: value(text), through }))
     }
 
     #[test]
@@ -565,7 +566,7 @@ mod tests {
                 step(&mut host, begin + ms, input(N3, prepare(S2, b(1, N3))));
             }
             for (ms, expected) in [(taken_over - 1, false), (taken_over, true)] {
-                let any_message = input(N1, Message::Ask { from: S2 });
+                let any_message = input(N1, Message::Learn(Learn { from: S2 }));
                 for occasion in [any_message, Input::Timeout(Timer::Ask)] {
                     let sent = step(&mut host.clone(), begin + ms, occasion);
                     let takes_over = sent.contains(&prepare(S2, b(2, ME)));
@@ -587,14 +588,15 @@ mod tests {
         ];
         for (through, early, late, finished) in cases {
             let mut host = node::<Log>(Limits::default());
-            let chosen = Message::Chosen { slot: S1, ballot: b(1, N1), through: Slot(through) };
+            let chosen =
+                Message::Chosen(Chosen { slot: S1, ballot: b(1, N1), through: Slot(through) });
             step(&mut host, 0, input(N1, chosen));
             for (ms, node, slots) in [(0, N3, early), (50, N1, late)] {
                 for slot in slots {
                     step(&mut host, ms, input(node, prepare(Slot(*slot), b(1, node))));
                 }
             }
-            let any_message = || input(N1, Message::Ask { from: S1 });
+            let any_message = || input(N1, Message::Learn(Learn { from: S1 }));
             let sent = step(&mut host, 100, any_message());
             let expected = finished.map(|slot| prepare(Slot(slot), b(2, ME)));
             assert_eq!(sent, Vec::from_iter(expected), "through {through}: {early:?}, {late:?}");
@@ -609,7 +611,7 @@ mod tests {
             step(&mut host, begin, input(N3, prepare(Slot(slot), b(1, N3))));
         }
         assert!(!host.core().width.has_room(16));
-        let sent = step(&mut host, begin + 1000, input(N1, Message::Ask { from: S2 }));
+        let sent = step(&mut host, begin + 1000, input(N1, Message::Learn(Learn { from: S2 })));
         assert_eq!(sent, Vec::from_iter((2..=33).map(|slot| prepare(Slot(slot), b(2, ME)))));
     }
 
@@ -636,7 +638,9 @@ mod tests {
             let mut finishes = learnt();
             step(&mut finishes, 0, input(N3, prepare(S2, b(1, N3))));
             step(&mut finishes, 0, told(S1, "x", Slot(through)));
-            for occasion in [input(N1, Message::Ask { from: S2 }), Input::Timeout(Timer::Ask)] {
+            for occasion in
+                [input(N1, Message::Learn(Learn { from: S2 })), Input::Timeout(Timer::Ask)]
+            {
                 let sent = step(&mut finishes.clone(), ms, occasion);
                 assert_eq!(sent.contains(&prepare(S2, b(2, ME))), expected, "{name}: finishes");
             }
@@ -664,7 +668,7 @@ mod tests {
             step(&mut host, 9, input(rival.node, prepare(S1, rival)));
         }
         let accepted = found.map(|text| (b(1, N1), value(text)));
-        let promise = Message::Promise { slot: S1, ballot, accepted };
+        let promise = Message::Promise(Promise { slot: S1, ballot, accepted });
         let sent = step(&mut host, 18, input(N1, promise));
         assert_eq!(host.core().round_trip(), Duration::from_millis(11), "measured in any case");
         (host, sent)
@@ -673,7 +677,8 @@ mod tests {
     #[test]
     fn proposer_that_is_outbid_at_its_own_node_sends_no_value() {
         let (lower, higher) = (Some(b(1, N1)), Some(b(1, N3)));
-        let accept = |text| Message::Accept { slot: S1, ballot: b(1, ME), value: value(text) };
+        let accept =
+            |text| Message::Accept(Accept { slot: S1, ballot: b(1, ME), value: value(text) });
         let elsewhere = || prepare(S2, b(2, ME));
         let cases = [
             (None, None, accept("mine")),

@@ -58,7 +58,7 @@
 //! The proposer that finds a value chosen tells every member: with
 //! [`Chosen`](crate::Message::Chosen) those that were sent the value, and one that has not voted
 //! for it asks. If that is lost, there are three more ways: an acceptor that knows the decision
-//! answers any Prepare or Accept for it with [`Decided`](crate::Message::Decided); a node that
+//! answers any Prepare or Accept for it with [`Learned`](crate::Message::Learned); a node that
 //! hears of later slots asks; and every node asks one of the others now and then, in turn, from
 //! where its knowledge ends. The answers are bounded, and come one after the other until it has
 //! caught up.

@@ -17,7 +17,7 @@ const FEW: usize = 1_500_000;
 /// Nobody is told what is chosen, or asks.
 fn quiet(letter: &Letter) -> Delivery {
     let news = |message: &Message| {
-        matches!(message, Message::Decided { .. } | Message::Chosen { .. } | Message::Ask { .. })
+        matches!(message, Message::Learned(_) | Message::Chosen(_) | Message::Learn(_))
     };
     if letter.messages().iter().all(news) { Delivery::Dropped } else { Delivery::AnyTime }
 }
@@ -52,7 +52,7 @@ fn one_insists(trouble: NodeEvent, node: NodeId) -> bool {
 /// n1 has voted for its own value, alone; n2 and n3 have chosen another one under a later ballot.
 fn forked(stage: &mut Setup<'_, PerSlot<Single>>) {
     let accepts =
-        |letter: &Letter| letter.messages().iter().any(|it| matches!(it, Message::Accept { .. }));
+        |letter: &Letter| letter.messages().iter().any(|it| matches!(it, Message::Accept(_)));
     stage.propose(N1, "one");
     stage.deliver(|from, to, letter| from != N3 && to != N3 && !accepts(letter));
     stage.lose_all();

@@ -4,7 +4,10 @@ use crate::cluster::*;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use synod_basic_paxos::{BasicPaxos, Config, Limits, Log, Message, Timer};
+use synod_basic_paxos::{
+    Accept, Accepted, BasicPaxos, Chosen, Config, Learn, Learned, Limits, Log, Message, Nack,
+    Prepare, Promise, Timer,
+};
 use synod_consensus::{Base, Input, Protocol, Saved};
 use synod_types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
 
@@ -31,19 +34,19 @@ fn values() -> impl Strategy<Value = Values> {
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        3 => (slot(), ballot()).prop_map(|(slot, ballot)| Message::Prepare { slot, ballot }),
+        3 => (slot(), ballot()).prop_map(|(slot, ballot)| Message::Prepare(Prepare { slot, ballot })),
         3 => (slot(), ballot(), option::of((ballot(), values())))
-            .prop_map(|(slot, ballot, accepted)| Message::Promise { slot, ballot, accepted }),
+            .prop_map(|(slot, ballot, accepted)| Message::Promise(Promise { slot, ballot, accepted })),
         3 => (slot(), ballot(), values())
-            .prop_map(|(slot, ballot, value)| Message::Accept { slot, ballot, value }),
-        2 => (slot(), ballot()).prop_map(|(slot, ballot)| Message::Accepted { slot, ballot }),
+            .prop_map(|(slot, ballot, value)| Message::Accept(Accept { slot, ballot, value })),
+        2 => (slot(), ballot()).prop_map(|(slot, ballot)| Message::Accepted(Accepted { slot, ballot })),
         1 => (slot(), ballot(), ballot())
-            .prop_map(|(slot, ballot, promised)| Message::Nack { slot, ballot, promised }),
+            .prop_map(|(slot, ballot, promised)| Message::Nack(Nack { slot, ballot, promised })),
         2 => (slot(), values(), slot())
-            .prop_map(|(first, values, through)| Message::Decided { first, values, through }),
-        1 => slot().prop_map(|from| Message::Ask { from }),
+            .prop_map(|(first, values, through)| Message::Learned(Learned { first, values, through })),
+        1 => slot().prop_map(|from| Message::Learn(Learn { from })),
         2 => (slot(), ballot(), slot())
-            .prop_map(|(slot, ballot, through)| Message::Chosen { slot, ballot, through }),
+            .prop_map(|(slot, ballot, through)| Message::Chosen(Chosen { slot, ballot, through })),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Bugs that shipped elsewhere, one test each: it fails when the bug is put back.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Decree, Limits, Message, Timer};
+use synod_basic_paxos::{Decree, Learn, Learned, Limits, Message, Timer};
 use synod_consensus::{Input, Protocol, Saved};
 use synod_types::{Ballot, Slot};
 
@@ -188,7 +188,7 @@ fn paxos_p10_learning_lowers_the_promise() {
     assert_eq!(promised(&cluster, Slot(3)), b(4, 3));
     assert_eq!(cluster.ask(N2, N1, late), [nack(3, b(1, 2), b(4, 3))]);
     let answer = cluster.ask(N2, N1, accept(2, b(9, 2), "other"));
-    let told = Message::Decided { first: Slot(2), values: value("new"), through: Slot(0) };
+    let told = Message::Learned(Learned { first: Slot(2), values: value("new"), through: Slot(0) });
     assert_eq!(answer, [told], "what it learnt it still knows");
 }
 
@@ -210,9 +210,9 @@ fn paxos_p14_trimmed_slots_reported_as_empty() {
     assert_eq!(cluster.ask(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
     assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
     cluster.node(N1).seen.snapshots.clear();
-    assert_eq!(cluster.ask(N3, N1, Message::Ask { from: S1 }), []);
+    assert_eq!(cluster.ask(N3, N1, Message::Learn(Learn { from: S1 })), []);
     assert_eq!(cluster.node(N1).seen.snapshots, [N3]);
-    let told = Message::Decided { first: Slot(3), values: value("c"), through: Slot(3) };
+    let told = Message::Learned(Learned { first: Slot(3), values: value("c"), through: Slot(3) });
     assert_eq!(cluster.ask(N2, N1, prepare(3, b(7, 2))), [told]);
 }
 
@@ -328,7 +328,7 @@ fn a_late_node_far_behind_makes_no_vow_and_asks() {
     let limits = Limits { window: 4, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
-    let ask = Message::Ask { from: S1 };
+    let ask = Message::Learn(Learn { from: S1 });
     assert_eq!(cluster.ask(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
     assert_eq!(cluster.ask(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promises().count(), 1);

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use synod_basic_paxos::{Config, HardState, Kind, Letter, Message, PerSlot, Timer};
+use synod_basic_paxos::{
+    Accept, Accepted, Config, HardState, Kind, Learned, Letter, Message, Nack, PerSlot, Prepare,
+    Promise, Timer,
+};
 use synod_consensus::{
     FatalError, HardState as _, Host, Input, Message as _, Observer, Outputs, Protocol,
     ProtocolEvent, Refusal, Round, Run, RunLog, Saved, TimerChange, Write,
@@ -290,27 +293,27 @@ impl<K: Kind> Cluster<K> {
 }
 
 pub fn prepare(slot: u64, ballot: Ballot) -> Message {
-    Message::Prepare { slot: Slot(slot), ballot }
+    Message::Prepare(Prepare { slot: Slot(slot), ballot })
 }
 
 pub fn promise(slot: u64, ballot: Ballot, accepted: Option<(Ballot, Values)>) -> Message {
-    Message::Promise { slot: Slot(slot), ballot, accepted }
+    Message::Promise(Promise { slot: Slot(slot), ballot, accepted })
 }
 
 pub fn accept(slot: u64, ballot: Ballot, text: &str) -> Message {
-    Message::Accept { slot: Slot(slot), ballot, value: value(text) }
+    Message::Accept(Accept { slot: Slot(slot), ballot, value: value(text) })
 }
 
 pub fn accepted(slot: u64, ballot: Ballot) -> Message {
-    Message::Accepted { slot: Slot(slot), ballot }
+    Message::Accepted(Accepted { slot: Slot(slot), ballot })
 }
 
 pub fn nack(slot: u64, ballot: Ballot, promised: Ballot) -> Message {
-    Message::Nack { slot: Slot(slot), ballot, promised }
+    Message::Nack(Nack { slot: Slot(slot), ballot, promised })
 }
 
 pub fn decided(slot: u64, text: &str) -> Message {
-    Message::Decided { first: Slot(slot), values: value(text), through: Slot(slot) }
+    Message::Learned(Learned { first: Slot(slot), values: value(text), through: Slot(slot) })
 }
 
 /// A disk with promises and votes, slot by slot from slot 1.

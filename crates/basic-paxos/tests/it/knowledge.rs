@@ -1,7 +1,7 @@
 //! What a node knows to be chosen, tells, and learns: to the slot and to the byte.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Config, Kind, Limits, Message, PerSlot};
+use synod_basic_paxos::{Chosen, Config, Kind, Learn, Learned, Limits, Message, PerSlot};
 use synod_consensus::{
     FatalError, IgnoreReason, Input, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
 };
@@ -41,7 +41,7 @@ fn with_log<K: Kind>(chosen: u64, runs: Runs, limits: Limits) -> Cluster<K> {
 }
 
 fn told(first: u64, texts: &[&str], through: u64) -> Message {
-    Message::Decided { first: Slot(first), values: batch(texts), through: Slot(through) }
+    Message::Learned(Learned { first: Slot(first), values: batch(texts), through: Slot(through) })
 }
 
 fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<IgnoreReason> {
@@ -82,12 +82,12 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
     for (name, runs, chosen, bytes, expected) in cases {
         let limits = Limits { catch_up_bytes: bytes, ..Limits::default() };
         let mut cluster = with_log::<Log>(chosen, runs, limits);
-        let answers = cluster.ask(N2, N1, Message::Ask { from: S1 });
+        let answers = cluster.ask(N2, N1, Message::Learn(Learn { from: S1 }));
         assert_eq!(answers[0], told(1, expected, chosen), "{name}");
         // The others follow at once: four messages in all, or everything that is chosen.
         let mut next = S1;
         for answer in &answers {
-            let Message::Decided { first, values, .. } = answer else { panic!("{name}") };
+            let Message::Learned(Learned { first, values, .. }) = answer else { panic!("{name}") };
             assert_eq!(*first, next, "{name}");
             next = next.plus(values.len());
         }
@@ -98,7 +98,7 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
 #[test]
 fn a_question_is_answered_by_what_is_chosen_or_by_another_question() {
     let mut cluster = with_log::<Log>(2, &[&["a", "b", "c"]], Limits::default());
-    let ask = |slot| Message::Ask { from: Slot(slot) };
+    let ask = |slot| Message::Learn(Learn { from: Slot(slot) });
     assert_eq!(cluster.ask(N2, N1, ask(2)), [told(2, &["b"], 2)]);
     assert_eq!(cluster.ask(N2, N1, ask(3)), [], "both know the same");
     assert_eq!(cluster.ask(N2, N1, ask(4)), [ask(3)], "n2 knows more");
@@ -108,9 +108,9 @@ fn a_question_is_answered_by_what_is_chosen_or_by_another_question() {
 fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
     let mut cluster = with_log::<Log>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
-    assert_eq!(cluster.ask(N2, N1, Message::Ask { from: Slot(2) }), []);
+    assert_eq!(cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(2) })), []);
     assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
-    let answer = cluster.ask(N2, N1, Message::Ask { from: Slot(3) });
+    let answer = cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(3) }));
     assert_eq!(answer, [told(3, &["c"], 3)]);
     assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
 }
@@ -132,7 +132,7 @@ fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
 
 #[test]
 fn news_that_leave_a_gap_are_taken_within_the_window() {
-    let ask = |slot| vec![Message::Ask { from: Slot(slot) }];
+    let ask = |slot| vec![Message::Learn(Learn { from: Slot(slot) })];
     let four = ["w", "x", "y", "z"];
     let five = ["v", "w", "x", "y", "z"];
     // First slot, values, what is asked in turn, and what is known in order then.
@@ -150,7 +150,7 @@ fn news_that_leave_a_gap_are_taken_within_the_window() {
         assert_eq!((answer, cluster.commit(N1)), (asked.clone(), commit), "{first}: {texts:?}");
         // What was taken is known: who proposes there is told.
         let heard = cluster.ask(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
-        let is_told = matches!(heard.as_slice(), [Message::Decided { .. }]);
+        let is_told = matches!(heard.as_slice(), [Message::Learned(_)]);
         assert_eq!(is_told, asked.is_empty(), "{first}: {texts:?}");
     }
 }
@@ -160,7 +160,7 @@ fn who_is_told_of_more_asks_for_it() {
     let mut cluster = with_log::<Log>(0, &[], Limits::default());
     assert_eq!(cluster.ask(N2, N1, told(1, &["a"], 1)), []);
     let asked = cluster.ask(N2, N1, told(2, &["b"], 9));
-    assert_eq!(asked, [Message::Ask { from: Slot(3) }]);
+    assert_eq!(asked, [Message::Learn(Learn { from: Slot(3) })]);
     let mut single = with_log::<Single>(0, &[], Limits::default());
     assert_eq!(single.ask(N2, N1, told(1, &["a"], 9)), [], "there is only one decree");
     assert_eq!(single.commit(N1), 1);
@@ -239,7 +239,7 @@ fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
     let itself = IgnoreReason::FromSelf;
     let learners = IgnoreReason::NotAVoter;
     let numbers = IgnoreReason::OutOfRange;
-    let ask = || Message::Ask { from: Slot(3) };
+    let ask = || Message::Learn(Learn { from: Slot(3) });
     let cases = [
         (N1, NodeId(9), ask(), Some(stranger)),
         (N1, N2, ask(), None),
@@ -272,7 +272,7 @@ fn a_voter_is_told_by_ballot_that_its_value_is_chosen() {
     let mut cluster = Cluster::<Log>::new(3);
     cluster.propose(N1, 1, "x");
     // n3 is not sent the value in time.
-    let is_value = |message: &Message| matches!(message, Message::Accept { .. });
+    let is_value = |message: &Message| matches!(message, Message::Accept(_));
     cluster.deliver_if(|flight| !(flight.to == N3 && is_value(&flight.message)));
     assert_eq!(cluster.chosen(N2), ["x"]);
     assert_eq!(cluster.chosen(N3), ["x"], "it asked for the value that it had missed");
@@ -280,7 +280,7 @@ fn a_voter_is_told_by_ballot_that_its_value_is_chosen() {
 
 #[test]
 fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
-    let chosen = |round| Message::Chosen { slot: S1, ballot: b(round, 2), through: S1 };
+    let chosen = |round| Message::Chosen(Chosen { slot: S1, ballot: b(round, 2), through: S1 });
     // The round of the vote that the node has cast, if any, and whether it learns the value.
     for (voted, learns) in [(None, false), (Some(1), false), (Some(2), true), (Some(3), true)] {
         let mut cluster = alone::<Log>(Saved::default());
@@ -290,7 +290,7 @@ fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
         }
         let asked = cluster.ask(N2, N1, chosen(2));
         assert_eq!(cluster.commit(N1), u64::from(learns), "voted in {voted:?}");
-        let question = Message::Ask { from: S1 };
+        let question = Message::Learn(Learn { from: S1 });
         assert_eq!(asked, if learns { vec![] } else { vec![question] }, "voted in {voted:?}");
     }
 }

@@ -4,7 +4,7 @@ use crate::cluster::*;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
-use synod_basic_paxos::{Acceptor, Message, Proposer, Single, Timer, Verdict};
+use synod_basic_paxos::{Accepted, Acceptor, Message, Proposer, Single, Timer, Verdict};
 use synod_consensus::Input;
 use synod_types::{Instant, NodeId, Ticket};
 
@@ -120,7 +120,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
         match events.remove(&index)? {
             Event::Deliver(flight) => {
                 let round = match &flight.message {
-                    Message::Accepted { ballot, .. } => ballot.round,
+                    Message::Accepted(Accepted { ballot, .. }) => ballot.round,
                     _ => 0,
                 };
                 let to = flight.to;

@@ -1,7 +1,9 @@
 //! The log of decrees: slots, losers, holes, stragglers, restarts and snapshots.
 
 use crate::cluster::*;
-use synod_basic_paxos::{BasicPaxos, Config, Limits, Log, Message, Timer};
+use synod_basic_paxos::{
+    Accept, BasicPaxos, Config, Learn, Learned, Limits, Log, Message, Nack, Prepare, Promise, Timer,
+};
 use synod_consensus::{Input, Protocol, Refusal, Role, Saved};
 use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
@@ -126,7 +128,7 @@ fn commands_that_lost_come_again_in_their_order() {
     }
     cluster.wire.clear();
     let values = ["x", "y", "z"].iter().map(|text| value(text).get(0).to_value()).collect();
-    let decided = Message::Decided { first: S1, values, through: Slot(3) };
+    let decided = Message::Learned(Learned { first: S1, values, through: Slot(3) });
     cluster.say(N2, N1, decided);
     cluster.deliver();
     assert_eq!(cluster.chosen(N1), ["x", "y", "z", "a", "b", "c"]);
@@ -139,13 +141,13 @@ fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
     cluster.wire.clear();
     // Both others have promised slot 1 to n3. Nobody was asked to vote for "mine" there.
     for from in [N2, N3] {
-        let nack = Message::Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) };
+        let nack = Message::Nack(Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) });
         cluster.say(from, N1, nack);
     }
     let sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
-    let higher = Message::Prepare { slot: Slot(2), ballot: b(2, 1) };
+    let higher = Message::Prepare(Prepare { slot: Slot(2), ballot: b(2, 1) });
     assert_eq!(sent, [higher.clone(), higher], "and it bids higher, having lost once");
-    let late = Message::Promise { slot: S1, ballot: b(1, 1), accepted: None };
+    let late = Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None });
     assert_eq!(cluster.ask(N2, N1, late), [], "the first slot is n3's affair");
 }
 
@@ -153,15 +155,15 @@ fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
 fn a_command_that_was_up_for_vote_stays_with_its_slot() {
     let mut cluster = Cluster::<Log>::new(3);
     cluster.propose(N1, 1, "mine");
-    cluster.say(N2, N1, Message::Promise { slot: S1, ballot: b(1, 1), accepted: None });
+    cluster.say(N2, N1, Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None }));
     cluster.wire.clear();
     for from in [N2, N3] {
-        let nack = Message::Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) };
+        let nack = Message::Nack(Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) });
         cluster.say(from, N1, nack);
     }
     assert_eq!(cluster.wire, [], "it may be chosen here, so it waits for its turn");
     cluster.timeout(N1, Timer::Slot(S1));
-    let again = Message::Prepare { slot: S1, ballot: b(2, 1) };
+    let again = Message::Prepare(Prepare { slot: S1, ballot: b(2, 1) });
     assert_eq!(cluster.wire[0].message, again);
 }
 
@@ -198,20 +200,24 @@ fn a_slot_that_someone_works_on_is_left_alone() {
         cluster.later(60);
         cluster.timeout(N1, Timer::Ask);
         let prepares = cluster.wire.drain(..).filter_map(|flight| match flight.message {
-            Message::Prepare { slot, .. } if flight.to == N2 => Some(slot.0),
+            Message::Prepare(Prepare { slot, .. }) if flight.to == N2 => Some(slot.0),
             _ => None,
         });
         prepares.collect::<Vec<_>>()
     };
     for slot in [1, 2, 3] {
-        let vote = Message::Accept { slot: Slot(slot), ballot: b(1, 3), value: value("v") };
+        let vote = Message::Accept(Accept { slot: Slot(slot), ballot: b(1, 3), value: value("v") });
         cluster.say(N3, N1, vote);
     }
     assert_eq!(open(&mut cluster), [0; 0], "its proposer was heard just now");
-    let higher = Message::Prepare { slot: S1, ballot: b(2, 2) };
+    let higher = Message::Prepare(Prepare { slot: S1, ballot: b(2, 2) });
     cluster.say(N2, N1, higher.clone());
     assert_eq!(open(&mut cluster), [2], "one at first: how long answers take is not known");
-    cluster.say(N2, N1, Message::Promise { slot: Slot(2), ballot: b(2, 1), accepted: None });
+    cluster.say(
+        N2,
+        N1,
+        Message::Promise(Promise { slot: Slot(2), ballot: b(2, 1), accepted: None }),
+    );
     cluster.say(N2, N1, higher.clone());
     assert_eq!(open(&mut cluster), [3], "n2 still sends: its value may wait for the link");
     // No value waits so long. That n2 repeats itself is no sign of life: it may hear nobody.
@@ -225,13 +231,13 @@ fn what_blocks_the_log_is_finished_before_it_is_time_to_ask() {
     let mut cluster = Cluster::<Log>::new(3);
     cluster.propose(N1, 1, "x");
     cluster.deliver();
-    cluster.say(N3, N1, Message::Prepare { slot: Slot(2), ballot: b(1, 3) });
+    cluster.say(N3, N1, Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 3) }));
     let mut any_news = |ms| {
         cluster.later(ms);
-        cluster.ask(N2, N1, Message::Ask { from: Slot(2) })
+        cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(2) }))
     };
     assert_eq!(any_news(80), [], "n3 gets time for a few tries");
-    let finish = Message::Prepare { slot: Slot(2), ballot: b(2, 1) };
+    let finish = Message::Prepare(Prepare { slot: Slot(2), ballot: b(2, 1) });
     assert_eq!(any_news(40)[0], finish, "n3 was not heard again for eight round trips");
 }
 
@@ -246,7 +252,7 @@ fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
     let mut guides = Vec::new();
     cluster.later(1000);
     for _ in 0..4 {
-        let news = Message::Decided { first: S1, values: value("x"), through: S1 };
+        let news = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
         cluster.say(N1, learner, news);
         for _ in 0..6 {
             cluster.later(100);
@@ -274,7 +280,7 @@ fn a_learner_hears_everything_and_says_nothing() {
     cluster.propose(learner, 2, "y");
     let elsewhere = Refusal::NotLeader { hint: Some(N1) };
     assert_eq!(cluster.node(learner).seen.refused, [(Ticket(2), elsewhere)]);
-    let prepare = Message::Prepare { slot: Slot(2), ballot: b(1, 1) };
+    let prepare = Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 1) });
     assert_eq!(cluster.ask(N1, learner, prepare), [], "it has no vote");
 }
 
@@ -318,8 +324,7 @@ fn a_value_found_undecided_is_finished_first() {
     let mut cluster = Cluster::<Log>::new(3);
     cluster.propose(N1, 1, "orphan");
     // Only n2 hears the Accept; then n1 is gone for good.
-    cluster
-        .deliver_if(|flight| !matches!(flight.message, Message::Accept { .. }) || flight.to == N2);
+    cluster.deliver_if(|flight| !matches!(flight.message, Message::Accept(_)) || flight.to == N2);
     cluster.wire.clear();
     let alive = |flight: &Flight| flight.from != N1 && flight.to != N1;
     cluster.crash(N2);
@@ -342,9 +347,9 @@ fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
         cluster.propose(N1, ticket, &format!("{ticket}"));
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
     }
-    let vow = Message::Accept { slot: Slot(9), ballot: b(3, 2), value: value("late") };
+    let vow = Message::Accept(Accept { slot: Slot(9), ballot: b(3, 2), value: value("late") });
     cluster.say(N2, N3, vow);
-    let promise = Message::Prepare { slot: Slot(7), ballot: b(5, 2) };
+    let promise = Message::Prepare(Prepare { slot: Slot(7), ballot: b(5, 2) });
     cluster.say(N2, N3, promise);
     cluster.wire.clear();
     cluster.step(N1, Input::Compact { through: Slot(4) });
@@ -355,15 +360,15 @@ fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
     assert_eq!(cluster.commit(N3), 4);
     cluster.crash(N3);
     assert_eq!(cluster.commit(N3), 4);
-    let nack = |slot, ballot, promised| Message::Nack { slot: Slot(slot), ballot, promised };
-    let ask = |slot, ballot| Message::Prepare { slot: Slot(slot), ballot };
+    let nack = |slot, ballot, promised| Message::Nack(Nack { slot: Slot(slot), ballot, promised });
+    let ask = |slot, ballot| Message::Prepare(Prepare { slot: Slot(slot), ballot });
     assert_eq!(cluster.ask(N1, N3, ask(9, b(1, 1))), [nack(9, b(1, 1), b(3, 2))]);
     assert_eq!(cluster.ask(N1, N3, ask(7, b(1, 1))), [nack(7, b(1, 1), b(5, 2))]);
-    let report = Message::Promise {
+    let report = Message::Promise(Promise {
         slot: Slot(9),
         ballot: b(4, 1),
         accepted: Some((b(3, 2), value("late"))),
-    };
+    });
     assert_eq!(cluster.ask(N1, N3, ask(9, b(4, 1))), [report]);
 }
 

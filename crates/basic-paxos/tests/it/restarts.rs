@@ -1,7 +1,7 @@
 //! What a disk may hold after a crash, and what a node does about the front of its log.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Config, HardState, Kind, Message, PerSlot, Timer};
+use synod_basic_paxos::{Config, HardState, Kind, Learned, Message, PerSlot, Timer};
 use synod_consensus::{
     Base, FatalError, Host, Input, Protocol, ProtocolEvent, RecoveryError, RunLog, Saved, Write,
 };
@@ -109,7 +109,7 @@ fn what_was_learnt_behind_a_hole_is_known_again() {
     let votes = [(1, Ballot::CHOSEN, "a"), (2, b(1, 2), "b"), (3, Ballot::CHOSEN, "c")];
     let mut cluster = alone::<Log>(disk(0, &[(2, b(1, 2))], &votes));
     assert_eq!(cluster.commit(N1), 1, "slot 2 is voted for only");
-    let expected = Message::Decided { first: Slot(3), values: value("c"), through: S1 };
+    let expected = Message::Learned(Learned { first: Slot(3), values: value("c"), through: S1 });
     assert_eq!(cluster.ask(N2, N1, prepare(3, b(9, 2))), [expected]);
 }
 
@@ -127,7 +127,8 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
         held.map(|held| held.unwrap_or_default()).collect::<Vec<_>>()
     };
     for (slot, held) in [(1, "a"), (2, "b"), (3, "c")] {
-        let known = Message::Decided { first: Slot(slot), values: value(held), through: Slot(3) };
+        let known =
+            Message::Learned(Learned { first: Slot(slot), values: value(held), through: Slot(3) });
         for request in [prepare(slot, b(9, 2)), accept(slot, b(9, 2), "other")] {
             assert_eq!(cluster.ask(N2, N1, request), std::slice::from_ref(&known), "slot {slot}");
         }
@@ -147,7 +148,11 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     for flight in late {
         cluster.say(flight.from, N1, flight.message);
     }
-    cluster.say(N2, N1, Message::Decided { first: S1, values: value("x"), through: Slot(3) });
+    cluster.say(
+        N2,
+        N1,
+        Message::Learned(Learned { first: S1, values: value("x"), through: Slot(3) }),
+    );
     assert_eq!(applied(&cluster), ["a", "b", "c"]);
     let found = Some(FatalError::Contradicted { slot: S1, by: N2 });
     assert_eq!(cluster.nodes[&N1].seen.fatal, found, "n1 stops");

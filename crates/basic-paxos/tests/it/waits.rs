@@ -2,7 +2,7 @@
 
 use crate::cluster::*;
 use std::time::Duration;
-use synod_basic_paxos::{BasicPaxos, Limits, Message, Timer, Timing};
+use synod_basic_paxos::{BasicPaxos, Learn, Limits, Message, Prepare, Timer, Timing};
 use synod_consensus::{Bounds, Protocol, Saved};
 use synod_types::{NodeId, Slot};
 
@@ -82,7 +82,7 @@ fn the_other_voters_are_asked_in_turn() {
         cluster.timeout(N2, Timer::Ask);
         asked.extend(cluster.wire.drain(..).map(|flight| (flight.to.0, flight.message)));
     }
-    let expected = [1, 3, 4, 1, 3].map(|node| (node, Message::Ask { from: S1 }));
+    let expected = [1, 3, 4, 1, 3].map(|node| (node, Message::Learn(Learn { from: S1 })));
     assert_eq!(asked, expected);
 }
 
@@ -92,7 +92,7 @@ fn the_same_question_waits_two_round_trips_and_another_does_not() {
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
     let far = prepare(9, b(1, 2));
-    let ask = |slot| [Message::Ask { from: Slot(slot) }];
+    let ask = |slot| [Message::Learn(Learn { from: Slot(slot) })];
     assert_eq!(cluster.ask(N2, N1, far.clone()), ask(1));
     cluster.later(19);
     assert_eq!(cluster.ask(N2, N1, far.clone()), []);
@@ -165,7 +165,7 @@ fn a_slot_of_others_may_rest_for_two_rounds_of_asking() {
     let mut cluster = fresh();
     cluster.say(N3, N1, prepare(1, b(1, 3)));
     cluster.wire.clear();
-    let news = Message::Ask { from: S1 };
+    let news = Message::Learn(Learn { from: S1 });
     cluster.later(99);
     assert_eq!(cluster.ask(N2, N1, news.clone()), [], "n3 gets time");
     cluster.later(1);
@@ -188,7 +188,7 @@ fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
         let mut slots: Vec<_> = sent(cluster)
             .into_iter()
             .filter_map(|message| match message {
-                Message::Prepare { slot, .. } => Some(slot.0),
+                Message::Prepare(Prepare { slot, .. }) => Some(slot.0),
                 _ => None,
             })
             .collect();
@@ -218,7 +218,7 @@ fn values_in_flight_bound_how_many_slots_are_opened() {
     }
     let open = |cluster: &mut Cluster<Log>| {
         let begun = sent(cluster).into_iter();
-        begun.filter(|message| matches!(message, Message::Prepare { .. })).count()
+        begun.filter(|message| matches!(message, Message::Prepare(_))).count()
     };
     assert_eq!(open(&mut cluster), 2);
     cluster.say(N2, N1, decided(1, "123456789"));
@@ -279,7 +279,7 @@ fn bounds_leave_a_lane_room_beside_what_is_in_flight() {
 fn one_answer_to_a_lagging_node_is_in_flight() {
     let saved = disk(3, &[], &[(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")]);
     let mut cluster = alone::<Log>(saved);
-    let question = |slot| Message::Ask { from: Slot(slot) };
+    let question = |slot| Message::Learn(Learn { from: Slot(slot) });
     let answers =
         |cluster: &mut Cluster<Log>, from, slot| cluster.ask(from, N1, question(slot)).len();
     assert_eq!(answers(&mut cluster, N2, 1), 1);
@@ -303,7 +303,7 @@ fn a_node_whose_log_gets_on_does_not_ask() {
         cluster.wire.clear();
         cluster.timeout(N1, Timer::Ask);
         let questions = sent(&mut cluster).into_iter();
-        let questions = questions.filter(|message| matches!(message, Message::Ask { .. }));
+        let questions = questions.filter(|message| matches!(message, Message::Learn(_)));
         assert_eq!(questions.count(), expected, "told of {told:?}");
     }
 }

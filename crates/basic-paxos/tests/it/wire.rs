@@ -1,42 +1,45 @@
 //! The bytes of every message and of what is on disk.
 
 use crate::cluster::{b, value};
-use synod_basic_paxos::{BasicPaxos, Decree, HardState, Letter, Message};
+use synod_basic_paxos::{
+    Accept, Accepted, BasicPaxos, Chosen, Decree, HardState, Learn, Learned, Letter, Message, Nack,
+    Prepare, Promise,
+};
 use synod_types::Slot;
 
 fn messages() -> Vec<(Message, &'static str, &'static str)> {
     let (slot, ballot) = (Slot(3), b(1, 1));
     let vote = Some((b(1, 2), value("x=5")));
     vec![
-        (Message::Prepare { slot, ballot }, "Prepare(1.1)", "Prepare(s3, 1.1)"),
+        (Message::Prepare(Prepare { slot, ballot }), "Prepare(1.1)", "Prepare(s3, 1.1)"),
         (
-            Message::Promise { slot, ballot, accepted: None },
+            Message::Promise(Promise { slot, ballot, accepted: None }),
             "Promise(1.1, none)",
             "Promise(s3, 1.1, none)",
         ),
         (
-            Message::Promise { slot, ballot: b(2, 1), accepted: vote },
+            Message::Promise(Promise { slot, ballot: b(2, 1), accepted: vote }),
             "Promise(2.1, \"x=5\" of 1.2)",
             "Promise(s3, 2.1, \"x=5\" of 1.2)",
         ),
         (
-            Message::Accept { slot, ballot, value: value("x=5") },
+            Message::Accept(Accept { slot, ballot, value: value("x=5") }),
             "Accept(1.1, \"x=5\")",
             "Accept(s3, 1.1, \"x=5\")",
         ),
-        (Message::Accepted { slot, ballot }, "Accepted(1.1)", "Accepted(s3, 1.1)"),
+        (Message::Accepted(Accepted { slot, ballot }), "Accepted(1.1)", "Accepted(s3, 1.1)"),
         (
-            Message::Nack { slot, ballot, promised: b(2, 2) },
+            Message::Nack(Nack { slot, ballot, promised: b(2, 2) }),
             "Nack(promised 2.2)",
             "Nack(s3, promised 2.2)",
         ),
         (
-            Message::Decided { first: slot, values: value("x=5"), through: slot },
+            Message::Learned(Learned { first: slot, values: value("x=5"), through: slot }),
             "Decided(\"x=5\")",
             "Decided(s3, \"x=5\")",
         ),
-        (Message::Ask { from: slot }, "Ask(from s3)", "Ask(from s3)"),
-        (Message::Chosen { slot, ballot, through: slot }, "Chosen(1.1)", "Chosen(s3, 1.1)"),
+        (Message::Learn(Learn { from: slot }), "Ask(from s3)", "Ask(from s3)"),
+        (Message::Chosen(Chosen { slot, ballot, through: slot }), "Chosen(1.1)", "Chosen(s3, 1.1)"),
     ]
 }
 
