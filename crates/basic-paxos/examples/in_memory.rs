@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use synod_basic_paxos::consensus::{Host, Input, Outputs, Protocol, Round, Saved};
 use synod_basic_paxos::types::{Instant, Membership, NodeId, Ticket};
-use synod_basic_paxos::{Config, Decree, Letter};
+use synod_basic_paxos::{Config, MessageBatch, SingleDecree};
 
 struct Node {
-    host: Host<Decree>,
-    disk: Saved<Decree>,
+    host: Host<SingleDecree>,
+    disk: Saved<SingleDecree>,
 }
 
-type Network = VecDeque<(NodeId, NodeId, Letter)>;
+type Network = VecDeque<(NodeId, NodeId, MessageBatch)>;
 
 impl Node {
     /// Hands the core an input, and carries out what it asks for.
-    fn step(&mut self, me: NodeId, input: Input<Decree>, network: &mut Network) {
+    fn step(&mut self, me: NodeId, input: Input<SingleDecree>, network: &mut Network) {
         learn(me, self.host.input(Instant::ZERO, input, &mut ()));
         loop {
             let Round { seq, writes, sends, outputs, .. } = self.host.round(Instant::ZERO, &mut ());
@@ -28,7 +28,7 @@ impl Node {
 }
 
 /// A real driver also runs timers and answers clients.
-fn learn(me: NodeId, outputs: &mut Outputs<Decree>) {
+fn learn(me: NodeId, outputs: &mut Outputs<SingleDecree>) {
     for run in outputs.chosen.drain(..) {
         println!("node {me} learns {:?}", run.values);
     }

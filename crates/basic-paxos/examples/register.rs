@@ -44,7 +44,7 @@ fn run(
 ) -> Option<State> {
     let (ballot, mut proposed, mut chosen) = (proposer.prepare(), None, None);
     for (node, acceptor) in &mut *reached {
-        if let Verdict::Refused { promised } = acceptor.prepare(ballot) {
+        if let Verdict::Rejected { promised } = acceptor.prepare(ballot) {
             proposer.on_nack(*node, ballot, promised); // A real client waits a random while.
             return run((client, number, change), proposer, reached);
         }

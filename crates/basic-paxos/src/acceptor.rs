@@ -17,7 +17,7 @@ use synod_types::Ballot;
 /// assert_eq!(acceptor.prepare(ballot(1, 1)), Verdict::Granted { changed: true });
 /// assert_eq!(acceptor.prepare(ballot(2, 2)), Verdict::Granted { changed: true });
 /// // The first proposer comes too late, and is told so.
-/// assert_eq!(acceptor.accept(ballot(1, 1), "a"), Verdict::Refused { promised: ballot(2, 2) });
+/// assert_eq!(acceptor.accept(ballot(1, 1), "a"), Verdict::Rejected { promised: ballot(2, 2) });
 /// assert_eq!(acceptor.accept(ballot(2, 2), "b"), Verdict::Granted { changed: true });
 /// assert_eq!(acceptor.accepted(), Some(&(ballot(2, 2), "b")));
 /// ```
@@ -37,7 +37,7 @@ pub enum Verdict {
         changed: bool,
     },
     /// No: it has promised not to. The proposer should be told the ballot that it has to beat.
-    Refused {
+    Rejected {
         /// The ballot that stands in the way.
         promised: Ballot,
     },
@@ -83,7 +83,7 @@ impl<V> Acceptor<V> {
     /// their proposer, and is answered again.
     pub fn prepare(&mut self, ballot: Ballot) -> Verdict {
         if ballot < self.promised {
-            return Verdict::Refused { promised: self.promised };
+            return Verdict::Rejected { promised: self.promised };
         }
         let changed = ballot > self.promised;
         self.promised = ballot;
@@ -97,7 +97,7 @@ impl<V: PartialEq> Acceptor<V> {
     /// promise, and report, an older ballot afterwards.
     pub fn accept(&mut self, ballot: Ballot, value: V) -> Verdict {
         if ballot < self.promised {
-            return Verdict::Refused { promised: self.promised };
+            return Verdict::Rejected { promised: self.promised };
         }
         if let Some((voted, held)) = &self.accepted
             && *voted == ballot

@@ -2,15 +2,15 @@
 //!
 //! If a quorum loses its disks, it can choose other values for slots that a survivor has applied.
 //! Paxos does not cover that fault, and its slots are independent: without a check, each side would
-//! continue its own first slots with later slots of the other. So every letter states what its sender
-//! knew to be chosen before the letter's round, and its receiver compares that with its own log.
+//! continue its own first slots with later slots of the other. So every batch states what its sender
+//! knew to be chosen before the batch's round, and its receiver compares that with its own log.
 //!
-//! **Invariant:** a node learns the slot after its last chosen one only from a letter whose statement
-//! it has compared, or in answer to a letter of its own whose statement the sender has compared.
+//! **Invariant:** a node learns the slot after its last chosen one only from a batch whose statement
+//! it has compared, or in answer to a batch of its own whose statement the sender has compared.
 //! Answers to a peer whose commands were not compared yet leave out no slot that it lacks.
 
-use crate::message::Letter;
-use crate::per_slot::{Fx, Kind, PerSlot};
+use crate::core::{Arity, Fx, PaxosLog};
+use crate::message::MessageBatch;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason};
 use synod_types::{Instant, NodeId, Slot};
@@ -38,23 +38,23 @@ pub(crate) enum History {
     Unverified(Slot),
 }
 
-impl<K: Kind> PerSlot<K> {
-    /// Compares histories, then handles each message of the letter as if it had come alone.
-    pub(crate) fn on_letter(
+impl<K: Arity> PaxosLog<K> {
+    /// Compares histories, then handles each message of the batch as if it had come alone.
+    pub(crate) fn on_batch(
         &mut self,
         now: Instant,
         from: NodeId,
-        letter: Letter,
+        batch: MessageBatch,
         fx: &mut Fx<'_, K>,
     ) {
-        if let Some(differs) = self.compare(from, letter.known()) {
-            if self.contradicted(from, letter.known().through, fx) {
+        if let Some(differs) = self.compare(from, batch.known()) {
+            if self.contradicted(from, batch.known().through, fx) {
                 // Shows the peer what it contradicts: it cannot see for itself if it has fewer slots.
                 self.tell_from(now, from, differs, fx);
             }
             return;
         }
-        for message in letter.into_messages() {
+        for message in batch.into_messages() {
             self.on_message(now, from, message, fx);
         }
     }
@@ -115,7 +115,7 @@ impl<K: Kind> PerSlot<K> {
         }
     }
 
-    /// Returns the statement of the letters to come. A single decree has no later slots to mix.
+    /// Returns the statement of the batches to come. A single decree has no later slots to mix.
     pub(crate) fn known(&self) -> Known {
         let through = self.hard_state.chosen();
         if K::SLOTS == 1 {
@@ -160,12 +160,12 @@ mod tests {
         host_of(ME, base, texts).core().clone()
     }
 
-    /// Hands over a letter. Returns what is sent, and why the node stops.
+    /// Hands over a batch. Returns what is sent, and why the node stops.
     fn receive(
         host: &mut Host<BasicPaxos>,
         from: NodeId,
-        message: Letter,
-    ) -> (Vec<(NodeId, Letter)>, Option<FatalError>) {
+        message: MessageBatch,
+    ) -> (Vec<(NodeId, MessageBatch)>, Option<FatalError>) {
         let _ = host.input(Instant(1), Input::Message { from, message }, &mut ());
         let round = host.round(Instant(1), &mut ());
         (round.sends.drain(..).collect(), round.outputs.fatal)
@@ -213,7 +213,7 @@ mod tests {
         let longer = self::core(0, &["", "x", "x", "x", "x"]).known();
         assert_eq!((core.compare(PEER, longer), answers(&core)), (None, [1, 2, 4]));
         core.compare(PEER, self::core(0, &["", "b"]).known());
-        assert_eq!((core.compare(PEER, noop), answers(&core)), (None, [1, 2, 4]), "a late letter");
+        assert_eq!((core.compare(PEER, noop), answers(&core)), (None, [1, 2, 4]), "a late batch");
         assert_eq!(core.histories[&PEER], History::Shared);
     }
 
@@ -229,11 +229,11 @@ mod tests {
         ];
         for (me, shared, expected) in cases {
             let mut host = host_of(NodeId(me), 0, &["a", "b"]);
-            let letter = |text| Letter::new(core(0, &[text]).known(), ASK);
+            let batch = |text| MessageBatch::new(core(0, &[text]).known(), ASK);
             for node in shared {
-                assert_eq!(receive(&mut host, NodeId(*node), letter("a")).1, None);
+                assert_eq!(receive(&mut host, NodeId(*node), batch("a")).1, None);
             }
-            let (sent, fatal) = receive(&mut host, PEER, letter("x"));
+            let (sent, fatal) = receive(&mut host, PEER, batch("x"));
             let found = FatalError::Contradicted { slot: Slot(1), by: PEER };
             assert_eq!(fatal, (!expected).then_some(found), "n{me} with {shared:?}");
             // The peer is shown what it contradicts, and its question is not answered.
@@ -260,7 +260,7 @@ mod tests {
         let mut states = Vec::new();
         for message in [told(2, b"b"), told(3, b"c")] {
             let (sent, _) = receive(&mut host, PEER, message.into());
-            states.extend(sent.iter().map(|(_, letter)| letter.known()));
+            states.extend(sent.iter().map(|(_, batch)| batch.known()));
         }
         let after = core(0, &["a", "b"]).known();
         assert_eq!(states, [before, after]);

@@ -43,7 +43,7 @@ impl<V: PartialEq> Learner<V> {
 
     /// An acceptor voted. Returns the chosen value when this vote completes a quorum. Later votes
     /// are not looked at and return nothing: among acceptors that keep the rules, a second quorum
-    /// can only be for the same value. [`on_decided`](Self::on_decided) does compare.
+    /// can only be for the same value. [`on_chosen_value`](Self::on_chosen_value) does compare.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot, value: V) -> Option<&V> {
         let older = self.votes.get(&from).is_some_and(|(newest, _)| *newest >= ballot);
         if self.decided.is_some() || older || !self.quorum.is_voter(from) {
@@ -64,7 +64,7 @@ impl<V: PartialEq> Learner<V> {
 
     /// Someone who knows says what is chosen. Returns false if that contradicts what is known
     /// already: then one of the two is mistaken, and nothing changes.
-    pub fn on_decided(&mut self, value: V) -> bool {
+    pub fn on_chosen_value(&mut self, value: V) -> bool {
         match &self.decided {
             Some(known) => *known == value,
             None => {

@@ -1,7 +1,7 @@
 //! Basic Paxos as pure state machines: roles, a single decree, and a log of decrees.
 //!
 //! Three layers, each usable without the next. [`Proposer`], [`Acceptor`] and [`Learner`] are the
-//! roles of "Paxos Made Simple", for one decree. [`Decree`] puts them together into a
+//! roles of "Paxos Made Simple", for one decree. [`SingleDecree`] puts them together into a
 //! [`Protocol`](consensus::Protocol): one value agreed by a group, ever. [`BasicPaxos`] runs one
 //! decree for every slot of a log, without any leader: the baseline that shows what a leader is
 //! good for. Nothing here does I/O, reads a clock or rolls dice. A decree among one:
@@ -9,11 +9,11 @@
 //! ```
 //! use synod_basic_paxos::consensus::{Host, Input, Saved};
 //! use synod_basic_paxos::types::{Instant, Membership, NodeId, Slot, Ticket};
-//! use synod_basic_paxos::{Config, Decree};
+//! use synod_basic_paxos::{Config, SingleDecree};
 //!
 //! let me = NodeId(1);
 //! let config = Config::new(me, Membership::new([me], [])?)?;
-//! let mut host = Host::<Decree>::recover(me, config, Saved::default())?;
+//! let mut host = Host::<SingleDecree>::recover(me, config, Saved::default())?;
 //! let (now, mut disk) = (Instant::ZERO, Saved::default());
 //! let (mut placed, mut chosen) = (Vec::new(), Vec::new());
 //!
@@ -36,7 +36,7 @@
 //! ```
 //!
 //! # How it works
-//! Lamport, "Paxos Made Simple" (PMS); comments cite the sections, [`questions`] answers what
+//! Lamport, "Paxos Made Simple" (PMS); comments cite the sections, [`faq`] answers what
 //! readers ask most.
 //! - **A ballot is a round and a node**, so no two proposers share one. A proposer's own acceptor
 //!   promises its ballot before the Prepare leaves, durably; after a restart it begins above that,
@@ -50,7 +50,7 @@
 //!   command that loses its slot tries the next, with a higher ballot for each that it has lost; its
 //!   ticket is placed when it is chosen. A request that is proposed twice all the same is sorted out
 //!   by the driver's sessions.
-//! - **A round is one write and one [`Letter`] a peer**, and a second one for what need not wait for
+//! - **A round is one write and one [`MessageBatch`] a peer**, and a second one for what need not wait for
 //!   the disk. Decrees share them; they share no ballot, no promise and no vote.
 //! - **Repeat first.** A late answer makes a proposer send the same message again; only a refusal
 //!   leads to a new ballot, after a random wait. A node that hears no answers at all asks for its
@@ -66,10 +66,10 @@
 //! - **A value is sent once** to each voter. [`Chosen`](Message::Chosen) names the ballot of a
 //!   chosen value to those that were sent it. The values of a node's open proposals are bounded by
 //!   [`Limits::flight_bytes`], and the wait before a repetition allows for their time on the link.
-//! - **Waiting is bounded.** A command that waits for a slot longer than [`Timing::queue`] is
+//! - **CommandQueue is bounded.** A command that waits for a slot longer than [`Timing::queue`] is
 //!   refused as busy; once one has waited for [`Timing::cap`], newer ones overtake it. Otherwise an
 //!   overloaded node would choose every command after its client has given up.
-//! - **What is applied stays.** A core recovers with the applied slots as chosen. Each [`Letter`]
+//! - **What is applied stays.** A core recovers with the applied slots as chosen. Each [`MessageBatch`]
 //!   states what its sender knew to be chosen. A node that finds a contradiction
 //!   [reports it](consensus::Effects::contradicted) and stops, unless a majority of voters shares its
 //!   history: so no node mixes two histories after a quorum lost its disks.
@@ -77,7 +77,7 @@
 //!   notices, with the value that phase 1 finds, a waiting command, or a no-op. A proposer that still
 //!   sends also gets the time that a slow link takes for all values that it may have in flight:
 //!   displacing one would make it send all of them again.
-//! - **The log of decrees lives here**, as [`PerSlot`], and not beside the contract of a protocol,
+//! - **The log of decrees lives here**, as [`PaxosLog`], and not beside the contract of a protocol,
 //!   because it is made of nothing but this crate's roles and messages.
 //!
 //! # Often told differently
@@ -126,31 +126,31 @@ extern crate alloc;
 
 mod acceptor;
 mod backoff;
+mod catch_up;
+mod command_queue;
 mod config;
+mod congestion;
+mod core;
+pub mod faq;
 mod hard_state;
 mod history;
 mod learner;
-mod learning;
-mod mail;
 mod message;
-mod per_slot;
+mod node_proposer;
+mod outgoing;
 mod proposer;
-mod proposing;
-pub mod questions;
 mod recovery;
-mod waiting;
-mod width;
 
+pub use self::core::{Arity, Many, PaxosLog, Single, Timer};
 pub use acceptor::{Acceptor, Verdict};
 pub use backoff::Backoff;
 pub use config::{Config, Limits, Timing};
 pub use hard_state::HardState;
 pub use learner::Learner;
 pub use message::{
-    Accept, Accepted, Chosen, Learn, Learned, Letter, Message, Nack, Prepare, Promise,
+    Accept, Accepted, Chosen, Learn, Learned, Message, MessageBatch, Nack, Prepare, Promise,
 };
-pub use per_slot::{Kind, Log, PerSlot, Single, Timer};
-pub use proposer::{Asking, Proposer};
+pub use proposer::{Awaiting, Proposer};
 pub use synod_consensus as consensus;
 pub use synod_consensus::ConfigError;
 pub use synod_types as types;
@@ -158,8 +158,8 @@ pub use synod_types as types;
 /// One value agreed by a group, ever: the classic single-decree "synod". Its log has one slot. A
 /// proposal whose value is decided is placed there; one that lost is refused as unsupported, since
 /// a second value never will be.
-pub type Decree = PerSlot<Single>;
+pub type SingleDecree = PaxosLog<Single>;
 
 /// A replicated log in which every slot is a decree of its own and any voter proposes. Nobody
 /// leads: each voter is a [`Peer`](consensus::Role::Peer) that names itself as the one to ask.
-pub type BasicPaxos = PerSlot<Log>;
+pub type BasicPaxos = PaxosLog<Many>;

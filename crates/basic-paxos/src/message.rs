@@ -1,7 +1,7 @@
 //! What nodes say to each other, and what each saying claims.
 
+use crate::core::{Arity, CHOSEN, PaxosLog};
 use crate::history::Known;
-use crate::per_slot::{DECIDED, Kind, PerSlot};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -15,15 +15,15 @@ use synod_types::{Ballot, Lane, NodeId, Slot, Value, Values};
 pub(crate) const HORIZON: u64 = 1 << 62;
 
 /// What one node has to tell another at the end of a round: a message for each slot that is
-/// concerned. On arrival each is taken on its own, as if it had come alone. A letter also states what
+/// concerned. On arrival each is taken on its own, as if it had come alone. A batch also states what
 /// its sender knew to be chosen; one that is made of messages alone states nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Letter {
+pub struct MessageBatch {
     known: Known,
     messages: Vec<Message>,
 }
 
-impl Letter {
+impl MessageBatch {
     /// What it says, in order.
     #[must_use]
     pub fn messages(&self) -> &[Message] {
@@ -50,19 +50,19 @@ impl Letter {
     }
 }
 
-impl FromIterator<Message> for Letter {
+impl FromIterator<Message> for MessageBatch {
     fn from_iter<I: IntoIterator<Item = Message>>(messages: I) -> Self {
         Self { known: Known::default(), messages: messages.into_iter().collect() }
     }
 }
 
-impl From<Message> for Letter {
+impl From<Message> for MessageBatch {
     fn from(message: Message) -> Self {
         Self::new(Known::default(), message)
     }
 }
 
-impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Letter {
+impl<K: Arity> synod_consensus::Message<PaxosLog<K>> for MessageBatch {
     fn gate(&self) -> Gate {
         let durable = |message: &Message| message.gate() == Gate::Durable;
         if self.messages.iter().any(durable) { Gate::Durable } else { Gate::Immediate }
@@ -72,7 +72,7 @@ impl<K: Kind> synod_consensus::Message<PerSlot<K>> for Letter {
         self.messages.first().map_or(Lane::Control, Message::lane)
     }
 
-    fn holds(&self, _: NodeId, _: NodeId, disk: &Saved<PerSlot<K>>) -> bool {
+    fn holds(&self, _: NodeId, _: NodeId, disk: &Saved<PaxosLog<K>>) -> bool {
         self.messages.iter().all(|message| message.holds(disk))
     }
 
@@ -258,7 +258,7 @@ impl Message {
         }
     }
 
-    /// Whether both may travel in one letter.
+    /// Whether both may travel in one batch.
     pub(crate) fn travels_like(&self, other: &Self) -> bool {
         (self.gate(), self.lane()) == (other.gate(), other.lane())
     }
@@ -281,7 +281,7 @@ impl Message {
     }
 
     /// Whether its claim is on its sender's disk.
-    fn holds<K: Kind>(&self, disk: &Saved<PerSlot<K>>) -> bool {
+    fn holds<K: Arity>(&self, disk: &Saved<PaxosLog<K>>) -> bool {
         let hard_state = &disk.hard_state;
         let settled = |slot: Slot| slot <= hard_state.chosen() || slot <= disk.base.through;
         let vote = |slot: Slot| disk.log.get(slot);
@@ -314,7 +314,7 @@ impl Message {
         }
     }
 
-    fn describe<K: Kind>(&self) -> String {
+    fn describe<K: Arity>(&self) -> String {
         // With one decree only, it needs no name: the lines read as in the papers.
         let at = |slot: &Slot| if K::SLOTS == 1 { String::new() } else { format!("{slot:?}, ") };
         match self {
@@ -366,13 +366,13 @@ fn brief(value: &Values) -> String {
 /// Whether a stamp can stand on a working node's disk. Its own ballots may pass the horizon, if
 /// someone made it believe that others were there.
 pub(crate) fn is_stamp(stamp: Ballot) -> bool {
-    stamp == DECIDED || (1..2 * HORIZON).contains(&stamp.round)
+    stamp == CHOSEN || (1..2 * HORIZON).contains(&stamp.round)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HardState, Log};
+    use crate::{HardState, Many};
     use synod_consensus::{Base, Run, RunLog};
 
     const ME: NodeId = NodeId(1);
@@ -473,12 +473,12 @@ mod tests {
         for (round, expected) in [(0, false), (1, true), (2 * END - 1, true), (2 * END, false)] {
             assert_eq!(is_stamp(b(round, ME)), expected, "round {round}");
         }
-        assert!(is_stamp(DECIDED));
+        assert!(is_stamp(CHOSEN));
     }
 
     /// A disk that promised 3.1 for slots 5 and 6 and voted in 2.1 for "x" in slot 5; slot 4 is
     /// chosen, and slots 1 and 2 are in the state.
-    fn disk() -> Saved<PerSlot<Log>> {
+    fn disk() -> Saved<PaxosLog<Many>> {
         let mut log = RunLog::new(Slot(2), b(1, ME));
         for (slot, text) in [(3, "c"), (4, "d"), (5, "x")] {
             log.put(Run { first: Slot(slot), stamp: b(2, ME), values: value(text) });
@@ -493,7 +493,7 @@ mod tests {
         let cases = [(5, 3, true), (5, 2, true), (5, 4, false), (7, 1, false), (4, 9, true)];
         for (slot, round, expected) in cases {
             let message = Message::Prepare(Prepare { slot: Slot(slot), ballot: b(round, ME) });
-            assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
+            assert_eq!(message.holds::<Many>(&disk()), expected, "{message:?}");
         }
     }
 
@@ -518,7 +518,7 @@ mod tests {
         for (slot, round, accepted, expected) in cases {
             let message =
                 Message::Promise(Promise { slot: Slot(slot), ballot: b(round, ME), accepted });
-            assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
+            assert_eq!(message.holds::<Many>(&disk()), expected, "{message:?}");
         }
     }
 
@@ -527,17 +527,17 @@ mod tests {
         let cases = [(5, 2, true), (5, 1, true), (5, 3, false), (6, 2, false), (3, 9, true)];
         for (slot, round, expected) in cases {
             let message = Message::Accepted(Accepted { slot: Slot(slot), ballot: b(round, ME) });
-            assert_eq!(message.holds::<Log>(&disk()), expected, "{message:?}");
+            assert_eq!(message.holds::<Many>(&disk()), expected, "{message:?}");
         }
         let mut disk = disk();
         disk.hard_state = HardState::new(Slot(4), []);
         let vote = Message::Accepted(Accepted { slot: Slot(5), ballot: b(2, ME) });
-        assert!(!vote.holds::<Log>(&disk), "a vote without its promise");
+        assert!(!vote.holds::<Many>(&disk), "a vote without its promise");
         let mut installed = self::disk();
         installed.base.through = Slot(9);
         assert!(
             Message::Accepted(Accepted { slot: Slot(9), ballot: b(9, ME) })
-                .holds::<Log>(&installed)
+                .holds::<Many>(&installed)
         );
     }
 
@@ -547,9 +547,9 @@ mod tests {
         let prepare = Message::Prepare(Prepare { slot: S1, ballot: b(1, PEER) });
         fn of(messages: &[&Message]) -> (Gate, Lane, bool) {
             use synod_consensus::Message as Sent;
-            let letter: Letter = messages.iter().map(|message| (*message).clone()).collect();
-            let holds = Sent::<PerSlot<Log>>::holds(&letter, PEER, ME, &disk());
-            (Sent::<PerSlot<Log>>::gate(&letter), Sent::<PerSlot<Log>>::lane(&letter), holds)
+            let batch: MessageBatch = messages.iter().map(|message| (*message).clone()).collect();
+            let holds = Sent::<PaxosLog<Many>>::holds(&batch, PEER, ME, &disk());
+            (Sent::<PaxosLog<Many>>::gate(&batch), Sent::<PaxosLog<Many>>::lane(&batch), holds)
         }
         assert_eq!(of(&[&ask]), (Gate::Immediate, Lane::Control, true));
         assert_eq!(of(&[&ask, &prepare]), (Gate::Durable, Lane::Control, true));
@@ -589,6 +589,6 @@ mod tests {
         assert_eq!(brief(&Values::default()), "nothing");
         let values = [Value::Noop, Value::Noop, Value::Noop].into_iter().collect();
         let told = Message::Learned(Learned { first: Slot(3), values, through: Slot(9) });
-        assert_eq!(told.describe::<Log>(), "Decided(s3..s5)");
+        assert_eq!(told.describe::<Many>(), "Decided(s3..s5)");
     }
 }

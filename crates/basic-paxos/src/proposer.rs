@@ -21,7 +21,7 @@ use synod_types::{Ballot, NodeId};
 /// let members = Membership::new((1..=3).map(NodeId), [])?;
 /// let mut proposer = Proposer::new(NodeId(1), members, "mine");
 /// let older = Ballot { round: 1, node: NodeId(3) };
-/// proposer.see(older);
+/// proposer.observe(older);
 /// let ballot = proposer.prepare();
 /// assert_eq!(ballot, Ballot { round: 2, node: NodeId(1) });
 /// assert_eq!(proposer.on_promise(NodeId(2), ballot, None), None);
@@ -55,7 +55,7 @@ enum Phase<V> {
 
 /// What a proposer is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asking<'a, V> {
+pub enum Awaiting<'a, V> {
     /// Nothing: no ballot was begun, or the decree is decided.
     Nothing,
     /// Promises for its ballot.
@@ -66,7 +66,7 @@ pub enum Asking<'a, V> {
 
 impl<V: Clone + PartialEq> Proposer<V> {
     /// A proposer on node `me` that would propose `own`. The members of a group stand for its
-    /// majorities. After a restart, let it [`see`](Self::see) its own acceptor's durable promise
+    /// majorities. After a restart, let it [`observe`](Self::observe) its own acceptor's durable promise
     /// first: every ballot that it used was promised there, so none is ever used twice.
     #[must_use]
     pub fn new(me: NodeId, quorum: impl Into<Quorum>, own: V) -> Self {
@@ -88,16 +88,16 @@ impl<V: Clone + PartialEq> Proposer<V> {
 
     /// What it is waiting for.
     #[must_use]
-    pub fn asking(&self) -> Asking<'_, V> {
+    pub fn awaiting(&self) -> Awaiting<'_, V> {
         match &self.phase {
-            Phase::Idle | Phase::Over => Asking::Nothing,
-            Phase::Preparing { .. } => Asking::Promises,
-            Phase::Accepting { value, .. } => Asking::Votes(value),
+            Phase::Idle | Phase::Over => Awaiting::Nothing,
+            Phase::Preparing { .. } => Awaiting::Promises,
+            Phase::Accepting { value, .. } => Awaiting::Votes(value),
         }
     }
 
     /// Takes note of a ballot of someone else, or of an earlier life: the next one is above it.
-    pub fn see(&mut self, ballot: Ballot) {
+    pub fn observe(&mut self, ballot: Ballot) {
         self.top = self.top.max(ballot.round);
     }
 
@@ -173,7 +173,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
     /// An acceptor refused this ballot because it had promised another. Returns whether so many
     /// did that no quorum is left; before that, the others may still make one.
     pub fn on_nack(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) -> bool {
-        self.see(promised);
+        self.observe(promised);
         if ballot != self.ballot || !self.quorum.is_voter(from) {
             return false;
         }
@@ -187,7 +187,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
 
     /// Whether anyone refused this ballot in this phase.
     #[must_use]
-    pub fn was_refused(&self) -> bool {
+    pub fn was_rejected(&self) -> bool {
         !self.refused.is_empty()
     }
 

@@ -1,21 +1,21 @@
 //! Coming back from disk, and the log's compacted front.
 
 use crate::Config;
-use crate::mail::Mail;
+use crate::command_queue::CommandQueue;
+use crate::congestion::CongestionWindow;
+use crate::core::{Arity, CHOSEN, Fx, PaxosLog};
 use crate::message::{HORIZON, is_stamp};
-use crate::per_slot::{DECIDED, Fx, Kind, PerSlot};
-use crate::waiting::Waiting;
-use crate::width::Width;
+use crate::outgoing::Outgoing;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::marker::PhantomData;
 use synod_consensus::{Base, IgnoreReason, RecoveryError, RunLog, Saved, Write};
 use synod_types::{Ballot, Instant, Slot};
 
 /// See [`synod_consensus::Protocol::recover`].
-pub(crate) fn recover<K: Kind>(
+pub(crate) fn recover<K: Arity>(
     config: Config,
-    saved: Saved<PerSlot<K>>,
-) -> Result<PerSlot<K>, RecoveryError> {
+    saved: Saved<PaxosLog<K>>,
+) -> Result<PaxosLog<K>, RecoveryError> {
     let floor = saved.floor()?;
     let Saved { mut hard_state, base, mut log, .. } = saved;
     let repair = base.through > log.base();
@@ -24,7 +24,7 @@ pub(crate) fn recover<K: Kind>(
     hard_state.choose(floor);
     check(&hard_state, &log)?;
     let mut decided = BTreeSet::new();
-    for run in log.runs_from(hard_state.chosen().next()).filter(|run| run.stamp == DECIDED) {
+    for run in log.runs_from(hard_state.chosen().next()).filter(|run| run.stamp == CHOSEN) {
         decided.extend((0..run.values.len()).map(|index| run.first.plus(index)));
     }
     while decided.remove(&hard_state.chosen().next()) {
@@ -32,7 +32,7 @@ pub(crate) fn recover<K: Kind>(
     }
     let (me, voters) = (config.id(), config.members().voters());
     let guide = if voters.contains(&me) { me } else { voters[0] };
-    let mut core = PerSlot {
+    let mut core = PaxosLog {
         seen: log.last().max(hard_state.last()),
         config,
         hard_state,
@@ -40,9 +40,9 @@ pub(crate) fn recover<K: Kind>(
         log,
         decided,
         proposals: BTreeMap::new(),
-        waiting: Waiting::default(),
-        mail: Mail::default(),
-        width: Width::default(),
+        waiting: CommandQueue::default(),
+        outgoing: Outgoing::default(),
+        width: CongestionWindow::default(),
         told: Slot(0),
         advanced: Instant::ZERO,
         got_on: BTreeMap::new(),
@@ -60,7 +60,7 @@ pub(crate) fn recover<K: Kind>(
         unsaved: false,
         kind: PhantomData,
     };
-    core.mail.known = core.known();
+    core.outgoing.known = core.known();
     Ok(core)
 }
 
@@ -80,7 +80,7 @@ fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), Reco
         for index in 0..run.values.len() {
             let slot = run.first.plus(index);
             let (accepted, promised) = (run.stamp, hard_state.promised(slot));
-            if slot > chosen && accepted != DECIDED && promised < accepted {
+            if slot > chosen && accepted != CHOSEN && promised < accepted {
                 return Err(RecoveryError::AcceptedAbovePromise { slot, accepted, promised });
             }
         }
@@ -91,7 +91,7 @@ fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), Reco
     }
 }
 
-impl<K: Kind> PerSlot<K> {
+impl<K: Arity> PaxosLog<K> {
     /// A node restarts with its vows, and with what it knew to be chosen.
     pub(crate) fn on_start(&mut self, fx: &mut Fx<'_, K>) {
         if core::mem::take(&mut self.repair) {
@@ -107,7 +107,7 @@ impl<K: Kind> PerSlot<K> {
         if through > self.base.through
             && let Some(base) = synod_consensus::Protocol::base_at(self, through)
         {
-            self.rebase(base, fx);
+            self.move_base(base, fx);
         }
     }
 
@@ -120,7 +120,7 @@ impl<K: Kind> PerSlot<K> {
             return;
         }
         let (through, before) = (base.through, self.hard_state.chosen());
-        self.rebase(base, fx);
+        self.move_base(base, fx);
         if through > before {
             self.hard_state.choose(through);
             self.decided = self.decided.split_off(&through.next());
@@ -132,7 +132,7 @@ impl<K: Kind> PerSlot<K> {
     }
 
     /// Votes after a new base stay, whatever stamp the base has.
-    fn rebase(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
+    fn move_base(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
         self.log.compact(base.through, base.stamp);
         self.base = base;
         fx.write(Write::Compact(self.base.clone()));

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 use synod_basic_paxos::types::NodeId;
-use synod_basic_paxos::{Config, Kind, Letter, Log, Message, PerSlot, Single, Timer, Timing};
+use synod_basic_paxos::{
+    Arity, Config, Many, Message, MessageBatch, PaxosLog, Single, Timer, Timing,
+};
 use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
 
 const N1: NodeId = NodeId(1);
@@ -15,19 +17,19 @@ const N3: NodeId = NodeId(3);
 const FEW: usize = 1_500_000;
 
 /// Nobody is told what is chosen, or asks.
-fn quiet(letter: &Letter) -> Delivery {
+fn quiet(batch: &MessageBatch) -> Delivery {
     let news = |message: &Message| {
         matches!(message, Message::Learned(_) | Message::Chosen(_) | Message::Learn(_))
     };
-    if letter.messages().iter().all(news) { Delivery::Dropped } else { Delivery::AnyTime }
+    if batch.messages().iter().all(news) { Delivery::Dropped } else { Delivery::AnyTime }
 }
 
-fn talkative(_: &Letter) -> Delivery {
+fn talkative(_: &MessageBatch) -> Delivery {
     Delivery::AnyTime
 }
 
 /// The shortest round trip that is ever measured, so that measuring changes nothing.
-fn three<K: Kind + Sync>(traffic: fn(&Letter) -> Delivery) -> Explore<PerSlot<K>> {
+fn three<K: Arity + Sync>(traffic: fn(&MessageBatch) -> Delivery) -> Explore<PaxosLog<K>> {
     let config = |id, members| {
         let timing = Timing { round_trip: Duration::from_micros(50), ..Timing::default() };
         Config::new(id, members).unwrap().with_timing(timing).unwrap()
@@ -50,11 +52,11 @@ fn one_insists(trouble: NodeEvent, node: NodeId) -> bool {
 }
 
 /// n1 has voted for its own value, alone; n2 and n3 have chosen another one under a later ballot.
-fn forked(stage: &mut Setup<'_, PerSlot<Single>>) {
+fn forked(stage: &mut Setup<'_, PaxosLog<Single>>) {
     let accepts =
-        |letter: &Letter| letter.messages().iter().any(|it| matches!(it, Message::Accept(_)));
+        |batch: &MessageBatch| batch.messages().iter().any(|it| matches!(it, Message::Accept(_)));
     stage.propose(N1, "one");
-    stage.deliver(|from, to, letter| from != N3 && to != N3 && !accepts(letter));
+    stage.deliver(|from, to, batch| from != N3 && to != N3 && !accepts(batch));
     stage.lose_all();
     stage.propose(N3, "two");
     stage.deliver(|from, to, _| from != N1 && to != N1);
@@ -62,7 +64,7 @@ fn forked(stage: &mut Setup<'_, PerSlot<Single>>) {
 }
 
 /// A promise to n1 is under way; n3 has passed it by and chosen a value with n2.
-fn overtaken(stage: &mut Setup<'_, PerSlot<Single>>) {
+fn overtaken(stage: &mut Setup<'_, PaxosLog<Single>>) {
     stage.propose(N1, "one");
     stage.deliver(|from, to, _| from == N1 && to == N2);
     stage.propose(N3, "two");
@@ -70,12 +72,12 @@ fn overtaken(stage: &mut Setup<'_, PerSlot<Single>>) {
 }
 
 /// n2 and n3 have chosen a value in the first slot of a log; all news of it for n1 is under way.
-fn ahead(stage: &mut Setup<'_, PerSlot<Log>>) {
+fn ahead(stage: &mut Setup<'_, PaxosLog<Many>>) {
     stage.propose(N2, "one");
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-fn check<K: Kind + Sync>(name: &str, explore: Explore<PerSlot<K>>, sights: &[Coverage]) {
+fn check<K: Arity + Sync>(name: &str, explore: Explore<PaxosLog<K>>, sights: &[Coverage]) {
     let report = explore.run();
     println!("{name}: {report}");
     report.assert_safe(sights);
@@ -124,7 +126,7 @@ fn stale_promises() {
 #[test]
 fn decided() {
     let budget = Budget { proposals: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Log>(talkative).allowing(two_propose).budget(budget);
+    let explore = three::<Many>(talkative).allowing(two_propose).budget(budget);
     check("decided", explore, &[Coverage::Chosen, Coverage::Lost]);
 }
 
@@ -132,7 +134,7 @@ fn decided() {
 #[test]
 fn late_news() {
     let budget = Budget { proposals: 1, ..Budget::default() };
-    let explore = three::<Log>(talkative).after(ahead);
+    let explore = three::<Many>(talkative).after(ahead);
     let explore = explore.allowing(|_, node| node == N2).budget(budget);
     check("late news", explore, &[Coverage::Chosen]);
 }
@@ -140,7 +142,7 @@ fn late_news() {
 #[test]
 fn log() {
     let budget = Budget { proposals: 2, ..Budget::default() };
-    let explore = three::<Log>(quiet).allowing(two_propose).budget(budget).max_steps(FEW);
+    let explore = three::<Many>(quiet).allowing(two_propose).budget(budget).most_steps(FEW);
     check("log", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
@@ -169,10 +171,6 @@ fn large_duel() {
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_log() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Log>(quiet).allowing(two_propose).budget(budget);
-    check(
-        "large log",
-        explore.depth_first(),
-        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
-    );
+    let explore = three::<Many>(quiet).allowing(two_propose).budget(budget);
+    check("large log", explore.depth_first(), &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
 }

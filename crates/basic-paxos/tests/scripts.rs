@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use synod_basic_paxos::types::{Membership, NodeId};
-use synod_basic_paxos::{BasicPaxos, Config, Decree};
+use synod_basic_paxos::{BasicPaxos, Config, SingleDecree};
 
 fn config(node: NodeId, members: &Membership) -> Config {
     Config::new(node, members.clone()).unwrap()
@@ -38,6 +38,6 @@ macro_rules! scripts {
 }
 
 scripts!(
-    Decree: overtaken, livelock, livelock_two_to_nine, found_undecided, missed_the_decision;
+    SingleDecree: overtaken, livelock, livelock_two_to_nine, found_undecided, missed_the_decision;
     BasicPaxos: five_nodes_two_sides;
 );

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use synod_basic_paxos::{
-    Accept, Accepted, BasicPaxos, Chosen, Config, Learn, Learned, Limits, Log, Message, Nack,
+    Accept, Accepted, BasicPaxos, Chosen, Config, Learn, Learned, Limits, Many, Message, Nack,
     Prepare, Promise, Timer,
 };
 use synod_consensus::{Base, Input, Protocol, Saved};
@@ -59,7 +59,7 @@ fn input() -> impl Strategy<Value = Input<BasicPaxos>> {
             message: messages.into_iter().collect(),
         }),
         3 => slot().prop_map(|slot| Input::Timeout(Timer::Slot(slot))),
-        2 => Just(Input::Timeout(Timer::Ask)),
+        2 => Just(Input::Timeout(Timer::CatchUp)),
         3 => (any::<u64>(), vec(any::<u8>(), 0..20)).prop_map(|(id, command)| Input::Propose {
             ticket: Ticket(id),
             command: command.into(),
@@ -90,7 +90,7 @@ proptest! {
     #[test]
     fn hostile_input_breaks_nothing(steps in vec(input(), 1..120), voters in 1..4_u64) {
         let config = Config::new(N1, members(voters, 1)).unwrap().with_limits(small()).unwrap();
-        let mut node = Node::<Log>::new(config.clone(), Saved::default());
+        let mut node = Node::<Many>::new(config.clone(), Saved::default());
         let (mut now, mut open) = (Instant(0), Vec::new());
         for step in std::iter::once(Input::Start).chain(steps) {
             now = Instant(now.0 + 60_000_000);
@@ -161,7 +161,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// Does one event; the harness checks agreement and vows after each.
-fn happen(cluster: &mut Cluster<Log>, event: &Event, tickets: &mut u64) {
+fn happen(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
     let count = cluster.nodes.len() as u64;
     let id = |node: &u64| NodeId(1 + node % count);
     match event {
@@ -205,7 +205,7 @@ proptest! {
         events in vec(event(), 1..250),
     ) {
         let mut cluster =
-            Cluster::<Log>::with(nodes, |config| config.with_limits(small()).unwrap());
+            Cluster::<Many>::with(nodes, |config| config.with_limits(small()).unwrap());
         let mut tickets = 0;
         for event in &events {
             happen(&mut cluster, event, &mut tickets);

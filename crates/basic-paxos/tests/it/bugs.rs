@@ -1,12 +1,12 @@
 //! Bugs that shipped elsewhere, one test each: it fails when the bug is put back.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Decree, Learn, Learned, Limits, Message, Timer};
+use synod_basic_paxos::{Learn, Learned, Limits, Message, SingleDecree, Timer};
 use synod_consensus::{Input, Protocol, Saved};
 use synod_types::{Ballot, Slot};
 
 type Single = synod_basic_paxos::Single;
-type Log = synod_basic_paxos::Log;
+type Many = synod_basic_paxos::Many;
 
 #[test]
 fn paxos_p01_reply_before_the_disk_has_it() {
@@ -175,12 +175,13 @@ fn paxos_p09_learner_mixes_ballots() {
 #[test]
 fn paxos_p10_learning_lowers_the_promise() {
     let votes = [(2, b(1, 2), "old")];
-    let mut cluster = alone::<Log>(disk(0, &[(2, b(1, 2)), (3, b(4, 3))], &votes));
+    let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2)), (3, b(4, 3))], &votes));
     cluster.say(N2, N1, prepare(2, b(3, 2)));
     // Slots 1 to 3 were decided elsewhere under low ballots; 1 stays unknown here, so the others
     // wait, and the promises stand until their slots are known to be chosen.
     cluster.say(N2, N1, decided(2, "new"));
-    let promised = |cluster: &Cluster<Log>, slot| cluster.nodes[&N1].disk.hard_state.promised(slot);
+    let promised =
+        |cluster: &Cluster<Many>, slot| cluster.nodes[&N1].disk.hard_state.promised(slot);
     assert_eq!(promised(&cluster, Slot(2)), b(3, 2));
     let late = accept(3, b(1, 2), "x");
     assert_eq!(cluster.ask(N2, N1, late.clone()), [nack(3, b(1, 2), b(4, 3))]);
@@ -194,7 +195,7 @@ fn paxos_p10_learning_lowers_the_promise() {
 
 #[test]
 fn paxos_p13_chosen_inferred_from_the_next_slot() {
-    let mut cluster = alone::<Log>(disk(0, &[(1, b(1, 2))], &[(1, b(1, 2), "loser")]));
+    let mut cluster = alone::<Many>(disk(0, &[(1, b(1, 2))], &[(1, b(1, 2), "loser")]));
     cluster.say(N3, N1, accept(2, b(1, 3), "next"));
     cluster.say(N3, N1, decided(2, "next"));
     assert_eq!(cluster.commit(N1), 0, "slot 1 is not chosen because slot 2 is");
@@ -205,7 +206,7 @@ fn paxos_p13_chosen_inferred_from_the_next_slot() {
 #[test]
 fn paxos_p14_trimmed_slots_reported_as_empty() {
     let votes = [(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")];
-    let mut cluster = alone::<Log>(disk(3, &[], &votes));
+    let mut cluster = alone::<Many>(disk(3, &[], &votes));
     cluster.step(N1, Input::Compact { through: Slot(2) });
     assert_eq!(cluster.ask(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
     assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
@@ -218,14 +219,14 @@ fn paxos_p14_trimmed_slots_reported_as_empty() {
 
 #[test]
 fn paxos_p15_holes_never_filled() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     // n3 dies with slots 1 and 3 voted for by n1, and slot 2 never reached anyone.
     cluster.say(N3, N1, accept(1, b(1, 3), "a"));
     cluster.say(N3, N1, accept(3, b(1, 3), "c"));
     cluster.wire.clear();
     for _ in 0..2 {
         cluster.later(100);
-        cluster.timeout(N1, Timer::Ask);
+        cluster.timeout(N1, Timer::CatchUp);
         cluster.deliver_if(|flight| flight.from != N3 && flight.to != N3);
     }
     assert_eq!(cluster.chosen(N1), ["a", "noop", "c"]);
@@ -235,7 +236,7 @@ fn paxos_p15_holes_never_filled() {
 #[test]
 fn paxos_p16_lost_message_never_repeated() {
     for lost in 0..12 {
-        let mut cluster = Cluster::<Log>::new(3);
+        let mut cluster = Cluster::<Many>::new(3);
         cluster.propose(N1, 1, "x");
         for count in 0.. {
             let Some(flight) = cluster.wire.pop_front() else { break };
@@ -251,7 +252,7 @@ fn paxos_p16_lost_message_never_repeated() {
         for _ in 0..4 {
             cluster.later(100);
             for id in cluster.ids() {
-                cluster.timeout(id, Timer::Ask);
+                cluster.timeout(id, Timer::CatchUp);
                 cluster.deliver();
             }
         }
@@ -272,7 +273,7 @@ fn paxos_p17_ballots_are_heard_from_their_owners_only() {
 
 #[test]
 fn paxos_p18_trimming_waits_for_nobody() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     let apart = |flight: &Flight| flight.from != N3 && flight.to != N3;
     for ticket in 1..=20 {
         cluster.propose(N1, ticket, &format!("c{ticket}"));
@@ -291,7 +292,7 @@ fn paxos_p18_trimming_waits_for_nobody() {
     assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
     // It comes back, needs a snapshot, gets one, and votes with n1 for what comes next.
     cluster.later(100);
-    cluster.timeout(N3, Timer::Ask);
+    cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
     assert!(cluster.node(N1).seen.snapshots.contains(&N3));
     let base = cluster.node(N1).host.core().base_at(Slot(20)).expect("what was trimmed through");
@@ -327,7 +328,7 @@ fn paxos_p20_duelling_proposers() {
 fn a_late_node_far_behind_makes_no_vow_and_asks() {
     let limits = Limits { window: 4, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let ask = Message::Learn(Learn { from: S1 });
     assert_eq!(cluster.ask(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
     assert_eq!(cluster.ask(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
@@ -347,5 +348,5 @@ fn a_second_value_for_a_decree_is_refused() {
     for id in cluster.ids() {
         assert_eq!(cluster.chosen(id), ["first"]);
     }
-    assert_eq!(Decree::NAME, "decree");
+    assert_eq!(SingleDecree::NAME, "decree");
 }

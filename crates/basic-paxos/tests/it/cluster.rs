@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_basic_paxos::{
-    Accept, Accepted, Config, HardState, Kind, Learned, Letter, Message, Nack, PerSlot, Prepare,
-    Promise, Timer,
+    Accept, Accepted, Arity, Config, HardState, Learned, Message, MessageBatch, Nack, PaxosLog,
+    Prepare, Promise, Timer,
 };
 use synod_consensus::{
     FatalError, HardState as _, Host, Input, Message as _, Observer, Outputs, Protocol,
@@ -41,7 +41,7 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// A message on the wire. Those of one letter travel one by one here, so that each may be lost.
+/// A message on the wire. Those of one batch travel one by one here, so that each may be lost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flight {
     pub from: NodeId,
@@ -50,16 +50,16 @@ pub struct Flight {
 }
 
 /// One node: its core in a host, and its disk with what is written but not synced yet.
-pub struct Node<K: Kind> {
-    pub host: Host<PerSlot<K>>,
+pub struct Node<K: Arity> {
+    pub host: Host<PaxosLog<K>>,
     pub config: Config,
-    pub disk: Saved<PerSlot<K>>,
+    pub disk: Saved<PaxosLog<K>>,
     /// While true nothing becomes durable.
     pub hung: bool,
     /// Batches that are not durable.
-    unsynced: VecDeque<(Seq, Vec<Write<PerSlot<K>>>)>,
+    unsynced: VecDeque<(Seq, Vec<Write<PaxosLog<K>>>)>,
     /// Writes of this life that are durable.
-    pub written: Vec<Write<PerSlot<K>>>,
+    pub written: Vec<Write<PaxosLog<K>>>,
     pub seen: Seen,
 }
 
@@ -77,16 +77,16 @@ pub struct Seen {
 }
 
 /// Checks that the disk bears out each message that leaves.
-struct Claims<'a, K: Kind>(NodeId, &'a Saved<PerSlot<K>>);
+struct Claims<'a, K: Arity>(NodeId, &'a Saved<PaxosLog<K>>);
 
-impl<K: Kind> Observer<PerSlot<K>> for Claims<'_, K> {
-    fn on_release(&mut self, _: &PerSlot<K>, to: NodeId, letter: &Letter) {
+impl<K: Arity> Observer<PaxosLog<K>> for Claims<'_, K> {
+    fn on_release(&mut self, _: &PaxosLog<K>, to: NodeId, batch: &MessageBatch) {
         let Self(me, disk) = *self;
-        assert!(letter.holds(me, to, disk), "{letter:?} of {me:?}");
+        assert!(batch.holds(me, to, disk), "{batch:?} of {me:?}");
     }
 }
 
-pub struct Cluster<K: Kind> {
+pub struct Cluster<K: Arity> {
     pub nodes: BTreeMap<NodeId, Node<K>>,
     pub wire: VecDeque<Flight>,
     pub now: Instant,
@@ -94,22 +94,22 @@ pub struct Cluster<K: Kind> {
     pub history: BTreeMap<Slot, Value>,
 }
 
-impl<K: Kind> Node<K> {
-    pub fn new(config: Config, disk: Saved<PerSlot<K>>) -> Self {
+impl<K: Arity> Node<K> {
+    pub fn new(config: Config, disk: Saved<PaxosLog<K>>) -> Self {
         let host = Host::recover(config.id(), config.clone(), disk.clone()).unwrap();
         let (unsynced, written) = (VecDeque::new(), Vec::new());
         Self { host, config, disk, hung: false, unsynced, written, seen: Seen::default() }
     }
 
     /// One input and the rounds after it, as a driver does it. Returns what leaves.
-    pub fn step(&mut self, now: Instant, input: Input<PerSlot<K>>) -> Vec<(NodeId, Letter)> {
+    pub fn step(&mut self, now: Instant, input: Input<PaxosLog<K>>) -> Vec<(NodeId, MessageBatch)> {
         let mut claims = Claims(self.config.id(), &self.disk);
         self.seen.take(self.host.input(now, input, &mut claims));
         self.run(now)
     }
 
     /// Rounds until nothing is left to write, or the disk hangs. Returns what leaves.
-    pub fn run(&mut self, now: Instant) -> Vec<(NodeId, Letter)> {
+    pub fn run(&mut self, now: Instant) -> Vec<(NodeId, MessageBatch)> {
         let (mut sent, mut is_repeated) = (Vec::new(), false);
         // A flush leaves nothing for the next one, except at a node that has measured no round trip
         // yet: each of its flushes may open one more slot, which writes promises and no values.
@@ -143,7 +143,7 @@ impl<K: Kind> Node<K> {
 }
 
 impl Seen {
-    fn take<K: Kind>(&mut self, outputs: &mut Outputs<PerSlot<K>>) {
+    fn take<K: Arity>(&mut self, outputs: &mut Outputs<PaxosLog<K>>) {
         for run in outputs.chosen.drain(..) {
             let slots = (0..).map(|index| run.first.plus(index));
             self.chosen.extend(slots.zip(run.values.iter().map(|value| value.to_value())));
@@ -164,7 +164,7 @@ impl Seen {
     }
 }
 
-pub fn write_to<K: Kind>(disk: &mut Saved<PerSlot<K>>, write: &Write<PerSlot<K>>) {
+pub fn write_to<K: Arity>(disk: &mut Saved<PaxosLog<K>>, write: &Write<PaxosLog<K>>) {
     if let Write::HardState(hard_state) = write {
         let older: &HardState = &disk.hard_state;
         assert!(hard_state.may_follow(older), "{hard_state:?} after {older:?}");
@@ -172,7 +172,7 @@ pub fn write_to<K: Kind>(disk: &mut Saved<PerSlot<K>>, write: &Write<PerSlot<K>>
     disk.apply(write);
 }
 
-impl<K: Kind> Cluster<K> {
+impl<K: Arity> Cluster<K> {
     /// A cluster of `voters` new nodes, all started.
     pub fn new(voters: u64) -> Self {
         Self::with(voters, |config| config)
@@ -184,7 +184,7 @@ impl<K: Kind> Cluster<K> {
     }
 
     /// A cluster whose nodes restart from these disks.
-    pub fn from_disks(disks: Vec<(Config, Saved<PerSlot<K>>)>) -> Self {
+    pub fn from_disks(disks: Vec<(Config, Saved<PaxosLog<K>>)>) -> Self {
         let nodes = disks.into_iter().map(|(config, disk)| (config.id(), Node::new(config, disk)));
         let mut cluster = Self {
             nodes: nodes.collect(),
@@ -216,15 +216,15 @@ impl<K: Kind> Cluster<K> {
     }
 
     /// Hands one input to a node; nothing is delivered but its messages to itself.
-    pub fn step(&mut self, id: NodeId, input: Input<PerSlot<K>>) {
+    pub fn step(&mut self, id: NodeId, input: Input<PaxosLog<K>>) {
         let now = self.now;
         let sent = self.node(id).step(now, input);
         self.send(id, sent);
     }
 
-    fn send(&mut self, id: NodeId, sent: Vec<(NodeId, Letter)>) {
-        for (to, letter) in sent {
-            let messages = letter.into_messages().into_iter();
+    fn send(&mut self, id: NodeId, sent: Vec<(NodeId, MessageBatch)>) {
+        for (to, batch) in sent {
+            let messages = batch.into_messages().into_iter();
             self.wire.extend(messages.map(|message| Flight { from: id, to, message }));
         }
         for (slot, value) in &self.nodes[&id].seen.chosen {
@@ -317,11 +317,11 @@ pub fn decided(slot: u64, text: &str) -> Message {
 }
 
 /// A disk with promises and votes, slot by slot from slot 1.
-pub fn disk<K: Kind>(
+pub fn disk<K: Arity>(
     chosen: u64,
     promises: &[(u64, Ballot)],
     votes: &[(u64, Ballot, &str)],
-) -> Saved<PerSlot<K>> {
+) -> Saved<PaxosLog<K>> {
     let promises = promises.iter().map(|(slot, ballot)| (Slot(*slot), *ballot));
     let mut log = RunLog::default();
     for (slot, stamp, text) in votes {
@@ -332,12 +332,12 @@ pub fn disk<K: Kind>(
 }
 
 /// One node of three; the test speaks for the others.
-pub fn alone<K: Kind>(disk: Saved<PerSlot<K>>) -> Cluster<K> {
+pub fn alone<K: Arity>(disk: Saved<PaxosLog<K>>) -> Cluster<K> {
     Cluster::from_disks(vec![(config(N1, 3), disk)])
 }
 
 /// What the node sent, to whom it goes left out.
-pub fn sent<K: Kind>(cluster: &mut Cluster<K>) -> Vec<Message> {
+pub fn sent<K: Arity>(cluster: &mut Cluster<K>) -> Vec<Message> {
     let mut sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
     sent.dedup();
     sent

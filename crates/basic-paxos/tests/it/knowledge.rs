@@ -1,14 +1,14 @@
 //! What a node knows to be chosen, tells, and learns: to the slot and to the byte.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Chosen, Config, Kind, Learn, Learned, Limits, Message, PerSlot};
+use synod_basic_paxos::{Arity, Chosen, Config, Learn, Learned, Limits, Message, PaxosLog};
 use synod_consensus::{
     FatalError, IgnoreReason, Input, Protocol, ProtocolEvent, Run, RunLog, Saved, Write,
 };
 use synod_types::{Ballot, NodeId, Slot, Value, Values};
 
 type Single = synod_basic_paxos::Single;
-type Log = synod_basic_paxos::Log;
+type Many = synod_basic_paxos::Many;
 /// The commands of consecutive slots.
 type Texts = &'static [&'static str];
 /// Slots by the ballot that they were voted for in.
@@ -31,7 +31,7 @@ fn log(runs: Runs) -> RunLog<Ballot> {
     log
 }
 
-fn with_log<K: Kind>(chosen: u64, runs: Runs, limits: Limits) -> Cluster<K> {
+fn with_log<K: Arity>(chosen: u64, runs: Runs, limits: Limits) -> Cluster<K> {
     let log = log(runs);
     let promises = (chosen + 1..=log.last().0).map(|slot| (slot, b(9, 2)));
     let promises: Vec<_> = promises.collect();
@@ -44,7 +44,7 @@ fn told(first: u64, texts: &[&str], through: u64) -> Message {
     Message::Learned(Learned { first: Slot(first), values: batch(texts), through: Slot(through) })
 }
 
-fn ignored<K: Kind>(cluster: &mut Cluster<K>) -> Vec<IgnoreReason> {
+fn ignored<K: Arity>(cluster: &mut Cluster<K>) -> Vec<IgnoreReason> {
     let notes = std::mem::take(&mut cluster.node(N1).seen.notes).into_iter();
     let reason = |note| match note {
         ProtocolEvent::Ignored { reason, .. } => Some(reason),
@@ -81,7 +81,7 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
     ];
     for (name, runs, chosen, bytes, expected) in cases {
         let limits = Limits { catch_up_bytes: bytes, ..Limits::default() };
-        let mut cluster = with_log::<Log>(chosen, runs, limits);
+        let mut cluster = with_log::<Many>(chosen, runs, limits);
         let answers = cluster.ask(N2, N1, Message::Learn(Learn { from: S1 }));
         assert_eq!(answers[0], told(1, expected, chosen), "{name}");
         // The others follow at once: four messages in all, or everything that is chosen.
@@ -97,7 +97,7 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
 
 #[test]
 fn a_question_is_answered_by_what_is_chosen_or_by_another_question() {
-    let mut cluster = with_log::<Log>(2, &[&["a", "b", "c"]], Limits::default());
+    let mut cluster = with_log::<Many>(2, &[&["a", "b", "c"]], Limits::default());
     let ask = |slot| Message::Learn(Learn { from: Slot(slot) });
     assert_eq!(cluster.ask(N2, N1, ask(2)), [told(2, &["b"], 2)]);
     assert_eq!(cluster.ask(N2, N1, ask(3)), [], "both know the same");
@@ -106,7 +106,7 @@ fn a_question_is_answered_by_what_is_chosen_or_by_another_question() {
 
 #[test]
 fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
-    let mut cluster = with_log::<Log>(3, &[&["a", "b", "c"]], Limits::default());
+    let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     assert_eq!(cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(2) })), []);
     assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
@@ -125,7 +125,7 @@ fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
         (&[&["a"], &["b"], &["c"]], 3, &["a", "b", "c"]),
     ];
     for (runs, chosen, expected) in cases {
-        let cluster = with_log::<Log>(chosen, runs, Limits::default());
+        let cluster = with_log::<Many>(chosen, runs, Limits::default());
         assert_eq!(cluster.chosen(N1), expected, "{runs:?} through {chosen}");
     }
 }
@@ -145,7 +145,7 @@ fn news_that_leave_a_gap_are_taken_within_the_window() {
     ];
     for (first, texts, asked, commit) in cases {
         let limits = Limits { window: 4, ..Limits::default() };
-        let mut cluster = with_log::<Log>(0, &[], limits);
+        let mut cluster = with_log::<Many>(0, &[], limits);
         let answer = cluster.ask(N2, N1, told(first, texts, commit));
         assert_eq!((answer, cluster.commit(N1)), (asked.clone(), commit), "{first}: {texts:?}");
         // What was taken is known: who proposes there is told.
@@ -157,7 +157,7 @@ fn news_that_leave_a_gap_are_taken_within_the_window() {
 
 #[test]
 fn who_is_told_of_more_asks_for_it() {
-    let mut cluster = with_log::<Log>(0, &[], Limits::default());
+    let mut cluster = with_log::<Many>(0, &[], Limits::default());
     assert_eq!(cluster.ask(N2, N1, told(1, &["a"], 1)), []);
     let asked = cluster.ask(N2, N1, told(2, &["b"], 9));
     assert_eq!(asked, [Message::Learn(Learn { from: Slot(3) })]);
@@ -173,12 +173,12 @@ fn a_decree_has_one_slot() {
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![IgnoreReason::NoSuchSlot], 0));
     cluster.say(N2, N1, told(1, &["a"], 1));
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
-    assert_eq!((Single::SLOTS, Log::SLOTS), (1, 4_611_686_018_427_387_903));
+    assert_eq!((Single::SLOTS, Many::SLOTS), (1, 4_611_686_018_427_387_903));
 }
 
 #[test]
 fn what_contradicts_the_chosen_is_reported_and_all_behind_it_refused() {
-    let mut cluster = with_log::<Log>(2, &[&["a", "b"]], Limits::default());
+    let mut cluster = with_log::<Many>(2, &[&["a", "b"]], Limits::default());
     cluster.say(N2, N1, told(2, &["x", "c"], 3));
     let found = Some(FatalError::Contradicted { slot: Slot(2), by: N2 });
     assert_eq!(cluster.node(N1).seen.fatal, found);
@@ -192,14 +192,14 @@ fn what_contradicts_the_chosen_is_reported_and_all_behind_it_refused() {
 
 #[test]
 fn what_is_compacted_away_is_taken_for_known() {
-    let mut cluster = with_log::<Log>(3, &[&["a", "b", "c"]], Limits::default());
+    let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     cluster.say(N2, N1, told(1, &["a", "b", "c", "d"], 4));
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
 }
 
 /// Writes that follow from one message.
-fn writes<K: Kind>(saved: Saved<PerSlot<K>>, message: Message) -> Vec<Write<PerSlot<K>>> {
+fn writes<K: Arity>(saved: Saved<PaxosLog<K>>, message: Message) -> Vec<Write<PaxosLog<K>>> {
     let mut cluster = alone(saved);
     cluster.node(N1).written.clear();
     cluster.say(N2, N1, message);
@@ -209,7 +209,7 @@ fn writes<K: Kind>(saved: Saved<PerSlot<K>>, message: Message) -> Vec<Write<PerS
 #[test]
 fn only_news_are_written_and_a_vote_for_what_is_chosen_stays_a_vote() {
     let saved =
-        disk::<Log>(0, &[(2, b(1, 2)), (5, b(1, 2))], &[(2, b(1, 2), "b"), (5, b(1, 2), "q")]);
+        disk::<Many>(0, &[(2, b(1, 2)), (5, b(1, 2))], &[(2, b(1, 2), "b"), (5, b(1, 2), "q")]);
     let put = |first, texts: &[&str]| {
         Write::Put(Run { first: Slot(first), stamp: Ballot::CHOSEN, values: batch(texts) })
     };
@@ -224,7 +224,7 @@ fn only_news_are_written_and_a_vote_for_what_is_chosen_stays_a_vote() {
 
 #[test]
 fn a_vote_under_what_was_promised_costs_no_second_promise() {
-    let promised = disk::<Log>(0, &[(1, b(3, 2))], &[]);
+    let promised = disk::<Many>(0, &[(1, b(3, 2))], &[]);
     let vote = Write::Put(Run { first: S1, stamp: b(3, 2), values: value("x") });
     assert_eq!(writes(promised.clone(), accept(1, b(3, 2), "x")), [vote]);
     assert_eq!(writes(promised.clone(), accept(1, b(4, 2), "x")).len(), 2, "a higher one does");
@@ -257,7 +257,7 @@ fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
         (N1, N2, prepare(1, b(1, 2)), None),
     ];
     for (me, from, message, expected) in cases {
-        let mut cluster = Cluster::<Log>::from_disks(vec![(settings(me), Saved::default())]);
+        let mut cluster = Cluster::<Many>::from_disks(vec![(settings(me), Saved::default())]);
         cluster.say(from, me, message.clone());
         let reason = cluster.node(me).seen.notes.iter().find_map(|note| match note {
             ProtocolEvent::Ignored { from: whose, reason } if *whose == from => Some(*reason),
@@ -269,7 +269,7 @@ fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
 
 #[test]
 fn a_voter_is_told_by_ballot_that_its_value_is_chosen() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "x");
     // n3 is not sent the value in time.
     let is_value = |message: &Message| matches!(message, Message::Accept(_));
@@ -283,7 +283,7 @@ fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
     let chosen = |round| Message::Chosen(Chosen { slot: S1, ballot: b(round, 2), through: S1 });
     // The round of the vote that the node has cast, if any, and whether it learns the value.
     for (voted, learns) in [(None, false), (Some(1), false), (Some(2), true), (Some(3), true)] {
-        let mut cluster = alone::<Log>(Saved::default());
+        let mut cluster = alone::<Many>(Saved::default());
         if let Some(round) = voted {
             cluster.say(N2, N1, accept(1, b(round, 2), "x"));
             cluster.wire.clear();

@@ -30,12 +30,12 @@ fn without_backoff_two_proposers_never_come_to_an_end() {
         let (older, newer) = (round % 2, 1 - round % 2);
         let next = {
             let seen = proposers[older].ballot();
-            proposers[newer].see(seen);
+            proposers[newer].observe(seen);
             ask(&mut proposers[newer], &mut acceptors)
         };
         for (acceptor, id) in acceptors.iter_mut().zip(ids) {
             let verdict = acceptor.accept(open.0, open.1);
-            let Verdict::Refused { promised } = verdict else { panic!("{verdict:?}") };
+            let Verdict::Rejected { promised } = verdict else { panic!("{verdict:?}") };
             proposers[older].on_nack(id, open.0, promised);
         }
         open = next;
@@ -82,7 +82,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     let mut armed: BTreeMap<(NodeId, Timer), (u64, std::ops::Range<Duration>)> = BTreeMap::new();
     let ids = cluster.ids();
     for id in &ids {
-        cluster.node(*id).seen.timers.remove(&Timer::Ask);
+        cluster.node(*id).seen.timers.remove(&Timer::CatchUp);
         let command = format!("v{id}").into_bytes().into();
         cluster.step(*id, Input::Propose { ticket: Ticket(id.0), command });
     }
@@ -95,7 +95,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
         }
         for id in &ids {
             for (timer, range) in std::mem::take(&mut cluster.node(*id).seen.timers) {
-                if timer == Timer::Ask {
+                if timer == Timer::CatchUp {
                     continue;
                 }
                 let (from, to) = (range.start.as_nanos() as u64, range.end.as_nanos() as u64);

@@ -2,12 +2,13 @@
 
 use crate::cluster::*;
 use synod_basic_paxos::{
-    Accept, BasicPaxos, Config, Learn, Learned, Limits, Log, Message, Nack, Prepare, Promise, Timer,
+    Accept, BasicPaxos, Config, Learn, Learned, Limits, Many, Message, Nack, Prepare, Promise,
+    Timer,
 };
 use synod_consensus::{Input, Protocol, Refusal, Role, Saved};
 use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
-fn settle(cluster: &mut Cluster<Log>) {
+fn settle(cluster: &mut Cluster<Many>) {
     for _ in 0..30 {
         cluster.later(100);
         for id in cluster.ids() {
@@ -22,7 +23,7 @@ fn settle(cluster: &mut Cluster<Log>) {
 
 #[test]
 fn any_node_proposes_and_all_apply_the_same() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     for (ticket, id) in cluster.ids().into_iter().enumerate() {
         cluster.propose(id, ticket as u64, &format!("by {id}"));
         cluster.deliver();
@@ -34,7 +35,7 @@ fn any_node_proposes_and_all_apply_the_same() {
 
 #[test]
 fn a_command_that_loses_its_slot_tries_the_next() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     for id in cluster.ids() {
         cluster.propose(id, id.0, &format!("by {id}"));
     }
@@ -52,7 +53,7 @@ fn a_command_that_loses_its_slot_tries_the_next() {
 
 #[test]
 fn a_ticket_is_placed_where_its_command_is_chosen() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 7, "lost");
     // n2's decree takes the slot before n1 hears of a promise.
     cluster.wire.clear();
@@ -72,7 +73,7 @@ fn a_ticket_is_placed_where_its_command_is_chosen() {
 fn the_window_bounds_what_is_open() {
     let limits = Limits { window: 3, waiting: 4, ..Limits::default() };
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
-    let mut cluster = Cluster::<Log>::with(3, settings);
+    let mut cluster = Cluster::<Many>::with(3, settings);
     for ticket in 0..9 {
         cluster.propose(N1, ticket, &format!("{ticket}"));
     }
@@ -89,7 +90,7 @@ fn the_window_bounds_what_is_open() {
 fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
     let limits = Limits { window: 1, waiting: 4096, ..Limits::default() };
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
-    let mut cluster = Cluster::<Log>::with(3, settings);
+    let mut cluster = Cluster::<Many>::with(3, settings);
     for (ticket, ms) in [(0, 0), (1, 1000), (2, 1000), (3, 2999), (4, 1)] {
         cluster.later(ms);
         cluster.propose(N1, ticket, &format!("{ticket}"));
@@ -97,7 +98,7 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
     // Command 1 was proposed 4 s ago, and 0 has held the only slot for 5 s.
     assert_eq!(cluster.node(N1).seen.refused, []);
     cluster.later(1000);
-    cluster.timeout(N1, Timer::Ask);
+    cluster.timeout(N1, Timer::CatchUp);
     assert_eq!(
         cluster.node(N1).seen.refused,
         [(Ticket(1), Refusal::Busy)],
@@ -112,7 +113,7 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
 fn refusals_say_why() {
     let limits = Limits { command_bytes: 5, waiting_bytes: 12, window: 1, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     for (ticket, command) in ["123456", "12345", "12345", "12345", "12345"].iter().enumerate() {
         cluster.propose(N1, ticket as u64, command);
     }
@@ -122,7 +123,7 @@ fn refusals_say_why() {
 
 #[test]
 fn commands_that_lost_come_again_in_their_order() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     for (ticket, command) in ["a", "b", "c"].iter().enumerate() {
         cluster.propose(N1, ticket as u64, command);
     }
@@ -136,7 +137,7 @@ fn commands_that_lost_come_again_in_their_order() {
 
 #[test]
 fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "mine");
     cluster.wire.clear();
     // Both others have promised slot 1 to n3. Nobody was asked to vote for "mine" there.
@@ -153,7 +154,7 @@ fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
 
 #[test]
 fn a_command_that_was_up_for_vote_stays_with_its_slot() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "mine");
     cluster.say(N2, N1, Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None }));
     cluster.wire.clear();
@@ -169,8 +170,8 @@ fn a_command_that_was_up_for_vote_stays_with_its_slot() {
 
 #[test]
 fn whoever_hears_nothing_asks_with_its_oldest_slot_only() {
-    let mut cluster = Cluster::<Log>::new(3);
-    let said = |cluster: &mut Cluster<Log>| {
+    let mut cluster = Cluster::<Many>::new(3);
+    let said = |cluster: &mut Cluster<Many>| {
         cluster.wire.drain(..).filter(|flight| flight.to == N2).count()
     };
     for ticket in 0..3 {
@@ -195,10 +196,10 @@ fn whoever_hears_nothing_asks_with_its_oldest_slot_only() {
 
 #[test]
 fn a_slot_that_someone_works_on_is_left_alone() {
-    let mut cluster = Cluster::<Log>::new(3);
-    let open = |cluster: &mut Cluster<Log>| {
+    let mut cluster = Cluster::<Many>::new(3);
+    let open = |cluster: &mut Cluster<Many>| {
         cluster.later(60);
-        cluster.timeout(N1, Timer::Ask);
+        cluster.timeout(N1, Timer::CatchUp);
         let prepares = cluster.wire.drain(..).filter_map(|flight| match flight.message {
             Message::Prepare(Prepare { slot, .. }) if flight.to == N2 => Some(slot.0),
             _ => None,
@@ -228,7 +229,7 @@ fn a_slot_that_someone_works_on_is_left_alone() {
 
 #[test]
 fn what_blocks_the_log_is_finished_before_it_is_time_to_ask() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "x");
     cluster.deliver();
     cluster.say(N3, N1, Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 3) }));
@@ -246,9 +247,9 @@ fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
     let members = members(3, 1);
     let learner = NodeId(4);
     let config = Config::new(learner, members).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let guide =
-        |cluster: &Cluster<Log>| cluster.nodes[&learner].host.core().status().leader.unwrap();
+        |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader.unwrap();
     let mut guides = Vec::new();
     cluster.later(1000);
     for _ in 0..4 {
@@ -256,7 +257,7 @@ fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
         cluster.say(N1, learner, news);
         for _ in 0..6 {
             cluster.later(100);
-            cluster.timeout(learner, Timer::Ask);
+            cluster.timeout(learner, Timer::CatchUp);
         }
         guides.push(guide(&cluster));
     }
@@ -271,7 +272,7 @@ fn a_learner_hears_everything_and_says_nothing() {
     let members = members(3, 1);
     let config = |id| Config::new(NodeId(id), members.clone()).unwrap();
     let disks = (1..=4).map(|id| (config(id), Saved::default())).collect();
-    let mut cluster = Cluster::<Log>::from_disks(disks);
+    let mut cluster = Cluster::<Many>::from_disks(disks);
     let learner = NodeId(4);
     cluster.propose(N1, 1, "x");
     cluster.deliver();
@@ -288,21 +289,21 @@ fn a_learner_hears_everything_and_says_nothing() {
 fn a_node_that_missed_everything_asks_and_is_told() {
     let limits = Limits { catch_up_bytes: 20, window: 4, ..Limits::default() };
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
-    let mut cluster = Cluster::<Log>::with(3, settings);
+    let mut cluster = Cluster::<Many>::with(3, settings);
     for ticket in 0..30 {
         cluster.propose(N1, ticket, &format!("c{ticket:02}"));
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
     }
     assert_eq!((cluster.commit(N1), cluster.commit(N3)), (30, 0));
     cluster.later(100);
-    cluster.timeout(N3, Timer::Ask);
+    cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
     assert_eq!(cluster.chosen(N3), cluster.chosen(N1), "in pieces of 20 bytes, in one go");
 }
 
 #[test]
 fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     for ticket in 0..5 {
         cluster.propose(N1, ticket, &format!("{ticket}"));
         cluster.deliver();
@@ -321,7 +322,7 @@ fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
 
 #[test]
 fn a_value_found_undecided_is_finished_first() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "orphan");
     // Only n2 hears the Accept; then n1 is gone for good.
     cluster.deliver_if(|flight| !matches!(flight.message, Message::Accept(_)) || flight.to == N2);
@@ -333,7 +334,7 @@ fn a_value_found_undecided_is_finished_first() {
     cluster.deliver_if(alive);
     for _ in 0..3 {
         cluster.later(200);
-        cluster.timeout(N2, Timer::Ask);
+        cluster.timeout(N2, Timer::CatchUp);
         cluster.deliver_if(alive);
     }
     assert_eq!(cluster.chosen(N2), ["orphan", "mine"]);
@@ -342,7 +343,7 @@ fn a_value_found_undecided_is_finished_first() {
 
 #[test]
 fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     for ticket in 0..4 {
         cluster.propose(N1, ticket, &format!("{ticket}"));
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
@@ -398,7 +399,7 @@ fn disks_that_make_no_sense_are_refused() {
 
 #[test]
 fn reads_and_admin_are_refused() {
-    let mut node = Node::<Log>::new(config(N1, 3), Saved::default());
+    let mut node = Node::<Many>::new(config(N1, 3), Saved::default());
     node.step(Instant::ZERO, Input::Start);
     let outputs = node.host.input(Instant::ZERO, Input::Read(ReadId(1)), &mut ());
     let refused = [(ReadId(1), Err(Refusal::Unsupported))];

@@ -2,7 +2,7 @@
 
 use crate::cluster::*;
 use std::collections::{BTreeMap, BTreeSet};
-use synod_basic_paxos::{Letter, Log, Timer};
+use synod_basic_paxos::{Many, MessageBatch, Timer};
 use synod_consensus::{Input, Saved};
 use synod_types::{Instant, NodeId, Slot, Ticket, Value};
 
@@ -22,10 +22,10 @@ impl Random {
     }
 }
 
-/// Whole letters in flight, in any order, and nodes that stop at a contradiction.
+/// Whole batches in flight, in any order, and nodes that stop at a contradiction.
 struct Run {
-    nodes: BTreeMap<NodeId, Node<Log>>,
-    letters: Vec<(NodeId, NodeId, Letter)>,
+    nodes: BTreeMap<NodeId, Node<Many>>,
+    batches: Vec<(NodeId, NodeId, MessageBatch)>,
     /// Values of the applied slots, before this life and in it.
     histories: BTreeMap<NodeId, BTreeMap<Slot, Value>>,
     cut: BTreeSet<NodeId>,
@@ -56,7 +56,7 @@ impl Run {
         let held = held.map(|slot| (slot, applied_log.get(slot).unwrap().1.to_value()));
         let mut run = Self {
             nodes: wiped.into_iter().chain([(N1, survivor)]).collect(),
-            letters: Vec::new(),
+            batches: Vec::new(),
             histories: BTreeMap::from([(N1, held.collect())]),
             cut: BTreeSet::from([N1]),
             now: Instant(1_000_000_000),
@@ -72,7 +72,7 @@ impl Run {
     fn step(&mut self, id: NodeId, input: Input<synod_basic_paxos::BasicPaxos>) {
         let node = self.nodes.get_mut(&id).unwrap();
         let sent = node.step(self.now, input);
-        self.letters.extend(sent.into_iter().map(|(to, letter)| (id, to, letter)));
+        self.batches.extend(sent.into_iter().map(|(to, batch)| (id, to, batch)));
         // A node that stops applies nothing of its last step.
         if node.seen.fatal.is_none() {
             let history = self.histories.entry(id).or_default();
@@ -119,13 +119,13 @@ impl Run {
     }
 
     fn deliver(&mut self, is_kept: bool) {
-        if self.letters.is_empty() {
+        if self.batches.is_empty() {
             return;
         }
-        let index = self.random.below(self.letters.len());
+        let index = self.random.below(self.batches.len());
         let (from, to, message) = match is_kept {
-            true => self.letters[index].clone(),
-            false => self.letters.swap_remove(index),
+            true => self.batches[index].clone(),
+            false => self.batches.swap_remove(index),
         };
         if !self.cut.contains(&from) && !self.cut.contains(&to) {
             self.step(to, Input::Message { from, message });
@@ -165,7 +165,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
             for id in [N1, N2, N3] {
                 run.fire(id);
             }
-            while !run.letters.is_empty() {
+            while !run.batches.is_empty() {
                 run.deliver(false);
             }
         }
@@ -190,7 +190,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
 /// One wiped node is ordinary amnesia: it learns what the others hold, and stops none of them.
 #[test]
 fn one_wiped_node_stops_no_other() {
-    let mut cluster = Cluster::<Log>::new(3);
+    let mut cluster = Cluster::<Many>::new(3);
     for (ticket, command) in ["a", "b", "c"].into_iter().enumerate() {
         cluster.propose(N1, ticket as u64, command);
         cluster.deliver();

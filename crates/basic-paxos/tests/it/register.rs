@@ -125,7 +125,7 @@ impl Trial {
         if node.open.is_none() {
             return;
         }
-        node.proposer.see(node.acceptor.promised());
+        node.proposer.observe(node.acceptor.promised());
         let ballot = node.proposer.prepare();
         assert_eq!(node.acceptor.prepare(ballot), Verdict::Granted { changed: true });
         self.wire.extend((0..NODES).map(|to| (at, to, Flight::Prepare(ballot))));
@@ -151,14 +151,14 @@ impl Trial {
         let nack = |ballot, promised| vec![(to, from, Flight::Nack(ballot, promised))];
         let answers = match flight {
             Flight::Prepare(ballot) => match node.acceptor.prepare(ballot) {
-                Verdict::Refused { promised } => nack(ballot, promised),
+                Verdict::Rejected { promised } => nack(ballot, promised),
                 _ => {
                     let vote = node.acceptor.accepted().cloned();
                     vec![(to, from, Flight::Promise(ballot, vote))]
                 }
             },
             Flight::Accept(ballot, state) => match node.acceptor.accept(ballot, state) {
-                Verdict::Refused { promised } => nack(ballot, promised),
+                Verdict::Rejected { promised } => nack(ballot, promised),
                 Verdict::Contradiction => panic!("{ballot} has two values"),
                 Verdict::Granted { .. } => vec![(to, from, Flight::Accepted(ballot))],
             },

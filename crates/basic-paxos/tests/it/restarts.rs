@@ -1,14 +1,14 @@
 //! What a disk may hold after a crash, and what a node does about the front of its log.
 
 use crate::cluster::*;
-use synod_basic_paxos::{Config, HardState, Kind, Learned, Message, PerSlot, Timer};
+use synod_basic_paxos::{Arity, Config, HardState, Learned, Message, PaxosLog, Timer};
 use synod_consensus::{
     Base, FatalError, Host, Input, Protocol, ProtocolEvent, RecoveryError, RunLog, Saved, Write,
 };
 use synod_types::{Ballot, Instant, Slot, Ticket};
 
 type Single = synod_basic_paxos::Single;
-type Log = synod_basic_paxos::Log;
+type Many = synod_basic_paxos::Many;
 
 /// The first slot and round that nobody gets to.
 const END: u64 = 1 << 62;
@@ -17,19 +17,22 @@ fn base(through: u64, stamp: Ballot) -> Base<Ballot> {
     Base { through: Slot(through), stamp, members: None }
 }
 
-fn recover(saved: Saved<PerSlot<Log>>) -> Result<PerSlot<Log>, RecoveryError> {
-    PerSlot::recover(config(N1, 3), saved)
+fn recover(saved: Saved<PaxosLog<Many>>) -> Result<PaxosLog<Many>, RecoveryError> {
+    PaxosLog::recover(config(N1, 3), saved)
 }
 
 /// Writes that follow from an input.
-fn writes<K: Kind>(cluster: &mut Cluster<K>, input: Input<PerSlot<K>>) -> Vec<Write<PerSlot<K>>> {
+fn writes<K: Arity>(
+    cluster: &mut Cluster<K>,
+    input: Input<PaxosLog<K>>,
+) -> Vec<Write<PaxosLog<K>>> {
     cluster.node(N1).written.clear();
     cluster.step(N1, input);
     std::mem::take(&mut cluster.node(N1).written)
 }
 
 /// Three slots under one ballot.
-fn abc(chosen: u64) -> Saved<PerSlot<Log>> {
+fn abc(chosen: u64) -> Saved<PaxosLog<Many>> {
     let votes = [(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")];
     let promises: Vec<_> = (chosen + 1..=3).map(|slot| (slot, b(1, 2))).collect();
     disk(chosen, &promises, &votes)
@@ -107,7 +110,7 @@ fn a_vote_needs_its_promise_until_its_slot_is_chosen() {
 #[test]
 fn what_was_learnt_behind_a_hole_is_known_again() {
     let votes = [(1, Ballot::CHOSEN, "a"), (2, b(1, 2), "b"), (3, Ballot::CHOSEN, "c")];
-    let mut cluster = alone::<Log>(disk(0, &[(2, b(1, 2))], &votes));
+    let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2))], &votes));
     assert_eq!(cluster.commit(N1), 1, "slot 2 is voted for only");
     let expected = Message::Learned(Learned { first: Slot(3), values: value("c"), through: S1 });
     assert_eq!(cluster.ask(N2, N1, prepare(3, b(9, 2))), [expected]);
@@ -120,8 +123,8 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     let saved = Saved { applied: Slot(3), ..abc(0) };
     let wiped = [N2, N3].map(|id| (config(id, 3), Saved::default()));
     let mut cluster =
-        Cluster::<Log>::from_disks(wiped.into_iter().chain([(config(N1, 3), saved)]).collect());
-    let applied = |cluster: &Cluster<Log>| {
+        Cluster::<Many>::from_disks(wiped.into_iter().chain([(config(N1, 3), saved)]).collect());
+    let applied = |cluster: &Cluster<Many>| {
         let log = &cluster.nodes[&N1].disk.log;
         let held = (1..=3).map(|slot| log.get(Slot(slot)).map(|(_, held)| text(&held.to_value())));
         held.map(|held| held.unwrap_or_default()).collect::<Vec<_>>()
@@ -177,7 +180,7 @@ fn the_front_moves_once_to_what_is_chosen() {
 #[test]
 fn a_snapshot_of_numbers_that_nobody_gets_to_is_ignored() {
     /// Installs, and returns whether that was ignored and what is known to be chosen.
-    fn install<K: Kind>(cluster: &mut Cluster<K>, base: Base<Ballot>) -> (bool, u64) {
+    fn install<K: Arity>(cluster: &mut Cluster<K>, base: Base<Ballot>) -> (bool, u64) {
         cluster.node(N1).seen.notes.clear();
         cluster.step(N1, Input::Installed { base });
         let mut notes = cluster.node(N1).seen.notes.iter();
@@ -219,13 +222,13 @@ fn a_snapshot_of_what_is_known_moves_the_front_only() {
 
 #[test]
 fn what_was_under_way_in_a_snapshot_counts_as_placed() {
-    let mut cluster = alone::<Log>(Saved::default());
+    let mut cluster = alone::<Many>(Saved::default());
     for ticket in 1..=3 {
         cluster.propose(N1, ticket, &ticket.to_string());
     }
     let slots = [1, 2, 3].map(|slot| Timer::Slot(Slot(slot)));
     let running =
-        |cluster: &Cluster<Log>| slots.map(|it| cluster.nodes[&N1].seen.timers.contains_key(&it));
+        |cluster: &Cluster<Many>| slots.map(|it| cluster.nodes[&N1].seen.timers.contains_key(&it));
     assert_eq!(running(&cluster), [true; 3]);
     cluster.step(N1, Input::Installed { base: base(2, b(1, 2)) });
     let mut placed = vec![(Ticket(1), S1), (Ticket(2), Slot(2))];
@@ -241,7 +244,7 @@ fn what_was_under_way_in_a_snapshot_counts_as_placed() {
 fn a_learner_waits_without_a_vote() {
     let learner = synod_types::NodeId(4);
     let config = Config::new(learner, members(3, 1)).unwrap();
-    let mut host = Host::<PerSlot<Log>>::recover(learner, config, Saved::default()).unwrap();
+    let mut host = Host::<PaxosLog<Many>>::recover(learner, config, Saved::default()).unwrap();
     let outputs = host.input(Instant(1), Input::Start, &mut ());
     assert_eq!(outputs.peers, Some(members(3, 1)));
     assert_eq!(host.core().status().leader, Some(N1));

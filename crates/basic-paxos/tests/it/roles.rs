@@ -4,14 +4,14 @@ use crate::cluster::{N1, N2, N3, b, members};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use synod_basic_paxos::consensus::Quorum;
-use synod_basic_paxos::{Acceptor, Asking, Backoff, Learner, Proposer, Verdict};
+use synod_basic_paxos::{Acceptor, Awaiting, Backoff, Learner, Proposer, Verdict};
 use synod_types::{Ballot, NodeId};
 
 const YES: Verdict = Verdict::Granted { changed: true };
 const AGAIN: Verdict = Verdict::Granted { changed: false };
 
 fn no(round: u64, node: u64) -> Verdict {
-    Verdict::Refused { promised: b(round, node) }
+    Verdict::Rejected { promised: b(round, node) }
 }
 
 enum Ask {
@@ -92,7 +92,7 @@ fn a_proposer_takes_the_value_of_the_highest_numbered_vote() {
     ];
     for (name, votes, expected) in cases {
         let mut proposer = Proposer::new(NodeId(9), members(5, 0), "own");
-        proposer.see(b(4, 4));
+        proposer.observe(b(4, 4));
         let ballot = proposer.prepare();
         assert_eq!(ballot, b(5, 9), "above everything seen");
         let mut value = None;
@@ -101,7 +101,7 @@ fn a_proposer_takes_the_value_of_the_highest_numbered_vote() {
             value = proposer.on_promise(NodeId(1 + index as u64), ballot, vote);
         }
         assert_eq!(value, Some(expected), "{name}");
-        assert_eq!(proposer.asking(), Asking::Votes(&expected));
+        assert_eq!(proposer.awaiting(), Awaiting::Votes(&expected));
         let late = proposer.on_promise(NodeId(4), ballot, Some((b(4, 4), "late")));
         assert_eq!(late, None, "{name}: the value of a ballot stays");
     }
@@ -118,9 +118,9 @@ fn a_refusal_ends_a_ballot_only_when_no_majority_is_left() {
     assert_eq!(proposer.unanswered(), [N1, NodeId(4), NodeId(5)]);
     assert!(proposer.on_nack(NodeId(4), ballot, b(7, 2)), "two of five are left");
     assert_eq!(proposer.prepare(), b(9, 1), "above every hint, even a stranger's");
-    assert!(!proposer.was_refused(), "a new ballot begins anew");
+    assert!(!proposer.was_rejected(), "a new ballot begins anew");
     assert!(!proposer.on_nack(NodeId(5), ballot, b(7, 2)), "a refusal of the old ballot");
-    assert!(!proposer.was_refused());
+    assert!(!proposer.was_rejected());
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn a_learner_counts_by_ballot() {
 #[test]
 fn a_decision_is_told_once_and_stays() {
     let mut learner = Learner::new(members(3, 0));
-    assert!(learner.on_decided("a"));
-    assert!(learner.on_decided("a"), "again");
-    assert!(!learner.on_decided("b"), "someone is mistaken");
+    assert!(learner.on_chosen_value("a"));
+    assert!(learner.on_chosen_value("a"), "again");
+    assert!(!learner.on_chosen_value("b"), "someone is mistaken");
     assert_eq!(learner.on_accepted(N1, b(9, 1), "b"), None);
     assert_eq!(learner.decided(), Some(&"a"));
 }
@@ -235,7 +235,7 @@ fn play(events: &[Event]) -> Vec<usize> {
         let flight = match event {
             Event::Begin(id) => {
                 // Its own acceptor's promise is written first, as on a real node.
-                proposers[*id].see(acceptors[*id].promised());
+                proposers[*id].observe(acceptors[*id].promised());
                 let ballot = proposers[*id].prepare();
                 assert!(ballot > acceptors[*id].promised(), "never used before");
                 acceptors[*id].prepare(ballot);
@@ -263,7 +263,7 @@ fn play(events: &[Event]) -> Vec<usize> {
         };
         match flight {
             Flight::Prepare(from, ballot, to) => wire.push(match acceptors[to].prepare(ballot) {
-                Verdict::Refused { promised } => Flight::Nack(from, ballot, to, promised),
+                Verdict::Rejected { promised } => Flight::Nack(from, ballot, to, promised),
                 _ => Flight::Promise(from, ballot, to, acceptors[to].accepted().copied()),
             }),
             Flight::Promise(from, ballot, to, vote) => {
@@ -274,7 +274,7 @@ fn play(events: &[Event]) -> Vec<usize> {
             Flight::Accept(from, ballot, to, value) => {
                 wire.push(match acceptors[to].accept(ballot, value) {
                     Verdict::Granted { .. } => Flight::Accepted(from, ballot, to),
-                    Verdict::Refused { promised } => Flight::Nack(from, ballot, to, promised),
+                    Verdict::Rejected { promised } => Flight::Nack(from, ballot, to, promised),
                     Verdict::Contradiction => panic!("{ballot} has two values"),
                 });
             }

@@ -7,19 +7,19 @@ use synod_consensus::{Bounds, Protocol, Saved};
 use synod_types::{NodeId, Slot};
 
 type Single = synod_basic_paxos::Single;
-type Log = synod_basic_paxos::Log;
+type Many = synod_basic_paxos::Many;
 
-fn fresh() -> Cluster<Log> {
+fn fresh() -> Cluster<Many> {
     alone(Saved::default())
 }
 
-fn with_timing(timing: Timing) -> Cluster<Log> {
+fn with_timing(timing: Timing) -> Cluster<Many> {
     let config = config(N1, 3).with_timing(timing).unwrap();
     Cluster::from_disks(vec![(config, Saved::default())])
 }
 
 /// From when to when a timer may run out, in milliseconds.
-fn wait<K: synod_basic_paxos::Kind>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
+fn wait<K: synod_basic_paxos::Arity>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
     let range = &cluster.node(N1).seen.timers[&timer];
     (range.start.as_millis(), range.end.as_millis())
 }
@@ -67,19 +67,19 @@ fn a_node_asks_around_every_eight_round_trips_within_bounds() {
     for (round_trip, expected) in [(1, (50, 100)), (10, (80, 160)), (100, (500, 1000))] {
         let timing = Timing { round_trip: ms(round_trip), ..Timing::default() };
         let mut cluster = with_timing(timing);
-        assert_eq!(wait(&mut cluster, Timer::Ask), expected, "{round_trip} ms");
-        cluster.timeout(N1, Timer::Ask);
-        assert_eq!(wait(&mut cluster, Timer::Ask), expected, "{round_trip} ms, again");
+        assert_eq!(wait(&mut cluster, Timer::CatchUp), expected, "{round_trip} ms");
+        cluster.timeout(N1, Timer::CatchUp);
+        assert_eq!(wait(&mut cluster, Timer::CatchUp), expected, "{round_trip} ms, again");
     }
 }
 
 #[test]
 fn the_other_voters_are_asked_in_turn() {
     let config = synod_basic_paxos::Config::new(N2, members(4, 1)).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let mut asked = Vec::new();
     for _ in 0..5 {
-        cluster.timeout(N2, Timer::Ask);
+        cluster.timeout(N2, Timer::CatchUp);
         asked.extend(cluster.wire.drain(..).map(|flight| (flight.to.0, flight.message)));
     }
     let expected = [1, 3, 4, 1, 3].map(|node| (node, Message::Learn(Learn { from: S1 })));
@@ -90,7 +90,7 @@ fn the_other_voters_are_asked_in_turn() {
 fn the_same_question_waits_two_round_trips_and_another_does_not() {
     let limits = Limits { window: 4, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let far = prepare(9, b(1, 2));
     let ask = |slot| [Message::Learn(Learn { from: Slot(slot) })];
     assert_eq!(cluster.ask(N2, N1, far.clone()), ask(1));
@@ -106,12 +106,12 @@ fn the_same_question_waits_two_round_trips_and_another_does_not() {
 fn a_guide_may_be_silent_for_as_long_as_the_cap() {
     let learner = NodeId(4);
     let config = synod_basic_paxos::Config::new(learner, members(3, 1)).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
-    let guide = |cluster: &Cluster<Log>| cluster.nodes[&learner].host.core().status().leader;
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
+    let guide = |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader;
     cluster.say(N1, learner, decided(1, "x"));
     for (ms, expected) in [(500, N1), (1, N2), (500, N2), (1, N3), (501, N1)] {
         cluster.later(ms);
-        cluster.timeout(learner, Timer::Ask);
+        cluster.timeout(learner, Timer::CatchUp);
         assert_eq!(guide(&cluster), Some(expected));
     }
 }
@@ -151,7 +151,7 @@ fn who_is_not_heard_twice_begins_nothing_new() {
 #[test]
 fn only_those_who_are_late_are_asked_again() {
     let config = synod_basic_paxos::Config::new(N1, members(5, 0)).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     cluster.propose(N1, 1, "x");
     cluster.say(N2, N1, promise(1, b(1, 1), None));
     cluster.wire.clear();
@@ -183,8 +183,8 @@ fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
     }
     cluster.wire.clear();
     cluster.later(100);
-    cluster.timeout(N1, Timer::Ask);
-    let begun = |cluster: &mut Cluster<Log>| {
+    cluster.timeout(N1, Timer::CatchUp);
+    let begun = |cluster: &mut Cluster<Many>| {
         let mut slots: Vec<_> = sent(cluster)
             .into_iter()
             .filter_map(|message| match message {
@@ -201,9 +201,9 @@ fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
     // on a while ago, and nobody was heard to use slot 2.
     cluster.say(N2, N1, promise(1, b(2, 1), Some((b(1, 3), value("x")))));
     cluster.wire.clear();
-    cluster.timeout(N1, Timer::Ask);
+    cluster.timeout(N1, Timer::CatchUp);
     assert_eq!(begun(&mut cluster), [2, 3]);
-    cluster.timeout(N1, Timer::Ask);
+    cluster.timeout(N1, Timer::CatchUp);
     assert!(begun(&mut cluster).is_empty(), "all of them are under way");
 }
 
@@ -211,12 +211,12 @@ fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
 fn values_in_flight_bound_how_many_slots_are_opened() {
     let limits = Limits { flight_bytes: 20, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
-    let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+    let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     for ticket in 1..=5 {
         // A value takes a byte more than its command.
         cluster.propose(N1, ticket, "123456789");
     }
-    let open = |cluster: &mut Cluster<Log>| {
+    let open = |cluster: &mut Cluster<Many>| {
         let begun = sent(cluster).into_iter();
         begun.filter(|message| matches!(message, Message::Prepare(_))).count()
     };
@@ -250,7 +250,7 @@ fn narrow_limits_leave_values_more_time_for_the_link() {
     for (flight_bytes, added) in [(4 << 20, 7), (256 << 10, 125), (1, 125)] {
         let limits = Limits { flight_bytes, ..Limits::default() };
         let config = config(N1, 3).with_limits(limits).unwrap();
-        let mut cluster = Cluster::<Log>::from_disks(vec![(config, Saved::default())]);
+        let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
         cluster.propose(N1, 1, &"x".repeat(64 << 10));
         cluster.later(10);
         cluster.say(N2, N1, promise(1, b(1, 1), None));
@@ -278,10 +278,10 @@ fn bounds_leave_a_lane_room_beside_what_is_in_flight() {
 #[test]
 fn one_answer_to_a_lagging_node_is_in_flight() {
     let saved = disk(3, &[], &[(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")]);
-    let mut cluster = alone::<Log>(saved);
+    let mut cluster = alone::<Many>(saved);
     let question = |slot| Message::Learn(Learn { from: Slot(slot) });
     let answers =
-        |cluster: &mut Cluster<Log>, from, slot| cluster.ask(from, N1, question(slot)).len();
+        |cluster: &mut Cluster<Many>, from, slot| cluster.ask(from, N1, question(slot)).len();
     assert_eq!(answers(&mut cluster, N2, 1), 1);
     assert_eq!(answers(&mut cluster, N2, 1), 0, "it is on its way");
     assert_eq!(answers(&mut cluster, N2, 2), 0, "so is the rest of it");
@@ -301,7 +301,7 @@ fn a_node_whose_log_gets_on_does_not_ask() {
             cluster.say(N2, N1, decided(slot, "x"));
         }
         cluster.wire.clear();
-        cluster.timeout(N1, Timer::Ask);
+        cluster.timeout(N1, Timer::CatchUp);
         let questions = sent(&mut cluster).into_iter();
         let questions = questions.filter(|message| matches!(message, Message::Learn(_)));
         assert_eq!(questions.count(), expected, "told of {told:?}");

@@ -2,8 +2,8 @@
 
 use crate::cluster::{b, value};
 use synod_basic_paxos::{
-    Accept, Accepted, BasicPaxos, Chosen, Decree, HardState, Learn, Learned, Letter, Message, Nack,
-    Prepare, Promise,
+    Accept, Accepted, BasicPaxos, Chosen, HardState, Learn, Learned, Message, MessageBatch, Nack,
+    Prepare, Promise, SingleDecree,
 };
 use synod_types::Slot;
 
@@ -46,23 +46,23 @@ fn messages() -> Vec<(Message, &'static str, &'static str)> {
 #[test]
 fn every_message_reads_like_the_papers() {
     for (message, short, long) in messages() {
-        let letter = Letter::from(message);
-        assert_eq!(synod_consensus::Message::<Decree>::describe(&letter), short);
-        assert_eq!(synod_consensus::Message::<BasicPaxos>::describe(&letter), long);
+        let batch = MessageBatch::from(message);
+        assert_eq!(synod_consensus::Message::<SingleDecree>::describe(&batch), short);
+        assert_eq!(synod_consensus::Message::<BasicPaxos>::describe(&batch), long);
     }
-    let letter: Letter = messages().into_iter().map(|(message, ..)| message).take(2).collect();
-    let words = synod_consensus::Message::<Decree>::describe(&letter);
+    let batch: MessageBatch = messages().into_iter().map(|(message, ..)| message).take(2).collect();
+    let words = synod_consensus::Message::<SingleDecree>::describe(&batch);
     assert_eq!(words, "Prepare(1.1) + Promise(1.1, none)");
 }
 
 #[test]
 fn every_message_survives_the_wire() {
     for (message, short, _) in messages() {
-        let letter = Letter::from(message);
-        let bytes = postcard::to_allocvec(&letter).unwrap();
-        assert_eq!(postcard::from_bytes::<Letter>(&bytes), Ok(letter), "{short}");
+        let batch = MessageBatch::from(message);
+        let bytes = postcard::to_allocvec(&batch).unwrap();
+        assert_eq!(postcard::from_bytes::<MessageBatch>(&bytes), Ok(batch), "{short}");
         for cut in 0..bytes.len() {
-            assert!(postcard::from_bytes::<Letter>(&bytes[..cut]).is_err(), "{short} cut");
+            assert!(postcard::from_bytes::<MessageBatch>(&bytes[..cut]).is_err(), "{short} cut");
         }
     }
 }

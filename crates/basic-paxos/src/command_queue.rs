@@ -19,13 +19,13 @@ pub(crate) struct Command {
 
 /// Commands without a slot, the oldest first: one that comes back takes its old place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Waiting {
+pub(crate) struct CommandQueue {
     commands: BTreeMap<u64, Command>,
     bytes: usize,
     arrivals: u64,
 }
 
-impl Waiting {
+impl CommandQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_takes_its_old_place() {
-        let mut waiting = Waiting::default();
+        let mut waiting = CommandQueue::default();
         for ticket in 1..=4 {
             waiting.join(Instant::ZERO, Ticket(ticket), value("x"));
         }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn it_knows_how_much_it_holds() {
-        let mut waiting = Waiting::default();
+        let mut waiting = CommandQueue::default();
         waiting.join(Instant::ZERO, Ticket(1), value("abc"));
         let bytes = value("abc").byte_len();
         assert!(!waiting.exceeds(1, bytes));

@@ -1,9 +1,9 @@
 //! The proposer's side of a core: which slot, which ballot, when again.
 
+use crate::command_queue::Command;
+use crate::core::{Arity, Fx, PaxosLog, SlotState, Timer};
 use crate::message::{Accept, Accepted, Chosen, Learned, Message, Nack, Prepare, Promise};
-use crate::per_slot::{Fx, Kind, PerSlot, Standing, Timer};
-use crate::waiting::Command;
-use crate::{Asking, Backoff, Limits, Proposer};
+use crate::{Awaiting, Backoff, Limits, Proposer};
 use core::ops::RangeInclusive;
 use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal, StepDownReason};
@@ -28,9 +28,9 @@ pub(crate) struct Proposal {
 impl Proposal {
     /// Length of the value that it is about, in bytes.
     fn byte_len(&self) -> usize {
-        match self.proposer.asking() {
-            Asking::Votes(value) => value.byte_len(),
-            Asking::Promises | Asking::Nothing => self.proposer.own().byte_len(),
+        match self.proposer.awaiting() {
+            Awaiting::Votes(value) => value.byte_len(),
+            Awaiting::Promises | Awaiting::Nothing => self.proposer.own().byte_len(),
         }
     }
 }
@@ -48,12 +48,12 @@ pub(crate) fn link_time(bytes: usize, limits: &Limits) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// A message is out.
-    Asking,
+    Awaiting,
     /// Others are given time.
     StandingBack,
 }
 
-impl<K: Kind> PerSlot<K> {
+impl<K: Arity> PaxosLog<K> {
     /// A client's command joins the queue for a slot. Its ticket is answered when the command is
     /// chosen: until then this node keeps trying, unless so many newer ones come that it has to
     /// give way.
@@ -132,7 +132,7 @@ impl<K: Kind> PerSlot<K> {
     /// The first slot behind all that anyone was heard to use, if it may be open.
     fn free_slot(&self) -> Option<Slot> {
         let next = self.hard_state.chosen().max(self.seen).next().min(Slot(K::SLOTS));
-        let free = !self.proposals.contains_key(&next) && self.standing(next) == Standing::Open;
+        let free = !self.proposals.contains_key(&next) && self.slot_state(next) == SlotState::Open;
         free.then_some(next)
     }
 
@@ -155,13 +155,13 @@ impl<K: Kind> PerSlot<K> {
         let (me, quorum) = (self.config.id(), self.config.quorum().clone());
         let mut proposer = Proposer::new(me, quorum, value);
         let lost = command.as_ref().map_or(0, |command| command.lost);
-        proposer.see(Ballot { round: lost, node: me });
+        proposer.observe(Ballot { round: lost, node: me });
         let proposal = Proposal {
             proposer,
             command,
             at_stake: false,
             backoff: Backoff::default(),
-            stage: Stage::Asking,
+            stage: Stage::Awaiting,
             since: now,
             repeats: 0,
         };
@@ -175,9 +175,9 @@ impl<K: Kind> PerSlot<K> {
     fn prepare(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
         let promised = self.acceptor(slot).promised();
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
-        proposal.proposer.see(promised);
+        proposal.proposer.observe(promised);
         let ballot = proposal.proposer.prepare();
-        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
+        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Awaiting, now, 0);
         self.on_prepare(now, self.config.id(), Prepare { slot, ballot }, fx);
         self.tell_voters(&Message::Prepare(Prepare { slot, ballot }));
         self.arm(slot, fx);
@@ -186,7 +186,7 @@ impl<K: Kind> PerSlot<K> {
     fn tell_voters(&mut self, message: &Message) {
         let me = self.config.id();
         for voter in self.config.members().voters().iter().filter(|voter| **voter != me) {
-            self.mail.post(*voter, message.clone());
+            self.outgoing.push(*voter, message.clone());
         }
     }
 
@@ -204,12 +204,12 @@ impl<K: Kind> PerSlot<K> {
         // A rival's higher ballot came here meanwhile, and has most likely come to the others: they
         // would refuse the value, and it would take up the links for nothing.
         if promised > ballot {
-            proposal.proposer.see(promised);
+            proposal.proposer.observe(promised);
             self.measure(sample);
             return self.give_way(slot, fx);
         }
         proposal.at_stake |= value == *proposal.proposer.own();
-        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Asking, now, 0);
+        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Awaiting, now, 0);
         self.measure(sample);
         let accept = Accept { slot, ballot, value };
         self.on_accept(now, self.config.id(), accept.clone(), fx);
@@ -233,7 +233,7 @@ impl<K: Kind> PerSlot<K> {
         let members = self.config.members();
         for node in members.others(self.config.id()) {
             // Voters were sent the value with the Accept, and once is enough.
-            self.mail.post(
+            self.outgoing.push(
                 node,
                 match members.is_voter(node) {
                     true => Message::Chosen(Chosen { slot, ballot, through }),
@@ -255,7 +255,7 @@ impl<K: Kind> PerSlot<K> {
     ) {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         let hopeless = proposal.proposer.on_nack(from, ballot, promised);
-        if hopeless && proposal.stage == Stage::Asking {
+        if hopeless && proposal.stage == Stage::Awaiting {
             self.give_way(slot, fx);
         }
     }
@@ -264,8 +264,8 @@ impl<K: Kind> PerSlot<K> {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         match proposal.stage {
             Stage::StandingBack => self.prepare(now, slot, fx),
-            Stage::Asking if proposal.proposer.was_refused() => self.give_way(slot, fx),
-            Stage::Asking => self.repeat(now, slot, fx),
+            Stage::Awaiting if proposal.proposer.was_rejected() => self.give_way(slot, fx),
+            Stage::Awaiting => self.repeat(now, slot, fx),
         }
     }
 
@@ -306,14 +306,16 @@ impl<K: Kind> PerSlot<K> {
         let Some(proposal) = self.proposals.get_mut(&slot) else { return };
         proposal.repeats += 1;
         let ballot = proposal.proposer.ballot();
-        let message = match proposal.proposer.asking() {
-            Asking::Nothing => return,
-            Asking::Promises => Message::Prepare(Prepare { slot, ballot }),
-            Asking::Votes(value) => Message::Accept(Accept { slot, ballot, value: value.clone() }),
+        let message = match proposal.proposer.awaiting() {
+            Awaiting::Nothing => return,
+            Awaiting::Promises => Message::Prepare(Prepare { slot, ballot }),
+            Awaiting::Votes(value) => {
+                Message::Accept(Accept { slot, ballot, value: value.clone() })
+            }
         };
         let late = proposal.proposer.unanswered();
         for voter in late.into_iter().filter(|voter| *voter != self.config.id()) {
-            self.mail.post(voter, message.clone());
+            self.outgoing.push(voter, message.clone());
         }
         self.arm(slot, fx);
     }
@@ -331,7 +333,7 @@ impl<K: Kind> PerSlot<K> {
         let Some(proposal) = self.proposals.get(&slot) else { return };
         let patience = self.round_trip().saturating_mul(4 << proposal.repeats.min(16));
         let mut patience = patience.min(self.config.timing().cap);
-        if let Asking::Votes(value) = proposal.proposer.asking() {
+        if let Awaiting::Votes(value) = proposal.proposer.awaiting() {
             let most = self.config.limits().flight_bytes.max(value.byte_len());
             let queued = value.byte_len().saturating_mul(self.proposals.len()).min(most);
             patience += link_time(queued, self.config.limits()) * (1 << proposal.repeats.min(3));
@@ -434,7 +436,7 @@ impl<K: Kind> PerSlot<K> {
             && in_flight < most
             && self.width.has_room_to_finish(self.proposals.len())
         {
-            let open = self.standing(slot) == Standing::Open;
+            let open = self.slot_state(slot) == SlotState::Open;
             if open && self.is_quiet(now, slot) && !self.proposals.contains_key(&slot) {
                 self.open(now, slot, fx);
                 // Others have probably voted for the same value, and report it.
@@ -452,8 +454,8 @@ impl<K: Kind> PerSlot<K> {
 mod tests {
     use super::*;
     use crate::Learn;
-    use crate::per_slot::{Log, Single};
-    use crate::{Config, Letter, Timing};
+    use crate::core::{Many, Single};
+    use crate::{Config, MessageBatch, Timing};
     use alloc::vec::Vec;
     use alloc::{format, vec};
     use synod_consensus::{Host, Input, Round, Saved};
@@ -477,11 +479,11 @@ mod tests {
         Message::Prepare(Prepare { slot, ballot })
     }
 
-    fn input<K: Kind>(from: NodeId, message: Message) -> Input<PerSlot<K>> {
-        Input::Message { from, message: Letter::from(message) }
+    fn input<K: Arity>(from: NodeId, message: Message) -> Input<PaxosLog<K>> {
+        Input::Message { from, message: MessageBatch::from(message) }
     }
 
-    fn propose<K: Kind>(text: &str) -> Input<PerSlot<K>> {
+    fn propose<K: Arity>(text: &str) -> Input<PaxosLog<K>> {
         Input::Propose { ticket: Ticket(1), command: text.as_bytes().to_vec().into() }
     }
 
@@ -490,20 +492,20 @@ mod tests {
         Config::new(ME, members).unwrap().with_limits(limits).unwrap()
     }
 
-    fn start<K: Kind>(config: Config) -> Host<PerSlot<K>> {
+    fn start<K: Arity>(config: Config) -> Host<PaxosLog<K>> {
         let mut host = Host::recover(ME, config, Saved::default()).unwrap();
         step(&mut host, 0, Input::Start);
         host
     }
 
     /// n2 of three voters, with nothing on disk.
-    fn node<K: Kind>(limits: Limits) -> Host<PerSlot<K>> {
+    fn node<K: Arity>(limits: Limits) -> Host<PaxosLog<K>> {
         start(config(limits))
     }
 
     /// n2 when slot 1 is chosen, and that time in milliseconds. n2 has proposed there if it has
     /// measured a round trip.
-    fn node_after_slot_1(limits: Limits, round_trip: Option<u64>) -> (Host<PerSlot<Log>>, u64) {
+    fn node_after_slot_1(limits: Limits, round_trip: Option<u64>) -> (Host<PaxosLog<Many>>, u64) {
         let Some(ms) = round_trip else {
             let mut host = node(limits);
             step(&mut host, 0, told(S1, "x", S1));
@@ -521,10 +523,10 @@ mod tests {
     }
 
     /// Steps the core, on a disk that is never late. Returns what it sends to n1.
-    fn step<K: Kind>(
-        host: &mut Host<PerSlot<K>>,
+    fn step<K: Arity>(
+        host: &mut Host<PaxosLog<K>>,
         ms: u64,
-        input: Input<PerSlot<K>>,
+        input: Input<PaxosLog<K>>,
     ) -> Vec<Message> {
         let now = Instant(ms * 1_000_000);
         let mut sent = Vec::new();
@@ -532,13 +534,13 @@ mod tests {
         loop {
             let Round { seq, sends, .. } = host.round(now, &mut ());
             let to_n1 = sends.drain(..).filter(|(to, _)| *to == N1);
-            sent.extend(to_n1.flat_map(|(_, letter)| letter.into_messages()));
+            sent.extend(to_n1.flat_map(|(_, batch)| batch.into_messages()));
             let Some(seq) = seq else { return sent };
             host.written(seq);
         }
     }
 
-    fn told(first: Slot, text: &str, through: Slot) -> Input<PerSlot<Log>> {
+    fn told(first: Slot, text: &str, through: Slot) -> Input<PaxosLog<Many>> {
         input(N1, Message::Learned(Learned { first, values: value(text), through }))
     }
 
@@ -567,7 +569,7 @@ mod tests {
             }
             for (ms, expected) in [(taken_over - 1, false), (taken_over, true)] {
                 let any_message = input(N1, Message::Learn(Learn { from: S2 }));
-                for occasion in [any_message, Input::Timeout(Timer::Ask)] {
+                for occasion in [any_message, Input::Timeout(Timer::CatchUp)] {
                     let sent = step(&mut host.clone(), begin + ms, occasion);
                     let takes_over = sent.contains(&prepare(S2, b(2, ME)));
                     assert_eq!(takes_over, expected, "{name}: at {ms} ms");
@@ -587,7 +589,7 @@ mod tests {
             (5, &[2], &[], None),
         ];
         for (through, early, late, finished) in cases {
-            let mut host = node::<Log>(Limits::default());
+            let mut host = node::<Many>(Limits::default());
             let chosen =
                 Message::Chosen(Chosen { slot: S1, ballot: b(1, N1), through: Slot(through) });
             step(&mut host, 0, input(N1, chosen));
@@ -639,7 +641,7 @@ mod tests {
             step(&mut finishes, 0, input(N3, prepare(S2, b(1, N3))));
             step(&mut finishes, 0, told(S1, "x", Slot(through)));
             for occasion in
-                [input(N1, Message::Learn(Learn { from: S2 })), Input::Timeout(Timer::Ask)]
+                [input(N1, Message::Learn(Learn { from: S2 })), Input::Timeout(Timer::CatchUp)]
             {
                 let sent = step(&mut finishes.clone(), ms, occasion);
                 assert_eq!(sent.contains(&prepare(S2, b(2, ME))), expected, "{name}: finishes");
@@ -649,7 +651,7 @@ mod tests {
 
     #[test]
     fn command_that_waited_for_catch_up_takes_the_slot_after_it() {
-        let mut host = node::<Log>(Limits::default());
+        let mut host = node::<Many>(Limits::default());
         step(&mut host, 0, told(S1, "x", S2));
         assert_eq!(step(&mut host, 1, propose("mine")), []);
         assert_eq!(step(&mut host, 2, told(S2, "y", S2)), [prepare(Slot(3), b(1, ME))]);
@@ -657,10 +659,10 @@ mod tests {
 
     /// n2 proposes, and n1 promises after 18 ms; meanwhile n2 receives a rival's Prepare. Returns
     /// what n2 then sends to n1.
-    fn promised<K: Kind>(
+    fn promised<K: Arity>(
         rival: Option<Ballot>,
         found: Option<&str>,
-    ) -> (Host<PerSlot<K>>, Vec<Message>) {
+    ) -> (Host<PaxosLog<K>>, Vec<Message>) {
         let mut host = node::<K>(Limits::default());
         let ballot = b(1, ME);
         assert_eq!(step(&mut host, 0, propose("mine")), [prepare(S1, ballot)]);
@@ -688,7 +690,7 @@ mod tests {
             (higher, Some("found"), elsewhere()),
         ];
         for (rival, found, expected) in cases {
-            let (_, sent) = promised::<Log>(rival, found);
+            let (_, sent) = promised::<Many>(rival, found);
             assert_eq!(sent, [expected], "rival {rival:?}, {found:?}");
         }
         // A decree has no other slot: the proposer stands back, and its next ballot is higher.

@@ -1,12 +1,14 @@
 //! A log of decrees: one Paxos a slot, and nobody leads.
 
 use crate::acceptor::Acceptor;
+use crate::command_queue::CommandQueue;
+use crate::congestion::CongestionWindow;
 use crate::history::History;
-use crate::mail::Mail;
-use crate::message::{Accept, Accepted, Chosen, Learned, Letter, Message, Nack, Prepare, Promise};
-use crate::proposing::Proposal;
-use crate::waiting::Waiting;
-use crate::width::Width;
+use crate::message::{
+    Accept, Accepted, Chosen, Learned, Message, MessageBatch, Nack, Prepare, Promise,
+};
+use crate::node_proposer::Proposal;
+use crate::outgoing::Outgoing;
 use crate::{Config, HardState, Timing, recovery};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -23,32 +25,32 @@ use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Values};
 
 /// What a slot is stamped with whose value was learnt as chosen, and not voted for here under
 /// that value: above every ballot, because nothing can follow it.
-pub(crate) const DECIDED: Ballot = Ballot::CHOSEN;
+pub(crate) const CHOSEN: Ballot = Ballot::CHOSEN;
 
-pub(crate) type Fx<'a, K> = Effects<'a, PerSlot<K>>;
+pub(crate) type Fx<'a, K> = Effects<'a, PaxosLog<K>>;
 
 /// How many decrees a core runs.
-pub trait Kind: sealed::Sealed + Copy + Eq + Hash + Debug + Send + 'static {
+pub trait Arity: sealed::Sealed + Copy + Eq + Hash + Debug + Send + 'static {
     /// The protocol's name on the command line.
     const NAME: &'static str;
     /// The last slot there is.
     const SLOTS: u64;
 }
 
-/// One decree: see [`Decree`](crate::Decree).
+/// One decree: see [`SingleDecree`](crate::SingleDecree).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Single {}
 
 /// A decree for every slot of a log: see [`BasicPaxos`](crate::BasicPaxos).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Log {}
+pub enum Many {}
 
-impl Kind for Single {
+impl Arity for Single {
     const NAME: &'static str = "decree";
     const SLOTS: u64 = 1;
 }
 
-impl Kind for Log {
+impl Arity for Many {
     const NAME: &'static str = "basic-paxos";
     const SLOTS: u64 = crate::message::HORIZON - 1;
 }
@@ -56,13 +58,13 @@ impl Kind for Log {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Single {}
-    impl Sealed for super::Log {}
+    impl Sealed for super::Many {}
 }
 
 /// One node's core: for every open slot an acceptor, and a proposer where this node has something
 /// to propose. A pure function of its state and one input; drive it through [`Protocol`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PerSlot<K> {
+pub struct PaxosLog<K> {
     pub(crate) config: Config,
     pub(crate) hard_state: HardState,
     pub(crate) base: Base<Ballot>,
@@ -71,11 +73,11 @@ pub struct PerSlot<K> {
     /// Chosen slots behind the first that is not known to be.
     pub(crate) decided: BTreeSet<Slot>,
     pub(crate) proposals: BTreeMap<Slot, Proposal>,
-    pub(crate) waiting: Waiting,
-    /// How many proposals may be open: see [`Width`].
-    pub(crate) width: Width,
+    pub(crate) waiting: CommandQueue,
+    /// How many proposals may be open: see [`CongestionWindow`].
+    pub(crate) width: CongestionWindow,
     /// What this round has to say.
-    pub(crate) mail: Mail,
+    pub(crate) outgoing: Outgoing,
     /// The highest slot that anyone was heard to use.
     pub(crate) seen: Slot,
     /// The highest slot through which all is chosen, as others say.
@@ -129,12 +131,12 @@ pub enum Timer {
     /// Answers about this slot, or the end of standing back from it.
     Slot(Slot),
     /// The time to ask what was missed.
-    Ask,
+    CatchUp,
 }
 
-impl<K: Kind> Protocol for PerSlot<K> {
+impl<K: Arity> Protocol for PaxosLog<K> {
     type Config = Config;
-    type Message = Letter;
+    type Message = MessageBatch;
     type HardState = HardState;
     type Stamp = Ballot;
     type Timer = Timer;
@@ -167,10 +169,10 @@ impl<K: Kind> Protocol for PerSlot<K> {
         match input {
             Input::Start => self.on_start(fx),
             Input::Message { from, message } => {
-                self.on_letter(now, from, message, fx);
+                self.on_batch(now, from, message, fx);
             }
             Input::Timeout(Timer::Slot(slot)) => self.on_slot_timeout(now, slot, fx),
-            Input::Timeout(Timer::Ask) => self.on_ask_timeout(now, fx),
+            Input::Timeout(Timer::CatchUp) => self.on_ask_timeout(now, fx),
             // Nobody depends on this node: the others order their commands without it.
             Input::Stalled | Input::Lagging => {}
             Input::Propose { ticket, command } => self.on_propose(now, ticket, &command, fx),
@@ -192,13 +194,13 @@ impl<K: Kind> Protocol for PerSlot<K> {
         if mem::take(&mut self.unsaved) {
             fx.write(Write::HardState(self.hard_state.clone()));
         }
-        for (to, letter) in self.mail.take() {
-            fx.send(to, letter);
+        for (to, batch) in self.outgoing.take() {
+            fx.send(to, batch);
         }
-        // What this round learnt is stated by the next: a letter that reports a choice states what
+        // What this round learnt is stated by the next: a batch that reports a choice states what
         // was known before it, which is what the receiver can compare.
-        if self.mail.known.through() != self.hard_state.chosen() {
-            self.mail.known = self.known();
+        if self.outgoing.known.through() != self.hard_state.chosen() {
+            self.outgoing.known = self.known();
         }
     }
 
@@ -249,16 +251,16 @@ impl<K: Kind> Protocol for PerSlot<K> {
 
 /// Where a slot stands from this node's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum SlotState {
     /// Its value is known.
-    Decided,
+    Chosen,
     /// It may be voted about.
     Open,
     /// So far ahead that this node must have missed something.
-    Beyond,
+    BeyondWindow,
 }
 
-impl<K: Kind> PerSlot<K> {
+impl<K: Arity> PaxosLog<K> {
     /// Screens a message, then hands it on.
     pub(crate) fn on_message(
         &mut self,
@@ -329,10 +331,10 @@ impl<K: Kind> PerSlot<K> {
                     fx.note(ProtocolEvent::Voted { to: from, ballot });
                 }
                 let accepted = acceptor.accepted().cloned();
-                self.mail.post(from, Message::Promise(Promise { slot, ballot, accepted }));
+                self.outgoing.push(from, Message::Promise(Promise { slot, ballot, accepted }));
             }
-            crate::Verdict::Refused { promised } => {
-                self.mail.post(from, Message::Nack(Nack { slot, ballot, promised }));
+            crate::Verdict::Rejected { promised } => {
+                self.outgoing.push(from, Message::Nack(Nack { slot, ballot, promised }));
             }
             crate::Verdict::Contradiction => {}
         }
@@ -356,10 +358,10 @@ impl<K: Kind> PerSlot<K> {
                     self.promise(now, slot, ballot);
                     self.put(slot, ballot, value, fx);
                 }
-                self.mail.post(from, Message::Accepted(Accepted { slot, ballot }));
+                self.outgoing.push(from, Message::Accepted(Accepted { slot, ballot }));
             }
-            crate::Verdict::Refused { promised } => {
-                self.mail.post(from, Message::Nack(Nack { slot, ballot, promised }));
+            crate::Verdict::Rejected { promised } => {
+                self.outgoing.push(from, Message::Nack(Nack { slot, ballot, promised }));
             }
             crate::Verdict::Contradiction => {
                 self.ignore(from, IgnoreReason::TwoValues, fx);
@@ -370,10 +372,10 @@ impl<K: Kind> PerSlot<K> {
     /// Whether this acceptor has a say about the slot. If it is decided, the proposer is told what
     /// was; if it is beyond the window, this node has missed something, and asks.
     fn may_vote(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) -> bool {
-        match self.standing(slot) {
-            Standing::Decided => self.tell(now, from, slot, fx),
-            Standing::Beyond => self.ask(now, from),
-            Standing::Open => {
+        match self.slot_state(slot) {
+            SlotState::Chosen => self.tell(now, from, slot, fx),
+            SlotState::BeyondWindow => self.ask(now, from),
+            SlotState::Open => {
                 self.seen = self.seen.max(slot);
                 return true;
             }
@@ -381,13 +383,13 @@ impl<K: Kind> PerSlot<K> {
         false
     }
 
-    pub(crate) fn standing(&self, slot: Slot) -> Standing {
+    pub(crate) fn slot_state(&self, slot: Slot) -> SlotState {
         if slot <= self.hard_state.chosen() || self.decided.contains(&slot) {
-            Standing::Decided
+            SlotState::Chosen
         } else if slot <= self.horizon() {
-            Standing::Open
+            SlotState::Open
         } else {
-            Standing::Beyond
+            SlotState::BeyondWindow
         }
     }
 

@@ -1,8 +1,8 @@
 //! The learner's side of a core: what is chosen, in order, and who is told.
 
+use crate::core::{Answered, Arity, CHOSEN, Fx, PaxosLog, Timer};
 use crate::message::{Chosen, Learn, Learned, Message};
-use crate::per_slot::{Answered, DECIDED, Fx, Kind, PerSlot, Timer};
-use crate::proposing::link_time;
+use crate::node_proposer::link_time;
 use core::mem;
 use core::time::Duration;
 use synod_consensus::IgnoreReason;
@@ -12,7 +12,7 @@ use synod_types::{Instant, NodeId, Slot, Values, ValuesBuilder};
 /// round trips would learn no faster than the others choose.
 const ANSWERS_IN_FLIGHT: usize = 4;
 
-impl<K: Kind> PerSlot<K> {
+impl<K: Arity> PaxosLog<K> {
     /// Someone who knows says what is chosen.
     pub(crate) fn on_learned(
         &mut self,
@@ -87,7 +87,7 @@ impl<K: Kind> PerSlot<K> {
         {
             self.turn = turn + 1;
             self.asked = Some((chosen.next(), now));
-            self.mail.post(peer, Message::Learn(Learn { from: chosen.next() }));
+            self.outgoing.push(peer, Message::Learn(Learn { from: chosen.next() }));
         }
         if self.is_voter() {
             self.unblock(now, fx);
@@ -100,7 +100,7 @@ impl<K: Kind> PerSlot<K> {
 
     pub(crate) fn arm_ask(&self, fx: &mut Fx<'_, K>) {
         let interval = self.ask_interval();
-        fx.set_timer(Timer::Ask, interval..interval.saturating_mul(2));
+        fx.set_timer(Timer::CatchUp, interval..interval.saturating_mul(2));
     }
 
     pub(crate) fn ask_interval(&self) -> Duration {
@@ -116,7 +116,7 @@ impl<K: Kind> PerSlot<K> {
         };
         if !self.asked.is_some_and(fresh) && to != self.config.id() {
             self.asked = Some((from, now));
-            self.mail.post(to, Message::Learn(Learn { from }));
+            self.outgoing.push(to, Message::Learn(Learn { from }));
         }
     }
 
@@ -129,7 +129,7 @@ impl<K: Kind> PerSlot<K> {
         let through = self.hard_state.chosen();
         match self.value_at(slot) {
             Some(values) => {
-                self.mail.post(to, Message::Learned(Learned { first: slot, values, through }))
+                self.outgoing.push(to, Message::Learned(Learned { first: slot, values, through }))
             }
             None => fx.ship_snapshot(to),
         }
@@ -154,7 +154,7 @@ impl<K: Kind> PerSlot<K> {
                 break;
             }
             bytes += values.byte_len();
-            self.mail.post(
+            self.outgoing.push(
                 to,
                 Message::Learned(Learned { first: next, values: values.clone(), through }),
             );
@@ -228,7 +228,7 @@ impl<K: Kind> PerSlot<K> {
         fx: &mut Fx<'_, K>,
     ) {
         if let Some((start, end)) = part {
-            self.put(first.plus(start), DECIDED, values.slice(start, end), fx);
+            self.put(first.plus(start), CHOSEN, values.slice(start, end), fx);
         }
     }
 

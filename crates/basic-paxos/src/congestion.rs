@@ -22,19 +22,19 @@ const FINISHING: usize = 32;
 /// sent for them was for nothing. The fewer slots a node tries at a time, the fewer are lost before
 /// it sees which ones the others use. A node that proposes alone is soon bounded by the window only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Width {
+pub(crate) struct CongestionWindow {
     slots: usize,
     /// Losses up to this slot belong to the last decrease: their proposals were open then.
     counted: Slot,
 }
 
-impl Default for Width {
+impl Default for CongestionWindow {
     fn default() -> Self {
         Self { slots: INITIAL, counted: Slot(0) }
     }
 }
 
-impl Width {
+impl CongestionWindow {
     /// Returns whether one more proposal may be opened beside so many.
     pub(crate) fn has_room(&self, open: usize) -> bool {
         open < self.slots
@@ -65,13 +65,13 @@ impl Width {
 mod tests {
     use super::*;
 
-    fn width(slots: usize) -> Width {
-        Width { slots, counted: Slot(0) }
+    fn width(slots: usize) -> CongestionWindow {
+        CongestionWindow { slots, counted: Slot(0) }
     }
 
     #[test]
     fn lone_proposer_grows_to_the_window() {
-        let mut width = Width::default();
+        let mut width = CongestionWindow::default();
         for _ in 0..1000 {
             width.won(width.slots, 128);
         }

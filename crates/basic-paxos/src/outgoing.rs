@@ -1,0 +1,115 @@
+//! What a round has to say, by addressee.
+
+use crate::history::Known;
+use crate::message::{Message, MessageBatch};
+use alloc::vec::Vec;
+use core::mem;
+use synod_types::NodeId;
+
+/// A batch takes no further message beyond this, in bytes of values and a little for each
+/// message; a message that is longer by itself travels alone.
+const MOST_BYTES: usize = 256 << 10;
+
+/// Batches that are still open. What is posted for one node in one round travels together: a
+/// batch of what waits for the disk, and one of what need not wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Outgoing {
+    /// What batches state.
+    pub(crate) known: Known,
+    batches: Vec<Open>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Open {
+    to: NodeId,
+    batch: MessageBatch,
+    bytes: usize,
+}
+
+impl Outgoing {
+    pub(crate) fn push(&mut self, to: NodeId, message: Message) {
+        let bytes = message.size();
+        let takes = |open: &&mut Open| {
+            let first = open.batch.messages().first();
+            let alike = first.is_some_and(|first| first.travels_like(&message));
+            open.to == to && alike && open.bytes + bytes <= MOST_BYTES
+        };
+        match self.batches.iter_mut().rev().find(takes) {
+            Some(open) => {
+                open.bytes += bytes;
+                open.batch.add(message);
+            }
+            None => {
+                let batch = MessageBatch::new(self.known, message);
+                self.batches.push(Open { to, batch, bytes });
+            }
+        }
+    }
+
+    /// The batches in the order in which they were begun.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (NodeId, MessageBatch)> {
+        mem::take(&mut self.batches).into_iter().map(|open| (open.to, open.batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Accept, Learn, Prepare};
+    use alloc::vec;
+    use synod_types::{Ballot, Slot, Values};
+
+    const N2: NodeId = NodeId(2);
+    const BALLOT: Ballot = Ballot { round: 1, node: NodeId(1) };
+
+    fn prepare(slot: u64) -> Message {
+        Message::Prepare(Prepare { slot: Slot(slot), ballot: BALLOT })
+    }
+
+    fn accept(slot: u64, bytes: usize) -> Message {
+        let value = Values::command_only(&vec![7; bytes]);
+        Message::Accept(Accept { slot: Slot(slot), ballot: BALLOT, value })
+    }
+
+    fn lengths(mut outgoing: Outgoing) -> Vec<(u64, usize)> {
+        outgoing.take().map(|(to, batch)| (to.0, batch.messages().len())).collect()
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_holds_up_nothing_else() {
+        let mut outgoing = Outgoing::default();
+        for slot in 1..=3 {
+            outgoing.push(N2, prepare(slot));
+            outgoing.push(N2, accept(slot, 1));
+            outgoing.push(NodeId(3), prepare(slot));
+        }
+        outgoing.push(N2, Message::Learn(Learn { from: Slot(1) }));
+        assert_eq!(
+            lengths(outgoing),
+            [(2, 3), (2, 3), (3, 3), (2, 1)],
+            "a question has its own lane"
+        );
+    }
+
+    #[test]
+    fn a_letter_is_bounded() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(N2, accept(1, MOST_BYTES / 2));
+        outgoing.push(N2, accept(2, MOST_BYTES));
+        outgoing.push(N2, accept(3, 10));
+        outgoing.push(N2, accept(4, 10));
+        assert_eq!(lengths(outgoing), [(2, 3), (2, 1)]);
+    }
+
+    #[test]
+    fn a_letter_may_be_full_to_the_last_byte() {
+        for (more, batches) in [(0, 1), (1, 2)] {
+            let mut outgoing = Outgoing::default();
+            // A value has a byte of its own beside its command, and a message 32.
+            outgoing.push(N2, accept(1, 1000));
+            outgoing.push(N2, accept(2, 1000));
+            outgoing.push(N2, accept(3, (256 << 10) - 2 * 1033 - 33 + more));
+            assert_eq!(lengths(outgoing).len(), batches, "{more} too many");
+        }
+    }
+}
