@@ -1,6 +1,6 @@
 //! Commands that wait for a slot.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 use synod_types::{Instant, Ticket, Values};
 
@@ -42,14 +42,25 @@ impl CommandQueue {
     }
 
     /// A new command joins.
-    pub(crate) fn join(&mut self, now: Instant, ticket: Ticket, value: Values) {
+    pub(crate) fn push(&mut self, now: Instant, ticket: Ticket, value: Values) {
         self.arrivals += 1;
         self.insert(Command { arrival: self.arrivals, since: now, ticket, value, lost: 0 });
     }
 
     /// A command has lost its slot.
-    pub(crate) fn rejoin(&mut self, command: Command) {
+    pub(crate) fn requeue(&mut self, command: Command) {
         self.insert(Command { lost: command.lost + 1, ..command });
+    }
+
+    /// Checks that each command is here or in one proposal, and that the bytes are counted.
+    pub(crate) fn check_invariants<'a>(&'a self, proposed: impl Iterator<Item = &'a Command>) {
+        let bytes: usize = self.commands.values().map(|command| command.value.byte_len()).sum();
+        assert_eq!(self.bytes, bytes, "queued bytes are counted");
+        let mut arrivals: BTreeSet<_> = self.commands.keys().copied().collect();
+        for command in proposed {
+            assert!(arrivals.insert(command.arrival), "{:?} is in one place", command.ticket);
+            assert!(command.arrival <= self.arrivals, "arrivals are numbered in order");
+        }
     }
 
     fn insert(&mut self, command: Command) {
@@ -58,14 +69,14 @@ impl CommandQueue {
     }
 
     /// The newest command leaves.
-    pub(crate) fn leave_newest(&mut self) -> Option<Command> {
+    pub(crate) fn pop_newest(&mut self) -> Option<Command> {
         let (_, command) = self.commands.pop_last()?;
         self.bytes -= command.value.byte_len();
         Some(command)
     }
 
     /// The oldest command leaves.
-    pub(crate) fn leave(&mut self) -> Option<Command> {
+    pub(crate) fn pop_oldest(&mut self) -> Option<Command> {
         let (_, command) = self.commands.pop_first()?;
         self.bytes -= command.value.byte_len();
         Some(command)
@@ -83,28 +94,28 @@ mod tests {
 
     #[test]
     fn what_comes_back_takes_its_old_place() {
-        let mut waiting = CommandQueue::default();
+        let mut queue = CommandQueue::default();
         for ticket in 1..=4 {
-            waiting.join(Instant::ZERO, Ticket(ticket), value("x"));
+            queue.push(Instant::ZERO, Ticket(ticket), value("x"));
         }
-        let gone: Vec<_> = (0..3).filter_map(|_| waiting.leave()).collect();
+        let gone: Vec<_> = (0..3).filter_map(|_| queue.pop_oldest()).collect();
         for command in gone {
-            waiting.rejoin(command);
+            queue.requeue(command);
         }
-        waiting.join(Instant::ZERO, Ticket(5), value("y"));
-        let order: Vec<_> = core::iter::from_fn(|| waiting.leave()).collect();
+        queue.push(Instant::ZERO, Ticket(5), value("y"));
+        let order: Vec<_> = core::iter::from_fn(|| queue.pop_oldest()).collect();
         let order: Vec<_> = order.into_iter().map(|it| (it.ticket.0, it.lost)).collect();
         assert_eq!(order, [(1, 1), (2, 1), (3, 1), (4, 0), (5, 0)]);
-        assert_eq!(waiting.bytes, 0);
+        assert_eq!(queue.bytes, 0);
     }
 
     #[test]
     fn it_knows_how_much_it_holds() {
-        let mut waiting = CommandQueue::default();
-        waiting.join(Instant::ZERO, Ticket(1), value("abc"));
+        let mut queue = CommandQueue::default();
+        queue.push(Instant::ZERO, Ticket(1), value("abc"));
         let bytes = value("abc").byte_len();
-        assert!(!waiting.exceeds(1, bytes));
-        assert!(waiting.exceeds(0, bytes));
-        assert!(waiting.exceeds(1, bytes - 1));
+        assert!(!queue.exceeds(1, bytes));
+        assert!(queue.exceeds(0, bytes));
+        assert!(queue.exceeds(1, bytes - 1));
     }
 }

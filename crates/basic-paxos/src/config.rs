@@ -153,6 +153,16 @@ impl Config {
         self.id
     }
 
+    /// Returns whether this node votes, and so proposes.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.members.is_voter(self.id)
+    }
+
+    /// Returns the voters beside this node, in order.
+    pub(crate) fn other_voters(&self) -> impl Iterator<Item = NodeId> {
+        self.members.voters().iter().copied().filter(|node| *node != self.id)
+    }
+
     /// The founding members.
     #[must_use]
     pub fn members(&self) -> &Membership {

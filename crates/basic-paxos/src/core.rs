@@ -1,154 +1,93 @@
-//! A log of decrees: one Paxos a slot, and nobody leads.
+//! The core: one Paxos a slot, and no leader.
+//!
+//! # Invariants
+//! Each is asserted where it is established, or checked by [`PaxosLog::check_invariants`] after every
+//! step of the crate's tests.
+//!
+//! Slots:
+//! 1. Every slot through the chosen one is held in the log or covered by its base, and the base is
+//!    chosen.
+//! 2. Chosen slots after a hole are held, and are after the first slot that is not chosen.
+//! 3. A chosen slot is not written again, so no value replaces it.
+//! 4. Only open slots have promises and times of progress.
+//! 5. A promise is not lowered as long as its slot is open; the mark of learnt values is never one.
+//! 6. The promise of an open slot is at least its vote's ballot, in memory and in each write (PMS §2.2).
+//! 7. Only open slots are voted on, and only by voters.
+//! 8. Each chosen slot is emitted once, in order and without a gap.
+//! 9. Every slot with a promise, a vote or a value counts as used.
+//! 10. The base only moves forward, and a snapshot is installed after its base.
+//! 11. No slot is chosen after the last one.
+//!
+//! Proposals:
+//! 12. There is at most one proposal for a slot, its slot is open and counts as used.
+//! 13. A ballot names this node, is above the ones before it, and was promised here before any other
+//!     node receives it.
+//! 14. A command is queued or in one proposal, never both, and keeps its place in the order of arrival.
+//! 15. Only a proposal that was overtaken backs off.
+//! 16. A node without a vote proposes nothing.
+//! 17. The window of open proposals is never zero, and a wait is never zero.
+//!
+//! Peers:
+//! 18. Only chosen values are sent as chosen.
+//! 19. A batch states no slot as chosen that was not chosen before its round.
+//! 20. Only histories of other members are compared.
+//! 21. Clients are redirected to a voter: to this node if it votes.
 
-use crate::acceptor::Acceptor;
-use crate::command_queue::CommandQueue;
-use crate::congestion::CongestionWindow;
-use crate::history::History;
-use crate::message::{
-    Accept, Accepted, Chosen, Learned, Message, MessageBatch, Nack, Prepare, Promise,
-};
-use crate::node_proposer::Proposal;
+use crate::catch_up::CatchUp;
+use crate::config::{Config, Timing};
+use crate::context::Context;
+use crate::hard_state::HardState;
+use crate::history::Statement;
+use crate::message::Message;
+use crate::message_batch::MessageBatch;
+use crate::node_proposer::Proposals;
 use crate::outgoing::Outgoing;
-use crate::{Config, HardState, Timing, recovery};
-use alloc::collections::{BTreeMap, BTreeSet};
+use crate::protocol::{Arity, Timer};
+use crate::round_trip::RoundTrip;
+use crate::slots::Slots;
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Debug;
-use core::hash::Hash;
 use core::marker::PhantomData;
-use core::mem;
 use core::time::Duration;
 use synod_consensus::{
-    Base, Bounds, ClusterTiming, ConfigError, Effects, IgnoreReason, Input, MAX_DURATION, Protocol,
-    ProtocolEvent, Quorum, RecoveryError, Refusal, Role, RunLog, Saved, Status, Write,
+    Base, Bounds, ClusterTiming, ConfigError, Effects, Gate, IgnoreReason, Input, MAX_DURATION,
+    Protocol, Quorum, RecoveryError, Refusal, Role, Saved, Status,
 };
-use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Values};
-
-/// What a slot is stamped with whose value was learnt as chosen, and not voted for here under
-/// that value: above every ballot, because nothing can follow it.
-pub(crate) const CHOSEN: Ballot = Ballot::CHOSEN;
-
-pub(crate) type Fx<'a, K> = Effects<'a, PaxosLog<K>>;
-
-/// How many decrees a core runs.
-pub trait Arity: sealed::Sealed + Copy + Eq + Hash + Debug + Send + 'static {
-    /// The protocol's name on the command line.
-    const NAME: &'static str;
-    /// The last slot there is.
-    const SLOTS: u64;
-}
-
-/// One decree: see [`SingleDecree`](crate::SingleDecree).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Single {}
-
-/// A decree for every slot of a log: see [`BasicPaxos`](crate::BasicPaxos).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Many {}
-
-impl Arity for Single {
-    const NAME: &'static str = "decree";
-    const SLOTS: u64 = 1;
-}
-
-impl Arity for Many {
-    const NAME: &'static str = "basic-paxos";
-    const SLOTS: u64 = crate::message::HORIZON - 1;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Single {}
-    impl Sealed for super::Many {}
-}
+use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket};
 
 /// One node's core: for every open slot an acceptor, and a proposer where this node has something
 /// to propose. A pure function of its state and one input; drive it through [`Protocol`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PaxosLog<K> {
+pub struct PaxosLog<A> {
     pub(crate) config: Config,
-    pub(crate) hard_state: HardState,
-    pub(crate) base: Base<Ballot>,
-    /// What was voted for, under its ballot, and what is chosen.
-    pub(crate) log: RunLog<Ballot>,
-    /// Chosen slots behind the first that is not known to be.
-    pub(crate) decided: BTreeSet<Slot>,
-    pub(crate) proposals: BTreeMap<Slot, Proposal>,
-    pub(crate) waiting: CommandQueue,
-    /// How many proposals may be open: see [`CongestionWindow`].
-    pub(crate) width: CongestionWindow,
-    /// What this round has to say.
+    pub(crate) slots: Slots,
+    pub(crate) proposals: Proposals,
+    pub(crate) catch_up: CatchUp,
+    pub(crate) round_trip: RoundTrip,
+    /// Messages of this round.
     pub(crate) outgoing: Outgoing,
-    /// The highest slot that anyone was heard to use.
-    pub(crate) seen: Slot,
-    /// The highest slot through which all is chosen, as others say.
-    pub(crate) told: Slot,
-    /// When this node last found more to be chosen.
-    pub(crate) advanced: Instant,
-    /// When an open slot last got on: this node promised or voted anew. Repetitions do not count,
-    /// or a proposer that hears no answers could keep everyone else away for ever.
-    pub(crate) got_on: BTreeMap<Slot, Instant>,
-    /// When a message of each other node last came.
-    pub(crate) active: BTreeMap<NodeId, Instant>,
-    /// A round trip with both disks, once it was measured.
-    pub(crate) measured: Option<Duration>,
-    /// Whom to ask next.
-    pub(crate) turn: usize,
-    /// Whom clients of this node turn to: itself if it votes, else a voter that is heard of.
-    pub(crate) guide: NodeId,
-    /// When the guide was last heard of.
-    pub(crate) guided: Instant,
-    /// The last question: from where, and when.
-    pub(crate) asked: Option<(Slot, Instant)>,
-    /// Chosen slots when it was last time to ask.
-    pub(crate) chosen_at_ask: Slot,
-    /// The last answer to each node that asked what it had missed.
-    pub(crate) answered: BTreeMap<NodeId, Answered>,
-    /// Peers whose history was compared with this node's.
-    pub(crate) histories: BTreeMap<NodeId, History>,
-    /// What the disk lacks after recovery.
-    pub(crate) repair: bool,
-    /// Slots through here were applied before this start, and are not reported again.
-    pub(crate) floor: Slot,
-    /// Whether the hard state was changed since it was written.
-    pub(crate) unsaved: bool,
-    pub(crate) kind: PhantomData<K>,
+    /// Slots through here were applied before this start, and are not emitted again.
+    pub(crate) applied: Slot,
+    /// Whether the disk lacks the base, after a crash between two writes.
+    pub(crate) lacks_base: bool,
+    pub(crate) arity: PhantomData<A>,
 }
 
-/// An answer with chosen values to a node that asked for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Answered {
-    /// First and last slot.
-    pub(crate) slots: (Slot, Slot),
-    /// Until when it counts as in flight.
-    pub(crate) until: Instant,
-    /// How often these slots were sent.
-    pub(crate) times: u32,
-}
-
-/// What a core waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
-    /// Answers about this slot, or the end of standing back from it.
-    Slot(Slot),
-    /// The time to ask what was missed.
-    CatchUp,
-}
-
-impl<K: Arity> Protocol for PaxosLog<K> {
+impl<A: Arity> Protocol for PaxosLog<A> {
     type Config = Config;
     type Message = MessageBatch;
     type HardState = HardState;
     type Stamp = Ballot;
     type Timer = Timer;
 
-    const NAME: &'static str = K::NAME;
+    const NAME: &'static str = A::NAME;
 
-    /// There are no elections: `heartbeat` is the interval of catch-up requests, the longest `election`
-    /// timeout the longest wait before a message is sent again. Round trips are measured.
     fn config(id: NodeId, members: &Membership) -> Result<Config, ConfigError> {
         Config::new(id, members.clone())
     }
 
+    /// There are no elections: `heartbeat` is the interval of catch-up requests, the longest `election`
+    /// timeout the longest wait before a message is sent again. Round trips are measured.
     fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
         let timing = Timing {
             cap: timing.election.end.min(MAX_DURATION),
@@ -161,46 +100,44 @@ impl<K: Arity> Protocol for PaxosLog<K> {
     }
 
     fn recover(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
-        recovery::recover(config, saved)
+        Self::from_disk(config, saved)
     }
 
-    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Fx<'_, K>) {
-        let chosen = self.hard_state.chosen();
+    fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Effects<'_, Self>) {
+        let before = self.slots.chosen();
         match input {
-            Input::Start => self.on_start(fx),
-            Input::Message { from, message } => {
-                self.on_batch(now, from, message, fx);
+            Input::Start => self.on_start(now, fx),
+            Input::Message { from, message } => self.on_batch(now, from, message, fx),
+            Input::Timeout(timer) => {
+                let (mut cx, proposals, catch_up) = self.parts(now, fx);
+                match timer {
+                    Timer::Slot(slot) => proposals.on_timeout(&mut cx, slot),
+                    Timer::CatchUp => catch_up.on_timeout(&mut cx, proposals),
+                }
             }
-            Input::Timeout(Timer::Slot(slot)) => self.on_slot_timeout(now, slot, fx),
-            Input::Timeout(Timer::CatchUp) => self.on_ask_timeout(now, fx),
-            // Nobody depends on this node: the others order their commands without it.
+            // No peer depends on this node: the others order their commands without it.
             Input::Stalled | Input::Lagging => {}
             Input::Propose { ticket, command } => self.on_propose(now, ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),
-            Input::Installed { base } => self.on_installed(base, fx),
+            Input::Installed { base } => self.on_installed(now, base, fx),
         }
-        if self.hard_state.chosen() > chosen {
-            self.advanced = now;
-        }
+        self.slots.note_advance(now, before);
     }
 
-    fn flush(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
-        if self.is_blocked(now) {
-            self.unblock(now, fx);
-        }
-        self.open_waiting(now, fx);
-        if mem::take(&mut self.unsaved) {
-            fx.write(Write::HardState(self.hard_state.clone()));
-        }
+    fn flush(&mut self, now: Instant, fx: &mut Effects<'_, Self>) {
+        let (mut cx, proposals, _) = self.parts(now, fx);
+        proposals.flush(&mut cx);
+        // The last write of a round: promises that several messages raised are written once.
+        self.slots.write_hard_state(fx);
         for (to, batch) in self.outgoing.take() {
             fx.send(to, batch);
         }
         // What this round learnt is stated by the next: a batch that reports a choice states what
         // was known before it, which is what the receiver can compare.
-        if self.outgoing.known.through() != self.hard_state.chosen() {
-            self.outgoing.known = self.known();
+        if self.outgoing.statement.through() != self.slots.chosen() {
+            self.outgoing.statement = self.statement();
         }
     }
 
@@ -225,213 +162,178 @@ impl<K: Arity> Protocol for PaxosLog<K> {
     }
 
     fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
-        if through > self.hard_state.chosen() {
-            return None;
-        }
-        let stamp = self.log.stamp_at(through)?;
-        Some(Base { through, stamp, members: self.base.members.clone() })
+        self.slots.base_at(through)
     }
 
     fn status(&self) -> Status {
-        let me = self.config.id();
-        let role = if self.is_voter() { Role::Peer } else { Role::Learner };
-        // Ballots belong to slots here: the node as such stands in none.
-        let ballot = Ballot { round: 0, node: me };
+        let role = if self.config.is_voter() { Role::Peer } else { Role::Learner };
         Status {
             role,
-            ballot,
-            leader: Some(self.guide),
-            commit: self.hard_state.chosen(),
-            last: self.log.last(),
-            base: self.log.base(),
+            // Ballots belong to slots here: the node as such has none.
+            ballot: Ballot { round: 0, node: self.config.id() },
+            leader: Some(self.catch_up.redirect_to()),
+            commit: self.slots.chosen(),
+            last: self.slots.log().last(),
+            base: self.slots.base().through,
             progress: Vec::new(),
         }
     }
 }
 
-/// Where a slot stands from this node's point of view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SlotState {
-    /// Its value is known.
-    Chosen,
-    /// It may be voted about.
-    Open,
-    /// So far ahead that this node must have missed something.
-    BeyondWindow,
+impl<A: Arity> synod_consensus::Message<PaxosLog<A>> for MessageBatch {
+    fn gate(&self) -> Gate {
+        let is_durable = |message: &Message| message.gate() == Gate::Durable;
+        if self.messages().iter().any(is_durable) { Gate::Durable } else { Gate::Immediate }
+    }
+
+    fn lane(&self) -> Lane {
+        self.messages().first().map_or(Lane::Control, Message::lane)
+    }
+
+    fn holds(&self, _: NodeId, _: NodeId, disk: &Saved<PaxosLog<A>>) -> bool {
+        self.messages().iter().all(|message| message.holds(disk))
+    }
+
+    fn describe(&self) -> String {
+        let is_single = A::SLOTS == 1;
+        let words: Vec<_> = self.messages().iter().map(|it| it.describe(is_single)).collect();
+        words.join(" + ")
+    }
 }
 
-impl<K: Arity> PaxosLog<K> {
-    /// Screens a message, then hands it on.
-    pub(crate) fn on_message(
+impl<A: Arity> PaxosLog<A> {
+    /// Returns the parts of the core that handle inputs, and all that they share.
+    pub(crate) fn parts<'a, 'fx>(
+        &'a mut self,
+        now: Instant,
+        fx: &'a mut Effects<'fx, Self>,
+    ) -> (Context<'a, 'fx, Self>, &'a mut Proposals, &'a mut CatchUp) {
+        let Self { config, slots, proposals, catch_up, round_trip, outgoing, .. } = self;
+        (Context { now, config, slots, round_trip, outgoing, fx }, proposals, catch_up)
+    }
+
+    /// Compares histories, then handles each message of the batch as if it had come alone.
+    fn on_batch(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        batch: MessageBatch,
+        fx: &mut Effects<'_, Self>,
+    ) {
+        let (mut cx, _, catch_up) = self.parts(now, fx);
+        let (theirs, log, chosen) = (batch.statement(), cx.slots.log(), cx.slots.chosen());
+        if let Some(differs) = catch_up.histories.compare(cx.config, from, theirs, log, chosen) {
+            if catch_up.histories.contradicted(cx.config, from, theirs.through(), cx.fx) {
+                // Sends what the peer contradicts: it cannot see for itself if it has fewer slots.
+                catch_up.answer_from(&mut cx, from, differs);
+            }
+            return;
+        }
+        for message in batch.into_messages() {
+            self.on_message(now, from, message, fx);
+        }
+    }
+
+    /// Validates a message, then dispatches it.
+    fn on_message(
         &mut self,
         now: Instant,
         from: NodeId,
         message: Message,
-        fx: &mut Fx<'_, K>,
+        fx: &mut Effects<'_, Self>,
     ) {
-        if let Some(reason) = self.distrust(from, &message) {
-            return self.ignore(from, reason, fx);
+        let validity = self.validate(from, &message);
+        let (mut cx, proposals, catch_up) = self.parts(now, fx);
+        let cx = &mut cx;
+        if let Err(reason) = validity {
+            return cx.ignore(from, reason);
         }
-        if from == self.guide {
-            self.guided = now;
-        }
-        self.active.insert(from, now);
-        if let Message::Learned(Learned { through, .. }) | Message::Chosen(Chosen { through, .. }) =
-            &message
-        {
-            self.told = self.told.max(*through);
-        }
+        catch_up.on_message_from(now, from);
+        proposals.on_message_from(now, from);
         match message {
-            Message::Prepare(prepare) => self.on_prepare(now, from, prepare, fx),
-            Message::Promise(promise) => self.on_promise(now, from, promise, fx),
-            Message::Accept(accept) => self.on_accept(now, from, accept, fx),
-            Message::Accepted(accepted) => self.on_accepted(now, from, accepted, fx),
-            Message::Nack(nack) => self.on_nack(from, nack, fx),
-            Message::Learned(learned) => self.on_learned(now, from, &learned, fx),
-            Message::Learn(learn) => self.on_learn(now, from, learn, fx),
-            Message::Chosen(chosen) => self.on_chosen(now, from, chosen, fx),
+            Message::Prepare(prepare) => {
+                if catch_up.may_vote(cx, from, prepare.slot) {
+                    cx.on_prepare(from, &prepare);
+                }
+            }
+            Message::Promise(promise) => proposals.on_promise(cx, from, promise),
+            Message::Accept(accept) => {
+                if catch_up.may_vote(cx, from, accept.slot) {
+                    cx.on_accept(from, accept);
+                }
+            }
+            Message::Accepted(accepted) => {
+                if let Some(value) = proposals.on_accepted(cx, from, &accepted) {
+                    catch_up.on_quorum(cx, proposals, &accepted, from, &value);
+                }
+            }
+            Message::Nack(nack) => proposals.on_nack(cx, from, &nack),
+            Message::Learned(learned) => catch_up.on_learned(cx, proposals, from, &learned),
+            Message::Learn(learn) => catch_up.on_learn(cx, from, &learn),
+            Message::Chosen(chosen) => catch_up.on_chosen(cx, proposals, from, &chosen),
         }
     }
 
-    /// Why a message is not even looked at.
-    fn distrust(&self, from: NodeId, message: &Message) -> Option<IgnoreReason> {
-        let me = self.config.id();
-        let answer =
+    /// Checks whether a message counts at this node.
+    fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
+        let (me, members) = (self.config.id(), self.config.members());
+        let is_answer =
             matches!(message, Message::Promise(_) | Message::Accepted(_) | Message::Nack(_));
-        let request = matches!(message, Message::Prepare(_) | Message::Accept(_));
-        if !self.config.members().contains(from) {
-            Some(IgnoreReason::NotAMember)
-        } else if from == me && !answer {
-            Some(IgnoreReason::FromSelf)
-        } else if request && !(self.is_voter() && self.config.members().is_voter(from)) {
-            Some(IgnoreReason::NotAVoter)
-        } else if !message.is_sound(from, me) {
-            Some(IgnoreReason::OutOfRange)
-        } else {
-            None
+        let is_request = matches!(message, Message::Prepare(_) | Message::Accept(_));
+        if !members.contains(from) {
+            return Err(IgnoreReason::NotAMember);
         }
+        // A node's acceptor answers its proposer by message, because the answer waits for the disk.
+        if from == me && !is_answer {
+            return Err(IgnoreReason::FromSelf);
+        }
+        if is_request && !(self.config.is_voter() && members.is_voter(from)) {
+            return Err(IgnoreReason::NotAVoter);
+        }
+        message.validate(from, me)
     }
 
-    /// Phase 1b.
-    pub(crate) fn on_prepare(
+    fn on_propose(
         &mut self,
         now: Instant,
-        from: NodeId,
-        Prepare { slot, ballot }: Prepare,
-        fx: &mut Fx<'_, K>,
+        ticket: Ticket,
+        command: &[u8],
+        fx: &mut Effects<'_, Self>,
     ) {
-        if !self.may_vote(now, from, slot, fx) {
-            return;
+        let (mut cx, proposals, catch_up) = self.parts(now, fx);
+        if !cx.config.is_voter() {
+            let hint = Some(catch_up.redirect_to());
+            return cx.fx.refuse(ticket, Refusal::NotLeader { hint });
         }
-        let mut acceptor = self.acceptor(slot);
-        match acceptor.prepare(ballot) {
-            crate::Verdict::Granted { changed } => {
-                if changed {
-                    self.promise(now, slot, ballot);
-                    fx.note(ProtocolEvent::Voted { to: from, ballot });
-                }
-                let accepted = acceptor.accepted().cloned();
-                self.outgoing.push(from, Message::Promise(Promise { slot, ballot, accepted }));
-            }
-            crate::Verdict::Rejected { promised } => {
-                self.outgoing.push(from, Message::Nack(Nack { slot, ballot, promised }));
-            }
-            crate::Verdict::Contradiction => {}
+        proposals.on_propose(&mut cx, ticket, command);
+    }
+
+    /// Returns the statement of the batches to come. A single decree has no later slots to mix.
+    pub(crate) fn statement(&self) -> Statement {
+        match A::SLOTS {
+            1 => Statement::default(),
+            _ => Statement::of(self.slots.log(), self.slots.chosen()),
         }
     }
 
-    /// Phase 2b.
-    pub(crate) fn on_accept(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        Accept { slot, ballot, value }: Accept,
-        fx: &mut Fx<'_, K>,
-    ) {
-        if !self.may_vote(now, from, slot, fx) {
-            return;
-        }
-        match self.acceptor(slot).accept(ballot, value.clone()) {
-            crate::Verdict::Granted { changed } => {
-                if changed {
-                    // Promise and vote in one batch: a crash finds both or neither.
-                    self.promise(now, slot, ballot);
-                    self.put(slot, ballot, value, fx);
-                }
-                self.outgoing.push(from, Message::Accepted(Accepted { slot, ballot }));
-            }
-            crate::Verdict::Rejected { promised } => {
-                self.outgoing.push(from, Message::Nack(Nack { slot, ballot, promised }));
-            }
-            crate::Verdict::Contradiction => {
-                self.ignore(from, IgnoreReason::TwoValues, fx);
-            }
-        }
+    /// Returns the duration of a round trip, disks included: as this node has measured it, or as its
+    /// settings guess.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip.estimate()
     }
 
-    /// Whether this acceptor has a say about the slot. If it is decided, the proposer is told what
-    /// was; if it is beyond the window, this node has missed something, and asks.
-    fn may_vote(&mut self, now: Instant, from: NodeId, slot: Slot, fx: &mut Fx<'_, K>) -> bool {
-        match self.slot_state(slot) {
-            SlotState::Chosen => self.tell(now, from, slot, fx),
-            SlotState::BeyondWindow => self.ask(now, from),
-            SlotState::Open => {
-                self.seen = self.seen.max(slot);
-                return true;
-            }
-        }
-        false
-    }
-
-    pub(crate) fn slot_state(&self, slot: Slot) -> SlotState {
-        if slot <= self.hard_state.chosen() || self.decided.contains(&slot) {
-            SlotState::Chosen
-        } else if slot <= self.horizon() {
-            SlotState::Open
-        } else {
-            SlotState::BeyondWindow
-        }
-    }
-
-    /// The last slot that may be open.
-    pub(crate) fn horizon(&self) -> Slot {
-        self.hard_state.chosen().plus(self.config.limits().window).min(Slot(K::SLOTS))
-    }
-
-    /// The acceptor of an open slot, as the memory of its vows makes it.
-    pub(crate) fn acceptor(&self, slot: Slot) -> Acceptor<Values> {
-        let stamp = self.log.stamp_at(slot);
-        let accepted = stamp.and_then(|stamp| Some((stamp, self.value_at(slot)?)));
-        Acceptor::restored(self.hard_state.promised(slot), accepted)
-    }
-
-    /// What the log holds at a slot: chosen, or only voted for.
-    pub(crate) fn value_at(&self, slot: Slot) -> Option<Values> {
-        let run = self.log.run_at(slot)?;
-        let index = usize::try_from(slot.0 - run.first.0).ok()?;
-        Some(run.values.slice(index, index + 1))
-    }
-
-    pub(crate) fn put(&mut self, first: Slot, stamp: Ballot, values: Values, fx: &mut Fx<'_, K>) {
-        let run = synod_consensus::Run { first, stamp, values };
-        fx.write(Write::Put(run.clone()));
-        self.log.put(run);
-    }
-
-    /// A new promise or vote. Promises are written with the round's other writes, once for all.
-    fn promise(&mut self, now: Instant, slot: Slot, ballot: Ballot) {
-        self.got_on.insert(slot, now);
-        if self.hard_state.promised(slot) < ballot {
-            self.hard_state.promise(slot, ballot);
-            self.unsaved = true;
-        }
-    }
-
-    pub(crate) fn is_voter(&self) -> bool {
-        self.config.members().is_voter(self.config.id())
-    }
-
-    pub(crate) fn ignore(&self, from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_, K>) {
-        fx.note(ProtocolEvent::Ignored { from, reason });
+    /// Checks the invariants that take more than constant time.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.slots.check_invariants();
+        self.proposals.check_invariants(&self.slots, self.config.id());
+        self.catch_up.check_invariants(&self.config, self.slots.chosen());
+        assert!(self.config.is_voter() || self.proposals.is_empty(), "learners propose nothing");
+        let stated = self.outgoing.statement.through();
+        assert!(stated <= self.slots.chosen(), "only chosen slots are stated");
     }
 }

@@ -9,21 +9,29 @@
 //! it has compared, or in answer to a batch of its own whose statement the sender has compared.
 //! Answers to a peer whose commands were not compared yet leave out no slot that it lacks.
 
-use crate::core::{Arity, Fx, PaxosLog};
-use crate::message::MessageBatch;
+use crate::config::Config;
+use alloc::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
-use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason};
-use synod_types::{Instant, NodeId, Slot};
+use synod_consensus::{
+    Comparison, Contradiction, Effects, HistoryDigest, IgnoreReason, Protocol, ProtocolEvent,
+    Quorum, RunLog,
+};
+use synod_types::{Ballot, NodeId, Slot};
 
 /// A node's statement of what it knows to be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct Statement {
     /// Every slot up to here is known to be chosen.
     through: Slot,
     digest: HistoryDigest,
 }
 
-impl Known {
+impl Statement {
+    /// Creates the statement of a node that knows all chosen values through a slot.
+    pub(crate) fn of(log: &RunLog<Ballot>, through: Slot) -> Self {
+        Self { through, digest: HistoryDigest::of(log, through) }
+    }
+
     pub(crate) fn through(self) -> Slot {
         self.through
     }
@@ -38,52 +46,42 @@ pub(crate) enum History {
     Unverified(Slot),
 }
 
-impl<K: Arity> PaxosLog<K> {
-    /// Compares histories, then handles each message of the batch as if it had come alone.
-    pub(crate) fn on_batch(
-        &mut self,
-        now: Instant,
-        from: NodeId,
-        batch: MessageBatch,
-        fx: &mut Fx<'_, K>,
-    ) {
-        if let Some(differs) = self.compare(from, batch.known()) {
-            if self.contradicted(from, batch.known().through, fx) {
-                // Shows the peer what it contradicts: it cannot see for itself if it has fewer slots.
-                self.tell_from(now, from, differs, fx);
-            }
-            return;
-        }
-        for message in batch.into_messages() {
-            self.on_message(now, from, message, fx);
-        }
-    }
+/// Peers whose history was compared with this node's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Histories(BTreeMap<NodeId, History>);
 
+impl Histories {
     /// Compares a peer's statement with this node's log. Returns the slot from which on the two were
     /// compared if they differ.
-    fn compare(&mut self, from: NodeId, theirs: Known) -> Option<Slot> {
-        let is_peer = from != self.config.id() && self.config.members().contains(from);
+    pub(crate) fn compare(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        theirs: Statement,
+        log: &RunLog<Ballot>,
+        chosen: Slot,
+    ) -> Option<Slot> {
+        let is_peer = from != config.id() && config.members().contains(from);
         if !is_peer {
             return None;
         }
-        let chosen = self.hard_state.chosen();
         if theirs.through > chosen {
-            // The peer compares, when this node sends. It lacks nothing that could be told.
-            if self.histories.get(&from) != Some(&History::Shared) {
-                self.histories.remove(&from);
+            // The peer compares, when this node sends. It lacks nothing that could be sent.
+            if self.0.get(&from) != Some(&History::Shared) {
+                self.0.remove(&from);
             }
             return None;
         }
-        match theirs.digest.compare(&self.log, theirs.through) {
+        match theirs.digest.compare(log, theirs.through) {
             Comparison::Hidden => {}
             Comparison::Differs { from } => return Some(from),
-            Comparison::NoCommand if self.histories.get(&from) == Some(&History::Shared) => {}
-            Comparison::NoCommand if theirs.through == chosen => drop(self.histories.remove(&from)),
+            Comparison::NoCommand if self.0.get(&from) == Some(&History::Shared) => {}
+            Comparison::NoCommand if theirs.through == chosen => drop(self.0.remove(&from)),
             Comparison::NoCommand => {
-                self.histories.insert(from, History::Unverified(theirs.through));
+                self.0.insert(from, History::Unverified(theirs.through));
             }
             Comparison::Equal => {
-                self.histories.insert(from, History::Shared);
+                self.0.insert(from, History::Shared);
             }
         }
         None
@@ -91,47 +89,46 @@ impl<K: Arity> PaxosLog<K> {
 
     /// A peer takes another value for chosen in a slot, or before it. Returns whether this node may go
     /// on: it may if a majority shares its history, and then the peer is the one to stop.
-    pub(crate) fn contradicted(&mut self, by: NodeId, slot: Slot, fx: &mut Fx<'_, K>) -> bool {
-        self.histories.remove(&by);
-        let members = self.config.members();
-        let shares = |(node, history): &(&NodeId, &History)| {
-            **history == History::Shared && members.is_voter(**node)
-        };
-        let agreed = usize::from(self.is_voter()) + self.histories.iter().filter(shares).count();
-        let goes_on = agreed >= members.majority();
+    pub(crate) fn contradicted<P: Protocol>(
+        &mut self,
+        config: &Config,
+        by: NodeId,
+        slot: Slot,
+        fx: &mut Effects<P>,
+    ) -> bool {
+        self.0.remove(&by);
+        let shares = |node| node == config.id() || self.0.get(&node) == Some(&History::Shared);
+        let goes_on = Quorum::majority(config.members()).is_second(shares);
         if goes_on {
-            self.ignore(by, IgnoreReason::Contradiction, fx);
+            fx.note(ProtocolEvent::Ignored { from: by, reason: IgnoreReason::Contradiction });
         } else {
             fx.contradicted(Contradiction { slot, by });
         }
         goes_on
     }
 
-    /// Returns the slot from which on a peer that asks about `slot` is answered.
-    pub(crate) fn answer_from(&self, to: NodeId, slot: Slot) -> Slot {
-        match self.histories.get(&to) {
+    /// Returns the first slot to send to a peer that asks for `slot`.
+    pub(crate) fn first_to_send(&self, to: NodeId, slot: Slot) -> Slot {
+        match self.0.get(&to) {
             Some(History::Unverified(through)) => slot.min(through.next()),
             Some(History::Shared) | None => slot,
         }
     }
 
-    /// Returns the statement of the batches to come. A single decree has no later slots to mix.
-    pub(crate) fn known(&self) -> Known {
-        let through = self.hard_state.chosen();
-        if K::SLOTS == 1 {
-            return Known::default();
-        }
-        Known { through, digest: HistoryDigest::of(&self.log, through) }
+    /// Checks the invariants that take more than constant time.
+    pub(crate) fn check_invariants(&self, config: &Config) {
+        let is_peer = |node| node != config.id() && config.members().contains(node);
+        assert!(self.0.keys().all(|node| is_peer(*node)), "only peers' histories are compared");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BasicPaxos, Config, HardState, Learn, Learned, Message};
+    use crate::{BasicPaxos, HardState, Learn, Learned, Message, MessageBatch};
     use alloc::vec::Vec;
     use synod_consensus::{Base, FatalError, Host, Input, Run, RunLog, Saved};
-    use synod_types::{Ballot, Membership, Value, Values};
+    use synod_types::{Instant, Membership, Value, Values};
 
     const ME: NodeId = NodeId(1);
     const PEER: NodeId = NodeId(2);
@@ -158,6 +155,11 @@ mod tests {
 
     fn core(base: u64, texts: &[&str]) -> BasicPaxos {
         host_of(ME, base, texts).core().clone()
+    }
+
+    fn compare(core: &mut BasicPaxos, from: NodeId, theirs: Statement) -> Option<Slot> {
+        let (log, chosen) = (core.slots.log(), core.slots.chosen());
+        core.catch_up.histories.compare(&core.config, from, theirs, log, chosen)
     }
 
     /// Hands over a batch. Returns what is sent, and why the node stops.
@@ -191,30 +193,35 @@ mod tests {
         ];
         for (name, base, theirs, differs, history) in cases {
             let mut core = core(0, &mine);
-            let theirs = self::core(base, theirs).known();
-            assert_eq!(core.compare(PEER, theirs), differs.map(Slot), "{name}");
-            assert_eq!(core.histories.get(&PEER).copied(), history, "{name}");
-            assert_eq!(core.compare(NodeId(9), theirs), None, "{name}: a stranger");
-            assert_eq!(core.compare(ME, theirs), None, "{name}: itself");
+            let theirs = self::core(base, theirs).statement();
+            assert_eq!(compare(&mut core, PEER, theirs), differs.map(Slot), "{name}");
+            assert_eq!(core.catch_up.histories.0.get(&PEER).copied(), history, "{name}");
+            assert_eq!(compare(&mut core, NodeId(9), theirs), None, "{name}: a stranger");
+            assert_eq!(compare(&mut core, ME, theirs), None, "{name}: itself");
         }
         let mut hidden = core(4, &["e"]);
-        assert_eq!(hidden.compare(PEER, core(0, &["x"]).known()), None, "compacted away");
+        assert_eq!(compare(&mut hidden, PEER, core(0, &["x"]).statement()), None, "compacted away");
     }
 
     #[test]
     fn a_peer_without_commands_is_answered_without_holes() {
         let mut core = core(0, &["", "b", "c", "d"]);
-        let noop = self::core(0, &[""]).known();
-        assert_eq!(core.compare(PEER, noop), None);
-        let answers =
-            |core: &BasicPaxos| [1, 2, 4].map(|slot| core.answer_from(PEER, Slot(slot)).0);
+        let noop = self::core(0, &[""]).statement();
+        assert_eq!(compare(&mut core, PEER, noop), None);
+        let answers = |core: &BasicPaxos| {
+            [1, 2, 4].map(|slot| core.catch_up.histories.first_to_send(PEER, Slot(slot)).0)
+        };
         assert_eq!(answers(&core), [1, 2, 2]);
         // It has overtaken this node, and asks as it likes; then it is known to hold the same.
-        let longer = self::core(0, &["", "x", "x", "x", "x"]).known();
-        assert_eq!((core.compare(PEER, longer), answers(&core)), (None, [1, 2, 4]));
-        core.compare(PEER, self::core(0, &["", "b"]).known());
-        assert_eq!((core.compare(PEER, noop), answers(&core)), (None, [1, 2, 4]), "a late batch");
-        assert_eq!(core.histories[&PEER], History::Shared);
+        let longer = self::core(0, &["", "x", "x", "x", "x"]).statement();
+        assert_eq!((compare(&mut core, PEER, longer), answers(&core)), (None, [1, 2, 4]));
+        compare(&mut core, PEER, self::core(0, &["", "b"]).statement());
+        assert_eq!(
+            (compare(&mut core, PEER, noop), answers(&core)),
+            (None, [1, 2, 4]),
+            "a late batch"
+        );
+        assert_eq!(core.catch_up.histories.0[&PEER], History::Shared);
     }
 
     #[test]
@@ -229,7 +236,7 @@ mod tests {
         ];
         for (me, shared, expected) in cases {
             let mut host = host_of(NodeId(me), 0, &["a", "b"]);
-            let batch = |text| MessageBatch::new(core(0, &[text]).known(), ASK);
+            let batch = |text| MessageBatch::new(core(0, &[text]).statement(), ASK);
             for node in shared {
                 assert_eq!(receive(&mut host, NodeId(*node), batch("a")).1, None);
             }
@@ -249,7 +256,7 @@ mod tests {
     #[test]
     fn a_letter_states_what_was_known_before_its_round() {
         let mut host = host_of(ME, 0, &["a"]);
-        let before = host.core().known();
+        let before = host.core().statement();
         let told = |slot, text: &[u8]| {
             Message::Learned(Learned {
                 first: Slot(slot),
@@ -260,9 +267,9 @@ mod tests {
         let mut states = Vec::new();
         for message in [told(2, b"b"), told(3, b"c")] {
             let (sent, _) = receive(&mut host, PEER, message.into());
-            states.extend(sent.iter().map(|(_, batch)| batch.known()));
+            states.extend(sent.iter().map(|(_, batch)| batch.statement()));
         }
-        let after = core(0, &["a", "b"]).known();
+        let after = core(0, &["a", "b"]).statement();
         assert_eq!(states, [before, after]);
     }
 }

@@ -125,32 +125,38 @@
 extern crate alloc;
 
 mod acceptor;
+mod acceptor_node;
 mod backoff;
 mod catch_up;
 mod command_queue;
 mod config;
 mod congestion;
+mod context;
 mod core;
 pub mod faq;
 mod hard_state;
 mod history;
 mod learner;
 mod message;
+mod message_batch;
 mod node_proposer;
 mod outgoing;
 mod proposer;
+mod protocol;
 mod recovery;
+mod round_trip;
+mod slots;
 
-pub use self::core::{Arity, Many, PaxosLog, Single, Timer};
+pub use self::core::PaxosLog;
 pub use acceptor::{Acceptor, Verdict};
 pub use backoff::Backoff;
 pub use config::{Config, Limits, Timing};
 pub use hard_state::HardState;
 pub use learner::Learner;
-pub use message::{
-    Accept, Accepted, Chosen, Learn, Learned, Message, MessageBatch, Nack, Prepare, Promise,
-};
+pub use message::{Accept, Accepted, Chosen, Learn, Learned, Message, Nack, Prepare, Promise};
+pub use message_batch::MessageBatch;
 pub use proposer::{Awaiting, Proposer};
+pub use protocol::{Arity, Many, Single, Timer};
 pub use synod_consensus as consensus;
 pub use synod_consensus::ConfigError;
 pub use synod_types as types;

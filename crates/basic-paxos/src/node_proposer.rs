@@ -1,32 +1,76 @@
-//! The proposer's side of a core: which slot, which ballot, when again.
+//! The proposer's side of a core: its slots, ballots and retransmissions.
 
-use crate::command_queue::Command;
-use crate::core::{Arity, Fx, PaxosLog, SlotState, Timer};
-use crate::message::{Accept, Accepted, Chosen, Learned, Message, Nack, Prepare, Promise};
-use crate::{Awaiting, Backoff, Limits, Proposer};
+#[cfg(test)]
+mod tests;
+
+use crate::backoff::Backoff;
+use crate::command_queue::{Command, CommandQueue};
+use crate::config::Limits;
+use crate::congestion::CongestionWindow;
+use crate::context::Context;
+use crate::message::{Accept, Accepted, Message, Nack, Prepare, Promise};
+use crate::proposer::{Awaiting, Proposer};
+use crate::protocol::{Paxos, Timer};
+use crate::slots::{SlotState, Slots};
+use alloc::collections::BTreeMap;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
 
-/// What this node is doing about one slot.
+/// Slowest links that retransmissions take into account, in bytes a second.
+const SLOW_LINKS: RangeInclusive<u64> = 512 << 10..=8 << 20;
+
+/// This node's proposals, and the commands that wait for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Proposals {
+    open: BTreeMap<Slot, Proposal>,
+    queue: CommandQueue,
+    window: CongestionWindow,
+    /// Times of the last messages of other nodes.
+    last_messages: BTreeMap<NodeId, Instant>,
+}
+
+/// A proposal for one slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Proposal {
+struct Proposal {
     proposer: Proposer<Values>,
-    /// What the proposer's own value stands for; nothing if it is a no-op.
+    /// The command that is the proposer's own value; none if that is a no-op.
     command: Option<Command>,
-    /// Whether anyone was asked to vote for the own value: then it may be chosen here.
+    /// Whether any acceptor was asked to vote for the own value: then it may be chosen here.
     at_stake: bool,
     backoff: Backoff,
     stage: Stage,
-    /// When the phase began.
+    /// Time when the phase began.
     since: Instant,
-    /// How often its message was repeated.
+    /// Retransmissions in this phase.
     repeats: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// Waits for answers.
+    Awaiting,
+    /// Gives others time.
+    BackingOff,
+}
+
 impl Proposal {
-    /// Length of the value that it is about, in bytes.
+    /// Creates a proposal of a command, or else of a no-op.
+    fn new(mut proposer: Proposer<Values>, command: Option<Command>, now: Instant) -> Self {
+        // A command that has lost slots bids higher, so that no node loses for ever.
+        let round = command.as_ref().map_or(0, |command| command.lost);
+        proposer.observe(Ballot { round, ..Ballot::ZERO });
+        let backoff = Backoff::default();
+        let stage = Stage::Awaiting;
+        Self { proposer, command, at_stake: false, backoff, stage, since: now, repeats: 0 }
+    }
+
+    fn begin_phase(&mut self, now: Instant) {
+        (self.stage, self.since, self.repeats) = (Stage::Awaiting, now, 0);
+    }
+
+    /// Returns the length of the value that it is about, in bytes.
     fn byte_len(&self) -> usize {
         match self.proposer.awaiting() {
             Awaiting::Votes(value) => value.byte_len(),
@@ -35,275 +79,228 @@ impl Proposal {
     }
 }
 
-/// Slowest links that repetitions take into account, in bytes a second.
-const SLOW_LINKS: RangeInclusive<u64> = 512 << 10..=8 << 20;
-
-/// Time that a slow link takes for so many bytes: one that carries the values in flight in half a
-/// second, as narrow limits are set for narrow links.
+/// Returns the time that a slow link takes for so many bytes: one that carries the values in flight in
+/// half a second, as narrow limits are set for narrow links.
 pub(crate) fn link_time(bytes: usize, limits: &Limits) -> Duration {
     let slow = (limits.flight_bytes as u64 * 2).clamp(*SLOW_LINKS.start(), *SLOW_LINKS.end());
     Duration::from_micros(bytes as u64 * 1_000_000 / slow)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stage {
-    /// A message is out.
-    Awaiting,
-    /// Others are given time.
-    StandingBack,
-}
-
-impl<K: Arity> PaxosLog<K> {
-    /// A client's command joins the queue for a slot. Its ticket is answered when the command is
-    /// chosen: until then this node keeps trying, unless so many newer ones come that it has to
-    /// give way.
-    pub(crate) fn on_propose(
+impl Proposals {
+    /// Queues a client's command for a slot. Its ticket is answered when the command is chosen: until
+    /// then this node keeps trying, unless so many newer commands come that it has to give way.
+    ///
+    /// The oldest give way, because their clients have most likely given up by now: were the newest
+    /// turned away instead, a node that was cut off would return with a queue that no client waits for,
+    /// and refuse those that do. A queued command is up for vote nowhere: no acceptor was asked for it
+    /// yet, or every slot where one was is decided otherwise. So the refusal is final.
+    pub(crate) fn on_propose<P: Paxos>(
         &mut self,
-        now: Instant,
+        cx: &mut Context<P>,
         ticket: Ticket,
         command: &[u8],
-        fx: &mut Fx<'_, K>,
     ) {
-        let limits = self.config.limits();
-        if !self.is_voter() {
-            let hint = Some(self.guide);
-            return fx.refuse(ticket, Refusal::NotLeader { hint });
-        }
-        if self.hard_state.chosen().0 >= K::SLOTS {
-            return fx.refuse(ticket, Refusal::Unsupported);
+        let limits = cx.config.limits();
+        if cx.slots.is_full() {
+            return cx.fx.refuse(ticket, Refusal::Unsupported);
         }
         if command.len() > limits.command_bytes {
             let limit = limits.command_bytes as u64;
-            return fx.refuse(ticket, Refusal::TooLarge { limit });
+            return cx.fx.refuse(ticket, Refusal::TooLarge { limit });
         }
         let value = Values::command_only(command);
         let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
-        self.shed(room, room_bytes, fx);
-        self.waiting.join(now, ticket, value);
+        while self.queue.exceeds(room, room_bytes) {
+            self.refuse_oldest(cx, Refusal::Busy);
+        }
+        self.queue.push(cx.now, ticket, value);
     }
 
-    /// The oldest commands give way until no more than so many wait. Their clients have most
-    /// likely given up by now: were the newest turned away instead, a node that was cut off would
-    /// come back with a queue that nobody waits for, and refuse those who do.
-    ///
-    /// A command that waits is up for vote nowhere: no slot's acceptors were asked for it yet, or
-    /// every such slot is decided otherwise. So the refusal is final.
-    fn shed(&mut self, room: usize, room_bytes: usize, fx: &mut Fx<'_, K>) {
-        while self.waiting.exceeds(room, room_bytes) {
-            let Some(command) = self.waiting.leave() else { return };
-            fx.refuse(command.ticket, Refusal::Busy);
+    fn refuse_oldest<P: Paxos>(&mut self, cx: &mut Context<P>, why: Refusal) {
+        if let Some(command) = self.queue.pop_oldest() {
+            cx.fx.refuse(command.ticket, why);
         }
     }
 
-    /// Refuses commands that have waited too long: a queue that is bounded by its length only would
-    /// go on with them for minutes after their clients have given up.
-    fn shed_stale(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
-        while self.waiting.is_stale(now, self.config.timing().queue) {
-            let Some(command) = self.waiting.leave() else { return };
-            fx.refuse(command.ticket, Refusal::Busy);
+    /// Refuses all queued commands: every slot is chosen, so they have lost for good.
+    pub(crate) fn refuse_queued<P: Paxos>(&mut self, cx: &mut Context<P>) {
+        while !self.queue.is_empty() {
+            self.refuse_oldest(cx, Refusal::Unsupported);
         }
     }
 
-    /// Gives waiting commands a slot each, behind everything that anyone was heard to use.
-    pub(crate) fn open_waiting(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
-        self.shed_stale(now, fx);
-        let most = self.config.limits().flight_bytes;
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.queue.is_empty()
+    }
+
+    /// Records that a message of this node came.
+    pub(crate) fn on_message_from(&mut self, now: Instant, from: NodeId) {
+        self.last_messages.insert(from, now);
+    }
+
+    /// Opens proposals at the end of a round: for the slot that blocks the log, and for commands.
+    pub(crate) fn flush<P: Paxos>(&mut self, cx: &mut Context<P>) {
+        if self.is_blocked(cx) {
+            self.unblock(cx);
+        }
+        // A queue that is bounded by its length only would go on with commands for minutes after their
+        // clients have given up.
+        while self.queue.is_stale(cx.now, cx.config.timing().queue) {
+            self.refuse_oldest(cx, Refusal::Busy);
+        }
+        self.open_queued(cx);
+    }
+
+    /// Gives queued commands a slot each, after all that any node is known to have used.
+    fn open_queued<P: Paxos>(&mut self, cx: &mut Context<P>) {
         let mut in_flight = self.bytes_in_flight();
-        while !self.waiting.is_empty()
-            && !self.is_unheard()
-            && in_flight < most
-            && self.width.has_room(self.proposals.len())
+        while !self.queue.is_empty()
+            && !self.is_unanswered()
+            && in_flight < cx.config.limits().flight_bytes
+            && self.window.has_room(self.open.len())
         {
-            let Some(slot) = self.free_slot() else { return };
-            if slot <= self.arriving(now) {
+            let Some(slot) = self.free_slot(cx.slots) else { return };
+            if slot <= arriving(cx) {
                 return;
             }
-            self.open(now, slot, fx);
-            in_flight += self.proposals.get(&slot).map_or(0, Proposal::byte_len);
+            self.open(cx, slot);
+            in_flight += self.open.get(&slot).map_or(0, Proposal::byte_len);
         }
     }
 
-    /// Values of this node's proposals, in bytes: as much is in flight to each voter at most, but for
-    /// repetitions.
+    /// Returns the length of all proposed values: as much is in flight to each voter at most, but for
+    /// retransmissions.
     fn bytes_in_flight(&self) -> usize {
-        self.proposals.values().map(Proposal::byte_len).sum()
+        self.open.values().map(Proposal::byte_len).sum()
     }
 
-    /// The first slot behind all that anyone was heard to use, if it may be open.
-    fn free_slot(&self) -> Option<Slot> {
-        let next = self.hard_state.chosen().max(self.seen).next().min(Slot(K::SLOTS));
-        let free = !self.proposals.contains_key(&next) && self.slot_state(next) == SlotState::Open;
-        free.then_some(next)
+    /// Returns the first slot after all that any node is known to have used, if it may be open.
+    fn free_slot(&self, slots: &Slots) -> Option<Slot> {
+        let next = slots.next_unused();
+        let is_free = !self.open.contains_key(&next) && slots.state(next) == SlotState::Open;
+        is_free.then_some(next)
     }
 
-    /// The slots through here are chosen, and their values are on their way here, if this node gets
-    /// on: each request for one of them would be answered with its value once more, by every voter.
-    /// A node that does not get on proposes for them: who said so may be gone.
-    fn arriving(&self, now: Instant) -> Slot {
-        let is_fed = now.since(self.advanced) < self.config.timing().cap;
-        if is_fed { self.told } else { Slot(0) }
-    }
-
-    /// Begins to propose at an open slot: a command if one waits, else a no-op. A command that has
-    /// lost slots bids higher, so that nobody loses for ever.
-    fn open(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
+    /// Begins to propose at an open slot: a command if one is queued, else a no-op.
+    fn open<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        debug_assert_eq!(cx.slots.state(slot), SlotState::Open, "only open slots are proposed for");
         // While commands wait for long, the newest goes first: its client is the one most likely to
         // be still there. The oldest are refused or proposed when the load lets up.
-        let is_loaded = self.waiting.is_stale(now, self.config.timing().cap);
-        let command = if is_loaded { self.waiting.leave_newest() } else { self.waiting.leave() };
+        let is_loaded = self.queue.is_stale(cx.now, cx.config.timing().cap);
+        let command = if is_loaded { self.queue.pop_newest() } else { self.queue.pop_oldest() };
         let value = command.as_ref().map_or_else(Values::noop, |command| command.value.clone());
-        let (me, quorum) = (self.config.id(), self.config.quorum().clone());
-        let mut proposer = Proposer::new(me, quorum, value);
-        let lost = command.as_ref().map_or(0, |command| command.lost);
-        proposer.observe(Ballot { round: lost, node: me });
-        let proposal = Proposal {
-            proposer,
-            command,
-            at_stake: false,
-            backoff: Backoff::default(),
-            stage: Stage::Awaiting,
-            since: now,
-            repeats: 0,
-        };
-        self.seen = self.seen.max(slot);
-        self.proposals.insert(slot, proposal);
-        self.prepare(now, slot, fx);
+        let proposer = Proposer::new(cx.me(), cx.config.quorum().clone(), value);
+        cx.slots.use_through(slot);
+        let replaced = self.open.insert(slot, Proposal::new(proposer, command, cx.now));
+        assert!(replaced.is_none(), "one proposal a slot");
+        self.prepare(cx, slot);
     }
 
-    /// Phase 1a under a new ballot. It stands above our own durable promise, and our own promise
-    /// is written with it before it leaves: so no ballot is used twice, whatever a crash forgets.
-    fn prepare(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
-        let promised = self.acceptor(slot).promised();
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
-        proposal.proposer.observe(promised);
+    /// Phase 1a under a new ballot. It is above this node's own durable promise, and is promised here
+    /// before it leaves: so no ballot is used twice, whatever a crash loses.
+    fn prepare<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        let Some(proposal) = self.open.get_mut(&slot) else { return };
+        proposal.proposer.observe(cx.slots.promised(slot));
         let ballot = proposal.proposer.prepare();
-        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Awaiting, now, 0);
-        self.on_prepare(now, self.config.id(), Prepare { slot, ballot }, fx);
-        self.tell_voters(&Message::Prepare(Prepare { slot, ballot }));
-        self.arm(slot, fx);
+        proposal.begin_phase(cx.now);
+        let prepare = Prepare { slot, ballot };
+        cx.on_prepare(cx.me(), &prepare);
+        debug_assert_eq!(cx.slots.promised(slot), ballot, "a ballot is promised before it is used");
+        cx.send_to_voters(&Message::Prepare(prepare));
+        self.arm(cx, slot);
     }
 
-    fn tell_voters(&mut self, message: &Message) {
-        let me = self.config.id();
-        for voter in self.config.members().voters().iter().filter(|voter| **voter != me) {
-            self.outgoing.push(*voter, message.clone());
-        }
-    }
-
-    pub(crate) fn on_promise(
+    pub(crate) fn on_promise<P: Paxos>(
         &mut self,
-        now: Instant,
+        cx: &mut Context<P>,
         from: NodeId,
-        Promise { slot, ballot, accepted }: Promise,
-        fx: &mut Fx<'_, K>,
+        promise: Promise,
     ) {
-        let promised = self.acceptor(slot).promised();
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        let Promise { slot, ballot, accepted } = promise;
+        let Some(proposal) = self.open.get_mut(&slot) else { return };
         let Some(value) = proposal.proposer.on_promise(from, ballot, accepted) else { return };
-        let sample = now.since(proposal.since);
+        cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().cap);
         // A rival's higher ballot came here meanwhile, and has most likely come to the others: they
-        // would refuse the value, and it would take up the links for nothing.
+        // would reject the value, and it would take up the links for nothing.
+        let promised = cx.slots.promised(slot);
         if promised > ballot {
             proposal.proposer.observe(promised);
-            self.measure(sample);
-            return self.give_way(slot, fx);
+            return self.give_way(cx, slot);
         }
         proposal.at_stake |= value == *proposal.proposer.own();
-        (proposal.stage, proposal.since, proposal.repeats) = (Stage::Awaiting, now, 0);
-        self.measure(sample);
+        proposal.begin_phase(cx.now);
         let accept = Accept { slot, ballot, value };
-        self.on_accept(now, self.config.id(), accept.clone(), fx);
-        self.tell_voters(&Message::Accept(accept));
-        self.arm(slot, fx);
+        cx.on_accept(cx.me(), accept.clone());
+        cx.send_to_voters(&Message::Accept(accept));
+        self.arm(cx, slot);
     }
 
-    pub(crate) fn on_accepted(
+    /// Counts a vote. Returns the value if it is chosen by that.
+    pub(crate) fn on_accepted<P: Paxos>(
         &mut self,
-        now: Instant,
+        cx: &mut Context<P>,
         from: NodeId,
-        Accepted { slot, ballot }: Accepted,
-        fx: &mut Fx<'_, K>,
-    ) {
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
-        let Some(value) = proposal.proposer.on_accepted(from, ballot) else { return };
-        let sample = now.since(proposal.since);
-        self.measure(sample);
-        self.learn(from, slot, &value, fx);
-        let through = self.hard_state.chosen();
-        let members = self.config.members();
-        for node in members.others(self.config.id()) {
-            // Voters were sent the value with the Accept, and once is enough.
-            self.outgoing.push(
-                node,
-                match members.is_voter(node) {
-                    true => Message::Chosen(Chosen { slot, ballot, through }),
-                    false => {
-                        Message::Learned(Learned { first: slot, values: value.clone(), through })
-                    }
-                },
-            );
+        accepted: &Accepted,
+    ) -> Option<Values> {
+        let proposal = self.open.get_mut(&accepted.slot)?;
+        let value = proposal.proposer.on_accepted(from, accepted.ballot)?;
+        cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().cap);
+        Some(value)
+    }
+
+    /// Counts a rejection. That does not end the ballot: the others may still make a quorum. It ends
+    /// when they cannot, or have not by the time that the answers are overdue.
+    pub(crate) fn on_nack<P: Paxos>(&mut self, cx: &mut Context<P>, from: NodeId, nack: &Nack) {
+        let Some(proposal) = self.open.get_mut(&nack.slot) else { return };
+        let is_lost = proposal.proposer.on_nack(from, nack.ballot, nack.promised);
+        if is_lost && proposal.stage == Stage::Awaiting {
+            self.give_way(cx, nack.slot);
         }
     }
 
-    /// Refused. That does not end the ballot: the others may still make a quorum. It ends when
-    /// they cannot, or have not by the time that the answers are overdue.
-    pub(crate) fn on_nack(
-        &mut self,
-        from: NodeId,
-        Nack { slot, ballot, promised }: Nack,
-        fx: &mut Fx<'_, K>,
-    ) {
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
-        let hopeless = proposal.proposer.on_nack(from, ballot, promised);
-        if hopeless && proposal.stage == Stage::Awaiting {
-            self.give_way(slot, fx);
-        }
-    }
-
-    pub(crate) fn on_slot_timeout(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+    pub(crate) fn on_timeout<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        let Some(proposal) = self.open.get_mut(&slot) else { return };
         match proposal.stage {
-            Stage::StandingBack => self.prepare(now, slot, fx),
-            Stage::Awaiting if proposal.proposer.was_rejected() => self.give_way(slot, fx),
-            Stage::Awaiting => self.repeat(now, slot, fx),
+            Stage::BackingOff => self.prepare(cx, slot),
+            Stage::Awaiting if proposal.proposer.was_rejected() => self.give_way(cx, slot),
+            Stage::Awaiting => self.retransmit(cx, slot),
         }
     }
 
-    /// Overtaken. As long as nobody was asked to vote for our own value here, it is not bound to
-    /// this slot: if another one is free it goes there, and leaves this one to who overtook us.
-    fn give_way(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
-        let bound = self.proposals.get(&slot).is_none_or(|proposal| proposal.at_stake);
-        if bound || self.free_slot().is_none() {
-            return self.stand_back(slot, fx);
+    /// Leaves a slot to the rival that outbid this node. As long as no acceptor was asked to vote for
+    /// the own value here, it is not bound to this slot, and goes to another one if one is free.
+    fn give_way<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        let is_bound = self.open.get(&slot).is_none_or(|proposal| proposal.at_stake);
+        if is_bound || self.free_slot(cx.slots).is_none() {
+            return self.back_off(cx, slot);
         }
-        fx.cancel_timer(Timer::Slot(slot));
-        self.width.lost(slot, self.seen);
-        if let Some(Proposal { command: Some(command), .. }) = self.proposals.remove(&slot) {
-            self.waiting.rejoin(command);
+        cx.fx.cancel_timer(Timer::Slot(slot));
+        self.window.lost(slot, cx.slots.last_used());
+        if let Some(Proposal { command: Some(command), .. }) = self.open.remove(&slot) {
+            self.queue.requeue(command);
         }
     }
 
     /// Gives the others time. Full jitter: the driver draws from the whole range.
-    fn stand_back(&mut self, slot: Slot, fx: &mut Fx<'_, K>) {
-        let round_trip = self.round_trip();
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+    fn back_off<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        let Some(proposal) = self.open.get_mut(&slot) else { return };
         proposal.backoff.fail();
-        proposal.stage = Stage::StandingBack;
-        let range = proposal.backoff.range(round_trip, self.config.timing().cap);
+        proposal.stage = Stage::BackingOff;
+        let range = proposal.backoff.range(cx.round_trip.estimate(), cx.config.timing().cap);
         let (ballot, reason) = (proposal.proposer.ballot(), StepDownReason::Overtaken);
-        fx.note(ProtocolEvent::SteppedDown { ballot, reason });
-        fx.note(ProtocolEvent::BackingOff { ballot, within: range.clone() });
-        fx.set_timer(Timer::Slot(slot), range);
+        cx.fx.note(ProtocolEvent::SteppedDown { ballot, reason });
+        cx.fx.note(ProtocolEvent::BackingOff { ballot, within: range.clone() });
+        cx.fx.set_timer(Timer::Slot(slot), range);
     }
 
-    /// The answers are late: the same message again, to whoever has not answered. Only a new
-    /// ballot would have to begin with phase 1, and it would spoil what is under way.
-    fn repeat(&mut self, now: Instant, slot: Slot, fx: &mut Fx<'_, K>) {
-        let is_oldest = self.proposals.range(..slot).next().is_none();
-        if self.is_unheard() && !is_oldest || slot <= self.arriving(now) {
-            return self.arm(slot, fx);
+    /// Sends the same message again to the acceptors that have not answered in time. Only a new ballot
+    /// would have to begin with phase 1, and it would spoil what is in flight.
+    fn retransmit<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        let is_oldest = self.open.range(..slot).next().is_none();
+        if self.is_unanswered() && !is_oldest || slot <= arriving(cx) {
+            return self.arm(cx, slot);
         }
-        let Some(proposal) = self.proposals.get_mut(&slot) else { return };
+        let Some(proposal) = self.open.get_mut(&slot) else { return };
         proposal.repeats += 1;
         let ballot = proposal.proposer.ballot();
         let message = match proposal.proposer.awaiting() {
@@ -313,390 +310,136 @@ impl<K: Arity> PaxosLog<K> {
                 Message::Accept(Accept { slot, ballot, value: value.clone() })
             }
         };
-        let late = proposal.proposer.unanswered();
-        for voter in late.into_iter().filter(|voter| *voter != self.config.id()) {
-            self.outgoing.push(voter, message.clone());
+        let (late, me) = (proposal.proposer.unanswered(), cx.me());
+        for voter in late.into_iter().filter(|voter| *voter != me) {
+            cx.send(voter, message.clone());
         }
-        self.arm(slot, fx);
+        self.arm(cx, slot);
     }
 
-    /// Whether our oldest proposal stays without answers. There may be nobody to hear us, so it
-    /// asks for all: the others keep still, and no more are begun.
-    fn is_unheard(&self) -> bool {
-        self.proposals.first_key_value().is_some_and(|(_, oldest)| oldest.repeats > 1)
+    /// Returns whether the oldest proposal stays without answers. No peer may receive anything, so it
+    /// asks for all: the others send nothing, and no more are begun.
+    fn is_unanswered(&self) -> bool {
+        self.open.first_key_value().is_some_and(|(_, oldest)| oldest.repeats > 1)
     }
 
-    /// When the answers will be overdue: twice as long after each repetition. A value queues for the
-    /// link behind those of other slots, and must not be sent once more while it waits there. So the
-    /// time that a slow link takes for all of them, if they are as long as this one, comes on top.
-    fn arm(&self, slot: Slot, fx: &mut Fx<'_, K>) {
-        let Some(proposal) = self.proposals.get(&slot) else { return };
-        let patience = self.round_trip().saturating_mul(4 << proposal.repeats.min(16));
-        let mut patience = patience.min(self.config.timing().cap);
+    /// Sets the time when answers are overdue: twice as long after each retransmission. A value queues
+    /// for the link after those of other slots, and must not be sent once more while it waits there. So
+    /// the time that a slow link takes for all of them, if they are as long as this one, is added.
+    fn arm<P: Paxos>(&self, cx: &mut Context<P>, slot: Slot) {
+        let Some(proposal) = self.open.get(&slot) else { return };
+        let wait = cx.round_trip.estimate().saturating_mul(4 << proposal.repeats.min(16));
+        let mut wait = wait.min(cx.config.timing().cap);
         if let Awaiting::Votes(value) = proposal.proposer.awaiting() {
-            let most = self.config.limits().flight_bytes.max(value.byte_len());
-            let queued = value.byte_len().saturating_mul(self.proposals.len()).min(most);
-            patience += link_time(queued, self.config.limits()) * (1 << proposal.repeats.min(3));
+            let limits = cx.config.limits();
+            let most = limits.flight_bytes.max(value.byte_len());
+            let queued = value.byte_len().saturating_mul(self.open.len()).min(most);
+            wait += link_time(queued, limits) * (1 << proposal.repeats.min(3));
         }
-        fx.set_timer(Timer::Slot(slot), patience..patience.saturating_mul(3) / 2);
+        cx.fx.set_timer(Timer::Slot(slot), wait..wait.saturating_mul(3) / 2);
     }
 
-    /// A smoothed round trip, disks included.
-    fn measure(&mut self, sample: Duration) {
-        let cap = self.config.timing().cap;
-        let sample = sample.clamp(Duration::from_micros(50), cap);
-        self.measured = Some((self.round_trip() * 7 + sample) / 8);
-    }
-
-    /// The slot is decided: what was proposed there has won or lost. A command that lost tries
-    /// the next slot.
-    pub(crate) fn close(&mut self, slot: Slot, chosen: &Values, fx: &mut Fx<'_, K>) {
-        let open = self.proposals.len();
-        let Some(proposal) = self.proposals.remove(&slot) else { return };
-        fx.cancel_timer(Timer::Slot(slot));
+    /// Ends the proposal for a chosen slot. A command that lost tries the next slot.
+    pub(crate) fn close<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot, chosen: &Values) {
+        let open = self.open.len();
+        let Some(proposal) = self.open.remove(&slot) else { return };
+        cx.fx.cancel_timer(Timer::Slot(slot));
         match proposal.command {
             Some(command) if command.value == *chosen => {
-                self.width.won(open, self.config.limits().window);
-                fx.placed(command.ticket, slot);
+                self.window.won(open, cx.config.limits().window);
+                cx.fx.placed(command.ticket, slot);
             }
             Some(command) => {
-                self.width.lost(slot, self.seen);
-                self.waiting.rejoin(command);
+                self.window.lost(slot, cx.slots.last_used());
+                self.queue.requeue(command);
             }
             None => {}
         }
     }
 
-    /// Slots up to `through` are chosen, but what they hold is part of a snapshot. A command that
-    /// was under way there may be among it: it counts as placed, and its owner finds out.
-    pub(crate) fn close_unseen(&mut self, through: Slot, fx: &mut Fx<'_, K>) {
-        while let Some((slot, proposal)) = self.proposals.pop_first() {
-            if slot > through {
-                self.proposals.insert(slot, proposal);
-                return;
-            }
-            fx.cancel_timer(Timer::Slot(slot));
+    /// Ends the proposals for slots that a snapshot covers. A command that was in flight there may be
+    /// among what it holds: it counts as placed, and the driver's sessions find out.
+    pub(crate) fn close_installed<P: Paxos>(&mut self, cx: &mut Context<P>, through: Slot) {
+        while let Some(proposal) = self.open.first_entry().filter(|open| *open.key() <= through) {
+            let (slot, proposal) = proposal.remove_entry();
+            cx.fx.cancel_timer(Timer::Slot(slot));
             if let Some(command) = proposal.command {
-                fx.placed(command.ticket, slot);
+                cx.fx.placed(command.ticket, slot);
             }
         }
     }
 
-    /// Every slot is decided: what still waits has lost for good.
-    pub(crate) fn refuse_waiting(&mut self, fx: &mut Fx<'_, K>) {
-        while let Some(command) = self.waiting.leave() {
-            fx.refuse(command.ticket, Refusal::Unsupported);
-        }
+    /// Returns whether the slot that everything waits for has made no progress for a while, and is not
+    /// this node's own.
+    fn is_blocked<P: Paxos>(&self, cx: &Context<P>) -> bool {
+        let next = cx.slots.chosen().max(arriving(cx)).next();
+        cx.slots.last_progress(next).is_some()
+            && self.is_stalled(cx, next)
+            && !self.open.contains_key(&next)
     }
 
-    /// Whether the slot that everything waits for has not got on for a while, and who does not is
-    /// someone else.
-    pub(crate) fn is_blocked(&self, now: Instant) -> bool {
-        let next = self.hard_state.chosen().max(self.arriving(now)).next();
-        self.got_on.contains_key(&next)
-            && self.is_quiet(now, next)
-            && !self.proposals.contains_key(&next)
-    }
-
-    /// Returns whether an open slot has not got on for so long that this node finishes it. A
+    /// Returns whether an open slot has made no progress for so long that this node finishes it. A
     /// proposer that still sends is alive: its value for this slot waits for the link or for
     /// disks, among those of other slots. A ballot above its own would make it send all of them
     /// again, so it has the time that a slow link takes for all that it may have in flight.
-    fn is_quiet(&self, now: Instant, slot: Slot) -> bool {
-        let patience = self.patience_with_others();
-        let silence = patience.max(self.config.timing().ask * 2);
-        let Some(at) = self.got_on.get(&slot) else { return true };
-        let proposer = self.hard_state.promised(slot).node;
-        let is_active = proposer != self.config.id()
-            && self.active.get(&proposer).is_some_and(|at| now.since(*at) < silence);
-        let limits = self.config.limits();
+    fn is_stalled<P: Paxos>(&self, cx: &Context<P>, slot: Slot) -> bool {
+        let (limits, guess) = (cx.config.limits(), cx.config.timing().ask * 2);
+        let is_measured = cx.round_trip.is_measured();
+        let a_few_tries = cx.round_trip.estimate().saturating_mul(8);
+        let patience = if is_measured { a_few_tries } else { guess };
+        let Some(at) = cx.slots.last_progress(slot) else { return true };
+        let proposer = cx.slots.promised(slot).node;
+        let is_recent = |at: &Instant| cx.now.since(*at) < patience.max(guess);
+        let is_active =
+            proposer != cx.me() && self.last_messages.get(&proposer).is_some_and(is_recent);
         let queued =
             if is_active { link_time(limits.flight_bytes, limits) } else { Duration::ZERO };
-        now.since(*at) >= patience + queued
+        cx.now.since(at) >= patience + queued
     }
 
-    /// How long a slot that others work on may rest: a few tries of theirs.
-    fn patience_with_others(&self) -> Duration {
-        let guess = self.config.timing().ask * 2;
-        self.measured.map_or(guess, |round_trip| round_trip.saturating_mul(8))
-    }
-
-    /// Finishes what blocks the log: every open slot that anyone was heard to use, and that has not
-    /// got on for a while, gets a proposal of ours. What was voted for there is found in phase 1;
-    /// where there is nothing, a waiting command or a no-op fills the hole. Whoever is first is
-    /// heard by the others, and they leave the slot alone. Before it knows how long answers take, or
-    /// while it gets none, a node tries one slot only.
-    pub(crate) fn unblock(&mut self, now: Instant, fx: &mut Fx<'_, K>) {
-        let last = self.seen.min(self.horizon());
-        let most = self.config.limits().flight_bytes;
+    /// Finishes what blocks the log: every open slot that any node is known to have used, and that has
+    /// made no progress for a while, gets a proposal of this node. Phase 1 finds what was voted for
+    /// there; where there is nothing, a queued command or a no-op fills the hole. The others receive the
+    /// first such proposal, and leave the slot alone. Before it has measured a round trip, or while it
+    /// gets no answers, a node tries one slot only.
+    pub(crate) fn unblock<P: Paxos>(&mut self, cx: &mut Context<P>) {
+        let last = cx.slots.last_used().min(cx.slots.last_open());
         let mut in_flight = self.bytes_in_flight();
-        let mut slot = self.hard_state.chosen().max(self.arriving(now)).next();
+        let mut slot = cx.slots.chosen().max(arriving(cx)).next();
         while slot <= last
-            && !self.is_unheard()
-            && in_flight < most
-            && self.width.has_room_to_finish(self.proposals.len())
+            && !self.is_unanswered()
+            && in_flight < cx.config.limits().flight_bytes
+            && self.window.has_room_to_finish(self.open.len())
         {
-            let open = self.slot_state(slot) == SlotState::Open;
-            if open && self.is_quiet(now, slot) && !self.proposals.contains_key(&slot) {
-                self.open(now, slot, fx);
+            let is_open = cx.slots.state(slot) == SlotState::Open;
+            if is_open && self.is_stalled(cx, slot) && !self.open.contains_key(&slot) {
+                self.open(cx, slot);
                 // Others have probably voted for the same value, and report it.
-                in_flight += self.value_at(slot).map_or(0, |value| value.byte_len());
-                if self.measured.is_none() {
+                in_flight += cx.slots.value_at(slot).map_or(0, |value| value.byte_len());
+                if !cx.round_trip.is_measured() {
                     return;
                 }
             }
             slot = slot.next();
         }
     }
+
+    /// Checks the invariants that take more than constant time.
+    pub(crate) fn check_invariants(&self, slots: &Slots, me: NodeId) {
+        for (slot, proposal) in &self.open {
+            assert_eq!(slots.state(*slot), SlotState::Open, "{slot:?} is proposed for");
+            assert!(*slot <= slots.last_used(), "{slot:?} is in use");
+            let ballot = proposal.proposer.ballot();
+            assert_eq!(ballot.node, me, "a proposer uses its own ballots");
+            assert!(slots.promised(*slot) >= ballot, "{ballot} was promised before it was used");
+            let is_backing_off = proposal.stage == Stage::BackingOff;
+            assert!(!is_backing_off || proposal.backoff.failures() > 0, "only losers back off");
+        }
+        self.queue.check_invariants(self.open.values().filter_map(|it| it.command.as_ref()));
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Learn;
-    use crate::core::{Many, Single};
-    use crate::{Config, MessageBatch, Timing};
-    use alloc::vec::Vec;
-    use alloc::{format, vec};
-    use synod_consensus::{Host, Input, Round, Saved};
-    use synod_types::Membership;
-
-    const N1: NodeId = NodeId(1);
-    const ME: NodeId = NodeId(2);
-    const N3: NodeId = NodeId(3);
-    const S1: Slot = Slot(1);
-    const S2: Slot = Slot(2);
-
-    fn b(round: u64, node: NodeId) -> Ballot {
-        Ballot { round, node }
-    }
-
-    fn value(text: &str) -> Values {
-        Values::command_only(text.as_bytes())
-    }
-
-    fn prepare(slot: Slot, ballot: Ballot) -> Message {
-        Message::Prepare(Prepare { slot, ballot })
-    }
-
-    fn input<K: Arity>(from: NodeId, message: Message) -> Input<PaxosLog<K>> {
-        Input::Message { from, message: MessageBatch::from(message) }
-    }
-
-    fn propose<K: Arity>(text: &str) -> Input<PaxosLog<K>> {
-        Input::Propose { ticket: Ticket(1), command: text.as_bytes().to_vec().into() }
-    }
-
-    fn config(limits: Limits) -> Config {
-        let members = Membership::new([N1, ME, N3], []).unwrap();
-        Config::new(ME, members).unwrap().with_limits(limits).unwrap()
-    }
-
-    fn start<K: Arity>(config: Config) -> Host<PaxosLog<K>> {
-        let mut host = Host::recover(ME, config, Saved::default()).unwrap();
-        step(&mut host, 0, Input::Start);
-        host
-    }
-
-    /// n2 of three voters, with nothing on disk.
-    fn node<K: Arity>(limits: Limits) -> Host<PaxosLog<K>> {
-        start(config(limits))
-    }
-
-    /// n2 when slot 1 is chosen, and that time in milliseconds. n2 has proposed there if it has
-    /// measured a round trip.
-    fn node_after_slot_1(limits: Limits, round_trip: Option<u64>) -> (Host<PaxosLog<Many>>, u64) {
-        let Some(ms) = round_trip else {
-            let mut host = node(limits);
-            step(&mut host, 0, told(S1, "x", S1));
-            return (host, 0);
-        };
-        let round_trip = Duration::from_millis(ms);
-        let timing = Timing { round_trip, ..Timing::default() };
-        let mut host = start(config(limits).with_timing(timing).unwrap());
-        let (slot, ballot) = (S1, b(1, ME));
-        step(&mut host, 0, propose("x"));
-        step(&mut host, ms, input(N1, Message::Promise(Promise { slot, ballot, accepted: None })));
-        step(&mut host, 2 * ms, input(N1, Message::Accepted(Accepted { slot, ballot })));
-        assert_eq!((host.chosen(), host.core().measured), (S1, Some(round_trip)));
-        (host, 2 * ms)
-    }
-
-    /// Steps the core, on a disk that is never late. Returns what it sends to n1.
-    fn step<K: Arity>(
-        host: &mut Host<PaxosLog<K>>,
-        ms: u64,
-        input: Input<PaxosLog<K>>,
-    ) -> Vec<Message> {
-        let now = Instant(ms * 1_000_000);
-        let mut sent = Vec::new();
-        let _ = host.input(now, input, &mut ());
-        loop {
-            let Round { seq, sends, .. } = host.round(now, &mut ());
-            let to_n1 = sends.drain(..).filter(|(to, _)| *to == N1);
-            sent.extend(to_n1.flat_map(|(_, batch)| batch.into_messages()));
-            let Some(seq) = seq else { return sent };
-            host.written(seq);
-        }
-    }
-
-    fn told(first: Slot, text: &str, through: Slot) -> Input<PaxosLog<Many>> {
-        input(N1, Message::Learned(Learned { first, values: value(text), through }))
-    }
-
-    #[test]
-    fn proposer_that_still_sends_gets_the_time_of_what_it_may_have_in_flight() {
-        // Bytes in flight; the measured round trip; until when n3, which prepares slot 2 at 0 ms,
-        // repeats that; when its slot is taken over, all in milliseconds.
-        let cases = [
-            (4 << 20, None, 0, 100),
-            (4 << 20, None, 80, 180),
-            (4 << 20, None, 9000, 600),
-            (64 << 20, None, 9000, 8100),
-            (64 << 20, None, 5000, 5100),
-            (4 << 20, Some(50), 0, 400),
-            (4 << 20, Some(50), 9000, 900),
-            (4 << 20, Some(1), 0, 100),
-            (4 << 20, Some(1), 9000, 508),
-        ];
-        for (flight_bytes, round_trip, until, taken_over) in cases {
-            let name =
-                format!("{flight_bytes} bytes, {round_trip:?} ms, repeated until {until} ms");
-            let limits = Limits { flight_bytes, ..Limits::default() };
-            let (mut host, begin) = node_after_slot_1(limits, round_trip);
-            for ms in (0..=until).step_by(20).take_while(|ms| *ms < taken_over) {
-                step(&mut host, begin + ms, input(N3, prepare(S2, b(1, N3))));
-            }
-            for (ms, expected) in [(taken_over - 1, false), (taken_over, true)] {
-                let any_message = input(N1, Message::Learn(Learn { from: S2 }));
-                for occasion in [any_message, Input::Timeout(Timer::CatchUp)] {
-                    let sent = step(&mut host.clone(), begin + ms, occasion);
-                    let takes_over = sent.contains(&prepare(S2, b(2, ME)));
-                    assert_eq!(takes_over, expected, "{name}: at {ms} ms");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn only_the_slot_that_everything_waits_for_is_finished_before_it_is_time_to_ask() {
-        // Slots that n1 says are chosen; slots that n3 prepares at 0 ms, and n1 at 50 ms; the slot
-        // that n2 then finishes with any message at 100 ms.
-        let cases: [(u64, &[u64], &[u64], _); 4] = [
-            (0, &[1, 2], &[], Some(1)),
-            (0, &[2], &[1], None),
-            (5, &[2, 6], &[], Some(6)),
-            (5, &[2], &[], None),
-        ];
-        for (through, early, late, finished) in cases {
-            let mut host = node::<Many>(Limits::default());
-            let chosen =
-                Message::Chosen(Chosen { slot: S1, ballot: b(1, N1), through: Slot(through) });
-            step(&mut host, 0, input(N1, chosen));
-            for (ms, node, slots) in [(0, N3, early), (50, N1, late)] {
-                for slot in slots {
-                    step(&mut host, ms, input(node, prepare(Slot(*slot), b(1, node))));
-                }
-            }
-            let any_message = || input(N1, Message::Learn(Learn { from: S1 }));
-            let sent = step(&mut host, 100, any_message());
-            let expected = finished.map(|slot| prepare(Slot(slot), b(2, ME)));
-            assert_eq!(sent, Vec::from_iter(expected), "through {through}: {early:?}, {late:?}");
-            assert_eq!(step(&mut host, 101, any_message()), [], "and no other one after it");
-        }
-    }
-
-    #[test]
-    fn slots_left_open_are_finished_together_though_the_width_is_small() {
-        let (mut host, begin) = node_after_slot_1(Limits::default(), Some(1));
-        for slot in 2..=101 {
-            step(&mut host, begin, input(N3, prepare(Slot(slot), b(1, N3))));
-        }
-        assert!(!host.core().width.has_room(16));
-        let sent = step(&mut host, begin + 1000, input(N1, Message::Learn(Learn { from: S2 })));
-        assert_eq!(sent, Vec::from_iter((2..=33).map(|slot| prepare(Slot(slot), b(2, ME)))));
-    }
-
-    #[test]
-    fn slots_that_others_know_to_be_chosen_are_left_to_catch_up() {
-        // Slot 1 is chosen at 0 ms. Through which slot n1 says so; when n2 has occasion to send a
-        // Prepare for slot 2, in milliseconds; whether it does.
-        let cases = [(1, 100, true), (5, 100, false), (5, 499, false), (5, 500, true)];
-        for (through, ms, expected) in cases {
-            let name = format!("through {through}, at {ms} ms");
-            let learnt = || node_after_slot_1(Limits::default(), None).0;
-
-            let mut begins = learnt();
-            step(&mut begins, 0, told(S1, "x", Slot(through)));
-            let sent = step(&mut begins, ms, propose("mine"));
-            assert_eq!(sent.contains(&prepare(S2, b(1, ME))), expected, "{name}: begins");
-
-            let mut repeats = learnt();
-            step(&mut repeats, 0, propose("mine"));
-            step(&mut repeats, 0, told(S1, "x", Slot(through)));
-            let sent = step(&mut repeats, ms, Input::Timeout(Timer::Slot(S2)));
-            assert_eq!(sent.contains(&prepare(S2, b(1, ME))), expected, "{name}: repeats");
-
-            let mut finishes = learnt();
-            step(&mut finishes, 0, input(N3, prepare(S2, b(1, N3))));
-            step(&mut finishes, 0, told(S1, "x", Slot(through)));
-            for occasion in
-                [input(N1, Message::Learn(Learn { from: S2 })), Input::Timeout(Timer::CatchUp)]
-            {
-                let sent = step(&mut finishes.clone(), ms, occasion);
-                assert_eq!(sent.contains(&prepare(S2, b(2, ME))), expected, "{name}: finishes");
-            }
-        }
-    }
-
-    #[test]
-    fn command_that_waited_for_catch_up_takes_the_slot_after_it() {
-        let mut host = node::<Many>(Limits::default());
-        step(&mut host, 0, told(S1, "x", S2));
-        assert_eq!(step(&mut host, 1, propose("mine")), []);
-        assert_eq!(step(&mut host, 2, told(S2, "y", S2)), [prepare(Slot(3), b(1, ME))]);
-    }
-
-    /// n2 proposes, and n1 promises after 18 ms; meanwhile n2 receives a rival's Prepare. Returns
-    /// what n2 then sends to n1.
-    fn promised<K: Arity>(
-        rival: Option<Ballot>,
-        found: Option<&str>,
-    ) -> (Host<PaxosLog<K>>, Vec<Message>) {
-        let mut host = node::<K>(Limits::default());
-        let ballot = b(1, ME);
-        assert_eq!(step(&mut host, 0, propose("mine")), [prepare(S1, ballot)]);
-        if let Some(rival) = rival {
-            step(&mut host, 9, input(rival.node, prepare(S1, rival)));
-        }
-        let accepted = found.map(|text| (b(1, N1), value(text)));
-        let promise = Message::Promise(Promise { slot: S1, ballot, accepted });
-        let sent = step(&mut host, 18, input(N1, promise));
-        assert_eq!(host.core().round_trip(), Duration::from_millis(11), "measured in any case");
-        (host, sent)
-    }
-
-    #[test]
-    fn proposer_that_is_outbid_at_its_own_node_sends_no_value() {
-        let (lower, higher) = (Some(b(1, N1)), Some(b(1, N3)));
-        let accept =
-            |text| Message::Accept(Accept { slot: S1, ballot: b(1, ME), value: value(text) });
-        let elsewhere = || prepare(S2, b(2, ME));
-        let cases = [
-            (None, None, accept("mine")),
-            (lower, None, accept("mine")),
-            (lower, Some("found"), accept("found")),
-            (higher, None, elsewhere()),
-            (higher, Some("found"), elsewhere()),
-        ];
-        for (rival, found, expected) in cases {
-            let (_, sent) = promised::<Many>(rival, found);
-            assert_eq!(sent, [expected], "rival {rival:?}, {found:?}");
-        }
-        // A decree has no other slot: the proposer stands back, and its next ballot is higher.
-        let (mut host, sent) = promised::<Single>(higher, None);
-        assert_eq!((sent, host.core().proposals[&S1].stage), (vec![], Stage::StandingBack));
-        let again = step(&mut host, 40, Input::Timeout(Timer::Slot(S1)));
-        assert_eq!(again, [prepare(S1, b(2, ME))]);
-    }
+/// Returns the slot through which chosen values are on their way here.
+fn arriving<P: Paxos>(cx: &Context<P>) -> Slot {
+    cx.slots.arriving(cx.now, cx.config.timing().cap)
 }

@@ -1,7 +1,8 @@
 //! What a round has to say, by addressee.
 
-use crate::history::Known;
-use crate::message::{Message, MessageBatch};
+use crate::history::Statement;
+use crate::message::Message;
+use crate::message_batch::MessageBatch;
 use alloc::vec::Vec;
 use core::mem;
 use synod_types::NodeId;
@@ -14,8 +15,8 @@ const MOST_BYTES: usize = 256 << 10;
 /// batch of what waits for the disk, and one of what need not wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Outgoing {
-    /// What batches state.
-    pub(crate) known: Known,
+    /// Statement of the batches that are begun.
+    pub(crate) statement: Statement,
     batches: Vec<Open>,
 }
 
@@ -40,7 +41,7 @@ impl Outgoing {
                 open.batch.add(message);
             }
             None => {
-                let batch = MessageBatch::new(self.known, message);
+                let batch = MessageBatch::new(self.statement, message);
                 self.batches.push(Open { to, batch, bytes });
             }
         }

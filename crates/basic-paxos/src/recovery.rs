@@ -1,71 +1,21 @@
-//! Coming back from disk, and the log's compacted front.
+//! Recovery from disk, and the log's base.
 
-use crate::Config;
-use crate::command_queue::CommandQueue;
-use crate::congestion::CongestionWindow;
-use crate::core::{Arity, CHOSEN, Fx, PaxosLog};
-use crate::message::{HORIZON, is_stamp};
+use crate::catch_up::CatchUp;
+use crate::config::Config;
+use crate::core::PaxosLog;
+use crate::hard_state::HardState;
+use crate::message::{CHOSEN, HORIZON, is_stamp};
+use crate::node_proposer::Proposals;
 use crate::outgoing::Outgoing;
-use alloc::collections::{BTreeMap, BTreeSet};
+use crate::protocol::Arity;
+use crate::round_trip::RoundTrip;
+use crate::slots::Slots;
 use core::marker::PhantomData;
-use synod_consensus::{Base, IgnoreReason, RecoveryError, RunLog, Saved, Write};
+use synod_consensus::{Base, Effects, IgnoreReason, RecoveryError, RunLog, Saved, Write};
 use synod_types::{Ballot, Instant, Slot};
 
-/// See [`synod_consensus::Protocol::recover`].
-pub(crate) fn recover<K: Arity>(
-    config: Config,
-    saved: Saved<PaxosLog<K>>,
-) -> Result<PaxosLog<K>, RecoveryError> {
-    let floor = saved.floor()?;
-    let Saved { mut hard_state, base, mut log, .. } = saved;
-    let repair = base.through > log.base();
-    // The state machine may be ahead of the log's front: a crash came between the two writes.
-    log.compact(base.through, base.stamp);
-    hard_state.choose(floor);
-    check(&hard_state, &log)?;
-    let mut decided = BTreeSet::new();
-    for run in log.runs_from(hard_state.chosen().next()).filter(|run| run.stamp == CHOSEN) {
-        decided.extend((0..run.values.len()).map(|index| run.first.plus(index)));
-    }
-    while decided.remove(&hard_state.chosen().next()) {
-        hard_state.choose(hard_state.chosen().next());
-    }
-    let (me, voters) = (config.id(), config.members().voters());
-    let guide = if voters.contains(&me) { me } else { voters[0] };
-    let mut core = PaxosLog {
-        seen: log.last().max(hard_state.last()),
-        config,
-        hard_state,
-        base,
-        log,
-        decided,
-        proposals: BTreeMap::new(),
-        waiting: CommandQueue::default(),
-        outgoing: Outgoing::default(),
-        width: CongestionWindow::default(),
-        told: Slot(0),
-        advanced: Instant::ZERO,
-        got_on: BTreeMap::new(),
-        active: BTreeMap::new(),
-        measured: None,
-        turn: 0,
-        guide,
-        guided: Instant::ZERO,
-        asked: None,
-        chosen_at_ask: Slot::ZERO,
-        answered: BTreeMap::new(),
-        histories: BTreeMap::new(),
-        repair,
-        floor,
-        unsaved: false,
-        kind: PhantomData,
-    };
-    core.outgoing.known = core.known();
-    Ok(core)
-}
-
-/// Whether vows and votes can belong together.
-fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), RecoveryError> {
+/// Checks that log and hard state can belong together.
+fn check(hard_state: &HardState, log: &RunLog<Ballot>) -> Result<(), RecoveryError> {
     let chosen = hard_state.chosen();
     if log.last().0.max(chosen.0) >= HORIZON {
         return Err(RecoveryError::OutOfRange { slot: log.last().max(chosen), at: Ballot::ZERO });
@@ -91,50 +41,73 @@ fn check(hard_state: &crate::HardState, log: &RunLog<Ballot>) -> Result<(), Reco
     }
 }
 
-impl<K: Arity> PaxosLog<K> {
-    /// A node restarts with its vows, and with what it knew to be chosen.
-    pub(crate) fn on_start(&mut self, fx: &mut Fx<'_, K>) {
-        if core::mem::take(&mut self.repair) {
-            fx.write(Write::Compact(self.base.clone()));
+impl<A: Arity> PaxosLog<A> {
+    /// See [`synod_consensus::Protocol::recover`].
+    pub(crate) fn from_disk(config: Config, saved: Saved<Self>) -> Result<Self, RecoveryError> {
+        let applied = saved.floor()?;
+        let Saved { mut hard_state, base, mut log, .. } = saved;
+        let lacks_base = base.through > log.base();
+        // The state machine may be ahead of the log's front: a crash came between the two writes.
+        log.compact(base.through, base.stamp);
+        // What was applied was chosen, even if the mark of it was not written yet.
+        hard_state.choose(applied);
+        check(&hard_state, &log)?;
+        let slots = Slots::new(hard_state, base, log, config.limits().window, Slot(A::SLOTS));
+        let mut core = Self {
+            catch_up: CatchUp::new(&config),
+            round_trip: RoundTrip::guess(config.timing().round_trip),
+            config,
+            slots,
+            proposals: Proposals::default(),
+            outgoing: Outgoing::default(),
+            applied,
+            lacks_base,
+            arity: PhantomData,
+        };
+        core.outgoing.statement = core.statement();
+        Ok(core)
+    }
+
+    /// A node restarts with its promises and votes, and with what it knew to be chosen.
+    pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Effects<'_, Self>) {
+        if core::mem::take(&mut self.lacks_base) {
+            fx.write(Write::Compact(self.slots.base().clone()));
         }
         fx.peers(self.config.members());
-        self.emit(self.floor, fx);
-        self.arm_ask(fx);
+        self.slots.emit(self.applied, fx);
+        CatchUp::arm(&mut self.parts(now, fx).0);
     }
 
     /// A snapshot through this slot is durable.
-    pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_, K>) {
-        if through > self.base.through
-            && let Some(base) = synod_consensus::Protocol::base_at(self, through)
+    pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Effects<'_, Self>) {
+        if through > self.slots.base().through
+            && let Some(base) = self.slots.base_at(through)
         {
-            self.move_base(base, fx);
+            self.slots.move_base(base, fx);
         }
     }
 
     /// A peer's snapshot was installed and is durable.
-    pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
-        if base.through > Slot(K::SLOTS) || !is_stamp(base.stamp) {
-            return self.ignore(self.config.id(), IgnoreReason::OutOfRange, fx);
+    pub(crate) fn on_installed(
+        &mut self,
+        now: Instant,
+        base: Base<Ballot>,
+        fx: &mut Effects<'_, Self>,
+    ) {
+        let (mut cx, proposals, _) = self.parts(now, fx);
+        let cx = &mut cx;
+        if base.through > cx.slots.end() || !is_stamp(base.stamp) {
+            return cx.ignore(cx.me(), IgnoreReason::OutOfRange);
         }
-        if base.through <= self.base.through {
+        if base.through <= cx.slots.base().through {
             return;
         }
-        let (through, before) = (base.through, self.hard_state.chosen());
-        self.move_base(base, fx);
+        let (through, before) = (base.through, cx.slots.chosen());
+        cx.slots.move_base(base, cx.fx);
         if through > before {
-            self.hard_state.choose(through);
-            self.decided = self.decided.split_off(&through.next());
-            self.seen = self.seen.max(through);
-            self.unsaved = true;
-            self.close_unseen(through, fx);
-            self.advance(fx);
+            cx.slots.install(through);
+            proposals.close_installed(cx, through);
+            CatchUp::advance(cx, proposals);
         }
-    }
-
-    /// Votes after a new base stay, whatever stamp the base has.
-    fn move_base(&mut self, base: Base<Ballot>, fx: &mut Fx<'_, K>) {
-        self.log.compact(base.through, base.stamp);
-        self.base = base;
-        fx.write(Write::Compact(self.base.clone()));
     }
 }

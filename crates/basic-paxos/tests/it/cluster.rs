@@ -125,6 +125,7 @@ impl<K: Arity> Node<K> {
             self.unsynced.extend(seq.map(|seq| (seq, std::mem::take(writes))));
             sent.append(sends);
             self.seen.take(outputs);
+            self.host.core().check_invariants();
             if is_done && (self.hung || self.unsynced.is_empty()) {
                 return sent;
             }

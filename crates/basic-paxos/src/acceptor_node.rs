@@ -1,0 +1,48 @@
+//! The acceptor's side of a core: one acceptor for each open slot.
+
+use crate::acceptor::Verdict;
+use crate::context::Context;
+use crate::message::{Accept, Accepted, Message, Nack, Prepare, Promise};
+use crate::protocol::Paxos;
+use synod_consensus::{IgnoreReason, ProtocolEvent};
+use synod_types::NodeId;
+
+impl<P: Paxos> Context<'_, '_, P> {
+    /// Phase 1b (PMS §2.2) in an open slot.
+    pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: &Prepare) {
+        let Prepare { slot, ballot } = *prepare;
+        let mut acceptor = self.slots.acceptor(slot);
+        let answer = match acceptor.prepare(ballot) {
+            Verdict::Granted { changed } => {
+                if changed {
+                    self.slots.promise(self.now, slot, ballot);
+                    self.fx.note(ProtocolEvent::Voted { to: from, ballot });
+                }
+                // Chosen or not: the proposer has to find every vote that may be part of a quorum.
+                let accepted = acceptor.accepted().cloned();
+                Message::Promise(Promise { slot, ballot, accepted })
+            }
+            Verdict::Rejected { promised } => Message::Nack(Nack { slot, ballot, promised }),
+            Verdict::Contradiction => return,
+        };
+        self.send(from, answer);
+    }
+
+    /// Phase 2b (PMS §2.2) in an open slot.
+    pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) {
+        let Accept { slot, ballot, value } = accept;
+        let answer = match self.slots.acceptor(slot).accept(ballot, value.clone()) {
+            Verdict::Granted { changed } => {
+                if changed {
+                    // Promise and vote in one batch: a crash finds both or neither.
+                    self.slots.promise(self.now, slot, ballot);
+                    self.slots.put(slot, ballot, value, self.fx);
+                }
+                Message::Accepted(Accepted { slot, ballot })
+            }
+            Verdict::Rejected { promised } => Message::Nack(Nack { slot, ballot, promised }),
+            Verdict::Contradiction => return self.ignore(from, IgnoreReason::TwoValues),
+        };
+        self.send(from, answer);
+    }
+}

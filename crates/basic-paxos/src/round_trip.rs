@@ -1,0 +1,35 @@
+//! Measured round trips.
+
+use core::time::Duration;
+
+/// A smoothed round trip, both disks included. All waits are multiples of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RoundTrip {
+    estimate: Duration,
+    is_measured: bool,
+}
+
+impl RoundTrip {
+    /// Creates an estimate that nothing was measured for.
+    pub(crate) fn guess(estimate: Duration) -> Self {
+        Self { estimate, is_measured: false }
+    }
+
+    pub(crate) fn estimate(self) -> Duration {
+        self.estimate
+    }
+
+    /// Returns whether the estimate rests on a measurement.
+    pub(crate) fn is_measured(self) -> bool {
+        self.is_measured
+    }
+
+    /// Adds a sample, with the weight that TCP gives it (RFC 6298, 2).
+    pub(crate) fn measure(&mut self, sample: Duration, max: Duration) {
+        // A simulated round trip may take no time, and then no wait would ever end.
+        let sample = sample.clamp(Duration::from_micros(50), max);
+        self.estimate = (self.estimate * 7 + sample) / 8;
+        self.is_measured = true;
+        debug_assert!(!self.estimate.is_zero(), "waits are multiples of a round trip");
+    }
+}
