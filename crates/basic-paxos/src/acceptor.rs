@@ -1,10 +1,10 @@
-//! The acceptor: votes, and keeps its word.
+//! The acceptor: promises and votes.
 
 use synod_types::Ballot;
 
 /// One acceptor of one decree: the rules of "Paxos Made Simple" §2.2, and nothing else.
 ///
-/// It decides; it does not store. Whoever owns it makes the new state durable before the answer
+/// It decides and does not store. Its owner makes the new state durable before the answer
 /// leaves: the promise after [`prepare`](Self::prepare), promise and value together after
 /// [`accept`](Self::accept). After a restart it is [`restored`](Self::restored) from the disk.
 ///
@@ -16,7 +16,7 @@ use synod_types::Ballot;
 /// let mut acceptor = Acceptor::new();
 /// assert_eq!(acceptor.prepare(ballot(1, 1)), Verdict::Granted { changed: true });
 /// assert_eq!(acceptor.prepare(ballot(2, 2)), Verdict::Granted { changed: true });
-/// // The first proposer comes too late, and is told so.
+/// // The first proposer comes too late, and is rejected.
 /// assert_eq!(acceptor.accept(ballot(1, 1), "a"), Verdict::Rejected { promised: ballot(2, 2) });
 /// assert_eq!(acceptor.accept(ballot(2, 2), "b"), Verdict::Granted { changed: true });
 /// assert_eq!(acceptor.accepted(), Some(&(ballot(2, 2), "b")));
@@ -27,21 +27,22 @@ pub struct Acceptor<V> {
     accepted: Option<(Ballot, V)>,
 }
 
-/// What an acceptor makes of a request.
+/// An acceptor's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes. If `changed`, the acceptor's state is new and must be durable before the answer
+    /// Granted. If `changed`, the acceptor's state is new and must be durable before the answer
     /// leaves; else this is a repetition, and the disk has it already.
     Granted {
-        /// Whether there is something to write.
+        /// The state is new and must be written.
         changed: bool,
     },
-    /// No: it has promised not to. The proposer should be told the ballot that it has to beat.
+    /// Rejected, because a higher ballot was promised. The proposer should learn which one.
     Rejected {
-        /// The ballot that stands in the way.
+        /// The promised ballot.
         promised: Ballot,
     },
-    /// No: the same ballot came with another value before. A working proposer never does that.
+    /// Rejected, because the same ballot came with another value before. A working proposer never does
+    /// that.
     Contradiction,
 }
 
@@ -52,39 +53,41 @@ impl<V> Default for Acceptor<V> {
 }
 
 impl<V> Acceptor<V> {
-    /// An acceptor that has promised and accepted nothing.
+    /// Creates an acceptor that has promised and accepted nothing.
     #[must_use]
     pub fn new() -> Self {
         Self { promised: Ballot::ZERO, accepted: None }
     }
 
-    /// An acceptor with the vows that its disk remembers. A vote is a promise, too: if `accepted`
-    /// stands above `promised`, that is the promise.
+    /// Creates an acceptor with the promise and the vote of its disk. A vote is a promise, too: if
+    /// `accepted` is above `promised`, that is the promise.
     #[must_use]
     pub fn restored(promised: Ballot, accepted: Option<(Ballot, V)>) -> Self {
         let voted = accepted.as_ref().map_or(Ballot::ZERO, |(ballot, _)| *ballot);
         Self { promised: promised.max(voted), accepted }
     }
 
-    /// The ballot below which it grants nothing; [`Ballot::ZERO`] at first.
+    /// Returns the ballot below which it grants nothing; [`Ballot::ZERO`] at first.
     #[must_use]
     pub fn promised(&self) -> Ballot {
         self.promised
     }
 
-    /// What it voted for last, and under which ballot. That need not be chosen.
+    /// Returns its last vote and the ballot of it. That need not be chosen.
     #[must_use]
     pub fn accepted(&self) -> Option<&(Ballot, V)> {
         self.accepted.as_ref()
     }
 
-    /// Phase 1: promise to grant nothing below `ballot`. If granted, answer with
+    /// Phase 1: promises to grant nothing below `ballot`. If granted, answer with
     /// [`accepted`](Self::accepted). Its own ballot again is a repetition, because ballots name
     /// their proposer, and is answered again.
     pub fn prepare(&mut self, ballot: Ballot) -> Verdict {
         if ballot < self.promised {
             return Verdict::Rejected { promised: self.promised };
         }
+        // P1a (PMS §2.2): compared with the promise, not with the last vote. An equal ballot can only
+        // come from the same proposer again.
         let changed = ballot > self.promised;
         self.promised = ballot;
         Verdict::Granted { changed }
@@ -92,7 +95,7 @@ impl<V> Acceptor<V> {
 }
 
 impl<V: PartialEq> Acceptor<V> {
-    /// Phase 2: vote for `value`, unless a higher ballot was promised. An acceptor that never saw
+    /// Phase 2: votes for `value`, unless a higher ballot was promised. An acceptor that never saw
     /// the ballot's phase 1 votes all the same, and the vote raises its promise: else it could
     /// promise, and report, an older ballot afterwards.
     pub fn accept(&mut self, ballot: Ballot, value: V) -> Verdict {
@@ -105,6 +108,10 @@ impl<V: PartialEq> Acceptor<V> {
             let same = *held == value;
             return if same { Verdict::Granted { changed: false } } else { Verdict::Contradiction };
         }
+        debug_assert!(
+            self.accepted.as_ref().is_none_or(|(voted, _)| *voted < ballot),
+            "votes rise"
+        );
         self.promised = ballot;
         self.accepted = Some((ballot, value));
         Verdict::Granted { changed: true }

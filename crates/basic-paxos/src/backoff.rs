@@ -1,4 +1,4 @@
-//! How long to stand back.
+//! Backoff after a lost ballot.
 
 use core::ops::Range;
 use core::time::Duration;
@@ -9,26 +9,26 @@ use core::time::Duration;
 /// Prepare spoils the other's Accept. What ends it is that one of them is quiet for as long as the
 /// other needs. The bound doubles, so however slow the network is, it gets there; and the wait is
 /// drawn from the WHOLE range below the bound, because a network whose delays happen to fit can spoil
-/// waits that are known beforehand, and none can fit itself to dice. With delays that only vary a
-/// little the dice gain nothing: in this crate's duels, waits of the full bound end them as soon.
+/// waits that are known beforehand, and none can fit random ones. With delays that only vary a
+/// little randomness gains nothing: in this crate's duels, waits of the full bound end them as soon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// One more attempt failed.
+    /// Counts a failed attempt.
     pub fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// How many attempts have failed.
+    /// Returns the number of failed attempts.
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// From which range to draw the next wait: up to a round trip (disks included) doubled for
+    /// Returns the range to draw the next wait from: up to a round trip (disks included) doubled for
     /// each failure, and never beyond `cap`.
     #[must_use]
     pub fn range(&self, round_trip: Duration, cap: Duration) -> Range<Duration> {

@@ -183,7 +183,7 @@ impl CatchUp {
         }
         if cx.config.is_voter() {
             proposals.unblock(cx);
-        } else if cx.now.since(self.redirect_active) > cx.config.timing().cap {
+        } else if cx.now.since(self.redirect_active) > cx.config.timing().max_wait {
             let voters = cx.config.members().voters();
             let next = voters.iter().find(|voter| **voter > self.redirect_to);
             (self.redirect_to, self.redirect_active) = (*next.unwrap_or(&voters[0]), cx.now);
@@ -193,7 +193,8 @@ impl CatchUp {
 
     pub(crate) fn arm<P: Paxos>(cx: &mut Context<P>) {
         let timing = cx.config.timing();
-        let interval = timing.ask.max(cx.round_trip.estimate().saturating_mul(8).min(timing.cap));
+        let interval =
+            timing.catch_up.max(cx.round_trip.estimate().saturating_mul(8).min(timing.max_wait));
         cx.fx.set_timer(Timer::CatchUp, interval..interval.saturating_mul(2));
     }
 
@@ -253,7 +254,7 @@ impl CatchUp {
         let times = before.map_or(1, |answer| answer.times.saturating_add(1));
         let link = link_time(bytes, cx.config.limits());
         let wait = cx.round_trip.estimate().saturating_mul(2) + link;
-        let wait = wait.saturating_mul(1 << times.min(4)).min(cx.config.timing().cap * 4);
+        let wait = wait.saturating_mul(1 << times.min(4)).min(cx.config.timing().max_wait * 4);
         let answer = Answer { first, last: next.prev(), until: cx.now + wait, times };
         self.answers.insert(to, answer);
     }

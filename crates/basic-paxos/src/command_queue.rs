@@ -1,4 +1,4 @@
-//! Commands that wait for a slot.
+//! The queue of commands without a slot.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
@@ -13,7 +13,7 @@ pub(crate) struct Command {
     since: Instant,
     pub(crate) ticket: Ticket,
     pub(crate) value: Values,
-    /// How many slots it has lost to others.
+    /// Number of slots that it has lost to other nodes.
     pub(crate) lost: u64,
 }
 
@@ -30,7 +30,7 @@ impl CommandQueue {
         self.commands.is_empty()
     }
 
-    /// Whether more wait than this.
+    /// Returns whether more is queued than this.
     pub(crate) fn exceeds(&self, commands: usize, bytes: usize) -> bool {
         self.commands.len() > commands || self.bytes > bytes
     }
@@ -41,13 +41,13 @@ impl CommandQueue {
         oldest.is_some_and(|(_, command)| now.since(command.since) >= age)
     }
 
-    /// A new command joins.
+    /// Adds a new command.
     pub(crate) fn push(&mut self, now: Instant, ticket: Ticket, value: Values) {
         self.arrivals += 1;
         self.insert(Command { arrival: self.arrivals, since: now, ticket, value, lost: 0 });
     }
 
-    /// A command has lost its slot.
+    /// Puts back a command that has lost its slot, in its old place.
     pub(crate) fn requeue(&mut self, command: Command) {
         self.insert(Command { lost: command.lost + 1, ..command });
     }
@@ -65,17 +65,18 @@ impl CommandQueue {
 
     fn insert(&mut self, command: Command) {
         self.bytes += command.value.byte_len();
-        self.commands.insert(command.arrival, command);
+        let replaced = self.commands.insert(command.arrival, command);
+        debug_assert!(replaced.is_none(), "a command is queued once");
     }
 
-    /// The newest command leaves.
+    /// Removes the newest command.
     pub(crate) fn pop_newest(&mut self) -> Option<Command> {
         let (_, command) = self.commands.pop_last()?;
         self.bytes -= command.value.byte_len();
         Some(command)
     }
 
-    /// The oldest command leaves.
+    /// Removes the oldest command.
     pub(crate) fn pop_oldest(&mut self) -> Option<Command> {
         let (_, command) = self.commands.pop_first()?;
         self.bytes -= command.value.byte_len();
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_takes_its_old_place() {
+    fn requeued_command_takes_its_old_place() {
         let mut queue = CommandQueue::default();
         for ticket in 1..=4 {
             queue.push(Instant::ZERO, Ticket(ticket), value("x"));
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_how_much_it_holds() {
+    fn queue_counts_commands_and_bytes() {
         let mut queue = CommandQueue::default();
         queue.push(Instant::ZERO, Ticket(1), value("abc"));
         let bytes = value("abc").byte_len();

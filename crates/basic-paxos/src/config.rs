@@ -14,28 +14,27 @@ pub struct Config {
     limits: Limits,
 }
 
-/// When a node repeats itself.
+/// Intervals and longest waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// A first guess of a round trip with both disks; from then on it is measured. Default: 10 ms.
     pub round_trip: Duration,
-    /// No wait grows beyond this: neither the one before a message is repeated nor the one before
-    /// a new ballot. Default: 500 ms.
-    pub cap: Duration,
-    /// How often a node asks one of the others what it has missed, and finishes what blocks it; up
-    /// to twice as long, and at least eight round trips. Default: 50 ms.
-    pub ask: Duration,
+    /// Longest wait before a message is sent again, and before a new ballot. Default: 500 ms.
+    pub max_wait: Duration,
+    /// Interval at which a node asks another one for values that it has missed, and finishes what
+    /// blocks it; up to twice as long, and at least eight round trips. Default: 50 ms.
+    pub catch_up: Duration,
     /// Longest time that a command waits for a slot; then it is refused as Busy, and is in no log.
     /// Should be below the time-out of clients: it bounds the work on commands whose clients have
-    /// given up. Once a command has waited for [`cap`](Self::cap), newer ones overtake it, so that
+    /// given up. Once a command has waited for [`max_wait`](Self::max_wait), newer ones overtake it, so that
     /// an overloaded node answers some clients in time instead of all too late. Default: 5 s.
-    pub queue: Duration,
+    pub max_queue_time: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { round_trip: ms(10), cap: ms(500), ask: ms(50), queue: ms(5000) }
+        Self { round_trip: ms(10), max_wait: ms(500), catch_up: ms(50), max_queue_time: ms(5000) }
     }
 }
 
@@ -43,17 +42,17 @@ impl Timing {
     fn check(&self) -> Result<(), ConfigError> {
         ConfigError::check_times(&[
             ("round_trip", self.round_trip),
-            ("cap", self.cap),
-            ("ask", self.ask),
-            ("queue", self.queue),
+            ("max_wait", self.max_wait),
+            ("catch_up", self.catch_up),
+            ("max_queue_time", self.max_queue_time),
         ])
     }
 }
 
-/// How much may be under way.
+/// Bounds of what is open, in flight and queued.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// How many slots behind the chosen part of the log may be open: so many promises stand in
+    /// Number of slots after the chosen part of the log that may be open: so many promises are in
     /// the hard state. At most 4096. Default: 128.
     ///
     /// A slot takes two round trips and two syncs, more where voters compete for it. So a small
@@ -63,10 +62,9 @@ pub struct Limits {
     /// opened. Each value is in flight to every voter, so this and one command have to stay well
     /// below what a lane of the network holds. Default: 4 MiB.
     pub flight_bytes: usize,
-    /// What one answer to a node that has missed something carries, in bytes of values; a longer
-    /// single value travels alone. Default: 256 KiB.
+    /// Values in one answer to a catch-up request, in bytes; a longer single value travels alone. Default: 256 KiB.
     pub catch_up_bytes: usize,
-    /// How many commands may wait for a slot. Where one more comes, the oldest gives way and is
+    /// Number of commands that may wait for a slot. Where one more comes, the oldest gives way and is
     /// refused as Busy: its client has most likely given up. At most 65,536. Default: 256.
     pub waiting: usize,
     /// Commands that wait for a slot, in bytes; past it the oldest give way, too.
@@ -104,7 +102,7 @@ impl Limits {
 }
 
 impl Config {
-    /// The settings of node `id` of a group founded by `members`, all else at its default.
+    /// Returns the settings of node `id` of a group founded by `members`, all else at its default.
     ///
     /// # Errors
     /// If `id` is not a member.
@@ -137,7 +135,7 @@ impl Config {
         Ok(self)
     }
 
-    /// How many voters are enough for phase 1 and for phase 2; a majority for both by default.
+    /// Replaces the number of voters that are enough for phase 1 and for phase 2; a majority for both by default.
     /// All nodes of a group must have the same.
     ///
     /// # Errors
@@ -147,7 +145,7 @@ impl Config {
         Ok(self)
     }
 
-    /// Who this node is.
+    /// Returns this node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
@@ -163,25 +161,25 @@ impl Config {
         self.members.voters().iter().copied().filter(|node| *node != self.id)
     }
 
-    /// The founding members.
+    /// Returns the founding members.
     #[must_use]
     pub fn members(&self) -> &Membership {
         &self.members
     }
 
-    /// How many are enough.
+    /// Returns the quorums.
     #[must_use]
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
     }
 
-    /// The waits.
+    /// Returns the waits.
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.timing
     }
 
-    /// The limits.
+    /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -197,21 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gets_no_settings() {
+    fn non_member_config_is_rejected() {
         let members = Membership::new([NodeId(1)], [NodeId(2)]).unwrap();
         assert!(Config::new(NodeId(2), members.clone()).is_ok(), "a learner is a member");
         assert_eq!(Config::new(NodeId(3), members), Err(ConfigError::NotAMember(NodeId(3))));
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
+    fn settings_that_cannot_work_are_rejected() {
         let times = |bad| {
             let all = Timing::default();
             [
                 ("round_trip", Timing { round_trip: bad, ..all.clone() }),
-                ("cap", Timing { cap: bad, ..all.clone() }),
-                ("ask", Timing { ask: bad, ..all.clone() }),
-                ("queue", Timing { queue: bad, ..all }),
+                ("max_wait", Timing { max_wait: bad, ..all.clone() }),
+                ("catch_up", Timing { catch_up: bad, ..all.clone() }),
+                ("max_queue_time", Timing { max_queue_time: bad, ..all }),
             ]
         };
         for (name, timing) in times(Duration::ZERO) {
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn quorums_that_need_not_meet_are_refused() {
+    fn quorums_that_need_not_meet_are_rejected() {
         assert!(config().with_quorums(1, 2).is_ok());
         assert!(matches!(config().with_quorums(1, 1), Err(ConfigError::Quorum(_))));
         assert!(matches!(config().with_quorums(3, 1), Err(ConfigError::Quorum(_))));
@@ -250,7 +248,8 @@ mod tests {
     #[test]
     fn settings_at_their_bounds_are_taken() {
         let hour = Duration::from_secs(3600);
-        let timing = Timing { round_trip: hour, cap: hour, ask: hour, queue: hour };
+        let timing =
+            Timing { round_trip: hour, max_wait: hour, catch_up: hour, max_queue_time: hour };
         assert_eq!(config().with_timing(timing.clone()).unwrap().timing(), &timing);
         let most = Limits {
             window: 4096,
@@ -276,7 +275,12 @@ mod tests {
     #[test]
     fn the_defaults_are_those_that_are_documented() {
         let ms = Duration::from_millis;
-        let timing = Timing { round_trip: ms(10), cap: ms(500), ask: ms(50), queue: ms(5000) };
+        let timing = Timing {
+            round_trip: ms(10),
+            max_wait: ms(500),
+            catch_up: ms(50),
+            max_queue_time: ms(5000),
+        };
         let limits = Limits {
             window: 128,
             flight_bytes: 4_194_304,

@@ -1,4 +1,4 @@
-//! How many slots a node proposes for at a time.
+//! Bound of a node's open proposals.
 
 use synod_types::Slot;
 
@@ -9,7 +9,7 @@ const INITIAL: usize = 16;
 /// slots, too, and need so many for their throughput.
 const LEAST: usize = 8;
 
-/// Open proposals up to which slots that others have left open are finished, however small the width.
+/// Open proposals up to which slots that others have left open are finished, however small the window.
 /// Everything waits for these slots, and after crashes many are open at a time; with more, a node that
 /// returns under load has too many values sent again.
 const FINISHING: usize = 32;
@@ -23,40 +23,41 @@ const FINISHING: usize = 32;
 /// it sees which ones the others use. A node that proposes alone is soon bounded by the window only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CongestionWindow {
-    slots: usize,
+    size: usize,
     /// Losses up to this slot belong to the last decrease: their proposals were open then.
-    counted: Slot,
+    counted_through: Slot,
 }
 
 impl Default for CongestionWindow {
     fn default() -> Self {
-        Self { slots: INITIAL, counted: Slot(0) }
+        Self { size: INITIAL, counted_through: Slot(0) }
     }
 }
 
 impl CongestionWindow {
     /// Returns whether one more proposal may be opened beside so many.
     pub(crate) fn has_room(&self, open: usize) -> bool {
-        open < self.slots
+        open < self.size
     }
 
     /// Returns whether one more slot that others have left open may be finished beside so many.
     pub(crate) fn has_room_to_finish(&self, open: usize) -> bool {
-        open < self.slots.max(FINISHING)
+        open < self.size.max(FINISHING)
     }
 
-    /// A slot was won while so many proposals were open. The width grows only while it is in use.
+    /// Grows after a slot was won while so many proposals were open, if the window is in use.
     pub(crate) fn won(&mut self, open: usize, most: usize) {
-        if open > self.slots / 2 {
-            self.slots = (self.slots + 1).min(most.max(1));
+        debug_assert!(self.size > 0, "a window of zero would never grow");
+        if open > self.size / 2 {
+            self.size = (self.size + 1).min(most.max(1));
         }
     }
 
-    /// A slot was lost to another node; `last` is the last slot in use.
+    /// Shrinks after a slot was lost to another node; `last` is the last slot in use.
     pub(crate) fn lost(&mut self, slot: Slot, last: Slot) {
-        if slot > self.counted {
-            self.slots = (self.slots / 2).max(LEAST);
-            self.counted = last;
+        if slot > self.counted_through {
+            self.size = (self.size / 2).max(LEAST);
+            self.counted_through = last;
         }
     }
 }
@@ -65,45 +66,45 @@ impl CongestionWindow {
 mod tests {
     use super::*;
 
-    fn width(slots: usize) -> CongestionWindow {
-        CongestionWindow { slots, counted: Slot(0) }
+    fn window(size: usize) -> CongestionWindow {
+        CongestionWindow { size, counted_through: Slot(0) }
     }
 
     #[test]
     fn lone_proposer_grows_to_the_window() {
-        let mut width = CongestionWindow::default();
+        let mut window = CongestionWindow::default();
         for _ in 0..1000 {
-            width.won(width.slots, 128);
+            window.won(window.size, 128);
         }
-        assert!(width.has_room(127) && !width.has_room(128));
+        assert!(window.has_room(127) && !window.has_room(128));
     }
 
     #[test]
-    fn unused_width_does_not_grow() {
-        let mut width = width(16);
-        width.won(8, 128);
-        assert_eq!(width.slots, 16);
-        width.won(9, 128);
-        assert_eq!(width.slots, 17);
+    fn unused_window_does_not_grow() {
+        let mut window = window(16);
+        window.won(8, 128);
+        assert_eq!(window.size, 16);
+        window.won(9, 128);
+        assert_eq!(window.size, 17);
     }
 
     #[test]
-    fn slots_lost_together_halve_the_width_once() {
-        let mut width = width(64);
+    fn slots_lost_together_halve_the_window_once() {
+        let mut window = window(64);
         for slot in 1..=16 {
-            width.lost(Slot(slot), Slot(20));
+            window.lost(Slot(slot), Slot(20));
         }
-        assert_eq!(width.slots, 32);
-        width.lost(Slot(21), Slot(30));
-        assert_eq!(width.slots, 16);
+        assert_eq!(window.size, 32);
+        window.lost(Slot(21), Slot(30));
+        assert_eq!(window.size, 16);
     }
 
     #[test]
     fn losses_leave_a_few_proposals() {
-        let mut width = width(LEAST + 1);
+        let mut window = window(LEAST + 1);
         for slot in 1..=9 {
-            width.lost(Slot(slot), Slot(slot));
+            window.lost(Slot(slot), Slot(slot));
         }
-        assert!(width.has_room(LEAST - 1) && !width.has_room(LEAST));
+        assert!(window.has_room(LEAST - 1) && !window.has_room(LEAST));
     }
 }

@@ -90,10 +90,10 @@ impl<A: Arity> Protocol for PaxosLog<A> {
     /// timeout the longest wait before a message is sent again. Round trips are measured.
     fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
         let timing = Timing {
-            cap: timing.election.end.min(MAX_DURATION),
-            ask: timing.heartbeat.min(MAX_DURATION),
+            max_wait: timing.election.end.min(MAX_DURATION),
+            catch_up: timing.heartbeat.min(MAX_DURATION),
             // At least half of its time is left to a command that gets a slot.
-            queue: (timing.request / 2).clamp(Duration::from_millis(1), MAX_DURATION),
+            max_queue_time: (timing.request / 2).clamp(Duration::from_millis(1), MAX_DURATION),
             ..Timing::default()
         };
         config.with_timing(timing)

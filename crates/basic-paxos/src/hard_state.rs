@@ -1,11 +1,11 @@
-//! What a node must never forget, beside its votes.
+//! Persistent state beside the votes.
 
 use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use synod_types::{Ballot, Slot};
 
-/// What a node must remember beside its votes, which stand in the log under their ballots.
+/// Persistent state: promises of open slots. Votes are in the log, under their ballots.
 ///
 /// It is rewritten whole, so it holds the promises of OPEN slots only: what is chosen needs none,
 /// because from then on every request for it is answered with the chosen value.
@@ -18,7 +18,8 @@ pub struct HardState {
 }
 
 impl HardState {
-    /// Everything up to `chosen` is chosen; promises of later slots, made one after the other.
+    /// Creates a state in which all slots through `chosen` are chosen, and promises of later ones were
+    /// made one after the other.
     #[must_use]
     pub fn new(chosen: Slot, promises: impl IntoIterator<Item = (Slot, Ballot)>) -> Self {
         let mut state = Self { chosen, promises: Vec::new() };
@@ -28,13 +29,13 @@ impl HardState {
         state
     }
 
-    /// Everything up to this slot is chosen, and the log holds it. May lag.
+    /// Returns the slot through which all is chosen and held in the log. May lag.
     #[must_use]
     pub fn chosen(&self) -> Slot {
         self.chosen
     }
 
-    /// What was promised for an open slot; [`Ballot::ZERO`] if nothing was. A vote is a promise,
+    /// Returns the promise of an open slot; [`Ballot::ZERO`] if there is none. A vote is a promise,
     /// too.
     #[must_use]
     pub fn promised(&self, slot: Slot) -> Ballot {
@@ -42,13 +43,13 @@ impl HardState {
         promise.copied().unwrap_or(Ballot::ZERO)
     }
 
-    /// Every promise of an open slot, by slot.
+    /// Returns every promise of an open slot, by slot.
     pub fn promises(&self) -> impl Iterator<Item = (Slot, Ballot)> + '_ {
         let slots = (0..).map(|index| self.chosen.next().plus(index));
         slots.zip(self.promises.iter().copied()).filter(|(_, ballot)| *ballot != Ballot::ZERO)
     }
 
-    /// The last slot that anything was promised for, or that is chosen.
+    /// Returns the last slot that has a promise or is chosen.
     pub(crate) fn last(&self) -> Slot {
         self.chosen.plus(self.promises.len())
     }
@@ -62,7 +63,7 @@ impl HardState {
         self.promises[index] = self.promises[index].max(ballot);
     }
 
-    /// Everything up to `through` is chosen: its promises are not needed any more.
+    /// Drops the promises of all slots through `through`, because they are chosen.
     pub(crate) fn choose(&mut self, through: Slot) {
         let Some(index) = self.index(through) else { return };
         self.promises.drain(..self.promises.len().min(index + 1));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_chosen_takes_its_promises_along_and_no_others() {
+    fn choosing_slots_drops_their_promises_and_no_others() {
         for (through, left) in [(0, 3), (3, 3), (4, 2), (5, 1), (6, 0), (100, 0)] {
             let mut state = state(3, &[2, 3, 5]);
             state.choose(Slot(through));
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_written_over_what() {
+    fn hard_state_never_lowers_or_drops_an_open_promise() {
         let older = state(3, &[2, 0, 5]);
         let cases = [
             ("itself", older.clone(), true),
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_by_slots() {
+    fn debug_output_names_promises_by_slot() {
         let shown = format!("{:?}", state(3, &[2, 0, 5]));
         assert_eq!(shown, "HardState { chosen: s3, promises: {s4: 2.1, s6: 5.1} }");
     }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_states_what_was_known_before_its_round() {
+    fn batch_states_what_was_chosen_before_its_round() {
         let mut host = host_of(ME, 0, &["a"]);
         let before = host.core().statement();
         let told = |slot, text: &[u8]| {

@@ -1,4 +1,4 @@
-//! The learner: finds out what is chosen.
+//! The learner: counts votes.
 
 use alloc::collections::BTreeMap;
 use synod_consensus::Quorum;
@@ -25,28 +25,28 @@ use synod_types::{Ballot, NodeId};
 pub struct Learner<V> {
     quorum: Quorum,
     votes: BTreeMap<NodeId, (Ballot, V)>,
-    decided: Option<V>,
+    chosen: Option<V>,
 }
 
 impl<V: PartialEq> Learner<V> {
-    /// A learner that knows nothing. The members of a group stand for its majorities.
+    /// Creates a learner that knows nothing. The members of a group stand for its majorities.
     #[must_use]
     pub fn new(quorum: impl Into<Quorum>) -> Self {
-        Self { quorum: quorum.into(), votes: BTreeMap::new(), decided: None }
+        Self { quorum: quorum.into(), votes: BTreeMap::new(), chosen: None }
     }
 
-    /// What is chosen, once it is known.
+    /// Returns the chosen value, once it is known.
     #[must_use]
-    pub fn decided(&self) -> Option<&V> {
-        self.decided.as_ref()
+    pub fn chosen(&self) -> Option<&V> {
+        self.chosen.as_ref()
     }
 
-    /// An acceptor voted. Returns the chosen value when this vote completes a quorum. Later votes
-    /// are not looked at and return nothing: among acceptors that keep the rules, a second quorum
+    /// Counts a vote. Returns the chosen value when this vote completes a quorum. Later votes
+    /// are ignored and return nothing: among acceptors that keep the rules, a second quorum
     /// can only be for the same value. [`on_chosen_value`](Self::on_chosen_value) does compare.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot, value: V) -> Option<&V> {
         let older = self.votes.get(&from).is_some_and(|(newest, _)| *newest >= ballot);
-        if self.decided.is_some() || older || !self.quorum.is_voter(from) {
+        if self.chosen.is_some() || older || !self.quorum.is_voter(from) {
             return None;
         }
         let agrees = |node| {
@@ -57,25 +57,26 @@ impl<V: PartialEq> Learner<V> {
             self.votes.insert(from, (ballot, value));
             return None;
         }
+        debug_assert!(self.votes.len() < self.quorum.voters().count(), "votes are the voters'");
         self.votes.clear();
-        self.decided = Some(value);
-        self.decided.as_ref()
+        self.chosen = Some(value);
+        self.chosen.as_ref()
     }
 
-    /// Someone who knows says what is chosen. Returns false if that contradicts what is known
+    /// Learns a chosen value from another node. Returns false if that contradicts what is known
     /// already: then one of the two is mistaken, and nothing changes.
     pub fn on_chosen_value(&mut self, value: V) -> bool {
-        match &self.decided {
+        match &self.chosen {
             Some(known) => *known == value,
             None => {
                 self.votes.clear();
-                self.decided = Some(value);
+                self.chosen = Some(value);
                 true
             }
         }
     }
 
-    /// Whether a vote of this acceptor was counted and is not settled yet.
+    /// Returns whether a vote of this acceptor was counted, as long as no value is chosen.
     #[must_use]
     pub fn has_vote_of(&self, node: NodeId) -> bool {
         self.votes.contains_key(&node)

@@ -4,7 +4,7 @@
 //! roles of "Paxos Made Simple", for one decree. [`SingleDecree`] puts them together into a
 //! [`Protocol`](consensus::Protocol): one value agreed by a group, ever. [`BasicPaxos`] runs one
 //! decree for every slot of a log, without any leader: the baseline that shows what a leader is
-//! good for. Nothing here does I/O, reads a clock or rolls dice. A decree among one:
+//! good for. Nothing here does I/O, reads a clock or draws random numbers. A decree among one:
 //!
 //! ```
 //! use synod_basic_paxos::consensus::{Host, Input, Saved};
@@ -41,19 +41,19 @@
 //! - **A ballot is a round and a node**, so no two proposers share one. A proposer's own acceptor
 //!   promises its ballot before the Prepare leaves, durably; after a restart it begins above that,
 //!   so it never uses a ballot twice, and needs no counter of its own on disk.
-//! - **What is remembered.** Votes stand in the log, each slot under the ballot voted in. Promises
+//! - **What is persistent.** Votes are in the log, each slot under the ballot voted in. Promises
 //!   of the open slots are the [hard state](HardState), together with the slot through which all is
 //!   chosen: few, because the window of open slots is bounded, and none of a chosen slot, because
 //!   requests for it are answered with the value. A promise and the vote that raises it are one
 //!   batch. Learning writes a value and touches no promise.
-//! - **Any voter proposes** for its own clients, at the next slot that nobody was heard to use. A
+//! - **Any voter proposes** for its own clients, at the next slot that no node is known to use. A
 //!   command that loses its slot tries the next, with a higher ballot for each that it has lost; its
 //!   ticket is placed when it is chosen. A request that is proposed twice all the same is sorted out
 //!   by the driver's sessions.
 //! - **A round is one write and one [`MessageBatch`] a peer**, and a second one for what need not wait for
 //!   the disk. Decrees share them; they share no ballot, no promise and no vote.
-//! - **Repeat first.** A late answer makes a proposer send the same message again; only a refusal
-//!   leads to a new ballot, after a random wait. A node that hears no answers at all asks for its
+//! - **Repeat first.** A late answer makes a proposer send the same message again; only a rejection
+//!   leads to a new ballot, after a random wait. A node that receives no answers at all asks for its
 //!   oldest slot only, and begins no others.
 //! - **Open proposals adapt to contention**, as a TCP window does to congestion: one more with each
 //!   slot won, half as many, but at least 8, when slots are lost. Busy nodes choose the same slots, one
@@ -66,8 +66,8 @@
 //! - **A value is sent once** to each voter. [`Chosen`](Message::Chosen) names the ballot of a
 //!   chosen value to those that were sent it. The values of a node's open proposals are bounded by
 //!   [`Limits::flight_bytes`], and the wait before a repetition allows for their time on the link.
-//! - **CommandQueue is bounded.** A command that waits for a slot longer than [`Timing::queue`] is
-//!   refused as busy; once one has waited for [`Timing::cap`], newer ones overtake it. Otherwise an
+//! - **CommandQueue is bounded.** A command that waits for a slot longer than [`Timing::max_queue_time`] is
+//!   refused as busy; once one has waited for [`Timing::max_wait`], newer ones overtake it. Otherwise an
 //!   overloaded node would choose every command after its client has given up.
 //! - **What is applied stays.** A core recovers with the applied slots as chosen. Each [`MessageBatch`]
 //!   states what its sender knew to be chosen. A node that finds a contradiction
@@ -113,11 +113,11 @@
 //! - Reads that bypass the log, membership changes: refused as unsupported.
 //! - Batches: a slot holds one command, and every command pays for both phases. That is the point
 //!   of the baseline. (Messages of several slots travel together; that saves frames, not phases.)
-//! - Moving snapshots: the core says who needs one and is told when one is installed.
-//! - Byzantine members: nothing a peer says can make a core panic or take back a vow, but a peer
+//! - Moving snapshots: the core names peers that need one, and is informed when one is installed.
+//! - Byzantine members: no message can make a core panic or break a promise, but a peer
 //!   that lies about its vote, or about what is chosen, is believed.
-//! - A store that was wiped or rolled back: the driver tells lives of a store apart. What such a quorum
-//!   has chosen anew is noticed, never repaired.
+//! - A store that was wiped or rolled back: the driver tells incarnations of a store apart. What such a quorum
+//!   has chosen again is noticed, never repaired.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -166,6 +166,6 @@ pub use synod_types as types;
 /// a second value never will be.
 pub type SingleDecree = PaxosLog<Single>;
 
-/// A replicated log in which every slot is a decree of its own and any voter proposes. Nobody
-/// leads: each voter is a [`Peer`](consensus::Role::Peer) that names itself as the one to ask.
+/// A replicated log in which every slot is a decree of its own and any voter proposes. There is no
+/// leader: each voter is a [`Peer`](consensus::Role::Peer) that names itself as the one to ask.
 pub type BasicPaxos = PaxosLog<Many>;

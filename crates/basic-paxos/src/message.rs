@@ -301,7 +301,7 @@ mod tests {
     const ME: NodeId = NodeId(1);
     const PEER: NodeId = NodeId(2);
     const S1: Slot = Slot(1);
-    /// The first number that nobody gets to.
+    /// First number out of range.
     const END: u64 = 1 << 62;
 
     fn b(round: u64, node: NodeId) -> Ballot {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ballot_belongs_to_who_proposes_it() {
+    fn ballot_names_its_proposer() {
         for message in all(1, 1) {
             let own =
                 matches!(message, Message::Prepare(_) | Message::Accept(_) | Message::Chosen(_));
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_a_ballot_or_says_that_the_value_is_chosen() {
+    fn stamp_is_a_ballot_or_marks_a_chosen_value() {
         for (round, expected) in [(0, false), (1, true), (2 * END - 1, true), (2 * END, false)] {
             assert_eq!(is_stamp(b(round, ME)), expected, "round {round}");
         }
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepare_says_that_its_ballot_is_used() {
+    fn prepare_claims_that_its_ballot_is_used() {
         let cases = [(5, 3, true), (5, 2, true), (5, 4, false), (7, 1, false), (4, 9, true)];
         for (slot, round, expected) in cases {
             let message = Message::Prepare(Prepare { slot: Slot(slot), ballot: b(round, ME) });
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_says_what_is_promised_and_what_was_voted_for() {
+    fn promise_claims_what_is_promised_and_voted_for() {
         let vote = |round, text| Some((b(round, ME), value(text)));
         let cases = [
             (5, 3, vote(2, "x"), true),
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_says_that_it_is_on_the_disk() {
+    fn vote_claims_to_be_on_disk() {
         let cases = [(5, 2, true), (5, 1, true), (5, 3, false), (6, 2, false), (3, 9, true)];
         for (slot, round, expected) in cases {
             let message = Message::Accepted(Accepted { slot: Slot(slot), ballot: b(round, ME) });
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_waits_if_any_message_in_it_does() {
+    fn batch_waits_for_the_disk_if_any_message_does() {
         let ask = Message::Learn(Learn { from: S1 });
         let prepare = Message::Prepare(Prepare { slot: S1, ballot: b(1, PEER) });
         fn of(messages: &[&Message]) -> (Gate, Lane, bool) {
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn values_travel_on_the_log_lane_and_nothing_waits_behind_them() {
+    fn values_travel_on_the_log_lane_and_hold_up_nothing() {
         let lanes: Vec<_> = all(1, 1).iter().map(Message::lane).collect();
         let [log, control] = [Lane::Log, Lane::Control];
         assert_eq!(lanes, [control, log, control, control, control, log]);
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_told_in_a_word() {
+    fn value_is_described_in_a_word() {
         let members = || synod_types::Membership::new([ME], []).unwrap();
         let cases = [
             (Value::Command(b"a longer text"[..].into()), "\"text\""),

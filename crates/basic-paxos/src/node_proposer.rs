@@ -145,7 +145,7 @@ impl Proposals {
         }
         // A queue that is bounded by its length only would go on with commands for minutes after their
         // clients have given up.
-        while self.queue.is_stale(cx.now, cx.config.timing().queue) {
+        while self.queue.is_stale(cx.now, cx.config.timing().max_queue_time) {
             self.refuse_oldest(cx, Refusal::Busy);
         }
         self.open_queued(cx);
@@ -186,7 +186,7 @@ impl Proposals {
         debug_assert_eq!(cx.slots.state(slot), SlotState::Open, "only open slots are proposed for");
         // While commands wait for long, the newest goes first: its client is the one most likely to
         // be still there. The oldest are refused or proposed when the load lets up.
-        let is_loaded = self.queue.is_stale(cx.now, cx.config.timing().cap);
+        let is_loaded = self.queue.is_stale(cx.now, cx.config.timing().max_wait);
         let command = if is_loaded { self.queue.pop_newest() } else { self.queue.pop_oldest() };
         let value = command.as_ref().map_or_else(Values::noop, |command| command.value.clone());
         let proposer = Proposer::new(cx.me(), cx.config.quorum().clone(), value);
@@ -219,7 +219,7 @@ impl Proposals {
         let Promise { slot, ballot, accepted } = promise;
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         let Some(value) = proposal.proposer.on_promise(from, ballot, accepted) else { return };
-        cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().cap);
+        cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().max_wait);
         // A rival's higher ballot came here meanwhile, and has most likely come to the others: they
         // would reject the value, and it would take up the links for nothing.
         let promised = cx.slots.promised(slot);
@@ -244,7 +244,7 @@ impl Proposals {
     ) -> Option<Values> {
         let proposal = self.open.get_mut(&accepted.slot)?;
         let value = proposal.proposer.on_accepted(from, accepted.ballot)?;
-        cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().cap);
+        cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().max_wait);
         Some(value)
     }
 
@@ -286,7 +286,7 @@ impl Proposals {
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         proposal.backoff.fail();
         proposal.stage = Stage::BackingOff;
-        let range = proposal.backoff.range(cx.round_trip.estimate(), cx.config.timing().cap);
+        let range = proposal.backoff.range(cx.round_trip.estimate(), cx.config.timing().max_wait);
         let (ballot, reason) = (proposal.proposer.ballot(), StepDownReason::Overtaken);
         cx.fx.note(ProtocolEvent::SteppedDown { ballot, reason });
         cx.fx.note(ProtocolEvent::BackingOff { ballot, within: range.clone() });
@@ -329,7 +329,7 @@ impl Proposals {
     fn arm<P: Paxos>(&self, cx: &mut Context<P>, slot: Slot) {
         let Some(proposal) = self.open.get(&slot) else { return };
         let wait = cx.round_trip.estimate().saturating_mul(4 << proposal.repeats.min(16));
-        let mut wait = wait.min(cx.config.timing().cap);
+        let mut wait = wait.min(cx.config.timing().max_wait);
         if let Awaiting::Votes(value) = proposal.proposer.awaiting() {
             let limits = cx.config.limits();
             let most = limits.flight_bytes.max(value.byte_len());
@@ -383,7 +383,7 @@ impl Proposals {
     /// disks, among those of other slots. A ballot above its own would make it send all of them
     /// again, so it has the time that a slow link takes for all that it may have in flight.
     fn is_stalled<P: Paxos>(&self, cx: &Context<P>, slot: Slot) -> bool {
-        let (limits, guess) = (cx.config.limits(), cx.config.timing().ask * 2);
+        let (limits, guess) = (cx.config.limits(), cx.config.timing().catch_up * 2);
         let is_measured = cx.round_trip.is_measured();
         let a_few_tries = cx.round_trip.estimate().saturating_mul(8);
         let patience = if is_measured { a_few_tries } else { guess };
@@ -441,5 +441,5 @@ impl Proposals {
 
 /// Returns the slot through which chosen values are on their way here.
 fn arriving<P: Paxos>(cx: &Context<P>) -> Slot {
-    cx.slots.arriving(cx.now, cx.config.timing().cap)
+    cx.slots.arriving(cx.now, cx.config.timing().max_wait)
 }

@@ -1,4 +1,4 @@
-//! What a round has to say, by addressee.
+//! Outgoing messages of a round, by receiver.
 
 use crate::history::Statement;
 use crate::message::Message;
@@ -11,8 +11,8 @@ use synod_types::NodeId;
 /// message; a message that is longer by itself travels alone.
 const MOST_BYTES: usize = 256 << 10;
 
-/// Batches that are still open. What is posted for one node in one round travels together: a
-/// batch of what waits for the disk, and one of what need not wait.
+/// Batches that are still open. Messages of one round to one node travel together: a
+/// batch of those that wait for the disk, and one of those that need not wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Outgoing {
     /// Statement of the batches that are begun.
@@ -28,6 +28,7 @@ struct Open {
 }
 
 impl Outgoing {
+    /// Adds a message to an open batch, or begins one.
     pub(crate) fn push(&mut self, to: NodeId, message: Message) {
         let bytes = message.size();
         let takes = |open: &&mut Open| {
@@ -47,7 +48,7 @@ impl Outgoing {
         }
     }
 
-    /// The batches in the order in which they were begun.
+    /// Removes and returns the batches, in the order in which they were begun.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = (NodeId, MessageBatch)> {
         mem::take(&mut self.batches).into_iter().map(|open| (open.to, open.batch))
     }
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_the_disk_holds_up_nothing_else() {
+    fn durable_messages_hold_up_no_others() {
         let mut outgoing = Outgoing::default();
         for slot in 1..=3 {
             outgoing.push(N2, prepare(slot));
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_bounded() {
+    fn batch_is_bounded() {
         let mut outgoing = Outgoing::default();
         outgoing.push(N2, accept(1, MOST_BYTES / 2));
         outgoing.push(N2, accept(2, MOST_BYTES));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_may_be_full_to_the_last_byte() {
+    fn batch_may_be_full_to_the_last_byte() {
         for (more, batches) in [(0, 1), (1, 2)] {
             let mut outgoing = Outgoing::default();
             // A value has a byte of its own beside its command, and a message 32.

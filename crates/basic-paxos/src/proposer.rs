@@ -1,4 +1,4 @@
-//! The proposer: asks for promises, then for votes.
+//! The proposer: requests promises, then votes.
 
 use crate::Learner;
 use alloc::collections::BTreeSet;
@@ -10,9 +10,9 @@ use synod_types::{Ballot, NodeId};
 /// One proposer of one decree ("Paxos Made Simple" §2.2): it has a value of its own to propose,
 /// and proposes another one's where the promises say so.
 ///
-/// It keeps no time and sends nothing: whoever owns it sends Prepare after
-/// [`prepare`](Self::prepare) and Accept after [`on_promise`](Self::on_promise), repeats the same
-/// message when an answer is late, and waits a random while before it tries a new ballot.
+/// It keeps no time and sends nothing: its owner sends Prepare after
+/// [`prepare`](Self::prepare) and Accept after [`on_promise`](Self::on_promise), retransmits the same
+/// message when an answer is late, and backs off for a random time before a new ballot.
 ///
 /// ```
 /// use synod_basic_paxos::Proposer;
@@ -37,12 +37,12 @@ pub struct Proposer<V> {
     me: NodeId,
     quorum: Quorum,
     own: V,
-    /// The highest round used or seen.
-    top: u64,
+    /// Highest round used or observed.
+    highest_round: u64,
     ballot: Ballot,
     phase: Phase<V>,
-    /// Who refused this ballot.
-    refused: BTreeSet<NodeId>,
+    /// Acceptors that rejected this ballot in this phase.
+    rejected: BTreeSet<NodeId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,13 +50,13 @@ enum Phase<V> {
     Idle,
     Preparing { promised: BTreeSet<NodeId>, best: Option<(Ballot, V)> },
     Accepting { value: V, learner: Learner<V> },
-    Over,
+    Chosen,
 }
 
-/// What a proposer is waiting for.
+/// Answers that a proposer is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaiting<'a, V> {
-    /// Nothing: no ballot was begun, or the decree is decided.
+    /// None: no ballot was begun, or the value is chosen.
     Nothing,
     /// Promises for its ballot.
     Promises,
@@ -65,52 +65,54 @@ pub enum Awaiting<'a, V> {
 }
 
 impl<V: Clone + PartialEq> Proposer<V> {
-    /// A proposer on node `me` that would propose `own`. The members of a group stand for its
+    /// Creates a proposer on node `me` that would propose `own`. The members of a group stand for its
     /// majorities. After a restart, let it [`observe`](Self::observe) its own acceptor's durable promise
     /// first: every ballot that it used was promised there, so none is ever used twice.
     #[must_use]
     pub fn new(me: NodeId, quorum: impl Into<Quorum>, own: V) -> Self {
-        let (top, ballot, refused) = (0, Ballot::ZERO, BTreeSet::new());
-        Self { me, quorum: quorum.into(), own, top, ballot, phase: Phase::Idle, refused }
+        let (highest_round, ballot, rejected) = (0, Ballot::ZERO, BTreeSet::new());
+        Self { me, quorum: quorum.into(), own, highest_round, ballot, phase: Phase::Idle, rejected }
     }
 
-    /// Its own value.
+    /// Returns its own value.
     #[must_use]
     pub fn own(&self) -> &V {
         &self.own
     }
 
-    /// The ballot it stands in; [`Ballot::ZERO`] before the first.
+    /// Returns its current ballot; [`Ballot::ZERO`] before the first.
     #[must_use]
     pub fn ballot(&self) -> Ballot {
         self.ballot
     }
 
-    /// What it is waiting for.
+    /// Returns the answers that it is waiting for.
     #[must_use]
     pub fn awaiting(&self) -> Awaiting<'_, V> {
         match &self.phase {
-            Phase::Idle | Phase::Over => Awaiting::Nothing,
+            Phase::Idle | Phase::Chosen => Awaiting::Nothing,
             Phase::Preparing { .. } => Awaiting::Promises,
             Phase::Accepting { value, .. } => Awaiting::Votes(value),
         }
     }
 
-    /// Takes note of a ballot of someone else, or of an earlier life: the next one is above it.
+    /// Records a ballot of another node, or of this one before a restart: the next one is above it.
     pub fn observe(&mut self, ballot: Ballot) {
-        self.top = self.top.max(ballot.round);
+        self.highest_round = self.highest_round.max(ballot.round);
     }
 
-    /// Begins a ballot above everything used or seen: ask every acceptor for its promise.
+    /// Begins a ballot above all that were used or observed.
     pub fn prepare(&mut self) -> Ballot {
-        self.top = self.top.saturating_add(1);
-        self.ballot = Ballot { round: self.top, node: self.me };
+        self.highest_round = self.highest_round.saturating_add(1);
+        let ballot = Ballot { round: self.highest_round, node: self.me };
+        debug_assert!(ballot > self.ballot, "a proposer's ballots rise");
+        self.ballot = ballot;
         self.phase = Phase::Preparing { promised: BTreeSet::new(), best: None };
-        self.refused.clear();
+        self.rejected.clear();
         self.ballot
     }
 
-    /// An acceptor promised, and told what it had accepted. Returns the value for which to ask
+    /// Counts a promise and the vote that it reports. Returns the value for which to ask
     /// every acceptor to vote, once a quorum has promised exactly this ballot: the one of the
     /// highest-numbered vote among the promises, the own one only if there is none.
     pub fn on_promise(
@@ -126,7 +128,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
     /// makes of the value found, or of the own one, which is what a register holds at first
     /// (Rystsov, "CASPaxos: Replicated State Machines without logs"). A change of nothing is a read.
     /// Each ballot is one change. One that was given up may have taken effect all the same, and is
-    /// found by the next ballot then: whoever tries again has to see that in the value.
+    /// found by the next ballot then: a client that tries again has to see that in the value.
     ///
     /// Never for a decree: a change of a value that may be chosen would make it another one. The
     /// example `register` puts a register together.
@@ -149,57 +151,58 @@ impl<V: Clone + PartialEq> Proposer<V> {
         if !self.quorum.is_first(|node| promised.contains(&node)) {
             return None;
         }
+        // P2c (PMS §2.2): the highest-numbered vote among a quorum's promises may be chosen already.
         let value = best.take().map_or_else(|| self.own.clone(), |(_, value)| value);
         let value = change(value);
         let learner = Learner::new(self.quorum.clone());
         self.phase = Phase::Accepting { value: value.clone(), learner };
-        self.refused.clear();
+        self.rejected.clear();
         Some(value)
     }
 
-    /// An acceptor voted. Returns the value once it is chosen.
+    /// Counts a vote. Returns the value once it is chosen.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot) -> Option<V> {
         let Phase::Accepting { value, learner } = &mut self.phase else { return None };
         if ballot != self.ballot {
             return None;
         }
         learner.on_accepted(from, ballot, value.clone())?;
-        match mem::replace(&mut self.phase, Phase::Over) {
+        match mem::replace(&mut self.phase, Phase::Chosen) {
             Phase::Accepting { value, .. } => Some(value),
             _ => None,
         }
     }
 
-    /// An acceptor refused this ballot because it had promised another. Returns whether so many
-    /// did that no quorum is left; before that, the others may still make one.
+    /// Counts a rejection, because another ballot was promised. Returns whether so many
+    /// rejected that no quorum is left; before that, the others may still make one.
     pub fn on_nack(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) -> bool {
         self.observe(promised);
         if ballot != self.ballot || !self.quorum.is_voter(from) {
             return false;
         }
-        self.refused.insert(from);
-        let left = |node| !self.refused.contains(&node);
+        self.rejected.insert(from);
+        let left = |node| !self.rejected.contains(&node);
         match self.phase {
             Phase::Preparing { .. } => !self.quorum.is_first(left),
             _ => !self.quorum.is_second(left),
         }
     }
 
-    /// Whether anyone refused this ballot in this phase.
+    /// Returns whether any acceptor rejected this ballot in this phase.
     #[must_use]
     pub fn was_rejected(&self) -> bool {
-        !self.refused.is_empty()
+        !self.rejected.is_empty()
     }
 
-    /// The acceptors that have not answered in this phase: whom to send the same message again.
+    /// Returns the acceptors that have not answered in this phase: they receive the same message again.
     #[must_use]
     pub fn unanswered(&self) -> Vec<NodeId> {
         let answered = |node: &NodeId| {
-            self.refused.contains(node)
+            self.rejected.contains(node)
                 || match &self.phase {
                     Phase::Preparing { promised, .. } => promised.contains(node),
                     Phase::Accepting { learner, .. } => learner.has_vote_of(*node),
-                    Phase::Idle | Phase::Over => true,
+                    Phase::Idle | Phase::Chosen => true,
                 }
         };
         self.quorum.voters().filter(|node| !answered(node)).collect()

@@ -125,7 +125,7 @@ fn proposer_that_still_sends_gets_the_time_of_what_it_may_have_in_flight() {
 }
 
 #[test]
-fn only_the_slot_that_everything_waits_for_is_finished_before_it_is_time_to_ask() {
+fn only_the_blocking_slot_is_finished_before_the_catch_up_timeout() {
     // Slots that n1 says are chosen; slots that n3 prepares at 0 ms, and n1 at 50 ms; the slot
     // that n2 then finishes with any message at 100 ms.
     let cases: [(u64, &[u64], &[u64], _); 4] = [
@@ -152,7 +152,7 @@ fn only_the_slot_that_everything_waits_for_is_finished_before_it_is_time_to_ask(
 }
 
 #[test]
-fn slots_left_open_are_finished_together_though_the_width_is_small() {
+fn slots_left_open_are_finished_together_despite_a_small_window() {
     let (mut host, begin) = node_after_slot_1(Limits::default(), Some(1));
     for slot in 2..=101 {
         step(&mut host, begin, input(N3, prepare(Slot(slot), b(1, N3))));

@@ -325,7 +325,7 @@ fn paxos_p20_duelling_proposers() {
 }
 
 #[test]
-fn a_late_node_far_behind_makes_no_vow_and_asks() {
+fn request_beyond_the_window_is_not_promised_and_starts_catch_up() {
     let limits = Limits { window: 4, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);

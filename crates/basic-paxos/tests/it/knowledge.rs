@@ -96,7 +96,7 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
 }
 
 #[test]
-fn a_question_is_answered_by_what_is_chosen_or_by_another_question() {
+fn learn_is_answered_by_chosen_values_or_by_another_learn() {
     let mut cluster = with_log::<Many>(2, &[&["a", "b", "c"]], Limits::default());
     let ask = |slot| Message::Learn(Learn { from: Slot(slot) });
     assert_eq!(cluster.ask(N2, N1, ask(2)), [told(2, &["b"], 2)]);
@@ -131,7 +131,7 @@ fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
 }
 
 #[test]
-fn news_that_leave_a_gap_are_taken_within_the_window() {
+fn values_after_a_gap_are_kept_within_the_window() {
     let ask = |slot| vec![Message::Learn(Learn { from: Slot(slot) })];
     let four = ["w", "x", "y", "z"];
     let five = ["v", "w", "x", "y", "z"];
@@ -156,7 +156,7 @@ fn news_that_leave_a_gap_are_taken_within_the_window() {
 }
 
 #[test]
-fn who_is_told_of_more_asks_for_it() {
+fn node_requests_slots_that_peers_know_to_be_chosen() {
     let mut cluster = with_log::<Many>(0, &[], Limits::default());
     assert_eq!(cluster.ask(N2, N1, told(1, &["a"], 1)), []);
     let asked = cluster.ask(N2, N1, told(2, &["b"], 9));
@@ -177,7 +177,7 @@ fn a_decree_has_one_slot() {
 }
 
 #[test]
-fn what_contradicts_the_chosen_is_reported_and_all_behind_it_refused() {
+fn contradiction_is_reported_and_values_after_it_are_rejected() {
     let mut cluster = with_log::<Many>(2, &[&["a", "b"]], Limits::default());
     cluster.say(N2, N1, told(2, &["x", "c"], 3));
     let found = Some(FatalError::Contradicted { slot: Slot(2), by: N2 });
@@ -191,7 +191,7 @@ fn what_contradicts_the_chosen_is_reported_and_all_behind_it_refused() {
 }
 
 #[test]
-fn what_is_compacted_away_is_taken_for_known() {
+fn compacted_slots_count_as_known() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     cluster.say(N2, N1, told(1, &["a", "b", "c", "d"], 4));
@@ -207,7 +207,7 @@ fn writes<K: Arity>(saved: Saved<PaxosLog<K>>, message: Message) -> Vec<Write<Pa
 }
 
 #[test]
-fn only_news_are_written_and_a_vote_for_what_is_chosen_stays_a_vote() {
+fn only_new_values_are_written_and_a_vote_for_a_chosen_value_stays() {
     let saved =
         disk::<Many>(0, &[(2, b(1, 2)), (5, b(1, 2))], &[(2, b(1, 2), "b"), (5, b(1, 2), "q")]);
     let put = |first, texts: &[&str]| {
@@ -223,7 +223,7 @@ fn only_news_are_written_and_a_vote_for_what_is_chosen_stays_a_vote() {
 }
 
 #[test]
-fn a_vote_under_what_was_promised_costs_no_second_promise() {
+fn vote_at_the_promised_ballot_writes_no_second_promise() {
     let promised = disk::<Many>(0, &[(1, b(3, 2))], &[]);
     let vote = Write::Put(Run { first: S1, stamp: b(3, 2), values: value("x") });
     assert_eq!(writes(promised.clone(), accept(1, b(3, 2), "x")), [vote]);
@@ -232,7 +232,7 @@ fn a_vote_under_what_was_promised_costs_no_second_promise() {
 }
 
 #[test]
-fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
+fn message_counts_only_if_its_sender_may_send_it() {
     let learner = NodeId(4);
     let settings = |id| Config::new(id, members(3, 1)).unwrap();
     let stranger = IgnoreReason::NotAMember;
@@ -268,7 +268,7 @@ fn a_message_is_looked_at_only_if_its_sender_may_say_it() {
 }
 
 #[test]
-fn a_voter_is_told_by_ballot_that_its_value_is_chosen() {
+fn voter_learns_by_ballot_that_its_value_is_chosen() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "x");
     // n3 is not sent the value in time.

@@ -110,7 +110,7 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
 }
 
 #[test]
-fn refusals_say_why() {
+fn refusals_state_their_reason() {
     let limits = Limits { command_bytes: 5, waiting_bytes: 12, window: 1, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
@@ -169,7 +169,7 @@ fn a_command_that_was_up_for_vote_stays_with_its_slot() {
 }
 
 #[test]
-fn whoever_hears_nothing_asks_with_its_oldest_slot_only() {
+fn node_without_answers_retransmits_its_oldest_slot_only() {
     let mut cluster = Cluster::<Many>::new(3);
     let said = |cluster: &mut Cluster<Many>| {
         cluster.wire.drain(..).filter(|flight| flight.to == N2).count()
@@ -195,7 +195,7 @@ fn whoever_hears_nothing_asks_with_its_oldest_slot_only() {
 }
 
 #[test]
-fn a_slot_that_someone_works_on_is_left_alone() {
+fn slot_with_an_active_proposer_is_left_alone() {
     let mut cluster = Cluster::<Many>::new(3);
     let open = |cluster: &mut Cluster<Many>| {
         cluster.later(60);
@@ -228,7 +228,7 @@ fn a_slot_that_someone_works_on_is_left_alone() {
 }
 
 #[test]
-fn what_blocks_the_log_is_finished_before_it_is_time_to_ask() {
+fn blocking_slot_is_finished_before_the_catch_up_timeout() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "x");
     cluster.deliver();
@@ -243,7 +243,7 @@ fn what_blocks_the_log_is_finished_before_it_is_time_to_ask() {
 }
 
 #[test]
-fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
+fn learner_redirects_to_another_voter_when_its_own_is_silent() {
     let members = members(3, 1);
     let learner = NodeId(4);
     let config = Config::new(learner, members).unwrap();
@@ -268,7 +268,7 @@ fn a_learner_turns_to_another_guide_when_its_own_is_silent() {
 }
 
 #[test]
-fn a_learner_hears_everything_and_says_nothing() {
+fn learner_learns_all_values_and_sends_no_vote() {
     let members = members(3, 1);
     let config = |id| Config::new(NodeId(id), members.clone()).unwrap();
     let disks = (1..=4).map(|id| (config(id), Saved::default())).collect();
@@ -286,7 +286,7 @@ fn a_learner_hears_everything_and_says_nothing() {
 }
 
 #[test]
-fn a_node_that_missed_everything_asks_and_is_told() {
+fn node_that_missed_everything_requests_and_receives_it() {
     let limits = Limits { catch_up_bytes: 20, window: 4, ..Limits::default() };
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
     let mut cluster = Cluster::<Many>::with(3, settings);
@@ -342,7 +342,7 @@ fn a_value_found_undecided_is_finished_first() {
 }
 
 #[test]
-fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
+fn snapshot_covers_missed_slots_and_keeps_promises() {
     let mut cluster = Cluster::<Many>::new(3);
     for ticket in 0..4 {
         cluster.propose(N1, ticket, &format!("{ticket}"));
@@ -374,7 +374,7 @@ fn a_snapshot_takes_a_node_past_what_it_missed_and_keeps_its_vows() {
 }
 
 #[test]
-fn disks_that_make_no_sense_are_refused() {
+fn inconsistent_disks_are_rejected() {
     use synod_basic_paxos::HardState;
     use synod_consensus::{Run, RunLog};
     let vote = |slot: u64, stamp| {

@@ -39,14 +39,14 @@ fn abc(chosen: u64) -> Saved<PaxosLog<Many>> {
 }
 
 #[test]
-fn a_whole_disk_costs_no_write() {
+fn consistent_disk_needs_no_write() {
     for saved in [Saved::default(), abc(0), abc(3)] {
         assert_eq!(alone(saved).node(N1).written, []);
     }
 }
 
 #[test]
-fn a_state_that_is_ahead_of_the_logs_front_moves_it() {
+fn state_ahead_of_the_base_moves_it() {
     // A crash came behind the snapshot and before the log was cut.
     for (through, left) in [(1, 2), (2, 1), (3, 0), (5, 0)] {
         let saved = Saved { base: base(through, b(1, 2)), ..abc(0) };
@@ -62,7 +62,7 @@ fn a_state_that_is_ahead_of_the_logs_front_moves_it() {
 }
 
 #[test]
-fn a_state_that_is_behind_the_logs_front_is_refused() {
+fn state_behind_the_base_is_rejected() {
     let log = RunLog::new(Slot(3), b(1, 2));
     for (through, expected) in [(2, false), (3, true), (4, true)] {
         let hard_state = HardState::new(Slot(2), []);
@@ -73,7 +73,7 @@ fn a_state_that_is_behind_the_logs_front_is_refused() {
 }
 
 #[test]
-fn numbers_that_nobody_gets_to_are_refused() {
+fn recovery_rejects_slots_and_rounds_out_of_range() {
     let promised = |slot, round| HardState::new(Slot(slot - 1), [(Slot(slot), b(round, 1))]);
     let at = |through, hard_state| {
         let log = RunLog::new(Slot(through), b(1, 1));
@@ -108,7 +108,7 @@ fn a_vote_needs_its_promise_until_its_slot_is_chosen() {
 }
 
 #[test]
-fn what_was_learnt_behind_a_hole_is_known_again() {
+fn values_learnt_after_a_hole_are_recovered() {
     let votes = [(1, Ballot::CHOSEN, "a"), (2, b(1, 2), "b"), (3, Ballot::CHOSEN, "c")];
     let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2))], &votes));
     assert_eq!(cluster.commit(N1), 1, "slot 2 is voted for only");
@@ -165,7 +165,7 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
 }
 
 #[test]
-fn the_front_moves_once_to_what_is_chosen() {
+fn base_moves_once_and_to_chosen_slots_only() {
     let mut cluster = alone(abc(2));
     for (through, expected) in [(3, None), (2, Some(2)), (2, None), (1, None), (9, None)] {
         let writes = writes(&mut cluster, Input::Compact { through: Slot(through) });
@@ -178,7 +178,7 @@ fn the_front_moves_once_to_what_is_chosen() {
 }
 
 #[test]
-fn a_snapshot_of_numbers_that_nobody_gets_to_is_ignored() {
+fn snapshot_out_of_range_is_ignored() {
     /// Installs, and returns whether that was ignored and what is known to be chosen.
     fn install<K: Arity>(cluster: &mut Cluster<K>, base: Base<Ballot>) -> (bool, u64) {
         cluster.node(N1).seen.notes.clear();
@@ -221,7 +221,7 @@ fn a_snapshot_of_what_is_known_moves_the_front_only() {
 }
 
 #[test]
-fn what_was_under_way_in_a_snapshot_counts_as_placed() {
+fn commands_in_flight_in_a_snapshot_count_as_placed() {
     let mut cluster = alone::<Many>(Saved::default());
     for ticket in 1..=3 {
         cluster.propose(N1, ticket, &ticket.to_string());

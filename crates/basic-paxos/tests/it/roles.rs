@@ -70,7 +70,7 @@ fn an_acceptor_follows_p1a() {
 }
 
 #[test]
-fn an_acceptor_comes_back_with_its_vows() {
+fn acceptor_recovers_its_promise_and_vote() {
     let vote = Some((b(3, 1), "a"));
     let mut acceptor = Acceptor::restored(b(2, 2), vote);
     assert_eq!(acceptor.promised(), b(3, 1), "a vote is a promise");
@@ -108,7 +108,7 @@ fn a_proposer_takes_the_value_of_the_highest_numbered_vote() {
 }
 
 #[test]
-fn a_refusal_ends_a_ballot_only_when_no_majority_is_left() {
+fn rejection_ends_a_ballot_only_when_no_majority_is_left() {
     let mut proposer = Proposer::new(N1, members(5, 0), "own");
     let ballot = proposer.prepare();
     assert!(!proposer.on_nack(N2, ballot, b(7, 2)));
@@ -144,7 +144,7 @@ fn each_phase_has_its_own_quorum() {
 }
 
 #[test]
-fn only_those_who_have_not_answered_are_asked_again() {
+fn acceptors_that_answered_receive_no_retransmission() {
     let mut proposer = Proposer::new(N1, members(3, 0), "own");
     assert_eq!(proposer.unanswered(), [], "nobody was asked");
     let ballot = proposer.prepare();
@@ -177,18 +177,18 @@ fn a_learner_counts_by_ballot() {
         for (node, ballot, value) in votes {
             learner.on_accepted(NodeId(node), ballot, value);
         }
-        assert_eq!(learner.decided().copied(), expected, "{name}");
+        assert_eq!(learner.chosen().copied(), expected, "{name}");
     }
 }
 
 #[test]
-fn a_decision_is_told_once_and_stays() {
+fn decision_is_returned_once_and_kept() {
     let mut learner = Learner::new(members(3, 0));
     assert!(learner.on_chosen_value("a"));
     assert!(learner.on_chosen_value("a"), "again");
     assert!(!learner.on_chosen_value("b"), "someone is mistaken");
     assert_eq!(learner.on_accepted(N1, b(9, 1), "b"), None);
-    assert_eq!(learner.decided(), Some(&"a"));
+    assert_eq!(learner.chosen(), Some(&"a"));
 }
 
 #[test]

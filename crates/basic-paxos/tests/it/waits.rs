@@ -62,7 +62,7 @@ fn a_measured_round_trip_is_neither_nothing_nor_beyond_the_cap() {
 }
 
 #[test]
-fn a_node_asks_around_every_eight_round_trips_within_bounds() {
+fn catch_up_interval_is_eight_round_trips_within_bounds() {
     let ms = Duration::from_millis;
     for (round_trip, expected) in [(1, (50, 100)), (10, (80, 160)), (100, (500, 1000))] {
         let timing = Timing { round_trip: ms(round_trip), ..Timing::default() };
@@ -74,7 +74,7 @@ fn a_node_asks_around_every_eight_round_trips_within_bounds() {
 }
 
 #[test]
-fn the_other_voters_are_asked_in_turn() {
+fn catch_up_requests_go_to_the_other_voters_in_turn() {
     let config = synod_basic_paxos::Config::new(N2, members(4, 1)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let mut asked = Vec::new();
@@ -87,7 +87,7 @@ fn the_other_voters_are_asked_in_turn() {
 }
 
 #[test]
-fn the_same_question_waits_two_round_trips_and_another_does_not() {
+fn same_catch_up_request_waits_two_round_trips_and_another_does_not() {
     let limits = Limits { window: 4, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
@@ -103,7 +103,7 @@ fn the_same_question_waits_two_round_trips_and_another_does_not() {
 }
 
 #[test]
-fn a_guide_may_be_silent_for_as_long_as_the_cap() {
+fn redirect_target_may_be_silent_for_the_longest_wait() {
     let learner = NodeId(4);
     let config = synod_basic_paxos::Config::new(learner, members(3, 1)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
@@ -117,7 +117,7 @@ fn a_guide_may_be_silent_for_as_long_as_the_cap() {
 }
 
 #[test]
-fn a_late_refusal_does_not_prolong_the_wait() {
+fn late_rejection_does_not_prolong_the_wait() {
     let config = synod_basic_paxos::Config::new(N1, members(5, 0)).unwrap();
     let mut cluster = Cluster::<Single>::from_disks(vec![(config, Saved::default())]);
     cluster.propose(N1, 1, "x");
@@ -129,7 +129,7 @@ fn a_late_refusal_does_not_prolong_the_wait() {
 }
 
 #[test]
-fn who_is_not_heard_twice_begins_nothing_new() {
+fn node_unanswered_twice_opens_no_proposal() {
     let mut cluster = fresh();
     cluster.propose(N1, 1, "x");
     for (repeats, expected) in [(1, true), (2, false)] {
@@ -149,7 +149,7 @@ fn who_is_not_heard_twice_begins_nothing_new() {
 }
 
 #[test]
-fn only_those_who_are_late_are_asked_again() {
+fn late_voters_alone_receive_a_retransmission() {
     let config = synod_basic_paxos::Config::new(N1, members(5, 0)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     cluster.propose(N1, 1, "x");
@@ -161,7 +161,7 @@ fn only_those_who_are_late_are_asked_again() {
 }
 
 #[test]
-fn a_slot_of_others_may_rest_for_two_rounds_of_asking() {
+fn slot_of_another_node_may_rest_for_two_catch_up_intervals() {
     let mut cluster = fresh();
     cluster.say(N3, N1, prepare(1, b(1, 3)));
     cluster.wire.clear();
@@ -176,7 +176,7 @@ fn a_slot_of_others_may_rest_for_two_rounds_of_asking() {
 }
 
 #[test]
-fn a_node_that_does_not_know_the_others_finishes_one_slot_at_a_time() {
+fn node_without_a_measured_round_trip_finishes_one_slot_at_a_time() {
     let mut cluster = fresh();
     for slot in [1, 3] {
         cluster.say(N3, N1, accept(slot, b(1, 3), "x"));
@@ -294,7 +294,7 @@ fn one_answer_to_a_lagging_node_is_in_flight() {
 }
 
 #[test]
-fn a_node_whose_log_gets_on_does_not_ask() {
+fn node_whose_log_advances_sends_no_catch_up_request() {
     let mut cluster = fresh();
     for (told, expected) in [(None, 1), (Some(1), 0), (Some(2), 0), (None, 1)] {
         if let Some(slot) = told {
