@@ -1,37 +1,4 @@
 //! The core: one Paxos a slot, and no leader.
-//!
-//! # Invariants
-//! Each is asserted where it is established, or checked by [`PaxosLog::check_invariants`] after every
-//! step of the crate's tests.
-//!
-//! Slots:
-//! 1. Every slot through the chosen one is held in the log or covered by its base, and the base is
-//!    chosen.
-//! 2. Chosen slots after a hole are held, and are after the first slot that is not chosen.
-//! 3. A chosen slot is not written again, so no value replaces it.
-//! 4. Only open slots have promises and times of progress.
-//! 5. A promise is not lowered as long as its slot is open; the mark of learnt values is never one.
-//! 6. The promise of an open slot is at least its vote's ballot, in memory and in each write (PMS §2.2).
-//! 7. Only open slots are voted on, and only by voters.
-//! 8. Each chosen slot is emitted once, in order and without a gap.
-//! 9. Every slot with a promise, a vote or a value counts as used.
-//! 10. The base only moves forward, and a snapshot is installed after its base.
-//! 11. No slot is chosen after the last one.
-//!
-//! Proposals:
-//! 12. There is at most one proposal for a slot, its slot is open and counts as used.
-//! 13. A ballot names this node, is above the ones before it, and was promised here before any other
-//!     node receives it.
-//! 14. A command is queued or in one proposal, never both, and keeps its place in the order of arrival.
-//! 15. Only a proposal that was overtaken backs off.
-//! 16. A node without a vote proposes nothing.
-//! 17. The window of open proposals is never zero, and a wait is never zero.
-//!
-//! Peers:
-//! 18. Only chosen values are sent as chosen.
-//! 19. A batch states no slot as chosen that was not chosen before its round.
-//! 20. Only histories of other members are compared.
-//! 21. Clients are redirected to a voter: to this node if it votes.
 
 use crate::catch_up::CatchUp;
 use crate::config::{Config, Timing};
@@ -57,6 +24,39 @@ use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket};
 
 /// One node's core: for every open slot an acceptor, and a proposer where this node has something
 /// to propose. A pure function of its state and one input; drive it through [`Protocol`].
+///
+/// # Invariants
+/// Each is asserted where it is established, or checked by `check_invariants` after every
+/// step of the crate's tests.
+///
+/// Slots:
+/// 1. Every slot through the chosen one is held in the log or covered by its base, and the base is
+///    chosen.
+/// 2. Chosen slots after a hole are held, and are after the first slot that is not chosen.
+/// 3. A chosen slot is not written again, so no value replaces it.
+/// 4. No slot through the chosen one has a promise or a time of progress.
+/// 5. A promise is not lowered as long as its slot is open; the mark of learnt values is never one.
+/// 6. The promise of an open slot is at least its vote's ballot, in memory and in each write (PMS §2.2).
+/// 7. Only open slots are voted on, and only by voters.
+/// 8. Each chosen slot is emitted once, in order and without a gap.
+/// 9. Every slot with a promise, a vote or a value counts as used.
+/// 10. The base only moves forward, and a snapshot is installed after its base.
+/// 11. No slot is chosen after the last one.
+///
+/// Proposals:
+/// 12. There is at most one proposal for a slot, its slot is open and counts as used.
+/// 13. A ballot names this node, is above the ones before it, and was promised here before any other
+///     node receives it.
+/// 14. A command is queued or in one proposal, never both, and keeps its place in the order of arrival.
+/// 15. Only a proposal that was overtaken backs off.
+/// 16. A node without a vote proposes nothing.
+/// 17. The window of open proposals is never zero, and a wait is never zero.
+///
+/// Peers:
+/// 18. Only chosen values are sent as chosen.
+/// 19. A batch states no slot as chosen that was not chosen before its round.
+/// 20. Only histories of other members are compared.
+/// 21. Clients are redirected to a voter: to this node if it votes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PaxosLog<A> {
     pub(crate) config: Config,

@@ -66,7 +66,7 @@
 //! - **A value is sent once** to each voter. [`Chosen`](Message::Chosen) names the ballot of a
 //!   chosen value to those that were sent it. The values of a node's open proposals are bounded by
 //!   [`Limits::flight_bytes`], and the wait before a repetition allows for their time on the link.
-//! - **CommandQueue is bounded.** A command that waits for a slot longer than [`Timing::max_queue_time`] is
+//! - **The queue is bounded.** A command that waits for a slot longer than [`Timing::max_queue_time`] is
 //!   refused as busy; once one has waited for [`Timing::max_wait`], newer ones overtake it. Otherwise an
 //!   overloaded node would choose every command after its client has given up.
 //! - **What is applied stays.** A core recovers with the applied slots as chosen. Each [`MessageBatch`]
@@ -79,6 +79,9 @@
 //!   displacing one would make it send all of them again.
 //! - **The log of decrees lives here**, as [`PaxosLog`], and not beside the contract of a protocol,
 //!   because it is made of nothing but this crate's roles and messages.
+//!
+//! # Invariants
+//! [`PaxosLog`] lists what holds after every step; its parts assert it.
 //!
 //! # Often told differently
 //! Simplified accounts of Paxos get these wrong; here they are as the paper has them:
@@ -116,8 +119,8 @@
 //! - Moving snapshots: the core names peers that need one, and is informed when one is installed.
 //! - Byzantine members: no message can make a core panic or break a promise, but a peer
 //!   that lies about its vote, or about what is chosen, is believed.
-//! - A store that was wiped or rolled back: the driver tells incarnations of a store apart. What such a quorum
-//!   has chosen again is noticed, never repaired.
+//! - A store that was wiped or rolled back: the driver tells incarnations of a store apart. What such a
+//!   quorum has chosen again is noticed, never repaired.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -360,7 +360,7 @@ mod tests {
             let own =
                 matches!(message, Message::Prepare(_) | Message::Accept(_) | Message::Chosen(_));
             let (from, me) = if own { (NodeId(3), ME) } else { (PEER, NodeId(3)) };
-            assert!(!message.validate(from, me).is_ok(), "{message:?} from {from} to {me}");
+            assert!(message.validate(from, me).is_err(), "{message:?} from {from} to {me}");
         }
     }
 
@@ -370,13 +370,13 @@ mod tests {
         for wrong in [Values::default(), two.clone()] {
             let accept =
                 Message::Accept(Accept { slot: S1, ballot: b(1, PEER), value: wrong.clone() });
-            assert!(!accept.validate(PEER, ME).is_ok(), "{accept:?}");
+            assert!(accept.validate(PEER, ME).is_err(), "{accept:?}");
             let promise = promise(b(2, ME), Some((b(1, PEER), wrong)));
-            assert!(!promise.validate(PEER, ME).is_ok(), "{promise:?}");
+            assert!(promise.validate(PEER, ME).is_err(), "{promise:?}");
         }
         let told = |values| Message::Learned(Learned { first: S1, values, through: Slot(0) });
         assert!(told(two).validate(PEER, ME).is_ok());
-        assert!(!told(Values::default()).validate(PEER, ME).is_ok());
+        assert!(told(Values::default()).validate(PEER, ME).is_err());
     }
 
     #[test]
@@ -388,10 +388,10 @@ mod tests {
         let nack = |ballot, promised| Message::Nack(Nack { slot: S1, ballot, promised });
         assert!(nack(b(2, ME), b(2, PEER)).validate(PEER, ME).is_ok());
         assert!(
-            !nack(b(2, ME), b(2, ME)).validate(PEER, ME).is_ok(),
+            nack(b(2, ME), b(2, ME)).validate(PEER, ME).is_err(),
             "its own ballot is no obstacle"
         );
-        assert!(!nack(b(2, ME), b(1, PEER)).validate(PEER, ME).is_ok(), "nor is a lower one");
+        assert!(nack(b(2, ME), b(1, PEER)).validate(PEER, ME).is_err(), "nor is a lower one");
     }
 
     #[test]

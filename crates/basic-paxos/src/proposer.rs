@@ -1,6 +1,6 @@
 //! The proposer: requests promises, then votes.
 
-use crate::Learner;
+use crate::learner::Learner;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::mem;

@@ -201,7 +201,7 @@ impl Slots {
 
     /// Records that the value of an open slot is chosen. No promise is touched, up or down.
     pub(crate) fn choose(&mut self, slot: Slot) {
-        debug_assert!(slot > self.chosen(), "a slot is chosen once");
+        debug_assert!(slot > self.chosen() && slot <= self.end, "open slots are chosen, and once");
         self.chosen_ahead.insert(slot);
     }
 
@@ -221,7 +221,6 @@ impl Slots {
     }
 
     fn choose_through(&mut self, chosen: Slot) {
-        assert!(chosen <= self.end, "no slot is chosen after the last");
         self.hard_state.choose(chosen);
         self.last_progress = self.last_progress.split_off(&chosen.next());
     }
@@ -274,7 +273,8 @@ impl Slots {
 
     /// Installs a base that covers slots which are not known to be chosen here.
     pub(crate) fn install(&mut self, through: Slot) {
-        assert!(through > self.chosen() && through == self.base.through, "a base is moved first");
+        assert!(through > self.chosen() && through <= self.end, "missed slots are installed");
+        assert_eq!(through, self.base.through, "a base is moved before it is installed");
         self.choose_through(through);
         self.chosen_ahead = self.chosen_ahead.split_off(&through.next());
         self.use_through(through);
