@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::sync::Arc;
-use synod_transport::certs::CertificateAuthority;
+use synod_transport::certificates::CertificateAuthority;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
 use synod_transport::{MemoryNetwork, Peer, Transport};
 use synod_types::{ClusterId, Lane, NodeId};

@@ -12,7 +12,7 @@ use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_runtime::Replica;
 use synod_storage::{LogStore, MemoryLog, MemoryState, RocksLog, StoreIdentity};
-use synod_transport::certs::CertificateAuthority;
+use synod_transport::certificates::CertificateAuthority;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
 use synod_transport::{MemoryNetwork, Transport};
 use synod_types::{ClusterId, Incarnation, NodeId};

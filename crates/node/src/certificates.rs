@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use synod_transport::certs::{CertificateAuthority, Issued};
+use synod_transport::certificates::{CertificateAuthority, IssuedCertificate};
 
 /// Writes an authority as `ca.pem` and `ca.key`.
 ///
@@ -15,14 +15,14 @@ pub(crate) fn write_authority(
     folder: &Path,
 ) -> anyhow::Result<()> {
     let (certificate, key) = (authority.certificate_pem().to_owned(), authority.key_pem());
-    write_issued(&Issued { certificate, key }, folder, "ca")
+    write_issued(&IssuedCertificate { certificate, key }, folder, "ca")
 }
 
 /// Writes a certificate as `NAME.pem` and its key as `NAME.key`.
 ///
 /// # Errors
 /// If the folder cannot be made, or one of the files is there already: a key is never replaced.
-pub(crate) fn write_issued(issued: &Issued, folder: &Path, name: &str) -> anyhow::Result<()> {
+pub(crate) fn write_issued(issued: &IssuedCertificate, folder: &Path, name: &str) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (key, certificate) = (path(folder, name, "key"), path(folder, name, "pem"));
     if let Some(there) = [&key, &certificate].into_iter().find(|file| file.exists()) {

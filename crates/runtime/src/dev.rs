@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use synod_transport::Credentials;
-use synod_transport::certs::{CertError, CertificateAuthority};
+use synod_transport::certificates::{CertificateError, CertificateAuthority};
 use synod_types::{ClusterId, NodeId};
 
 /// Issues credentials for `nodes` of a cluster, signed by a new authority that is dropped at once: no
@@ -13,7 +13,7 @@ use synod_types::{ClusterId, NodeId};
 pub fn credentials(
     cluster: ClusterId,
     nodes: impl IntoIterator<Item = NodeId>,
-) -> Result<BTreeMap<NodeId, Credentials>, CertError> {
+) -> Result<BTreeMap<NodeId, Credentials>, CertificateError> {
     let authority = CertificateAuthority::new(cluster)?;
     let issue = |node| {
         let issued = authority.issue_node(cluster, node)?;

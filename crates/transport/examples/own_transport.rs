@@ -1,5 +1,4 @@
-//! A transport of your own: channels between tasks. Four methods make it one, the conformance
-//! suite says whether it is a good one.
+//! A transport of your own: channels between tasks, tested with the conformance suite.
 //!
 //! Run it with `cargo run -p synod-transport --example own_transport`.
 
@@ -15,45 +14,45 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 const MAX_FRAME: usize = 1 << 20;
 const QUEUE: usize = 256;
 
-/// Emptied by `close`: the receiver ends when the last sender is gone.
+/// The sender, removed by `close`: the receiver ends when the last sender is dropped.
 type Queue = Mutex<Option<Sender<(NodeId, Bytes)>>>;
 
-/// A node's way in, and which peers may use it.
+/// The queue of a node, and the peers that may use it.
 #[derive(Clone)]
-struct Door {
+struct Port {
     peers: Arc<RwLock<Vec<NodeId>>>,
     queue: Arc<Queue>,
 }
 
-/// The "addresses": which node's door is where.
-type Town = Arc<RwLock<BTreeMap<NodeId, Door>>>;
+/// The port of each node, by its address.
+type Directory = Arc<RwLock<BTreeMap<NodeId, Port>>>;
 
 struct Channels {
     id: NodeId,
-    own: Door,
-    town: Town,
+    own: Port,
+    directory: Directory,
     arrived: tokio::sync::Mutex<Receiver<(NodeId, Bytes)>>,
 }
 
 impl Channels {
-    fn new(id: NodeId, town: &Town) -> Self {
+    fn new(id: NodeId, directory: &Directory) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let own = Door { peers: Arc::default(), queue: Arc::new(Mutex::new(Some(sender))) };
-        town.write().unwrap().insert(id, own.clone());
-        Self { id, own, town: Arc::clone(town), arrived: receiver.into() }
+        let own = Port { peers: Arc::default(), queue: Arc::new(Mutex::new(Some(sender))) };
+        directory.write().unwrap().insert(id, own.clone());
+        Self { id, own, directory: Arc::clone(directory), arrived: receiver.into() }
     }
 }
 
 #[async_trait]
 impl Transport for Channels {
     fn send(&self, to: NodeId, _lane: Lane, frame: Bytes) {
-        let door = self.town.read().unwrap().get(&to).cloned();
-        let Some(door) = door.filter(|_| frame.len() <= MAX_FRAME) else { return };
-        let knows = |door: &Door, node| door.peers.read().unwrap().contains(&node);
-        if knows(&self.own, to) && knows(&door, self.id) {
+        let port = self.directory.read().unwrap().get(&to).cloned();
+        let Some(port) = port.filter(|_| frame.len() <= MAX_FRAME) else { return };
+        let has_peer = |port: &Port, node| port.peers.read().unwrap().contains(&node);
+        if has_peer(&self.own, to) && has_peer(&port, self.id) {
             // A full queue drops the frame: a transport never blocks.
             let _ =
-                door.queue.lock().unwrap().as_ref().map(|queue| queue.try_send((self.id, frame)));
+                port.queue.lock().unwrap().as_ref().map(|queue| queue.try_send((self.id, frame)));
         }
     }
 
@@ -71,7 +70,7 @@ impl Transport for Channels {
     }
 }
 
-struct Suite(Town);
+struct Suite(Directory);
 
 #[async_trait]
 impl Harness for Suite {
@@ -87,15 +86,15 @@ impl Harness for Suite {
         MAX_FRAME
     }
 
-    fn flood(&self) -> usize {
+    fn flood_frames(&self) -> usize {
         QUEUE + 1
     }
 }
 
 #[tokio::main]
 async fn main() {
-    conformance::run(&mut Suite(Town::default())).await;
-    println!("the transport conforms");
+    conformance::run(&mut Suite(Directory::default())).await;
+    println!("the transport passes the conformance suite");
 }
 
 #[cfg(test)]
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn own_transport_conforms() {
-        conformance::run(&mut Suite(Town::default())).await;
+    async fn own_transport_passes_the_suite() {
+        conformance::run(&mut Suite(Directory::default())).await;
     }
 }

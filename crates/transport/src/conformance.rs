@@ -1,12 +1,11 @@
-//! What every [`Transport`] must do, as one suite to run over it.
+//! The conformance suite of [`Transport`]s.
 //!
-//! A transport of your own needs a [`Harness`]: how to start a node's transport, and how much
-//! fits between two nodes. Then [`run`] runs every check; each can also be run alone. A check
-//! that fails panics and says what was expected. They need a tokio runtime of several threads with
-//! its clock enabled, and wait for conditions only, each up to [`PATIENCE`].
+//! Implement a [`Harness`] that starts your transport, then call [`run`], or single checks. A check that
+//! fails panics with the expected behaviour. The suite needs a tokio runtime of several threads with its
+//! clock enabled, and waits for conditions only, each up to [`TIMEOUT`].
 //!
-//! Frames may be lost, so no check demands that a single frame arrives: what must get through is
-//! sent again until it does.
+//! Frames may be lost, so no check requires that a single frame arrives: checks retransmit a frame until
+//! it is received.
 
 use crate::{Peer, Transport};
 use async_trait::async_trait;
@@ -17,38 +16,38 @@ use std::time::Duration;
 use synod_types::{Lane, NodeId};
 use tokio::time::{sleep, timeout};
 
-/// How long a check waits for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of each condition that a check waits for.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How large the frames are that [`drops_instead_of_blocking`] sends, in bytes.
-pub const FLOOD_FRAME: usize = 4096;
+/// Size in bytes of the frames that [`drops_instead_of_blocking`] sends.
+pub const FLOOD_FRAME_BYTES: usize = 4096;
 
-/// How often something is sent again until it arrives.
-const AGAIN: Duration = Duration::from_millis(10);
+/// The interval of retransmissions.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
 const THREE: NodeId = NodeId(3);
 
-/// Starts the transports that the suite tests.
+/// Starts the transports under test.
 #[async_trait]
 pub trait Harness: Send {
-    /// Starts the transport of a node, without peers. A node that was started before and closed
-    /// comes back at the same address.
+    /// Starts the transport of a node, without peers. A node that is started again after a close has the
+    /// same address.
     async fn start(&mut self, node: NodeId) -> Arc<dyn Transport>;
 
-    /// Where a node listens that was started.
+    /// Returns the address of a node that was started.
     fn address(&self, node: NodeId) -> String;
 
-    /// The largest frame that is carried, in bytes.
+    /// Returns the maximum size of a frame in bytes.
     fn max_frame(&self) -> usize;
 
-    /// So many frames of [`FLOOD_FRAME`] bytes that they cannot all be under way between two nodes
-    /// while nobody takes them.
-    fn flood(&self) -> usize;
+    /// Returns a number of frames of [`FLOOD_FRAME_BYTES`] bytes that cannot all be in flight between two
+    /// nodes while the receiver does not read.
+    fn flood_frames(&self) -> usize;
 }
 
-/// Runs every check, one after the other.
+/// Runs all checks in turn.
 ///
 /// # Panics
 /// When a check fails.
@@ -65,7 +64,7 @@ pub async fn run(harness: &mut dyn Harness) {
     closing_ends_recv(harness).await;
 }
 
-/// Frames go both ways and carry their sender.
+/// Checks that frames go both ways and name their sender.
 ///
 /// # Panics
 /// When the check fails.
@@ -78,7 +77,7 @@ pub async fn delivers_both_ways(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// Each lane carries frames, also the largest.
+/// Checks that each lane carries frames up to the maximum size.
 ///
 /// # Panics
 /// When the check fails.
@@ -93,7 +92,7 @@ pub async fn carries_every_lane(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// Frames of one lane never pass one another and are never doubled.
+/// Checks that frames of one lane are neither reordered nor duplicated.
 ///
 /// # Panics
 /// When the check fails.
@@ -130,36 +129,37 @@ pub async fn keeps_the_order_within_a_lane(harness: &mut dyn Harness) {
     close(&[&two]).await;
 }
 
-/// When nobody takes the frames, sending neither blocks nor fails, and the transport recovers.
+/// Checks that sending neither blocks nor fails while the receiver does not read, and that the transport
+/// recovers.
 ///
 /// # Panics
 /// When the check fails.
 pub async fn drops_instead_of_blocking(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "up").await;
-    let flood = harness.flood();
+    let flood = harness.flood_frames();
     let sender = tokio::task::spawn_blocking({
         let one = Arc::clone(&one);
         move || {
             for number in 0..flood as u64 {
-                let mut frame = vec![1; FLOOD_FRAME];
+                let mut frame = vec![1; FLOOD_FRAME_BYTES];
                 frame[..8].copy_from_slice(&number.to_be_bytes());
                 one.send(TWO, Lane::Log, frame.into());
             }
         }
     });
-    timeout(PATIENCE, sender).await.expect("send blocks").expect("send panics");
+    timeout(TIMEOUT, sender).await.expect("send blocks").expect("send panics");
 
     let end = Bytes::from_static(b"the end of the flood");
     let (mut last, mut arrived) = (None, 0);
-    timeout(PATIENCE, async {
+    timeout(TIMEOUT, async {
         loop {
             one.send(TWO, Lane::Log, end.clone());
             let (_, frame) = received(&*two).await;
             if frame == end {
                 break;
             }
-            if frame.len() != FLOOD_FRAME {
+            if frame.len() != FLOOD_FRAME_BYTES {
                 continue;
             }
             let number = u64::from_be_bytes(frame[..8].try_into().expect("8 bytes were sent"));
@@ -169,13 +169,13 @@ pub async fn drops_instead_of_blocking(harness: &mut dyn Harness) {
         }
     })
     .await
-    .expect("nothing arrives behind the flood");
+    .expect("nothing arrives after the flood");
     assert!(arrived < flood, "all {flood} frames arrived: the queues have no bound");
     exchange(&*one, ONE, &*two, TWO, "up again").await;
     close(&[&one, &two]).await;
 }
 
-/// Frames go to peers and come from peers only.
+/// Checks that frames are sent to peers and received from peers only.
 ///
 /// # Panics
 /// When the check fails.
@@ -188,23 +188,23 @@ pub async fn ignores_unknown_peers(harness: &mut dyn Harness) {
         three.send(TWO, Lane::Control, "unknown to the receiver".into());
         two.send(THREE, Lane::Control, "unknown to the sender".into());
         two.send(TWO, Lane::Control, "itself".into());
-        // Something that does arrive is the clock of this check.
+        // A frame that does arrive is the clock of this check.
         let frame = Bytes::from(number.to_be_bytes().to_vec());
         loop {
             one.send(TWO, Lane::Control, frame.clone());
-            let Ok(got) = timeout(AGAIN, received(&*two)).await else { continue };
+            let Ok(got) = timeout(RETRY_INTERVAL, received(&*two)).await else { continue };
             assert_eq!(got.0, ONE, "a frame of {:?}, which is no peer", got.0);
             if got.1 == frame {
                 break;
             }
         }
     }
-    let stray = timeout(AGAIN, three.recv()).await;
+    let stray = timeout(RETRY_INTERVAL, three.recv()).await;
     assert!(stray.is_err(), "a frame of a node that has no such peer: {stray:?}");
     close(&[&one, &two, &three]).await;
 }
 
-/// A frame above the limit is dropped, and costs nothing else its way.
+/// Checks that a frame above the maximum size is dropped, and that later frames pass.
 ///
 /// # Panics
 /// When the check fails.
@@ -214,12 +214,12 @@ pub async fn drops_oversize_frames(harness: &mut dyn Harness) {
     let oversize = Bytes::from(vec![7; harness.max_frame() + 1]);
     for round in 0..5 {
         one.send(TWO, Lane::Bulk, oversize.clone());
-        let behind = Bytes::from(format!("behind {round}"));
+        let after = Bytes::from(format!("after {round}"));
         loop {
-            one.send(TWO, Lane::Bulk, behind.clone());
-            let Ok((_, frame)) = timeout(AGAIN, received(&*two)).await else { continue };
+            one.send(TWO, Lane::Bulk, after.clone());
+            let Ok((_, frame)) = timeout(RETRY_INTERVAL, received(&*two)).await else { continue };
             assert_ne!(frame.len(), oversize.len(), "an oversize frame was carried");
-            if frame == behind {
+            if frame == after {
                 break;
             }
         }
@@ -227,7 +227,7 @@ pub async fn drops_oversize_frames(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// A `recv` that is given up, as in a `select!`, takes no frame with it.
+/// Checks that a cancelled `recv`, as in a `select!`, loses no frame.
 ///
 /// # Panics
 /// When the check fails.
@@ -240,7 +240,7 @@ pub async fn loses_nothing_when_recv_is_dropped(harness: &mut dyn Harness) {
     for number in 0..FRAMES {
         one.send(TWO, Lane::Log, number.to_be_bytes().to_vec().into());
     }
-    timeout(PATIENCE, async {
+    timeout(TIMEOUT, async {
         while !missing.is_empty() {
             let taken = tokio::select! {
                 biased;
@@ -258,7 +258,7 @@ pub async fn loses_nothing_when_recv_is_dropped(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// A peer that stops and comes back at its address is connected again, whichever side it is.
+/// Checks that a peer that restarts at its address is connected again, with either node restarting.
 ///
 /// # Panics
 /// When the check fails.
@@ -278,7 +278,7 @@ pub async fn reconnects_after_a_restart(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// A node that is taken from the peers is cut off, and one that is added again is back.
+/// Checks that a removed peer is disconnected, and that one added again is connected.
 ///
 /// # Panics
 /// When the check fails.
@@ -296,7 +296,7 @@ pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
         let frame = Bytes::from(number.to_be_bytes().to_vec());
         loop {
             three.send(TWO, Lane::Control, frame.clone());
-            let Ok((_, got)) = timeout(AGAIN, received(&*two)).await else { continue };
+            let Ok((_, got)) = timeout(RETRY_INTERVAL, received(&*two)).await else { continue };
             assert_ne!(got, "after the removal", "a frame of a peer that was removed");
             if got == frame {
                 break;
@@ -309,7 +309,8 @@ pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
     close(&[&one, &two, &three]).await;
 }
 
-/// After `close`, what had arrived can be taken, then `recv` ends; `send` does nothing.
+/// Checks that after `close` the frames that had arrived are received, then `recv` ends, and `send` does
+/// nothing.
 ///
 /// # Panics
 /// When the check fails.
@@ -322,15 +323,15 @@ pub async fn closing_ends_recv(harness: &mut dyn Harness) {
     });
     tokio::task::yield_now().await;
     close(&[&one, &two]).await;
-    timeout(PATIENCE, waiting).await.expect("recv outlives close").expect("recv panics");
+    timeout(TIMEOUT, waiting).await.expect("recv outlives close").expect("recv panics");
     let rest = async { while two.recv().await.is_some() {} };
-    timeout(PATIENCE, rest).await.expect("recv outlives close");
+    timeout(TIMEOUT, rest).await.expect("recv outlives close");
     one.send(TWO, Lane::Log, "too late".into());
     one.set_peers(&peers(harness, &[TWO]));
     close(&[&one]).await;
 }
 
-/// Nodes 1 and 2, freshly started, each the other's only peer.
+/// Starts nodes 1 and 2, each the only peer of the other.
 async fn pair(harness: &mut dyn Harness) -> [Arc<dyn Transport>; 2] {
     let one = harness.start(ONE).await;
     let two = harness.start(TWO).await;
@@ -344,11 +345,11 @@ fn peers(harness: &dyn Harness, nodes: &[NodeId]) -> Vec<Peer> {
 }
 
 async fn received(transport: &dyn Transport) -> (NodeId, Bytes) {
-    let frame = timeout(PATIENCE, transport.recv()).await.expect("nothing arrives");
+    let frame = timeout(TIMEOUT, transport.recv()).await.expect("nothing arrives");
     frame.expect("the transport is open")
 }
 
-/// Sends a text as a control frame until the other side has it.
+/// Sends a text as a control frame until the receiver has it.
 async fn exchange(
     sender: &dyn Transport,
     from: NodeId,
@@ -371,8 +372,8 @@ async fn send_until_received(
     let arrival = async {
         loop {
             sender.send(to, lane, frame.clone());
-            // Whatever else waits, of earlier steps of the check, is taken first.
-            while let Ok(got) = timeout(AGAIN, received(receiver)).await {
+            // Frames of earlier steps of the check are received first.
+            while let Ok(got) = timeout(RETRY_INTERVAL, received(receiver)).await {
                 if got.1 == *frame {
                     assert_eq!(got.0, from, "the frame names another sender");
                     return;
@@ -380,13 +381,13 @@ async fn send_until_received(
             }
         }
     };
-    if timeout(PATIENCE, arrival).await.is_err() {
+    if timeout(TIMEOUT, arrival).await.is_err() {
         panic!("a frame of {} bytes from {from:?} to {to:?} on {lane:?} is lost", frame.len());
     }
 }
 
 async fn close(transports: &[&Arc<dyn Transport>]) {
     for transport in transports {
-        timeout(PATIENCE, transport.close()).await.expect("close does not end");
+        timeout(TIMEOUT, transport.close()).await.expect("close does not end");
     }
 }

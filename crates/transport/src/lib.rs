@@ -1,10 +1,11 @@
-//! How Synod's nodes talk: one trait, [`Transport`], lossy and never blocking, with memory behind
-//! it. QUIC with mutual TLS comes with the feature `quic`.
+//! The transport between Synod's nodes: one trait, [`Transport`], lossy and non-blocking, and an
+//! implementation in memory. The feature `quic` adds QUIC with mutual TLS, and the feature
+//! `certificates`, which it includes, the certificates of nodes and clients.
 //!
-//! Consensus protocols send again what matters, so a transport may drop; what it must not do is
-//! hold up the node that sends. Each peer and [`Lane`] has a bounded queue of its own, and urgent
-//! lanes go first: Control, Log, Forward, Bulk. So entries in flight delay no heartbeat, forwarded
-//! requests delay no entries, and a dead peer costs a bounded amount of memory.
+//! Consensus protocols retransmit, so a transport may drop frames. It must not block the sender. Each
+//! peer and [`Lane`] has a bounded queue of its own, and urgent lanes go first: Control, Log, Forward,
+//! Bulk. So entries in flight delay no heartbeat, forwarded requests delay no entries, and an
+//! unreachable peer costs a bounded amount of memory.
 //!
 //! ```
 //! use synod_transport::{MemoryNetwork, Peer, Transport};
@@ -23,11 +24,11 @@
 //! # });
 //! ```
 //!
-//! A transport of your own implements the trait's four methods and proves itself with
-//! [`conformance`]; `examples/own_transport.rs` is one of 60 lines.
+//! To test a transport of your own, run the suite of [`conformance`] on it: see
+//! `examples/own_transport.rs`.
 //!
-//! Left out on purpose: what is inside a frame (the driver's codec), delivery guarantees and
-//! acknowledgements (the protocols'), discovery (peers are given, by `set_peers`), and compression.
+//! Not provided on purpose: the content of frames (the driver's codec), delivery guarantees and
+//! acknowledgements (the protocols'), discovery (`set_peers` sets the peers), and compression.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -35,8 +36,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use synod_types::{Lane, NodeId};
 
-#[cfg(feature = "quic")]
-pub mod certs;
+#[cfg(feature = "certificates")]
+pub mod certificates;
 pub mod conformance;
 mod limits;
 mod memory;
@@ -44,35 +45,35 @@ mod queue;
 #[cfg(feature = "quic")]
 pub mod quic;
 
-pub use limits::{Limits, PeerStats};
+pub use limits::{PeerStats, TransportLimits};
 pub use memory::{MemoryNetwork, MemoryTransport};
 #[cfg(feature = "quic")]
-pub use quic::{Credentials, QuicConfig, QuicStats, QuicTransport, Refusal, TransportError};
+pub use quic::{Credentials, QuicConfig, QuicStats, QuicTransport, RejectReason, TransportError};
 
-/// Another node and where it listens.
+/// Another node and its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Who it is.
+    /// Id of the node.
     pub node: NodeId,
-    /// Where it listens for peers: `host:port`; names are resolved again at every connection.
+    /// Address for peers: `host:port`. Names are resolved again at every connection.
     pub address: String,
 }
 
-/// A network between the nodes of one cluster. Frames may be lost, and those of different lanes
-/// may pass one another; none is damaged or doubled, and `from` is authenticated.
+/// Transport of frames between the nodes of one cluster. Frames may be lost, and those of different
+/// lanes may overtake each other. No frame is damaged or duplicated, and the sender is authenticated.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Sends a frame, or drops it: never blocks, never fails. Protocols send again what matters.
-    /// A frame to a node that is no peer, the own node among them, is dropped.
+    /// Sends a frame, or drops it: never blocks, never fails. A frame to a node that is no peer, or to the
+    /// own node, is dropped.
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes);
 
-    /// The next frame and its sender; `None` once the transport is closed. The future may be
-    /// dropped at any time, as in a `select!`, without losing a frame.
+    /// Returns the next frame and its sender, or `None` after the transport is closed. The future is
+    /// cancel-safe: dropping it, as in a `select!`, loses no frame.
     async fn recv(&self) -> Option<(NodeId, Bytes)>;
 
-    /// Replaces the peers. Connections to nodes that are no longer among them are closed.
+    /// Replaces the peers. Connections to nodes that are no longer peers are closed.
     fn set_peers(&self, peers: &[Peer]);
 
-    /// Closes all connections; `recv` returns `None` once what had arrived is taken.
+    /// Closes all connections. `recv` returns `None` after the frames that had arrived.
     async fn close(&self);
 }

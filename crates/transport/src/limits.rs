@@ -1,45 +1,45 @@
-//! Bounds and counters that every transport here has.
+//! Limits and counters of all transports.
 
-/// What one transport carries and keeps at most.
+/// Limits of one transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest frame, in bytes. A larger one is dropped where it is sent, and a peer that
-    /// announces one all the same is disconnected before a byte is set aside for it.
+pub struct TransportLimits {
+    /// Maximum size of a frame in bytes. A larger one is dropped by the sender, and a peer that announces
+    /// one is disconnected before any memory is allocated for it.
     pub max_frame: usize,
-    /// How many frames may wait, for each lane of each queue.
+    /// Maximum number of frames in each lane of each queue.
     pub queue_frames: usize,
-    /// How many bytes may wait, for each lane of each queue. A single frame may be larger.
+    /// Maximum number of bytes in each lane of each queue. A single frame may be larger.
     pub queue_bytes: usize,
 }
 
-impl Default for Limits {
-    /// Frames of 8 MiB; 4096 frames or 16 MiB may wait.
+impl Default for TransportLimits {
+    /// Returns 8 MiB a frame, and 4096 frames or 16 MiB a queue.
     fn default() -> Self {
         Self { max_frame: 8 << 20, queue_frames: 4096, queue_bytes: 16 << 20 }
     }
 }
 
-/// What passed between this node and one peer since the peer was added.
+/// Counters of the traffic with one peer since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerStats {
-    /// Whether there is a connection now.
+    /// Whether there is a connection at present.
     pub connected: bool,
-    /// How often a connection was made; one less than this is the number of reconnects.
+    /// Number of connections that were established.
     pub connections: u64,
-    /// Frames handed to the network. That they arrive is not promised.
+    /// Number of frames sent. They may not have arrived.
     pub sent_frames: u64,
-    /// Their bytes, without the transport's own.
+    /// Bytes of the frames sent, without headers.
     pub sent_bytes: u64,
-    /// Frames dropped on this side: queue full, too large, or overtaken while disconnected.
+    /// Number of frames dropped by this node: queue full, frame too large, or too old after a reconnect.
     pub dropped_frames: u64,
-    /// Frames received.
+    /// Number of frames received.
     pub received_frames: u64,
-    /// Their bytes, without the transport's own.
+    /// Bytes of the frames received, without headers.
     pub received_bytes: u64,
 }
 
 impl PeerStats {
-    /// How often the connection had to be made again.
+    /// Returns the number of reconnects.
     #[must_use]
     pub fn reconnects(&self) -> u64 {
         self.connections.saturating_sub(1)

@@ -1,15 +1,15 @@
-//! A network inside one process, for tests and for trying things out.
+//! A network inside one process, for tests and examples.
 
 use crate::queue::{Inbox, lock};
-use crate::{Limits, Peer, PeerStats, Transport};
+use crate::{Peer, PeerStats, Transport, TransportLimits};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use synod_types::{Lane, NodeId};
 
-/// A network inside one process. Frames arrive at once, or are dropped: when the receiver's queue
-/// is full, when either side does not know the other, or when the link is cut.
+/// Network inside one process. Frames arrive at once, or are dropped: if the queue of the receiver is
+/// full, if either node is no peer of the other, or if the link is cut.
 ///
 /// Clones share the network.
 ///
@@ -30,58 +30,58 @@ use synod_types::{Lane, NodeId};
 /// ```
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
-    limits: Limits,
-    wires: Arc<Mutex<Wires>>,
+    limits: TransportLimits,
+    topology: Arc<Mutex<Topology>>,
 }
 
 #[derive(Default)]
-struct Wires {
-    nodes: BTreeMap<NodeId, Arc<Node>>,
+struct Topology {
+    nodes: BTreeMap<NodeId, Arc<Member>>,
     cut: BTreeSet<(NodeId, NodeId)>,
 }
 
-/// What the network knows of one transport.
-struct Node {
+/// The network's part of one transport.
+struct Member {
     inbox: Inbox,
     peers: Mutex<BTreeMap<NodeId, PeerStats>>,
 }
 
 impl MemoryNetwork {
-    /// An empty network with all links up.
+    /// Creates a network without nodes and with all links up.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, wires: Arc::default() }
+    pub fn new(limits: TransportLimits) -> Self {
+        Self { limits, topology: Arc::default() }
     }
 
-    /// The transport of a node. An earlier one of the same node is closed: the node was restarted.
+    /// Adds a node and returns its transport. An earlier transport of the node is closed, as by a restart.
     #[must_use]
     pub fn join(&self, node: NodeId) -> MemoryTransport {
-        let own = Arc::new(Node { inbox: Inbox::new(self.limits), peers: Mutex::default() });
-        if let Some(earlier) = lock(&self.wires).nodes.insert(node, Arc::clone(&own)) {
+        let own = Arc::new(Member { inbox: Inbox::new(self.limits), peers: Mutex::default() });
+        if let Some(earlier) = lock(&self.topology).nodes.insert(node, Arc::clone(&own)) {
             earlier.inbox.close();
         }
         MemoryTransport { network: self.clone(), id: node, own }
     }
 
-    /// Drops what `from` sends to `to` from here on. The other direction stays as it is.
+    /// Cuts the link from `from` to `to`: its frames are dropped. The other direction does not change.
     pub fn cut(&self, from: NodeId, to: NodeId) {
-        lock(&self.wires).cut.insert((from, to));
+        lock(&self.topology).cut.insert((from, to));
     }
 
-    /// Carries again what `from` sends to `to`.
+    /// Restores the link from `from` to `to`.
     pub fn heal(&self, from: NodeId, to: NodeId) {
-        lock(&self.wires).cut.remove(&(from, to));
+        lock(&self.topology).cut.remove(&(from, to));
     }
 
-    /// Carries again what was cut, everywhere.
+    /// Restores all links.
     pub fn heal_all(&self) {
-        lock(&self.wires).cut.clear();
+        lock(&self.topology).cut.clear();
     }
 
-    /// The node at the other end, if a frame would get there.
-    fn route(&self, from: NodeId, to: NodeId) -> Option<Arc<Node>> {
-        let wires = lock(&self.wires);
-        let node = wires.nodes.get(&to).filter(|_| !wires.cut.contains(&(from, to)))?;
+    /// Returns the receiver of a link, if it is up.
+    fn route(&self, from: NodeId, to: NodeId) -> Option<Arc<Member>> {
+        let topology = lock(&self.topology);
+        let node = topology.nodes.get(&to).filter(|_| !topology.cut.contains(&(from, to)))?;
         Some(Arc::clone(node))
     }
 
@@ -101,32 +101,32 @@ impl MemoryNetwork {
     }
 }
 
-/// One node's end of a [`MemoryNetwork`]. Addresses of peers are not used.
+/// Transport of one node on a [`MemoryNetwork`]. It does not use the addresses of peers.
 pub struct MemoryTransport {
     network: MemoryNetwork,
     id: NodeId,
-    own: Arc<Node>,
+    own: Arc<Member>,
 }
 
 impl MemoryTransport {
-    /// What passed between this node and each of its peers. Peers count as connected always.
+    /// Returns the counters of each peer. Peers always count as connected.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<NodeId, PeerStats> {
         lock(&self.own.peers).clone()
     }
 
-    /// Whether this is still the node's transport, and not one from before a restart.
+    /// Returns whether this is the node's present transport, and not one from before a restart.
     fn is_current(&self) -> bool {
-        let wires = lock(&self.network.wires);
-        wires.nodes.get(&self.id).is_some_and(|node| Arc::ptr_eq(node, &self.own))
+        let topology = lock(&self.network.topology);
+        topology.nodes.get(&self.id).is_some_and(|node| Arc::ptr_eq(node, &self.own))
     }
 
     fn leave(&self) {
-        let mut wires = lock(&self.network.wires);
-        if wires.nodes.get(&self.id).is_some_and(|node| Arc::ptr_eq(node, &self.own)) {
-            wires.nodes.remove(&self.id);
+        let mut topology = lock(&self.network.topology);
+        if topology.nodes.get(&self.id).is_some_and(|node| Arc::ptr_eq(node, &self.own)) {
+            topology.nodes.remove(&self.id);
         }
-        drop(wires);
+        drop(topology);
         self.own.inbox.close();
     }
 }
@@ -139,8 +139,8 @@ impl Transport for MemoryTransport {
         }
         let size = frame.len() as u64;
         let delivered = self.network.deliver(self.id, to, lane, frame);
-        // Looked up again: the other side's table may not be locked under our own, or two nodes
-        // that send to each other at once would wait for each other.
+        // Looked up again: holding the own lock while taking the receiver's would deadlock two nodes
+        // that send to each other at once.
         if let Some(stats) = lock(&self.own.peers).get_mut(&to) {
             if delivered {
                 stats.sent_frames += 1;
@@ -152,13 +152,13 @@ impl Transport for MemoryTransport {
     }
 
     async fn recv(&self) -> Option<(NodeId, Bytes)> {
-        self.own.inbox.take().await
+        self.own.inbox.recv().await
     }
 
     fn set_peers(&self, peers: &[Peer]) {
         let mut known = lock(&self.own.peers);
-        let fresh = PeerStats { connected: true, connections: 1, ..PeerStats::default() };
-        let kept = |peer: &Peer| known.get(&peer.node).copied().unwrap_or(fresh);
+        let new = PeerStats { connected: true, connections: 1, ..PeerStats::default() };
+        let kept = |peer: &Peer| known.get(&peer.node).copied().unwrap_or(new);
         let others = peers.iter().filter(|peer| peer.node != self.id);
         *known = others.map(|peer| (peer.node, kept(peer))).collect();
     }
@@ -178,7 +178,8 @@ impl Drop for MemoryTransport {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_frame: 100, queue_frames: 4, queue_bytes: 250 };
+    const LIMITS: TransportLimits =
+        TransportLimits { max_frame: 100, queue_frames: 4, queue_bytes: 250 };
 
     fn pair(network: &MemoryNetwork) -> (MemoryTransport, MemoryTransport) {
         let (one, two) = (network.join(NodeId(1)), network.join(NodeId(2)));
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn full_queues_drop_and_count() {
+    fn full_queue_drops_frames_and_counts_them() {
         let (one, two) = pair(&MemoryNetwork::new(LIMITS));
         for _ in 0..6 {
             one.send(NodeId(2), Lane::Log, vec![0; 10].into());
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_one_way_and_heals() {
+    fn cut_is_one_way_and_can_be_restored() {
         let network = MemoryNetwork::new(LIMITS);
         let (one, two) = pair(&network);
         network.cut(NodeId(1), NodeId(2));
@@ -215,13 +216,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restarted_node_replaces_the_earlier_one() {
+    async fn restarted_node_replaces_the_earlier_one() {
         let network = MemoryNetwork::new(LIMITS);
         let (one, earlier) = pair(&network);
         let later = network.join(NodeId(2));
         later.set_peers(&[Peer { node: NodeId(1), address: String::new() }]);
         assert_eq!(earlier.recv().await, None);
-        earlier.send(NodeId(1), Lane::Log, "from the grave".into());
+        earlier.send(NodeId(1), Lane::Log, "from before the restart".into());
         drop(earlier);
         one.send(NodeId(2), Lane::Log, "hello".into());
         assert_eq!(later.recv().await, Some((NodeId(1), "hello".into())));

@@ -1,20 +1,20 @@
-//! What waits: frames on their way out to one peer, and frames that nobody has taken yet.
+//! The queues of a transport: frames to one peer, and frames that arrived.
 //!
-//! Both queues hold the lanes apart, so that a full lane never costs another lane its place, and
-//! both are bounded by frames and by bytes.
+//! Both separate the lanes, so that a full lane does not affect another, and both are bounded by frames
+//! and by bytes.
 
-use crate::Limits;
+use crate::TransportLimits;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_types::{Lane, NodeId};
 use tokio::sync::Notify;
 
-/// Of so many frames taken, one comes from the least urgent lane that waits: a stream of urgent
-/// frames may delay a snapshot, but it must not stop it.
-const TURN_OF_THE_LAST: u64 = 16;
+/// One of this many received frames comes from the lowest non-empty lane: a stream of urgent frames may
+/// delay a snapshot, but must not starve it.
+const LOWEST_LANE_PERIOD: u64 = 16;
 
-/// Locks, also behind a thread that panicked: every critical section here leaves the state whole.
+/// Locks, and ignores poisoning: every critical section here leaves a consistent state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -22,8 +22,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Number of lanes.
 const LANES: usize = Lane::ALL.len();
 
-/// Where a lane stands in an array by lane.
-pub(crate) fn index(lane: Lane) -> usize {
+/// Returns the index of a lane in an array by lane.
+pub(crate) fn lane_index(lane: Lane) -> usize {
     match lane {
         Lane::Control => 0,
         Lane::Log => 1,
@@ -32,7 +32,7 @@ pub(crate) fn index(lane: Lane) -> usize {
     }
 }
 
-/// Frames in order, and how many bytes they are.
+/// Frames in order, with their total size.
 struct Queue<T> {
     frames: VecDeque<T>,
     bytes: usize,
@@ -45,9 +45,9 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Whether a frame of `size` bytes may still come in. An empty queue takes any single frame,
-    /// or one larger than the whole bound would wait for ever.
-    fn has_room(&self, size: usize, limits: &Limits) -> bool {
+    /// Returns whether there is room for a frame of `size` bytes. An empty queue accepts any frame, because
+    /// one larger than the limit would otherwise never pass.
+    fn has_room(&self, size: usize, limits: &TransportLimits) -> bool {
         self.frames.is_empty()
             || (self.frames.len() < limits.queue_frames
                 && self.bytes.saturating_add(size) <= limits.queue_bytes)
@@ -59,9 +59,9 @@ impl<T> Queue<T> {
     }
 }
 
-/// Frames that arrived and wait for `recv`.
+/// The queue of frames that arrived.
 pub(crate) struct Inbox {
-    limits: Limits,
+    limits: TransportLimits,
     arrived: Mutex<Arrived>,
     readable: Notify,
     #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC waits for room"))]
@@ -76,12 +76,12 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// The next frame: the most urgent lane first, now and then the least urgent one.
+    /// Removes the next frame: of the highest lane first, at times of the lowest.
     fn pop(&mut self) -> Option<(usize, (NodeId, Bytes))> {
         let waits = |lane: &usize| !self.lanes[*lane].frames.is_empty();
-        let last_first = self.taken % TURN_OF_THE_LAST == TURN_OF_THE_LAST - 1;
+        let lowest_first = self.taken % LOWEST_LANE_PERIOD == LOWEST_LANE_PERIOD - 1;
         let mut lanes = 0..LANES;
-        let lane = if last_first { lanes.rev().find(waits) } else { lanes.find(waits) }?;
+        let lane = if lowest_first { lanes.rev().find(waits) } else { lanes.find(waits) }?;
         let queue = &mut self.lanes[lane];
         let (from, frame) = queue.frames.pop_front()?;
         queue.bytes -= frame.len();
@@ -91,7 +91,7 @@ impl Arrived {
 }
 
 impl Inbox {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: TransportLimits) -> Self {
         Self {
             limits,
             arrived: Mutex::default(),
@@ -100,28 +100,28 @@ impl Inbox {
         }
     }
 
-    /// Takes a frame in, unless its lane is full or the inbox is closed; says whether it did.
+    /// Adds a frame, and returns false if its lane is full or the inbox is closed.
     pub(crate) fn offer(&self, lane: Lane, from: NodeId, frame: Bytes) -> bool {
         let mut arrived = lock(&self.arrived);
-        let queue = &mut arrived.lanes[index(lane)];
+        let queue = &mut arrived.lanes[lane_index(lane)];
         let size = frame.len();
         if !queue.has_room(size, &self.limits) || arrived.closed {
             return false;
         }
-        arrived.lanes[index(lane)].push((from, frame), size);
+        arrived.lanes[lane_index(lane)].push((from, frame), size);
         drop(arrived);
         self.readable.notify_one();
         true
     }
 
-    /// Takes frames in, in order, as long as their lane has room; says whether it is open.
+    /// Adds frames in order while their lane has room. Returns whether the inbox is open.
     #[cfg(feature = "quic")]
     fn offer_all(&self, lane: Lane, from: NodeId, frames: &mut VecDeque<Bytes>) -> bool {
         let mut arrived = lock(&self.arrived);
         if arrived.closed {
             return false;
         }
-        let queue = &mut arrived.lanes[index(lane)];
+        let queue = &mut arrived.lanes[lane_index(lane)];
         while frames.front().is_some_and(|frame| queue.has_room(frame.len(), &self.limits)) {
             let Some(frame) = frames.pop_front() else { break };
             let size = frame.len();
@@ -132,8 +132,7 @@ impl Inbox {
         true
     }
 
-    /// Takes frames in as their lane has room, until `frames` is empty; `false` once the inbox is
-    /// closed.
+    /// Adds frames as their lane has room until `frames` is empty. Returns false if the inbox is closed.
     #[cfg(feature = "quic")]
     pub(crate) async fn push_all(
         &self,
@@ -141,7 +140,7 @@ impl Inbox {
         from: NodeId,
         frames: &mut VecDeque<Bytes>,
     ) -> bool {
-        let writable = &self.writable[index(lane)];
+        let writable = &self.writable[lane_index(lane)];
         let mut open = self.offer_all(lane, from, frames);
         while open && !frames.is_empty() {
             let mut room = std::pin::pin!(writable.notified());
@@ -150,31 +149,31 @@ impl Inbox {
             if open && !frames.is_empty() {
                 room.await;
             } else {
-                // Another reader may wait for the room that is left.
+                // Another task may wait for the remaining room.
                 writable.notify_one();
             }
         }
         open
     }
 
-    /// The next frame; `None` once the inbox is closed and empty. Dropping the future loses none.
-    pub(crate) async fn take(&self) -> Option<(NodeId, Bytes)> {
+    /// Returns the next frame, or `None` if the inbox is closed and empty. Cancel-safe.
+    pub(crate) async fn recv(&self) -> Option<(NodeId, Bytes)> {
         loop {
-            let mut news = std::pin::pin!(self.readable.notified());
-            if let Some(end) = self.try_take() {
+            let mut notified = std::pin::pin!(self.readable.notified());
+            if let Some(end) = self.try_recv() {
                 return end;
             }
-            news.as_mut().enable();
-            // Between the look and the registration something may have come.
-            if let Some(end) = self.try_take() {
+            notified.as_mut().enable();
+            // A frame may have arrived between the check and the registration.
+            if let Some(end) = self.try_recv() {
                 return end;
             }
-            news.await;
+            notified.await;
         }
     }
 
-    /// The next frame, or the end; `None` if it has to be waited for.
-    fn try_take(&self) -> Option<Option<(NodeId, Bytes)>> {
+    /// Returns the next frame or the end, or `None` if neither is available.
+    fn try_recv(&self) -> Option<Option<(NodeId, Bytes)>> {
         let mut arrived = lock(&self.arrived);
         let Some((lane, item)) = arrived.pop() else {
             return arrived.closed.then_some(None);
@@ -183,13 +182,13 @@ impl Inbox {
         drop(arrived);
         self.writable[lane].notify_one();
         if more {
-            // Many frames may have come with one notification, and others may wait for them.
+            // One notification may stand for many frames, and other tasks may wait for them.
             self.readable.notify_one();
         }
         Some(Some(item))
     }
 
-    /// Lets nothing in any more, and wakes all who wait.
+    /// Rejects further frames, and wakes all waiting tasks.
     pub(crate) fn close(&self) {
         lock(&self.arrived).closed = true;
         self.readable.notify_waiters();
@@ -202,20 +201,20 @@ pub(crate) use outbox::Outbox;
 
 #[cfg(feature = "quic")]
 mod outbox {
-    use super::{LANES, Queue, index, lock};
-    use crate::Limits;
+    use super::{LANES, Queue, lane_index, lock};
+    use crate::TransportLimits;
     use bytes::Bytes;
     use std::sync::Mutex;
     use synod_types::Lane;
     use tokio::sync::Notify;
 
-    /// How many frames a lane keeps while there is no connection: the newest ones. Older ones
-    /// were overtaken by time-outs long before a connection comes back.
+    /// The number of frames that a lane keeps while there is no connection: the newest ones. Older ones
+    /// have timed out before a connection is restored.
     pub(crate) const OFFLINE_FRAMES: usize = 64;
 
-    /// Frames for one peer that are not yet handed to a connection.
+    /// The queue of frames to one peer.
     pub(crate) struct Outbox {
-        limits: Limits,
+        limits: TransportLimits,
         lanes: [Outgoing; LANES],
     }
 
@@ -232,15 +231,14 @@ mod outbox {
     }
 
     impl Outbox {
-        pub(crate) fn new(limits: Limits) -> Self {
+        pub(crate) fn new(limits: TransportLimits) -> Self {
             Self { limits, lanes: Default::default() }
         }
 
-        /// Queues a frame and returns how many were dropped for want of room. With a connection
-        /// the new frame is the one to go, so that what waits stays a gapless prefix; without one
-        /// the oldest is.
+        /// Queues a frame, and returns the number of frames dropped for lack of room. With a connection the
+        /// new frame is dropped, so that the queue stays a gapless prefix; without one the oldest are.
         pub(crate) fn offer(&self, lane: Lane, frame: Bytes) -> u64 {
-            let outgoing = &self.lanes[index(lane)];
+            let outgoing = &self.lanes[lane_index(lane)];
             let mut waiting = lock(&outgoing.waiting);
             let mut dropped = 0;
             if waiting.online {
@@ -264,24 +262,24 @@ mod outbox {
             dropped
         }
 
-        /// Says whether a connection is there to take frames.
+        /// Sets whether there is a connection.
         pub(crate) fn set_online(&self, online: bool) {
             for outgoing in &self.lanes {
                 lock(&outgoing.waiting).online = online;
             }
         }
 
-        /// Waits for frames of a lane and moves them to the end of `batch`: all that wait, up to
-        /// `most` bytes, but at least one.
+        /// Waits for frames of a lane and moves them to the end of `batch`: up to `most` bytes, and at least
+        /// one frame.
         pub(crate) async fn drain(&self, lane: Lane, most: usize, batch: &mut Vec<Bytes>) {
-            let outgoing = &self.lanes[index(lane)];
+            let outgoing = &self.lanes[lane_index(lane)];
             loop {
-                let mut news = std::pin::pin!(outgoing.ready.notified());
-                news.as_mut().enable();
+                let mut notified = std::pin::pin!(outgoing.ready.notified());
+                notified.as_mut().enable();
                 if lock(&outgoing.waiting).drain_into(most, batch) {
                     return;
                 }
-                news.await;
+                notified.await;
             }
         }
     }
@@ -305,14 +303,15 @@ mod outbox {
     mod tests {
         use super::*;
 
-        const LIMITS: Limits = Limits { max_frame: 1024, queue_frames: 100, queue_bytes: 4096 };
+        const LIMITS: TransportLimits =
+            TransportLimits { max_frame: 1024, queue_frames: 100, queue_bytes: 4096 };
 
         fn frame(byte: u8, size: usize) -> Bytes {
             vec![byte; size].into()
         }
 
         #[tokio::test]
-        async fn offline_keeps_the_newest_and_online_the_oldest() {
+        async fn offline_queue_keeps_the_newest_frames_and_online_queue_the_oldest() {
             let outbox = Outbox::new(LIMITS);
             let mut batch = Vec::new();
             let dropped: u64 = (0..70).map(|n| outbox.offer(Lane::Log, frame(n, 1))).sum();
@@ -329,7 +328,7 @@ mod outbox {
         }
 
         #[tokio::test]
-        async fn bytes_are_bounded_and_returned() {
+        async fn queued_bytes_are_bounded_and_released() {
             let outbox = Outbox::new(LIMITS);
             outbox.set_online(true);
             for round in 0..3 {
@@ -345,10 +344,10 @@ mod outbox {
             }
         }
 
-        /// The simulator models these queues. Each line of the table: bounds and connection, the
-        /// offered frames, the frames dropped, and those that leave, the most urgent lane first.
+        /// The simulator models these queues. Each line of the table: limits and connection, the offered
+        /// frames, the frames dropped, and the frames that leave, the highest lane first.
         #[tokio::test]
-        async fn lanes_follow_the_table_of_the_simulator() {
+        async fn lanes_agree_with_the_simulators_model() {
             let number = |text: &str| text.parse::<usize>().expect("a number");
             let table = include_str!("../../sim/tests/fixtures/lanes.txt");
             for case in table.lines().filter(|line| !line.starts_with('#')) {
@@ -356,7 +355,7 @@ mod outbox {
                 let [head, offered, dropped, kept] = parts[..] else { continue };
                 let head: Vec<_> = head.split(' ').collect();
                 let (queue_frames, queue_bytes) = (number(head[0]), number(head[1]));
-                let outbox = Outbox::new(Limits { queue_frames, queue_bytes, ..LIMITS });
+                let outbox = Outbox::new(TransportLimits { queue_frames, queue_bytes, ..LIMITS });
                 outbox.set_online(head[2] == "online");
                 let (mut lost, mut next) = (0, 0);
                 for word in offered.split(' ') {
@@ -373,7 +372,7 @@ mod outbox {
                 }
                 let mut left = Vec::new();
                 for lane in Lane::ALL {
-                    while lock(&outbox.lanes[index(lane)].waiting).drain_into(1, &mut left) {}
+                    while lock(&outbox.lanes[lane_index(lane)].waiting).drain_into(1, &mut left) {}
                 }
                 let left: Vec<_> = left.iter().map(|frame| usize::from(frame[0])).collect();
                 let kept: Vec<_> = kept
@@ -388,7 +387,7 @@ mod outbox {
         }
 
         #[test]
-        fn a_full_lane_costs_the_others_nothing() {
+        fn full_lane_does_not_affect_other_lanes() {
             let outbox = Outbox::new(LIMITS);
             outbox.set_online(true);
             while outbox.offer(Lane::Bulk, frame(0, 512)) == 0 {}
@@ -402,14 +401,15 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    const LIMITS: Limits = Limits { max_frame: 1024, queue_frames: 100, queue_bytes: 4096 };
+    const LIMITS: TransportLimits =
+        TransportLimits { max_frame: 1024, queue_frames: 100, queue_bytes: 4096 };
 
     fn frame(byte: u8) -> Bytes {
         vec![byte; 8].into()
     }
 
     #[tokio::test]
-    async fn urgent_lanes_come_first_but_the_last_is_not_starved() {
+    async fn higher_lanes_come_first_but_the_lowest_is_not_starved() {
         let inbox = Inbox::new(LIMITS);
         for n in 0..40 {
             assert!(inbox.offer(Lane::Control, NodeId(1), frame(n)));
@@ -417,28 +417,28 @@ mod tests {
         }
         let mut from = Vec::new();
         for _ in 0..40 {
-            from.push(inbox.take().await.map(|(from, _)| from.0));
+            from.push(inbox.recv().await.map(|(from, _)| from.0));
         }
         assert_eq!(from.iter().filter(|from| **from == Some(2)).count(), 2);
         assert_eq!(from[..15], [Some(1); 15]);
     }
 
     #[tokio::test]
-    async fn what_had_arrived_is_taken_before_the_end() {
+    async fn frames_before_close_are_received() {
         let inbox = Inbox::new(LIMITS);
         assert!(inbox.offer(Lane::Log, NodeId(1), frame(1)));
         inbox.close();
         assert!(!inbox.offer(Lane::Log, NodeId(1), frame(2)));
-        assert_eq!(inbox.take().await, Some((NodeId(1), frame(1))));
-        assert_eq!(inbox.take().await, None);
+        assert_eq!(inbox.recv().await, Some((NodeId(1), frame(1))));
+        assert_eq!(inbox.recv().await, None);
     }
 
     #[tokio::test]
-    async fn a_waiting_reader_learns_of_the_end() {
+    async fn close_wakes_a_waiting_reader() {
         let inbox = Arc::new(Inbox::new(LIMITS));
         let reader = tokio::spawn({
             let inbox = Arc::clone(&inbox);
-            async move { inbox.take().await }
+            async move { inbox.recv().await }
         });
         tokio::task::yield_now().await;
         inbox.close();
@@ -447,8 +447,8 @@ mod tests {
 
     #[cfg(feature = "quic")]
     #[tokio::test]
-    async fn writers_wait_for_room_and_all_get_in() {
-        let limits = Limits { queue_frames: 2, ..LIMITS };
+    async fn writers_wait_for_room_and_lose_no_frame() {
+        let limits = TransportLimits { queue_frames: 2, ..LIMITS };
         let inbox = Arc::new(Inbox::new(limits));
         let writers: Vec<_> = (0..5)
             .map(|writer| {
@@ -463,7 +463,7 @@ mod tests {
             .collect();
         let mut next = [0; 5];
         for _ in 0..100 {
-            let (from, got) = inbox.take().await.expect("not closed");
+            let (from, got) = inbox.recv().await.expect("not closed");
             assert_eq!(got[0], next[from.0 as usize], "in order for each writer");
             next[from.0 as usize] += 1;
         }

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use std::sync::Arc;
-use synod_transport::conformance::{self, FLOOD_FRAME, Harness};
-use synod_transport::{Limits, MemoryNetwork, Transport};
+use synod_transport::conformance::{self, FLOOD_FRAME_BYTES, Harness};
+use synod_transport::{MemoryNetwork, Transport, TransportLimits};
 use synod_types::NodeId;
 
 struct Memory {
     network: MemoryNetwork,
-    limits: Limits,
+    limits: TransportLimits,
 }
 
 #[async_trait]
@@ -25,13 +25,13 @@ impl Harness for Memory {
         self.limits.max_frame
     }
 
-    fn flood(&self) -> usize {
-        self.limits.queue_bytes / FLOOD_FRAME + 2
+    fn flood_frames(&self) -> usize {
+        self.limits.queue_bytes / FLOOD_FRAME_BYTES + 2
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_conforms() {
-    let limits = Limits { max_frame: 200_000, queue_frames: 1000, queue_bytes: 500_000 };
+async fn memory_passes_the_suite() {
+    let limits = TransportLimits { max_frame: 200_000, queue_frames: 1000, queue_bytes: 500_000 };
     conformance::run(&mut Memory { network: MemoryNetwork::new(limits), limits }).await;
 }

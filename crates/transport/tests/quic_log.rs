@@ -1,4 +1,4 @@
-//! Whoever runs a node finds in its log who was refused, by whom and why.
+//! A rejected connection is logged by both nodes, with the reason.
 //!
 //! A program of its own: while other threads come and go, what a thread's own subscriber sees is
 //! not certain.
@@ -14,7 +14,7 @@ use synod_transport::{QuicTransport, Transport};
 use synod_types::NodeId;
 use tracing::Level;
 
-/// What was logged.
+/// The logged lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -38,7 +38,7 @@ impl Log {
 
 // One thread: the log of this test is that of its thread.
 #[tokio::test(flavor = "current_thread")]
-async fn a_refusal_is_logged_on_both_sides_and_not_repeated() {
+async fn rejection_is_logged_by_both_nodes_and_not_repeated() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -52,7 +52,7 @@ async fn a_refusal_is_logged_on_both_sides_and_not_repeated() {
     let two = QuicTransport::bind(config(TWO)).expect("binds");
     two.set_peers(&[peer(NodeId(3), one.local_addr())]);
     one.set_peers(&[peer(TWO, two.local_addr())]);
-    let refused = || two.stats().refused.values().sum::<u64>();
+    let refused = || two.stats().rejected.values().sum::<u64>();
     eventually("it was refused again and again", || refused() >= 3).await;
 
     let accepting = [

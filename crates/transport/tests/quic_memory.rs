@@ -1,25 +1,25 @@
-//! Whoever announces much and sends little costs little.
+//! An announced length allocates no memory.
 //!
 //! A program of its own: what its process sets aside is what this one test makes it set aside.
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "shared with the other tests of QUIC")]
-#[path = "quic/strangers.rs"]
-mod strangers;
+#[path = "quic/rogue_peer.rs"]
+mod rogue_peer;
 #[allow(dead_code, reason = "shared with the other tests of QUIC")]
 #[path = "quic/support.rs"]
 mod support;
 
-use strangers::{ALPN, caller, enter};
-use support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, peer};
+use rogue_peer::{ALPN, caller, enter};
+use support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, peer};
 use synod_transport::{QuicTransport, Transport};
 use tokio::time::timeout;
 
 /// The length that each of three streams announces.
 const ANNOUNCED: u32 = 1 << 30;
 
-/// Bytes of address space that this process has set aside, used or not.
-fn set_aside() -> u64 {
+/// Returns the address space that this process has reserved, in bytes.
+fn reserved_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
     let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("it is there");
     let kib = line.trim().trim_end_matches(" kB");
@@ -27,7 +27,7 @@ fn set_aside() -> u64 {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn an_announced_length_sets_nothing_aside() {
+async fn announced_length_allocates_no_memory() {
     let mut config = config(TWO);
     config.limits.max_frame = ANNOUNCED as usize;
     config.limits.queue_bytes = ANNOUNCED as usize;
@@ -42,11 +42,11 @@ async fn an_announced_length_sets_nothing_aside() {
     for lane in 0..3 {
         let mut stream = connection.open_uni().await.expect("opens");
         stream.write_all(&[lane, 0, 0, 0, 1, lane]).await.expect("writes");
-        let got = timeout(PATIENCE, two.recv()).await.expect("arrives");
+        let got = timeout(TIMEOUT, two.recv()).await.expect("arrives");
         assert_eq!(got, Some((ONE, vec![lane].into())));
         streams.push(stream);
     }
-    let before = set_aside();
+    let before = reserved_bytes();
     for stream in &mut streams {
         stream.write_all(&ANNOUNCED.to_be_bytes()).await.expect("writes");
         stream.write_all(&[0; 1000]).await.expect("writes");
@@ -54,8 +54,8 @@ async fn an_announced_length_sets_nothing_aside() {
     // Acknowledged once it was read: nothing else makes room in the stream's window.
     let filler = vec![0; 1 << 20];
     for stream in &mut streams {
-        timeout(PATIENCE, stream.write_all(&filler)).await.expect("is read").expect("writes");
+        timeout(TIMEOUT, stream.write_all(&filler)).await.expect("is read").expect("writes");
     }
-    let more = set_aside().saturating_sub(before);
+    let more = reserved_bytes().saturating_sub(before);
     assert!(more < u64::from(ANNOUNCED), "{more} bytes for what was only announced");
 }

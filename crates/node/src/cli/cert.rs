@@ -4,7 +4,7 @@ use crate::certificates::{new_cluster_id, path, write_authority, write_issued};
 use anyhow::Context;
 use std::fs;
 use std::path::{Path, PathBuf};
-use synod_transport::certs::{CertificateAuthority, Issued};
+use synod_transport::certificates::{CertificateAuthority, IssuedCertificate};
 use synod_types::{ClusterId, NodeId};
 
 /// Make the certificates that nodes know each other by.
@@ -90,7 +90,7 @@ impl AuthorityFiles {
             .with_context(|| format!("{} cannot sign", self.ca.display()))
     }
 
-    fn write(&self, issued: &Issued, name: &str) -> anyhow::Result<()> {
+    fn write(&self, issued: &IssuedCertificate, name: &str) -> anyhow::Result<()> {
         write_issued(issued, &self.out, name)?;
         report(&self.out, name)
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use synod_transport::certs::CertificateAuthority;
+use synod_transport::certificates::CertificateAuthority;
 use synod_types::{ClusterId, NodeId};
 
 /// The file that says how a folder was set up.

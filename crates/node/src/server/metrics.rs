@@ -136,7 +136,7 @@ impl Page<'_> {
         let name = ("peer_connected", "1 while there is a connection");
         self.family(name, MetricType::Gauge, "peer", connected)?;
         let refused = stats
-            .refused
+            .rejected
             .iter()
             .map(|(reason, count)| (format!("{reason:?}"), ConstCounter::new(*count)));
         let name = ("refused_connections", "Connections of peers refused, by reason");

@@ -7,7 +7,7 @@ use synod_kv::KvStore;
 use synod_raft::{Message, PreVote, PreVoteReply, Raft, RequestVote, Vote};
 use synod_replica::{Envelope, Payload, decode_frame, encode_frame};
 use synod_runtime::Replica;
-use synod_transport::certs::CertificateAuthority;
+use synod_transport::certificates::CertificateAuthority;
 use synod_transport::quic::{Credentials, QuicConfig, QuicTransport};
 use synod_transport::{Peer, Transport};
 use synod_types::{ClusterId, Lane, NodeId};

@@ -1,8 +1,8 @@
-//! The accepting side: whoever dials is judged, and then gets its place or none.
+//! Incoming connections: handshakes, and their assignment to links.
 
-use super::identity::{PeerVerifier, Refusal, Refused};
 use super::link::CloseCode;
-use super::{Report, Shared};
+use super::peer_verifier::{PeerVerifier, RejectReason, Rejection};
+use super::{HandshakeFailure, Shared};
 use crate::queue::lock;
 use quinn::{Connection, Endpoint, Incoming};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use synod_types::NodeId;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Answers whoever dials, until the endpoint is closed.
+/// Accepts connections until the endpoint is closed.
 pub(super) async fn accept_all(shared: Arc<Shared>, endpoint: Endpoint) {
     // Dropping the set ends the handshakes.
     let mut handshakes = JoinSet::new();
     loop {
         tokio::select! {
             incoming = endpoint.accept() => match incoming {
-                Some(incoming) => consider(&shared, &mut handshakes, incoming),
+                Some(incoming) => start_handshake(&shared, &mut handshakes, incoming),
                 None => return,
             },
             Some(_) = handshakes.join_next() => {}
@@ -25,15 +25,15 @@ pub(super) async fn accept_all(shared: Arc<Shared>, endpoint: Endpoint) {
     }
 }
 
-/// Starts a handshake, unless too many are under way. When half of them are, the caller has to
-/// show first that it receives at its address, so that forged addresses cannot take the rest.
-fn consider(shared: &Arc<Shared>, handshakes: &mut JoinSet<()>, incoming: Incoming) {
+/// Starts a handshake, unless too many are in progress. From half of the limit on, a caller must first
+/// prove its address, so that forged addresses cannot use up the rest.
+fn start_handshake(shared: &Arc<Shared>, handshakes: &mut JoinSet<()>, incoming: Incoming) {
     if handshakes.len() >= shared.max_handshakes {
-        shared.count_refusal(Refusal::Overload);
+        shared.count_rejection(RejectReason::Overload);
         incoming.ignore();
     } else if handshakes.len() >= shared.max_handshakes / 2 && !incoming.remote_address_validated()
     {
-        // Fails only for a caller that answered a retry before, and would be validated then.
+        // Fails only for a caller that answered a retry before, which would be validated.
         let _ = incoming.retry();
     } else {
         handshakes.spawn(handshake(Arc::clone(shared), incoming));
@@ -54,39 +54,39 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
     let connection = match timeout(shared.handshake_timeout, made).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            let report = Report::of(&verdict, &error, false);
-            return shared.report(&report, None, address, &error);
+            let failure = HandshakeFailure::of(&verdict, &error, false);
+            return shared.report(&failure, None, address, &error);
         }
         Err(_) => {
             tracing::debug!(local = %shared.trust.own(), %address, "a handshake takes too long");
             return;
         }
     };
-    // A handshake that is complete was judged, and well.
+    // A completed handshake has a positive verdict.
     let Some(Ok(node)) = verdict.get() else {
-        return connection.close(CloseCode::Refused.into(), b"no certificate");
+        return connection.close(CloseCode::Rejected.into(), b"no certificate");
     };
-    if let Err(why) = admit(&shared, *node, &connection) {
+    if let Err(reason) = admit(&shared, *node, &connection) {
         let claim = format!("node {node} of cluster {}", shared.trust.cluster);
-        let reason = why.to_string();
-        connection.close(CloseCode::Refused.into(), reason.as_bytes());
-        let refused = Refused { why, claim, node: Some(*node) };
-        shared.report(&Report::Refused(refused), Some(*node), address, &reason);
+        let text = reason.to_string();
+        connection.close(CloseCode::Rejected.into(), text.as_bytes());
+        let rejection = Rejection { reason, claim, node: Some(*node) };
+        shared.report(&HandshakeFailure::Rejected(rejection), Some(*node), address, &text);
     }
 }
 
-/// Gives an authenticated connection its link.
+/// Assigns an authenticated connection to its link.
 ///
-/// A connection from where the earlier one came from replaces it: only one process can have that
-/// socket, so the earlier one belongs to a process that is gone. From elsewhere it has to wait
-/// until the earlier one is closed or timed out, or two processes with one identity would take
-/// the link from each other for ever.
-fn admit(shared: &Arc<Shared>, node: NodeId, connection: &Connection) -> Result<(), Refusal> {
+/// A connection from the address of the earlier one replaces it: only one process can have that socket,
+/// so the earlier one belongs to a process that has ended. From another address it must wait until the
+/// earlier one is closed or timed out: otherwise two processes with one identity would replace each
+/// other's connection for ever.
+fn admit(shared: &Arc<Shared>, node: NodeId, connection: &Connection) -> Result<(), RejectReason> {
     let links = lock(&shared.links);
-    // Removed during its handshake.
-    let link = links.get(&node).ok_or(Refusal::UnknownNode)?;
-    if link.live_from().is_some_and(|live| live != connection.remote_address()) {
-        return Err(Refusal::AlreadyConnected);
+    // The peer may have been removed during its handshake.
+    let link = links.get(&node).ok_or(RejectReason::UnknownNode)?;
+    if link.live_address().is_some_and(|live| live != connection.remote_address()) {
+        return Err(RejectReason::AlreadyConnected);
     }
     let attached = link.attach(connection.clone());
     let shared = Arc::clone(shared);
@@ -94,6 +94,6 @@ fn admit(shared: &Arc<Shared>, node: NodeId, connection: &Connection) -> Result<
     let session = runtime.spawn(async move {
         attached.run(&shared, None).await;
     });
-    link.keep(session.abort_handle());
+    link.set_task(session.abort_handle());
     Ok(())
 }

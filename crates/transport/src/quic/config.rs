@@ -1,9 +1,9 @@
-//! Settings of the QUIC transport, checked once.
+//! Settings of the QUIC transport.
 
 use super::congestion::LossTolerant;
 use super::tls::ResetKey;
 use super::{LANES, TransportError};
-use crate::Limits;
+use crate::TransportLimits;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,26 +11,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_types::{ClusterId, NodeId};
 
-/// The largest UDP payload that may be asked for. Datagrams are sent ten at a time in one call of
+/// Maximum value of [`QuicConfig::mtu`]. Datagrams are sent ten at a time in one call of
 /// at most 64 KiB; with more bytes each, that stops working and connections fall back to 1200.
 pub const MAX_MTU: u16 = 6000;
 
 const MIN_MTU: u16 = 1200;
 
-/// Before a round trip was measured, lost packets of a handshake are sent again after three times
-/// this. It is short because a peer that restarts should not be waited for: the cost on a path
-/// that is slower is one packet sent twice.
+/// The assumed round trip before one was measured. Lost packets of a handshake are retransmitted after
+/// three times this. It is short so that a restarted peer is connected soon: the cost on a slower path is
+/// one packet sent twice.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
-/// What a node proves itself with, and knows its peers by. All PEM.
+/// Certificates and key of a node, all in PEM.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The authority that signed every node of the cluster; several of them while one replaces
-    /// another.
+    /// Authority that signed every node of the cluster. There may be several while one replaces another.
     pub ca: String,
-    /// This node's certificate, then any between it and the authority.
+    /// Certificate of this node, then any intermediate ones.
     pub certificate: String,
-    /// The certificate's private key.
+    /// Private key of the certificate.
     pub key: String,
 }
 
@@ -42,46 +41,44 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// How to bind a [`QuicTransport`](super::QuicTransport).
+/// Configuration of a [`QuicTransport`](super::QuicTransport).
 #[derive(Clone, Debug)]
 pub struct QuicConfig {
-    /// The cluster; must be the certificate's.
+    /// Cluster. It must be that of the certificate.
     pub cluster: ClusterId,
-    /// This node; must be the certificate's.
+    /// Id of this node. It must be that of the certificate.
     pub node: NodeId,
-    /// Where to listen (UDP), and where connections to peers come from. Port 0 picks a free one.
+    /// UDP address to listen on and to dial from. Port 0 selects a free one.
     pub listen: SocketAddr,
     /// Certificates and key.
     pub credentials: Credentials,
-    /// What is carried and kept at most.
-    pub limits: Limits,
-    /// After how long without a sign of life a connection is given up. Default: 2 seconds.
+    /// Limits of frames and queues.
+    pub limits: TransportLimits,
+    /// Time without packets from the peer after which a connection is closed. Default: 2 seconds.
     pub idle_timeout: Duration,
-    /// After how long without traffic a sign of life is sent; at most half of `idle_timeout`.
-    /// Default: 400 milliseconds.
+    /// Time without traffic after which a keep-alive is sent, at most half of `idle_timeout`. Default:
+    /// 400 milliseconds.
     pub keep_alive: Duration,
-    /// How long resolving and dialling a peer, or the handshake of whoever dials us, may take.
-    /// Default: 2 seconds.
+    /// Timeout of resolving and dialling a peer, and of incoming handshakes. Default: 2 seconds.
     pub handshake_timeout: Duration,
-    /// How many incoming handshakes may run at once. From half of it on, whoever dials must first
-    /// prove that its address is its own. Default: 64.
+    /// Maximum number of concurrent incoming handshakes. From half of it on, callers must first prove
+    /// their address. Default: 64.
     pub max_handshakes: usize,
-    /// The least time from one attempt to dial a peer to the next; it doubles each time. Default:
-    /// 20 milliseconds.
+    /// Minimum time between attempts to dial a peer. It doubles each time. Default: 20 milliseconds.
     pub min_backoff: Duration,
-    /// How far it doubles. Of each pause, a random part of the second half is left out. Default:
-    /// 1 second.
+    /// Maximum time between attempts to dial a peer. A random part of the second half of each pause is
+    /// skipped. Default: 1 second.
     pub max_backoff: Duration,
-    /// How many bytes of each lane a peer may send ahead of what was read, which bounds the memory
-    /// that a connection holds to three times this in each direction. Default: 4 MiB.
+    /// Flow control window of each lane in bytes. It bounds the memory of a connection to five times this
+    /// in each direction. Default: 4 MiB.
     pub lane_window: u32,
-    /// The UDP payload to start with, from 1200 to [`MAX_MTU`] bytes: only for paths that are
-    /// known to carry it. By default 1200 is used until up to 1452 was found to pass.
+    /// Initial UDP payload, from 1200 to [`MAX_MTU`] bytes, for paths that are known to support it. By
+    /// default it is 1200 until discovery finds up to 1452.
     pub mtu: Option<u16>,
 }
 
 impl QuicConfig {
-    /// The defaults, as they stand at each field.
+    /// Creates a configuration with the defaults of each field.
     #[must_use]
     pub fn new(
         cluster: ClusterId,
@@ -94,7 +91,7 @@ impl QuicConfig {
             node,
             listen,
             credentials,
-            limits: Limits::default(),
+            limits: TransportLimits::default(),
             idle_timeout: Duration::from_secs(2),
             keep_alive: Duration::from_millis(400),
             handshake_timeout: Duration::from_secs(2),
@@ -106,8 +103,8 @@ impl QuicConfig {
         }
     }
 
-    /// Checks what could not work.
-    pub(super) fn check(&self) -> Result<(), TransportError> {
+    /// Checks the settings.
+    pub(super) fn validate(&self) -> Result<(), TransportError> {
         let limits = &self.limits;
         let rules = [
             (limits.max_frame > 0, "limits.max_frame", "must not be zero"),
@@ -137,7 +134,7 @@ impl QuicConfig {
         }
     }
 
-    /// The limits of one connection.
+    /// Returns the limits of one connection.
     pub(super) fn transport(&self) -> Result<TransportConfig, TransportError> {
         let too_long =
             |_| TransportError::Setting { name: "idle_timeout", rule: "must be below 2^62 ms" };
@@ -152,9 +149,8 @@ impl QuicConfig {
             .keep_alive_interval(Some(self.keep_alive))
             .initial_rtt(INITIAL_RTT)
             .stream_receive_window(VarInt::from_u32(self.lane_window))
-            // The lanes' own windows bind first, so that a lane that nobody reads takes nothing
-            // from the others: neither of what the peer may send, nor of what we may keep until
-            // it is acknowledged.
+            // The lanes' own windows bind first, so that a lane that is not read does not reduce the others'
+            // share of the receive window or of the send window.
             .receive_window(VarInt::try_from((LANES as u64 + 1) * window).unwrap_or(VarInt::MAX))
             .send_window((LANES as u64 + 1) * window)
             .congestion_controller_factory(Arc::new(LossTolerant::default()));
@@ -166,7 +162,7 @@ impl QuicConfig {
         Ok(transport)
     }
 
-    /// The limits of the UDP socket, and what makes a restart quick to notice (see [`ResetKey`]).
+    /// Returns the limits of the UDP socket, with the reset key (see [`ResetKey`]).
     pub(super) fn endpoint(&self, reset: &ResetKey) -> quinn::EndpointConfig {
         let mut endpoint = quinn::EndpointConfig::new(reset.signer());
         let ids = reset.clone();
@@ -174,13 +170,13 @@ impl QuicConfig {
         if let Some(mtu) = self.mtu {
             let ethernet = quinn::EndpointConfig::default().get_max_udp_payload_size();
             let payload = mtu.max(u16::try_from(ethernet).unwrap_or(MIN_MTU));
-            // Always within the bounds: `check` has seen to it.
+            // Always within the bounds: `validate` checks this.
             let _ = endpoint.max_udp_payload_size(payload);
         }
         endpoint
     }
 
-    /// The limits on whoever dials.
+    /// Returns the limits of incoming connections.
     pub(super) fn server(
         &self,
         crypto: Arc<dyn quinn::crypto::ServerConfig>,
@@ -190,7 +186,7 @@ impl QuicConfig {
             .max_incoming(self.max_handshakes)
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(4 << 20)
-            // A peer that moves is a peer that restarted: it dials again.
+            // A peer with a new address has restarted: it dials again.
             .migration(false);
         server
     }

@@ -1,9 +1,9 @@
-//! Congestion control that bears random loss.
+//! Congestion control that tolerates random loss.
 //!
-//! Cubic takes every lost packet for a full queue. On a path of 60 ms that loses one packet in a
-//! hundred at random, it carries a quarter of a megabyte a second, however much the path would.
-//! Here losses below a share of all packets pass unnoticed, as in BBR version 2. A full queue drops
-//! far more than that, and then Cubic acts as ever.
+//! Cubic interprets every lost packet as a full queue. On a path of 60 ms that loses one packet in a
+//! hundred at random, it transfers a quarter of a megabyte a second, whatever the capacity of the path.
+//! Here losses below a share of all packets are ignored, as in BBR version 2. A full queue drops far
+//! more than that, and then Cubic reacts.
 
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn_proto::RttEstimator;
@@ -11,7 +11,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Up to one byte in this many may be lost.
+/// Losses of up to one byte in this many are ignored.
 const TOLERATED: u64 = 50;
 /// Losses are counted over the last bytes that were sent: this many to twice as many. That is
 /// enough for chance to even out, and a full queue loses the tolerated share within a round trip
@@ -26,18 +26,18 @@ impl ControllerFactory for LossTolerant {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let cubic = Arc::clone(&self.0).build(now, mtu);
         // A new connection counts as one that has lost nothing yet.
-        Box::new(Filter { cubic, sent: SPAN, lost: 0 })
+        Box::new(LossFilter { cubic, sent: SPAN, lost: 0 })
     }
 }
 
-/// Cubic, and the losses that it is not told of.
-struct Filter {
+/// Cubic behind a filter of losses.
+struct LossFilter {
     cubic: Box<dyn Controller>,
     sent: u64,
     lost: u64,
 }
 
-impl Controller for Filter {
+impl Controller for LossFilter {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.sent += bytes;
         if self.sent >= 2 * SPAN {
@@ -76,7 +76,7 @@ impl Controller for Filter {
         lost_bytes: u64,
     ) {
         self.lost += lost_bytes;
-        // Routers that mark packets instead of losing them say that the queue is full.
+        // Routers that mark packets instead of dropping them signal a full queue.
         let is_marked = lost_bytes == 0;
         if is_marked || is_persistent_congestion || self.lost * TOLERATED > self.sent {
             self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn window_stands_while_one_packet_in_a_hundred_is_lost() {
+    fn window_is_constant_while_one_packet_in_a_hundred_is_lost() {
         let (mut controller, first) = after_losses(100);
         assert_eq!(controller.window(), first);
         let now = Instant::now();

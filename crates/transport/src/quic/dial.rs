@@ -1,9 +1,9 @@
 //! The dialling side: one task for each peer with a larger id, for as long as it is a peer.
 
-use super::identity::PeerVerifier;
 use super::link::Link;
-use super::{Report, Shared};
-use crate::certs::Identity;
+use super::peer_verifier::PeerVerifier;
+use super::{HandshakeFailure, Shared};
+use crate::certificates::Identity;
 use quinn::{Connection, ConnectionError, RecvStream};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
-/// A connection that lasted so long was a good one: the next is dialled without delay.
-const LASTED: Duration = Duration::from_secs(1);
+/// After a connection of this duration the backoff is reset.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// Dials the peer, carries frames while the connection lasts, and dials again.
 pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
@@ -23,42 +23,42 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
         match dial(&shared, &link, attempt).await {
             Ok((connection, first)) => {
                 link.attach(connection).run(&shared, Some(first)).await;
-                if started.elapsed() >= LASTED {
+                if started.elapsed() >= STABLE_AFTER {
                     backoff.reset();
                 }
                 attempt = 0;
             }
-            Err(failed) => {
-                report(&shared, &link, failed);
+            Err(error) => {
+                report(&shared, &link, error);
                 attempt += 1;
             }
         }
-        // From start to start: an attempt that waited for an answer has been its own pause, and
-        // a peer that comes back meanwhile should not wait for another.
-        sleep(backoff.next(dice()).saturating_sub(started.elapsed())).await;
+        // The pause counts from start to start: an attempt that waited for an answer has been its own
+        // pause, and a peer that restarts meanwhile should not wait for another.
+        sleep(backoff.next(random_u16()).saturating_sub(started.elapsed())).await;
     }
 }
 
-/// Why a peer could not be connected.
-enum Failed {
-    /// It did not answer, or cannot be found.
+/// Reason why an attempt to dial failed.
+enum DialError {
+    /// The peer did not answer, or its name was not resolved.
     Unreachable(String),
-    /// The handshake ended.
-    Handshake { address: SocketAddr, error: ConnectionError, report: Report },
+    /// The handshake failed.
+    Handshake { address: SocketAddr, error: ConnectionError, failure: HandshakeFailure },
 }
 
-/// One attempt. The connection counts as made when the peer's first stream arrives: with TLS 1.3
-/// the caller's certificate is judged last, when the caller already thinks that all is well.
+/// Dials once. The connection counts as established when the peer's first stream arrives: with TLS 1.3
+/// the client's certificate is verified last, after the client has completed its handshake.
 async fn dial(
     shared: &Arc<Shared>,
     link: &Arc<Link>,
     attempt: usize,
-) -> Result<(Connection, RecvStream), Failed> {
+) -> Result<(Connection, RecvStream), DialError> {
     let limit = shared.handshake_timeout;
-    let unreachable = |reason: &str| Failed::Unreachable(reason.to_owned());
+    let unreachable = |reason: &str| DialError::Unreachable(reason.to_owned());
     let found = timeout(limit, resolve(&link.address, shared.address)).await;
     let found = found.map_err(|_| unreachable("its name is not resolved in time"))?;
-    let addresses = found.map_err(|error| Failed::Unreachable(error.to_string()))?;
+    let addresses = found.map_err(|error| DialError::Unreachable(error.to_string()))?;
     if addresses.is_empty() {
         return Err(unreachable("its name has no address that the own socket can reach"));
     }
@@ -66,11 +66,11 @@ async fn dial(
 
     let (verifier, verdict) = PeerVerifier::new(&shared.trust, Some(link.node));
     let config = shared.client_config(verifier);
-    let config = config.map_err(|error| Failed::Unreachable(error.to_string()))?;
+    let config = config.map_err(|error| DialError::Unreachable(error.to_string()))?;
     let endpoint = shared.endpoint().ok_or_else(|| unreachable("the transport is closed"))?;
     let name = Identity::Node { cluster: shared.trust.cluster, node: link.node }.dns_name();
     let connecting = endpoint.connect_with(config, address, &name);
-    let connecting = connecting.map_err(|error| Failed::Unreachable(error.to_string()))?;
+    let connecting = connecting.map_err(|error| DialError::Unreachable(error.to_string()))?;
     let made = timeout(limit, async {
         let connection = connecting.await?;
         let first = connection.accept_uni().await?;
@@ -79,33 +79,33 @@ async fn dial(
     match made.await {
         Ok(Ok(made)) => Ok(made),
         Ok(Err(error)) => {
-            let report = Report::of(&verdict, &error, true);
-            Err(Failed::Handshake { address, error, report })
+            let failure = HandshakeFailure::of(&verdict, &error, true);
+            Err(DialError::Handshake { address, error, failure })
         }
-        Err(_) => Err(Failed::Unreachable(format!("{address} does not answer"))),
+        Err(_) => Err(DialError::Unreachable(format!("{address} does not answer"))),
     }
 }
 
-/// The addresses of `host:port` that a socket bound to `own` can send to.
+/// Resolves `host:port` to the addresses that a socket bound to `own` can send to.
 async fn resolve(host: &str, own: SocketAddr) -> std::io::Result<Vec<SocketAddr>> {
     let found = tokio::net::lookup_host(host).await?;
     Ok(found.filter(|address| address.is_ipv4() || own.is_ipv6()).collect())
 }
 
-fn report(shared: &Shared, link: &Link, failed: Failed) {
-    match failed {
-        Failed::Handshake { address, error, report } => {
-            shared.report(&report, Some(link.node), address, &error);
+fn report(shared: &Shared, link: &Link, error: DialError) {
+    match error {
+        DialError::Handshake { address, error, failure } => {
+            shared.report(&failure, Some(link.node), address, &error);
         }
-        Failed::Unreachable(reason) => {
+        DialError::Unreachable(reason) => {
             let (local, peer) = (shared.trust.own(), link.node);
             tracing::debug!(%local, %peer, address = link.address, %reason, "cannot be reached");
         }
     }
 }
 
-/// Pauses that double up to a bound, and differ from node to node, so that a cluster that lost
-/// its network does not come back all at once.
+/// Exponential backoff with jitter, so that the nodes of a cluster that lost its network do not dial all
+/// at once.
 struct Backoff {
     first: Duration,
     most: Duration,
@@ -121,17 +121,17 @@ impl Backoff {
         self.next = self.first;
     }
 
-    /// The next pause: from half of it, for dice of 0, to all of it.
-    fn next(&mut self, dice: u16) -> Duration {
+    /// Returns the next pause: from half of it for a jitter of 0 to all of it.
+    fn next(&mut self, jitter: u16) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.most);
         let half = pause / 2;
-        half + half * u32::from(dice) / u32::from(u16::MAX)
+        half + half * u32::from(jitter) / u32::from(u16::MAX)
     }
 }
 
-/// A random number; a constant if the system has no randomness, which costs jitter only.
-fn dice() -> u16 {
+/// Returns a random number, or a constant if the system has none, which affects the jitter only.
+fn random_u16() -> u16 {
     let mut bytes = [0; 2];
     let _ = SystemRandom::new().fill(&mut bytes);
     u16::from_be_bytes(bytes)
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_bound_and_start_again() {
+    fn backoff_doubles_up_to_the_bound_and_can_be_reset() {
         let (first, most) = (Duration::from_millis(20), Duration::from_millis(100));
         let mut backoff = Backoff::new(first, most);
         let pauses: Vec<_> = (0..5).map(|_| backoff.next(u16::MAX).as_millis()).collect();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_addresses_of_the_own_kind_are_dialled() {
+    async fn only_addresses_of_a_reachable_family_are_dialled() {
         let (four, six) = ("127.0.0.1:1", "[::1]:1");
         let count = async |host, own: &str| {
             resolve(host, own.parse().expect("is an address")).await.map(|found| found.len()).ok()

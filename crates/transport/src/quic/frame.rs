@@ -1,4 +1,4 @@
-//! Frames on a stream: four bytes of length, big end first, then the frame.
+//! Frames on a stream: four bytes of length, big-endian, then the frame.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -6,17 +6,16 @@ use std::collections::VecDeque;
 /// The length before every frame, in bytes.
 pub(super) const HEADER: usize = 4;
 
-/// Frames up to this size are copied together, so that many small ones become one piece of the
-/// stream; larger ones go as they are, uncopied.
+/// Frames up to this size are copied into one piece of the stream. Larger ones are not copied.
 const COPIED: usize = 4 << 10;
 
-/// How large a piece made of small frames grows before the next is begun.
+/// The size at which a piece of small frames is complete.
 const PIECE: usize = 64 << 10;
 
-/// What a frame's buffer starts with, whatever length was announced.
+/// The initial capacity of a frame's buffer, independent of the announced length.
 const FIRST_BUFFER: usize = 4 << 10;
 
-/// Turns frames into pieces of a stream; `frames` is empty afterwards.
+/// Encodes frames as pieces of a stream, and clears `frames`.
 pub(super) fn encode(frames: &mut Vec<Bytes>, pieces: &mut Vec<Bytes>) {
     let small = frames.iter().filter(|frame| frame.len() <= COPIED).map(Bytes::len).sum::<usize>();
     let mut piece = BytesMut::with_capacity((small + HEADER * frames.len()).min(PIECE + COPIED));
@@ -38,7 +37,7 @@ pub(super) fn encode(frames: &mut Vec<Bytes>, pieces: &mut Vec<Bytes>) {
     }
 }
 
-/// A frame was announced that is larger than the limit. The stream cannot be read on.
+/// Error of an announced frame above the limit. The stream cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of {announced} bytes was announced, at most {limit} are allowed")]
 pub(super) struct FrameTooLarge {
@@ -46,8 +45,8 @@ pub(super) struct FrameTooLarge {
     limit: usize,
 }
 
-/// Cuts a stream into frames. It sets memory aside for what has arrived only, never for what was
-/// announced: at most twice what has arrived of the frame, and [`FIRST_BUFFER`].
+/// Decoder of a stream of frames. It allocates memory only for data that has arrived, never for an
+/// announced length: at most [`FIRST_BUFFER`], or twice the arrived part of the frame.
 pub(super) struct FrameReader {
     limit: usize,
     header: [u8; HEADER],
@@ -62,7 +61,7 @@ impl FrameReader {
         Self { limit, header: [0; HEADER], header_len: 0, frame: Vec::new(), length: None }
     }
 
-    /// Reads on, and appends the frames that are complete now to `frames`.
+    /// Decodes more data, and appends the complete frames to `frames`.
     pub(super) fn feed(
         &mut self,
         mut arrived: &[u8],
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_stream_yields_only_whole_frames() {
+    fn truncated_stream_yields_only_complete_frames() {
         let frames = [Bytes::from("one"), Bytes::new(), Bytes::from("three")];
         let stream = stream_of(&frames);
         let ends = [7, 11, 20];
@@ -145,19 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn an_oversize_frame_is_refused_by_its_header_alone() {
+    fn oversize_frame_is_rejected_by_its_header_alone() {
         for announced in [LIMIT + 1, u32::MAX as usize] {
             let (mut reader, mut read) = (FrameReader::new(LIMIT), VecDeque::new());
             let header = (announced as u32).to_be_bytes();
             assert_eq!(reader.feed(&header[..3], &mut read), Ok(()));
-            let refused = FrameTooLarge { announced, limit: LIMIT };
-            assert_eq!(reader.feed(&header[3..], &mut read), Err(refused));
+            let error = FrameTooLarge { announced, limit: LIMIT };
+            assert_eq!(reader.feed(&header[3..], &mut read), Err(error));
             assert_eq!((read.len(), reader.frame.capacity()), (0, 0));
         }
     }
 
     #[test]
-    fn memory_follows_what_arrived_not_what_was_announced() {
+    fn memory_follows_arrived_data_and_not_the_announced_length() {
         let (mut reader, mut read) = (FrameReader::new(1 << 30), VecDeque::new());
         reader.feed(&(1_u32 << 30).to_be_bytes(), &mut read).expect("within the limit");
         assert_eq!(reader.frame.capacity(), 0, "nothing of the frame is here");

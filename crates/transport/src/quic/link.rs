@@ -1,8 +1,8 @@
-//! What there is for each peer: its queue, its counters, and its one connection.
+//! The link to one peer: its queue, its counters, and its connection.
 
 use super::{Shared, session};
 use crate::queue::{Outbox, lock};
-use crate::{Limits, PeerStats};
+use crate::{PeerStats, TransportLimits};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, VarInt};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use synod_types::{Lane, NodeId};
 use tokio::task::AbortHandle;
 
-/// Codes that a connection is closed with; the other side logs them with the reason.
+/// Codes of closed connections. The peer logs them with the reason.
 #[derive(Clone, Copy)]
 pub(super) enum CloseCode {
     /// The transport is closed.
@@ -22,10 +22,10 @@ pub(super) enum CloseCode {
     Replaced = 2,
     /// The peer broke the protocol.
     Violation = 3,
-    /// The peer's certificate is good, but it may not connect.
-    Refused = 4,
+    /// The peer's certificate is valid, but the connection is not permitted.
+    Rejected = 4,
     /// The connection's tasks ended.
-    Over = 5,
+    Ended = 5,
 }
 
 impl From<CloseCode> for VarInt {
@@ -34,7 +34,7 @@ impl From<CloseCode> for VarInt {
     }
 }
 
-/// One peer.
+/// The link to one peer.
 pub(super) struct Link {
     pub(super) node: NodeId,
     /// `host:port`, as given.
@@ -42,7 +42,7 @@ pub(super) struct Link {
     pub(super) outbox: Outbox,
     counters: Counters,
     current: Mutex<Current>,
-    /// What keeps the link: the dialling task, or the task of an accepted connection.
+    /// The task of the link: it dials, or serves an accepted connection.
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -67,7 +67,7 @@ fn add(counter: &AtomicU64, count: usize) {
 }
 
 impl Link {
-    pub(super) fn new(node: NodeId, address: String, limits: Limits) -> Self {
+    pub(super) fn new(node: NodeId, address: String, limits: TransportLimits) -> Self {
         Self {
             node,
             address,
@@ -78,21 +78,21 @@ impl Link {
         }
     }
 
-    /// Queues a frame, or drops it and counts that.
+    /// Queues a frame, and counts dropped ones.
     pub(super) fn send(&self, lane: Lane, frame: Bytes) {
-        self.dropped(self.outbox.offer(lane, frame));
+        self.count_dropped(self.outbox.offer(lane, frame));
     }
 
-    pub(super) fn dropped(&self, frames: u64) {
+    pub(super) fn count_dropped(&self, frames: u64) {
         self.counters.dropped_frames.fetch_add(frames, Ordering::Relaxed);
     }
 
-    pub(super) fn sent(&self, frames: usize, bytes: usize) {
+    pub(super) fn count_sent(&self, frames: usize, bytes: usize) {
         add(&self.counters.sent_frames, frames);
         add(&self.counters.sent_bytes, bytes);
     }
 
-    pub(super) fn received(&self, frames: usize, bytes: usize) {
+    pub(super) fn count_received(&self, frames: usize, bytes: usize) {
         add(&self.counters.received_frames, frames);
         add(&self.counters.received_bytes, bytes);
     }
@@ -110,14 +110,14 @@ impl Link {
         }
     }
 
-    /// Where a live connection comes from, if there is one.
-    pub(super) fn live_from(&self) -> Option<SocketAddr> {
+    /// Returns the remote address of the live connection, if there is one.
+    pub(super) fn live_address(&self) -> Option<SocketAddr> {
         let current = lock(&self.current);
         let live = current.connection.as_ref().filter(|live| live.close_reason().is_none());
         live.map(Connection::remote_address)
     }
 
-    /// Makes a connection the link's own, in place of any earlier one.
+    /// Attaches a connection and replaces the earlier one.
     pub(super) fn attach(self: &Arc<Self>, connection: Connection) -> Attached {
         let mut current = lock(&self.current);
         current.generation += 1;
@@ -131,14 +131,14 @@ impl Link {
         Attached { link: Arc::clone(self), connection, generation }
     }
 
-    /// Makes a task the one that keeps the link, in place of any earlier one.
-    pub(super) fn keep(&self, task: AbortHandle) {
+    /// Sets the task of the link and aborts the earlier one.
+    pub(super) fn set_task(&self, task: AbortHandle) {
         if let Some(earlier) = lock(&self.task).replace(task) {
             earlier.abort();
         }
     }
 
-    /// Ends the link for good.
+    /// Closes the link.
     pub(super) fn close(&self, code: CloseCode, reason: &[u8]) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
@@ -153,13 +153,13 @@ impl Link {
         let mut current = lock(&self.current);
         if current.generation == generation {
             current.connection = None;
-            // Under the lock: a connection that comes now must not be taken for offline.
+            // Under the lock, so that a connection attached now is not marked offline.
             self.outbox.set_online(false);
         }
     }
 }
 
-/// A connection that is its link's own, until this is dropped.
+/// A connection that is attached to its link until this is dropped.
 pub(super) struct Attached {
     link: Arc<Link>,
     connection: Connection,
@@ -167,8 +167,8 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    /// Carries frames both ways until the connection ends; says why it ended. `first` is the
-    /// peer's first stream, if it was waited for already.
+    /// Transfers frames both ways until the connection ends, and returns the reason. `first` is the peer's
+    /// first stream, if it has been accepted.
     pub(super) async fn run(self, shared: &Arc<Shared>, first: Option<RecvStream>) -> String {
         let (local, peer) = (shared.trust.own(), self.link.node);
         let from = self.connection.remote_address();
@@ -182,7 +182,7 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         self.link.detach(self.generation);
-        // Without effect if it is closed already, which it is but for a task that was aborted.
-        self.connection.close(CloseCode::Over.into(), b"over");
+        // No effect on a closed connection. It is open only if the task was aborted.
+        self.connection.close(CloseCode::Ended.into(), b"over");
     }
 }

@@ -1,53 +1,53 @@
 //! QUIC between the nodes, with mutual TLS 1.3.
 //!
-//! **Who is let in.** Both sides show a certificate of the cluster's CA that names a node and a
-//! cluster (see [`certs`]). It is judged inside the handshake, before a byte of a
-//! frame: whoever dials must be one of the peers, whoever is dialled must be the node that was
-//! meant. Anybody else is refused, counted by [`Refusal`], and logged with the reason and both
-//! names; repeated lines are held back for ten seconds.
+//! **Authentication.** Both nodes present a certificate of the cluster's CA that names a node and a
+//! cluster (see [`certificates`]). It is verified inside the handshake, before a byte of a frame: the
+//! dialling node must be one of the peers, the dialled node must be the expected one. Any other
+//! connection is rejected, counted by [`RejectReason`], and logged with the reason and both names;
+//! repeated lines are suppressed for ten seconds.
 //!
-//! **One connection a pair of peers.** The node with the smaller id dials, the other accepts. So
-//! no two connections ever race for the same pair, and no tie has to be broken; what it costs is
-//! that only one of the two can mend the connection, which is why it is quick about it.
+//! **One connection a pair of peers.** The node with the smaller id dials, the other accepts. So two
+//! connections never race for the same pair, and no tie must be broken. The cost is that only one of
+//! the two can restore the connection, which is why it retries quickly.
 //!
 //! **Lanes.** Each direction has one stream for each [`Lane`], opened once: a byte that names the
-//! lane, then frames, each after its length. Control goes before log, log before bulk, and
-//! each has its own flow control. All that waits in a lane goes out in one write.
+//! lane, then frames, each after its length. Control goes before log, log before forward, forward
+//! before bulk, and each has its own flow control. All queued frames of a lane go out in one write.
 //!
-//! **After `kill -9`.** A process that is killed says nothing. When it is back, what its peers
-//! still send to its former life is answered with a stateless reset, whose token is derived from
-//! the node's private key and so the same in every life: they notice with the next packet, at the
-//! latest with the next keep-alive (400 milliseconds), and the one that dials does so at once. If
-//! the restarted node is the one that dials, the newer connection replaces the older. A peer that
-//! stays away is noticed by the idle time-out (2 seconds), and then dialled all the time, with
-//! packets less than a second apart.
+//! **After `kill -9`.** A killed process sends nothing. After its restart, packets that its peers send
+//! on the old connection are answered with a stateless reset, whose token is derived from the node's
+//! private key and so the same after every restart: the peers notice with the next packet, at the
+//! latest with the next keep-alive (400 milliseconds), and the dialling node dials at once. If the
+//! restarted node is the one that dials, the newer connection replaces the older. A peer that stays
+//! down is detected by the idle timeout (2 seconds), and then dialled repeatedly, with packets less than
+//! a second apart.
 //!
-//! Left out on purpose: 0-RTT and resumption (they skip the certificate), migration (a peer that
-//! moves dials again), revocation lists (see [`certs`]).
+//! Not provided on purpose: 0-RTT and resumption (they skip the certificate), migration (a peer that
+//! moves dials again), revocation lists (see [`certificates`]).
 
 mod accept;
 mod config;
 mod congestion;
 mod dial;
 mod frame;
-mod identity;
 mod link;
-mod report;
+mod peer_verifier;
+mod rejection_log;
 mod session;
 mod tls;
 
 pub use config::{Credentials, MAX_MTU, QuicConfig};
-pub use identity::Refusal;
+pub use peer_verifier::RejectReason;
 
-use crate::certs::{self, Identity};
+use crate::certificates::{self, Identity};
 use crate::queue::{Inbox, lock};
-use crate::{Limits, Peer, PeerStats, Transport};
+use crate::{Peer, PeerStats, Transport, TransportLimits};
 use async_trait::async_trait;
 use bytes::Bytes;
-use identity::{PeerVerifier, Trust};
 use link::{CloseCode, Link};
+use peer_verifier::{PeerVerifier, Trust};
 use quinn::{AsyncUdpSocket, Endpoint, Runtime, TokioRuntime, TransportConfig};
-use report::{Report, Reports};
+use rejection_log::{HandshakeFailure, RejectionLog};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -60,75 +60,75 @@ use tokio::time::{sleep, timeout};
 
 const LANES: usize = Lane::ALL.len();
 
-/// Bytes that the system may keep for the socket until they are read. Usual defaults hold a
-/// hundred packets, and a peer may send thousands in one round trip of a long path.
+/// The receive buffer of the socket in bytes. Usual defaults hold a hundred packets, and a peer may send
+/// thousands in one round trip of a long path.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// How long `close` waits for peers to hear of it and for the socket to be free.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// The time that `close` waits for its notices to be sent, and for the socket to be released.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a transport cannot be bound. Each is final: settings, files or the machine must change.
+/// Error of binding a transport. Each is final: settings, files or the machine must change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The address is in use, or not this machine's.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen for peers on {address} (UDP): {source}")]
     Bind {
-        /// Where it was to listen.
+        /// Address to listen on.
         address: SocketAddr,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A certificate or key cannot be used.
+    /// A certificate or key is not usable.
     #[error("cannot use the {what}: {reason}")]
     Credentials {
-        /// Which one.
+        /// Kind of certificate or key.
         what: &'static str,
-        /// What is wrong with it.
+        /// Reason of the rejection.
         reason: String,
     },
-    /// The certificate is another node's, or of another cluster, or a client's.
+    /// The certificate belongs to another node or cluster, or to a client.
     #[error("the certificate is that of {found}, but this is {expected}")]
     WrongIdentity {
-        /// Who this node is.
+        /// Identity of this node.
         expected: String,
-        /// Whom the certificate names.
+        /// Identity in the certificate.
         found: String,
     },
-    /// A setting cannot work.
+    /// A setting is invalid.
     #[error("{name} {rule}")]
     Setting {
-        /// The field of [`QuicConfig`].
+        /// Field of [`QuicConfig`].
         name: &'static str,
-        /// What it must be.
+        /// Rule that the value breaks.
         rule: &'static str,
     },
-    /// There is no tokio runtime with its I/O driver around the call.
+    /// The call is outside of a tokio runtime with an I/O driver.
     #[error("needs a tokio runtime: {0}")]
     NoRuntime(String),
-    /// The operating system gave no random bytes.
+    /// The operating system returned no random bytes.
     #[error("the operating system gives no random bytes")]
     NoRandomness,
 }
 
-/// What passed, and who was refused; for metrics.
+/// Counters of a [`QuicTransport`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuicStats {
-    /// For each peer.
+    /// Counters of each peer.
     pub peers: BTreeMap<NodeId, PeerStats>,
-    /// How many connections this side refused, by reason.
-    pub refused: BTreeMap<Refusal, u64>,
+    /// Number of connections that this node rejected, by reason.
+    pub rejected: BTreeMap<RejectReason, u64>,
 }
 
-/// [`Transport`] over QUIC. Dropping it closes it, without waiting for peers to hear of it.
+/// [`Transport`] over QUIC. Dropping it closes it, without waiting for the notices to be sent.
 pub struct QuicTransport {
     shared: Arc<Shared>,
     socket: Weak<dyn AsyncUdpSocket>,
 }
 
-/// What the tasks of one transport share.
+/// The state that the tasks of one transport share.
 struct Shared {
-    limits: Limits,
+    limits: TransportLimits,
     handshake_timeout: Duration,
     max_handshakes: usize,
     min_backoff: Duration,
@@ -143,42 +143,42 @@ struct Shared {
     trust: Arc<Trust>,
     transport: Arc<TransportConfig>,
     server: quinn::ServerConfig,
-    reports: Reports,
+    rejections: RejectionLog,
 }
 
 impl QuicTransport {
-    /// Listens, and knows no peers yet: [`Transport::set_peers`] is what makes it dial and accept.
-    /// Must be called within a tokio runtime, where its tasks then run.
+    /// Binds the socket and starts without peers: it dials and accepts after [`Transport::set_peers`].
+    /// Must be called within a tokio runtime, which then runs its tasks.
     ///
     /// # Errors
-    /// When the address cannot be bound, the credentials cannot be used or are not this node's, or
-    /// a setting cannot work.
+    /// If the address cannot be bound, the credentials are not usable or not this node's, or a setting is
+    /// invalid.
     pub fn bind(config: QuicConfig) -> Result<Self, TransportError> {
-        config.check()?;
+        config.validate()?;
         let runtime =
             Handle::try_current().map_err(|error| TransportError::NoRuntime(error.to_string()))?;
         let (tls, reset) = Tls::new(&config.credentials)?;
         let own = Identity::Node { cluster: config.cluster, node: config.node };
-        check_identity(&own, &tls.certificate)?;
+        check_own_identity(&own, &tls.certificate)?;
         let unusable = |what, reason| TransportError::Credentials { what, reason };
         let trust = Trust::new(config.cluster, config.node, &tls);
         let trust = Arc::new(trust.map_err(|reason| unusable("CA certificate", reason))?);
 
         let transport = Arc::new(config.transport()?);
-        // Only whoever accepts a connection says who judges it; this one is never asked.
-        let (nobody, _) = PeerVerifier::new(&trust, None);
-        let crypto = tls.server(nobody);
+        // `accept` sets a verifier for each connection, so that this one is never used.
+        let (placeholder, _) = PeerVerifier::new(&trust, None);
+        let crypto = tls.server(placeholder);
         let crypto = crypto.map_err(|error| unusable("node's certificate", error.to_string()))?;
         let mut server = config.server(crypto);
         server.transport_config(Arc::clone(&transport));
 
-        let refused = |source| TransportError::Bind { address: config.listen, source };
-        let socket = UdpSocket::bind(config.listen).map_err(refused)?;
+        let bind_error = |source| TransportError::Bind { address: config.listen, source };
+        let socket = UdpSocket::bind(config.listen).map_err(bind_error)?;
         // The system grants what it allows. A smaller buffer loses packets under load, no more.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-        let address = socket.local_addr().map_err(refused)?;
-        let socket = TokioRuntime.wrap_udp_socket(socket).map_err(refused)?;
-        let watched = Arc::downgrade(&socket);
+        let address = socket.local_addr().map_err(bind_error)?;
+        let socket = TokioRuntime.wrap_udp_socket(socket).map_err(bind_error)?;
+        let weak_socket = Arc::downgrade(&socket);
         let endpoint = config.endpoint(&reset);
         let endpoint = Endpoint::new_with_abstract_socket(
             endpoint,
@@ -186,7 +186,7 @@ impl QuicTransport {
             socket,
             Arc::new(TokioRuntime),
         );
-        let endpoint = endpoint.map_err(refused)?;
+        let endpoint = endpoint.map_err(bind_error)?;
         let shared = Arc::new(Shared {
             limits: config.limits,
             handshake_timeout: config.handshake_timeout,
@@ -202,32 +202,31 @@ impl QuicTransport {
             trust,
             transport,
             server,
-            reports: Reports::default(),
+            rejections: RejectionLog::default(),
         });
         runtime.spawn(accept::accept_all(Arc::clone(&shared), endpoint));
-        Ok(Self { shared, socket: watched })
+        Ok(Self { shared, socket: weak_socket })
     }
 
-    /// Where it listens; the port is the real one if port 0 was asked for.
+    /// Returns the bound address, with the actual port if port 0 was requested.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.address
     }
 
-    /// The counters as they are now.
+    /// Returns the present counters.
     #[must_use]
     pub fn stats(&self) -> QuicStats {
         let links = lock(&self.shared.links);
         let peers = links.iter().map(|(node, link)| (*node, link.stats())).collect();
-        QuicStats { peers, refused: self.shared.reports.refused() }
+        QuicStats { peers, rejected: self.shared.rejections.counts() }
     }
 }
 
-/// Starts as who we are, or not at all: with another's certificate every peer would refuse us.
-fn check_identity(own: &Identity, certificate: &[u8]) -> Result<(), TransportError> {
-    let found = certs::identify(certificate).map_err(|error| TransportError::Credentials {
-        what: "node's certificate",
-        reason: error.to_string(),
+/// Checks that the certificate is this node's: every peer would reject another one.
+fn check_own_identity(own: &Identity, certificate: &[u8]) -> Result<(), TransportError> {
+    let found = certificates::identify(certificate).map_err(|error| {
+        TransportError::Credentials { what: "node's certificate", reason: error.to_string() }
     })?;
     if found != *own {
         let (expected, found) = (own.to_string(), found.to_string());
@@ -242,14 +241,14 @@ impl Transport for QuicTransport {
         let link = lock(&self.shared.links).get(&to).map(Arc::clone);
         let Some(link) = link else { return };
         if frame.len() > self.shared.limits.max_frame {
-            link.dropped(1);
+            link.count_dropped(1);
             return self.shared.report_oversize(to, frame.len());
         }
         link.send(lane, frame);
     }
 
     async fn recv(&self) -> Option<(NodeId, Bytes)> {
-        self.shared.inbox.take().await
+        self.shared.inbox.recv().await
     }
 
     fn set_peers(&self, peers: &[Peer]) {
@@ -258,16 +257,15 @@ impl Transport for QuicTransport {
 
     async fn close(&self) {
         let Some(endpoint) = self.shared.shut_down() else { return };
-        let _ = timeout(FAREWELL, endpoint.wait_idle()).await;
+        let _ = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await;
         drop(endpoint);
-        // The socket is given back by tasks that end by themselves. Whoever starts again on the
-        // same address should find it free.
+        // Tasks that end by themselves release the socket. A restart on the same address needs it free.
         let free = async {
             while self.socket.strong_count() > 0 {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        let _ = timeout(FAREWELL, free).await;
+        let _ = timeout(CLOSE_TIMEOUT, free).await;
     }
 }
 
@@ -279,8 +277,8 @@ impl Drop for QuicTransport {
 
 impl Shared {
     fn set_peers(self: &Arc<Self>, peers: &[Peer]) {
-        // The list of those who may connect changes under the lock of the links, so that nobody
-        // is let in by an old list for a link of the new one.
+        // The permitted peers change under the lock of the links, so that no connection is accepted by the
+        // old list for a link of the new one.
         let mut links = lock(&self.links);
         if lock(&self.endpoint).is_none() {
             return;
@@ -292,7 +290,7 @@ impl Shared {
             .collect();
         *lock(&self.trust.peers) = wanted.keys().copied().collect();
         links.retain(|node, link| {
-            // A peer that is somewhere else now is another link.
+            // A peer with another address is another link.
             let kept = wanted.get(node).is_some_and(|peer| peer.address == link.address);
             if !kept {
                 link.close(CloseCode::Removed, b"no longer a peer at this address");
@@ -304,17 +302,17 @@ impl Shared {
         }
     }
 
-    /// A new link, with a task that dials if it is ours to dial.
+    /// Creates a link, with a dialling task if this node dials the peer.
     fn link(self: &Arc<Self>, peer: &Peer) -> Arc<Link> {
         let link = Arc::new(Link::new(peer.node, peer.address.clone(), self.limits));
         if self.trust.node < peer.node {
             let dialling = dial::keep_connected(Arc::clone(self), Arc::clone(&link));
-            link.keep(self.runtime.spawn(dialling).abort_handle());
+            link.set_task(self.runtime.spawn(dialling).abort_handle());
         }
         link
     }
 
-    /// Ends everything; the endpoint is returned the first time.
+    /// Closes all links and the endpoint, which it returns the first time.
     fn shut_down(&self) -> Option<Endpoint> {
         let mut links = lock(&self.links);
         let endpoint = lock(&self.endpoint).take()?;

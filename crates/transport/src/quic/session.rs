@@ -1,4 +1,4 @@
-//! One connection at work: a stream for each lane and direction, open as long as the connection.
+//! The streams of one connection: one for each lane and direction, open as long as the connection.
 
 use super::frame::{self, FrameReader};
 use super::link::{CloseCode, Link};
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use synod_types::Lane;
 use tokio::task::JoinSet;
 
-/// How many bytes of frames are taken from a queue for one write. What was taken is no longer
-/// counted by the queue's bound, so it stays well below that of the flow control.
-const BATCH: usize = 256 << 10;
+/// The maximum size of a write in bytes. The queue's limit does not count these bytes, so this stays
+/// well below the window of the flow control.
+const WRITE_BATCH_BYTES: usize = 256 << 10;
 
-/// How many pieces of a stream are taken in one read.
-const PIECES: usize = 64;
+/// The maximum number of chunks in a read of a stream.
+const CHUNKS: usize = 64;
 
-/// Carries frames both ways until the connection ends, then closes it; says why it ended.
+/// Transfers frames both ways until the connection ends, closes it, and returns the reason.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     link: &Arc<Link>,
@@ -42,18 +42,18 @@ pub(super) async fn run(
         Some(Err(error)) => End::Violation(format!("a task of the connection failed: {error}")),
         None => End::Inbox,
     };
-    // The connection knows best, if it ended by itself.
+    // The reason of the connection itself takes precedence.
     let reason = connection.close_reason().map_or_else(|| end.to_string(), |why| why.to_string());
     let code = match end {
         End::Violation(_) => CloseCode::Violation,
         End::Inbox => CloseCode::Closing,
-        End::Lost => CloseCode::Over,
+        End::Lost => CloseCode::Ended,
     };
     connection.close(code.into(), reason.as_bytes());
     reason
 }
 
-/// Why a task of the connection ended, which ends the connection.
+/// Reason why a task of the connection ended, which ends the connection.
 #[derive(Debug, thiserror::Error)]
 enum End {
     #[error("protocol violation: {0}")]
@@ -88,8 +88,8 @@ impl From<ConnectionError> for End {
     }
 }
 
-/// The number that a stream begins with.
-fn number(lane: Lane) -> u8 {
+/// Returns the number of a lane, the first byte of its stream.
+fn lane_number(lane: Lane) -> u8 {
     match lane {
         Lane::Control => 0,
         Lane::Log => 1,
@@ -98,7 +98,7 @@ fn number(lane: Lane) -> u8 {
     }
 }
 
-/// Packets are filled from streams of higher priority first.
+/// Returns the priority of a lane: packets are filled from streams of higher priority first.
 fn priority(lane: Lane) -> i32 {
     match lane {
         Lane::Control => 3,
@@ -115,33 +115,33 @@ async fn write_lane(link: Arc<Link>, connection: Connection, lane: Lane) -> End 
     }
 }
 
-/// Writes what waits in the lane, all of it together, whenever the connection takes more.
+/// Writes all queued frames of a lane together, whenever the connection accepts more.
 async fn try_write_lane(
     link: &Link,
     connection: &Connection,
     lane: Lane,
 ) -> Result<std::convert::Infallible, End> {
     let mut stream = connection.open_uni().await?;
-    // Fails only for a stream that is closed; then the write below says so.
+    // Fails only for a closed stream, for which the write below fails as well.
     let _ = stream.set_priority(priority(lane));
-    stream.write_all(&[number(lane)]).await?;
+    stream.write_all(&[lane_number(lane)]).await?;
     let (mut frames, mut pieces) = (Vec::new(), Vec::new());
     loop {
-        link.outbox.drain(lane, BATCH, &mut frames).await;
-        link.sent(frames.len(), frames.iter().map(Bytes::len).sum());
+        link.outbox.drain(lane, WRITE_BATCH_BYTES, &mut frames).await;
+        link.count_sent(frames.len(), frames.iter().map(Bytes::len).sum());
         frame::encode(&mut frames, &mut pieces);
         stream.write_all_chunks(&mut pieces).await?;
         pieces.clear();
     }
 }
 
-/// What reads the peer's streams.
+/// Reader of the peer's streams.
 #[derive(Clone)]
 struct Reader {
     shared: Arc<Shared>,
     link: Arc<Link>,
     connection: Connection,
-    /// One bit for each lane whose stream was seen.
+    /// One bit for each lane whose stream was accepted.
     seen: Arc<AtomicU8>,
 }
 
@@ -167,7 +167,7 @@ impl Reader {
                     return end.unwrap_or_else(|error| End::Violation(error.to_string()));
                 }
                 stream = self.connection.accept_uni() => match stream {
-                    // The connection's limit keeps it at three.
+                    // The connection's limit permits one for each lane.
                     Ok(stream) if readers.len() < LANES => readers.spawn(read(stream)),
                     Ok(_) => return End::Violation("more than three streams".to_owned()),
                     Err(error) => return error.into(),
@@ -176,13 +176,13 @@ impl Reader {
         }
     }
 
-    /// Hands on the frames of one stream. While the inbox is full it waits, which holds up the
-    /// peer on this lane only: its queue fills, and then it drops.
+    /// Passes on the frames of one stream. While the inbox is full it waits, which blocks the peer on this
+    /// lane only: its queue fills, and then it drops frames.
     async fn read_lane(&self, mut stream: RecvStream) -> Result<std::convert::Infallible, End> {
         let lane = self.lane_of(&mut stream).await?;
         let mut frames = VecDeque::new();
         let mut reader = FrameReader::new(self.shared.limits.max_frame);
-        let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+        let mut pieces: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
         loop {
             let Some(read) = stream.read_chunks(&mut pieces).await? else {
                 return Err(End::Violation(format!("the stream of lane {lane:?} ended")));
@@ -196,11 +196,11 @@ impl Reader {
             if !self.shared.inbox.push_all(lane, self.link.node, &mut frames).await {
                 return Err(End::Inbox);
             }
-            self.link.received(count, bytes);
+            self.link.count_received(count, bytes);
         }
     }
 
-    /// Which lane a stream carries; each may come once.
+    /// Reads the lane of a stream. Each lane may have one stream.
     async fn lane_of(&self, stream: &mut RecvStream) -> Result<Lane, End> {
         let mut first = [0];
         stream.read_exact(&mut first).await.map_err(|error| match error {
@@ -208,7 +208,7 @@ impl Reader {
             ReadExactError::FinishedEarly(_) => End::Violation("an empty stream".to_owned()),
         })?;
         let [first] = first;
-        let lane = Lane::ALL.into_iter().find(|lane| number(*lane) == first);
+        let lane = Lane::ALL.into_iter().find(|lane| lane_number(*lane) == first);
         let lane = lane.ok_or_else(|| End::Violation(format!("there is no lane {first}")))?;
         let bit = 1 << first;
         if self.seen.fetch_or(bit, Ordering::Relaxed) & bit != 0 {

@@ -1,7 +1,7 @@
-//! TLS with an explicit provider (ring), TLS 1.3 only, without resumption: every connection shows
-//! its certificate, so a peer that was removed or a CA that was replaced cannot live on in tickets.
+//! TLS 1.3 with an explicit provider (ring) and without resumption: every connection presents its
+//! certificate, so that tickets do not outlive a removed peer or a replaced CA.
 
-use super::identity::PeerVerifier;
+use super::peer_verifier::PeerVerifier;
 use super::{Credentials, TransportError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionId, ConnectionIdGenerator};
@@ -15,16 +15,16 @@ use rustls::{RootCertStore, version::TLS13};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The application protocol that both sides must name. A new wire format gets a new one.
+/// The application protocol. A new wire format gets a new one.
 const ALPN: &[u8] = b"synod-peer/1";
 
-/// What one node needs for any TLS handshake.
+/// The TLS configuration of one node.
 pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
     own: Arc<SingleCertAndKey>,
     /// The own certificate.
     pub(super) certificate: CertificateDer<'static>,
-    /// Whose signatures count.
+    /// The trusted authorities.
     pub(super) roots: Arc<RootCertStore>,
 }
 
@@ -52,7 +52,7 @@ impl Tls {
         &self.provider
     }
 
-    /// For one incoming connection, judged by `verifier`.
+    /// Returns the configuration of one incoming connection.
     pub(super) fn server(
         &self,
         verifier: Arc<PeerVerifier>,
@@ -68,7 +68,7 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    /// For one outgoing connection, judged by `verifier`.
+    /// Returns the configuration of one outgoing connection.
     pub(super) fn client(
         &self,
         verifier: Arc<PeerVerifier>,
@@ -89,7 +89,7 @@ fn general(error: impl ToString) -> rustls::Error {
     rustls::Error::General(error.to_string())
 }
 
-/// The certificates in a PEM text, at least one.
+/// Parses the certificates in a PEM text, at least one.
 fn certificates(
     what: &'static str,
     pem: &str,
@@ -103,18 +103,18 @@ fn certificates(
     Ok(read)
 }
 
-/// Makes a restarted node recognisable to peers that still talk to its former life.
+/// Key of stateless resets, by which peers detect a restarted node.
 ///
-/// A process that is killed says no goodbye: its peers would wait for the idle time-out. But the
-/// next packet that they send meets the restarted process, which does not know the connection and
-/// answers with a stateless reset (RFC 9000, section 10.3). Peers believe a reset only if it
-/// carries the token that the former life had announced for the connection. So tokens must survive
-/// a restart without being stored: they are a keyed hash of the connection's id, and the key is
-/// derived from the node's private key, which no other node has.
+/// A killed process closes no connection: its peers would wait for the idle timeout. But the next packet
+/// that they send reaches the restarted process, which has no such connection and answers with a
+/// stateless reset (RFC 9000, section 10.3). Peers accept a reset only with the token that the process
+/// had announced for the connection before its restart. So tokens must survive a restart without being
+/// stored: they are a keyed hash of the connection's id, and the key is derived from the node's private
+/// key, which no other node has.
 #[derive(Clone)]
 pub(super) struct ResetKey {
     tokens: Arc<hmac::Key>,
-    /// Makes connection ids; different in every life, for an id must not come back in another.
+    /// The key of connection ids, new after every restart, because ids must not repeat.
     ids: Arc<hmac::Key>,
 }
 
@@ -122,11 +122,11 @@ impl ResetKey {
     fn derive(private_key: &[u8]) -> Result<Self, TransportError> {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, private_key);
         let tokens = hmac::sign(&secret, b"synod: QUIC stateless reset tokens");
-        let mut life = [0; 32];
-        SystemRandom::new().fill(&mut life).map_err(|_| TransportError::NoRandomness)?;
+        let mut boot_secret = [0; 32];
+        SystemRandom::new().fill(&mut boot_secret).map_err(|_| TransportError::NoRandomness)?;
         Ok(Self {
             tokens: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, tokens.as_ref())),
-            ids: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &life)),
+            ids: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &boot_secret)),
         })
     }
 
@@ -135,22 +135,22 @@ impl ResetKey {
     }
 
     pub(super) fn connection_ids(&self) -> ConnectionIds {
-        ConnectionIds { key: Arc::clone(&self.ids), made: 0 }
+        ConnectionIds { key: Arc::clone(&self.ids), count: 0 }
     }
 }
 
-/// Connection ids of eight bytes that nobody can guess.
+/// Generator of unpredictable connection ids of eight bytes.
 pub(super) struct ConnectionIds {
     key: Arc<hmac::Key>,
-    made: u64,
+    count: u64,
 }
 
 const ID_BYTES: usize = 8;
 
 impl ConnectionIdGenerator for ConnectionIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        self.made += 1;
-        let hash = hmac::sign(&self.key, &self.made.to_be_bytes());
+        self.count += 1;
+        let hash = hmac::sign(&self.key, &self.count.to_be_bytes());
         ConnectionId::new(&hash.as_ref()[..ID_BYTES])
     }
 
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_survive_a_restart_and_ids_do_not_come_back() {
+    fn reset_tokens_survive_a_restart_and_connection_ids_do_not_repeat() {
         let first = ResetKey::derive(b"a key").expect("has randomness");
         let second = ResetKey::derive(b"a key").expect("has randomness");
         let other = ResetKey::derive(b"another key").expect("has randomness");

@@ -1,20 +1,20 @@
-//! Limits hold under load: handshakes that stall, lanes that are full.
+//! TransportLimits hold under load: handshakes that stall, lanes that are full.
 
-use crate::strangers::{ALPN, caller, enter, stalled_caller};
-use crate::support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, eventually, loopback, peer};
+use crate::rogue_peer::{ALPN, caller, enter, stalled_caller};
+use crate::support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, eventually, loopback, peer};
 use std::time::Duration;
-use synod_transport::{QuicTransport, Refusal, Transport};
+use synod_transport::{QuicTransport, RejectReason, Transport};
 use synod_types::Lane;
 use tokio::time::{sleep, timeout};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stalled_handshakes_are_bounded_and_cut_off() {
+async fn stalled_handshakes_are_bounded_and_time_out() {
     let mut config = config(TWO);
     config.max_handshakes = 1;
     config.handshake_timeout = Duration::from_millis(500);
     let two = QuicTransport::bind(config).expect("binds");
     two.set_peers(&[peer(ONE, loopback())]);
-    let (address, refused) = (two.local_addr(), || two.stats().refused);
+    let (address, refused) = (two.local_addr(), || two.stats().rejected);
     let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
 
     let (shut, gate) = std::sync::mpsc::channel();
@@ -35,12 +35,12 @@ async fn stalled_handshakes_are_bounded_and_cut_off() {
     let mut dialling = Vec::new();
     eventually("a second handshake is too many", || {
         dialling.push(other.connect(address, "anybody").expect("dials"));
-        refused().contains_key(&Refusal::Overload)
+        refused().contains_key(&RejectReason::Overload)
     })
     .await;
     drop(dialling);
     // The stalled one is cut off, which makes room.
-    let connection = timeout(PATIENCE, enter(&other, address)).await.expect("is let in");
+    let connection = timeout(TIMEOUT, enter(&other, address)).await.expect("is let in");
     eventually("the link is up", || two.stats().peers[&ONE].connected).await;
     drop(shut);
     connection.close(0_u32.into(), b"done");
@@ -49,7 +49,7 @@ async fn stalled_handshakes_are_bounded_and_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_heartbeat_does_not_wait_for_a_snapshot() {
+async fn heartbeat_does_not_wait_for_a_snapshot() {
     let one = QuicTransport::bind(config(ONE)).expect("binds");
     let two = QuicTransport::bind(config(TWO)).expect("binds");
     two.set_peers(&[peer(ONE, one.local_addr())]);
@@ -68,7 +68,7 @@ async fn a_heartbeat_does_not_wait_for_a_snapshot() {
     // A reader that is slower than the network by far.
     let mut before = 0;
     loop {
-        let (_, frame) = timeout(PATIENCE, two.recv()).await.expect("arrives").expect("is open");
+        let (_, frame) = timeout(TIMEOUT, two.recv()).await.expect("arrives").expect("is open");
         if frame == "heartbeat" {
             break;
         }

@@ -1,9 +1,9 @@
-//! The QUIC transport against the conformance suite, restarts, and whoever should not get in.
+//! The QUIC transport: conformance suite, limits, restarts, rejections, protocol violations.
 
-mod conforms;
+mod conformance;
 mod limits;
-mod refusals;
+mod rejections;
 mod restarts;
-mod strangers;
+mod rogue_peer;
 mod support;
 mod violations;

@@ -1,16 +1,15 @@
-//! Nodes that die without a word, and come back.
+//! Nodes that are killed and restarted.
 
-use crate::support::{CLUSTER, ONE, PATIENCE, TWO, bind, config, eventually, peer};
+use crate::support::{CLUSTER, ONE, TIMEOUT, TWO, bind, config, eventually, peer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_transport::{QuicConfig, QuicTransport, Refusal, Transport, TransportError};
+use synod_transport::{QuicConfig, QuicTransport, RejectReason, Transport, TransportError};
 use synod_types::{Lane, NodeId};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// A node on a runtime of its own, so that it can be stopped like a process: all at once, with
-/// nothing sent.
+/// A node on a runtime of its own, which can be killed like a process: at once and without a notice.
 struct Process {
     /// There until it is killed.
     runtime: Option<Runtime>,
@@ -28,10 +27,10 @@ impl Drop for Process {
     }
 }
 
-/// Long enough that the idle time-out explains nothing that these tests wait for.
+/// Returns a configuration with an idle timeout longer than these tests wait.
 fn patient(node: NodeId) -> QuicConfig {
     let mut config = config(node);
-    config.idle_timeout = 4 * PATIENCE;
+    config.idle_timeout = 4 * TIMEOUT;
     config.keep_alive = Duration::from_millis(100);
     config
 }
@@ -60,7 +59,7 @@ impl Process {
     /// Stops at once; what is returned starts it again at the same address.
     async fn kill(mut self) -> QuicConfig {
         let (runtime, transport) = (self.runtime.take(), Arc::clone(&self.transport));
-        let stop = || runtime.map(|runtime| runtime.shutdown_timeout(PATIENCE));
+        let stop = || runtime.map(|runtime| runtime.shutdown_timeout(TIMEOUT));
         tokio::task::spawn_blocking(stop).await.expect("stops");
         // Only now: with its tasks gone, it cannot say goodbye any more.
         drop(transport);
@@ -82,12 +81,12 @@ impl Process {
                 }
             }
         };
-        timeout(PATIENCE, talk).await.unwrap_or_else(|_| panic!("{from:?} cannot reach {to:?}"));
+        timeout(TIMEOUT, talk).await.unwrap_or_else(|_| panic!("{from:?} cannot reach {to:?}"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_dialler_learns_of_a_restart_from_a_stateless_reset() {
+async fn dialler_detects_a_restart_by_a_stateless_reset() {
     let one = Process::start(patient(ONE)).await;
     let mut two = Process::start(patient(TWO)).await;
     for life in 1..=3 {
@@ -103,11 +102,11 @@ async fn the_dialler_learns_of_a_restart_from_a_stateless_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restarted_dialler_takes_the_place_of_its_former_life() {
+async fn restarted_dialler_replaces_its_old_connection() {
     let mut one = Process::start(patient(ONE)).await;
     // Says nothing by itself, so that no reset tells it that the former life is over.
     let mut silent = patient(TWO);
-    silent.keep_alive = 2 * PATIENCE;
+    silent.keep_alive = 2 * TIMEOUT;
     let two = Process::start(silent).await;
     for life in 1..=3 {
         one.meet(&two);
@@ -122,7 +121,7 @@ async fn a_restarted_dialler_takes_the_place_of_its_former_life() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_stays_away_is_given_up_and_found_again() {
+async fn peer_that_stays_down_times_out_and_is_reconnected() {
     let one = Process::start(config(ONE)).await;
     let two = Process::start(config(TWO)).await;
     one.meet(&two);
@@ -138,7 +137,7 @@ async fn a_peer_that_stays_away_is_given_up_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_processes_with_one_identity_one_gets_in() {
+async fn one_of_two_processes_with_one_identity_is_rejected() {
     let one = Process::start(patient(ONE)).await;
     let two = Process::start(patient(TWO)).await;
     one.meet(&two);
@@ -147,7 +146,7 @@ async fn of_two_processes_with_one_identity_one_gets_in() {
 
     let clone = Process::start(patient(ONE)).await;
     clone.meet(&two);
-    let refused = || two.transport.stats().refused.get(&Refusal::AlreadyConnected).copied();
+    let refused = || two.transport.stats().rejected.get(&RejectReason::AlreadyConnected).copied();
     eventually("the clone is refused, twice", || refused() >= Some(2)).await;
     one.talks_to(&two).await;
     assert_eq!(two.transport.stats().peers[&ONE].connections, 1);
@@ -159,7 +158,7 @@ async fn of_two_processes_with_one_identity_one_gets_in() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_bound_says_why() {
+async fn bind_error_names_its_reason() {
     let taken = QuicTransport::bind(config(ONE)).expect("binds");
     let mut second = config(ONE);
     second.listen = taken.local_addr();

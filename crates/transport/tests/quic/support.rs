@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use synod_transport::certs::{CertificateAuthority, Issued};
-use synod_transport::{Credentials, Limits, Peer, QuicConfig, QuicTransport};
+use synod_transport::certificates::{CertificateAuthority, IssuedCertificate};
+use synod_transport::{Credentials, Peer, QuicConfig, QuicTransport, TransportLimits};
 use synod_types::{ClusterId, NodeId};
 
 pub const CLUSTER: ClusterId = ClusterId(7);
@@ -12,7 +12,7 @@ pub const ONE: NodeId = NodeId(1);
 pub const TWO: NodeId = NodeId(2);
 
 /// How long a test waits for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The cluster's authority.
 pub fn authority() -> &'static CertificateAuthority {
@@ -24,12 +24,13 @@ pub fn authority() -> &'static CertificateAuthority {
 pub fn config(node: NodeId) -> QuicConfig {
     let issued = authority().issue_node(CLUSTER, node).expect("issues");
     let mut config = QuicConfig::new(CLUSTER, node, loopback(), credentials(issued));
-    config.limits = Limits { max_frame: 300_000, queue_frames: 1000, queue_bytes: 500_000 };
+    config.limits =
+        TransportLimits { max_frame: 300_000, queue_frames: 1000, queue_bytes: 500_000 };
     config.lane_window = 256 << 10;
     config
 }
 
-pub fn credentials(issued: Issued) -> Credentials {
+pub fn credentials(issued: IssuedCertificate) -> Credentials {
     let ca = authority().certificate_pem().to_owned();
     Credentials { ca, certificate: issued.certificate, key: issued.key }
 }
@@ -48,7 +49,7 @@ pub async fn bind(config: &QuicConfig) -> QuicTransport {
     loop {
         match QuicTransport::bind(config.clone()) {
             Ok(transport) => return transport,
-            Err(error) if start.elapsed() > PATIENCE => panic!("{error}"),
+            Err(error) if start.elapsed() > TIMEOUT => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
@@ -58,7 +59,7 @@ pub async fn bind(config: &QuicConfig) -> QuicTransport {
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < PATIENCE, "it never came true that {what}");
+        assert!(start.elapsed() < TIMEOUT, "it never came true that {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

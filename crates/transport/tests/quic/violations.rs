@@ -1,14 +1,13 @@
-//! A peer that is let in and then breaks the protocol is disconnected, and told why; the node
-//! goes on.
+//! An authenticated peer that breaks the protocol is disconnected with the reason. The node continues.
 
-use crate::strangers::{ALPN, caller, enter};
-use crate::support::{CLUSTER, ONE, PATIENCE, TWO, authority, config, eventually, peer};
+use crate::rogue_peer::{ALPN, caller, enter};
+use crate::support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, eventually, peer};
 use quinn::{Connection, Endpoint, VarInt};
 use synod_transport::{QuicTransport, Transport};
 use synod_types::Lane;
 use tokio::time::timeout;
 
-/// Node 2, and somebody with the certificate of its peer 1.
+/// Starts node 2, and a rogue endpoint with the certificate of its peer 1.
 fn two_and_a_rogue() -> (QuicTransport, Endpoint) {
     let two = QuicTransport::bind(config(TWO)).expect("binds");
     let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
@@ -25,12 +24,12 @@ async fn stream(connection: &Connection, bytes: &[u8]) -> quinn::SendStream {
 }
 
 async fn assert_closed(connection: &Connection, reason: &str) {
-    let end = timeout(PATIENCE, connection.closed()).await.expect("is closed").to_string();
+    let end = timeout(TIMEOUT, connection.closed()).await.expect("is closed").to_string();
     assert!(end.contains("protocol violation") && end.contains(reason), "{end}");
 }
 
 #[tokio::test]
-async fn violations_end_the_connection_and_nothing_else() {
+async fn violation_ends_only_its_connection() {
     let (two, rogue) = two_and_a_rogue();
     let address = two.local_addr();
 
@@ -62,14 +61,14 @@ async fn violations_end_the_connection_and_nothing_else() {
     // After all that, whoever behaves is served.
     let connection = enter(&rogue, address).await;
     let _stream = stream(&connection, &[0, 0, 0, 0, 2, b'o', b'k']).await;
-    let got = timeout(PATIENCE, two.recv()).await.expect("arrives");
+    let got = timeout(TIMEOUT, two.recv()).await.expect("arrives");
     assert_eq!(got, Some((ONE, "ok".into())));
     assert_eq!(two.stats().peers[&ONE].connections, 7);
     assert_eq!(two.stats().peers[&ONE].received_frames, 1);
 }
 
 #[tokio::test]
-async fn an_oversize_frame_is_dropped_where_it_is_sent() {
+async fn oversize_frame_is_dropped_by_the_sender() {
     let one = QuicTransport::bind(config(ONE)).expect("binds");
     let two = QuicTransport::bind(config(TWO)).expect("binds");
     two.set_peers(&[peer(ONE, one.local_addr())]);
@@ -77,14 +76,14 @@ async fn an_oversize_frame_is_dropped_where_it_is_sent() {
     let largest = config(ONE).limits.max_frame;
     one.send(TWO, Lane::Bulk, vec![1; largest + 1].into());
     one.send(TWO, Lane::Bulk, vec![2; largest].into());
-    let got = timeout(PATIENCE, two.recv()).await.expect("arrives");
+    let got = timeout(TIMEOUT, two.recv()).await.expect("arrives");
     assert_eq!(got, Some((ONE, vec![2; largest].into())));
     let stats = one.stats().peers[&TWO];
     assert_eq!((stats.connections, stats.sent_frames, stats.dropped_frames), (1, 1, 1));
 }
 
 #[tokio::test]
-async fn only_one_way_streams_and_no_datagrams() {
+async fn two_way_streams_and_datagrams_are_not_accepted() {
     let (two, rogue) = two_and_a_rogue();
     let connection = enter(&rogue, two.local_addr()).await;
     assert_eq!(connection.max_datagram_size(), None);
@@ -108,7 +107,7 @@ async fn removing_a_peer_closes_its_connection() {
     let connection = enter(&rogue, two.local_addr()).await;
     eventually("it is connected", || two.stats().peers[&ONE].connected).await;
     two.set_peers(&[]);
-    let end = timeout(PATIENCE, connection.closed()).await.expect("is closed").to_string();
+    let end = timeout(TIMEOUT, connection.closed()).await.expect("is closed").to_string();
     assert!(end.contains("no longer a peer"), "{end}");
     assert!(two.stats().peers.is_empty());
 }

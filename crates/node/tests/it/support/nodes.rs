@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use synod_node::server::NodeReport;
-use synod_transport::certs::CertificateAuthority;
+use synod_transport::certificates::CertificateAuthority;
 use synod_types::{ClusterId, NodeId};
 use tempfile::TempDir;
 

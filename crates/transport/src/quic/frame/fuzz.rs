@@ -1,7 +1,7 @@
-//! Fuzzing the reader of frames: it is the first to see what a peer sends.
+//! Fuzzing of the frame decoder, the first code that processes a peer's data.
 //!
 //! Ten seconds, or as many as `FUZZ_SECONDS` says. A failure prints a seed; `ARBTEST_SEED=0x...`
-//! plays that input again.
+//! repeats that input.
 
 use super::{FIRST_BUFFER, FrameReader, encode};
 use arbtest::arbitrary::{Result, Unstructured};
@@ -14,7 +14,7 @@ fn fuzz(property: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
     arbtest::arbtest(property).budget(Duration::from_secs(seconds)).size_max(20_000).run();
 }
 
-/// What a peer that keeps the rules sends: frames, the large ones among them uncopied.
+/// Generates a valid stream: frames, including large uncopied ones.
 fn frames(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     let mut frames = Vec::new();
     for _ in 0..u.int_in_range(0..=20)? {
@@ -26,8 +26,8 @@ fn frames(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     Ok(pieces.concat())
 }
 
-/// What a peer may send that keeps none: lengths that fit what follows, and lengths that do not.
-fn nonsense(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
+/// Generates a stream that may be invalid: lengths that fit the data, and lengths that do not.
+fn invalid_stream(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     let mut stream = Vec::new();
     for _ in 0..u.int_in_range(0..=20)? {
         let there = u.int_in_range(0..=200_usize)?;
@@ -42,8 +42,7 @@ fn nonsense(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     Ok(stream)
 }
 
-/// The frames that a stream holds, and whether it goes on behind them: a header beyond the limit
-/// ends it.
+/// Returns the frames of a stream, and whether it is valid: a header above the limit ends it.
 fn read_whole(mut stream: &[u8], limit: usize) -> (Vec<&[u8]>, bool) {
     let mut frames = Vec::new();
     while let Some((header, rest)) = stream.split_first_chunk() {
@@ -51,38 +50,41 @@ fn read_whole(mut stream: &[u8], limit: usize) -> (Vec<&[u8]>, bool) {
         if length > limit {
             return (frames, false);
         }
-        let Some((frame, behind)) = rest.split_at_checked(length) else { break };
+        let Some((frame, after)) = rest.split_at_checked(length) else { break };
         frames.push(frame);
-        stream = behind;
+        stream = after;
     }
     (frames, true)
 }
 
-/// However a stream is cut on its way, and whatever it says, the frames come out that it holds; a
-/// reader has memory for what arrived, and none for what was announced.
+/// For any stream and any split of it, the decoder returns its frames, and allocates memory for arrived
+/// data only.
 #[test]
-fn a_stream_is_cut_into_the_frames_that_it_holds() {
+fn stream_is_decoded_into_its_frames_however_it_is_split() {
     fuzz(|u| {
         let limit = *u.choose(&[0, 1, 100, 5_000, 200_000, 1 << 30])?;
         let kind = u.int_in_range(0..=2)?;
         let stream = match kind {
             0 => frames(u, limit.min(200_000))?,
-            1 => nonsense(u, limit)?,
+            1 => invalid_stream(u, limit)?,
             _ => u.bytes(u.len() / 2)?.to_vec(),
         };
         let (mut reader, mut read) = (FrameReader::new(limit), VecDeque::new());
-        let (mut rest, mut goes_on) = (&stream[..], true);
-        while goes_on && !rest.is_empty() {
-            let (part, behind) = rest.split_at(u.int_in_range(1..=rest.len().min(3_000))?);
-            goes_on = reader.feed(part, &mut read).is_ok();
-            rest = behind;
+        let (mut rest, mut is_valid) = (&stream[..], true);
+        while is_valid && !rest.is_empty() {
+            let (part, after) = rest.split_at(u.int_in_range(1..=rest.len().min(3_000))?);
+            is_valid = reader.feed(part, &mut read).is_ok();
+            rest = after;
             let fed = stream.len() - rest.len();
             let most = FIRST_BUFFER.max(2 * fed);
             assert!(reader.frame.capacity() <= most, "{} for {fed}", reader.frame.capacity());
         }
-        let (whole, whole_goes_on) = read_whole(&stream, limit);
-        assert_eq!((read.iter().map(|it| &it[..]).collect(), goes_on), (whole, whole_goes_on));
-        assert!(kind != 0 || goes_on && reader.frame.is_empty(), "nothing is left of whole frames");
+        let (whole, whole_is_valid) = read_whole(&stream, limit);
+        assert_eq!((read.iter().map(|it| &it[..]).collect(), is_valid), (whole, whole_is_valid));
+        assert!(
+            kind != 0 || is_valid && reader.frame.is_empty(),
+            "nothing is left of whole frames"
+        );
         Ok(())
     });
 }

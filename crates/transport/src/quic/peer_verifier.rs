@@ -1,7 +1,7 @@
-//! Who may talk to us: the judgement of a certificate, inside the handshake.
+//! The verification of a peer's certificate, inside the handshake.
 
 use super::tls::Tls;
-use crate::certs::{self, Identity};
+use crate::certificates::{self, Identity};
 use crate::queue::lock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -18,33 +18,33 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 use synod_types::{ClusterId, NodeId};
 
-/// Why a connection was refused on this side.
+/// Reason why this node rejected a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Refusal {
-    /// Another authority than ours signed its certificate.
+pub enum RejectReason {
+    /// The certificate was signed by an authority that is not trusted.
     ForeignCa,
-    /// It is a node of another cluster.
+    /// The peer is a node of another cluster.
     WrongCluster,
-    /// It is a node of our cluster, but none of our peers.
+    /// The node belongs to the cluster, but is no peer.
     UnknownNode,
-    /// It has the certificate of another node: of not the one that was dialled, or our own.
+    /// The certificate is that of another node than the dialled one, or this node's own.
     WrongNode,
-    /// Its certificate is a client's, or names no node.
+    /// The certificate is that of a client, or names no node.
     NotANode,
-    /// Its certificate is expired, not valid yet, or damaged.
+    /// The certificate is expired, not valid yet, or damaged.
     BadCertificate,
-    /// It dialled us although it is ours to dial.
+    /// The peer dialled, although this node dials it.
     WrongDirection,
-    /// The same node is connected already, from another address: two processes have one identity.
+    /// The same node is connected from another address: two processes have one identity.
     AlreadyConnected,
     /// The handshake failed for another reason: no certificate, another protocol or version.
     Handshake,
-    /// Too many handshakes were under way.
+    /// Too many handshakes were in progress.
     Overload,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ForeignCa => "foreign CA: its certificate is not from an authority that we trust",
@@ -63,55 +63,56 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Why, and who the other side says it is.
+/// A rejected connection: the reason, and the identity that the peer claims.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
-    pub(super) why: Refusal,
-    /// For people; proven only where the certificate's chain was.
+pub(super) struct Rejection {
+    pub(super) reason: RejectReason,
+    /// The claimed identity for log lines. It is proven only if the certificate's chain is.
     pub(super) claim: String,
     /// The node that the certificate names, if its chain was proven.
     pub(super) node: Option<NodeId>,
 }
 
-/// What all verifiers of one transport share.
+/// The state that all verifiers of one transport share.
 pub(super) struct Trust {
     pub(super) cluster: ClusterId,
     pub(super) node: NodeId,
     pub(super) peers: Mutex<BTreeSet<NodeId>>,
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
-    callers: Arc<dyn ClientCertVerifier>,
+    client_verifier: Arc<dyn ClientCertVerifier>,
 }
 
 impl Trust {
     pub(super) fn new(cluster: ClusterId, node: NodeId, tls: &Tls) -> Result<Self, String> {
         let roots = Arc::clone(&tls.roots);
         let provider = Arc::clone(tls.provider());
-        let callers = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider)
-            // Whoever is not one of us need not learn whom we trust.
-            .clear_root_hint_subjects()
-            .build()
-            .map_err(|error| error.to_string())?;
+        let client_verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider)
+                // Do not reveal the trusted authorities to unauthenticated clients.
+                .clear_root_hint_subjects()
+                .build()
+                .map_err(|error| error.to_string())?;
         let algorithms = tls.provider().signature_verification_algorithms;
-        Ok(Self { cluster, node, peers: Mutex::default(), roots, algorithms, callers })
+        Ok(Self { cluster, node, peers: Mutex::default(), roots, algorithms, client_verifier })
     }
 
-    /// Who we are, for log lines and refusals.
+    /// Returns the own identity, for log lines and rejections.
     pub(super) fn own(&self) -> Identity {
         Identity::Node { cluster: self.cluster, node: self.node }
     }
 }
 
-/// Judges the certificate of one connection, and remembers the judgement.
+/// Verifier of one connection's certificate. It stores its verdict.
 pub(super) struct PeerVerifier {
     trust: Arc<Trust>,
-    /// The node that was dialled; `None` when we are called.
+    /// The dialled node, or `None` for an incoming connection.
     dialled: Option<NodeId>,
-    verdict: Arc<OnceLock<Result<NodeId, Refused>>>,
+    verdict: Arc<OnceLock<Result<NodeId, Rejection>>>,
 }
 
-/// Where a [`PeerVerifier`] leaves its judgement.
-pub(super) type Verdict = Arc<OnceLock<Result<NodeId, Refused>>>;
+/// The verdict of a [`PeerVerifier`], once there is one.
+pub(super) type Verdict = Arc<OnceLock<Result<NodeId, Rejection>>>;
 
 impl PeerVerifier {
     pub(super) fn new(trust: &Arc<Trust>, dialled: Option<NodeId>) -> (Arc<Self>, Verdict) {
@@ -120,52 +121,52 @@ impl PeerVerifier {
         (Arc::new(Self { trust, dialled, verdict: Arc::clone(&verdict) }), verdict)
     }
 
-    /// The whole judgement: the chain first, then whose certificate it is.
-    fn judge(&self, certificate: &[u8], chain: Result<(), Error>) -> Result<(), Error> {
-        let identity = certs::identify(certificate);
-        let (why, node) = match (&chain, &identity) {
-            (Err(error), _) => (Some(chain_refusal(error)), None),
-            (Ok(()), Ok(identity)) => self.judge_identity(identity),
-            (Ok(()), Err(_)) => (Some(Refusal::NotANode), None),
+    /// Verifies a certificate: the chain first, then the identity.
+    fn verify(&self, certificate: &[u8], chain: Result<(), Error>) -> Result<(), Error> {
+        let identity = certificates::identify(certificate);
+        let (reason, node) = match (&chain, &identity) {
+            (Err(error), _) => (Some(chain_reject_reason(error)), None),
+            (Ok(()), Ok(identity)) => self.verify_identity(identity),
+            (Ok(()), Err(_)) => (Some(RejectReason::NotANode), None),
         };
-        let verdict = match (why, node) {
+        let verdict = match (reason, node) {
             (None, Some(node)) => Ok(node),
-            (why, node) => {
-                let why = why.unwrap_or(Refusal::NotANode);
-                Err(Refused { why, claim: claim(&identity), node })
+            (reason, node) => {
+                let reason = reason.unwrap_or(RejectReason::NotANode);
+                Err(Rejection { reason, claim: claim(&identity), node })
             }
         };
-        let answer = verdict.as_ref().map(drop).map_err(|refused| self.explain(refused, &chain));
-        // A second certificate in one handshake would be the TLS library's fault; the first counts.
+        let result = verdict.as_ref().map(drop).map_err(|rejection| self.alert(rejection, &chain));
+        // A second certificate in one handshake would be an error of the TLS library. The first counts.
         let _ = self.verdict.set(verdict);
-        answer
+        result
     }
 
-    fn judge_identity(&self, identity: &Identity) -> (Option<Refusal>, Option<NodeId>) {
+    fn verify_identity(&self, identity: &Identity) -> (Option<RejectReason>, Option<NodeId>) {
         let Identity::Node { cluster, node } = *identity else {
-            return (Some(Refusal::NotANode), None);
+            return (Some(RejectReason::NotANode), None);
         };
         if cluster != self.trust.cluster {
-            return (Some(Refusal::WrongCluster), None);
+            return (Some(RejectReason::WrongCluster), None);
         }
-        let why = match self.dialled {
-            _ if node == self.trust.node => Some(Refusal::WrongNode),
-            Some(dialled) => (node != dialled).then_some(Refusal::WrongNode),
-            None if !lock(&self.trust.peers).contains(&node) => Some(Refusal::UnknownNode),
-            None => (node > self.trust.node).then_some(Refusal::WrongDirection),
+        let reason = match self.dialled {
+            _ if node == self.trust.node => Some(RejectReason::WrongNode),
+            Some(dialled) => (node != dialled).then_some(RejectReason::WrongNode),
+            None if !lock(&self.trust.peers).contains(&node) => Some(RejectReason::UnknownNode),
+            None => (node > self.trust.node).then_some(RejectReason::WrongDirection),
         };
-        (why, Some(node))
+        (reason, Some(node))
     }
 
-    /// What the other side is told.
-    fn explain(&self, refused: &Refused, chain: &Result<(), Error>) -> Error {
-        let (own, Refused { why, claim, .. }) = (self.trust.own(), refused);
-        let detail = match (why, chain) {
-            (Refusal::BadCertificate, Err(error)) => format!(" ({error})"),
+    /// Returns the alert for the peer.
+    fn alert(&self, rejection: &Rejection, chain: &Result<(), Error>) -> Error {
+        let (own, Rejection { reason, claim, .. }) = (self.trust.own(), rejection);
+        let detail = match (reason, chain) {
+            (RejectReason::BadCertificate, Err(error)) => format!(" ({error})"),
             _ => String::new(),
         };
-        let text = format!("{own} refuses {claim}: {why}{detail}");
-        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Told(text)))))
+        let text = format!("{own} refuses {claim}: {reason}{detail}");
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(AlertText(text)))))
     }
 
     fn verify_signature(
@@ -178,43 +179,43 @@ impl PeerVerifier {
     }
 }
 
-/// What is wrong when the chain does not hold.
-fn chain_refusal(error: &Error) -> Refusal {
+/// Returns the reason to reject a chain with this error.
+fn chain_reject_reason(error: &Error) -> RejectReason {
     match error {
-        // A wrong signature means that an authority of the same name, not ours, made it.
+        // A wrong signature means that another authority of the same name issued it.
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => Refusal::ForeignCa,
+        ) => RejectReason::ForeignCa,
         Error::InvalidCertificate(
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-        ) => Refusal::NotANode,
-        _ => Refusal::BadCertificate,
+        ) => RejectReason::NotANode,
+        _ => RejectReason::BadCertificate,
     }
 }
 
-fn claim(identity: &Result<Identity, certs::CertError>) -> String {
+fn claim(identity: &Result<Identity, certificates::CertificateError>) -> String {
     match identity {
         Ok(identity) => identity.to_string(),
-        Err(error) => format!("somebody ({error})"),
+        Err(error) => format!("an unidentified peer ({error})"),
     }
 }
 
-/// A text as an error; the TLS library prints the `Debug` form into what the other side is told.
-struct Told(String);
+/// The text of an alert as an error: the TLS library sends its `Debug` form to the peer.
+struct AlertText(String);
 
-impl fmt::Debug for Told {
+impl fmt::Debug for AlertText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for AlertText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Told {}
+impl std::error::Error for AlertText {}
 
 impl fmt::Debug for PeerVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -226,7 +227,7 @@ const NO_TLS12: Error = Error::PeerIncompatible(rustls::PeerIncompatible::Tls13R
 
 impl ClientCertVerifier for PeerVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.trust.callers.root_hint_subjects()
+        self.trust.client_verifier.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -235,8 +236,8 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let chain = self.trust.callers.verify_client_cert(end_entity, intermediates, now);
-        self.judge(end_entity, chain.map(drop))?;
+        let chain = self.trust.client_verifier.verify_client_cert(end_entity, intermediates, now);
+        self.verify(end_entity, chain.map(drop))?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -272,8 +273,8 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // The name is not compared here: `judge` compares whom it names with whom we dialled,
-        // and can so tell another node from another cluster.
+        // The name is not compared here: `verify` compares the identity with the dialled node, and can so
+        // tell another node from another cluster.
         let chain = ParsedCertificate::try_from(end_entity).and_then(|parsed| {
             verify_server_cert_signed_by_trust_anchor(
                 &parsed,
@@ -283,7 +284,7 @@ impl ServerCertVerifier for PeerVerifier {
                 self.trust.algorithms.all,
             )
         });
-        self.judge(end_entity, chain)?;
+        self.verify(end_entity, chain)?;
         Ok(ServerCertVerified::assertion())
     }
 

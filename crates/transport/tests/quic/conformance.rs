@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use synod_transport::Transport;
-use synod_transport::conformance::{self, FLOOD_FRAME, Harness};
+use synod_transport::conformance::{self, FLOOD_FRAME_BYTES, Harness};
 use synod_types::NodeId;
 
-/// Nodes that come back where they were.
+/// Nodes that restart at the same address.
 #[derive(Default)]
 struct Quic {
     addresses: BTreeMap<NodeId, SocketAddr>,
@@ -33,14 +33,14 @@ impl Harness for Quic {
         config(NodeId(1)).limits.max_frame
     }
 
-    fn flood(&self) -> usize {
+    fn flood_frames(&self) -> usize {
         // Two queues, the flow control's windows, a batch, and as much again.
         let config = config(NodeId(1));
-        (4 * config.limits.queue_bytes + 8 * config.lane_window as usize) / FLOOD_FRAME
+        (4 * config.limits.queue_bytes + 8 * config.lane_window as usize) / FLOOD_FRAME_BYTES
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quic_conforms() {
+async fn quic_passes_the_suite() {
     conformance::run(&mut Quic::default()).await;
 }

@@ -1,5 +1,5 @@
-//! Somebody with a certificate, who speaks QUIC without our transport: accepts every server, asks
-//! no client for anything, sends what it likes.
+//! A peer with a certificate and plain QUIC: it accepts every server, requires no client certificate, and
+//! sends arbitrary data.
 
 use crate::support::loopback;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use synod_transport::certs::Issued;
+use synod_transport::certificates::IssuedCertificate;
 
 /// The transport's application protocol.
 pub const ALPN: &[u8] = b"synod-peer/1";
@@ -22,24 +22,28 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn chain(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+fn chain(issued: &IssuedCertificate) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes());
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes());
     (vec![certificate.expect("is PEM")], key.expect("is PEM"))
 }
 
-/// A caller; without a certificate if there is none.
-pub fn caller(issued: Option<&Issued>, alpn: &[u8]) -> Endpoint {
-    caller_with(issued, alpn, Gullible(provider(), None))
+/// Returns a calling endpoint, with a certificate if there is one.
+pub fn caller(issued: Option<&IssuedCertificate>, alpn: &[u8]) -> Endpoint {
+    caller_with(issued, alpn, AcceptAnyCertificate(provider(), None))
 }
 
 /// A caller that begins a handshake, and stops in the middle of it until the sender of `gate` is
 /// dropped.
-pub fn stalled_caller(issued: &Issued, gate: Receiver<()>) -> Endpoint {
-    caller_with(Some(issued), ALPN, Gullible(provider(), Some(Mutex::new(gate))))
+pub fn stalled_caller(issued: &IssuedCertificate, gate: Receiver<()>) -> Endpoint {
+    caller_with(Some(issued), ALPN, AcceptAnyCertificate(provider(), Some(Mutex::new(gate))))
 }
 
-fn caller_with(issued: Option<&Issued>, alpn: &[u8], verifier: Gullible) -> Endpoint {
+fn caller_with(
+    issued: Option<&IssuedCertificate>,
+    alpn: &[u8],
+    verifier: AcceptAnyCertificate,
+) -> Endpoint {
     let builder = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("knows TLS 1.3")
@@ -56,8 +60,8 @@ fn caller_with(issued: Option<&Issued>, alpn: &[u8], verifier: Gullible) -> Endp
     endpoint
 }
 
-/// Somebody who can be dialled.
-pub fn callee(issued: &Issued) -> Endpoint {
+/// Returns an endpoint that can be dialled.
+pub fn callee(issued: &IssuedCertificate) -> Endpoint {
     let (chain, key) = chain(issued);
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -85,16 +89,16 @@ pub async fn intrude(endpoint: &Endpoint, address: SocketAddr) -> ConnectionErro
     end.expect("the intruder is still connected").expect_err("ends with an error")
 }
 
-/// Dials, as somebody who is let in.
+/// Dials with a certificate that is accepted.
 pub async fn enter(endpoint: &Endpoint, address: SocketAddr) -> Connection {
     endpoint.connect(address, "anybody").expect("dials").await.expect("is let in")
 }
 
-/// Believes any certificate, once the gate is open.
+/// Verifier that accepts any certificate, once the gate is open.
 #[derive(Debug)]
-struct Gullible(Arc<CryptoProvider>, Option<Mutex<Receiver<()>>>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>, Option<Mutex<Receiver<()>>>);
 
-impl ServerCertVerifier for Gullible {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -1,0 +1,43 @@
+//! The error of issuing or reading a certificate.
+
+/// Error of issuing or reading a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// The generation of a key or a signature failed.
+    #[error("cannot make a certificate: {0}")]
+    Generate(String),
+    /// The input is no certificate or key in the expected encoding.
+    #[error("cannot read the {what}: {reason}")]
+    Malformed {
+        /// Expected content of the input.
+        what: &'static str,
+        /// Reason of the failure.
+        reason: String,
+    },
+    /// The key belongs to another certificate.
+    #[error("the private key does not belong to the certificate")]
+    KeyMismatch,
+    /// The certificate may not sign others.
+    #[error("the certificate is not that of a certificate authority")]
+    NotAnAuthority,
+    /// The name of a client is not a valid part of a DNS name.
+    #[error("{0:?} cannot name a client: use 1 to 56 of a-z, 0-9 and -, not - at an end")]
+    ClientName(String),
+    /// The node id is 0, which is reserved.
+    #[error("0 is no node")]
+    NodeZero,
+    /// The certificate has no identity, or several.
+    #[error("the certificate names no Synod node or client: {0}")]
+    NoIdentity(String),
+}
+
+/// Returns the error of an input that cannot be read.
+pub(super) fn malformed(what: &'static str, reason: impl ToString) -> CertificateError {
+    CertificateError::Malformed { what, reason: reason.to_string() }
+}
+
+/// Returns the error of a certificate without a unique identity.
+pub(super) fn no_identity(reason: &str) -> CertificateError {
+    CertificateError::NoIdentity(reason.to_owned())
+}
