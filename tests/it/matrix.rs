@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
-use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reply};
+use synod_kv::{Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reply, ReplyBody};
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_runtime::Replica;
@@ -104,7 +104,7 @@ async fn count(node: &Replica) -> u64 {
     let query = Query::Range(Range::new(KeyRange::all()));
     let reply = node.view().await.expect("it is taken").query(&query.encode());
     match Reply::decode(&reply).expect("a reply").answer {
-        Ok(Answer::Op(OpAnswer::Range(found))) => found.count,
+        Ok(ReplyBody::Op(OpAnswer::Range(found))) => found.count,
         other => panic!("{other:?}"),
     }
 }

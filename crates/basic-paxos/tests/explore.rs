@@ -142,7 +142,7 @@ fn late_news() {
 #[test]
 fn log() {
     let budget = Budget { proposals: 2, ..Budget::default() };
-    let explore = three::<Many>(quiet).allowing(two_propose).budget(budget).most_steps(FEW);
+    let explore = three::<Many>(quiet).allowing(two_propose).budget(budget).max_steps(FEW);
     check("log", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
@@ -172,5 +172,9 @@ fn large_duel() {
 fn large_log() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
     let explore = three::<Many>(quiet).allowing(two_propose).budget(budget);
-    check("large log", explore.depth_first(), &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
+    check(
+        "large log",
+        explore.depth_first(),
+        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+    );
 }

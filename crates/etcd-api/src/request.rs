@@ -6,8 +6,8 @@ use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::range_request::{SortOrder, SortTarget};
 use pb::request_op::Request;
 use synod_kv::{
-    Compare, DeleteRange, KeyRange, Op, Operand, Order, Put, Range, Relation, Revision, Sort,
-    SortBy, Txn, Version,
+    Compare, CompareOperand, CompareRelation, DeleteRange, KeyRange, Op, Put, Range, Revision,
+    Sort, SortBy, SortDirection, Txn, Version,
 };
 use tonic::Status;
 
@@ -90,36 +90,36 @@ fn sort(order: i32, target: i32) -> Result<Option<Sort>, Status> {
         // The store's own order: it need not see all keys to cut at the limit.
         (SortOrder::None | SortOrder::Ascend, SortBy::Key) => None,
         // To name a target is to ask for an order, but one that does not lift the limit.
-        (SortOrder::None, by) => Some(Sort { by, order: Order::AscendingWithinLimit }),
-        (SortOrder::Ascend, by) => Some(Sort { by, order: Order::Ascending }),
-        (SortOrder::Descend, by) => Some(Sort { by, order: Order::Descending }),
+        (SortOrder::None, by) => Some(Sort { by, order: SortDirection::AscendingWithinLimit }),
+        (SortOrder::Ascend, by) => Some(Sort { by, order: SortDirection::Ascending }),
+        (SortOrder::Descend, by) => Some(Sort { by, order: SortDirection::Descending }),
     })
 }
 
 fn compare(compare: pb::Compare) -> Result<Compare, Status> {
     let relation = match CompareResult::try_from(compare.result) {
-        Ok(CompareResult::Equal) => Relation::Equal,
-        Ok(CompareResult::NotEqual) => Relation::NotEqual,
-        Ok(CompareResult::Less) => Relation::Less,
-        Ok(CompareResult::Greater) => Relation::Greater,
+        Ok(CompareResult::Equal) => CompareRelation::Equal,
+        Ok(CompareResult::NotEqual) => CompareRelation::NotEqual,
+        Ok(CompareResult::Less) => CompareRelation::Less,
+        Ok(CompareResult::Greater) => CompareRelation::Greater,
         Err(_) => return Err(Status::invalid_argument("synod: unknown result of a compare")),
     };
     // What is given for another target than the one named counts as nothing given.
     let with = compare.target_union;
     let operand = match CompareTarget::try_from(compare.target) {
-        Ok(CompareTarget::Version) => Operand::Version(match with {
+        Ok(CompareTarget::Version) => CompareOperand::Version(match with {
             Some(TargetUnion::Version(version)) => Version(version),
             _ => Version(0),
         }),
-        Ok(CompareTarget::Create) => Operand::Created(match with {
+        Ok(CompareTarget::Create) => CompareOperand::Created(match with {
             Some(TargetUnion::CreateRevision(revision)) => Revision(revision),
             _ => Revision(0),
         }),
-        Ok(CompareTarget::Mod) => Operand::Modified(match with {
+        Ok(CompareTarget::Mod) => CompareOperand::Modified(match with {
             Some(TargetUnion::ModRevision(revision)) => Revision(revision),
             _ => Revision(0),
         }),
-        Ok(CompareTarget::Value) => Operand::Value(match with {
+        Ok(CompareTarget::Value) => CompareOperand::Value(match with {
             Some(TargetUnion::Value(value)) => value,
             _ => bytes::Bytes::new(),
         }),
@@ -157,12 +157,18 @@ mod tests {
         let by = |by, order| Some(Sort { by, order });
         assert_eq!(of(SortOrder::None, SortTarget::Key), None);
         assert_eq!(of(SortOrder::Ascend, SortTarget::Key), None);
-        assert_eq!(of(SortOrder::Descend, SortTarget::Key), by(SortBy::Key, Order::Descending));
-        let within = by(SortBy::Modified, Order::AscendingWithinLimit);
+        assert_eq!(
+            of(SortOrder::Descend, SortTarget::Key),
+            by(SortBy::Key, SortDirection::Descending)
+        );
+        let within = by(SortBy::Modified, SortDirection::AscendingWithinLimit);
         assert_eq!(of(SortOrder::None, SortTarget::Mod), within);
-        let whole = by(SortBy::Modified, Order::Ascending);
+        let whole = by(SortBy::Modified, SortDirection::Ascending);
         assert_eq!(of(SortOrder::Ascend, SortTarget::Mod), whole);
-        assert_eq!(of(SortOrder::Descend, SortTarget::Value), by(SortBy::Value, Order::Descending));
+        assert_eq!(
+            of(SortOrder::Descend, SortTarget::Value),
+            by(SortBy::Value, SortDirection::Descending)
+        );
         for (order, target) in [(3, 0), (0, 5), (-1, -1)] {
             let expected = (Code::InvalidArgument, INVALID_SORT.to_string());
             assert_eq!(refused(sort(order, target)), expected);
@@ -201,9 +207,9 @@ mod tests {
         };
         let version = Some(TargetUnion::Version(3));
         let given = of(CompareTarget::Version, version.clone()).unwrap();
-        assert_eq!(given, Operand::Version(Version(3)));
-        assert_eq!(of(CompareTarget::Mod, version).unwrap(), Operand::Modified(Revision(0)));
-        assert_eq!(of(CompareTarget::Value, None).unwrap(), Operand::Value("".into()));
+        assert_eq!(given, CompareOperand::Version(Version(3)));
+        assert_eq!(of(CompareTarget::Mod, version).unwrap(), CompareOperand::Modified(Revision(0)));
+        assert_eq!(of(CompareTarget::Value, None).unwrap(), CompareOperand::Value("".into()));
         assert_eq!(refused(of(CompareTarget::Lease, None)), unserved("a lease in a compare"));
         for (result, target) in [(9, 0), (0, 9)] {
             let odd = pb::Compare { result, target, ..Default::default() };

@@ -4,13 +4,13 @@ use crate::error::kv_status;
 use crate::proto::{etcdserverpb as pb, mvccpb};
 use pb::response_op::Response;
 use synod_kv::{
-    Answer, DeleteRangeAnswer, KeyValue, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply,
+    DeleteRangeAnswer, KeyValue, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply, ReplyBody,
     Revision, TxnAnswer,
 };
 use tonic::Status;
 
 /// The answer inside a reply, if the store gave the kind that was asked for.
-pub(crate) fn expect<T>(reply: Reply, pick: fn(Answer) -> Option<T>) -> Result<T, Status> {
+pub(crate) fn expect<T>(reply: Reply, pick: fn(ReplyBody) -> Option<T>) -> Result<T, Status> {
     let answer = reply.answer.map_err(kv_status)?;
     pick(answer).ok_or_else(|| Status::internal("synod: the store answered another question"))
 }

@@ -10,7 +10,7 @@ use pb::{cluster_server::Cluster, kv_server::Kv, maintenance_server::Maintenance
 use prost::Message;
 use std::sync::Arc;
 use synod_consensus::Consistency;
-use synod_kv::{Answer, Command, OpAnswer, Query, Reply, Revision};
+use synod_kv::{Command, OpAnswer, Query, Reply, ReplyBody, Revision};
 use tonic::{Request, Response, Status, async_trait};
 
 /// The largest request that may enter the log, in bytes: etcd's 1.5 MiB.
@@ -56,7 +56,7 @@ impl Api {
     async fn bare_header(&self, consistency: Consistency) -> Result<pb::ResponseHeader, Status> {
         let Answered { reply, .. } = self.query(Query::Revision, consistency).await?;
         let revision = reply.revision;
-        response::expect(reply, |answer| matches!(answer, Answer::Revision).then_some(()))?;
+        response::expect(reply, |answer| matches!(answer, ReplyBody::Revision).then_some(()))?;
         Ok(self.header(revision))
     }
 }
@@ -77,7 +77,7 @@ impl Kv for Api {
         let Answered { reply, held } = self.query(query, consistency).await?;
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
-            Answer::Op(OpAnswer::Range(answer)) => Some(answer),
+            ReplyBody::Op(OpAnswer::Range(answer)) => Some(answer),
             _ => None,
         })?;
         Ok(respond(response::range(header, answer), held))
@@ -92,7 +92,7 @@ impl Kv for Api {
         let reply = self.propose(Command::Put(request::put(request)?), bytes).await?;
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
-            Answer::Op(OpAnswer::Put(answer)) => Some(answer),
+            ReplyBody::Op(OpAnswer::Put(answer)) => Some(answer),
             _ => None,
         })?;
         Ok(Response::new(response::put(header, answer)))
@@ -108,7 +108,7 @@ impl Kv for Api {
         let reply = self.propose(command, bytes).await?;
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
-            Answer::Op(OpAnswer::DeleteRange(answer)) => Some(answer),
+            ReplyBody::Op(OpAnswer::DeleteRange(answer)) => Some(answer),
             _ => None,
         })?;
         Ok(respond(response::delete_range(header, answer), Held::default()))
@@ -129,7 +129,7 @@ impl Kv for Api {
         };
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
-            Answer::Txn(answer) => Some(answer),
+            ReplyBody::Txn(answer) => Some(answer),
             _ => None,
         })?;
         Ok(respond(response::txn(header, answer), held))

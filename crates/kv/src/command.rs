@@ -1,54 +1,54 @@
-//! What the store can be asked to do.
+//! Commands and queries of the store.
 
-use crate::codec::{self, Malformed};
+use crate::codec::{self, FormatError};
 use crate::{KeyRange, KvError, Revision, Version};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The most compares, and the most operations in each branch, that a transaction may have.
+/// Maximum number of compares, and of operations in each branch, of a transaction.
 pub const MAX_TXN_OPS: usize = 128;
 
-/// The most bytes, about, that the reply to a command may hold: keys, values and a little for each
-/// key. A command whose reply would be larger is refused as a whole, before its reply is built.
+/// Maximum size of the reply to a command in bytes, approximately: keys, values and a little for each
+/// key. A command with a larger reply is rejected as a whole, before its reply is built.
 ///
-/// The limit is a part of the state machine: every node must refuse the same commands, at replay,
-/// too, or their states would differ. No node's settings may change it.
+/// The limit is part of the state machine: every node must reject the same commands, also at replay, or
+/// their states would differ. It is not configurable.
 pub const MAX_REPLY_BYTES: usize = 16 << 20;
 
-/// A request that goes through the log.
+/// Request that goes through the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Writes one key.
     Put(Put),
     /// Deletes keys.
     DeleteRange(DeleteRange),
-    /// Compares, then does one of two lists of operations, all at one revision.
+    /// Executes one of two lists of operations at one revision.
     Txn(Txn),
-    /// Reads at this place in the log. It changes nothing, and its reply is linearizable.
+    /// Executes a query at this position in the log, which makes it linearizable.
     Query(Query),
 }
 
 impl Command {
-    /// The command as bytes for the log.
+    /// Encodes the command for the log.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         codec::encode(self)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes the result of [`encode`](Self::encode).
     ///
     /// # Errors
     /// If the bytes are anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         codec::decode(bytes)
     }
 
-    /// Checks what can be checked without the store, so that a request which cannot succeed need
-    /// not enter the log. Applying checks it again.
+    /// Checks the rules that do not depend on the store, so that an invalid request need not enter the
+    /// log. Applying checks them again.
     ///
     /// # Errors
-    /// What applying the command would answer.
+    /// The error that applying the command would return.
     pub fn check(&self) -> Result<(), KvError> {
         match self {
             Self::Put(put) => check_key(&put.key),
@@ -59,36 +59,36 @@ impl Command {
     }
 }
 
-/// A question that changes nothing.
+/// Request that only reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// Reads keys.
     Range(Range),
-    /// A transaction whose branches only read.
+    /// Executes a transaction whose branches only read.
     Txn(Txn),
-    /// Asks for the revision alone.
+    /// Reads the revision only.
     Revision,
 }
 
 impl Query {
-    /// The query as bytes.
+    /// Encodes the query.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         codec::encode(self)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes the result of [`encode`](Self::encode).
     ///
     /// # Errors
     /// If the bytes are anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         codec::decode(bytes)
     }
 
-    /// Checks what can be checked without the store.
+    /// Checks the rules that do not depend on the store.
     ///
     /// # Errors
-    /// What the query would be answered with.
+    /// The error that the query would return.
     pub fn check(&self) -> Result<(), KvError> {
         match self {
             Self::Range(range) => check_key(range.keys.start()),
@@ -99,71 +99,70 @@ impl Query {
     }
 }
 
-/// Writes one key.
+/// Write of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
-    /// The key; must not be empty.
+    /// Key, which must not be empty.
     pub key: Bytes,
-    /// The new value. `None` writes the value that the key has (it gets a new revision and
-    /// version) and is refused if the key does not exist.
+    /// New value. `None` keeps the present value, with a new revision and version, and fails if the key
+    /// does not exist.
     pub value: Option<Bytes>,
-    /// Whether the answer shall hold the key as it was before.
+    /// Whether the answer includes the previous value.
     pub prev_kv: bool,
 }
 
 impl Put {
-    /// Gives `key` this value.
+    /// Creates a put.
     #[must_use]
     pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self { key: key.into(), value: Some(value.into()), prev_kv: false }
     }
 }
 
-/// Deletes every key of a range.
+/// Deletion of all keys of a range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRange {
-    /// Which keys.
+    /// Keys of the request.
     pub keys: KeyRange,
-    /// Whether the answer shall hold the keys as they were.
+    /// Whether the answer includes the deleted keys.
     pub prev_kv: bool,
 }
 
 impl DeleteRange {
-    /// Deletes `keys`.
+    /// Creates a deletion.
     #[must_use]
     pub fn new(keys: KeyRange) -> Self {
         Self { keys, prev_kv: false }
     }
 }
 
-/// Reads the keys of a range, filtered, sorted and cut as asked.
+/// Read of the keys of a range, with filters, order and limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
-    /// Which keys.
+    /// Keys of the request.
     pub keys: KeyRange,
-    /// The most keys to answer with; 0 for all.
+    /// Maximum number of keys in the answer. 0 means no limit.
     pub limit: u64,
-    /// The revision to read at; `None`, 0 and below mean the newest. Any but the newest is
-    /// refused.
+    /// Revision to read at. `None`, 0 and below mean the newest. Any other fails.
     pub revision: Option<Revision>,
-    /// The order of the answer; `None` is the order of the keys.
+    /// Order of the answer. `None` is the order of the keys.
     pub sort: Option<Sort>,
-    /// Leaves the values out.
+    /// Whether values are omitted.
     pub keys_only: bool,
-    /// Answers the count alone.
+    /// Whether only the count is returned.
     pub count_only: bool,
-    /// Leaves out keys last written before this revision.
+    /// Lower bound of the revision of the last write.
     pub min_mod_revision: Option<Revision>,
-    /// Leaves out keys last written after this revision.
+    /// Upper bound of the revision of the last write.
     pub max_mod_revision: Option<Revision>,
-    /// Leaves out keys created before this revision.
+    /// Lower bound of the revision of the creation.
     pub min_create_revision: Option<Revision>,
-    /// Leaves out keys created after this revision.
+    /// Upper bound of the revision of the creation.
     pub max_create_revision: Option<Revision>,
 }
 
 impl Range {
-    /// Reads all of `keys` as they are.
+    /// Creates a read of all `keys` in order.
     #[must_use]
     pub fn new(keys: KeyRange) -> Self {
         Self {
@@ -181,57 +180,57 @@ impl Range {
     }
 }
 
-/// An order of keys. Equal ones stay in the order of their keys.
+/// Order of keys. Equal ones are in the order of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sort {
-    /// What is compared.
+    /// Property to sort by.
     pub by: SortBy,
-    /// The direction.
-    pub order: Order,
+    /// Direction of the order.
+    pub order: SortDirection,
 }
 
-/// A direction of sorting, and what is sorted. Encoded as the flag `descending` was that stood
-/// here before, so commands of older logs are read as they were meant.
+/// Direction of sorting. The encoding is compatible with the earlier flag `descending`, so that commands
+/// of older logs keep their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
-    /// The lowest first.
+pub enum SortDirection {
+    /// Lowest first.
     Ascending,
-    /// The highest first.
+    /// Highest first.
     Descending,
-    /// The lowest first, but of the first keys only: a limit takes effect before the sorting, up to
-    /// one key, which is cut off afterwards. Without a limit or with a filter on revisions, all
-    /// keys are sorted. etcd answers in this way if a request names a target and no order.
+    /// Lowest first, of the first keys only: the limit, plus one key, applies before the sorting, and the
+    /// extra key is cut off afterwards. Without a limit or with a filter on revisions, all keys are
+    /// sorted. This is etcd's answer to a request with a sort target and no order.
     AscendingWithinLimit,
 }
 
-/// What an order looks at.
+/// Property to sort by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SortBy {
-    /// The key's bytes.
+    /// Bytes of the key.
     Key,
-    /// The key's version.
+    /// Version of the key.
     Version,
-    /// The revision that created the key.
+    /// Revision that created the key.
     Created,
-    /// The revision that wrote the key last.
+    /// Revision that wrote the key last.
     Modified,
-    /// The value's bytes.
+    /// Bytes of the value.
     Value,
 }
 
-/// Compares, then does one of two lists of operations. All changes get one revision.
+/// Transaction: one of two lists of operations, depending on compares. All changes get one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Txn {
-    /// What must hold, all of it, for `success` to be done.
+    /// Conditions, which must all hold for `success`.
     pub compares: Vec<Compare>,
-    /// Done if every compare holds; each sees what those before it did.
+    /// Operations if every compare holds. Each observes the effects of those before it.
     pub success: Vec<Op>,
-    /// Done otherwise.
+    /// Operations if a compare does not hold.
     pub failure: Vec<Op>,
 }
 
 impl Txn {
-    /// Whether neither branch can change anything.
+    /// Returns whether neither branch can change anything.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|op| matches!(op, Op::Range(_)))
@@ -251,7 +250,7 @@ impl Txn {
     }
 }
 
-/// One operation of a transaction.
+/// Operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// Writes one key.
@@ -272,42 +271,42 @@ impl Op {
     }
 }
 
-/// One condition of a transaction: it must hold for every key of the range.
+/// Condition of a transaction, which must hold for every key of a range.
 ///
-/// If there is no such key, a compare of values fails, and any other compares with 0.
+/// If the range has no key, a compare of values fails, and any other compares with 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compare {
-    /// Which keys.
+    /// Keys of the request.
     pub keys: KeyRange,
-    /// How what the store has must stand to `operand`.
-    pub relation: Relation,
-    /// What is compared, and with what.
-    pub operand: Operand,
+    /// Required relation of the stored property to `operand`.
+    pub relation: CompareRelation,
+    /// Property to compare, and the operand.
+    pub operand: CompareOperand,
 }
 
-/// How two numbers or values stand to one another.
+/// Required relation of a stored property to an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Relation {
-    /// They are the same.
+pub enum CompareRelation {
+    /// The two are equal.
     Equal,
-    /// They are not.
+    /// The two differ.
     NotEqual,
-    /// The store's is less.
+    /// The stored one is less.
     Less,
-    /// The store's is greater.
+    /// The stored one is greater.
     Greater,
 }
 
-/// What a compare looks at, and what it expects there.
+/// Property of a compare, with the value to compare it with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Operand {
-    /// The key's version; 0 if there is no such key.
+pub enum CompareOperand {
+    /// Version of the key, 0 if it does not exist.
     Version(Version),
-    /// The revision that created the key; 0 if there is no such key.
+    /// Revision that created the key, 0 if it does not exist.
     Created(Revision),
-    /// The revision that wrote the key last; 0 if there is no such key.
+    /// Revision that wrote the key last, 0 if it does not exist.
     Modified(Revision),
-    /// The value.
+    /// Value of the key.
     Value(Bytes),
 }
 
@@ -315,8 +314,8 @@ fn check_key(key: &Bytes) -> Result<(), KvError> {
     if key.is_empty() { Err(KvError::EmptyKey) } else { Ok(()) }
 }
 
-/// At one revision a key can be written once: two puts of a key, or a put of a key that the same
-/// branch deletes, have no order that a reader of revisions could see. Two deletes may overlap.
+/// Checks that a branch writes each key at most once: two writes at one revision would have no observable
+/// order. Two deletes may overlap.
 fn check_writes(branch: &[Op]) -> Result<(), KvError> {
     let deleted: Vec<&KeyRange> = branch
         .iter()

@@ -1,45 +1,44 @@
-//! Which keys a request is about.
+//! Ranges of keys.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 
-/// Where an interval begins and ends, as an ordered map takes it.
+/// The bounds of an interval of an ordered map.
 pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// One key, or all keys of an interval.
+/// Single key, or interval of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyRange {
-    /// Exactly this key.
+    /// Single key.
     One(Bytes),
-    /// From the first key on, up to but not including the second. Empty if the second is not
-    /// above the first.
+    /// Keys from the first to before the second. Empty if the second is not above the first.
     Between(Bytes, Bytes),
-    /// This key and all above it.
+    /// This key and all above.
     From(Bytes),
 }
 
 impl KeyRange {
-    /// Exactly `key`.
+    /// Creates a range of a single key.
     #[must_use]
     pub fn one(key: impl Into<Bytes>) -> Self {
         Self::One(key.into())
     }
 
-    /// Every key there can be.
+    /// Creates the range of all keys.
     #[must_use]
     pub fn all() -> Self {
         Self::From(Bytes::from_static(b"\0"))
     }
 
-    /// Every key that begins with `prefix`; an empty prefix means every key.
+    /// Creates the range of all keys with a prefix. An empty prefix means all keys.
     #[must_use]
     pub fn prefix(prefix: impl Into<Bytes>) -> Self {
         let from = prefix.into();
         if from.is_empty() {
             return Self::all();
         }
-        // The first key behind the prefix: raise its last byte that can be raised.
+        // The first key after the prefix: increment its last byte that is not the maximum.
         match from.iter().rposition(|byte| *byte < u8::MAX) {
             Some(at) => {
                 let mut to = from[..=at].to_vec();
@@ -50,8 +49,8 @@ impl KeyRange {
         }
     }
 
-    /// The keys as etcd's requests name them: no `range_end` is one key, a `range_end` of one
-    /// zero byte is every key from `key` on, anything else is the first key that is left out.
+    /// Converts a range of an etcd request: an empty `range_end` means one key, a single zero byte all keys
+    /// from `key` on, and any other value is the first key after the range.
     #[must_use]
     pub fn from_etcd(key: Bytes, range_end: Bytes) -> Self {
         match &range_end[..] {
@@ -61,7 +60,7 @@ impl KeyRange {
         }
     }
 
-    /// The lowest key of the range.
+    /// Returns the lower bound of the range.
     #[must_use]
     pub fn start(&self) -> &Bytes {
         match self {
@@ -69,7 +68,7 @@ impl KeyRange {
         }
     }
 
-    /// Whether `key` lies in the range.
+    /// Returns whether the range contains `key`.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         match self {
@@ -79,7 +78,7 @@ impl KeyRange {
         }
     }
 
-    /// The range for an ordered map; `None` if no key can lie in it.
+    /// Returns the bounds for an ordered map, or `None` if the range is empty.
     pub(crate) fn bounds(&self) -> Option<Bounds<'_>> {
         match self {
             Self::One(key) => Some((Bound::Included(key), Bound::Included(key))),
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_ends_behind_its_last_key() {
+    fn prefix_range_contains_exactly_the_keys_with_the_prefix() {
         let cases: [(&[u8], KeyRange); 5] = [
             (b"", KeyRange::From(bytes(b"\0"))),
             (b"a", KeyRange::Between(bytes(b"a"), bytes(b"b"))),
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn etcd_names_ranges_by_their_end() {
+    fn range_end_of_etcd_is_converted() {
         assert_eq!(KeyRange::from_etcd(bytes(b"a"), bytes(b"")), KeyRange::one("a"));
         assert_eq!(KeyRange::from_etcd(bytes(b"a"), bytes(b"\0")), KeyRange::From(bytes(b"a")));
         let range = KeyRange::from_etcd(bytes(b"a"), bytes(b"c"));
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reversed_range_is_empty() {
+    fn reversed_range_is_empty() {
         let range = KeyRange::Between(bytes(b"b"), bytes(b"a"));
         assert_eq!(range.bounds(), None);
         assert!(!range.contains(b"a") && !range.contains(b"b"));

@@ -1,21 +1,21 @@
 //! A deterministic key-value state machine with etcd's revisions.
 //!
-//! [`KvStore`] is a [`StateMachine`](synod_consensus::StateMachine): commands go in, replies and
-//! the changes of the stored form come out, and every node that applies the same commands holds
-//! the same bytes. An empty store stands at revision 1; each request that changes something moves
-//! it by one, a whole transaction counts once. Every key knows the revision that created it, the
-//! one that changed it last, and how often it was written since it was created.
+//! [`KvStore`] is a [`StateMachine`](synod_consensus::StateMachine): it turns commands into
+//! replies and changes of the stored form, and every node that applies the same commands holds the same
+//! bytes. An empty store has revision 1. Each request that changes something increments it once, also a
+//! transaction. Every key has the revision that created it, the revision that changed it last, and a
+//! version: the number of writes since its creation.
 //!
 //! ```
 //! use synod_consensus::{StateMachine, StateView};
-//! use synod_kv::{Answer, Command, KeyRange, KvStore, OpAnswer};
-//! use synod_kv::{Put, Query, Range, Reply, Revision};
+//! use synod_kv::{Command, KeyRange, KvStore, OpAnswer};
+//! use synod_kv::{Put, Query, Range, Reply, ReplyBody, Revision};
 //! use synod_types::{Changes, Slot};
 //!
 //! let mut store = KvStore::new();
 //! let mut changes = Changes::new();
 //!
-//! // What the log carries is bytes, and so is what comes back.
+//! // Commands and replies are bytes.
 //! let put = Command::Put(Put::new("greeting", "hello")).encode();
 //! let reply = Reply::decode(&store.apply(Slot(1), &put, &mut changes)).unwrap();
 //! assert_eq!(reply.revision, Revision(2));
@@ -23,53 +23,54 @@
 //!
 //! let query = Query::Range(Range::new(KeyRange::prefix("greet"))).encode();
 //! let reply = Reply::decode(&store.query(&query)).unwrap();
-//! let Ok(Answer::Op(OpAnswer::Range(found))) = reply.answer else { panic!("a range") };
+//! let Ok(ReplyBody::Op(OpAnswer::Range(found))) = reply.answer else { panic!("a range") };
 //! assert_eq!(found.kvs[0].value, "hello");
 //! assert_eq!(found.kvs[0].create_revision, Revision(2));
 //! ```
 //!
 //! # Determinism
-//! Nothing but the state and the command decides a reply: no clock, no slot number, no order of a
-//! hash. A command that makes no sense changes nothing and gets a reply that says so, the same on
-//! every node; so do bytes that are no command at all.
+//! A reply depends only on the state and the command: on no clock, slot number or hash order. An invalid
+//! command changes nothing and gets an error as its reply, the same on every node. So do bytes that are
+//! no command.
 //!
 //! # Stored form
 //! One entry per key and one for the revision, each with a format byte in front. `load` checks
-//! every entry and refuses what this state machine cannot have written.
+//! every entry and rejects those that this state machine cannot have written.
 //!
 //! # Views and bounds
 //! The keys live in a tree of shared nodes, so a clone of the store is a view that costs a
-//! reference count. A [`Reading`] answers a query from such a view in bounded pieces. The reply to a
-//! command is limited to [`MAX_REPLY_BYTES`]; a query's limit is the reader's to choose.
+//! reference count. A [`QueryCursor`] answers a query from such a view in bounded pieces. The reply to a
+//! command is limited to [`MAX_REPLY_BYTES`], the reply to a query by the caller.
 //!
-//! # Left out on purpose
-//! - History: only the newest revision can be read; an older one is refused by name.
+//! # Not supported
+//! - History: only the newest revision can be read. A read of an older one is rejected with an error.
 //! - Leases, watches and transactions inside transactions.
-//! - A limit on the size of a request: that belongs to the server that takes requests.
+//! - A limit on the size of a request: that belongs to the server that accepts requests.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod codec;
 mod command;
-mod edit;
+mod encoding;
+mod entry;
 mod key_range;
-mod reading;
+mod query_cursor;
+mod range;
 mod reply;
-mod select;
 mod store;
-mod stored;
 mod tree;
+mod txn;
 
-pub use codec::Malformed;
+pub use codec::FormatError;
 pub use command::{
-    Command, Compare, DeleteRange, MAX_REPLY_BYTES, MAX_TXN_OPS, Op, Operand, Order, Put, Query,
-    Range, Relation, Sort, SortBy, Txn,
+    Command, Compare, CompareOperand, CompareRelation, DeleteRange, MAX_REPLY_BYTES, MAX_TXN_OPS,
+    Op, Put, Query, Range, Sort, SortBy, SortDirection, Txn,
 };
 pub use key_range::KeyRange;
-pub use reading::Reading;
+pub use query_cursor::QueryCursor;
 pub use reply::{
-    Answer, DeleteRangeAnswer, KeyValue, KvError, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply,
-    Revision, TxnAnswer, Version,
+    DeleteRangeAnswer, KeyValue, KvError, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply,
+    ReplyBody, Revision, TxnAnswer, Version,
 };
 pub use store::KvStore;
 pub use synod_consensus::PiecewiseRead;

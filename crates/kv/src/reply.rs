@@ -1,22 +1,22 @@
-//! What the store answers.
+//! Replies of the store.
 
-use crate::codec::{self, Malformed};
+use crate::codec::{self, FormatError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A state of the store: 1 when it is empty and new, one more after every request that changed
-/// something. Signed as on etcd's wire.
+/// Revision of the store: 1 for a new store, incremented by every request that changes something.
+/// Signed, as on etcd's wire.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Revision(pub i64);
 
 impl Revision {
-    /// An empty store's revision.
+    /// Revision of a new store.
     pub const FIRST: Self = Self(1);
 
-    /// The revision after this one.
+    /// Returns the next revision.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -29,163 +29,163 @@ impl fmt::Display for Revision {
     }
 }
 
-/// How often a key was written since it was created: 1 for a new key. Signed as on etcd's wire.
+/// Number of writes of a key since its creation: 1 for a new key. Signed, as on etcd's wire.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Version(pub i64);
 
 impl Version {
-    /// The version after this one.
+    /// Returns the next version.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A key and all that is known of it.
+/// Key with its value, revisions and version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
-    /// The key; never empty.
+    /// Key, never empty.
     pub key: Bytes,
-    /// The value; empty if only keys were asked for.
+    /// Value, empty if only keys were requested.
     pub value: Bytes,
-    /// The revision that created the key.
+    /// Revision that created the key.
     pub create_revision: Revision,
-    /// The revision that wrote it last.
+    /// Revision that wrote the key last.
     pub mod_revision: Revision,
-    /// How often it was written since it was created.
+    /// Number of writes since the creation of the key.
     pub version: Version,
 }
 
-/// The answer to a command or a query.
+/// Reply to a command or a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// The store's revision after the request.
+    /// Revision of the store after the request.
     pub revision: Revision,
-    /// What came of it. An error means that nothing changed.
-    pub answer: Result<Answer, KvError>,
+    /// Result of the request. An error means that nothing changed.
+    pub answer: Result<ReplyBody, KvError>,
 }
 
 impl Reply {
-    /// The reply as bytes.
+    /// Encodes the reply.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         codec::encode(self)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes the result of [`encode`](Self::encode).
     ///
     /// # Errors
     /// If the bytes are anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         codec::decode(bytes)
     }
 }
 
-/// What came of a request that was carried out.
+/// Content of the reply to a successful request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    /// Of a single operation.
+pub enum ReplyBody {
+    /// Answer to a single operation.
     Op(OpAnswer),
-    /// Of a transaction.
+    /// Answer to a transaction.
     Txn(TxnAnswer),
-    /// Only the revision was asked for.
+    /// Answer to a query of the revision only.
     Revision,
 }
 
-/// What came of one operation, alone or inside a transaction.
+/// Answer to one operation, alone or in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpAnswer {
-    /// Of a put.
+    /// Answer to a put.
     Put(PutAnswer),
-    /// Of a delete.
+    /// Answer to a delete.
     DeleteRange(DeleteRangeAnswer),
-    /// Of a read.
+    /// Answer to a range read.
     Range(RangeAnswer),
 }
 
-/// What came of a put.
+/// Answer to a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutAnswer {
-    /// The key as it was before, if asked for and if there was one.
+    /// Previous value of the key, if requested and if it existed.
     pub prev: Option<KeyValue>,
 }
 
-/// What came of a delete.
+/// Answer to a delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRangeAnswer {
-    /// How many keys are gone.
+    /// Number of deleted keys.
     pub deleted: u64,
-    /// What they were, in order, if asked for.
+    /// Deleted keys in order, if requested.
     pub prev_kvs: Vec<KeyValue>,
 }
 
-/// What came of a read.
+/// Answer to a range read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeAnswer {
-    /// The keys found, at most as many as the limit.
+    /// Keys found, up to the limit.
     pub kvs: Vec<KeyValue>,
-    /// Whether the limit cut some off.
+    /// Whether the limit excluded keys.
     pub more: bool,
-    /// How many keys lie in the range, whatever the limit and the filters.
+    /// Number of keys in the range, regardless of limit and filters.
     pub count: u64,
 }
 
-/// What came of a transaction.
+/// Answer to a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnAnswer {
-    /// Whether all compares held, so that the first branch ran and not the second.
+    /// Whether all compares held: then the first branch was executed, else the second.
     pub succeeded: bool,
-    /// One reply for each operation of the branch that ran, in order.
+    /// Reply to each operation of the executed branch, in order.
     pub replies: Vec<OpReply>,
 }
 
-/// The reply to one operation of a transaction.
+/// Reply to one operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpReply {
-    /// The revision when the operation was done: the transaction's from its first change on.
+    /// Revision after the operation: that of the transaction from its first change on.
     pub revision: Revision,
-    /// What came of it.
+    /// Answer to the operation.
     pub answer: OpAnswer,
 }
 
-/// Why a request was refused. Nothing changed.
+/// Reason why a request was rejected. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum KvError {
     /// A key is empty.
     #[error("key is not provided")]
     EmptyKey,
-    /// A put that keeps the value met a key that does not exist.
+    /// A put that keeps the value names a key that does not exist.
     #[error("key not found")]
     KeyNotFound,
     /// A transaction has more than [`MAX_TXN_OPS`](crate::MAX_TXN_OPS) compares or operations.
     #[error("too many operations in a transaction")]
     TooManyOps,
-    /// One branch of a transaction would write a key twice.
+    /// A branch of a transaction writes a key twice.
     #[error("a transaction writes the same key twice")]
     DuplicateKey,
-    /// A read asks for a revision that does not exist yet.
+    /// The revision of a read does not exist yet.
     #[error("required revision is a future revision")]
     FutureRevision,
-    /// A read asks for a revision that was overwritten: the store keeps no history.
+    /// The revision of a read was overwritten: the store keeps no history.
     #[error("reads of an older revision are not supported")]
     HistoricRevision,
     /// A query contains a put or a delete.
     #[error("a query cannot write")]
     NotReadOnly,
-    /// The bytes are no request of this version.
+    /// The bytes are no request in this version's format.
     #[error("malformed request")]
     Malformed,
-    /// The reply would be larger than it may be: [`MAX_REPLY_BYTES`](crate::MAX_REPLY_BYTES) for a
-    /// command, the reader's own limit for a query.
+    /// The reply exceeds its limit: [`MAX_REPLY_BYTES`](crate::MAX_REPLY_BYTES) for a command, the caller's
+    /// limit for a query.
     #[error("the reply is too large: read fewer keys at once, in pages with a limit")]
     ReplyTooLarge,
 }
 
-impl From<Malformed> for KvError {
-    fn from(_: Malformed) -> Self {
+impl From<FormatError> for KvError {
+    fn from(_: FormatError) -> Self {
         Self::Malformed
     }
 }

@@ -1,31 +1,23 @@
 //! The state machine.
 
+use crate::entry::Entry;
 use crate::tree::Tree;
 use crate::{
-    Answer, Command, KvError, MAX_REPLY_BYTES, Op, Query, Reading, Reply, Revision, Version, edit,
-    stored,
+    Command, KvError, MAX_REPLY_BYTES, Op, Query, QueryCursor, Reply, ReplyBody, Revision,
+    encoding, txn,
 };
 use bytes::Bytes;
 use synod_consensus::{StateError, StateMachine, StateView};
 use synod_types::{Changes, Slot};
 
-/// The key-value store: every key in memory, in order, and one revision.
+/// Key-value state machine: all keys in memory, in order, with one revision.
 ///
-/// A clone is a view: it shares the keys with the store, costs a reference count, and stays as it
-/// is when the store moves on.
+/// A clone is a view: it shares the keys with the store, costs a reference count, and does not change
+/// with the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvStore {
     pub(crate) revision: Revision,
     pub(crate) entries: Tree<Entry>,
-}
-
-/// What is known of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) value: Bytes,
-    pub(crate) created: Revision,
-    pub(crate) modified: Revision,
-    pub(crate) version: Version,
 }
 
 impl Default for KvStore {
@@ -35,64 +27,64 @@ impl Default for KvStore {
 }
 
 impl KvStore {
-    /// An empty store at revision 1.
+    /// Creates an empty store at revision 1.
     #[must_use]
     pub fn new() -> Self {
         Self { revision: Revision::FIRST, entries: Tree::new() }
     }
 
-    /// The newest revision.
+    /// Returns the newest revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no key.
+    /// Returns whether the store has no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.len() == 0
     }
 
-    /// Applies a command that is already decoded: [`StateMachine::apply`] without the bytes.
+    /// Applies a decoded command.
     pub fn execute(&mut self, command: Command, changes: &mut Changes) -> Reply {
         let answer = command.check().and_then(|()| match command {
-            Command::Put(put) => self.single(Op::Put(put), changes),
-            Command::DeleteRange(delete) => self.single(Op::DeleteRange(delete), changes),
-            Command::Txn(txn) => edit::txn(self, txn, changes),
+            Command::Put(put) => self.apply_op(Op::Put(put), changes),
+            Command::DeleteRange(delete) => self.apply_op(Op::DeleteRange(delete), changes),
+            Command::Txn(txn) => txn::apply_txn(self, txn, changes),
             Command::Query(query) => self.read(query, MAX_REPLY_BYTES).finish().answer,
         });
         Reply { revision: self.revision, answer }
     }
 
-    /// Answers a query that is already decoded: [`StateView::query`] without the bytes.
+    /// Answers a decoded query.
     #[must_use]
     pub fn answer(&self, query: Query) -> Reply {
         self.read(query, usize::MAX).finish()
     }
 
-    /// Begins to answer a query from the store as it is now. A reply of more than about
-    /// `max_bytes` is refused with [`KvError::ReplyTooLarge`].
+    /// Starts a query on a view of the store. A reply of more than about `max_bytes` is rejected with
+    /// [`KvError::ReplyTooLarge`].
     #[must_use]
-    pub fn read(&self, query: Query, max_bytes: usize) -> Reading {
-        Reading::new(self.clone(), query, max_bytes)
+    pub fn read(&self, query: Query, max_bytes: usize) -> QueryCursor {
+        QueryCursor::new(self.clone(), query, max_bytes)
     }
 
-    fn single(&mut self, op: Op, changes: &mut Changes) -> Result<Answer, KvError> {
-        edit::check_ops(self, std::slice::from_ref(&op))?;
-        let answer = edit::atomically(self, changes, vec![op], |edit, ops| {
-            ops.into_iter().map(|op| edit.op(op)).collect::<Result<Vec<_>, _>>()
+    fn apply_op(&mut self, op: Op, changes: &mut Changes) -> Result<ReplyBody, KvError> {
+        txn::check_ops(self, std::slice::from_ref(&op))?;
+        let answer = txn::atomically(self, changes, vec![op], |writer, ops| {
+            ops.into_iter().map(|op| writer.op(op)).collect::<Result<Vec<_>, _>>()
         });
         let mut answers = answer?;
-        Ok(Answer::Op(answers.pop().expect("one operation has one answer")))
+        Ok(ReplyBody::Op(answers.pop().expect("one operation has one answer")))
     }
 
-    /// Only the newest revision can be read.
+    /// Checks the revision of a read: only the newest can be read.
     pub(crate) fn check_revision(&self, at: Option<Revision>) -> Result<(), KvError> {
         match at {
             Some(at) if at > self.revision => Err(KvError::FutureRevision),
@@ -107,7 +99,7 @@ impl StateMachine for KvStore {
         &mut self,
         entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
     ) -> Result<(), StateError> {
-        (self.revision, self.entries) = stored::load(entries)?;
+        (self.revision, self.entries) = encoding::load(entries)?;
         Ok(())
     }
 

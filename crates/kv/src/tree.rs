@@ -1,9 +1,9 @@
 //! An ordered map whose copies are cheap: a B+ tree of shared nodes.
 //!
-//! A clone shares every node, so a view of the whole store costs one reference count. A change
-//! copies the nodes on its path that are shared, and changes the others in place: a store of which
-//! no view is held pays nothing. Each inner node knows how many keys lie below each child, so the
-//! keys of an interval are counted on two paths and not by walking it.
+//! A clone shares every node, so that a view of the whole store costs one reference count. A change
+//! copies the shared nodes on its path, and changes the others in place: a store without views copies
+//! nothing. Each inner node has the number of keys below each child, so that the keys of an interval
+//! are counted on two paths, without visiting them.
 
 use crate::key_range::Bounds;
 use bytes::Bytes;
@@ -11,12 +11,13 @@ use std::ops::Bound;
 use std::slice;
 use std::sync::Arc;
 
-/// The most slots of a node. Larger nodes make changes under a view dearer, smaller ones lookups.
+/// The maximum number of slots of a node. Larger nodes make changes under a view more expensive, smaller
+/// ones lookups.
 const MAX: usize = 32;
 /// A node with at most this many slots is merged with a neighbour if both fit into one.
 const SMALL: usize = MAX / 4;
 
-/// The map.
+/// An ordered map.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree<V> {
     root: Arc<Node<V>>,
@@ -39,7 +40,7 @@ struct Child<V> {
 }
 
 impl<V: Clone> Tree<V> {
-    /// An empty map.
+    /// Creates an empty map.
     pub(crate) fn new() -> Self {
         Self { root: Arc::new(Node::Leaf(Vec::new())) }
     }
@@ -60,8 +61,8 @@ impl<V: Clone> Tree<V> {
         }
     }
 
-    /// The value of a key, to be changed. Only for a key that is likely to be there: the nodes on
-    /// its path are copied if they are shared.
+    /// Returns the value of a key, to change it. Only for a key that is likely to exist: shared nodes on
+    /// its path are copied.
     pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         let mut node = &mut self.root;
         loop {
@@ -77,7 +78,7 @@ impl<V: Clone> Tree<V> {
         }
     }
 
-    /// Gives a key a value; returns the one that it had.
+    /// Inserts a value and returns the previous one.
     pub(crate) fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
         let (old, split) = insert(&mut self.root, key, value);
         if let Some(right) = split {
@@ -89,9 +90,9 @@ impl<V: Clone> Tree<V> {
         old
     }
 
-    /// Removes a key; returns the value that it had.
+    /// Removes a key and returns its value.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<V> {
-        // A key that is not there must not copy the nodes on its path.
+        // A missing key must not copy the nodes on its path.
         self.get(key)?;
         let value = remove(&mut self.root, key);
         while let Node::Inner(children) = &*self.root {
@@ -264,7 +265,7 @@ fn split<S: Slot>(slots: &mut Vec<S>) -> Option<(Vec<S>, Bytes)> {
     if slots.len() <= MAX {
         return None;
     }
-    // Room for what comes: both halves are going to grow.
+    // Capacity for the growth of both halves.
     let mut right = Vec::with_capacity(MAX + 1);
     right.extend(slots.drain(MAX / 2..));
     let low = right[0].low().clone();
@@ -424,7 +425,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn tree_does_what_an_ordered_map_does(
+        fn tree_agrees_with_an_ordered_map(
             ops in prop::collection::vec((0_u8..10, 0_u16..700), 0..3000),
             probes in prop::collection::vec((any::<u8>(), 0_u16..720, any::<u8>(), 0_u16..720), 20),
             mostly_removes in any::<bool>(),
@@ -468,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_tree_is_one_leaf_again() {
+    fn emptied_tree_is_a_single_leaf() {
         let mut tree = Tree::new();
         (0..5_000).for_each(|number| assert_eq!(tree.insert(key(number), 1), None));
         let view = tree.clone();

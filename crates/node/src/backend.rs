@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use synod_consensus::{Role, StateView};
 use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
-use synod_kv::{Command, KvStore, Query, Reading, Reply};
+use synod_kv::{Command, KvStore, Query, QueryCursor, Reply};
 use synod_runtime::{ReadError, Readers, Replica, ReplicaError};
 use synod_types::{ClusterId, NodeId, Term};
 
@@ -22,7 +22,7 @@ pub struct NodeBackend {
     cluster: ClusterId,
     members: Vec<Member>,
     disk_bytes: Arc<AtomicU64>,
-    readers: Readers<Reading>,
+    readers: Readers<QueryCursor>,
     /// The most bytes of the reply to a query.
     max_reply: usize,
 }

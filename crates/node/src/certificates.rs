@@ -22,7 +22,11 @@ pub(crate) fn write_authority(
 ///
 /// # Errors
 /// If the folder cannot be made, or one of the files is there already: a key is never replaced.
-pub(crate) fn write_issued(issued: &IssuedCertificate, folder: &Path, name: &str) -> anyhow::Result<()> {
+pub(crate) fn write_issued(
+    issued: &IssuedCertificate,
+    folder: &Path,
+    name: &str,
+) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (key, certificate) = (path(folder, name, "key"), path(folder, name, "pem"));
     if let Some(there) = [&key, &certificate].into_iter().find(|file| file.exists()) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use synod_transport::Credentials;
-use synod_transport::certificates::{CertificateError, CertificateAuthority};
+use synod_transport::certificates::{CertificateAuthority, CertificateError};
 use synod_types::{ClusterId, NodeId};
 
 /// Issues credentials for `nodes` of a cluster, signed by a new authority that is dropped at once: no

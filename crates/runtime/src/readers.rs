@@ -193,7 +193,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
     use synod_kv::{
-        Answer, Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reading, Reply,
+        Command, KeyRange, KvStore, OpAnswer, Put, Query, QueryCursor, Range, Reply, ReplyBody,
     };
     use synod_types::Changes;
 
@@ -209,12 +209,12 @@ mod tests {
         store
     }
 
-    fn reading(store: &KvStore, limit: u64) -> Reading {
+    fn reading(store: &KvStore, limit: u64) -> QueryCursor {
         let range = Range { limit, ..Range::new(KeyRange::all()) };
         store.read(Query::Range(range), usize::MAX)
     }
 
-    type Readers = super::Readers<Reading>;
+    type Readers = super::Readers<QueryCursor>;
     type Read = (Reply, OwnedSemaphorePermit);
     type Started<'a> = Pin<Box<dyn Future<Output = Result<Read, ReadError>> + 'a>>;
 
@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn keys((reply, _): &Read) -> usize {
-        let Ok(Answer::Op(OpAnswer::Range(found))) = &reply.answer else { panic!("{reply:?}") };
+        let Ok(ReplyBody::Op(OpAnswer::Range(found))) = &reply.answer else { panic!("{reply:?}") };
         found.kvs.len()
     }
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use synod_consensus::StateMachine;
 use synod_kv::{
-    Answer, Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpAnswer, Order,
-    PiecewiseRead, Put, Query, Range, Reply, Revision, Sort, SortBy, Txn,
+    Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpAnswer, PiecewiseRead,
+    Put, Query, Range, Reply, ReplyBody, Revision, Sort, SortBy, SortDirection, Txn,
 };
 use synod_types::{Changes, Slot};
 
@@ -40,7 +40,7 @@ fn refused(store: &KvStore, command: Command) -> KvError {
 }
 
 #[test]
-fn view_is_not_moved_by_later_commands() {
+fn view_does_not_change_with_later_commands() {
     let mut store = filled(3_000, 1);
     let view = store.view();
     let query = Query::Range(all()).encode();
@@ -80,14 +80,14 @@ proptest! {
 }
 
 #[test]
-fn query_in_pieces_is_answered_as_in_one() {
+fn query_in_pieces_has_the_same_answer() {
     let store = filled(10_000, 3);
     let sorted = |by, order| Range { sort: Some(Sort { by, order }), limit: 700, ..all() };
     let keys = || Range { keys_only: true, ..all() };
     let compare = synod_kv::Compare {
         keys: KeyRange::all(),
-        relation: synod_kv::Relation::Less,
-        operand: synod_kv::Operand::Created(Revision(10_002)),
+        relation: synod_kv::CompareRelation::Less,
+        operand: synod_kv::CompareOperand::Created(Revision(10_002)),
     };
     let txn = |compares: Vec<_>| Txn {
         compares,
@@ -99,8 +99,8 @@ fn query_in_pieces_is_answered_as_in_one() {
         (Query::Range(keys()), 10),
         (Query::Range(Range { limit: 1_500, ..all() }), 2),
         (Query::Range(Range { min_mod_revision: Some(Revision(9_000)), ..all() }), 10),
-        (Query::Range(sorted(SortBy::Modified, Order::Descending)), 10),
-        (Query::Range(sorted(SortBy::Version, Order::Ascending)), 10),
+        (Query::Range(sorted(SortBy::Modified, SortDirection::Descending)), 10),
+        (Query::Range(sorted(SortBy::Version, SortDirection::Ascending)), 10),
         (Query::Txn(txn(vec![compare])), 30),
         (Query::Txn(txn(Vec::new())), 20),
         (Query::Range(Range { count_only: true, ..all() }), 1),
@@ -130,7 +130,7 @@ fn query_in_pieces_is_answered_as_in_one() {
 #[test]
 fn sorted_read_with_a_limit_keeps_a_bounded_part_of_a_large_range() {
     let store = filled(20_000, 1_000);
-    let sort = Some(Sort { by: SortBy::Modified, order: Order::Descending });
+    let sort = Some(Sort { by: SortBy::Modified, order: SortDirection::Descending });
     let mut reading = store.read(Query::Range(Range { sort, limit: 10, ..all() }), 1 << 20);
     let reply = loop {
         match reading.step() {
@@ -138,7 +138,7 @@ fn sorted_read_with_a_limit_keeps_a_bounded_part_of_a_large_range() {
             None => assert!(reading.bytes() < 4 << 20, "{} bytes are kept", reading.bytes()),
         }
     };
-    let Ok(Answer::Op(OpAnswer::Range(found))) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Op(OpAnswer::Range(found))) = reply.answer else { panic!("{reply:?}") };
     assert_eq!((found.kvs.len(), found.more, found.count), (10, true, 20_000));
     assert_eq!(found.kvs[0].key, "key 019999");
     assert_eq!(found.kvs[9].key, "key 019990");
@@ -162,7 +162,7 @@ fn query_larger_than_its_limit_stops_early() {
 }
 
 #[test]
-fn transaction_of_127_ranges_of_everything_is_refused_without_effect() {
+fn transaction_with_too_large_a_reply_is_rejected_without_effect() {
     // 1 MiB, which 127 ranges multiply.
     let store = filled(1_024, 1_000);
     let mut success = vec![put("first")];
@@ -179,7 +179,7 @@ fn transaction_of_127_ranges_of_everything_is_refused_without_effect() {
 }
 
 #[test]
-fn every_kind_of_reply_is_bounded_and_refused_without_effect() {
+fn every_kind_of_reply_is_bounded_and_rejected_without_effect() {
     let store = filled(40, 1 << 20);
     let delete = DeleteRange { keys: KeyRange::prefix("key "), prev_kv: true };
     let old = |key| Op::Put(Put { prev_kv: true, ..Put::new(format!("key {key:06}"), "new") });
@@ -190,7 +190,7 @@ fn every_kind_of_reply_is_bounded_and_refused_without_effect() {
         Command::Txn(Txn { success: success[1].clone(), ..Txn::default() }),
         Command::Query(Query::Range(all())),
         Command::Query(Query::Range(Range {
-            sort: Some(Sort { by: SortBy::Modified, order: Order::Descending }),
+            sort: Some(Sort { by: SortBy::Modified, order: SortDirection::Descending }),
             limit: 20,
             ..all()
         })),
@@ -208,14 +208,14 @@ fn every_kind_of_reply_is_bounded_and_refused_without_effect() {
 }
 
 #[test]
-fn order_is_encoded_as_the_flag_was_that_stood_there_before() {
+fn sort_direction_is_encoded_like_the_earlier_flag() {
     let range = |order| Range { sort: Some(Sort { by: SortBy::Value, order }), ..all() };
     let encoded = |order| Command::Query(Query::Range(range(order))).encode();
     // Format, query, range, from, key, limit, revision, sort, by; then the order.
     let bytes = |order| [&[1, 3, 0, 2, 1, 0, 0, 0, 1, 4, order][..], &[0; 6]].concat();
-    assert_eq!(encoded(Order::Ascending), bytes(0));
-    assert_eq!(encoded(Order::Descending), bytes(1));
-    assert_eq!(encoded(Order::AscendingWithinLimit), bytes(2));
+    assert_eq!(encoded(SortDirection::Ascending), bytes(0));
+    assert_eq!(encoded(SortDirection::Descending), bytes(1));
+    assert_eq!(encoded(SortDirection::AscendingWithinLimit), bytes(2));
     let refused = Reply { revision: Revision(1), answer: Err(KvError::ReplyTooLarge) };
     assert_eq!(refused.encode(), &[1, 2, 1, 8][..]);
 }

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use synod_consensus::{StateMachine, StateView};
-use synod_kv::{Answer, Command, KvError, KvStore, Query, Reply};
+use synod_kv::{Command, KvError, KvStore, Query, Reply, ReplyBody};
 use synod_types::{Change, Changes, Slot};
 
 /// What a state store would hold.
@@ -104,7 +104,7 @@ fn is_static(error: &KvError) -> bool {
 }
 
 #[test]
-fn what_is_no_request_is_called_malformed() {
+fn bytes_that_are_no_request_are_rejected_as_malformed() {
     let whole = Command::Query(Query::Revision).encode();
     let mut longer = whole.to_vec();
     longer.push(0);
@@ -120,11 +120,11 @@ fn what_is_no_request_is_called_malformed() {
         assert_eq!(reply.answer, Err(KvError::Malformed), "{bytes:?}");
     }
     let reply = Reply::decode(&KvStore::new().apply(Slot(1), &whole, &mut Changes::new())).unwrap();
-    assert_eq!(reply.answer, Ok(Answer::Revision));
+    assert_eq!(reply.answer, Ok(ReplyBody::Revision));
 }
 
 #[test]
-fn a_failed_load_leaves_the_store_as_it_was() {
+fn failed_load_does_not_change_the_store() {
     let mut store = KvStore::new();
     let mut changes = Changes::new();
     store.execute(Command::Put(synod_kv::Put::new("a", "1")), &mut changes);

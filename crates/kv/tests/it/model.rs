@@ -4,9 +4,9 @@
 use crate::strategy;
 use proptest::prelude::*;
 use synod_kv::{
-    Answer, Command, Compare, DeleteRange, DeleteRangeAnswer, KeyRange, KeyValue, KvError, KvStore,
-    MAX_TXN_OPS, Op, OpAnswer, OpReply, Operand, Order, Put, PutAnswer, Query, Range, RangeAnswer,
-    Relation, Reply, Revision, SortBy, Txn, TxnAnswer, Version,
+    Command, Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeAnswer, KeyRange,
+    KeyValue, KvError, KvStore, MAX_TXN_OPS, Op, OpAnswer, OpReply, Put, PutAnswer, Query, Range,
+    RangeAnswer, Reply, ReplyBody, Revision, SortBy, SortDirection, Txn, TxnAnswer, Version,
 };
 use synod_types::Changes;
 
@@ -49,7 +49,7 @@ impl Model {
             Command::Put(put) => (one(Op::Put(put)), true),
             Command::DeleteRange(delete) => (one(Op::DeleteRange(delete)), true),
             Command::Query(Query::Range(range)) => (one(Op::Range(range)), true),
-            Command::Query(Query::Revision) => return self.reply(Ok(Answer::Revision)),
+            Command::Query(Query::Revision) => return self.reply(Ok(ReplyBody::Revision)),
             Command::Query(Query::Txn(txn)) => {
                 let mut ops = txn.success.iter().chain(&txn.failure);
                 if ops.any(|op| !matches!(op, Op::Range(_))) {
@@ -63,13 +63,13 @@ impl Model {
             Err(error) => self.reply(Err(error)),
             Ok(answer) => {
                 *self = after;
-                let alone = |mut replies: Vec<OpReply>| Answer::Op(replies.remove(0).answer);
-                self.reply(Ok(if single { alone(answer.replies) } else { Answer::Txn(answer) }))
+                let alone = |mut replies: Vec<OpReply>| ReplyBody::Op(replies.remove(0).answer);
+                self.reply(Ok(if single { alone(answer.replies) } else { ReplyBody::Txn(answer) }))
             }
         }
     }
 
-    fn reply(&self, answer: Result<Answer, KvError>) -> Reply {
+    fn reply(&self, answer: Result<ReplyBody, KvError>) -> Reply {
         Reply { revision: Revision(self.revision), answer }
     }
 
@@ -111,29 +111,29 @@ impl Model {
     fn holds(&self, compare: &Compare) -> bool {
         let found = self.within(&compare.keys);
         let number = |is: i64, with: i64| match compare.relation {
-            Relation::Equal => is == with,
-            Relation::NotEqual => is != with,
-            Relation::Less => is < with,
-            Relation::Greater => is > with,
+            CompareRelation::Equal => is == with,
+            CompareRelation::NotEqual => is != with,
+            CompareRelation::Less => is < with,
+            CompareRelation::Greater => is > with,
         };
         let fields =
             |version: Version, created: Revision, modified: Revision| match &compare.operand {
-                Operand::Version(with) => Some(number(version.0, with.0)),
-                Operand::Created(with) => Some(number(created.0, with.0)),
-                Operand::Modified(with) => Some(number(modified.0, with.0)),
-                Operand::Value(_) => None,
+                CompareOperand::Version(with) => Some(number(version.0, with.0)),
+                CompareOperand::Created(with) => Some(number(created.0, with.0)),
+                CompareOperand::Modified(with) => Some(number(modified.0, with.0)),
+                CompareOperand::Value(_) => None,
             };
         if found.is_empty() {
             return fields(Version(0), Revision(0), Revision(0)).unwrap_or(false);
         }
         found.iter().all(|kv| {
             fields(kv.version, kv.create_revision, kv.mod_revision).unwrap_or_else(|| {
-                let Operand::Value(with) = &compare.operand else { unreachable!() };
+                let CompareOperand::Value(with) = &compare.operand else { unreachable!() };
                 match compare.relation {
-                    Relation::Equal => kv.value == with,
-                    Relation::NotEqual => kv.value != with,
-                    Relation::Less => kv.value < with,
-                    Relation::Greater => kv.value > with,
+                    CompareRelation::Equal => kv.value == with,
+                    CompareRelation::NotEqual => kv.value != with,
+                    CompareRelation::Less => kv.value < with,
+                    CompareRelation::Greater => kv.value > with,
                 }
             })
         })
@@ -189,12 +189,12 @@ impl Model {
                 range.max_create_revision,
             ];
             let unfiltered = filters.iter().all(Option::is_none) && range.limit > 0;
-            if sort.order == Order::AscendingWithinLimit && unfiltered {
+            if sort.order == SortDirection::AscendingWithinLimit && unfiltered {
                 kvs.truncate(usize::try_from(range.limit).unwrap().saturating_add(1));
             }
             // Sorting keeps equal ones in place; reversed before and after, so does a descending
             // order.
-            if sort.order == Order::Descending {
+            if sort.order == SortDirection::Descending {
                 kvs.reverse();
             }
             match sort.by {
@@ -204,7 +204,7 @@ impl Model {
                 SortBy::Modified => kvs.sort_by_key(|kv| kv.mod_revision),
                 SortBy::Value => kvs.sort_by_key(|kv| kv.value.clone()),
             }
-            if sort.order == Order::Descending {
+            if sort.order == SortDirection::Descending {
                 kvs.reverse();
             }
         }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use synod_kv::{
-    Answer, Command, Compare, DeleteRange, KeyRange, KeyValue, KvError, KvStore, MAX_TXN_OPS, Op,
-    OpAnswer, Operand, Order, Put, Query, Range, RangeAnswer, Relation, Reply, Revision, Sort,
-    SortBy, Txn, TxnAnswer, Version,
+    Command, Compare, CompareOperand, CompareRelation, DeleteRange, KeyRange, KeyValue, KvError,
+    KvStore, MAX_TXN_OPS, Op, OpAnswer, Put, Query, Range, RangeAnswer, Reply, ReplyBody, Revision,
+    Sort, SortBy, SortDirection, Txn, TxnAnswer, Version,
 };
 use synod_types::Changes;
 
@@ -20,13 +20,15 @@ fn put(store: &mut KvStore, key: &'static str, value: &'static str) -> Revision 
 
 fn delete(store: &mut KvStore, keys: KeyRange) -> (Revision, u64) {
     let reply = run(store, Command::DeleteRange(DeleteRange::new(keys)));
-    let Ok(Answer::Op(OpAnswer::DeleteRange(answer))) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Op(OpAnswer::DeleteRange(answer))) = reply.answer else {
+        panic!("{reply:?}")
+    };
     (reply.revision, answer.deleted)
 }
 
 fn read(store: &KvStore, range: Range) -> RangeAnswer {
     let reply = store.answer(Query::Range(range));
-    let Ok(Answer::Op(OpAnswer::Range(answer))) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Op(OpAnswer::Range(answer))) = reply.answer else { panic!("{reply:?}") };
     answer
 }
 
@@ -40,7 +42,7 @@ fn names(answer: &RangeAnswer) -> Vec<&str> {
 
 fn transact(store: &mut KvStore, txn: Txn) -> TxnAnswer {
     let reply = run(store, Command::Txn(txn));
-    let Ok(Answer::Txn(answer)) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Txn(answer)) = reply.answer else { panic!("{reply:?}") };
     answer
 }
 
@@ -53,7 +55,7 @@ fn abc() -> KvStore {
 }
 
 #[test]
-fn revisions_count_what_changed() {
+fn each_change_increments_the_revision() {
     let mut store = KvStore::new();
     assert_eq!(store.revision(), Revision(1), "as an empty etcd");
     assert_eq!(put(&mut store, "a", "1"), Revision(2));
@@ -65,7 +67,7 @@ fn revisions_count_what_changed() {
 }
 
 #[test]
-fn a_key_knows_its_history() {
+fn key_has_its_revisions_and_version() {
     let mut store = abc();
     let b = get(&store, "b").unwrap();
     assert_eq!((b.create_revision, b.mod_revision), (Revision(3), Revision(5)));
@@ -77,12 +79,12 @@ fn a_key_knows_its_history() {
 }
 
 #[test]
-fn puts_can_show_or_keep_what_was_there() {
+fn put_can_return_or_keep_the_previous_value() {
     let mut store = abc();
     let before = get(&store, "a");
     let put = Put { prev_kv: true, ..Put::new("a", "4") };
     let reply = run(&mut store, Command::Put(put));
-    let Ok(Answer::Op(OpAnswer::Put(answer))) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Op(OpAnswer::Put(answer))) = reply.answer else { panic!("{reply:?}") };
     assert_eq!(answer.prev, before);
 
     let keep = |key| Put { key: Bytes::from_static(key), value: None, prev_kv: false };
@@ -95,18 +97,20 @@ fn puts_can_show_or_keep_what_was_there() {
 }
 
 #[test]
-fn deletes_can_show_what_was_there() {
+fn delete_can_return_the_deleted_keys() {
     let mut store = abc();
     let keys = KeyRange::Between("a".into(), "c".into());
     let reply = run(&mut store, Command::DeleteRange(DeleteRange { keys, prev_kv: true }));
-    let Ok(Answer::Op(OpAnswer::DeleteRange(answer))) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Op(OpAnswer::DeleteRange(answer))) = reply.answer else {
+        panic!("{reply:?}")
+    };
     let gone: Vec<_> = answer.prev_kvs.iter().map(|kv| (&kv.key[..], &kv.value[..])).collect();
     assert_eq!((answer.deleted, gone), (2, vec![(&b"a"[..], &b"3"[..]), (b"b", b"9")]));
     assert_eq!(store.len(), 1);
 }
 
 #[test]
-fn limits_cut_and_counts_do_not() {
+fn limit_does_not_affect_the_count() {
     let store = abc();
     let all = || Range::new(KeyRange::all());
     let cut = read(&store, Range { limit: 2, ..all() });
@@ -122,10 +126,10 @@ fn limits_cut_and_counts_do_not() {
 }
 
 #[test]
-fn orders() {
+fn answer_is_sorted_by_any_property() {
     let store = abc();
     let sorted = |by, descending| {
-        let order = if descending { Order::Descending } else { Order::Ascending };
+        let order = if descending { SortDirection::Descending } else { SortDirection::Ascending };
         let sort = Some(Sort { by, order });
         let answer = read(&store, Range { sort, limit: 2, ..Range::new(KeyRange::all()) });
         assert_eq!((answer.more, answer.count), (true, 3));
@@ -148,7 +152,7 @@ fn order_within_the_limit_sorts_one_key_more_than_the_limit() {
     for (key, value) in [("a", "4"), ("b", "3"), ("c", "2"), ("d", "1")] {
         store.execute(Command::Put(Put::new(key, value)), &mut Changes::new());
     }
-    let sort = Some(Sort { by: SortBy::Value, order: Order::AscendingWithinLimit });
+    let sort = Some(Sort { by: SortBy::Value, order: SortDirection::AscendingWithinLimit });
     let of = |range: Range| {
         let answer = read(&store, Range { sort, ..range });
         (names(&answer).concat(), answer.more, answer.count)
@@ -163,7 +167,7 @@ fn order_within_the_limit_sorts_one_key_more_than_the_limit() {
 }
 
 #[test]
-fn filters_include_their_bounds() {
+fn filter_bounds_are_inclusive() {
     let store = abc();
     let found = |min_mod, max_mod, min_create, max_create| {
         let range = Range {
@@ -197,7 +201,7 @@ fn only_the_newest_revision_can_be_read() {
 }
 
 #[test]
-fn a_transaction_is_one_revision() {
+fn transaction_has_one_revision() {
     let mut store = abc();
     let txn = Txn {
         success: vec![
@@ -220,7 +224,7 @@ fn a_transaction_is_one_revision() {
 }
 
 #[test]
-fn a_transaction_that_changes_nothing_moves_nothing() {
+fn transaction_without_changes_keeps_the_revision() {
     let mut store = abc();
     let txn = Txn {
         success: vec![
@@ -235,7 +239,7 @@ fn a_transaction_that_changes_nothing_moves_nothing() {
 }
 
 #[test]
-fn a_refused_transaction_changes_nothing() {
+fn rejected_transaction_changes_nothing() {
     let before = abc();
     let keep_missing = Put { key: "x".into(), value: None, prev_kv: false };
     let old_read = |at| Range { revision: Some(Revision(at)), ..Range::new(KeyRange::one("a")) };
@@ -257,21 +261,21 @@ fn a_refused_transaction_changes_nothing() {
 }
 
 #[test]
-fn compares() {
+fn compare_holds_for_every_key_of_its_range() {
     let store = abc();
     let succeeds = |keys: KeyRange, relation, operand| {
         let compares = vec![Compare { keys, relation, operand }];
         transact(&mut store.clone(), Txn { compares, ..Txn::default() }).succeeded
     };
-    use Relation::{Equal, Greater, Less, NotEqual};
-    let version = |number| Operand::Version(Version(number));
-    let value = |value: &'static str| Operand::Value(value.into());
+    use CompareRelation::{Equal, Greater, Less, NotEqual};
+    let version = |number| CompareOperand::Version(Version(number));
+    let value = |value: &'static str| CompareOperand::Value(value.into());
     let b = || KeyRange::one("b");
     assert!(succeeds(b(), Equal, version(2)) && !succeeds(b(), NotEqual, version(2)));
     assert!(succeeds(b(), Less, version(3)) && !succeeds(b(), Less, version(2)));
     assert!(succeeds(b(), Greater, version(1)) && !succeeds(b(), Greater, version(2)));
-    assert!(succeeds(b(), Equal, Operand::Created(Revision(3))));
-    assert!(succeeds(b(), Equal, Operand::Modified(Revision(5))));
+    assert!(succeeds(b(), Equal, CompareOperand::Created(Revision(3))));
+    assert!(succeeds(b(), Equal, CompareOperand::Modified(Revision(5))));
     assert!(succeeds(b(), Equal, value("9")) && succeeds(b(), Greater, value("8")));
     // A range: every key must agree.
     assert!(succeeds(KeyRange::all(), Greater, version(0)));
@@ -279,29 +283,32 @@ fn compares() {
 }
 
 #[test]
-fn compares_of_a_missing_key() {
+fn compare_of_a_missing_key_uses_zero_or_fails() {
     let mut store = abc();
     let mut succeeds = |relation, operand| {
         let compares = vec![Compare { keys: KeyRange::one("x"), relation, operand }];
         transact(&mut store, Txn { compares, ..Txn::default() }).succeeded
     };
-    use Relation::{Equal, Greater, Less, NotEqual};
+    use CompareRelation::{Equal, Greater, Less, NotEqual};
     for zero in [
-        Operand::Version(Version(0)),
-        Operand::Created(Revision(0)),
-        Operand::Modified(Revision(0)),
+        CompareOperand::Version(Version(0)),
+        CompareOperand::Created(Revision(0)),
+        CompareOperand::Modified(Revision(0)),
     ] {
         assert!(succeeds(Equal, zero.clone()) && !succeeds(NotEqual, zero.clone()), "{zero:?}");
         assert!(!succeeds(Less, zero.clone()) && !succeeds(Greater, zero.clone()), "{zero:?}");
     }
-    assert!(succeeds(Less, Operand::Version(Version(1))));
+    assert!(succeeds(Less, CompareOperand::Version(Version(1))));
     for relation in [Equal, NotEqual, Less, Greater] {
-        assert!(!succeeds(relation, Operand::Value(Bytes::new())), "{relation:?} of no value");
+        assert!(
+            !succeeds(relation, CompareOperand::Value(Bytes::new())),
+            "{relation:?} of no value"
+        );
     }
 }
 
 #[test]
-fn one_branch_writes_a_key_once() {
+fn branch_that_writes_a_key_twice_is_rejected() {
     let put = |key: &'static str| Op::Put(Put::new(key, "v"));
     let delete = |keys| Op::DeleteRange(DeleteRange::new(keys));
     let refused = [
@@ -332,7 +339,7 @@ fn one_branch_writes_a_key_once() {
 }
 
 #[test]
-fn transactions_are_bounded() {
+fn transaction_with_too_many_operations_is_rejected() {
     let key = |number: usize| Bytes::from(format!("k{number}"));
     let puts = |count| (0..count).map(|at| Op::Put(Put::new(key(at), "v"))).collect::<Vec<_>>();
     let txn = |success, failure| Command::Txn(Txn { success, failure, ..Txn::default() });
@@ -341,8 +348,8 @@ fn transactions_are_bounded() {
     assert_eq!(txn(Vec::new(), puts(MAX_TXN_OPS + 1)).check(), Err(KvError::TooManyOps));
     let compare = Compare {
         keys: KeyRange::one("a"),
-        relation: Relation::Equal,
-        operand: Operand::Version(Version(0)),
+        relation: CompareRelation::Equal,
+        operand: CompareOperand::Version(Version(0)),
     };
     let compares = vec![compare; MAX_TXN_OPS + 1];
     let txn = Command::Txn(Txn { compares, ..Txn::default() });
@@ -350,11 +357,14 @@ fn transactions_are_bounded() {
 }
 
 #[test]
-fn empty_keys_are_refused_everywhere() {
+fn empty_key_is_rejected_everywhere() {
     let none = || KeyRange::from_etcd(Bytes::new(), Bytes::from_static(b"z"));
     let op = |op| Command::Txn(Txn { failure: vec![op], ..Txn::default() });
-    let compare =
-        Compare { keys: none(), relation: Relation::Equal, operand: Operand::Value("".into()) };
+    let compare = Compare {
+        keys: none(),
+        relation: CompareRelation::Equal,
+        operand: CompareOperand::Value("".into()),
+    };
     let commands = [
         Command::Put(Put::new("", "v")),
         Command::DeleteRange(DeleteRange::new(none())),
@@ -372,7 +382,7 @@ fn empty_keys_are_refused_everywhere() {
 }
 
 #[test]
-fn a_query_cannot_write() {
+fn query_that_writes_is_rejected() {
     let success = vec![Op::Put(Put::new("a", "v"))];
     let txn = Txn { success, ..Txn::default() };
     assert_eq!(KvStore::new().answer(Query::Txn(txn)).answer, Err(KvError::NotReadOnly));

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::ops;
 use synod_kv::{
-    Command, Compare, DeleteRange, KeyRange, Op, Operand, Order, Put, Query, Range, Relation,
-    Revision, Sort, SortBy, Txn, Version,
+    Command, Compare, CompareOperand, CompareRelation, DeleteRange, KeyRange, Op, Put, Query,
+    Range, Revision, Sort, SortBy, SortDirection, Txn, Version,
 };
 
 pub fn commands(count: ops::Range<usize>) -> impl Strategy<Value = Vec<Command>> {
@@ -72,7 +72,11 @@ fn delete() -> impl Strategy<Value = DeleteRange> {
 fn range() -> impl Strategy<Value = Range> {
     let by =
         [SortBy::Key, SortBy::Version, SortBy::Created, SortBy::Modified, SortBy::Value].to_vec();
-    let orders = vec![Order::Ascending, Order::Descending, Order::AscendingWithinLimit];
+    let orders = vec![
+        SortDirection::Ascending,
+        SortDirection::Descending,
+        SortDirection::AscendingWithinLimit,
+    ];
     let sort = (select(by), select(orders)).prop_map(|(by, order)| Sort { by, order });
     let bound = || option::weighted(0.2, revision());
     let flag = || prop::bool::weighted(0.2);
@@ -107,13 +111,18 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn compare() -> impl Strategy<Value = Compare> {
-    let relations =
-        [Relation::Equal, Relation::NotEqual, Relation::Less, Relation::Greater].to_vec();
+    let relations = [
+        CompareRelation::Equal,
+        CompareRelation::NotEqual,
+        CompareRelation::Less,
+        CompareRelation::Greater,
+    ]
+    .to_vec();
     let operand = prop_oneof![
-        (0_i64..4).prop_map(|version| Operand::Version(Version(version))),
-        revision().prop_map(Operand::Created),
-        revision().prop_map(Operand::Modified),
-        value().prop_map(Operand::Value),
+        (0_i64..4).prop_map(|version| CompareOperand::Version(Version(version))),
+        revision().prop_map(CompareOperand::Created),
+        revision().prop_map(CompareOperand::Modified),
+        value().prop_map(CompareOperand::Value),
     ];
     (keys(), select(relations), operand).prop_map(|(keys, relation, operand)| Compare {
         keys,

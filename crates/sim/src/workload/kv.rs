@@ -71,7 +71,8 @@ pub(crate) fn read_reply(bytes: &[u8]) -> Option<(u64, kv::Reply)> {
 pub(crate) fn value_in(query: impl FnOnce(&[u8]) -> Bytes, key: u8) -> Option<Bytes> {
     let keys = kv::KeyRange::one(vec![key]);
     let reply = query(&kv::Query::Range(kv::Range::new(keys)).encode());
-    let kv::Answer::Op(kv::OpAnswer::Range(found)) = kv::Reply::decode(&reply).ok()?.answer.ok()?
+    let kv::ReplyBody::Op(kv::OpAnswer::Range(found)) =
+        kv::Reply::decode(&reply).ok()?.answer.ok()?
     else {
         return None;
     };
@@ -153,8 +154,8 @@ fn txn_in_words(txn: &kv::Txn) -> String {
     let compares = txn.compares.iter().map(|compare| {
         let key = text(compare.keys.start());
         match &compare.operand {
-            kv::Operand::Value(value) => format!("{key} is {}", text(value)),
-            _ if compare.relation == kv::Relation::Equal => format!("no {key}"),
+            kv::CompareOperand::Value(value) => format!("{key} is {}", text(value)),
+            _ if compare.relation == kv::CompareRelation::Equal => format!("no {key}"),
             _ => format!("a {key}"),
         }
     });
@@ -210,10 +211,11 @@ mod tests {
         let get = kv::Op::Range(kv::Range::new(kv::KeyRange::one("l")));
         let is = |operand| kv::Compare {
             keys: kv::KeyRange::one("k"),
-            relation: kv::Relation::Equal,
+            relation: kv::CompareRelation::Equal,
             operand,
         };
-        let operands = [kv::Operand::Value("v".into()), kv::Operand::Version(kv::Version(0))];
+        let operands =
+            [kv::CompareOperand::Value("v".into()), kv::CompareOperand::Version(kv::Version(0))];
         let compares = operands.into_iter().map(is).collect();
         let txn = kv::Txn { compares, success: vec![delete, get.clone()], failure: vec![get] };
         let command = Command { id: 2, body: kv::Command::Txn(txn) };

@@ -118,14 +118,14 @@ pub(crate) fn query(op: &Op) -> kv::Query {
 /// Translates the store's reply to the client's outcome; `None` if it does not answer the operation.
 pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
     match (op, reply.answer.ok()?) {
-        (Op::Get { .. }, kv::Answer::Op(kv::OpAnswer::Range(found))) => {
+        (Op::Get { .. }, kv::ReplyBody::Op(kv::OpAnswer::Range(found))) => {
             Some(Outcome::Read(first(found)))
         }
-        (Op::Put { .. }, kv::Answer::Op(kv::OpAnswer::Put(_))) => Some(Outcome::Done),
-        (Op::Delete { .. }, kv::Answer::Op(kv::OpAnswer::DeleteRange(gone))) => {
+        (Op::Put { .. }, kv::ReplyBody::Op(kv::OpAnswer::Put(_))) => Some(Outcome::Done),
+        (Op::Delete { .. }, kv::ReplyBody::Op(kv::OpAnswer::DeleteRange(gone))) => {
             Some(Outcome::Deleted(gone.deleted > 0))
         }
-        (Op::Txn(_), kv::Answer::Txn(answer)) => {
+        (Op::Txn(_), kv::ReplyBody::Txn(answer)) => {
             let results = answer.replies.into_iter().map(|reply| match reply.answer {
                 kv::OpAnswer::Range(found) => Some(first(found)),
                 kv::OpAnswer::Put(_) | kv::OpAnswer::DeleteRange(_) => None,
@@ -161,10 +161,11 @@ fn step(step: &TxnOp) -> kv::Op {
 /// whether a key holds a value, and whether it is there.
 fn compare(compare: &Compare) -> kv::Compare {
     let operand = match &compare.value {
-        Value::Nil => kv::Operand::Version(kv::Version(0)),
-        value => kv::Operand::Value(bytes(value)),
+        Value::Nil => kv::CompareOperand::Version(kv::Version(0)),
+        value => kv::CompareOperand::Value(bytes(value)),
     };
-    let relation = if compare.equal { kv::Relation::Equal } else { kv::Relation::NotEqual };
+    let relation =
+        if compare.equal { kv::CompareRelation::Equal } else { kv::CompareRelation::NotEqual };
     kv::Compare { keys: one(&compare.key), relation, operand }
 }
 

@@ -9,8 +9,8 @@ use std::fmt::Debug;
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::{Protocol, Refusal, StateMachine, StateView, Write};
 use synod_kv::{
-    Command, Compare, DeleteRange, KeyRange, KvStore, Op, Operand, Put, Query, Range, Relation,
-    Reply, Txn,
+    Command, Compare, CompareOperand, CompareRelation, DeleteRange, KeyRange, KvStore, Op, Put,
+    Query, Range, Reply, Txn,
 };
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
@@ -172,8 +172,8 @@ fn the_stores_commands() {
     let txn = Txn {
         compares: vec![Compare {
             keys: KeyRange::one("key"),
-            relation: Relation::Equal,
-            operand: Operand::Value("value".into()),
+            relation: CompareRelation::Equal,
+            operand: CompareOperand::Value("value".into()),
         }],
         success: vec![Op::Put(put()), Op::Range(range())],
         failure: vec![Op::DeleteRange(DeleteRange::new(KeyRange::all()))],

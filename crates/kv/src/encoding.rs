@@ -1,4 +1,4 @@
-//! The stored form: one entry per key and one for the revision.
+//! The encoding in the state store: one entry per key and one for the revision.
 //!
 //! ```text
 //! 'k' key      -> format byte, postcard of (create, mod, version, value)
@@ -6,7 +6,7 @@
 //! ```
 
 use crate::codec;
-use crate::store::Entry;
+use crate::entry::Entry;
 use crate::tree::Tree;
 use crate::{Revision, Version};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use synod_consensus::StateError;
 const KEY: u8 = b'k';
 const REVISION: u8 = b'r';
 
-/// Where a key is stored.
+/// Returns the stored key of a key.
 pub(crate) fn entry_key(key: &[u8]) -> Bytes {
     let mut stored = Vec::with_capacity(1 + key.len());
     stored.push(KEY);
@@ -23,22 +23,22 @@ pub(crate) fn entry_key(key: &[u8]) -> Bytes {
     stored.into()
 }
 
-/// What is stored for a key.
+/// Returns the stored value of a key.
 pub(crate) fn entry_value(entry: &Entry) -> Bytes {
     codec::encode(&(entry.created, entry.modified, entry.version, &entry.value))
 }
 
-/// Where the revision is stored.
+/// Returns the stored key of the revision.
 pub(crate) fn revision_key() -> Bytes {
     Bytes::from_static(&[REVISION])
 }
 
-/// What is stored for the revision.
+/// Returns the stored value of the revision.
 pub(crate) fn revision_value(revision: Revision) -> Bytes {
     codec::encode(&revision)
 }
 
-/// Rebuilds the whole state.
+/// Decodes the state from its stored entries.
 pub(crate) fn load(
     stored: &mut dyn Iterator<Item = (Bytes, Bytes)>,
 ) -> Result<(Revision, Tree<Entry>), StateError> {
@@ -47,7 +47,7 @@ pub(crate) fn load(
     for (key, value) in stored {
         match key.split_first() {
             Some((&KEY, user)) if !user.is_empty() => {
-                // Copies: a store may hand out slices of blocks that are far larger.
+                // Copied, because a store may return slices of far larger blocks.
                 entries.insert(Bytes::copy_from_slice(user), entry(user, &value)?);
             }
             Some((&REVISION, [])) => revision = Some(read::<Revision>("the revision", &value)?),
@@ -114,21 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn stored_bytes_do_not_move() {
+    fn stored_bytes_do_not_change() {
         assert_eq!(entry_key(b"a"), &b"ka"[..]);
         assert_eq!(entry_value(&sample(2, 3, 2)), &[1, 4, 6, 4, 1, b'v'][..]);
         assert_eq!((revision_key(), revision_value(Revision(3))), ("r".into(), vec![1, 6].into()));
     }
 
     #[test]
-    fn takes_what_it_wrote() {
+    fn valid_entries_are_loaded() {
         assert_eq!(load_all(&[]), Ok(Revision::FIRST));
         assert_eq!(load_all(&with_entry(&sample(2, 9, 3))), Ok(Revision(9)));
         assert_eq!(load_all(&with_entry(&sample(2, 2, 1))), Ok(Revision(9)));
     }
 
     #[test]
-    fn refuses_what_it_cannot_have_written() {
+    fn impossible_entries_are_rejected() {
         let numbers =
             [(1, 1, 1), (2, 2, 0), (2, 3, 1), (2, 2, 2), (3, 2, 1), (2, 10, 2), (-5, 3, 1)];
         for (created, modified, version) in numbers {

@@ -1,49 +1,51 @@
-//! Selecting: which keys of a range, in which order, and how many, piece by piece.
+//! Range reads: filters, order and limit, in bounded pieces.
 
-use crate::store::Entry;
+use crate::entry::Entry;
 use crate::tree::{Entries, Tree};
-use crate::{KeyRange, KeyValue, KvError, Order, Range, RangeAnswer, Revision, Sort, SortBy};
+use crate::{
+    KeyRange, KeyValue, KvError, Range, RangeAnswer, Revision, Sort, SortBy, SortDirection,
+};
 use bytes::Bytes;
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-/// The bytes that a key counts in a reply beside its name and its value: a little more than its
+/// The bytes that a key counts in a reply in addition to its key and value: a little more than its
 /// numbers and lengths take on the wire.
 const KEY_OVERHEAD: usize = 48;
-/// A sorted selection with a smaller limit keeps this many keys between two cuts.
+/// The minimum number of keys that a sorted read keeps between two cuts.
 const MIN_KEPT: usize = 512;
 
-/// The bytes that a reply may still take.
+/// The remaining size of a reply in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room(usize);
+pub(crate) struct ReplyBudget(usize);
 
-impl Room {
+impl ReplyBudget {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(bytes)
     }
 
-    /// Makes room for a key.
+    /// Takes the size of a key from the budget.
     pub(crate) fn take(&mut self, kv: &KeyValue) -> Result<(), KvError> {
         self.0 = self.0.checked_sub(reply_bytes(kv)).ok_or(KvError::ReplyTooLarge)?;
         Ok(())
     }
 }
 
-/// The place in a range up to which it has been walked.
+/// The position in a range up to which it has been read.
 #[derive(Debug)]
-pub(crate) struct Walk {
+pub(crate) struct RangeCursor {
     keys: KeyRange,
-    /// The last key seen.
+    /// The last key read.
     last: Option<Bytes>,
 }
 
-impl Walk {
+impl RangeCursor {
     pub(crate) fn new(keys: KeyRange) -> Self {
         Self { keys, last: None }
     }
 
-    /// The next keys, at most `most` of them, until `stop` says so. Returns whether more may come.
-    pub(crate) fn go<'a>(
+    /// Reads at most `most` keys, until `each` returns false. Returns whether keys may be left.
+    pub(crate) fn advance<'a>(
         &mut self,
         entries: &'a Tree<Entry>,
         most: usize,
@@ -65,64 +67,66 @@ impl Walk {
 
 /// A read of a range in progress. Its revision has been checked.
 #[derive(Debug)]
-pub(crate) struct Selection {
+pub(crate) struct RangeRead {
     range: Range,
-    walk: Walk,
-    /// The keys kept, with their values as long as they may be compared.
+    cursor: RangeCursor,
+    /// The keys kept, with their values while those may be compared.
     found: Vec<KeyValue>,
-    /// The bytes of what is kept: of the answer, or of the keys among which a limit still chooses.
+    /// The size of the kept keys: of the answer, or of the candidates of a limit.
     bytes: usize,
-    /// More keys than these need not be kept.
+    /// The maximum number of keys that need to be kept.
     keep: usize,
     more: bool,
 }
 
-impl Selection {
+impl RangeRead {
     pub(crate) fn new(range: Range) -> Self {
         let limit = limit(&range);
         let keep = match range.sort {
             None => limit,
-            // The extra key tells whether there are more.
-            Some(Sort { order: Order::AscendingWithinLimit, .. }) if !filters(&range) => {
+            // The extra key shows whether there are more.
+            Some(Sort { order: SortDirection::AscendingWithinLimit, .. })
+                if !has_filters(&range) =>
+            {
                 limit.saturating_add(1)
             }
             // Any other order must see them all.
             Some(_) => usize::MAX,
         };
-        let walk = Walk::new(range.keys.clone());
-        Self { range, walk, found: Vec::new(), bytes: 0, keep, more: false }
+        let cursor = RangeCursor::new(range.keys.clone());
+        Self { range, cursor, found: Vec::new(), bytes: 0, keep, more: false }
     }
 
-    /// The bytes of what is kept.
+    /// Returns the size of the kept keys.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Walks on over at most `most` keys; returns the answer if that was the end. What a limit
-    /// may still cut off takes no room until it is known to stay.
+    /// Reads at most `most` keys, and returns the answer at the end. Keys that a limit may still cut off do
+    /// not count against the budget.
     pub(crate) fn step(
         &mut self,
         entries: &Tree<Entry>,
         most: usize,
-        room: &mut Room,
+        budget: &mut ReplyBudget,
     ) -> Result<Option<RangeAnswer>, KvError> {
-        if !self.range.count_only && self.walk(entries, most, room)? {
+        if !self.range.count_only && self.read_keys(entries, most, budget)? {
             return Ok(None);
         }
-        self.finish(entries, room).map(Some)
+        self.finish(entries, budget).map(Some)
     }
 
     /// Returns whether keys may be left.
-    fn walk(
+    fn read_keys(
         &mut self,
         entries: &Tree<Entry>,
         most: usize,
-        room: &mut Room,
+        budget: &mut ReplyBudget,
     ) -> Result<bool, KvError> {
-        let Self { range, walk, found, bytes, keep, more } = self;
+        let Self { range, cursor, found, bytes, keep, more } = self;
         let (sort, limit) = (range.sort, limit(range));
         let cut_at = limit.max(MIN_KEPT).saturating_mul(2);
-        walk.go(entries, most, |key, entry| {
+        cursor.advance(entries, most, |key, entry| {
             if !passes(range, entry) {
                 return Ok(true);
             }
@@ -133,14 +137,14 @@ impl Selection {
             let key_only = range.keys_only && sort.is_none();
             let kv = key_value(key, entry, key_only);
             *bytes += if sort.is_none() || range.limit == 0 {
-                room.take(&kv)?;
+                budget.take(&kv)?;
                 reply_bytes(&kv)
             } else {
                 candidate_bytes(&kv)
             };
             found.push(kv);
             if let Some(sort) = sort.filter(|_| found.len() >= cut_at) {
-                // Keeps no more of a large range than its answer needs.
+                // Keep no more of a large range than its answer needs.
                 found.sort_by(|a, b| order(sort, a, b));
                 found.truncate(limit);
                 *bytes = found.iter().map(candidate_bytes).sum();
@@ -150,7 +154,11 @@ impl Selection {
         })
     }
 
-    fn finish(&mut self, entries: &Tree<Entry>, room: &mut Room) -> Result<RangeAnswer, KvError> {
+    fn finish(
+        &mut self,
+        entries: &Tree<Entry>,
+        budget: &mut ReplyBudget,
+    ) -> Result<RangeAnswer, KvError> {
         let mut kvs = std::mem::take(&mut self.found);
         if let Some(sort) = self.range.sort {
             let limit = limit(&self.range);
@@ -161,7 +169,7 @@ impl Selection {
                 kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
             }
             if self.range.limit > 0 {
-                kvs.iter().try_for_each(|kv| room.take(kv))?;
+                kvs.iter().try_for_each(|kv| budget.take(kv))?;
                 self.bytes = kvs.iter().map(reply_bytes).sum();
             }
         }
@@ -170,8 +178,8 @@ impl Selection {
     }
 }
 
-/// The entries of a range in the order of their keys.
-pub(crate) fn within<'a>(
+/// Returns the entries of a range in the order of their keys.
+pub(crate) fn entries_in<'a>(
     entries: &'a Tree<Entry>,
     keys: &KeyRange,
 ) -> impl Iterator<Item = (&'a Bytes, &'a Entry)> + use<'a> {
@@ -179,7 +187,7 @@ pub(crate) fn within<'a>(
     found.into_iter().flatten()
 }
 
-/// An entry as clients see it.
+/// Returns an entry in the form for clients.
 pub(crate) fn key_value(key: &Bytes, entry: &Entry, key_only: bool) -> KeyValue {
     KeyValue {
         key: key.clone(),
@@ -194,7 +202,7 @@ fn reply_bytes(kv: &KeyValue) -> usize {
     kv.key.len() + kv.value.len() + KEY_OVERHEAD
 }
 
-/// The bytes of a key that a limit may still cut off: its value stays the store's.
+/// Returns the size of a key that a limit may still cut off: its value is shared with the store.
 fn candidate_bytes(kv: &KeyValue) -> usize {
     kv.key.len() + KEY_OVERHEAD
 }
@@ -203,7 +211,7 @@ fn limit(range: &Range) -> usize {
     if range.limit == 0 { usize::MAX } else { usize::try_from(range.limit).unwrap_or(usize::MAX) }
 }
 
-fn filters(range: &Range) -> bool {
+fn has_filters(range: &Range) -> bool {
     range.min_mod_revision.is_some()
         || range.max_mod_revision.is_some()
         || range.min_create_revision.is_some()
@@ -228,7 +236,7 @@ fn order(sort: Sort, a: &KeyValue, b: &KeyValue) -> Ordering {
         SortBy::Value => a.value.cmp(&b.value),
     };
     match sort.order {
-        Order::Ascending | Order::AscendingWithinLimit => ascending,
-        Order::Descending => ascending.reverse(),
+        SortDirection::Ascending | SortDirection::AscendingWithinLimit => ascending,
+        SortDirection::Descending => ascending.reverse(),
     }
 }

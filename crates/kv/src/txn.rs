@@ -1,48 +1,50 @@
-//! Changing the store: everything that one request does, at one revision.
+//! Atomic changes of the store: all operations of one request, at one revision.
 
-use crate::select::{Room, Selection, Walk};
-use crate::store::{Entry, KvStore};
+use crate::entry::Entry;
+use crate::range::{RangeCursor, RangeRead, ReplyBudget};
+use crate::store::KvStore;
 use crate::tree::Tree;
 use crate::{
-    Answer, Compare, DeleteRange, DeleteRangeAnswer, KvError, MAX_REPLY_BYTES, Op, OpAnswer,
-    OpReply, Operand, Put, PutAnswer, Relation, Revision, Txn, TxnAnswer, Version, select, stored,
+    Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeAnswer, KvError,
+    MAX_REPLY_BYTES, Op, OpAnswer, OpReply, Put, PutAnswer, ReplyBody, Revision, Txn, TxnAnswer,
+    Version, encoding, range,
 };
 use bytes::Bytes;
 use std::cmp::Ordering;
 use synod_types::Changes;
 
-/// One request's changes. What depends on the store is checked first ([`check_ops`]); only a reply
-/// that becomes too large ends an edit half-way, and then [`atomically`] undoes it.
-pub(crate) struct Edit<'a> {
+/// Writer of one request's changes. Preconditions are checked first ([`check_ops`]); only a reply that is
+/// too large interrupts the changes, and then [`atomically`] undoes them.
+pub(crate) struct TxnWriter<'a> {
     store: &'a mut KvStore,
     changes: &'a mut Changes,
     /// The revision that the request's changes get, if there are any.
     next: Revision,
     changed: bool,
-    /// What the reply may still hold.
-    room: Room,
+    /// The remaining size of the reply.
+    budget: ReplyBudget,
 }
 
-/// Carries out checked operations of one request, all of them or none.
+/// Applies checked operations of one request, all of them or none.
 pub(crate) fn atomically<T>(
     store: &mut KvStore,
     changes: &mut Changes,
     ops: Vec<Op>,
-    collect: impl FnOnce(&mut Edit<'_>, Vec<Op>) -> Result<T, KvError>,
+    collect: impl FnOnce(&mut TxnWriter<'_>, Vec<Op>) -> Result<T, KvError>,
 ) -> Result<T, KvError> {
-    // Only what reads can make a reply too large. Other requests are spared the copy: it costs a
-    // reference count, but then each changed node has to be copied.
+    // Only operations that return keys can make a reply too large. Other requests need no copy, which
+    // costs a reference count, and then a copy of each changed node.
     let before = ops.iter().any(returns_keys).then(|| store.clone());
-    let mut own = Changes::new();
+    let mut new_changes = Changes::new();
     let next = store.revision.next();
-    let room = Room::new(MAX_REPLY_BYTES);
-    let mut edit = Edit { store, changes: &mut own, next, changed: false, room };
-    let answer = collect(&mut edit, ops);
-    edit.finish();
+    let budget = ReplyBudget::new(MAX_REPLY_BYTES);
+    let mut writer = TxnWriter { store, changes: &mut new_changes, next, changed: false, budget };
+    let answer = collect(&mut writer, ops);
+    writer.finish();
     match (&answer, before) {
         (Err(_), Some(before)) => *store = before,
         (Err(error), None) => unreachable!("a request that returns no keys failed: {error}"),
-        (Ok(_), _) => changes.append(&mut own),
+        (Ok(_), _) => changes.append(&mut new_changes),
     }
     answer
 }
@@ -56,17 +58,17 @@ fn returns_keys(op: &Op) -> bool {
     }
 }
 
-impl Edit<'_> {
-    /// Does a checked operation.
+impl TxnWriter<'_> {
+    /// Applies a checked operation.
     pub(crate) fn op(&mut self, op: Op) -> Result<OpAnswer, KvError> {
         Ok(match op {
             Op::Put(put) => OpAnswer::Put(self.put(put)?),
             Op::DeleteRange(delete) => OpAnswer::DeleteRange(self.delete(&delete)?),
             Op::Range(range) => {
-                let mut selection = Selection::new(range);
+                let mut read = RangeRead::new(range);
                 loop {
                     let entries = &self.store.entries;
-                    if let Some(answer) = selection.step(entries, usize::MAX, &mut self.room)? {
+                    if let Some(answer) = read.step(entries, usize::MAX, &mut self.budget)? {
                         break OpAnswer::Range(answer);
                     }
                 }
@@ -74,15 +76,15 @@ impl Edit<'_> {
         })
     }
 
-    /// Moves the store to the new revision if anything changed.
+    /// Sets the new revision if anything changed.
     fn finish(self) {
         if self.changed {
             self.store.revision = self.next;
-            self.changes.put(stored::revision_key(), stored::revision_value(self.next));
+            self.changes.put(encoding::revision_key(), encoding::revision_value(self.next));
         }
     }
 
-    /// The revision up to here.
+    /// Returns the revision after the operations so far.
     fn revision(&self) -> Revision {
         if self.changed { self.next } else { self.store.revision }
     }
@@ -92,17 +94,17 @@ impl Edit<'_> {
         let mut prev = None;
         if let Some(entry) = self.store.entries.get_mut(&key) {
             if put.prev_kv {
-                let kv = select::key_value(&key, entry, false);
-                self.room.take(&kv)?;
+                let kv = range::key_value(&key, entry, false);
+                self.budget.take(&kv)?;
                 prev = Some(kv);
             }
             entry.value = put.value.unwrap_or_else(|| entry.value.clone());
             (entry.modified, entry.version) = (next, entry.version.next());
-            self.changes.put(stored::entry_key(&key), stored::entry_value(entry));
+            self.changes.put(encoding::entry_key(&key), encoding::entry_value(entry));
         } else {
             let value = put.value.expect("a put without a value was checked to have an old one");
             let entry = Entry { value, created: next, modified: next, version: Version(1) };
-            self.changes.put(stored::entry_key(&key), stored::entry_value(&entry));
+            self.changes.put(encoding::entry_key(&key), encoding::entry_value(&entry));
             self.store.entries.insert(key, entry);
         }
         self.changed = true;
@@ -110,16 +112,16 @@ impl Edit<'_> {
     }
 
     fn delete(&mut self, delete: &DeleteRange) -> Result<DeleteRangeAnswer, KvError> {
-        let found = select::within(&self.store.entries, &delete.keys);
+        let found = range::entries_in(&self.store.entries, &delete.keys);
         let keys: Vec<Bytes> = found.map(|(key, _)| key.clone()).collect();
         let mut answer = DeleteRangeAnswer { deleted: keys.len() as u64, prev_kvs: Vec::new() };
         for key in keys {
-            self.changes.delete(stored::entry_key(&key));
+            self.changes.delete(encoding::entry_key(&key));
             let entry = self.store.entries.remove(&key).expect("the key was just found");
             self.changed = true;
             if delete.prev_kv {
-                let prev = select::key_value(&key, &entry, false);
-                self.room.take(&prev)?;
+                let prev = range::key_value(&key, &entry, false);
+                self.budget.take(&prev)?;
                 answer.prev_kvs.push(prev);
             }
         }
@@ -127,23 +129,27 @@ impl Edit<'_> {
     }
 }
 
-/// Carries out a transaction.
-pub(crate) fn txn(store: &mut KvStore, txn: Txn, changes: &mut Changes) -> Result<Answer, KvError> {
+/// Applies a transaction.
+pub(crate) fn apply_txn(
+    store: &mut KvStore,
+    txn: Txn,
+    changes: &mut Changes,
+) -> Result<ReplyBody, KvError> {
     let succeeded = txn.compares.into_iter().all(|compare| holds(store, compare));
     let branch = if succeeded { txn.success } else { txn.failure };
     check_ops(store, &branch)?;
-    let replies = atomically(store, changes, branch, |edit, branch| {
+    let replies = atomically(store, changes, branch, |writer, branch| {
         let replies = branch.into_iter().map(|op| {
-            let answer = edit.op(op)?;
-            Ok(OpReply { revision: edit.revision(), answer })
+            let answer = writer.op(op)?;
+            Ok(OpReply { revision: writer.revision(), answer })
         });
         replies.collect::<Result<_, KvError>>()
     })?;
-    Ok(Answer::Txn(TxnAnswer { succeeded, replies }))
+    Ok(ReplyBody::Txn(TxnAnswer { succeeded, replies }))
 }
 
-/// Checks what depends on the store. As no branch writes a key twice, what holds before the
-/// branch holds at each of its operations.
+/// Checks the preconditions that depend on the store. No branch writes a key twice, so that a
+/// precondition that holds before the branch holds at each of its operations.
 pub(crate) fn check_ops(store: &KvStore, ops: &[Op]) -> Result<(), KvError> {
     let mut wrote = false;
     for op in ops {
@@ -154,7 +160,7 @@ pub(crate) fn check_ops(store: &KvStore, ops: &[Op]) -> Result<(), KvError> {
             Op::Put(_) | Op::DeleteRange(_) => wrote = true,
             Op::Range(range) => {
                 store.check_revision(range.revision)?;
-                // What stood before the branch's own writes is history to a read behind them.
+                // The state before the branch's own writes is history to a read after them.
                 if wrote && range.revision.is_some_and(|at| at == store.revision) {
                     return Err(KvError::HistoricRevision);
                 }
@@ -164,27 +170,27 @@ pub(crate) fn check_ops(store: &KvStore, ops: &[Op]) -> Result<(), KvError> {
     Ok(())
 }
 
-/// The evaluation of a compare, piece by piece.
+/// The evaluation of a compare, in bounded pieces.
 #[derive(Debug)]
-pub(crate) struct Comparison {
-    relation: Relation,
-    operand: Operand,
-    walk: Walk,
-    /// Whether there was a key.
+pub(crate) struct CompareEvaluation {
+    relation: CompareRelation,
+    operand: CompareOperand,
+    cursor: RangeCursor,
+    /// Whether the range has a key.
     any: bool,
 }
 
-impl Comparison {
+impl CompareEvaluation {
     pub(crate) fn new(compare: Compare) -> Self {
         let Compare { keys, relation, operand } = compare;
-        Self { relation, operand, walk: Walk::new(keys), any: false }
+        Self { relation, operand, cursor: RangeCursor::new(keys), any: false }
     }
 
-    /// Walks on over at most `most` keys; returns the outcome if it is known then.
+    /// Compares at most `most` keys, and returns the result once it is certain.
     pub(crate) fn step(&mut self, entries: &Tree<Entry>, most: usize) -> Option<bool> {
-        let Self { relation, operand, walk, any } = self;
+        let Self { relation, operand, cursor, any } = self;
         let mut all = true;
-        let more = walk.go(entries, most, |_, entry| {
+        let more = cursor.advance(entries, most, |_, entry| {
             *any = true;
             all = relates(*relation, compare(entry, operand));
             Ok(all)
@@ -198,39 +204,41 @@ impl Comparison {
 }
 
 fn holds(store: &KvStore, compare: Compare) -> bool {
-    let mut comparison = Comparison::new(compare);
+    let mut evaluation = CompareEvaluation::new(compare);
     loop {
-        if let Some(holds) = comparison.step(&store.entries, usize::MAX) {
+        if let Some(holds) = evaluation.step(&store.entries, usize::MAX) {
             return holds;
         }
     }
 }
 
-fn compare(entry: &Entry, operand: &Operand) -> Ordering {
+fn compare(entry: &Entry, operand: &CompareOperand) -> Ordering {
     match operand {
-        Operand::Version(version) => entry.version.cmp(version),
-        Operand::Created(revision) => entry.created.cmp(revision),
-        Operand::Modified(revision) => entry.modified.cmp(revision),
-        Operand::Value(value) => entry.value.cmp(value),
+        CompareOperand::Version(version) => entry.version.cmp(version),
+        CompareOperand::Created(revision) => entry.created.cmp(revision),
+        CompareOperand::Modified(revision) => entry.modified.cmp(revision),
+        CompareOperand::Value(value) => entry.value.cmp(value),
     }
 }
 
-/// The outcome of a compare of which there is no key.
-fn without_keys(relation: Relation, operand: &Operand) -> bool {
+/// Returns the result of a compare of a range without keys.
+fn without_keys(relation: CompareRelation, operand: &CompareOperand) -> bool {
     let ordering = match operand {
-        Operand::Version(version) => Version(0).cmp(version),
-        Operand::Created(revision) | Operand::Modified(revision) => Revision(0).cmp(revision),
-        // No value is not an empty value: there is nothing to compare.
-        Operand::Value(_) => return false,
+        CompareOperand::Version(version) => Version(0).cmp(version),
+        CompareOperand::Created(revision) | CompareOperand::Modified(revision) => {
+            Revision(0).cmp(revision)
+        }
+        // A missing value is not an empty value: the compare fails.
+        CompareOperand::Value(_) => return false,
     };
     relates(relation, ordering)
 }
 
-fn relates(relation: Relation, ordering: Ordering) -> bool {
+fn relates(relation: CompareRelation, ordering: Ordering) -> bool {
     match relation {
-        Relation::Equal => ordering.is_eq(),
-        Relation::NotEqual => ordering.is_ne(),
-        Relation::Less => ordering.is_lt(),
-        Relation::Greater => ordering.is_gt(),
+        CompareRelation::Equal => ordering.is_eq(),
+        CompareRelation::NotEqual => ordering.is_ne(),
+        CompareRelation::Less => ordering.is_lt(),
+        CompareRelation::Greater => ordering.is_gt(),
     }
 }

@@ -1,0 +1,196 @@
+//! Queries in bounded pieces, on a view of the store.
+
+use crate::range::{RangeRead, ReplyBudget};
+use crate::txn::{self, CompareEvaluation};
+use crate::{KvError, KvStore, Op, OpAnswer, OpReply, Query, Reply, ReplyBody, Txn, TxnAnswer};
+use std::vec;
+use synod_consensus::PiecewiseRead;
+
+/// The maximum number of keys that one piece reads.
+const PIECE_KEYS: usize = 1024;
+
+/// Query in progress on a view of the store.
+///
+/// The caller decides after each piece whether to continue: the client may have disconnected, or the
+/// reply may take too much memory. Only the sorting of the found keys is not divided.
+///
+/// ```
+/// use synod_kv::{KeyRange, KvStore, PiecewiseRead, Query, Range};
+///
+/// let store = KvStore::new();
+/// let mut cursor = store.read(Query::Range(Range::new(KeyRange::all())), 1 << 20);
+/// let reply = loop {
+///     match cursor.step() {
+///         Some(reply) => break reply,
+///         None => assert!(cursor.bytes() < 1 << 20),
+///     }
+/// };
+/// assert_eq!(reply, store.answer(Query::Range(Range::new(KeyRange::all()))));
+/// ```
+#[derive(Debug)]
+pub struct QueryCursor {
+    store: KvStore,
+    budget: ReplyBudget,
+    /// The size of the completed ranges of a transaction.
+    complete: usize,
+    state: QueryState,
+}
+
+#[derive(Debug)]
+enum QueryState {
+    /// The answer is complete.
+    Ready(Result<ReplyBody, KvError>),
+    Range(Box<RangeRead>),
+    Txn(Box<ReadTxn>),
+}
+
+/// A transaction that only reads: the compares, then one branch.
+#[derive(Debug)]
+struct ReadTxn {
+    compares: vec::IntoIter<crate::Compare>,
+    comparing: Option<CompareEvaluation>,
+    branches: [Vec<Op>; 2],
+    running: Option<Branch>,
+}
+
+#[derive(Debug)]
+struct Branch {
+    succeeded: bool,
+    ops: vec::IntoIter<Op>,
+    reading: Option<RangeRead>,
+    replies: Vec<OpReply>,
+}
+
+impl PiecewiseRead for QueryCursor {
+    type Reply = Reply;
+
+    fn step(&mut self) -> Option<Reply> {
+        let answer = self.piece(PIECE_KEYS)?;
+        Some(Reply { revision: self.store.revision, answer })
+    }
+
+    fn bytes(&self) -> usize {
+        let reading = match &self.state {
+            QueryState::Range(read) => Some(&**read),
+            QueryState::Txn(txn) => txn.running.as_ref().and_then(|branch| branch.reading.as_ref()),
+            QueryState::Ready(_) => None,
+        };
+        self.complete + reading.map_or(0, RangeRead::bytes)
+    }
+}
+
+impl QueryCursor {
+    pub(crate) fn new(store: KvStore, query: Query, max_bytes: usize) -> Self {
+        let state = match query.check() {
+            Err(error) => QueryState::Ready(Err(error)),
+            Ok(()) => match query {
+                Query::Revision => QueryState::Ready(Ok(ReplyBody::Revision)),
+                Query::Txn(txn) => QueryState::Txn(Box::new(ReadTxn::new(txn))),
+                Query::Range(range) => match store.check_revision(range.revision) {
+                    Ok(()) => QueryState::Range(Box::new(RangeRead::new(range))),
+                    Err(error) => QueryState::Ready(Err(error)),
+                },
+            },
+        };
+        Self { store, budget: ReplyBudget::new(max_bytes), complete: 0, state }
+    }
+
+    /// Executes all remaining pieces.
+    #[must_use]
+    pub fn finish(mut self) -> Reply {
+        loop {
+            if let Some(answer) = self.piece(usize::MAX) {
+                return Reply { revision: self.store.revision, answer };
+            }
+        }
+    }
+
+    fn piece(&mut self, most: usize) -> Option<Result<ReplyBody, KvError>> {
+        let Self { store, budget, complete, state } = self;
+        let done = match state {
+            QueryState::Ready(answer) => return Some(answer.clone()),
+            QueryState::Range(read) => read
+                .step(&store.entries, most, budget)
+                .map(|answer| answer.map(|answer| ReplyBody::Op(OpAnswer::Range(answer)))),
+            QueryState::Txn(txn) => txn.step(store, most, budget, complete),
+        };
+        done.transpose()
+    }
+}
+
+impl ReadTxn {
+    fn new(txn: Txn) -> Self {
+        Self {
+            compares: txn.compares.into_iter(),
+            comparing: None,
+            branches: [txn.failure, txn.success],
+            running: None,
+        }
+    }
+
+    fn step(
+        &mut self,
+        store: &KvStore,
+        most: usize,
+        budget: &mut ReplyBudget,
+        complete: &mut usize,
+    ) -> Result<Option<ReplyBody>, KvError> {
+        match &mut self.running {
+            Some(branch) => branch.step(store, most, budget, complete),
+            None => {
+                if let Some(succeeded) = self.compare(store, most) {
+                    let ops = std::mem::take(&mut self.branches[usize::from(succeeded)]);
+                    txn::check_ops(store, &ops)?;
+                    let (ops, replies) = (ops.into_iter(), Vec::new());
+                    self.running = Some(Branch { succeeded, ops, reading: None, replies });
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Evaluates the compares. Returns whether all hold, once that is certain.
+    fn compare(&mut self, store: &KvStore, most: usize) -> Option<bool> {
+        let next = || self.compares.next().map(CompareEvaluation::new);
+        let Some(comparing) = self.comparing.take().or_else(next) else { return Some(true) };
+        let comparing = self.comparing.insert(comparing);
+        match comparing.step(&store.entries, most) {
+            Some(true) => self.comparing = None,
+            Some(false) => return Some(false),
+            None => {}
+        }
+        None
+    }
+}
+
+impl Branch {
+    fn step(
+        &mut self,
+        store: &KvStore,
+        most: usize,
+        budget: &mut ReplyBudget,
+        complete: &mut usize,
+    ) -> Result<Option<ReplyBody>, KvError> {
+        let Some(reading) = &mut self.reading else {
+            self.reading = match self.ops.next() {
+                Some(Op::Range(range)) => Some(RangeRead::new(range)),
+                Some(Op::Put(_) | Op::DeleteRange(_)) => return Err(KvError::NotReadOnly),
+                None => {
+                    let replies = std::mem::take(&mut self.replies);
+                    return Ok(Some(ReplyBody::Txn(TxnAnswer {
+                        succeeded: self.succeeded,
+                        replies,
+                    })));
+                }
+            };
+            return Ok(None);
+        };
+        if let Some(answer) = reading.step(&store.entries, most, budget)? {
+            *complete += reading.bytes();
+            self.reading = None;
+            let answer = OpAnswer::Range(answer);
+            self.replies.push(OpReply { revision: store.revision, answer });
+        }
+        Ok(None)
+    }
+}
