@@ -40,10 +40,10 @@ impl Collector for Live {
         let mut page = Page(encoder);
         let Metrics { status, counters, outstanding, log_sync, apply, batches } =
             self.replica.metrics();
-        page.seconds("log_sync", "Time until a write of the log was durable", &log_sync)?;
-        let help = "Time from when a slot was chosen until it was applied";
+        page.seconds("log_sync", "Time until a write of the log was durable.", &log_sync)?;
+        let help = "Time from when a slot was chosen until it was applied.";
         page.seconds("apply", help, &apply)?;
-        let help = "Batches written to the log; merged ones share a sync";
+        let help = "Batches written to the log; merged ones share a sync.";
         page.counter("log_batches", help, batches)?;
         let leads = u64::from(status.role == Role::Leader);
         let leader = status.leader.map_or(0, |leader| leader.0);
@@ -156,5 +156,41 @@ impl Page<'_> {
             value.encode(encoder.encode_family(&[(label, key)])?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use synod_kv::KvStore;
+    use synod_raft::Raft;
+    use synod_transport::MemoryNetwork;
+    use synod_types::ClusterId;
+
+    #[tokio::test]
+    async fn page_has_histograms_with_every_bound() {
+        let replica = Replica::builder::<Raft>(ClusterId(7), NodeId(1))
+            .members([(NodeId(1), "1")])
+            .in_memory()
+            .transport(Arc::new(MemoryNetwork::default().join(NodeId(1))))
+            .start_untyped(KvStore::new());
+        let replica = replica.await.unwrap();
+        replica.read_barrier().await.unwrap();
+        let registry = registry(&replica, Box::new(QuicStats::default));
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        for (name, help) in [
+            ("log_sync", "Time until a write of the log was durable."),
+            ("apply", "Time from when a slot was chosen until it was applied."),
+        ] {
+            assert!(page.contains(&format!("# HELP synod_{name}_seconds {help}\n")), "{page}");
+            let bounds = page.matches(&format!("synod_{name}_seconds_bucket{{")).count();
+            assert_eq!(bounds, 19, "{page}");
+            let last = format!("synod_{name}_seconds_bucket{{le=\"+Inf\"}} ");
+            let count = page.split(&last).nth(1).and_then(|rest| rest.lines().next());
+            assert!(page.contains(&format!("synod_{name}_seconds_count {}\n", count.unwrap())));
+        }
+        replica.stop().await.unwrap();
     }
 }

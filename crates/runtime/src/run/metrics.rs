@@ -54,7 +54,7 @@ pub struct Histogram {
     /// The number of observations.
     pub count: u64,
     /// Inclusive upper bounds, rising, each with the number of observations between the bound before
-    /// and itself. The last bound is `f64::MAX`.
+    /// and itself. The last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
 }
 
@@ -62,7 +62,7 @@ impl Histogram {
     /// An empty one: 18 bounds from 50 us on, each twice the one before.
     fn new() -> Self {
         let bounds = (0..18).map(|exponent| 0.000_05 * f64::from(1 << exponent));
-        let buckets = bounds.chain([f64::MAX]).map(|bound| (bound, 0)).collect();
+        let buckets = bounds.chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
         Self { sum: 0.0, count: 0, buckets }
     }
 
