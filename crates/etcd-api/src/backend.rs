@@ -1,4 +1,4 @@
-//! What the API asks of the node that serves it.
+//! The interface of the API to the node that serves it.
 
 use async_trait::async_trait;
 use std::any::Any;
@@ -7,136 +7,138 @@ use synod_consensus::Consistency;
 use synod_kv::{Command, Query, Reply};
 use synod_types::{ClusterId, NodeId, Slot, Term};
 
-/// The node behind the API.
+/// Node that serves the API.
 ///
-/// A client that goes away drops the future it waited on. What was proposed may be done all the
-/// same.
+/// A client that disconnects drops its future. Its proposal may still take effect.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Carries a command through the log and gives the reply of the store that applied it.
+    /// Proposes a command, and returns the reply of the state machine that applied it.
     ///
     /// # Errors
-    /// Why there is no reply. After [`BackendError::TimedOut`] and its like the command may have
-    /// been done, or may yet be.
+    /// If there is no reply. After [`BackendError::TimedOut`] and other errors with an unknown outcome the
+    /// command may have taken effect, or may still do so.
     async fn propose(&self, command: Command) -> Result<Reply, BackendError>;
 
-    /// Answers a question as fresh as `consistency` asks.
+    /// Answers a query with the given consistency.
     ///
     /// # Errors
-    /// Why there is no reply.
-    async fn query(&self, query: Query, consistency: Consistency)
-    -> Result<Answered, BackendError>;
+    /// If there is no reply.
+    async fn query(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<QueryReply, BackendError>;
 
-    /// How the node does. Asked for with every request, so it must be cheap and must not block.
+    /// Returns the node's status. It is called for every request, so it must be cheap and must not block.
     fn status(&self) -> NodeStatus;
 
-    /// Every member of the cluster, as the node knows them.
-    fn members(&self) -> Vec<Member>;
+    /// Returns the members of the cluster.
+    fn members(&self) -> Vec<MemberInfo>;
 }
 
-/// The reply to a query.
+/// Reply to a query, with its guard.
 #[derive(Debug)]
-pub struct Answered {
-    /// The reply.
+pub struct QueryReply {
+    /// Reply of the state machine.
     pub reply: Reply,
-    /// What the reply needs while it is in memory.
-    pub held: Held,
+    /// Guard that is dropped when the reply has been sent.
+    pub guard: ReplyGuard,
 }
 
-impl From<Reply> for Answered {
+impl From<Reply> for QueryReply {
     fn from(reply: Reply) -> Self {
-        Self { reply, held: Held::default() }
+        Self { reply, guard: ReplyGuard::default() }
     }
 }
 
-/// Something that is kept until a reply has been sent, or its client is gone: the reply's room in a
-/// budget, for example.
+/// Value that is kept until a reply has been sent or its client has disconnected, for example a permit of
+/// a memory budget.
 #[derive(Default)]
-pub struct Held(Option<Box<dyn Any + Send>>);
+pub struct ReplyGuard(Option<Box<dyn Any + Send>>);
 
-impl Held {
-    /// Keeps `room`.
+impl ReplyGuard {
+    /// Creates a guard that keeps `value`.
     #[must_use]
-    pub fn new(room: impl Any + Send) -> Self {
-        Self(Some(Box::new(room)))
+    pub fn new(value: impl Any + Send) -> Self {
+        Self(Some(Box::new(value)))
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for ReplyGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Held").field(&self.0.is_some()).finish()
+        f.debug_tuple("ReplyGuard").field(&self.0.is_some()).finish()
     }
 }
 
-/// How a node does.
+/// Status of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Its cluster.
+    /// Cluster of the node.
     pub cluster_id: ClusterId,
-    /// The node itself.
+    /// Id of the node.
     pub member_id: NodeId,
-    /// Who it believes leads.
+    /// Leader that the node follows, if any.
     pub leader: Option<NodeId>,
-    /// The term it is in; a Paxos node tells its ballot's round.
+    /// Current term. For Paxos, the round of the ballot.
     pub term: Term,
-    /// The last slot that it knows to be committed.
+    /// Last committed slot.
     pub committed: Slot,
-    /// The last slot that it has applied.
+    /// Last applied slot.
     pub applied: Slot,
-    /// The size of its data on disk, in bytes.
+    /// Size of the data on disk in bytes.
     pub db_size: u64,
-    /// Whether it only learns and has no vote.
+    /// Whether the node is a learner, without a vote.
     pub is_learner: bool,
-    /// The version that it tells clients.
+    /// Version reported to clients.
     pub version: &'static str,
-    /// What is wrong with it. The API itself adds the missing leader.
+    /// Errors of the node. The API adds the missing leader.
     pub errors: Vec<String>,
 }
 
-/// One member of the cluster.
+/// MemberInfo of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Who it is.
+pub struct MemberInfo {
+    /// Id of the node.
     pub id: NodeId,
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// Where the other members reach it, as URLs.
+    /// URLs for other members.
     pub peer_urls: Vec<String>,
-    /// Where clients reach it, as URLs.
+    /// URLs for clients.
     pub client_urls: Vec<String>,
-    /// Whether it only learns and has no vote.
+    /// Whether the node is a learner, without a vote.
     pub is_learner: bool,
 }
 
-/// Why the node gave no reply. The text is what clients compare, so it is etcd's to the letter.
+/// Reason why a node returned no reply. Clients compare the text, so it is exactly etcd's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// Nobody leads, as far as the node knows. Nothing was done.
+    /// There is no known leader. The request took no effect.
     #[error("etcdserver: no leader")]
     NoLeader,
-    /// The leader changed while a read waited. Nothing was done.
+    /// The leader changed while a read waited. The request took no effect.
     #[error("etcdserver: leader changed")]
     LeaderChanged,
     /// The outcome is unknown: no reply in time.
     #[error("etcdserver: request timed out")]
     TimedOut,
-    /// The outcome is unknown: the leader that had the command went away.
+    /// The outcome is unknown: the leader that had the command failed.
     #[error("etcdserver: request timed out, possibly due to previous leader failure")]
     LeaderFailed,
     /// The outcome is unknown: the member that had the command cannot be reached.
     #[error("etcdserver: request timed out, possibly due to connection lost")]
     ConnectionLost,
-    /// Too much is waiting already. Nothing was done.
+    /// Too many requests are pending. The request took no effect.
     #[error("etcdserver: too many requests")]
     Busy,
-    /// The replies in memory leave no room for this one. Nothing was done.
+    /// The budget for replies in memory is exhausted. The request took no effect.
     #[error("synod: too many bytes of replies are in memory: retry, or read in pages with a limit")]
     ReadBudget,
-    /// The request is larger than the node takes. Nothing was done.
+    /// The request exceeds the node's limit. It took no effect.
     #[error("etcdserver: request is too large")]
     TooLarge,
-    /// The node only learns, and the request needs a voter. Nothing was done.
+    /// The node is a learner, and the request needs a voter. It took no effect.
     #[error("etcdserver: rpc not supported for learner")]
     Learner,
     /// The node is stopping or has stopped.
@@ -145,7 +147,7 @@ pub enum BackendError {
     /// The node's data is damaged.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
-    /// Something that no client can do anything about.
+    /// Internal error of the node.
     #[error("synod: {0}")]
     Internal(String),
 }

@@ -1,14 +1,14 @@
-//! Errors as etcd's clients expect them: they compare texts, and choose by code whether to retry.
+//! Errors with etcd's codes and texts: clients compare texts, and retry depending on the code.
 
 use crate::BackendError;
 use synod_kv::KvError;
 use tonic::{Code, Status};
 
-/// A put has a value although it was told to keep the old one.
+/// Error of a put with a value that is also required to keep the old one.
 pub(crate) const VALUE_PROVIDED: &str = "etcdserver: value is provided";
-/// A range has an order that does not exist.
+/// Error of a range with an unknown order.
 pub(crate) const INVALID_SORT: &str = "etcdserver: invalid sort option";
-/// What etcd says of an empty operation in a transaction, too.
+/// Error of a missing key. etcd returns it for an empty operation in a transaction as well.
 pub(crate) const KEY_NOT_FOUND: &str = "etcdserver: key not found";
 
 const KEY_NOT_PROVIDED: &str = "etcdserver: key is not provided";
@@ -16,12 +16,12 @@ const TOO_MANY_OPS: &str = "etcdserver: too many operations in txn request";
 const DUPLICATE_KEY: &str = "etcdserver: duplicate key given in txn request";
 const FUTURE_REVISION: &str = "etcdserver: mvcc: required revision is a future revision";
 
-/// What is not served answers by its name.
+/// Returns the error of an unsupported feature, with its name.
 pub(crate) fn not_served(what: &str) -> Status {
     Status::unimplemented(format!("synod: {what} is not served"))
 }
 
-/// The node gave no reply.
+/// Converts an error of the node.
 pub(crate) fn backend_status(error: &BackendError) -> Status {
     use BackendError as E;
     let code = match error {
@@ -35,7 +35,7 @@ pub(crate) fn backend_status(error: &BackendError) -> Status {
     Status::new(code, error.to_string())
 }
 
-/// The store refused the request.
+/// Converts an error of the store.
 pub(crate) fn kv_status(error: KvError) -> Status {
     match error {
         KvError::EmptyKey => Status::invalid_argument(KEY_NOT_PROVIDED),
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backend_errors_are_etcds_to_the_letter() {
+    fn backend_errors_have_etcds_codes_and_texts() {
         let cases = [
             (BackendError::NoLeader, Code::Unavailable, "etcdserver: no leader"),
             (BackendError::LeaderChanged, Code::Unavailable, "etcdserver: leader changed"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn store_errors_are_etcds_to_the_letter() {
+    fn store_errors_have_etcds_codes_and_texts() {
         let cases = [
             (KvError::EmptyKey, Code::InvalidArgument, "etcdserver: key is not provided"),
             (KvError::KeyNotFound, Code::InvalidArgument, "etcdserver: key not found"),

@@ -1,23 +1,23 @@
 //! The etcd v3 gRPC API over a Synod key-value store.
 //!
-//! Whoever has the store implements [`Backend`]; [`router`] makes routes of it that `etcdctl` and
-//! etcd's client libraries understand. Replies carry etcd's headers, errors its codes and texts.
+//! A node implements [`Backend`], and [`router`] returns routes for `etcdctl` and etcd's client
+//! libraries. Replies have etcd's headers, errors its codes and texts.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
-//! use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Member, NodeStatus};
+//! use synod_etcd_api::{Backend, BackendError, Consistency, MemberInfo, NodeStatus, QueryReply};
 //! use synod_kv::{Command, KvStore, Query, Reply};
 //! use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
 //!
-//! /// A node that is alone and forgets everything when it stops.
-//! struct Alone(Mutex<KvStore>);
+//! /// A single node in memory.
+//! struct SingleNode(Mutex<KvStore>);
 //!
 //! #[tonic::async_trait]
-//! impl Backend for Alone {
+//! impl Backend for SingleNode {
 //!     async fn propose(&self, command: Command) -> Result<Reply, BackendError> {
 //!         Ok(self.0.lock().unwrap().execute(command, &mut Changes::new()))
 //!     }
-//!     async fn query(&self, query: Query, _: Consistency) -> Result<Answered, BackendError> {
+//!     async fn query(&self, query: Query, _: Consistency) -> Result<QueryReply, BackendError> {
 //!         Ok(self.0.lock().unwrap().answer(query).into())
 //!     }
 //!     fn status(&self) -> NodeStatus {
@@ -34,26 +34,26 @@
 //!             errors: Vec::new(),
 //!         }
 //!     }
-//!     fn members(&self) -> Vec<Member> {
+//!     fn members(&self) -> Vec<MemberInfo> {
 //!         Vec::new()
 //!     }
 //! }
 //!
-//! let api = synod_etcd_api::router(Arc::new(Alone(Mutex::new(KvStore::new()))));
+//! let api = synod_etcd_api::router(Arc::new(SingleNode(Mutex::new(KvStore::new()))));
 //! // Merge it with other routes and hand it to `axum::serve`.
 //! let app = axum::Router::new().merge(api);
 //! # let _: axum::Router = app;
 //! ```
 //!
-//! # What is served
+//! # Supported methods
 //! `KV` (Range, Put, DeleteRange, Txn), `Maintenance` (Status, Alarm GET) and `Cluster`
-//! (MemberList). [`proto`] holds clients for them, too. A large reply is encoded piece by piece
-//! while its client takes it; what it [holds](Held) is released when it is sent.
+//! (MemberList). [`proto`] has clients for them as well. A large reply is encoded in pieces while its
+//! client reads it, and its [guard](ReplyGuard) is dropped when it is sent.
 //!
-//! # Left out on purpose
-//! Every other method answers Unimplemented with its name, at once; so do, inside the methods that
-//! are served, leases, transactions inside transactions and reads of older revisions. TLS and
-//! authentication belong to the server that mounts the routes, and so do time limits.
+//! # Not supported
+//! Every other method returns Unimplemented with its name at once. So do leases, transactions inside
+//! transactions and reads of older revisions in the supported methods. TLS, authentication and timeouts
+//! belong to the server that mounts the routes.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -66,7 +66,7 @@ mod routes;
 mod service;
 mod stream;
 
-pub use backend::{Answered, Backend, BackendError, Held, Member, NodeStatus};
+pub use backend::{Backend, BackendError, MemberInfo, NodeStatus, QueryReply, ReplyGuard};
 pub use routes::router;
 pub use service::MAX_REQUEST_BYTES;
 pub use synod_consensus::Consistency;

@@ -1,4 +1,4 @@
-//! Requests from the wire, checked and turned into what the store understands.
+//! The conversion of wire messages to requests of the store.
 
 use crate::error::{INVALID_SORT, KEY_NOT_FOUND, VALUE_PROVIDED, not_served};
 use crate::proto::etcdserverpb as pb;
@@ -11,7 +11,7 @@ use synod_kv::{
 };
 use tonic::Status;
 
-/// A read.
+/// Converts a read.
 pub(crate) fn range(request: pb::RangeRequest) -> Result<Range, Status> {
     let bound = |revision| (revision != 0).then_some(Revision(revision));
     Ok(Range {
@@ -28,7 +28,7 @@ pub(crate) fn range(request: pb::RangeRequest) -> Result<Range, Status> {
     })
 }
 
-/// A write.
+/// Converts a put.
 pub(crate) fn put(request: pb::PutRequest) -> Result<Put, Status> {
     if request.lease != 0 || request.ignore_lease {
         return Err(not_served("a lease in a put"));
@@ -40,13 +40,13 @@ pub(crate) fn put(request: pb::PutRequest) -> Result<Put, Status> {
     Ok(Put { key: request.key, value, prev_kv: request.prev_kv })
 }
 
-/// A delete.
+/// Converts a delete.
 pub(crate) fn delete_range(request: pb::DeleteRangeRequest) -> DeleteRange {
     let keys = KeyRange::from_etcd(request.key, request.range_end);
     DeleteRange { keys, prev_kv: request.prev_kv }
 }
 
-/// A transaction.
+/// Converts a transaction.
 pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Status> {
     let ops = |list: Vec<pb::RequestOp>| list.into_iter().map(op).collect::<Result<_, _>>();
     Ok(Txn {
@@ -56,8 +56,8 @@ pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Status> {
     })
 }
 
-/// Whether a transaction may be answered from the node's own state: it only reads, and every read
-/// agrees to that.
+/// Returns whether a transaction may be answered from the node's own state: it only reads, and every read
+/// is serializable.
 pub(crate) fn is_serializable(request: &pb::TxnRequest) -> bool {
     request
         .success
@@ -87,9 +87,9 @@ fn sort(order: i32, target: i32) -> Result<Option<Sort>, Status> {
         SortTarget::Value => SortBy::Value,
     };
     Ok(match (order, by) {
-        // The store's own order: it need not see all keys to cut at the limit.
+        // The store's own order: a limit need not read all keys.
         (SortOrder::None | SortOrder::Ascend, SortBy::Key) => None,
-        // To name a target is to ask for an order, but one that does not lift the limit.
+        // A target without an order sorts within the limit.
         (SortOrder::None, by) => Some(Sort { by, order: SortDirection::AscendingWithinLimit }),
         (SortOrder::Ascend, by) => Some(Sort { by, order: SortDirection::Ascending }),
         (SortOrder::Descend, by) => Some(Sort { by, order: SortDirection::Descending }),
@@ -104,7 +104,7 @@ fn compare(compare: pb::Compare) -> Result<Compare, Status> {
         Ok(CompareResult::Greater) => CompareRelation::Greater,
         Err(_) => return Err(Status::invalid_argument("synod: unknown result of a compare")),
     };
-    // What is given for another target than the one named counts as nothing given.
+    // A value of another target than the named one is ignored.
     let with = compare.target_union;
     let operand = match CompareTarget::try_from(compare.target) {
         Ok(CompareTarget::Version) => CompareOperand::Version(match with {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use tonic::Code;
 
-    fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+    fn rejected<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
         let status = result.unwrap_err();
         (status.code(), status.message().to_string())
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_below_mean_no_limit_and_the_newest() {
+    fn limit_and_revision_of_zero_or_below_are_ignored() {
         let request = pb::RangeRequest { limit: -1, revision: -1, ..Default::default() };
         let range = range(request).unwrap();
         assert_eq!((range.limit, range.revision), (0, None));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_without_an_order_ascends_within_the_limit() {
+    fn sort_target_without_order_ascends_within_the_limit() {
         let of = |order: SortOrder, target: SortTarget| sort(order as i32, target as i32).unwrap();
         let by = |by, order| Some(Sort { by, order });
         assert_eq!(of(SortOrder::None, SortTarget::Key), None);
@@ -171,35 +171,35 @@ mod tests {
         );
         for (order, target) in [(3, 0), (0, 5), (-1, -1)] {
             let expected = (Code::InvalidArgument, INVALID_SORT.to_string());
-            assert_eq!(refused(sort(order, target)), expected);
+            assert_eq!(rejected(sort(order, target)), expected);
         }
     }
 
     #[test]
-    fn puts_without_leases() {
+    fn put_with_a_lease_is_rejected() {
         let lease = pb::PutRequest { lease: 7, ..Default::default() };
-        assert_eq!(refused(put(lease)), unserved("a lease in a put"));
+        assert_eq!(rejected(put(lease)), unserved("a lease in a put"));
         let ignore = pb::PutRequest { ignore_lease: true, ..Default::default() };
-        assert_eq!(refused(put(ignore)), unserved("a lease in a put"));
+        assert_eq!(rejected(put(ignore)), unserved("a lease in a put"));
         let both = pb::PutRequest { ignore_value: true, value: "v".into(), ..Default::default() };
-        assert_eq!(refused(put(both)), (Code::InvalidArgument, VALUE_PROVIDED.to_string()));
+        assert_eq!(rejected(put(both)), (Code::InvalidArgument, VALUE_PROVIDED.to_string()));
         let keep = pb::PutRequest { ignore_value: true, ..Default::default() };
         assert_eq!(put(keep).unwrap().value, None);
         assert_eq!(put(pb::PutRequest::default()).unwrap().value, Some("".into()));
     }
 
     #[test]
-    fn transactions_are_flat() {
+    fn nested_transaction_is_rejected() {
         let of = |request| {
             txn(pb::TxnRequest { success: vec![pb::RequestOp { request }], ..Default::default() })
         };
         let nested = Some(Request::RequestTxn(pb::TxnRequest::default()));
-        assert_eq!(refused(of(nested)), unserved("a transaction inside a transaction"));
-        assert_eq!(refused(of(None)), (Code::InvalidArgument, KEY_NOT_FOUND.to_string()));
+        assert_eq!(rejected(of(nested)), unserved("a transaction inside a transaction"));
+        assert_eq!(rejected(of(None)), (Code::InvalidArgument, KEY_NOT_FOUND.to_string()));
     }
 
     #[test]
-    fn compares_default_to_zero() {
+    fn compare_without_operand_uses_zero() {
         let of = |target: CompareTarget, target_union| {
             let target = target as i32;
             compare(pb::Compare { target, target_union, ..Default::default() })
@@ -210,15 +210,15 @@ mod tests {
         assert_eq!(given, CompareOperand::Version(Version(3)));
         assert_eq!(of(CompareTarget::Mod, version).unwrap(), CompareOperand::Modified(Revision(0)));
         assert_eq!(of(CompareTarget::Value, None).unwrap(), CompareOperand::Value("".into()));
-        assert_eq!(refused(of(CompareTarget::Lease, None)), unserved("a lease in a compare"));
+        assert_eq!(rejected(of(CompareTarget::Lease, None)), unserved("a lease in a compare"));
         for (result, target) in [(9, 0), (0, 9)] {
             let odd = pb::Compare { result, target, ..Default::default() };
-            assert_eq!(refused(compare(odd)).0, Code::InvalidArgument);
+            assert_eq!(rejected(compare(odd)).0, Code::InvalidArgument);
         }
     }
 
     #[test]
-    fn only_reads_that_agree_are_serializable() {
+    fn transaction_is_serializable_only_if_every_read_is() {
         let read = |serializable| {
             let range = pb::RangeRequest { serializable, ..Default::default() };
             pb::RequestOp { request: Some(Request::RequestRange(range)) }

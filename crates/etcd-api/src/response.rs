@@ -1,4 +1,4 @@
-//! The store's answers, turned into what goes over the wire.
+//! The conversion of the store's answers to wire messages.
 
 use crate::error::kv_status;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -9,13 +9,13 @@ use synod_kv::{
 };
 use tonic::Status;
 
-/// The answer inside a reply, if the store gave the kind that was asked for.
+/// Returns the answer in a reply, if it has the expected kind.
 pub(crate) fn expect<T>(reply: Reply, pick: fn(ReplyBody) -> Option<T>) -> Result<T, Status> {
     let answer = reply.answer.map_err(kv_status)?;
     pick(answer).ok_or_else(|| Status::internal("synod: the store answered another question"))
 }
 
-/// The answer to a read.
+/// Converts the answer to a read.
 pub(crate) fn range(header: pb::ResponseHeader, answer: RangeAnswer) -> pb::RangeResponse {
     pb::RangeResponse {
         header: Some(header),
@@ -25,12 +25,12 @@ pub(crate) fn range(header: pb::ResponseHeader, answer: RangeAnswer) -> pb::Rang
     }
 }
 
-/// The answer to a write.
+/// Converts the answer to a put.
 pub(crate) fn put(header: pb::ResponseHeader, answer: PutAnswer) -> pb::PutResponse {
     pb::PutResponse { header: Some(header), prev_kv: answer.prev.map(key_value) }
 }
 
-/// The answer to a delete.
+/// Converts the answer to a delete.
 pub(crate) fn delete_range(
     header: pb::ResponseHeader,
     answer: DeleteRangeAnswer,
@@ -42,7 +42,7 @@ pub(crate) fn delete_range(
     }
 }
 
-/// The answer to a transaction.
+/// Converts the answer to a transaction.
 pub(crate) fn txn(header: pb::ResponseHeader, answer: TxnAnswer) -> pb::TxnResponse {
     pb::TxnResponse {
         header: Some(header),
@@ -51,7 +51,7 @@ pub(crate) fn txn(header: pb::ResponseHeader, answer: TxnAnswer) -> pb::TxnRespo
     }
 }
 
-/// An inner response tells the revision alone; who answered stands in the outer header.
+/// Converts an inner reply. Its header has the revision only; the outer header has the rest.
 fn response_op(reply: OpReply) -> pb::ResponseOp {
     let Revision(revision) = reply.revision;
     let header = pb::ResponseHeader { revision, ..Default::default() };
@@ -76,7 +76,7 @@ fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
     }
 }
 
-/// A count as it stands on the wire. No store in memory comes near the end.
+/// Converts a count, saturating. No store in memory reaches the maximum.
 pub(crate) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

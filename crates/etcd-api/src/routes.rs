@@ -15,15 +15,15 @@ use axum::response::Response;
 use axum::routing::any;
 use std::sync::Arc;
 
-/// The largest message that is read at all, in bytes. As in etcd it leaves room around the
-/// largest request, so that a request a little too large is refused by name.
+/// The maximum size of a message in bytes. As in etcd it exceeds the maximum request, so that a request
+/// that is a little too large gets a specific error.
 const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
 const KV: [&str; 4] = ["Range", "Put", "DeleteRange", "Txn"];
 const CLUSTER: [&str; 1] = ["MemberList"];
 const MAINTENANCE: [&str; 2] = ["Alarm", "Status"];
 
-/// Every service of etcd v3. What of them is not served answers by name, so that no client waits.
+/// The services of etcd v3. Unsupported methods return an error with their name, so that no client waits.
 const SERVICES: [&str; 8] = [
     "etcdserverpb.KV",
     "etcdserverpb.Cluster",
@@ -35,9 +35,8 @@ const SERVICES: [&str; 8] = [
     "v3electionpb.Election",
 ];
 
-/// The API as routes. They can be merged with other HTTP routes and served on one port; the
-/// server must speak HTTP/2, and take it without an upgrade where there is no TLS, as
-/// `axum::serve` does.
+/// Returns the routes of the API. They can be merged with other HTTP routes and served on one port. The
+/// server must support HTTP/2, and without TLS accept it without an upgrade, as `axum::serve` does.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
     let api = Api::new(Arc::clone(&backend));
     let kv = KvServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -57,20 +56,20 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         router = router.route_service(&path, maintenance.clone());
     }
     for service in SERVICES {
-        router = router.route(&format!("/{service}/{{*method}}"), any(refuse));
+        router = router.route(&format!("/{service}/{{*method}}"), any(unsupported));
     }
     // The first layer is the innermost: bodies are put in next to the services.
     let router = router.route_layer(middleware::map_response(replace_body));
     router.route_layer(middleware::from_fn_with_state(backend, require_leader))
 }
 
-/// Answers for every method that no service took.
-async fn refuse(uri: Uri) -> Response {
+/// Returns the error of an unsupported method.
+async fn unsupported(uri: Uri) -> Response {
     let method = uri.path().rsplit('/').next().unwrap_or_default();
     not_served(method).into_http()
 }
 
-/// A client may ask that nothing be tried without a leader.
+/// Rejects requests that require a leader if there is none.
 async fn require_leader(
     State(backend): State<Arc<dyn Backend>>,
     request: Request,

@@ -1,6 +1,6 @@
-//! The services.
+//! The gRPC services.
 
-use crate::backend::{Answered, Backend, BackendError, Held, Member};
+use crate::backend::{Backend, BackendError, MemberInfo, QueryReply, ReplyGuard};
 use crate::error::{backend_status, kv_status, not_served};
 use crate::proto::etcdserverpb as pb;
 use crate::stream::respond;
@@ -13,10 +13,10 @@ use synod_consensus::Consistency;
 use synod_kv::{Command, OpAnswer, Query, Reply, ReplyBody, Revision};
 use tonic::{Request, Response, Status, async_trait};
 
-/// The largest request that may enter the log, in bytes: etcd's 1.5 MiB.
+/// Maximum size of a request in bytes: etcd's 1.5 MiB.
 pub const MAX_REQUEST_BYTES: usize = 3 * 512 * 1024;
 
-/// Every service that is served, over one backend.
+/// The supported services on one backend.
 #[derive(Clone)]
 pub(crate) struct Api {
     backend: Arc<dyn Backend>,
@@ -27,7 +27,7 @@ impl Api {
         Self { backend }
     }
 
-    /// Sends a command through the log, unless it can be refused at the door.
+    /// Proposes a command, if it passes the checks that need no log.
     async fn propose(&self, command: Command, bytes: usize) -> Result<Reply, Status> {
         command.check().map_err(kv_status)?;
         if bytes > MAX_REQUEST_BYTES {
@@ -36,7 +36,7 @@ impl Api {
         self.backend.propose(command).await.map_err(|error| backend_status(&error))
     }
 
-    async fn query(&self, query: Query, consistency: Consistency) -> Result<Answered, Status> {
+    async fn query(&self, query: Query, consistency: Consistency) -> Result<QueryReply, Status> {
         query.check().map_err(kv_status)?;
         self.backend.query(query, consistency).await.map_err(|error| backend_status(&error))
     }
@@ -51,17 +51,17 @@ impl Api {
         }
     }
 
-    /// The header of a response that is not about keys. With [`Consistency::Linearizable`] it
-    /// comes only when the node has caught up with the cluster.
+    /// Returns the header of a response without keys. With [`Consistency::Linearizable`] it waits until the
+    /// node has caught up with the cluster.
     async fn bare_header(&self, consistency: Consistency) -> Result<pb::ResponseHeader, Status> {
-        let Answered { reply, .. } = self.query(Query::Revision, consistency).await?;
+        let QueryReply { reply, .. } = self.query(Query::Revision, consistency).await?;
         let revision = reply.revision;
         response::expect(reply, |answer| matches!(answer, ReplyBody::Revision).then_some(()))?;
         Ok(self.header(revision))
     }
 }
 
-fn freshness(serializable: bool) -> Consistency {
+fn consistency_of(serializable: bool) -> Consistency {
     if serializable { Consistency::Serializable } else { Consistency::Linearizable }
 }
 
@@ -72,15 +72,15 @@ impl Kv for Api {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
-        let consistency = freshness(request.serializable);
+        let consistency = consistency_of(request.serializable);
         let query = Query::Range(request::range(request)?);
-        let Answered { reply, held } = self.query(query, consistency).await?;
+        let QueryReply { reply, guard } = self.query(query, consistency).await?;
         let header = self.header(reply.revision);
         let answer = response::expect(reply, |answer| match answer {
             ReplyBody::Op(OpAnswer::Range(answer)) => Some(answer),
             _ => None,
         })?;
-        Ok(respond(response::range(header, answer), held))
+        Ok(respond(response::range(header, answer), guard))
     }
 
     async fn put(
@@ -111,7 +111,7 @@ impl Kv for Api {
             ReplyBody::Op(OpAnswer::DeleteRange(answer)) => Some(answer),
             _ => None,
         })?;
-        Ok(respond(response::delete_range(header, answer), Held::default()))
+        Ok(respond(response::delete_range(header, answer), ReplyGuard::default()))
     }
 
     async fn txn(
@@ -120,9 +120,9 @@ impl Kv for Api {
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.encoded_len();
-        let consistency = freshness(request::is_serializable(&request));
+        let consistency = consistency_of(request::is_serializable(&request));
         let txn = request::txn(request)?;
-        let Answered { reply, held } = if txn.is_read_only() {
+        let QueryReply { reply, guard } = if txn.is_read_only() {
             self.query(Query::Txn(txn), consistency).await?
         } else {
             self.propose(Command::Txn(txn), bytes).await?.into()
@@ -132,7 +132,7 @@ impl Kv for Api {
             ReplyBody::Txn(answer) => Some(answer),
             _ => None,
         })?;
-        Ok(respond(response::txn(header, answer), held))
+        Ok(respond(response::txn(header, answer), guard))
     }
 }
 
@@ -142,13 +142,13 @@ impl Cluster for Api {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
-        let header = self.bare_header(freshness(!request.into_inner().linearizable)).await?;
+        let header = self.bare_header(consistency_of(!request.into_inner().linearizable)).await?;
         let members = self.backend.members().into_iter().map(member).collect();
         Ok(Response::new(pb::MemberListResponse { header: Some(header), members }))
     }
 }
 
-fn member(member: Member) -> pb::Member {
+fn member(member: MemberInfo) -> pb::Member {
     pb::Member {
         id: member.id.0,
         name: member.name,

@@ -1,12 +1,12 @@
-//! Large replies, encoded piece by piece while they are sent.
+//! Large replies, encoded in pieces while they are sent.
 //!
 //! One message of gRPC is one message of protobuf, which tonic encodes as a whole: that would hold
 //! up the thread, and double the reply in memory. But protobuf lets a message be cut: the encodings
 //! of two messages, one after the other, are the encoding of both merged. So only the length of the
-//! whole is needed first, and the values stay the store's until the client has room for them. A
-//! client that takes nothing for [`PATIENCE`] loses its reply, and the reply its room.
+//! whole is needed first, and the values are shared with the store until the client reads them. A reply
+//! of which the client reads nothing for [`STALL_TIMEOUT`] is aborted, and its guard dropped.
 
-use crate::backend::Held;
+use crate::backend::ReplyGuard;
 use crate::proto::{etcdserverpb as pb, mvccpb};
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue};
@@ -25,12 +25,12 @@ use tokio::task::AbortHandle;
 use tokio::time;
 use tonic::{Response, Status};
 
-/// A reply of more bytes than these is sent in pieces.
+/// A reply above this size in bytes is sent in pieces.
 const LARGE: usize = 64 << 10;
 /// Keys are encoded together until they have this many bytes.
 const PIECE: usize = 64 << 10;
-/// Time after which a reply is broken off if the client has taken no piece of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time after which a reply is aborted if the client has read no piece of it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How a field of nested messages begins: `responses` of [`pb::TxnResponse`], and
 /// `response_range` of [`pb::ResponseOp`].
 const RESPONSES: u8 = 3 << 3 | 2;
@@ -53,65 +53,65 @@ pub(crate) enum Part {
     Op(pb::ResponseOp),
 }
 
-/// The response with a message; `held` is kept until a large one is sent or broken off.
+/// The response with a message; `guard` is kept until a large one is sent or broken off.
 ///
 /// tonic's code is left to answer an empty message in its place, and [`replace_body`] puts the body
 /// in.
-pub(crate) fn respond<M: Divisible>(message: M, held: Held) -> Response<M> {
+pub(crate) fn respond<M: Divisible>(message: M, guard: ReplyGuard) -> Response<M> {
     let len = message.encoded_len();
     if len <= LARGE {
         return Response::new(message);
     }
     let mut response = Response::new(M::default());
-    let body = Large::new(message, len, held);
+    let body = Large::new(message, len, guard);
     response.extensions_mut().insert(Slot(Arc::new(Mutex::new(Some(body)))));
     response
 }
 
-/// Gives a response the large body that came beside it.
+/// Replaces the body of a response by its large body, if it has one.
 pub(crate) async fn replace_body(
     mut response: axum::response::Response,
 ) -> axum::response::Response {
     let Some(Slot(slot)) = response.extensions_mut().remove::<Slot>() else { return response };
     let large = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     match large {
-        Some(Ok(body)) => *response.body_mut() = Body::new(body.watched()),
+        Some(Ok(body)) => *response.body_mut() = Body::new(body.with_watchdog()),
         Some(Err(status)) => return status.into_http(),
         None => {}
     }
     response
 }
 
-/// What responses carry must be possible to clone; nothing clones it.
+/// Extensions of responses must be `Clone`. This one is never cloned.
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Result<Large, Status>>>>);
 
 /// The body of a response with one large message.
 struct Large {
     content: Arc<Shared>,
-    /// The task that breaks it off; it ends with the body.
+    /// The watchdog task, which ends with the body.
     watch: Option<AbortHandle>,
 }
 
-/// `None` once the reply is broken off.
+/// The content, or `None` after the reply is aborted.
 type Shared = Mutex<Option<Content>>;
 
 struct Content {
     parts: VecDeque<Part>,
     /// `None` once they are sent.
     trailers: Option<HeaderMap>,
-    /// Whether the client has taken a piece since this was last asked.
+    /// Whether the client has read a piece since the last check.
     was_polled: bool,
-    _held: Held,
+    _guard: ReplyGuard,
 }
 
-/// The client took nothing of its reply for [`PATIENCE`].
+/// Error of a client that read nothing of its reply for [`STALL_TIMEOUT`].
 #[derive(Debug, thiserror::Error)]
 #[error("the client has stopped reading")]
 struct Stalled;
 
 impl Large {
-    fn new<M: Divisible>(message: M, len: usize, held: Held) -> Result<Self, Status> {
+    fn new<M: Divisible>(message: M, len: usize, guard: ReplyGuard) -> Result<Self, Status> {
         let len = u32::try_from(len)
             .map_err(|_| Status::resource_exhausted("synod: the reply is larger than 4 GiB"))?;
         // Not compressed, and the length.
@@ -122,12 +122,12 @@ impl Large {
         message.divide(&mut parts);
         let ok = ("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"));
         let trailers = Some(HeaderMap::from_iter([ok]));
-        let content = Content { parts, trailers, was_polled: true, _held: held };
+        let content = Content { parts, trailers, was_polled: true, _guard: guard };
         Ok(Self { content: Arc::new(Mutex::new(Some(content))), watch: None })
     }
 
-    /// Starts the task that breaks the reply off.
-    fn watched(mut self) -> Self {
+    /// Starts the watchdog task.
+    fn with_watchdog(mut self) -> Self {
         let watch = tokio::spawn(watch(Arc::clone(&self.content)));
         self.watch = Some(watch.abort_handle());
         self
@@ -142,10 +142,10 @@ impl Drop for Large {
     }
 }
 
-/// Drops the content once the client has taken none of it for [`PATIENCE`].
+/// Drops the content when the client has read none of it for [`STALL_TIMEOUT`].
 async fn watch(content: Arc<Shared>) {
     loop {
-        time::sleep(PATIENCE).await;
+        time::sleep(STALL_TIMEOUT).await;
         let mut content = lock(&content);
         if !content.as_mut().is_some_and(|content| mem::take(&mut content.was_polled)) {
             *content = None;
@@ -254,7 +254,7 @@ fn put_len(len: usize, into: &mut Vec<u8>) {
     prost::encode_length_delimiter(len, into).expect("a vector grows");
 }
 
-/// The next keys: at least one if there is one, and not much more than a piece.
+/// Returns the next keys: at least one if there is one, and not much more than a piece.
 fn some_of(kvs: &mut vec::IntoIter<mvccpb::KeyValue>) -> Vec<mvccpb::KeyValue> {
     let mut bytes = 0;
     let mut some = Vec::new();
@@ -284,7 +284,7 @@ mod tests {
     /// The pieces of a message; together they must be the message.
     fn pieces<M: Divisible + PartialEq + Clone>(message: &M) -> Vec<Bytes> {
         let len = message.encoded_len();
-        let body = Large::new(message.clone(), len, Held::default()).unwrap();
+        let body = Large::new(message.clone(), len, ReplyGuard::default()).unwrap();
         let pieces: Vec<_> = std::iter::from_fn(|| lock(&body.content).as_mut()?.piece()).collect();
         let whole = pieces.concat();
         assert_eq!(whole[..5], [&[0][..], &u32::try_from(len).unwrap().to_be_bytes()].concat());
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_a_message_are_the_message() {
+    fn concatenated_pieces_are_the_encoded_message() {
         let large = pieces(&range(5_000, 100));
         assert!(large.len() > 8 && large.iter().all(|piece| piece.len() < 2 * PIECE));
         assert_eq!(pieces(&range(3, 1 << 20)).len(), 5, "a key of more than a piece stands alone");
@@ -319,30 +319,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reply_that_a_client_stops_taking_is_broken_off() {
-        let held = Arc::new(());
+    async fn reply_is_aborted_when_its_client_stops_reading() {
+        let guard = Arc::new(());
         let message = range(5_000, 100);
         let len = message.encoded_len();
-        let body = Large::new(message, len, Held::new(Arc::clone(&held))).unwrap();
+        let body = Large::new(message, len, ReplyGuard::new(Arc::clone(&guard))).unwrap();
         let mut context = Context::from_waker(std::task::Waker::noop());
-        let mut taken = Body::new(body.watched());
+        let mut taken = Body::new(body.with_watchdog());
         for _ in 0..3 {
-            time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            time::sleep(STALL_TIMEOUT - Duration::from_secs(1)).await;
             let frame = Pin::new(&mut taken).poll_frame(&mut context);
             assert!(matches!(frame, Poll::Ready(Some(Ok(_)))), "a slow client is served");
         }
-        assert_eq!(Arc::strong_count(&held), 2);
-        time::sleep(PATIENCE * 2).await;
-        assert_eq!(Arc::strong_count(&held), 1, "its room is free");
+        assert_eq!(Arc::strong_count(&guard), 2);
+        time::sleep(STALL_TIMEOUT * 2).await;
+        assert_eq!(Arc::strong_count(&guard), 1, "its room is free");
         let frame = Pin::new(&mut taken).poll_frame(&mut context);
         assert!(matches!(frame, Poll::Ready(Some(Err(_)))), "and the reply is not taken for whole");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn watch_of_a_reply_ends_with_its_body() {
+    async fn watchdog_of_a_reply_ends_with_its_body() {
         let message = range(1_000, 100);
         let len = message.encoded_len();
-        let body = Large::new(message, len, Held::default()).unwrap().watched();
+        let body = Large::new(message, len, ReplyGuard::default()).unwrap().with_watchdog();
         let watch = body.watch.clone().unwrap();
         tokio::task::yield_now().await;
         assert!(!watch.is_finished());
@@ -352,13 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reply_holds_is_kept_until_its_body_is_gone() {
-        let held = Arc::new(());
-        let small = respond(range(1, 1), Held::new(Arc::clone(&held)));
-        assert_eq!((Arc::strong_count(&held), small.get_ref().kvs.len()), (1, 1));
-        let mut large = respond(range(100, 1_000), Held::new(Arc::clone(&held)));
-        assert_eq!((Arc::strong_count(&held), large.get_ref().kvs.len()), (2, 0));
+    fn guard_of_a_reply_is_kept_until_its_body_is_dropped() {
+        let guard = Arc::new(());
+        let small = respond(range(1, 1), ReplyGuard::new(Arc::clone(&guard)));
+        assert_eq!((Arc::strong_count(&guard), small.get_ref().kvs.len()), (1, 1));
+        let mut large = respond(range(100, 1_000), ReplyGuard::new(Arc::clone(&guard)));
+        assert_eq!((Arc::strong_count(&guard), large.get_ref().kvs.len()), (2, 0));
         drop(large.extensions_mut().remove::<Slot>());
-        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(Arc::strong_count(&guard), 1);
     }
 }

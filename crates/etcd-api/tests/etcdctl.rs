@@ -81,7 +81,7 @@ impl Etcdctl {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn put_get_del() {
+async fn put_get_and_del_work() {
     let (_backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     assert_eq!(etcdctl.ok(&["put", "a/1", "one"]).await, "OK\n");
@@ -103,7 +103,7 @@ async fn put_get_del() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_as_json() {
+async fn get_prints_json() {
     let (_backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     etcdctl.ok(&["put", "k", "v1"]).await;
@@ -116,7 +116,7 @@ async fn get_as_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transactions() {
+async fn transactions_work() {
     let (_backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     let create = "create(\"lock\") = \"0\"\n\nput lock mine\n\nget lock\n\n";
@@ -129,7 +129,7 @@ async fn transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cluster() {
+async fn cluster_commands_work() {
     let (backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     etcdctl.ok(&["put", "k", "v"]).await;
@@ -156,7 +156,7 @@ async fn the_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_served_is_named_and_does_not_hang() {
+async fn unsupported_command_fails_with_its_name_and_does_not_hang() {
     let (_backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     let cases: [(&[&str], &str); 7] = [
@@ -176,7 +176,7 @@ async fn what_is_not_served_is_named_and_does_not_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_are_etcds() {
+async fn errors_have_etcds_texts() {
     let (_backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     let told = etcdctl.fails(&["put", "", "v"]).await;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FILES: [&str; 2] = ["etcdserverpb.rs", "mvccpb.rs"];
 
 #[test]
-fn generated_code_is_fresh() {
+fn generated_code_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let committed = root.join("src/generated");
     let fresh = generate(&root.join("proto"));

@@ -42,7 +42,7 @@ fn header(revision: i64) -> Option<pb::ResponseHeader> {
 }
 
 #[tokio::test]
-async fn every_reply_tells_who_answered_and_when() {
+async fn every_reply_has_a_header_with_member_and_revision() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel.clone());
     assert_eq!(kv.range(get("a")).await.unwrap().into_inner().header, header(1));
@@ -63,7 +63,7 @@ async fn every_reply_tells_who_answered_and_when() {
 }
 
 #[tokio::test]
-async fn inner_replies_of_a_transaction_tell_its_revision() {
+async fn inner_replies_of_a_transaction_have_its_revision() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
     let op = |request| pb::RequestOp { request: Some(request) };
@@ -93,7 +93,7 @@ async fn inner_replies_of_a_transaction_tell_its_revision() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_says_so_by_name() {
+async fn unsupported_method_is_rejected_by_name() {
     let (_backend, channel) = connect().await;
     let methods = [
         ("etcdserverpb.KV", "Compact"),
@@ -119,7 +119,7 @@ async fn what_is_not_served_says_so_by_name() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_inside_a_method_says_so() {
+async fn unsupported_feature_of_a_method_is_rejected_by_name() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel.clone());
     let status = kv.put(pb::PutRequest { lease: 1, ..put("a", "1") }).await.unwrap_err();
@@ -145,7 +145,7 @@ async fn what_is_not_served_inside_a_method_says_so() {
 }
 
 #[tokio::test]
-async fn requests_that_cannot_succeed_are_refused_at_the_door() {
+async fn invalid_request_is_rejected_before_the_log() {
     let (backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
     // Nothing of what follows may reach the log.
@@ -166,7 +166,7 @@ async fn requests_that_cannot_succeed_are_refused_at_the_door() {
 }
 
 #[tokio::test]
-async fn requests_are_bounded() {
+async fn too_large_request_is_rejected() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
     // The rest of the message: three bytes of key, a tag and three bytes of length.
@@ -180,7 +180,7 @@ async fn requests_are_bounded() {
 }
 
 #[tokio::test]
-async fn reads_are_as_fresh_as_asked() {
+async fn read_has_the_requested_consistency() {
     let (backend, channel) = connect().await;
     let mut kv = KvClient::new(channel.clone());
     let local = || pb::RangeRequest { serializable: true, ..get("a") };
@@ -201,7 +201,7 @@ async fn reads_are_as_fresh_as_asked() {
 }
 
 #[tokio::test]
-async fn without_a_leader() {
+async fn request_that_requires_a_leader_is_rejected_without_one() {
     let (backend, channel) = connect().await;
     let mut kv = KvClient::new(channel.clone());
     let requiring = || {
@@ -222,7 +222,7 @@ async fn without_a_leader() {
 }
 
 #[tokio::test]
-async fn the_backends_errors_reach_the_client() {
+async fn backend_errors_are_returned_to_the_client() {
     let (backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
     backend.fail_with(BackendError::TimedOut);
@@ -234,7 +234,7 @@ async fn the_backends_errors_reach_the_client() {
 }
 
 #[tokio::test]
-async fn large_replies_arrive_whole() {
+async fn large_replies_arrive_complete() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel).max_decoding_message_size(1 << 30);
     for key in 0..300 {
@@ -261,7 +261,7 @@ async fn large_replies_arrive_whole() {
 }
 
 #[tokio::test]
-async fn transaction_with_too_large_a_reply_is_refused_without_effect() {
+async fn transaction_with_too_large_a_reply_is_rejected_without_effect() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
     let value = vec![7; 1 << 20].into();

@@ -7,7 +7,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use synod_consensus::{Role, StateView};
-use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Held, Member, NodeStatus};
+use synod_etcd_api::{
+    Backend, BackendError, Consistency, MemberInfo, NodeStatus, QueryReply, ReplyGuard,
+};
 use synod_kv::{Command, KvStore, Query, QueryCursor, Reply};
 use synod_runtime::{ReadError, Readers, Replica, ReplicaError};
 use synod_types::{ClusterId, NodeId, Term};
@@ -20,7 +22,7 @@ pub struct NodeBackend {
     replica: Replica,
     node: NodeId,
     cluster: ClusterId,
-    members: Vec<Member>,
+    members: Vec<MemberInfo>,
     disk_bytes: Arc<AtomicU64>,
     readers: Readers<QueryCursor>,
     /// The most bytes of the reply to a query.
@@ -38,7 +40,7 @@ impl NodeBackend {
         settings: &Settings,
         disk_bytes: Arc<AtomicU64>,
     ) -> io::Result<Self> {
-        let members = settings.members.iter().map(|member| Member {
+        let members = settings.members.iter().map(|member| MemberInfo {
             id: NodeId(member.id),
             name: format!("node-{}", member.id),
             peer_urls: vec![format!("quic://{}", member.peer)],
@@ -82,7 +84,7 @@ impl Backend for NodeBackend {
         &self,
         query: Query,
         consistency: Consistency,
-    ) -> Result<Answered, BackendError> {
+    ) -> Result<QueryReply, BackendError> {
         if consistency == Consistency::Linearizable {
             self.replica.read_barrier().await.map_err(failure)?;
         }
@@ -91,7 +93,7 @@ impl Backend for NodeBackend {
         let reading = store.read(query, self.max_reply);
         drop(store);
         let (reply, room) = self.readers.read(reading).await.map_err(unread)?;
-        Ok(Answered { reply, held: Held::new(room) })
+        Ok(QueryReply { reply, guard: ReplyGuard::new(room) })
     }
 
     fn status(&self) -> NodeStatus {
@@ -110,7 +112,7 @@ impl Backend for NodeBackend {
         }
     }
 
-    fn members(&self) -> Vec<Member> {
+    fn members(&self) -> Vec<MemberInfo> {
         self.members.clone()
     }
 }

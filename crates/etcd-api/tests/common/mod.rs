@@ -4,7 +4,7 @@ use axum::Router;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use synod_consensus::StateMachine;
-use synod_etcd_api::{Answered, Backend, BackendError, Consistency, Member, NodeStatus};
+use synod_etcd_api::{Backend, BackendError, Consistency, MemberInfo, NodeStatus, QueryReply};
 use synod_kv::{Command, KvStore, Query, Reply};
 use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
 use tokio::net::TcpListener;
@@ -59,7 +59,7 @@ impl Backend for Memory {
         &self,
         query: Query,
         consistency: Consistency,
-    ) -> Result<Answered, BackendError> {
+    ) -> Result<QueryReply, BackendError> {
         let mut state = self.state.lock().unwrap();
         state.asked.push(consistency);
         if let Some(error) = &state.fault {
@@ -84,8 +84,8 @@ impl Backend for Memory {
         }
     }
 
-    fn members(&self) -> Vec<Member> {
-        let member = |id: u64, is_learner| Member {
+    fn members(&self) -> Vec<MemberInfo> {
+        let member = |id: u64, is_learner| MemberInfo {
             id: NodeId(id),
             name: format!("node{id}"),
             peer_urls: vec![format!("quic://10.0.0.{id}:2380")],
