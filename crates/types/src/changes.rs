@@ -1,18 +1,18 @@
-//! What applying a command did to a state machine's stored form.
+//! Changes of a state machine's stored form.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// One change of an ordered map of keys.
+/// Change of one key in the state store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The key now has this value.
+    /// Sets a key to a value.
     Put(Bytes, Bytes),
-    /// The key is gone.
+    /// Deletes a key.
     Delete(Bytes),
 }
 
-/// The changes of the stored state, in order; later ones win.
+/// Changes of the state store, in order. Later ones take precedence.
 ///
 /// A state machine appends here while it applies, and the apply side writes them to the state
 /// store, together with the applied slot, in one atomic batch.
@@ -23,51 +23,51 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Nothing changed.
+    /// Creates an empty list of changes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The key now has this value.
+    /// Appends the change of a key to a value.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
         self.bytes += key.len() + value.len();
         self.list.push(Change::Put(key, value));
     }
 
-    /// The key is gone.
+    /// Appends the deletion of a key.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
         let key = key.into();
         self.bytes += key.len();
         self.list.push(Change::Delete(key));
     }
 
-    /// Moves all of `later` behind what is here.
+    /// Moves all changes of `later` to the end.
     pub fn append(&mut self, later: &mut Self) {
         self.bytes += core::mem::take(&mut later.bytes);
         self.list.append(&mut later.list);
     }
 
-    /// The changes, first to last.
+    /// Returns the changes in order.
     #[must_use]
     pub fn as_slice(&self) -> &[Change] {
         &self.list
     }
 
-    /// Whether nothing changed.
+    /// Returns whether there are no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The size of all keys and values together, in bytes.
+    /// Returns the size of all keys and values in bytes.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.bytes
     }
 
-    /// Forgets all changes and keeps the allocation.
+    /// Removes all changes and keeps the allocation.
     pub fn clear(&mut self) {
         self.list.clear();
         self.bytes = 0;

@@ -24,76 +24,73 @@ macro_rules! number {
 }
 
 number!(
-    /// One node of a cluster. Zero is no node; real ones count from 1.
+    /// Id of a node in a cluster, from 1. Zero means no node.
     NodeId,
     "n"
 );
 number!(
-    /// One replicated log among the many that a node may host.
+    /// Id of a replicated log among those that a node hosts.
     GroupId,
     "g"
 );
 number!(
-    /// Which configuration of a group a message belongs to; raised by every membership change.
+    /// Number of a group's configuration, incremented by every membership change.
     Epoch,
     "e"
 );
 number!(
-    /// A place in the replicated log (Raft's log index). The first entry stands at slot 1; slot 0
-    /// is the empty log's end.
+    /// Position in the replicated log (Raft's log index), from 1. Slot 0 is the end of an empty log.
     Slot,
     "s"
 );
 number!(
-    /// A Raft term: a logical clock with at most one leader at each value (Raft §5.1).
+    /// Raft term: a logical clock with at most one leader at each value (Raft §5.1).
     Term,
     "t"
 );
 number!(
-    /// The sequence number of one durable batch of one node's log, from 1.
+    /// Sequence number of a batch of writes to one node's log, from 1.
     Seq,
     "w"
 );
 number!(
-    /// Names one proposal between a driver and its protocol core. Every ticket ends in exactly one
-    /// of "placed" and "refused".
+    /// Id of a proposal between a driver and its protocol core. Each one is either placed or refused.
     Ticket,
     "k"
 );
 number!(
-    /// Names one linearizable read between a driver and its protocol core.
+    /// Id of a linearizable read between a driver and its protocol core.
     ReadId,
     "r"
 );
 number!(
-    /// Which cluster a node or a frame belongs to: nodes of different clusters never talk.
+    /// Id of a cluster. Nodes of different clusters do not communicate.
     ClusterId,
     "c"
 );
 number!(
-    /// Which life of a store this is: drawn at random when a store is created, so that a wiped
-    /// store is not mistaken for the old one.
+    /// Random number of a store, drawn at its creation, which distinguishes a wiped store from the old one.
     Incarnation,
     "i"
 );
 
 impl Slot {
-    /// Before the first entry.
+    /// Slot before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The slot after this one.
+    /// Returns the next slot.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// The slot before this one; the one before slot 0 is slot 0.
+    /// Returns the previous slot, saturating at slot 0.
     #[must_use]
     pub fn prev(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 
-    /// The slot `count` places further.
+    /// Returns the slot `count` positions later.
     #[must_use]
     pub fn plus(self, count: usize) -> Self {
         Self(self.0 + count as u64)
@@ -101,7 +98,7 @@ impl Slot {
 }
 
 impl Term {
-    /// The term after this one.
+    /// Returns the next term.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -109,28 +106,27 @@ impl Term {
 }
 
 impl Seq {
-    /// The sequence number after this one.
+    /// Returns the next sequence number.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A Paxos proposal number: totally ordered, and never shared by two nodes, because the node is
-/// part of it.
+/// Paxos proposal number: totally ordered, and unique to a node, because it includes the node.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
-    /// Raised by a proposer above everything it has seen.
+    /// Round, which a proposer chooses above all that it has seen.
     pub round: u64,
-    /// Whose ballot it is; breaks ties.
+    /// Node of the proposer, which breaks ties.
     pub node: NodeId,
 }
 
 impl Ballot {
-    /// Below every real ballot.
+    /// Ballot below all others.
     pub const ZERO: Self = Self { round: 0, node: NodeId(0) };
 
-    /// Above every real ballot: the stamp of a value that is known to be chosen.
+    /// Ballot above all others: the stamp of a value that is known to be chosen.
     pub const CHOSEN: Self = Self { round: u64::MAX, node: NodeId(u64::MAX) };
 }
 
@@ -149,20 +145,20 @@ impl fmt::Display for Ballot {
     }
 }
 
-/// What a message is to the network: lanes never wait for one another.
+/// Priority class of a message. Lanes do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Votes, heartbeats, acknowledgements: small, and late ones cost an election.
     Control,
     /// Entries of the replicated log.
     Log,
-    /// Clients' requests on their way to the node that proposes them.
+    /// Requests of clients that are forwarded to the proposing node.
     Forward,
-    /// Snapshots and other bulk: the first to wait.
+    /// Snapshots and other bulk data, with the lowest priority.
     Bulk,
 }
 
 impl Lane {
-    /// Every lane, the most urgent first.
+    /// All lanes, the most urgent first.
     pub const ALL: [Self; 4] = [Self::Control, Self::Log, Self::Forward, Self::Bulk];
 }

@@ -1,7 +1,7 @@
-//! Names and numbers that every Synod crate shares.
+//! Identifiers, log values and memberships that all Synod crates share.
 //!
-//! A number with a meaning is a newtype, so that two integers never sit side by side: [`NodeId`],
-//! [`Slot`], [`Term`], [`Ballot`], [`Instant`]. Commands travel in [`Values`], a batch that is one
+//! A number with a meaning is a newtype, so that integers cannot be confused: [`NodeId`],
+//! [`Slot`], [`Term`], [`Ballot`], [`Instant`]. Commands are sent in [`Values`], a batch in one
 //! shared buffer from the proposal to the log, the wire and the followers.
 //!
 //! ```
@@ -16,7 +16,7 @@
 //! assert_eq!(batch.command(1), Some(&b"set x"[..]));
 //! ```
 //!
-//! Left out on purpose: clocks, randomness and I/O. The crate is `no_std` with `alloc`.
+//! Not provided on purpose: clocks, randomness and I/O. The crate is `no_std` with `alloc`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

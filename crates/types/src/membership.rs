@@ -1,11 +1,11 @@
-//! Who votes.
+//! The members of a group.
 
 use crate::{Epoch, NodeId};
 use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-/// The members of a group: who votes and who only learns.
+/// Members of a group: voters and learners.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Membership {
     epoch: Epoch,
@@ -13,14 +13,14 @@ pub struct Membership {
     learners: Vec<NodeId>,
 }
 
-/// Why a list of members is refused.
+/// Reason why a list of members is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipError {
-    /// A group without voters can decide nothing.
+    /// The list has no voter.
     NoVoters,
-    /// Node 0 means "no node".
+    /// The list has node 0, which means no node.
     ZeroId,
-    /// A node stands in the list twice.
+    /// The list has a node twice.
     Duplicate(NodeId),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for MembershipError {
 impl core::error::Error for MembershipError {}
 
 impl Membership {
-    /// The members of the first epoch.
+    /// Creates the membership of the first epoch.
     ///
     /// # Errors
     /// If there is no voter, a node is 0, or a node is listed twice.
@@ -63,47 +63,47 @@ impl Membership {
         Ok(Self { epoch: Epoch(0), voters, learners })
     }
 
-    /// Which configuration this is.
+    /// Returns the number of the configuration.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Who votes, in order.
+    /// Returns the voters in order.
     #[must_use]
     pub fn voters(&self) -> &[NodeId] {
         &self.voters
     }
 
-    /// Who receives the log without a vote, in order.
+    /// Returns the learners, which receive the log without a vote, in order.
     #[must_use]
     pub fn learners(&self) -> &[NodeId] {
         &self.learners
     }
 
-    /// Everyone, voters first.
+    /// Returns all members, voters first.
     pub fn all(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.voters.iter().chain(&self.learners).copied()
     }
 
-    /// Everyone but `me`.
+    /// Returns all members except `me`.
     pub fn others(&self, me: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         self.all().filter(move |node| *node != me)
     }
 
-    /// Whether `node` votes.
+    /// Returns whether `node` is a voter.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.binary_search(&node).is_ok()
     }
 
-    /// Whether `node` is a voter or a learner.
+    /// Returns whether `node` is a voter or a learner.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.learners.binary_search(&node).is_ok()
     }
 
-    /// How many voters make a majority: any two such sets share a node.
+    /// Returns the size of a majority: any two such sets of voters share a node.
     #[must_use]
     pub fn majority(&self) -> usize {
         self.voters.len() / 2 + 1
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_lists_that_cannot_work() {
+    fn invalid_member_list_is_rejected() {
         assert_eq!(Membership::new([], []), Err(MembershipError::NoVoters));
         assert_eq!(Membership::new([NodeId(0)], []), Err(MembershipError::ZeroId));
         let twice = Membership::new([NodeId(2), NodeId(1)], [NodeId(2)]);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn any_two_majorities_meet() {
+    fn any_two_majorities_intersect() {
         for size in 1..=9_usize {
             let members = Membership::new((1..=size as u64).map(NodeId), []).unwrap();
             assert!(2 * members.majority() > size, "{size} voters");

@@ -5,18 +5,18 @@ use core::ops::{Add, Sub};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// A moment on one node's monotonic clock, in nanoseconds since an arbitrary start.
+/// Time of one node's monotonic clock, in nanoseconds since an arbitrary start.
 ///
-/// Unlike `std::time::Instant` it can be made up, so simulators and tests start where they like.
+/// Unlike `std::time::Instant` it can be constructed, so that simulators and tests choose its start.
 /// Instants of different nodes are not comparable.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// The clock's start.
+    /// Start of the clock.
     pub const ZERO: Self = Self(0);
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// Returns the time since `earlier`, or zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

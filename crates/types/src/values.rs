@@ -7,20 +7,20 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What one slot of the log holds.
+/// Value of one slot of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Nothing: fills a slot so that later ones can be applied.
+    /// No operation: fills a slot so that later ones can be applied.
     Noop,
-    /// Bytes for the state machine; opaque to the protocol.
+    /// Command for the state machine, opaque to the protocol.
     Command(Bytes),
-    /// A change of the members within the running protocol (Raft).
+    /// Membership change within the running protocol (Raft).
     Members(Membership),
-    /// The last entry of an epoch; the next epoch has these members (Paxos).
+    /// Last entry of an epoch, with the members of the next (Paxos).
     Stop(Membership),
 }
 
-/// A look at one [`Value`] inside a batch, without a copy of a command.
+/// Borrowed [`Value`] of a batch.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ValueRef<'a> {
     /// See [`Value::Noop`].
@@ -45,7 +45,7 @@ impl fmt::Debug for ValueRef<'_> {
 }
 
 impl ValueRef<'_> {
-    /// A copy that owns its bytes.
+    /// Returns an owned copy.
     #[must_use]
     pub fn to_value(&self) -> Value {
         match self {
@@ -63,9 +63,9 @@ const MEMBERS: u8 = 2;
 const STOP: u8 = 3;
 const WORD: usize = size_of::<u32>();
 
-/// An immutable batch of values: one shared buffer, cheap to clone and to slice.
+/// Immutable batch of values: one shared buffer, cheap to clone and to slice.
 ///
-/// The buffer is what travels: every value behind a tag byte, then the end offset of each value,
+/// The buffer is stored and sent as it is: every value after a tag byte, then the end offset of each value,
 /// then their count (`u32`, little-endian). A clone or a [`slice`](Self::slice) copies no value.
 #[derive(Clone)]
 pub struct Values {
@@ -74,7 +74,7 @@ pub struct Values {
     to: u32,
 }
 
-/// Bytes that came from outside are no batch of values.
+/// Error of bytes that are no batch of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedValues;
 
@@ -87,7 +87,7 @@ impl fmt::Display for MalformedValues {
 impl core::error::Error for MalformedValues {}
 
 impl Values {
-    /// A batch of one command.
+    /// Creates a batch of one command.
     #[must_use]
     pub fn command_only(command: &[u8]) -> Self {
         let mut builder = ValuesBuilder::new();
@@ -95,7 +95,7 @@ impl Values {
         builder.finish()
     }
 
-    /// A batch of one no-op.
+    /// Creates a batch of one no-op.
     #[must_use]
     pub fn noop() -> Self {
         let mut builder = ValuesBuilder::new();
@@ -103,7 +103,7 @@ impl Values {
         builder.finish()
     }
 
-    /// Takes bytes that [`as_buffer`](Self::as_buffer) produced, perhaps on another node.
+    /// Parses the bytes of [`as_buffer`](Self::as_buffer).
     ///
     /// # Errors
     /// If the bytes are anything else. Every offset and tag is checked, so that later reads
@@ -125,7 +125,7 @@ impl Values {
         if start == data { Ok(values) } else { Err(MalformedValues) }
     }
 
-    /// The batch as bytes for the disk or the wire. Free for a whole batch; a slice is copied.
+    /// Returns the batch as bytes for the disk or the wire. Only a slice is copied.
     #[must_use]
     pub fn as_buffer(&self) -> Bytes {
         if self.from == 0 && self.to == self.total() {
@@ -141,25 +141,25 @@ impl Values {
         bytes.into()
     }
 
-    /// How many values the batch holds.
+    /// Returns the number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         (self.to - self.from) as usize
     }
 
-    /// Whether the batch holds nothing.
+    /// Returns whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.from == self.to
     }
 
-    /// The size of the values in bytes, one tag byte each included.
+    /// Returns the size of the values in bytes, including one tag byte each.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.start(self.to) - self.start(self.from)
     }
 
-    /// The value at `index`.
+    /// Returns the value at `index`.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -174,7 +174,7 @@ impl Values {
         }
     }
 
-    /// The command at `index`, or `None` if another kind of value stands there.
+    /// Returns the command at `index`, or `None` for another kind of value.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -184,21 +184,21 @@ impl Values {
         (raw[0] == COMMAND).then(|| &raw[1..])
     }
 
-    /// The values in order.
+    /// Returns the values in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = ValueRef<'_>> + ExactSizeIterator {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Whether any value in the batch is neither a no-op nor a command. O(len).
+    /// Returns whether any value is neither a no-op nor a command. O(len).
     #[must_use]
     pub fn has_members(&self) -> bool {
         (0..self.len()).any(|index| self.raw(index)[0] >= MEMBERS)
     }
 
-    /// The values from `from` up to, not including, `to`; shares the buffer.
+    /// Returns the values from `from` to before `to`, which share the buffer.
     ///
     /// # Panics
-    /// If the range is reversed or ends behind [`len`](Self::len).
+    /// If the range is reversed or ends after [`len`](Self::len).
     #[must_use]
     pub fn slice(&self, from: usize, to: usize) -> Self {
         assert!(from <= to && to <= self.len(), "slice {from}..{to} of {} values", self.len());
@@ -206,7 +206,8 @@ impl Values {
         Self { buffer, from: self.from + from as u32, to: self.from + to as u32 }
     }
 
-    /// How many values from the front fit into `bytes`; at least one if there is any. O(log len).
+    /// Returns the number of values from the front that fit into `bytes`, at least one if there is any.
+    /// O(log len).
     #[must_use]
     pub fn fitting(&self, bytes: usize) -> usize {
         let base = self.start(self.from);
@@ -315,8 +316,7 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
-/// Collects values into one buffer. One builder is used again and again; each
-/// [`finish`](Self::finish) makes one allocation.
+/// Builder of [`Values`]. It can be reused, and each [`finish`](Self::finish) makes one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ValuesBuilder {
     data: Vec<u8>,
@@ -325,7 +325,7 @@ pub struct ValuesBuilder {
 }
 
 impl ValuesBuilder {
-    /// An empty builder.
+    /// Creates an empty builder.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_travels_as_its_own_values_only() {
+    fn slice_is_encoded_with_its_own_values_only() {
         let whole = sample();
         for from in 0..=whole.len() {
             for to in from..=whole.len() {
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_in_one_buffer_are_not_taken_for_each_other() {
+    fn batches_in_one_buffer_are_distinct() {
         // One command whose bytes complete a shorter batch at the buffer's front.
         let outer = Values::command_only(&[7, 2, 0, 0, 0, 1, 0, 0, 0]);
         let inner = Values::from_buffer(outer.as_buffer().slice(..10)).unwrap();
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn every_damaged_buffer_is_refused_or_reads_without_panic() {
+    fn damaged_buffer_is_rejected_or_read_without_a_panic() {
         let buffer = sample().as_buffer();
         for at in 0..buffer.len() {
             for bit in 0..8 {
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn fitting_takes_at_least_one_value() {
+    fn fitting_returns_at_least_one_value() {
         let values: Values = vec![Value::Command(vec![0; 9].into()); 5].into_iter().collect();
         assert_eq!(values.byte_len(), 50);
         for (bytes, expected) in [(0, 1), (10, 1), (19, 1), (20, 2), (49, 4), (50, 5), (99, 5)] {
