@@ -1,16 +1,13 @@
-//! Cores that hear nonsense: three of them talk to each other, and what they say is distorted on
-//! the way. Whatever arrives, a core does not panic, takes back no vow, and makes none that its
-//! disk does not bear out.
+//! Cores that receive nonsense: three of them exchange messages that are distorted in flight. On any
+//! input a core does not panic, keeps its promises, and makes none that its disk does not back.
 
 use crate::{fuzz, mutated};
 use arbtest::arbitrary::{Result, Unstructured};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use synod_basic_paxos::BasicPaxos;
-use synod_consensus::{
-    Base, FatalError, HardState as _, Host, Input, Message as _, Observer, Outputs, Protocol,
-    Round, Saved, TimerChange, Write,
-};
+use synod_consensus::{Base, FatalError, Input, Observer, Protocol, Saved, TimerChange, Write};
+use synod_explore::{NodeOutputs, TestNode};
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_types::{Instant, Membership, NodeId, ReadId, Slot, Ticket};
@@ -18,12 +15,10 @@ use synod_types::{Instant, Membership, NodeId, ReadId, Slot, Ticket};
 /// How many steps one input is good for, at most.
 const MOST_STEPS: usize = 400;
 
-/// One core in its host, and its disk, which is never late.
+/// One core with its disk, which is never late.
 struct Node<P: Protocol> {
-    id: NodeId,
     config: P::Config,
-    host: Host<P>,
-    disk: Saved<P>,
+    inner: TestNode<P>,
     timers: BTreeSet<P::Timer>,
     /// The node has stopped at a contradiction.
     has_stopped: bool,
@@ -31,67 +26,44 @@ struct Node<P: Protocol> {
     written: Vec<Write<P>>,
 }
 
-/// Checks that the disk bears out each message that leaves.
-struct Claims<'a, P: Protocol>(NodeId, &'a Saved<P>);
+/// Records the first writes of a node.
+struct Writes<'a, P: Protocol>(&'a mut Vec<Write<P>>);
 
-impl<P: Protocol> Observer<P> for Claims<'_, P> {
-    fn on_release(&mut self, _: &P, to: NodeId, message: &P::Message) {
-        let Self(id, disk) = *self;
-        assert!(message.holds(id, to, disk), "{id:?} sends {to:?} {}", message.describe());
+impl<P: Protocol> Observer<P> for Writes<'_, P> {
+    fn on_write(&mut self, _: &P, write: &Write<P>) {
+        if self.0.len() < 200 {
+            self.0.push(write.clone());
+        }
     }
 }
 
 impl<P: Protocol> Node<P> {
     fn start(id: NodeId, config: P::Config, disk: Saved<P>) -> Self {
-        let host = Host::recover(id, config.clone(), disk.clone());
-        let host = host.expect("its own disk makes sense");
+        let inner = TestNode::recover(id, config.clone(), disk).expect("its own disk makes sense");
         let (timers, written) = (BTreeSet::new(), Vec::new());
-        Self { id, config, host, disk, timers, has_stopped: false, written }
+        Self { config, inner, timers, has_stopped: false, written }
     }
 
     /// Takes an input, checks what comes of it, and returns what it sends to others. Its messages
     /// to itself arrive undistorted.
     fn take(&mut self, now: Instant, input: Input<P>) -> Vec<(NodeId, P::Message)> {
-        let mut sent = Vec::new();
-        let outputs = self.host.input(now, input, &mut Claims(self.id, &self.disk));
-        follow(outputs, &mut self.timers);
-        loop {
-            let Round { seq, writes, sends, outputs, is_quiet, .. } =
-                self.host.round(now, &mut Claims(self.id, &self.disk));
-            assert!(is_quiet, "{:?} sends itself messages without an end", self.id);
-            let writes = std::mem::take(writes);
-            sent.append(sends);
-            self.has_stopped = follow(outputs, &mut self.timers);
-            let status = self.host.core().status();
-            assert!(status.base <= status.commit && status.commit <= status.last, "{status:?}");
-            let Some(seq) = seq else { return sent };
-            writes.iter().for_each(|write| self.write(write));
-            self.host.written(seq);
+        let (mut outputs, mut writes) = (NodeOutputs::default(), Writes(&mut self.written));
+        let done = self.inner.input(now, input, &mut writes, &mut outputs);
+        let done = done.and_then(|()| self.inner.settle(now, &mut writes, &mut outputs));
+        done.unwrap_or_else(|found| panic!("{found}"));
+        for change in outputs.timers {
+            match change {
+                TimerChange::Set(timer, _) => _ = self.timers.insert(timer),
+                TimerChange::Cancel(timer) => _ = self.timers.remove(&timer),
+            }
         }
+        let fatal = outputs.fatal;
+        assert!(matches!(fatal, None | Some(FatalError::Contradicted { .. })), "{fatal:?}");
+        self.has_stopped = fatal.is_some();
+        let status = self.inner.core().status();
+        assert!(status.base <= status.commit && status.commit <= status.last, "{status:?}");
+        outputs.sent
     }
-
-    fn write(&mut self, write: &Write<P>) {
-        if let Write::HardState(new) = write {
-            assert!(new.may_follow(&self.disk.hard_state), "{new:?}, {:?}", self.disk.hard_state);
-        }
-        if self.written.len() < 200 {
-            self.written.push(write.clone());
-        }
-        self.disk.apply(write);
-    }
-}
-
-/// Sets and cancels timers. Returns whether the node must stop.
-fn follow<P: Protocol>(outputs: &mut Outputs<P>, timers: &mut BTreeSet<P::Timer>) -> bool {
-    for change in outputs.timers.drain(..) {
-        match change {
-            TimerChange::Set(timer, _) => _ = timers.insert(timer),
-            TimerChange::Cancel(timer) => _ = timers.remove(&timer),
-        }
-    }
-    let fatal = outputs.fatal;
-    assert!(matches!(fatal, None | Some(FatalError::Contradicted { .. })), "{fatal:?}");
-    fatal.is_some()
 }
 
 pub struct Cluster<P: Protocol> {
@@ -134,7 +106,7 @@ impl<P: Protocol> Cluster<P> {
                 self.hear(from, to, message);
             }
         }
-        let through = self.nodes[0].host.core().status().commit;
+        let through = self.nodes[0].inner.core().status().commit;
         self.take(0, Input::Compact { through });
         let written = self.nodes.into_iter().flat_map(|node| node.written).collect();
         (said, written)
@@ -142,7 +114,7 @@ impl<P: Protocol> Cluster<P> {
 
     fn take(&mut self, index: usize, input: Input<P>) {
         let node = &mut self.nodes[index];
-        let from = node.id;
+        let from = node.inner.id();
         let said = node.take(self.now, input);
         self.wire.extend(said.into_iter().map(|(to, message)| (from, to, message)));
         if self.nodes[index].has_stopped {
@@ -151,8 +123,8 @@ impl<P: Protocol> Cluster<P> {
     }
 
     fn restart(&mut self, index: usize) {
-        let Node { id, config, disk, .. } = &self.nodes[index];
-        self.nodes[index] = Node::start(*id, config.clone(), disk.clone());
+        let Node { config, inner, .. } = &self.nodes[index];
+        self.nodes[index] = Node::start(inner.id(), config.clone(), inner.disk.clone());
         self.take(index, Input::Start);
     }
 
@@ -182,12 +154,12 @@ impl<P: Protocol> Cluster<P> {
             94 => self.take(index, Input::Stalled),
             95 => {
                 let through =
-                    Slot(u.int_in_range(0..=self.nodes[index].host.core().status().commit.0)?);
+                    Slot(u.int_in_range(0..=self.nodes[index].inner.core().status().commit.0)?);
                 self.take(index, Input::Compact { through });
             }
             96 => {
-                let through = self.nodes[index].host.core().status().commit;
-                let base = self.nodes[index].host.core().base_at(through);
+                let through = self.nodes[index].inner.core().status().commit;
+                let base = self.nodes[index].inner.core().base_at(through);
                 let to = u.choose_index(self.nodes.len())?;
                 self.install(to, base);
             }
@@ -206,7 +178,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     fn hear(&mut self, from: NodeId, to: NodeId, message: P::Message) {
-        if let Some(index) = self.nodes.iter().position(|node| node.id == to) {
+        if let Some(index) = self.nodes.iter().position(|node| node.inner.id() == to) {
             self.take(index, Input::Message { from, message });
         }
     }
@@ -230,7 +202,7 @@ impl<P: Protocol> Cluster<P> {
 
     fn install(&mut self, to: usize, base: Option<Base<P::Stamp>>) {
         let Some(base) = base else { return };
-        if base.through > self.nodes[to].host.core().status().commit {
+        if base.through > self.nodes[to].inner.core().status().commit {
             self.take(to, Input::Installed { base });
         }
     }
@@ -248,7 +220,7 @@ fn run<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
         }
         // What is on the disks makes sense to the next life.
         for node in cluster.nodes {
-            Node::<P>::start(node.id, node.config, node.disk);
+            Node::<P>::start(node.inner.id(), node.config, node.inner.disk);
         }
         Ok(())
     });
