@@ -261,7 +261,7 @@ impl MultiPaxos {
         }
     }
 
-    /// Takes a command to the leader, or rejects it.
+    /// Hands a command to the leader, or rejects it.
     fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
         match self.parts() {
             (Role::Leader(leader), mut ctx) => leader.on_propose(&mut ctx, ticket, command, fx),
