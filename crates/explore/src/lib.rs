@@ -41,7 +41,7 @@
 //! 4. Begin closer to the danger: [`Explore::after`] leads the cluster by a script to where a leader
 //!    is elected or logs differ, so that the budget is spent on what comes then.
 //! 5. Break the protocol on purpose and see that the search notices. One that never found anything
-//!    proves nothing; for the same reason [`Report::assert_safe`] demands [`Coverage`]s.
+//!    proves nothing; for the same reason [`SearchReport::assert_safe`] demands [`Coverage`]s.
 //!
 //! A search that finds something fails with its trace, one action a line, of which no single one
 //! can be left out, and ends with `violated: ` and the rule.
@@ -98,9 +98,9 @@ mod rule;
 mod safety;
 
 pub use exhaustive::model::{Delivery, Explorable, NodeEvent};
-pub use exhaustive::search::{Counterexample, Coverage, Explore, Report};
+pub use exhaustive::search::{Counterexample, Coverage, Explore, SearchReport};
 pub use exhaustive::setup::Setup;
 pub use exhaustive::state::Budget;
-pub use node::{Batch, LoggedWrite, NodeOutputs, TestNode};
+pub use node::{LoggedWrite, NodeOutputs, TestNode, WriteBatch};
 pub use random::walk::{WalkFailure, WalkStats, random_walk, random_walks};
 pub use rule::{Checked, Rule, RuleViolation};

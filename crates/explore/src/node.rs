@@ -41,15 +41,15 @@ pub struct TestNode<P: Protocol> {
     /// The durable image of the log's disk.
     pub disk: Saved<P>,
     /// Batches that are handed out and not durable, the oldest first.
-    pub unsynced: VecDeque<Batch<P>>,
+    pub unsynced: VecDeque<WriteBatch<P>>,
     /// The disk syncs nothing by itself.
     pub is_hung: bool,
     /// Writes that no round has handed out yet.
-    open: Batch<P>,
+    open: WriteBatch<P>,
 }
 
 /// Writes that become durable together.
-pub type Batch<P> = Vec<LoggedWrite<P>>;
+pub type WriteBatch<P> = Vec<LoggedWrite<P>>;
 
 /// A write of a core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -224,7 +224,7 @@ impl<P: Protocol> TestNode<P> {
 
     /// Makes the oldest batch durable, and returns it. What waited for it leaves with the next
     /// round.
-    pub fn sync_one(&mut self) -> Option<Batch<P>> {
+    pub fn sync_one(&mut self) -> Option<WriteBatch<P>> {
         let oldest = Seq(self.host.newest().0 - self.unsynced.len() as u64 + 1);
         let batch = self.unsynced.pop_front()?;
         batch.iter().for_each(|logged| self.disk.apply(&logged.write));
@@ -235,7 +235,7 @@ impl<P: Protocol> TestNode<P> {
     /// Crashes the node: the disk keeps the oldest `kept` batches that were not synced, which are
     /// returned, and loses the others. What waited for them never leaves. Recover a node from the
     /// disk to start again.
-    pub fn crash(&mut self, kept: usize) -> Vec<Batch<P>> {
+    pub fn crash(&mut self, kept: usize) -> Vec<WriteBatch<P>> {
         let unsynced = mem::take(&mut self.unsynced);
         let kept: Vec<_> = unsynced.into_iter().take(kept).collect();
         kept.iter().flatten().for_each(|logged| self.disk.apply(&logged.write));
@@ -270,8 +270,8 @@ impl<P: Protocol> TestNode<P> {
 struct NodeChecks<'a, P: Protocol, O> {
     id: NodeId,
     disk: &'a Saved<P>,
-    unsynced: &'a VecDeque<Batch<P>>,
-    open: &'a mut Batch<P>,
+    unsynced: &'a VecDeque<WriteBatch<P>>,
+    open: &'a mut WriteBatch<P>,
     /// Last slot that the core has reported as chosen.
     applied: Slot,
     observer: &'a mut O,

@@ -1,6 +1,6 @@
 //! The replica as the etcd API sees it.
 
-use crate::settings::Settings;
+use crate::settings::NodeSettings;
 use async_trait::async_trait;
 use std::any::Any;
 use std::io;
@@ -37,7 +37,7 @@ impl NodeBackend {
     /// If the system refuses a thread.
     pub fn new(
         replica: Replica,
-        settings: &Settings,
+        settings: &NodeSettings,
         disk_bytes: Arc<AtomicU64>,
     ) -> io::Result<Self> {
         let members = settings.members.iter().map(|member| MemberInfo {

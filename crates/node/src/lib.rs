@@ -7,10 +7,10 @@
 //!
 //! ```no_run
 //! use synod_node::node;
-//! use synod_node::settings::{Layer, Settings};
+//! use synod_node::settings::{Layer, NodeSettings};
 //!
 //! # async fn run() -> anyhow::Result<()> {
-//! let settings = Settings::parse(Layer::from_file("node.toml".as_ref())?)?;
+//! let settings = NodeSettings::parse(Layer::from_file("node.toml".as_ref())?)?;
 //! // Serves until Ctrl-C, then finishes what is pending.
 //! node::serve(settings, async { drop(tokio::signal::ctrl_c().await) }).await
 //! # }

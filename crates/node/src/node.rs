@@ -2,7 +2,7 @@
 
 use crate::backend::NodeBackend;
 use crate::server::{self, HttpState};
-use crate::settings::{Member, Settings, StoreKind};
+use crate::settings::{MemberAddress, NodeSettings, StoreKind};
 use crate::{registry, stores};
 use anyhow::Context;
 use std::fs;
@@ -29,7 +29,7 @@ const HANG_UP: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// In one line, why the node cannot start, or why it had to end.
-pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn serve(settings: NodeSettings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     serve_with(settings, |stores| stores, stop).await
 }
 
@@ -39,7 +39,7 @@ pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> anyhow
 /// # Errors
 /// In one line, why the node cannot start, or why it had to end.
 pub async fn serve_with(
-    settings: Settings,
+    settings: NodeSettings,
     wrap: impl FnOnce(Stores) -> Stores,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -76,7 +76,7 @@ pub async fn serve_with(
 }
 
 struct Node {
-    settings: Settings,
+    settings: NodeSettings,
     transport: Arc<dyn Transport>,
     replica: Replica,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -132,7 +132,7 @@ impl Node {
     }
 }
 
-fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<QuicTransport>> {
+fn bind_transport(settings: &NodeSettings) -> anyhow::Result<Arc<QuicTransport>> {
     let files = &settings.certificates;
     let credentials = Credentials {
         ca: read(&files.ca, "certificate authority")?,
@@ -147,7 +147,8 @@ fn bind_transport(settings: &Settings) -> anyhow::Result<Arc<QuicTransport>> {
     })?;
     // Known from the start, so that no peer is turned away while the stores are opened.
     let others = settings.members.iter().filter(|member| member.id != node.0);
-    let peer = |member: &Member| Peer { node: NodeId(member.id), address: member.peer.clone() };
+    let peer =
+        |member: &MemberAddress| Peer { node: NodeId(member.id), address: member.peer.clone() };
     transport.set_peers(&others.map(peer).collect::<Vec<_>>());
     Ok(Arc::new(transport))
 }

@@ -1,7 +1,7 @@
 //! What each protocol of [`ProtocolKind`] is: its replica, its simulation, its settings.
 
 use crate::protocol::ProtocolKind;
-use crate::settings::Settings;
+use crate::settings::NodeSettings;
 use anyhow::Context;
 use std::sync::Arc;
 use synod_basic_paxos::BasicPaxos;
@@ -19,7 +19,7 @@ use synod_types::{Membership, NodeId};
 /// # Errors
 /// If the protocol rejects the settings, or the stores hold something else.
 pub async fn start(
-    settings: &Settings,
+    settings: &NodeSettings,
     stores: Stores,
     transport: Arc<dyn Transport>,
 ) -> anyhow::Result<Replica> {
@@ -31,7 +31,7 @@ pub async fn start(
 }
 
 async fn launch<P: Protocol>(
-    settings: &Settings,
+    settings: &NodeSettings,
     stores: Stores,
     transport: Arc<dyn Transport>,
 ) -> anyhow::Result<Replica> {

@@ -1,6 +1,6 @@
 //! The stores that this program knows, by name.
 
-use crate::settings::{Settings, StoreKind};
+use crate::settings::{NodeSettings, StoreKind};
 use synod_runtime::{DataDirError, Stores, open_data_dir};
 use synod_storage::StoreIdentity;
 use synod_types::NodeId;
@@ -10,7 +10,7 @@ use synod_types::NodeId;
 /// # Errors
 /// If the folder cannot be used, belongs to another node, cluster or protocol, was written by a
 /// newer version or under other members, or is damaged.
-pub fn open(settings: &Settings) -> Result<Stores, DataDirError> {
+pub fn open(settings: &NodeSettings) -> Result<Stores, DataDirError> {
     match settings.store {
         StoreKind::Memory => Ok(Stores::in_memory()),
         StoreKind::Rocksdb => {

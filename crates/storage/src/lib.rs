@@ -63,4 +63,4 @@ pub use log::{Batch, BootId, LogOp, LogStore, StoreIdentity, StoredGroup, Stored
 pub use memory::{MemoryDisk, MemoryLog, MemoryState};
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksLog, RocksState};
-pub use state::{Entries, StateStore, StoreView};
+pub use state::{StateStore, StoreEntries, StoreView};

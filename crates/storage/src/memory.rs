@@ -4,7 +4,7 @@ use crate::compaction::CompactionIndex;
 use crate::record_codec::Head;
 use crate::record_set::RecordSet;
 use crate::{
-    Batch, BootId, Entries, LogOp, LogStore, StateStore, StorageError, StoreView, StoredGroup,
+    Batch, BootId, LogOp, LogStore, StateStore, StorageError, StoreEntries, StoreView, StoredGroup,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -260,7 +260,7 @@ impl StoreView for MemoryState {
         Ok(self.content()?.state.get(key).cloned())
     }
 
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
         Box::new(Range {
             state: self,
             next: Some(Bound::Included(Bytes::copy_from_slice(from))),
@@ -355,7 +355,7 @@ impl StoreView for View<'_> {
         self.0.get(key)
     }
 
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
         self.0.range(from, to)
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use synod_types::Changes;
 
 /// Iterator over entries in the order of their keys.
-pub type Entries<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StorageError>> + 'a>;
+pub type StoreEntries<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StorageError>> + 'a>;
 
 /// Read access to ordered keys.
 pub trait StoreView {
@@ -17,7 +17,7 @@ pub trait StoreView {
 
     /// Returns the entries from `from` to before `to` (`None`: to the end), in the order of their keys'
     /// bytes.
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a>;
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a>;
 }
 
 /// Store of an applied state. It may lag behind the log and is never ahead of it: after a crash it

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use synod_storage::conformance::{self, Fixture};
 use synod_storage::{
-    Batch, BootId, Entries, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StateStore,
-    StorageError, StoreView, StoredGroup, StoredRun,
+    Batch, BootId, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StateStore, StorageError,
+    StoreEntries, StoreView, StoredGroup, StoredRun,
 };
 use synod_types::{Change, Changes, GroupId, Incarnation};
 
@@ -122,7 +122,7 @@ impl StoreView for FaultyState {
         self.inner.get(key)
     }
 
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
         let to = to.map(<[u8]>::to_vec);
         let to = to.map(|mut to| {
             if self.fault == StateFault::IncludesTheEnd {

@@ -1,7 +1,7 @@
 //! One node takes one input: the work of a real node's driver between two waits.
 
 use super::state::{ModelNode, Shared};
-use crate::node::{Batch, NodeOutputs, StepRecord, TestNode, check_fatal};
+use crate::node::{NodeOutputs, StepRecord, TestNode, WriteBatch, check_fatal};
 use crate::rule::{Checked, Rule, RuleViolation, violated};
 use crate::safety::{DiskView, SafetyChecker};
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
         self.count_votes(&batch)
     }
 
-    fn count_votes(&mut self, batch: &Batch<P>) -> Checked {
+    fn count_votes(&mut self, batch: &WriteBatch<P>) -> Checked {
         if !batch.iter().any(|logged| logged.is_vote) {
             return Ok(());
         }

@@ -49,7 +49,7 @@ impl Coverage {
 
 /// Result of a search.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct SearchReport {
     /// Different states.
     pub states: usize,
     /// Steps taken, those to states that were known included.
@@ -197,16 +197,16 @@ impl<P: Explorable> Explore<P> {
     /// [depth first](Self::depth_first), so that a violation comes with a short trace. Ends with the
     /// first one.
     #[must_use]
-    pub fn run(self) -> Report {
+    pub fn run(self) -> SearchReport {
         let Self { mut cluster, setup_trace, max_states, max_time, is_depth_first } = self;
         let began = Instant::now();
         cluster.deadline = max_time.map(|most| began + most);
         let checker = cluster.checker().finish_when(HasDiscoveries::AnyFailures);
         let checker = max_states.iter().fold(checker, |it, most| it.target_state_count(*most));
         let mut report = if is_depth_first {
-            Report::of(&checker.spawn_dfs().join(), &setup_trace)
+            SearchReport::of(&checker.spawn_dfs().join(), &setup_trace)
         } else {
-            Report::of(&checker.spawn_bfs().join(), &setup_trace)
+            SearchReport::of(&checker.spawn_bfs().join(), &setup_trace)
         };
         report.took = began.elapsed();
         let is_cut = max_states.is_some_and(|most| report.steps >= most)
@@ -224,7 +224,7 @@ impl<P: Explorable> Explore<P> {
     }
 }
 
-impl Report {
+impl SearchReport {
     /// Reports a search that has ended, as if it had been complete and had taken no time.
     fn of<P: Explorable>(search: &impl Checker<ClusterModel<P>>, setup_trace: &[String]) -> Self {
         search.model().is_over.store(true, Ordering::Relaxed);
@@ -268,7 +268,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SearchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = match (&self.found, self.is_exhausted) {
             (Some(_), _) => "violated",

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use synod_node::node;
-use synod_node::settings::{Layer, Settings};
+use synod_node::settings::{Layer, NodeSettings};
 use synod_runtime::Stores;
 use synod_storage::{Batch, BootId, LogOp, LogStore, StorageError, StoredGroup};
 use synod_types::GroupId;
@@ -58,7 +58,7 @@ pub(crate) fn serve(file: &Path, bytes_per_second: u64) -> ExitCode {
     };
     let settings = Layer::from_file(file)
         .map_err(anyhow::Error::new)
-        .and_then(|layer| Ok(Settings::parse(layer)?));
+        .and_then(|layer| Ok(NodeSettings::parse(layer)?));
     let served = settings.and_then(|settings| {
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(node::serve_with(settings, slow, std::future::pending()))

@@ -2,7 +2,7 @@
 
 use super::known_variables;
 use crate::node;
-use crate::settings::{Layer, LogFormat, Settings};
+use crate::settings::{Layer, LogFormat, NodeSettings};
 use anyhow::{Context, bail};
 use std::io::Read;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ impl Start {
 
     pub(super) async fn run(self: Box<Self>) -> anyhow::Result<ExitCode> {
         let file = self.config.as_deref().map_or(Ok(Layer::default()), Layer::from_file)?;
-        let settings = Settings::parse(self.settings.over(file))?;
+        let settings = NodeSettings::parse(self.settings.over(file))?;
         start_logging(&settings)?;
         let stop = stop_requested(self.exit_with_parent)?;
         node::serve(settings, stop).await?;
@@ -53,7 +53,7 @@ impl Start {
     }
 }
 
-fn start_logging(settings: &Settings) -> anyhow::Result<()> {
+fn start_logging(settings: &NodeSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log)
         .with_context(|| format!("the setting `log` cannot be used: {:?}", settings.log))?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());

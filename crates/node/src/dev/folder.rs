@@ -3,7 +3,7 @@
 use super::Dev;
 use crate::certificates::{new_cluster_id, write_authority, write_issued};
 use crate::protocol::ProtocolKind;
-use crate::settings::{Layer, Settings, StoreKind};
+use crate::settings::{Layer, NodeSettings, StoreKind};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -246,7 +246,7 @@ fn fill(folder: &Path, plan: &Plan) -> anyhow::Result<()> {
         write_issued(&issued, &node_dir.folder, &format!("node-{node}"))?;
         let text = plan.settings(folder, node);
         // Tells of an unknown protocol before any process is started.
-        Settings::parse(Layer::from_toml(&text, &node_dir.settings())?)?;
+        NodeSettings::parse(Layer::from_toml(&text, &node_dir.settings())?)?;
         write(&node_dir.settings(), &text)?;
     }
     write(&folder.join(PLAN_FILE), &toml::to_string(plan)?)
@@ -297,7 +297,7 @@ mod tests {
         let folder = Folder::open_or_make(&asked).unwrap();
         for node_dir in folder.node_dirs() {
             let settings =
-                Settings::parse(Layer::from_file(&node_dir.settings()).unwrap()).unwrap();
+                NodeSettings::parse(Layer::from_file(&node_dir.settings()).unwrap()).unwrap();
             assert_eq!(settings.node, NodeId(node_dir.node.into()));
             assert_eq!(settings.listen_clients.port(), 3999 + node_dir.node);
             assert_eq!(settings.members.len(), 5);

@@ -14,10 +14,10 @@ use synod_transport::quic::QuicStats;
 use synod_types::NodeId;
 
 /// What passed between this node and its peers, as it is when this is called.
-pub type Traffic = Box<dyn Fn() -> QuicStats + Send + Sync>;
+pub type TransportStats = Box<dyn Fn() -> QuicStats + Send + Sync>;
 
 /// A registry of this node's own: several nodes may live in one process.
-pub(super) fn registry(replica: &Replica, traffic: Traffic) -> Registry {
+pub(super) fn registry(replica: &Replica, traffic: TransportStats) -> Registry {
     let mut registry = Registry::with_prefix("synod");
     registry.register_collector(Box::new(Live { replica: replica.clone(), traffic }));
     registry
@@ -26,7 +26,7 @@ pub(super) fn registry(replica: &Replica, traffic: Traffic) -> Registry {
 /// Reads replica and transport when it is asked.
 struct Live {
     replica: Replica,
-    traffic: Traffic,
+    traffic: TransportStats,
 }
 
 impl fmt::Debug for Live {

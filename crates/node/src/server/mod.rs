@@ -11,11 +11,11 @@
 mod metrics;
 mod status;
 
-pub use metrics::Traffic;
+pub use metrics::TransportStats;
 pub use status::NodeReport;
 
 use crate::protocol::ProtocolKind;
-use crate::settings::Settings;
+use crate::settings::NodeSettings;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -57,8 +57,8 @@ impl HttpState {
     pub fn new(
         backend: Arc<dyn Backend>,
         replica: Replica,
-        traffic: Traffic,
-        settings: &Settings,
+        traffic: TransportStats,
+        settings: &NodeSettings,
     ) -> Self {
         Self {
             registry: metrics::registry(&replica, traffic),

@@ -1,6 +1,6 @@
 //! One place that settings come from.
 
-use super::{LogFormat, Member, Period, SettingsError, Size, StoreKind};
+use super::{LogFormat, MemberAddress, Period, SettingsError, Size, StoreKind};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct Layer {
     /// ID=PEER_HOST:PORT,CLIENT_URL. In a file: members = [{ id, peer, client }, ..]. No default.
     #[arg(long, env = "SYNOD_MEMBERS", value_name = "MEMBERS", value_delimiter = ' ')]
     #[serde(default)]
-    pub members: Vec<Member>,
+    pub members: Vec<MemberAddress>,
 
     /// Where to listen for peers (QUIC, UDP). Default: 127.0.0.1:2380.
     #[arg(long, env = "SYNOD_LISTEN_PEERS", value_name = "IP:PORT")]

@@ -1,12 +1,12 @@
 //! The settings of one node: flag over environment over file over default.
 //!
 //! A [`Layer`] is one place that settings come from, with every field optional. Layers are laid
-//! over one another with [`Layer::over`], and [`Settings::parse`] turns the result into settings
+//! over one another with [`Layer::over`], and [`NodeSettings::parse`] turns the result into settings
 //! that can be used, or says in one line what is wrong.
 //!
 //! ```
 //! use std::path::Path;
-//! use synod_node::settings::{Layer, Settings};
+//! use synod_node::settings::{Layer, NodeSettings};
 //!
 //! let file = Layer::from_toml(
 //!     r#"
@@ -20,7 +20,7 @@
 //!     Path::new("/etc/synod/node.toml"),
 //! )?;
 //! let flags = Layer { heartbeat: Some("80ms".parse()?), ..Layer::default() };
-//! let settings = Settings::parse(flags.over(file))?;
+//! let settings = NodeSettings::parse(flags.over(file))?;
 //! assert_eq!(settings.timing.heartbeat.as_millis(), 80);
 //! assert_eq!(settings.certificates.ca, Path::new("/etc/synod/ca.pem"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -30,7 +30,7 @@ mod layer;
 mod values;
 
 pub use layer::Layer;
-pub use values::{LogFormat, Member, Period, Size, StoreKind};
+pub use values::{LogFormat, MemberAddress, Period, Size, StoreKind};
 
 use crate::protocol::ProtocolKind;
 use std::net::SocketAddr;
@@ -41,13 +41,13 @@ use synod_types::{ClusterId, Membership, NodeId};
 
 /// Everything that one node needs to know: complete and consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct NodeSettings {
     /// This node.
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
     /// All members of the cluster, this node included, by rising id.
-    pub members: Vec<Member>,
+    pub members: Vec<MemberAddress>,
     /// Where it listens for its peers, over QUIC.
     pub listen_peers: SocketAddr,
     /// Where it listens for clients, over TCP.
@@ -61,7 +61,7 @@ pub struct Settings {
     /// Where log and state are kept.
     pub store: StoreKind,
     /// When it loses patience with its peers.
-    pub timing: Timing,
+    pub timing: TimingSettings,
     /// How long a client's request may take before its outcome is reported as unknown.
     pub request_timeout: Duration,
     /// The most memory that the replies to all reads may take until they are sent.
@@ -89,7 +89,7 @@ pub struct CertificateFiles {
 
 /// When a node loses patience with its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timing {
+pub struct TimingSettings {
     /// How long it waits for a leader before it campaigns, drawn anew each time. Where nobody leads,
     /// its end is the longest wait before a node tries again.
     pub election: Range<Duration>,
@@ -135,7 +135,7 @@ pub enum SettingsError {
     },
 }
 
-impl Settings {
+impl NodeSettings {
     /// Takes what all layers together say, and fills in the defaults.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Settings {
             },
             protocol: protocol(layer.protocol.as_deref())?,
             store: layer.store.unwrap_or_default(),
-            timing: Timing {
+            timing: TimingSettings {
                 election: duration(layer.election_min, 300)..duration(layer.election_max, 600),
                 heartbeat: duration(layer.heartbeat, 60),
             },
@@ -174,7 +174,7 @@ impl Settings {
 
     /// This node's own entry among the members.
     #[must_use]
-    pub fn me(&self) -> &Member {
+    pub fn me(&self) -> &MemberAddress {
         let me = self.members.iter().find(|member| member.id == self.node.0);
         me.expect("checked when the settings were parsed")
     }
@@ -187,7 +187,7 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), SettingsError> {
-        let Timing { election, heartbeat } = &self.timing;
+        let TimingSettings { election, heartbeat } = &self.timing;
         if election.start >= election.end {
             let reason = format!("{election:?} leaves no time between election-min and it");
             return Err(invalid("election-max", reason));
@@ -231,7 +231,10 @@ fn protocol(given: Option<&str>) -> Result<ProtocolKind, SettingsError> {
 }
 
 /// The members by rising id; `node` must be one of them.
-fn members(node: NodeId, mut members: Vec<Member>) -> Result<Vec<Member>, SettingsError> {
+fn members(
+    node: NodeId,
+    mut members: Vec<MemberAddress>,
+) -> Result<Vec<MemberAddress>, SettingsError> {
     if members.is_empty() {
         required::<()>("members", None)?;
     }
@@ -250,7 +253,7 @@ mod tests {
     use std::path::Path;
 
     fn whole() -> Layer {
-        let member = |id| Member {
+        let member = |id| MemberAddress {
             id,
             peer: format!("127.0.0.1:{}", 2380 + id),
             client: format!("http://127.0.0.1:{}", 3380 + id),
@@ -266,10 +269,10 @@ mod tests {
         }
     }
 
-    fn parse(change: impl FnOnce(&mut Layer)) -> Result<Settings, String> {
+    fn parse(change: impl FnOnce(&mut Layer)) -> Result<NodeSettings, String> {
         let mut layer = whole();
         change(&mut layer);
-        Settings::parse(layer).map_err(|error| error.to_string())
+        NodeSettings::parse(layer).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl TryFrom<String> for Size {
 /// One member of the cluster, as all others reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Member {
+pub struct MemberAddress {
     /// The node, from 1.
     pub id: u64,
     /// Where its peers reach it, over QUIC: `host:port`.
@@ -96,7 +96,7 @@ pub struct Member {
     pub client: String,
 }
 
-impl FromStr for Member {
+impl FromStr for MemberAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -108,7 +108,7 @@ impl FromStr for Member {
     }
 }
 
-impl fmt::Display for Member {
+impl fmt::Display for MemberAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={},{}", self.id, self.peer, self.client)
     }
@@ -184,13 +184,13 @@ mod tests {
 
     #[test]
     fn a_member_is_read_as_it_is_written() {
-        let member: Member = "2=host:2380,http://host:2379".parse().unwrap();
+        let member: MemberAddress = "2=host:2380,http://host:2379".parse().unwrap();
         assert_eq!(member.id, 2);
         assert_eq!(member.peer, "host:2380");
         assert_eq!(member.client, "http://host:2379");
         assert_eq!(member.to_string().parse(), Ok(member));
         for text in ["", "2", "2=host:1", "x=host:1,http://host:2"] {
-            assert!(text.parse::<Member>().unwrap_err().contains("write ID="), "{text}");
+            assert!(text.parse::<MemberAddress>().unwrap_err().contains("write ID="), "{text}");
         }
     }
 }

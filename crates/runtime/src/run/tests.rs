@@ -195,7 +195,7 @@ impl synod_storage::StoreView for FullState {
         self.0.get(key)
     }
 
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> synod_storage::Entries<'a> {
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> synod_storage::StoreEntries<'a> {
         self.0.range(from, to)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::data_dir::Kind;
 use super::database::Database;
-use crate::{Entries, StateStore, StorageError, StoreIdentity, StoreView};
+use crate::{StateStore, StorageError, StoreEntries, StoreIdentity, StoreView};
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode, WriteBatch};
 use std::path::Path;
@@ -44,7 +44,7 @@ impl StoreView for RocksState {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
         let cursor = self.database.db().raw_iterator_opt(read_options(to));
         Box::new(Range::new(&self.database, cursor, from))
     }
@@ -92,7 +92,7 @@ impl StoreView for View<'_> {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Entries<'a> {
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
         let cursor = self.snapshot.raw_iterator_opt(read_options(to));
         Box::new(Range::new(self.database, cursor, from))
     }
