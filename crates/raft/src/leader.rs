@@ -207,9 +207,14 @@ impl Leader {
         state.quorum.is_second(is_active)
     }
 
-    /// Last slot that a quorum holds durably.
+    /// Last slot that a quorum holds durably; at least the commit index.
     fn agreed(&self, state: &State) -> Slot {
-        state.quorum.agreed(|node| self.peer(node).map_or(self.durable, |peer| peer.matched))
+        let held = |node| self.peer(node).map_or(self.durable, |peer| peer.matched);
+        // Most acknowledgements complete no quorum, and this is cheaper than to search for the slot.
+        if !state.quorum.is_second(|node| held(node) > state.commit) {
+            return state.commit;
+        }
+        state.quorum.agreed(held)
     }
 
     /// Commits what a quorum holds. Only entries of its own term commit by counting; older ones
