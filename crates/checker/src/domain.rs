@@ -35,12 +35,15 @@ enum ValueKind {
     Nil,
     Other,
     Atom(Value),
-    /// The common prefix of the observed texts `first..end`, and of no others.
-    Prefix {
-        first: usize,
-        end: usize,
-        length: usize,
-    },
+    Prefix(Prefix),
+}
+
+/// The common prefix of the observed texts `first..end`, and of no others.
+#[derive(Clone, Copy, Debug)]
+struct Prefix {
+    first: usize,
+    end: usize,
+    length: usize,
 }
 
 impl Domain {
@@ -81,18 +84,17 @@ impl Domain {
                 let start = self.extended(self.root(), &value.as_text());
                 self.append(start, text)
             }
-            ValueKind::Prefix { first, end, length } => self.extended((first, end, length), text),
+            ValueKind::Prefix(prefix) => self.extended(prefix, text),
         }
     }
 
     /// Returns whether appends to the first value may produce the second.
     pub(crate) fn may_grow_into(&self, from: Id, to: Id) -> bool {
         match (&self.kinds[from as usize], &self.kinds[to as usize]) {
-            (ValueKind::Nil | ValueKind::Atom(_), ValueKind::Prefix { .. }) => true,
-            (
-                ValueKind::Prefix { first, end, length },
-                ValueKind::Prefix { first: at, length: whole, .. },
-            ) => (first..end).contains(&at) && length <= whole,
+            (ValueKind::Nil | ValueKind::Atom(_), ValueKind::Prefix(_)) => true,
+            (ValueKind::Prefix(prefix), ValueKind::Prefix(whole)) => {
+                (prefix.first..prefix.end).contains(&whole.first) && prefix.length <= whole.length
+            }
             _ => false,
         }
     }
@@ -100,7 +102,7 @@ impl Domain {
     /// Returns the text of a value, where texts are appended to.
     pub(crate) fn text(&self, id: Id) -> Option<&[u8]> {
         match self.kinds[id as usize] {
-            ValueKind::Prefix { first, length, .. } => Some(&self.texts[first][..length]),
+            ValueKind::Prefix(prefix) => Some(&self.texts[prefix.first][..prefix.length]),
             _ => None,
         }
     }
@@ -118,12 +120,13 @@ impl Domain {
     }
 
     /// Returns the empty prefix, common to all texts.
-    fn root(&self) -> (usize, usize, usize) {
-        (0, self.texts.len(), 0)
+    fn root(&self) -> Prefix {
+        Prefix { first: 0, end: self.texts.len(), length: 0 }
     }
 
-    /// Extends the prefix of this length of the texts `first..end` by more text.
-    fn extended(&mut self, (first, end, length): (usize, usize, usize), text: &[u8]) -> Id {
+    /// Extends a prefix by more text.
+    fn extended(&mut self, prefix: Prefix, text: &[u8]) -> Id {
+        let Prefix { first, end, length } = prefix;
         let among = &self.texts[first..end];
         let rest = |whole: &Vec<u8>| whole[length..].len().min(text.len());
         let below = among.partition_point(|whole| whole[length..][..rest(whole)] < *text);
@@ -132,7 +135,7 @@ impl Domain {
             return UNOBSERVED;
         }
         let (first, length) = (first + below, length + text.len());
-        let form = ValueKind::Prefix { first, end: first + fits, length };
+        let form = ValueKind::Prefix(Prefix { first, end: first + fits, length });
         *self.prefixes.entry((first, length)).or_insert_with(|| push(&mut self.kinds, form))
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn explain(
 ) -> Explanation {
     let records = part.iter().map(|index| history.records[*index].clone()).collect();
     let whole = History { records, events: history.events };
-    let mut ends: Vec<_> = whole.records.iter().enumerate().filter_map(ending).collect();
+    let mut ends: Vec<_> = ends_of(&whole.records).collect();
     ends.sort_unstable();
     let mut search_before = |event: usize| {
         let prefix = whole.prefix(event);
@@ -69,11 +69,16 @@ pub(crate) fn explain(
     }
 }
 
-/// Returns the event of an answer, and the index of its operation.
-fn ending((index, record): (usize, &Record)) -> Option<(usize, usize)> {
+/// Returns the event of each answer, and the index of its operation.
+fn ends_of(records: &[Record]) -> impl Iterator<Item = (usize, usize)> {
+    records.iter().enumerate().filter_map(|(index, record)| Some((answered(record)?, index)))
+}
+
+/// Returns the event of an operation's answer.
+pub(crate) fn answered(record: &Record) -> Option<usize> {
     match record.end {
         End::Open | End::Abandoned(_) => None,
-        End::Failed(at) | End::Done(at, _) => Some((at, index)),
+        End::Failed(at) | End::Done(at, _) => Some(at),
     }
 }
 

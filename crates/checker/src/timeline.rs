@@ -1,6 +1,6 @@
 //! The timeline of an illegal history: one self-contained page of HTML.
 
-use crate::explain::{Explanation, describe};
+use crate::explain::{Explanation, answered, describe};
 use crate::history::{End, History, OpId, Record};
 use crate::options::Options;
 use crate::value::Value;
@@ -117,7 +117,7 @@ impl Timeline {
                 Some(_) => "op",
                 None => "pending",
             };
-            self.bar(&mut svg, record, *row, (class, states.get(id)));
+            self.bar(&mut svg, record, *row, class, states.get(id));
         }
         let x = self.x(why.events) + COLUMN / 2;
         let _ =
@@ -130,7 +130,8 @@ impl Timeline {
         svg: &mut String,
         record: &Record,
         row: usize,
-        (class, place): (&str, Option<&(usize, String)>),
+        class: &str,
+        place: Option<&(usize, String)>,
     ) {
         let left = self.x(record.begin);
         let right = self.x(answered(record).unwrap_or(usize::MAX));
@@ -166,14 +167,6 @@ impl Timeline {
 
     fn x(&self, event: usize) -> usize {
         NAMES + COLUMN * self.events.partition_point(|shown| *shown < event)
-    }
-}
-
-/// Returns the event of an operation's answer.
-fn answered(record: &Record) -> Option<usize> {
-    match record.end {
-        End::Open | End::Abandoned(_) => None,
-        End::Failed(at) | End::Done(at, _) => Some(at),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::just_in_time::{ALL_KEYS, discards_pending_effects};
 use super::linearization::Linearization;
-use super::ranking::Rank;
+use super::ranking::{Rank, RequiredValue};
 use super::step::Step;
 use super::visited::{ConfigurationKey, UnlinearizedSet, Variant, Visited, assign_slots};
 use crate::action::Action;
-use crate::domain::{Id, UNOBSERVED};
+use crate::domain::UNOBSERVED;
 use crate::options::SearchLimit;
 use crate::problem::{Completed, Problem};
 use crate::registers::State;
@@ -228,7 +228,7 @@ impl<'a> DepthFirst<'a> {
             let rank = current.rank_completed(op, to, wanted);
             ranked.push((rank, Choice { candidate: Candidate::Completed(op), state: to }));
         }
-        self.pending_choices(&mut ranked, before, (state, open), wanted);
+        self.pending_choices(&mut ranked, before, state, open, wanted);
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, choice)| choice).collect()
     }
@@ -238,8 +238,9 @@ impl<'a> DepthFirst<'a> {
         &mut self,
         ranked: &mut Vec<(Rank, Choice)>,
         before: usize,
-        (state, open): (State, u64),
-        wanted: Option<(usize, Id)>,
+        state: State,
+        open: u64,
+        wanted: Option<RequiredValue>,
     ) {
         let current = &mut self.current;
         let has_unobserved_writes = current.unobserved_writes().next().is_some();

@@ -13,6 +13,13 @@ use super::linearization::Linearization;
 use super::step::Step;
 use crate::problem::Pending;
 
+/// The next operation of a kind: its begin and its hint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NextPending {
+    pub(super) begin: usize,
+    pub(super) hint: Option<u64>,
+}
+
 /// Returns the kinds that an order uses more often than they were begun at the time.
 pub(super) fn overused(steps: &[Step], pending: &[Pending]) -> Option<Vec<usize>> {
     let mut used = vec![0; pending.len()];
@@ -39,8 +46,8 @@ impl Linearization<'_> {
         (self.is_strict || self.counted[kind]).then(|| self.used[kind] as usize)
     }
 
-    /// Returns the begin and the hint of the next operation of a kind, if it began before an event.
-    pub(super) fn next_pending(&self, kind: usize, before: usize) -> Option<(usize, Option<u64>)> {
+    /// Returns the next operation of a kind, if it began before an event.
+    pub(super) fn next_pending(&self, kind: usize, before: usize) -> Option<NextPending> {
         let uses = self.uses(kind);
         let calls = &self.problem.pending[kind].calls;
         let call = calls.get(uses.unwrap_or_default())?;
@@ -50,7 +57,7 @@ impl Linearization<'_> {
         }
         // Where uses are not counted the hint is that of the next one, as far as hints go.
         if uses.is_some() || hint.is_none() {
-            return Some((begin, hint));
+            return Some(NextPending { begin, hint });
         }
         let hinted = |step: &Step| match step {
             Step::Completed(op) => self.problem.completed[*op].hint,
@@ -58,7 +65,7 @@ impl Linearization<'_> {
         };
         let place = self.steps.iter().rev().find_map(hinted).unwrap_or_default();
         let later = calls.iter().filter_map(|call| call.hint).filter(|hint| *hint > place);
-        Some((begin, later.min()))
+        Some(NextPending { begin, hint: later.min() })
     }
 }
 

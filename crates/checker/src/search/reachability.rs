@@ -21,7 +21,7 @@ impl Linearization<'_> {
         let is_used_up = |kind| self.pending_left(kind, usize::MAX) == 0;
         let registers = &self.problem.registers;
         let supply = self.supply.as_ref();
-        supply.is_some_and(|it| it.loses_required_value(registers, (from, to), is_used_up))
+        supply.is_some_and(|it| it.loses_required_value(registers, from, to, is_used_up))
     }
 
     /// Returns whether some operation that requires a value soon cannot find it.

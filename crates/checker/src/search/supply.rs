@@ -94,7 +94,8 @@ impl Supply {
     pub(super) fn loses_required_value(
         &self,
         registers: &Registers,
-        (from, to): (State, State),
+        from: State,
+        to: State,
         is_used_up: impl Fn(usize) -> bool,
     ) -> bool {
         (0..registers.width()).any(|key| {
