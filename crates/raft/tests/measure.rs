@@ -19,7 +19,7 @@ fn load(nodes: u64, proposers: usize, first: ProposerHome) -> ClientLoad {
 }
 
 fn run(profile: &Profile, load: ClientLoad) -> SteadyState {
-    steady::<Raft>(config, (profile, load), &EFFORT, 1).unwrap()
+    steady::<Raft>(config, profile, load, &EFFORT, 1).unwrap()
 }
 
 /// Median and worst latency, in one-way message delays.
@@ -89,7 +89,7 @@ fn many_proposers_share_messages_and_syncs() {
 fn a_dead_leader_is_missed_for_about_an_election_timeout() {
     for profile in [Profile::LAN, Profile::WAN] {
         let load = load(3, 8, ProposerHome::Leader);
-        let away = fail_over::<Raft>(config, (&profile, load), &EFFORT).unwrap();
+        let away = fail_over::<Raft>(config, &profile, load, &EFFORT).unwrap();
         assert_eq!(away.len() as u64, EFFORT.seeds);
         let median = away.percentile(50).unwrap();
         // The last heartbeat may have come a whole interval before the leader's death.
@@ -103,7 +103,7 @@ fn a_dead_leader_is_missed_for_about_an_election_timeout() {
 fn a_seed_measures_the_same_again() {
     let load = load(3, 8, ProposerHome::Elsewhere);
     assert_eq!(run(&Profile::WAN, load), run(&Profile::WAN, load));
-    let away = || fail_over::<Raft>(config, (&Profile::LAN, load), &EFFORT).unwrap();
+    let away = || fail_over::<Raft>(config, &Profile::LAN, load, &EFFORT).unwrap();
     assert_eq!(away(), away());
 }
 

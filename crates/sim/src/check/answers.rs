@@ -47,7 +47,8 @@ pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Check
 pub(crate) fn check_done(
     id: u64,
     operation: &Operation,
-    (slot, reply): (Slot, &Bytes),
+    slot: Slot,
+    reply: &Bytes,
     oracle: &Oracle,
 ) -> Checked {
     let node = operation.node;
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!(chosen(&mut oracle, 2, 1, 70), None, "the session table admits it once");
         let reply = oracle.effect(Slot(1)).unwrap().reply.clone();
         let done = |operation: &Operation, id, slot, reply: &Bytes| {
-            check_done(id, operation, (Slot(slot), reply), &oracle).map_err(|found| found.kind)
+            check_done(id, operation, Slot(slot), reply, &oracle).map_err(|found| found.kind)
         };
         assert_eq!(done(&began_after(0), 70, 1, &reply), Ok(()));
         let wrong = Err(ViolationKind::FalseAnswer);

@@ -15,6 +15,13 @@ use synod_consensus::{Protocol, Quorum, RunLog, Stamp, Write};
 use synod_replica::{Request, RequestKind};
 use synod_types::{NodeId, Slot, ValueRef};
 
+/// A node, and the round that it is in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeRound {
+    pub(crate) node: NodeId,
+    pub(crate) round: u64,
+}
+
 /// Every slot that any node ever reported as chosen.
 #[derive(Debug)]
 pub(crate) struct Chosen {
@@ -54,10 +61,12 @@ impl Chosen {
     /// A node reports a slot as chosen. Returns whether it is the first report.
     pub(crate) fn report<'a, S: Stamp>(
         &mut self,
-        (node, round): (NodeId, u64),
-        (slot, value): (Slot, &ValueRef<'_>),
+        reporter: NodeRound,
+        slot: Slot,
+        value: &ValueRef<'_>,
         disks: impl Iterator<Item = (NodeId, &'a RunLog<S>)>,
     ) -> Result<bool, Box<crate::Violation>> {
+        let NodeRound { node, round } = reporter;
         let holders = NodeSet::default();
         let mut fact = Fact { digest: of_value(value), round, by: node, holders };
         if let Some(known) = self.at(slot) {
@@ -151,13 +160,10 @@ impl Chosen {
         Ok(())
     }
 
-    /// A node that stands in `round` writes a slot. From the round on in which a value was
-    /// chosen, no other is ever written.
-    pub(crate) fn check_write(
-        &self,
-        (node, round): (NodeId, u64),
-        (slot, digest): (Slot, u64),
-    ) -> Checked {
+    /// A node writes a slot. From the round on in which a value was chosen, no other is ever
+    /// written.
+    pub(crate) fn check_write(&self, writer: NodeRound, slot: Slot, digest: u64) -> Checked {
+        let NodeRound { node, round } = writer;
         match self.at(slot) {
             Some(fact) if fact.digest != digest && fact.round < round => {
                 let text = format!(
@@ -221,7 +227,8 @@ mod tests {
     ) -> Result<bool, ViolationKind> {
         let disks = (1..).map(NodeId).zip(logs);
         let value = ValueRef::Command(value);
-        let report = chosen.report((NodeId(1), 1), (Slot(slot), &value), disks);
+        let reporter = NodeRound { node: NodeId(1), round: 1 };
+        let report = chosen.report(reporter, Slot(slot), &value, disks);
         report.map_err(|found| found.kind)
     }
 
@@ -250,7 +257,9 @@ mod tests {
         let mut chosen = three();
         report(&mut chosen, 1, b"a", &[log(&[b"a"]), log(&[b"a"])]).unwrap();
         let (same, other) = (of_value(&ValueRef::Command(b"a")), of_value(&ValueRef::Noop));
-        let write = |round, digest| chosen.check_write((NodeId(2), round), (Slot(1), digest));
+        let write = |round, digest| {
+            chosen.check_write(NodeRound { node: NodeId(2), round }, Slot(1), digest)
+        };
         assert!(write(2, same).is_ok());
         assert!(write(1, other).is_ok(), "a straggler of the same round or an older one");
         assert_eq!(write(2, other).unwrap_err().kind, ViolationKind::Overwritten);

@@ -15,15 +15,21 @@ use synod_types::{Instant, NodeId, Slot};
 /// has failed.
 const MAX_CONFIGURATIONS: usize = 200_000;
 
+/// An operation as its client invokes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Invocation {
+    pub(crate) op: Op,
+    /// True if it is a read of a node's state, and not through the log.
+    pub(crate) is_read: bool,
+    /// True if its client retries what was certainly not done.
+    pub(crate) persists: bool,
+}
+
 /// An operation that a client waits for.
 #[derive(Clone, Debug)]
-pub(crate) struct PendingOperation {
+struct PendingOperation {
     call: OpId,
-    pub(crate) op: Op,
-    /// True if it is a read that is asked of a node's state, and not through the log.
-    is_read: bool,
-    /// True if its client asks again where that can do no harm.
-    persists: bool,
+    invocation: Invocation,
 }
 
 /// One attempt at an operation: how the cluster knows it.
@@ -48,33 +54,27 @@ pub(crate) struct ClientHistory {
 }
 
 impl ClientHistory {
-    /// A client invokes an operation. A client that `persists` retries what was certainly not done.
-    pub(crate) fn invoke(
-        &mut self,
-        now: Instant,
-        (id, node): (u64, NodeId),
-        op: Op,
-        (is_read, persists): (bool, bool),
-    ) {
-        let call = self.history.invoke(id, op.clone());
+    /// A client invokes an operation.
+    pub(crate) fn invoke(&mut self, now: Instant, id: u64, node: NodeId, invocation: Invocation) {
+        let call = self.history.invoke(id, invocation.op.clone());
         self.times.push(now);
         self.attempts.push(Attempt { id, node, call });
-        self.open.insert(id, PendingOperation { call, op, is_read, persists });
+        self.open.insert(id, PendingOperation { call, invocation });
     }
 
     /// A client retries an operation that was not done: the operation is pending since it
     /// was first invoked. `None`: no operation of this kind is to be retried.
-    pub(crate) fn retry(&mut self, (id, node): (u64, NodeId), is_read: bool) -> Option<Op> {
+    pub(crate) fn retry(&mut self, id: u64, node: NodeId, is_read: bool) -> Option<Op> {
         let pending = self.to_retry[usize::from(is_read)].pop_front()?;
         self.attempts.push(Attempt { id, node, call: pending.call });
-        let op = pending.op.clone();
+        let op = pending.invocation.op.clone();
         self.open.insert(id, pending);
         Some(op)
     }
 
     /// Returns the operation of a pending attempt; `None` if it is not recorded.
     pub(crate) fn op(&self, id: u64) -> Option<&Op> {
-        self.open.get(&id).map(|pending| &pending.op)
+        self.open.get(&id).map(|pending| &pending.invocation.op)
     }
 
     /// An attempt was answered.
@@ -87,8 +87,8 @@ impl ClientHistory {
     /// An attempt was certainly not done.
     pub(crate) fn refused(&mut self, now: Instant, id: u64) {
         let Some(pending) = self.open.remove(&id) else { return };
-        if pending.persists {
-            self.to_retry[usize::from(pending.is_read)].push_back(pending);
+        if pending.invocation.persists {
+            self.to_retry[usize::from(pending.invocation.is_read)].push_back(pending);
             return;
         }
         self.history.fail(pending.call).expect("it is pending");
@@ -97,7 +97,7 @@ impl ClientHistory {
 
     /// The outcome of an attempt is unknown. A read can be retried, for it changes nothing.
     pub(crate) fn abandoned(&mut self, now: Instant, id: u64) {
-        if self.open.get(&id).is_some_and(|pending| pending.is_read) {
+        if self.open.get(&id).is_some_and(|pending| pending.invocation.is_read) {
             return self.refused(now, id);
         }
         let Some(pending) = self.open.remove(&id) else { return };
@@ -178,7 +178,8 @@ mod tests {
 
         fn invoke(&mut self, id: u64, op: Op) {
             let now = self.tick();
-            self.seen.invoke(now, (id, NODE), op, (false, true));
+            let invocation = Invocation { op, is_read: false, persists: true };
+            self.seen.invoke(now, id, NODE, invocation);
         }
 
         fn done(&mut self, id: u64, outcome: Outcome) {
@@ -257,9 +258,9 @@ mod tests {
         let patient = builder(|builder| {
             again(builder);
             builder.get(2, Some("1."));
-            assert_eq!(builder.seen.retry((3, NODE), true), None, "no read waits");
-            assert_eq!(builder.seen.retry((3, NODE), false), Some(Op::put("a", "1.")));
-            assert_eq!(builder.seen.retry((4, NODE), false), None);
+            assert_eq!(builder.seen.retry(3, NODE, true), None, "no read waits");
+            assert_eq!(builder.seen.retry(3, NODE, false), Some(Op::put("a", "1.")));
+            assert_eq!(builder.seen.retry(4, NODE, false), None);
             builder.done(3, Outcome::Done);
         });
         assert_eq!(patient, Ok(()));
@@ -288,9 +289,10 @@ mod tests {
         assert!(lost(&[Some("2."), Some("1.")]).is_err());
         let read = builder(|builder| {
             let now = builder.tick();
-            builder.seen.invoke(now, (1, NODE), Op::get("a"), (true, true));
+            let invocation = Invocation { op: Op::get("a"), is_read: true, persists: true };
+            builder.seen.invoke(now, 1, NODE, invocation);
             builder.seen.abandoned(now, 1);
-            assert_eq!(builder.seen.retry((2, NODE), true), Some(Op::get("a")));
+            assert_eq!(builder.seen.retry(2, NODE, true), Some(Op::get("a")));
             builder.done(2, Outcome::Read(Value::Nil));
         });
         assert_eq!(read, Ok(()));

@@ -14,7 +14,7 @@
 //! §5.4.2). Where stamps are terms the rules are those of [`Chosen`]: by the round in which a slot
 //! was first reported.
 
-use super::chosen::Chosen;
+use super::chosen::{Chosen, NodeRound};
 use super::node_set::NodeSet;
 use crate::check::digest::of_value;
 use crate::violation::{Checked, ViolationKind, violation};
@@ -35,8 +35,15 @@ pub(crate) struct Logs<P: Protocol> {
 #[derive(Clone, Debug, Default)]
 struct SlotRecord<S> {
     copies: Vec<Copies<S>>,
-    /// The lowest ballot under which the slot is chosen, and the value's digest.
-    choice: Option<(Ballot, u64)>,
+    /// The chosen value, under the lowest ballot that chose it.
+    choice: Option<BallotValue>,
+}
+
+/// A value under a ballot, by its digest.
+#[derive(Clone, Copy, Debug)]
+struct BallotValue {
+    ballot: Ballot,
+    digest: u64,
 }
 
 /// One value under one stamp.
@@ -77,26 +84,27 @@ impl<P: Protocol> Logs<P> {
                 *older = newer.clone();
                 Ok(())
             }
-            Write::Put(run) => self.check_run((id, round), run, chosen),
+            Write::Put(run) => self.check_run(NodeRound { node: id, round }, run, chosen),
             Write::TruncateFrom(_) | Write::Compact(_) => Ok(()),
         }
     }
 
-    /// A node that stands in `round` writes these slots.
+    /// A node writes these slots.
     pub(crate) fn check_run(
         &mut self,
-        (id, round): (NodeId, u64),
+        writer: NodeRound,
         run: &Run<P::Stamp>,
         chosen: &Chosen,
     ) -> Checked {
+        let id = writer.node;
         let ballot = ballot_of(&run.stamp);
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
             let digest = of_value(&value);
             let record = self.at(slot);
             match ballot {
-                Some(ballot) => record.check_ballot((id, slot), (ballot, digest))?,
-                None => chosen.check_write((id, round), (slot, digest))?,
+                Some(ballot) => record.check_ballot(id, slot, BallotValue { ballot, digest })?,
+                None => chosen.check_write(writer, slot, digest)?,
             }
             match record.copies.iter().find(|copies| copies.stamp == run.stamp) {
                 Some(copies) if copies.digest != digest => {
@@ -131,7 +139,7 @@ impl<P: Protocol> Logs<P> {
             copies.holders.set(id, true);
             let holders = copies.holders;
             if quorum.is_second(|node| holders.has(node)) {
-                record.choose((id, slot), (ballot, digest))?;
+                record.choose(id, slot, BallotValue { ballot, digest })?;
             }
         }
         Ok(())
@@ -144,12 +152,12 @@ impl<P: Protocol> Logs<P> {
 
     /// A node reports a slot as chosen: some ballot has it accepted by a quorum. Where stamps are
     /// terms this says nothing.
-    pub(crate) fn check_report(&mut self, id: NodeId, (slot, digest): (Slot, u64)) -> Checked {
+    pub(crate) fn check_report(&mut self, id: NodeId, slot: Slot, digest: u64) -> Checked {
         let record = self.at(slot);
         if !record.copies.iter().any(|copies| ballot_of(&copies.stamp).is_some()) {
             return Ok(());
         }
-        record.check_ballot((id, slot), (Ballot::CHOSEN, digest))
+        record.check_ballot(id, slot, BallotValue { ballot: Ballot::CHOSEN, digest })
     }
 
     fn at(&mut self, slot: Slot) -> &mut SlotRecord<P::Stamp> {
@@ -164,12 +172,14 @@ impl<P: Protocol> Logs<P> {
 
 impl<S: Stamp> SlotRecord<S> {
     /// A node writes a value under a ballot, or as chosen.
-    fn check_ballot(&self, (id, slot): (NodeId, Slot), (ballot, digest): (Ballot, u64)) -> Checked {
+    fn check_ballot(&self, id: NodeId, slot: Slot, written: BallotValue) -> Checked {
+        let BallotValue { ballot, digest } = written;
         match self.choice {
-            Some((_, chosen)) if chosen == digest => Ok(()),
-            Some((lower, _)) if lower < ballot => {
+            Some(chosen) if chosen.digest == digest => Ok(()),
+            Some(chosen) if chosen.ballot < ballot => {
                 let text = format!(
-                    "{id:?} has another value under {ballot} at slot {slot}, chosen under {lower}"
+                    "{id:?} has another value under {ballot} at slot {slot}, chosen under {}",
+                    chosen.ballot
                 );
                 Err(violation(ViolationKind::Overwritten, [id], text))
             }
@@ -187,19 +197,22 @@ impl<S: Stamp> SlotRecord<S> {
     }
 
     /// A quorum has accepted a value under a ballot.
-    fn choose(&mut self, at: (NodeId, Slot), (ballot, digest): (Ballot, u64)) -> Checked {
-        if let Some((other, chosen)) = self.choice
-            && chosen != digest
-        {
-            let (id, slot) = at;
-            let text = format!("slot {slot} is chosen under {other} and otherwise under {ballot}");
-            return Err(violation(ViolationKind::Disagreement, [id], text));
+    fn choose(&mut self, id: NodeId, slot: Slot, accepted: BallotValue) -> Checked {
+        let BallotValue { mut ballot, digest } = accepted;
+        if let Some(other) = self.choice {
+            if other.digest != digest {
+                let text = format!(
+                    "slot {slot} is chosen under {} and otherwise under {ballot}",
+                    other.ballot
+                );
+                return Err(violation(ViolationKind::Disagreement, [id], text));
+            }
+            ballot = ballot.min(other.ballot);
         }
-        let lowest = self.choice.map_or(ballot, |(other, _)| other.min(ballot));
-        self.choice = Some((lowest, digest));
+        self.choice = Some(BallotValue { ballot, digest });
         for copies in &self.copies {
-            let written = ballot_of(&copies.stamp).unwrap_or_default();
-            self.check_ballot(at, (written, copies.digest))?;
+            let ballot = ballot_of(&copies.stamp).unwrap_or_default();
+            self.check_ballot(id, slot, BallotValue { ballot, digest: copies.digest })?;
         }
         Ok(())
     }
@@ -245,7 +258,8 @@ mod tests {
             let run = Run { first: Slot(1), stamp: *stamp, values };
             let id = NodeId(*node);
             // A node of basic Paxos stands in no round.
-            logs.check_run((id, 0), &run, &chosen).map_err(|found| found.kind)?;
+            let writer = NodeRound { node: id, round: 0 };
+            logs.check_run(writer, &run, &chosen).map_err(|found| found.kind)?;
             logs.synced(id, &run).map_err(|found| found.kind)?;
         }
         Ok((logs, chosen))
@@ -277,7 +291,7 @@ mod tests {
         assert_eq!(verdict(&learnt), Err(ViolationKind::NotOnMajority));
         let (mut logs, _) = written::<BasicPaxos>(&apart).unwrap();
         let digest = of_value(&synod_types::ValueRef::Command(b"a"));
-        let report = logs.check_report(NodeId(3), (Slot(1), digest));
+        let report = logs.check_report(NodeId(3), Slot(1), digest);
         assert_eq!(report.unwrap_err().kind, ViolationKind::NotOnMajority);
         // An acceptance counts even when its node has accepted under a higher ballot since.
         let kept = [(1, at(1), "a"), (1, at(2), "a"), (2, at(1), "a"), (3, Ballot::CHOSEN, "a")];

@@ -12,7 +12,7 @@ pub(crate) mod state;
 
 use crate::check::digest::of_value;
 use crate::violation::{Checked, Violation};
-use chosen::Chosen;
+use chosen::{Chosen, NodeRound};
 use history::ClientHistory;
 use leaders::Leaders;
 use logs::Logs;
@@ -42,16 +42,18 @@ impl<P: Protocol> Checks<P> {
             history_only: false,
         }
     }
-    /// A node that stands in `round` reports a slot as chosen. Returns whether it is the first.
+
+    /// A node reports a slot as chosen. Returns whether it is the first.
     pub(crate) fn report<'a>(
         &mut self,
-        (node, round): (NodeId, u64),
-        (slot, value): (Slot, &ValueRef<'_>),
+        reporter: NodeRound,
+        slot: Slot,
+        value: &ValueRef<'_>,
         disks: impl Iterator<Item = (NodeId, &'a RunLog<P::Stamp>)>,
     ) -> Result<bool, Box<Violation>> {
-        let is_first = self.chosen.report((node, round), (slot, value), disks)?;
+        let is_first = self.chosen.report(reporter, slot, value, disks)?;
         if is_first {
-            self.logs.check_report(node, (slot, of_value(value)))?;
+            self.logs.check_report(reporter.node, slot, of_value(value))?;
         }
         Ok(is_first)
     }

@@ -6,6 +6,7 @@ use super::inbox::InboxEvent;
 use super::world::World;
 use crate::check::Checks;
 use crate::check::answers::{self, Operation, OperationState};
+use crate::check::history::Invocation;
 use crate::plan::load::LoadPlan;
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use crate::workload::kv::{Command, read_reply, value_in};
@@ -105,7 +106,7 @@ impl<P: Protocol> Cluster<P> {
         let state = match &answer.outcome {
             Outcome::Done(slot, reply) => {
                 if !*history_only {
-                    answers::check_done(id, &operation, (*slot, reply), oracle)?;
+                    answers::check_done(id, &operation, *slot, reply, oracle)?;
                 }
                 self.complete(id, &operation, |op| {
                     let (answered, reply) = read_reply(reply)?;
@@ -174,7 +175,8 @@ impl<P: Protocol> Cluster<P> {
         }
         let deadline = self.world.now + self.world.plan.clients.patience.end;
         let op = Op::put(vec![key], value);
-        self.checks.history.invoke(self.world.now, (id, node), op, (false, false));
+        let invocation = Invocation { op, is_read: false, persists: false };
+        self.checks.history.invoke(self.world.now, id, node, invocation);
         let command = Command::put(id, key, value.to_vec()).encode();
         let event = Event::Request { token: Token(id), command, deadline };
         self.handle_event(index, event).map_err(|found| self.dated(*found))?;
@@ -248,12 +250,8 @@ mod tests {
         write(&mut cluster, others[0], b"new")?;
         let index = Cluster::<Raft>::index(deposed);
         let id = cluster.workload.clients.begin(cluster.world.now, index);
-        cluster.checks.history.invoke(
-            cluster.world.now,
-            (id, deposed),
-            Op::get("a"),
-            (true, false),
-        );
+        let invocation = Invocation { op: Op::get("a"), is_read: true, persists: false };
+        cluster.checks.history.invoke(cluster.world.now, id, deposed, invocation);
         let answer = Answer { token: Token(id), outcome: Outcome::Readable };
         cluster.on_reply(index, &answer).map_err(|found| cluster.dated(*found))?;
         cluster.heal();

@@ -185,7 +185,7 @@ impl<P: Protocol> Disk<P> {
     }
 
     /// From now on the log's disk holds this.
-    pub(crate) fn replace(&mut self, (records, saved): (RecordSet, Vec<Saved<P>>)) {
+    pub(crate) fn replace(&mut self, records: RecordSet, saved: Vec<Saved<P>>) {
         replace_log(&self.memory, records);
         self.corrupted = Some(saved);
     }

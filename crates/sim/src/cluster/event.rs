@@ -1,22 +1,21 @@
 //! The events of a simulation.
 
-use super::network::links::LinkSet;
+use super::network::links::{Link, LinkSet};
+use super::network::transmitter::SentFrame;
 use crate::faults::kind::Fault;
 use crate::faults::schedule::NodeFault;
-use bytes::Bytes;
 use synod_replica::Event;
-use synod_types::Lane;
 
 /// An event of the simulation. Nodes are counted from 0 here. An event that names a boot of a
 /// node is void once the node has crashed.
 #[derive(Debug)]
 pub(crate) enum SimEvent {
     /// A message arrives; `intact`: no bit of it was flipped in flight.
-    DeliverFrame { from: usize, boot: u64, to: usize, lane: Lane, frame: Bytes, intact: bool },
+    DeliverFrame { link: Link, frame: SentFrame, intact: bool },
     /// A frame has left on a link whose bytes take time.
-    Transmitted { from: usize, to: usize },
+    Transmitted { link: Link },
     /// A message arrives once more, long after it was sent.
-    ReplayFrame { from: usize, to: usize, lane: Lane, frame: Bytes },
+    ReplayFrame { link: Link, frame: SentFrame },
     /// A node's driver begins a round over its inbox, where that takes time.
     DriverRound { node: usize, boot: u64 },
     /// The time has come at which a node's driver is due.

@@ -73,12 +73,12 @@ impl<P: Protocol> Cluster<P> {
     /// Crashes a node and corrupts the disk of its log.
     fn corrupt_disk(&mut self, fault: Fault, crash: &CrashSpec, place: u64) -> Checked {
         let this = &self.world.nodes[crash.node];
-        let corrupted = this
+        let (records, saved) = this
             .disk
             .corrupt(fault, &mut SimRng::new(place))
             .map_err(|error| violation(ViolationKind::StoreFailed, [this.id], error.to_string()))?;
         self.crash_nodes(std::slice::from_ref(crash))?;
-        self.world.nodes[crash.node].disk.replace(corrupted);
+        self.world.nodes[crash.node].disk.replace(records, saved);
         Ok(())
     }
 

@@ -223,21 +223,17 @@ impl<P: Protocol> Cluster<P> {
         self.record(&event);
         let Some(event) = self.world.defer(event) else { return Ok(()) };
         match event {
-            SimEvent::DeliverFrame { from, boot, .. }
-                if boot <= self.world.nodes[from].dropped_through =>
+            SimEvent::DeliverFrame { link, frame, .. }
+                if frame.boot <= self.world.nodes[link.from].dropped_through =>
             {
                 Ok(())
             }
-            SimEvent::DeliverFrame { from, to, lane, frame, intact: true, .. } => {
-                self.on_frame((from, to), lane, frame)
+            SimEvent::DeliverFrame { link, frame, intact: true } => self.on_frame(link, frame),
+            SimEvent::DeliverFrame { link, frame, intact: false } => {
+                self.on_damaged_frame(link, frame.bytes)
             }
-            SimEvent::DeliverFrame { from, to, frame, .. } => {
-                self.on_damaged_frame(from, to, frame)
-            }
-            SimEvent::ReplayFrame { from, to, lane, frame } => {
-                self.on_replay((from, to), lane, frame)
-            }
-            SimEvent::Transmitted { from, to } => self.on_transmitted((from, to)),
+            SimEvent::ReplayFrame { link, frame } => self.on_replay(link, frame),
+            SimEvent::Transmitted { link } => self.on_transmitted(link),
             SimEvent::DriverRound { node, boot } => self.on_round(node, boot),
             SimEvent::Wake { node, boot } => self.on_wake(node, boot),
             SimEvent::SyncDone { node, boot } => self.on_synced(node, boot),
@@ -267,12 +263,11 @@ impl<P: Protocol> Cluster<P> {
     fn record(&mut self, event: &SimEvent) {
         let (kind, node, more) = match event {
             // A frame carries its own checksum.
-            SimEvent::DeliverFrame { from, to, frame, .. }
-            | SimEvent::ReplayFrame { from, to, frame, .. } => {
+            SimEvent::DeliverFrame { link, frame, .. } | SimEvent::ReplayFrame { link, frame } => {
                 let mut head = [0; 8];
-                let known = frame.len().min(8);
-                head[..known].copy_from_slice(&frame[..known]);
-                (1, *to, u64::from_le_bytes(head) ^ (*from as u64) << 56)
+                let known = frame.bytes.len().min(8);
+                head[..known].copy_from_slice(&frame.bytes[..known]);
+                (1, link.to, u64::from_le_bytes(head) ^ (link.from as u64) << 56)
             }
             SimEvent::Wake { node, boot } => (2, *node, *boot),
             SimEvent::SyncDone { node, boot } => (3, *node, *boot),
@@ -286,7 +281,7 @@ impl<P: Protocol> Cluster<P> {
             SimEvent::EndDrift { node } => (12, *node, 0),
             SimEvent::UnclogLinks(_) => (13, 0, 0),
             SimEvent::DriverRound { node, boot } => (14, *node, *boot),
-            SimEvent::Transmitted { from, to } => (15, *to, *from as u64),
+            SimEvent::Transmitted { link } => (15, link.to, link.from as u64),
             SimEvent::LoadArrival(_) => (16, 0, self.workload.clients.count()),
             SimEvent::DrawFault(_) | SimEvent::TargetFault { .. } | SimEvent::ApplyFault(_) => {
                 return;

@@ -8,6 +8,7 @@ use super::network::throughput::time_for;
 use super::node::ApplyTask;
 use crate::check::Checks;
 use crate::check::answers::{self, OperationState};
+use crate::check::chosen::NodeRound;
 use crate::trace::messages::{describe_run, describe_write};
 use crate::violation::{Checked, ViolationKind, violation};
 use std::time::Duration;
@@ -165,12 +166,12 @@ impl<P: Protocol> Cluster<P> {
     /// A node reports slots as chosen.
     fn report_chosen(&mut self, node: usize, status: &Status, run: &Run) -> Checked {
         let id = self.world.nodes[node].id;
+        let reporter = NodeRound { node: id, round: status.ballot.round };
         self.world.trace.record(|| format!("{id:?} commits {}", describe_run(run)));
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
             let disks = self.world.nodes.iter().map(|node| (node.id, &node.disk.synced.log));
-            let reporter = (id, status.ballot.round);
-            let is_new = self.checks.report(reporter, (slot, &value), disks)?;
+            let is_new = self.checks.report(reporter, slot, &value, disks)?;
             if is_new {
                 self.faults.maybe_crash_on_commit(&mut self.world, node, status);
                 self.on_slot_chosen(slot, value.to_value())?;

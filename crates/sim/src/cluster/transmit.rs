@@ -3,7 +3,9 @@
 use super::Cluster;
 use super::event::SimEvent;
 use super::inbox::InboxEvent;
+use super::network::links::Link;
 use super::network::message::MessageFate;
+use super::network::transmitter::SentFrame;
 use super::world::World;
 use crate::check::claims;
 use crate::faults::kind::Fault;
@@ -24,91 +26,80 @@ impl<P: Protocol> Cluster<P> {
         if !self.world.members.contains(to) {
             return Ok(());
         }
-        let link = (from, World::<P>::index(to));
-        let boot = self.world.nodes[from].boot;
+        let link = Link { from, to: World::<P>::index(to) };
+        let frame = SentFrame { lane, boot: self.world.nodes[from].boot, bytes: frame };
         if self.world.plan.capacity.is_some() {
-            self.world.trace_frame(link, "..", &frame);
+            self.world.trace_frame(link, "..", &frame.bytes);
             let (plan, fault_source) = (&self.world.plan, &mut self.faults.source);
-            let queued = (lane, boot, frame);
             let (dropped, started) =
-                self.world.network.queue(self.world.now, link, queued, plan, fault_source);
+                self.world.network.queue(self.world.now, link, frame, plan, fault_source);
             self.world.traffic.dropped += dropped as u64;
             self.world.schedule_transmission(started);
             return Ok(());
         }
-        self.world.traffic.count_frame(&frame);
+        self.world.traffic.count_frame(&frame.bytes);
         let fate = self.world.network.send(
             self.world.now,
             link,
             &self.world.plan,
             &mut self.faults.source,
         );
-        self.carry(link, (lane, boot, frame), fate);
+        self.carry(link, frame, fate);
         Ok(())
     }
 
     /// A frame has left on a link whose bytes take time.
-    pub(crate) fn on_transmitted(&mut self, link: (usize, usize)) -> Checked {
+    pub(crate) fn on_transmitted(&mut self, link: Link) -> Checked {
         let transmitted =
             self.world.network.transmitted(self.world.now, link, &mut self.faults.source);
-        let Some((queued, fate, next)) = transmitted else { return Ok(()) };
-        self.world.traffic.count_frame(&queued.frame);
-        self.carry(link, (queued.lane, queued.boot, queued.frame), fate);
+        let Some((frame, fate, next)) = transmitted else { return Ok(()) };
+        self.world.traffic.count_frame(&frame.bytes);
+        self.carry(link, frame, fate);
         self.world.schedule_transmission(next);
         Ok(())
     }
 
     /// Has a frame arrive as it is to.
-    fn carry(
-        &mut self,
-        (from, to): (usize, usize),
-        (lane, boot, frame): (Lane, u64, Bytes),
-        fate: MessageFate,
-    ) {
+    fn carry(&mut self, link: Link, frame: SentFrame, fate: MessageFate) {
         let arrow = if fate.arrivals[0].is_some() { "->" } else { "-x" };
-        self.world.trace_frame((from, to), arrow, &frame);
+        self.world.trace_frame(link, arrow, &frame.bytes);
         for message_fault in fate.message_faults {
-            let words = || describe_frame::<P>(&frame);
+            let words = || describe_frame::<P>(&frame.bytes);
             self.world
                 .trace
-                .record_key_event(|| describe_message_fault(message_fault, (from, to), &words()));
+                .record_key_event(|| describe_message_fault(message_fault, link, &words()));
             // Replays and flipped bits count where they arrive.
             if !matches!(message_fault, MessageFault::Replayed(_) | MessageFault::Corrupted(_)) {
                 self.count(message_fault.fault());
             }
         }
         if let Some(at) = fate.replay {
-            self.world
-                .queue
-                .push(at, SimEvent::ReplayFrame { from, to, lane, frame: frame.clone() });
+            self.world.queue.push(at, SimEvent::ReplayFrame { link, frame: frame.clone() });
         }
         let mut flipped = fate.flipped;
         for at in fate.arrivals.into_iter().flatten() {
             let intact = flipped.is_none();
-            let frame = flipped.take().map_or_else(|| frame.clone(), |bit| flip(&frame, bit));
-            self.world
-                .queue
-                .push(at, SimEvent::DeliverFrame { from, boot, to, lane, frame, intact });
+            let mut frame = frame.clone();
+            if let Some(bit) = flipped.take() {
+                frame.bytes = flip(&frame.bytes, bit);
+            }
+            self.world.queue.push(at, SimEvent::DeliverFrame { link, frame, intact });
         }
     }
 
     /// A message arrives.
-    pub(crate) fn on_frame(
-        &mut self,
-        (from, to): (usize, usize),
-        lane: Lane,
-        frame: Bytes,
-    ) -> Checked {
-        let from = self.world.nodes[from].id;
+    pub(crate) fn on_frame(&mut self, link: Link, frame: SentFrame) -> Checked {
+        let from = self.world.nodes[link.from].id;
         if self.world.plan.capacity.is_some() {
-            self.world.enqueue(to, InboxEvent::Frame(lane, from, frame));
+            self.world.enqueue(link.to, InboxEvent::Frame(frame.lane, from, frame.bytes));
             return Ok(());
         }
-        self.handle_event_now(to, Event::Frame { from, frame })
+        self.handle_event_now(link.to, Event::Frame { from, frame: frame.bytes })
     }
 
     /// A message arrives of which a bit was flipped in flight: the receiver must detect it.
-    pub(crate) fn on_damaged_frame(&mut self, from: usize, to: usize, frame: Bytes) -> Checked {
+    pub(crate) fn on_damaged_frame(&mut self, link: Link, frame: Bytes) -> Checked {
+        let Link { from, to } = link;
         let caught = |this: &Self| {
             let running = this.world.nodes[to].running.as_ref();
             running.map(|running| running.replica.counters().frames_malformed)
@@ -125,12 +116,12 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// A message that arrived long ago, or was lost, arrives once more.
-    pub(crate) fn on_replay(&mut self, link: (usize, usize), lane: Lane, frame: Bytes) -> Checked {
-        if !self.faults.is_active || !self.world.nodes[link.1].is_up() {
+    pub(crate) fn on_replay(&mut self, link: Link, frame: SentFrame) -> Checked {
+        if !self.faults.is_active || !self.world.nodes[link.to].is_up() {
             return Ok(());
         }
         self.count(Fault::Replay);
-        self.on_frame(link, lane, frame)
+        self.on_frame(link, frame)
     }
 }
 

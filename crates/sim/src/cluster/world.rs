@@ -3,6 +3,7 @@
 use super::event::{LoadArrival, SimEvent};
 use super::inbox::{Inbox, InboxEvent};
 use super::network::Network;
+use super::network::links::Link;
 use super::network::throughput::time_for;
 use super::network::transmitter::Transmission;
 use super::node::{ApplyTask, Node};
@@ -119,15 +120,14 @@ impl<P: Protocol> World<P> {
     /// happens now.
     pub(crate) fn defer(&mut self, event: SimEvent) -> Option<SimEvent> {
         let waiting = match &event {
-            SimEvent::DeliverFrame { from, to, .. } => {
-                if self.network.is_severed(*from, *to) {
+            SimEvent::DeliverFrame { link, .. } => {
+                if self.network.is_severed(*link) {
                     return None;
                 }
-                self.network.clogged(*from, *to).or(self.nodes[*to].paused())
+                self.network.clogged(*link).or(self.nodes[link.to].paused())
             }
-            SimEvent::ReplayFrame { to: node, .. } | SimEvent::PersistState { node, .. } => {
-                self.nodes[*node].paused()
-            }
+            SimEvent::ReplayFrame { link: Link { to: node, .. }, .. }
+            | SimEvent::PersistState { node, .. } => self.nodes[*node].paused(),
             SimEvent::Wake { node, .. }
             | SimEvent::DriverRound { node, .. }
             | SimEvent::SyncDone { node, .. }
@@ -232,14 +232,14 @@ impl<P: Protocol> World<P> {
     }
 
     pub(crate) fn schedule_transmission(&mut self, started: Option<Transmission>) {
-        if let Some(((from, to), end)) = started {
-            self.queue.push(end, SimEvent::Transmitted { from, to });
+        if let Some(Transmission { link, end }) = started {
+            self.queue.push(end, SimEvent::Transmitted { link });
         }
     }
 
     /// Adds a line about a frame to the trace.
-    pub(crate) fn trace_frame(&mut self, (from, to): (usize, usize), arrow: &str, frame: &Bytes) {
-        let (from, to) = (self.nodes[from].id, self.nodes[to].id);
+    pub(crate) fn trace_frame(&mut self, link: Link, arrow: &str, frame: &Bytes) {
+        let (from, to) = (self.nodes[link.from].id, self.nodes[link.to].id);
         self.trace.record(|| format!("{from:?} {arrow} {to:?} {}", describe_frame::<P>(frame)));
     }
 

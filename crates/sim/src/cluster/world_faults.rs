@@ -17,7 +17,7 @@ impl<P: Protocol> World<P> {
         let is_up = |node: usize| self.nodes.get(node).is_some_and(|node| node.is_up());
         match effect {
             FaultEffect::Links(links, _) => {
-                !links.is_empty() && links.iter().all(|(from, to)| *from < count && *to < count)
+                !links.is_empty() && links.iter().all(|link| link.from < count && link.to < count)
             }
             FaultEffect::Crash(crashes) => {
                 crashes.iter().all(|crash| crash.node < count)

@@ -3,7 +3,7 @@
 use super::Faults;
 use super::kind::Fault;
 use super::schedule::{CrashSpec, FaultEffect};
-use crate::cluster::network::links::links;
+use crate::cluster::network::links::{Link, links};
 use crate::cluster::world::World;
 use std::time::Duration;
 use synod_consensus::Protocol;
@@ -184,7 +184,7 @@ impl Faults {
 
 /// Returns the links that a ring of majorities cuts: each node receives from its neighbours on the ring, as many as make a
 /// majority with it, and from no other node.
-fn ring(order: &[usize]) -> Vec<(usize, usize)> {
+fn ring(order: &[usize]) -> Vec<Link> {
     let count = order.len();
     let majority = count / 2 + 1;
     let first = (majority - 1) / 2;
@@ -192,7 +192,7 @@ fn ring(order: &[usize]) -> Vec<(usize, usize)> {
     for at in 0..count {
         for step in majority..count {
             let deaf_to = order[(at + count - first + step) % count];
-            cut.push((deaf_to, order[at]));
+            cut.push(Link { from: deaf_to, to: order[at] });
         }
     }
     cut
@@ -207,7 +207,7 @@ mod tests {
         for count in 3..8 {
             let order: Vec<_> = (0..count).rev().collect();
             let cut = ring(&order);
-            let hears = |node, from| !cut.contains(&(from, node));
+            let hears = |node, from| !cut.contains(&Link { from, to: node });
             let heard = |node| (0..count).filter(|from| hears(node, *from)).collect();
             let mut all: Vec<Vec<_>> = (0..count).map(heard).collect();
             for (node, majority) in all.iter().enumerate() {

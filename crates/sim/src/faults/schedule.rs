@@ -3,6 +3,7 @@
 
 mod text;
 
+use crate::cluster::network::links::Link;
 use crate::faults::kind::Fault;
 use std::fmt;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) enum ScheduledFault {
     /// At a point in time, after all else that happens there.
     At(Instant, NodeFault),
     /// To the message that was sent as the `number`th (from 0) of its link.
-    Message { link: (usize, usize), number: u64, message_fault: MessageFault },
+    Message { link: Link, number: u64, message_fault: MessageFault },
 }
 
 /// A fault of nodes or links.
@@ -41,7 +42,7 @@ pub(crate) struct NodeFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FaultEffect {
     /// To these links, for so long.
-    Links(Vec<(usize, usize)>, Duration),
+    Links(Vec<Link>, Duration),
     /// These nodes die and come back.
     Crash(Vec<CrashSpec>),
     /// To this node, for so long.

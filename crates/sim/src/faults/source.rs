@@ -1,6 +1,7 @@
 //! The source of a run's faults: draws of its seed, or a schedule.
 
 use super::schedule::{MessageFault, Schedule, ScheduleEntry, ScheduledFault};
+use crate::cluster::network::links::Link;
 use std::collections::VecDeque;
 
 /// The source of a run's faults, and their record.
@@ -25,11 +26,11 @@ impl FaultSource {
     pub(crate) fn scheduled(nodes: usize, schedule: &Schedule) -> Self {
         let mut scheduled_faults = vec![Vec::new(); nodes * nodes];
         for ScheduleEntry(scheduled) in schedule.entries() {
-            if let ScheduledFault::Message { link: (from, to), number, message_fault } = scheduled
-                && *from < nodes
-                && *to < nodes
+            if let ScheduledFault::Message { link, number, message_fault } = scheduled
+                && link.from < nodes
+                && link.to < nodes
             {
-                scheduled_faults[from * nodes + to].push((*number, *message_fault));
+                scheduled_faults[link.from * nodes + link.to].push((*number, *message_fault));
             }
         }
         scheduled_faults.iter_mut().for_each(|link| link.sort_by_key(|(number, _)| *number));
@@ -42,12 +43,8 @@ impl FaultSource {
     }
 
     /// The next thing that a schedule has for this message.
-    pub(crate) fn next_for(
-        &mut self,
-        (from, to): (usize, usize),
-        number: u64,
-    ) -> Option<MessageFault> {
-        let link = self.scheduled_faults.get_mut(from * self.nodes + to)?;
+    pub(crate) fn next_for(&mut self, link: Link, number: u64) -> Option<MessageFault> {
+        let link = self.scheduled_faults.get_mut(link.from * self.nodes + link.to)?;
         while link.front().is_some_and(|(at, _)| *at < number) {
             link.pop_front();
         }

@@ -36,11 +36,12 @@ pub struct SteadyState {
 /// If the load has no nodes.
 pub fn steady<P: Protocol>(
     config: impl Configure<P> + 'static,
-    (profile, load): (&Profile, ClientLoad),
+    profile: &Profile,
+    load: ClientLoad,
     effort: &Effort,
     seed: u64,
 ) -> Result<SteadyState, Violation> {
-    let (mut cluster, home) = serving::<P>(config, (profile, load), seed)?;
+    let (mut cluster, home) = serving::<P>(config, profile, load, seed)?;
     let mut proposers = Proposers::new(profile, seats(&cluster, home, load));
     let warm = effort.warm_up * load.proposers;
     proposers.run(&mut cluster, PATIENCE, |all| all.latencies().len() >= warm)?;
@@ -67,12 +68,13 @@ pub fn steady<P: Protocol>(
 /// If the load has fewer than three nodes.
 pub fn fail_over<P: Protocol>(
     config: impl Configure<P> + 'static,
-    (profile, load): (&Profile, ClientLoad),
+    profile: &Profile,
+    load: ClientLoad,
     effort: &Effort,
 ) -> Result<Times, Violation> {
     assert!(load.nodes >= 3, "of {} nodes none may die", load.nodes);
     let times = (0..effort.seeds).map(|seed| {
-        let (mut cluster, home) = serving::<P>(config, (profile, load), seed)?;
+        let (mut cluster, home) = serving::<P>(config, profile, load, seed)?;
         let mut proposers = Proposers::new(profile, seats(&cluster, home, load));
         let warm = effort.warm_up * load.proposers;
         proposers.run(&mut cluster, PATIENCE, |all| all.latencies().len() >= warm)?;
@@ -93,7 +95,8 @@ pub fn fail_over<P: Protocol>(
 /// A cluster that has served its first write, and the node that leads it.
 fn serving<P: Protocol>(
     config: impl Configure<P> + 'static,
-    (profile, load): (&Profile, ClientLoad),
+    profile: &Profile,
+    load: ClientLoad,
     seed: u64,
 ) -> Result<(Cluster<P>, NodeId), Violation> {
     let settings = profile.clone();

@@ -105,8 +105,8 @@ impl Row {
         load: ClientLoad,
         effort: &Effort,
     ) -> Result<Self, Violation> {
-        let busy = |profile| steady::<P>(config, (profile, load), effort, SEED);
-        let away = |profile| fail_over::<P>(config, (profile, load), effort);
+        let busy = |profile| steady::<P>(config, profile, load, effort, SEED);
+        let away = |profile| fail_over::<P>(config, profile, load, effort);
         Ok(Self {
             protocol: P::NAME,
             load,

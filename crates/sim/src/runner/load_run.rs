@@ -83,10 +83,10 @@ pub(crate) fn play<P: Protocol>(
         cluster.workload.load.latency_in(begin, end),
         cluster.workload.load.latency_in(end, ended),
     ];
-    let free = free(cluster, plan, (steady_sent, steady_written));
+    let free = free(cluster, plan, steady_sent, steady_written);
     let bound = bound(cluster, plan, free);
     let end = cluster.now() + bound + WINDOW * 3;
-    while cluster.now() < end && !is_back(cluster, plan, (ended, steady)) {
+    while cluster.now() < end && !is_back(cluster, plan, ended, steady) {
         cluster.run_for(WINDOW)?;
     }
     let recovered_after = recovered_after(cluster, ended, steady);
@@ -150,12 +150,12 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     }
 }
 
-/// Bytes of values a second that can be carried beside the load, given what bytes were sent and
-/// written for them before the disturbance: at least a tenth of the load.
-fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, steady: (u64, u64)) -> u64 {
+/// Bytes of values a second that can be carried beside the load, at least a tenth of the load.
+/// `sent` and `written` are the bytes for each thousand of them before the disturbance.
+fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, sent: u64, written: u64) -> u64 {
     let Some(capacity) = &cluster.world.plan.capacity else { return plan.rate };
-    let sent = capacity.bandwidth * 1000 / steady.0.max(1000);
-    let written = capacity.disk * 1000 / steady.1.max(1000);
+    let sent = capacity.bandwidth * 1000 / sent.max(1000);
+    let written = capacity.disk * 1000 / written.max(1000);
     let used = sent.min(written) / 100 * USED;
     used.saturating_sub(plan.rate).max(plan.rate / 10)
 }
@@ -186,11 +186,7 @@ fn has_peers<P: Protocol>(cluster: &Cluster<P>) -> bool {
 /// Returns whether the disturbance has left no trace: throughput has been back for a while, at most the
 /// writes of a window wait for an answer, and no node lags. The rest of the time would show nothing
 /// but the steady load again.
-fn is_back<P: Protocol>(
-    cluster: &Cluster<P>,
-    plan: &LoadPlan,
-    (ended, steady): (usize, u64),
-) -> bool {
+fn is_back<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, ended: usize, steady: u64) -> bool {
     let slices = cluster.workload.load.slice(cluster.now()) - ended;
     let back = SLICE * slices as u32 >= recovered_after(cluster, ended, steady) + BACK;
     back && cluster.workload.load.backlog() <= plan.rate * WINDOW.as_secs()

@@ -29,7 +29,7 @@
 
 mod session;
 
-use crate::cluster::network::links::links;
+use crate::cluster::network::links::{Link, links};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use session::{LinkFilter, ScriptResult, ScriptSession};
 use std::error::Error;
@@ -164,7 +164,7 @@ impl<P: Protocol> ScriptSession<P> {
             }
             "cut" => {
                 let to = self.node(args)?;
-                self.cluster.world.network.cut(self.cluster.world.now, &[(node, to)]);
+                self.cluster.world.network.cut(self.cluster.world.now, &[Link { from: node, to }]);
             }
             "crash" => {
                 let keep = args.take_key("keep").unwrap_or("0").parse()?;

@@ -94,8 +94,8 @@ impl<P: Protocol> ScriptSession<P> {
             self.flush_trace();
             let Some((_, event)) = self.cluster.world.queue.pop() else { return Ok(()) };
             let result = match event {
-                SimEvent::DeliverFrame { from, to, frame, .. } => {
-                    self.in_flight.push((from, to, frame));
+                SimEvent::DeliverFrame { link, frame, .. } => {
+                    self.in_flight.push((link.from, link.to, frame.bytes));
                     Ok(())
                 }
                 SimEvent::SyncDone { node, .. } if self.held.contains(&node) => {

@@ -1,5 +1,6 @@
 //! Text for faults.
 
+use crate::cluster::network::links::Link;
 use crate::faults::kind::Fault;
 use crate::faults::schedule::{CrashSpec, FaultEffect, MessageFault};
 use std::time::Duration;
@@ -64,10 +65,10 @@ fn describe_crash(crash: &CrashSpec, unsynced_counts: [usize; 2]) -> String {
 }
 
 /// Links that carry nothing: `n1-n2` both ways, `n1>n2` one way.
-fn describe_links(links: &[(usize, usize)]) -> String {
+fn describe_links(links: &[Link]) -> String {
     let mut words = Vec::new();
-    for (from, to) in links {
-        let both = links.contains(&(*to, *from));
+    for Link { from, to } in links {
+        let both = links.contains(&Link { from: *to, to: *from });
         if !both || from < to {
             let sign = if both { '-' } else { '>' };
             words.push(format!("n{}{sign}n{}", from + 1, to + 1));
@@ -79,10 +80,10 @@ fn describe_links(links: &[(usize, usize)]) -> String {
 /// Describes a fault of a message.
 pub(crate) fn describe_message_fault(
     message_fault: MessageFault,
-    link: (usize, usize),
+    link: Link,
     message: &str,
 ) -> String {
-    let (from, to) = (link.0 + 1, link.1 + 1);
+    let (from, to) = (link.from + 1, link.to + 1);
     let what = match message_fault {
         MessageFault::Lost => "is lost".into(),
         MessageFault::Duplicated(after) => format!("arrives again after {}", seconds(after)),
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_cut_tells_its_links_and_its_direction() {
-        let links = vec![(0, 1), (1, 0), (2, 1)];
+        let links = [(0, 1), (1, 0), (2, 1)].map(|(from, to)| Link { from, to }).to_vec();
         let effect = FaultEffect::Links(links, Duration::from_millis(2300));
         let words = describe_fault(Fault::OneWay, &effect, |_| [0, 0]);
         assert_eq!(words, "one way for 2.300 s: n1-n2 n3>n2");

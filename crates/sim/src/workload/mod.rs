@@ -5,7 +5,7 @@ pub(crate) mod kv;
 pub(crate) mod load;
 pub(crate) mod operations;
 
-use crate::check::history::ClientHistory;
+use crate::check::history::{ClientHistory, Invocation};
 use crate::cluster::event::SimEvent;
 use crate::cluster::world::World;
 use crate::plan::load::LoadPlan;
@@ -96,18 +96,20 @@ impl Workload {
         let (sort, keys) = (rng.below(100), world.plan.clients.keys);
         let is_read = sort < 15;
         let key = if is_read { words.below(keys) } else { rng.below(keys) };
-        let waiting = if words.percent(50) { history.retry((id, at), is_read) } else { None };
+        let waiting = if words.percent(50) { history.retry(id, at, is_read) } else { None };
         let op = waiting.unwrap_or_else(|| {
             let value = format!("{id}.{}", padding(&mut words, world.plan.clients.padding));
             let op = match sort {
                 15..45 => Op::put(operations::key(key), value),
                 45..75 => {
-                    operations::transaction(&mut words, (key, keys), &value, &self.clients.expected)
+                    operations::transaction(&mut words, key, keys, &value, &self.clients.expected)
                 }
                 90.. => Op::delete(operations::key(key)),
                 _ => operations::read(&mut words, key, keys),
             };
-            history.invoke(world.now, (id, at), op.clone(), (is_read, words.percent(50)));
+            let persists = words.percent(50);
+            let invocation = Invocation { op: op.clone(), is_read, persists };
+            history.invoke(world.now, id, at, invocation);
             op
         });
         if is_read {

@@ -70,7 +70,8 @@ pub(crate) fn read(rng: &mut SimRng, number: u64, keys: u64) -> Op {
 /// A transaction that may change a key; a few of them change its partner as well.
 pub(crate) fn transaction(
     rng: &mut SimRng,
-    (number, keys): (u64, u64),
+    number: u64,
+    keys: u64,
     value: &str,
     expected: &ExpectedValues,
 ) -> Op {
@@ -198,7 +199,7 @@ mod tests {
             0 => read(rng, number, keys),
             1 => Op::put(key(number), value),
             2 => Op::delete(key(number)),
-            _ => transaction(rng, (number, keys), &value, expected),
+            _ => transaction(rng, number, keys, &value, expected),
         }
     }
 

@@ -1,11 +1,18 @@
-//! Sets of links between nodes.
+//! Links between nodes, and sets of them.
+
+/// The link from one node to another. Nodes are counted from 0 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+}
 
 /// Links that were cut, or clogged, together, by their index.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSet(pub(super) Vec<usize>);
 
 /// Every link from a node of one side to one of the other.
-pub(crate) fn links(from: &[usize], to: &[usize]) -> Vec<(usize, usize)> {
-    let pairs = from.iter().flat_map(|from| to.iter().map(|to| (*from, *to)));
-    pairs.filter(|(from, to)| from != to).collect()
+pub(crate) fn links(from: &[usize], to: &[usize]) -> Vec<Link> {
+    let pairs = from.iter().flat_map(|from| to.iter().map(|to| Link { from: *from, to: *to }));
+    pairs.filter(|link| link.from != link.to).collect()
 }

@@ -1,5 +1,6 @@
 //! The draws of a message: its delay, its faults and its arrivals.
 
+use super::links::Link;
 use crate::faults::schedule::MessageFault;
 use crate::faults::source::FaultSource;
 use crate::plan::NetworkPlan;
@@ -54,7 +55,7 @@ impl MessageFaults {
         Self { is_lost, again, late, overtakes: rng.chance(network.reorder), replayed, flipped }
     }
 
-    pub(super) fn read(fault_source: &mut FaultSource, link: (usize, usize), number: u64) -> Self {
+    pub(super) fn read(fault_source: &mut FaultSource, link: Link, number: u64) -> Self {
         let mut message_faults = Self::default();
         while let Some(message_fault) = fault_source.next_for(link, number) {
             match message_fault {

@@ -12,7 +12,7 @@ use crate::faults::schedule::{MessageFault, ScheduledFault};
 use crate::faults::source::FaultSource;
 use crate::plan::Plan;
 use crate::rng::SimRng;
-use links::LinkSet;
+use links::{Link, LinkSet};
 use message::{MessageDraw, MessageFate, MessageFaults};
 use std::time::Duration;
 use synod_types::Instant;
@@ -21,7 +21,7 @@ use synod_types::Instant;
 #[derive(Debug)]
 pub(crate) struct Network {
     nodes: usize,
-    links: Vec<Link>,
+    links: Vec<LinkState>,
     is_faulty: bool,
     /// True if a cut loses the messages in flight, too.
     cuts_in_flight: bool,
@@ -29,9 +29,9 @@ pub(crate) struct Network {
     transmitters: Option<transmitter::Transmitters>,
 }
 
-/// From one node to another.
+/// State of the link from one node to another.
 #[derive(Debug)]
-struct Link {
+struct LinkState {
     rng: SimRng,
     /// Number of cuts on the link.
     cuts: u32,
@@ -46,7 +46,7 @@ struct Link {
 
 impl Network {
     pub(crate) fn new(nodes: usize, plan: &Plan, rng: &mut SimRng) -> Self {
-        let link = |_| Link {
+        let link = |_| LinkState {
             rng: rng.split(),
             cuts: 0,
             clogs: 0,
@@ -70,34 +70,29 @@ impl Network {
     pub(crate) fn send(
         &mut self,
         now: Instant,
-        link: (usize, usize),
+        link: Link,
         plan: &Plan,
         fault_source: &mut FaultSource,
     ) -> MessageFate {
         let draw = self.draw(link, plan, fault_source);
-        if self.links[self.index(link.0, link.1)].cuts > 0 {
+        if self.links[self.index(link)].cuts > 0 {
             return MessageFate::default();
         }
         self.leave(now, link, &draw, fault_source)
     }
 
     /// Draws the faults of the next message of a link, or reads them from the schedule.
-    fn draw(
-        &mut self,
-        (from, to): (usize, usize),
-        plan: &Plan,
-        fault_source: &mut FaultSource,
-    ) -> MessageDraw {
-        let index = self.index(from, to);
-        let link = &mut self.links[index];
-        let number = link.sent;
-        link.sent += 1;
-        let mut rng = link.rng.split();
+    fn draw(&mut self, link: Link, plan: &Plan, fault_source: &mut FaultSource) -> MessageDraw {
+        let index = self.index(link);
+        let state = &mut self.links[index];
+        let number = state.sent;
+        state.sent += 1;
+        let mut rng = state.rng.split();
         let delay = rng.duration(&plan.network.delay);
         let message_faults = match (self.is_faulty, fault_source.is_random()) {
             (false, _) => MessageFaults::default(),
             (true, true) => MessageFaults::draw(&plan.network, &mut rng),
-            (true, false) => MessageFaults::read(fault_source, (from, to), number),
+            (true, false) => MessageFaults::read(fault_source, link, number),
         };
         MessageDraw { number, delay, message_faults }
     }
@@ -106,7 +101,7 @@ impl Network {
     fn leave(
         &mut self,
         now: Instant,
-        link: (usize, usize),
+        link: Link,
         draw: &MessageDraw,
         fault_source: &mut FaultSource,
     ) -> MessageFate {
@@ -114,7 +109,7 @@ impl Network {
         if draw.message_faults.is_lost {
             fate.message_faults.push(MessageFault::Lost);
         } else {
-            let index = self.index(link.0, link.1);
+            let index = self.index(link);
             self.links[index].deliver(now, draw.delay, &draw.message_faults, &mut fate);
         }
         for message_fault in fate.message_faults.iter().copied() {
@@ -137,16 +132,16 @@ impl Network {
     }
 
     /// Cuts links.
-    pub(crate) fn cut(&mut self, now: Instant, links: &[(usize, usize)]) -> LinkSet {
-        let cut: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
+    pub(crate) fn cut(&mut self, now: Instant, links: &[Link]) -> LinkSet {
+        let cut: Vec<_> = links.iter().map(|link| self.index(*link)).collect();
         cut.iter().for_each(|link| self.links[*link].cuts += 1);
         self.note_blocked(now);
         LinkSet(cut)
     }
 
     /// Returns whether messages in flight on this link are lost, because it was cut.
-    pub(crate) fn is_severed(&self, from: usize, to: usize) -> bool {
-        self.cuts_in_flight && self.links[self.index(from, to)].cuts > 0
+    pub(crate) fn is_severed(&self, link: Link) -> bool {
+        self.cuts_in_flight && self.links[self.index(link)].cuts > 0
     }
 
     /// Takes a cut back; one that was mended before is gone already.
@@ -158,17 +153,17 @@ impl Network {
     }
 
     /// Clogs links: what arrives there waits.
-    pub(crate) fn clog(&mut self, links: &[(usize, usize)]) -> LinkSet {
-        let clogged: Vec<_> = links.iter().map(|(from, to)| self.index(*from, *to)).collect();
+    pub(crate) fn clog(&mut self, links: &[Link]) -> LinkSet {
+        let clogged: Vec<_> = links.iter().map(|link| self.index(*link)).collect();
         clogged.iter().for_each(|link| self.links[*link].clogs += 1);
         LinkSet(clogged)
     }
 
     /// Returns the queue for events of this link, if it is clogged.
-    pub(crate) fn clogged(&mut self, from: usize, to: usize) -> Option<&mut Vec<SimEvent>> {
-        let index = self.index(from, to);
-        let link = &mut self.links[index];
-        (link.clogs > 0).then_some(&mut link.waiting)
+    pub(crate) fn clogged(&mut self, link: Link) -> Option<&mut Vec<SimEvent>> {
+        let index = self.index(link);
+        let state = &mut self.links[index];
+        (state.clogs > 0).then_some(&mut state.waiting)
     }
 
     /// Takes a clog back. Returns what waited on links that are free now.
@@ -184,12 +179,12 @@ impl Network {
         free
     }
 
-    fn index(&self, from: usize, to: usize) -> usize {
-        from * self.nodes + to
+    fn index(&self, link: Link) -> usize {
+        link.from * self.nodes + link.to
     }
 }
 
-impl Link {
+impl LinkState {
     /// Lets a message arrive, once or twice.
     fn deliver(
         &mut self,
@@ -237,7 +232,7 @@ mod tests {
         let mut network = network(2);
         let mut all = Vec::new();
         for at in 0..count {
-            let fate = network.send(Instant(at), (0, 1), plan, fault_source);
+            let fate = network.send(Instant(at), Link { from: 0, to: 1 }, plan, fault_source);
             all.extend(fate.arrivals.into_iter().flatten());
         }
         all
@@ -290,14 +285,15 @@ mod tests {
         let mut network = network(3);
         let first = network.cut(Instant(0), &links(&[0], &[0, 1, 2]));
         let second = network.cut(Instant(0), &links(&[0, 2], &[1]));
-        let open = |network: &mut Network, link| {
+        let open = |network: &mut Network, from, to| {
+            let link = Link { from, to };
             let fate = network.send(Instant(0), link, &plan, &mut FaultSource::random(3));
             fate.arrivals[0].is_some()
         };
-        assert!(!open(&mut network, (0, 1)) && open(&mut network, (1, 0)));
+        assert!(!open(&mut network, 0, 1) && open(&mut network, 1, 0));
         network.mend(&first);
-        assert!(!open(&mut network, (0, 1)) && open(&mut network, (0, 2)));
+        assert!(!open(&mut network, 0, 1) && open(&mut network, 0, 2));
         network.mend(&second);
-        assert!(open(&mut network, (0, 1)) && open(&mut network, (2, 1)));
+        assert!(open(&mut network, 0, 1) && open(&mut network, 2, 1));
     }
 }

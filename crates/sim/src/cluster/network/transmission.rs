@@ -1,12 +1,12 @@
 //! Frames on links whose bytes take time.
 
 use super::Network;
+use super::links::Link;
 use super::message::MessageFate;
-use super::transmitter::{QueuedFrame, Transmission};
+use super::transmitter::{QueuedFrame, SentFrame, Transmission};
 use crate::faults::source::FaultSource;
 use crate::plan::Plan;
-use bytes::Bytes;
-use synod_types::{Instant, Lane};
+use synod_types::Instant;
 
 impl Network {
     /// Queues a frame for transmission. Returns how many frames were dropped for want of room, and
@@ -14,23 +14,24 @@ impl Network {
     pub(crate) fn queue(
         &mut self,
         now: Instant,
-        link: (usize, usize),
-        (lane, boot, frame): (Lane, u64, Bytes),
+        link: Link,
+        frame: SentFrame,
         plan: &Plan,
         fault_source: &mut FaultSource,
     ) -> (usize, Option<Transmission>) {
         let draw = self.draw(link, plan, fault_source);
-        let index = self.index(link.0, link.1);
+        let index = self.index(link);
         let Some(transmitters) = self.transmitters.as_mut() else { return (0, None) };
         let transmitter = &mut transmitters.transmitters[index];
-        let size = frame.len();
-        let queued = QueuedFrame { frame, lane, boot, draw };
+        let (lane, size) = (frame.lane, frame.bytes.len());
+        let queued = QueuedFrame { frame, draw };
         let dropped = match transmitter.is_offline(now) {
             true => transmitter.lanes.offer_offline(lane, size, queued),
             false => transmitter.lanes.offer(lane, size, queued),
         };
         transmitter.interrupt(now, lane);
-        (dropped, transmitter.start(now, transmitters.bandwidth).map(|end| (link, end)))
+        let started = transmitter.start(now, transmitters.bandwidth);
+        (dropped, started.map(|end| Transmission { link, end }))
     }
 
     /// A transmission ends. Returns the frame with its fate, and the next transmission. A frame
@@ -39,10 +40,10 @@ impl Network {
     pub(crate) fn transmitted(
         &mut self,
         now: Instant,
-        link: (usize, usize),
+        link: Link,
         fault_source: &mut FaultSource,
-    ) -> Option<(QueuedFrame, MessageFate, Option<Transmission>)> {
-        let index = self.index(link.0, link.1);
+    ) -> Option<(SentFrame, MessageFate, Option<Transmission>)> {
+        let index = self.index(link);
         let transmitters = self.transmitters.as_mut()?;
         let transmitter = &mut transmitters.transmitters[index];
         // The sender has died since, or the transmission began again.
@@ -52,9 +53,9 @@ impl Network {
             return None;
         }
         let (queued, _) = transmitter.sending.take()?;
-        let next = transmitter.start(now, transmitters.bandwidth).map(|end| (link, end));
+        let next = transmitter.start(now, transmitters.bandwidth);
         let fate = self.leave(now, link, &queued.draw, fault_source);
-        Some((queued, fate, next))
+        Some((queued.frame, fate, next.map(|end| Transmission { link, end })))
     }
 
     /// A node has died: what it had queued is gone, and its peers cannot reach it.
@@ -110,7 +111,8 @@ impl Network {
             }
             transmitter.blocked_since = None;
             let end = transmitter.start(now, transmitters.bandwidth);
-            started.extend(end.map(|end| ((index / nodes, to), end)));
+            let link = Link { from: index / nodes, to };
+            started.extend(end.map(|end| Transmission { link, end }));
         }
         started
     }
@@ -124,8 +126,9 @@ mod tests {
     use crate::plan::CapacityPlan;
     use crate::rng::SimRng;
     use std::time::Duration;
+    use synod_types::Lane;
 
-    const LINK: (usize, usize) = (0, 1);
+    const LINK: Link = Link { from: 0, to: 1 };
 
     /// Two nodes, and a link that carries a thousand bytes a second.
     struct Pair {
@@ -147,11 +150,10 @@ mod tests {
         }
 
         fn queue(&mut self, ms: u64, lane: Lane, byte: u8, size: usize) -> usize {
-            let frame = Bytes::from(vec![byte; size]);
+            let frame = SentFrame { lane, boot: 1, bytes: vec![byte; size].into() };
             let (plan, fault_source) = (&self.plan, &mut self.fault_source);
-            let (dropped, started) =
-                self.network.queue(at(ms), LINK, (lane, 1, frame), plan, fault_source);
-            self.ends.extend(started.map(|(_, end)| end));
+            let (dropped, started) = self.network.queue(at(ms), LINK, frame, plan, fault_source);
+            self.ends.extend(started.map(|it| it.end));
             dropped
         }
 
@@ -160,17 +162,17 @@ mod tests {
             let mut left = Vec::new();
             while let Some(end) = self.ends.pop_if(|end| *end <= at(ms)) {
                 let transmitted = self.network.transmitted(end, LINK, &mut self.fault_source);
-                let Some((queued, fate, next)) = transmitted else { continue };
+                let Some((frame, fate, next)) = transmitted else { continue };
                 assert!(fate.arrivals[0].is_some_and(|arrival| arrival > end));
-                left.push((queued.frame[0], end));
-                self.ends.extend(next.map(|(_, end)| end));
+                left.push((frame.bytes[0], end));
+                self.ends.extend(next.map(|it| it.end));
             }
             left
         }
 
         fn restart(&mut self, ms: u64) {
             let started = self.network.restart_wires(at(ms));
-            self.ends.extend(started.into_iter().map(|(_, end)| end));
+            self.ends.extend(started.into_iter().map(|it| it.end));
         }
     }
 

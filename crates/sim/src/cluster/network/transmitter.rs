@@ -1,6 +1,7 @@
 //! Transmitters: a frame waits in its lane, then takes time by its bytes to leave.
 
 use super::lanes::Lanes;
+use super::links::Link;
 use super::message::MessageDraw;
 use super::throughput::time_for;
 use crate::plan::CapacityPlan;
@@ -35,18 +36,28 @@ pub(super) struct Transmitter {
     pub(super) blocked_since: Option<Instant>,
 }
 
-/// A frame on its way to a link.
-#[derive(Debug)]
-pub(crate) struct QueuedFrame {
-    pub(crate) frame: Bytes,
+/// A frame that a node has sent.
+#[derive(Clone, Debug)]
+pub(crate) struct SentFrame {
     pub(crate) lane: Lane,
-    /// The sender's life: frames of an earlier one may be void.
+    /// Boot of the sender: frames of an earlier one may be void.
     pub(crate) boot: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// A frame that waits for its transmission, with what was drawn for it.
+#[derive(Debug)]
+pub(super) struct QueuedFrame {
+    pub(super) frame: SentFrame,
     pub(super) draw: MessageDraw,
 }
 
-/// A transmission that ends at a time.
-pub(crate) type Transmission = ((usize, usize), Instant);
+/// A transmission on a link, and its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transmission {
+    pub(crate) link: Link,
+    pub(crate) end: Instant,
+}
 
 impl Transmitters {
     pub(super) fn new(nodes: usize, capacity: &CapacityPlan) -> Self {
@@ -77,13 +88,14 @@ impl Transmitter {
         }
         self.stalled = false;
         let whole = |queued: QueuedFrame| {
-            let time = time_for(queued.frame.len() as u64, bandwidth);
+            let time = time_for(queued.frame.bytes.len() as u64, bandwidth);
             (queued, time)
         };
         let again = self.sending.take().map(|(queued, _)| whole(queued));
         let waiting = self.lanes.most_urgent();
-        let resumed =
-            || self.paused.pop_if(|(queued, _)| waiting.is_none_or(|lane| queued.lane <= lane));
+        let resumed = || {
+            self.paused.pop_if(|(queued, _)| waiting.is_none_or(|lane| queued.frame.lane <= lane))
+        };
         let (queued, time) = again.or_else(resumed).or_else(|| {
             let (_, queued) = self.lanes.pop_urgent()?;
             Some(whole(queued))
@@ -95,7 +107,7 @@ impl Transmitter {
 
     /// Interrupts a transmission that is less urgent than a frame of `lane`.
     pub(super) fn interrupt(&mut self, now: Instant, lane: Lane) {
-        let is_less_urgent = |(queued, _): &mut (QueuedFrame, Instant)| lane < queued.lane;
+        let is_less_urgent = |(queued, _): &mut (QueuedFrame, Instant)| lane < queued.frame.lane;
         if !self.stalled
             && self.blocked_since.is_none()
             && let Some((queued, end)) = self.sending.take_if(is_less_urgent)

@@ -10,6 +10,7 @@ use super::{
     CrashSpec, FaultEffect, MessageFault, NodeFault, Schedule, ScheduleEntry, ScheduleError,
     ScheduledFault,
 };
+use crate::cluster::network::links::Link;
 use crate::faults::kind::Fault;
 use std::fmt;
 use std::str::{FromStr, SplitWhitespace};
@@ -43,7 +44,7 @@ impl fmt::Display for ScheduleEntry {
                 write!(f, "{}", node_fault.effect)
             }
             ScheduledFault::Message { link, number, message_fault } => {
-                write!(f, "message {}#{number} {}", Link(*link), message_fault.fault().name())?;
+                write!(f, "message {link}#{number} {}", message_fault.fault().name())?;
                 match message_fault {
                     MessageFault::Lost | MessageFault::Reordered => Ok(()),
                     MessageFault::Duplicated(time)
@@ -63,7 +64,7 @@ impl fmt::Display for FaultEffect {
         match self {
             Self::Links(links, time) => {
                 for (index, link) in links.iter().enumerate() {
-                    write!(f, "{}{}", if index == 0 { "" } else { "," }, Link(*link))?;
+                    write!(f, "{}{link}", if index == 0 { "" } else { "," })?;
                 }
                 write!(f, " for {}", Seconds(*time))
             }
@@ -102,13 +103,10 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// A link between nodes that are counted from 0; in words they are counted from 1.
-struct Link((usize, usize));
-
+/// In words nodes are counted from 1.
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, to) = self.0;
-        write!(f, "{}>{}", from + 1, to + 1)
+        write!(f, "{}>{}", self.from + 1, self.to + 1)
     }
 }
 
@@ -195,9 +193,9 @@ impl<'a> Words<'a> {
         kinds.find(|fault| fault.name() == word).ok_or_else(|| self.bad(word))
     }
 
-    fn link(&self, word: &str) -> Result<(usize, usize), ScheduleError> {
+    fn link(&self, word: &str) -> Result<Link, ScheduleError> {
         let (from, to) = word.split_once('>').ok_or_else(|| self.bad(word))?;
-        Ok((self.node(from)?, self.node(to)?))
+        Ok(Link { from: self.node(from)?, to: self.node(to)? })
     }
 
     fn message_fault(&mut self) -> Result<MessageFault, ScheduleError> {
