@@ -56,7 +56,7 @@ impl<P: Protocol> SafetyChecker<P> {
         events.iter().try_for_each(|event| match event {
             StepEvent::Put(_, run) if !is_chosen_mark(run.stamp) => self.record_write(node, run),
             StepEvent::Put(round, run) | StepEvent::Chosen(round, run) => {
-                self.check_report((node, *round), run, quorum, disks.clone())
+                self.check_report(node, *round, run, quorum, disks.clone())
             }
         })
     }
@@ -81,7 +81,7 @@ impl<P: Protocol> SafetyChecker<P> {
                 continue;
             }
             if let Some(chosen) = self.chosen.get(&slot) {
-                chosen.check_write(node, (slot, run.stamp), &value)?;
+                chosen.check_write(node, slot, run.stamp, &value)?;
             }
             let fresh = VotedValue { value: value.clone(), votes: BTreeSet::new() };
             let known = self.written.entry((slot, run.stamp)).or_insert(fresh);
@@ -110,12 +110,13 @@ impl<P: Protocol> SafetyChecker<P> {
         Ok(())
     }
 
-    /// A node that stands in `round` says that a value is chosen. Where slots are stamped with
+    /// A node in `round` reports a value as chosen. Where slots are stamped with
     /// ballots a quorum has voted for it under one of them. An entry of an earlier term is chosen
     /// together with a later one (Raft §5.4.2): it stands on the disks of a quorum.
     pub fn check_report<'a>(
         &mut self,
-        (node, round): (NodeId, u64),
+        node: NodeId,
+        round: u64,
         run: &Run<P::Stamp>,
         quorum: &Quorum,
         disks: impl Iterator<Item = (NodeId, DiskView<'a, P::Stamp>)> + Clone,
@@ -153,7 +154,7 @@ impl<P: Protocol> SafetyChecker<P> {
             None => {
                 let written = self.written.range((slot, P::Stamp::default())..);
                 for ((_, stamp), voted) in written.take_while(|it| it.0.0 == slot) {
-                    new.check_write(NodeId(0), (slot, *stamp), &voted.value)?;
+                    new.check_write(NodeId(0), slot, *stamp, &voted.value)?;
                 }
                 self.chosen.insert(slot, new);
             }
@@ -234,12 +235,7 @@ impl<P: Protocol> SafetyChecker<P> {
 
 impl Chosen {
     /// A later ballot may only write the chosen value. `node` is 0 if that was earlier.
-    fn check_write<S: Stamp>(
-        &self,
-        node: NodeId,
-        (slot, stamp): (Slot, S),
-        value: &Values,
-    ) -> Checked {
+    fn check_write<S: Stamp>(&self, node: NodeId, slot: Slot, stamp: S, value: &Values) -> Checked {
         let is_later = stamp.ballot() > self.at;
         if !is_later || *value == self.value {
             return Ok(());
@@ -336,7 +332,7 @@ mod tests {
         let disks = [disk(&[run(1, 1, b"a")]), disk(&[run(1, 1, b"a")]), disk(&[])];
         let disks = || (1..).map(NodeId).zip(disks.iter().map(|disk| DiskView::of(&disk.log)));
         let report = |checker: &mut SafetyChecker<Raft>, run: &Run<Term>| {
-            broken(checker.check_report((NodeId(3), 1), run, &quorum(), disks()))
+            broken(checker.check_report(NodeId(3), 1, run, &quorum(), disks()))
         };
         assert_eq!(report(&mut checker, &run(1, 1, b"a")), None);
         assert_eq!(report(&mut checker, &run(1, 1, b"b")), Some(Rule::Agreement));
