@@ -67,7 +67,8 @@ impl Shared {
         tasks: Sender<Task>,
         meter: Arc<Meter>,
         threads: Threads,
-        (fatal, errors): (FatalErrorSender, FatalErrorReceiver),
+        fatal: FatalErrorSender,
+        errors: FatalErrorReceiver,
     ) -> Self {
         let room = |units| Arc::new(Semaphore::new(units));
         let (bytes, views, pending) = (room(UNITS), room(VIEWS), room(Semaphore::MAX_PERMITS));

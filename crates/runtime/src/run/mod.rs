@@ -107,7 +107,7 @@ pub(crate) fn launch(mut parts: Assembly) -> io::Result<Shared> {
     let receiving = tokio::spawn(receiving).abort_handle();
     tokio::spawn(stop_on_error(errors.clone(), signals.clone()));
     let threads = Threads { signals, ended, receiving, transport: parts.transport };
-    Ok(Shared::new(calls, tasks, meter, threads, (starter.fatal, errors)))
+    Ok(Shared::new(calls, tasks, meter, threads, starter.fatal, errors))
 }
 
 /// Starts the threads of one node.
