@@ -1,6 +1,6 @@
 //! The apply side: a state machine, its sessions and its store.
 
-use crate::driver::{Done, Run};
+use crate::driver::{ChosenRun, Done};
 use crate::session::{SESSIONS, SESSIONS_END, SessionTable};
 use crate::{Request, RequestKind, Session};
 use bytes::Bytes;
@@ -161,7 +161,7 @@ impl Applier {
     ///
     /// # Panics
     /// If the run leaves out slots: the driver hands them over in order.
-    pub fn apply(&mut self, run: &Run, report: &mut Applied) {
+    pub fn apply(&mut self, run: &ChosenRun, report: &mut Applied) {
         assert!(
             run.first <= self.meta.applied.next(),
             "run from {:?} after {:?}",

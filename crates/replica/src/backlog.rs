@@ -1,6 +1,6 @@
 //! Work that a driver has handed out: to its disk, and to its state machine.
 
-use crate::driver::Run;
+use crate::driver::ChosenRun;
 use std::collections::VecDeque;
 use synod_consensus::{Protocol, Write};
 use synod_types::{Instant, Seq, Slot};
@@ -81,7 +81,7 @@ pub(crate) struct ApplySide {
     /// Applied through this slot.
     applied: Slot,
     /// Chosen and not handed out yet; shares its memory with the core's log.
-    waiting: VecDeque<Run>,
+    waiting: VecDeque<ChosenRun>,
     /// Handed out and not applied: each piece's last slot and its bytes.
     outstanding: VecDeque<(Slot, usize)>,
     outstanding_bytes: usize,
@@ -106,7 +106,7 @@ impl ApplySide {
     }
 
     /// Takes a run that the core reported as chosen.
-    pub(crate) fn push(&mut self, run: Run) {
+    pub(crate) fn push(&mut self, run: ChosenRun) {
         self.waiting.push_back(run);
     }
 
@@ -124,8 +124,9 @@ impl ApplySide {
     pub(crate) fn hand_out(
         &mut self,
         now: Instant,
-        (max_bytes, max_slots): (usize, u64),
-        out: &mut Vec<Run>,
+        max_bytes: usize,
+        max_slots: u64,
+        out: &mut Vec<ChosenRun>,
     ) {
         while let Some(run) = self.waiting.front_mut() {
             let slots = max_slots.saturating_sub(run.first.prev().0 - self.applied.0);
@@ -134,7 +135,7 @@ impl ApplySide {
             }
             let slots = usize::try_from(slots).unwrap_or(usize::MAX);
             let count = run.values.fitting(max_bytes - self.outstanding_bytes).min(slots);
-            let piece = Run { first: run.first, values: run.values.slice(0, count) };
+            let piece = ChosenRun { first: run.first, values: run.values.slice(0, count) };
             if count == run.values.len() {
                 self.waiting.pop_front();
             } else {
@@ -168,10 +169,10 @@ mod tests {
     use synod_types::{Value, Values};
 
     /// Slots from `first` on with values of these many bytes.
-    fn run(first: u64, sizes: &[usize]) -> Run {
+    fn run(first: u64, sizes: &[usize]) -> ChosenRun {
         let values: Values =
             sizes.iter().map(|size| Value::Command(vec![7; *size].into())).collect();
-        Run { first: Slot(first), values }
+        ChosenRun { first: Slot(first), values }
     }
 
     #[test]
@@ -184,7 +185,7 @@ mod tests {
         while next <= whole.last() {
             assert!(side.is_behind());
             let mut pieces = Vec::new();
-            side.hand_out(Instant(rounds), (2000, 20), &mut pieces);
+            side.hand_out(Instant(rounds), 2000, 20, &mut pieces);
             let bytes: usize = pieces.iter().map(|piece| piece.values.byte_len()).sum();
             let slots: usize = pieces.iter().map(|piece| piece.values.len()).sum();
             assert!(
@@ -198,7 +199,7 @@ mod tests {
                 next = piece.last().next();
             }
             let mut none = Vec::new();
-            side.hand_out(Instant(rounds), (2000, slots as u64), &mut none);
+            side.hand_out(Instant(rounds), 2000, slots as u64, &mut none);
             assert!(none.is_empty(), "the bound is reached");
             side.complete(Instant(rounds), next.prev());
             rounds += 1;
@@ -212,7 +213,7 @@ mod tests {
         let mut side = ApplySide::new(Slot(4));
         side.push(run(5, &[5000, 1]));
         let mut pieces = Vec::new();
-        side.hand_out(Instant(1), (100, 20), &mut pieces);
+        side.hand_out(Instant(1), 100, 20, &mut pieces);
         assert_eq!(pieces, [run(5, &[5000])]);
     }
 }

@@ -74,7 +74,7 @@ pub struct Actions {
     /// To be sent.
     pub frames: Vec<(NodeId, Lane, Bytes)>,
     /// To be applied, in order.
-    pub apply: Vec<Run>,
+    pub apply: Vec<ChosenRun>,
     /// The applied state may be made durable up to here, and not further.
     pub durable: Option<Slot>,
     /// For clients.
@@ -91,14 +91,14 @@ pub struct Actions {
 
 /// Chosen slots on their way to the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct ChosenRun {
     /// The slot of the first value.
     pub first: Slot,
     /// The values.
     pub values: Values,
 }
 
-impl Run {
+impl ChosenRun {
     /// The slot of the last value.
     #[must_use]
     pub fn last(&self) -> Slot {

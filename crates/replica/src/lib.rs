@@ -22,7 +22,7 @@
 //!
 //! # Overload
 //! - Bytes that are not durable, not applied, or in flight to a leader are bounded: see
-//!   [`Settings`]. A long log is therefore replayed in pieces.
+//!   [`ReplicaSettings`]. A long log is therefore replayed in pieces.
 //! - A disk or apply side is stalled when it completes nothing while work waits; then a leader
 //!   steps down. The age of the oldest work would only measure the depth of the queue.
 //! - While chosen slots wait in the driver, [`Input::Lagging`](synod_consensus::Input::Lagging)
@@ -53,9 +53,9 @@ mod timers;
 
 pub use apply::{Applied, Applier, ApplyError, Piece, Saver};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
-pub use driver::{Actions, Answer, Counters, Driver, Event, Outcome, Run, Token};
+pub use driver::{Actions, Answer, ChosenRun, Counters, Driver, Event, Outcome, Token};
 pub use frame::{Envelope, FrameError, Payload, WIRE_VERSION, decode_frame, encode_frame};
-pub use replica::{OpenError, ReplicaCore, Settings};
+pub use replica::{OpenError, ReplicaCore, ReplicaSettings};
 pub use session::{Request, RequestKind, RequestRef, RequestSeq, Session};
 pub use synod_consensus::FatalError;
 pub use synod_types::Seq;

@@ -2,7 +2,7 @@
 
 use crate::backlog::{ApplySide, DiskSide, write_bytes};
 use crate::disk::{DecodeError, decode_saved, encode_write};
-use crate::driver::{Actions, Counters, Driver, Event, Run};
+use crate::driver::{Actions, ChosenRun, Counters, Driver, Event};
 use crate::frame::{Envelope, Payload, decode_frame, encode_frame};
 use crate::requests::Requests;
 use crate::timers::Timers;
@@ -26,7 +26,7 @@ const INDEXED_SLOTS: u64 = 100_000;
 
 /// What a driver needs to know beside its protocol's own settings.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ReplicaSettings {
     /// This node.
     pub node: NodeId,
     /// Its cluster.
@@ -36,7 +36,7 @@ pub struct Settings {
     /// The group's configuration.
     pub epoch: Epoch,
     /// Which life of the log store this is.
-    pub life: BootId,
+    pub boot_id: BootId,
     /// Where the dice for the timers start; different on each node and at each start.
     pub seed: u64,
     /// A request that got no answer is sent again after this long, then after twice as long, and
@@ -72,16 +72,16 @@ pub struct Settings {
     pub held_messages: usize,
 }
 
-impl Settings {
+impl ReplicaSettings {
     /// The defaults for a node of a cluster.
     #[must_use]
-    pub fn new(cluster: ClusterId, node: NodeId, life: BootId, seed: u64) -> Self {
+    pub fn new(cluster: ClusterId, node: NodeId, boot_id: BootId, seed: u64) -> Self {
         Self {
             node,
             cluster,
             group: GroupId(0),
             epoch: Epoch(0),
-            life,
+            boot_id,
             seed,
             retry: Duration::from_millis(200),
             stall: Duration::from_secs(2),
@@ -100,7 +100,7 @@ impl Settings {
     /// The session under which this process takes requests.
     #[must_use]
     pub fn session(&self) -> Session {
-        let BootId { incarnation, boot } = self.life;
+        let BootId { incarnation, boot } = self.boot_id;
         Session { node: self.node, incarnation, boot }
     }
 }
@@ -142,7 +142,7 @@ pub enum OpenError {
 pub struct ReplicaCore<P: Protocol> {
     host: Host<P>,
     sinks: Sinks<P>,
-    settings: Settings,
+    settings: ReplicaSettings,
     envelope: Envelope,
     disk: DiskSide,
     /// The leader and ballot that the requests in flight were sent by.
@@ -193,7 +193,7 @@ impl<P: Protocol> Sinks<P> {
         }
         self.actions.notes.append(&mut outputs.notes);
         for run in outputs.chosen.drain(..) {
-            self.apply.push(Run { first: run.first, values: run.values });
+            self.apply.push(ChosenRun { first: run.first, values: run.values });
         }
         self.actions.fatal = self.actions.fatal.or(outputs.fatal);
     }
@@ -218,7 +218,7 @@ impl<P: Protocol> ReplicaCore<P> {
     /// If the stores do not belong together, or to this protocol.
     pub fn open(
         now: Instant,
-        settings: Settings,
+        settings: ReplicaSettings,
         config: P::Config,
         saved: &synod_storage::StoredGroup,
         applied: Slot,
@@ -239,7 +239,7 @@ impl<P: Protocol> ReplicaCore<P> {
             group: settings.group,
             epoch: settings.epoch,
             from: settings.node,
-            incarnation: settings.life.incarnation,
+            incarnation: settings.boot_id.incarnation,
         };
         let host = Host::recover(settings.node, config, saved)?;
         let sinks = Sinks {
@@ -478,8 +478,8 @@ impl<P: Protocol> ReplicaCore<P> {
                 break;
             }
         }
-        let limits = (self.settings.unapplied_bytes, self.settings.unapplied_slots);
-        self.sinks.apply.hand_out(now, limits, &mut self.sinks.actions.apply);
+        let (max_bytes, max_slots) = (self.settings.unapplied_bytes, self.settings.unapplied_slots);
+        self.sinks.apply.hand_out(now, max_bytes, max_slots, &mut self.sinks.actions.apply);
     }
 
     fn wake_at(&self) -> Option<Instant> {

@@ -5,7 +5,7 @@ use crate::driver::{Answer, Done, Outcome};
 use crate::frame::Payload;
 use crate::log_index::{LogIndex, RequestId};
 use crate::remote_proposals::RemoteProposals;
-use crate::{Request, RequestKind, RequestSeq, Settings, Token};
+use crate::{ReplicaSettings, Request, RequestKind, RequestSeq, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const LONGEST: u32 = 32;
 
 /// Everything that is under way on behalf of clients.
 pub(crate) struct Requests {
-    settings: Settings,
+    settings: ReplicaSettings,
     last: RequestSeq,
     pending: BTreeMap<RequestSeq, Pending>,
     deadlines: BTreeSet<(Instant, RequestSeq)>,
@@ -121,7 +121,7 @@ impl Outgoing {
 }
 
 impl Requests {
-    pub(crate) fn new(settings: Settings, applied: Slot) -> Self {
+    pub(crate) fn new(settings: ReplicaSettings, applied: Slot) -> Self {
         Self {
             settings,
             last: RequestSeq(0),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use synod_consensus::{ConfigError, Protocol, StateMachine};
-use synod_replica::{Applier, ApplyError, Driver, OpenError, ReplicaCore, Settings};
+use synod_replica::{Applier, ApplyError, Driver, OpenError, ReplicaCore, ReplicaSettings};
 use synod_storage::{LogStore, StateStore, StorageError};
 use synod_transport::{Peer, Transport};
 use synod_types::{ClusterId, GroupId, Membership, MembershipError, NodeId};
@@ -201,7 +201,7 @@ impl<P: Protocol> Builder<P> {
             }
             None => return Err(StartError::Missing("stores")),
         };
-        let settings = Settings::new(cluster, node, log.boot_id(), random());
+        let settings = ReplicaSettings::new(cluster, node, log.boot_id(), random());
         let saved = log.load(GroupId(0))?;
         let applier = Applier::open(machine, state, settings.session())?;
         let (clock, applied) = (Clock::start(), applier.applied());

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use synod_consensus::Refusal;
 use synod_replica::{
-    Applied, Applier, Driver, Event, Outcome, Payload, ReplicaCore, Run, Seq, Settings, Token,
-    decode_frame,
+    Applied, Applier, ChosenRun, Driver, Event, Outcome, Payload, ReplicaCore, ReplicaSettings,
+    Seq, Token, decode_frame,
 };
 use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot, Values};
@@ -21,7 +21,7 @@ struct World {
     replica: ReplicaCore<Puppet>,
     applier: Applier,
     batches: VecDeque<(Seq, Batch)>,
-    runs: VecDeque<Run>,
+    runs: VecDeque<ChosenRun>,
     durable: Slot,
     round: u64,
     leader: NodeId,
@@ -260,7 +260,7 @@ impl World {
 
 fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, ReplicaCore<Puppet>, Applier) {
     let mut log = disk.open_log();
-    let settings = Settings::new(ClusterId(1), ME, log.boot_id(), 7);
+    let settings = ReplicaSettings::new(ClusterId(1), ME, log.boot_id(), 7);
     let session = settings.session();
     let machine = Box::<Recorder>::default();
     let applier = Applier::open(machine, Box::new(disk.open_state()), session).unwrap();

@@ -4,10 +4,10 @@
 use crate::puppet::*;
 use bytes::Bytes;
 use std::time::Duration;
-use synod_consensus::{Base, Refusal, Run as Entries, Saved, Write};
+use synod_consensus::{Base, Refusal, Run, Saved, Write};
 use synod_replica::{
-    Applied, Applier, ApplyError, Driver, Envelope, Event, OpenError, Outcome, Payload,
-    ReplicaCore, Request, RequestKind, RequestSeq, Run, Seq, Session, Settings, Token,
+    Applied, Applier, ApplyError, ChosenRun, Driver, Envelope, Event, OpenError, Outcome, Payload,
+    ReplicaCore, ReplicaSettings, Request, RequestKind, RequestSeq, Seq, Session, Token,
     decode_frame, decode_saved, encode_write,
 };
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog};
@@ -24,7 +24,7 @@ struct Node {
 impl Node {
     fn start(disk: &MemoryDisk) -> Self {
         let mut log = disk.open_log();
-        let settings = Settings::new(ClusterId(1), ME, log.boot_id(), 0);
+        let settings = ReplicaSettings::new(ClusterId(1), ME, log.boot_id(), 0);
         let applier = applier(disk.open_state());
         let saved = log.load(settings.group).unwrap();
         let applied = applier.applied();
@@ -275,7 +275,7 @@ fn raft_30_silent_disk_or_apply_side_is_not_told() {
 
 #[test]
 fn raft_32_room_for_requests_leaks() {
-    let small = Settings { max_outstanding: 3, ..settings() };
+    let small = ReplicaSettings { max_outstanding: 3, ..settings() };
     let soon = Duration::from_secs(1);
     for leader in [None, Some(ME), Some(PEER)] {
         let mut replica = replica_with(small.clone(), leader);
@@ -330,7 +330,7 @@ fn applied_through(count: usize) -> String {
 
 /// Applies the slots behind `from` up to and including `to`.
 fn apply_part(applier: &mut Applier, values: &Values, (from, to): (usize, usize)) {
-    let run = Run { first: Slot(from as u64 + 1), values: values.slice(from, to) };
+    let run = ChosenRun { first: Slot(from as u64 + 1), values: values.slice(from, to) };
     applier.apply(&run, &mut Applied::default());
 }
 
@@ -470,7 +470,7 @@ fn arbitrary_write(dice: &mut u64, disk: &Saved<Puppet>) -> Vec<Write<Puppet>> {
             let values = (0..=roll(dice, 3))
                 .map(|_| synod_types::Value::Command(Bytes::copy_from_slice(&text)));
             let first = if kind == 4 { slot } else { Slot(last + 1) };
-            let run = Entries { first, stamp, values: values.collect() };
+            let run = Run { first, stamp, values: values.collect() };
             vec![Write::HardState(Default::default()), Write::Put(run)]
         }
     }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Refusal, Write};
 use synod_replica::{
-    Applied, Driver, Event, FatalError, Outcome, Payload, ReplicaCore, Request, RequestKind,
-    RequestSeq, Seq, Session, Settings, Token, decode_frame, encode_write,
+    Applied, Driver, Event, FatalError, Outcome, Payload, ReplicaCore, ReplicaSettings, Request,
+    RequestKind, RequestSeq, Seq, Session, Token, decode_frame, encode_write,
 };
 use synod_storage::{Batch, LogOp, MemoryState, StoredRun};
 use synod_types::{Incarnation, Instant, Lane, NodeId, Slot, Term, Value, Values};
@@ -121,7 +121,8 @@ fn a_completion_that_was_reported_before_is_no_progress() {
 
 #[test]
 fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
-    let mut replica = replica_with(Settings { unwritten_bytes: 10_000, ..settings() }, Some(ME));
+    let mut replica =
+        replica_with(ReplicaSettings { unwritten_bytes: 10_000, ..settings() }, Some(ME));
     for token in 1..=50 {
         replica.handle(T0, put(token, 1000));
     }
@@ -148,7 +149,7 @@ fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
 
 #[test]
 fn a_barrier_does_not_wait_for_room_at_the_disk() {
-    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     replica.handle(T0, put(1, 1000));
     replica.handle(T0, put(2, 1000));
     assert_eq!(commands(&replica.take(T0).batch.take().unwrap().1), 1);
@@ -161,7 +162,7 @@ fn a_barrier_does_not_wait_for_room_at_the_disk() {
 
 #[test]
 fn a_request_that_found_no_room_ends_as_not_taken() {
-    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     for token in 1..=2 {
         replica.handle(T0, request(token, Duration::from_secs(1)));
     }
@@ -209,7 +210,7 @@ fn what_the_core_has_no_room_for_stays_in_the_queue() {
 
 #[test]
 fn remote_proposals_past_the_bound_are_refused_as_busy() {
-    let bounded = Settings { unwritten_bytes: 1, remote_proposal_bytes: 3500, ..settings() };
+    let bounded = ReplicaSettings { unwritten_bytes: 1, remote_proposal_bytes: 3500, ..settings() };
     let mut replica = replica_with(bounded, Some(ME));
     forward(&mut replica, (1..=5).map(|seq| remote(seq, 1000)));
     let frames = std::mem::take(&mut replica.take(T0).frames);
@@ -301,7 +302,8 @@ fn encode_stamp() -> Bytes {
 
 #[test]
 fn forwards_stay_within_their_window_and_are_repeated_within_it() {
-    let mut replica = replica_with(Settings { forward_window: 10_000, ..settings() }, Some(PEER));
+    let mut replica =
+        replica_with(ReplicaSettings { forward_window: 10_000, ..settings() }, Some(PEER));
     for token in 1..=30 {
         replica.handle(T0, put(token, 1000));
     }
@@ -335,7 +337,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
 
 #[test]
 fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
-    let small = Settings { unapplied_bytes: 10_000, unapplied_slots: 6, ..settings() };
+    let small = ReplicaSettings { unapplied_bytes: 10_000, unapplied_slots: 6, ..settings() };
     let values: Values = (1..=40)
         .map(|seq| Value::Command(remote(seq, if seq % 7 == 0 { 20_000 } else { 700 })))
         .collect();
@@ -364,7 +366,7 @@ fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
 
 #[test]
 fn a_node_that_lags_is_told_before_its_timers_until_it_has_caught_up() {
-    let small = Settings { unapplied_slots: 1, ..settings() };
+    let small = ReplicaSettings { unapplied_slots: 1, ..settings() };
     let mut replica = replica_with(small, Some(PEER));
     for text in [b"1", b"2"] {
         tell(&mut replica, Msg::Chosen(Values::command_only(text)));
@@ -405,7 +407,8 @@ fn a_disk_that_hangs_holds_a_bounded_number_of_messages() {
 
 #[test]
 fn a_flooded_disk_takes_no_more_frames_of_the_log() {
-    let mut replica = replica_with(Settings { flood_bytes: 10_000, ..settings() }, Some(PEER));
+    let mut replica =
+        replica_with(ReplicaSettings { flood_bytes: 10_000, ..settings() }, Some(PEER));
     let mut dropped = 0;
     for token in 1..=20 {
         let value = Values::command_only(&vec![token; 1000]);
@@ -494,7 +497,7 @@ fn taken(replica: &mut ReplicaCore<Puppet>) -> Vec<u64> {
 
 #[test]
 fn leader_acknowledges_forwards_that_it_has_and_each_copy_of_them() {
-    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     let _ = replica.take(T0);
     forward(&mut replica, [remote(1, 100), remote(2, 100)]);
     assert_eq!(taken(&mut replica), [1, 2], "one in the log, one in the queue");
@@ -540,7 +543,7 @@ fn forwards_that_a_leader_took_and_refuses_are_sent_again() {
 
 #[test]
 fn remote_proposals_whose_clients_gave_up_are_not_proposed() {
-    let mut replica = replica_with(Settings { unwritten_bytes: 1, ..settings() }, Some(ME));
+    let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     forward(&mut replica, (1..=5).map(|seq| remote(seq, 100)));
     let (seq, batch) = replica.take(T0).batch.take().unwrap();
     assert_eq!(commands(&batch), 1, "the first one fills the disk");

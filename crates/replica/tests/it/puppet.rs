@@ -8,8 +8,8 @@ use synod_consensus::{
     RecoveryError, Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
 };
 use synod_replica::{
-    Applied, Applier, Driver, Envelope, Event, Outcome, Payload, ReplicaCore, Settings, Token,
-    decode_frame, encode_frame,
+    Applied, Applier, Driver, Envelope, Event, Outcome, Payload, ReplicaCore, ReplicaSettings,
+    Token, decode_frame, encode_frame,
 };
 use synod_storage::{BootId, StateStore};
 use synod_types::{
@@ -218,15 +218,15 @@ impl Puppet {
     }
 }
 
-pub fn settings() -> Settings {
-    Settings::new(ClusterId(1), ME, BootId { incarnation: Incarnation(5), boot: 1 }, 0)
+pub fn settings() -> ReplicaSettings {
+    ReplicaSettings::new(ClusterId(1), ME, BootId { incarnation: Incarnation(5), boot: 1 }, 0)
 }
 
 pub fn replica(leader: Option<NodeId>) -> ReplicaCore<Puppet> {
     replica_with(settings(), leader)
 }
 
-pub fn replica_with(settings: Settings, leader: Option<NodeId>) -> ReplicaCore<Puppet> {
+pub fn replica_with(settings: ReplicaSettings, leader: Option<NodeId>) -> ReplicaCore<Puppet> {
     let saved = synod_storage::StoredGroup::default();
     let mut replica = ReplicaCore::open(T0, settings, leader, &saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
@@ -270,7 +270,7 @@ pub fn forwarded_at(replica: &mut ReplicaCore<Puppet>, now: Instant) -> Vec<Valu
 
 /// What the peer writes on its frames.
 pub fn envelope() -> Envelope {
-    let Settings { cluster, group, epoch, .. } = settings();
+    let ReplicaSettings { cluster, group, epoch, .. } = settings();
     Envelope { cluster, group, epoch, from: PEER, incarnation: Incarnation(9) }
 }
 

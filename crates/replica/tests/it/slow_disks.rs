@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use synod_raft::{Config, Raft};
 use synod_replica::{
-    Applied, Applier, Driver, Event, Outcome, ReplicaCore, Run, Seq, Settings, Token,
+    Applied, Applier, ChosenRun, Driver, Event, Outcome, ReplicaCore, ReplicaSettings, Seq, Token,
 };
 use synod_storage::{BootId, MemoryState};
 use synod_types::{ClusterId, Incarnation, Instant, Membership, NodeId, Slot};
@@ -34,7 +34,7 @@ enum Happening {
     Frame(NodeId, Bytes),
     Wake,
     DiskDone,
-    Apply(Vec<Run>),
+    Apply(Vec<ChosenRun>),
     Client(u64),
 }
 
@@ -64,12 +64,12 @@ impl Cluster {
         };
         let members = Membership::new((1..=NODES).map(NodeId), []).unwrap();
         for id in (1..=NODES).map(NodeId) {
-            let life = BootId { incarnation: Incarnation(id.0), boot: 1 };
-            let settings = Settings {
+            let boot_id = BootId { incarnation: Incarnation(id.0), boot: 1 };
+            let settings = ReplicaSettings {
                 unwritten_bytes: 400_000,
                 forward_window: 400_000,
                 forward_bytes: 25_000,
-                ..Settings::new(ClusterId(1), id, life, id.0)
+                ..ReplicaSettings::new(ClusterId(1), id, boot_id, id.0)
             };
             let (machine, store) = (Box::<Recorder>::default(), Box::new(MemoryState::new()));
             let applier = Applier::open(machine, store, settings.session()).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 use synod_consensus::StateView;
-use synod_replica::{Applied, Applier, Piece, Run};
+use synod_replica::{Applied, Applier, ChosenRun, Piece};
 use synod_types::Slot;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -24,7 +24,7 @@ const ROUND: usize = 256;
 /// Work for the apply thread.
 pub(crate) enum Task {
     /// Apply these, which the core handed out at that time.
-    Runs(Vec<Run>, Instant),
+    Runs(Vec<ChosenRun>, Instant),
     /// The state may be saved up to here.
     Durable(Slot),
     /// Hand out a view of the state as applied so far.

@@ -9,7 +9,7 @@ use synod_consensus::{Refusal, Role, StateMachine, StateView, Status};
 use synod_kv::{Command, KvStore, Put, Query, Reply};
 use synod_raft::Raft;
 use synod_replica::{
-    Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, Settings,
+    Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, ReplicaSettings,
 };
 use synod_storage::{Batch, BootId, LogStore, MemoryDisk, StateStore, StorageError, StoredGroup};
 use synod_transport::MemoryNetwork;
@@ -95,7 +95,7 @@ async fn start_with(
     node
 }
 
-fn open_applier(disk: &MemoryDisk, settings: &Settings) -> Applier {
+fn open_applier(disk: &MemoryDisk, settings: &ReplicaSettings) -> Applier {
     let machine: Box<dyn StateMachine> = Box::new(KvStore::new());
     Applier::open(machine, Box::new(disk.open_state()), settings.session()).unwrap()
 }
@@ -416,7 +416,8 @@ async fn a_stop_saves_all_that_was_applied() {
     node.stop().await;
     let applied = replica.status();
     disk.crash(0);
-    let again = open_applier(&disk, &Settings::new(ClusterId(7), ME, disk.open_log().boot_id(), 1));
+    let again =
+        open_applier(&disk, &ReplicaSettings::new(ClusterId(7), ME, disk.open_log().boot_id(), 1));
     assert_eq!((again.applied(), again.digest()), (applied.applied, applied.digest));
     assert!(again.applied() >= Slot(10));
 }

@@ -4,7 +4,7 @@ use crate::violation::{Checked, Violation, ViolationKind, violation};
 use crate::workload::kv::{LAST, Last, Machine};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use synod_replica::{Applied, Applier, Run, Session};
+use synod_replica::{Applied, Applier, ChosenRun, Session};
 use synod_storage::{MemoryDisk, StoreView};
 use synod_types::{Incarnation, NodeId, Slot, Value};
 
@@ -38,7 +38,7 @@ impl Oracle {
         slot: Slot,
         value: Value,
     ) -> Result<Option<u64>, Box<Violation>> {
-        let run = Run { first: slot, values: std::iter::once(value).collect() };
+        let run = ChosenRun { first: slot, values: std::iter::once(value).collect() };
         self.applier.apply(&run, &mut Applied::default());
         self.digests.push(self.applier.digest());
         let last = Last::decode(&self.applier.query(LAST)).unwrap_or_default();

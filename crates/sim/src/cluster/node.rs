@@ -9,7 +9,7 @@ use crate::violation::{Checked, ViolationKind, violation};
 use crate::workload::kv::Machine;
 use std::collections::VecDeque;
 use synod_consensus::Protocol;
-use synod_replica::{Applier, ReplicaCore, Run, Settings, decode_saved};
+use synod_replica::{Applier, ChosenRun, ReplicaCore, ReplicaSettings, decode_saved};
 use synod_storage::LogStore;
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
 
@@ -71,7 +71,7 @@ pub(crate) struct Running<P: Protocol> {
 /// A task of the apply side.
 pub(crate) enum ApplyTask {
     /// Apply this run.
-    Run(Run),
+    Run(ChosenRun),
     /// Read so many bytes for a client.
     Read(u64),
 }
@@ -115,14 +115,14 @@ impl<P: Protocol> Node<P> {
         &mut self,
         now: Instant,
         seed: u64,
-        adjust: impl FnOnce(&mut Settings),
+        adjust: impl FnOnce(&mut ReplicaSettings),
         config: P::Config,
     ) -> Checked {
         let id = self.id;
         let refused = |error: String| violation(ViolationKind::RecoveryRefused, [id], error);
         self.boot += 1;
         let (log, state) = self.disk.open();
-        let mut settings = Settings::new(CLUSTER, id, log.boot_id(), seed);
+        let mut settings = ReplicaSettings::new(CLUSTER, id, log.boot_id(), seed);
         adjust(&mut settings);
         let saved = disk::load(log).map_err(|error| refused(error.to_string()))?;
         if let Some(allowed) = &self.disk.corrupted {

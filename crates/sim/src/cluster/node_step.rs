@@ -13,7 +13,7 @@ use crate::trace::messages::{describe_run, describe_write};
 use crate::violation::{Checked, ViolationKind, violation};
 use std::time::Duration;
 use synod_consensus::{Protocol, ProtocolEvent, Status};
-use synod_replica::{Actions, Driver, Event, Run};
+use synod_replica::{Actions, ChosenRun, Driver, Event};
 use synod_storage::Batch;
 use synod_types::{Lane, Seq, Slot, Value};
 
@@ -164,7 +164,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// A node reports slots as chosen.
-    fn report_chosen(&mut self, node: usize, status: &Status, run: &Run) -> Checked {
+    fn report_chosen(&mut self, node: usize, status: &Status, run: &ChosenRun) -> Checked {
         let id = self.world.nodes[node].id;
         let reporter = NodeRound { node: id, round: status.ballot.round };
         self.world.trace.record(|| format!("{id:?} commits {}", describe_run(run)));

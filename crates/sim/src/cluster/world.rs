@@ -17,7 +17,7 @@ use crate::trace::messages::describe_frame;
 use crate::violation::{Violation, ViolationKind, violation};
 use bytes::Bytes;
 use synod_consensus::{Protocol, Quorum};
-use synod_replica::Settings;
+use synod_replica::ReplicaSettings;
 use synod_types::{Instant, Membership, NodeId};
 
 /// Makes a node's protocol settings.
@@ -264,7 +264,7 @@ impl<P: Protocol> World<P> {
         let (seed, stall) = (this.rng.start.word(), self.plan.disk.stall);
         let config = (self.config)(this.id, &self.members);
         let limits = &self.plan.limits;
-        let adjust = |settings: &mut Settings| {
+        let adjust = |settings: &mut ReplicaSettings| {
             settings.stall = stall;
             limits.iter().for_each(|limits| limits.adjust(settings));
         };

@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 use synod_consensus::Bounds;
-use synod_replica::Settings;
+use synod_replica::ReplicaSettings;
 
 /// The longest padding of a value. A command holds at most two values, and some words around
 /// them; it is shorter than the smallest [`Bounds::open_bytes`] that is drawn.
@@ -29,7 +29,7 @@ pub struct LimitsPlan {
     pub driver: DriverLimits,
 }
 
-/// Limits of a driver: see the fields of [`Settings`] of the same names.
+/// Limits of a driver: see the fields of [`ReplicaSettings`] of the same names.
 #[derive(Clone, Debug)]
 pub struct DriverLimits {
     /// Bytes of a frame of requests for another node.
@@ -94,7 +94,7 @@ impl LimitsPlan {
     }
 
     /// Sets the limits of a driver.
-    pub(crate) fn adjust(&self, settings: &mut Settings) {
+    pub(crate) fn adjust(&self, settings: &mut ReplicaSettings) {
         let driver = &self.driver;
         settings.forward_bytes = driver.forward_bytes;
         settings.forward_window = driver.forward_window;

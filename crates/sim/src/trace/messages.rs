@@ -2,7 +2,7 @@
 
 use crate::check::chosen::describe;
 use synod_consensus::{Message, Protocol, Write};
-use synod_replica::{Payload, Run, decode_frame};
+use synod_replica::{ChosenRun, Payload, decode_frame};
 use synod_types::{Slot, Values};
 
 /// A write as the disk gets it.
@@ -27,7 +27,7 @@ pub(crate) fn describe_values(first: Slot, values: &Values) -> String {
 }
 
 /// Chosen slots.
-pub(crate) fn describe_run(run: &Run) -> String {
+pub(crate) fn describe_run(run: &ChosenRun) -> String {
     describe_values(run.first, &run.values)
 }
 
