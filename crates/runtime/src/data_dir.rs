@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn program_without_rocksdb_names_the_stores_that_it_has() {
         let folder = tempfile::tempdir().unwrap();
-        let identity = Identity { cluster: synod_types::ClusterId(7), node: NodeId(1) };
+        let identity = StoreIdentity { cluster: synod_types::ClusterId(7), node: NodeId(1) };
         let opened = open_data_dir(folder.path(), "raft", identity, [NodeId(1)]);
         assert_eq!(opened.err(), Some(DataDirError::NoRocksDb));
     }
