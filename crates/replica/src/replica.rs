@@ -1,142 +1,23 @@
 //! The driver itself.
 
 use crate::backlog::{ApplySide, DiskSide, write_bytes};
-use crate::disk::{DecodeError, decode_saved, encode_write};
+use crate::disk::{decode_saved, encode_write};
 use crate::driver::{Actions, ChosenRun, Counters, Driver, Event};
 use crate::frame::{Envelope, Payload, decode_frame, encode_frame};
 use crate::requests::Requests;
 use crate::timers::Timers;
-use crate::{Applied, Session};
+use crate::{Applied, OpenError, ReplicaSettings};
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use synod_consensus::{
-    Host, Input, Message, Observer, Outputs, Protocol, RecoveryError, Refusal, Saved, Status, Write,
+    Host, Input, Message, Observer, Outputs, Protocol, Refusal, Saved, Status, Write,
 };
-use synod_storage::BootId;
-use synod_types::{
-    Ballot, ClusterId, Epoch, GroupId, Incarnation, Instant, Lane, NodeId, Seq, Slot, Ticket,
-    Values,
-};
+use synod_types::{Ballot, Incarnation, Instant, Lane, NodeId, Seq, Slot, Ticket, Values};
 
 /// So many slots at the end of the log are searched for requests when a replica is opened.
 const INDEXED_SLOTS: u64 = 100_000;
-
-/// What a driver needs to know beside its protocol's own settings.
-#[derive(Clone, Debug)]
-pub struct ReplicaSettings {
-    /// This node.
-    pub node: NodeId,
-    /// Its cluster.
-    pub cluster: ClusterId,
-    /// The group that this replica belongs to.
-    pub group: GroupId,
-    /// The group's configuration.
-    pub epoch: Epoch,
-    /// Which life of the log store this is.
-    pub boot_id: BootId,
-    /// Where the dice for the timers start; different on each node and at each start.
-    pub seed: u64,
-    /// A request that got no answer is sent again after this long, then after twice as long, and
-    /// so on. 200 ms by default.
-    pub retry: Duration,
-    /// A disk or apply side that has completed nothing for this long, while work waits for it, is
-    /// stalled: a leader steps down. 2 s by default.
-    pub stall: Duration,
-    /// While this many bytes are not durable yet, a leader takes no more commands: they stay
-    /// queued. 4 MiB by default.
-    pub unwritten_bytes: usize,
-    /// While this many bytes are not durable yet, frames of the log lane and of the bulk lane are
-    /// dropped. Far more than a peer has in flight: only a disk that hangs gets there. 64 MiB by
-    /// default.
-    pub flood_bytes: usize,
-    /// While this many bytes are handed to the state machine and not applied, no more are. 4 MiB
-    /// by default.
-    pub unapplied_bytes: usize,
-    /// The same in slots. 16,384 by default.
-    pub unapplied_slots: u64,
-    /// More requests than this under way are refused as busy. 100,000 by default.
-    pub max_outstanding: usize,
-    /// Requests for another node travel in frames of about this many bytes. 256 KiB by default.
-    pub forward_bytes: usize,
-    /// Commands of this many bytes may be on their way to a leader; more stay queued. 4 MiB by
-    /// default.
-    pub forward_window: usize,
-    /// Commands of other nodes that wait for room at the disk; more are refused as busy. 32 MiB by
-    /// default.
-    pub remote_proposal_bytes: usize,
-    /// Messages to peers that wait for the disk; more are dropped, as the network may drop them.
-    /// 4,096 by default.
-    pub held_messages: usize,
-}
-
-impl ReplicaSettings {
-    /// The defaults for a node of a cluster.
-    #[must_use]
-    pub fn new(cluster: ClusterId, node: NodeId, boot_id: BootId, seed: u64) -> Self {
-        Self {
-            node,
-            cluster,
-            group: GroupId(0),
-            epoch: Epoch(0),
-            boot_id,
-            seed,
-            retry: Duration::from_millis(200),
-            stall: Duration::from_secs(2),
-            unwritten_bytes: 4 << 20,
-            flood_bytes: 64 << 20,
-            unapplied_bytes: 4 << 20,
-            unapplied_slots: 16_384,
-            max_outstanding: 100_000,
-            forward_bytes: 256 << 10,
-            forward_window: 4 << 20,
-            remote_proposal_bytes: 32 << 20,
-            held_messages: 4096,
-        }
-    }
-
-    /// The session under which this process takes requests.
-    #[must_use]
-    pub fn session(&self) -> Session {
-        let BootId { incarnation, boot } = self.boot_id;
-        Session { node: self.node, incarnation, boot }
-    }
-}
-
-/// Why a replica cannot start on what its stores hold.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The log store holds something else.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// The protocol refuses.
-    #[error(transparent)]
-    Recovery(#[from] RecoveryError),
-    /// The state is newer than the log: the log was rolled back, or belongs elsewhere.
-    #[error(
-        "the state is applied through slot {applied}, but the log ends at slot {last}: the log \
-         was rolled back or replaced; do not start this node on it"
-    )]
-    LogBehindState {
-        /// What the state store says.
-        applied: Slot,
-        /// What the log store holds.
-        last: Slot,
-    },
-    /// The log begins behind the state: what lies between is in neither.
-    #[error(
-        "the state is applied through slot {applied}, but the log was compacted through slot \
-         {base}: the state was rolled back or replaced; do not start this node on it"
-    )]
-    StateBehindLog {
-        /// What the state store says.
-        applied: Slot,
-        /// Where the log store's log begins.
-        base: Slot,
-    },
-}
 
 /// A protocol core with its driver. See [`Driver`] for how to run it.
 pub struct ReplicaCore<P: Protocol> {
