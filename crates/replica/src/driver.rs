@@ -12,9 +12,10 @@ pub trait Driver: Send {
     /// should never go back: if it does, it is taken to stand still until it has caught up.
     fn handle(&mut self, now: Instant, event: Event);
 
-    /// Ends a round: flushes the core and lends what is to be done. Carry all of it out and leave
-    /// the lists empty; what is left in them is lent again.
-    fn take(&mut self, now: Instant) -> &mut Actions;
+    /// Ends a round: flushes the core and hands out the work since the last call, for the caller to
+    /// carry out. Nothing is handed out twice, so nothing may be dropped.
+    #[must_use = "the driver keeps no copy of these actions"]
+    fn take(&mut self, now: Instant) -> Actions;
 
     /// A look at the core.
     fn status(&self) -> Status;
@@ -83,7 +84,7 @@ pub struct Actions {
     pub peers: Option<Membership>,
     /// What happened in the protocol.
     pub notes: Vec<ProtocolEvent>,
-    /// When to send [`Event::Wake`]; replaces the time named before.
+    /// Time to send [`Event::Wake`] at; replaces the time of the round before.
     pub wake: Option<Instant>,
     /// The node must stop. All else is empty then, and stays so.
     pub fatal: Option<FatalError>,

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use std::collections::BTreeMap;
 use synod_consensus::{
-    Host, Input, Message, Observer, Outputs, Protocol, Refusal, Saved, Status, Write,
+    FatalError, Host, Input, Message, Observer, Outputs, Protocol, Refusal, Saved, Status, Write,
 };
 use synod_types::{Ballot, Incarnation, Instant, Lane, NodeId, Seq, Slot, Ticket, Values};
 
@@ -47,6 +47,8 @@ struct Sinks<P: Protocol> {
     /// The request that the core is offered just now; taken away if the core has no room for it.
     offered: Option<Ticket>,
     actions: Actions,
+    /// The first fatal error; nothing but it leaves the driver from then on.
+    fatal: Option<FatalError>,
 }
 
 impl<P: Protocol> Sinks<P> {
@@ -76,7 +78,7 @@ impl<P: Protocol> Sinks<P> {
         for run in outputs.chosen.drain(..) {
             self.apply.push(ChosenRun { first: run.first, values: run.values });
         }
-        self.actions.fatal = self.actions.fatal.or(outputs.fatal);
+        self.fatal = self.fatal.or(outputs.fatal);
     }
 }
 
@@ -130,6 +132,7 @@ impl<P: Protocol> ReplicaCore<P> {
             requests,
             offered: None,
             actions: Actions::default(),
+            fatal: None,
         };
         let mut replica = Self {
             host: host.with_max_held(settings.held_messages),
@@ -384,7 +387,7 @@ fn index_tail<P: Protocol>(saved: &Saved<P>, requests: &mut Requests) {
 impl<P: Protocol> Driver for ReplicaCore<P> {
     fn handle(&mut self, now: Instant, event: Event) {
         let now = self.advance(now);
-        if self.sinks.actions.fatal.is_some() {
+        if self.sinks.fatal.is_some() {
             return;
         }
         match event {
@@ -403,15 +406,14 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
         }
     }
 
-    fn take(&mut self, now: Instant) -> &mut Actions {
+    fn take(&mut self, now: Instant) -> Actions {
         let now = self.advance(now);
-        if self.sinks.actions.fatal.is_none() {
+        if self.sinks.fatal.is_none() {
             self.settle(now);
         }
-        if let Some(fatal) = self.sinks.actions.fatal {
+        if self.sinks.fatal.is_some() {
             // Nothing of what was not carried out yet may reach the disk or a peer.
-            self.sinks.actions = Actions { fatal: Some(fatal), ..Actions::default() };
-            return &mut self.sinks.actions;
+            return Actions { fatal: self.sinks.fatal, ..Actions::default() };
         }
         for (to, payload) in self.sinks.requests.outgoing() {
             let lane = payload.lane();
@@ -420,8 +422,8 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
             self.sinks.actions.frames.push((to, lane, frame));
         }
         self.last_encoded = None;
-        self.sinks.actions.wake = self.wake_at();
-        &mut self.sinks.actions
+        let wake = self.wake_at();
+        Actions { wake, ..std::mem::take(&mut self.sinks.actions) }
     }
 
     fn status(&self) -> Status {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use synod_consensus::Refusal;
 use synod_replica::{
-    Applied, Applier, ChosenRun, Driver, Event, Outcome, Payload, ReplicaCore, ReplicaSettings,
-    Seq, Token, decode_frame,
+    Applied, Applier, ChosenRun, Driver, Event, Outcome, Payload, ReplicaSettings, Seq, Token,
+    decode_frame,
 };
 use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot, Values};
@@ -18,7 +18,7 @@ struct World {
     now: Instant,
     disk: MemoryDisk,
     log: MemoryLog,
-    replica: ReplicaCore<Puppet>,
+    replica: TestReplica,
     applier: Applier,
     batches: VecDeque<(Seq, Batch)>,
     runs: VecDeque<ChosenRun>,
@@ -258,7 +258,7 @@ impl World {
     }
 }
 
-fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, ReplicaCore<Puppet>, Applier) {
+fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, TestReplica, Applier) {
     let mut log = disk.open_log();
     let settings = ReplicaSettings::new(ClusterId(1), ME, log.boot_id(), 7);
     let session = settings.session();
@@ -266,7 +266,7 @@ fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, ReplicaCore<Puppet>, App
     let applier = Applier::open(machine, Box::new(disk.open_state()), session).unwrap();
     let saved = log.load(settings.group).unwrap();
     let mut replica =
-        ReplicaCore::open(now, settings, Some(ME), &saved, applier.applied()).unwrap();
+        TestReplica::open(now, settings, Some(ME), &saved, applier.applied()).unwrap();
     let _ = replica.take(now);
     (log, replica, applier)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use synod_consensus::{Base, Refusal, Run, Saved, Write};
 use synod_replica::{
     Applied, Applier, ApplyError, ChosenRun, Driver, Envelope, Event, OpenError, Outcome, Payload,
-    ReplicaCore, ReplicaSettings, Request, RequestKind, RequestSeq, Seq, Session, Token,
-    decode_frame, decode_saved, encode_write,
+    ReplicaSettings, Request, RequestKind, RequestSeq, Seq, Session, Token, decode_frame,
+    decode_saved, encode_write,
 };
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot, Term, Values};
@@ -17,7 +17,7 @@ use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot,
 struct Node {
     disk: MemoryDisk,
     log: MemoryLog,
-    replica: ReplicaCore<Puppet>,
+    replica: TestReplica,
     applier: Applier,
 }
 
@@ -28,7 +28,7 @@ impl Node {
         let applier = applier(disk.open_state());
         let saved = log.load(settings.group).unwrap();
         let applied = applier.applied();
-        let mut replica = ReplicaCore::open(T0, settings, Some(ME), &saved, applied).unwrap();
+        let mut replica = TestReplica::open(T0, settings, Some(ME), &saved, applied).unwrap();
         let _ = replica.take(T0);
         Self { disk: disk.clone(), log, replica, applier }
     }
@@ -74,7 +74,7 @@ impl Node {
 }
 
 /// Hands out this round's batch.
-fn batch(replica: &mut ReplicaCore<Puppet>) -> (Seq, Vec<LogOp>) {
+fn batch(replica: &mut TestReplica) -> (Seq, Vec<LogOp>) {
     let (seq, batch) = replica.take(T0).batch.take().expect("something was written");
     (seq, batch.ops.into_iter().map(|(_, op)| op).collect())
 }
@@ -171,13 +171,8 @@ fn raft_19_log_that_was_rolled_back_is_a_panic() {
     for kept in 0..=3 {
         let mut saved = whole.clone();
         saved.journal.truncate(kept);
-        let opened = ReplicaCore::<Puppet>::open(
-            T0,
-            settings.clone(),
-            Some(ME),
-            &saved,
-            node.applier.applied(),
-        );
+        let opened =
+            TestReplica::open(T0, settings.clone(), Some(ME), &saved, node.applier.applied());
         let last = Slot(kept as u64);
         match opened.err() {
             None => assert_eq!(kept, 3),
@@ -249,7 +244,7 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
 #[test]
 fn raft_30_silent_disk_or_apply_side_is_not_told() {
     let stall = settings().stall;
-    let silent: [fn(&mut ReplicaCore<Puppet>); 2] = [
+    let silent: [fn(&mut TestReplica); 2] = [
         |replica| drop(batch(replica)),
         |replica| {
             let (seq, _) = batch(replica);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Base, Refusal, Write};
 use synod_replica::{
-    Driver, Envelope, Event, OpenError, Outcome, Payload, ReplicaCore, Seq, Token, encode_write,
+    Driver, Envelope, Event, OpenError, Outcome, Payload, Seq, Token, encode_write,
 };
 use synod_storage::LogOp;
 use synod_types::{ClusterId, Incarnation, NodeId, Slot, Term};
@@ -45,18 +45,20 @@ fn a_round_has_one_number_however_many_writes() {
 }
 
 #[test]
-fn what_was_not_carried_out_is_lent_again_with_what_came_since() {
+fn actions_are_handed_out_once() {
     let mut replica = replica(Some(ME));
     for token in 1..=2 {
         replica.handle(T0, request(token, LATER));
-        let _ = replica.take(T0);
+        let actions = Driver::take(&mut *replica, T0);
+        let (seq, batch) = actions.batch.unwrap();
+        assert_eq!((seq, batch.ops.len(), actions.frames.len()), (Seq(token), 1, 1));
+        let again = Driver::take(&mut *replica, T0);
+        assert!(again.batch.is_none() && again.frames.is_empty() && again.answers.is_empty());
     }
-    let actions = replica.take(T0);
-    let (seq, batch) = actions.batch.take().unwrap();
-    assert_eq!((seq, batch.ops.len(), actions.frames.len()), (Seq(2), 2, 2));
-    actions.frames.clear();
-    replica.handle(T0, Event::Written(seq));
+    replica.handle(T0, Event::Written(Seq(2)));
     assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+    assert_eq!(replica.take(T0).apply.len(), 2);
+    assert!(Driver::take(&mut *replica, T0).apply.is_empty());
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn a_state_that_ends_before_its_log_begins_is_refused() {
     let op = encode_write::<Puppet>(&Write::Compact(base));
     let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
     let saved = synod_storage::StoredGroup { base: Some((through, base)), ..Default::default() };
-    let open = |applied| ReplicaCore::<Puppet>::open(T0, settings(), None, &saved, applied);
+    let open = |applied| TestReplica::open(T0, settings(), None, &saved, applied);
     let error = open(Slot(6)).err().unwrap();
     assert!(matches!(error, OpenError::StateBehindLog { applied: Slot(6), base: Slot(7) }));
     assert!(open(Slot(7)).is_ok());

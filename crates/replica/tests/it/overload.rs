@@ -5,8 +5,8 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Refusal, Write};
 use synod_replica::{
-    Applied, Driver, Event, FatalError, Outcome, Payload, ReplicaCore, ReplicaSettings, Request,
-    RequestKind, RequestSeq, Seq, Session, Token, decode_frame, encode_write,
+    Applied, Driver, Event, FatalError, Outcome, Payload, ReplicaSettings, Request, RequestKind,
+    RequestSeq, Seq, Session, Token, decode_frame, encode_write,
 };
 use synod_storage::{Batch, LogOp, MemoryState, StoredRun};
 use synod_types::{Incarnation, Instant, Lane, NodeId, Slot, Term, Value, Values};
@@ -30,7 +30,7 @@ fn settled_remote(seq: u64, settled: u64, bytes: usize) -> Bytes {
     Request { session, seq: RequestSeq(seq), settled: RequestSeq(settled), body }.encode()
 }
 
-fn forward(replica: &mut ReplicaCore<Puppet>, commands: impl IntoIterator<Item = Bytes>) {
+fn forward(replica: &mut TestReplica, commands: impl IntoIterator<Item = Bytes>) {
     let values = commands.into_iter().map(Value::Command).collect();
     deliver(replica, &envelope(), Payload::Forward(values));
 }
@@ -49,7 +49,7 @@ fn commands(batch: &Batch) -> usize {
 }
 
 /// Reports everything through `seq` as written, and applies what is chosen.
-fn written(replica: &mut ReplicaCore<Puppet>, now: Instant, seq: Seq) {
+fn written(replica: &mut TestReplica, now: Instant, seq: Seq) {
     replica.handle(now, Event::Written(seq));
     let runs = std::mem::take(&mut replica.take(now).apply);
     if let Some(last) = runs.last() {
@@ -256,7 +256,7 @@ fn what_an_earlier_leader_placed_is_sent_again_after_a_while() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, put(1, 10));
     let _ = replica.take(T0).batch.take();
-    let wait = |replica: &mut ReplicaCore<Puppet>, now| {
+    let wait = |replica: &mut TestReplica, now| {
         replica.handle(now, Event::Wake);
         forwarded_at(replica, now).len()
     };
@@ -286,9 +286,7 @@ fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
         values: Values::command_only(&remote(1, 10)),
     };
     let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
-    let mut replica =
-        ReplicaCore::<Puppet>::open(T0, settings(), Some(ME), &saved, Slot::ZERO).unwrap();
-    let _ = replica.take(T0);
+    let mut replica = replica_on(&saved, settings(), Some(ME));
     forward(&mut replica, [remote(1, 10), remote(2, 10)]);
     let (_, batch) = replica.take(T0).batch.take().unwrap();
     assert_eq!(commands(&batch), 1, "the second request alone");
@@ -343,8 +341,7 @@ fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
         .collect();
     let run = StoredRun { first: Slot(1), stamp: encode_stamp(), values: values.clone() };
     let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
-    let mut replica = ReplicaCore::<Puppet>::open(T0, small, Some(ME), &saved, Slot::ZERO).unwrap();
-    let _ = replica.take(T0);
+    let mut replica = replica_on(&saved, small, Some(ME));
     tell(&mut replica, Msg::Quorum);
     let mut next = Slot(1);
     while next <= Slot(40) {
@@ -475,8 +472,7 @@ fn the_floor_is_the_applied_slot_after_a_restart() {
     };
     let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
     for (cut, fatal) in [(2, true), (3, false)] {
-        let mut replica =
-            ReplicaCore::<Puppet>::open(T0, settings(), Some(PEER), &saved, Slot(2)).unwrap();
+        let mut replica = TestReplica::open(T0, settings(), Some(PEER), &saved, Slot(2)).unwrap();
         let _ = replica.take(T0);
         tell(&mut replica, Msg::Recut(Slot(cut)));
         assert_eq!(replica.take(T0).fatal.is_some(), fatal, "cut from slot {cut}");
@@ -484,7 +480,7 @@ fn the_floor_is_the_applied_slot_after_a_restart() {
 }
 
 /// Numbers of the peer's requests that the node acknowledges as taken.
-fn taken(replica: &mut ReplicaCore<Puppet>) -> Vec<u64> {
+fn taken(replica: &mut TestReplica) -> Vec<u64> {
     let frames = std::mem::take(&mut replica.take(T0).frames);
     let taken = frames.iter().filter_map(|(_, lane, frame)| {
         let (_, payload) = decode_frame::<Msg>(frame).unwrap();
@@ -517,7 +513,7 @@ fn forwards_that_the_leader_has_are_not_sent_again_while_it_leads() {
     }
     assert_eq!(forwarded(&mut replica).iter().map(Values::len).sum::<usize>(), 2);
     deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![1] });
-    let retried = |replica: &mut ReplicaCore<Puppet>, now| {
+    let retried = |replica: &mut TestReplica, now| {
         replica.handle(now, Event::Wake);
         forwarded_at(replica, now).iter().map(Values::len).sum::<usize>()
     };

@@ -2,16 +2,17 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 use synod_consensus::{
     Base, ConfigError, Contradiction, Effects, Gate, HardState, Input, Message, Protocol,
     RecoveryError, Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
 };
 use synod_replica::{
-    Applied, Applier, Driver, Envelope, Event, Outcome, Payload, ReplicaCore, ReplicaSettings,
-    Token, decode_frame, encode_frame,
+    Actions, Applied, Applier, Driver, Envelope, Event, OpenError, Outcome, Payload, ReplicaCore,
+    ReplicaSettings, Token, decode_frame, encode_frame,
 };
-use synod_storage::{BootId, StateStore};
+use synod_storage::{BootId, StateStore, StoredGroup};
 use synod_types::{
     Ballot, Changes, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, Slot, Term, Values,
 };
@@ -222,13 +223,75 @@ pub fn settings() -> ReplicaSettings {
     ReplicaSettings::new(ClusterId(1), ME, BootId { incarnation: Incarnation(5), boot: 1 }, 0)
 }
 
-pub fn replica(leader: Option<NodeId>) -> ReplicaCore<Puppet> {
+/// A replica with the actions that its test has not yet looked at: tests look at one kind of action
+/// at a time.
+pub struct TestReplica {
+    replica: ReplicaCore<Puppet>,
+    actions: Actions,
+}
+
+impl TestReplica {
+    pub fn open(
+        now: Instant,
+        settings: ReplicaSettings,
+        leader: Option<NodeId>,
+        saved: &StoredGroup,
+        applied: Slot,
+    ) -> Result<Self, OpenError> {
+        let replica = ReplicaCore::open(now, settings, leader, saved, applied)?;
+        Ok(Self { replica, actions: Actions::default() })
+    }
+
+    /// Ends a round and lends all actions that are left.
+    pub fn take(&mut self, now: Instant) -> &mut Actions {
+        let (new, all) = (self.replica.take(now), &mut self.actions);
+        if new.fatal.is_some() {
+            *all = new;
+            return all;
+        }
+        if let Some((seq, batch)) = new.batch {
+            let (newest, merged) = all.batch.get_or_insert_default();
+            *newest = seq;
+            merged.ops.extend(batch.ops);
+        }
+        all.frames.extend(new.frames);
+        all.apply.extend(new.apply);
+        all.answers.extend(new.answers);
+        all.durable = new.durable.or(all.durable);
+        all.wake = new.wake;
+        all
+    }
+}
+
+impl Deref for TestReplica {
+    type Target = ReplicaCore<Puppet>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.replica
+    }
+}
+
+impl DerefMut for TestReplica {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.replica
+    }
+}
+
+pub fn replica(leader: Option<NodeId>) -> TestReplica {
     replica_with(settings(), leader)
 }
 
-pub fn replica_with(settings: ReplicaSettings, leader: Option<NodeId>) -> ReplicaCore<Puppet> {
-    let saved = synod_storage::StoredGroup::default();
-    let mut replica = ReplicaCore::open(T0, settings, leader, &saved, Slot::ZERO).unwrap();
+pub fn replica_with(settings: ReplicaSettings, leader: Option<NodeId>) -> TestReplica {
+    replica_on(&StoredGroup::default(), settings, leader)
+}
+
+/// A replica that has loaded `saved` and applied none of it.
+pub fn replica_on(
+    saved: &StoredGroup,
+    settings: ReplicaSettings,
+    leader: Option<NodeId>,
+) -> TestReplica {
+    let mut replica = TestReplica::open(T0, settings, leader, saved, Slot::ZERO).unwrap();
     let _ = replica.take(T0);
     replica
 }
@@ -241,7 +304,7 @@ pub fn request(token: u64, deadline: Duration) -> Event {
 pub const LATER: Duration = Duration::from_secs(60);
 
 /// The protocol messages among the frames that are ready to leave.
-pub fn sent(replica: &mut ReplicaCore<Puppet>, now: Instant) -> Vec<Msg> {
+pub fn sent(replica: &mut TestReplica, now: Instant) -> Vec<Msg> {
     let frames = std::mem::take(&mut replica.take(now).frames);
     let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
     payloads
@@ -253,11 +316,11 @@ pub fn sent(replica: &mut ReplicaCore<Puppet>, now: Instant) -> Vec<Msg> {
 }
 
 /// The requests among the frames that are ready to leave, frame by frame.
-pub fn forwarded(replica: &mut ReplicaCore<Puppet>) -> Vec<Values> {
+pub fn forwarded(replica: &mut TestReplica) -> Vec<Values> {
     forwarded_at(replica, T0)
 }
 
-pub fn forwarded_at(replica: &mut ReplicaCore<Puppet>, now: Instant) -> Vec<Values> {
+pub fn forwarded_at(replica: &mut TestReplica, now: Instant) -> Vec<Values> {
     let frames = std::mem::take(&mut replica.take(now).frames);
     let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
     payloads
@@ -275,12 +338,12 @@ pub fn envelope() -> Envelope {
 }
 
 /// A frame arrives over the peer's link.
-pub fn deliver(replica: &mut ReplicaCore<Puppet>, envelope: &Envelope, payload: Payload<Msg>) {
+pub fn deliver(replica: &mut TestReplica, envelope: &Envelope, payload: Payload<Msg>) {
     let frame = encode_frame(envelope, &payload);
     replica.handle(T0, Event::Frame { from: PEER, frame });
 }
 
-pub fn tell(replica: &mut ReplicaCore<Puppet>, message: Msg) {
+pub fn tell(replica: &mut TestReplica, message: Msg) {
     deliver(replica, &envelope(), Payload::Protocol(message));
 }
 
@@ -318,7 +381,7 @@ pub fn applier(store: impl StateStore + 'static) -> Applier {
 }
 
 /// Writes, applies and answers until nothing is left to do.
-pub fn run_alone(replica: &mut ReplicaCore<Puppet>, applier: &mut Applier) -> Vec<Outcome> {
+pub fn run_alone(replica: &mut TestReplica, applier: &mut Applier) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     loop {
         let actions = replica.take(T0);

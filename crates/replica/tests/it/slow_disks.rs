@@ -131,25 +131,22 @@ impl Cluster {
         let now = self.now;
         let node = &mut self.nodes[index];
         let actions = node.replica.take(now);
-        if let Some((seq, batch)) = actions.batch.take() {
+        if let Some((seq, batch)) = actions.batch {
             node.batches.push_back((seq, batch.byte_len()));
         }
-        let runs = std::mem::take(&mut actions.apply);
-        let frames = std::mem::take(&mut actions.frames);
-        let answers = std::mem::take(&mut actions.answers);
         let wake = std::mem::replace(&mut node.wake, actions.wake);
         self.write(index);
-        if !runs.is_empty() {
-            self.push(Duration::from_millis(1), index, Happening::Apply(runs));
+        if !actions.apply.is_empty() {
+            self.push(Duration::from_millis(1), index, Happening::Apply(actions.apply));
         }
-        for (to, _, frame) in frames {
+        for (to, _, frame) in actions.frames {
             let from = NodeId(index as u64 + 1);
             self.push(LATENCY, to.0 as usize - 1, Happening::Frame(from, frame));
         }
         if let Some(at) = self.nodes[index].wake.filter(|at| wake != Some(*at)) {
             self.push(at - now, index, Happening::Wake);
         }
-        for answer in answers {
+        for answer in actions.answers {
             let client = self.requests.remove(&(index, answer.token)).unwrap();
             let pause = match answer.outcome {
                 Outcome::Done(..) => {

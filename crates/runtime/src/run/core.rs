@@ -194,8 +194,8 @@ impl Core {
             return Err(fatal);
         }
         let wake = actions.wake;
-        self.out.carry_out(actions);
-        self.clients.answer(actions);
+        let answers = self.out.carry_out(actions);
+        self.clients.answer(answers);
         let (driver, meter) = (&self.driver, &self.meter);
         meter.publish(&driver.status(), *driver.counters(), driver.outstanding());
         Ok(wake)
@@ -231,25 +231,25 @@ impl Drop for Outputs {
 
 impl Outputs {
     /// Writes first, then the rest; nothing here waits for the write. The other threads' ends are
-    /// only ever gone when they failed, and then they have reported it.
-    fn carry_out(&mut self, actions: &mut Actions) {
-        if let (Some(batch), Some(batches)) = (actions.batch.take(), &self.batches) {
+    /// only ever gone when they failed, and then they have reported it. Returns the clients' answers.
+    fn carry_out(&mut self, actions: Actions) -> Vec<Answer> {
+        if let (Some(batch), Some(batches)) = (actions.batch, &self.batches) {
             let _ = batches.send(batch);
         }
         if !actions.apply.is_empty() {
-            let runs = std::mem::take(&mut actions.apply);
-            let _ = self.tasks.send(Task::Runs(runs, std::time::Instant::now()));
+            let _ = self.tasks.send(Task::Runs(actions.apply, std::time::Instant::now()));
         }
-        if let Some(slot) = actions.durable.take() {
+        if let Some(slot) = actions.durable {
             let _ = self.tasks.send(Task::Durable(slot));
         }
-        if let Some(members) = actions.peers.take() {
+        if let Some(members) = actions.peers {
             self.transport.set_peers(&self.peers(&members));
         }
-        for (to, lane, frame) in actions.frames.drain(..) {
+        for (to, lane, frame) in actions.frames {
             self.transport.send(to, lane, frame);
         }
-        actions.notes.drain(..).for_each(|note| log(&note));
+        actions.notes.iter().for_each(log);
+        actions.answers
     }
 
     fn peers(&self, members: &Membership) -> Vec<Peer> {
@@ -276,8 +276,8 @@ impl Clients {
         event
     }
 
-    fn answer(&mut self, actions: &mut Actions) {
-        for Answer { token, outcome } in actions.answers.drain(..) {
+    fn answer(&mut self, answers: Vec<Answer>) {
+        for Answer { token, outcome } in answers {
             if let Some(Waiting { reply, pending, room }) = self.waiting.remove(&token) {
                 // The client may have gone away.
                 let _ = reply.send(outcome);

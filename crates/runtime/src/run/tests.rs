@@ -234,7 +234,6 @@ async fn failed_save_stops_the_replica() {
 struct Doomed {
     driver: Box<dyn Driver>,
     doomed: Arc<AtomicBool>,
-    actions: Actions,
 }
 
 const FATAL: FatalError = FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(3) };
@@ -244,12 +243,11 @@ impl Driver for Doomed {
         self.driver.handle(now, event);
     }
 
-    fn take(&mut self, now: Instant) -> &mut Actions {
+    fn take(&mut self, now: Instant) -> Actions {
         if !self.doomed.load(Ordering::SeqCst) {
             return self.driver.take(now);
         }
-        self.actions.fatal = Some(FATAL);
-        &mut self.actions
+        Actions { fatal: Some(FATAL), ..Actions::default() }
     }
 
     fn status(&self) -> Status {
@@ -270,7 +268,7 @@ async fn a_core_that_would_undo_what_is_applied_stops_the_node_with_one_line() {
     let disk = MemoryDisk::new(Incarnation(1));
     let doomed = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&doomed);
-    let wrap = |driver| Box::new(Doomed { driver, doomed: flag, actions: Actions::default() }) as _;
+    let wrap = |driver| Box::new(Doomed { driver, doomed: flag }) as _;
     let node = start_with(&disk, wrap).await;
     assert!(node.put("kept".into()).await.unwrap().is_ok());
     let commits = node.gate.commits();
@@ -302,8 +300,8 @@ impl Driver for Answering {
         }
     }
 
-    fn take(&mut self, now: Instant) -> &mut Actions {
-        let actions = self.driver.take(now);
+    fn take(&mut self, now: Instant) -> Actions {
+        let mut actions = self.driver.take(now);
         actions.answers.append(&mut self.answers);
         actions
     }

@@ -30,7 +30,7 @@ use crate::workload::Workload;
 use event::SimEvent;
 use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
-use synod_replica::{Actions, Driver};
+use synod_replica::Driver;
 use synod_types::{Instant, Membership, NodeId, Slot};
 use world::World;
 
@@ -43,8 +43,6 @@ pub struct Cluster<P: Protocol> {
     pub(crate) faults: Faults,
     pub(crate) workload: Workload,
     pub(crate) checks: Checks<P>,
-    /// Reused memory for a driver's actions.
-    scratch: Actions,
 }
 
 impl<P: Protocol> Cluster<P> {
@@ -86,7 +84,7 @@ impl<P: Protocol> Cluster<P> {
         let mut workload = Workload::new(count, workload_rng, rng.clone().split());
         workload.clients.may_refuse = world.plan.limits.is_some();
         let checks = Checks::new(count, world.quorum.clone());
-        let mut cluster = Self { world, faults, workload, checks, scratch: Actions::default() };
+        let mut cluster = Self { world, faults, workload, checks };
         cluster.workload.schedule_arrival(&mut cluster.world);
         cluster.faults.schedule_all(&mut cluster.world, schedule);
         for node in 0..count {

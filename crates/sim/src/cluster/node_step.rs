@@ -100,27 +100,24 @@ impl<P: Protocol> Cluster<P> {
                 return Ok(());
             }
             let local = this.clock.read(self.world.now);
-            std::mem::swap(running.replica.take(local), &mut self.scratch);
+            let actions = running.replica.take(local);
             let status = running.replica.status();
-            let mut actions = std::mem::take(&mut self.scratch);
-            let result = self.process_actions(node, &status, &mut actions);
-            self.scratch = actions;
-            result?;
+            self.process_actions(node, &status, actions)?;
             if !self.apply_at_once(node)? {
                 return Ok(());
             }
         }
     }
 
-    fn process_actions(&mut self, node: usize, status: &Status, actions: &mut Actions) -> Checked {
+    fn process_actions(&mut self, node: usize, status: &Status, actions: Actions) -> Checked {
         let id = self.world.nodes[node].id;
         if let Some(fatal) = actions.fatal {
             return Err(violation(ViolationKind::UndoesApplied, [id], fatal.to_string()));
         }
-        for note in actions.notes.drain(..) {
+        for note in actions.notes {
             self.on_protocol_event(node, &note);
         }
-        if let Some((seq, batch)) = actions.batch.take() {
+        if let Some((seq, batch)) = actions.batch {
             self.hand_to_disk(node, status, seq, batch)?;
         }
         if self.checks.leaders.observe(id, status)? {
@@ -128,23 +125,22 @@ impl<P: Protocol> Cluster<P> {
             let Self { checks, .. } = self;
             checks.leaders.check_complete(id, status, &written, &checks.chosen)?;
         }
-        for run in actions.apply.drain(..) {
+        for run in actions.apply {
             self.report_chosen(node, status, &run)?;
             if let Some(running) = self.world.nodes[node].running.as_mut() {
                 running.to_apply.push_back(ApplyTask::Run(run));
             }
         }
-        for (to, lane, frame) in actions.frames.drain(..) {
+        for (to, lane, frame) in actions.frames {
             self.send(node, to, lane, frame)?;
         }
         if let Some(running) = self.world.nodes[node].running.as_mut() {
-            running.durable = actions.durable.take().unwrap_or(running.durable);
+            running.durable = actions.durable.unwrap_or(running.durable);
         }
-        for answer in actions.answers.drain(..) {
+        for answer in actions.answers {
             self.on_reply(node, &answer)?;
         }
-        actions.peers = None;
-        self.world.nodes[node].wake = actions.wake.take();
+        self.world.nodes[node].wake = actions.wake;
         self.world.schedule_wake(node);
         Ok(())
     }
