@@ -91,12 +91,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod cluster;
 mod exhaustive;
 mod node;
 mod random;
 mod rule;
 mod safety;
 
+pub use cluster::{ClusterNode, CoreChecks, Flight, RunningTimer, TestCluster};
 pub use exhaustive::model::{Delivery, Explorable, NodeEvent};
 pub use exhaustive::search::{Counterexample, Coverage, Explore, SearchReport};
 pub use exhaustive::setup::Setup;

@@ -300,7 +300,7 @@ fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
                 _ => cluster.wire.remove(index).unwrap(),
             };
             if !matches!(event, Event::Drop(_)) {
-                cluster.say(flight.from, flight.to, flight.message);
+                cluster.inject(flight.from, flight.to, flight.message);
             }
         }
         Event::Election(node) => cluster.timeout(id(node), Timer::Election),
@@ -310,9 +310,9 @@ fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
             let command = format!("c{tickets}");
             cluster.propose(id(node), *tickets, &command);
         }
-        Event::Hang(node) => cluster.node(id(node)).hung = true,
+        Event::Hang(node) => cluster.node(id(node)).is_hung = true,
         Event::Sync(node) => cluster.sync(id(node)),
-        Event::Crash(node) => cluster.crash(id(node)),
+        Event::Crash(node) => cluster.restart(id(node)),
         Event::Stall(node) => cluster.step(id(node), Input::Stalled),
         Event::Compact(node) => {
             let through = cluster.status(id(node)).commit;
@@ -320,12 +320,12 @@ fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
         }
         Event::Ship(node) => {
             let from = id(node);
-            let Some(to) = cluster.node(from).snapshots.pop() else { return };
+            let Some(to) = cluster.node(from).outputs.snapshots.pop() else { return };
             let through = cluster.status(from).commit;
             let base = cluster.core(from).base_at(through).unwrap();
             cluster.step(to, Input::Installed { base });
         }
-        Event::Wait(ms) => cluster.later(*ms),
+        Event::Wait(ms) => cluster.advance(*ms),
     }
 }
 
@@ -336,11 +336,11 @@ fn converge(cluster: &mut Cluster, tickets: &mut u64) {
     }
     cluster.deliver();
     for round in 0..40 {
-        cluster.later(60);
+        cluster.advance(60);
         let ids = cluster.ids();
         for &id in &ids {
             cluster.timeout(id, Timer::Heartbeat);
-            for to in std::mem::take(&mut cluster.node(id).snapshots) {
+            for to in std::mem::take(&mut cluster.node(id).outputs.snapshots) {
                 let through = cluster.status(id).commit;
                 let base = cluster.core(id).base_at(through).unwrap();
                 cluster.step(to, Input::Installed { base });
@@ -348,7 +348,7 @@ fn converge(cluster: &mut Cluster, tickets: &mut u64) {
         }
         cluster.deliver();
         if !ids.iter().any(|id| cluster.leads(*id)) && round % 5 == 0 {
-            cluster.later(400);
+            cluster.advance(400);
             let campaigner = ids[round / 5 % ids.len()];
             cluster.timeout(campaigner, Timer::Election);
             cluster.deliver();

@@ -29,7 +29,7 @@ fn lone_leader(voters: u64, terms: &[u64]) -> Cluster {
     let mut cluster = Cluster::from_disks(vec![(config, saved(term, None, terms))]);
     cluster.timeout(N1, Timer::Election);
     for voter in 2..=voters {
-        cluster.say(NodeId(voter), N1, yes(term + 1));
+        cluster.inject(NodeId(voter), N1, yes(term + 1));
     }
     assert!(cluster.leads(N1));
     cluster.wire.clear();
@@ -51,10 +51,10 @@ fn batch(host: &mut Host<Raft>, input: Input<Raft>) -> Vec<Write<Raft>> {
 #[test]
 fn raft_01_old_term_entry_committed_by_counting() {
     let mut cluster = lone_leader(3, &[1, 2]);
-    cluster.say(N2, N1, ack(3, 2));
-    cluster.say(N3, N1, ack(3, 2));
+    cluster.inject(N2, N1, ack(3, 2));
+    cluster.inject(N3, N1, ack(3, 2));
     assert_eq!(cluster.commit(N1), 0, "on all three nodes, and still not chosen");
-    cluster.say(N2, N1, ack(3, 3));
+    cluster.inject(N2, N1, ack(3, 3));
     assert_eq!(cluster.commit(N1), 3, "the no-op of term 3 brings them along");
 }
 
@@ -71,7 +71,7 @@ proptest! {
         let mut held = vec![0; voters as usize];
         held[0] = 20;
         for (from, matched) in acks {
-            cluster.say(NodeId(from), N1, ack(1, matched));
+            cluster.inject(NodeId(from), N1, ack(1, matched));
             if from <= voters && matched <= 20 {
                 let slot = &mut held[from as usize - 1];
                 *slot = matched.max(*slot);
@@ -89,15 +89,15 @@ fn raft_05_a_later_term_is_taken_for_a_grant() {
     let mut voter = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     let request = Message::RequestVote(RequestVote { term: Term(9), last: at(5, 1) });
     let no = Message::Vote(Vote { term: Term(9), granted: false });
-    let answers = voter.ask(N2, N1, request);
+    let answers = voter.replies(N2, N1, request);
     assert_eq!(answers, std::slice::from_ref(&no), "a later term mends no log");
     let config = config(N1, 3).with_pre_vote(false);
     let mut candidate = Cluster::from_disks(vec![(config, saved(8, None, &[1]))]);
     candidate.timeout(N1, Timer::Election);
-    candidate.say(N2, N1, no.clone());
-    candidate.say(N3, N1, no);
+    candidate.inject(N2, N1, no.clone());
+    candidate.inject(N3, N1, no);
     assert!(!candidate.leads(N1), "an answer is no vote");
-    candidate.say(N2, N1, yes(10));
+    candidate.inject(N2, N1, yes(10));
     assert!(!candidate.leads(N1), "nor is one of a later term");
     assert_eq!(candidate.term(N1), 10);
 }
@@ -131,7 +131,7 @@ fn raft_06_cut_and_append_in_two_steps() {
 fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.partition(&[N3]);
     cluster.propose(N1, 1, "a");
     cluster.deliver();
@@ -143,11 +143,11 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
     // Two durable copies elsewhere do as well.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.propose(N1, 1, "a");
     cluster.deliver();
     assert_eq!(cluster.commands(N1), ["a"]);
-    cluster.crash(N1);
+    cluster.restart(N1);
     cluster.elect(N2);
     assert_eq!(cluster.commands(N3), ["a"], "and it is not lost with the leader");
 }
@@ -156,7 +156,7 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
 fn raft_08_single_voter_commits_what_is_not_durable() {
     let mut cluster = Cluster::new(1);
     cluster.elect(N1);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.propose(N1, 1, "a");
     assert_eq!(cluster.commands(N1), Vec::<String>::new());
     cluster.sync(N1);
@@ -173,16 +173,16 @@ fn raft_09_late_write_of_an_overwritten_entry_is_counted() {
     cluster.propose(N2, 2, "b");
     cluster.deliver();
     cluster.heal();
-    cluster.beat(N2);
-    cluster.beat(N2);
+    cluster.heartbeat(N2);
+    cluster.heartbeat(N2);
     cluster.elect(N1);
     cluster.partition(&[N1]);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.propose(N1, 3, "c");
     let (term, last) = (cluster.term(N1), cluster.status(N1).last.0);
-    cluster.say(N1, N1, ack(1, 2));
-    cluster.say(N1, N1, ack(1, last));
-    cluster.say(N2, N1, ack(term, last));
+    cluster.inject(N1, N1, ack(1, 2));
+    cluster.inject(N1, N1, ack(1, last));
+    cluster.inject(N2, N1, ack(term, last));
     assert!(cluster.commit(N1) < last, "its own copy is not durable in this term");
 }
 
@@ -195,14 +195,15 @@ fn raft_10_stale_ack_after_the_log_was_reset_is_counted() {
         cluster.propose(N1, ticket, "lost");
     }
     let appends = cluster.intercept(N1, N2);
-    let acks: Vec<_> = appends.into_iter().flat_map(|append| cluster.ask(N1, N2, append)).collect();
+    let acks: Vec<_> =
+        appends.into_iter().flat_map(|append| cluster.replies(N1, N2, append)).collect();
     let late = acks.last().unwrap().clone();
     assert_eq!(late, ack(1, 5));
     // Another leader cuts what node 2 has acknowledged.
     cluster.elect(N3);
     cluster.heal();
-    cluster.beat(N3);
-    cluster.beat(N3);
+    cluster.heartbeat(N3);
+    cluster.heartbeat(N3);
     assert_eq!(terms(&cluster.node(N2).disk.log), [1, 2]);
     // Node 1 leads again, over a log that has the same length by now.
     cluster.elect(N1);
@@ -211,9 +212,9 @@ fn raft_10_stale_ack_after_the_log_was_reset_is_counted() {
     cluster.propose(N1, 9, "d");
     let (before, term) = (cluster.status(N1).progress, cluster.term(N1));
     assert_eq!(cluster.status(N1).last, Slot(5));
-    cluster.say(N2, N1, late);
+    cluster.inject(N2, N1, late);
     assert_eq!(cluster.status(N1).progress, before, "an acknowledgement of term 1");
-    cluster.say(N3, N1, ack(term, 5));
+    cluster.inject(N3, N1, ack(term, 5));
     assert_eq!(cluster.commit(N1), 3, "two true copies of five");
 }
 
@@ -226,12 +227,15 @@ fn raft_19_follower_that_lost_its_log_stops_the_others() {
         cluster.deliver();
     }
     cluster.node(N3).disk = Saved::default();
-    cluster.crash(N3);
+    cluster.restart(N3);
     for _ in 0..4 {
-        cluster.beat(N1);
+        cluster.heartbeat(N1);
     }
     let ignored = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Ignored { from: N3, .. });
-    assert!(cluster.node(N1).notes.iter().any(ignored), "an operator should look at node 3");
+    assert!(
+        cluster.node(N1).outputs.notes.iter().any(ignored),
+        "an operator should look at node 3"
+    );
     assert_eq!(cluster.commit(N3), 0, "told of slot 4, it holds nothing");
     cluster.propose(N1, 9, "y");
     cluster.deliver();
@@ -245,12 +249,12 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     let reply =
         Message::PreVoteReply(PreVoteReply { term: Term(0), next_term: Term(1), granted: true });
     for voter in [N2, N3, N4, N5] {
-        cluster.say(voter, N1, reply.clone());
+        cluster.inject(voter, N1, reply.clone());
     }
     assert_eq!((cluster.term(N1), cluster.leads(N1)), (1, false));
-    cluster.say(N2, N1, yes(1));
+    cluster.inject(N2, N1, yes(1));
     assert!(!cluster.leads(N1), "two of five, the late answers do not count");
-    cluster.say(N3, N1, yes(1));
+    cluster.inject(N3, N1, yes(1));
     assert!(cluster.leads(N1));
     // A voter that granted a pre-vote has not given its vote, and gives it once.
     let mut voter = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
@@ -261,12 +265,12 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
             next_term: Term(2),
             granted: true,
         });
-        assert_eq!(voter.ask(from, N1, pre_vote), [expected]);
+        assert_eq!(voter.replies(from, N1, pre_vote), [expected]);
     }
     let request = Message::RequestVote(RequestVote { term: Term(2), last: at(0, 0) });
-    assert_eq!(voter.ask(N2, N1, request.clone()), [yes(2)]);
+    assert_eq!(voter.replies(N2, N1, request.clone()), [yes(2)]);
     let no = Message::Vote(Vote { term: Term(2), granted: false });
-    assert_eq!(voter.ask(N3, N1, request), [no]);
+    assert_eq!(voter.replies(N3, N1, request), [no]);
 }
 
 /// Time passes: leaders send heartbeats all the while, and each node that has no leader times out.
@@ -274,7 +278,7 @@ fn let_time_pass(cluster: &mut Cluster) {
     for _ in 0..10 {
         let leaders: Vec<_> = cluster.ids().into_iter().filter(|id| cluster.leads(*id)).collect();
         for _ in 0..6 {
-            cluster.later(50);
+            cluster.advance(50);
             for leader in &leaders {
                 cluster.timeout(*leader, Timer::Heartbeat);
                 cluster.deliver();
@@ -307,7 +311,7 @@ fn raft_26_nodes_with_and_without_pre_vote_lock_each_other_out() {
         cluster.partition(&[N3]);
         for round in 0..5 {
             for _ in 0..6 {
-                cluster.beat(N1);
+                cluster.heartbeat(N1);
             }
             cluster.timeout(N3, Timer::Election);
             cluster.deliver();
@@ -334,18 +338,18 @@ fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
     // The leader itself restarts and asks, just after it was heard.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.crash(N1);
+    cluster.restart(N1);
     cluster.timeout(N1, Timer::Election);
     cluster.deliver();
     assert!(cluster.leads(N1), "no voter protects a leader that asks for votes");
     // A pre-vote does not count as a message of the leader.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.later(149);
-    cluster.say(N3, N2, Message::PreVote(PreVote { next_term: Term(2), last: at(1, 1) }));
-    cluster.later(1);
+    cluster.advance(149);
+    cluster.inject(N3, N2, Message::PreVote(PreVote { next_term: Term(2), last: at(1, 1) }));
+    cluster.advance(1);
     let answers =
-        cluster.ask(N3, N2, Message::PreVote(PreVote { next_term: Term(2), last: at(1, 1) }));
+        cluster.replies(N3, N2, Message::PreVote(PreVote { next_term: Term(2), last: at(1, 1) }));
     assert!(
         matches!(answers[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]),
         "{answers:?}"
@@ -370,11 +374,11 @@ fn raft_28_leader_without_quorum_blocks_those_who_have_one() {
     }
     let mut beats = 0;
     while cluster.leads(N1) {
-        cluster.beat(N1);
+        cluster.heartbeat(N1);
         beats += 1;
         assert!(beats < 10, "it must notice within the longest election timeout");
     }
-    cluster.later(150);
+    cluster.advance(150);
     cluster.timeout(N3, Timer::Election);
     cluster.deliver();
     assert!(cluster.leads(N3));
@@ -390,20 +394,24 @@ fn raft_29_campaigning_leader_and_voters_that_never_campaign() {
     // A candidate that cannot win does not keep a voter from campaigning.
     let disk = saved(1, None, &[1, 1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
-    cluster.node(N1).timers.clear();
+    cluster.node(N1).outputs.timers.clear();
     for term in 2..20 {
-        cluster.say(N2, N1, Message::RequestVote(RequestVote { term: Term(term), last: at(1, 1) }));
+        cluster.inject(
+            N2,
+            N1,
+            Message::RequestVote(RequestVote { term: Term(term), last: at(1, 1) }),
+        );
     }
-    assert_eq!(cluster.node(N1).timers, [], "its wait goes on");
-    cluster.say(N3, N1, Message::RequestVote(RequestVote { term: Term(20), last: at(2, 1) }));
-    assert!(matches!(cluster.node(N1).timers[..], [TimerChange::Set(Timer::Election, _)]));
+    assert_eq!(cluster.node(N1).outputs.timers, [], "its wait goes on");
+    cluster.inject(N3, N1, Message::RequestVote(RequestVote { term: Term(20), last: at(2, 1) }));
+    assert!(matches!(cluster.node(N1).outputs.timers[..], [TimerChange::Set(Timer::Election, _)]));
 }
 
 #[test]
 fn raft_30_leader_with_a_hung_disk_goes_on_heartbeating() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.propose(N1, 1, "a");
     cluster.step(N1, Input::Stalled);
     cluster.wire.clear();
@@ -427,11 +435,11 @@ fn raft_32_uncommitted_bytes_leak_over_leader_changes() {
         cluster.propose(leader, 2 * round, &full);
         cluster.elect(next);
         cluster.heal();
-        cluster.beat(next);
-        cluster.beat(next);
-        cluster.node(next).refused.clear();
+        cluster.heartbeat(next);
+        cluster.heartbeat(next);
+        cluster.node(next).outputs.refused.clear();
         cluster.propose(next, 2 * round + 1, &full);
-        assert_eq!(cluster.node(next).refused, [], "round {round}: all else is committed");
+        assert_eq!(cluster.node(next).outputs.refused, [], "round {round}: all else is committed");
         cluster.deliver();
         cluster.step(next, Input::Stalled);
     }
@@ -439,7 +447,7 @@ fn raft_32_uncommitted_bytes_leak_over_leader_changes() {
     cluster.elect(N3);
     for ticket in 100..150 {
         cluster.propose(N3, ticket, &full);
-        assert_eq!(cluster.node(N3).refused, [], "ticket {ticket}");
+        assert_eq!(cluster.node(N3).outputs.refused, [], "ticket {ticket}");
         cluster.deliver();
     }
 }
@@ -455,13 +463,13 @@ fn raft_33_in_flight_window_never_opens_again() {
     for (phase, lost) in losses.into_iter().enumerate() {
         for ticket in 0..20 {
             cluster.propose(N1, ticket, "abcdefgh");
-            cluster.cut = vec![[there, back][lost(ticket)]];
+            cluster.cut = [[there, back][lost(ticket)]].into();
             cluster.deliver();
-            cluster.beat(N1);
+            cluster.heartbeat(N1);
         }
         cluster.heal();
         for _ in 0..3 {
-            cluster.beat(N1);
+            cluster.heartbeat(N1);
         }
         for id in cluster.ids() {
             assert_eq!(cluster.commands(id).len(), 20 * (phase + 1), "{id:?} in phase {phase}");
@@ -483,7 +491,7 @@ fn raft_34_append_behind_a_compacted_slot_names_no_term() {
     cluster.wire.clear();
     cluster.heal();
     for _ in 0..4 {
-        cluster.later(50);
+        cluster.advance(50);
         cluster.timeout(N1, Timer::Heartbeat);
         for flight in &cluster.wire {
             match &flight.message {
@@ -499,7 +507,7 @@ fn raft_34_append_behind_a_compacted_slot_names_no_term() {
         }
         cluster.deliver();
     }
-    assert!(cluster.node(N1).snapshots.contains(&N3));
+    assert!(cluster.node(N1).outputs.snapshots.contains(&N3));
 }
 
 proptest! {
@@ -517,7 +525,7 @@ proptest! {
             let (prev, run) = (at(last, last.min(1)), run(last + 1, 1, &commands));
             let (commit, digest) = (Slot(0), HistoryDigest::UNKNOWN);
             let append = Append { term, probe: 0, prev, run, commit, digest };
-            cluster.say(N2, N1, Message::Append(append));
+            cluster.inject(N2, N1, Message::Append(append));
             last += size as u64;
         }
         let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
@@ -527,14 +535,14 @@ proptest! {
                 let limits = Limits { append_bytes, ..Limits::default() };
                 let node = cluster.node(N1);
                 node.config = node.config.clone().with_limits(limits).unwrap();
-                cluster.crash(N1);
+                cluster.restart(N1);
                 prop_assert_eq!(cluster.commit(N1), 0);
                 told = 0;
                 let prev = at(last, 1);
                 let beat = Message::Heartbeat(Heartbeat { term, prev, commit: Slot(0) });
-                cluster.say(N2, N1, beat);
+                cluster.inject(N2, N1, beat);
             }
-            cluster.say(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
+            cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
             told = notice.min(last).max(told);
             // That each slot comes behind the one before is checked wherever one is chosen.
             prop_assert_eq!(cluster.commit(N1), told);
@@ -577,18 +585,19 @@ fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
     assert_eq!(cluster.status(N1).base, cluster.status(N1).last, "the whole log is gone");
     // It needs a snapshot. The later one is in first; the earlier one changes nothing.
     cluster.heal();
-    cluster.beat(N1);
-    assert!(cluster.node(N1).snapshots.contains(&N3));
+    cluster.heartbeat(N1);
+    assert!(cluster.node(N1).outputs.snapshots.contains(&N3));
     cluster.step(N3, Input::Installed { base: bases[2].clone() });
     let before = cluster.core(N3).clone();
     cluster.step(N3, Input::Installed { base: bases[0].clone() });
     assert_eq!(*cluster.core(N3), before);
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
     cluster.propose(N1, 8, "behind it");
     cluster.deliver();
     assert_eq!(cluster.commands(N3), ["behind it"], "it is fed again");
     // Leaders are still elected and logs still meet.
-    cluster.step(N1, Input::Compact { through: cluster.status(N1).commit });
+    let through = cluster.status(N1).commit;
+    cluster.step(N1, Input::Compact { through });
     cluster.elect(N3);
     cluster.propose(N3, 9, "y");
     cluster.deliver();
@@ -620,21 +629,21 @@ fn raft_40_fifty_conflicts_at_once_or_a_late_one() {
     assert_eq!(appends.len(), 50);
     let mut conflicts = Vec::new();
     for append in appends.into_iter().skip(1) {
-        conflicts.extend(cluster.ask(N1, N3, append));
+        conflicts.extend(cluster.replies(N1, N3, append));
     }
     assert_eq!(conflicts.len(), 49);
     for conflict in &conflicts {
-        cluster.say(N3, N1, conflict.clone());
+        cluster.inject(N3, N1, conflict.clone());
     }
     let repairs = cluster.intercept(N1, N3);
     assert_eq!(repairs.len(), 1, "one repair for all of them");
-    cluster.say(N1, N3, repairs[0].clone());
+    cluster.inject(N1, N3, repairs[0].clone());
     cluster.deliver();
     assert_eq!(cluster.commands(N3).len(), 50);
     // Late ones are no loss of the log.
     let before = cluster.core(N1).clone();
     for conflict in conflicts {
-        cluster.say(N3, N1, conflict);
+        cluster.inject(N3, N1, conflict);
     }
     assert_eq!(*cluster.core(N1), before);
     assert!(cluster.intercept(N1, N3).is_empty());
@@ -647,8 +656,8 @@ fn raft_42_even_sizes_and_non_voters() {
         let majority = size / 2 + 1;
         for voter in 2..=size {
             assert_eq!(cluster.commit(N1) > 0, voter > majority, "{size} voters, {voter} asked");
-            cluster.say(NodeId(voter), N1, ack(1, 1));
-            cluster.say(NodeId(voter), N1, ack(1, 1));
+            cluster.inject(NodeId(voter), N1, ack(1, 1));
+            cluster.inject(NodeId(voter), N1, ack(1, 1));
         }
         assert_eq!(cluster.commit(N1), 1, "{size} voters");
     }
@@ -656,9 +665,9 @@ fn raft_42_even_sizes_and_non_voters() {
     for size in 1..=9_u64 {
         for heard in 0..size {
             let mut cluster = lone_leader(size, &[]);
-            cluster.later(1_000);
+            cluster.advance(1_000);
             for voter in 2..2 + heard {
-                cluster.say(
+                cluster.inject(
                     NodeId(voter),
                     N1,
                     Message::HeartbeatAck(HeartbeatAck { term: Term(1) }),
@@ -670,7 +679,7 @@ fn raft_42_even_sizes_and_non_voters() {
             let mut cluster = Cluster::from_disks(vec![disk]);
             cluster.timeout(N1, Timer::Election);
             for voter in 2..2 + heard {
-                cluster.say(NodeId(voter), N1, yes(1));
+                cluster.inject(NodeId(voter), N1, yes(1));
             }
             assert_eq!(cluster.leads(N1), 2 * (heard + 1) > size, "{heard} and itself of {size}");
         }
@@ -686,16 +695,16 @@ fn raft_42_node_without_a_vote_is_elected_or_counted() {
     let config = synod_raft::Config::new(N1, members(3, 2)).unwrap().with_pre_vote(false);
     let mut cluster = Cluster::from_disks(vec![(config, Saved::default())]);
     cluster.timeout(N1, Timer::Election);
-    cluster.say(N4, N1, yes(1));
-    cluster.say(N5, N1, yes(1));
+    cluster.inject(N4, N1, yes(1));
+    cluster.inject(N5, N1, yes(1));
     assert!(!cluster.leads(N1));
-    cluster.say(N2, N1, yes(1));
-    cluster.say(N4, N1, ack(1, 1));
-    cluster.say(N5, N1, ack(1, 1));
+    cluster.inject(N2, N1, yes(1));
+    cluster.inject(N4, N1, ack(1, 1));
+    cluster.inject(N5, N1, ack(1, 1));
     assert_eq!(cluster.commit(N1), 0);
-    cluster.later(1_000);
-    cluster.say(N4, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
-    cluster.say(N3, N1, ack(1, 1));
+    cluster.advance(1_000);
+    cluster.inject(N4, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
+    cluster.inject(N3, N1, ack(1, 1));
     assert_eq!(cluster.commit(N1), 1);
 }
 
@@ -725,9 +734,9 @@ fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
 fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
     let ways: [fn(&mut Cluster); 3] = [
         |cluster| cluster.step(N1, Input::Stalled),
-        |cluster| cluster.say(N2, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(9) })),
+        |cluster| cluster.inject(N2, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(9) })),
         |cluster| {
-            cluster.later(1_000);
+            cluster.advance(1_000);
             cluster.timeout(N1, Timer::Heartbeat);
         },
     ];
@@ -737,7 +746,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
             for ticket in 0..3 {
                 cluster.propose(N1, ticket, "x");
             }
-            cluster.say(N2, N1, ack(1, chosen));
+            cluster.inject(N2, N1, ack(1, chosen));
             down(&mut cluster);
             let status = cluster.status(N1);
             assert_eq!((status.role, status.commit), (Role::Follower, Slot(chosen)));
@@ -752,7 +761,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
                 commit: Slot(0),
                 digest: HistoryDigest::UNKNOWN,
             });
-            cluster.say(N3, N1, append);
+            cluster.inject(N3, N1, append);
             assert_eq!(cluster.commit(N1), chosen);
             let kept = if chosen == 0 { vec![20] } else { vec![1; 4] };
             assert_eq!(terms(&cluster.node(N1).disk.log), kept);
@@ -766,6 +775,6 @@ fn a_placed_ticket_is_not_refused_when_the_leader_steps_down() {
     let mut cluster = lone_leader(3, &[]);
     cluster.propose(N1, 1, "x");
     cluster.step(N1, Input::Stalled);
-    assert_eq!(cluster.node(N1).placed, [(Ticket(1), Slot(2))]);
-    assert_eq!(cluster.node(N1).refused, []);
+    assert_eq!(cluster.node(N1).outputs.placed, [(Ticket(1), Slot(2))]);
+    assert_eq!(cluster.node(N1).outputs.refused, []);
 }

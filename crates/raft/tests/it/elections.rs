@@ -19,7 +19,7 @@ fn a_single_voter_elects_itself_and_commits() {
     cluster.elect(N1);
     cluster.propose(N1, 7, "a");
     assert_eq!(cluster.commands(N1), ["a"]);
-    assert_eq!(cluster.node(N1).placed, [(Ticket(7), Slot(2))]);
+    assert_eq!(cluster.node(N1).outputs.placed, [(Ticket(7), Slot(2))]);
 }
 
 /// §5.2: "When servers start up, they begin as followers."
@@ -30,7 +30,7 @@ fn nodes_start_as_followers_and_wait_for_a_leader() {
         assert_eq!(cluster.status(N1).role, Role::Follower);
         let ms = Duration::from_millis;
         let expected = TimerChange::Set(Timer::Election, ms(150)..ms(300));
-        assert_eq!(cluster.node(N1).timers, [expected]);
+        assert_eq!(cluster.node(N1).outputs.timers, [expected]);
         assert!(cluster.wire.is_empty());
     }
 }
@@ -68,9 +68,9 @@ fn pre_candidate_asks_without_a_new_term() {
             granted: true,
         })
     };
-    cluster.say(N2, N1, reply(4));
+    cluster.inject(N2, N1, reply(4));
     assert_eq!(cluster.term(N1), 4, "an answer to an older pre-vote does not count");
-    cluster.say(N2, N1, reply(5));
+    cluster.inject(N2, N1, reply(5));
     assert_eq!(cluster.term(N1), 5);
 }
 
@@ -87,7 +87,7 @@ fn a_majority_of_distinct_voters_wins() {
             assert_eq!(cluster.leads(N1), voter > majority, "{size} voters, {voter} asked");
             for _ in 0..3 {
                 let yes = Message::Vote(Vote { term: Term(1), granted: true });
-                cluster.say(NodeId(voter), N1, yes);
+                cluster.inject(NodeId(voter), N1, yes);
             }
         }
         assert!(cluster.leads(N1), "{size} voters");
@@ -103,13 +103,13 @@ fn only_voters_elect_and_are_elected() {
         Cluster::from_disks(vec![(voter, Saved::default()), (learner, Saved::default())]);
     cluster.timeout(N4, Timer::Election);
     assert_eq!(cluster.status(N4).role, Role::Learner);
-    assert!(cluster.wire.is_empty() && cluster.node(N4).timers.is_empty());
+    assert!(cluster.wire.is_empty() && cluster.node(N4).outputs.timers.is_empty());
     cluster.timeout(N1, Timer::Election);
     for outsider in [N4, NodeId(99), NodeId(0)] {
-        cluster.say(outsider, N1, Message::Vote(Vote { term: Term(1), granted: true }));
+        cluster.inject(outsider, N1, Message::Vote(Vote { term: Term(1), granted: true }));
         assert!(!cluster.leads(N1), "{outsider:?}");
     }
-    cluster.say(N2, N1, Message::Vote(Vote { term: Term(1), granted: true }));
+    cluster.inject(N2, N1, Message::Vote(Vote { term: Term(1), granted: true }));
     assert!(cluster.leads(N1));
 }
 
@@ -140,7 +140,7 @@ fn vote_is_granted_once_a_term_and_only_for_an_up_to_date_log() {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
         let case = format!("candidate of term {term} with last {last}, vote {vote:?}");
         let answers =
-            cluster.ask(N2, N1, Message::RequestVote(RequestVote { term: Term(term), last }));
+            cluster.replies(N2, N1, Message::RequestVote(RequestVote { term: Term(term), last }));
         let now = Term(term.max(5));
         assert_eq!(answers, [Message::Vote(Vote { term: now, granted })], "{case}");
         let kept = if now == Term(5) { vote } else { None };
@@ -166,11 +166,11 @@ fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
         let before = cluster.core(N1).clone();
         let next_term = Term(next_term);
-        let answers = cluster.ask(N2, N1, Message::PreVote(PreVote { next_term, last }));
+        let answers = cluster.replies(N2, N1, Message::PreVote(PreVote { next_term, last }));
         let expected = Message::PreVoteReply(PreVoteReply { term: Term(5), next_term, granted });
         assert_eq!(answers, [expected], "{next_term:?} with last {last}, vote {vote:?}");
         assert_eq!(*cluster.core(N1), before);
-        assert_eq!(cluster.node(N1).timers.len(), 1, "the wait for a leader goes on");
+        assert_eq!(cluster.node(N1).outputs.timers.len(), 1, "the wait for a leader goes on");
     }
 }
 
@@ -180,14 +180,14 @@ fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
 fn a_vote_survives_a_restart() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
     let request = Message::RequestVote(RequestVote { term: Term(1), last: at(0, 0) });
-    cluster.node(N1).hung = true;
-    assert_eq!(cluster.ask(N2, N1, request.clone()), [], "the disk is slow: so is the answer");
-    cluster.crash(N1);
+    cluster.node(N1).is_hung = true;
+    assert_eq!(cluster.replies(N2, N1, request.clone()), [], "the disk is slow: so is the answer");
+    cluster.restart(N1);
     let yes = Message::Vote(Vote { term: Term(1), granted: true });
     let no = Message::Vote(Vote { term: Term(1), granted: false });
-    assert_eq!(cluster.ask(N3, N1, request.clone()), [yes], "the first vote was never given");
-    cluster.crash(N1);
-    assert_eq!(cluster.ask(N2, N1, request), [no], "the second one was");
+    assert_eq!(cluster.replies(N3, N1, request.clone()), [yes], "the first vote was never given");
+    cluster.restart(N1);
+    assert_eq!(cluster.replies(N2, N1, request), [no], "the second one was");
 }
 
 /// §5.2: "If the leader's term is at least as large as the candidate's current term, then the
@@ -204,14 +204,14 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
         commit: Slot(0),
         digest: HistoryDigest::UNKNOWN,
     });
-    let answers = cluster.ask(N2, N1, append);
+    let answers = cluster.replies(N2, N1, append);
     assert_eq!(cluster.status(N1).leader, Some(N2));
     assert!(answers.contains(&Message::AppendAck(AppendAck {
         term: Term(1),
         probe: 0,
         matched: Slot(1)
     })));
-    let notes = &cluster.node(N1).notes;
+    let notes = &cluster.node(N1).outputs.notes;
     let is_step_down = |note: &ProtocolEvent| matches!(note, ProtocolEvent::SteppedDown { .. });
     assert!(notes.iter().any(is_step_down));
 }
@@ -223,9 +223,9 @@ fn message_of_the_leader_frees_no_vote() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
     let prev = at(1, 1);
     let beat = Message::Heartbeat(Heartbeat { term: Term(5), prev, commit: Slot(0) });
-    cluster.say(N2, N1, beat);
+    cluster.inject(N2, N1, beat);
     let answers =
-        cluster.ask(N3, N1, Message::RequestVote(RequestVote { term: Term(5), last: prev }));
+        cluster.replies(N3, N1, Message::RequestVote(RequestVote { term: Term(5), last: prev }));
     assert_eq!(answers, [Message::Vote(Vote { term: Term(5), granted: false })]);
     assert_eq!(cluster.node(N1).disk, disk);
 }
@@ -253,12 +253,12 @@ fn voter_protects_its_leader_for_the_shortest_timeout() {
     for (ms, answered) in [(0, false), (149, false), (150, true)] {
         let mut cluster = Cluster::new(3);
         cluster.elect(N1);
-        cluster.later(ms);
+        cluster.advance(ms);
         let request = Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) });
-        assert_eq!(!cluster.ask(N3, N2, request).is_empty(), answered, "after {ms} ms");
+        assert_eq!(!cluster.replies(N3, N2, request).is_empty(), answered, "after {ms} ms");
         assert_eq!(cluster.term(N2), if answered { 9 } else { 1 });
         let pre_vote = Message::PreVote(PreVote { next_term: Term(10), last: at(9, 8) });
-        let reply = cluster.ask(N3, N2, pre_vote);
+        let reply = cluster.replies(N3, N2, pre_vote);
         let granted =
             matches!(reply[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]);
         assert_eq!(granted, answered, "after {ms} ms");
@@ -274,7 +274,7 @@ fn a_follower_that_comes_back_does_not_depose_the_leader() {
     cluster.partition(&[N3]);
     for _ in 0..20 {
         for _ in 0..6 {
-            cluster.beat(N1);
+            cluster.heartbeat(N1);
         }
         cluster.timeout(N3, Timer::Election);
         cluster.deliver();
@@ -282,7 +282,7 @@ fn a_follower_that_comes_back_does_not_depose_the_leader() {
     assert_eq!(cluster.term(N3), 1, "pre-vote");
     cluster.heal();
     cluster.timeout(N3, Timer::Election);
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
     assert!(cluster.leads(N1) && cluster.term(N1) == 1);
     assert_eq!(cluster.status(N3).leader, Some(N1));
 }
@@ -293,21 +293,21 @@ fn a_follower_that_comes_back_does_not_depose_the_leader() {
 fn a_leader_without_a_quorum_steps_down() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
     cluster.partition(&[N1]);
-    cluster.later(250);
+    cluster.advance(250);
     cluster.timeout(N1, Timer::Heartbeat);
     assert!(cluster.leads(N1), "300 ms have not passed");
-    cluster.later(51);
-    cluster.node(N1).timers.clear();
+    cluster.advance(51);
+    cluster.node(N1).outputs.timers.clear();
     cluster.timeout(N1, Timer::Heartbeat);
     assert_eq!(cluster.status(N1).role, Role::Follower);
     let ms = Duration::from_millis;
     let election = TimerChange::Set(Timer::Election, ms(150)..ms(300));
-    assert_eq!(cluster.node(N1).timers, [TimerChange::Cancel(Timer::Heartbeat), election]);
+    assert_eq!(cluster.node(N1).outputs.timers, [TimerChange::Cancel(Timer::Heartbeat), election]);
     cluster.propose(N1, 1, "lost");
     let refusal = (Ticket(1), Refusal::NotLeader { hint: None });
-    assert_eq!(cluster.node(N1).refused, [refusal]);
+    assert_eq!(cluster.node(N1).outputs.refused, [refusal]);
 }
 
 /// Without check-quorum, on the user's own wish, it goes on: safe, and useless.
@@ -316,7 +316,7 @@ fn leader_without_check_quorum_leads_on_without_a_quorum() {
     let mut cluster = Cluster::with(3, plain);
     cluster.elect(N1);
     cluster.partition(&[N1]);
-    cluster.later(10_000);
+    cluster.advance(10_000);
     cluster.timeout(N1, Timer::Heartbeat);
     assert!(cluster.leads(N1));
     cluster.timeout(N2, Timer::Election);
@@ -333,10 +333,10 @@ fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
     let command = bytes::Bytes::from_static(b"a");
     let propose = Input::Propose { ticket: Ticket(5), command };
     let message = Message::Commit(Commit { term: Term(7), commit: Slot(0) });
-    cluster.turn(N1, [propose, Input::Message { from: N3, message }]);
-    assert_eq!(cluster.node(N1).placed, []);
+    cluster.step_all(N1, [propose, Input::Message { from: N3, message }]);
+    assert_eq!(cluster.node(N1).outputs.placed, []);
     let refusal = (Ticket(5), Refusal::NotLeader { hint: Some(N3) });
-    assert_eq!(cluster.node(N1).refused, [refusal]);
+    assert_eq!(cluster.node(N1).outputs.refused, [refusal]);
 }
 
 #[test]
@@ -344,12 +344,12 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for (id, timers) in [(N1, 0), (N2, 1)] {
-        cluster.node(id).hung = true;
-        cluster.node(id).timers.clear();
+        cluster.node(id).is_hung = true;
+        cluster.node(id).outputs.timers.clear();
         cluster.step(id, Input::Lagging);
         let waits =
             |change: &&TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
-        assert_eq!(cluster.node(id).timers.iter().filter(waits).count(), timers, "{id:?}");
+        assert_eq!(cluster.node(id).outputs.timers.iter().filter(waits).count(), timers, "{id:?}");
         assert!(cluster.wire.is_empty() && cluster.node(id).unsynced.is_empty());
     }
     assert!(cluster.leads(N1));
@@ -361,7 +361,7 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
 fn a_stalled_node_lets_others_lead() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.propose(N1, 1, "x");
     cluster.step(N1, Input::Stalled);
     assert_eq!(cluster.status(N1).role, Role::Follower);
@@ -370,16 +370,16 @@ fn a_stalled_node_lets_others_lead() {
         cluster.timeout(N1, Timer::Election);
         cluster.wire.is_empty()
     };
-    cluster.later(1_000);
+    cluster.advance(1_000);
     assert!(silent(&mut cluster), "the disk has not answered");
     cluster.sync(N1);
     assert!(!silent(&mut cluster), "it may campaign again");
     cluster.step(N1, Input::Stalled);
     assert!(silent(&mut cluster), "the disk has answered, but others go first");
     cluster.elect(N2);
-    cluster.node(N3).hung = true;
+    cluster.node(N3).is_hung = true;
     let beat = Message::Heartbeat(Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1) });
-    let answers = cluster.ask(N2, N3, beat);
+    let answers = cluster.replies(N2, N3, beat);
     assert_eq!(
         answers,
         [Message::HeartbeatAck(HeartbeatAck { term: Term(2) })],

@@ -29,7 +29,7 @@ fn heartbeats_name_acknowledged_entries_only() {
     let in_flight = to_n3(&mut cluster);
     cluster.deliver();
     for _ in 0..5 {
-        cluster.later(50);
+        cluster.advance(50);
         cluster.timeout(N1, Timer::Heartbeat);
         for message in to_n3(&mut cluster) {
             assert!(!is_append_with_entries(&message), "sent again: {}", message.describe());
@@ -40,14 +40,14 @@ fn heartbeats_name_acknowledged_entries_only() {
                 panic!("{message:?}")
             };
             assert_eq!((prev, commit), (at(1, 1), Slot(1)), "what n3 has acknowledged");
-            let answers = cluster.ask(N1, N3, message);
+            let answers = cluster.replies(N1, N3, message);
             assert_eq!(answers, [Message::HeartbeatAck(HeartbeatAck { term: Term(1) })]);
-            cluster.say(N3, N1, answers[0].clone());
+            cluster.inject(N3, N1, answers[0].clone());
         }
         cluster.deliver();
     }
     for append in in_flight {
-        cluster.say(N1, N3, append);
+        cluster.inject(N1, N3, append);
     }
     cluster.deliver();
     assert_eq!(cluster.commands(N3).len(), 5);
@@ -64,7 +64,7 @@ fn silent_peer_gets_probes_without_entries() {
     cluster.deliver();
     let mut probes = 0;
     for beat in 0..40 {
-        cluster.later(50);
+        cluster.advance(50);
         cluster.timeout(N1, Timer::Heartbeat);
         if beat < 20 {
             cluster.propose(N1, 2 + beat, "y");
@@ -77,8 +77,8 @@ fn silent_peer_gets_probes_without_entries() {
     }
     assert!((4..8).contains(&probes), "{probes} probes in 2 s");
     // It returns. The answer to the next probe tells what it lacks.
-    cluster.beat(N1);
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
+    cluster.heartbeat(N1);
     assert_eq!(cluster.commands(N3).len(), 21);
 }
 
@@ -96,12 +96,12 @@ fn searching() -> (Cluster, Vec<Message>, Message) {
     cluster.deliver();
     // The first is lost, and the others conflict one by one.
     appends.remove(0);
-    let answers = cluster.ask(N1, N3, appends.remove(0));
+    let answers = cluster.replies(N1, N3, appends.remove(0));
     let [Message::AppendConflict(AppendConflict { probe: 0, at: Slot(2), .. })] = &answers[..]
     else {
         panic!("{answers:?}")
     };
-    cluster.say(N3, N1, answers[0].clone());
+    cluster.inject(N3, N1, answers[0].clone());
     let search = to_n3(&mut cluster);
     let [Message::Append(Append { probe: 1, prev, .. })] = &search[..] else {
         panic!("{search:?}")
@@ -116,23 +116,23 @@ fn further_conflicts_of_one_hole_send_nothing_again() {
     let (mut cluster, appends, search) = searching();
     let mut conflicts = Vec::new();
     for append in appends {
-        let answers = cluster.ask(N1, N3, append);
+        let answers = cluster.replies(N1, N3, append);
         assert!(
             matches!(answers[..], [Message::AppendConflict(AppendConflict { probe: 0, .. })]),
             "{answers:?}"
         );
-        assert_eq!(cluster.ask(N3, N1, answers[0].clone()), [], "a settled question");
+        assert_eq!(cluster.replies(N3, N1, answers[0].clone()), [], "a settled question");
         conflicts.extend(answers);
     }
     // The logs meet, and new appends carry what follows: these conflicts are not about them.
-    cluster.say(N1, N3, search);
+    cluster.inject(N1, N3, search);
     assert!(cluster.deliver_one(), "the answer to the search");
     let appends = to_n3(&mut cluster);
     assert_eq!(appends.iter().filter(|it| is_append_with_entries(it)).count(), 3, "{appends:?}");
     for conflict in conflicts {
-        assert_eq!(cluster.ask(N3, N1, conflict), [], "an earlier search");
+        assert_eq!(cluster.replies(N3, N1, conflict), [], "an earlier search");
     }
-    appends.into_iter().for_each(|append| cluster.say(N1, N3, append));
+    appends.into_iter().for_each(|append| cluster.inject(N1, N3, append));
     cluster.deliver();
     assert_eq!(cluster.commands(N3).len(), 4);
 }
@@ -146,10 +146,10 @@ fn only_the_answer_to_the_probe_ends_it() {
     let ack = |probe, matched| {
         Message::AppendAck(AppendAck { term: Term(1), probe, matched: Slot(matched) })
     };
-    cluster.say(N3, N1, ack(0, 2));
+    cluster.inject(N3, N1, ack(0, 2));
     assert_eq!(to_n3(&mut cluster), [], "an earlier append's answer");
     assert_eq!(cluster.status(N1).progress[2], (N3, Slot(2)), "and true all the same");
-    cluster.say(N3, N1, ack(1, 2));
+    cluster.inject(N3, N1, ack(1, 2));
     let more = to_n3(&mut cluster);
     assert!(more.iter().any(is_append_with_entries), "{more:?}");
 }
@@ -248,7 +248,7 @@ impl Links {
                     cluster.now = cluster.now.max(arrival);
                     let (_, _, message) = link.queue.pop_front().unwrap();
                     let (from, to, _) = link.way;
-                    cluster.say(from, to, message);
+                    cluster.inject(from, to, message);
                 }
                 _ if self.next_beat <= end => {
                     cluster.now = cluster.now.max(self.next_beat);
@@ -296,7 +296,7 @@ fn burst_over_a_slow_link_sends_each_entry_once() {
     let ratio = links.sent as f64 / needed as f64;
     assert!(ratio < 1.05, "sent {ratio:.2} times what is needed");
     assert!(links.most_queued <= 2 << 20, "{} bytes in a lane", links.most_queued);
-    assert!(cluster.node(N1).refused.is_empty());
+    assert!(cluster.node(N1).outputs.refused.is_empty());
 }
 
 /// A follower that was away under load is fed as fast as its link allows. Beside what it lacks only

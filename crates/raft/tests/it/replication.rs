@@ -87,7 +87,7 @@ fn append_follows_its_previous_entry_and_cuts_only_what_differs() {
             commit: Slot(0),
             digest: HistoryDigest::UNKNOWN,
         });
-        let answers = cluster.ask(N2, N1, append);
+        let answers = cluster.replies(N2, N1, append);
         let term = Term(3);
         let wanted = match answer {
             Ok(matched) => Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(matched) }),
@@ -102,7 +102,7 @@ fn append_follows_its_previous_entry_and_cuts_only_what_differs() {
         assert_eq!(terms(&cluster.node(N1).disk.log), expected, "{case}");
         let cut = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Truncated { .. });
         let lost = !expected.starts_with(&held);
-        assert_eq!(cluster.node(N1).notes.iter().any(cut), lost, "{case}");
+        assert_eq!(cluster.node(N1).outputs.notes.iter().any(cut), lost, "{case}");
     }
 }
 
@@ -149,7 +149,7 @@ fn a_long_divergent_tail_is_skipped() {
         (config(N2, 3), saved(4, None, &tail(2))),
         (config(N3, 3), saved(4, None, &tail(4))),
     ]);
-    cluster.later(1_000);
+    cluster.advance(1_000);
     cluster.timeout(N1, Timer::Election);
     let mut conflicts = 0;
     while let Some(flight) = cluster.wire.front() {
@@ -174,9 +174,9 @@ fn figure_8_only_own_entries_commit_by_counting() {
             (config(N4, 5), saved(3, None, &[1])),
             (config(N5, 5), saved(3, Some(N5), &[1, 3])),
         ]);
-        cluster.later(1_000);
+        cluster.advance(1_000);
         cluster.timeout(N1, Timer::Election);
-        cluster.cut = vec![(N1, N5), (N5, N1)];
+        cluster.cut = [(N1, N5), (N5, N1)].into();
         while !cluster.leads(N1) {
             assert!(cluster.deliver_one());
         }
@@ -194,27 +194,27 @@ fn figure_8_only_own_entries_commit_by_counting() {
     });
     let mut cluster = start();
     for id in [N2, N3] {
-        let answers = cluster.ask(N1, id, append.clone());
+        let answers = cluster.replies(N1, id, append.clone());
         assert_eq!(
             answers,
             [Message::AppendAck(AppendAck { term: Term(4), probe: 0, matched: Slot(2) })]
         );
-        cluster.say(id, N1, answers[0].clone());
+        cluster.inject(id, N1, answers[0].clone());
     }
     assert_eq!(cluster.commit(N1), 0, "on three of five, and not committed");
     // (d): node 5 may still win and overwrite it.
     let mut unlucky = cluster;
     unlucky.cut.clear();
     unlucky.wire.clear();
-    unlucky.crash(N1);
-    unlucky.later(1_000);
+    unlucky.restart(N1);
+    unlucky.advance(1_000);
     unlucky.elect(N5);
     assert_eq!(terms(&unlucky.node(N3).disk.log)[..2], [1, 3]);
     // (e): once its own entry is on a majority, both are committed for good.
     let mut lucky = start();
     lucky.deliver();
-    lucky.beat(N1);
-    lucky.beat(N1);
+    lucky.heartbeat(N1);
+    lucky.heartbeat(N1);
     assert_eq!(lucky.commit(N1), 3);
 }
 
@@ -225,10 +225,10 @@ fn a_follower_commits_only_what_it_verified() {
     let disk = saved(3, None, &[1, 1, 2, 2]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     let term = Term(3);
-    cluster.say(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
+    cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
     assert_eq!(cluster.commit(N1), 0, "nothing is verified");
     let prev = at(2, 1);
-    cluster.say(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4) }));
+    cluster.inject(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4) }));
     assert_eq!(cluster.commit(N1), 2, "slots 3 and 4 may be an older leader's");
     let append = Message::Append(Append {
         term,
@@ -238,10 +238,10 @@ fn a_follower_commits_only_what_it_verified() {
         commit: Slot(2),
         digest: HistoryDigest::UNKNOWN,
     });
-    cluster.say(N2, N1, append);
+    cluster.inject(N2, N1, append);
     assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
     // A new leader's word counts for nothing before it is matched.
-    cluster.say(N3, N1, Message::Commit(Commit { term: Term(4), commit: Slot(3) }));
+    cluster.inject(N3, N1, Message::Commit(Commit { term: Term(4), commit: Slot(3) }));
     let append = Message::Append(Append {
         term: Term(4),
         probe: 0,
@@ -250,7 +250,7 @@ fn a_follower_commits_only_what_it_verified() {
         commit: Slot(9),
         digest: HistoryDigest::UNKNOWN,
     });
-    cluster.say(N3, N1, append);
+    cluster.inject(N3, N1, append);
     assert_eq!(cluster.commit(N1), 4);
 }
 
@@ -269,10 +269,10 @@ fn a_late_append_does_not_cut_what_was_acknowledged() {
             digest: HistoryDigest::UNKNOWN,
         })
     };
-    cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
-    cluster.say(N2, N1, append(at(1, 1), run(2, 1, &["b", "c"])));
+    cluster.inject(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
+    cluster.inject(N2, N1, append(at(1, 1), run(2, 1, &["b", "c"])));
     let before = cluster.node(N1).disk.clone();
-    cluster.say(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
+    cluster.inject(N2, N1, append(at(0, 0), run(1, 1, &["a"])));
     assert_eq!(cluster.node(N1).disk, before);
 }
 
@@ -291,9 +291,9 @@ fn a_leader_that_contradicts_itself_is_ignored() {
             digest: HistoryDigest::UNKNOWN,
         })
     };
-    cluster.say(N2, N1, append(at(2, 1), run(3, 2, &["a"])));
+    cluster.inject(N2, N1, append(at(2, 1), run(3, 2, &["a"])));
     let before = cluster.node(N1).disk.clone();
-    assert_eq!(cluster.ask(N2, N1, append(at(2, 1), run(3, 3, &["b"]))), []);
+    assert_eq!(cluster.replies(N2, N1, append(at(2, 1), run(3, 3, &["b"]))), []);
     assert_eq!(cluster.node(N1).disk, before);
 }
 
@@ -307,10 +307,10 @@ fn a_lost_append_is_found_by_a_probe() {
     assert_eq!(cluster.intercept(N1, N3).len(), 1, "lost");
     cluster.deliver();
     assert_eq!(cluster.commands(N3), Vec::<String>::new());
-    cluster.beat(N1);
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
+    cluster.heartbeat(N1);
     assert_eq!(cluster.commands(N3), ["a"]);
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
     cluster.timeout(N1, Timer::Heartbeat);
     let beat = Message::Heartbeat(Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2) });
     assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
@@ -325,7 +325,7 @@ fn an_answer_to_a_heartbeat_acknowledges_nothing() {
     cluster.partition(&[N1]);
     cluster.propose(N1, 1, "a");
     for peer in [N2, N3] {
-        cluster.say(peer, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
+        cluster.inject(peer, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
     }
     let now = cluster.status(N1);
     assert_eq!(now.commit, before.commit);
@@ -337,7 +337,7 @@ fn an_answer_to_a_heartbeat_acknowledges_nothing() {
 fn any_one_message_may_be_lost() {
     for lost in 0..30 {
         let mut cluster = Cluster::new(3);
-        cluster.later(1_000);
+        cluster.advance(1_000);
         cluster.timeout(N1, Timer::Election);
         let mut count = 0;
         let mut events: Vec<&str> = vec!["beat", "b", "beat", "beat", "beat"];
@@ -346,12 +346,12 @@ fn any_one_message_may_be_lost() {
             while let Some(flight) = cluster.wire.pop_front() {
                 count += 1;
                 if count - 1 != lost {
-                    cluster.say(flight.from, flight.to, flight.message);
+                    cluster.inject(flight.from, flight.to, flight.message);
                 }
             }
             if !cluster.leads(N1) {
                 // The vote itself was lost: it asks again.
-                cluster.later(1_000);
+                cluster.advance(1_000);
                 cluster.timeout(N1, Timer::Election);
             } else if !proposed {
                 proposed = true;
@@ -360,14 +360,14 @@ fn any_one_message_may_be_lost() {
                 match events.pop() {
                     None => break,
                     Some("beat") => {
-                        cluster.later(50);
+                        cluster.advance(50);
                         cluster.timeout(N1, Timer::Heartbeat);
                     }
                     Some(command) => cluster.propose(N1, 2, command),
                 }
             }
         }
-        cluster.beat(N1);
+        cluster.heartbeat(N1);
         for id in cluster.ids() {
             assert_eq!(cluster.commands(id), ["a", "b"], "message {lost} lost, {id:?}");
         }
@@ -387,10 +387,10 @@ fn the_window_bounds_what_is_in_flight() {
     let appends = cluster.intercept(N1, N2);
     assert_eq!(appends.len(), 2);
     for append in appends {
-        cluster.say(N1, N2, append);
+        cluster.inject(N1, N2, append);
     }
     let acks = cluster.intercept(N2, N1);
-    cluster.say(N2, N1, acks[0].clone());
+    cluster.inject(N2, N1, acks[0].clone());
     let more = cluster.intercept(N1, N2);
     let Some(Message::Append(Append { run, .. })) = more.first() else { panic!("{more:?}") };
     assert_eq!((run.first, run.values.len()), (Slot(4), 8), "all that had gathered");
@@ -416,7 +416,7 @@ fn the_window_bounds_bytes() {
         .sum();
     assert!((999..1250).contains(&bytes), "{bytes} bytes in {} appends", appends.len());
     for append in appends {
-        cluster.say(N1, N2, append);
+        cluster.inject(N1, N2, append);
     }
     cluster.deliver();
     assert_eq!(cluster.commands(N2).len(), 20);
@@ -438,20 +438,19 @@ fn a_large_offer_becomes_runs_of_bounded_size() {
     let limits = Limits { append_bytes: 100, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     let propose = |n| Input::Propose { ticket: Ticket(n), command: vec![b'x'; 29].into() };
-    cluster.turn(N1, (0..9).map(propose));
+    cluster.step_all(N1, (0..9).map(propose));
     let (now, node) = (cluster.now, cluster.node(N1));
-    let (seq, writes) = node.unsynced.pop_front().unwrap();
-    let sizes = writes.iter().map(|write| match write {
+    let writes = node.sync_one().unwrap();
+    let sizes = writes.iter().map(|logged| match &logged.write {
         Write::Put(run) => run.values.byte_len(),
         other => panic!("{other:?}"),
     });
     assert_eq!(sizes.collect::<Vec<_>>(), [90, 90, 90]);
     let placed: Vec<_> = (0..9).map(|n| (Ticket(n), Slot(n + 2))).collect();
-    assert_eq!(node.placed, placed);
+    assert_eq!(node.outputs.placed, placed);
     let mut own = Own(0);
-    node.host.written(seq);
     let _ = node.host.round(now, &mut own);
     assert_eq!(own.0, 1, "one acknowledgement to itself for all");
 }
@@ -466,7 +465,7 @@ fn leader_never_searches_before_what_was_acknowledged() {
     for ticket in 0..5 {
         cluster.propose(N1, ticket, "x");
     }
-    cluster.say(
+    cluster.inject(
         N3,
         N1,
         Message::AppendAck(AppendAck { term: Term(1), probe: 0, matched: Slot(3) }),
@@ -478,7 +477,7 @@ fn leader_never_searches_before_what_was_acknowledged() {
         at: Slot(5),
         hint: at(0, 0),
     });
-    let answers = cluster.ask(N3, N1, conflict);
+    let answers = cluster.replies(N3, N1, conflict);
     let [Message::Append(Append { prev, .. })] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(prev.slot, Slot(3));
 }
@@ -494,12 +493,12 @@ fn proposal_beyond_the_uncommitted_bytes_is_refused_as_busy() {
         cluster.propose(N1, 4 * round + 1, &"x".repeat(49));
         cluster.propose(N1, 4 * round + 2, "x");
         let busy = (Ticket(4 * round + 2), Refusal::Busy);
-        assert_eq!(cluster.node(N1).refused.last(), Some(&busy), "round {round}");
+        assert_eq!(cluster.node(N1).outputs.refused.last(), Some(&busy), "round {round}");
         cluster.deliver();
     }
     cluster.propose(N1, 999, &"x".repeat(61));
     let too_large = (Ticket(999), Refusal::TooLarge { limit: 60 });
-    assert_eq!(cluster.node(N1).refused.last(), Some(&too_large));
+    assert_eq!(cluster.node(N1).outputs.refused.last(), Some(&too_large));
     assert_eq!(cluster.commands(N1).len(), 100);
 }
 
@@ -514,7 +513,7 @@ fn partition_of_five_loses_nothing_that_was_chosen() {
     cluster.partition(&[N1, N2]);
     cluster.propose(N1, 2, "lost");
     cluster.deliver();
-    assert_eq!(cluster.node(N1).placed.last(), Some(&(Ticket(2), Slot(3))));
+    assert_eq!(cluster.node(N1).outputs.placed.last(), Some(&(Ticket(2), Slot(3))));
     assert_eq!(cluster.commands(N1), ["before"], "placed, never chosen: no success is sent");
     cluster.elect(N3);
     cluster.propose(N3, 3, "kept");
@@ -522,8 +521,8 @@ fn partition_of_five_loses_nothing_that_was_chosen() {
     cluster.timeout(N1, Timer::Heartbeat);
     assert!(!cluster.leads(N1), "the lone side's leader has noticed by now");
     cluster.heal();
-    cluster.beat(N3);
-    cluster.beat(N3);
+    cluster.heartbeat(N3);
+    cluster.heartbeat(N3);
     for id in cluster.ids() {
         assert_eq!(cluster.commands(id), ["before", "kept"], "{id:?}");
         assert_eq!(terms(&cluster.node(id).disk.log), [1, 1, 2, 2], "{id:?}");

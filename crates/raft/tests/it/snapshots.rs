@@ -46,23 +46,23 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     cluster.step(N1, Input::Compact { through: Slot(4) });
     cluster.heal();
     for _ in 0..3 {
-        cluster.beat(N1);
+        cluster.heartbeat(N1);
     }
-    assert_eq!(cluster.node(N1).snapshots.first(), Some(&N3));
-    let asked = cluster.node(N1).snapshots.len();
-    cluster.beat(N1);
-    assert_eq!(cluster.node(N1).snapshots.len(), asked + 1, "said at every heartbeat");
+    assert_eq!(cluster.node(N1).outputs.snapshots.first(), Some(&N3));
+    let asked = cluster.node(N1).outputs.snapshots.len();
+    cluster.heartbeat(N1);
+    assert_eq!(cluster.node(N1).outputs.snapshots.len(), asked + 1, "said at every heartbeat");
     let base = cluster.core(N1).base_at(Slot(4)).unwrap();
     cluster.step(N3, Input::Installed { base });
     let ack = Message::AppendAck(AppendAck { term: Term(1), probe: 0, matched: Slot(4) });
     assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
     cluster.deliver();
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
     assert_eq!(cluster.commit(N3), 6);
     assert_eq!(terms(&cluster.node(N3).disk.log), [1, 1], "only what lies behind the snapshot");
-    let asked = cluster.node(N1).snapshots.len();
-    cluster.beat(N1);
-    assert_eq!(cluster.node(N1).snapshots.len(), asked, "and no more");
+    let asked = cluster.node(N1).outputs.snapshots.len();
+    cluster.heartbeat(N1);
+    assert_eq!(cluster.node(N1).outputs.snapshots.len(), asked, "and no more");
 }
 
 /// §7: "If instead the follower receives a snapshot that describes a prefix of its log, then log
@@ -90,10 +90,10 @@ fn a_snapshot_of_another_history_voids_what_was_verified() {
     let term = Term(3);
     let beat = Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit: Slot(0) });
     let beat = Input::Message { from: N2, message: beat };
-    cluster.turn(N1, [beat, Input::Installed { base: base(2, 3) }]);
+    cluster.step_all(N1, [beat, Input::Installed { base: base(2, 3) }]);
     let ack = Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) });
     assert_eq!(cluster.intercept(N1, N2).last(), Some(&ack), "slots 3 and 4 are gone");
-    cluster.say(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
+    cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
     assert_eq!(cluster.commit(N1), 2);
 }
 
@@ -106,20 +106,20 @@ fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
         (config(N2, 3), saved(2, None, &[1, 1, 1, 1, 1])),
         (config(N3, 3), saved(2, None, &[1, 1, 1])),
     ]);
-    cluster.cut = vec![(N1, N2)];
+    cluster.cut = [(N1, N2)].into();
     cluster.elect(N1);
     cluster.cut.clear();
     let (term, commit) = (Term(3), Slot(0));
-    cluster.say(N1, N2, Message::Heartbeat(Heartbeat { term, prev: at(0, 0), commit }));
+    cluster.inject(N1, N2, Message::Heartbeat(Heartbeat { term, prev: at(0, 0), commit }));
     cluster.wire.clear();
     cluster.step(N2, Input::Installed { base: base(2, 1) });
     let ack = cluster.intercept(N2, N1);
     assert_eq!(ack, [Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) })]);
-    cluster.say(N2, N1, ack[0].clone());
+    cluster.inject(N2, N1, ack[0].clone());
     let sent = cluster.intercept(N1, N2);
     let [Message::Append(Append { prev, run, .. }), ..] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!((*prev, run.first, run.last(), run.stamp), (at(2, 1), Slot(3), Slot(3), Term(1)));
-    let answers = cluster.ask(N1, N2, sent[0].clone());
+    let answers = cluster.replies(N1, N2, sent[0].clone());
     assert_eq!(answers, [Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(3) })]);
     assert_eq!(cluster.commit(N2), 3, "slots 4 and 5 are stale");
 }
@@ -133,7 +133,7 @@ fn a_snapshot_of_a_later_term_raises_the_term() {
     assert!(!cluster.leads(N1));
     let expected = HardState { term: Term(5), vote: None };
     assert_eq!(cluster.node(N1).disk.hard_state, expected);
-    cluster.crash(N1);
+    cluster.restart(N1);
     assert_eq!(cluster.term(N1), 5);
 }
 
@@ -161,7 +161,7 @@ fn a_snapshot_brings_its_members() {
     cluster.step(N1, Input::Installed { base });
     cluster.timeout(N1, synod_raft::Timer::Election);
     assert!(cluster.wire.is_empty(), "it is no voter any more");
-    cluster.crash(N1);
+    cluster.restart(N1);
     cluster.timeout(N1, synod_raft::Timer::Election);
     assert!(cluster.wire.is_empty(), "nor after a restart");
 }
@@ -193,7 +193,7 @@ fn everything_below_the_base_matches() {
     ];
     for (message, answers, kept) in cases {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
-        assert_eq!(cluster.ask(N2, N1, message.clone()), answers, "{message:?}");
+        assert_eq!(cluster.replies(N2, N1, message.clone()), answers, "{message:?}");
         assert_eq!(terms(&cluster.node(N1).disk.log), kept, "{message:?}");
     }
 }
@@ -256,19 +256,19 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     assert_eq!(cluster.commit(N1), 2, "what is applied is chosen");
     cluster.partition(&[N1]);
     cluster.elect(N2);
-    cluster.crash(N2);
+    cluster.restart(N2);
     cluster.elect(N3);
     cluster.propose(N3, 1, "x");
     cluster.deliver();
     cluster.heal();
     for _ in 0..10 {
-        cluster.beat(N3);
+        cluster.heartbeat(N3);
     }
     assert_eq!(cluster.node(N1).disk.log, applied.log, "not even cut behind what is applied");
     assert_eq!(cluster.commit(N1), 2);
     let contradicted = FatalError::Contradicted { slot: Slot(1), by: N3 };
-    assert_eq!(cluster.node(N1).fatal, Some(contradicted), "it has stopped");
-    assert_eq!(cluster.node(N1).chosen, std::collections::BTreeMap::new(), "none reported again");
+    assert_eq!(cluster.node(N1).outputs.fatal, Some(contradicted), "it has stopped");
+    assert_eq!(cluster.node(N1).outputs.chosen, [], "none reported again");
 }
 
 proptest! {
@@ -289,7 +289,7 @@ proptest! {
         let run = run(prev.slot.0 + 1, 2, &vec!["y"; count]);
         let (term, commit, digest) = (Term(2), Slot(commit), HistoryDigest::UNKNOWN);
         let append = Append { term, probe: 0, prev, run, commit, digest };
-        cluster.say(N2, N1, Message::Append(append));
+        cluster.inject(N2, N1, Message::Append(append));
         let node = cluster.node(N1);
         for slot in 1..=applied.0 {
             prop_assert_eq!(node.disk.log.get(Slot(slot)), disk.log.get(Slot(slot)));

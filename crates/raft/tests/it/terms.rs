@@ -40,19 +40,19 @@ fn in_every_role() -> Vec<(&'static str, Cluster)> {
     pre_candidate.timeout(N1, Timer::Election);
     let mut candidate = earlier();
     candidate.timeout(N1, Timer::Election);
-    candidate.say(
+    candidate.inject(
         N2,
         N1,
         Message::PreVoteReply(PreVoteReply { term: Term(3), next_term: Term(4), granted: true }),
     );
     let mut leader = earlier();
     leader.timeout(N1, Timer::Election);
-    leader.say(
+    leader.inject(
         N2,
         N1,
         Message::PreVoteReply(PreVoteReply { term: Term(3), next_term: Term(4), granted: true }),
     );
-    leader.say(N2, N1, Message::Vote(Vote { term: Term(4), granted: true }));
+    leader.inject(N2, N1, Message::Vote(Vote { term: Term(4), granted: true }));
     assert_eq!(pre_candidate.status(N1).role, Role::Candidate);
     assert_eq!(candidate.status(N1).role, Role::Candidate);
     assert!(leader.leads(N1));
@@ -74,7 +74,7 @@ fn a_later_term_is_adopted_by_every_role() {
             if role == "leader" && matches!(message, Message::RequestVote(_)) {
                 continue; // See the next test.
             }
-            cluster.say(N2, N1, message.clone());
+            cluster.inject(N2, N1, message.clone());
             assert_eq!(cluster.term(N1), 9, "{role}: {message:?}");
             assert_eq!(cluster.status(N1).role, Role::Follower, "{role}: {message:?}");
             assert_eq!(cluster.node(N1).disk.hard_state.term, Term(9), "{role}: {message:?}");
@@ -87,7 +87,7 @@ fn a_later_term_is_adopted_by_every_role() {
 fn a_working_leader_is_not_deposed_by_a_candidate() {
     let (_, mut leader) = in_every_role().pop().unwrap();
     let answers =
-        leader.ask(N2, N1, Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) }));
+        leader.replies(N2, N1, Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) }));
     assert_eq!(answers, [], "not even an answer");
     assert!(leader.leads(N1) && leader.term(N1) == 4);
 }
@@ -99,7 +99,7 @@ fn a_past_term_is_refused_by_every_role() {
     for message in one_of_each(3) {
         for (role, mut cluster) in in_every_role() {
             let before = cluster.core(N1).clone();
-            let answers = cluster.ask(N2, N1, message.clone());
+            let answers = cluster.replies(N2, N1, message.clone());
             let expected = match &message {
                 Message::RequestVote(_) => {
                     vec![Message::Vote(Vote { term: Term(4), granted: false })]
@@ -120,13 +120,13 @@ fn a_past_term_is_refused_by_every_role() {
 fn pre_vote_changes_no_term() {
     for (role, mut cluster) in in_every_role() {
         let before = cluster.core(N1).clone();
-        cluster.say(N2, N1, Message::PreVote(PreVote { next_term: Term(9), last: at(9, 8) }));
+        cluster.inject(N2, N1, Message::PreVote(PreVote { next_term: Term(9), last: at(9, 8) }));
         let yes = Message::PreVoteReply(PreVoteReply {
             term: Term(3),
             next_term: Term(9),
             granted: true,
         });
-        cluster.say(N2, N1, yes);
+        cluster.inject(N2, N1, yes);
         assert_eq!(*cluster.core(N1), before, "{role}");
     }
 }
@@ -143,7 +143,7 @@ fn terms_spread_with_any_message_and_survive_a_restart() {
     cluster.elect(N1);
     for id in cluster.ids() {
         assert_eq!(cluster.term(id), 8, "{id:?}");
-        cluster.crash(id);
+        cluster.restart(id);
         assert_eq!(cluster.term(id), 8, "{id:?} remembers");
     }
 }
@@ -160,7 +160,7 @@ fn a_node_ahead_of_the_leader_is_taken_in_again() {
     cluster.partition(&[N3]);
     cluster.elect(N1);
     cluster.heal();
-    cluster.beat(N1);
+    cluster.heartbeat(N1);
     assert!(!cluster.leads(N1));
     cluster.elect(N2);
     assert_eq!(cluster.status(N3).leader, Some(N2));

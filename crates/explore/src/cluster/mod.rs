@@ -1,0 +1,334 @@
+//! A cluster for the tests of a protocol: nodes, their disks, and messages in flight.
+
+mod node;
+
+pub use node::{ClusterNode, CoreChecks, RunningTimer};
+
+use crate::safety::SafetyChecker;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use synod_consensus::{Input, Protocol, Role, Run, RunLog, Saved, Stamp, Status};
+use synod_types::{Instant, NodeId, Ticket, Value};
+
+/// Messages that one call delivers at most.
+const MAX_DELIVERIES: usize = 100_000;
+
+/// Nodes, their disks and the network between them, moved one event at a time by a test.
+///
+/// A test steps one node at a time and decides what becomes of each message on the
+/// [wire](Self::wire); or time passes, and timers and messages [come when they are
+/// due](Self::run_for). After each step of a node the cluster checks that no slot has two chosen
+/// values and no ballot two leaders, beside what [`ClusterNode`] checks.
+///
+/// `M` is the unit in which messages are lost and delivered. It differs from the protocol's message
+/// type where that is a batch.
+///
+/// ```
+/// use synod_explore::{CoreChecks, TestCluster};
+/// use synod_raft::{Config, Raft, Timer};
+/// use synod_types::{Membership, NodeId};
+///
+/// let checks = CoreChecks { invariants: Raft::check_invariants, ..CoreChecks::default() };
+/// let members = Membership::new([1, 2, 3].map(NodeId), [])?;
+/// let configs = [1, 2, 3].map(|id| Config::new(NodeId(id), members.clone()).unwrap());
+/// let nodes = configs.map(|config| (config.id(), config, Default::default()));
+/// let mut cluster = TestCluster::<Raft>::new(checks, |message| vec![message], nodes);
+/// cluster.timeout(NodeId(1), Timer::Election);
+/// cluster.deliver();
+/// cluster.propose(NodeId(1), 1, "x");
+/// cluster.deliver_if(|flight| flight.to != NodeId(3));
+/// assert_eq!(cluster.commands(NodeId(2)), ["x"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TestCluster<P: Protocol, M = <P as Protocol>::Message> {
+    /// The nodes.
+    pub nodes: BTreeMap<NodeId, ClusterNode<P>>,
+    /// Messages in flight, the oldest first.
+    pub wire: VecDeque<Flight<M>>,
+    /// Present time, the same at all nodes.
+    pub now: Instant,
+    /// Links, from one node to another, that lose everything.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// Messages in flight that [arrive by themselves](Self::run_for).
+    timed: Vec<(Instant, Flight<M>)>,
+    /// Units of which a message consists.
+    split: fn(P::Message) -> Vec<M>,
+    /// Values that any node ever reported as chosen.
+    history: RunLog<P::Stamp>,
+    leaders: SafetyChecker<P>,
+}
+
+/// A message in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flight<M> {
+    /// The sender.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// The message.
+    pub message: M,
+}
+
+impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
+    /// Recovers nodes from their disks, and starts them. `split` returns the units of a message.
+    pub fn new(
+        checks: CoreChecks<P>,
+        split: fn(P::Message) -> Vec<M>,
+        nodes: impl IntoIterator<Item = (NodeId, P::Config, Saved<P>)>,
+    ) -> Self {
+        let nodes = nodes
+            .into_iter()
+            .map(|(id, config, disk)| (id, ClusterNode::recover(id, config, disk, checks)));
+        let mut cluster = Self {
+            nodes: nodes.collect(),
+            wire: VecDeque::new(),
+            now: Instant(1_000_000_000),
+            cut: BTreeSet::new(),
+            timed: Vec::new(),
+            split,
+            history: RunLog::default(),
+            leaders: SafetyChecker::new(),
+        };
+        for id in cluster.ids() {
+            cluster.step(id, Input::Start);
+        }
+        cluster
+    }
+
+    /// Returns the ids of all nodes.
+    #[must_use]
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// Returns a node.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn node(&mut self, id: NodeId) -> &mut ClusterNode<P> {
+        self.nodes.get_mut(&id).expect("a node of the cluster")
+    }
+
+    /// Returns the core of a node.
+    #[must_use]
+    pub fn core(&self, id: NodeId) -> &P {
+        self.nodes[&id].core()
+    }
+
+    /// Returns the status of a node.
+    #[must_use]
+    pub fn status(&self, id: NodeId) -> Status {
+        self.core(id).status()
+    }
+
+    /// Returns the last slot that a node knows to be chosen.
+    #[must_use]
+    pub fn commit(&self, id: NodeId) -> u64 {
+        self.status(id).commit.0
+    }
+
+    /// Returns the commands that a node reported as chosen since it started, in order.
+    #[must_use]
+    pub fn commands(&self, id: NodeId) -> Vec<String> {
+        self.nodes[&id].commands()
+    }
+
+    /// Returns the values that a node reported as chosen since it started, in order: commands as
+    /// text, others by the name of their kind.
+    #[must_use]
+    pub fn chosen(&self, id: NodeId) -> Vec<String> {
+        let text = |value| match value {
+            Value::Command(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        self.nodes[&id].chosen().map(|(_, value)| text(value)).collect()
+    }
+
+    /// Returns the nodes that lead.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<NodeId> {
+        let nodes = self.nodes.iter();
+        nodes.filter(|(_, node)| node.status().role == Role::Leader).map(|(id, _)| *id).collect()
+    }
+
+    /// Hands one input to a node, and puts what it sends on the wire.
+    pub fn step(&mut self, id: NodeId, input: Input<P>) {
+        self.step_all(id, [input]);
+    }
+
+    /// Hands inputs to a node before one flush, and puts what it sends on the wire.
+    pub fn step_all(&mut self, id: NodeId, inputs: impl IntoIterator<Item = Input<P>>) {
+        let now = self.now;
+        let node = self.node(id);
+        inputs.into_iter().for_each(|input| node.step(now, input));
+        node.settle(now);
+        self.collect(id);
+    }
+
+    /// Proposes a command to a node.
+    pub fn propose(&mut self, id: NodeId, ticket: u64, command: &str) {
+        let command = command.as_bytes().to_vec().into();
+        self.step(id, Input::Propose { ticket: Ticket(ticket), command });
+    }
+
+    /// Lets a timer of a node run out.
+    pub fn timeout(&mut self, id: NodeId, timer: P::Timer) {
+        self.node(id).timers.remove(&timer);
+        self.step(id, Input::Timeout(timer));
+    }
+
+    /// Moves the clock. Timers do not run out by this.
+    pub fn advance(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
+    }
+
+    /// Delivers a message that is not on the wire, from any node and past all cuts.
+    pub fn inject(&mut self, from: NodeId, to: NodeId, message: M) {
+        self.step(to, Input::Message { from, message: message.into() });
+    }
+
+    /// [Injects](Self::inject) a message. Returns what the receiver sends while it handles it, which
+    /// is taken off the wire.
+    pub fn replies(&mut self, from: NodeId, to: NodeId, message: M) -> Vec<M> {
+        let before = self.wire.len();
+        self.inject(from, to, message);
+        self.wire.drain(before..).map(|flight| flight.message).collect()
+    }
+
+    /// Delivers the oldest message, or drops it if its link is cut. Returns false if there is none.
+    pub fn deliver_one(&mut self) -> bool {
+        let Some(Flight { from, to, message }) = self.wire.pop_front() else { return false };
+        if !self.cut.contains(&(from, to)) && self.nodes.contains_key(&to) {
+            self.inject(from, to, message);
+        }
+        true
+    }
+
+    /// Delivers messages until none is in flight.
+    pub fn deliver(&mut self) {
+        self.deliver_if(|_| true);
+    }
+
+    /// Delivers messages until none is in flight, and drops all others.
+    ///
+    /// # Panics
+    /// If nodes send each other messages without end.
+    pub fn deliver_if(&mut self, arrives: impl Fn(&Flight<M>) -> bool) {
+        for _ in 0..MAX_DELIVERIES {
+            match self.wire.front() {
+                None => return,
+                Some(flight) if !arrives(flight) => drop(self.wire.pop_front()),
+                Some(_) => drop(self.deliver_one()),
+            }
+        }
+        panic!("the nodes never come to rest");
+    }
+
+    /// Takes the messages of one link off the wire, and returns them.
+    pub fn intercept(&mut self, from: NodeId, to: NodeId) -> Vec<M> {
+        let all = self.wire.drain(..);
+        let (taken, rest): (Vec<_>, Vec<_>) = all.partition(|it| it.from == from && it.to == to);
+        self.wire = rest.into();
+        taken.into_iter().map(|flight| flight.message).collect()
+    }
+
+    /// Cuts all links between the nodes of `group` and the others.
+    pub fn partition(&mut self, group: &[NodeId]) {
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            self.ids().into_iter().partition(|id| group.contains(id));
+        for a in inside {
+            self.cut.extend(outside.iter().flat_map(|b| [(a, *b), (*b, a)]));
+        }
+    }
+
+    /// Restores all links.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Ends a hang of a node's disk, and makes all durable.
+    pub fn sync(&mut self, id: NodeId) {
+        self.node(id).is_hung = false;
+        self.step_all(id, []);
+    }
+
+    /// Crashes a node and starts it again on its disk: what is not durable is lost.
+    pub fn restart(&mut self, id: NodeId) {
+        let now = self.now;
+        self.node(id).restart(now);
+        self.collect(id);
+    }
+
+    /// Lets time pass: timers run out and messages arrive when they are due. `arrival` returns the
+    /// time at which a message arrives, or `None` if it is lost.
+    pub fn run_for(
+        &mut self,
+        time: Duration,
+        mut arrival: impl FnMut(Instant, &Flight<M>) -> Option<Instant>,
+    ) {
+        let end = self.now + time;
+        loop {
+            self.ids().into_iter().for_each(|id| self.collect(id));
+            for flight in self.wire.drain(..) {
+                if !self.cut.contains(&(flight.from, flight.to))
+                    && let Some(at) = arrival(self.now, &flight)
+                {
+                    self.timed.push((at, flight));
+                }
+            }
+            let timers = self.nodes.iter().flat_map(|(id, node)| {
+                node.timers.iter().map(|(timer, running)| (running.due, *id, *timer))
+            });
+            let timer = timers.min();
+            let flights = self.timed.iter().enumerate();
+            let flight = flights.map(|(index, (at, _))| (*at, index)).min();
+            let next = timer.map(|it| it.0).into_iter().chain(flight.map(|it| it.0)).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            self.now = at;
+            match (flight.filter(|it| it.0 == at), timer) {
+                (Some((_, index)), _) => {
+                    let Flight { from, to, message } = self.timed.remove(index).1;
+                    self.inject(from, to, message);
+                }
+                (None, Some((_, id, timer))) => self.timeout(id, timer),
+                (None, None) => unreachable!("one of them is due"),
+            }
+        }
+        self.now = end;
+    }
+
+    /// Puts what a node has sent on the wire, and checks what it reported.
+    fn collect(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+        for (to, message) in node.outputs.sent.drain(..) {
+            let units = (self.split)(message).into_iter();
+            self.wire.extend(units.map(|message| Flight { from: id, to, message }));
+        }
+        let runs = node.outputs.chosen.iter().rev();
+        let fresh: Vec<_> = runs.take_while(|run| run.last() > node.compared).collect();
+        fresh.into_iter().rev().for_each(|run| compare(&mut self.history, id, run));
+        node.compared = node.applied();
+        let status = node.status();
+        assert!(status.commit <= status.last, "{status:?}");
+        let checked = self.leaders.observe_leader(id, &status).map(drop);
+        checked.unwrap_or_else(|found| panic!("{found}"));
+    }
+}
+
+/// Asserts that no slot of a run was chosen with another value, and adds the run to the history.
+fn compare<S: Stamp>(history: &mut RunLog<S>, id: NodeId, run: &Run<S>) {
+    let end = history.last();
+    for (slot, value) in (0..).map(|index| run.first.plus(index)).zip(run.values.iter()) {
+        if slot > end {
+            return history.put(run.from(slot));
+        }
+        let Some((stamp, known)) = history.get(slot) else {
+            history.put(Run::single(slot, run.stamp, value.to_value()));
+            continue;
+        };
+        // A value may be chosen under several ballots, an entry has one term.
+        let is_same = known == value && (S::NAMES_PROPOSER || stamp == run.stamp);
+        assert!(is_same, "slot {slot} is chosen twice, at {id:?}: {known:?} and {value:?}");
+    }
+}

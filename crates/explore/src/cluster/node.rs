@@ -1,0 +1,233 @@
+//! One node of a test cluster: a core with its disk, and all that it asked for since it started.
+
+use crate::{NodeOutputs, TestNode};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut, Range};
+use std::time::Duration;
+use synod_consensus::{FatalError, Input, Protocol, Saved, Status, TimerChange, Write};
+use synod_types::{Instant, NodeId, Slot, Ticket, Value};
+
+/// Rounds that a node may need until it has nothing left to do.
+const MAX_ROUNDS: usize = 64;
+
+/// The checks of a protocol's tests, which [`ClusterNode`] runs.
+#[derive(Debug)]
+pub struct CoreChecks<P: Protocol> {
+    /// Asserts the invariants of a core. Called after every step and every round.
+    pub invariants: fn(&P),
+    /// Returns whether a round without news may make this write. A flush should be idempotent.
+    pub may_repeat: fn(&Write<P>) -> bool,
+    /// Size of a message in bytes, for [`ClusterNode::most_sent`].
+    pub size: fn(&P::Message) -> usize,
+}
+
+impl<P: Protocol> Clone for CoreChecks<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Protocol> Copy for CoreChecks<P> {}
+
+impl<P: Protocol> Default for CoreChecks<P> {
+    fn default() -> Self {
+        Self { invariants: |_| (), may_repeat: |_| false, size: |_| 0 }
+    }
+}
+
+/// A [`TestNode`], its running timers and its outputs.
+///
+/// Each step asserts the core's invariants and the rules that [`TestNode`] checks. A flush with
+/// nothing new must neither write nor send. Of all [fatal errors](FatalError) a core may report
+/// [`FatalError::Contradicted`] alone.
+#[derive(Clone, Debug)]
+pub struct ClusterNode<P: Protocol> {
+    node: TestNode<P>,
+    /// Settings of the node.
+    pub config: P::Config,
+    /// Outputs since the start, as far as no test has removed them.
+    pub outputs: NodeOutputs<P>,
+    /// Timers that run.
+    pub timers: BTreeMap<P::Timer, RunningTimer>,
+    /// Durable writes since the start, in order.
+    pub writes: Vec<Write<P>>,
+    /// Most bytes of values that one round wrote.
+    pub most_written: usize,
+    /// Most bytes that one round sent, as [`CoreChecks::size`] counts them.
+    pub most_sent: usize,
+    /// Last slot whose reported value the cluster has compared.
+    pub(super) compared: Slot,
+    checks: CoreChecks<P>,
+    /// State of the random number generator that draws the waits.
+    random: u64,
+}
+
+/// A timer that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningTimer {
+    /// The core's bounds of the wait.
+    pub range: Range<Duration>,
+    /// End of the wait, drawn within the bounds.
+    pub due: Instant,
+}
+
+impl<P: Protocol> Deref for ClusterNode<P> {
+    type Target = TestNode<P>;
+
+    fn deref(&self) -> &TestNode<P> {
+        &self.node
+    }
+}
+
+impl<P: Protocol> DerefMut for ClusterNode<P> {
+    fn deref_mut(&mut self) -> &mut TestNode<P> {
+        &mut self.node
+    }
+}
+
+impl<P: Protocol> ClusterNode<P> {
+    /// Recovers a node from its disk. Its first input must be [`Input::Start`].
+    ///
+    /// # Panics
+    /// If the core refuses the disk.
+    #[must_use]
+    pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>, checks: CoreChecks<P>) -> Self {
+        let node = TestNode::recover(id, config.clone(), disk);
+        Self {
+            node: node.unwrap_or_else(|refused| panic!("{id:?}: {refused}")),
+            config,
+            outputs: NodeOutputs::default(),
+            timers: BTreeMap::new(),
+            writes: Vec::new(),
+            most_written: 0,
+            most_sent: 0,
+            compared: Slot::ZERO,
+            checks,
+            random: id.0 * 7919,
+        }
+    }
+
+    /// Crashes the node and starts it again on its disk: what is not durable is lost.
+    pub fn restart(&mut self, now: Instant) {
+        let disk = self.node.disk.clone();
+        *self = Self::recover(self.id(), self.config.clone(), disk, self.checks);
+        self.input(now, Input::Start);
+    }
+
+    /// Returns the status of the core.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.core().status()
+    }
+
+    /// Returns the chosen values that were reported since the start, with their slots.
+    pub fn chosen(&self) -> impl Iterator<Item = (Slot, Value)> {
+        self.outputs.chosen.iter().flat_map(|run| {
+            let values = run.values.iter().map(|value| value.to_value());
+            (0..).map(|index| run.first.plus(index)).zip(values)
+        })
+    }
+
+    /// Returns the commands among the chosen values that were reported since the start, as text.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        let text = |value| match value {
+            Value::Command(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+            _ => None,
+        };
+        self.chosen().filter_map(|(_, value)| text(value)).collect()
+    }
+
+    /// Steps the core, and [settles](Self::settle).
+    pub fn input(&mut self, now: Instant, input: Input<P>) {
+        self.step(now, input);
+        self.settle(now);
+    }
+
+    /// Proposes a command.
+    pub fn propose(&mut self, now: Instant, ticket: u64, command: &str) {
+        let command = command.as_bytes().to_vec().into();
+        self.input(now, Input::Propose { ticket: Ticket(ticket), command });
+    }
+
+    /// Delivers a message. Returns what the node sends while it handles it; messages that were sent
+    /// before and not removed are dropped.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        message: P::Message,
+    ) -> Vec<(NodeId, P::Message)> {
+        self.outputs.sent.clear();
+        self.input(now, Input::Message { from, message });
+        std::mem::take(&mut self.outputs.sent)
+    }
+
+    /// Steps the core. Writes and messages come out of the next round.
+    pub fn step(&mut self, now: Instant, input: Input<P>) {
+        let changes = self.outputs.timers.len();
+        let done = self.node.input(now, input, &mut (), &mut self.outputs);
+        done.unwrap_or_else(|found| panic!("{found}"));
+        self.after_step(now, changes);
+    }
+
+    /// Runs rounds until the core has nothing left to do and all is durable, or the disk is hung.
+    ///
+    /// # Panics
+    /// If a rule is violated.
+    pub fn settle(&mut self, now: Instant) {
+        for _ in 0..MAX_ROUNDS {
+            self.rounds(now);
+            let oldest = if self.is_hung { None } else { self.node.sync_one() };
+            let Some(batch) = oldest else { return };
+            self.writes.extend(batch.into_iter().map(|logged| logged.write));
+        }
+        panic!("{:?} never comes to rest: {:?}", self.id(), self.status());
+    }
+
+    /// Runs rounds until one neither writes nor sends.
+    fn rounds(&mut self, now: Instant) {
+        for count in 0..MAX_ROUNDS {
+            let (sent, batches) = (self.outputs.sent.len(), self.unsynced.len());
+            let changes = self.outputs.timers.len();
+            let done = self.node.round(now, &mut (), &mut self.outputs);
+            done.unwrap_or_else(|found| panic!("{found}"));
+            self.after_step(now, changes);
+            let sent = &self.outputs.sent[sent..];
+            let batch = self.node.unsynced.get(batches);
+            if sent.is_empty() && batch.is_none() {
+                return;
+            }
+            let mut writes = batch.into_iter().flatten().map(|logged| &logged.write);
+            let bytes = |write: &Write<P>| match write {
+                Write::Put(run) => run.values.byte_len(),
+                _ => 0,
+            };
+            self.most_written = self.most_written.max(writes.clone().map(bytes).sum());
+            let size = self.checks.size;
+            self.most_sent = self.most_sent.max(sent.iter().map(|(_, it)| size(it)).sum());
+            let is_idempotent = count == 0 || batch.is_some() && writes.all(self.checks.may_repeat);
+            assert!(is_idempotent, "{:?}: flush is idempotent: {batch:?} {sent:?}", self.id());
+        }
+        panic!("{:?}: rounds have no end: {:?}", self.id(), self.status());
+    }
+
+    /// Starts and cancels timers as the changes after the first `seen` ask for, and checks the core.
+    fn after_step(&mut self, now: Instant, seen: usize) {
+        for change in &self.outputs.timers[seen..] {
+            match change {
+                TimerChange::Set(timer, range) => {
+                    self.random = self.random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+                    let span = (range.end - range.start).as_nanos() as u64;
+                    let extra = (self.random >> 33).checked_rem(span).unwrap_or(0);
+                    let due = now + (range.start + Duration::from_nanos(extra));
+                    self.timers.insert(*timer, RunningTimer { range: range.clone(), due });
+                }
+                TimerChange::Cancel(timer) => drop(self.timers.remove(timer)),
+            }
+        }
+        let fatal = self.outputs.fatal;
+        assert!(matches!(fatal, None | Some(FatalError::Contradicted { .. })), "{fatal:?}");
+        (self.checks.invariants)(self.node.core());
+    }
+}
