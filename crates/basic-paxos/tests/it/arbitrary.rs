@@ -90,7 +90,7 @@ proptest! {
     #[test]
     fn hostile_input_breaks_nothing(steps in vec(input(), 1..120), voters in 1..4_u64) {
         let config = Config::new(N1, members(voters, 1)).unwrap().with_limits(small()).unwrap();
-        let mut node = Node::<Many>::new(config.clone(), Saved::default());
+        let mut node = lone_node::<Many>(config.clone(), Saved::default());
         let (mut now, mut open) = (Instant(0), Vec::new());
         for step in std::iter::once(Input::Start).chain(steps) {
             now = Instant(now.0 + 60_000_000);
@@ -107,15 +107,14 @@ proptest! {
                 }
                 _ => {}
             }
-            node.step(now, step);
-            if node.seen.fatal.is_some() {
+            node.input(now, step);
+            if node.outputs.fatal.is_some() {
                 // It contradicts what is chosen: the node stops, and begins its next life.
-                node = Node::new(config.clone(), node.disk);
-                node.step(now, Input::Start);
+                node.restart(now);
                 open.clear();
             }
-            let answered = node.seen.placed.drain(..).map(|(ticket, _)| ticket);
-            for ticket in answered.chain(node.seen.refused.drain(..).map(|(ticket, _)| ticket)) {
+            let answered = node.outputs.placed.drain(..).map(|(ticket, _)| ticket);
+            for ticket in answered.chain(node.outputs.refused.drain(..).map(|(ticket, _)| ticket)) {
                 let at = open.iter().position(|open| *open == ticket);
                 open.swap_remove(at.expect("answered once"));
             }
@@ -126,7 +125,7 @@ proptest! {
             prop_assert_eq!(disk.log.last(), status.last, "the disk has what the core has");
             prop_assert!(disk.hard_state.promises().count() <= 8, "{:?}", disk.hard_state);
         }
-        let again = BasicPaxos::recover(config, node.disk).expect("its own disk makes sense");
+        let again = BasicPaxos::recover(config, node.disk.clone()).expect("its own disk makes sense");
         prop_assert_eq!(again.status().last, node.host.core().status().last);
     }
 }
@@ -173,11 +172,11 @@ fn happen(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
                 _ => cluster.wire.remove(index).unwrap(),
             };
             if !matches!(event, Event::Drop(_)) {
-                cluster.say(flight.from, flight.to, flight.message);
+                cluster.inject(flight.from, flight.to, flight.message);
             }
         }
         Event::Timer(node, index) => {
-            let timers: Vec<_> = cluster.node(id(node)).seen.timers.keys().copied().collect();
+            let timers: Vec<_> = cluster.node(id(node)).timers.keys().copied().collect();
             if !timers.is_empty() {
                 cluster.timeout(id(node), timers[index % timers.len()]);
             }
@@ -187,10 +186,10 @@ fn happen(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
             let command = format!("c{tickets}");
             cluster.propose(id(node), *tickets, &command);
         }
-        Event::Hang(node) => cluster.node(id(node)).hung = true,
+        Event::Hang(node) => cluster.node(id(node)).is_hung = true,
         Event::Sync(node) => cluster.sync(id(node)),
-        Event::Crash(node) => cluster.crash(id(node)),
-        Event::Wait(ms) => cluster.later(*ms),
+        Event::Crash(node) => cluster.restart(id(node)),
+        Event::Wait(ms) => cluster.advance(*ms),
     }
 }
 
@@ -216,16 +215,16 @@ proptest! {
         cluster.propose(N1, 1_000_000, "last");
         for _ in 0..60 {
             for id in cluster.ids() {
-                cluster.later(600);
-                let timers: Vec<_> = cluster.node(id).seen.timers.keys().copied().collect();
+                cluster.advance(600);
+                let timers: Vec<_> = cluster.node(id).timers.keys().copied().collect();
                 for timer in timers {
                     cluster.timeout(id, timer);
                     cluster.deliver();
                 }
             }
         }
-        let served = cluster.node(N1).seen.placed.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
-        let busy = cluster.node(N1).seen.refused.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
+        let served = cluster.node(N1).outputs.placed.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
+        let busy = cluster.node(N1).outputs.refused.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
         prop_assert!(served || busy, "a healthy cluster serves");
         for id in cluster.ids() {
             prop_assert_eq!(cluster.commit(id), cluster.commit(N1), "{:?} has caught up", id);

@@ -11,34 +11,34 @@ type Many = synod_basic_paxos::Many;
 #[test]
 fn paxos_p01_reply_before_the_disk_has_it() {
     let mut cluster = alone::<Single>(Saved::default());
-    cluster.node(N1).hung = true;
-    assert_eq!(cluster.ask(N2, N1, prepare(1, b(1, 2))), [], "the promise is not durable yet");
-    cluster.crash(N1);
+    cluster.node(N1).is_hung = true;
+    assert_eq!(cluster.replies(N2, N1, prepare(1, b(1, 2))), [], "the promise is not durable yet");
+    cluster.restart(N1);
     assert_eq!(
-        cluster.ask(N3, N1, prepare(1, b(1, 1).max(Ballot { round: 1, node: N3 }))),
+        cluster.replies(N3, N1, prepare(1, b(1, 1).max(Ballot { round: 1, node: N3 }))),
         [promise(1, b(1, 3), None)],
         "it never promised anything"
     );
-    cluster.node(N1).hung = true;
-    assert_eq!(cluster.ask(N3, N1, accept(1, b(1, 3), "a")), [], "nor is the vote");
-    cluster.crash(N1);
-    let answer = cluster.ask(N2, N1, prepare(1, b(2, 2)));
+    cluster.node(N1).is_hung = true;
+    assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "a")), [], "nor is the vote");
+    cluster.restart(N1);
+    let answer = cluster.replies(N2, N1, prepare(1, b(2, 2)));
     assert_eq!(answer, [promise(1, b(2, 2), None)], "it never voted");
-    cluster.ask(N2, N1, accept(1, b(2, 2), "b"));
-    cluster.crash(N1);
-    let answer = cluster.ask(N3, N1, prepare(1, b(3, 3)));
+    cluster.replies(N2, N1, accept(1, b(2, 2), "b"));
+    cluster.restart(N1);
+    let answer = cluster.replies(N3, N1, prepare(1, b(3, 3)));
     assert_eq!(answer, [promise(1, b(3, 3), Some((b(2, 2), value("b"))))], "what it said holds");
 }
 
 #[test]
 fn paxos_p02_accept_does_not_raise_the_promise() {
     let mut cluster = alone::<Single>(Saved::default());
-    assert_eq!(cluster.ask(N2, N1, accept(1, b(2, 2), "a")), [accepted(1, b(2, 2))]);
+    assert_eq!(cluster.replies(N2, N1, accept(1, b(2, 2), "a")), [accepted(1, b(2, 2))]);
     let refusal = nack(1, b(1, 3), b(2, 2));
-    assert_eq!(cluster.ask(N3, N1, prepare(1, b(1, 3))), std::slice::from_ref(&refusal));
-    assert_eq!(cluster.ask(N3, N1, accept(1, b(1, 3), "b")), std::slice::from_ref(&refusal));
-    cluster.crash(N1);
-    assert_eq!(cluster.ask(N3, N1, prepare(1, b(1, 3))), [refusal], "after a restart, too");
+    assert_eq!(cluster.replies(N3, N1, prepare(1, b(1, 3))), std::slice::from_ref(&refusal));
+    assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "b")), std::slice::from_ref(&refusal));
+    cluster.restart(N1);
+    assert_eq!(cluster.replies(N3, N1, prepare(1, b(1, 3))), [refusal], "after a restart, too");
 }
 
 #[test]
@@ -47,21 +47,21 @@ fn paxos_p03_stale_promise_counted() {
     cluster.propose(N1, 1, "mine");
     assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
     // Overtaken, and in its second round when the promise of the first arrives.
-    cluster.say(N2, N1, nack(1, b(1, 1), b(1, 3)));
+    cluster.inject(N2, N1, nack(1, b(1, 1), b(1, 3)));
     cluster.timeout(N1, Timer::Slot(S1));
     cluster.timeout(N1, Timer::Slot(S1));
     assert_eq!(sent(&mut cluster), [prepare(1, b(2, 1))]);
-    cluster.say(N3, N1, promise(1, b(1, 1), None));
+    cluster.inject(N3, N1, promise(1, b(1, 1), None));
     assert_eq!(sent(&mut cluster), [], "a promise of another ballot");
-    cluster.say(N3, N1, promise(1, b(2, 1), Some((b(1, 3), value("theirs")))));
+    cluster.inject(N3, N1, promise(1, b(2, 1), Some((b(1, 3), value("theirs")))));
     assert_eq!(sent(&mut cluster), [accept(1, b(2, 1), "theirs")]);
 }
 
 #[test]
 fn paxos_p04_accept_above_the_promise_refused() {
     let mut cluster = alone::<Single>(Saved::default());
-    cluster.say(N2, N1, prepare(1, b(1, 2)));
-    assert_eq!(cluster.ask(N3, N1, accept(1, b(5, 3), "a")), [accepted(1, b(5, 3))]);
+    cluster.inject(N2, N1, prepare(1, b(1, 2)));
+    assert_eq!(cluster.replies(N3, N1, accept(1, b(5, 3), "a")), [accepted(1, b(5, 3))]);
 }
 
 #[test]
@@ -69,19 +69,19 @@ fn paxos_p05_ballot_reuse_after_restart() {
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "before");
     assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
-    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.inject(N2, N1, promise(1, b(1, 1), None));
     assert_eq!(sent(&mut cluster), [accept(1, b(1, 1), "before")]);
-    cluster.crash(N1);
+    cluster.restart(N1);
     cluster.propose(N1, 2, "after");
     assert_eq!(sent(&mut cluster), [prepare(1, b(2, 1))], "above its own durable promise");
-    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.inject(N2, N1, promise(1, b(1, 1), None));
     assert_eq!(sent(&mut cluster), [], "a promise to its former life");
 }
 
 #[test]
 fn paxos_p05_no_prepare_leaves_before_the_ballot_is_durable() {
     let mut cluster = alone::<Single>(Saved::default());
-    cluster.node(N1).hung = true;
+    cluster.node(N1).is_hung = true;
     cluster.propose(N1, 1, "x");
     assert_eq!(sent(&mut cluster), []);
     cluster.sync(N1);
@@ -91,14 +91,14 @@ fn paxos_p05_no_prepare_leaves_before_the_ballot_is_durable() {
 #[test]
 fn paxos_p06_one_ballot_two_values() {
     let mut cluster = alone::<Single>(Saved::default());
-    assert_eq!(cluster.ask(N2, N1, accept(1, b(1, 2), "a")), [accepted(1, b(1, 2))]);
-    assert_eq!(cluster.ask(N2, N1, accept(1, b(1, 2), "b")), [], "a faulty proposer");
+    assert_eq!(cluster.replies(N2, N1, accept(1, b(1, 2), "a")), [accepted(1, b(1, 2))]);
+    assert_eq!(cluster.replies(N2, N1, accept(1, b(1, 2), "b")), [], "a faulty proposer");
     let vote = Some((b(1, 2), value("a")));
-    assert_eq!(cluster.ask(N3, N1, prepare(1, b(2, 3))), [promise(1, b(2, 3), vote)]);
+    assert_eq!(cluster.replies(N3, N1, prepare(1, b(2, 3))), [promise(1, b(2, 3), vote)]);
     // A proposer that repeats itself repeats its value, whatever clients asked for since.
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "a");
-    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.inject(N2, N1, promise(1, b(1, 1), None));
     cluster.propose(N1, 2, "b");
     sent(&mut cluster);
     cluster.timeout(N1, Timer::Slot(S1));
@@ -121,12 +121,12 @@ fn paxos_p07_largest_value_or_lowest_ballot_picked() {
         sent(&mut cluster);
         let vote = |vote: Option<(Ballot, &str)>| vote.map(|(ballot, text)| (ballot, value(text)));
         // Ballot 1.1 reaches nobody in time; the votes are older than the ballot that finds them.
-        cluster.say(N2, N1, nack(1, b(1, 1), b(2, 3)));
+        cluster.inject(N2, N1, nack(1, b(1, 1), b(2, 3)));
         cluster.timeout(N1, Timer::Slot(S1));
         cluster.timeout(N1, Timer::Slot(S1));
         assert_eq!(sent(&mut cluster), [prepare(1, b(3, 1))]);
-        cluster.say(N2, N1, promise(1, b(3, 1), vote(second)));
-        cluster.say(N3, N1, promise(1, b(3, 1), vote(third)));
+        cluster.inject(N2, N1, promise(1, b(3, 1), vote(second)));
+        cluster.inject(N3, N1, promise(1, b(3, 1), vote(third)));
         assert_eq!(sent(&mut cluster), [accept(1, b(3, 1), expected)]);
     }
 }
@@ -139,16 +139,16 @@ fn paxos_p08_duplicate_reply_counted_twice() {
     cluster.propose(N1, 1, "x");
     sent(&mut cluster);
     for _ in 0..3 {
-        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        cluster.inject(N2, N1, promise(1, b(1, 1), None));
     }
     assert_eq!(sent(&mut cluster), [], "two of five promised");
-    cluster.say(N3, N1, promise(1, b(1, 1), None));
+    cluster.inject(N3, N1, promise(1, b(1, 1), None));
     assert_eq!(sent(&mut cluster), [accept(1, b(1, 1), "x")]);
     for _ in 0..3 {
-        cluster.say(N2, N1, accepted(1, b(1, 1)));
+        cluster.inject(N2, N1, accepted(1, b(1, 1)));
     }
     assert_eq!(cluster.commit(N1), 0, "two of five voted");
-    cluster.say(N3, N1, accepted(1, b(1, 1)));
+    cluster.inject(N3, N1, accepted(1, b(1, 1)));
     assert_eq!(cluster.commit(N1), 1);
 }
 
@@ -156,19 +156,19 @@ fn paxos_p08_duplicate_reply_counted_twice() {
 fn paxos_p09_learner_mixes_ballots() {
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "x");
-    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.inject(N2, N1, promise(1, b(1, 1), None));
     // Our own acceptor votes in 1.1; then another proposer's Accept replaces the vote.
-    cluster.say(N3, N1, accept(1, b(5, 3), "y"));
-    cluster.say(N2, N1, nack(1, b(1, 1), b(5, 3)));
+    cluster.inject(N3, N1, accept(1, b(5, 3), "y"));
+    cluster.inject(N2, N1, nack(1, b(1, 1), b(5, 3)));
     cluster.timeout(N1, Timer::Slot(S1));
     cluster.timeout(N1, Timer::Slot(S1));
     sent(&mut cluster);
-    cluster.say(N2, N1, promise(1, b(6, 1), Some((b(5, 3), value("y")))));
+    cluster.inject(N2, N1, promise(1, b(6, 1), Some((b(5, 3), value("y")))));
     sent(&mut cluster);
     // One vote in 6.1 is our own. A late one for 1.1 does not make two.
-    cluster.say(N2, N1, accepted(1, b(1, 1)));
+    cluster.inject(N2, N1, accepted(1, b(1, 1)));
     assert_eq!(cluster.commit(N1), 0);
-    cluster.say(N2, N1, accepted(1, b(6, 1)));
+    cluster.inject(N2, N1, accepted(1, b(6, 1)));
     assert_eq!(cluster.chosen(N1), ["y"]);
 }
 
@@ -176,19 +176,19 @@ fn paxos_p09_learner_mixes_ballots() {
 fn paxos_p10_learning_lowers_the_promise() {
     let votes = [(2, b(1, 2), "old")];
     let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2)), (3, b(4, 3))], &votes));
-    cluster.say(N2, N1, prepare(2, b(3, 2)));
+    cluster.inject(N2, N1, prepare(2, b(3, 2)));
     // Slots 1 to 3 were decided elsewhere under low ballots; 1 stays unknown here, so the others
     // wait, and the promises stand until their slots are known to be chosen.
-    cluster.say(N2, N1, decided(2, "new"));
+    cluster.inject(N2, N1, decided(2, "new"));
     let promised =
         |cluster: &Cluster<Many>, slot| cluster.nodes[&N1].disk.hard_state.promised(slot);
     assert_eq!(promised(&cluster, Slot(2)), b(3, 2));
     let late = accept(3, b(1, 2), "x");
-    assert_eq!(cluster.ask(N2, N1, late.clone()), [nack(3, b(1, 2), b(4, 3))]);
-    cluster.crash(N1);
+    assert_eq!(cluster.replies(N2, N1, late.clone()), [nack(3, b(1, 2), b(4, 3))]);
+    cluster.restart(N1);
     assert_eq!(promised(&cluster, Slot(3)), b(4, 3));
-    assert_eq!(cluster.ask(N2, N1, late), [nack(3, b(1, 2), b(4, 3))]);
-    let answer = cluster.ask(N2, N1, accept(2, b(9, 2), "other"));
+    assert_eq!(cluster.replies(N2, N1, late), [nack(3, b(1, 2), b(4, 3))]);
+    let answer = cluster.replies(N2, N1, accept(2, b(9, 2), "other"));
     let told = Message::Learned(Learned { first: Slot(2), values: value("new"), through: Slot(0) });
     assert_eq!(answer, [told], "what it learnt it still knows");
 }
@@ -196,10 +196,10 @@ fn paxos_p10_learning_lowers_the_promise() {
 #[test]
 fn paxos_p13_chosen_inferred_from_the_next_slot() {
     let mut cluster = alone::<Many>(disk(0, &[(1, b(1, 2))], &[(1, b(1, 2), "loser")]));
-    cluster.say(N3, N1, accept(2, b(1, 3), "next"));
-    cluster.say(N3, N1, decided(2, "next"));
+    cluster.inject(N3, N1, accept(2, b(1, 3), "next"));
+    cluster.inject(N3, N1, decided(2, "next"));
     assert_eq!(cluster.commit(N1), 0, "slot 1 is not chosen because slot 2 is");
-    cluster.say(N3, N1, decided(1, "winner"));
+    cluster.inject(N3, N1, decided(1, "winner"));
     assert_eq!(cluster.chosen(N1), ["winner", "next"]);
 }
 
@@ -208,24 +208,24 @@ fn paxos_p14_trimmed_slots_reported_as_empty() {
     let votes = [(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")];
     let mut cluster = alone::<Many>(disk(3, &[], &votes));
     cluster.step(N1, Input::Compact { through: Slot(2) });
-    assert_eq!(cluster.ask(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
-    assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
-    cluster.node(N1).seen.snapshots.clear();
-    assert_eq!(cluster.ask(N3, N1, Message::Learn(Learn { from: S1 })), []);
-    assert_eq!(cluster.node(N1).seen.snapshots, [N3]);
+    assert_eq!(cluster.replies(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
+    assert_eq!(cluster.node(N1).outputs.snapshots, [N2]);
+    cluster.node(N1).outputs.snapshots.clear();
+    assert_eq!(cluster.replies(N3, N1, Message::Learn(Learn { from: S1 })), []);
+    assert_eq!(cluster.node(N1).outputs.snapshots, [N3]);
     let told = Message::Learned(Learned { first: Slot(3), values: value("c"), through: Slot(3) });
-    assert_eq!(cluster.ask(N2, N1, prepare(3, b(7, 2))), [told]);
+    assert_eq!(cluster.replies(N2, N1, prepare(3, b(7, 2))), [told]);
 }
 
 #[test]
 fn paxos_p15_holes_never_filled() {
     let mut cluster = Cluster::<Many>::new(3);
     // n3 dies with slots 1 and 3 voted for by n1, and slot 2 never reached anyone.
-    cluster.say(N3, N1, accept(1, b(1, 3), "a"));
-    cluster.say(N3, N1, accept(3, b(1, 3), "c"));
+    cluster.inject(N3, N1, accept(1, b(1, 3), "a"));
+    cluster.inject(N3, N1, accept(3, b(1, 3), "c"));
     cluster.wire.clear();
     for _ in 0..2 {
-        cluster.later(100);
+        cluster.advance(100);
         cluster.timeout(N1, Timer::CatchUp);
         cluster.deliver_if(|flight| flight.from != N3 && flight.to != N3);
     }
@@ -241,16 +241,16 @@ fn paxos_p16_lost_message_never_repeated() {
         for count in 0.. {
             let Some(flight) = cluster.wire.pop_front() else { break };
             if count != lost {
-                cluster.say(flight.from, flight.to, flight.message);
+                cluster.inject(flight.from, flight.to, flight.message);
             }
         }
         for _ in 0..4 {
-            cluster.later(100);
+            cluster.advance(100);
             cluster.timeout(N1, Timer::Slot(S1));
             cluster.deliver();
         }
         for _ in 0..4 {
-            cluster.later(100);
+            cluster.advance(100);
             for id in cluster.ids() {
                 cluster.timeout(id, Timer::CatchUp);
                 cluster.deliver();
@@ -266,7 +266,7 @@ fn paxos_p16_lost_message_never_repeated() {
 fn paxos_p17_ballots_are_heard_from_their_owners_only() {
     let mut cluster = alone::<Single>(Saved::default());
     let foreign = prepare(1, b(9, 3));
-    assert_eq!(cluster.ask(N2, N1, foreign), [], "nobody speaks for another node");
+    assert_eq!(cluster.replies(N2, N1, foreign), [], "nobody speaks for another node");
     cluster.propose(N1, 1, "x");
     assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
 }
@@ -291,10 +291,10 @@ fn paxos_p18_trimming_waits_for_nobody() {
     assert_eq!(cluster.commit(N1), 20);
     assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
     // It comes back, needs a snapshot, gets one, and votes with n1 for what comes next.
-    cluster.later(100);
+    cluster.advance(100);
     cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
-    assert!(cluster.node(N1).seen.snapshots.contains(&N3));
+    assert!(cluster.node(N1).outputs.snapshots.contains(&N3));
     let base = cluster.node(N1).host.core().base_at(Slot(20)).expect("what was trimmed through");
     cluster.step(N3, Input::Installed { base });
     assert_eq!(cluster.commit(N3), 20);
@@ -313,10 +313,10 @@ fn paxos_p20_duelling_proposers() {
     for round in 0..4 {
         let own = b(2 * round + 1, 1);
         assert_eq!(sent(&mut cluster), [prepare(1, own)]);
-        cluster.say(N2, N1, nack(1, own, b(2 * round + 2, 2)));
-        cluster.say(N3, N1, nack(1, own, b(2 * round + 2, 2)));
+        cluster.inject(N2, N1, nack(1, own, b(2 * round + 2, 2)));
+        cluster.inject(N3, N1, nack(1, own, b(2 * round + 2, 2)));
         assert_eq!(sent(&mut cluster), [], "not at once");
-        let wait = cluster.node(N1).seen.timers[&Timer::Slot(S1)].clone();
+        let wait = cluster.node(N1).timers[&Timer::Slot(S1)].range.clone();
         assert!(wait.start.is_zero(), "full jitter");
         bounds.push(wait.end.as_millis());
         cluster.timeout(N1, Timer::Slot(S1));
@@ -330,8 +330,8 @@ fn request_beyond_the_window_is_not_promised_and_starts_catch_up() {
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let ask = Message::Learn(Learn { from: S1 });
-    assert_eq!(cluster.ask(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
-    assert_eq!(cluster.ask(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
+    assert_eq!(cluster.replies(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
+    assert_eq!(cluster.replies(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promises().count(), 1);
 }
 
@@ -342,9 +342,9 @@ fn a_second_value_for_a_decree_is_refused() {
     cluster.propose(N1, 2, "second");
     cluster.deliver();
     cluster.propose(N2, 3, "third");
-    assert_eq!(cluster.node(N1).seen.placed, [(synod_types::Ticket(1), S1)]);
-    assert_eq!(cluster.node(N1).seen.refused[0].0, synod_types::Ticket(2));
-    assert_eq!(cluster.node(N2).seen.refused[0].0, synod_types::Ticket(3));
+    assert_eq!(cluster.node(N1).outputs.placed, [(synod_types::Ticket(1), S1)]);
+    assert_eq!(cluster.node(N1).outputs.refused[0].0, synod_types::Ticket(2));
+    assert_eq!(cluster.node(N2).outputs.refused[0].0, synod_types::Ticket(3));
     for id in cluster.ids() {
         assert_eq!(cluster.chosen(id), ["first"]);
     }

@@ -45,7 +45,7 @@ fn told(first: u64, texts: &[&str], through: u64) -> Message {
 }
 
 fn ignored<K: Arity>(cluster: &mut Cluster<K>) -> Vec<IgnoreReason> {
-    let notes = std::mem::take(&mut cluster.node(N1).seen.notes).into_iter();
+    let notes = std::mem::take(&mut cluster.node(N1).outputs.notes).into_iter();
     let reason = |note| match note {
         ProtocolEvent::Ignored { reason, .. } => Some(reason),
         _ => None,
@@ -82,7 +82,7 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
     for (name, runs, chosen, bytes, expected) in cases {
         let limits = Limits { catch_up_bytes: bytes, ..Limits::default() };
         let mut cluster = with_log::<Many>(chosen, runs, limits);
-        let answers = cluster.ask(N2, N1, Message::Learn(Learn { from: S1 }));
+        let answers = cluster.replies(N2, N1, Message::Learn(Learn { from: S1 }));
         assert_eq!(answers[0], told(1, expected, chosen), "{name}");
         // The others follow at once: four messages in all, or everything that is chosen.
         let mut next = S1;
@@ -99,20 +99,20 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
 fn learn_is_answered_by_chosen_values_or_by_another_learn() {
     let mut cluster = with_log::<Many>(2, &[&["a", "b", "c"]], Limits::default());
     let ask = |slot| Message::Learn(Learn { from: Slot(slot) });
-    assert_eq!(cluster.ask(N2, N1, ask(2)), [told(2, &["b"], 2)]);
-    assert_eq!(cluster.ask(N2, N1, ask(3)), [], "both know the same");
-    assert_eq!(cluster.ask(N2, N1, ask(4)), [ask(3)], "n2 knows more");
+    assert_eq!(cluster.replies(N2, N1, ask(2)), [told(2, &["b"], 2)]);
+    assert_eq!(cluster.replies(N2, N1, ask(3)), [], "both know the same");
+    assert_eq!(cluster.replies(N2, N1, ask(4)), [ask(3)], "n2 knows more");
 }
 
 #[test]
 fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
-    assert_eq!(cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(2) })), []);
-    assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
-    let answer = cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(3) }));
+    assert_eq!(cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(2) })), []);
+    assert_eq!(cluster.node(N1).outputs.snapshots, [N2]);
+    let answer = cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(3) }));
     assert_eq!(answer, [told(3, &["c"], 3)]);
-    assert_eq!(cluster.node(N1).seen.snapshots, [N2]);
+    assert_eq!(cluster.node(N1).outputs.snapshots, [N2]);
 }
 
 #[test]
@@ -146,10 +146,10 @@ fn values_after_a_gap_are_kept_within_the_window() {
     for (first, texts, asked, commit) in cases {
         let limits = Limits { window: 4, ..Limits::default() };
         let mut cluster = with_log::<Many>(0, &[], limits);
-        let answer = cluster.ask(N2, N1, told(first, texts, commit));
+        let answer = cluster.replies(N2, N1, told(first, texts, commit));
         assert_eq!((answer, cluster.commit(N1)), (asked.clone(), commit), "{first}: {texts:?}");
         // What was taken is known: who proposes there is told.
-        let heard = cluster.ask(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
+        let heard = cluster.replies(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
         let is_told = matches!(heard.as_slice(), [Message::Learned(_)]);
         assert_eq!(is_told, asked.is_empty(), "{first}: {texts:?}");
     }
@@ -158,20 +158,20 @@ fn values_after_a_gap_are_kept_within_the_window() {
 #[test]
 fn node_requests_slots_that_peers_know_to_be_chosen() {
     let mut cluster = with_log::<Many>(0, &[], Limits::default());
-    assert_eq!(cluster.ask(N2, N1, told(1, &["a"], 1)), []);
-    let asked = cluster.ask(N2, N1, told(2, &["b"], 9));
+    assert_eq!(cluster.replies(N2, N1, told(1, &["a"], 1)), []);
+    let asked = cluster.replies(N2, N1, told(2, &["b"], 9));
     assert_eq!(asked, [Message::Learn(Learn { from: Slot(3) })]);
     let mut single = with_log::<Single>(0, &[], Limits::default());
-    assert_eq!(single.ask(N2, N1, told(1, &["a"], 9)), [], "there is only one decree");
+    assert_eq!(single.replies(N2, N1, told(1, &["a"], 9)), [], "there is only one decree");
     assert_eq!(single.commit(N1), 1);
 }
 
 #[test]
 fn a_decree_has_one_slot() {
     let mut cluster = with_log::<Single>(0, &[], Limits::default());
-    assert_eq!(cluster.ask(N2, N1, told(1, &["a", "b"], 1)), []);
+    assert_eq!(cluster.replies(N2, N1, told(1, &["a", "b"], 1)), []);
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![IgnoreReason::NoSuchSlot], 0));
-    cluster.say(N2, N1, told(1, &["a"], 1));
+    cluster.inject(N2, N1, told(1, &["a"], 1));
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
     assert_eq!((Single::SLOTS, Many::SLOTS), (1, 4_611_686_018_427_387_903));
 }
@@ -179,31 +179,31 @@ fn a_decree_has_one_slot() {
 #[test]
 fn contradiction_is_reported_and_values_after_it_are_rejected() {
     let mut cluster = with_log::<Many>(2, &[&["a", "b"]], Limits::default());
-    cluster.say(N2, N1, told(2, &["x", "c"], 3));
+    cluster.inject(N2, N1, told(2, &["x", "c"], 3));
     let found = Some(FatalError::Contradicted { slot: Slot(2), by: N2 });
-    assert_eq!(cluster.node(N1).seen.fatal, found);
+    assert_eq!(cluster.node(N1).outputs.fatal, found);
     assert_eq!(cluster.node(N1).host.core().status().last, Slot(2));
     assert_eq!(cluster.chosen(N1), ["a", "b"]);
-    cluster.crash(N1);
-    cluster.say(N2, N1, told(1, &["a", "b", "c"], 3));
+    cluster.restart(N1);
+    cluster.inject(N2, N1, told(1, &["a", "b", "c"], 3));
     assert_eq!((ignored(&mut cluster), cluster.chosen(N1).len()), (vec![], 3));
-    assert_eq!(cluster.nodes[&N1].seen.fatal, None);
+    assert_eq!(cluster.nodes[&N1].outputs.fatal, None);
 }
 
 #[test]
 fn compacted_slots_count_as_known() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
-    cluster.say(N2, N1, told(1, &["a", "b", "c", "d"], 4));
+    cluster.inject(N2, N1, told(1, &["a", "b", "c", "d"], 4));
     assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
 }
 
 /// Writes that follow from one message.
 fn writes<K: Arity>(saved: Saved<PaxosLog<K>>, message: Message) -> Vec<Write<PaxosLog<K>>> {
     let mut cluster = alone(saved);
-    cluster.node(N1).written.clear();
-    cluster.say(N2, N1, message);
-    std::mem::take(&mut cluster.node(N1).written)
+    cluster.node(N1).writes.clear();
+    cluster.inject(N2, N1, message);
+    std::mem::take(&mut cluster.node(N1).writes)
 }
 
 #[test]
@@ -258,8 +258,8 @@ fn message_counts_only_if_its_sender_may_send_it() {
     ];
     for (me, from, message, expected) in cases {
         let mut cluster = Cluster::<Many>::from_disks(vec![(settings(me), Saved::default())]);
-        cluster.say(from, me, message.clone());
-        let reason = cluster.node(me).seen.notes.iter().find_map(|note| match note {
+        cluster.inject(from, me, message.clone());
+        let reason = cluster.node(me).outputs.notes.iter().find_map(|note| match note {
             ProtocolEvent::Ignored { from: whose, reason } if *whose == from => Some(*reason),
             _ => None,
         });
@@ -285,10 +285,10 @@ fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
     for (voted, learns) in [(None, false), (Some(1), false), (Some(2), true), (Some(3), true)] {
         let mut cluster = alone::<Many>(Saved::default());
         if let Some(round) = voted {
-            cluster.say(N2, N1, accept(1, b(round, 2), "x"));
+            cluster.inject(N2, N1, accept(1, b(round, 2), "x"));
             cluster.wire.clear();
         }
-        let asked = cluster.ask(N2, N1, chosen(2));
+        let asked = cluster.replies(N2, N1, chosen(2));
         assert_eq!(cluster.commit(N1), u64::from(learns), "voted in {voted:?}");
         let question = Message::Learn(Learn { from: S1 });
         assert_eq!(asked, if learns { vec![] } else { vec![question] }, "voted in {voted:?}");

@@ -82,22 +82,24 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     let mut armed: BTreeMap<(NodeId, Timer), (u64, std::ops::Range<Duration>)> = BTreeMap::new();
     let ids = cluster.ids();
     for id in &ids {
-        cluster.node(*id).seen.timers.remove(&Timer::CatchUp);
+        cluster.node(*id).timers.remove(&Timer::CatchUp);
         let command = format!("v{id}").into_bytes().into();
         cluster.step(*id, Input::Propose { ticket: Ticket(id.0), command });
     }
     loop {
+        let now = cluster.now.0;
         for flight in cluster.wire.drain(..) {
-            let at = cluster.now.0 + 4 * MS + roll(2 * MS);
+            let at = now + 4 * MS + roll(2 * MS);
             heap.push(Reverse(Due(at, count as u64, count)));
             events.insert(count, Event::Deliver(flight));
             count += 1;
         }
         for id in &ids {
-            for (timer, range) in std::mem::take(&mut cluster.node(*id).seen.timers) {
+            for (timer, running) in std::mem::take(&mut cluster.node(*id).timers) {
                 if timer == Timer::CatchUp {
                     continue;
                 }
+                let range = running.range;
                 let (from, to) = (range.start.as_nanos() as u64, range.end.as_nanos() as u64);
                 let after = match waits {
                     _ if from > 0 => from + roll(to - from),
@@ -124,7 +126,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
                     _ => 0,
                 };
                 let to = flight.to;
-                cluster.say(flight.from, to, flight.message);
+                cluster.inject(flight.from, to, flight.message);
                 if cluster.commit(to) == 1 {
                     return Some((trips, round));
                 }

@@ -10,9 +10,9 @@ use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
 fn settle(cluster: &mut Cluster<Many>) {
     for _ in 0..30 {
-        cluster.later(100);
+        cluster.advance(100);
         for id in cluster.ids() {
-            let due: Vec<_> = cluster.node(id).seen.timers.keys().copied().collect();
+            let due: Vec<_> = cluster.node(id).timers.keys().copied().collect();
             for timer in due {
                 cluster.timeout(id, timer);
                 cluster.deliver();
@@ -46,8 +46,8 @@ fn a_command_that_loses_its_slot_tries_the_next() {
         commands.retain(|command| command != "noop");
         commands.sort_unstable();
         assert_eq!(commands, ["by 1", "by 2", "by 3"], "each once");
-        assert_eq!(cluster.node(id).seen.placed.len(), 1);
-        assert_eq!(cluster.node(id).seen.placed[0].0, Ticket(id.0));
+        assert_eq!(cluster.node(id).outputs.placed.len(), 1);
+        assert_eq!(cluster.node(id).outputs.placed[0].0, Ticket(id.0));
     }
 }
 
@@ -59,14 +59,14 @@ fn a_ticket_is_placed_where_its_command_is_chosen() {
     cluster.wire.clear();
     cluster.propose(N2, 8, "won");
     cluster.deliver_if(|flight| flight.to != N1 && flight.from != N1);
-    assert_eq!(cluster.node(N1).seen.placed, []);
-    cluster.later(100);
+    assert_eq!(cluster.node(N1).outputs.placed, []);
+    cluster.advance(100);
     cluster.timeout(N1, Timer::Slot(S1));
     cluster.deliver();
     settle(&mut cluster);
     assert_eq!(cluster.chosen(N1)[0], "won");
     let slot = cluster.chosen(N1).iter().position(|command| command == "lost").unwrap();
-    assert_eq!(cluster.node(N1).seen.placed, [(Ticket(7), Slot(slot as u64 + 1))]);
+    assert_eq!(cluster.node(N1).outputs.placed, [(Ticket(7), Slot(slot as u64 + 1))]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_window_bounds_what_is_open() {
     let open = cluster.wire.iter().filter(|flight| flight.to == N2).count();
     assert_eq!(open, 3, "slots under way");
     let busy = [(Ticket(3), Refusal::Busy), (Ticket(4), Refusal::Busy)];
-    assert_eq!(cluster.node(N1).seen.refused, busy, "3 open, 4 waiting, the oldest gave way");
+    assert_eq!(cluster.node(N1).outputs.refused, busy, "3 open, 4 waiting, the oldest gave way");
     cluster.deliver();
     assert_eq!(cluster.chosen(N1), ["0", "1", "2", "5", "6", "7", "8"]);
     assert_eq!(cluster.nodes[&N1].host.core().status().commit, Slot(7));
@@ -92,15 +92,15 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
     let mut cluster = Cluster::<Many>::with(3, settings);
     for (ticket, ms) in [(0, 0), (1, 1000), (2, 1000), (3, 2999), (4, 1)] {
-        cluster.later(ms);
+        cluster.advance(ms);
         cluster.propose(N1, ticket, &format!("{ticket}"));
     }
     // Command 1 was proposed 4 s ago, and 0 has held the only slot for 5 s.
-    assert_eq!(cluster.node(N1).seen.refused, []);
-    cluster.later(1000);
+    assert_eq!(cluster.node(N1).outputs.refused, []);
+    cluster.advance(1000);
     cluster.timeout(N1, Timer::CatchUp);
     assert_eq!(
-        cluster.node(N1).seen.refused,
+        cluster.node(N1).outputs.refused,
         [(Ticket(1), Refusal::Busy)],
         "5 s after its proposal"
     );
@@ -118,7 +118,7 @@ fn refusals_state_their_reason() {
         cluster.propose(N1, ticket as u64, command);
     }
     let expected = [(Ticket(0), Refusal::TooLarge { limit: 5 }), (Ticket(2), Refusal::Busy)];
-    assert_eq!(cluster.node(N1).seen.refused, expected);
+    assert_eq!(cluster.node(N1).outputs.refused, expected);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn commands_that_lost_come_again_in_their_order() {
     cluster.wire.clear();
     let values = ["x", "y", "z"].iter().map(|text| value(text).get(0).to_value()).collect();
     let decided = Message::Learned(Learned { first: S1, values, through: Slot(3) });
-    cluster.say(N2, N1, decided);
+    cluster.inject(N2, N1, decided);
     cluster.deliver();
     assert_eq!(cluster.chosen(N1), ["x", "y", "z", "a", "b", "c"]);
 }
@@ -143,24 +143,24 @@ fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
     // Both others have promised slot 1 to n3. Nobody was asked to vote for "mine" there.
     for from in [N2, N3] {
         let nack = Message::Nack(Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) });
-        cluster.say(from, N1, nack);
+        cluster.inject(from, N1, nack);
     }
     let sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
     let higher = Message::Prepare(Prepare { slot: Slot(2), ballot: b(2, 1) });
     assert_eq!(sent, [higher.clone(), higher], "and it bids higher, having lost once");
     let late = Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None });
-    assert_eq!(cluster.ask(N2, N1, late), [], "the first slot is n3's affair");
+    assert_eq!(cluster.replies(N2, N1, late), [], "the first slot is n3's affair");
 }
 
 #[test]
 fn a_command_that_was_up_for_vote_stays_with_its_slot() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "mine");
-    cluster.say(N2, N1, Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None }));
+    cluster.inject(N2, N1, Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None }));
     cluster.wire.clear();
     for from in [N2, N3] {
         let nack = Message::Nack(Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) });
-        cluster.say(from, N1, nack);
+        cluster.inject(from, N1, nack);
     }
     assert_eq!(cluster.wire, [], "it may be chosen here, so it waits for its turn");
     cluster.timeout(N1, Timer::Slot(S1));
@@ -198,7 +198,7 @@ fn node_without_answers_retransmits_its_oldest_slot_only() {
 fn slot_with_an_active_proposer_is_left_alone() {
     let mut cluster = Cluster::<Many>::new(3);
     let open = |cluster: &mut Cluster<Many>| {
-        cluster.later(60);
+        cluster.advance(60);
         cluster.timeout(N1, Timer::CatchUp);
         let prepares = cluster.wire.drain(..).filter_map(|flight| match flight.message {
             Message::Prepare(Prepare { slot, .. }) if flight.to == N2 => Some(slot.0),
@@ -208,22 +208,22 @@ fn slot_with_an_active_proposer_is_left_alone() {
     };
     for slot in [1, 2, 3] {
         let vote = Message::Accept(Accept { slot: Slot(slot), ballot: b(1, 3), value: value("v") });
-        cluster.say(N3, N1, vote);
+        cluster.inject(N3, N1, vote);
     }
     assert_eq!(open(&mut cluster), [0; 0], "its proposer was heard just now");
     let higher = Message::Prepare(Prepare { slot: S1, ballot: b(2, 2) });
-    cluster.say(N2, N1, higher.clone());
+    cluster.inject(N2, N1, higher.clone());
     assert_eq!(open(&mut cluster), [2], "one at first: how long answers take is not known");
-    cluster.say(
+    cluster.inject(
         N2,
         N1,
         Message::Promise(Promise { slot: Slot(2), ballot: b(2, 1), accepted: None }),
     );
-    cluster.say(N2, N1, higher.clone());
+    cluster.inject(N2, N1, higher.clone());
     assert_eq!(open(&mut cluster), [3], "n2 still sends: its value may wait for the link");
     // No value waits so long. That n2 repeats itself is no sign of life: it may hear nobody.
-    cluster.later(10_000);
-    cluster.say(N2, N1, higher);
+    cluster.advance(10_000);
+    cluster.inject(N2, N1, higher);
     assert_eq!(open(&mut cluster)[0], 1);
 }
 
@@ -232,10 +232,10 @@ fn blocking_slot_is_finished_before_the_catch_up_timeout() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "x");
     cluster.deliver();
-    cluster.say(N3, N1, Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 3) }));
+    cluster.inject(N3, N1, Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 3) }));
     let mut any_news = |ms| {
-        cluster.later(ms);
-        cluster.ask(N2, N1, Message::Learn(Learn { from: Slot(2) }))
+        cluster.advance(ms);
+        cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(2) }))
     };
     assert_eq!(any_news(80), [], "n3 gets time for a few tries");
     let finish = Message::Prepare(Prepare { slot: Slot(2), ballot: b(2, 1) });
@@ -251,12 +251,12 @@ fn learner_redirects_to_another_voter_when_its_own_is_silent() {
     let guide =
         |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader.unwrap();
     let mut guides = Vec::new();
-    cluster.later(1000);
+    cluster.advance(1000);
     for _ in 0..4 {
         let news = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
-        cluster.say(N1, learner, news);
+        cluster.inject(N1, learner, news);
         for _ in 0..6 {
-            cluster.later(100);
+            cluster.advance(100);
             cluster.timeout(learner, Timer::CatchUp);
         }
         guides.push(guide(&cluster));
@@ -264,7 +264,7 @@ fn learner_redirects_to_another_voter_when_its_own_is_silent() {
     assert_eq!(guides, [N2, N3, N1, N2], "n1 is heard of when it is the guide only");
     cluster.propose(learner, 1, "y");
     let elsewhere = Refusal::NotLeader { hint: Some(N2) };
-    assert_eq!(cluster.node(learner).seen.refused, [(Ticket(1), elsewhere)]);
+    assert_eq!(cluster.node(learner).outputs.refused, [(Ticket(1), elsewhere)]);
 }
 
 #[test]
@@ -280,9 +280,9 @@ fn learner_learns_all_values_and_sends_no_vote() {
     assert_eq!(cluster.nodes[&learner].host.core().status().role, Role::Learner);
     cluster.propose(learner, 2, "y");
     let elsewhere = Refusal::NotLeader { hint: Some(N1) };
-    assert_eq!(cluster.node(learner).seen.refused, [(Ticket(2), elsewhere)]);
+    assert_eq!(cluster.node(learner).outputs.refused, [(Ticket(2), elsewhere)]);
     let prepare = Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 1) });
-    assert_eq!(cluster.ask(N1, learner, prepare), [], "it has no vote");
+    assert_eq!(cluster.replies(N1, learner, prepare), [], "it has no vote");
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn node_that_missed_everything_requests_and_receives_it() {
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
     }
     assert_eq!((cluster.commit(N1), cluster.commit(N3)), (30, 0));
-    cluster.later(100);
+    cluster.advance(100);
     cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
     assert_eq!(cluster.chosen(N3), cluster.chosen(N1), "in pieces of 20 bytes, in one go");
@@ -309,7 +309,7 @@ fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
         cluster.deliver();
     }
     for id in cluster.ids() {
-        cluster.crash(id);
+        cluster.restart(id);
         assert!(cluster.commit(id) >= 4, "the mark lags by what came last, at most");
     }
     cluster.propose(N2, 9, "new");
@@ -328,12 +328,12 @@ fn a_value_found_undecided_is_finished_first() {
     cluster.deliver_if(|flight| !matches!(flight.message, Message::Accept(_)) || flight.to == N2);
     cluster.wire.clear();
     let alive = |flight: &Flight| flight.from != N1 && flight.to != N1;
-    cluster.crash(N2);
-    cluster.crash(N3);
+    cluster.restart(N2);
+    cluster.restart(N3);
     cluster.propose(N2, 2, "mine");
     cluster.deliver_if(alive);
     for _ in 0..3 {
-        cluster.later(200);
+        cluster.advance(200);
         cluster.timeout(N2, Timer::CatchUp);
         cluster.deliver_if(alive);
     }
@@ -349,9 +349,9 @@ fn snapshot_covers_missed_slots_and_keeps_promises() {
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
     }
     let vow = Message::Accept(Accept { slot: Slot(9), ballot: b(3, 2), value: value("late") });
-    cluster.say(N2, N3, vow);
+    cluster.inject(N2, N3, vow);
     let promise = Message::Prepare(Prepare { slot: Slot(7), ballot: b(5, 2) });
-    cluster.say(N2, N3, promise);
+    cluster.inject(N2, N3, promise);
     cluster.wire.clear();
     cluster.step(N1, Input::Compact { through: Slot(4) });
     let base = cluster.nodes[&N2].host.core().base_at(Slot(4)).unwrap();
@@ -359,18 +359,18 @@ fn snapshot_covers_missed_slots_and_keeps_promises() {
     assert_eq!(cluster.nodes[&N1].host.core().base_at(Slot(5)), None, "not chosen");
     cluster.step(N3, Input::Installed { base });
     assert_eq!(cluster.commit(N3), 4);
-    cluster.crash(N3);
+    cluster.restart(N3);
     assert_eq!(cluster.commit(N3), 4);
     let nack = |slot, ballot, promised| Message::Nack(Nack { slot: Slot(slot), ballot, promised });
     let ask = |slot, ballot| Message::Prepare(Prepare { slot: Slot(slot), ballot });
-    assert_eq!(cluster.ask(N1, N3, ask(9, b(1, 1))), [nack(9, b(1, 1), b(3, 2))]);
-    assert_eq!(cluster.ask(N1, N3, ask(7, b(1, 1))), [nack(7, b(1, 1), b(5, 2))]);
+    assert_eq!(cluster.replies(N1, N3, ask(9, b(1, 1))), [nack(9, b(1, 1), b(3, 2))]);
+    assert_eq!(cluster.replies(N1, N3, ask(7, b(1, 1))), [nack(7, b(1, 1), b(5, 2))]);
     let report = Message::Promise(Promise {
         slot: Slot(9),
         ballot: b(4, 1),
         accepted: Some((b(3, 2), value("late"))),
     });
-    assert_eq!(cluster.ask(N1, N3, ask(9, b(4, 1))), [report]);
+    assert_eq!(cluster.replies(N1, N3, ask(9, b(4, 1))), [report]);
 }
 
 #[test]
@@ -399,8 +399,8 @@ fn inconsistent_disks_are_rejected() {
 
 #[test]
 fn reads_and_admin_are_refused() {
-    let mut node = Node::<Many>::new(config(N1, 3), Saved::default());
-    node.step(Instant::ZERO, Input::Start);
+    let mut node = lone_node::<Many>(config(N1, 3), Saved::default());
+    node.input(Instant::ZERO, Input::Start);
     let outputs = node.host.input(Instant::ZERO, Input::Read(ReadId(1)), &mut ());
     let refused = [(ReadId(1), Err(Refusal::Unsupported))];
     assert_eq!(outputs.reads.as_slice(), refused);

@@ -50,8 +50,8 @@ impl Run {
             stamp: b(1, 2),
             values: synod_types::Values::noop(),
         });
-        let survivor = Node::new(config(N1, 3), Saved { log: applied_log.clone(), ..applied });
-        let wiped = [N2, N3].map(|id| (id, Node::new(config(id, 3), Saved::default())));
+        let survivor = lone_node(config(N1, 3), Saved { log: applied_log.clone(), ..applied });
+        let wiped = [N2, N3].map(|id| (id, lone_node(config(id, 3), Saved::default())));
         let held = (1..=OLD).map(Slot);
         let held = held.map(|slot| (slot, applied_log.get(slot).unwrap().1.to_value()));
         let mut run = Self {
@@ -71,18 +71,19 @@ impl Run {
 
     fn step(&mut self, id: NodeId, input: Input<synod_basic_paxos::BasicPaxos>) {
         let node = self.nodes.get_mut(&id).unwrap();
-        let sent = node.step(self.now, input);
+        node.input(self.now, input);
+        let sent = std::mem::take(&mut node.outputs.sent);
         self.batches.extend(sent.into_iter().map(|(to, batch)| (id, to, batch)));
         // A node that stops applies nothing of its last step.
-        if node.seen.fatal.is_none() {
+        if node.outputs.fatal.is_none() {
             let history = self.histories.entry(id).or_default();
-            history.extend(node.seen.chosen.iter().map(|(slot, value)| (*slot, value.clone())));
+            history.extend(node.chosen());
             self.look();
         }
     }
 
     fn has_stopped(&self, id: NodeId) -> bool {
-        self.nodes[&id].seen.fatal.is_some()
+        self.nodes[&id].outputs.fatal.is_some()
     }
 
     /// Two histories that share a command share all before it. A command of the survivor is left
@@ -112,9 +113,9 @@ impl Run {
         if self.has_stopped(id) {
             return;
         }
-        let timers: Vec<_> = self.nodes[&id].seen.timers.keys().copied().collect();
+        let timers: Vec<_> = self.nodes[&id].timers.keys().copied().collect();
         let timer: Timer = timers[self.random.below(timers.len())];
-        self.nodes.get_mut(&id).unwrap().seen.timers.remove(&timer);
+        self.nodes.get_mut(&id).unwrap().timers.remove(&timer);
         self.step(id, Input::Timeout(timer));
     }
 
@@ -198,7 +199,7 @@ fn one_wiped_node_stops_no_other() {
     let disks = [N1, N2].map(|id| (config(id, 3), cluster.nodes[&id].disk.clone()));
     let disks = disks.into_iter().chain([(config(N3, 3), Saved::default())]);
     let mut run = Run::new(1);
-    run.nodes = disks.map(|(config, disk)| (config.id(), Node::new(config, disk))).collect();
+    run.nodes = disks.map(|(config, disk)| (config.id(), lone_node(config, disk))).collect();
     (run.histories, run.cut) = (BTreeMap::new(), BTreeSet::new());
     for id in [N1, N2, N3] {
         run.step(id, Input::Start);

@@ -26,9 +26,9 @@ fn writes<K: Arity>(
     cluster: &mut Cluster<K>,
     input: Input<PaxosLog<K>>,
 ) -> Vec<Write<PaxosLog<K>>> {
-    cluster.node(N1).written.clear();
+    cluster.node(N1).writes.clear();
     cluster.step(N1, input);
-    std::mem::take(&mut cluster.node(N1).written)
+    std::mem::take(&mut cluster.node(N1).writes)
 }
 
 /// Three slots under one ballot.
@@ -41,7 +41,7 @@ fn abc(chosen: u64) -> Saved<PaxosLog<Many>> {
 #[test]
 fn consistent_disk_needs_no_write() {
     for saved in [Saved::default(), abc(0), abc(3)] {
-        assert_eq!(alone(saved).node(N1).written, []);
+        assert_eq!(alone(saved).node(N1).writes, []);
     }
 }
 
@@ -54,10 +54,10 @@ fn state_ahead_of_the_base_moves_it() {
         assert_eq!((status.commit, status.base), (Slot(through), Slot(through)));
         let mut cluster = alone(saved);
         let repaired = cluster.node(N1);
-        assert_eq!(repaired.written[0], Write::Compact(base(through, b(1, 2))));
+        assert_eq!(repaired.writes[0], Write::Compact(base(through, b(1, 2))));
         assert_eq!(repaired.disk.log.runs().map(|run| run.values.len()).sum::<usize>(), left);
-        cluster.crash(N1);
-        assert_eq!(cluster.node(N1).written, [], "it is mended for good");
+        cluster.restart(N1);
+        assert_eq!(cluster.node(N1).writes, [], "it is mended for good");
     }
 }
 
@@ -113,7 +113,7 @@ fn values_learnt_after_a_hole_are_recovered() {
     let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2))], &votes));
     assert_eq!(cluster.commit(N1), 1, "slot 2 is voted for only");
     let expected = Message::Learned(Learned { first: Slot(3), values: value("c"), through: S1 });
-    assert_eq!(cluster.ask(N2, N1, prepare(3, b(9, 2))), [expected]);
+    assert_eq!(cluster.replies(N2, N1, prepare(3, b(9, 2))), [expected]);
 }
 
 /// n1 has applied three slots, of which its hard state does not know yet that they are chosen; both
@@ -133,7 +133,11 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
         let known =
             Message::Learned(Learned { first: Slot(slot), values: value(held), through: Slot(3) });
         for request in [prepare(slot, b(9, 2)), accept(slot, b(9, 2), "other")] {
-            assert_eq!(cluster.ask(N2, N1, request), std::slice::from_ref(&known), "slot {slot}");
+            assert_eq!(
+                cluster.replies(N2, N1, request),
+                std::slice::from_ref(&known),
+                "slot {slot}"
+            );
         }
     }
     // Without n1 they choose other values, and n1 is told so.
@@ -144,23 +148,23 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     while let Some(flight) = cluster.wire.pop_front() {
         match flight.to {
             N1 => late.push(flight),
-            to => cluster.say(flight.from, to, flight.message),
+            to => cluster.inject(flight.from, to, flight.message),
         }
     }
     assert_eq!(cluster.commit(N3), 3, "two of three are a majority");
     for flight in late {
-        cluster.say(flight.from, N1, flight.message);
+        cluster.inject(flight.from, N1, flight.message);
     }
-    cluster.say(
+    cluster.inject(
         N2,
         N1,
         Message::Learned(Learned { first: S1, values: value("x"), through: Slot(3) }),
     );
     assert_eq!(applied(&cluster), ["a", "b", "c"]);
     let found = Some(FatalError::Contradicted { slot: S1, by: N2 });
-    assert_eq!(cluster.nodes[&N1].seen.fatal, found, "n1 stops");
+    assert_eq!(cluster.nodes[&N1].outputs.fatal, found, "n1 stops");
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
-    assert!(cluster.nodes[&N1].seen.chosen.is_empty(), "nothing is reported twice");
+    assert!(cluster.nodes[&N1].outputs.chosen.is_empty(), "nothing is reported twice");
     assert_eq!(cluster.commit(N1), 3);
 }
 
@@ -181,9 +185,9 @@ fn base_moves_once_and_to_chosen_slots_only() {
 fn snapshot_out_of_range_is_ignored() {
     /// Installs, and returns whether that was ignored and what is known to be chosen.
     fn install<K: Arity>(cluster: &mut Cluster<K>, base: Base<Ballot>) -> (bool, u64) {
-        cluster.node(N1).seen.notes.clear();
+        cluster.node(N1).outputs.notes.clear();
         cluster.step(N1, Input::Installed { base });
-        let mut notes = cluster.node(N1).seen.notes.iter();
+        let mut notes = cluster.node(N1).outputs.notes.iter();
         let ignored = notes.any(|note| matches!(note, ProtocolEvent::Ignored { .. }));
         (ignored, cluster.commit(N1))
     }
@@ -228,16 +232,16 @@ fn commands_in_flight_in_a_snapshot_count_as_placed() {
     }
     let slots = [1, 2, 3].map(|slot| Timer::Slot(Slot(slot)));
     let running =
-        |cluster: &Cluster<Many>| slots.map(|it| cluster.nodes[&N1].seen.timers.contains_key(&it));
+        |cluster: &Cluster<Many>| slots.map(|it| cluster.nodes[&N1].timers.contains_key(&it));
     assert_eq!(running(&cluster), [true; 3]);
     cluster.step(N1, Input::Installed { base: base(2, b(1, 2)) });
     let mut placed = vec![(Ticket(1), S1), (Ticket(2), Slot(2))];
-    assert_eq!(cluster.node(N1).seen.placed, placed);
-    assert_eq!(cluster.node(N1).seen.refused, []);
+    assert_eq!(cluster.node(N1).outputs.placed, placed);
+    assert_eq!(cluster.node(N1).outputs.refused, []);
     assert_eq!(running(&cluster), [false, false, true]);
     cluster.step(N1, Input::Installed { base: base(3, b(1, 2)) });
     placed.push((Ticket(3), Slot(3)));
-    assert_eq!(cluster.node(N1).seen.placed, placed, "it was still open");
+    assert_eq!(cluster.node(N1).outputs.placed, placed, "it was still open");
 }
 
 #[test]

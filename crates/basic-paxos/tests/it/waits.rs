@@ -20,7 +20,7 @@ fn with_timing(timing: Timing) -> Cluster<Many> {
 
 /// From when to when a timer may run out, in milliseconds.
 fn wait<K: synod_basic_paxos::Arity>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
-    let range = &cluster.node(N1).seen.timers[&timer];
+    let range = &cluster.node(N1).timers[&timer].range;
     (range.start.as_millis(), range.end.as_millis())
 }
 
@@ -41,12 +41,12 @@ fn answers_are_awaited_twice_as_long_each_time_up_to_the_cap() {
 fn a_round_trip_is_measured_in_both_phases_and_smoothed() {
     let mut cluster = fresh();
     cluster.propose(N1, 1, "x");
-    cluster.later(18);
-    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.advance(18);
+    cluster.inject(N2, N1, promise(1, b(1, 1), None));
     assert_eq!(cluster.node(N1).host.core().round_trip(), Duration::from_millis(11));
     assert_eq!(wait(&mut cluster, Timer::Slot(S1)), (44, 66), "a phase begins anew");
-    cluster.later(3);
-    cluster.say(N2, N1, accepted(1, b(1, 1)));
+    cluster.advance(3);
+    cluster.inject(N2, N1, accepted(1, b(1, 1)));
     assert_eq!(cluster.node(N1).host.core().round_trip(), Duration::from_millis(10));
 }
 
@@ -55,8 +55,8 @@ fn a_measured_round_trip_is_neither_nothing_nor_beyond_the_cap() {
     for (ms, micros) in [(0, 8_756), (9_999, 71_250)] {
         let mut cluster = fresh();
         cluster.propose(N1, 1, "x");
-        cluster.later(ms);
-        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        cluster.advance(ms);
+        cluster.inject(N2, N1, promise(1, b(1, 1), None));
         assert_eq!(cluster.node(N1).host.core().round_trip().as_micros(), micros, "after {ms} ms");
     }
 }
@@ -93,13 +93,13 @@ fn same_catch_up_request_waits_two_round_trips_and_another_does_not() {
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let far = prepare(9, b(1, 2));
     let ask = |slot| [Message::Learn(Learn { from: Slot(slot) })];
-    assert_eq!(cluster.ask(N2, N1, far.clone()), ask(1));
-    cluster.later(19);
-    assert_eq!(cluster.ask(N2, N1, far.clone()), []);
-    cluster.later(1);
-    assert_eq!(cluster.ask(N2, N1, far.clone()), ask(1));
-    cluster.say(N2, N1, decided(1, "x"));
-    assert_eq!(cluster.ask(N2, N1, far), ask(2));
+    assert_eq!(cluster.replies(N2, N1, far.clone()), ask(1));
+    cluster.advance(19);
+    assert_eq!(cluster.replies(N2, N1, far.clone()), []);
+    cluster.advance(1);
+    assert_eq!(cluster.replies(N2, N1, far.clone()), ask(1));
+    cluster.inject(N2, N1, decided(1, "x"));
+    assert_eq!(cluster.replies(N2, N1, far), ask(2));
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn redirect_target_may_be_silent_for_the_longest_wait() {
     let config = synod_basic_paxos::Config::new(learner, members(3, 1)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let guide = |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader;
-    cluster.say(N1, learner, decided(1, "x"));
+    cluster.inject(N1, learner, decided(1, "x"));
     for (ms, expected) in [(500, N1), (1, N2), (500, N2), (1, N3), (501, N1)] {
-        cluster.later(ms);
+        cluster.advance(ms);
         cluster.timeout(learner, Timer::CatchUp);
         assert_eq!(guide(&cluster), Some(expected));
     }
@@ -122,7 +122,7 @@ fn late_rejection_does_not_prolong_the_wait() {
     let mut cluster = Cluster::<Single>::from_disks(vec![(config, Saved::default())]);
     cluster.propose(N1, 1, "x");
     for from in 2..=5 {
-        cluster.say(NodeId(from), N1, nack(1, b(1, 1), b(1, 5)));
+        cluster.inject(NodeId(from), N1, nack(1, b(1, 1), b(1, 5)));
         let waits = if from < 4 { (40, 60) } else { (0, 20) };
         assert_eq!(wait(&mut cluster, Timer::Slot(S1)), waits, "refused by {from}");
     }
@@ -153,7 +153,7 @@ fn late_voters_alone_receive_a_retransmission() {
     let config = synod_basic_paxos::Config::new(N1, members(5, 0)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     cluster.propose(N1, 1, "x");
-    cluster.say(N2, N1, promise(1, b(1, 1), None));
+    cluster.inject(N2, N1, promise(1, b(1, 1), None));
     cluster.wire.clear();
     cluster.timeout(N1, Timer::Slot(S1));
     let to: Vec<_> = cluster.wire.iter().map(|flight| flight.to.0).collect();
@@ -163,26 +163,26 @@ fn late_voters_alone_receive_a_retransmission() {
 #[test]
 fn slot_of_another_node_may_rest_for_two_catch_up_intervals() {
     let mut cluster = fresh();
-    cluster.say(N3, N1, prepare(1, b(1, 3)));
+    cluster.inject(N3, N1, prepare(1, b(1, 3)));
     cluster.wire.clear();
     let news = Message::Learn(Learn { from: S1 });
-    cluster.later(99);
-    assert_eq!(cluster.ask(N2, N1, news.clone()), [], "n3 gets time");
-    cluster.later(1);
+    cluster.advance(99);
+    assert_eq!(cluster.replies(N2, N1, news.clone()), [], "n3 gets time");
+    cluster.advance(1);
     let finish = prepare(1, b(2, 1));
-    assert_eq!(cluster.ask(N2, N1, news.clone()), [finish.clone(), finish]);
-    cluster.later(1000);
-    assert_eq!(cluster.ask(N2, N1, news), [], "it is at work there itself");
+    assert_eq!(cluster.replies(N2, N1, news.clone()), [finish.clone(), finish]);
+    cluster.advance(1000);
+    assert_eq!(cluster.replies(N2, N1, news), [], "it is at work there itself");
 }
 
 #[test]
 fn node_without_a_measured_round_trip_finishes_one_slot_at_a_time() {
     let mut cluster = fresh();
     for slot in [1, 3] {
-        cluster.say(N3, N1, accept(slot, b(1, 3), "x"));
+        cluster.inject(N3, N1, accept(slot, b(1, 3), "x"));
     }
     cluster.wire.clear();
-    cluster.later(100);
+    cluster.advance(100);
     cluster.timeout(N1, Timer::CatchUp);
     let begun = |cluster: &mut Cluster<Many>| {
         let mut slots: Vec<_> = sent(cluster)
@@ -199,7 +199,7 @@ fn node_without_a_measured_round_trip_finishes_one_slot_at_a_time() {
     assert_eq!(begun(&mut cluster), [1]);
     // Answered at once, it knows how long that takes, and finishes the rest together. Slot 3 got
     // on a while ago, and nobody was heard to use slot 2.
-    cluster.say(N2, N1, promise(1, b(2, 1), Some((b(1, 3), value("x")))));
+    cluster.inject(N2, N1, promise(1, b(2, 1), Some((b(1, 3), value("x")))));
     cluster.wire.clear();
     cluster.timeout(N1, Timer::CatchUp);
     assert_eq!(begun(&mut cluster), [2, 3]);
@@ -221,7 +221,7 @@ fn values_in_flight_bound_how_many_slots_are_opened() {
         begun.filter(|message| matches!(message, Message::Prepare(_))).count()
     };
     assert_eq!(open(&mut cluster), 2);
-    cluster.say(N2, N1, decided(1, "123456789"));
+    cluster.inject(N2, N1, decided(1, "123456789"));
     // The command lost slot 1 and is proposed in slot 3.
     assert_eq!(open(&mut cluster), 1);
 }
@@ -232,8 +232,8 @@ fn a_long_value_is_not_repeated_while_it_may_wait_for_the_link() {
     for (length, added) in [(1, 0), (1 << 20, 125)] {
         let mut cluster = fresh();
         cluster.propose(N1, 1, &"x".repeat(length));
-        cluster.later(10);
-        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        cluster.advance(10);
+        cluster.inject(N2, N1, promise(1, b(1, 1), None));
         for wait_for in [40, 80, 160] {
             let factor = wait_for / 40;
             let (least, _) = wait(&mut cluster, Timer::Slot(S1));
@@ -252,8 +252,8 @@ fn narrow_limits_leave_values_more_time_for_the_link() {
         let config = config(N1, 3).with_limits(limits).unwrap();
         let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
         cluster.propose(N1, 1, &"x".repeat(64 << 10));
-        cluster.later(10);
-        cluster.say(N2, N1, promise(1, b(1, 1), None));
+        cluster.advance(10);
+        cluster.inject(N2, N1, promise(1, b(1, 1), None));
         let (least, _) = wait(&mut cluster, Timer::Slot(S1));
         assert_eq!(least, 40 + added, "{flight_bytes} bytes in flight");
     }
@@ -281,14 +281,14 @@ fn one_answer_to_a_lagging_node_is_in_flight() {
     let mut cluster = alone::<Many>(saved);
     let question = |slot| Message::Learn(Learn { from: Slot(slot) });
     let answers =
-        |cluster: &mut Cluster<Many>, from, slot| cluster.ask(from, N1, question(slot)).len();
+        |cluster: &mut Cluster<Many>, from, slot| cluster.replies(from, N1, question(slot)).len();
     assert_eq!(answers(&mut cluster, N2, 1), 1);
     assert_eq!(answers(&mut cluster, N2, 1), 0, "it is on its way");
     assert_eq!(answers(&mut cluster, N2, 2), 0, "so is the rest of it");
     assert_eq!(answers(&mut cluster, N3, 1), 1, "n3 was not answered yet");
     // Two round trips, doubled; then it counts as lost, and the next wait is twice as long.
     for (ms, expected) in [(39, 0), (2, 1), (79, 0), (2, 1)] {
-        cluster.later(ms);
+        cluster.advance(ms);
         assert_eq!(answers(&mut cluster, N2, 1), expected, "{ms} ms later");
     }
 }
@@ -298,7 +298,7 @@ fn node_whose_log_advances_sends_no_catch_up_request() {
     let mut cluster = fresh();
     for (told, expected) in [(None, 1), (Some(1), 0), (Some(2), 0), (None, 1)] {
         if let Some(slot) = told {
-            cluster.say(N2, N1, decided(slot, "x"));
+            cluster.inject(N2, N1, decided(slot, "x"));
         }
         cluster.wire.clear();
         cluster.timeout(N1, Timer::CatchUp);
