@@ -7,7 +7,10 @@ use synod_basic_paxos::{
 };
 use synod_consensus::{Run, RunLog, Saved, Write};
 use synod_explore::{ClusterNode, CoreChecks, TestCluster};
-use synod_types::{Ballot, Membership, NodeId, Slot, Value, Values};
+use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Value, Values};
+
+/// Time at which a cluster starts.
+const START: Instant = Instant(1_000_000_000);
 
 pub const N1: NodeId = NodeId(1);
 pub const N2: NodeId = NodeId(2);
@@ -88,7 +91,7 @@ impl<K: Arity> Cluster<K> {
     /// A cluster whose nodes restart from these disks.
     pub fn from_disks(disks: Vec<(Config, Saved<PaxosLog<K>>)>) -> Self {
         let nodes = disks.into_iter().map(|(config, disk)| (config.id(), config, disk));
-        Self(TestCluster::new(checks(), MessageBatch::into_messages, nodes))
+        Self(TestCluster::new(checks(), MessageBatch::into_messages, START, nodes))
     }
 }
 

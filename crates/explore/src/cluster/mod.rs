@@ -26,13 +26,14 @@ const MAX_DELIVERIES: usize = 100_000;
 /// ```
 /// use synod_explore::{CoreChecks, TestCluster};
 /// use synod_raft::{Config, Raft, Timer};
-/// use synod_types::{Membership, NodeId};
+/// use synod_types::{Instant, Membership, NodeId};
 ///
 /// let checks = CoreChecks { invariants: Raft::check_invariants, ..CoreChecks::default() };
 /// let members = Membership::new([1, 2, 3].map(NodeId), [])?;
 /// let configs = [1, 2, 3].map(|id| Config::new(NodeId(id), members.clone()).unwrap());
 /// let nodes = configs.map(|config| (config.id(), config, Default::default()));
-/// let mut cluster = TestCluster::<Raft>::new(checks, |message| vec![message], nodes);
+/// let mut cluster =
+///     TestCluster::<Raft>::new(checks, |message| vec![message], Instant::ZERO, nodes);
 /// cluster.timeout(NodeId(1), Timer::Election);
 /// cluster.deliver();
 /// cluster.propose(NodeId(1), 1, "x");
@@ -71,10 +72,12 @@ pub struct Flight<M> {
 }
 
 impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
-    /// Recovers nodes from their disks, and starts them. `split` returns the units of a message.
+    /// Recovers nodes from their disks, and starts them at `now`. `split` returns the units of a
+    /// message.
     pub fn new(
         checks: CoreChecks<P>,
         split: fn(P::Message) -> Vec<M>,
+        now: Instant,
         nodes: impl IntoIterator<Item = (NodeId, P::Config, Saved<P>)>,
     ) -> Self {
         let nodes = nodes
@@ -83,7 +86,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         let mut cluster = Self {
             nodes: nodes.collect(),
             wire: VecDeque::new(),
-            now: Instant(1_000_000_000),
+            now,
             cut: BTreeSet::new(),
             timed: Vec::new(),
             split,
@@ -268,8 +271,9 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         mut arrival: impl FnMut(Instant, &Flight<M>) -> Option<Instant>,
     ) {
         let end = self.now + time;
+        // Tests step nodes directly, too.
+        self.ids().into_iter().for_each(|id| self.collect(id));
         loop {
-            self.ids().into_iter().for_each(|id| self.collect(id));
             for flight in self.wire.drain(..) {
                 if !self.cut.contains(&(flight.from, flight.to))
                     && let Some(at) = arrival(self.now, &flight)
@@ -285,7 +289,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
             let flight = flights.map(|(index, (at, _))| (*at, index)).min();
             let next = timer.map(|it| it.0).into_iter().chain(flight.map(|it| it.0)).min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
-            self.now = at;
+            self.now = self.now.max(at);
             match (flight.filter(|it| it.0 == at), timer) {
                 (Some((_, index)), _) => {
                     let Flight { from, to, message } = self.timed.remove(index).1;

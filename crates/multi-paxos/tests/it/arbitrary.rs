@@ -1,6 +1,6 @@
 //! Arbitrary input: no message makes a core panic or take back a promise.
 
-use crate::cluster::{Node, members};
+use crate::cluster::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -154,7 +154,7 @@ proptest! {
         inputs in vec((0..200_u64, input()), 1..60),
         restart in 0..60_usize,
     ) {
-        let mut node = Node::new(1, 4);
+        let mut node = new_node(1, 4);
         let mut now = Instant::ZERO;
         for (index, (pause, input)) in inputs.into_iter().enumerate() {
             now = now + Duration::from_millis(pause);
@@ -165,9 +165,9 @@ proptest! {
             prop_assert!(node.status().commit >= commit);
             prop_assert_eq!(node.disk.hard_state.promised, node.status().ballot);
             if index == restart {
-                node.restart();
+                node.restart(Instant::ZERO);
             }
         }
-        node.restart();
+        node.restart(Instant::ZERO);
     }
 }

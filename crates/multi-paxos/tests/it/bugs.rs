@@ -1,7 +1,7 @@
 //! Mistakes that implementations of Paxos have made, each under the number that it has in
 //! `docs/bugs.md`, and a test that fails if it is made here.
 
-use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run};
+use crate::cluster::*;
 use synod_multi_paxos::consensus::{
     Base, HistoryDigest, Input, Message as _, Protocol as _, Quorum, Role, Saved, Write,
 };
@@ -35,18 +35,23 @@ fn is_nack(answers: &[(NodeId, Message)]) -> bool {
 fn campaign(node: &mut Node, nodes: u64) -> Vec<(NodeId, Message)> {
     node.input(Instant::ZERO, Input::Timeout(Timer::Election));
     let answers = (2..=nodes).flat_map(|peer| {
-        let view = Node::new(peer, nodes).sent.into_iter().find_map(|(_, message)| match message {
-            Message::Heartbeat(Heartbeat { view, .. }) => Some(view),
-            _ => None,
-        });
-        node.hear(peer, Message::HeartbeatReply(HeartbeatReply { round: 2, view: view.unwrap() }))
+        let view =
+            new_node(peer, nodes).outputs.sent.into_iter().find_map(|(_, message)| match message {
+                Message::Heartbeat(Heartbeat { view, .. }) => Some(view),
+                _ => None,
+            });
+        node.receive(
+            Instant::ZERO,
+            NodeId(peer),
+            Message::HeartbeatReply(HeartbeatReply { round: 2, view: view.unwrap() }),
+        )
     });
     answers.collect()
 }
 
 /// A node that campaigns under 1.1 and has received no promise yet.
 fn candidate(nodes: u64) -> Node {
-    let mut node = Node::new(1, nodes);
+    let mut node = new_node(1, nodes);
     campaign(&mut node, nodes);
     assert_eq!(node.promised(), ballot(1, 1));
     node
@@ -54,18 +59,18 @@ fn candidate(nodes: u64) -> Node {
 
 #[test]
 fn paxos_p01_every_claim_waits_for_the_disk() {
-    let mut node = Node::new(1, 3);
+    let mut node = new_node(1, 3);
     node.is_hung = true;
-    assert_eq!(node.hear(2, prepare(2, 2, 1)), []);
-    assert_eq!(node.hear(2, accept(2, 2, 1, "x", 0)), []);
-    assert!(is_nack(&node.hear(3, prepare(1, 3, 1))), "it claims nothing");
+    assert_eq!(node.receive(Instant::ZERO, N2, prepare(2, 2, 1)), []);
+    assert_eq!(node.receive(Instant::ZERO, N2, accept(2, 2, 1, "x", 0)), []);
+    assert!(is_nack(&node.receive(Instant::ZERO, N3, prepare(1, 3, 1))), "it claims nothing");
     let answers = written(&mut node);
     assert_eq!(answers.len(), 2);
     for (to, message) in answers {
         assert!(message.holds(NodeId(1), to, &node.disk));
         assert!(!message.holds(NodeId(1), to, &Saved::default()), "a lost write: {message:?}");
     }
-    let mut candidate = Node::new(1, 3);
+    let mut candidate = new_node(1, 3);
     candidate.is_hung = true;
     let sent = campaign(&mut candidate, 3);
     assert!(sent.iter().all(|(_, it)| matches!(it, Message::Heartbeat(_))), "{sent:?}");
@@ -76,60 +81,75 @@ fn paxos_p01_every_claim_waits_for_the_disk() {
 
 /// Returns what a node sends once its disk, which hung, has written.
 fn written(node: &mut Node) -> Vec<(NodeId, Message)> {
-    node.sent.clear();
+    node.outputs.sent.clear();
     node.is_hung = false;
     node.settle(Instant::ZERO);
-    std::mem::take(&mut node.sent)
+    std::mem::take(&mut node.outputs.sent)
 }
 
 #[test]
 fn paxos_p02_an_accept_raises_the_promise() {
-    let mut node = Node::new(1, 3);
-    node.hear(3, accept(2, 3, 1, "x", 0));
+    let mut node = new_node(1, 3);
+    node.receive(Instant::ZERO, N3, accept(2, 3, 1, "x", 0));
     assert_eq!(node.promised(), ballot(2, 3));
-    assert!(is_nack(&node.hear(2, prepare(1, 2, 1))), "an older Prepare");
-    node.restart();
-    assert!(is_nack(&node.hear(2, accept(1, 2, 1, "y", 0))), "an older Accept");
+    assert!(is_nack(&node.receive(Instant::ZERO, N2, prepare(1, 2, 1))), "an older Prepare");
+    node.restart(Instant::ZERO);
+    assert!(is_nack(&node.receive(Instant::ZERO, N2, accept(1, 2, 1, "y", 0))), "an older Accept");
 }
 
 #[test]
 fn paxos_p03_a_promise_of_another_ballot_does_not_count() {
     let mut node = candidate(3);
-    node.hear(2, Message::Promise(Promise { ballot: ballot(2, 1), report: empty(1) }));
+    node.receive(
+        Instant::ZERO,
+        N2,
+        Message::Promise(Promise { ballot: ballot(2, 1), report: empty(1) }),
+    );
     assert_eq!(node.status().last, Slot::ZERO, "still in phase 1");
-    node.hear(2, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
+    node.receive(
+        Instant::ZERO,
+        N2,
+        Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }),
+    );
     assert_eq!(node.status().last, Slot(1), "the barrier is proposed");
 }
 
 #[test]
 fn paxos_p04_an_accept_above_the_promise_is_taken() {
-    let mut node = Node::new(1, 3);
-    node.hear(2, prepare(1, 2, 1));
-    let answers = node.hear(3, accept(5, 3, 1, "x", 0));
+    let mut node = new_node(1, 3);
+    node.receive(Instant::ZERO, N2, prepare(1, 2, 1));
+    let answers = node.receive(Instant::ZERO, N3, accept(5, 3, 1, "x", 0));
     assert!(matches!(answers[..], [(NodeId(3), Message::Accepted(_))]));
 }
 
 #[test]
 fn paxos_p05_no_ballot_is_used_again_after_a_restart() {
     let mut node = candidate(3);
-    node.restart();
+    node.restart(Instant::ZERO);
     assert_eq!(node.status().role, Role::Follower, "nor does it go on under the old one");
-    node.hear(2, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
+    node.receive(
+        Instant::ZERO,
+        N2,
+        Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }),
+    );
     assert_eq!(node.status().last, Slot::ZERO, "an answer to the last life");
     let mut cluster = Cluster::new(3);
-    cluster.nodes[0] = node;
-    cluster.elect(1);
-    assert_eq!(cluster.node(1).promised(), ballot(2, 1));
+    cluster.nodes.insert(N1, node);
+    cluster.elect(N1);
+    assert_eq!(cluster.node(N1).promised(), ballot(2, 1));
 }
 
 #[test]
 fn paxos_p06_one_ballot_never_proposes_two_values() {
-    let mut node = Node::new(1, 3);
-    node.hear(2, accept(1, 2, 1, "x", 0));
+    let mut node = new_node(1, 3);
+    node.receive(Instant::ZERO, N2, accept(1, 2, 1, "x", 0));
     let writes = node.writes.len();
-    assert!(node.hear(2, accept(1, 2, 1, "y", 0)).is_empty(), "it is not accepted");
+    assert!(
+        node.receive(Instant::ZERO, N2, accept(1, 2, 1, "y", 0)).is_empty(),
+        "it is not accepted"
+    );
     assert_eq!(node.writes.len(), writes);
-    node.hear(2, accept(1, 2, 1, "x", 0));
+    node.receive(Instant::ZERO, N2, accept(1, 2, 1, "x", 0));
     assert_eq!(node.writes.len(), writes, "the same again is answered and not written again");
 }
 
@@ -157,10 +177,18 @@ fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
 fn paxos_p08_an_answer_that_comes_twice_counts_once() {
     let mut node = candidate(5);
     for _ in 0..3 {
-        node.hear(2, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
+        node.receive(
+            Instant::ZERO,
+            N2,
+            Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }),
+        );
     }
     assert_eq!(node.status().last, Slot::ZERO, "two of five promised");
-    node.hear(3, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
+    node.receive(
+        Instant::ZERO,
+        N3,
+        Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }),
+    );
     let accepted = Message::Accepted(Accepted {
         ballot: ballot(1, 1),
         first: Slot(1),
@@ -168,10 +196,10 @@ fn paxos_p08_an_answer_that_comes_twice_counts_once() {
         probe: 0,
     });
     for _ in 0..3 {
-        node.hear(2, accepted.clone());
+        node.receive(Instant::ZERO, N2, accepted.clone());
     }
     assert_eq!(node.status().commit, Slot::ZERO, "two of five accepted");
-    node.hear(4, accepted);
+    node.receive(Instant::ZERO, N4, accepted);
     assert_eq!(node.status().commit, Slot(1));
 }
 
@@ -179,7 +207,11 @@ fn paxos_p08_an_answer_that_comes_twice_counts_once() {
 fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
     let mut node = candidate(5);
     for peer in [2, 3] {
-        node.hear(peer, Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }));
+        node.receive(
+            Instant::ZERO,
+            NodeId(peer),
+            Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }),
+        );
     }
     let accepted = |round| {
         Message::Accepted(Accepted {
@@ -189,36 +221,37 @@ fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
             probe: 0,
         })
     };
-    node.hear(3, accepted(2));
-    node.hear(4, accepted(3));
-    node.hear(2, accepted(1));
+    node.receive(Instant::ZERO, N3, accepted(2));
+    node.receive(Instant::ZERO, N4, accepted(3));
+    node.receive(Instant::ZERO, N2, accepted(1));
     assert_eq!(node.status().commit, Slot::ZERO);
 }
 
 #[test]
 fn paxos_p10_learning_never_lowers_the_promise() {
-    let mut node = Node::new(1, 3);
-    node.hear(3, prepare(1, 3, 1));
+    let mut node = new_node(1, 3);
+    node.receive(Instant::ZERO, N3, prepare(1, 3, 1));
     let learnt = run(1, ballot(1, 1), &["x"]);
-    node.hear(
-        2,
+    node.receive(
+        Instant::ZERO,
+        N2,
         Message::Learned(Learned { run: learnt, commit: Slot(1), digest: HistoryDigest::UNKNOWN }),
     );
     assert_eq!(node.commands(), ["x"]);
     assert_eq!(node.promised(), ballot(1, 3));
-    node.restart();
+    node.restart(Instant::ZERO);
     assert_eq!(node.commands(), ["x"], "a learnt value is known to be chosen at once");
     assert_eq!(node.promised(), ballot(1, 3));
     assert_eq!(node.disk.log.stamp_at(Slot(1)), Some(CHOSEN));
-    assert!(is_nack(&node.hear(2, accept(1, 2, 1, "y", 0))));
+    assert!(is_nack(&node.receive(Instant::ZERO, N2, accept(1, 2, 1, "y", 0))));
 }
 
 #[test]
 fn paxos_p13_later_slot_is_no_evidence_for_an_earlier_one() {
-    let mut node = Node::new(1, 5);
-    node.hear(2, accept(1, 2, 1, "lost", 0));
+    let mut node = new_node(1, 5);
+    node.receive(Instant::ZERO, N2, accept(1, 2, 1, "lost", 0));
     // 2.3 chose another value at slot 1, which this node missed, and goes on.
-    let answers = node.hear(3, accept(2, 3, 2, "b", 1));
+    let answers = node.receive(Instant::ZERO, N3, accept(2, 3, 2, "b", 1));
     assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds what 1.2 left there");
     assert_eq!(node.commands().len(), 0);
     let accepted = Message::Accepted(Accepted {
@@ -228,15 +261,19 @@ fn paxos_p13_later_slot_is_no_evidence_for_an_earlier_one() {
         probe: 0,
     });
     assert_eq!(answers, [(NodeId(3), accepted)]);
-    node.hear(3, accept(2, 3, 1, "a", 1));
+    node.receive(Instant::ZERO, N3, accept(2, 3, 1, "a", 1));
     assert_eq!(node.commands(), ["a"]);
 }
 
 fn trimmed() -> Node {
-    let mut node = Node::new(2, 3);
-    node.hear(3, accept(1, 3, 1, "a", 0));
-    node.hear(3, Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(1) }));
-    node.hear(3, accept(1, 3, 2, "b", 1));
+    let mut node = new_node(2, 3);
+    node.receive(Instant::ZERO, N3, accept(1, 3, 1, "a", 0));
+    node.receive(
+        Instant::ZERO,
+        N3,
+        Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(1) }),
+    );
+    node.receive(Instant::ZERO, N3, accept(1, 3, 2, "b", 1));
     node.input(Instant::ZERO, Input::Compact { through: Slot(1) });
     assert_eq!(node.status().base, Slot(1));
     node
@@ -249,7 +286,7 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     let later = Instant(10_000_000_000);
     let asked = prepare(2, 1, 1);
     acceptor.input(later, Input::Message { from: NodeId(1), message: asked });
-    let Some((_, Message::Promise(Promise { report, .. }))) = acceptor.sent.pop() else {
+    let Some((_, Message::Promise(Promise { report, .. }))) = acceptor.outputs.sent.pop() else {
         panic!("a promise was due");
     };
     assert_eq!((report.commit, report.through), (Slot(1), Slot(2)));
@@ -259,8 +296,12 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     assert_eq!(candidate.on_report(NodeId(2), &report, Slot::ZERO), ReportProgress::Done);
     assert!(!candidate.is_complete(&quorum, Slot::ZERO), "nothing may be proposed for slot 1");
     assert!(candidate.is_complete(&quorum, Slot(1)), "once it is learnt");
-    acceptor.hear(1, Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() }));
-    assert_eq!(acceptor.snapshots, [NodeId(1)]);
+    acceptor.receive(
+        Instant::ZERO,
+        N1,
+        Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() }),
+    );
+    assert_eq!(acceptor.outputs.snapshots, [NodeId(1)]);
 }
 
 #[test]
@@ -289,12 +330,12 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
 
 #[test]
 fn paxos_p14_snapshot_keeps_what_was_accepted_after_it() {
-    let mut node = Node::new(2, 3);
-    node.hear(3, accept(1, 3, 1, "a", 0));
-    node.hear(3, accept(1, 3, 4, "d", 0));
+    let mut node = new_node(2, 3);
+    node.receive(Instant::ZERO, N3, accept(1, 3, 1, "a", 0));
+    node.receive(Instant::ZERO, N3, accept(1, 3, 4, "d", 0));
     let base = Base { through: Slot(3), stamp: ballot(1, 1), members: None };
     node.input(Instant::ZERO, Input::Installed { base });
-    node.restart();
+    node.restart(Instant::ZERO);
     assert_eq!(node.status().commit, Slot(3));
     assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(ballot(1, 3)), "a vote is kept");
     assert_eq!(node.promised(), ballot(1, 3));
@@ -307,7 +348,7 @@ fn paxos_p14_state_ahead_of_the_log_keeps_every_vote() {
     disk.apply(&Write::HardState(HardState { promised }));
     disk.apply(&Write::Put(run(4, promised, &["d"])));
     disk.base = Base { through: Slot(2), stamp: CHOSEN, members: None };
-    let node = Node::with(Config::new(NodeId(2), members(3)).unwrap(), disk);
+    let node = start_node(Config::new(NodeId(2), members(3)).unwrap(), disk);
     assert_eq!(node.disk.log.base(), Slot(2));
     assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(promised));
 }
@@ -315,13 +356,13 @@ fn paxos_p14_state_ahead_of_the_log_keeps_every_vote() {
 #[test]
 fn paxos_p15_holes_are_filled_by_the_next_leader() {
     let mut cluster = Cluster::new(3);
-    cluster.node(2).hear(1, accept(1, 1, 1, "a", 0));
-    cluster.node(2).hear(1, accept(1, 1, 3, "c", 0));
+    cluster.node(N2).receive(Instant::ZERO, N1, accept(1, 1, 1, "a", 0));
+    cluster.node(N2).receive(Instant::ZERO, N1, accept(1, 1, 3, "c", 0));
     // A quorum without n2 need not find them: they were not chosen.
-    cluster.links(&[(1, 2)]);
-    cluster.leader_of(&[1, 2], 8 * TIMEOUT);
-    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
-    cluster.pass(TIMEOUT);
+    cluster.links(&[(N1, N2)]);
+    cluster.leader_of(&[N1, N2], 8 * TIMEOUT);
+    cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
+    cluster.run_for(TIMEOUT);
     cluster.assert_equal(&["a", "c"]);
 }
 
@@ -339,14 +380,14 @@ fn paxos_p16_any_lost_message_is_retransmitted() {
         let mut cluster = Cluster::new(3);
         let now = cluster.now;
         cluster.lose = lose;
-        cluster.node(1).input(now, Input::Timeout(Timer::Election));
-        cluster.pass(TIMEOUT / 10);
+        cluster.node(N1).input(now, Input::Timeout(Timer::Election));
+        cluster.run_for(TIMEOUT / 10);
         cluster.lose = |_| false;
-        let leader = cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+        let leader = cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT);
         cluster.lose = lose;
         cluster.write(leader, 1, "x");
         cluster.lose = |_| false;
-        cluster.pass(2 * TIMEOUT);
+        cluster.run_for(2 * TIMEOUT);
         assert_eq!(cluster.leaders(), [leader], "kind {kind}");
         cluster.assert_equal(&["x"]);
     }
@@ -355,33 +396,33 @@ fn paxos_p16_any_lost_message_is_retransmitted() {
 #[test]
 fn paxos_p16_values_chosen_by_an_earlier_leader_are_requested_again() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
-    cluster.links(&[(1, 2)]);
-    cluster.write(1, 1, "missed by n3");
+    cluster.elect(N1);
+    cluster.links(&[(N1, N2)]);
+    cluster.write(N1, 1, "missed by n3");
     // The next leader knows it to be chosen and never proposes it again: n3 has to ask.
-    cluster.links(&[(2, 3)]);
+    cluster.links(&[(N2, N3)]);
     cluster.lose = |message| matches!(message, Message::Learn(_) | Message::Learned(_));
-    let leader = cluster.leader_of(&[2, 3], 8 * TIMEOUT);
-    assert_eq!(leader, 2, "n3 would have learnt it in phase 1");
-    cluster.pass(2 * TIMEOUT);
-    assert_eq!(cluster.node(3).commands().len(), 0);
+    let leader = cluster.leader_of(&[N2, N3], 8 * TIMEOUT);
+    assert_eq!(leader, N2, "n3 would have learnt it in phase 1");
+    cluster.run_for(2 * TIMEOUT);
+    assert_eq!(cluster.node(N3).commands().len(), 0);
     cluster.lose = |_| false;
-    cluster.pass(2 * TIMEOUT);
-    assert_eq!(cluster.node(3).commands(), ["missed by n3"]);
+    cluster.run_for(2 * TIMEOUT);
+    assert_eq!(cluster.node(N3).commands(), ["missed by n3"]);
 }
 
 #[test]
 fn paxos_p17_a_chain_does_not_outbid_itself() {
-    for leader in 1..=3 {
+    for leader in [N1, N2, N3] {
         let mut cluster = Cluster::new(3);
         cluster.elect(leader);
-        cluster.links(&[(1, 2), (2, 3)]);
+        cluster.links(&[(N1, N2), (N2, N3)]);
         let ballot = cluster.node(leader).promised();
-        cluster.pass(50 * TIMEOUT);
+        cluster.run_for(50 * TIMEOUT);
         assert_eq!(cluster.leaders(), [leader]);
-        for id in 1..=3 {
+        for id in cluster.ids() {
             // A node without contact to the leader gets views of a neighbour that has it.
-            assert_eq!(cluster.node(id).promised(), ballot, "n{id} while n{leader} leads");
+            assert_eq!(cluster.node(id).promised(), ballot, "{id} while {leader} leads");
         }
     }
 }
@@ -389,41 +430,41 @@ fn paxos_p17_a_chain_does_not_outbid_itself() {
 #[test]
 fn paxos_p18_compaction_waits_for_no_other_node() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
-    cluster.links(&[(1, 2)]);
+    cluster.elect(N1);
+    cluster.links(&[(N1, N2)]);
     let mut expected = Vec::new();
     for ticket in 0..20 {
         let command = format!("c{ticket}");
-        cluster.write(1, ticket, &command);
+        cluster.write(N1, ticket, &command);
         expected.push(command);
-        for id in 1..=2 {
+        for id in [N1, N2] {
             let (now, through) = (cluster.now, cluster.node(id).status().commit);
             cluster.node(id).input(now, Input::Compact { through });
-            assert_eq!(cluster.node(id).status().base, through, "n3 is down, and n{id} trims");
+            assert_eq!(cluster.node(id).status().base, through, "n3 is down, and {id} trims");
         }
     }
-    assert_eq!(cluster.node(1).disk.log.byte_len(), 0);
-    assert_eq!(cluster.node(1).commands(), expected);
+    assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
+    assert_eq!(cluster.node(N1).commands(), expected);
     // It comes back, needs a snapshot, gets one, and goes on with the others.
-    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
-    cluster.pass(4 * TIMEOUT);
-    assert!(cluster.node(1).snapshots.contains(&NodeId(3)));
-    let trimmed = cluster.node(2).status().base;
-    let base = cluster.node(2).host.core().base_at(trimmed);
+    cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
+    cluster.run_for(4 * TIMEOUT);
+    assert!(cluster.node(N1).outputs.snapshots.contains(&NodeId(3)));
+    let trimmed = cluster.node(N2).status().base;
+    let base = cluster.node(N2).host.core().base_at(trimmed);
     let (now, base) = (cluster.now, base.expect("what was trimmed through"));
-    cluster.node(3).input(now, Input::Installed { base });
-    let leader = cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+    cluster.node(N3).input(now, Input::Installed { base });
+    let leader = cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT);
     cluster.write(leader, 98, "after");
-    cluster.pass(TIMEOUT);
-    assert_eq!(cluster.node(3).commands(), ["after"]);
-    assert_eq!(cluster.node(3).status().commit, cluster.node(1).status().commit);
+    cluster.run_for(TIMEOUT);
+    assert_eq!(cluster.node(N3).commands(), ["after"]);
+    assert_eq!(cluster.node(N3).status().commit, cluster.node(N1).status().commit);
     // Its acceptances count, although it never held what was trimmed: with it there is a quorum.
-    assert_eq!(leader, 1);
-    cluster.links(&[(1, 3)]);
-    cluster.write(1, 99, "without n2");
-    cluster.pass(TIMEOUT);
-    assert_eq!(cluster.leaders(), [1]);
-    assert_eq!(cluster.node(3).commands(), ["after", "without n2"]);
+    assert_eq!(leader, N1);
+    cluster.links(&[(N1, N3)]);
+    cluster.write(N1, 99, "without n2");
+    cluster.run_for(TIMEOUT);
+    assert_eq!(cluster.leaders(), [N1]);
+    assert_eq!(cluster.node(N3).commands(), ["after", "without n2"]);
 }
 
 #[test]
@@ -440,24 +481,24 @@ fn paxos_p20_dueling_proposers_end_with_one_leader() {
         let mut cluster = Cluster::of((1..=nodes).map(config));
         let case = format!("{nodes} proposers, spread of {spread} us");
         let all_at_once = |cluster: &mut Cluster| {
-            for id in 1..=nodes {
+            for id in cluster.ids() {
                 let now = cluster.now;
                 cluster.node(id).input(now, Input::Timeout(Timer::Election));
             }
         };
         all_at_once(&mut cluster);
-        let all: Vec<_> = (1..=nodes).collect();
+        let all = cluster.ids();
         let leader = cluster.leader_of(&all, 4 * TIMEOUT);
-        cluster.pass(TIMEOUT);
+        cluster.run_for(TIMEOUT);
         let ballot = cluster.node(leader).promised();
         assert!(ballot.round <= 3, "{case}: {ballot} was needed");
         for ticket in 0..10 {
             // All time out together, again and again: the leader goes on.
             all_at_once(&mut cluster);
-            cluster.pass(TIMEOUT / 10);
+            cluster.run_for(TIMEOUT / 10);
             cluster.write(leader, ticket, "x");
         }
-        cluster.pass(TIMEOUT);
+        cluster.run_for(TIMEOUT);
         assert_eq!(cluster.leaders(), [leader], "{case}");
         assert_eq!(cluster.node(leader).promised(), ballot, "{case}: no node outbids it");
         cluster.assert_equal(&["x"; 10]);

@@ -1,6 +1,6 @@
 //! Who leads, and that a quorum that is connected is served, however oddly.
 
-use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run};
+use crate::cluster::*;
 use std::time::Duration;
 use synod_multi_paxos::consensus::{
     HistoryDigest, Host, Input, ProtocolEvent, Role, Saved, TimerChange,
@@ -15,13 +15,13 @@ use synod_multi_paxos::{
 fn partial_partition_quorum_loss() {
     // n3 leads; then n1 alone reaches all others: n3 lost its quorum, n1 alone has one.
     let mut cluster = Cluster::new(5);
-    cluster.elect(3);
-    cluster.write(3, 1, "before");
-    cluster.links(&[(1, 2), (1, 3), (1, 4), (1, 5)]);
-    assert_eq!(cluster.leader_of(&[1], 4 * TIMEOUT), 1);
-    cluster.write(1, 2, "after");
-    cluster.pass(TIMEOUT);
-    assert_eq!(cluster.leaders(), [1], "and the old one let go");
+    cluster.elect(N3);
+    cluster.write(N3, 1, "before");
+    cluster.links(&[(N1, N2), (N1, N3), (N1, N4), (N1, N5)]);
+    assert_eq!(cluster.leader_of(&[N1], 4 * TIMEOUT), N1);
+    cluster.write(N1, 2, "after");
+    cluster.run_for(TIMEOUT);
+    assert_eq!(cluster.leaders(), [N1], "and the old one let go");
     cluster.assert_equal(&["before", "after"]);
 }
 
@@ -30,16 +30,16 @@ fn partial_partition_constrained_election() {
     // As before, but n1 missed the last write, and the old leader is cut off: only n1 can lead,
     // with a log that is behind. Where only the best log may lead, no node could.
     let mut cluster = Cluster::new(5);
-    cluster.elect(3);
-    cluster.links(&[(3, 2), (3, 4), (3, 5), (2, 4), (2, 5), (4, 5)]);
-    cluster.write(3, 1, "missed by n1");
-    assert_eq!(cluster.node(1).commands().len(), 0);
-    cluster.links(&[(1, 2), (1, 4), (1, 5)]);
-    assert_eq!(cluster.leader_of(&[1], 4 * TIMEOUT), 1);
-    cluster.write(1, 2, "after");
-    assert_eq!(cluster.node(1).commands(), ["missed by n1", "after"]);
-    cluster.pass(2 * TIMEOUT);
-    assert_eq!(cluster.leaders(), [1]);
+    cluster.elect(N3);
+    cluster.links(&[(N3, N2), (N3, N4), (N3, N5), (N2, N4), (N2, N5), (N4, N5)]);
+    cluster.write(N3, 1, "missed by n1");
+    assert_eq!(cluster.node(N1).commands().len(), 0);
+    cluster.links(&[(N1, N2), (N1, N4), (N1, N5)]);
+    assert_eq!(cluster.leader_of(&[N1], 4 * TIMEOUT), N1);
+    cluster.write(N1, 2, "after");
+    assert_eq!(cluster.node(N1).commands(), ["missed by n1", "after"]);
+    cluster.run_for(2 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [N1]);
 }
 
 #[test]
@@ -47,17 +47,17 @@ fn partial_partition_chain() {
     // n1 - n2 - n3: n3 has no contact to the leader n1, and learns that n2 has. No leader is deposed,
     // again and again, by who sees less; and n3 learns what is chosen from n2.
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
-    let before = cluster.node(2).promised();
-    cluster.links(&[(1, 2), (2, 3)]);
+    cluster.elect(N1);
+    let before = cluster.node(N2).promised();
+    cluster.links(&[(N1, N2), (N2, N3)]);
     for ticket in 0..10 {
-        cluster.pass(4 * TIMEOUT);
-        assert_eq!(cluster.leaders(), [1], "in round {ticket}");
-        cluster.write(1, ticket, "again");
+        cluster.run_for(4 * TIMEOUT);
+        assert_eq!(cluster.leaders(), [N1], "in round {ticket}");
+        cluster.write(N1, ticket, "again");
     }
-    cluster.pass(4 * TIMEOUT);
-    assert_eq!(cluster.node(2).promised(), before, "no node campaigned");
-    assert_eq!(cluster.node(3).commands().len(), 10, "learnt from a follower");
+    cluster.run_for(4 * TIMEOUT);
+    assert_eq!(cluster.node(N2).promised(), before, "no node campaigned");
+    assert_eq!(cluster.node(N3).commands().len(), 10, "learnt from a follower");
 }
 
 #[test]
@@ -65,12 +65,12 @@ fn partial_partition_chain_whose_end_led() {
     // The same with the leader losing everyone but n2, which is a quorum still; and then n2 dies
     // for n1, and n2 and n3 go on.
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
-    cluster.links(&[(2, 3)]);
-    let leader = cluster.leader_of(&[2, 3], 4 * TIMEOUT);
+    cluster.elect(N1);
+    cluster.links(&[(N2, N3)]);
+    let leader = cluster.leader_of(&[N2, N3], 4 * TIMEOUT);
     cluster.write(leader, 1, "without n1");
-    cluster.pass(2 * TIMEOUT);
-    assert_eq!(cluster.node(2).commands(), ["without n1"]);
+    cluster.run_for(2 * TIMEOUT);
+    assert_eq!(cluster.node(N2).commands(), ["without n1"]);
     assert_eq!(cluster.leaders(), [leader]);
 }
 
@@ -90,38 +90,38 @@ fn election_timeout_is_drawn_each_time() {
 #[test]
 fn a_node_without_a_quorum_never_campaigns() {
     let mut cluster = Cluster::new(5);
-    cluster.links(&[(1, 2), (3, 4)]);
-    cluster.pass(20 * TIMEOUT);
-    for node in &cluster.nodes {
-        assert_eq!(node.status().ballot.round, 0, "{:?} took a ballot", node.id);
+    cluster.links(&[(N1, N2), (N3, N4)]);
+    cluster.run_for(20 * TIMEOUT);
+    for node in cluster.nodes.values() {
+        assert_eq!(node.status().ballot.round, 0, "{:?} took a ballot", node.id());
     }
-    cluster.links(&[(1, 2), (2, 3), (1, 3)]);
-    cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT);
+    cluster.links(&[(N1, N2), (N2, N3), (N1, N3)]);
+    cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT);
 }
 
 #[test]
 fn leader_without_a_quorum_steps_down() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
+    cluster.elect(N1);
     cluster.links(&[]);
-    cluster.pass(2 * TIMEOUT);
-    assert_eq!(cluster.leaders(), [] as [u64; 0]);
+    cluster.run_for(2 * TIMEOUT);
+    assert_eq!(cluster.leaders(), []);
     let stepped = |event: &ProtocolEvent| matches!(event, ProtocolEvent::SteppedDown { .. });
-    assert!(cluster.node(1).notes.iter().any(stepped));
-    assert_eq!(cluster.node(1).status().role, Role::Follower);
+    assert!(cluster.node(N1).outputs.notes.iter().any(stepped));
+    assert_eq!(cluster.node(N1).status().role, Role::Follower);
 }
 
 #[test]
 fn a_follower_that_comes_back_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
-    cluster.links(&[(1, 2)]);
-    cluster.pass(20 * TIMEOUT);
-    let ballot = cluster.node(1).promised();
-    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
-    cluster.pass(4 * TIMEOUT);
-    assert_eq!(cluster.leaders(), [1]);
-    assert_eq!(cluster.node(3).promised(), ballot);
+    cluster.elect(N1);
+    cluster.links(&[(N1, N2)]);
+    cluster.run_for(20 * TIMEOUT);
+    let ballot = cluster.node(N1).promised();
+    cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
+    cluster.run_for(4 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [N1]);
+    assert_eq!(cluster.node(N3).promised(), ballot);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn higher_priority_leads_among_equals() {
             config.with_priority(u8::from(id == favourite))
         };
         let mut cluster = Cluster::of((1..=3).map(config));
-        assert_eq!(cluster.leader_of(&[1, 2, 3], 4 * TIMEOUT), favourite);
+        assert_eq!(cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT), NodeId(favourite));
     }
 }
 
@@ -145,19 +145,19 @@ fn a_priority_does_not_keep_the_only_possible_leader_from_leading() {
     let mut cluster = Cluster::of((1..=3).map(config));
     // n3 answers n1 and n2 and never receives an answer itself.
     cluster.lose = |_| false;
-    cluster.cuts.extend([(1, 3), (2, 3)]);
-    cluster.leader_of(&[1, 2], 4 * TIMEOUT);
+    cluster.cut.extend([(N1, N3), (N2, N3)]);
+    cluster.leader_of(&[N1, N2], 4 * TIMEOUT);
 }
 
 #[test]
 fn two_candidates_at_once_end_with_one_leader() {
     let mut cluster = Cluster::new(5);
-    for id in 1..=5 {
+    for id in cluster.ids() {
         let now = cluster.now;
         cluster.node(id).input(now, Input::Timeout(Timer::Election));
     }
-    cluster.leader_of(&[1, 2, 3, 4, 5], 4 * TIMEOUT);
-    cluster.pass(4 * TIMEOUT);
+    cluster.leader_of(&[N1, N2, N3, N4, N5], 4 * TIMEOUT);
+    cluster.run_for(4 * TIMEOUT);
     assert_eq!(cluster.leaders().len(), 1);
 }
 
@@ -165,15 +165,15 @@ fn two_candidates_at_once_end_with_one_leader() {
 fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
     let config = |id| Config::new(NodeId(id), members(5)).unwrap().with_quorums(4, 2).unwrap();
     let mut cluster = Cluster::of((1..=5).map(config));
-    cluster.elect(1);
-    cluster.links(&[(1, 2), (3, 4), (4, 5), (3, 5)]);
-    cluster.write(1, 1, "on two disks");
-    cluster.pass(10 * TIMEOUT);
-    assert_eq!(cluster.leaders(), [1], "three of five are no quorum for phase 1");
-    assert_eq!(cluster.node(2).commands(), ["on two disks"]);
-    cluster.links(&[(2, 3), (3, 4), (4, 5), (3, 5), (2, 4), (2, 5)]);
-    let leader = cluster.leader_of(&[2, 3, 4, 5], 4 * TIMEOUT);
-    cluster.pass(Duration::from_millis(100));
+    cluster.elect(N1);
+    cluster.links(&[(N1, N2), (N3, N4), (N4, N5), (N3, N5)]);
+    cluster.write(N1, 1, "on two disks");
+    cluster.run_for(10 * TIMEOUT);
+    assert_eq!(cluster.leaders(), [N1], "three of five are no quorum for phase 1");
+    assert_eq!(cluster.node(N2).commands(), ["on two disks"]);
+    cluster.links(&[(N2, N3), (N3, N4), (N4, N5), (N3, N5), (N2, N4), (N2, N5)]);
+    let leader = cluster.leader_of(&[N2, N3, N4, N5], 4 * TIMEOUT);
+    cluster.run_for(Duration::from_millis(100));
     assert_eq!(cluster.node(leader).commands(), ["on two disks"], "four of five meet any two");
 }
 
@@ -194,7 +194,7 @@ fn idle(ballot: Ballot, commit: Slot) -> View {
 
 /// The round of the heartbeats that a node sent last.
 fn last_round(node: &Node) -> u64 {
-    let rounds = node.sent.iter().filter_map(|(_, message)| match message {
+    let rounds = node.outputs.sent.iter().filter_map(|(_, message)| match message {
         Message::Heartbeat(Heartbeat { round, .. }) => Some(*round),
         _ => None,
     });
@@ -204,16 +204,16 @@ fn last_round(node: &Node) -> u64 {
 #[test]
 fn lagging_node_ends_its_pre_campaign() {
     for lags in [false, true] {
-        let (mut node, now) = (Node::new(1, 3), Instant(1));
+        let (mut node, now) = (new_node(1, 3), Instant(1));
         node.input(now, Input::Timeout(Timer::Election));
         if lags {
             node.input(now, Input::Lagging);
         }
         let view = idle(Ballot::ZERO, Slot::ZERO);
         let round = last_round(&node);
-        node.hear_at(now, 2, Message::HeartbeatReply(HeartbeatReply { round, view }));
+        node.receive(now, N2, Message::HeartbeatReply(HeartbeatReply { round, view }));
         let campaigns = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Campaigning { .. });
-        assert_eq!(node.notes.iter().any(campaigns), !lags, "lags: {lags}");
+        assert_eq!(node.outputs.notes.iter().any(campaigns), !lags, "lags: {lags}");
     }
 }
 
@@ -227,15 +227,15 @@ fn node_that_holds_the_chosen_values_goes_first() {
         let mut disk = Saved::<MultiPaxos>::default();
         disk.hard_state.promised = ballot(1, 3);
         disk.log.put(run(1, ballot(1, 3), &values));
-        let (mut node, mut now) = (Node::with(config, disk), Instant(1));
+        let (mut node, mut now) = (start_node(config, disk), Instant(1));
         let mut timeouts = 0;
         let campaigns = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Campaigning { .. });
-        while !node.notes.iter().any(campaigns) {
+        while !node.outputs.notes.iter().any(campaigns) {
             timeouts += 1;
             node.input(now, Input::Timeout(Timer::Election));
             let round = last_round(&node);
             let view = idle(ballot(1, 3), Slot(5));
-            node.hear_at(now, 2, Message::HeartbeatReply(HeartbeatReply { round, view }));
+            node.receive(now, N2, Message::HeartbeatReply(HeartbeatReply { round, view }));
             now = now + Duration::from_secs(1);
         }
         assert_eq!(timeouts, expected, "{held} of 5 slots held");
@@ -246,19 +246,19 @@ fn node_that_holds_the_chosen_values_goes_first() {
 /// proposed by then named these as well, and the leader ignored its answers for good.
 #[test]
 fn an_acceptor_that_knows_more_than_was_proposed_is_counted() {
-    let (mut node, now) = (Node::new(1, 3), Instant(1));
+    let (mut node, now) = (new_node(1, 3), Instant(1));
     node.input(now, Input::Timeout(Timer::Election));
     let view = idle(Ballot::ZERO, Slot::ZERO);
     let round = last_round(&node);
-    node.hear_at(now, 2, Message::HeartbeatReply(HeartbeatReply { round, view }));
+    node.receive(now, N2, Message::HeartbeatReply(HeartbeatReply { round, view }));
     let report = Report::empty(Slot(1));
-    node.hear_at(now, 2, Message::Promise(Promise { ballot: ballot(1, 1), report }));
+    node.receive(now, N2, Message::Promise(Promise { ballot: ballot(1, 1), report }));
     let accepted = Message::Accepted(Accepted {
         ballot: ballot(1, 1),
         first: Slot(1),
         through: Slot(5),
         probe: 0,
     });
-    node.hear_at(now, 2, accepted);
+    node.receive(now, N2, accepted);
     assert_eq!((node.status().role, node.status().commit), (Role::Leader, Slot(1)));
 }

@@ -1,8 +1,8 @@
 //! Load on links of bounded rate, whose lane of values is overtaken by heartbeats and answers.
 
-use crate::cluster::{Cluster, TIMEOUT};
+use crate::cluster::*;
 use std::time::Duration;
-use synod_multi_paxos::types::Slot;
+use synod_multi_paxos::types::{NodeId, Slot};
 
 const COMMAND: usize = 20_000;
 const MS: Duration = Duration::from_millis(1);
@@ -13,16 +13,16 @@ fn load(cluster: &mut Cluster, time: Duration) -> usize {
     let count = time.as_millis() / 5;
     for _ in 0..count {
         let now = cluster.now;
-        cluster.node(1).propose(now, 1, &command);
-        cluster.pass(5 * MS);
+        cluster.node(N1).propose(now, 1, &command);
+        cluster.run_for(5 * MS);
     }
-    assert_eq!(cluster.node(1).refused, [], "the window takes them all");
+    assert_eq!(cluster.node(N1).outputs.refused, [], "the window takes them all");
     count as usize
 }
 
 /// Commands that are offered and not chosen on `id`.
-fn backlog(cluster: &mut Cluster, id: u64) -> u64 {
-    cluster.node(1).status().last.0 - cluster.node(id).status().commit.0
+fn backlog(cluster: &mut Cluster, id: NodeId) -> u64 {
+    cluster.node(N1).status().last.0 - cluster.node(id).status().commit.0
 }
 
 fn assert_sent_once(cluster: &Cluster, offered: usize) {
@@ -30,47 +30,47 @@ fn assert_sent_once(cluster: &Cluster, offered: usize) {
     let (sent, dropped) = (cluster.lanes.sent, cluster.lanes.dropped);
     assert!(sent <= needed / 20 * 21, "{sent} bytes sent, {needed} needed, {dropped} dropped");
     assert_eq!(dropped, 0, "what is in flight fits its lane");
-    assert_eq!(cluster.leaders(), [1]);
+    assert_eq!(cluster.leaders(), [N1]);
 }
 
 #[test]
 fn a_burst_beyond_the_links_is_sent_once_and_over_in_five_seconds() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
+    cluster.elect(N1);
     // 200 Mbit/s.
     cluster.lanes.rate = 25_000;
     let mut offered = load(&mut cluster, Duration::from_secs(2));
     let (now, command) = (cluster.now, "x".repeat(COMMAND));
     for _ in 0..2_000 {
-        cluster.node(1).propose(now, 1, &command);
+        cluster.node(N1).propose(now, 1, &command);
         offered += 1;
     }
     offered += load(&mut cluster, Duration::from_secs(5));
-    for id in 1..=3 {
-        assert!(backlog(&mut cluster, id) <= 20, "n{id} is behind");
+    for id in cluster.ids() {
+        assert!(backlog(&mut cluster, id) <= 20, "{id} is behind");
     }
-    cluster.pass(TIMEOUT);
-    assert!(cluster.nodes.iter().all(|node| node.commands().len() == offered));
+    cluster.run_for(TIMEOUT);
+    assert!(cluster.nodes.values().all(|node| node.commands().len() == offered));
     assert_sent_once(&cluster, offered);
 }
 
 #[test]
 fn returning_follower_under_load_is_sent_each_slot_once() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
+    cluster.elect(N1);
     // 100 Mbit/s; the others are fed over links of their own.
     cluster.lanes.rate = 12_500;
     let mut offered = load(&mut cluster, Duration::from_secs(1));
-    cluster.links(&[(1, 2)]);
+    cluster.links(&[(N1, N2)]);
     offered += load(&mut cluster, Duration::from_secs(10));
-    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
-    let behind = backlog(&mut cluster, 3);
+    cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
+    let behind = backlog(&mut cluster, N3);
     assert!(behind >= 2_000, "{behind}");
     // 40 MB of backlog at 8.5 MB/s beyond the load.
     offered += load(&mut cluster, Duration::from_millis(2 * 4_700));
-    assert!(backlog(&mut cluster, 3) <= 20, "{} behind", backlog(&mut cluster, 3));
-    cluster.pass(TIMEOUT);
-    assert!(cluster.nodes.iter().all(|node| node.commands().len() == offered));
+    assert!(backlog(&mut cluster, N3) <= 20, "{} behind", backlog(&mut cluster, N3));
+    cluster.run_for(TIMEOUT);
+    assert!(cluster.nodes.values().all(|node| node.commands().len() == offered));
     assert_sent_once(&cluster, offered);
 }
 
@@ -78,24 +78,24 @@ fn returning_follower_under_load_is_sent_each_slot_once() {
 #[test]
 fn values_chosen_by_an_earlier_leader_are_pulled_once_under_load() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(2);
+    cluster.elect(N2);
     cluster.lanes.rate = 12_500;
-    cluster.links(&[(1, 2)]);
+    cluster.links(&[(N1, N2)]);
     let (now, command) = (cluster.now, "x".repeat(COMMAND));
     for _ in 0..1_000 {
-        cluster.node(2).propose(now, 1, &command);
+        cluster.node(N2).propose(now, 1, &command);
     }
-    cluster.pass(Duration::from_secs(3));
-    assert!(cluster.node(1).status().commit > Slot(1_000));
+    cluster.run_for(Duration::from_secs(3));
+    assert!(cluster.node(N1).status().commit > Slot(1_000));
     let at = cluster.now;
-    cluster.node(2).input(at, synod_multi_paxos::consensus::Input::Stalled);
-    cluster.leader_of(&[1], 8 * TIMEOUT);
+    cluster.node(N2).input(at, synod_multi_paxos::consensus::Input::Stalled);
+    cluster.leader_of(&[N1], 8 * TIMEOUT);
     let mut offered = 1_000;
-    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
+    cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
     offered += load(&mut cluster, Duration::from_secs(6));
-    cluster.pass(TIMEOUT);
-    for node in &cluster.nodes {
-        assert_eq!(node.commands().len(), offered, "{:?}", node.id);
+    cluster.run_for(TIMEOUT);
+    for node in cluster.nodes.values() {
+        assert_eq!(node.commands().len(), offered, "{:?}", node.id());
     }
     assert_sent_once(&cluster, offered);
 }

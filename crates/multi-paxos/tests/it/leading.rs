@@ -1,6 +1,6 @@
 //! Proposals at a leader: the window, rejections, and the hint when another node has overtaken it.
 
-use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members};
+use crate::cluster::*;
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Refusal, Role, Write};
 use synod_multi_paxos::types::{NodeId, Slot, Ticket};
 use synod_multi_paxos::{
@@ -8,29 +8,29 @@ use synod_multi_paxos::{
     Promise, View,
 };
 
-const WHOLE: [(u64, u64); 3] = [(1, 2), (1, 3), (2, 3)];
+const WHOLE: [(NodeId, NodeId); 3] = [(N1, N2), (N1, N3), (N2, N3)];
 
 /// Three nodes with a small window, and n1 leads.
 fn cluster(window_slots: usize, window_bytes: usize) -> Cluster {
     let limits = Limits { window_slots, window_bytes, command_bytes: 50, ..Limits::default() };
     let config = |id| Config::new(NodeId(id), members(3)).unwrap().with_limits(limits.clone());
     let mut cluster = Cluster::of((1..=3).map(|id| config(id).unwrap()));
-    cluster.elect(1);
+    cluster.elect(N1);
     cluster
 }
 
 /// Offers commands to `node` until one is refused as Busy. How many were taken; `flush` says
 /// whether each goes out before the next comes.
-fn fill(cluster: &mut Cluster, node: u64, command: &[u8], flush: bool) -> usize {
+fn fill(cluster: &mut Cluster, node: NodeId, command: &[u8], flush: bool) -> usize {
     let now = cluster.now;
     for count in 0..10_000 {
         let (ticket, command) = (Ticket(count), command.to_vec().into());
         let input = Input::Propose { ticket, command };
         let node = cluster.node(node);
-        node.refused.clear();
+        node.outputs.refused.clear();
         let offer = if flush { Node::input } else { Node::step };
         offer(node, now, input);
-        match node.refused[..] {
+        match node.outputs.refused[..] {
             [] => {}
             [(refused, Refusal::Busy)] if refused == ticket => return count as usize,
             ref other => panic!("{other:?}"),
@@ -45,12 +45,12 @@ fn full_window_of_slots_is_busy_until_its_proposals_are_chosen() {
         let mut cluster = cluster(4, 1 << 20);
         for _ in 0..5 {
             cluster.links(&[]);
-            assert_eq!(fill(&mut cluster, 1, b"x", flush), 4, "flushed: {flush}");
-            assert_eq!(fill(&mut cluster, 1, b"x", flush), 0, "and it stays full");
+            assert_eq!(fill(&mut cluster, N1, b"x", flush), 4, "flushed: {flush}");
+            assert_eq!(fill(&mut cluster, N1, b"x", flush), 0, "and it stays full");
             cluster.links(&WHOLE);
-            cluster.pass(TIMEOUT / 2);
+            cluster.run_for(TIMEOUT / 2);
         }
-        assert_eq!(cluster.leaders(), [1]);
+        assert_eq!(cluster.leaders(), [N1]);
     }
 }
 
@@ -62,12 +62,12 @@ fn full_window_of_bytes_is_busy_until_its_proposals_are_chosen() {
             let mut cluster = cluster(1000, 100);
             for _ in 0..5 {
                 cluster.links(&[]);
-                let taken = fill(&mut cluster, 1, &vec![b'x'; length], flush);
+                let taken = fill(&mut cluster, N1, &vec![b'x'; length], flush);
                 assert_eq!(taken, expected, "of {length} bytes, flushed: {flush}");
                 cluster.links(&WHOLE);
-                cluster.pass(TIMEOUT / 2);
+                cluster.run_for(TIMEOUT / 2);
             }
-            assert_eq!(cluster.leaders(), [1]);
+            assert_eq!(cluster.leaders(), [N1]);
         }
     }
 }
@@ -76,11 +76,11 @@ fn full_window_of_bytes_is_busy_until_its_proposals_are_chosen() {
 fn half_chosen_window_takes_half_as_much() {
     let mut cluster = cluster(1000, 100);
     for _ in 0..3 {
-        cluster.write(1, 1, "of nine b");
+        cluster.write(N1, 1, "of nine b");
     }
     cluster.links(&[]);
-    assert_eq!(fill(&mut cluster, 1, b"of nine b", true), 10, "what is chosen does not count");
-    let last = cluster.node(1).status().last;
+    assert_eq!(fill(&mut cluster, N1, b"of nine b", true), 10, "what is chosen does not count");
+    let last = cluster.node(N1).status().last;
     let accepted = Message::Accepted(Accepted {
         ballot: ballot(1, 1),
         first: Slot(1),
@@ -88,12 +88,12 @@ fn half_chosen_window_takes_half_as_much() {
         probe: 0,
     });
     let now = cluster.now;
-    cluster.node(1).hear_at(now, 2, accepted);
+    cluster.node(N1).receive(now, N2, accepted);
     // A compacted log keeps what comes after its base.
-    let through = cluster.node(1).status().commit;
-    cluster.node(1).input(now, Input::Compact { through });
-    assert_eq!(cluster.node(1).status().base, Slot(last.0 - 5));
-    assert_eq!(fill(&mut cluster, 1, b"of nine b", true), 5);
+    let through = cluster.node(N1).status().commit;
+    cluster.node(N1).input(now, Input::Compact { through });
+    assert_eq!(cluster.node(N1).status().base, Slot(last.0 - 5));
+    assert_eq!(fill(&mut cluster, N1, b"of nine b", true), 5);
 }
 
 #[test]
@@ -105,34 +105,34 @@ fn the_window_does_not_leak_over_changes_of_leaders() {
         // proposes again.
         cluster.links(&[]);
         assert_eq!(fill(&mut cluster, leader, b"of nine b", true), 10, "round {round}");
-        let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+        let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
         if round % 2 == 0 {
             cluster.links(&WHOLE);
             cluster.lose = |message| matches!(message, Message::Accepted(_));
-            cluster.pass(TIMEOUT / 2);
+            cluster.run_for(TIMEOUT / 2);
             cluster.lose = |_| false;
         }
         cluster.links(&[(others[0], others[1])]);
         cluster.leader_of(&others, 8 * TIMEOUT);
         cluster.links(&WHOLE);
-        cluster.pass(4 * TIMEOUT);
-        let commit = cluster.nodes[0].status().commit;
-        assert!(cluster.nodes.iter().all(|node| node.status().commit == commit));
+        cluster.run_for(4 * TIMEOUT);
+        let commit = cluster.nodes[&N1].status().commit;
+        assert!(cluster.nodes.values().all(|node| node.status().commit == commit));
     }
 }
 
 /// n1 leads, has one command in its log, and was offered another since its last flush.
 fn offered() -> Cluster {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
+    cluster.elect(N1);
     cluster.links(&[]);
     let now = cluster.now;
-    let node = cluster.node(1);
+    let node = cluster.node(N1);
     node.propose(now, 1, "in the log");
-    node.placed.clear();
+    node.outputs.placed.clear();
     let offer = Input::Propose { ticket: Ticket(2), command: b"offered".to_vec().into() };
     node.step(now, offer);
-    assert_eq!(node.refused, []);
+    assert_eq!(node.outputs.refused, []);
     cluster
 }
 
@@ -141,7 +141,7 @@ fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
     let newly_chosen = [
         Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }),
         Message::Accept(Accept {
-            run: crate::cluster::run(2, ballot(2, 3), &["theirs"]),
+            run: run(2, ballot(2, 3), &["theirs"]),
             commit: Slot::ZERO,
             digest: Some(HistoryDigest::UNKNOWN),
         }),
@@ -151,13 +151,13 @@ fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
     for message in newly_chosen {
         let mut cluster = offered();
         let (now, case) = (cluster.now, format!("{message:?}"));
-        let node = cluster.node(1);
+        let node = cluster.node(N1);
         node.step(now, Input::Message { from: NodeId(3), message });
         let hint = Some(NodeId(3));
-        assert_eq!(node.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{case}");
+        assert_eq!(node.outputs.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{case}");
         assert_eq!(node.status().role, Role::Follower, "{case}");
         node.settle(now);
-        assert_eq!(node.placed, [], "{case}");
+        assert_eq!(node.outputs.placed, [], "{case}");
         let truncates = |write: &_| matches!(write, Write::TruncateFrom(_));
         assert!(!node.writes.iter().any(truncates), "{case}");
     }
@@ -181,13 +181,13 @@ fn leads() -> View {
 fn accepted_values_of_a_rejected_leader_are_reported_to_the_next_one() {
     let mut cluster = offered();
     let now = cluster.now;
-    let node: &mut Node = cluster.node(1);
+    let node: &mut Node = cluster.node(N1);
     let kept = node.disk.log.clone();
-    node.hear_at(now, 3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));
+    node.receive(now, N3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));
     assert_eq!(node.disk.log, kept);
     let prepare =
         Message::Prepare(Prepare { ballot: ballot(2, 3), from: Slot(2), held: Vec::new() });
-    let answers = node.hear_at(now, 3, prepare);
+    let answers = node.receive(now, N3, prepare);
     let [(NodeId(3), Message::Promise(Promise { report, .. }))] = &answers[..] else {
         panic!("{answers:?}");
     };
@@ -200,14 +200,14 @@ fn accepted_values_of_a_rejected_leader_are_reported_to_the_next_one() {
 fn follower_names_its_leader_to_clients_if_it_has_one() {
     let mut cluster = offered();
     let now = cluster.now;
-    let node = cluster.node(1);
-    node.hear_at(now, 3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));
-    node.refused.clear();
+    let node = cluster.node(N1);
+    node.receive(now, N3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));
+    node.outputs.refused.clear();
     node.propose(now, 3, "too early");
-    assert_eq!(node.refused, [(Ticket(3), Refusal::NotLeader { hint: None })]);
-    node.hear_at(now, 3, Message::Heartbeat(Heartbeat { round: 1, view: leads() }));
-    node.refused.clear();
+    assert_eq!(node.outputs.refused, [(Ticket(3), Refusal::NotLeader { hint: None })]);
+    node.receive(now, N3, Message::Heartbeat(Heartbeat { round: 1, view: leads() }));
+    node.outputs.refused.clear();
     node.propose(now, 4, "forward it");
     let hint = Some(NodeId(3));
-    assert_eq!(node.refused, [(Ticket(4), Refusal::NotLeader { hint })]);
+    assert_eq!(node.outputs.refused, [(Ticket(4), Refusal::NotLeader { hint })]);
 }

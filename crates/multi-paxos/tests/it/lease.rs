@@ -1,6 +1,6 @@
 //! Acceptors ignore rivals of a live leader. For stability; ballots keep what is chosen.
 
-use crate::cluster::{Cluster, Node, TIMEOUT, ballot, run};
+use crate::cluster::*;
 use std::time::Duration;
 use synod_multi_paxos::consensus::{HistoryDigest, ProtocolEvent};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
@@ -33,9 +33,9 @@ fn lease() -> Duration {
 
 /// A follower that has just received a heartbeat of n1, leader under 3.1, and the time of that.
 fn follower() -> (Node, Instant) {
-    let (mut node, now) = (Node::new(2, 3), Instant(5_000_000_000));
+    let (mut node, now) = (new_node(2, 3), Instant(5_000_000_000));
     let leads = Message::Commit(Commit { ballot: ballot(3, 1), commit: Slot::ZERO });
-    node.hear_at(now, 1, leads);
+    node.receive(now, N1, leads);
     assert_eq!(node.status().leader, Some(NodeId(1)));
     (node, now)
 }
@@ -47,7 +47,7 @@ fn rival_of_a_live_leader_is_ignored_until_the_leader_is_silent() {
     let last = received + (lease() - Duration::from_nanos(1));
     for now in [received, last] {
         let writes = node.writes.len();
-        assert_eq!(node.hear_at(now, 3, prepare(rival)), []);
+        assert_eq!(node.receive(now, N3, prepare(rival)), []);
         assert_eq!(
             (node.promised(), node.writes.len()),
             (ballot(3, 1), writes),
@@ -55,13 +55,13 @@ fn rival_of_a_live_leader_is_ignored_until_the_leader_is_silent() {
         );
         let ignored =
             |event: &ProtocolEvent| matches!(event, ProtocolEvent::Ignored { from: NodeId(3), .. });
-        assert!(node.notes.drain(..).any(|event| ignored(&event)), "and it is noted");
+        assert!(node.outputs.notes.drain(..).any(|event| ignored(&event)), "and it is noted");
     }
-    let answers = node.hear_at(received + lease(), 3, prepare(rival));
+    let answers = node.receive(received + lease(), N3, prepare(rival));
     assert!(is_promise(&answers, rival), "{answers:?}");
     assert_eq!(node.promised(), rival);
     assert_eq!(node.status().leader, None, "no leader is followed while a rival campaigns");
-    let late = node.hear_at(received + lease(), 1, accept(ballot(3, 1), 1, "late"));
+    let late = node.receive(received + lease(), N1, accept(ballot(3, 1), 1, "late"));
     assert!(is_nack(&late, rival), "{late:?}");
 }
 
@@ -69,29 +69,29 @@ fn rival_of_a_live_leader_is_ignored_until_the_leader_is_silent() {
 fn every_message_of_the_leader_renews_its_lease() {
     let (mut node, received) = follower();
     let (later, rival) = (received + lease() / 2, ballot(7, 3));
-    node.hear_at(later, 1, accept(ballot(3, 1), 1, "x"));
-    assert_eq!(node.hear_at(received + lease(), 3, prepare(rival)), []);
-    assert!(is_promise(&node.hear_at(later + lease(), 3, prepare(rival)), rival));
+    node.receive(later, N1, accept(ballot(3, 1), 1, "x"));
+    assert_eq!(node.receive(received + lease(), N3, prepare(rival)), []);
+    assert!(is_promise(&node.receive(later + lease(), N3, prepare(rival)), rival));
 }
 
 #[test]
 fn a_fresh_leader_itself_takes_a_higher_ballot_at_once() {
     // It restarted, say, and asks under a new ballot. It is no rival.
     let (mut node, received) = follower();
-    assert!(is_promise(&node.hear_at(received, 1, prepare(ballot(4, 1))), ballot(4, 1)));
+    assert!(is_promise(&node.receive(received, N1, prepare(ballot(4, 1))), ballot(4, 1)));
 }
 
 #[test]
 fn a_leader_ignores_rivals_only_while_it_hears_from_a_quorum() {
     let (mut cluster, rival) = (Cluster::new(3), ballot(7, 3));
-    cluster.elect(1);
+    cluster.elect(N1);
     let now = cluster.now;
-    assert_eq!(cluster.node(1).hear_at(now, 3, prepare(rival)), []);
-    assert_eq!(cluster.leaders(), [1]);
+    assert_eq!(cluster.node(N1).receive(now, N3, prepare(rival)), []);
+    assert_eq!(cluster.leaders(), [N1]);
     let silent = now + Timing::default().election.end + Duration::from_millis(1);
-    let answers = cluster.node(1).hear_at(silent, 3, prepare(rival));
+    let answers = cluster.node(N1).receive(silent, N3, prepare(rival));
     assert!(is_promise(&answers, rival), "{answers:?}");
-    assert_eq!(cluster.leaders(), [0; 0]);
+    assert_eq!(cluster.leaders(), []);
 }
 
 /// The lease binds phase 1 alone. A rival in phase 2 has a quorum of others, and rejecting it would only
@@ -99,19 +99,19 @@ fn a_leader_ignores_rivals_only_while_it_hears_from_a_quorum() {
 #[test]
 fn ballots_decide_regardless_of_the_lease() {
     let (mut node, received) = follower();
-    assert!(is_nack(&node.hear_at(received, 3, prepare(ballot(2, 3))), ballot(3, 1)));
-    assert!(is_nack(&node.hear_at(received, 3, accept(ballot(2, 3), 1, "w")), ballot(3, 1)));
-    node.hear_at(received, 1, accept(ballot(3, 1), 1, "x"));
+    assert!(is_nack(&node.receive(received, N3, prepare(ballot(2, 3))), ballot(3, 1)));
+    assert!(is_nack(&node.receive(received, N3, accept(ballot(2, 3), 1, "w")), ballot(3, 1)));
+    node.receive(received, N1, accept(ballot(3, 1), 1, "x"));
     let high = ballot(7, 3);
-    let answers = node.hear_at(received, 3, accept(high, 1, "y"));
+    let answers = node.receive(received, N3, accept(high, 1, "y"));
     assert!(matches!(answers[..], [(NodeId(3), Message::Accepted(_))]), "{answers:?}");
     assert_eq!(node.promised(), high);
     for old in [prepare(ballot(3, 1)), accept(ballot(3, 1), 2, "z")] {
-        let answers = node.hear_at(received, 1, old);
+        let answers = node.receive(received, N1, old);
         assert!(is_nack(&answers, high), "{answers:?}");
     }
-    node.restart();
-    assert!(is_nack(&node.hear_at(received, 1, accept(ballot(3, 1), 2, "z")), high), "nor later");
+    node.restart(Instant::ZERO);
+    assert!(is_nack(&node.receive(received, N1, accept(ballot(3, 1), 2, "z")), high), "nor later");
 }
 
 /// Whether a rival comes too early or in time: it may disturb, and nothing that is chosen is lost.
@@ -119,17 +119,17 @@ fn ballots_decide_regardless_of_the_lease() {
 fn chosen_values_survive_rivals_within_and_after_the_lease() {
     for wait in [Duration::ZERO, lease() / 2, lease()] {
         let mut cluster = Cluster::new(3);
-        cluster.elect(1);
-        cluster.write(1, 1, "before");
-        cluster.links(&[(2, 3)]);
-        cluster.pass(wait);
+        cluster.elect(N1);
+        cluster.write(N1, 1, "before");
+        cluster.links(&[(N2, N3)]);
+        cluster.run_for(wait);
         let (now, rival) = (cluster.now, ballot(9, 3));
-        let answers = cluster.node(2).hear_at(now, 3, prepare(rival));
+        let answers = cluster.node(N2).receive(now, N3, prepare(rival));
         assert_eq!(is_promise(&answers, rival), wait >= lease(), "after {wait:?}");
-        cluster.links(&[(1, 2), (1, 3), (2, 3)]);
-        let leader = cluster.leader_of(&[1, 2, 3], 8 * TIMEOUT);
+        cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
+        let leader = cluster.leader_of(&[N1, N2, N3], 8 * TIMEOUT);
         cluster.write(leader, 2, "after");
-        cluster.pass(2 * TIMEOUT);
+        cluster.run_for(2 * TIMEOUT);
         cluster.assert_equal(&["before", "after"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Two of three nodes lose their disks: no schedule lets a node mix slots of two histories.
 
-use crate::cluster::{Node, ballot, members, run};
+use crate::cluster::*;
 use std::collections::{BTreeMap, BTreeSet};
 use synod_multi_paxos::consensus::{FatalError, HistoryDigest, Input, ProtocolEvent, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, Membership, NodeId, Slot, Value, Values};
@@ -8,10 +8,6 @@ use synod_multi_paxos::{
     Accept, Commit, Config, ElectionState, HardState, Heartbeat, HeartbeatReply, Learn, Learned,
     Limits, Message, MultiPaxos, Prepare, Promise, Report, Timer, View,
 };
-
-const N1: NodeId = NodeId(1);
-const N2: NodeId = NodeId(2);
-const N3: NodeId = NodeId(3);
 
 /// Slots that the survivor, n1, has applied. The second holds a no-op, as it may in any history.
 const OLD: u64 = 6;
@@ -84,7 +80,7 @@ impl Run {
         let history = slots.map(|slot| (slot, saved.log.get(slot).unwrap().1.to_value()));
         let histories = BTreeMap::from([(N1, history.collect())]);
         let nodes = [(N1, saved), (N2, Saved::default()), (N3, Saved::default())];
-        let nodes = nodes.map(|(id, saved)| (id, Node::with(config(id), saved)));
+        let nodes = nodes.map(|(id, saved)| (id, start_node(config(id), saved)));
         let mut run = Self {
             nodes: nodes.into_iter().collect(),
             flying: Vec::new(),
@@ -102,7 +98,7 @@ impl Run {
     }
 
     fn is_stopped(&self, id: NodeId) -> bool {
-        self.nodes[&id].fatal.is_some()
+        self.nodes[&id].outputs.fatal.is_some()
     }
 
     fn contradicts_survivor(&self, id: NodeId) -> bool {
@@ -120,8 +116,8 @@ impl Run {
     /// Takes what a node sent and chose.
     fn collect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
-        let chosen: Vec<_> = node.chosen.drain(..).collect();
-        let sent: Vec<_> = node.sent.drain(..).collect();
+        let chosen: Vec<_> = node.outputs.chosen.drain(..).collect();
+        let sent: Vec<_> = node.outputs.sent.drain(..).collect();
         let history = self.histories.entry(id).or_default();
         let mut learns_old = false;
         for run in chosen {
@@ -266,7 +262,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
 
 /// A survivor that has applied six slots.
 fn survivor() -> Node {
-    Node::with(Config::new(N1, members(3)).unwrap(), old(6, 0))
+    start_node(Config::new(N1, members(3)).unwrap(), old(6, 0))
 }
 
 /// A node that has another history through a slot, under the ballots of n2.
@@ -277,7 +273,7 @@ fn other(id: NodeId, through: u64) -> Node {
         saved.apply(&Write::Put(run(slot, ballot(9, 2), &[&format!("new {slot}")])));
     }
     saved.applied = Slot(through);
-    Node::with(Config::new(id, members(id.0.max(3))).unwrap(), saved)
+    start_node(Config::new(id, members(id.0.max(3))).unwrap(), saved)
 }
 
 /// What a node says that knows of nothing.
@@ -300,7 +296,7 @@ fn idle() -> View {
 fn view(node: &Node) -> Message {
     let commit = node.status().commit;
     let digest = HistoryDigest::of(&node.disk.log, commit);
-    let state = if node.id == N2 { ElectionState::Leading } else { ElectionState::Following };
+    let state = if node.id() == N2 { ElectionState::Leading } else { ElectionState::Following };
     let ballot = ballot(9, 2);
     let leader = Some(ballot);
     let (has_quorum, has_live_leader) = (true, true);
@@ -315,23 +311,23 @@ fn to(node: NodeId, answers: Vec<(NodeId, Message)>) -> Vec<Message> {
 
 /// One contradiction is not enough to stop: two of three may still share this node's history.
 fn assert_ignored_then_stopped(mut node: Node, by: NodeId) {
-    assert_eq!(node.fatal, None);
+    assert_eq!(node.outputs.fatal, None);
     let refused = |note: &_| matches!(note, ProtocolEvent::Ignored { from, .. } if *from == by);
-    assert!(node.notes.iter().any(refused), "{:?}", node.notes);
-    assert_eq!(node.chosen, [], "nothing of the other history");
+    assert!(node.outputs.notes.iter().any(refused), "{:?}", node.outputs.notes);
+    assert_eq!(node.outputs.chosen, [], "nothing of the other history");
     let third = NodeId(5 - by.0);
-    node.hear(third.0, view(&other(third, 3)));
-    assert_eq!(node.fatal, Some(FatalError::Contradicted { slot: Slot(3), by: third }));
+    node.receive(Instant::ZERO, third, view(&other(third, 3)));
+    assert_eq!(node.outputs.fatal, Some(FatalError::Contradicted { slot: Slot(3), by: third }));
 }
 
 #[test]
 fn survivor_that_is_behind_pulls_nothing_of_another_history() {
     let (mut survivor, mut leader) = (survivor(), other(N2, 12));
-    assert_eq!(to(N2, survivor.hear(2, view(&leader))).len(), 1, "one reply");
-    let asked = to(N2, survivor.hear(2, view(&leader)));
+    assert_eq!(to(N2, survivor.receive(Instant::ZERO, N2, view(&leader))).len(), 1, "one reply");
+    let asked = to(N2, survivor.receive(Instant::ZERO, N2, view(&leader)));
     let question = asked.into_iter().find(|message| matches!(message, Message::Learn(_)));
-    for answer in to(N1, leader.hear(1, question.expect("it lags"))) {
-        survivor.hear(2, answer);
+    for answer in to(N1, leader.receive(Instant::ZERO, N1, question.expect("it lags"))) {
+        survivor.receive(Instant::ZERO, N2, answer);
     }
     assert_ignored_then_stopped(survivor, N2);
 }
@@ -341,10 +337,14 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
     let (mut survivor, leader) = (survivor(), other(N2, 6));
     let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(6)));
     let run = run(7, ballot(9, 2), &["new 7"]);
-    let answers = survivor.hear(2, Message::Accept(Accept { run, commit: Slot(6), digest }));
+    let answers = survivor.receive(
+        Instant::ZERO,
+        N2,
+        Message::Accept(Accept { run, commit: Slot(6), digest }),
+    );
     assert_eq!((answers, survivor.status().last), (Vec::new(), Slot(6)));
     let commit = Message::Commit(Commit { ballot: ballot(9, 2), commit: Slot(7) });
-    assert_eq!(survivor.hear(2, commit), [], "nothing that it says counts");
+    assert_eq!(survivor.receive(Instant::ZERO, N2, commit), [], "nothing that it says counts");
     assert_ignored_then_stopped(survivor, N2);
 }
 
@@ -357,13 +357,13 @@ fn slots_of_a_leader_whose_history_was_not_compared_are_requested() {
         let run = run(slot, ballot(9, 2), &[&format!("new {slot}")]);
         Message::Accept(Accept { run, commit: Slot(8), digest })
     };
-    assert_eq!(survivor.hear(2, accept(9, digest)).len(), 1);
+    assert_eq!(survivor.receive(Instant::ZERO, N2, accept(9, digest)).len(), 1);
     for slot in [7, 8] {
-        survivor.hear(2, accept(slot, None));
+        survivor.receive(Instant::ZERO, N2, accept(slot, None));
     }
     assert_eq!(survivor.status().commit, Slot(6), "slots 7 and 8 are accepted at 9.2");
-    survivor.hear(2, view(&leader));
-    let asked = survivor.hear(2, view(&leader));
+    survivor.receive(Instant::ZERO, N2, view(&leader));
+    let asked = survivor.receive(Instant::ZERO, N2, view(&leader));
     let asks =
         |(to, message): &(NodeId, Message)| *to == N2 && matches!(message, Message::Learn(_));
     assert!(asked.iter().any(asks), "{asked:?}");
@@ -374,16 +374,20 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
     for theirs in [3, 6, 12] {
         let (mut survivor, mut wiped) = (survivor(), other(N2, theirs));
         let own = run(theirs + 1, ballot(9, 2), &["not chosen"]);
-        wiped.hear(2, Message::Accept(Accept { run: own, commit: Slot(0), digest: None }));
+        wiped.receive(
+            Instant::ZERO,
+            N2,
+            Message::Accept(Accept { run: own, commit: Slot(0), digest: None }),
+        );
         let prepare =
             Message::Prepare(Prepare { ballot: ballot(10, 1), from: Slot(7), held: Vec::new() });
         let later = Instant(9_000_000_000);
-        let [promise @ Message::Promise(_)] = &to(N1, wiped.hear_at(later, 1, prepare))[..] else {
+        let [promise @ Message::Promise(_)] = &to(N1, wiped.receive(later, N1, prepare))[..] else {
             panic!("it promises");
         };
         // It has pre-campaigned, and n3 answers with an empty history.
         survivor.input(Instant(0), Input::Timeout(Timer::Election));
-        survivor.hear(2, promise.clone());
+        survivor.receive(Instant::ZERO, N2, promise.clone());
         assert_ignored_then_stopped(survivor, N2);
     }
 }
@@ -392,15 +396,15 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
 #[test]
 fn wiped_peer_contradicts_nothing() {
     let mut survivor = survivor();
-    survivor.hear(2, view(&other(N2, 3)));
+    survivor.receive(Instant::ZERO, N2, view(&other(N2, 3)));
     let question = Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
-    assert_eq!(survivor.hear(2, question.clone()), [], "it contradicts");
-    let mut wiped = Node::new(2, 3);
-    let hello = wiped.sent.drain(..).find(|(to, _)| *to == N1).unwrap().1;
-    assert_eq!(survivor.hear(2, hello).len(), 1);
-    let answers = to(N2, survivor.hear(2, question));
+    assert_eq!(survivor.receive(Instant::ZERO, N2, question.clone()), [], "it contradicts");
+    let mut wiped = new_node(2, 3);
+    let hello = wiped.outputs.sent.drain(..).find(|(to, _)| *to == N1).unwrap().1;
+    assert_eq!(survivor.receive(Instant::ZERO, N2, hello).len(), 1);
+    let answers = to(N2, survivor.receive(Instant::ZERO, N2, question));
     for answer in answers {
-        wiped.hear(1, answer);
+        wiped.receive(Instant::ZERO, N1, answer);
     }
     assert_eq!(wiped.status().commit, Slot(6));
 }
@@ -409,12 +413,16 @@ fn wiped_peer_contradicts_nothing() {
 #[test]
 fn peer_with_fewer_slots_is_sent_a_value_that_it_contradicts() {
     let (mut survivor, mut wiped) = (survivor(), other(N2, 3));
-    let shown = to(N2, survivor.hear(2, view(&wiped)));
+    let shown = to(N2, survivor.receive(Instant::ZERO, N2, view(&wiped)));
     let [Message::Learned(Learned { run, .. })] = &shown[..] else { panic!("{shown:?}") };
     assert!(run.first == Slot(3) && run.values.byte_len() <= 64, "{run:?}");
-    assert_eq!(to(N1, wiped.hear(1, shown[0].clone())), [], "an answer is not answered");
+    assert_eq!(
+        to(N1, wiped.receive(Instant::ZERO, N1, shown[0].clone())),
+        [],
+        "an answer is not answered"
+    );
     let refused = |note: &_| matches!(note, ProtocolEvent::Ignored { from, .. } if *from == N1);
-    assert!(wiped.notes.iter().any(refused), "{:?}", wiped.notes);
+    assert!(wiped.outputs.notes.iter().any(refused), "{:?}", wiped.outputs.notes);
 }
 
 /// The leader, whose slots before its reign are chosen, is gone, and no quorum holds them any more.
@@ -424,7 +432,7 @@ fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
         [(7, 6, false), (7, 0, true), (1, 1, true), (1, 2, false)]
     {
         for is_own in [true, false] {
-            let mut candidate = Node::new(1, 3);
+            let mut candidate = new_node(1, 3);
             let runs = vec![run(accepted, ballot(1, 3), &["x"])];
             let through = Slot(accepted);
             let mut report = Report {
@@ -434,24 +442,25 @@ fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
                 ..Report::empty(Slot(1))
             };
             let leads = Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(0) });
-            candidate.hear(3, leads);
+            candidate.receive(Instant::ZERO, N3, leads);
             if is_own {
                 let accept = run(accepted, ballot(1, 3), &["x"]);
                 let digest = Some(HistoryDigest::UNKNOWN);
-                candidate.hear(
-                    3,
+                candidate.receive(
+                    Instant::ZERO,
+                    N3,
                     Message::Accept(Accept { run: accept, commit: Slot(leader_commit), digest }),
                 );
                 report = Report::empty(candidate.status().commit.next());
             }
             candidate.input(Instant(9_000_000_000), Input::Timeout(Timer::Election));
             let reply = Message::HeartbeatReply(HeartbeatReply { round: 2, view: idle() });
-            let asked = candidate.hear_at(Instant(9_000_000_000), 2, reply);
+            let asked = candidate.receive(Instant(9_000_000_000), N2, reply);
             let ballot = candidate.promised();
             assert!(to(N2, asked).iter().any(|it| matches!(it, Message::Prepare(_))));
-            let sent = candidate.hear_at(
+            let sent = candidate.receive(
                 Instant(9_000_000_000),
-                2,
+                N2,
                 Message::Promise(Promise { ballot, report }),
             );
             let proposes = to(N2, sent).iter().any(|it| matches!(it, Message::Accept(_)));
@@ -473,11 +482,11 @@ fn node_stops_when_those_that_do_not_contradict_it_are_no_quorum() {
     ];
     for (me, peers, stops) in cases {
         let members = Membership::new((1..=5).map(NodeId), [NodeId(6), NodeId(7)]).unwrap();
-        let mut node = Node::with(Config::new(NodeId(me), members).unwrap(), old(6, 0));
+        let mut node = start_node(Config::new(NodeId(me), members).unwrap(), old(6, 0));
         for peer in peers.iter().filter(|peer| **peer != me) {
-            node.hear(*peer, view(&other(NodeId(*peer), 3)));
+            node.receive(Instant::ZERO, NodeId(*peer), view(&other(NodeId(*peer), 3)));
         }
-        assert_eq!(node.fatal.is_some(), stops, "n{me} with {peers:?}");
+        assert_eq!(node.outputs.fatal.is_some(), stops, "n{me} with {peers:?}");
     }
 }
 
@@ -487,7 +496,7 @@ fn one_wiped_node_stops_no_other() {
     let mut run = Run::new(1);
     let nodes = [(N1, old(6, 0)), (N2, old(5, 1)), (N3, Saved::default())];
     let config = |id| Config::new(id, members(3)).unwrap();
-    run.nodes = nodes.map(|(id, saved)| (id, Node::with(config(id), saved))).into();
+    run.nodes = nodes.map(|(id, saved)| (id, start_node(config(id), saved))).into();
     run.histories
         .insert(N2, run.histories[&N1].range(..=Slot(5)).map(|it| (*it.0, it.1.clone())).collect());
     run.cut.clear();

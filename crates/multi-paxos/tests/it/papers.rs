@@ -1,6 +1,6 @@
 //! "Paxos Made Simple" (PMS), section by section, on one acceptor, one learner, one proposer.
 
-use crate::cluster::{Cluster, Node, ballot, run};
+use crate::cluster::*;
 use synod_multi_paxos::consensus::{HistoryDigest, RunLog};
 use synod_multi_paxos::types::{Instant, NodeId, Slot, Value};
 use synod_multi_paxos::{
@@ -41,9 +41,9 @@ fn pms_2_2_acceptor_answers_by_its_promise() {
         (2, prepare(2, 2), "n2 Nack(promised 3.3)"),
         (2, prepare(4, 2), "n2 Promise(4.2, 1 at 1.3, 2 at 3.3, commit 0)"),
     ];
-    let mut node = Node::new(1, 3);
+    let mut node = new_node(1, 3);
     for (from, message, expected) in rows {
-        let answers = node.hear(from, message.clone());
+        let answers = node.receive(Instant::ZERO, NodeId(from), message.clone());
         assert_eq!(described(&answers), [expected], "{message:?}");
     }
 }
@@ -95,32 +95,32 @@ fn pms_2_3_a_learner_marks_only_what_was_accepted_at_the_leaders_ballot() {
 #[test]
 fn pms_3_one_promise_serves_all_slots() {
     let mut cluster = Cluster::new(3);
-    cluster.elect(1);
-    let promised = cluster.node(2).promised();
+    cluster.elect(N1);
+    let promised = cluster.node(N2).promised();
     for ticket in 1..=5 {
-        cluster.write(1, ticket, &ticket.to_string());
+        cluster.write(N1, ticket, &ticket.to_string());
     }
     cluster.assert_equal(&["1", "2", "3", "4", "5"]);
-    assert_eq!(cluster.node(2).promised(), promised);
+    assert_eq!(cluster.node(N2).promised(), promised);
 }
 
 /// PMS 3: a new leader finishes what it finds and fills the holes with no-ops, before anything
 /// new.
 #[test]
 fn pms_3_a_new_leader_fills_the_holes() {
-    let mut node = Node::new(1, 3);
-    node.hear(3, accept(1, 3, 4, "d"));
+    let mut node = new_node(1, 3);
+    node.receive(Instant::ZERO, N3, accept(1, 3, 4, "d"));
     let AcceptResult::Accepted(_) = Acceptor::new(HardState::default(), RunLog::default())
         .accept(&run(1, ballot(1, 3), &["a"]), Slot::ZERO)
     else {
         panic!("a fresh acceptor accepts anything");
     };
     let mut cluster = Cluster::new(3);
-    cluster.nodes[0] = node;
-    cluster.leader_of(&[1, 2, 3], 8 * crate::cluster::TIMEOUT);
-    cluster.pass(crate::cluster::TIMEOUT);
+    cluster.nodes.insert(N1, node);
+    cluster.leader_of(&[N1, N2, N3], 8 * TIMEOUT);
+    cluster.run_for(TIMEOUT);
     cluster.assert_equal(&["d"]);
-    for node in &cluster.nodes {
+    for node in cluster.nodes.values() {
         assert!(node.status().commit >= Slot(5), "three no-ops, d and the barrier");
     }
 }

@@ -1,6 +1,6 @@
 //! Limits of a few hundred bytes: Promises, Accepts and answers to learners come in several parts.
 
-use crate::cluster::{Cluster, Node, TIMEOUT, ballot, members, run, value_bytes};
+use crate::cluster::*;
 use std::time::Duration;
 use synod_multi_paxos::consensus::{HistoryDigest, Input, Run, Saved, Write};
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, Slot};
@@ -45,11 +45,12 @@ fn accepted(stamp: Ballot, count: usize) -> Saved<MultiPaxos> {
 
 #[test]
 fn partial_answer_marks_nothing_after_its_last_value() {
-    let mut node = Node::new(1, 3);
+    let mut node = new_node(1, 3);
     // The leader of 1.2 left two values here that no other node has.
     let theirs = run(1, ballot(1, 2), &["lost", "lost too"]);
-    node.hear(
-        2,
+    node.receive(
+        Instant::ZERO,
+        N2,
         Message::Accept(Accept {
             run: theirs,
             commit: Slot::ZERO,
@@ -64,10 +65,10 @@ fn partial_answer_marks_nothing_after_its_last_value() {
             digest: HistoryDigest::UNKNOWN,
         })
     };
-    node.hear(3, part(1, "x"));
+    node.receive(Instant::ZERO, N3, part(1, "x"));
     assert_eq!(node.status().commit, Slot(1), "slot 2 is chosen, but what is held there is not");
     assert_eq!(node.commands(), ["x"]);
-    node.hear(3, part(2, "y"));
+    node.receive(Instant::ZERO, N3, part(2, "y"));
     assert_eq!(node.commands(), ["x", "y"]);
 }
 
@@ -75,26 +76,26 @@ fn partial_answer_marks_nothing_after_its_last_value() {
 fn every_slot_is_found_when_promises_come_in_parts() {
     for count in [1, 2, 3, 4, 17, 30] {
         let mut cluster = Cluster::of((1..=3).map(|id| config(id, 3)));
-        cluster.nodes[1] = Node::with(config(2, 3), accepted(ballot(1, 3), count));
+        cluster.nodes.insert(N2, start_node(config(2, 3), accepted(ballot(1, 3), count)));
         // A quorum of n1, which holds nothing, and n2.
-        cluster.links(&[(1, 2)]);
-        cluster.node(1).input(Instant::ZERO, Input::Timeout(Timer::Election));
-        let leader = cluster.leader_of(&[1], TIMEOUT);
-        cluster.pass(TIMEOUT);
+        cluster.links(&[(N1, N2)]);
+        cluster.node(N1).input(Instant::ZERO, Input::Timeout(Timer::Election));
+        let leader = cluster.leader_of(&[N1], TIMEOUT);
+        cluster.run_for(TIMEOUT);
         assert_eq!(cluster.node(leader).commands(), commands(count));
-        assert_eq!(cluster.node(2).commands(), commands(count));
-        assert!(cluster.nodes.iter().all(|node| node.most_sent <= 2 * 450), "in parts");
+        assert_eq!(cluster.node(N2).commands(), commands(count));
+        assert!(cluster.nodes.values().all(|node| node.most_sent <= 2 * 450), "in parts");
     }
 }
 
 #[test]
 fn parts_of_a_report_cover_every_slot_once() {
-    let mut node = Node::with(config(2, 3), accepted(ballot(1, 3), 20));
+    let mut node = start_node(config(2, 3), accepted(ballot(1, 3), 20));
     let mut found: Vec<Run<Ballot>> = Vec::new();
     let (mut from, mut parts) = (Slot(1), 0);
     loop {
         let prepare = Message::Prepare(Prepare { ballot: ballot(2, 1), from, held: Vec::new() });
-        let answers = node.hear(1, prepare);
+        let answers = node.receive(Instant::ZERO, N1, prepare);
         let [(_, message @ Message::Promise(Promise { report, .. }))] = &answers[..] else {
             panic!("{answers:?}");
         };
@@ -116,11 +117,12 @@ fn small_limits_lose_nothing_over_leader_changes_and_an_absent_node() {
     let mut cluster = Cluster::of((1..=3).map(|id| config(id, 3)));
     let mut expected = Vec::new();
     for round in 0..6 {
-        let whole = [(1, 2), (1, 3), (2, 3)];
+        let whole = [(N1, N2), (N1, N3), (N2, N3)];
         cluster.links(&whole);
-        let leader = cluster.leader_of(&[1, 2, 3], 20 * TIMEOUT);
-        let away = leader % 3 + 1;
-        cluster.links(&[(leader, 6 - leader - away)]);
+        let leader = cluster.leader_of(&[N1, N2, N3], 20 * TIMEOUT);
+        let away = NodeId(leader.0 % 3 + 1);
+        let other = NodeId(6 - leader.0 - away.0);
+        cluster.links(&[(leader, other)]);
         for n in 0..30 {
             let command = command(round * 30 + n);
             cluster.write(leader, 1, &command);
@@ -131,14 +133,14 @@ fn small_limits_lose_nothing_over_leader_changes_and_an_absent_node() {
         cluster.links(&[]);
         let now = cluster.now;
         cluster.node(leader).propose(now, 2, "undecided");
-        cluster.links(&[(away, 6 - leader - away)]);
-        let others = [away, 6 - leader - away];
+        cluster.links(&[(away, other)]);
+        let others = [away, other];
         cluster.leader_of(&others, 40 * TIMEOUT);
         cluster.links(&whole);
-        cluster.pass(Duration::from_secs(3));
-        let commit = cluster.nodes[0].status().commit;
-        for node in &cluster.nodes {
-            assert_eq!(node.commands(), expected, "{:?} in round {round}", node.id);
+        cluster.run_for(Duration::from_secs(3));
+        let commit = cluster.nodes[&N1].status().commit;
+        for node in cluster.nodes.values() {
+            assert_eq!(node.commands(), expected, "{:?} in round {round}", node.id());
             assert_eq!(node.status().commit, commit);
         }
     }
@@ -148,10 +150,10 @@ fn small_limits_lose_nothing_over_leader_changes_and_an_absent_node() {
 fn phase_1_needs_the_quorum_of_phase_1() {
     let flexible = |id| config(id, 5).with_quorums(4, 2).unwrap();
     let mut cluster = Cluster::of((1..=5).map(flexible));
-    cluster.links(&[(1, 2), (1, 3), (2, 3)]);
-    cluster.pass(10 * TIMEOUT);
+    cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
+    cluster.run_for(10 * TIMEOUT);
     assert!(cluster.leaders().is_empty(), "three promise, and four are needed");
-    let mut node = Node::with(flexible(1), Saved::default());
+    let mut node = start_node(flexible(1), Saved::default());
     node.input(Instant::ZERO, Input::Timeout(Timer::Election));
     let view = View {
         ballot: Ballot::ZERO,
@@ -164,14 +166,22 @@ fn phase_1_needs_the_quorum_of_phase_1() {
         priority: 0,
     };
     (2..=5).for_each(|id| {
-        drop(node.hear(id, Message::HeartbeatReply(HeartbeatReply { round: 2, view })))
+        drop(node.receive(
+            Instant::ZERO,
+            NodeId(id),
+            Message::HeartbeatReply(HeartbeatReply { round: 2, view }),
+        ))
     });
     for id in 2..=3 {
         let report = Report::empty(Slot(1));
-        node.hear(id, Message::Promise(Promise { ballot: ballot(1, 1), report }));
+        node.receive(
+            Instant::ZERO,
+            NodeId(id),
+            Message::Promise(Promise { ballot: ballot(1, 1), report }),
+        );
         assert_eq!(node.status().last, Slot::ZERO, "{id} of five promised");
     }
     let report = Report::empty(Slot(1));
-    node.hear(4, Message::Promise(Promise { ballot: ballot(1, 1), report }));
+    node.receive(Instant::ZERO, N4, Message::Promise(Promise { ballot: ballot(1, 1), report }));
     assert_eq!(node.status().last, Slot(1), "the barrier is proposed");
 }

@@ -1,6 +1,6 @@
 //! Nodes pull the chosen values that they lack, from any node that has them.
 
-use crate::cluster::{Node, ballot};
+use crate::cluster::*;
 use std::time::Duration;
 use synod_multi_paxos::consensus::HistoryDigest;
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
@@ -31,16 +31,16 @@ fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
 /// one is not waited for as long: others know as much.
 #[test]
 fn one_slow_answer_does_not_delay_later_requests() {
-    let mut node = Node::new(2, 3);
+    let mut node = new_node(2, 3);
     let mut now = Instant::ZERO + Duration::from_secs(3600);
     let reply =
         Message::HeartbeatReply(HeartbeatReply { round: 1, view: view(ElectionState::Leading) });
-    node.hear_at(now, 1, reply);
+    node.receive(now, N1, reply);
     let mut beat = |node: &mut Node, from: u64, state: ElectionState| {
         now = now + Timing::default().heartbeat;
-        asked(&node.hear_at(
+        asked(&node.receive(
             now,
-            from,
+            NodeId(from),
             Message::Heartbeat(Heartbeat { round: 1, view: view(state) }),
         ))
     };

@@ -4,7 +4,10 @@ use std::ops::{Deref, DerefMut};
 use synod_consensus::{Role, Run, RunLog, Saved};
 use synod_explore::{CoreChecks, TestCluster};
 use synod_raft::{Config, HardState, Limits, Position, Raft, Timer};
-use synod_types::{Membership, NodeId, Slot, Term, Value};
+use synod_types::{Instant, Membership, NodeId, Slot, Term, Value};
+
+/// Time at which a cluster starts.
+const START: Instant = Instant(1_000_000_000);
 
 pub const N1: NodeId = NodeId(1);
 pub const N2: NodeId = NodeId(2);
@@ -84,7 +87,7 @@ impl Cluster {
     pub fn from_disks(disks: Vec<(Config, Saved<Raft>)>) -> Self {
         let checks = CoreChecks { invariants: Raft::check_invariants, ..CoreChecks::default() };
         let nodes = disks.into_iter().map(|(config, disk)| (config.id(), config, disk));
-        Self(TestCluster::new(checks, |message| vec![message], nodes))
+        Self(TestCluster::new(checks, |message| vec![message], START, nodes))
     }
 
     pub fn term(&self, id: NodeId) -> u64 {
