@@ -278,7 +278,7 @@ impl Applier {
             self.keep(&changes);
         }
         if request.session == self.me {
-            report.done.push((request.seq, slot, reply));
+            report.done.push(Done { seq: request.seq, slot, reply });
         }
     }
 

@@ -155,4 +155,9 @@ pub struct Counters {
 }
 
 /// A request of this node that was applied here.
-pub(crate) type Done = (RequestSeq, Slot, Bytes);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) seq: RequestSeq,
+    pub(crate) slot: Slot,
+    pub(crate) reply: Bytes,
+}

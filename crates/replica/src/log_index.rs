@@ -16,16 +16,20 @@ pub(crate) type RequestId = (Session, RequestSeq);
 #[derive(Debug, Default)]
 pub(crate) struct LogIndex {
     slots: BTreeMap<Slot, RequestId>,
-    requests: BTreeMap<RequestId, Standing>,
+    requests: BTreeMap<RequestId, Place>,
+    /// Requests that stood in the log and were removed from it.
+    removed: Vec<RequestId>,
     applied: Slot,
-    reign: u64,
+    /// Number of leader changes so far.
+    leadership: u64,
 }
 
 /// Place of a request in the log.
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct Place {
     slot: Slot,
-    reign: u64,
+    /// Leadership in which it was written there.
+    leadership: u64,
 }
 
 impl LogIndex {
@@ -34,9 +38,9 @@ impl LogIndex {
         Self { applied, ..Self::default() }
     }
 
-    /// Records that the log now holds `values` from slot `first` on. Requests that stood in these
-    /// slots and no longer do are added to `lost`.
-    pub(crate) fn put(&mut self, first: Slot, values: &Values, lost: &mut Vec<RequestId>) {
+    /// Records that the log now holds `values` from slot `first` on.
+    pub(crate) fn put(&mut self, first: Slot, values: &Values) {
+        // As a rule nothing is overwritten, and no slot needs to be looked up.
         let appends = self.slots.last_key_value().is_none_or(|(last, _)| *last < first);
         for index in 0..values.len() {
             let slot = first.plus(index);
@@ -48,27 +52,32 @@ impl LogIndex {
             if !appends
                 && let Some(old) = self.slots.remove(&slot)
                 && id != Some(old)
-                && self.forget(old, slot)
+                && self.remove_from(slot, old)
             {
-                lost.push(old);
+                self.removed.push(old);
             }
             if let Some(id) = id {
                 self.slots.insert(slot, id);
-                self.requests.insert(id, Standing { slot, reign: self.reign });
+                self.requests.insert(id, Place { slot, leadership: self.leadership });
             }
         }
     }
 
-    /// Records that `slot` and all later slots were removed; what stood there is added to `lost`.
-    pub(crate) fn truncate_from(&mut self, slot: Slot, lost: &mut Vec<RequestId>) {
+    /// Records that `slot` and all later slots were removed.
+    pub(crate) fn truncate_from(&mut self, slot: Slot) {
         for (at, id) in self.slots.split_off(&slot) {
-            if self.forget(id, at) {
-                lost.push(id);
+            if self.remove_from(at, id) {
+                self.removed.push(id);
             }
         }
     }
 
-    /// Drops everything through `through`: the session table knows these requests from now on.
+    /// Takes the requests that were overwritten or truncated since the last call.
+    pub(crate) fn drain_removed(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.removed)
+    }
+
+    /// Drops everything through `through`: the session table holds these requests from now on.
     pub(crate) fn applied(&mut self, through: Slot) {
         self.applied = self.applied.max(through);
         while let Some(entry) = self.slots.first_entry() {
@@ -76,13 +85,13 @@ impl LogIndex {
                 return;
             }
             let (slot, id) = entry.remove_entry();
-            self.forget(id, slot);
+            self.remove_from(slot, id);
         }
     }
 
-    /// Marks the start of another leader's reign, or of another term of the same leader.
-    pub(crate) fn begin_reign(&mut self) {
-        self.reign += 1;
+    /// Marks a change of leader, or of the ballot under which the same node leads.
+    pub(crate) fn begin_leadership(&mut self) {
+        self.leadership += 1;
     }
 
     /// Returns whether the request stands in the log.
@@ -90,20 +99,20 @@ impl LogIndex {
         self.requests.contains_key(id)
     }
 
-    /// Slot in which the request stands.
+    /// Returns the slot in which the request stands.
     pub(crate) fn slot_of(&self, id: &RequestId) -> Option<Slot> {
-        self.requests.get(id).map(|standing| standing.slot)
+        self.requests.get(id).map(|place| place.slot)
     }
 
     /// Returns whether the request stands in the log and was written there under the present
     /// leader, so that this leader has it, too.
-    pub(crate) fn holds_since_reign_began(&self, id: &RequestId) -> bool {
-        self.requests.get(id).is_some_and(|standing| standing.reign == self.reign)
+    pub(crate) fn holds_since_leader_change(&self, id: &RequestId) -> bool {
+        self.requests.get(id).is_some_and(|place| place.leadership == self.leadership)
     }
 
-    /// Removes the request unless a copy of it stands in another slot.
-    fn forget(&mut self, id: RequestId, slot: Slot) -> bool {
-        let stands_here = self.requests.get(&id).is_some_and(|standing| standing.slot == slot);
+    /// Removes the request unless a copy of it stands in another slot. Returns whether it did.
+    fn remove_from(&mut self, slot: Slot, id: RequestId) -> bool {
+        let stands_here = self.requests.get(&id).is_some_and(|place| place.slot == slot);
         if stands_here {
             self.requests.remove(&id);
         }
@@ -134,24 +143,24 @@ mod tests {
 
     fn index(seqs: &[u64]) -> LogIndex {
         let mut index = LogIndex::new(Slot::ZERO);
-        index.put(Slot(1), &values(seqs), &mut Vec::new());
+        index.put(Slot(1), &values(seqs));
         index
     }
 
     #[test]
-    fn a_truncated_or_overwritten_request_is_lost() {
-        let (mut index, mut lost) = (index(&[1, 2, 3]), Vec::new());
-        index.truncate_from(Slot(3), &mut lost);
-        index.put(Slot(1), &values(&[1, 7]), &mut lost);
-        assert_eq!(lost, [id(3), id(2)]);
+    fn a_truncated_or_overwritten_request_is_removed() {
+        let mut index = index(&[1, 2, 3]);
+        index.truncate_from(Slot(3));
+        index.put(Slot(1), &values(&[1, 7]));
+        assert_eq!(index.drain_removed(), [id(3), id(2)]);
         assert!(index.holds(&id(1)) && index.holds(&id(7)) && !index.holds(&id(2)));
     }
 
     #[test]
-    fn a_request_with_a_second_copy_is_not_lost() {
-        let (mut index, mut lost) = (index(&[1, 2, 1]), Vec::new());
-        index.put(Slot(1), &Values::noop(), &mut lost);
-        assert!(lost.is_empty() && index.holds(&id(1)));
+    fn a_request_with_a_second_copy_is_not_removed() {
+        let mut index = index(&[1, 2, 1]);
+        index.put(Slot(1), &Values::noop());
+        assert!(index.drain_removed().is_empty() && index.holds(&id(1)));
     }
 
     #[test]
@@ -159,16 +168,16 @@ mod tests {
         let mut index = index(&[1, 2]);
         index.applied(Slot(1));
         assert!(!index.holds(&id(1)) && index.holds(&id(2)));
-        index.put(Slot(1), &values(&[1]), &mut Vec::new());
+        index.put(Slot(1), &values(&[1]));
         assert!(!index.holds(&id(1)));
     }
 
     #[test]
-    fn a_new_reign_ages_what_was_written_before_it() {
+    fn a_leader_change_ages_what_was_written_before_it() {
         let mut index = index(&[1, 2]);
-        index.begin_reign();
-        index.put(Slot(2), &values(&[2]), &mut Vec::new());
-        assert!(index.holds(&id(1)) && !index.holds_since_reign_began(&id(1)));
-        assert!(index.holds_since_reign_began(&id(2)), "the new leader wrote it once more");
+        index.begin_leadership();
+        index.put(Slot(2), &values(&[2]));
+        assert!(index.holds(&id(1)) && !index.holds_since_leader_change(&id(1)));
+        assert!(index.holds_since_leader_change(&id(2)), "the new leader wrote it once more");
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct RemoteProposals {
     waiting_bytes: usize,
     offered: BTreeMap<Ticket, RequestId>,
     /// All of the above: a second copy of one is dropped.
-    known: BTreeSet<RequestId>,
+    all: BTreeSet<RequestId>,
     /// The latest session of each node, and its first request that is not settled.
     settled: BTreeMap<NodeId, (Session, RequestSeq)>,
     last: u64,
@@ -30,8 +30,8 @@ struct RemoteProposal {
 
 impl RemoteProposals {
     /// Returns whether a copy of the request waits or was offered to the core.
-    pub(crate) fn knows(&self, id: &RequestId) -> bool {
-        self.known.contains(id)
+    pub(crate) fn contains(&self, id: &RequestId) -> bool {
+        self.all.contains(id)
     }
 
     /// Number of nodes that have forwarded requests.
@@ -46,7 +46,7 @@ impl RemoteProposals {
 
     /// Adds a request to those that wait.
     pub(crate) fn push(&mut self, id: RequestId, command: Bytes, is_barrier: bool) {
-        self.known.insert(id);
+        self.all.insert(id);
         self.waiting_bytes += command.len();
         let proposal = RemoteProposal { id, command, is_barrier };
         if is_barrier {
@@ -78,20 +78,20 @@ impl RemoteProposals {
     }
 
     /// Ends the offer of a request that the core placed or refused.
-    pub(crate) fn answered(&mut self, ticket: Ticket) -> Option<RequestId> {
+    pub(crate) fn end_offer(&mut self, ticket: Ticket) -> Option<RequestId> {
         let id = self.offered.remove(&ticket)?;
-        self.known.remove(&id);
+        self.all.remove(&id);
         Some(id)
     }
 
-    /// A node has settled its requests below `settled`: their clients are answered or have given
-    /// up, and applying them would do nothing. Those at the front of the queue go at once, the
-    /// others when it is their turn.
+    /// Drops requests of a node below `settled`: their clients are answered or have given up, and
+    /// applying them would do nothing. Those at the front of the queue go at once, the others when it
+    /// is their turn.
     pub(crate) fn settle(&mut self, session: Session, settled: RequestSeq) {
-        let known = self.settled.entry(session.node).or_insert((session, settled));
-        // Incarnations are random, so sessions have no order that tells the later one.
-        let highest = if known.0 == session { known.1.max(settled) } else { settled };
-        *known = (session, highest);
+        let latest = self.settled.entry(session.node).or_insert((session, settled));
+        // Incarnations are random, so their order does not say which session is the later one.
+        let highest = if latest.0 == session { latest.1.max(settled) } else { settled };
+        *latest = (session, highest);
         self.drop_settled();
     }
 
@@ -99,12 +99,12 @@ impl RemoteProposals {
         let settled = &self.settled;
         let is_settled = |proposal: &mut RemoteProposal| {
             let (session, seq) = proposal.id;
-            let known = settled.get(&session.node);
-            known.is_some_and(|(known, settled)| *known == session && seq < *settled)
+            let latest = settled.get(&session.node);
+            latest.is_some_and(|(latest, settled)| *latest == session && seq < *settled)
         };
         while let Some(proposal) = self.waiting.pop_front_if(is_settled) {
             self.waiting_bytes -= proposal.command.len();
-            self.known.remove(&proposal.id);
+            self.all.remove(&proposal.id);
         }
     }
 
@@ -112,8 +112,9 @@ impl RemoteProposals {
     pub(crate) fn dismiss(&mut self) -> Vec<RequestId> {
         self.waiting_bytes = 0;
         let ids: Vec<_> = self.waiting.drain(..).map(|proposal| proposal.id).collect();
+        // Those that the core was offered stay: it still places or refuses them.
         ids.iter().for_each(|id| {
-            self.known.remove(id);
+            self.all.remove(id);
         });
         ids
     }

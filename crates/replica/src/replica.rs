@@ -1,22 +1,18 @@
-//! The driver itself.
+//! The driver itself: a switch of events, and the order of a round.
 
 use crate::backlog::{ApplySide, DiskSide, write_bytes};
 use crate::disk::{decode_saved, encode_write};
 use crate::driver::{Actions, ChosenRun, Counters, Driver, Event};
 use crate::frame::{Envelope, Payload, decode_frame, encode_frame};
-use crate::requests::Requests;
+use crate::router::Router;
 use crate::timers::Timers;
 use crate::{Applied, OpenError, ReplicaSettings};
 use bytes::Bytes;
-use rand_chacha::ChaCha8Rng;
-use rand_core::SeedableRng;
 use std::collections::BTreeMap;
-use synod_consensus::{
-    FatalError, Host, Input, Message, Observer, Outputs, Protocol, Refusal, Saved, Status, Write,
-};
-use synod_types::{Ballot, Incarnation, Instant, Lane, NodeId, Seq, Slot, Ticket, Values};
+use synod_consensus::{FatalError, Host, Input, Message, Outputs, Protocol, Saved, Status};
+use synod_types::{Incarnation, Instant, Lane, NodeId, Seq, Slot};
 
-/// So many slots at the end of the log are searched for requests when a replica is opened.
+/// Slots at the end of the log that are searched for requests when a replica is opened.
 const INDEXED_SLOTS: u64 = 100_000;
 
 /// A protocol core with its driver. See [`Driver`] for how to run it.
@@ -26,51 +22,44 @@ pub struct ReplicaCore<P: Protocol> {
     settings: ReplicaSettings,
     envelope: Envelope,
     disk: DiskSide,
-    /// The leader and ballot that the requests in flight were sent by.
-    leader: (Option<NodeId>, Ballot),
+    /// Incarnation of each peer's store, as of its first frame.
     incarnations: BTreeMap<NodeId, Incarnation>,
+    /// The newest message of this round and its frame.
     last_encoded: Option<(P::Message, Bytes)>,
     next_stall_check: Instant,
-    /// The latest time that it was told.
+    /// Latest time that a caller has passed.
     clock: Instant,
     /// The core's last round delivered all of its messages to itself.
     is_quiet: bool,
     counters: Counters,
 }
 
-/// Everything that takes the outputs of a core.
+/// Receivers of a core's outputs.
 struct Sinks<P: Protocol> {
-    rng: ChaCha8Rng,
     timers: Timers<P::Timer>,
     apply: ApplySide,
-    requests: Requests,
-    /// The request that the core is offered just now; taken away if the core has no room for it.
-    offered: Option<Ticket>,
+    router: Router,
     actions: Actions,
     /// The first fatal error; nothing but it leaves the driver from then on.
     fatal: Option<FatalError>,
 }
 
 impl<P: Protocol> Sinks<P> {
-    fn take(&mut self, now: Instant, outputs: &mut Outputs<P>) {
+    fn dispatch(&mut self, now: Instant, outputs: &mut Outputs<P>) {
         if outputs.is_empty() {
             return;
         }
         for change in outputs.timers.drain(..) {
-            self.timers.change(now, change, &mut self.rng);
+            self.timers.change(now, change);
         }
         for (ticket, slot) in outputs.placed.drain(..) {
-            self.requests.placed(ticket, slot);
+            self.router.placed(ticket, slot);
         }
         for (ticket, why) in outputs.refused.drain(..) {
-            if why == Refusal::Busy && self.offered == Some(ticket) {
-                self.offered = None;
-            } else {
-                self.requests.refused(ticket, why, &mut self.actions.answers);
-            }
+            self.router.refused(ticket, &why);
         }
-        // No read is ever asked of the core and no log is ever compacted by this driver: there are
-        // no `reads` and no `snapshots`.
+        // This driver never sends a read to the core and never compacts a log: there are no `reads`
+        // and no `snapshots`.
         if let Some(members) = outputs.peers.take() {
             self.actions.peers = Some(members);
         }
@@ -79,17 +68,6 @@ impl<P: Protocol> Sinks<P> {
             self.apply.push(ChosenRun { first: run.first, values: run.values });
         }
         self.fatal = self.fatal.or(outputs.fatal);
-    }
-}
-
-/// The index of requests in the log follows the core's own writes.
-impl<P: Protocol> Observer<P> for Requests {
-    fn on_write(&mut self, _: &P, write: &Write<P>) {
-        match write {
-            Write::Put(run) => self.wrote(run.first, &run.values),
-            Write::TruncateFrom(from) => self.truncated(*from),
-            Write::HardState(_) | Write::Compact(_) => {}
-        }
     }
 }
 
@@ -115,8 +93,8 @@ impl<P: Protocol> ReplicaCore<P> {
             return Err(OpenError::StateBehindLog { applied, base });
         }
         saved.applied = applied;
-        let mut requests = Requests::new(settings.clone(), applied);
-        index_tail(&saved, &mut requests);
+        let mut router = Router::new(&settings, applied);
+        index_tail(&saved, &mut router);
         let envelope = Envelope {
             cluster: settings.cluster,
             group: settings.group,
@@ -126,11 +104,9 @@ impl<P: Protocol> ReplicaCore<P> {
         };
         let host = Host::recover(settings.node, config, saved)?;
         let sinks = Sinks {
-            rng: ChaCha8Rng::seed_from_u64(settings.seed),
-            timers: Timers::new(),
+            timers: Timers::new(settings.seed),
             apply: ApplySide::new(applied),
-            requests,
-            offered: None,
+            router,
             actions: Actions::default(),
             fatal: None,
         };
@@ -138,7 +114,6 @@ impl<P: Protocol> ReplicaCore<P> {
             host: host.with_max_held(settings.held_messages),
             sinks,
             disk: DiskSide::default(),
-            leader: (None, Ballot::ZERO),
             incarnations: BTreeMap::new(),
             last_encoded: None,
             next_stall_check: now + settings.stall,
@@ -152,27 +127,27 @@ impl<P: Protocol> ReplicaCore<P> {
         Ok(replica)
     }
 
-    /// The core, to look at.
+    /// Returns the core.
     #[must_use]
     pub fn core(&self) -> &P {
         self.host.core()
     }
 
-    /// A clock that goes back is taken to stand still, so that no deadline that has passed lies
-    /// ahead again.
+    /// Moves the clock on. One that goes back counts as standing still, so that no deadline that has
+    /// passed lies ahead again.
     fn advance(&mut self, now: Instant) -> Instant {
         self.clock = self.clock.max(now);
         self.clock
     }
 
     fn step(&mut self, now: Instant, input: Input<P>) {
-        let outputs = self.host.input(now, input, &mut self.sinks.requests);
-        self.sinks.take(now, outputs);
+        let outputs = self.host.input(now, input, &mut self.sinks.router);
+        self.sinks.dispatch(now, outputs);
     }
 
-    /// A round of the core: its writes join the batch, its messages are encoded.
+    /// Runs a round of the core: its writes join the batch, its messages are encoded.
     fn round(&mut self, now: Instant) {
-        let round = self.host.round(now, &mut self.sinks.requests);
+        let round = self.host.round(now, &mut self.sinks.router);
         let actions = &mut self.sinks.actions;
         if let Some(seq) = round.seq {
             let (newest, batch) = actions.batch.get_or_insert_default();
@@ -182,6 +157,7 @@ impl<P: Protocol> ReplicaCore<P> {
                 batch.ops.push((self.settings.group, encode_write(&write)));
             }
             *newest = seq;
+            // Until it is durable it counts against the bound on proposals.
             self.disk.hand_out(now, seq, bytes);
         }
         for (to, message) in round.sends.drain(..) {
@@ -196,7 +172,7 @@ impl<P: Protocol> ReplicaCore<P> {
         }
         actions.durable = round.durable.or(actions.durable);
         self.is_quiet = round.is_quiet;
-        self.sinks.take(now, round.outputs);
+        self.sinks.dispatch(now, round.outputs);
     }
 
     fn on_frame(&mut self, now: Instant, from: NodeId, frame: &[u8]) {
@@ -213,12 +189,15 @@ impl<P: Protocol> ReplicaCore<P> {
                 self.counters.frames_dropped += 1;
             }
             Payload::Protocol(message) => self.step(now, Input::Message { from, message }),
-            Payload::Forward(requests) => self.on_forward(from, &requests),
-            Payload::Taken { requests } => self.sinks.requests.taken_elsewhere(now, &requests),
-            Payload::Refused { requests, .. } => self.sinks.requests.refused_elsewhere(&requests),
+            Payload::Forward(requests) => self.sinks.router.on_forward(from, &requests),
+            Payload::Taken { requests } => self.sinks.router.requests.acknowledged(now, &requests),
+            Payload::Refused { requests, .. } => {
+                self.sinks.router.requests.refused_elsewhere(&requests);
+            }
         }
     }
 
+    /// Returns whether a frame with this envelope is for this replica, and from the peer that it names.
     fn belongs(&mut self, from: NodeId, envelope: &Envelope) -> bool {
         let ours = &self.envelope;
         if (envelope.cluster, envelope.group) != (ours.cluster, ours.group)
@@ -231,8 +210,8 @@ impl<P: Protocol> ReplicaCore<P> {
             self.counters.frames_forged += 1;
             return false;
         }
-        // A store that was wiped has lost its promises and must not make new ones in the name of the old
-        // store. So its frames are dropped as long as this process has received from the old one.
+        // A store that was wiped has lost its promises, and must not make new ones in the old store's
+        // name: this process has received from the old one.
         if *self.incarnations.entry(from).or_insert(envelope.incarnation) != envelope.incarnation {
             self.counters.frames_wrong_incarnation += 1;
             return false;
@@ -247,15 +226,6 @@ impl<P: Protocol> ReplicaCore<P> {
             && matches!(message.lane(), Lane::Log | Lane::Bulk)
     }
 
-    fn on_forward(&mut self, from: NodeId, requests: &Values) {
-        let leads = self.leader.0 == Some(self.settings.node);
-        for index in 0..requests.len() {
-            if let Some(command) = requests.command(index) {
-                self.sinks.requests.take_remote_proposal(from, command, leads);
-            }
-        }
-    }
-
     fn on_written(&mut self, now: Instant, seq: Seq) {
         self.host.written(seq);
         self.disk.complete(now, seq);
@@ -263,10 +233,7 @@ impl<P: Protocol> ReplicaCore<P> {
 
     fn on_applied(&mut self, now: Instant, applied: Applied) {
         self.sinks.apply.complete(now, applied.through);
-        self.sinks.requests.applied(applied.through);
-        for done in applied.done {
-            self.sinks.requests.done(now, done, &mut self.sinks.actions.answers);
-        }
+        self.sinks.router.on_applied(now, applied);
     }
 
     fn on_wake(&mut self, now: Instant) {
@@ -277,8 +244,7 @@ impl<P: Protocol> ReplicaCore<P> {
         while let Some(timer) = self.sinks.timers.pop_due(now) {
             self.step(now, Input::Timeout(timer));
         }
-        self.sinks.requests.expire(now, self.leader.0, &mut self.sinks.actions.answers);
-        self.counters.retried += self.sinks.requests.requeue_due(now, self.sinks.apply.applied());
+        self.counters.retried += self.sinks.router.on_wake(now, self.sinks.apply.applied());
         if self.next_stall_check <= now {
             self.check_stall(now);
         }
@@ -291,74 +257,57 @@ impl<P: Protocol> ReplicaCore<P> {
             self.next_stall_check = now + self.settings.stall;
             self.step(now, Input::Stalled);
         } else {
+            // The side completed something since this check was scheduled.
             self.next_stall_check = waiting.unwrap_or(now) + self.settings.stall;
         }
     }
 
-    /// Time since when the disk or the apply side has completed nothing while work waits for it.
+    /// Returns the time since when the disk or the apply side has completed nothing while work waits for it.
     fn waiting_since(&self) -> Option<Instant> {
         self.disk.waiting_since().into_iter().chain(self.sinks.apply.waiting_since()).min()
     }
 
-    /// Sends queued requests on: to this node's core while it and the disk have room, or to the leader
-    /// within the window of forwards. Returns whether the core took any.
-    fn send_queued(&mut self, now: Instant) -> bool {
-        self.counters.retried += self.sinks.requests.requeue_lost();
-        match self.leader.0 {
-            Some(leader) if leader == self.settings.node => self.propose_queued(now),
-            Some(leader) => {
-                self.sinks.requests.dismiss_remote_proposals(Some(leader));
-                self.counters.forwarded += self.sinks.requests.forward_queued(now, leader);
-                false
-            }
-            None => {
-                self.sinks.requests.dismiss_remote_proposals(None);
-                false
-            }
-        }
-    }
-
-    /// What the core has no room for stays in the queue, in its order: sent back to its client or its
-    /// node it would come again after others that came later.
+    /// Offers queued requests to the core while it and the disk have room, if this node leads, and
+    /// forwards them otherwise. Returns whether the core took any.
     fn propose_queued(&mut self, now: Instant) -> bool {
-        let limit = self.settings.unwritten_bytes;
-        let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
-        let mut taken = false;
-        while let Some((ticket, command)) = self.sinks.requests.next_proposal(now, room > 0) {
-            room = room.saturating_sub(command.len());
-            self.sinks.offered = Some(ticket);
-            self.step(now, Input::Propose { ticket, command: command.clone() });
-            if self.sinks.offered.take().is_none() {
-                self.sinks.requests.put_back(ticket, command);
-                return taken;
-            }
-            taken = true;
-        }
-        taken
-    }
-
-    /// When the leader changes, what is under way may be lost: it is sent again unless it stands
-    /// in this node's log, and the session table sorts out what was not lost. Returns whether
-    /// there was a change.
-    fn follow_leader(&mut self) -> bool {
-        let Status { leader, ballot, .. } = self.host.core().status();
-        if (leader, ballot) == self.leader {
+        if !self.sinks.router.leads() {
+            self.counters.forwarded += self.sinks.router.forward_queued(now);
             return false;
         }
-        self.leader = (leader, ballot);
-        let applied = self.sinks.apply.applied();
-        self.counters.retried += self.sinks.requests.begin_reign(leader.is_some(), applied);
-        true
+        let limit = self.settings.unwritten_bytes;
+        let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
+        let mut proposed = false;
+        while let Some((ticket, command)) = self.sinks.router.offer_next(now, room > 0) {
+            // The core writes it with its next round; until then it counts here.
+            room = room.saturating_sub(command.len());
+            self.step(now, Input::Propose { ticket, command });
+            if !self.sinks.router.end_offer() {
+                break;
+            }
+            proposed = true;
+        }
+        proposed
     }
 
-    fn settle(&mut self, now: Instant) {
+    /// Follows the core's leader. Returns whether it has changed.
+    fn follow_leader(&mut self) -> bool {
+        let (status, applied) = (self.host.core().status(), self.sinks.apply.applied());
+        let retried = self.sinks.router.follow_leader(&status, applied);
+        self.counters.retried += retried.unwrap_or(0);
+        retried.is_some()
+    }
+
+    /// Runs rounds of the core until it takes no more requests.
+    fn run_rounds(&mut self, now: Instant) {
         loop {
             self.round(now);
             if self.follow_leader() {
+                // A new leader first writes and sends what its election requires.
                 continue;
             }
-            self.sinks.requests.gather_reads(now);
-            if !self.send_queued(now) {
+            self.sinks.router.requests.gather_reads(now);
+            self.counters.retried += self.sinks.router.requeue_removed();
+            if !self.propose_queued(now) {
                 break;
             }
         }
@@ -368,19 +317,18 @@ impl<P: Protocol> ReplicaCore<P> {
 
     fn wake_at(&self) -> Option<Instant> {
         let stall = self.waiting_since().map(|_| self.next_stall_check);
+        // A core that still has messages to itself is due at once.
         let again = (!self.is_quiet).then_some(self.clock);
-        [again, self.sinks.timers.next(), self.sinks.requests.next_wake(), stall]
-            .into_iter()
-            .flatten()
-            .min()
+        let requests = self.sinks.router.requests.next_wake();
+        [again, self.sinks.timers.next(), requests, stall].into_iter().flatten().min()
     }
 }
 
-/// Enters the end of the log, as far as it is not applied, into the index of requests.
-fn index_tail<P: Protocol>(saved: &Saved<P>, requests: &mut Requests) {
+/// Enters the end of the log, as far as it is not applied, into the router's index of requests.
+fn index_tail<P: Protocol>(saved: &Saved<P>, router: &mut Router) {
     let tail = Slot(saved.log.last().0.saturating_sub(INDEXED_SLOTS));
     for run in saved.log.runs_from(tail.max(saved.applied).next()) {
-        requests.wrote(run.first, &run.values);
+        router.index(run.first, &run.values);
     }
 }
 
@@ -397,11 +345,10 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
             Event::Applied(applied) => self.on_applied(now, applied),
             Event::Request { token, command, deadline } => {
                 self.counters.requests += 1;
-                let answers = &mut self.sinks.actions.answers;
-                self.sinks.requests.take(now, token, command, deadline, answers);
+                self.sinks.router.requests.submit(now, token, command, deadline);
             }
             Event::Read { token, deadline } => {
-                self.sinks.requests.read(token, deadline, &mut self.sinks.actions.answers);
+                self.sinks.router.requests.submit_read(token, deadline);
             }
         }
     }
@@ -409,21 +356,21 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
     fn take(&mut self, now: Instant) -> Actions {
         let now = self.advance(now);
         if self.sinks.fatal.is_none() {
-            self.settle(now);
+            self.run_rounds(now);
         }
         if self.sinks.fatal.is_some() {
-            // Nothing of what was not carried out yet may reach the disk or a peer.
+            // Nothing of this round may reach the disk or a peer.
             return Actions { fatal: self.sinks.fatal, ..Actions::default() };
         }
-        for (to, payload) in self.sinks.requests.outgoing() {
+        for (to, payload) in self.sinks.router.drain_outgoing() {
             let lane = payload.lane();
             // No kind of payload here holds a protocol message.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
             self.sinks.actions.frames.push((to, lane, frame));
         }
         self.last_encoded = None;
-        let wake = self.wake_at();
-        Actions { wake, ..std::mem::take(&mut self.sinks.actions) }
+        let (answers, wake) = (self.sinks.router.requests.take_answers(), self.wake_at());
+        Actions { answers, wake, ..std::mem::take(&mut self.sinks.actions) }
     }
 
     fn status(&self) -> Status {
@@ -435,6 +382,6 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
     }
 
     fn outstanding(&self) -> usize {
-        self.sinks.requests.outstanding()
+        self.sinks.router.requests.outstanding()
     }
 }

@@ -1,50 +1,43 @@
-//! The requests of this node's own clients until they are answered, and those of others on their
-//! way through.
+//! Requests of this node's own clients until they are answered: their queue, the barriers of reads,
+//! retries and deadlines.
 
 use crate::driver::{Answer, Done, Outcome};
-use crate::frame::Payload;
 use crate::log_index::{LogIndex, RequestId};
-use crate::remote_proposals::RemoteProposals;
-use crate::{ReplicaSettings, Request, RequestKind, RequestSeq, Token};
+use crate::{ReplicaSettings, Request, RequestKind, RequestSeq, Session, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_consensus::Refusal;
-use synod_types::{Instant, Lane, NodeId, Slot, Ticket, Values, ValuesBuilder};
+use synod_types::{Instant, NodeId, Slot, Ticket};
 
-/// The longest pause before a request is sent again, in multiples of the shortest.
-const LONGEST: u32 = 32;
+/// Longest pause before a retry, in multiples of the shortest.
+const MAX_RETRY_FACTOR: u32 = 32;
 
-/// Everything that is under way on behalf of clients.
+/// Requests of this node's clients that wait for an answer.
 pub(crate) struct Requests {
-    settings: ReplicaSettings,
+    session: Session,
+    /// Shortest pause before a retry.
+    retry: Duration,
+    max_outstanding: usize,
+    /// Bound on `forwarded_bytes`.
+    forward_window: usize,
     last: RequestSeq,
     pending: BTreeMap<RequestSeq, Pending>,
     deadlines: BTreeSet<(Instant, RequestSeq)>,
     /// Reads that came in since the last barrier.
     reads: Vec<(Token, Instant)>,
-    reads_under_way: usize,
-    /// Requests of this node that wait for room at the disk or in the window of forwards; barriers
-    /// (`false`) first, for they take no room, then the oldest.
+    /// Reads that wait for a barrier.
+    barrier_reads: usize,
+    /// Requests that wait for room at the disk or in the window of forwards; barriers (`false`)
+    /// first, for they take no room, then the oldest.
     queued: BTreeSet<(bool, RequestSeq)>,
-    /// Commands on their way to a leader and not yet applied here, in bytes.
+    /// Commands in flight to a leader and not yet applied here, in bytes.
     forwarded_bytes: usize,
-    remote_proposals: RemoteProposals,
-    /// The next node to propose for, in turn: 0 is this node, above are the others.
-    turn: usize,
-    /// Requests, of this node and of others, that stand in this node's log.
-    log: LogIndex,
-    /// Own requests that stood in this node's log and were removed from it.
-    lost: Vec<RequestId>,
     /// Smoothed time from the first attempt of a request until it was applied.
-    service: Duration,
-    forwards: BTreeMap<NodeId, ValuesBuilder>,
-    full_forwards: Vec<(NodeId, Values)>,
-    /// Remote proposals that this node has, to be acknowledged.
-    taken: BTreeMap<NodeId, Vec<u64>>,
-    /// Refusals of remote proposals, gathered by node and reason.
-    refusals: Vec<(NodeId, Refusal, Vec<u64>)>,
+    latency: Duration,
+    /// Time of the next search for requests that may be lost.
     next_sweep: Instant,
+    answers: Vec<Answer>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,128 +46,99 @@ struct Pending {
     /// The whole command, session and number included: equal in every attempt.
     command: Bytes,
     is_command: bool,
-    /// When the first of its waiters gives up.
+    /// Earliest deadline of its waiters.
     deadline: Instant,
     location: Location,
-    /// When it was last sent anywhere.
+    /// Time of the last attempt.
     sent: Instant,
-    /// How often it was sent. A refusal proves that a request was not taken only if it is the
-    /// first and the core's own: the network may have kept copies of all others.
+    /// Number of attempts. A refusal proves that a request was not taken only if it is the first
+    /// and the core's own: the network may hold copies of all others.
     attempts: u32,
 }
 
-/// Who waits for a request.
+/// Client or clients that wait for a request.
 #[derive(Clone, Debug)]
 enum Waiter {
     Command(Token),
-    /// A barrier: every read that came in before it was proposed, and when its client gives up.
+    /// A barrier: every read that came in before it was proposed, with its deadline.
     Reads(Vec<(Token, Instant)>),
 }
 
 /// Place of a request on its way to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Location {
-    /// Here and not queued: it was refused, and is sent again after a while.
-    Here,
+    /// Refused and not queued; retried after a pause.
+    Refused,
     /// In the queue of what is sent as soon as there is room.
     Queued,
-    /// Offered to the core of this node, which has not answered.
+    /// Offered to the core of this node, which has neither placed nor refused it.
     Offered,
     /// In this node's log.
     Placed(Slot),
-    /// On its way to another node.
+    /// In flight to another node.
     Forwarded,
     /// In the queue or in the log of the leader, which has acknowledged it.
-    Taken,
+    Acknowledged,
 }
 
 impl Location {
     /// Returns whether the request counts in the window of forwards.
     fn is_elsewhere(self) -> bool {
-        matches!(self, Self::Forwarded | Self::Taken)
-    }
-}
-
-/// What leaves for other nodes.
-pub(crate) enum Outgoing {
-    Forward(Values),
-    Taken(Vec<u64>),
-    Refused(Vec<u64>, Refusal),
-}
-
-impl Outgoing {
-    /// The lane of the network: answers are small and must not wait behind requests.
-    pub(crate) fn lane(&self) -> Lane {
-        match self {
-            Self::Forward(_) => Lane::Forward,
-            Self::Taken(_) | Self::Refused(..) => Lane::Control,
-        }
-    }
-
-    pub(crate) fn typed<M>(self) -> Payload<M> {
-        match self {
-            Self::Forward(values) => Payload::Forward(values),
-            Self::Taken(requests) => Payload::Taken { requests },
-            Self::Refused(requests, why) => Payload::Refused { requests, why },
-        }
+        matches!(self, Self::Forwarded | Self::Acknowledged)
     }
 }
 
 impl Requests {
-    pub(crate) fn new(settings: ReplicaSettings, applied: Slot) -> Self {
+    pub(crate) fn new(settings: &ReplicaSettings) -> Self {
         Self {
-            settings,
+            session: settings.session(),
+            retry: settings.retry,
+            max_outstanding: settings.max_outstanding,
+            forward_window: settings.forward_window,
             last: RequestSeq(0),
             pending: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             reads: Vec::new(),
-            reads_under_way: 0,
+            barrier_reads: 0,
             queued: BTreeSet::new(),
             forwarded_bytes: 0,
-            remote_proposals: RemoteProposals::default(),
-            turn: 0,
-            log: LogIndex::new(applied),
-            lost: Vec::new(),
-            service: Duration::ZERO,
-            forwards: BTreeMap::new(),
-            full_forwards: Vec::new(),
-            taken: BTreeMap::new(),
-            refusals: Vec::new(),
+            latency: Duration::ZERO,
             next_sweep: Instant::ZERO,
+            answers: Vec::new(),
         }
     }
 
-    /// Takes a client's command into the queue; refuses it if there are too many already.
-    pub(crate) fn take(
-        &mut self,
-        now: Instant,
-        token: Token,
-        command: Bytes,
-        deadline: Instant,
-        answers: &mut Vec<Answer>,
-    ) {
-        if self.outstanding() >= self.settings.max_outstanding {
-            answers.push(Answer { token, outcome: Outcome::Refused(Refusal::Busy) });
-        } else {
+    /// Queues a client's command; refuses it if too many requests are outstanding.
+    pub(crate) fn submit(&mut self, now: Instant, token: Token, command: Bytes, deadline: Instant) {
+        if self.has_room(token) {
             self.open(now, Waiter::Command(token), RequestKind::Command(command), deadline);
         }
     }
 
-    /// Takes a client's read.
-    pub(crate) fn read(&mut self, token: Token, deadline: Instant, answers: &mut Vec<Answer>) {
-        if self.outstanding() >= self.settings.max_outstanding {
-            answers.push(Answer { token, outcome: Outcome::Refused(Refusal::Busy) });
-        } else {
+    /// Queues a client's read for the next barrier; refuses it if too many requests are
+    /// outstanding.
+    pub(crate) fn submit_read(&mut self, token: Token, deadline: Instant) {
+        if self.has_room(token) {
             self.reads.push((token, deadline));
         }
     }
 
-    /// Makes one barrier for all reads that came in since the last.
+    /// Returns whether another request is admitted; refuses it otherwise.
+    fn has_room(&mut self, token: Token) -> bool {
+        let has_room = self.outstanding() < self.max_outstanding;
+        if !has_room {
+            self.answers.push(Answer { token, outcome: Outcome::Refused(Refusal::Busy) });
+        }
+        has_room
+    }
+
+    /// Makes one barrier for all reads that came in since the last. A read needs a barrier that is
+    /// proposed after it: an earlier one may be placed before a write that the client has seen.
     pub(crate) fn gather_reads(&mut self, now: Instant) {
         let deadline = self.reads.iter().map(|(_, deadline)| *deadline).min();
         let Some(deadline) = deadline else { return };
         let reads = std::mem::take(&mut self.reads);
-        self.reads_under_way += reads.len();
+        self.barrier_reads += reads.len();
         self.open(now, Waiter::Reads(reads), RequestKind::Barrier, deadline);
     }
 
@@ -183,7 +147,7 @@ impl Requests {
         let seq = self.last;
         let settled = self.pending.first_key_value().map_or(seq, |(first, _)| *first);
         let is_command = matches!(body, RequestKind::Command(_));
-        let request = Request { session: self.settings.session(), seq, settled, body };
+        let request = Request { session: self.session, seq, settled, body };
         let pending = Pending {
             waiter,
             command: request.encode(),
@@ -194,34 +158,28 @@ impl Requests {
             attempts: 0,
         };
         if self.pending.is_empty() {
-            self.next_sweep = now + self.settings.retry;
+            self.next_sweep = now + self.retry;
         }
         self.deadlines.insert((deadline, seq));
         self.queued.insert((is_command, seq));
         self.pending.insert(seq, pending);
     }
 
-    /// Takes the next request for this node's core, which leads. Without `room` on the disk, only
-    /// a barrier. Every node has its turn: one request of this node, then one for each node that
-    /// forwards, or clients of the leader would be served faster than all others.
-    pub(crate) fn next_proposal(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
-        self.turn = if self.turn >= self.remote_proposals.nodes() { 0 } else { self.turn + 1 };
-        if self.turn > 0 {
-            self.remote_proposals.next(room).or_else(|| self.next_own(now, room))
-        } else {
-            self.next_own(now, room).or_else(|| self.remote_proposals.next(room))
-        }
-    }
-
-    fn next_own(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
-        let session = self.settings.session();
+    /// Takes the next request for this node's core, which leads and has this `log`. Without `room`
+    /// on the disk, only a barrier.
+    pub(crate) fn next_proposal(
+        &mut self,
+        now: Instant,
+        room: bool,
+        log: &LogIndex,
+    ) -> Option<(Ticket, Bytes)> {
         while let Some((is_command, seq)) = self.queued.first().copied() {
             if is_command && !room {
                 return None;
             }
             self.queued.pop_first();
             let Some(pending) = self.pending.get_mut(&seq) else { continue };
-            if let Some(slot) = self.log.slot_of(&(session, seq)) {
+            if let Some(slot) = log.slot_of(&(self.session, seq)) {
                 // It stands in the log of the leader: a second copy would be chosen for nothing.
                 pending.location = Location::Placed(slot);
                 pending.sent = now;
@@ -233,46 +191,37 @@ impl Requests {
         None
     }
 
-    /// Puts the request that was taken last at the front of its queue: the core had no room for it.
-    pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
-        let Some(seq) = own_seq(ticket) else {
-            return self.remote_proposals.put_back(ticket, command);
-        };
+    /// Puts the request that was offered last back to the front of the queue.
+    pub(crate) fn put_back(&mut self, seq: RequestSeq) {
         let Some(pending) = self.pending.get_mut(&seq) else { return };
         pending.location = Location::Queued;
+        // The core never had it, so a refusal of the next attempt is still conclusive.
         pending.attempts -= 1;
         self.queued.insert((pending.is_command, seq));
     }
 
-    /// Puts queued requests on their way to `leader`, as many as the window of forwards admits.
-    /// Returns how many.
-    pub(crate) fn forward_queued(&mut self, now: Instant, leader: NodeId) -> u64 {
-        let mut count = 0;
+    /// Takes the next request for another node, which leads, if the window of forwards admits it.
+    pub(crate) fn next_forward(&mut self, now: Instant) -> Option<Bytes> {
         while let Some((is_command, seq)) = self.queued.first().copied() {
             let Some(pending) = self.pending.get_mut(&seq) else {
                 self.queued.pop_first();
                 continue;
             };
             let bytes = pending.command.len();
-            let full = self.forwarded_bytes + bytes > self.settings.forward_window;
+            let full = self.forwarded_bytes + bytes > self.forward_window;
             // A command longer than the window travels alone.
             if is_command && full && self.forwarded_bytes > 0 {
-                return count;
+                return None;
             }
             self.queued.pop_first();
             pending.start_attempt(now, Location::Forwarded);
             self.forwarded_bytes += bytes;
-            count += 1;
-            let forward = self.forwards.entry(leader).or_default();
-            forward.push_command(&pending.command);
-            if forward.byte_len() >= self.settings.forward_bytes {
-                self.full_forwards.push((leader, forward.finish()));
-            }
+            return Some(pending.command.clone());
         }
-        count
+        None
     }
 
-    /// Puts requests back into the queue. Returns how many.
+    /// Queues requests again. Returns their number.
     fn requeue(&mut self, seqs: Vec<RequestSeq>) -> u64 {
         let mut count = 0;
         for seq in seqs {
@@ -287,140 +236,68 @@ impl Requests {
         count
     }
 
-    /// Queues a request that `from` forwarded, unless it is no request of that node or is in the queue or
-    /// in the log already; acknowledges it if this node leads.
-    pub(crate) fn take_remote_proposal(&mut self, from: NodeId, command: &[u8], leads: bool) {
-        let request = Request::decode(command).filter(|request| request.session.node == from);
-        let Some(request) = request else { return };
-        let id = (request.session, request.seq);
-        self.remote_proposals.settle(request.session, request.settled);
-        // Only a leader's log keeps what it holds; another node says that it does not lead.
-        if self.remote_proposals.knows(&id) || leads && self.log.slot_of(&id).is_some() {
-            self.acknowledge(from, id.1, leads);
-            return;
-        }
-        if self.remote_proposals.waiting_bytes() + command.len()
-            > self.settings.remote_proposal_bytes
-        {
-            return self.refuse_remote_proposal(from, id.1, &Refusal::Busy);
-        }
-        let is_barrier = request.body == RequestKind::Barrier;
-        self.remote_proposals.push(id, Bytes::copy_from_slice(command), is_barrier);
-        self.acknowledge(from, id.1, leads);
-    }
-
-    fn acknowledge(&mut self, node: NodeId, seq: RequestSeq, leads: bool) {
-        if leads {
-            self.taken.entry(node).or_default().push(seq.0);
-        }
-    }
-
     /// The leader has these requests. They are sent again only if it refuses them, if another one
     /// leads, or if they take far longer than others do.
-    pub(crate) fn taken_elsewhere(&mut self, now: Instant, requests: &[u64]) {
+    pub(crate) fn acknowledged(&mut self, now: Instant, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.location == Location::Forwarded
             {
-                pending.location = Location::Taken;
+                pending.location = Location::Acknowledged;
                 pending.sent = now;
             }
         }
     }
 
-    /// This node does not lead: what it was sent goes back to its nodes.
-    pub(crate) fn dismiss_remote_proposals(&mut self, hint: Option<NodeId>) {
-        for (session, seq) in self.remote_proposals.dismiss() {
-            self.refuse_remote_proposal(session.node, seq, &Refusal::NotLeader { hint });
+    /// The core placed a request in its log.
+    pub(crate) fn placed(&mut self, seq: RequestSeq, slot: Slot) {
+        if let Some(pending) = self.pending.get_mut(&seq) {
+            pending.location = Location::Placed(slot);
         }
     }
 
-    pub(crate) fn placed(&mut self, ticket: Ticket, slot: Slot) {
-        match own_seq(ticket) {
-            Some(seq) => {
-                if let Some(pending) = self.pending.get_mut(&seq) {
-                    pending.location = Location::Placed(slot);
-                }
-            }
-            None => {
-                self.remote_proposals.answered(ticket);
-            }
-        }
-    }
-
-    /// The core wrote values to its log.
-    pub(crate) fn wrote(&mut self, first: Slot, values: &Values) {
-        self.log.put(first, values, &mut self.lost);
-    }
-
-    /// The core cut its log.
-    pub(crate) fn truncated(&mut self, from: Slot) {
-        self.log.truncate_from(from, &mut self.lost);
-    }
-
-    pub(crate) fn refused(&mut self, ticket: Ticket, why: Refusal, answers: &mut Vec<Answer>) {
-        let Some(seq) = own_seq(ticket) else {
-            if let Some((session, seq)) = self.remote_proposals.answered(ticket) {
-                self.refuse_remote_proposal(session.node, seq, &why);
-            }
-            return;
-        };
+    /// The core refused a request: it ends if no copy of it can exist, and is retried otherwise.
+    pub(crate) fn refused(&mut self, seq: RequestSeq, why: &Refusal) {
         let Some(pending) = self.pending.get_mut(&seq) else { return };
-        pending.location = Location::Here;
+        pending.location = Location::Refused;
+        // Without a leader here the request is not lost: it is retried with the next leader.
         let elsewhere = matches!(why, Refusal::NotLeader { .. });
         if pending.attempts == 1 && !elsewhere {
-            self.finish(seq, |_| Outcome::Refused(why.clone()), answers);
+            self.finish(seq, |_| Outcome::Refused(why.clone()));
         }
     }
 
-    fn refuse_remote_proposal(&mut self, node: NodeId, seq: RequestSeq, why: &Refusal) {
-        let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == node && group.1 == *why;
-        match self.refusals.iter_mut().find(same) {
-            Some((_, _, requests)) => requests.push(seq.0),
-            None => self.refusals.push((node, why.clone(), vec![seq.0])),
-        }
-    }
-
-    /// Another node did not take these. They are kept and sent again: an earlier copy may still
-    /// be under way, so it would be wrong to tell the client that nothing happened.
+    /// Another node refused these requests. They are kept and retried: an earlier copy may still be
+    /// in flight, so the refusal does not prove that they will never be applied.
     pub(crate) fn refused_elsewhere(&mut self, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.location.is_elsewhere()
             {
                 self.forwarded_bytes -= pending.command.len();
-                pending.location = Location::Here;
+                pending.location = Location::Refused;
             }
         }
     }
 
-    /// A request of this node was applied here.
-    pub(crate) fn done(
-        &mut self,
-        now: Instant,
-        (seq, slot, reply): Done,
-        answers: &mut Vec<Answer>,
-    ) {
+    /// Ends a request of this node that was applied here.
+    pub(crate) fn complete(&mut self, now: Instant, done: Done) {
+        let Done { seq, slot, reply } = done;
         if let Some(pending) = self.pending.get(&seq)
             && pending.attempts == 1
         {
             // Later attempts are left out: it is not known which of them was applied.
-            self.service = (self.service * 7 + (now - pending.sent)) / 8;
+            self.latency = (self.latency * 7 + (now - pending.sent)) / 8;
         }
         let outcome = |waiter: &Waiter| match waiter {
             Waiter::Command(_) => Outcome::Done(slot, reply.clone()),
             Waiter::Reads(_) => Outcome::Readable,
         };
-        self.finish(seq, outcome, answers);
+        self.finish(seq, outcome);
     }
 
-    /// Gives up what has run out of time.
-    pub(crate) fn expire(
-        &mut self,
-        now: Instant,
-        leader: Option<NodeId>,
-        answers: &mut Vec<Answer>,
-    ) {
+    /// Ends the requests whose deadlines have passed.
+    pub(crate) fn expire(&mut self, now: Instant, leader: Option<NodeId>) {
         while let Some((deadline, seq)) = self.deadlines.first().copied() {
             if deadline > now {
                 return;
@@ -429,31 +306,25 @@ impl Requests {
             let outcome = match (sent, leader) {
                 (true, _) => Outcome::Unknown,
                 (false, None) => Outcome::Refused(Refusal::NotLeader { hint: None }),
-                // There was no room for it all the time.
+                // It was queued for room the whole time.
                 (false, Some(_)) => Outcome::Refused(Refusal::Busy),
             };
-            if !self.expire_reads(now, seq, &outcome, answers) {
-                self.finish(seq, |_| outcome.clone(), answers);
+            if !self.expire_reads(now, seq, &outcome) {
+                self.finish(seq, |_| outcome.clone());
             }
         }
     }
 
-    /// Answers those reads of a barrier that have run out of time; returns false if it is no barrier,
-    /// or if no read is left to wait for it.
-    fn expire_reads(
-        &mut self,
-        now: Instant,
-        seq: RequestSeq,
-        outcome: &Outcome,
-        answers: &mut Vec<Answer>,
-    ) -> bool {
+    /// Ends the reads of a barrier whose deadlines have passed. Returns false if it is no barrier, or
+    /// if no read is left to wait for it.
+    fn expire_reads(&mut self, now: Instant, seq: RequestSeq, outcome: &Outcome) -> bool {
         let Some(pending) = self.pending.get_mut(&seq) else { return false };
         let Waiter::Reads(reads) = &mut pending.waiter else { return false };
-        let patient = reads.iter().map(|(_, deadline)| *deadline).filter(|end| *end > now);
-        let Some(next) = patient.min() else { return false };
+        let later = reads.iter().map(|(_, deadline)| *deadline).filter(|end| *end > now);
+        let Some(next) = later.min() else { return false };
         for (token, _) in reads.extract_if(.., |(_, deadline)| *deadline <= now) {
-            self.reads_under_way -= 1;
-            answers.push(Answer { token, outcome: outcome.clone() });
+            self.barrier_reads -= 1;
+            self.answers.push(Answer { token, outcome: outcome.clone() });
         }
         self.deadlines.remove(&(pending.deadline, seq));
         self.deadlines.insert((next, seq));
@@ -461,68 +332,63 @@ impl Requests {
         true
     }
 
-    /// Puts back into the queue what has waited long enough and is probably lost. Returns how many.
+    /// Queues again the requests that are overdue and probably lost. Returns their number.
     ///
-    /// What the present leader has written to this node's log is not lost. What an earlier one
-    /// wrote may be: the new leader need not have it. Leaders drop copies of what they hold, so a
-    /// retry that was not needed costs its bytes and no slot.
-    pub(crate) fn requeue_due(&mut self, now: Instant, applied: Slot) -> u64 {
+    /// A request that the present leader has written to this node's log is not lost. One that an
+    /// earlier leader wrote may be: the new leader need not have it. Leaders drop copies of what they
+    /// hold, so a retry that was not needed costs its bytes and no slot.
+    pub(crate) fn requeue_due(&mut self, now: Instant, applied: Slot, log: &LogIndex) -> u64 {
         if now < self.next_sweep {
             return 0;
         }
-        self.next_sweep = now + self.settings.retry / 2;
-        let session = self.settings.session();
+        // Every request is looked at, so not with every wake.
+        self.next_sweep = now + self.retry / 2;
         let due = self.pending.iter().filter(|(seq, pending)| {
-            let stands = || self.log.holds_since_reign_began(&(session, **seq));
+            let stands = || log.holds_since_leader_change(&(self.session, **seq));
             let may_be_lost = match pending.location {
-                Location::Here => true,
+                Location::Refused => true,
                 Location::Queued | Location::Offered => false,
                 Location::Placed(slot) => slot <= applied || !stands(),
-                Location::Forwarded | Location::Taken => !stands(),
+                Location::Forwarded | Location::Acknowledged => !stands(),
             };
-            may_be_lost && now - pending.sent >= self.patience(pending)
+            may_be_lost && now - pending.sent >= self.retry_delay(pending)
         });
         let due = due.map(|(seq, _)| *seq).collect();
         self.requeue(due)
     }
 
-    /// Time after which a request is sent again. A cluster that is slow, but
-    /// works, is given the time that it has been taking.
-    fn patience(&self, pending: &Pending) -> Duration {
-        let retry = self.settings.retry;
-        if pending.location == Location::Taken {
-            return retry * LONGEST;
+    /// Returns the time from an attempt to the next one.
+    fn retry_delay(&self, pending: &Pending) -> Duration {
+        let retry = self.retry;
+        if pending.location == Location::Acknowledged {
+            return retry * MAX_RETRY_FACTOR;
         }
-        let first = (self.service * 2).clamp(retry, retry * 8);
+        // A cluster that is slow, but works, gets the time that it has been taking.
+        let first = (self.latency * 2).clamp(retry, retry * 8);
         let doublings = pending.attempts.saturating_sub(1).min(5);
-        (first * (1 << doublings)).min(retry * LONGEST)
+        (first * (1 << doublings)).min(retry * MAX_RETRY_FACTOR)
     }
 
-    /// Another leader, or another term of the same one. What was sent under the last one goes
-    /// back into the queue unless it stands in this node's log: there it is either chosen, or
-    /// removed before the log goes on, and then it is known to be lost.
-    pub(crate) fn begin_reign(&mut self, has_leader: bool, applied: Slot) -> u64 {
-        self.log.begin_reign();
-        if !has_leader {
-            return 0;
-        }
-        let session = self.settings.session();
+    /// Queues again what was in flight to the last leader, unless it stands in this node's log: there
+    /// it is either chosen, or removed before the log goes on, and then it is known to be lost.
+    /// Returns the number of requests.
+    pub(crate) fn requeue_unlogged(&mut self, applied: Slot, log: &LogIndex) -> u64 {
         let lost = self.pending.iter().filter(|(seq, pending)| match pending.location {
-            Location::Here => true,
+            Location::Refused => true,
             Location::Queued | Location::Offered => false,
-            Location::Placed(slot) => slot > applied && !self.log.holds(&(session, **seq)),
-            Location::Forwarded | Location::Taken => !self.log.holds(&(session, **seq)),
+            Location::Placed(slot) => slot > applied && !log.holds(&(self.session, **seq)),
+            Location::Forwarded | Location::Acknowledged => !log.holds(&(self.session, **seq)),
         });
         let lost = lost.map(|(seq, _)| *seq).collect();
         self.requeue(lost)
     }
 
-    /// Puts back into the queue what was removed from this node's log. Returns how many.
-    pub(crate) fn requeue_lost(&mut self) -> u64 {
-        let session = self.settings.session();
+    /// Queues again the requests that were removed from this node's log and do not stand in it once
+    /// more. Returns their number.
+    pub(crate) fn requeue_removed(&mut self, removed: Vec<RequestId>, log: &LogIndex) -> u64 {
         let mut lost = Vec::new();
-        for id in self.lost.drain(..) {
-            let own = id.0 == session && !self.log.holds(&id);
+        for id in removed {
+            let own = id.0 == self.session && !log.holds(&id);
             let sent = self.pending.get(&id.1).is_some_and(|pending| {
                 matches!(pending.location, Location::Placed(_)) || pending.location.is_elsewhere()
             });
@@ -533,66 +399,43 @@ impl Requests {
         self.requeue(lost)
     }
 
-    /// Everything through this slot is applied.
-    pub(crate) fn applied(&mut self, through: Slot) {
-        self.log.applied(through);
-    }
-
-    /// How many commands and reads wait for an answer.
+    /// Returns the number of commands and reads that wait for an answer.
     pub(crate) fn outstanding(&self) -> usize {
-        self.pending.len() + self.reads.len() + self.reads_under_way
+        self.pending.len() + self.reads.len() + self.barrier_reads
     }
 
-    /// When [`expire`](Self::expire) or [`requeue_due`](Self::requeue_due) has something to do.
+    /// Returns the time at which [`expire`](Self::expire) or [`requeue_due`](Self::requeue_due) has
+    /// something to do.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let (deadline, _) = self.deadlines.first()?;
         Some((*deadline).min(self.next_sweep))
     }
 
-    /// Takes what is to leave for other nodes.
-    pub(crate) fn outgoing(&mut self) -> Vec<(NodeId, Outgoing)> {
-        let mut out = Vec::new();
-        for (to, values) in self.full_forwards.drain(..) {
-            out.push((to, Outgoing::Forward(values)));
-        }
-        for (to, forward) in &mut self.forwards {
-            if !forward.is_empty() {
-                out.push((*to, Outgoing::Forward(forward.finish())));
-            }
-        }
-        for (to, requests) in std::mem::take(&mut self.taken) {
-            out.push((to, Outgoing::Taken(requests)));
-        }
-        for (to, why, requests) in self.refusals.drain(..) {
-            out.push((to, Outgoing::Refused(requests, why)));
-        }
-        out
+    /// Takes the answers for clients.
+    pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
     }
 
-    fn finish(
-        &mut self,
-        seq: RequestSeq,
-        outcome: impl Fn(&Waiter) -> Outcome,
-        answers: &mut Vec<Answer>,
-    ) {
+    /// Answers the clients of a request and removes it.
+    fn finish(&mut self, seq: RequestSeq, outcome: impl Fn(&Waiter) -> Outcome) {
         let Some(pending) = self.pending.remove(&seq) else { return };
         self.deadlines.remove(&(pending.deadline, seq));
         match pending.location {
             Location::Queued => {
                 self.queued.remove(&(pending.is_command, seq));
             }
-            Location::Forwarded | Location::Taken => {
+            Location::Forwarded | Location::Acknowledged => {
                 self.forwarded_bytes -= pending.command.len();
             }
-            Location::Here | Location::Offered | Location::Placed(_) => {}
+            Location::Refused | Location::Offered | Location::Placed(_) => {}
         }
         let outcome = outcome(&pending.waiter);
         match pending.waiter {
-            Waiter::Command(token) => answers.push(Answer { token, outcome }),
+            Waiter::Command(token) => self.answers.push(Answer { token, outcome }),
             Waiter::Reads(reads) => {
-                self.reads_under_way -= reads.len();
+                self.barrier_reads -= reads.len();
                 let answer = |(token, _)| Answer { token, outcome: outcome.clone() };
-                answers.extend(reads.into_iter().map(answer));
+                self.answers.extend(reads.into_iter().map(answer));
             }
         }
     }
@@ -606,11 +449,12 @@ impl Pending {
     }
 }
 
-/// Even tickets are this node's own requests, odd ones are remote proposals.
+/// Returns the ticket of a request of this node: even, while those of remote proposals are odd.
 fn own_ticket(seq: RequestSeq) -> Ticket {
     Ticket(seq.0 * 2)
 }
 
-fn own_seq(ticket: Ticket) -> Option<RequestSeq> {
+/// Returns the number of the request with this ticket, if it is one of this node.
+pub(crate) fn own_seq(ticket: Ticket) -> Option<RequestSeq> {
     ticket.0.is_multiple_of(2).then_some(RequestSeq(ticket.0 / 2))
 }

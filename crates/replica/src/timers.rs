@@ -1,7 +1,7 @@
-//! Timers as deadlines; the dice are rolled here.
+//! Timers as deadlines; their random durations are drawn here.
 
 use rand_chacha::ChaCha8Rng;
-use rand_core::Rng;
+use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -12,17 +12,18 @@ use synod_types::Instant;
 #[derive(Clone, Debug)]
 pub(crate) struct Timers<T> {
     deadlines: BTreeMap<T, Instant>,
+    rng: ChaCha8Rng,
 }
 
 impl<T: Copy + Ord> Timers<T> {
-    pub(crate) fn new() -> Self {
-        Self { deadlines: BTreeMap::new() }
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { deadlines: BTreeMap::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    pub(crate) fn change(&mut self, now: Instant, change: TimerChange<T>, rng: &mut ChaCha8Rng) {
+    pub(crate) fn change(&mut self, now: Instant, change: TimerChange<T>) {
         match change {
             TimerChange::Set(timer, after) => {
-                self.deadlines.insert(timer, now + draw(&after, rng));
+                self.deadlines.insert(timer, now + draw(&after, &mut self.rng));
             }
             TimerChange::Cancel(timer) => {
                 self.deadlines.remove(&timer);
@@ -30,7 +31,7 @@ impl<T: Copy + Ord> Timers<T> {
         }
     }
 
-    /// Takes one timer that has run out; the one due first.
+    /// Takes the timer that is due first, if it is due now.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
         let (timer, due) = self.deadlines.iter().min_by_key(|(_, due)| **due)?;
         if *due > now {
@@ -46,7 +47,7 @@ impl<T: Copy + Ord> Timers<T> {
     }
 }
 
-/// A duration from the range, to the microsecond; exactly its start if it is empty.
+/// Draws a duration from the range, to the microsecond; exactly its start if it is empty.
 fn draw(range: &Range<Duration>, rng: &mut ChaCha8Rng) -> Duration {
     let width =
         u64::try_from(range.end.saturating_sub(range.start).as_micros()).unwrap_or(u64::MAX);
@@ -60,7 +61,6 @@ fn draw(range: &Range<Duration>, rng: &mut ChaCha8Rng) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand_core::SeedableRng;
 
     #[test]
     fn the_whole_range_is_drawn_from_and_nothing_beyond() {
