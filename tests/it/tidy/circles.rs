@@ -8,7 +8,7 @@ use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The crates that the rule holds for.
-const CRATES: [&str; 1] = ["checker"];
+const CRATES: [&str; 4] = ["basic-paxos", "checker", "node", "sim"];
 
 /// A module path below the root of its crate, such as `["search", "window"]`.
 type Module = Vec<String>;
@@ -76,7 +76,8 @@ fn imports(modules: &Modules<'_>, module: &Module) -> BTreeSet<Module> {
 
 /// Returns the module that defines the name at the end of a path, or `None` if it is not in this crate.
 fn resolve(modules: &Modules<'_>, from: &Module, path: &[String], depth: usize) -> Option<Module> {
-    let is_child = |name: &String| modules.contains_key(&[&from[..], &[name.clone()]].concat());
+    let is_child =
+        |name: &String| modules.contains_key(&[&from[..], std::slice::from_ref(name)].concat());
     let (mut module, mut rest) = match path.first()?.as_str() {
         "crate" => (Module::new(), &path[1..]),
         "self" => (from.clone(), &path[1..]),
@@ -89,7 +90,7 @@ fn resolve(modules: &Modules<'_>, from: &Module, path: &[String], depth: usize) 
         rest = &rest[1..];
     }
     while let Some(name) = rest.first() {
-        let inner = [&module[..], &[name.clone()]].concat();
+        let inner = [&module[..], std::slice::from_ref(name)].concat();
         if !modules.contains_key(&inner) {
             break;
         }
