@@ -16,13 +16,13 @@ const DATA: u8 = 1;
 const SEAL_BYTES: usize = 256 << 10;
 const META_VERSION: u8 = 2;
 
-/// Why the apply side cannot go on. Every one is final.
+/// Error after which the apply side cannot go on. Every one is final.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The state machine does not know what is stored.
+    /// The state machine rejects the stored state.
     #[error("the stored state cannot be loaded: {0}")]
     State(#[from] StateError),
     /// The record about the state itself is damaged or of a newer version.
@@ -30,7 +30,7 @@ pub enum ApplyError {
     Meta,
 }
 
-/// What the apply side tells the driver.
+/// Report of the apply side to the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Everything up to here is applied.
@@ -39,7 +39,7 @@ pub struct Applied {
     pub(crate) done: Vec<Done>,
 }
 
-/// What is stored beside the data and the sessions, in the same atomic batch.
+/// Record stored beside the data and the sessions, in the same atomic batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Meta {
     version: u8,
@@ -57,7 +57,7 @@ struct Meta {
 /// [`Saver`] to another thread and hands it the pieces.
 pub struct Applier {
     machine: Box<dyn StateMachine>,
-    /// `None` once it was taken.
+    /// `None` once [`take_saver`](Self::take_saver) was called.
     saver: Option<Saver>,
     me: Session,
     meta: Meta,
@@ -75,7 +75,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// The last slot whose effects are part of the piece.
+    /// Returns the last slot whose effects are part of the piece.
     #[must_use]
     pub fn through(&self) -> Slot {
         self.through
@@ -130,34 +130,34 @@ impl Applier {
         Ok(Self { machine, saver, me, meta, sessions, persisted, open, sealed })
     }
 
-    /// The last slot applied.
+    /// Returns the last slot applied.
     #[must_use]
     pub fn applied(&self) -> Slot {
         self.meta.applied
     }
 
-    /// The last slot whose effects are in the store, or with who has the saver.
+    /// Returns the last slot whose effects are in the store, or were handed to the saver's thread.
     #[must_use]
     pub fn persisted(&self) -> Slot {
         self.persisted
     }
 
-    /// A digest of every command applied so far and its reply: equal on all nodes that have
+    /// Returns a digest of every command applied so far and its reply: equal on all nodes that have
     /// applied equally far. It survives restarts.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.meta.digest
     }
 
-    /// Changes not yet in the store, or with who has the saver, in bytes.
+    /// Returns the size of the changes that are not in the store and not with the saver, in bytes.
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
         let sealed: usize = self.sealed.iter().map(|piece| piece.changes.byte_len()).sum();
         self.open.byte_len() + sealed
     }
 
-    /// Applies a run; slots that were applied before are passed over. What it did for this node's
-    /// own clients is added to `report`.
+    /// Applies a run; slots that were applied before are skipped. Replies to this node's own clients
+    /// are added to `report`.
     ///
     /// # Panics
     /// If the run leaves out slots: the driver hands them over in order.
@@ -170,6 +170,7 @@ impl Applier {
         );
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
+            // After a restart the log is replayed from before the applied slot.
             if slot <= self.meta.applied {
                 continue;
             }
@@ -188,7 +189,7 @@ impl Applier {
         }
     }
 
-    /// A view of the state as applied so far; what is applied later does not change it.
+    /// Returns a view of the state as applied so far; later slots do not change it.
     #[must_use]
     pub fn view(&self) -> Box<dyn StateView> {
         self.machine.view()
@@ -263,9 +264,10 @@ impl Applier {
     }
 
     fn apply_command(&mut self, slot: Slot, command: &[u8], report: &mut Applied) {
+        // Copies count, too: the digest covers the log, not only what takes effect.
         self.fold(slot, command);
         let Some(request) = Request::decode(command) else {
-            return; // No driver of ours wrote it; nobody waits for it.
+            return; // No driver wrote it, so no client waits for it.
         };
         if !self.sessions.admit(request.session, request.seq, request.settled) {
             return;
@@ -282,7 +284,7 @@ impl Applier {
         }
     }
 
-    /// The machine's keys get a prefix, so that they cannot meet ours.
+    /// Adds the machine's changes, with a prefix so that its keys differ from all other ones.
     fn keep(&mut self, changes: &Changes) {
         for change in changes.as_slice() {
             match change {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use synod_consensus::{Protocol, Write};
 use synod_types::{Instant, Seq, Slot};
 
-/// Bytes that a write takes beside its values, roughly.
+/// Approximate bytes of a write beside its values.
 const WRITE_OVERHEAD: usize = 64;
 
 /// Progress of one side.
@@ -38,36 +38,37 @@ pub(crate) struct DiskSide {
 }
 
 impl DiskSide {
-    /// Bytes that are not durable yet.
+    /// Returns the bytes that are not durable yet.
     pub(crate) fn outstanding_bytes(&self) -> usize {
         self.unwritten_bytes
     }
 
-    /// Time since when work has waited without a completion.
+    /// Returns the time since when work has waited without a completion.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         self.progress.since
     }
 
-    /// A batch of so many bytes is handed out.
+    /// Records that a batch of so many bytes is handed out.
     pub(crate) fn hand_out(&mut self, now: Instant, seq: Seq, bytes: usize) {
         self.unwritten.push_back((seq, bytes));
         self.unwritten_bytes += bytes;
         self.progress.handed_out(now);
     }
 
-    /// Everything through `seq` is durable.
+    /// Records that everything through `seq` is durable.
     pub(crate) fn complete(&mut self, now: Instant, seq: Seq) {
         let before = self.unwritten.len();
         while let Some((_, bytes)) = self.unwritten.pop_front_if(|(front, _)| *front <= seq) {
             self.unwritten_bytes -= bytes;
         }
+        // A repeated completion is no progress.
         if self.unwritten.len() < before {
             self.progress.completed(now, self.unwritten.is_empty());
         }
     }
 }
 
-/// Bytes that a write takes, roughly.
+/// Returns the approximate bytes of a write.
 pub(crate) fn write_bytes<P: Protocol>(write: &Write<P>) -> usize {
     let values = match write {
         Write::Put(run) => run.values.byte_len(),
@@ -100,12 +101,12 @@ impl ApplySide {
         }
     }
 
-    /// Last slot that the state machine has applied.
+    /// Returns the last slot that the state machine has applied.
     pub(crate) fn applied(&self) -> Slot {
         self.applied
     }
 
-    /// Takes a run that the core reported as chosen.
+    /// Adds a run that the core reported as chosen.
     pub(crate) fn push(&mut self, run: ChosenRun) {
         self.waiting.push_back(run);
     }
@@ -115,7 +116,7 @@ impl ApplySide {
         !self.waiting.is_empty()
     }
 
-    /// Time since when work has waited without a completion.
+    /// Returns the time since when work has waited without a completion.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         self.progress.since
     }
@@ -134,6 +135,7 @@ impl ApplySide {
                 return;
             }
             let slots = usize::try_from(slots).unwrap_or(usize::MAX);
+            // At least one value, however long: otherwise the log would never go on.
             let count = run.values.fitting(max_bytes - self.outstanding_bytes).min(slots);
             let piece = ChosenRun { first: run.first, values: run.values.slice(0, count) };
             if count == run.values.len() {
@@ -150,7 +152,7 @@ impl ApplySide {
         }
     }
 
-    /// Everything through `through` is applied.
+    /// Records that everything through `through` is applied.
     pub(crate) fn complete(&mut self, now: Instant, through: Slot) {
         if through <= self.applied {
             return;

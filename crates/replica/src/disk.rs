@@ -1,4 +1,4 @@
-//! Between a protocol's types and the bytes of a log store.
+//! Conversion between a protocol's types and the bytes of a log store.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -6,12 +6,12 @@ use serde::de::DeserializeOwned;
 use synod_consensus::{Base, Protocol, Run, Saved, Write};
 use synod_storage::{LogOp, StoredRun};
 
-/// A record of the log store is not what this protocol writes.
+/// Error of a record that this protocol did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stored {0} cannot be read: another protocol or a newer version wrote it")]
 pub struct DecodeError(pub &'static str);
 
-/// A core's write as the store takes it.
+/// Encodes a core's write for the store.
 #[must_use]
 pub fn encode_write<P: Protocol>(write: &Write<P>) -> LogOp {
     match write {
@@ -26,7 +26,7 @@ pub fn encode_write<P: Protocol>(write: &Write<P>) -> LogOp {
     }
 }
 
-/// A stored operation as the core wrote it.
+/// Decodes a stored operation.
 ///
 /// # Errors
 /// If the bytes are of another protocol or a newer version.
@@ -43,7 +43,7 @@ pub fn decode_op<P: Protocol>(op: &LogOp) -> Result<Write<P>, DecodeError> {
     })
 }
 
-/// What a store holds, as the core knows it.
+/// Decodes everything that a store holds of a group.
 ///
 /// # Errors
 /// If any record is of another protocol or a newer version.

@@ -1,4 +1,4 @@
-//! What goes into a driver and what comes out: plain data.
+//! The driver's interface: events in, actions out, as plain data.
 
 use crate::{Applied, RequestSeq};
 use bytes::Bytes;
@@ -6,10 +6,10 @@ use synod_consensus::{FatalError, ProtocolEvent, Refusal, Status};
 use synod_storage::Batch;
 use synod_types::{Instant, Lane, Membership, NodeId, Seq, Slot, Values};
 
-/// A replica behind one object: the loop that runs it compiles once for all protocols.
+/// Replica without its protocol in the type: the loop that runs it compiles once for all protocols.
 pub trait Driver: Send {
-    /// Takes one event. `now` is read after the event was taken from its queue, from a clock that
-    /// should never go back: if it does, it is taken to stand still until it has caught up.
+    /// Processes one event. `now` is read after the event left its queue, from a clock that should
+    /// never go back: if it does, it counts as standing still until it has caught up.
     fn handle(&mut self, now: Instant, event: Event);
 
     /// Ends a round: flushes the core and hands out the work since the last call, for the caller to
@@ -17,26 +17,26 @@ pub trait Driver: Send {
     #[must_use = "the driver keeps no copy of these actions"]
     fn take(&mut self, now: Instant) -> Actions;
 
-    /// A look at the core.
+    /// Returns the status of the core.
     fn status(&self) -> Status;
 
-    /// What was counted since the start.
+    /// Returns the counters since the start.
     fn counters(&self) -> &Counters;
 
-    /// How many requests and reads of this node's clients are under way.
+    /// Returns the number of pending requests and reads of this node's clients.
     fn outstanding(&self) -> usize;
 }
 
-/// Names a client's request or read between the driver and whoever runs it.
+/// Name of a client's request or read between the driver and its runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// What happens to a replica.
+/// Input of a replica.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A frame arrived from an authenticated peer.
     Frame {
-        /// Who sent it.
+        /// The peer.
         from: NodeId,
         /// Its bytes; not to be trusted.
         frame: Bytes,
@@ -49,24 +49,24 @@ pub enum Event {
     Applied(Applied),
     /// A client's command.
     Request {
-        /// Names it in the answer.
+        /// Its name in the answer.
         token: Token,
         /// The command for the state machine.
         command: Bytes,
-        /// When the client gives up.
+        /// Time at which the request ends without a reply.
         deadline: Instant,
     },
     /// A client's linearizable read: answered by [`Outcome::Readable`].
     Read {
-        /// Names it in the answer.
+        /// Its name in the answer.
         token: Token,
-        /// When the client gives up.
+        /// Time at which the request ends without a reply.
         deadline: Instant,
     },
 }
 
-/// What a replica wants done, in this order: first the writes are handed to the disk, then the
-/// rest. Nothing here waits for those writes; what must wait was held back.
+/// Work that a replica hands out, to be carried out in this order: first the writes go to the disk,
+/// then the rest. Nothing here waits for those writes; what must wait was held back.
 #[derive(Debug, Default)]
 pub struct Actions {
     /// To be written, then reported by [`Event::Written`]. Batches may be merged into one sync as
@@ -82,7 +82,7 @@ pub struct Actions {
     pub answers: Vec<Answer>,
     /// The members now, if they changed: for the transport.
     pub peers: Option<Membership>,
-    /// What happened in the protocol.
+    /// Events of the protocol.
     pub notes: Vec<ProtocolEvent>,
     /// Time to send [`Event::Wake`] at; replaces the time of the round before.
     pub wake: Option<Instant>,
@@ -107,32 +107,32 @@ impl ChosenRun {
     }
 }
 
-/// The end of a client's request or read.
+/// Answer to a client's request or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Which.
+    /// Name of the request or read.
     pub token: Token,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// How a request or a read ended.
+/// Outcome of a request or a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The command was applied, at this slot, with this reply.
     Done(Slot, Bytes),
     /// The applied state of this node is now recent enough for the read.
     Readable,
-    /// It was not taken and never will be: safe to try again.
+    /// It was not proposed and never will be: safe to retry.
     Refused(Refusal),
-    /// Its time ran out while it was under way: it may have been applied, or may yet be.
+    /// It timed out while it was in flight: it may have been applied, or may yet be.
     Unknown,
 }
 
-/// What a replica has counted since its start.
+/// Counters of a replica since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames taken.
+    /// Frames processed.
     pub frames: u64,
     /// Frames that were damaged, or of another wire version.
     pub frames_malformed: u64,
@@ -142,7 +142,7 @@ pub struct Counters {
     pub frames_forged: u64,
     /// Frames of a store that is not the one its node had before: wiped, or a clone.
     pub frames_wrong_incarnation: u64,
-    /// Requests taken from this node's clients.
+    /// Requests of this node's clients.
     pub requests: u64,
     /// Frames of the log that were dropped because the disk is too far behind.
     pub frames_dropped: u64,

@@ -1,6 +1,6 @@
-//! What travels between nodes: a versioned, checksummed envelope.
+//! Frames between nodes: a versioned, checksummed envelope and its payload.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 1 | wire version |
 //! | 4 | CRC-32 of the version and of all that follows, little-endian |
@@ -17,7 +17,7 @@ use synod_types::{ClusterId, Epoch, GroupId, Incarnation, NodeId, Values};
 pub const WIRE_VERSION: u8 = 2;
 const CHECKED: usize = 5;
 
-/// Where a frame belongs: the receiver drops what is not for it.
+/// Sender and group of a frame: the receiver drops frames of other groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The cluster.
@@ -28,16 +28,16 @@ pub struct Envelope {
     pub epoch: Epoch,
     /// The sender; must be the one that the transport authenticated.
     pub from: NodeId,
-    /// Which life of the sender's store.
+    /// Incarnation of the sender's store.
     pub incarnation: Incarnation,
 }
 
-/// What a frame carries.
+/// Content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload<M> {
     /// A message of the protocol.
     Protocol(M),
-    /// Requests of the sender's clients, for whoever leads.
+    /// Requests of the sender's clients, for the leader.
     Forward(Values),
     /// Forwarded requests that the sender has: in its queue or in its log. As long as it leads they
     /// need not be sent again.
@@ -45,16 +45,16 @@ pub enum Payload<M> {
         /// Their numbers in the session of the node that forwarded them.
         requests: Vec<u64>,
     },
-    /// Forwarded requests that were not taken.
+    /// Forwarded requests that were refused.
     Refused {
         /// Their numbers in the session of the node that forwarded them.
         requests: Vec<u64>,
-        /// Why.
+        /// Reason of the refusal.
         why: Refusal,
     },
 }
 
-/// Why bytes are no frame of ours.
+/// Error of bytes that are no frame of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Too short to be a frame.
@@ -63,7 +63,7 @@ pub enum FrameError {
     /// Another version of Synod speaks.
     #[error("the frame has wire version {0}, this program speaks {WIRE_VERSION}")]
     Version(u8),
-    /// Damaged under way.
+    /// Damaged in transit.
     #[error("the frame's checksum does not fit")]
     Checksum,
     /// The checksum fits, the content does not.

@@ -8,14 +8,14 @@
 //! machine, its session table and its store, fed with the runs.
 //!
 //! # Exactly once
-//! The node that takes a request from a client owns a session (its store's life) and numbers the
-//! request. However often the request is forwarded or proposed again after a leader change, the
+//! The node that receives a request from a client owns a session (one opening of its store) and
+//! numbers the request. However often the request is forwarded or proposed again after a leader change, the
 //! session table, which is part of the replicated state, lets it be applied once. The node
 //! answers its client when it has applied the request itself.
 //!
 //! # Forwarding
 //! Requests wait in the driver's queue until the disk, or the window of forwards to the leader, has
-//! room. The leader acknowledges forwarded requests as taken; they are not sent again while it
+//! room. The leader acknowledges forwarded requests; they are not sent again while it
 //! leads, unless they take far longer than others. An index of the requests in the unapplied log,
 //! built from the core's own writes, lets a leader drop copies of what its log holds, and has
 //! truncated or overwritten requests queued again at once.

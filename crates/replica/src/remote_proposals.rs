@@ -29,7 +29,7 @@ struct RemoteProposal {
 }
 
 impl RemoteProposals {
-    /// Returns whether a copy of the request waits or was offered to the core.
+    /// Returns whether a copy of the request waits or is offered to the core.
     pub(crate) fn contains(&self, id: &RequestId) -> bool {
         self.all.contains(id)
     }

@@ -1,23 +1,23 @@
-//! Requests and their sessions: what makes a retry harmless.
+//! Requests and their sessions, which make retries harmless.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_types::{Incarnation, NodeId};
 
-/// Stands before the keys of sessions in the state store.
+/// Prefix of the sessions' keys in the state store.
 pub(crate) const SESSIONS: [u8; 2] = *b"\0s";
-/// The first key behind them.
+/// The first key after them.
 pub(crate) const SESSIONS_END: [u8; 2] = *b"\0t";
 
-/// One life of one node, as the owner of the requests it takes.
+/// One opening of one node's store, as the owner of the requests that its clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Session {
     /// The node.
     pub node: NodeId,
-    /// Which store.
+    /// Incarnation of its store.
     pub incarnation: Incarnation,
-    /// Which opening of the store.
+    /// Number of the store's opening.
     pub boot: u64,
 }
 
@@ -30,18 +30,18 @@ pub struct RequestSeq(pub u64);
 /// A client's command as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who took it from the client.
+    /// Session of the node that received it from the client.
     pub session: Session,
     /// Its number there.
     pub seq: RequestSeq,
-    /// All requests of the session below this number are settled: answered or given up, and never
-    /// sent again. What the table still knows of them can go.
+    /// All requests of the session below this number are settled: answered or timed out, and never
+    /// sent again. The session table drops them.
     pub settled: RequestSeq,
-    /// What is asked for.
+    /// The command or barrier.
     pub body: RequestKind<Bytes>,
 }
 
-/// What a request asks for.
+/// Kind of a request, with its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind<B> {
     /// A command for the state machine.
@@ -50,7 +50,7 @@ pub enum RequestKind<B> {
     Barrier,
 }
 
-/// A request as it is read out of the log, borrowing its command.
+/// Request decoded from the log, borrowing its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRef<'a> {
     /// See [`Request::session`].
@@ -64,7 +64,7 @@ pub struct RequestRef<'a> {
 }
 
 impl Request {
-    /// The request as a command of the log.
+    /// Encodes the request as a command of the log.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let command: &[u8] = match &self.body {
@@ -79,7 +79,7 @@ impl Request {
         bytes.into()
     }
 
-    /// Reads a command of the log; `None` if it is no request.
+    /// Decodes a command of the log; `None` if it is no request.
     #[must_use]
     pub fn decode(command: &[u8]) -> Option<RequestRef<'_>> {
         let (head, rest) = postcard::take_from_bytes(command).ok()?;
@@ -89,7 +89,7 @@ impl Request {
     }
 }
 
-/// Which requests were applied: a part of the replicated state, equal on all nodes.
+/// Requests that were applied: a part of the replicated state, equal on all nodes.
 ///
 /// One entry a store that ever took a request. Each is stored under a key of its own, so that a
 /// piece of the state carries the entries that it changed and no others.
@@ -141,8 +141,8 @@ impl Entry {
 }
 
 impl SessionTable {
-    /// Whether this request is to be applied now: true exactly once a request, and never for one
-    /// of an earlier life of its node, which nobody waits for any more.
+    /// Records a request as applied. Returns true exactly once a request, and never for one of an
+    /// earlier opening of its node's store, whose clients are gone.
     pub(crate) fn admit(&mut self, session: Session, seq: RequestSeq, settled: RequestSeq) -> bool {
         let owner = (session.node, session.incarnation);
         let entry = self.incarnations.entry(owner).or_default();
@@ -151,6 +151,7 @@ impl SessionTable {
         }
         self.changed.insert(owner);
         if session.boot > entry.boot {
+            // The numbers of a session begin at 1 again.
             *entry = Entry { boot: session.boot, ..Entry::default() };
         }
         if settled > entry.settled {
@@ -214,7 +215,7 @@ mod tests {
     fn a_settled_request_never_comes_back() {
         let mut table = SessionTable::default();
         assert!(admit(&mut table, 2, 5, 5));
-        assert!(!admit(&mut table, 2, 4, 1), "given up, so a late copy is ignored");
+        assert!(!admit(&mut table, 2, 4, 1), "settled, so a late copy is ignored");
         assert!(!admit(&mut table, 2, 5, 1));
     }
 
@@ -223,7 +224,7 @@ mod tests {
         let mut table = SessionTable::default();
         assert!(admit(&mut table, 2, 1, 1));
         assert!(admit(&mut table, 3, 1, 1), "numbers begin again");
-        assert!(!admit(&mut table, 2, 2, 1), "a late copy of the earlier life");
+        assert!(!admit(&mut table, 2, 2, 1), "a late copy of the earlier session");
     }
 
     #[test]
@@ -251,16 +252,16 @@ mod tests {
 
     #[test]
     fn ranges_admit_what_a_set_of_numbers_admits() {
-        let mut dice = 1_u64;
-        let mut roll = |sides: u64| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
-            (dice >> 33) % sides
+        let mut rng = 1_u64;
+        let mut draw = |end: u64| {
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
+            (rng >> 33) % end
         };
         for _ in 0..200 {
             let mut table = SessionTable::default();
             let (mut set, mut floor) = (BTreeSet::new(), 0);
             for step in 0..60 {
-                let (seq, settled) = (1 + roll(30), roll(step / 2 + 1));
+                let (seq, settled) = (1 + draw(30), draw(step / 2 + 1));
                 floor = floor.max(settled);
                 set = set.split_off(&floor);
                 let expected = seq >= floor && set.insert(seq);

@@ -1,6 +1,6 @@
-//! Whatever happens in whatever order, clients are told the truth, once.
+//! In any order of events each client receives one outcome, and it is true.
 
-use crate::puppet::*;
+use crate::scripted::*;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use synod_replica::{
 use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot, Values};
 
-/// A replica, its disk, and a world that knows what was chosen.
+/// A replica, its disk, and a record of what was chosen.
 struct World {
-    dice: u64,
+    rng: u64,
     now: Instant,
     disk: MemoryDisk,
     log: MemoryLog,
@@ -25,7 +25,7 @@ struct World {
     durable: Slot,
     round: u64,
     leader: NodeId,
-    /// What the replica has sent on: copies of it may turn up at any time, even after a crash.
+    /// Requests that the replica has forwarded: copies of it may turn up at any time, even after a crash.
     forwarded: Vec<Values>,
     /// What was chosen, slot by slot.
     history: Vec<Values>,
@@ -33,7 +33,7 @@ struct World {
     /// Reads that wait, and how much was chosen when they came.
     reads: BTreeMap<Token, usize>,
     waiting: BTreeSet<Token>,
-    /// Commands that were told to be done, and those that were told never to be.
+    /// Commands reported as done, and commands refused.
     done: BTreeSet<String>,
     refused: BTreeSet<String>,
     endings: BTreeMap<&'static str, u64>,
@@ -44,7 +44,7 @@ impl World {
         let disk = MemoryDisk::new(Incarnation(5));
         let (log, replica, applier) = open(&disk, Instant(1));
         Self {
-            dice: seed,
+            rng: seed,
             now: Instant(1),
             disk,
             log,
@@ -66,12 +66,12 @@ impl World {
         }
     }
 
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
-        (self.dice >> 33) % sides
+    fn draw(&mut self, sides: u64) -> u64 {
+        self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
+        (self.rng >> 33) % sides
     }
 
-    fn tell(&mut self, message: Msg) {
+    fn receive(&mut self, message: Msg) {
         let frame = synod_replica::encode_frame(&envelope(), &Payload::Protocol(message));
         self.replica.handle(self.now, Event::Frame { from: PEER, frame });
         self.collect();
@@ -90,7 +90,11 @@ impl World {
                 if at > self.history.len() as u64 {
                     self.history.push(value);
                 } else {
-                    assert_eq!(self.history[at as usize - 1], value, "the world says otherwise");
+                    assert_eq!(
+                        self.history[at as usize - 1],
+                        value,
+                        "another value was chosen there"
+                    );
                 }
             }
             self.runs.push_back(run);
@@ -131,43 +135,43 @@ impl World {
     }
 
     fn one_step(&mut self) {
-        self.now = self.now + Duration::from_millis(self.roll(40));
-        match self.roll(24) {
+        self.now = self.now + Duration::from_millis(self.draw(40));
+        match self.draw(24) {
             0..5 => self.ask(),
             5..10 => self.write(),
             10..15 => self.apply(),
             15 | 16 => {
                 let wake = self.replica.take(self.now).wake;
-                if self.roll(2) == 0 {
+                if self.draw(2) == 0 {
                     self.now = wake.unwrap_or(self.now).max(self.now);
                 }
                 self.replica.handle(self.now, Event::Wake);
             }
-            17 if self.leader == ME => self.tell(Msg::Quorum),
+            17 if self.leader == ME => self.receive(Msg::Quorum),
             17..20 if self.leader != ME && !self.forwarded.is_empty() => {
                 // The leader has placed a copy, perhaps not the first.
-                let at = self.roll(self.forwarded.len() as u64) as usize;
+                let at = self.draw(self.forwarded.len() as u64) as usize;
                 let copy = self.forwarded[at].clone();
-                if self.roll(2) == 0 {
+                if self.draw(2) == 0 {
                     self.forwarded.swap_remove(at);
                 }
-                self.tell(Msg::Chosen(copy));
+                self.receive(Msg::Chosen(copy));
             }
             20 => {
-                self.leader = [ME, PEER, NodeId(3)][self.roll(3) as usize];
+                self.leader = [ME, PEER, NodeId(3)][self.draw(3) as usize];
                 self.round += 1;
-                self.tell(Msg::Lead(self.leader, self.round));
+                self.receive(Msg::Lead(self.leader, self.round));
             }
             21 => {
-                let busy = self.roll(2) == 0;
-                self.tell(Msg::Busy(busy));
+                let busy = self.draw(2) == 0;
+                self.receive(Msg::Busy(busy));
             }
             22 => {
-                let requests = vec![self.roll(30), self.roll(30)];
+                let requests = vec![self.draw(30), self.draw(30)];
                 let refused = Payload::<Msg>::Refused { requests, why: Refusal::Busy };
                 deliver(&mut self.replica, &envelope(), refused);
             }
-            23 if self.roll(8) == 0 => self.crash(),
+            23 if self.draw(8) == 0 => self.crash(),
             _ => {}
         }
         self.collect();
@@ -176,9 +180,9 @@ impl World {
     fn ask(&mut self) {
         self.tokens += 1;
         let (token, now) = (Token(self.tokens), self.now);
-        let deadline = now + Duration::from_millis(50 + self.roll(2_000));
+        let deadline = now + Duration::from_millis(50 + self.draw(2_000));
         self.waiting.insert(token);
-        if self.roll(4) == 0 {
+        if self.draw(4) == 0 {
             self.reads.insert(token, self.history.len());
             self.replica.handle(now, Event::Read { token, deadline });
         } else {
@@ -190,7 +194,7 @@ impl World {
     /// The disk finishes some of the batches, in order.
     fn write(&mut self) {
         let mut newest = None;
-        for _ in 0..=self.roll(3) {
+        for _ in 0..=self.draw(3) {
             let Some((seq, batch)) = self.batches.pop_front() else { break };
             self.log.commit(&batch).unwrap();
             newest = Some(seq);
@@ -204,19 +208,19 @@ impl World {
         let Some(run) = self.runs.pop_front() else { return };
         let mut applied = Applied::default();
         self.applier.apply(&run, &mut applied);
-        if self.roll(2) == 0 {
+        if self.draw(2) == 0 {
             self.applier.seal();
         }
         self.applier.persist(self.durable).unwrap();
-        if self.roll(3) == 0 {
+        if self.draw(3) == 0 {
             self.applier.sync().unwrap();
         }
         self.replica.handle(self.now, Event::Applied(applied));
     }
 
-    /// Power is lost. Whoever waits learns nothing, and what was chosen is told again.
+    /// Power is lost. Clients that wait receive no answer, and what was chosen arrives again.
     fn crash(&mut self) {
-        let kept = self.roll(4) as usize;
+        let kept = self.draw(4) as usize;
         self.disk.crash(kept);
         (self.log, self.replica, self.applier) = open(&self.disk, self.now);
         self.batches.clear();
@@ -227,14 +231,14 @@ impl World {
         let applied = self.applier.applied().0 as usize;
         for at in applied..self.history.len() {
             let value = self.history[at].clone();
-            self.tell(Msg::Chosen(value));
+            self.receive(Msg::Chosen(value));
         }
         self.leader = ME;
     }
 
-    /// Everything is carried out, and every client has lost its patience.
+    /// Everything is carried out, and all deadlines have passed.
     fn settle(&mut self) {
-        self.tell(Msg::Busy(false));
+        self.receive(Msg::Busy(false));
         self.now = self.now + Duration::from_secs(10);
         self.replica.handle(self.now, Event::Wake);
         self.collect();
@@ -272,7 +276,7 @@ fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, TestReplica, Applier) {
 }
 
 #[test]
-fn every_client_is_told_the_truth_once() {
+fn each_client_receives_one_true_outcome() {
     let mut endings = BTreeMap::<_, u64>::new();
     for seed in 0..150 {
         let mut world = World::new(seed);

@@ -1,7 +1,7 @@
 //! Bugs that shipped elsewhere, as far as a driver or an apply side can have them. The numbers are
 //! those of `docs/bugs.md`; the protocols' crates hold what is theirs.
 
-use crate::puppet::*;
+use crate::scripted::*;
 use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Base, Refusal, Run, Saved, Write};
@@ -96,15 +96,15 @@ fn raft_06_cut_and_append_reach_the_disk_apart() {
     let (seq, _) = batch(&mut replica);
     replica.handle(T0, Event::Written(seq));
     let _ = sent(&mut replica, T0);
-    tell(&mut replica, Msg::Recut(Slot(4)));
+    receive(&mut replica, Msg::Recut(Slot(4)));
     let (seq, ops) = batch(&mut replica);
     assert!(
         matches!(ops[..], [LogOp::HardState(_), LogOp::TruncateFrom(Slot(4)), LogOp::Put(_)]),
         "one batch, whole or not at all: {ops:?}"
     );
-    assert_eq!(sent(&mut replica, T0), [], "the vow waits for all of it");
+    assert_eq!(sent(&mut replica, T0), [], "the claim waits for all of it");
     replica.handle(T0, Event::Written(seq));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(4))]);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(4))]);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
     assert_eq!(replica.status().commit, Slot::ZERO);
     replica.handle(T0, Event::Written(Seq(2)));
     let _ = replica.take(T0);
-    assert_eq!(replica.status().commit, Slot(2), "the own vow counts with the write before it");
+    assert_eq!(replica.status().commit, Slot(2), "the own claim counts with the write before it");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn raft_08_single_voter_acknowledges_what_is_not_durable() {
     node.apply();
     assert_eq!(node.answered(), [] as [u64; 0], "its own copy is the only one");
     // Others have it, so it is chosen; but this disk has not. The state must not get ahead.
-    tell(&mut node.replica, Msg::Quorum);
+    receive(&mut node.replica, Msg::Quorum);
     node.apply();
     assert_eq!(node.answered(), [1]);
     assert_eq!((node.applier.applied(), node.applier.persisted()), (Slot(1), Slot::ZERO));
@@ -144,18 +144,22 @@ fn raft_09_late_write_of_an_overwritten_entry_is_counted() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     let (first, _) = batch(&mut replica);
-    tell(&mut replica, Msg::Lead(PEER, 2));
-    tell(&mut replica, Msg::Recut(Slot(1)));
+    receive(&mut replica, Msg::Lead(PEER, 2));
+    receive(&mut replica, Msg::Recut(Slot(1)));
     let (second, _) = batch(&mut replica);
     let _ = sent(&mut replica, T0);
     replica.handle(T0, Event::Written(first));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1))], "the vow for what was there before");
+    assert_eq!(
+        sent(&mut replica, T0),
+        [Msg::Claim(Slot(1))],
+        "the claim for what was there before"
+    );
     replica.handle(T0, Event::Written(second));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1))], "and the one for what is there now");
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))], "and the one for what is there now");
     // Completions out of order take nothing back.
     replica.handle(T0, Event::Written(first));
-    tell(&mut replica, Msg::Swear);
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1))], "nothing is under way any more");
+    receive(&mut replica, Msg::ClaimWithoutWrite);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))], "nothing is pending");
 }
 
 #[test]
@@ -187,20 +191,20 @@ fn raft_19_log_that_was_rolled_back_is_a_panic() {
 #[test]
 fn raft_20_wiped_voter_votes_again() {
     let mut replica = replica(Some(ME));
-    tell(&mut replica, Msg::Chat(Slot(0)));
+    receive(&mut replica, Msg::Chat(Slot(0)));
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Lead(PEER, 9)));
     assert_eq!(replica.counters().frames_wrong_incarnation, 2);
     assert_eq!(replica.status().leader, Some(ME), "it has forgotten what it promised");
-    tell(&mut replica, Msg::Lead(PEER, 9));
-    assert_eq!(replica.status().leader, Some(PEER), "the store that is known is heard");
+    receive(&mut replica, Msg::Lead(PEER, 9));
+    assert_eq!(replica.status().leader, Some(PEER), "the store that is known counts");
 }
 
 #[test]
 fn raft_21_read_is_answered_by_the_barrier_of_an_earlier_one() {
     let mut node = Node::new();
-    tell(&mut node.replica, Msg::Lead(PEER, 2));
+    receive(&mut node.replica, Msg::Lead(PEER, 2));
     node.read(1);
     let first = forwarded(&mut node.replica);
     node.read(2);
@@ -208,13 +212,13 @@ fn raft_21_read_is_answered_by_the_barrier_of_an_earlier_one() {
     assert_eq!((first.len(), second.len()), (1, 1), "the second read has a barrier of its own");
     // The leader proposed the first barrier twice.
     for _ in 0..2 {
-        tell(&mut node.replica, Msg::Chosen(first[0].clone()));
+        receive(&mut node.replica, Msg::Chosen(first[0].clone()));
         node.write();
     }
     node.apply();
     assert_eq!(node.applier.applied(), Slot(2), "both copies of the first barrier");
     assert_eq!(node.answered(), [1]);
-    tell(&mut node.replica, Msg::Chosen(second[0].clone()));
+    receive(&mut node.replica, Msg::Chosen(second[0].clone()));
     node.write();
     node.apply();
     assert_eq!(node.answered(), [2]);
@@ -227,7 +231,7 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
     let (_, ops) = node.replica.take(T0).batch.take().unwrap();
     node.log.commit(&ops).unwrap();
     let mut node = Node::start(&node.disk);
-    assert_eq!(node.replica.status().last, Slot(1), "it leads anew, and slot 1 is open");
+    assert_eq!(node.replica.status().last, Slot(1), "it leads again, and slot 1 is open");
     node.read(7);
     let (seq, ops) = node.replica.take(T0).batch.take().unwrap();
     node.log.commit(&ops).unwrap();
@@ -242,7 +246,7 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
 }
 
 #[test]
-fn raft_30_silent_disk_or_apply_side_is_not_told() {
+fn raft_30_stalled_disk_or_apply_side_is_not_reported() {
     let stall = settings().stall;
     let silent: [fn(&mut TestReplica); 2] = [
         |replica| drop(batch(replica)),
@@ -264,7 +268,7 @@ fn raft_30_silent_disk_or_apply_side_is_not_told() {
         replica.handle(late, Event::Wake);
         assert!(replica.core().stalled, "so that a leader lets go");
         assert_eq!(replica.counters().stalls, 1);
-        assert!(replica.take(late).wake <= Some(late + stall), "and is told again");
+        assert!(replica.take(late).wake <= Some(late + stall), "and the stall is reported again");
     }
 }
 
@@ -323,7 +327,7 @@ fn applied_through(count: usize) -> String {
     (1..=count).map(|seq| format!("<{seq}>")).collect()
 }
 
-/// Applies the slots behind `from` up to and including `to`.
+/// Applies the slots after `from` up to and including `to`.
 fn apply_part(applier: &mut Applier, values: &Values, (from, to): (usize, usize)) {
     let run = ChosenRun { first: Slot(from as u64 + 1), values: values.slice(from, to) };
     applier.apply(&run, &mut Applied::default());
@@ -386,7 +390,7 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0);
     // The request loses its slot and is proposed again.
-    tell(&mut replica, Msg::Recut(Slot(1)));
+    receive(&mut replica, Msg::Recut(Slot(1)));
     // Three rounds of the core that were not carried out are one batch, in their order.
     let (seq, ops) = batch(&mut replica);
     assert_eq!(seq, Seq(3));
@@ -412,7 +416,7 @@ fn raft_41_failing_store_stops_a_leader_without_a_word() {
     node.replica.handle(T0, request(2, LATER));
     node.disk.crash(9);
     let (_, batch) = node.replica.take(T0).batch.take().unwrap();
-    assert!(node.log.commit(&batch).is_err(), "told to who wrote, once and for all");
+    assert!(node.log.commit(&batch).is_err(), "reported to the writer, for good");
     apply_part(&mut node.applier, &six(), (1, 2));
     node.applier.seal();
     let failed = node.applier.persist(Slot(2));
@@ -438,31 +442,31 @@ fn raft_41_blocked_writer_loses_or_stops_anything() {
     assert_eq!(chosen, 100);
 }
 
-/// The dice of the next test.
-fn roll(state: &mut u64, sides: u64) -> u64 {
+/// Draws a number below `sides`, for the next test.
+fn draw(state: &mut u64, sides: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % sides
 }
 
 /// What a core with this log might write next.
-fn arbitrary_write(dice: &mut u64, disk: &Saved<Puppet>) -> Vec<Write<Puppet>> {
+fn arbitrary_write(rng: &mut u64, disk: &Saved<ScriptedProtocol>) -> Vec<Write<ScriptedProtocol>> {
     let (base, last) = (disk.log.base().0, disk.log.last().0);
-    let slot = Slot(base + 1 + roll(dice, last - base + 2));
-    let stamp = Term(1 + roll(dice, 3));
-    match roll(dice, 8) {
+    let slot = Slot(base + 1 + draw(rng, last - base + 2));
+    let stamp = Term(1 + draw(rng, 3));
+    match draw(rng, 8) {
         0 if disk.log.stamp_at(slot).is_some() => {
             let stamp = disk.log.stamp_at(slot).unwrap();
             vec![Write::Compact(Base { through: slot, stamp, members: None })]
         }
         0 | 1 => {
-            // A snapshot of another history: the core says itself that what lies behind goes.
+            // A snapshot of another history: the core itself removes what follows it.
             let base = Base { through: slot, stamp: Term(9), members: None };
             vec![Write::TruncateFrom(slot.next()), Write::Compact(base)]
         }
         2 | 3 => vec![Write::TruncateFrom(slot)],
         kind => {
-            let text = [roll(dice, 256) as u8];
-            let values = (0..=roll(dice, 3))
+            let text = [draw(rng, 256) as u8];
+            let values = (0..=draw(rng, 3))
                 .map(|_| synod_types::Value::Command(Bytes::copy_from_slice(&text)));
             let first = if kind == 4 { slot } else { Slot(last + 1) };
             let run = Run { first, stamp, values: values.collect() };
@@ -474,18 +478,18 @@ fn arbitrary_write(dice: &mut u64, disk: &Saved<Puppet>) -> Vec<Write<Puppet>> {
 #[test]
 fn raft_43_log_that_was_cut_comes_back_after_a_restart() {
     for seed in 0..400 {
-        let mut dice = seed;
+        let mut rng = seed;
         let disk = MemoryDisk::new(Incarnation(5));
-        let mut expected = Saved::<Puppet>::default();
+        let mut expected = Saved::<ScriptedProtocol>::default();
         for _ in 0..20 {
-            let writes = arbitrary_write(&mut dice, &expected);
+            let writes = arbitrary_write(&mut rng, &expected);
             let ops = writes.iter().map(|write| (GroupId(0), encode_write(write)));
             disk.open_log().commit(&Batch { ops: ops.collect() }).unwrap();
             writes.iter().for_each(|write| expected.apply(write));
-            // Power may be lost behind every batch.
+            // Power may be lost after every batch.
             disk.crash(0);
             let stored = disk.open_log().load(GroupId(0)).unwrap();
-            assert_eq!(decode_saved::<Puppet>(&stored).unwrap(), expected, "seed {seed}");
+            assert_eq!(decode_saved::<ScriptedProtocol>(&stored).unwrap(), expected, "seed {seed}");
         }
     }
 }
@@ -524,14 +528,14 @@ fn raft_44_forwarded_request_is_executed_again_and_again() {
     assert_eq!(places(&mut node), 1);
     assert_eq!(places(&mut node), 0, "the first copy waits in the log");
     assert_eq!(places(&mut node), 0);
-    tell(&mut node.replica, Msg::Lead(ME, 2));
+    receive(&mut node.replica, Msg::Lead(ME, 2));
     let _ = node.replica.take(T0);
     assert_eq!(places(&mut node), 0, "nor does its log lose it in another round");
     // An earlier leader had placed a copy, too.
-    tell(&mut node.replica, Msg::Chosen(remote(PEER, 1)));
+    receive(&mut node.replica, Msg::Chosen(remote(PEER, 1)));
     node.write();
     node.apply();
-    assert_eq!(places(&mut node), 1, "nobody waits in the log any more");
+    assert_eq!(places(&mut node), 1, "no copy waits in the log");
     node.apply();
     assert_eq!(node.applier.applied(), Slot(3), "three copies in the log");
     assert_eq!(node.applier.query(b""), "once");
@@ -568,24 +572,24 @@ fn paxos_p11_message_of_another_configuration_or_group_counts() {
     assert_eq!(replica.counters().frames_foreign, 6);
     assert_eq!(replica.status().leader, Some(ME));
     assert!(replica.take(T0).batch.is_none());
-    tell(&mut replica, Msg::Lead(PEER, 9));
+    receive(&mut replica, Msg::Lead(PEER, 9));
     assert_eq!(replica.status().leader, Some(PEER));
 }
 
 #[test]
 fn paxos_p12_wiped_acceptor_answers_under_its_old_id() {
     let mut replica = replica(Some(ME));
-    tell(&mut replica, Msg::Chat(Slot(0)));
+    receive(&mut replica, Msg::Chat(Slot(0)));
     replica.handle(T0, request(1, LATER));
     let _ = batch(&mut replica);
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
     deliver(&mut replica, &wiped, Payload::Forward(remote(PEER, 1)));
-    assert_eq!(replica.status().commit, Slot::ZERO, "its vow counts for nothing");
+    assert_eq!(replica.status().commit, Slot::ZERO, "its claim counts for nothing");
     assert!(replica.take(T0).batch.is_none(), "nor does anything else that it says");
     assert_eq!(replica.counters().frames_wrong_incarnation, 2);
-    tell(&mut replica, Msg::Quorum);
-    assert_eq!(replica.status().commit, Slot(1), "what the old life had sent still counts");
+    receive(&mut replica, Msg::Quorum);
+    assert_eq!(replica.status().commit, Slot(1), "what the old store had sent still counts");
 }
 
 /// Incarnations are random: a wiped store may have a lower one than before. It is refused by a process
@@ -617,7 +621,7 @@ fn a_wiped_store_is_served_after_a_restart_whatever_its_incarnation() {
     }
 }
 
-/// Not on the list, and close to 9: numbers that were never handed out are a bug of who runs it.
+/// Not on the list, and close to 9: a number that was never handed out is a bug of the runner.
 #[test]
 #[should_panic(expected = "was never handed out")]
 fn a_write_that_was_never_asked_for_cannot_be_done() {

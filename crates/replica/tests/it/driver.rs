@@ -1,6 +1,6 @@
-//! The driver's own rules, on a protocol that does as it is told.
+//! The driver's own rules, on a scripted protocol.
 
-use crate::puppet::*;
+use crate::scripted::*;
 use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Base, Refusal, Write};
@@ -11,14 +11,14 @@ use synod_storage::LogOp;
 use synod_types::{ClusterId, Incarnation, NodeId, Slot, Term};
 
 #[test]
-fn a_vow_waits_for_the_disk_and_nothing_else_does() {
+fn a_claim_waits_for_the_disk_and_nothing_else_does() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     assert_eq!(sent(&mut replica, T0), [Msg::Chat(Slot(1))], "sent before it was written");
     assert_eq!(replica.take(T0).batch.take().unwrap().0, Seq(1));
-    assert!(replica.take(T0).apply.is_empty(), "the own vow waits, too");
+    assert!(replica.take(T0).apply.is_empty(), "the own claim waits, too");
     replica.handle(T0, Event::Written(Seq(1)));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1))]);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))]);
     assert_eq!(replica.take(T0).apply.len(), 1);
 }
 
@@ -31,7 +31,7 @@ fn a_watermark_releases_what_lies_before_it_only() {
     }
     replica.take(T0).frames.clear();
     replica.handle(T0, Event::Written(Seq(2)));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1)), Msg::Claim(Slot(2))]);
 }
 
 #[test]
@@ -56,31 +56,31 @@ fn actions_are_handed_out_once() {
         assert!(again.batch.is_none() && again.frames.is_empty() && again.answers.is_empty());
     }
     replica.handle(T0, Event::Written(Seq(2)));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(2))]);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1)), Msg::Claim(Slot(2))]);
     assert_eq!(replica.take(T0).apply.len(), 2);
     assert!(Driver::take(&mut *replica, T0).apply.is_empty());
 }
 
 #[test]
-fn a_vow_without_a_write_waits_for_the_writes_before_it() {
+fn a_claim_without_a_write_waits_for_the_writes_before_it() {
     let mut replica = replica(Some(ME));
-    tell(&mut replica, Msg::Swear);
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(0))], "the disk is idle");
+    receive(&mut replica, Msg::ClaimWithoutWrite);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(0))], "the disk is idle");
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0).batch.take();
     replica.take(T0).frames.clear();
-    tell(&mut replica, Msg::Swear);
+    receive(&mut replica, Msg::ClaimWithoutWrite);
     assert_eq!(sent(&mut replica, T0), []);
     replica.handle(T0, Event::Written(Seq(1)));
-    assert_eq!(sent(&mut replica, T0), [Msg::Vow(Slot(1)), Msg::Vow(Slot(1))]);
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1)), Msg::Claim(Slot(1))]);
 }
 
 #[test]
-fn state_may_be_persisted_only_behind_the_log() {
+fn state_may_be_persisted_only_after_the_log() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0).batch.take();
-    tell(&mut replica, Msg::Quorum);
+    receive(&mut replica, Msg::Quorum);
     let actions = replica.take(T0);
     assert_eq!(actions.apply.len(), 1, "others hold slot 1");
     assert_eq!(actions.durable, None, "this node's disk does not");
@@ -101,7 +101,7 @@ fn frames_that_are_not_for_us_change_nothing() {
     deliver(&mut replica, &Envelope { cluster: ClusterId(2), ..envelope() }, lead());
     deliver(&mut replica, &Envelope { from: NodeId(3), ..envelope() }, lead());
     replica.handle(T0, Event::Frame { from: PEER, frame: Bytes::from_static(b"noise") });
-    tell(&mut replica, Msg::Chat(Slot(0)));
+    receive(&mut replica, Msg::Chat(Slot(0)));
     deliver(&mut replica, &Envelope { incarnation: Incarnation(10), ..envelope() }, lead());
     assert_eq!(replica.status().leader, Some(ME));
     let counters = replica.counters();
@@ -146,7 +146,7 @@ fn each_read_ends_at_its_own_deadline() {
 #[test]
 fn a_state_that_ends_before_its_log_begins_is_refused() {
     let base = Base { through: Slot(7), stamp: Term(1), members: None };
-    let op = encode_write::<Puppet>(&Write::Compact(base));
+    let op = encode_write::<ScriptedProtocol>(&Write::Compact(base));
     let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
     let saved = synod_storage::StoredGroup { base: Some((through, base)), ..Default::default() };
     let open = |applied| TestReplica::open(T0, settings(), None, &saved, applied);
@@ -173,8 +173,8 @@ fn a_request_proposed_twice_is_applied_once() {
     let mut applier = applier(synod_storage::MemoryState::new());
     replica.handle(T0, request(1, LATER));
     let copy = forwarded(&mut replica).remove(0);
-    tell(&mut replica, Msg::Chosen(copy.clone()));
-    tell(&mut replica, Msg::Chosen(copy));
+    receive(&mut replica, Msg::Chosen(copy.clone()));
+    receive(&mut replica, Msg::Chosen(copy));
     let outcomes = run_alone(&mut replica, &mut applier);
     assert_eq!(applier.applied(), Slot(2), "both copies are in the log");
     assert_eq!(applier.query(b""), "command 1", "one was applied");
@@ -194,7 +194,7 @@ fn many_reads_cost_one_barrier() {
 }
 
 #[test]
-fn what_is_persisted_is_whole_and_behind_the_mark() {
+fn what_is_persisted_is_whole_and_below_the_durable_slot() {
     let disk = synod_storage::MemoryDisk::new(Incarnation(5));
     let mut replica = replica(Some(ME));
     let mut first = applier(disk.open_state());

@@ -4,5 +4,5 @@ mod arbitrary;
 mod bugs;
 mod driver;
 mod overload;
-mod puppet;
+mod scripted;
 mod slow_disks;

@@ -1,6 +1,6 @@
 //! A slow disk, a slow state machine, a slow leader: the driver bounds what it hands out.
 
-use crate::puppet::*;
+use crate::scripted::*;
 use bytes::Bytes;
 use std::time::Duration;
 use synod_consensus::{Refusal, Write};
@@ -178,7 +178,7 @@ fn a_request_that_found_no_room_ends_as_not_taken() {
 #[test]
 fn what_the_core_has_no_room_for_stays_in_the_queue() {
     let mut replica = replica(Some(ME));
-    tell(&mut replica, Msg::Busy(true));
+    receive(&mut replica, Msg::Busy(true));
     forward(&mut replica, (1..=3).map(|seq| remote(seq, 100)));
     for token in 1..=2 {
         replica.handle(T0, put(token, 100));
@@ -194,7 +194,7 @@ fn what_the_core_has_no_room_for_stays_in_the_queue() {
     replica.handle(end, Event::Wake);
     let outcomes: Vec<_> = replica.take(end).answers.drain(..).map(|it| it.outcome).collect();
     assert_eq!(outcomes, [Outcome::Refused(Refusal::Busy)], "no room all the time: not taken");
-    tell(&mut replica, Msg::Busy(false));
+    receive(&mut replica, Msg::Busy(false));
     let (_, batch) = replica.take(end).batch.take().unwrap();
     let mut taken = Vec::new();
     for (_, op) in &batch.ops {
@@ -230,9 +230,9 @@ fn a_stall_sends_nothing_again_that_stands_in_the_log() {
     }
     assert_eq!(commands(&replica.take(T0).batch.take().unwrap().1), 100);
     // The same node leads again, then another one does: neither has lost anything yet.
-    tell(&mut replica, Msg::Lead(ME, 2));
+    receive(&mut replica, Msg::Lead(ME, 2));
     assert!(replica.take(T0).batch.is_none(), "a leader's own log is not filled with copies");
-    tell(&mut replica, Msg::Lead(PEER, 3));
+    receive(&mut replica, Msg::Lead(PEER, 3));
     assert_eq!(forwarded(&mut replica), []);
     assert_eq!(replica.counters().retried, 0);
 }
@@ -244,9 +244,9 @@ fn what_is_cut_from_the_log_is_sent_again_at_once() {
         replica.handle(T0, put(token, 10));
     }
     let _ = replica.take(T0).batch.take();
-    tell(&mut replica, Msg::Lead(PEER, 2));
+    receive(&mut replica, Msg::Lead(PEER, 2));
     assert_eq!(forwarded(&mut replica), []);
-    tell(&mut replica, Msg::Recut(Slot(2)));
+    receive(&mut replica, Msg::Recut(Slot(2)));
     let again: usize = forwarded(&mut replica).iter().map(Values::len).sum();
     assert_eq!(again, 2, "slots 2 and 3, and not what still stands");
 }
@@ -261,10 +261,10 @@ fn what_an_earlier_leader_placed_is_sent_again_after_a_while() {
         forwarded_at(replica, now).len()
     };
     assert_eq!(wait(&mut replica, T0 + MS(1000)), 0, "its leader has it");
-    tell(&mut replica, Msg::Lead(PEER, 2));
+    receive(&mut replica, Msg::Lead(PEER, 2));
     let _ = replica.take(T0 + MS(1000));
     assert_eq!(wait(&mut replica, T0 + MS(1200)), 1, "the new one may have another in its slot");
-    assert_eq!(wait(&mut replica, T0 + MS(1300)), 0, "and is given time");
+    assert_eq!(wait(&mut replica, T0 + MS(1300)), 0, "and gets time");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_request_that_the_leader_has_written_to_this_log_is_not_sent_again() {
     let mut replica = replica(Some(PEER));
     replica.handle(T0, put(1, 10));
     let copy = forwarded(&mut replica).remove(0);
-    tell(&mut replica, Msg::Chosen(copy));
+    receive(&mut replica, Msg::Chosen(copy));
     let _ = replica.take(T0);
     replica.handle(T0 + LATER, Event::Wake);
     assert_eq!(forwarded_at(&mut replica, T0 + LATER), [], "chosen, and not yet applied here");
@@ -294,7 +294,9 @@ fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
 
 fn encode_stamp() -> Bytes {
     let run = synod_consensus::Run { first: Slot(1), stamp: Term(1), values: Values::noop() };
-    let LogOp::Put(run) = encode_write::<Puppet>(&Write::Put(run)) else { unreachable!() };
+    let LogOp::Put(run) = encode_write::<ScriptedProtocol>(&Write::Put(run)) else {
+        unreachable!()
+    };
     run.stamp
 }
 
@@ -324,7 +326,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
     let mut applier = applier(MemoryState::new());
     let now = T0 + MS(5000);
     for copy in copies.into_iter().take(4) {
-        tell(&mut replica, Msg::Chosen(copy));
+        receive(&mut replica, Msg::Chosen(copy));
     }
     let runs = std::mem::take(&mut replica.take(now).apply);
     let mut applied = Applied::default();
@@ -342,7 +344,7 @@ fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
     let run = StoredRun { first: Slot(1), stamp: encode_stamp(), values: values.clone() };
     let saved = synod_storage::StoredGroup { journal: vec![LogOp::Put(run)], ..Default::default() };
     let mut replica = replica_on(&saved, small, Some(ME));
-    tell(&mut replica, Msg::Quorum);
+    receive(&mut replica, Msg::Quorum);
     let mut next = Slot(1);
     while next <= Slot(40) {
         let runs = std::mem::take(&mut replica.take(T0).apply);
@@ -362,11 +364,11 @@ fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
 }
 
 #[test]
-fn a_node_that_lags_is_told_before_its_timers_until_it_has_caught_up() {
+fn lagging_precedes_due_timers_until_the_node_has_caught_up() {
     let small = ReplicaSettings { unapplied_slots: 1, ..settings() };
     let mut replica = replica_with(small, Some(PEER));
     for text in [b"1", b"2"] {
-        tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+        receive(&mut replica, Msg::Chosen(Values::command_only(text)));
     }
     let due = T0 + TIMER;
     let mut lagging = |applied: u64, fired: u64| {
@@ -380,7 +382,7 @@ fn a_node_that_lags_is_told_before_its_timers_until_it_has_caught_up() {
     assert!(lagging(1, 1));
     // With one slot at the state machine and none left in the driver, it does not lag.
     let mut fresh = self::replica(Some(PEER));
-    tell(&mut fresh, Msg::Chosen(Values::command_only(b"1")));
+    receive(&mut fresh, Msg::Chosen(Values::command_only(b"1")));
     let _ = fresh.take(due);
     fresh.handle(due, Event::Wake);
     assert!(fresh.core().timeouts == 1 && !fresh.core().lagging);
@@ -392,14 +394,14 @@ fn a_disk_that_hangs_holds_a_bounded_number_of_messages() {
     replica.handle(T0, request(1, LATER));
     let (seq, _) = replica.take(T0).batch.take().unwrap();
     for _ in 0..10_000 {
-        tell(&mut replica, Msg::Swear);
+        receive(&mut replica, Msg::ClaimWithoutWrite);
         let _ = replica.take(T0);
     }
     replica.take(T0).frames.clear();
     replica.handle(T0, Event::Written(seq));
     let held = sent(&mut replica, T0).len();
     assert!((1000..=4097).contains(&held), "{held}");
-    assert_eq!(replica.take(T0).apply.len(), 1, "the own vow was kept");
+    assert_eq!(replica.take(T0).apply.len(), 1, "the own claim was kept");
 }
 
 #[test]
@@ -409,7 +411,7 @@ fn a_flooded_disk_takes_no_more_frames_of_the_log() {
     let mut dropped = 0;
     for token in 1..=20 {
         let value = Values::command_only(&vec![token; 1000]);
-        tell(&mut replica, Msg::Chosen(value));
+        receive(&mut replica, Msg::Chosen(value));
         let _ = replica.take(T0);
         dropped = replica.counters().frames_dropped;
     }
@@ -417,7 +419,7 @@ fn a_flooded_disk_takes_no_more_frames_of_the_log() {
     let (seq, batch) = replica.take(T0).batch.take().unwrap();
     assert_eq!(commands(&batch), 20 - usize::try_from(dropped).unwrap());
     replica.handle(T0, Event::Written(seq));
-    tell(&mut replica, Msg::Chosen(Values::command_only(b"again")));
+    receive(&mut replica, Msg::Chosen(Values::command_only(b"again")));
     assert_eq!(replica.counters().frames_dropped, dropped);
 }
 
@@ -430,13 +432,13 @@ fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
     for (message, fatal) in cases {
         let mut replica = replica(Some(PEER));
         for text in [b"1", b"2"] {
-            tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+            receive(&mut replica, Msg::Chosen(Values::command_only(text)));
         }
         let _ = replica.take(T0).batch.take();
-        tell(&mut replica, Msg::Chat(Slot(0)));
-        tell(&mut replica, message);
+        receive(&mut replica, Msg::Chat(Slot(0)));
+        receive(&mut replica, message);
         // What the same round learns is not applied either.
-        tell(&mut replica, Msg::Chosen(Values::command_only(b"3")));
+        receive(&mut replica, Msg::Chosen(Values::command_only(b"3")));
         for _ in 0..2 {
             let actions = replica.take(T0);
             assert_eq!(actions.fatal, Some(fatal));
@@ -454,11 +456,11 @@ fn a_base_that_goes_back_or_passes_what_is_chosen_stops_the_node() {
     for (through, fatal) in [(1, true), (2, false), (3, false), (4, true)] {
         let mut replica = replica(Some(PEER));
         for text in [b"1", b"2", b"3"] {
-            tell(&mut replica, Msg::Chosen(Values::command_only(text)));
+            receive(&mut replica, Msg::Chosen(Values::command_only(text)));
         }
-        tell(&mut replica, Msg::Compact(Slot(2)));
+        receive(&mut replica, Msg::Compact(Slot(2)));
         assert_eq!(replica.take(T0).fatal, None);
-        tell(&mut replica, Msg::Compact(Slot(through)));
+        receive(&mut replica, Msg::Compact(Slot(through)));
         assert_eq!(replica.take(T0).fatal.is_some(), fatal, "compacted through {through}");
     }
 }
@@ -474,7 +476,7 @@ fn the_floor_is_the_applied_slot_after_a_restart() {
     for (cut, fatal) in [(2, true), (3, false)] {
         let mut replica = TestReplica::open(T0, settings(), Some(PEER), &saved, Slot(2)).unwrap();
         let _ = replica.take(T0);
-        tell(&mut replica, Msg::Recut(Slot(cut)));
+        receive(&mut replica, Msg::Recut(Slot(cut)));
         assert_eq!(replica.take(T0).fatal.is_some(), fatal, "cut from slot {cut}");
     }
 }
@@ -499,7 +501,7 @@ fn leader_acknowledges_forwards_that_it_has_and_each_copy_of_them() {
     assert_eq!(taken(&mut replica), [1, 2], "one in the log, one in the queue");
     forward(&mut replica, [remote(2, 100), remote(1, 100)]);
     assert_eq!(taken(&mut replica), [2, 1], "the acknowledgement was lost");
-    tell(&mut replica, Msg::Lead(PEER, 2));
+    receive(&mut replica, Msg::Lead(PEER, 2));
     let _ = replica.take(T0);
     forward(&mut replica, [remote(3, 100)]);
     assert_eq!(taken(&mut replica), [], "a node that does not lead has nothing to promise");
@@ -521,7 +523,7 @@ fn forwards_that_the_leader_has_are_not_sent_again_while_it_leads() {
     assert_eq!(retried(&mut replica, T0 + MS(2100)), 0);
     deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![2] });
     assert_eq!(retried(&mut replica, T0 + MS(5000)), 0, "the leader has both");
-    tell(&mut replica, Msg::Lead(NodeId(3), 2));
+    receive(&mut replica, Msg::Lead(NodeId(3), 2));
     assert_eq!(retried(&mut replica, T0 + MS(5001)), 2, "another leader need not have them");
 }
 

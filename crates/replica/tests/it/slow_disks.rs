@@ -1,6 +1,6 @@
 //! Three nodes on slow disks, on a virtual clock: the drivers as they are, around Raft.
 
-use crate::puppet::Recorder;
+use crate::scripted::Recorder;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -30,7 +30,7 @@ struct Node {
     written_bytes: u64,
 }
 
-enum Happening {
+enum TestEvent {
     Frame(NodeId, Bytes),
     Wake,
     DiskDone,
@@ -41,7 +41,7 @@ enum Happening {
 struct Cluster {
     now: Instant,
     nodes: Vec<Node>,
-    queue: BTreeMap<(Instant, u64), (usize, Happening)>,
+    queue: BTreeMap<(Instant, u64), (usize, TestEvent)>,
     queued: u64,
     /// The client of each outstanding request.
     requests: BTreeMap<(usize, Token), u64>,
@@ -84,38 +84,38 @@ impl Cluster {
         (0..cluster.nodes.len()).for_each(|node| cluster.settle(node));
         for client in 0..CLIENTS {
             let at = Duration::from_secs(2) + Duration::from_micros(client);
-            cluster.push(at, (client % NODES) as usize, Happening::Client(client));
+            cluster.push(at, (client % NODES) as usize, TestEvent::Client(client));
         }
         cluster
     }
 
-    fn push(&mut self, after: Duration, node: usize, happening: Happening) {
+    fn push(&mut self, after: Duration, node: usize, event: TestEvent) {
         self.queued += 1;
-        self.queue.insert((self.now + after, self.queued), (node, happening));
+        self.queue.insert((self.now + after, self.queued), (node, event));
     }
 
     fn run_until(&mut self, end: Instant) {
         while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
-            let ((at, _), (node, happening)) = entry.remove_entry();
+            let ((at, _), (node, event)) = entry.remove_entry();
             self.now = at;
-            self.take_in(node, happening);
+            self.take_in(node, event);
             self.settle(node);
         }
     }
 
-    fn take_in(&mut self, index: usize, happening: Happening) {
+    fn take_in(&mut self, index: usize, event: TestEvent) {
         let (now, node) = (self.now, &mut self.nodes[index]);
-        let event = match happening {
-            Happening::Frame(from, frame) => Event::Frame { from, frame },
-            Happening::Wake if node.wake.is_none_or(|wake| wake > now) => return,
-            Happening::Wake => Event::Wake,
-            Happening::DiskDone => Event::Written(node.writing.take().unwrap()),
-            Happening::Apply(runs) => {
+        let event = match event {
+            TestEvent::Frame(from, frame) => Event::Frame { from, frame },
+            TestEvent::Wake if node.wake.is_none_or(|wake| wake > now) => return,
+            TestEvent::Wake => Event::Wake,
+            TestEvent::DiskDone => Event::Written(node.writing.take().unwrap()),
+            TestEvent::Apply(runs) => {
                 let mut applied = Applied::default();
                 runs.iter().for_each(|run| node.applier.apply(run, &mut applied));
                 Event::Applied(applied)
             }
-            Happening::Client(client) => {
+            TestEvent::Client(client) => {
                 self.tokens += 1;
                 let token = Token(self.tokens);
                 self.requests.insert((index, token), client);
@@ -137,14 +137,14 @@ impl Cluster {
         let wake = std::mem::replace(&mut node.wake, actions.wake);
         self.write(index);
         if !actions.apply.is_empty() {
-            self.push(Duration::from_millis(1), index, Happening::Apply(actions.apply));
+            self.push(Duration::from_millis(1), index, TestEvent::Apply(actions.apply));
         }
         for (to, _, frame) in actions.frames {
             let from = NodeId(index as u64 + 1);
-            self.push(LATENCY, to.0 as usize - 1, Happening::Frame(from, frame));
+            self.push(LATENCY, to.0 as usize - 1, TestEvent::Frame(from, frame));
         }
         if let Some(at) = self.nodes[index].wake.filter(|at| wake != Some(*at)) {
-            self.push(at - now, index, Happening::Wake);
+            self.push(at - now, index, TestEvent::Wake);
         }
         for answer in actions.answers {
             let client = self.requests.remove(&(index, answer.token)).unwrap();
@@ -158,7 +158,7 @@ impl Cluster {
                     Duration::from_millis(100)
                 }
             };
-            self.push(pause, index, Happening::Client(client));
+            self.push(pause, index, TestEvent::Client(client));
         }
     }
 
@@ -178,7 +178,7 @@ impl Cluster {
         if node.writing.is_some() {
             node.written_bytes += bytes as u64;
             let time = Duration::from_nanos(bytes as u64 * 1_000_000_000 / DISK_BYTES_A_SECOND);
-            self.push(SYNC + time, index, Happening::DiskDone);
+            self.push(SYNC + time, index, TestEvent::DiskDone);
         }
     }
 }

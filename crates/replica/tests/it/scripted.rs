@@ -1,4 +1,4 @@
-//! A protocol that does as it is told, and a driver around it.
+//! A protocol scripted by its tests, and a driver around it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -20,13 +20,13 @@ use synod_types::{
 pub const ME: NodeId = NodeId(1);
 pub const PEER: NodeId = NodeId(2);
 pub const T0: Instant = Instant(1_000_000_000);
-/// When the puppet's one timer runs out after its start.
+/// Duration of the protocol's one timer, which starts with it.
 pub const TIMER: Duration = Duration::from_secs(90);
 
-/// Places what it is offered, tells its peer and itself, and takes a slot for chosen when its own
-/// vow for it has come back.
+/// Protocol that places what it is offered, sends claims to its peer and to itself, and reports a
+/// slot as chosen when its own claim for it has come back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Puppet {
+pub struct ScriptedProtocol {
     leader: Option<NodeId>,
     round: u64,
     last: Slot,
@@ -41,24 +41,24 @@ pub struct Puppet {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Msg {
     /// Claims that a slot is on disk.
-    Vow(Slot),
+    Claim(Slot),
     /// Claims nothing.
     Chat(Slot),
-    /// Tells the puppet who leads.
+    /// Makes this node the leader that the protocol reports.
     Lead(NodeId, u64),
-    /// Makes the puppet send a vow without a write.
-    Swear,
-    /// Makes the puppet cut its log at a slot, put another value there, and vow that.
+    /// Makes the protocol send a claim without a write.
+    ClaimWithoutWrite,
+    /// Makes the protocol cut its log at a slot, put another value there, and claim that.
     Recut(Slot),
-    /// Makes the puppet compact its log through a slot.
+    /// Makes the protocol compact its log through a slot.
     Compact(Slot),
-    /// Makes the puppet report that its peer takes another value for chosen in a slot.
+    /// Makes the protocol report that its peer takes another value for chosen in a slot.
     Contradict(Slot),
-    /// Everything that the puppet has placed is chosen: others hold it.
+    /// Everything that the protocol has placed is chosen: others hold it.
     Quorum,
-    /// This is chosen at the next slot, whatever the puppet has placed there.
+    /// These values are chosen at the next slot, even if the protocol has placed others there.
     Chosen(Values),
-    /// Whether the puppet takes nothing, although it leads.
+    /// Makes the protocol refuse everything as busy, although it leads, or ends that.
     Busy(bool),
 }
 
@@ -71,13 +71,13 @@ impl HardState for Nothing {
     }
 }
 
-impl Message<Puppet> for Msg {
+impl Message<ScriptedProtocol> for Msg {
     fn gate(&self) -> Gate {
         match self {
-            Self::Vow(_) => Gate::Durable,
+            Self::Claim(_) => Gate::Durable,
             Self::Chat(_)
             | Self::Lead(..)
-            | Self::Swear
+            | Self::ClaimWithoutWrite
             | Self::Recut(_)
             | Self::Compact(_)
             | Self::Contradict(_)
@@ -89,7 +89,7 @@ impl Message<Puppet> for Msg {
     fn lane(&self) -> Lane {
         Lane::Log
     }
-    fn holds(&self, _: NodeId, _: NodeId, _: &Saved<Puppet>) -> bool {
+    fn holds(&self, _: NodeId, _: NodeId, _: &Saved<ScriptedProtocol>) -> bool {
         true
     }
     fn describe(&self) -> String {
@@ -97,13 +97,13 @@ impl Message<Puppet> for Msg {
     }
 }
 
-impl Protocol for Puppet {
+impl Protocol for ScriptedProtocol {
     type Config = Option<NodeId>;
     type Message = Msg;
     type HardState = Nothing;
     type Stamp = Term;
     type Timer = u8;
-    const NAME: &'static str = "puppet";
+    const NAME: &'static str = "scripted";
 
     fn config(me: NodeId, _: &Membership) -> Result<Option<NodeId>, ConfigError> {
         Ok(Some(me))
@@ -137,12 +137,12 @@ impl Protocol for Puppet {
                 let values = Values::command_only(&command);
                 self.log.push(values.clone());
                 fx.send(PEER, Msg::Chat(self.last));
-                fx.send(PEER, Msg::Vow(self.last));
-                fx.send(ME, Msg::Vow(self.last));
+                fx.send(PEER, Msg::Claim(self.last));
+                fx.send(ME, Msg::Claim(self.last));
                 fx.write(Write::Put(Run { first: self.last, stamp: Term(self.round), values }));
                 fx.placed(ticket, self.last);
             }
-            Input::Message { from: ME, message: Msg::Vow(slot) } => {
+            Input::Message { from: ME, message: Msg::Claim(slot) } => {
                 self.choose(slot.min(self.last), fx)
             }
             Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
@@ -158,7 +158,9 @@ impl Protocol for Puppet {
             Input::Message { message: Msg::Lead(leader, round), .. } => {
                 (self.leader, self.round) = (Some(leader), round);
             }
-            Input::Message { message: Msg::Swear, .. } => fx.send(PEER, Msg::Vow(self.last)),
+            Input::Message { message: Msg::ClaimWithoutWrite, .. } => {
+                fx.send(PEER, Msg::Claim(self.last))
+            }
             Input::Stalled => self.stalled = true,
             Input::Lagging => self.lagging = true,
             Input::Timeout(_) => self.timeouts += 1,
@@ -186,7 +188,7 @@ impl Protocol for Puppet {
     }
 }
 
-impl Puppet {
+impl ScriptedProtocol {
     fn choose(&mut self, through: Slot, fx: &mut Effects<'_, Self>) {
         while self.chosen < through {
             self.chosen = self.chosen.next();
@@ -215,7 +217,7 @@ impl Puppet {
         fx.write(Write::HardState(Nothing));
         fx.write(Write::TruncateFrom(slot));
         fx.write(Write::Put(Run { first: slot, stamp: Term(self.round), values }));
-        fx.send(PEER, Msg::Vow(slot));
+        fx.send(PEER, Msg::Claim(slot));
     }
 }
 
@@ -226,7 +228,7 @@ pub fn settings() -> ReplicaSettings {
 /// A replica with the actions that its test has not yet looked at: tests look at one kind of action
 /// at a time.
 pub struct TestReplica {
-    replica: ReplicaCore<Puppet>,
+    replica: ReplicaCore<ScriptedProtocol>,
     actions: Actions,
 }
 
@@ -264,7 +266,7 @@ impl TestReplica {
 }
 
 impl Deref for TestReplica {
-    type Target = ReplicaCore<Puppet>;
+    type Target = ReplicaCore<ScriptedProtocol>;
 
     fn deref(&self) -> &Self::Target {
         &self.replica
@@ -303,7 +305,7 @@ pub fn request(token: u64, deadline: Duration) -> Event {
 
 pub const LATER: Duration = Duration::from_secs(60);
 
-/// The protocol messages among the frames that are ready to leave.
+/// Returns the protocol messages among the frames that are ready to leave.
 pub fn sent(replica: &mut TestReplica, now: Instant) -> Vec<Msg> {
     let frames = std::mem::take(&mut replica.take(now).frames);
     let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
@@ -315,7 +317,7 @@ pub fn sent(replica: &mut TestReplica, now: Instant) -> Vec<Msg> {
         .collect()
 }
 
-/// The requests among the frames that are ready to leave, frame by frame.
+/// Returns the requests among the frames that are ready to leave, frame by frame.
 pub fn forwarded(replica: &mut TestReplica) -> Vec<Values> {
     forwarded_at(replica, T0)
 }
@@ -331,7 +333,7 @@ pub fn forwarded_at(replica: &mut TestReplica, now: Instant) -> Vec<Values> {
         .collect()
 }
 
-/// What the peer writes on its frames.
+/// Returns the envelope of the peer's frames.
 pub fn envelope() -> Envelope {
     let ReplicaSettings { cluster, group, epoch, .. } = settings();
     Envelope { cluster, group, epoch, from: PEER, incarnation: Incarnation(9) }
@@ -343,11 +345,12 @@ pub fn deliver(replica: &mut TestReplica, envelope: &Envelope, payload: Payload<
     replica.handle(T0, Event::Frame { from: PEER, frame });
 }
 
-pub fn tell(replica: &mut TestReplica, message: Msg) {
+/// A message of the peer arrives.
+pub fn receive(replica: &mut TestReplica, message: Msg) {
     deliver(replica, &envelope(), Payload::Protocol(message));
 }
 
-/// Remembers every command in order.
+/// State machine that records every command in order.
 #[derive(Clone, Default)]
 pub struct Recorder(Vec<Bytes>);
 
