@@ -119,6 +119,7 @@ impl Applier {
         let meta = match store.get(META)? {
             // The version comes first, so that the rest is read only if it is known.
             Some(bytes) if bytes.first() != Some(&META_VERSION) => return Err(ApplyError::Meta),
+            // A damaged record must not count as a new store: the node would apply the log twice.
             Some(bytes) => postcard::from_bytes::<Meta>(&bytes).map_err(|_| ApplyError::Meta)?,
             None => Meta { version: META_VERSION, applied: Slot::ZERO, digest: 0, members: None },
         };
@@ -126,6 +127,7 @@ impl Applier {
         load(&mut *machine, &*store)?;
         let persisted = meta.applied;
         let (open, sealed) = (Changes::new(), VecDeque::new());
+        // From here on nothing reads the store, so writes may happen on another thread.
         let saver = Some(Saver { store });
         Ok(Self { machine, saver, me, meta, sessions, persisted, open, sealed })
     }
@@ -176,6 +178,7 @@ impl Applier {
             }
             match value {
                 ValueRef::Command(command) => self.apply_command(slot, command, report),
+                // Stored with the state, so that a compacted log does not lose the configuration.
                 ValueRef::Members(members) | ValueRef::Stop(members) => {
                     self.meta.members = Some(members);
                 }
@@ -184,6 +187,7 @@ impl Applier {
             self.meta.applied = slot;
         }
         report.through = self.meta.applied;
+        // Pieces end between runs, never inside one, and stay small enough for one write.
         if self.open.byte_len() >= SEAL_BYTES {
             self.seal();
         }
@@ -209,6 +213,7 @@ impl Applier {
         if self.meta.applied == sealed {
             return;
         }
+        // One piece holds data, sessions and applied slot: a crash leaves all of them or none.
         let mut changes = std::mem::take(&mut self.open);
         let meta = postcard::to_allocvec(&self.meta).expect("the record always encodes");
         changes.put(META, meta);
@@ -234,6 +239,7 @@ impl Applier {
             sealed.changes.append(&mut next.changes);
             sealed.through = next.through;
         }
+        // The caller writes the piece next; if that fails, the node stops.
         self.persisted = sealed.through;
         Some(sealed)
     }
@@ -275,10 +281,12 @@ impl Applier {
         let mut reply = Bytes::new();
         if let RequestKind::Command(body) = request.body {
             let mut changes = Changes::new();
+            // The reply is part of the digest: machines that differ in replies only have diverged, too.
             reply = self.machine.apply(slot, body, &mut changes);
             self.fold(slot, &reply);
             self.keep(&changes);
         }
+        // Other nodes answer their own clients when they apply the request.
         if request.session == self.me {
             report.done.push(Done { seq: request.seq, slot, reply });
         }

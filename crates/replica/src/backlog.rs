@@ -21,10 +21,12 @@ struct Progress {
 
 impl Progress {
     fn handed_out(&mut self, now: Instant) {
+        // More work for a busy side is no progress.
         self.since.get_or_insert(now);
     }
 
     fn completed(&mut self, now: Instant, is_idle: bool) {
+        // Each completion starts the time again, however much is still queued.
         self.since = (!is_idle).then_some(now);
     }
 }
@@ -130,6 +132,7 @@ impl ApplySide {
         out: &mut Vec<ChosenRun>,
     ) {
         while let Some(run) = self.waiting.front_mut() {
+            // Slots are bounded beside bytes: small values cost the state machine time, too.
             let slots = max_slots.saturating_sub(run.first.prev().0 - self.applied.0);
             if slots == 0 || self.outstanding_bytes >= max_bytes {
                 return;
@@ -137,6 +140,7 @@ impl ApplySide {
             let slots = usize::try_from(slots).unwrap_or(usize::MAX);
             // At least one value, however long: otherwise the log would never go on.
             let count = run.values.fitting(max_bytes - self.outstanding_bytes).min(slots);
+            // Pieces share the run's memory.
             let piece = ChosenRun { first: run.first, values: run.values.slice(0, count) };
             if count == run.values.len() {
                 self.waiting.pop_front();
@@ -154,6 +158,7 @@ impl ApplySide {
 
     /// Records that everything through `through` is applied.
     pub(crate) fn complete(&mut self, now: Instant, through: Slot) {
+        // A report that was delayed, or of slots skipped as applied, is no progress.
         if through <= self.applied {
             return;
         }

@@ -55,6 +55,7 @@ pub fn decode_saved<P: Protocol>(
         saved.hard_state = decode(bytes, "hard state")?;
     }
     if let Some((_, bytes)) = &stored.base {
+        // The base comes first: the journal's operations continue from it.
         saved.apply(&Write::Compact(decode(bytes, "log base")?));
     }
     for op in &stored.journal {
@@ -69,6 +70,7 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(bytes) {
+        // Trailing bytes mean another type's record.
         Ok((value, [])) => Ok(value),
         _ => Err(DecodeError(what)),
     }

@@ -94,12 +94,14 @@ pub fn decode_frame<M: DeserializeOwned>(
     if frame[0] != WIRE_VERSION {
         return Err(FrameError::Version(frame[0]));
     }
+    // Before anything is decoded: damage must not reach the decoder.
     if frame[1..CHECKED] != checksum(frame).to_le_bytes() {
         return Err(FrameError::Checksum);
     }
     let (envelope, rest) =
         postcard::take_from_bytes(&frame[CHECKED..]).map_err(|_| FrameError::Content)?;
     match postcard::take_from_bytes(rest) {
+        // Trailing bytes mean a sender with other types.
         Ok((payload, [])) => Ok((envelope, payload)),
         _ => Err(FrameError::Content),
     }
@@ -107,6 +109,7 @@ pub fn decode_frame<M: DeserializeOwned>(
 
 fn checksum(frame: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
+    // The checksum itself, in between, is left out.
     hasher.update(&frame[..1]);
     hasher.update(&frame[CHECKED..]);
     hasher.finalize()

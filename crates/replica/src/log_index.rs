@@ -44,11 +44,14 @@ impl LogIndex {
         let appends = self.slots.last_key_value().is_none_or(|(last, _)| *last < first);
         for index in 0..values.len() {
             let slot = first.plus(index);
+            // The session table holds what is applied.
             if slot <= self.applied {
                 continue;
             }
+            // A command that is no request, or no command at all, has no entry.
             let request = values.command(index).and_then(Request::decode);
             let id = request.map(|request| (request.session, request.seq));
+            // The same request in the same slot is a rewrite, not a loss.
             if !appends
                 && let Some(old) = self.slots.remove(&slot)
                 && id != Some(old)
@@ -58,6 +61,7 @@ impl LogIndex {
             }
             if let Some(id) = id {
                 self.slots.insert(slot, id);
+                // Of several copies the newest counts: it belongs to the present leadership.
                 self.requests.insert(id, Place { slot, leadership: self.leadership });
             }
         }
@@ -79,6 +83,7 @@ impl LogIndex {
 
     /// Drops everything through `through`: the session table holds these requests from now on.
     pub(crate) fn applied(&mut self, through: Slot) {
+        // Slots at or below this one never enter again, even if the core rewrites them.
         self.applied = self.applied.max(through);
         while let Some(entry) = self.slots.first_entry() {
             if *entry.key() > through {

@@ -60,6 +60,7 @@ impl OutgoingQueue {
         let forward = self.forwards.entry(leader).or_default();
         forward.push_command(command);
         if forward.byte_len() >= self.forward_bytes {
+            // A frame that is too long would hold up others on its lane.
             self.full_forwards.push((leader, forward.finish()));
         }
     }
@@ -71,6 +72,7 @@ impl OutgoingQueue {
 
     /// Adds a refusal of a request of `node`.
     pub(crate) fn refuse(&mut self, node: NodeId, seq: RequestSeq, why: &Refusal) {
+        // One frame for each reason: the reason is sent once for all requests in it.
         let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == node && group.1 == *why;
         match self.refusals.iter_mut().find(same) {
             Some((_, _, requests)) => requests.push(seq.0),
@@ -81,6 +83,7 @@ impl OutgoingQueue {
     /// Takes all of it, a frame an item.
     pub(crate) fn drain(&mut self) -> Vec<(NodeId, Outgoing)> {
         let mut out = Vec::new();
+        // Full frames hold the older requests, so they leave first.
         for (to, values) in self.full_forwards.drain(..) {
             out.push((to, Outgoing::Forward(values)));
         }

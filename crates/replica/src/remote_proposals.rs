@@ -49,6 +49,7 @@ impl RemoteProposals {
         self.all.insert(id);
         self.waiting_bytes += command.len();
         let proposal = RemoteProposal { id, command, is_barrier };
+        // Reads wait for it, and it takes no room.
         if is_barrier {
             self.waiting.push_front(proposal);
         } else {
@@ -58,6 +59,7 @@ impl RemoteProposals {
 
     /// Takes the next request for the core; without `room` on the disk, only a barrier.
     pub(crate) fn next(&mut self, room: bool) -> Option<(Ticket, Bytes)> {
+        // Requests may have been settled while others were in front of them.
         self.drop_settled();
         let proposal = self.waiting.pop_front_if(|proposal| room || proposal.is_barrier)?;
         self.waiting_bytes -= proposal.command.len();
@@ -70,6 +72,7 @@ impl RemoteProposals {
 
     /// Takes back a request that the core has no room for.
     pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
+        // It keeps its id in `all`, so that copies are still dropped.
         let Some(id) = self.offered.remove(&ticket) else { return };
         let is_barrier =
             Request::decode(&command).is_some_and(|request| request.body == RequestKind::Barrier);

@@ -85,6 +85,7 @@ impl<P: Protocol> ReplicaCore<P> {
         applied: Slot,
     ) -> Result<Self, OpenError> {
         let mut saved = decode_saved::<P>(saved)?;
+        // The log has lost entries that this node acknowledged.
         if applied > saved.log.last() {
             return Err(OpenError::LogBehindState { applied, last: saved.log.last() });
         }
@@ -123,6 +124,7 @@ impl<P: Protocol> ReplicaCore<P> {
             settings,
             envelope,
         };
+        // The core's first outputs leave with the first round.
         replica.step(now, Input::Start);
         Ok(replica)
     }
@@ -177,6 +179,7 @@ impl<P: Protocol> ReplicaCore<P> {
 
     fn on_frame(&mut self, now: Instant, from: NodeId, frame: &[u8]) {
         let Ok((envelope, payload)) = decode_frame::<P::Message>(frame) else {
+            // Frames come from outside: they are dropped and counted, never trusted.
             self.counters.frames_malformed += 1;
             return;
         };
@@ -227,6 +230,7 @@ impl<P: Protocol> ReplicaCore<P> {
     }
 
     fn on_written(&mut self, now: Instant, seq: Seq) {
+        // Releases the messages that claim what this batch holds, with the next round.
         self.host.written(seq);
         self.disk.complete(now, seq);
     }
@@ -316,6 +320,7 @@ impl<P: Protocol> ReplicaCore<P> {
     }
 
     fn wake_at(&self) -> Option<Instant> {
+        // An idle side cannot stall, so an idle replica needs no wake for it.
         let stall = self.waiting_since().map(|_| self.next_stall_check);
         // A core that still has messages to itself is due at once.
         let again = (!self.is_quiet).then_some(self.clock);
@@ -326,6 +331,7 @@ impl<P: Protocol> ReplicaCore<P> {
 
 /// Enters the end of the log, as far as it is not applied, into the router's index of requests.
 fn index_tail<P: Protocol>(saved: &Saved<P>, router: &mut Router) {
+    // Bounded, so that a long log does not delay the start: the index is a hint.
     let tail = Slot(saved.log.last().0.saturating_sub(INDEXED_SLOTS));
     for run in saved.log.runs_from(tail.max(saved.applied).next()) {
         router.index(run.first, &run.values);
@@ -368,6 +374,7 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
             self.sinks.actions.frames.push((to, lane, frame));
         }
+        // A frame is kept for one round only: it may be large.
         self.last_encoded = None;
         let (answers, wake) = (self.sinks.router.requests.take_answers(), self.wake_at());
         Actions { answers, wake, ..std::mem::take(&mut self.sinks.actions) }

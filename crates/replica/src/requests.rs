@@ -145,6 +145,7 @@ impl Requests {
     fn open(&mut self, now: Instant, waiter: Waiter, body: RequestKind<Bytes>, deadline: Instant) {
         self.last.0 += 1;
         let seq = self.last;
+        // All nodes may drop what their session tables hold below the oldest pending request.
         let settled = self.pending.first_key_value().map_or(seq, |(first, _)| *first);
         let is_command = matches!(body, RequestKind::Command(_));
         let request = Request { session: self.session, seq, settled, body };
@@ -158,6 +159,7 @@ impl Requests {
             attempts: 0,
         };
         if self.pending.is_empty() {
+            // An idle node has no sweep scheduled.
             self.next_sweep = now + self.retry;
         }
         self.deadlines.insert((deadline, seq));
@@ -177,6 +179,7 @@ impl Requests {
             if is_command && !room {
                 return None;
             }
+            // A barrier goes on without room: it takes none, and reads wait for it.
             self.queued.pop_first();
             let Some(pending) = self.pending.get_mut(&seq) else { continue };
             if let Some(slot) = log.slot_of(&(self.session, seq)) {
@@ -207,12 +210,14 @@ impl Requests {
                 self.queued.pop_first();
                 continue;
             };
+            // A barrier is exempt from the window, as it is from the room at the disk.
             let bytes = pending.command.len();
             let full = self.forwarded_bytes + bytes > self.forward_window;
             // A command longer than the window travels alone.
             if is_command && full && self.forwarded_bytes > 0 {
                 return None;
             }
+            // From here on copies may exist anywhere, so that only an apply or the deadline ends it.
             self.queued.pop_first();
             pending.start_attempt(now, Location::Forwarded);
             self.forwarded_bytes += bytes;
@@ -243,6 +248,7 @@ impl Requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.location == Location::Forwarded
             {
+                // The retry delay counts from here: the leader has just shown that it takes requests.
                 pending.location = Location::Acknowledged;
                 pending.sent = now;
             }
@@ -274,6 +280,7 @@ impl Requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.location.is_elsewhere()
             {
+                // It makes room in the window for other requests until its retry.
                 self.forwarded_bytes -= pending.command.len();
                 pending.location = Location::Refused;
             }
@@ -289,6 +296,7 @@ impl Requests {
             // Later attempts are left out: it is not known which of them was applied.
             self.latency = (self.latency * 7 + (now - pending.sent)) / 8;
         }
+        // Reads share the barrier's slot: the state read is at least as recent.
         let outcome = |waiter: &Waiter| match waiter {
             Waiter::Command(_) => Outcome::Done(slot, reply.clone()),
             Waiter::Reads(_) => Outcome::Readable,
@@ -302,6 +310,7 @@ impl Requests {
             if deadline > now {
                 return;
             }
+            // A request that was never sent cannot be applied, which its client may rely on.
             let sent = self.pending.get(&seq).is_some_and(|pending| pending.attempts > 0);
             let outcome = match (sent, leader) {
                 (true, _) => Outcome::Unknown,
@@ -321,11 +330,13 @@ impl Requests {
         let Some(pending) = self.pending.get_mut(&seq) else { return false };
         let Waiter::Reads(reads) = &mut pending.waiter else { return false };
         let later = reads.iter().map(|(_, deadline)| *deadline).filter(|end| *end > now);
+        // Without a later read the whole barrier ends.
         let Some(next) = later.min() else { return false };
         for (token, _) in reads.extract_if(.., |(_, deadline)| *deadline <= now) {
             self.barrier_reads -= 1;
             self.answers.push(Answer { token, outcome: outcome.clone() });
         }
+        // The barrier itself goes on for the reads that are left.
         self.deadlines.remove(&(pending.deadline, seq));
         self.deadlines.insert((next, seq));
         pending.deadline = next;
@@ -351,6 +362,7 @@ impl Requests {
                 Location::Placed(slot) => slot <= applied || !stands(),
                 Location::Forwarded | Location::Acknowledged => !stands(),
             };
+            // A copy too many is harmless, so the delay only saves bandwidth.
             may_be_lost && now - pending.sent >= self.retry_delay(pending)
         });
         let due = due.map(|(seq, _)| *seq).collect();
@@ -360,6 +372,7 @@ impl Requests {
     /// Returns the time from an attempt to the next one.
     fn retry_delay(&self, pending: &Pending) -> Duration {
         let retry = self.retry;
+        // The leader holds it. A retry only guards against a refusal that was lost on the way.
         if pending.location == Location::Acknowledged {
             return retry * MAX_RETRY_FACTOR;
         }
@@ -373,6 +386,8 @@ impl Requests {
     /// it is either chosen, or removed before the log goes on, and then it is known to be lost.
     /// Returns the number of requests.
     pub(crate) fn requeue_unlogged(&mut self, applied: Slot, log: &LogIndex) -> u64 {
+        // A pending request whose slot is applied lost that slot to another value: the periodic sweep
+        // finds it.
         let lost = self.pending.iter().filter(|(seq, pending)| match pending.location {
             Location::Refused => true,
             Location::Queued | Location::Offered => false,
@@ -388,6 +403,7 @@ impl Requests {
     pub(crate) fn requeue_removed(&mut self, removed: Vec<RequestId>, log: &LogIndex) -> u64 {
         let mut lost = Vec::new();
         for id in removed {
+            // Requests of other nodes are retried by these, and a second copy in the log serves as well.
             let own = id.0 == self.session && !log.holds(&id);
             let sent = self.pending.get(&id.1).is_some_and(|pending| {
                 matches!(pending.location, Location::Placed(_)) || pending.location.is_elsewhere()
@@ -418,6 +434,7 @@ impl Requests {
 
     /// Answers the clients of a request and removes it.
     fn finish(&mut self, seq: RequestSeq, outcome: impl Fn(&Waiter) -> Outcome) {
+        // A second copy that was applied, or an apply after the deadline, finds nothing.
         let Some(pending) = self.pending.remove(&seq) else { return };
         self.deadlines.remove(&(pending.deadline, seq));
         match pending.location {
@@ -433,6 +450,7 @@ impl Requests {
         match pending.waiter {
             Waiter::Command(token) => self.answers.push(Answer { token, outcome }),
             Waiter::Reads(reads) => {
+                // All reads of a barrier end together.
                 self.barrier_reads -= reads.len();
                 let answer = |(token, _)| Answer { token, outcome: outcome.clone() };
                 self.answers.extend(reads.into_iter().map(answer));

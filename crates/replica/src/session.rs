@@ -73,6 +73,7 @@ impl Request {
         };
         let is_command = matches!(self.body, RequestKind::Command(_));
         let head = (self.session, self.seq, self.settled, is_command);
+        // The head is shorter than this, so the buffer never grows.
         let room = Vec::with_capacity(40 + command.len());
         let mut bytes = postcard::to_extend(&head, room).expect("a request always encodes");
         bytes.extend_from_slice(command);
@@ -116,6 +117,7 @@ impl Entry {
     /// Drops what lies below `settled`.
     fn settle(&mut self, settled: RequestSeq) {
         self.settled = settled;
+        // The range that contains `settled` is cut, those below it go.
         let mut later = self.applied.split_off(&settled);
         if let Some((_, last)) = self.applied.pop_last()
             && last >= settled
@@ -132,6 +134,7 @@ impl Entry {
         if before.is_some_and(|(_, last)| seq <= last) {
             return false;
         }
+        // Joins with the ranges on both sides, if the number closes the gap.
         let next = RequestSeq(seq.0.saturating_add(1));
         let last = self.applied.remove(&next).unwrap_or(seq);
         let first = before.filter(|(_, last)| last.0 + 1 == seq.0).map_or(seq, |(first, _)| first);
@@ -146,9 +149,11 @@ impl SessionTable {
     pub(crate) fn admit(&mut self, session: Session, seq: RequestSeq, settled: RequestSeq) -> bool {
         let owner = (session.node, session.incarnation);
         let entry = self.incarnations.entry(owner).or_default();
+        // Sessions of one store are ordered by its openings; a later one ends those before.
         if session.boot < entry.boot {
             return false;
         }
+        // Even a copy may raise `settled`, which is part of the stored entry.
         self.changed.insert(owner);
         if session.boot > entry.boot {
             // The numbers of a session begin at 1 again.
@@ -157,6 +162,7 @@ impl SessionTable {
         if settled > entry.settled {
             entry.settle(settled);
         }
+        // A settled number is refused without a record of it, so the entry stays small.
         seq >= entry.settled && entry.insert(seq)
     }
 

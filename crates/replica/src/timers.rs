@@ -38,6 +38,7 @@ impl<T: Copy + Ord> Timers<T> {
             return None;
         }
         let timer = *timer;
+        // Removed before the core sees it, so that the core may set it again.
         self.deadlines.remove(&timer);
         Some(timer)
     }
@@ -51,6 +52,7 @@ impl<T: Copy + Ord> Timers<T> {
 fn draw(range: &Range<Duration>, rng: &mut ChaCha8Rng) -> Duration {
     let width =
         u64::try_from(range.end.saturating_sub(range.start).as_micros()).unwrap_or(u64::MAX);
+    // A fixed duration draws nothing: it must not shift the randomness of other timers.
     if width == 0 {
         range.start
     } else {
