@@ -188,7 +188,8 @@ impl SessionTable {
     }
 }
 
-fn key_of((node, incarnation): Owner) -> Vec<u8> {
+fn key_of(owner: Owner) -> Vec<u8> {
+    let (node, incarnation) = owner;
     [&SESSIONS[..], &node.0.to_be_bytes(), &incarnation.0.to_be_bytes()].concat()
 }
 

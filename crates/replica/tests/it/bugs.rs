@@ -328,7 +328,7 @@ fn applied_through(count: usize) -> String {
 }
 
 /// Applies the slots after `from` up to and including `to`.
-fn apply_part(applier: &mut Applier, values: &Values, (from, to): (usize, usize)) {
+fn apply_part(applier: &mut Applier, values: &Values, from: usize, to: usize) {
     let run = ChosenRun { first: Slot(from as u64 + 1), values: values.slice(from, to) };
     applier.apply(&run, &mut Applied::default());
 }
@@ -337,7 +337,7 @@ fn apply_part(applier: &mut Applier, values: &Values, (from, to): (usize, usize)
 fn raft_35_entries_skipped_or_repeated_when_they_come_in_pages() {
     let values = six();
     let mut whole = applier(synod_storage::MemoryState::new());
-    apply_part(&mut whole, &values, (0, 6));
+    apply_part(&mut whole, &values, 0, 6);
     // Every way to cut six entries into pages, each page handed over together with the one before.
     for cuts in 0..32_u32 {
         let mut paged = applier(synod_storage::MemoryState::new());
@@ -346,7 +346,7 @@ fn raft_35_entries_skipped_or_repeated_when_they_come_in_pages() {
             if to < 6 && cuts & (1 << (to - 1)) == 0 {
                 continue;
             }
-            apply_part(&mut paged, &values, (before, to));
+            apply_part(&mut paged, &values, before, to);
             assert_eq!(paged.applied(), Slot(to as u64));
             (before, from) = (from, to);
         }
@@ -359,14 +359,14 @@ fn raft_35_entries_skipped_or_repeated_when_they_come_in_pages() {
 fn raft_36_applied_slot_and_state_are_written_apart() {
     let values = six();
     let mut whole = applier(synod_storage::MemoryState::new());
-    apply_part(&mut whole, &values, (0, 6));
+    apply_part(&mut whole, &values, 0, 6);
     // Every choice of where a piece ends, and a crash that keeps each number of writes.
     for seals in 0..64_u32 {
         for keep in 0..=6 {
             let disk = MemoryDisk::new(Incarnation(5));
             let mut first = applier(disk.open_state());
             for slot in 1..=6 {
-                apply_part(&mut first, &values, (slot - 1, slot));
+                apply_part(&mut first, &values, slot - 1, slot);
                 if seals & (1 << (slot - 1)) != 0 {
                     first.seal();
                 }
@@ -377,7 +377,7 @@ fn raft_36_applied_slot_and_state_are_written_apart() {
             let found = again.applied().0 as usize;
             assert_eq!(again.query(b""), applied_through(found), "seals {seals:b}, keep {keep}");
             // The log is replayed from its beginning.
-            apply_part(&mut again, &values, (0, 6));
+            apply_part(&mut again, &values, 0, 6);
             assert_eq!(again.query(b""), applied_through(6));
             assert_eq!(again.digest(), whole.digest(), "seals {seals:b}, keep {keep}");
         }
@@ -417,7 +417,7 @@ fn raft_41_failing_store_stops_a_leader_without_a_word() {
     node.disk.crash(9);
     let (_, batch) = node.replica.take(T0).batch.take().unwrap();
     assert!(node.log.commit(&batch).is_err(), "reported to the writer, for good");
-    apply_part(&mut node.applier, &six(), (1, 2));
+    apply_part(&mut node.applier, &six(), 1, 2);
     node.applier.seal();
     let failed = node.applier.persist(Slot(2));
     assert!(matches!(failed, Err(ApplyError::Storage(_))), "{failed:?}");
