@@ -127,26 +127,27 @@ impl Page<'_> {
         ];
         for (name, help, read) in counters {
             let of = |(node, peer): (&NodeId, _)| (node.to_string(), ConstCounter::new(read(peer)));
-            self.family((name, help), MetricType::Counter, "peer", stats.peers.iter().map(of))?;
+            self.family(name, help, MetricType::Counter, "peer", stats.peers.iter().map(of))?;
         }
         let connected = stats
             .peers
             .iter()
             .map(|(node, peer)| (node.to_string(), ConstGauge::new(u64::from(peer.connected))));
-        let name = ("peer_connected", "1 while there is a connection");
-        self.family(name, MetricType::Gauge, "peer", connected)?;
+        let help = "1 while there is a connection";
+        self.family("peer_connected", help, MetricType::Gauge, "peer", connected)?;
         let refused = stats
             .rejected
             .iter()
             .map(|(reason, count)| (format!("{reason:?}"), ConstCounter::new(*count)));
-        let name = ("refused_connections", "Connections of peers refused, by reason");
-        self.family(name, MetricType::Counter, "reason", refused)
+        let help = "Connections of peers refused, by reason";
+        self.family("refused_connections", help, MetricType::Counter, "reason", refused)
     }
 
     /// One metric with a value for each label.
     fn family<M: EncodeMetric>(
         &mut self,
-        (name, help): (&str, &str),
+        name: &str,
+        help: &str,
         kind: MetricType,
         label: &str,
         values: impl Iterator<Item = (String, M)>,
