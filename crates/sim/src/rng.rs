@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_drawn_from_split_dice_moves_no_other() {
+    fn draws_from_a_split_rng_move_no_other() {
         let (mut one, mut other) = (SimRng::new(7), SimRng::new(7));
         let (mut idle, mut busy) = (one.split(), other.split());
         for _ in 0..100 {

@@ -10,7 +10,7 @@ use std::process::Command;
 /// test needs no hashes that must be kept up to date. Everything that is built for it is
 /// plain Rust: a minute at most, once.
 #[test]
-fn debug_and_release_builds_do_the_same() {
+fn debug_and_release_builds_produce_the_same_digest() {
     let other = if cfg!(debug_assertions) { "release" } else { "dev" };
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--package", "synod-sim", "--example", "traces"])

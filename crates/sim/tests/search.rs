@@ -69,7 +69,7 @@ fn hours(hours: u64) -> Option<Hours> {
 }
 
 #[test]
-fn a_search_ends_at_the_first_violation_and_tells_how_to_see_it_again() {
+fn search_ends_at_the_first_violation_and_prints_its_replay_command() {
     let options = RunOptions { nodes: Some(5), ..RunOptions::default() };
     let (verdict, told) =
         run(&SearchRequest { seeds: 0..1000, options, ..SearchRequest::default() });
@@ -108,7 +108,7 @@ fn seeds_that_run_out_before_the_hours_fail_the_search() {
 }
 
 #[test]
-fn hours_that_never_come_are_not_waited_for() {
+fn search_without_counted_seeds_ends_before_its_hours() {
     let lazy = |seed| RunReport { counted: false, violation: None, ..fake(seed) };
     let subject = Target::from_fn("lazy", "search", move |trial| lazy(trial.seed).into());
     let world = Threads(2, Mutex::default());

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_must_fit_what_was_chosen() {
+    fn reply_must_match_the_chosen_command() {
         let mut oracle = Oracle::new();
         assert_eq!(chosen(&mut oracle, 1, 1, 70), Some(70));
         assert_eq!(chosen(&mut oracle, 2, 1, 70), None, "the session table admits it once");

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_protocol_that_says_how_many_are_enough() {
+    fn protocol_defines_the_quorum() {
         let five = Membership::new((1..=5).map(NodeId), []).unwrap();
         let mut chosen = Chosen::new(Quorum::flexible(&five, 4, 2).unwrap());
         let logs = [log(&[b"a", b"b"]), log(&[b"a"]), log(&[]), log(&[]), log(&[])];

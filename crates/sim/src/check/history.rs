@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_are_told_must_come_from_one_store() {
+    fn outcomes_must_come_from_one_store() {
         let illegal = Err(ViolationKind::NotLinearizable);
         let begin = |builder: &mut HistoryBuilder| {
             builder.put(1, "1.");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_again_is_under_way_all_the_time() {
+    fn retried_operation_is_pending_since_its_first_attempt() {
         let again = |builder: &mut HistoryBuilder| {
             builder.invoke(1, Op::put("a", "1."));
             let now = builder.tick();
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_is_reached_is_no_excuse() {
+    fn reached_search_bound_is_a_violation() {
         let mut builder = HistoryBuilder::default();
         for id in 0..9 {
             builder.invoke(id, Op::put("a", format!("{id}.")));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_tells_what_fits_and_what_does_not() {
+    fn violation_names_the_order_and_the_operation_outside_it() {
         let mut builder = HistoryBuilder::default();
         builder.put(1, "1.");
         builder.put(2, "2.");

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn where_ballots_name_their_node_a_round_may_have_several() {
+    fn round_may_have_several_leaders_where_ballots_name_their_node() {
         let mut leaders = leaders(false);
         assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(true));
         assert_eq!(leaders.observe(NodeId(2), &leads(2, 3)), Ok(true));

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_saw_tells_of_a_stale_read_without_the_order_of_slots() {
+    fn stale_read_is_found_without_the_order_of_slots() {
         assert_eq!(hasty_read(false).unwrap_err().kind, ViolationKind::StaleRead);
         let found = hasty_read(true).unwrap_err();
         assert_eq!(found.kind, ViolationKind::NotLinearizable);

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn it_drifts_from_where_it_stands() {
+    fn drift_continues_from_the_present_reading() {
         let mut clock = Clock::new();
         assert_eq!(clock.read(at(10)), at(10));
         clock.drift(at(10), -100_000);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_when_it_will_show_a_time() {
+    fn when_returns_the_first_time_of_a_reading() {
         let mut clock = Clock::new();
         for gains in [0, 7, -7, 199_999, -199_999] {
             clock.drift(at(5), gains);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mended_clock_is_ahead_of_all_that_it_ever_showed() {
+    fn mended_clock_is_ahead_of_all_its_readings() {
         let mut clock = Clock::new();
         clock.jump_ahead(at(1), Duration::from_secs(5));
         assert_eq!(clock.read(at(2)), at(7));

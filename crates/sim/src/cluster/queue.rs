@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_decides_and_then_the_order_of_coming() {
+    fn events_are_ordered_by_time_and_then_by_insertion() {
         let mut queue = Queue::new();
         for (at, what) in [(5, "c"), (1, "a"), (5, "d"), (2, "b")] {
             queue.push(Instant(at), what);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_last_waits_for_its_instant_to_be_over() {
+    fn last_event_waits_for_all_others_of_its_instant() {
         let mut queue = Queue::new();
         queue.push_last(Instant(1), "c");
         queue.push_last(Instant(1), "d");

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_a_ring_each_hears_a_majority_of_its_own() {
+    fn on_a_ring_each_node_receives_from_a_majority_of_its_own() {
         for count in 3..8 {
             let order: Vec<_> = (0..count).rev().collect();
             let cut = ring(&order);

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_refused_and_never_makes_a_shorter_log() {
+    fn corruption_is_rejected_and_never_shortens_the_log() {
         let images = images();
         for fault in [Fault::TornWrite, Fault::BitFlip, Fault::MisdirectedWrite] {
             assert_eq!(refused(fault, &images), 200, "{fault:?}");
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_was_under_way_a_part_without_holes_is_no_damage() {
+    fn gapless_prefix_of_unsynced_writes_is_not_corruption() {
         let refused = refused(Fault::LoseAnyOrder, &images());
         assert!((50..190).contains(&refused), "{refused}");
     }

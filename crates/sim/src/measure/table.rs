@@ -224,7 +224,7 @@ mod tests {
     use crate::measure::Traffic;
 
     #[test]
-    fn ratios_are_rounded_and_nothing_is_divided_by_nothing() {
+    fn ratios_are_rounded_and_a_zero_divisor_is_allowed() {
         assert_eq!(Hundredths::ratio(2, 3).to_string(), "0.67");
         assert_eq!(Hundredths::ratio(1999, 1000).to_string(), "2.00");
         assert_eq!(Hundredths::ratio(7, 0).to_string(), "-");

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_load_is_a_part_of_what_links_and_disks_carry() {
+    fn load_is_a_part_of_what_links_and_disks_carry() {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
             let plan = Plan::draw_load(&mut SimRng::new(seed), None);

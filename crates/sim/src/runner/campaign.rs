@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_count_add_up() {
+    fn counted_seeds_add_up() {
         let mut campaign = Campaign::default();
         campaign.add(&report(1, "pause"));
         campaign.add(&report(2, "loss"));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_is_one_line_of_json_with_every_kind_of_fault() {
+    fn summary_is_one_line_of_json_with_every_kind_of_fault() {
         let mut campaign = Campaign::default();
         campaign.add(&report(2, "loss"));
         let summary = campaign.summary("raft", Duration::from_secs(2));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_do_not_count_fail_a_large_campaign() {
+    fn uncounted_seeds_fail_a_large_campaign() {
         let mut campaign = Campaign::default();
         for seed in 0..ENOUGH_SEEDS {
             for fault in Fault::ALL {

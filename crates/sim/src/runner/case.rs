@@ -166,7 +166,7 @@ message 1>3#57 loss
 ";
 
     #[test]
-    fn what_is_printed_is_parsed() {
+    fn printed_text_parses_to_the_same_value() {
         let case: Case = TEXT.parse().unwrap();
         assert_eq!((case.seed, case.options.ops, case.schedule.len()), (17, Some(64), 2));
         assert_eq!(case.options.fault_time, Duration::from_millis(13_122));
@@ -180,7 +180,7 @@ message 1>3#57 loss
     }
 
     #[test]
-    fn what_makes_no_sense_is_named_with_its_line() {
+    fn invalid_line_is_named_in_the_error() {
         for (good, bad, line) in [
             ("seed 17", "seed x", 2),
             ("seed 17", "seed", 2),

@@ -517,7 +517,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_are_a_range_or_one_or_all_from_one_on() {
+    fn seeds_are_a_range_or_one_seed_or_open_ended() {
         let parse = |text: &str| text.parse::<Seeds>().map(|Seeds(range)| range);
         assert_eq!(parse("0..2000"), Ok(0..2000));
         assert_eq!(parse("17"), Ok(17..18));
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_that_runs_a_seed_again_judges_as_the_search_did() {
+    fn replay_command_judges_as_the_search_did() {
         let words = ["--seeds", "7..9", "--nodes", "3", "--history-only"];
         let request = Arguments::parse(words.map(String::from).into_iter()).unwrap().request;
         let target = Target::from_fn("none", "search", |_| unreachable!("it is not run"));
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_mean_nothing_are_refused() {
+    fn invalid_arguments_are_rejected() {
         for words in [&["--nodes", "many"][..], &["--seeds"], &["--fast"], &["--seeds", "5..5"]] {
             let words = words.iter().map(|word| (*word).to_owned());
             assert!(Arguments::parse(words.clone()).is_err(), "{:?}", words.collect::<Vec<_>>());

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_death_tells_what_it_takes() {
+    fn crash_text_names_what_is_lost_and_the_time_to_restart() {
         let crash = |keep, keep_state, drops_in_flight| {
             FaultEffect::Crash(vec![CrashSpec {
                 node: 1,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_tells_its_links_and_its_direction() {
+    fn cut_text_names_links_and_direction() {
         let links = [(0, 1), (1, 0), (2, 1)].map(|(from, to)| Link { from, to }).to_vec();
         let effect = FaultEffect::Links(links, Duration::from_millis(2300));
         let words = describe_fault(Fault::OneWay, &effect, |_| [0, 0]);

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_read_like_what_they_ask_and_survive_their_bytes() {
+    fn commands_display_their_operation_and_round_trip() {
         let put = Command::put(1, b'k', "v");
         assert_eq!(put.to_string(), "k=v");
         assert_eq!(Command::decode(&put.encode()), Some(put));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_command_change_nothing() {
+    fn invalid_command_bytes_change_nothing() {
         let mut machine = Machine::default();
         let mut changes = Changes::new();
         machine.apply(Slot(1), b"short", &mut changes);

@@ -206,7 +206,7 @@ mod tests {
     /// One after the other, whatever is asked means the same to the store and to the checker; and
     /// every branch of a transaction is taken.
     #[test]
-    fn the_store_and_the_checker_understand_each_other() {
+    fn store_and_checker_agree_on_every_operation() {
         let (mut rng, mut machine, mut expected) =
             (SimRng::new(5), Machine::default(), ExpectedValues::default());
         let (mut history, mut held) = (History::new(), [0; 2]);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_of_the_state_is_one_through_the_log() {
+    fn read_of_the_state_equals_read_through_the_log() {
         let mut machine = Machine::default();
         let bytes = Command::put(1, b'a', "1.").encode();
         machine.apply(Slot(1), &bytes, &mut Changes::new());
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_something_else_is_none() {
+    fn reply_to_another_operation_has_no_outcome() {
         let mut machine = Machine::default();
         let mut ask = |op: &Op| {
             let bytes = Command { id: 1, body: command(op) }.encode();

@@ -96,19 +96,19 @@ fn protocol<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
 }
 
 #[test]
-fn what_raft_says_and_writes() {
+fn raft_messages_and_writes_decode_from_any_bytes() {
     protocol::<Raft>(|id, members| synod_raft::Config::new(id, members).expect("a voter"));
 }
 
 #[test]
-fn what_multi_paxos_says_and_writes() {
+fn multi_paxos_messages_and_writes_decode_from_any_bytes() {
     protocol::<MultiPaxos>(|id, members| {
         synod_multi_paxos::Config::new(id, members).expect("a voter")
     });
 }
 
 #[test]
-fn what_basic_paxos_says_and_writes() {
+fn basic_paxos_messages_and_writes_decode_from_any_bytes() {
     protocol::<BasicPaxos>(|id, members| {
         synod_basic_paxos::Config::new(id, members).expect("a voter")
     });
@@ -128,7 +128,7 @@ fn values(u: &mut Unstructured<'_>) -> Result<Values> {
 
 /// Requests on their way to whoever leads, and in the log.
 #[test]
-fn clients_requests() {
+fn client_requests_decode_from_any_bytes() {
     fuzz(|u| {
         let payload = match u.int_in_range(0..=2)? {
             0 => Payload::Forward(values(u)?),
@@ -166,7 +166,7 @@ fn clients_requests() {
 
 /// What the key-value store is asked and answers; bytes that are no command change nothing.
 #[test]
-fn the_stores_commands() {
+fn store_commands_decode_from_any_bytes() {
     let put = || Put::new("key", "value");
     let range = || Range::new(KeyRange::prefix("k"));
     let txn = Txn {

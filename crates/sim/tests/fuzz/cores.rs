@@ -227,16 +227,16 @@ fn run<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
 }
 
 #[test]
-fn raft_survives_nonsense() {
+fn raft_survives_arbitrary_inputs() {
     run::<Raft>(|id, members| synod_raft::Config::new(id, members).expect("a voter"));
 }
 
 #[test]
-fn multi_paxos_survives_nonsense() {
+fn multi_paxos_survives_arbitrary_inputs() {
     run::<MultiPaxos>(|id, members| synod_multi_paxos::Config::new(id, members).expect("a voter"));
 }
 
 #[test]
-fn basic_paxos_survives_nonsense() {
+fn basic_paxos_survives_arbitrary_inputs() {
     run::<BasicPaxos>(|id, members| synod_basic_paxos::Config::new(id, members).expect("a voter"));
 }

@@ -111,7 +111,7 @@ fn distorted(lines: &str, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 
 /// What is written is read again, and what is read can be checked, whatever it is.
 #[test]
-fn a_history_survives_its_file_and_no_file_breaks_the_checker() {
+fn history_round_trips_and_no_file_breaks_the_checker() {
     fuzz(|u| {
         let history = history(u)?;
         let lines = to_json_lines(&history);
@@ -130,7 +130,7 @@ fn a_history_survives_its_file_and_no_file_breaks_the_checker() {
 }
 
 #[test]
-fn any_bytes_are_a_history_or_none() {
+fn arbitrary_bytes_never_break_the_history_parser() {
     fuzz(|u| {
         let _ = from_json_lines(u.bytes(u.len())?);
         Ok(())

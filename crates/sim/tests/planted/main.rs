@@ -52,12 +52,12 @@ fn a_message_that_leaves_before_its_write_is_a_false_claim() {
 }
 
 #[test]
-fn a_message_whose_write_was_forgotten_is_a_false_claim() {
+fn message_without_its_write_is_a_false_claim() {
     finds(Bug::UnwrittenAck, ViolationKind::FalseClaim);
 }
 
 #[test]
-fn what_only_one_disk_holds_is_not_chosen() {
+fn value_on_one_disk_is_not_chosen() {
     finds(Bug::LonelyCommit, ViolationKind::NotOnMajority);
 }
 
@@ -72,7 +72,7 @@ fn two_values_of_one_slot_under_one_stamp_are_a_mismatch() {
 }
 
 #[test]
-fn a_hard_state_that_goes_back_is_found() {
+fn hard_state_regression_is_found() {
     finds(Bug::Forgetful, ViolationKind::HardStateRegressed);
 }
 

@@ -11,7 +11,7 @@ fn ten_walks(bug: Bug, voters: u64, steps: u32) -> Result<WalkStats, WalkFailure
 }
 
 #[test]
-fn what_is_sound_passes() {
+fn sound_protocol_passes() {
     let walked = ten_walks(Bug::None, 1, 1_000).expect("nothing is wrong with one node");
     assert!(walked.chosen > 50 && walked.crashes > 10, "{walked:?}");
     assert_eq!((walked.trims, walked.installs), (0, 0), "it has no snapshots");

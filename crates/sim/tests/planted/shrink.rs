@@ -73,7 +73,7 @@ fn a_failure_shrinks_to_the_faults_that_it_needs() {
 }
 
 #[test]
-fn what_is_left_replays_from_its_text() {
+fn shrunk_schedule_replays_from_its_text() {
     let shrunk = shrink(&FAILURE, 1000, &play, &mut |_| {}).expect("the case fails");
     let again: Case = shrunk.case.to_string().parse().expect("the text is a case");
     assert_eq!(again, shrunk.case);
@@ -83,7 +83,7 @@ fn what_is_left_replays_from_its_text() {
 }
 
 #[test]
-fn a_budget_of_runs_is_kept_and_told() {
+fn budget_of_runs_is_kept_and_reported() {
     let case = FAILURE.clone();
     let shrunk = shrink(&case, 9, &play, &mut |_| {}).expect("the case fails");
     assert_eq!((shrunk.runs, shrunk.minimal), (9, false));

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_drawn_can_be_played_again_and_one_fault_less_moves_no_other_message() {
+    fn recorded_faults_replay_and_one_fault_less_moves_no_other_message() {
         let mut drawn = FaultSource::random(2);
         let first = arrivals(&rough(), 400, &mut drawn);
         let schedule = drawn.recorded;

@@ -319,7 +319,7 @@ message 5>4#60 corruption 4711
 ";
 
     #[test]
-    fn what_is_printed_is_parsed() {
+    fn printed_text_parses_to_the_same_value() {
         let schedule: Schedule = TEXT.parse().unwrap();
         assert_eq!(schedule.len(), 14);
         assert_eq!(schedule.to_string(), TEXT);
@@ -330,7 +330,7 @@ message 5>4#60 corruption 4711
     }
 
     #[test]
-    fn what_is_no_fault_is_named_with_its_line() {
+    fn invalid_fault_is_named_with_its_line() {
         for (line, part) in [
             ("at", "ends early"),
             ("on 1.0 crash", "\"on\""),
