@@ -1,66 +1,10 @@
 //! Multi-Paxos in the simulator: the suite that every protocol passes, and seeds that do the same
 //! everywhere.
 
-use std::fmt::Write as _;
-use std::path::Path;
-use std::time::Duration;
-use synod_multi_paxos::types::{Membership, NodeId};
-use synod_multi_paxos::{Config, MultiPaxos};
-use synod_sim::{RunOptions, run_seed};
+use synod_multi_paxos::MultiPaxos;
 
-fn config(node: NodeId, members: &Membership) -> Config {
-    Config::new(node, members.clone()).unwrap()
-}
-
-synod_sim::conformance!(under load MultiPaxos, config);
-
-/// The longest election time-out of the default settings.
-const ELECTION: Duration = Duration::from_millis(300);
-
-synod_sim::partial_partitions!(
+synod_sim::protocol_suite!(
     MultiPaxos,
-    config,
-    ELECTION,
-    quorum_loss,
-    constrained_election,
-    chain,
-    deaf_leader
+    partial_partitions: [quorum_loss, constrained_election, chain, deaf_leader],
+    flexible_quorums: |config| config.with_quorums(3, 2).unwrap(),
 );
-
-#[test]
-fn survivor_of_a_wiped_quorum_serves_no_mixture() {
-    synod_sim::conformance::survivor_of_a_wiped_quorum_serves_no_mixture::<MultiPaxos>(config);
-}
-
-/// The hashes are pinned, so that debug and release builds, and all machines, are held to the same
-/// run. Whatever changes what nodes say changes them: `UPDATE_GOLDENFILES=1` writes them anew.
-#[test]
-fn pinned_seeds_do_the_same_in_every_build() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hashes.txt");
-    let mut found = String::from("# seed hash events operations\n");
-    for seed in 0..8 {
-        let report = run_seed::<MultiPaxos>(config, seed, &RunOptions::default());
-        assert_eq!(report.violation, None, "seed {seed}");
-        let (hash, events, ops) = (report.hash, report.events, report.ops);
-        writeln!(found, "{seed} {hash:016x} {events} {ops}").unwrap();
-    }
-    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
-        std::fs::write(&path, &found).unwrap();
-    }
-    let pinned = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(found, pinned, "UPDATE_GOLDENFILES=1 writes {} anew", path.display());
-}
-
-/// Three of four for a new leader, two of four for a command: quorums that are no majorities. The
-/// simulator asks the protocol how many are enough, and goes on with any three.
-#[test]
-fn flexible_quorums_survive_a_search() {
-    let flexible = |node: NodeId, members: &Membership| {
-        Config::new(node, members.clone()).unwrap().with_quorums(3, 2).unwrap()
-    };
-    let options = RunOptions { nodes: Some(4), ..RunOptions::default() };
-    for seed in 100..120 {
-        let report = run_seed::<MultiPaxos>(flexible, seed, &options);
-        assert_eq!(report.violation, None, "seed {seed}");
-    }
-}

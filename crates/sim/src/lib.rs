@@ -103,7 +103,7 @@
 //!
 //! # Four ways in
 //! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
-//! - [`conformance!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives,
+//! - [`protocol_suite!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives,
 //!   and [partial partitions](conformance::partial) for those that recover from them.
 //! - [`script`]: golden scripts, in which every event is a command.
 //! - [`measure`]: costs of a protocol while nothing fails, and its time to recover from a dead leader.

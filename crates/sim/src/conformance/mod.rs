@@ -1,25 +1,33 @@
-//! One suite that every protocol passes: [`conformance!`](crate::conformance!) makes its tests.
+//! One suite that every protocol passes: [`protocol_suite!`](crate::protocol_suite!) makes its tests.
 
 pub mod partial;
 mod steps;
 mod suite;
 mod wiped;
 
+pub use steps::default_config;
 pub use suite::*;
 pub use wiped::survivor_of_a_wiped_quorum_serves_no_mixture;
 
-/// Makes the tests of the suite for a protocol. `$config` is a function from a node and the
-/// members to that node's settings, with short time-outs (elections within a second).
+/// Makes the tests of the suite for a protocol, with its [default settings](default_config), which
+/// elect within a second. [Partial partitions](partial) are named, because some protocols do not
+/// recover from all of them. The hashes of the pinned seeds are in `tests/fixtures/hashes.txt` of
+/// the caller's package. A function may follow that gives settings of four nodes the quorums 3 and 2.
 ///
 /// ```text
-/// synod_sim::conformance!(under load Raft, config);
+/// synod_sim::protocol_suite!(MultiPaxos,
+///     partial_partitions: [quorum_loss, constrained_election, chain, deaf_leader],
+///     flexible_quorums: |config| config.with_quorums(3, 2).unwrap(),
+/// );
 /// ```
-///
-/// With `under load` the protocol is held to the load check, too.
 #[macro_export]
-macro_rules! conformance {
-    ($protocol:ty, $config:expr) => {
-        $crate::conformance!(@test $protocol, $config,
+macro_rules! protocol_suite {
+    (
+        $protocol:ty,
+        partial_partitions: [$($partition:ident),* $(,)?]
+        $(, flexible_quorums: $flexible:expr)? $(,)?
+    ) => {
+        $crate::protocol_suite!(@suite $protocol,
             elects_a_leader,
             commits_what_any_node_is_given,
             commits_without_a_minority,
@@ -32,18 +40,38 @@ macro_rules! conformance {
             same_seed_gives_the_same_hash,
             replays_its_own_schedule,
             survives_one_of_each_fault,
+            survivor_of_a_wiped_quorum_serves_no_mixture,
+            throughput_recovers_after_a_disturbance
         );
+
+        mod partial_partition {
+            use super::*;
+            $(
+                #[test]
+                fn $partition() {
+                    $crate::conformance::partial::$partition::<$protocol>();
+                }
+            )*
+        }
+
+        #[test]
+        fn pinned_seeds_do_the_same_in_every_build() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hashes.txt");
+            $crate::conformance::pinned_seeds_do_the_same_in_every_build::<$protocol>(path);
+        }
+
+        $(
+            #[test]
+            fn flexible_quorums_survive_a_search() {
+                $crate::conformance::flexible_quorums_survive_a_search::<$protocol>($flexible);
+            }
+        )?
     };
-    // Also held to the load check.
-    (under load $protocol:ty, $config:expr) => {
-        $crate::conformance!($protocol, $config);
-        $crate::conformance!(@test $protocol, $config, throughput_recovers_after_a_disturbance,);
-    };
-    (@test $protocol:ty, $config:expr, $($name:ident,)*) => {
+    (@suite $protocol:ty, $($name:ident),*) => {
         $(
             #[test]
             fn $name() {
-                $crate::conformance::$name::<$protocol>($config);
+                $crate::conformance::$name::<$protocol>();
             }
         )*
     };

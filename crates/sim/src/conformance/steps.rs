@@ -10,12 +10,18 @@ use synod_types::{Membership, NodeId};
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Time in which something must not happen.
 pub(super) const WATCH: Duration = Duration::from_secs(3);
+
+/// Makes the settings of a node, as the protocol has them by default.
+///
+/// # Panics
+/// If the node is not a member.
+pub fn default_config<P: Protocol>(node: NodeId, members: &Membership) -> P::Config {
+    P::config(node, members).expect("the node is a member")
+}
+
 /// A cluster of quick, healthy nodes.
-pub(super) fn healthy<P: Protocol>(
-    nodes: u64,
-    config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
-) -> Cluster<P> {
-    Cluster::new(Plan::healthy(nodes), 42 + nodes, config)
+pub(super) fn healthy<P: Protocol>(nodes: u64) -> Cluster<P> {
+    Cluster::new(Plan::healthy(nodes), 42 + nodes, default_config::<P>)
 }
 
 pub(super) fn run<P: Protocol>(cluster: &mut Cluster<P>, time: Duration) {

@@ -7,24 +7,19 @@ use crate::cluster::Cluster;
 use crate::cluster::disk::Disk;
 use crate::violation::{Violation, ViolationKind};
 use synod_consensus::Protocol;
-use synod_types::{Incarnation, Membership, NodeId, Slot};
+use synod_types::{Incarnation, NodeId, Slot};
 
 /// Two nodes of three come back with empty disks and choose other commands, under the terms of the
 /// old history or under later ones. The third one either stops, with
 /// [`ViolationKind::UndoesApplied`], or stays at what it has applied.
-pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>(
-    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
-) {
+pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>() {
     for later in [false, true] {
-        survive::<P>(later, config);
+        survive::<P>(later);
     }
 }
 
-fn survive<P: Protocol>(
-    later: bool,
-    config: impl Fn(NodeId, &Membership) -> P::Config + Copy + 'static,
-) {
-    let mut cluster = healthy::<P>(3, config);
+fn survive<P: Protocol>(later: bool) {
+    let mut cluster = healthy::<P>(3);
     let first = leader(&mut cluster);
     for key in b'a'..b'f' {
         write(&mut cluster, first, key, b"old");

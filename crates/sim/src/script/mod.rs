@@ -32,7 +32,10 @@ mod session;
 use crate::cluster::network::links::{Link, links};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use session::{LinkFilter, ScriptResult, ScriptSession};
+use std::collections::BTreeSet;
 use std::error::Error;
+use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::path::Path;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
@@ -53,6 +56,48 @@ pub fn run<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
 ) -> std::io::Result<()> {
     goldenscript::run(&mut ScriptSession::<P>::new(config), path)
+}
+
+/// Asserts that the scripts in `folder` are those that are `played`. A script that no test plays
+/// proves nothing.
+///
+/// # Panics
+/// If there is another one, or one is missing.
+pub fn assert_all_played(folder: impl AsRef<Path>, played: &[&str]) {
+    let files = std::fs::read_dir(folder).expect("a folder of scripts");
+    let name = |file: std::io::Result<DirEntry>| file.expect("a script").file_name();
+    let found: BTreeSet<_> = files.map(name).collect();
+    assert_eq!(found, played.iter().map(OsString::from).collect());
+}
+
+/// Makes one test for each golden script in `tests/scripts` of the caller's package, with the default
+/// settings of the protocol that is to play it, and a test that none is left out.
+///
+/// ```text
+/// synod_sim::golden_scripts!(
+///     SingleDecree: overtaken, livelock;
+///     BasicPaxos: five_nodes_two_sides;
+/// );
+/// ```
+#[macro_export]
+macro_rules! golden_scripts {
+    ($($protocol:ty: $($name:ident),* $(,)?;)*) => {
+        const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
+
+        $($(
+            #[test]
+            fn $name() {
+                let path = std::path::Path::new(FOLDER).join(stringify!($name));
+                let config = $crate::conformance::default_config::<$protocol>;
+                $crate::script::run::<$protocol>(path, config).unwrap();
+            }
+        )*)*
+
+        #[test]
+        fn every_script_is_played() {
+            $crate::script::assert_all_played(FOLDER, &[$($(stringify!($name)),*),*]);
+        }
+    };
 }
 
 impl<P: Protocol> Runner for ScriptSession<P> {
