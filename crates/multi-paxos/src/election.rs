@@ -34,7 +34,8 @@ const MAX_ROUNDS: usize = 64;
 ///     election.evaluate_pre_campaign(now, &config, Slot::ZERO)
 /// };
 /// assert_eq!(evaluate_pre_campaign(idle), PreCampaign::Campaign, "two of three, and no leader");
-/// assert_eq!(evaluate_pre_campaign(View { has_live_leader: true, ..idle }), PreCampaign::Wait, "n2 has a live leader");
+/// let follows = View { has_live_leader: true, ..idle };
+/// assert_eq!(evaluate_pre_campaign(follows), PreCampaign::Wait, "n2 has a live leader");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

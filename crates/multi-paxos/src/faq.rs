@@ -31,7 +31,8 @@
 //!
 //! # Acceptors that missed the decision: how do they learn it?
 //! From the leader. While answers are overdue it probes, and what the answer to a probe shows to be lost
-//! it sends again, the very same Accept. Every heartbeat carries its sender's commit index; a node that lags asks for the values, but not for those that its leader is still sending.
+//! it sends again, the very same Accept. Every heartbeat carries its sender's commit index; a node
+//! that lags asks for the values, but not for those that its leader is still sending.
 //! Chosen is chosen: any node may answer.
 //! *(`paxos_p16_any_lost_message_is_retransmitted`, `partial_partition_chain`)*
 //!

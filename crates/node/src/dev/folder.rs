@@ -1,6 +1,6 @@
 //! The folder of a development cluster: made once, then used again.
 
-use super::Dev;
+use super::args::Dev;
 use crate::certificates::{new_cluster_id, write_authority, write_issued};
 use crate::protocol::ProtocolKind;
 use crate::settings::{Layer, NodeSettings, StoreKind};

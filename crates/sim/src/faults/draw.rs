@@ -182,7 +182,8 @@ impl Faults {
     }
 }
 
-/// Returns the links that a ring of majorities cuts: each node receives from its neighbours on the ring, as many as make a
+/// Returns the links that a ring of majorities cuts: each node receives from its neighbours on the
+/// ring, as many as make a
 /// majority with it, and from no other node.
 fn ring(order: &[usize]) -> Vec<Link> {
     let count = order.len();
