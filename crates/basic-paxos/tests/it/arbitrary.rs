@@ -125,7 +125,8 @@ proptest! {
             prop_assert_eq!(disk.log.last(), status.last, "the disk has what the core has");
             prop_assert!(disk.hard_state.promises().count() <= 8, "{:?}", disk.hard_state);
         }
-        let again = BasicPaxos::recover(config, node.disk.clone()).expect("its own disk makes sense");
+        let disk = node.disk.clone();
+        let again = BasicPaxos::recover(config, disk).expect("its own disk makes sense");
         prop_assert_eq!(again.status().last, node.host.core().status().last);
     }
 }
@@ -223,7 +224,8 @@ proptest! {
                 }
             }
         }
-        let served = cluster.node(N1).outputs.placed.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
+        let placed = &cluster.node(N1).outputs.placed;
+        let served = placed.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
         let busy = cluster.node(N1).outputs.refused.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
         prop_assert!(served || busy, "a healthy cluster serves");
         for id in cluster.ids() {

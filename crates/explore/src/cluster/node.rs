@@ -15,7 +15,7 @@ const MAX_ROUNDS: usize = 64;
 pub struct CoreChecks<P: Protocol> {
     /// Asserts the invariants of a core. Called after every step and every round.
     pub invariants: fn(&P),
-    /// Returns whether a round without news may make this write. A flush should be idempotent.
+    /// Returns whether a flush that follows another one, with no input between, may make this write.
     pub may_repeat: fn(&Write<P>) -> bool,
     /// Size of a message in bytes, for [`ClusterNode::most_sent`].
     pub size: fn(&P::Message) -> usize,
