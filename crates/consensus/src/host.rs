@@ -257,9 +257,13 @@ impl<P: Protocol> Host<P> {
         if self.fatal.is_some() {
             self.outbox.writes.clear();
             self.ready.clear();
+            // The writes are dropped, so what the core reported as chosen may never become durable.
+            self.next_durable = self.durable;
         }
         let is_written = !self.outbox.writes.is_empty();
-        self.seal(is_written);
+        if self.fatal.is_none() {
+            self.seal(is_written);
+        }
         let durable = (self.next_durable > self.durable).then_some(self.next_durable);
         self.durable = self.next_durable;
         (self.is_lent, self.is_dirty) = (true, true);

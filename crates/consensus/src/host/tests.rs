@@ -250,6 +250,19 @@ fn durable_mark_rises_with_the_disk() {
 }
 
 #[test]
+fn slots_chosen_in_a_fatal_step_never_become_durable() {
+    let mut host = started();
+    assert_eq!(script(&mut host, &[Act::Write, Act::Choose]), None);
+    let (first, _) = round(&mut host);
+    let fatal = script(&mut host, &[Act::Write, Act::Choose, Act::Contradict]);
+    assert!(fatal.is_some());
+    assert_eq!(host.round(NOW, &mut ()).durable, None, "its write was dropped");
+    host.written(first.unwrap());
+    assert_eq!(host.round(NOW, &mut ()).durable, None, "and the node stops");
+    assert_eq!(host.durable(), Slot::ZERO);
+}
+
+#[test]
 fn nothing_leaves_after_a_fatal_error() {
     let cases = [
         (Act::Truncate(Slot(1)), FatalError::TruncatesChosen { from: Slot(1), chosen: Slot(1) }),
