@@ -99,7 +99,8 @@ pub struct RunReport {
     pub load: Option<LoadFigures>,
 }
 
-/// One run in full: what [`run_seed`], [`record`] and [`replay`] are short for.
+/// Settings of one run. [`run_seed`](crate::run_seed), [`record`](crate::record) and [`replay`](crate::replay) are
+/// shorthands.
 #[derive(Clone, Copy, Debug)]
 pub struct RunSpec<'a> {
     /// The seed.
