@@ -7,7 +7,7 @@
 //! **Invariant:** a node moves its commit index by a peer's message only if the peer's history through
 //! that index was compared with its own. Answers ([`Message::Learned`], [`Message::Known`], reports)
 //! state the digest of the slot before them. A leader's commit index counts while this node
-//! [agrees](Agreed) with it.
+//! [agrees](Agreement) with it.
 //!
 //! Values that are only accepted prove nothing: the proposer of a stale Accept need not know what was
 //! chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
