@@ -50,7 +50,7 @@ use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket};
 /// 14. A command is queued or in one proposal, never both, and keeps its place in the order of arrival.
 /// 15. Only a proposal that was overtaken backs off.
 /// 16. A node without a vote proposes nothing.
-/// 17. The window of open proposals is never zero, and a wait is never zero.
+/// 17. The window of open proposals is never zero, nor is the estimate of a round trip.
 ///
 /// Peers:
 /// 18. Only chosen values are sent as chosen.
@@ -94,7 +94,7 @@ impl<A: Arity> Protocol for PaxosLog<A> {
             catch_up: timing.heartbeat.min(MAX_DURATION),
             // At least half of its time is left to a command that gets a slot.
             max_queue_time: (timing.request / 2).clamp(Duration::from_millis(1), MAX_DURATION),
-            ..Timing::default()
+            ..config.timing().clone()
         };
         config.with_timing(timing)
     }

@@ -110,23 +110,23 @@ impl Proposals {
         }
         let value = Values::command_only(command);
         let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
-        while self.queue.exceeds(room, room_bytes) {
-            self.refuse_oldest(cx, Refusal::Busy);
-        }
+        while self.queue.exceeds(room, room_bytes) && self.refuse_oldest(cx, Refusal::Busy) {}
         self.queue.push(cx.now, ticket, value);
     }
 
-    fn refuse_oldest<P: Paxos>(&mut self, cx: &mut Context<P>, why: Refusal) {
-        if let Some(command) = self.queue.pop_oldest() {
+    /// Returns whether there was a command to refuse.
+    fn refuse_oldest<P: Paxos>(&mut self, cx: &mut Context<P>, why: Refusal) -> bool {
+        let oldest = self.queue.pop_oldest();
+        let was_queued = oldest.is_some();
+        if let Some(command) = oldest {
             cx.fx.refuse(command.ticket, why);
         }
+        was_queued
     }
 
     /// Refuses all queued commands: every slot is chosen, so they have lost for good.
     pub(crate) fn refuse_queued<P: Paxos>(&mut self, cx: &mut Context<P>) {
-        while !self.queue.is_empty() {
-            self.refuse_oldest(cx, Refusal::Unsupported);
-        }
+        while self.refuse_oldest(cx, Refusal::Unsupported) {}
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -145,9 +145,9 @@ impl Proposals {
         }
         // A queue that is bounded by its length only would go on with commands for minutes after their
         // clients have given up.
-        while self.queue.is_stale(cx.now, cx.config.timing().max_queue_time) {
-            self.refuse_oldest(cx, Refusal::Busy);
-        }
+        while self.queue.is_stale(cx.now, cx.config.timing().max_queue_time)
+            && self.refuse_oldest(cx, Refusal::Busy)
+        {}
         self.open_queued(cx);
     }
 

@@ -27,9 +27,22 @@ impl RoundTrip {
     /// Adds a sample, with the weight that TCP gives it (RFC 6298, 2).
     pub(crate) fn measure(&mut self, sample: Duration, max: Duration) {
         // A simulated round trip may take no time, and then no wait would ever end.
-        let sample = sample.clamp(Duration::from_micros(50), max);
+        let sample = sample.clamp(Duration::from_micros(50).min(max), max);
         self.estimate = (self.estimate * 7 + sample) / 8;
         self.is_measured = true;
         debug_assert!(!self.estimate.is_zero(), "waits are multiples of a round trip");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_is_bounded_by_the_longest_wait_however_short() {
+        let max = Duration::from_micros(1);
+        let mut round_trip = RoundTrip::guess(max);
+        round_trip.measure(Duration::from_secs(1), max);
+        assert_eq!((round_trip.estimate(), round_trip.is_measured()), (max, true));
     }
 }
