@@ -2,7 +2,6 @@
 
 use crate::protocol::ProtocolKind;
 use crate::settings::NodeSettings;
-use anyhow::Context;
 use std::sync::Arc;
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::{ClusterTiming, Protocol};
@@ -40,13 +39,10 @@ async fn launch<P: Protocol>(
         heartbeat: settings.timing.heartbeat,
         request: settings.request_timeout,
     };
-    let config = P::config(settings.node, &settings.membership())
-        .and_then(|config| P::with_cluster_timing(config, &timing))
-        .context("the settings cannot be used")?;
     let members = settings.members.iter().map(|member| (NodeId(member.id), member.peer.clone()));
     let started = Replica::builder::<P>(settings.cluster, settings.node)
         .members(members)
-        .config(config)
+        .configure(move |config| P::with_cluster_timing(config, &timing))
         .stores(stores.log, stores.state)
         .transport(transport)
         .request_timeout(settings.request_timeout)

@@ -52,12 +52,16 @@ enum StoresFrom {
     Given(Stores),
 }
 
+/// A change of a protocol's default settings.
+type Configure<P> =
+    Box<dyn FnOnce(<P as Protocol>::Config) -> Result<<P as Protocol>::Config, ConfigError> + Send>;
+
 /// Puts a replica of protocol `P` together. Made by [`Replica::builder`].
 pub struct Builder<P: Protocol> {
     cluster: ClusterId,
     node: NodeId,
     members: Vec<(NodeId, String)>,
-    config: Option<P::Config>,
+    configure: Configure<P>,
     stores: Option<StoresFrom>,
     transport: Option<Arc<dyn Transport>>,
     request_timeout: Duration,
@@ -72,7 +76,7 @@ impl Replica {
             cluster,
             node: me,
             members: Vec::new(),
-            config: None,
+            configure: Box::new(Ok),
             stores: None,
             transport: None,
             request_timeout: REQUEST_TIMEOUT,
@@ -92,11 +96,14 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
-    /// Sets the protocol's settings, as its timeouts. By default those of
-    /// [`Protocol::config`].
+    /// Changes the protocol's settings, as its timeouts. `change` gets those of [`Protocol::config`] for
+    /// this node and these members, so that a replica cannot run with the settings of another node.
     #[must_use]
-    pub fn config(mut self, config: P::Config) -> Self {
-        self.config = Some(config);
+    pub fn configure(
+        mut self,
+        change: impl FnOnce(P::Config) -> Result<P::Config, ConfigError> + Send + 'static,
+    ) -> Self {
+        self.configure = Box::new(change);
         self
     }
 
@@ -177,16 +184,13 @@ impl<P: Protocol> Builder<P> {
     }
 
     fn open(self, machine: Box<dyn StateMachine>) -> Result<Assembly, StartError> {
-        let Self { cluster, node, members, config, stores, transport, request_timeout } = self;
+        let Self { cluster, node, members, configure, stores, transport, request_timeout } = self;
         if members.is_empty() {
             return Err(StartError::Missing("members"));
         }
         let transport = transport.ok_or(StartError::Missing("transport"))?;
         let founders = Membership::new(members.iter().map(|(node, _)| *node), [])?;
-        let config = match config {
-            Some(config) => config,
-            None => P::config(node, &founders).map_err(StartError::Config)?,
-        };
+        let config = P::config(node, &founders).and_then(configure).map_err(StartError::Config)?;
         // Known from the start, so that no peer is turned away while the stores are opened.
         let peers = members.iter().filter(|(peer, _)| *peer != node);
         let peers = peers.map(|(node, at)| Peer { node: *node, address: at.clone() });

@@ -69,13 +69,14 @@ impl FatalErrorSender {
     ) -> io::Result<()> {
         let (fatal, name) = (self.clone(), name.to_owned());
         let work = move || {
-            let mut task = task; // Declared before the guard, so dropped after it.
+            let mut task = task; // Declared before the guard, so dropped after it in a panic.
             let mut guard = PanicGuard { fatal, armed: true };
-            let result = run(&mut task);
-            guard.armed = false;
-            if let Err(error) = result {
+            if let Err(error) = run(&mut task) {
                 guard.fatal.send(error);
             }
+            // A store may panic when it is closed.
+            drop(task);
+            guard.armed = false;
         };
         thread::Builder::new().name(name).spawn(work).map(drop)
     }

@@ -197,7 +197,10 @@ impl<M> Replica<M> {
     /// error.
     pub async fn drain(&self) {
         self.refuse_new();
-        while self.shared.pending.available_permits() < Semaphore::MAX_PERMITS {
+        while self.shared.pending.available_permits() < Semaphore::MAX_PERMITS
+            // A call that was queued while the core ended keeps its permit.
+            && self.shared.threads.ended.has_changed().is_ok()
+        {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     }
