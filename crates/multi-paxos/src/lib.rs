@@ -66,7 +66,8 @@
 //!   survivor has applied. Messages that say what is chosen state a digest of their sender's history; a
 //!   follower uses its leader's commit index only while the two agree, and pulls values otherwise.
 //!   Messages of a peer with another history do not count, and a node
-//!   [reports it](consensus::Effects::contradicted) and stops when the others are no quorum. Phase 1 fills no hole with a no-op where a value is known to be chosen.
+//!   [reports it](consensus::Effects::contradicted) and stops when the others are no quorum. Phase 1
+//!   fills no hole with a no-op where a value is known to be chosen.
 //! - **[`Election`]**: when to campaign. Heartbeats carry their sender's view of the cluster. Only a node
 //!   that reaches a quorum campaigns, and only if no node that answers has a live leader; a leader that
 //!   loses its quorum steps down. So a cluster recovers under partial
