@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use synod_tests::mutants::table::{self, Line};
-use synod_tests::mutants::{Layer, Patch, Row, Scratch, hunt, unchanged};
+use synod_tests::mutants::{Layer, Patch, Row, Worktree, run_killers, unchanged};
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -29,11 +29,11 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
     let all = Patch::load(&root.join("mutants"))?;
     let patches = chosen(&all, &wanted)?;
     let program = std::env::current_exe().context("where is this program?")?;
-    let scratch = Scratch::beside(root, &program).context("no room for a copy")?;
+    let worktree = Worktree::beside(root, &program).context("no room for a copy")?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for patch in &patches {
         eprintln!("mutants: {}: {}", patch.id, patch.breaks);
-        match hunt(patch, &scratch) {
+        match run_killers(patch, &worktree) {
             Ok(row) => {
                 print_row(&row);
                 rows.push(row);
@@ -46,7 +46,7 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
         }
     }
     eprintln!("mutants: the unchanged tree");
-    failures.extend(unchanged(&patches, &rows, &scratch)?);
+    failures.extend(unchanged(&patches, &rows, &worktree)?);
     if write {
         let page = root.join("docs/verification.md");
         let text = fs::read_to_string(&page)?;

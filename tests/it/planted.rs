@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use synod_tests::mutants::{Patch, Scratch, hunt, table};
+use synod_tests::mutants::{Patch, Worktree, run_killers, table};
 
 /// Two protocols, a search and a named test, all of it built without RocksDB.
 const FEW: [&str; 2] = ["M04-lowest-ballot-wins.multi-paxos", "M24-counts-older-term.raft"];
@@ -33,10 +33,10 @@ fn every_planted_bug_applies() {
         return;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted");
-    let scratch = Scratch::new(&root(), &folder).expect("a new folder");
+    let worktree = Worktree::new(&root(), &folder).expect("a new folder");
     for patch in patches() {
-        scratch.restore().expect("the copy can be written");
-        let applied = scratch.apply(&patch.file);
+        worktree.restore().expect("the copy can be written");
+        let applied = worktree.apply(&patch.file);
         assert!(applied.is_ok(), "{} does not apply any more: {applied:?}", patch.id);
     }
 }
@@ -47,11 +47,12 @@ fn a_few_planted_bugs_are_caught() {
         return;
     }
     let program = std::env::current_exe().expect("this program lies somewhere");
-    let scratch = Scratch::beside(&root(), &program).expect("a new folder");
+    let worktree = Worktree::beside(&root(), &program).expect("a new folder");
     let all = patches();
     for id in FEW {
         let patch = all.iter().find(|patch| patch.id == id).expect("the patch is there");
-        let row = hunt(patch, &scratch).unwrap_or_else(|problem| panic!("{id}: {problem:#}"));
+        let row =
+            run_killers(patch, &worktree).unwrap_or_else(|problem| panic!("{id}: {problem:#}"));
         assert_eq!(row.kills.len(), patch.killers.len());
     }
 }

@@ -5,14 +5,14 @@
 //! each must build, and then fail because something was violated. A patch that no longer applies, a
 //! mutant that does not compile and a killer that fails on the unchanged tree are failures too.
 
-mod hunt;
-mod killer;
-mod lend;
+mod build_cache;
+mod check;
 mod patch;
-mod scratch;
+mod runner;
 pub mod table;
+mod worktree;
 
-pub use hunt::{Kill, Row, hunt, unchanged};
-pub use killer::{Build, Outcome, Program, Verdict, judge};
+pub use check::{Build, Outcome, Program, Verdict, judge};
 pub use patch::{Killer, Layer, Patch, PatchError};
-pub use scratch::Scratch;
+pub use runner::{Kill, Row, run_killers, unchanged};
+pub use worktree::Worktree;

@@ -1,4 +1,4 @@
-//! Lending the copy what other builds compiled already.
+//! Copies dependencies that other builds compiled into the worktree.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
@@ -10,7 +10,7 @@ use std::path::Path;
 ///
 /// Time stamps are kept, because cargo goes by them. Copies and not links: cargo writes some of
 /// these files in place.
-pub(super) fn lend(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn copy_dependencies(from: &Path, to: &Path) -> io::Result<()> {
     if has_rocksdb(to)? || !has_rocksdb(from)? {
         return Ok(());
     }
@@ -65,7 +65,7 @@ fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::lend;
+    use super::copy_dependencies;
     use std::fs;
     use std::path::Path;
     use std::time::{Duration, SystemTime};
@@ -89,7 +89,7 @@ mod tests {
         file.set_modified(past).expect("a time stamp");
         let file = fs::File::options().append(true).open(from.join(lent[1])).expect("it exists");
         file.set_modified(past).expect("a time stamp");
-        lend(&from, &to).expect("both folders are there");
+        copy_dependencies(&from, &to).expect("both folders are there");
         assert!(lent.iter().all(|name| to.join(name).exists()));
         assert!(!kept.iter().any(|name| to.join(name).exists()));
         assert!(to.join(".fingerprint/bytes-2/lib-bytes").exists());
@@ -104,12 +104,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         put(&from, "deps/libbytes-2.rlib");
-        lend(&from, &to).expect("nothing to do");
+        copy_dependencies(&from, &to).expect("nothing to do");
         assert!(!to.exists());
         put(&from, "build/librocksdb-sys-1/out/librocksdb.a");
         put(&to, "build/librocksdb-sys-1/out/librocksdb.a");
         put(&from, ".fingerprint/bytes-2/lib-bytes");
-        lend(&from, &to).expect("nothing to do");
+        copy_dependencies(&from, &to).expect("nothing to do");
         assert!(!to.join("deps").exists());
     }
 }

@@ -1,6 +1,6 @@
-//! Planting a bug and letting its killers look for it.
+//! Plants a bug and runs its killers.
 
-use super::{Build, Killer, Layer, Patch, Scratch, Verdict, judge};
+use super::{Build, Killer, Layer, Patch, Verdict, Worktree, judge};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,12 +37,12 @@ pub struct Kill {
 /// # Errors
 /// If the patch does not apply, the mutant does not compile, or a killer notices nothing or says
 /// nothing that can be judged.
-pub fn hunt(patch: &Patch, scratch: &Scratch) -> Result<Row> {
-    scratch.restore().context("the copy cannot be mended")?;
-    scratch.apply(&patch.file).context("the patch does not apply any more")?;
+pub fn run_killers(patch: &Patch, worktree: &Worktree) -> Result<Row> {
+    worktree.restore().context("the copy cannot be mended")?;
+    worktree.apply(&patch.file).context("the patch does not apply any more")?;
     let mut kills = Vec::new();
     for killer in &patch.killers {
-        let programs = match killer.build(scratch)? {
+        let programs = match killer.build(worktree)? {
             Build::Programs(programs) => programs,
             Build::Failed(output) => {
                 bail!("the mutant does not compile, which kills nothing:\n{}", tail(&output))
@@ -66,12 +66,12 @@ pub fn hunt(patch: &Patch, scratch: &Scratch) -> Result<Row> {
 ///
 /// # Errors
 /// If the copy cannot be mended, or a program cannot be started.
-pub fn unchanged(patches: &[Patch], rows: &[Row], scratch: &Scratch) -> Result<Vec<String>> {
-    scratch.restore().context("the copy cannot be mended")?;
+pub fn unchanged(patches: &[Patch], rows: &[Row], worktree: &Worktree) -> Result<Vec<String>> {
+    worktree.restore().context("the copy cannot be mended")?;
     let mut failures = Vec::new();
     for (build, runs) in innocent(patches, rows) {
         let killer = Killer { layer: Layer::Unit, build, arguments: Vec::new() };
-        let programs = match killer.build(scratch)? {
+        let programs = match killer.build(worktree)? {
             Build::Programs(programs) => programs,
             Build::Failed(output) => {
                 failures.push(format!("the unchanged tree does not compile:\n{}", tail(&output)));

@@ -1,6 +1,6 @@
-//! Building and running the program that must notice a bug, and judging what it said.
+//! Builds and runs a killer, and judges its output.
 
-use super::{Killer, Scratch};
+use super::{Killer, Worktree};
 use serde_json::Value;
 use std::fs;
 use std::io::{self, Read};
@@ -66,15 +66,15 @@ impl Killer {
     ///
     /// # Errors
     /// If cargo cannot be started, does not end in time, or built nothing to run.
-    pub fn build(&self, scratch: &Scratch) -> io::Result<Build> {
+    pub fn build(&self, worktree: &Worktree) -> io::Result<Build> {
         // Before anything is built: a dependency newer than RocksDB would have that built anew.
-        scratch.borrow_rocksdb()?;
+        worktree.borrow_rocksdb()?;
         let is_test = self.build[0] == "test";
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(if is_test { "test" } else { "build" }).args(&self.build[1..]);
         command.args(is_test.then_some("--no-run"));
         command.arg("--message-format=json-render-diagnostics");
-        command.current_dir(scratch.tree()).env("CARGO_TARGET_DIR", scratch.target());
+        command.current_dir(worktree.tree()).env("CARGO_TARGET_DIR", worktree.target());
         // A mutant differs from the one before in a line or two.
         command.env("CARGO_INCREMENTAL", "1");
         let (success, stdout, stderr) = finish(command, BUILD_LIMIT)?;

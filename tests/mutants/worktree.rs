@@ -1,6 +1,6 @@
 //! The copy of the tree that bugs are planted in.
 
-use super::lend::lend;
+use super::build_cache::copy_dependencies;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -10,16 +10,16 @@ use std::process::Command;
 /// A copy of the tree with a target folder of its own beside it. It is kept between runs: only
 /// what changed is written again, so that cargo compiles only what changed.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct Worktree {
     root: PathBuf,
     folder: PathBuf,
     /// The target folder of the tree itself, which may have compiled dependencies to lend.
-    lender: Option<PathBuf>,
+    shared_build: Option<PathBuf>,
     /// Locked: two runs at once would run each other's mutants.
     _lock: File,
 }
 
-impl Scratch {
+impl Worktree {
     /// Copies of the tree at `root` will lie in `folder`, which is created. Waits while another
     /// process uses that folder.
     ///
@@ -30,21 +30,21 @@ impl Scratch {
         let lock = File::create(folder.join("lock"))?;
         lock.lock()?;
         let (root, folder) = (root.to_path_buf(), folder.canonicalize()?);
-        Ok(Self { root, folder, lender: None, _lock: lock })
+        Ok(Self { root, folder, shared_build: None, _lock: lock })
     }
 
     /// The folder that all who plant bugs share: in the target folder that `program` was built
     /// into, which cargo marks.
     ///
     /// # Errors
-    /// As [`Scratch::new`], or if the program lies in no target folder.
+    /// As [`Worktree::new`], or if the program lies in no target folder.
     pub fn beside(root: &Path, program: &Path) -> io::Result<Self> {
         let target = program
             .ancestors()
             .find(|folder| folder.join("CACHEDIR.TAG").exists())
             .ok_or_else(|| io::Error::other(format!("{program:?} is in no target folder")))?;
-        let lender = Some(target.to_path_buf());
-        Ok(Self { lender, ..Self::new(root, &target.join("mutants"))? })
+        let shared_build = Some(target.to_path_buf());
+        Ok(Self { shared_build, ..Self::new(root, &target.join("mutants"))? })
     }
 
     /// The copy of the tree.
@@ -65,8 +65,8 @@ impl Scratch {
     /// # Errors
     /// If a file cannot be copied.
     pub fn borrow_rocksdb(&self) -> io::Result<()> {
-        let Some(lender) = &self.lender else { return Ok(()) };
-        lend(&lender.join("release"), &self.target().join("release"))
+        let Some(shared_build) = &self.shared_build else { return Ok(()) };
+        copy_dependencies(&shared_build.join("release"), &self.target().join("release"))
     }
 
     /// Makes the copy equal to the tree, with what is not committed yet. Files that are equal
@@ -140,48 +140,48 @@ fn remove_strangers(top: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> io:
 
 #[cfg(test)]
 mod tests {
-    use super::Scratch;
+    use super::Worktree;
     use std::fs;
     use std::path::Path;
     use std::process::Command;
 
     const PATCH: &str = "--- a/src/a.txt\n+++ b/src/a.txt\n@@ -1 +1 @@\n-one\n+two\n";
 
-    /// A repository of one file, and a scratch folder inside it that git ignores.
-    fn planted(folder: &Path) -> Scratch {
+    /// A repository of one file, and a worktree folder inside it that git ignores.
+    fn planted(folder: &Path) -> Worktree {
         let git = Command::new("git").args(["init", "-q"]).current_dir(folder).status();
         assert!(git.expect("git runs").success());
         fs::create_dir(folder.join("src")).expect("a new folder");
         fs::write(folder.join("src/a.txt"), "one\n").expect("a new file");
         fs::write(folder.join(".gitignore"), "/target\n").expect("a new file");
-        Scratch::new(folder, &folder.join("target/mutants")).expect("a new folder")
+        Worktree::new(folder, &folder.join("target/mutants")).expect("a new folder")
     }
 
     #[test]
     fn a_patch_changes_the_copy_and_restoring_mends_it() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let scratch = planted(folder.path());
+        let worktree = planted(folder.path());
         let patch = folder.path().join("m.patch");
         fs::write(&patch, PATCH).expect("a new file");
-        scratch.restore().expect("the first copy");
-        scratch.apply(&patch).expect("the patch fits");
+        worktree.restore().expect("the first copy");
+        worktree.apply(&patch).expect("the patch fits");
         let read = |path: &Path| fs::read_to_string(path).expect("the file exists");
-        assert_eq!(read(&scratch.tree().join("src/a.txt")), "two\n");
+        assert_eq!(read(&worktree.tree().join("src/a.txt")), "two\n");
         assert_eq!(read(&folder.path().join("src/a.txt")), "one\n");
-        fs::write(scratch.tree().join("src/stranger"), "").expect("a new file");
-        scratch.restore().expect("the second copy");
-        assert_eq!(read(&scratch.tree().join("src/a.txt")), "one\n");
-        assert!(!scratch.tree().join("src/stranger").exists());
+        fs::write(worktree.tree().join("src/stranger"), "").expect("a new file");
+        worktree.restore().expect("the second copy");
+        assert_eq!(read(&worktree.tree().join("src/a.txt")), "one\n");
+        assert!(!worktree.tree().join("src/stranger").exists());
     }
 
     #[test]
     fn a_patch_that_does_not_fit_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let scratch = planted(folder.path());
+        let worktree = planted(folder.path());
         let patch = folder.path().join("m.patch");
         fs::write(&patch, PATCH.replace("one", "other")).expect("a new file");
-        scratch.restore().expect("the first copy");
-        let error = scratch.apply(&patch).expect_err("the line is not there");
+        worktree.restore().expect("the first copy");
+        let error = worktree.apply(&patch).expect_err("the line is not there");
         assert!(error.to_string().contains("src/a.txt"), "{error}");
     }
 }
