@@ -89,9 +89,31 @@ fn named_parameters(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// A replica's threads, stores and network are put together in one place; the simulator has a clock and
+/// a network of its own.
+fn one_assembly(tree: &Tree) -> Vec<Finding> {
+    const PLACES: [&str; 2] = ["crates/runtime/src/builder.rs", "crates/sim/src/cluster/node.rs"];
+    let opens = |text: &str| text.contains("ReplicaCore::open(") || text.contains("ReplicaCore::<");
+    let others = tree.sources().filter(|(path, _)| {
+        !path.starts_with("crates/replica/") && !path.starts_with("tests/it/tidy/")
+    });
+    others
+        .filter(|(path, text)| opens(text) && !PLACES.contains(path))
+        .map(|(path, _)| finding(path, "opens a replica's core: use synod_runtime::Replica"))
+        .collect()
+}
+
 #[test]
 fn names_are_tidy() {
-    assert_clean(&[unique_types as Rule, named_parameters]);
+    assert_clean(&[unique_types as Rule, named_parameters, one_assembly]);
+}
+
+#[test]
+fn a_second_assembly_is_found() {
+    let second = Tree::planted("crates/node/src/a.rs", "let core = ReplicaCore::open(now);\n");
+    assert_finds(one_assembly, &second, "synod_runtime::Replica");
+    let simulated = Tree::planted("crates/sim/src/cluster/node.rs", "ReplicaCore::open(now);\n");
+    assert_eq!(one_assembly(&simulated), []);
 }
 
 #[test]
