@@ -68,7 +68,7 @@ pub struct PaxosLog<A> {
     pub(crate) outgoing: Outgoing,
     /// Slots through here were applied before this start, and are not emitted again.
     pub(crate) applied: Slot,
-    /// Whether the disk lacks the base, after a crash between two writes.
+    /// True if the disk lacks the base, after a crash between two writes.
     pub(crate) lacks_base: bool,
     pub(crate) arity: PhantomData<A>,
 }

@@ -37,7 +37,7 @@ struct Proposal {
     proposer: Proposer<Values>,
     /// The command that is the proposer's own value; none if that is a no-op.
     command: Option<Command>,
-    /// Whether any acceptor was asked to vote for the own value: then it may be chosen here.
+    /// True if any acceptor was asked to vote for the own value: then it may be chosen here.
     at_stake: bool,
     backoff: Backoff,
     stage: Stage,

@@ -25,7 +25,7 @@ pub(crate) enum SlotState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slots {
     hard_state: HardState,
-    /// Whether the hard state was changed since it was written.
+    /// True if the hard state was changed since it was written.
     is_dirty: bool,
     base: Base<Ballot>,
     /// Votes under their ballots, and chosen values.

@@ -1,4 +1,4 @@
-//! What one operation does to the registers of a search.
+//! Effect of one operation on the registers of a search.
 
 use crate::domain::{Id, NIL, UNOBSERVED};
 use std::collections::BTreeSet;

@@ -58,7 +58,7 @@ fn required_values(actions: &[&mut Action]) -> Vec<Id> {
 struct Interval {
     begin: usize,
     end: usize,
-    /// Whether it takes effect once at most.
+    /// True if it takes effect once at most.
     once: bool,
 }
 

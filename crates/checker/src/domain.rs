@@ -22,7 +22,7 @@ pub(crate) const UNOBSERVED: Id = 1;
 pub(crate) struct Domain {
     kinds: Vec<ValueKind>,
     atoms: BTreeMap<Value, Id>,
-    /// Whether texts are split into prefixes.
+    /// True if texts are split into prefixes.
     has_appends: bool,
     /// The observed texts, sorted.
     texts: Vec<Vec<u8>>,

@@ -22,7 +22,7 @@ pub struct Explanation {
     pub culprit: OpId,
     /// Number of events before its end. They are linearizable for these keys.
     pub events: usize,
-    /// Whether the prefix is known to be the longest. If a limit was reached, a longer prefix is illegal
+    /// True if the prefix is known to be the longest. If a limit was reached, a longer prefix is illegal
     /// for sure, and this one may be.
     pub is_exact: bool,
     /// Order in which the operations of the prefix can have taken effect.

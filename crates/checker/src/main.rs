@@ -152,7 +152,7 @@ struct Run<'a> {
     options: Options,
     /// The name of each file's page.
     pages: Vec<String>,
-    /// Whether the verdicts are no longer needed.
+    /// True if the verdicts are no longer needed.
     is_cancelled: AtomicBool,
 }
 

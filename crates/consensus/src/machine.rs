@@ -48,7 +48,7 @@ pub trait StateView: Any + Send + Sync {
     fn query(&self, query: &[u8]) -> Bytes;
 }
 
-/// How fresh the answer to a query must be.
+/// Consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
     /// It contains everything that was acknowledged anywhere before the query. Needs a quorum.

@@ -5,7 +5,7 @@ use synod_types::{Ballot, NodeId, Term};
 
 /// Stamp of a log slot: a term or a ballot.
 pub trait Stamp: Durable + Copy + Ord + Default {
-    /// Whether a stamp names the node that proposed under it. A ballot does, so each has one
+    /// True if a stamp names the node that proposed under it. A ballot does, so each has one
     /// proposer by construction. A term does not: that each has one leader is for elections to
     /// guarantee, and for checkers to check.
     const NAMES_PROPOSER: bool;

@@ -87,7 +87,7 @@ pub struct NodeStatus {
     pub applied: Slot,
     /// Size of the data on disk in bytes.
     pub db_size: u64,
-    /// Whether the node is a learner, without a vote.
+    /// True if the node is a learner, without a vote.
     pub is_learner: bool,
     /// Version reported to clients.
     pub version: &'static str,
@@ -106,7 +106,7 @@ pub struct MemberInfo {
     pub peer_urls: Vec<String>,
     /// URLs for clients.
     pub client_urls: Vec<String>,
-    /// Whether the node is a learner, without a vote.
+    /// True if the node is a learner, without a vote.
     pub is_learner: bool,
 }
 

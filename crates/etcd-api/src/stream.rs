@@ -100,7 +100,7 @@ struct Content {
     parts: VecDeque<Part>,
     /// `None` once they are sent.
     trailers: Option<HeaderMap>,
-    /// Whether the client has read a piece since the last check.
+    /// True if the client has read a piece since the last check.
     was_polled: bool,
     _guard: ReplyGuard,
 }

@@ -107,7 +107,7 @@ pub struct Put {
     /// New value. `None` keeps the present value, with a new revision and version, and fails if the key
     /// does not exist.
     pub value: Option<Bytes>,
-    /// Whether the answer includes the previous value.
+    /// True if the answer includes the previous value.
     pub prev_kv: bool,
 }
 
@@ -124,7 +124,7 @@ impl Put {
 pub struct DeleteRange {
     /// Keys of the request.
     pub keys: KeyRange,
-    /// Whether the answer includes the deleted keys.
+    /// True if the answer includes the deleted keys.
     pub prev_kv: bool,
 }
 
@@ -147,9 +147,9 @@ pub struct Range {
     pub revision: Option<Revision>,
     /// Order of the answer. `None` is the order of the keys.
     pub sort: Option<Sort>,
-    /// Whether values are omitted.
+    /// True if values are omitted.
     pub keys_only: bool,
-    /// Whether only the count is returned.
+    /// True if only the count is returned.
     pub count_only: bool,
     /// Lower bound of the revision of the last write.
     pub min_mod_revision: Option<Revision>,

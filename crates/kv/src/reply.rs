@@ -126,7 +126,7 @@ pub struct DeleteRangeAnswer {
 pub struct RangeAnswer {
     /// Keys found, up to the limit.
     pub kvs: Vec<KeyValue>,
-    /// Whether the limit excluded keys.
+    /// True if the limit excluded keys.
     pub more: bool,
     /// Number of keys in the range, regardless of limit and filters.
     pub count: u64,
@@ -135,7 +135,7 @@ pub struct RangeAnswer {
 /// Answer to a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnAnswer {
-    /// Whether all compares held: then the first branch was executed, else the second.
+    /// True if all compares held: then the first branch was executed, else the second.
     pub succeeded: bool,
     /// Reply to each operation of the executed branch, in order.
     pub replies: Vec<OpReply>,

@@ -176,7 +176,7 @@ pub(crate) struct CompareEvaluation {
     relation: CompareRelation,
     operand: CompareOperand,
     cursor: RangeCursor,
-    /// Whether the range has a key.
+    /// True if the range has a key.
     any: bool,
 }
 

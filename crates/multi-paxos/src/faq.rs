@@ -1,4 +1,4 @@
-//! What readers of simplified accounts ask, and what this crate does about it. Each answer names
+//! Questions that readers of simplified accounts ask, and this crate's answers. Each answer names
 //! the tests and the golden scripts (`tests/scripts`) that show it.
 //!
 //! # Is a rejected proposal answered, and how does a proposer learn that it was overtaken?

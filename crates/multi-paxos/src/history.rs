@@ -23,7 +23,7 @@ use synod_types::{Ballot, NodeId, Slot};
 /// Bytes of values that a contradicting peer is sent: a row of no-ops, or one command.
 const MAX_EVIDENCE_BYTES: usize = 64;
 
-/// How far this node's log agrees with that of a leader: the leader's history through some slot was
+/// Extent to which this node's log agrees with that of a leader: the leader's history through some slot was
 /// compared, and what follows was accepted under its ballot without a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Agreement {

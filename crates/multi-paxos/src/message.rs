@@ -36,7 +36,7 @@ pub struct Report {
     pub confirmed: Slot,
     /// Values with the ballot each was accepted at, or [`CHOSEN`], in order.
     pub runs: Vec<Run<Ballot>>,
-    /// Whether the acceptor holds nothing after `through`.
+    /// True if the acceptor holds nothing after `through`.
     pub is_last: bool,
     /// Commit index of the acceptor. The proposer must learn these slots: a report has no values for
     /// them.
@@ -72,11 +72,11 @@ pub struct View {
     pub leader: Option<Ballot>,
     /// State of the sender.
     pub state: ElectionState,
-    /// Whether enough voters answer the sender to lead or to go on leading. A follower measures this
+    /// True if enough voters answer the sender to lead or to go on leading. A follower measures this
     /// only while it has no leader; until then it is `false`, and `has_live_leader` implies that its
     /// leader has a quorum.
     pub has_quorum: bool,
-    /// Whether the sender leads, or receives messages of a leader directly, and that leader has its
+    /// True if the sender leads, or receives messages of a leader directly, and that leader has its
     /// quorum.
     pub has_live_leader: bool,
     /// Commit index of the sender.

@@ -16,7 +16,7 @@ use synod_types::{Ballot, Instant, NodeId};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stall {
     since: Instant,
-    /// Whether a message to itself that was sent afterwards has come back from the disk.
+    /// True if a message to itself that was sent afterwards has come back from the disk.
     disk_responded: bool,
 }
 

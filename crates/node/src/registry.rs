@@ -1,4 +1,4 @@
-//! What each protocol of [`ProtocolKind`] is: its replica, its simulation, its settings.
+//! Replica and simulation of each [`ProtocolKind`].
 
 use crate::protocol::ProtocolKind;
 use crate::settings::NodeSettings;

@@ -74,7 +74,7 @@ pub struct PreVoteReply {
     pub term: Term,
     /// The term of the question.
     pub next_term: Term,
-    /// Whether the sender would vote for the receiver.
+    /// True if the sender would vote for the receiver.
     pub granted: bool,
 }
 
@@ -92,7 +92,7 @@ pub struct RequestVote {
 pub struct Vote {
     /// The voter's term.
     pub term: Term,
-    /// Whether the vote is granted.
+    /// True if the vote is granted.
     pub granted: bool,
 }
 

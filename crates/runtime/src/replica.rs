@@ -21,7 +21,7 @@ const UNITS: usize = 64 << 10;
 const UNIT: usize = 1024;
 /// Reads that wait for a view; more are rejected.
 const VIEWS: usize = 4096;
-/// How often a draining replica looks for pending requests.
+/// Interval at which a draining replica checks for pending requests.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Marks a replica of a [`StateMachine`](synod_consensus::StateMachine): commands, queries and replies
@@ -38,7 +38,7 @@ pub struct Replica<M = Untyped> {
     machine: PhantomData<fn() -> M>,
 }
 
-/// What all handles of a replica share.
+/// State that all handles of a replica share.
 pub(crate) struct Shared {
     calls: mpsc::Sender<Call>,
     tasks: Sender<Task>,

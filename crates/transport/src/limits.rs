@@ -22,7 +22,7 @@ impl Default for TransportLimits {
 /// Counters of the traffic with one peer since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerStats {
-    /// Whether there is a connection at present.
+    /// True if there is a connection at present.
     pub connected: bool,
     /// Number of connections that were established.
     pub connections: u64,

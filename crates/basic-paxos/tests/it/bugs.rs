@@ -266,7 +266,7 @@ fn paxos_p16_lost_message_never_repeated() {
 fn paxos_p17_ballots_are_heard_from_their_owners_only() {
     let mut cluster = alone::<Single>(Saved::default());
     let foreign = prepare(1, b(9, 3));
-    assert_eq!(cluster.replies(N2, N1, foreign), [], "nobody speaks for another node");
+    assert_eq!(cluster.replies(N2, N1, foreign), [], "no node speaks for another one");
     cluster.propose(N1, 1, "x");
     assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
 }

@@ -348,8 +348,8 @@ fn snapshot_covers_missed_slots_and_keeps_promises() {
         cluster.propose(N1, ticket, &format!("{ticket}"));
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
     }
-    let vow = Message::Accept(Accept { slot: Slot(9), ballot: b(3, 2), value: value("late") });
-    cluster.inject(N2, N3, vow);
+    let accept = Message::Accept(Accept { slot: Slot(9), ballot: b(3, 2), value: value("late") });
+    cluster.inject(N2, N3, accept);
     let promise = Message::Prepare(Prepare { slot: Slot(7), ballot: b(5, 2) });
     cluster.inject(N2, N3, promise);
     cluster.wire.clear();

@@ -14,18 +14,18 @@ pub(super) struct Linearization<'a> {
     pub(super) steps: Vec<Step>,
     /// For each completed operation the number of its class of equal actions.
     pub(super) equivalence_class: Vec<usize>,
-    /// Whether each completed operation is a write that another one could have overwritten at once:
+    /// True if each completed operation is a write that another one could have overwritten at once:
     /// see [`Step::Overwritable`].
     pub(super) overwritable: Vec<bool>,
     /// For each kind of pending operations whether its uses are counted.
     pub(super) counted: &'a [bool],
     /// The number of uses of each kind.
     pub(super) used: Vec<u32>,
-    /// Whether no kind may be used too often, counted or not.
+    /// True if no kind may be used too often, counted or not.
     pub(super) is_strict: bool,
     pub(super) keys: KeySets,
     pub(super) supply: Option<Supply>,
-    /// Whether some operation can tell an unobserved value from another.
+    /// True if some operation can tell an unobserved value from another.
     pub(super) distinguishes_unobserved: bool,
 }
 

@@ -133,7 +133,7 @@ struct Turn {
     op: Op,
     /// The end of the operation in flight, and whether it took effect if it is abandoned.
     end: u8,
-    /// Whether it takes effect at its begin, and not at its end.
+    /// True if it takes effect at its begin, and not at its end.
     early: bool,
     /// The answer instead of the outcome.
     wrong_answer: Option<Value>,

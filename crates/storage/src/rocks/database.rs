@@ -19,7 +19,7 @@ pub(super) struct Database {
     db: DB,
     kind: Kind,
     high_water: HighWater,
-    /// Whether a write failed. The content of the disk is unknown from then on.
+    /// True if a write failed. The content of the disk is unknown from then on.
     failed: bool,
     dir: DataDir,
 }
