@@ -99,7 +99,7 @@ pub enum PatchError {
         line: String,
     },
     /// The file's name is not `ROW-WORDS.WHERE.patch`.
-    #[error("{0}: not named like M23-forgets-its-vote.raft.patch")]
+    #[error("{0}: not named like M23-vote-lost-at-restart.raft.patch")]
     Name(PathBuf),
 }
 
