@@ -1,17 +1,16 @@
 # Synod's commands. `make` alone lists them.
 #
-# RocksDB is by far the largest part of a build. Every command below compiles in the release
-# profile, into one target folder and for the whole workspace, because cargo would otherwise build
-# RocksDB again for each combination.
+# RocksDB dominates the build time. Commands that need it compile in the release profile, into one target folder
+# and for the whole workspace, because cargo would build RocksDB again for each other combination.
 
 ARGS ?=
 CARGO ?= cargo
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-# Set by CI to --locked; empty otherwise, so that a new dependency needs no extra step.
+# CI sets this to --locked. Empty otherwise, so that a new dependency needs no extra step.
 LOCKED ?=
 WHOLE := --release --workspace $(LOCKED)
-# Cargo's own answer, so that CARGO_TARGET_DIR and a user's cargo settings both count.
+# Read from cargo, so that CARGO_TARGET_DIR and the user's cargo settings are respected.
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 	| sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
@@ -36,13 +35,13 @@ build: setup ## Build everything; the program is target/release/synod
 test: setup ## Run every test
 	$(CARGO) test $(WHOLE)
 
-kills: setup ## Kill nodes of real clusters, so often over all protocols: make kills ARGS=1000
+kills: setup ## Kill nodes of real clusters this many times, over all protocols: make kills ARGS=1000
 	SYNOD_KILLS=$(or $(ARGS),1000) $(CARGO) test $(WHOLE) --test it -- --nocapture kill::
 
-bugs: ## List the bugs that shipped elsewhere and the tests that hold each: make bugs ARGS=raft-09
+bugs: ## List the bugs that shipped elsewhere and the tests of each: make bugs ARGS=raft-09
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)
 
-# One build a package, without those that need RocksDB.
+# A separate build for each package; none of them needs RocksDB.
 FUZZ = FUZZ_SECONDS=$(or $(SECONDS),600) $(CARGO) test --release $(LOCKED)
 fuzz: ## Fuzz every decoder and every core for longer: make fuzz SECONDS=3600
 	$(FUZZ) -p synod-sim --test fuzz
@@ -52,12 +51,12 @@ fuzz: ## Fuzz every decoder and every core for longer: make fuzz SECONDS=3600
 mutants: ## Plant known bugs in a copy of the tree; tests must catch them: make mutants ARGS=M24
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)
 
-# Mutants are held against the tests that take a second, and compiled by a profile of their own:
-# with campaigns, or optimised, they would take days.
+# Mutants run only the tests that take a second, and are compiled with a profile of their own: with campaigns, or
+# fully optimised, a run would take days.
 MUTATED ?= synod-basic-paxos
 SURVIVORS = $(or $(wildcard mutants/cargo-mutants/$(MUTATED:synod-%=%).txt),/dev/null)
 TOOLS := $(HOME)/.cache/synod/tools
-mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--shard 0/8'
+mutation: ## Mutate a protocol's code with cargo-mutants: make mutation ARGS='--shard 0/8'
 	@test -x '$(TOOLS)/bin/cargo-mutants' || \
 		$(CARGO) install --locked --root '$(TOOLS)' cargo-mutants --version 27.1.0
 	@PATH="$(TOOLS)/bin:$$PATH" CARGO_INCREMENTAL=1 $(CARGO) mutants --package $(MUTATED) \
@@ -68,7 +67,7 @@ mutation: ## Have cargo-mutants change a protocol's code: make mutation ARGS='--
 		sed -E 's/:[0-9]+:[0-9]+:/:/' missed.txt | sort \
 		| comm -23 - $(abspath $(SURVIVORS)) | { ! grep .; }
 
-explore: ## Look at more states of small clusters, for minutes: make explore ARGS=raft
+explore: ## Search more states of small clusters, for minutes: make explore ARGS=raft
 	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
 		--ignored --nocapture --test-threads=1
 
@@ -79,12 +78,12 @@ bench: setup ## Run the benchmarks: make bench ARGS=core_step
 load: setup ## Load real clusters: bursts, slow links, slow disks, large reads: make load ARGS=burst
 	$(CARGO) bench --workspace $(LOCKED) --bench load -- $(ARGS)
 
-peers: ## Compare the Raft core with OmniPaxos, in turn, in one process
+peers: ## Compare the Raft core with OmniPaxos, alternating, in one process
 	$(CARGO) run --release --manifest-path bench/peers/Cargo.toml $(LOCKED) -- $(ARGS)
 
 doc: setup ## Build the documentation: target/doc/synod_raft/index.html
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps $(WHOLE)
 
-lint: setup ## Check the format and run clippy
+lint: setup ## Check the format, and run clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets $(WHOLE) -- -D warnings -D clippy::too_many_lines

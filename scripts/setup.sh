@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes sure that this machine can build Synod: Rust, a C++ compiler and libclang.
+# Checks that this machine can build Synod: Rust, a C++ compiler and libclang.
 #
-# RocksDB is C++: its build needs a compiler for C++20, and bindgen, which reads RocksDB's header
-# to generate the Rust bindings, loads libclang. On Debian and Ubuntu what is missing is installed
-# with apt-get; elsewhere the script says what to install. When nothing is missing it does nothing
-# and needs no rights.
+# RocksDB is C++: its build needs a C++20 compiler. bindgen, which generates the Rust bindings from
+# RocksDB's header, loads libclang. On Debian and Ubuntu the script installs missing packages with
+# apt-get; elsewhere it prints what to install. If nothing is missing it changes nothing and needs
+# no root rights.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +14,7 @@ export PATH
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# Whether the Rust compiler is there and new enough.
+# Fails unless the Rust compiler is installed and new enough.
 check_rust() {
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
     command -v cargo >/dev/null 2>&1 || fail "Rust is missing: install it from https://rustup.rs" \
@@ -22,14 +22,14 @@ check_rust() {
     found=$(rustc --version | sed 's/^rustc \([0-9]*\.[0-9]*\).*/\1/')
     oldest=$(printf '%s\n%s\n' "$wanted" "$found" | sort -t. -k1,1n -k2,2n | head -n 1)
     [ "$oldest" = "$wanted" ] || fail "rustc $found is too old: Synod needs $wanted or newer;" \
-        "'rustup update stable' gets it"
+        "run 'rustup update stable'"
 }
 
-# Whether the compiler that the build will call takes C++20, with its standard library.
+# Returns whether the compiler of the build supports C++20, with its standard library.
 has_cxx() {
     probe=$(mktemp -d)
     printf '#include <concepts>\n#include <cstdint>\nint main() { return 0; }\n' >"$probe/probe.cc"
-    # CXX may hold flags too, so it is split into words on purpose.
+    # CXX may contain flags, so it is split into words on purpose.
     # shellcheck disable=SC2086
     if ${CXX:-c++} -std=c++20 "$probe/probe.cc" -o "$probe/probe" >/dev/null 2>&1 &&
         command -v "${CC:-cc}" >/dev/null 2>&1; then
@@ -41,7 +41,7 @@ has_cxx() {
     return $status
 }
 
-# Whether a folder holds libclang under one of the names that clang-sys looks for.
+# Returns whether a folder contains libclang under one of the names that clang-sys accepts.
 holds_libclang() {
     for library in "$1"/libclang.so "$1"/libclang.so.* "$1"/libclang-*.so "$1"/libclang-*.so.* \
         "$1"/libclang.dylib; do
@@ -51,7 +51,7 @@ holds_libclang() {
     return 1
 }
 
-# The folders that clang-sys searches, in its order, one a line.
+# Prints the folders that clang-sys searches, in its order, one per line.
 libclang_folders() {
     prefix=$("${LLVM_CONFIG_PATH:-llvm-config}" --prefix 2>/dev/null || true)
     [ -z "$prefix" ] || printf '%s\n' "$prefix/bin" "$prefix/lib" "$prefix/lib64"
@@ -65,7 +65,7 @@ libclang_folders() {
         /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib
 }
 
-# Whether clang's own headers are there: libclang without them cannot even read <stddef.h>.
+# Returns whether clang's own headers are installed: without them libclang cannot read <stddef.h>.
 has_clang_headers() {
     [ -z "${BINDGEN_EXTRA_CLANG_ARGS:-}" ] || return 0
     prefix=$("${LLVM_CONFIG_PATH:-llvm-config}" --prefix 2>/dev/null || true)
@@ -80,13 +80,13 @@ has_clang_headers() {
     return 1
 }
 
-# Whether bindgen will find libclang. LIBCLANG_PATH, a folder or a file, overrules every search.
+# Returns whether bindgen will find libclang. LIBCLANG_PATH, a folder or a file, overrides the search.
 has_libclang() {
     if [ -n "${LIBCLANG_PATH:-}" ]; then
         [ -f "$LIBCLANG_PATH" ] || holds_libclang "$LIBCLANG_PATH"
         return
     fi
-    # The reader stops at the first hit, which the writer may report as a broken pipe.
+    # The reader stops at the first match, which the writer may report as a broken pipe.
     libclang_folders 2>/dev/null | {
         while IFS= read -r folder; do
             [ -n "$folder" ] && [ -d "$folder" ] && holds_libclang "$folder" && exit 0
@@ -95,19 +95,19 @@ has_libclang() {
     } && has_clang_headers
 }
 
-# Runs a command with root's rights, or fails when there is no way to get them.
+# Runs a command as root, or fails if that is impossible.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null 2>&1; then
-        # Without a terminal nobody could type a password: fail at once instead of waiting.
+        # Without a terminal no password can be entered: fail and do not wait.
         if [ -t 0 ]; then sudo "$@"; else sudo -n "$@"; fi
     else
         return 1
     fi
 }
 
-# Installs Debian packages; the package lists of a bare machine may be missing or old.
+# Installs Debian packages. The package lists of a new machine may be missing or old.
 apt_install() {
     export DEBIAN_FRONTEND=noninteractive
     as_root apt-get install -y --no-install-recommends "$@" >&2 && return 0
@@ -115,7 +115,7 @@ apt_install() {
         as_root apt-get install -y --no-install-recommends "$@" >&2
 }
 
-# What to install where there is no apt-get.
+# Prints what to install on systems without apt-get.
 other_systems() {
     say "install a C++20 compiler and libclang with its headers, then run this again:"
     say "  Fedora, RHEL:  sudo dnf install gcc-c++ clang-devel"
@@ -123,21 +123,21 @@ other_systems() {
     say "  Alpine:        sudo apk add g++ clang-dev"
     say "  openSUSE:      sudo zypper install gcc-c++ clang-devel"
     say "  macOS:         xcode-select --install"
-    say "libclang in an unusual folder is found through LIBCLANG_PATH"
+    say "if libclang is in another folder, set LIBCLANG_PATH"
 }
 
 install_missing() {
     say "missing:$missing"
-    say "why: RocksDB, which keeps Synod's log and state, is C++ and is compiled from source," \
+    say "reason: RocksDB, which stores Synod's log and state, is C++ and is compiled from source," \
         "once: ten to sixteen minutes on two cores"
     if ! command -v apt-get >/dev/null 2>&1; then
         other_systems
         exit 1
     fi
-    say "installing$packages with apt-get, which takes root's rights and about a minute"
-    # The names are words of a list.
+    say "installing$packages with apt-get; this needs root and takes about a minute"
+    # The list is split into words on purpose.
     # shellcheck disable=SC2086
-    apt_install $packages || fail "could not install them; run as root:" \
+    apt_install $packages || fail "the installation failed; run as root:" \
         "apt-get update && apt-get install -y$packages"
 }
 
@@ -153,8 +153,8 @@ if ! has_libclang; then
     packages="$packages libclang-dev"
 fi
 [ -z "$packages" ] || install_missing
-has_cxx || fail "${CXX:-c++} still cannot compile C++20; name a newer compiler in CXX (and CC)"
-has_libclang || fail "libclang is still not found; name its folder in LIBCLANG_PATH"
+has_cxx || fail "${CXX:-c++} still cannot compile C++20; set CXX (and CC) to a newer compiler"
+has_libclang || fail "libclang is still not found; set LIBCLANG_PATH to its folder"
 
 target=${CARGO_TARGET_DIR:-$root/target}
 for built in "$target"/release/build/librocksdb-sys-*/out/librocksdb.a; do
