@@ -1,4 +1,4 @@
-//! The depth-first search through configurations, in Wing and Gong's manner.
+//! Depth-first search through configurations: Wing and Gong's algorithm, with all pruning rules applied.
 
 use super::just_in_time::{ALL_KEYS, discards_pending_effects};
 use super::linearization::Linearization;
@@ -11,60 +11,60 @@ use crate::options::SearchLimit;
 use crate::problem::{Completed, Problem};
 use crate::registers::State;
 
-/// Steps between two calls of the function that can stop a search.
+/// Steps between two calls of the `stop` function.
 const STOP_INTERVAL: u32 = 1024;
 
-/// A configuration whose choices are being tried.
+/// A configuration on the current path, whose choices are being tried.
 #[derive(Debug)]
 struct Frame {
     state: State,
-    /// The event before which the next operation must have begun.
+    /// The first remaining end. The next operation must have begun before it.
     before: usize,
-    /// The keys that the next operation may be about.
+    /// The keys that are open for the next operation: see `just_in_time.rs`.
     open: u64,
     choices: Vec<Choice>,
     /// The number of choices that have been tried.
     tried: usize,
-    /// The number of steps before the choice that led here.
+    /// The number of steps to keep when the search backtracks from here.
     base: usize,
 }
 
-/// A step that can be tried, and the state that follows.
+/// An operation that can take effect next, and the state after it.
 #[derive(Clone, Copy, Debug)]
 struct Choice {
     candidate: Candidate,
     state: State,
 }
 
-/// An operation that can take effect next.
+/// The operation of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Candidate {
     Completed(usize),
     Pending(usize),
-    /// A write that took effect where it was marked as overwritable.
+    /// A write that takes effect in the past, at its mark.
     Overwritten(usize),
 }
 
-/// The result of a step.
+/// The result of entering a configuration.
 enum Expansion {
-    /// Everything has taken effect.
+    /// All completed operations have taken effect.
     Complete,
-    /// No linearization continues from here.
+    /// The configuration has no completion, or another one stands for it.
     DeadEnd,
     /// There are choices to try.
     Open(Frame),
 }
 
-/// One search under one set of kinds whose uses are counted.
+/// One round of the search, with a fixed set of counted kinds.
 pub(super) struct DepthFirst<'a> {
     current: Linearization<'a>,
     visited: Visited,
-    /// The slot of each completed operation in an [`UnlinearizedSet`], and the number of slots.
+    /// The slot of each completed operation in an [`UnlinearizedSet`]; the number of slots.
     slots: (Vec<usize>, usize),
 }
 
 impl<'a> DepthFirst<'a> {
-    /// Creates a search: see `pending_uses.rs` for `counted` and `is_strict`.
+    /// Creates a round: see `pending_uses.rs` for `counted` and `is_strict`.
     pub(super) fn new(problem: &'a mut Problem, counted: &'a [bool], is_strict: bool) -> Self {
         Self {
             slots: assign_slots(&problem.completed),
@@ -73,17 +73,17 @@ impl<'a> DepthFirst<'a> {
         }
     }
 
-    /// Returns the number of configurations in memory.
+    /// Returns the number of stored configurations.
     pub(super) fn visited_count(&self) -> usize {
         self.visited.count
     }
 
-    /// Returns the steps to where the search has ended.
+    /// Returns the steps of the current path: the order that was found, after a success.
     pub(super) fn into_steps(self) -> Vec<Step> {
         self.current.steps
     }
 
-    /// Searches, and returns whether there is an order.
+    /// Searches for an order. Returns whether there is one.
     pub(super) fn run(
         &mut self,
         budget: usize,
@@ -111,7 +111,7 @@ impl<'a> DepthFirst<'a> {
             };
             frame.tried += 1;
             let (from, before, open) = (frame.state, frame.before, frame.open);
-            match self.take(choice, from, before, open) {
+            match self.try_choice(choice, from, before, open) {
                 Expansion::Complete => return Ok(true),
                 Expansion::DeadEnd => {}
                 Expansion::Open(frame) => frames.push(frame),
@@ -120,8 +120,8 @@ impl<'a> DepthFirst<'a> {
         Ok(false)
     }
 
-    /// Lets a choice take effect, with all that the rules derive from it.
-    fn take(&mut self, choice: Choice, from: State, before: usize, open: u64) -> Expansion {
+    /// Lets a choice take effect, with the steps that the rules derive from it.
+    fn try_choice(&mut self, choice: Choice, from: State, before: usize, open: u64) -> Expansion {
         let current = &mut self.current;
         let base = current.steps.len();
         let open = match choice.candidate {
@@ -157,8 +157,9 @@ impl<'a> DepthFirst<'a> {
         expansion
     }
 
-    /// Confirms observations, applies the pruning rules and collects the choices of a configuration.
+    /// Enters a configuration: confirms observations, applies the pruning rules and collects the choices.
     fn expand(&mut self, state: State, base: usize, open: u64) -> Expansion {
+        // An observation that is confirmed only now depends on the pending operations before it.
         let open = if self.current.confirm_observations(state) { ALL_KEYS } else { open };
         let Some(next) = self.current.window.first_end() else { return Expansion::Complete };
         let before = self.current.problem.completed[next].end;
@@ -172,7 +173,7 @@ impl<'a> DepthFirst<'a> {
         Expansion::Open(Frame { state, before, open, choices, tried: 0, base })
     }
 
-    /// Enters the configuration among those visited, and returns whether it is new.
+    /// Stores the configuration. Returns false if an earlier one equals or dominates it.
     fn is_new(&mut self, next: usize, state: State, open: u64) -> bool {
         let current = &self.current;
         let empty = || UnlinearizedSet::empty(self.slots.1);
@@ -190,7 +191,7 @@ impl<'a> DepthFirst<'a> {
             }
         }
         let counted = (0..current.used.len()).filter(|kind| current.counted[*kind]);
-        // A strict round does not remember the uses of each other kind. Fewer are likely to be better.
+        // A strict round stores only the total of all uses. To prefer fewer uses is a heuristic.
         let total = current.is_strict.then(|| current.used.iter().sum());
         let uses = counted.map(|kind| current.used[kind]).chain(total).collect();
         let key = ConfigurationKey { state, changes };
@@ -201,13 +202,13 @@ impl<'a> DepthFirst<'a> {
     fn choices(&mut self, next: usize, state: State, open: u64) -> Vec<Choice> {
         let current = &mut self.current;
         let before = current.problem.completed[next].end;
-        let wanted = current.wanted(state);
+        let required = current.required(state);
         let mut ranked: Vec<(Rank, Choice)> = Vec::new();
         let mut candidates: Vec<_> = current.window.candidates().collect();
         candidates.sort_unstable_by_key(|op| current.problem.completed[*op].end);
         let mut tried = Vec::new();
         if current.overwritable[next] {
-            let rank = current.rank_overwritten(next, state, wanted);
+            let rank = current.rank_overwritten(next, state, required);
             ranked.push((rank, Choice { candidate: Candidate::Overwritten(next), state }));
         }
         for op in candidates {
@@ -225,10 +226,10 @@ impl<'a> DepthFirst<'a> {
             }
             tried.push((class, current.overwritable[op]));
             let Some(to) = current.problem.registers.apply(action, state) else { continue };
-            let rank = current.rank_completed(op, to, wanted);
+            let rank = current.rank_completed(op, to, required);
             ranked.push((rank, Choice { candidate: Candidate::Completed(op), state: to }));
         }
-        self.pending_choices(&mut ranked, before, state, open, wanted);
+        self.pending_choices(&mut ranked, before, state, open, required);
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, choice)| choice).collect()
     }
@@ -240,7 +241,7 @@ impl<'a> DepthFirst<'a> {
         before: usize,
         state: State,
         open: u64,
-        wanted: Option<RequiredValue>,
+        required: Option<RequiredValue>,
     ) {
         let current = &mut self.current;
         let has_unobserved_writes = current.unobserved_writes().next().is_some();
@@ -252,12 +253,13 @@ impl<'a> DepthFirst<'a> {
             }
             let Some(to) = current.problem.registers.apply(action, state) else { continue };
             let is_unobserved = to == UNOBSERVED && current.ignores_unobserved();
-            // An operation without effect is of use only to writes that it overwrites.
-            let is_idle = to == state && !(action.is_unconditional() && has_unobserved_writes);
-            if is_idle || is_unobserved {
+            // A write that leaves the state as it is may still absorb unobserved writes. Other operations
+            // without effect need not take place.
+            let is_redundant = to == state && !(action.is_unconditional() && has_unobserved_writes);
+            if is_redundant || is_unobserved {
                 continue;
             }
-            let rank = current.rank_pending(kind, next, to, wanted);
+            let rank = current.rank_pending(kind, next, to, required);
             ranked.push((rank, Choice { candidate: Candidate::Pending(kind), state: to }));
         }
     }

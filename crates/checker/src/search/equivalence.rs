@@ -1,19 +1,21 @@
-//! Rule: of candidates with the same action only the one that ends first is tried.
+//! Pruning rule: of candidates with the same action only the one that ends first is tried.
 //!
-//! Soundness: let a linearization use candidate `b` next and candidate `a`, with the same action and
-//! an earlier end, later on. Exchange the two. The states stay the same. `a` is a candidate now; and
-//! `b` is still running where `a` was, because that place is before the end of `a`. This is a symmetry
-//! reduction, with the exchange argument of earliest-deadline-first scheduling. Pending operations
-//! with the same action form one kind from the start and are used in the order of their begins.
+//! Soundness: let a completion start with candidate `b`, and let candidate `a` with the same action and an
+//! earlier end take effect later. Exchange them. The states stay the same, because the actions are equal.
+//! Real time permits this: `a` is a candidate now, and `b` has not ended at the former place of `a`,
+//! because `a` ends before `b`. This is a symmetry reduction, with the exchange argument of
+//! earliest-deadline-first scheduling. Pending operations have no end: those with the same action form one
+//! kind (see [`Pending`](crate::problem::Pending)).
 //!
-//! Writes that are overwritable and those that are not count as two classes: only the former can
-//! still take effect in the past (see `overwritten_writes.rs`).
+//! The exchange fails where `a` takes effect in the past, at its mark (see `overwritten_writes.rs`), and
+//! `b` has no mark. Therefore a marked `a` does not stand for an unmarked `b`: both are tried. If `a` gets
+//! its mark later, `b` gets the same one.
 
 use crate::action::Action;
 use crate::problem::Completed;
 use std::collections::BTreeMap;
 
-/// Returns a number for each operation, the same for all with the same action.
+/// Returns the class of each operation: a number that all operations with the same action share.
 pub(super) fn equivalence_classes(completed: &[Completed]) -> Vec<usize> {
     let mut classes: BTreeMap<&Action, usize> = BTreeMap::new();
     completed.iter().map(|it| *classes.entry(&it.action).or_insert(it.record)).collect()

@@ -1,20 +1,20 @@
-//! The order of the recorder's hints: tried before any search, in one walk.
+//! The order of the recorder's hints, tried before any search in one pass.
 //!
-//! A recorder that replicates a log has the slot of each change. If that order explains the history, no
-//! search is needed. If not, nothing follows from it.
+//! A recorder that replicates a log knows the slot of each change. If the order of the slots explains the
+//! history, no search is needed. If not, nothing follows from it, and the search decides.
 
 use super::window::Window;
 use crate::action::Action;
 use crate::problem::{Completed, Pending, PendingCall, Problem};
 use crate::registers::{Registers, State};
 
-/// A change of the state, at the place of its hint.
+/// An operation with a hint that may change the state.
 enum Change<'a> {
     Completed(usize),
     Pending(&'a Action, PendingCall),
 }
 
-/// The state of the walk, and the operations that are left.
+/// The state of the pass, and the remaining operations.
 struct Walk<'a> {
     completed: &'a [Completed],
     registers: &'a mut Registers,
@@ -23,8 +23,8 @@ struct Walk<'a> {
     order: Vec<usize>,
 }
 
-/// Returns the records in the order of their hints, if every completed change has one and this order
-/// explains everything. Observations take effect where the state confirms them first.
+/// Returns the records in the order of their hints, if every completed change has a hint and this order
+/// explains all outcomes. An observation takes effect at the first state that confirms it.
 pub(super) fn follow_hints(problem: &mut Problem) -> Option<Vec<usize>> {
     let Problem { registers, init, completed, pending } = problem;
     let mut changes = Vec::new();
@@ -67,7 +67,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Lets a completed change take effect, or returns `None` if it cannot.
+    /// Lets a completed change take effect. Returns `None` if it cannot.
     fn completed(&mut self, op: usize) -> Option<()> {
         self.window.candidates().find(|candidate| *candidate == op)?;
         self.state = self.registers.apply(&self.completed[op].action, self.state)?;
@@ -76,7 +76,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// Lets a pending change take effect, if it can.
+    /// Lets a pending change take effect if it can, else leaves it out.
     fn pending(&mut self, action: &Action, call: PendingCall) {
         let next = self.window.first_end();
         if next.is_none_or(|next| self.completed[next].end < call.begin) {

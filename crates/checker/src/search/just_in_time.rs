@@ -1,18 +1,29 @@
-//! Rule: a pending operation takes effect only if the next operation builds on it.
+//! Pruning rule: after pending operations only an operation that depends on them is tried.
 //!
-//! Soundness: if an operation follows that shares no key with a pending one before it, the two can be
-//! exchanged without a change of any later state; and an unconditional write to the only key that
-//! pending operations have changed makes these superfluous: they may never have taken effect. So after
-//! pending operations the search continues only with an operation on one of their keys. The rule is
-//! Lowe's just-in-time linearization, restricted to operations that need not take effect at all.
+//! Soundness: a pending operation has no end, so it may take effect at any time after its begin, or never.
+//! Take any completion, and a run of pending operations in it.
+//! - If the completed operation after the run shares no key with it, move that operation to the front of
+//!   the run. It commutes with the run, so no later state changes, and real time permits it because no
+//!   operation of the run ends.
+//! - If the run concerns one key, and the operation after it writes that key unconditionally, leave out
+//!   the run: nothing observes it. The operations of the run never took effect.
+//! - If no completed operation follows, leave out the run.
+//!
+//! Repeat this until nothing changes. It ends, because completed operations only move forward and pending
+//! ones only disappear. In the resulting completion each run is followed by an operation that depends on
+//! it.
+//!
+//! The rule is a partial-order reduction. It is related to Lowe's just-in-time linearization ("Testing for
+//! linearizability", 2017), which delays every operation until some return needs it. Here only operations
+//! that never return are delayed, until an operation on the same key needs them.
 
 use crate::action::Action;
 use crate::problem::Problem;
 
-/// All keys, and any key from the 64th on.
+/// The set of all keys. Problems with 64 keys or more use it for every operation, which turns the rule off.
 pub(super) const ALL_KEYS: u64 = u64::MAX;
 
-/// The keys of operations as bit sets.
+/// The keys of each operation, as bit sets.
 pub(super) struct KeySets {
     /// The keys of each completed operation.
     pub(super) completed: Vec<u64>,
@@ -33,13 +44,14 @@ impl KeySets {
         }
     }
 
-    /// Returns the keys that may be next after a pending operation of this kind.
+    /// Returns the keys of the present run of pending operations, extended by one of this kind: the next
+    /// completed operation must share a key with it. `open` is the value before, [`ALL_KEYS`] if no run is open.
     pub(super) fn after_pending(&self, kind: usize, open: u64) -> u64 {
         self.pending[kind] | if open == ALL_KEYS { 0 } else { open }
     }
 }
 
-/// Returns whether a write discards all effects of the pending operations before it.
+/// Returns whether an action overwrites all effects of the present run of pending operations.
 pub(super) fn discards_pending_effects(action: &Action, open: u64) -> bool {
     matches!(action, Action::Write { key, .. } if *key < 64 && open == 1 << key)
 }

@@ -1,4 +1,4 @@
-//! A linearization under construction: the steps so far, and the operations that are left.
+//! A linearization under construction: the steps so far, and the remaining operations.
 
 use super::equivalence::equivalence_classes;
 use super::just_in_time::KeySets;
@@ -7,30 +7,29 @@ use super::supply::Supply;
 use super::window::Window;
 use crate::problem::Problem;
 
-/// The state of a depth-first search, apart from the state of the registers.
+/// The current path of a depth-first search, without the values of the registers.
 pub(super) struct Linearization<'a> {
     pub(super) problem: &'a mut Problem,
     pub(super) window: Window,
     pub(super) steps: Vec<Step>,
-    /// For each completed operation the number of its class of equal actions.
+    /// The class of each completed operation: see [`equivalence_classes`].
     pub(super) equivalence_class: Vec<usize>,
-    /// True if each completed operation is a write that another one could have overwritten at once:
-    /// see [`Step::Overwritable`].
+    /// The completed operations that are marked: see [`Step::Overwritable`].
     pub(super) overwritable: Vec<bool>,
-    /// For each kind of pending operations whether its uses are counted.
+    /// The kinds of pending operations whose uses are counted.
     pub(super) counted: &'a [bool],
     /// The number of uses of each kind.
     pub(super) used: Vec<u32>,
-    /// True if no kind may be used too often, counted or not.
+    /// True in a strict round, which permits no kind to be used too often: see `pending_uses.rs`.
     pub(super) is_strict: bool,
     pub(super) keys: KeySets,
     pub(super) supply: Option<Supply>,
-    /// True if some operation can tell an unobserved value from another.
+    /// True if some operation distinguishes an unobserved value from others.
     pub(super) distinguishes_unobserved: bool,
 }
 
 impl<'a> Linearization<'a> {
-    /// Starts with no step.
+    /// Creates a linearization without steps.
     pub(super) fn new(problem: &'a mut Problem, counted: &'a [bool], is_strict: bool) -> Self {
         Self {
             window: Window::new(&problem.completed),
@@ -60,7 +59,7 @@ impl<'a> Linearization<'a> {
         self.steps.push(step);
     }
 
-    /// Takes back all steps but the first `base`.
+    /// Undoes all steps but the first `base`.
     pub(super) fn retreat(&mut self, base: usize) {
         for step in self.steps.split_off(base).into_iter().rev() {
             match step {

@@ -1,10 +1,9 @@
-//! Rule: an observation that the state confirms takes effect at once.
+//! Pruning rule: an observation that the state confirms takes effect at once, and nothing else is tried.
 //!
-//! Soundness: let an observation be a candidate, and let the state confirm it. In any linearization
-//! of the remaining operations it can be moved to the front. No remaining operation has ended before
-//! its begin, so real time permits this; and an observation changes no state, so that every other
-//! operation finds the state that it found before. The other choices are therefore not tried: a
-//! partial-order reduction.
+//! Soundness: let an observation be a candidate that the state confirms, and take any completion. Move the
+//! observation to its front. Real time permits this, because no remaining operation ends before a
+//! candidate begins. An observation changes no state, so every other operation finds the state that it
+//! found before. The rule is a partial-order reduction.
 
 use super::linearization::Linearization;
 use super::step::Step;
@@ -12,7 +11,7 @@ use crate::problem::Problem;
 use crate::registers::State;
 
 impl Linearization<'_> {
-    /// Lets all observations that the state confirms take effect, and returns whether there was one.
+    /// Lets all observations that the state confirms take effect. Returns whether there was one.
     pub(super) fn confirm_observations(&mut self, state: State) -> bool {
         let mut confirmed = false;
         loop {

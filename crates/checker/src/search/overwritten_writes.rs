@@ -1,18 +1,22 @@
-//! Rule: a write may have taken effect right before any other write to its key during its interval.
+//! Pruning rule: a write that could be overwritten at once is marked, and decided at its end.
 //!
-//! Soundness: between two adjacent writes to one key no operation observes the first, so a candidate
-//! write can be inserted before another write to its key without a change of any later state. The
-//! search inserts it as a mark only, [`Step::Overwritable`], and leaves open whether it took effect
-//! there. When the write is the next that must take effect, [`Step::Overwritten`] places it at its
-//! mark; until then it can still take effect visibly. The mark loses no linearization, because it
-//! removes no choice, and it saves the choice between both cases at each overwriting write.
+//! Soundness: let a write to a key take effect next, and let `w` be another candidate write to that key.
+//! `w` could take effect right before it: real time permits this because `w` is a candidate, nothing
+//! observes `w` there, and no later state changes. The search sets a mark at that place,
+//! [`Step::Overwritable`], and leaves open whether `w` took effect there. `w` stays a candidate that can
+//! take effect visibly, so the mark loses no linearization. When `w` is the next operation that must take
+//! effect, [`Step::Overwritten`] can place it at the mark, which is a legal place for it, so the mark
+//! permits no illegal order.
+//!
+//! Without marks each overwriting write would double the configurations: one with `w`, one without. With
+//! marks one configuration stands for both (see `visited.rs`).
 
 use super::linearization::Linearization;
 use super::step::Step;
 use crate::action::Action;
 
 impl Linearization<'_> {
-    /// Marks all candidate writes to a key except `other`, which overwrites them.
+    /// Marks all candidate writes to a key except `other`, the write that overwrites them.
     pub(super) fn mark_overwritable(&mut self, key: usize, other: Option<usize>) {
         let completed = &self.problem.completed;
         let is_write = |op: &usize| matches!(completed[*op].action, Action::Write { key: at, .. } if at == key);

@@ -1,26 +1,31 @@
-//! Rule: uses of pending operations are not counted until an order uses a kind too often.
+//! Pruning rule: uses of pending operations are not counted until an order uses a kind too often.
 //!
-//! Soundness: without counting, a pending operation may take effect any number of times once it has
-//! begun. This permits more orders, so "there is none" holds for the exact problem as well, and the
-//! configurations do not differ by the subset of pending operations that were used. An order that is
-//! found may be spurious: it may use a kind more often than it was begun. Then a strict round looks for
-//! an order that uses none too often; it remembers only the total number of uses, so it may miss one,
-//! and only its success counts. If it fails, the overused kinds are counted in the next round. Each
-//! round counts more kinds, and with all counted the search is exact. This is counterexample-guided
-//! abstraction refinement (Clarke et al., 2000).
+//! Soundness: without counting, a pending operation may take effect any number of times once it has begun.
+//! This relaxed problem permits more orders than the exact one. If it has none, the exact problem has none
+//! either. It has far fewer configurations, because these do not differ by the subset of pending
+//! operations that was used.
+//!
+//! An order of the relaxed problem may be spurious: it may use a kind more often than operations of this
+//! kind have begun. Then a strict round looks for an order that uses no kind too often. It stores only the
+//! total number of uses in a configuration, so it may miss an order, and only its success counts. If it
+//! fails, the overused kinds are counted exactly in the next round. Each round counts more kinds, and a
+//! round that counts all kinds is exact, so the rounds end.
+//!
+//! This is counterexample-guided abstraction refinement (Clarke et al., 2000).
 
 use super::linearization::Linearization;
 use super::step::Step;
 use crate::problem::Pending;
 
-/// The next operation of a kind: its begin and its hint.
+/// The next unused operation of a kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NextPending {
     pub(super) begin: usize,
     pub(super) hint: Option<u64>,
 }
 
-/// Returns the kinds that an order uses more often than they were begun at the time.
+/// Returns the kinds that an order uses more often than operations of this kind had begun at that place, or
+/// `None` if there are none.
 pub(super) fn overused(steps: &[Step], pending: &[Pending]) -> Option<Vec<usize>> {
     let mut used = vec![0; pending.len()];
     let mut over = Vec::new();
@@ -36,7 +41,7 @@ pub(super) fn overused(steps: &[Step], pending: &[Pending]) -> Option<Vec<usize>
 }
 
 impl Linearization<'_> {
-    /// Returns the number of operations of a kind that can still be used before an event.
+    /// Returns the number of operations of a kind that can be used before an event.
     pub(super) fn pending_left(&self, kind: usize, before: usize) -> usize {
         pending_left(&self.problem.pending[kind], before, self.uses(kind))
     }
@@ -55,7 +60,8 @@ impl Linearization<'_> {
         if begin >= before {
             return None;
         }
-        // Where uses are not counted the hint is that of the next one, as far as hints go.
+        // Without counting, any operation of the kind may be the next one. The hint is the first after
+        // that of the latest completed operation with a hint.
         if uses.is_some() || hint.is_none() {
             return Some(NextPending { begin, hint });
         }
@@ -69,8 +75,8 @@ impl Linearization<'_> {
     }
 }
 
-/// Returns the number of operations of a kind that can be used before an event after so many uses.
-/// The number is unbounded if uses are not counted.
+/// Returns the number of operations of a kind that can be used before an event, after `uses` uses. Without
+/// counting the number is unbounded if any has begun.
 pub(super) fn pending_left(pending: &Pending, before: usize, uses: Option<usize>) -> usize {
     let begun = pending.calls.partition_point(|call| call.begin < before);
     match uses {

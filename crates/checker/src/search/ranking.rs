@@ -1,8 +1,11 @@
-//! The order in which choices are tried. It affects the time of a search and never its result.
+//! The order in which choices are tried. It affects the duration of a search and never its result.
 //!
-//! Hints come first: where the recorder names places, the search follows them. Then come actions that
-//! lead to, or towards, the value that is required next. Actions that fit only the present state come
-//! before those that fit any, and completed operations before pending ones, which stay available.
+//! The rank consists, in this order, of
+//! - the recorder's hint, if there is one;
+//! - the distance: choices that lead to the value that is required next, or to a state that may grow into
+//!   it, come first; actions that fit only the present state come before those that fit any; pending
+//!   operations come last, because they stay available;
+//! - the end of a completed operation, or the begin of a pending one.
 
 use super::linearization::Linearization;
 use super::pending_uses::NextPending;
@@ -11,18 +14,17 @@ use crate::action::Action;
 use crate::domain::Id;
 use crate::registers::State;
 
-/// The rank of a choice: its hint, its distance, whether it is pending, and its time. Lower is first.
+/// The rank of a choice: hint, distance, 1 if it is pending, time. The lowest is tried first.
 pub(super) type Rank = (u64, u8, u8, usize);
 
-/// A value that an operation requires a key to have.
+/// A value that an operation requires of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequiredValue {
     key: usize,
     value: Id,
 }
 
-/// The additional distance of pending operations. The fewer are used, the more are left for where no
-/// other operation fits.
+/// The additional distance of pending operations, which are saved for places where nothing else fits.
 const PENDING_DISTANCE: u8 = 4;
 
 impl Linearization<'_> {
@@ -31,10 +33,10 @@ impl Linearization<'_> {
         &self,
         op: usize,
         to: State,
-        wanted: Option<RequiredValue>,
+        required: Option<RequiredValue>,
     ) -> Rank {
         let completed = &self.problem.completed[op];
-        let distance = self.distance(to, wanted, &completed.action);
+        let distance = self.distance(to, required, &completed.action);
         (self.first_hint(op, completed.hint), distance, 0, completed.end)
     }
 
@@ -44,24 +46,24 @@ impl Linearization<'_> {
         kind: usize,
         next: NextPending,
         to: State,
-        wanted: Option<RequiredValue>,
+        required: Option<RequiredValue>,
     ) -> Rank {
-        let distance = self.distance(to, wanted, &self.problem.pending[kind].action);
+        let distance = self.distance(to, required, &self.problem.pending[kind].action);
         (next.hint.unwrap_or(u64::MAX), PENDING_DISTANCE + distance, 1, next.begin)
     }
 
-    /// Ranks the write that must take effect next, at the place where it was overwritten.
+    /// Ranks the placement of the write that must take effect next at its mark.
     pub(super) fn rank_overwritten(
         &self,
         next: usize,
         state: State,
-        wanted: Option<RequiredValue>,
+        required: Option<RequiredValue>,
     ) -> Rank {
-        let is_near = wanted.is_none_or(|wanted| self.is_near(state, wanted));
+        let is_near = required.is_none_or(|required| self.is_near(state, required));
         (u64::MAX, u8::from(!is_near), 0, self.problem.completed[next].end)
     }
 
-    /// Returns the first hint in the class of an operation that has a hint itself.
+    /// Returns the lowest hint among the candidates of an operation's class, if it has a hint itself.
     fn first_hint(&self, op: usize, own: Option<u64>) -> u64 {
         let Some(own) = own else { return u64::MAX };
         let is_equivalent =
@@ -70,8 +72,9 @@ impl Linearization<'_> {
         hints.filter_map(|other| self.problem.completed[other].hint).min().unwrap_or(own)
     }
 
-    /// Returns a value of a key that the next operation with requirements requires.
-    pub(super) fn wanted(&self, state: State) -> Option<RequiredValue> {
+    /// Returns a value that the next operation to end requires, among those with requirements: one that
+    /// the state lacks, if there is one.
+    pub(super) fn required(&self, state: State) -> Option<RequiredValue> {
         let registers = &self.problem.registers;
         let ends = self.window.events().take(HORIZON).filter(|(_, is_end)| *is_end);
         let required = ends
@@ -85,16 +88,16 @@ impl Linearization<'_> {
             .map(|(key, value, _)| RequiredValue { key: *key, value: *value })
     }
 
-    /// Returns whether a state has a value, or may grow into it.
-    fn is_near(&self, state: State, wanted: RequiredValue) -> bool {
-        let value = self.problem.registers.get(state, wanted.key);
-        value == wanted.value || self.problem.registers.domain.may_grow_into(value, wanted.value)
+    /// Returns whether a state holds a value, or appends may grow it into that value.
+    fn is_near(&self, state: State, required: RequiredValue) -> bool {
+        let value = self.problem.registers.get(state, required.key);
+        value == required.value
+            || self.problem.registers.domain.may_grow_into(value, required.value)
     }
 
-    /// Returns a measure of how far a state is from the wanted value. Actions that fit only the
-    /// present state come before those that fit any state, unless the latter lead to that value.
-    fn distance(&self, to: State, wanted: Option<RequiredValue>, action: &Action) -> u8 {
-        let is_near = wanted.is_some_and(|wanted| self.is_near(to, wanted));
+    /// Returns the distance of an action that leads to a state: 0 to 3.
+    fn distance(&self, to: State, required: Option<RequiredValue>, action: &Action) -> u8 {
+        let is_near = required.is_some_and(|required| self.is_near(to, required));
         u8::from(!is_near) + 2 * u8::from(action.is_unconditional())
     }
 }

@@ -1,10 +1,14 @@
-//! Rule: a configuration is a dead end if the next required value cannot come about.
+//! Pruning rule: a configuration is a dead end if the value that is required next cannot be produced.
 //!
-//! Soundness: among the operations that may take effect before the next end of one that requires a
-//! value, some operation must produce that value, or the state must have it already. Where texts grow,
-//! the rule overestimates: an append counts if the value ends with its text, and the state may grow
-//! into the value or be reset. So a state is given up only if no order of these operations works.
-//! Without appends [`Supply`](super::supply::Supply) decides instead, which also counts.
+//! The rule applies to problems with appends and one register. Without appends
+//! [`Supply`](super::supply::Supply) decides instead, which also counts productions.
+//!
+//! Soundness: let `o` be the first operation to end among the remaining ones that require a value. It must
+//! take effect before its end, in a state that holds the value. Either the register holds it now, or some
+//! operation that begins before this end must produce it. The rule overestimates what is possible: a
+//! write, swap or removal can produce its value whatever it requires itself, and an append can if the value
+//! ends with its text and either the state may grow into the value or some operation can replace the
+//! state. So a configuration is rejected only if no order of these operations produces the value.
 
 use super::linearization::Linearization;
 use super::pending_uses::pending_left;
@@ -15,8 +19,7 @@ use crate::problem::Problem;
 use crate::registers::State;
 
 impl Linearization<'_> {
-    /// Returns whether the step from one state to another gives up a value for good that an operation
-    /// still requires.
+    /// Returns whether a step between these states loses a value for good that an operation still requires.
     pub(super) fn loses_required_value(&self, from: State, to: State) -> bool {
         let is_used_up = |kind| self.pending_left(kind, usize::MAX) == 0;
         let registers = &self.problem.registers;
@@ -24,7 +27,7 @@ impl Linearization<'_> {
         supply.is_some_and(|it| it.loses_required_value(registers, from, to, is_used_up))
     }
 
-    /// Returns whether some operation that requires a value soon cannot find it.
+    /// Returns whether an operation that ends soon requires a value that cannot be produced in time.
     pub(super) fn is_dead_end(&mut self, state: State) -> bool {
         if let Some(supply) = &mut self.supply {
             let Problem { registers, completed, pending, .. } = &*self.problem;
@@ -60,14 +63,15 @@ impl Linearization<'_> {
         false
     }
 
-    /// Returns whether these actions, in some order, might turn the state into the required value.
+    /// Returns whether some order of these actions may turn the state into the required value. May return
+    /// true if none does.
     fn can_become(&self, state: State, required: Id, actions: &[&Action]) -> bool {
         let domain = &self.problem.registers.domain;
-        let resets = |action: &&&Action| !matches!(action, Action::Append { .. });
-        let can_restart = actions.iter().any(|action| resets(&action));
+        let replaces_state = |action: &&Action| !matches!(action, Action::Append { .. });
+        let can_be_replaced = actions.iter().any(replaces_state);
         let produces = |action: &&Action| match action {
             Action::Append { text, .. } => {
-                (can_restart || domain.may_grow_into(state, required))
+                (can_be_replaced || domain.may_grow_into(state, required))
                     && domain.ends_with(required, text)
             }
             Action::Txn(_) => true,

@@ -1,18 +1,18 @@
-//! The steps of a search, and the order of operations that they describe.
+//! The steps of a search, and the order of operations that they define.
 
 use crate::problem::Problem;
 use std::collections::BTreeSet;
 
-/// A step forward of a search.
+/// A step of a search from one configuration to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     /// A completed operation takes effect.
     Completed(usize),
-    /// A write could take effect here, where another one overwrites it at once.
+    /// A mark: a write could take effect here, where another write overwrites it at once.
     Overwritable(usize),
-    /// The write took effect at its [`Step::Overwritable`].
+    /// A write took effect in the past, at its mark [`Step::Overwritable`].
     Overwritten(usize),
-    /// A pending operation of this kind, begun before this event, takes effect.
+    /// A pending operation of this kind takes effect. It must have begun before the event `before`.
     Pending { kind: usize, before: usize },
 }
 

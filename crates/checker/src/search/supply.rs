@@ -1,10 +1,18 @@
-//! Rule: a configuration is a dead end if a value is required more often than it can come about.
+//! Pruning rule: a configuration is a dead end if a value is required more often than it can be produced.
 //!
-//! Soundness: each production of a value serves one operation that overwrites it, and all that only
-//! observe it. So up to the end of an operation, the operations that require a value and overwrite it
-//! cannot outnumber its productions: the present state, the completed operations that have begun, and
-//! the pending ones that can be used. This is a necessary condition, counted over the next
-//! [`HORIZON`] events. The same counts show when a step gives up a value for good.
+//! The rule applies to problems without appends, whose actions produce values that do not depend on the
+//! state.
+//!
+//! Soundness: some operations require a value of a key and leave another value there. Between two of them
+//! some operation must produce the value again. So by the end of an operation, the operations that must
+//! have taken effect and overwrite a value cannot outnumber its productions: the present state, the
+//! completed operations that have begun, and the pending ones that can be used. An operation that only
+//! observes the value needs one production, which it shares with others. The rule counts each production
+//! that is possible by that end, in whatever order, so it rejects a configuration only if no order works.
+//! It looks at the next [`HORIZON`] events: fewer events reject less.
+//!
+//! The same counts show when a step loses a value for good: an operation still requires it, and no
+//! remaining operation can produce it.
 
 use super::window::Window;
 use crate::action::Action;
@@ -19,36 +27,37 @@ pub(super) const HORIZON: usize = 256;
 /// The index of a value of a key that some operation requires.
 type ValueIndex = usize;
 
-/// The balance of required and produced values of the operations that have not taken effect.
+/// The required and the produced values of the remaining operations.
 #[derive(Debug)]
 pub(super) struct Supply {
     indices: BTreeMap<(usize, Id), ValueIndex>,
     completed: Vec<ValueUse>,
     balances: Vec<Balance>,
-    /// Scratch of [`Supply::is_insufficient`]: productions and overwriting uses of each value so far.
+    /// Scratch space of [`Supply::is_insufficient`]: the productions and the overwriting uses of each value.
     ahead: Vec<(usize, usize)>,
+    /// The elements of `ahead` that must be reset.
     touched: Vec<ValueIndex>,
 }
 
 /// The values that one operation requires and produces.
 #[derive(Debug)]
 struct ValueUse {
-    /// With whether the operation overwrites the value.
+    /// The required values. True if the operation overwrites the value.
     required: Vec<(ValueIndex, bool)>,
     produces: Vec<ValueIndex>,
 }
 
-/// The number of operations that require and that produce one value.
+/// The numbers of completed operations that require and that produce one value.
 #[derive(Clone, Debug, Default)]
 struct Balance {
     required: u32,
     producers: u32,
-    /// The kinds of pending operations that produce it.
+    /// The kinds of pending operations that produce the value.
     kinds: Vec<usize>,
 }
 
 impl Supply {
-    /// Returns `None` if there are appends: the values that these produce depend on the state.
+    /// Counts all operations of a problem. Returns `None` if there are appends.
     pub(super) fn new(problem: &Problem) -> Option<Self> {
         if problem.actions().any(|action| matches!(action, Action::Append { .. })) {
             return None;
@@ -83,14 +92,14 @@ impl Supply {
         Some(supply)
     }
 
-    /// Changes the counts when an operation takes effect, or no longer does.
+    /// Changes the counts when an operation takes effect, or when this is undone.
     pub(super) fn count(&mut self, op: usize, change: impl Fn(&mut u32)) {
         let ValueUse { required, produces } = &self.completed[op];
         required.iter().for_each(|(index, _)| change(&mut self.balances[*index].required));
         produces.iter().for_each(|index| change(&mut self.balances[*index].producers));
     }
 
-    /// Returns whether an operation still requires a value that this step gives up for good.
+    /// Returns whether a step loses a value for good that an operation still requires.
     pub(super) fn loses_required_value(
         &self,
         registers: &Registers,
@@ -113,7 +122,7 @@ impl Supply {
         })
     }
 
-    /// Returns whether a value is required more often than it can come about in time. `available`
+    /// Returns whether a value is required more often than it can be produced in time. `available`
     /// returns the number of operations of a kind that can be used before the end of an operation.
     pub(super) fn is_insufficient(
         &mut self,

@@ -1,25 +1,31 @@
-//! Rule: a write of a value that no operation observes goes right before another write, or as late
-//! as it can.
+//! Pruning rule: a write of an unobserved value takes effect right before another write, or at its end.
 //!
-//! The rule holds with one register, and where no operation can tell an unobserved value from others.
+//! The rule applies to problems with one register in which no operation distinguishes an unobserved value
+//! from others.
 //!
-//! Soundness: after such a write only appends and further writes can take effect until a write of
-//! another value, since everything else requires an observed value. Moving it right before that write
-//! changes no state that an operation depends on. Without such a write, nothing that follows depends
-//! on the state, and the write can wait until it must take effect. Hence all candidates of this sort
-//! take effect with the next write, and none is a choice before its turn.
+//! Soundness: while the register holds an unobserved value, only writes and appends can take effect,
+//! because everything else requires an observed value. Writes and appends fit any state. Let `u` be a
+//! candidate that writes an unobserved value, and take any completion.
+//! - If another write takes effect before `u` must, move `u` right before the first such write. No
+//!   operation observes it there. At its former place, `u` was followed by appends up to the next write,
+//!   and these do not depend on the state.
+//! - Otherwise delay `u` until it is the next operation that must take effect. It passes only appends, and
+//!   the register holds an unobserved value after it as before.
+//!
+//! Hence each write absorbs all other candidates of this sort, and none of them is a choice before it must
+//! take effect.
 
 use super::linearization::Linearization;
 use super::step::Step;
 
 impl Linearization<'_> {
-    /// Lets all unobserved candidate writes except `other` take effect, right before another write.
+    /// Lets all candidate writes of unobserved values take effect, right before the write `other`.
     pub(super) fn absorb_unobserved_writes(&mut self, other: Option<usize>) {
         let absorbed: Vec<_> = self.unobserved_writes().filter(|op| Some(*op) != other).collect();
         absorbed.into_iter().for_each(|op| self.advance(Step::Completed(op)));
     }
 
-    /// Returns the candidates that the rule is about.
+    /// Returns the candidate writes of unobserved values, if the rule applies.
     pub(super) fn unobserved_writes(&self) -> impl Iterator<Item = usize> {
         let applies = self.ignores_unobserved();
         let completed = &self.problem.completed;

@@ -1,27 +1,42 @@
-//! Rule: no configuration is entered again, and none that is dominated by an earlier one.
+//! Pruning rule: a configuration that an earlier one equals or dominates is not entered.
 //!
-//! Soundness: a configuration is the set of operations that have taken effect and the state. From one
-//! that was left without success nothing can be gained by entering it again: this is Lowe's memory of
-//! configurations. One configuration dominates another if each continuation of the latter is one of the
-//! former: the same state, the same changes left, no more operations that must still take effect, no
-//! fewer writes that can, no fewer keys open, and no more uses of pending operations. Hence a search
-//! keeps only configurations that no other dominates (subsumption, as in the antichains of model
-//! checking).
+//! Configuration `A` dominates `B` if each completion of `B` is a completion of `A`, apart from operations
+//! that `A` need not place or can place in the past. This holds if both have the same next end (the first
+//! end of a remaining operation), the same state and the same remaining changes other than writes, and if
+//! `A`
+//! - has no more observations and unmarked writes left, which must still take effect: the others may be
+//!   left out of the completion, or took effect at their marks (see `overwritten_writes.rs`);
+//! - has no fewer writes left, which can still take effect: a surplus one is marked, and takes effect at
+//!   its mark when it must;
+//! - has no fewer keys open for the next operation (see `just_in_time.rs`);
+//! - has used no counted kind of pending operations more often.
+//!
+//! Soundness: suppose that the search ends without success although an entered configuration has a
+//! completion. Of all such configurations take one with the latest next end, and among these one with the
+//! fewest choices until the operation of that end takes effect. The first choice of its completion leads
+//! to a configuration `C` with a completion, and with a later next end or fewer choices. Either `C` was
+//! entered, or an entered configuration dominates it, with the same next end and no more choices. Both
+//! cases contradict the selection. The argument does not need that the choices of an earlier configuration
+//! have all been tried, so it covers cycles: uncounted pending operations can lead back to a configuration
+//! on the current path.
+//!
+//! For equal configurations this is Lowe's memoization ("Testing for linearizability", 2017). Domination
+//! is subsumption, as in the antichain algorithms of model checking.
 
 use crate::problem::Completed;
 use crate::registers::State;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A set of concurrent operations that have not been linearized, each by its slot.
+/// A set of concurrent operations that have not taken effect, by their slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct UnlinearizedSet {
     low: u64,
-    /// The slots from 64 on. Empty where 64 slots are enough.
+    /// The slots from 64 on. Empty if there are at most 64 slots.
     high: Box<[u64]>,
 }
 
 impl UnlinearizedSet {
-    /// Creates an empty set with room for this many slots.
+    /// Creates an empty set for this number of slots.
     pub(super) fn empty(slots: usize) -> Self {
         let words = slots.saturating_sub(64).div_ceil(64);
         Self { low: 0, high: vec![0; words].into() }
@@ -40,7 +55,8 @@ impl UnlinearizedSet {
     }
 }
 
-/// Assigns each operation a slot of its own among concurrent ones. Returns also the number of slots.
+/// Assigns a slot to each operation, so that concurrent operations have different slots. Returns the slots and
+/// their number.
 pub(super) fn assign_slots(completed: &[Completed]) -> (Vec<usize>, usize) {
     let mut free = BTreeSet::new();
     let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
@@ -60,29 +76,29 @@ pub(super) fn assign_slots(completed: &[Completed]) -> (Vec<usize>, usize) {
     (slots, count)
 }
 
-/// The part of a configuration in which two must agree to be compared.
+/// The part of a configuration that must be equal in both for one to dominate the other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ConfigurationKey {
     pub(super) state: State,
-    /// The candidates that change the state, except writes.
+    /// The candidates that may change the state, except writes.
     pub(super) changes: UnlinearizedSet,
 }
 
-/// The part of a configuration that can be better or worse.
+/// The part of a configuration that decides which one dominates.
 #[derive(Debug)]
 pub(super) struct Variant {
-    /// The candidates that must still take effect, observations and writes: the fewer the better.
+    /// The candidates that must still take effect: observations and unmarked writes. Fewer are better.
     pub(super) required: UnlinearizedSet,
-    /// The candidate writes that can still take effect: the more the better.
+    /// The candidate writes that can still take effect, marked or not. More are better.
     pub(super) spare_writes: UnlinearizedSet,
-    /// The keys that the next operation may be about: the more the better.
+    /// The keys that are open for the next operation. More are better.
     pub(super) open: u64,
-    /// The number of uses of each counted kind of pending operations: the fewer the better.
+    /// The number of uses of each counted kind of pending operations. Fewer are better.
     pub(super) uses: Box<[u32]>,
 }
 
 impl Variant {
-    /// Returns whether each continuation of the other one is a continuation of this one.
+    /// Returns whether this variant dominates the other one.
     fn dominates(&self, other: &Self) -> bool {
         let mut uses = self.uses.iter().zip(&other.uses);
         self.required.is_subset(&other.required)
@@ -92,7 +108,7 @@ impl Variant {
     }
 }
 
-/// The configurations, by the operation that must take effect next.
+/// The configurations that were entered, by the operation that must take effect next.
 #[derive(Debug)]
 pub(super) struct Visited {
     configurations: Vec<BTreeMap<ConfigurationKey, Vec<Variant>>>,
@@ -104,7 +120,7 @@ impl Visited {
         Self { configurations: (0..completed).map(|_| BTreeMap::new()).collect(), count: 0 }
     }
 
-    /// Enters a configuration. Returns `false` if one that was entered before is the same or dominates it.
+    /// Enters a configuration. Returns false if an earlier one equals or dominates it.
     pub(super) fn enter(&mut self, next: usize, key: ConfigurationKey, variant: Variant) -> bool {
         let variants = self.configurations[next].entry(key).or_default();
         if variants.iter().any(|known| known.dominates(&variant)) {
@@ -113,7 +129,7 @@ impl Visited {
         let before = variants.len();
         variants.retain(|known| !variant.dominates(known));
         if variants.is_empty() {
-            // Most keys have one variant, and a vector would reserve four.
+            // Most keys have one variant. A push into an empty vector would reserve four.
             variants.reserve_exact(1);
         }
         variants.push(variant);
@@ -134,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn slot_is_reused_after_the_end_of_its_operation() {
+    fn slot_is_reused_after_its_operation_ends() {
         let completed = |begin, end| Completed {
             action: Action::Read { key: 0, want: 0 },
             begin,
@@ -147,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn visited_or_dominated_configuration_is_not_entered() {
+    fn equal_or_dominated_configuration_is_not_entered() {
         let mut visited = Visited::new(2);
         let mut enter = |next, open, required: &[usize], spare_writes: &[usize], uses: [u32; 2]| {
             let key = ConfigurationKey { state: 3, changes: set(&[1, 190]) };
@@ -156,14 +172,18 @@ mod tests {
             (is_new, visited.count)
         };
         assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (true, 1));
-        assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (false, 1), "the same");
-        assert_eq!(enter(0, 3, &[70, 199], &[3], [1, 1]), (false, 1), "more to do");
-        assert_eq!(enter(0, 3, &[70], &[], [1, 1]), (false, 1), "less at hand");
-        assert_eq!(enter(0, 2, &[70], &[3], [1, 1]), (false, 1), "fewer keys");
-        assert_eq!(enter(0, 3, &[70], &[3], [0, 2]), (true, 2), "neither better nor worse");
-        assert_eq!(enter(0, 3, &[], &[], [1, 1]), (true, 3), "neither better nor worse");
-        assert_eq!(enter(0, 4, &[], &[3, 4], [0, 1]), (true, 4), "neither better nor worse");
-        assert_eq!(enter(0, 7, &[], &[3, 4], [0, 1]), (true, 1), "better than all");
-        assert_eq!(enter(1, 0, &[], &[], [9, 9]), (true, 2), "elsewhere");
+        assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (false, 1), "equal");
+        assert_eq!(
+            enter(0, 3, &[70, 199], &[3], [1, 1]),
+            (false, 1),
+            "more operations must take effect"
+        );
+        assert_eq!(enter(0, 3, &[70], &[], [1, 1]), (false, 1), "fewer spare writes");
+        assert_eq!(enter(0, 2, &[70], &[3], [1, 1]), (false, 1), "fewer open keys");
+        assert_eq!(enter(0, 3, &[70], &[3], [0, 2]), (true, 2), "incomparable");
+        assert_eq!(enter(0, 3, &[], &[], [1, 1]), (true, 3), "incomparable");
+        assert_eq!(enter(0, 4, &[], &[3, 4], [0, 1]), (true, 4), "incomparable");
+        assert_eq!(enter(0, 7, &[], &[3, 4], [0, 1]), (true, 1), "dominates all");
+        assert_eq!(enter(1, 0, &[], &[], [9, 9]), (true, 2), "another next end");
     }
 }

@@ -1,25 +1,28 @@
-//! The operations that have not taken effect, in the order of their events.
+//! The remaining operations, in the order of their events.
 //!
-//! Wing and Gong's doubly linked list: an operation is lifted from it when it takes effect, and put back
-//! when the search retreats, both in constant time.
+//! This is the doubly linked list of Wing and Gong's algorithm: an operation is lifted from the list when
+//! it takes effect, and put back when the search backtracks, both in constant time.
 
 use crate::problem::Completed;
 
-/// The end of the list.
+/// The link after the last event, and before the head.
 const NONE: u32 = u32::MAX;
 
-/// The begins and ends of all operations that have not taken effect.
+/// The begins and ends of all remaining operations, as a doubly linked list.
 #[derive(Debug)]
 pub(super) struct Window {
     /// The operation of each event, and whether the event is its end.
     events: Vec<(usize, bool)>,
+    /// The links forward. The element after those of all events is the head of the list.
     next: Vec<u32>,
+    /// The links back.
     previous: Vec<u32>,
     /// The indices of the begin and the end of each operation.
     places: Vec<(u32, u32)>,
 }
 
 impl Window {
+    /// Creates the list with the events of all operations.
     pub(super) fn new(completed: &[Completed]) -> Self {
         let begins = completed.iter().enumerate().map(|(op, it)| (it.begin, op, false));
         let ends = completed.iter().enumerate().map(|(op, it)| (it.end, op, true));
@@ -43,8 +46,7 @@ impl Window {
         Self { events, next, previous, places }
     }
 
-    /// Returns the events of all operations that are left: each with its operation, and whether it is
-    /// the end.
+    /// Returns the events of all remaining operations in order: the operation, and true if it is its end.
     pub(super) fn events(&self) -> impl Iterator<Item = (usize, bool)> {
         let mut at = self.next[self.events.len()];
         std::iter::from_fn(move || {
@@ -54,12 +56,12 @@ impl Window {
         })
     }
 
-    /// Returns the operation that must take effect before any other one ends: the first to end.
+    /// Returns the remaining operation that ends first, and must take effect before that.
     pub(super) fn first_end(&self) -> Option<usize> {
         self.events().find(|(_, is_end)| *is_end).map(|(op, _)| op)
     }
 
-    /// Returns the operations that can take effect now: no other one ends before their begin.
+    /// Returns the candidates: the operations that begin before the first remaining end.
     pub(super) fn candidates(&self) -> impl Iterator<Item = usize> {
         self.events().take_while(|(_, is_end)| !is_end).map(|(op, _)| op)
     }
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_are_the_operations_that_no_other_one_precedes() {
+    fn candidates_are_the_operations_that_no_other_one_precedes_in_real_time() {
         let mut window = Window::new(&[completed(0, 3), completed(1, 2), completed(4, 5)]);
         assert_eq!(window.candidates().collect::<Vec<_>>(), [0, 1]);
         assert_eq!(window.first_end(), Some(1));
