@@ -1,9 +1,9 @@
-//! Effect of one operation on the registers of a search.
+//! Actions: the effects of operations on the registers of a search.
 
 use crate::domain::{Id, NIL, UNOBSERVED};
 use std::collections::BTreeSet;
 
-/// The effect of an operation, with the answer that its client received. A key is its index in the problem.
+/// The effect of an operation, and what its outcome requires of the state. Keys are indices in the problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Action {
     /// Requires that the key holds `want`.
@@ -14,7 +14,7 @@ pub(crate) enum Action {
     Write { key: usize, value: Id },
     /// Requires that the key exists, and deletes it.
     Remove { key: usize },
-    /// Requires that the key holds `old`, and sets it to `new`, which differs.
+    /// Requires that the key holds `old`, and sets it to another value, `new`.
     Swap { key: usize, old: Id, new: Id },
     /// Appends to the text of the key.
     Append { key: usize, text: Vec<u8> },
@@ -52,12 +52,12 @@ impl Action {
         }
     }
 
-    /// Returns whether the next value of the key does not depend on the present one.
+    /// Returns whether the action fits any state, and the new value does not depend on the present one.
     pub(crate) fn is_unconditional(&self) -> bool {
         matches!(self, Self::Write { .. })
     }
 
-    /// Returns whether the action can tell [`UNOBSERVED`] from some value.
+    /// Returns whether the action may distinguish [`UNOBSERVED`] from some other value.
     pub(crate) fn distinguishes_unobserved(&self) -> bool {
         matches!(self, Self::Differs { .. } | Self::Remove { .. } | Self::Txn(_))
     }
@@ -67,7 +67,7 @@ impl Action {
         matches!(self, Self::Write { value: UNOBSERVED, .. })
     }
 
-    /// Returns the value that the key must hold, if there is exactly one.
+    /// Returns the value that the key must hold, if the action requires one value of one key.
     pub(crate) fn required_value(&self) -> Option<Id> {
         match self {
             Self::Read { want, .. } => Some(*want),
@@ -76,7 +76,7 @@ impl Action {
         }
     }
 
-    /// Returns the required values: key, value, and whether the action overwrites the value.
+    /// Returns the required values: key, value, and true if the action leaves another value there.
     pub(crate) fn required_values(&self) -> Vec<(usize, Id, bool)> {
         match self {
             Self::Read { key, want } => vec![(*key, *want, false)],
@@ -115,7 +115,7 @@ impl Action {
         }
     }
 
-    /// Returns the value that the action always produces, if there is one.
+    /// Returns the value that the action writes, if it is the same in every state.
     pub(crate) fn produced_value(&self) -> Option<Id> {
         match self {
             Self::Write { value, .. } => Some(*value),
@@ -150,16 +150,17 @@ impl TxnModel {
         }
         let steps = if succeeded { &self.then } else { &self.otherwise };
         for (index, step) in steps.iter().enumerate() {
-            // A read of an own write requires nothing of the state before.
+            // A read after a write of the same branch requires nothing of the state.
             if let TxnStep::Read(key, want) = step
                 && writes(&steps[..index]).all(|(written, _)| written != *key)
             {
                 required_values.insert((*key, *want));
             }
         }
-        let left = |key| writes(steps).rev().find(|(written, _)| *written == key);
-        let is_taken = |key, value| left(key).is_some_and(|(_, left)| left != value);
-        required_values.into_iter().map(|(key, value)| (key, value, is_taken(key, value))).collect()
+        let last_write = |key| writes(steps).rev().find(|(written, _)| *written == key);
+        let is_overwritten = |key, value| last_write(key).is_some_and(|(_, last)| last != value);
+        let required_values = required_values.into_iter();
+        required_values.map(|(key, value)| (key, value, is_overwritten(key, value))).collect()
     }
 
     fn is_observation(&self) -> bool {

@@ -1,22 +1,24 @@
-//! The resolution of appends before the search: those whose place is certain become compare-and-sets.
+//! Resolution of appends before the search: an append whose place is certain becomes a compare-and-set.
 //!
-//! This is the traceability of append-only values that Elle relies on (Kingsbury and Alvaro, "Elle:
-//! inferring isolation anomalies from experimental observations", 2020). A value that some operation
-//! must observe, and that only one append can have produced, fixes the place of that append: it is a
-//! compare-and-set from the value without its suffix. That value must have existed as well, and so on
-//! back to the empty text. An append that produces no observable value wherever it takes effect is a
-//! write of an unobserved value. With texts that are appended once each, as recorders make them, no
+//! Soundness: let a value be one that some operation must observe, and that only one append can have
+//! produced. In each order that explains the history this append takes effect where the register holds the
+//! value without its suffix. So it is a compare-and-set from that shorter value. The shorter value must have
+//! existed as well, and so on back to the empty text. An append that produces no observable value, wherever
+//! it takes effect, is a write of an unobserved value. If each text is appended once, as recorders do, no
 //! append is left, and the search need not try their orders.
 //!
-//! Several appends may end a value, as "1,", "11,", and "111," do. Those are excluded whose previous
-//! value has no producer, or cannot have existed early enough.
+//! This is the traceability of append-only values that Elle relies on (Kingsbury and Alvaro, "Elle:
+//! inferring isolation anomalies from experimental observations", 2020).
+//!
+//! Several appends may end a value, as "1,", "11,", and "111," do. Such an append is excluded if no
+//! operation produces its previous value, or none early enough.
 
 use crate::action::Action;
 use crate::domain::{Domain, Id, NIL, UNOBSERVED};
 use crate::problem::{Completed, Pending};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An append that may produce a value, and the value before it.
+/// An append that may produce a value, and the value to which it appends.
 type Producer = (usize, Id);
 
 /// Replaces the appends to one register whose places are certain by equivalent actions.
@@ -45,7 +47,7 @@ pub(crate) fn resolve_appends(
     }
 }
 
-/// Returns the values that operations observe, or must not observe.
+/// Returns the values that operations require, or require not to hold.
 fn required_values(actions: &[&mut Action]) -> Vec<Id> {
     let required = |action: &&mut Action| match &**action {
         Action::Differs { old, .. } => Some(*old),
@@ -58,7 +60,7 @@ fn required_values(actions: &[&mut Action]) -> Vec<Id> {
 struct Interval {
     begin: usize,
     end: usize,
-    /// True if it takes effect once at most.
+    /// True if it takes effect at most once.
     once: bool,
 }
 
@@ -67,19 +69,19 @@ struct Resolver<'a> {
     domain: &'a mut Domain,
     actions: Vec<&'a mut Action>,
     intervals: Vec<Interval>,
-    /// The appends by their text and the length of it.
+    /// The appends, by the length of their text and the text.
     appends: BTreeMap<usize, BTreeMap<Vec<u8>, Vec<usize>>>,
-    /// The values that other actions than appends produce, each with the event before which none of
-    /// those can have taken effect.
+    /// The values that other actions than appends produce, each with the first begin of such an action.
     produced: BTreeMap<Id, usize>,
     /// The appends that may produce each value.
     producers: BTreeMap<Id, Vec<Producer>>,
-    /// The event before which each value cannot exist; `None` if it never can.
+    /// The event before which a value cannot exist; `None` if it never can.
     since: BTreeMap<Id, Option<usize>>,
 }
 
 impl<'a> Resolver<'a> {
-    /// Returns `None` if there are no appends, or if other actions make their places uncertain.
+    /// Creates a resolver. Returns `None` if there are no appends, or if other actions make their places
+    /// uncertain.
     fn new(
         domain: &'a mut Domain,
         init: Id,
@@ -92,8 +94,8 @@ impl<'a> Resolver<'a> {
             match &**action {
                 Action::Txn(_) => return None,
                 Action::Append { text, .. } => {
-                    let alike = appends.entry(text.len()).or_default();
-                    alike.entry(text.clone()).or_default().push(index);
+                    let same_length = appends.entry(text.len()).or_default();
+                    same_length.entry(text.clone()).or_default().push(index);
                 }
                 action => {
                     let begin = intervals[index].begin;
@@ -104,11 +106,11 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        let is_plain = |id: &Id| *id == NIL || *id == UNOBSERVED || domain.text(*id).is_some();
-        // Values that are no texts, and empty appends, would be further ways to produce a value.
-        let is_clear = produced.keys().all(is_plain) && !appends.contains_key(&0);
+        let is_text = |id: &Id| *id == NIL || *id == UNOBSERVED || domain.text(*id).is_some();
+        // Appends to other values than texts, and empty appends, are not traced.
+        let is_traceable = produced.keys().all(is_text) && !appends.contains_key(&0);
         let (producers, since) = (BTreeMap::new(), BTreeMap::new());
-        (is_clear && !appends.is_empty()).then_some(Self {
+        (is_traceable && !appends.is_empty()).then_some(Self {
             domain,
             actions,
             intervals,
@@ -119,10 +121,10 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// Traces the values that must exist before an event back to their appends, and then those that
-    /// may exist.
+    /// Traces the values that certainly exist before an event back to their appends, then those that possibly
+    /// exist. Appends that produce none of these values become writes of an unobserved value.
     fn resolve(&mut self, certain: Vec<(Id, usize)>, mut possible: Vec<Id>) {
-        // The longest first: a longer value bounds the event before which a shorter one must exist.
+        // The longest first, because it bounds the event before which a shorter one must exist.
         let mut due: BTreeMap<(usize, Id), usize> = BTreeMap::new();
         for (value, before) in certain {
             self.require(&mut due, value, before);
@@ -164,8 +166,8 @@ impl<'a> Resolver<'a> {
         *earliest = before.min(*earliest);
     }
 
-    /// Returns the only append that can have produced a value before an event, with the value before it,
-    /// if both are certain.
+    /// Returns the append that alone can have produced a value before an event, with the value to which it
+    /// appends, if both are certain.
     fn only_producer(&mut self, value: Id, before: usize) -> Option<Producer> {
         if self.produced.get(&value).is_some_and(|since| *since < before) {
             return None;
@@ -193,10 +195,10 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Computes the producers of a value and its earliest event, and those of all values that it can
-    /// grow from.
+    /// Computes the producers of a value and the event before which it cannot exist, for this value and all
+    /// shorter ones from which it can grow.
     fn explore(&mut self, value: Id) {
-        // A loop and no recursion: a text may consist of thousands of appends.
+        // No recursion: a text may consist of thousands of appends.
         let mut path = vec![value];
         while let Some(value) = path.last().copied() {
             if self.since.contains_key(&value) {
@@ -221,29 +223,29 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Returns the event since which an action other than an append can have produced a value.
+    /// Returns the event before which no action other than an append can have produced a value.
     fn produced_since(&self, value: Id) -> Option<usize> {
         let since = self.produced.get(&value).copied();
         // An append to nil is an append to the empty text.
         let is_empty = self.domain.text(value).is_some_and(<[u8]>::is_empty);
-        let nothing = self.produced.get(&NIL).copied().filter(|_| is_empty);
-        since.into_iter().chain(nothing).min()
+        let nil = self.produced.get(&NIL).copied().filter(|_| is_empty);
+        since.into_iter().chain(nil).min()
     }
 
-    /// Returns the appends whose text is a suffix of a value.
+    /// Returns the appends whose text is a suffix of a value, each with the value that it extends.
     fn suffixes(&mut self, value: Id) -> Vec<Producer> {
         let Some(whole) = self.domain.text(value) else { return Vec::new() };
         let mut suffixes = Vec::new();
-        for (length, alike) in &self.appends {
+        for (length, same_length) in &self.appends {
             let Some(start) = whole.len().checked_sub(*length) else { break };
-            let alike = alike.get(&whole[start..]).into_iter().flatten();
-            suffixes.extend(alike.map(|append| (*append, *length)));
+            let matching = same_length.get(&whole[start..]).into_iter().flatten();
+            suffixes.extend(matching.map(|append| (*append, *length)));
         }
         let shortened = |(append, length)| (append, self.domain.without_suffix(value, length));
         suffixes.into_iter().map(shortened).collect()
     }
 
-    /// Replaces an append by the compare-and-set that it is.
+    /// Replaces an append by the compare-and-set to which it is equivalent.
     fn fix_place(&mut self, append: usize, old: Id, new: Id) {
         let action = &mut *self.actions[append];
         if let Action::Append { key, .. } = action {
@@ -274,7 +276,7 @@ mod tests {
         timed(&reads, &appends)
     }
 
-    /// Returns the resolved appends, given reads and appends between two events each.
+    /// Returns the resolved appends, given reads and appends with their begins and ends.
     fn timed(reads: &[Timed], appends: &[Timed]) -> (Domain, Vec<Action>) {
         let values: Vec<_> = reads.iter().map(|read| Value::from(read.0)).collect();
         let mut domain = Domain::new(values.iter().collect(), true);
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn append_with_an_uncertain_place_stays_an_append() {
+    fn append_with_an_uncertain_place_is_not_replaced() {
         let (_, actions) = resolved(&["aa"], &["a", "a"]);
         assert!(actions.iter().all(|action| matches!(action, Action::Append { .. })));
         let (_, actions) = resolved(&["ab"], &["b", "ab", "a"]);
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn appends_with_a_common_suffix_are_told_apart_by_the_value_before() {
+    fn appends_with_a_common_suffix_are_distinguished_by_the_value_they_extend() {
         let (mut domain, actions) = resolved(&["1,111,11,"], &["1,", "11,", "111,", "1111,"]);
         let mut id = |text: &str| domain.id(&Value::from(text));
         let swap = |old, new| Action::Swap { key: 0, old, new };
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn append_outside_the_interval_of_a_value_did_not_produce_it() {
+    fn append_outside_the_interval_of_a_value_is_not_its_producer() {
         let read = [("ab", 2, 5)];
         let place = |appends: &[Timed]| timed(&read, appends).1;
         let swaps = |actions: &[Action]| -> Vec<bool> {
@@ -333,11 +335,11 @@ mod tests {
         };
         let either = place(&[("b", 0, 9), ("ab", 1, 9), ("a", 3, 9)]);
         assert_eq!(swaps(&either), [false, false, false]);
-        // The whole was appended after it had been read. It may have been so once more.
+        // The append of "ab" began after the read, so it produced another value.
         let late = place(&[("b", 0, 9), ("ab", 6, 9), ("a", 3, 9)]);
         assert_eq!(swaps(&late), [true, false, true]);
         assert!(matches!(late[1], Action::Append { .. }));
-        // The beginning was appended after the end was, or after the whole was read.
+        // The append of "a" began after that of "b" ended, or after the read.
         let early = place(&[("b", 0, 2), ("ab", 1, 9), ("a", 3, 9)]);
         assert_eq!(swaps(&early), [false, true, false]);
         assert_eq!(early[0], Action::Write { key: 0, value: UNOBSERVED });

@@ -1,4 +1,4 @@
-//! The check of a history: partitioned, searched, explained.
+//! The check of a history: partition, search, explanation.
 
 use crate::explain::{Explanation, explain};
 use crate::history::History;
@@ -9,33 +9,32 @@ use crate::search::find_order;
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Some order of the operations explains all answers.
+    /// Some order of the operations explains all outcomes.
     Linearizable,
-    /// No order of the operations explains all answers.
+    /// No order of the operations explains all outcomes.
     Illegal(Box<Explanation>),
-    /// The search reached a limit before it found an answer.
+    /// The search reached a limit before a verdict.
     Unknown(SearchLimit),
 }
 
 impl Verdict {
-    /// Returns whether some order explains all answers.
+    /// Returns whether the history is linearizable.
     #[must_use]
     pub fn is_linearizable(&self) -> bool {
         *self == Self::Linearizable
     }
 }
 
-/// Checks a history, and explains why if it is illegal.
+/// Checks a history. Explains an illegal one.
 ///
-/// If some keys are illegal and others unknown, the history is illegal: more time would not make
-/// it linearizable.
+/// A history with illegal and unknown keys is illegal: more time would not make it linearizable.
 #[must_use]
 pub fn check(history: &History, options: &Options) -> Verdict {
     check_until(history, options, &mut || false)
 }
 
-/// Checks a history like [`check`], until `stop` returns true. It is called about every thousand
-/// steps, and can impose a time limit.
+/// Checks a history like [`check`], until `stop` returns true. The search calls it about every thousand
+/// steps, so it can impose a time limit.
 #[must_use]
 pub fn check_until(
     history: &History,
@@ -53,10 +52,10 @@ pub fn check_until(
     unknown.map_or(Verdict::Linearizable, Verdict::Unknown)
 }
 
-/// Checks a history like [`check_until`], without the explanation, which takes longer than the verdict.
+/// Checks a history like [`check_until`], without an explanation, which takes longer than the verdict.
 ///
 /// # Errors
-/// The limit that was reached before an answer was found.
+/// The limit that was reached before a verdict.
 pub fn is_linearizable(
     history: &History,
     options: &Options,

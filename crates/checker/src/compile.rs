@@ -1,4 +1,4 @@
-//! The compiler from a part of a history to a search problem, without what cannot affect the verdict.
+//! Compiler from a part of a history to a search problem. It leaves out what cannot affect the verdict.
 
 use crate::action::{Action, TxnModel, TxnStep};
 use crate::appends::resolve_appends;
@@ -10,13 +10,13 @@ use crate::registers::Registers;
 use crate::value::Value;
 use std::collections::BTreeMap;
 
-/// A record's contribution to a problem.
+/// The constraint that a record adds to a problem.
 enum Interpretation<'a> {
     /// The operation took effect before this event.
     Completed(usize, Response<'a>),
     /// The operation may take effect at any time after its begin.
     Pending,
-    /// The record constrains nothing.
+    /// The record adds no constraint.
     Irrelevant,
 }
 
@@ -24,7 +24,7 @@ enum Interpretation<'a> {
 #[derive(Clone, Copy)]
 enum Response<'a> {
     Done(&'a Outcome),
-    /// A compare-and-set failed because the key succeeded another value.
+    /// A compare-and-set failed because the key held another value than the expected one.
     Mismatch,
 }
 
@@ -55,7 +55,7 @@ fn is_observed(value: &Value, options: &Options) -> bool {
     *value != Value::Nil || options.nil_read == NilRead::Exact
 }
 
-/// Returns the values that a record distinguishes from others.
+/// Returns the values that the operation of a record distinguishes from others.
 fn observed_values<'a>(record: &'a Record, interpretation: &Interpretation<'a>) -> Vec<&'a Value> {
     let mut values = Vec::new();
     match (&record.op, interpretation) {
@@ -130,7 +130,8 @@ pub(crate) fn compile(history: &History, part: &[usize], options: &Options) -> P
     }
     let mut problem = Problem { registers, init, completed, pending };
     if !problem.distinguishes_unobserved() {
-        // No later operation depends on these, so an order without them is an order as well.
+        // Until the next write only appends can follow such an operation, so an order that explains the
+        // outcomes still does so without it.
         problem.pending.retain(|pending| !pending.action.is_unobserved_write());
         problem
             .pending
@@ -159,7 +160,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// Returns the action of an operation with its response, if it has one.
+    /// Returns the action of an operation: of a completed one if there is a response, else of a pending one.
     fn action(&mut self, op: &Op, response: Option<Response<'_>>) -> Action {
         let outcome = match response {
             Some(Response::Done(outcome)) => Some(outcome),
@@ -212,7 +213,7 @@ impl Compiler<'_> {
             .iter()
             .map(|it| (self.keys[&it.key], it.equal, self.registers.domain.id(&it.value)))
             .collect();
-        // The branch that was not taken has no effect.
+        // The branch that was not executed has no effect.
         let mut branch = |steps: &[TxnOp], is_taken: bool| {
             if succeeded.is_some() && !is_taken {
                 Vec::new()
@@ -244,9 +245,9 @@ impl Compiler<'_> {
     }
 }
 
-/// Expresses a transaction as a simpler action where one has the same effect: the pruning rules cover
-/// those better. A pending transaction may be left out where it would change nothing, so that its
-/// comparison may count as a requirement.
+/// Replaces a transaction by a simpler action with the same effect if there is one, because the pruning rules
+/// cover those better. A pending transaction need not take place where it would change nothing, so its
+/// comparison may become a requirement.
 fn simplify(txn: TxnModel, is_completed: bool) -> Action {
     let TxnModel { compares, succeeded, then, otherwise } = &txn;
     let action = match (&compares[..], succeeded, &then[..], &otherwise[..]) {

@@ -1,20 +1,20 @@
 //! The values of one search, interned as small numbers.
 //!
-//! The search distinguishes only values that some operation observed. All others are [`UNOBSERVED`],
-//! which abstracts from the data that no verdict depends on. Where texts are appended to, each prefix
-//! of an observed text is a value as well, since it may grow into that text; its identity is its place
-//! among the sorted texts.
+//! The search distinguishes only values that some operation observes. All others are one value,
+//! [`UNOBSERVED`], because no verdict depends on which one it is. With appends, each prefix of an observed
+//! text is a value as well, since it may grow into that text. A prefix is identified by its length and by
+//! the range of the sorted texts that have it.
 
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A value of a [`Domain`]; equal numbers are equal values, except for [`UNOBSERVED`].
+/// Number of a value in a [`Domain`]. Equal numbers mean equal values, except for [`UNOBSERVED`].
 pub(crate) type Id = u32;
 
 /// [`Value::Nil`].
 pub(crate) const NIL: Id = 0;
 
-/// Some value that no operation observes.
+/// Any value that no operation observes.
 pub(crate) const UNOBSERVED: Id = 1;
 
 /// The values that a search distinguishes.
@@ -22,7 +22,7 @@ pub(crate) const UNOBSERVED: Id = 1;
 pub(crate) struct Domain {
     kinds: Vec<ValueKind>,
     atoms: BTreeMap<Value, Id>,
-    /// True if texts are split into prefixes.
+    /// True if the prefixes of texts are values.
     has_appends: bool,
     /// The observed texts, sorted.
     texts: Vec<Vec<u8>>,
@@ -33,7 +33,7 @@ pub(crate) struct Domain {
 #[derive(Clone, Debug)]
 enum ValueKind {
     Nil,
-    Other,
+    Unobserved,
     Atom(Value),
     Prefix(Prefix),
 }
@@ -50,7 +50,7 @@ impl Domain {
     /// Creates the domain that distinguishes the observed values.
     pub(crate) fn new(observed: BTreeSet<&Value>, has_appends: bool) -> Self {
         let mut domain = Self {
-            kinds: vec![ValueKind::Nil, ValueKind::Other],
+            kinds: vec![ValueKind::Nil, ValueKind::Unobserved],
             atoms: BTreeMap::from([(Value::Nil, NIL)]),
             has_appends,
             texts: Vec::new(),
@@ -79,7 +79,7 @@ impl Domain {
     pub(crate) fn append(&mut self, to: Id, text: &[u8]) -> Id {
         match self.kinds[to as usize].clone() {
             ValueKind::Nil => self.extended(self.root(), text),
-            ValueKind::Other => UNOBSERVED,
+            ValueKind::Unobserved => UNOBSERVED,
             ValueKind::Atom(value) => {
                 let start = self.extended(self.root(), &value.as_text());
                 self.append(start, text)
@@ -88,7 +88,7 @@ impl Domain {
         }
     }
 
-    /// Returns whether appends to the first value may produce the second.
+    /// Returns whether appends to `from`, if any, may produce `to`. False for a value that is no text.
     pub(crate) fn may_grow_into(&self, from: Id, to: Id) -> bool {
         match (&self.kinds[from as usize], &self.kinds[to as usize]) {
             (ValueKind::Nil | ValueKind::Atom(_), ValueKind::Prefix(_)) => true,
@@ -99,7 +99,7 @@ impl Domain {
         }
     }
 
-    /// Returns the text of a value, where texts are appended to.
+    /// Returns the text of a value, if it is a prefix of an observed text.
     pub(crate) fn text(&self, id: Id) -> Option<&[u8]> {
         match self.kinds[id as usize] {
             ValueKind::Prefix(prefix) => Some(&self.texts[prefix.first][..prefix.length]),
@@ -119,12 +119,12 @@ impl Domain {
         self.text(id).is_some_and(|text| text.ends_with(end))
     }
 
-    /// Returns the empty prefix, common to all texts.
+    /// Returns the empty prefix, which all texts have.
     fn root(&self) -> Prefix {
         Prefix { first: 0, end: self.texts.len(), length: 0 }
     }
 
-    /// Extends a prefix by more text.
+    /// Returns a prefix extended by more text, or [`UNOBSERVED`] if no observed text has the result as a prefix.
     fn extended(&mut self, prefix: Prefix, text: &[u8]) -> Id {
         let Prefix { first, end, length } = prefix;
         let among = &self.texts[first..end];
@@ -135,10 +135,11 @@ impl Domain {
             return UNOBSERVED;
         }
         let (first, length) = (first + below, length + text.len());
-        let form = ValueKind::Prefix(Prefix { first, end: first + fits, length });
-        *self.prefixes.entry((first, length)).or_insert_with(|| push(&mut self.kinds, form))
+        let kind = ValueKind::Prefix(Prefix { first, end: first + fits, length });
+        *self.prefixes.entry((first, length)).or_insert_with(|| push(&mut self.kinds, kind))
     }
 
+    /// Returns the number of a value that is compared as a whole.
     fn atom(&mut self, value: &Value) -> Id {
         if let Some(id) = self.atoms.get(value) {
             return *id;
@@ -149,8 +150,9 @@ impl Domain {
     }
 }
 
-fn push(kinds: &mut Vec<ValueKind>, form: ValueKind) -> Id {
-    kinds.push(form);
+/// Adds a value and returns its number.
+fn push(kinds: &mut Vec<ValueKind>, kind: ValueKind) -> Id {
+    kinds.push(kind);
     Id::try_from(kinds.len() - 1).expect("fewer values than fit into memory")
 }
 
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn unobserved_values_are_not_distinguished() {
+    fn unobserved_values_have_one_number() {
         let (one, two) = (Value::Int(1), text("1"));
         let mut domain = Domain::new(BTreeSet::from([&one, &two]), false);
         assert_ne!(domain.id(&one), domain.id(&two));
@@ -173,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn append_follows_the_prefixes_of_observed_texts() {
+    fn append_produces_a_prefix_of_an_observed_text_or_an_unobserved_value() {
         let observed = [text("abc"), text("abd"), text("b")];
         let mut domain = Domain::new(observed.iter().collect(), true);
         let ab = domain.append(NIL, b"ab");
         let a = domain.id(&text("a"));
-        assert_eq!(domain.append(a, b"b"), ab, "one text, one number");
+        assert_eq!(domain.append(a, b"b"), ab, "equal texts have one number");
         assert_eq!(domain.append(ab, b"d"), domain.id(&observed[1]));
         assert_eq!(domain.append(ab, b"x"), UNOBSERVED);
         assert_eq!(domain.append(UNOBSERVED, b""), UNOBSERVED);

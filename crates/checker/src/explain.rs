@@ -1,4 +1,4 @@
-//! The explanation of an illegal history: its longest linearizable prefix, and the next end.
+//! Explanation of an illegal history: its longest linearizable prefix, and the operation that ends next.
 
 use crate::history::{End, History, Op, OpId, Outcome, Record, TxnOp};
 use crate::options::Options;
@@ -7,25 +7,25 @@ use crate::value::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// The number of operations at the end of an order that a text shows.
+/// Maximum number of operations that a text shows: the last ones of an order.
 const SHOWN: usize = 30;
 
 /// Explanation of an illegal history.
 ///
-/// The longest linearizable prefix of a history ends right before the end of some operation: the
-/// culprit. Operations that are in flight at that time count as pending.
+/// The longest linearizable prefix of a history ends just before the end of an operation: the culprit. In the
+/// prefix, operations in flight count as pending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Keys that no order explains. Several if transactions connect them.
+    /// Keys whose operations no order explains. Several if transactions connect them.
     pub keys: Vec<Value>,
     /// Operation whose outcome no order explains.
     pub culprit: OpId,
-    /// Number of events before its end. They are linearizable for these keys.
+    /// Number of events before the culprit's end. For these keys they are linearizable.
     pub events: usize,
-    /// True if the prefix is known to be the longest. If a limit was reached, a longer prefix is illegal
-    /// for sure, and this one may be.
+    /// True if the prefix is known to be the longest linearizable one. False if a search reached its limit: then
+    /// the prefix with the culprit's end is illegal, and this one may be, too.
     pub is_exact: bool,
-    /// Order in which the operations of the prefix can have taken effect.
+    /// Order in which the operations of the prefix can have taken effect. Empty if none was found.
     pub order: Vec<OpId>,
 }
 
@@ -38,14 +38,14 @@ pub(crate) fn explain(
 ) -> Explanation {
     let records = part.iter().map(|index| history.records[*index].clone()).collect();
     let whole = History { records, events: history.events };
-    let mut ends: Vec<_> = ends_of(&whole.records).collect();
+    let mut ends: Vec<_> = responses(&whole.records).collect();
     ends.sort_unstable();
     let mut search_before = |event: usize| {
         let prefix = whole.prefix(event);
         let all: Vec<_> = (0..prefix.records.len()).collect();
         find_order(&prefix, &all, options, stop)
     };
-    // The prefix with the first `low` ends is not known to be illegal, that with `high` is.
+    // The prefix with the first `low` ends is not known to be illegal, and that with `high` ends is illegal.
     let (mut low, mut high, mut is_exact) = (0, ends.len(), true);
     while low + 1 < high {
         let middle = usize::midpoint(low, high);
@@ -69,13 +69,13 @@ pub(crate) fn explain(
     }
 }
 
-/// Returns the event of each answer, and the index of its operation.
-fn ends_of(records: &[Record]) -> impl Iterator<Item = (usize, usize)> {
-    records.iter().enumerate().filter_map(|(index, record)| Some((answered(record)?, index)))
+/// Returns the event of each response, and the index of its operation.
+fn responses(records: &[Record]) -> impl Iterator<Item = (usize, usize)> {
+    records.iter().enumerate().filter_map(|(index, record)| Some((response_event(record)?, index)))
 }
 
-/// Returns the event of an operation's answer.
-pub(crate) fn answered(record: &Record) -> Option<usize> {
+/// Returns the event of an operation's response, if the client received one.
+pub(crate) fn response_event(record: &Record) -> Option<usize> {
     match record.end {
         End::Open | End::Abandoned(_) => None,
         End::Failed(at) | End::Done(at, _) => Some(at),
@@ -83,11 +83,11 @@ pub(crate) fn answered(record: &Record) -> Option<usize> {
 }
 
 impl Explanation {
-    /// Returns the explanation in plain text, given the history and the options of the check. Events
-    /// count from 1, like the lines of a file without blank lines.
+    /// Returns the explanation in plain text, for the history and the options of the check. Events count
+    /// from 1, like the lines of a file without blank lines.
     ///
     /// # Panics
-    /// If it is not the history that was checked.
+    /// May panic if another history was checked.
     #[must_use]
     pub fn text(&self, history: &History, options: &Options) -> String {
         let mut text = String::new();
@@ -112,7 +112,7 @@ impl Explanation {
         }
         let pending = self.pending(history);
         if !pending.is_empty() {
-            let _ = writeln!(text, "Under way at its end, and not needed for that order:");
+            let _ = writeln!(text, "Pending at its end, and not part of that order:");
         }
         for id in pending.iter().take(SHOWN) {
             let _ = writeln!(text, "  {}", describe(&history.records[id.0]));
@@ -137,8 +137,7 @@ impl Explanation {
         states
     }
 
-    /// Returns the operations that were in flight when the culprit ended and are not part of the order:
-    /// they may still take effect, and do not help.
+    /// Returns the operations that were pending when the culprit ended and are not part of the order.
     pub(crate) fn pending(&self, history: &History) -> Vec<OpId> {
         let is_ours = |record: &Record| record.op.keys().iter().any(|key| self.keys.contains(key));
         let is_pending = |(index, record): &(usize, &Record)| {
@@ -163,8 +162,10 @@ pub(crate) fn describe(record: &Record) -> String {
     let Record { process, op, begin, .. } = record;
     let begin = begin + 1;
     match &record.end {
-        End::Open => format!("{process}: {op}, begun at event {begin} and not answered"),
-        End::Abandoned(at) => format!("{process}: {op}, events {begin} to {}, end unknown", at + 1),
+        End::Open => format!("{process}: {op}, begun at event {begin}, no end recorded"),
+        End::Abandoned(at) => {
+            format!("{process}: {op}, events {begin} to {}, outcome unknown", at + 1)
+        }
         End::Failed(at) => format!("{process}: {op}, events {begin} to {}, failed", at + 1),
         End::Done(at, outcome) => {
             format!("{process}: {op} -> {outcome}, events {begin} to {}", at + 1)
@@ -172,7 +173,7 @@ pub(crate) fn describe(record: &Record) -> String {
     }
 }
 
-/// Applies an operation, which is known to fit, to the registers.
+/// Applies an operation of an order that was found to the registers.
 fn replay<'a>(record: &'a Record, registers: &mut BTreeMap<&'a Value, Value>) {
     match &record.op {
         Op::Get { .. } => {}

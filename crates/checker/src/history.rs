@@ -76,21 +76,21 @@ pub enum TxnOp {
     Delete(Value),
 }
 
-/// Outcome of an operation that took effect, as its client received it.
+/// Outcome of an operation that took effect, as the client received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Success without a result. For a get it constrains nothing.
+    /// Success without a result. Constrains nothing for a get.
     Done,
     /// Value that a get read.
     Read(Value),
-    /// Result of a delete: whether the key existed.
+    /// Result of a delete: true if the key existed.
     Deleted(bool),
     /// Result of a transaction.
     Txn {
-        /// Result of the comparisons: whether all succeeded.
+        /// Result of the comparisons: true if all succeeded.
         succeeded: bool,
-        /// Results of the executed operations in order: the value that a get read. `None`, results
-        /// of other operations and results missing at the end constrain nothing.
+        /// Results of the executed operations in order: the value for a get. `None`, results of
+        /// other operations, and results missing at the end constrain nothing.
         results: Vec<Option<Value>>,
     },
 }
@@ -99,16 +99,16 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub(crate) usize);
 
-/// Operations of clients in real-time order: each method call records one event, later than all
-/// events before it.
+/// Operations of clients in real-time order: each call of a recording method adds one event, later than all
+/// earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     pub(crate) records: Vec<Record>,
-    /// Number of events: the time of the next.
+    /// Number of events, and time of the next one.
     pub(crate) events: usize,
 }
 
-/// An operation from its begin to its end.
+/// An operation with its begin and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) process: Value,
@@ -121,9 +121,9 @@ pub(crate) struct Record {
 /// The end of an operation, with its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// No end is recorded.
+    /// No end was recorded: the outcome is unknown.
     Open,
-    /// The client gave up: the operation may take effect at any later time, or never.
+    /// The client stopped waiting: the outcome is unknown.
     Abandoned(usize),
     /// The operation took no effect.
     Failed(usize),
@@ -135,10 +135,10 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
     /// The operation does not belong to this history.
-    #[error("no such operation")]
+    #[error("the operation does not belong to this history")]
     Unknown,
-    /// The operation has ended before.
-    #[error("the operation has ended before")]
+    /// The operation has already ended.
+    #[error("the operation has already ended")]
     Ended,
     /// The outcome does not fit the kind of the operation.
     #[error("the outcome is of another kind than the operation")]
@@ -152,7 +152,7 @@ impl History {
         Self::default()
     }
 
-    /// Records that a process begins an operation. The process is only a name in explanations: any
+    /// Records that a process begins an operation. The process only serves as a name in explanations: any
     /// number of its operations may be concurrent.
     pub fn invoke(&mut self, process: impl Into<Value>, op: Op) -> OpId {
         let begin = self.tick();
@@ -164,7 +164,7 @@ impl History {
     /// Records that an operation took effect, with its outcome.
     ///
     /// # Errors
-    /// If the operation has ended before, or the outcome does not fit it. Nothing is recorded then.
+    /// If the operation has ended before, or the outcome is of another kind. Then nothing is recorded.
     pub fn complete(&mut self, id: OpId, outcome: Outcome) -> Result<(), HistoryError> {
         let record = self.open(id)?;
         let fits = match (&record.op, &outcome) {
@@ -183,8 +183,8 @@ impl History {
         Ok(())
     }
 
-    /// Records that an operation did not take effect and never will. A failed compare-and-set may have
-    /// found another value than the expected one: see [`FailedCas`](crate::FailedCas).
+    /// Records that an operation did not take effect and never will. A failed compare-and-set may mean that the
+    /// key held another value than the expected one: see [`FailedCas`](crate::FailedCas).
     ///
     /// # Errors
     /// If the operation has ended before.
@@ -194,8 +194,8 @@ impl History {
         Ok(())
     }
 
-    /// Records that a client gave up an operation, which stays pending: it may take effect later, or
-    /// never. The same holds for an operation without a recorded end.
+    /// Records that a client stopped waiting for an operation. The operation stays pending: it may take effect
+    /// later, or never. The same holds for an operation without a recorded end.
     ///
     /// # Errors
     /// If the operation has ended before.
@@ -205,8 +205,8 @@ impl History {
         Ok(())
     }
 
-    /// Sets the assumed place of an operation in the order of all hinted ones. A right hint makes the
-    /// search faster. A wrong one never changes the verdict.
+    /// Sets the assumed place of an operation in the order of all operations with a hint, such as its slot in a
+    /// log. A right hint makes the search faster. A wrong one never changes the verdict.
     ///
     /// # Errors
     /// If there is no such operation.
@@ -227,7 +227,7 @@ impl History {
         self.records.is_empty()
     }
 
-    /// Returns the history of the first `events` events.
+    /// Returns the prefix of the history with the first `events` events.
     pub(crate) fn prefix(&self, events: usize) -> Self {
         let mut records = self.records.clone();
         records.retain(|record| record.begin < events);
@@ -243,6 +243,7 @@ impl History {
         Self { records, events: events.min(self.events) }
     }
 
+    /// Returns an operation that has no recorded end.
     fn open(&self, id: OpId) -> Result<&Record, HistoryError> {
         let record = self.records.get(id.0).ok_or(HistoryError::Unknown)?;
         if record.end == End::Open { Ok(record) } else { Err(HistoryError::Ended) }
@@ -253,6 +254,7 @@ impl History {
         self.records[id.0].end = end(at);
     }
 
+    /// Returns the time of a new event.
     fn tick(&mut self) -> usize {
         self.events += 1;
         self.events - 1
@@ -285,7 +287,7 @@ impl Op {
         Self::Cas { key: key.into(), old: old.into(), new: new.into() }
     }
 
-    /// Returns the keys that the operation may read or change, in the order of their mention.
+    /// Returns the keys that the operation may read or change, in order of appearance.
     pub(crate) fn keys(&self) -> Vec<&Value> {
         match self {
             Self::Get { key }
@@ -308,14 +310,14 @@ impl Txn {
         Self::default()
     }
 
-    /// Adds the comparison that the key holds the value. [`Value::Nil`]: the key does not exist.
+    /// Adds the comparison that the key holds the value. [`Value::Nil`] requires that it does not exist.
     #[must_use]
     pub fn when(mut self, key: impl Into<Value>, value: impl Into<Value>) -> Self {
         self.compares.push(Compare { key: key.into(), equal: true, value: value.into() });
         self
     }
 
-    /// Adds the comparison that the key does not hold the value. [`Value::Nil`]: the key exists.
+    /// Adds the comparison that the key does not hold the value. [`Value::Nil`] requires that it exists.
     #[must_use]
     pub fn unless(mut self, key: impl Into<Value>, value: impl Into<Value>) -> Self {
         self.compares.push(Compare { key: key.into(), equal: false, value: value.into() });
@@ -408,7 +410,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Done => f.write_str("done"),
             Self::Read(value) => write!(f, "{value}"),
-            Self::Deleted(found) => f.write_str(if *found { "deleted" } else { "not there" }),
+            Self::Deleted(found) => f.write_str(if *found { "deleted" } else { "not found" }),
             Self::Txn { succeeded, results } => {
                 f.write_str(if *succeeded { "then" } else { "else" })?;
                 results.iter().try_for_each(|result| match result {

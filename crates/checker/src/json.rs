@@ -6,17 +6,17 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
-/// Error of a line that is no event of a history, or does not fit those before it.
+/// Error of a line that is not a valid event of a history.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ParseError {
     /// Number of the line, from 1.
     pub line: usize,
-    /// Reason of the rejection.
+    /// Reason for the rejection.
     pub reason: String,
 }
 
-/// A line as it is parsed.
+/// The JSON fields of a line.
 #[derive(Deserialize)]
 struct Line {
     p: Json,
@@ -25,41 +25,41 @@ struct Line {
     f: Option<String>,
     #[serde(default)]
     k: Json,
-    /// `None` if the field is missing, which is not the same as null.
+    /// `None` if the field is missing, which differs from null.
     #[serde(default, deserialize_with = "present")]
     v: Option<Json>,
 }
 
+/// Deserializes a field that is present, null or not.
 fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(field).map(Some)
 }
 
 /// Parses a history from lines of JSON.
 ///
-/// One event a line, in the order of real time: `{"p": process, "t": type, "f": operation, "k":
-/// key, "v": value}`. Other fields are ignored, and so are blank lines.
+/// Each line is one event, in real-time order: `{"p": process, "t": type, "f": operation, "k":
+/// key, "v": value}`. Other fields and blank lines are ignored.
 ///
 /// - `t` is `invoke`, `ok` (the operation took effect), `fail` (it did not, or a compare-and-set did not
 ///   find the expected value) or `info` (the outcome is unknown). An `info` of a process without an
 ///   operation in flight is ignored.
-/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. It is optional in the
+/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. It is optional at the
 ///   end of an operation.
-/// - `k` is any JSON value; a missing key is a key as well. It is optional in the end of an operation.
-/// - `v` is the value that is written or appended; `[old, new]` of a `cas`; in the `ok` of a read the
-///   value that was read, or null for nil; in the `ok` of a `delete` true or false: whether the key
-///   existed. Elsewhere it is ignored. A `write`, `append` or `cas` without `v` is rejected, so that a
-///   truncated record does not count as a delete. It is optional in the `ok` of a read, because some
-///   recorders leave it out where it is null.
+/// - `k` is any JSON value; a missing key is the key null. It is optional at the end of an operation.
+/// - `v` is the value to write or append; `[old, new]` for a `cas`; in the `ok` of a read the value that
+///   was read, or null for nil; in the `ok` of a `delete` true if the key existed, else false. Elsewhere
+///   it is ignored. A `write`, `append` or `cas` without `v` is rejected, so that a truncated record does
+///   not count as a delete. `v` is optional in the `ok` of a read, because some recorders omit null.
 /// - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
-///   ["put", key, value], ["delete", key]], "else": [..]}`, each part optional. That of its `ok`
-///   is null, or `{"held": true or false, "results": [..]}` with one result for each step that was
-///   executed: `[value]` that a get has read, null if it is unknown and for other steps.
+///   ["put", key, value], ["delete", key]], "else": [..]}`; each part is optional. The `v` of its `ok`
+///   is null, or `{"held": true or false, "results": [..]}` with one result for each executed step:
+///   `[value]` for a get, null for an unknown result and for other steps.
 ///
-/// A process has one operation in flight at most. After an `info` it may begin another. Numbers and texts
-/// are different values. Bytes that are no text are written as `{"bytes": [0, 255]}`.
+/// A process has at most one operation in flight. After an `info` it may begin another. Numbers and texts
+/// are different values. Bytes that are not UTF-8 are written as `{"bytes": [0, 255]}`.
 ///
 /// # Errors
-/// The first line that is no event, or does not fit those before it.
+/// The first line that is not a valid event.
 pub fn from_json_lines(bytes: &[u8]) -> Result<History, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = Reader::default();
@@ -91,7 +91,7 @@ pub fn to_json_lines(history: &History) -> String {
 }
 
 impl Value {
-    /// Parses a value from its JSON form. Returns `None` if the text is no JSON, or a number without an
+    /// Parses a value from its JSON form. Returns `None` if the text is not JSON, or is a number without an
     /// exact representation.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
@@ -100,13 +100,13 @@ impl Value {
 }
 
 impl Line {
-    /// Returns the value of an end, or null if it is missing.
+    /// Returns the value of an operation's end, or null if it is missing.
     fn end_value(&self) -> &Json {
         self.v.as_ref().unwrap_or(&Json::Null)
     }
 }
 
-/// The state of a parser of lines.
+/// Parser of the lines of a history.
 #[derive(Default)]
 struct Reader {
     history: History,
@@ -117,7 +117,7 @@ struct Reader {
 impl Reader {
     fn line(&mut self, text: &[u8]) -> Result<(), String> {
         let line: Line = serde_json::from_slice(text).map_err(|error| {
-            // The column helps; the line is always the first one.
+            // Each line is parsed by itself, so the line number of the JSON parser is always 1.
             let text = error.to_string();
             text.replacen(" at line 1", " at", 1)
         })?;
@@ -132,11 +132,11 @@ impl Reader {
         let Some(id) = self.open.get(&process).copied() else {
             return match kind {
                 "info" => Ok(()),
-                "ok" | "fail" => Err(format!("process {process} has nothing under way")),
+                "ok" | "fail" => Err(format!("process {process} has no operation in flight")),
                 other => Err(format!("unknown type {other:?}")),
             };
         };
-        self.agrees(id, &line)?;
+        self.check_end(id, &line)?;
         let ended = match kind {
             "ok" => {
                 let outcome = outcome(&self.history.records[id.0].op, line.end_value())?;
@@ -153,7 +153,7 @@ impl Reader {
 
     fn invoke(&mut self, process: Value, line: &Line) -> Result<(), String> {
         if self.open.contains_key(&process) {
-            return Err(format!("process {process} has an operation under way"));
+            return Err(format!("process {process} already has an operation in flight"));
         }
         let name = line.f.as_deref().ok_or("no operation")?;
         let op = op(name, value(&line.k)?, line.v.as_ref())?;
@@ -162,23 +162,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks that the end of an operation names the same operation, as far as it names any.
-    fn agrees(&self, id: OpId, line: &Line) -> Result<(), String> {
+    /// Checks that the operation and the key of an end, if present, are those of the operation in flight.
+    fn check_end(&self, id: OpId, line: &Line) -> Result<(), String> {
         let op = &self.history.records[id.0].op;
         if let Some(name) = &line.f
             && canonical(name)? != self::name(op)
         {
-            return Err(format!("ends {name:?}, but {op} is under way"));
+            return Err(format!("ends {name:?}, but {op} is in flight"));
         }
         let is_other = |key: &Value| op.keys().first().is_none_or(|ours| *ours != key);
         if !line.k.is_null() && !matches!(op, Op::Txn(_)) && is_other(&value(&line.k)?) {
-            return Err(format!("names another key than {op}, which is under way"));
+            return Err(format!("names another key than {op}, which is in flight"));
         }
         Ok(())
     }
 }
 
-/// Returns the canonical one of an operation's names.
+/// Returns the canonical name of an operation, given any of its names.
 fn canonical(name: &str) -> Result<&'static str, String> {
     Ok(match name.trim_start_matches(':') {
         "read" | "get" => "get",
@@ -203,18 +203,18 @@ fn name(op: &Op) -> &'static str {
 }
 
 fn op(name: &str, key: Value, v: Option<&Json>) -> Result<Op, String> {
-    let asked = |what: &str| v.ok_or_else(|| format!("{name:?} has no \"v\": give it {what}"));
-    let written = || value(asked("what is written, or null for nil")?);
+    let operand = |what: &str| v.ok_or_else(|| format!("{name:?} has no \"v\": add {what}"));
+    let new_value = || value(operand("the new value, or null for nil")?);
     Ok(match canonical(name)? {
         "get" => Op::Get { key },
-        "put" => Op::Put { key, value: written()? },
+        "put" => Op::Put { key, value: new_value()? },
         "delete" => Op::Delete { key },
-        "append" => Op::Append { key, value: written()? },
-        "cas" => match asked("[old, new]")?.as_array().map(Vec::as_slice) {
+        "append" => Op::Append { key, value: new_value()? },
+        "cas" => match operand("[old, new]")?.as_array().map(Vec::as_slice) {
             Some([old, new]) => Op::Cas { key, old: value(old)?, new: value(new)? },
             _ => return Err("the value of a cas is not [old, new]".into()),
         },
-        _ => Op::Txn(txn(asked("what it compares and does, as an object")?)?),
+        _ => Op::Txn(txn(operand("an object with \"if\", \"then\" and \"else\"")?)?),
     })
 }
 
@@ -290,7 +290,9 @@ fn value(v: &Json) -> Result<Value, String> {
             (Some(number), ..) => Value::from(number),
             (_, Some(number), _) => Value::from(number),
             (.., Some(number)) if number.abs() >= 9_007_199_254_740_992.0 => {
-                return Err(format!("{number} is too large to be told from its neighbours"));
+                return Err(format!(
+                    "{number} has no exact representation: numbers must have at most 64 bits"
+                ));
             }
             // Some recorders write 2 as 2.0.
             (.., Some(number)) if number.fract() == 0.0 => Value::Int(number as i128),
@@ -304,6 +306,7 @@ fn value(v: &Json) -> Result<Value, String> {
     })
 }
 
+/// Returns the JSON form of an event.
 fn event(process: &Value, kind: &str, op: &Op, v: Json) -> Json {
     let key = match op {
         Op::Txn(_) => Json::Null,
@@ -312,7 +315,7 @@ fn event(process: &Value, kind: &str, op: &Op, v: Json) -> Json {
     json!({"p": to_json(process), "t": kind, "f": name(op), "k": key, "v": v})
 }
 
-/// The value of an operation's begin.
+/// Returns the JSON value of an operation's begin.
 fn invocation_json(op: &Op) -> Json {
     let steps = |steps: &[TxnOp]| {
         let step = |step: &TxnOp| match step {

@@ -1,9 +1,9 @@
-//! Linearizability of recorded histories: a checker as a library and a program.
+//! Linearizability checker for recorded histories: a library and a program.
 //!
-//! A history records the operations of clients on a store: their begin, their end and their outcome. It
-//! is linearizable if all operations can be put into one order, each at an instant between its begin
-//! and its end, in which a sequential store would have returned every outcome. [`check`] finds such an
-//! order, or that there is none and which operation does not fit.
+//! A history records the operations of clients on a store: begin, end and outcome. It is linearizable if
+//! all operations can be put into one order, each at an instant between its begin and its end, in which a
+//! sequential store would return every recorded outcome. [`check`] finds such an order, or reports that
+//! there is none, with the first operation that does not fit.
 //!
 //! ```
 //! use synod_checker::{History, Op, Options, Outcome, Verdict, check};
@@ -17,7 +17,7 @@
 //! assert!(check(&history, &Options::default()).is_linearizable());
 //!
 //! let late = history.invoke("carol", Op::get("x"));
-//! history.complete(late, Outcome::Read(1_u64.into()))?; // bob has seen 2 before
+//! history.complete(late, Outcome::Read(1_u64.into()))?; // stale: bob has read 2 before
 //! let Verdict::Illegal(why) = check(&history, &Options::default()) else { panic!("stale") };
 //! assert_eq!(why.culprit, late);
 //! # let _ = second;
@@ -25,40 +25,44 @@
 //! ```
 //!
 //! # Operations
-//! Get, put, delete, append, compare-and-set, and transactions of comparisons, gets, puts and
-//! deletes. Each key is checked by itself, except that keys of one transaction are checked together. An
-//! operation with an unknown outcome may have taken effect at any time after its begin, or never; one
-//! that failed has not. [`Options`] define the initial value of keys, and the meaning of a failed
-//! compare-and-set and of a get of nil: recorders differ in this.
+//! Get, put, delete, append, compare-and-set, and transactions of comparisons, gets, puts and deletes. Each
+//! key is checked by itself, except that keys of one transaction are checked together. An operation with an
+//! unknown outcome may have taken effect at any time after its begin, or never. A failed one has not.
+//! [`Options`] define the initial value of keys, and the meaning of a failed compare-and-set and of a get
+//! of nil: recorders differ in this.
 //!
 //! # Cost
-//! The problem is NP-complete, and some histories stay out of reach: [`Verdict::Unknown`] reports this.
-//! The search is Wing and Gong's with Lowe's memory of configurations, and a number of pruning rules:
-//! see the files in `src/search/`. Histories with thousands of unanswered operations are the usual case
-//! after a test with faults, and cost little.
+//! The problem is NP-complete, and some histories stay out of reach: [`Verdict::Unknown`] reports this. The
+//! search is Wing and Gong's with Lowe's memoization of configurations and a number of pruning rules: see
+//! the files in `src/search/`. Histories with thousands of operations of unknown outcome, as tests with
+//! faults record them, are cheap.
 //!
-//! Histories of 2,000 operations, 3 to 60 clients and up to half of the operations unanswered,
-//! linearizable and not, cost the program this many seconds of one core: 165 of registers with two or
-//! five values, compare-and-sets, or a value for each write, 3.6; 86 of one or ten keys with puts
-//! and appends, 0.4. None of 2,571 registers with two or five values stayed unknown (20 seconds in
-//! all); of 41 histories with transactions on three keys that share five values 10 did, after 6
-//! seconds each. 50 clients on one register with 40 values or more, every twentieth operation of
-//! reads, writes and compare-and-sets unanswered, are mostly out of reach as well. `cargo test
-//! --release -p synod-checker --test it scale -- --ignored --nocapture` measures, and writes such
-//! histories to files.
+//! The following table covers histories of 2,000 operations from 3 to 60 clients, linearizable and not, in
+//! which up to half of the outcomes are unknown. Times are those of the program on one core.
+//!
+//! | histories | operations | total | unknown |
+//! |---|---|---|---|
+//! | 165 | reads, writes and compare-and-sets of two or five values, or a unique value for each write | 3.6 s | 0 |
+//! | 86 | puts and appends on one or ten keys | 0.4 s | 0 |
+//! | 2,571 | reads, writes and compare-and-sets of two or five values | 20 s | 0 |
+//! | 41 | transactions on three keys with five values | 6 s for each unknown one | 10 |
+//!
+//! Out of reach, as a rule, are 50 clients of one register with 40 values or more that read, write and
+//! compare-and-set, with one outcome in twenty unknown. `cargo test --release -p synod-checker --test it
+//! scale -- --ignored --nocapture` measures this, and can write such histories to files.
 //!
 //! # The program
-//! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for histories
-//! as lines of JSON, in the form that [`from_json_lines`] parses; `--help` lists its options. The begin of
-//! a write, an append or a compare-and-set must have a value, if only null: a line without one is
-//! rejected. The end of a read may lack its value, which means that it read nil. The exit code is 1 if a
-//! file is illegal, else 2 if one is unknown or no history, else 0. With `--explain` or `--html DIR` it
-//! shows why a history is illegal. The library alone, without the program, needs no default features.
+//! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for each history in
+//! lines of JSON, in the form that [`from_json_lines`] parses; `--help` lists its options. The begin of a
+//! write, an append or a compare-and-set must have a value, if only null: a line without one is rejected.
+//! The end of a read may lack its value, which means that it read nil. The exit code is 1 if a file is
+//! illegal, else 2 if one is unknown or is not a history, else 0. With `--explain` or `--html DIR` the
+//! program shows why a history is illegal. The library needs no default features.
 //!
 //! # Not covered
 //! - Other models: queues, sets, sequential consistency, serializability.
-//! - Revisions and versions of keys. Compare values, or give every write a value of its own.
-//! - A clock: pass a function to [`check_until`] to limit the time.
+//! - Revisions and versions of keys. Compare values, or give every write a unique value.
+//! - Time limits: pass a function to [`check_until`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! `synod-checker`: checks recorded histories for linearizability.
+//! The program `synod-checker`, which checks recorded histories for linearizability.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
@@ -23,45 +23,46 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print one line a file: linearizable, illegal or unknown.
+    /// Print one line per file: linearizable, illegal or unknown.
     ///
-    /// The exit code is 1 if any file is illegal; else 2 if any is unknown, or is no history, which
-    /// the error output tells with the line; else 0. A file that is no history counts as unknown.
+    /// A file that is not a valid history counts as unknown; stderr shows the line and the reason. The
+    /// exit code is 1 if any file is illegal, else 2 if any file is unknown, else 0.
     Check(Check),
 }
 
 #[derive(Args)]
 struct Check {
-    /// Histories: one event a line, {"p": process, "t": "invoke", "f": "read", "k": key, "v": null}.
+    /// Histories: one event per line, {"p": process, "t": "invoke", "f": "read", "k": key, "v": null}.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What every key holds at first: nil, a number, or a text, with or without quotes.
+    /// Initial value of every key: nil, a number, or a text, with or without quotes.
     #[arg(long, value_name = "VALUE", default_value = "nil", value_parser = init)]
     #[arg(allow_hyphen_values = true)]
     init: Value,
-    /// What it means to read nil: the key was not there, or nothing.
+    /// Meaning of a read of nil: the key did not exist (exact), or the value was not recorded (any).
     #[arg(long, value_enum, default_value = "exact")]
     nil_read: NilRead,
-    /// What a failed compare-and-set means: it saw another value, or it never happened.
+    /// Meaning of a failed compare-and-set: it read another value (observed), or it may not have been
+    /// executed (never).
     #[arg(long, value_enum, default_value = "observed")]
     failed_cas: FailedCas,
-    /// Say on the error output why a history is illegal.
+    /// Print to stderr why a history is illegal.
     #[arg(long)]
     explain: bool,
-    /// Draw each illegal history as a page of HTML in this folder.
+    /// Write an HTML page with the timeline of each illegal history to this directory.
     ///
-    /// A page has the name of its file, with "_" for what parts folders. Where files would share
-    /// one, as a/x and a_x would, those that come later get a number behind it, from 2 on
-    /// (a_x-2.html), whatever their verdicts.
+    /// A page is named after its file, with "_" for path separators. If two files share a name, as
+    /// a/x and a_x do, the later one gets a number from 2 on (a_x-2.html). Names do not depend on
+    /// verdicts.
     #[arg(long, value_name = "DIR")]
     html: Option<PathBuf>,
-    /// Give a file up as unknown after this many seconds.
+    /// Time limit per file in seconds, after which it is unknown.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// Give a key up as unknown after so many configurations, some 200 bytes of memory each.
+    /// Limit of configurations per key, after which the file is unknown. Each takes about 200 bytes.
     ///
-    /// So many for each of the files that are checked at once, one a processor. By default 4 million
-    /// each where two are, and 8 million shared by more, which is about 1.6 GB in all.
+    /// Files are checked in parallel, one per processor, each with this limit. Default: 4 million for
+    /// one or two files at once, else 8 million divided by their number, which is about 1.6 GB in all.
     #[arg(long, value_name = "N")]
     max_configurations: Option<usize>,
 }
@@ -95,9 +96,9 @@ fn main() -> Result<ExitCode> {
         match writeln!(io::stdout(), "{}: {}", file.display(), report.verdict.name()) {
             Ok(()) => worst = worst.max(report.verdict),
             Err(error) => {
-                // A closed pipe is no error: the reader, such as `head`, has read enough.
+                // A closed pipe is not an error: the reader, such as `head`, has read enough.
                 if error.kind() != io::ErrorKind::BrokenPipe {
-                    print_error(&format!("the output: {error}"));
+                    print_error(&format!("cannot write to stdout: {error}"));
                 }
                 // A verdict that was not printed counts as unknown.
                 worst = worst.max(FileVerdict::Unknown);
@@ -107,7 +108,7 @@ fn main() -> Result<ExitCode> {
         ControlFlow::Continue(())
     });
     if worst == FileVerdict::Illegal && !check.explain && check.html.is_none() {
-        print_error("--explain says why a history is illegal, --html DIR draws it");
+        print_error("use --explain or --html DIR to see why a history is illegal");
     }
     Ok(ExitCode::from(match worst {
         FileVerdict::Linearizable => 0,
@@ -116,7 +117,7 @@ fn main() -> Result<ExitCode> {
     }))
 }
 
-/// Writes to the error output. A failure of that output is not reported.
+/// Writes a line to stderr. Ignores errors, because there is no place to report them.
 fn print_error(note: &str) {
     let _ = writeln!(io::stderr(), "{note}");
 }
@@ -124,11 +125,11 @@ fn print_error(note: &str) {
 /// The output for one file.
 struct Report {
     verdict: FileVerdict,
-    /// Lines for the error output.
+    /// Lines for stderr.
     notes: Vec<String>,
 }
 
-/// The verdict of a file, in ascending order of severity.
+/// The verdict of a file, by ascending severity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum FileVerdict {
     Linearizable,
@@ -146,22 +147,21 @@ impl FileVerdict {
     }
 }
 
-/// The settings and the state that all files share.
+/// Settings and state that all files share.
 struct Run<'a> {
     check: &'a Check,
     options: Options,
-    /// The name of each file's page.
+    /// The name of the HTML page of each file.
     pages: Vec<String>,
-    /// True if the verdicts are no longer needed.
+    /// True if no further verdict is needed.
     is_cancelled: AtomicBool,
 }
 
 impl Run<'_> {
-    /// Checks all files, several at once, and shows the results in the order of the files until `show`
-    /// breaks.
+    /// Checks all files in parallel, and passes the results to `show` in the order of the files until it breaks.
     fn all(&self, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
         let next = AtomicUsize::new(0);
-        let (reports, arriving) = mpsc::channel();
+        let (reports, received) = mpsc::channel();
         let files = &self.check.files;
         std::thread::scope(|scope| {
             for _ in 0..self.check.workers() {
@@ -179,11 +179,11 @@ impl Run<'_> {
                 });
             }
             drop(reports);
-            let mut early = BTreeMap::new();
+            let mut out_of_order = BTreeMap::new();
             let mut due = 0;
-            for (index, report) in arriving {
-                early.insert(index, report);
-                while let Some(report) = early.remove(&due) {
+            for (index, report) in received {
+                out_of_order.insert(index, report);
+                while let Some(report) = out_of_order.remove(&due) {
                     if show(&files[due], report).is_break() {
                         self.is_cancelled.store(true, Ordering::Relaxed);
                         return;
@@ -194,6 +194,7 @@ impl Run<'_> {
         });
     }
 
+    /// Checks one file.
     fn one(&self, file: &Path, page: &str) -> Report {
         let unknown = |note: String| Report { verdict: FileVerdict::Unknown, notes: vec![note] };
         let name = file.display();
@@ -211,19 +212,20 @@ impl Run<'_> {
             Ok(false) => {
                 Report { verdict: FileVerdict::Illegal, notes: self.explain(file, page, &history) }
             }
-            Err(SearchLimit::Stopped) => {
-                unknown(format!("{name}: gave up after {} s", self.check.timeout))
-            }
+            Err(SearchLimit::Stopped) => unknown(format!(
+                "{name}: timed out after {} s: raise --timeout",
+                self.check.timeout
+            )),
             Err(SearchLimit::Configurations) => unknown(format!(
-                "{name}: gave up after {} configurations",
+                "{name}: stopped after {} configurations: raise --max-configurations",
                 options.max_configurations
             )),
         }
     }
 
-    /// Returns a function that stops a search after the timeout of a file, or when the run is cancelled.
+    /// Returns a function that stops a search after the time limit of a file, or when the run is cancelled.
     fn stop_condition(&self) -> impl FnMut() -> bool {
-        // A limit that the clock cannot represent is none.
+        // A deadline that the clock cannot represent is no limit.
         let deadline = Instant::now().checked_add(Duration::from_secs(self.check.timeout));
         move || {
             let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -231,7 +233,7 @@ impl Run<'_> {
         }
     }
 
-    /// Explains an illegal history, if an explanation was requested.
+    /// Explains an illegal history, if requested. Returns the lines for stderr.
     fn explain(&self, file: &Path, page: &str, history: &History) -> Vec<String> {
         let Self { check, options, .. } = self;
         if !check.explain && check.html.is_none() {
@@ -239,7 +241,8 @@ impl Run<'_> {
         }
         let verdict = synod_checker::check_until(history, options, &mut self.stop_condition());
         let Verdict::Illegal(why) = verdict else {
-            return vec![format!("{}: no time was left to explain it", file.display())];
+            let (name, seconds) = (file.display(), check.timeout);
+            return vec![format!("{name}: no explanation within {seconds} s: raise --timeout")];
         };
         let mut notes = Vec::new();
         if check.explain {
@@ -255,8 +258,8 @@ impl Run<'_> {
     }
 }
 
-/// Returns a unique page name for each file: a number distinguishes equal names. It depends on the
-/// files and their order only, not on the verdicts.
+/// Returns a unique page name for each file: a number distinguishes equal names. Names depend only on the files
+/// and their order, not on the verdicts.
 fn pages(files: &[PathBuf]) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let mut page = |file: &PathBuf| {
@@ -264,7 +267,7 @@ fn pages(files: &[PathBuf]) -> Vec<String> {
         let name = path.trim_start_matches(['.', '/']).replace(['/', '\\'], "_");
         let numbered = (2..).map(|number| format!("{name}-{number}.html"));
         let mut names = std::iter::once(format!("{name}.html")).chain(numbered);
-        // The numbers do not end.
+        // There is always a free number.
         names.find(|name| taken.insert(name.clone())).unwrap_or_default()
     };
     files.iter().map(&mut page).collect()
@@ -289,14 +292,14 @@ impl Check {
         }
     }
 
-    /// Returns the number of files that are checked at once.
+    /// Returns the number of files that are checked in parallel.
     fn workers(&self) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         processors.min(self.files.len()).max(1)
     }
 }
 
-/// Parses an initial value of the command line.
+/// Parses the value of `--init`.
 fn init(text: &str) -> Result<Value, String> {
     if text == "nil" {
         return Ok(Value::Nil);
@@ -309,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_checked_at_once_share_the_configuration_limit() {
+    fn files_checked_in_parallel_share_the_default_configuration_limit() {
         let bound = |arguments: &[&str]| {
             let arguments = ["synod-checker", "check"].iter().chain(arguments);
             let Command::Check(check) = Cli::parse_from(arguments).command;
@@ -319,6 +322,6 @@ mod tests {
         assert_eq!(bound(&["a"]), (whole, 1));
         let (each, workers) = bound(&["x"; 1000]);
         assert!(each <= whole && each * workers <= 2 * whole, "{each} for {workers}");
-        assert_eq!(bound(&["a", "b", "--max-configurations", "7"]).0, 7, "what is asked for");
+        assert_eq!(bound(&["a", "b", "--max-configurations", "7"]).0, 7, "an explicit limit");
     }
 }

@@ -13,7 +13,7 @@ pub struct Options {
     pub failed_cas: FailedCas,
     /// Maximum number of configurations that a search visits for each set of keys that are checked
     /// together. A configuration is a set of operations that have taken effect, with the resulting
-    /// state. It takes some 200 bytes, more if over 64 operations are concurrent, and this bounds the
+    /// state. It takes about 200 bytes, more if over 64 operations are concurrent, so this limits the
     /// memory and the time of a search. Default: 4 million.
     pub max_configurations: usize,
 }
@@ -35,7 +35,7 @@ pub enum NilRead {
     /// The key did not exist.
     #[default]
     Exact,
-    /// Nothing: the recorder did not record the value.
+    /// No constraint: the recorder did not record the value.
     Any,
 }
 
@@ -45,15 +45,15 @@ pub enum FailedCas {
     /// At some time during the operation the key held another value than the expected one.
     #[default]
     Observed,
-    /// Nothing: the operation may never have been executed.
+    /// No constraint: the operation may never have been executed.
     Never,
 }
 
-/// Reason why a search ended without an answer.
+/// Limit at which a search ended without a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchLimit {
     /// [`Options::max_configurations`] was reached.
     Configurations,
-    /// The caller asked to stop.
+    /// The caller's `stop` function returned true.
     Stopped,
 }

@@ -1,15 +1,17 @@
-//! The partition of a history into sets of keys that can be checked independently.
+//! Partition of a history into sets of keys that can be checked independently.
 //!
-//! Linearizability is P-compositional (Horn and Kroening, "Faster linearizability checking via
-//! P-compositionality", 2015): a history of a key-value store is linearizable if and only if its
-//! restriction to each key is. A transaction takes effect on several keys at one instant, so the
-//! keys that transactions connect form one part.
+//! Without transactions a key-value store is a set of independent registers, and linearizability is local
+//! (Herlihy and Wing, "Linearizability: a correctness condition for concurrent objects", 1990): a history is
+//! linearizable if and only if its restriction to each register is. Horn and Kroening use this to check
+//! each key by itself ("Faster linearizability checking via P-compositionality", 2015). A transaction takes
+//! effect on all its keys at one instant, so the keys that transactions connect are one object, and form
+//! one part.
 
 use crate::history::History;
 use crate::value::Value;
 use std::collections::BTreeMap;
 
-/// Splits the records of a history by keys. The parts come in the order of their first mention.
+/// Partitions the records of a history by keys. The parts are in the order of their first record.
 pub(crate) fn partition(history: &History) -> Vec<Vec<usize>> {
     let mut numbers: BTreeMap<&Value, usize> = BTreeMap::new();
     let mut parents: Vec<usize> = Vec::new();
@@ -22,7 +24,7 @@ pub(crate) fn partition(history: &History) -> Vec<Vec<usize>> {
             });
             let root = root(&parents, number);
             let other = *joined.get_or_insert(root);
-            // The older one stays, so that the order is that of the first mention.
+            // The older root stays, so that the parts are in the order of their first record.
             parents[root.max(other)] = root.min(other);
             joined = Some(root.min(other));
         }
@@ -32,13 +34,14 @@ pub(crate) fn partition(history: &History) -> Vec<Vec<usize>> {
     for (index, record) in history.records.iter().enumerate() {
         match record.op.keys().first() {
             Some(key) => parts.entry(root(&parents, numbers[key])).or_default().push(index),
-            // A transaction without keys can still have a wrong answer.
+            // A transaction without keys can still have an outcome that nothing explains.
             None => keyless.push(vec![index]),
         }
     }
     parts.into_values().chain(keyless).collect()
 }
 
+/// Returns the root of a key in the union-find forest.
 fn root(parents: &[usize], mut number: usize) -> usize {
     while parents[number] != number {
         number = parents[number];

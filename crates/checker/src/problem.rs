@@ -1,4 +1,4 @@
-//! The intermediate representation: one search problem, compiled from a part of a history.
+//! Intermediate representation: a search problem, compiled from a part of a history.
 
 use crate::action::Action;
 use crate::registers::{Registers, State};
@@ -8,9 +8,9 @@ use crate::registers::{Registers, State};
 pub(crate) struct Problem {
     pub(crate) registers: Registers,
     pub(crate) init: State,
-    /// Operations that must have taken effect, in the order of begin.
+    /// Operations that must have taken effect, by ascending begin.
     pub(crate) completed: Vec<Completed>,
-    /// Operations that may have taken effect, one element for each distinct action.
+    /// Operations that may have taken effect, one kind for each distinct action.
     pub(crate) pending: Vec<Pending>,
 }
 
@@ -25,8 +25,9 @@ pub(crate) struct Completed {
     pub(crate) record: usize,
 }
 
-/// Pending operations with the same action: each may take effect once at any time after its begin,
-/// or never. They are interchangeable, so the search uses them in the order of begin.
+/// A kind of pending operations: those with the same action. Each may take effect once at any time after
+/// its begin, or never. They have no end, so they are interchangeable, and the search uses the one that began
+/// first.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) action: Action,
@@ -50,7 +51,7 @@ impl Problem {
         self.completed.iter().map(|completed| &completed.action).chain(pending)
     }
 
-    /// Returns whether some operation can tell an unobserved value from another.
+    /// Returns whether some operation distinguishes an unobserved value from others.
     pub(crate) fn distinguishes_unobserved(&self) -> bool {
         self.actions().any(Action::distinguishes_unobserved)
     }

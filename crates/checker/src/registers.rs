@@ -1,18 +1,18 @@
-//! The state of a search: the values of the registers that one problem is about.
+//! The state of a search: the values of a problem's registers.
 
 use crate::action::{Action, TxnModel, TxnStep};
 use crate::domain::{Domain, Id, NIL};
 use std::collections::BTreeMap;
 
-/// A state of some [`Registers`]. With one key it is that key's value.
+/// A state of [`Registers`]: the value of the only register, or the number of an interned list of values.
 pub(crate) type State = u32;
 
-/// One register for each key of a problem, and the states that they have been in.
+/// One register for each key of a problem, and the states that occurred.
 #[derive(Debug)]
 pub(crate) struct Registers {
     pub(crate) domain: Domain,
     width: usize,
-    /// The number of each state. Unused with one register, whose value is the state.
+    /// The numbers of the states. Empty with one register, whose value is the state.
     numbers: BTreeMap<Vec<Id>, State>,
     states: Vec<Vec<Id>>,
 }
@@ -38,15 +38,15 @@ impl Registers {
         if self.is_single() { value } else { self.number(vec![value; self.width]) }
     }
 
-    /// Returns the state after an action, or `None` if the action does not fit this state.
+    /// Returns the state after an action, or `None` if the state does not meet the action's requirements.
     pub(crate) fn apply(&mut self, action: &Action, state: State) -> Option<State> {
         match action {
             Action::Read { key, want } => (self.get(state, *key) == *want).then_some(state),
             Action::Differs { key, old } => (self.get(state, *key) != *old).then_some(state),
             Action::Write { key, value } => Some(self.set(state, *key, *value)),
             Action::Remove { key } => {
-                let is_there = self.get(state, *key) != NIL;
-                is_there.then(|| self.set(state, *key, NIL))
+                let exists = self.get(state, *key) != NIL;
+                exists.then(|| self.set(state, *key, NIL))
             }
             Action::Swap { key, old, new } => {
                 let matches = self.get(state, *key) == *old;
@@ -89,6 +89,7 @@ impl Registers {
         self.number(values)
     }
 
+    /// Returns the number of a list of values, and interns it.
     fn number(&mut self, values: Vec<Id>) -> State {
         if let Some(state) = self.numbers.get(&values) {
             return *state;

@@ -1,17 +1,18 @@
-//! The timeline of an illegal history: one self-contained page of HTML.
+//! Timeline of an illegal history: a self-contained HTML page.
 
-use crate::explain::{Explanation, answered, describe};
+use crate::explain::{Explanation, describe, response_event};
 use crate::history::{End, History, OpId, Record};
 use crate::options::Options;
 use crate::value::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// The number of events shown before the end of the culprit, and after it.
+/// Maximum number of events shown before the end of the culprit.
 const SHOWN: usize = 120;
+/// Maximum number of events shown from the end of the culprit on.
 const SHOWN_AFTER: usize = 20;
 
-/// Sizes in pixels: the column of an event, the row of a process, and the column of their names.
+/// Sizes in pixels: width of an event, height of a process, and width of the process names.
 const COLUMN: usize = 26;
 const ROW: usize = 34;
 const NAMES: usize = 110;
@@ -22,11 +23,11 @@ const STYLE: &str = "body{font:14px sans-serif;margin:2em}svg{font:11px monospac
     .lane{stroke:#ddd}.mark{stroke:#c0392b;stroke-dasharray:4 3}pre{line-height:1.4}";
 
 impl Explanation {
-    /// Returns the explanation as a page of HTML: the operations of each process over time, the number
-    /// of each in the order that was found, and the culprit in red.
+    /// Returns the explanation as an HTML page: the operations of each process over time, each with its number
+    /// in the order that was found, and the culprit in red.
     ///
     /// # Panics
-    /// If it is not the history that was checked.
+    /// May panic if another history was checked.
     #[must_use]
     pub fn html(&self, title: &str, history: &History, options: &Options) -> String {
         let (title, text) = (escape(title), escape(&self.text(history, options)));
@@ -34,17 +35,17 @@ impl Explanation {
         format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title>\
              <style>{STYLE}</style></head>\n<body><h1>{title}: illegal</h1>\n\
-             <p>Time runs to the right; a bar is an operation from its begin to its end, a bar \
-             without an end was never answered. The numbers are an order that explains all ends \
-             left of the red line. Nothing explains the red operation. Rest on a bar to see \
-             more.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
+             <p>Time runs to the right. A bar is an operation from its begin to its end; the \
+             outcome of a bar without an end is unknown. The numbers are an order that explains \
+             all outcomes left of the red line. No order explains the red operation as well. Hover \
+             over a bar for details.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
         )
     }
 }
 
 /// The visible part of a history, and its layout.
 struct Timeline {
-    /// The visible events, one a column.
+    /// The visible events, one per column.
     events: Vec<usize>,
     /// The operations, with the row of each.
     bars: Vec<(OpId, usize)>,
@@ -66,11 +67,11 @@ impl Timeline {
         events.truncate(end + SHOWN_AFTER);
         events.drain(..end.saturating_sub(SHOWN));
         let is_shown = |record: &Record| {
-            // An operation without an end has an endless bar. It is drawn if its begin is visible.
+            // The bar of an operation without an end is open to the right: it is drawn if its begin is visible.
             let end = last_event(record).unwrap_or(record.begin);
-            let in_sight = events.first().is_some_and(|first| *first <= end)
+            let is_visible = events.first().is_some_and(|first| *first <= end)
                 && events.last().is_some_and(|last| record.begin <= *last);
-            in_sight && is_relevant(&record)
+            is_visible && is_relevant(&record)
         };
         let mut rows: Vec<Value> = Vec::new();
         let mut free: BTreeMap<usize, usize> = BTreeMap::new();
@@ -81,12 +82,12 @@ impl Timeline {
             }
             // Concurrent operations of one process get a row each.
             let is_free = |row: &usize| free.get(row).is_none_or(|until| *until < record.begin);
-            let mut mine = (0..rows.len()).filter(|row| rows[*row] == record.process);
-            let row = mine.find(is_free).unwrap_or_else(|| {
+            let mut same_process = (0..rows.len()).filter(|row| rows[*row] == record.process);
+            let row = same_process.find(is_free).unwrap_or_else(|| {
                 rows.push(record.process.clone());
                 rows.len() - 1
             });
-            free.insert(row, answered(record).unwrap_or(usize::MAX));
+            free.insert(row, response_event(record).unwrap_or(usize::MAX));
             bars.push((OpId(index), row));
         }
         Self { events, bars, rows }
@@ -134,7 +135,7 @@ impl Timeline {
         place: Option<&(usize, String)>,
     ) {
         let left = self.x(record.begin);
-        let right = self.x(answered(record).unwrap_or(usize::MAX));
+        let right = self.x(response_event(record).unwrap_or(usize::MAX));
         let (y, width) = (row * ROW + 3, right.saturating_sub(left) + COLUMN - 6);
         let mut title = describe(record);
         if let Some((number, state)) = place {
@@ -165,12 +166,13 @@ impl Timeline {
         svg.push_str("</g>\n");
     }
 
+    /// Returns the horizontal position of an event.
     fn x(&self, event: usize) -> usize {
         NAMES + COLUMN * self.events.partition_point(|shown| *shown < event)
     }
 }
 
-/// Returns the last event of an operation.
+/// Returns the end of an operation, if one was recorded.
 fn last_event(record: &Record) -> Option<usize> {
     match record.end {
         End::Open => None,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Value or name of a register. Values of different kinds differ: the number 1 is not the text "1".
+/// Value of a key, or the key itself. Values of different kinds differ: the number 1 is not the text "1".
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// Absence of a value: the key does not exist.
@@ -12,13 +12,13 @@ pub enum Value {
     Int(i128),
     /// Text, or any other bytes.
     Text(Vec<u8>),
-    /// Any other JSON value, in `serde_json`'s compact form. It is compared as a whole.
+    /// Any other JSON value, in `serde_json`'s compact form, which is compared as text.
     Json(String),
 }
 
 impl Value {
-    /// Returns the text that an append to this value extends: a text unchanged, the empty text for nil,
-    /// a number in decimal, and any other value in its JSON form.
+    /// Returns the text that an append to this value extends: a text itself, the empty text for nil, a number in
+    /// decimal, and the JSON form of any other value.
     pub(crate) fn as_text(&self) -> Vec<u8> {
         match self {
             Self::Nil => Vec::new(),

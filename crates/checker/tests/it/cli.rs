@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// A folder with histories.
+/// A temporary directory with histories.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -17,7 +17,7 @@ impl Folder {
         path
     }
 
-    /// Runs the program in the folder: what it printed, and its exit code.
+    /// Runs the program in the directory. Returns stdout, stderr and the exit code.
     fn check(&self, arguments: &[&str]) -> (String, String, i32) {
         let mut program = Command::new(env!("CARGO_BIN_EXE_synod-checker"));
         let Output { status, stdout, stderr } =
@@ -44,7 +44,7 @@ const MISMATCH: &str = r#"{"p": 0, "t": "invoke", "f": "cas", "v": [1, 2]}
 "#;
 
 #[test]
-fn exit_code_is_that_of_the_worst_file() {
+fn exit_code_is_that_of_the_most_severe_verdict() {
     let folder = Folder::new();
     folder.file("legal", LEGAL);
     folder.file("stale", STALE);
@@ -55,7 +55,11 @@ fn exit_code_is_that_of_the_worst_file() {
     assert_eq!(all.2, 1);
     assert_eq!(folder.check(&["legal", "bad"]).2, 2);
     assert_eq!(folder.check(&["legal"]), ("legal: linearizable\n".into(), String::new(), 0));
-    assert_eq!(folder.check(&["--max-configurations", "0", "stale"]).2, 2, "not searched");
+    assert_eq!(
+        folder.check(&["--max-configurations", "0", "stale"]).2,
+        2,
+        "no configuration allowed"
+    );
 }
 
 #[test]
@@ -70,14 +74,14 @@ fn closed_output_ends_the_program_without_an_error() {
         let Output { status, stderr, .. } = child.wait_with_output().unwrap();
         (status.code().unwrap(), String::from_utf8(stderr).unwrap())
     };
-    // The reader is gone before the first line: what was not printed is not known.
+    // The reader closes the pipe before the first line: a verdict that was not printed counts as unknown.
     let closed = || Stdio::from(std::io::pipe().unwrap().1);
     assert_eq!(run(&["legal"; 9], closed(), Stdio::piped()), (2, String::new()));
     assert_eq!(run(&["stale", "missing"], Stdio::null(), closed()).0, 1);
     assert_eq!(run(&["stale"], closed(), closed()).0, 2);
     if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
         let (code, error) = run(&["legal"], full.into(), Stdio::piped());
-        assert!(code == 2 && error.starts_with("the output: "), "{code}: {error}");
+        assert!(code == 2 && error.starts_with("cannot write to stdout: "), "{code}: {error}");
     }
 }
 
@@ -101,7 +105,7 @@ fn options_change_the_meaning_of_a_history() {
 }
 
 #[test]
-fn illegal_history_is_explained_and_drawn() {
+fn illegal_history_gets_an_explanation_and_a_page() {
     let folder = Folder::new();
     folder.file("stale", STALE);
     folder.file("legal", LEGAL);
@@ -125,7 +129,7 @@ fn each_file_has_a_page_of_its_own() {
     assert_eq!(out, "a/x: illegal\na_x-2: linearizable\na_x: illegal\n./a/x: illegal\n");
     assert_eq!(error, "");
     let page = |name: &str| std::fs::read_to_string(folder.0.path().join("pages").join(name));
-    // The number 2 belongs to a file of that name, though it has nothing to draw.
+    // The name a_x-2 belongs to another file, although that one is linearizable and has no page.
     for (name, title) in [("a_x", "a/x"), ("a_x-3", "a_x"), ("a_x-4", "./a/x")] {
         let page = page(&format!("{name}.html")).unwrap();
         assert!(page.contains(&format!("<title>{title}</title>")), "{name}");
@@ -139,7 +143,7 @@ fn illegal_verdict_without_explanation_names_the_options() {
     folder.file("stale", STALE);
     let (out, error, _) = folder.check(&["stale", "stale"]);
     assert_eq!(out, "stale: illegal\nstale: illegal\n");
-    assert_eq!(error, "--explain says why a history is illegal, --html DIR draws it\n");
+    assert_eq!(error, "use --explain or --html DIR to see why a history is illegal\n");
     assert!(!folder.check(&["stale", "--explain"]).1.contains("--html"));
     assert_eq!(folder.check(&["stale", "--timeout", "18446744073709551615"]).2, 1);
 }
@@ -162,31 +166,35 @@ fn formats_of_other_recorders_are_parsed() {
 }
 
 #[test]
-fn incomplete_event_constrains_only_what_it_states() {
+fn missing_fields_and_unknown_outcomes_add_no_constraint() {
     let folder = Folder::new();
     let verdict = |lines: &[&str], arguments: &[&str]| {
         folder.file("history", &lines.join("\n"));
         let (out, error, _) = folder.check(&[&["history"], arguments].concat());
-        assert!(error.is_empty() || error.starts_with("--explain says"), "{error}");
+        assert!(error.is_empty() || error.starts_with("use --explain"), "{error}");
         out.trim_start_matches("history: ").trim_end().to_owned()
     };
-    assert_eq!(verdict(&[], &[]), "linearizable", "nothing happened");
-    // An unanswered write may take effect long after its info. A failed one did not.
+    assert_eq!(verdict(&[], &[]), "linearizable", "an empty history");
+    // A write with an unknown outcome may take effect long after its info. A failed write has no effect.
     let write = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":7}";
     let read = "{\"p\":2,\"t\":\"invoke\",\"f\":\"read\"}";
-    let answer = |value: &str| format!("{{\"p\":2,\"t\":\"ok\",\"f\":\"read\",\"v\":{value}}}");
-    let (nothing, seven, text) = (answer("null"), answer("7"), answer("\"7\""));
+    let read_ok = |value: &str| format!("{{\"p\":2,\"t\":\"ok\",\"f\":\"read\",\"v\":{value}}}");
+    let (nothing, seven, text) = (read_ok("null"), read_ok("7"), read_ok("\"7\""));
     let info = "{\"p\":1,\"t\":\"info\",\"f\":\"write\",\"v\":\"timed-out\"}";
     let fail = "{\"p\":1,\"t\":\"fail\",\"f\":\"write\",\"v\":7}";
     let late = [write, info, read, &nothing, read, &seven];
     assert_eq!(verdict(&late, &[]), "linearizable");
     assert_eq!(verdict(&[write, info, read, &seven, read, &nothing], &[]), "illegal");
     assert_eq!(verdict(&[write, fail, read, &seven], &[]), "illegal");
-    assert_eq!(verdict(&[write, info, read, &text], &[]), "illegal", "a number is no text");
-    // Nothing is learnt from a read that failed, nor from one that was never answered.
+    assert_eq!(
+        verdict(&[write, info, read, &text], &[]),
+        "illegal",
+        "the number 7 is not the text \"7\""
+    );
+    // A read that failed, or has an unknown outcome, adds no constraint.
     let unread = "{\"p\":2,\"t\":\"fail\",\"f\":\"read\",\"v\":\"timed-out\"}";
     assert_eq!(verdict(&[read, unread, write, read], &[]), "linearizable");
-    // Null is a value: to write it deletes the key, and a compare-and-set may expect it.
+    // Null is a value: a write of it deletes the key, and a compare-and-set may expect it.
     let swap = "{\"p\":2,\"t\":\"invoke\",\"f\":\"cas\",\"v\":[null,7]}";
     let swapped = "{\"p\":2,\"t\":\"ok\",\"f\":\"cas\",\"v\":[null,7]}";
     assert_eq!(verdict(&[swap, swapped, read, &seven], &[]), "linearizable");
@@ -194,7 +202,7 @@ fn incomplete_event_constrains_only_what_it_states() {
     let delete = "{\"p\":1,\"t\":\"invoke\",\"f\":\"write\",\"v\":null}";
     let deleted = "{\"p\":1,\"t\":\"ok\",\"f\":\"write\"}";
     assert_eq!(verdict(&[delete, deleted, read, &nothing], &["--init", "3"]), "linearizable");
-    // A read without a value has read nil.
+    // A read without a value read nil.
     let silent = "{\"p\":2,\"t\":\"ok\",\"f\":\"read\"}";
     assert_eq!(verdict(&[read, silent], &[]), "linearizable");
     assert_eq!(verdict(&[read, silent], &["--init", "3"]), "illegal");
@@ -209,11 +217,11 @@ fn invalid_line_is_rejected_with_its_number() {
     let invoke = "{\"p\":1,\"t\":\"invoke\",\"f\":\"get\"}\n";
     for (lines, message) in [
         ("nonsense".to_owned(), "1: expected ident"),
-        (format!("{invoke}{invoke}"), "2: process 1 has an operation under way"),
-        ("{\"p\":1,\"t\":\"ok\"}".into(), "1: process 1 has nothing under way"),
+        (format!("{invoke}{invoke}"), "2: process 1 already has an operation in flight"),
+        ("{\"p\":1,\"t\":\"ok\"}".into(), "1: process 1 has no operation in flight"),
         (
             format!("{invoke}\n{{\"p\":1,\"t\":\"info\"}}\r\n{{\"p\":1,\"t\":\"ok\"}}"),
-            "4: process 1 has nothing under way",
+            "4: process 1 has no operation in flight",
         ),
         (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"f\":\"put\"}}"), "2: ends \"put\""),
         (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: names another key"),
@@ -221,13 +229,13 @@ fn invalid_line_is_rejected_with_its_number() {
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"push\"}".into(), "1: unknown operation"),
         (
             format!("{invoke}{{\"p\":2,\"t\":\"invoke\",\"f\":\"write\",\"k\":1}}"),
-            "2: \"write\" has no \"v\": give it what is written, or null for nil",
+            "2: \"write\" has no \"v\": add the new value, or null for nil",
         ),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\"}".into(), "1: \"put\" has no \"v\""),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"append\"}".into(), "1: \"append\" has no \"v\""),
         (
             "{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\"}".into(),
-            "1: \"cas\" has no \"v\": give it [old, new]",
+            "1: \"cas\" has no \"v\": add [old, new]",
         ),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"txn\"}".into(), "1: \"txn\" has no \"v\""),
         ("{\"p\":null,\"t\":\"invoke\",\"f\":\"get\"}".into(), "1: no process"),

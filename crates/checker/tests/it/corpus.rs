@@ -1,5 +1,5 @@
-//! Long histories like those of real tests: registers under faults with many unanswered operations,
-//! key-value stores with appends, unique values, transactions; linearizable and not.
+//! Long histories like those of real tests: registers under faults with many unknown outcomes, key-value
+//! stores with appends, unique values, transactions; linearizable and not.
 
 use crate::reference::{End, Operation, Store, get, history, perform};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use synod_checker::{
     Op, Options, Outcome, SearchLimit, Txn, TxnOp, Value, is_linearizable, to_json_lines,
 };
 
-/// A small random number generator with the same numbers on every machine.
+/// Seeded random number generator, the same on every machine.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -32,11 +32,11 @@ pub enum Workload {
     Unique,
     /// Gets, puts and appends of unique texts, on this many keys.
     Texts(u64),
-    /// Gets and appends on this many keys, with texts that are suffixes of others: "1," and "11,".
+    /// Gets and appends on this many keys, with texts that are suffixes of others, as "1," is of "11,".
     Ends(u64),
     /// Reads, writes and compare-and-sets of five values, on this many keys.
     Keys(u64),
-    /// Transactions on two of this many keys, among plain operations.
+    /// Transactions on two of this many keys, and plain operations.
     Transactions(u64),
 }
 
@@ -61,7 +61,7 @@ pub struct Recipe {
     pub anomaly: Anomaly,
     pub clients: usize,
     pub operations: usize,
-    /// Percentage of operations without an answer.
+    /// Percentage of operations with an unknown outcome.
     pub lost: u64,
     pub seed: u64,
 }
@@ -69,8 +69,10 @@ pub struct Recipe {
 /// The state of a client.
 enum Client {
     Idle,
-    Asked(usize),
-    Answered(usize, Option<Outcome>),
+    /// The operation has begun.
+    Invoked(usize),
+    /// The operation has taken effect, with this outcome.
+    Executed(usize, Option<Outcome>),
 }
 
 impl Recipe {
@@ -87,6 +89,7 @@ impl Recipe {
         let (mut rng, init) = (Rng(self.seed), self.init());
         let (mut store, mut recorded) = (Store::new(), Vec::<Operation>::new());
         let mut clients: Vec<_> = (0..self.clients).map(|_| Client::Idle).collect();
+        // Abandoned operations, which may take effect later.
         let mut unresolved: Vec<usize> = Vec::new();
         let mut old_store = Store::new();
         let anomaly_at = self.operations * 3 / 4;
@@ -109,26 +112,26 @@ impl Recipe {
                 Client::Idle => {
                     let op = self.op(&mut rng, recorded.len());
                     recorded.push(Operation { op, begin: now, end: usize::MAX, result: End::Open });
-                    Client::Asked(recorded.len() - 1)
+                    Client::Invoked(recorded.len() - 1)
                 }
-                Client::Asked(index) if rng.chance(self.lost) => {
+                Client::Invoked(index) if rng.chance(self.lost) => {
                     (recorded[index].result, recorded[index].end) = (End::Abandoned, now);
                     unresolved.push(index);
                     Client::Idle
                 }
-                Client::Asked(index) => {
+                Client::Invoked(index) => {
                     let op = &recorded[index].op;
-                    let mut happened = None;
+                    let mut outcome = None;
                     if !is_done && index >= anomaly_at {
-                        happened = self.anomalous_outcome(op, &store, &old_store, &mut rng);
-                        is_done = happened.is_some();
+                        outcome = self.anomalous_outcome(op, &store, &old_store, &mut rng);
+                        is_done = outcome.is_some();
                     }
-                    let happened = happened.or_else(|| perform(&mut store, &init, op));
-                    Client::Answered(index, happened)
+                    let outcome = outcome.or_else(|| perform(&mut store, &init, op));
+                    Client::Executed(index, outcome)
                 }
-                Client::Answered(index, happened) => {
+                Client::Executed(index, outcome) => {
                     recorded[index].end = now;
-                    recorded[index].result = happened.map_or(End::Failed, End::Done);
+                    recorded[index].result = outcome.map_or(End::Failed, End::Done);
                     Client::Idle
                 }
             };
@@ -174,7 +177,7 @@ impl Recipe {
         }
     }
 
-    /// Returns the outcome of a store with an anomaly, if it can occur here.
+    /// Returns an outcome that shows the anomaly, if it can occur here.
     fn anomalous_outcome(
         self,
         op: &Op,
@@ -206,7 +209,7 @@ impl Recipe {
     }
 }
 
-/// Generates this many recipes of all kinds.
+/// Returns `count` recipes of all kinds.
 pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
     let workloads = [
         Workload::Cas(2),
@@ -236,8 +239,7 @@ pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
     recipes
 }
 
-/// Generates this many recipes of moderate histories, each with whether it is linearizable if that is
-/// certain.
+/// Returns `count` recipes of moderate difficulty, each with the verdict if it is certain.
 fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Option<bool>)> {
     (0..count).map(move |seed| {
         let mut rng = Rng(seed * 104_729 + 3);
@@ -255,26 +257,26 @@ fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Opti
             (0, false) => [Anomaly::Wrong, Anomaly::Phantom][rng.below(2) as usize],
             _ => Anomaly::None,
         };
-        // An unanswered write could have taken effect just before a stale read of it.
+        // A pending write could take effect just before a stale read of its value, which is no anomaly.
         let lost = [0, 2, 5, 10][rng.below(if anomaly == Anomaly::Stale { 1 } else { 4 }) as usize];
         let clients = 5 + rng.below(16) as usize;
         let recipe = Recipe { workload, anomaly, clients, operations, lost, seed };
-        // With few values an anomaly may go unnoticed.
+        // With few values the history may be linearizable despite the anomaly.
         let truth = [(Anomaly::None, true), (Anomaly::Stale, false)];
         (recipe, truth.iter().find(|known| known.0 == anomaly).map(|known| known.1))
     })
 }
 
-/// Bounded by steps and not by time, so that the result is the same on every machine. A search without
-/// one of the rules exceeds the bound at once.
+/// The bound is on steps and not on time, so that the result is the same on every machine. A search without
+/// any one of the pruning rules exceeds it by far.
 #[test]
 fn moderate_histories_are_decided_in_few_steps() {
-    let (operations, most) = if cfg!(debug_assertions) { (100, 10) } else { (2_000, 300) };
+    let (operations, max_thousands) = if cfg!(debug_assertions) { (100, 10) } else { (2_000, 300) };
     let (mut thousands, mut illegal) = (0, 0);
     for (recipe, truth) in moderate(250, operations) {
         let history = history(&recipe.recorded());
         let options = Options { max_configurations: 20_000, ..recipe.options() };
-        // It is called every 1,024 steps.
+        // Called every 1,024 steps.
         let mut calls = 0;
         let mut stop = || {
             calls += 1;
@@ -289,13 +291,16 @@ fn moderate_histories_are_decided_in_few_steps() {
         illegal += usize::from(verdict == Ok(false));
     }
     println!("{thousands} thousand steps, {illegal} illegal");
-    assert!(thousands <= most, "{thousands} thousand steps");
-    assert!((20..60).contains(&illegal), "{illegal} are illegal");
+    assert!(
+        thousands <= max_thousands,
+        "{thousands} thousand steps, at most {max_thousands} allowed"
+    );
+    assert!((20..60).contains(&illegal), "{illegal} of 250 histories are illegal");
 }
 
-/// The order of appends is certain even if texts are suffixes of others.
+/// The places of appends are certain even if texts are suffixes of others.
 #[test]
-fn concurrent_appends_to_one_key_need_no_search() {
+fn concurrent_appends_to_one_key_are_decided_in_few_configurations() {
     let operations = if cfg!(debug_assertions) { 500 } else { 2_000 };
     for seed in 0..10 {
         let (workload, clients) = (Workload::Ends(1), 50);
@@ -308,7 +313,7 @@ fn concurrent_appends_to_one_key_need_no_search() {
     }
 }
 
-/// Checks a history with a time limit, after which it is unknown.
+/// Checks a history within a time limit. Returns the verdict and the duration.
 fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, SearchLimit>, Duration) {
     let history = history(&recipe.recorded());
     let start = Instant::now();
@@ -318,7 +323,7 @@ fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, SearchLimit>, Duratio
 }
 
 #[test]
-fn linearizable_histories_pass_and_anomalies_are_found() {
+fn linearizable_histories_are_accepted_and_anomalies_are_found() {
     let mut unknown = 0;
     let mut found = 0;
     for recipe in recipes(250, 100) {
@@ -329,25 +334,25 @@ fn linearizable_histories_pass_and_anomalies_are_found() {
         if recipe.anomaly == Anomaly::None {
             assert_ne!(verdict, Ok(false), "{recipe:?}");
         } else {
-            // With few values an anomaly may go unnoticed.
+            // With few values the history may be linearizable despite the anomaly.
             found += usize::from(verdict == Ok(false));
         }
     }
-    assert!(found > 60, "{found} anomalies were found");
-    assert!(unknown < 10, "{unknown} are unknown");
+    assert!(found > 60, "{found} of 250 histories are illegal");
+    assert!(unknown < 10, "{unknown} of 250 histories are unknown");
 }
 
-/// Run it with `--ignored --nocapture`: times, and the slowest. With `CORPUS=folder` it writes
-/// the histories for the program instead; `HISTORIES`, `OPERATIONS` and `ONLY` (a part of what
-/// describes a history) choose others.
+/// Prints the total time and the slowest histories; run it with `--ignored --nocapture`. With
+/// `CORPUS=folder` it writes the histories to files for the program instead. `HISTORIES` and `OPERATIONS`
+/// set the numbers; `ONLY` selects the recipes whose debug text contains it.
 #[test]
-#[ignore = "a measurement, for a release build"]
+#[ignore = "measurement for a release build"]
 fn scale() {
     let number = |name: &str, other| std::env::var(name).map_or(other, |it| it.parse().unwrap());
     let only = std::env::var("ONLY").unwrap_or_default();
-    let chosen = |recipe: &Recipe| format!("{recipe:?}").contains(&only);
+    let is_selected = |recipe: &Recipe| format!("{recipe:?}").contains(&only);
     let recipes = recipes(number("HISTORIES", 250), number("OPERATIONS", 2_000) as usize);
-    let recipes = recipes.into_iter().filter(chosen);
+    let recipes = recipes.into_iter().filter(is_selected);
     if let Ok(folder) = std::env::var("CORPUS") {
         for recipe in recipes {
             let lines = to_json_lines(&history(&recipe.recorded()));
@@ -370,7 +375,7 @@ fn scale() {
     let unknown = rows.iter().filter(|row| row.1.is_err()).count();
     let illegal = rows.iter().filter(|row| row.1 == Ok(false)).count();
     println!("{total:?} for {} histories; illegal {illegal}, unknown {unknown}", rows.len());
-    // Crowded transactions on several keys are out of reach at this length.
+    // Highly concurrent transactions on several keys are out of reach at this length.
     let is_simple = |recipe: &Recipe| !matches!(recipe.workload, Workload::Transactions(_));
     assert!(!rows.iter().any(|row| row.1.is_err() && is_simple(&row.2)));
 }

@@ -1,4 +1,4 @@
-//! Hints of a recorder: the order in which operations took effect.
+//! Hints: the order in which operations took effect, by a recorder.
 
 use crate::corpus::Rng;
 use crate::reference::{Store, perform};
@@ -10,7 +10,7 @@ fn key(rng: &mut Rng) -> Value {
     Value::from(if rng.below(2) == 0 { "a" } else { "b" })
 }
 
-/// Returns a write of a unique value, a read of one key or both, or a swap that mostly fails.
+/// Returns a write of a unique value, a read of one key or both, or a conditional write that mostly fails.
 fn op(rng: &mut Rng, number: u64, last: u64) -> Op {
     let key = key(rng);
     match rng.below(6) {
@@ -26,8 +26,8 @@ fn op(rng: &mut Rng, number: u64, last: u64) -> Op {
     }
 }
 
-/// Records operations, one a tick, each begun and answered some ticks before and after. One in ten is
-/// never answered. `hint` returns the hint for the operation at a place.
+/// Records operations that take effect one after the other, with overlapping intervals. One in ten has an
+/// unknown outcome. `hint` returns the hint for the operation at a place.
 fn recorded(seed: u64, operations: u64, hint: impl Fn(u64) -> Option<u64>) -> History {
     let (mut rng, mut store) = (Rng(seed), Store::new());
     let mut events = Vec::new();
@@ -56,27 +56,27 @@ fn recorded(seed: u64, operations: u64, hint: impl Fn(u64) -> Option<u64>) -> Hi
     history
 }
 
-/// This includes pending operations and observations.
 #[test]
-fn right_hints_need_no_search() {
+fn right_hints_explain_pending_operations_and_observations_without_a_search() {
     let options = Options { max_configurations: 0, ..Options::default() };
     for seed in 0..20 {
         let verdict = check(&recorded(seed, 1000, Some), &options);
         assert!(verdict.is_linearizable(), "seed {seed}: {verdict:?}");
-        let blind = check(&recorded(seed, 1000, |_| None), &options);
-        assert!(matches!(blind, Verdict::Unknown(_)), "seed {seed}: {blind:?}");
+        let unhinted = check(&recorded(seed, 1000, |_| None), &options);
+        assert!(matches!(unhinted, Verdict::Unknown(_)), "seed {seed}: {unhinted:?}");
     }
 }
 
 #[test]
 fn wrong_hints_do_not_change_the_verdict() {
     let operations = 12;
+    // The verdicts without and with a last read, which may be stale.
     let late = |seed, hint: &dyn Fn(u64) -> Option<u64>| {
         let mut history = recorded(seed, operations, hint);
-        let honest = check(&history, &Options::default()).is_linearizable();
+        let before = check(&history, &Options::default()).is_linearizable();
         let read = history.invoke("late", Op::get("a"));
         history.complete(read, Outcome::Read(Value::from(seed % operations))).unwrap();
-        (honest, check(&history, &Options::default()).is_linearizable())
+        (before, check(&history, &Options::default()).is_linearizable())
     };
     let mut illegal = 0;
     for seed in 0..200 {

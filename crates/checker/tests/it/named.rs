@@ -1,11 +1,11 @@
-//! Single histories that a wrong search rule would misjudge.
+//! Regression tests: histories that an unsound pruning rule would misjudge.
 
 use synod_checker::{Options, from_json_lines, is_linearizable};
 
-/// Two orders lead to one place, each with other writes of 0 left, and only one of them goes on from
-/// there to what 6 reads.
+/// Two orders lead to configurations that differ only in the writes of 0 that are left. Only one of these has
+/// a completion, in which process 6 reads 0.
 #[test]
-fn configuration_with_more_spare_writes_is_new() {
+fn configuration_with_more_spare_writes_is_entered() {
     let lines = br#"
 {"p": 1, "t": "invoke", "f": "put", "k": "x", "v": 0}
 {"p": 2, "t": "invoke", "f": "get", "k": "x"}

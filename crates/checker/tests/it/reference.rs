@@ -1,5 +1,5 @@
-//! A brute-force reference: it tries every order. It shares with the checker only the types that
-//! describe a history.
+//! Brute-force reference checker, which tries every order. It shares with the checker only the types of a
+//! history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use synod_checker::{FailedCas, History, NilRead, Op, Options, Outcome, Txn, TxnOp, Value};
@@ -22,13 +22,15 @@ pub struct Operation {
     pub result: End,
 }
 
-/// The values of all keys that were written.
+/// The values of all written keys.
 pub type Store = BTreeMap<Value, Value>;
 
+/// Returns the value of a key.
 pub fn get(store: &Store, init: &Value, key: &Value) -> Value {
     store.get(key).unwrap_or(init).clone()
 }
 
+/// Returns the text to which an append adds.
 fn text(value: &Value) -> Vec<u8> {
     match value {
         Value::Nil => Vec::new(),
@@ -84,50 +86,50 @@ fn transact(store: &mut Store, init: &Value, txn: &Txn) -> Outcome {
     Outcome::Txn { succeeded, results }
 }
 
-/// Returns whether an answer agrees with the outcome.
-fn agrees(answer: &Outcome, happened: Option<&Outcome>, options: &Options) -> bool {
-    let same = |answer: &Value, happened: &Value| {
-        *answer == Value::Nil && options.nil_read == NilRead::Any || answer == happened
+/// Returns whether a recorded outcome agrees with the one that the store returns.
+fn agrees(recorded: &Outcome, returned: Option<&Outcome>, options: &Options) -> bool {
+    let same = |recorded: &Value, returned: &Value| {
+        *recorded == Value::Nil && options.nil_read == NilRead::Any || recorded == returned
     };
-    match (answer, happened) {
+    match (recorded, returned) {
         (_, None) => false,
         (Outcome::Done, Some(_)) => true,
-        (Outcome::Read(answer), Some(Outcome::Read(happened))) => same(answer, happened),
+        (Outcome::Read(recorded), Some(Outcome::Read(returned))) => same(recorded, returned),
         (
             Outcome::Txn { succeeded, results },
-            Some(Outcome::Txn { succeeded: really, results: all }),
+            Some(Outcome::Txn { succeeded: expected, results: all }),
         ) => {
-            succeeded == really
+            succeeded == expected
                 && results.iter().zip(all).all(|pair| match pair {
-                    (Some(answer), Some(happened)) => same(answer, happened),
+                    (Some(recorded), Some(returned)) => same(recorded, returned),
                     _ => true,
                 })
         }
-        (answer, Some(happened)) => answer == happened,
+        (recorded, Some(returned)) => recorded == returned,
     }
 }
 
-/// Returns whether some order explains everything.
+/// Returns whether some order of the operations explains all outcomes.
 pub fn is_linearizable(operations: &[Operation], options: &Options) -> bool {
-    let counts = |operation: &&Operation| match (&operation.op, &operation.result) {
+    let is_relevant = |operation: &&Operation| match (&operation.op, &operation.result) {
         (Op::Cas { .. }, End::Failed) => options.failed_cas == FailedCas::Observed,
         (_, End::Failed) => false,
         _ => true,
     };
-    let left = (0..operations.len()).filter(|index| counts(&&operations[*index])).collect();
-    Orders { operations, options, dead: BTreeSet::new() }.explain(left, &Store::new())
+    let left = (0..operations.len()).filter(|index| is_relevant(&&operations[*index])).collect();
+    Orders { operations, options, dead_ends: BTreeSet::new() }.explain(left, &Store::new())
 }
 
 /// The search through all orders of some operations.
 struct Orders<'a> {
     operations: &'a [Operation],
     options: &'a Options,
-    /// The dead ends: the operations that were left, and the store.
-    dead: BTreeSet<(Vec<usize>, Store)>,
+    /// The configurations without a completion: remaining operations and store.
+    dead_ends: BTreeSet<(Vec<usize>, Store)>,
 }
 
 impl Orders<'_> {
-    /// Returns whether some order of the operations that are left explains them, from this store on.
+    /// Returns whether some order of the remaining operations explains their outcomes, from this store on.
     fn explain(&mut self, left: Vec<usize>, store: &Store) -> bool {
         let operations = self.operations;
         let is_open =
@@ -135,25 +137,25 @@ impl Orders<'_> {
         let closed =
             left.iter().map(|index| &operations[*index]).filter(|operation| !is_open(operation));
         let Some(first_end) = closed.map(|operation| operation.end).min() else { return true };
-        let place = (left, store.clone());
-        if self.dead.contains(&place) {
+        let configuration = (left, store.clone());
+        if self.dead_ends.contains(&configuration) {
             return false;
         }
-        for index in place.0.iter().filter(|index| operations[**index].begin < first_end) {
+        for index in configuration.0.iter().filter(|index| operations[**index].begin < first_end) {
             let operation = &operations[*index];
             let mut store = store.clone();
-            let happened = perform(&mut store, &self.options.init, &operation.op);
+            let returned = perform(&mut store, &self.options.init, &operation.op);
             let fits = match &operation.result {
                 End::Open | End::Abandoned => true,
-                End::Failed => happened.is_none(),
-                End::Done(answer) => agrees(answer, happened.as_ref(), self.options),
+                End::Failed => returned.is_none(),
+                End::Done(recorded) => agrees(recorded, returned.as_ref(), self.options),
             };
-            let rest = place.0.iter().copied().filter(|other| other != index).collect();
+            let rest = configuration.0.iter().copied().filter(|other| other != index).collect();
             if fits && self.explain(rest, &store) {
                 return true;
             }
         }
-        self.dead.insert(place);
+        self.dead_ends.insert(configuration);
         false
     }
 }

@@ -1,4 +1,4 @@
-//! Small random histories of every kind, compared with the reference.
+//! Property tests: the verdicts on small random histories equal those of the brute-force reference.
 
 use crate::reference::{self, End, Operation, Store};
 use proptest::collection::vec;
@@ -10,18 +10,18 @@ use synod_checker::{
 
 const PROCESSES: usize = 6;
 
-/// The operations of a history.
+/// The kinds of operations in a history.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flavor {
     /// Reads, writes and compare-and-sets of small numbers.
     Register,
-    /// The same of one register that holds one of two values.
+    /// Reads, writes and compare-and-sets of two values of one key.
     Bit,
     /// Gets, puts, deletes and appends of texts.
     Texts,
-    /// The same of one key, with texts that are suffixes of others.
+    /// The operations of `Texts` on one key, with texts that are suffixes of others.
     Ends,
-    /// Transactions on two keys among plain operations.
+    /// Transactions on two keys, and plain operations.
     Transactions,
     /// All operations.
     All,
@@ -35,12 +35,12 @@ fn word() -> impl Strategy<Value = Value> {
     prop::sample::select(vec!["", "a", "b", "ab", "aa"]).prop_map(Value::from)
 }
 
-/// A text that is a suffix of others, or ends with them.
+/// A text that is a suffix of others, or has them as suffixes.
 fn ending() -> impl Strategy<Value = Value> {
     prop::sample::select(vec!["1", "1,", "11,", "111,", ",1,"]).prop_map(Value::from)
 }
 
-/// Several of them.
+/// A concatenation of such texts.
 fn endings() -> impl Strategy<Value = Value> {
     vec(prop::sample::select(vec!["1", "1,", "11,", "111,"]), 0..4)
         .prop_map(|parts| Value::from(parts.concat()))
@@ -76,9 +76,9 @@ fn txn() -> impl Strategy<Value = Op> {
 
 /// A compare-and-set in the form of a transaction.
 fn swap() -> impl Strategy<Value = Op> {
-    (number(), number(), any::<bool>()).prop_map(|(old, new, looks)| {
+    (number(), number(), any::<bool>()).prop_map(|(old, new, has_get)| {
         let txn = Txn::new().when("x", old).then(TxnOp::put("x", new));
-        if looks { txn.otherwise(TxnOp::get("x")).into() } else { txn.into() }
+        if has_get { txn.otherwise(TxnOp::get("x")).into() } else { txn.into() }
     })
 }
 
@@ -131,26 +131,26 @@ fn op(flavor: Flavor) -> BoxedStrategy<Op> {
 struct Turn {
     process: usize,
     op: Op,
-    /// The end of the operation in flight, and whether it took effect if it is abandoned.
+    /// Selects the end of the operation in flight, and if an abandoned operation takes effect.
     end: u8,
-    /// True if it takes effect at its begin, and not at its end.
+    /// True if the operation takes effect at its begin, else at its end.
     early: bool,
-    /// The answer instead of the outcome.
-    wrong_answer: Option<Value>,
+    /// The value that the client receives instead of the correct one.
+    wrong_value: Option<Value>,
 }
 
 fn turn(flavor: Flavor, wrong_percent: u32) -> impl Strategy<Value = Turn> {
-    let wrong_answer = match flavor {
+    let wrong_value = match flavor {
         Flavor::Bit => number().boxed(),
         Flavor::Ends => endings().boxed(),
         _ => value().boxed(),
     };
-    let wrong_answer = prop_oneof![
+    let wrong_value = prop_oneof![
         100 - wrong_percent => Just(None),
-        wrong_percent => wrong_answer.prop_map(Some),
+        wrong_percent => wrong_value.prop_map(Some),
     ];
-    (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), wrong_answer).prop_map(
-        |(process, op, end, early, wrong_answer)| Turn { process, op, end, early, wrong_answer },
+    (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), wrong_value).prop_map(
+        |(process, op, end, early, wrong_value)| Turn { process, op, end, early, wrong_value },
     )
 }
 
@@ -164,49 +164,50 @@ fn options() -> impl Strategy<Value = Options> {
     })
 }
 
-/// Executes the turns on a real store. The result is linearizable unless an answer is wrong.
-fn play(turns: &[Turn], init: &Value) -> Vec<Operation> {
+/// Executes the turns on a sequential store. The history is linearizable unless an outcome is wrong.
+fn execute(turns: &[Turn], init: &Value) -> Vec<Operation> {
     let mut store = Store::new();
     let mut recorded: Vec<Operation> = Vec::new();
+    // The operation in flight of each process, and its outcome if it has taken effect.
     let mut open: [Option<(usize, Option<Option<Outcome>>)>; PROCESSES] =
         [const { None }; PROCESSES];
     for (now, turn) in turns.iter().enumerate() {
-        let Some((index, happened)) = open[turn.process].take() else {
-            let happened = turn.early.then(|| reference::perform(&mut store, init, &turn.op));
-            open[turn.process] = Some((recorded.len(), happened));
+        let Some((index, outcome)) = open[turn.process].take() else {
+            let outcome = turn.early.then(|| reference::perform(&mut store, init, &turn.op));
+            open[turn.process] = Some((recorded.len(), outcome));
             let op = turn.op.clone();
             recorded.push(Operation { op, begin: now, end: usize::MAX, result: End::Open });
             continue;
         };
         let operation = &mut recorded[index];
         operation.end = now;
-        let has_happened = happened.is_some();
+        let has_effect = outcome.is_some();
         let perform =
-            || happened.unwrap_or_else(|| reference::perform(&mut store, init, &operation.op));
+            || outcome.unwrap_or_else(|| reference::perform(&mut store, init, &operation.op));
         operation.result = match turn.end {
-            // It is abandoned, and took effect only if it did so early.
+            // It is abandoned, and has taken effect only if it did so at its begin.
             0..30 => End::Abandoned,
             30..50 => {
                 perform();
                 End::Abandoned
             }
-            // It is rejected, and did not take effect.
-            50..60 if !has_happened && !matches!(operation.op, Op::Cas { .. }) => End::Failed,
-            _ => perform().map_or(End::Failed, |outcome| End::Done(answer(outcome, turn))),
+            // It fails without an effect.
+            50..60 if !has_effect && !matches!(operation.op, Op::Cas { .. }) => End::Failed,
+            _ => perform().map_or(End::Failed, |outcome| End::Done(received(outcome, turn))),
         };
     }
     recorded
 }
 
-/// Returns the answer: the outcome, a part of it, or a wrong answer.
-fn answer(outcome: Outcome, turn: &Turn) -> Outcome {
-    match (outcome, &turn.wrong_answer) {
-        (Outcome::Read(_), Some(wrong_answer)) => Outcome::Read(wrong_answer.clone()),
+/// Returns the outcome that the client receives: the correct one, a part of it, or a wrong one.
+fn received(outcome: Outcome, turn: &Turn) -> Outcome {
+    match (outcome, &turn.wrong_value) {
+        (Outcome::Read(_), Some(wrong_value)) => Outcome::Read(wrong_value.clone()),
         (Outcome::Deleted(found), Some(_)) => Outcome::Deleted(!found),
         (Outcome::Deleted(_), None) if turn.end.is_multiple_of(2) => Outcome::Done,
-        (Outcome::Txn { succeeded, mut results }, Some(wrong_answer)) => {
+        (Outcome::Txn { succeeded, mut results }, Some(wrong_value)) => {
             match results.iter_mut().flatten().next() {
-                Some(result) => *result = wrong_answer.clone(),
+                Some(result) => *result = wrong_value.clone(),
                 None => return Outcome::Done,
             }
             Outcome::Txn { succeeded, results }
@@ -219,7 +220,7 @@ fn answer(outcome: Outcome, turn: &Turn) -> Outcome {
     }
 }
 
-/// Compares the two verdicts, and checks the explanation.
+/// Compares the verdicts, and checks the explanation of an illegal history.
 fn compare(recorded: &[Operation], options: &Options) -> Result<bool, TestCaseError> {
     let history = reference::history(recorded);
     let expected = reference::is_linearizable(recorded, options);
@@ -228,9 +229,9 @@ fn compare(recorded: &[Operation], options: &Options) -> Result<bool, TestCaseEr
     prop_assert_eq!(verdict, Ok(expected), "\n{}", lines);
     if let Verdict::Illegal(why) = check(&history, options) {
         prop_assert!(!expected && why.is_exact);
-        // The reference agrees that the prefix is linearizable, and no longer with one more event.
+        // By the reference the prefix is linearizable, and with one more event it is illegal.
         for (events, expected) in [(why.events, true), (why.events + 1, false)] {
-            let prefix = cut(recorded, events, &why.keys);
+            let prefix = prefix(recorded, events, &why.keys);
             prop_assert_eq!(reference::is_linearizable(&prefix, options), expected);
         }
         prop_assert!(why.text(&history, options).contains("no order explains"));
@@ -240,8 +241,8 @@ fn compare(recorded: &[Operation], options: &Options) -> Result<bool, TestCaseEr
     Ok(expected)
 }
 
-/// The first events of the history, of the operations with these keys.
-fn cut(recorded: &[Operation], events: usize, keys: &[Value]) -> Vec<Operation> {
+/// Returns the operations with these keys, as they are recorded in the first events of the history.
+fn prefix(recorded: &[Operation], events: usize, keys: &[Value]) -> Vec<Operation> {
     let mut times: Vec<_> = recorded.iter().map(|operation| operation.begin).collect();
     times.extend(
         recorded
@@ -290,7 +291,7 @@ proptest! {
         turns in vec(turn(Flavor::Register, 15), 0..24),
         options in options(),
     ) {
-        compare(&play(&turns, &options.init), &options)?;
+        compare(&execute(&turns, &options.init), &options)?;
     }
 
     #[test]
@@ -298,7 +299,7 @@ proptest! {
         turns in vec(turn(Flavor::Bit, 15), 0..40),
         options in options(),
     ) {
-        compare(&play(&turns, &options.init), &options)?;
+        compare(&execute(&turns, &options.init), &options)?;
     }
 
     #[test]
@@ -306,7 +307,7 @@ proptest! {
         turns in vec(turn(Flavor::Texts, 10), 0..20),
         options in options(),
     ) {
-        compare(&play(&turns, &options.init), &options)?;
+        compare(&execute(&turns, &options.init), &options)?;
     }
 
     #[test]
@@ -314,7 +315,7 @@ proptest! {
         turns in vec(turn(Flavor::Ends, 8), 0..24),
         options in options(),
     ) {
-        compare(&play(&turns, &options.init), &options)?;
+        compare(&execute(&turns, &options.init), &options)?;
     }
 
     #[test]
@@ -322,7 +323,7 @@ proptest! {
         turns in vec(turn(Flavor::Transactions, 15), 0..18),
         options in options(),
     ) {
-        compare(&play(&turns, &options.init), &options)?;
+        compare(&execute(&turns, &options.init), &options)?;
     }
 
     #[test]
@@ -330,15 +331,14 @@ proptest! {
         turns in vec(turn(Flavor::All, 10), 0..18),
         options in options(),
     ) {
-        compare(&play(&turns, &options.init), &options)?;
+        compare(&execute(&turns, &options.init), &options)?;
     }
 
     #[test]
-    fn correct_answers_are_linearizable(
+    fn history_of_a_sequential_store_is_linearizable(
         turns in vec(turn(Flavor::All, 0), 0..18),
         options in options(),
     ) {
-        // A failed compare-and-set took no effect in `play`, which only the default options express.
-        prop_assert!(compare(&play(&turns, &options.init), &options)?);
+        prop_assert!(compare(&execute(&turns, &options.init), &options)?);
     }
 }
