@@ -1,13 +1,12 @@
-//! Exhaustive model checking of protocol cores, as they are shipped.
+//! Model checking of the shipped protocol cores: exhaustive within bounds, and random walks.
 //!
-//! A simulator tries some of the things that can happen, for hours. This tries ALL of them, in a
-//! cluster of three, for as long as a [`Budget`] lasts: every order of every message, each message
-//! lost or not, a timer that runs out at any moment, a crash between any two steps that undoes any
-//! suffix of what was not synced. It runs the very core that production runs, because a
-//! [`Protocol`](synod_consensus::Protocol) is a value: it can be copied, compared and hashed. The
-//! search itself is [stateright](https://docs.rs/stateright)'s.
+//! A simulator samples executions. This crate visits ALL executions of a small cluster that a [`Budget`]
+//! permits: every order of messages, each message lost or not, timers that fire at any moment, and crashes
+//! between any two steps that undo any suffix of the unsynced writes. It runs the core that production runs,
+//! because a [`Protocol`](synod_consensus::Protocol) is a value: it can be copied, compared and hashed. The
+//! state space search is [stateright](https://docs.rs/stateright)'s.
 //!
-//! Below, all that can happen while two of three Raft nodes campaign:
+//! All executions in which two of three Raft nodes campaign:
 //!
 //! ```
 //! use synod_explore::{Budget, Explore, Coverage, NodeEvent};
@@ -15,13 +14,13 @@
 //! use synod_raft::{Config, Raft, Timer};
 //!
 //! let config = |id, members| {
-//!     // What only keeps the peace is off: any node may campaign at any time, in one step.
+//!     // Without the checks that only avoid disruption: any node may campaign at any time, in one step.
 //!     let config = Config::new(id, members).expect("a member");
 //!     config.with_pre_vote(false).with_check_quorum(false)
 //! };
 //! let report = Explore::<Raft>::new(3, config)?
 //!     .with_timers(|timer| *timer == Timer::Election)
-//!     .allowing(|trouble, node| trouble != NodeEvent::Timeout || node != NodeId(3))
+//!     .allowing(|event, node| event != NodeEvent::Timeout || node != NodeId(3))
 //!     .budget(Budget { timeouts: 1, crashes: 1, slow_writes: 1, ..Budget::default() })
 //!     .run();
 //! println!("{report}");
@@ -30,64 +29,62 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Checking a protocol of your own
-//! 1. Implement [`Protocol`](synod_consensus::Protocol) with nothing but data inside; then it is
+//! # Checking your own protocol
+//! 1. Implement [`Protocol`](synod_consensus::Protocol) for a type that holds only data. Then it is
 //!    [`Explorable`].
-//! 2. Begin with [`Explore::new`] and a budget of one or two timeouts, and look at the number of
-//!    states. One timeout more multiplies it by a hundred.
-//! 3. Leave out what does not matter for safety: [timers](Explore::with_timers) of heartbeats,
-//!    [messages](Explore::delivery) that only inform ([`Delivery::Dropped`]) or only ask around
-//!    ([`Delivery::Immediate`]), nodes that are alike ([`Explore::allowing`]).
-//! 4. Begin closer to the danger: [`Explore::after`] leads the cluster by a script to where a leader
-//!    is elected or logs differ, so that the budget is spent on what comes then.
-//! 5. Break the protocol on purpose and see that the search notices. One that never found anything
-//!    proves nothing; for the same reason [`SearchReport::assert_safe`] demands [`Coverage`]s.
+//! 2. Start with [`Explore::new`] and a budget of one or two timeouts, and look at the number of states. One
+//!    more timeout multiplies it by about a hundred.
+//! 3. Exclude what does not affect safety: heartbeat [timers](Explore::with_timers), informational
+//!    [messages](Explore::delivery) ([`Delivery::Dropped`]), preparatory requests such as pre-votes
+//!    ([`Delivery::Immediate`]), and events at nodes that are symmetric ([`Explore::allowing`]).
+//! 4. Start from an interesting state: the script of [`Explore::after`] elects a leader or makes logs
+//!    diverge, so that the budget is spent on what follows.
+//! 5. Plant a bug and verify that the search finds it. A search that never finds anything proves nothing. For
+//!    the same reason [`SearchReport::assert_safe`] requires [`Coverage`] goals.
 //!
-//! A search that finds something fails with its trace, one action a line, of which no single one
-//! can be left out, and ends with `violated: ` and the rule.
+//! A violation is reported with its trace, one action per line. The trace is minimal: without any one of its
+//! actions the violation does not occur. The report ends with `violated: ` and the rule.
 //!
-//! # What is checked
-//! The [`Rule`]s, after every step, by an observer who sees all disks: agreement among what nodes
-//! report as chosen and what quorums voted for durably; that what is chosen stays on the disks of
-//! a quorum and is not overwritten under a higher ballot; that no node removes or changes a slot
-//! that it has applied; one value under one stamp; one leader a ballot, who in Raft holds all
-//! that was chosen before; hard states that never go back; that each released message
-//! [holds](synod_consensus::Message::holds) against its sender's synced disk; that the state may
-//! be made durable only as far as the log is; that a node starts from any disk that a crash leaves;
-//! that no assertion of a core fails.
+//! # Checked properties
+//! The [`Rule`]s are checked after every step by an observer that sees all disks: agreement among the values
+//! that nodes report as chosen and those that quorums voted for durably; chosen values stay on the disks of a
+//! quorum and are not overwritten at a higher ballot; nodes neither remove nor change applied slots; one
+//! value per stamp; one leader per ballot, who in Raft holds everything chosen before; hard states never go
+//! back; each released message is [backed](synod_consensus::Message::holds) by its sender's synced disk;
+//! the state is never persisted beyond the log; a node recovers from any disk that a crash leaves; no
+//! assertion of a core fails.
 //!
-//! Each node runs on the [`Host`](synod_consensus::Host) that the driver in `synod-replica` runs on: the
-//! fence that ships is part of what is explored.
+//! Each node runs on the [`Host`](synod_consensus::Host) that the driver in `synod-replica` uses, so the
+//! shipped fence is part of the model.
 //!
-//! # What bounds it
-//! - Everything within the budget is looked at, and nothing beyond: a bug that needs four campaigns
-//!   is not found with three. The simulator looks there.
-//! - Unless a [slow write](Budget::slow_writes) is spent, a write is durable in the step that makes
-//!   it. A crash restarts at once; being down longer is like losing messages. The state on its disk
+//! # Bounds
+//! - The search visits everything within the budget and nothing beyond: a bug that needs four campaigns is
+//!   not found with three. The simulator covers longer executions.
+//! - A write is durable in the step that makes it, unless a [slow write](Budget::slow_writes) is spent. A
+//!   crash restarts the node at once, because a longer outage is like lost messages. The state on its disk
 //!   may be applied through any slot that was applied and is durable in the node's log.
-//! - The network is a set: a message that is sent again while it is in flight counts once. One that
-//!   arrives twice costs a [duplicate](Budget::duplicates).
-//! - A message that would change nothing is not delivered, since it may as well be lost.
-//! - The clock stands still, or [hops](Explore::clock_step) with each timeout, or no two states would ever
-//!   be equal. What depends on how long something takes is not covered.
-//! - States are told apart by 64-bit hashes: of ten million states two are taken for the same with
-//!   a probability of 3 in a million.
+//! - The network is a set: retransmitting a message that is in flight has no effect. A second delivery of a
+//!   message costs a [duplicate](Budget::duplicates).
+//! - A message that would change nothing is not delivered, because this equals its loss.
+//! - The clock stands still, or [steps](Explore::clock_step) with each timeout. Otherwise no two states would
+//!   be equal. Behaviour that depends on durations is not covered.
+//! - States are compared by 64-bit hashes: the probability that two of ten million states collide is 3 in a
+//!   million.
 //!
-//! # What it costs
-//! Measured in CPU seconds of one core: 40 to 75 thousand states a second, and 0.7 to 2 KB of memory
-//! a state; up to 4 KB in a search that is cut off, because most of its states still wait to be
-//! looked at. [Depth first](Explore::depth_first) it is 10 to 16 bytes a state, and up to 115 thousand of
-//! them a second. The searches of each protocol's `tests/explore.rs` are many and narrow, since one
-//! more of anything in a budget costs most. Some are too large for every day: `make explore` runs
-//! these.
+//! # Cost
+//! Measured on one core: 40 to 75 thousand states per CPU second, and 0.7 to 2 KB of memory per state; up to
+//! 4 KB in a search that reaches a limit, because most of its states are still queued. A [depth-first
+//! search](Explore::depth_first) needs 10 to 16 bytes per state and visits up to 115 thousand states per
+//! second. The searches in each protocol's `tests/explore.rs` are many and narrow, because each increment of
+//! a budget is expensive. `make explore` runs those that are too large for every day.
 //!
-//! # Left out on purpose
-//! - Liveness: every run in which too many messages are lost stands still.
-//! - Snapshots that move, reads and membership: no such input is given. A node that needs what
-//!   others have trimmed gets nothing.
-//! - Symmetry: node ids break ties in ballots, so nodes are not alike to a machine. A person can say
-//!   where they are, with [`Explore::allowing`].
-//! - Codecs, sessions and real disks: the simulator drives these.
+//! # Not covered
+//! - Liveness: in executions that lose too many messages nothing progresses.
+//! - Snapshot transfer, reads and membership changes: the search gives no such inputs. A node that needs
+//!   entries that others have compacted does not get them.
+//! - Symmetry reduction: node ids break ties in ballots, so nodes are not symmetric in general. Use
+//!   [`Explore::allowing`] where they are.
+//! - Codecs, sessions and real disks: the simulator covers these.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A core in its host, with a simulated disk: the node of explorers, walks and protocol tests.
+//! Test node: a core in its host, with a simulated disk. Explorers, walks and protocol tests use it.
 
 use crate::rule::{Checked, Rule, violated};
 use std::collections::VecDeque;
@@ -9,16 +9,16 @@ use synod_consensus::{
 };
 use synod_types::{Instant, NodeId, ReadId, Seq, Slot, Ticket, ValueRef};
 
-/// A core in its [`Host`], and its disk.
+/// Core in its [`Host`], with a simulated disk.
 ///
-/// The node drives its host as a shipped driver does, and each batch of writes waits until the disk
-/// is told to [sync](Self::sync_one) it: so a test decides what a crash undoes. On the way it checks
-/// what concerns one node alone: each message that leaves is backed by the disk
-/// ([`Message::holds`]), hard states never go back ([`HardState::may_follow`]), values of applied
-/// slots are not changed, and the state may be made durable only as far as the log is.
+/// The node drives its host as the shipped driver does, except that each batch of writes stays pending until
+/// a test [syncs](Self::sync_one) it. So the test decides what a crash undoes. The node checks the rules that
+/// concern one node: each released message is backed by the disk ([`Message::holds`]), hard states never go
+/// back ([`HardState::may_follow`]), the values of applied slots do not change, and the state is never
+/// persisted beyond the durable log.
 ///
-/// What the core asks for beside that is added to the caller's [`NodeOutputs`]. Two nodes are
-/// equal if their hosts, disks and pending batches are.
+/// Other outputs of the core are added to the caller's [`NodeOutputs`]. Two nodes are equal if their hosts,
+/// disks and pending batches are.
 ///
 /// ```
 /// use synod_consensus::{Input, Protocol, Saved};
@@ -36,50 +36,50 @@ use synod_types::{Instant, NodeId, ReadId, Seq, Slot, Ticket, ValueRef};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TestNode<P: Protocol> {
     id: NodeId,
-    /// The core in its host.
+    /// Core in its host.
     pub host: Host<P>,
-    /// The durable image of the log's disk.
+    /// Durable content of the log's disk.
     pub disk: Saved<P>,
-    /// Batches that are handed out and not durable, the oldest first.
+    /// Batches of earlier rounds that are not durable, the oldest first.
     pub unsynced: VecDeque<WriteBatch<P>>,
-    /// The disk syncs nothing by itself.
+    /// True if [`settle`](Self::settle) does not sync the disk.
     pub is_hung: bool,
-    /// Writes that no round has handed out yet.
+    /// Writes since the last round.
     open: WriteBatch<P>,
 }
 
 /// Writes that become durable together.
 pub type WriteBatch<P> = Vec<LoggedWrite<P>>;
 
-/// A write of a core.
+/// Write of a core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoggedWrite<P: Protocol> {
-    /// The write.
+    /// Write.
     pub write: Write<P>,
-    /// True if it is a vote: made in the very round that it is stamped with, if that matters.
+    /// True if it is a vote in the core's round: see [`Stamp::is_vote_in`].
     pub is_vote: bool,
 }
 
-/// Outputs of a node, in order.
+/// Outputs of a node, each list in order.
 #[derive(Clone, Debug)]
 pub struct NodeOutputs<P: Protocol> {
-    /// Messages that left for other nodes.
+    /// Messages sent to other nodes.
     pub sent: Vec<(NodeId, P::Message)>,
-    /// Timers set and cancelled.
+    /// Timers that were set and cancelled.
     pub timers: Vec<TimerChange<P::Timer>>,
     /// Slots reported as chosen.
     pub chosen: Vec<Run<P::Stamp>>,
-    /// Proposals that are in the log, and their slots.
+    /// Proposals that entered the log, with their slots.
     pub placed: Vec<(Ticket, Slot)>,
-    /// Proposals that are not, and the reason.
+    /// Proposals that were refused, with the reason.
     pub refused: Vec<(Ticket, Refusal)>,
-    /// Reads, and the slot from which they may be served.
+    /// Reads, with the slot that must be applied before they are served.
     pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
     /// Peers that need a snapshot.
     pub snapshots: Vec<NodeId>,
     /// Protocol events.
     pub notes: Vec<ProtocolEvent>,
-    /// The reason for which the node must stop.
+    /// Error for which the node must stop.
     pub fatal: Option<FatalError>,
 }
 
@@ -116,7 +116,7 @@ impl<P: Protocol> TestNode<P> {
     /// Recovers a node from its disk. Its first input must be [`Input::Start`].
     ///
     /// # Errors
-    /// If the core refuses the disk.
+    /// If the core rejects the content of the disk.
     pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>) -> Result<Self, RecoveryError> {
         let host = Host::recover(id, config, disk.clone())?;
         let (unsynced, open) = (VecDeque::new(), Vec::new());
@@ -135,14 +135,13 @@ impl<P: Protocol> TestNode<P> {
         self.host.core()
     }
 
-    /// Returns the last slot that is applied: reported as chosen, or part of the state that the
-    /// node started on.
+    /// Returns the last applied slot: the last one that was reported as chosen or part of the initial state.
     #[must_use]
     pub fn applied(&self) -> Slot {
         self.host.chosen()
     }
 
-    /// Returns the disk as it is once all batches are durable.
+    /// Returns the content of the disk after a sync of all batches.
     #[must_use]
     pub fn written(&self) -> Saved<P> {
         let mut saved = self.disk.clone();
@@ -150,7 +149,7 @@ impl<P: Protocol> TestNode<P> {
         saved
     }
 
-    /// Steps the core, then [settles](Self::settle). Returns the outputs.
+    /// Steps the core with one input, then [settles](Self::settle). Returns the outputs.
     ///
     /// # Panics
     /// If a rule is violated.
@@ -162,10 +161,10 @@ impl<P: Protocol> TestNode<P> {
         outputs
     }
 
-    /// Steps the core.
+    /// Steps the core with one input.
     ///
     /// # Errors
-    /// The first rule that is violated.
+    /// The first violation of a rule.
     pub fn input(
         &mut self,
         now: Instant,
@@ -181,7 +180,7 @@ impl<P: Protocol> TestNode<P> {
     /// Runs a round, and queues its writes as a batch.
     ///
     /// # Errors
-    /// The first rule that is violated.
+    /// The first violation of a rule.
     pub fn round(
         &mut self,
         now: Instant,
@@ -195,7 +194,7 @@ impl<P: Protocol> TestNode<P> {
         outputs.add(round.outputs);
         checks.result?;
         if !is_quiet {
-            let text = format!("{:?} sends itself messages without an end", self.id);
+            let text = format!("{:?}: the exchange of messages with itself does not end", self.id);
             return Err(violated(Rule::Quiet, text));
         }
         let batch = mem::take(&mut self.open);
@@ -205,10 +204,10 @@ impl<P: Protocol> TestNode<P> {
         self.check_durable()
     }
 
-    /// Runs rounds and syncs until nothing is left to do, or the disk is hung.
+    /// Runs rounds and syncs until the node is idle. Runs a single round if the disk is hung.
     ///
     /// # Errors
-    /// The first rule that is violated.
+    /// The first violation of a rule.
     pub fn settle(
         &mut self,
         now: Instant,
@@ -222,8 +221,8 @@ impl<P: Protocol> TestNode<P> {
         Ok(())
     }
 
-    /// Makes the oldest batch durable, and returns it. What waited for it leaves with the next
-    /// round.
+    /// Makes the oldest batch durable, and returns it. The next round releases the messages that waited for
+    /// it.
     pub fn sync_one(&mut self) -> Option<WriteBatch<P>> {
         let oldest = Seq(self.host.newest().0 - self.unsynced.len() as u64 + 1);
         let batch = self.unsynced.pop_front()?;
@@ -232,9 +231,9 @@ impl<P: Protocol> TestNode<P> {
         Some(batch)
     }
 
-    /// Crashes the node: the disk keeps the oldest `kept` batches that were not synced, which are
-    /// returned, and loses the others. What waited for them never leaves. Recover a node from the
-    /// disk to start again.
+    /// Crashes the node: the disk keeps the oldest `kept` unsynced batches, which are returned, and loses the
+    /// others. Messages that waited for them are lost. [Recover](Self::recover) a node from the disk to
+    /// restart.
     pub fn crash(&mut self, kept: usize) -> Vec<WriteBatch<P>> {
         let unsynced = mem::take(&mut self.unsynced);
         let kept: Vec<_> = unsynced.into_iter().take(kept).collect();
@@ -242,7 +241,7 @@ impl<P: Protocol> TestNode<P> {
         kept
     }
 
-    /// The host, and an observer that checks each of its steps.
+    /// Returns the host, and an observer that checks its steps.
     fn split<'a, O: Observer<P>>(
         &'a mut self,
         observer: &'a mut O,
@@ -256,23 +255,24 @@ impl<P: Protocol> TestNode<P> {
 
     fn check_durable(&self) -> Checked {
         let (id, durable, disk) = (self.id, self.host.durable(), &self.disk);
-        let end = disk.log.last().max(disk.base.through).max(disk.applied);
-        if durable <= end {
+        let last = disk.log.last().max(disk.base.through).max(disk.applied);
+        if durable <= last {
             return Ok(());
         }
-        let text =
-            format!("{id:?} may persist its state through slot {durable}, its log ends at {end}");
+        let text = format!(
+            "{id:?} may persist its state through slot {durable}, but its durable log ends at {last}"
+        );
         Err(violated(Rule::Durable, text))
     }
 }
 
-/// Checks each step of a core, and keeps the first violation.
+/// Observer that checks each step of a core, and stores the first violation.
 struct NodeChecks<'a, P: Protocol, O> {
     id: NodeId,
     disk: &'a Saved<P>,
     unsynced: &'a VecDeque<WriteBatch<P>>,
     open: &'a mut WriteBatch<P>,
-    /// Last slot that the core has reported as chosen.
+    /// Last applied slot.
     applied: Slot,
     observer: &'a mut O,
     result: Checked,
@@ -298,7 +298,7 @@ impl<P: Protocol, O: Observer<P>> Observer<P> for NodeChecks<'_, P, O> {
         let from = self.id;
         if self.result.is_ok() && !message.holds(from, to, self.disk) {
             let text = format!(
-                "{from:?} sends {to:?} {}, but its disk holds {:?} and slots up to {}",
+                "{from:?} sends {} to {to:?}, but its disk holds {:?} and slots up to {}",
                 message.describe(),
                 self.disk.hard_state,
                 self.disk.log.last()
@@ -317,7 +317,7 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
                 if newer.may_follow(older) {
                     return Ok(());
                 }
-                let text = format!("{:?} writes {newer:?} after {older:?}", self.id);
+                let text = format!("{:?} writes hard state {newer:?} after {older:?}", self.id);
                 Err(violated(Rule::HardState, text))
             }
             Write::Put(run) => self.check_applied(run),
@@ -325,7 +325,7 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
         }
     }
 
-    /// Checks that a write leaves the values of applied slots as they are.
+    /// Checks that a write does not change the values of applied slots.
     fn check_applied(&self, run: &Run<P::Stamp>) -> Checked {
         if run.first > self.applied {
             return Ok(());
@@ -338,14 +338,14 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
             if let Some(held) = held.filter(|held| *held != value) {
                 let (id, new) = (self.id, brief(&value));
                 let text =
-                    format!("{id:?} writes {new} over {} in slot {slot}, applied", brief(&held));
+                    format!("{id:?} overwrites {} with {new} in applied slot {slot}", brief(&held));
                 return Err(violated(Rule::AppliedStays, text));
             }
         }
         Ok(())
     }
 
-    /// Returns the hard state that was written last.
+    /// Returns the last written hard state, durable or not.
     fn hard_state(&self) -> &P::HardState {
         let newest = self.pending().rev().find_map(|logged| match &logged.write {
             Write::HardState(hard_state) => Some(hard_state),
@@ -354,22 +354,22 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
         newest.unwrap_or(&self.disk.hard_state)
     }
 
-    /// Writes that are not durable, the oldest first.
+    /// Returns the writes that are not durable, the oldest first.
     fn pending(&self) -> impl DoubleEndedIterator<Item = &LoggedWrite<P>> {
         self.unsynced.iter().flatten().chain(&*self.open)
     }
 }
 
-/// An event of a core's step that concerns the whole cluster, and the round that the core was in.
+/// Event of a core's step that concerns the cluster, with the core's round.
 #[derive(Clone, Debug)]
 pub(crate) enum StepEvent<P: Protocol> {
-    /// The core writes slots.
+    /// Write of slots.
     Put(u64, Run<P::Stamp>),
-    /// The core reports slots as chosen.
+    /// Report of chosen slots.
     Chosen(u64, Run<P::Stamp>),
 }
 
-/// Records the events of a step.
+/// Observer that records the events of a step.
 #[derive(Debug)]
 pub(crate) struct StepRecord<P: Protocol>(pub Vec<StepEvent<P>>);
 
@@ -385,7 +385,7 @@ impl<P: Protocol> Observer<P> for StepRecord<P> {
     }
 }
 
-/// Checks that a node does not have to stop.
+/// Converts a fatal error of a node into a violation.
 pub(crate) fn check_fatal(id: NodeId, fatal: Option<FatalError>) -> Checked {
     let Some(fatal) = fatal else { return Ok(()) };
     let rule = match fatal {
@@ -397,7 +397,7 @@ pub(crate) fn check_fatal(id: NodeId, fatal: Option<FatalError>) -> Checked {
     Err(violated(rule, format!("{id:?}: {fatal}")))
 }
 
-/// Returns a value in a word.
+/// Returns a short description of a value.
 pub(crate) fn brief(value: &ValueRef<'_>) -> String {
     match value {
         ValueRef::Noop => "a no-op".into(),

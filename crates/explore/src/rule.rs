@@ -1,39 +1,41 @@
-//! The rules that are checked.
+//! Checked safety rules, and their violations.
 
 use std::fmt;
 
 /// A property that must hold in every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// One slot has one chosen value: what nodes report, and what quorums voted for durably.
+    /// A slot has at most one chosen value, among those that nodes report and those that quorums voted for
+    /// durably.
     Agreement,
     /// A chosen value stays on the disks of a quorum.
     OnQuorum,
-    /// Above the ballot in which a value was chosen no other value is ever written to its slot.
+    /// At a ballot above that of a chosen value no other value is written to its slot.
     NotOverwritten,
-    /// One slot under one stamp has one value, on every node.
-    OneValueAStamp,
-    /// One ballot has one leader; where stamps are terms, one term.
+    /// A slot has one value per stamp, on all nodes.
+    OneValuePerStamp,
+    /// A ballot has at most one leader. Where stamps are terms, a term has.
     OneLeader,
-    /// Where stamps are terms: a leader holds all that was chosen in earlier terms.
+    /// A leader holds all values chosen in earlier terms, where stamps are terms (Raft's leader
+    /// completeness, §5.4).
     LeaderComplete,
-    /// A node neither removes a slot that it has applied nor writes another value there.
+    /// A node neither removes an applied slot nor writes another value to it.
     AppliedStays,
     /// Terms, votes and promises never go back.
     HardState,
-    /// Each message that leaves a node is backed by its synced disk.
+    /// Each message that leaves a node is backed by the node's synced disk.
     Claims,
-    /// A node reports chosen slots in order and without a gap.
+    /// A node reports chosen slots in order, without gaps.
     Order,
-    /// The state may be made durable only as far as the log is.
+    /// The state is never persisted beyond the durable log.
     Durable,
-    /// A node starts from any content that its disk may hold after a crash.
+    /// A node recovers from any content that its disk may hold after a crash.
     Recovery,
     /// No assertion of a core fails.
     NoPanic,
-    /// Nodes do not send each other messages without end.
+    /// Each exchange of messages ends.
     Quiet,
-    /// Where nothing fails, new commands are applied by every node.
+    /// Without faults every node applies new commands.
     Progress,
 }
 
@@ -41,30 +43,30 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Agreement => "agreement",
-            Self::OnQuorum => "chosen means on a quorum",
-            Self::NotOverwritten => "what is chosen is not overwritten",
-            Self::OneValueAStamp => "one value a stamp",
-            Self::OneLeader => "one leader a ballot",
-            Self::LeaderComplete => "a leader holds what was chosen",
-            Self::AppliedStays => "what is applied stays",
-            Self::HardState => "a hard state never goes back",
-            Self::Claims => "messages are backed by the disk",
-            Self::Order => "chosen in order",
-            Self::Durable => "the state never passes the log",
-            Self::Recovery => "a node starts from its disk",
+            Self::OnQuorum => "chosen values are on a quorum of disks",
+            Self::NotOverwritten => "chosen values are not overwritten",
+            Self::OneValuePerStamp => "one value per stamp",
+            Self::OneLeader => "one leader per ballot",
+            Self::LeaderComplete => "a leader holds all chosen values",
+            Self::AppliedStays => "applied slots do not change",
+            Self::HardState => "hard states never go back",
+            Self::Claims => "messages are backed by the sender's disk",
+            Self::Order => "slots are chosen in order",
+            Self::Durable => "the state is not persisted beyond the log",
+            Self::Recovery => "a node recovers from its disk",
             Self::NoPanic => "no panic",
-            Self::Quiet => "nodes come to rest",
+            Self::Quiet => "message exchanges end",
             Self::Progress => "a cluster without faults makes progress",
         })
     }
 }
 
-/// A rule that did not hold.
+/// Violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleViolation {
-    /// The rule.
+    /// Violated rule.
     pub rule: Rule,
-    /// The observation, in a line.
+    /// Observation that contradicts the rule, in one line.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! The safety checker: votes, chosen values and leaders, as an observer of every disk records them.
+//! Safety checker: records votes, chosen values and leaders of a cluster, and checks the rules about them.
 
 use crate::node::{LoggedWrite, StepEvent, brief};
 use crate::rule::{Checked, Rule, RuleViolation, violated};
@@ -7,10 +7,10 @@ use std::ops::RangeBounds;
 use synod_consensus::{Protocol, Quorum, Role, Run, RunLog, Stamp, Status, Write};
 use synod_types::{Ballot, NodeId, Slot, Values};
 
-/// Votes, chosen values and leaders so far.
+/// Votes, chosen values and leaders up to the present state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SafetyChecker<P: Protocol> {
-    /// Every value that was ever written, and who voted for it durably.
+    /// All values that were ever written, with the nodes that voted for them durably.
     written: BTreeMap<(Slot, P::Stamp), VotedValue>,
     chosen: BTreeMap<Slot, Chosen>,
     leaders: BTreeMap<Ballot, NodeId>,
@@ -25,7 +25,7 @@ struct VotedValue {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Chosen {
     value: Values,
-    /// The lowest ballot at which it is known to be chosen.
+    /// Lowest ballot at which the value is known to be chosen.
     at: Ballot,
 }
 
@@ -74,7 +74,7 @@ impl<P: Protocol> SafetyChecker<P> {
         })
     }
 
-    /// A node hands out a write, and no disk has it yet.
+    /// Records and checks a write of a node before it is durable.
     pub fn record_write(&mut self, node: NodeId, run: &Run<P::Stamp>) -> Checked {
         for (slot, value) in slots(run) {
             if is_chosen_mark(run.stamp) {
@@ -83,21 +83,21 @@ impl<P: Protocol> SafetyChecker<P> {
             if let Some(chosen) = self.chosen.get(&slot) {
                 chosen.check_write(node, slot, run.stamp, &value)?;
             }
-            let fresh = VotedValue { value: value.clone(), votes: BTreeSet::new() };
-            let known = self.written.entry((slot, run.stamp)).or_insert(fresh);
+            let new = VotedValue { value: value.clone(), votes: BTreeSet::new() };
+            let known = self.written.entry((slot, run.stamp)).or_insert(new);
             if known.value != value {
                 let (one, two) = (brief(&known.value.get(0)), brief(&value.get(0)));
                 let text = format!(
-                    "slot {slot} under {:?} holds {one}, and {node:?} writes {two}",
+                    "slot {slot} at {:?} holds {one}, but {node:?} writes {two}",
                     run.stamp
                 );
-                return Err(violated(Rule::OneValueAStamp, text));
+                return Err(violated(Rule::OneValuePerStamp, text));
             }
         }
         Ok(())
     }
 
-    /// A vote of a node is durable.
+    /// Records a durable vote of a node.
     pub fn record_vote(&mut self, node: NodeId, run: &Run<P::Stamp>, quorum: &Quorum) -> Checked {
         for (slot, value) in slots(run) {
             let Some(voted) = self.written.get_mut(&(slot, run.stamp)) else { continue };
@@ -110,9 +110,9 @@ impl<P: Protocol> SafetyChecker<P> {
         Ok(())
     }
 
-    /// A node in `round` reports a value as chosen. Where slots are stamped with
-    /// ballots a quorum has voted for it under one of them. An entry of an earlier term is chosen
-    /// together with a later one (Raft §5.4.2): it stands on the disks of a quorum.
+    /// Records and checks values that a node in `round` reports as chosen. Where stamps are ballots, a quorum must
+    /// have voted for the value at one ballot. In Raft an entry of an earlier term is chosen together with a later
+    /// one (§5.4.2): it must be on the disks of a quorum.
     pub fn check_report<'a>(
         &mut self,
         node: NodeId,
@@ -127,13 +127,13 @@ impl<P: Protocol> SafetyChecker<P> {
                 if P::Stamp::NAMES_PROPOSER || !quorum.is_second(|node| holders.contains(&node)) {
                     let what = brief(&value.get(0));
                     let text = format!(
-                        "{node:?} reports slot {slot}, {what}, as chosen, but no quorum voted for \
-                         it; it is on the disks of {holders:?}"
+                        "{node:?} reports slot {slot}, {what}, as chosen without votes of a quorum; \
+                         it is on the disks of {holders:?}"
                     );
                     return Err(violated(Rule::OnQuorum, text));
                 }
             }
-            // Of an entry of an earlier term the term of the reporter is what counts (Raft §5.4.2).
+            // An entry of an earlier term is chosen in the term of the reporter (Raft §5.4.2).
             let at = match !P::Stamp::NAMES_PROPOSER {
                 true => Ballot { round, node: NodeId(0) },
                 false => Ballot::CHOSEN,
@@ -148,7 +148,7 @@ impl<P: Protocol> SafetyChecker<P> {
             Some(known) if known.value == new.value => known.at = known.at.min(new.at),
             Some(known) => {
                 let (one, two) = (brief(&known.value.get(0)), brief(&new.value.get(0)));
-                let text = format!("slot {slot} is {one} already, and {by} {two}");
+                let text = format!("slot {slot}: {one} is already chosen, but {by} {two}");
                 return Err(violated(Rule::Agreement, text));
             }
             None => {
@@ -162,7 +162,7 @@ impl<P: Protocol> SafetyChecker<P> {
         Ok(())
     }
 
-    /// Checks that what was chosen in these slots is still on the disks of a quorum.
+    /// Checks that the chosen values of these slots are on the disks of a quorum.
     pub fn check_disks<'a>(
         &self,
         slots: impl RangeBounds<Slot>,
@@ -174,7 +174,7 @@ impl<P: Protocol> SafetyChecker<P> {
             if !quorum.is_second(|node| holders.contains(&node)) {
                 let what = brief(&chosen.value.get(0));
                 let text = format!(
-                    "slot {slot}, {what}, was chosen, and only the disks of {holders:?} hold it now"
+                    "slot {slot}: {what} was chosen, but only the disks of {holders:?} hold it"
                 );
                 return Err(violated(Rule::OnQuorum, text));
             }
@@ -182,7 +182,7 @@ impl<P: Protocol> SafetyChecker<P> {
         Ok(())
     }
 
-    /// Looks at a node after a step; true if it leads as it was never seen to before.
+    /// Records the leader of a ballot. Returns whether the node leads this ballot for the first time.
     pub fn observe_leader(
         &mut self,
         node: NodeId,
@@ -199,7 +199,7 @@ impl<P: Protocol> SafetyChecker<P> {
             None => Ok(true),
             Some(leader) if leader == node => Ok(false),
             Some(leader) => {
-                let text = format!("{leader:?} and {node:?} both led {}", status.ballot);
+                let text = format!("both {leader:?} and {node:?} led ballot {}", status.ballot);
                 Err(violated(Rule::OneLeader, text))
             }
         }
@@ -214,7 +214,7 @@ impl<P: Protocol> SafetyChecker<P> {
         status.role != Role::Leader || self.leaders.get(&ballot) == Some(&node)
     }
 
-    /// A node that leads `round` holds in its log all that was chosen before.
+    /// Checks that the leader of `round` holds all values that were chosen in earlier rounds.
     pub fn check_leader(&self, node: NodeId, round: u64, disk: DiskView<'_, P::Stamp>) -> Checked {
         if P::Stamp::NAMES_PROPOSER {
             return Ok(());
@@ -234,15 +234,15 @@ impl<P: Protocol> SafetyChecker<P> {
 }
 
 impl Chosen {
-    /// A later ballot may only write the chosen value. `node` is 0 if that was earlier.
+    /// Checks that a write at a later ballot is of the chosen value. `node` is 0 for an earlier write.
     fn check_write<S: Stamp>(&self, node: NodeId, slot: Slot, stamp: S, value: &Values) -> Checked {
         let is_later = stamp.ballot() > self.at;
         if !is_later || *value == self.value {
             return Ok(());
         }
-        let who = if node == NodeId(0) { "was".into() } else { format!("is by {node:?}") };
+        let by = if node == NodeId(0) { String::new() } else { format!(" by {node:?}") };
         let text = format!(
-            "slot {slot}: {} is chosen at {}, and {} {who} written under {stamp:?}",
+            "slot {slot}: {} is chosen at {}, but {} is written{by} at {stamp:?}",
             brief(&self.value.get(0)),
             self.at,
             brief(&value.get(0))
@@ -251,25 +251,26 @@ impl Chosen {
     }
 }
 
-/// Returns whether the stamp says that the value was learnt as chosen.
+/// Returns whether the stamp marks a value that was learned as chosen.
 pub(crate) fn is_chosen_mark<S: Stamp>(stamp: S) -> bool {
     stamp.ballot() == Ballot::CHOSEN
 }
 
+/// Returns the slots of a run, each with its value.
 pub(crate) fn slots<S: Copy>(run: &Run<S>) -> impl Iterator<Item = (Slot, Values)> + '_ {
     (0..run.values.len()).map(|at| (run.first.plus(at), run.values.slice(at, at + 1)))
 }
 
-/// The durable slots of a node.
+/// Durable slots of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiskView<'a, S> {
     pub log: &'a RunLog<S>,
-    /// Last slot of the state that is durable beside the log.
+    /// Last slot of the durable state.
     pub snapshot: Slot,
 }
 
 impl<'a, S: Stamp> DiskView<'a, S> {
-    /// A disk without a snapshot beyond the base of its log.
+    /// Creates the view of a disk without a snapshot beyond the base of its log.
     pub fn of(log: &'a RunLog<S>) -> Self {
         Self { log, snapshot: log.base() }
     }
@@ -280,6 +281,7 @@ impl<'a, S: Stamp> DiskView<'a, S> {
     }
 }
 
+/// Returns the nodes whose disks hold a value in a slot.
 fn holders<'a, S: Stamp>(
     slot: Slot,
     value: &Values,
@@ -309,30 +311,30 @@ mod tests {
         Saved { log, ..Saved::default() }
     }
 
-    fn broken(checked: Checked) -> Option<Rule> {
+    fn violated_rule(checked: Checked) -> Option<Rule> {
         checked.err().map(|violation| violation.rule)
     }
 
-    /// A checker in which n1 and n2 voted for `run`.
+    /// Returns a checker in which n1 and n2 voted for `run`.
     fn chosen(run: &Run<Term>) -> SafetyChecker<Raft> {
         let mut checker = SafetyChecker::new();
         checker.record_write(NodeId(1), run).unwrap();
         checker.record_vote(NodeId(1), run, &quorum()).unwrap();
-        assert_eq!(checker.count(), 0, "one vote proves nothing");
+        assert_eq!(checker.count(), 0, "one vote is not a quorum");
         checker.record_vote(NodeId(1), run, &quorum()).unwrap();
-        assert_eq!(checker.count(), 0, "nor does the same vote again");
+        assert_eq!(checker.count(), 0, "a repeated vote counts once");
         checker.record_vote(NodeId(2), run, &quorum()).unwrap();
         assert_eq!(checker.count(), 1);
         checker
     }
 
     #[test]
-    fn two_chosen_values_are_found() {
+    fn second_chosen_value_and_report_without_a_quorum_are_violations() {
         let mut checker = chosen(&run(1, 1, b"a"));
         let disks = [disk(&[run(1, 1, b"a")]), disk(&[run(1, 1, b"a")]), disk(&[])];
         let disks = || (1..).map(NodeId).zip(disks.iter().map(|disk| DiskView::of(&disk.log)));
         let report = |checker: &mut SafetyChecker<Raft>, run: &Run<Term>| {
-            broken(checker.check_report(NodeId(3), 1, run, &quorum(), disks()))
+            violated_rule(checker.check_report(NodeId(3), 1, run, &quorum(), disks()))
         };
         assert_eq!(report(&mut checker, &run(1, 1, b"a")), None);
         assert_eq!(report(&mut checker, &run(1, 1, b"b")), Some(Rule::Agreement));
@@ -340,49 +342,53 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_disks_of_a_quorum_is_missed() {
+    fn chosen_value_lost_from_a_quorum_is_a_violation() {
         let checker = chosen(&run(1, 1, b"a"));
         let (full, other) = (disk(&[run(1, 1, b"a")]), disk(&[run(1, 2, b"b")]));
         let check = |disks: [&Saved<Raft>; 3]| {
             let disks = disks.map(|disk| DiskView::of(&disk.log));
-            broken(checker.check_disks(.., &quorum(), (1..).map(NodeId).zip(disks)))
+            violated_rule(checker.check_disks(.., &quorum(), (1..).map(NodeId).zip(disks)))
         };
         assert_eq!(check([&full, &other, &full]), None);
         assert_eq!(check([&full, &other, &other]), Some(Rule::OnQuorum));
     }
 
     #[test]
-    fn a_later_term_writes_what_is_chosen_or_nothing() {
+    fn write_of_another_value_at_a_later_term_is_a_violation() {
         let mut checker = chosen(&run(1, 2, b"a"));
-        assert_eq!(broken(checker.record_write(NodeId(3), &run(1, 1, b"b"))), None, "a straggler");
-        assert_eq!(broken(checker.record_write(NodeId(3), &run(1, 3, b"a"))), None);
-        let found = broken(checker.record_write(NodeId(3), &run(1, 4, b"b")));
+        assert_eq!(
+            violated_rule(checker.record_write(NodeId(3), &run(1, 1, b"b"))),
+            None,
+            "an earlier term"
+        );
+        assert_eq!(violated_rule(checker.record_write(NodeId(3), &run(1, 3, b"a"))), None);
+        let found = violated_rule(checker.record_write(NodeId(3), &run(1, 4, b"b")));
         assert_eq!(found, Some(Rule::NotOverwritten));
-        let found = broken(checker.record_write(NodeId(3), &run(1, 3, b"b")));
+        let found = violated_rule(checker.record_write(NodeId(3), &run(1, 3, b"b")));
         assert_eq!(found, Some(Rule::NotOverwritten));
     }
 
     #[test]
-    fn a_lower_ballot_is_not_chosen_once_a_higher_one_wrote_something_else() {
+    fn value_chosen_below_a_ballot_that_wrote_another_value_is_a_violation() {
         let mut checker = SafetyChecker::<Raft>::new();
         for run in [run(1, 1, b"a"), run(1, 2, b"b")] {
             checker.record_write(NodeId(1), &run).unwrap();
         }
         checker.record_vote(NodeId(1), &run(1, 1, b"a"), &quorum()).unwrap();
-        let found = broken(checker.record_vote(NodeId(2), &run(1, 1, b"a"), &quorum()));
+        let found = violated_rule(checker.record_vote(NodeId(2), &run(1, 1, b"a"), &quorum()));
         assert_eq!(found, Some(Rule::NotOverwritten));
     }
 
     #[test]
-    fn one_stamp_brings_one_value() {
+    fn second_value_at_one_stamp_is_a_violation() {
         let mut checker = SafetyChecker::<Raft>::new();
         checker.record_write(NodeId(1), &run(1, 1, b"a")).unwrap();
-        let found = broken(checker.record_write(NodeId(2), &run(1, 1, b"b")));
-        assert_eq!(found, Some(Rule::OneValueAStamp));
+        let found = violated_rule(checker.record_write(NodeId(2), &run(1, 1, b"b")));
+        assert_eq!(found, Some(Rule::OneValuePerStamp));
     }
 
     #[test]
-    fn a_term_has_one_leader_who_holds_what_was_chosen() {
+    fn second_leader_and_leader_without_chosen_values_are_violations() {
         let mut checker = chosen(&run(1, 1, b"a"));
         let status = |round, node| Status {
             role: Role::Leader,
@@ -394,17 +400,24 @@ mod tests {
             progress: Vec::new(),
         };
         assert_eq!(checker.observe_leader(NodeId(1), &status(1, 1)), Ok(true));
-        assert_eq!(checker.observe_leader(NodeId(1), &status(1, 1)), Ok(false), "the same one");
-        let found = checker.observe_leader(NodeId(2), &status(1, 2)).map(drop);
-        assert_eq!(broken(found), Some(Rule::OneLeader));
-        let (full, empty) = (disk(&[run(1, 1, b"a")]), disk(&[]));
-        assert_eq!(broken(checker.check_leader(NodeId(3), 2, DiskView::of(&full.log))), None);
         assert_eq!(
-            broken(checker.check_leader(NodeId(3), 1, DiskView::of(&empty.log))),
-            None,
-            "not before"
+            checker.observe_leader(NodeId(1), &status(1, 1)),
+            Ok(false),
+            "the same leader again"
         );
-        let found = broken(checker.check_leader(NodeId(3), 2, DiskView::of(&empty.log)));
+        let found = checker.observe_leader(NodeId(2), &status(1, 2)).map(drop);
+        assert_eq!(violated_rule(found), Some(Rule::OneLeader));
+        let (full, empty) = (disk(&[run(1, 1, b"a")]), disk(&[]));
+        assert_eq!(
+            violated_rule(checker.check_leader(NodeId(3), 2, DiskView::of(&full.log))),
+            None
+        );
+        assert_eq!(
+            violated_rule(checker.check_leader(NodeId(3), 1, DiskView::of(&empty.log))),
+            None,
+            "not chosen in an earlier term"
+        );
+        let found = violated_rule(checker.check_leader(NodeId(3), 2, DiskView::of(&empty.log)));
         assert_eq!(found, Some(Rule::LeaderComplete));
     }
 }

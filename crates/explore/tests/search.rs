@@ -1,4 +1,4 @@
-//! The search itself, over a protocol that is small enough to know every state of it.
+//! Tests of the search itself, with a protocol whose few states are known.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -13,52 +13,52 @@ const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
-/// Defects that a node can be told to have.
+/// Defect planted in a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Defect {
     /// None.
     None,
-    /// It reports slots that the state holds once more.
+    /// The node reports slots that its state holds already.
     ReportsAgain,
-    /// It removes what it reported.
+    /// The node removes a slot that it reported.
     Removes,
-    /// It writes another value over what it reported.
+    /// The node writes another value to a slot that it reported.
     Overwrites,
 }
 
-/// n1 offers a value, n2 passes it on to n3 without a change of its own, and n3 writes it. A client's
-/// command goes into the node's own log and counts as chosen: nodes have a log each.
+/// Protocol in which n1 sends an offer to n2, n2 forwards it to n3 without a change of its own state, and n3
+/// counts it. A client's command goes into the node's own log, and counts as chosen when it is durable there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Relay {
     me: NodeId,
     defect: Defect,
     saved: Saved<Self>,
     received: u8,
-    /// Reported through here.
+    /// Last reported slot.
     chosen: Slot,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Nothing;
+struct NoHardState;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Passed {
+enum RelayMessage {
     Offer,
-    On,
-    /// To the node itself: its log is durable through this slot.
+    Forward,
+    /// Message to the node itself: its log is durable through this slot.
     Durable(Slot),
 }
 
-impl HardState for Nothing {
+impl HardState for NoHardState {
     fn may_follow(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Message<Relay> for Passed {
+impl Message<Relay> for RelayMessage {
     fn gate(&self) -> Gate {
         match self {
-            Self::Offer | Self::On => Gate::Immediate,
+            Self::Offer | Self::Forward => Gate::Immediate,
             Self::Durable(_) => Gate::Durable,
         }
     }
@@ -100,8 +100,8 @@ impl Relay {
 
 impl Protocol for Relay {
     type Config = (NodeId, Membership, Defect);
-    type Message = Passed;
-    type HardState = Nothing;
+    type Message = RelayMessage;
+    type HardState = NoHardState;
     type Stamp = Ballot;
     type Timer = ();
 
@@ -131,17 +131,19 @@ impl Protocol for Relay {
                 Defect::Overwrites if self.chosen > Slot::ZERO => {
                     self.put(self.chosen, value("other"), fx);
                 }
-                _ => fx.send(N2, Passed::Offer),
+                _ => fx.send(N2, RelayMessage::Offer),
             },
-            Input::Message { message: Passed::Offer, .. } => fx.send(N3, Passed::On),
-            Input::Message { message: Passed::On, .. } => self.received += 1,
+            Input::Message { message: RelayMessage::Offer, .. } => {
+                fx.send(N3, RelayMessage::Forward)
+            }
+            Input::Message { message: RelayMessage::Forward, .. } => self.received += 1,
             Input::Propose { command, .. } => {
                 let slot = self.saved.log.last().next();
                 let values: Values = [Value::Command(command)].into_iter().collect();
                 self.put(slot, values, fx);
-                fx.send(self.me, Passed::Durable(slot));
+                fx.send(self.me, RelayMessage::Durable(slot));
             }
-            Input::Message { message: Passed::Durable(slot), .. } => self.report(slot, fx),
+            Input::Message { message: RelayMessage::Durable(slot), .. } => self.report(slot, fx),
             _ => {}
         }
     }
@@ -169,37 +171,38 @@ fn explore(nodes: u64, defect: Defect) -> Explore<Relay> {
     Explore::new(nodes, move |node, members| (node, members, defect)).unwrap()
 }
 
-fn relayed(traffic: fn(&Passed) -> Delivery) -> usize {
+/// Returns the number of states after one timeout of n1.
+fn count_states(delivery: fn(&RelayMessage) -> Delivery) -> usize {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let strikes = |trouble, node| trouble == NodeEvent::Timeout && node == N1;
-    explore(3, Defect::None).allowing(strikes).delivery(traffic).budget(budget).run().states
+    let is_allowed = |event, node| event == NodeEvent::Timeout && node == N1;
+    explore(3, Defect::None).allowing(is_allowed).delivery(delivery).budget(budget).run().states
 }
 
 #[test]
-fn immediate_answers_reach_nodes_other_than_the_receiver() {
-    // Offered; passed on; received.
-    assert_eq!(relayed(|_| Delivery::AnyTime), 4);
-    let on_is = |message: &Passed| match message {
-        Passed::Offer => Delivery::AnyTime,
-        Passed::On | Passed::Durable(_) => Delivery::Immediate,
+fn immediate_reply_may_change_another_node_than_the_receiver() {
+    // The initial state; offer sent; offer forwarded; forwarded offer received.
+    assert_eq!(count_states(|_| Delivery::AnyTime), 4);
+    let delivery = |message: &RelayMessage| match message {
+        RelayMessage::Offer => Delivery::AnyTime,
+        RelayMessage::Forward | RelayMessage::Durable(_) => Delivery::Immediate,
     };
-    assert_eq!(relayed(on_is), 3, "the state in which n3 has received it is one of them");
+    assert_eq!(count_states(delivery), 3, "initial, offer sent, forwarded offer received");
 }
 
 #[test]
-fn a_search_ends_with_its_time_in_either_order() {
+fn search_stops_at_its_time_limit_breadth_first_and_depth_first() {
     let budget = Budget { timeouts: 3, ..Budget::default() };
     let search = || explore(3, Defect::None).budget(budget);
     assert!(search().run().states > 10);
     for search in [search(), search().depth_first()] {
         let report = search.max_time(Duration::ZERO).run();
-        assert_eq!(report.states, 1, "the first one");
+        assert_eq!(report.states, 1, "only the initial state");
         assert!(!report.is_exhausted);
     }
 }
 
 #[test]
-fn a_search_out_of_time_reports_how_it_came_to_what_it_saw() {
+fn search_that_reaches_its_time_limit_reports_its_coverage() {
     // More than a million states.
     let budget = Budget { proposals: 100, crashes: 250, ..Budget::default() };
     let search = || explore(1, Defect::None).budget(budget).max_time(Duration::from_millis(50));
@@ -210,8 +213,8 @@ fn a_search_out_of_time_reports_how_it_came_to_what_it_saw() {
     }
 }
 
-/// A single node that takes a command, may crash, and has a timer that may run out.
-fn alone(defect: Defect) -> Option<Rule> {
+/// Explores a single node with two proposals, a crash and a timeout. Returns the violated rule.
+fn violated_rule(defect: Defect) -> Option<Rule> {
     let budget = Budget { proposals: 2, crashes: 1, timeouts: 1, ..Budget::default() };
     let report = explore(1, defect).allowing(|_, _| true).budget(budget).run();
     assert!(report.found.is_some() || report.seen.contains(&Coverage::Chosen));
@@ -219,13 +222,13 @@ fn alone(defect: Defect) -> Option<Rule> {
 }
 
 #[test]
-fn a_node_restarts_on_an_applied_state() {
-    assert_eq!(alone(Defect::None), None);
-    assert_eq!(alone(Defect::ReportsAgain), Some(Rule::Order));
+fn repeated_report_after_a_restart_is_a_violation() {
+    assert_eq!(violated_rule(Defect::None), None);
+    assert_eq!(violated_rule(Defect::ReportsAgain), Some(Rule::Order));
 }
 
 #[test]
-fn applied_slots_stay_as_they_are() {
-    assert_eq!(alone(Defect::Removes), Some(Rule::AppliedStays));
-    assert_eq!(alone(Defect::Overwrites), Some(Rule::AppliedStays));
+fn change_of_an_applied_slot_is_a_violation() {
+    assert_eq!(violated_rule(Defect::Removes), Some(Rule::AppliedStays));
+    assert_eq!(violated_rule(Defect::Overwrites), Some(Rule::AppliedStays));
 }

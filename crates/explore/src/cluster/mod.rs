@@ -1,4 +1,4 @@
-//! A cluster for the tests of a protocol: nodes, their disks, and messages in flight.
+//! Test cluster: nodes, their disks, and messages in flight, for the tests of a protocol.
 
 mod node;
 
@@ -10,18 +10,17 @@ use std::time::Duration;
 use synod_consensus::{Input, Protocol, Role, Run, RunLog, Saved, Stamp, Status};
 use synod_types::{Instant, NodeId, Ticket, Value};
 
-/// Messages that one call delivers at most.
+/// Maximum number of messages that one call delivers.
 const MAX_DELIVERIES: usize = 100_000;
 
-/// Nodes, their disks and the network between them, moved one event at a time by a test.
+/// Nodes, their disks and the network between them, driven by a test.
 ///
-/// A test steps one node at a time and decides what becomes of each message on the
-/// [wire](Self::wire); or time passes, and timers and messages [come when they are
-/// due](Self::run_for). After each step of a node the cluster checks that no slot has two chosen
-/// values and no ballot two leaders, beside what [`ClusterNode`] checks.
+/// A test either steps one node at a time and decides about each message on the [wire](Self::wire), or
+/// [runs](Self::run_for) the cluster for some time, in which timers fire and messages arrive when they are due.
+/// After each step of a node the cluster checks that no slot has two chosen values and no ballot two leaders,
+/// in addition to the checks of [`ClusterNode`].
 ///
-/// `M` is the unit in which messages are lost and delivered. It differs from the protocol's message
-/// type where that is a batch.
+/// `M` is the unit of loss and delivery. It differs from the protocol's message type if that is a batch.
 ///
 /// ```
 /// use synod_explore::{CoreChecks, TestCluster};
@@ -43,31 +42,31 @@ const MAX_DELIVERIES: usize = 100_000;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TestCluster<P: Protocol, M = <P as Protocol>::Message> {
-    /// The nodes.
+    /// Nodes.
     pub nodes: BTreeMap<NodeId, ClusterNode<P>>,
     /// Messages in flight, the oldest first.
     pub wire: VecDeque<Flight<M>>,
-    /// Present time, the same at all nodes.
+    /// Current time of all nodes.
     pub now: Instant,
-    /// Links, from one node to another, that lose everything.
+    /// Links that lose all messages, by sender and receiver.
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// Messages in flight that [arrive by themselves](Self::run_for).
+    /// Messages in flight with the times at which [`run_for`](Self::run_for) delivers them.
     timed: Vec<(Instant, Flight<M>)>,
-    /// Units of which a message consists.
+    /// Function that returns the units of a message.
     split: fn(P::Message) -> Vec<M>,
-    /// Values that any node ever reported as chosen.
+    /// All values that nodes have reported as chosen.
     history: RunLog<P::Stamp>,
     leaders: SafetyChecker<P>,
 }
 
-/// A message in flight.
+/// Message in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flight<M> {
-    /// The sender.
+    /// Sender.
     pub from: NodeId,
-    /// The receiver.
+    /// Receiver.
     pub to: NodeId,
-    /// The message.
+    /// Message.
     pub message: M,
 }
 
@@ -125,7 +124,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.core(id).status()
     }
 
-    /// Returns the last slot that a node knows to be chosen.
+    /// Returns the commit index of a node.
     #[must_use]
     pub fn commit(&self, id: NodeId) -> u64 {
         self.status(id).commit.0
@@ -137,8 +136,8 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.nodes[&id].commands()
     }
 
-    /// Returns the values that a node reported as chosen since it started, in order: commands as
-    /// text, others by the name of their kind.
+    /// Returns the values that a node reported as chosen since it started, in order: commands as text, others in
+    /// lower-case debug form.
     #[must_use]
     pub fn chosen(&self, id: NodeId) -> Vec<String> {
         let text = |value| match value {
@@ -148,19 +147,19 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.nodes[&id].chosen().map(|(_, value)| text(value)).collect()
     }
 
-    /// Returns the nodes that lead.
+    /// Returns the nodes that report themselves as leaders.
     #[must_use]
     pub fn leaders(&self) -> Vec<NodeId> {
         let nodes = self.nodes.iter();
         nodes.filter(|(_, node)| node.status().role == Role::Leader).map(|(id, _)| *id).collect()
     }
 
-    /// Hands one input to a node, and puts what it sends on the wire.
+    /// Steps a node with one input, and puts the messages that it sends on the wire.
     pub fn step(&mut self, id: NodeId, input: Input<P>) {
         self.step_all(id, [input]);
     }
 
-    /// Hands inputs to a node before one flush, and puts what it sends on the wire.
+    /// Steps a node with several inputs before one flush, and puts the messages that it sends on the wire.
     pub fn step_all(&mut self, id: NodeId, inputs: impl IntoIterator<Item = Input<P>>) {
         let now = self.now;
         let node = self.node(id);
@@ -175,31 +174,31 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.step(id, Input::Propose { ticket: Ticket(ticket), command });
     }
 
-    /// Lets a timer of a node run out.
+    /// Fires a timer of a node, running or not.
     pub fn timeout(&mut self, id: NodeId, timer: P::Timer) {
         self.node(id).timers.remove(&timer);
         self.step(id, Input::Timeout(timer));
     }
 
-    /// Moves the clock. Timers do not run out by this.
+    /// Advances the clock without firing timers.
     pub fn advance(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);
     }
 
-    /// Delivers a message that is not on the wire, from any node and past all cuts.
+    /// Delivers a message that is not on the wire, even if the link is cut.
     pub fn inject(&mut self, from: NodeId, to: NodeId, message: M) {
         self.step(to, Input::Message { from, message: message.into() });
     }
 
-    /// [Injects](Self::inject) a message. Returns what the receiver sends while it handles it, which
-    /// is taken off the wire.
+    /// [Injects](Self::inject) a message. Removes the messages that the receiver sends in response from the
+    /// wire, and returns them.
     pub fn replies(&mut self, from: NodeId, to: NodeId, message: M) -> Vec<M> {
         let before = self.wire.len();
         self.inject(from, to, message);
         self.wire.drain(before..).map(|flight| flight.message).collect()
     }
 
-    /// Delivers the oldest message, or drops it if its link is cut. Returns false if there is none.
+    /// Delivers the oldest message, or drops it if its link is cut. Returns false if no message is in flight.
     pub fn deliver_one(&mut self) -> bool {
         let Some(Flight { from, to, message }) = self.wire.pop_front() else { return false };
         if !self.cut.contains(&(from, to)) && self.nodes.contains_key(&to) {
@@ -213,10 +212,10 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.deliver_if(|_| true);
     }
 
-    /// Delivers messages until none is in flight, and drops all others.
+    /// Delivers messages for which `arrives` is true and drops the others, until none is in flight.
     ///
     /// # Panics
-    /// If nodes send each other messages without end.
+    /// If the exchange of messages does not end.
     pub fn deliver_if(&mut self, arrives: impl Fn(&Flight<M>) -> bool) {
         for _ in 0..MAX_DELIVERIES {
             match self.wire.front() {
@@ -225,10 +224,10 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
                 Some(_) => drop(self.deliver_one()),
             }
         }
-        panic!("the nodes never come to rest");
+        panic!("messages are in flight after {MAX_DELIVERIES} deliveries");
     }
 
-    /// Takes the messages of one link off the wire, and returns them.
+    /// Removes the messages of one link from the wire, and returns them.
     pub fn intercept(&mut self, from: NodeId, to: NodeId) -> Vec<M> {
         let all = self.wire.drain(..);
         let (taken, rest): (Vec<_>, Vec<_>) = all.partition(|it| it.from == from && it.to == to);
@@ -250,20 +249,20 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.cut.clear();
     }
 
-    /// Ends a hang of a node's disk, and makes all durable.
+    /// Ends the hang of a node's disk, and makes all its writes durable.
     pub fn sync(&mut self, id: NodeId) {
         self.node(id).is_hung = false;
         self.step_all(id, []);
     }
 
-    /// Crashes a node and starts it again on its disk: what is not durable is lost.
+    /// Crashes a node and restarts it from its disk. Writes that are not durable are lost.
     pub fn restart(&mut self, id: NodeId) {
         let now = self.now;
         self.node(id).restart(now);
         self.collect(id);
     }
 
-    /// Lets time pass: timers run out and messages arrive when they are due. `arrival` returns the
+    /// Runs the cluster for some time: timers fire and messages arrive when they are due. `arrival` returns the
     /// time at which a message arrives, or `None` if it is lost.
     pub fn run_for(
         &mut self,
@@ -271,7 +270,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         mut arrival: impl FnMut(Instant, &Flight<M>) -> Option<Instant>,
     ) {
         let end = self.now + time;
-        // Tests step nodes directly, too.
+        // Tests also step nodes directly, which leaves messages in their outputs.
         self.ids().into_iter().for_each(|id| self.collect(id));
         loop {
             for flight in self.wire.drain(..) {
@@ -302,7 +301,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.now = end;
     }
 
-    /// Puts what a node has sent on the wire, and checks what it reported.
+    /// Puts the messages that a node has sent on the wire, and checks its reports of chosen values.
     fn collect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         for (to, message) in node.outputs.sent.drain(..) {
@@ -310,8 +309,8 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
             self.wire.extend(units.map(|message| Flight { from: id, to, message }));
         }
         let runs = node.outputs.chosen.iter().rev();
-        let fresh: Vec<_> = runs.take_while(|run| run.last() > node.compared).collect();
-        fresh.into_iter().rev().for_each(|run| compare(&mut self.history, id, run));
+        let new: Vec<_> = runs.take_while(|run| run.last() > node.compared).collect();
+        new.into_iter().rev().for_each(|run| check_agreement(&mut self.history, id, run));
         node.compared = node.applied();
         let status = node.status();
         assert!(status.commit <= status.last, "{status:?}");
@@ -321,7 +320,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
 }
 
 /// Asserts that no slot of a run was chosen with another value, and adds the run to the history.
-fn compare<S: Stamp>(history: &mut RunLog<S>, id: NodeId, run: &Run<S>) {
+fn check_agreement<S: Stamp>(history: &mut RunLog<S>, id: NodeId, run: &Run<S>) {
     let end = history.last();
     for (slot, value) in (0..).map(|index| run.first.plus(index)).zip(run.values.iter()) {
         if slot > end {
@@ -331,8 +330,8 @@ fn compare<S: Stamp>(history: &mut RunLog<S>, id: NodeId, run: &Run<S>) {
             history.put(Run::single(slot, run.stamp, value.to_value()));
             continue;
         };
-        // A value may be chosen under several ballots, an entry has one term.
+        // A value may be chosen at several ballots, but an entry has one term.
         let is_same = known == value && (S::NAMES_PROPOSER || stamp == run.stamp);
-        assert!(is_same, "slot {slot} is chosen twice, at {id:?}: {known:?} and {value:?}");
+        assert!(is_same, "slot {slot}: {known:?} is chosen, but {id:?} reports {value:?}");
     }
 }

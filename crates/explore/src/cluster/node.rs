@@ -1,4 +1,4 @@
-//! One node of a test cluster: a core with its disk, and all that it asked for since it started.
+//! Node of a test cluster: a test node with its timers, and its outputs since the start.
 
 use crate::{NodeOutputs, TestNode};
 use std::collections::BTreeMap;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use synod_consensus::{FatalError, Input, Protocol, Saved, Status, TimerChange, Write};
 use synod_types::{Instant, NodeId, Slot, Ticket, Value};
 
-/// Rounds that a node may need until it has nothing left to do.
+/// Maximum number of rounds until a node is idle.
 const MAX_ROUNDS: usize = 64;
 
-/// The checks of a protocol's tests, which [`ClusterNode`] runs.
+/// Checks of a protocol's tests, which [`ClusterNode`] runs.
 #[derive(Debug)]
 pub struct CoreChecks<P: Protocol> {
-    /// Asserts the invariants of a core. Called after every step and every round.
+    /// Assertion of a core's invariants, called after every step and every round.
     pub invariants: fn(&P),
-    /// Returns whether a flush that follows another one, with no input between, may make this write.
+    /// Predicate of the writes that a second flush without an input in between may make.
     pub may_repeat: fn(&Write<P>) -> bool,
     /// Size of a message in bytes, for [`ClusterNode::most_sent`].
     pub size: fn(&P::Message) -> usize,
@@ -37,37 +37,37 @@ impl<P: Protocol> Default for CoreChecks<P> {
 
 /// A [`TestNode`], its running timers and its outputs.
 ///
-/// Each step asserts the core's invariants and the rules that [`TestNode`] checks. A flush with
-/// nothing new must neither write nor send. Of all [fatal errors](FatalError) a core may report
-/// [`FatalError::Contradicted`] alone.
+/// Each step asserts the core's invariants and the rules that [`TestNode`] checks. A flush without an input
+/// since the last one must neither write nor send. The only [fatal error](FatalError) that a core may report
+/// is [`FatalError::Contradicted`].
 #[derive(Clone, Debug)]
 pub struct ClusterNode<P: Protocol> {
     node: TestNode<P>,
     /// Settings of the node.
     pub config: P::Config,
-    /// Outputs since the start, as far as no test has removed them.
+    /// Outputs since the start, except those that a test has removed.
     pub outputs: NodeOutputs<P>,
-    /// Timers that run.
+    /// Running timers.
     pub timers: BTreeMap<P::Timer, RunningTimer>,
     /// Durable writes since the start, in order.
     pub writes: Vec<Write<P>>,
-    /// Most bytes of values that one round wrote.
+    /// Maximum size of the values that one round wrote, in bytes.
     pub most_written: usize,
-    /// Most bytes that one round sent, as [`CoreChecks::size`] counts them.
+    /// Maximum size of the messages that one round sent, in bytes by [`CoreChecks::size`].
     pub most_sent: usize,
-    /// Last slot whose reported value the cluster has compared.
+    /// Last slot whose reported value the cluster has checked.
     pub(super) compared: Slot,
     checks: CoreChecks<P>,
-    /// State of the random number generator that draws the waits.
+    /// State of the random number generator that draws timer durations.
     random: u64,
 }
 
-/// A timer that runs.
+/// Running timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningTimer {
-    /// The core's bounds of the wait.
+    /// Range of the duration, as the core set it.
     pub range: Range<Duration>,
-    /// End of the wait, drawn within the bounds.
+    /// Time at which the timer fires, drawn from the range.
     pub due: Instant,
 }
 
@@ -89,12 +89,12 @@ impl<P: Protocol> ClusterNode<P> {
     /// Recovers a node from its disk. Its first input must be [`Input::Start`].
     ///
     /// # Panics
-    /// If the core refuses the disk.
+    /// If the core rejects the content of the disk.
     #[must_use]
     pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>, checks: CoreChecks<P>) -> Self {
         let node = TestNode::recover(id, config.clone(), disk);
         Self {
-            node: node.unwrap_or_else(|refused| panic!("{id:?}: {refused}")),
+            node: node.unwrap_or_else(|error| panic!("{id:?}: {error}")),
             config,
             outputs: NodeOutputs::default(),
             timers: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl<P: Protocol> ClusterNode<P> {
         }
     }
 
-    /// Crashes the node and starts it again on its disk: what is not durable is lost.
+    /// Crashes the node and restarts it from its disk. Writes that are not durable are lost.
     pub fn restart(&mut self, now: Instant) {
         let disk = self.node.disk.clone();
         *self = Self::recover(self.id(), self.config.clone(), disk, self.checks);
@@ -138,7 +138,7 @@ impl<P: Protocol> ClusterNode<P> {
         self.chosen().filter_map(|(_, value)| text(value)).collect()
     }
 
-    /// Steps the core, and [settles](Self::settle).
+    /// Steps the core with one input, and [settles](Self::settle).
     pub fn input(&mut self, now: Instant, input: Input<P>) {
         self.step(now, input);
         self.settle(now);
@@ -150,8 +150,8 @@ impl<P: Protocol> ClusterNode<P> {
         self.input(now, Input::Propose { ticket: Ticket(ticket), command });
     }
 
-    /// Delivers a message. Returns what the node sends while it handles it; messages that were sent
-    /// before and not removed are dropped.
+    /// Delivers a message. Returns the messages that the node sends in response; earlier messages that no test
+    /// has removed are dropped.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -163,7 +163,7 @@ impl<P: Protocol> ClusterNode<P> {
         std::mem::take(&mut self.outputs.sent)
     }
 
-    /// Steps the core. Writes and messages come out of the next round.
+    /// Steps the core with one input. Its writes and messages leave with the next round.
     pub fn step(&mut self, now: Instant, input: Input<P>) {
         let changes = self.outputs.timers.len();
         let done = self.node.input(now, input, &mut (), &mut self.outputs);
@@ -171,7 +171,7 @@ impl<P: Protocol> ClusterNode<P> {
         self.after_step(now, changes);
     }
 
-    /// Runs rounds until the core has nothing left to do and all is durable, or the disk is hung.
+    /// Runs rounds and syncs until the node is idle. Runs only rounds if the disk is hung.
     ///
     /// # Panics
     /// If a rule is violated.
@@ -182,7 +182,7 @@ impl<P: Protocol> ClusterNode<P> {
             let Some(batch) = oldest else { return };
             self.writes.extend(batch.into_iter().map(|logged| logged.write));
         }
-        panic!("{:?} never comes to rest: {:?}", self.id(), self.status());
+        panic!("{:?} is not idle after {MAX_ROUNDS} syncs: {:?}", self.id(), self.status());
     }
 
     /// Runs rounds until one neither writes nor sends.
@@ -207,12 +207,12 @@ impl<P: Protocol> ClusterNode<P> {
             let size = self.checks.size;
             self.most_sent = self.most_sent.max(sent.iter().map(|(_, it)| size(it)).sum());
             let is_idempotent = count == 0 || batch.is_some() && writes.all(self.checks.may_repeat);
-            assert!(is_idempotent, "{:?}: flush is idempotent: {batch:?} {sent:?}", self.id());
+            assert!(is_idempotent, "{:?}: second flush wrote {batch:?}, sent {sent:?}", self.id());
         }
-        panic!("{:?}: rounds have no end: {:?}", self.id(), self.status());
+        panic!("{:?} is not idle after {MAX_ROUNDS} rounds: {:?}", self.id(), self.status());
     }
 
-    /// Starts and cancels timers as the changes after the first `seen` ask for, and checks the core.
+    /// Applies the timer changes after the first `seen` ones, and checks the core.
     fn after_step(&mut self, now: Instant, seen: usize) {
         for change in &self.outputs.timers[seen..] {
             match change {

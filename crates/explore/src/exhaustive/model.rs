@@ -1,6 +1,6 @@
-//! The cluster as a model: what can happen in a state, and what comes of it.
+//! Cluster as a stateright model: the possible actions in a state, and the state after an action.
 
-use super::node_step::{NodeStep, StepContext, guarded};
+use super::node_step::{NodeStep, StepContext, catch_panic};
 use super::state::{Budget, ModelNode, Network, Packet, Shared, State, index};
 use crate::rule::{Checked, Rule, RuleViolation, violated};
 use crate::safety::SafetyChecker;
@@ -13,11 +13,10 @@ use std::time::Duration;
 use synod_consensus::{Input, Message, Protocol, Quorum, Role, Saved};
 use synod_types::{Instant, NodeId, Slot, Ticket};
 
-/// More immediate messages than this in one action are an endless exchange.
-const ENDLESS: usize = 1000;
+/// Maximum number of immediate messages in one action. More count as an endless exchange.
+const MAX_IMMEDIATE: usize = 1000;
 
-/// A protocol whose parts may be shared between the threads of a search: every protocol that holds
-/// nothing but data.
+/// Protocol whose parts may be shared between the threads of a search: every protocol that holds only data.
 pub trait Explorable:
     Protocol<Config: Sync, Message: Sync, HardState: Sync, Stamp: Sync, Timer: Sync> + Sync
 {
@@ -31,76 +30,75 @@ impl<P> Explorable for P where
 /// Delivery of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// It may arrive at any later time, or never, in any order with others.
+    /// The message may arrive at any later time, in any order, or never.
     AnyTime,
-    /// It arrives at once, within the action in which it was sent. Fewer states, and fewer orders
-    /// are seen: for what only prepares a step, like asking around before a campaign.
+    /// The message arrives at once, within the action that sends it. This covers fewer orders with fewer
+    /// states: for messages that only prepare a step, such as pre-votes.
     Immediate,
-    /// It never arrives. For what changes nothing that is checked.
+    /// The message never arrives: for messages that do not affect any rule.
     Dropped,
 }
 
-/// Kinds of events that a [`Budget`] bounds and that hit one node.
+/// Kind of event at one node that a [`Budget`] bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
-    /// A timer of the node runs out.
+    /// A timer of the node fires.
     Timeout,
     /// The node crashes.
     Crash,
-    /// A client proposes to the node.
+    /// A client proposes a command to the node.
     Proposal,
     /// A write of the node takes time.
     SlowWrite,
-    /// The node trims its log.
+    /// The node compacts its log.
     Trim,
 }
 
-/// A possible next step. `is_slow`: the node's writes in it take time.
+/// Possible next step. `is_slow` is true if the node's writes in this step take time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action<P: Protocol> {
-    /// A message arrives; it may stay in the network and arrive again.
+    /// A message arrives. If it `stays` in the network, it may arrive again.
     Deliver { packet: Shared<Packet<P>>, stays: bool, is_slow: bool },
-    /// A timer runs out.
+    /// A timer fires.
     Timeout { node: NodeId, timer: P::Timer, is_slow: bool },
     /// A client proposes a command.
     Propose { node: NodeId, command: Bytes, is_slow: bool },
-    /// A snapshot of all that the node has reported as chosen is durable: that part of the log goes.
+    /// The node compacts its log through the last slot that it has reported as chosen.
     Trim { node: NodeId },
     /// The oldest unsynced batch becomes durable.
     Sync { node: NodeId },
-    /// A node crashes and starts again with what its disk holds: of its unsynced batches, the
-    /// oldest ones may have survived.
-    /// The state on its disk is applied through a slot that it had applied before.
+    /// A node crashes and restarts from its disk, which keeps the oldest `kept` of its `of` unsynced batches.
+    /// The state on disk is applied through the slot `applied`.
     Crash { node: NodeId, kept: usize, of: usize, applied: Slot },
 }
 
 impl<P: Protocol> fmt::Display for Action<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slowly = |is_slow: &bool| if *is_slow { ", and its disk is slow" } else { "" };
+        let slowly = |is_slow: &bool| if *is_slow { " (slow disk)" } else { "" };
         match self {
             Self::Deliver { packet, stays, is_slow } => {
                 let Packet { from, to, message } = &**packet;
-                let again = if *stays { ", and may come again" } else { "" };
+                let again = if *stays { " (may arrive again)" } else { "" };
                 let slow = slowly(is_slow);
                 write!(f, "{from:?} -> {to:?}: {}{again}{slow}", message.describe())
             }
             Self::Timeout { node, timer, is_slow } => {
-                write!(f, "{node:?}: timer {timer:?} runs out{}", slowly(is_slow))
+                write!(f, "{node:?}: timer {timer:?} fires{}", slowly(is_slow))
             }
             Self::Propose { node, command, is_slow } => {
                 let slow = slowly(is_slow);
                 write!(f, "{node:?}: a client proposes \"{}\"{slow}", command.escape_ascii())
             }
-            Self::Trim { node } => write!(f, "{node:?} trims its log"),
-            Self::Sync { node } => write!(f, "{node:?}: its oldest write is durable"),
+            Self::Trim { node } => write!(f, "{node:?}: compacts its log"),
+            Self::Sync { node } => write!(f, "{node:?}: the oldest batch becomes durable"),
             Self::Crash { node, kept, of, applied } => {
-                write!(f, "{node:?} crashes")?;
+                write!(f, "{node:?}: crashes")?;
                 if *of > 0 {
-                    write!(f, " with {kept} of {of} late writes done")?;
+                    write!(f, ", keeps {kept} of {of} unsynced batches")?;
                 }
-                write!(f, ", and starts again")?;
+                write!(f, ", and restarts")?;
                 if *applied > Slot::ZERO {
-                    write!(f, ", applied through slot {applied}")?;
+                    write!(f, " with its state applied through slot {applied}")?;
                 }
                 Ok(())
             }
@@ -108,7 +106,7 @@ impl<P: Protocol> fmt::Display for Action<P> {
     }
 }
 
-/// A cluster of real cores, as a model.
+/// Model of a cluster of real cores.
 pub(crate) struct ClusterModel<P: Protocol> {
     pub configs: Vec<P::Config>,
     pub quorum: Quorum,
@@ -118,15 +116,15 @@ pub(crate) struct ClusterModel<P: Protocol> {
     pub clock_step: Duration,
     /// First state of the search.
     pub start: Option<State<P>>,
-    /// Time at which the search ends: from then on no state leads to another, so that it soon has none left.
-    /// The search itself looks at the time only where it has several threads.
+    /// Time at which the search ends. From then on no state has a successor, so the queue empties soon. Needed
+    /// because stateright checks its own time limit only with several threads.
     pub deadline: Option<std::time::Instant>,
-    /// True if the search has ended, and steps are taken once more to report what it found.
+    /// True if the search has ended. Steps are then repeated, past the deadline, to report its findings.
     pub is_over: AtomicBool,
 }
 
 impl<P: Protocol> ClusterModel<P> {
-    /// Every node on an empty disk, just started.
+    /// Returns the state in which every node has started on an empty disk.
     pub fn initial_state(&self) -> State<P> {
         let recover = |(id, config): (NodeId, &P::Config)| {
             ModelNode::recover(id, config.clone(), Saved::default())
@@ -147,12 +145,12 @@ impl<P: Protocol> ClusterModel<P> {
             violation,
         };
         for node in self.ids().take(state.nodes.len()) {
-            self.run(&mut state, node, |step| step.take(Input::Start, false));
+            self.run(&mut state, node, |step| step.input(Input::Start, false));
         }
         state
     }
 
-    /// Returns the state after an action; `None` if nothing that matters changes.
+    /// Returns the state after an action, or `None` if the action has no effect.
     pub fn apply(&self, before: &State<P>, action: &Action<P>) -> Option<State<P>> {
         let mut state = before.clone();
         match action {
@@ -164,35 +162,35 @@ impl<P: Protocol> ClusterModel<P> {
                 }
                 let Packet { from, to, message } = (**packet).clone();
                 let input = Input::Message { from, message };
-                let acted = self.run(&mut state, to, |step| step.take(input, *is_slow));
-                // A message that does nothing may as well be lost.
-                // An immediate answer to it may have changed another node than its receiver.
+                let acted = self.run(&mut state, to, |step| step.input(input, *is_slow));
+                // A message without an effect may as well be lost. Compare all nodes, because an immediate
+                // reply may have changed another node than the receiver.
                 let is_same = state.nodes == before.nodes;
                 if !acted && is_same && state.violation.is_none() {
                     return None;
                 }
-                self.after_write(before, state, to, *is_slow)
+                self.charge_slow_write(before, state, to, *is_slow)
             }
             Action::Timeout { node, timer, is_slow } => {
                 state.left.timeouts = state.left.timeouts.saturating_sub(1);
                 state.now = state.now + self.clock_step;
                 self.run(&mut state, *node, |step| {
                     step.node.timers.remove(timer);
-                    step.take(Input::Timeout(*timer), *is_slow)
+                    step.input(Input::Timeout(*timer), *is_slow)
                 });
-                self.after_write(before, state, *node, *is_slow)
+                self.charge_slow_write(before, state, *node, *is_slow)
             }
             Action::Propose { node, command, is_slow } => {
                 let ticket = Ticket(u64::from(state.left.proposals));
                 state.left.proposals = state.left.proposals.saturating_sub(1);
                 let input = Input::Propose { ticket, command: command.clone() };
-                self.run(&mut state, *node, |step| step.take(input, *is_slow));
-                self.after_write(before, state, *node, *is_slow)
+                self.run(&mut state, *node, |step| step.input(input, *is_slow));
+                self.charge_slow_write(before, state, *node, *is_slow)
             }
             Action::Trim { node } => {
                 state.left.trims = state.left.trims.saturating_sub(1);
                 let through = state.node(*node).applied();
-                self.run(&mut state, *node, |step| step.take(Input::Compact { through }, false));
+                self.run(&mut state, *node, |step| step.input(Input::Compact { through }, false));
                 Some(state)
             }
             Action::Sync { node } => {
@@ -209,8 +207,9 @@ impl<P: Protocol> ClusterModel<P> {
         }
     }
 
-    /// A disk that is slow over nothing is not slow.
-    fn after_write(
+    /// Charges a slow write to the budget. Returns `None` if the step wrote nothing: the same step without a
+    /// slow disk covers this case.
+    fn charge_slow_write(
         &self,
         before: &State<P>,
         mut state: State<P>,
@@ -226,8 +225,8 @@ impl<P: Protocol> ClusterModel<P> {
         Some(state)
     }
 
-    /// One node's step, and then the turns of those whom it sends express messages. Whether
-    /// anything was sent.
+    /// Runs one node's step, then the steps of the receivers of immediate messages. Returns whether a message
+    /// entered the network or a rule was violated.
     fn run(
         &self,
         state: &mut State<P>,
@@ -236,19 +235,20 @@ impl<P: Protocol> ClusterModel<P> {
     ) -> bool {
         let mut immediate = VecDeque::new();
         let mut acted = self.step_node(state, node, work, &mut immediate);
-        for _ in 0..ENDLESS {
+        for _ in 0..MAX_IMMEDIATE {
             let Some(Packet { from, to, message }) = immediate.pop_front() else { return acted };
             let input = Input::Message { from, message };
-            acted |= self.step_node(state, to, |step| step.take(input, false), &mut immediate);
+            acted |= self.step_node(state, to, |step| step.input(input, false), &mut immediate);
             if state.violation.is_some() {
                 return acted;
             }
         }
-        let text = "immediate messages without an end".into();
+        let text = format!("more than {MAX_IMMEDIATE} immediate messages in one action");
         state.violation = Some(violated(Rule::Quiet, text));
         acted
     }
 
+    /// Runs one node's step, and puts its messages into the network or into `immediate`.
     fn step_node(
         &self,
         state: &mut State<P>,
@@ -258,7 +258,7 @@ impl<P: Protocol> ClusterModel<P> {
     ) -> bool {
         let context = StepContext { id, now: state.now, quorum: &self.quorum, nodes: &state.nodes };
         let (node, checker) = (state.node(id).clone(), state.checker.to_arc());
-        let done = guarded(id, || {
+        let done = catch_panic(id, || {
             let mut step = NodeStep::new(context, node, checker);
             work(&mut step)?;
             Ok((step.node, step.checker, step.sent))
@@ -273,7 +273,7 @@ impl<P: Protocol> ClusterModel<P> {
         state.nodes[index(id)] = Shared::new(node);
         state.checker.replace(checker);
         let mut acted = false;
-        // The transport has no other peers.
+        // A transport does not send to nodes outside the cluster.
         for (to, message) in sent.into_iter().filter(|(to, _)| self.ids().any(|id| id == *to)) {
             let delivery = (self.delivery)(&message);
             let packet = Packet { from: id, to, message };
@@ -286,20 +286,21 @@ impl<P: Protocol> ClusterModel<P> {
         acted
     }
 
+    /// Adds the actions that give a core an input.
     fn inputs(&self, state: &State<P>, is_slow: bool, actions: &mut Vec<Action<P>>) {
-        // The writes of a node whose disk is busy wait for that anyway.
-        let may = |node: NodeId| {
+        // With unsynced batches a node's writes wait for these, so a slow write adds no behaviour.
+        let is_allowed = |node: NodeId| {
             !is_slow
                 || (state.node(node).unsynced.is_empty()
                     && (self.node_filter)(NodeEvent::SlowWrite, node))
         };
-        for packet in state.network.iter().filter(|packet| may(packet.to)) {
+        for packet in state.network.iter().filter(|packet| is_allowed(packet.to)) {
             if state.left.duplicates > 0 {
                 actions.push(Action::Deliver { packet: packet.clone(), stays: true, is_slow });
             }
             actions.push(Action::Deliver { packet: packet.clone(), stays: false, is_slow });
         }
-        for node in self.ids().filter(|node| may(*node)) {
+        for node in self.ids().filter(|node| is_allowed(*node)) {
             let it = state.node(node);
             if state.left.timeouts > 0 && (self.node_filter)(NodeEvent::Timeout, node) {
                 let timers = it.timers.iter().filter(|timer| (self.timer_filter)(timer));
@@ -311,7 +312,7 @@ impl<P: Protocol> ClusterModel<P> {
             }
             if state.left.proposals > 0
                 && (self.node_filter)(NodeEvent::Proposal, node)
-                && takes_commands(it.core())
+                && accepts_proposals(it.core())
             {
                 let command = Bytes::from(vec![b'a' + state.left.proposals - 1]);
                 actions.push(Action::Propose { node, command, is_slow });
@@ -319,7 +320,7 @@ impl<P: Protocol> ClusterModel<P> {
         }
     }
 
-    /// Everything that can happen in a state.
+    /// Adds all possible actions in a state.
     fn enabled(&self, state: &State<P>, actions: &mut Vec<Action<P>>) {
         if state.violation.is_some() {
             return;
@@ -351,20 +352,20 @@ impl<P: Protocol> ClusterModel<P> {
     }
 }
 
-/// A driver hands a client's command to its own core only where that leads, or has no leader.
-fn takes_commands<P: Protocol>(core: &P) -> bool {
+/// Returns whether a driver proposes commands to this core: only to a leader, or without leaders to any peer.
+fn accepts_proposals<P: Protocol>(core: &P) -> bool {
     matches!(core.status().role, Role::Leader | Role::Peer)
 }
 
-/// Names of the coverage goals.
-pub(crate) const CHOSEN: &str = "something is chosen";
+/// Names of the coverage goals as stateright properties.
+pub(crate) const CHOSEN: &str = "a value is chosen";
 pub(crate) const LOST: &str = "a crash undoes a write";
 pub(crate) const COMPETED: &str = "two ballots write to one slot";
-/// The one property that sums up all rules: what was broken stands in the state.
+/// Property that stands for all rules: the state contains no violation.
 pub(crate) const SAFE: &str = "safe";
 
 impl<P: Explorable> ClusterModel<P> {
-    /// Leaves out, of actions that violate something, what does not matter for that.
+    /// Minimizes a sequence of actions that violates a rule: removes actions as long as the rule is violated.
     pub fn shorten(&self, mut actions: Vec<Action<P>>) -> Option<(Vec<Action<P>>, RuleViolation)> {
         let (length, mut violation) = self.replay(&actions)?;
         actions.truncate(length);
@@ -383,8 +384,8 @@ impl<P: Explorable> ClusterModel<P> {
         Some((actions, violation))
     }
 
-    /// After how many of the actions something is violated, and what; `None` if nothing is, or if
-    /// one of them cannot happen.
+    /// Replays actions. Returns the violation and the number of actions that lead to it, or `None` if there is no
+    /// violation or an action is not possible.
     fn replay(&self, actions: &[Action<P>]) -> Option<(usize, RuleViolation)> {
         let mut state = self.start.clone()?;
         let mut steps = actions.iter();

@@ -1,4 +1,4 @@
-//! One node takes one input: the work of a real node's driver between two waits.
+//! Step of one node: the work that a real node's driver does for one input.
 
 use super::state::{ModelNode, Shared};
 use crate::node::{NodeOutputs, StepRecord, TestNode, WriteBatch, check_fatal};
@@ -8,21 +8,21 @@ use std::sync::Arc;
 use synod_consensus::{Input, Protocol, Quorum, Saved, TimerChange};
 use synod_types::{Instant, NodeId, Slot};
 
-/// The unchanging surroundings of a step.
+/// Immutable context of a step.
 pub(crate) struct StepContext<'a, P: Protocol> {
     pub id: NodeId,
     pub now: Instant,
     pub quorum: &'a Quorum,
-    /// The nodes as they were before the step.
+    /// All nodes before the step.
     pub nodes: &'a [Shared<ModelNode<P>>],
 }
 
-/// A node in the middle of a step.
+/// Node during a step.
 pub(crate) struct NodeStep<'a, P: Protocol> {
     context: StepContext<'a, P>,
     pub node: ModelNode<P>,
     pub checker: Arc<SafetyChecker<P>>,
-    /// Messages that leave for other nodes.
+    /// Messages to other nodes.
     pub sent: Vec<(NodeId, P::Message)>,
 }
 
@@ -35,9 +35,9 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
         Self { context, node, checker, sent: Vec::new() }
     }
 
-    /// Takes one input and everything that follows from it by itself. Unless the disk is slow, or
-    /// busy with earlier writes, all writes are durable before the step ends.
-    pub fn take(&mut self, input: Input<P>, is_slow: bool) -> Checked {
+    /// Steps the core with one input, and runs rounds. All writes are durable before the step ends, unless the
+    /// disk is slow or has unsynced batches.
+    pub fn input(&mut self, input: Input<P>, is_slow: bool) -> Checked {
         let is_prompt = !is_slow && self.node.unsynced.is_empty();
         self.run(|node, now, record, outputs| node.input(now, input, record, outputs))?;
         self.settle(is_prompt)
@@ -50,29 +50,29 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
         self.settle(is_prompt)
     }
 
-    /// Crashes the node: its disk keeps the oldest `kept` batches. It starts again at once, on a
-    /// state that is applied through `applied`.
+    /// Crashes and restarts the node. Its disk keeps the oldest `kept` unsynced batches, and its state is applied
+    /// through `applied`.
     pub fn restart(&mut self, config: P::Config, kept: usize, applied: Slot) -> Checked {
         let kept = self.node.inner.crash(kept);
         kept.iter().try_for_each(|batch| self.count_votes(batch))?;
         let disk = Saved { applied, ..self.node.disk.clone() };
         self.node = ModelNode::recover(self.context.id, config, disk)
             .map_err(|error| violated(Rule::Recovery, error.to_string()))?;
-        self.take(Input::Start, false)
+        self.input(Input::Start, false)
     }
 
-    /// Runs rounds until nothing is left to do, or the disk must sync first.
+    /// Runs rounds until the node is idle, or waits for its disk.
     fn settle(&mut self, is_prompt: bool) -> Checked {
         loop {
             self.run(|node, now, record, outputs| node.round(now, record, outputs))?;
             if !is_prompt || self.node.unsynced.is_empty() {
-                return self.check_at_rest();
+                return self.check_idle();
             }
             self.sync_one()?;
         }
     }
 
-    /// Lets the host do something, and checks what its core does.
+    /// Runs `work` on the node, collects its outputs, and checks its steps.
     fn run(
         &mut self,
         work: impl FnOnce(&mut TestNode<P>, Instant, &mut StepRecord<P>, &mut NodeOutputs<P>) -> Checked,
@@ -107,8 +107,8 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
         Arc::make_mut(&mut self.checker).count_votes(id, batch, quorum)
     }
 
-    /// Checks the node when it has come to rest.
-    fn check_at_rest(&mut self) -> Checked {
+    /// Checks the leader and all disks after a step.
+    fn check_idle(&mut self) -> Checked {
         let status = self.node.core().status();
         let id = self.context.id;
         if !self.checker.knows_leader(id, &status)
@@ -123,7 +123,7 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
     }
 }
 
-/// Every node's disk as it is now; that of the node in its step is `own`.
+/// Returns the disks of all nodes during a step. That of the stepping node is `own`.
 fn disks<'b, P: Protocol>(
     context: &'b StepContext<'_, P>,
     own: &'b Saved<P>,
@@ -135,8 +135,8 @@ fn disks<'b, P: Protocol>(
     })
 }
 
-/// Runs `work`, and turns a panic into a violation: an assertion of a core has failed.
-pub(crate) fn guarded<T>(
+/// Runs `work`, and converts a panic of a core into a violation.
+pub(crate) fn catch_panic<T>(
     id: NodeId,
     work: impl FnOnce() -> Result<T, Box<RuleViolation>>,
 ) -> Result<T, Box<RuleViolation>> {
@@ -144,9 +144,9 @@ pub(crate) fn guarded<T>(
         .unwrap_or_else(|panic| Err(panicked(&format!("{id:?}"), &*panic)))
 }
 
-/// Returns the violation that a panic is.
+/// Converts a panic into a violation.
 pub(crate) fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> Box<RuleViolation> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    violated(Rule::NoPanic, format!("{who} panics: {}", text.unwrap_or("without a message")))
+    violated(Rule::NoPanic, format!("{who} panicked: {}", text.unwrap_or("no message")))
 }

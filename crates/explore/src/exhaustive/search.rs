@@ -1,4 +1,4 @@
-//! The search, and what it reports.
+//! Exhaustive search, and its report.
 
 use super::model::{
     Action, CHOSEN, COMPETED, ClusterModel, Delivery, Explorable, LOST, NodeEvent, SAFE,
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use synod_types::{Membership, MembershipError, NodeId};
 
-/// A search of all states that a small cluster of real cores can get into.
+/// Search of all reachable states of a small cluster of real cores.
 ///
 /// See the [crate](crate) for an example.
 pub struct Explore<P: Explorable> {
@@ -24,10 +24,10 @@ pub struct Explore<P: Explorable> {
     is_depth_first: bool,
 }
 
-/// A coverage goal: a search that does not reach it proves nothing.
+/// Coverage goal. A search that does not reach its goals proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coverage {
-    /// A value was chosen that was not chosen at the start.
+    /// A value was chosen during the search.
     Chosen,
     /// A crash undid a write.
     Lost,
@@ -50,39 +50,39 @@ impl Coverage {
 /// Result of a search.
 #[derive(Clone, Debug)]
 pub struct SearchReport {
-    /// Different states.
+    /// Number of distinct states.
     pub states: usize,
-    /// Steps taken, those to states that were known included.
+    /// Number of steps, including those to states that were visited before.
     pub steps: usize,
-    /// The longest sequence of actions looked at.
+    /// Length of the longest sequence of actions.
     pub depth: usize,
     /// Duration of the search.
     pub took: Duration,
-    /// True if every state that can be reached within the budget was looked at.
+    /// True if every state that is reachable within the budget was visited.
     pub is_exhausted: bool,
     /// Coverage goals that were reached.
     pub seen: BTreeSet<Coverage>,
-    /// The violation, with the actions that lead to it.
+    /// Violation, with the actions that lead to it.
     pub found: Option<Counterexample>,
 }
 
-/// A violation and a way to it of which no single action can be left out.
+/// Violation with a minimal trace: no single action can be removed.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    /// The violation.
+    /// Violation.
     pub violation: RuleViolation,
-    /// The actions, one a line.
+    /// Actions, one per line.
     pub trace: Vec<String>,
-    /// Number of the last actions that are the search's, and not the setup's.
+    /// Number of actions of the search: the last ones of the trace. The others are the setup's.
     pub actions: usize,
 }
 
 impl<P: Explorable> Explore<P> {
-    /// Nodes 1 to `nodes`, all voters, each with the settings that `config` makes for it. Nothing
-    /// happens in it before it is given a [budget](Self::budget).
+    /// Creates a search of nodes 1 to `nodes`, all voters, with the settings that `config` returns. The
+    /// [budget](Self::budget) is empty.
     ///
     /// # Errors
-    /// If there are no nodes.
+    /// If `nodes` is 0.
     pub fn new(
         nodes: u64,
         config: impl Fn(NodeId, Membership) -> P::Config,
@@ -111,7 +111,7 @@ impl<P: Explorable> Explore<P> {
         })
     }
 
-    /// Sets how often each kind of event may occur.
+    /// Sets the maximum number of events of each kind.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         if let Some(start) = &mut self.cluster.start {
@@ -120,32 +120,32 @@ impl<P: Explorable> Explore<P> {
         self
     }
 
-    /// Sets which timers may run out; all by default.
+    /// Sets the timers that may fire. Default: all.
     #[must_use]
     pub fn with_timers(mut self, timer_filter: fn(&P::Timer) -> bool) -> Self {
         self.cluster.timer_filter = timer_filter;
         self
     }
 
-    /// Sets which nodes each kind of event may hit; all by default. Where nodes are alike, a search
-    /// loses nothing if not every one of them may be the first.
+    /// Sets the nodes at which each kind of event may occur. Default: all. Where nodes are symmetric, it is
+    /// enough to permit the event at one of them.
     #[must_use]
     pub fn allowing(mut self, node_filter: fn(NodeEvent, NodeId) -> bool) -> Self {
         self.cluster.node_filter = node_filter;
         self
     }
 
-    /// Sets the delivery of messages; [any time](Delivery::AnyTime) by default. Decides also
-    /// about the messages that the nodes sent when they started.
+    /// Sets the delivery of messages, including those that nodes send when they start. Default: [any
+    /// time](Delivery::AnyTime).
     #[must_use]
     pub fn delivery(mut self, delivery: fn(&P::Message) -> Delivery) -> Self {
         self.cluster.delivery = delivery;
         self.restart()
     }
 
-    /// Sets the step of every clock when a timer runs out; none by default, and never otherwise:
-    /// the less the clock moves, the more states are equal. A protocol that stands by a leader for
-    /// a time needs a hop that is longer.
+    /// Sets the time by which all clocks advance when a timer fires, the only event that advances them.
+    /// Default: zero, because more states are equal if clocks stand still. A protocol whose nodes reject
+    /// candidates while they have a leader needs a step longer than that period.
     #[must_use]
     pub fn clock_step(mut self, clock_step: Duration) -> Self {
         self.cluster.clock_step = clock_step;
@@ -155,67 +155,65 @@ impl<P: Explorable> Explore<P> {
     /// Runs a script before the search.
     ///
     /// # Panics
-    /// If the script does.
+    /// If the script panics.
     #[must_use]
     pub fn after(mut self, script: impl FnOnce(&mut Setup<'_, P>)) -> Self {
         let Some(mut start) = self.cluster.start.take() else { return self };
         let budget = std::mem::take(&mut start.left);
         let trace = std::mem::take(&mut self.setup_trace);
-        let mut stage = Setup { cluster: &self.cluster, state: start, trace };
-        script(&mut stage);
-        let Setup { state, trace, .. } = stage;
+        let mut setup = Setup { cluster: &self.cluster, state: start, trace };
+        script(&mut setup);
+        let Setup { state, trace, .. } = setup;
         self.setup_trace = trace;
         self.cluster.start = Some(State { left: budget, ..state });
         self
     }
 
-    /// Stops after about this many steps.
+    /// Stops the search after about this many steps.
     #[must_use]
     pub fn max_steps(mut self, steps: usize) -> Self {
         self.max_states = Some(steps);
         self
     }
 
-    /// Stops after this long.
+    /// Stops the search after this time.
     #[must_use]
     pub fn max_time(mut self, time: Duration) -> Self {
         self.max_time = Some(time);
         self
     }
 
-    /// Goes down each way to its end before the next one. A state that was looked at then costs some
-    /// 16 bytes instead of a kilobyte, so that a search can be a hundred times larger; the trace of
-    /// a violation may be longer, and when cut off, a search has seen all of few ways instead of
-    /// the beginning of all ways.
+    /// Searches depth first. A visited state then takes about 16 bytes instead of a kilobyte, so a search can
+    /// be a hundred times larger. The trace of a violation may be longer. A search that reaches a limit has
+    /// covered few paths completely, instead of the start of all paths.
     #[must_use]
     pub fn depth_first(mut self) -> Self {
         self.is_depth_first = true;
         self
     }
 
-    /// Looks at all states, those that fewer actions lead to first, unless told to go
-    /// [depth first](Self::depth_first), so that a violation comes with a short trace. Ends with the
-    /// first one.
+    /// Visits all states until the first violation: breadth first, so that its trace is short, unless
+    /// [`depth_first`](Self::depth_first) is set.
     #[must_use]
     pub fn run(self) -> SearchReport {
         let Self { mut cluster, setup_trace, max_states, max_time, is_depth_first } = self;
         let began = Instant::now();
-        cluster.deadline = max_time.map(|most| began + most);
+        cluster.deadline = max_time.map(|limit| began + limit);
         let checker = cluster.checker().finish_when(HasDiscoveries::AnyFailures);
-        let checker = max_states.iter().fold(checker, |it, most| it.target_state_count(*most));
+        let checker = max_states.iter().fold(checker, |it, limit| it.target_state_count(*limit));
         let mut report = if is_depth_first {
-            SearchReport::of(&checker.spawn_dfs().join(), &setup_trace)
+            SearchReport::from_search(&checker.spawn_dfs().join(), &setup_trace)
         } else {
-            SearchReport::of(&checker.spawn_bfs().join(), &setup_trace)
+            SearchReport::from_search(&checker.spawn_bfs().join(), &setup_trace)
         };
         report.took = began.elapsed();
-        let is_cut = max_states.is_some_and(|most| report.steps >= most)
-            || max_time.is_some_and(|most| report.took >= most);
-        report.is_exhausted = !is_cut && report.found.is_none();
+        let is_limited = max_states.is_some_and(|limit| report.steps >= limit)
+            || max_time.is_some_and(|limit| report.took >= limit);
+        report.is_exhausted = !is_limited && report.found.is_none();
         report
     }
 
-    /// The founded cluster once more, under the settings of now.
+    /// Recreates the initial state with the present settings, and drops the setup.
     fn restart(mut self) -> Self {
         let left = self.cluster.start.take().map(|start| start.left).unwrap_or_default();
         self.cluster.start = Some(State { left, ..self.cluster.initial_state() });
@@ -225,15 +223,18 @@ impl<P: Explorable> Explore<P> {
 }
 
 impl SearchReport {
-    /// Reports a search that has ended, as if it had been complete and had taken no time.
-    fn of<P: Explorable>(search: &impl Checker<ClusterModel<P>>, setup_trace: &[String]) -> Self {
+    /// Reports a search that has ended. The caller sets `took` and `is_exhausted`.
+    fn from_search<P: Explorable>(
+        search: &impl Checker<ClusterModel<P>>,
+        setup_trace: &[String],
+    ) -> Self {
         search.model().is_over.store(true, Ordering::Relaxed);
         let discoveries = search.discoveries();
         let found = discoveries.get(SAFE).and_then(|path| {
             let actions = path.clone().into_actions();
             let (actions, violation) = search.model().shorten(actions)?;
-            let told = actions.iter().map(Action::to_string);
-            let trace = setup_trace.iter().cloned().chain(told).collect();
+            let lines = actions.iter().map(Action::to_string);
+            let trace = setup_trace.iter().cloned().chain(lines).collect();
             Some(Counterexample { violation, actions: actions.len(), trace })
         });
         let seen = |coverage: &Coverage| discoveries.contains_key(coverage.name());
@@ -248,11 +249,11 @@ impl SearchReport {
         }
     }
 
-    /// Fails if a rule was violated, with the trace, or if the search has not reached the goals that it
-    /// had to reach: then it proves nothing.
+    /// Asserts that no rule was violated and that the search reached the `wanted` goals, without which it proves
+    /// nothing.
     ///
     /// # Panics
-    /// In both cases.
+    /// If a rule was violated, with the trace; or if a goal was not reached.
     pub fn assert_safe(&self, wanted: &[Coverage]) {
         if let Some(found) = &self.found {
             panic!("{found}");
@@ -261,7 +262,7 @@ impl SearchReport {
             let name = coverage.name();
             assert!(
                 self.seen.contains(coverage),
-                "never seen: {name}, among {} states",
+                "coverage goal not reached: {name}, in {} states",
                 self.states
             );
         }
@@ -272,8 +273,8 @@ impl fmt::Display for SearchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = match (&self.found, self.is_exhausted) {
             (Some(_), _) => "violated",
-            (None, true) => "all of them",
-            (None, false) => "cut off",
+            (None, true) => "exhausted",
+            (None, false) => "limit reached",
         };
         let (states, steps, depth) = (self.states, self.steps, self.depth);
         let took = self.took.as_secs_f64();
@@ -283,21 +284,17 @@ impl fmt::Display for SearchReport {
 
 impl fmt::Display for Counterexample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prepared = self.trace.len() - self.actions;
+        let setup = self.trace.len() - self.actions;
         let mut text = String::new();
-        if prepared > 0 {
-            writeln!(text, "prepared:")?;
+        if setup > 0 {
+            writeln!(text, "setup:")?;
         }
         for (number, line) in self.trace.iter().enumerate() {
-            if number == prepared {
-                writeln!(text, "then:")?;
+            if number == setup {
+                writeln!(text, "search:")?;
             }
             writeln!(text, "{:4}. {line}", number + 1)?;
         }
-        write!(
-            f,
-            "a counterexample of {} actions\n{text}violated: {}",
-            self.actions, self.violation
-        )
+        write!(f, "counterexample of {} actions\n{text}violated: {}", self.actions, self.violation)
     }
 }

@@ -1,4 +1,4 @@
-//! Setup: brings a cluster to the state where a search begins.
+//! Setup: a script that leads a cluster to the state where a search starts.
 
 use super::model::{Action, ClusterModel};
 use super::state::{Network, Packet, Shared, State};
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
 
-/// A cluster that is led, by a script, to the state where a search begins: a leader elected, logs
-/// that differ. What is done here costs no budget, is checked like everything else, and opens the
-/// trace of a violation that the search finds.
+/// Cluster that a script leads to the state where a search starts, such as one with a leader or with
+/// divergent logs. Actions of the setup cost no budget. The rules are checked after each of them, and they
+/// are the first part of a violation's trace.
 pub struct Setup<'a, P: Protocol> {
     pub(crate) cluster: &'a ClusterModel<P>,
     pub(crate) state: State<P>,
@@ -16,49 +16,53 @@ pub struct Setup<'a, P: Protocol> {
 }
 
 impl<P: Protocol> Setup<'_, P> {
-    /// A timer of a node runs out.
+    /// Fires a timer of a node.
     ///
     /// # Panics
-    /// If it does not run: the script is wrong.
+    /// If the timer is not running.
     pub fn timeout(&mut self, node: NodeId, timer: P::Timer) {
-        assert!(self.state.node(node).timers.contains(&timer), "{node:?} runs no {timer:?}");
+        assert!(
+            self.state.node(node).timers.contains(&timer),
+            "{node:?}: timer {timer:?} is not running"
+        );
         self.act(&Action::Timeout { node, timer, is_slow: false });
     }
 
-    /// A client proposes to a node.
+    /// Proposes a command to a node.
     pub fn propose(&mut self, node: NodeId, command: &'static str) {
         let command = Bytes::from_static(command.as_bytes());
         self.act(&Action::Propose { node, command, is_slow: false });
     }
 
-    /// A node crashes with all its writes done, and starts again on the state that it had started on.
+    /// Crashes and restarts a node. All its writes are durable, and its state is the one that it last started
+    /// with.
     pub fn crash(&mut self, node: NodeId) {
         let it = self.state.node(node);
         let (of, applied) = (it.unsynced.len(), it.disk.applied);
         self.act(&Action::Crash { node, kept: of, of, applied });
     }
 
-    /// A node trims its log up to what it has reported as chosen.
+    /// Compacts a node's log through the last slot that it has reported as chosen.
     ///
     /// # Panics
-    /// If it has reported nothing since it trimmed last: the script is wrong.
+    /// If that slot is not above the base of its log.
     pub fn trim(&mut self, node: NodeId) {
         let it = self.state.node(node);
-        let (held, reported) = (it.disk.base.through, it.applied());
-        assert!(held < reported, "{node:?} has nothing to trim behind slot {held}");
+        let (base, applied) = (it.disk.base.through, it.applied());
+        assert!(base < applied, "{node:?}: nothing to compact, base {base}, applied {applied}");
         self.act(&Action::Trim { node });
     }
 
-    /// Messages of which `goes` is true for sender, receiver and content arrive, those that they
-    /// cause as well, until there are none.
-    pub fn deliver(&mut self, goes: impl Fn(NodeId, NodeId, &P::Message) -> bool) {
+    /// Delivers messages for which `arrives` is true, given sender, receiver and content, including those that
+    /// they cause, until none is left.
+    pub fn deliver(&mut self, arrives: impl Fn(NodeId, NodeId, &P::Message) -> bool) {
         while self.state.violation.is_none() {
-            let matching = |it: &&Shared<Packet<P>>| goes(it.from, it.to, &it.message);
+            let matching = |it: &&Shared<Packet<P>>| arrives(it.from, it.to, &it.message);
             let next = self.state.network.iter().find(matching).cloned();
             let Some(packet) = next else { return };
             let action = Action::Deliver { packet: packet.clone(), stays: false, is_slow: false };
             self.act(&action);
-            // It may have done nothing.
+            // An action without an effect leaves the message in the network.
             self.state.network.remove(&packet);
         }
     }
@@ -69,7 +73,7 @@ impl<P: Protocol> Setup<'_, P> {
         self.trace.push("all messages in flight are lost".into());
     }
 
-    /// Returns the nodes that lead, by their own status.
+    /// Returns the nodes that report themselves as leaders.
     #[must_use]
     pub fn leaders(&self) -> Vec<NodeId> {
         let ids = (1..).map(NodeId).zip(&self.state.nodes);

@@ -1,4 +1,4 @@
-//! One state of a cluster: nodes, network, and what the checker remembers.
+//! State of a cluster: nodes, network, and the records of the safety checker.
 
 use crate::node::TestNode;
 use crate::rule::RuleViolation;
@@ -10,30 +10,29 @@ use std::sync::Arc;
 use synod_consensus::{Protocol, RecoveryError, Saved};
 use synod_types::{Instant, NodeId, Slot};
 
-/// Bounds of each kind of event. Everything that can happen is bounded by these
-/// numbers, so a search ends: all orders of all messages, with this much of everything else.
+/// Maximum number of events of each kind. A search covers all orders of messages with up to this many other
+/// events, so it ends.
 ///
-/// Losing a message costs nothing: a message that is never delivered is lost.
+/// The loss of a message costs nothing: a message that is never delivered is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// Timers that run out.
+    /// Timers that fire.
     pub timeouts: u8,
-    /// Crashes. A node that crashes keeps any prefix of the batches that it has not synced, and
-    /// starts again at once: being down longer is like losing messages.
+    /// Crashes. A crashed node keeps any prefix of its unsynced batches, and restarts at once, because a
+    /// longer outage is like lost messages.
     pub crashes: u8,
     /// Commands that clients propose.
     pub proposals: u8,
-    /// Messages that arrive once more than they were sent.
+    /// Additional deliveries of a message.
     pub duplicates: u8,
-    /// Writes that take time: other things happen before they are durable, or a crash undoes them.
-    /// All other writes are durable as soon as they are made.
+    /// Writes that take time: other events happen before they are durable, or a crash undoes them. All
+    /// other writes are durable at once.
     pub slow_writes: u8,
-    /// Nodes that trim their logs, up to what they have reported as chosen.
+    /// Log compactions, each through the last slot that the node has reported as chosen.
     pub trims: u8,
 }
 
-/// A value with its hash, shared by all states that it is part of: a step copies and hashes the one
-/// node that took it, and not the cluster.
+/// Value with its hash, shared by all states that contain it, so that a step copies and hashes only one node.
 #[derive(Debug)]
 pub(crate) struct Shared<T> {
     hash: u64,
@@ -55,7 +54,7 @@ impl<T: Hash> Shared<T> {
         Arc::clone(&self.value)
     }
 
-    /// Takes a value that may be this very one.
+    /// Replaces the value, unless it is the same allocation.
     pub fn replace(&mut self, value: Arc<T>) {
         if !Arc::ptr_eq(&self.value, &value) {
             *self = Self::from_arc(value);
@@ -91,12 +90,11 @@ impl<T> Hash for Shared<T> {
     }
 }
 
-/// A node and its timers.
+/// Node of the model, with its running timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelNode<P: Protocol> {
     pub inner: TestNode<P>,
-    /// The timers that run. Any of them may run out next: the durations that they were set for do
-    /// not matter.
+    /// Running timers. Any of them may fire next, whatever its duration.
     pub timers: BTreeSet<P::Timer>,
 }
 
@@ -106,8 +104,8 @@ impl<P: Protocol> ModelNode<P> {
         Ok(Self { inner: TestNode::recover(id, config, disk)?, timers: BTreeSet::new() })
     }
 
-    /// Returns the slots that the state on disk may be applied through after a crash: the state is
-    /// written behind the log, and may lag as far as what it held when the node started.
+    /// Returns the slots through which the state on disk may be applied after a crash. The state is written
+    /// behind the log, and may lag back to the slot at which the node started.
     pub fn applied_after_crash(&self) -> impl Iterator<Item = Slot> + use<P> {
         let first = self.disk.applied.max(self.disk.base.through);
         (first.0..=self.host.durable().max(first).0).map(Slot)
@@ -122,7 +120,7 @@ impl<P: Protocol> Deref for ModelNode<P> {
     }
 }
 
-/// A message on its way.
+/// Message in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Packet<P: Protocol> {
     pub from: NodeId,
@@ -130,8 +128,8 @@ pub(crate) struct Packet<P: Protocol> {
     pub message: P::Message,
 }
 
-/// The messages on their way, as a set: one that is sent again while it is on its way changes
-/// nothing. In the order of their hashes, so that equal sets are equal.
+/// Set of the messages in flight, so that retransmitting one changes nothing. Ordered by hash, so that equal
+/// sets compare as equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Network<P: Protocol>(Vec<Shared<Packet<P>>>);
 
@@ -140,6 +138,7 @@ impl<P: Protocol> Network<P> {
         Self(Vec::new())
     }
 
+    /// Adds a message. Returns false if it is in flight already.
     pub fn add(&mut self, packet: Packet<P>) -> bool {
         let packet = Shared::new(packet);
         match self.0.binary_search_by_key(&packet.hash, |it| it.hash) {
@@ -160,17 +159,18 @@ impl<P: Protocol> Network<P> {
     }
 }
 
-/// One state of a cluster.
+/// State of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State<P: Protocol> {
-    /// By id, from 1.
+    /// Nodes by id, from 1.
     pub(crate) nodes: Vec<Shared<ModelNode<P>>>,
     pub(crate) network: Network<P>,
+    /// Remaining budget.
     pub(crate) left: Budget,
-    /// One clock for all.
+    /// Clock of all nodes.
     pub(crate) now: Instant,
     pub(crate) checker: Shared<SafetyChecker<P>>,
-    /// A crash has undone a write.
+    /// True if a crash has undone a write.
     pub(crate) has_lost: bool,
     pub(crate) violation: Option<Box<RuleViolation>>,
 }
@@ -181,6 +181,7 @@ impl<P: Protocol> State<P> {
     }
 }
 
+/// Returns the index of a node among all nodes.
 pub(crate) fn index(id: NodeId) -> usize {
     usize::try_from(id.0 - 1).expect("a node id that fits")
 }

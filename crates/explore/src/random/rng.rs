@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// RNG of a walk: the same draws from a seed on every machine.
+/// Random number generator whose draws depend only on the seed.
 #[derive(Debug)]
 pub(super) struct Rng(u64);
 
@@ -17,13 +17,13 @@ impl Rng {
         mix(self.0)
     }
 
-    /// Returns a number below `bound`; 0 if `bound` is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.word()) * u128::from(bound);
         (wide >> 64) as u64
     }
 
-    /// Returns true `percent` times in a hundred.
+    /// Returns true with a probability of `percent` per cent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -31,12 +31,12 @@ impl Rng {
     /// Returns one of the items.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there are no items.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len() as u64) as usize]
     }
 
-    /// Returns a duration from the range; its start if it is empty.
+    /// Returns a duration from the range, or its start if the range is empty.
     pub fn duration(&mut self, range: &Range<Duration>) -> Duration {
         let width = range.end.saturating_sub(range.start).as_nanos();
         let nanos = self.below(u64::try_from(width).unwrap_or(u64::MAX));

@@ -1,12 +1,11 @@
 //! Random walks of bare cores, with compacted logs and installed snapshots.
 //!
-//! No driver compacts a log or installs a snapshot so far, but every core takes [`Input::Compact`]
-//! and [`Input::Installed`]. A walk draws them among lost, duplicated and reordered messages, links
-//! that are cut in one direction or both, slow disks, stalls, crashes and timers that run out at
-//! any time. It checks the rules that the exhaustive search checks: among them, that a value is
-//! chosen by votes on the disks of a quorum, and stays on them or in their snapshots. Then
-//! nothing fails any more, and every node must apply a new command. There is no driver and no
-//! codec; a walk is fast and shallow where a simulation is slow and deep.
+//! A walk draws [`Input::Compact`] and [`Input::Installed`] among lost, duplicated and reordered messages,
+//! links that are cut in one direction or both, slow disks, stalls, crashes and timers that fire at any
+//! time. It checks the rules of the exhaustive search: among them, that a value is chosen by votes on the
+//! disks of a quorum, and stays on these disks or in their snapshots. Then all faults end, and every node
+//! must apply a new command. There is no driver and no codec: a walk is fast and shallow where a simulation
+//! is slow and deep.
 
 use super::rng::Rng;
 use crate::exhaustive::panicked;
@@ -22,18 +21,18 @@ use std::time::Duration;
 use synod_consensus::{Base, Input, Protocol, Quorum, RunLog, Saved, TimerChange, Write};
 use synod_types::{Instant, Membership, NodeId, Slot, Ticket, Value};
 
-/// Counts of what happened on walks that found nothing.
+/// Event counts of walks that violated no rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalkStats {
-    /// Slots that were chosen.
+    /// Chosen slots.
     pub chosen: u64,
-    /// Ballots with a leader.
+    /// Ballots that had a leader.
     pub ballots: u64,
     /// Crashes.
     pub crashes: u64,
-    /// Logs compacted.
+    /// Compacted logs.
     pub trims: u64,
-    /// Snapshots installed.
+    /// Installed snapshots.
     pub installs: u64,
 }
 
@@ -47,12 +46,12 @@ impl WalkStats {
     }
 }
 
-/// A rule that a walk violated.
+/// Violation of a rule on a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkFailure {
     /// Seed of the walk.
     pub seed: u64,
-    /// The violation.
+    /// Violation.
     pub violation: RuleViolation,
 }
 
@@ -64,8 +63,8 @@ impl fmt::Display for WalkFailure {
 
 impl std::error::Error for WalkFailure {}
 
-/// Runs one [walk](random_walk) of `steps` steps for each seed, over the members of that seed, with
-/// cores of the settings that each is given. Returns the counts of all of them together.
+/// Runs a [walk](random_walk) of `steps` steps for each seed. `members` and `config` return the members and the
+/// settings of a walk. Returns the sum of all counts.
 ///
 /// # Errors
 /// The first walk that violates a rule.
@@ -83,13 +82,13 @@ pub fn random_walks<P: Protocol>(
     Ok(total)
 }
 
-/// Takes `steps` random steps with the cores of these members. Then some nodes may be removed for
-/// good, as long as the others are a quorum; nothing fails any more, snapshots reach the nodes that
-/// need one, and clients go on proposing.
+/// Runs `steps` random steps with the cores of these members, then a phase without faults. Before that phase
+/// some nodes may be removed permanently, as long as the others are a quorum. In it snapshots reach the nodes
+/// that need one, and clients go on proposing.
 ///
 /// # Errors
-/// The first violation: of a safety rule, or of [`Rule::Progress`], if no new command is applied
-/// everywhere for 30 seconds in which nothing fails.
+/// The first violation: of a safety rule, or of [`Rule::Progress`] if 30 seconds without faults pass before
+/// all nodes have applied a new command.
 pub fn random_walk<P: Protocol>(
     seed: u64,
     steps: u32,
@@ -108,31 +107,33 @@ pub fn random_walk<P: Protocol>(
     outcome.map_err(|violation| WalkFailure { seed, violation: *violation })
 }
 
-/// A hundred of the longest election timeouts that are the default.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// One hop, and the resolution of timers where nothing fails.
+/// Limit of the phase without faults: a hundred times the longest default election timeout.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(30);
+/// Message delay and timer resolution in the phase without faults.
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks between two commands.
-const PAUSE: u32 = 100;
+const PROPOSAL_INTERVAL: u32 = 100;
 
+/// A cluster on a random walk.
 struct Walk<P: Protocol> {
     rng: Rng,
     now: Instant,
     quorum: Quorum,
     nodes: BTreeMap<NodeId, WalkNode<P>>,
-    /// Sender, receiver, message: arrives in any order, some of it twice, some of it never.
+    /// Messages in flight: sender, receiver, message. Each arrives at any time, repeatedly, or never.
     wire: Vec<(NodeId, NodeId, P::Message)>,
-    /// Links that lose everything, by sender and receiver.
+    /// Links that lose all messages, by sender and receiver.
     cut: BTreeSet<(NodeId, NodeId)>,
     checker: SafetyChecker<P>,
-    /// Logs and snapshots of nodes that are removed for good.
+    /// Logs and snapshots of nodes that are removed permanently.
     removed: BTreeMap<NodeId, (RunLog<P::Stamp>, Slot)>,
     tickets: u64,
-    /// Slots of the newest commands, by ticket.
-    newest: BTreeMap<Slot, u64>,
+    /// Tickets of chosen commands, by slot.
+    chosen_tickets: BTreeMap<Slot, u64>,
     stats: WalkStats,
 }
 
+/// A node of a walk, with its state store and its timers.
 struct WalkNode<P: Protocol> {
     config: P::Config,
     inner: TestNode<P>,
@@ -144,7 +145,7 @@ struct WalkNode<P: Protocol> {
 }
 
 impl<P: Protocol> WalkNode<P> {
-    /// Starts on what the disk and the state store hold.
+    /// Recovers a node from its disk and its state store.
     fn start(
         id: NodeId,
         config: P::Config,
@@ -191,7 +192,7 @@ impl<P: Protocol> Walk<P> {
             checker: SafetyChecker::new(),
             removed: BTreeMap::new(),
             tickets: 0,
-            newest: BTreeMap::new(),
+            chosen_tickets: BTreeMap::new(),
             stats: WalkStats::default(),
         };
         for id in all() {
@@ -200,11 +201,12 @@ impl<P: Protocol> Walk<P> {
         Ok(walk)
     }
 
+    /// Draws one event and applies it.
     fn one_step(&mut self) -> Checked {
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         let id = self.rng.pick(&ids);
         let pause = Duration::from_micros(self.rng.below(3_000));
-        self.pass(pause);
+        self.advance_clock(pause);
         match self.rng.below(100) {
             0..56 => self.deliver(),
             56..80 => self.sync(id),
@@ -226,7 +228,7 @@ impl<P: Protocol> Walk<P> {
             94..97 => self.trim(id),
             _ => {
                 let from = self.rng.pick(&ids);
-                match self.receive(from, id)? {
+                match self.copy_snapshot(from, id)? {
                     Some(_) if self.rng.percent(20) => self.crash(id),
                     Some(base) => self.install(id, base),
                     None => Ok(()),
@@ -241,11 +243,11 @@ impl<P: Protocol> Walk<P> {
         self.step(id, Input::Propose { ticket: Ticket(self.tickets), command })
     }
 
-    fn pass(&mut self, time: Duration) {
+    fn advance_clock(&mut self, time: Duration) {
         self.now = self.now + time;
     }
 
-    /// Takes one input and runs the round after it, as a driver does.
+    /// Steps a core with one input and runs a round, as a driver does.
     fn step(&mut self, id: NodeId, input: Input<P>) -> Checked {
         self.run(id, |node, now, record, outputs| node.input(now, input, record, outputs))?;
         self.round(id)
@@ -255,7 +257,7 @@ impl<P: Protocol> Walk<P> {
         self.run(id, |node, now, record, outputs| node.round(now, record, outputs))
     }
 
-    /// Lets a node's host do something, and checks what its core does.
+    /// Runs `work` on a node, collects its outputs, and checks its steps.
     fn run(
         &mut self,
         id: NodeId,
@@ -286,26 +288,26 @@ impl<P: Protocol> Walk<P> {
             self.checker.check_leader(id, status.ballot.round, disk)?;
             self.stats.ballots += 1;
         }
-        self.note_commands(&outputs);
+        self.record_tickets(&outputs);
         self.stats.chosen = self.checker.count() as u64;
         Ok(())
     }
 
-    /// Records the tickets of commands that were chosen.
-    fn note_commands(&mut self, outputs: &NodeOutputs<P>) {
+    /// Records the tickets of chosen commands.
+    fn record_tickets(&mut self, outputs: &NodeOutputs<P>) {
         for run in &outputs.chosen {
             for (index, value) in run.values.iter().enumerate() {
                 if let Value::Command(bytes) = value.to_value()
                     && let Some(ticket) =
                         std::str::from_utf8(&bytes).ok().and_then(|it| it.parse().ok())
                 {
-                    self.newest.insert(run.first.plus(index), ticket);
+                    self.chosen_tickets.insert(run.first.plus(index), ticket);
                 }
             }
         }
     }
 
-    /// Cuts a link in one direction, or now and then in both.
+    /// Cuts a link in one direction, sometimes in both.
     fn cut_link(&mut self, from: NodeId, to: NodeId) {
         self.cut.insert((from, to));
         if self.rng.percent(40) {
@@ -313,7 +315,7 @@ impl<P: Protocol> Walk<P> {
         }
     }
 
-    /// Delivers a message, mostly the oldest; some stay on the wire and arrive again, some are lost.
+    /// Delivers a message, mostly the oldest. Some stay in flight and arrive again, some are lost.
     fn deliver(&mut self) -> Checked {
         if self.wire.is_empty() {
             return Ok(());
@@ -339,7 +341,7 @@ impl<P: Protocol> Walk<P> {
         Ok(())
     }
 
-    /// Syncs the oldest batch of a node. Returns whether there was any.
+    /// Syncs the oldest batch of a node. Returns whether there was one.
     fn sync_one(&mut self, id: NodeId) -> Result<bool, Box<RuleViolation>> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(false) };
         let Some(batch) = node.inner.sync_one() else { return Ok(false) };
@@ -351,7 +353,7 @@ impl<P: Protocol> Walk<P> {
         Ok(true)
     }
 
-    /// Checks that the slots of a durable write are kept by a quorum, if they are chosen.
+    /// Checks that a durable write leaves the chosen values of its slots on a quorum of disks.
     fn check_kept(&self, write: &Write<P>) -> Checked {
         let disks = disks(&self.nodes, &self.removed);
         match write {
@@ -371,13 +373,13 @@ impl<P: Protocol> Walk<P> {
         }
         let timer = self.rng.pick(&timers);
         node.timers.remove(&timer);
-        // Long enough at times that no leader counts as alive any more.
+        // Sometimes longer than the default election timeouts, so that no leader counts as live.
         let wait = if self.rng.percent(20) { 400 } else { 10 };
-        self.pass(Duration::from_millis(wait));
+        self.advance_clock(Duration::from_millis(wait));
         self.step(id, Input::Timeout(timer))
     }
 
-    /// Crashes and restarts a node. Its disk keeps any prefix of the batches that were not synced.
+    /// Crashes and restarts a node. Its disk keeps any prefix of the unsynced batches.
     fn crash(&mut self, id: NodeId) -> Checked {
         let Some(mut node) = self.nodes.remove(&id) else { return Ok(()) };
         self.stats.crashes += 1;
@@ -392,7 +394,7 @@ impl<P: Protocol> Walk<P> {
         self.step(id, Input::Start)
     }
 
-    /// Takes a snapshot of a node, and compacts its log unless it crashes before.
+    /// Takes a snapshot of a node, and compacts its log unless the node crashes first.
     fn trim(&mut self, id: NodeId) -> Checked {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let base = node.inner.core().status().base;
@@ -408,9 +410,9 @@ impl<P: Protocol> Walk<P> {
         self.step(id, Input::Compact { through })
     }
 
-    /// Copies a node's snapshot to another one, where it is durable at once. Returns the base to
-    /// install, if the snapshot is ahead of what the receiver has applied.
-    fn receive(
+    /// Copies a node's snapshot to another node, where it is durable at once. Returns the base to install, or
+    /// `None` if the receiver has applied as much.
+    fn copy_snapshot(
         &mut self,
         from: NodeId,
         to: NodeId,
@@ -430,19 +432,19 @@ impl<P: Protocol> Walk<P> {
         self.step(id, Input::Installed { base })
     }
 
-    /// Ends all faults: every node that is left must soon have applied a new command.
+    /// Runs the phase without faults: every remaining node must apply a new command.
     fn settle(&mut self) -> Checked {
         self.cut.clear();
         self.remove_permanently();
         let ids: Vec<_> = self.nodes.keys().copied().collect();
-        let (old, end) = (self.tickets, self.now + PATIENCE);
+        let (old, end) = (self.tickets, self.now + PROGRESS_LIMIT);
         for tick in 0_u32.. {
             if self.now >= end {
                 break;
             }
-            self.pass(TICK);
+            self.advance_clock(TICK);
             for id in &ids {
-                if tick % PAUSE == 0 {
+                if tick % PROPOSAL_INTERVAL == 0 {
                     self.propose(*id)?;
                 }
                 self.run_without_faults(*id)?;
@@ -454,20 +456,22 @@ impl<P: Protocol> Walk<P> {
                 return Ok(());
             }
         }
-        let ends = self.nodes.iter().map(|(id, node)| (*id, node.inner.applied()));
-        let ends: Vec<_> = ends.collect();
-        let text = format!("nothing fails and nothing new is applied everywhere: {ends:?}");
+        let applied = self.nodes.iter().map(|(id, node)| (*id, node.inner.applied()));
+        let applied: Vec<_> = applied.collect();
+        let text = format!(
+            "not all nodes applied a new command within {PROGRESS_LIMIT:?} without faults: {applied:?}"
+        );
         Err(violated(Rule::Progress, text))
     }
 
-    /// Removes nodes for good, as long as those that are left are a quorum.
+    /// Removes some nodes permanently, as long as the remaining ones are a quorum.
     fn remove_permanently(&mut self) {
         let mut ids: Vec<_> = self.nodes.keys().copied().collect();
         self.rng.shuffle(&mut ids);
         for id in ids {
-            let left = |node| node != id && self.nodes.contains_key(&node);
-            let is_enough = self.quorum.is_first(left) && self.quorum.is_second(left);
-            if is_enough
+            let remains = |node| node != id && self.nodes.contains_key(&node);
+            let is_quorum = self.quorum.is_first(remains) && self.quorum.is_second(remains);
+            if is_quorum
                 && self.rng.percent(40)
                 && let Some(node) = self.nodes.remove(&id)
             {
@@ -477,7 +481,7 @@ impl<P: Protocol> Walk<P> {
         }
     }
 
-    /// Runs a node's timers that are due, its disk, and the snapshots that others need of it.
+    /// Fires a node's due timers, syncs its disk, and sends the snapshots that other nodes need.
     fn run_without_faults(&mut self, id: NodeId) -> Checked {
         let now = self.now;
         while let Some(node) = self.nodes.get_mut(&id)
@@ -489,22 +493,23 @@ impl<P: Protocol> Walk<P> {
         while self.sync_one(id)? {}
         let pending = self.nodes.get_mut(&id).map(|node| mem::take(&mut node.pending_snapshots));
         for to in pending.unwrap_or_default() {
-            if let Some(base) = self.receive(id, to)? {
+            if let Some(base) = self.copy_snapshot(id, to)? {
                 self.install(to, base)?;
             }
         }
         Ok(())
     }
 
-    /// Returns whether all nodes have applied equally far, and a command newer than `old` with that.
+    /// Returns whether all nodes have applied the same slots, including a command with a ticket above `old`.
     fn has_applied_after(&self, old: u64) -> bool {
-        let mut ends = self.nodes.values().map(|node| node.inner.applied());
-        let Some(first) = ends.next() else { return true };
-        ends.all(|end| end == first) && self.newest.range(..=first).any(|(_, it)| *it > old)
+        let mut applied = self.nodes.values().map(|node| node.inner.applied());
+        let Some(first) = applied.next() else { return true };
+        applied.all(|slot| slot == first)
+            && self.chosen_tickets.range(..=first).any(|(_, it)| *it > old)
     }
 }
 
-/// The disks of all nodes, those that are removed included.
+/// Returns the disks of all nodes, including removed ones.
 fn disks<'a, P: Protocol>(
     nodes: &'a BTreeMap<NodeId, WalkNode<P>>,
     removed: &'a BTreeMap<NodeId, (RunLog<P::Stamp>, Slot)>,

@@ -24,7 +24,7 @@ fn planted_bug_is_found() {
         (Bug::UnwrittenAck, Rule::Claims),
         (Bug::LonelyCommit, Rule::OnQuorum),
         (Bug::Cutting, Rule::OnQuorum),
-        (Bug::Garble, Rule::OneValueAStamp),
+        (Bug::Garble, Rule::OneValuePerStamp),
         (Bug::Forgetful, Rule::HardState),
         (Bug::Pretender, Rule::OneLeader),
         (Bug::Panicking, Rule::NoPanic),
@@ -40,7 +40,7 @@ fn planted_bug_is_found() {
 #[test]
 fn write_undone_by_a_crash_is_found() {
     let found = ten_walks(Bug::None, 2, 6_000).expect_err("some crash undoes what was sent");
-    let rules = [Rule::Agreement, Rule::OnQuorum, Rule::OneValueAStamp];
+    let rules = [Rule::Agreement, Rule::OnQuorum, Rule::OneValuePerStamp];
     assert!(rules.contains(&found.violation.rule), "{found}");
 }
 
