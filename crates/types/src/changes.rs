@@ -1,4 +1,4 @@
-//! Changes of a state machine's stored form.
+//! Changes of the state store.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -12,10 +12,10 @@ pub enum Change {
     Delete(Bytes),
 }
 
-/// Changes of the state store, in order. Later ones take precedence.
+/// Changes of the state store, in order. Later changes take precedence.
 ///
-/// A state machine appends here while it applies, and the apply side writes them to the state
-/// store, together with the applied slot, in one atomic batch.
+/// A state machine appends its changes while it applies commands. The apply side writes them to the state
+/// store in one atomic batch with the applied slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     list: Vec<Change>,
@@ -29,21 +29,21 @@ impl Changes {
         Self::default()
     }
 
-    /// Appends the change of a key to a value.
+    /// Appends a change that sets a key to a value.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
         self.bytes += key.len() + value.len();
         self.list.push(Change::Put(key, value));
     }
 
-    /// Appends the deletion of a key.
+    /// Appends a change that deletes a key.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
         let key = key.into();
         self.bytes += key.len();
         self.list.push(Change::Delete(key));
     }
 
-    /// Moves all changes of `later` to the end.
+    /// Moves all changes of `later` to the end of this list.
     pub fn append(&mut self, later: &mut Self) {
         self.bytes += core::mem::take(&mut later.bytes);
         self.list.append(&mut later.list);
@@ -61,7 +61,7 @@ impl Changes {
         self.list.is_empty()
     }
 
-    /// Returns the size of all keys and values in bytes.
+    /// Returns the total size of keys and values in bytes.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.bytes

@@ -1,4 +1,4 @@
-//! Identities and counters, each a type of its own.
+//! Identifiers and counters as newtypes.
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ number!(
     "n"
 );
 number!(
-    /// Id of a replicated log among those that a node hosts.
+    /// Id of a replicated log. A node may host several.
     GroupId,
     "g"
 );
@@ -54,7 +54,7 @@ number!(
     "w"
 );
 number!(
-    /// Id of a proposal between a driver and its protocol core. Each one is either placed or refused.
+    /// Id of a proposal between a driver and its protocol core. Each proposal is either placed or refused.
     Ticket,
     "k"
 );
@@ -69,7 +69,7 @@ number!(
     "c"
 );
 number!(
-    /// Random number of a store, drawn at its creation, which distinguishes a wiped store from the old one.
+    /// Random id of a store, drawn at its creation. Distinguishes a recreated store from a wiped one.
     Incarnation,
     "i"
 );
@@ -113,12 +113,12 @@ impl Seq {
     }
 }
 
-/// Paxos proposal number: totally ordered, and unique to a node, because it includes the node.
+/// Paxos proposal number: totally ordered, and unique to a proposer because it includes the node.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
-    /// Round, which a proposer chooses above all that it has seen.
+    /// Round: above all rounds that the proposer has seen.
     pub round: u64,
-    /// Node of the proposer, which breaks ties.
+    /// Proposer. Breaks ties between equal rounds.
     pub node: NodeId,
 }
 
@@ -126,7 +126,7 @@ impl Ballot {
     /// Ballot below all others.
     pub const ZERO: Self = Self { round: 0, node: NodeId(0) };
 
-    /// Ballot above all others: the stamp of a value that is known to be chosen.
+    /// Ballot above all others: stamp of a value that is known to be chosen.
     pub const CHOSEN: Self = Self { round: u64::MAX, node: NodeId(u64::MAX) };
 }
 
@@ -148,11 +148,11 @@ impl fmt::Display for Ballot {
 /// Priority class of a message. Lanes do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Votes, heartbeats, acknowledgements: small, and late ones cost an election.
+    /// Votes, heartbeats, acknowledgements: small messages whose delay may cause an election.
     Control,
     /// Entries of the replicated log.
     Log,
-    /// Requests of clients that are forwarded to the proposing node.
+    /// Client requests that are forwarded to the proposing node.
     Forward,
     /// Snapshots and other bulk data, with the lowest priority.
     Bulk,

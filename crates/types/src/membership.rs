@@ -1,4 +1,4 @@
-//! The members of a group.
+//! Membership of a group: voters and learners.
 
 use crate::{Epoch, NodeId};
 use alloc::vec::Vec;
@@ -18,9 +18,9 @@ pub struct Membership {
 pub enum MembershipError {
     /// The list has no voter.
     NoVoters,
-    /// The list has node 0, which means no node.
+    /// The list contains node 0, which means no node.
     ZeroId,
-    /// The list has a node twice.
+    /// The list contains a node twice.
     Duplicate(NodeId),
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for MembershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVoters => f.write_str("a group needs at least one voter"),
-            Self::ZeroId => f.write_str("node ids count from 1"),
+            Self::ZeroId => f.write_str("node id 0 is not valid: ids start at 1"),
             Self::Duplicate(node) => write!(f, "node {node} is listed twice"),
         }
     }
@@ -37,7 +37,7 @@ impl fmt::Display for MembershipError {
 impl core::error::Error for MembershipError {}
 
 impl Membership {
-    /// Creates the membership of the first epoch.
+    /// Creates the membership of epoch 0.
     ///
     /// # Errors
     /// If there is no voter, a node is 0, or a node is listed twice.
@@ -63,19 +63,19 @@ impl Membership {
         Ok(Self { epoch: Epoch(0), voters, learners })
     }
 
-    /// Returns the number of the configuration.
+    /// Returns the epoch: the number of the configuration.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Returns the voters in order.
+    /// Returns the voters, by ascending id.
     #[must_use]
     pub fn voters(&self) -> &[NodeId] {
         &self.voters
     }
 
-    /// Returns the learners, which receive the log without a vote, in order.
+    /// Returns the learners, which receive the log without a vote, by ascending id.
     #[must_use]
     pub fn learners(&self) -> &[NodeId] {
         &self.learners
@@ -126,8 +126,14 @@ mod tests {
     fn any_two_majorities_intersect() {
         for size in 1..=9_usize {
             let members = Membership::new((1..=size as u64).map(NodeId), []).unwrap();
-            assert!(2 * members.majority() > size, "{size} voters");
-            assert!(2 * (members.majority() - 1) <= size, "{size} voters: not the smallest");
+            assert!(
+                2 * members.majority() > size,
+                "two majorities of {size} voters may be disjoint"
+            );
+            assert!(
+                2 * (members.majority() - 1) <= size,
+                "a smaller set of {size} voters would do"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Time as data: a core never reads a clock.
+//! Time as data: cores receive the time as an argument and never read a clock.
 
 use core::fmt;
 use core::ops::{Add, Sub};
@@ -16,7 +16,7 @@ impl Instant {
     /// Start of the clock.
     pub const ZERO: Self = Self(0);
 
-    /// Returns the time since `earlier`, or zero if that is later.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -26,7 +26,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    /// Saturates at the end of time (584 years).
+    /// Saturates at the maximum (584 years).
     fn add(self, after: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
     }

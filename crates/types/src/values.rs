@@ -1,4 +1,4 @@
-//! A batch of log values in one shared buffer.
+//! Batches of log values in one shared buffer.
 
 use crate::Membership;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Value of one slot of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// No operation: fills a slot so that later ones can be applied.
+    /// No operation: fills a slot so that later slots can be applied.
     Noop,
     /// Command for the state machine, opaque to the protocol.
     Command(Bytes),
@@ -20,7 +20,7 @@ pub enum Value {
     Stop(Membership),
 }
 
-/// Borrowed [`Value`] of a batch.
+/// Borrowed form of a [`Value`] in a batch.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ValueRef<'a> {
     /// See [`Value::Noop`].
@@ -65,8 +65,8 @@ const WORD: usize = size_of::<u32>();
 
 /// Immutable batch of values: one shared buffer, cheap to clone and to slice.
 ///
-/// The buffer is stored and sent as it is: every value after a tag byte, then the end offset of each value,
-/// then their count (`u32`, little-endian). A clone or a [`slice`](Self::slice) copies no value.
+/// The buffer is the encoding on disk and wire: each value with a leading tag byte, then the end offset of each
+/// value, then their count (`u32`, little-endian). A clone or a [`slice`](Self::slice) copies no value.
 #[derive(Clone)]
 pub struct Values {
     buffer: Bytes,
@@ -74,13 +74,13 @@ pub struct Values {
     to: u32,
 }
 
-/// Error of bytes that are no batch of values.
+/// Error for bytes that are not a valid batch of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedValues;
 
 impl fmt::Display for MalformedValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the bytes are no batch of log values")
+        f.write_str("not a valid batch of log values")
     }
 }
 
@@ -106,8 +106,7 @@ impl Values {
     /// Parses the bytes of [`as_buffer`](Self::as_buffer).
     ///
     /// # Errors
-    /// If the bytes are anything else. Every offset and tag is checked, so that later reads
-    /// cannot fail. O(count).
+    /// If the bytes are not valid. Every offset and tag is checked, so that later reads cannot fail. O(count).
     pub fn from_buffer(buffer: Bytes) -> Result<Self, MalformedValues> {
         let total = buffer.len().checked_sub(WORD).ok_or(MalformedValues)?;
         let count = read_word(&buffer, total);
@@ -125,7 +124,7 @@ impl Values {
         if start == data { Ok(values) } else { Err(MalformedValues) }
     }
 
-    /// Returns the batch as bytes for the disk or the wire. Only a slice is copied.
+    /// Returns the encoding of the batch for disk or wire. Copies bytes only if the batch is a slice.
     #[must_use]
     pub fn as_buffer(&self) -> Bytes {
         if self.from == 0 && self.to == self.total() {
@@ -189,16 +188,16 @@ impl Values {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Returns whether any value is neither a no-op nor a command. O(len).
+    /// Returns whether any value contains a membership. O(len).
     #[must_use]
     pub fn has_members(&self) -> bool {
         (0..self.len()).any(|index| self.raw(index)[0] >= MEMBERS)
     }
 
-    /// Returns the values from `from` to before `to`, which share the buffer.
+    /// Returns the values `from..to`, which share the buffer.
     ///
     /// # Panics
-    /// If the range is reversed or ends after [`len`](Self::len).
+    /// If `from` is above `to`, or `to` is above [`len`](Self::len).
     #[must_use]
     pub fn slice(&self, from: usize, to: usize) -> Self {
         assert!(from <= to && to <= self.len(), "slice {from}..{to} of {} values", self.len());
@@ -206,7 +205,7 @@ impl Values {
         Self { buffer, from: self.from + from as u32, to: self.from + to as u32 }
     }
 
-    /// Returns the number of values from the front that fit into `bytes`, at least one if there is any.
+    /// Returns the number of leading values that fit into `bytes`: at least one, unless the batch is empty.
     /// O(log len).
     #[must_use]
     pub fn fitting(&self, bytes: usize) -> usize {
@@ -223,20 +222,24 @@ impl Values {
         low
     }
 
+    /// Returns a value with its tag byte.
     fn raw(&self, index: usize) -> &[u8] {
         assert!(index < self.len(), "value {index} of {}", self.len());
         let at = self.from + index as u32;
         &self.buffer[self.start(at)..self.end(at)]
     }
 
+    /// Returns the number of values in the buffer, of which a slice is a part.
     fn total(&self) -> u32 {
         read_word(&self.buffer, self.buffer.len() - WORD)
     }
 
+    /// Returns the offset at which a value of the buffer starts.
     fn start(&self, at: u32) -> usize {
         if at == 0 { 0 } else { self.end(at - 1) }
     }
 
+    /// Returns the offset at which a value of the buffer ends.
     fn end(&self, at: u32) -> usize {
         let index = self.buffer.len() - WORD - (self.total() - at) as usize * WORD;
         read_word(&self.buffer, index) as usize
@@ -259,7 +262,8 @@ fn is_value(raw: &[u8]) -> bool {
 }
 
 fn members(raw: &[u8]) -> Membership {
-    postcard::from_bytes(&raw[1..]).expect("checked when the batch was built or decoded")
+    postcard::from_bytes(&raw[1..])
+        .expect("a membership that was checked when the batch was built or decoded")
 }
 
 impl Default for Values {
@@ -316,7 +320,7 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
-/// Builder of [`Values`]. It can be reused, and each [`finish`](Self::finish) makes one allocation.
+/// Reusable builder of [`Values`]. Each [`finish`](Self::finish) makes one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ValuesBuilder {
     data: Vec<u8>,
@@ -334,7 +338,7 @@ impl ValuesBuilder {
     /// Adds a value.
     ///
     /// # Panics
-    /// If the batch would pass 4 GiB; bound your batches far below.
+    /// If the batch would exceed 4 GiB. Limit batches to far less.
     pub fn push(&mut self, value: &Value) {
         match value {
             Value::Noop => self.data.push(NOOP),
@@ -342,49 +346,49 @@ impl ValuesBuilder {
             Value::Members(members) => self.push_members(MEMBERS, members),
             Value::Stop(members) => self.push_members(STOP, members),
         }
-        self.seal();
+        self.end_value();
     }
 
     /// Adds a command.
     ///
     /// # Panics
-    /// If the batch would pass 4 GiB; bound your batches far below.
+    /// If the batch would exceed 4 GiB. Limit batches to far less.
     pub fn push_command(&mut self, command: &[u8]) {
         self.data.push(COMMAND);
         self.data.extend_from_slice(command);
-        self.seal();
+        self.end_value();
     }
 
-    /// Adds every value of a finished batch.
+    /// Adds all values of a finished batch.
     ///
     /// # Panics
-    /// If the batch would pass 4 GiB; bound your batches far below.
+    /// If the batch would exceed 4 GiB. Limit batches to far less.
     pub fn extend(&mut self, values: &Values) {
         for index in 0..values.len() {
             self.data.extend_from_slice(values.raw(index));
-            self.seal();
+            self.end_value();
         }
     }
 
-    /// How many values were added.
+    /// Returns the number of added values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether no value was added.
+    /// Returns whether no value was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The size of the values in bytes, one tag byte each included.
+    /// Returns the size of the values in bytes, including one tag byte each.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.data.len()
     }
 
-    /// The batch; the builder is empty again and keeps its room.
+    /// Returns the batch. The builder is empty afterwards and keeps its allocations.
     #[must_use]
     pub fn finish(&mut self) -> Values {
         let mut buffer = Vec::with_capacity(self.data.len() + self.ends.len() + WORD);
@@ -396,7 +400,7 @@ impl ValuesBuilder {
         values
     }
 
-    /// Forgets what was added and keeps the room.
+    /// Removes all values and keeps the allocations.
     pub fn clear(&mut self) {
         self.data.clear();
         self.ends.clear();
@@ -405,11 +409,12 @@ impl ValuesBuilder {
 
     fn push_members(&mut self, tag: u8, members: &Membership) {
         self.data.push(tag);
-        let bytes = postcard::to_allocvec(members).expect("a membership always encodes");
+        let bytes = postcard::to_allocvec(members).expect("a membership can be encoded");
         self.data.extend_from_slice(&bytes);
     }
 
-    fn seal(&mut self) {
+    /// Records the end of the last value.
+    fn end_value(&mut self) {
         let end = u32::try_from(self.data.len()).expect("a batch stays below 4 GiB");
         self.ends.extend_from_slice(&end.to_le_bytes());
         self.count += 1;
@@ -453,7 +458,7 @@ mod tests {
 
     #[test]
     fn batches_in_one_buffer_are_distinct() {
-        // One command whose bytes complete a shorter batch at the buffer's front.
+        // The bytes of this command make the first 10 bytes of the buffer a valid, shorter batch.
         let outer = Values::command_only(&[7, 2, 0, 0, 0, 1, 0, 0, 0]);
         let inner = Values::from_buffer(outer.as_buffer().slice(..10)).unwrap();
         assert_eq!(inner.command(0), Some(&[7][..]));
@@ -462,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_buffer_is_rejected_or_read_without_a_panic() {
+    fn corrupted_buffer_is_rejected_or_read_without_a_panic() {
         let buffer = sample().as_buffer();
         for at in 0..buffer.len() {
             for bit in 0..8 {
@@ -472,12 +477,12 @@ mod tests {
                     let _ = values.iter().count();
                 }
             }
-            assert!(Values::from_buffer(buffer.slice(..at)).is_err(), "cut at {at}");
+            assert!(Values::from_buffer(buffer.slice(..at)).is_err(), "truncated to {at} bytes");
         }
     }
 
     #[test]
-    fn fitting_returns_at_least_one_value() {
+    fn fitting_counts_at_least_one_value_unless_the_batch_is_empty() {
         let values: Values = vec![Value::Command(vec![0; 9].into()); 5].into_iter().collect();
         assert_eq!(values.byte_len(), 50);
         for (bytes, expected) in [(0, 1), (10, 1), (19, 1), (20, 2), (49, 4), (50, 5), (99, 5)] {
