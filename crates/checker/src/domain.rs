@@ -88,7 +88,7 @@ impl Domain {
         }
     }
 
-    /// Returns whether appends to `from`, if any, may produce `to`. False for a value that is no text.
+    /// Returns whether appends to `from`, if any, may produce the text `to`. False if `to` is not a text.
     pub(crate) fn may_grow_into(&self, from: Id, to: Id) -> bool {
         match (&self.kinds[from as usize], &self.kinds[to as usize]) {
             (ValueKind::Nil | ValueKind::Atom(_), ValueKind::Prefix(_)) => true,

@@ -16,7 +16,7 @@ pub enum Value {
     Command(Bytes),
     /// Membership change within the running protocol (Raft).
     Members(Membership),
-    /// Last entry of an epoch, with the members of the next (Paxos).
+    /// Last entry of an epoch, with the members of the next epoch (Paxos).
     Stop(Membership),
 }
 

@@ -22,7 +22,7 @@
 //! [`ranking`] and [`hint_order`] prune nothing: they define what is tried first.
 //!
 //! # Soundness of the whole
-//! No illegal history is accepted: each step obeys real time and the state, whatever the rules leave out.
+//! No illegal history is accepted: each step obeys real time and the state. To leave out choices cannot change that.
 //! Only [`pending_uses`] relaxes the problem, and it verifies each order that it finds.
 //!
 //! No linearizable history is rejected: call the orders of the remaining operations that explain their

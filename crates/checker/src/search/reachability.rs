@@ -5,8 +5,8 @@
 //!
 //! Soundness: let `o` be the first operation to end among the remaining ones that require a value. It must
 //! take effect before its end, in a state that holds the value. Either the register holds it now, or some
-//! operation that begins before this end must produce it. The rule overestimates what is possible: a
-//! write, swap or removal can produce its value whatever it requires itself, and an append can if the value
+//! other operation that begins before this end must produce it. The rule overestimates what is possible: a
+//! write, swap or removal can produce its value regardless of its own requirements, and an append can if the value
 //! ends with its text and either the state may grow into the value or some operation can replace the
 //! state. So a configuration is rejected only if no order of these operations produces the value.
 

@@ -8,7 +8,7 @@
 //! have taken effect and overwrite a value cannot outnumber its productions: the present state, the
 //! completed operations that have begun, and the pending ones that can be used. An operation that only
 //! observes the value needs one production, which it shares with others. The rule counts each production
-//! that is possible by that end, in whatever order, so it rejects a configuration only if no order works.
+//! that is possible by that end, in any order, so it rejects a configuration only if no order works.
 //! It looks at the next [`HORIZON`] events: fewer events reject less.
 //!
 //! The same counts show when a step loses a value for good: an operation still requires it, and no

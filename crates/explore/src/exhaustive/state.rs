@@ -94,7 +94,7 @@ impl<T> Hash for Shared<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelNode<P: Protocol> {
     pub inner: TestNode<P>,
-    /// Running timers. Any of them may fire next, whatever its duration.
+    /// Running timers. Any of them may fire next, regardless of its duration.
     pub timers: BTreeSet<P::Timer>,
 }
 
