@@ -16,7 +16,6 @@ const SERIES: [(&str, usize); 2] = [("raft-", 45), ("paxos-p", 20)];
 
 /// What a row may wait for: what Synod does not have yet.
 const FEATURES: [&str; 8] = [
-    "amnesia",
     "Fast Paxos",
     "fast reads",
     "leadership transfer",
@@ -24,6 +23,7 @@ const FEATURES: [&str; 8] = [
     "membership",
     "mixed versions",
     "snapshots",
+    "wiped stores",
 ];
 
 /// Everything that does not agree between the rows and the tests found in the sources, a line each.
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn rows_and_tests_that_agree_are_left_alone() {
         assert_eq!(disagreements(&catalogue("", ""), &tests("")), [] as [String; 0]);
-        let waiting = catalogue("raft-09", "waits for: leases, amnesia");
+        let waiting = catalogue("raft-09", "waits for: leases, wiped stores");
         assert_eq!(disagreements(&waiting, &tests("raft-09")), [] as [String; 0]);
         let both = catalogue("raft-09", "`raft`; waits for: snapshots");
         assert_eq!(disagreements(&both, &tests("")), [] as [String; 0]);
