@@ -22,7 +22,7 @@ help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 	@printf '\nThe first build compiles RocksDB: ten to sixteen minutes on two cores, once.\n'
 
-setup: ## Install what the build needs and this machine lacks (C++ compiler, libclang)
+setup: ## Install missing build tools (C++ compiler, libclang)
 	@./scripts/setup.sh
 
 run: setup ## Build, then run three nodes on this machine: make run ARGS='--nodes 5'
@@ -35,24 +35,24 @@ build: setup ## Build everything; the program is target/release/synod
 test: setup ## Run every test
 	$(CARGO) test $(WHOLE)
 
-kills: setup ## Kill nodes of real clusters this many times, over all protocols: make kills ARGS=1000
+kills: setup ## Kill nodes of real clusters ARGS times in total, on all protocols: make kills ARGS=1000
 	SYNOD_KILLS=$(or $(ARGS),1000) $(CARGO) test $(WHOLE) --test it -- --nocapture kill::
 
-bugs: ## List the bugs that shipped elsewhere and the tests of each: make bugs ARGS=raft-09
+bugs: ## List known bugs of other projects and the tests for each: make bugs ARGS=raft-09
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin bugs -- $(ARGS)
 
 # A separate build for each package; none of them needs RocksDB.
 FUZZ = FUZZ_SECONDS=$(or $(SECONDS),600) $(CARGO) test --release $(LOCKED)
-fuzz: ## Fuzz every decoder and every core for longer: make fuzz SECONDS=3600
+fuzz: ## Fuzz every decoder and every core, 600 s per fuzzer: make fuzz SECONDS=3600
 	$(FUZZ) -p synod-sim --test fuzz
 	$(FUZZ) -p synod-transport --features quic --lib -- fuzz
 	$(FUZZ) -p synod-etcd-api --test fuzz
 
-mutants: ## Plant known bugs in a copy of the tree; tests must catch them: make mutants ARGS=M24
+mutants: ## Check that tests catch known bugs, planted in a copy of the tree: make mutants ARGS=M24
 	$(CARGO) run --release $(LOCKED) -p synod-tests --bin mutants -- $(ARGS)
 
-# Mutants run only the tests that take a second, and are compiled with a profile of their own: with campaigns, or
-# fully optimised, a run would take days.
+# Runs only the fast tests, and compiles with a profile with little optimisation: with simulator campaigns or
+# full optimisation a run would take days.
 MUTATED ?= synod-basic-paxos
 SURVIVORS = $(or $(wildcard mutants/cargo-mutants/$(MUTATED:synod-%=%).txt),/dev/null)
 TOOLS := $(HOME)/.cache/synod/tools
@@ -67,7 +67,7 @@ mutation: ## Mutate a protocol's code with cargo-mutants: make mutation ARGS='--
 		sed -E 's/:[0-9]+:[0-9]+:/:/' missed.txt | sort \
 		| comm -23 - $(abspath $(SURVIVORS)) | { ! grep .; }
 
-explore: ## Search more states of small clusters, for minutes: make explore ARGS=raft
+explore: ## Run the large exhaustive searches of a protocol (minutes): make explore ARGS=raft
 	$(CARGO) test --release $(LOCKED) -p synod-$(or $(ARGS),raft) --test explore -- \
 		--ignored --nocapture --test-threads=1
 
@@ -75,13 +75,13 @@ BENCHES = $(addprefix --bench ,core_step link log_commit protocols)
 bench: setup ## Run the benchmarks: make bench ARGS=core_step
 	$(CARGO) bench --workspace $(LOCKED) $(BENCHES) -- $(ARGS)
 
-load: setup ## Load real clusters: bursts, slow links, slow disks, large reads: make load ARGS=burst
+load: setup ## Run real clusters under load (bursts, slow links and disks, large reads): make load ARGS=burst
 	$(CARGO) bench --workspace $(LOCKED) --bench load -- $(ARGS)
 
-peers: ## Compare the Raft core with OmniPaxos, alternating, in one process
+peers: ## Compare the throughput of the Raft core and OmniPaxos, in one process
 	$(CARGO) run --release --manifest-path bench/peers/Cargo.toml $(LOCKED) -- $(ARGS)
 
-doc: setup ## Build the documentation: target/doc/synod_raft/index.html
+doc: setup ## Build the API documentation: target/doc/synod_raft/index.html
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps $(WHOLE)
 
 lint: setup ## Check the format, and run clippy
