@@ -1,11 +1,11 @@
 //! A deterministic simulator for consensus: virtual clock, network, disks, faults and invariants.
 //!
-//! It runs the shipped driver, [`ReplicaCore`](synod_replica::ReplicaCore), with its codec, fences and
-//! sessions, over simulated disks and a simulated network, in one thread, under a clock that jumps
-//! to the next event. One seed decides everything: the number of nodes, the faults and their
-//! rates, the operations of clients, and limits of messages, windows and quorums
-//! ([`LimitsPlan`]), half of them small enough to be reached. The same seed does the same on every
-//! machine, in debug and in release.
+//! It runs the shipped driver, [`ReplicaCore`](synod_replica::ReplicaCore), with its codec, fences
+//! and sessions, over simulated disks and a simulated network, in one thread, under a clock that
+//! jumps to the next event. One seed determines everything: the number of nodes, the faults and
+//! their rates, the operations of clients, and the limits of messages, windows and quorums
+//! ([`LimitsPlan`]), half of which are small enough to be reached. The same seed gives the same run
+//! on every machine, in debug and in release.
 //!
 //! ```
 //! use std::time::Instant;
@@ -22,95 +22,93 @@
 //! ```
 //!
 //! # A run
-//! For 45 simulated seconds (now and then for three minutes) faults of at least two
+//! For 45 simulated seconds (occasionally for three minutes) faults of at least two
 //! [families](Family) fire while clients put, get, delete and run transactions on the shipped
-//! key-value store through random nodes, and retry what was refused. Some faults occur at
-//! random times; some target a node at the worst point: right after a vote, right after an
-//! election is won, right after a leader has chosen its first slot. Then all faults end:
-//! every node that is not lost, or just a random quorum of them, is repaired, must serve every
-//! request, and must reach one state, byte for byte; the others stay dead, paused or cut off as
-//! they are. A quorum is always left to be repaired, so nothing excuses a stall.
+//! key-value store through random nodes, and retry rejected requests. Some faults occur at random
+//! times; some target a node at the worst point: just after a vote, an election win, or the first
+//! slot that a leader chooses. Then all faults end. Every node that is not lost, or just a random
+//! quorum of them, is repaired; the others stay dead, paused or cut off. The repaired nodes must
+//! serve every request and reach the same state, byte for byte. They always include a quorum, so a
+//! stall is never excused.
 //!
 //! # Faults
-//! [`Fault`] lists the kinds, each with a counter of its own; a seed leaves some of them off.
-//! - The network loses, doubles, reorders and delays messages, carries nothing and then all at
-//!   once, brings messages back that are minutes old, flips their bits (the receiver's checksum
-//!   must catch that), and falls apart: into halves, in one direction, around a node that is
-//!   connected to both halves, into a ring of majorities.
-//! - Processes die, one or all, also right after they were started; they pause, and start slowly.
-//! - Disks are slow and stall, and lose what was not synced: of the committed batches a prefix
-//!   stays, at least up to the last one that was synced. They cannot be read for a while, fail to
-//!   sync and fill up: then a node stops, and is started again later. And they break the contract
-//!   of the store on them: records are lost in any order, torn, written to the wrong place, or lose
-//!   a bit. What is left then goes through the checks of the durable stores
-//!   ([`RecordSet`](synod_storage::fault_injection::RecordSet)): it must be refused, unless it is by chance what the
-//!   contract allows, and a node that refuses its disk is lost for the rest of the run.
-//! - Each node has a clock of its own: it shows another time than the others', drifts by up to a
-//!   quarter, and jumps. A monotonic clock cannot jump back, but a raw one can: a driver takes time
-//!   to stand still until its clock has caught up.
+//! [`Fault`] lists the kinds, each with its own counter; a seed disables some of them.
+//! - The network loses, duplicates, reorders and delays messages, holds them back and delivers them
+//!   in one burst, replays messages that are minutes old, flips bits (the receiver's checksum must
+//!   catch that), and partitions: into halves, in one direction, around a node that is connected to
+//!   both halves, into a ring of majorities.
+//! - Processes crash, one or all, also just after they started; they pause, and start slowly.
+//! - Disks are slow, stall, and lose unsynced data: a prefix of the committed batches survives,
+//!   which includes at least the synced ones. They are unreadable for a while, fail to sync, and
+//!   fill up: then a node stops, and is restarted later. Disks also break the store's contract:
+//!   records are lost in any order, torn, written to the wrong place, or lose a bit. The result
+//!   goes through the checks of the durable stores
+//!   ([`RecordSet`](synod_storage::fault_injection::RecordSet)): it must be rejected, unless it
+//!   happens to satisfy the contract. A node that rejects its disk is lost for the rest of the run.
+//! - Each node has its own clock, which differs from the others, drifts by up to a quarter, and
+//!   jumps. A monotonic clock cannot jump back, but a raw one can: a driver treats time as standing
+//!   still until its clock has caught up.
 //!
 //! # Checks
-//! After every event, each with a [`ViolationKind`] of its own:
-//! - at most one leader a ballot, and a leader of a term holds all that was chosen before it;
-//! - one value a slot is ever chosen, and from then on the synced disks of a quorum hold it:
-//!   a majority, unless the protocol's [settings](synod_consensus::Protocol::quorum) say otherwise;
-//! - where stamps are ballots, that quorum accepted it under one ballot, no other value ever has a
-//!   higher one, and what a node writes as chosen is; where they are terms, a chosen value is never
-//!   written over in a later round;
+//! After every event, each with its own [`ViolationKind`]:
+//! - at most one leader per ballot, and a leader of a term holds all slots chosen before it;
+//! - at most one value per slot is chosen, and from then on the synced disks of a quorum hold it: a
+//!   majority, unless the protocol's [settings](synod_consensus::Protocol::quorum) define another;
+//! - where stamps are ballots, that quorum accepted it under one ballot, no other value is accepted
+//!   under a higher ballot, and a node writes only chosen values as chosen; where they are terms, a
+//!   chosen value is never overwritten in a later round;
 //! - one slot under one stamp has one value in all logs, and hard states never go back;
 //! - every frame that leaves a node is true of its sender's synced disk
 //!   ([`Message::holds`](synod_consensus::Message::holds));
-//! - every state is what the chosen commands make, and no state store is ahead of its log;
-//! - no message that was corrupted in flight is accepted, and no log that was corrupted on its disk
-//!   is loaded as if it were intact;
-//! - no node asks to cut what it has reported as chosen;
-//! - every operation is answered once, by the node that took it;
-//! - acknowledged commands took effect once, in the order of their acknowledgements; refused ones
-//!   never; a read sees what was acknowledged before it began.
+//! - every state equals the result of the chosen commands, and no state store is ahead of its log;
+//! - no message corrupted in flight is accepted, and no log corrupted on disk loads as if intact;
+//! - no node truncates slots that it has reported as chosen;
+//! - every operation gets one reply, from the node that received it;
+//! - acknowledged commands took effect once, in the order of their acknowledgements; rejected ones
+//!   never; a read observes every write acknowledged before it began.
 //!
-//! At the end, the history of clients is judged as a whole, by invocations and outcomes alone: the
+//! At the end, the client history is checked as a whole, by invocations and outcomes alone: the
 //! linearizability checker that judges real processes must find one order of all operations that
-//! explains every answer. What it cannot decide is a violation as well.
+//! explains every result. An undecided check is a violation as well.
 //!
-//! Checks of rounds and leaders read
-//! [`Status`](synod_consensus::Status) only, so the same checkers serve every protocol.
+//! Checks of rounds and leaders read only [`Status`](synod_consensus::Status), so the same checkers
+//! serve every protocol.
 //!
 //! # Load runs
-//! One seed in thirty-two is a load run ([`RunKind`]). There bytes take time: links transmit frames by
-//! lane and by size and their queues are bounded as the transport's, disks, apply threads and
-//! drivers carry so many bytes a second ([`CapacityPlan`]), and a driver's round takes many events.
-//! Writes are offered at 30 to 70 % of the capacity, whether or not earlier ones were answered, and
-//! once a [`Disturbance`] comes: a burst, a node that is away, a slow disk, or reads without pause.
-//! After it throughput must be back at 90 % within twice the time that the backlog takes at the
-//! capacity that is left; bytes sent and written must stay near what they were for the same
-//! commands before; leadership must not move, and writes must not wait for reads. Everything is a
-//! sixteenth of a real cluster's size, times are not. One in eight of the other seeds has
+//! One seed in thirty-two is a load run ([`RunKind`]). There, bytes take time: links transmit
+//! frames by lane and size, with queues bounded as in the transport; disks, apply threads and
+//! drivers process a limited number of bytes a second ([`CapacityPlan`]); and one driver round
+//! takes many events. Writes are offered at 30 to 70 % of the capacity, whether or not earlier ones
+//! have completed, and each run has one [`Disturbance`]: a burst, a node that is away, a slow disk,
+//! or continuous reads. After it, throughput must return to 90 % within twice the time that the
+//! remaining capacity needs for the backlog. Bytes sent and written per command must stay near
+//! their earlier values, leadership must not move, and writes must not wait for reads. Sizes are a
+//! sixteenth of a real cluster's; times are the same. One in eight of the other seeds has
 //! capacities, too. [`search`] with `--load` runs load runs only.
 //!
 //! # Runs that count
 //! A run [counts](RunReport::counted) if each enabled family of faults occurred while operations
-//! were in flight, and if ten operations a simulated second were acknowledged all the same. A
-//! [campaign](Campaign) runs seeds until so many simulated hours count; it fails if anything is
-//! found, if a kind of fault never fired, or if most of its runs do not count. Its operations and
-//! faults are those of the runs that count, and the faults those that occurred while operations
-//! were in flight.
+//! were in flight, and if ten operations a simulated second were still acknowledged. A
+//! [campaign](Campaign) runs seeds until enough simulated hours count. It fails on any violation,
+//! if a kind of fault never fired, or if most of its runs do not count. It reports the operations
+//! of the runs that count, and those of their faults that occurred while operations were in flight.
 //!
 //! # A failure
-//! The faults of a run are an explicit list, the [`Schedule`]. [`shrink`](shrink()) cuts it down to
-//! those that the failure needs, then weakens them, ends the run earlier and lets clients submit
-//! less. What is left is a [`Case`]: a text of a few lines that replays the failure, with a
-//! transcript for its reader.
+//! The faults of a run are an explicit list, the [`Schedule`]. [`shrink`](shrink()) reduces it to
+//! the faults that the failure needs, then weakens them, ends the run earlier and reduces the
+//! number of client operations. The result is a [`Case`]: a text of a few lines that replays the
+//! failure and prints a transcript.
 //!
-//! # Four ways in
+//! # Entry points
 //! - [`search`]: seeds on any number of threads, until a violation or enough simulated hours.
-//! - [`protocol_suite!`]: one suite of tests for every protocol, on a [`Cluster`] that a test drives,
-//!   and [partial partitions](conformance::partial) for those that recover from them.
+//! - [`protocol_suite!`]: one suite of tests for every protocol, on a [`Cluster`] that a test
+//!   drives, and [partial partitions](conformance::partial) for protocols that recover from them.
 //! - [`script`]: golden scripts, in which every event is a command.
-//! - [`measure`]: costs of a protocol while nothing fails, and its time to recover from a dead leader.
+//! - [`measure`]: costs of a protocol without faults, and its time to recover from a dead leader.
 //!
-//! Left out on purpose: clocks and threads (a [`SearchHost`](search::SearchHost) lends them to a search),
-//! damage to the state store (what it loses is applied again from the log), disks that come back
-//! empty or older than they were, and changes of membership.
+//! Out of scope: real clocks and threads (a [`SearchHost`](search::SearchHost) supplies them to a
+//! search), corruption of the state store (lost state is applied again from the log), disks that
+//! come back empty or older than they were, and changes of membership.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// RNG of a seed (SplitMix64). No floating point: the same draw in debug and release, on every
+/// RNG of a seed (SplitMix64). No floating point: draws are equal in debug and release, on every
 /// machine.
 ///
-/// An RNG [splits](Self::split) at the cost of a few words. So each link, each disk, each arrival of
-/// clients has an RNG of its own, and draws from one of them move no other: a fault that is
-/// taken out of a run changes what follows from it and nothing else.
+/// [Splitting](Self::split) an RNG costs a few words. So each link, each disk and the arrivals of
+/// clients have their own RNG, and draws from one do not affect the others: removing a fault from a
+/// run changes only what follows from that fault.
 #[derive(Clone, Debug)]
 pub(crate) struct SimRng(u64);
 
-/// One in a million.
+/// The unit of [chances](SimRng::chance): parts per million.
 pub(crate) const MILLION: u32 = 1_000_000;
 
 impl SimRng {
@@ -20,7 +20,7 @@ impl SimRng {
         Self(mix(seed))
     }
 
-    /// Splits off another RNG, whose draws do not move this one.
+    /// Splits off an RNG whose draws do not affect this one.
     pub(crate) fn split(&mut self) -> Self {
         Self(mix(self.word() ^ 0x5851_f42d_4c95_7f2d))
     }
@@ -30,48 +30,48 @@ impl SimRng {
         mix(self.0)
     }
 
-    /// A number below `bound`; 0 if `bound` is 0.
+    /// Returns a number below `bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.word()) * u128::from(bound);
         (wide >> 64) as u64
     }
 
-    /// A number from the range; its start if it is empty.
+    /// Returns a number from the range; its start if it is empty.
     pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.below(range.end.saturating_sub(range.start))
     }
 
-    /// Returns true `per_million` times in a million.
+    /// Returns true with a probability of `per_million` in a million.
     pub(crate) fn chance(&mut self, per_million: u32) -> bool {
         per_million > 0 && self.below(u64::from(MILLION)) < u64::from(per_million)
     }
 
-    /// Returns true `percent` times in a hundred.
+    /// Returns true with a probability of `percent` in a hundred.
     pub(crate) fn percent(&mut self, percent: u32) -> bool {
         self.chance(percent * (MILLION / 100))
     }
 
-    /// A duration from the range, to the nanosecond; its start if it is empty.
+    /// Returns a duration from the range, to the nanosecond; its start if it is empty.
     pub(crate) fn duration(&mut self, range: &Range<Duration>) -> Duration {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.within(nanos(range.start)..nanos(range.end)))
     }
 
-    /// A duration below `bound` that is mostly short: half of them below a quarter of it.
+    /// Returns a duration below `bound`, mostly short: half of them are below a quarter of it.
     pub(crate) fn mostly_short(&mut self, bound: Duration) -> Duration {
         let whole = Duration::ZERO..bound;
         self.duration(&whole).min(self.duration(&whole))
     }
 
-    /// One of the items.
+    /// Returns one of the items.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there are none.
     pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
     }
 
-    /// Puts the items into any order.
+    /// Permutes the items at random.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_from_a_split_rng_move_no_other() {
+    fn draws_from_a_split_rng_do_not_affect_others() {
         let (mut one, mut other) = (SimRng::new(7), SimRng::new(7));
         let (mut idle, mut busy) = (one.split(), other.split());
         for _ in 0..100 {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shuffle_keeps_every_item() {
+    fn shuffle_keeps_every_item() {
         let mut items: Vec<u64> = (0..50).collect();
         SimRng::new(3).shuffle(&mut items);
         assert_ne!(items, (0..50).collect::<Vec<_>>());

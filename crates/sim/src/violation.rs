@@ -3,7 +3,7 @@
 use std::fmt;
 use synod_types::{Instant, NodeId};
 
-/// A property that did not hold: the run that found it ends at once.
+/// Violated property. The run that found it ends at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The property.
@@ -27,56 +27,57 @@ impl fmt::Display for Violation {
 pub enum ViolationKind {
     /// Two nodes led under one ballot.
     TwoLeaders,
-    /// A node led without a slot that was chosen before its ballot.
+    /// A leader lacks a slot that was chosen before its ballot.
     LeaderIncomplete,
     /// Two values were chosen at one slot.
     Disagreement,
-    /// A value counts as chosen that the disks of no quorum (by default: of no majority) hold, or
-    /// hold any longer, or, where stamps are ballots, have ever held under one ballot.
+    /// No quorum of disks (by default: no majority) holds a value that counts as chosen; or, where
+    /// stamps are ballots, none ever held it under one ballot.
     NotOnMajority,
-    /// A chosen value was written over under a higher ballot.
+    /// A chosen value was overwritten under a higher ballot.
     Overwritten,
-    /// A node was about to cut what it had taken for chosen out of its own log.
+    /// A node was about to truncate slots that it had reported as chosen.
     UndoesApplied,
     /// Two logs hold different values at one slot under one stamp.
     LogMismatch,
     /// A term, vote or promise went back.
     HardStateRegressed,
-    /// A message left that claims what its sender's disk does not hold.
+    /// A frame left a node whose synced disk does not back the frame's claim.
     FalseClaim,
-    /// A frame or a batch left that cannot be decoded.
+    /// A node emitted a frame or a batch that cannot be decoded.
     BadBytes,
-    /// A state machine differs from what the chosen commands make.
+    /// A state machine differs from the result of the chosen commands.
     StateDiverged,
-    /// A state store holds what its node's log has not made durable.
+    /// A state store holds slots that its node's log has not made durable.
     StateAheadOfLog,
     /// A command took effect twice.
     AppliedTwice,
-    /// An acknowledgement does not fit what was chosen, or came out of order.
+    /// An acknowledgement does not match the chosen command, or came out of order.
     FalseAnswer,
-    /// A client was answered twice, or by another node than the one that it asked.
+    /// A client got two replies, or one from another node than it sent its request to.
     AnsweredTwice,
-    /// A command that was refused for good took effect.
+    /// A command that was rejected for good took effect.
     RefusedButApplied,
     /// A read missed a write that was acknowledged before it began.
     StaleRead,
-    /// No single store could have given the answers that clients saw: known at the end of a run.
+    /// No order of the operations explains the results that clients saw. Checked at the end of a
+    /// run.
     NotLinearizable,
-    /// The check of the history ended at its bound without a verdict.
+    /// The history check reached its bound without a verdict.
     Undecided,
     /// A node could not start on its own disk.
     RecoveryRefused,
-    /// A store refused what a working one takes.
+    /// A store rejected an operation that a working one accepts.
     StoreFailed,
-    /// Damage was taken for what was written or sent.
+    /// Corrupted bytes were accepted as written or sent.
     DamageUnnoticed,
-    /// A healed cluster did not converge, or did not serve.
+    /// A healed cluster did not converge, or did not serve requests.
     Liveness,
-    /// Throughput under load did not come back after a burst or a fault.
+    /// Throughput under load did not recover after a burst or a fault.
     NotRecovered,
-    /// Bytes were sent or written many times over.
+    /// Bytes sent or written per command multiplied.
     Amplified,
-    /// Nodes keep one another busy without the clock moving.
+    /// Nodes exchange events without end while the clock stands still.
     EndlessLoop,
     /// An assertion of the code under test failed.
     Panic,
@@ -119,7 +120,7 @@ impl fmt::Display for ViolationKind {
 /// Result of a check. The cluster fills in the time.
 pub(crate) type Checked = Result<(), Box<Violation>>;
 
-/// A violation that was just seen.
+/// Returns a violation that was just found.
 pub(crate) fn violation(
     kind: ViolationKind,
     nodes: impl IntoIterator<Item = NodeId>,

@@ -19,7 +19,7 @@ use synod_replica::{Answer, Driver, Event, Outcome, Token};
 use synod_types::NodeId;
 
 impl<P: Protocol> Cluster<P> {
-    /// A burst of operations arrives at a node.
+    /// Handles a burst of operations that arrives at a node.
     pub(crate) fn on_client_arrival(&mut self) -> Checked {
         self.workload.schedule_arrival(&mut self.world);
         let is_under_faults = self.faults.is_active;
@@ -34,7 +34,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(burst.node)
     }
 
-    /// Hands a request to a node that runs: at once, or when it is no longer paused.
+    /// Passes a request to a running node: at once, or when it is no longer paused.
     pub(crate) fn submit(&mut self, node: usize, event: Event) {
         if self.world.plan.capacity.is_some() {
             self.world.enqueue(node, InboxEvent::Call(event));
@@ -50,7 +50,7 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// A request that was deferred reaches a node.
+    /// Passes a deferred request to its node.
     pub(crate) fn on_client_request(&mut self, node: usize, boot: u64, event: Event) -> Checked {
         if self.world.nodes[node].boot != boot {
             return Ok(());
@@ -59,7 +59,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// An operation of a load run arrives.
+    /// Handles an operation of a load run.
     pub(crate) fn on_load_arrival(&mut self, arrival: LoadArrival) -> Checked {
         let Some(plan) = self.world.plan.load.clone() else { return Ok(()) };
         match arrival {
@@ -96,7 +96,7 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// Checks a node's reply to a client, and hands it over.
+    /// Checks a node's reply and passes it to the client.
     pub(crate) fn on_reply(&mut self, node: usize, answer: &Answer) -> Checked {
         let id = answer.token.0;
         let Some(operation) = self.workload.clients.get(id).cloned() else { return Ok(()) };
@@ -144,7 +144,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Hands an outcome to a client.
+    /// Records the outcome of a client's operation.
     fn complete(
         &mut self,
         id: u64,
@@ -153,7 +153,7 @@ impl<P: Protocol> Cluster<P> {
     ) -> Checked {
         let Some(op) = self.checks.history.op(id) else { return Ok(()) };
         let Some(outcome) = read(op) else {
-            let text = format!("what answers operation {id} is no answer to {op}");
+            let text = format!("the reply to operation {id} does not match {op}");
             return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
         };
         self.workload.clients.expected.observe(op, &outcome);
@@ -161,7 +161,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Submits a write of a test: `value` for the key `key`. Its number is for
+    /// Submits a write for a test: `value` for the key `key`. Returns the operation's number for
     /// [`is_done`](Self::is_done).
     ///
     /// # Errors
@@ -179,12 +179,12 @@ impl<P: Protocol> Cluster<P> {
         self.checks.history.invoke(self.world.now, id, node, invocation);
         let command = Command::put(id, key, value.to_vec()).encode();
         let event = Event::Request { token: Token(id), command, deadline };
-        self.handle_event(index, event).map_err(|found| self.dated(*found))?;
+        self.handle_event(index, event).map_err(|found| self.with_time(*found))?;
         Ok(id)
     }
 
-    /// Submits a linearizable read of a test. It is done when the node's applied state is recent
-    /// enough; [`value`](Self::value) then shows it.
+    /// Submits a linearizable read for a test. It is done when the node's applied state is recent
+    /// enough; [`value`](Self::value) then returns it.
     ///
     /// # Errors
     /// The first violation.
@@ -197,7 +197,7 @@ impl<P: Protocol> Cluster<P> {
         }
         let deadline = self.world.now + self.world.plan.clients.patience.end;
         let event = Event::Read { token: Token(id), deadline };
-        self.handle_event(index, event).map_err(|found| self.dated(*found))?;
+        self.handle_event(index, event).map_err(|found| self.with_time(*found))?;
         Ok(id)
     }
 
@@ -208,7 +208,8 @@ impl<P: Protocol> Cluster<P> {
         operation.is_some_and(|it| matches!(it.state, OperationState::Done(_)))
     }
 
-    /// The value that a node's applied state holds for a key; `None` while it is dead.
+    /// Returns the value that a node's applied state holds for a key; `None` while the node is
+    /// dead.
     #[must_use]
     pub fn value(&self, node: NodeId, key: u8) -> Option<Bytes> {
         let running = self.world.nodes[World::<P>::index(node)].running.as_ref()?;
@@ -225,86 +226,88 @@ mod tests {
     use synod_raft::{Config, Raft};
     use synod_replica::{Answer, Outcome};
 
-    const WHILE: Duration = Duration::from_secs(5);
+    const PHASE: Duration = Duration::from_secs(5);
 
-    /// A leader that was cut off and deposed answers a read at once from the state that it has, as
-    /// one does that does not ask whether it still leads.
-    fn hasty_read(history_only: bool) -> Result<(), Violation> {
+    /// A deposed leader behind a partition serves a read at once from its state, without confirming
+    /// its leadership.
+    fn read_without_leadership_check(history_only: bool) -> Result<(), Violation> {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };
         let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
         cluster.checks.history_only = history_only;
-        cluster.run_for(WHILE)?;
-        let deposed = cluster.leader().expect("a leader by now");
+        cluster.run_for(PHASE)?;
+        let deposed = cluster.leader().expect("no leader elected");
         let others: Vec<_> = cluster.members().all().filter(|node| *node != deposed).collect();
         let write = |cluster: &mut Cluster<Raft>, node, value: &[u8]| {
             let id = cluster.put(node, b'a', value)?;
-            cluster.run_for(WHILE)?;
+            cluster.run_for(PHASE)?;
             assert!(cluster.is_done(id));
             Ok::<_, Violation>(())
         };
         write(&mut cluster, deposed, b"old")?;
         cluster.partition(&[deposed], &others);
-        cluster.run_for(WHILE)?;
+        cluster.run_for(PHASE)?;
         write(&mut cluster, others[0], b"new")?;
         let index = Cluster::<Raft>::index(deposed);
         let id = cluster.workload.clients.begin(cluster.world.now, index);
         let invocation = Invocation { op: Op::get("a"), is_read: true, persists: false };
         cluster.checks.history.invoke(cluster.world.now, id, deposed, invocation);
         let answer = Answer { token: Token(id), outcome: Outcome::Readable };
-        cluster.on_reply(index, &answer).map_err(|found| cluster.dated(*found))?;
+        cluster.on_reply(index, &answer).map_err(|found| cluster.with_time(*found))?;
         cluster.heal();
-        cluster.run_for(WHILE)?;
+        cluster.run_for(PHASE)?;
         cluster.finish()
     }
 
     #[test]
-    fn stale_read_is_found_without_the_order_of_slots() {
-        assert_eq!(hasty_read(false).unwrap_err().kind, ViolationKind::StaleRead);
-        let found = hasty_read(true).unwrap_err();
+    fn stale_read_is_found_by_slots_and_by_history_alone() {
+        assert_eq!(
+            read_without_leadership_check(false).unwrap_err().kind,
+            ViolationKind::StaleRead
+        );
+        let found = read_without_leadership_check(true).unwrap_err();
         assert_eq!(found.kind, ViolationKind::NotLinearizable);
         assert!(found.explanation.contains(r#"2: get "a" -> "old""#), "{found}");
     }
 
-    /// A node answers an operation `again` after it did, and finds the client gone or served.
-    fn second_answer(again: &Outcome) -> ViolationKind {
+    /// A node replies `again` to a completed operation.
+    fn second_reply(again: &Outcome) -> ViolationKind {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };
         let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
-        cluster.run_for(WHILE).unwrap();
-        let leader = cluster.leader().expect("a leader");
+        cluster.run_for(PHASE).unwrap();
+        let leader = cluster.leader().expect("no leader elected");
         let id = cluster.put(leader, b'a', b"once").unwrap();
-        cluster.run_for(WHILE).unwrap();
+        cluster.run_for(PHASE).unwrap();
         assert!(cluster.is_done(id));
         let answer = Answer { token: Token(id), outcome: again.clone() };
         let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer);
-        found.expect_err("the second answer goes unnoticed").kind
+        found.expect_err("the second reply was not detected").kind
     }
 
     #[test]
-    fn client_that_is_answered_twice_is_found() {
+    fn second_reply_to_an_operation_is_found() {
         for again in [Outcome::Unknown, Outcome::Readable] {
-            assert_eq!(second_answer(&again), ViolationKind::AnsweredTwice, "{again:?}");
+            assert_eq!(second_reply(&again), ViolationKind::AnsweredTwice, "{again:?}");
         }
     }
 
-    /// A command that was answered as unknown when its time ran out is answered again when it is
-    /// done after all.
+    /// The command completes after its deadline, at which the client got `Unknown`.
     #[test]
-    fn answer_after_the_client_gave_up_is_found() {
+    fn reply_after_the_deadline_reply_is_found() {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };
         let mut cluster = Cluster::<Raft>::new(Plan::healthy(3), 5, config);
-        cluster.run_for(WHILE).unwrap();
-        let leader = cluster.leader().expect("a leader");
+        cluster.run_for(PHASE).unwrap();
+        let leader = cluster.leader().expect("no leader elected");
         let others: Vec<_> = cluster.members().all().filter(|node| *node != leader).collect();
         cluster.partition(&[leader], &others);
         let id = cluster.put(leader, b'a', b"late").unwrap();
-        cluster.run_for(WHILE).unwrap();
-        let operation = cluster.workload.clients.get(id).expect("it has begun");
+        cluster.run_for(PHASE).unwrap();
+        let operation = cluster.workload.clients.get(id).expect("the operation was submitted");
         assert_eq!(operation.state, OperationState::Unknown);
         let answer = Answer { token: Token(id), outcome: Outcome::Unknown };
         let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer).unwrap_err();

@@ -1,47 +1,47 @@
-//! One node's clock, which is not the simulation's.
+//! A node's clock, which differs from the simulation's.
 
 use std::time::Duration;
 use synod_types::Instant;
 
 const MILLION: u128 = 1_000_000;
 
-/// The clock of a node.
+/// Clock of a node.
 ///
-/// It may run fast or slow, and jump. When it jumps back, drivers take it to stand still until it
-/// has caught up: that is what an operating system's monotonic clock does at worst.
+/// It may run fast or slow, and jump. When it jumps back, drivers treat time as standing still
+/// until it has caught up, which is the worst that an operating system's monotonic clock does.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// At this time of the simulation
+    /// Simulated time of the last change.
     since: Instant,
-    /// it showed this,
+    /// Time that the clock showed then.
     shown: Instant,
-    /// and since then it gains so many parts of a million; or loses, if negative.
-    gains: i32,
-    /// The latest time that it showed before it jumped back.
+    /// Drift since then, in parts per million; negative if the clock runs slow.
+    drift_ppm: i32,
+    /// Latest time that it showed before it jumped back.
     latest: Instant,
 }
 
 impl Clock {
-    /// A clock that shows the simulation's own time.
+    /// Returns a clock that shows simulated time.
     pub(crate) fn new() -> Self {
-        Self { since: Instant::ZERO, shown: Instant::ZERO, gains: 0, latest: Instant::ZERO }
+        Self { since: Instant::ZERO, shown: Instant::ZERO, drift_ppm: 0, latest: Instant::ZERO }
     }
 
-    /// Returns the time that it shows.
+    /// Returns the time that the clock shows.
     pub(crate) fn read(&self, now: Instant) -> Instant {
         let passed = now.since(self.since);
-        if self.gains == 0 {
+        if self.drift_ppm == 0 {
             return self.shown + passed;
         }
         let nanos = passed.as_nanos() * self.pace() / MILLION;
         self.shown + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Returns the first time of the simulation at which it shows `local` or more, if nothing changes it;
-    /// `since` its last change, if it showed that before.
+    /// Returns the first simulated time at which the clock shows `local` or more, if nothing
+    /// changes it. Returns `since` if it showed that before its last change.
     pub(crate) fn when(&self, local: Instant) -> Instant {
         let left = local.since(self.shown);
-        if self.gains == 0 {
+        if self.drift_ppm == 0 {
             return self.since + left;
         }
         let nanos = (left.as_nanos() * MILLION).div_ceil(self.pace());
@@ -58,14 +58,14 @@ impl Clock {
         self.set(now, Instant::ZERO + shown.since(Instant::ZERO).saturating_sub(by));
     }
 
-    /// From now on it gains so many parts of a million.
-    pub(crate) fn drift(&mut self, now: Instant, gains: i32) {
+    /// Lets the clock drift by so many parts per million from now on.
+    pub(crate) fn drift(&mut self, now: Instant, drift_ppm: i32) {
         self.set(now, self.read(now));
-        self.gains = gains;
+        self.drift_ppm = drift_ppm;
     }
 
-    /// From now on it is right about how fast time passes, and ahead of all that it ever showed.
-    pub(crate) fn mend(&mut self, now: Instant) {
+    /// Ends the drift. The clock continues after the latest time that it ever showed.
+    pub(crate) fn repair(&mut self, now: Instant) {
         self.drift(now, 0);
         self.shown = self.shown.max(self.latest);
     }
@@ -74,9 +74,9 @@ impl Clock {
         (self.since, self.shown) = (now, shown);
     }
 
-    /// Returns its advance in a million.
+    /// Returns the clock's advance in a million units of simulated time.
     fn pace(&self) -> u128 {
-        (1_000_000 + i128::from(self.gains)).max(1).unsigned_abs()
+        (1_000_000 + i128::from(self.drift_ppm)).max(1).unsigned_abs()
     }
 }
 
@@ -89,39 +89,39 @@ mod tests {
     }
 
     #[test]
-    fn drift_continues_from_the_present_reading() {
+    fn drift_continues_from_the_current_reading() {
         let mut clock = Clock::new();
         assert_eq!(clock.read(at(10)), at(10));
         clock.drift(at(10), -100_000);
         assert_eq!(clock.read(at(20)), at(19));
         clock.drift(at(20), 500_000);
         assert_eq!(clock.read(at(22)), at(22));
-        clock.mend(at(22));
+        clock.repair(at(22));
         assert_eq!(clock.read(at(30)), at(30));
     }
 
     #[test]
     fn when_returns_the_first_time_of_a_reading() {
         let mut clock = Clock::new();
-        for gains in [0, 7, -7, 199_999, -199_999] {
-            clock.drift(at(5), gains);
+        for drift_ppm in [0, 7, -7, 199_999, -199_999] {
+            clock.drift(at(5), drift_ppm);
             for nanos in [0, 1, 2, 999, 1_000_001, 3_333_333_333] {
                 let local = clock.read(at(5)) + Duration::from_nanos(nanos);
                 let when = clock.when(local);
-                assert!(clock.read(when) >= local, "{gains} {nanos}");
+                assert!(clock.read(when) >= local, "{drift_ppm} {nanos}");
                 assert!(when == at(5) || clock.read(Instant(when.0 - 1)) < local);
             }
         }
     }
 
     #[test]
-    fn mended_clock_is_ahead_of_all_its_readings() {
+    fn repaired_clock_is_ahead_of_all_its_readings() {
         let mut clock = Clock::new();
         clock.jump_ahead(at(1), Duration::from_secs(5));
         assert_eq!(clock.read(at(2)), at(7));
         clock.jump_back(at(2), Duration::from_secs(3));
         assert_eq!((clock.read(at(2)), clock.read(at(3))), (at(4), at(5)));
-        clock.mend(at(3));
+        clock.repair(at(3));
         assert_eq!(clock.read(at(4)), at(8));
         clock.jump_back(at(4), Duration::from_secs(100));
         assert_eq!(clock.read(at(4)), Instant::ZERO);

@@ -1,4 +1,4 @@
-//! One node's two disks: the log's, synced batch by batch, and the state's.
+//! A node's two disks: the log's, synced batch by batch, and the state's.
 
 use crate::faults::kind::Fault;
 use crate::faults::schedule::CrashSpec;
@@ -12,12 +12,12 @@ use synod_storage::fault_injection::{RecordSet, log_records, replace_log};
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StorageError};
 use synod_types::{GroupId, Incarnation, Instant, Seq};
 
-/// The disks of a node, which survive a crash, and the batches that are not durable.
+/// Disks of a node, which survive a crash, and the batches that are not durable.
 #[derive(Debug)]
 pub(crate) struct Disk<P: Protocol> {
     memory: MemoryDisk,
     log: MemoryLog,
-    /// The durable image of the log's disk, as the protocol reads it.
+    /// Durable image of the log's disk, as the protocol reads it.
     pub(crate) synced: Saved<P>,
     /// Writes that became durable since the last check.
     pub(crate) newly_durable: Vec<Write<P>>,
@@ -27,15 +27,17 @@ pub(crate) struct Disk<P: Protocol> {
     syncing: usize,
     /// Time at which that sync ends.
     pub(crate) sync_due: Option<Instant>,
-    /// No sync ends before this.
+    /// Syncs that end before this time are delayed to it.
     pub(crate) stalled_until: Instant,
-    /// Until then syncs are slow.
+    /// Syncs are slow until this time.
     pub(crate) slow_until: Instant,
-    /// The next sync fails, as this kind of fault, and for so long the disk cannot be opened.
+    /// Failure of the next sync: its kind, the crash, and the time for which the disk cannot be
+    /// opened.
     pub(crate) failing_sync: Option<(Fault, CrashSpec, Duration)>,
-    /// It cannot be opened before this.
+    /// Time before which the disk cannot be opened, and the fault.
     pub(crate) unreadable: Option<(Fault, Instant)>,
-    /// Images as one of which a disk may load that was corrupted since it was last loaded.
+    /// Images of which a corrupted disk may load one; `None` if it was not corrupted since it was
+    /// last loaded.
     pub(crate) corrupted: Option<Vec<Saved<P>>>,
 }
 
@@ -73,13 +75,13 @@ impl<P: Protocol> Disk<P> {
         }
     }
 
-    /// The node starts: both stores are opened again.
+    /// Opens both stores for a starting node.
     pub(crate) fn open(&mut self) -> (&mut MemoryLog, MemoryState) {
         self.log = self.memory.open_log();
         (&mut self.log, self.memory.open_state())
     }
 
-    /// Takes a batch as the protocol's own writes.
+    /// Decodes a batch into the protocol's own writes.
     pub(crate) fn decode(batch: &Batch) -> Result<Vec<Write<P>>, DecodeError> {
         batch.ops.iter().map(|(_, op)| decode_op(op)).collect()
     }
@@ -90,8 +92,8 @@ impl<P: Protocol> Disk<P> {
         self.queue.push_back(Pending { seq, batch, writes, bytes });
     }
 
-    /// Returns the number of oldest batches that fit into so many bytes; one at least, as a batch is never
-    /// split.
+    /// Returns the number of oldest batches that fit into so many bytes; at least one, as a batch
+    /// is never split.
     pub(crate) fn batches_within(&self, bytes: u64) -> usize {
         let sums = self.queue.iter().scan(0, |sum, pending| {
             *sum += pending.bytes;
@@ -105,8 +107,8 @@ impl<P: Protocol> Disk<P> {
         self.queue.iter().take(self.syncing).map(|pending| pending.bytes).sum()
     }
 
-    /// Begins a sync of the oldest `count` batches, if none is in progress and there is something to
-    /// do.
+    /// Begins a sync of the oldest `count` batches, if none is in progress and there is something
+    /// to write.
     pub(crate) fn begin_sync(&mut self, count: impl FnOnce(usize) -> usize) -> bool {
         if self.syncing > 0 || self.queue.is_empty() {
             return false;
@@ -115,7 +117,7 @@ impl<P: Protocol> Disk<P> {
         true
     }
 
-    /// Ends the sync in progress. Returns the number of the last batch that is durable now.
+    /// Ends the sync in progress. Returns the number of the last durable batch.
     pub(crate) fn end_sync(&mut self) -> Result<Option<Seq>, StorageError> {
         self.sync_due = None;
         let covered = std::mem::take(&mut self.syncing);
@@ -138,7 +140,7 @@ impl<P: Protocol> Disk<P> {
         Ok(last)
     }
 
-    /// Returns the log as it is once all batches are durable.
+    /// Returns the log with all queued batches applied.
     pub(crate) fn written(&self) -> Saved<P> {
         let mut written = self.synced.clone();
         let writes = self.queue.iter().flat_map(|pending| &pending.writes);
@@ -146,8 +148,8 @@ impl<P: Protocol> Disk<P> {
         written
     }
 
-    /// Crashes: of the batches that were not reported as durable the oldest `keep` are
-    /// there after all, and of the state's the oldest `keep_state`.
+    /// Crashes the disks. Of the batches not yet reported as durable, the oldest `keep` of the log
+    /// and the oldest `keep_state` of the state survive.
     pub(crate) fn crash(
         &mut self,
         keep: usize,
@@ -163,8 +165,8 @@ impl<P: Protocol> Disk<P> {
         Ok(lost)
     }
 
-    /// Returns the records of the log's disk after a crash that corrupts it as this kind of fault does, and
-    /// everything that it may be taken for.
+    /// Returns the records of the log's disk after a crash that corrupts it as this kind of fault
+    /// does, and all images as which it may legally load.
     pub(crate) fn corrupt(
         &self,
         fault: Fault,
@@ -184,7 +186,7 @@ impl<P: Protocol> Disk<P> {
         Ok((storage_faults::corrupt(fault, &images, rng), saved))
     }
 
-    /// From now on the log's disk holds this.
+    /// Replaces the content of the log's disk.
     pub(crate) fn replace(&mut self, records: RecordSet, saved: Vec<Saved<P>>) {
         replace_log(&self.memory, records);
         self.corrupted = Some(saved);
@@ -196,18 +198,18 @@ impl<P: Protocol> Disk<P> {
     }
 }
 
-/// Size of an operation on the disk: its content and a record's head.
+/// Returns the size of an operation on the disk: its content and a record header.
 fn op_bytes(op: &LogOp) -> u64 {
-    const HEAD: usize = 32;
+    const RECORD_HEADER: usize = 32;
     let content = match op {
         LogOp::HardState(bytes) | LogOp::Compact { base: bytes, .. } => bytes.len(),
         LogOp::Put(run) => run.values.byte_len(),
         LogOp::TruncateFrom(_) => 0,
     };
-    (HEAD + content) as u64
+    (RECORD_HEADER + content) as u64
 }
 
-/// Reads the one group that a simulated node hosts.
+/// Loads the one group that a simulated node hosts.
 pub(crate) fn load(log: &mut MemoryLog) -> Result<synod_storage::StoredGroup, StorageError> {
     log.load(GroupId(0))
 }

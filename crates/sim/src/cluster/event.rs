@@ -6,23 +6,23 @@ use crate::faults::kind::Fault;
 use crate::faults::schedule::NodeFault;
 use synod_replica::Event;
 
-/// An event of the simulation. Nodes are counted from 0 here. An event that names a boot of a
-/// node is void once the node has crashed.
+/// Event of the simulation. Nodes are numbered from 0 here. An event with a boot number is void
+/// once that boot of the node has ended.
 #[derive(Debug)]
 pub(crate) enum SimEvent {
     /// A message arrives; `intact`: no bit of it was flipped in flight.
     DeliverFrame { link: Link, frame: SentFrame, intact: bool },
-    /// A frame has left on a link whose bytes take time.
+    /// A frame has left on a link with limited bandwidth.
     Transmitted { link: Link },
-    /// A message arrives once more, long after it was sent.
+    /// A message arrives again, long after it was sent.
     ReplayFrame { link: Link, frame: SentFrame },
-    /// A node's driver begins a round over its inbox, where that takes time.
+    /// A node's driver begins a round over its inbox, where rounds take time.
     DriverRound { node: usize, boot: u64 },
-    /// The time has come at which a node's driver is due.
+    /// A timer of a node's driver is due.
     Wake { node: usize, boot: u64 },
     /// A sync of a node's log ends.
     SyncDone { node: usize, boot: u64 },
-    /// A node's apply side is done with what it was handed.
+    /// A node's apply thread completes its tasks.
     ApplyDone { node: usize, boot: u64 },
     /// A node writes its state to the state store.
     PersistState { node: usize, boot: u64 },
@@ -36,13 +36,13 @@ pub(crate) enum SimEvent {
     EndDrift { node: usize },
     /// A partition ends.
     HealLinks(LinkSet),
-    /// A clog ends.
+    /// A clog ends: the link delivers what it held back.
     UnclogLinks(LinkSet),
     /// Clients submit operations.
     ClientArrival,
     /// Clients of a load run submit operations.
     LoadArrival(LoadArrival),
-    /// The effect of a fault of this kind is drawn, and applied.
+    /// The effect of a fault of this kind is drawn and applied.
     DrawFault(Fault),
     /// A fault hits a node at a chosen point of its boot.
     TargetFault { node: usize, boot: u64, fault: Fault },
@@ -50,11 +50,11 @@ pub(crate) enum SimEvent {
     ApplyFault(NodeFault),
 }
 
-/// An operation of a load run's clients.
+/// Operation of a load run's clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LoadArrival {
-    /// One write, and the next one after a pause.
+    /// One write; the next one follows after a pause.
     Write,
-    /// A read of a node's state: each client reads again as soon as it has its reply.
+    /// A read of a node's state; each client reads again as soon as it has its reply.
     Read { node: usize },
 }

@@ -1,4 +1,4 @@
-//! Faults as they happen to a cluster.
+//! Application of faults to a cluster.
 
 use super::Cluster;
 use super::event::SimEvent;
@@ -31,15 +31,15 @@ impl<P: Protocol> Cluster<P> {
         self.apply_fault(NodeFault { fault, effect })
     }
 
-    /// Applies a fault, if that changes anything, and records it.
+    /// Applies a fault and records it, if it has an effect.
     pub(crate) fn apply_fault(&mut self, node_fault: NodeFault) -> Checked {
         if !self.faults.is_active || !self.world.has_effect(&node_fault.effect) {
             return Ok(());
         }
         let NodeFault { fault, effect } = &node_fault;
         if !matches!(effect, FaultEffect::FailDisk(..)) {
-            // A clock that is skewed from the start is skewed under load, too. Disk failures
-            // count when they show.
+            // A clock that is skewed from the start is skewed under load, too. Disk failures count
+            // when they take effect.
             self.faults.count(*fault, self.workload.clients.is_loaded() || *fault == Fault::Skew);
         }
         self.world.fold(9, 0, *fault as u64);
@@ -82,7 +82,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// A disk cannot be read from now on, or fails at the next sync.
+    /// Makes a disk unreadable from now on, or its next sync fail.
     fn fail_disk(&mut self, fault: Fault, crash: &CrashSpec, time: Duration) -> Checked {
         let disk = &mut self.world.nodes[crash.node].disk;
         if fault == Fault::ReadError {
@@ -104,11 +104,11 @@ impl<P: Protocol> Cluster<P> {
         self.crash_nodes(std::slice::from_ref(crash))
     }
 
-    /// A fault with a duration ends.
+    /// Handles the end of a fault.
     pub(crate) fn on_fault_end(&mut self, end: &SimEvent) {
         match end {
             SimEvent::HealLinks(cut) if self.faults.is_active => {
-                self.world.network.mend(cut);
+                self.world.network.heal_cut(cut);
                 self.world.restart_links();
             }
             SimEvent::UnclogLinks(clog) if self.faults.is_active => {
@@ -140,8 +140,8 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Ends all faults: the `healthy` nodes are repaired and connected. All others stay as they are,
-    /// alive, paused or dead, and links to the healthy ones are cut in one or both directions.
+    /// Ends all faults: the `healthy` nodes are repaired and connected. All others stay as they
+    /// are, alive, paused or dead, and links to the healthy ones are cut in one or both directions.
     pub(crate) fn end_faults(&mut self, mut healthy: Vec<usize>) {
         healthy.sort_unstable();
         self.faults.is_active = false;
@@ -151,11 +151,11 @@ impl<P: Protocol> Cluster<P> {
         let others: Vec<_> =
             (0..self.world.nodes.len()).filter(|node| !healthy.contains(node)).collect();
         // In two cases of three the cut has one direction only.
-        let half = self.faults.repair_rng.below(3);
-        if half != 1 {
+        let direction = self.faults.repair_rng.below(3);
+        if direction != 1 {
             self.world.network.cut(self.world.now, &links(&healthy, &others));
         }
-        if half != 2 {
+        if direction != 2 {
             self.world.network.cut(self.world.now, &links(&others, &healthy));
         }
         self.world.nodes.iter_mut().for_each(|node| node.disk.failing_sync = None);
@@ -165,7 +165,7 @@ impl<P: Protocol> Cluster<P> {
         for node in others {
             // Clients of a node that never resumes give up.
             if self.world.nodes[node].paused_until.is_some() {
-                self.workload.clients.node_died(node);
+                self.workload.clients.node_crashed(node);
             }
         }
         self.world.healthy = healthy;

@@ -1,12 +1,11 @@
 //! Rounds of a driver whose thread takes time: events queue up, and one round takes many.
 //!
-//! This follows the node's loop: signals of its own threads first, then frames by lane, then
-//! clients' calls, each up to a bound, then the time to wake, and one `take` for all of them.
+//! Follows the node's loop: signals of its own threads first, then frames by lane, then client
+//! calls, each up to a bound, then the timer, and one `take` for all of them.
 //!
-//! One thing differs. A frame that finds its lane of the inbox full is dropped here. In the node it
-//! waits in the connection: the peer's lane fills next, and drops frames there. Both bound what
-//! waits at a receiver, and both lose frames under overload; here they are lost after the link has
-//! carried them.
+//! One difference: a frame that finds its inbox lane full is dropped here. In the node it waits in
+//! the connection, so the peer's lane fills and drops frames there. Both bound the receiver's queue
+//! and both lose frames under overload; here frames are lost after the link has carried them.
 
 use super::network::lanes::{LaneBounds, Lanes};
 use bytes::Bytes;
@@ -14,17 +13,17 @@ use std::collections::VecDeque;
 use synod_replica::Event;
 use synod_types::{Instant, Lane, NodeId};
 
-/// Events of one kind that a round takes at most, as in the node.
+/// Maximum number of events of one kind in a round, as in the node.
 const ROUND: usize = 1024;
 
-/// An event for a driver.
+/// Event for a driver.
 pub(crate) enum InboxEvent {
-    /// Its disk or its apply side reports.
+    /// Report of its disk or of its apply thread.
     Signal(Event),
     Frame(Lane, NodeId, Bytes),
-    /// A client's request or read.
+    /// Request or read of a client.
     Call(Event),
-    /// The time that it named has come.
+    /// A timer of the driver is due.
     Wake,
 }
 
@@ -33,9 +32,9 @@ pub(crate) struct Inbox {
     signals: VecDeque<Event>,
     frames: Lanes<(NodeId, Bytes)>,
     calls: VecDeque<Event>,
-    /// Time at which its next round begins, if one is to.
+    /// Time at which the next round begins, if one is queued.
     pub(crate) due: Option<Instant>,
-    /// Its thread is at its last round until then.
+    /// End of the last round: the thread is busy until then.
     pub(crate) busy_until: Instant,
 }
 
@@ -54,7 +53,7 @@ impl Inbox {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// Queues an event. Returns how many frames were dropped for want of room.
+    /// Queues an event. Returns the number of frames dropped because their lane is full.
     pub(crate) fn push(&mut self, event: InboxEvent) -> usize {
         match event {
             InboxEvent::Signal(event) => self.signals.push_back(event),

@@ -13,7 +13,7 @@ use synod_consensus::Protocol;
 use synod_types::{Instant, NodeId};
 
 impl<P: Protocol> Cluster<P> {
-    /// Starts a dead node, unless its disk cannot be read or the node stays dead for good.
+    /// Starts a dead node, unless its disk cannot be read or it stays dead for good.
     pub(crate) fn on_start(&mut self, node: usize) -> Checked {
         if !self.faults.is_active && !self.world.healthy.contains(&node)
             || self.world.nodes[node].is_lost
@@ -26,7 +26,7 @@ impl<P: Protocol> Cluster<P> {
             if fault == Fault::ReadError {
                 self.count(fault);
             }
-            // The node is started again when the disk works.
+            // Retried when the disk works again.
             self.world.queue.push(until, SimEvent::StartNode { node });
             return Ok(());
         }
@@ -42,7 +42,8 @@ impl<P: Protocol> Cluster<P> {
         let recovered = self.world.recover(node);
         let this = &mut self.world.nodes[node];
         match recovered {
-            // A node must refuse a corrupted disk. It stays dead, and the others go on without it.
+            // A node must reject a corrupted disk. It stays dead, and the others continue without
+            // it.
             Err(found) if found.kind == ViolationKind::RecoveryRefused && was_corrupted => {
                 this.is_lost = true;
                 let id = this.id;
@@ -78,7 +79,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// A node dies.
+    /// Crashes a node as specified.
     pub(crate) fn kill(&mut self, crash: &CrashSpec) -> Checked {
         let this = &mut self.world.nodes[crash.node];
         if crash.drops_in_flight {
@@ -88,8 +89,7 @@ impl<P: Protocol> Cluster<P> {
         self.kill_keeping(crash.node, keep, crash.keep_state.unwrap_or(usize::MAX))
     }
 
-    /// A node dies, and of what was not synced this many batches of its log and of its state are
-    /// there after all.
+    /// Crashes a node. Of its unsynced batches, this many of the log and of the state survive.
     pub(crate) fn kill_keeping(&mut self, node: usize, keep: usize, keep_state: usize) -> Checked {
         let this = &mut self.world.nodes[node];
         if this.running.take().is_none() {
@@ -112,15 +112,15 @@ impl<P: Protocol> Cluster<P> {
         if lost.state > 0 {
             self.count(Fault::LoseStateSuffix);
         }
-        self.world.network.node_died(self.world.now, node);
-        for attempt in self.workload.clients.node_died(node) {
+        self.world.network.node_crashed(self.world.now, node);
+        for attempt in self.workload.clients.node_crashed(node) {
             self.workload.load.ended(self.world.now, attempt, OperationState::Unknown);
             self.checks.history.abandoned(self.world.now, attempt);
         }
         Ok(())
     }
 
-    /// Kills a node. Of what it had not synced a random part is lost.
+    /// Crashes a node. A random part of its unsynced writes is lost.
     ///
     /// # Errors
     /// The first violation.
@@ -132,7 +132,7 @@ impl<P: Protocol> Cluster<P> {
         let keep_state = Some(rng.below(state as u64 + 1) as usize);
         let drops_in_flight = rng.chance(self.world.plan.network.crash_drops_in_flight);
         let crash = CrashSpec { node, keep, keep_state, drops_in_flight, down: Duration::ZERO };
-        self.kill(&crash).map_err(|found| self.dated(*found))
+        self.kill(&crash).map_err(|found| self.with_time(*found))
     }
 
     /// Starts a dead node.
@@ -140,7 +140,7 @@ impl<P: Protocol> Cluster<P> {
     /// # Errors
     /// The first violation.
     pub fn restart(&mut self, node: NodeId) -> Result<(), Violation> {
-        self.start(World::<P>::index(node)).map_err(|found| self.dated(*found))
+        self.start(World::<P>::index(node)).map_err(|found| self.with_time(*found))
     }
 
     /// Cuts every link between nodes of the two sides.
@@ -149,7 +149,7 @@ impl<P: Protocol> Cluster<P> {
         self.cut(other, one);
     }
 
-    /// Cuts every link from one side to the other; those back still work.
+    /// Cuts every link from one side to the other, in this direction only.
     pub fn cut(&mut self, from: &[NodeId], to: &[NodeId]) {
         let index =
             |side: &[NodeId]| side.iter().map(|id| World::<P>::index(*id)).collect::<Vec<_>>();
@@ -161,7 +161,7 @@ impl<P: Protocol> Cluster<P> {
         self.end_faults((0..self.world.nodes.len()).collect());
     }
 
-    /// No sync of the node's log ends before this much time has passed.
+    /// Delays the end of every sync of the node's log until this much time has passed.
     pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
         self.world.nodes[World::<P>::index(node)].disk.stalled_until = self.world.now + time;
     }

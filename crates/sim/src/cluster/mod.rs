@@ -34,10 +34,10 @@ use synod_replica::Driver;
 use synod_types::{Instant, Membership, NodeId, Slot};
 use world::World;
 
-/// N replicas, as they ship, with their disks, on a network, with clients; and the checkers.
+/// N replicas of the shipped code with their disks, on a network, with clients and checkers.
 ///
-/// Every method that lets time pass or changes something returns the first [`Violation`] found;
-/// after that the cluster is of no further use.
+/// Every method that lets time pass or changes something returns the first [`Violation`] found; do
+/// not use the cluster after that.
 pub struct Cluster<P: Protocol> {
     pub(crate) world: World<P>,
     pub(crate) faults: Faults,
@@ -46,7 +46,7 @@ pub struct Cluster<P: Protocol> {
 }
 
 impl<P: Protocol> Cluster<P> {
-    /// A cluster whose nodes are about to start.
+    /// Returns a cluster whose nodes start at time zero.
     ///
     /// # Panics
     /// If the plan has no nodes.
@@ -59,8 +59,8 @@ impl<P: Protocol> Cluster<P> {
         Self::with_schedule(plan, seed, config, None)
     }
 
-    /// The same with the faults of a schedule, if there is one, instead of those that the seed
-    /// draws.
+    /// Like [`new`](Self::new), with the faults of `schedule`, if there is one, instead of faults
+    /// drawn from the seed.
     pub(crate) fn with_schedule(
         plan: Plan,
         seed: u64,
@@ -94,20 +94,20 @@ impl<P: Protocol> Cluster<P> {
         cluster
     }
 
-    /// Lets time pass.
+    /// Processes all events of the next `time`, and advances the clock by it.
     ///
     /// # Errors
     /// The first violation.
     pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
         let end = self.world.now + time;
         while self.world.queue.next().is_some_and(|next| next <= end) {
-            self.step().map_err(|found| self.dated(*found))?;
+            self.step().map_err(|found| self.with_time(*found))?;
         }
         self.world.now = end;
         Ok(())
     }
 
-    /// The simulated time.
+    /// Returns the simulated time.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.world.now
@@ -119,7 +119,7 @@ impl<P: Protocol> Cluster<P> {
         Some(self.world.node(node).running.as_ref()?.replica.status())
     }
 
-    /// The node that leads the highest ballot, if any does.
+    /// Returns the node that leads the highest ballot, if there is a leader.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         let statuses =
@@ -128,27 +128,27 @@ impl<P: Protocol> Cluster<P> {
         leaders.max_by_key(|(_, status)| status.ballot).map(|(id, _)| *id)
     }
 
-    /// Every node.
+    /// Returns all nodes.
     #[must_use]
     pub fn members(&self) -> &Membership {
         &self.world.members
     }
 
-    /// The last slot that a node has applied, and the digest of its state; `None` while it is
-    /// dead.
+    /// Returns the last slot that a node has applied, and the digest of its state; `None` while the
+    /// node is dead.
     #[must_use]
     pub fn applied(&self, node: NodeId) -> Option<(Slot, u64)> {
         let running = self.world.node(node).running.as_ref()?;
         Some((running.applier.applied(), running.applier.digest()))
     }
 
-    /// The last slot that any node has reported as chosen.
+    /// Returns the last slot that any node has reported as chosen.
     #[must_use]
     pub fn chosen(&self) -> Slot {
         self.checks.chosen.last()
     }
 
-    /// Returns whether every healthy node has applied all that was chosen.
+    /// Returns whether every healthy node has applied all chosen slots.
     #[must_use]
     pub fn has_converged(&self) -> bool {
         let last = self.chosen();
@@ -158,7 +158,7 @@ impl<P: Protocol> Cluster<P> {
         })
     }
 
-    /// Returns whether every healthy node has applied all that was chosen, and may store it.
+    /// Returns whether every healthy node has applied all chosen slots and may store them.
     pub(crate) fn has_settled(&self) -> bool {
         let last = self.chosen();
         let stores = |node: &usize| {
@@ -167,20 +167,20 @@ impl<P: Protocol> Cluster<P> {
         self.has_converged() && self.world.healthy.iter().all(stores)
     }
 
-    /// A fingerprint of everything that has happened: equal for equal seeds.
+    /// Returns a fingerprint of all events: equal for equal seeds.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.world.fingerprint()
     }
 
-    /// Judges what clients saw. Then has every healthy node store its state, and compares the
-    /// stores byte for byte with what the chosen commands make. Ends the simulation.
+    /// Checks the client history. Then has every healthy node store its state, and compares the
+    /// stores byte for byte with the result of the chosen commands. Ends the simulation.
     ///
     /// # Errors
-    /// If no single store could have given the answers, or if a state differs or lags behind.
+    /// If the history is not linearizable, or if a state differs or lags.
     pub fn finish(mut self) -> Result<(), Violation> {
         let judged = self.judge_history().and_then(|()| self.compare_stores());
-        judged.map_err(|found| self.dated(*found))
+        judged.map_err(|found| self.with_time(*found))
     }
 
     fn judge_history(&mut self) -> Checked {
@@ -206,7 +206,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    pub(crate) fn dated(&self, found: Violation) -> Violation {
+    pub(crate) fn with_time(&self, found: Violation) -> Violation {
         Violation { at: self.world.now, ..found }
     }
 
@@ -228,7 +228,7 @@ impl<P: Protocol> Cluster<P> {
             }
             SimEvent::DeliverFrame { link, frame, intact: true } => self.on_frame(link, frame),
             SimEvent::DeliverFrame { link, frame, intact: false } => {
-                self.on_damaged_frame(link, frame.bytes)
+                self.on_corrupted_frame(link, frame.bytes)
             }
             SimEvent::ReplayFrame { link, frame } => self.on_replay(link, frame),
             SimEvent::Transmitted { link } => self.on_transmitted(link),
@@ -256,8 +256,8 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// Folds an event into the fingerprint. Faults are folded when they are applied: it makes no
-    /// difference whether they were drawn or scheduled.
+    /// Folds an event into the fingerprint. Faults are folded when they are applied, so drawn and
+    /// scheduled faults give the same fingerprint.
     fn record(&mut self, event: &SimEvent) {
         let (kind, node, more) = match event {
             // A frame carries its own checksum.

@@ -1,4 +1,4 @@
-//! One node of a simulated cluster.
+//! A node of a simulated cluster.
 
 use crate::cluster::clock::Clock;
 use crate::cluster::disk::{self, Disk};
@@ -16,59 +16,59 @@ use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
 /// Id of every simulated cluster.
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 
-/// A node, running or not.
+/// Node, running or not.
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
     pub(crate) rng: NodeRngs,
     pub(crate) clock: Clock,
     pub(crate) disk: Disk<P>,
     pub(crate) running: Option<Running<P>>,
-    /// Its disk was found corrupted: it never starts again.
+    /// True if its disk was found corrupted: it never starts again.
     pub(crate) is_lost: bool,
     /// Number of starts: events of an earlier boot are void.
     pub(crate) boot: u64,
-    /// Messages of this boot and earlier ones that are still in flight are lost.
+    /// Last boot whose messages in flight were lost in a crash.
     pub(crate) dropped_through: u64,
-    /// The round in which it last chose a slot as a leader.
+    /// Round in which it last chose a slot as a leader.
     pub(crate) commit_round: u64,
     /// Paused until this time.
     pub(crate) paused_until: Option<Instant>,
     /// Events deferred while paused, in order.
     pub(crate) waiting: Vec<SimEvent>,
-    /// Time at which its driver is due, by its own clock; and the time, by the simulation's clock, that is in
-    /// the queue.
+    /// Time at which its driver is due, by its own clock.
     pub(crate) wake: Option<Instant>,
+    /// The same time in simulated time, if a wake-up is queued.
     pub(crate) wake_queued: Option<Instant>,
 }
 
-/// The RNGs of one node, one for each of its activities.
+/// RNGs of a node, one for each of its activities.
 pub(crate) struct NodeRngs {
-    /// For the seed that a starting driver draws its timers from.
+    /// Source of the seed for a starting driver's timers.
     pub(crate) start: SimRng,
     pub(crate) sync: SimRng,
     pub(crate) apply: SimRng,
     pub(crate) persist: SimRng,
 }
 
-/// The volatile part of a node.
+/// Volatile part of a node.
 pub(crate) struct Running<P: Protocol> {
     pub(crate) replica: ReplicaCore<P>,
     pub(crate) applier: Applier,
-    /// Chosen and not yet applied.
+    /// Tasks not yet applied.
     pub(crate) to_apply: VecDeque<ApplyTask>,
-    /// Number of tasks that the apply side has in progress, where they take time.
+    /// Number of tasks that the apply thread has in progress, where they take time.
     pub(crate) applying: usize,
     /// Events that wait for the driver, where its thread takes time.
     pub(crate) inbox: Option<Inbox>,
-    /// Time at which the apply side is done with what it is at.
+    /// End of the apply thread's current tasks.
     pub(crate) apply_due: Option<Instant>,
-    /// The state may be stored up to here.
+    /// Last slot up to which the state may be stored.
     pub(crate) durable: Slot,
-    /// The apply side does nothing before this.
+    /// The apply thread is stalled until this time.
     pub(crate) apply_stalled_until: Instant,
 }
 
-/// A task of the apply side.
+/// Task of the apply thread.
 pub(crate) enum ApplyTask {
     /// Apply this run.
     Run(ChosenRun),
@@ -77,7 +77,7 @@ pub(crate) enum ApplyTask {
 }
 
 impl ApplyTask {
-    /// Bytes that it goes through.
+    /// Returns the bytes to process.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Run(run) => run.values.byte_len() as u64,
@@ -110,7 +110,7 @@ impl<P: Protocol> Node<P> {
         }
     }
 
-    /// Starts the node on what its disks hold.
+    /// Starts the node from its disks.
     pub(crate) fn start(
         &mut self,
         now: Instant,
@@ -128,7 +128,7 @@ impl<P: Protocol> Node<P> {
         if let Some(allowed) = &self.disk.corrupted {
             let found = decode_saved::<P>(&saved).map_err(|error| refused(error.to_string()))?;
             if !allowed.contains(&found) {
-                let text = "loads a damaged log as if it were whole".to_string();
+                let text = "a corrupted log loads as if intact".to_string();
                 return Err(violation(ViolationKind::DamageUnnoticed, [id], text));
             }
             self.disk.synced = found;
@@ -154,12 +154,12 @@ impl<P: Protocol> Node<P> {
         Ok(())
     }
 
-    /// Returns the queue for its events, if it is paused.
+    /// Returns the queue for deferred events, if the node is paused.
     pub(crate) fn paused(&mut self) -> Option<&mut Vec<SimEvent>> {
         self.paused_until.is_some().then_some(&mut self.waiting)
     }
 
-    /// Returns whether no fault has corrupted its disk.
+    /// Returns whether no fault has corrupted the disk.
     pub(crate) fn is_intact(&self) -> bool {
         !self.is_lost && self.disk.corrupted.is_none()
     }

@@ -1,4 +1,4 @@
-//! One step of a node: its driver takes events, and what it asks for is carried out.
+//! A step of a node: its driver takes events, and its actions are carried out.
 
 use super::Cluster;
 use super::disk::Disk;
@@ -18,7 +18,7 @@ use synod_storage::Batch;
 use synod_types::{Lane, Seq, Slot, Value};
 
 impl<P: Protocol> Cluster<P> {
-    /// Hands an event to a node's driver: at once or, where its thread takes time, with its next
+    /// Passes an event to a node's driver: at once or, where its thread takes time, with its next
     /// round.
     pub(crate) fn handle_event(&mut self, node: usize, event: Event) -> Checked {
         if self.world.plan.capacity.is_none() {
@@ -36,7 +36,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Hands an event to a node's driver at once, if the node runs.
+    /// Passes an event to a node's driver at once, if the node runs.
     pub(crate) fn handle_event_now(&mut self, node: usize, event: Event) -> Checked {
         let this = &mut self.world.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(()) };
@@ -44,7 +44,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// A round of a driver whose thread takes time.
+    /// Runs a round of a driver whose thread takes time.
     pub(crate) fn on_round(&mut self, node: usize, boot: u64) -> Checked {
         let this = &mut self.world.nodes[node];
         let Some(capacity) = self.world.plan.capacity.as_ref() else { return Ok(()) };
@@ -67,7 +67,7 @@ impl<P: Protocol> Cluster<P> {
         for event in events {
             running.replica.handle(local, event);
         }
-        // After all that was queued: a heartbeat that waits must not lose against its timeout.
+        // After all queued events: a heartbeat that waits must not lose against its timeout.
         if this.wake.is_some_and(|wake| wake <= local) {
             this.wake = None;
             running.replica.handle(local, Event::Wake);
@@ -75,7 +75,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// The driver is due, unless it asked for another time since.
+    /// Wakes a driver, unless it has set another time since.
     pub(crate) fn on_wake(&mut self, node: usize, boot: u64) -> Checked {
         let this = &mut self.world.nodes[node];
         // An earlier time was queued since, or the node has crashed.
@@ -91,7 +91,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Carries out what a node's driver asks for, until it asks for nothing more.
+    /// Carries out the actions of a node's driver until there are none left.
     pub(crate) fn settle(&mut self, node: usize) -> Checked {
         loop {
             let this = &mut self.world.nodes[node];
@@ -118,7 +118,7 @@ impl<P: Protocol> Cluster<P> {
             self.on_protocol_event(node, &note);
         }
         if let Some((seq, batch)) = actions.batch {
-            self.hand_to_disk(node, status, seq, batch)?;
+            self.write_batch(node, status, seq, batch)?;
         }
         if self.checks.leaders.observe(id, status)? {
             let written = self.world.nodes[node].disk.written();
@@ -145,7 +145,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    fn hand_to_disk(&mut self, node: usize, status: &Status, seq: Seq, batch: Batch) -> Checked {
+    fn write_batch(&mut self, node: usize, status: &Status, seq: Seq, batch: Batch) -> Checked {
         let id = self.world.nodes[node].id;
         let writes = Disk::<P>::decode(&batch)
             .map_err(|error| violation(ViolationKind::BadBytes, [id], error.to_string()))?;
@@ -159,7 +159,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// A node reports slots as chosen.
+    /// Checks slots that a node reports as chosen.
     fn report_chosen(&mut self, node: usize, status: &Status, run: &ChosenRun) -> Checked {
         let id = self.world.nodes[node].id;
         let reporter = NodeRound { node: id, round: status.ballot.round };
@@ -176,7 +176,8 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// A slot is chosen: its command takes effect once, and was not refused to its client.
+    /// Checks a newly chosen slot: its command takes effect once, and was not rejected to its
+    /// client.
     fn on_slot_chosen(&mut self, slot: Slot, value: Value) -> Checked {
         let Checks { oracle, history_only, .. } = &mut self.checks;
         let bytes = match &value {

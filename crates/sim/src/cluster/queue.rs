@@ -1,25 +1,25 @@
-//! The queue of events, in order of time.
+//! The event queue, ordered by time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use synod_types::Instant;
 
-/// A priority queue over time; what is due at one instant comes out as it went in, behind it what
-/// is to come last at its instant.
+/// Priority queue over time. Items of one instant come out in insertion order; those pushed
+/// [last](Self::push_last) come after all others of their instant.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     heap: BinaryHeap<Reverse<Entry<T>>>,
     order: u64,
 }
 
-/// Set in the order of what comes last at its instant.
+/// Set in the order of items that come last at their instant.
 const LAST: u64 = 1 << 63;
 
 #[derive(Debug)]
 struct Entry<T> {
     at: Instant,
     order: u64,
-    what: T,
+    item: T,
 }
 
 impl<T> Queue<T> {
@@ -27,16 +27,16 @@ impl<T> Queue<T> {
         Self { heap: BinaryHeap::new(), order: 0 }
     }
 
-    pub(crate) fn push(&mut self, at: Instant, what: T) {
+    pub(crate) fn push(&mut self, at: Instant, item: T) {
         self.order += 1;
-        self.heap.push(Reverse(Entry { at, order: self.order, what }));
+        self.heap.push(Reverse(Entry { at, order: self.order, item }));
     }
 
-    /// Comes after all else of its instant, so that where it comes does not depend on when it was
-    /// put in.
-    pub(crate) fn push_last(&mut self, at: Instant, what: T) {
+    /// Queues an item that comes after all others of its instant, so that its position does not
+    /// depend on the time of insertion.
+    pub(crate) fn push_last(&mut self, at: Instant, item: T) {
         self.order += 1;
-        self.heap.push(Reverse(Entry { at, order: self.order | LAST, what }));
+        self.heap.push(Reverse(Entry { at, order: self.order | LAST, item }));
     }
 
     /// Returns the time of the next event.
@@ -45,7 +45,7 @@ impl<T> Queue<T> {
     }
 
     pub(crate) fn pop(&mut self) -> Option<(Instant, T)> {
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.what))
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.item))
     }
 }
 
@@ -76,16 +76,16 @@ mod tests {
     #[test]
     fn events_are_ordered_by_time_and_then_by_insertion() {
         let mut queue = Queue::new();
-        for (at, what) in [(5, "c"), (1, "a"), (5, "d"), (2, "b")] {
-            queue.push(Instant(at), what);
+        for (at, item) in [(5, "c"), (1, "a"), (5, "d"), (2, "b")] {
+            queue.push(Instant(at), item);
         }
         assert_eq!(queue.next(), Some(Instant(1)));
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, item)| item).collect();
         assert_eq!(order, ["a", "b", "c", "d"]);
     }
 
     #[test]
-    fn last_event_waits_for_all_others_of_its_instant() {
+    fn last_item_comes_after_all_others_of_its_instant() {
         let mut queue = Queue::new();
         queue.push_last(Instant(1), "c");
         queue.push_last(Instant(1), "d");
@@ -93,7 +93,7 @@ mod tests {
         queue.push(Instant(1), "a");
         assert_eq!(queue.pop(), Some((Instant(1), "a")));
         queue.push(Instant(1), "b");
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, item)| item).collect();
         assert_eq!(order, ["b", "c", "d", "e"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Syncs of logs, the apply side and the state store.
+//! Syncs of logs, the apply thread and the state store.
 
 use super::Cluster;
 use super::event::{LoadArrival, SimEvent};
@@ -8,14 +8,14 @@ use crate::violation::{Checked, Violation, ViolationKind, violation};
 use synod_consensus::Protocol;
 use synod_replica::{Driver, Event};
 
-/// Tasks of the apply thread between two reports.
+/// Maximum number of tasks of the apply thread between two reports.
 const APPLY_ROUND: usize = 256;
 
 impl<P: Protocol> Cluster<P> {
-    /// A sync ends, unless it was delayed.
+    /// Handles the end of a sync, unless it was delayed.
     pub(crate) fn on_synced(&mut self, node: usize, boot: u64) -> Checked {
         let this = &mut self.world.nodes[node];
-        // The sync was put off, or the node has died.
+        // The sync was delayed, or the node has crashed.
         if this.boot != boot || this.disk.sync_due != Some(self.world.now) {
             return Ok(());
         }
@@ -46,7 +46,7 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// Checks what has become durable.
+    /// Checks the writes that became durable.
     pub(super) fn check_synced(&mut self, node: usize) -> Checked {
         let this = &mut self.world.nodes[node];
         let (id, disk) = (this.id, &mut this.disk);
@@ -55,7 +55,7 @@ impl<P: Protocol> Cluster<P> {
         result
     }
 
-    /// Applies what is due, if the apply side is quick and awake. Returns whether it did.
+    /// Applies pending tasks, if applying takes no time and is not stalled. Returns whether it did.
     pub(super) fn apply_at_once(&mut self, node: usize) -> Result<bool, Box<Violation>> {
         let now = self.world.now;
         let this = &mut self.world.nodes[node];
@@ -101,7 +101,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// Does what the apply side was handed and reports it to the driver.
+    /// Completes the apply thread's tasks and reports them to the driver.
     fn apply(&mut self, node: usize) -> Checked {
         let this = &mut self.world.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(()) };
@@ -160,7 +160,8 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Stores what was sealed, as far as the driver allows, and checks that the log is there.
+    /// Stores sealed state, as far as the driver allows, and checks that the log is durable up to
+    /// it.
     pub(crate) fn persist(&mut self, node: usize) -> Checked {
         let this = &mut self.world.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(()) };
@@ -177,7 +178,7 @@ impl<P: Protocol> Cluster<P> {
         if slot.0 == 0 || fact.is_some_and(|fact| fact.is_held_by(slot, log)) {
             return Ok(());
         }
-        let text = format!("the state is stored through slot {slot}, the log's disk lacks it");
+        let text = format!("state stored through slot {slot}, which the synced log lacks");
         Err(violation(ViolationKind::StateAheadOfLog, [id], text))
     }
 }

@@ -1,15 +1,15 @@
-//! Counters of what nodes send and write.
+//! Counters of bytes and frames that nodes send and write.
 
 /// Frames sent by all nodes, and the work of their log disks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Frames from one node to another, heartbeats included.
     pub frames: u64,
-    /// Their length, envelopes and checksums included, but no transport's own overhead.
+    /// Length of these frames, with envelopes and checksums, without a transport's own overhead.
     pub bytes: u64,
-    /// Syncs of logs; the state's own store is not counted.
+    /// Syncs of logs; those of the state store are not counted.
     pub syncs: u64,
-    /// Bytes written to logs, where a [plan](crate::Plan) says what bytes cost.
+    /// Bytes written to logs; counted only if the [plan](crate::Plan) limits bandwidth.
     pub written: u64,
     /// Frames dropped because their lane was full.
     pub dropped: u64,

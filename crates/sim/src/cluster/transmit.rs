@@ -1,4 +1,4 @@
-//! Frames on their way from one node to another.
+//! Transmission of frames between nodes.
 
 use super::Cluster;
 use super::event::SimEvent;
@@ -19,7 +19,7 @@ use synod_replica::{Driver, Event};
 use synod_types::{Lane, NodeId};
 
 impl<P: Protocol> Cluster<P> {
-    /// A frame leaves a node's driver.
+    /// Sends a frame of a node's driver.
     pub(crate) fn send(&mut self, from: usize, to: NodeId, lane: Lane, frame: Bytes) -> Checked {
         let sender = &self.world.nodes[from];
         claims::check(sender.id, to, &frame, &sender.disk.synced)?;
@@ -44,31 +44,31 @@ impl<P: Protocol> Cluster<P> {
             &self.world.plan,
             &mut self.faults.source,
         );
-        self.carry(link, frame, fate);
+        self.schedule_arrivals(link, frame, fate);
         Ok(())
     }
 
-    /// A frame has left on a link whose bytes take time.
+    /// Handles the end of a transmission on a link with limited bandwidth.
     pub(crate) fn on_transmitted(&mut self, link: Link) -> Checked {
         let transmitted =
             self.world.network.transmitted(self.world.now, link, &mut self.faults.source);
         let Some((frame, fate, next)) = transmitted else { return Ok(()) };
         self.world.traffic.count_frame(&frame.bytes);
-        self.carry(link, frame, fate);
+        self.schedule_arrivals(link, frame, fate);
         self.world.schedule_transmission(next);
         Ok(())
     }
 
-    /// Has a frame arrive as it is to.
-    fn carry(&mut self, link: Link, frame: SentFrame, fate: MessageFate) {
+    /// Queues the arrivals of a frame.
+    fn schedule_arrivals(&mut self, link: Link, frame: SentFrame, fate: MessageFate) {
         let arrow = if fate.arrivals[0].is_some() { "->" } else { "-x" };
         self.world.trace_frame(link, arrow, &frame.bytes);
         for message_fault in fate.message_faults {
-            let words = || describe_frame::<P>(&frame.bytes);
+            let text = || describe_frame::<P>(&frame.bytes);
             self.world
                 .trace
-                .record_key_event(|| describe_message_fault(message_fault, link, &words()));
-            // Replays and flipped bits count where they arrive.
+                .record_key_event(|| describe_message_fault(message_fault, link, &text()));
+            // Replays and flipped bits count when they arrive.
             if !matches!(message_fault, MessageFault::Replayed(_) | MessageFault::Corrupted(_)) {
                 self.count(message_fault.fault());
             }
@@ -81,13 +81,13 @@ impl<P: Protocol> Cluster<P> {
             let intact = flipped.is_none();
             let mut frame = frame.clone();
             if let Some(bit) = flipped.take() {
-                frame.bytes = flip(&frame.bytes, bit);
+                frame.bytes = flip_bit(&frame.bytes, bit);
             }
             self.world.queue.push(at, SimEvent::DeliverFrame { link, frame, intact });
         }
     }
 
-    /// A message arrives.
+    /// Handles an arriving frame.
     pub(crate) fn on_frame(&mut self, link: Link, frame: SentFrame) -> Checked {
         let from = self.world.nodes[link.from].id;
         if self.world.plan.capacity.is_some() {
@@ -97,25 +97,25 @@ impl<P: Protocol> Cluster<P> {
         self.handle_event_now(link.to, Event::Frame { from, frame: frame.bytes })
     }
 
-    /// A message arrives of which a bit was flipped in flight: the receiver must detect it.
-    pub(crate) fn on_damaged_frame(&mut self, link: Link, frame: Bytes) -> Checked {
+    /// Handles an arriving frame of which a bit was flipped in flight: the receiver must detect it.
+    pub(crate) fn on_corrupted_frame(&mut self, link: Link, frame: Bytes) -> Checked {
         let Link { from, to } = link;
-        let caught = |this: &Self| {
+        let rejected = |this: &Self| {
             let running = this.world.nodes[to].running.as_ref();
             running.map(|running| running.replica.counters().frames_malformed)
         };
-        let Some(before) = caught(self) else { return Ok(()) };
+        let Some(before) = rejected(self) else { return Ok(()) };
         self.count(Fault::Corruption);
         let from = self.world.nodes[from].id;
         self.handle_event_now(to, Event::Frame { from, frame })?;
-        if caught(self) == Some(before + 1) {
+        if rejected(self) == Some(before + 1) {
             return Ok(());
         }
-        let text = "takes a frame of which a bit was flipped in flight".to_string();
+        let text = "a frame with a bit flipped in flight was accepted".to_string();
         Err(violation(ViolationKind::DamageUnnoticed, [self.world.nodes[to].id], text))
     }
 
-    /// A message that arrived long ago, or was lost, arrives once more.
+    /// Handles a replay: a message that arrived long ago, or was lost, arrives again.
     pub(crate) fn on_replay(&mut self, link: Link, frame: SentFrame) -> Checked {
         if !self.faults.is_active || !self.world.nodes[link.to].is_up() {
             return Ok(());
@@ -125,12 +125,12 @@ impl<P: Protocol> Cluster<P> {
     }
 }
 
-/// The frame with one bit flipped.
-fn flip(frame: &Bytes, bit: u32) -> Bytes {
-    let mut damaged = frame.to_vec();
-    let bit = bit as usize % (damaged.len() * 8).max(1);
-    if let Some(byte) = damaged.get_mut(bit / 8) {
+/// Returns the frame with one bit flipped.
+fn flip_bit(frame: &Bytes, bit: u32) -> Bytes {
+    let mut corrupted = frame.to_vec();
+    let bit = bit as usize % (corrupted.len() * 8).max(1);
+    if let Some(byte) = corrupted.get_mut(bit / 8) {
         *byte ^= 1 << (bit % 8);
     }
-    damaged.into()
+    corrupted.into()
 }

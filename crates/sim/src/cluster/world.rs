@@ -20,13 +20,13 @@ use synod_consensus::{Protocol, Quorum};
 use synod_replica::ReplicaSettings;
 use synod_types::{Instant, Membership, NodeId};
 
-/// Makes a node's protocol settings.
+/// Function that makes a node's protocol settings.
 pub type ConfigFn<P> = dyn Fn(NodeId, &Membership) -> <P as Protocol>::Config;
 
-/// More events than this at one instant are a loop.
+/// Maximum number of events at one instant; more are an endless loop.
 const MAX_EVENTS_AT_ONCE: u64 = 200_000;
 
-/// Everything that is simulated: nodes with their disks, the network, and time.
+/// Simulated world: nodes with their disks, the network, and time.
 pub(crate) struct World<P: Protocol> {
     pub(crate) plan: Plan,
     config: Box<ConfigFn<P>>,
@@ -36,7 +36,7 @@ pub(crate) struct World<P: Protocol> {
     pub(crate) queue: Queue<SimEvent>,
     pub(crate) nodes: Vec<Node<P>>,
     pub(crate) network: Network,
-    /// The nodes that must serve: all of them, or those that were healed at the end of all faults.
+    /// Nodes that must serve: all of them, or those that were repaired at the end of all faults.
     pub(crate) healthy: Vec<usize>,
     pub(crate) traffic: Traffic,
     pub(crate) trace: Trace,
@@ -46,7 +46,8 @@ pub(crate) struct World<P: Protocol> {
 }
 
 impl<P: Protocol> World<P> {
-    /// Nodes that have not started yet, with settings bounded by the plan's limits.
+    /// Returns a world of nodes that have not started yet, with settings bounded by the plan's
+    /// limits.
     pub(crate) fn new(
         plan: Plan,
         config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
@@ -87,7 +88,7 @@ impl<P: Protocol> World<P> {
         &self.nodes[Self::index(id)]
     }
 
-    /// Returns the nodes that run.
+    /// Returns the running nodes.
     pub(crate) fn running(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up())
     }
@@ -97,7 +98,7 @@ impl<P: Protocol> World<P> {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].is_intact())
     }
 
-    /// Returns whether these nodes are a quorum of both phases.
+    /// Returns whether these nodes form a quorum of both phases.
     pub(crate) fn is_quorum(&self, nodes: &[usize]) -> bool {
         let has = |id: NodeId| nodes.contains(&Self::index(id));
         self.quorum.is_first(has) && self.quorum.is_second(has)
@@ -108,7 +109,8 @@ impl<P: Protocol> World<P> {
         let Some((at, event)) = self.queue.pop() else { return Ok(None) };
         self.events_at_once = if at == self.now { self.events_at_once + 1 } else { 0 };
         if self.events_at_once > MAX_EVENTS_AT_ONCE {
-            let text = format!("{MAX_EVENTS_AT_ONCE} events and no time has passed: {event:?}");
+            let text =
+                format!("more than {MAX_EVENTS_AT_ONCE} events at one instant, last: {event:?}");
             return Err(violation(ViolationKind::EndlessLoop, [], text));
         }
         self.now = at;
@@ -132,7 +134,7 @@ impl<P: Protocol> World<P> {
             | SimEvent::DriverRound { node, .. }
             | SimEvent::SyncDone { node, .. }
             | SimEvent::ApplyDone { node, .. } => {
-                // A node that resumes looks for these by itself.
+                // `resume` queues these again.
                 return self.nodes[*node].paused_until.is_none().then_some(event);
             }
             _ => None,
@@ -159,7 +161,7 @@ impl<P: Protocol> World<P> {
         self.fingerprint.finish()
     }
 
-    /// Queues deferred events for now, in the order in which they came.
+    /// Queues deferred events at the current time, in their original order.
     pub(crate) fn requeue(&mut self, waiting: Vec<SimEvent>) {
         for event in waiting {
             self.queue.push(self.now, event);
@@ -171,7 +173,7 @@ impl<P: Protocol> World<P> {
         let this = &mut self.nodes[node];
         let Some(wake) = this.wake else { return };
         let at = this.clock.when(wake).max(self.now);
-        if this.wake_queued.is_none_or(|alarm| at < alarm) {
+        if this.wake_queued.is_none_or(|queued| at < queued) {
             this.wake_queued = Some(at);
             let boot = this.boot;
             self.queue.push(at, SimEvent::Wake { node, boot });
@@ -226,7 +228,7 @@ impl<P: Protocol> World<P> {
 
     /// Starts transmissions on links that are open again.
     pub(crate) fn restart_links(&mut self) {
-        for started in self.network.restart_wires(self.now) {
+        for started in self.network.restart_transmitters(self.now) {
             self.schedule_transmission(Some(started));
         }
     }
@@ -243,11 +245,11 @@ impl<P: Protocol> World<P> {
         self.trace.record(|| format!("{from:?} {arrow} {to:?} {}", describe_frame::<P>(frame)));
     }
 
-    /// A node reads so many bytes of its state for a client of a load run.
+    /// Reads so many bytes of a node's state for a client of a load run.
     pub(crate) fn read_load(&mut self, node: usize, bytes: u64) {
         let Some(capacity) = self.plan.capacity.as_ref() else { return };
         if !capacity.reads_hold_up_applies {
-            // Served from a view of the state, on a thread of its own.
+            // Served from a view of the state, on its own thread.
             let time = time_for(bytes, capacity.apply);
             self.queue.push(self.now + time, SimEvent::LoadArrival(LoadArrival::Read { node }));
             return;
@@ -258,7 +260,7 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Recovers a node from its disks. Returns the violation if it refuses them.
+    /// Recovers a node from its disks. Returns the violation if the node rejects them.
     pub(crate) fn recover(&mut self, node: usize) -> Result<(), Box<Violation>> {
         let this = &mut self.nodes[node];
         let (seed, stall) = (this.rng.start.word(), self.plan.disk.stall);

@@ -25,7 +25,7 @@ impl<P: Protocol> World<P> {
             }
             FaultEffect::Stall(node, _) => is_up(*node),
             FaultEffect::FailDisk(crash, _) => is_up(crash.node),
-            // Never so many that no quorum is left, and not before there is a log to damage.
+            // A quorum of intact disks must remain, and there must be a log to corrupt.
             FaultEffect::CorruptDisk(CrashSpec { node, .. }, _) => {
                 let has_log = |node: &Node<P>| node.disk.synced.log.last() > Slot::ZERO;
                 let others: Vec<_> = self.intact_nodes().filter(|other| other != node).collect();
@@ -47,8 +47,8 @@ impl<P: Protocol> World<P> {
                 self.nodes[*node].clock.jump_ahead(now, *by);
                 *node
             }
-            FaultEffect::ClockDrift(node, gains, time) => {
-                self.nodes[*node].clock.drift(now, *gains);
+            FaultEffect::ClockDrift(node, drift_ppm, time) => {
+                self.nodes[*node].clock.drift(now, *drift_ppm);
                 self.queue.push(now + *time, SimEvent::EndDrift { node: *node });
                 *node
             }
@@ -57,7 +57,7 @@ impl<P: Protocol> World<P> {
         self.reschedule_wake(node);
     }
 
-    /// A node, its disk or its apply side does nothing for a while, or is slow.
+    /// Stalls or slows a node, its disk or its apply thread.
     pub(crate) fn stall(&mut self, fault: Fault, node: usize, time: Duration) {
         let until = self.now + time;
         let this = &mut self.nodes[node];
@@ -76,12 +76,12 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Ends all faults of a node and all that its disk and its apply side are at. A paused node
-    /// resumes, a dead one is started.
+    /// Ends all faults of a node and all pending syncs and applies. Resumes a paused node and
+    /// starts a dead one.
     pub(crate) fn repair_node(&mut self, node: usize, rng: &mut SimRng) {
         let now = self.now;
         let this = &mut self.nodes[node];
-        this.clock.mend(now);
+        this.clock.repair(now);
         (this.disk.stalled_until, this.disk.slow_until) = (now, now);
         this.disk.unreadable = None;
         if this.disk.sync_due.is_some() {
@@ -98,7 +98,8 @@ impl<P: Protocol> World<P> {
         self.resume(node);
     }
 
-    /// Ends a pause. Deferred events come first, in their order, then what the node itself waits for.
+    /// Ends a pause. Deferred events come first, in their order, then the node's own pending
+    /// events.
     pub(crate) fn resume(&mut self, node: usize) {
         let now = self.now;
         let this = &mut self.nodes[node];

@@ -61,7 +61,7 @@ impl<P: Protocol> Cluster<P> {
     /// The first violation.
     fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
         let index = Self::index(node);
-        self.kill_keeping(index, 0, 0).map_err(|found| self.dated(*found))?;
+        self.kill_keeping(index, 0, 0).map_err(|found| self.with_time(*found))?;
         let boot = self.world.nodes[index].boot;
         self.world.nodes[index].disk = Disk::new(Incarnation(1000 * (boot + 2) + node.0));
         Ok(())

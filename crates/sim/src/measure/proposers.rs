@@ -92,7 +92,7 @@ impl Proposers {
                 return Ok(false);
             };
             if cluster.world.queue.next() == Some(next) {
-                cluster.step().map_err(|found| cluster.dated(*found))?;
+                cluster.step().map_err(|found| cluster.with_time(*found))?;
             } else {
                 cluster.run_for(next - cluster.now())?;
             }
@@ -112,7 +112,7 @@ impl Proposers {
                 proposer.asked.get_or_insert(now);
             }
             let index = Cluster::<P>::index(node);
-            cluster.settle(index).map_err(|found| cluster.dated(*found))?;
+            cluster.settle(index).map_err(|found| cluster.with_time(*found))?;
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ pub(crate) fn play<P: Protocol>(
         let rate = plan.rate;
         return Err(stalled(cluster, &format!("carries {steady} of {rate} bytes a second")));
     }
-    disturb(cluster, plan).map_err(|found| cluster.dated(*found))?;
+    disturb(cluster, plan).map_err(|found| cluster.with_time(*found))?;
     cluster.run_for(plan.disturbance.time())?;
     let ended = cluster.workload.load.slice(cluster.now());
     let latencies = [
@@ -112,7 +112,7 @@ pub(crate) fn play<P: Protocol>(
         offered: cluster.workload.load.offered,
         failed: cluster.workload.load.failed,
     });
-    judge(cluster).map_err(|found| cluster.dated(*found))?;
+    judge(cluster).map_err(|found| cluster.with_time(*found))?;
     let quiet =
         |cluster: &Cluster<P>| !cluster.workload.clients.is_loaded() && cluster.has_settled();
     wait(cluster, options.patience, "does not converge", quiet)

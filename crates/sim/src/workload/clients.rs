@@ -109,7 +109,7 @@ impl Clients {
     }
 
     /// A node's clients lose their connections: what they were waiting for.
-    pub(crate) fn node_died(&mut self, node: usize) -> BTreeSet<u64> {
+    pub(crate) fn node_crashed(&mut self, node: usize) -> BTreeSet<u64> {
         let waiting = self.open[node].clone();
         waiting.iter().for_each(|id| self.finish(*id, OperationState::Unknown));
         waiting

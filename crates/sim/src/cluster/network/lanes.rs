@@ -1,6 +1,6 @@
 //! The transport's queues: four lanes, each bounded by frames and by bytes.
 //!
-//! The shipped queues live beside an executor and cannot be linked into a simulation. This model
+//! The shipped queues depend on an async runtime and cannot be linked into a simulation. This model
 //! follows their rules, and `tests/fixtures/lanes.txt` holds both to the same cases.
 
 use std::collections::VecDeque;
@@ -9,41 +9,41 @@ use synod_types::Lane;
 /// Frames that a lane keeps while there is no connection: the newest ones.
 const OFFLINE_FRAMES: usize = 64;
 
-/// One of this many frames comes from the least urgent lane that waits.
-const TURN_OF_THE_LAST: u64 = 16;
+/// One frame in this many comes from the least urgent non-empty lane.
+const LEAST_URGENT_INTERVAL: u64 = 16;
 
 const LANES: usize = Lane::ALL.len();
 
 /// Bounds of each lane of each queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneBounds {
-    /// Frames that may wait.
+    /// Maximum number of waiting frames.
     pub frames: usize,
-    /// Bytes that may wait. An empty lane takes any single frame.
+    /// Maximum number of waiting bytes. An empty lane accepts any single frame.
     pub bytes: usize,
 }
 
-/// Frames that wait, by lane.
+/// Waiting frames, by lane.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     bounds: LaneBounds,
-    lanes: [Waiting<T>; LANES],
+    lanes: [LaneQueue<T>; LANES],
     taken: u64,
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct LaneQueue<T> {
     frames: VecDeque<(usize, T)>,
     bytes: usize,
 }
 
-impl<T> Default for Waiting<T> {
+impl<T> Default for LaneQueue<T> {
     fn default() -> Self {
         Self { frames: VecDeque::new(), bytes: 0 }
     }
 }
 
-impl<T> Waiting<T> {
+impl<T> LaneQueue<T> {
     fn has_room(&self, size: usize, bounds: LaneBounds) -> bool {
         self.frames.is_empty()
             || (self.frames.len() < bounds.frames
@@ -67,8 +67,8 @@ impl<T> Lanes<T> {
         Self { bounds, lanes: Default::default(), taken: 0 }
     }
 
-    /// Queues a frame and returns how many were dropped. With a connection a full lane drops the
-    /// new frame, so that the waiting frames stay a gapless prefix.
+    /// Queues a frame and returns the number of dropped frames. While connected, a full lane drops
+    /// the new frame, so that the waiting frames stay a gapless prefix.
     pub(crate) fn offer(&mut self, lane: Lane, size: usize, item: T) -> usize {
         let bounds = self.bounds;
         let lane = &mut self.lanes[index(lane)];
@@ -79,7 +79,7 @@ impl<T> Lanes<T> {
         0
     }
 
-    /// The same without a connection: the oldest frames make room for the new one.
+    /// Queues a frame without a connection: the oldest frames make room for the new one.
     pub(crate) fn offer_offline(&mut self, lane: Lane, size: usize, item: T) -> usize {
         let bounds = self.bounds;
         let lane = &mut self.lanes[index(lane)];
@@ -97,10 +97,10 @@ impl<T> Lanes<T> {
 
     /// Takes the next frame to transmit: the most urgent lane first.
     pub(crate) fn pop_urgent(&mut self) -> Option<(usize, T)> {
-        self.lanes.iter_mut().find_map(Waiting::pop)
+        self.lanes.iter_mut().find_map(LaneQueue::pop)
     }
 
-    /// The most urgent lane in which a frame waits.
+    /// Returns the most urgent lane in which a frame waits.
     pub(crate) fn most_urgent(&self) -> Option<Lane> {
         Lane::ALL.into_iter().find(|lane| !self.lanes[index(*lane)].frames.is_empty())
     }
@@ -108,9 +108,9 @@ impl<T> Lanes<T> {
     /// Takes the next frame for the driver: the most urgent lane first, and one frame in sixteen
     /// from the least urgent lane.
     pub(crate) fn pop_fair(&mut self) -> Option<(usize, T)> {
-        let last_first = self.taken % TURN_OF_THE_LAST == TURN_OF_THE_LAST - 1;
-        let popped = match last_first {
-            true => self.lanes.iter_mut().rev().find_map(Waiting::pop),
+        let least_urgent_first = self.taken % LEAST_URGENT_INTERVAL == LEAST_URGENT_INTERVAL - 1;
+        let popped = match least_urgent_first {
+            true => self.lanes.iter_mut().rev().find_map(LaneQueue::pop),
             false => self.pop_urgent(),
         }?;
         self.taken += 1;
@@ -126,7 +126,7 @@ impl<T> Lanes<T> {
     }
 }
 
-/// The place of a lane in order of urgency.
+/// Returns a lane's position in the order of urgency.
 fn index(lane: Lane) -> usize {
     match lane {
         Lane::Control => 0,
@@ -140,8 +140,9 @@ fn index(lane: Lane) -> usize {
 mod tests {
     use super::*;
 
-    /// Each line: the bounds, the connection, the offered frames as `lane size`, and the frames
-    /// dropped and kept. The transport's own tests read the same file.
+    /// Each line of the fixture holds the bounds, the connection, the offered frames as
+    /// `lane*count:size`, and the frames dropped and kept. The transport's own tests read the same
+    /// file.
     #[test]
     fn lanes_follow_the_table_of_the_transport() {
         for case in include_str!("../../../tests/fixtures/lanes.txt").lines() {
@@ -183,7 +184,7 @@ mod tests {
     }
 
     impl Case {
-        /// `frames bytes online|offline | lane*count:size ... | dropped | kept ...`
+        /// Format: `frames bytes online|offline | lane*count:size ... | dropped | kept ...`
         fn parse(text: &str) -> Option<Self> {
             if text.is_empty() || text.starts_with('#') {
                 return None;

@@ -1,4 +1,4 @@
-//! The draws of a message: its delay, its faults and its arrivals.
+//! The random draws for a message: its delay and faults; and its arrivals.
 
 use super::links::Link;
 use crate::faults::schedule::MessageFault;
@@ -8,7 +8,7 @@ use crate::rng::{MILLION, SimRng};
 use std::time::Duration;
 use synod_types::Instant;
 
-/// A message's number on its link and what was drawn for it.
+/// Number of a message on its link, and the draws for it.
 #[derive(Debug)]
 pub(crate) struct MessageDraw {
     pub(super) number: u64,
@@ -16,13 +16,13 @@ pub(crate) struct MessageDraw {
     pub(super) message_faults: MessageFaults,
 }
 
-/// Arrivals of a message: none, one or two; and its faults.
+/// Arrivals of a message (none, one or two) and its faults.
 #[derive(Debug, Default)]
 pub(crate) struct MessageFate {
     pub(crate) arrivals: [Option<Instant>; 2],
-    /// Time at which a replay arrives, if there is one.
+    /// Arrival of a replay, if there is one.
     pub(crate) replay: Option<Instant>,
-    /// Bit that is flipped in the copy that arrives first.
+    /// Bit to flip in the copy that arrives first.
     pub(crate) flipped: Option<u32>,
     pub(crate) message_faults: Vec<MessageFault>,
 }
@@ -31,16 +31,16 @@ pub(crate) struct MessageFate {
 #[derive(Debug, Default)]
 pub(super) struct MessageFaults {
     pub(super) is_lost: bool,
-    pub(super) again: Option<Duration>,
-    pub(super) late: Option<Duration>,
-    pub(super) overtakes: bool,
+    pub(super) duplicated: Option<Duration>,
+    pub(super) delayed: Option<Duration>,
+    pub(super) reordered: bool,
     pub(super) replayed: Option<Duration>,
-    pub(super) flipped: Option<u32>,
+    pub(super) corrupted: Option<u32>,
 }
 
 impl MessageFaults {
     pub(super) fn draw(network: &NetworkPlan, rng: &mut SimRng) -> Self {
-        // One throw decides which of the rare things happens, if any.
+        // One draw decides which of the rare faults occurs, if any.
         let mut word = rng.below(u64::from(MILLION)) as u32;
         let mut drawn = |chance: u32| {
             let hit = word < chance;
@@ -48,10 +48,10 @@ impl MessageFaults {
             hit
         };
         let is_lost = drawn(network.loss);
-        let again = drawn(network.duplicate).then(|| rng.duration(&network.delay) * 4);
-        let late = drawn(network.spikes).then(|| rng.duration(&network.spike));
+        let duplicated = drawn(network.duplicate).then(|| rng.duration(&network.delay) * 4);
+        let delayed = drawn(network.spikes).then(|| rng.duration(&network.spike));
         let replayed = drawn(network.replay).then(|| rng.duration(&network.replay_after));
-        let flipped = drawn(network.corruption).then(|| rng.word() as u32);
+        let corrupted = drawn(network.corruption).then(|| rng.word() as u32);
         Self { is_lost, again, late, overtakes: rng.chance(network.reorder), replayed, flipped }
     }
 
@@ -60,11 +60,11 @@ impl MessageFaults {
         while let Some(message_fault) = fault_source.next_for(link, number) {
             match message_fault {
                 MessageFault::Lost => message_faults.is_lost = true,
-                MessageFault::Duplicated(after) => message_faults.again = Some(after),
-                MessageFault::Delayed(more) => message_faults.late = Some(more),
-                MessageFault::Reordered => message_faults.overtakes = true,
+                MessageFault::Duplicated(after) => message_faults.duplicated = Some(after),
+                MessageFault::Delayed(more) => message_faults.delayed = Some(more),
+                MessageFault::Reordered => message_faults.reordered = true,
                 MessageFault::Replayed(after) => message_faults.replayed = Some(after),
-                MessageFault::Corrupted(bit) => message_faults.flipped = Some(bit),
+                MessageFault::Corrupted(bit) => message_faults.corrupted = Some(bit),
             }
         }
         message_faults

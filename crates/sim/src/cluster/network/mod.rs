@@ -17,7 +17,7 @@ use message::{MessageDraw, MessageFate, MessageFaults};
 use std::time::Duration;
 use synod_types::Instant;
 
-/// The links between all nodes. Nodes are counted from 0 here.
+/// Links between all nodes. Nodes are numbered from 0 here.
 #[derive(Debug)]
 pub(crate) struct Network {
     nodes: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Network {
     is_faulty: bool,
     /// True if a cut loses the messages in flight, too.
     cuts_in_flight: bool,
-    /// The transmitters, if bytes take time.
+    /// Transmitters of the links, if bandwidth is limited.
     transmitters: Option<transmitter::Transmitters>,
 }
 
@@ -33,14 +33,14 @@ pub(crate) struct Network {
 #[derive(Debug)]
 struct LinkState {
     rng: SimRng,
-    /// Number of cuts on the link.
+    /// Number of cuts in effect.
     cuts: u32,
-    /// Number of clogs on the link, and the events that wait for their end.
+    /// Number of clogs in effect, and the events held back until they end.
     clogs: u32,
     waiting: Vec<SimEvent>,
     /// Number of messages sent.
     sent: u64,
-    /// Arrival of the newest message that keeps its order.
+    /// Latest arrival so far; messages that keep their order do not arrive before it.
     newest: Instant,
 }
 
@@ -66,7 +66,7 @@ impl Network {
         }
     }
 
-    /// Sends a message. Its faults are drawn, or read from the schedule; and recorded.
+    /// Sends a message. Draws its faults, or reads them from the schedule, and records them.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -78,7 +78,7 @@ impl Network {
         if self.links[self.index(link)].cuts > 0 {
             return MessageFate::default();
         }
-        self.leave(now, link, &draw, fault_source)
+        self.depart(now, link, &draw, fault_source)
     }
 
     /// Draws the faults of the next message of a link, or reads them from the schedule.
@@ -97,8 +97,8 @@ impl Network {
         MessageDraw { number, delay, message_faults }
     }
 
-    /// A message is on the link: returns its arrivals, and records its faults.
-    fn leave(
+    /// Puts a message on the link: returns its arrivals, and records its faults.
+    fn depart(
         &mut self,
         now: Instant,
         link: Link,
@@ -110,7 +110,7 @@ impl Network {
             fate.message_faults.push(MessageFault::Lost);
         } else {
             let index = self.index(link);
-            self.links[index].deliver(now, draw.delay, &draw.message_faults, &mut fate);
+            self.links[index].set_arrivals(now, draw.delay, &draw.message_faults, &mut fate);
         }
         for message_fault in fate.message_faults.iter().copied() {
             let number = draw.number;
@@ -119,8 +119,8 @@ impl Network {
         fate
     }
 
-    /// From here on nothing is lost, doubled, overtaken or late, and every cut is mended. Returns
-    /// what waited on clogged links.
+    /// Ends all faults of messages and heals all cuts. Returns the events that waited on clogged
+    /// links.
     pub(crate) fn end_faults(&mut self) -> Vec<SimEvent> {
         self.is_faulty = false;
         let mut waiting = Vec::new();
@@ -135,7 +135,7 @@ impl Network {
     pub(crate) fn cut(&mut self, now: Instant, links: &[Link]) -> LinkSet {
         let cut: Vec<_> = links.iter().map(|link| self.index(*link)).collect();
         cut.iter().for_each(|link| self.links[*link].cuts += 1);
-        self.note_blocked(now);
+        self.record_blocked_links(now);
         LinkSet(cut)
     }
 
@@ -144,29 +144,29 @@ impl Network {
         self.cuts_in_flight && self.links[self.index(link)].cuts > 0
     }
 
-    /// Takes a cut back; one that was mended before is gone already.
-    pub(crate) fn mend(&mut self, cut: &LinkSet) {
+    /// Heals a cut. Has no effect on links that were healed before.
+    pub(crate) fn heal_cut(&mut self, cut: &LinkSet) {
         for link in &cut.0 {
             let cuts = &mut self.links[*link].cuts;
             *cuts = cuts.saturating_sub(1);
         }
     }
 
-    /// Clogs links: what arrives there waits.
+    /// Clogs links: arriving messages are held back.
     pub(crate) fn clog(&mut self, links: &[Link]) -> LinkSet {
         let clogged: Vec<_> = links.iter().map(|link| self.index(*link)).collect();
         clogged.iter().for_each(|link| self.links[*link].clogs += 1);
         LinkSet(clogged)
     }
 
-    /// Returns the queue for events of this link, if it is clogged.
+    /// Returns the queue of held-back events of this link, if it is clogged.
     pub(crate) fn clogged(&mut self, link: Link) -> Option<&mut Vec<SimEvent>> {
         let index = self.index(link);
         let state = &mut self.links[index];
         (state.clogs > 0).then_some(&mut state.waiting)
     }
 
-    /// Takes a clog back. Returns what waited on links that are free now.
+    /// Ends a clog. Returns the events held back on links that are free now.
     pub(crate) fn unclog(&mut self, clog: &LinkSet) -> Vec<SimEvent> {
         let mut free = Vec::new();
         for index in &clog.0 {
@@ -185,33 +185,34 @@ impl Network {
 }
 
 impl LinkState {
-    /// Lets a message arrive, once or twice.
-    fn deliver(
+    /// Sets the arrivals of a message, one or two.
+    fn set_arrivals(
         &mut self,
         now: Instant,
         delay: Duration,
         message_faults: &MessageFaults,
         fate: &mut MessageFate,
     ) {
-        let late = message_faults.late.unwrap_or_default();
-        let (first, overtook) = self.arrival(now + delay + late, message_faults.overtakes);
-        fate.message_faults.extend(message_faults.late.map(MessageFault::Delayed));
-        let again =
-            message_faults.again.map(|after| self.arrival(now + after, message_faults.overtakes));
-        fate.message_faults.extend(message_faults.again.map(MessageFault::Duplicated));
-        if overtook || again.is_some_and(|(_, overtook)| overtook) {
+        let delay_fault = message_faults.delayed.unwrap_or_default();
+        let (first, overtook) = self.arrival(now + delay + delay_fault, message_faults.reordered);
+        fate.message_faults.extend(message_faults.delayed.map(MessageFault::Delayed));
+        let duplicate = message_faults
+            .duplicated
+            .map(|after| self.arrival(now + after, message_faults.reordered));
+        fate.message_faults.extend(message_faults.duplicated.map(MessageFault::Duplicated));
+        if overtook || duplicate.is_some_and(|(_, overtook)| overtook) {
             fate.message_faults.push(MessageFault::Reordered);
         }
-        fate.arrivals = [Some(first), again.map(|(at, _)| at)];
+        fate.arrivals = [Some(first), duplicate.map(|(at, _)| at)];
         fate.message_faults.extend(message_faults.replayed.map(MessageFault::Replayed));
         fate.replay = message_faults.replayed.map(|after| now + after);
-        fate.message_faults.extend(message_faults.flipped.map(MessageFault::Corrupted));
-        fate.flipped = message_faults.flipped;
+        fate.message_faults.extend(message_faults.corrupted.map(MessageFault::Corrupted));
+        fate.flipped = message_faults.corrupted;
     }
 
-    /// Returns the arrival of a message, and whether it overtakes an earlier one: most keep their order.
-    fn arrival(&mut self, at: Instant, overtakes: bool) -> (Instant, bool) {
-        let overtook = overtakes && at < self.newest;
+    /// Returns the arrival of a message, and whether it overtakes an earlier one.
+    fn arrival(&mut self, at: Instant, may_overtake: bool) -> (Instant, bool) {
+        let overtook = may_overtake && at < self.newest;
         self.newest = self.newest.max(at);
         (if overtook { at } else { self.newest }, overtook)
     }
@@ -238,7 +239,7 @@ mod tests {
         all
     }
 
-    fn rough() -> Plan {
+    fn faulty() -> Plan {
         let mut plan = Plan::healthy(2);
         (plan.network.loss, plan.network.duplicate) = (250_000, 500_000);
         plan.network.reorder = 900_000;
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_calm_link_keeps_the_order_and_loses_nothing() {
+    fn healthy_link_keeps_order_and_loses_nothing() {
         let mut plan = Plan::healthy(2);
         plan.network.delay = Duration::ZERO..Duration::from_millis(50);
         let all = arrivals(&plan, 100, &mut FaultSource::random(2));
@@ -255,32 +256,32 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_at_about_their_rate() {
-        let all = arrivals(&rough(), 4000, &mut FaultSource::random(2));
+    fn faults_occur_at_about_their_rate() {
+        let all = arrivals(&faulty(), 4000, &mut FaultSource::random(2));
         let count = all.len();
-        assert!((4700..5300).contains(&count), "3000 arrive, 2000 of them twice: {count}");
+        assert!((4700..5300).contains(&count), "about 3000 + 2000 expected: {count}");
         assert!(!all.is_sorted());
     }
 
     #[test]
-    fn recorded_faults_replay_and_one_fault_less_moves_no_other_message() {
+    fn recorded_faults_replay_and_removing_one_moves_no_other_message() {
         let mut drawn = FaultSource::random(2);
-        let first = arrivals(&rough(), 400, &mut drawn);
+        let first = arrivals(&faulty(), 400, &mut drawn);
         let schedule = drawn.recorded;
         let mut played = FaultSource::scheduled(2, &schedule);
-        assert_eq!(arrivals(&rough(), 400, &mut played), first);
+        assert_eq!(arrivals(&faulty(), 400, &mut played), first);
         assert_eq!(played.recorded, schedule);
         let lost = schedule.entries().iter().position(|entry| entry.fault() == Fault::Loss);
         let mut rest = schedule.entries().to_vec();
         rest.remove(lost.unwrap());
         let mut played = FaultSource::scheduled(2, &rest.into_iter().collect());
-        let more = arrivals(&rough(), 400, &mut played);
+        let more = arrivals(&faulty(), 400, &mut played);
         let moved = more.iter().filter(|at| !first.contains(at)).count();
         assert!(more.len() == first.len() + 1 && moved <= 2, "{moved} messages moved");
     }
 
     #[test]
-    fn a_link_is_open_when_every_cut_on_it_is_mended() {
+    fn link_opens_when_every_cut_on_it_is_healed() {
         let plan = Plan::healthy(3);
         let mut network = network(3);
         let first = network.cut(Instant(0), &links(&[0], &[0, 1, 2]));
@@ -291,9 +292,9 @@ mod tests {
             fate.arrivals[0].is_some()
         };
         assert!(!open(&mut network, 0, 1) && open(&mut network, 1, 0));
-        network.mend(&first);
+        network.heal_cut(&first);
         assert!(!open(&mut network, 0, 1) && open(&mut network, 0, 2));
-        network.mend(&second);
+        network.heal_cut(&second);
         assert!(open(&mut network, 0, 1) && open(&mut network, 2, 1));
     }
 }

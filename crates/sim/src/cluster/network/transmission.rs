@@ -1,4 +1,4 @@
-//! Frames on links whose bytes take time.
+//! Frames on links with limited bandwidth.
 
 use super::Network;
 use super::links::Link;
@@ -9,8 +9,8 @@ use crate::plan::Plan;
 use synod_types::Instant;
 
 impl Network {
-    /// Queues a frame for transmission. Returns how many frames were dropped for want of room, and
-    /// the transmission that starts now, if one does.
+    /// Queues a frame for transmission. Returns the number of frames dropped because their lane is
+    /// full, and the transmission that starts now, if one does.
     pub(crate) fn queue(
         &mut self,
         now: Instant,
@@ -34,9 +34,9 @@ impl Network {
         (dropped, started.map(|end| Transmission { link, end }))
     }
 
-    /// A transmission ends. Returns the frame with its fate, and the next transmission. A frame
+    /// Ends a transmission. Returns the frame with its fate, and the next transmission. A frame
     /// that was transmitted into a cut link is kept and transmitted again, as the transport's
-    /// connection does until it is given up.
+    /// connection does until its idle timeout.
     pub(crate) fn transmitted(
         &mut self,
         now: Instant,
@@ -46,7 +46,7 @@ impl Network {
         let index = self.index(link);
         let transmitters = self.transmitters.as_mut()?;
         let transmitter = &mut transmitters.transmitters[index];
-        // The sender has died since, or the transmission began again.
+        // The sender has crashed since, or the transmission was restarted.
         transmitter.sending.as_ref().filter(|(_, end)| *end == now)?;
         if transmitter.blocked_since.is_some() {
             transmitter.stalled = true;
@@ -54,12 +54,12 @@ impl Network {
         }
         let (queued, _) = transmitter.sending.take()?;
         let next = transmitter.start(now, transmitters.bandwidth);
-        let fate = self.leave(now, link, &queued.draw, fault_source);
+        let fate = self.depart(now, link, &queued.draw, fault_source);
         Some((queued.frame, fate, next.map(|end| Transmission { link, end })))
     }
 
-    /// A node has died: what it had queued is gone, and its peers cannot reach it.
-    pub(crate) fn node_died(&mut self, now: Instant, node: usize) {
+    /// Drops a crashed node's queued frames; its peers cannot reach it from now on.
+    pub(crate) fn node_crashed(&mut self, now: Instant, node: usize) {
         let nodes = self.nodes;
         let Some(transmitters) = self.transmitters.as_mut() else { return };
         transmitters.down[node] = true;
@@ -69,18 +69,18 @@ impl Network {
             (transmitter.sending, transmitter.stalled) = (None, false);
             transmitter.paused.clear();
         }
-        self.note_blocked(now);
+        self.record_blocked_links(now);
     }
 
-    /// A node has started.
+    /// Marks a node as reachable.
     pub(crate) fn node_started(&mut self, node: usize) {
         if let Some(transmitters) = self.transmitters.as_mut() {
             transmitters.down[node] = false;
         }
     }
 
-    /// Records since when links are blocked.
-    pub(super) fn note_blocked(&mut self, now: Instant) {
+    /// Records when links became blocked.
+    pub(super) fn record_blocked_links(&mut self, now: Instant) {
         let nodes = self.nodes;
         let Some(transmitters) = self.transmitters.as_mut() else { return };
         for (index, (transmitter, link)) in
@@ -92,9 +92,9 @@ impl Network {
         }
     }
 
-    /// Starts transmissions on links that are open again. A connection that was given up
-    /// meanwhile has lost the frame that it was transmitting.
-    pub(crate) fn restart_wires(&mut self, now: Instant) -> Vec<Transmission> {
+    /// Starts transmissions on links that are open again. A connection that timed out meanwhile has
+    /// lost the frame that it was transmitting.
+    pub(crate) fn restart_transmitters(&mut self, now: Instant) -> Vec<Transmission> {
         let nodes = self.nodes;
         let mut started = Vec::new();
         let Some(transmitters) = self.transmitters.as_mut() else { return started };
@@ -157,7 +157,7 @@ mod tests {
             dropped
         }
 
-        /// The frames that leave up to a time, and when.
+        /// Returns the frames that leave up to a time, and the time of each.
         fn until(&mut self, ms: u64) -> Vec<(u8, Instant)> {
             let mut left = Vec::new();
             while let Some(end) = self.ends.pop_if(|end| *end <= at(ms)) {
@@ -171,7 +171,7 @@ mod tests {
         }
 
         fn restart(&mut self, ms: u64) {
-            let started = self.network.restart_wires(at(ms));
+            let started = self.network.restart_transmitters(at(ms));
             self.ends.extend(started.into_iter().map(|it| it.end));
         }
     }
@@ -192,23 +192,23 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_drops_the_new_frame() {
+    fn full_lane_drops_the_new_frame() {
         let mut pair = Pair::new();
         let dropped: usize = (0..12).map(|byte| pair.queue(0, Lane::Log, byte, 100)).sum();
-        assert_eq!(dropped, 1, "one is being transmitted, ten wait");
+        assert_eq!(dropped, 1, "one frame is in transmission, ten wait");
         let left: Vec<_> = pair.until(5000).into_iter().map(|(byte, _)| byte).collect();
         assert_eq!(left, (0..11).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_short_cut_loses_nothing_and_a_long_one_all_but_the_newest() {
+    fn short_cut_loses_nothing_and_long_cut_all_but_the_newest() {
         for (cut, kept) in [(1000, (0..90).collect::<Vec<_>>()), (3000, (26..90).collect())] {
             let mut pair = Pair::new();
             (0..60).for_each(|byte| _ = pair.queue(0, Lane::Log, byte, 10));
             let links = pair.network.cut(at(5), &links(&[0], &[1]));
             assert!(pair.until(5 + cut - 10).is_empty());
             (60..90).for_each(|byte| _ = pair.queue(5 + cut - 5, Lane::Log, byte, 10));
-            pair.network.mend(&links);
+            pair.network.heal_cut(&links);
             pair.restart(5 + cut);
             let left: Vec<_> = pair.until(20_000).into_iter().map(|(byte, _)| byte).collect();
             assert_eq!(left, kept, "after {cut} ms");
@@ -216,10 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_dies_loses_what_it_had_queued() {
+    fn crashed_node_loses_its_queued_frames() {
         let mut pair = Pair::new();
         (0..5).for_each(|byte| _ = pair.queue(0, Lane::Log, byte, 100));
-        pair.network.node_died(at(50), 0);
+        pair.network.node_crashed(at(50), 0);
         assert!(pair.until(10_000).is_empty());
         pair.network.node_started(0);
         pair.restart(100);

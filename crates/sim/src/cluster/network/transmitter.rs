@@ -1,4 +1,4 @@
-//! Transmitters: a frame waits in its lane, then takes time by its bytes to leave.
+//! Transmitters: a frame waits in its lane, then takes time by its size to leave.
 
 use super::lanes::Lanes;
 use super::links::Link;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use synod_types::{Instant, Lane};
 
-/// A connection whose peer has not answered for this long is given up: the shipped default.
+/// Idle timeout of a connection without acknowledgements: the shipped default.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All transmitters of a network.
@@ -21,38 +21,38 @@ pub(super) struct Transmitters {
     pub(super) bandwidth: u64,
 }
 
-/// One link's transmitter and the frames that wait for it.
+/// Transmitter of one link and its waiting frames.
 #[derive(Debug)]
 pub(super) struct Transmitter {
     pub(super) lanes: Lanes<QueuedFrame>,
-    /// The frame that is being transmitted, and until when.
+    /// The frame in transmission, and the end of its transmission.
     pub(super) sending: Option<(QueuedFrame, Instant)>,
-    /// Frames whose transmission a more urgent one has interrupted, and the time that each still
-    /// takes: packets of all lanes share a connection, the urgent ones first.
+    /// Frames whose transmission a more urgent one interrupted, and the time that each still takes:
+    /// packets of all lanes share a connection, the urgent ones first.
     pub(super) paused: Vec<(QueuedFrame, Duration)>,
-    /// Its transmission ended while the link was cut: it is transmitted again.
+    /// The transmission ended while the link was cut: the frame is transmitted again.
     pub(super) stalled: bool,
-    /// Since when the peer cannot be reached.
+    /// Time since which the peer cannot be reached.
     pub(super) blocked_since: Option<Instant>,
 }
 
-/// A frame that a node has sent.
+/// Frame that a node has sent.
 #[derive(Clone, Debug)]
 pub(crate) struct SentFrame {
     pub(crate) lane: Lane,
-    /// Boot of the sender: frames of an earlier one may be void.
+    /// Boot of the sender: frames of an earlier boot may be void.
     pub(crate) boot: u64,
     pub(crate) bytes: Bytes,
 }
 
-/// A frame that waits for its transmission, with what was drawn for it.
+/// Frame that waits for its transmission, with its random draws.
 #[derive(Debug)]
 pub(super) struct QueuedFrame {
     pub(super) frame: SentFrame,
     pub(super) draw: MessageDraw,
 }
 
-/// A transmission on a link, and its end.
+/// Transmission on a link, and its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transmission {
     pub(crate) link: Link,
