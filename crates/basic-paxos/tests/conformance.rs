@@ -8,7 +8,7 @@ use synod_sim::{RunOptions, run_seed};
 // The survivor of a wiped quorum compares histories with its peers, and stops.
 synod_sim::protocol_suite!(
     BasicPaxos,
-    partial_partitions: [quorum_loss, constrained_election, chain, deaf_leader],
+    partial_partitions: [quorum_loss, constrained_election, chain, half_connected_leader],
     flexible_quorums: |config| config.with_quorums(3, 2).unwrap(),
 );
 

@@ -5,6 +5,6 @@ use synod_multi_paxos::MultiPaxos;
 
 synod_sim::protocol_suite!(
     MultiPaxos,
-    partial_partitions: [quorum_loss, constrained_election, chain, deaf_leader],
+    partial_partitions: [quorum_loss, constrained_election, chain, half_connected_leader],
     flexible_quorums: |config| config.with_quorums(3, 2).unwrap(),
 );

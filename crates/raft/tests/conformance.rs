@@ -6,7 +6,7 @@ use synod_sim::conformance::partial;
 
 // What the peers of a wiped quorum append contradicts what the survivor has applied: its core ignores
 // it.
-synod_sim::protocol_suite!(Raft, partial_partitions: [quorum_loss, chain, deaf_leader]);
+synod_sim::protocol_suite!(Raft, partial_partitions: [quorum_loss, chain, half_connected_leader]);
 
 /// Raft cannot recover from this one, and pre-vote and check-quorum are no help: the only node that
 /// reaches a majority lacks an entry, and no node may vote for it (Raft §5.4.1). It has to wait until

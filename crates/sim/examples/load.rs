@@ -1,4 +1,4 @@
-//! Prints what load runs of a protocol come to, one line a seed.
+//! Prints the results of load runs of a protocol, one line per seed.
 //!
 //! ```text
 //! cargo run --release -p synod-sim --example load -- raft 0 40

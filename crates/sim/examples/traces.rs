@@ -1,5 +1,4 @@
-//! Prints what some seeds of every protocol do, as fingerprints: the same from every build, on
-//! every machine.
+//! Prints fingerprints of some seeds of every protocol: equal for every build, on every machine.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,8 +11,8 @@ fn main() {
     print!("{}", traces());
 }
 
-/// One line a seed: the protocol, the seed, the trace's hash, how many events, how many operations
-/// were acknowledged.
+/// Returns one line per seed: the protocol, the seed, the trace's hash, the number of events, and
+/// the number of acknowledged operations.
 pub fn traces() -> String {
     let options = RunOptions { fault_time: Duration::from_secs(15), ..RunOptions::default() };
     let mut lines = String::new();

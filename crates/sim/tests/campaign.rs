@@ -1,7 +1,6 @@
 //! The campaign that every change must pass: 20 simulated hours that count, for each protocol.
 //!
-//! Without optimisation that takes too long, so a debug build leaves it out. `synod sim --hours`
-//! runs longer ones.
+//! Too slow without optimisation, so debug builds ignore it. `synod sim --hours` runs longer ones.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use synod_types::{Membership, NodeId};
 
 const HOURS: Hours = Hours(Duration::from_secs(20 * 3600));
 
-/// All cores.
-struct Machine(Instant);
+/// Host that uses all cores.
+struct AllCores(Instant);
 
-impl SearchHost for Machine {
+impl SearchHost for AllCores {
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
@@ -38,10 +37,14 @@ impl SearchHost for Machine {
 fn passes<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) {
     let mut request = SearchRequest { hours: Some(HOURS), ..SearchRequest::default() };
     request.choose_seeds(None);
-    let again = format!("cargo run --release -p synod-{} --example search --", P::NAME);
-    let verdict = search(&Target::new::<P>(again, config), &request, &Machine(Instant::now()));
+    let replay_command = format!("cargo run --release -p synod-{} --example search --", P::NAME);
+    let verdict =
+        search(&Target::new::<P>(replay_command, config), &request, &AllCores(Instant::now()));
     println!("{}", verdict.summary);
-    assert!(verdict.passed, "what was found, or why it proves little, is told above");
+    assert!(
+        verdict.passed,
+        "violations, or reasons why the campaign is inconclusive, are printed above"
+    );
 }
 
 #[test]

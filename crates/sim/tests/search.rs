@@ -1,4 +1,4 @@
-//! A search ends where it should, and ends the same on any number of threads.
+//! A search ends at its goal, with the same result on any number of threads.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use synod_sim::search::{Hours, SearchHost, SearchOutcome, SearchRequest, Target,
 use synod_sim::{Fault, RunOptions, RunReport, Violation, ViolationKind};
 use synod_types::Instant;
 
-/// Every hundredth seed fails, and all but every tenth count.
-fn fake(seed: u64) -> RunReport {
+/// Returns a fake report: every hundredth seed fails, and all but every tenth count.
+fn fake_report(seed: u64) -> RunReport {
     let violation = (seed % 100 == 99).then(|| Violation {
         kind: ViolationKind::TwoLeaders,
         at: Instant::ZERO,
@@ -31,10 +31,10 @@ fn fake(seed: u64) -> RunReport {
     }
 }
 
-/// So many threads, and what was told.
-struct Threads(usize, Mutex<Vec<String>>);
+/// Host with so many threads, and the lines that were reported.
+struct ThreadedHost(usize, Mutex<Vec<String>>);
 
-impl SearchHost for Threads {
+impl SearchHost for ThreadedHost {
     fn elapsed(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -52,13 +52,14 @@ impl SearchHost for Threads {
     }
 }
 
-/// The verdict on the fake seeds, and what was told: the same from one thread and from four.
+/// Searches the fake seeds. Asserts that one thread and four give the same result, and returns it
+/// with the reported lines.
 fn run(request: &SearchRequest) -> (SearchOutcome, Vec<String>) {
-    let subject = Target::from_fn("fake", "search", |trial| fake(trial.seed).into());
+    let target = Target::from_fn("fake", "search", |spec| fake_report(spec.seed).into());
     let [one, four] = [1, 4].map(|threads| {
-        let world = Threads(threads, Mutex::default());
-        let verdict = search(&subject, request, &world);
-        (verdict, world.1.into_inner().unwrap())
+        let host = ThreadedHost(threads, Mutex::default());
+        let verdict = search(&target, request, &host);
+        (verdict, host.1.into_inner().unwrap())
     });
     assert_eq!((one.0.summary.json(), &one.1), (four.0.summary.json(), &four.1));
     one
@@ -71,57 +72,57 @@ fn hours(hours: u64) -> Option<Hours> {
 #[test]
 fn search_ends_at_the_first_violation_and_prints_its_replay_command() {
     let options = RunOptions { nodes: Some(5), ..RunOptions::default() };
-    let (verdict, told) =
+    let (verdict, lines) =
         run(&SearchRequest { seeds: 0..1000, options, ..SearchRequest::default() });
     assert_eq!((verdict.campaign.seeds, verdict.passed), (100, false));
     assert_eq!(verdict.campaign.violations[0].0, 99);
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with("seed 99: two leaders"), "{told:?}");
-    assert_eq!(told[1], "  again: search --seeds 99 --nodes 5");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("seed 99: two leaders"), "{lines:?}");
+    assert_eq!(lines[1], "  replay: search --seeds 99 --nodes 5");
 }
 
 #[test]
-fn a_search_that_keeps_going_runs_every_seed_once() {
+fn search_that_keeps_going_runs_every_seed_once() {
     let request = SearchRequest { seeds: 3..340, keep_going: true, ..SearchRequest::default() };
-    let (verdict, told) = run(&request);
+    let (verdict, lines) = run(&request);
     let counts = |seed: &u64| seed % 100 != 99 && !seed.is_multiple_of(10);
     let ops = (3..340).filter(counts).sum();
     assert_eq!((verdict.campaign.seeds, verdict.campaign.ops), (337, ops));
     let seeds: Vec<_> = verdict.campaign.violations.iter().map(|(seed, _)| *seed).collect();
-    assert_eq!((seeds, told.len()), (vec![99, 199, 299], 6));
+    assert_eq!((seeds, lines.len()), (vec![99, 199, 299], 6));
 }
 
 #[test]
-fn only_hours_that_count_end_a_search() {
-    let (verdict, told) =
+fn only_counted_hours_end_a_search() {
+    let (verdict, lines) =
         run(&SearchRequest { seeds: 0..u64::MAX, hours: hours(1), ..SearchRequest::default() });
     assert_eq!((verdict.campaign.counted, verdict.campaign.seeds), (60, 67));
-    assert!(verdict.passed && told.is_empty(), "{told:?}");
+    assert!(verdict.passed && lines.is_empty(), "{lines:?}");
 }
 
 #[test]
-fn seeds_that_run_out_before_the_hours_fail_the_search() {
-    let (verdict, told) =
+fn search_fails_when_seeds_run_out_before_the_hours() {
+    let (verdict, lines) =
         run(&SearchRequest { seeds: 20..60, hours: hours(1), ..SearchRequest::default() });
     assert!(!verdict.passed && verdict.campaign.violations.is_empty());
-    assert_eq!(told, ["this proves little: only 0.600 of 1.000 hours count"]);
+    assert_eq!(lines, ["inconclusive: only 0.600 of 1.000 hours count"]);
 }
 
 #[test]
 fn search_without_counted_seeds_ends_before_its_hours() {
-    let lazy = |seed| RunReport { counted: false, violation: None, ..fake(seed) };
-    let subject = Target::from_fn("lazy", "search", move |trial| lazy(trial.seed).into());
-    let world = Threads(2, Mutex::default());
+    let uncounted = |seed| RunReport { counted: false, violation: None, ..fake_report(seed) };
+    let target = Target::from_fn("uncounted", "search", move |spec| uncounted(spec.seed).into());
+    let host = ThreadedHost(2, Mutex::default());
     let request = SearchRequest { seeds: 0..u64::MAX, hours: hours(1), ..SearchRequest::default() };
-    let verdict = search(&subject, &request, &world);
+    let verdict = search(&target, &request, &host);
     assert_eq!((verdict.campaign.seeds, verdict.passed), (100, false));
-    // No fault is known to have bitten, no seed counts, and so no hour does.
-    assert_eq!(world.1.into_inner().unwrap().len(), 3);
+    // One line each for missing faults, for the share of counted seeds, and for the hours.
+    assert_eq!(host.1.into_inner().unwrap().len(), 3);
 }
 
 #[test]
-fn a_seed_alone_shows_its_trace() {
-    let (verdict, told) = run(&SearchRequest { seeds: 17..18, ..SearchRequest::default() });
+fn single_seed_reports_its_trace_hash() {
+    let (verdict, lines) = run(&SearchRequest { seeds: 17..18, ..SearchRequest::default() });
     assert!(verdict.passed);
-    assert_eq!(told, ["seed 17 passed: 17 operations, 1 events, trace 0000000000000011"]);
+    assert_eq!(lines, ["seed 17 passed: 17 operations, 1 events, trace 0000000000000011"]);
 }

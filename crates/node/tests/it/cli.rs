@@ -262,7 +262,7 @@ fn a_script_of_a_failure_is_replayed_and_tells_its_story() {
     let told = crate::support::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("2.000000 s  n2 dies") && told.contains("2.500000 s  n2 starts"),
+        told.contains("2.000000 s  n2 crashes") && told.contains("2.500000 s  n2 starts"),
         "{told}"
     );
     assert!(told.contains("synod: ") && told.contains("does not find what it did"), "{told}");

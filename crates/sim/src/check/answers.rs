@@ -5,13 +5,13 @@ use crate::violation::{Checked, ViolationKind, violation};
 use bytes::Bytes;
 use synod_types::{NodeId, Slot};
 
-/// One client's operation and how it ended.
+/// Operation of a client and its outcome.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
-    /// The node that took it.
+    /// Node that the client sent it to.
     pub(crate) node: NodeId,
-    /// Every slot that had been acknowledged to anyone when it began: a read must see them, a
-    /// command must come after them.
+    /// Highest slot acknowledged to any client when it began: a read must observe these slots, a
+    /// command must take effect after them.
     pub(crate) floor: Slot,
     pub(crate) state: OperationState,
 }
@@ -21,29 +21,29 @@ pub(crate) struct Operation {
 pub(crate) enum OperationState {
     /// It is pending.
     Pending,
-    /// It was done; a command took effect at this slot.
+    /// Done; a command took effect at this slot.
     Done(Slot),
-    /// It was not done and never will be; `busy`: because too much was in flight.
+    /// Not done, and never will be; `busy`: because too many requests were in flight.
     Refused { busy: bool },
-    /// It is unknown whether it was done.
+    /// Outcome unknown.
     Unknown,
 }
 
-/// An operation is answered once, by the node that took it, and not after its client has lost its
+/// Checks that an operation gets one reply, from its node, and none after its client lost the
 /// connection.
 pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Checked {
     if operation.state == OperationState::Pending && operation.node == node {
         return Ok(());
     }
     let text = format!(
-        "{node:?} answers operation {id} of {:?}, which ended before as {:?}",
+        "{node:?} replied to operation {id} of {:?}, which had ended as {:?}",
         operation.node, operation.state
     );
     Err(violation(ViolationKind::AnsweredTwice, [node], text))
 }
 
-/// A command was acknowledged: it took effect at that very slot, with that very reply, after
-/// everything acknowledged before it began.
+/// Checks an acknowledged command: it took effect at this slot, with this reply, after all commands
+/// acknowledged before it began.
 pub(crate) fn check_done(
     id: u64,
     operation: &Operation,
@@ -74,8 +74,8 @@ pub(crate) fn check_done(
     Ok(())
 }
 
-/// A command was refused for good: it has not taken effect. That it never will is checked when
-/// commands are chosen.
+/// Checks that a rejected command has not taken effect. Later effects are checked when commands are
+/// chosen.
 pub(crate) fn check_refused(id: u64, operation: &Operation, oracle: &Oracle) -> Checked {
     match oracle.place(id) {
         None => Ok(()),
@@ -86,7 +86,7 @@ pub(crate) fn check_refused(id: u64, operation: &Operation, oracle: &Oracle) -> 
     }
 }
 
-/// A read was served from a state applied through `applied`.
+/// Checks a read served from a state applied through `applied`.
 pub(crate) fn check_read(operation: &Operation, applied: Slot) -> Checked {
     if applied >= operation.floor {
         return Ok(());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_takes_effect_twice_is_found() {
+    fn command_that_takes_effect_twice_is_found() {
         let mut oracle = Oracle::new();
         chosen(&mut oracle, 1, 1, 70);
         let command = Command::put(70, b'k', "w");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_sees_what_was_acknowledged_before_it_began() {
+    fn read_observes_every_write_acknowledged_before_it_began() {
         assert!(check_read(&began_after(3), Slot(3)).is_ok());
         let found = check_read(&began_after(3), Slot(2)).unwrap_err();
         assert_eq!(found.kind, ViolationKind::StaleRead);

@@ -1,11 +1,11 @@
-//! Chosen slots: one value a slot, for ever, and on the disks of a quorum.
+//! Chosen slots: one value per slot, for ever, on the disks of a quorum.
 //!
-//! The quorum that chose a value keeps it: its nodes take nothing that is older than the choice, and
-//! nothing newer differs from it. Other nodes may hold the value, lose it to a straggler of an older
-//! round and get it again. So at every moment after a slot was first reported, the disks of some
-//! phase-2 quorum hold its value, under whatever stamp (a copy that was learnt is a copy), or have
-//! compacted it. A disk that is damaged or lost counts with what it held last: the protocol cannot
-//! help it. This is checked whenever a write becomes durable.
+//! The quorum that chose a value keeps it: its nodes accept nothing older than the choice, and
+//! nothing newer differs from it. Other nodes may hold the value, lose it to a late message of an
+//! older round, and get it again. So from the first report of a slot on, the disks of some phase-2
+//! quorum hold its value, under any stamp (a learned copy counts), or have compacted it. A
+//! corrupted or lost disk counts with its last content, because no protocol can prevent that loss.
+//! Checked whenever a write becomes durable.
 
 use super::node_set::NodeSet;
 use crate::check::digest::of_value;
@@ -15,7 +15,7 @@ use synod_consensus::{Protocol, Quorum, RunLog, Stamp, Write};
 use synod_replica::{Request, RequestKind};
 use synod_types::{NodeId, Slot, ValueRef};
 
-/// A node, and the round that it is in.
+/// A node and its current round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeRound {
     pub(crate) node: NodeId,
@@ -27,29 +27,29 @@ pub(crate) struct NodeRound {
 pub(crate) struct Chosen {
     quorum: Quorum,
     facts: Vec<Fact>,
-    /// Slots whose value some disk has just lost.
+    /// Slots whose value a disk has just lost.
     dropped: Vec<Slot>,
 }
 
-/// One chosen slot.
+/// Chosen slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fact {
     pub(crate) digest: u64,
-    /// The round that its first reporter stood in.
+    /// Round of the first reporter at its report.
     pub(crate) round: u64,
-    /// The node that reported it first.
+    /// First reporter.
     pub(crate) by: NodeId,
     /// Nodes whose disks hold it.
     holders: NodeSet,
 }
 
 impl Chosen {
-    /// Nothing is chosen yet; `quorum` says what it takes.
+    /// Starts with no chosen slot; `quorum` defines when a slot is chosen.
     pub(crate) fn new(quorum: Quorum) -> Self {
         Self { quorum, facts: Vec::new(), dropped: Vec::new() }
     }
 
-    /// The last chosen slot.
+    /// Returns the last chosen slot.
     pub(crate) fn last(&self) -> Slot {
         Slot(self.facts.len() as u64)
     }
@@ -58,7 +58,7 @@ impl Chosen {
         self.facts.get(usize::try_from(slot.0).ok()?.checked_sub(1)?)
     }
 
-    /// A node reports a slot as chosen. Returns whether it is the first report.
+    /// Checks a slot that a node reports as chosen. Returns whether it is the first report.
     pub(crate) fn report<'a, S: Stamp>(
         &mut self,
         reporter: NodeRound,
@@ -73,11 +73,12 @@ impl Chosen {
             if known.digest == fact.digest {
                 return Ok(false);
             }
-            let text = format!("slot {slot}: {node:?} reports {}, another value", describe(value));
+            let text =
+                format!("slot {slot}: {node:?} reports a different value, {}", describe(value));
             return Err(violation(ViolationKind::Disagreement, [known.by, node], text));
         }
         if slot != self.last().next() {
-            let text = format!("reports slot {slot} where {} is next", self.last().next());
+            let text = format!("reports slot {slot}, but slot {} is next", self.last().next());
             return Err(violation(ViolationKind::Disagreement, [node], text));
         }
         for (node, log) in disks {
@@ -99,8 +100,8 @@ impl Chosen {
         self.quorum.is_second(|node| fact.holders.has(node))
     }
 
-    /// A write is on a node's disk now. What lies up to `floor` the node has as a snapshot, too.
-    /// Once all that became durable at once is named, [`check_kept`](Self::check_kept) judges.
+    /// Records a write that is on a node's disk now. The node also holds slots up to `floor` as a
+    /// snapshot. Call [`check_kept`](Self::check_kept) after all writes of one sync.
     pub(crate) fn synced<P: Protocol>(&mut self, node: NodeId, write: &Write<P>, floor: Slot) {
         match write {
             Write::HardState(_) => {}
@@ -127,14 +128,15 @@ impl Chosen {
         }
     }
 
-    /// A node starts on a log of which more may have become durable than was known.
+    /// Records the log with which a node starts; more of it may have become durable than was
+    /// reported.
     pub(crate) fn reload<S: Stamp>(&mut self, node: NodeId, log: &RunLog<S>) {
         for slot in (log.base().0 + 1..=self.last().0).map(Slot) {
             self.hold(node, slot, log.get(slot).map(|(_, value)| of_value(&value)));
         }
     }
 
-    /// This is on a node's disk at a chosen slot now.
+    /// Records the value on a node's disk at a chosen slot.
     fn hold(&mut self, node: NodeId, slot: Slot, held: Option<u64>) {
         let index = usize::try_from(slot.0 - 1).expect("a chosen slot");
         let fact = &mut self.facts[index];
@@ -145,7 +147,7 @@ impl Chosen {
         fact.holders.set(node, is_held);
     }
 
-    /// All that became durable at once was looked at: what some disk has lost, a quorum must keep.
+    /// Checks that a quorum still holds each slot whose value a disk has lost in the last sync.
     pub(crate) fn check_kept(&mut self, node: NodeId) -> Checked {
         for slot in std::mem::take(&mut self.dropped) {
             let Some(fact) = self.at(slot).filter(|fact| !self.is_kept(fact)) else { continue };
@@ -160,14 +162,13 @@ impl Chosen {
         Ok(())
     }
 
-    /// A node writes a slot. From the round on in which a value was chosen, no other is ever
-    /// written.
+    /// Checks a write of a slot: a later round never writes another value than the chosen one.
     pub(crate) fn check_write(&self, writer: NodeRound, slot: Slot, digest: u64) -> Checked {
         let NodeRound { node, round } = writer;
         match self.at(slot) {
             Some(fact) if fact.digest != digest && fact.round < round => {
                 let text = format!(
-                    "in round {round} {node:?} writes over slot {slot}, which {:?} reported as \
+                    "in round {round}, {node:?} overwrites slot {slot}, which {:?} reported as \
                      chosen in round {}",
                     fact.by, fact.round
                 );
@@ -184,7 +185,7 @@ impl Fact {
     }
 }
 
-/// A value of the log in a few words.
+/// Describes a value of the log.
 pub(crate) fn describe(value: &ValueRef<'_>) -> String {
     match value {
         ValueRef::Noop => "no-op".into(),
@@ -233,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_chosen_once_and_needs_a_majority() {
+    fn slot_is_chosen_once_and_needs_a_majority() {
         let mut chosen = three();
         let logs = [log(&[b"a", b"x"]), log(&[b"a"]), log(&[])];
         assert_eq!(report(&mut chosen, 1, b"a", &logs), Ok(true));
-        assert_eq!(report(&mut chosen, 1, b"a", &[]), Ok(false), "known");
+        assert_eq!(report(&mut chosen, 1, b"a", &[]), Ok(false), "already reported");
         assert_eq!(report(&mut chosen, 1, b"b", &logs), Err(ViolationKind::Disagreement));
         assert_eq!(report(&mut chosen, 3, b"c", &logs), Err(ViolationKind::Disagreement));
         assert_eq!(report(&mut chosen, 2, b"x", &logs), Err(ViolationKind::NotOnMajority));
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_slot_is_not_written_over_in_a_later_round() {
+    fn chosen_slot_is_not_overwritten_in_a_later_round() {
         let mut chosen = three();
         report(&mut chosen, 1, b"a", &[log(&[b"a"]), log(&[b"a"])]).unwrap();
         let (same, other) = (of_value(&ValueRef::Command(b"a")), of_value(&ValueRef::Noop));
@@ -261,7 +262,7 @@ mod tests {
             chosen.check_write(NodeRound { node: NodeId(2), round }, Slot(1), digest)
         };
         assert!(write(2, same).is_ok());
-        assert!(write(1, other).is_ok(), "a straggler of the same round or an older one");
+        assert!(write(1, other).is_ok(), "a late write of the same round or an older one");
         assert_eq!(write(2, other).unwrap_err().kind, ViolationKind::Overwritten);
     }
 

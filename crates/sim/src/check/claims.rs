@@ -1,12 +1,11 @@
-//! Messages that leave a node must be backed by its disk.
+//! Check that a sender's disk backs each message that leaves it.
 
 use crate::violation::{Checked, ViolationKind, violation};
 use synod_consensus::{Message, Protocol, Saved};
 use synod_replica::{Payload, decode_frame};
 use synod_types::NodeId;
 
-/// Checks a frame at the moment that its sender lets it go, against the sender's disk of that
-/// moment.
+/// Checks a frame when its sender releases it, against the sender's synced disk at that time.
 pub(crate) fn check<P: Protocol>(
     from: NodeId,
     to: NodeId,
@@ -30,7 +29,7 @@ fn check_message<P: Protocol>(
         return Ok(());
     }
     let text = format!(
-        "{from:?} sends {to:?} {}, but its disk holds {:?} and slots up to {}",
+        "{from:?} sends {to:?} {}, but has synced only {:?} and slots up to {}",
         message.describe(),
         synced.hard_state,
         synced.log.last()

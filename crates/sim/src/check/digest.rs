@@ -1,8 +1,8 @@
-//! Fingerprints: of values, for comparison; of a whole run, to see whether two runs are the same.
+//! Fingerprints of values and of whole runs, for comparison.
 
 use synod_types::ValueRef;
 
-/// A running 64-bit fingerprint. Not cryptographic: it guards against accidents.
+/// Running 64-bit fingerprint. Not cryptographic: it detects accidental differences only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest(u64);
 
@@ -35,7 +35,7 @@ impl Digest {
     }
 }
 
-/// The fingerprint of one value of the log.
+/// Returns the fingerprint of one value of the log.
 pub(crate) fn of_value(value: &ValueRef<'_>) -> u64 {
     let mut digest = Digest::new();
     match value {

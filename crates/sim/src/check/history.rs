@@ -1,38 +1,36 @@
-//! Linearizability of the history of clients: one store, called one operation at a time, must have been
-//! able to give all these answers.
+//! Linearizability of the client history: some order of all operations must explain all results.
 //!
-//! This checker knows what clients know and nothing else. Where commands took effect is a hint and
-//! no argument: the order of slots has to explain every answer, each within the time between
-//! question and answer, and if it does not, all other orders are searched for one that does.
+//! This checker uses only what clients observe. The slots at which commands took effect are a hint:
+//! it first tries their order, which must explain every result, each within the time from its
+//! invocation to its completion. If that fails, it searches all other orders.
 
 use crate::violation::{Checked, ViolationKind, violation};
 use std::collections::{BTreeMap, VecDeque};
 use synod_checker::{Explanation, History, Op, OpId, Options, Outcome, Verdict, check};
 use synod_types::{Instant, NodeId, Slot};
 
-/// Bound of configurations that a search for an order visits, for one group of keys. Where the order
-/// of slots explains everything, as it must, none is needed; a history that takes more than this
-/// has failed.
+/// Maximum number of configurations that a search visits, for one group of keys. The order of slots
+/// normally explains the history without a search; a history that exceeds this bound fails.
 const MAX_CONFIGURATIONS: usize = 200_000;
 
-/// An operation as its client invokes it.
+/// Operation as its client invokes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     pub(crate) op: Op,
-    /// True if it is a read of a node's state, and not through the log.
+    /// True if it reads a node's state, not through the log.
     pub(crate) is_read: bool,
-    /// True if its client retries what was certainly not done.
-    pub(crate) persists: bool,
+    /// True if its client retries it after a rejection.
+    pub(crate) retries: bool,
 }
 
-/// An operation that a client waits for.
+/// Operation whose client waits for the result.
 #[derive(Clone, Debug)]
 struct PendingOperation {
     call: OpId,
     invocation: Invocation,
 }
 
-/// One attempt at an operation: how the cluster knows it.
+/// Attempt at an operation, with the id that the cluster uses for it.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     id: u64,
@@ -48,68 +46,70 @@ pub(crate) struct ClientHistory {
     times: Vec<Instant>,
     attempts: Vec<Attempt>,
     /// Pending operations, by the id of the attempt.
-    open: BTreeMap<u64, PendingOperation>,
-    /// Operations that were certainly not done and are to be retried: commands, and reads.
+    pending: BTreeMap<u64, PendingOperation>,
+    /// Rejected operations to retry: commands, and reads.
     to_retry: [VecDeque<PendingOperation>; 2],
 }
 
 impl ClientHistory {
-    /// A client invokes an operation.
+    /// Records the invocation of an operation.
     pub(crate) fn invoke(&mut self, now: Instant, id: u64, node: NodeId, invocation: Invocation) {
         let call = self.history.invoke(id, invocation.op.clone());
         self.times.push(now);
         self.attempts.push(Attempt { id, node, call });
-        self.open.insert(id, PendingOperation { call, invocation });
+        self.pending.insert(id, PendingOperation { call, invocation });
     }
 
-    /// A client retries an operation that was not done: the operation is pending since it
-    /// was first invoked. `None`: no operation of this kind is to be retried.
+    /// Records a retry of a rejected operation, which stays pending since its first invocation.
+    /// Returns `None` if no operation of this kind is to be retried.
     pub(crate) fn retry(&mut self, id: u64, node: NodeId, is_read: bool) -> Option<Op> {
         let pending = self.to_retry[usize::from(is_read)].pop_front()?;
         self.attempts.push(Attempt { id, node, call: pending.call });
         let op = pending.invocation.op.clone();
-        self.open.insert(id, pending);
+        self.pending.insert(id, pending);
         Some(op)
     }
 
     /// Returns the operation of a pending attempt; `None` if it is not recorded.
     pub(crate) fn op(&self, id: u64) -> Option<&Op> {
-        self.open.get(&id).map(|pending| &pending.invocation.op)
+        self.pending.get(&id).map(|pending| &pending.invocation.op)
     }
 
-    /// An attempt was answered.
+    /// Records the outcome of an attempt.
     pub(crate) fn done(&mut self, now: Instant, id: u64, outcome: Outcome) {
-        let Some(pending) = self.open.remove(&id) else { return };
-        self.history.complete(pending.call, outcome).expect("it fits, and is the first answer");
+        let Some(pending) = self.pending.remove(&id) else { return };
+        self.history.complete(pending.call, outcome).expect("the outcome fits, and is the first");
         self.times.push(now);
     }
 
-    /// An attempt was certainly not done.
+    /// Records the rejection of an attempt: it was certainly not done.
     pub(crate) fn refused(&mut self, now: Instant, id: u64) {
-        let Some(pending) = self.open.remove(&id) else { return };
-        if pending.invocation.persists {
+        let Some(pending) = self.pending.remove(&id) else { return };
+        if pending.invocation.retries {
             self.to_retry[usize::from(pending.invocation.is_read)].push_back(pending);
             return;
         }
-        self.history.fail(pending.call).expect("it is pending");
+        self.history.fail(pending.call).expect("the operation is pending");
         self.times.push(now);
     }
 
-    /// The outcome of an attempt is unknown. A read can be retried, for it changes nothing.
+    /// Records an attempt without a known outcome. A read can be retried, because it changes
+    /// nothing.
     pub(crate) fn abandoned(&mut self, now: Instant, id: u64) {
-        if self.open.get(&id).is_some_and(|pending| pending.invocation.is_read) {
+        if self.pending.get(&id).is_some_and(|pending| pending.invocation.is_read) {
             return self.refused(now, id);
         }
-        let Some(pending) = self.open.remove(&id) else { return };
-        self.history.abandon(pending.call).expect("it is pending");
+        let Some(pending) = self.pending.remove(&id) else { return };
+        self.history.abandon(pending.call).expect("the operation is pending");
         self.times.push(now);
     }
 
-    /// Judges the whole history, at its end. `place` returns the slot at which a command took effect.
+    /// Checks the whole history, at its end. `place` returns the slot at which a command took
+    /// effect.
     pub(crate) fn judge(&mut self, now: Instant, place: impl Fn(u64) -> Option<Slot>) -> Checked {
         let options = Options { max_configurations: MAX_CONFIGURATIONS, ..Options::default() };
         for pending in self.to_retry.iter_mut().flat_map(std::mem::take) {
-            self.history.fail(pending.call).expect("it is pending");
+            self.history.fail(pending.call).expect("the operation is pending");
             self.times.push(now);
         }
         for Attempt { id, call, .. } in &self.attempts {
@@ -130,8 +130,8 @@ impl ClientHistory {
             }
             Verdict::Unknown(bound) => {
                 let text = format!(
-                    "whether one store could have given all answers is not known: the search \
-                     ended at its bound ({bound:?}) of {}",
+                    "linearizability of the client history is undecided: the search \
+                     reached its bound ({bound:?}) of {}",
                     options.max_configurations
                 );
                 Err(violation(ViolationKind::Undecided, [], text))
@@ -139,13 +139,13 @@ impl ClientHistory {
         }
     }
 
-    /// Describes the operation that does not fit, and how far all others do.
+    /// Describes the operation that does not fit, and the order of all others.
     fn explain(&self, why: &Explanation, options: &Options) -> String {
         let ids: Vec<_> = self.attempts_at(why.culprit).map(|it| it.id.to_string()).collect();
         let at = self.times.get(why.events).map_or(0.0, |at| at.since(Instant::ZERO).as_secs_f64());
         format!(
-            "the outcomes of clients up to {at:.6} s, when operation {} ended, come from no single \
-             store\n{}",
+            "the client history up to {at:.6} s, when operation {} ended, is not \
+             linearizable\n{}",
             ids.join(", then "),
             why.text(&self.history, options).trim_end()
         )
@@ -163,10 +163,10 @@ mod tests {
 
     const NODE: NodeId = NodeId(1);
 
-    /// A history that is written event by event, a second each.
+    /// History that is written event by event, one a second.
     #[derive(Default)]
     struct HistoryBuilder {
-        seen: ClientHistory,
+        recorded: ClientHistory,
         now: Instant,
     }
 
@@ -178,13 +178,13 @@ mod tests {
 
         fn invoke(&mut self, id: u64, op: Op) {
             let now = self.tick();
-            let invocation = Invocation { op, is_read: false, persists: true };
-            self.seen.invoke(now, id, NODE, invocation);
+            let invocation = Invocation { op, is_read: false, retries: true };
+            self.recorded.invoke(now, id, NODE, invocation);
         }
 
         fn done(&mut self, id: u64, outcome: Outcome) {
             let now = self.tick();
-            self.seen.done(now, id, outcome);
+            self.recorded.done(now, id, outcome);
         }
 
         fn put(&mut self, id: u64, value: &str) {
@@ -199,45 +199,45 @@ mod tests {
 
         fn judge(mut self) -> Result<(), ViolationKind> {
             let now = self.tick();
-            self.seen.judge(now, |_| None).map_err(|found| found.kind)
+            self.recorded.judge(now, |_| None).map_err(|found| found.kind)
         }
     }
 
-    fn builder(tell: impl FnOnce(&mut HistoryBuilder)) -> Result<(), ViolationKind> {
+    fn verdict_of(events: impl FnOnce(&mut HistoryBuilder)) -> Result<(), ViolationKind> {
         let mut builder = HistoryBuilder::default();
-        tell(&mut builder);
+        events(&mut builder);
         builder.judge()
     }
 
     #[test]
-    fn outcomes_must_come_from_one_store() {
+    fn non_linearizable_histories_are_found() {
         let illegal = Err(ViolationKind::NotLinearizable);
         let begin = |builder: &mut HistoryBuilder| {
             builder.put(1, "1.");
             builder.put(2, "2.");
         };
-        let fine = builder(|builder| {
+        let fine = verdict_of(|builder| {
             begin(builder);
             builder.get(3, Some("2."));
         });
         assert_eq!(fine, Ok(()));
-        let stale = builder(|builder| {
+        let stale = verdict_of(|builder| {
             begin(builder);
             builder.get(3, Some("1."));
         });
         assert_eq!(stale, illegal);
-        let twice = builder(|builder| {
+        let twice = verdict_of(|builder| {
             begin(builder);
             builder.get(3, Some("2."));
             builder.get(4, Some("1."));
         });
         assert_eq!(twice, illegal, "the first write has taken effect again");
-        let early = builder(|builder| {
+        let early = verdict_of(|builder| {
             builder.put(1, "1.");
             builder.get(2, None);
         });
-        assert_eq!(early, illegal, "answered before it took effect");
-        let swapped = builder(|builder| {
+        assert_eq!(early, illegal, "read as missing after the write completed");
+        let swapped = verdict_of(|builder| {
             begin(builder);
             builder.invoke(
                 3,
@@ -245,40 +245,40 @@ mod tests {
             );
             builder.done(3, Outcome::Txn { succeeded: true, results: vec![None] });
         });
-        assert_eq!(swapped, illegal, "a transaction saw what was not there");
+        assert_eq!(swapped, illegal, "the transaction compared with an overwritten value");
     }
 
     #[test]
     fn retried_operation_is_pending_since_its_first_attempt() {
-        let again = |builder: &mut HistoryBuilder| {
+        let refused_put = |builder: &mut HistoryBuilder| {
             builder.invoke(1, Op::put("a", "1."));
             let now = builder.tick();
-            builder.seen.refused(now, 1);
+            builder.recorded.refused(now, 1);
         };
-        let patient = builder(|builder| {
-            again(builder);
+        let retried = verdict_of(|builder| {
+            refused_put(builder);
             builder.get(2, Some("1."));
-            assert_eq!(builder.seen.retry(3, NODE, true), None, "no read waits");
-            assert_eq!(builder.seen.retry(3, NODE, false), Some(Op::put("a", "1.")));
-            assert_eq!(builder.seen.retry(4, NODE, false), None);
+            assert_eq!(builder.recorded.retry(3, NODE, true), None, "no read to retry");
+            assert_eq!(builder.recorded.retry(3, NODE, false), Some(Op::put("a", "1.")));
+            assert_eq!(builder.recorded.retry(4, NODE, false), None);
             builder.done(3, Outcome::Done);
         });
-        assert_eq!(patient, Ok(()));
-        let refused = builder(|builder| {
-            again(builder);
+        assert_eq!(retried, Ok(()));
+        let refused = verdict_of(|builder| {
+            refused_put(builder);
             builder.get(2, Some("1."));
         });
-        assert_eq!(refused, Err(ViolationKind::NotLinearizable), "it was not to be done");
+        assert_eq!(refused, Err(ViolationKind::NotLinearizable), "a rejected write took effect");
     }
 
     #[test]
     fn unknown_outcome_may_or_may_not_have_taken_effect() {
         let lost = |values: &[Option<&str>]| {
-            builder(|builder| {
+            verdict_of(|builder| {
                 builder.put(1, "1.");
                 builder.invoke(2, Op::put("a", "2."));
                 let now = builder.tick();
-                builder.seen.abandoned(now, 2);
+                builder.recorded.abandoned(now, 2);
                 for (id, value) in (3..).zip(values) {
                     builder.get(id, *value);
                 }
@@ -287,12 +287,12 @@ mod tests {
         assert_eq!(lost(&[Some("1."), Some("2.")]), Ok(()));
         assert_eq!(lost(&[Some("1."), Some("1.")]), Ok(()));
         assert!(lost(&[Some("2."), Some("1.")]).is_err());
-        let read = builder(|builder| {
+        let read = verdict_of(|builder| {
             let now = builder.tick();
-            let invocation = Invocation { op: Op::get("a"), is_read: true, persists: true };
-            builder.seen.invoke(now, 1, NODE, invocation);
-            builder.seen.abandoned(now, 1);
-            assert_eq!(builder.seen.retry(2, NODE, true), Some(Op::get("a")));
+            let invocation = Invocation { op: Op::get("a"), is_read: true, retries: true };
+            builder.recorded.invoke(now, 1, NODE, invocation);
+            builder.recorded.abandoned(now, 1);
+            assert_eq!(builder.recorded.retry(2, NODE, true), Some(Op::get("a")));
             builder.done(2, Outcome::Read(Value::Nil));
         });
         assert_eq!(read, Ok(()));
@@ -311,7 +311,7 @@ mod tests {
         builder.get(20, Some("4."));
         let verdict = |max_configurations| {
             let options = Options { max_configurations, ..Options::default() };
-            builder.seen.verdict(&options).map_err(|found| found.kind)
+            builder.recorded.verdict(&options).map_err(|found| found.kind)
         };
         assert_eq!(verdict(2), Err(ViolationKind::Undecided));
         assert_eq!(verdict(MAX_CONFIGURATIONS), Err(ViolationKind::NotLinearizable));
@@ -324,11 +324,11 @@ mod tests {
         builder.put(2, "2.");
         builder.get(3, Some("1."));
         builder.put(4, "4.");
-        let found = builder.seen.judge(builder.now, |_| None).unwrap_err();
+        let found = builder.recorded.judge(builder.now, |_| None).unwrap_err();
         assert_eq!(found.nodes, [NODE]);
         let lines: Vec<_> = found.explanation.lines().collect();
-        let head = "the outcomes of clients up to 6.000000 s, when operation 3 ended, come from no \
-                    single store";
+        let head = "the client history up to 6.000000 s, when operation 3 ended, is not \
+                    linearizable";
         assert_eq!(lines[0], head);
         assert!(lines[2].contains(r#"3: get "a" -> "1.""#), "{lines:#?}");
         assert!(lines[3].contains("are linearizable, in this order:"), "{lines:#?}");

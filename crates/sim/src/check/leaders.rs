@@ -1,4 +1,4 @@
-//! Leaders.
+//! Checks of leaders.
 
 use super::chosen::Chosen;
 use crate::violation::{Checked, ViolationKind, violation};
@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use synod_consensus::{Protocol, Role, Saved, Stamp, Status};
 use synod_types::{Ballot, NodeId, Slot};
 
-/// At most one leader a ballot; and where logs are stamped with terms, every leader has all that
-/// was chosen before it (Raft §5.2, §5.4).
+/// Checks that a ballot has at most one leader and, where logs are stamped with terms, that a
+/// leader's log holds every slot chosen before its term (Raft §5.2, §5.4).
 #[derive(Debug)]
 pub(crate) struct Leaders {
-    /// True if one round has one leader. Where the stamp is a bare term it names no node, so two
-    /// nodes that lead under one term write indistinguishable slots.
+    /// True if a round has one leader. A bare term does not name its node, so two nodes that lead
+    /// under one term write indistinguishable slots.
     one_per_round: bool,
     by_ballot: BTreeMap<Ballot, NodeId>,
 }
@@ -22,7 +22,7 @@ impl Leaders {
         Self { one_per_round, by_ballot: BTreeMap::new() }
     }
 
-    /// Looks at a node after an event. Returns whether it has just become leader.
+    /// Checks a node's status after an event. Returns whether the node has just become leader.
     pub(crate) fn observe(
         &mut self,
         node: NodeId,
@@ -47,7 +47,7 @@ impl Leaders {
         Err(violation(ViolationKind::TwoLeaders, [leader, node], text))
     }
 
-    /// A node has become leader with this log, all of it that was written, synced or not.
+    /// Checks the log of a new leader: all of it that was written, synced or not.
     pub(crate) fn check_complete<P: Protocol>(
         &self,
         node: NodeId,
@@ -97,7 +97,7 @@ mod tests {
     fn two_leaders_of_one_term_are_found() {
         let mut leaders = leaders(true);
         assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(true));
-        assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(false), "the same as before");
+        assert_eq!(leaders.observe(NodeId(1), &leads(1, 3)), Ok(false), "already known as leader");
         assert_eq!(leaders.observe(NodeId(2), &leads(2, 4)), Ok(true));
         let found = leaders.observe(NodeId(2), &leads(2, 3)).unwrap_err();
         assert_eq!(found.kind, ViolationKind::TwoLeaders);

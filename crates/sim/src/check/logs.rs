@@ -1,17 +1,18 @@
-//! Writes of nodes to their logs, and which of them become durable.
+//! Checks of writes to logs, and of those that become durable.
 //!
-//! Every value that was ever written to a slot is kept with its stamp, and with the nodes whose
-//! disks have held it there. Where stamps are ballots, a slot is **chosen** exactly when a phase-2
-//! quorum of disks has held one value under one ballot: each of these copies is an acceptance, and
-//! stays one when its node votes again, fails, or is lost with its disk. So the check knows a
-//! choice before any node does, and judges it by stamps alone ("Paxos Made Simple" §2.2):
+//! Keeps every value that was ever written to a slot, with its stamp and the nodes whose disks have
+//! held it. Where stamps are ballots, a slot is **chosen** exactly when a phase-2 quorum of disks
+//! has held one value under one ballot: each of these copies is an acceptance, and remains one when
+//! its node votes again, fails, or loses its disk. So the check detects a choice before any node
+//! does, and decides by stamps alone ("Paxos Made Simple" §2.2):
 //!
-//! - no other value has a ballot above the chosen one's, written before the choice or after it;
-//! - a value is stamped as chosen ([`Ballot::CHOSEN`]) only where it is;
-//! - what a node reports is what was chosen.
+//! - no other value has a higher ballot than the chosen one, whether written before the choice or
+//!   after it;
+//! - a value is stamped as chosen ([`Ballot::CHOSEN`]) only if it is;
+//! - nodes report only chosen values.
 //!
-//! A term says less: an entry of an older term on a majority of disks may still be replaced (Raft
-//! §5.4.2). Where stamps are terms the rules are those of [`Chosen`]: by the round in which a slot
+//! Terms give less: an entry of an older term on a majority of disks may still be replaced (Raft
+//! §5.4.2). Where stamps are terms, the rules are those of [`Chosen`]: by the round in which a slot
 //! was first reported.
 
 use super::chosen::{Chosen, NodeRound};
@@ -21,25 +22,25 @@ use crate::violation::{Checked, ViolationKind, violation};
 use synod_consensus::{HardState, Protocol, Quorum, Run, RunLog, Stamp, Write};
 use synod_types::{Ballot, NodeId, Slot};
 
-/// One slot under one stamp has one value, on every node (log matching, in general form), a hard
-/// state never goes back, and ballots choose one value a slot.
+/// Checks that a slot has one value under one stamp, on every node (log matching, in general form),
+/// that hard states never go back, and that ballots choose one value per slot.
 #[derive(Debug)]
 pub(crate) struct Logs<P: Protocol> {
     quorum: Quorum,
     slots: Vec<SlotRecord<P::Stamp>>,
-    /// The hard state that each node wrote last.
+    /// Last hard state that each node wrote.
     hard_states: Vec<P::HardState>,
 }
 
-/// Everything that was ever written to one slot.
+/// Every value that was ever written to one slot.
 #[derive(Clone, Debug, Default)]
 struct SlotRecord<S> {
     copies: Vec<Copies<S>>,
-    /// The chosen value, under the lowest ballot that chose it.
+    /// Chosen value, under the lowest ballot that chose it.
     choice: Option<BallotValue>,
 }
 
-/// A value under a ballot, by its digest.
+/// Value under a ballot, by its digest.
 #[derive(Clone, Copy, Debug)]
 struct BallotValue {
     ballot: Ballot,
@@ -60,12 +61,12 @@ impl<P: Protocol> Logs<P> {
         Self { quorum, slots: Vec::new(), hard_states: vec![P::HardState::default(); nodes] }
     }
 
-    /// A node has lost what was not synced: this is what it goes on from.
+    /// Resets a node that has lost its unsynced writes.
     pub(crate) fn reset_to_synced(&mut self, node: usize, synced: &P::HardState) {
         self.hard_states[node] = synced.clone();
     }
 
-    /// A node hands out a write while it stands in `round`.
+    /// Checks a write that a node emits in `round`.
     pub(crate) fn check(
         &mut self,
         node: usize,
@@ -89,7 +90,7 @@ impl<P: Protocol> Logs<P> {
         }
     }
 
-    /// A node writes these slots.
+    /// Checks the slots that a node writes.
     pub(crate) fn check_run(
         &mut self,
         writer: NodeRound,
@@ -121,7 +122,7 @@ impl<P: Protocol> Logs<P> {
         Ok(())
     }
 
-    /// These slots are on a node's disk now: under a ballot, each is an acceptance.
+    /// Records slots that are on a node's disk now: under a ballot, each is an acceptance.
     pub(crate) fn synced(&mut self, id: NodeId, run: &Run<P::Stamp>) -> Checked {
         let Some(ballot) = ballot_of(&run.stamp).filter(|ballot| *ballot != Ballot::CHOSEN) else {
             return Ok(());
@@ -145,13 +146,14 @@ impl<P: Protocol> Logs<P> {
         Ok(())
     }
 
-    /// A node goes on from a log of which more may have become durable than was known.
+    /// Records the log with which a node starts; more of it may have become durable than was
+    /// reported.
     pub(crate) fn reload(&mut self, id: NodeId, log: &RunLog<P::Stamp>) -> Checked {
         log.runs().try_for_each(|run| self.synced(id, run))
     }
 
-    /// A node reports a slot as chosen: some ballot has it accepted by a quorum. Where stamps are
-    /// terms this says nothing.
+    /// Checks a slot that a node reports as chosen: a quorum has accepted it under some ballot.
+    /// Does not apply where stamps are terms.
     pub(crate) fn check_report(&mut self, id: NodeId, slot: Slot, digest: u64) -> Checked {
         let record = self.at(slot);
         if !record.copies.iter().any(|copies| ballot_of(&copies.stamp).is_some()) {
@@ -171,14 +173,14 @@ impl<P: Protocol> Logs<P> {
 }
 
 impl<S: Stamp> SlotRecord<S> {
-    /// A node writes a value under a ballot, or as chosen.
+    /// Checks a value that a node writes under a ballot, or as chosen.
     fn check_ballot(&self, id: NodeId, slot: Slot, written: BallotValue) -> Checked {
         let BallotValue { ballot, digest } = written;
         match self.choice {
             Some(chosen) if chosen.digest == digest => Ok(()),
             Some(chosen) if chosen.ballot < ballot => {
                 let text = format!(
-                    "{id:?} has another value under {ballot} at slot {slot}, chosen under {}",
+                    "{id:?} writes a different value under {ballot} at slot {slot}, chosen under {}",
                     chosen.ballot
                 );
                 Err(violation(ViolationKind::Overwritten, [id], text))
@@ -186,7 +188,7 @@ impl<S: Stamp> SlotRecord<S> {
             None if ballot == Ballot::CHOSEN => {
                 let holders = self.holders_of(digest);
                 let text = format!(
-                    "{id:?} takes slot {slot} for chosen, but no ballot has its value on the disks \
+                    "{id:?} reports slot {slot} as chosen, but no ballot has its value on the disks \
                      of a quorum: {}",
                     holders.join(", ")
                 );
@@ -196,13 +198,13 @@ impl<S: Stamp> SlotRecord<S> {
         }
     }
 
-    /// A quorum has accepted a value under a ballot.
+    /// Records that a quorum has accepted a value under a ballot.
     fn choose(&mut self, id: NodeId, slot: Slot, accepted: BallotValue) -> Checked {
         let BallotValue { mut ballot, digest } = accepted;
         if let Some(other) = self.choice {
             if other.digest != digest {
                 let text = format!(
-                    "slot {slot} is chosen under {} and otherwise under {ballot}",
+                    "slot {slot} has different chosen values under {} and under {ballot}",
                     other.ballot
                 );
                 return Err(violation(ViolationKind::Disagreement, [id], text));
@@ -226,7 +228,7 @@ impl<S: Stamp> SlotRecord<S> {
     }
 }
 
-/// Returns the ballot that a stamp is; `None` if stamps are terms.
+/// Returns a stamp as a ballot; `None` if stamps are terms.
 fn ballot_of<S: Stamp>(stamp: &S) -> Option<Ballot> {
     S::NAMES_PROPOSER.then(|| stamp.ballot())
 }
@@ -238,7 +240,7 @@ mod tests {
     use synod_multi_paxos::MultiPaxos;
     use synod_types::{Membership, Values};
 
-    /// Two of three nodes choose, and nothing is reported.
+    /// Returns the checkers of three nodes, of which two choose, without any report.
     fn three<P: Protocol>() -> (Logs<P>, Chosen) {
         let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), []).unwrap());
         (Logs::new(3, quorum.clone()), Chosen::new(quorum))
@@ -248,7 +250,7 @@ mod tests {
         Ballot { round, node: NodeId(1) }
     }
 
-    /// Writes of one slot, each synced at once: node, ballot, value.
+    /// Writes one slot and syncs each write at once: node, ballot, value.
     fn written<P: Protocol<Stamp = Ballot>>(
         writes: &[(u64, Ballot, &str)],
     ) -> Result<(Logs<P>, Chosen), ViolationKind> {
@@ -257,7 +259,7 @@ mod tests {
             let values = Values::command_only(value.as_bytes());
             let run = Run { first: Slot(1), stamp: *stamp, values };
             let id = NodeId(*node);
-            // A node of basic Paxos stands in no round.
+            // Nodes of basic Paxos have no round.
             let writer = NodeRound { node: id, round: 0 };
             logs.check_run(writer, &run, &chosen).map_err(|found| found.kind)?;
             logs.synced(id, &run).map_err(|found| found.kind)?;
@@ -272,11 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn chosen_value_has_no_other_above_its_ballot() {
+    fn no_other_value_has_a_higher_ballot_than_the_chosen_one() {
         let chosen = [(1, at(1), "a"), (2, at(1), "a")];
         let then = |write| [&chosen[..], &[write]].concat();
         assert_eq!(verdict(&then((3, at(2), "a"))), Ok(()));
-        assert_eq!(verdict(&then((3, at(0), "b"))), Ok(()), "a straggler");
+        assert_eq!(verdict(&then((3, at(0), "b"))), Ok(()), "a late write");
         assert_eq!(verdict(&then((3, at(2), "b"))), Err(ViolationKind::Overwritten));
         assert_eq!(verdict(&then((3, Ballot::CHOSEN, "b"))), Err(ViolationKind::Overwritten));
         let before = [(1, at(1), "a"), (3, at(2), "b"), (2, at(1), "a")];
@@ -287,13 +289,13 @@ mod tests {
     fn acceptances_of_two_ballots_do_not_add_up() {
         let apart = [(1, at(1), "a"), (2, at(2), "a")];
         assert_eq!(verdict(&apart), Ok(()));
-        let learnt = [apart[0], apart[1], (3, Ballot::CHOSEN, "a")];
-        assert_eq!(verdict(&learnt), Err(ViolationKind::NotOnMajority));
+        let learned = [apart[0], apart[1], (3, Ballot::CHOSEN, "a")];
+        assert_eq!(verdict(&learned), Err(ViolationKind::NotOnMajority));
         let (mut logs, _) = written::<BasicPaxos>(&apart).unwrap();
         let digest = of_value(&synod_types::ValueRef::Command(b"a"));
         let report = logs.check_report(NodeId(3), Slot(1), digest);
         assert_eq!(report.unwrap_err().kind, ViolationKind::NotOnMajority);
-        // An acceptance counts even when its node has accepted under a higher ballot since.
+        // An acceptance counts even if its node has accepted under a higher ballot since.
         let kept = [(1, at(1), "a"), (1, at(2), "a"), (2, at(1), "a"), (3, Ballot::CHOSEN, "a")];
         assert_eq!(verdict(&kept), Ok(()));
     }

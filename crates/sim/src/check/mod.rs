@@ -1,4 +1,5 @@
-//! The properties that hold after every event, and the one that is judged at the end: a file each.
+//! Checked properties: those that hold after every event, and linearizability at the end. One file
+//! each.
 
 pub(crate) mod answers;
 pub(crate) mod chosen;
@@ -20,14 +21,14 @@ use state::Oracle;
 use synod_consensus::{Protocol, Quorum, RunLog, Write};
 use synod_types::{NodeId, Slot, ValueRef};
 
-/// Everything that the checkers remember.
+/// State of all checkers.
 pub(crate) struct Checks<P: Protocol> {
     pub(crate) leaders: Leaders,
     pub(crate) chosen: Chosen,
     pub(crate) logs: Logs<P>,
     pub(crate) oracle: Oracle,
     pub(crate) history: ClientHistory,
-    /// True if replies are judged at the end only, by the history.
+    /// True if replies are checked only at the end, by the history.
     pub(crate) history_only: bool,
 }
 
@@ -43,7 +44,7 @@ impl<P: Protocol> Checks<P> {
         }
     }
 
-    /// A node reports a slot as chosen. Returns whether it is the first.
+    /// Checks a slot that a node reports as chosen. Returns whether it is the first report.
     pub(crate) fn report<'a>(
         &mut self,
         reporter: NodeRound,
@@ -58,7 +59,8 @@ impl<P: Protocol> Checks<P> {
         Ok(is_first)
     }
 
-    /// Writes of a node became durable. What lies up to `floor` it has as a snapshot, too.
+    /// Checks writes of a node that became durable. The node also holds slots up to `floor` as a
+    /// snapshot.
     pub(crate) fn synced<'a>(
         &mut self,
         node: NodeId,
@@ -74,7 +76,8 @@ impl<P: Protocol> Checks<P> {
         self.chosen.check_kept(node)
     }
 
-    /// A node starts on a log of which more may have become durable than was known.
+    /// Checks the log with which a node starts; more of it may have become durable than was
+    /// reported.
     pub(crate) fn reload(&mut self, node: NodeId, log: &RunLog<P::Stamp>) -> Checked {
         self.logs.reload(node, log)?;
         self.chosen.reload(node, log);

@@ -2,7 +2,7 @@
 
 use synod_types::NodeId;
 
-/// Nodes of a simulation, as bits.
+/// Set of nodes of a simulation, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeSet(u64);
 

@@ -1,4 +1,4 @@
-//! The state that the chosen commands make, on every node.
+//! Check of the state that the chosen commands produce, on every node.
 
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use crate::workload::kv::{LAST, Last, Machine};
@@ -8,12 +8,12 @@ use synod_replica::{Applied, Applier, ChosenRun, Session};
 use synod_storage::{MemoryDisk, StoreView};
 use synod_types::{Incarnation, NodeId, Slot, Value};
 
-/// A state machine of the checker's own that applies each chosen slot once, in order: what every
-/// node's must be equal to.
+/// The checker's own state machine. It applies each chosen slot once, in order; every node's state
+/// must equal its state.
 pub(crate) struct Oracle {
     disk: MemoryDisk,
     applier: Applier,
-    /// The digest of the state after each slot; the first is that of the empty state.
+    /// Digest of the state after each slot; the first is that of the empty state.
     digests: Vec<u64>,
     /// Commands that took effect, by slot.
     effects: BTreeMap<Slot, Last>,
@@ -32,7 +32,7 @@ impl Oracle {
         Self { disk, applier, digests, effects: BTreeMap::new(), places: BTreeMap::new() }
     }
 
-    /// A slot was chosen. Returns the number of the command that took effect, if one did.
+    /// Applies a chosen slot. Returns the number of the command that took effect, if one did.
     pub(crate) fn choose(
         &mut self,
         slot: Slot,
@@ -66,7 +66,7 @@ impl Oracle {
         self.places.get(&id).copied()
     }
 
-    /// A node has applied.
+    /// Checks the state that a node has applied.
     pub(crate) fn check_applied(&self, node: NodeId, applier: &Applier) -> Checked {
         let slot = applier.applied();
         let expected = usize::try_from(slot.0).ok().and_then(|slot| self.digests.get(slot));
@@ -74,13 +74,13 @@ impl Oracle {
             return Ok(());
         }
         let text = match expected {
-            Some(_) => format!("after slot {slot} the state is not what the log makes it"),
+            Some(_) => format!("after slot {slot} the state differs from the result of the log"),
             None => format!("applied through slot {slot}, which was not chosen"),
         };
         Err(violation(ViolationKind::StateDiverged, [node], text))
     }
 
-    /// Returns whether a node's stored state is, byte for byte, what it must be.
+    /// Checks that a node's stored state equals the expected one, byte for byte.
     pub(crate) fn check_stored(
         node: NodeId,
         stored: &BTreeMap<Bytes, Bytes>,
@@ -99,8 +99,8 @@ impl Oracle {
         }
     }
 
-    /// Returns the content of a node's store once all that was chosen is applied and stored. For the end
-    /// of a run: the oracle goes no further.
+    /// Returns the content of a node's store after all chosen slots are applied and stored. Ends
+    /// the oracle.
     pub(crate) fn into_stored(mut self) -> BTreeMap<Bytes, Bytes> {
         self.applier.seal();
         let written = self.applier.persist(self.applier.applied()).map(|_| ());
@@ -109,7 +109,7 @@ impl Oracle {
     }
 }
 
-/// All keys of a state store.
+/// Returns all keys of a state store.
 pub(crate) fn contents(store: &impl StoreView) -> BTreeMap<Bytes, Bytes> {
     store.range(&[], None).map(|entry| entry.expect("memory does not fail")).collect()
 }

@@ -173,9 +173,9 @@ impl<P: Protocol> Cluster<P> {
             self.workload.clients.finish(id, OperationState::Refused { busy: false });
             return Ok(id);
         }
-        let deadline = self.world.now + self.world.plan.clients.patience.end;
+        let deadline = self.world.now + self.world.plan.clients.timeout.end;
         let op = Op::put(vec![key], value);
-        let invocation = Invocation { op, is_read: false, persists: false };
+        let invocation = Invocation { op, is_read: false, retries: false };
         self.checks.history.invoke(self.world.now, id, node, invocation);
         let command = Command::put(id, key, value.to_vec()).encode();
         let event = Event::Request { token: Token(id), command, deadline };
@@ -195,7 +195,7 @@ impl<P: Protocol> Cluster<P> {
             self.workload.clients.finish(id, OperationState::Refused { busy: false });
             return Ok(id);
         }
-        let deadline = self.world.now + self.world.plan.clients.patience.end;
+        let deadline = self.world.now + self.world.plan.clients.timeout.end;
         let event = Event::Read { token: Token(id), deadline };
         self.handle_event(index, event).map_err(|found| self.with_time(*found))?;
         Ok(id)
@@ -251,7 +251,7 @@ mod tests {
         write(&mut cluster, others[0], b"new")?;
         let index = Cluster::<Raft>::index(deposed);
         let id = cluster.workload.clients.begin(cluster.world.now, index);
-        let invocation = Invocation { op: Op::get("a"), is_read: true, persists: false };
+        let invocation = Invocation { op: Op::get("a"), is_read: true, retries: false };
         cluster.checks.history.invoke(cluster.world.now, id, deposed, invocation);
         let answer = Answer { token: Token(id), outcome: Outcome::Readable };
         cluster.on_reply(index, &answer).map_err(|found| cluster.with_time(*found))?;

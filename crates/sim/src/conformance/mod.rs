@@ -1,4 +1,4 @@
-//! One suite that every protocol passes: [`protocol_suite!`](crate::protocol_suite!) makes its tests.
+//! Test suite for every protocol: [`protocol_suite!`](crate::protocol_suite!) makes its tests.
 
 pub mod partial;
 mod steps;
@@ -10,13 +10,14 @@ pub use suite::*;
 pub use wiped::survivor_of_a_wiped_quorum_serves_no_mixture;
 
 /// Makes the tests of the suite for a protocol, with its [default settings](default_config), which
-/// elect within a second. [Partial partitions](partial) are named, because some protocols do not
-/// recover from all of them. The hashes of the pinned seeds are in `tests/fixtures/hashes.txt` of
-/// the caller's package. A function may follow that gives settings of four nodes the quorums 3 and 2.
+/// elect a leader within a second. [Partial partitions](partial) are named, because some protocols
+/// do not recover from all of them. The hashes of the pinned seeds are in
+/// `tests/fixtures/hashes.txt` of the caller's package. An optional function gives settings of four
+/// nodes the quorums 3 and 2.
 ///
 /// ```text
 /// synod_sim::protocol_suite!(MultiPaxos,
-///     partial_partitions: [quorum_loss, constrained_election, chain, deaf_leader],
+///     partial_partitions: [quorum_loss, constrained_election, chain, half_connected_leader],
 ///     flexible_quorums: |config| config.with_quorums(3, 2).unwrap(),
 /// );
 /// ```
@@ -29,11 +30,11 @@ macro_rules! protocol_suite {
     ) => {
         $crate::protocol_suite!(@suite $protocol,
             elects_a_leader,
-            commits_what_any_node_is_given,
+            commits_writes_from_every_node,
             commits_without_a_minority,
             commits_nothing_without_a_majority,
             keeps_acknowledged_writes_when_all_restart,
-            heals_after_a_partition,
+            recovers_after_a_partition,
             single_node_commits,
             leader_with_a_stalled_disk_is_replaced,
             survives_a_search,
@@ -55,9 +56,9 @@ macro_rules! protocol_suite {
         }
 
         #[test]
-        fn pinned_seeds_do_the_same_in_every_build() {
+        fn pinned_seeds_are_equal_in_every_build() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hashes.txt");
-            $crate::conformance::pinned_seeds_do_the_same_in_every_build::<$protocol>(path);
+            $crate::conformance::pinned_seeds_are_equal_in_every_build::<$protocol>(path);
         }
 
         $(

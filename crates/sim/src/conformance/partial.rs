@@ -1,9 +1,9 @@
-//! Partial partitions: the links that work connect a quorum, though not everyone with everyone.
+//! Partial partitions: the working links connect a quorum, but not every pair of nodes.
 //!
-//! The three that Ng, Haridi and Carbone found to stop one protocol or another ("Omni-Paxos:
-//! Breaking the Barriers of Partial Connectivity"), and a leader that is heard but hears no other
-//! node. A protocol that has these tests serves again within four of its longest election time-outs,
-//! whatever the seed.
+//! These are the three that Ng, Haridi and Carbone found to stop one protocol or another
+//! ("Omni-Paxos: Breaking the Barriers of Partial Connectivity"), and a leader whose incoming links
+//! are cut. A protocol with these tests serves again within four of its longest election timeouts,
+//! for every seed.
 
 use super::steps::{converge, default_config, leader, put, run, until, write};
 use crate::cluster::Cluster;
@@ -12,14 +12,14 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Ballot, NodeId};
 
-/// Time within which a connected quorum must be served: four of the longest election timeouts of the
+/// Time within which a connected quorum must serve: four of the longest election timeouts of the
 /// protocols' default settings.
-const PATIENCE: Duration = Duration::from_millis(4 * 300);
+const SERVE_TIMEOUT: Duration = Duration::from_millis(4 * 300);
 /// Number of seeds to try.
 const SEEDS: u64 = 25;
 
-/// A cluster in which everyone holds one write, who leads it (without leaders: any node), and the
-/// others.
+/// Returns a cluster in which every node holds one write, its leader (any node in a protocol
+/// without leaders), and the other nodes.
 fn settled<P: Protocol>(nodes: u64, seed: u64) -> (Cluster<P>, NodeId, Vec<NodeId>) {
     let mut cluster = Cluster::<P>::new(Plan::healthy(nodes), seed, default_config::<P>);
     let first = leader(&mut cluster);
@@ -29,7 +29,7 @@ fn settled<P: Protocol>(nodes: u64, seed: u64) -> (Cluster<P>, NodeId, Vec<NodeI
     (cluster, first, others)
 }
 
-/// Mends all links and cuts those between nodes that `linked` does not connect.
+/// Heals all links, and cuts those between nodes that `linked` does not connect.
 fn connect<P: Protocol>(cluster: &mut Cluster<P>, linked: impl Fn(NodeId, NodeId) -> bool) {
     cluster.heal();
     let all: Vec<_> = cluster.members().all().collect();
@@ -42,30 +42,30 @@ fn connect<P: Protocol>(cluster: &mut Cluster<P>, linked: impl Fn(NodeId, NodeId
     }
 }
 
-/// A client of `node` is served in time.
-fn serves<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, what: &str) {
-    let end = cluster.now() + PATIENCE;
+/// Asserts that a client of `node` is served in time.
+fn serves<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, case: &str) {
+    let end = cluster.now() + SERVE_TIMEOUT;
     let operation = put(cluster, node, b'b', b"after");
     while !cluster.is_done(operation) {
-        assert!(cluster.now() < end, "{what}: 4 election time-outs, and not served");
+        assert!(cluster.now() < end, "{case}: not served within 4 election timeouts");
         run(cluster, Duration::from_millis(1));
     }
 }
 
 /// Returns the leader and its ballot.
-fn reign<P: Protocol>(cluster: &Cluster<P>) -> Option<(NodeId, Ballot)> {
+fn leadership<P: Protocol>(cluster: &Cluster<P>) -> Option<(NodeId, Ballot)> {
     let leader = cluster.leader()?;
     Some((leader, cluster.status(leader)?.ballot))
 }
 
-/// Serves for a while, under one and the same leader, if the protocol has any.
-fn rests<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, what: &str) {
-    run(cluster, PATIENCE);
-    let reigns = reign(cluster);
+/// Asserts that `node` keeps serving, under one and the same leader, if the protocol has leaders.
+fn serves_stably<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, case: &str) {
+    run(cluster, SERVE_TIMEOUT);
+    let expected = leadership(cluster);
     for _ in 0..5 {
-        serves(cluster, node, what);
-        run(cluster, PATIENCE);
-        assert_eq!(reign(cluster), reigns, "{what}: leaders come and go");
+        serves(cluster, node, case);
+        run(cluster, SERVE_TIMEOUT);
+        assert_eq!(leadership(cluster), expected, "{case}: the leader changed");
     }
 }
 
@@ -75,67 +75,67 @@ fn heals<P: Protocol>(mut cluster: Cluster<P>, node: NodeId) {
     converge(cluster);
 }
 
-/// Five nodes are connected to one of them, the hub, and to no other: the leader, too, which so loses its
-/// quorum. It goes on talking to the hub, and must not keep it from leading.
+/// Four of five nodes are connected to one of them, the hub, and to no other. So is the leader, which
+/// loses its quorum. It still sends to the hub, and must not keep it from leading.
 pub fn quorum_loss<P: Protocol>() {
     for seed in 0..SEEDS {
-        let what = format!("quorum loss, seed {seed}");
+        let case = format!("quorum loss, seed {seed}");
         let (mut cluster, _, others) = settled::<P>(5, seed);
         let hub = others[seed as usize % others.len()];
         connect(&mut cluster, |one, other| one == hub || other == hub);
-        serves(&mut cluster, hub, &what);
-        rests(&mut cluster, hub, &what);
+        serves(&mut cluster, hub, &case);
+        serves_stably(&mut cluster, hub, &case);
         heals(cluster, hub);
     }
 }
 
-/// The same with a leader that is cut off and a hub that missed the last write. No other node
-/// has a quorum, so the hub has to lead, with a log that is behind. Where only a log may lead
-/// that is as good as those of its voters, no node can.
+/// Quorum loss with a leader that is cut off and a hub that missed the last write. No other node has
+/// a quorum, so the hub has to lead, with a log that lags. Protocols that require a leader's log to
+/// be as up to date as its voters' elect no leader here.
 pub fn constrained_election<P: Protocol>() {
     for seed in 0..SEEDS {
-        let what = format!("constrained election, seed {seed}");
+        let case = format!("constrained election, seed {seed}");
         let (mut cluster, first, others) = settled::<P>(5, seed);
         let hub = others[seed as usize % others.len()];
         connect(&mut cluster, |one, other| one != hub && other != hub);
         write(&mut cluster, first, b'a', b"missed by the hub");
         let missed = cluster.chosen();
-        assert!(cluster.applied(hub).is_some_and(|(slot, _)| slot < missed), "{what}");
+        assert!(cluster.applied(hub).is_some_and(|(slot, _)| slot < missed), "{case}");
         let is_first = move |one: NodeId, other| one == first || other == first;
         connect(&mut cluster, |one, other| (one == hub || other == hub) && !is_first(one, other));
-        serves(&mut cluster, hub, &what);
+        serves(&mut cluster, hub, &case);
         let value = cluster.value(hub, b'a');
-        assert_eq!(value.as_deref(), Some(&b"missed by the hub"[..]), "{what}");
-        rests(&mut cluster, hub, &what);
+        assert_eq!(value.as_deref(), Some(&b"missed by the hub"[..]), "{case}");
+        serves_stably(&mut cluster, hub, &case);
         heals(cluster, hub);
     }
 }
 
-/// Of three nodes the leader and another one do not hear each other. That one hears nobody who
-/// leads; it must neither depose the leader again and again, nor be deposed in turn.
+/// The leader and another of three nodes do not receive from each other. That node receives from no
+/// leader; it must neither depose the leader again and again, nor be deposed in turn.
 pub fn chain<P: Protocol>() {
     for seed in 0..SEEDS {
-        let what = format!("chain, seed {seed}");
+        let case = format!("chain, seed {seed}");
         let (mut cluster, first, others) = settled::<P>(3, seed);
         let (middle, end) = (others[seed as usize % 2], others[1 - seed as usize % 2]);
         connect(&mut cluster, |one, other| one == middle || other == middle);
         for node in [first, middle] {
-            serves(&mut cluster, node, &what);
+            serves(&mut cluster, node, &case);
         }
-        rests(&mut cluster, middle, &what);
+        serves_stably(&mut cluster, middle, &case);
         heals(cluster, end);
     }
 }
 
-/// Leader that every node hears and that hears none. As long as it sends heartbeats no other node
-/// campaigns, so it must notice that nothing is answered, and stop.
-pub fn deaf_leader<P: Protocol>() {
+/// A leader's outgoing links work and its incoming links are cut. While it sends heartbeats no other
+/// node campaigns, so it must step down when no replies arrive.
+pub fn half_connected_leader<P: Protocol>() {
     for seed in 0..SEEDS {
-        let what = format!("deaf leader, seed {seed}");
+        let case = format!("half-connected leader, seed {seed}");
         let (mut cluster, first, others) = settled::<P>(3, seed);
         cluster.cut(&others, &[first]);
-        serves(&mut cluster, others[seed as usize % 2], &what);
-        rests(&mut cluster, others[0], &what);
+        serves(&mut cluster, others[seed as usize % 2], &case);
+        serves_stably(&mut cluster, others[0], &case);
         heals(cluster, first);
     }
 }

@@ -1,8 +1,8 @@
-//! The tests of the suite.
+//! Tests of the suite.
 
 use super::steps::{
-    PATIENCE, WATCH, converge, crash, default_config, healthy, leader, others, put, run, server,
-    until, write,
+    OBSERVATION, STEP_TIMEOUT, converge, crash, default_config, healthy, leader, others, put, run,
+    server, until, write,
 };
 use crate::faults::kind::Fault;
 use crate::faults::schedule::Schedule;
@@ -21,7 +21,7 @@ const SEEDS: u64 = 20;
 /// Number of load runs.
 const LOAD_SEEDS: u64 = 16;
 
-/// A healthy cluster comes to have one leader whom all nodes know; or none ever, and then every
+/// A healthy cluster elects one leader that all nodes follow. In a protocol without leaders every
 /// node serves its own clients.
 pub fn elects_a_leader<P: Protocol>() {
     for nodes in [3, 5] {
@@ -41,8 +41,8 @@ pub fn elects_a_leader<P: Protocol>() {
     }
 }
 
-/// Every node takes writes, and every node applies them.
-pub fn commits_what_any_node_is_given<P: Protocol>() {
+/// Every node accepts writes, and every node applies them.
+pub fn commits_writes_from_every_node<P: Protocol>() {
     let mut cluster = healthy::<P>(3);
     for node in others(&cluster, &[]) {
         write(&mut cluster, node, b'a' + node.0 as u8, b"here");
@@ -56,7 +56,7 @@ pub fn commits_what_any_node_is_given<P: Protocol>() {
     converge(cluster);
 }
 
-/// Without its leader and another of five nodes a cluster goes on.
+/// A cluster of five nodes commits without its leader and another node.
 pub fn commits_without_a_minority<P: Protocol>() {
     let mut cluster = healthy::<P>(5);
     let first = leader(&mut cluster);
@@ -71,7 +71,7 @@ pub fn commits_without_a_minority<P: Protocol>() {
     converge(cluster);
 }
 
-/// Without a majority nothing is acknowledged, and with it again everything goes on.
+/// Without a majority no write is acknowledged; with it, the cluster commits again.
 pub fn commits_nothing_without_a_majority<P: Protocol>() {
     let mut cluster = healthy::<P>(3);
     let first = leader(&mut cluster);
@@ -80,9 +80,9 @@ pub fn commits_nothing_without_a_majority<P: Protocol>() {
         crash(&mut cluster, node);
     }
     let chosen = cluster.chosen();
-    let operation = put(&mut cluster, first, b'a', b"lonely");
-    run(&mut cluster, WATCH);
-    assert!(!cluster.is_done(operation), "a node alone has acknowledged a write");
+    let operation = put(&mut cluster, first, b'a', b"minority");
+    run(&mut cluster, OBSERVATION);
+    assert!(!cluster.is_done(operation), "a minority has acknowledged a write");
     assert_eq!(cluster.chosen(), chosen);
     cluster.heal();
     write(&mut cluster, first, b'b', b"after");
@@ -100,7 +100,7 @@ pub fn keeps_acknowledged_writes_when_all_restart<P: Protocol>() {
         }
         assert_eq!(cluster.leader(), None);
         cluster.heal();
-        until(&mut cluster, "a start", |cluster| cluster.status(first).is_some());
+        until(&mut cluster, "a restart", |cluster| cluster.status(first).is_some());
     }
     let seen = cluster.chosen();
     write(&mut cluster, first, b'z', b"end");
@@ -115,18 +115,18 @@ pub fn keeps_acknowledged_writes_when_all_restart<P: Protocol>() {
     converge(cluster);
 }
 
-/// A leader that is cut off with a minority acknowledges nothing; the majority goes on; healed,
-/// all are one again.
-pub fn heals_after_a_partition<P: Protocol>() {
+/// A leader in a minority partition acknowledges nothing while the majority commits; after healing,
+/// all nodes converge.
+pub fn recovers_after_a_partition<P: Protocol>() {
     let mut cluster = healthy::<P>(5);
     let first = leader(&mut cluster);
     let few = [first, others(&cluster, &[first])[0]];
     let many = others(&cluster, &few);
     cluster.partition(&few, &many);
-    let lonely = put(&mut cluster, first, b'a', b"few");
+    let isolated = put(&mut cluster, first, b'a', b"few");
     write(&mut cluster, many[0], b'a', b"many");
-    run(&mut cluster, WATCH);
-    assert!(!cluster.is_done(lonely), "a minority has acknowledged a write");
+    run(&mut cluster, OBSERVATION);
+    assert!(!cluster.is_done(isolated), "a minority has acknowledged a write");
     assert_ne!(cluster.status(first).map(|status| status.role), Some(Role::Leader));
     cluster.heal();
     write(&mut cluster, first, b'b', b"healed");
@@ -142,22 +142,22 @@ pub fn single_node_commits<P: Protocol>() {
     write(&mut cluster, node, b'a', b"1");
     crash(&mut cluster, node);
     cluster.heal();
-    until(&mut cluster, "a start", |cluster| cluster.status(node).is_some());
+    until(&mut cluster, "a restart", |cluster| cluster.status(node).is_some());
     write(&mut cluster, node, b'b', b"2");
     assert_eq!(cluster.value(node, b'a').as_deref(), Some(&b"1"[..]));
     assert!(cluster.chosen() >= Slot(2));
     converge(cluster);
 }
 
-/// A leader whose disk does not answer lets another one lead.
+/// A leader whose disk is stalled is replaced.
 pub fn leader_with_a_stalled_disk_is_replaced<P: Protocol>() {
     let mut cluster = healthy::<P>(3);
     let first = leader(&mut cluster);
     write(&mut cluster, first, b'a', b"before");
-    cluster.stall_disk(first, PATIENCE * 2);
+    cluster.stall_disk(first, STEP_TIMEOUT * 2);
     put(&mut cluster, first, b'a', b"stalled");
     until(&mut cluster, "another leader", |cluster| server(cluster, Some(first)).is_some());
-    let second = server(&cluster, Some(first)).expect("just seen");
+    let second = server(&cluster, Some(first)).expect("another node serves");
     write(&mut cluster, second, b'b', b"after");
     cluster.heal();
     converge(cluster);
@@ -171,22 +171,23 @@ fn search<P: Protocol>(seed: u64) -> RunReport {
     report
 }
 
-/// Some seeds of the simulator find nothing, and nearly all of them count.
+/// Some seeds of the simulator find no violation, and nearly all of them count.
 pub fn survives_a_search<P: Protocol>() {
     let counted = (0..SEEDS).filter(|seed| search::<P>(*seed).counted).count();
     assert!(counted as u64 >= SEEDS * 3 / 4, "{counted} of {SEEDS} seeds count");
 }
 
-/// Seeds do the same in debug and release builds, and on all machines: their hashes are those of the
-/// file at `path`. Changes of what nodes send change the hashes; `UPDATE_GOLDENFILES=1` in the
-/// environment rewrites the file.
-pub fn pinned_seeds_do_the_same_in_every_build<P: Protocol>(path: impl AsRef<Path>) {
+/// Seeds give the same results in debug and release builds, and on all machines: their hashes equal
+/// those of the file at `path`. Changes of the messages that nodes send change the hashes;
+/// `UPDATE_GOLDENFILES=1` in the environment rewrites the file.
+pub fn pinned_seeds_are_equal_in_every_build<P: Protocol>(path: impl AsRef<Path>) {
     let path = path.as_ref();
     let mut found = String::from("# seed hash events operations\n");
     for seed in 0..8 {
         let report = search::<P>(seed);
         let (hash, events, ops) = (report.hash, report.events, report.ops);
-        writeln!(found, "{seed} {hash:016x} {events} {ops}").expect("memory does not fail");
+        writeln!(found, "{seed} {hash:016x} {events} {ops}")
+            .expect("writing to a string cannot fail");
     }
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         std::fs::write(path, &found).expect("the pinned hashes can be written");
@@ -195,9 +196,9 @@ pub fn pinned_seeds_do_the_same_in_every_build<P: Protocol>(path: impl AsRef<Pat
     assert_eq!(found, pinned, "UPDATE_GOLDENFILES=1 rewrites {}", path.display());
 }
 
-/// Some seeds find nothing in clusters of four whose quorums are no majorities: three nodes for
-/// phase 1, two for phase 2. `flexible` makes such settings. The simulator asks the protocol how
-/// many nodes are enough, and goes on with any three.
+/// Some seeds find no violation in clusters of four with flexible quorums: three nodes for phase 1,
+/// two for phase 2. `flexible` makes these settings. The simulator takes the quorums from the
+/// protocol.
 pub fn flexible_quorums_survive_a_search<P: Protocol>(flexible: fn(P::Config) -> P::Config) {
     let config = move |node, members: &Membership| flexible(default_config::<P>(node, members));
     let options = RunOptions { nodes: Some(4), ..RunOptions::default() };
@@ -207,8 +208,8 @@ pub fn flexible_quorums_survive_a_search<P: Protocol>(flexible: fn(P::Config) ->
     }
 }
 
-/// Under sustained load throughput comes back after a burst or a fault, and no byte is sent or
-/// written many times over.
+/// Under sustained load, throughput recovers after a burst or a fault, and bytes sent and written
+/// per command do not multiply.
 pub fn throughput_recovers_after_a_disturbance<P: Protocol>() {
     let options = RunOptions { kind: RunKind::Load, ..RunOptions::default() };
     for seed in 0..LOAD_SEEDS {
@@ -218,20 +219,19 @@ pub fn throughput_recovers_after_a_disturbance<P: Protocol>() {
     }
 }
 
-/// A seed does the same again, and another one something else.
+/// Runs of one seed are equal; runs of two seeds differ.
 pub fn same_seed_gives_the_same_hash<P: Protocol>() {
     let (first, again) = (search::<P>(7), search::<P>(7));
     assert_eq!(first, again);
     assert_ne!(first.hash, search::<P>(8).hash);
 }
 
-/// The faults that a seed threw, written down, read and played again, make the same run; without
-/// them it is another one.
+/// Recorded faults, printed, parsed and replayed, reproduce the run; without them the run differs.
 pub fn replays_its_own_schedule<P: Protocol>() {
     let options = RunOptions::default();
     for seed in 0..SEEDS / 2 {
         let (report, schedule) = record::<P>(default_config::<P>, seed, &options);
-        let read: Schedule = schedule.to_string().parse().expect("what was printed is readable");
+        let read: Schedule = schedule.to_string().parse().expect("the printed schedule is valid");
         assert_eq!(read, schedule, "seed {seed}");
         assert_eq!(replay::<P>(default_config::<P>, seed, &read, &options), report, "seed {seed}");
         let plain = replay::<P>(default_config::<P>, seed, &Schedule::default(), &options);
@@ -240,32 +240,32 @@ pub fn replays_its_own_schedule<P: Protocol>() {
     }
 }
 
-/// Every kind of fault comes to something, and the cluster goes on.
+/// Every kind of fault has an effect, and no violation follows.
 pub fn survives_one_of_each_fault<P: Protocol>() {
     let options = RunOptions { nodes: Some(5), ..RunOptions::default() };
-    let mut struck = std::collections::BTreeSet::new();
-    // No run may lose more than two nodes of five for good, nor so many under other quorums.
+    let mut fired = std::collections::BTreeSet::new();
+    // No run may lose more than two nodes of five for good, nor so many under flexible quorums.
     let has_majorities = |seed: &u64| {
         let limits = Plan::draw(&mut SimRng::new(*seed), options.nodes).limits;
         limits.is_none_or(|limits| limits.bounds.quorums.is_none())
     };
-    let seed = (3..).find(has_majorities).expect("most seeds draw no quorums");
-    for damage in
+    let seed = (3..).find(has_majorities).expect("most seeds draw no flexible quorums");
+    for corruptions in
         [[Fault::TornWrite, Fault::BitFlip], [Fault::MisdirectedWrite, Fault::LoseAnyOrder]]
     {
-        let schedule: Schedule = one_of_each(damage).parse().expect("a readable schedule");
+        let schedule: Schedule = one_of_each(corruptions).parse().expect("a valid schedule");
         let report = replay::<P>(default_config::<P>, seed, &schedule, &options);
         assert_eq!(report.violation, None);
-        for fault in damage {
+        for fault in corruptions {
             assert_eq!(report.faults.get(fault.name()), Some(&1), "{fault:?}");
         }
-        struck.extend(report.faults.into_keys());
+        fired.extend(report.faults.into_keys());
     }
-    let silent = Fault::ALL.iter().filter(|fault| !struck.contains(fault.name()));
-    assert_eq!(silent.collect::<Vec<_>>(), Vec::<&Fault>::new());
+    let missing = Fault::ALL.iter().filter(|fault| !fired.contains(fault.name()));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&Fault>::new());
 }
 
-fn one_of_each(damage: [Fault; 2]) -> String {
+fn one_of_each(corruptions: [Fault; 2]) -> String {
     let mut text = String::from(
         "at 0.000000000 skew 2 by 1000.0
          at 3.0 partition 1>4,1>5,4>1,5>1,2>4,2>5,4>2,5>2,3>4,3>5,4>3,5>3 for 1.0
@@ -291,7 +291,7 @@ fn one_of_each(damage: [Fault; 2]) -> String {
          and 4 keeps 0 0 down 0.1 and 5 keeps 0 0 down 0.1
         ",
     );
-    for (index, fault) in damage.into_iter().enumerate() {
+    for (index, fault) in corruptions.into_iter().enumerate() {
         let (second, node, name) = (36 + index, 4 + index, fault.name());
         let line = format!("at {second}.0 {name} {node} keeps 0 all down 0.1 place 7\n");
         text.push_str(&line);

@@ -1,5 +1,5 @@
-//! A quorum loses its disks. What was acknowledged is lost then, and no protocol can help it; but
-//! the node that still has it must not add another history to its state.
+//! A quorum loses its disks. Acknowledged writes are lost then, in any protocol; but the surviving
+//! node must not mix another history into its state.
 
 use super::steps::{WATCH, crash, healthy, leader, others, run, until, write};
 use crate::check::Checks;
@@ -11,7 +11,7 @@ use synod_types::{Incarnation, NodeId, Slot};
 
 /// Two nodes of three come back with empty disks and choose other commands, under the terms of the
 /// old history or under later ones. The third one either stops, with
-/// [`ViolationKind::UndoesApplied`], or stays at what it has applied.
+/// [`ViolationKind::UndoesApplied`], or keeps its applied state unchanged.
 pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>() {
     for later in [false, true] {
         survive::<P>(later);
@@ -25,7 +25,7 @@ fn survive<P: Protocol>(later: bool) {
         write(&mut cluster, first, key, b"old");
     }
     until(&mut cluster, "stored states", |cluster| cluster.has_settled());
-    run(&mut cluster, WATCH);
+    run(&mut cluster, OBSERVATION);
     let survivor = NodeId(3);
     let lost = others(&cluster, &[survivor]);
     let state = cluster.applied(survivor);
@@ -33,7 +33,7 @@ fn survive<P: Protocol>(later: bool) {
     cluster.partition(&[survivor], &lost);
     crash(&mut cluster, survivor);
     lost.iter().for_each(|node| cluster.wipe(*node).unwrap_or_else(|found| panic!("{found}")));
-    cluster.forget_history();
+    cluster.reset_checks();
     for node in cluster.members().clone().all() {
         cluster.restart(node).unwrap_or_else(|found| panic!("{found}"));
     }
@@ -48,14 +48,18 @@ fn survive<P: Protocol>(later: bool) {
         }
     }
     cluster.heal();
-    match cluster.run_for(WATCH) {
+    match cluster.run_for(OBSERVATION) {
         Err(found) => assert_eq!(found.kind, ViolationKind::UndoesApplied, "{found}"),
-        Ok(()) => assert_eq!(cluster.applied(survivor), state, "{survivor:?} goes on"),
+        Ok(()) => assert_eq!(
+            cluster.applied(survivor),
+            state,
+            "{survivor:?} applied slots of another history"
+        ),
     }
 }
 
 impl<P: Protocol> Cluster<P> {
-    /// Kills a node and empties its disks: it starts with a store that was never used.
+    /// Crashes a node and empties its disks: it starts with an unused store.
     ///
     /// # Errors
     /// The first violation.
@@ -67,9 +71,9 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Judges from here on as if nothing had been chosen, acknowledged or written: a quorum has
-    /// lost its disks.
-    fn forget_history(&mut self) {
+    /// Resets the checkers as if nothing had been chosen, acknowledged or written, because a quorum
+    /// has lost its disks.
+    fn reset_checks(&mut self) {
         self.checks = Checks::new(self.world.nodes.len(), self.world.quorum.clone());
         self.workload.clients.floor = Slot::ZERO;
     }

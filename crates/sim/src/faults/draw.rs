@@ -1,4 +1,4 @@
-//! Draws of what a fault does: which nodes and links it hits, and for how long.
+//! Random draws of a fault's effect: its nodes and links, and its duration.
 
 use super::Faults;
 use super::kind::Fault;
@@ -18,7 +18,7 @@ impl Faults {
         let node = self.rng.below(world.plan.nodes) as usize;
         match fault {
             Fault::Partition | Fault::OneWay | Fault::Isolate => self.draw_cut(world, fault, node),
-            Fault::Bridge | Fault::Ring | Fault::Clog => self.draw_shape(world, fault),
+            Fault::Bridge | Fault::Ring | Fault::Clog => self.draw_pattern(world, fault),
             Fault::CrashAll => {
                 let crashes = world.running().map(|node| self.draw_crash(world, node));
                 FaultEffect::Crash(crashes.collect())
@@ -81,8 +81,8 @@ impl Faults {
         FaultEffect::Links(cut, time)
     }
 
-    /// A cut, or a clog, that follows a pattern.
-    fn draw_shape<P: Protocol>(&mut self, world: &World<P>, fault: Fault) -> FaultEffect {
+    /// Draws a cut, or a clog, that follows a pattern.
+    fn draw_pattern<P: Protocol>(&mut self, world: &World<P>, fault: Fault) -> FaultEffect {
         let (count, rng) = (world.nodes.len(), &mut self.rng);
         let mut order: Vec<_> = (0..count).collect();
         rng.shuffle(&mut order);
@@ -141,10 +141,10 @@ impl Faults {
             Fault::JumpAhead => FaultEffect::ClockShift(node, ms(10) + rng.mostly_short(ms(5000))),
             Fault::JumpBack => FaultEffect::ClockShift(node, ms(10) + rng.mostly_short(ms(1500))),
             _ => {
-                // From what a bad quartz does to what a bad hypervisor does.
+                // From the drift of a bad quartz to that of a bad hypervisor.
                 let most = *rng.pick(&[500, 20_000, 250_000]);
-                let gains = rng.within(0..2 * most + 1) as i32 - most as i32;
-                FaultEffect::ClockDrift(node, gains, ms(500) + rng.mostly_short(ms(10_000)))
+                let drift_ppm = rng.within(0..2 * most + 1) as i32 - most as i32;
+                FaultEffect::ClockDrift(node, drift_ppm, ms(500) + rng.mostly_short(ms(10_000)))
             }
         }
     }
@@ -182,9 +182,8 @@ impl Faults {
     }
 }
 
-/// Returns the links that a ring of majorities cuts: each node receives from its neighbours on the
-/// ring, as many as make a
-/// majority with it, and from no other node.
+/// Returns the links that a ring of majorities cuts: each node receives only from its neighbours on
+/// the ring, as many as form a majority with it.
 fn ring(order: &[usize]) -> Vec<Link> {
     let count = order.len();
     let majority = count / 2 + 1;
@@ -192,8 +191,8 @@ fn ring(order: &[usize]) -> Vec<Link> {
     let mut cut = Vec::new();
     for at in 0..count {
         for step in majority..count {
-            let deaf_to = order[(at + count - first + step) % count];
-            cut.push(Link { from: deaf_to, to: order[at] });
+            let cut_off = order[(at + count - first + step) % count];
+            cut.push(Link { from: cut_off, to: order[at] });
         }
     }
     cut
@@ -204,13 +203,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_a_ring_each_node_receives_from_a_majority_of_its_own() {
+    fn ring_connects_each_node_to_a_different_majority() {
         for count in 3..8 {
             let order: Vec<_> = (0..count).rev().collect();
             let cut = ring(&order);
-            let hears = |node, from| !cut.contains(&Link { from, to: node });
-            let heard = |node| (0..count).filter(|from| hears(node, *from)).collect();
-            let mut all: Vec<Vec<_>> = (0..count).map(heard).collect();
+            let receives = |node, from| !cut.contains(&Link { from, to: node });
+            let majority = |node| (0..count).filter(|from| receives(node, *from)).collect();
+            let mut all: Vec<Vec<_>> = (0..count).map(majority).collect();
             for (node, majority) in all.iter().enumerate() {
                 assert_eq!(majority.len(), count / 2 + 1);
                 assert!(majority.contains(&node));

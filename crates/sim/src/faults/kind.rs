@@ -1,10 +1,10 @@
-//! The kinds of faults, and how often each fired.
+//! Kinds of faults, and the count of each.
 
 use std::collections::BTreeMap;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = ($text:literal, $family:ident),)*) => {
-        /// A kind of fault.
+        /// Kind of fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Fault {
             $($(#[$doc])* $name,)*
@@ -14,7 +14,7 @@ macro_rules! faults {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The kind's name in reports.
+            /// Returns the name of the kind in reports.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -29,7 +29,7 @@ macro_rules! faults {
     };
 }
 
-/// The part of a cluster that a fault hits.
+/// Part of a cluster that a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// Messages.
@@ -54,76 +54,77 @@ faults! {
     Duplicate = ("duplicate", Network),
     /// A message overtakes an earlier one.
     Reorder = ("reorder", Network),
-    /// A message takes many times as long as usual.
+    /// A message takes many times the usual delay.
     DelaySpike = ("delay_spike", Network),
-    /// Links carry nothing for a while; then all that was sent arrives at once.
+    /// Links hold messages back for a while, then deliver them all at once.
     Clog = ("clog", Network),
-    /// The nodes fall into two sides without links between them.
+    /// The nodes split into two sides without links between them.
     Partition = ("partition", Network),
-    /// One side receives nothing from the other, which receives its messages.
+    /// Links between two sides fail in one direction.
     OneWay = ("one_way", Network),
-    /// One node is cut off from all others, now and then together with another.
+    /// One node is cut off from all others, sometimes together with another one.
     Isolate = ("isolate", Network),
-    /// The nodes fall into two sides, and one node is connected to both: two majorities share it.
+    /// The nodes split into two sides, and one node is connected to both: two majorities share it.
     Bridge = ("bridge", Network),
-    /// Each node is connected to a majority, and no two nodes to the same.
+    /// Each node is connected to a majority, and no two nodes to the same majority.
     Ring = ("ring", Network),
-    /// A message comes once more, long after: up to minutes, hundreds of election time-outs.
+    /// A message arrives again up to minutes later: after hundreds of election timeouts.
     Replay = ("replay", Network),
     /// A bit of a message flips in flight. The receiver must detect it and drop the message.
     Corruption = ("corruption", Network),
-    /// A node dies.
+    /// A node crashes.
     Crash = ("crash", Process),
-    /// All nodes die at once.
+    /// All nodes crash at once.
     CrashAll = ("crash_all", Process),
-    /// A node dies again right after it was started.
+    /// A node crashes again just after it was started.
     CrashRecovering = ("crash_recovering", Process),
-    /// A node does nothing for a while, and its clock goes on; then all that waited comes at once.
+    /// A node pauses while its clock goes on; then all waiting events arrive at once.
     Pause = ("pause", Process),
-    /// A node does nothing for a while right after it was started.
+    /// A node pauses just after it was started.
     SlowStart = ("slow_start", Process),
-    /// A dying node's log loses the newest batches that were not yet synced.
+    /// A crash loses the newest unsynced batches of a node's log.
     LoseLogSuffix = ("lose_log_suffix", Disk),
-    /// A dying node's state loses the newest batches that were not yet synced.
+    /// A crash loses the newest unsynced batches of a node's state.
     LoseStateSuffix = ("lose_state_suffix", Disk),
-    /// A dying node's log loses any of the records that were not yet synced. The store must refuse
-    /// to load what is left, unless nothing is missing in between.
+    /// A crash loses any of the unsynced records of a node's log. The store must refuse to load the
+    /// rest, unless it has no gap.
     LoseAnyOrder = ("lose_any_order", Disk),
-    /// A dying node's log has written a part of a record. The store must refuse to load it.
+    /// A crash leaves a partly written record in a node's log. The store must refuse to load it.
     TornWrite = ("torn_write", Disk),
-    /// A bit of a dead node's log flips. The store must refuse to load it.
+    /// A bit of a crashed node's log flips. The store must refuse to load it.
     BitFlip = ("bit_flip", Disk),
-    /// A record of a dead node's log lies where another one should. The store must refuse to load
-    /// it.
+    /// A record of a crashed node's log is stored in the place of another. The store must refuse to
+    /// load it.
     MisdirectedWrite = ("misdirected_write", Disk),
-    /// A dead node's log cannot be read for a while, so it does not start.
+    /// A crashed node's log cannot be read for a while, so the node does not start.
     ReadError = ("read_error", Disk),
-    /// A sync fails. The node stops: what its disk holds is unknown, and no sync is tried again.
+    /// A sync fails. The node stops, because the content of its disk is unknown; the sync is not
+    /// retried.
     FsyncError = ("fsync_error", Disk),
-    /// A write finds no room. The node stops, and does not start before there is room again.
+    /// A write fails for lack of space. The node stops, and does not start until there is space.
     DiskFull = ("disk_full", Disk),
-    /// Every sync takes many times as long as usual.
+    /// Every sync takes many times the usual time.
     SlowDisk = ("slow_disk", Disk),
     /// No sync ends for seconds.
     DiskStall = ("disk_stall", Disk),
-    /// The apply side does nothing for seconds.
+    /// The apply thread is stalled for seconds.
     ApplyStall = ("apply_stall", Disk),
-    /// A node's clock shows another time than the others', from its start on.
+    /// A node's clock differs from the others from its start on.
     Skew = ("skew", Clock),
     /// A node's clock runs fast or slow.
     Drift = ("drift", Clock),
     /// A node's clock jumps ahead.
     JumpAhead = ("jump_ahead", Clock),
-    /// A node's clock jumps back. Drivers take it to stand still until it has caught up.
+    /// A node's clock jumps back. Drivers treat time as standing still until it has caught up.
     JumpBack = ("jump_back", Clock),
 }
 
-/// A set of kinds.
+/// Set of fault kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultSet(u64);
 
 impl FaultSet {
-    /// Every kind.
+    /// Returns the set of all kinds.
     #[must_use]
     pub fn all() -> Self {
         Fault::ALL.iter().copied().collect()
@@ -152,7 +153,7 @@ impl FromIterator<Fault> for FaultSet {
 #[derive(Clone, Debug)]
 pub(crate) struct FaultCounts {
     fired: [u64; Fault::ALL.len()],
-    /// The same while operations were in flight.
+    /// Counts of faults that fired while operations were in flight.
     under_load: [u64; Fault::ALL.len()],
 }
 
@@ -164,7 +165,7 @@ impl Default for FaultCounts {
 }
 
 impl FaultCounts {
-    /// A fault fired; `loaded`: while operations were in flight.
+    /// Counts a fault; `loaded`: operations were in flight.
     pub(crate) fn fired(&mut self, fault: Fault, loaded: bool) {
         self.fired[fault as usize] += 1;
         if loaded {
@@ -178,18 +179,18 @@ impl FaultCounts {
         faults.any(|fault| self.under_load[*fault as usize] > 0)
     }
 
-    /// The counts by name, zeroes left out.
+    /// Returns the counts by name, without zeroes.
     pub(crate) fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        named(&self.fired)
+        by_name(&self.fired)
     }
 
-    /// The same, of the times at which operations were in flight.
+    /// Returns the counts under load by name, without zeroes.
     pub(crate) fn under_load_by_name(&self) -> BTreeMap<&'static str, u64> {
-        named(&self.under_load)
+        by_name(&self.under_load)
     }
 }
 
-fn named(counts: &[u64; Fault::ALL.len()]) -> BTreeMap<&'static str, u64> {
+fn by_name(counts: &[u64; Fault::ALL.len()]) -> BTreeMap<&'static str, u64> {
     let names = Fault::ALL.iter().map(|fault| (fault.name(), counts[*fault as usize]));
     names.filter(|(_, count)| *count > 0).collect()
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role, Status};
 use synod_types::Instant;
 
-/// The faults of a run.
+/// Faults of a run.
 #[derive(Debug)]
 pub(crate) struct Faults {
     /// RNG of the faults that a seed draws.
@@ -25,7 +25,7 @@ pub(crate) struct Faults {
     pub(crate) repair_rng: SimRng,
     pub(crate) source: FaultSource,
     pub(crate) counts: FaultCounts,
-    /// Faults may still occur.
+    /// True while faults may occur.
     pub(crate) is_active: bool,
 }
 
@@ -50,7 +50,8 @@ impl Faults {
             let ScheduledFault::At(at, node_fault) = scheduled else { continue };
             let event = SimEvent::ApplyFault(node_fault.clone());
             match node_fault.fault {
-                // Before the nodes start. All other faults come after the other events of their instant.
+                // Before the nodes start. All other faults come after the other events of their
+                // instant.
                 Fault::Skew => world.queue.push(*at, event),
                 _ => world.queue.push_last(*at, event),
             }
@@ -71,7 +72,7 @@ impl Faults {
         self.counts.fired(fault, loaded);
     }
 
-    /// Pauses a node at its start, perhaps.
+    /// Pauses a starting node, with some probability.
     pub(crate) fn maybe_slow_start<P: Protocol>(&mut self, world: &mut World<P>, node: usize) {
         let may = self.is_active && self.source.is_random() && world.plan.has(Fault::SlowStart);
         if may && self.rng.percent(25) {
@@ -81,7 +82,7 @@ impl Faults {
         }
     }
 
-    /// Crashes a node again right after its start at `at`, perhaps.
+    /// Crashes a node again just after its start at `at`, with some probability.
     pub(crate) fn maybe_crash_recovering<P: Protocol>(
         &mut self,
         world: &mut World<P>,
@@ -90,7 +91,7 @@ impl Faults {
     ) {
         let may = self.source.is_random() && world.plan.has(Fault::CrashRecovering);
         if may && self.rng.percent(20) {
-            // Starting raises the boot count by one.
+            // Starting increments the boot count.
             let boot = world.nodes[node].boot + 1;
             let at = at + self.rng.mostly_short(Duration::from_millis(30));
             let fault = Fault::CrashRecovering;
@@ -98,8 +99,8 @@ impl Faults {
         }
     }
 
-    /// Targets a leader that has just chosen a slot, before any other node learns of it, perhaps:
-    /// most likely if it is the first slot that it chooses.
+    /// Targets a leader that has just chosen a slot, before any other node learns it, with some
+    /// probability: the highest for the first slot that it chooses.
     pub(crate) fn maybe_crash_on_commit<P: Protocol>(
         &mut self,
         world: &mut World<P>,
@@ -115,8 +116,8 @@ impl Faults {
         self.target_fault(world, node, if first { chance } else { chance / 50 });
     }
 
-    /// Crashes or isolates a node at the worst point, perhaps: at once, before any message that it
-    /// has just sent arrives, or within a few round trips.
+    /// Crashes or isolates a node at the worst point, with some probability: at once, before any
+    /// message that it has just sent arrives, or within a few round trips.
     pub(crate) fn target_fault<P: Protocol>(
         &mut self,
         world: &mut World<P>,

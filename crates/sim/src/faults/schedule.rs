@@ -1,5 +1,5 @@
-//! The faults of one run as an explicit list: recorded while they are drawn, and replayed
-//! as they stand or with some of them left out.
+//! Faults of one run as an explicit list: recorded while they are drawn, and replayed in full or in
+//! part.
 
 mod text;
 
@@ -9,83 +9,82 @@ use std::fmt;
 use std::time::Duration;
 use synod_types::Instant;
 
-/// The faults of one run, in the order in which they occurred.
+/// Faults of one run, in the order in which they occurred.
 ///
-/// A schedule prints itself as lines and is parsed from them; empty lines and those that begin
-/// with `#` say nothing.
+/// A schedule displays as lines and is parsed from them; empty lines and those that begin with `#`
+/// are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     entries: Vec<ScheduleEntry>,
 }
 
-/// One fault, with everything that is drawn about it.
+/// Fault with all its random draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleEntry(pub(crate) ScheduledFault);
 
-/// A fault and its time or message.
+/// Fault and its time or message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ScheduledFault {
-    /// At a point in time, after all else that happens there.
+    /// At a point in time, after all other events of that instant.
     At(Instant, NodeFault),
-    /// To the message that was sent as the `number`th (from 0) of its link.
+    /// On the `number`th message (from 0) of its link.
     Message { link: Link, number: u64, message_fault: MessageFault },
 }
 
-/// A fault of nodes or links.
+/// Fault of nodes or links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeFault {
     pub(crate) fault: Fault,
     pub(crate) effect: FaultEffect,
 }
 
-/// Effect of a fault. Nodes are counted from 0.
+/// Effect of a fault. Nodes are numbered from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FaultEffect {
-    /// To these links, for so long.
+    /// Cuts or clogs these links, for this long.
     Links(Vec<Link>, Duration),
-    /// These nodes die and come back.
+    /// Crashes these nodes and restarts them.
     Crash(Vec<CrashSpec>),
-    /// To this node, for so long.
+    /// Stalls or slows this node, its disk or its apply thread, for this long.
     Stall(usize, Duration),
-    /// This node dies, and its log is damaged; the number decides where.
+    /// Crashes this node and corrupts its log; the number is the seed of the place.
     CorruptDisk(CrashSpec, u64),
-    /// This node's disk fails, which kills it; for so long it cannot be opened.
+    /// Fails this node's disk, which crashes the node; the disk cannot be opened for this long.
     FailDisk(CrashSpec, Duration),
-    /// This node's clock is set, by so much.
+    /// Moves this node's clock by this much.
     ClockShift(usize, Duration),
-    /// This node's clock gains so many parts of a million, for so long.
+    /// Lets this node's clock drift by so many parts per million, for this long.
     ClockDrift(usize, i32, Duration),
 }
 
-/// A node that dies.
+/// Crash of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CrashSpec {
     pub(crate) node: usize,
-    /// Number of unsynced batches of its log that survive, oldest first;
-    /// `None` is all.
+    /// Number of unsynced batches of its log that survive, oldest first; `None` keeps all.
     pub(crate) keep: Option<usize>,
-    /// The same for its state.
+    /// Number of unsynced batches of its state that survive.
     pub(crate) keep_state: Option<usize>,
-    /// Its messages in flight are lost.
+    /// True if its messages in flight are lost.
     pub(crate) drops_in_flight: bool,
     /// Time until it is started again.
     pub(crate) down: Duration,
 }
 
-/// A fault of one message.
+/// Fault of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageFault {
-    /// It is lost.
+    /// Lost.
     Lost,
-    /// It arrives a second time, so long after it was sent.
+    /// Arrives a second time, this long after it was sent.
     Duplicated(Duration),
-    /// It takes so much longer.
+    /// Delayed by this much more.
     Delayed(Duration),
-    /// It need not keep its place.
+    /// May overtake earlier messages.
     Reordered,
-    /// It arrives once more, so long after it was sent.
+    /// Arrives again, this long after it was sent.
     Replayed(Duration),
-    /// This bit of it flips, counted from the first of its first byte and round and round.
+    /// This bit flips, counted from the first bit of the message, modulo its length.
     Corrupted(u32),
 }
 
@@ -103,7 +102,7 @@ impl MessageFault {
 }
 
 impl ScheduleEntry {
-    /// Returns its kind.
+    /// Returns the kind of the fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match &self.0 {
@@ -114,7 +113,7 @@ impl ScheduleEntry {
 }
 
 impl Schedule {
-    /// Every fault, in the order in which they happened.
+    /// Returns all faults, in the order in which they occurred.
     #[must_use]
     pub fn entries(&self) -> &[ScheduleEntry] {
         &self.entries
@@ -143,10 +142,10 @@ impl FromIterator<ScheduleEntry> for Schedule {
     }
 }
 
-/// A line of a schedule cannot be read.
+/// Error: a line of a schedule cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleError {
-    /// Line, counted from 1; 0 if the line stood alone.
+    /// Line, counted from 1; 0 if a single line was parsed.
     pub line: usize,
     /// The reason.
     pub reason: String,

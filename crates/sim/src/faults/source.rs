@@ -1,10 +1,10 @@
-//! The source of a run's faults: draws of its seed, or a schedule.
+//! Source of a run's faults: draws from its seed, or a schedule.
 
 use super::schedule::{MessageFault, Schedule, ScheduleEntry, ScheduledFault};
 use crate::cluster::network::links::Link;
 use std::collections::VecDeque;
 
-/// The source of a run's faults, and their record.
+/// Source of a run's faults, and their record.
 #[derive(Debug)]
 pub(crate) struct FaultSource {
     /// Faults so far.
@@ -17,12 +17,12 @@ pub(crate) struct FaultSource {
 }
 
 impl FaultSource {
-    /// Faults are drawn.
+    /// Returns a source that draws faults.
     pub(crate) fn random(nodes: usize) -> Self {
         Self { recorded: Schedule::default(), is_random: true, scheduled_faults: Vec::new(), nodes }
     }
 
-    /// A schedule decides. What it says about links and nodes that are not there is passed over.
+    /// Returns a source that replays a schedule. Faults of missing links and nodes are ignored.
     pub(crate) fn scheduled(nodes: usize, schedule: &Schedule) -> Self {
         let mut scheduled_faults = vec![Vec::new(); nodes * nodes];
         for ScheduleEntry(scheduled) in schedule.entries() {
@@ -42,7 +42,7 @@ impl FaultSource {
         self.is_random
     }
 
-    /// The next thing that a schedule has for this message.
+    /// Returns the next scheduled fault of this message.
     pub(crate) fn next_for(&mut self, link: Link, number: u64) -> Option<MessageFault> {
         let link = self.scheduled_faults.get_mut(link.from * self.nodes + link.to)?;
         while link.front().is_some_and(|(at, _)| *at < number) {

@@ -1,14 +1,14 @@
-//! Corruption of a log's records, below the contract of the store that keeps them.
+//! Corruption of a log's records, in violation of the store's contract.
 
 use crate::faults::kind::Fault;
 use crate::rng::SimRng;
 use synod_storage::fault_injection::RecordSet;
 
-/// A record that a write puts down, or removes.
+/// Change of a record: its key, and its value or `None` if it is removed.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Returns the records of a log after a crash that corrupts them. `images` are the durable records, and those that it
-/// would have held after each of the batches that were not synced.
+/// Returns the records of a log after a crash that corrupts them. `images` are the durable records,
+/// and the records after each of the unsynced batches.
 pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     match fault {
         Fault::LoseAnyOrder => lose_any(images, rng),
@@ -25,7 +25,7 @@ pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> R
     }
 }
 
-/// Any part of what was not synced survives, down to single records.
+/// Applies any part of the unsynced changes, down to single records.
 fn lose_any(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     let mut records = images[0].clone();
     for pair in images.windows(2) {
@@ -38,7 +38,7 @@ fn lose_any(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     records
 }
 
-/// Of one batch the first few records are there, the next one is cut short.
+/// Applies the first records of one batch, and truncates the next one.
 fn tear_batch(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     let torn = rng.within(1..images.len() as u64) as usize;
     let mut records = images[torn - 1].clone();
@@ -64,7 +64,7 @@ fn flip(records: &mut RecordSet, rng: &mut SimRng) {
     }
 }
 
-/// One record lies under another one's key.
+/// Stores one record under another one's key.
 fn misdirect(records: &mut RecordSet, rng: &mut SimRng) {
     let mut all: Vec<_> = records.as_map().values().cloned().collect();
     rng.shuffle(&mut all);
@@ -110,7 +110,7 @@ mod tests {
         Batch { ops: vec![(GroupId(0), vote), (GroupId(0), LogOp::Put(run))] }
     }
 
-    /// Two batches are durable, two are not.
+    /// Returns images of two durable batches and two unsynced ones.
     fn images() -> Vec<RecordSet> {
         let disk = MemoryDisk::new(Incarnation(1));
         let mut log = disk.open_log();
@@ -122,7 +122,8 @@ mod tests {
         images.split_off(1)
     }
 
-    /// Returns the number of 200 corrupted disks that are refused; each of the others is one of the images.
+    /// Returns the number of 200 corrupted disks that are rejected; each of the others equals an
+    /// image.
     fn refused(fault: Fault, images: &[RecordSet]) -> usize {
         let load = |records: &RecordSet| {
             let disk = MemoryDisk::new(Incarnation(1));
@@ -130,8 +131,8 @@ mod tests {
             disk.open_log().load(GroupId(0))
         };
         let whole: Vec<_> = images.iter().map(|image| load(image).unwrap()).collect();
-        let wrecks = (0..200).map(|seed| load(&corrupt(fault, images, &mut SimRng::new(seed))));
-        let (loaded, refused): (Vec<_>, Vec<_>) = wrecks.partition(Result::is_ok);
+        let loads = (0..200).map(|seed| load(&corrupt(fault, images, &mut SimRng::new(seed))));
+        let (loaded, refused): (Vec<_>, Vec<_>) = loads.partition(Result::is_ok);
         assert!(loaded.into_iter().all(|saved| whole.contains(&saved.unwrap())), "{fault:?}");
         refused.len()
     }

@@ -1,9 +1,9 @@
-//! Costs of a protocol while nothing fails, and its time to recover from the death of a leader.
+//! Costs of a protocol without faults, and its time to recover from the crash of a leader.
 //!
-//! A healthy cluster serves proposers that have one pending write each: when it is acknowledged,
-//! the next one follows at once. Everything is counted in the simulation, so the same seed measures
-//! the same on every machine; no clock is read, and the time that cores and codecs take is not part
-//! of it (that is what benchmarks are for).
+//! A healthy cluster serves proposers that have one pending write each and submit the next one as
+//! soon as it is acknowledged. Everything is counted in the simulation, so a seed gives the same
+//! results on every machine. The processor time of cores and codecs is not measured; that is the
+//! task of benchmarks.
 //!
 //! ```
 //! use synod_consensus::Protocol;
@@ -21,12 +21,12 @@
 //! }
 //! ```
 //!
-//! Proposers that are served together ask together again, so their commands share rounds and
-//! messages as well as they ever can; and where nodes compete, asking at once lets them fall into
-//! step and collide less than they would in life.
+//! Proposers that are served together submit together again, so their commands share rounds and
+//! messages as well as possible. Where nodes compete, they also synchronise, and collide less than
+//! they would in practice.
 //!
-//! Left out on purpose: bandwidth and processor time, of which a simulated node has no end, so
-//! that many proposers wait only for messages, syncs and one another.
+//! Out of scope: bandwidth and processor time, which are unlimited in a simulated node, so that
+//! proposers wait only for messages, syncs and one another.
 
 mod profile;
 mod proposers;

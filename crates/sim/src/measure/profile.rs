@@ -9,26 +9,26 @@ use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
 /// Longest time until a cluster serves, or serves again.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Distances between nodes, and the speed of their disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// Its name.
     pub name: &'static str,
-    /// Delay of a message; none overtakes another one on its link.
+    /// Delay of a message; messages on one link stay in order.
     pub delay: Range<Duration>,
     /// Duration of every sync.
     pub sync: Duration,
-    /// Election timeout. Equal
-    /// for all protocols, so that fail-over compares the protocols and not their settings.
+    /// Election timeout. Equal for all protocols, so that fail-over compares the protocols and not
+    /// their settings.
     pub election: Range<Duration>,
     /// Interval of a leader's heartbeats.
     pub heartbeat: Duration,
 }
 
 impl Profile {
-    /// Messages take one unit of time and syncs none: latency comes out in message delays.
+    /// Messages take one unit of time and syncs none: latency is measured in message delays.
     pub const DELAYS: Self = Self {
         name: "message delays",
         delay: Duration::from_millis(1)..Duration::from_millis(1),
@@ -64,12 +64,12 @@ impl Profile {
         let mut plan = Plan::healthy(nodes);
         plan.network.delay = self.delay.clone();
         plan.disk.sync = self.sync..self.sync;
-        plan.clients.patience = PATIENCE..PATIENCE;
+        plan.clients.timeout = MAX_WAIT..MAX_WAIT;
         plan
     }
 }
 
-/// Makes a node's protocol settings for a profile.
+/// Function that makes a node's protocol settings for a profile.
 pub trait Configure<P: Protocol>: Fn(NodeId, &Membership, &Profile) -> P::Config + Copy {}
 
 impl<P: Protocol, F: Fn(NodeId, &Membership, &Profile) -> P::Config + Copy> Configure<P> for F {}
@@ -79,16 +79,16 @@ impl<P: Protocol, F: Fn(NodeId, &Membership, &Profile) -> P::Config + Copy> Conf
 pub struct ClientLoad {
     /// Number of nodes, all voters.
     pub nodes: u64,
-    /// Number of proposers, dealt out to the nodes in turn.
+    /// Number of proposers, assigned to the nodes round-robin.
     pub proposers: usize,
     /// Node of the first proposer.
     pub first: ProposerHome,
 }
 
-/// A node, seen from the leader.
+/// Node of a proposer, relative to the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProposerHome {
-    /// The leader, or the first node of a protocol that has none.
+    /// The leader, or the first node of a protocol without leaders.
     Leader,
     /// The node next to it.
     Elsewhere,
@@ -104,16 +104,16 @@ impl fmt::Display for ClientLoad {
     }
 }
 
-/// Amount of simulation for one number.
+/// Amount of simulation for one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// Commands of each proposer before anything counts.
+    /// Commands of each proposer before the measurement.
     pub warm_up: usize,
-    /// Commands that count, of each proposer.
+    /// Measured commands of each proposer.
     pub commands: usize,
-    /// Commands that count, at least, however few proposers there are.
+    /// Minimum number of measured commands, whatever the number of proposers.
     pub least: usize,
-    /// Number of leaders that die.
+    /// Number of leader crashes.
     pub seeds: u64,
 }
 
@@ -125,11 +125,11 @@ impl Default for Effort {
 }
 
 impl Effort {
-    /// Enough to see that everything works.
+    /// The least that exercises everything.
     pub const QUICK: Self = Self { warm_up: 2, commands: 5, least: 20, seeds: 2 };
 }
 
-/// Value of a proposer's write: as long as in the other benchmarks.
+/// Returns the value of a proposer's write: as long as in the other benchmarks.
 pub(super) fn value() -> Bytes {
     Bytes::from_static(&[7; 256])
 }

@@ -11,12 +11,13 @@ use synod_consensus::Protocol;
 use synod_replica::{Driver, Event, Token};
 use synod_types::{Instant, NodeId};
 
-/// All proposers, and what they have seen.
+/// All proposers, and their measurements.
 #[derive(Debug)]
 pub(super) struct Proposers {
     all: Vec<Proposer>,
-    /// Wait of a proposer after a refusal.
+    /// Pause of a proposer after a rejection.
     pause: Duration,
+    /// Latency of each acknowledged write.
     latencies: Vec<Duration>,
     failed: u64,
 }
@@ -24,42 +25,42 @@ pub(super) struct Proposers {
 #[derive(Debug)]
 struct Proposer {
     node: NodeId,
-    /// Its pending write.
+    /// Pending write.
     operation: Option<u64>,
-    /// Time of the first attempt at its pending write.
-    asked: Option<Instant>,
-    /// It asks no sooner.
+    /// Time of the first attempt at the pending write.
+    first_attempt: Option<Instant>,
+    /// Time of the next attempt, at the earliest.
     not_before: Instant,
     served: bool,
 }
 
 impl Proposers {
-    pub(super) fn new(profile: &Profile, seats: impl IntoIterator<Item = NodeId>) -> Self {
+    pub(super) fn new(profile: &Profile, nodes: impl IntoIterator<Item = NodeId>) -> Self {
         let pause = (profile.one_way() * 2).max(Duration::from_millis(1));
         let mut proposers = Self { all: Vec::new(), pause, latencies: Vec::new(), failed: 0 };
-        proposers.join(seats);
+        proposers.join(nodes);
         proposers
     }
 
-    /// More proposers; which ones they are.
-    pub(super) fn join(&mut self, seats: impl IntoIterator<Item = NodeId>) -> Range<usize> {
+    /// Adds proposers at these nodes. Returns their indices.
+    pub(super) fn join(&mut self, nodes: impl IntoIterator<Item = NodeId>) -> Range<usize> {
         let first = self.all.len();
-        self.all.extend(seats.into_iter().map(Proposer::new));
+        self.all.extend(nodes.into_iter().map(Proposer::new));
         first..self.all.len()
     }
 
-    /// The proposers at a dead node are gone.
+    /// Removes the proposers at a dead node.
     pub(super) fn leave(&mut self, node: NodeId) {
         self.all.retain(|proposer| proposer.node != node);
     }
 
     /// Discards the measurements so far.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.latencies.clear();
         self.failed = 0;
     }
 
-    /// One for each write that was acknowledged.
+    /// Returns the latency of each acknowledged write.
     pub(super) fn latencies(&self) -> &[Duration] {
         &self.latencies
     }
@@ -69,12 +70,12 @@ impl Proposers {
         self.failed
     }
 
-    /// Returns whether one of these was ever served.
+    /// Returns whether one of these proposers was ever served.
     pub(super) fn served(&self, which: Range<usize>) -> bool {
         self.all[which].iter().any(|proposer| proposer.served)
     }
 
-    /// Proposes until it is enough, but not for longer than `most`; whether it is enough.
+    /// Proposes until `enough` holds, but not for longer than `most`. Returns whether it holds.
     pub(super) fn run<P: Protocol>(
         &mut self,
         cluster: &mut Cluster<P>,
@@ -83,7 +84,7 @@ impl Proposers {
     ) -> Result<bool, Violation> {
         let end = cluster.now() + most;
         while !enough(self) {
-            self.ask(cluster)?;
+            self.submit_writes(cluster)?;
             let waiting = self.all.iter().filter(|proposer| proposer.operation.is_none());
             let idle_until = waiting.map(|proposer| proposer.not_before).min();
             let next = [cluster.world.queue.next(), idle_until].into_iter().flatten().min();
@@ -101,15 +102,15 @@ impl Proposers {
         Ok(true)
     }
 
-    /// Submits a write of each proposer without a pending one. A node takes the writes of one moment in one
-    /// round, as a node's loop takes all that waits for it.
-    fn ask<P: Protocol>(&mut self, cluster: &mut Cluster<P>) -> Result<(), Violation> {
+    /// Submits a write of each proposer without a pending one. A node takes simultaneous writes in
+    /// one round, as a node's loop takes all waiting requests.
+    fn submit_writes<P: Protocol>(&mut self, cluster: &mut Cluster<P>) -> Result<(), Violation> {
         let now = cluster.now();
         let due = |proposer: &Proposer| proposer.operation.is_none() && proposer.not_before <= now;
         while let Some(node) = self.all.iter().find(|it| due(it)).map(|it| it.node) {
             for proposer in self.all.iter_mut().filter(|it| it.node == node && due(it)) {
                 proposer.operation = Some(cluster.offer(node));
-                proposer.asked.get_or_insert(now);
+                proposer.first_attempt.get_or_insert(now);
             }
             let index = Cluster::<P>::index(node);
             cluster.settle(index).map_err(|found| cluster.with_time(*found))?;
@@ -117,10 +118,10 @@ impl Proposers {
         Ok(())
     }
 
-    /// Sees what became of all writes.
+    /// Records the results of completed writes.
     fn collect<P: Protocol>(&mut self, cluster: &Cluster<P>) {
-        let under_way = self.all.iter().filter(|proposer| proposer.operation.is_some()).count();
-        if cluster.workload.clients.open() >= under_way {
+        let pending = self.all.iter().filter(|proposer| proposer.operation.is_some()).count();
+        if cluster.workload.clients.pending() >= pending {
             return;
         }
         let now = cluster.now();
@@ -129,8 +130,8 @@ impl Proposers {
             match operation.map(|operation| operation.state) {
                 None | Some(OperationState::Pending) => {}
                 Some(OperationState::Done(_)) => {
-                    let asked = proposer.asked.take().unwrap_or(now);
-                    self.latencies.push(now - asked);
+                    let first_attempt = proposer.first_attempt.take().unwrap_or(now);
+                    self.latencies.push(now - first_attempt);
                     (proposer.operation, proposer.served) = (None, true);
                 }
                 Some(OperationState::Refused { .. } | OperationState::Unknown) => {
@@ -145,12 +146,18 @@ impl Proposers {
 
 impl Proposer {
     fn new(node: NodeId) -> Self {
-        Self { node, operation: None, asked: None, not_before: Instant::ZERO, served: false }
+        Self {
+            node,
+            operation: None,
+            first_attempt: None,
+            not_before: Instant::ZERO,
+            served: false,
+        }
     }
 }
 
 impl<P: Protocol> Cluster<P> {
-    /// Hands a node a write in the current round. Returns the write's id.
+    /// Passes a write to a node in the current round. Returns the write's id.
     fn offer(&mut self, node: NodeId) -> u64 {
         let index = Self::index(node);
         let id = self.workload.clients.begin(self.world.now, index);
@@ -158,7 +165,7 @@ impl<P: Protocol> Cluster<P> {
             self.workload.clients.finish(id, OperationState::Refused { busy: false });
             return id;
         };
-        let deadline = self.world.now + self.world.plan.clients.patience.end;
+        let deadline = self.world.now + self.world.plan.clients.timeout.end;
         let key = b'a' + (id % self.world.plan.clients.keys) as u8;
         let command = Command::put(id, key, value()).encode();
         running

@@ -1,4 +1,4 @@
-//! Measurements of a healthy cluster, and of one whose leader dies.
+//! Measurements of a healthy cluster, and of one whose leader crashes.
 
 use super::profile::{ClientLoad, Configure, Effort, PATIENCE, Profile, ProposerHome};
 use super::proposers::Proposers;
@@ -11,26 +11,25 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// Longest measurement: a protocol under which proposers block one another may
-/// never get through its commands.
+/// Longest measurement: under some protocols, competing proposers may block one another for ever.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// A healthy cluster under load.
+/// Measurements of a healthy cluster under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteadyState {
     /// Traffic of all nodes for the commands.
     pub traffic: Traffic,
-    /// From a write's first attempt to its acknowledgement, one for each command.
+    /// Time from a write's first attempt to its acknowledgement, for each command.
     pub latencies: Times,
-    /// Attempts that were refused or ran out of time, and were made again.
+    /// Attempts that were rejected or timed out, and were retried.
     pub failed: u64,
 }
 
-/// Measures a healthy cluster under load, until enough commands are through, or for ten simulated
-/// minutes.
+/// Measures a healthy cluster under load, until enough commands have completed, or for ten
+/// simulated minutes.
 ///
 /// # Errors
-/// A violation; one of [`ViolationKind::Liveness`] if the cluster never served anyone.
+/// A violation; one of [`ViolationKind::Liveness`] if the cluster never served a client.
 ///
 /// # Panics
 /// If the load has no nodes.
@@ -42,11 +41,11 @@ pub fn steady<P: Protocol>(
     seed: u64,
 ) -> Result<SteadyState, Violation> {
     let (mut cluster, home) = serving::<P>(config, profile, load, seed)?;
-    let mut proposers = Proposers::new(profile, seats(&cluster, home, load));
+    let mut proposers = Proposers::new(profile, proposer_nodes(&cluster, home, load));
     let warm = effort.warm_up * load.proposers;
-    proposers.run(&mut cluster, PATIENCE, |all| all.latencies().len() >= warm)?;
+    proposers.run(&mut cluster, MAX_WAIT, |all| all.latencies().len() >= warm)?;
     let before = cluster.world.traffic;
-    proposers.forget();
+    proposers.reset();
     let enough = (effort.commands * load.proposers).max(effort.least);
     proposers.run(&mut cluster, LONGEST, |all| all.latencies().len() >= enough)?;
     Ok(SteadyState {
@@ -56,13 +55,13 @@ pub fn steady<P: Protocol>(
     })
 }
 
-/// Measures the time to recovery after the leader has died under load, over several seeds:
-/// from its death until the first write is acknowledged that was asked for after it, by a new
-/// client at each node that lives. No client waits for longer than a minute, so that a minute stands
-/// for anything longer, too. Of a protocol without a leader the first node dies.
+/// Measures the time to recovery from a crash of the leader under load, over several seeds: from
+/// the crash to the first acknowledgement of a write that a new client submitted after it, with one
+/// new client at each live node. Clients wait for a minute at most, so a minute stands for longer
+/// times, too. In a protocol without leaders the first node crashes.
 ///
 /// # Errors
-/// A violation; one of [`ViolationKind::Liveness`] if the cluster never served anyone.
+/// A violation; one of [`ViolationKind::Liveness`] if the cluster never served a client.
 ///
 /// # Panics
 /// If the load has fewer than three nodes.
@@ -72,27 +71,27 @@ pub fn fail_over<P: Protocol>(
     load: ClientLoad,
     effort: &Effort,
 ) -> Result<Times, Violation> {
-    assert!(load.nodes >= 3, "of {} nodes none may die", load.nodes);
+    assert!(load.nodes >= 3, "a cluster of {} nodes cannot lose its leader", load.nodes);
     let times = (0..effort.seeds).map(|seed| {
         let (mut cluster, home) = serving::<P>(config, profile, load, seed)?;
-        let mut proposers = Proposers::new(profile, seats(&cluster, home, load));
+        let mut proposers = Proposers::new(profile, proposer_nodes(&cluster, home, load));
         let warm = effort.warm_up * load.proposers;
-        proposers.run(&mut cluster, PATIENCE, |all| all.latencies().len() >= warm)?;
-        // Any moment between two heartbeats.
+        proposers.run(&mut cluster, MAX_WAIT, |all| all.latencies().len() >= warm)?;
+        // Crashes at a random time between two heartbeats.
         let pause = SimRng::new(seed).duration(&(Duration::ZERO..profile.heartbeat * 2));
         proposers.run(&mut cluster, pause, |_| false)?;
-        let died = cluster.now();
+        let crashed = cluster.now();
         cluster.crash(home)?;
         let alive: Vec<_> = cluster.members().all().filter(|node| *node != home).collect();
         proposers.leave(home);
         let probes = proposers.join(alive);
-        proposers.run(&mut cluster, PATIENCE, |all| all.served(probes.clone()))?;
-        Ok(cluster.now() - died)
+        proposers.run(&mut cluster, MAX_WAIT, |all| all.served(probes.clone()))?;
+        Ok(cluster.now() - crashed)
     });
     Ok(Times::new(times.collect::<Result<_, _>>()?))
 }
 
-/// A cluster that has served its first write, and the node that leads it.
+/// Returns a cluster that has served its first write, and the node that leads it.
 fn serving<P: Protocol>(
     config: impl Configure<P> + 'static,
     profile: &Profile,
@@ -102,15 +101,15 @@ fn serving<P: Protocol>(
     let settings = profile.clone();
     let config = move |node, members: &Membership| config(node, members, &settings);
     let mut cluster = Cluster::<P>::new(profile.plan(load.nodes), seed, config);
-    // Nodes start when time first passes.
+    // Processes the start of the nodes.
     cluster.run_for(Duration::ZERO)?;
     let mut first = Proposers::new(profile, [NodeId(1)]);
-    if !first.run(&mut cluster, PATIENCE, |all| !all.latencies().is_empty())? {
+    if !first.run(&mut cluster, MAX_WAIT, |all| !all.latencies().is_empty())? {
         return Err(Violation {
             kind: ViolationKind::Liveness,
             at: cluster.now(),
             nodes: cluster.members().all().collect(),
-            explanation: format!("no client was served for {PATIENCE:?}"),
+            explanation: format!("no client was served for {MAX_WAIT:?}"),
         });
     }
     let home = cluster.leader().unwrap_or(NodeId(1));
@@ -118,7 +117,11 @@ fn serving<P: Protocol>(
 }
 
 /// Returns the nodes of the proposers.
-fn seats<P: Protocol>(cluster: &Cluster<P>, home: NodeId, load: ClientLoad) -> Vec<NodeId> {
+fn proposer_nodes<P: Protocol>(
+    cluster: &Cluster<P>,
+    home: NodeId,
+    load: ClientLoad,
+) -> Vec<NodeId> {
     let nodes: Vec<_> = cluster.members().all().collect();
     let leader = nodes.iter().position(|node| *node == home).unwrap_or_default();
     let first = leader + usize::from(load.first == ProposerHome::Elsewhere);

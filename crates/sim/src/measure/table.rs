@@ -1,4 +1,4 @@
-//! The comparison of protocols as one table.
+//! Comparison of protocols as one table.
 
 use super::profile::{ClientLoad, Configure, Effort, Profile, ProposerHome};
 use super::steady::{SteadyState, fail_over, steady};
@@ -17,7 +17,7 @@ const PROPOSERS: [(usize, ProposerHome); 4] = [
     (8, ProposerHome::Leader),
     (64, ProposerHome::Leader),
 ];
-/// The seed of what is measured once.
+/// Seed of measurements that run once.
 const SEED: u64 = 1;
 
 const HEADER: &str = "\
@@ -26,43 +26,43 @@ const HEADER: &str = "\
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 const LEGEND: &str = "\
-Measured in the simulator. Each proposer has one pending write, is answered when the node that
-it asked has applied it, and asks again at once: so commands share messages as well as they ever
-can, and nodes that compete fall into step and collide less than they would in life. Proposers are
-dealt out to the nodes, the leader first; without a leader, the first node stands for it.
+Measured in the simulator. Each proposer has one pending write, which is acknowledged when its node
+has applied it, and submits the next one at once: so commands share messages as well as possible,
+and competing nodes synchronise and collide less than in practice. Proposers are assigned to the
+nodes round-robin, from the leader on; without a leader, from the first node on.
 - messages, bytes, syncs: of all nodes together for each acknowledged write, on the LAN. Forwarding
   and heartbeats count; transport overhead and the state's own store do not.
-- message delays: from asking to the answer, where a message takes 1 and a sync nothing; median /
+- message delays: from submission to acknowledgement, where a message takes 1 and a sync 0; median /
   99th percentile.";
 
-/// Rows for any number of protocols; displays as Markdown, with a legend.
+/// Measurements of any number of protocols; displays as Markdown, with a legend.
 #[derive(Clone, Debug)]
 pub struct Table {
     effort: Effort,
     rows: Vec<Row>,
 }
 
-/// One protocol under one load.
+/// Measurements of one protocol under one load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The protocol's name.
     pub protocol: &'static str,
     /// Numbers of nodes and of proposers.
     pub load: ClientLoad,
-    /// With [`Profile::DELAYS`].
+    /// Steady state with [`Profile::DELAYS`].
     pub delays: SteadyState,
-    /// With [`Profile::LAN`].
+    /// Steady state with [`Profile::LAN`].
     pub lan: SteadyState,
-    /// With [`Profile::WAN`].
+    /// Steady state with [`Profile::WAN`].
     pub wan: SteadyState,
     /// Time to recovery with [`Profile::LAN`].
-    pub lan_away: Times,
+    pub lan_fail_over: Times,
     /// Time to recovery with [`Profile::WAN`].
-    pub wan_away: Times,
+    pub wan_fail_over: Times,
 }
 
 impl Table {
-    /// An empty table.
+    /// Returns an empty table.
     #[must_use]
     pub fn new(effort: Effort) -> Self {
         Self { effort, rows: Vec::new() }
@@ -85,7 +85,7 @@ impl Table {
         Ok(())
     }
 
-    /// The rows so far.
+    /// Returns the rows so far.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
@@ -105,16 +105,16 @@ impl Row {
         load: ClientLoad,
         effort: &Effort,
     ) -> Result<Self, Violation> {
-        let busy = |profile| steady::<P>(config, profile, load, effort, SEED);
-        let away = |profile| fail_over::<P>(config, profile, load, effort);
+        let steady = |profile| steady::<P>(config, profile, load, effort, SEED);
+        let fail_over = |profile| fail_over::<P>(config, profile, load, effort);
         Ok(Self {
             protocol: P::NAME,
             load,
-            delays: busy(&Profile::DELAYS)?,
-            lan: busy(&Profile::LAN)?,
-            wan: busy(&Profile::WAN)?,
-            lan_away: away(&Profile::LAN)?,
-            wan_away: away(&Profile::WAN)?,
+            delays: steady(&Profile::DELAYS)?,
+            lan: steady(&Profile::LAN)?,
+            wan: steady(&Profile::WAN)?,
+            lan_fail_over: fail_over(&Profile::LAN)?,
+            wan_fail_over: fail_over(&Profile::WAN)?,
         })
     }
 }
@@ -133,9 +133,9 @@ impl fmt::Display for Row {
         for steady in [lan, &self.wan] {
             write!(f, " | {}", Pair::steady(steady, Duration::from_millis(1)))?;
         }
-        for away in [&self.lan_away, &self.wan_away] {
+        for fail_over in [&self.lan_fail_over, &self.wan_fail_over] {
             let whole = |time: Option<Duration>| Known(time.map(|time| time.as_millis()));
-            write!(f, " | {} / {}", whole(away.percentile(50)), whole(away.worst()))?;
+            write!(f, " | {} / {}", whole(fail_over.percentile(50)), whole(fail_over.worst()))?;
         }
         write!(f, " |")
     }
@@ -152,14 +152,14 @@ impl fmt::Display for Table {
             writeln!(
                 f,
                 "- {name}: the same in milliseconds; {delay:?} one way, {sync:?} a sync, election \
-                 time-outs {election:?}."
+                 timeouts {election:?}."
             )?;
         }
         let (bytes, seeds) = (super::profile::value().len(), self.effort.seeds);
         writeln!(
             f,
-            "- leader dies: milliseconds from its death, under this load, until a write is \
-             acknowledged that was asked for\n  after it; median / worst of {seeds} seeds. \
+            "- leader dies: milliseconds from its crash, under this load, until the \
+             acknowledgement of a write\n  that was submitted after it; median / worst of {seeds} seeds. \
              A write has {bytes} bytes."
         )
     }
@@ -185,8 +185,7 @@ impl fmt::Display for Pair {
     }
 }
 
-/// A number with two digits behind the point, rounded; no floating point, so that tables are
-/// equal everywhere.
+/// Number with two decimals, rounded; no floating point, so that tables are equal everywhere.
 #[derive(Clone, Copy)]
 struct Hundredths(Option<u128>);
 
@@ -206,7 +205,7 @@ impl fmt::Display for Hundredths {
     }
 }
 
-/// A number, if there is one.
+/// Number, or `-` if there is none.
 struct Known<T>(Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Known<T> {
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_a_cell_for_every_column() {
+    fn row_has_a_cell_for_every_column() {
         let times = Times::new(vec![Duration::from_micros(1500)]);
         let traffic = Traffic { frames: 4, bytes: 700, syncs: 3, ..Traffic::default() };
         let steady = SteadyState { traffic, latencies: times.clone(), failed: 0 };
@@ -241,8 +240,8 @@ mod tests {
             delays: steady.clone(),
             lan: steady.clone(),
             wan: SteadyState { latencies: Times::default(), ..steady },
-            lan_away: times.clone(),
-            wan_away: times,
+            lan_fail_over: times.clone(),
+            wan_fail_over: times,
         };
         assert_eq!(
             row.to_string(),

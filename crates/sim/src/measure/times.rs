@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Durations, to be looked at by rank.
+/// Durations, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times(Vec<Duration>);
 
 impl Times {
-    /// In any order.
+    /// Sorts durations.
     #[must_use]
     pub fn new(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
@@ -26,14 +26,15 @@ impl Times {
         self.0.is_empty()
     }
 
-    /// The shortest that at least `percent` of a hundred do not exceed; `None` if there is none.
+    /// Returns the shortest duration that at least `percent` of a hundred do not exceed; `None` if
+    /// there are none.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let rank = (self.0.len() * percent.min(100)).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()
     }
 
-    /// The longest.
+    /// Returns the longest duration.
     #[must_use]
     pub fn worst(&self) -> Option<Duration> {
         self.0.last().copied()
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_the_nearest_rank() {
+    fn percentile_is_the_nearest_rank() {
         let times = Times::new((1..=10).rev().map(Duration::from_millis).collect());
         let at = |percent| times.percentile(percent).map(|time| time.as_millis());
         assert_eq!([at(0), at(50), at(51), at(99)], [Some(1), Some(5), Some(6), Some(10)]);

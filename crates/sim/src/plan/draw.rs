@@ -1,7 +1,7 @@
-//! Draws of a seed's plan: swarm testing.
+//! Random draws of a seed's plan: swarm testing.
 //!
-//! A run with every fault at a middling rate explores little, because faults mask one another. So
-//! each seed leaves some of them off and draws the rates of the others.
+//! A run with every fault at a medium rate explores little, because faults mask one another. So
+//! each seed disables some faults and draws the rates of the others.
 
 use super::limits::{LimitsPlan, MAX_PADDING};
 use super::{CapacityPlan, ClientPlan, DiskPlan, InjectionPlan, NetworkPlan, Plan};
@@ -13,7 +13,7 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 
 impl Plan {
-    /// The plan of a seed; `nodes` overrides the seed's own choice.
+    /// Returns the plan of a seed; `nodes` overrides the drawn number.
     pub(crate) fn draw(rng: &mut SimRng, nodes: Option<u64>) -> Self {
         let drawn = match rng.below(100) {
             0..4 => 1,
@@ -22,13 +22,13 @@ impl Plan {
         };
         let nodes = nodes.unwrap_or(drawn);
         let faults = draw_faults(rng, nodes);
-        // In a storm leaders crash one after another, before their last messages arrive, and
-        // come back soon: logs fork and meet again, and tails of old terms are brought back (Raft
-        // fig. 8).
+        // In a storm, leaders crash one after another, before their last messages arrive, and
+        // restart soon: logs diverge and meet again, and suffixes of old terms reappear (Raft fig.
+        // 8).
         let storm = rng.percent(35);
         let mut plan = Self::healthy(nodes);
         plan.faults = faults;
-        // Now and then there is time for messages to come back that are minutes old.
+        // Some runs are long enough for the replay of messages that are minutes old.
         plan.fault_time_factor = if rng.below(16) == 0 { 4 } else { 1 };
         plan.network = draw_network(rng, faults, storm);
         plan.network.replay_after = 1000 * MS..40_000 * MS * plan.fault_time_factor;
@@ -42,7 +42,7 @@ impl Plan {
     }
 }
 
-/// At least two families, and of each family that is on at least one kind.
+/// Draws the enabled faults: at least two families, and at least one kind of each of these.
 fn draw_faults(rng: &mut SimRng, nodes: u64) -> FaultSet {
     let mut families = Family::ALL.to_vec();
     if nodes == 1 {
@@ -59,7 +59,7 @@ fn draw_faults(rng: &mut SimRng, nodes: u64) -> FaultSet {
         let sure = *rng.pick(&kinds);
         on.extend(kinds.into_iter().filter(|kind| *kind == sure || rng.percent(65)));
     }
-    // Faults of a crash need a crash: without one the disk's own faults stand in.
+    // Faults of a crash need a crash: without one, the disk's own faults replace it.
     let set: FaultSet = on.iter().copied().collect();
     if !set.has(Fault::Crash) && !set.has(Fault::CrashAll) {
         if set.has_family(Family::Process) {
@@ -72,7 +72,7 @@ fn draw_faults(rng: &mut SimRng, nodes: u64) -> FaultSet {
 }
 
 fn draw_network(rng: &mut SimRng, faults: FaultSet, storm: bool) -> NetworkPlan {
-    // From one rack to the other end of the world, measured in election time-outs: where a round
+    // From one rack to the other end of the world, relative to the election timeout: where a round
     // trip is long, elections collide.
     let delay = match rng.below(10) {
         0..4 => MS / 10..2 * MS,
@@ -122,9 +122,9 @@ fn draw_disk(rng: &mut SimRng) -> DiskPlan {
     }
 }
 
-/// In most seeds bytes cost nothing, which no small command would notice. In one of eight they do.
-/// Links and disks that the largest messages would occupy for seconds are left to load runs, which
-/// scale messages and windows with them.
+/// Draws limited throughput in one of eight seeds; small commands would not notice it in the
+/// others. Links and disks that the largest messages would occupy for seconds are left to load
+/// runs, which scale messages and windows accordingly.
 fn draw_capacity(rng: &mut SimRng) -> Option<CapacityPlan> {
     if rng.below(8) > 0 {
         return None;
@@ -142,19 +142,19 @@ fn draw_capacity(rng: &mut SimRng) -> Option<CapacityPlan> {
 
 fn draw_clients(rng: &mut SimRng) -> ClientPlan {
     let pause = rng.duration(&(60 * MS..250 * MS));
-    let patience = rng.duration(&(300 * MS..4000 * MS));
+    let timeout = rng.duration(&(300 * MS..4000 * MS));
     ClientPlan {
         pause: Some(pause / 2..pause * 3 / 2),
         burst: 1..rng.within(2..8),
         keys: rng.within(1..9),
-        patience: patience / 2..patience * 2,
+        timeout: timeout / 2..timeout * 2,
         target: 13,
         padding: if rng.percent(30) { 0 } else { rng.within(16..MAX_PADDING) },
     }
 }
 
 fn draw_injection(rng: &mut SimRng, faults: FaultSet, storm: bool) -> InjectionPlan {
-    let pace = [
+    let intervals = [
         (Fault::Clog, 1500..10_000),
         (Fault::Partition, 1500..10_000),
         (Fault::OneWay, 1500..10_000),

@@ -1,4 +1,4 @@
-//! Draws of a load run's plan.
+//! Random draws of a load run's plan.
 
 use super::limits::{DriverLimits, LimitsPlan};
 use super::load::{Disturbance, LoadPlan};
@@ -10,18 +10,18 @@ use synod_consensus::Bounds;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Everything is so many times smaller than in a real cluster: bandwidths, throughputs, bounds of
-/// queues and windows, and values. Times and the number of commands are not.
+/// Factor by which bandwidths, throughputs, bounds of queues and windows, and values are smaller
+/// than in a real cluster. Times and the number of commands are not scaled.
 const SCALE: u64 = 16;
 
-/// Limits for all three protocols: the shipped ones, scaled, where these agree. Where they do not,
-/// the largest or a larger one, so that more can be in flight than queues hold. As multiples of
-/// what is shipped:
+/// Returns the limits for all three protocols: the shipped ones, scaled, where the protocols agree.
+/// Elsewhere the largest or a larger one, so that more can be in flight than queues hold. As
+/// multiples of the shipped limits:
 ///
-/// - unacknowledged bytes to one peer: twice in Raft, four times in Multi-Paxos (the bytes of
-///   votes that basic Paxos asks for are as shipped, see its `bounded`);
-/// - in basic Paxos, an answer to a node that catches up: four times; commands that wait for a
-///   slot: four times the bytes, and as many.
+/// - unacknowledged bytes to one peer: twice in Raft, four times in Multi-Paxos (as shipped for the
+///   votes of basic Paxos, see its `bounded`);
+/// - in basic Paxos, a catch-up reply: four times; commands that wait for a slot: four times the
+///   bytes, the same number.
 ///
 /// Numbers of messages, slots and requests are as shipped, and so is the longest command.
 fn scaled_limits() -> LimitsPlan {
@@ -39,7 +39,7 @@ fn scaled_limits() -> LimitsPlan {
             forward_bytes: MIB / 4,
             forward_window: 4 * MIB,
             max_outstanding: 100_000,
-            guest_bytes: 32 * MIB,
+            remote_proposal_bytes: 32 * MIB,
             unwritten_bytes: 4 * MIB,
             flood_bytes: 64 * MIB,
             unapplied_bytes: 4 * MIB,
@@ -50,7 +50,7 @@ fn scaled_limits() -> LimitsPlan {
 }
 
 impl Plan {
-    /// The plan of a load run; `nodes` overrides the seed's own choice.
+    /// Returns the plan of a load run; `nodes` overrides the drawn number.
     pub(crate) fn draw_load(rng: &mut SimRng, nodes: Option<u64>) -> Self {
         let drawn = if rng.percent(80) { 3 } else { 5 };
         let mut plan = Self::healthy(nodes.unwrap_or(drawn));
@@ -63,7 +63,7 @@ impl Plan {
             _ => MS / 10..MS,
         };
         plan.disk.sync = if rng.percent(70) { MS / 10..MS } else { MS..8 * MS };
-        // A quarter of the throughput is slow enough.
+        // A slow disk has a quarter of the throughput, but syncs as fast.
         plan.disk.slow_sync = plan.disk.sync.clone();
         let mut costs = CapacityPlan::of(bandwidth, disk);
         costs.lanes = LaneBounds { frames: 4096, bytes: (16 << 20) / SCALE as usize };
@@ -84,7 +84,7 @@ impl Plan {
         plan.load = Some(LoadPlan {
             value: rate / rng.within(50..150),
             rate,
-            patience: 5000 * MS,
+            timeout: 5000 * MS,
             disturbance,
             read_bytes: (24 << 20) / SCALE,
         });
@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn load_is_a_part_of_what_links_and_disks_carry() {
+    fn offered_load_is_30_to_70_percent_of_capacity() {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
             let plan = Plan::draw_load(&mut SimRng::new(seed), None);
             let (capacity, load) = (plan.capacity.unwrap(), plan.load.unwrap());
             let share = load.rate * 100 / capacity.bandwidth.min(capacity.disk);
             assert!((29..=70).contains(&share), "seed {seed}: {share} %");
-            assert!(load.pause() <= 20 * MS, "seed {seed}: enough writes to measure a rate");
+            assert!(load.pause() <= 20 * MS, "seed {seed}: too few writes to measure a rate");
             seen.insert(load.disturbance.name());
         }
         assert_eq!(seen.len(), 4);

@@ -1,8 +1,8 @@
 //! Limits that a seed draws: small enough to be reached.
 //!
-//! At their defaults no simulated log is ever longer than one message, no window is ever full and
-//! no request is ever turned away: the code that splits, waits and goes on would never run. So each
-//! seed draws each limit, half of the time small.
+//! With the default limits no simulated log exceeds one message, no window fills and no request is
+//! rejected as busy, so the code that splits, waits and resumes would never run. Each seed
+//! therefore draws each limit, and half of them small.
 
 use crate::rng::SimRng;
 use std::fmt;
@@ -11,21 +11,22 @@ use std::time::Duration;
 use synod_consensus::Bounds;
 use synod_replica::ReplicaSettings;
 
-/// The longest padding of a value. A command holds at most two values, and some words around
-/// them; it is shorter than the smallest [`Bounds::open_bytes`] that is drawn.
+/// Longest padding of a value. A command holds at most two values and a few other bytes; it is
+/// shorter than the smallest [`Bounds::open_bytes`] that is drawn.
 pub(crate) const MAX_PADDING: u64 = 600;
 const LEAST_OPEN_BYTES: u64 = 2048;
-/// Open slots pass through the window within this time: clients are not served before.
-const OPEN_PASSES_MS: u64 = 3000;
-/// Up to this round trip, both disks included, the smallest windows bear the load of the clients.
-const SHORT_TRIP_MS: u64 = 40;
+/// Time within which open slots pass through the window: clients are not served before.
+const MAX_OPEN_TIME_MS: u64 = 3000;
+/// Longest round trip, both disks included, at which the smallest windows carry the load of the
+/// clients.
+const SHORT_ROUND_TRIP_MS: u64 = 40;
 
 /// Limits and quorum sizes of a simulated cluster.
 #[derive(Clone, Debug)]
 pub struct LimitsPlan {
-    /// Those of the protocol.
+    /// Limits of the protocol.
     pub bounds: Bounds,
-    /// Those of the driver.
+    /// Limits of the driver.
     pub driver: DriverLimits,
 }
 
@@ -34,31 +35,31 @@ pub struct LimitsPlan {
 pub struct DriverLimits {
     /// Bytes of a frame of requests for another node.
     pub forward_bytes: usize,
-    /// Bytes of commands on their way to a leader.
+    /// Bytes of commands in flight to a leader.
     pub forward_window: usize,
     /// Requests in flight at a node.
     pub max_outstanding: usize,
-    /// Bytes of commands of other nodes that wait at a leader.
-    pub guest_bytes: usize,
-    /// Bytes that are not durable, past which a leader takes no more commands.
+    /// Bytes of pending commands of other nodes at a leader.
+    pub remote_proposal_bytes: usize,
+    /// Bytes that are not durable, above which a leader accepts no more commands.
     pub unwritten_bytes: usize,
-    /// Bytes that are not durable, past which frames are dropped.
+    /// Bytes that are not durable, above which frames are dropped.
     pub flood_bytes: usize,
-    /// Bytes handed to the state machine and not applied.
+    /// Bytes handed to the state machine and not yet applied.
     pub unapplied_bytes: usize,
-    /// Slots handed to the state machine and not applied.
+    /// Slots handed to the state machine and not yet applied.
     pub unapplied_slots: usize,
     /// Messages to peers that wait for the disk.
     pub held_messages: usize,
 }
 
 impl LimitsPlan {
-    /// Each limit is small in half of the seeds, though not too small for the load: what may be in
-    /// flight must grow with the round trip. Three seeds in ten draw quorums of any sizes that
-    /// meet, where the protocol has such settings.
+    /// Draws limits. Each is small in half of the seeds, but large enough for the load: the amount
+    /// in flight must grow with the round trip. Three seeds in ten draw quorums of any sizes that
+    /// intersect, where the protocol has such settings.
     pub(crate) fn draw(rng: &mut SimRng, nodes: u64, round_trip: Duration) -> Self {
         let round_trip = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
-        let scale = 1 + round_trip / SHORT_TRIP_MS;
+        let scale = 1 + round_trip / SHORT_ROUND_TRIP_MS;
         let mut limit = |small: Range<u64>, large: usize| match rng.percent(50) {
             true => usize::try_from(rng.within(small) * scale).unwrap_or(large).min(large),
             false => large,
@@ -66,21 +67,21 @@ impl LimitsPlan {
         let mut bounds = Bounds {
             message_bytes: limit(80..800, 1 << 20),
             window_messages: limit(2..9, 256),
-            // A window counts what a frame needs beside its values, too.
+            // A window counts the overhead of a frame, too.
             window_bytes: limit(1000..8000, 16 << 20),
             open_slots: limit(8..65, 65_536),
             open_bytes: limit(LEAST_OPEN_BYTES..32 << 10, 64 << 20),
             quorums: None,
         };
         let messages = bounds.window_messages.saturating_mul(bounds.message_bytes);
-        let windows = usize::try_from(OPEN_PASSES_MS / round_trip.max(1)).unwrap_or(usize::MAX);
+        let windows = usize::try_from(MAX_OPEN_TIME_MS / round_trip.max(1)).unwrap_or(usize::MAX);
         let passes = bounds.window_bytes.min(messages).saturating_mul(windows);
         bounds.open_bytes = bounds.open_bytes.min(passes.max(LEAST_OPEN_BYTES as usize));
         let driver = DriverLimits {
             forward_bytes: limit(80..2000, 256 << 10),
             forward_window: limit(1000..8000, 4 << 20),
             max_outstanding: limit(20..100, 100_000),
-            guest_bytes: limit(2000..16_000, 32 << 20),
+            remote_proposal_bytes: limit(2000..16_000, 32 << 20),
             unwritten_bytes: limit(1000..8000, 4 << 20),
             flood_bytes: limit(8000..64_000, 64 << 20),
             unapplied_bytes: limit(500..4000, 4 << 20),
@@ -93,13 +94,13 @@ impl LimitsPlan {
         Self { bounds, driver }
     }
 
-    /// Sets the limits of a driver.
+    /// Applies the limits to a driver's settings.
     pub(crate) fn adjust(&self, settings: &mut ReplicaSettings) {
         let driver = &self.driver;
         settings.forward_bytes = driver.forward_bytes;
         settings.forward_window = driver.forward_window;
         settings.max_outstanding = driver.max_outstanding;
-        settings.remote_proposal_bytes = driver.guest_bytes;
+        settings.remote_proposal_bytes = driver.remote_proposal_bytes;
         settings.unwritten_bytes = driver.unwritten_bytes;
         settings.flood_bytes = driver.flood_bytes;
         settings.unapplied_bytes = driver.unapplied_bytes;
@@ -125,7 +126,7 @@ impl fmt::Display for LimitsPlan {
     }
 }
 
-/// Sizes whose quorums meet, and one in four larger than they must be for that.
+/// Draws sizes of intersecting quorums; one in four has a larger first quorum than necessary.
 fn draw_quorums(rng: &mut SimRng, nodes: u64) -> (usize, usize) {
     let second = 1 + rng.below(nodes);
     let least = nodes + 1 - second;
@@ -144,7 +145,7 @@ mod tests {
     use synod_types::{Membership, NodeId};
 
     #[test]
-    fn every_drawn_limit_suits_every_protocol() {
+    fn every_drawn_limit_is_valid_for_every_protocol() {
         for (seed, nodes) in (0..300).flat_map(|seed| [1, 3, 5].map(|nodes| (seed, nodes))) {
             let members = Membership::new((1..=nodes).map(NodeId), []).unwrap();
             let bounds = LimitsPlan::draw(&mut SimRng::new(seed), nodes, Duration::ZERO).bounds;
@@ -181,7 +182,7 @@ mod tests {
         small(&|plan| plan.driver.forward_bytes < 2000);
         small(&|plan| plan.driver.max_outstanding < 100);
         small(&|plan| plan.driver.forward_window < 8000);
-        small(&|plan| plan.driver.guest_bytes < 16_000);
+        small(&|plan| plan.driver.remote_proposal_bytes < 16_000);
         small(&|plan| plan.driver.unwritten_bytes < 8000);
         small(&|plan| plan.driver.flood_bytes < 64_000);
         small(&|plan| plan.driver.unapplied_bytes < 4000);

@@ -3,7 +3,7 @@
 use crate::cluster::network::throughput::time_for;
 use std::time::Duration;
 
-/// Sustained load, and what disturbs it.
+/// Sustained load, and its disturbance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadPlan {
     /// Bytes of a written value.
@@ -11,28 +11,28 @@ pub struct LoadPlan {
     /// Bytes of values offered a second.
     pub rate: u64,
     /// Timeout of a client.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// The disturbance.
     pub disturbance: Disturbance,
-    /// Bytes that one read goes through.
+    /// Bytes that one read processes.
     pub read_bytes: u64,
 }
 
-/// A disturbance under load.
+/// Disturbance under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disturbance {
-    /// Writes of so many bytes come at once.
+    /// So many bytes of writes arrive at once.
     Burst(u64),
-    /// A node that does not lead is cut off for so long.
+    /// A node that does not lead is cut off for this long.
     Away(Duration),
-    /// A node's disk carries a quarter of its bytes for so long: the leader's, if there is one.
+    /// A node's disk has a quarter of its throughput for this long: the leader's, if there is one.
     SlowDisk(Duration),
-    /// So many clients a node read its state without pause for so long.
+    /// So many clients per node read its state without pause for this long.
     Reads(u64, Duration),
 }
 
 impl Disturbance {
-    /// Its name in reports.
+    /// Returns its name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Disturbance {
 }
 
 impl LoadPlan {
-    /// The time between two writes.
+    /// Returns the time between two writes.
     pub(crate) fn pause(&self) -> Duration {
         time_for(self.value, self.rate)
     }

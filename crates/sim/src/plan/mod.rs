@@ -1,7 +1,7 @@
-//! The plan of a run: everything that a seed decides before anything happens.
+//! Plan of a run: all choices that a seed makes before the run starts.
 //!
-//! A run with every fault at a middling rate explores little, because faults mask one another. So
-//! each seed leaves some of them off and draws the rates of the others.
+//! A run with every fault at a medium rate explores little, because faults mask one another. So
+//! each seed disables some faults and draws the rates of the others.
 
 mod draw;
 mod draw_load;
@@ -15,26 +15,26 @@ use crate::plan::load::LoadPlan;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Plan of a simulated cluster. All chances are in parts of a million.
+/// Plan of a simulated cluster. Probabilities are in parts per million.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Number of nodes, all voters.
     pub nodes: u64,
-    /// Which faults may fire at all.
+    /// Enabled kinds of faults.
     pub faults: FaultSet,
     /// Delays and faults of messages.
     pub network: NetworkPlan,
-    /// Disks and the apply side.
+    /// Disks and apply threads.
     pub disk: DiskPlan,
     /// Clients.
     pub clients: ClientPlan,
-    /// Limits and quorums; `None` leaves those of the protocol and the driver.
+    /// Limits and quorums; `None` uses those of the protocol and the driver.
     pub limits: Option<LimitsPlan>,
     /// Rates and durations of faults.
     pub injection: InjectionPlan,
     /// Factor by which faults last longer than usual.
     pub fault_time_factor: u32,
-    /// Capacities; with `None` bytes cost nothing, and nothing waits for room.
+    /// Capacities; with `None`, bytes take no time and queues have no bounds.
     pub capacity: Option<CapacityPlan>,
     /// Sustained load and one disturbance, instead of the usual faults and clients.
     pub load: Option<LoadPlan>,
@@ -49,24 +49,25 @@ pub struct CapacityPlan {
     pub lanes: LaneBounds,
     /// Bytes a second of the log's disk; each sync takes [`DiskPlan::sync`] on top.
     pub disk: u64,
-    /// The same while the disk is slow.
+    /// Bytes a second of the log's disk while it is slow.
     pub slow_disk: u64,
-    /// Waiting batches are merged into one sync until they have so many bytes.
+    /// Size up to which waiting batches are merged into one sync.
     pub merged_bytes: u64,
     /// Bytes a second that the apply thread applies or reads.
     pub apply: u64,
-    /// Bytes a second that the driver's thread takes in.
+    /// Bytes a second that the driver's thread processes.
     pub step: u64,
-    /// A round takes frames until they have so many bytes.
+    /// Size up to which a round takes frames.
     pub round_bytes: u64,
-    /// Time of the driver's thread for each event, on top.
+    /// Additional time of the driver's thread for each event.
     pub step_each: Duration,
     /// True if reads run on the apply thread, where commands wait for them.
     pub reads_hold_up_applies: bool,
 }
 
 impl CapacityPlan {
-    /// Links and disks that carry so many bytes a second, and threads that seldom limit them.
+    /// Returns capacities with this bandwidth and disk throughput, and threads that rarely limit
+    /// them.
     #[must_use]
     pub fn of(bandwidth: u64, disk: u64) -> Self {
         Self {
@@ -91,42 +92,42 @@ pub struct NetworkPlan {
     pub delay: Range<Duration>,
     /// Additional delay of a delay spike.
     pub spike: Range<Duration>,
-    /// The chance that a message is lost.
+    /// Probability that a message is lost.
     pub loss: u32,
-    /// The chance that it arrives twice.
+    /// Probability that a message arrives twice.
     pub duplicate: u32,
-    /// The chance of a delay spike.
+    /// Probability of a delay spike.
     pub spikes: u32,
-    /// The chance that a message need not keep its place: it may overtake earlier ones.
+    /// Probability that a message may overtake earlier ones.
     pub reorder: u32,
-    /// The chance that it comes once more, long after.
+    /// Probability that a message is replayed long after it was sent.
     pub replay: u32,
     /// Time until the replay.
     pub replay_after: Range<Duration>,
-    /// The chance that a bit of it flips in flight.
+    /// Probability that a bit of a message flips in flight.
     pub corruption: u32,
     /// True if a cut link loses the messages in flight, too.
     pub cuts_in_flight: bool,
-    /// The chance that what a node sent and has not arrived dies with it.
+    /// Probability that a crash loses the node's messages in flight.
     pub crash_drops_in_flight: u32,
 }
 
-/// Disks and the apply side.
+/// Disks and apply threads.
 #[derive(Clone, Debug)]
 pub struct DiskPlan {
     /// Duration of a sync of the log.
     pub sync: Range<Duration>,
-    /// The same while the disk is slow.
+    /// Duration of a sync while the disk is slow.
     pub slow_sync: Range<Duration>,
-    /// The chance that a sync takes only a part of what is queued.
+    /// Probability that a sync covers only a part of the queue.
     pub split: u32,
-    /// Time that the apply side needs for its queue; zero applies at once.
+    /// Time that the apply thread needs for its queue; zero applies at once.
     pub apply: Range<Duration>,
     /// Time between two writes of the state.
     pub persist: Range<Duration>,
-    /// The chance that the state is synced when it was written.
+    /// Probability that a write of the state is synced.
     pub state_sync: u32,
-    /// Time without a sync after which a driver counts its disk as stalled.
+    /// Time without a sync after which a driver considers its disk stalled.
     pub stall: Duration,
 }
 
@@ -140,7 +141,7 @@ pub struct ClientPlan {
     /// Number of different keys.
     pub keys: u64,
     /// Timeout of a client.
-    pub patience: Range<Duration>,
+    pub timeout: Range<Duration>,
     /// Operations a second below which bursts grow.
     pub target: u64,
     /// Longest padding of a written value, in bytes.
@@ -150,7 +151,7 @@ pub struct ClientPlan {
 /// Rates and durations of faults.
 #[derive(Clone, Debug)]
 pub struct InjectionPlan {
-    /// For each kind that comes by itself: how long until it comes next, on average.
+    /// Mean interval of each kind of fault that occurs at random times.
     pub mean: Vec<(Fault, Duration)>,
     /// Longest downtime of a crashed node.
     pub down: Duration,
@@ -158,19 +159,20 @@ pub struct InjectionPlan {
     pub cut: Duration,
     /// Longest pause of a node.
     pub pause: Duration,
-    /// The chance that a node crashes right after it gave its vote.
+    /// Probability that a node crashes just after it voted.
     pub fault_on_vote: u32,
-    /// The chance that a new leader dies or is cut off right after it won.
+    /// Probability that a new leader crashes or is cut off just after its election.
     pub fault_on_election: u32,
-    /// The chance that it does so when it has just chosen its first slot; for later slots a
-    /// fiftieth of it.
+    /// Probability that a leader crashes or is cut off just after it chose its first slot; a
+    /// fiftieth of it for later slots.
     pub fault_on_commit: u32,
 }
 
 const MS: Duration = Duration::from_millis(1);
 
 impl Plan {
-    /// A cluster without faults: short delays, quick disks, no clients of its own.
+    /// Returns the plan of a cluster without faults: short delays, fast disks, no clients of its
+    /// own.
     #[must_use]
     pub fn healthy(nodes: u64) -> Self {
         Self {
@@ -202,7 +204,7 @@ impl Plan {
                 pause: None,
                 burst: 1..2,
                 keys: 4,
-                patience: 1000 * MS..2000 * MS,
+                timeout: 1000 * MS..2000 * MS,
                 target: 0,
                 padding: 0,
             },
@@ -222,7 +224,7 @@ impl Plan {
         }
     }
 
-    /// Returns whether the kind is on.
+    /// Returns whether this kind of fault is enabled.
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.faults.has(fault)
     }

@@ -1,4 +1,4 @@
-//! Many seeds, added up.
+//! Totals over many seeds.
 
 use crate::faults::kind::Fault;
 use crate::runner::spec::RunReport;
@@ -8,23 +8,24 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// With fewer seeds than this a kind of fault may stay silent by chance.
-const ENOUGH_SEEDS: u64 = 100;
-/// If less than this share of that many seeds counts, a campaign proves nothing.
-const LEAST_SHARE: f64 = 0.5;
+/// Number of seeds from which on every kind of fault must have fired; with fewer, one may be
+/// missing by chance.
+const LARGE_CAMPAIGN_SEEDS: u64 = 100;
+/// Share of seeds that must count for a campaign to be conclusive.
+const MIN_COUNTED_SHARE: f64 = 0.5;
 
-/// Sums over many seeds.
+/// Totals over many seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Campaign {
     /// Number of seeds run.
     pub seeds: u64,
-    /// Number of those that count; see [`RunReport::counted`].
+    /// Number of seeds that count; see [`RunReport::counted`].
     pub counted: u64,
-    /// The simulated time of all of them.
+    /// Simulated time of all seeds.
     pub simulated: Duration,
-    /// The simulated time of those that count.
+    /// Simulated time of the seeds that count.
     pub counted_time: Duration,
-    /// The longest that a healed core took to serve; see [`RunReport::served_after`].
+    /// Longest time until a healed core served; see [`RunReport::served_after`].
     pub served_within: Duration,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
@@ -59,27 +60,29 @@ impl Campaign {
         }
     }
 
-    /// The kinds of faults that never fired while operations were in flight, in seeds that count.
+    /// Returns the kinds of faults that never fired while operations were in flight, in seeds that
+    /// count.
     #[must_use]
     pub fn missing_faults(&self) -> Vec<&'static str> {
         let names = Fault::ALL.iter().map(|fault| fault.name());
         names.filter(|name| !self.faults.contains_key(name)).collect()
     }
 
-    /// The share of the seeds that count, from 0 to 1.
+    /// Returns the share of the seeds that count, from 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
         self.counted as f64 / self.seeds.max(1) as f64
     }
 
-    /// Returns whether at least 100 seeds ran, so that chance explains no gap.
+    /// Returns whether at least 100 seeds ran, so that a missing fault is no coincidence.
     #[must_use]
     pub fn is_large(&self) -> bool {
-        self.seeds >= ENOUGH_SEEDS
+        self.seeds >= LARGE_CAMPAIGN_SEEDS
     }
 
-    /// Why it would prove little that nothing was found: empty unless the campaign is
-    /// [large](Self::is_large), and then if every kind of fault fired and most seeds count.
+    /// Returns the reasons why a search without violations is inconclusive. Empty unless the
+    /// campaign is [large](Self::is_large); then empty if every kind of fault fired and most seeds
+    /// count.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
@@ -95,12 +98,13 @@ impl Campaign {
         doubts
     }
 
-    /// Returns whether most seeds of a large campaign do not count: more of them would not help.
+    /// Returns whether most seeds of a large campaign do not count: more seeds would not change
+    /// that.
     pub(crate) fn is_inconclusive(&self) -> bool {
-        self.is_large() && self.share() < LEAST_SHARE
+        self.is_large() && self.share() < MIN_COUNTED_SHARE
     }
 
-    /// Returns whether nothing was found and there are no [doubts](Self::doubts).
+    /// Returns whether there are no violations and no [doubts](Self::doubts).
     #[must_use]
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.doubts().is_empty()
@@ -128,16 +132,16 @@ impl Campaign {
     }
 }
 
-/// The worst of all load runs.
+/// Worst results of all load runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadSummary {
-    /// Their number.
+    /// Number of load runs.
     pub runs: u64,
-    /// The longest that throughput took to come back after a disturbance had ended.
+    /// Longest time until throughput recovered after a disturbance.
     pub recovered: Duration,
-    /// The most bytes sent for each thousand bytes that the values need.
+    /// Most bytes sent for each thousand bytes that the values need.
     pub sent: u64,
-    /// The most bytes written for each thousand bytes that they need.
+    /// Most bytes written for each thousand bytes that the values need.
     pub written: u64,
 }
 
@@ -165,23 +169,23 @@ impl fmt::Display for LoadSummary {
     }
 }
 
-/// A campaign's figures. Prints itself in a few lines for people, and as [JSON](Self::json).
+/// Figures of a campaign. Displays as a few lines of text, and as [JSON](Self::json).
 #[derive(Clone, Debug, PartialEq)]
 pub struct CampaignSummary {
     /// The protocol's name.
     pub protocol: &'static str,
     /// Number of seeds run.
     pub seeds: u64,
-    /// Number of those that count.
+    /// Number of seeds that count.
     pub counted: u64,
-    /// Simulated hours, of the seeds that count.
+    /// Simulated hours of the seeds that count.
     pub hours: f64,
-    /// The longest that a healed core took to serve, in simulated seconds.
+    /// Longest time until a healed core served, in simulated seconds.
     pub served_within_s: f64,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
-    /// Counts of each kind of fault while operations were in flight, in seeds that count; 0
-    /// where one never did.
+    /// Counts of each kind of fault while operations were in flight, in seeds that count; 0 for a
+    /// kind that never fired.
     pub faults: BTreeMap<&'static str, u64>,
     /// Summary of load runs.
     pub load: LoadSummary,
@@ -194,13 +198,13 @@ pub struct CampaignSummary {
 }
 
 impl CampaignSummary {
-    /// One line of JSON: an object with the fields of this type.
+    /// Returns one line of JSON: an object with the fields of this type.
     #[must_use]
     pub fn json(&self) -> String {
         let mut faults = String::new();
         for (fault, count) in &self.faults {
             let comma = if faults.is_empty() { "" } else { "," };
-            write!(faults, r#"{comma}"{fault}":{count}"#).expect("a string takes all");
+            write!(faults, r#"{comma}"{fault}":{count}"#).expect("writing to a string cannot fail");
         }
         let Self { protocol, seeds, counted, hours, served_within_s, ops, .. } = self;
         let Self { violations, speed, events_per_s, load, .. } = self;
@@ -312,9 +316,9 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_fault_fails_a_large_campaign() {
+    fn missing_fault_kind_fails_a_large_campaign() {
         let mut campaign = Campaign::default();
-        for _ in 0..ENOUGH_SEEDS {
+        for _ in 0..LARGE_CAMPAIGN_SEEDS {
             assert!(campaign.passed());
             campaign.add(&report(2, "loss"));
         }
@@ -328,7 +332,7 @@ mod tests {
     #[test]
     fn uncounted_seeds_fail_a_large_campaign() {
         let mut campaign = Campaign::default();
-        for seed in 0..ENOUGH_SEEDS {
+        for seed in 0..LARGE_CAMPAIGN_SEEDS {
             for fault in Fault::ALL {
                 campaign.add(&report(seed | 1, fault.name()));
             }

@@ -6,10 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A run that found a violation: a seed, options, faults, and the kind of violation.
+/// Run that found a violation: a seed, options, faults, and the kind of violation.
 ///
-/// It prints itself as a text and is parsed from it: some settings, one a line, an empty line, and
-/// the [schedule](Schedule). Lines that begin with `#` say nothing.
+/// It displays as a text and is parsed from it: settings, one per line, an empty line, and the
+/// [schedule](Schedule). Lines that begin with `#` are comments.
 ///
 /// ```text
 /// protocol raft
@@ -22,31 +22,34 @@ use std::time::Duration;
 /// at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 /// ```
 ///
-/// Times are milliseconds. `nodes` and `ops` are there if they are not left to the seed, and
-/// `answers history` if answers were [judged](RunOptions::history_only) by the history alone.
+/// Times are in milliseconds: `troubled` is the [time of faults](RunOptions::fault_time), `healed`
+/// the [recovery time](RunOptions::recovery_time), `patience` the [liveness
+/// timeout](RunOptions::liveness_timeout). `nodes` and `ops` are present if the seed does not
+/// choose them, and `answers history` if replies were [checked](RunOptions::history_only) by the
+/// history alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The protocol's name.
     pub protocol: String,
     /// The seed.
     pub seed: u64,
-    /// Options of the run; times are whole milliseconds in the text.
+    /// Options of the run; the text has times in whole milliseconds.
     pub options: RunOptions,
-    /// The kind of violation that it finds, in words.
+    /// Kind of violation that the run finds, as text.
     pub finds: String,
     /// The faults.
     pub schedule: Schedule,
 }
 
 impl Case {
-    /// The trial that this case asks for.
+    /// Returns the specification of this run.
     #[must_use]
     pub fn spec(&self) -> RunSpec<'_> {
         let schedule = Some(&self.schedule);
         RunSpec { schedule, ..RunSpec::of_seed(self.seed, &self.options) }
     }
 
-    /// Returns whether a trial found what this case finds.
+    /// Returns whether a run found the violation of this case.
     #[must_use]
     pub fn is_found_by(&self, outcome: &RunOutcome) -> bool {
         let found = outcome.report.violation.as_ref();
@@ -56,12 +59,19 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunOptions { nodes, fault_time, recovery_time, patience, ops, history_only, kind } =
-            &self.options;
+        let RunOptions {
+            nodes,
+            fault_time,
+            recovery_time,
+            liveness_timeout,
+            ops,
+            history_only,
+            kind,
+        } = &self.options;
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
         nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
         for (name, time) in
-            [("troubled", fault_time), ("healed", recovery_time), ("patience", patience)]
+            [("troubled", fault_time), ("healed", recovery_time), ("patience", liveness_timeout)]
         {
             writeln!(f, "{name} {}", time.as_millis())?;
         }
@@ -78,7 +88,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// A text is no case.
+/// Error: a text cannot be parsed as a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseError {
     /// Line, counted from 1; 0 if something is missing.
@@ -111,22 +121,22 @@ impl FromStr for Case {
             if text.starts_with('#') {
                 continue;
             }
-            let bad = || CaseError { line, reason: format!("{text:?} makes no sense here") };
-            let (name, value) = text.split_once(' ').ok_or_else(bad)?;
-            let number = || value.parse::<u64>().map_err(|_| bad());
+            let invalid = || CaseError { line, reason: format!("{text:?}: invalid setting") };
+            let (name, value) = text.split_once(' ').ok_or_else(invalid)?;
+            let number = || value.parse::<u64>().map_err(|_| invalid());
             match name {
                 "protocol" => protocol = Some(value.to_owned()),
                 "seed" => seed = Some(number()?),
                 "nodes" => options.nodes = Some(number()?),
                 "troubled" => options.fault_time = Duration::from_millis(number()?),
                 "healed" => options.recovery_time = Duration::from_millis(number()?),
-                "patience" => options.patience = Duration::from_millis(number()?),
+                "patience" => options.liveness_timeout = Duration::from_millis(number()?),
                 "ops" => options.ops = Some(number()?),
                 "kind" if value == "faults" => options.kind = RunKind::Faults,
                 "kind" if value == "load" => options.kind = RunKind::Load,
                 "answers" if value == "history" => options.history_only = true,
                 "finds" => finds = Some(value.to_owned()),
-                _ => return Err(bad()),
+                _ => return Err(invalid()),
             }
         }
         let rest: Vec<_> = lines.map(|(_, text)| text).collect();
@@ -134,8 +144,10 @@ impl FromStr for Case {
             .join("\n")
             .parse::<Schedule>()
             .map_err(|error| CaseError { line: head + error.line, reason: error.reason })?;
-        let missing =
-            |what: &str| CaseError { line: 0, reason: format!("no line names the {what}") };
+        let missing = |field: &str| CaseError {
+            line: 0,
+            reason: format!("the line for the {field} is missing"),
+        };
         Ok(Self {
             protocol: protocol.ok_or_else(|| missing("protocol"))?,
             seed: seed.ok_or_else(|| missing("seed"))?,
@@ -175,12 +187,12 @@ message 1>3#57 loss
         let plain = ["nodes 5\n", "ops 64\n", "answers history\n"]
             .iter()
             .fold(TEXT.to_owned(), |text, line| text.replace(line, ""));
-        let told = format!("# A transcript.\n{plain}\n# It ends here.\n");
-        assert_eq!(told.parse::<Case>().unwrap().to_string(), plain);
+        let commented = format!("# A transcript.\n{plain}\n# The end.\n");
+        assert_eq!(commented.parse::<Case>().unwrap().to_string(), plain);
     }
 
     #[test]
-    fn invalid_line_is_named_in_the_error() {
+    fn parse_error_names_the_invalid_line() {
         for (good, bad, line) in [
             ("seed 17", "seed x", 2),
             ("seed 17", "seed", 2),

@@ -1,4 +1,4 @@
-//! The course of a load run, and what it must not do.
+//! Course of a load run, and its checks.
 
 use crate::cluster::Cluster;
 use crate::cluster::network::links::links;
@@ -15,33 +15,32 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
 
-/// Time without load, time of load before the measurement, and
-/// how long it is measured.
+/// Time without load, time of load before the measurement, and time of the measurement.
 const START: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(3);
-/// Throughput is judged over windows of this length.
+/// Windows over which throughput is checked.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Throughput counts as back after this long: more than clients wait for an answer.
-const BACK: Duration = Duration::from_secs(6);
-/// Ten election timeouts of the default settings, on top of what the backlog takes.
+/// Throughput counts as recovered after this long: longer than the timeout of clients.
+const STABLE: Duration = Duration::from_secs(6);
+/// Ten election timeouts of the default settings, in addition to the time for the backlog.
 const GRACE: Duration = Duration::from_secs(3);
-/// Hundredths of a link or disk that windows fill: those that keep queues short leave gaps.
-const USED: u64 = 95;
-/// Round trips that windows may take to adapt, on top of that.
-const GROWTH: u32 = 10;
-/// No disturbance may take longer than this to pass.
+/// Percentage of a link or disk that windows fill: windows that keep queues short leave gaps.
+const USED_PERCENT: u64 = 95;
+/// Round trips that windows may take to adapt, in addition.
+const GROWTH_ROUND_TRIPS: u32 = 10;
+/// Upper bound of the time to recover from a disturbance.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Bytes sent and written may be this many thousandths of what they were for the same commands
-/// before the disturbance.
+/// Maximum ratio, in thousandths, of bytes sent or written to those for the same commands before
+/// the disturbance.
 const MAX_AMPLIFICATION: u64 = 1300;
-/// The same where no node leads: proposers that compete for a slot send its value again, each.
+/// The same without a leader: proposers that compete for a slot each send its value again.
 const MAX_AMPLIFICATION_OF_PEERS: u64 = 1600;
-/// Absolute bound: so many thousandths of what is needed. Forwards make up to 1370.
+/// Absolute maximum, in thousandths of the bytes needed. Forwarding takes up to 1370.
 const MAX_COPIES: u64 = 1800;
 
-/// While clients read all the time, 99 % of the writes may take this many times as long as before,
-/// or as this.
+/// Maximum factor, under continuous reads, of the 99th percentile of write latency before them, or
+/// of the minimum latency below.
 const MAX_SLOWER: u32 = 5;
 const LEAST_LATENCY: Duration = Duration::from_millis(5);
 
@@ -52,7 +51,7 @@ struct Sample {
     chosen: u64,
 }
 
-/// Runs a load run.
+/// Performs a load run.
 pub(crate) fn play<P: Protocol>(
     cluster: &mut Cluster<P>,
     plan: &LoadPlan,
@@ -64,7 +63,7 @@ pub(crate) fn play<P: Protocol>(
     cluster.begin_load();
     let first = sample(cluster);
     let served = |cluster: &Cluster<P>| cluster.workload.load.acknowledged > 0;
-    wait(cluster, options.patience, "acknowledges no write", served)?;
+    wait(cluster, options.liveness_timeout, "acknowledges no write", served)?;
     cluster.run_for(WARM_UP)?;
     let (before, begin) = (sample(cluster), cluster.workload.load.slice(cluster.now()));
     let round = highest_round(cluster);
@@ -115,10 +114,10 @@ pub(crate) fn play<P: Protocol>(
     judge(cluster).map_err(|found| cluster.with_time(*found))?;
     let quiet =
         |cluster: &Cluster<P>| !cluster.workload.clients.is_loaded() && cluster.has_settled();
-    wait(cluster, options.patience, "does not converge", quiet)
+    wait(cluster, options.liveness_timeout, "does not converge", quiet)
 }
 
-/// The disturbance begins; with a schedule it comes from there.
+/// Starts the disturbance; a replayed one comes from the schedule.
 fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     let leader = cluster.leader().map_or(0, Cluster::<P>::index);
     let nodes = cluster.world.nodes.len();
@@ -150,29 +149,36 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     }
 }
 
-/// Bytes of values a second that can be carried beside the load, at least a tenth of the load.
-/// `sent` and `written` are the bytes for each thousand of them before the disturbance.
-fn free<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, sent: u64, written: u64) -> u64 {
+/// Returns the bytes of values a second that fit in addition to the load, at least a tenth of the
+/// load. `sent` and `written` are the bytes for each thousand of them before the disturbance.
+fn spare_capacity<P: Protocol>(
+    cluster: &Cluster<P>,
+    plan: &LoadPlan,
+    sent: u64,
+    written: u64,
+) -> u64 {
     let Some(capacity) = &cluster.world.plan.capacity else { return plan.rate };
     let sent = capacity.bandwidth * 1000 / sent.max(1000);
     let written = capacity.disk * 1000 / written.max(1000);
-    let used = sent.min(written) / 100 * USED;
+    let used = sent.min(written) / 100 * USED_PERCENT;
     used.saturating_sub(plan.rate).max(plan.rate / 10)
 }
 
-/// Twice the time that the backlog takes at what is free, and some.
+/// Returns the bound of the recovery time: twice the time for the backlog at the spare capacity,
+/// plus margins.
 fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Duration {
     let lag = match plan.disturbance {
         Disturbance::Away(time) => u128::from(plan.rate) * time.as_millis() / 1000,
         _ => 0,
     };
     let backlog = cluster.workload.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
-    let growth = cluster.world.plan.network.delay.end * 2 * GROWTH;
+    let growth = cluster.world.plan.network.delay.end * 2 * GROWTH_ROUND_TRIPS;
     let drained = time_for(backlog, free) * 2;
     (drained + GRACE + growth).min(LONGEST)
 }
 
-/// The load: half of what is drawn where no node leads, as values are then sent twice.
+/// Returns the offered load: half of the drawn rate without a leader, as values are then sent
+/// twice.
 fn rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
     if has_peers(cluster) { plan.rate / 2 } else { plan.rate }
 }
@@ -183,21 +189,27 @@ fn has_peers<P: Protocol>(cluster: &Cluster<P>) -> bool {
     statuses.into_iter().any(|status| status.role == Role::Peer)
 }
 
-/// Returns whether the disturbance has left no trace: throughput has been back for a while, at most the
-/// writes of a window wait for an answer, and no node lags. The rest of the time would show nothing
-/// but the steady load again.
-fn is_back<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, ended: usize, steady: u64) -> bool {
+/// Returns whether the cluster has recovered: throughput has been stable for a while, at most the
+/// writes of one window are pending, and no node lags. More time would only show the steady load
+/// again.
+fn has_recovered<P: Protocol>(
+    cluster: &Cluster<P>,
+    plan: &LoadPlan,
+    ended: usize,
+    steady: u64,
+) -> bool {
     let slices = cluster.workload.load.slice(cluster.now()) - ended;
-    let back = SLICE * slices as u32 >= recovered_after(cluster, ended, steady) + BACK;
-    back && cluster.workload.load.backlog() <= plan.rate * WINDOW.as_secs()
+    let is_stable = SLICE * slices as u32 >= recovered_after(cluster, ended, steady) + STABLE;
+    is_stable
+        && cluster.workload.load.backlog() <= plan.rate * WINDOW.as_secs()
         && lagging(cluster).is_empty()
 }
 
 /// Returns the end of the last window with throughput below nine tenths of `steady`, counted from
 /// the slice `ended`.
 fn recovered_after<P: Protocol>(cluster: &Cluster<P>, ended: usize, steady: u64) -> Duration {
-    // Peers lose slots at random, and a command that lost takes some round trips more: where these
-    // are long, it takes two windows until this evens out.
+    // Peers lose slots at random, and a command that lost takes some more round trips: where these
+    // are long, throughput evens out over two windows only.
     let windows: u32 = if has_peers(cluster) { 2 } else { 1 };
     let window = ((WINDOW * windows).as_millis() / SLICE.as_millis()) as usize;
     let last = cluster.workload.load.slice(cluster.now());
@@ -212,8 +224,8 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
     let LoadFigures { recovered_after, bound, steady, .. } = figures;
     if recovered_after > bound {
         let text = format!(
-            "{recovered_after:?} after the disturbance throughput is still below 90 % of {steady} \
-             bytes a second, which may take {bound:?}: {figures:?}"
+            "throughput is below 90 % of {steady} bytes a second {recovered_after:?} after the \
+             disturbance, bound {bound:?}: {figures:?}"
         );
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
@@ -221,11 +233,11 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
     let limit = |steady: u64| (steady.max(1000) * most / 1000).min(MAX_COPIES);
     if figures.sent > limit(figures.steady_sent) || figures.written > limit(figures.steady_written)
     {
-        let text = format!("bytes are sent or written too often: {figures:?}");
+        let text = format!("too many bytes sent or written per command: {figures:?}");
         return Err(violation(ViolationKind::Amplified, [], text));
     }
     if figures.rounds > 0 {
-        let text = format!("leadership moves though no node stops: {figures:?}");
+        let text = format!("leadership moved although no node stopped: {figures:?}");
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
     let [before, meanwhile] = figures.latencies;
@@ -234,32 +246,31 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
         Some(Disturbance::Reads(..))
     );
     if reads && meanwhile > before.max(LEAST_LATENCY) * MAX_SLOWER {
-        let text = format!("writes wait for reads: {figures:?}");
+        let text = format!("writes waited for reads: {figures:?}");
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
     let lag = lagging(cluster);
     if !lag.is_empty() {
-        let text = format!("nodes are more than two seconds of load behind: {figures:?}");
+        let text = format!("nodes lag by more than two seconds of load: {figures:?}");
         return Err(violation(ViolationKind::NotRecovered, lag, text));
     }
     Ok(())
 }
 
-/// The nodes that have not applied what was acknowledged two seconds ago.
+/// Returns the nodes that have not applied the slots acknowledged two seconds ago.
 fn lagging<P: Protocol>(cluster: &Cluster<P>) -> Vec<NodeId> {
     let Some(plan) = &cluster.world.plan.load else { return Vec::new() };
     let recent = 2 * plan.rate / plan.value.max(1);
     let last = cluster.chosen().0;
-    let is_behind =
-        |id: &NodeId| cluster.applied(*id).is_none_or(|(slot, _)| slot.0 + recent < last);
-    cluster.members().all().filter(is_behind).collect()
+    let lags = |id: &NodeId| cluster.applied(*id).is_none_or(|(slot, _)| slot.0 + recent < last);
+    cluster.members().all().filter(lags).collect()
 }
 
 fn sample<P: Protocol>(cluster: &Cluster<P>) -> Sample {
     Sample { traffic: cluster.world.traffic, chosen: cluster.workload.load.chosen }
 }
 
-/// Bytes sent and written since a sample, for each thousand bytes that were needed.
+/// Returns the bytes sent and written since a sample, for each thousand bytes needed.
 fn amplification<P: Protocol>(cluster: &Cluster<P>, since: Sample) -> (u64, u64) {
     let traffic = cluster.world.traffic.since(since.traffic);
     let bytes = (cluster.workload.load.chosen - since.chosen).max(1);

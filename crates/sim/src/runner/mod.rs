@@ -1,4 +1,4 @@
-//! Runs: of one seed, of many, of a failure that is made small, and of a case that replays it.
+//! Runs: of one seed, of many, of a failure that is shrunk, and of a case that replays it.
 
 pub(crate) mod campaign;
 pub(crate) mod case;

@@ -1,4 +1,4 @@
-//! One seed: a time of faults, a time of healing, and the reckoning.
+//! Run of one seed: faults, recovery, and the final checks.
 
 use crate::cluster::Cluster;
 use crate::faults::kind::Family;
@@ -27,8 +27,7 @@ pub fn run_seed<P: Protocol>(
     run::<P>(config, &RunSpec::of_seed(seed, options)).report
 }
 
-/// Runs a seed, and returns the faults that it threw as well: with them [`replay`] does the same
-/// again.
+/// Runs a seed, and returns its faults as well, with which [`replay`] repeats the run.
 pub fn record<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
     seed: u64,
@@ -38,10 +37,10 @@ pub fn record<P: Protocol>(
     (outcome.report, outcome.schedule)
 }
 
-/// Runs a seed with the faults of a schedule instead of those that it would throw; everything else
-/// (the plan, the clients, how long messages and syncs take) is the seed's own. With the schedule
-/// that [`record`] returned the report is the same, to the [hash](RunReport::hash); with a part of it
-/// the run is the same up to the first fault that is missing, and after that as near as can be.
+/// Runs a seed with the faults of a schedule instead of its own; everything else (the plan, the
+/// clients, the duration of messages and syncs) is drawn from the seed. With the whole schedule
+/// that [`record`] returned, the report is the same, to the [hash](RunReport::hash). With a part of
+/// it, the run is the same up to the first missing fault, and as similar as possible after it.
 pub fn replay<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
     seed: u64,
@@ -52,7 +51,7 @@ pub fn replay<P: Protocol>(
     run::<P>(config, &spec).report
 }
 
-/// Does a trial.
+/// Performs a run.
 pub fn run<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
     spec: &RunSpec<'_>,
@@ -122,14 +121,14 @@ fn play<P: Protocol>(
     let core = draw_core(rng, cluster);
     let healed = cluster.now();
     let names: Vec<_> = core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
-    cluster.world.trace.record_key_event(|| format!("the faults end; {names:?} are whole again"));
+    cluster.world.trace.record_key_event(|| format!("all faults end; {names:?} are repaired"));
     cluster.end_faults(core);
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.workload.clients.newest_begin_done > healed;
-    wait(cluster, options.patience, "serves no client", served)?;
+    wait(cluster, options.liveness_timeout, "serves no client", served)?;
     cluster.workload.served_after = Some(cluster.now() - healed);
-    // From here on no client is refused, and none waits in vain.
-    cluster.world.plan.clients.patience = options.patience..options.patience * 2;
+    // From now on no client request is rejected or times out.
+    cluster.world.plan.clients.timeout = options.liveness_timeout..options.liveness_timeout * 2;
     cluster.workload.clients.must_serve = Some(cluster.now());
     let rest = options.recovery_time.saturating_sub(cluster.now() - healed + slice * 10);
     cluster.run_for(rest)?;
@@ -140,35 +139,36 @@ fn play<P: Protocol>(
         let past = cluster.now() - healed >= options.recovery_time;
         past && !cluster.workload.clients.is_loaded() && cluster.has_converged()
     };
-    let end = cluster.now() + options.recovery_time + options.patience;
+    let end = cluster.now() + options.recovery_time + options.liveness_timeout;
     loop {
-        wait(cluster, options.patience, "does not converge", quiet)?;
+        wait(cluster, options.liveness_timeout, "does not converge", quiet)?;
         if let Some(id) = cluster.workload.clients.unserved {
-            return Err(stalled(cluster, &format!("left operation {id} unserved")));
+            return Err(stalled(cluster, &format!("did not serve operation {id}")));
         }
         // The last writes become durable, so that the stores can be compared; unless a late
-        // election adds another slot just now.
+        // election adds another slot at this time.
         let chosen = cluster.chosen();
         cluster.run_for(slice)?;
         if cluster.chosen() == chosen && quiet(cluster) {
             return Ok(());
         }
         if cluster.now() > end {
-            return Err(stalled(cluster, "does not come to rest"));
+            return Err(stalled(cluster, "does not become idle"));
         }
     }
 }
 
-/// Half of the time everyone is healed who can be, else just enough for a quorum.
+/// Draws the nodes to repair: half of the time all intact nodes, else just enough of them for a
+/// quorum.
 fn draw_core<P: Protocol>(rng: &mut SimRng, cluster: &Cluster<P>) -> Vec<usize> {
-    let mut whole: Vec<_> = cluster.world.intact_nodes().collect();
+    let mut intact: Vec<_> = cluster.world.intact_nodes().collect();
     if rng.percent(50) {
-        rng.shuffle(&mut whole);
-        let mut sizes = 1..whole.len();
-        let enough = sizes.find(|size| cluster.world.is_quorum(&whole[..*size]));
-        whole.truncate(enough.unwrap_or(whole.len()));
+        rng.shuffle(&mut intact);
+        let mut sizes = 1..intact.len();
+        let enough = sizes.find(|size| cluster.world.is_quorum(&intact[..*size]));
+        intact.truncate(enough.unwrap_or(intact.len()));
     }
-    whole
+    intact
 }
 
 fn counts<P: Protocol>(cluster: &Cluster<P>) -> bool {
@@ -187,6 +187,6 @@ fn counts<P: Protocol>(cluster: &Cluster<P>) -> bool {
 fn panicked(at: Instant, payload: &(dyn Any + Send)) -> Violation {
     let text = payload.downcast_ref::<String>().cloned();
     let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).into()));
-    let explanation = text.unwrap_or_else(|| "without a message".into());
+    let explanation = text.unwrap_or_else(|| "panic without a message".into());
     Violation { kind: ViolationKind::Panic, at, nodes: Vec::new(), explanation }
 }

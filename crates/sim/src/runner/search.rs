@@ -1,8 +1,8 @@
-//! Searching seeds for a violation, on any number of threads, with the same result on any number.
+//! Search of seeds for a violation, on any number of threads, with the same result on any number.
 //!
-//! This is what a program around the simulator shares with all others: a [`SearchRequest`] says what to
-//! run, a [`Target`] which protocol, and a [`SearchHost`] gives what a simulator must not have of its
-//! own: a clock, threads, and an output. [`main`] is a whole program on one thread.
+//! Shared by all programs around the simulator: a [`SearchRequest`] specifies the runs, a
+//! [`Target`] the protocol, and a [`SearchHost`] supplies what a simulator must not have itself: a
+//! clock, threads, and an output. [`main`] is a whole program on one thread.
 
 use crate::runner::campaign::{Campaign, CampaignSummary};
 use crate::runner::case::Case;
@@ -20,25 +20,25 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// A search to run.
+/// Parameters of a search.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
-    /// The seeds, in this order.
+    /// Seeds, run in this order.
     pub seeds: Range<u64>,
-    /// The search ends when this much simulated time counts; seeds that run out before fail it.
+    /// Simulated time that must count before the search ends; running out of seeds before fails it.
     pub hours: Option<Hours>,
     /// Options of each run.
     pub options: RunOptions,
-    /// True if the search goes on after a violation.
+    /// True if the search continues after a violation.
     pub keep_going: bool,
-    /// In how many runs, at most, the first failure is made small; 0 leaves it as it is.
+    /// Maximum number of runs to shrink the first failure; 0 does not shrink it.
     pub shrink: u64,
-    /// Number of trace lines to print of a seed that runs alone, or fails first.
+    /// Number of trace lines to print of the first failing seed, or of a single seed.
     pub trace: usize,
 }
 
 impl Default for SearchRequest {
-    /// The first hundred seeds, up to the first violation, which is not made small.
+    /// The first hundred seeds, up to the first violation, without shrinking.
     fn default() -> Self {
         Self {
             seeds: 0..100,
@@ -52,14 +52,14 @@ impl Default for SearchRequest {
 }
 
 impl SearchRequest {
-    /// Takes these seeds; without any, the first hundred, or as many as the hours need.
+    /// Sets the seeds; by default the first hundred, or as many as the hours need.
     pub fn choose_seeds(&mut self, seeds: Option<Seeds>) {
         let most = if self.hours.is_some() { u64::MAX } else { 100 };
         self.seeds = seeds.map_or(0..most, |Seeds(seeds)| seeds);
     }
 }
 
-/// A range of seeds as it is written: `0..2000`, `17`, or `17..` for all from there on.
+/// Range of seeds in text form: `0..2000`, `17`, or `17..` for all from there on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seeds(pub Range<u64>);
 
@@ -68,7 +68,8 @@ impl FromStr for Seeds {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| {
-            text.parse::<u64>().map_err(|_| format!("{text:?} is no seed: write A..B"))
+            text.parse::<u64>()
+                .map_err(|_| format!("invalid seed {text:?}: expected A..B, A.. or A"))
         };
         let (first, end) = match text.split_once("..") {
             Some((first, "")) => (number(first)?, u64::MAX),
@@ -76,13 +77,13 @@ impl FromStr for Seeds {
             None => (number(text)?, number(text)?.saturating_add(1)),
         };
         if first >= end {
-            return Err(format!("{text:?} holds no seed"));
+            return Err(format!("empty range of seeds {text:?}"));
         }
         Ok(Self(first..end))
     }
 }
 
-/// Simulated hours as they are written: `60`, `0.5`.
+/// Simulated hours in text form: `60`, `0.5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours(pub Duration);
 
@@ -93,23 +94,24 @@ impl FromStr for Hours {
         let hours: Option<f64> = text.parse().ok();
         let seconds = hours.filter(|hours| *hours > 0.0).map(|hours| hours * 3600.0);
         let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        time.map(Self).ok_or_else(|| format!("{text:?} is no number of hours"))
+        time.map(Self)
+            .ok_or_else(|| format!("invalid number of hours {text:?}: expected a positive number"))
     }
 }
 
-/// The target of a search: a protocol with its settings.
+/// Target of a search: a protocol with its settings.
 pub struct Target {
     name: &'static str,
     replay_command: String,
     simulate: Box<Simulate>,
 }
 
-/// Does a trial.
+/// Function that performs a run.
 type Simulate = dyn Fn(&RunSpec<'_>) -> RunOutcome + Send + Sync;
 
 impl Target {
-    /// A protocol whose nodes `config` sets up. `again` is the command that searches it, to which
-    /// arguments such as `--seeds 17` can be added: reports tell it.
+    /// Returns a target that runs a protocol with the settings that `config` makes. Reports print
+    /// `replay_command`, to which arguments such as `--seeds 17` can be added.
     pub fn new<P: Protocol>(
         replay_command: impl Into<String>,
         config: impl Fn(NodeId, &Membership) -> P::Config + Clone + Send + Sync + 'static,
@@ -117,7 +119,7 @@ impl Target {
         Self::from_fn(P::NAME, replay_command, move |spec| run::<P>(config.clone(), spec))
     }
 
-    /// Anything else that trials can be done with.
+    /// Returns a target that performs runs with `simulate`.
     pub fn from_fn(
         name: &'static str,
         replay_command: impl Into<String>,
@@ -126,14 +128,14 @@ impl Target {
         Self { name, replay_command: replay_command.into(), simulate: Box::new(simulate) }
     }
 
-    /// The protocol's name.
+    /// Returns the protocol's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Makes the failure of a seed small, in at most so many runs. `None` if the seed does not
-    /// fail.
+    /// Shrinks the failure of a seed, in at most `most_runs` runs. Returns `None` if the seed does
+    /// not fail.
     pub fn shrink(
         &self,
         seed: u64,
@@ -151,14 +153,14 @@ impl Target {
         };
         let mut left = case.schedule.len();
         report_line(&format!(
-            "seed {seed} is made small: {left} faults, {} operations",
+            "shrinking seed {seed}: {left} faults, {} operations",
             outcome.report.ops
         ));
         let play = |case: &Case| (self.simulate)(&case.spec());
         shrink(&case, most_runs, &play, &mut |progress| {
             if progress.faults <= left / 2 {
                 left = progress.faults;
-                report_line(&format!("  {left} faults are left after {} runs", progress.runs));
+                report_line(&format!("  {left} faults left after {} runs", progress.runs));
             }
         })
     }
@@ -174,8 +176,8 @@ impl Target {
         text
     }
 
-    /// The command that runs a seed again.
-    fn replay(&self, seed: u64, options: &RunOptions) -> String {
+    /// Returns the command that replays a seed.
+    fn replay_command(&self, seed: u64, options: &RunOptions) -> String {
         let nodes = options.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let history_only = if options.history_only { " --history-only" } else { "" };
         let load = if options.kind == RunKind::Load { " --load" } else { "" };
@@ -183,32 +185,32 @@ impl Target {
     }
 }
 
-/// The host of a search: clock, threads and output, which a simulator must not have of its own.
+/// Host of a search: clock, threads and output, which a simulator must not have itself.
 pub trait SearchHost: Sync {
     /// Returns the time that the search has been running.
     fn elapsed(&self) -> Duration;
 
-    /// Has as many threads as there should be do `work`, and returns when all are done. One, the
-    /// caller's, by default.
+    /// Runs `work` on as many threads as the host uses, and returns when all are done. By default,
+    /// on the caller's thread only.
     fn on_threads(&self, work: &(dyn Fn() + Sync)) {
         work();
     }
 
-    /// A line about what was found.
+    /// Prints a line of the report.
     fn report(&self, line: &str);
 
-    /// Does `work`, in which the code under test may panic again and again: each panic is caught,
-    /// and none is an error of the search. Programs [silence](silence_panics) them.
+    /// Runs `work`, in which the code under test may panic repeatedly: each panic is caught, and
+    /// none is an error of the search. Programs [silence](silence_panics) them.
     fn without_panic_messages(&self, work: &mut dyn FnMut()) {
         work();
     }
 
-    /// Saves the text that replays a shrunk failure. It is printed, by default.
+    /// Saves the text that replays a shrunk failure. Prints it by default.
     fn save_script(&self, script: &str) {
         script.lines().for_each(|line| self.report(line));
     }
 
-    /// Another seed was added. Nothing by default.
+    /// Called after each added seed. Does nothing by default.
     fn on_progress(&self, campaign: &Campaign) {
         let _ = campaign;
     }
@@ -217,19 +219,18 @@ pub trait SearchHost: Sync {
 /// Result of a search.
 #[derive(Clone, Debug)]
 pub struct SearchOutcome {
-    /// Sums over all seeds.
+    /// Totals of all seeds.
     pub campaign: Campaign,
-    /// The same in figures.
+    /// Figures of the campaign.
     pub summary: CampaignSummary,
-    /// True if nothing was found, and enough was tried for that to mean something.
+    /// True if no violation was found, and the search was large enough to be conclusive.
     pub passed: bool,
 }
 
-/// Runs seeds until there are enough, and reports each that found something, with the command that
-/// replays it.
+/// Runs seeds until there are enough, and reports each violation with the command that replays it.
 ///
-/// Seeds are added in their order, however many threads run them, and those past the end are left
-/// out: so the result is the same on every machine.
+/// Seeds are added in their order, however many threads run them, and those past the end are
+/// dropped: the result is the same on every machine.
 pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -> SearchOutcome {
     let shared = Shared::new(request);
     let alone = request.seeds.end - request.seeds.start == 1;
@@ -237,7 +238,7 @@ pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -
         let seed = report.seed;
         if let Some(violation) = &report.violation {
             host.report(&format!("seed {seed}: {violation}"));
-            host.report(&format!("  again: {}", target.replay(seed, &request.options)));
+            host.report(&format!("  replay: {}", target.replay_command(seed, &request.options)));
         } else if alone {
             let RunReport { hash, ops, events, .. } = report;
             let mut text = format!("{ops} operations, {events} events, trace {hash:016x}");
@@ -258,14 +259,14 @@ pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -
         doubts.push(format!("only {is:.3} of {wanted:.3} hours count"));
     }
     if campaign.violations.is_empty() {
-        doubts.iter().for_each(|doubt| host.report(&format!("this proves little: {doubt}")));
+        doubts.iter().for_each(|doubt| host.report(&format!("inconclusive: {doubt}")));
     }
     let passed = campaign.violations.is_empty() && doubts.is_empty();
     let summary = campaign.summary(target.name, host.elapsed());
     SearchOutcome { campaign, summary, passed }
 }
 
-/// Reports details of the seed that failed first, or ran alone.
+/// Prints the trace of the first failing seed or of a single seed, and shrinks the first failure.
 fn explain(target: &Target, request: &SearchRequest, campaign: &Campaign, host: &dyn SearchHost) {
     let SearchRequest { seeds, options, .. } = request;
     let failed = campaign.violations.first().map(|(seed, _)| *seed);
@@ -275,7 +276,7 @@ fn explain(target: &Target, request: &SearchRequest, campaign: &Campaign, host: 
         let spec = RunSpec { trace: request.trace, ..RunSpec::of_seed(seed, options) };
         (target.simulate)(&spec).trace.iter().for_each(|line| host.report(line));
     }
-    // A load run has one disturbance, which it needs.
+    // A load run needs its one disturbance, so it is not shrunk.
     let shrinks = |seed: &u64| request.shrink > 0 && !options.kind.is_load(*seed);
     let Some(seed) = failed.filter(shrinks) else { return };
     let report_line = &mut |line: &str| host.report(line);
@@ -284,18 +285,19 @@ fn explain(target: &Target, request: &SearchRequest, campaign: &Campaign, host: 
         shrunk = target.shrink(seed, options, request.shrink, report_line)
     });
     if let Some(shrunk) = shrunk {
-        let left =
-            if shrunk.minimal { "each is needed" } else { "more runs might do without some" };
+        let left = if shrunk.minimal { "all are needed" } else { "more runs might remove some" };
         let (faults, runs) = (shrunk.case.schedule.len(), shrunk.runs);
-        host.report(&format!("  {faults} faults are left after {runs} runs: {left}"));
+        host.report(&format!("  {faults} faults left after {runs} runs: {left}"));
         host.without_panic_messages(&mut || host.save_script(&target.script(&shrunk.case)));
     } else {
-        host.report("  but its faults, played again, do something else: the simulator is at fault");
+        host.report(
+            "  replaying its faults does not reproduce it: the simulator is not deterministic",
+        );
     }
 }
 
-/// Replays a case and prints its transcript, and this many lines of its trace. Returns whether it
-/// finds what it says.
+/// Replays a case and prints its transcript, and the last `lines` lines of its trace. Returns whether
+/// it finds the violation of the case.
 pub fn replay(target: &Target, case: &Case, lines: usize, host: &dyn SearchHost) -> bool {
     let outcome = (target.simulate)(&RunSpec { trace: lines.max(1), ..case.spec() });
     if lines > 0 {
@@ -305,22 +307,25 @@ pub fn replay(target: &Target, case: &Case, lines: usize, host: &dyn SearchHost)
     transcript(&outcome).iter().for_each(|line| host.report(line));
     let found = case.is_found_by(&outcome);
     if !found {
-        host.report(&format!("the script says that it finds this: {}", case.finds));
+        host.report(&format!(
+            "the replay did not find the violation of the script: {}",
+            case.finds
+        ));
     }
     found
 }
 
-/// The main events of a trial, and how it ends.
+/// Returns the main events of a run, and its result.
 fn transcript(outcome: &RunOutcome) -> Vec<String> {
     let mut lines = outcome.transcript.clone();
     match &outcome.report.violation {
         Some(violation) => lines.extend(violation.to_string().lines().map(String::from)),
-        None => lines.push(format!("nothing is found in {}", seconds(outcome.report.simulated))),
+        None => lines.push(format!("no violation in {}", seconds(outcome.report.simulated))),
     }
     lines
 }
 
-/// Does `work` without the messages that this process's panics print.
+/// Runs `work` with the panic messages of this process suppressed.
 pub fn silence_panics(work: &mut dyn FnMut()) {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -339,11 +344,11 @@ struct Shared<'a> {
 
 #[derive(Default)]
 struct State {
-    /// The next seed that no thread has taken.
+    /// Next seed that no thread has taken.
     next: u64,
-    /// Ended before an earlier one did.
+    /// Reports of seeds that ended before an earlier seed.
     early: BTreeMap<u64, RunReport>,
-    /// The seed that is added next.
+    /// Next seed to add.
     due: u64,
     campaign: Campaign,
     is_over: bool,
@@ -356,7 +361,7 @@ impl<'a> Shared<'a> {
         Self { request, state: Mutex::new(state) }
     }
 
-    /// Runs seeds until there are no more to run.
+    /// Runs seeds until there are none left.
     fn work(&self, simulate: &Simulate, report_line: &(dyn Fn(&RunReport, &Campaign) + Sync)) {
         while let Some(seed) = self.take() {
             let report = simulate(&RunSpec::of_seed(seed, &self.request.options)).report;
@@ -385,26 +390,25 @@ impl<'a> Shared<'a> {
 
     fn is_enough(&self, campaign: &Campaign) -> bool {
         let done = self.request.hours.is_some_and(|hours| campaign.counted_time >= hours.0);
-        // Hours that never come are not waited for.
-        let hopeless = self.request.hours.is_some() && campaign.is_inconclusive();
-        done || hopeless || !campaign.violations.is_empty() && !self.request.keep_going
+        // A campaign of which most seeds do not count would not reach its hours.
+        let inconclusive = self.request.hours.is_some() && campaign.is_inconclusive();
+        done || inconclusive || !campaign.violations.is_empty() && !self.request.keep_going
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no thread panics while it holds this")
+        self.state.lock().expect("no thread panics while holding the lock")
     }
 
     fn into_campaign(self) -> Campaign {
-        self.state.into_inner().expect("no thread panicked while it held this").campaign
+        self.state.into_inner().expect("no thread panicked while holding the lock").campaign
     }
 }
 
-/// A whole program that searches a target on one thread. `words` are its arguments, `clock` returns
-/// how long it has been running.
+/// Runs a whole program that searches a target on one thread. `words` are its arguments, `clock`
+/// returns the time since its start.
 ///
-/// Standard output gets the figures and nothing else, with `--json` as one object; what was found
-/// goes to standard error. The exit code is 0 if all is well, 1 if not, and 2 if the arguments
-/// cannot be understood.
+/// Standard output gets only the figures, with `--json` as one object; violations go to standard
+/// error. The exit code is 0 if the search passed, 1 if not, and 2 if the arguments are invalid.
 pub fn main(
     target: &Target,
     words: impl Iterator<Item = String>,
@@ -429,8 +433,8 @@ pub fn main(
     if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Plays the case on standard input: the exit code is 1 if it finds what it says, and 2 if it
-/// cannot be read or finds something else.
+/// Replays the case on standard input. The exit code is 1 if it finds its violation, and 2 if it
+/// cannot be read or does not.
 fn replay_input(target: &Target, trace: usize, host: &dyn SearchHost) -> ExitCode {
     let text = std::io::read_to_string(std::io::stdin()).map_err(|error| error.to_string());
     match text.and_then(|text| text.parse::<Case>().map_err(|error| error.to_string())) {
@@ -444,21 +448,21 @@ fn replay_input(target: &Target, trace: usize, host: &dyn SearchHost) -> ExitCod
 }
 
 const USAGE: &str = "
-  --seeds A..B   these seeds, or just one: 17, or all from one on: 17.. (0..100)
-  --hours H      until this many simulated hours count (from seed 0 on, or as --seeds says)
-  --nodes N      how many nodes each cluster has (each seed chooses)
-  --history-only judge answers at the end alone, by what clients saw
-  --load         sustained load and one disturbance in every seed (one seed in 32)
-  --keep-going   do not end at the first violation
+  --seeds A..B   seeds to run: a range, one seed (17), or all from one on (17..) (default 0..100)
+  --hours H      run seeds until this many simulated hours count (from seed 0 on, or --seeds)
+  --nodes N      number of nodes of each cluster (default: drawn by each seed)
+  --history-only check replies only at the end, by the client history
+  --load         make every seed a load run (default: one seed in 32)
+  --keep-going   continue after the first violation
   --shrink       shrink the first failure
   --replay       replay a shrunk failure from standard input
-  --trace N      print the last N trace lines of the seed that failed, or ran alone
-  --json         the figures as one JSON object";
+  --trace N      print the last N trace lines of the first failing seed, or of a single seed
+  --json         print the figures as one JSON object";
 
-/// Bound of runs in which a failure is shrunk: some seconds to a minute.
+/// Maximum number of runs for shrinking a failure: some seconds to a minute.
 pub const SHRINKING_RUNS: u64 = 2000;
 
-/// One thread and the standard streams.
+/// Host with one thread and the standard streams.
 struct Console<C>(C);
 
 impl<C: Fn() -> Duration + Sync> SearchHost for Console<C> {
@@ -536,11 +540,11 @@ mod tests {
     }
 
     #[test]
-    fn replay_command_judges_as_the_search_did() {
+    fn replay_command_has_the_options_of_the_search() {
         let words = ["--seeds", "7..9", "--nodes", "3", "--history-only"];
         let request = Arguments::parse(words.map(String::from).into_iter()).unwrap().request;
-        let target = Target::from_fn("none", "search", |_| unreachable!("it is not run"));
-        let replay_command = target.replay(7, &request.options);
+        let target = Target::from_fn("none", "search", |_| unreachable!("no seed is run"));
+        let replay_command = target.replay_command(7, &request.options);
         assert_eq!(replay_command, "search --seeds 7 --nodes 3 --history-only");
     }
 

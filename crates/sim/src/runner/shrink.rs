@@ -1,9 +1,9 @@
-//! Shrinking a failure: delta debugging over its faults.
+//! Shrinking of a failure: delta debugging over its faults.
 //!
-//! What fails with a thousand faults usually fails with three of them. A fault is left out for good
-//! if the run without it still finds a violation of the same kind; so is time at the end, and so
-//! are operations of the clients. What is left is 1-minimal: without any one of its faults the run
-//! finds something else, or nothing.
+//! A failure with a thousand faults usually needs only three of them. A fault is removed for good
+//! if the run without it still finds a violation of the same kind; likewise time at the end and
+//! client operations. The result is 1-minimal: removing any one of its faults changes or hides the
+//! violation.
 
 use crate::faults::kind::Fault;
 use crate::faults::schedule::{CrashSpec, FaultEffect, NodeFault, ScheduleEntry, ScheduledFault};
@@ -13,16 +13,16 @@ use crate::violation::Violation;
 use std::time::Duration;
 use synod_types::Instant;
 
-/// A failure made small.
+/// Shrunk failure.
 #[derive(Clone, Debug)]
 pub struct ShrinkResult {
     /// The smaller case.
     pub case: Case,
-    /// The violation that it finds.
+    /// Violation that the smaller case finds.
     pub violation: Violation,
     /// Number of runs.
     pub runs: u64,
-    /// True if every fault that is left is needed; else the runs were used up.
+    /// True if every remaining fault is needed; false if the maximum number of runs was reached.
     pub minimal: bool,
 }
 
@@ -35,9 +35,8 @@ pub struct Progress {
     pub faults: usize,
 }
 
-/// Shrinks a failure in at most so many runs. `play` runs a case, `progress` is called for every
-/// case that still fails and is smaller than those before. `None`: the case itself does not find
-/// what it says it finds.
+/// Shrinks a failure in at most `most_runs` runs. `play` runs a case; `progress` is called for
+/// every smaller case that still fails. Returns `None` if `case` does not find its violation.
 pub fn shrink(
     case: &Case,
     most_runs: u64,
@@ -56,7 +55,7 @@ pub fn shrink(
     shrinker.weaken_faults();
     shrinker.shorten();
     shrinker.reduce_operations();
-    // With less going on fewer faults may be needed.
+    // With less time and fewer operations, fewer faults may be needed.
     let minimal = shrinker.drop_faults();
     let Shrinker { best: case, violation, runs, .. } = shrinker;
     Some(ShrinkResult { case, violation, runs, minimal })
@@ -65,17 +64,17 @@ pub fn shrink(
 struct Shrinker<'a> {
     play: &'a dyn Fn(&Case) -> RunOutcome,
     progress: &'a mut dyn FnMut(Progress),
-    /// The smallest case so far that fails.
+    /// Smallest failing case so far.
     best: Case,
     violation: Violation,
-    /// See [`RunOutcome::stretch`].
+    /// See [`RunOutcome::fault_time_factor`].
     fault_time_factor: u32,
     runs: u64,
     most_runs: u64,
 }
 
 impl Shrinker<'_> {
-    /// Runs a smaller case, and takes it if it fails like the others.
+    /// Runs a smaller case, and keeps it if it fails in the same way.
     fn attempt(&mut self, case: Case) -> bool {
         if self.is_exhausted() {
             return false;
@@ -85,7 +84,7 @@ impl Shrinker<'_> {
         let found = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome));
         let Some(violation) = found else { return false };
         self.violation = violation;
-        // Faults that came to nothing, or would have come after the end, need not be there.
+        // Drops faults without effect, and those after the end.
         self.best = Case { schedule: outcome.schedule, ..case };
         (self.progress)(Progress { runs: self.runs, faults: self.best.schedule.len() });
         true
@@ -97,7 +96,7 @@ impl Shrinker<'_> {
         case != self.best && self.attempt(case)
     }
 
-    /// Keeps the faults at which `keep` nods; it sees their places.
+    /// Keeps the faults that `keep` selects by index and content.
     fn attempt_keeping(&mut self, keep: impl Fn(usize, &ScheduleEntry) -> bool) -> bool {
         let entries = self.best.schedule.entries().iter().enumerate();
         let kept = entries.filter(|(place, entry)| keep(*place, entry));
@@ -109,7 +108,8 @@ impl Shrinker<'_> {
         self.runs >= self.most_runs
     }
 
-    /// A violation under faults needs no time after it; one after them may need less before it.
+    /// Shortens the run: a violation under faults needs no recovery time; one after them may need
+    /// less time of faults.
     fn shorten(&mut self) {
         let at = self.violation.at.since(Instant::ZERO);
         let fault_time = self.best.options.fault_time;
@@ -132,7 +132,7 @@ impl Shrinker<'_> {
         self.attempt_with(|options| options.recovery_time = Duration::ZERO);
     }
 
-    /// Whole kinds of faults that are not needed fall first, the most frequent ones before others.
+    /// Removes whole kinds of faults, the most frequent ones first.
     fn drop_kinds(&mut self) {
         let count = |this: &Self, kind: Fault| {
             this.best.schedule.entries().iter().filter(|entry| entry.fault() == kind).count()
@@ -146,47 +146,47 @@ impl Shrinker<'_> {
         }
     }
 
-    /// Leaves out ever smaller pieces, until no single fault can be left out. Returns whether it
-    /// came that far.
+    /// Removes ever smaller groups of faults, until no single fault can be removed. Returns whether
+    /// it got that far.
     fn drop_faults(&mut self) -> bool {
         let mut size = self.best.schedule.len().div_ceil(2);
         while size > 0 {
             let before = self.best.schedule.len();
             let mut from = 0;
             while from < self.best.schedule.len() {
-                let piece = from..from + size;
-                if !self.attempt_keeping(|place, _| !piece.contains(&place)) {
+                let group = from..from + size;
+                if !self.attempt_keeping(|place, _| !group.contains(&place)) {
                     from += size;
                 }
                 if self.is_exhausted() {
                     return false;
                 }
             }
-            // What stood in the way of a fault's going may be gone by now.
+            // Removing later faults may have made earlier ones unnecessary.
             let again = size == 1 && self.best.schedule.len() < before;
             size = if again { 1 } else { size / 2 };
         }
         true
     }
 
-    /// Weakens each fault that is left as far as possible.
+    /// Weakens each remaining fault as far as possible.
     fn weaken_faults(&mut self) {
         let mut place = 0;
         while let Some(entry) = self.best.schedule.entries().get(place) {
-            let softer = weaker_variants(entry).into_iter().any(|weaker_variants| {
+            let weakened = weaker_variants(entry).into_iter().any(|variant| {
                 let mut entries = self.best.schedule.entries().to_vec();
-                entries[place] = weaker_variants;
+                entries[place] = variant;
                 let schedule = entries.into_iter().collect();
                 self.attempt(Case { schedule, ..self.best.clone() })
             });
-            place += usize::from(!softer);
+            place += usize::from(!weakened);
         }
     }
 
-    /// Clients ask for as little as possible.
+    /// Reduces the number of client operations.
     fn reduce_operations(&mut self) {
-        let least = (0..10).map(|power| 1 << power);
-        for ops in least {
+        let powers = (0..10).map(|power| 1 << power);
+        for ops in powers {
             if self.best.options.ops.is_some_and(|most| most <= ops)
                 || self.attempt_with(|options| options.ops = Some(ops))
             {
@@ -196,7 +196,7 @@ impl Shrinker<'_> {
     }
 }
 
-/// The fault doing a little less, in every way there is.
+/// Returns variants of a fault with smaller effects.
 fn weaker_variants(ScheduleEntry(scheduled): &ScheduleEntry) -> Vec<ScheduleEntry> {
     let ScheduledFault::At(at, NodeFault { fault, effect }) = scheduled else { return Vec::new() };
     let effects = match effect {
@@ -207,7 +207,7 @@ fn weaker_variants(ScheduleEntry(scheduled): &ScheduleEntry) -> Vec<ScheduleEntr
             let fewer = without_one(links).into_iter();
             fewer.map(|links| FaultEffect::Links(links, *time)).collect()
         }
-        // A disk that fails kills its node, and more often than not that is all it takes.
+        // The crash that a disk failure causes is often sufficient.
         FaultEffect::FailDisk(crash, _) => vec![FaultEffect::Crash(vec![crash.clone()])],
         _ => Vec::new(),
     };
@@ -221,16 +221,16 @@ fn weaker_variants(ScheduleEntry(scheduled): &ScheduleEntry) -> Vec<ScheduleEntr
     effects.into_iter().map(entry).collect()
 }
 
-/// Fewer nodes die, or lose less.
+/// Returns variants with fewer crashes, or with fewer lost batches.
 fn weaker_crashes(crashes: &[CrashSpec]) -> Vec<Vec<CrashSpec>> {
     let mut ways = without_one(crashes);
     for (place, crash) in crashes.iter().enumerate() {
-        let spared = [
+        let milder = [
             CrashSpec { drops_in_flight: false, ..crash.clone() },
             CrashSpec { keep: None, ..crash.clone() },
             CrashSpec { keep_state: None, ..crash.clone() },
         ];
-        for crash in spared.into_iter().filter(|spared| spared != crash) {
+        for crash in milder.into_iter().filter(|milder| milder != crash) {
             let mut crashes = crashes.to_vec();
             crashes[place] = crash;
             ways.push(crashes);
@@ -239,7 +239,7 @@ fn weaker_crashes(crashes: &[CrashSpec]) -> Vec<Vec<CrashSpec>> {
     ways
 }
 
-/// All lists with one item less, but never none.
+/// Returns all lists with one item less, but no empty list.
 fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let places = if items.len() > 1 { 0..items.len() } else { 0..0 };
     let without = |place: usize| [&items[..place], &items[place + 1..]].concat();

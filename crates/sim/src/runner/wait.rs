@@ -1,4 +1,4 @@
-//! Waiting for a cluster, with a liveness violation at the end of patience.
+//! Waits for conditions, which fail with a liveness violation after a timeout.
 
 use crate::cluster::Cluster;
 use crate::violation::{Violation, ViolationKind};
@@ -6,36 +6,36 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::NodeId;
 
-/// Lets time pass until something is so.
+/// Advances time until the condition holds.
 pub(crate) fn wait<P: Protocol>(
     cluster: &mut Cluster<P>,
-    patience: Duration,
-    complaint: &str,
-    is_so: impl Fn(&Cluster<P>) -> bool,
+    timeout: Duration,
+    failure: &str,
+    condition: impl Fn(&Cluster<P>) -> bool,
 ) -> Result<(), Violation> {
-    let end = cluster.now() + patience;
-    while !is_so(cluster) {
+    let end = cluster.now() + timeout;
+    while !condition(cluster) {
         if cluster.now() >= end {
-            return Err(stalled(cluster, &format!("{complaint} for {patience:?}")));
+            return Err(stalled(cluster, &format!("{failure} for {timeout:?}")));
         }
         cluster.run_for(Duration::from_millis(100))?;
     }
     Ok(())
 }
 
-/// A healed cluster does not do what it should.
-pub(crate) fn stalled<P: Protocol>(cluster: &Cluster<P>, complaint: &str) -> Violation {
+/// Returns the violation of a healed cluster that does not make progress.
+pub(crate) fn stalled<P: Protocol>(cluster: &Cluster<P>, failure: &str) -> Violation {
     let nodes: Vec<_> = cluster.world.healthy.iter().map(|node| NodeId(*node as u64 + 1)).collect();
-    let words = nodes.iter().map(|id| {
+    let progress = nodes.iter().map(|id| {
         let applied = cluster.applied(*id).map_or(0, |(slot, _)| slot.0);
         let role = cluster.status(*id).map(|status| (status.role, status.ballot, status.commit));
         format!("{id:?} {role:?} applied {applied}")
     });
-    let words: Vec<_> = words.collect();
+    let progress: Vec<_> = progress.collect();
     let explanation = format!(
-        "the healed cluster {complaint}: chosen through {}; {}",
+        "the healed cluster {failure}: chosen through {}; {}",
         cluster.chosen(),
-        words.join("; ")
+        progress.join("; ")
     );
     Violation { kind: ViolationKind::Liveness, at: cluster.now(), nodes, explanation }
 }

@@ -1,31 +1,31 @@
 //! Golden scripts: runs that are driven step by step.
 //!
-//! A script is a text file of commands and, after `---`, their output. Nothing happens by
-//! itself: no timer runs out, no message arrives that a command did not ask for. Disks sync at
-//! once, unless they are held.
+//! A script is a text file of commands and, after `---`, their output. Nothing happens without a
+//! command: no timer fires and no message arrives. Disks sync at once, unless they are held.
 //!
-//! | command | what it does |
+//! | command | effect |
 //! |---|---|
 //! | `cluster nodes=3` | starts over with new nodes |
-//! | `timeout n1 [times=2]` | lets time pass until a timer of n1 runs out, and n1 alone sees it |
-//! | `deliver [n1 [n2]] [to=n2]` | hands over what is in flight (from n1, to n2), not the answers |
-//! | `deliver ... keep=yes` | the same, but it will arrive once more |
-//! | `settle` | hands over everything, answers too, until nothing is in flight |
-//! | `drop [n1 [n2]] [to=n2]` | loses what is in flight |
+//! | `timeout n1 [times=2]` | advances time until a timer of n1 fires, on n1 only |
+//! | `deliver [n1 [n2]] [to=n2]` | delivers the messages in flight (from n1, to n2), not the
+//! replies to them |
+//! | `deliver ... keep=yes` | the same, and the messages stay in flight |
+//! | `settle` | delivers all messages, replies too, until none is in flight |
+//! | `drop [n1 [n2]] [to=n2]` | loses the messages in flight |
 //! | `propose n1 x=5` | a client of n1 puts 5 under the key x (one letter) |
 //! | `read n1 x` | a client of n1 reads the key x |
-//! | `hold n1`, `release n1` | n1's disk syncs no more by itself; and again |
-//! | `sync n1` | n1's disk syncs once what was written |
-//! | `partition n1 n2` | cuts these off from all others |
+//! | `hold n1`, `release n1` | n1's disk syncs on command only; and at once again |
+//! | `sync n1` | n1's disk syncs its pending writes once |
+//! | `partition n1 n2` | cuts these nodes off from all others |
 //! | `cut n1 n2` | cuts the link from n1 to n2 |
-//! | `heal` | mends all cuts |
-//! | `crash n1 [keep=1]` | kills n1; its disk keeps one unsynced batch (none by default) |
+//! | `heal` | heals all cuts |
+//! | `crash n1 [keep=1]` | crashes n1; its disk keeps one unsynced batch (none by default) |
 //! | `restart n1` | starts n1 again |
-//! | `status [n1]` | role, ballot (`*`: not known to have a leader), commit, last slot |
-//! | `disk n1` | what n1's disk holds for sure |
-//! | `state n1` | what n1 has applied |
+//! | `status [n1]` | role, ballot (`*`: no known leader), commit, last slot |
+//! | `disk n1` | durable content of n1's disk |
+//! | `state n1` | applied state of n1 |
 //!
-//! All checkers of the simulator watch: a violation fails the script.
+//! All checkers of the simulator run: a violation fails the script.
 
 mod session;
 
@@ -40,11 +40,11 @@ use std::path::Path;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// A script that goes on for more rounds than this never comes to rest.
+/// Maximum number of rounds of `settle`.
 const MAX_ROUNDS: usize = 1000;
 
-/// Plays the script at `path` and compares what comes of it with what the file says. With
-/// `UPDATE_GOLDENFILES=1` in the environment the file is rewritten instead.
+/// Plays the script at `path` and compares its output with the file. With `UPDATE_GOLDENFILES=1` in
+/// the environment the file is rewritten instead.
 ///
 /// # Errors
 /// If the file cannot be read, a command is malformed, or a checker finds a violation.
@@ -58,11 +58,10 @@ pub fn run<P: Protocol>(
     goldenscript::run(&mut ScriptSession::<P>::new(config), path)
 }
 
-/// Asserts that the scripts in `folder` are those that are `played`. A script that no test plays
-/// proves nothing.
+/// Asserts that `played` names all scripts in `folder`. A script that no test plays tests nothing.
 ///
 /// # Panics
-/// If there is another one, or one is missing.
+/// If a script in the folder is not played, or one is missing.
 pub fn assert_all_played(folder: impl AsRef<Path>, played: &[&str]) {
     let files = std::fs::read_dir(folder).expect("a folder of scripts");
     let name = |file: std::io::Result<DirEntry>| file.expect("a script").file_name();
@@ -70,8 +69,8 @@ pub fn assert_all_played(folder: impl AsRef<Path>, played: &[&str]) {
     assert_eq!(found, played.iter().map(OsString::from).collect());
 }
 
-/// Makes one test for each golden script in `tests/scripts` of the caller's package, with the default
-/// settings of the protocol that is to play it, and a test that none is left out.
+/// Makes one test for each golden script in `tests/scripts` of the caller's package, with the
+/// default settings of the script's protocol, and a test that all scripts are played.
 ///
 /// ```text
 /// synod_sim::golden_scripts!(
@@ -129,7 +128,7 @@ impl<P: Protocol> ScriptSession<P> {
                 let keep = args.take_key("keep") == Some("yes");
                 let filter = self.filter(args)?;
                 match self.deliver(filter, keep)? {
-                    0 => Err("nothing is in flight there".into()),
+                    0 => Err("no such message is in flight".into()),
                     _ => Ok(()),
                 }
             }
@@ -139,7 +138,7 @@ impl<P: Protocol> ScriptSession<P> {
                         return Ok(());
                     }
                 }
-                Err("the nodes do not come to rest".into())
+                Err(format!("messages are still in flight after {MAX_ROUNDS} rounds").into())
             }
             _ => {
                 let filter = self.filter(args)?;
@@ -156,10 +155,11 @@ impl<P: Protocol> ScriptSession<P> {
     ) -> ScriptResult<()> {
         let node = self.node(args)?;
         if command.name == "propose" {
-            let (key, value) = args.next_key().ok_or("propose what? for example x=5")?;
+            let (key, value) =
+                args.next_key().ok_or("argument missing: a key and value, such as x=5")?;
             return self.propose(node, key, value);
         }
-        let key = args.next_pos().ok_or("read which key?")?;
+        let key = args.next_pos().ok_or("argument missing: a key")?;
         self.read(node, key)
     }
 
@@ -229,18 +229,18 @@ impl<P: Protocol> ScriptSession<P> {
     }
 
     fn node(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<usize> {
-        Ok(self.maybe_node(args)?.ok_or("which node?")?)
+        Ok(self.maybe_node(args)?.ok_or("argument missing: a node")?)
     }
 
     fn maybe_node(&self, args: &mut ArgumentConsumer<'_>) -> ScriptResult<Option<usize>> {
         args.next_pos().map(|name| self.index(name)).transpose()
     }
 
-    /// `n1` is the first node.
+    /// Returns the index of a node: `n1` is the first.
     fn index(&self, name: &str) -> ScriptResult<usize> {
         let number = name.strip_prefix('n').and_then(|number| number.parse::<usize>().ok());
         let index = number.and_then(|number| number.checked_sub(1));
         let index = index.filter(|index| *index < self.cluster.world.nodes.len());
-        index.ok_or_else(|| format!("{name} is no node of this cluster").into())
+        index.ok_or_else(|| format!("{name} is not a node of this cluster").into())
     }
 }

@@ -1,4 +1,4 @@
-//! The stage of a script: a cluster in which nothing happens by itself.
+//! Session of a script: a cluster in which nothing happens without a command.
 
 use crate::cluster::Cluster;
 use crate::cluster::event::SimEvent;
@@ -16,12 +16,12 @@ use synod_consensus::Protocol;
 use synod_replica::Event;
 use synod_types::{Membership, NodeId};
 
-/// A script that takes more steps than this does not come to rest.
+/// Maximum number of steps of a command.
 const MAX_STEPS: usize = 10_000;
 
 pub(super) type ScriptResult<T> = Result<T, Box<dyn Error>>;
 
-/// Some of the links.
+/// Filter of links by their ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LinkFilter {
     pub(super) from: Option<usize>,
@@ -34,23 +34,23 @@ impl LinkFilter {
     }
 }
 
-/// A cluster that is run by a script.
+/// Cluster that is driven by a script.
 pub(super) struct ScriptSession<P: Protocol> {
     config: Rc<ConfigFn<P>>,
     pub(super) cluster: Cluster<P>,
-    /// Sent and neither delivered nor lost, in order.
+    /// Messages that were sent and neither delivered nor lost, in order.
     in_flight: Vec<(usize, usize, Bytes)>,
-    /// The nodes whose disks sync on command only.
+    /// Nodes whose disks sync on command only.
     pub(super) held: BTreeSet<usize>,
-    /// Those of them that have a sync in progress.
+    /// Held nodes that have a sync in progress.
     syncing: BTreeSet<usize>,
-    /// Names of operations.
+    /// Names of operations, for the transcript.
     names: BTreeMap<u64, String>,
     pub(super) output: String,
 }
 
 impl<P: Protocol> ScriptSession<P> {
-    /// An empty stage: `cluster` sets it.
+    /// Returns a session with one node; the command `cluster` replaces it.
     pub(super) fn new(config: impl Fn(NodeId, &Membership) -> P::Config + 'static) -> Self {
         Self::with(Rc::new(config), 1)
     }
@@ -58,7 +58,7 @@ impl<P: Protocol> ScriptSession<P> {
     fn with(config: Rc<ConfigFn<P>>, nodes: u64) -> Self {
         let of_node = Rc::clone(&config);
         let mut plan = Plan::healthy(nodes);
-        // What leaves first stands first in the transcript.
+        // Without delays, messages appear in the transcript in the order in which they were sent.
         plan.network.delay = Duration::ZERO..Duration::ZERO;
         let mut cluster = Cluster::new(plan, 0, move |node, members| of_node(node, members));
         cluster.world.trace.record_node_actions();
@@ -81,14 +81,14 @@ impl<P: Protocol> ScriptSession<P> {
         self.collect()
     }
 
-    /// Loses some of the messages in flight.
+    /// Loses the messages in flight that match the filter.
     pub(super) fn drop_messages(&mut self, filter: LinkFilter) {
         self.in_flight.retain(|(from, to, _)| !filter.has(*from, *to));
     }
 
-    /// Takes what was seen and what is to happen: messages wait for a command, syncs end at once
-    /// where the disk is not held, and the rest is left out: timers, because `timeout` knows when
-    /// they run out, and the writing of the state.
+    /// Collects the trace and processes queued events: messages wait for a command, syncs end at
+    /// once unless the disk is held. Ignores timers, because `timeout` computes when they fire, and
+    /// writes of the state.
     fn collect(&mut self) -> ScriptResult<()> {
         for _ in 0..MAX_STEPS {
             self.flush_trace();
@@ -110,24 +110,24 @@ impl<P: Protocol> ScriptSession<P> {
             self.cluster.world.nodes.iter_mut().for_each(|node| node.wake_queued = None);
             result.map_err(|found| found.to_string())?;
         }
-        Err("the nodes do not come to rest".into())
+        Err(format!("the nodes still produce events after {MAX_STEPS} steps").into())
     }
 
-    /// Writes down what was seen.
+    /// Appends the recorded events to the output.
     fn flush_trace(&mut self) {
         for event in self.cluster.world.trace.take() {
             let line = match event {
                 TraceEvent::Line(line) => line,
-                TraceEvent::Answer { node, id, how } => {
+                TraceEvent::Reply { node, id, outcome } => {
                     let name = self.names.get(&id).map_or("?", String::as_str);
-                    let seen = match (how.as_str(), name.strip_prefix("read ")) {
+                    let text = match (outcome.as_str(), name.strip_prefix("read ")) {
                         ("readable", Some(key)) => {
                             let value = self.cluster.value(node, key.as_bytes()[0]);
                             format!("\"{}\"", String::from_utf8_lossy(&value.unwrap_or_default()))
                         }
-                        _ => how,
+                        _ => outcome,
                     };
-                    format!("{node:?} answers {name}: {seen}")
+                    format!("{node:?} answers {name}: {text}")
                 }
             };
             self.output.push_str(&line);
@@ -138,15 +138,14 @@ impl<P: Protocol> ScriptSession<P> {
     pub(super) fn timeout(&mut self, node: usize) -> ScriptResult<()> {
         let before = self.output.len();
         for _ in 0..MAX_STEPS {
-            let wake =
-                self.cluster.world.nodes[node].wake.ok_or("no timer of this node is running")?;
+            let wake = self.cluster.world.nodes[node].wake.ok_or("no timer is set on this node")?;
             self.cluster.world.now = self.cluster.world.now.max(wake);
             self.drive(node, Event::Wake)?;
             if self.output.len() > before {
                 return Ok(());
             }
         }
-        Err("its timers run out and nothing comes of it".into())
+        Err("the node's timers fire without effect".into())
     }
 
     fn drive(&mut self, node: usize, event: Event) -> ScriptResult<()> {
@@ -154,7 +153,7 @@ impl<P: Protocol> ScriptSession<P> {
         self.collect()
     }
 
-    /// Hands over some of the messages in flight; with `keep` copies stay there.
+    /// Delivers the messages in flight that match the filter; with `keep`, copies stay in flight.
     pub(super) fn deliver(&mut self, filter: LinkFilter, keep: bool) -> ScriptResult<usize> {
         let (chosen, rest) = std::mem::take(&mut self.in_flight)
             .into_iter()
@@ -168,10 +167,10 @@ impl<P: Protocol> ScriptSession<P> {
         for (from, to, frame) in chosen {
             let (from, up) =
                 (self.cluster.world.nodes[from].id, self.cluster.world.nodes[to].is_up());
-            let words = describe_frame::<P>(&frame);
+            let text = describe_frame::<P>(&frame);
             let id = self.cluster.world.nodes[to].id;
-            let gone = if up { "" } else { " (which is dead)" };
-            writeln!(self.output, "{from:?} => {id:?} {words}{gone}")?;
+            let note = if up { "" } else { " (which is dead)" };
+            writeln!(self.output, "{from:?} => {id:?} {text}{note}")?;
             let start = self.output.len();
             self.drive(to, Event::Frame { from, frame })?;
             indent(&mut self.output, start);
@@ -181,7 +180,7 @@ impl<P: Protocol> ScriptSession<P> {
 
     pub(super) fn sync(&mut self, node: usize) -> ScriptResult<()> {
         if !self.syncing.remove(&node) {
-            return Err("nothing waits for this disk".into());
+            return Err("no sync is in progress on this disk".into());
         }
         let id = self.cluster.world.nodes[node].id;
         writeln!(self.output, "{id:?} synced")?;
@@ -189,7 +188,7 @@ impl<P: Protocol> ScriptSession<P> {
         self.collect()
     }
 
-    /// Syncs until nothing is left to sync.
+    /// Syncs until no sync is in progress.
     pub(super) fn sync_all(&mut self, node: usize) -> ScriptResult<()> {
         while self.syncing.contains(&node) {
             self.sync(node)?;
@@ -245,8 +244,8 @@ impl<P: Protocol> ScriptSession<P> {
         let (id, synced) = (node.id, &node.disk.synced);
         writeln!(self.output, "{id:?} {:?}", synced.hard_state)?;
         for run in synced.log.runs() {
-            let words = describe_values(run.first, &run.values);
-            writeln!(self.output, "{id:?} {words} under {:?}", run.stamp)?;
+            let values = describe_values(run.first, &run.values);
+            writeln!(self.output, "{id:?} {values} under {:?}", run.stamp)?;
         }
         Ok(())
     }
@@ -264,15 +263,15 @@ impl<P: Protocol> ScriptSession<P> {
     }
 }
 
-/// Keys are one letter.
+/// Parses a key, which is one letter.
 fn letter(key: &str) -> ScriptResult<u8> {
     match key.as_bytes() {
         [letter @ b'a'..=b'z'] => Ok(*letter),
-        _ => Err(format!("{key} is no key: keys are single letters").into()),
+        _ => Err(format!("invalid key {key}: keys are single letters").into()),
     }
 }
 
-/// Indents what came of something.
+/// Indents the output from `from` on.
 fn indent(text: &mut String, from: usize) {
     let tail = text.split_off(from);
     for line in tail.lines() {

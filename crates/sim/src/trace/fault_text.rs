@@ -5,8 +5,8 @@ use crate::faults::kind::Fault;
 use crate::faults::schedule::{CrashSpec, FaultEffect, MessageFault};
 use std::time::Duration;
 
-/// Describes a fault of nodes or links. `at_stake` returns the numbers of batches of a node's log and of its
-/// state are not synced.
+/// Describes a fault of nodes or links. `unsynced_counts` returns the numbers of unsynced batches
+/// of a node's log and of its state.
 pub(crate) fn describe_fault(
     fault: Fault,
     effect: &FaultEffect,
@@ -24,23 +24,25 @@ pub(crate) fn describe_fault(
             format!("{name}: {}", describe_crash(crash, unsynced_counts(crash.node)))
         }
         FaultEffect::FailDisk(crash, time) if fault == Fault::ReadError => {
-            let death = describe_crash(crash, unsynced_counts(crash.node));
-            format!("{name} for {}: {death}", seconds(*time))
+            let crash = describe_crash(crash, unsynced_counts(crash.node));
+            format!("{name} for {}: {crash}", seconds(*time))
         }
         FaultEffect::FailDisk(crash, time) => {
             let (node, time) = (crash.node + 1, seconds(*time));
-            format!("{name}: the next sync of n{node} fails, and its disk is shut for {time}")
+            format!(
+                "{name}: the next sync of n{node} fails, and its disk cannot be opened for {time}"
+            )
         }
         FaultEffect::Links(links, time) => {
             format!("{name} for {}: {}", seconds(*time), describe_links(links))
         }
         FaultEffect::Stall(node, time) => format!("{name} of n{} for {}", node + 1, seconds(*time)),
         FaultEffect::ClockShift(node, by) => {
-            format!("the clock of n{} is set by {}: {name}", node + 1, seconds(*by))
+            format!("the clock of n{} moves by {}: {name}", node + 1, seconds(*by))
         }
-        FaultEffect::ClockDrift(node, gains, time) => {
+        FaultEffect::ClockDrift(node, drift_ppm, time) => {
             let (node, time) = (node + 1, seconds(*time));
-            format!("the clock of n{node} gains {gains} millionths for {time}")
+            format!("the clock of n{node} drifts by {drift_ppm} ppm for {time}")
         }
     }
 }
@@ -55,16 +57,16 @@ fn describe_crash(crash: &CrashSpec, unsynced_counts: [usize; 2]) -> String {
         }
     };
     format!(
-        "n{} dies{}{}{}, and is back in {}",
+        "n{} crashes{}{}{}, and restarts after {}",
         node + 1,
         kept(keep, unsynced_counts[0], "log"),
         kept(keep_state, unsynced_counts[1], "state"),
-        if *drops_in_flight { ", and with it what it sent and has not arrived" } else { "" },
+        if *drops_in_flight { ", losing its messages in flight" } else { "" },
         seconds(*down)
     )
 }
 
-/// Links that carry nothing: `n1-n2` both ways, `n1>n2` one way.
+/// Describes links that carry nothing: `n1-n2` both ways, `n1>n2` one way.
 fn describe_links(links: &[Link]) -> String {
     let mut words = Vec::new();
     for Link { from, to } in links {
@@ -87,15 +89,15 @@ pub(crate) fn describe_message_fault(
     let what = match message_fault {
         MessageFault::Lost => "is lost".into(),
         MessageFault::Duplicated(after) => format!("arrives again after {}", seconds(after)),
-        MessageFault::Delayed(more) => format!("is {} late", seconds(more)),
+        MessageFault::Delayed(more) => format!("is delayed by {}", seconds(more)),
         MessageFault::Reordered => "overtakes an earlier message".into(),
-        MessageFault::Replayed(after) => format!("comes once more {} later", seconds(after)),
-        MessageFault::Corrupted(bit) => format!("is damaged, at bit {bit}"),
+        MessageFault::Replayed(after) => format!("is replayed after {}", seconds(after)),
+        MessageFault::Corrupted(bit) => format!("is corrupted at bit {bit}"),
     };
     format!("n{from}'s message to n{to} {what}: {message}")
 }
 
-/// A time as people read it.
+/// Formats a time for transcripts.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
 }
@@ -118,11 +120,11 @@ mod tests {
         let words = |effect: &FaultEffect| describe_fault(Fault::Crash, effect, |_| [3, 2]);
         assert_eq!(
             words(&crash(Some(1), None, true)),
-            "n2 dies, keeping 1 of 3 unsynced batches of its log, keeping all 2 unsynced batches \
-             of its state, and with it what it sent and has not arrived, and is back in 0.500 s"
+            "n2 crashes, keeping 1 of 3 unsynced batches of its log, keeping all 2 unsynced batches \
+             of its state, losing its messages in flight, and restarts after 0.500 s"
         );
         let words = describe_fault(Fault::Crash, &crash(Some(0), None, false), |_| [0, 0]);
-        assert_eq!(words, "n2 dies, and is back in 0.500 s");
+        assert_eq!(words, "n2 crashes, and restarts after 0.500 s");
     }
 
     #[test]

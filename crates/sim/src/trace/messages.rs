@@ -5,7 +5,7 @@ use synod_consensus::{Message, Protocol, Write};
 use synod_replica::{ChosenRun, Payload, decode_frame};
 use synod_types::{Slot, Values};
 
-/// A write as the disk gets it.
+/// Describes a write to the disk.
 pub(crate) fn describe_write<P: Protocol>(write: &Write<P>) -> String {
     match write {
         Write::HardState(hard_state) => format!("{hard_state:?}"),
@@ -17,7 +17,7 @@ pub(crate) fn describe_write<P: Protocol>(write: &Write<P>) -> String {
     }
 }
 
-/// Slots and what they hold: `3 no-op, 4 x=5`.
+/// Describes slots and their values: `3 no-op, 4 x=5`.
 pub(crate) fn describe_values(first: Slot, values: &Values) -> String {
     let words = values.iter().enumerate().map(|(index, value)| {
         let slot = first.plus(index);
@@ -26,7 +26,7 @@ pub(crate) fn describe_values(first: Slot, values: &Values) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// Chosen slots.
+/// Describes chosen slots.
 pub(crate) fn describe_run(run: &ChosenRun) -> String {
     describe_values(run.first, &run.values)
 }

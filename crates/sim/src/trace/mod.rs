@@ -1,4 +1,4 @@
-//! The trace of a run, as text: for scripts, and for a person who looks into a seed.
+//! Trace of a run, as text: for scripts, and for the analysis of a seed.
 
 pub(crate) mod fault_text;
 pub(crate) mod messages;
@@ -8,20 +8,20 @@ use synod_consensus::ProtocolEvent;
 use synod_replica::Outcome;
 use synod_types::{Instant, NodeId};
 
-/// One event of the trace.
+/// Event of the trace.
 #[derive(Clone, Debug)]
 pub(crate) enum TraceEvent {
-    /// A line about a node.
+    /// Line about a node.
     Line(String),
-    /// An operation of a client of this node ended.
-    Answer { node: NodeId, id: u64, how: String },
+    /// Reply of this node to a client's operation.
+    Reply { node: NodeId, id: u64, outcome: String },
 }
 
-/// The trace of a run, as far as it is recorded.
+/// Trace of a run, as far as it is recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     verbosity: Verbosity,
-    /// The simulated time.
+    /// Simulated time.
     pub(crate) now: Instant,
     events: VecDeque<(Instant, TraceEvent)>,
     transcript: Vec<String>,
@@ -34,7 +34,7 @@ enum Verbosity {
     Off,
     /// All actions of nodes.
     NodeActions,
-    /// The same and faults, up to this many of the newest lines; and the transcript.
+    /// Actions of nodes and faults, up to this many of the newest lines; and the transcript.
     Recent(usize),
 }
 
@@ -49,12 +49,12 @@ impl Trace {
         self.verbosity = Verbosity::Recent(lines);
     }
 
-    /// Takes what was recorded.
+    /// Takes the recorded events.
     pub(crate) fn take(&mut self) -> Vec<TraceEvent> {
         self.events.drain(..).map(|(_, event)| event).collect()
     }
 
-    /// Takes the main events: faults, crashes, votes, new leaders.
+    /// Takes the transcript: faults, crashes, votes, new leaders.
     pub(crate) fn take_transcript(&mut self) -> Vec<String> {
         std::mem::take(&mut self.transcript)
     }
@@ -63,8 +63,8 @@ impl Trace {
     pub(crate) fn take_recent(&mut self) -> Vec<String> {
         let lines = self.events.drain(..).map(|(at, event)| match event {
             TraceEvent::Line(line) => timed(at, &line),
-            TraceEvent::Answer { node, id, how } => {
-                timed(at, &format!("{node:?} answers operation {id}: {how}"))
+            TraceEvent::Reply { node, id, outcome } => {
+                timed(at, &format!("{node:?} replies to operation {id}: {outcome}"))
             }
         });
         lines.collect()
@@ -76,7 +76,7 @@ impl Trace {
         }
     }
 
-    /// Records a main event.
+    /// Records an event for the transcript.
     pub(crate) fn record_key_event(&mut self, line: impl FnOnce() -> String) {
         if matches!(self.verbosity, Verbosity::Recent(_)) {
             let line = line();
@@ -98,13 +98,13 @@ impl Trace {
 
     pub(crate) fn record_reply(&mut self, node: NodeId, id: u64, outcome: &Outcome) {
         if !matches!(self.verbosity, Verbosity::Off) {
-            let how = match outcome {
+            let outcome = match outcome {
                 Outcome::Done(slot, _) => format!("done at slot {slot}"),
                 Outcome::Readable => "readable".into(),
                 Outcome::Refused(why) => format!("refused, {why:?}"),
                 Outcome::Unknown => "unknown".into(),
             };
-            self.push(TraceEvent::Answer { node, id, how });
+            self.push(TraceEvent::Reply { node, id, outcome });
         }
     }
 
@@ -118,7 +118,7 @@ impl Trace {
     }
 }
 
-/// A line with the time before it.
+/// Prefixes a line with its time.
 fn timed(at: Instant, line: &str) -> String {
     format!("{:>10.6} s  {line}", at.since(Instant::ZERO).as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! Clients: what they ask for, and what became of it.
+//! Clients: their operations and the outcomes.
 
 use crate::check::answers::{Operation, OperationState};
 use crate::workload::operations::ExpectedValues;
@@ -9,24 +9,24 @@ use synod_types::{Instant, NodeId, Slot};
 #[derive(Debug)]
 pub(crate) struct Clients {
     operations: Vec<Operation>,
-    /// No more than this many begin by themselves while faults fire.
+    /// Maximum number of operations that begin at random while faults fire.
     pub(crate) most: u64,
-    /// Pending operations, by the node that took them.
-    open: Vec<BTreeSet<u64>>,
-    open_count: usize,
+    /// Pending operations, by the node that received them.
+    pending: Vec<BTreeSet<u64>>,
+    pending_count: usize,
     done: u64,
     /// Values that clients expect, by key.
     pub(crate) expected: ExpectedValues,
-    /// The highest slot acknowledged to anyone.
+    /// Highest slot acknowledged to any client.
     pub(crate) floor: Slot,
     /// Start of the newest operation that was done.
     pub(crate) newest_begin_done: Instant,
     begun: Vec<Instant>,
-    /// From here on every operation must be done.
+    /// Time from which on every operation must be done.
     pub(crate) must_serve: Option<Instant>,
-    /// True if limits are small enough that a node at work may refuse an operation as busy.
+    /// True if limits are small enough that a working node may reject an operation as busy.
     pub(crate) may_refuse: bool,
-    /// An operation that should have been done and was not.
+    /// Operation that should have been done and was not.
     pub(crate) unserved: Option<u64>,
 }
 
@@ -35,8 +35,8 @@ impl Clients {
         Self {
             operations: Vec::new(),
             most: u64::MAX,
-            open: vec![BTreeSet::new(); nodes],
-            open_count: 0,
+            pending: vec![BTreeSet::new(); nodes],
+            pending_count: 0,
             done: 0,
             expected: ExpectedValues::default(),
             floor: Slot::ZERO,
@@ -54,13 +54,13 @@ impl Clients {
     }
 
     /// Returns the number of pending operations.
-    pub(crate) fn open(&self) -> usize {
-        self.open_count
+    pub(crate) fn pending(&self) -> usize {
+        self.pending_count
     }
 
     /// Returns whether any operation is pending.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.open_count > 0
+        self.pending_count > 0
     }
 
     /// Returns the number of operations so far: the id of the next.
@@ -72,7 +72,7 @@ impl Clients {
         self.operations.get(usize::try_from(id).ok()?)
     }
 
-    /// An operation begins at a node; its number.
+    /// Begins an operation at a node. Returns its id.
     pub(crate) fn begin(&mut self, now: Instant, node: usize) -> u64 {
         let id = self.operations.len() as u64;
         let operation = Operation {
@@ -82,21 +82,21 @@ impl Clients {
         };
         self.operations.push(operation);
         self.begun.push(now);
-        self.open[node].insert(id);
-        self.open_count += 1;
+        self.pending[node].insert(id);
+        self.pending_count += 1;
         id
     }
 
-    /// An operation ends.
+    /// Ends an operation.
     pub(crate) fn finish(&mut self, id: u64, state: OperationState) {
         let index = usize::try_from(id).expect("known operations");
         let operation = &mut self.operations[index];
         operation.state = state;
         let node = usize::try_from(operation.node.0 - 1).expect("known nodes");
-        if !self.open[node].remove(&id) {
+        if !self.pending[node].remove(&id) {
             return;
         }
-        self.open_count -= 1;
+        self.pending_count -= 1;
         if let OperationState::Done(slot) = state {
             self.done += 1;
             self.floor = self.floor.max(slot);
@@ -108,9 +108,9 @@ impl Clients {
         }
     }
 
-    /// A node's clients lose their connections: what they were waiting for.
+    /// Ends the operations of a crashed node as unknown. Returns their ids.
     pub(crate) fn node_crashed(&mut self, node: usize) -> BTreeSet<u64> {
-        let waiting = self.open[node].clone();
+        let waiting = self.pending[node].clone();
         waiting.iter().for_each(|id| self.finish(*id, OperationState::Unknown));
         waiting
     }

@@ -1,5 +1,5 @@
-//! The state machine that a simulated cluster replicates: the shipped one, and around each command
-//! a number, which tells lost, repeated and reordered ones apart.
+//! The replicated state machine of a simulated cluster: the shipped one, with a number around each
+//! command that identifies lost, repeated and reordered commands.
 
 use bytes::Bytes;
 use std::fmt;
@@ -7,10 +7,10 @@ use synod_consensus::{StateError, StateMachine, StateView};
 use synod_kv as kv;
 use synod_types::{Changes, Slot};
 
-/// Asks a machine for the operation that it applied last.
+/// Query for the operation that a machine applied last.
 pub(crate) const LAST: &[u8] = b"";
 
-/// A client's command.
+/// Command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     /// Unique in a run.
@@ -19,7 +19,7 @@ pub(crate) struct Command {
     pub(crate) body: kv::Command,
 }
 
-/// The operation that a machine applied last.
+/// Operation that a machine applied last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Last {
     pub(crate) slot: Slot,
@@ -27,7 +27,7 @@ pub(crate) struct Last {
     pub(crate) reply: Bytes,
 }
 
-/// The machine.
+/// The shipped store, and the last operation applied to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     store: kv::KvStore,
@@ -35,7 +35,7 @@ pub(crate) struct Machine {
 }
 
 impl Command {
-    /// A plain write of a key with a name of one letter.
+    /// Returns a plain write of a key with a name of one letter.
     pub(crate) fn put(id: u64, key: u8, value: impl Into<Bytes>) -> Self {
         Self { id, body: kv::Command::Put(kv::Put::new(vec![key], value)) }
     }
@@ -50,7 +50,7 @@ impl Command {
     }
 }
 
-/// A number, followed by bytes.
+/// Prepends a number to bytes.
 fn numbered(number: u64, rest: &[u8]) -> Bytes {
     [&number.to_le_bytes(), rest].concat().into()
 }
@@ -61,13 +61,13 @@ fn split(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_le_bytes(*number), rest))
 }
 
-/// The number of the command that a reply answers, and what the store said.
+/// Returns the number of the command that a reply belongs to, and the store's reply.
 pub(crate) fn read_reply(bytes: &[u8]) -> Option<(u64, kv::Reply)> {
     let (id, reply) = split(bytes)?;
     Some((id, kv::Reply::decode(reply).ok()?))
 }
 
-/// The value of one key in a machine's state; empty if the key is not there.
+/// Returns the value of one key in a machine's state; empty if the key does not exist.
 pub(crate) fn value_in(query: impl FnOnce(&[u8]) -> Bytes, key: u8) -> Option<Bytes> {
     let keys = kv::KeyRange::one(vec![key]);
     let reply = query(&kv::Query::Range(kv::Range::new(keys)).encode());
@@ -168,7 +168,7 @@ fn txn_in_words(txn: &kv::Txn) -> String {
     }
 }
 
-/// The bytes as text, without the padding of long values.
+/// Returns the bytes as text, without the padding of long values.
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let short = text.trim_end_matches('-');

@@ -18,15 +18,15 @@ use synod_checker::Op;
 use synod_consensus::Protocol;
 use synod_replica::{Event, Token};
 
-/// No more operations than this are pending at once.
+/// Maximum number of pending operations.
 const MAX_PENDING: usize = 300;
 
-/// The clients of a cluster.
+/// Clients of a cluster.
 #[derive(Debug)]
 pub(crate) struct Workload {
     rng: SimRng,
     pub(crate) clients: Clients,
-    /// The clients of a load run.
+    /// Clients of a load run.
     pub(crate) load: Load,
     pub(crate) load_figures: Option<LoadFigures>,
     /// Time from the end of all faults to the first operation served after it.
@@ -55,8 +55,8 @@ impl Workload {
         }
     }
 
-    /// Draws a burst of operations at a healthy node; `None` if none of them runs. Each burst has
-    /// an RNG of its own. Bursts grow while fewer operations are served than planned.
+    /// Draws a burst of operations at a healthy node, with its own RNG; `None` if no healthy node
+    /// runs. Bursts grow while fewer operations are served than planned.
     pub(crate) fn draw_burst<P: Protocol>(
         &mut self,
         world: &World<P>,
@@ -73,13 +73,13 @@ impl Workload {
         let drawn = rng.within(plan.burst.clone());
         let due = plan.target * world.now.0 / 1_000_000_000;
         let size = drawn + (due.saturating_sub(self.clients.done()) / 4).min(12);
-        let room = MAX_PENDING.saturating_sub(self.clients.open()) as u64;
+        let room = MAX_PENDING.saturating_sub(self.clients.pending()) as u64;
         let most = if is_under_faults { self.clients.most } else { u64::MAX };
         let left = most.saturating_sub(self.clients.count());
         Some(Burst { node, size: size.min(room).min(left), rng })
     }
 
-    /// Begins an operation of any kind, or retries one that was certainly not done.
+    /// Begins an operation of any kind, or retries a rejected one.
     pub(crate) fn draw_operation<P: Protocol>(
         &mut self,
         world: &World<P>,
@@ -87,28 +87,32 @@ impl Workload {
         Burst { node, rng, .. }: &mut Burst,
     ) -> Event {
         let node = *node;
-        // The content of an operation has an RNG of its own, apart from its time and kind.
-        let mut words = rng.clone().split();
+        // The content of an operation has its own RNG, independent of its time and kind.
+        let mut content_rng = rng.clone().split();
         let local = world.nodes[node].clock.read(world.now);
-        let deadline = local + rng.duration(&world.plan.clients.patience);
+        let deadline = local + rng.duration(&world.plan.clients.timeout);
         let at = world.nodes[node].id;
         let id = self.clients.begin(world.now, node);
-        let (sort, keys) = (rng.below(100), world.plan.clients.keys);
-        let is_read = sort < 15;
-        let key = if is_read { words.below(keys) } else { rng.below(keys) };
-        let waiting = if words.percent(50) { history.retry(id, at, is_read) } else { None };
-        let op = waiting.unwrap_or_else(|| {
-            let value = format!("{id}.{}", padding(&mut words, world.plan.clients.padding));
-            let op = match sort {
+        let (kind, keys) = (rng.below(100), world.plan.clients.keys);
+        let is_read = kind < 15;
+        let key = if is_read { content_rng.below(keys) } else { rng.below(keys) };
+        let retried = if content_rng.percent(50) { history.retry(id, at, is_read) } else { None };
+        let op = retried.unwrap_or_else(|| {
+            let value = format!("{id}.{}", padding(&mut content_rng, world.plan.clients.padding));
+            let op = match kind {
                 15..45 => Op::put(operations::key(key), value),
-                45..75 => {
-                    operations::transaction(&mut words, key, keys, &value, &self.clients.expected)
-                }
+                45..75 => operations::transaction(
+                    &mut content_rng,
+                    key,
+                    keys,
+                    &value,
+                    &self.clients.expected,
+                ),
                 90.. => Op::delete(operations::key(key)),
-                _ => operations::read(&mut words, key, keys),
+                _ => operations::read(&mut content_rng, key, keys),
             };
-            let persists = words.percent(50);
-            let invocation = Invocation { op: op.clone(), is_read, persists };
+            let retries = content_rng.percent(50);
+            let invocation = Invocation { op: op.clone(), is_read, retries };
             history.invoke(world.now, id, at, invocation);
             op
         });
@@ -119,7 +123,7 @@ impl Workload {
         Event::Request { token: Token(id), command, deadline }
     }
 
-    /// Begins a write of a load run at any node that runs, and returns it with the node.
+    /// Begins a write of a load run at a running node, and returns it with the node.
     pub(crate) fn begin_load_write<P: Protocol>(
         &mut self,
         world: &World<P>,
@@ -134,17 +138,17 @@ impl Workload {
         }
         let node = *self.load.rng.pick(&up);
         let id = self.clients.begin(world.now, node);
-        self.load.open.insert(id, (plan.value, world.now));
+        self.load.pending.insert(id, (plan.value, world.now));
         let key = b'a' + self.load.rng.below(4) as u8;
         let command = Command::put(id, key, vec![b'-'; size]).encode();
-        let deadline = world.nodes[node].clock.read(world.now) + plan.patience;
+        let deadline = world.nodes[node].clock.read(world.now) + plan.timeout;
         Some((node, Event::Request { token: Token(id), command, deadline }))
     }
 }
 
-/// Draws the padding of a value: none in half of the values, so that some commands are of one
-/// length.
-fn padding(words: &mut SimRng, most: u64) -> String {
-    let length = if words.percent(50) { words.below(most + 1) } else { 0 };
+/// Draws the padding of a value: none for half of the values, so that some commands have equal
+/// lengths.
+fn padding(rng: &mut SimRng, most: u64) -> String {
+    let length = if rng.percent(50) { rng.below(most + 1) } else { 0 };
     "-".repeat(usize::try_from(length).unwrap_or_default())
 }

@@ -1,10 +1,10 @@
-//! Operations of clients: their draws, and their translation to the store's commands and to the checker's
-//! it.
+//! Operations of clients: their draws, and their translation to the store's commands and to the
+//! checker's operations.
 //!
-//! The checker's words for operations are the simulator's own, so nothing that a client asks for
-//! can be said to one and not to the other. Every write has a value of its own: where a value is
-//! seen, it is known who wrote it. Keys belong together in pairs, and no transaction touches two
-//! pairs, so that a history falls into parts that are checked by themselves.
+//! The simulator draws the checker's operations and translates them, so the store and the checker
+//! always see the same operation. Every write has a unique value: a read value identifies its
+//! writer. Keys form pairs, and no transaction touches two pairs, so that a history splits into
+//! parts that are checked separately.
 
 use crate::rng::SimRng;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use synod_checker::{Compare, Op, Outcome, Txn, TxnOp, Value};
 use synod_kv as kv;
 
-/// The last known value of each key, which transactions expect.
+/// Last observed value of each key, which transactions compare with.
 #[derive(Debug, Default)]
 pub(crate) struct ExpectedValues(BTreeMap<Value, Value>);
 
@@ -48,18 +48,18 @@ impl ExpectedValues {
     }
 }
 
-/// A key by its number.
+/// Returns a key by its number.
 pub(crate) fn key(number: u64) -> Value {
     Value::Text(vec![b'a' + number as u8])
 }
 
-/// The key with which a key makes a pair, if there are enough keys.
+/// Returns the key that forms a pair with this one, if there are enough keys.
 fn partner(number: u64, keys: u64) -> Option<Value> {
     let other = number ^ 1;
     (other < keys).then(|| key(other))
 }
 
-/// A read of a key, or of a pair at one instant.
+/// Draws a read of a key, or of a pair at one instant.
 pub(crate) fn read(rng: &mut SimRng, number: u64, keys: u64) -> Op {
     match partner(number, keys).filter(|_| rng.percent(25)) {
         Some(other) => Txn::new().then(TxnOp::get(key(number))).then(TxnOp::get(other)).into(),
@@ -67,7 +67,7 @@ pub(crate) fn read(rng: &mut SimRng, number: u64, keys: u64) -> Op {
     }
 }
 
-/// A transaction that may change a key; a few of them change its partner as well.
+/// Draws a transaction that may change a key; some change its partner as well.
 pub(crate) fn transaction(
     rng: &mut SimRng,
     number: u64,
@@ -97,7 +97,7 @@ pub(crate) fn transaction(
     txn.into()
 }
 
-/// An operation as the store's command.
+/// Translates an operation to the store's command.
 pub(crate) fn command(op: &Op) -> kv::Command {
     match op {
         Op::Put { key, value } => kv::Command::Put(put(key, value)),
@@ -107,7 +107,7 @@ pub(crate) fn command(op: &Op) -> kv::Command {
     }
 }
 
-/// A read as the store's query.
+/// Translates a read to the store's query.
 pub(crate) fn query(op: &Op) -> kv::Query {
     match op {
         Op::Get { key } => kv::Query::Range(kv::Range::new(one(key))),
@@ -116,7 +116,7 @@ pub(crate) fn query(op: &Op) -> kv::Query {
     }
 }
 
-/// Translates the store's reply to the client's outcome; `None` if it does not answer the operation.
+/// Translates the store's reply to the client's outcome; `None` if it does not match the operation.
 pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
     match (op, reply.answer.ok()?) {
         (Op::Get { .. }, kv::ReplyBody::Op(kv::OpAnswer::Range(found))) => {
@@ -158,8 +158,8 @@ fn step(step: &TxnOp) -> kv::Op {
     }
 }
 
-/// The store takes no comparison of values to hold where the key is not there; so clients only ask
-/// whether a key holds a value, and whether it is there.
+/// Translates a comparison. The store rejects value comparisons on missing keys, so clients only
+/// compare a key's value or check its existence.
 fn compare(compare: &Compare) -> kv::Compare {
     let operand = match &compare.value {
         Value::Nil => kv::CompareOperand::Version(kv::Version(0)),
@@ -194,8 +194,8 @@ mod tests {
     use synod_types::{Changes, Slot};
 
     fn draw(rng: &mut SimRng, id: u64, keys: u64, expected: &ExpectedValues) -> Op {
-        let (sort, number, value) = (rng.below(4), rng.below(keys), format!("{id}."));
-        match sort {
+        let (kind, number, value) = (rng.below(4), rng.below(keys), format!("{id}."));
+        match kind {
             0 => read(rng, number, keys),
             1 => Op::put(key(number), value),
             2 => Op::delete(key(number)),
@@ -203,8 +203,8 @@ mod tests {
         }
     }
 
-    /// One after the other, whatever is asked means the same to the store and to the checker; and
-    /// every branch of a transaction is taken.
+    /// Runs operations one after the other: store and checker give each the same result, and every
+    /// branch of a transaction is taken.
     #[test]
     fn store_and_checker_agree_on_every_operation() {
         let (mut rng, mut machine, mut expected) =

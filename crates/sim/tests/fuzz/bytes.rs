@@ -1,5 +1,5 @@
-//! Everything that is read from the network or from a disk: frames with the messages of each
-//! protocol, log records, hard states, clients' requests, and the key-value store's commands.
+//! Fuzzing of all input from the network and from disks: frames with the messages of each protocol,
+//! log records, hard states, clients' requests, and the key-value store's commands.
 
 use crate::cores::Cluster;
 use crate::{assert_memory_is_bounded, fuzz, mutated};
@@ -31,8 +31,8 @@ const ENVELOPE: Envelope = Envelope {
     incarnation: Incarnation(300),
 };
 
-/// Makes the checksum of a distorted frame fit, so that its content is looked at.
-fn checked(mut frame: Vec<u8>) -> Vec<u8> {
+/// Recomputes the checksum of a mutated frame, so that its content is decoded.
+fn with_valid_checksum(mut frame: Vec<u8>) -> Vec<u8> {
     if frame.len() >= 5 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&frame[..1]);
@@ -42,7 +42,8 @@ fn checked(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// A frame comes back as it was; a distorted one is refused, or means one thing only.
+/// Asserts that a frame decodes to its payload, and that a mutated one is rejected or decodes to
+/// one meaning.
 fn frames<M>(payload: &Payload<M>, u: &mut Unstructured<'_>) -> Result<()>
 where
     M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + Debug,
@@ -50,31 +51,31 @@ where
     let frame = encode_frame(&ENVELOPE, payload);
     let (envelope, read) = decode_frame::<M>(&frame).expect("a whole frame");
     assert_eq!((envelope, &read), (ENVELOPE, payload));
-    let damaged = mutated(&frame, u)?;
-    if damaged != frame {
-        // A checksum finds what happens to short frames.
-        let _ = decode_frame::<M>(&damaged);
+    let corrupted = mutated(&frame, u)?;
+    if corrupted != frame {
+        // The checksum detects the corruption.
+        let _ = decode_frame::<M>(&corrupted);
     }
-    if let Ok((envelope, payload)) = decode_frame::<M>(&checked(damaged)) {
+    if let Ok((envelope, payload)) = decode_frame::<M>(&with_valid_checksum(corrupted)) {
         let again = encode_frame(&envelope, &payload);
         assert_eq!(decode_frame::<M>(&again), Ok((envelope, payload)));
     }
     Ok(())
 }
 
-/// The same of a log store's records.
+/// Asserts the same of a log store's records.
 fn records<P: Protocol>(write: &Write<P>, u: &mut Unstructured<'_>) -> Result<()> {
     let op = encode_write(write);
     assert_eq!(decode_op::<P>(&op).as_ref(), Ok(write));
-    let mut distort = |bytes: Bytes| mutated(&bytes, u).map(Bytes::from);
+    let mut mutate = |bytes: Bytes| mutated(&bytes, u).map(Bytes::from);
     let op = match op {
-        LogOp::HardState(bytes) => LogOp::HardState(distort(bytes)?),
+        LogOp::HardState(bytes) => LogOp::HardState(mutate(bytes)?),
         LogOp::Put(mut run) => {
-            run.stamp = distort(run.stamp)?;
+            run.stamp = mutate(run.stamp)?;
             LogOp::Put(run)
         }
         LogOp::TruncateFrom(slot) => LogOp::TruncateFrom(slot),
-        LogOp::Compact { through, base } => LogOp::Compact { through, base: distort(base)? },
+        LogOp::Compact { through, base } => LogOp::Compact { through, base: mutate(base)? },
     };
     if let Ok(write) = decode_op::<P>(&op) {
         assert_eq!(decode_op::<P>(&encode_write(&write)), Ok(write));
@@ -82,14 +83,14 @@ fn records<P: Protocol>(write: &Write<P>, u: &mut Unstructured<'_>) -> Result<()
     Ok(())
 }
 
-/// What a protocol really says and writes, whole and distorted.
+/// Fuzzes the messages and writes of a protocol's run, intact and mutated.
 fn protocol<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
     let (messages, writes) = Cluster::<P>::new(&config).samples();
     assert!(messages.len() > 20 && writes.len() > 10);
     fuzz(|u| {
         frames(&Payload::Protocol(u.choose(&messages)?.clone()), u)?;
         records(u.choose(&writes)?, u)?;
-        let _ = decode_frame::<P::Message>(&checked(u.bytes(u.len())?.to_vec()));
+        let _ = decode_frame::<P::Message>(&with_valid_checksum(u.bytes(u.len())?.to_vec()));
         Ok(())
     });
     assert_memory_is_bounded();
@@ -126,7 +127,7 @@ fn values(u: &mut Unstructured<'_>) -> Result<Values> {
     Ok(values.into_iter().collect())
 }
 
-/// Requests on their way to whoever leads, and in the log.
+/// Requests forwarded to a leader, and in the log.
 #[test]
 fn client_requests_decode_from_any_bytes() {
     fuzz(|u| {
@@ -146,8 +147,8 @@ fn client_requests_decode_from_any_bytes() {
         let bytes = Request { session, seq, settled, body }.encode();
         let read = Request::decode(&bytes).expect("a request");
         assert_eq!((read.session, read.seq, read.settled), (session, seq, settled));
-        let damaged = mutated(&bytes, u)?;
-        if let Some(read) = Request::decode(&damaged) {
+        let corrupted = mutated(&bytes, u)?;
+        if let Some(read) = Request::decode(&corrupted) {
             let body = match read.body {
                 RequestKind::Command(command) => {
                     RequestKind::Command(Bytes::copy_from_slice(command))
@@ -164,7 +165,7 @@ fn client_requests_decode_from_any_bytes() {
     assert_memory_is_bounded();
 }
 
-/// What the key-value store is asked and answers; bytes that are no command change nothing.
+/// The commands and replies of the key-value store; invalid commands change nothing.
 #[test]
 fn store_commands_decode_from_any_bytes() {
     let put = || Put::new("key", "value");
@@ -194,9 +195,9 @@ fn store_commands_decode_from_any_bytes() {
                 assert_eq!(Command::decode(&command.encode()), Ok(command));
             }
             let reply = store.apply(Slot(slot), &bytes, &mut Changes::new());
-            let reply = Reply::decode(&reply).expect("every command is answered");
-            let damaged = mutated(&reply.encode(), u)?;
-            if let Ok(reply) = Reply::decode(&damaged) {
+            let reply = Reply::decode(&reply).expect("every command has a reply");
+            let corrupted = mutated(&reply.encode(), u)?;
+            if let Ok(reply) = Reply::decode(&corrupted) {
                 assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
             }
             let _ = store.query(&bytes);

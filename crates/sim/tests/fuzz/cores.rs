@@ -1,5 +1,5 @@
-//! Cores that receive nonsense: three of them exchange messages that are distorted in flight. On any
-//! input a core does not panic, keeps its promises, and makes none that its disk does not back.
+//! Fuzzing of cores: three of them exchange messages that are mutated in flight. On any input a
+//! core does not panic, keeps its promises, and makes no promise that its disk does not back.
 
 use crate::{fuzz, mutated};
 use arbtest::arbitrary::{Result, Unstructured};
@@ -12,17 +12,17 @@ use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_types::{Instant, Membership, NodeId, ReadId, Slot, Ticket};
 
-/// How many steps one input is good for, at most.
-const MOST_STEPS: usize = 400;
+/// Maximum number of steps for one input.
+const MAX_STEPS: usize = 400;
 
-/// One core with its disk, which is never late.
+/// A core with its disk, which syncs at once.
 struct Node<P: Protocol> {
     config: P::Config,
     inner: TestNode<P>,
     timers: BTreeSet<P::Timer>,
-    /// The node has stopped at a contradiction.
+    /// True once the node has stopped at a contradiction.
     has_stopped: bool,
-    /// The first of what it wrote.
+    /// Its first writes.
     written: Vec<Write<P>>,
 }
 
@@ -39,13 +39,14 @@ impl<P: Protocol> Observer<P> for Writes<'_, P> {
 
 impl<P: Protocol> Node<P> {
     fn start(id: NodeId, config: P::Config, disk: Saved<P>) -> Self {
-        let inner = TestNode::recover(id, config.clone(), disk).expect("its own disk makes sense");
+        let inner = TestNode::recover(id, config.clone(), disk)
+            .expect("the node recovers from its own disk");
         let (timers, written) = (BTreeSet::new(), Vec::new());
         Self { config, inner, timers, has_stopped: false, written }
     }
 
-    /// Takes an input, checks what comes of it, and returns what it sends to others. Its messages
-    /// to itself arrive undistorted.
+    /// Processes an input, checks the outputs, and returns the messages to other nodes. Messages to
+    /// itself arrive unchanged.
     fn take(&mut self, now: Instant, input: Input<P>) -> Vec<(NodeId, P::Message)> {
         let (mut outputs, mut writes) = (NodeOutputs::default(), Writes(&mut self.written));
         let done = self.inner.input(now, input, &mut writes, &mut outputs);
@@ -84,9 +85,9 @@ impl<P: Protocol> Cluster<P> {
         cluster
     }
 
-    /// What is said and written while nothing is distorted.
+    /// Returns the messages and writes of a run without mutations.
     pub fn samples(mut self) -> (Vec<P::Message>, Vec<Write<P>>) {
-        let mut said = Vec::new();
+        let mut sent = Vec::new();
         for round in 0..80 {
             self.now = self.now + Duration::from_millis(100);
             let quiet = round % 10 < 6;
@@ -102,21 +103,21 @@ impl<P: Protocol> Cluster<P> {
             }
             while !self.wire.is_empty() {
                 let (from, to, message) = self.wire.remove(0);
-                said.push(message.clone());
-                self.hear(from, to, message);
+                sent.push(message.clone());
+                self.receive(from, to, message);
             }
         }
         let through = self.nodes[0].inner.core().status().commit;
         self.take(0, Input::Compact { through });
         let written = self.nodes.into_iter().flat_map(|node| node.written).collect();
-        (said, written)
+        (sent, written)
     }
 
     fn take(&mut self, index: usize, input: Input<P>) {
         let node = &mut self.nodes[index];
         let from = node.inner.id();
-        let said = node.take(self.now, input);
-        self.wire.extend(said.into_iter().map(|(to, message)| (from, to, message)));
+        let sent = node.take(self.now, input);
+        self.wire.extend(sent.into_iter().map(|(to, message)| (from, to, message)));
         if self.nodes[index].has_stopped {
             self.restart(index);
         }
@@ -134,9 +135,9 @@ impl<P: Protocol> Cluster<P> {
         match u.int_in_range(0..=99_u8)? {
             0..45 if !self.wire.is_empty() => {
                 let (from, to, message) = self.wire.remove(0);
-                self.hear(from, to, message);
+                self.receive(from, to, message);
             }
-            45..75 if !self.wire.is_empty() => self.distort(u)?,
+            45..75 if !self.wire.is_empty() => self.mutate_message(u)?,
             75..85 => {
                 let timers: Vec<_> = self.nodes[index].timers.iter().copied().collect();
                 if !timers.is_empty() {
@@ -165,26 +166,27 @@ impl<P: Protocol> Cluster<P> {
             }
             97 => self.restart(index),
             _ => {
-                // Lost.
+                // Loses a message.
                 let lost = u.choose_index(self.wire.len() + 1)?;
                 if lost < self.wire.len() {
                     self.wire.swap_remove(lost);
                 }
             }
         }
-        // A storm of answers to nonsense must not slow the rest down.
+        // Limits the replies to mutated messages, which would slow down the rest.
         self.wire.truncate(60);
         Ok(())
     }
 
-    fn hear(&mut self, from: NodeId, to: NodeId, message: P::Message) {
+    fn receive(&mut self, from: NodeId, to: NodeId, message: P::Message) {
         if let Some(index) = self.nodes.iter().position(|node| node.inner.id() == to) {
             self.take(index, Input::Message { from, message });
         }
     }
 
-    /// A message that was really sent arrives with other bytes, from whomever, at whomever.
-    fn distort(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+    /// Mutates the bytes of a sent message and delivers it, sometimes with another sender and
+    /// receiver.
+    fn mutate_message(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let (from, to, message) = &self.wire[u.choose_index(self.wire.len())?];
         let (mut from, mut to) = (*from, *to);
         let bytes = postcard::to_allocvec(message).expect("a message encodes");
@@ -193,9 +195,9 @@ impl<P: Protocol> Cluster<P> {
         if u.ratio(1, 3)? {
             (from, to) = (NodeId(u.int_in_range(1..=5)?), NodeId(u.int_in_range(1..=3)?));
         }
-        // The transport authenticates senders: no peer can pass for the receiver itself.
+        // The transport authenticates senders: a peer cannot impersonate the receiver itself.
         if from != to {
-            self.hear(from, to, message);
+            self.receive(from, to, message);
         }
         Ok(())
     }
@@ -208,17 +210,17 @@ impl<P: Protocol> Cluster<P> {
     }
 }
 
-/// Steps three cores of a protocol through whatever the input says.
+/// Steps three cores of a protocol according to the input.
 fn run<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
     fuzz(|u| {
         let mut cluster = Cluster::<P>::new(&config);
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             if u.is_empty() {
                 break;
             }
             cluster.one_step(u)?;
         }
-        // What is on the disks makes sense to the next life.
+        // Every node recovers from its disk.
         for node in cluster.nodes {
             Node::<P>::start(node.inner.id(), node.config, node.inner.disk);
         }

@@ -1,4 +1,4 @@
-//! What arrives as text: histories for the checker.
+//! Fuzzing of text input: histories for the checker.
 
 use crate::{assert_memory_is_bounded, fuzz, mutated};
 use arbtest::arbitrary::{Result, Unstructured};
@@ -8,7 +8,8 @@ use synod_checker::{
     to_json_lines,
 };
 
-/// A few bytes: an arbitrary text would take most of an input, and leave nothing to distort with.
+/// Returns a few bytes. An arbitrary text would use up most of an input, and leave nothing for
+/// mutations.
 fn short<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     let length = u.int_in_range(0..=8_usize)?;
     u.bytes(length.min(u.len()))
@@ -48,7 +49,7 @@ fn history(u: &mut Unstructured<'_>) -> Result<History> {
     let mut history = History::new();
     for process in 0..u.int_in_range(0..=12_u64)? {
         let op = op(u)?;
-        let told = match &op {
+        let outcome = match &op {
             Op::Get { .. } => Outcome::Read(value(u)?),
             Op::Delete { .. } if u.arbitrary()? => Outcome::Deleted(u.arbitrary()?),
             Op::Txn(_) if u.arbitrary()? => {
@@ -61,23 +62,23 @@ fn history(u: &mut Unstructured<'_>) -> Result<History> {
             0 => history.fail(call),
             1 => history.abandon(call),
             2 => Ok(()),
-            _ => history.complete(call, told),
+            _ => history.complete(call, outcome),
         }
-        .expect("it has just begun");
+        .expect("the operation is pending");
     }
     Ok(history)
 }
 
-/// Takes a part of a line away, or puts another in its place. Bytes changed at random hardly ever
-/// make another line that is JSON still.
-fn distort(line: &mut Json, u: &mut Unstructured<'_>) -> Result<()> {
+/// Removes or replaces a part of a line. Random changes of bytes rarely produce another valid JSON
+/// line.
+fn mutate_line(line: &mut Json, u: &mut Unstructured<'_>) -> Result<()> {
     let is_here = u.ratio(1, 4)?;
     let is_gone = u.ratio(1, 5)?;
     match line {
         Json::Array(items) if !is_here && !items.is_empty() => {
             let at = u.choose_index(items.len())?;
             if !is_gone {
-                return distort(&mut items[at], u);
+                return mutate_line(&mut items[at], u);
             }
             items.remove(at);
         }
@@ -85,7 +86,7 @@ fn distort(line: &mut Json, u: &mut Unstructured<'_>) -> Result<()> {
             let at = u.choose_index(fields.len())?;
             let name = fields.keys().nth(at).expect("a field").clone();
             if !is_gone {
-                return distort(&mut fields[&name], u);
+                return mutate_line(&mut fields[&name], u);
             }
             fields.remove(&name);
         }
@@ -98,26 +99,26 @@ fn distort(line: &mut Json, u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A history's lines, of which some say something else.
-fn distorted(lines: &str, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+/// Returns a history's lines, some of them mutated.
+fn mutated_lines(lines: &str, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let line = |line| serde_json::from_str::<Json>(line).expect("a line is JSON");
     let mut lines: Vec<_> = lines.lines().map(line).collect();
     for _ in 0..u.int_in_range(1..=2)? {
         let at = u.choose_index(lines.len().max(1))?;
-        lines.get_mut(at).map_or(Ok(()), |line| distort(line, u))?;
+        lines.get_mut(at).map_or(Ok(()), |line| mutate_line(line, u))?;
     }
     Ok(lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes())
 }
 
-/// What is written is read again, and what is read can be checked, whatever it is.
+/// A written history parses to the same history, and any parsed history can be checked.
 #[test]
-fn history_round_trips_and_no_file_breaks_the_checker() {
+fn history_round_trips_and_any_file_can_be_checked() {
     fuzz(|u| {
         let history = history(u)?;
         let lines = to_json_lines(&history);
         assert_eq!(from_json_lines(lines.as_bytes()), Ok(history), "{lines}");
         let is_json = u.arbitrary()?;
-        let bytes = if is_json { distorted(&lines, u) } else { mutated(lines.as_bytes(), u) }?;
+        let bytes = if is_json { mutated_lines(&lines, u) } else { mutated(lines.as_bytes(), u) }?;
         if let Ok(read) = from_json_lines(&bytes) {
             let again = to_json_lines(&read);
             assert_eq!(from_json_lines(again.as_bytes()).as_ref(), Ok(&read), "{again}");
@@ -130,7 +131,7 @@ fn history_round_trips_and_no_file_breaks_the_checker() {
 }
 
 #[test]
-fn arbitrary_bytes_never_break_the_history_parser() {
+fn history_parser_accepts_or_rejects_arbitrary_bytes() {
     fuzz(|u| {
         let _ = from_json_lines(u.bytes(u.len())?);
         Ok(())

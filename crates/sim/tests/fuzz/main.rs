@@ -1,8 +1,8 @@
-//! Fuzzing: bytes that arrive from outside, and cores that hear nonsense from their peers.
+//! Fuzzing of bytes that arrive from outside, and of cores with faulty peers.
 //!
-//! Every test makes up inputs for ten seconds; `FUZZ_SECONDS` names another time, and `make fuzz`
-//! sets it. The tests run side by side, so that all of them take little longer than one. A failure
-//! prints a seed; `ARBTEST_SEED=0x...` plays that input again.
+//! Every test generates inputs for ten seconds; `FUZZ_SECONDS` sets another time, as does `make
+//! fuzz`. The tests run in parallel. A failure prints a seed; `ARBTEST_SEED=0x...` replays that
+//! input.
 
 mod bytes;
 mod cores;
@@ -12,14 +12,14 @@ use arbitrary::{Result, Unstructured};
 use arbtest::arbitrary;
 use std::time::Duration;
 
-/// Tries a property on inputs of all sizes until the time is over.
+/// Tests a property on inputs of all sizes until the time is over.
 pub fn fuzz(property: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
     let seconds = std::env::var("FUZZ_SECONDS").map_or(10, |it| it.parse().expect("seconds"));
     arbtest::arbtest(property).budget(Duration::from_secs(seconds)).size_max(20_000).run();
 }
 
-/// Bytes with some of them changed, as a faulty or hostile sender would: a few other bytes, some
-/// cut or doubled, or a length that promises far more than there is.
+/// Returns the bytes with some of them changed, as a faulty or hostile sender would: bytes
+/// replaced, removed or duplicated, or a length that is far too large.
 pub fn mutated(bytes: &[u8], u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut bytes = bytes.to_vec();
     for _ in 0..u.int_in_range(0..=4)? {
@@ -33,7 +33,7 @@ pub fn mutated(bytes: &[u8], u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
                 bytes.splice(at..at, part);
             }
             3 => {
-                // The longest numbers of postcard: 2^32 - 1 and 2^64 - 1.
+                // The largest varints of postcard: 2^32 - 1 and 2^64 - 1.
                 let huge: &[u8] = match u.arbitrary()? {
                     true => &[255, 255, 255, 255, 15],
                     false => &[255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
@@ -43,7 +43,7 @@ pub fn mutated(bytes: &[u8], u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             }
             _ => {
                 if let Some(byte) = bytes.get_mut(at) {
-                    // Small steps make neighbours: the next term, one slot less.
+                    // Small changes give neighbours: the next term, the previous slot.
                     *byte = match u.int_in_range(0..=3)? {
                         0 => byte.wrapping_add(1),
                         1 => byte.wrapping_sub(1),
@@ -57,7 +57,7 @@ pub fn mutated(bytes: &[u8], u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How much memory this process ever had, in MiB; 0 where that is not known.
+/// Returns the peak memory of this process, in MiB; 0 if it is unknown.
 fn peak_mebibytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
@@ -65,8 +65,8 @@ fn peak_mebibytes() -> u64 {
     number.unwrap_or(0) / 1024
 }
 
-/// A length that is trusted would ask for gigabytes.
+/// Asserts a bound of the peak memory: a trusted length field would allocate gigabytes.
 pub fn assert_memory_is_bounded() {
     let peak = peak_mebibytes();
-    assert!(peak < 3_000, "this process had {peak} MiB");
+    assert!(peak < 3_000, "peak memory {peak} MiB");
 }

@@ -1,4 +1,4 @@
-//! The checkers find what they are there to find: bugs planted into a toy protocol.
+//! The checkers find bugs planted into a toy protocol.
 
 mod random_walk;
 mod shrink;
@@ -11,13 +11,13 @@ use toy::{Bug, Config, Toy};
 
 fn cluster(bug: Bug) -> Cluster<Toy> {
     let mut plan = Plan::healthy(3);
-    // Slow disks, so that what does not wait for them is early.
+    // Slow disks, so that messages that do not wait for them are early.
     plan.disk.sync = Duration::from_millis(5)..Duration::from_millis(9);
     Cluster::new(plan, 11, move |id, members| Config { id, members: members.clone(), bug })
 }
 
-/// Some writes, a death, a restart, and more writes.
-fn live(mut cluster: Cluster<Toy>) -> Result<(), Violation> {
+/// Runs some writes, a crash, a restart, and more writes.
+fn run_writes(mut cluster: Cluster<Toy>) -> Result<(), Violation> {
     let second = Duration::from_secs(1);
     cluster.run_for(second)?;
     let mut last = 0;
@@ -36,19 +36,19 @@ fn live(mut cluster: Cluster<Toy>) -> Result<(), Violation> {
 }
 
 fn finds(bug: Bug, kind: ViolationKind) {
-    let found = live(cluster(bug)).expect_err("the bug goes unnoticed");
+    let found = run_writes(cluster(bug)).expect_err("the bug is not found");
     assert_eq!(found.kind, kind, "{found}");
-    assert!(found.at.0 > 0 || bug == Bug::Pretender, "{found}");
+    assert!(found.at.0 > 0 || bug == Bug::EveryNodeLeads, "{found}");
 }
 
 #[test]
-fn a_sound_protocol_passes() {
-    live(cluster(Bug::None)).unwrap();
+fn correct_protocol_passes() {
+    run_writes(cluster(Bug::None)).unwrap();
 }
 
 #[test]
-fn a_message_that_leaves_before_its_write_is_a_false_claim() {
-    finds(Bug::HastyAck, ViolationKind::FalseClaim);
+fn message_sent_before_its_write_is_a_false_claim() {
+    finds(Bug::EarlyAck, ViolationKind::FalseClaim);
 }
 
 #[test]
@@ -58,32 +58,32 @@ fn message_without_its_write_is_a_false_claim() {
 
 #[test]
 fn value_on_one_disk_is_not_chosen() {
-    finds(Bug::LonelyCommit, ViolationKind::NotOnMajority);
+    finds(Bug::MinorityCommit, ViolationKind::NotOnMajority);
 }
 
 #[test]
 fn chosen_value_must_stay_on_the_disks_of_a_quorum() {
-    finds(Bug::Cutting, ViolationKind::NotOnMajority);
+    finds(Bug::TruncatesChosen, ViolationKind::NotOnMajority);
 }
 
 #[test]
 fn two_values_of_one_slot_under_one_stamp_are_a_mismatch() {
-    finds(Bug::Garble, ViolationKind::LogMismatch);
+    finds(Bug::WrongValue, ViolationKind::LogMismatch);
 }
 
 #[test]
 fn hard_state_regression_is_found() {
-    finds(Bug::Forgetful, ViolationKind::HardStateRegressed);
+    finds(Bug::LosesStarts, ViolationKind::HardStateRegressed);
 }
 
 #[test]
 fn two_leaders_of_one_term_are_found() {
-    finds(Bug::Pretender, ViolationKind::TwoLeaders);
+    finds(Bug::EveryNodeLeads, ViolationKind::TwoLeaders);
 }
 
 /// A failed assertion ends the run, and the report names the seed.
 #[test]
-fn a_search_reports_a_panic_with_its_seed() {
+fn panic_is_reported_with_its_seed() {
     let config = |id, members: &synod_types::Membership| Config {
         id,
         members: members.clone(),
@@ -93,7 +93,7 @@ fn a_search_reports_a_panic_with_its_seed() {
     let options = RunOptions {
         fault_time: second,
         recovery_time: second,
-        patience: second,
+        liveness_timeout: second,
         kind: RunKind::Faults,
         ..RunOptions::default()
     };

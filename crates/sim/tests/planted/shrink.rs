@@ -1,4 +1,4 @@
-//! A failure shrinks to the faults that it needs, and what is left replays with its transcript.
+//! A failure shrinks to the faults that it needs, and the result replays with its transcript.
 
 use crate::toy::{Bug, Config, Toy};
 use std::cell::Cell;
@@ -8,16 +8,16 @@ use synod_sim::search::{SearchHost, SearchRequest, Target, replay, search, silen
 use synod_sim::{Case, RunKind, RunOptions, RunOutcome, RunSpec, ViolationKind, run, shrink};
 use synod_types::{Membership, NodeId};
 
-/// A node must die three times before it goes wrong.
+/// Returns the settings of a node that fails after three crashes.
 fn config(id: NodeId, members: &Membership) -> Config {
-    Config { id, members: members.clone(), bug: Bug::Weary }
+    Config { id, members: members.clone(), bug: Bug::LosesStartsAtFourth }
 }
 
 fn play(case: &Case) -> RunOutcome {
     run::<Toy>(config, &case.spec())
 }
 
-/// A seed that goes wrong after a hundred faults and more.
+/// A case that fails after a hundred faults and more.
 static FAILURE: LazyLock<Case> = LazyLock::new(|| {
     let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };
     let fails = |seed| {
@@ -31,10 +31,10 @@ static FAILURE: LazyLock<Case> = LazyLock::new(|| {
             schedule: outcome.schedule,
         })
     };
-    (0..500).find_map(fails).expect("a node dies three times after much else")
+    (0..500).find_map(fails).expect("a node crashes three times after many other faults")
 });
 
-/// The case without one of its faults.
+/// Returns the case without one of its faults.
 fn without(case: &Case, place: usize) -> Case {
     let entries = case.schedule.entries().iter().enumerate();
     let rest = entries.filter(|(at, _)| *at != place).map(|(_, entry)| entry.clone());
@@ -42,7 +42,7 @@ fn without(case: &Case, place: usize) -> Case {
 }
 
 #[test]
-fn a_failure_shrinks_to_the_faults_that_it_needs() {
+fn failure_shrinks_to_the_faults_that_it_needs() {
     let case = FAILURE.clone();
     let (runs, left) = (Cell::new(0), Cell::new(usize::MAX));
     let counted = |case: &Case| {
@@ -55,7 +55,7 @@ fn a_failure_shrinks_to_the_faults_that_it_needs() {
     });
     let shrunk = shrunk.expect("the case fails");
     assert!(shrunk.minimal && shrunk.runs == runs.get());
-    assert_eq!(shrunk.case.schedule.len(), 3, "three deaths:\n{}", shrunk.case);
+    assert_eq!(shrunk.case.schedule.len(), 3, "three crashes:\n{}", shrunk.case);
     assert_eq!(left.get(), 3);
     assert_eq!(shrunk.violation.kind, ViolationKind::HardStateRegressed);
     for place in 0..3 {
@@ -63,7 +63,7 @@ fn a_failure_shrinks_to_the_faults_that_it_needs() {
         assert!(!rest.is_found_by(&play(&rest)), "fault {place} is not needed:\n{}", shrunk.case);
     }
     let text = shrunk.case.to_string();
-    assert_eq!(text.matches(" keeps all all down ").count(), 3, "nothing need be lost:\n{text}");
+    assert_eq!(text.matches(" keeps all all down ").count(), 3, "no batch need be lost:\n{text}");
     let options = &shrunk.case.options;
     assert!(
         options.fault_time < case.options.fault_time && options.recovery_time.is_zero(),
@@ -91,28 +91,28 @@ fn budget_of_runs_is_kept_and_reported() {
 }
 
 #[test]
-fn a_case_that_does_not_fail_cannot_shrink() {
+fn case_that_does_not_fail_cannot_shrink() {
     let case = Case { finds: "two leaders".into(), ..FAILURE.clone() };
     assert!(shrink(&case, 1000, &play, &mut |_| {}).is_none());
 }
 
-/// An assertion that fails at the first proposal needs no fault, and one client.
+/// An assertion that fails at the first proposal needs no fault, and one client operation.
 #[test]
-fn a_panic_shrinks_to_what_it_needs() {
+fn panic_shrinks_to_no_faults_and_one_operation() {
     let config =
         |id, members: &Membership| Config { id, members: members.clone(), bug: Bug::Panicking };
-    let subject = Target::new::<Toy>("search", config);
+    let target = Target::new::<Toy>("search", config);
     let mut shrunk = None;
-    silence_panics(&mut || shrunk = subject.shrink(3, &RunOptions::default(), 100, &mut |_| {}));
+    silence_panics(&mut || shrunk = target.shrink(3, &RunOptions::default(), 100, &mut |_| {}));
     let case = shrunk.expect("it panics").case;
     assert_eq!((case.finds.as_str(), case.schedule.len(), case.options.ops), ("panic", 0, Some(1)));
 }
 
-/// Keeps what it is told.
+/// Host that records the reported lines.
 #[derive(Default)]
-struct Ear(std::sync::Mutex<Vec<String>>);
+struct RecordingHost(std::sync::Mutex<Vec<String>>);
 
-impl SearchHost for Ear {
+impl SearchHost for RecordingHost {
     fn elapsed(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -122,35 +122,38 @@ impl SearchHost for Ear {
     }
 }
 
-impl Ear {
-    fn heard(self) -> String {
+impl RecordingHost {
+    fn text(self) -> String {
         self.0.into_inner().unwrap().join("\n")
     }
 }
 
-/// From a seed to a script: a search prints a failure as a text that replays it.
+/// A search shrinks a failure and prints it as a text that replays it.
 #[test]
 fn search_shrinks_its_first_failure_and_prints_its_script() {
-    let subject = Target::new::<Toy>("search", config);
+    let target = Target::new::<Toy>("search", config);
     let seed = FAILURE.seed;
     let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };
     let request =
         SearchRequest { seeds: seed..seed + 9, options, shrink: 1000, ..SearchRequest::default() };
-    let ear = Ear::default();
-    assert!(!search(&subject, &request, &ear).passed);
-    let heard = ear.heard();
-    assert!(heard.contains("  3 faults are left after"), "{heard}");
-    let script = &heard[heard.find("protocol toy\n").expect("a script")..];
+    let host = RecordingHost::default();
+    assert!(!search(&target, &request, &host).passed);
+    let report = host.text();
+    assert!(report.contains("  3 faults left after"), "{report}");
+    let script = &report[report.find("protocol toy\n").expect("a script")..];
     let case: Case = script.parse().expect("a case");
-    let ear = Ear::default();
-    assert!(replay(&subject, &case, 20, &ear));
-    let told = ear.heard();
-    assert_eq!(script.matches(" dies").count(), 3, "each kills one node:\n{script}");
-    assert!(told.contains("s  n1 starts") && told.contains("hard state regressed at"), "{told}");
-    assert!(told.contains("writes Starts("), "the trace tells deeds:\n{told}");
+    let host = RecordingHost::default();
+    assert!(replay(&target, &case, 20, &host));
+    let replayed = host.text();
+    assert_eq!(script.matches(" crashes").count(), 3, "each crashes one node:\n{script}");
+    assert!(
+        replayed.contains("s  n1 starts") && replayed.contains("hard state regressed at"),
+        "{replayed}"
+    );
+    assert!(replayed.contains("writes Starts("), "the trace lacks a write:\n{replayed}");
     for line in script.lines().filter_map(|line| line.strip_prefix("# ")) {
-        assert!(told.contains(line), "{line} is in the script, not in the replay:\n{told}");
+        assert!(replayed.contains(line), "{line} is in the script, not in the replay:\n{replayed}");
     }
     let other = Case { finds: "two leaders".into(), ..case };
-    assert!(!replay(&subject, &other, 0, &Ear::default()));
+    assert!(!replay(&target, &other, 0, &RecordingHost::default()));
 }

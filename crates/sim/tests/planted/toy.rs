@@ -1,4 +1,4 @@
-//! The smallest protocol that does anything: node 1 leads for ever. With it, bugs to choose from.
+//! Minimal protocol: node 1 leads for ever. With a choice of planted bugs.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,26 +10,26 @@ use synod_consensus::{
 };
 use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Term, Ticket, Values};
 
-/// What is wrong with a node.
+/// Planted bug of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bug {
     None,
     /// Acknowledgements do not wait for the disk.
-    HastyAck,
-    /// Acknowledgements of what was never written.
+    EarlyAck,
+    /// Acknowledgements of writes that were never made.
     UnwrittenAck,
-    /// The leader takes its own copy for a majority.
-    LonelyCommit,
-    /// Followers cut off what they know to be chosen.
-    Cutting,
-    /// A follower stores something else.
-    Garble,
-    /// The count of starts goes back.
-    Forgetful,
-    /// It goes back at the fourth start of a node.
-    Weary,
-    /// Everyone says that it leads.
-    Pretender,
+    /// The leader counts its own copy as a majority.
+    MinorityCommit,
+    /// Followers truncate slots that they know to be chosen.
+    TruncatesChosen,
+    /// A follower stores another value.
+    WrongValue,
+    /// The number of starts goes back.
+    LosesStarts,
+    /// The number of starts goes back at the fourth start of a node.
+    LosesStartsAtFourth,
+    /// Every node claims to lead.
+    EveryNodeLeads,
     /// An assertion fails at the first proposal.
     Panicking,
 }
@@ -52,7 +52,7 @@ pub struct Toy {
     acked: BTreeMap<NodeId, Slot>,
 }
 
-/// How often the node was started.
+/// Number of starts of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Starts(u64);
 
@@ -69,17 +69,17 @@ impl PartialOrd for Starts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Word {
+pub enum ToyMessage {
     Append { run: Run<Term> },
-    Ack { through: Slot, hasty: bool },
+    Ack { through: Slot, early: bool },
     Commit { through: Slot },
 }
 
-impl Message<Toy> for Word {
+impl Message<Toy> for ToyMessage {
     fn gate(&self) -> Gate {
         match self {
-            Self::Ack { hasty: false, .. } => Gate::Durable,
-            Self::Ack { hasty: true, .. } | Self::Append { .. } | Self::Commit { .. } => {
+            Self::Ack { early: false, .. } => Gate::Durable,
+            Self::Ack { early: true, .. } | Self::Append { .. } | Self::Commit { .. } => {
                 Gate::Immediate
             }
         }
@@ -106,16 +106,16 @@ impl Message<Toy> for Word {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Beat;
+pub struct Heartbeat;
 
 type Fx<'a> = Effects<'a, Toy>;
 
 impl Protocol for Toy {
     type Config = Config;
-    type Message = Word;
+    type Message = ToyMessage;
     type HardState = Starts;
     type Stamp = Term;
-    type Timer = Beat;
+    type Timer = Heartbeat;
 
     const NAME: &'static str = "toy";
 
@@ -132,24 +132,24 @@ impl Protocol for Toy {
     fn step(&mut self, _: Instant, input: Input<Self>, fx: &mut Fx<'_>) {
         match input {
             Input::Start => {
-                let forgets = match self.config.bug {
-                    Bug::Forgetful => self.starts.0 > 0,
-                    Bug::Weary => self.starts.0 == 3,
+                let loses_starts = match self.config.bug {
+                    Bug::LosesStarts => self.starts.0 > 0,
+                    Bug::LosesStartsAtFourth => self.starts.0 == 3,
                     _ => false,
                 };
-                self.starts.0 = if forgets { 0 } else { self.starts.0 + 1 };
+                self.starts.0 = if loses_starts { 0 } else { self.starts.0 + 1 };
                 fx.write(Write::HardState(self.starts));
                 if self.config.id == LEADER {
                     self.ack(LEADER, fx);
-                    beat(fx);
+                    set_heartbeat(fx);
                 }
             }
             Input::Message { from, message } => self.on_message(from, message, fx),
-            Input::Timeout(Beat) => {
+            Input::Timeout(Heartbeat) => {
                 for peer in self.config.members.others(LEADER) {
-                    self.tell(peer, fx);
+                    self.replicate(peer, fx);
                 }
-                beat(fx);
+                set_heartbeat(fx);
             }
             Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
@@ -165,8 +165,8 @@ impl Protocol for Toy {
     }
 
     fn status(&self) -> Status {
-        let leads = self.config.id == LEADER || self.config.bug == Bug::Pretender;
-        // The leader writes under the number of its start: that is its term.
+        let leads = self.config.id == LEADER || self.config.bug == Bug::EveryNodeLeads;
+        // The leader's term is its number of starts.
         let followed = self.log.runs().last().map_or(0, |run| run.stamp.0);
         let round = if leads { self.starts.0 } else { followed };
         Status {
@@ -182,22 +182,22 @@ impl Protocol for Toy {
 }
 
 impl Toy {
-    fn on_message(&mut self, from: NodeId, message: Word, fx: &mut Fx<'_>) {
+    fn on_message(&mut self, from: NodeId, message: ToyMessage, fx: &mut Fx<'_>) {
         match message {
-            Word::Append { run } => {
+            ToyMessage::Append { run } => {
                 let next = self.log.last().next();
                 if run.first <= next && next <= run.last() {
                     self.store(run.from(next), fx);
                 }
                 self.ack(LEADER, fx);
             }
-            Word::Ack { through, .. } => {
+            ToyMessage::Ack { through, .. } => {
                 self.acked.insert(from, through);
-                self.count(fx);
+                self.advance_commit(fx);
             }
-            Word::Commit { through } => {
+            ToyMessage::Commit { through } => {
                 self.advance(through.min(self.log.last()), fx);
-                if self.config.bug == Bug::Cutting && self.commit > Slot::ZERO {
+                if self.config.bug == Bug::TruncatesChosen && self.commit > Slot::ZERO {
                     fx.write(Write::TruncateFrom(self.commit));
                 }
             }
@@ -206,12 +206,12 @@ impl Toy {
 
     fn on_propose(&mut self, ticket: Ticket, command: &Bytes, fx: &mut Fx<'_>) {
         assert_ne!(self.config.bug, Bug::Panicking, "planted");
-        // It leads once its own answer shows that the disk has the count of this start.
+        // Leads once its own acknowledgement shows that the number of starts is durable.
         if !self.acked.contains_key(&LEADER) {
             return fx.refuse(ticket, Refusal::NotLeader { hint: Some(LEADER) });
         }
         let first = self.log.last().next();
-        // What a crash took back is written again under another term.
+        // Commands lost in a crash are written again under another term.
         let stamp = Term(self.starts.0);
         let run = Run { first, stamp, values: Values::command_only(command) };
         fx.write(Write::Put(run.clone()));
@@ -219,12 +219,12 @@ impl Toy {
         fx.placed(ticket, first);
         self.ack(LEADER, fx);
         for peer in self.config.members.others(LEADER) {
-            self.tell(peer, fx);
+            self.replicate(peer, fx);
         }
     }
 
     fn store(&mut self, mut run: Run<Term>, fx: &mut Fx<'_>) {
-        if self.config.bug == Bug::Garble {
+        if self.config.bug == Bug::WrongValue {
             run.values = (0..run.values.len()).map(|_| synod_types::Value::Noop).collect();
         }
         if self.config.bug != Bug::UnwrittenAck {
@@ -234,24 +234,24 @@ impl Toy {
     }
 
     fn ack(&self, to: NodeId, fx: &mut Fx<'_>) {
-        let hasty = self.config.bug == Bug::HastyAck;
-        fx.send(to, Word::Ack { through: self.log.last(), hasty });
+        let early = self.config.bug == Bug::EarlyAck;
+        fx.send(to, ToyMessage::Ack { through: self.log.last(), early });
     }
 
-    /// Sends a peer what it has not acknowledged.
-    fn tell(&self, peer: NodeId, fx: &mut Fx<'_>) {
+    /// Sends a peer the slots that it has not acknowledged.
+    fn replicate(&self, peer: NodeId, fx: &mut Fx<'_>) {
         let acked = self.acked.get(&peer).copied().unwrap_or_default();
         match self.log.chunk(acked.next(), self.log.last(), 1 << 20) {
-            Some(run) => fx.send(peer, Word::Append { run }),
-            None => fx.send(peer, Word::Commit { through: self.commit }),
+            Some(run) => fx.send(peer, ToyMessage::Append { run }),
+            None => fx.send(peer, ToyMessage::Commit { through: self.commit }),
         }
     }
 
-    fn count(&mut self, fx: &mut Fx<'_>) {
+    fn advance_commit(&mut self, fx: &mut Fx<'_>) {
         let mut acked: Vec<_> = self.acked.values().copied().collect();
         acked.sort_unstable_by(|one, other| other.cmp(one));
-        let lonely = self.config.bug == Bug::LonelyCommit;
-        let enough = if lonely { 1 } else { self.config.members.majority() };
+        let by_minority = self.config.bug == Bug::MinorityCommit;
+        let enough = if by_minority { 1 } else { self.config.members.majority() };
         if let Some(agreed) = acked.get(enough - 1) {
             self.advance(*agreed, fx);
         }
@@ -266,6 +266,6 @@ impl Toy {
     }
 }
 
-fn beat(fx: &mut Fx<'_>) {
-    fx.set_timer(Beat, Duration::from_millis(50)..Duration::from_millis(51));
+fn set_heartbeat(fx: &mut Fx<'_>) {
+    fx.set_timer(Heartbeat, Duration::from_millis(50)..Duration::from_millis(51));
 }

@@ -1,4 +1,4 @@
-//! A schedule in words: one fault a line.
+//! Text form of a schedule: one fault per line.
 //!
 //! ```text
 //! at 12.345678901 isolate 1>2,1>3,2>1,3>1 for 2.300000000
@@ -78,8 +78,8 @@ impl fmt::Display for FaultEffect {
             Self::CorruptDisk(crash, place) => write!(f, "{crash} place {place}"),
             Self::FailDisk(crash, time) => write!(f, "{crash} for {}", Seconds(*time)),
             Self::ClockShift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
-            Self::ClockDrift(node, gains, time) => {
-                write!(f, "{} gains {gains} for {}", node + 1, Seconds(*time))
+            Self::ClockDrift(node, drift_ppm, time) => {
+                write!(f, "{} gains {drift_ppm} for {}", node + 1, Seconds(*time))
             }
         }
     }
@@ -94,7 +94,7 @@ impl fmt::Display for CrashSpec {
     }
 }
 
-/// A time in seconds, to the nanosecond.
+/// Duration in seconds, to the nanosecond.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -103,7 +103,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// In words nodes are counted from 1.
+/// Text numbers nodes from 1.
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}>{}", self.from + 1, self.to + 1)
@@ -134,54 +134,55 @@ impl FromStr for ScheduleEntry {
             }
             "message" => {
                 let word = words.next()?;
-                let (link, number) = word.split_once('#').ok_or_else(|| words.bad(word))?;
+                let (link, number) = word.split_once('#').ok_or_else(|| words.unexpected(word))?;
                 let (link, number) = (words.link(link)?, words.number(number)?);
                 ScheduledFault::Message { link, number, message_fault: words.message_fault()? }
             }
-            other => return Err(words.bad(other)),
+            other => return Err(words.unexpected(other)),
         };
         match words.rest.next() {
             None => Ok(Self(scheduled)),
-            Some(more) => Err(words.bad(more)),
+            Some(more) => Err(words.unexpected(more)),
         }
     }
 }
 
-/// The unread words of a line.
+/// Unread words of a line.
 struct Words<'a> {
     line: &'a str,
     rest: SplitWhitespace<'a>,
 }
 
 impl<'a> Words<'a> {
-    fn bad(&self, word: &str) -> ScheduleError {
-        ScheduleError { line: 0, reason: format!("{word:?} does not fit in {:?}", self.line) }
+    fn unexpected(&self, word: &str) -> ScheduleError {
+        ScheduleError { line: 0, reason: format!("unexpected {word:?} in {:?}", self.line) }
     }
 
     fn next(&mut self) -> Result<&'a str, ScheduleError> {
-        let ends = || ScheduleError { line: 0, reason: format!("{:?} ends early", self.line) };
+        let ends =
+            || ScheduleError { line: 0, reason: format!("unexpected end of {:?}", self.line) };
         self.rest.next().ok_or_else(ends)
     }
 
     fn expect(&mut self, word: &str) -> Result<(), ScheduleError> {
         let found = self.next()?;
-        if found == word { Ok(()) } else { Err(self.bad(found)) }
+        if found == word { Ok(()) } else { Err(self.unexpected(found)) }
     }
 
     fn number<T: FromStr>(&self, word: &str) -> Result<T, ScheduleError> {
-        word.parse().map_err(|_| self.bad(word))
+        word.parse().map_err(|_| self.unexpected(word))
     }
 
-    /// A node, counted from 0.
+    /// Parses a node, and numbers it from 0.
     fn node(&self, word: &str) -> Result<usize, ScheduleError> {
-        self.number::<usize>(word)?.checked_sub(1).ok_or_else(|| self.bad(word))
+        self.number::<usize>(word)?.checked_sub(1).ok_or_else(|| self.unexpected(word))
     }
 
     fn seconds(&mut self) -> Result<Duration, ScheduleError> {
         let word = self.next()?;
         let (whole, part) = word.split_once('.').unwrap_or((word, "0"));
         if part.is_empty() || part.len() > 9 || !part.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(self.bad(word));
+            return Err(self.unexpected(word));
         }
         let nanos: u32 = self.number(&format!("{part:0<9}"))?;
         Ok(Duration::new(self.number(whole)?, nanos))
@@ -190,11 +191,11 @@ impl<'a> Words<'a> {
     fn fault(&mut self) -> Result<Fault, ScheduleError> {
         let word = self.next()?;
         let mut kinds = Fault::ALL.iter().copied();
-        kinds.find(|fault| fault.name() == word).ok_or_else(|| self.bad(word))
+        kinds.find(|fault| fault.name() == word).ok_or_else(|| self.unexpected(word))
     }
 
     fn link(&self, word: &str) -> Result<Link, ScheduleError> {
-        let (from, to) = word.split_once('>').ok_or_else(|| self.bad(word))?;
+        let (from, to) = word.split_once('>').ok_or_else(|| self.unexpected(word))?;
         Ok(Link { from: self.node(from)?, to: self.node(to)? })
     }
 
@@ -209,7 +210,7 @@ impl<'a> Words<'a> {
                 let word = self.next()?;
                 Ok(MessageFault::Corrupted(self.number(word)?))
             }
-            other => Err(self.bad(other.name())),
+            other => Err(self.unexpected(other.name())),
         }
     }
 
@@ -223,7 +224,7 @@ impl<'a> Words<'a> {
             | Fault::Clog => {
                 let word = self.next()?;
                 let links: Result<_, _> = word.split(',').map(|link| self.link(link)).collect();
-                Ok(FaultEffect::Links(links?, self.after("for")?))
+                Ok(FaultEffect::Links(links?, self.time_after("for")?))
             }
             Fault::Crash | Fault::CrashAll | Fault::CrashRecovering => {
                 Ok(FaultEffect::Crash(self.crashes()?))
@@ -232,7 +233,9 @@ impl<'a> Words<'a> {
             | Fault::SlowStart
             | Fault::SlowDisk
             | Fault::DiskStall
-            | Fault::ApplyStall => Ok(FaultEffect::Stall(self.next_node()?, self.after("for")?)),
+            | Fault::ApplyStall => {
+                Ok(FaultEffect::Stall(self.next_node()?, self.time_after("for")?))
+            }
             Fault::LoseAnyOrder | Fault::TornWrite | Fault::BitFlip | Fault::MisdirectedWrite => {
                 let crash = self.crash()?;
                 self.expect("place")?;
@@ -240,18 +243,18 @@ impl<'a> Words<'a> {
                 Ok(FaultEffect::CorruptDisk(crash, self.number(word)?))
             }
             Fault::ReadError | Fault::FsyncError | Fault::DiskFull => {
-                Ok(FaultEffect::FailDisk(self.crash()?, self.after("for")?))
+                Ok(FaultEffect::FailDisk(self.crash()?, self.time_after("for")?))
             }
             Fault::Skew | Fault::JumpAhead | Fault::JumpBack => {
-                Ok(FaultEffect::ClockShift(self.next_node()?, self.after("by")?))
+                Ok(FaultEffect::ClockShift(self.next_node()?, self.time_after("by")?))
             }
             Fault::Drift => {
                 let node = self.next_node()?;
                 self.expect("gains")?;
                 let word = self.next()?;
-                Ok(FaultEffect::ClockDrift(node, self.number(word)?, self.after("for")?))
+                Ok(FaultEffect::ClockDrift(node, self.number(word)?, self.time_after("for")?))
             }
-            other => Err(self.bad(other.name())),
+            other => Err(self.unexpected(other.name())),
         }
     }
 
@@ -260,8 +263,8 @@ impl<'a> Words<'a> {
         self.node(word)
     }
 
-    /// A time that is announced by a word.
-    fn after(&mut self, word: &str) -> Result<Duration, ScheduleError> {
+    /// Parses a time after a keyword.
+    fn time_after(&mut self, word: &str) -> Result<Duration, ScheduleError> {
         self.expect(word)?;
         self.seconds()
     }
@@ -284,7 +287,7 @@ impl<'a> Words<'a> {
         if muted {
             self.expect("down")?;
         } else if word != "down" {
-            return Err(self.bad(word));
+            return Err(self.unexpected(word));
         }
         Ok(CrashSpec { node, keep, keep_state, drops_in_flight: muted, down: self.seconds()? })
     }
@@ -330,9 +333,9 @@ message 5>4#60 corruption 4711
     }
 
     #[test]
-    fn invalid_fault_is_named_with_its_line() {
+    fn parse_error_names_the_word_and_the_line() {
         for (line, part) in [
-            ("at", "ends early"),
+            ("at", "unexpected end"),
             ("on 1.0 crash", "\"on\""),
             ("at 1.0 earthquake 1", "\"earthquake\""),
             ("at 1.0 loss 1", "\"loss\""),
