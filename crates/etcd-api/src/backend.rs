@@ -1,4 +1,4 @@
-//! The interface of the API to the node that serves it.
+//! Interface of the API to the node that serves it.
 
 use async_trait::async_trait;
 use std::any::Any;
@@ -19,7 +19,7 @@ pub trait Backend: Send + Sync + 'static {
     /// command may have taken effect, or may still do so.
     async fn propose(&self, command: Command) -> Result<Reply, BackendError>;
 
-    /// Answers a query with the given consistency.
+    /// Executes a query with the given consistency.
     ///
     /// # Errors
     /// If there is no reply.
@@ -29,7 +29,7 @@ pub trait Backend: Send + Sync + 'static {
         consistency: Consistency,
     ) -> Result<QueryReply, BackendError>;
 
-    /// Returns the node's status. It is called for every request, so it must be cheap and must not block.
+    /// Returns the node's status. Called for every request: it must be cheap and must not block.
     fn status(&self) -> NodeStatus;
 
     /// Returns the members of the cluster.
@@ -51,8 +51,8 @@ impl From<Reply> for QueryReply {
     }
 }
 
-/// Value that is kept until a reply has been sent or its client has disconnected, for example a permit of
-/// a memory budget.
+/// Value that is kept until a reply has been sent or its client has disconnected, for example a
+/// permit of a memory budget.
 #[derive(Default)]
 pub struct ReplyGuard(Option<Box<dyn Any + Send>>);
 
@@ -95,7 +95,7 @@ pub struct NodeStatus {
     pub errors: Vec<String>,
 }
 
-/// MemberInfo of the cluster.
+/// Member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberInfo {
     /// Id of the node.
@@ -144,7 +144,7 @@ pub enum BackendError {
     /// The node is stopping or has stopped.
     #[error("etcdserver: server stopped")]
     Stopped,
-    /// The node's data is damaged.
+    /// The node's data is corrupted.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
     /// Internal error of the node.

@@ -4,7 +4,7 @@ use crate::BackendError;
 use synod_kv::KvError;
 use tonic::{Code, Status};
 
-/// Error of a put with a value that is also required to keep the old one.
+/// Error of a put with both a value and the request to keep the old one.
 pub(crate) const VALUE_PROVIDED: &str = "etcdserver: value is provided";
 /// Error of a range with an unknown order.
 pub(crate) const INVALID_SORT: &str = "etcdserver: invalid sort option";
@@ -17,8 +17,8 @@ const DUPLICATE_KEY: &str = "etcdserver: duplicate key given in txn request";
 const FUTURE_REVISION: &str = "etcdserver: mvcc: required revision is a future revision";
 
 /// Returns the error of an unsupported feature, with its name.
-pub(crate) fn not_served(what: &str) -> Status {
-    Status::unimplemented(format!("synod: {what} is not served"))
+pub(crate) fn not_supported(feature: &str) -> Status {
+    Status::unimplemented(format!("synod: {feature} is not supported"))
 }
 
 /// Converts an error of the node.
@@ -44,8 +44,9 @@ pub(crate) fn kv_status(error: KvError) -> Status {
         KvError::DuplicateKey => Status::invalid_argument(DUPLICATE_KEY),
         KvError::FutureRevision => Status::out_of_range(FUTURE_REVISION),
         KvError::ReplyTooLarge => Status::resource_exhausted(format!("synod: {error}")),
-        KvError::HistoricRevision => not_served("a read of an older revision"),
-        // The API encodes requests itself and sends writes as commands: the node is at fault.
+        KvError::HistoricRevision => not_supported("a read of an older revision"),
+        // The API encodes requests itself and sends writes as commands, so this is a bug of the
+        // node.
         other => Status::internal(format!("synod: {other}")),
     }
 }
@@ -112,7 +113,7 @@ mod tests {
             (
                 KvError::HistoricRevision,
                 Code::Unimplemented,
-                "synod: a read of an older revision is not served",
+                "synod: a read of an older revision is not supported",
             ),
             (
                 KvError::ReplyTooLarge,

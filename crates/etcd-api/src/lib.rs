@@ -47,13 +47,13 @@
 //!
 //! # Supported methods
 //! `KV` (Range, Put, DeleteRange, Txn), `Maintenance` (Status, Alarm GET) and `Cluster`
-//! (MemberList). [`proto`] has clients for them as well. A large reply is encoded in pieces while its
-//! client reads it, and its [guard](ReplyGuard) is dropped when it is sent.
+//! (MemberList). [`proto`] has clients for them as well. A large reply is encoded in pieces while
+//! its client reads it, and its [guard](ReplyGuard) is dropped when it is sent.
 //!
 //! # Not supported
-//! Every other method returns Unimplemented with its name at once. So do leases, transactions inside
-//! transactions and reads of older revisions in the supported methods. TLS, authentication and timeouts
-//! belong to the server that mounts the routes.
+//! Every other method returns Unimplemented with its name at once. So do leases, nested
+//! transactions and reads of older revisions in the supported methods. TLS, authentication and
+//! timeouts are the task of the server that mounts the routes.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

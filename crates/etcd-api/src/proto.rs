@@ -1,9 +1,9 @@
-//! The wire's messages, services and clients, generated from the `.proto` files of this crate.
+//! Wire messages, services and clients, generated from the `.proto` files of this crate.
 //!
 //! The code is committed; the test `generated` checks that it is up to date and names the command to regenerate it.
 
 /// Services of etcd and their messages.
-// The generator documents what the .proto files document; the rest is its own.
+// Only the comments of the .proto files become docs.
 #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
 pub mod etcdserverpb {
     include!("generated/etcdserverpb.rs");

@@ -1,6 +1,6 @@
-//! The conversion of wire messages to requests of the store.
+//! Conversion of wire messages to requests of the store.
 
-use crate::error::{INVALID_SORT, KEY_NOT_FOUND, VALUE_PROVIDED, not_served};
+use crate::error::{INVALID_SORT, KEY_NOT_FOUND, VALUE_PROVIDED, not_supported};
 use crate::proto::etcdserverpb as pb;
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::range_request::{SortOrder, SortTarget};
@@ -31,7 +31,7 @@ pub(crate) fn range(request: pb::RangeRequest) -> Result<Range, Status> {
 /// Converts a put.
 pub(crate) fn put(request: pb::PutRequest) -> Result<Put, Status> {
     if request.lease != 0 || request.ignore_lease {
-        return Err(not_served("a lease in a put"));
+        return Err(not_supported("a lease in a put"));
     }
     if request.ignore_value && !request.value.is_empty() {
         return Err(Status::invalid_argument(VALUE_PROVIDED));
@@ -56,8 +56,8 @@ pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Status> {
     })
 }
 
-/// Returns whether a transaction may be answered from the node's own state: it only reads, and every read
-/// is serializable.
+/// Returns whether a transaction may be executed on the node's own state: it only reads, and every
+/// read is serializable.
 pub(crate) fn is_serializable(request: &pb::TxnRequest) -> bool {
     request
         .success
@@ -71,7 +71,7 @@ fn op(op: pb::RequestOp) -> Result<Op, Status> {
         Some(Request::RequestRange(request)) => range(request).map(Op::Range),
         Some(Request::RequestPut(request)) => put(request).map(Op::Put),
         Some(Request::RequestDeleteRange(request)) => Ok(Op::DeleteRange(delete_range(request))),
-        Some(Request::RequestTxn(_)) => Err(not_served("a transaction inside a transaction")),
+        Some(Request::RequestTxn(_)) => Err(not_supported("a transaction inside a transaction")),
         None => Err(Status::invalid_argument(KEY_NOT_FOUND)),
     }
 }
@@ -123,7 +123,7 @@ fn compare(compare: pb::Compare) -> Result<Compare, Status> {
             Some(TargetUnion::Value(value)) => value,
             _ => bytes::Bytes::new(),
         }),
-        Ok(CompareTarget::Lease) => return Err(not_served("a lease in a compare")),
+        Ok(CompareTarget::Lease) => return Err(not_supported("a lease in a compare")),
         Err(_) => return Err(Status::invalid_argument("synod: unknown target of a compare")),
     };
     Ok(Compare { keys: KeyRange::from_etcd(compare.key, compare.range_end), relation, operand })
@@ -139,8 +139,8 @@ mod tests {
         (status.code(), status.message().to_string())
     }
 
-    fn unserved(what: &str) -> (Code, String) {
-        (Code::Unimplemented, format!("synod: {what} is not served"))
+    fn unsupported(feature: &str) -> (Code, String) {
+        (Code::Unimplemented, format!("synod: {feature} is not supported"))
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
     #[test]
     fn put_with_a_lease_is_rejected() {
         let lease = pb::PutRequest { lease: 7, ..Default::default() };
-        assert_eq!(rejected(put(lease)), unserved("a lease in a put"));
+        assert_eq!(rejected(put(lease)), unsupported("a lease in a put"));
         let ignore = pb::PutRequest { ignore_lease: true, ..Default::default() };
-        assert_eq!(rejected(put(ignore)), unserved("a lease in a put"));
+        assert_eq!(rejected(put(ignore)), unsupported("a lease in a put"));
         let both = pb::PutRequest { ignore_value: true, value: "v".into(), ..Default::default() };
         assert_eq!(rejected(put(both)), (Code::InvalidArgument, VALUE_PROVIDED.to_string()));
         let keep = pb::PutRequest { ignore_value: true, ..Default::default() };
@@ -194,7 +194,7 @@ mod tests {
             txn(pb::TxnRequest { success: vec![pb::RequestOp { request }], ..Default::default() })
         };
         let nested = Some(Request::RequestTxn(pb::TxnRequest::default()));
-        assert_eq!(rejected(of(nested)), unserved("a transaction inside a transaction"));
+        assert_eq!(rejected(of(nested)), unsupported("a transaction inside a transaction"));
         assert_eq!(rejected(of(None)), (Code::InvalidArgument, KEY_NOT_FOUND.to_string()));
     }
 
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(given, CompareOperand::Version(Version(3)));
         assert_eq!(of(CompareTarget::Mod, version).unwrap(), CompareOperand::Modified(Revision(0)));
         assert_eq!(of(CompareTarget::Value, None).unwrap(), CompareOperand::Value("".into()));
-        assert_eq!(rejected(of(CompareTarget::Lease, None)), unserved("a lease in a compare"));
+        assert_eq!(rejected(of(CompareTarget::Lease, None)), unsupported("a lease in a compare"));
         for (result, target) in [(9, 0), (0, 9)] {
             let odd = pb::Compare { result, target, ..Default::default() };
             assert_eq!(rejected(compare(odd)).0, Code::InvalidArgument);

@@ -1,4 +1,4 @@
-//! The conversion of the store's answers to wire messages.
+//! Conversion of the store's results to wire messages.
 
 use crate::error::kv_status;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -9,57 +9,58 @@ use synod_kv::{
 };
 use tonic::Status;
 
-/// Returns the answer in a reply, if it has the expected kind.
+/// Returns the result in a reply, if it has the expected kind.
 pub(crate) fn expect<T>(reply: Reply, pick: fn(ReplyBody) -> Option<T>) -> Result<T, Status> {
-    let answer = reply.answer.map_err(kv_status)?;
-    pick(answer).ok_or_else(|| Status::internal("synod: the store answered another question"))
+    let result = reply.answer.map_err(kv_status)?;
+    pick(result)
+        .ok_or_else(|| Status::internal("synod: the store's reply does not match the request"))
 }
 
-/// Converts the answer to a read.
-pub(crate) fn range(header: pb::ResponseHeader, answer: RangeAnswer) -> pb::RangeResponse {
+/// Converts the result of a read.
+pub(crate) fn range(header: pb::ResponseHeader, result: RangeAnswer) -> pb::RangeResponse {
     pb::RangeResponse {
         header: Some(header),
-        kvs: answer.kvs.into_iter().map(key_value).collect(),
-        more: answer.more,
-        count: count(answer.count),
+        kvs: result.kvs.into_iter().map(key_value).collect(),
+        more: result.more,
+        count: count(result.count),
     }
 }
 
-/// Converts the answer to a put.
-pub(crate) fn put(header: pb::ResponseHeader, answer: PutAnswer) -> pb::PutResponse {
-    pb::PutResponse { header: Some(header), prev_kv: answer.prev.map(key_value) }
+/// Converts the result of a put.
+pub(crate) fn put(header: pb::ResponseHeader, result: PutAnswer) -> pb::PutResponse {
+    pb::PutResponse { header: Some(header), prev_kv: result.prev.map(key_value) }
 }
 
-/// Converts the answer to a delete.
+/// Converts the result of a delete.
 pub(crate) fn delete_range(
     header: pb::ResponseHeader,
-    answer: DeleteRangeAnswer,
+    result: DeleteRangeAnswer,
 ) -> pb::DeleteRangeResponse {
     pb::DeleteRangeResponse {
         header: Some(header),
-        deleted: count(answer.deleted),
-        prev_kvs: answer.prev_kvs.into_iter().map(key_value).collect(),
+        deleted: count(result.deleted),
+        prev_kvs: result.prev_kvs.into_iter().map(key_value).collect(),
     }
 }
 
-/// Converts the answer to a transaction.
-pub(crate) fn txn(header: pb::ResponseHeader, answer: TxnAnswer) -> pb::TxnResponse {
+/// Converts the result of a transaction.
+pub(crate) fn txn(header: pb::ResponseHeader, result: TxnAnswer) -> pb::TxnResponse {
     pb::TxnResponse {
         header: Some(header),
-        succeeded: answer.succeeded,
-        responses: answer.replies.into_iter().map(response_op).collect(),
+        succeeded: result.succeeded,
+        responses: result.replies.into_iter().map(response_op).collect(),
     }
 }
 
-/// Converts an inner reply. Its header has the revision only; the outer header has the rest.
+/// Converts an inner reply. Its header has only the revision; the outer header has the rest.
 fn response_op(reply: OpReply) -> pb::ResponseOp {
     let Revision(revision) = reply.revision;
     let header = pb::ResponseHeader { revision, ..Default::default() };
     let response = match reply.answer {
-        OpAnswer::Range(answer) => Response::ResponseRange(range(header, answer)),
-        OpAnswer::Put(answer) => Response::ResponsePut(put(header, answer)),
-        OpAnswer::DeleteRange(answer) => {
-            Response::ResponseDeleteRange(delete_range(header, answer))
+        OpAnswer::Range(result) => Response::ResponseRange(range(header, result)),
+        OpAnswer::Put(result) => Response::ResponsePut(put(header, result)),
+        OpAnswer::DeleteRange(result) => {
+            Response::ResponseDeleteRange(delete_range(header, result))
         }
     };
     pb::ResponseOp { response: Some(response) }

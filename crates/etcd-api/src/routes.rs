@@ -1,7 +1,7 @@
 //! The services as routes of one HTTP server.
 
 use crate::backend::{Backend, BackendError};
-use crate::error::{backend_status, not_served};
+use crate::error::{backend_status, not_supported};
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
@@ -15,15 +15,16 @@ use axum::response::Response;
 use axum::routing::any;
 use std::sync::Arc;
 
-/// The maximum size of a message in bytes. As in etcd it exceeds the maximum request, so that a request
-/// that is a little too large gets a specific error.
+/// Maximum size of a message in bytes. As in etcd it exceeds the maximum request, so that a request
+/// that is slightly too large gets a specific error.
 const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
 const KV: [&str; 4] = ["Range", "Put", "DeleteRange", "Txn"];
 const CLUSTER: [&str; 1] = ["MemberList"];
 const MAINTENANCE: [&str; 2] = ["Alarm", "Status"];
 
-/// The services of etcd v3. Unsupported methods return an error with their name, so that no client waits.
+/// Services of etcd v3. Unsupported methods return an error with their name, so that no client
+/// waits.
 const SERVICES: [&str; 8] = [
     "etcdserverpb.KV",
     "etcdserverpb.Cluster",
@@ -58,7 +59,7 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
     for service in SERVICES {
         router = router.route(&format!("/{service}/{{*method}}"), any(unsupported));
     }
-    // The first layer is the innermost: bodies are put in next to the services.
+    // The first layer is the innermost: bodies are replaced next to the services.
     let router = router.route_layer(middleware::map_response(replace_body));
     router.route_layer(middleware::from_fn_with_state(backend, require_leader))
 }
@@ -66,7 +67,7 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
 /// Returns the error of an unsupported method.
 async fn unsupported(uri: Uri) -> Response {
     let method = uri.path().rsplit('/').next().unwrap_or_default();
-    not_served(method).into_http()
+    not_supported(method).into_http()
 }
 
 /// Rejects requests that require a leader if there is none.

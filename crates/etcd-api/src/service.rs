@@ -1,7 +1,7 @@
 //! The gRPC services.
 
 use crate::backend::{Backend, BackendError, MemberInfo, QueryReply, ReplyGuard};
-use crate::error::{backend_status, kv_status, not_served};
+use crate::error::{backend_status, kv_status, not_supported};
 use crate::proto::etcdserverpb as pb;
 use crate::stream::respond;
 use crate::{request, response};
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 /// Maximum size of a request in bytes: etcd's 1.5 MiB.
 pub const MAX_REQUEST_BYTES: usize = 3 * 512 * 1024;
 
-/// The supported services on one backend.
+/// Supported services on one backend.
 #[derive(Clone)]
 pub(crate) struct Api {
     backend: Arc<dyn Backend>,
@@ -27,7 +27,7 @@ impl Api {
         Self { backend }
     }
 
-    /// Proposes a command, if it passes the checks that need no log.
+    /// Proposes a command that passes the checks that need no log.
     async fn propose(&self, command: Command, bytes: usize) -> Result<Reply, Status> {
         command.check().map_err(kv_status)?;
         if bytes > MAX_REQUEST_BYTES {
@@ -56,7 +56,7 @@ impl Api {
     async fn bare_header(&self, consistency: Consistency) -> Result<pb::ResponseHeader, Status> {
         let QueryReply { reply, .. } = self.query(Query::Revision, consistency).await?;
         let revision = reply.revision;
-        response::expect(reply, |answer| matches!(answer, ReplyBody::Revision).then_some(()))?;
+        response::expect(reply, |result| matches!(result, ReplyBody::Revision).then_some(()))?;
         Ok(self.header(revision))
     }
 }
@@ -76,11 +76,11 @@ impl Kv for Api {
         let query = Query::Range(request::range(request)?);
         let QueryReply { reply, guard } = self.query(query, consistency).await?;
         let header = self.header(reply.revision);
-        let answer = response::expect(reply, |answer| match answer {
-            ReplyBody::Op(OpAnswer::Range(answer)) => Some(answer),
+        let result = response::expect(reply, |result| match result {
+            ReplyBody::Op(OpAnswer::Range(result)) => Some(result),
             _ => None,
         })?;
-        Ok(respond(response::range(header, answer), guard))
+        Ok(respond(response::range(header, result), guard))
     }
 
     async fn put(
@@ -91,11 +91,11 @@ impl Kv for Api {
         let bytes = request.encoded_len();
         let reply = self.propose(Command::Put(request::put(request)?), bytes).await?;
         let header = self.header(reply.revision);
-        let answer = response::expect(reply, |answer| match answer {
-            ReplyBody::Op(OpAnswer::Put(answer)) => Some(answer),
+        let result = response::expect(reply, |result| match result {
+            ReplyBody::Op(OpAnswer::Put(result)) => Some(result),
             _ => None,
         })?;
-        Ok(Response::new(response::put(header, answer)))
+        Ok(Response::new(response::put(header, result)))
     }
 
     async fn delete_range(
@@ -107,11 +107,11 @@ impl Kv for Api {
         let command = Command::DeleteRange(request::delete_range(request));
         let reply = self.propose(command, bytes).await?;
         let header = self.header(reply.revision);
-        let answer = response::expect(reply, |answer| match answer {
-            ReplyBody::Op(OpAnswer::DeleteRange(answer)) => Some(answer),
+        let result = response::expect(reply, |result| match result {
+            ReplyBody::Op(OpAnswer::DeleteRange(result)) => Some(result),
             _ => None,
         })?;
-        Ok(respond(response::delete_range(header, answer), ReplyGuard::default()))
+        Ok(respond(response::delete_range(header, result), ReplyGuard::default()))
     }
 
     async fn txn(
@@ -128,11 +128,11 @@ impl Kv for Api {
             self.propose(Command::Txn(txn), bytes).await?.into()
         };
         let header = self.header(reply.revision);
-        let answer = response::expect(reply, |answer| match answer {
-            ReplyBody::Txn(answer) => Some(answer),
+        let result = response::expect(reply, |result| match result {
+            ReplyBody::Txn(result) => Some(result),
             _ => None,
         })?;
-        Ok(respond(response::txn(header, answer), guard))
+        Ok(respond(response::txn(header, result), guard))
     }
 }
 
@@ -166,8 +166,8 @@ impl Maintenance for Api {
     ) -> Result<Response<pb::AlarmResponse>, Status> {
         match AlarmAction::try_from(request.into_inner().action) {
             Ok(AlarmAction::Get) => {}
-            Ok(action) => return Err(not_served(&format!("Alarm {}", action.as_str_name()))),
-            Err(unknown) => return Err(not_served(&format!("Alarm {unknown}"))),
+            Ok(action) => return Err(not_supported(&format!("Alarm {}", action.as_str_name()))),
+            Err(unknown) => return Err(not_supported(&format!("Alarm {unknown}"))),
         }
         // No alarm can be raised yet, so none is active.
         let header = self.bare_header(Consistency::Serializable).await?;

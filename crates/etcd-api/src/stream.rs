@@ -1,10 +1,10 @@
 //! Large replies, encoded in pieces while they are sent.
 //!
-//! One message of gRPC is one message of protobuf, which tonic encodes as a whole: that would hold
-//! up the thread, and double the reply in memory. But protobuf lets a message be cut: the encodings
-//! of two messages, one after the other, are the encoding of both merged. So only the length of the
-//! whole is needed first, and the values are shared with the store until the client reads them. A reply
-//! of which the client reads nothing for [`STALL_TIMEOUT`] is aborted, and its guard dropped.
+//! A gRPC message is one protobuf message, which tonic encodes as a whole: this would block the
+//! thread, and double the reply in memory. But protobuf messages can be split: the concatenated
+//! encodings of two messages are the encoding of both merged. So only the length of the whole is
+//! needed in advance, and values are shared with the store until the client reads them. A reply of
+//! which the client reads nothing for [`STALL_TIMEOUT`] is aborted, and its guard dropped.
 
 use crate::backend::ReplyGuard;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -25,38 +25,37 @@ use tokio::task::AbortHandle;
 use tokio::time;
 use tonic::{Response, Status};
 
-/// A reply above this size in bytes is sent in pieces.
+/// Replies above this size in bytes are sent in pieces.
 const LARGE: usize = 64 << 10;
-/// Keys are encoded together until they have this many bytes.
+/// Keys are encoded together up to this many bytes.
 const PIECE: usize = 64 << 10;
 /// Time after which a reply is aborted if the client has read no piece of it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How a field of nested messages begins: `responses` of [`pb::TxnResponse`], and
-/// `response_range` of [`pb::ResponseOp`].
+/// Tags of fields with nested messages: `responses` of [`pb::TxnResponse`], and `response_range` of
+/// [`pb::ResponseOp`].
 const RESPONSES: u8 = 3 << 3 | 2;
 const RESPONSE_RANGE: u8 = 1 << 3 | 2;
 
-/// A message that can be encoded in pieces.
+/// Message that can be encoded in pieces.
 pub(crate) trait Divisible: Message + Default {
     /// Appends the parts of the message, in order.
     fn divide(self, parts: &mut VecDeque<Part>);
 }
 
-/// A part of a message.
+/// Part of a message.
 pub(crate) enum Part {
     Encoded(Bytes),
     /// Keys of a [`pb::RangeResponse`].
     Found(vec::IntoIter<mvccpb::KeyValue>),
     /// Keys of a [`pb::DeleteRangeResponse`].
     Deleted(vec::IntoIter<mvccpb::KeyValue>),
-    /// A response inside a [`pb::TxnResponse`].
+    /// Response inside a [`pb::TxnResponse`].
     Op(pb::ResponseOp),
 }
 
-/// The response with a message; `guard` is kept until a large one is sent or broken off.
+/// Returns the response with a message; `guard` is kept until a large one is sent or aborted.
 ///
-/// tonic's code is left to answer an empty message in its place, and [`replace_body`] puts the body
-/// in.
+/// For a large message, tonic encodes an empty one, and [`replace_body`] sets the body.
 pub(crate) fn respond<M: Divisible>(message: M, guard: ReplyGuard) -> Response<M> {
     let len = message.encoded_len();
     if len <= LARGE {
@@ -86,14 +85,14 @@ pub(crate) async fn replace_body(
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Result<Large, Status>>>>);
 
-/// The body of a response with one large message.
+/// Body of a response with one large message.
 struct Large {
     content: Arc<Shared>,
-    /// The watchdog task, which ends with the body.
+    /// Watchdog task, which ends with the body.
     watch: Option<AbortHandle>,
 }
 
-/// The content, or `None` after the reply is aborted.
+/// Content, or `None` after the reply is aborted.
 type Shared = Mutex<Option<Content>>;
 
 struct Content {
@@ -114,7 +113,7 @@ impl Large {
     fn new<M: Divisible>(message: M, len: usize, guard: ReplyGuard) -> Result<Self, Status> {
         let len = u32::try_from(len)
             .map_err(|_| Status::resource_exhausted("synod: the reply is larger than 4 GiB"))?;
-        // Not compressed, and the length.
+        // The prefix of a gRPC message: not compressed, and the length.
         let mut prefix = BytesMut::with_capacity(5);
         prefix.put_u8(0);
         prefix.put_u32(len);
@@ -164,12 +163,12 @@ impl Content {
         loop {
             let piece = match self.parts.front_mut()? {
                 Part::Found(kvs) => {
-                    let kvs = some_of(kvs);
+                    let kvs = next_keys(kvs);
                     let more = !kvs.is_empty();
                     more.then(|| encode(&pb::RangeResponse { kvs, ..Default::default() }))
                 }
                 Part::Deleted(kvs) => {
-                    let prev_kvs = some_of(kvs);
+                    let prev_kvs = next_keys(kvs);
                     let more = !prev_kvs.is_empty();
                     more.then(|| {
                         encode(&pb::DeleteRangeResponse { prev_kvs, ..Default::default() })
@@ -231,7 +230,8 @@ impl Divisible for pb::TxnResponse {
         for op in responses {
             match op {
                 pb::ResponseOp { response: Some(OpResponse::ResponseRange(range)) } => {
-                    // The head of a nested message is its length, and its own head the range's.
+                    // A nested message starts with its tag and length, and then the range's tag and
+                    // length.
                     let (mut inner, len) = (vec![RESPONSE_RANGE], range.encoded_len());
                     put_len(len, &mut inner);
                     let mut head = vec![RESPONSES];
@@ -251,11 +251,11 @@ fn encode(message: &impl Message) -> Bytes {
 }
 
 fn put_len(len: usize, into: &mut Vec<u8>) {
-    prost::encode_length_delimiter(len, into).expect("a vector grows");
+    prost::encode_length_delimiter(len, into).expect("writing to a vector cannot fail");
 }
 
-/// Returns the next keys: at least one if there is one, and not much more than a piece.
-fn some_of(kvs: &mut vec::IntoIter<mvccpb::KeyValue>) -> Vec<mvccpb::KeyValue> {
+/// Returns the next keys: at least one if there are any, and not much more than a piece.
+fn next_keys(kvs: &mut vec::IntoIter<mvccpb::KeyValue>) -> Vec<mvccpb::KeyValue> {
     let mut bytes = 0;
     let mut some = Vec::new();
     while bytes < PIECE
@@ -281,7 +281,7 @@ mod tests {
         (0..count).map(kv).collect()
     }
 
-    /// The pieces of a message; together they must be the message.
+    /// Returns the pieces of a message, and asserts that together they are its encoding.
     fn pieces<M: Divisible + PartialEq + Clone>(message: &M) -> Vec<Bytes> {
         let len = message.encoded_len();
         let body = Large::new(message.clone(), len, ReplyGuard::default()).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     fn concatenated_pieces_are_the_encoded_message() {
         let large = pieces(&range(5_000, 100));
         assert!(large.len() > 8 && large.iter().all(|piece| piece.len() < 2 * PIECE));
-        assert_eq!(pieces(&range(3, 1 << 20)).len(), 5, "a key of more than a piece stands alone");
+        assert_eq!(pieces(&range(3, 1 << 20)).len(), 5, "a key larger than a piece is one piece");
         pieces(&range(0, 0));
         let deleted = kvs(3_000, 50);
         let deleted = pb::DeleteRangeResponse { header: None, deleted: 3, prev_kvs: deleted };
@@ -333,9 +333,9 @@ mod tests {
         }
         assert_eq!(Arc::strong_count(&guard), 2);
         time::sleep(STALL_TIMEOUT * 2).await;
-        assert_eq!(Arc::strong_count(&guard), 1, "its room is free");
+        assert_eq!(Arc::strong_count(&guard), 1, "the guard is dropped");
         let frame = Pin::new(&mut taken).poll_frame(&mut context);
-        assert!(matches!(frame, Poll::Ready(Some(Err(_)))), "and the reply is not taken for whole");
+        assert!(matches!(frame, Poll::Ready(Some(Err(_)))), "the reply ends with an error");
     }
 
     #[tokio::test(start_paused = true)]

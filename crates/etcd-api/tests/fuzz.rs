@@ -1,8 +1,7 @@
-//! Fuzzing the API: whatever a client posts, it is answered or refused, and what is refused has
-//! changed nothing.
+//! Fuzzing of the API: any request gets a reply or an error, and failed requests change nothing.
 //!
-//! Ten seconds, or as many as `FUZZ_SECONDS` says. A failure prints a seed; `ARBTEST_SEED=0x...`
-//! plays that input again.
+//! Runs for ten seconds, or for `FUZZ_SECONDS`. A failure prints a seed; `ARBTEST_SEED=0x...`
+//! replays that input.
 
 mod common;
 
@@ -27,7 +26,7 @@ fn fuzz(property: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
     arbtest::arbtest(property).budget(Duration::from_secs(seconds)).size_max(20_000).run();
 }
 
-/// Few keys, so that requests meet.
+/// Returns one of few keys, so that requests conflict.
 fn key(u: &mut Unstructured<'_>) -> Result<Bytes> {
     Ok(match u.int_in_range(0..=7)? {
         0 => Bytes::new(),
@@ -46,7 +45,7 @@ fn number(u: &mut Unstructured<'_>) -> Result<i64> {
     })
 }
 
-/// A member of an enum, or at times none.
+/// Returns a value of an enum, or sometimes an invalid one.
 fn choice(u: &mut Unstructured<'_>, most: i32) -> Result<i32> {
     Ok(if u.ratio(1, 20)? { u.arbitrary()? } else { u.int_in_range(0..=most)? })
 }
@@ -123,9 +122,9 @@ fn txn(u: &mut Unstructured<'_>, depth: u32) -> Result<pb::TxnRequest> {
     Ok(pb::TxnRequest { compare: compares, success: ops(u, depth)?, failure: ops(u, depth)? })
 }
 
-/// A request as it is posted: a flag, a length, and the message; whole, or with some bytes changed,
-/// put in or cut off.
-fn posted(message: &impl Message, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+/// Returns the body of a request: a flag, a length, and the message; intact, or with some bytes
+/// changed, inserted or removed.
+fn request_body(message: &impl Message, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut bytes = message.encode_to_vec();
     let changes = if u.arbitrary()? { 0 } else { u.int_in_range(1..=4)? };
     for _ in 0..changes {
@@ -136,101 +135,104 @@ fn posted(message: &impl Message, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = byte.wrapping_add(1)),
         }
     }
-    let lies = u.ratio(1, 50)?;
-    let length = if lies { u.arbitrary()? } else { bytes.len() as u32 };
-    let flag = if lies { u.arbitrary()? } else { 0 };
+    let is_invalid = u.ratio(1, 50)?;
+    let length = if is_invalid { u.arbitrary()? } else { bytes.len() as u32 };
+    let flag = if is_invalid { u.arbitrary()? } else { 0 };
     Ok([&[flag][..], &length.to_be_bytes(), &bytes].concat())
 }
 
-/// The message in what was posted, as long as it claims to be.
-fn read<M: Message + Default>(posted: &[u8]) -> Option<M> {
-    let (head, rest) = posted.split_at(5);
+/// Decodes the message in a body, up to its announced length.
+fn read<M: Message + Default>(body: &[u8]) -> Option<M> {
+    let (head, rest) = body.split_at(5);
     let length = u32::from_be_bytes(head[1..].try_into().expect("four bytes"));
     M::decode(rest.get(..length as usize)?).ok()
 }
 
-/// What waits for nothing is there at once.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+/// Polls a future that must be ready at once.
+fn ready_now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(ready) => ready,
-        Poll::Pending => panic!("the store in memory keeps nobody waiting"),
+        Poll::Pending => panic!("the store in memory never waits"),
     }
 }
 
-/// Posts a request; the message that answers it, if it was not refused.
-fn answer<M: Message + Default>(api: &mut Router, path: &str, posted: Vec<u8>) -> Option<M> {
+/// Posts a request. Returns the reply, or `None` after an error.
+fn post<M: Message + Default>(api: &mut Router, path: &str, body: Vec<u8>) -> Option<M> {
     let request = http::Request::post(path).header("content-type", "application/grpc");
-    let request = request.body(Body::from(posted)).expect("a request");
-    let response = at_once(api.call(request)).expect("a route always answers");
-    assert_eq!(response.status(), 200, "gRPC has codes of its own");
-    let body = at_once(to_bytes(response.into_body(), usize::MAX)).expect("the whole answer");
-    (!body.is_empty()).then(|| M::decode(&body[5..]).expect("what is answered can be read"))
+    let request = request.body(Body::from(body)).expect("a request");
+    let response = ready_now(api.call(request)).expect("a route never fails");
+    assert_eq!(response.status(), 200, "gRPC has its own codes");
+    let body = ready_now(to_bytes(response.into_body(), usize::MAX)).expect("the whole reply");
+    (!body.is_empty()).then(|| M::decode(&body[5..]).expect("the reply can be decoded"))
 }
 
-/// The revision in a header that every answer has.
+/// Returns the revision in a header, which every reply has.
 fn revision(header: Option<pb::ResponseHeader>) -> i64 {
-    header.expect("every answer has a header").revision
+    header.expect("every reply has a header").revision
 }
 
-/// Posts one request; the revision in the answer, if it was not refused.
+/// Posts one request. Returns the revision in the reply, or `None` after an error.
 fn one_request(api: &mut Router, u: &mut Unstructured<'_>) -> Result<Option<i64>> {
     let service = "/etcdserverpb.KV";
     Ok(match u.int_in_range(0..=9)? {
         0..=1 => {
-            let asked = posted(&range(u)?, u)?;
-            let read = read(&asked);
-            let told: Option<pb::RangeResponse> = answer(api, &format!("{service}/Range"), asked);
-            told.map(|told| {
-                let pb::RangeRequest { limit, count_only, .. } = read.expect("it was answered");
-                let keys = told.kvs.len() as i64;
-                assert!(keys == 0 || !count_only && (keys <= limit || limit <= 0), "{told:?}");
-                revision(told.header)
+            let body = request_body(&range(u)?, u)?;
+            let read = read(&body);
+            let reply: Option<pb::RangeResponse> = post(api, &format!("{service}/Range"), body);
+            reply.map(|reply| {
+                let pb::RangeRequest { limit, count_only, .. } = read.expect("it has a reply");
+                let keys = reply.kvs.len() as i64;
+                assert!(keys == 0 || !count_only && (keys <= limit || limit <= 0), "{reply:?}");
+                revision(reply.header)
             })
         }
         2..=4 => {
-            let asked = posted(&put(u)?, u)?;
-            let told: Option<pb::PutResponse> = answer(api, &format!("{service}/Put"), asked);
-            told.map(|told| revision(told.header))
+            let body = request_body(&put(u)?, u)?;
+            let reply: Option<pb::PutResponse> = post(api, &format!("{service}/Put"), body);
+            reply.map(|reply| revision(reply.header))
         }
         5 => {
-            let asked = posted(&delete_range(u)?, u)?;
+            let body = request_body(&delete_range(u)?, u)?;
             let path = format!("{service}/DeleteRange");
-            let told: Option<pb::DeleteRangeResponse> = answer(api, &path, asked);
-            told.map(|told| {
-                assert!(told.prev_kvs.len() as i64 <= told.deleted, "{told:?}");
-                revision(told.header)
+            let reply: Option<pb::DeleteRangeResponse> = post(api, &path, body);
+            reply.map(|reply| {
+                assert!(reply.prev_kvs.len() as i64 <= reply.deleted, "{reply:?}");
+                revision(reply.header)
             })
         }
         6..=8 => {
-            let asked = posted(&txn(u, 2)?, u)?;
-            let read: Option<pb::TxnRequest> = read(&asked);
-            let told: Option<pb::TxnResponse> = answer(api, &format!("{service}/Txn"), asked);
-            told.map(|told| {
-                let read = read.expect("it was answered");
-                let done = if told.succeeded { read.success } else { read.failure };
-                assert_eq!(told.responses.len(), done.len(), "an answer for each step");
-                revision(told.header)
+            let body = request_body(&txn(u, 2)?, u)?;
+            let read: Option<pb::TxnRequest> = read(&body);
+            let reply: Option<pb::TxnResponse> = post(api, &format!("{service}/Txn"), body);
+            reply.map(|reply| {
+                let read = read.expect("it has a reply");
+                let done = if reply.succeeded { read.success } else { read.failure };
+                assert_eq!(reply.responses.len(), done.len(), "a response for each operation");
+                revision(reply.header)
             })
         }
         _ => {
             let request = pb::AlarmRequest { action: choice(u, 2)?, ..Default::default() };
-            let asked = posted(&request, u)?;
+            let body = request_body(&request, u)?;
             let path = "/etcdserverpb.Maintenance/Alarm";
-            answer::<pb::AlarmResponse>(api, path, asked).map(|told| revision(told.header))
+            post::<pb::AlarmResponse>(api, path, body).map(|reply| revision(reply.header))
         }
     })
 }
 
 #[test]
-fn every_request_is_answered_or_changes_nothing() {
+fn every_request_gets_a_reply_or_changes_nothing() {
     fuzz(|u| {
         let mut api = synod_etcd_api::router(Arc::new(Memory::default()));
         let mut newest = 1;
         for _ in 0..20 {
-            let told = one_request(&mut api, u)?;
-            // A request is one revision at most, and one that is refused is none.
-            assert!(told.is_none_or(|told| (newest..=newest + 1).contains(&told)), "{told:?}");
-            newest = told.unwrap_or(newest);
+            let revision = one_request(&mut api, u)?;
+            // A request adds at most one revision, and a failed one none.
+            assert!(
+                revision.is_none_or(|revision| (newest..=newest + 1).contains(&revision)),
+                "{revision:?}"
+            );
+            newest = revision.unwrap_or(newest);
         }
         Ok(())
     });

@@ -1,8 +1,9 @@
-//! The generated code in `src/generated` is what the `.proto` files say.
+//! The generated code in `src/generated` matches the `.proto` files.
 //!
 //! It is committed, so that building needs neither protoc nor a build script. After a change of a
-//! `.proto` file, or of the generator's version: `SYNOD_REGENERATE=1 cargo test -p synod-etcd-api
-//! --test generated`, before the Rust code is adapted: the test needs the library to compile.
+//! `.proto` file, or of the generator's version, run `SYNOD_REGENERATE=1 cargo test -p
+//! synod-etcd-api --test generated` before adapting the Rust code: the test needs the library to
+//! compile.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,15 +22,12 @@ fn generated_code_is_up_to_date() {
             fs::write(&path, &fresh).unwrap();
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == fresh,
-            "{name} is not what proto/ generates; run this test with SYNOD_REGENERATE=1"
-        );
+        assert!(committed == fresh, "{name} is out of date: run this test with SYNOD_REGENERATE=1");
     }
     let mut present: Vec<_> =
         fs::read_dir(&committed).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     present.sort();
-    assert_eq!(present, FILES, "nothing but generated code in {}", committed.display());
+    assert_eq!(present, FILES, "unexpected files in {}", committed.display());
 }
 
 fn generate(proto: &Path) -> PathBuf {

@@ -33,7 +33,7 @@ fn get(key: &'static str) -> pb::RangeRequest {
     pb::RangeRequest { key: key.into(), ..Default::default() }
 }
 
-fn told(status: &Status) -> (Code, &str) {
+fn code_and_text(status: &Status) -> (Code, &str) {
     (status.code(), status.message())
 }
 
@@ -113,8 +113,8 @@ async fn unsupported_method_is_rejected_by_name() {
         let codec = ProstCodec::<pb::StatusRequest, pb::StatusResponse>::default();
         let request = Request::new(pb::StatusRequest {});
         let status = grpc.unary(request, path, codec).await.unwrap_err();
-        let text = format!("synod: {method} is not served");
-        assert_eq!(told(&status), (Code::Unimplemented, &text[..]));
+        let text = format!("synod: {method} is not supported");
+        assert_eq!(code_and_text(&status), (Code::Unimplemented, &text[..]));
     }
 }
 
@@ -123,15 +123,15 @@ async fn unsupported_feature_of_a_method_is_rejected_by_name() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel.clone());
     let status = kv.put(pb::PutRequest { lease: 1, ..put("a", "1") }).await.unwrap_err();
-    let expected = (Code::Unimplemented, "synod: a lease in a put is not served");
-    assert_eq!(told(&status), expected);
+    let expected = (Code::Unimplemented, "synod: a lease in a put is not supported");
+    assert_eq!(code_and_text(&status), expected);
 
     kv.put(put("a", "1")).await.unwrap();
     kv.put(put("a", "2")).await.unwrap();
     let old = pb::RangeRequest { revision: 2, ..get("a") };
     let status = kv.range(old).await.unwrap_err();
-    let expected = (Code::Unimplemented, "synod: a read of an older revision is not served");
-    assert_eq!(told(&status), expected);
+    let expected = (Code::Unimplemented, "synod: a read of an older revision is not supported");
+    assert_eq!(code_and_text(&status), expected);
 
     let mut maintenance = MaintenanceClient::new(channel);
     for (action, name) in
@@ -139,8 +139,8 @@ async fn unsupported_feature_of_a_method_is_rejected_by_name() {
     {
         let request = pb::AlarmRequest { action: action as i32, ..Default::default() };
         let status = maintenance.alarm(request).await.unwrap_err();
-        let text = format!("synod: Alarm {name} is not served");
-        assert_eq!(told(&status), (Code::Unimplemented, &text[..]));
+        let text = format!("synod: Alarm {name} is not supported");
+        assert_eq!(code_and_text(&status), (Code::Unimplemented, &text[..]));
     }
 }
 
@@ -148,21 +148,21 @@ async fn unsupported_feature_of_a_method_is_rejected_by_name() {
 async fn invalid_request_is_rejected_before_the_log() {
     let (backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
-    // Nothing of what follows may reach the log.
+    // From here on any request that reaches the log fails with this error.
     backend.fail_with(BackendError::Internal("reached".into()));
     let status = kv.put(put("", "1")).await.unwrap_err();
-    assert_eq!(told(&status), (Code::InvalidArgument, "etcdserver: key is not provided"));
+    assert_eq!(code_and_text(&status), (Code::InvalidArgument, "etcdserver: key is not provided"));
     let status = kv.range(get("")).await.unwrap_err();
-    assert_eq!(told(&status), (Code::InvalidArgument, "etcdserver: key is not provided"));
+    assert_eq!(code_and_text(&status), (Code::InvalidArgument, "etcdserver: key is not provided"));
 
     let op = || pb::RequestOp { request: Some(OpRequest::RequestPut(put("a", "1"))) };
     let txn = |count| pb::TxnRequest { success: vec![op(); count], ..Default::default() };
     let status = kv.txn(txn(2)).await.unwrap_err();
     let expected = (Code::InvalidArgument, "etcdserver: duplicate key given in txn request");
-    assert_eq!(told(&status), expected);
+    assert_eq!(code_and_text(&status), expected);
     let status = kv.txn(txn(129)).await.unwrap_err();
     let expected = (Code::InvalidArgument, "etcdserver: too many operations in txn request");
-    assert_eq!(told(&status), expected);
+    assert_eq!(code_and_text(&status), expected);
 }
 
 #[tokio::test]
@@ -173,10 +173,14 @@ async fn too_large_request_is_rejected() {
     let of = |size: usize| pb::PutRequest { value: vec![b'x'; size - 7].into(), ..put("a", "") };
     kv.put(of(MAX_REQUEST_BYTES)).await.unwrap();
     let status = kv.put(of(MAX_REQUEST_BYTES + 1)).await.unwrap_err();
-    assert_eq!(told(&status), (Code::InvalidArgument, "etcdserver: request is too large"));
+    assert_eq!(code_and_text(&status), (Code::InvalidArgument, "etcdserver: request is too large"));
     let status = kv.put(of(2 * MAX_REQUEST_BYTES)).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "not even read: {status}");
-    assert_eq!(kv.range(get("a")).await.unwrap().into_inner().count, 1, "the connection lives on");
+    assert_eq!(status.code(), Code::OutOfRange, "rejected before decoding: {status}");
+    assert_eq!(
+        kv.range(get("a")).await.unwrap().into_inner().count,
+        1,
+        "the connection is still open"
+    );
 }
 
 #[tokio::test]
@@ -197,7 +201,7 @@ async fn read_has_the_requested_consistency() {
     }
     use Consistency::{Linearizable, Serializable};
     let expected = [Linearizable, Serializable].repeat(3);
-    assert_eq!(backend.take_asked(), expected);
+    assert_eq!(backend.take_consistencies(), expected);
 }
 
 #[tokio::test]
@@ -214,7 +218,7 @@ async fn request_that_requires_a_leader_is_rejected_without_one() {
     backend.set_leader(false);
     kv.range(get("a")).await.unwrap();
     let status = kv.range(requiring()).await.unwrap_err();
-    assert_eq!(told(&status), (Code::Unavailable, "etcdserver: no leader"));
+    assert_eq!(code_and_text(&status), (Code::Unavailable, "etcdserver: no leader"));
 
     let mut maintenance = MaintenanceClient::new(channel);
     let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
@@ -227,10 +231,10 @@ async fn backend_errors_are_returned_to_the_client() {
     let mut kv = KvClient::new(channel);
     backend.fail_with(BackendError::TimedOut);
     let status = kv.put(put("a", "1")).await.unwrap_err();
-    assert_eq!(told(&status), (Code::Unavailable, "etcdserver: request timed out"));
+    assert_eq!(code_and_text(&status), (Code::Unavailable, "etcdserver: request timed out"));
     backend.fail_with(BackendError::Busy);
     let status = kv.range(get("a")).await.unwrap_err();
-    assert_eq!(told(&status), (Code::ResourceExhausted, "etcdserver: too many requests"));
+    assert_eq!(code_and_text(&status), (Code::ResourceExhausted, "etcdserver: too many requests"));
 }
 
 #[tokio::test]
@@ -271,9 +275,9 @@ async fn transaction_with_too_large_a_reply_is_rejected_without_effect() {
     let mut success = vec![op(OpRequest::RequestPut(put("b", "1")))];
     success.extend((0..127).map(|_| op(OpRequest::RequestRange(get("a")))));
     let txn = pb::TxnRequest { success, ..Default::default() };
-    let refused = kv.txn(txn).await.unwrap_err();
+    let rejected = kv.txn(txn).await.unwrap_err();
     let expected = "synod: the reply is too large: read fewer keys at once, in pages with a limit";
-    assert_eq!(told(&refused), (Code::ResourceExhausted, expected));
+    assert_eq!(code_and_text(&rejected), (Code::ResourceExhausted, expected));
     let after = kv.range(get("b")).await.unwrap().into_inner();
     assert_eq!((after.header, after.count), (header(2), 0));
 }

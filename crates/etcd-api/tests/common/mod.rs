@@ -1,4 +1,4 @@
-//! A backend in memory, served on a port of its own.
+//! Backend in memory, served on its own port.
 
 use axum::Router;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use synod_kv::{Command, KvStore, Query, Reply};
 use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
 use tokio::net::TcpListener;
 
-/// One node without a log: a store behind a lock. Tests can take its leader away and make it fail.
+/// Node without a log: a store with a lock. Tests can remove its leader and make it fail.
 #[derive(Default)]
 pub struct Memory {
     state: Mutex<State>,
@@ -21,24 +21,24 @@ struct State {
     applied: Slot,
     leaderless: bool,
     fault: Option<BackendError>,
-    asked: Vec<Consistency>,
+    consistencies: Vec<Consistency>,
 }
 
 #[allow(dead_code, reason = "not every test needs everything")]
 impl Memory {
-    /// Whether somebody leads from now on.
-    pub fn set_leader(&self, there: bool) {
-        self.state.lock().unwrap().leaderless = !there;
+    /// Sets whether there is a leader.
+    pub fn set_leader(&self, has_leader: bool) {
+        self.state.lock().unwrap().leaderless = !has_leader;
     }
 
-    /// Answers everything with this error from now on.
+    /// Fails all requests with this error from now on.
     pub fn fail_with(&self, error: BackendError) {
         self.state.lock().unwrap().fault = Some(error);
     }
 
-    /// How fresh the answers to the queries since the last call had to be.
-    pub fn take_asked(&self) -> Vec<Consistency> {
-        std::mem::take(&mut self.state.lock().unwrap().asked)
+    /// Returns the consistencies of the queries since the last call.
+    pub fn take_consistencies(&self) -> Vec<Consistency> {
+        std::mem::take(&mut self.state.lock().unwrap().consistencies)
     }
 }
 
@@ -61,7 +61,7 @@ impl Backend for Memory {
         consistency: Consistency,
     ) -> Result<QueryReply, BackendError> {
         let mut state = self.state.lock().unwrap();
-        state.asked.push(consistency);
+        state.consistencies.push(consistency);
         if let Some(error) = &state.fault {
             return Err(error.clone());
         }
@@ -96,7 +96,7 @@ impl Backend for Memory {
     }
 }
 
-/// Serves a new backend as a node would: merged with another route, on one port. Ends with the
+/// Serves a new backend as a node does: merged with another route, on one port. Ends with the
 /// runtime.
 #[allow(dead_code, reason = "not every test needs a connection")]
 pub async fn serve() -> (Arc<Memory>, SocketAddr) {
