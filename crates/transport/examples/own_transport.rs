@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 const MAX_FRAME: usize = 1 << 20;
 const QUEUE: usize = 256;
 
-/// The sender, removed by `close`: the receiver ends when the last sender is dropped.
+/// Sending half of a queue. `close` removes it: the receiver ends when the last sender is dropped.
 type Queue = Mutex<Option<Sender<(NodeId, Bytes)>>>;
 
 /// The queue of a node, and the peers that may use it.

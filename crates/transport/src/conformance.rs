@@ -50,7 +50,7 @@ pub trait Harness: Send {
 /// Runs all checks in turn.
 ///
 /// # Panics
-/// When a check fails.
+/// If a check fails.
 pub async fn run(harness: &mut dyn Harness) {
     delivers_both_ways(harness).await;
     carries_every_lane(harness).await;
@@ -67,7 +67,7 @@ pub async fn run(harness: &mut dyn Harness) {
 /// Checks that frames go both ways and name their sender.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn delivers_both_ways(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "there").await;
@@ -80,7 +80,7 @@ pub async fn delivers_both_ways(harness: &mut dyn Harness) {
 /// Checks that each lane carries frames up to the maximum size.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn carries_every_lane(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     for (mark, lane) in (1..).zip(Lane::ALL) {
@@ -95,7 +95,7 @@ pub async fn carries_every_lane(harness: &mut dyn Harness) {
 /// Checks that frames of one lane are neither reordered nor duplicated.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn keeps_the_order_within_a_lane(harness: &mut dyn Harness) {
     const ENOUGH: usize = 200;
     let [one, two] = pair(harness).await;
@@ -104,7 +104,7 @@ pub async fn keeps_the_order_within_a_lane(harness: &mut dyn Harness) {
             for lane in [Lane::Log, Lane::Bulk] {
                 let mut frame = number.to_be_bytes().to_vec();
                 frame.push(lane as u8);
-                // Sizes differ, so that frames are cut and joined on their way.
+                // Different sizes split and join frames in the stream.
                 frame.resize(frame.len() + (number as usize * 37) % 5000, 0);
                 one.send(TWO, lane, frame.into());
             }
@@ -133,7 +133,7 @@ pub async fn keeps_the_order_within_a_lane(harness: &mut dyn Harness) {
 /// recovers.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn drops_instead_of_blocking(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "up").await;
@@ -148,7 +148,7 @@ pub async fn drops_instead_of_blocking(harness: &mut dyn Harness) {
             }
         }
     });
-    timeout(TIMEOUT, sender).await.expect("send blocks").expect("send panics");
+    timeout(TIMEOUT, sender).await.expect("send blocked").expect("send panicked");
 
     let end = Bytes::from_static(b"the end of the flood");
     let (mut last, mut arrived) = (None, 0);
@@ -169,8 +169,8 @@ pub async fn drops_instead_of_blocking(harness: &mut dyn Harness) {
         }
     })
     .await
-    .expect("nothing arrives after the flood");
-    assert!(arrived < flood, "all {flood} frames arrived: the queues have no bound");
+    .expect("no frame arrived after the flood");
+    assert!(arrived < flood, "all {flood} frames arrived: the queues are unbounded");
     exchange(&*one, ONE, &*two, TWO, "up again").await;
     close(&[&one, &two]).await;
 }
@@ -178,7 +178,7 @@ pub async fn drops_instead_of_blocking(harness: &mut dyn Harness) {
 /// Checks that frames are sent to peers and received from peers only.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn ignores_unknown_peers(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     let three = harness.start(THREE).await;
@@ -188,26 +188,26 @@ pub async fn ignores_unknown_peers(harness: &mut dyn Harness) {
         three.send(TWO, Lane::Control, "unknown to the receiver".into());
         two.send(THREE, Lane::Control, "unknown to the sender".into());
         two.send(TWO, Lane::Control, "itself".into());
-        // A frame that does arrive is the clock of this check.
+        // The arrival of this frame ends the round.
         let frame = Bytes::from(number.to_be_bytes().to_vec());
         loop {
             one.send(TWO, Lane::Control, frame.clone());
             let Ok(got) = timeout(RETRY_INTERVAL, received(&*two)).await else { continue };
-            assert_eq!(got.0, ONE, "a frame of {:?}, which is no peer", got.0);
+            assert_eq!(got.0, ONE, "a frame of {:?}, which is not a peer", got.0);
             if got.1 == frame {
                 break;
             }
         }
     }
     let stray = timeout(RETRY_INTERVAL, three.recv()).await;
-    assert!(stray.is_err(), "a frame of a node that has no such peer: {stray:?}");
+    assert!(stray.is_err(), "received a frame of a node without this peer: {stray:?}");
     close(&[&one, &two, &three]).await;
 }
 
 /// Checks that a frame above the maximum size is dropped, and that later frames pass.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn drops_oversize_frames(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "up").await;
@@ -218,7 +218,7 @@ pub async fn drops_oversize_frames(harness: &mut dyn Harness) {
         loop {
             one.send(TWO, Lane::Bulk, after.clone());
             let Ok((_, frame)) = timeout(RETRY_INTERVAL, received(&*two)).await else { continue };
-            assert_ne!(frame.len(), oversize.len(), "an oversize frame was carried");
+            assert_ne!(frame.len(), oversize.len(), "an oversize frame arrived");
             if frame == after {
                 break;
             }
@@ -230,12 +230,12 @@ pub async fn drops_oversize_frames(harness: &mut dyn Harness) {
 /// Checks that a cancelled `recv`, as in a `select!`, loses no frame.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn loses_nothing_when_recv_is_dropped(harness: &mut dyn Harness) {
     const FRAMES: u32 = 100;
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "up").await;
-    // Few enough that nothing need be dropped; what is not lost arrives without sending again.
+    // Few enough that none need be dropped: all must arrive without retransmission.
     let mut missing: BTreeSet<u32> = (0..FRAMES).collect();
     for number in 0..FRAMES {
         one.send(TWO, Lane::Log, number.to_be_bytes().to_vec().into());
@@ -254,34 +254,34 @@ pub async fn loses_nothing_when_recv_is_dropped(harness: &mut dyn Harness) {
         }
     })
     .await
-    .unwrap_or_else(|_| panic!("lost although nothing was full"));
+    .unwrap_or_else(|_| panic!("frames lost although no queue was full"));
     close(&[&one, &two]).await;
 }
 
 /// Checks that a peer that restarts at its address is connected again, with either node restarting.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn reconnects_after_a_restart(harness: &mut dyn Harness) {
     let [mut one, mut two] = pair(harness).await;
-    for life in 1..=3 {
-        exchange(&*one, ONE, &*two, TWO, &format!("to two, life {life}")).await;
-        exchange(&*two, TWO, &*one, ONE, &format!("to one, life {life}")).await;
+    for start in 1..=3 {
+        exchange(&*one, ONE, &*two, TWO, &format!("to two, start {start}")).await;
+        exchange(&*two, TWO, &*one, ONE, &format!("to one, start {start}")).await;
         let (restarted, node, other) =
-            if life % 2 == 1 { (&mut two, TWO, ONE) } else { (&mut one, ONE, TWO) };
+            if start % 2 == 1 { (&mut two, TWO, ONE) } else { (&mut one, ONE, TWO) };
         close(&[restarted]).await;
         *restarted = harness.start(node).await;
         restarted.set_peers(&peers(harness, &[other]));
     }
-    exchange(&*one, ONE, &*two, TWO, "still there").await;
-    exchange(&*two, TWO, &*one, ONE, "so am I").await;
+    exchange(&*one, ONE, &*two, TWO, "two again").await;
+    exchange(&*two, TWO, &*one, ONE, "one again").await;
     close(&[&one, &two]).await;
 }
 
 /// Checks that a removed peer is disconnected, and that one added again is connected.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     let three = harness.start(THREE).await;
@@ -297,7 +297,7 @@ pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
         loop {
             three.send(TWO, Lane::Control, frame.clone());
             let Ok((_, got)) = timeout(RETRY_INTERVAL, received(&*two)).await else { continue };
-            assert_ne!(got, "after the removal", "a frame of a peer that was removed");
+            assert_ne!(got, "after the removal", "a frame of a removed peer");
             if got == frame {
                 break;
             }
@@ -313,7 +313,7 @@ pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
 /// nothing.
 ///
 /// # Panics
-/// When the check fails.
+/// If the check fails.
 pub async fn closing_ends_recv(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "up").await;
@@ -323,9 +323,9 @@ pub async fn closing_ends_recv(harness: &mut dyn Harness) {
     });
     tokio::task::yield_now().await;
     close(&[&one, &two]).await;
-    timeout(TIMEOUT, waiting).await.expect("recv outlives close").expect("recv panics");
+    timeout(TIMEOUT, waiting).await.expect("recv did not end after close").expect("recv panicked");
     let rest = async { while two.recv().await.is_some() {} };
-    timeout(TIMEOUT, rest).await.expect("recv outlives close");
+    timeout(TIMEOUT, rest).await.expect("recv did not end after close");
     one.send(TWO, Lane::Log, "too late".into());
     one.set_peers(&peers(harness, &[TWO]));
     close(&[&one]).await;
@@ -345,7 +345,7 @@ fn peers(harness: &dyn Harness, nodes: &[NodeId]) -> Vec<Peer> {
 }
 
 async fn received(transport: &dyn Transport) -> (NodeId, Bytes) {
-    let frame = timeout(TIMEOUT, transport.recv()).await.expect("nothing arrives");
+    let frame = timeout(TIMEOUT, transport.recv()).await.expect("no frame arrived");
     frame.expect("the transport is open")
 }
 
@@ -375,19 +375,22 @@ async fn send_until_received(
             // Frames of earlier steps of the check are received first.
             while let Ok(got) = timeout(RETRY_INTERVAL, received(receiver)).await {
                 if got.1 == *frame {
-                    assert_eq!(got.0, from, "the frame names another sender");
+                    assert_eq!(got.0, from, "wrong sender");
                     return;
                 }
             }
         }
     };
     if timeout(TIMEOUT, arrival).await.is_err() {
-        panic!("a frame of {} bytes from {from:?} to {to:?} on {lane:?} is lost", frame.len());
+        panic!(
+            "a frame of {} bytes from {from:?} to {to:?} on {lane:?} did not arrive",
+            frame.len()
+        );
     }
 }
 
 async fn close(transports: &[&Arc<dyn Transport>]) {
     for transport in transports {
-        timeout(TIMEOUT, transport.close()).await.expect("close does not end");
+        timeout(TIMEOUT, transport.close()).await.expect("close did not return");
     }
 }

@@ -27,7 +27,7 @@
 //! To test a transport of your own, run the suite of [`conformance`] on it: see
 //! `examples/own_transport.rs`.
 //!
-//! Not provided on purpose: the content of frames (the driver's codec), delivery guarantees and
+//! Out of scope: the content of frames (the driver's codec), delivery guarantees and
 //! acknowledgements (the protocols'), discovery (`set_peers` sets the peers), and compression.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -60,11 +60,12 @@ pub struct Peer {
 }
 
 /// Transport of frames between the nodes of one cluster. Frames may be lost, and those of different
-/// lanes may overtake each other. No frame is damaged or duplicated, and the sender is authenticated.
+/// lanes may overtake each other. No frame is corrupted or duplicated, and the sender is
+/// authenticated.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Sends a frame, or drops it: never blocks, never fails. A frame to a node that is no peer, or to the
-    /// own node, is dropped.
+    /// Sends a frame, or drops it: never blocks, never fails. A frame to the own node, or to one
+    /// that is not a peer, is dropped.
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes);
 
     /// Returns the next frame and its sender, or `None` after the transport is closed. The future is

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use synod_types::{Lane, NodeId};
 
-/// Network inside one process. Frames arrive at once, or are dropped: if the queue of the receiver is
-/// full, if either node is no peer of the other, or if the link is cut.
+/// Network inside one process. A frame arrives at once, unless it is dropped: because the queue of
+/// the receiver is full, either node is not a peer of the other, or the link is cut.
 ///
 /// Clones share the network.
 ///
@@ -92,12 +92,12 @@ impl MemoryNetwork {
         };
         let mut peers = lock(&node.peers);
         let Some(stats) = peers.get_mut(&from) else { return false };
-        let taken = node.inbox.offer(lane, from, frame);
-        if taken {
+        let accepted = node.inbox.offer(lane, from, frame);
+        if accepted {
             stats.received_frames += 1;
             stats.received_bytes += size as u64;
         }
-        taken
+        accepted
     }
 }
 
@@ -115,7 +115,7 @@ impl MemoryTransport {
         lock(&self.own.peers).clone()
     }
 
-    /// Returns whether this is the node's present transport, and not one from before a restart.
+    /// Returns whether this is the node's current transport, and not one from before a restart.
     fn is_current(&self) -> bool {
         let topology = lock(&self.network.topology);
         topology.nodes.get(&self.id).is_some_and(|node| Arc::ptr_eq(node, &self.own))

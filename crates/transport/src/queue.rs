@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_types::{Lane, NodeId};
 use tokio::sync::Notify;
 
-/// One of this many received frames comes from the lowest non-empty lane: a stream of urgent frames may
-/// delay a snapshot, but must not starve it.
+/// One in this many received frames comes from the lowest non-empty lane: a stream of urgent frames
+/// may delay a snapshot, but must not starve it.
 const LOWEST_LANE_PERIOD: u64 = 16;
 
 /// Locks, and ignores poisoning: every critical section here leaves a consistent state.
@@ -64,7 +64,7 @@ pub(crate) struct Inbox {
     limits: TransportLimits,
     arrived: Mutex<Arrived>,
     readable: Notify,
-    #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC waits for room"))]
+    #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC applies backpressure"))]
     writable: [Notify; LANES],
 }
 
@@ -76,7 +76,7 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// Removes the next frame: of the highest lane first, at times of the lowest.
+    /// Removes the next frame: of the highest lane, or at intervals of the lowest.
     fn pop(&mut self) -> Option<(usize, (NodeId, Bytes))> {
         let waits = |lane: &usize| !self.lanes[*lane].frames.is_empty();
         let lowest_first = self.taken % LOWEST_LANE_PERIOD == LOWEST_LANE_PERIOD - 1;
@@ -182,7 +182,7 @@ impl Inbox {
         drop(arrived);
         self.writable[lane].notify_one();
         if more {
-            // One notification may stand for many frames, and other tasks may wait for them.
+            // One notification may stand for several frames, and other tasks may wait for them.
             self.readable.notify_one();
         }
         Some(Some(item))
@@ -338,7 +338,7 @@ mod outbox {
                 outbox.drain(Lane::Bulk, 2000, &mut batch).await;
                 assert_eq!(batch.len(), 2);
                 outbox.drain(Lane::Bulk, 1, &mut batch).await;
-                assert_eq!(batch.len(), 3, "at least one, however large");
+                assert_eq!(batch.len(), 3, "at least one frame, however large");
                 outbox.drain(Lane::Bulk, 2000, &mut batch).await;
                 assert_eq!(batch.len(), 4);
             }

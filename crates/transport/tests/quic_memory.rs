@@ -1,6 +1,6 @@
 //! An announced length allocates no memory.
 //!
-//! A program of its own: what its process sets aside is what this one test makes it set aside.
+//! In its own program, whose memory only this test uses.
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "shared with the other tests of QUIC")]
@@ -15,13 +15,14 @@ use support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, peer};
 use synod_transport::{QuicTransport, Transport};
 use tokio::time::timeout;
 
-/// The length that each of three streams announces.
+/// Length that each of three streams announces.
 const ANNOUNCED: u32 = 1 << 30;
 
 /// Returns the address space that this process has reserved, in bytes.
 fn reserved_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("it is there");
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("VmSize is listed");
     let kib = line.trim().trim_end_matches(" kB");
     kib.parse::<u64>().expect("a number") << 10
 }
@@ -51,11 +52,11 @@ async fn announced_length_allocates_no_memory() {
         stream.write_all(&ANNOUNCED.to_be_bytes()).await.expect("writes");
         stream.write_all(&[0; 1000]).await.expect("writes");
     }
-    // Acknowledged once it was read: nothing else makes room in the stream's window.
+    // The receiver reads the announced frame before it extends the stream's window.
     let filler = vec![0; 1 << 20];
     for stream in &mut streams {
         timeout(TIMEOUT, stream.write_all(&filler)).await.expect("is read").expect("writes");
     }
     let more = reserved_bytes().saturating_sub(before);
-    assert!(more < u64::from(ANNOUNCED), "{more} bytes for what was only announced");
+    assert!(more < u64::from(ANNOUNCED), "{more} bytes were reserved for announced lengths");
 }

@@ -58,7 +58,7 @@ impl CertificateAuthority {
         let key = KeyPair::generate().map_err(generate)?;
         let valid_until = SystemTime::now() + CA_VALIDITY;
         let mut params = params(&format!("Synod CA of cluster {cluster}"), valid_until);
-        // It signs nodes and clients only, and no further authority.
+        // A CA that signs nodes and clients only, and no further CA.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(generate)?.pem();
@@ -68,7 +68,7 @@ impl CertificateAuthority {
     /// Parses an authority from its certificate and key, both in PEM.
     ///
     /// # Errors
-    /// When either is malformed, they do not belong together, or the certificate may not sign.
+    /// If either is malformed, they do not belong together, or the certificate may not sign.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CertificateError> {
         let key =
             KeyPair::from_pem(key).map_err(|error| malformed("authority's private key", error))?;
@@ -83,7 +83,7 @@ impl CertificateAuthority {
         let until = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
         let valid_until = SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_secs(until))
-            .ok_or_else(|| malformed("authority's certificate", "its end of validity"))?;
+            .ok_or_else(|| malformed("authority's certificate", "invalid end of validity"))?;
         let issuer = Issuer::from_ca_cert_der(&der, key)
             .map_err(|error| malformed("authority's certificate", error))?;
         Ok(Self { certificate: certificate.to_owned(), issuer, valid_until })

@@ -1,13 +1,13 @@
-//! The error of issuing or reading a certificate.
+//! Error of issuing or parsing a certificate.
 
-/// Error of issuing or reading a certificate.
+/// Error of issuing or parsing a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
     /// The generation of a key or a signature failed.
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot issue a certificate: {0}")]
     Generate(String),
-    /// The input is no certificate or key in the expected encoding.
+    /// The input is not a certificate or key in the expected encoding.
     #[error("cannot read the {what}: {reason}")]
     Malformed {
         /// Expected content of the input.
@@ -22,17 +22,19 @@ pub enum CertificateError {
     #[error("the certificate is not that of a certificate authority")]
     NotAnAuthority,
     /// The name of a client is not a valid part of a DNS name.
-    #[error("{0:?} cannot name a client: use 1 to 56 of a-z, 0-9 and -, not - at an end")]
+    #[error(
+        "invalid client name {0:?}: use 1 to 56 characters of a-z, 0-9 and -, without - at either end"
+    )]
     ClientName(String),
     /// The node id is 0, which is reserved.
-    #[error("0 is no node")]
+    #[error("node id 0 is reserved: node ids start at 1")]
     NodeZero,
     /// The certificate has no identity, or several.
-    #[error("the certificate names no Synod node or client: {0}")]
+    #[error("the certificate has no unique Synod identity: {0}")]
     NoIdentity(String),
 }
 
-/// Returns the error of an input that cannot be read.
+/// Returns the error of an input that cannot be parsed.
 pub(super) fn malformed(what: &'static str, reason: impl ToString) -> CertificateError {
     CertificateError::Malformed { what, reason: reason.to_string() }
 }

@@ -1,4 +1,4 @@
-//! The identity of a certificate: its DNS name, and how it is read.
+//! Identity of a certificate: its DNS name, and the extraction from a certificate.
 
 use super::CertificateError;
 use super::error::{malformed, no_identity};
@@ -48,7 +48,7 @@ impl Identity {
             let (node, cluster) = (NodeId(node.parse().ok()?), ClusterId(cluster.parse().ok()?));
             Self::Node { cluster, node: Some(node).filter(|node| *node != NodeId(0))? }
         };
-        // Numbers have many spellings (+7, 007), but one identity must have one name.
+        // Numbers have many spellings (+7, 007), but an identity must have a single name.
         (identity.dns_name() == name).then_some(identity)
     }
 }
@@ -65,8 +65,8 @@ impl fmt::Display for Identity {
 /// Returns the identity of a certificate in DER.
 ///
 /// # Errors
-/// [`CertificateError::Malformed`] if it is no certificate, [`CertificateError::NoIdentity`] if it has no identity,
-/// several, or that of a node without both key usages.
+/// [`CertificateError::Malformed`] if it is not a certificate, [`CertificateError::NoIdentity`] if
+/// it has no identity, several, or that of a node without both key usages.
 pub fn identify(der: &[u8]) -> Result<Identity, CertificateError> {
     let certificate = parse(der)?;
     let names = certificate
@@ -77,16 +77,14 @@ pub fn identify(der: &[u8]) -> Result<Identity, CertificateError> {
         GeneralName::DNSName(name) if name.ends_with(DOMAIN) => Some(*name),
         _ => None,
     });
-    let name = ours.next().ok_or_else(|| no_identity("it has no name under .synod.internal"))?;
+    let name = ours.next().ok_or_else(|| no_identity("no name under .synod.internal"))?;
     if ours.next().is_some() {
-        return Err(no_identity("it has several names under .synod.internal"));
+        return Err(no_identity("several names under .synod.internal"));
     }
     let identity = Identity::from_dns_name(name)
-        .ok_or_else(|| no_identity(&format!("{name:?} is not ours")))?;
+        .ok_or_else(|| no_identity(&format!("{name:?} is not a node's or client's name")))?;
     if matches!(identity, Identity::Node { .. }) && !serves_both_ways(&certificate)? {
-        return Err(no_identity(
-            "its key usage is not for server and client both, as a node's must be",
-        ));
+        return Err(no_identity("a node's key usage must include both server and client"));
     }
     Ok(identity)
 }
@@ -117,7 +115,7 @@ pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError>
     let (rest, certificate) =
         parse_x509_certificate(der).map_err(|error| malformed("certificate", error))?;
     if !rest.is_empty() {
-        return Err(malformed("certificate", "something follows it"));
+        return Err(malformed("certificate", "trailing data"));
     }
     Ok(certificate)
 }

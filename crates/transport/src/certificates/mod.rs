@@ -7,15 +7,16 @@
 //! | node 2 of cluster 7 | `node-2.cluster-7.synod.internal` | server and client |
 //! | client `backup` | `client-backup.synod.internal` | client |
 //!
-//! These names are not resolved: `.internal` is reserved for private use. A DNS name was chosen over a
-//! URI because every TLS library and every CA tool can include one. Other names in the certificate are
-//! ignored, so a certificate of your own CA may include the host's name. The common name is for people
-//! and is ignored as well.
+//! These names are not resolved: `.internal` is reserved for private use. DNS names were chosen
+//! over URIs because every TLS library and every CA tool supports them. Other names in the
+//! certificate are ignored, so a certificate of your own CA may include the host's name. The common
+//! name is informational and ignored as well.
 //!
-//! Keys are ECDSA P-256. A CA is valid for ten years, the certificates that it issues for three (never
-//! longer than the CA), both from a day ago, because clocks may lag. There is no revocation: remove a
-//! node that must not connect again from the peers, which closes its connections at once. After the
-//! loss of a CA key, give every node both CAs, issue new certificates, then remove the old CA.
+//! Keys are ECDSA P-256. A CA is valid for ten years, the certificates that it issues for three
+//! (never longer than the CA), both starting a day ago, because clocks may lag. There is no
+//! revocation: remove a node that must not connect again from the peers, which closes its
+//! connections at once. After the loss of a CA key, configure both CAs on every node, issue new
+//! certificates, then remove the old CA.
 //!
 //! ```
 //! use synod_transport::certificates::{CertificateAuthority, Identity, identify_pem};

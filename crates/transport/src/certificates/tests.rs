@@ -18,7 +18,7 @@ fn names_and_identities_are_one_to_one() {
         assert!(name.split('.').all(|label| label.len() <= 63), "{name}");
         assert_eq!(Identity::from_dns_name(&name), Some(identity));
     }
-    let strangers = [
+    let foreign_names = [
         "node-2.cluster-7.synod.internal.example.com",
         "node-02.cluster-7.synod.internal",
         "node-+2.cluster-7.synod.internal",
@@ -33,16 +33,16 @@ fn names_and_identities_are_one_to_one() {
         ".synod.internal",
         "",
     ];
-    for stranger in strangers {
-        assert_eq!(Identity::from_dns_name(stranger), None, "{stranger}");
+    for name in foreign_names {
+        assert_eq!(Identity::from_dns_name(name), None, "{name}");
     }
 }
 
 #[test]
-fn an_authority_read_back_issues_under_the_same_name() {
+fn parsed_authority_issues_under_the_same_name() {
     let first = CertificateAuthority::new(CLUSTER).expect("generates");
     let pem = (first.certificate_pem().to_owned(), first.key_pem());
-    let again = CertificateAuthority::from_pem(&pem.0, &pem.1).expect("reads its own");
+    let again = CertificateAuthority::from_pem(&pem.0, &pem.1).expect("parses");
     for ca in [first, again] {
         let issued = ca.issue_node(CLUSTER, NodeId(3)).expect("issues");
         let der = first_certificate(&issued.certificate).expect("is PEM");
@@ -63,7 +63,7 @@ fn client_certificate_has_a_valid_name() {
     let identity = identify_pem(&issued.certificate).expect("has an identity");
     assert_eq!(identity, Identity::Client { name: "etcdctl".into() });
     for name in ["", "-a", "a-", "A", "a.b", "a b", &"a".repeat(57)] {
-        let refused = ca.issue_client(name).expect_err("is no name");
+        let refused = ca.issue_client(name).expect_err("the name is invalid");
         assert_eq!(refused, CertificateError::ClientName(name.into()));
     }
     assert_eq!(ca.issue_node(CLUSTER, NodeId(0)), Err(CertificateError::NodeZero));
@@ -96,7 +96,7 @@ fn mismatched_certificate_and_key_are_rejected_by_kind() {
     let other = CertificateAuthority::new(CLUSTER).expect("generates");
     let node = ca.issue_node(CLUSTER, NodeId(1)).expect("issues");
     let read = |certificate: &str, key: &str| {
-        CertificateAuthority::from_pem(certificate, key).expect_err("must be refused")
+        CertificateAuthority::from_pem(certificate, key).expect_err("must be rejected")
     };
     assert_eq!(read(ca.certificate_pem(), &other.key_pem()), CertificateError::KeyMismatch);
     assert_eq!(read(&node.certificate, &node.key), CertificateError::NotAnAuthority);
@@ -106,7 +106,7 @@ fn mismatched_certificate_and_key_are_rejected_by_kind() {
 }
 
 #[test]
-fn damaged_certificates_are_rejected_without_a_panic() {
+fn corrupted_certificates_never_cause_a_panic() {
     let ca = CertificateAuthority::new(CLUSTER).expect("generates");
     let node = ca.issue_node(CLUSTER, NodeId(1)).expect("issues");
     let der = first_certificate(&node.certificate).expect("is PEM").to_vec();
@@ -114,9 +114,9 @@ fn damaged_certificates_are_rejected_without_a_panic() {
         assert!(identify(&der[..cut]).is_err(), "cut at {cut}");
     }
     for at in 0..der.len() {
-        let mut damaged = der.clone();
-        damaged[at] ^= 0xff;
-        // Most damage is not visible without the signature; what matters is to get here.
-        let _ = identify(&damaged);
+        let mut corrupted = der.clone();
+        corrupted[at] ^= 0xff;
+        // Most corruption is detected by the signature only; this must not panic.
+        let _ = identify(&corrupted);
     }
 }

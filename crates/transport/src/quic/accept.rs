@@ -58,7 +58,7 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
             return shared.report(&failure, None, address, &error);
         }
         Err(_) => {
-            tracing::debug!(local = %shared.trust.own(), %address, "a handshake takes too long");
+            tracing::debug!(local = %shared.trust.own(), %address, "handshake timed out");
             return;
         }
     };
@@ -77,10 +77,10 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
 
 /// Assigns an authenticated connection to its link.
 ///
-/// A connection from the address of the earlier one replaces it: only one process can have that socket,
-/// so the earlier one belongs to a process that has ended. From another address it must wait until the
-/// earlier one is closed or timed out: otherwise two processes with one identity would replace each
-/// other's connection for ever.
+/// A connection from the address of the earlier one replaces it: only one process can have that
+/// socket, so the earlier one belongs to a process that has ended. From another address it must
+/// wait until the earlier one is closed or timed out; otherwise two processes with one identity
+/// would keep replacing each other's connection.
 fn admit(shared: &Arc<Shared>, node: NodeId, connection: &Connection) -> Result<(), RejectReason> {
     let links = lock(&shared.links);
     // The peer may have been removed during its handshake.

@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_types::{ClusterId, NodeId};
 
-/// Maximum value of [`QuicConfig::mtu`]. Datagrams are sent ten at a time in one call of
-/// at most 64 KiB; with more bytes each, that stops working and connections fall back to 1200.
+/// Maximum value of [`QuicConfig::mtu`]. Datagrams are sent ten at a time in one system call of at
+/// most 64 KiB; larger ones fail, and connections fall back to 1200.
 pub const MAX_MTU: u16 = 6000;
 
 const MIN_MTU: u16 = 1200;
 
-/// The assumed round trip before one was measured. Lost packets of a handshake are retransmitted after
-/// three times this. It is short so that a restarted peer is connected soon: the cost on a slower path is
-/// one packet sent twice.
+/// Assumed round trip before one was measured. Lost packets of a handshake are retransmitted after
+/// three times this. It is short so that a restarted peer is connected soon; on a slower path this
+/// costs one packet sent twice.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 /// Certificates and key of a node, all in PEM.
@@ -186,7 +186,7 @@ impl QuicConfig {
             .max_incoming(self.max_handshakes)
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(4 << 20)
-            // A peer with a new address has restarted: it dials again.
+            // A peer with a new address has restarted, and dials again.
             .migration(false);
         server
     }

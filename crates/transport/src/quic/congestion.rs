@@ -1,9 +1,9 @@
 //! Congestion control that tolerates random loss.
 //!
-//! Cubic interprets every lost packet as a full queue. On a path of 60 ms that loses one packet in a
-//! hundred at random, it transfers a quarter of a megabyte a second, whatever the capacity of the path.
-//! Here losses below a share of all packets are ignored, as in BBR version 2. A full queue drops far
-//! more than that, and then Cubic reacts.
+//! Cubic interprets every lost packet as a full queue. On a path of 60 ms that loses one packet in
+//! a hundred at random, it transfers a quarter of a megabyte a second, whatever the capacity of the
+//! path. This controller ignores losses below a share of all packets, as BBR version 2 does. A full
+//! queue drops far more than that, and then Cubic reacts.
 
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn_proto::RttEstimator;
@@ -13,10 +13,9 @@ use std::time::Instant;
 
 /// Losses of up to one byte in this many are ignored.
 const TOLERATED: u64 = 50;
-/// Losses are counted over the last bytes that were sent: this many to twice as many. That is
-/// enough for chance to even out, and a full queue loses the tolerated share within a round trip
-/// or two.
-const SPAN: u64 = 1 << 20;
+/// Losses are counted over the last bytes sent: this many to twice as many. This is enough to
+/// average out random loss, and a full queue loses the tolerated share within a round trip or two.
+const WINDOW: u64 = 1 << 20;
 
 /// Builds a controller for each connection.
 #[derive(Debug, Default)]
@@ -25,12 +24,12 @@ pub(super) struct LossTolerant(Arc<CubicConfig>);
 impl ControllerFactory for LossTolerant {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let cubic = Arc::clone(&self.0).build(now, mtu);
-        // A new connection counts as one that has lost nothing yet.
-        Box::new(LossFilter { cubic, sent: SPAN, lost: 0 })
+        // A new connection counts as one without losses so far.
+        Box::new(LossFilter { cubic, sent: WINDOW, lost: 0 })
     }
 }
 
-/// Cubic behind a filter of losses.
+/// Cubic with a filter that hides tolerated losses.
 struct LossFilter {
     cubic: Box<dyn Controller>,
     sent: u64,
@@ -40,7 +39,7 @@ struct LossFilter {
 impl Controller for LossFilter {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.sent += bytes;
-        if self.sent >= 2 * SPAN {
+        if self.sent >= 2 * WINDOW {
             self.sent /= 2;
             self.lost /= 2;
         }
@@ -110,7 +109,8 @@ mod tests {
 
     const PACKET: u64 = 1200;
 
-    /// A controller after 10,000 packets of which one in `lost_of` was lost, and its first window.
+    /// Returns a controller after 10,000 packets of which one in `lost_of` was lost, and its first
+    /// window.
     fn after_losses(lost_of: u64) -> (Box<dyn Controller>, u64) {
         let now = Instant::now();
         let mut controller = Arc::new(LossTolerant::default()).build(now, PACKET as u16);
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(controller.window(), first);
         let now = Instant::now();
         controller.on_congestion_event(now, now, false, 0);
-        assert!(controller.window() < first, "a mark of congestion counts at once");
+        assert!(controller.window() < first, "a congestion mark takes effect at once");
     }
 
     #[test]

@@ -33,15 +33,15 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
                 attempt += 1;
             }
         }
-        // The pause counts from start to start: an attempt that waited for an answer has been its own
-        // pause, and a peer that restarts meanwhile should not wait for another.
+        // The pause counts from start to start: an attempt that timed out has already paused, and a
+        // peer that restarts meanwhile should not wait again.
         sleep(backoff.next(random_u16()).saturating_sub(started.elapsed())).await;
     }
 }
 
 /// Reason why an attempt to dial failed.
 enum DialError {
-    /// The peer did not answer, or its name was not resolved.
+    /// The peer did not reply, or its name was not resolved.
     Unreachable(String),
     /// The handshake failed.
     Handshake { address: SocketAddr, error: ConnectionError, failure: HandshakeFailure },
@@ -57,10 +57,12 @@ async fn dial(
     let limit = shared.handshake_timeout;
     let unreachable = |reason: &str| DialError::Unreachable(reason.to_owned());
     let found = timeout(limit, resolve(&link.address, shared.address)).await;
-    let found = found.map_err(|_| unreachable("its name is not resolved in time"))?;
+    let found = found.map_err(|_| unreachable("name resolution timed out"))?;
     let addresses = found.map_err(|error| DialError::Unreachable(error.to_string()))?;
     if addresses.is_empty() {
-        return Err(unreachable("its name has no address that the own socket can reach"));
+        return Err(unreachable(
+            "the name has no address of a family that the local socket supports",
+        ));
     }
     let address = addresses[attempt % addresses.len()];
 
@@ -82,7 +84,7 @@ async fn dial(
             let failure = HandshakeFailure::of(&verdict, &error, true);
             Err(DialError::Handshake { address, error, failure })
         }
-        Err(_) => Err(DialError::Unreachable(format!("{address} does not answer"))),
+        Err(_) => Err(DialError::Unreachable(format!("no reply from {address}"))),
     }
 }
 
@@ -99,13 +101,13 @@ fn report(shared: &Shared, link: &Link, error: DialError) {
         }
         DialError::Unreachable(reason) => {
             let (local, peer) = (shared.trust.own(), link.node);
-            tracing::debug!(%local, %peer, address = link.address, %reason, "cannot be reached");
+            tracing::debug!(%local, %peer, address = link.address, %reason, "cannot reach the peer");
         }
     }
 }
 
-/// Exponential backoff with jitter, so that the nodes of a cluster that lost its network do not dial all
-/// at once.
+/// Exponential backoff with jitter, so that the nodes of a cluster that lost its network do not all
+/// dial at once.
 struct Backoff {
     first: Duration,
     most: Duration,
@@ -160,7 +162,7 @@ mod tests {
         };
         assert_eq!(count(four, "0.0.0.0:2").await, Some(1));
         assert_eq!(count(six, "0.0.0.0:2").await, Some(0));
-        assert_eq!(count(four, "[::]:2").await, Some(1), "as an address within IPv6");
+        assert_eq!(count(four, "[::]:2").await, Some(1), "as an IPv4-mapped address");
         assert_eq!(count(six, "[::]:2").await, Some(1));
         assert_eq!(count("not an address", "[::]:2").await, None);
     }

@@ -39,7 +39,7 @@ pub(super) fn encode(frames: &mut Vec<Bytes>, pieces: &mut Vec<Bytes>) {
 
 /// Error of an announced frame above the limit. The stream cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {announced} bytes was announced, at most {limit} are allowed")]
+#[error("frame length {announced} exceeds the limit of {limit} bytes")]
 pub(super) struct FrameTooLarge {
     announced: usize,
     limit: usize,
@@ -85,7 +85,7 @@ impl FrameReader {
         }
     }
 
-    /// The announced length, once all of it is there and it is within the limit.
+    /// Returns the announced length, once it is complete and within the limit.
     fn read_header(&mut self, arrived: &mut &[u8]) -> Result<Option<usize>, FrameTooLarge> {
         let part = arrived.split_off(..arrived.len().min(HEADER - self.header_len));
         for byte in part.unwrap_or_default() {
@@ -107,7 +107,7 @@ impl FrameReader {
     fn append(&mut self, part: &[u8], length: usize) {
         let needed = self.frame.len() + part.len();
         if needed > self.frame.capacity() {
-            // Exactly the frame at the end, so that nothing spare is kept with it.
+            // Never more than the frame, so that no spare memory is kept with it.
             let capacity = (self.frame.capacity() * 2).max(FIRST_BUFFER).max(needed).min(length);
             self.frame.reserve_exact(capacity - self.frame.len());
         }
@@ -159,7 +159,7 @@ mod tests {
     fn memory_follows_arrived_data_and_not_the_announced_length() {
         let (mut reader, mut read) = (FrameReader::new(1 << 30), VecDeque::new());
         reader.feed(&(1_u32 << 30).to_be_bytes(), &mut read).expect("within the limit");
-        assert_eq!(reader.frame.capacity(), 0, "nothing of the frame is here");
+        assert_eq!(reader.frame.capacity(), 0, "no byte of the frame has arrived");
         for arrived in (1..=64).map(|kilobytes| kilobytes * 1024) {
             reader.feed(&[0; 1024], &mut read).expect("within the limit");
             let most = FIRST_BUFFER.max(2 * arrived);

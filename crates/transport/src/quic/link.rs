@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex};
 use synod_types::{Lane, NodeId};
 use tokio::task::AbortHandle;
 
-/// Codes of closed connections. The peer logs them with the reason.
+/// Codes of closed connections. The peer logs the code and the reason.
 #[derive(Clone, Copy)]
 pub(super) enum CloseCode {
     /// The transport is closed.
     Closing = 0,
     /// The peer was removed.
     Removed = 1,
-    /// A newer connection of the same peer took its place.
+    /// A newer connection of the same peer replaced this one.
     Replaced = 2,
     /// The peer broke the protocol.
     Violation = 3,
@@ -123,7 +123,7 @@ impl Link {
         current.generation += 1;
         let generation = current.generation;
         if let Some(earlier) = current.connection.replace(connection.clone()) {
-            earlier.close(CloseCode::Replaced.into(), b"a newer connection took its place");
+            earlier.close(CloseCode::Replaced.into(), b"replaced by a newer connection");
         }
         drop(current);
         add(&self.counters.connections, 1);
@@ -183,6 +183,6 @@ impl Drop for Attached {
     fn drop(&mut self) {
         self.link.detach(self.generation);
         // No effect on a closed connection. It is open only if the task was aborted.
-        self.connection.close(CloseCode::Ended.into(), b"over");
+        self.connection.close(CloseCode::Ended.into(), b"ended");
     }
 }

@@ -14,16 +14,16 @@
 //! lane, then frames, each after its length. Control goes before log, log before forward, forward
 //! before bulk, and each has its own flow control. All queued frames of a lane go out in one write.
 //!
-//! **After `kill -9`.** A killed process sends nothing. After its restart, packets that its peers send
-//! on the old connection are answered with a stateless reset, whose token is derived from the node's
-//! private key and so the same after every restart: the peers notice with the next packet, at the
-//! latest with the next keep-alive (400 milliseconds), and the dialling node dials at once. If the
+//! **After `kill -9`.** A killed process sends nothing. After its restart, it replies to packets on
+//! old connections with a stateless reset, whose token is derived from the node's private key and
+//! so the same after every restart. Peers detect the restart with their next packet, at the latest
+//! with the next keep-alive (400 milliseconds), and the dialling node dials at once. If the
 //! restarted node is the one that dials, the newer connection replaces the older. A peer that stays
-//! down is detected by the idle timeout (2 seconds), and then dialled repeatedly, with packets less than
-//! a second apart.
+//! down is detected by the idle timeout (2 seconds), and then dialled repeatedly, with packets less
+//! than a second apart.
 //!
-//! Not provided on purpose: 0-RTT and resumption (they skip the certificate), migration (a peer that
-//! moves dials again), revocation lists (see [`certificates`]).
+//! Out of scope: 0-RTT and resumption (they skip the certificate), migration (a peer that moves
+//! dials again), revocation lists (see [`certificates`]).
 
 mod accept;
 mod config;
@@ -60,11 +60,11 @@ use tokio::time::{sleep, timeout};
 
 const LANES: usize = Lane::ALL.len();
 
-/// The receive buffer of the socket in bytes. Usual defaults hold a hundred packets, and a peer may send
-/// thousands in one round trip of a long path.
+/// Receive buffer of the socket in bytes. Usual defaults hold a hundred packets, but a peer may
+/// send thousands in one round trip of a long path.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// The time that `close` waits for its notices to be sent, and for the socket to be released.
+/// Time that `close` waits for its notices to be sent, and for the socket to be released.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Error of binding a transport. Each is final: settings, files or the machine must change.
@@ -88,7 +88,7 @@ pub enum TransportError {
         reason: String,
     },
     /// The certificate belongs to another node or cluster, or to a client.
-    #[error("the certificate is that of {found}, but this is {expected}")]
+    #[error("the certificate belongs to {found}, but this node is {expected}")]
     WrongIdentity {
         /// Identity of this node.
         expected: String,
@@ -103,11 +103,11 @@ pub enum TransportError {
         /// Rule that the value breaks.
         rule: &'static str,
     },
-    /// The call is outside of a tokio runtime with an I/O driver.
-    #[error("needs a tokio runtime: {0}")]
+    /// The call is outside a tokio runtime with an I/O driver.
+    #[error("no tokio runtime: {0}")]
     NoRuntime(String),
     /// The operating system returned no random bytes.
-    #[error("the operating system gives no random bytes")]
+    #[error("the operating system returned no random bytes")]
     NoRandomness,
 }
 
@@ -165,7 +165,7 @@ impl QuicTransport {
         let trust = Arc::new(trust.map_err(|reason| unusable("CA certificate", reason))?);
 
         let transport = Arc::new(config.transport()?);
-        // `accept` sets a verifier for each connection, so that this one is never used.
+        // `accept` sets a verifier for each connection, so this one is never used.
         let (placeholder, _) = PeerVerifier::new(&trust, None);
         let crypto = tls.server(placeholder);
         let crypto = crypto.map_err(|error| unusable("node's certificate", error.to_string()))?;
@@ -174,7 +174,7 @@ impl QuicTransport {
 
         let bind_error = |source| TransportError::Bind { address: config.listen, source };
         let socket = UdpSocket::bind(config.listen).map_err(bind_error)?;
-        // The system grants what it allows. A smaller buffer loses packets under load, no more.
+        // The system may grant less. A smaller buffer only loses packets under load.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let address = socket.local_addr().map_err(bind_error)?;
         let socket = TokioRuntime.wrap_udp_socket(socket).map_err(bind_error)?;
@@ -214,7 +214,7 @@ impl QuicTransport {
         self.shared.address
     }
 
-    /// Returns the present counters.
+    /// Returns the current counters.
     #[must_use]
     pub fn stats(&self) -> QuicStats {
         let links = lock(&self.shared.links);
@@ -223,7 +223,7 @@ impl QuicTransport {
     }
 }
 
-/// Checks that the certificate is this node's: every peer would reject another one.
+/// Checks that the certificate is this node's: peers would reject any other.
 fn check_own_identity(own: &Identity, certificate: &[u8]) -> Result<(), TransportError> {
     let found = certificates::identify(certificate).map_err(|error| {
         TransportError::Credentials { what: "node's certificate", reason: error.to_string() }
@@ -259,7 +259,8 @@ impl Transport for QuicTransport {
         let Some(endpoint) = self.shared.shut_down() else { return };
         let _ = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await;
         drop(endpoint);
-        // Tasks that end by themselves release the socket. A restart on the same address needs it free.
+        // Tasks that end by themselves release the socket. A restart on the same address needs it
+        // free.
         let free = async {
             while self.socket.strong_count() > 0 {
                 sleep(Duration::from_millis(1)).await;
@@ -290,7 +291,7 @@ impl Shared {
             .collect();
         *lock(&self.trust.peers) = wanted.keys().copied().collect();
         links.retain(|node, link| {
-            // A peer with another address is another link.
+            // A peer with another address gets a new link.
             let kept = wanted.get(node).is_some_and(|peer| peer.address == link.address);
             if !kept {
                 link.close(CloseCode::Removed, b"no longer a peer at this address");

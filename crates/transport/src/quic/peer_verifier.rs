@@ -1,4 +1,4 @@
-//! The verification of a peer's certificate, inside the handshake.
+//! Verification of a peer's certificate, inside the handshake.
 
 use super::tls::Tls;
 use crate::certificates::{self, Identity};
@@ -26,13 +26,13 @@ pub enum RejectReason {
     ForeignCa,
     /// The peer is a node of another cluster.
     WrongCluster,
-    /// The node belongs to the cluster, but is no peer.
+    /// The node belongs to the cluster, but is not a peer.
     UnknownNode,
     /// The certificate is that of another node than the dialled one, or this node's own.
     WrongNode,
-    /// The certificate is that of a client, or names no node.
+    /// The certificate is that of a client, or has no identity.
     NotANode,
-    /// The certificate is expired, not valid yet, or damaged.
+    /// The certificate is expired, not valid yet, or corrupted.
     BadCertificate,
     /// The peer dialled, although this node dials it.
     WrongDirection,
@@ -47,23 +47,23 @@ pub enum RejectReason {
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ForeignCa => "foreign CA: its certificate is not from an authority that we trust",
+            Self::ForeignCa => "foreign CA: the certificate was not issued by a trusted authority",
             Self::WrongCluster => "wrong cluster",
-            Self::UnknownNode => "unknown node: it is none of our peers",
+            Self::UnknownNode => "unknown node: not a peer of this node",
             Self::WrongNode => "certificate of another node",
             Self::NotANode => "not a node's certificate",
-            Self::BadCertificate => "certificate expired, not valid yet or damaged",
+            Self::BadCertificate => "certificate expired, not valid yet or corrupted",
             Self::WrongDirection => "wrong direction: the node with the smaller id dials",
             Self::AlreadyConnected => {
-                "already connected from another address: do two processes have one identity?"
+                "already connected from another address: another process uses this identity"
             }
             Self::Handshake => "handshake failed",
-            Self::Overload => "too many handshakes under way",
+            Self::Overload => "too many handshakes in progress",
         })
     }
 }
 
-/// A rejected connection: the reason, and the identity that the peer claims.
+/// Rejected connection: the reason, and the identity that the peer claims.
 #[derive(Clone, Debug)]
 pub(super) struct Rejection {
     pub(super) reason: RejectReason,
@@ -137,7 +137,8 @@ impl PeerVerifier {
             }
         };
         let result = verdict.as_ref().map(drop).map_err(|rejection| self.alert(rejection, &chain));
-        // A second certificate in one handshake would be an error of the TLS library. The first counts.
+        // A second certificate in one handshake would be an error of the TLS library; the first one
+        // counts.
         let _ = self.verdict.set(verdict);
         result
     }
@@ -165,7 +166,7 @@ impl PeerVerifier {
             (RejectReason::BadCertificate, Err(error)) => format!(" ({error})"),
             _ => String::new(),
         };
-        let text = format!("{own} refuses {claim}: {reason}{detail}");
+        let text = format!("{own} rejects {claim}: {reason}{detail}");
         Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(AlertText(text)))))
     }
 
@@ -200,7 +201,7 @@ fn claim(identity: &Result<Identity, certificates::CertificateError>) -> String 
     }
 }
 
-/// The text of an alert as an error: the TLS library sends its `Debug` form to the peer.
+/// Text of an alert as an error: the TLS library sends its `Debug` form to the peer.
 struct AlertText(String);
 
 impl fmt::Debug for AlertText {
@@ -273,8 +274,8 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        // The name is not compared here: `verify` compares the identity with the dialled node, and can so
-        // tell another node from another cluster.
+        // The name is not compared here: `verify` compares the identity with the dialled node, and
+        // distinguishes another node from another cluster.
         let chain = ParsedCertificate::try_from(end_entity).and_then(|parsed| {
             verify_server_cert_signed_by_trust_anchor(
                 &parsed,

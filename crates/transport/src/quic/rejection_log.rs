@@ -1,4 +1,4 @@
-//! Failed handshakes: every one is counted, and repeated ones are logged once in a while.
+//! Failed handshakes: all are counted; repetitions are logged at intervals.
 
 use super::Shared;
 use super::peer_verifier::{RejectReason, Rejection, Verdict};
@@ -11,10 +11,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use synod_types::NodeId;
 
-/// The time for which repetitions of a line are suppressed.
+/// Time for which repetitions of a line are suppressed.
 const SUPPRESSION: Duration = Duration::from_secs(10);
 
-/// The maximum number of distinct lines that are remembered. There are few reasons and few nodes.
+/// Maximum number of distinct lines to track. There are few reasons and few nodes.
 const MAX_ENTRIES: usize = 1024;
 
 /// Counters of rejections, and the lines that were logged.
@@ -24,7 +24,7 @@ pub(super) struct RejectionLog {
     logged: Mutex<BTreeMap<(Topic, Option<NodeId>), Logged>>,
 }
 
-/// The topic of a line. Lines of one topic and node are repetitions.
+/// Topic of a line. Lines of one topic and node are repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Topic {
     Rejected(RejectReason),
@@ -34,7 +34,7 @@ enum Topic {
 
 struct Logged {
     at: Instant,
-    held_back: u64,
+    suppressed: u64,
 }
 
 impl RejectionLog {
@@ -53,13 +53,13 @@ impl RejectionLog {
         }
         match logged.get_mut(&(topic, node)) {
             Some(logged) if now.duration_since(logged.at) < SUPPRESSION => {
-                logged.held_back += 1;
+                logged.suppressed += 1;
                 None
             }
             earlier => {
-                let held_back = earlier.map_or(0, |logged| logged.held_back);
-                logged.insert((topic, node), Logged { at: now, held_back: 0 });
-                Some(held_back)
+                let suppressed = earlier.map_or(0, |logged| logged.suppressed);
+                logged.insert((topic, node), Logged { at: now, suppressed: 0 });
+                Some(suppressed)
             }
         }
     }
@@ -113,23 +113,23 @@ impl Shared {
             HandshakeFailure::Rejected(Rejection { reason, claim, node }) => {
                 self.count_rejection(*reason);
                 let topic = Topic::Rejected(*reason);
-                if let Some(held_back) = self.rejections.admit(topic, node.or(peer), now) {
+                if let Some(suppressed) = self.rejections.admit(topic, node.or(peer), now) {
                     let dialled = peer.map(tracing::field::display);
                     tracing::warn!(
-                        %local, remote = claim, %address, dialled, %reason, %error, held_back,
-                        "refused a connection"
+                        %local, remote = claim, %address, dialled, %reason, %error, suppressed,
+                        "rejected a connection"
                     );
                 }
             }
             HandshakeFailure::RejectedByPeer => {
-                if let Some(held_back) = self.rejections.admit(Topic::RejectedByPeer, peer, now) {
+                if let Some(suppressed) = self.rejections.admit(Topic::RejectedByPeer, peer, now) {
                     let peer = peer.map(tracing::field::display);
-                    tracing::warn!(%local, peer, %address, %error, held_back, "was refused");
+                    tracing::warn!(%local, peer, %address, %error, suppressed, "rejected by the peer");
                 }
             }
             HandshakeFailure::Broken => {
                 let peer = peer.map(tracing::field::display);
-                tracing::debug!(%local, peer, %address, %error, "no connection");
+                tracing::debug!(%local, peer, %address, %error, "handshake failed");
             }
         }
     }
@@ -137,9 +137,9 @@ impl Shared {
     /// Logs a frame that is too large to send.
     pub(super) fn report_oversize(&self, peer: NodeId, size: usize) {
         let (local, limit) = (self.trust.own(), self.limits.max_frame);
-        if let Some(held_back) = self.rejections.admit(Topic::Oversize, Some(peer), Instant::now())
+        if let Some(suppressed) = self.rejections.admit(Topic::Oversize, Some(peer), Instant::now())
         {
-            tracing::warn!(%local, %peer, size, limit, held_back, "dropped an oversize frame");
+            tracing::warn!(%local, %peer, size, limit, suppressed, "dropped an oversize frame");
         }
     }
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn remembered_lines_are_bounded() {
+    fn tracked_lines_are_bounded() {
         let (log, start) = (RejectionLog::default(), Instant::now());
         for node in 0..2 * MAX_ENTRIES as u64 {
             log.admit(Topic::RejectedByPeer, Some(NodeId(node)), start);

@@ -1,4 +1,4 @@
-//! The streams of one connection: one for each lane and direction, open as long as the connection.
+//! Streams of one connection: one for each lane and direction, open as long as the connection.
 
 use super::frame::{self, FrameReader};
 use super::link::{CloseCode, Link};
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use synod_types::Lane;
 use tokio::task::JoinSet;
 
-/// The maximum size of a write in bytes. The queue's limit does not count these bytes, so this stays
-/// well below the window of the flow control.
+/// Maximum size of a write in bytes. The queue's limit does not count these bytes, so this stays
+/// well below the flow-control window.
 const WRITE_BATCH_BYTES: usize = 256 << 10;
 
 /// The maximum number of chunks in a read of a stream.
@@ -169,15 +169,15 @@ impl Reader {
                 stream = self.connection.accept_uni() => match stream {
                     // The connection's limit permits one for each lane.
                     Ok(stream) if readers.len() < LANES => readers.spawn(read(stream)),
-                    Ok(_) => return End::Violation("more than three streams".to_owned()),
+                    Ok(_) => return End::Violation("more streams than lanes".to_owned()),
                     Err(error) => return error.into(),
                 },
             };
         }
     }
 
-    /// Passes on the frames of one stream. While the inbox is full it waits, which blocks the peer on this
-    /// lane only: its queue fills, and then it drops frames.
+    /// Passes on the frames of one stream. A full inbox applies backpressure to the peer on this
+    /// lane only: the peer's queue fills, and then it drops frames.
     async fn read_lane(&self, mut stream: RecvStream) -> Result<std::convert::Infallible, End> {
         let lane = self.lane_of(&mut stream).await?;
         let mut frames = VecDeque::new();
@@ -209,7 +209,7 @@ impl Reader {
         })?;
         let [first] = first;
         let lane = Lane::ALL.into_iter().find(|lane| lane_number(*lane) == first);
-        let lane = lane.ok_or_else(|| End::Violation(format!("there is no lane {first}")))?;
+        let lane = lane.ok_or_else(|| End::Violation(format!("unknown lane {first}")))?;
         let bit = 1 << first;
         if self.seen.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return Err(End::Violation(format!("a second stream for lane {lane:?}")));

@@ -15,7 +15,7 @@ use rustls::{RootCertStore, version::TLS13};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The application protocol. A new wire format gets a new one.
+/// Application protocol. A new wire format needs a new one.
 const ALPN: &[u8] = b"synod-peer/1";
 
 /// The TLS configuration of one node.
@@ -98,23 +98,23 @@ fn certificates(
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let read = read.map_err(|error| unreadable(error.to_string()))?;
     if read.is_empty() {
-        return Err(unreadable("there is no certificate in it".to_owned()));
+        return Err(unreadable("no certificate in the PEM text".to_owned()));
     }
     Ok(read)
 }
 
 /// Key of stateless resets, by which peers detect a restarted node.
 ///
-/// A killed process closes no connection: its peers would wait for the idle timeout. But the next packet
-/// that they send reaches the restarted process, which has no such connection and answers with a
-/// stateless reset (RFC 9000, section 10.3). Peers accept a reset only with the token that the process
-/// had announced for the connection before its restart. So tokens must survive a restart without being
-/// stored: they are a keyed hash of the connection's id, and the key is derived from the node's private
-/// key, which no other node has.
+/// A killed process closes no connection, and its peers would wait for the idle timeout. But their
+/// next packet reaches the restarted process, which does not have that connection and replies with
+/// a stateless reset (RFC 9000, section 10.3). Peers accept a reset only with the token that the
+/// process announced for the connection before its restart. So tokens must survive a restart
+/// without being stored: they are a keyed hash of the connection's id, and the key is derived from
+/// the node's private key, which no other node has.
 #[derive(Clone)]
 pub(super) struct ResetKey {
     tokens: Arc<hmac::Key>,
-    /// The key of connection ids, new after every restart, because ids must not repeat.
+    /// Key of connection ids, new after every restart, because ids must not repeat.
     ids: Arc<hmac::Key>,
 }
 

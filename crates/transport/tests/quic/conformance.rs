@@ -1,4 +1,4 @@
-//! The conformance suite.
+//! The conformance suite over QUIC.
 
 use crate::support::{bind, config, loopback};
 use async_trait::async_trait;

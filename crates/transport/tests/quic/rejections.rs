@@ -19,8 +19,8 @@ fn client() -> IssuedCertificate {
 }
 
 fn foreign(node: NodeId) -> IssuedCertificate {
-    // An authority of the same name, so that only its key tells it from ours.
-    let other = CertificateAuthority::new(CLUSTER).expect("makes a CA");
+    // An authority of the same name, so that only its key differs.
+    let other = CertificateAuthority::new(CLUSTER).expect("issues");
     other.issue_node(CLUSTER, node).expect("issues")
 }
 
@@ -67,64 +67,64 @@ async fn rejects_caller(
     alert: &str,
 ) {
     let five = five();
-    let stranger = caller(issued.as_ref(), alpn);
-    let end = intrude(&stranger, five.local_addr()).await;
-    assert!(end.to_string().contains(alert), "{end} does not say: {alert}");
-    eventually("the refusal is counted", || count(&five, reason) == 1).await;
+    let endpoint = caller(issued.as_ref(), alpn);
+    let end = intrude(&endpoint, five.local_addr()).await;
+    assert!(end.to_string().contains(alert), "expected alert {alert:?}, got: {end}");
+    eventually("the rejection is counted", || count(&five, reason) == 1).await;
     assert_only(&five, reason);
 }
 
 /// Asserts that node 1, which dials node 2, rejects this certificate.
 async fn rejects_callee(issued: IssuedCertificate, reason: RejectReason) {
-    let stranger = callee(&issued);
+    let endpoint = callee(&issued);
     let one = QuicTransport::bind(config(ONE)).expect("binds");
-    one.set_peers(&[peer(TWO, stranger.local_addr().expect("is bound"))]);
-    let end = stranger.accept().await.expect("is dialled").await;
+    one.set_peers(&[peer(TWO, endpoint.local_addr().expect("is bound"))]);
+    let end = endpoint.accept().await.expect("is dialled").await;
     assert!(end.is_err(), "the handshake was completed");
-    eventually("the refusal is counted", || count(&one, reason) >= 1).await;
+    eventually("the rejection is counted", || count(&one, reason) >= 1).await;
     assert_only(&one, reason);
 }
 
 #[tokio::test]
 async fn caller_with_a_foreign_ca_is_rejected() {
-    let alert = "node 5 of cluster 7 refuses node 1 of cluster 7: foreign CA";
+    let alert = "node 5 of cluster 7 rejects node 1 of cluster 7: foreign CA";
     rejects_caller(Some(foreign(ONE)), ALPN, RejectReason::ForeignCa, alert).await;
 }
 
 #[tokio::test]
 async fn caller_of_another_cluster_is_rejected() {
     let issued = node(ClusterId(8), ONE);
-    let alert = "node 5 of cluster 7 refuses node 1 of cluster 8: wrong cluster";
+    let alert = "node 5 of cluster 7 rejects node 1 of cluster 8: wrong cluster";
     rejects_caller(Some(issued), ALPN, RejectReason::WrongCluster, alert).await;
 }
 
 #[tokio::test]
-async fn caller_that_is_no_peer_is_rejected() {
-    let alert = "node 5 of cluster 7 refuses node 3 of cluster 7: unknown node";
+async fn caller_that_is_not_a_peer_is_rejected() {
+    let alert = "node 5 of cluster 7 rejects node 3 of cluster 7: unknown node";
     rejects_caller(Some(node(CLUSTER, NodeId(3))), ALPN, RejectReason::UnknownNode, alert).await;
 }
 
 #[tokio::test]
 async fn caller_with_the_own_certificate_is_rejected() {
-    let alert = "refuses node 5 of cluster 7: certificate of another node";
+    let alert = "rejects node 5 of cluster 7: certificate of another node";
     rejects_caller(Some(node(CLUSTER, FIVE)), ALPN, RejectReason::WrongNode, alert).await;
 }
 
 #[tokio::test]
 async fn caller_with_a_client_certificate_is_rejected() {
-    let alert = "refuses client etcdctl: not a node's certificate";
+    let alert = "rejects client etcdctl: not a node's certificate";
     rejects_caller(Some(client()), ALPN, RejectReason::NotANode, alert).await;
 }
 
 #[tokio::test]
 async fn caller_with_an_expired_certificate_is_rejected() {
-    let alert = "refuses node 1 of cluster 7: certificate expired";
+    let alert = "rejects node 1 of cluster 7: certificate expired";
     rejects_caller(Some(expired(ONE)), ALPN, RejectReason::BadCertificate, alert).await;
 }
 
 #[tokio::test]
 async fn caller_that_should_be_dialled_is_rejected() {
-    let alert = "refuses node 9 of cluster 7: wrong direction";
+    let alert = "rejects node 9 of cluster 7: wrong direction";
     rejects_caller(Some(node(CLUSTER, NINE)), ALPN, RejectReason::WrongDirection, alert).await;
 }
 
@@ -144,7 +144,7 @@ async fn caller_that_was_removed_is_rejected() {
     let five = five();
     five.set_peers(&[peer(NINE, loopback())]);
     intrude(&caller(Some(&node(CLUSTER, ONE)), ALPN), five.local_addr()).await;
-    eventually("the refusal is counted", || count(&five, RejectReason::UnknownNode) == 1).await;
+    eventually("the rejection is counted", || count(&five, RejectReason::UnknownNode) == 1).await;
     assert_only(&five, RejectReason::UnknownNode);
 }
 

@@ -9,9 +9,9 @@ use synod_types::{Lane, NodeId};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// A node on a runtime of its own, which can be killed like a process: at once and without a notice.
+/// Node on its own runtime, which can be killed like a process: at once and without notice.
 struct Process {
-    /// There until it is killed.
+    /// `None` once it is killed.
     runtime: Option<Runtime>,
     /// Shared, so that it can outlive the runtime.
     transport: Arc<QuicTransport>,
@@ -20,7 +20,7 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The default would wait, which asynchronous code must not.
+        // The default drop blocks, which asynchronous code must not.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -28,7 +28,7 @@ impl Drop for Process {
 }
 
 /// Returns a configuration with an idle timeout longer than these tests wait.
-fn patient(node: NodeId) -> QuicConfig {
+fn long_idle_config(node: NodeId) -> QuicConfig {
     let mut config = config(node);
     config.idle_timeout = 4 * TIMEOUT;
     config.keep_alive = Duration::from_millis(100);
@@ -52,24 +52,24 @@ impl Process {
         self.config.listen
     }
 
-    fn meet(&self, other: &Self) {
+    fn set_peer(&self, other: &Self) {
         self.transport.set_peers(&[peer(other.config.node, other.address())]);
     }
 
-    /// Stops at once; what is returned starts it again at the same address.
+    /// Stops the node at once. Returns the configuration for a restart at the same address.
     async fn kill(mut self) -> QuicConfig {
         let (runtime, transport) = (self.runtime.take(), Arc::clone(&self.transport));
         let stop = || runtime.map(|runtime| runtime.shutdown_timeout(TIMEOUT));
         tokio::task::spawn_blocking(stop).await.expect("stops");
-        // Only now: with its tasks gone, it cannot say goodbye any more.
+        // Dropped after its tasks have ended, so that it sends no close notice.
         drop(transport);
         self.config.clone()
     }
 
-    async fn talks_to(&self, other: &Self) {
+    async fn assert_reaches(&self, other: &Self) {
         let (from, to) = (self.config.node, other.config.node);
         let text = format!("{from:?} to {to:?}, {:?}", self.transport.stats());
-        let talk = async {
+        let exchange = async {
             loop {
                 self.transport.send(to, Lane::Log, text.clone().into());
                 let received = other.transport.recv();
@@ -81,41 +81,41 @@ impl Process {
                 }
             }
         };
-        timeout(TIMEOUT, talk).await.unwrap_or_else(|_| panic!("{from:?} cannot reach {to:?}"));
+        timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| panic!("{from:?} cannot reach {to:?}"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dialler_detects_a_restart_by_a_stateless_reset() {
-    let one = Process::start(patient(ONE)).await;
-    let mut two = Process::start(patient(TWO)).await;
-    for life in 1..=3 {
-        one.meet(&two);
-        two.meet(&one);
-        one.talks_to(&two).await;
-        two.talks_to(&one).await;
-        assert_eq!(one.transport.stats().peers[&TWO].connections, life);
+    let one = Process::start(long_idle_config(ONE)).await;
+    let mut two = Process::start(long_idle_config(TWO)).await;
+    for start in 1..=3 {
+        one.set_peer(&two);
+        two.set_peer(&one);
+        one.assert_reaches(&two).await;
+        two.assert_reaches(&one).await;
+        assert_eq!(one.transport.stats().peers[&TWO].connections, start);
         let config = two.kill().await;
-        assert!(one.transport.stats().peers[&TWO].connected, "nothing was said");
+        assert!(one.transport.stats().peers[&TWO].connected, "the node sent a close notice");
         two = Process::start(config).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarted_dialler_replaces_its_old_connection() {
-    let mut one = Process::start(patient(ONE)).await;
-    // Says nothing by itself, so that no reset tells it that the former life is over.
-    let mut silent = patient(TWO);
+    let mut one = Process::start(long_idle_config(ONE)).await;
+    // Sends no keep-alives, so that no reset reveals the restart.
+    let mut silent = long_idle_config(TWO);
     silent.keep_alive = 2 * TIMEOUT;
     let two = Process::start(silent).await;
-    for life in 1..=3 {
-        one.meet(&two);
-        two.meet(&one);
-        one.talks_to(&two).await;
-        two.talks_to(&one).await;
-        assert_eq!(two.transport.stats().peers[&ONE].connections, life);
+    for start in 1..=3 {
+        one.set_peer(&two);
+        two.set_peer(&one);
+        one.assert_reaches(&two).await;
+        two.assert_reaches(&one).await;
+        assert_eq!(two.transport.stats().peers[&ONE].connections, start);
         let config = one.kill().await;
-        assert!(two.transport.stats().peers[&ONE].connected, "nothing was said");
+        assert!(two.transport.stats().peers[&ONE].connected, "the node sent a close notice");
         one = Process::start(config).await;
     }
 }
@@ -124,41 +124,41 @@ async fn restarted_dialler_replaces_its_old_connection() {
 async fn peer_that_stays_down_times_out_and_is_reconnected() {
     let one = Process::start(config(ONE)).await;
     let two = Process::start(config(TWO)).await;
-    one.meet(&two);
-    two.meet(&one);
-    one.talks_to(&two).await;
+    one.set_peer(&two);
+    two.set_peer(&one);
+    one.assert_reaches(&two).await;
     let config = two.kill().await;
     let connected = || one.transport.stats().peers[&TWO].connected;
-    eventually("the dead peer is given up", || !connected()).await;
+    eventually("the connection to the dead peer timed out", || !connected()).await;
     let two = Process::start(config).await;
-    two.meet(&one);
-    one.talks_to(&two).await;
-    two.talks_to(&one).await;
+    two.set_peer(&one);
+    one.assert_reaches(&two).await;
+    two.assert_reaches(&one).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_two_processes_with_one_identity_is_rejected() {
-    let one = Process::start(patient(ONE)).await;
-    let two = Process::start(patient(TWO)).await;
-    one.meet(&two);
-    two.meet(&one);
-    one.talks_to(&two).await;
+async fn second_process_with_the_same_identity_is_rejected() {
+    let one = Process::start(long_idle_config(ONE)).await;
+    let two = Process::start(long_idle_config(TWO)).await;
+    one.set_peer(&two);
+    two.set_peer(&one);
+    one.assert_reaches(&two).await;
 
-    let clone = Process::start(patient(ONE)).await;
-    clone.meet(&two);
-    let refused = || two.transport.stats().rejected.get(&RejectReason::AlreadyConnected).copied();
-    eventually("the clone is refused, twice", || refused() >= Some(2)).await;
-    one.talks_to(&two).await;
+    let clone = Process::start(long_idle_config(ONE)).await;
+    clone.set_peer(&two);
+    let rejected = || two.transport.stats().rejected.get(&RejectReason::AlreadyConnected).copied();
+    eventually("the clone is rejected twice", || rejected() >= Some(2)).await;
+    one.assert_reaches(&two).await;
     assert_eq!(two.transport.stats().peers[&ONE].connections, 1);
     assert_eq!(clone.transport.stats().peers[&TWO].connections, 0);
 
-    // When the first one is gone for good, the other may have its place.
+    // After the first one has closed, the other may connect.
     one.transport.close().await;
-    clone.talks_to(&two).await;
+    clone.assert_reaches(&two).await;
 }
 
 #[tokio::test]
-async fn bind_error_names_its_reason() {
+async fn bind_error_states_its_reason() {
     let taken = QuicTransport::bind(config(ONE)).expect("binds");
     let mut second = config(ONE);
     second.listen = taken.local_addr();
@@ -166,20 +166,22 @@ async fn bind_error_names_its_reason() {
     assert!(matches!(error, TransportError::Bind { .. }), "{error}");
     assert!(error.to_string().contains(&taken.local_addr().to_string()), "{error}");
 
-    let mut stranger = config(ONE);
-    stranger.node = TWO;
-    let error = QuicTransport::bind(stranger).err().expect("the certificate is another's");
-    let said = format!("the certificate is that of node 1 of cluster {CLUSTER}");
-    assert!(error.to_string().starts_with(&said), "{error}");
+    let mut other_node = config(ONE);
+    other_node.node = TWO;
+    let error =
+        QuicTransport::bind(other_node).err().expect("the certificate belongs to another node");
+    let expected = format!("the certificate belongs to node 1 of cluster {CLUSTER}");
+    assert!(error.to_string().starts_with(&expected), "{error}");
 
     let mut mismatched = config(ONE);
     mismatched.credentials.key = config(ONE).credentials.key;
-    let error = QuicTransport::bind(mismatched).err().expect("the key is another's");
+    let error =
+        QuicTransport::bind(mismatched).err().expect("the key belongs to another certificate");
     assert!(matches!(error, TransportError::Credentials { .. }), "{error}");
 
-    let mut restless = config(ONE);
-    restless.keep_alive = restless.idle_timeout;
-    let error = QuicTransport::bind(restless).err().expect("the keep-alive comes too late");
+    let mut invalid = config(ONE);
+    invalid.keep_alive = invalid.idle_timeout;
+    let error = QuicTransport::bind(invalid).err().expect("the keep-alive is too long");
     assert_eq!(error.to_string(), "keep_alive must be at most half of idle_timeout");
 }
 

@@ -1,5 +1,5 @@
-//! A peer with a certificate and plain QUIC: it accepts every server, requires no client certificate, and
-//! sends arbitrary data.
+//! Peer with a certificate and plain QUIC: it accepts every server, requires no client certificate,
+//! and sends arbitrary data.
 
 use crate::support::loopback;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -33,8 +33,8 @@ pub fn caller(issued: Option<&IssuedCertificate>, alpn: &[u8]) -> Endpoint {
     caller_with(issued, alpn, AcceptAnyCertificate(provider(), None))
 }
 
-/// A caller that begins a handshake, and stops in the middle of it until the sender of `gate` is
-/// dropped.
+/// Returns an endpoint that begins a handshake, and stops in the middle of it until the sender of
+/// `gate` is dropped.
 pub fn stalled_caller(issued: &IssuedCertificate, gate: Receiver<()>) -> Endpoint {
     caller_with(Some(issued), ALPN, AcceptAnyCertificate(provider(), Some(Mutex::new(gate))))
 }
@@ -74,24 +74,25 @@ pub fn callee(issued: &IssuedCertificate) -> Endpoint {
     Endpoint::server(ServerConfig::with_crypto(Arc::new(config)), loopback()).expect("binds")
 }
 
-/// Dials, and sends a frame on each lane as soon as it can; returns how it ended.
+/// Dials and sends a frame on each lane as soon as possible. Returns the error that ended the
+/// connection.
 pub async fn intrude(endpoint: &Endpoint, address: SocketAddr) -> ConnectionError {
     let intrusion = async {
-        let connection = endpoint.connect(address, "anybody").expect("dials").await?;
+        let connection = endpoint.connect(address, "any-name").expect("dials").await?;
         for lane in 0..3 {
             let mut stream = connection.open_uni().await?;
-            // Whether it still gets out is not the matter; that it is not taken in is.
+            // Frames may be sent, but must not be accepted.
             let _ = stream.write_all(&[lane, 0, 0, 0, 4, b'e', b'v', b'i', b'l']).await;
         }
         Err::<(), _>(connection.closed().await)
     };
     let end = tokio::time::timeout(Duration::from_secs(30), intrusion).await;
-    end.expect("the intruder is still connected").expect_err("ends with an error")
+    end.expect("the connection is still open").expect_err("ends with an error")
 }
 
 /// Dials with a certificate that is accepted.
 pub async fn enter(endpoint: &Endpoint, address: SocketAddr) -> Connection {
-    endpoint.connect(address, "anybody").expect("dials").await.expect("is let in")
+    endpoint.connect(address, "any-name").expect("dials").await.expect("is accepted")
 }
 
 /// Verifier that accepts any certificate, once the gate is open.

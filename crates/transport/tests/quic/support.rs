@@ -1,4 +1,4 @@
-//! What the tests share: one CA, nodes on loopback, waiting for conditions.
+//! Shared by the tests: one CA, nodes on loopback, waits for conditions.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -11,16 +11,17 @@ pub const CLUSTER: ClusterId = ClusterId(7);
 pub const ONE: NodeId = NodeId(1);
 pub const TWO: NodeId = NodeId(2);
 
-/// How long a test waits for something that must happen.
+/// Timeout of a condition that must become true.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The cluster's authority.
+/// Returns the cluster's authority.
 pub fn authority() -> &'static CertificateAuthority {
     static AUTHORITY: OnceLock<CertificateAuthority> = OnceLock::new();
-    AUTHORITY.get_or_init(|| CertificateAuthority::new(CLUSTER).expect("makes a CA"))
+    AUTHORITY.get_or_init(|| CertificateAuthority::new(CLUSTER).expect("issues"))
 }
 
-/// A node of the cluster on a free port of loopback, with limits small enough to reach.
+/// Returns the configuration of a node on a free port of loopback, with limits small enough to
+/// reach.
 pub fn config(node: NodeId) -> QuicConfig {
     let issued = authority().issue_node(CLUSTER, node).expect("issues");
     let mut config = QuicConfig::new(CLUSTER, node, loopback(), credentials(issued));
@@ -43,7 +44,7 @@ pub fn peer(node: NodeId, address: SocketAddr) -> Peer {
     Peer { node, address: address.to_string() }
 }
 
-/// Binds again where another life of the node has just ended.
+/// Binds a restarted node, whose socket may still be in use.
 pub async fn bind(config: &QuicConfig) -> QuicTransport {
     let start = Instant::now();
     loop {
@@ -59,7 +60,7 @@ pub async fn bind(config: &QuicConfig) -> QuicTransport {
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < TIMEOUT, "it never came true that {what}");
+        assert!(start.elapsed() < TIMEOUT, "{what}: not reached within {TIMEOUT:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,4 +1,5 @@
-//! An authenticated peer that breaks the protocol is disconnected with the reason. The node continues.
+//! An authenticated peer that violates the protocol is disconnected with the reason. The node
+//! continues.
 
 use crate::rogue_peer::{ALPN, caller, enter};
 use crate::support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, eventually, peer};
@@ -35,11 +36,11 @@ async fn violation_ends_only_its_connection() {
 
     let connection = enter(&rogue, address).await;
     let _stream = stream(&connection, &[1, 0xff, 0xff, 0xff, 0xff]).await;
-    assert_closed(&connection, "a frame of 4294967295 bytes was announced").await;
+    assert_closed(&connection, "frame length 4294967295 exceeds the limit").await;
 
     let connection = enter(&rogue, address).await;
     let _stream = stream(&connection, &[4]).await;
-    assert_closed(&connection, "there is no lane 4").await;
+    assert_closed(&connection, "unknown lane 4").await;
 
     let connection = enter(&rogue, address).await;
     let _streams = (stream(&connection, &[0]).await, stream(&connection, &[0]).await);
@@ -58,7 +59,7 @@ async fn violation_ends_only_its_connection() {
     reset.reset(VarInt::from_u32(9)).expect("is open");
     assert_closed(&connection, "reset").await;
 
-    // After all that, whoever behaves is served.
+    // Later connections without violations are served.
     let connection = enter(&rogue, address).await;
     let _stream = stream(&connection, &[0, 0, 0, 0, 2, b'o', b'k']).await;
     let got = timeout(TIMEOUT, two.recv()).await.expect("arrives");
@@ -88,8 +89,8 @@ async fn two_way_streams_and_datagrams_are_not_accepted() {
     let connection = enter(&rogue, two.local_addr()).await;
     assert_eq!(connection.max_datagram_size(), None);
     let opening = connection.open_bi();
-    let refused = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
-    assert!(refused, "a two-way stream was opened");
+    let rejected = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
+    assert!(rejected, "a two-way stream was opened");
     let _streams = (
         stream(&connection, &[0]).await,
         stream(&connection, &[1]).await,
@@ -97,8 +98,8 @@ async fn two_way_streams_and_datagrams_are_not_accepted() {
         stream(&connection, &[3]).await,
     );
     let opening = connection.open_uni();
-    let refused = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
-    assert!(refused, "a fifth stream was opened");
+    let rejected = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
+    assert!(rejected, "a fifth stream was opened");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Fuzzing of the frame decoder, the first code that processes a peer's data.
 //!
-//! Ten seconds, or as many as `FUZZ_SECONDS` says. A failure prints a seed; `ARBTEST_SEED=0x...`
-//! repeats that input.
+//! Runs for ten seconds, or for `FUZZ_SECONDS`. A failure prints a seed; `ARBTEST_SEED=0x...`
+//! replays that input.
 
 use super::{FIRST_BUFFER, FrameReader, encode};
 use arbtest::arbitrary::{Result, Unstructured};
@@ -30,14 +30,14 @@ fn frames(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
 fn invalid_stream(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     let mut stream = Vec::new();
     for _ in 0..u.int_in_range(0..=20)? {
-        let there = u.int_in_range(0..=200_usize)?;
+        let present = u.int_in_range(0..=200_usize)?;
         let announced = match u.int_in_range(0..=19)? {
             0 => u.arbitrary::<u32>()?,
             1 => limit as u32 + u.int_in_range(0..=1)?,
-            _ => there as u32,
+            _ => present as u32,
         };
         stream.extend(announced.to_be_bytes());
-        stream.extend(u.bytes(there.min(u.len()))?);
+        stream.extend(u.bytes(present.min(u.len()))?);
     }
     Ok(stream)
 }
@@ -81,10 +81,7 @@ fn stream_is_decoded_into_its_frames_however_it_is_split() {
         }
         let (whole, whole_is_valid) = read_whole(&stream, limit);
         assert_eq!((read.iter().map(|it| &it[..]).collect(), is_valid), (whole, whole_is_valid));
-        assert!(
-            kind != 0 || is_valid && reader.frame.is_empty(),
-            "nothing is left of whole frames"
-        );
+        assert!(kind != 0 || is_valid && reader.frame.is_empty(), "complete frames leave no rest");
         Ok(())
     });
 }
