@@ -37,7 +37,7 @@ pub enum ViolationKind {
     /// A chosen value was overwritten under a higher ballot.
     Overwritten,
     /// A node was about to truncate slots that it had reported as chosen.
-    UndoesApplied,
+    TruncatesApplied,
     /// Two logs hold different values at one slot under one stamp.
     LogMismatch,
     /// A term, vote or promise went back.
@@ -53,11 +53,11 @@ pub enum ViolationKind {
     /// A command took effect twice.
     AppliedTwice,
     /// An acknowledgement does not match the chosen command, or came out of order.
-    FalseAnswer,
+    FalseReply,
     /// A client got two replies, or one from another node than it sent its request to.
-    AnsweredTwice,
+    DuplicateReply,
     /// A command that was rejected for good took effect.
-    RefusedButApplied,
+    RejectedButApplied,
     /// A read missed a write that was acknowledged before it began.
     StaleRead,
     /// No order of the operations explains the results that clients saw. Checked at the end of a
@@ -66,11 +66,11 @@ pub enum ViolationKind {
     /// The history check reached its bound without a verdict.
     Undecided,
     /// A node could not start on its own disk.
-    RecoveryRefused,
+    RecoveryFailed,
     /// A store rejected an operation that a working one accepts.
     StoreFailed,
     /// Corrupted bytes were accepted as written or sent.
-    DamageUnnoticed,
+    CorruptionUndetected,
     /// A healed cluster did not converge, or did not serve requests.
     Liveness,
     /// Throughput under load did not recover after a burst or a fault.
@@ -91,7 +91,7 @@ impl fmt::Display for ViolationKind {
             Self::Disagreement => "disagreement",
             Self::NotOnMajority => "not on a majority",
             Self::Overwritten => "chosen value overwritten",
-            Self::UndoesApplied => "undoes what is applied",
+            Self::TruncatesApplied => "truncates applied slots",
             Self::LogMismatch => "log mismatch",
             Self::HardStateRegressed => "hard state regressed",
             Self::FalseClaim => "false claim",
@@ -99,15 +99,15 @@ impl fmt::Display for ViolationKind {
             Self::StateDiverged => "state diverged",
             Self::StateAheadOfLog => "state ahead of log",
             Self::AppliedTwice => "applied twice",
-            Self::FalseAnswer => "false answer",
-            Self::AnsweredTwice => "answered twice",
-            Self::RefusedButApplied => "refused but applied",
+            Self::FalseReply => "false reply",
+            Self::DuplicateReply => "duplicate reply",
+            Self::RejectedButApplied => "rejected but applied",
             Self::StaleRead => "stale read",
             Self::NotLinearizable => "not linearizable",
             Self::Undecided => "undecided",
-            Self::RecoveryRefused => "recovery refused",
+            Self::RecoveryFailed => "recovery failed",
             Self::StoreFailed => "store failed",
-            Self::DamageUnnoticed => "damage unnoticed",
+            Self::CorruptionUndetected => "corruption undetected",
             Self::Liveness => "liveness",
             Self::NotRecovered => "throughput not recovered",
             Self::Amplified => "bytes amplified",

@@ -83,7 +83,7 @@ impl ClientHistory {
     }
 
     /// Records the rejection of an attempt: it was certainly not done.
-    pub(crate) fn refused(&mut self, now: Instant, id: u64) {
+    pub(crate) fn rejected(&mut self, now: Instant, id: u64) {
         let Some(pending) = self.pending.remove(&id) else { return };
         if pending.invocation.retries {
             self.to_retry[usize::from(pending.invocation.is_read)].push_back(pending);
@@ -97,7 +97,7 @@ impl ClientHistory {
     /// nothing.
     pub(crate) fn abandoned(&mut self, now: Instant, id: u64) {
         if self.pending.get(&id).is_some_and(|pending| pending.invocation.is_read) {
-            return self.refused(now, id);
+            return self.rejected(now, id);
         }
         let Some(pending) = self.pending.remove(&id) else { return };
         self.history.abandon(pending.call).expect("the operation is pending");
@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn retried_operation_is_pending_since_its_first_attempt() {
-        let refused_put = |builder: &mut HistoryBuilder| {
+        let rejected_put = |builder: &mut HistoryBuilder| {
             builder.invoke(1, Op::put("a", "1."));
             let now = builder.tick();
-            builder.recorded.refused(now, 1);
+            builder.recorded.rejected(now, 1);
         };
         let retried = verdict_of(|builder| {
-            refused_put(builder);
+            rejected_put(builder);
             builder.get(2, Some("1."));
             assert_eq!(builder.recorded.retry(3, NODE, true), None, "no read to retry");
             assert_eq!(builder.recorded.retry(3, NODE, false), Some(Op::put("a", "1.")));
@@ -264,11 +264,15 @@ mod tests {
             builder.done(3, Outcome::Done);
         });
         assert_eq!(retried, Ok(()));
-        let refused = verdict_of(|builder| {
-            refused_put(builder);
+        let not_retried = verdict_of(|builder| {
+            rejected_put(builder);
             builder.get(2, Some("1."));
         });
-        assert_eq!(refused, Err(ViolationKind::NotLinearizable), "a rejected write took effect");
+        assert_eq!(
+            not_retried,
+            Err(ViolationKind::NotLinearizable),
+            "a rejected write took effect"
+        );
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Checked properties: those that hold after every event, and linearizability at the end. One file
 //! each.
 
-pub(crate) mod answers;
 pub(crate) mod chosen;
 pub(crate) mod claims;
 pub(crate) mod digest;
@@ -9,6 +8,7 @@ pub(crate) mod history;
 pub(crate) mod leaders;
 pub(crate) mod logs;
 mod node_set;
+pub(crate) mod replies;
 pub(crate) mod state;
 
 use crate::check::digest::of_value;

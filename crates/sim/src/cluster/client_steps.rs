@@ -5,8 +5,8 @@ use super::event::{LoadArrival, SimEvent};
 use super::inbox::InboxEvent;
 use super::world::World;
 use crate::check::Checks;
-use crate::check::answers::{self, Operation, OperationState};
 use crate::check::history::Invocation;
+use crate::check::replies::{self, Operation, OperationState};
 use crate::plan::load::LoadPlan;
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use crate::workload::kv::{Command, read_reply, value_in};
@@ -100,17 +100,17 @@ impl<P: Protocol> Cluster<P> {
     pub(crate) fn on_reply(&mut self, node: usize, answer: &Answer) -> Checked {
         let id = answer.token.0;
         let Some(operation) = self.workload.clients.get(id).cloned() else { return Ok(()) };
-        answers::check_first(id, &operation, self.world.nodes[node].id)?;
+        replies::check_first(id, &operation, self.world.nodes[node].id)?;
         self.world.trace.record_reply(operation.node, id, &answer.outcome);
         let Checks { oracle, history, history_only, .. } = &mut self.checks;
         let state = match &answer.outcome {
             Outcome::Done(slot, reply) => {
                 if !*history_only {
-                    answers::check_done(id, &operation, *slot, reply, oracle)?;
+                    replies::check_done(id, &operation, *slot, reply, oracle)?;
                 }
                 self.complete(id, &operation, |op| {
-                    let (answered, reply) = read_reply(reply)?;
-                    operations::outcome(op, reply).filter(|_| answered == id)
+                    let (replied_id, reply) = read_reply(reply)?;
+                    operations::outcome(op, reply).filter(|_| replied_id == id)
                 })?;
                 OperationState::Done(*slot)
             }
@@ -118,7 +118,7 @@ impl<P: Protocol> Cluster<P> {
                 let Some(running) = self.world.nodes[node].running.as_ref() else { return Ok(()) };
                 let applied = running.applier.applied();
                 if !*history_only {
-                    answers::check_read(&operation, applied)?;
+                    replies::check_read(&operation, applied)?;
                 }
                 let query =
                     history.op(id).map(|op| running.applier.query(&operations::query(op).encode()));
@@ -129,10 +129,10 @@ impl<P: Protocol> Cluster<P> {
             }
             Outcome::Refused(why) => {
                 if !*history_only {
-                    answers::check_refused(id, &operation, oracle)?;
+                    replies::check_rejected(id, &operation, oracle)?;
                 }
-                history.refused(self.world.now, id);
-                OperationState::Refused { busy: *why == Refusal::Busy }
+                history.rejected(self.world.now, id);
+                OperationState::Rejected { busy: *why == Refusal::Busy }
             }
             Outcome::Unknown => {
                 history.abandoned(self.world.now, id);
@@ -154,7 +154,7 @@ impl<P: Protocol> Cluster<P> {
         let Some(op) = self.checks.history.op(id) else { return Ok(()) };
         let Some(outcome) = read(op) else {
             let text = format!("the reply to operation {id} does not match {op}");
-            return Err(violation(ViolationKind::FalseAnswer, [operation.node], text));
+            return Err(violation(ViolationKind::FalseReply, [operation.node], text));
         };
         self.workload.clients.expected.observe(op, &outcome);
         self.checks.history.done(self.world.now, id, outcome);
@@ -170,7 +170,7 @@ impl<P: Protocol> Cluster<P> {
         let index = World::<P>::index(node);
         let id = self.workload.clients.begin(self.world.now, index);
         if !self.world.nodes[index].is_up() {
-            self.workload.clients.finish(id, OperationState::Refused { busy: false });
+            self.workload.clients.finish(id, OperationState::Rejected { busy: false });
             return Ok(id);
         }
         let deadline = self.world.now + self.world.plan.clients.timeout.end;
@@ -192,7 +192,7 @@ impl<P: Protocol> Cluster<P> {
         let index = World::<P>::index(node);
         let id = self.workload.clients.begin(self.world.now, index);
         if !self.world.nodes[index].is_up() {
-            self.workload.clients.finish(id, OperationState::Refused { busy: false });
+            self.workload.clients.finish(id, OperationState::Rejected { busy: false });
             return Ok(id);
         }
         let deadline = self.world.now + self.world.plan.clients.timeout.end;
@@ -228,7 +228,7 @@ mod tests {
 
     const PHASE: Duration = Duration::from_secs(5);
 
-    /// A deposed leader behind a partition serves a read at once from its state, without confirming
+    /// A deposed leader in a minority partition serves a read at once from its state, without confirming
     /// its leadership.
     fn read_without_leadership_check(history_only: bool) -> Result<(), Violation> {
         let config = |id, members: &synod_types::Membership| {
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn second_reply_to_an_operation_is_found() {
         for again in [Outcome::Unknown, Outcome::Readable] {
-            assert_eq!(second_reply(&again), ViolationKind::AnsweredTwice, "{again:?}");
+            assert_eq!(second_reply(&again), ViolationKind::DuplicateReply, "{again:?}");
         }
     }
 
@@ -311,6 +311,6 @@ mod tests {
         assert_eq!(operation.state, OperationState::Unknown);
         let answer = Answer { token: Token(id), outcome: Outcome::Unknown };
         let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer).unwrap_err();
-        assert_eq!(found.kind, ViolationKind::AnsweredTwice);
+        assert_eq!(found.kind, ViolationKind::DuplicateReply);
     }
 }

@@ -4,7 +4,7 @@ use super::Cluster;
 use super::event::SimEvent;
 use super::network::links::links;
 use super::world::World;
-use crate::check::answers::OperationState;
+use crate::check::replies::OperationState;
 use crate::faults::kind::Fault;
 use crate::faults::schedule::CrashSpec;
 use crate::violation::{Checked, Violation, ViolationKind, violation};
@@ -44,7 +44,7 @@ impl<P: Protocol> Cluster<P> {
         match recovered {
             // A node must reject a corrupted disk. It stays dead, and the others continue without
             // it.
-            Err(found) if found.kind == ViolationKind::RecoveryRefused && was_corrupted => {
+            Err(found) if found.kind == ViolationKind::RecoveryFailed && was_corrupted => {
                 this.is_lost = true;
                 let id = this.id;
                 self.world

@@ -82,7 +82,7 @@ impl<P: Protocol> Cluster<P> {
             is_active: true,
         };
         let mut workload = Workload::new(count, workload_rng, rng.clone().split());
-        workload.clients.may_refuse = world.plan.limits.is_some();
+        workload.clients.may_reject = world.plan.limits.is_some();
         let checks = Checks::new(count, world.quorum.clone());
         let mut cluster = Self { world, faults, workload, checks };
         cluster.workload.schedule_arrival(&mut cluster.world);

@@ -119,26 +119,26 @@ impl<P: Protocol> Node<P> {
         config: P::Config,
     ) -> Checked {
         let id = self.id;
-        let refused = |error: String| violation(ViolationKind::RecoveryRefused, [id], error);
+        let failed = |error: String| violation(ViolationKind::RecoveryFailed, [id], error);
         self.boot += 1;
         let (log, state) = self.disk.open();
         let mut settings = ReplicaSettings::new(CLUSTER, id, log.boot_id(), seed);
         adjust(&mut settings);
-        let saved = disk::load(log).map_err(|error| refused(error.to_string()))?;
+        let saved = disk::load(log).map_err(|error| failed(error.to_string()))?;
         if let Some(allowed) = &self.disk.corrupted {
-            let found = decode_saved::<P>(&saved).map_err(|error| refused(error.to_string()))?;
+            let found = decode_saved::<P>(&saved).map_err(|error| failed(error.to_string()))?;
             if !allowed.contains(&found) {
                 let text = "a corrupted log loads as if intact".to_string();
-                return Err(violation(ViolationKind::DamageUnnoticed, [id], text));
+                return Err(violation(ViolationKind::CorruptionUndetected, [id], text));
             }
             self.disk.synced = found;
         }
         let session = settings.session();
         let applier = Applier::open(Box::new(Machine::default()), Box::new(state), session)
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| failed(error.to_string()))?;
         let replica =
             ReplicaCore::open(self.clock.read(now), settings, config, &saved, applier.applied())
-                .map_err(|error| refused(error.to_string()))?;
+                .map_err(|error| failed(error.to_string()))?;
         self.running = Some(Running {
             replica,
             applier,

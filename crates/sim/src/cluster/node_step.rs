@@ -7,8 +7,8 @@ use super::inbox::InboxEvent;
 use super::network::throughput::time_for;
 use super::node::ApplyTask;
 use crate::check::Checks;
-use crate::check::answers::{self, OperationState};
 use crate::check::chosen::NodeRound;
+use crate::check::replies::{self, OperationState};
 use crate::trace::messages::{describe_run, describe_write};
 use crate::violation::{Checked, ViolationKind, violation};
 use std::time::Duration;
@@ -112,7 +112,7 @@ impl<P: Protocol> Cluster<P> {
     fn process_actions(&mut self, node: usize, status: &Status, actions: Actions) -> Checked {
         let id = self.world.nodes[node].id;
         if let Some(fatal) = actions.fatal {
-            return Err(violation(ViolationKind::UndoesApplied, [id], fatal.to_string()));
+            return Err(violation(ViolationKind::TruncatesApplied, [id], fatal.to_string()));
         }
         for note in actions.notes {
             self.on_protocol_event(node, &note);
@@ -191,8 +191,8 @@ impl<P: Protocol> Cluster<P> {
         }
         let Some(command) = effect? else { return Ok(()) };
         match self.workload.clients.get(command) {
-            Some(operation) if matches!(operation.state, OperationState::Refused { .. }) => {
-                answers::check_refused(command, operation, oracle)
+            Some(operation) if matches!(operation.state, OperationState::Rejected { .. }) => {
+                replies::check_rejected(command, operation, oracle)
             }
             _ => Ok(()),
         }

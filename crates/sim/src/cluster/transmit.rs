@@ -112,7 +112,7 @@ impl<P: Protocol> Cluster<P> {
             return Ok(());
         }
         let text = "a frame with a bit flipped in flight was accepted".to_string();
-        Err(violation(ViolationKind::DamageUnnoticed, [self.world.nodes[to].id], text))
+        Err(violation(ViolationKind::CorruptionUndetected, [self.world.nodes[to].id], text))
     }
 
     /// Handles a replay: a message that arrived long ago, or was lost, arrives again.

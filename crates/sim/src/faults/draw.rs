@@ -108,7 +108,7 @@ impl Faults {
         fault: Fault,
         node: usize,
     ) -> FaultEffect {
-        // A fault that damages a write needs a write.
+        // A fault that corrupts a write needs a write.
         let busy = |node: &usize| world.nodes[*node].disk.unsynced_counts()[0] > 0;
         let busy: Vec<_> = (0..world.nodes.len()).filter(busy).collect();
         let hits_writes = matches!(fault, Fault::LoseAnyOrder | Fault::TornWrite);

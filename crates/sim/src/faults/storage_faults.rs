@@ -124,7 +124,7 @@ mod tests {
 
     /// Returns the number of 200 corrupted disks that are rejected; each of the others equals an
     /// image.
-    fn refused(fault: Fault, images: &[RecordSet]) -> usize {
+    fn rejected(fault: Fault, images: &[RecordSet]) -> usize {
         let load = |records: &RecordSet| {
             let disk = MemoryDisk::new(Incarnation(1));
             replace_log(&disk, records.clone());
@@ -132,23 +132,23 @@ mod tests {
         };
         let whole: Vec<_> = images.iter().map(|image| load(image).unwrap()).collect();
         let loads = (0..200).map(|seed| load(&corrupt(fault, images, &mut SimRng::new(seed))));
-        let (loaded, refused): (Vec<_>, Vec<_>) = loads.partition(Result::is_ok);
+        let (loaded, rejected): (Vec<_>, Vec<_>) = loads.partition(Result::is_ok);
         assert!(loaded.into_iter().all(|saved| whole.contains(&saved.unwrap())), "{fault:?}");
-        refused.len()
+        rejected.len()
     }
 
     #[test]
     fn corruption_is_rejected_and_never_shortens_the_log() {
         let images = images();
         for fault in [Fault::TornWrite, Fault::BitFlip, Fault::MisdirectedWrite] {
-            assert_eq!(refused(fault, &images), 200, "{fault:?}");
-            assert_eq!(refused(fault, &images[..1]), 200, "{fault:?}, nothing unsynced");
+            assert_eq!(rejected(fault, &images), 200, "{fault:?}");
+            assert_eq!(rejected(fault, &images[..1]), 200, "{fault:?}, nothing unsynced");
         }
     }
 
     #[test]
     fn gapless_prefix_of_unsynced_writes_is_not_corruption() {
-        let refused = refused(Fault::LoseAnyOrder, &images());
-        assert!((50..190).contains(&refused), "{refused}");
+        let rejected = rejected(Fault::LoseAnyOrder, &images());
+        assert!((50..190).contains(&rejected), "{rejected}");
     }
 }

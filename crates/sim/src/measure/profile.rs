@@ -111,7 +111,7 @@ pub struct Effort {
     pub warm_up: usize,
     /// Measured commands of each proposer.
     pub commands: usize,
-    /// Minimum number of measured commands, whatever the number of proposers.
+    /// Minimum number of measured commands for any number of proposers.
     pub least: usize,
     /// Number of leader crashes.
     pub seeds: u64,

@@ -1,7 +1,7 @@
 //! Clients in a closed loop: each has one pending write.
 
 use super::profile::{Profile, value};
-use crate::check::answers::OperationState;
+use crate::check::replies::OperationState;
 use crate::cluster::Cluster;
 use crate::violation::Violation;
 use crate::workload::kv::Command;
@@ -134,7 +134,7 @@ impl Proposers {
                     self.latencies.push(now - first_attempt);
                     (proposer.operation, proposer.served) = (None, true);
                 }
-                Some(OperationState::Refused { .. } | OperationState::Unknown) => {
+                Some(OperationState::Rejected { .. } | OperationState::Unknown) => {
                     proposer.operation = None;
                     proposer.not_before = now + self.pause;
                     self.failed += 1;
@@ -162,7 +162,7 @@ impl<P: Protocol> Cluster<P> {
         let index = Self::index(node);
         let id = self.workload.clients.begin(self.world.now, index);
         let Some(running) = self.world.nodes[index].running.as_mut() else {
-            self.workload.clients.finish(id, OperationState::Refused { busy: false });
+            self.workload.clients.finish(id, OperationState::Rejected { busy: false });
             return id;
         };
         let deadline = self.world.now + self.world.plan.clients.timeout.end;

@@ -1,6 +1,6 @@
 //! Clients: their operations and the outcomes.
 
-use crate::check::answers::{Operation, OperationState};
+use crate::check::replies::{Operation, OperationState};
 use crate::workload::operations::ExpectedValues;
 use std::collections::BTreeSet;
 use synod_types::{Instant, NodeId, Slot};
@@ -25,7 +25,7 @@ pub(crate) struct Clients {
     /// Time from which on every operation must be done.
     pub(crate) must_serve: Option<Instant>,
     /// True if limits are small enough that a working node may reject an operation as busy.
-    pub(crate) may_refuse: bool,
+    pub(crate) may_reject: bool,
     /// Operation that should have been done and was not.
     pub(crate) unserved: Option<u64>,
 }
@@ -43,7 +43,7 @@ impl Clients {
             newest_begin_done: Instant::ZERO,
             begun: Vec::new(),
             must_serve: None,
-            may_refuse: false,
+            may_reject: false,
             unserved: None,
         }
     }
@@ -102,7 +102,7 @@ impl Clients {
             self.floor = self.floor.max(slot);
             self.newest_begin_done = self.newest_begin_done.max(self.begun[index]);
         } else if self.must_serve.is_some_and(|from| self.begun[index] >= from)
-            && !(self.may_refuse && state == OperationState::Refused { busy: true })
+            && !(self.may_reject && state == OperationState::Rejected { busy: true })
         {
             self.unserved.get_or_insert(id);
         }

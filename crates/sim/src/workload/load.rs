@@ -6,7 +6,7 @@
 //! remaining capacity needs for the backlog. At no time may the bytes sent or written per command
 //! multiply. A cluster that reacts to overload with more work fails this check.
 
-use crate::check::answers::OperationState;
+use crate::check::replies::OperationState;
 use crate::rng::SimRng;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -123,15 +123,15 @@ pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
             Some(Outcome::Read(first(found)))
         }
         (Op::Put { .. }, kv::ReplyBody::Op(kv::OpAnswer::Put(_))) => Some(Outcome::Done),
-        (Op::Delete { .. }, kv::ReplyBody::Op(kv::OpAnswer::DeleteRange(gone))) => {
-            Some(Outcome::Deleted(gone.deleted > 0))
+        (Op::Delete { .. }, kv::ReplyBody::Op(kv::OpAnswer::DeleteRange(result))) => {
+            Some(Outcome::Deleted(result.deleted > 0))
         }
-        (Op::Txn(_), kv::ReplyBody::Txn(answer)) => {
-            let results = answer.replies.into_iter().map(|reply| match reply.answer {
+        (Op::Txn(_), kv::ReplyBody::Txn(result)) => {
+            let results = result.replies.into_iter().map(|reply| match reply.answer {
                 kv::OpAnswer::Range(found) => Some(first(found)),
                 kv::OpAnswer::Put(_) | kv::OpAnswer::DeleteRange(_) => None,
             });
-            Some(Outcome::Txn { succeeded: answer.succeeded, results: results.collect() })
+            Some(Outcome::Txn { succeeded: result.succeeded, results: results.collect() })
         }
         _ => None,
     }
@@ -215,18 +215,17 @@ mod tests {
             let call = history.invoke(id, op.clone());
             let bytes = Command { id, body: command(&op) }.encode();
             let reply = machine.apply(Slot(id), &bytes, &mut Changes::new());
-            let (answered, reply) = read_reply(&reply).unwrap();
-            let outcome_seen =
-                outcome(&op, reply).unwrap_or_else(|| panic!("{op} is not answered"));
-            if let Outcome::Txn { succeeded: is_held, .. } = &outcome_seen {
+            let (replied_id, reply) = read_reply(&reply).unwrap();
+            let observed = outcome(&op, reply).unwrap_or_else(|| panic!("{op} has no outcome"));
+            if let Outcome::Txn { succeeded: is_held, .. } = &observed {
                 held[usize::from(*is_held)] += 1;
             }
-            // Now and then a write is not observed.
+            // Some writes are not observed.
             if rng.percent(70) {
-                expected.observe(&op, &outcome_seen);
+                expected.observe(&op, &observed);
             }
-            assert_eq!(answered, id);
-            history.complete(call, outcome_seen).unwrap();
+            assert_eq!(replied_id, id);
+            history.complete(call, observed).unwrap();
         }
         assert!(check(&history, &Options::default()).is_linearizable());
         assert!(held.iter().all(|count| *count > 100), "{held:?}");
@@ -240,23 +239,23 @@ mod tests {
         let pair = Txn::new().then(TxnOp::get("a")).then(TxnOp::get("b"));
         for op in [Op::get("a"), Op::get("b"), pair.into()] {
             let reply = machine.query(&query(&op).encode());
-            let outcome_seen = outcome(&op, kv::Reply::decode(&reply).unwrap());
+            let observed = outcome(&op, kv::Reply::decode(&reply).unwrap());
             let logged = Command { id: 2, body: command(&op) }.encode();
             let reply = machine.apply(Slot(2), &logged, &mut Changes::new());
-            assert_eq!(outcome(&op, read_reply(&reply).unwrap().1), outcome_seen);
-            assert!(outcome_seen.is_some(), "{op}");
+            assert_eq!(outcome(&op, read_reply(&reply).unwrap().1), observed);
+            assert!(observed.is_some(), "{op}");
         }
     }
 
     #[test]
     fn reply_to_another_operation_has_no_outcome() {
         let mut machine = Machine::default();
-        let mut ask = |op: &Op| {
+        let mut execute = |op: &Op| {
             let bytes = Command { id: 1, body: command(op) }.encode();
             read_reply(&machine.apply(Slot(1), &bytes, &mut Changes::new())).unwrap().1
         };
         let (get, put) = (Op::get("a"), Op::put("a", "1."));
-        let (found, done) = (ask(&get), ask(&put));
+        let (found, done) = (execute(&get), execute(&put));
         assert_eq!(outcome(&put, found), None);
         assert_eq!(outcome(&get, done), None);
     }

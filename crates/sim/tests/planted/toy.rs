@@ -20,7 +20,7 @@ pub enum Bug {
     UnwrittenAck,
     /// The leader counts its own copy as a majority.
     MinorityCommit,
-    /// Followers truncate slots that they know to be chosen.
+    /// Followers truncate slots that they have reported as chosen.
     TruncatesChosen,
     /// A follower stores another value.
     WrongValue,

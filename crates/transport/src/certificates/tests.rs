@@ -63,8 +63,8 @@ fn client_certificate_has_a_valid_name() {
     let identity = identify_pem(&issued.certificate).expect("has an identity");
     assert_eq!(identity, Identity::Client { name: "etcdctl".into() });
     for name in ["", "-a", "a-", "A", "a.b", "a b", &"a".repeat(57)] {
-        let refused = ca.issue_client(name).expect_err("the name is invalid");
-        assert_eq!(refused, CertificateError::ClientName(name.into()));
+        let rejected = ca.issue_client(name).expect_err("the name is invalid");
+        assert_eq!(rejected, CertificateError::ClientName(name.into()));
     }
     assert_eq!(ca.issue_node(CLUSTER, NodeId(0)), Err(CertificateError::NodeZero));
 }

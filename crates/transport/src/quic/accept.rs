@@ -33,7 +33,7 @@ fn start_handshake(shared: &Arc<Shared>, handshakes: &mut JoinSet<()>, incoming:
         incoming.ignore();
     } else if handshakes.len() >= shared.max_handshakes / 2 && !incoming.remote_address_validated()
     {
-        // Fails only for a caller that answered a retry before, which would be validated.
+        // Fails only for a caller that has completed a retry, whose address is validated.
         let _ = incoming.retry();
     } else {
         handshakes.spawn(handshake(Arc::clone(shared), incoming));

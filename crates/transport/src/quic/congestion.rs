@@ -1,7 +1,7 @@
 //! Congestion control that tolerates random loss.
 //!
 //! Cubic interprets every lost packet as a full queue. On a path of 60 ms that loses one packet in
-//! a hundred at random, it transfers a quarter of a megabyte a second, whatever the capacity of the
+//! a hundred at random, it transfers a quarter of a megabyte a second, independent of the capacity of the
 //! path. This controller ignores losses below a share of all packets, as BBR version 2 does. A full
 //! queue drops far more than that, and then Cubic reacts.
 

@@ -34,7 +34,7 @@ impl Harness for Quic {
     }
 
     fn flood_frames(&self) -> usize {
-        // Two queues, the flow control's windows, a batch, and as much again.
+        // Two queues, the flow-control windows, a batch, and as much again.
         let config = config(NodeId(1));
         (4 * config.limits.queue_bytes + 8 * config.lane_window as usize) / FLOOD_FRAME_BYTES
     }

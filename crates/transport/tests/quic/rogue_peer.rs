@@ -46,7 +46,7 @@ fn caller_with(
 ) -> Endpoint {
     let builder = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("knows TLS 1.3")
+        .expect("supports TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut tls = match issued.map(chain) {
@@ -65,7 +65,7 @@ pub fn callee(issued: &IssuedCertificate) -> Endpoint {
     let (chain, key) = chain(issued);
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("knows TLS 1.3")
+        .expect("supports TLS 1.3")
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .expect("key fits");

@@ -24,7 +24,7 @@ pub(crate) enum OperationState {
     /// Done; a command took effect at this slot.
     Done(Slot),
     /// Not done, and never will be; `busy`: because too many requests were in flight.
-    Refused { busy: bool },
+    Rejected { busy: bool },
     /// Outcome unknown.
     Unknown,
 }
@@ -39,7 +39,7 @@ pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Check
         "{node:?} replied to operation {id} of {:?}, which had ended as {:?}",
         operation.node, operation.state
     );
-    Err(violation(ViolationKind::AnsweredTwice, [node], text))
+    Err(violation(ViolationKind::DuplicateReply, [node], text))
 }
 
 /// Checks an acknowledged command: it took effect at this slot, with this reply, after all commands
@@ -52,7 +52,7 @@ pub(crate) fn check_done(
     oracle: &Oracle,
 ) -> Checked {
     let node = operation.node;
-    let wrong = |text: String| Err(violation(ViolationKind::FalseAnswer, [node], text));
+    let wrong = |text: String| Err(violation(ViolationKind::FalseReply, [node], text));
     match oracle.effect(slot) {
         Some(effect) if effect.id == id && effect.reply == *reply => {}
         Some(effect) if effect.id == id => {
@@ -76,12 +76,12 @@ pub(crate) fn check_done(
 
 /// Checks that a rejected command has not taken effect. Later effects are checked when commands are
 /// chosen.
-pub(crate) fn check_refused(id: u64, operation: &Operation, oracle: &Oracle) -> Checked {
+pub(crate) fn check_rejected(id: u64, operation: &Operation, oracle: &Oracle) -> Checked {
     match oracle.place(id) {
         None => Ok(()),
         Some(slot) => {
-            let text = format!("command {id} was refused, but took effect at slot {slot}");
-            Err(violation(ViolationKind::RefusedButApplied, [operation.node], text))
+            let text = format!("command {id} was rejected, but took effect at slot {slot}");
+            Err(violation(ViolationKind::RejectedButApplied, [operation.node], text))
         }
     }
 }
@@ -131,13 +131,13 @@ mod tests {
             check_done(id, operation, Slot(slot), reply, &oracle).map_err(|found| found.kind)
         };
         assert_eq!(done(&began_after(0), 70, 1, &reply), Ok(()));
-        let wrong = Err(ViolationKind::FalseAnswer);
+        let wrong = Err(ViolationKind::FalseReply);
         assert_eq!(done(&began_after(1), 70, 1, &reply), wrong, "out of order");
         assert_eq!(done(&began_after(0), 70, 2, &reply), wrong, "elsewhere");
         assert_eq!(done(&began_after(0), 71, 1, &reply), wrong, "another command");
         assert_eq!(done(&began_after(0), 70, 1, &Bytes::new()), wrong, "another reply");
-        assert!(check_refused(70, &began_after(0), &oracle).is_err());
-        assert!(check_refused(71, &began_after(0), &oracle).is_ok());
+        assert!(check_rejected(70, &began_after(0), &oracle).is_err());
+        assert!(check_rejected(71, &began_after(0), &oracle).is_ok());
     }
 
     #[test]
