@@ -26,14 +26,14 @@ pub(crate) struct NodeRound {
 #[derive(Debug)]
 pub(crate) struct Chosen {
     quorum: Quorum,
-    facts: Vec<Fact>,
+    slots: Vec<ChosenSlot>,
     /// Slots whose value a disk has just lost.
     dropped: Vec<Slot>,
 }
 
 /// Chosen slot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fact {
+pub(crate) struct ChosenSlot {
     pub(crate) digest: u64,
     /// Round of the first reporter at its report.
     pub(crate) round: u64,
@@ -46,16 +46,16 @@ pub(crate) struct Fact {
 impl Chosen {
     /// Starts with no chosen slot; `quorum` defines when a slot is chosen.
     pub(crate) fn new(quorum: Quorum) -> Self {
-        Self { quorum, facts: Vec::new(), dropped: Vec::new() }
+        Self { quorum, slots: Vec::new(), dropped: Vec::new() }
     }
 
     /// Returns the last chosen slot.
     pub(crate) fn last(&self) -> Slot {
-        Slot(self.facts.len() as u64)
+        Slot(self.slots.len() as u64)
     }
 
-    pub(crate) fn at(&self, slot: Slot) -> Option<&Fact> {
-        self.facts.get(usize::try_from(slot.0).ok()?.checked_sub(1)?)
+    pub(crate) fn at(&self, slot: Slot) -> Option<&ChosenSlot> {
+        self.slots.get(usize::try_from(slot.0).ok()?.checked_sub(1)?)
     }
 
     /// Checks a slot that a node reports as chosen. Returns whether it is the first report.
@@ -68,9 +68,9 @@ impl Chosen {
     ) -> Result<bool, Box<crate::Violation>> {
         let NodeRound { node, round } = reporter;
         let holders = NodeSet::default();
-        let mut fact = Fact { digest: of_value(value), round, by: node, holders };
+        let mut record = ChosenSlot { digest: of_value(value), round, by: node, holders };
         if let Some(known) = self.at(slot) {
-            if known.digest == fact.digest {
+            if known.digest == record.digest {
                 return Ok(false);
             }
             let text =
@@ -82,22 +82,22 @@ impl Chosen {
             return Err(violation(ViolationKind::Disagreement, [node], text));
         }
         for (node, log) in disks {
-            fact.holders.set(node, fact.is_held_by(slot, log));
+            record.holders.set(node, record.is_held_by(slot, log));
         }
-        if !self.is_kept(&fact) {
+        if !self.is_kept(&record) {
             let text = format!(
                 "{node:?} reports slot {slot}, {}, as chosen, but only the disks of {:?} hold it",
                 describe(value),
-                fact.holders.iter().collect::<Vec<_>>()
+                record.holders.iter().collect::<Vec<_>>()
             );
             return Err(violation(ViolationKind::NotOnMajority, [node], text));
         }
-        self.facts.push(fact);
+        self.slots.push(record);
         Ok(true)
     }
 
-    fn is_kept(&self, fact: &Fact) -> bool {
-        self.quorum.is_second(|node| fact.holders.has(node))
+    fn is_kept(&self, record: &ChosenSlot) -> bool {
+        self.quorum.is_second(|node| record.holders.has(node))
     }
 
     /// Records a write that is on a node's disk now. The node also holds slots up to `floor` as a
@@ -122,8 +122,8 @@ impl Chosen {
             }
             Write::Compact(base) => {
                 let count = usize::try_from(base.through.0).unwrap_or(usize::MAX);
-                let compacted = self.facts.iter_mut().take(count);
-                compacted.for_each(|fact| fact.holders.set(node, true));
+                let compacted = self.slots.iter_mut().take(count);
+                compacted.for_each(|record| record.holders.set(node, true));
             }
         }
     }
@@ -139,25 +139,27 @@ impl Chosen {
     /// Records the value on a node's disk at a chosen slot.
     fn hold(&mut self, node: NodeId, slot: Slot, held: Option<u64>) {
         let index = usize::try_from(slot.0 - 1).expect("a chosen slot");
-        let fact = &mut self.facts[index];
-        let is_held = held == Some(fact.digest);
-        if fact.holders.has(node) && !is_held {
+        let record = &mut self.slots[index];
+        let is_held = held == Some(record.digest);
+        if record.holders.has(node) && !is_held {
             self.dropped.push(slot);
         }
-        fact.holders.set(node, is_held);
+        record.holders.set(node, is_held);
     }
 
     /// Checks that a quorum still holds each slot whose value a disk has lost in the last sync.
     pub(crate) fn check_kept(&mut self, node: NodeId) -> Checked {
         for slot in std::mem::take(&mut self.dropped) {
-            let Some(fact) = self.at(slot).filter(|fact| !self.is_kept(fact)) else { continue };
+            let Some(record) = self.at(slot).filter(|record| !self.is_kept(record)) else {
+                continue;
+            };
             let text = format!(
                 "{node:?} no longer holds slot {slot}, which {:?} reported as chosen: only the \
                  disks of {:?} hold it now",
-                fact.by,
-                fact.holders.iter().collect::<Vec<_>>()
+                record.by,
+                record.holders.iter().collect::<Vec<_>>()
             );
-            return Err(violation(ViolationKind::NotOnMajority, [node, fact.by], text));
+            return Err(violation(ViolationKind::NotOnMajority, [node, record.by], text));
         }
         Ok(())
     }
@@ -166,20 +168,20 @@ impl Chosen {
     pub(crate) fn check_write(&self, writer: NodeRound, slot: Slot, digest: u64) -> Checked {
         let NodeRound { node, round } = writer;
         match self.at(slot) {
-            Some(fact) if fact.digest != digest && fact.round < round => {
+            Some(record) if record.digest != digest && record.round < round => {
                 let text = format!(
                     "in round {round}, {node:?} overwrites slot {slot}, which {:?} reported as \
                      chosen in round {}",
-                    fact.by, fact.round
+                    record.by, record.round
                 );
-                Err(violation(ViolationKind::Overwritten, [node, fact.by], text))
+                Err(violation(ViolationKind::Overwritten, [node, record.by], text))
             }
             _ => Ok(()),
         }
     }
 }
 
-impl Fact {
+impl ChosenSlot {
     pub(crate) fn is_held_by<S: Stamp>(&self, slot: Slot, log: &RunLog<S>) -> bool {
         slot <= log.base() || log.get(slot).is_some_and(|(_, held)| of_value(&held) == self.digest)
     }

@@ -60,13 +60,13 @@ impl Leaders {
         }
         for slot in written.base.through.next().0..=chosen.last().0 {
             let slot = Slot(slot);
-            let Some(fact) = chosen.at(slot) else { continue };
-            if fact.round < status.ballot.round && !fact.is_held_by(slot, &written.log) {
+            let Some(record) = chosen.at(slot) else { continue };
+            if record.round < status.ballot.round && !record.is_held_by(slot, &written.log) {
                 let text = format!(
                     "leads term {} without slot {slot}, chosen in term {} by {:?}",
-                    status.ballot.round, fact.round, fact.by
+                    status.ballot.round, record.round, record.by
                 );
-                return Err(violation(ViolationKind::LeaderIncomplete, [node, fact.by], text));
+                return Err(violation(ViolationKind::LeaderIncomplete, [node, record.by], text));
             }
         }
         Ok(())

@@ -174,8 +174,8 @@ impl<P: Protocol> Cluster<P> {
         }
         let slot = running.applier.persisted();
         let log = &this.disk.synced.log;
-        let fact = self.checks.chosen.at(slot);
-        if slot.0 == 0 || fact.is_some_and(|fact| fact.is_held_by(slot, log)) {
+        let record = self.checks.chosen.at(slot);
+        if slot.0 == 0 || record.is_some_and(|record| record.is_held_by(slot, log)) {
             return Ok(());
         }
         let text = format!("state stored through slot {slot}, which the synced log lacks");

@@ -122,9 +122,8 @@ fn draw_disk(rng: &mut SimRng) -> DiskPlan {
     }
 }
 
-/// Draws limited throughput in one of eight seeds; small commands would not notice it in the
-/// others. Links and disks that the largest messages would occupy for seconds are left to load
-/// runs, which scale messages and windows accordingly.
+/// Draws capacities in one of eight seeds. Links and disks that the largest messages would occupy for
+/// seconds are left to load runs, which scale messages and windows accordingly.
 fn draw_capacity(rng: &mut SimRng) -> Option<CapacityPlan> {
     if rng.below(8) > 0 {
         return None;

@@ -15,7 +15,7 @@ use synod_replica::ReplicaSettings;
 /// shorter than the smallest [`Bounds::open_bytes`] that is drawn.
 pub(crate) const MAX_PADDING: u64 = 600;
 const LEAST_OPEN_BYTES: u64 = 2048;
-/// Time within which open slots pass through the window: clients are not served before.
+/// Time within which the window must transmit all open slots: clients wait that long at most.
 const MAX_OPEN_TIME_MS: u64 = 3000;
 /// Longest round trip, both disks included, at which the smallest windows carry the load of the
 /// clients.
