@@ -296,7 +296,7 @@ mod tests {
 
     /// The command completes after its deadline, at which the client got `Unknown`.
     #[test]
-    fn reply_after_the_deadline_reply_is_found() {
+    fn second_reply_after_the_deadline_is_found() {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")
         };

@@ -1,7 +1,7 @@
 //! A quorum loses its disks. Acknowledged writes are lost then, in any protocol; but the surviving
 //! node must not mix another history into its state.
 
-use super::steps::{WATCH, crash, healthy, leader, others, run, until, write};
+use super::steps::{OBSERVATION, crash, healthy, leader, others, run, until, write};
 use crate::check::Checks;
 use crate::cluster::Cluster;
 use crate::cluster::disk::Disk;

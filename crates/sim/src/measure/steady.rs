@@ -1,6 +1,6 @@
 //! Measurements of a healthy cluster, and of one whose leader crashes.
 
-use super::profile::{ClientLoad, Configure, Effort, PATIENCE, Profile, ProposerHome};
+use super::profile::{ClientLoad, Configure, Effort, MAX_WAIT, Profile, ProposerHome};
 use super::proposers::Proposers;
 use super::times::Times;
 use crate::cluster::Cluster;

@@ -178,7 +178,7 @@ fn draw_injection(rng: &mut SimRng, faults: FaultSet, storm: bool) -> InjectionP
         (Fault::ApplyStall, 5000..20_000),
     ];
     let mut mean = Vec::new();
-    for (fault, range) in pace {
+    for (fault, range) in intervals {
         let drawn = Duration::from_millis(rng.within(range));
         if faults.has(fault) {
             mean.push((fault, drawn));
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_seed_leaves_two_families_on_and_the_swarm_reaches_all_kinds() {
+    fn every_seed_enables_two_families_and_all_kinds_are_drawn() {
         let mut seen: Vec<Fault> = Vec::new();
         let mut sizes = Vec::new();
         for seed in 0..300 {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_nodes_can_be_set() {
+    fn number_of_nodes_can_be_set() {
         for seed in 0..50 {
             assert_eq!(Plan::draw(&mut SimRng::new(seed), Some(3)).nodes, 3);
         }

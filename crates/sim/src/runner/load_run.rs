@@ -82,10 +82,10 @@ pub(crate) fn play<P: Protocol>(
         cluster.workload.load.latency_in(begin, end),
         cluster.workload.load.latency_in(end, ended),
     ];
-    let free = free(cluster, plan, steady_sent, steady_written);
-    let bound = bound(cluster, plan, free);
+    let spare = spare_capacity(cluster, plan, steady_sent, steady_written);
+    let bound = bound(cluster, plan, spare);
     let end = cluster.now() + bound + WINDOW * 3;
-    while cluster.now() < end && !is_back(cluster, plan, ended, steady) {
+    while cluster.now() < end && !has_recovered(cluster, plan, ended, steady) {
         cluster.run_for(WINDOW)?;
     }
     let recovered_after = recovered_after(cluster, ended, steady);
@@ -166,14 +166,14 @@ fn spare_capacity<P: Protocol>(
 
 /// Returns the bound of the recovery time: twice the time for the backlog at the spare capacity,
 /// plus margins.
-fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, free: u64) -> Duration {
+fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, spare: u64) -> Duration {
     let lag = match plan.disturbance {
         Disturbance::Away(time) => u128::from(plan.rate) * time.as_millis() / 1000,
         _ => 0,
     };
     let backlog = cluster.workload.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
     let growth = cluster.world.plan.network.delay.end * 2 * GROWTH_ROUND_TRIPS;
-    let drained = time_for(backlog, free) * 2;
+    let drained = time_for(backlog, spare) * 2;
     (drained + GRACE + growth).min(LONGEST)
 }
 

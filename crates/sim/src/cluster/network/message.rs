@@ -52,7 +52,8 @@ impl MessageFaults {
         let delayed = drawn(network.spikes).then(|| rng.duration(&network.spike));
         let replayed = drawn(network.replay).then(|| rng.duration(&network.replay_after));
         let corrupted = drawn(network.corruption).then(|| rng.word() as u32);
-        Self { is_lost, again, late, overtakes: rng.chance(network.reorder), replayed, flipped }
+        let reordered = rng.chance(network.reorder);
+        Self { is_lost, duplicated, delayed, reordered, replayed, corrupted }
     }
 
     pub(super) fn read(fault_source: &mut FaultSource, link: Link, number: u64) -> Self {
