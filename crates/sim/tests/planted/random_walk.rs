@@ -24,7 +24,7 @@ fn planted_bug_is_found() {
         (Bug::UnwrittenAck, Rule::Claims),
         (Bug::MinorityCommit, Rule::OnQuorum),
         (Bug::TruncatesChosen, Rule::OnQuorum),
-        (Bug::WrongValue, Rule::OneValueAStamp),
+        (Bug::WrongValue, Rule::OneValuePerStamp),
         (Bug::LosesStarts, Rule::HardState),
         (Bug::EveryNodeLeads, Rule::OneLeader),
         (Bug::Panicking, Rule::NoPanic),
@@ -40,7 +40,7 @@ fn planted_bug_is_found() {
 #[test]
 fn write_undone_by_a_crash_is_found() {
     let found = ten_walks(Bug::None, 2, 6_000).expect_err("some crash loses a write that was sent");
-    let rules = [Rule::Agreement, Rule::OnQuorum, Rule::OneValueAStamp];
+    let rules = [Rule::Agreement, Rule::OnQuorum, Rule::OneValuePerStamp];
     assert!(rules.contains(&found.violation.rule), "{found}");
 }
 
