@@ -53,16 +53,16 @@ async fn rejection_is_logged_once_by_both_nodes() {
     two.set_peers(&[peer(NodeId(3), one.local_addr())]);
     one.set_peers(&[peer(TWO, two.local_addr())]);
     let rejected = || two.stats().rejected.values().sum::<u64>();
-    eventually("three connections were rejected", || rejected() >= 3).await;
+    eventually("the connection was rejected three times", || rejected() >= 3).await;
 
     let accepting = [
         "WARN",
-        "rejected a connection",
+        "rejected a peer connection",
         "local=node 2 of cluster 7",
         "remote=\"node 1 of cluster 7\"",
         "reason=unknown node",
     ];
     assert_eq!(log.lines_with(&accepting), 1);
-    let dialling = ["WARN", "rejected by the peer", "local=node 1 of cluster 7", "unknown node"];
+    let dialling = ["WARN", "peer rejected", "local=node 1 of cluster 7", "unknown node"];
     assert_eq!(log.lines_with(&dialling), 1);
 }

@@ -46,7 +46,8 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
     let config = match shared.server_config(verifier) {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!(local = %shared.trust.own(), %error, "cannot accept connections");
+            let local = shared.trust.own();
+            tracing::error!(%local, %address, %error, "cannot accept a peer connection: TLS setup failed");
             return incoming.refuse();
         }
     };
@@ -58,7 +59,8 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
             return shared.report(&failure, None, address, &error);
         }
         Err(_) => {
-            tracing::debug!(local = %shared.trust.own(), %address, "handshake timed out");
+            let (local, timeout) = (shared.trust.own(), shared.handshake_timeout);
+            tracing::debug!(%local, %address, ?timeout, "handshake timed out");
             return;
         }
     };

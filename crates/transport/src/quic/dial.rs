@@ -60,9 +60,7 @@ async fn dial(
     let found = found.map_err(|_| unreachable("name resolution timed out"))?;
     let addresses = found.map_err(|error| DialError::Unreachable(error.to_string()))?;
     if addresses.is_empty() {
-        return Err(unreachable(
-            "the name has no address of a family that the local socket supports",
-        ));
+        return Err(unreachable("the name has no address of this socket's family (IPv4, IPv6)"));
     }
     let address = addresses[attempt % addresses.len()];
 
@@ -84,7 +82,7 @@ async fn dial(
             let failure = HandshakeFailure::of(&verdict, &error, true);
             Err(DialError::Handshake { address, error, failure })
         }
-        Err(_) => Err(DialError::Unreachable(format!("no reply from {address}"))),
+        Err(_) => Err(DialError::Unreachable(format!("{address} did not reply within {limit:?}"))),
     }
 }
 
@@ -101,7 +99,7 @@ fn report(shared: &Shared, link: &Link, error: DialError) {
         }
         DialError::Unreachable(reason) => {
             let (local, peer) = (shared.trust.own(), link.node);
-            tracing::debug!(%local, %peer, address = link.address, %reason, "cannot reach the peer");
+            tracing::debug!(%local, %peer, address = link.address, %reason, "cannot connect to peer");
         }
     }
 }

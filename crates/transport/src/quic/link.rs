@@ -172,9 +172,9 @@ impl Attached {
     pub(super) async fn run(self, shared: &Arc<Shared>, first: Option<RecvStream>) -> String {
         let (local, peer) = (shared.trust.own(), self.link.node);
         let from = self.connection.remote_address();
-        tracing::info!(%local, %peer, address = %from, "connected");
+        tracing::info!(%local, %peer, address = %from, "connected to peer");
         let end = session::run(shared, &self.link, &self.connection, first).await;
-        tracing::info!(%local, %peer, address = %from, reason = %end, "connection ended");
+        tracing::info!(%local, %peer, address = %from, reason = %end, "disconnected from peer");
         end
     }
 }

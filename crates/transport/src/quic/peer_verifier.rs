@@ -47,15 +47,15 @@ pub enum RejectReason {
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ForeignCa => "foreign CA: the certificate was not issued by a trusted authority",
+            Self::ForeignCa => "foreign CA: the certificate's authority is not trusted",
             Self::WrongCluster => "wrong cluster",
-            Self::UnknownNode => "unknown node: not a peer of this node",
+            Self::UnknownNode => "unknown node: not in the member list",
             Self::WrongNode => "certificate of another node",
             Self::NotANode => "not a node's certificate",
             Self::BadCertificate => "certificate expired, not valid yet or corrupted",
             Self::WrongDirection => "wrong direction: the node with the smaller id dials",
             Self::AlreadyConnected => {
-                "already connected from another address: another process uses this identity"
+                "already connected from another address: check for two processes with this identity"
             }
             Self::Handshake => "handshake failed",
             Self::Overload => "too many handshakes in progress",

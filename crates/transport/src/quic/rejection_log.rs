@@ -117,14 +117,17 @@ impl Shared {
                     let dialled = peer.map(tracing::field::display);
                     tracing::warn!(
                         %local, remote = claim, %address, dialled, %reason, %error, suppressed,
-                        "rejected a connection"
+                        "rejected a peer connection"
                     );
                 }
             }
             HandshakeFailure::RejectedByPeer => {
                 if let Some(suppressed) = self.rejections.admit(Topic::RejectedByPeer, peer, now) {
                     let peer = peer.map(tracing::field::display);
-                    tracing::warn!(%local, peer, %address, %error, suppressed, "rejected by the peer");
+                    tracing::warn!(
+                        %local, peer, %address, %error, suppressed,
+                        "peer rejected the connection"
+                    );
                 }
             }
             HandshakeFailure::Broken => {
@@ -139,7 +142,10 @@ impl Shared {
         let (local, limit) = (self.trust.own(), self.limits.max_frame);
         if let Some(suppressed) = self.rejections.admit(Topic::Oversize, Some(peer), Instant::now())
         {
-            tracing::warn!(%local, %peer, size, limit, suppressed, "dropped an oversize frame");
+            tracing::warn!(
+                %local, %peer, size, limit, suppressed,
+                "dropped a frame above the size limit (bytes)"
+            );
         }
     }
 }

@@ -60,7 +60,7 @@ enum End {
     Violation(String),
     #[error("the transport is closed")]
     Inbox,
-    #[error("lost")]
+    #[error("connection lost")]
     Lost,
 }
 
