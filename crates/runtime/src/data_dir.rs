@@ -125,7 +125,7 @@ pub fn open_data_dir(
     identity: StoreIdentity,
     members: impl IntoIterator<Item = NodeId>,
 ) -> Result<Stores, DataDirError> {
-    make_folder(data).map_err(|error| DataDirError::io("make the data folder", data, &error))?;
+    make_folder(data).map_err(|error| DataDirError::io("create the data folder", data, &error))?;
     check_protocol(data, protocol)?;
     check_log(data)?;
     let stores = rocksdb(data, identity)?;

@@ -170,8 +170,8 @@ impl Core {
         if self.reincarnated_peers.insert(peer) {
             tracing::warn!(
                 peer = peer.0,
-                "not listening to this peer: its store is not the one it had before; it was \
-                 wiped, replaced, or kept in memory"
+                "dropping this peer's messages: its store was wiped, replaced or kept in memory, \
+                 so its votes are lost; restore its data folder"
             );
         }
     }
@@ -290,19 +290,19 @@ impl Clients {
 /// Logs a protocol event: changes of leadership for operators, the rest at debug level.
 fn log(note: &ProtocolEvent) {
     match note {
-        ProtocolEvent::Leading { ballot } => tracing::info!(term = ballot.round, "leading"),
+        ProtocolEvent::Leading { ballot } => tracing::info!(term = ballot.round, "became leader"),
         ProtocolEvent::Following { leader, ballot } => {
-            tracing::info!(leader = leader.0, term = ballot.round, "following");
+            tracing::info!(leader = leader.0, term = ballot.round, "following a new leader");
         }
         ProtocolEvent::SteppedDown { ballot, reason } => {
             tracing::info!(term = ballot.round, %reason, "stepped down");
         }
         ProtocolEvent::Campaigning { ballot } => {
-            tracing::info!(term = ballot.round, "campaigning");
+            tracing::info!(term = ballot.round, "starting an election");
         }
         ProtocolEvent::Truncated { from } => {
-            tracing::info!(slot = from.0, "removing a part of the log that was never chosen");
+            tracing::info!(from_slot = from.0, "truncating log entries that were not committed");
         }
-        detail => tracing::debug!(?detail, "protocol"),
+        event => tracing::debug!(?event, "protocol event"),
     }
 }
