@@ -1,4 +1,4 @@
-//! The replica as the etcd API sees it.
+//! The replica as a backend of the etcd API.
 
 use crate::settings::NodeSettings;
 use async_trait::async_trait;
@@ -14,10 +14,10 @@ use synod_kv::{Command, KvStore, Query, QueryCursor, Reply};
 use synod_runtime::{ReadError, Readers, Replica, ReplicaError};
 use synod_types::{ClusterId, NodeId, Term};
 
-/// What clients are told as the server's version.
+/// The server version in replies to clients.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A running node behind the API.
+/// The API's backend: a running replica and its reader threads.
 pub struct NodeBackend {
     replica: Replica,
     node: NodeId,
@@ -25,16 +25,16 @@ pub struct NodeBackend {
     members: Vec<MemberInfo>,
     disk_bytes: Arc<AtomicU64>,
     readers: Readers<QueryCursor>,
-    /// The most bytes of the reply to a query.
+    /// Maximum size of a query's reply, in bytes.
     max_reply: usize,
 }
 
 impl NodeBackend {
-    /// The API's view of a running replica of a [`KvStore`], with its reader threads. The caller
-    /// keeps `disk_bytes` up to date.
+    /// Starts the reader threads of a running replica of a [`KvStore`]. The caller keeps
+    /// `disk_bytes` up to date.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system cannot start a thread.
     pub fn new(
         replica: Replica,
         settings: &NodeSettings,
@@ -59,7 +59,7 @@ impl NodeBackend {
         })
     }
 
-    /// The API's view of a replica whose long reads never end: no thread does their later pieces.
+    /// Returns a backend without reader threads: a read of more than one piece never completes.
     #[cfg(test)]
     fn without_reader_threads(replica: Replica) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Backend for NodeBackend {
         if consistency == Consistency::Linearizable {
             self.replica.read_barrier().await.map_err(failure)?;
         }
-        // Taken after the barrier is applied, so it holds all that was acknowledged before.
+        // The view is taken after the barrier, so it has every write acknowledged before the read.
         let store = store(self.replica.view().await.map_err(failure)?)?;
         let reading = store.read(query, self.max_reply);
         drop(store);
@@ -117,15 +117,16 @@ impl Backend for NodeBackend {
     }
 }
 
-/// The store that a view shows.
+/// Returns the key-value store of a view.
 fn store(view: Box<dyn StateView>) -> Result<Box<KvStore>, BackendError> {
     let view: Box<dyn Any> = view;
-    let other = |_| BackendError::Internal("the state machine is no key-value store".into());
+    let other = |_| BackendError::Internal("the state machine is not a key-value store".into());
     view.downcast().map_err(other)
 }
 
 fn decode(reply: &[u8]) -> Result<Reply, BackendError> {
-    Reply::decode(reply).map_err(|_| BackendError::Internal("the store's reply is damaged".into()))
+    Reply::decode(reply)
+        .map_err(|_| BackendError::Internal("cannot decode the state machine's reply".into()))
 }
 
 fn unread(error: ReadError) -> BackendError {
@@ -135,14 +136,16 @@ fn unread(error: ReadError) -> BackendError {
     }
 }
 
-/// The API's word for a request that got no reply.
+/// Maps a replica's error to the API's.
 fn failure(error: ReplicaError) -> BackendError {
     match error {
         ReplicaError::NotLeader { .. } => BackendError::NoLeader,
         ReplicaError::Busy => BackendError::Busy,
         ReplicaError::MembersChanged => BackendError::LeaderChanged,
         ReplicaError::TooLarge { .. } => BackendError::TooLarge,
-        ReplicaError::Unsupported => BackendError::Internal("the protocol does not do that".into()),
+        ReplicaError::Unsupported => {
+            BackendError::Internal("the protocol does not support this request".into())
+        }
         ReplicaError::OutcomeUnknown { .. } | ReplicaError::ReadTimedOut => BackendError::TimedOut,
         ReplicaError::Stopped { .. } => BackendError::Stopped,
         other => BackendError::Internal(other.to_string()),
@@ -160,7 +163,7 @@ mod tests {
     use synod_transport::MemoryNetwork;
 
     #[test]
-    fn a_refusal_says_that_nothing_happened_and_a_timeout_does_not() {
+    fn rejections_and_unknown_outcomes_map_to_different_errors() {
         assert_eq!(failure(ReplicaError::NotLeader { hint: None }), BackendError::NoLeader);
         assert_eq!(failure(ReplicaError::Busy), BackendError::Busy);
         assert_eq!(failure(ReplicaError::TooLarge { limit: 9 }), BackendError::TooLarge);
@@ -168,8 +171,8 @@ mod tests {
         assert_eq!(failure(unknown), BackendError::TimedOut);
     }
 
-    /// The apply thread does its tasks in order, and the read's was first: if that thread read, the
-    /// put would have waited for the whole read, and the reply would be there now.
+    /// The apply thread runs its tasks in order, and the read's task comes first. If that thread did
+    /// the whole read, the read would be complete when the put is.
     #[tokio::test]
     async fn put_is_applied_while_a_long_read_waits_for_a_reader_thread() {
         let network = MemoryNetwork::default();
@@ -186,16 +189,17 @@ mod tests {
         };
         let puts: Vec<_> = (0..2000).map(|key| put(key.to_string())).collect();
         for put in puts {
-            assert!(put.await.unwrap().is_ok(), "more keys than one piece takes");
+            assert!(put.await.unwrap().is_ok(), "the store holds more keys than one piece");
         }
         let backend = NodeBackend::without_reader_threads(replica.clone());
         let query = Query::Range(Range::new(KeyRange::all()));
         let mut read = pin!(backend.query(query, Consistency::Serializable));
         let mut no_wake = Context::from_waker(Waker::noop());
-        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the view is asked for");
+        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the view is requested");
         let put = tokio::time::timeout(Duration::from_secs(20), put("during".into())).await;
-        assert!(matches!(put, Ok(Ok(Ok(_)))), "the put waits for the read");
-        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the apply thread has read it all");
+        assert!(matches!(put, Ok(Ok(Ok(_)))), "the put waited for the read");
+        let is_pending = read.as_mut().poll(&mut no_wake).is_pending();
+        assert!(is_pending, "the apply thread did the whole read");
         replica.stop().await.unwrap();
     }
 }

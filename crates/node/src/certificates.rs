@@ -1,4 +1,4 @@
-//! Certificates as files, for `synod cert` and `synod dev`.
+//! Certificate files of `synod cert` and `synod dev`.
 
 use anyhow::{Context, bail};
 use std::fs::{self, OpenOptions};
@@ -9,7 +9,7 @@ use synod_transport::certificates::{CertificateAuthority, IssuedCertificate};
 /// Writes an authority as `ca.pem` and `ca.key`.
 ///
 /// # Errors
-/// If the folder cannot be made, or one of the files is there already.
+/// If the folder cannot be created, or one of the files exists.
 pub(crate) fn write_authority(
     authority: &CertificateAuthority,
     folder: &Path,
@@ -21,28 +21,27 @@ pub(crate) fn write_authority(
 /// Writes a certificate as `NAME.pem` and its key as `NAME.key`.
 ///
 /// # Errors
-/// If the folder cannot be made, or one of the files is there already: a key is never replaced.
+/// If the folder cannot be created, or one of the files exists: a key is never replaced.
 pub(crate) fn write_issued(
     issued: &IssuedCertificate,
     folder: &Path,
     name: &str,
 ) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let (key, certificate) = (path(folder, name, "key"), path(folder, name, "pem"));
-    if let Some(there) = [&key, &certificate].into_iter().find(|file| file.exists()) {
-        bail!("{} is there already, and is not replaced", there.display());
+    if let Some(existing) = [&key, &certificate].into_iter().find(|file| file.exists()) {
+        bail!("{} already exists: move it away, or name another folder", existing.display());
     }
     write_new(&key, &issued.key, true)?;
     write_new(&certificate, &issued.certificate, false)
 }
 
-/// A cluster id that no other cluster is likely to have; fits into a TOML integer and a JSON
-/// number.
+/// Returns a random cluster id below 2^53, which fits into a TOML integer and a JSON number.
 pub(crate) fn new_cluster_id() -> u64 {
     synod_runtime::random() >> 11
 }
 
-/// Returns the file of a certificate or a key.
+/// Returns the path of a certificate or key file.
 pub(crate) fn path(folder: &Path, name: &str, extension: &str) -> PathBuf {
     folder.join(format!("{name}.{extension}"))
 }
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_id_fits_into_a_json_number() {
+    fn cluster_id_fits_into_a_json_number() {
         assert!((0..100).all(|_| new_cluster_id() < 1 << 53));
     }
 }

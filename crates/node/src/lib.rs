@@ -1,9 +1,9 @@
 //! The Synod node: a replicated, etcd-compatible key-value store, and the `synod` command.
 //!
-//! This crate puts settings, an API and a command line on [`synod_runtime`]. [`node::serve`] runs one
-//! node from its [`settings`]; [`dev`] runs a cluster of real processes on one machine; [`cli`] is the
-//! command line. To run a protocol of your own, add a [`protocol::ProtocolKind`] and its arms in
-//! [`registry`].
+//! This crate adds settings, the client API and a command line to [`synod_runtime`]. [`node::serve`]
+//! runs one node from its [`settings`]; [`dev`] runs a cluster of real processes on one machine; [`cli`]
+//! is the command line. To run a protocol of your own, add a [`protocol::ProtocolKind`] and its arms
+//! in [`registry`].
 //!
 //! ```no_run
 //! use synod_node::node;
@@ -11,18 +11,17 @@
 //!
 //! # async fn run() -> anyhow::Result<()> {
 //! let settings = NodeSettings::parse(Layer::from_file("node.toml".as_ref())?)?;
-//! // Serves until Ctrl-C, then finishes what is pending.
+//! // Serves until Ctrl-C, then lets pending requests finish.
 //! node::serve(settings, async { drop(tokio::signal::ctrl_c().await) }).await
 //! # }
 //! ```
 //!
-//! Reads are answered on threads of their own, from views of the state, within a budget of memory
-//! (`read-budget`, `max-reply`); the client API has a runtime of its own. So neither holds up
-//! writes or the frames of peers. A client that takes nothing of its reply for a minute loses it.
+//! Reader threads serve reads from views of the state, within a memory budget (`read-budget`,
+//! `max-reply`), and the client API has its own async runtime. Neither can delay writes or the frames
+//! of peers. A reply is dropped if its client reads nothing of it for a minute.
 //!
-//! Left out on purpose: TLS and authentication for clients (listen on a loopback or a private
-//! address), changes of the members while the cluster runs, and compaction of the log, which
-//! needs snapshots that travel.
+//! Not supported: TLS and authentication for clients (listen on a loopback or a private address),
+//! membership changes while the cluster runs, and log compaction, which needs snapshot transfer.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

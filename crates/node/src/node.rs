@@ -1,4 +1,4 @@
-//! One node, put together: stores, replica, transport, server.
+//! Assembly of one node: stores, replica, transport, client server.
 
 use crate::backend::NodeBackend;
 use crate::server::{self, HttpState};
@@ -20,30 +20,30 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How often the size of the data on disk is looked up.
+/// Interval between two measurements of the data folder's size.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// How long clients may hold connections that nobody answers any more.
+/// Time that clients get to close their connections when the node stops.
 const HANG_UP: Duration = Duration::from_secs(1);
 
-/// Runs a node until `stop` completes; then drains it.
+/// Runs a node until `stop` completes; then lets pending requests finish.
 ///
 /// # Errors
-/// In one line, why the node cannot start, or why it had to end.
+/// If the node cannot start, or a failure stops it. The message is one line.
 pub async fn serve(settings: NodeSettings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     serve_with(settings, |stores| stores, stop).await
 }
 
-/// As [`serve`], on stores that `wrap` makes of the ones that the settings name: a benchmark's
-/// slow disk, a test's failing one.
+/// Runs a node as [`serve`] does, with its stores wrapped by `wrap`: a benchmark's slow disk, a
+/// test's failing one.
 ///
 /// # Errors
-/// In one line, why the node cannot start, or why it had to end.
+/// If the node cannot start, or a failure stops it. The message is one line.
 pub async fn serve_with(
     settings: NodeSettings,
     wrap: impl FnOnce(Stores) -> Stores,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    // Whatever another process may hold comes first: nothing is written before it is ours.
+    // Bind the ports before the stores are opened: nothing is written if another process holds one.
     let listener = TcpListener::bind(settings.listen_clients).await.with_context(|| {
         format!("cannot listen for clients on {} (TCP)", settings.listen_clients)
     })?;
@@ -56,7 +56,7 @@ pub async fn serve_with(
         tokio::spawn(measure(settings.data.clone(), Arc::clone(&disk_bytes)));
     }
     let backend = NodeBackend::new(replica.clone(), &settings, disk_bytes);
-    let backend: Arc<dyn Backend> = Arc::new(backend.context("cannot start a thread")?);
+    let backend: Arc<dyn Backend> = Arc::new(backend.context("cannot start the reader threads")?);
     let network = Arc::clone(&transport);
     let traffic = Box::new(move || network.stats());
     let state = Arc::new(HttpState::new(backend, replica.clone(), traffic, &settings));
@@ -69,7 +69,7 @@ pub async fn serve_with(
         peers = %settings.listen_peers,
         protocol = settings.protocol.name(),
         store = %settings.store,
-        "serving"
+        "node started: serving clients and peers"
     );
     let node = Node { settings, transport, replica, server, hang_up };
     node.run(stop).await
@@ -87,48 +87,53 @@ impl Node {
     async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let result = self.serve_until(stop).await;
         if let Err(error) = &result {
-            tracing::error!("stopping: {error:#}");
+            tracing::error!("stopping because of a failure: {error:#}");
         }
         let replica = self.replica.clone();
         self.end().await;
-        // What failed first says why; something may have failed only while the node stopped.
+        // Report the first failure. A clean shutdown may still fail on its way.
         result.and_then(|()| Ok(replica.failure().map_or(Ok(()), Err)?))
     }
 
-    /// Serves until `stop` completes or something fails; then accepts nothing new and, unless
-    /// something failed, lets pending requests finish for a while.
+    /// Serves until `stop` completes or something fails. After `stop`, rejects new requests and lets
+    /// pending ones finish within the drain timeout.
     async fn serve_until(&mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::select! {
             error = self.replica.failed() => return Err(error.into()),
             ended = &mut self.server => {
-                ended.context("the server died")?.context("the server for clients failed")?;
-                anyhow::bail!("the server for clients ended");
+                ended.context("the client server panicked")?.context("the client server failed")?;
+                anyhow::bail!("the client server stopped unexpectedly");
             }
             () = stop => {}
         }
-        tracing::info!("stopping");
+        let drain_timeout = self.settings.drain_timeout;
+        tracing::info!(?drain_timeout, "stopping: rejecting new requests, draining pending ones");
         self.replica.refuse_new();
         tokio::select! {
             error = self.replica.failed() => Err(error.into()),
-            _ = timeout(self.settings.drain_timeout, self.replica.drain()) => Ok(()),
+            _ = timeout(drain_timeout, self.replica.drain()) => Ok(()),
         }
     }
 
-    /// Ends the threads, the server and the transport. Threads that a failure left behind end,
-    /// too: a process that exits while one of them still closes its database may crash in there.
+    /// Ends the threads, the server and the transport. Waits for the threads after a failure, too: a
+    /// process that exits while a thread still closes its database may crash in the database.
     async fn end(self) {
         self.replica.refuse_new();
-        // There is no receiver if the server has ended.
+        // Sending fails if the server has ended.
         let _ = self.hang_up.send(true);
-        if timeout(self.settings.drain_timeout, self.replica.stop()).await.is_err() {
-            tracing::warn!("a disk does not answer; leaving it behind");
+        let drain_timeout = self.settings.drain_timeout;
+        if timeout(drain_timeout, self.replica.stop()).await.is_err() {
+            tracing::warn!(
+                ?drain_timeout,
+                "storage did not finish within the drain timeout: exiting without waiting for it"
+            );
         }
-        // All that is left are idle connections of clients.
+        // Only idle client connections are left.
         if !self.server.is_finished() && timeout(HANG_UP, self.server).await.is_err() {
-            tracing::debug!("clients still hold connections");
+            tracing::debug!("closing connections that clients keep open");
         }
         self.transport.close().await;
-        tracing::info!("stopped");
+        tracing::info!("node stopped");
     }
 }
 
@@ -143,9 +148,14 @@ fn bind_transport(settings: &NodeSettings) -> anyhow::Result<Arc<QuicTransport>>
     let config = QuicConfig::new(cluster, node, settings.listen_peers, credentials);
     let transport = QuicTransport::bind(config).map_err(|error| match error {
         TransportError::Bind { .. } => anyhow::Error::new(error),
-        _ => anyhow::Error::new(error).context(format!("cannot use {}", files.cert.display())),
+        _ => anyhow::Error::new(error).context(format!(
+            "cannot use the certificates (ca {}, cert {}, key {})",
+            files.ca.display(),
+            files.cert.display(),
+            files.key.display()
+        )),
     })?;
-    // Known from the start, so that no peer is turned away while the stores are opened.
+    // Set before the stores are opened, so that no peer is rejected as unknown meanwhile.
     let others = settings.members.iter().filter(|member| member.id != node.0);
     let peer =
         |member: &MemberAddress| Peer { node: NodeId(member.id), address: member.peer.clone() };
@@ -157,7 +167,7 @@ fn read(file: &Path, what: &str) -> anyhow::Result<String> {
     fs::read_to_string(file).with_context(|| format!("cannot read the {what} {}", file.display()))
 }
 
-/// Looks up the size of the data from time to time.
+/// Measures the size of the data folder periodically, and stores it in `bytes`.
 async fn measure(data: std::path::PathBuf, bytes: Arc<AtomicU64>) {
     loop {
         let data = data.clone();

@@ -1,4 +1,4 @@
-//! The protocols that this program has, by name.
+//! The protocols of this program, by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,12 +10,12 @@ use synod_raft::Raft;
 /// A consensus protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProtocolKind {
-    /// Raft: of a cluster whose settings name no protocol.
+    /// Raft, the default.
     #[default]
     Raft,
     /// Multi-Paxos.
     MultiPaxos,
-    /// A log of single decrees, without a leader.
+    /// Basic Paxos: a log of single decrees, without a leader.
     BasicPaxos,
 }
 
@@ -45,7 +45,7 @@ impl FromStr for ProtocolKind {
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
         let known = || Self::NAMES.join(", ");
-        found.ok_or_else(|| format!("there is no protocol {name:?}; known: {}", known()))
+        found.ok_or_else(|| format!("unknown protocol {name:?}; known: {}", known()))
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_protocol_has_the_name_of_its_core() {
+    fn protocol_name_is_that_of_its_core() {
         for kind in ProtocolKind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
         }

@@ -1,4 +1,4 @@
-//! Replica and simulation of each [`ProtocolKind`].
+//! The replica and the simulation of each [`ProtocolKind`].
 
 use crate::protocol::ProtocolKind;
 use crate::settings::NodeSettings;
@@ -16,7 +16,7 @@ use synod_types::{Membership, NodeId};
 /// Starts the replica of the protocol that the settings name.
 ///
 /// # Errors
-/// If the protocol rejects the settings, or the stores hold something else.
+/// If the protocol rejects the settings, or the stores hold other data.
 pub async fn start(
     settings: &NodeSettings,
     stores: Stores,
@@ -51,16 +51,16 @@ async fn launch<P: Protocol>(
     started.map_err(|error| match error {
         StartError::Open(error) => {
             let data = settings.data.display();
-            anyhow::Error::new(error).context(format!("the data in {data} cannot be started on"))
+            anyhow::Error::new(error).context(format!("cannot start from the data in {data}"))
         }
         other => other.into(),
     })
 }
 
-/// The simulation of a protocol, for searches and replays.
+/// Returns the simulation of a protocol, for searches and replays.
 ///
 /// # Errors
-/// If there is no such protocol.
+/// If the protocol is unknown.
 pub fn simulator(protocol: &str) -> anyhow::Result<Target> {
     let kind = protocol.parse::<ProtocolKind>().map_err(anyhow::Error::msg)?;
     let again = format!("synod sim --protocol {protocol}");

@@ -9,7 +9,7 @@ use synod_runtime::Stores;
 use synod_storage::{Batch, BootId, LogOp, LogStore, StorageError, StoredGroup};
 use synod_types::GroupId;
 
-/// Time that the slow disk needs for a sync, whatever its size.
+/// Time that the slow disk needs for a sync, in addition to that for its bytes.
 const SYNC: Duration = Duration::from_millis(5);
 
 /// A log store whose commits take as long as the disk needs for their bytes.

@@ -1,4 +1,4 @@
-//! Writers, and what they measure.
+//! Client load, and its measurements.
 
 use crate::support::{channel, connect};
 use bytes::{Buf, Bytes};
@@ -16,8 +16,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
-/// Patience of a client with one request.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a client's request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One acknowledged write.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +37,10 @@ pub(crate) struct Load {
 
 #[derive(Default)]
 struct Shared {
-    /// Keys of one load are no keys of another.
+    /// Part of the keys, so that two loads have no key in common.
     name: u64,
     writes: Mutex<Vec<Write>>,
-    /// Writes of the steady load that ended, and those of them that failed.
+    /// Number of ended writes of the steady load.
     ended: AtomicU64,
     failed: AtomicU64,
     keys: AtomicU64,
@@ -50,15 +50,15 @@ struct Shared {
 /// Replies to the readers of one load.
 #[derive(Default)]
 pub(crate) struct Replies {
-    /// Whole ones.
+    /// Number of complete replies.
     pub(crate) whole: AtomicU64,
-    /// Refusals and failures.
+    /// Number of rejected and failed reads.
     pub(crate) failed: AtomicU64,
 }
 
-/// Writes that were sent at once.
+/// Writes that were sent together.
 pub(crate) struct Burst {
-    /// The time at which the last of them was sent.
+    /// Time at which the last of them was sent.
     pub(crate) sent: Instant,
     writes: Vec<JoinHandle<bool>>,
 }
@@ -68,8 +68,8 @@ impl Load {
         Self::on(&mut tokio::runtime::Builder::new_multi_thread(), ports)
     }
 
-    /// Clients that take only the processor time that nodes and other clients leave. Elsewhere they
-    /// run on machines of their own.
+    /// Returns clients of the lowest priority, which use only spare processor time: in production they
+    /// run on other machines.
     pub(crate) fn in_background(ports: &[u16]) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         // On Linux the priority is the thread's own.
@@ -80,16 +80,16 @@ impl Load {
     fn on(builder: &mut tokio::runtime::Builder, ports: &[u16]) -> Self {
         let runtime = builder.enable_all().build().expect("a runtime");
         let entered = runtime.enter();
-        let clients = ports.iter().map(|port| connect(*port, PATIENCE)).collect();
-        let channels = ports.iter().map(|port| channel(*port, PATIENCE)).collect();
+        let clients = ports.iter().map(|port| connect(*port, TIMEOUT)).collect();
+        let channels = ports.iter().map(|port| channel(*port, TIMEOUT)).collect();
         drop(entered);
         static LOADS: AtomicU64 = AtomicU64::new(0);
         let name = LOADS.fetch_add(1, Ordering::Relaxed);
         Self { runtime, channels, clients, shared: Arc::new(Shared { name, ..Shared::default() }) }
     }
 
-    /// Offers `per_second` writes of `size` bytes a second, however slowly they are answered, over
-    /// all nodes in turn.
+    /// Sends `per_second` writes of `size` bytes a second to all nodes in turn, without waiting for
+    /// replies (open loop).
     pub(crate) fn offer(&self, per_second: u32, size: usize) {
         let (clients, shared) = (self.clients.clone(), Arc::clone(&self.shared));
         self.runtime.spawn(async move {
@@ -105,7 +105,7 @@ impl Load {
         });
     }
 
-    /// Sends writes of `count` values of `size` bytes at once, and does not wait for the answers.
+    /// Sends `count` writes of `size` bytes together, without waiting for the replies.
     pub(crate) fn send_burst(&self, count: usize, size: usize) -> Burst {
         let clients = (0..count).map(|turn| self.clients[turn % self.clients.len()].clone());
         let writes = clients
@@ -114,7 +114,7 @@ impl Load {
         Burst { sent: Instant::now(), writes }
     }
 
-    /// Waits until the writes of a burst are answered; returns how many were acknowledged.
+    /// Waits for the replies to a burst; returns the number of acknowledged writes.
     pub(crate) fn acknowledged(&self, burst: Burst) -> usize {
         self.runtime.block_on(async {
             let mut acknowledged = 0;
@@ -125,13 +125,13 @@ impl Load {
         })
     }
 
-    /// Writes `count` values of `size` bytes at once. Returns when all are answered, with the
-    /// number of those that were acknowledged.
+    /// Sends a burst and waits for its replies; returns the number of acknowledged writes.
     pub(crate) fn burst(&self, count: usize, size: usize) -> usize {
         self.acknowledged(self.send_burst(count, size))
     }
 
-    /// Lets `count` clients write values of `size` bytes, each one after the other.
+    /// Starts `count` clients that each write values of `size` bytes, one after the other (closed
+    /// loop).
     pub(crate) fn clients(&self, count: usize, size: usize) {
         for turn in 0..count {
             let client = self.clients[turn % self.clients.len()].clone();
@@ -139,7 +139,7 @@ impl Load {
             self.runtime.spawn(async move {
                 while !shared.stop.load(Ordering::Relaxed) {
                     if !steady_write(client.clone(), Arc::clone(&shared), size).await {
-                        // A node that refuses at once is not asked in a tight loop.
+                        // Do not spin on a node that rejects writes at once.
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                 }
@@ -147,8 +147,8 @@ impl Load {
         }
     }
 
-    /// Lets `count` clients read every key of their node, each without pause, until this is
-    /// dropped; returns the counters of their replies.
+    /// Starts `count` clients that read every key of their node continuously until this is dropped;
+    /// returns the counters of their replies.
     pub(crate) fn readers(&self, count: usize, serializable: bool) -> Arc<Replies> {
         let replies = Arc::<Replies>::default();
         for turn in 0..count {
@@ -170,7 +170,7 @@ impl Load {
         replies
     }
 
-    /// Does `work` with a client of one node.
+    /// Runs `work` with a client of one node.
     pub(crate) fn with<T, F: Future<Output = T>>(
         &self,
         node: usize,
@@ -179,50 +179,50 @@ impl Load {
         self.runtime.block_on(work(self.clients[node].clone()))
     }
 
-    /// Acknowledged bytes a second within a span of time.
+    /// Returns the acknowledged bytes per second within a time span.
     pub(crate) fn rate(&self, from: Instant, to: Instant) -> f64 {
         let bytes: usize = self.within(from, to).iter().map(|write| write.bytes).sum();
         bytes as f64 / (to - from).as_secs_f64()
     }
 
-    /// Acknowledged writes a second within a span of time.
+    /// Returns the acknowledged writes per second within a time span.
     pub(crate) fn writes_per_second(&self, from: Instant, to: Instant) -> f64 {
         self.within(from, to).len() as f64 / (to - from).as_secs_f64()
     }
 
-    /// The prefix of the keys that this load writes.
+    /// Returns the prefix of this load's keys.
     pub(crate) fn prefix(&self) -> String {
         format!("load/{}/", self.shared.name)
     }
 
-    /// Bytes acknowledged so far.
+    /// Returns the bytes acknowledged so far.
     pub(crate) fn bytes(&self) -> u64 {
         let writes = self.shared.writes.lock().expect("no writer panics");
         writes.iter().map(|write| write.bytes as u64).sum()
     }
 
-    /// Writes of the steady load that failed so far; those of bursts are not among them.
+    /// Returns the number of failed writes of the steady load, without bursts.
     pub(crate) fn failed(&self) -> u64 {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
-    /// The part that failed of all writes of the steady load that ended so far.
+    /// Returns the failed share of the ended writes of the steady load.
     pub(crate) fn failed_share(&self) -> f64 {
         self.failed() as f64 / self.shared.ended.load(Ordering::Relaxed).max(1) as f64
     }
 
-    /// The 99th percentile of what writes took that ended within a span of time.
+    /// Returns the 99th percentile latency of the writes that ended within a time span.
     pub(crate) fn p99(&self, from: Instant, to: Instant) -> Duration {
         let mut took: Vec<_> = self.within(from, to).iter().map(|write| write.took).collect();
         took.sort_unstable();
         took.get((took.len() * 99 / 100).min(took.len().saturating_sub(1)))
             .copied()
-            .unwrap_or(PATIENCE)
+            .unwrap_or(TIMEOUT)
     }
 
-    /// Time from `since` until throughput is back for good: over any two seconds that begin later,
-    /// it is at least `goal` bytes a second. Watches for as long as `most`; `None` if it is not
-    /// back by then.
+    /// Returns the time from `since` until throughput has recovered: in each later window of two
+    /// seconds it is at least `goal` bytes per second. Measures for the time `most`; `None` if
+    /// throughput has not recovered by then.
     pub(crate) fn back_after(&self, since: Instant, goal: f64, most: Duration) -> Option<Duration> {
         const WINDOW: Duration = Duration::from_secs(2);
         const STEP: Duration = Duration::from_millis(100);
@@ -251,10 +251,10 @@ impl Drop for Load {
     }
 }
 
-/// One write; returns whether it was acknowledged.
+/// Writes once; returns whether the write was acknowledged.
 async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize) -> bool {
     let begun = Instant::now();
-    // A thousand keys: the state stays small, so that what is measured is the log.
+    // Only a thousand keys: the state stays small, so that the log dominates the measurement.
     let key = shared.keys.fetch_add(1, Ordering::Relaxed) % 1000;
     let key = format!("load/{}/{key:03}", shared.name);
     let value = Bytes::from(vec![b'v'; bytes]);
@@ -268,7 +268,7 @@ async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize)
     acknowledged
 }
 
-/// One write of the steady load.
+/// Writes once as part of the steady load; returns whether the write was acknowledged.
 async fn steady_write(client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize) -> bool {
     let acknowledged = write(client, Arc::clone(&shared), bytes).await;
     shared.ended.fetch_add(1, Ordering::Relaxed);
@@ -276,17 +276,17 @@ async fn steady_write(client: KvClient<Channel>, shared: Arc<Shared>, bytes: usi
     acknowledged
 }
 
-/// A request for every key.
-pub(crate) fn everything(serializable: bool) -> pb::RangeRequest {
+/// Returns a request for every key.
+pub(crate) fn read_all_request(serializable: bool) -> pb::RangeRequest {
     let (key, range_end) = (vec![0].into(), vec![0].into());
     pb::RangeRequest { key, range_end, serializable, ..Default::default() }
 }
 
-/// Reads every key of a node and drops the reply undecoded: what is measured is the node, not this
-/// client on the same machine.
+/// Reads every key of a node and drops the reply undecoded, to measure the node and not this client on
+/// the same machine.
 async fn read_all(client: &mut Grpc<Channel>, serializable: bool) -> Result<(), Status> {
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let request = tonic::Request::new(everything(serializable));
+    let request = tonic::Request::new(read_all_request(serializable));
     let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
     client.unary(request, path, Dropping).await.map(drop)
 }

@@ -1,11 +1,11 @@
-//! The machine under the nodes: its network, and what its processes use.
+//! The host of the nodes: its network, and the memory of its processes.
 
 use std::process::Command;
 
-/// Does one run in a network namespace whose loopback carries so many megabits a second. Returns
-/// whether the goal was met.
-pub(crate) fn behind(mbit: u32, run: &str, protocol: &str) -> bool {
-    // A bucket of 256 KiB takes the largest packet that the nodes hand over at once.
+/// Does one run in a network namespace with a loopback of `mbit` megabits per second. Returns whether
+/// the goal was met.
+pub(crate) fn run_in_namespace(mbit: u32, run: &str, protocol: &str) -> bool {
+    // A bucket of 256 KiB holds the largest packet that a node passes to the kernel at once.
     let script = format!(
         "ip link set lo up && tc qdisc add dev lo root tbf rate {mbit}mbit burst 256k latency \
          50ms && exec \"$0\" \"$@\""
@@ -23,7 +23,7 @@ pub(crate) fn behind(mbit: u32, run: &str, protocol: &str) -> bool {
     }
 }
 
-/// Resident memory of a process, in bytes; 0 if it has ended.
+/// Returns the resident memory of a process in bytes; 0 if it has exited.
 pub(crate) fn resident_bytes(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

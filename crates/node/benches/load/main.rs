@@ -1,12 +1,12 @@
 //! Load on real nodes: bursts, slow links, slow disks, large reads, long logs.
 //!
-//! Each run starts three real processes, loads them, and prints one line a protocol: what was
-//! measured, the goal, and whether it was met. `make load` does all of them, `make load ARGS=burst`
-//! one, `make load ARGS='burst --protocol raft'` one protocol.
+//! Each run starts three processes, loads them, and prints one line per protocol: the measurements,
+//! the goal, and whether it was met. `make load` does all runs, `make load ARGS=burst` one run,
+//! `make load ARGS='burst --protocol raft'` one protocol.
 //!
-//! Links are bounded by a token bucket on the loopback of a network namespace of its own (Linux,
-//! `unshare` and `tc`); disks by a log store that takes bytes at a rate. Long links that lose
-//! packets are proxies for datagrams.
+//! A token bucket on the loopback of a separate network namespace limits links (Linux, `unshare` and
+//! `tc`). A log store with a bounded rate limits disks. UDP proxies simulate long links that lose
+//! packets.
 #![forbid(unsafe_code)]
 
 mod disk;
@@ -22,7 +22,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Load real nodes and say how they bear it.
+/// Load real nodes and measure them.
 #[derive(Debug, Parser)]
 struct Args {
     /// Runs to do; all of them by default.
@@ -37,15 +37,15 @@ struct Args {
     #[arg(long, hide = true)]
     inside: bool,
 
-    /// Be a node with this settings file.
+    /// Run a node with this settings file.
     #[arg(long, hide = true, requires = "rate")]
     node: Option<PathBuf>,
 
-    /// The node's disk takes so many bytes a second.
+    /// Rate of the node's disk in bytes per second.
     #[arg(long, hide = true)]
     rate: Option<u64>,
 
-    /// What cargo passes to every benchmark.
+    /// Flag that cargo passes to every benchmark; ignored.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
                 continue;
             }
             met &= match run.mbit {
-                Some(mbit) if !args.inside => machine::behind(mbit, run.name, protocol),
+                Some(mbit) if !args.inside => machine::run_in_namespace(mbit, run.name, protocol),
                 _ => {
                     let outcome = (run.load)(protocol);
                     let verdict = if outcome.met { "met" } else { "MISSED" };

@@ -1,6 +1,6 @@
-//! The runs: what is loaded how, what is measured, and the goal.
+//! The runs: each with its load, its measurements and its goal.
 
-use crate::load::{Load, Replies, everything};
+use crate::load::{Load, Replies, read_all_request};
 use crate::machine;
 use crate::support::{Nodes, Shape, page, status, wait_for};
 use crate::wan::Wan;
@@ -18,12 +18,12 @@ use synod_node::server::NodeReport;
 /// One run.
 pub(crate) struct Run {
     pub(crate) name: &'static str,
-    /// Bound of the loopback, in megabits a second.
+    /// Rate of the loopback in megabits per second, if limited.
     pub(crate) mbit: Option<u32>,
     pub(crate) load: fn(&str) -> Outcome,
 }
 
-/// The measurement of a run, and its verdict.
+/// Measurements of a run, and whether it met its goal.
 pub(crate) struct Outcome {
     pub(crate) text: String,
     pub(crate) met: bool,
@@ -41,14 +41,14 @@ pub(crate) const ALL: &[Run] = &[
 ];
 
 const MB: f64 = 1e6;
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Throughput must be back for good within this time after a burst was sent.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum time from a burst until throughput has recovered.
 const BACK: Duration = Duration::from_secs(5);
-/// It is watched for this long: for longer than any write of the burst waits for its answer.
+/// Time span of the measurement after a burst: more than the timeout of the burst's writes.
 const WATCHED: Duration = Duration::from_secs(20);
 const NODES: [usize; 3] = [0, 1, 2];
 
-/// The names of all runs, for the command line.
+/// Returns a parser for the names of runs.
 pub(crate) fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(ALL.iter().map(|run| run.name))
 }
@@ -61,7 +61,7 @@ fn start(protocol: &str) -> Nodes {
     nodes
 }
 
-/// A steady load, and forty megabytes at once on links of 200 Mbit/s.
+/// Adds a burst of forty megabytes to a steady load, on links of 200 Mbit/s.
 fn burst(protocol: &str) -> Outcome {
     const WRITES: usize = 40;
     let nodes = start(protocol);
@@ -76,20 +76,20 @@ fn burst(protocol: &str) -> Outcome {
     let amplification = sent(&nodes) / (copies(protocol, 2.0 / 3.0) * load.bytes() as f64);
     let text = format!(
         "{:.1} MB/s before, {}; {acknowledged} of {WRITES} writes of the burst acknowledged, {:.1} % \
-         of the others failed ({}); {amplification:.2} bytes sent for each byte needed",
+         of the other writes failed ({}); {amplification:.2} bytes sent per byte needed",
         before / MB,
-        said(back, "throughput back", WATCHED),
+        recovery_text(back, "throughput back", WATCHED),
         100.0 * load.failed_share(),
         load.failed(),
     );
-    // All of it takes the link longer than some clients wait.
+    // The link is too slow to transmit the whole burst within the timeout of all clients.
     let met = back.is_some_and(|back| back <= BACK)
         && acknowledged * 4 >= WRITES * 3
         && amplification <= 1.2;
     Outcome { text, met }
 }
 
-/// A follower stops for ten seconds under load, on links of 100 Mbit/s.
+/// Pauses a follower for ten seconds under load, on links of 100 Mbit/s.
 fn away(protocol: &str) -> Outcome {
     const AWAY: u64 = 10;
     let mut nodes = start(protocol);
@@ -107,33 +107,34 @@ fn away(protocol: &str) -> Outcome {
     let since = Instant::now();
     let caught_up = || {
         let applied = |node: usize| status(nodes.ports[node]).map_or(0, |report| report.applied);
-        // The other one is asked first: at most what is written meanwhile may be missing.
+        // Read the leader's slot first: the follower may lag only by the writes since then.
         let goal = applied(leader);
         goal > 0 && applied(follower) + 50 >= goal
     };
     let mut back = None;
-    while back.is_none() && since.elapsed() < PATIENCE {
+    while back.is_none() && since.elapsed() < TIMEOUT {
         back = caught_up().then(|| since.elapsed());
         std::thread::sleep(Duration::from_millis(50));
     }
-    // The client's own bytes cross the loopback, too.
+    // The client's bytes use the loopback, too.
     let spare = 100.0 * MB / 8.0 - before * (1.0 + copies(protocol, 0.5));
     let goal = 2.0 * before * AWAY as f64 / spare;
     let text = format!(
-        "{:.1} MB/s; away for {AWAY} s, {} (goal {goal:.1} s); {:.2} bytes sent for each byte needed, \
+        "{:.1} MB/s; paused for {AWAY} s, {} (goal {goal:.1} s); {:.2} bytes sent per byte needed, \
          {} writes failed",
         before / MB,
-        said(back, "caught up", PATIENCE),
+        recovery_text(back, "caught up", TIMEOUT),
         sent(&nodes) / (copies(protocol, 0.5) * load.bytes() as f64),
         load.failed()
     );
     Outcome { text, met: back.is_some_and(|back| back.as_secs_f64() <= goal) }
 }
 
-/// Whole replies of 24 MB that readers must get a second, all together.
+/// Minimum number of complete replies of 24 MB per second, over all readers.
 const LEAST_REPLIES: f64 = 1.0;
 
-/// Eight clients read 24 MB each without pause while eight others write; then 64 reads at once.
+/// Lets eight clients read 24 MB each continuously while eight others write; then 64 readers of one
+/// node.
 fn reads(protocol: &str) -> Outcome {
     let nodes = start(protocol);
     let preload = Load::new(&nodes.ports);
@@ -166,16 +167,16 @@ fn reads(protocol: &str) -> Outcome {
     let rate = |(from, to)| load.writes_per_second(from, to);
     let p99 = |(from, to)| load.p99(from, to);
     let text = format!(
-        "{:.0} puts/s, p99 {:?}; beside 8 readers {:.0} puts/s, p99 {:?} ({}); beside 64 readers of \
-         one node {:.0} puts/s, p99 {:?} ({}); {moved} elections",
+        "{:.0} puts/s, p99 {:?}; with 8 readers {:.0} puts/s, p99 {:?} ({}); with 64 readers of one \
+         node {:.0} puts/s, p99 {:?} ({}); {moved} elections",
         rate(quiet),
         p99(quiet),
         rate(busy),
         p99(busy),
-        said_replies(read),
+        replies_text(read),
         rate(crowded),
         p99(crowded),
-        said_replies(crowd_read),
+        replies_text(crowd_read),
     );
     let met = rate(busy) >= rate(quiet) / 2.0
         && p99(busy) < p99(quiet) * 5
@@ -186,18 +187,18 @@ fn reads(protocol: &str) -> Outcome {
     Outcome { text, met }
 }
 
-/// Whole replies and failed reads a second since then.
+/// Returns the complete replies and the failed reads per second since then.
 fn replies_per_second(replies: &Replies, since: Instant) -> (f64, f64) {
     let seconds = since.elapsed().as_secs_f64();
     let rate = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64 / seconds;
     (rate(&replies.whole), rate(&replies.failed))
 }
 
-fn said_replies((whole, failed): (f64, f64)) -> String {
-    format!("{whole:.1} replies/s, {failed:.1} refused or failed")
+fn replies_text((whole, failed): (f64, f64)) -> String {
+    format!("{whole:.1} replies/s, {failed:.1}/s rejected or failed")
 }
 
-/// Three hundred clients write 100 KB each on disks of 10 MB/s.
+/// Lets three hundred clients write 100 KB each, on disks of 10 MB/s.
 fn slow_disk(protocol: &str) -> Outcome {
     const RATE: u64 = 10_000_000;
     let shape = Shape { protocol, store: "rocksdb", settings: "" };
@@ -227,7 +228,7 @@ fn slow_disk(protocol: &str) -> Outcome {
     Outcome { text, met: moved == 0 && rate >= 0.8 * RATE as f64 }
 }
 
-/// Transactions of 127 reads of everything and one write, on a store of a mebibyte.
+/// Runs a transaction of 127 reads of all keys and one write, on a store of a mebibyte.
 fn ranges(protocol: &str) -> Outcome {
     let mut nodes = start(protocol);
     let load = Load::new(&nodes.ports);
@@ -237,71 +238,72 @@ fn ranges(protocol: &str) -> Outcome {
     };
     let before = memory(&mut nodes);
     let op = |request| pb::RequestOp { request: Some(request) };
-    let mut success = vec![op(Op::RequestRange(everything(false))); 127];
+    let mut success = vec![op(Op::RequestRange(read_all_request(false))); 127];
     success.push(op(Op::RequestPut(pb::PutRequest { key: "k".into(), ..Default::default() })));
     let request = pb::TxnRequest { success, ..Default::default() };
-    let answer = load.with(0, |mut client| async move { client.txn(request).await });
-    let answer = match answer {
-        Ok(_) => "answered".to_owned(),
-        Err(status) => format!("refused ({:?}: {})", status.code(), status.message()),
+    let reply = load.with(0, |mut client| async move { client.txn(request).await });
+    let reply = match reply {
+        Ok(_) => "completed".to_owned(),
+        Err(status) => format!("rejected ({:?}: {})", status.code(), status.message()),
     };
     let grown = memory(&mut nodes).saturating_sub(before) as f64 / 3.0 / MB;
-    let text = format!("{answer}; {grown:.0} MB more a node");
+    let text = format!("{reply}; {grown:.0} MB more memory per node");
     Outcome { text, met: grown < 40.0 }
 }
 
-/// All nodes stop, two lose their data, all start: the third never serves a mixture of its own
-/// history and another one.
+/// Wipes two of three stopped nodes and starts all: the third never serves a mixture of its own history
+/// and the new one.
 fn wiped(protocol: &str) -> Outcome {
     let mut nodes = start(protocol);
     let survivor = 0;
     let old = Load::new(&nodes.ports);
     assert_eq!(old.burst(100, 1000), 100, "the store is filled");
-    nodes.wait_until_equal(PATIENCE);
-    // By then the state is on disk as far as it is applied: all of it must outlast the wipe.
+    nodes.wait_until_equal(TIMEOUT);
+    // Wait until the applied state is saved to disk, so that the survivor has all of it.
     sleep(8);
     nodes.kill_all();
     for index in [1, 2] {
         std::fs::remove_dir_all(nodes.file(&format!("data-{}", index + 1))).expect("a folder");
     }
     NODES.iter().for_each(|index| nodes.start(*index));
-    wait_for("the wiped nodes serve", PATIENCE, || status(nodes.ports[1]));
+    wait_for("the wiped nodes serve", TIMEOUT, || status(nodes.ports[1]));
     let new = Load::new(&nodes.ports[1..]);
     let taken = new.burst(200, 500);
     sleep(5);
     let (met, what) = if nodes.process(survivor).ended().is_some() {
-        (true, format!("it stopped: {}", nodes.last_words(survivor)))
+        (true, format!("stopped: {}", nodes.error_line(survivor)))
     } else {
         let compare = || {
             let held = NODES.map(|index| keys(&nodes, index));
             compare_keys(&held[survivor], &held[1..], (&old.prefix(), &new.prefix()))
         };
-        // What differs because a node lags is equal soon.
-        let mut judged = compare();
+        // Retry: a node that only lags catches up.
+        let mut result = compare();
         for _ in 0..15 {
-            if judged.0 {
+            if result.0 {
                 break;
             }
             sleep(1);
-            judged = compare();
+            result = compare();
         }
-        judged
+        result
     };
     let text =
-        format!("two of three wiped, {taken} of 200 new writes acknowledged; the third: {what}");
+        format!("two of three wiped, {taken} of 200 new writes acknowledged; third node: {what}");
     Outcome { text, met }
 }
 
-/// All keys that a node itself holds, or the reason that it does not say.
+/// Returns all keys of a node, or its error.
 fn keys(nodes: &Nodes, index: usize) -> Result<BTreeSet<Bytes>, String> {
     let load = Load::new(&nodes.ports);
-    let reply = load.with(index, |mut client| async move { client.range(everything(true)).await });
+    let reply =
+        load.with(index, |mut client| async move { client.range(read_all_request(true)).await });
     let kvs = reply.map_err(|status| status.message().to_owned())?.into_inner().kvs;
     Ok(kvs.into_iter().map(|kv| kv.key).collect())
 }
 
-/// Judges the survivor's keys by those of its peers: it serves a mixture if it holds old keys that
-/// a peer lacks beside new ones that this peer has. No key is ever deleted.
+/// Compares the survivor's keys with those of its peers. It serves a mixture if it has both old keys
+/// that a peer lacks and new keys that this peer has: no key is deleted.
 fn compare_keys(
     survivor: &Result<BTreeSet<Bytes>, String>,
     peers: &[Result<BTreeSet<Bytes>, String>],
@@ -309,7 +311,7 @@ fn compare_keys(
 ) -> (bool, String) {
     let survivor = match survivor {
         Ok(keys) => keys,
-        Err(why) => return (true, format!("it refuses to be read: {why}")),
+        Err(error) => return (true, format!("rejects reads: {error}")),
     };
     let with = |prefix: &str| -> Vec<&Bytes> {
         survivor.iter().filter(|key| key.starts_with(prefix.as_bytes())).collect()
@@ -320,17 +322,17 @@ fn compare_keys(
     };
     let (kept, learnt) = (old.len(), new.len());
     if peers.iter().flatten().any(is_mixed) {
-        (false, format!("IT SERVES A MIXTURE: {kept} old keys, and {learnt} of another history"))
+        (false, format!("SERVES A MIXTURE: {kept} old keys and {learnt} of another history"))
     } else if kept < 100 {
-        (false, format!("IT LOST ITS STATE: {kept} of 100 old keys are left"))
+        (false, format!("LOST STATE: {kept} of 100 old keys are left"))
     } else if learnt == 0 {
-        (true, "it keeps its state and takes nothing new".to_owned())
+        (true, "keeps its state and accepts no new entries".to_owned())
     } else {
-        (true, format!("its history goes on: all old keys, and {learnt} new ones"))
+        (true, format!("continues its history: all old keys and {learnt} new ones"))
     }
 }
 
-/// All nodes start again on a long log.
+/// Restarts all nodes with a long log.
 fn restart(protocol: &str) -> Outcome {
     let entries: u64 =
         std::env::var("ENTRIES").ok().and_then(|it| it.parse().ok()).unwrap_or(500_000);
@@ -342,35 +344,35 @@ fn restart(protocol: &str) -> Outcome {
             status(nodes.ports[0]).filter(|report| report.applied >= entries)
         });
     }
-    nodes.wait_until_equal(PATIENCE);
-    // By then the state is on disk as far as it is applied.
+    nodes.wait_until_equal(TIMEOUT);
+    // Wait until the applied state is saved to disk.
     sleep(8);
     nodes.kill_all();
     NODES.iter().for_each(|index| nodes.start(*index));
     let since = Instant::now();
-    wait_for("the last node answers", Duration::from_secs(120), || {
+    wait_for("all nodes reply", Duration::from_secs(120), || {
         NODES.iter().all(|index| status(nodes.ports[*index]).is_some()).then_some(())
     });
     let up = since.elapsed();
-    wait_for("all nodes know one leader", PATIENCE, || is_led(&nodes).then_some(()));
+    wait_for("all nodes know one leader", TIMEOUT, || is_led(&nodes).then_some(()));
     let led = since.elapsed();
     let load = Load::new(&nodes.ports);
     assert_eq!(load.burst(1, 10), 1, "the cluster serves");
     let served = since.elapsed();
     let sent = sent(&nodes);
     let text = format!(
-        "{entries} entries: a leader {:.2} s after the last node's start, which is {:.2} s after the \
-         last node answers; a write {:.2} s after that; {:.2} MB sent",
+        "{entries} entries: a leader {:.2} s after the last node's start and {:.2} s after the last \
+         node's first reply; a write {:.2} s after that; {:.2} MB sent",
         led.as_secs_f64(),
         (led - up).as_secs_f64(),
         (served - led).as_secs_f64(),
         sent / MB
     );
-    // A node answers when its store is open, which takes as long as its log is long.
+    // A node replies once its store is open, which takes longer with a longer log.
     Outcome { text, met: led - up <= Duration::from_secs(1) && sent < 1.0 * MB }
 }
 
-/// Returns whether all nodes know the same leader, or are peers without one.
+/// Returns whether all nodes have the same leader, or are peers of Basic Paxos.
 fn is_led(nodes: &Nodes) -> bool {
     let reports: Option<Vec<_>> = nodes.ports.iter().map(|port| status(*port)).collect();
     let Some(reports) = reports else { return false };
@@ -380,8 +382,8 @@ fn is_led(nodes: &Nodes) -> bool {
     reports.iter().all(is_peer) || first.leader.is_some() && reports.iter().all(agrees)
 }
 
-/// Links of 60 ms a round trip that lose a packet in a hundred: half of what they carry without
-/// loss, then ten seconds of that at once.
+/// Loads links with a round trip of 60 ms and 1 % packet loss: a steady load of half the maximum
+/// throughput, then ten seconds of that load as one burst.
 fn wan(protocol: &str) -> Outcome {
     const VALUE: usize = 16 << 10;
     let links = Wan::new(Duration::from_millis(30));
@@ -416,14 +418,14 @@ fn wan(protocol: &str) -> Outcome {
     let needed = copies(protocol, 2.0 / 3.0) * load.bytes() as f64;
     let amplification = (sent(&nodes) - before_sent) / needed;
     let text = format!(
-        "{:.2} MB/s at most, with {:.1} % of packets lost; then {:.2} of {:.2} MB/s; after a burst of \
-         {writes} MB {}; {acknowledged} writes of the burst acknowledged, {:.1} % of the others \
-         failed; {amplification:.2} bytes sent for each byte needed; {moved} elections",
+        "{:.2} MB/s at most, with {:.1} % packet loss; then {:.2} of {:.2} MB/s; after a burst of \
+         {writes} MB {}; {acknowledged} writes of the burst acknowledged, {:.1} % of the other writes \
+         failed; {amplification:.2} bytes sent per byte needed; {moved} elections",
         most / MB,
         100.0 * links.lost_share(),
         steady / MB,
         offered / MB,
-        said(back, "throughput back", WATCHED * 2),
+        recovery_text(back, "throughput back", WATCHED * 2),
         100.0 * load.failed_share(),
     );
     let met = steady >= offered * 0.9
@@ -433,13 +435,13 @@ fn wan(protocol: &str) -> Outcome {
     Outcome { text, met }
 }
 
-/// Number of times that a write has to cross the network between the nodes: to two followers, and to the
-/// leader where `forwarded` of the clients ask another node. Basic Paxos forwards nothing.
+/// Returns the number of transmissions of a write between nodes: to two followers, and to the leader for
+/// the share `forwarded` of writes that other nodes receive. Basic Paxos forwards nothing.
 fn copies(protocol: &str, forwarded: f64) -> f64 {
     if protocol == "basic-paxos" { 2.0 } else { 2.0 + forwarded }
 }
 
-/// Bytes of frames that all nodes have sent to their peers.
+/// Returns the bytes of frames that all nodes have sent to their peers.
 fn sent(nodes: &Nodes) -> f64 {
     let of = |port: &u16| {
         let metrics = page(*port, "/metrics").body;
@@ -449,12 +451,12 @@ fn sent(nodes: &Nodes) -> f64 {
     nodes.ports.iter().map(of).sum()
 }
 
-/// The highest term that a node stands in.
+/// Returns the highest term of the nodes.
 fn terms(nodes: &Nodes) -> u64 {
     nodes.ports.iter().filter_map(|port| status(*port)).map(|report| report.term).max().unwrap_or(0)
 }
 
-fn said(after: Option<Duration>, what: &str, within: Duration) -> String {
+fn recovery_text(after: Option<Duration>, what: &str, within: Duration) -> String {
     let mut text = String::new();
     let _ = match after {
         Some(after) => write!(text, "{what} after {:.1} s", after.as_secs_f64()),

@@ -1,4 +1,4 @@
-//! Long links that lose packets: a proxy for datagrams on each way from one node to another.
+//! Long links that lose packets: a UDP proxy for each ordered pair of nodes.
 
 use crate::support::free_ports;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 const NODES: usize = 3;
 
-/// All ways between three nodes, each as long as the others. They carry any number of bytes.
+/// The links between three nodes, all with the same delay and without a rate limit.
 pub(crate) struct Wan {
     runtime: Runtime,
     first: u16,
@@ -20,20 +20,20 @@ pub(crate) struct Wan {
     losses: Arc<Losses>,
 }
 
-/// Packets that are lost, and how many were.
+/// Packet loss: its probability, and counters.
 #[derive(Default)]
 struct Losses {
-    /// The chance of each packet, in thousandths.
+    /// Probability of the loss of a packet, in thousandths.
     thousandths: AtomicU64,
     carried: AtomicU64,
     lost: AtomicU64,
 }
 
-/// A packet, and when it arrives.
+/// A packet and its time of arrival.
 type Packet = (Instant, Vec<u8>);
 
 impl Wan {
-    /// Links on which a packet takes `delay`; at first none is lost.
+    /// Returns links with this delay and, at first, without loss.
     pub(crate) fn new(delay: Duration) -> Self {
         Self {
             runtime: Runtime::new().expect("a runtime"),
@@ -43,36 +43,36 @@ impl Wan {
         }
     }
 
-    /// The port under which node `from` finds node `to`.
+    /// Returns the port at which node `from` dials node `to`.
     pub(crate) fn port(&self, from: usize, to: usize) -> u16 {
         self.first + (from * NODES + to) as u16
     }
 
-    /// From now on so many packets of a thousand are lost, at random.
+    /// Sets the probability of packet loss, in thousandths.
     pub(crate) fn lose(&self, thousandths: u64) {
         self.losses.carried.store(0, Ordering::Relaxed);
         self.losses.thousandths.store(thousandths, Ordering::Relaxed);
     }
 
-    /// The part of the packets that was lost since then.
+    /// Returns the share of packets lost since then.
     pub(crate) fn lost_share(&self) -> f64 {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         count(&self.losses.lost) / count(&self.losses.carried).max(1.0)
     }
 
-    /// Begins to carry packets to where the nodes listen.
+    /// Starts forwarding packets to the ports that the nodes listen on.
     pub(crate) fn open(&self, peers: &[u16]) {
         let pairs = (0..NODES).flat_map(|from| (0..NODES).map(move |to| (from, to)));
         for (from, to) in pairs.filter(|(from, to)| from != to) {
             let near = self.runtime.block_on(bind(self.port(from, to)));
             let far = self.runtime.block_on(bind(0));
-            // A node dials from where it listens.
+            // A node dials from the port that it listens on.
             self.carry(&near, &far, peers[to]);
             self.carry(&far, &near, peers[from]);
         }
     }
 
-    /// Carries what arrives at one socket from the other one to a node.
+    /// Forwards the packets received at `from` to a node, sent from `to`.
     fn carry(&self, from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, node: u16) {
         let (packets, arriving) = unbounded_channel();
         let losses = Arc::clone(&self.losses);
@@ -86,7 +86,7 @@ async fn bind(port: u16) -> Arc<UdpSocket> {
     Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port"))
 }
 
-/// Takes packets from a socket, loses some, and gives the others the time of their arrival.
+/// Receives packets from a socket, drops some, and queues the others with their time of arrival.
 async fn depart(
     from: Arc<UdpSocket>,
     delay: Duration,
@@ -95,7 +95,7 @@ async fn depart(
 ) {
     let mut packet = vec![0; 65_536];
     loop {
-        // A node that is down refuses packets, which the next call reports: there is none then.
+        // A stopped node's port rejects packets, which the next call reports as an error.
         let Ok(size) = from.recv(&mut packet).await else { continue };
         let number = losses.carried.fetch_add(1, Ordering::Relaxed);
         if scattered(number) % 1000 < losses.thousandths.load(Ordering::Relaxed) {
@@ -106,16 +106,16 @@ async fn depart(
     }
 }
 
-/// Hands each packet over when it arrives.
+/// Delivers each packet at its time of arrival.
 async fn arrive(to: Arc<UdpSocket>, node: SocketAddr, mut packets: UnboundedReceiver<Packet>) {
     while let Some((due, packet)) = packets.recv().await {
         tokio::time::sleep_until(due).await;
-        // What cannot be sent is lost, as on any network.
+        // A packet that cannot be sent is lost.
         let _ = to.send_to(&packet, node).await;
     }
 }
 
-/// A number that looks random, from one that counts (SplitMix64).
+/// Returns a pseudorandom number for a counter (SplitMix64).
 fn scattered(count: u64) -> u64 {
     let mut mixed = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! `synod cert`: certificates, as files.
+//! `synod cert`: creates certificate files.
 
 use crate::certificates::{new_cluster_id, path, write_authority, write_issued};
 use anyhow::Context;
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use synod_transport::certificates::{CertificateAuthority, IssuedCertificate};
 use synod_types::{ClusterId, NodeId};
 
-/// Make the certificates that nodes know each other by.
+/// Create the certificates that nodes authenticate each other with.
 ///
-/// Nodes talk to each other only if one authority has signed the certificates of both, and each
-/// certificate names its node and cluster. Make the authority once, then one certificate a node.
+/// Two nodes connect only if the same authority signed their certificates, and each certificate
+/// names its node and cluster. Create the authority once, then one certificate per node.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Cert {
-    /// Make a certificate authority: ca.pem for every node, and ca.key to keep secret.
+    /// Create a certificate authority: ca.pem for every node, and ca.key to keep secret.
     Ca {
-        /// The cluster's id; a new one is drawn and printed if you name none.
+        /// The cluster's id. Default: a random id, which is printed.
         #[arg(long, value_name = "ID")]
         cluster: Option<u64>,
-        /// Where to write the files.
+        /// Folder for the files.
         #[arg(long, default_value = ".", value_name = "DIR")]
         out: PathBuf,
     },
-    /// Make a node's certificate and key: node-ID.pem and node-ID.key.
+    /// Create a node's certificate and key: node-ID.pem and node-ID.key.
     Node {
-        /// The node, from 1.
+        /// The node's id, from 1.
         #[arg(long, value_name = "ID")]
         node: u64,
         /// The cluster's id.
@@ -33,7 +33,7 @@ pub(super) enum Cert {
         #[command(flatten)]
         authority: AuthorityFiles,
     },
-    /// Make a client's certificate and key: client-NAME.pem and client-NAME.key.
+    /// Create a client's certificate and key: client-NAME.pem and client-NAME.key.
     Client {
         /// The client's name: letters, digits and dashes.
         #[arg(long)]
@@ -43,7 +43,7 @@ pub(super) enum Cert {
     },
 }
 
-/// Who signs, and where the result goes.
+/// The signing authority, and the folder for the result.
 #[derive(Debug, clap::Args)]
 pub(super) struct AuthorityFiles {
     /// The authority's certificate.
@@ -52,7 +52,7 @@ pub(super) struct AuthorityFiles {
     /// The authority's key.
     #[arg(long, default_value = "ca.key", value_name = "FILE")]
     ca_key: PathBuf,
-    /// Where to write the files.
+    /// Folder for the files.
     #[arg(long, default_value = ".", value_name = "DIR")]
     out: PathBuf,
 }
@@ -83,11 +83,11 @@ impl AuthorityFiles {
     fn load(&self) -> anyhow::Result<CertificateAuthority> {
         let read = |file: &Path| {
             fs::read_to_string(file).with_context(|| {
-                format!("cannot read {}: make it with `synod cert ca`", file.display())
+                format!("cannot read {}: create it with `synod cert ca`", file.display())
             })
         };
         CertificateAuthority::from_pem(&read(&self.ca)?, &read(&self.ca_key)?)
-            .with_context(|| format!("{} cannot sign", self.ca.display()))
+            .with_context(|| format!("cannot sign with the authority {}", self.ca.display()))
     }
 
     fn write(&self, issued: &IssuedCertificate, name: &str) -> anyhow::Result<()> {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_written_and_read_back_signs_and_no_key_is_replaced() {
+    fn reloaded_authority_signs_and_no_key_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_owned();
         Cert::Ca { cluster: Some(7), out: out.clone() }.run().unwrap();
@@ -123,13 +123,13 @@ mod tests {
             assert!(out.join(file).exists(), "{file}");
         }
         let again = Cert::Node { node: 2, cluster: 7, authority: authority() }.run();
-        assert!(again.unwrap_err().to_string().contains("node-2.key is there already"));
+        assert!(again.unwrap_err().to_string().contains("node-2.key already exists"));
         assert!(Cert::Node { node: 0, cluster: 7, authority: authority() }.run().is_err());
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_key_is_readable_by_its_owner_only() {
+    fn key_is_readable_by_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         Cert::Ca { cluster: None, out: folder.path().to_owned() }.run().unwrap();

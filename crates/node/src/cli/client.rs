@@ -1,4 +1,4 @@
-//! `synod put`, `get`, `del`: a small client.
+//! `synod put`, `get` and `del`.
 
 use super::print;
 use anyhow::{Context, bail};
@@ -9,19 +9,19 @@ use synod_etcd_api::proto::etcdserverpb as pb;
 use synod_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use tonic::transport::{Channel, Endpoint};
 
-/// How long one endpoint may take to accept a connection.
+/// Time limit for the connection to one endpoint.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Replies may be as large as all that a node holds; gRPC's own limit is 4 MiB.
+/// Maximum size of a reply in bytes. gRPC's default of 4 MiB is too small for a read of all keys.
 const MAX_REPLY: usize = 1 << 30;
 
-/// Stands over the flags of [`Endpoints`], which any command shows.
+/// Help heading of the flags of [`Endpoints`], which all commands list.
 const HEADING: &str = "Options of put, get, del, txn and status";
 
-/// Which cluster to talk to.
+/// The endpoints of a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Endpoints {
-    /// Nodes to ask, separated by commas. All are asked how they do; anything else, the first
-    /// that accepts a connection.
+    /// Client addresses of nodes, separated by commas. `status` queries all of them; the other
+    /// commands use the first that accepts a connection.
     #[arg(
         long,
         global = true,
@@ -33,7 +33,7 @@ pub(super) struct Endpoints {
     )]
     pub(super) endpoints: Vec<String>,
 
-    /// How many seconds to wait for an answer.
+    /// Timeout of a request in seconds.
     #[arg(
         long,
         global = true,
@@ -45,7 +45,7 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// The endpoints without a scheme.
+    /// Returns the endpoints without a scheme.
     pub(super) fn addresses(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().map(|endpoint| {
             let endpoint = endpoint.trim().trim_end_matches('/');
@@ -53,7 +53,7 @@ impl Endpoints {
         })
     }
 
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn request_timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 
@@ -61,10 +61,10 @@ impl Endpoints {
         let mut failures = Vec::new();
         for address in self.addresses() {
             let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                .with_context(|| format!("{address:?} is no endpoint: write HOST:PORT"))?
+                .with_context(|| format!("{address:?} is not an endpoint: write HOST:PORT"))?
                 .connect_timeout(CONNECT_TIMEOUT)
                 .tcp_nodelay(true)
-                .timeout(self.patience());
+                .timeout(self.request_timeout());
             match endpoint.connect().await {
                 Ok(channel) => {
                     return Ok(KvClient::new(channel).max_decoding_message_size(MAX_REPLY));
@@ -72,17 +72,17 @@ impl Endpoints {
                 Err(_) => failures.push(address),
             }
         }
-        bail!("no node accepts a connection at {}", failures.join(", "))
+        bail!("cannot connect to any endpoint: {}", failures.join(", "))
     }
 }
 
-/// What went wrong, as the node said it; or that it said nothing.
-pub(super) fn refused(status: tonic::Status) -> anyhow::Error {
+/// Returns the node's error message, or the client's own if the request timed out.
+pub(super) fn request_error(status: tonic::Status) -> anyhow::Error {
     let message = status.message().to_owned();
-    let unanswered =
+    let timed_out =
         anyhow::Error::new(status).chain().any(|cause| cause.is::<tonic::TimeoutExpired>());
-    if unanswered {
-        anyhow::anyhow!("no answer in time; a write may be done all the same (see --timeout)")
+    if timed_out {
+        anyhow::anyhow!("request timed out: a write may have been applied (see --timeout)")
     } else {
         anyhow::anyhow!(message)
     }
@@ -90,7 +90,7 @@ pub(super) fn refused(status: tonic::Status) -> anyhow::Error {
 
 /// Write a key.
 ///
-/// Prints OK when the write is agreed on.
+/// Prints OK when the write is committed and applied.
 #[derive(Debug, clap::Args)]
 pub(super) struct Put {
     /// The key.
@@ -98,7 +98,7 @@ pub(super) struct Put {
     /// Its new value.
     #[arg(allow_hyphen_values = true)]
     value: String,
-    /// Print the key as it was before, too.
+    /// Print the previous key and value, too.
     #[arg(long)]
     prev_kv: bool,
 }
@@ -111,7 +111,7 @@ impl Put {
             prev_kv: self.prev_kv,
             ..Default::default()
         };
-        let reply = to.connect().await?.put(request).await.map_err(refused)?.into_inner();
+        let reply = to.connect().await?.put(request).await.map_err(request_error)?.into_inner();
         let mut out = std::io::stdout().lock();
         writeln!(out, "OK")?;
         print::pairs(&mut out, reply.prev_kv.as_slice(), print::Show::Both)?;
@@ -119,20 +119,20 @@ impl Put {
     }
 }
 
-/// Which keys.
+/// A key, a range or a prefix.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Keys {
     /// The key, or the first of a range.
     key: String,
-    /// The end of the range, itself left out.
+    /// The end of the range, exclusive.
     range_end: Option<String>,
-    /// All keys that begin with this one; an empty key means all.
+    /// Select all keys with this prefix; an empty key selects all.
     #[arg(long, conflicts_with = "range_end")]
     prefix: bool,
 }
 
 impl Keys {
-    /// Key and range end as the API wants them.
+    /// Returns key and range end in the API's form.
     fn bounds(self) -> (Vec<u8>, Vec<u8>) {
         let key = self.key.into_bytes();
         match (self.prefix, self.range_end) {
@@ -147,7 +147,8 @@ impl Keys {
     }
 }
 
-/// The first key behind all that begin with `prefix`; a zero byte if there is none.
+/// Returns the exclusive end of the range of keys with this prefix: the first greater key without it,
+/// or a zero byte if there is none.
 pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
@@ -159,14 +160,14 @@ pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
-/// Read a key, or several.
+/// Read keys.
 ///
-/// Prints each key and its value on lines of their own; nothing if there is none.
+/// Prints each key and each value on its own line; nothing if no key is found.
 #[derive(Debug, clap::Args)]
 pub(super) struct Get {
     #[command(flatten)]
     keys: Keys,
-    /// At most this many keys; 0 for all.
+    /// Maximum number of keys; 0 for all.
     #[arg(long, default_value_t = 0)]
     limit: i64,
     /// Print keys without their values.
@@ -175,7 +176,7 @@ pub(super) struct Get {
     /// Print values without their keys.
     #[arg(long, conflicts_with = "keys_only")]
     print_value_only: bool,
-    /// Take what the node itself has: needs no other node, and may be behind.
+    /// Serializable read: served by one node without a quorum, possibly stale.
     #[arg(long)]
     serializable: bool,
 }
@@ -191,7 +192,7 @@ impl Get {
             serializable: self.serializable,
             ..Default::default()
         };
-        let reply = to.connect().await?.range(request).await.map_err(refused)?.into_inner();
+        let reply = to.connect().await?.range(request).await.map_err(request_error)?.into_inner();
         let show = match (self.keys_only, self.print_value_only) {
             (true, _) => print::Show::Keys,
             (_, true) => print::Show::Values,
@@ -202,14 +203,14 @@ impl Get {
     }
 }
 
-/// Delete a key, or several.
+/// Delete keys.
 ///
-/// Prints how many keys are gone.
+/// Prints the number of deleted keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct Del {
     #[command(flatten)]
     keys: Keys,
-    /// Print the keys as they were, too.
+    /// Print the deleted keys and values, too.
     #[arg(long)]
     prev_kv: bool,
 }
@@ -223,7 +224,7 @@ impl Del {
             prev_kv: self.prev_kv,
         };
         let mut client = to.connect().await?;
-        let reply = client.delete_range(request).await.map_err(refused)?.into_inner();
+        let reply = client.delete_range(request).await.map_err(request_error)?.into_inner();
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", reply.deleted)?;
         print::pairs(&mut out, &reply.prev_kvs, print::Show::Both)?;
@@ -236,14 +237,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_ends_where_its_last_byte_can_be_raised() {
+    fn prefix_end_raises_the_last_byte_below_255() {
         assert_eq!(prefix_end(b"ab"), b"ac");
         assert_eq!(prefix_end(b"a\xff\xff"), b"b");
         assert_eq!(prefix_end(b"\xff"), b"\0");
     }
 
     #[test]
-    fn bounds_are_what_the_api_wants() {
+    fn bounds_have_the_form_of_the_api() {
         let keys = |key: &str, end: Option<&str>, prefix| {
             Keys { key: key.into(), range_end: end.map(Into::into), prefix }.bounds()
         };
@@ -254,15 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_says_that_the_outcome_is_unknown() {
+    fn timeout_error_states_that_the_outcome_is_unknown() {
         let timeout = tonic::Status::from_error(Box::new(tonic::TimeoutExpired(())));
-        assert!(refused(timeout).to_string().contains("a write may be done all the same"));
-        let other = refused(tonic::Status::unavailable("etcdserver: no leader"));
+        assert!(request_error(timeout).to_string().contains("a write may have been applied"));
+        let other = request_error(tonic::Status::unavailable("etcdserver: no leader"));
         assert_eq!(other.to_string(), "etcdserver: no leader");
     }
 
     #[test]
-    fn endpoints_may_be_written_as_urls() {
+    fn endpoints_may_be_urls() {
         let endpoints =
             Endpoints { endpoints: vec!["http://a:1/".into(), " b:2".into()], timeout: 1 };
         assert_eq!(endpoints.addresses().collect::<Vec<_>>(), ["a:1", "b:2"]);

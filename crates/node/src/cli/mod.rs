@@ -14,20 +14,20 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// A replicated key-value store that speaks etcd's protocol. Begin with `synod dev`: it runs a
-/// cluster of three nodes on this machine.
+/// A replicated key-value store with etcd's API. Start with `synod dev`, which runs a cluster of three
+/// nodes on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "synod", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Global, so that they may stand before the command, too.
+    /// Global flags, valid before and after the command.
     #[command(flatten)]
     to: client::Endpoints,
 }
 
-// What each does is told where its arguments are: a doc comment here would hide that.
+// No doc comments here: they would hide those of the commands' types, which are the help texts.
 #[derive(Debug, Subcommand)]
 enum Command {
     Dev(crate::dev::Dev),
@@ -43,7 +43,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it talks to a cluster.
+    /// Returns whether the command sends requests to a cluster.
     fn is_client(&self) -> bool {
         match self {
             Self::Put(_) | Self::Get(_) | Self::Del(_) | Self::Txn(_) | Self::Status(_) => true,
@@ -52,19 +52,19 @@ impl Command {
     }
 }
 
-/// Shown to whoever gives no command at all.
+/// Error of a command line without a command: the help is printed.
 const HELP: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
-/// Runs the command that the process was started with.
+/// Runs the command of the process' command line.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && error.kind() != HELP => {
-            eprintln!("synod: {}", misused(&error));
+            eprintln!("synod: {}", usage_error(&error));
             return ExitCode::from(2);
         }
-        // Help, or the version: what was asked for.
+        // Prints help or version.
         Err(error) => error.exit(),
     };
     let result = match cli.command {
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Parses the command line. The flags of client commands are refused where they have no effect.
+/// Parses the command line. Rejects the flags of client commands on other commands.
 fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(line)?;
@@ -102,27 +102,26 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     }
 }
 
-/// Runs a command on a runtime of its own.
+/// Runs a command on its own runtime.
 fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(command);
-    // What is left runs on a thread that nothing can interrupt; the process ends all the same.
+    // Do not wait for blocking threads, such as the reader of standard input: they cannot be stopped.
     runtime.shutdown_background();
     result
 }
 
-/// What is wrong with the command line, in one line.
-fn misused(error: &clap::Error) -> String {
+/// Returns an error of the command line as one line.
+fn usage_error(error: &clap::Error) -> String {
     let text = error.to_string();
-    let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
-    let said = said.filter(|line| !line.starts_with("For more information"));
-    let said: Vec<_> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
-    let said = said.join(" ");
-    format!("{}; `synod --help` tells more", said.strip_prefix("error: ").unwrap_or(&said))
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let lines = lines.filter(|line| !line.starts_with("For more information"));
+    let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let line = lines.join(" ");
+    format!("{}; see `synod --help`", line.strip_prefix("error: ").unwrap_or(&line))
 }
 
-/// An error and its causes, in one line. Some errors say themselves what caused them: that is not
-/// said again.
+/// Returns an error and its causes as one line. A cause that the line contains already is left out.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -135,7 +134,7 @@ fn one_line(error: &anyhow::Error) -> String {
     line.replace('\n', " ")
 }
 
-/// The environment variables that any command reads.
+/// Returns the environment variables that the commands read.
 fn known_variables() -> Vec<String> {
     let mut commands = vec![Cli::command()];
     let mut known = Vec::new();
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn client_flags_may_stand_before_and_after_the_command() {
+    fn client_flags_are_valid_before_and_after_the_command() {
         let flags = ["--endpoints", "a:1,b:2", "--timeout", "3"];
         for command in [&["get", "k"][..], &["put", "k", "v"], &["del", "k"], &["txn"], &["status"]]
         {
@@ -169,18 +168,18 @@ mod tests {
         let both = [&flags[..2], &["status", "--endpoints", "c:3"]].concat();
         assert_eq!(parsed(&both).unwrap().to.endpoints, ["c:3"], "the later one counts");
         for line in [["--timeout", "3", "dev"], ["dev", "--timeout", "3"]] {
-            let told = misused(&parsed(&line).unwrap_err());
-            assert!(told.starts_with("--timeout has no effect on `dev`"), "{told}");
+            let error = usage_error(&parsed(&line).unwrap_err());
+            assert!(error.starts_with("--timeout has no effect on `dev`"), "{error}");
         }
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_setting_has_a_variable_named_like_it() {
+    fn every_setting_has_an_environment_variable_of_its_name() {
         let known = known_variables();
         let layer = <Layer as clap::Args>::augment_args(clap::Command::new("layer"));
         for argument in layer.get_arguments() {
@@ -191,25 +190,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_command_line_is_one_line() {
-        let told = |arguments: &[&str]| {
-            let told = misused(&parsed(arguments).unwrap_err());
-            assert!(!told.contains('\n') && !told.contains("Usage"), "{told:?}");
-            told
+    fn usage_error_is_one_line() {
+        let usage_error = |arguments: &[&str]| {
+            let error = usage_error(&parsed(arguments).unwrap_err());
+            assert!(!error.contains('\n') && !error.contains("Usage"), "{error:?}");
+            error
         };
-        let unknown = told(&["dev", "--shoe-size", "44"]);
+        let unknown = usage_error(&["dev", "--shoe-size", "44"]);
         assert!(unknown.starts_with("unexpected argument '--shoe-size' found"), "{unknown}");
-        let missing = told(&["put", "key"]);
+        let missing = usage_error(&["put", "key"]);
         assert!(missing.contains("were not provided: <VALUE>"), "{missing}");
-        let store = told(&["dev", "--store", "paper"]);
+        let store = usage_error(&["dev", "--store", "paper"]);
         assert!(store.contains("'paper'") && store.contains("rocksdb, memory"), "{store}");
     }
 
     #[test]
-    fn an_error_with_causes_is_one_line() {
+    fn error_with_causes_is_one_line() {
         let error = anyhow::anyhow!("disk\nfull").context("cannot write");
         assert_eq!(one_line(&error), "cannot write: disk full");
-        let error = error.context("cannot write: disk\nfull, or so it seems");
-        assert_eq!(one_line(&error), "cannot write: disk full, or so it seems");
+        let error = error.context("cannot write: disk\nfull, 0 bytes left");
+        assert_eq!(one_line(&error), "cannot write: disk full, 0 bytes left");
     }
 }

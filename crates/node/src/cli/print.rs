@@ -1,9 +1,9 @@
-//! What commands print.
+//! Output of the commands.
 
 use std::io::{self, Write};
 use synod_etcd_api::proto::mvccpb::KeyValue;
 
-/// What of a key is printed.
+/// The parts of a key-value pair to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Show {
     Both,
@@ -11,7 +11,7 @@ pub(super) enum Show {
     Values,
 }
 
-/// Each key, and each value, on a line of its own; byte for byte.
+/// Prints each key and each value, byte for byte, on its own line.
 pub(super) fn pairs(out: &mut impl Write, pairs: &[KeyValue], show: Show) -> io::Result<()> {
     for pair in pairs {
         if show != Show::Values {
@@ -26,7 +26,7 @@ pub(super) fn pairs(out: &mut impl Write, pairs: &[KeyValue], show: Show) -> io:
     Ok(())
 }
 
-/// A table: every column as wide as its widest cell.
+/// Prints a table; each column is as wide as its widest cell.
 pub(super) fn table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_under_each_other() {
+    fn columns_are_aligned() {
         let rows = [vec!["a".into(), "long".into()], vec!["longer".into(), "b".into()]];
         let mut out = Vec::new();
         table(&mut out, &rows).unwrap();

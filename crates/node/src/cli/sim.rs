@@ -1,4 +1,4 @@
-//! `synod sim`: a protocol under faults, in simulated clusters, seed by seed.
+//! `synod sim`: searches simulated clusters under faults for violations.
 
 use crate::protocol::ProtocolKind;
 use crate::registry;
@@ -17,49 +17,48 @@ use synod_sim::{Campaign, Case, RunKind, RunOptions};
 
 /// Run a protocol in simulated clusters under faults, seed by seed, and check it.
 ///
-/// Each seed is a cluster of its own, with a minute of crashes, partitions, lost messages and slow
-/// disks, then a time to heal; everything is checked after every event. The same seed always does
-/// the same. Standard output gets the figures and nothing else; the exit code is 1 if anything was
-/// found, or if finding nothing proves little.
+/// Each seed is one cluster, with a minute of crashes, partitions, lost messages and slow disks,
+/// then a healing period; all invariants are checked after every event. Runs of one seed are
+/// identical. Standard output has only the figures. The exit code is 1 if a violation was found, or
+/// if too few runs had faults under load for their result to count.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sim {
     /// The protocol: raft, multi-paxos or basic-paxos.
     #[arg(long, default_value = ProtocolKind::default().name(), value_name = "NAME")]
     protocol: String,
-    /// Which seeds: from the first up to, not including, the second; or just one (17), or all from
-    /// one on (17..). The first hundred if this is not given, or as many as the hours need.
+    /// Seeds: a range with an exclusive end, one seed (17), or all from one on (17..). Default: the
+    /// first hundred, or as many as --hours needs.
     #[arg(long, value_name = "A..B")]
     seeds: Option<Seeds>,
-    /// Run seeds until this many simulated hours count: hours of seeds in which each family of
-    /// faults struck while operations were in flight, and operations were served all the same.
+    /// Run seeds until this many simulated hours count. A seed counts if each family of faults hit
+    /// it while operations were in flight, and operations still completed.
     #[arg(long, value_name = "H")]
     hours: Option<Hours>,
-    /// How many nodes each cluster has; each seed chooses 1, 3 or 5 by itself if this is not given.
+    /// Nodes of each cluster. Default: each seed chooses 1, 3 or 5.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
-    /// How many seeds run at once; as many as the machine has cores if this is not given. The
-    /// result is the same.
+    /// Number of seeds that run in parallel; it does not change the result. Default: the number of
+    /// cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Run each seed under sustained load with one disturbance: a burst, a node that is away, a slow
-    /// disk, or reads without pause. One seed in 32 is run so without this option.
+    /// Run each seed under sustained load with one disturbance: a burst, an unreachable node, a slow
+    /// disk, or continuous reads. Default: one seed in 32.
     #[arg(long)]
     load: bool,
-    /// Do not end at the first violation.
+    /// Continue after the first violation.
     #[arg(long)]
     keep_going: bool,
-    /// Leave the first failure as it is. Else its faults are cut down to those that it needs, and
-    /// what is left is printed as a script that replays it, with its transcript.
+    /// Do not shrink the first failure. By default its faults are reduced to those that it needs, and
+    /// printed as a script that replays it, with a transcript.
     #[arg(long)]
     no_shrink: bool,
-    /// Write that script into this file, too.
+    /// Write the script of the first failure to this file, too.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Replay a script and print its transcript. The exit code is 1, as for all failures.
+    /// Replay a script and print its transcript. The exit code is 1.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "hours", "nodes", "save", "json"])]
     replay: Option<PathBuf>,
-    /// Print the last N trace lines of a replay, of the seed that failed first, or of the
-    /// one seed that was asked for.
+    /// Print the last N trace lines of a replay, of the first failed seed, or of a single seed.
     #[arg(long, value_name = "N", default_value_t = 0)]
     trace: usize,
     /// Print the figures as one JSON object.
@@ -70,9 +69,9 @@ pub(super) struct Sim {
 impl Sim {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(file) = &self.replay {
-            return self.play(file);
+            return self.replay(file);
         }
-        let subject = registry::simulator(&self.protocol)?;
+        let target = registry::simulator(&self.protocol)?;
         let kind = if self.load { RunKind::Load } else { RunKind::Drawn };
         let mut request = SearchRequest {
             hours: self.hours,
@@ -91,7 +90,7 @@ impl Sim {
             hours: request.hours.is_some(),
             save: self.save,
         };
-        let verdict = search(&subject, &request, &screen);
+        let verdict = search(&target, &request, &screen);
         screen.bar.finish_and_clear();
         match self.json {
             true => println!("{}", verdict.summary.json()),
@@ -100,14 +99,14 @@ impl Sim {
         Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Plays a failure that was made small.
-    fn play(&self, file: &Path) -> anyhow::Result<ExitCode> {
+    /// Replays the script of a failure.
+    fn replay(&self, file: &Path) -> anyhow::Result<ExitCode> {
         let text = fs::read_to_string(file);
         let text = text.with_context(|| format!("cannot read {}", file.display()))?;
         let case: Case = text
             .parse()
-            .with_context(|| format!("{} is no script of a failure", file.display()))?;
-        let subject = registry::simulator(&case.protocol)?;
+            .with_context(|| format!("{} is not a script of a failure", file.display()))?;
+        let target = registry::simulator(&case.protocol)?;
         let screen = Screen {
             since: Instant::now(),
             jobs: 1,
@@ -115,21 +114,21 @@ impl Sim {
             hours: false,
             save: None,
         };
-        if !replay(&subject, &case, self.trace, &screen) {
-            bail!("{} does not find what it did", file.display());
+        if !replay(&target, &case, self.trace, &screen) {
+            bail!("{} does not reproduce its failure", file.display());
         }
         Ok(ExitCode::FAILURE)
     }
 }
 
-/// What a search sees of this machine.
+/// This process as the host of a search.
 struct Screen {
     since: Instant,
     jobs: usize,
     bar: ProgressBar,
-    /// Whether the bar shows simulated time; else it shows seeds.
+    /// True if the bar shows simulated time, false if it shows seeds.
     hours: bool,
-    /// Where a failure that was made small is put.
+    /// File for the script of a shrunk failure.
     save: Option<PathBuf>,
 }
 
@@ -158,7 +157,7 @@ impl SearchHost for Screen {
         script.lines().for_each(|line| self.report(line));
         let Some(file) = &self.save else { return };
         match fs::write(file, script) {
-            Ok(()) => self.report(&format!("again: synod sim --replay {}", file.display())),
+            Ok(()) => self.report(&format!("replay: synod sim --replay {}", file.display())),
             Err(error) => self.report(&format!("cannot write {}: {error}", file.display())),
         }
     }
@@ -169,7 +168,7 @@ impl SearchHost for Screen {
     }
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// Returns a progress bar, hidden unless standard error is a terminal.
 fn progress_bar(request: &SearchRequest) -> ProgressBar {
     let (length, unit) = match request.hours {
         Some(Hours(time)) => (time.as_secs(), "simulated seconds"),

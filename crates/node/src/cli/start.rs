@@ -1,4 +1,4 @@
-//! `synod start`: one node.
+//! `synod start`: runs one node.
 
 use super::known_variables;
 use crate::node;
@@ -13,16 +13,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Run one node of a cluster.
 ///
-/// Every setting can stand in the settings file, in the environment, or here; a flag wins over
-/// the environment, the environment over the file, the file over the default.
+/// Each setting has a flag, an environment variable and a key in the settings file. A flag overrides
+/// the environment, the environment the file, the file the default.
 #[derive(Debug, clap::Args)]
 pub(super) struct Start {
     /// The settings file (TOML).
     #[arg(long, env = "SYNOD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// End when standard input does: a supervisor holds its other end, and even one that is
-    /// killed lets go of it.
+    /// Stop at the end of standard input: a pipe from a supervisor closes even if the supervisor is
+    /// killed.
     #[arg(long, hide = true)]
     exit_with_parent: bool,
 
@@ -31,13 +31,13 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Refuses variables that look like a setting and are none.
+    /// Rejects environment variables that look like a setting and are unknown.
     pub(super) fn check_environment(&self) -> anyhow::Result<()> {
         let known = known_variables();
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("SYNOD_") && !known.iter().any(|known| *known == name) {
-                bail!("the environment variable {name} is no setting: `synod start --help`");
+                bail!("unknown setting in the environment: {name}; see `synod start --help`");
             }
         }
         Ok(())
@@ -55,7 +55,7 @@ impl Start {
 
 fn start_logging(settings: &NodeSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log)
-        .with_context(|| format!("the setting `log` cannot be used: {:?}", settings.log))?;
+        .with_context(|| format!("the setting `log` is not valid: {:?}", settings.log))?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -69,34 +69,34 @@ fn start_logging(settings: &NodeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Completes when the node is asked to end: by a signal, or by its supervisor's end.
+/// Returns a future that completes at a signal, or when the supervisor exits.
 fn stop_requested(with_parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let parent = with_parent.then(parent_gone).transpose()?;
     Ok(async move {
         let parent_gone = async {
             match parent {
-                // An error means that the thread is gone: then nobody watches the parent.
+                // An error means that the watching thread is gone: stop as well.
                 Some(gone) => drop(gone.await),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = parent_gone => tracing::info!("the supervisor is gone"),
+            _ = terminate.recv() => tracing::info!("received SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("received SIGINT"),
+            () = parent_gone => tracing::info!("the supervisor process has exited"),
         }
     })
 }
 
-/// Watches standard input from a thread of its own: such a read cannot be interrupted.
+/// Watches standard input from a separate thread: a blocking read cannot be interrupted.
 fn parent_gone() -> anyhow::Result<oneshot::Receiver<()>> {
     let (gone, watch) = oneshot::channel();
     let read = move || {
         let mut buffer = [0; 64];
         while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
-        // Nobody waits any more if the node ends anyway.
+        // Sending fails if the node has stopped for another reason.
         let _ = gone.send(());
     };
     std::thread::Builder::new().name("synod-parent".into()).spawn(read)?;

@@ -1,4 +1,4 @@
-//! `synod status`: how each node does.
+//! `synod status`: shows the status of each node.
 
 use super::client::Endpoints;
 use super::print;
@@ -6,13 +6,13 @@ use crate::http;
 use crate::server::NodeReport;
 use std::process::ExitCode;
 
-/// Show how each node does: who leads, how far it has applied, the digest of its state.
+/// Show the status of each node: role, leader, term, commit and applied slots, digest of the state.
 ///
-/// One line a node. Nodes that have applied equally far must show the same digest. Where the
-/// protocol has no leader, no node names one. Fails if none of them answers.
+/// Prints one line per node. Nodes with the same applied slot must show the same digest. In
+/// basic-paxos there is no leader: the column has a dash. Fails if no node replies.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowStatus {
-    /// Print one JSON object a node instead of a table.
+    /// Print one JSON object per node instead of a table.
     #[arg(long)]
     json: bool,
 }
@@ -24,7 +24,7 @@ impl ShowStatus {
         let mut rows = vec![columns.map(str::to_owned).to_vec()];
         let mut reached = 0;
         for address in to.addresses() {
-            match ask(address, &to).await {
+            match fetch_report(address, &to).await {
                 Ok(report) => {
                     reached += 1;
                     if self.json {
@@ -43,8 +43,8 @@ impl ShowStatus {
     }
 }
 
-async fn ask(address: &str, to: &Endpoints) -> anyhow::Result<NodeReport> {
-    let page = http::get(address, "/status", to.patience()).await?;
+async fn fetch_report(address: &str, to: &Endpoints) -> anyhow::Result<NodeReport> {
+    let page = http::get(address, "/status", to.request_timeout()).await?;
     Ok(serde_json::from_str(&page.body)?)
 }
 

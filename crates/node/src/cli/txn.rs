@@ -1,6 +1,6 @@
-//! `synod txn`: compare, then do one of two lists of operations.
+//! `synod txn`: runs a transaction.
 
-use super::client::{Endpoints, prefix_end, refused};
+use super::client::{Endpoints, prefix_end, request_error};
 use super::print;
 use anyhow::{Context, bail};
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -11,22 +11,23 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use synod_etcd_api::proto::etcdserverpb as pb;
 
-/// Compare keys, then do one of two lists of operations, all at once.
+/// Compare keys and run one of two lists of operations, atomically.
 ///
-/// Prints SUCCESS if every comparison held and FAILURE otherwise, then what the operations
-/// answered. Without a comparison the operations behind --then are done.
+/// Prints SUCCESS if every comparison holds and FAILURE otherwise, then the operations' results.
+/// Without a comparison the --then operations run.
 ///
-/// A word with blanks in it stands in quotes: --then "put greeting 'hello world'".
+/// Quote a word that contains spaces: --then "put greeting 'hello world'".
 #[derive(Debug, clap::Args)]
 pub(super) struct Txn {
-    /// What must hold: KEY = VALUE, or version(KEY), create(KEY), mod(KEY) and a number. Instead of
-    /// = also !=, < and >.
+    /// Comparison: KEY = VALUE, or version(KEY), create(KEY) or mod(KEY) with a number. The operators
+    /// are =, !=, < and >.
     #[arg(long, value_name = "COMPARISON")]
     compare: Vec<Comparison>,
-    /// Done if all comparisons hold: put KEY VALUE, get KEY, del KEY; get and del take --prefix.
+    /// Operation if all comparisons hold: put KEY VALUE, get KEY or del KEY; get and del accept
+    /// --prefix.
     #[arg(long = "then", value_name = "OPERATION")]
     then: Vec<Operation>,
-    /// Done otherwise.
+    /// Operation if a comparison fails.
     #[arg(long = "else", value_name = "OPERATION")]
     otherwise: Vec<Operation>,
 }
@@ -48,7 +49,7 @@ impl Txn {
             success: ops(self.then),
             failure: ops(self.otherwise),
         };
-        let reply = to.connect().await?.txn(request).await.map_err(refused)?.into_inner();
+        let reply = to.connect().await?.txn(request).await.map_err(request_error)?.into_inner();
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", if reply.succeeded { "SUCCESS" } else { "FAILURE" })?;
         for response in reply.responses.into_iter().filter_map(|op| op.response) {
@@ -59,7 +60,7 @@ impl Txn {
                 Response::ResponseRange(reply) => {
                     print::pairs(&mut out, &reply.kvs, print::Show::Both)?;
                 }
-                Response::ResponseTxn(_) => writeln!(out, "a transaction inside")?,
+                Response::ResponseTxn(_) => writeln!(out, "nested transaction")?,
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -72,14 +73,14 @@ impl FromStr for Comparison {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let words = words(text)?;
         let [left, relation, right] = words.as_slice() else {
-            bail!("write KEY = VALUE with blanks around the sign, or version(KEY) > 0");
+            bail!("write KEY = VALUE with spaces around the operator, or version(KEY) > 0");
         };
         let result = match relation.as_str() {
             "=" | "==" => CompareResult::Equal,
             "!=" => CompareResult::NotEqual,
             "<" => CompareResult::Less,
             ">" => CompareResult::Greater,
-            other => bail!("{other:?} is no comparison: use =, !=, < or >"),
+            other => bail!("{other:?} is not a comparison operator: use =, !=, < or >"),
         };
         let (key, target, union) = target(left, right)?;
         Ok(Self(pb::Compare {
@@ -92,9 +93,9 @@ impl FromStr for Comparison {
     }
 }
 
-/// The key of a comparison, what of it is compared, and with what.
+/// Returns the key of a comparison, the attribute to compare, and the operand.
 fn target<'a>(left: &'a str, right: &str) -> anyhow::Result<(&'a str, CompareTarget, TargetUnion)> {
-    let number = || right.parse::<i64>().with_context(|| format!("{right:?} is no number"));
+    let number = || right.parse::<i64>().with_context(|| format!("{right:?} is not a number"));
     let of = |name: &str| left.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
     Ok(if let Some(key) = of("version").or_else(|| of("ver")) {
         (key, CompareTarget::Version, TargetUnion::Version(number()?))
@@ -138,13 +139,13 @@ impl FromStr for Operation {
                 range_end: range_end(key, prefix).into(),
                 ..Default::default()
             }),
-            _ => bail!("write put KEY VALUE, get KEY or del KEY; quote words with blanks"),
+            _ => bail!("write put KEY VALUE, get KEY or del KEY; quote words with spaces"),
         };
         Ok(Self(request))
     }
 }
 
-/// The words of a line. A word may be quoted, with ' or ".
+/// Splits a line into words. A word may be quoted, with ' or ".
 fn words(line: &str) -> anyhow::Result<Vec<String>> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_names_its_target() {
+    fn comparison_is_parsed_with_its_target() {
         let compare = |text: &str| text.parse::<Comparison>().map(|Comparison(compare)| compare);
         let value = compare("'my key' = hello").unwrap();
         assert_eq!((value.key.as_ref(), value.result()), (&b"my key"[..], CompareResult::Equal));
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_read_or_refused() {
+    fn operation_is_parsed_or_rejected() {
         let operation = |text: &str| text.parse::<Operation>().map(|Operation(request)| request);
         let Ok(Request::RequestPut(put)) = operation("put k 'v w'") else { panic!("a put") };
         assert_eq!((put.key.as_ref(), put.value.as_ref()), (&b"k"[..], &b"v w"[..]));

@@ -1,4 +1,4 @@
-//! The nodes of an earlier run that have not ended yet.
+//! Node processes of an earlier run that have not exited yet.
 
 use super::folder::NodeDir;
 use super::report;
@@ -9,38 +9,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How often the ports are tried.
+/// Interval between two attempts to bind the ports.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Waits until the ports of all nodes are free. A supervisor that was killed leaves nodes that
-/// end by themselves, but not at once; they get `patience`.
+/// Waits until the ports of all nodes are free, or for at most `limit`: nodes of a killed supervisor
+/// exit by themselves, but not at once.
 ///
 /// # Errors
-/// In one line, which port is taken, and by which process if it runs a node of this folder. The
-/// node itself could only say so in its log.
-pub(super) async fn wait_for_ports(
-    node_dirs: &[NodeDir],
-    patience: Duration,
-) -> anyhow::Result<()> {
-    let until = Instant::now() + patience;
-    let mut told = false;
+/// If a port stays in use. The message names the port, and the process if it runs a node of this
+/// folder. Checked here, because a node could report it only in its log.
+pub(super) async fn wait_for_ports(node_dirs: &[NodeDir], limit: Duration) -> anyhow::Result<()> {
+    let until = Instant::now() + limit;
+    let mut reported = false;
     for node_dir in node_dirs {
         while let Err(taken) = check_ports(node_dir) {
             let Some(process) = Process::of(node_dir) else {
-                // A process that dies holds its ports until its memory is freed, without a name.
+                // A dying process holds its ports until its memory is freed, and has no command line.
                 if Instant::now() >= until || !is_any_dying() {
                     return Err(taken);
                 }
                 sleep(POLL).await;
                 continue;
             };
-            if !process.ends_by_itself || Instant::now() >= until {
-                return Err(process.in_the_way(node_dir, &taken));
+            if !process.exits_by_itself || Instant::now() >= until {
+                return Err(process.blocks_port(node_dir, &taken));
             }
-            if !told {
+            if !reported {
                 let processes: Vec<_> = node_dirs.iter().filter_map(Process::of).collect();
                 report::waiting(processes.iter().map(|process| process.id));
-                told = true;
+                reported = true;
             }
             sleep(POLL).await;
         }
@@ -57,8 +54,8 @@ fn is_any_dying() -> bool {
     stats.into_iter().any(|stat| is_dying(&stat, &name))
 }
 
-/// Returns whether a line of `/proc/ID/stat` tells of a process of this name that is dying. Names
-/// are cut there to 15 bytes.
+/// Returns whether a line of `/proc/ID/stat` shows a dying process of this name. Linux truncates
+/// names there to 15 bytes.
 fn is_dying(stat: &str, name: &str) -> bool {
     let Some((head, state)) = stat.rsplit_once(") ") else { return false };
     let Some((_, known)) = head.split_once('(') else { return false };
@@ -68,10 +65,10 @@ fn is_dying(stat: &str, name: &str) -> bool {
 fn check_ports(node_dir: &NodeDir) -> anyhow::Result<()> {
     let NodeDir { node, clients, peers, .. } = node_dir;
     TcpListener::bind(clients).with_context(|| {
-        format!("port {} (TCP, for clients of node {node}) cannot be used", clients.port())
+        format!("cannot listen on port {} (TCP, for clients of node {node})", clients.port())
     })?;
     UdpSocket::bind(peers).with_context(|| {
-        format!("port {} (UDP, for peers of node {node}) cannot be used", peers.port())
+        format!("cannot listen on port {} (UDP, for peers of node {node})", peers.port())
     })?;
     Ok(())
 }
@@ -79,13 +76,12 @@ fn check_ports(node_dir: &NodeDir) -> anyhow::Result<()> {
 /// A running `synod start` on the settings of a node.
 struct Process {
     id: u32,
-    /// Whether it ends with its supervisor. One that a user started does not.
-    ends_by_itself: bool,
+    /// True if it exits with its supervisor. A process that a user started does not.
+    exits_by_itself: bool,
 }
 
 impl Process {
-    /// Looks for it among all processes. Finds none where the system does not list them as Linux
-    /// does.
+    /// Searches all processes for the node's, through Linux's `/proc`. Finds none on other systems.
     fn of(node_dir: &NodeDir) -> Option<Self> {
         let settings = node_dir.settings().canonicalize().ok()?;
         let folders = fs::read_dir("/proc").ok()?.flatten();
@@ -99,16 +95,16 @@ impl Process {
         let line = String::from_utf8_lossy(&line);
         let words: Vec<_> = line.split('\0').collect();
         let config = words.iter().position(|word| *word == "--config")?;
-        // Relative to the folder that the process was started in.
+        // The path may be relative to the process' working directory.
         let config = folder.join("cwd").join(words.get(config + 1)?).canonicalize().ok()?;
-        let ends_by_itself = words.contains(&"--exit-with-parent");
-        (words.contains(&"start") && config == settings).then_some(Self { id, ends_by_itself })
+        let exits_by_itself = words.contains(&"--exit-with-parent");
+        (words.contains(&"start") && config == settings).then_some(Self { id, exits_by_itself })
     }
 
-    fn in_the_way(&self, node_dir: &NodeDir, taken: &anyhow::Error) -> anyhow::Error {
+    fn blocks_port(&self, node_dir: &NodeDir, taken: &anyhow::Error) -> anyhow::Error {
         let (id, node, folder) = (self.id, node_dir.node, node_dir.folder.display());
         anyhow!(
-            "{taken}: process {id} runs node {node} of this cluster, in {folder}; end it with \
+            "{taken}: process {id} runs node {node} of this cluster, in {folder}; stop it with \
              `kill {id}`, then run `synod dev` again"
         )
     }
@@ -119,7 +115,7 @@ mod tests {
     use super::is_dying;
 
     #[test]
-    fn a_dying_process_is_known_by_its_name_and_state() {
+    fn dying_process_is_identified_by_name_and_state() {
         let cases = [
             ("7 (synod) Z 1 7 7 0", "synod", true),
             ("7 (synod) S 1 7 7 0", "synod", false),

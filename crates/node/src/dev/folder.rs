@@ -1,4 +1,4 @@
-//! The folder of a development cluster: made once, then used again.
+//! The folder of a development cluster: created once, then reused.
 
 use super::args::Dev;
 use crate::certificates::{new_cluster_id, write_authority, write_issued};
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use synod_transport::certificates::CertificateAuthority;
 use synod_types::{ClusterId, NodeId};
 
-/// The file that says how a folder was set up.
+/// File with the [`Plan`] of a folder.
 const PLAN_FILE: &str = "dev.toml";
-/// The file that a running supervisor has locked.
+/// File that a running supervisor keeps locked.
 const LOCK_FILE: &str = "dev.lock";
 const DEFAULT_CLIENT_PORT: u16 = 2379;
 
-/// How a folder was set up.
+/// The layout of a cluster, fixed when its folder is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Plan {
@@ -30,14 +30,14 @@ pub(super) struct Plan {
     pub(super) store: StoreKind,
 }
 
-/// A folder that is set up.
+/// The folder of a cluster.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) plan: Plan,
 }
 
-/// A node's own folder in it, and the node's addresses.
+/// A node's own subfolder and addresses.
 #[derive(Clone, Debug)]
 pub(super) struct NodeDir {
     pub(super) node: u16,
@@ -47,11 +47,11 @@ pub(super) struct NodeDir {
 }
 
 impl Folder {
-    /// Opens the folder that `dev` names, or sets it up.
+    /// Opens the folder that `dev` names, or creates it.
     ///
     /// # Errors
-    /// If it cannot be made, holds something else, or was set up otherwise than `dev` asks.
-    pub(super) fn open_or_make(dev: &Dev) -> anyhow::Result<Self> {
+    /// If it cannot be created, holds other files, or has another layout than `dev` requests.
+    pub(super) fn open_or_create(dev: &Dev) -> anyhow::Result<Self> {
         let path = dev.data.clone();
         let file = path.join(PLAN_FILE);
         let plan = match fs::read_to_string(&file) {
@@ -63,7 +63,7 @@ impl Folder {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let plan = Plan::new(dev)?;
-                set_up(&path, &plan)?;
+                create(&path, &plan)?;
                 plan
             }
             Err(error) => {
@@ -73,8 +73,7 @@ impl Folder {
         Ok(Self { path, plan })
     }
 
-    /// Makes the folder this process' own until the file returned is dropped. The lock goes with
-    /// the process, however that ends.
+    /// Locks the folder until the returned file is dropped, or the process exits.
     ///
     /// # Errors
     /// If another supervisor runs on the folder.
@@ -85,7 +84,7 @@ impl Folder {
         match lock.try_lock() {
             Ok(()) => Ok(lock),
             Err(TryLockError::WouldBlock) => bail!(
-                "another `synod dev` runs on {}: end it, or name another folder with --data",
+                "another `synod dev` runs on {}: stop it, or name another folder with --data",
                 self.path.display()
             ),
             Err(TryLockError::Error(error)) => {
@@ -100,12 +99,12 @@ impl Folder {
 }
 
 impl NodeDir {
-    /// The node's settings file.
+    /// Returns the path of the node's settings file.
     pub(super) fn settings(&self) -> PathBuf {
         self.folder.join("node.toml")
     }
 
-    /// Where its process writes its log lines.
+    /// Returns the path of the node's log lines.
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("node.log")
     }
@@ -120,14 +119,14 @@ impl Plan {
             cluster: new_cluster_id(),
             nodes,
             client_port,
-            // UDP beside TCP: the same numbers are free for both.
+            // Peers use UDP and clients TCP, so both can have the same number.
             peer_port: dev.peer_port.unwrap_or(client_port),
             protocol,
             store: dev.store.unwrap_or_default(),
         };
         for (flag, port) in [("--client-port", client_port), ("--peer-port", plan.peer_port)] {
             if port == 0 || port.checked_add(nodes - 1).is_none() {
-                bail!("{flag} {port} leaves no ports for {nodes} nodes");
+                bail!("{flag} {port} is not valid: {nodes} nodes need ports {port} and above");
             }
         }
         if plan.store == StoreKind::Rocksdb && !cfg!(feature = "rocksdb") {
@@ -136,20 +135,20 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What a folder was made for, it stays for.
+    /// Checks that `dev` requests no other layout: it cannot be changed.
     fn check_against(&self, dev: &Dev) -> anyhow::Result<()> {
-        let asked = [
+        let requests = [
             ("nodes", dev.nodes.map(|nodes| nodes.to_string()), self.nodes.to_string()),
             ("client-port", dev.client_port.map(|p| p.to_string()), self.client_port.to_string()),
             ("peer-port", dev.peer_port.map(|p| p.to_string()), self.peer_port.to_string()),
             ("protocol", dev.protocol.clone(), self.protocol.clone()),
             ("store", dev.store.map(|store| store.to_string()), self.store.to_string()),
         ];
-        for (flag, asked, found) in asked {
-            if asked.as_ref().is_some_and(|asked| *asked != found) {
+        for (flag, requested, found) in requests {
+            if requested.as_ref().is_some_and(|requested| *requested != found) {
                 bail!(
-                    "{} was set up with --{flag} {found}: leave --{flag} out, or name another \
-                     folder with --data",
+                    "{} was created with --{flag} {found}: omit --{flag}, or name another folder \
+                     with --data",
                     dev.data.display()
                 );
             }
@@ -167,7 +166,8 @@ impl Plan {
         }
     }
 
-    /// A node's settings file. Paths in it are relative, so that the folder can be moved.
+    /// Returns the text of a node's settings file. Its paths are relative, so that the folder can be
+    /// moved.
     fn settings(&self, folder: &Path, node: u16) -> String {
         let Self { cluster, protocol, store, .. } = self;
         let NodeDir { clients, peers, .. } = self.node_dir(folder, node);
@@ -178,7 +178,7 @@ impl Plan {
             })
             .collect();
         format!(
-            "# Made by `synod dev`. Every setting is explained by `synod start --help`.\n\
+            "# Created by `synod dev`. `synod start --help` explains every setting.\n\
              node = {node}\n\
              cluster = {cluster}\n\
              listen-clients = \"{clients}\"\n\
@@ -195,41 +195,41 @@ impl Plan {
     }
 }
 
-/// Makes the folder with all that belongs in it, or nothing at all.
-fn set_up(path: &Path, plan: &Plan) -> anyhow::Result<()> {
-    let cannot = || format!("cannot set up {}", path.display());
+/// Creates the folder with all its files, or nothing.
+fn create(path: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let cannot = || format!("cannot create {}", path.display());
     if let Ok(mut entries) = fs::read_dir(path)
         && entries.next().is_some()
     {
         bail!(
-            "{} holds something else than a cluster of `synod dev`: name another folder with --data",
+            "{} is not empty and not a cluster of `synod dev`: name another folder with --data",
             path.display()
         );
     }
     if path.is_dir() {
-        // Somebody may stand in it: it is filled, not replaced. The plan is written last, so a
-        // folder with the plan in it is whole here, too.
-        let made = fill(path, plan);
-        if made.is_err() {
+        // Filled in place, not replaced: it may be a process' working directory. The plan is
+        // written last, so a folder with a plan is complete.
+        let filled = fill(path, plan);
+        if filled.is_err() {
             clear(path);
         }
-        return made;
+        return filled;
     }
-    let name = path.file_name().context("--data names no folder")?.to_string_lossy();
+    let name = path.file_name().context("--data is not a folder name")?.to_string_lossy();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let draft = parent.join(format!(".{name}.{}", std::process::id()));
     fs::create_dir_all(&draft).with_context(cannot)?;
-    // Renaming is atomic: a folder with the plan in it is whole.
-    let made = fill(&draft, plan).and_then(|()| fs::rename(&draft, path).with_context(cannot));
-    if made.is_err() {
-        // The first error is the one to tell.
+    // Renaming is atomic: a folder with a plan is complete.
+    let created = fill(&draft, plan).and_then(|()| fs::rename(&draft, path).with_context(cannot));
+    if created.is_err() {
+        // Ignore a failure here: the first error is reported.
         let _ = fs::remove_dir_all(&draft);
     }
-    made
+    created
 }
 
-/// Removes what stands in a folder, as far as it can be: the error that led here is the one to tell.
+/// Removes the entries of a folder. Ignores failures: the caller reports the error that led here.
 fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
@@ -245,7 +245,7 @@ fn fill(folder: &Path, plan: &Plan) -> anyhow::Result<()> {
         let issued = authority.issue_node(cluster, NodeId(node.into()))?;
         write_issued(&issued, &node_dir.folder, &format!("node-{node}"))?;
         let text = plan.settings(folder, node);
-        // Tells of an unknown protocol before any process is started.
+        // Rejects an unknown protocol before any process is started.
         NodeSettings::parse(Layer::from_toml(&text, &node_dir.settings())?)?;
         write(&node_dir.settings(), &text)?;
     }
@@ -272,29 +272,29 @@ mod tests {
     }
 
     fn error(dev: &Dev) -> String {
-        format!("{:#}", Folder::open_or_make(dev).unwrap_err())
+        format!("{:#}", Folder::open_or_create(dev).unwrap_err())
     }
 
     #[test]
-    fn a_folder_is_made_once_and_stays_what_it_is() {
+    fn folder_is_created_once_and_keeps_its_layout() {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("cluster");
-        let plan = Folder::open_or_make(&dev(&data)).unwrap().plan;
+        let plan = Folder::open_or_create(&dev(&data)).unwrap().plan;
         assert_eq!((plan.nodes, plan.client_port, plan.peer_port), (3, 2379, 2379));
-        let again = Folder::open_or_make(&Dev { store: None, ..dev(&data) }).unwrap();
+        let again = Folder::open_or_create(&Dev { store: None, ..dev(&data) }).unwrap();
         assert_eq!(again.plan, plan);
         let five = error(&Dev { nodes: Some(5), ..dev(&data) });
-        assert!(five.contains("was set up with --nodes 3: leave --nodes out"), "{five}");
+        assert!(five.contains("was created with --nodes 3: omit --nodes"), "{five}");
         let entries = fs::read_dir(parent.path()).unwrap().count();
         assert_eq!(entries, 1, "no draft is left");
     }
 
     #[test]
-    fn every_node_gets_settings_that_can_be_used() {
+    fn every_node_gets_valid_settings() {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("cluster");
-        let asked = Dev { nodes: Some(5), client_port: Some(4000), ..dev(&data) };
-        let folder = Folder::open_or_make(&asked).unwrap();
+        let dev = Dev { nodes: Some(5), client_port: Some(4000), ..dev(&data) };
+        let folder = Folder::open_or_create(&dev).unwrap();
         for node_dir in folder.node_dirs() {
             let settings =
                 NodeSettings::parse(Layer::from_file(&node_dir.settings()).unwrap()).unwrap();
@@ -306,32 +306,32 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_is_filled_where_it_stands() {
+    fn empty_folder_is_filled_in_place() {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("here");
         fs::create_dir(&data).unwrap();
         let here = data.join(".");
         let unknown = error(&Dev { protocol: Some("flood".into()), ..dev(&here) });
-        assert!(unknown.contains("no protocol \"flood\""), "{unknown}");
-        assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing is left behind");
-        let plan = Folder::open_or_make(&dev(&here)).unwrap().plan;
-        assert_eq!(Folder::open_or_make(&dev(&data)).unwrap().plan, plan);
+        assert!(unknown.contains("unknown protocol \"flood\""), "{unknown}");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "no file is left");
+        let plan = Folder::open_or_create(&dev(&here)).unwrap().plan;
+        assert_eq!(Folder::open_or_create(&dev(&data)).unwrap().plan, plan);
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]
-    fn what_cannot_work_leaves_nothing_behind() {
+    fn rejected_arguments_leave_no_files() {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("cluster");
         let unknown = error(&Dev { protocol: Some("flood".into()), ..dev(&data) });
-        assert!(unknown.contains("no protocol \"flood\"; known: raft"), "{unknown}");
+        assert!(unknown.contains("unknown protocol \"flood\"; known: raft"), "{unknown}");
         let high = error(&Dev { client_port: Some(65_534), ..dev(&data) });
-        assert!(high.contains("--client-port 65534 leaves no ports for 3 nodes"), "{high}");
+        assert!(high.contains("--client-port 65534 is not valid: 3 nodes need ports"), "{high}");
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
         fs::create_dir(&data).unwrap();
         fs::write(data.join("diary.txt"), "dear").unwrap();
         let foreign = error(&dev(&data));
-        assert!(foreign.contains("holds something else"), "{foreign}");
+        assert!(foreign.contains("is not empty and not a cluster"), "{foreign}");
         assert!(data.join("diary.txt").exists());
     }
 }

@@ -1,8 +1,8 @@
-//! `synod dev`: a cluster of real processes on this machine.
+//! `synod dev`: a development cluster on this machine, one process per node.
 //!
-//! Every node is a child process, `synod start`, with certificates, settings and data of its own
-//! in one folder. The children's standard input is a pipe that nobody writes to: when the
-//! supervisor ends, however it ends, the pipe closes and they end as well.
+//! Every node is a child process, `synod start`, with certificates, settings and data in its own
+//! subfolder. The standard input of each child is a pipe without data: when the supervisor exits,
+//! even killed, the pipe closes and the child stops.
 
 mod args;
 mod earlier;
@@ -16,12 +16,13 @@ use folder::Folder;
 use std::process::ExitCode;
 
 impl Dev {
-    /// Runs the cluster until it is told to end.
+    /// Runs the cluster until a signal stops it.
     ///
     /// # Errors
-    /// In one line, why the folder cannot be used or a node does not start. No child is left.
+    /// If the folder cannot be used, or a node does not start. The message is one line, and no child
+    /// process is left.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let folder = Folder::open_or_make(&self)?;
+        let folder = Folder::open_or_create(&self)?;
         supervisor::run(&folder).await
     }
 }

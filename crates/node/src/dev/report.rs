@@ -1,4 +1,4 @@
-//! What `synod dev` tells its user.
+//! Output of `synod dev`.
 
 use super::folder::{Folder, NodeDir};
 use crate::server::NodeReport;
@@ -9,14 +9,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-/// How much of a log is looked at for its last line.
+/// Bytes at the end of a log that are searched for its last line.
 const TAIL: usize = 4096;
 
-/// All nodes are started.
+/// Reports that all processes are started, with their addresses.
 pub(super) fn started(folder: &Folder, node_dirs: &[NodeDir], processes: &[u32], program: &Path) {
     let plan = &folder.plan;
     let nodes = if plan.nodes == 1 { "node" } else { "nodes" };
-    say(format_args!(
+    print(format_args!(
         "Synod: {} {nodes} in {} ({}, {}), cluster {}\n",
         plan.nodes,
         folder.path.display(),
@@ -26,37 +26,40 @@ pub(super) fn started(folder: &Folder, node_dirs: &[NodeDir], processes: &[u32],
     ));
     for (node_dir, process) in node_dirs.iter().zip(processes) {
         let NodeDir { node, clients, peers, folder } = node_dir;
-        say(format_args!(
+        print(format_args!(
             "  node {node}  clients {clients}  peers {peers}/udp  process {process}  {}",
             folder.display()
         ));
     }
     let program = short(program);
-    // The commands ask three nodes from port 2379 if they are not told which.
+    // Commands without --endpoints use three nodes from port 2379.
     let endpoints = match (plan.client_port, plan.nodes) {
         (2379, 3) => String::new(),
         _ => format!(" --endpoints {}", endpoints(node_dirs)),
     };
-    say("\nTry, in another shell:");
-    say(format_args!("  {program} put{endpoints} hello world"));
-    say(format_args!("  {program} get{endpoints} hello"));
-    say(format_args!("  {program} status{endpoints}\n"));
+    print("\nTry, in another shell:");
+    print(format_args!("  {program} put{endpoints} hello world"));
+    print(format_args!("  {program} get{endpoints} hello"));
+    print(format_args!("  {program} status{endpoints}\n"));
 }
 
-/// The ports are taken by nodes of an earlier run, which end by themselves.
+/// Reports a wait for the processes of an earlier run, which exit by themselves.
 pub(super) fn waiting(processes: impl Iterator<Item = u32>) {
     let processes: Vec<_> = processes.map(|process| process.to_string()).collect();
-    say(format_args!("Waiting for the nodes of an earlier run to end: {}", processes.join(", ")));
+    print(format_args!(
+        "Waiting for processes of an earlier run to exit: {}",
+        processes.join(", ")
+    ));
 }
 
-/// A node serves: the leader, or one of peers.
+/// Reports that the cluster serves: a node is the leader, or a peer of Basic Paxos is up.
 pub(super) fn ready(node: &NodeReport) {
-    let what = if node.role == "peer" { "serves, and nobody leads" } else { "leads" };
-    say(format_args!("ready: node {} {what}; Ctrl-C ends all", node.node));
+    let state = if node.role == "peer" { "serves without a leader" } else { "is the leader" };
+    print(format_args!("ready: node {} {state}; press Ctrl-C to stop all nodes", node.node));
 }
 
-/// A node has ended without being told to.
-pub(super) fn ended(
+/// Reports that a node's process has exited unexpectedly.
+pub(super) fn exited(
     folder: &Folder,
     node_dir: &NodeDir,
     process: u32,
@@ -65,24 +68,24 @@ pub(super) fn ended(
 ) {
     let how = match status.signal() {
         Some(signal) => format!("was killed by signal {signal}"),
-        None => format!("ended ({status}): {}", last_words(node_dir)),
+        None => format!("exited ({status}): {}", last_log_line(node_dir)),
     };
     let node = node_dir.node;
     if folder.plan.store == StoreKind::Memory {
-        return say(format_args!(
-            "node {node} (process {process}) {how}; it has forgotten its votes, so the others would \
-             not let it in again: to have it back, stop all and run `synod dev` again"
+        return print(format_args!(
+            "node {node} (process {process}) {how}; its votes in memory are lost, so its peers would \
+             drop its messages: to get it back, stop all nodes and run `synod dev` again"
         ));
     }
-    say(format_args!(
-        "node {node} (process {process}) {how}; to start it again:\n  {} start --config {}",
+    print(format_args!(
+        "node {node} (process {process}) {how}; to restart it:\n  {} start --config {}",
         short(program),
         node_dir.settings().display()
     ));
 }
 
-/// The last line of a node's log.
-pub(super) fn last_words(node_dir: &NodeDir) -> String {
+/// Returns the last line of a node's log.
+pub(super) fn last_log_line(node_dir: &NodeDir) -> String {
     let log = std::fs::read(node_dir.log()).unwrap_or_default();
     let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).into_owned();
     let line = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
@@ -90,7 +93,7 @@ pub(super) fn last_words(node_dir: &NodeDir) -> String {
     line.map_or_else(|| format!("see {}", node_dir.log().display()), str::to_owned)
 }
 
-/// The path as a user in the current folder would write it.
+/// Returns the path relative to the current folder, where it is below that.
 fn short(program: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     match program.strip_prefix(here) {
@@ -103,7 +106,7 @@ fn endpoints(node_dirs: &[NodeDir]) -> String {
     node_dirs.iter().map(|node_dir| node_dir.clients.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// A line for the user. That nobody reads it is no reason to end a cluster.
-fn say(line: impl Display) {
+/// Prints a line. Ignores a closed output: it is no reason to stop the cluster.
+fn print(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The processes of a development cluster: started, watched, ended.
+//! Supervisor of the node processes: starts, watches and stops them.
 
 use super::earlier::wait_for_ports;
 use super::folder::{Folder, NodeDir};
@@ -15,37 +15,38 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// How often the nodes are asked whether one serves.
+/// Interval of the status requests until a node serves.
 const POLL: Duration = Duration::from_millis(50);
-/// How long a node may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// If none serves for this long, the user is told where to look.
-const WORRY: Duration = Duration::from_secs(20);
-/// How long the nodes may take to end; they need about 5 s if requests are under way.
-const FAREWELL: Duration = Duration::from_secs(15);
+/// Timeout of a status request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time without a serving node after which a message names the log.
+const START_WARNING: Duration = Duration::from_secs(20);
+/// Time that nodes get to exit; they need about 5 s if requests are in flight.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Runs the cluster in a folder until a signal comes, or until no node is left.
+/// Runs the cluster in a folder until a signal arrives, or until no node is left.
 ///
 /// # Errors
-/// In one line, why a node does not start. No child is left then.
+/// If a node does not start, or all nodes have exited. The message is one line, and no child process
+/// is left.
 pub(super) async fn run(folder: &Folder) -> anyhow::Result<ExitCode> {
     let _lock = folder.lock()?;
     let node_dirs = folder.node_dirs();
-    // Before there are children that would be left behind.
+    // Before the children start: a signal without a handler would leave them running.
     let mut stop = Stop::new()?;
     tokio::select! {
-        free = wait_for_ports(&node_dirs, FAREWELL) => free?,
+        free = wait_for_ports(&node_dirs, EXIT_TIMEOUT) => free?,
         () = stop.requested() => return Ok(ExitCode::SUCCESS),
     }
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut family = Family::start(&program, &node_dirs)?;
-    report::started(folder, &node_dirs, &family.processes, &program);
-    let result = family.watch(folder, &node_dirs, &program, &mut stop).await;
-    family.end().await;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let mut children = Children::start(&program, &node_dirs)?;
+    report::started(folder, &node_dirs, &children.processes, &program);
+    let result = children.watch(folder, &node_dirs, &program, &mut stop).await;
+    children.end().await;
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// The signals that end the cluster.
+/// The signals that stop the cluster.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -67,40 +68,40 @@ impl Stop {
     }
 }
 
-/// The children.
-struct Family {
-    /// Their process ids, by the order of their nodes.
+/// The child processes.
+struct Children {
+    /// Process ids in the order of the nodes.
     processes: Vec<u32>,
     alive: usize,
-    /// What keeps them alive.
+    /// The children's standard inputs. A child exits when its pipe closes.
     pipes: Vec<ChildStdin>,
     exits: mpsc::Receiver<(usize, std::io::Result<ExitStatus>)>,
     kill: watch::Sender<bool>,
 }
 
-impl Family {
+impl Children {
     fn start(program: &Path, node_dirs: &[NodeDir]) -> anyhow::Result<Self> {
         let (report_exit, exits) = mpsc::channel(node_dirs.len().max(1));
         let (kill, _) = watch::channel(false);
-        let mut family = Self { processes: Vec::new(), alive: 0, pipes: Vec::new(), exits, kill };
+        let mut children = Self { processes: Vec::new(), alive: 0, pipes: Vec::new(), exits, kill };
         for (index, node_dir) in node_dirs.iter().enumerate() {
             let mut child = spawn(program, node_dir)
                 .with_context(|| format!("cannot start the process of node {}", node_dir.node))?;
-            family.processes.push(child.id().context("the process has ended already")?);
-            family.pipes.extend(child.stdin.take());
-            family.alive += 1;
-            let (report_exit, kill) = (report_exit.clone(), family.kill.subscribe());
+            children.processes.push(child.id().context("the process has exited already")?);
+            children.pipes.extend(child.stdin.take());
+            children.alive += 1;
+            let (report_exit, kill) = (report_exit.clone(), children.kill.subscribe());
             tokio::spawn(async move {
                 let status = wait(child, kill).await;
-                // Nobody listens once the supervisor gives up waiting.
+                // Sending fails once the supervisor stops waiting.
                 let _ = report_exit.send((index, status)).await;
             });
         }
-        Ok(family)
+        Ok(children)
     }
 
-    /// Watches until a signal comes. A node that cannot even start ends all; one that is killed
-    /// stays dead, and the user is told how to start it again.
+    /// Watches until a signal arrives. A node that cannot start stops all. One that exits later stays
+    /// down, and a message shows the command that restarts it.
     async fn watch(
         &mut self,
         folder: &Folder,
@@ -121,18 +122,19 @@ impl Family {
                     self.alive -= 1;
                     let (node_dir, status) = (&node_dirs[index], status?);
                     if !ready && status.code().is_some() {
-                        bail!("node {} does not start: {}", node_dir.node, report::last_words(node_dir));
+                        let reason = report::last_log_line(node_dir);
+                        bail!("node {} does not start: {reason}", node_dir.node);
                     }
-                    report::ended(folder, node_dir, self.processes[index], status, program);
+                    report::exited(folder, node_dir, self.processes[index], status, program);
                     if self.alive == 0 {
-                        bail!("no node is left");
+                        bail!("all nodes have exited");
                     }
                 }
             }
         }
     }
 
-    /// Lets go of the children and waits until they have ended.
+    /// Closes the children's pipes and waits until they have exited; kills those that do not.
     async fn end(mut self) {
         self.pipes.clear();
         let gone = async {
@@ -140,9 +142,9 @@ impl Family {
                 self.alive -= 1;
             }
         };
-        if timeout(FAREWELL, gone).await.is_err() {
-            eprintln!("synod: {} nodes do not end by themselves and are killed", self.alive);
-            // They hold receivers as long as they live.
+        if timeout(EXIT_TIMEOUT, gone).await.is_err() {
+            eprintln!("synod: killing {} nodes that did not exit in {EXIT_TIMEOUT:?}", self.alive);
+            // Each waiting task holds a receiver until its child has exited.
             let _ = self.kill.send(true);
             while self.alive > 0 && self.exits.recv().await.is_some() {
                 self.alive -= 1;
@@ -166,7 +168,7 @@ fn spawn(program: &Path, node_dir: &NodeDir) -> anyhow::Result<Child> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .kill_on_drop(true);
-    // The nodes' settings are in their files; only what they log is the user's to choose here.
+    // The settings files decide, so the environment must not override them, except for logging.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("SYNOD_") && !name.starts_with("SYNOD_LOG") {
@@ -176,18 +178,18 @@ fn spawn(program: &Path, node_dir: &NodeDir) -> anyhow::Result<Child> {
     Ok(command.spawn()?)
 }
 
-/// Waits for the child's end, and brings it about if told so.
+/// Waits until the child exits; kills it when `kill` is set.
 async fn wait(mut child: Child, mut kill: watch::Receiver<bool>) -> std::io::Result<ExitStatus> {
     tokio::select! {
         status = child.wait() => return status,
-        // An error means that the supervisor is gone: then the child must not stay.
+        // An error means that the supervisor is gone: kill the child as well.
         _ = kill.wait_for(|kill| *kill) => {}
     }
     child.start_kill()?;
     child.wait().await
 }
 
-/// Waits for a node that serves: the leader, or any of peers.
+/// Waits for a node that serves: the leader, or any peer of Basic Paxos.
 async fn first_serving(node_dirs: &[NodeDir]) -> NodeReport {
     let look = async {
         loop {
@@ -200,11 +202,12 @@ async fn first_serving(node_dirs: &[NodeDir]) -> NodeReport {
         }
     };
     let mut look = Box::pin(look);
-    match timeout(WORRY, &mut look).await {
+    match timeout(START_WARNING, &mut look).await {
         Ok(report) => report,
         Err(_) => {
             let log = node_dirs.first().map(|node_dir| node_dir.log().display().to_string());
-            eprintln!("synod: still no node serves; see {}", log.unwrap_or_default());
+            let log = log.unwrap_or_default();
+            eprintln!("synod: no node serves after {START_WARNING:?}; see {log}");
             look.await
         }
     }
@@ -212,12 +215,13 @@ async fn first_serving(node_dirs: &[NodeDir]) -> NodeReport {
 
 async fn serving(node_dir: &NodeDir) -> Option<NodeReport> {
     let address = node_dir.clients.to_string();
-    let page = http::get(&address, "/status", PATIENCE).await.ok()?;
+    let page = http::get(&address, "/status", REQUEST_TIMEOUT).await.ok()?;
     let report: NodeReport = serde_json::from_str(&page.body).ok()?;
-    let mine = report.node == u64::from(node_dir.node) && report.orders();
-    if !mine {
+    // Another process may serve on this port.
+    let is_serving = report.node == u64::from(node_dir.node) && report.orders();
+    if !is_serving {
         return None;
     }
-    let health = http::get(&address, "/health", PATIENCE).await.ok()?;
+    let health = http::get(&address, "/health", REQUEST_TIMEOUT).await.ok()?;
     (health.code == 200).then_some(report)
 }

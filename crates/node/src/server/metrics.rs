@@ -13,17 +13,17 @@ use synod_transport::PeerStats;
 use synod_transport::quic::QuicStats;
 use synod_types::NodeId;
 
-/// What passed between this node and its peers, as it is when this is called.
+/// Function that returns the current traffic counters of the transport.
 pub type TransportStats = Box<dyn Fn() -> QuicStats + Send + Sync>;
 
-/// A registry of this node's own: several nodes may live in one process.
+/// Returns a metrics registry of this node alone: one process may run several nodes.
 pub(super) fn registry(replica: &Replica, traffic: TransportStats) -> Registry {
     let mut registry = Registry::with_prefix("synod");
     registry.register_collector(Box::new(Live { replica: replica.clone(), traffic }));
     registry
 }
 
-/// Reads replica and transport when it is asked.
+/// Collector that reads replica and transport at each scrape.
 struct Live {
     replica: Replica,
     traffic: TransportStats,
@@ -40,25 +40,25 @@ impl Collector for Live {
         let mut page = Page(encoder);
         let Metrics { status, counters, outstanding, log_sync, apply, batches } =
             self.replica.metrics();
-        page.seconds("log_sync", "Time until a write of the log was durable.", &log_sync)?;
-        let help = "Time from when a slot was chosen until it was applied.";
-        page.seconds("apply", help, &apply)?;
-        let help = "Batches written to the log; merged ones share a sync.";
+        page.seconds("log_sync", "Time until a log write is durable.", &log_sync)?;
+        page.seconds("apply", "Time from the commit of a slot until it is applied.", &apply)?;
+        let help = "Batches written to the log. Merged batches share one sync.";
         page.counter("log_batches", help, batches)?;
         let leads = u64::from(status.role == Role::Leader);
         let leader = status.leader.map_or(0, |leader| leader.0);
-        page.gauge("is_leader", "1 while this node leads; among peers nobody does", leads)?;
-        page.gauge(
-            "leader",
-            "The node that leads as far as known, else 0; a peer names itself",
-            leader,
-        )?;
-        page.gauge("term", "The term, or the round of the ballot", status.ballot.round)?;
-        page.gauge("commit_slot", "The last slot known to be chosen", status.commit.0)?;
-        page.gauge("last_slot", "The last slot of the log", status.last.0)?;
-        page.gauge("applied_slot", "The last slot applied", status.applied.0)?;
-        page.gauge("saved_slot", "The last slot in the state store", status.saved.0)?;
-        page.gauge("outstanding", "Requests and reads under way", outstanding as u64)?;
+        let help = "1 if this node is the leader, else 0. Basic Paxos has no leader.";
+        page.gauge("is_leader", help, leads)?;
+        let help = "Node id of the known leader, else 0. In Basic Paxos, this node's id.";
+        page.gauge("leader", help, leader)?;
+        let help = "Current term, or round of the ballot. 0 in Basic Paxos.";
+        page.gauge("term", help, status.ballot.round)?;
+        let help = "Last slot (log index) known to be committed.";
+        page.gauge("commit_slot", help, status.commit.0)?;
+        page.gauge("last_slot", "Last slot of the log.", status.last.0)?;
+        page.gauge("applied_slot", "Last applied slot.", status.applied.0)?;
+        let help = "Last slot whose effects are in the state store.";
+        page.gauge("saved_slot", help, status.saved.0)?;
+        page.gauge("outstanding", "Client requests and reads in flight.", outstanding as u64)?;
         page.counters(&counters)?;
         page.traffic(&(self.traffic)())
     }
@@ -85,7 +85,7 @@ impl Page<'_> {
     }
 
     fn counters(&mut self, counters: &Counters) -> fmt::Result {
-        // Taken apart without `..`, so that a new counter is not forgotten here.
+        // No `..`: a new counter that is not exported does not compile.
         let Counters {
             frames,
             frames_malformed,
@@ -98,32 +98,35 @@ impl Page<'_> {
             retried,
             stalls,
         } = *counters;
-        self.counter("frames", "Frames taken from peers", frames)?;
-        self.counter("frames_malformed", "Frames damaged or of another version", frames_malformed)?;
-        self.counter("frames_foreign", "Frames of another cluster or group", frames_foreign)?;
-        self.counter("frames_forged", "Frames under another node's name", frames_forged)?;
-        let replaced = "Frames of a replaced store";
-        self.counter("frames_other_life", replaced, frames_wrong_incarnation)?;
-        self.counter("frames_dropped", "Frames the disk was too far behind for", frames_dropped)?;
-        self.counter("requests", "Commands taken from this node's clients", requests)?;
-        self.counter("requests_forwarded", "Commands sent on to a leader", forwarded)?;
-        self.counter(
-            "requests_retried",
-            "Commands queued again because they may be lost",
-            retried,
-        )?;
-        self.counter("stalls", "Times that disk or apply completed nothing in time", stalls)
+        self.counter("frames", "Frames received from peers and processed.", frames)?;
+        let help = "Frames dropped: damaged, or of another wire version.";
+        self.counter("frames_malformed", help, frames_malformed)?;
+        let help = "Frames dropped: of another cluster, group or epoch.";
+        self.counter("frames_foreign", help, frames_foreign)?;
+        let help = "Frames dropped: the sender's id is not that of the authenticated peer.";
+        self.counter("frames_forged", help, frames_forged)?;
+        let help = "Frames dropped: the sender's store was wiped, replaced or cloned.";
+        self.counter("frames_other_life", help, frames_wrong_incarnation)?;
+        let help = "Log frames dropped: too many log writes are pending.";
+        self.counter("frames_dropped", help, frames_dropped)?;
+        self.counter("requests", "Commands received from this node's clients.", requests)?;
+        let help = "Commands forwarded to a leader, retries included.";
+        self.counter("requests_forwarded", help, forwarded)?;
+        let help = "Commands queued again because they may be lost.";
+        self.counter("requests_retried", help, retried)?;
+        let help = "Times that pending log writes or applies made no progress in time.";
+        self.counter("stalls", help, stalls)
     }
 
     fn traffic(&mut self, stats: &QuicStats) -> fmt::Result {
         type Read = fn(&PeerStats) -> u64;
         let counters: [(&str, &str, Read); 6] = [
-            ("peer_sent_frames", "Frames handed to the network", |peer| peer.sent_frames),
-            ("peer_sent_bytes", "Bytes of frames handed to the network", |peer| peer.sent_bytes),
-            ("peer_received_frames", "Frames received", |peer| peer.received_frames),
-            ("peer_received_bytes", "Bytes of frames received", |peer| peer.received_bytes),
-            ("peer_dropped_frames", "Frames dropped unsent", |peer| peer.dropped_frames),
-            ("peer_reconnects", "Connections made again", PeerStats::reconnects),
+            ("peer_sent_frames", "Frames sent to the peer.", |peer| peer.sent_frames),
+            ("peer_sent_bytes", "Bytes of frames sent to the peer.", |peer| peer.sent_bytes),
+            ("peer_received_frames", "Frames received.", |peer| peer.received_frames),
+            ("peer_received_bytes", "Bytes of frames received.", |peer| peer.received_bytes),
+            ("peer_dropped_frames", "Frames dropped before sending.", |peer| peer.dropped_frames),
+            ("peer_reconnects", "Connections established again.", PeerStats::reconnects),
         ];
         for (name, help, read) in counters {
             let of = |(node, peer): (&NodeId, _)| (node.to_string(), ConstCounter::new(read(peer)));
@@ -133,17 +136,17 @@ impl Page<'_> {
             .peers
             .iter()
             .map(|(node, peer)| (node.to_string(), ConstGauge::new(u64::from(peer.connected))));
-        let help = "1 while there is a connection";
+        let help = "1 if the peer is connected, else 0.";
         self.family("peer_connected", help, MetricType::Gauge, "peer", connected)?;
         let refused = stats
             .rejected
             .iter()
             .map(|(reason, count)| (format!("{reason:?}"), ConstCounter::new(*count)));
-        let help = "Connections of peers refused, by reason";
+        let help = "Peer connections that this node rejected, by reason.";
         self.family("refused_connections", help, MetricType::Counter, "reason", refused)
     }
 
-    /// One metric with a value for each label.
+    /// Encodes one metric with a value for each label.
     fn family<M: EncodeMetric>(
         &mut self,
         name: &str,
@@ -170,7 +173,7 @@ mod tests {
     use synod_types::ClusterId;
 
     #[tokio::test]
-    async fn page_has_histograms_with_every_bound() {
+    async fn metrics_page_has_histograms_with_every_bound() {
         let replica = Replica::builder::<Raft>(ClusterId(7), NodeId(1))
             .members([(NodeId(1), "1")])
             .in_memory()
@@ -182,8 +185,8 @@ mod tests {
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
         for (name, help) in [
-            ("log_sync", "Time until a write of the log was durable."),
-            ("apply", "Time from when a slot was chosen until it was applied."),
+            ("log_sync", "Time until a log write is durable."),
+            ("apply", "Time from the commit of a slot until it is applied."),
         ] {
             assert!(page.contains(&format!("# HELP synod_{name}_seconds {help}\n")), "{page}");
             let bounds = page.matches(&format!("synod_{name}_seconds_bucket{{")).count();

@@ -1,11 +1,11 @@
 //! The client port: the etcd API over gRPC, and a few pages over HTTP, on one TCP listener.
 //!
-//! | path | answers |
+//! | path | reply |
 //! |---|---|
 //! | `/livez` | 200 while the process serves |
-//! | `/readyz` | 200 while this node has caught up and a quorum answers it; else 503 and why |
+//! | `/readyz` | 200 if this node has caught up and a linearizable read succeeds; else 503 and the reason |
 //! | `/health` | etcd's JSON: 200 and `"true"` if a linearizable read succeeds, else 503 |
-//! | `/status` | what this node knows of itself, as JSON |
+//! | `/status` | this node's role, term and progress, as JSON |
 //! | `/metrics` | OpenMetrics text |
 
 mod metrics;
@@ -33,15 +33,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long a health check waits for the linearizable read.
+/// Timeout of the linearizable read in a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the check whether a node is ready waits for it: those who probe are impatient.
+/// Timeout of the linearizable read in a readiness check: below the usual 1 s timeout of a probe.
 const READY_TIMEOUT: Duration = Duration::from_millis(900);
-/// A node this many slots behind what it knows to be chosen is not ready.
+/// Maximum lag of a ready node: slots known to be committed and not yet applied.
 const READY_LAG: u64 = 10_000;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What the pages are made from.
+/// State of the HTTP handlers.
 pub struct HttpState {
     backend: Arc<dyn Backend>,
     replica: Replica,
@@ -52,7 +52,7 @@ pub struct HttpState {
 }
 
 impl HttpState {
-    /// The pages of a running replica.
+    /// Returns the state for a running replica.
     #[must_use]
     pub fn new(
         backend: Arc<dyn Backend>,
@@ -70,42 +70,44 @@ impl HttpState {
         }
     }
 
-    /// What this node knows of itself.
+    /// Returns this node's status report.
     #[must_use]
     pub fn report(&self) -> NodeReport {
         NodeReport::new(self.node, self.cluster, self.protocol.name(), &self.replica.metrics())
     }
 
-    /// Why the node is not ready to serve; `None` if it is.
+    /// Returns the reason that the node is not ready to serve; `None` if it is ready.
     async fn unready(&self) -> Option<String> {
         let report = self.report();
         if report.leader.is_none() {
-            return Some("no leader is known".to_owned());
+            return Some("no known leader".to_owned());
         }
         if report.applied + READY_LAG < report.commit {
-            return Some("applying what others have chosen".to_owned());
+            let (applied, commit) = (report.applied, report.commit);
+            return Some(format!("catching up: applied slot {applied}, committed slot {commit}"));
         }
-        // A node whose peers do not listen to it may still hear of a leader, and a peer among
-        // peers needs none: only a quorum's answer tells that requests get anywhere.
+        // A known leader is not enough: peers may drop this node's frames, and Basic Paxos has no
+        // leader. Only a reply of a quorum shows that requests succeed.
         self.unreadable(READY_TIMEOUT).await
     }
 
-    /// Why a linearizable read does not succeed within this time; `None` if it does.
-    async fn unreadable(&self, patience: Duration) -> Option<String> {
+    /// Returns the reason that a linearizable read fails or takes longer than `limit`; `None` if it
+    /// succeeds.
+    async fn unreadable(&self, limit: Duration) -> Option<String> {
         let read = self.backend.query(Query::Revision, Consistency::Linearizable);
-        match tokio::time::timeout(patience, read).await {
+        match tokio::time::timeout(limit, read).await {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("a read did not succeed in time".to_owned()),
+            Err(_) => Some(format!("a linearizable read did not complete within {limit:?}")),
         }
     }
 }
 
-/// Starts [`serve`] on a runtime of its own, with as many threads as half of the cores: however
-/// much clients ask for, the threads that carry the peers' frames are others.
+/// Starts [`serve`] on its own runtime, with one thread for two cores: client load does not delay
+/// the threads that carry the peers' frames.
 ///
 /// # Errors
-/// If the system refuses the runtime, or the listener cannot move to it.
+/// If the runtime cannot start, or the listener cannot move to it.
 pub fn spawn(
     listener: TcpListener,
     state: Arc<HttpState>,
@@ -118,7 +120,7 @@ pub fn spawn(
     let listener = listener.into_std()?;
     Ok(tokio::task::spawn_blocking(move || {
         let served = runtime.block_on(async {
-            // On a worker, as every connection: this thread would only be woken in between.
+            // Spawned, so that a worker accepts connections without waking this thread for each.
             let served = tokio::spawn(serve(TcpListener::from_std(listener)?, state, stop));
             served.await.map_err(std::io::Error::other)?
         });
@@ -127,7 +129,7 @@ pub fn spawn(
     }))
 }
 
-/// Serves until `stop` says so; then lets connections finish what they have begun.
+/// Serves until `stop` is true; then lets connections finish their pending requests.
 ///
 /// # Errors
 /// If the listener fails.
@@ -144,14 +146,14 @@ pub async fn serve(
         .route("/metrics", get(metrics_page))
         .with_state(Arc::clone(&state));
     let app = synod_etcd_api::router(Arc::clone(&state.backend)).merge(pages);
-    // Small replies must not wait for the acknowledgement of the one before.
+    // Nagle's algorithm would delay a small reply until the previous one is acknowledged.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+            tracing::debug!(%error, "cannot set TCP_NODELAY: replies to this client may be delayed");
         }
     });
     let stopped = async move {
-        // An error means that nobody can say so any more: stop as well.
+        // An error means that the sender is gone: stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await

@@ -5,7 +5,7 @@ use synod_consensus::Role;
 use synod_runtime::Metrics;
 use synod_types::{ClusterId, NodeId};
 
-/// What a node knows of itself.
+/// Status report of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
     /// The node.
@@ -16,30 +16,31 @@ pub struct NodeReport {
     pub version: String,
     /// The protocol.
     pub protocol: String,
-    /// What it does: `leader`, `candidate`, `follower`, `learner`; `peer` where nobody leads.
+    /// Role: `leader`, `candidate`, `follower` or `learner`; `peer` in Basic Paxos.
     pub role: String,
-    /// Whom it believes to lead; a peer names itself.
+    /// The known leader; in Basic Paxos, the node itself.
     pub leader: Option<u64>,
-    /// The term, or the round of the ballot, that it stands in; 0 among peers, whose ballots belong
-    /// to single slots.
+    /// The current term, or the round of the ballot; 0 in Basic Paxos, where each slot has its own
+    /// ballot.
     pub term: u64,
-    /// The last slot that it knows to be chosen.
+    /// The last slot known to be committed.
     pub commit: u64,
-    /// The last slot of its log.
+    /// The last slot of the log.
     pub last: u64,
-    /// The last slot that it has applied.
+    /// The last applied slot.
     pub applied: u64,
-    /// A digest of everything applied, 16 hexadecimal digits: equal on all nodes that have applied
-    /// as far.
+    /// Digest of the applied state, 16 hexadecimal digits: equal on all nodes with the same applied
+    /// slot.
     pub digest: String,
-    /// The last slot whose effects are in its state store.
+    /// The last slot whose effects are in the state store.
     pub saved: u64,
-    /// Requests and reads of its clients that are under way.
+    /// Client requests and reads in flight.
     pub outstanding: usize,
 }
 
 impl NodeReport {
-    /// Whether the node orders what its clients ask for: it leads, or it is one of peers.
+    /// Returns whether the node proposes its clients' requests itself: it is the leader, or a peer in
+    /// Basic Paxos.
     #[must_use]
     pub fn orders(&self) -> bool {
         [Role::Leader, Role::Peer].map(role_name).contains(&self.role.as_str())

@@ -1,12 +1,11 @@
-//! One place that settings come from.
+//! One source of settings: a file, or flags and environment variables.
 
 use super::{LogFormat, MemberAddress, Period, SettingsError, Size, StoreKind};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The settings from one place, every one optional: a file, or flags with the environment behind
-/// them. In a file a setting is named like its flag.
+/// The settings of one source, each optional. A key in a file has the name of its flag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Layer {
@@ -14,33 +13,33 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_NODE", value_name = "ID")]
     pub node: Option<u64>,
 
-    /// The id of the cluster, the same number on all its nodes. No default.
+    /// The cluster's id, the same on all its nodes. No default.
     #[arg(long, env = "SYNOD_CLUSTER", value_name = "ID")]
     pub cluster: Option<u64>,
 
-    /// All members of the cluster, this node included, separated by blanks:
+    /// All members of the cluster, this node included, separated by spaces:
     /// ID=PEER_HOST:PORT,CLIENT_URL. In a file: members = [{ id, peer, client }, ..]. No default.
     #[arg(long, env = "SYNOD_MEMBERS", value_name = "MEMBERS", value_delimiter = ' ')]
     #[serde(default)]
     pub members: Vec<MemberAddress>,
 
-    /// Where to listen for peers (QUIC, UDP). Default: 127.0.0.1:2380.
+    /// Address to listen on for peers (QUIC, UDP). Default: 127.0.0.1:2380.
     #[arg(long, env = "SYNOD_LISTEN_PEERS", value_name = "IP:PORT")]
     pub listen_peers: Option<SocketAddr>,
 
-    /// Where to listen for clients (gRPC and HTTP, TCP). Default: 127.0.0.1:2379.
+    /// Address to listen on for clients (gRPC and HTTP, TCP). Default: 127.0.0.1:2379.
     #[arg(long, env = "SYNOD_LISTEN_CLIENTS", value_name = "IP:PORT")]
     pub listen_clients: Option<SocketAddr>,
 
-    /// The folder of the node's log and state, made when missing. Default: synod-data.
+    /// Data folder with the node's log and state, created if missing. Default: synod-data.
     #[arg(long, env = "SYNOD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// The certificate authority of the cluster's nodes (PEM). No default.
+    /// Certificate of the authority that signed the nodes' certificates (PEM). No default.
     #[arg(long, env = "SYNOD_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
-    /// This node's certificate (PEM), made by `synod cert node`. No default.
+    /// This node's certificate (PEM), created by `synod cert node`. No default.
     #[arg(long, env = "SYNOD_CERT", value_name = "FILE")]
     pub cert: Option<PathBuf>,
 
@@ -53,47 +52,47 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_PROTOCOL", value_name = "NAME")]
     pub protocol: Option<String>,
 
-    /// Where to keep log and state. Default: rocksdb, or memory in a build without it.
+    /// Storage of log and state. Default: rocksdb, or memory in a build without RocksDB.
     #[arg(long, env = "SYNOD_STORE", value_name = "STORE", ignore_case = true)]
     pub store: Option<StoreKind>,
 
-    /// The shortest wait for a leader before this node campaigns. Default: 300ms.
+    /// Minimum election timeout: time without a leader before this node campaigns. Default: 300ms.
     #[arg(long, env = "SYNOD_ELECTION_MIN", value_name = "TIME")]
     pub election_min: Option<Period>,
 
-    /// The longest wait for a leader before this node campaigns; in basic-paxos, which has none, the
-    /// longest wait before a node tries again. Default: 600ms.
+    /// Maximum election timeout. In basic-paxos, which has no elections, the maximum delay before a
+    /// node retransmits or retries. Default: 600ms.
     #[arg(long, env = "SYNOD_ELECTION_MAX", value_name = "TIME")]
     pub election_max: Option<Period>,
 
-    /// How often a leader says that it is alive; at most a third of election-min. In basic-paxos, how
-    /// often a node asks what it has missed. Default: 60ms.
+    /// Interval of a leader's heartbeats; at most a third of election-min. In basic-paxos, the
+    /// interval of catch-up requests. Default: 60ms.
     #[arg(long, env = "SYNOD_HEARTBEAT", value_name = "TIME")]
     pub heartbeat: Option<Period>,
 
-    /// How long a client's request may take before its outcome is reported as unknown. Default: 7s.
+    /// Timeout of a client's request, after which its outcome is reported as unknown. Default: 7s.
     #[arg(long, env = "SYNOD_REQUEST_TIMEOUT", value_name = "TIME")]
     pub request_timeout: Option<Period>,
 
-    /// The most memory that the replies to all reads of clients may take, from the first key found
-    /// until the reply is sent; more reads are refused. Default: 256MiB.
+    /// Memory limit for the replies to all reads, from the first key found until the reply is sent;
+    /// reads beyond it are rejected. Default: 256MiB.
     #[arg(long, env = "SYNOD_READ_BUDGET", value_name = "SIZE")]
     pub read_budget: Option<Size>,
 
-    /// The largest reply to one read, at most the read budget and 2GiB; a larger one is refused,
-    /// and the client has to read in pages. Default: 128MiB, or the read budget if that is less.
+    /// Size limit for the reply to one read, at most the read budget and 2GiB. A larger read is
+    /// rejected: read in pages. Default: 128MiB, or the read budget if that is less.
     #[arg(long, env = "SYNOD_MAX_REPLY", value_name = "SIZE")]
     pub max_reply: Option<Size>,
 
-    /// How long a stopping node lets requests finish. Default: 5s.
+    /// Time that pending requests get to finish when the node stops. Default: 5s.
     #[arg(long, env = "SYNOD_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Period>,
 
-    /// Which log lines to write: a level, or module=level pairs (as RUST_LOG). Default: info.
+    /// Log filter: a level, or module=level pairs (as RUST_LOG). Default: info.
     #[arg(long, env = "SYNOD_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 
-    /// How to write log lines. Default: pretty.
+    /// Format of log lines. Default: pretty.
     #[arg(long, env = "SYNOD_LOG_FORMAT", value_name = "FORMAT", ignore_case = true)]
     pub log_format: Option<LogFormat>,
 }
@@ -102,7 +101,7 @@ impl Layer {
     /// Reads a settings file. Relative paths in it are relative to its folder.
     ///
     /// # Errors
-    /// If the file cannot be read, is no TOML, or holds a key that is no setting.
+    /// If the file cannot be read, is not TOML, or has an unknown key.
     pub fn from_file(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
             path: path.to_owned(),
@@ -111,10 +110,10 @@ impl Layer {
         Self::from_toml(&text, path)
     }
 
-    /// Reads the text of a settings file that stands at `path`.
+    /// Parses the text of the settings file at `path`.
     ///
     /// # Errors
-    /// If the text is no TOML, or holds a key that is no setting.
+    /// If the text is not TOML, or has an unknown key.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, SettingsError> {
         let mut layer: Self = toml::from_str(text).map_err(|error| SettingsError::File {
             path: path.to_owned(),
@@ -123,13 +122,13 @@ impl Layer {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for file in [&mut layer.data, &mut layer.ca, &mut layer.cert, &mut layer.key] {
-            // Joining an absolute path gives that path.
+            // Joining an absolute path yields that path.
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(layer)
     }
 
-    /// This layer where it says something, and `below` where it does not.
+    /// Returns this layer, with the settings that it lacks taken from `below`.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         let members = if self.members.is_empty() { below.members } else { self.members };
@@ -158,7 +157,7 @@ impl Layer {
     }
 }
 
-/// The number of the line that holds the byte at `at`, from 1.
+/// Returns the line number, from 1, of the byte at `at`.
 fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_named_with_its_file_and_line() {
+    fn unknown_key_is_reported_with_its_file_and_line() {
         let error = read("node = 1\n\nelectoin-min = \"1s\"\n").unwrap_err();
         assert!(
             error.starts_with("/etc/synod/node.toml:3: unknown field `electoin-min`"),
@@ -186,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_named_with_its_file_and_line() {
+    fn invalid_value_is_reported_with_its_file_and_line() {
         for (text, expected) in [
             ("node = \"one\"", ":1: invalid type"),
-            ("\nheartbeat = \"1h\"", ":2: \"1h\" is no duration"),
+            ("\nheartbeat = \"1h\"", ":2: \"1h\" is not a duration"),
             ("store = \"paper\"", ":1: unknown variant `paper`"),
             ("\n\nnode = ", ":3: "),
         ] {
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_in_a_file_are_relative_to_it() {
+    fn relative_paths_are_resolved_from_the_settings_file() {
         let layer = read("data = \"data\"\nca = \"../ca.pem\"\nkey = \"/run/key\"").unwrap();
         assert_eq!(layer.data.as_deref(), Some(Path::new("/etc/synod/data")));
         assert_eq!(layer.ca.as_deref(), Some(Path::new("/etc/synod/../ca.pem")));
@@ -207,7 +206,7 @@ mod tests {
         assert_eq!(layer.cert, None);
     }
 
-    /// Every setting, with a value that differs from `other`'s in each field.
+    /// Returns a file with every setting. The files of nodes 1 and 2 differ in each value.
     fn full(node: u64, time: &str) -> String {
         format!(
             "node = {node}\ncluster = {node}\n\
@@ -224,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn the_upper_layer_wins_in_every_field_and_the_lower_fills_in() {
+    fn upper_layer_wins_in_every_field_and_the_lower_fills_in() {
         let (upper, lower) = (read(&full(1, "1s")).unwrap(), read(&full(2, "2s")).unwrap());
         assert_eq!(upper.clone().over(lower.clone()), upper);
         assert_eq!(Layer::default().over(lower.clone()), lower);
         assert_eq!(lower.clone().over(Layer::default()), lower);
-        // A field that `over` forgets would come out of one of these as a default.
+        // A field that `over` misses would be `None` in one of these.
         assert!(!format!("{upper:?}").contains("None"), "a field is not set: {upper:?}");
     }
 }

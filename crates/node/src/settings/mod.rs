@@ -1,8 +1,8 @@
-//! The settings of one node: flag over environment over file over default.
+//! The settings of one node. A flag overrides the environment, the environment the file, the file
+//! the default.
 //!
-//! A [`Layer`] is one place that settings come from, with every field optional. Layers are laid
-//! over one another with [`Layer::over`], and [`NodeSettings::parse`] turns the result into settings
-//! that can be used, or says in one line what is wrong.
+//! A [`Layer`] is one source of settings, with every field optional. [`Layer::over`] merges two
+//! layers, and [`NodeSettings::parse`] turns the result into valid settings or a one-line error.
 //!
 //! ```
 //! use std::path::Path;
@@ -39,47 +39,47 @@ use std::path::PathBuf;
 use std::time::Duration;
 use synod_types::{ClusterId, Membership, NodeId};
 
-/// Everything that one node needs to know: complete and consistent.
+/// Complete and consistent settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
     /// This node.
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// All members of the cluster, this node included, by rising id.
+    /// All members of the cluster, this node included, in the order of their ids.
     pub members: Vec<MemberAddress>,
-    /// Where it listens for its peers, over QUIC.
+    /// Address to listen on for peers, over QUIC.
     pub listen_peers: SocketAddr,
-    /// Where it listens for clients, over TCP.
+    /// Address to listen on for clients, over TCP.
     pub listen_clients: SocketAddr,
-    /// The folder of its log and state.
+    /// Data folder with log and state.
     pub data: PathBuf,
-    /// The files that prove who it is.
+    /// Certificate and key files.
     pub certificates: CertificateFiles,
     /// The consensus protocol.
     pub protocol: ProtocolKind,
-    /// Where log and state are kept.
+    /// Storage of log and state.
     pub store: StoreKind,
-    /// When it loses patience with its peers.
+    /// Election and heartbeat timeouts.
     pub timing: TimingSettings,
-    /// How long a client's request may take before its outcome is reported as unknown.
+    /// Timeout of a client's request, after which its outcome is reported as unknown.
     pub request_timeout: Duration,
-    /// The most memory that the replies to all reads may take until they are sent.
+    /// Memory limit for the replies to all reads until they are sent.
     pub read_budget: Size,
-    /// The largest reply to one read.
+    /// Size limit for the reply to one read.
     pub max_reply: Size,
-    /// How long a stopping node lets requests finish.
+    /// Time that pending requests get to finish when the node stops.
     pub drain_timeout: Duration,
-    /// Which log lines are written.
+    /// Log filter.
     pub log: String,
-    /// How they are written.
+    /// Format of log lines.
     pub log_format: LogFormat,
 }
 
-/// The files that prove who a node is, all PEM.
+/// Certificate and key files of a node, all PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The authority that signed every node's certificate.
+    /// Certificate of the authority that signed every node's certificate.
     pub ca: PathBuf,
     /// This node's certificate.
     pub cert: PathBuf,
@@ -87,18 +87,17 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// When a node loses patience with its peers.
+/// Election and heartbeat timeouts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimingSettings {
-    /// How long it waits for a leader before it campaigns, drawn anew each time. Where nobody leads,
-    /// its end is the longest wait before a node tries again.
+    /// Range of the election timeout, from which each timeout is drawn at random. In Basic Paxos its
+    /// end is the maximum delay before a retransmission or retry.
     pub election: Range<Duration>,
-    /// How often a leader says that it is alive; where nobody leads, how often a node asks what it
-    /// has missed.
+    /// Interval of a leader's heartbeats; in Basic Paxos, of catch-up requests.
     pub heartbeat: Duration,
 }
 
-/// Why settings cannot be used. Each is one line that names the place.
+/// Error in settings. Its message is one line that names the setting or the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
@@ -107,39 +106,37 @@ pub enum SettingsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's message.
         reason: String,
     },
-    /// The file is not what a settings file looks like.
+    /// The file is not valid.
     #[error("{path}:{line}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
         /// The line in it, from 1.
         line: usize,
-        /// What is wrong there.
+        /// The parser's message.
         reason: String,
     },
-    /// A setting without a default was given nowhere.
-    #[error(
-        "the setting `{0}` is missing: give it in the settings file, as SYNOD_{1}, or as --{0}"
-    )]
+    /// A setting without a default is missing in all layers.
+    #[error("the setting `{0}` is missing: set it in the settings file, as SYNOD_{1}, or as --{0}")]
     Missing(&'static str, String),
-    /// A setting has a value that makes no sense, alone or beside another.
-    #[error("the setting `{key}` cannot be used: {reason}")]
+    /// A setting has an invalid value, or one that contradicts another setting.
+    #[error("the setting `{key}` is not valid: {reason}")]
     Invalid {
         /// The setting.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
 
 impl NodeSettings {
-    /// Takes what all layers together say, and fills in the defaults.
+    /// Checks the merged layers and fills in the defaults.
     ///
     /// # Errors
-    /// If something without a default is missing, or what was given makes no sense.
+    /// If a setting without a default is missing, or a value is not valid.
     pub fn parse(layer: Layer) -> Result<Self, SettingsError> {
         let node = NodeId(required("node", layer.node)?);
         let read_budget = layer.read_budget.unwrap_or(Size::mib(256));
@@ -172,14 +169,14 @@ impl NodeSettings {
         Ok(settings)
     }
 
-    /// This node's own entry among the members.
+    /// Returns this node's own entry in the member list.
     #[must_use]
     pub fn me(&self) -> &MemberAddress {
         let me = self.members.iter().find(|member| member.id == self.node.0);
         me.expect("checked when the settings were parsed")
     }
 
-    /// The founding members, as voters.
+    /// Returns the founding members, as voters.
     #[must_use]
     pub fn membership(&self) -> Membership {
         let voters = self.members.iter().map(|member| NodeId(member.id));
@@ -189,24 +186,31 @@ impl NodeSettings {
     fn check(&self) -> Result<(), SettingsError> {
         let TimingSettings { election, heartbeat } = &self.timing;
         if election.start >= election.end {
-            let reason = format!("{election:?} leaves no time between election-min and it");
+            let Range { start: min, end: max } = election;
+            let reason = format!("{max:?} is not more than election-min, which is {min:?}");
             return Err(invalid("election-max", reason));
         }
         if heartbeat.is_zero() || *heartbeat * 3 > election.start {
-            let reason = format!("{heartbeat:?} is not between 1ms and a third of election-min");
+            let max = election.start / 3;
+            let reason = format!("{heartbeat:?} is not in 1ms..={max:?}, a third of election-min");
             return Err(invalid("heartbeat", reason));
         }
         if self.request_timeout < election.end {
-            let reason = "a request must be able to outlive an election: raise it".to_owned();
+            let (given, min) = (self.request_timeout, election.end);
+            let reason = format!("{given:?} is less than election-max, which is {min:?}");
             return Err(invalid("request-timeout", reason));
         }
-        // A message of protobuf has no more, and a reply larger than the budget has no room.
-        if self.max_reply > self.read_budget.min(Size::mib(2 << 10)) {
-            let reason = "it is larger than the read budget or 2GiB".to_owned();
+        // A protobuf message is at most 2 GiB, and a reply larger than the budget never fits into it.
+        let max = self.read_budget.min(Size::mib(2 << 10));
+        let given = self.max_reply.bytes();
+        if self.max_reply > max {
+            let max = max.bytes();
+            let reason =
+                format!("{given} bytes are more than the read budget or 2GiB: {max} bytes");
             return Err(invalid("max-reply", reason));
         }
         if self.max_reply < Size::mib(2) {
-            let reason = "it is less than 2MiB: not even every value could be read".to_owned();
+            let reason = format!("{given} bytes are less than 2MiB: the largest value must fit");
             return Err(invalid("max-reply", reason));
         }
         Ok(())
@@ -230,7 +234,7 @@ fn protocol(given: Option<&str>) -> Result<ProtocolKind, SettingsError> {
     parsed.unwrap_or(Ok(ProtocolKind::default()))
 }
 
-/// The members by rising id; `node` must be one of them.
+/// Returns the members in the order of their ids; `node` must be one of them.
 fn members(
     node: NodeId,
     mut members: Vec<MemberAddress>,
@@ -242,7 +246,7 @@ fn members(
     let ids = members.iter().map(|member| NodeId(member.id));
     Membership::new(ids, []).map_err(|error| invalid("members", error.to_string()))?;
     if !members.iter().any(|member| member.id == node.0) {
-        return Err(invalid("node", format!("node {node} is not among the members")));
+        return Err(invalid("node", format!("node {node} is not in the list `members`")));
     }
     Ok(members)
 }
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_fill_what_is_not_given() {
+    fn missing_settings_have_defaults() {
         let settings = parse(|_| ()).unwrap();
         assert_eq!(settings.listen_clients.to_string(), "127.0.0.1:2379");
         assert_eq!(settings.listen_peers.to_string(), "127.0.0.1:2380");
@@ -289,27 +293,27 @@ mod tests {
         assert_eq!(settings.protocol.name(), "raft");
         assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Pretty));
         assert_eq!(settings.data, Path::new("synod-data"));
-        assert_eq!(settings.members[0].id, 1, "by rising id");
+        assert_eq!(settings.members[0].id, 1, "members are sorted by id");
         assert_eq!(settings.me().client, "http://127.0.0.1:3381");
         assert_eq!(settings.membership().voters(), [NodeId(1), NodeId(2)]);
     }
 
     #[test]
-    fn each_contradiction_is_one_line_that_names_its_setting() {
+    fn each_contradiction_is_a_one_line_error_that_names_its_setting() {
         type Change = fn(&mut Layer);
         let cases: [(Change, &str); 12] = [
             (|layer| layer.node = None, "`node` is missing"),
             (|layer| layer.cluster = None, "as SYNOD_CLUSTER, or as --cluster"),
             (|layer| layer.members.clear(), "`members` is missing"),
-            (|layer| layer.node = Some(9), "node 9 is not among the members"),
+            (|layer| layer.node = Some(9), "node 9 is not in the list `members`"),
             (|layer| layer.members[0].id = 1, "node 1 is listed twice"),
-            (|layer| layer.election_max = layer.election_min, "`election-max` cannot be used"),
+            (|layer| layer.election_max = layer.election_min, "election-min, which is 400ms"),
             (|layer| layer.heartbeat = "200ms".parse().ok(), "a third of election-min"),
-            (|layer| layer.request_timeout = "1ms".parse().ok(), "outlive an election"),
-            (|layer| layer.max_reply = "257MiB".parse().ok(), "larger than the read budget"),
-            (|layer| layer.read_budget = "1MiB".parse().ok(), "`max-reply` cannot be used"),
-            (|layer| layer.max_reply = "1KiB".parse().ok(), "less than 2MiB"),
-            (|layer| layer.protocol = Some("flood".into()), "no protocol \"flood\"; known: raft"),
+            (|layer| layer.request_timeout = "1ms".parse().ok(), "1ms is less than election-max"),
+            (|layer| layer.max_reply = "257MiB".parse().ok(), "more than the read budget"),
+            (|layer| layer.read_budget = "1MiB".parse().ok(), "`max-reply` is not valid"),
+            (|layer| layer.max_reply = "1KiB".parse().ok(), "1024 bytes are less than 2MiB"),
+            (|layer| layer.protocol = Some("flood".into()), "unknown protocol \"flood\"; known: r"),
         ];
         for (change, expected) in cases {
             let change = |layer: &mut Layer| {
@@ -317,7 +321,7 @@ mod tests {
                 change(layer);
             };
             let error = parse(change).unwrap_err();
-            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+            assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
             assert!(!error.contains('\n'), "{error:?}");
         }
     }

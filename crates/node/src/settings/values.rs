@@ -1,11 +1,11 @@
-//! The types of single settings, and how they are written.
+//! The types of single settings, and their text forms.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A duration as people write it: a whole number and `ms`, `s` or `m`.
+/// A duration, written as a whole number and `ms`, `s` or `m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Period(pub Duration);
@@ -20,12 +20,13 @@ impl FromStr for Period {
             "ms" => 1,
             "s" => 1_000,
             "m" => 60_000,
-            _ => return Err(format!("{text:?} is no duration: write it like 300ms, 7s or 2m")),
+            _ => return Err(format!("{text:?} is not a duration: write it like 300ms, 7s or 2m")),
         };
-        let number: u64 =
-            number.parse().map_err(|_| format!("{text:?} is no duration: a number comes first"))?;
+        let number: u64 = number
+            .parse()
+            .map_err(|_| format!("{text:?} is not a duration: start with a number, as in 7s"))?;
         let millis = number.checked_mul(unit).filter(|millis| *millis <= 86_400_000);
-        let millis = millis.ok_or_else(|| format!("{text:?} is longer than a day"))?;
+        let millis = millis.ok_or_else(|| format!("{text:?} is more than a day"))?;
         Ok(Self(Duration::from_millis(millis)))
     }
 }
@@ -38,19 +39,19 @@ impl TryFrom<String> for Period {
     }
 }
 
-/// An amount of memory as people write it: a whole number and `KiB`, `MiB` or `GiB`.
+/// An amount of memory, written as a whole number and `KiB`, `MiB` or `GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Size(usize);
 
 impl Size {
-    /// So many MiB.
+    /// Returns a size of `number` MiB.
     #[must_use]
     pub const fn mib(number: usize) -> Self {
         Self(number << 20)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.0
@@ -67,10 +68,11 @@ impl FromStr for Size {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
-            _ => return Err(format!("{text:?} is no size: write it like 512KiB, 64MiB or 2GiB")),
+            _ => return Err(format!("{text:?} is not a size: write it like 64MiB or 2GiB")),
         };
-        let number: usize =
-            number.parse().map_err(|_| format!("{text:?} is no size: a number comes first"))?;
+        let number: usize = number
+            .parse()
+            .map_err(|_| format!("{text:?} is not a size: start with a number, as in 64MiB"))?;
         let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= 1 << 40);
         bytes.map(Self).ok_or_else(|| format!("{text:?} is more than 1024GiB"))
     }
@@ -84,15 +86,15 @@ impl TryFrom<String> for Size {
     }
 }
 
-/// One member of the cluster, as all others reach it.
+/// One member of the cluster, with its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberAddress {
-    /// The node, from 1.
+    /// The node's id, from 1.
     pub id: u64,
-    /// Where its peers reach it, over QUIC: `host:port`.
+    /// Address for peers, over QUIC: `host:port`.
     pub peer: String,
-    /// Where its clients reach it: `http://host:port`.
+    /// URL for clients: `http://host:port`.
     pub client: String,
 }
 
@@ -100,7 +102,7 @@ impl FromStr for MemberAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = || format!("{text:?} is no member: write ID=PEER_HOST:PORT,CLIENT_URL");
+        let wanted = || format!("{text:?} is not a member: write ID=PEER_HOST:PORT,CLIENT_URL");
         let (id, places) = text.split_once('=').ok_or_else(wanted)?;
         let (peer, client) = places.split_once(',').ok_or_else(wanted)?;
         let id = id.trim().parse().map_err(|_| wanted())?;
@@ -114,19 +116,19 @@ impl fmt::Display for MemberAddress {
     }
 }
 
-/// Where log and state are kept.
+/// Storage of log and state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
-    /// On disk, in RocksDB: survives everything that the disk survives.
+    /// On disk, in RocksDB.
     Rocksdb,
-    /// In memory: gone when the process ends. A node that has forgotten its votes must not come
-    /// back under its name, so its peers refuse it until they are restarted too.
+    /// In memory: lost when the process ends. A node that lost its votes must not rejoin under its
+    /// id, so its peers drop its messages until they are restarted, too.
     Memory,
 }
 
 impl Default for StoreKind {
-    /// RocksDB where it was compiled in, else memory.
+    /// Returns RocksDB if it was compiled in, else memory.
     fn default() -> Self {
         if cfg!(feature = "rocksdb") { Self::Rocksdb } else { Self::Memory }
     }
@@ -141,16 +143,16 @@ impl fmt::Display for StoreKind {
     }
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Several lines an event, coloured on a terminal: for reading along.
+    /// Several lines per event, coloured on a terminal.
     #[default]
     Pretty,
-    /// One line an event.
+    /// One line per event.
     Compact,
-    /// One JSON object an event: for machines.
+    /// One JSON object per event.
     Json,
 }
 
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_with_their_unit() {
+    fn durations_are_parsed_with_their_unit() {
         let parse = |text: &str| text.parse::<Period>().map(|period| period.0.as_millis());
         assert_eq!(parse("0ms"), Ok(0));
         assert_eq!(parse("300ms"), Ok(300));
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_with_their_unit() {
+    fn sizes_are_parsed_with_their_unit() {
         let parse = |text: &str| text.parse::<Size>().map(Size::bytes);
         assert_eq!(parse("512KiB"), Ok(512 << 10));
         assert_eq!(parse("64MiB"), Ok(64 << 20));
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_read_as_it_is_written() {
+    fn member_survives_a_round_trip_through_text() {
         let member: MemberAddress = "2=host:2380,http://host:2379".parse().unwrap();
         assert_eq!(member.id, 2);
         assert_eq!(member.peer, "host:2380");

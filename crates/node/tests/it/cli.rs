@@ -1,4 +1,4 @@
-//! What goes wrong is told in one clear line, with a non-zero exit code.
+//! The command line: each error is one line on standard error, with a non-zero exit code.
 
 use crate::support::{
     Nodes, Shape, failure, free_ports, one_at_a_time, run, status, stdout, synod, wait_for,
@@ -8,7 +8,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn nodes(store: &str) -> Nodes {
     let protocol = synod_node::protocol::ProtocolKind::default().name();
@@ -16,7 +16,7 @@ fn nodes(store: &str) -> Nodes {
 }
 
 #[test]
-fn taken_ports_are_named() {
+fn port_in_use_is_named() {
     let nodes = nodes("memory");
     let tcp = TcpListener::bind(("127.0.0.1", nodes.ports[0])).expect("a free port");
     let error = failure(&mut nodes.command(0));
@@ -30,7 +30,7 @@ fn taken_ports_are_named() {
 }
 
 #[test]
-fn unknown_settings_are_named_wherever_they_stand() {
+fn unknown_setting_is_rejected_in_file_and_environment() {
     let nodes = nodes("memory");
     let file = nodes.file("1.toml");
     let text = fs::read_to_string(&file).expect("settings");
@@ -38,15 +38,15 @@ fn unknown_settings_are_named_wherever_they_stand() {
     let error = failure(&mut nodes.command(0));
     assert!(error.contains("1.toml:1: unknown field `shoe-size`"), "{error}");
     let error = failure(nodes.command(1).env("SYNOD_SHOE_SIZE", "44"));
-    assert!(error.contains("the environment variable SYNOD_SHOE_SIZE is no setting"), "{error}");
+    assert!(error.contains("unknown setting in the environment: SYNOD_SHOE_SIZE"), "{error}");
     let error = failure(synod().args(["start", "--config", "/nowhere/node.toml"]));
     assert!(error.contains("cannot read the settings file /nowhere/node.toml"), "{error}");
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
+fn flag_overrides_environment_and_environment_overrides_file() {
     let nodes = nodes("memory");
-    // Each layer names a protocol that does not exist, so the error tells which one was used.
+    // Each layer names an unknown protocol, so the error shows which layer was used.
     let file = nodes.file("1.toml");
     let text = fs::read_to_string(&file).expect("settings");
     fs::write(&file, text.replace("\"raft\"", "\"from-file\"")).expect("settings");
@@ -65,7 +65,7 @@ fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
 }
 
 #[test]
-fn certificates_are_checked() {
+fn invalid_certificates_are_rejected() {
     let nodes = nodes("memory");
     let error = failure(nodes.command(0).args(["--cert", "/nowhere/node.pem"]));
     assert!(error.contains("cannot read the certificate /nowhere/node.pem"), "{error}");
@@ -81,9 +81,9 @@ fn certificates_are_checked() {
 }
 
 #[test]
-fn unknown_names_list_the_known_ones() {
+fn error_for_an_unknown_name_lists_the_known_names() {
     let error = failure(synod().args(["sim", "--protocol", "flood"]));
-    assert!(error.contains("there is no protocol \"flood\"; known: raft"), "{error}");
+    assert!(error.contains("unknown protocol \"flood\"; known: raft"), "{error}");
     let output = run(synod().args(["dev", "--store", "paper"]));
     let error = crate::support::text(&output.stderr);
     assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
@@ -92,7 +92,7 @@ fn unknown_names_list_the_known_ones() {
 
 #[cfg(not(feature = "rocksdb"))]
 #[test]
-fn a_build_without_rocksdb_says_so() {
+fn build_without_rocksdb_rejects_that_store() {
     let nodes = nodes("rocksdb");
     let error = failure(&mut nodes.command(0));
     assert!(error.contains("built without RocksDB; the stores it has: memory"), "{error}");
@@ -100,19 +100,19 @@ fn a_build_without_rocksdb_says_so() {
 
 #[cfg(feature = "rocksdb")]
 #[test]
-fn a_data_folder_is_checked_before_it_is_used() {
+fn foreign_data_folder_is_rejected_unchanged() {
     let nodes = nodes("rocksdb");
     let data = nodes.file("data-1");
     fs::write(&data, "a file").expect("a file");
     let error = failure(&mut nodes.command(0));
-    assert!(error.contains("cannot make the data folder"), "{error}");
+    assert!(error.contains("cannot create the data folder"), "{error}");
     fs::remove_file(&data).expect("a file");
 
     fs::create_dir(&data).expect("a folder");
     fs::write(data.join("diary.txt"), "dear").expect("a file");
     let error = failure(&mut nodes.command(0));
     assert!(error.contains("not a Synod node's data"), "{error}");
-    assert_eq!(fs::read_dir(&data).expect("a folder").count(), 1, "it is left alone");
+    assert_eq!(fs::read_dir(&data).expect("a folder").count(), 1, "the folder is unchanged");
     fs::remove_dir_all(&data).expect("a folder");
 
     fs::create_dir(&data).expect("a folder");
@@ -123,11 +123,11 @@ fn a_data_folder_is_checked_before_it_is_used() {
 
 #[cfg(feature = "rocksdb")]
 #[test]
-fn a_store_of_another_cluster_or_of_a_newer_format_is_refused() {
+fn store_in_use_or_of_another_node_cluster_or_format_is_rejected() {
     let _turn = one_at_a_time();
     let mut nodes = nodes("rocksdb");
     nodes.start(0);
-    wait_for("the node answers", PATIENCE, || nodes.report(0));
+    wait_for("the node serves", TIMEOUT, || nodes.report(0));
     let error = failure(&mut {
         let mut second = nodes.command(0);
         let ports = free_ports(2);
@@ -137,20 +137,20 @@ fn a_store_of_another_cluster_or_of_a_newer_format_is_refused() {
     });
     assert!(error.contains("in use"), "two processes on one folder: {error}");
     nodes.process(0).signal("TERM");
-    assert_eq!(nodes.process(0).wait(PATIENCE).code(), Some(0));
+    assert_eq!(nodes.process(0).wait(TIMEOUT).code(), Some(0));
 
-    // Node 2's certificate is in order; the folder is node 1's.
+    // Node 2's certificate is valid, but the folder is node 1's.
     let data = nodes.file("data-1");
     let error = failure(nodes.command(1).arg("--data").arg(&data));
     assert!(error.contains("belongs to node 1 of cluster 7, not to node 2"), "{error}");
 
-    // Alone it would elect itself and write on where the others know nothing of it.
+    // With a shorter member list the node could elect itself and commit entries without its peers.
     let alone = "1=127.0.0.1:1,http://127.0.0.1:2";
     let error = failure(nodes.command(0).args(["--members", alone]));
     assert!(error.contains("the data is of a cluster of the nodes 1 2 3, not 1"), "{error}");
 
     let marker = data.join("log/SYNOD");
-    let text = fs::read_to_string(&marker).expect("the store says whose it is");
+    let text = fs::read_to_string(&marker).expect("the store's identity");
     let (body, _) = text.split_once("checksum ").expect("the last line");
     let body = body.replace("format 1\n", "format 99\n");
     let sum = crc32fast::hash(body.as_bytes());
@@ -169,23 +169,23 @@ fn sigterm_drains_and_exits_with_0() {
         nodes.process(node).signal("TERM");
     }
     for node in 0..3 {
-        assert_eq!(nodes.process(node).wait(PATIENCE).code(), Some(0), "node {}", node + 1);
+        assert_eq!(nodes.process(node).wait(TIMEOUT).code(), Some(0), "node {}", node + 1);
     }
 }
 
 #[test]
-fn a_client_without_a_cluster_says_whom_it_asked() {
+fn client_error_lists_the_unreachable_endpoints() {
     let port = free_ports(1);
     let endpoint = format!("127.0.0.1:{port}");
     let error = failure(synod().args(["put", "--endpoints", &endpoint, "a", "b"]));
-    assert_eq!(error, format!("synod: no node accepts a connection at {endpoint}"));
+    assert_eq!(error, format!("synod: cannot connect to any endpoint: {endpoint}"));
     let output = run(synod().args(["status", "--endpoints", &endpoint]));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(status(port), None);
 }
 
 #[test]
-fn a_node_started_with_made_certificates_serves() {
+fn node_with_issued_certificates_serves() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name).display().to_string();
     let cert = |arguments: &[&str]| stdout(synod().arg("cert").args(arguments));
@@ -205,7 +205,7 @@ fn a_node_started_with_made_certificates_serves() {
         .args(["--listen-peers", &format!("127.0.0.1:{port}"), "--log", "warn"])
         .spawn();
     let _node = crate::support::Guarded(node.expect("the program starts"));
-    wait_for("a node alone leads", PATIENCE, || {
+    wait_for("a single node leads", TIMEOUT, || {
         status(port).filter(|report| report.role == "leader")
     });
     let endpoint = format!("127.0.0.1:{port}");
@@ -214,7 +214,7 @@ fn a_node_started_with_made_certificates_serves() {
 }
 
 #[test]
-fn a_campaign_prints_one_json_object_and_the_same_with_any_number_of_threads() {
+fn sim_json_does_not_depend_on_the_number_of_threads() {
     let run = |jobs: &str| {
         let campaign = ["sim", "--protocol", "raft", "--seeds", "5..", "--hours", "0.1", "--json"];
         let printed = stdout(synod().args(campaign).args(["--jobs", jobs]));
@@ -234,7 +234,7 @@ fn a_campaign_prints_one_json_object_and_the_same_with_any_number_of_threads() {
 }
 
 #[test]
-fn a_campaign_for_people_says_what_counts() {
+fn sim_summary_shows_the_seeds_and_hours_that_count() {
     let printed = stdout(synod().args(["sim", "--protocol", "multi-paxos", "--seeds", "7"]));
     assert!(printed.contains(" of 1 seeds ("), "{printed}");
     assert!(printed.ends_with("violations: 0\n"), "{printed}");
@@ -245,7 +245,7 @@ fn a_campaign_for_people_says_what_counts() {
 }
 
 #[test]
-fn a_script_of_a_failure_is_replayed_and_tells_its_story() {
+fn script_of_a_failure_is_replayed_with_a_trace() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("failure.txt");
     let replay = || failure(synod().arg("sim").arg("--replay").arg(&file));
@@ -253,23 +253,24 @@ fn a_script_of_a_failure_is_replayed_and_tells_its_story() {
     assert!(error.contains("cannot read"), "{error}");
     fs::write(&file, "protocol raft\nseed many\n").expect("a file");
     let error = replay();
-    assert!(error.contains("is no script of a failure: line 2: \"seed many\""), "{error}");
+    assert!(error.contains("is not a script of a failure: line 2: \"seed many\""), "{error}");
 
     let script = "protocol raft\nseed 1\nnodes 3\ntroubled 5000\nhealed 0\nfinds two leaders\n\n\
                   at 2.000000000 crash 2 keeps all all down 0.500000000\n";
     fs::write(&file, script).expect("a file");
     let output = run(synod().arg("sim").arg("--replay").arg(&file).args(["--trace", "9"]));
-    let told = crate::support::text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let printed = crate::support::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(
-        told.contains("2.000000 s  n2 crashes") && told.contains("2.500000 s  n2 starts"),
-        "{told}"
+        printed.contains("2.000000 s  n2 dies") && printed.contains("2.500000 s  n2 starts"),
+        "{printed}"
     );
-    assert!(told.contains("synod: ") && told.contains("does not find what it did"), "{told}");
+    assert!(printed.contains("synod: "), "{printed}");
+    assert!(printed.contains("does not reproduce its failure"), "{printed}");
 }
 
 #[test]
-fn the_version_is_told() {
+fn version_is_printed() {
     let version = stdout(synod().arg("--version"));
     assert_eq!(version, format!("synod {}\n", env!("CARGO_PKG_VERSION")));
 }

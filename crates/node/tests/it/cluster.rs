@@ -1,4 +1,4 @@
-//! A real `etcdctl` against every node.
+//! `etcdctl` on every node of a cluster.
 
 use crate::support::{Nodes, PROTOCOLS, Shape, has_tool, one_at_a_time, stdout};
 use serde_json::Value;

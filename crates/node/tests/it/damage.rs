@@ -1,41 +1,43 @@
-//! The real program on damaged folders: it refuses to start and names the file, or nothing is
-//! lost. It never starts on less than it had.
+//! A node with a damaged data folder: it refuses to start and names the file, or it starts with all
+//! its data. It never starts with less.
 #![cfg(feature = "rocksdb")]
 
-use crate::support::{Nodes, PROTOCOLS, agreed, connect, one_at_a_time, put, wait_for};
+use crate::support::{Nodes, PROTOCOLS, connect, one_at_a_time, put, read_all, wait_for};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const DATA: &str = "data-1";
 
-/// What happens to a file. Places are in percent of its length.
+/// Damage to a file. Offsets are in percent of its length.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Flip(usize),
-    /// The page of 4 KiB in which the place lies.
+    /// Zeroes the page of 4 KiB at the offset.
     Zero(usize),
     Cut(usize),
-    /// Two pages of 4 KiB, here and behind, change places.
+    /// Swaps the 4 KiB at the offset with the next 4 KiB.
     Swap(usize),
     Delete,
 }
 
-/// What the node may do with it.
+/// Permitted result of a start.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Verdict {
-    /// Nothing but refuse it by its name.
+enum Expected {
+    /// The node refuses to start and names the file.
     Refused,
-    /// Refuse, or start with all it had: not every byte of such a file counts.
+    /// The node refuses to start, or starts with all its data: not every byte of such a file is in
+    /// use.
     RefusedOrWhole,
 }
 use Damage::{Cut, Delete, Flip, Swap, Zero};
-use Verdict::{Refused, RefusedOrWhole};
+use Expected::{Refused, RefusedOrWhole};
 
-/// The files by the beginning and the end of their paths in the data folder; the longest counts.
-const DAMAGES: [(&str, &str, Damage, Verdict); 30] = [
+/// Damaged files, by prefix and suffix of their paths in the data folder. The longest file that
+/// matches is damaged.
+const DAMAGES: [(&str, &str, Damage, Expected); 30] = [
     ("log/db/", ".log", Flip(5), Refused),
     ("log/db/", ".log", Flip(50), Refused),
     ("log/db/", ".log", Flip(99), Refused),
@@ -69,141 +71,147 @@ const DAMAGES: [(&str, &str, Damage, Verdict); 30] = [
 ];
 
 #[test]
-fn damaged_folders_are_refused_by_name_and_never_read_as_less() {
+fn node_on_a_damaged_folder_refuses_to_start_or_has_all_its_data() {
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
-        let mut victim = Victim::new(protocol);
+        let mut node = DamagedNode::new(protocol);
         let mut refused = 0;
-        for (begin, end, damage, verdict) in DAMAGES {
-            refused += usize::from(victim.suffers(begin, end, damage, verdict));
+        for (prefix, suffix, damage, expected) in DAMAGES {
+            refused += usize::from(node.check_damage(prefix, suffix, damage, expected));
         }
-        refused += usize::from(victim.loses_its_log());
+        refused += usize::from(node.check_lost_log());
         println!("{protocol}: {} damaged folders, {refused} refused", DAMAGES.len() + 1);
     }
 }
 
-/// A killed node and what it had acknowledged.
-struct Victim {
+/// A killed node, an intact copy of its data folder, and its acknowledged writes.
+struct DamagedNode {
     nodes: Nodes,
-    whole: PathBuf,
-    holds: BTreeMap<String, String>,
+    intact: PathBuf,
+    acknowledged: BTreeMap<String, String>,
 }
 
-impl Victim {
-    /// Killed twice, so that its log stands in a table and in a write-ahead log.
+impl DamagedNode {
+    /// Kills the node twice, so that its log is in a table and in a write-ahead log.
     fn new(protocol: &str) -> Self {
         let mut nodes = Nodes::alone(protocol);
-        for life in ["one", "two"] {
+        for run in ["one", "two"] {
             nodes.start(0);
-            wait_for("it serves", PATIENCE, || agreed(nodes.ports[0]));
-            write(nodes.ports[0], life);
+            wait_for("the node serves", TIMEOUT, || read_all(nodes.ports[0]));
+            write(nodes.ports[0], run);
             nodes.kill(0);
         }
-        let whole = nodes.file("whole");
-        copy(&nodes.file(DATA), &whole);
-        let mut victim = Self { nodes, whole, holds: BTreeMap::new() };
-        victim.holds = victim.start().expect("nothing is damaged yet");
-        assert_eq!(victim.holds.len(), 60);
-        victim
+        let intact = nodes.file("intact");
+        copy(&nodes.file(DATA), &intact);
+        let mut node = Self { nodes, intact, acknowledged: BTreeMap::new() };
+        node.acknowledged = node.start().expect("the folder is intact");
+        assert_eq!(node.acknowledged.len(), 60);
+        node
     }
 
-    /// Starts the node on the folder as it is: what it serves, or how it refuses to.
+    /// Starts the node on the folder as it is. Returns its contents, or its error.
     fn start(&mut self) -> Result<BTreeMap<String, String>, String> {
         self.nodes.start(0);
         let (port, nodes) = (self.nodes.ports[0], &mut self.nodes);
         let ended =
-            wait_for("the node serves or ends", PATIENCE, || match nodes.process(0).ended() {
+            wait_for("the node serves or ends", TIMEOUT, || match nodes.process(0).ended() {
                 Some(status) => Some(Err(status)),
-                None => agreed(port).map(Ok),
+                None => read_all(port).map(Ok),
             });
         let result = ended.map_err(|status| {
             assert_eq!(status.code(), Some(1), "{status}");
-            nodes.last_words(0)
+            nodes.error_line(0)
         });
         nodes.kill(0);
         result
     }
 
-    /// Says whether the damage was refused.
-    fn suffers(&mut self, begin: &str, end: &str, damage: Damage, verdict: Verdict) -> bool {
+    /// Damages a file and starts the node. Returns whether it refused to start.
+    fn check_damage(
+        &mut self,
+        prefix: &str,
+        suffix: &str,
+        damage: Damage,
+        expected: Expected,
+    ) -> bool {
         self.restore();
         let data = self.nodes.file(DATA);
-        let file = largest(&data, begin, end);
-        damage.inflict(&file);
+        let file = largest(&data, prefix, suffix);
+        damage.apply(&file);
         let name = file.strip_prefix(&data).expect("a file of the folder").display().to_string();
         let what = format!("{damage:?} of {name}");
         match self.start() {
-            Err(words) => {
-                assert_names(&words, &name, (damage, verdict), &what);
+            Err(error) => {
+                assert_names(&error, &name, (damage, expected), &what);
                 true
             }
-            Ok(held) => {
-                assert_eq!(verdict, RefusedOrWhole, "{what}: it starts");
-                assert_eq!(held, self.holds, "{what}: it starts with something else");
+            Ok(contents) => {
+                assert_eq!(expected, RefusedOrWhole, "{what}: the node starts");
+                assert_eq!(contents, self.acknowledged, "{what}: the node starts with other data");
                 false
             }
         }
     }
 
-    /// A node without its votes is no new node, as long as anything tells that it is an old one.
-    fn loses_its_log(&mut self) -> bool {
+    /// Removes the log with the node's votes: the node must not start as a new one.
+    fn check_lost_log(&mut self) -> bool {
         self.restore();
         for part in ["log", "state"] {
             fs::remove_dir_all(self.nodes.file(DATA).join(part)).expect("a folder");
         }
-        let words = self.start().expect_err("it starts as an empty voter");
-        assert!(words.contains(&format!("{DATA}/log")), "{words}");
+        let error = self.start().expect_err("the node starts without its votes");
+        assert!(error.contains(&format!("{DATA}/log")), "{error}");
         true
     }
 
     fn restore(&self) {
         let data = self.nodes.file(DATA);
         fs::remove_dir_all(&data).expect("a folder");
-        copy(&self.whole, &data);
+        copy(&self.intact, &data);
     }
 }
 
-/// The message names the file; the folder where the file is missing. Where damage need not be
-/// noticed at all, a database may notice it by another file's content.
-fn assert_names(words: &str, name: &str, (damage, verdict): (Damage, Verdict), what: &str) {
-    let wanted = match (damage, verdict) {
+/// Checks that the error names the file, or the folder of a missing file. If the damage need not be
+/// detected, the database may detect it through another file, so the store's name is enough.
+fn assert_names(error: &str, name: &str, (damage, expected): (Damage, Expected), what: &str) {
+    let part = match (damage, expected) {
         (_, RefusedOrWhole) => name.split('/').next().expect("a part"),
         (Delete, Refused) => name.rsplit_once('/').map_or("", |(folder, _)| folder),
         _ => name,
     };
-    let wanted = format!("{DATA}/{wanted}");
-    assert!(words.contains(wanted.trim_end_matches('/')), "{what}: {words}");
+    let path = format!("{DATA}/{part}");
+    assert!(error.contains(path.trim_end_matches('/')), "{what}: {error}");
 }
 
-fn write(port: u16, life: &str) {
+fn write(port: u16, run: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let mut client = connect(port, PATIENCE);
+        let mut client = connect(port, TIMEOUT);
         for number in 0..30 {
-            let (key, value) = (format!("{life}/{number}"), format!("{number} ").repeat(500));
+            let (key, value) = (format!("{run}/{number}"), format!("{number} ").repeat(500));
             put(&mut client, &key, &value).await.expect("the node serves");
         }
     });
 }
 
 impl Damage {
-    fn inflict(self, file: &Path) {
+    fn apply(self, file: &Path) {
         const PAGE: usize = 4096;
         let mut bytes = fs::read(file).expect("a file");
-        let place = |percent: usize| bytes.len() * percent / 100;
+        let offset = |percent: usize| bytes.len() * percent / 100;
         match self {
             Flip(percent) => {
-                let at = place(percent);
+                let at = offset(percent);
                 bytes[at] ^= 0x10;
             }
             Zero(percent) => {
-                let from = place(percent) / PAGE * PAGE;
+                let from = offset(percent) / PAGE * PAGE;
                 let to = bytes.len().min(from + PAGE);
                 bytes[from..to].fill(0);
             }
-            Cut(percent) => bytes.truncate(place(percent)),
+            Cut(percent) => bytes.truncate(offset(percent)),
             Swap(percent) => {
-                let at = place(percent);
+                let at = offset(percent);
                 let (front, back) = bytes.split_at_mut(at + PAGE);
                 front[at..].swap_with_slice(&mut back[..PAGE]);
             }
@@ -213,18 +221,18 @@ impl Damage {
     }
 }
 
-/// The longest file whose path in the folder begins and ends so.
-fn largest(data: &Path, begin: &str, end: &str) -> PathBuf {
-    let folder = data.join(begin);
-    let folder = if begin.ends_with('/') { &folder } else { folder.parent().expect("a folder") };
+/// Returns the longest file whose path in the folder has this prefix and suffix.
+fn largest(data: &Path, prefix: &str, suffix: &str) -> PathBuf {
+    let folder = data.join(prefix);
+    let folder = if prefix.ends_with('/') { &folder } else { folder.parent().expect("a folder") };
     let files =
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let fits = |path: &PathBuf| {
+    let matches = |path: &PathBuf| {
         let name = path.strip_prefix(data).expect("below it").to_string_lossy().into_owned();
-        path.is_file() && name.starts_with(begin) && name.ends_with(end)
+        path.is_file() && name.starts_with(prefix) && name.ends_with(suffix)
     };
     let length = |path: &PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    files.filter(fits).max_by_key(length).unwrap_or_else(|| panic!("no {begin}*{end}"))
+    files.filter(matches).max_by_key(length).unwrap_or_else(|| panic!("no {prefix}*{suffix}"))
 }
 
 fn copy(from: &Path, to: &Path) {

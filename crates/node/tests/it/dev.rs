@@ -1,4 +1,4 @@
-//! `synod dev`: what a newcomer does first.
+//! `synod dev`, the development cluster.
 
 use crate::support::{
     Guarded, PROTOCOLS, failure, free_ports, is_running, one_at_a_time, page, run, show_if_failed,
@@ -15,20 +15,20 @@ use synod_node::server::NodeReport;
 use tempfile::TempDir;
 
 const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running `synod dev`.
 struct Dev {
     supervisor: Guarded,
     lines: Receiver<String>,
-    /// The process ids that it printed, by node.
+    /// The printed process ids, in the order of the nodes.
     processes: Vec<u32>,
     ports: Vec<u16>,
     data: PathBuf,
 }
 
 impl Dev {
-    /// Starts three nodes on a folder, made or used again, and waits for the ready line.
+    /// Starts three nodes on a new or existing folder, and waits for the ready line.
     fn start(data: &Path, port: u16) -> Self {
         Self::run(dev_command(data, port), data, port)
     }
@@ -39,7 +39,7 @@ impl Dev {
         dev
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts the supervisor without waiting.
     fn begin(mut command: Command, data: &Path, port: u16) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let (sender, lines) = channel();
@@ -67,29 +67,28 @@ impl Dev {
         assert_eq!(self.processes.len(), 3);
     }
 
-    /// Runs a node's printed command in a process that is not the supervisor's; what it says goes
-    /// into a file beside the log that the supervisor keeps.
+    /// Runs a node's printed restart command outside the supervisor, with a separate log file.
     fn start_again(&self, node: usize, command: &mut Command) -> Guarded {
         let log = File::create(self.logs(node)[1].clone()).expect("a log file");
         let started = command.stdin(Stdio::null()).stderr(log).spawn();
         Guarded(started.expect("the program starts"))
     }
 
-    /// The log of a node that the supervisor started, and of one that was started again.
+    /// Returns the logs of a node: that of the supervisor's process, and that of a restarted one.
     fn logs(&self, node: usize) -> [PathBuf; 2] {
         let folder = self.data.join(format!("node-{}", node + 1));
         ["node.log", "again.log"].map(|name| folder.join(name))
     }
 
     fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line in time")
+        self.lines.recv_timeout(TIMEOUT).expect("a line in time")
     }
 
     fn endpoints(&self) -> String {
         self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
     }
 
-    /// A client command through whichever node answers.
+    /// Returns a client command with the endpoints of all nodes.
     fn client(&self, arguments: &[&str]) -> Command {
         let mut command = synod();
         command.args(&arguments[..1]).args(["--endpoints", &self.endpoints()]);
@@ -99,13 +98,13 @@ impl Dev {
 
     fn leader(&self) -> usize {
         let reports = || self.ports.iter().filter_map(|port| status(*port));
-        wait_for("a leader", PATIENCE, || reports().find(NodeReport::orders)).node as usize - 1
+        wait_for("a leader", TIMEOUT, || reports().find(NodeReport::orders)).node as usize - 1
     }
 
-    /// Ends the cluster as a user would.
-    fn end(mut self) {
+    /// Stops the cluster with SIGTERM.
+    fn stop(mut self) {
         self.supervisor.signal("TERM");
-        assert_eq!(self.supervisor.wait(PATIENCE).code(), Some(0));
+        assert_eq!(self.supervisor.wait(TIMEOUT).code(), Some(0));
         assert!(self.all_ended());
     }
 
@@ -135,7 +134,7 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn the_nodes_serve_and_sigterm_ends_them_all() {
+fn cluster_serves_and_sigterm_stops_all_nodes() {
     let _turn = one_at_a_time();
     PROTOCOLS.iter().for_each(|protocol| serves_and_ends(protocol));
 }
@@ -165,19 +164,19 @@ fn serves_and_ends(protocol: &str) {
     let (leaders, peers) = (table.matches(" leader ").count(), table.matches(" peer ").count());
     assert!(matches!((leaders, peers), (1, 0) | (0, 3)), "{protocol}: {table}");
     dev.supervisor.signal("TERM");
-    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+    assert_eq!(dev.supervisor.wait(TIMEOUT).code(), Some(0));
     assert!(dev.all_ended());
-    assert!(dev.lines.try_iter().all(|line| !line.starts_with("ready")), "one ready line");
+    assert!(dev.lines.try_iter().all(|line| !line.starts_with("ready")), "two ready lines");
 }
 
 #[test]
-fn the_pages_of_a_node_say_how_it_does() {
+fn http_pages_show_health_status_and_metrics() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let dev = Dev::start(&data, free_ports(3));
     stdout(&mut dev.client(&["put", "hello", "world"]));
     let page = |path: &str| page(dev.ports[1], path);
-    wait_for("node 2 is ready", PATIENCE, || (page("/readyz").code == 200).then_some(()));
+    wait_for("node 2 is ready", TIMEOUT, || (page("/readyz").code == 200).then_some(()));
     assert_eq!(page("/livez").body, "ok\n");
     assert_eq!(page("/health").body, r#"{"health":"true","reason":""}"#);
     assert_eq!(page("/nothing").code, 404);
@@ -193,127 +192,125 @@ fn the_pages_of_a_node_say_how_it_does() {
         "synod_frames_total ",
         "synod_peer_connected{peer=\"1\"} ",
     ] {
-        assert!(metrics.contains(&format!("\n{name}")), "{name} is not in\n{metrics}");
+        assert!(metrics.contains(&format!("\n{name}")), "{name} is missing:\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));
 }
 
 #[test]
-fn a_killed_supervisor_takes_its_children_along() {
+fn children_exit_when_the_supervisor_is_killed() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let mut dev = Dev::start(&data, free_ports(3));
     dev.supervisor.signal("KILL");
-    dev.supervisor.wait(PATIENCE);
-    wait_for("every child has ended", PATIENCE, || dev.all_ended().then_some(()));
+    dev.supervisor.wait(TIMEOUT);
+    wait_for("every child has exited", TIMEOUT, || dev.all_ended().then_some(()));
 }
 
 #[test]
-#[cfg_attr(not(feature = "rocksdb"), ignore = "a killed node must find its log again: RocksDB")]
-fn a_killed_leader_is_missed_by_nobody_and_comes_back_with_the_printed_command() {
+#[cfg_attr(not(feature = "rocksdb"), ignore = "a restarted node needs its log: RocksDB")]
+fn cluster_serves_without_a_killed_leader_and_the_printed_command_restarts_it() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let mut dev = Dev::start(&data, free_ports(3));
     stdout(&mut dev.client(&["put", "hello", "world"]));
     let leader = dev.leader();
     signal(dev.processes[leader], "KILL");
-    let news = dev.line();
-    assert!(news.starts_with(&format!("node {} ", leader + 1)), "{news}");
-    assert!(news.contains("was killed by signal 9"), "{news}");
+    let line = dev.line();
+    assert!(line.starts_with(&format!("node {} ", leader + 1)), "{line}");
+    assert!(line.contains("was killed by signal 9"), "{line}");
     assert_eq!(stdout(&mut dev.client(&["put", "still", "there"])), "OK\n");
-    let again = dev.line();
-    let mut words = again.split_whitespace();
+    let restart = dev.line();
+    let mut words = restart.split_whitespace();
     let mut command = Command::new(words.next().expect("a program"));
     let mut node = dev.start_again(leader, command.args(words));
-    wait_for("the node has caught up", PATIENCE, || {
-        assert_eq!(node.ended(), None, "the node that was started again runs");
+    wait_for("the node has caught up", TIMEOUT, || {
+        assert_eq!(node.ended(), None, "the restarted node has exited");
         let reports: Option<Vec<_>> = dev.ports.iter().map(|port| status(*port)).collect();
         let reports = reports?;
         reports.iter().all(|report| report.digest == reports[0].digest).then_some(())
     });
     dev.supervisor.signal("INT");
-    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
-    assert_eq!(node.ended(), None, "it is not the supervisor's child");
+    assert_eq!(dev.supervisor.wait(TIMEOUT).code(), Some(0));
+    assert_eq!(node.ended(), None, "the restarted node is not the supervisor's child");
     node.signal("TERM");
-    assert_eq!(node.wait(PATIENCE).code(), Some(0));
+    assert_eq!(node.wait(TIMEOUT).code(), Some(0));
 }
 
 #[test]
-#[cfg_attr(feature = "rocksdb", ignore = "RocksDB forgets nothing: memory")]
-fn a_node_that_forgot_its_votes_is_not_let_in_and_the_others_say_so() {
+#[cfg_attr(feature = "rocksdb", ignore = "needs a node that loses its votes: memory")]
+fn messages_of_a_node_that_lost_its_votes_are_dropped_with_a_warning() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let mut dev = Dev::start(&data, free_ports(3));
     let leader = dev.leader();
-    let victim = (leader + 1) % 3;
-    // It has made itself known to the leader, whose log it then follows.
+    let follower = (leader + 1) % 3;
+    // The leader has received messages of the follower's store once the follower has caught up.
     stdout(&mut dev.client(&["put", "hello", "world"]));
     let digest = |node: usize| status(dev.ports[node]).map(|report| report.digest);
-    wait_for("the victim has caught up", PATIENCE, || {
-        (digest(victim)? == digest(leader)?).then_some(())
+    wait_for("the follower has caught up", TIMEOUT, || {
+        (digest(follower)? == digest(leader)?).then_some(())
     });
-    signal(dev.processes[victim], "KILL");
-    let news = dev.line();
-    assert!(news.contains("it has forgotten its votes"), "{news}");
+    signal(dev.processes[follower], "KILL");
+    let line = dev.line();
+    assert!(line.contains("its votes in memory are lost"), "{line}");
     let mut command = synod();
-    command.args(["start", "--config"]).arg(data.join(format!("node-{}/node.toml", victim + 1)));
-    let mut node = dev.start_again(victim, &mut command);
+    command.args(["start", "--config"]).arg(data.join(format!("node-{}/node.toml", follower + 1)));
+    let mut node = dev.start_again(follower, &mut command);
     let log = data.join(format!("node-{}/node.log", leader + 1));
     let warning = format!(
-        "its store is not the one it had before; it was wiped, replaced, or kept \
-                           in memory peer={}",
-        victim + 1
+        "kept in memory, so its votes are lost; restore its data folder peer={}",
+        follower + 1
     );
-    wait_for("the leader's log tells", PATIENCE, || {
+    wait_for("the leader logs a warning", TIMEOUT, || {
         let text = std::fs::read_to_string(&log).expect("a log");
         text.contains(&warning).then_some(())
     });
     node.signal("TERM");
-    assert_eq!(node.wait(PATIENCE).code(), Some(0));
+    assert_eq!(node.wait(TIMEOUT).code(), Some(0));
     dev.supervisor.signal("INT");
-    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+    assert_eq!(dev.supervisor.wait(TIMEOUT).code(), Some(0));
 }
 
 #[test]
-#[cfg_attr(not(feature = "rocksdb"), ignore = "memory forgets: RocksDB")]
-fn a_second_start_goes_on_with_the_data() {
+#[cfg_attr(not(feature = "rocksdb"), ignore = "data must survive a restart: RocksDB")]
+fn restarted_cluster_has_its_data() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let port = free_ports(3);
     let mut dev = Dev::start(&data, port);
     stdout(&mut dev.client(&["put", "hello", "world"]));
-    // All at once and without a chance to save.
     dev.processes.iter().for_each(|process| signal(*process, "KILL"));
-    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(1), "no node is left");
+    assert_eq!(dev.supervisor.wait(TIMEOUT).code(), Some(1), "all nodes have exited");
     let dev = Dev::start(&data, port);
     assert_eq!(stdout(&mut dev.client(&["get", "hello"])), "hello\nworld\n");
-    dev.end();
+    dev.stop();
     let error = failure(dev_command(&data, port).args(["--nodes", "5"]).stderr(Stdio::piped()));
-    assert!(error.contains("was set up with --nodes 3"), "{error}");
+    assert!(error.contains("was created with --nodes 3"), "{error}");
 }
 
 #[test]
-fn a_start_waits_for_the_nodes_that_a_killed_supervisor_left() {
+fn start_waits_for_the_nodes_of_a_killed_supervisor() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let port = free_ports(3);
     let mut first = Dev::start(&data, port);
-    // Held up, so that they cannot have ended when the next one looks.
+    // Paused, so that they cannot exit before the next supervisor checks the ports.
     first.processes.iter().for_each(|process| signal(*process, "STOP"));
     first.supervisor.signal("KILL");
-    first.supervisor.wait(PATIENCE);
+    first.supervisor.wait(TIMEOUT);
     let mut second = Dev::begin(dev_command(&data, port), &data, port);
     let line = second.line();
     let processes: Vec<_> = first.processes.iter().map(ToString::to_string).collect();
-    let expected = "Waiting for the nodes of an earlier run to end: ".to_owned();
+    let expected = "Waiting for processes of an earlier run to exit: ".to_owned();
     assert_eq!(line, expected + &processes.join(", "));
     first.processes.iter().for_each(|process| signal(*process, "CONT"));
     second.wait_until_ready();
-    second.end();
+    second.stop();
 }
 
 #[test]
-fn a_start_names_what_else_runs_on_its_folder() {
+fn start_names_the_process_that_uses_its_folder() {
     let _turn = one_at_a_time();
     let (_parent, data) = folder();
     let port = free_ports(3);
@@ -321,44 +318,44 @@ fn a_start_names_what_else_runs_on_its_folder() {
     let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
     assert!(error.contains("another `synod dev` runs on"), "{error}");
     dev.supervisor.signal("TERM");
-    assert_eq!(dev.supervisor.wait(PATIENCE).code(), Some(0));
+    assert_eq!(dev.supervisor.wait(TIMEOUT).code(), Some(0));
 
-    // A node that a user started has no supervisor to end with.
+    // A node that a user started does not exit with a supervisor.
     let mut command = synod();
     command.args(["start", "--config"]).arg(data.join("node-2/node.toml"));
     let mut node = dev.start_again(1, &mut command);
-    wait_for("node 2 serves", PATIENCE, || status(port + 1));
+    wait_for("node 2 serves", TIMEOUT, || status(port + 1));
     let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
     let process = node.0.id();
     for part in [
-        format!("port {} (TCP, for clients of node 2) cannot be used", port + 1),
+        format!("cannot listen on port {} (TCP, for clients of node 2)", port + 1),
         format!("process {process} runs node 2 of this cluster, in {}/node-2", data.display()),
-        format!("end it with `kill {process}`"),
+        format!("stop it with `kill {process}`"),
     ] {
         assert!(error.contains(&part), "{error}");
     }
     node.signal("TERM");
-    assert_eq!(node.wait(PATIENCE).code(), Some(0));
+    assert_eq!(node.wait(TIMEOUT).code(), Some(0));
 }
 
 #[test]
-fn a_taken_port_is_named_and_no_child_is_left() {
+fn port_in_use_is_named_before_any_child_starts() {
     let (_parent, data) = folder();
     let port = free_ports(3);
     let taken = TcpListener::bind(("127.0.0.1", port + 1)).expect("a free port");
     let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
-    let expected = format!("port {} (TCP, for clients of node 2) cannot be used", port + 1);
+    let expected = format!("cannot listen on port {} (TCP, for clients of node 2)", port + 1);
     assert!(error.contains(&expected), "{error}");
     drop(taken);
     let logs = (1..=3).map(|node| data.join(format!("node-{node}/node.log")));
-    assert!(logs.into_iter().all(|log| !log.exists()), "no child was ever started");
+    assert!(logs.into_iter().all(|log| !log.exists()), "a child was started");
 }
 
 #[test]
-fn a_node_that_cannot_start_ends_all_and_says_why() {
+fn node_that_cannot_start_stops_the_cluster_with_its_error() {
     let (_parent, data) = folder();
     let port = free_ports(3);
-    Dev::start(&data, port).end();
+    Dev::start(&data, port).stop();
     let settings = data.join("node-2/node.toml");
     let text = std::fs::read_to_string(&settings).expect("settings");
     std::fs::write(&settings, format!("{text}\nshoe-size = 44\n")).expect("settings");

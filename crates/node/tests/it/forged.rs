@@ -1,4 +1,4 @@
-//! A peer that is let in and then speaks in the name of others, over real sockets.
+//! A permitted peer that forges the sender of its messages, over real sockets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use synod_types::{ClusterId, Lane, NodeId};
 const CLUSTER: ClusterId = ClusterId(7);
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
-/// In whose names node 2 answers: with node 1 they would be a majority of five.
-const NAMES: [NodeId; 3] = [TWO, NodeId(3), NodeId(4)];
-/// So many answers in the name of others show that they do not count.
+/// Senders of node 2's votes. With node 1 they would be a majority of five.
+const SENDERS: [NodeId; 3] = [TWO, NodeId(3), NodeId(4)];
+/// Number of rejected frames after which the test ends.
 const FORGED: u64 = 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn bind(authority: &CertificateAuthority, node: NodeId) -> QuicTransport {
     let issued = authority.issue_node(CLUSTER, node).expect("a new certificate");
@@ -29,7 +29,7 @@ fn bind(authority: &CertificateAuthority, node: NodeId) -> QuicTransport {
     QuicTransport::bind(config).expect("a free port")
 }
 
-/// Node 1 of five, of which only node 2 is there.
+/// Starts node 1 of five; of its peers only node 2 runs.
 async fn start(transport: QuicTransport, two: &QuicTransport) -> Replica {
     let absent = "127.0.0.1:1".to_owned();
     let at = |id| if NodeId(id) == TWO { two.local_addr().to_string() } else { absent.clone() };
@@ -37,16 +37,16 @@ async fn start(transport: QuicTransport, two: &QuicTransport) -> Replica {
         .members((1..=5).map(|id| (NodeId(id), at(id))))
         .in_memory()
         .transport(Arc::new(transport))
-        .request_timeout(PATIENCE)
+        .request_timeout(TIMEOUT)
         .start_untyped(KvStore::new())
         .await
         .expect("new stores open")
 }
 
-/// Yes to whoever asks for a vote.
+/// Returns a granted vote for a vote request.
 fn grant(frame: &[u8]) -> Option<(Envelope, Message)> {
     let (envelope, payload) = decode_frame(frame).ok()?;
-    let yes = match payload {
+    let vote = match payload {
         Payload::Protocol(Message::PreVote(PreVote { next_term, .. })) => {
             Message::PreVoteReply(PreVoteReply { term: next_term, next_term, granted: true })
         }
@@ -55,11 +55,11 @@ fn grant(frame: &[u8]) -> Option<(Envelope, Message)> {
         }
         _ => return None,
     };
-    Some((envelope, yes))
+    Some((envelope, vote))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_votes_in_the_name_of_others() {
+async fn votes_with_a_forged_sender_are_rejected() {
     let authority = CertificateAuthority::new(CLUSTER).expect("a new authority");
     let [one, two] = [ONE, TWO].map(|node| bind(&authority, node));
     two.set_peers(&[Peer { node: ONE, address: one.local_addr().to_string() }]);
@@ -70,13 +70,13 @@ async fn nobody_votes_in_the_name_of_others() {
         if metrics.counters.frames_forged >= FORGED {
             break;
         }
-        let frame = tokio::time::timeout(PATIENCE, two.recv()).await.expect("it campaigns");
+        let frame = tokio::time::timeout(TIMEOUT, two.recv()).await.expect("node 1 campaigns");
         let (_, frame) = frame.expect("the transport is open");
-        let Some((envelope, yes)) = grant(&frame) else { continue };
-        for from in NAMES {
-            let yes = encode_frame(&Envelope { from, ..envelope }, &Payload::Protocol(yes.clone()));
-            two.send(ONE, Lane::Control, yes);
+        let Some((envelope, vote)) = grant(&frame) else { continue };
+        for from in SENDERS {
+            let payload = Payload::Protocol(vote.clone());
+            two.send(ONE, Lane::Control, encode_frame(&Envelope { from, ..envelope }, &payload));
         }
     }
-    node.stop().await.expect("it stops");
+    node.stop().await.expect("the replica stops");
 }

@@ -1,4 +1,4 @@
-//! The real program, in real processes.
+//! Tests of the `synod` program in real processes.
 #![forbid(unsafe_code)]
 
 mod cli;

@@ -1,32 +1,32 @@
-//! Three nodes are cut into one and two: the one acknowledges nothing, the two go on, and healing
-//! brings all together.
+//! A partition of three nodes into one and two: the minority acknowledges nothing, the majority
+//! serves, and all converge when the partition heals.
 
 use crate::support::{
-    Links, Nodes, PROTOCOLS, Shape, Write, Writers, connect, everything, get, one_at_a_time, page,
-    wait_for,
+    Links, Nodes, PROTOCOLS, Shape, Write, Writers, connect, get, one_at_a_time, page,
+    read_all_local, wait_for,
 };
 use std::time::{Duration, Instant};
 
-/// Memory serves where RocksDB is not compiled in: nobody is killed here.
+/// Memory is enough without RocksDB: no node is killed here.
 const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
-const PATIENCE: Duration = Duration::from_secs(60);
-/// So many writes the majority acknowledges during the cut.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Number of writes that the majority acknowledges during a partition.
 const PROGRESS: usize = 200;
 const ALL: [usize; 3] = [0, 1, 2];
 
-/// When a cut began and ended, and who was alone.
-struct Cut {
-    alone: usize,
+/// Time span of a partition, and the isolated node.
+struct Partition {
+    isolated: usize,
     begun: Instant,
     ended: Instant,
 }
 
 #[test]
-fn a_minority_acknowledges_nothing_and_healing_converges() {
+fn minority_acknowledges_nothing_and_healed_nodes_converge() {
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
         let links = Links::new();
-        // Short, so that what the minority cannot do is given up during the cut.
+        // Short, so that requests to the minority time out during the partition.
         let shape = Shape { protocol, store: STORE, settings: "request-timeout = \"2s\"" };
         let mut nodes =
             Nodes::new(&shape, |_, from, to| (from != to).then(|| links.port(from, to)));
@@ -36,71 +36,76 @@ fn a_minority_acknowledges_nothing_and_healing_converges() {
         let writers = Writers::start(&nodes.ports, 4);
 
         let leader = nodes.leader(&ALL);
-        let first = cut_off(&mut nodes, &links, &writers, leader);
+        let first = isolate(&mut nodes, &links, &writers, leader);
         let leader = nodes.leader(&ALL);
-        let second = cut_off(&mut nodes, &links, &writers, (leader + 1) % 3);
+        let second = isolate(&mut nodes, &links, &writers, (leader + 1) % 3);
 
         let writes = writers.stop();
         nodes.leader(&ALL);
-        nodes.wait_until_equal(PATIENCE);
-        for (cut, who) in [(&first, "the leader"), (&second, "a follower")] {
-            let majority = check_cut(cut, &writes);
-            let took = cut.ended - cut.begun;
-            println!("{protocol}: {who} alone for {took:.1?}: {majority} writes by the others");
+        nodes.wait_until_equal(TIMEOUT);
+        for (partition, role) in [(&first, "leader"), (&second, "follower")] {
+            let majority = check_partition(partition, &writes);
+            let took = partition.ended - partition.begun;
+            println!("{protocol}: {role} isolated for {took:.1?}: {majority} writes acknowledged");
         }
         check_everywhere(&nodes, &writes);
     }
 }
 
-/// Cuts a node off until the others have served and it has given up writes; then heals.
-fn cut_off(nodes: &mut Nodes, links: &Links, writers: &Writers, alone: usize) -> Cut {
-    wait_for("every node takes writes", PATIENCE, || {
-        let takes = |node| writers.count(|write| write.node == node && write.acknowledged()) > 0;
-        ALL.into_iter().all(takes).then_some(())
+/// Isolates a node until the others have made progress and one of its own writes has failed; then
+/// heals.
+fn isolate(nodes: &mut Nodes, links: &Links, writers: &Writers, isolated: usize) -> Partition {
+    let acknowledged = |write: &Write| write.node == isolated && write.acknowledged();
+    wait_for("every node acknowledges writes", TIMEOUT, || {
+        let serves = |node| writers.count(|write| write.node == node && write.acknowledged()) > 0;
+        ALL.into_iter().all(serves).then_some(())
     });
-    let others: Vec<_> = ALL.into_iter().filter(|node| *node != alone).collect();
-    links.isolate(alone);
+    let others: Vec<_> = ALL.into_iter().filter(|node| *node != isolated).collect();
+    links.isolate(isolated);
     let begun = Instant::now();
     nodes.leader(&others);
-    wait_for("the majority goes on and the minority gives up", PATIENCE, || {
+    wait_for("the majority makes progress and a write to the minority fails", TIMEOUT, || {
         let since = |write: &Write| write.begun > begun;
-        let served = |write: &Write| since(write) && write.node != alone && write.acknowledged();
-        let given_up = |write: &Write| since(write) && write.node == alone && !write.acknowledged();
-        (writers.count(served) >= PROGRESS && writers.count(given_up) > 0).then_some(())
+        let served = |write: &Write| since(write) && write.node != isolated && write.acknowledged();
+        let failed =
+            |write: &Write| since(write) && write.node == isolated && !write.acknowledged();
+        (writers.count(served) >= PROGRESS && writers.count(failed) > 0).then_some(())
     });
-    let own = |write: &Write| write.node == alone && write.acknowledged() && write.ended < begun;
-    let held = writers.find(own).expect("every node took writes before");
-    check_reads_of_the_minority(nodes.ports[alone], &held);
-    assert_eq!(page(nodes.ports[alone], "/readyz").code, 503, "it is not ready for anything");
+    let before = writers.find(|write| acknowledged(write) && write.ended < begun);
+    let before = before.expect("every node acknowledged writes before");
+    check_reads_of_the_minority(nodes.ports[isolated], &before);
+    assert_eq!(page(nodes.ports[isolated], "/readyz").code, 503, "the isolated node is ready");
     let ended = Instant::now();
-    links.heal(alone);
-    wait_for("the minority serves again", PATIENCE, || {
-        let serves =
-            |write: &Write| write.node == alone && write.acknowledged() && write.begun > ended;
+    links.heal(isolated);
+    wait_for("the minority serves again", TIMEOUT, || {
+        let serves = |write: &Write| acknowledged(write) && write.begun > ended;
         (writers.count(serves) > 0).then_some(())
     });
-    println!("healed: node {} served again after {:.2?}", alone + 1, ended.elapsed());
-    Cut { alone, begun, ended }
+    println!("healed: node {} served again after {:.2?}", isolated + 1, ended.elapsed());
+    Partition { isolated, begun, ended }
 }
 
-/// Alone, a node answers for itself and for nobody else.
-fn check_reads_of_the_minority(port: u16, held: &Write) {
+/// Checks that an isolated node serves serializable reads and no linearizable ones.
+fn check_reads_of_the_minority(port: u16, write: &Write) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let mut client = connect(port, Duration::from_secs(20));
-        let own = get(&mut client, &held.key, true).await;
-        assert_eq!(own.expect("a serializable read needs nobody").as_ref(), Some(&held.value));
-        let fresh = get(&mut client, &held.key, false).await;
-        let error = fresh.expect_err("a linearizable read needs a majority");
+        let local = get(&mut client, &write.key, true).await;
+        let local = local.expect("a serializable read needs no quorum");
+        assert_eq!(local.as_ref(), Some(&write.value));
+        let linearizable = get(&mut client, &write.key, false).await;
+        let error = linearizable.expect_err("a linearizable read needs a quorum");
         assert!(error.message().starts_with("etcdserver: "), "{error:?}");
     });
 }
 
-/// Nothing that began and ended during the cut was acknowledged by the minority.
-fn check_cut(cut: &Cut, writes: &[Write]) -> usize {
-    let during = |write: &&Write| write.begun > cut.begun && write.ended < cut.ended;
+/// Checks that the minority acknowledged no write that began and ended during the partition.
+/// Returns the number of writes that the majority acknowledged.
+fn check_partition(partition: &Partition, writes: &[Write]) -> usize {
+    let during = |write: &&Write| write.begun > partition.begun && write.ended < partition.ended;
     let during: Vec<_> = writes.iter().filter(during).collect();
-    let wrong = during.iter().find(|write| write.node == cut.alone && write.acknowledged());
+    let wrong =
+        during.iter().find(|write| write.node == partition.isolated && write.acknowledged());
     assert!(wrong.is_none(), "acknowledged by a minority: {wrong:?}");
     during.iter().filter(|write| write.acknowledged()).count()
 }
@@ -108,9 +113,9 @@ fn check_cut(cut: &Cut, writes: &[Write]) -> usize {
 fn check_everywhere(nodes: &Nodes, writes: &[Write]) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for port in &nodes.ports {
-        let held = runtime.block_on(everything(*port));
+        let contents = runtime.block_on(read_all_local(*port));
         for write in writes.iter().filter(|write| write.acknowledged()) {
-            assert_eq!(held.get(&write.key), Some(&write.value), "lost: {write:?}");
+            assert_eq!(contents.get(&write.key), Some(&write.value), "lost: {write:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Nodes die in the middle of a sync, or a sync fails, one after the other: whatever was
-//! acknowledged before is there afterwards, and nobody goes on with a disk that failed.
+//! A node is killed in each sync, or each sync fails: every acknowledged write survives, and a node
+//! stops after a failed sync.
 //!
-//! A kill alone does not test what was synced, because the system keeps what a dead process wrote.
-//! It tests each moment between two syncs; the simulator's disks lose what was not synced.
+//! A kill does not test which writes were synced, because the operating system keeps the writes of a
+//! killed process. It tests each point between two syncs; the simulator's disks lose unsynced writes.
 #![cfg(feature = "rocksdb")]
 
 use crate::support::{
-    Nodes, PROTOCOLS, Registers, Shape, Tracer, Write, Writers, agreed, connect, everything,
-    need_strace, one_at_a_time, put, wait_for,
+    Nodes, PROTOCOLS, Registers, Shape, Tracer, Write, Writers, connect, need_strace,
+    one_at_a_time, put, read_all, read_all_local, wait_for,
 };
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -17,10 +17,10 @@ use std::time::Duration;
 const KILL: Fault = Fault { action: "signal=SIGKILL", kills: true };
 const FAIL: Fault = Fault { action: "error=EIO", kills: false };
 const SYNCS: [&str; 2] = ["fsync", "fdatasync"];
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const ALL: [usize; 3] = [0, 1, 2];
 
-/// What becomes of a sync.
+/// Fault in a sync.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     action: &'static str,
@@ -32,33 +32,33 @@ impl Fault {
         format!("{sync}:{}:when={number}", self.action)
     }
 
-    /// The node has ended as it should, and has said why if it could.
+    /// Checks that the node exited as the fault requires, with an error line unless it was killed.
     fn check_end(self, nodes: &Nodes, node: usize, status: ExitStatus, what: &str) {
         if self.kills {
             assert_eq!(status.signal(), Some(9), "{what}: {status}");
             return;
         }
         assert_eq!(status.code(), Some(1), "{what}: {status}");
-        let words = nodes.last_words(node);
-        let place = format!("data-{}", node + 1);
-        let told = words.contains("Input/output error") && words.contains(&place);
-        assert!(told, "{what}: it does not say what happened: {words}");
+        let error = nodes.error_line(node);
+        let folder = format!("data-{}", node + 1);
+        let is_clear = error.contains("Input/output error") && error.contains(&folder);
+        assert!(is_clear, "{what}: the error names neither cause nor folder: {error}");
     }
 }
 
 #[test]
-fn a_first_start_that_dies_at_any_sync_is_begun_again() {
-    every_sync_of_a_first_start(KILL);
+fn first_start_killed_in_any_sync_can_be_repeated() {
+    fail_each_sync_of_a_first_start(KILL);
 }
 
 #[test]
-fn a_first_start_stops_at_any_sync_that_fails() {
-    every_sync_of_a_first_start(FAIL);
+fn first_start_stops_at_any_failed_sync_and_can_be_repeated() {
+    fail_each_sync_of_a_first_start(FAIL);
 }
 
-/// Goes through all syncs until a start has fewer. The start is the stores' work, whatever the
-/// protocol, so the protocols take turns.
-fn every_sync_of_a_first_start(fault: Fault) {
+/// Injects the fault into each sync of a first start. These syncs are the stores', independent of the
+/// protocol, so the protocols alternate.
+fn fail_each_sync_of_a_first_start(fault: Fault) {
     need_strace();
     let _turn = one_at_a_time();
     let mut protocols = PROTOCOLS.iter().cycle();
@@ -68,29 +68,29 @@ fn every_sync_of_a_first_start(fault: Fault) {
             number += 1;
         }
         println!("{fault:?}: {} starts with {sync}", number - 1);
-        assert!(number > 10, "a first start syncs far more often: {number} {sync}");
+        assert!(number > 10, "only {} {sync} calls were traced", number - 1);
     }
 }
 
-/// Says whether the fault came to pass.
+/// Starts a node with a fault, then without. Returns whether the fault was injected.
 fn start_with_fault(protocol: &str, what: &str, fault: Fault) -> bool {
     let mut nodes = Nodes::alone(protocol);
     nodes.start_with_faults(0, what);
-    let status = wait_for("the node serves or ends", PATIENCE, || match nodes.process(0).ended() {
+    let status = wait_for("the node serves or exits", TIMEOUT, || match nodes.process(0).ended() {
         Some(status) => Some(Some(status)),
-        None => agreed(nodes.ports[0]).map(|_| None),
+        None => read_all(nodes.ports[0]).map(|_| None),
     });
     let Some(status) = status else { return false };
     fault.check_end(&nodes, 0, status, &format!("{protocol}, {what}"));
     nodes.start(0);
-    let held = wait_for("it serves", PATIENCE, || serving(&mut nodes));
-    assert!(held.is_empty(), "{protocol}, {what}: {held:?}");
-    put_until_it_ends(&mut nodes, "first", 1);
+    let contents = wait_for("the node serves", TIMEOUT, || contents(&mut nodes));
+    assert!(contents.is_empty(), "{protocol}, {what}: {contents:?}");
+    put_until_exit(&mut nodes, "first", 1);
     true
 }
 
 #[test]
-fn what_a_node_alone_acknowledged_survives_death_and_failure_at_any_sync_of_its_writes() {
+fn acknowledged_writes_of_a_single_node_survive_a_fault_at_any_sync() {
     need_strace();
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
@@ -99,33 +99,33 @@ fn what_a_node_alone_acknowledged_survives_death_and_failure_at_any_sync_of_its_
         for (fault, number) in [KILL, FAIL].into_iter().flat_map(|f| (1..=6).map(move |n| (f, n))) {
             let what = fault.at("fdatasync", number);
             nodes.start(0);
-            wait_for("it serves", PATIENCE, || serving(&mut nodes));
+            wait_for("the node serves", TIMEOUT, || contents(&mut nodes));
             let process = nodes.process(0).0.id();
             let _tracer = Tracer::attach(process, &what, &nodes.file("trace"));
             let round = format!("{}/{number}", fault.action);
-            acknowledged.extend(put_until_it_ends(&mut nodes, &round, 10_000));
+            acknowledged.extend(put_until_exit(&mut nodes, &round, 10_000));
             let status = nodes.end(0);
             fault.check_end(&nodes, 0, status, &format!("{protocol}, {what}"));
         }
         nodes.start(0);
-        let held = wait_for("it serves", PATIENCE, || serving(&mut nodes));
-        let lost = acknowledged.iter().find(|key| !held.contains_key(*key));
-        assert_eq!(lost, None, "{protocol}: {held:?}");
-        assert!(acknowledged.len() >= 6, "{protocol}: hardly a write comes between two faults");
-        println!("{protocol}: {} writes acknowledged, all there", acknowledged.len());
+        let contents = wait_for("the node serves", TIMEOUT, || contents(&mut nodes));
+        let lost = acknowledged.iter().find(|key| !contents.contains_key(*key));
+        assert_eq!(lost, None, "{protocol}: {contents:?}");
+        assert!(acknowledged.len() >= 6, "{protocol}: only {} writes", acknowledged.len());
+        println!("{protocol}: {} writes acknowledged, none lost", acknowledged.len());
     }
 }
 
-/// All that a node alone holds, once it serves. Fails if it ends.
-fn serving(nodes: &mut Nodes) -> Option<BTreeMap<String, String>> {
+/// Returns the contents of a single node; `None` until it serves. Fails if it exits.
+fn contents(nodes: &mut Nodes) -> Option<BTreeMap<String, String>> {
     nodes.report(0)?;
-    agreed(nodes.ports[0])
+    read_all(nodes.ports[0])
 }
 
-/// Writes until the node is gone, or so many times; returns the keys that were acknowledged.
-fn put_until_it_ends(nodes: &mut Nodes, name: &str, most: usize) -> Vec<String> {
+/// Writes until the node exits, at most `most` times; returns the acknowledged keys.
+fn put_until_exit(nodes: &mut Nodes, name: &str, most: usize) -> Vec<String> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut client = runtime.block_on(async { connect(nodes.ports[0], PATIENCE) });
+    let mut client = runtime.block_on(async { connect(nodes.ports[0], TIMEOUT) });
     let mut acknowledged = Vec::new();
     for number in 0..most {
         let key = format!("{name}/{number}");
@@ -134,12 +134,12 @@ fn put_until_it_ends(nodes: &mut Nodes, name: &str, most: usize) -> Vec<String> 
             Err(_) => return acknowledged,
         }
     }
-    assert!(nodes.process(0).ended().is_none(), "it has acknowledged {most} writes");
+    assert!(nodes.process(0).ended().is_none(), "the node exited after {most} writes");
     acknowledged
 }
 
 #[test]
-fn one_of_three_may_die_or_fail_at_a_sync_while_all_take_writes() {
+fn acknowledged_writes_survive_a_sync_fault_on_one_of_three_nodes() {
     need_strace();
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
@@ -150,34 +150,34 @@ fn one_of_three_may_die_or_fail_at_a_sync_while_all_take_writes() {
         let writers = Writers::start(&nodes.ports, 2);
         let registers = Registers::start(&nodes.ports, 2);
         for (fault, number) in [(KILL, 1), (FAIL, 1), (KILL, 30), (FAIL, 7)] {
-            serve_a_while(&writers);
-            let victim = nodes.leader(&ALL);
+            wait_for_progress(&writers);
+            let leader = nodes.leader(&ALL);
             let what = fault.at("fdatasync", number);
-            let process = nodes.process(victim).0.id();
+            let process = nodes.process(leader).0.id();
             let tracer = Tracer::attach(process, &what, &nodes.file("trace"));
-            let status = nodes.end(victim);
+            let status = nodes.end(leader);
             drop(tracer);
-            fault.check_end(&nodes, victim, status, &format!("{protocol}, {what}"));
-            nodes.start(victim);
-            wait_for("the node is back", PATIENCE, || nodes.report(victim));
+            fault.check_end(&nodes, leader, status, &format!("{protocol}, {what}"));
+            nodes.start(leader);
+            wait_for("the node serves again", TIMEOUT, || nodes.report(leader));
         }
-        serve_a_while(&writers);
+        wait_for_progress(&writers);
         let (writes, recorder) = (writers.stop(), registers.stop());
         nodes.leader(&ALL);
-        nodes.wait_until_equal(PATIENCE);
+        nodes.wait_until_equal(TIMEOUT);
         let events = recorder.check();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let held = runtime.block_on(everything(nodes.ports[0]));
+        let contents = runtime.block_on(read_all_local(nodes.ports[0]));
         for write in writes.iter().filter(|write| write.acknowledged()) {
-            assert_eq!(held.get(&write.key), Some(&write.value), "{protocol}: lost: {write:?}");
+            assert_eq!(contents.get(&write.key), Some(&write.value), "{protocol}: lost: {write:?}");
         }
         println!("{protocol}: {} writes, {events} events linearizable", writes.len());
     }
 }
 
-fn serve_a_while(writers: &Writers) {
+fn wait_for_progress(writers: &Writers) {
     let before = writers.count(Write::acknowledged);
-    wait_for("writes are acknowledged", PATIENCE, || {
+    wait_for("writes are acknowledged", TIMEOUT, || {
         (writers.count(Write::acknowledged) >= before + 50).then_some(())
     });
 }

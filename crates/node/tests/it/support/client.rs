@@ -1,4 +1,4 @@
-//! Clients of one node.
+//! Client requests to one node.
 
 use super::wait_for;
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ use synod_node::http;
 use synod_node::server::NodeReport;
 use tonic::transport::{Channel, Endpoint};
 
-/// A client that connects when it is first used, and again whenever it must.
+/// Returns a client that connects at its first request, and reconnects when necessary.
 pub(crate) fn connect(port: u16, timeout: Duration) -> KvClient<Channel> {
     KvClient::new(channel(port, timeout)).max_decoding_message_size(1 << 30)
 }
 
-/// What such a client speaks through.
+/// Returns the channel of such a client.
 pub(crate) fn channel(port: u16, timeout: Duration) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
     let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(timeout);
@@ -34,7 +34,7 @@ pub(crate) async fn put(
     client.put(request).await.map(drop)
 }
 
-/// The value of a key, as fresh as asked; `None` if there is no such key.
+/// Reads a key; `None` if it does not exist.
 pub(crate) async fn get(
     client: &mut KvClient<Channel>,
     key: &str,
@@ -46,7 +46,7 @@ pub(crate) async fn get(
     Ok(reply.kvs.first().map(|kv| super::text(&kv.value)))
 }
 
-/// Takes a key away; says whether it was there.
+/// Deletes a key; returns whether it existed.
 pub(crate) async fn delete(
     client: &mut KvClient<Channel>,
     key: &str,
@@ -55,21 +55,22 @@ pub(crate) async fn delete(
     Ok(client.delete_range(request).await?.into_inner().deleted > 0)
 }
 
-/// What became of a compare-and-set.
+/// Outcome of a compare-and-set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Swapped {
-    Yes,
-    /// It held something else.
-    No(Option<String>),
+pub(crate) enum SwapOutcome {
+    Swapped,
+    /// The key had this value instead.
+    Mismatch(Option<String>),
 }
 
-/// Gives a key a value if it holds the old one, or is not there; else reads it, all at once.
+/// Sets a key if it has the value `old`, or does not exist if `old` is `None`; else reads it, in one
+/// transaction.
 pub(crate) async fn swap(
     client: &mut KvClient<Channel>,
     key: &str,
     old: Option<&str>,
     new: &str,
-) -> Result<Swapped, tonic::Status> {
+) -> Result<SwapOutcome, tonic::Status> {
     use pb::compare::{CompareResult, CompareTarget, TargetUnion};
     let (target, union) = match old {
         Some(old) => (CompareTarget::Value, TargetUnion::Value(old.to_owned().into())),
@@ -94,29 +95,29 @@ pub(crate) async fn swap(
     };
     let reply = client.txn(request).await?.into_inner();
     if reply.succeeded {
-        return Ok(Swapped::Yes);
+        return Ok(SwapOutcome::Swapped);
     }
     let found = reply.responses.into_iter().next().and_then(|op| op.response);
     let Some(pb::response_op::Response::ResponseRange(found)) = found else {
-        return Err(tonic::Status::internal("a read is answered with something else"));
+        return Err(tonic::Status::internal("the reply to a read is of another kind"));
     };
-    Ok(Swapped::No(found.kvs.first().map(|kv| super::text(&kv.value))))
+    Ok(SwapOutcome::Mismatch(found.kvs.first().map(|kv| super::text(&kv.value))))
 }
 
-/// A page of a node, such as `/readyz`.
+/// Fetches a page of a node, such as `/readyz`.
 pub(crate) fn page(port: u16, path: &str) -> http::Page {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let address = format!("127.0.0.1:{port}");
     runtime.block_on(http::get(&address, path, Duration::from_secs(5))).expect("a page")
 }
 
-/// All that a node itself holds.
-pub(crate) async fn everything(port: u16) -> BTreeMap<String, String> {
-    all(port, true).await.expect("a node answers for itself")
+/// Reads all keys from one node alone (serializable).
+pub(crate) async fn read_all_local(port: u16) -> BTreeMap<String, String> {
+    all(port, true).await.expect("a serializable read needs no quorum")
 }
 
-/// All that the cluster holds, asked of one node; `None` while that cannot be told.
-pub(crate) fn agreed(port: u16) -> Option<BTreeMap<String, String>> {
+/// Reads all keys through one node (linearizable); `None` if that fails.
+pub(crate) fn read_all(port: u16) -> Option<BTreeMap<String, String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(all(port, false)).ok()
 }
@@ -128,7 +129,7 @@ async fn all(port: u16, serializable: bool) -> Result<BTreeMap<String, String>, 
     Ok(reply.kvs.iter().map(|kv| (super::text(&kv.key), super::text(&kv.value))).collect())
 }
 
-/// What a node knows of itself; `None` if it does not answer.
+/// Returns a node's status report; `None` if it does not reply.
 pub(crate) fn status(port: u16) -> Option<NodeReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let page = runtime.block_on(http::get(
@@ -139,10 +140,10 @@ pub(crate) fn status(port: u16) -> Option<NodeReport> {
     serde_json::from_str(&page.ok()?.body).ok()
 }
 
-/// Waits until all nodes have applied equally far, with equal digests; they must be equal
-/// whenever two nodes have applied equally far.
-pub(crate) fn wait_until_equal(ports: &[u16], patience: Duration) -> u64 {
-    wait_for("all nodes have applied equally far", patience, || {
+/// Waits until all nodes have the same applied slot, and returns it. Fails if two nodes with the same
+/// applied slot have different digests.
+pub(crate) fn wait_until_equal(ports: &[u16], limit: Duration) -> u64 {
+    wait_for("all nodes have the same applied slot", limit, || {
         let reports: Option<Vec<_>> = ports.iter().map(|port| status(*port)).collect();
         let reports = reports?;
         for (one, other) in reports.iter().zip(&reports[1..]) {

@@ -1,6 +1,6 @@
-//! What clients asked and were told, in the order of real time, for the checker.
+//! History of client requests and responses in real-time order, for the checker.
 
-use super::Swapped;
+use super::SwapOutcome;
 use serde_json::json;
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -9,116 +9,122 @@ use synod_checker::{
     Compare, History, Op, OpId, Options, Outcome, Txn, TxnOp, Value, Verdict, check_until,
 };
 
-/// Far more than any of these histories needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of the checker, far more than these histories need.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Takes down every operation as it begins and as it ends.
+/// Records the begin and the end of every operation.
 #[derive(Default)]
 pub(crate) struct Recorder(Mutex<Events>);
 
 #[derive(Default)]
 struct Events {
     history: History,
-    /// The same, a line of JSON an event: what is left of a test that failed.
+    /// The same events as lines of JSON, written to a file when a test fails.
     lines: Vec<String>,
 }
 
-/// What a client asks of one key.
+/// An operation of a client on one key.
 #[derive(Clone, Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Request {
     Get,
     Put(String),
     Delete,
-    /// A transaction: put the second value if the key holds the first, else get it.
+    /// A transaction: puts the second value if the key has the first, else gets it.
     Swap(Option<String>, String),
 }
 
-/// What it is told when that is done.
+/// Result of a completed operation.
 #[derive(Clone, Debug)]
-pub(crate) enum Told {
-    /// What was read; nothing else to tell of a put.
+pub(crate) enum Response {
+    /// The value read; `None` for a put.
     Found(Option<String>),
     Deleted(bool),
-    Swapped(Swapped),
+    Swapped(SwapOutcome),
 }
 
-/// An operation under way.
+/// An operation in flight.
 pub(crate) struct Pending {
     call: OpId,
     client: String,
     key: String,
-    asked: Asked,
+    request: Request,
 }
 
 impl Recorder {
-    /// A client is about to ask something of a key.
-    pub(crate) fn begin(&self, client: &str, key: &str, asked: Asked) -> Pending {
+    /// Records that a client sends a request.
+    pub(crate) fn begin(&self, client: &str, key: &str, request: Request) -> Pending {
         let mut events = self.0.lock().expect("no client panics");
-        let call = events.history.invoke(client, asked.operation(key));
-        let pending = Pending { call, client: client.to_owned(), key: key.to_owned(), asked };
+        let call = events.history.invoke(client, request.operation(key));
+        let pending = Pending { call, client: client.to_owned(), key: key.to_owned(), request };
         events.lines.push(pending.line("invoke", None));
         pending
     }
 
-    /// It was done, and this is the answer.
-    pub(crate) fn done(&self, pending: &Pending, told: &Told) {
-        let outcome = match told {
-            Told::Found(found) if matches!(pending.asked, Asked::Get) => {
+    /// Records that the operation completed with this response.
+    pub(crate) fn done(&self, pending: &Pending, response: &Response) {
+        let outcome = match response {
+            Response::Found(found) if matches!(pending.request, Request::Get) => {
                 Outcome::Read(value(found))
             }
-            Told::Found(_) => Outcome::Done,
-            Told::Deleted(was_there) => Outcome::Deleted(*was_there),
-            Told::Swapped(Swapped::Yes) => Outcome::Txn { succeeded: true, results: Vec::new() },
-            Told::Swapped(Swapped::No(found)) => {
+            Response::Found(_) => Outcome::Done,
+            Response::Deleted(was_there) => Outcome::Deleted(*was_there),
+            Response::Swapped(SwapOutcome::Swapped) => {
+                Outcome::Txn { succeeded: true, results: Vec::new() }
+            }
+            Response::Swapped(SwapOutcome::Mismatch(found)) => {
                 Outcome::Txn { succeeded: false, results: vec![Some(value(found))] }
             }
         };
         let mut events = self.0.lock().expect("no client panics");
         events.history.complete(pending.call, outcome).expect("it has begun");
-        let kind = if matches!(told, Told::Swapped(Swapped::No(_))) { "fail" } else { "ok" };
-        events.lines.push(pending.line(kind, Some(told)));
+        let kind = if matches!(response, Response::Swapped(SwapOutcome::Mismatch(_))) {
+            "fail"
+        } else {
+            "ok"
+        };
+        events.lines.push(pending.line(kind, Some(response)));
     }
 
-    /// It was certainly not done.
+    /// Records that the operation was certainly not applied.
     pub(crate) fn failed(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
         events.history.fail(pending.call).expect("it has begun");
-        // In a file, a compare-and-set that fails has seen another value.
-        let kind = if matches!(pending.asked, Asked::Swap(..)) { "info" } else { "fail" };
+        // In the file format, a failed compare-and-set means that it found another value.
+        let kind = if matches!(pending.request, Request::Swap(..)) { "info" } else { "fail" };
         events.lines.push(pending.line(kind, None));
     }
 
-    /// Nobody knows whether it was done, or will be.
+    /// Records that the outcome of the operation is unknown.
     pub(crate) fn lost(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
         events.history.abandon(pending.call).expect("it has begun");
         events.lines.push(pending.line("info", None));
     }
 
-    /// Checks that one store, asked one operation at a time, could have given all these answers.
-    /// Returns how many events there were.
+    /// Checks that the history is linearizable. Returns the number of events.
     pub(crate) fn check(&self) -> usize {
         let events = self.0.lock().expect("no client panics");
-        let Err(why) = verdict(&events.history) else { return events.lines.len() };
+        let Err(reason) = verdict(&events.history) else { return events.lines.len() };
         let file = tempfile::Builder::new().prefix("history").suffix(".jsonl").tempfile();
         let (mut file, path) = file.and_then(|file| Ok(file.keep()?)).expect("a file");
         file.write_all((events.lines.join("\n") + "\n").as_bytes()).expect("a file");
-        panic!("the history in {} is not linearizable: {why}", path.display());
+        panic!("the history in {} is not linearizable: {reason}", path.display());
     }
 }
 
-/// Why a history is not linearizable, or is not known to be.
+/// Checks that a history is linearizable. The error states the reason, or that the time limit was
+/// reached.
 fn verdict(history: &History) -> Result<(), String> {
     let options = Options::default();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     match check_until(history, &options, &mut || Instant::now() > until) {
         Verdict::Linearizable => Ok(()),
-        Verdict::Illegal(why) => Err(why.text(history, &options)),
-        Verdict::Unknown(bound) => Err(format!("the checker came to no verdict: {bound:?}")),
+        Verdict::Illegal(evidence) => Err(evidence.text(history, &options)),
+        Verdict::Unknown(bound) => Err(format!("the checker reached its limit: {bound:?}")),
     }
 }
 
-impl Asked {
+impl Request {
     fn operation(&self, key: &str) -> Op {
         match self {
             Self::Get => Op::get(key),
@@ -138,13 +144,13 @@ fn value(text: &Option<String>) -> Value {
 }
 
 impl Pending {
-    fn line(&self, kind: &str, told: Option<&Told>) -> String {
-        let (f, v) = match (&self.asked, told) {
-            (Asked::Get, Some(Told::Found(found))) => ("get", json!(found)),
-            (Asked::Get, _) => ("get", json!(null)),
-            (Asked::Put(value), _) => ("put", json!(value)),
-            (Asked::Delete, _) => ("put", json!(null)),
-            (Asked::Swap(old, new), _) => ("cas", json!([old, new])),
+    fn line(&self, kind: &str, response: Option<&Response>) -> String {
+        let (f, v) = match (&self.request, response) {
+            (Request::Get, Some(Response::Found(found))) => ("get", json!(found)),
+            (Request::Get, _) => ("get", json!(null)),
+            (Request::Put(value), _) => ("put", json!(value)),
+            (Request::Delete, _) => ("put", json!(null)),
+            (Request::Swap(old, new), _) => ("cas", json!([old, new])),
         };
         json!({ "p": self.client, "t": kind, "f": f, "k": self.key, "v": v }).to_string()
     }
@@ -154,13 +160,13 @@ impl Pending {
 mod tests {
     use super::*;
 
-    /// Plays operations one after the other, and says whether that may be.
-    fn is_fine(steps: &[(Asked, Option<Told>)]) -> bool {
+    /// Returns whether this sequence of operations is linearizable.
+    fn is_linearizable(steps: &[(Request, Option<Response>)]) -> bool {
         let recorder = Recorder::default();
-        for (asked, told) in steps {
-            let pending = recorder.begin("client", "key", asked.clone());
-            match told {
-                Some(told) => recorder.done(&pending, told),
+        for (request, response) in steps {
+            let pending = recorder.begin("client", "key", request.clone());
+            match response {
+                Some(response) => recorder.done(&pending, response),
                 None => recorder.lost(&pending),
             }
         }
@@ -170,23 +176,31 @@ mod tests {
     }
 
     #[test]
-    fn what_no_store_answers_is_found() {
-        let put = |value: &str| (Asked::Put(value.into()), Some(Told::Found(None)));
-        let got = |value: Option<&str>| (Asked::Get, Some(Told::Found(value.map(Into::into))));
-        let lost = |value: &str| (Asked::Put(value.into()), None);
-        let deleted = |there| (Asked::Delete, Some(Told::Deleted(there)));
-        let swap = |old: Option<&str>, new: &str, told| {
-            (Asked::Swap(old.map(Into::into), new.into()), Some(Told::Swapped(told)))
+    fn stale_and_lost_values_are_found() {
+        let put = |value: &str| (Request::Put(value.into()), Some(Response::Found(None)));
+        let got =
+            |value: Option<&str>| (Request::Get, Some(Response::Found(value.map(Into::into))));
+        let lost = |value: &str| (Request::Put(value.into()), None);
+        let deleted = |there| (Request::Delete, Some(Response::Deleted(there)));
+        let swap = |old: Option<&str>, new: &str, response| {
+            (Request::Swap(old.map(Into::into), new.into()), Some(Response::Swapped(response)))
         };
-        let held = |value: &str| Swapped::No(Some(value.into()));
-        assert!(is_fine(&[put("a"), lost("b"), got(Some("a")), got(Some("b"))]));
-        assert!(!is_fine(&[put("a"), put("b"), got(Some("a"))]), "stale");
-        assert!(!is_fine(&[put("a"), got(None)]), "lost");
-        assert!(is_fine(&[put("a"), deleted(true), got(None), deleted(false)]));
-        assert!(!is_fine(&[put("a"), deleted(false)]), "not seen by a delete");
-        let fine = [put("a"), swap(Some("a"), "b", Swapped::Yes), swap(Some("a"), "c", held("b"))];
-        assert!(is_fine(&fine));
-        assert!(!is_fine(&[put("a"), put("b"), swap(Some("a"), "c", Swapped::Yes)]), "stale swap");
-        assert!(!is_fine(&[put("a"), put("b"), swap(None, "c", held("a"))]), "stale in a swap");
+        let held = |value: &str| SwapOutcome::Mismatch(Some(value.into()));
+        assert!(is_linearizable(&[put("a"), lost("b"), got(Some("a")), got(Some("b"))]));
+        assert!(!is_linearizable(&[put("a"), put("b"), got(Some("a"))]), "stale");
+        assert!(!is_linearizable(&[put("a"), got(None)]), "lost");
+        assert!(is_linearizable(&[put("a"), deleted(true), got(None), deleted(false)]));
+        assert!(!is_linearizable(&[put("a"), deleted(false)]), "not seen by a delete");
+        let fine =
+            [put("a"), swap(Some("a"), "b", SwapOutcome::Swapped), swap(Some("a"), "c", held("b"))];
+        assert!(is_linearizable(&fine));
+        assert!(
+            !is_linearizable(&[put("a"), put("b"), swap(Some("a"), "c", SwapOutcome::Swapped)]),
+            "stale swap"
+        );
+        assert!(
+            !is_linearizable(&[put("a"), put("b"), swap(None, "c", held("a"))]),
+            "stale in a swap"
+        );
     }
 }

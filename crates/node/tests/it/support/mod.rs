@@ -1,5 +1,5 @@
-//! What the tests share: processes, ports, clients, waiting.
-// Tests that kill nodes, or fail their disks, need nodes that keep something.
+//! Shared helpers of the tests: processes, ports, clients, waiting.
+// Tests that kill nodes or fail their disks need a store on disk.
 #![cfg_attr(not(feature = "rocksdb"), allow(dead_code, unused_imports))]
 
 mod client;
@@ -13,9 +13,9 @@ mod writers;
 #[allow(unused_imports, reason = "only the load benchmark reads without decoding")]
 pub(crate) use client::channel;
 pub(crate) use client::{
-    Swapped, agreed, connect, delete, everything, get, page, put, status, swap,
+    SwapOutcome, connect, delete, get, page, put, read_all, read_all_local, status, swap,
 };
-pub(crate) use history::{Asked, Recorder, Told};
+pub(crate) use history::{Recorder, Request, Response};
 pub(crate) use nodes::{Nodes, Shape};
 pub(crate) use proxy::Links;
 pub(crate) use registers::Registers;
@@ -33,13 +33,13 @@ use std::time::{Duration, Instant};
 /// Every protocol that a node can run.
 pub(crate) const PROTOCOLS: &[&str] = &synod_node::protocol::ProtocolKind::NAMES;
 
-/// A cluster takes all cores: two at once would only measure one another.
+/// Runs tests with clusters one after the other: two clusters at once would compete for the cores.
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The program under test, without settings from the environment of whoever runs the tests.
+/// Returns a command of the program under test, without settings from the environment.
 pub(crate) fn synod() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
     for (name, _) in std::env::vars_os() {
@@ -55,7 +55,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().expect("the program starts")
 }
 
-/// What a command printed that must succeed.
+/// Runs a command that must succeed, and returns its standard output.
 pub(crate) fn stdout(command: &mut Command) -> String {
     let output = run(command);
     let error = text(&output.stderr);
@@ -63,7 +63,7 @@ pub(crate) fn stdout(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// The one line that a command leaves on standard error when it fails.
+/// Runs a command that must fail, and returns its one-line error.
 pub(crate) fn failure(command: &mut Command) -> String {
     let output = run(command);
     let error = text(&output.stderr);
@@ -78,8 +78,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The first of `count` neighbouring ports, all free for TCP and UDP. Below the ports that the
-/// system hands out by itself, so that no client of ours is given one in between.
+/// Returns the first of `count` consecutive ports that are free for TCP and UDP. They are below the
+/// system's ephemeral ports, so that no client connection takes one meanwhile.
 pub(crate) fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = (std::process::id() % 97) as u16 * 100;
@@ -89,7 +89,7 @@ pub(crate) fn free_ports(count: u16) -> u16 {
             return first;
         }
     }
-    panic!("no {count} neighbouring ports are free");
+    panic!("no {count} consecutive ports are free");
 }
 
 fn is_free(port: u16) -> bool {
@@ -97,23 +97,19 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
 }
 
-/// Looks until there is something to see; fails if that takes longer than `patience`.
-pub(crate) fn wait_for<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Option<T>,
-) -> T {
-    let until = Instant::now() + patience;
+/// Polls until the result is `Some`; fails if that takes longer than `limit`.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + limit;
     loop {
-        if let Some(seen) = look() {
-            return seen;
+        if let Some(result) = poll() {
+            return result;
         }
-        assert!(Instant::now() < until, "after {patience:?} still not: {what}");
+        assert!(Instant::now() < until, "timed out after {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// A child that does not outlive the test, whatever becomes of it.
+/// A child process that is killed when dropped, so that it does not outlive the test.
 pub(crate) struct Guarded(pub(crate) Child);
 
 impl Guarded {
@@ -122,39 +118,39 @@ impl Guarded {
         signal(self.0.id(), name);
     }
 
-    /// Whether the process has ended.
+    /// Returns the exit status; `None` while the process runs.
     pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.0.try_wait().expect("a child can be asked")
+        self.0.try_wait().expect("the status of a child")
     }
 
-    /// Waits for the end.
-    pub(crate) fn wait(&mut self, patience: Duration) -> std::process::ExitStatus {
-        wait_for("the process ends", patience, || self.ended())
+    /// Waits until the process exits.
+    pub(crate) fn wait(&mut self, limit: Duration) -> std::process::ExitStatus {
+        wait_for("the process exits", limit, || self.ended())
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Fails if it has exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Sends a signal to a process; the shell's own `kill` is on every machine.
+/// Sends a signal to a process, with the shell's built-in `kill`.
 pub(crate) fn signal(process: u32, name: &str) {
     let command = format!("kill -{name} {process}");
     let done = Command::new("sh").args(["-c", &command]).status().expect("there is a shell");
     assert!(done.success(), "{command}");
 }
 
-/// Whether a process runs; one that has died and waits for its parent to notice does not.
+/// Returns whether a process runs; a zombie does not.
 pub(crate) fn is_running(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
     stat.is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or("").starts_with('Z'))
 }
 
-/// Whether a test can use a tool; without it the test passes over its part, save in CI.
+/// Returns whether a tool is installed; without it a test is skipped, except in CI.
 pub(crate) fn has_tool(tool: &str, flag: &str) -> bool {
     let found = Command::new(tool).arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok() {
@@ -164,15 +160,15 @@ pub(crate) fn has_tool(tool: &str, flag: &str) -> bool {
     false
 }
 
-/// Says that a test cannot do its part on this machine; in CI that is a failure.
-pub(crate) fn not_tested(what: &str, why: &str) {
+/// Reports that a test is skipped on this machine; in CI that is a failure.
+pub(crate) fn not_tested(what: &str, reason: &str) {
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(!in_ci, "{what}: {why}, and CI must not pass over this test");
-    // Not through `eprintln!`: what a test prints is kept from sight when it passes.
-    let _ = writeln!(std::io::stderr(), "NOT TESTED: {what}: {why}");
+    assert!(!in_ci, "{what}: {reason}; CI must not skip this test");
+    // Not `eprintln!`: the test harness hides its output when a test passes.
+    let _ = writeln!(std::io::stderr(), "NOT TESTED: {what}: {reason}");
 }
 
-/// The end of a log, for a failed test's message.
+/// Returns the end of a log, for the message of a failed test.
 pub(crate) fn tail(log: &Path) -> String {
     last_lines(log, 15)
 }
@@ -183,7 +179,7 @@ fn last_lines(log: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// Prints the ends of these logs if the test has failed: their folder goes with it.
+/// Prints the ends of these logs if the test has failed: their folder is removed.
 pub(crate) fn show_if_failed(logs: impl IntoIterator<Item = PathBuf>) {
     if !std::thread::panicking() {
         return;

@@ -1,4 +1,4 @@
-//! Nodes as processes of their own, on one machine.
+//! Nodes in separate processes on one machine.
 
 use super::{Guarded, client, free_ports, signal, status, synod, tail, traced, wait_for};
 use std::fs::{self, OpenOptions};
@@ -12,39 +12,39 @@ use tempfile::TempDir;
 
 const CLUSTER: u64 = 7;
 
-/// How nodes are set up.
+/// Settings of a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape<'a> {
     pub(crate) protocol: &'a str,
     pub(crate) store: &'a str,
-    /// More lines for every settings file.
+    /// Additional lines of every settings file.
     pub(crate) settings: &'a str,
 }
 
-/// Nodes with certificates, settings and data; none runs until it is started.
+/// Nodes with certificates, settings and data folders. A node runs after `start`.
 pub(crate) struct Nodes {
     folder: TempDir,
     processes: Vec<Option<Guarded>>,
-    /// Which peer is named next where nobody leads.
+    /// Offset of the peer that `leader` returns next in Basic Paxos.
     turn: usize,
-    /// The ports for clients, by node.
+    /// The nodes' ports for clients.
     pub(crate) ports: Vec<u16>,
-    /// The ports that the nodes listen on for their peers.
+    /// The nodes' ports for peers.
     pub(crate) peers: Vec<u16>,
 }
 
 impl Nodes {
-    /// Sets three nodes up. `way(a, b)` is the port under which node a finds node b, both counted
-    /// from 0; by default the one that b listens on.
+    /// Sets up three nodes. `route(a, b)` is the port at which node a dials node b, both counted from
+    /// 0; by default the port that b listens on.
     pub(crate) fn new(
         shape: &Shape<'_>,
-        way: impl Fn(&Nodes, usize, usize) -> Option<u16>,
+        route: impl Fn(&Nodes, usize, usize) -> Option<u16>,
     ) -> Self {
-        Self::sized(3, shape, way)
+        Self::sized(3, shape, route)
     }
 
-    /// Sets up a node that is a cluster by itself: what it acknowledges is on its disk or nowhere.
-    /// It is quick to lead.
+    /// Sets up a cluster of one node, with short election timeouts. Its acknowledged writes exist only
+    /// on its own disk.
     pub(crate) fn alone(protocol: &str) -> Self {
         let settings = "election-min = \"50ms\"\nelection-max = \"100ms\"\nheartbeat = \"10ms\"";
         Self::sized(1, &Shape { protocol, store: "rocksdb", settings }, |_, _, _| None)
@@ -53,7 +53,7 @@ impl Nodes {
     fn sized(
         count: u16,
         shape: &Shape<'_>,
-        way: impl Fn(&Nodes, usize, usize) -> Option<u16>,
+        route: impl Fn(&Nodes, usize, usize) -> Option<u16>,
     ) -> Self {
         let first = free_ports(count);
         let nodes = Self {
@@ -70,7 +70,7 @@ impl Nodes {
             let issued = authority.issue_node(ClusterId(CLUSTER), NodeId(id)).expect("issued");
             fs::write(nodes.file(&format!("{id}.pem")), issued.certificate).expect("a file");
             fs::write(nodes.file(&format!("{id}.key")), issued.key).expect("a file");
-            let settings = nodes.settings(shape, index, &way);
+            let settings = nodes.settings(shape, index, &route);
             fs::write(nodes.file(&format!("{id}.toml")), settings).expect("a file");
         }
         nodes
@@ -80,12 +80,12 @@ impl Nodes {
         &self,
         shape: &Shape<'_>,
         index: usize,
-        way: &impl Fn(&Nodes, usize, usize) -> Option<u16>,
+        route: &impl Fn(&Nodes, usize, usize) -> Option<u16>,
     ) -> String {
         let id = index + 1;
         let members: String = (0..self.ports.len())
             .map(|other| {
-                let peer = way(self, index, other).unwrap_or(self.peers[other]);
+                let peer = route(self, index, other).unwrap_or(self.peers[other]);
                 let (other, client) = (other + 1, self.ports[other]);
                 format!(
                     "{{ id = {other}, peer = \"127.0.0.1:{peer}\", \
@@ -103,29 +103,29 @@ impl Nodes {
         )
     }
 
-    /// A file of this cluster.
+    /// Returns the path of a file in the cluster's folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The command that starts a node.
+    /// Returns the command that starts a node.
     pub(crate) fn command(&self, index: usize) -> Command {
         let mut command = synod();
         command.args(["start", "--config"]).arg(self.file(&format!("{}.toml", index + 1)));
         command
     }
 
-    /// Starts a node, or starts it again.
+    /// Starts or restarts a node.
     pub(crate) fn start(&mut self, index: usize) {
         self.start_as(index, self.command(index));
     }
 
-    /// Starts a node whose system calls go wrong as strace is told.
+    /// Starts a node with faults in its system calls, injected by strace.
     pub(crate) fn start_with_faults(&mut self, index: usize, faults: &str) {
         self.start_as(index, traced(&self.command(index), faults, &self.file("trace")));
     }
 
-    /// Starts a node by a command of the caller's.
+    /// Starts a node with the caller's command.
     pub(crate) fn start_as(&mut self, index: usize, mut command: Command) {
         let log = OpenOptions::new().create(true).append(true).open(self.log(index));
         let log = log.expect("a log file");
@@ -145,29 +145,29 @@ impl Nodes {
         self.processes.iter_mut().for_each(|process| drop(process.take()));
     }
 
-    /// Kills a node with SIGKILL: nothing of it is finished or saved.
+    /// Kills a node with SIGKILL.
     pub(crate) fn kill(&mut self, index: usize) {
         drop(self.processes[index].take().expect("the node runs"));
     }
 
-    /// The running process of a node.
+    /// Returns the running process of a node.
     pub(crate) fn process(&mut self, index: usize) -> &mut Guarded {
         self.processes[index].as_mut().expect("the node runs")
     }
 
-    /// Waits until a node has ended by itself.
+    /// Waits until a node exits by itself.
     pub(crate) fn end(&mut self, index: usize) -> ExitStatus {
         let status = self.process(index).wait(Duration::from_secs(60));
         self.processes[index] = None;
         status
     }
 
-    /// What a node that failed said last. It never panics, whatever happens to it.
-    pub(crate) fn last_words(&self, index: usize) -> String {
+    /// Returns the error line of a failed node. Fails if the node panicked.
+    pub(crate) fn error_line(&self, index: usize) -> String {
         let log = fs::read_to_string(self.log(index)).expect("a log file");
         assert!(!log.contains("panicked"), "{log}");
         let line = log.lines().last().unwrap_or_default();
-        assert!(line.starts_with("synod: "), "it ends without a word:\n{log}");
+        assert!(line.starts_with("synod: "), "the node exited without an error line:\n{log}");
         line.to_owned()
     }
 
@@ -175,19 +175,19 @@ impl Nodes {
         self.file(&format!("{}.log", index + 1))
     }
 
-    /// What a running node knows of itself. Fails if the node has ended by itself.
+    /// Returns the status report of a running node. Fails if the node has exited.
     pub(crate) fn report(&mut self, index: usize) -> Option<NodeReport> {
         let log = tail(&self.log(index));
         if let Some(process) = &mut self.processes[index]
             && let Some(code) = process.ended()
         {
-            panic!("node {} ended by itself, {code}:\n{log}", index + 1);
+            panic!("node {} exited unexpectedly, {code}:\n{log}", index + 1);
         }
         status(self.ports[index])
     }
 
-    /// Waits for a node, among `among`, that leads and that another one of them follows. Among
-    /// peers, where nobody leads, for two that are there; names each of them in turn.
+    /// Waits until one of the nodes `among` leads and another one follows it; returns the leader. In
+    /// Basic Paxos, waits until two of them serve, and returns each of them in turn.
     pub(crate) fn leader(&mut self, among: &[usize]) -> usize {
         self.turn += 1;
         let mut by_turn = among.to_vec();
@@ -207,9 +207,9 @@ impl Nodes {
         })
     }
 
-    /// Waits until all nodes have applied equally far with equal digests; returns how far.
-    pub(crate) fn wait_until_equal(&self, patience: Duration) -> u64 {
-        client::wait_until_equal(&self.ports, patience)
+    /// Waits until all nodes have the same applied slot and digest; returns the slot.
+    pub(crate) fn wait_until_equal(&self, limit: Duration) -> u64 {
+        client::wait_until_equal(&self.ports, limit)
     }
 }
 

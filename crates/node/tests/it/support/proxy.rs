@@ -1,4 +1,4 @@
-//! The network between nodes: a UDP proxy for each direction in which a node dials another.
+//! The network between nodes: a UDP proxy for each ordered pair of nodes.
 
 use super::free_ports;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,11 +9,11 @@ use tokio::runtime::Runtime;
 
 const NODES: usize = 3;
 
-/// Every way between three nodes, each with a switch.
+/// The links between three nodes. Each direction can be cut.
 pub(crate) struct Links {
     runtime: Runtime,
     first: u16,
-    /// Whether what node a sends to node b is dropped: `cut[a][b]`.
+    /// `cut[a][b]` is true if packets from node a to node b are dropped.
     cut: [[Arc<AtomicBool>; NODES]; NODES],
 }
 
@@ -26,12 +26,12 @@ impl Links {
         }
     }
 
-    /// The port under which node `from` finds node `to`.
+    /// Returns the port at which node `from` dials node `to`.
     pub(crate) fn port(&self, from: usize, to: usize) -> u16 {
         self.first + (from * NODES + to) as u16
     }
 
-    /// Begins to carry datagrams to where the nodes listen.
+    /// Starts forwarding datagrams to the ports that the nodes listen on.
     pub(crate) fn open(&self, peers: &[u16]) {
         for from in 0..NODES {
             for to in (0..NODES).filter(|to| *to != from) {
@@ -40,17 +40,17 @@ impl Links {
                 let target = SocketAddr::from((Ipv4Addr::LOCALHOST, peers[to]));
                 let there = Arc::clone(&self.cut[from][to]);
                 let back = Arc::clone(&self.cut[to][from]);
-                self.runtime.spawn(carry(near, far, target, there, back));
+                self.runtime.spawn(forward(near, far, target, there, back));
             }
         }
     }
 
-    /// Cuts one node off from all others, in both directions.
+    /// Cuts the links between one node and all others, in both directions.
     pub(crate) fn isolate(&self, node: usize) {
         self.switch(node, true);
     }
 
-    /// Ends the cut.
+    /// Restores the links of a node.
     pub(crate) fn heal(&self, node: usize) {
         self.switch(node, false);
     }
@@ -67,8 +67,8 @@ async fn bind(port: u16) -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port")
 }
 
-/// Carries datagrams between whoever dials `near` and `target`, unless that direction is cut.
-async fn carry(
+/// Forwards datagrams between the node that dials `near` and `target`, unless the direction is cut.
+async fn forward(
     near: UdpSocket,
     far: UdpSocket,
     target: SocketAddr,
@@ -78,7 +78,7 @@ async fn carry(
     let (mut out, mut home) = (vec![0; 65_536], vec![0; 65_536]);
     let mut dialler = None;
     loop {
-        // What cannot be sent is lost, as on any network: a node that is down refuses.
+        // A datagram that cannot be sent is lost: a stopped node's port rejects it.
         tokio::select! {
             received = near.recv_from(&mut out) => {
                 let Ok((size, from)) = received else { continue };

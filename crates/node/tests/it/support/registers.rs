@@ -1,7 +1,7 @@
-//! Clients that read, write, delete and compare the same few keys through every node, and write it
-//! all down.
+//! Clients that read, write, delete and compare the same few keys through every node, and record the
+//! history.
 
-use super::{Asked, Recorder, Swapped, Told, connect, delete, get, put, swap};
+use super::{Recorder, Request, Response, SwapOutcome, connect, delete, get, put, swap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,21 +12,21 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::Channel;
 
-/// So few that clients meet, so many that the order of what each holds is soon found.
+/// Number of keys: few enough for contention, many enough for a fast check of each key's history.
 const KEYS: u64 = 8;
 
-/// Tasks that read and write until they are told to stop.
+/// Client tasks that run until stopped.
 pub(crate) struct Registers {
     runtime: Runtime,
     tasks: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     recorder: Arc<Recorder>,
-    /// How many operations each node has done.
+    /// Number of operations that each node has completed.
     done: Vec<Arc<AtomicUsize>>,
 }
 
 impl Registers {
-    /// `each` tasks for each node.
+    /// Starts `each` tasks for each node.
     pub(crate) fn start(ports: &[u16], each: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let mut registers = Self {
@@ -40,7 +40,7 @@ impl Registers {
             for task in 0..each {
                 let client = Client {
                     name: format!("node{}/client{task}", node + 1),
-                    dice: (node * each + task + 1) as u64,
+                    random: (node * each + task + 1) as u64,
                     recorder: Arc::clone(&registers.recorder),
                     done: Arc::clone(&registers.done[node]),
                     seen: BTreeMap::new(),
@@ -52,12 +52,12 @@ impl Registers {
         registers
     }
 
-    /// How many operations a node has done.
+    /// Returns the number of operations that a node has completed.
     pub(crate) fn done(&self, node: usize) -> usize {
         self.done[node].load(Ordering::Relaxed)
     }
 
-    /// Lets what is under way end, and returns what was written down.
+    /// Waits for the pending operations, and returns the recorded history.
     pub(crate) fn stop(self) -> Arc<Recorder> {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
@@ -69,10 +69,11 @@ impl Registers {
 
 struct Client {
     name: String,
-    dice: u64,
+    /// State of a pseudorandom generator.
+    random: u64,
     recorder: Arc<Recorder>,
     done: Arc<AtomicUsize>,
-    /// What it saw last under each key: what it expects when it compares.
+    /// The last value seen of each key: the expected value of a compare-and-set.
     seen: BTreeMap<String, Option<String>>,
 }
 
@@ -82,73 +83,75 @@ impl Client {
         let mut number = 0_u64;
         while !stop.load(Ordering::Relaxed) {
             number += 1;
-            let key = format!("register{}", self.roll() % KEYS);
-            let asked = self.choose(&key, number);
-            let pending = self.recorder.begin(&self.name, &key, asked.clone());
-            match ask(&mut channel, &key, &asked).await {
-                Ok(told) => {
-                    self.recorder.done(&pending, &told);
+            let key = format!("register{}", self.next_random() % KEYS);
+            let request = self.choose(&key, number);
+            let pending = self.recorder.begin(&self.name, &key, request.clone());
+            match send(&mut channel, &key, &request).await {
+                Ok(response) => {
+                    self.recorder.done(&pending, &response);
                     self.done.fetch_add(1, Ordering::Relaxed);
-                    self.remember(key, asked, told);
+                    self.record_seen(key, request, response);
                 }
                 Err(status) => {
-                    if matches!(asked, Asked::Get) || is_refusal(&status) {
+                    if matches!(request, Request::Get) || is_rejection(&status) {
                         self.recorder.failed(&pending);
                     } else {
                         self.recorder.lost(&pending);
                     }
-                    // A dead node refuses in microseconds.
+                    // A connection to a stopped node fails in microseconds: do not spin.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         }
     }
 
-    /// Half of all operations read. No value is ever written twice.
-    fn choose(&mut self, key: &str, number: u64) -> Asked {
+    /// Chooses a random operation; half of them read. No value is written twice.
+    fn choose(&mut self, key: &str, number: u64) -> Request {
         let value = format!("{}/{number}", self.name);
-        match self.roll() % 8 {
-            0..4 => Asked::Get,
-            4..6 => Asked::Put(value),
-            6 => Asked::Swap(self.seen.get(key).cloned().flatten(), value),
-            _ => Asked::Delete,
+        match self.next_random() % 8 {
+            0..4 => Request::Get,
+            4..6 => Request::Put(value),
+            6 => Request::Swap(self.seen.get(key).cloned().flatten(), value),
+            _ => Request::Delete,
         }
     }
 
-    fn remember(&mut self, key: String, asked: Asked, told: Told) {
-        let held = match (asked, told) {
-            (Asked::Get, Told::Found(found)) => found,
-            (Asked::Swap(..), Told::Swapped(Swapped::No(found))) => found,
-            (Asked::Put(value) | Asked::Swap(_, value), _) => Some(value),
-            (Asked::Get | Asked::Delete, _) => None,
+    fn record_seen(&mut self, key: String, request: Request, response: Response) {
+        let value = match (request, response) {
+            (Request::Get, Response::Found(found)) => found,
+            (Request::Swap(..), Response::Swapped(SwapOutcome::Mismatch(found))) => found,
+            (Request::Put(value) | Request::Swap(_, value), _) => Some(value),
+            (Request::Get | Request::Delete, _) => None,
         };
-        self.seen.insert(key, held);
+        self.seen.insert(key, value);
     }
 
-    /// Scattered, and the same in every run.
-    fn roll(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
-        self.dice >> 33
+    /// Returns the next number of a linear congruential generator, the same in every run.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+        self.random >> 33
     }
 }
 
-async fn ask(
+async fn send(
     channel: &mut KvClient<Channel>,
     key: &str,
-    asked: &Asked,
-) -> Result<Told, tonic::Status> {
-    Ok(match asked {
-        Asked::Get => Told::Found(get(channel, key, false).await?),
-        Asked::Put(value) => {
+    request: &Request,
+) -> Result<Response, tonic::Status> {
+    Ok(match request {
+        Request::Get => Response::Found(get(channel, key, false).await?),
+        Request::Put(value) => {
             put(channel, key, value).await?;
-            Told::Found(None)
+            Response::Found(None)
         }
-        Asked::Delete => Told::Deleted(delete(channel, key).await?),
-        Asked::Swap(old, new) => Told::Swapped(swap(channel, key, old.as_deref(), new).await?),
+        Request::Delete => Response::Deleted(delete(channel, key).await?),
+        Request::Swap(old, new) => {
+            Response::Swapped(swap(channel, key, old.as_deref(), new).await?)
+        }
     })
 }
 
-/// Whether an answer says that the write was not taken, and never will be.
-fn is_refusal(status: &tonic::Status) -> bool {
+/// Returns whether a reply states that the write was rejected, and will not be applied.
+fn is_rejection(status: &tonic::Status) -> bool {
     status.message() == "etcdserver: no leader" || status.code() == Code::ResourceExhausted
 }

@@ -1,4 +1,4 @@
-//! Clients that write as fast as they can, and remember what was acknowledged.
+//! Clients that write continuously, and record the acknowledged writes.
 
 use super::{connect, put};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// One write that has ended.
+/// One completed or failed write.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) node: usize,
@@ -15,11 +15,11 @@ pub(crate) struct Write {
     pub(crate) value: String,
     pub(crate) begun: Instant,
     pub(crate) ended: Instant,
-    /// What the node said instead of acknowledging it.
+    /// Error message of a write that was not acknowledged.
     pub(crate) error: Option<String>,
 }
 
-/// Tasks that write keys of their own through every node until they are told to stop.
+/// Client tasks that write distinct keys through every node until stopped.
 pub(crate) struct Writers {
     runtime: Runtime,
     tasks: Vec<JoinHandle<()>>,
@@ -28,7 +28,7 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// `each` tasks for each node.
+    /// Starts `each` tasks for each node.
     pub(crate) fn start(ports: &[u16], each: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let mut writers = Self {
@@ -52,17 +52,17 @@ impl Writers {
         writers
     }
 
-    /// How many writes that fit have ended.
-    pub(crate) fn count(&self, fits: impl Fn(&Write) -> bool) -> usize {
-        self.ended.lock().expect("no writer panics").iter().filter(|write| fits(write)).count()
+    /// Returns the number of ended writes that match.
+    pub(crate) fn count(&self, matches: impl Fn(&Write) -> bool) -> usize {
+        self.ended.lock().expect("no writer panics").iter().filter(|write| matches(write)).count()
     }
 
-    /// The first write that fits, of those that have ended.
-    pub(crate) fn find(&self, fits: impl Fn(&Write) -> bool) -> Option<Write> {
-        self.ended.lock().expect("no writer panics").iter().find(|write| fits(write)).cloned()
+    /// Returns the first ended write that matches.
+    pub(crate) fn find(&self, matches: impl Fn(&Write) -> bool) -> Option<Write> {
+        self.ended.lock().expect("no writer panics").iter().find(|write| matches(write)).cloned()
     }
 
-    /// Lets the writes under way end, and returns all.
+    /// Waits for the pending writes, and returns all.
     pub(crate) fn stop(self) -> Vec<Write> {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
@@ -93,8 +93,8 @@ async fn write_on(
         let begun = Instant::now();
         let error = put(&mut client, &key, &value).await.err();
         if error.is_some() {
-            // A dead node refuses in microseconds: asking it on and on would take the cores that
-            // the others need to elect a leader.
+            // A connection to a stopped node fails in microseconds: retrying at once would take the
+            // cores that the other nodes need to elect a leader.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let error = error.map(|status| status.message().to_owned());
