@@ -1,5 +1,5 @@
-//! Frames of 256 bytes from one node to another: a batch is sent, and the receiver answers when
-//! the last has arrived. A batch of 1 is a ping-pong.
+//! Throughput of a link between two nodes: one sends a batch of frames of 256 bytes, the other replies
+//! after the last. A batch of 1 measures the round trip.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,7 +14,7 @@ const FRAME: usize = 256;
 const CLUSTER: ClusterId = ClusterId(1);
 const NODES: [NodeId; 2] = [NodeId(1), NodeId(2)];
 
-/// Two ends of one link.
+/// The two ends of a link.
 type Pair = [Arc<dyn Transport>; 2];
 
 fn link(criterion: &mut Criterion) {
@@ -86,17 +86,17 @@ fn measure(criterion: &mut Criterion, runtime: &Runtime, name: &str, [here, ther
     }
 }
 
-/// Sends until one frame has made it both ways, then takes what else had been sent.
+/// Sends frames until one arrives in each direction, then receives the surplus ones.
 async fn connect(here: &Arc<dyn Transport>, there: &Arc<dyn Transport>, frame: &Bytes) {
-    let patience = std::time::Duration::from_millis(200);
+    let limit = std::time::Duration::from_millis(200);
     for (from, to, target) in [(here, there, NODES[1]), (there, here, NODES[0])] {
         loop {
             from.send(target, Lane::Log, frame.clone());
-            if tokio::time::timeout(patience, to.recv()).await.is_ok() {
+            if tokio::time::timeout(limit, to.recv()).await.is_ok() {
                 break;
             }
         }
-        while tokio::time::timeout(patience, to.recv()).await.is_ok() {}
+        while tokio::time::timeout(limit, to.recv()).await.is_ok() {}
     }
 }
 

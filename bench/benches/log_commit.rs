@@ -1,7 +1,7 @@
-//! Durable batches a second: what one writer thread gets out of a log store, entries of 256 bytes.
+//! Durable batches per second of one writer thread on a log store, with entries of 256 bytes.
 //!
-//! The RocksDB rows sync at every commit, so they measure the disk first of all. The row
-//! `file/append+fdatasync` is the same disk without a database: read the others beside it.
+//! RocksDB syncs at every commit, so its rows mainly measure the disk. The row `file/append+fdatasync`
+//! is the same disk without a database, for comparison.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -12,7 +12,7 @@ use synod_types::{ClusterId, GroupId, Incarnation, NodeId, Slot, Value, Values};
 const ENTRY: usize = 256;
 const BATCHES: [usize; 4] = [1, 10, 100, 1000];
 const GROUP: GroupId = GroupId(0);
-/// As in a node with snapshots: what lies this far behind goes.
+/// Number of slots that compaction keeps, as in a node with snapshots.
 const KEPT: u64 = 10_000;
 
 fn log_commit(criterion: &mut Criterion) {
@@ -45,7 +45,7 @@ fn commit(criterion: &mut Criterion, name: &str, mut store: impl LogStore) {
                     let base = Bytes::from_static(b"base");
                     ops.push((GROUP, LogOp::Compact { through, base }));
                 }
-                store.commit(&Batch { ops }).expect("the disk takes it");
+                store.commit(&Batch { ops }).expect("the disk is writable");
                 next = next.plus(entries);
             });
         });
@@ -60,8 +60,8 @@ fn plain_file(criterion: &mut Criterion, path: &std::path::Path) {
         group.throughput(Throughput::Elements(entries as u64));
         group.bench_function(BenchmarkId::new("file/append+fdatasync", entries), |bencher| {
             bencher.iter(|| {
-                file.write_all(&bytes).expect("the disk takes it");
-                file.sync_data().expect("the disk takes it");
+                file.write_all(&bytes).expect("the disk is writable");
+                file.sync_data().expect("the disk is writable");
             });
         });
     }

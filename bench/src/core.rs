@@ -1,5 +1,5 @@
-//! Protocol cores side by side in one thread: no disk, no network, no clock. What is left is the
-//! core in its host, which holds the fence.
+//! Protocol cores in one thread, without disk, network or clock. The benchmark measures the core and
+//! its host, which enforces the fence.
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -7,17 +7,18 @@ use std::time::Duration;
 use synod_consensus::{Host, Input, Outputs, Protocol, Role, Round, Saved, TimerChange};
 use synod_types::{Instant, NodeId, Slot, Ticket};
 
-/// Slots that stay in a core's window when it is compacted; without compaction, page faults are
-/// what is measured.
+/// Number of slots that remain in a core's log window after compaction. Without compaction, page
+/// faults would dominate the measurement.
 const KEPT: u64 = 1024;
+/// Number of slots between two compactions.
 const COMPACT_EVERY: u64 = 4096;
 
-/// Cores that deliver to one another at once.
+/// A cluster of cores with immediate message delivery.
 pub struct Cores<P: Protocol> {
     nodes: Vec<Node<P>>,
     wire: VecDeque<(NodeId, NodeId, P::Message)>,
     now: Instant,
-    /// Who is offered the commands: the leader, or one of peers.
+    /// Index of the node that receives the commands: the leader, or a peer of Basic Paxos.
     leader: usize,
     tickets: u64,
 }
@@ -31,11 +32,11 @@ struct Node<P: Protocol> {
 }
 
 impl<P: Protocol> Cores<P> {
-    /// Recovers a core from an empty disk for every setting, and lets the first one lead if the
+    /// Recovers a core from an empty disk for each configuration, and elects the first one if the
     /// protocol has leaders.
     ///
     /// # Panics
-    /// If the settings are refused, or the first node cannot win an undisturbed election.
+    /// If a configuration is rejected, or the first node does not win its election.
     pub fn elect(configs: impl IntoIterator<Item = (NodeId, P::Config)>) -> Self {
         let nodes: Vec<_> = configs.into_iter().map(|(id, config)| Node::new(id, config)).collect();
         let mut cores =
@@ -49,21 +50,21 @@ impl<P: Protocol> Cores<P> {
                 cores.deliver();
                 return cores;
             }
-            // Long enough for every timer, and for every old leader to be forgotten.
+            // Longer than every timer and election timeout.
             cores.now = cores.now + Duration::from_secs(10);
             for timer in std::mem::take(&mut cores.nodes[0].timers) {
                 cores.step(0, Input::Timeout(timer));
                 cores.deliver();
             }
         }
-        panic!("the first node does not win: {:?}", cores.nodes[0].host.core().status());
+        panic!("the first node is not elected: {:?}", cores.nodes[0].host.core().status());
     }
 
-    /// Offers the commands to the leader together and goes on until all nodes have decided all
-    /// they can. Returns how many slots the leader has decided since the start.
+    /// Proposes the commands to the leader together and runs until no message is in flight. Returns the
+    /// last slot that the leader has decided.
     ///
     /// # Panics
-    /// If the leader did not decide every command.
+    /// If the leader has not decided every command.
     pub fn decide(&mut self, commands: &[Bytes]) -> u64 {
         let before = self.nodes[self.leader].decided;
         for command in commands {
@@ -71,7 +72,7 @@ impl<P: Protocol> Cores<P> {
             let (ticket, command) = (Ticket(self.tickets), command.clone());
             self.nodes[self.leader].input(self.now, Input::Propose { ticket, command });
         }
-        self.turn(self.leader);
+        self.run_rounds(self.leader);
         self.deliver();
         let leader = &self.nodes[self.leader];
         assert_eq!(
@@ -92,11 +93,11 @@ impl<P: Protocol> Cores<P> {
 
     fn step(&mut self, index: usize, input: Input<P>) {
         self.nodes[index].input(self.now, input);
-        self.turn(index);
+        self.run_rounds(index);
     }
 
-    /// Rounds of a host whose disk answers at once, until nothing is written.
-    fn turn(&mut self, index: usize) {
+    /// Runs rounds of a host until one writes nothing. Writes are durable at once.
+    fn run_rounds(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         while node.round(self.now, &mut self.wire) {}
         if node.decided.0 >= node.compacted.0 + COMPACT_EVERY {
@@ -116,14 +117,14 @@ impl<P: Protocol> Node<P> {
 
     fn input(&mut self, now: Instant, input: Input<P>) {
         let outputs = self.host.input(now, input, &mut ());
-        take(outputs, &mut self.timers, &mut self.decided);
+        process(outputs, &mut self.timers, &mut self.decided);
     }
 
-    /// One round. Returns whether anything was written.
+    /// Runs one round. Returns whether it wrote anything.
     fn round(&mut self, now: Instant, wire: &mut VecDeque<(NodeId, NodeId, P::Message)>) -> bool {
         let Round { seq, sends, outputs, .. } = self.host.round(now, &mut ());
         wire.extend(sends.drain(..).map(|(to, message)| (self.id, to, message)));
-        take(outputs, &mut self.timers, &mut self.decided);
+        process(outputs, &mut self.timers, &mut self.decided);
         if let Some(seq) = seq {
             self.host.written(seq);
         }
@@ -131,7 +132,8 @@ impl<P: Protocol> Node<P> {
     }
 }
 
-fn take<P: Protocol>(outputs: &mut Outputs<P>, timers: &mut Vec<P::Timer>, decided: &mut Slot) {
+/// Updates timers and the last decided slot.
+fn process<P: Protocol>(outputs: &mut Outputs<P>, timers: &mut Vec<P::Timer>, decided: &mut Slot) {
     if outputs.is_empty() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Shared pieces of the benchmarks: one criterion file a layer is in `benches/`.
+//! Shared code of the benchmarks. `benches/` has one criterion file per layer.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

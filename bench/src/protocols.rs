@@ -1,4 +1,4 @@
-//! The protocols as they are compared: one function each, and settings as they ship.
+//! Configurations of the compared protocols, with default settings.
 
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
@@ -6,10 +6,10 @@ use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_types::{Membership, NodeId};
 
-/// One core's settings for every node.
+/// The configuration of each node's core.
 pub type Configs<P> = Vec<(NodeId, <P as Protocol>::Config)>;
 
-/// Raft with `nodes` voters and default settings.
+/// Returns configurations of Raft with `nodes` voters and default settings.
 ///
 /// # Panics
 /// If there is no node.
@@ -18,7 +18,7 @@ pub fn raft(nodes: u64) -> Configs<Raft> {
     configs(nodes, |node, members| synod_raft::Config::new(node, members).expect("a member"))
 }
 
-/// Multi-Paxos with `nodes` voters and default settings.
+/// Returns configurations of Multi-Paxos with `nodes` voters and default settings.
 ///
 /// # Panics
 /// If there is no node.
@@ -27,17 +27,17 @@ pub fn multi_paxos(nodes: u64) -> Configs<MultiPaxos> {
     configs(nodes, |node, members| synod_multi_paxos::Config::new(node, members).expect("a member"))
 }
 
-/// Basic Paxos with `nodes` voters and default settings, save that `waiting` commands may wait:
-/// a batch is offered at once, and here none of it may give way.
+/// Returns configurations of Basic Paxos with `nodes` voters and a limit of `waiting` queued commands:
+/// a batch is proposed at once, and no command may be rejected.
 ///
 /// # Panics
-/// If there is no node, or so many commands must not wait.
+/// If there is no node, or `waiting` is above the maximum.
 #[must_use]
 pub fn basic_paxos(nodes: u64, waiting: usize) -> Configs<BasicPaxos> {
     let limits = synod_basic_paxos::Limits { waiting, ..Default::default() };
     configs(nodes, |node, members| {
         let config = synod_basic_paxos::Config::new(node, members).expect("a member");
-        config.with_limits(limits.clone()).expect("sound limits")
+        config.with_limits(limits.clone()).expect("valid limits")
     })
 }
 

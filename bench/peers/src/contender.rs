@@ -1,27 +1,27 @@
-//! What is measured, and how large.
+//! The common interface of the compared clusters, and the size of a measurement.
 
 use bytes::Bytes;
 
 /// The size of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Cores in the cluster.
+    /// Number of cores in the cluster.
     pub nodes: usize,
-    /// Bytes of a command.
+    /// Size of a command in bytes.
     pub bytes: usize,
-    /// Commands offered at once.
+    /// Number of commands proposed at once.
     pub batch: usize,
 }
 
 /// A cluster with a leader.
 pub trait Contender {
-    /// Offers one batch to the leader and carries messages until all is quiet; how many entries
-    /// were decided, on every node.
+    /// Proposes one batch to the leader and delivers messages until none is in flight. Returns the
+    /// number of entries that every node has decided.
     fn round(&mut self) -> u64;
 }
 
-/// The commands of one batch, made beforehand: making them is not part of the measurement. They
-/// are different ones, each in a buffer of its own, as clients would send them.
+/// Returns the commands of one batch, created before the measurement. They differ, and each has its own
+/// buffer, like commands of clients.
 pub fn commands(shape: Shape) -> Vec<Bytes> {
     (0..shape.batch).map(|n| Bytes::from(vec![n as u8; shape.bytes])).collect()
 }

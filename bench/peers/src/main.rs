@@ -1,15 +1,15 @@
-//! Synod's Raft core beside OmniPaxos: decided entries a second, in memory and in one thread.
+//! Comparison of Synod's Raft core with OmniPaxos: decided entries per second, in memory and in one
+//! thread.
 //!
-//! Every contender runs the same shape. A cluster of cores in one thread elects a leader; then, in
-//! turn, the leader is offered a batch of commands and messages are carried until none is left.
-//! Disks are memory, a message is a moved value, and every node takes note of what was decided.
-//! Logs are compacted by the same rule, so that memory stays bounded. What remains is the cost of
-//! the protocol's own code.
+//! Both run the same workload. A cluster of cores in one thread elects a leader; then, repeatedly, the
+//! leader receives a batch of commands, and messages are delivered until none is in flight. Disks are
+//! in memory, a message is a moved value, and every node reads its decided entries. Both compact their
+//! logs at the same interval, so that memory is bounded. The rest is the cost of the protocol's code.
 //!
-//! Contenders take turns within each run, because a machine's speed drifts; the medians of all
-//! runs are compared. Choices in favour of the peer: its batches have exactly the size that is
-//! offered, its commands are [`Bytes`](bytes::Bytes), whose clone copies no payload, it reads each
-//! decided entry once a node, and its clock stands still, so that it sends no heartbeats.
+//! The contenders alternate within each run, because a machine's speed drifts, and the medians of all
+//! runs are compared. Choices in favour of OmniPaxos: its batch size is exactly that of the workload;
+//! its commands are [`Bytes`](bytes::Bytes), whose clone copies no payload; each node reads a decided
+//! entry once; and its clock does not advance, so it sends no heartbeats.
 #![forbid(unsafe_code)]
 
 mod contender;
@@ -22,7 +22,7 @@ use contender::{Contender, Shape};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How often and how long each contender runs, and with which batches.
+/// Number and length of the runs, and the batch sizes.
 struct Plan {
     runs: usize,
     length: Duration,
@@ -32,7 +32,7 @@ struct Plan {
 /// Builds a contender for a shape.
 type Build = fn(Shape) -> Box<dyn Contender>;
 
-/// Who is measured: the first is compared with all others.
+/// The contenders. Ratios compare the first with each of the others.
 const CONTENDERS: [(&str, Build); 2] = [
     ("Synod", |shape| Box::new(synod::Synod::elect(shape))),
     ("OmniPaxos 0.2.4", |shape| Box::new(omni::Omni::elect(shape))),
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         }
     };
     let names = CONTENDERS.map(|(name, _)| name).join(" | ");
-    println!("decided entries a second, medians of {} runs in turn", plan.runs);
+    println!("decided entries per second, medians of {} alternating runs", plan.runs);
     println!("| nodes | bytes | batch | {names} | ratio |\n|---|---|---|---|---|---|");
     for nodes in [3, 5] {
         for bytes in [16, 256] {
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Reads the command line.
+/// Parses the command line.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
     let batches = vec![1, 64, 1024];
     let mut plan = Plan { runs: 7, length: Duration::from_millis(300), batches };
@@ -77,7 +77,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
     Ok(plan)
 }
 
-/// The median rate of each contender, from runs in turn.
+/// Returns the median rate of each contender over alternating runs.
 fn compare(shape: Shape, plan: &Plan) -> Vec<f64> {
     let mut rates = vec![Vec::with_capacity(plan.runs); CONTENDERS.len()];
     for _ in 0..plan.runs {
@@ -88,7 +88,7 @@ fn compare(shape: Shape, plan: &Plan) -> Vec<f64> {
     rates.into_iter().map(median).collect()
 }
 
-/// Decided entries a second over about `length`, after a warm-up of a tenth of it.
+/// Returns the decided entries per second over about `length`, after a warm-up of a tenth of it.
 fn measure(contender: &mut dyn Contender, length: Duration) -> f64 {
     run_for(contender, length / 10);
     let began = Instant::now();
@@ -96,12 +96,12 @@ fn measure(contender: &mut dyn Contender, length: Duration) -> f64 {
     decided as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Runs rounds until `length` has passed; how many entries they decided.
+/// Runs rounds until `length` has passed; returns the number of entries that they decided.
 fn run_for(contender: &mut dyn Contender, length: Duration) -> u64 {
     let began = Instant::now();
     let mut decided = 0;
     while began.elapsed() < length {
-        // A reading of the clock costs as much as a small round: take one for many.
+        // Reading the clock costs as much as a small round, so read it once for many.
         for _ in 0..64 {
             decided += contender.round();
         }
@@ -109,13 +109,13 @@ fn run_for(contender: &mut dyn Contender, length: Duration) -> u64 {
     decided
 }
 
-/// The middle one of an odd number of values, the upper middle one of an even number.
+/// Returns the median, or the upper median of an even number of values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Prints one row: rates in millions a second, then how often the first beats each other one.
+/// Prints one row: rates in millions per second, then the ratio of the first to each of the others.
 fn report(shape: Shape, rates: &[f64]) {
     let cells: Vec<_> = rates.iter().map(|rate| format!("{:.2} M/s", rate / 1e6)).collect();
     let ratios: Vec<_> = rates[1..].iter().map(|rate| format!("{:.1}", rates[0] / rate)).collect();

@@ -1,4 +1,4 @@
-//! OmniPaxos over its own memory storage (the crate `omnipaxos_storage`).
+//! OmniPaxos with its own memory storage (the crate `omnipaxos_storage`).
 
 use crate::contender::{Contender, Shape, commands};
 use bytes::Bytes;
@@ -9,10 +9,10 @@ use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 use omnipaxos_storage::memory_storage::MemoryStorage;
 use std::hint::black_box;
 
-/// Entries between two trims of the logs.
+/// Number of entries between two trims of the logs.
 const TRIM_EVERY: usize = 4096;
 
-/// One entry of the log: the command and nothing else.
+/// One entry of the log: a command.
 #[derive(Clone, Debug)]
 struct Command(Bytes);
 
@@ -26,7 +26,7 @@ type Node = OmniPaxos<Command, MemoryStorage<Command>>;
 pub struct Omni {
     nodes: Vec<Node>,
     leader: usize,
-    /// What each node has read of the decided log.
+    /// Number of decided entries that each node has read.
     read: Vec<usize>,
     trimmed: usize,
     commands: Vec<Bytes>,
@@ -34,7 +34,7 @@ pub struct Omni {
 }
 
 impl Omni {
-    /// Builds the cluster and lets time pass until there is a leader.
+    /// Builds the cluster and advances time until a leader is elected.
     ///
     /// # Panics
     /// If no leader is elected within a thousand ticks.
@@ -51,7 +51,7 @@ impl Omni {
         };
         for _ in 0..1000 {
             omni.nodes.iter_mut().for_each(OmniPaxos::tick);
-            omni.carry();
+            omni.deliver();
             if let Some((leader, true)) = omni.nodes[0].get_current_leader() {
                 omni.leader = leader as usize - 1;
                 return omni;
@@ -60,8 +60,8 @@ impl Omni {
         panic!("no leader");
     }
 
-    /// Carries messages until there are none left.
-    fn carry(&mut self) {
+    /// Delivers messages until none is in flight.
+    fn deliver(&mut self) {
         loop {
             let mut idle = true;
             for sender in 0..self.nodes.len() {
@@ -80,12 +80,12 @@ impl Omni {
         }
     }
 
-    /// Reads what was decided since the last time on every node, as an application would.
+    /// Reads the newly decided entries on every node, as an application would.
     fn read_decided(&mut self) {
         for (node, read) in self.nodes.iter().zip(&mut self.read) {
             for entry in node.read_decided_suffix(*read).unwrap_or_default() {
                 let LogEntry::Decided(Command(command)) = entry else {
-                    panic!("what was read as decided is not")
+                    panic!("an entry of the decided suffix is not decided")
                 };
                 black_box(command);
                 *read += 1;
@@ -93,13 +93,13 @@ impl Omni {
         }
     }
 
-    /// Trims every log to what all nodes have accepted, now and then.
+    /// Removes the log entries that all nodes have accepted, at intervals.
     fn trim(&mut self) {
         if self.read[self.leader] < self.trimmed + TRIM_EVERY {
             return;
         }
-        self.nodes[self.leader].trim(None).expect("the leader trims what is decided");
-        self.carry();
+        self.nodes[self.leader].trim(None).expect("the leader trims decided entries");
+        self.deliver();
         self.trimmed = self.nodes[self.leader].get_compacted_idx();
     }
 }
@@ -109,19 +109,19 @@ impl Contender for Omni {
         let before = self.read[self.leader];
         for command in &self.commands {
             let command = Command(command.clone());
-            self.nodes[self.leader].append(command).expect("the leader takes commands");
+            self.nodes[self.leader].append(command).expect("the leader accepts commands");
         }
-        self.carry();
+        self.deliver();
         self.read_decided();
         let decided = self.read[self.leader] - before;
         assert_eq!(decided, self.commands.len(), "a batch was not decided in its round");
-        assert!(self.read.iter().all(|read| *read == self.read[0]), "a node fell behind");
+        assert!(self.read.iter().all(|read| *read == self.read[0]), "a node lags: {:?}", self.read);
         self.trim();
         decided as u64
     }
 }
 
-/// One node with its batching set to the size that is offered.
+/// Returns a node whose batch size is that of the workload.
 fn node(pid: NodeId, ids: &[NodeId], batch: usize) -> Node {
     let cluster_config =
         ClusterConfig { configuration_id: 1, nodes: ids.to_vec(), ..ClusterConfig::default() };

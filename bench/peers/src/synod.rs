@@ -1,4 +1,4 @@
-//! Synod's Raft core, driven by the very code that drives it in Synod's own benchmark.
+//! Synod's Raft core, driven by the same code as in Synod's own benchmark.
 
 use crate::contender::{Contender, Shape, commands};
 use crate::cores::Cores;
@@ -14,14 +14,14 @@ pub struct Synod {
 }
 
 impl Synod {
-    /// Builds the cluster and lets its first node lead.
+    /// Builds the cluster and elects its first node.
     pub fn elect(shape: Shape) -> Self {
         let ids = || (1..=shape.nodes as u64).map(NodeId);
         let members = Membership::new(ids(), []).expect("a group of voters");
         let configs = ids()
             .map(|id| (id, Config::new(id, members.clone()).expect("the founders are members")));
         let mut cores = Cores::elect(configs);
-        // The first round counts what was decided since the start, a no-op for example.
+        // The first batch also decides the entries of the election, such as a no-op.
         let commands = commands(shape);
         let decided = cores.decide(&commands);
         Self { cores, commands, decided }
