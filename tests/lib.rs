@@ -1,5 +1,5 @@
-//! What the tests that cross crates share with programs: the list of bugs that shipped elsewhere,
-//! and the runner of planted ones.
+//! Code that workspace-wide tests share with programs: the catalogue of bugs that shipped elsewhere,
+//! and the runner of planted bugs.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,8 +1,8 @@
-//! Plants every bug of `mutants/` in a copy of the tree and sees that its killers notice.
+//! Plants every bug of `mutants/` in a copy of the tree and checks that its killers fail.
 //!
-//! `mutants [--write] [ID ...]` runs all bugs, or those whose names begin so, and exits with 1 if
-//! one survives a killer, does not apply or does not compile, or if a killer fails on the tree as
-//! it is. `--write` puts the results into the table of `docs/verification.md`.
+//! `mutants [--write] [ID ...]` runs all bugs, or those whose names have one of these prefixes. It
+//! exits with 1 if a bug survives a killer, does not apply or does not compile, or if a killer fails on
+//! the unchanged tree. `--write` writes the results to the table of `docs/verification.md`.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, ensure};
@@ -25,11 +25,11 @@ fn main() -> ExitCode {
 fn run(mut wanted: Vec<String>) -> Result<()> {
     let write = wanted.iter().any(|word| word == "--write");
     wanted.retain(|word| word != "--write");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tree has no root")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace root")?;
     let all = Patch::load(&root.join("mutants"))?;
     let patches = chosen(&all, &wanted)?;
-    let program = std::env::current_exe().context("where is this program?")?;
-    let worktree = Worktree::beside(root, &program).context("no room for a copy")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let worktree = Worktree::beside(root, &program).context("cannot create the copy")?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for patch in &patches {
         eprintln!("mutants: {}: {}", patch.id, patch.breaks);
@@ -50,7 +50,7 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
     if write {
         let page = root.join("docs/verification.md");
         let text = fs::read_to_string(&page)?;
-        let text = table::write(&text, &all, &rows).context("the page has no table")?;
+        let text = table::write(&text, &all, &rows).context("docs/verification.md has no table")?;
         fs::write(&page, text)?;
     }
     let lines: Vec<_> = rows.iter().map(Line::from).collect();
@@ -60,8 +60,7 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The patches that the command line names, or all; those of one crate one after another, because
-/// then less is compiled again.
+/// Returns the patches that the command line selects, or all, grouped by crate to reduce compilation.
 fn chosen(all: &[Patch], wanted: &[String]) -> Result<Vec<Patch>> {
     let is_named = |patch: &Patch, name: &String| patch.id.starts_with(name.as_str());
     for name in wanted {
@@ -75,7 +74,7 @@ fn chosen(all: &[Patch], wanted: &[String]) -> Result<Vec<Patch>> {
     Ok(chosen)
 }
 
-/// One line a bug: who noticed, at which seed, after how much processor time.
+/// Prints one line per bug: the layers that killed it, each with its seed and processor time.
 fn print_row(row: &Row) {
     let kill = |layer| {
         let kill = row.kills.iter().find(|kill| kill.layer == layer)?;

@@ -1,4 +1,4 @@
-//! The rows, as they stand in the document's tables.
+//! Parser of the document's tables.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use std::fmt;
 /// use synod_tests::bugs::{Catalogue, Kind};
 ///
 /// let text = "| raft-38 | L | it went wrong | there #1 | `raft`, `sim`; waits for: snapshots |";
-/// let catalogue = Catalogue::parse(text).expect("a sound row");
+/// let catalogue = Catalogue::parse(text).expect("a valid row");
 /// let row = &catalogue.rows()[0];
 /// assert_eq!((row.id.as_str(), row.kind), ("raft-38", Kind::Liveness));
 /// assert_eq!(row.holders, ["raft", "sim"]);
@@ -20,24 +20,24 @@ pub struct Catalogue(Vec<Row>);
 /// One bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// `raft-09`, `paxos-p05`.
+    /// The id, such as `raft-09` or `paxos-p05`.
     pub id: String,
-    /// What it harms.
+    /// The violated kind of property.
     pub kind: Kind,
-    /// What went wrong.
+    /// The bug, in a few words.
     pub what: String,
     /// The crates, without `synod-`, that have a test of this number.
     pub holders: Vec<String>,
-    /// What Synod lacks for the row, or the rest of it, to apply.
+    /// Features that Synod lacks, and without which the bug, or a part of it, cannot occur.
     pub waits_for: Vec<String>,
 }
 
-/// What a bug harms.
+/// Kind of a violated property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Something wrong is told, or something told is lost.
+    /// Safety: a reply is wrong, or acknowledged data is lost.
     Safety,
-    /// The cluster does not serve although it could.
+    /// Liveness: the cluster does not serve although it could.
     Liveness,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A line of a table that cannot be read.
+/// Error in a line of a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {line:?}")]
 pub struct CatalogueError {
@@ -59,22 +59,22 @@ pub struct CatalogueError {
 }
 
 impl Catalogue {
-    /// Reads the tables out of the document.
+    /// Parses the document's tables.
     ///
     /// # Errors
-    /// If a row has another form than the tables' others.
+    /// If a row is malformed.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
         let is_row = |line: &&str| line.starts_with("| raft-") || line.starts_with("| paxos-");
         text.lines().filter(is_row).map(Row::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// A catalogue of these rows.
+    /// Returns a catalogue of these rows.
     #[must_use]
     pub fn of(rows: Vec<Row>) -> Self {
         Self(rows)
     }
 
-    /// The rows.
+    /// Returns the rows.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.0
@@ -83,32 +83,32 @@ impl Catalogue {
 
 impl Row {
     fn parse(line: &str) -> Result<Self, CatalogueError> {
-        let wrong = |what| CatalogueError { what, line: line.to_owned() };
+        let malformed = |what| CatalogueError { what, line: line.to_owned() };
         let inner = line.strip_prefix('|').and_then(|line| line.trim_end().strip_suffix('|'));
         let cells: Vec<_> = inner.unwrap_or_default().split('|').map(str::trim).collect();
         let [id, kind, what, place, held_by] = cells[..] else {
-            return Err(wrong("a row has five cells"));
+            return Err(malformed("a row must have five cells"));
         };
         if what.is_empty() || place.is_empty() {
-            return Err(wrong("a cell is empty"));
+            return Err(malformed("a cell is empty"));
         }
         let kind = match kind {
             "S" => Kind::Safety,
             "L" => Kind::Liveness,
-            _ => return Err(wrong("the kind is S or L")),
+            _ => return Err(malformed("the kind must be S or L")),
         };
         let (holders, waits_for) = match held_by.split_once("waits for:") {
             Some((holders, features)) => (holders.trim().trim_end_matches(';'), features),
             None => (held_by, ""),
         };
         let holders = words(holders).map(quoted).collect::<Option<_>>();
-        let holders = holders.ok_or_else(|| wrong("a crate stands in backquotes"))?;
+        let holders = holders.ok_or_else(|| malformed("a crate must be in backquotes"))?;
         let waits_for = words(waits_for).map(str::to_owned).collect();
         Ok(Self { id: id.to_owned(), kind, what: what.to_owned(), holders, waits_for })
     }
 }
 
-/// What stands between commas.
+/// Splits a list at its commas.
 fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_another_form_is_refused() {
+    fn malformed_row_is_rejected() {
         for line in [
             "| raft-01 | S | what | where |",
             "| raft-01 | S | what | where | `raft` | more |",
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn text_around_the_tables_is_no_row() {
+    fn text_around_the_tables_is_ignored() {
         let text = "# Title\n\n| Row | Kind |\n|---|---|\nraft-01 is a row.\n";
-        assert_eq!(Catalogue::parse(text).expect("nothing to refuse").rows(), []);
+        assert_eq!(Catalogue::parse(text).expect("no malformed row").rows(), []);
     }
 }

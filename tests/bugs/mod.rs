@@ -1,7 +1,8 @@
-//! Bugs that shipped elsewhere, and the tests that hold each: `docs/bugs.md`, held to the sources.
+//! Bugs that shipped elsewhere, and the regression tests of each: `docs/bugs.md`, checked against the
+//! sources.
 //!
-//! The table in the document is the only list there is. A test belongs to a row by its name, so
-//! neither can move without the other.
+//! The document's table is the only list. A test belongs to a row by its name, so a renamed test or
+//! row is detected.
 
 mod catalogue;
 mod named;
@@ -11,10 +12,10 @@ pub use named::{NamedTest, named_tests};
 
 use std::collections::BTreeSet;
 
-/// The rows that there must be: the beginning of their ids, and how many.
+/// The required rows: the prefix of their ids, and their number.
 const SERIES: [(&str, usize); 2] = [("raft-", 45), ("paxos-p", 20)];
 
-/// What a row may wait for: what Synod does not have yet.
+/// Planned features that a row may wait for.
 const FEATURES: [&str; 8] = [
     "Fast Paxos",
     "fast reads",
@@ -26,17 +27,17 @@ const FEATURES: [&str; 8] = [
     "wiped stores",
 ];
 
-/// Everything that does not agree between the rows and the tests found in the sources, a line each.
+/// Returns the disagreements between the rows and the tests in the sources, one line each.
 #[must_use]
 pub fn disagreements(catalogue: &Catalogue, tests: &[NamedTest]) -> Vec<String> {
     let mut found = missing_rows(catalogue);
     for row in catalogue.rows() {
         let id = &row.id;
         if row.holders.is_empty() && row.waits_for.is_empty() {
-            found.push(format!("{id}: neither a crate that holds it nor what it waits for"));
+            found.push(format!("{id}: names neither a crate with a test nor a missing feature"));
         }
         for feature in row.waits_for.iter().filter(|it| !FEATURES.contains(&it.as_str())) {
-            found.push(format!("{id}: waits for {feature:?}, which is nothing that is planned"));
+            found.push(format!("{id}: waits for {feature:?}, which is not a planned feature"));
         }
         let holding: BTreeSet<_> = tests
             .iter()
@@ -44,25 +45,25 @@ pub fn disagreements(catalogue: &Catalogue, tests: &[NamedTest]) -> Vec<String> 
             .map(|it| &it.package)
             .collect();
         for holder in row.holders.iter().filter(|it| !holding.contains(it)) {
-            found.push(format!("{id}: no test of that number runs in {holder}"));
+            found.push(format!("{id}: no test of this number runs in {holder}"));
         }
-        for stranger in holding.into_iter().filter(|it| !row.holders.contains(it)) {
-            found.push(format!("{id}: {stranger} has a test of that number and is not named"));
+        for other in holding.into_iter().filter(|it| !row.holders.contains(it)) {
+            found.push(format!("{id}: {other} has a test of this number, and the row omits it"));
         }
     }
     for test in tests {
         let NamedTest { row, package, name, runs } = test;
         if !runs {
-            found.push(format!("{package}: {name} is not run: no #[test], or ignored"));
+            found.push(format!("{package}: {name} does not run: no #[test], or ignored"));
         }
         if !catalogue.rows().iter().any(|it| it.id == *row) {
-            found.push(format!("{package}: {name} is about {row}, which is no row"));
+            found.push(format!("{package}: {name} names the unknown row {row}"));
         }
     }
     found
 }
 
-/// Rows that are not there, are there twice, or stand out of order.
+/// Returns rows that are missing, duplicated, unexpected or out of order.
 fn missing_rows(catalogue: &Catalogue) -> Vec<String> {
     let expected: Vec<_> = SERIES
         .iter()
@@ -73,14 +74,14 @@ fn missing_rows(catalogue: &Catalogue) -> Vec<String> {
     for id in &expected {
         let count = ids.iter().filter(|it| **it == id).count();
         if count != 1 {
-            found.push(format!("{id}: there {count} times, not once"));
+            found.push(format!("{id}: {count} rows, expected 1"));
         }
     }
     for id in ids.iter().filter(|it| !expected.contains(it)) {
-        found.push(format!("{id}: not one of the rows that there are to be"));
+        found.push(format!("{id}: unexpected row"));
     }
     if found.is_empty() && !ids.iter().copied().eq(&expected) {
-        found.push("the rows stand out of order".to_owned());
+        found.push("the rows are out of order".to_owned());
     }
     found
 }
@@ -89,7 +90,7 @@ fn missing_rows(catalogue: &Catalogue) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// A whole catalogue in which every row is held by `raft`, but for `odd`.
+    /// Returns a complete catalogue. Every row names `raft`, except `odd`, which has the cell `held_by`.
     fn catalogue(odd: &str, held_by: &str) -> Catalogue {
         let mut text = String::new();
         for (prefix, count) in SERIES {
@@ -99,7 +100,7 @@ mod tests {
                 text += &format!("| {id} | S | what | where | {held_by} |\n");
             }
         }
-        Catalogue::parse(&text).expect("a sound table")
+        Catalogue::parse(&text).expect("a valid table")
     }
 
     fn test(row: &str, package: &str) -> NamedTest {
@@ -107,7 +108,7 @@ mod tests {
         NamedTest { name: format!("{row}_it"), row, package, runs: true }
     }
 
-    /// One test in `raft` for every row but `except`.
+    /// Returns one test in `raft` for every row, except `except`.
     fn tests(except: &str) -> Vec<NamedTest> {
         let whole = catalogue("", "");
         let ids = whole.rows().iter().map(|row| row.id.as_str()).filter(|id| *id != except);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_tests_that_agree_are_left_alone() {
+    fn agreement_has_no_findings() {
         assert_eq!(disagreements(&catalogue("", ""), &tests("")), [] as [String; 0]);
         let waiting = catalogue("raft-09", "waits for: leases, wiped stores");
         assert_eq!(disagreements(&waiting, &tests("raft-09")), [] as [String; 0]);
@@ -130,27 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_its_test_is_found() {
+    fn row_without_a_test_is_found() {
         assert_one(&catalogue("", ""), &tests("raft-09"), "raft-09: no test");
         let two = catalogue("paxos-p03", "`raft`, `replica`");
-        assert_one(&two, &tests(""), "paxos-p03: no test of that number runs in replica");
+        assert_one(&two, &tests(""), "paxos-p03: no test of this number runs in replica");
         assert_one(&catalogue("raft-09", ""), &tests("raft-09"), "neither");
     }
 
     #[test]
-    fn a_test_without_its_row_is_found() {
+    fn test_without_a_row_is_found() {
         let mut more = tests("");
         more.push(test("raft-46", "raft"));
-        assert_one(&catalogue("", ""), &more, "raft-46, which is no row");
+        assert_one(&catalogue("", ""), &more, "names the unknown row raft-46");
         let mut elsewhere = tests("");
         elsewhere.push(test("raft-09", "sim"));
-        assert_one(&catalogue("", ""), &elsewhere, "sim has a test of that number");
+        assert_one(&catalogue("", ""), &elsewhere, "sim has a test of this number");
         let waiting = catalogue("raft-09", "waits for: leases");
-        assert_one(&waiting, &tests(""), "raft has a test of that number");
+        assert_one(&waiting, &tests(""), "raft has a test of this number");
     }
 
     #[test]
-    fn a_test_that_is_not_run_holds_nothing() {
+    fn ignored_test_does_not_count() {
         let mut idle = tests("raft-09");
         idle.push(NamedTest { runs: false, ..test("raft-09", "raft") });
         let found = disagreements(&catalogue("", ""), &idle);
@@ -158,21 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_there_once_and_in_order() {
+    fn missing_duplicated_and_unordered_rows_are_found() {
         let rows: Vec<_> = catalogue("", "").rows().to_vec();
         let without = |id: &str| rows.iter().filter(|row| row.id != id).cloned().collect();
-        assert_one(&Catalogue::of(without("raft-30")), &tests("raft-30"), "there 0 times");
+        assert_one(&Catalogue::of(without("raft-30")), &tests("raft-30"), "raft-30: 0 rows");
         let mut twice = rows.clone();
         twice.push(rows[3].clone());
-        assert_one(&Catalogue::of(twice), &tests(""), "raft-04: there 2 times");
+        assert_one(&Catalogue::of(twice), &tests(""), "raft-04: 2 rows");
         let mut swapped = rows.clone();
         swapped.swap(0, 1);
         assert_one(&Catalogue::of(swapped), &tests(""), "out of order");
     }
 
     #[test]
-    fn only_what_is_planned_is_waited_for() {
+    fn unplanned_feature_is_found() {
         let odd = catalogue("raft-09", "waits for: a better day");
-        assert_one(&odd, &tests("raft-09"), "nothing that is planned");
+        assert_one(&odd, &tests("raft-09"), "not a planned feature");
     }
 }

@@ -1,10 +1,10 @@
-//! Finding tests by their names, in the sources as they are.
+//! Search for tests in the sources by their names.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A function whose name begins with the number of a row.
+/// A function whose name begins with a row's number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedTest {
     /// The row's id: `raft-09`.
@@ -13,11 +13,12 @@ pub struct NamedTest {
     pub package: String,
     /// The function's name.
     pub name: String,
-    /// Whether it is run as a test.
+    /// True if it runs as a test.
     pub runs: bool,
 }
 
-/// Every such function below `crates/` of the workspace at `root`, by row, crate and name.
+/// Returns every such function below `crates/` of the workspace at `root`, sorted by row, crate and
+/// name.
 ///
 /// # Errors
 /// If a folder or a source cannot be read.
@@ -47,7 +48,7 @@ fn walk(folder: &Path, package: &str, tests: &mut Vec<NamedTest>) -> io::Result<
     Ok(())
 }
 
-/// The functions of one source that bear a row's number.
+/// Returns the functions of one source whose names begin with a row's number.
 fn in_source(text: &str, package: &str) -> Vec<NamedTest> {
     let mut tests = Vec::new();
     let (mut is_test, mut is_ignored) = (false, false);
@@ -69,14 +70,14 @@ fn in_source(text: &str, package: &str) -> Vec<NamedTest> {
     tests
 }
 
-/// The name of the function that begins on this line.
+/// Returns the name of the function that begins on this line.
 fn function(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub ").unwrap_or(line);
     let rest = rest.strip_prefix("async ").unwrap_or(rest).strip_prefix("fn ")?;
     rest.split(|letter: char| letter != '_' && !letter.is_alphanumeric()).next()
 }
 
-/// The row that a name belongs to: `raft_09_late_write` to `raft-09`.
+/// Returns the row of a name: `raft-09` for `raft_09_late_write`.
 fn row_of(name: &str) -> Option<String> {
     ["raft_", "paxos_p"].iter().find_map(|series| {
         let (number, _) = name.strip_prefix(series)?.split_once('_')?;
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_to_its_row() {
+    fn row_is_derived_from_the_name() {
         assert_eq!(row_of("raft_09_late_write").as_deref(), Some("raft-09"));
         assert_eq!(row_of("paxos_p05_reuse").as_deref(), Some("paxos-p05"));
         for other in ["raft_core", "raft_9x_y", "paxos_05_y", "a_raft_09_y", "raft_09", "raft__y"] {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_runs_is_a_test() {
+    fn ignored_and_plain_functions_do_not_run() {
         let is = |text: &str, runs: bool| assert_eq!(found(text), [("raft-09".into(), runs)]);
         is("#[test]\nfn raft_09_x() {}\n", true);
         is("    #[test]\n    // Why.\n    fn raft_09_x(\n", true);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mention_is_no_function() {
+    fn functions_in_comments_and_strings_are_ignored() {
         assert_eq!(found("// #[test]\n// fn raft_09_x() {}\nlet a = \"fn raft_09_x()\";\n"), []);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests that cross crates.
+//! Tests of the workspace as a whole.
 
 mod bugs;
 mod fixtures;

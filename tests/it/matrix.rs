@@ -1,4 +1,4 @@
-//! Every protocol on every log store over every transport: the layers can be swapped one by one.
+//! Every protocol with every log store and every transport: each layer can be replaced alone.
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -20,8 +20,8 @@ use synod_types::{ClusterId, Incarnation, NodeId};
 const CLUSTER: ClusterId = ClusterId(7);
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const WRITES: usize = 60;
-/// Far beyond what any of this takes: only a cluster that does not serve waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of a request: only a cluster that does not serve reaches it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
 enum Store {
@@ -47,7 +47,7 @@ fn open_log(store: Store, folder: &Path, node: NodeId) -> Box<dyn LogStore> {
     }
 }
 
-/// The transports of all nodes, and where each listens.
+/// Returns the transports of all nodes, and their addresses.
 fn open_net(net: Net) -> (Vec<Arc<dyn Transport>>, BTreeMap<NodeId, String>) {
     match net {
         Net::Memory => {
@@ -86,7 +86,7 @@ async fn start<P: Protocol>(
         .members(addresses)
         .stores(log, Box::new(MemoryState::new()))
         .transport(transport)
-        .request_timeout(PATIENCE)
+        .request_timeout(REQUEST_TIMEOUT)
         .start_untyped(KvStore::new())
         .await
         .expect("new stores open")
@@ -95,21 +95,21 @@ async fn start<P: Protocol>(
 async fn put(node: &Replica, number: usize) {
     let key = Bytes::from(format!("key {number}"));
     let put = Command::Put(Put::new(key.clone(), key));
-    let reply = node.execute_bytes(put.encode()).await.expect("it is acknowledged");
-    Reply::decode(&reply).expect("a reply").answer.expect("a put works");
+    let reply = node.execute_bytes(put.encode()).await.expect("an acknowledged write");
+    Reply::decode(&reply).expect("a reply").answer.expect("a successful put");
 }
 
 async fn count(node: &Replica) -> u64 {
     assert_eq!(node.read_barrier().await, Ok(()));
     let query = Query::Range(Range::new(KeyRange::all()));
-    let reply = node.view().await.expect("it is taken").query(&query.encode());
+    let reply = node.view().await.expect("a view").query(&query.encode());
     match Reply::decode(&reply).expect("a reply").answer {
         Ok(ReplyBody::Op(OpAnswer::Range(found))) => found.count,
         other => panic!("{other:?}"),
     }
 }
 
-/// Writes through every node at once, then reads through every node.
+/// Writes through all nodes concurrently, then reads through each node.
 fn serves<P: Protocol>(store: Store, net: Net) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let runtime =
@@ -134,7 +134,7 @@ fn serves<P: Protocol>(store: Store, net: Net) {
             assert_eq!(count(node).await, WRITES as u64);
         }
         for node in nodes {
-            node.stop().await.expect("it stops");
+            node.stop().await.expect("the replica stops");
         }
     });
 }

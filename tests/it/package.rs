@@ -1,4 +1,4 @@
-//! A crate that people can take: packages in dependency order, and a project of someone else's.
+//! Packaging: every crate can be published, and a project outside the workspace can use one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use std::process::{Command, Output};
 /// The workspace's root folder.
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the tests lie in a folder of the workspace").to_path_buf()
+    tests.parent().expect("the tests are in a folder of the workspace").to_path_buf()
 }
 
-/// A folder for what cargo writes about the workspace itself.
+/// Returns a folder for cargo's output.
 fn output(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).expect("the target folder can be written");
     folder
 }
 
-/// Runs cargo in a folder, with what it builds in another one, and without a network: everything
-/// that is needed was needed for this test too.
+/// Runs cargo in a folder with a separate target folder, and offline: the build of this test has
+/// downloaded all dependencies.
 fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO"))
         .args(arguments)
@@ -36,7 +36,7 @@ fn assert_success(output: &Output) {
     assert!(output.status.success(), "{error}");
 }
 
-/// The crates that are published: the folders below `crates/`.
+/// Returns the published crates: the folders below `crates/`.
 fn published() -> Vec<String> {
     let folders = fs::read_dir(root().join("crates")).expect("there are crates");
     let folders = folders.map(|entry| entry.expect("a crate's folder can be read").path());
@@ -59,23 +59,23 @@ fn every_crate_can_be_packaged() {
 }
 
 #[test]
-fn every_package_carries_its_papers() {
+fn every_package_has_its_licences() {
     for name in published() {
         let package = format!("synod-{name}");
         let arguments = ["package", "--list", "--allow-dirty", "-p", &package];
         let list = cargo(&root(), &output("package"), &arguments);
         assert_success(&list);
         let list = String::from_utf8_lossy(&list.stdout);
-        for paper in ["LICENSE-APACHE", "LICENSE-MIT", "src/lib.rs"] {
-            assert!(list.lines().any(|line| line == paper), "{package} lacks {paper}: {list}");
+        for file in ["LICENSE-APACHE", "LICENSE-MIT", "src/lib.rs"] {
+            assert!(list.lines().any(|line| line == file), "{package} lacks {file}: {list}");
         }
     }
 }
 
-/// Someone else's project that depends on `synod-raft` alone builds and runs the example of that
-/// crate, without C++ and without a runtime below it.
+/// A project that depends only on `synod-raft` builds and runs that crate's example, without C++ and
+/// without an async runtime.
 #[test]
-fn a_project_outside_the_workspace_takes_raft_alone() {
+fn project_outside_the_workspace_can_use_raft_alone() {
     let project = tempfile::tempdir().expect("a temporary folder");
     let folder = project.path();
     let raft = root().join("crates/raft");
@@ -87,12 +87,12 @@ fn a_project_outside_the_workspace_takes_raft_alone() {
     fs::write(folder.join("Cargo.toml"), manifest).expect("a new file");
     fs::create_dir(folder.join("src")).expect("a new folder");
     fs::copy(raft.join("examples/in_memory.rs"), folder.join("src/main.rs")).expect("the example");
-    // The versions that this machine has: without a network no others can be chosen.
+    // Offline, only the downloaded versions can be used.
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file");
     assert_success(&cargo(folder, &folder.join("target"), &["run"]));
     let lock = fs::read_to_string(folder.join("Cargo.lock")).expect("cargo wrote it");
     for heavy in ["tokio", "quinn", "librocksdb-sys", "synod-storage", "synod-replica"] {
         let entry = format!("name = \"{heavy}\"\n");
-        assert!(!lock.contains(&entry), "{heavy} came along");
+        assert!(!lock.contains(&entry), "synod-raft depends on {heavy}");
     }
 }

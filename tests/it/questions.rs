@@ -1,12 +1,12 @@
-//! The questions that readers ask are answered by tests and scripts that exist.
+//! The FAQ of each protocol names existing tests and scripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The protocols, and how many questions each has to answer at least.
+/// The protocols, each with its minimum number of questions.
 const PROTOCOLS: [(&str, usize); 3] = [("raft", 7), ("multi-paxos", 5), ("basic-paxos", 5)];
 
-/// Each question, and the tests and scripts that its answer names.
+/// Returns each question with the tests and scripts that its answer names.
 fn questions(text: &str) -> Vec<(&str, Vec<String>)> {
     let sections = text.split("//! # ").skip(1);
     let named = |section: &str| {
@@ -19,7 +19,7 @@ fn questions(text: &str) -> Vec<(&str, Vec<String>)> {
     sections.map(|section| (section.lines().next().unwrap_or(""), named(section))).collect()
 }
 
-/// Every Rust source below a folder, in one text.
+/// Returns the concatenated Rust sources below a folder.
 fn sources(folder: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).expect("a folder of the project") {
@@ -34,7 +34,7 @@ fn sources(folder: &Path) -> String {
 }
 
 #[test]
-fn each_answer_names_what_shows_it() {
+fn each_answer_names_existing_tests_or_scripts() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     for (protocol, least) in PROTOCOLS {
         let folder: PathBuf = root.join("crates").join(protocol);
@@ -43,18 +43,18 @@ fn each_answer_names_what_shows_it() {
         let questions = questions(&text);
         assert!(questions.len() >= least, "{protocol} answers {} questions", questions.len());
         for (question, names) in questions {
-            assert!(!names.is_empty(), "{protocol}: nothing shows the answer to {question:?}");
+            assert!(!names.is_empty(), "{protocol}: {question:?} names no test or script");
             for name in names {
                 let is_test = code.contains(&format!("fn {name}("));
                 let is_script = folder.join("tests/scripts").join(&name).is_file();
-                assert!(is_test || is_script, "{protocol}: {question:?} names {name}");
+                assert!(is_test || is_script, "{protocol}: {question:?} names a missing {name}");
             }
         }
     }
 }
 
 #[test]
-fn a_question_without_an_answer_is_seen() {
+fn question_without_a_named_test_is_found() {
     let text =
         "//! Text.\n//!\n//! # Why?\n//! So.\n//!\n//! # How?\n//! *(`a`, the script `b`)*\n";
     let expected = [("Why?", vec![]), ("How?", vec!["a".to_owned(), "b".to_owned()])];

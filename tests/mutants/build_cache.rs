@@ -1,14 +1,14 @@
-//! Copies dependencies that other builds compiled into the worktree.
+//! Reuse of dependencies that other builds have compiled.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::path::Path;
 
-/// Copies the compiled dependencies of one release folder to another, RocksDB above all, which
-/// takes ten minutes to compile. Does nothing if `to` has RocksDB or `from` has not. What belongs
-/// to the workspace stays behind: the copy's own differs.
+/// Copies the compiled dependencies of one release folder to another, because RocksDB takes ten
+/// minutes to compile. Does nothing if `to` has RocksDB or `from` does not. Skips the workspace's own
+/// crates: those of the copy differ.
 ///
-/// Time stamps are kept, because cargo goes by them. Copies and not links: cargo writes some of
+/// Preserves modification times, which cargo compares. Does not link, because cargo writes some of
 /// these files in place.
 pub(super) fn copy_dependencies(from: &Path, to: &Path) -> io::Result<()> {
     if has_rocksdb(to)? || !has_rocksdb(from)? {
@@ -19,9 +19,9 @@ pub(super) fn copy_dependencies(from: &Path, to: &Path) -> io::Result<()> {
         for entry in fs::read_dir(from.join(folder))? {
             let entry = entry?;
             let name = entry.file_name();
-            let wanted = is_dependency(&name.to_string_lossy(), entry.path().is_dir());
+            let is_dependency = is_dependency(&name.to_string_lossy(), entry.path().is_dir());
             let copy = to.join(folder).join(name);
-            if wanted && !copy.exists() {
+            if is_dependency && !copy.exists() {
                 copy_all(&entry.path(), &copy)?;
             }
         }
@@ -41,8 +41,8 @@ fn has_rocksdb(release: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether an entry of a release folder belongs to a dependency. Programs lie beside libraries;
-/// what has no library's ending is one of ours.
+/// Returns whether an entry of a release folder belongs to a dependency. A file without a library's
+/// extension is a program of the workspace.
 fn is_dependency(name: &str, is_folder: bool) -> bool {
     let ours = name.starts_with("synod") || name.starts_with("libsynod");
     let library = [".rlib", ".rmeta", ".so", ".d"].iter().any(|ending| name.ends_with(ending));
@@ -77,30 +77,30 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_are_lent_with_their_time_stamps_and_our_own_crates_are_not() {
+    fn only_dependencies_are_copied_with_their_modification_times() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        let lent = ["build/librocksdb-sys-1/out/librocksdb.a", "deps/libbytes-2.rlib"];
-        let kept = [".fingerprint/synod-raft-3/lib", "deps/libsynod_raft-3.rlib", "deps/it-4"];
-        lent.iter().chain(&kept).for_each(|name| put(&from, name));
+        let copied = ["build/librocksdb-sys-1/out/librocksdb.a", "deps/libbytes-2.rlib"];
+        let own = [".fingerprint/synod-raft-3/lib", "deps/libsynod_raft-3.rlib", "deps/it-4"];
+        copied.iter().chain(&own).for_each(|name| put(&from, name));
         put(&from, ".fingerprint/bytes-2/lib-bytes");
         let past = SystemTime::now() - Duration::from_secs(9000);
-        let file = fs::File::options().append(true).open(from.join(lent[0])).expect("it exists");
-        file.set_modified(past).expect("a time stamp");
-        let file = fs::File::options().append(true).open(from.join(lent[1])).expect("it exists");
-        file.set_modified(past).expect("a time stamp");
-        copy_dependencies(&from, &to).expect("both folders are there");
-        assert!(lent.iter().all(|name| to.join(name).exists()));
-        assert!(!kept.iter().any(|name| to.join(name).exists()));
+        let file = fs::File::options().append(true).open(from.join(copied[0])).expect("a file");
+        file.set_modified(past).expect("a modification time");
+        let file = fs::File::options().append(true).open(from.join(copied[1])).expect("a file");
+        file.set_modified(past).expect("a modification time");
+        copy_dependencies(&from, &to).expect("both folders exist");
+        assert!(copied.iter().all(|name| to.join(name).exists()));
+        assert!(!own.iter().any(|name| to.join(name).exists()));
         assert!(to.join(".fingerprint/bytes-2/lib-bytes").exists());
-        for name in lent {
+        for name in copied {
             let file = fs::metadata(to.join(name)).expect("a file");
-            assert_eq!(file.modified().expect("a time stamp"), past, "{name}");
+            assert_eq!(file.modified().expect("a modification time"), past, "{name}");
         }
     }
 
     #[test]
-    fn without_rocksdb_nothing_is_lent_and_nothing_is_lent_twice() {
+    fn nothing_is_copied_without_rocksdb_or_twice() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         put(&from, "deps/libbytes-2.rlib");

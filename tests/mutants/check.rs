@@ -1,4 +1,4 @@
-//! Builds and runs a killer, and judges its output.
+//! Build and run of a killer, and its verdict.
 
 use super::{Killer, Worktree};
 use serde_json::Value;
@@ -10,18 +10,18 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a killer may take: one that hangs has noticed nothing.
+/// Timeout of a killer: a hang does not count as a kill.
 const RUN_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long a build may take. The first one with RocksDB compiles a quarter of a million lines.
+/// Timeout of a build. The first one with RocksDB compiles a quarter of a million lines.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
-/// What cargo made of a killer.
+/// Result of a killer's build.
 #[derive(Clone, Debug)]
 pub enum Build {
     /// The programs to run, in this order.
     Programs(Vec<Program>),
-    /// It does not compile; what the compiler said.
+    /// The killer does not compile, with the compiler's output.
     Failed(String),
 }
 
@@ -29,35 +29,35 @@ pub enum Build {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
-    /// Its package, where cargo would run its tests.
+    /// The package's folder, where cargo would run its tests.
     folder: PathBuf,
 }
 
-/// What a program did.
+/// Result of a killer's run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Whether it ended with status 0.
+    /// True if all programs exited with status 0.
     pub success: bool,
-    /// What it wrote, stdout before stderr.
+    /// The output, stdout before stderr.
     pub output: String,
-    /// The time that processors spent on it, in the kernel and outside, and on the processes that
-    /// it waited for. Zero where `/proc` does not tell.
+    /// Processor time of the programs and their children, in user and kernel mode. Zero on systems
+    /// without `/proc`.
     pub cpu: Duration,
 }
 
-/// What became of a mutant.
+/// Verdict of a killer on a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The killer failed because something was violated.
+    /// The killer failed with a violation.
     Killed {
         /// The seed at which a search found it.
         seed: Option<u64>,
-        /// What was violated, as the killer said it.
+        /// The violation, in the killer's words.
         what: String,
     },
-    /// The killer noticed nothing.
+    /// The killer passed.
     Survived,
-    /// The killer failed without showing a violation: a crash of the tool proves nothing.
+    /// The killer failed without a violation: a crash of the tool is no evidence.
     Unclear,
 }
 
@@ -65,9 +65,9 @@ impl Killer {
     /// Compiles the killer in the copy, without running it.
     ///
     /// # Errors
-    /// If cargo cannot be started, does not end in time, or built nothing to run.
+    /// If cargo cannot be started, times out, or builds nothing to run.
     pub fn build(&self, worktree: &Worktree) -> io::Result<Build> {
-        // Before anything is built: a dependency newer than RocksDB would have that built anew.
+        // Before the build: a dependency newer than RocksDB would cause RocksDB to be rebuilt.
         worktree.borrow_rocksdb()?;
         let is_test = self.build[0] == "test";
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -75,7 +75,7 @@ impl Killer {
         command.args(is_test.then_some("--no-run"));
         command.arg("--message-format=json-render-diagnostics");
         command.current_dir(worktree.tree()).env("CARGO_TARGET_DIR", worktree.target());
-        // A mutant differs from the one before in a line or two.
+        // Successive mutants differ in few lines.
         command.env("CARGO_INCREMENTAL", "1");
         let (success, stdout, stderr) = finish(command, BUILD_LIMIT)?;
         if !success {
@@ -83,15 +83,15 @@ impl Killer {
         }
         let programs: Vec<_> = stdout.lines().filter_map(|line| program(line, is_test)).collect();
         if programs.is_empty() {
-            return Err(io::Error::other(format!("{self}: there is nothing to run")));
+            return Err(io::Error::other(format!("{self}: the build has no program to run")));
         }
         Ok(Build::Programs(programs))
     }
 
-    /// Runs the programs one after another, until one fails.
+    /// Runs the programs in order, until one fails.
     ///
     /// # Errors
-    /// If one cannot be started or does not end in time.
+    /// If one cannot be started or times out.
     pub fn run(&self, programs: &[Program]) -> io::Result<Outcome> {
         let mut all = Outcome { success: true, output: String::new(), cpu: Duration::ZERO };
         for Program { path, folder } in programs {
@@ -111,7 +111,7 @@ impl Killer {
     }
 }
 
-/// Judges a killer that was built from a mutant.
+/// Returns the verdict of a killer's run on a mutant.
 #[must_use]
 pub fn judge(outcome: &Outcome) -> Verdict {
     if outcome.success {
@@ -129,15 +129,14 @@ pub fn judge(outcome: &Outcome) -> Verdict {
     }
 }
 
-/// The seed and the violation in a line such as `seed 17: two leaders at ...`, as a search prints
-/// it.
+/// Parses a search's line such as `seed 17: two leaders at ...` into seed and violation.
 fn violation(line: &str) -> Option<(u64, String)> {
     let (seed, what) = line.strip_prefix("seed ")?.split_once(": ")?;
     Some((seed.parse().ok()?, what.to_owned()))
 }
 
-/// The program that a line of cargo's report speaks of. Tests need other programs of their package
-/// at times; those are no tests.
+/// Returns the program in a line of cargo's report. With `is_test`, skips programs that are not tests,
+/// which tests of the package may start.
 fn program(line: &str, is_test: bool) -> Option<Program> {
     let message: Value = serde_json::from_str(line).ok()?;
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != is_test {
@@ -148,7 +147,7 @@ fn program(line: &str, is_test: bool) -> Option<Program> {
     Some(Program { path, folder: manifest.parent()?.to_path_buf() })
 }
 
-/// Runs a command to its end: whether it succeeded, its stdout and its stderr.
+/// Runs a command until it exits. Returns whether it succeeded, its stdout and its stderr.
 fn finish(mut command: Command, limit: Duration) -> io::Result<(bool, String, String)> {
     let began = Instant::now();
     let mut child = command
@@ -160,42 +159,42 @@ fn finish(mut command: Command, limit: Duration) -> io::Result<(bool, String, St
     let streams = [read_all(child.stdout.take()), read_all(child.stderr.take())];
     let mut texts = [String::new(), String::new()];
     for (stream, text) in streams.iter().zip(&mut texts) {
-        let Ok(said) = stream.recv_timeout(limit.saturating_sub(began.elapsed())) else {
+        let Ok(output) = stream.recv_timeout(limit.saturating_sub(began.elapsed())) else {
             child.kill()?;
             child.wait()?;
-            let what = format!("{command:?} did not end in {limit:?}");
+            let what = format!("{command:?} did not exit within {limit:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, what));
         };
-        *text = said;
+        *text = output;
     }
     let success = child.wait()?.success();
     let [stdout, stderr] = texts;
     Ok((success, stdout, stderr))
 }
 
-/// Reads a stream to its end on a thread of its own, so that neither stream can block the child.
+/// Reads a stream to its end on a separate thread, so that neither stream can block the child.
 fn read_all(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // A stream that breaks off ends like any other; what it said until then counts.
+        // After a read error, the output up to there counts.
         let _ = stream.map(|mut stream| stream.read_to_end(&mut bytes));
-        // Nobody listens any more once the time was up.
+        // Sending fails after a timeout.
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
     });
     receiver
 }
 
-/// The processor time of all children that were waited for so far, and of theirs. Linux only.
+/// Returns the processor time of all reaped children and their descendants. Linux only.
 fn cpu_of_children() -> Duration {
     fs::read_to_string("/proc/self/stat").ok().and_then(|stat| parse_cpu(&stat)).unwrap_or_default()
 }
 
-/// `cutime` and `cstime`, fields 16 and 17 of proc(5), in ticks of which Linux shows programs a
-/// hundred a second. The second field is a name in parentheses and may hold anything.
+/// Parses `cutime` and `cstime`, fields 16 and 17 of proc(5), in ticks of 10 ms. The second field is a
+/// name in parentheses and may have any characters.
 fn parse_cpu(stat: &str) -> Option<Duration> {
-    let behind_name = stat.get(stat.rfind(')')? + 1..)?;
-    let mut times = behind_name.split_whitespace().skip(13);
+    let after_name = stat.get(stat.rfind(')')? + 1..)?;
+    let mut times = after_name.split_whitespace().skip(13);
     let ticks = times.next()?.parse::<u64>().ok()? + times.next()?.parse::<u64>().ok()?;
     Some(Duration::from_millis(ticks * 10))
 }
@@ -211,19 +210,19 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_needs_a_violation() {
+    fn kill_needs_a_violation() {
         let found = outcome(false, "progress\nseed 17: two leaders\nreplay: ...\n{}\n");
         let what = "two leaders".to_owned();
         assert_eq!(judge(&found), Verdict::Killed { seed: Some(17), what });
         let asserted = outcome(false, "thread 'x' panicked at src/core.rs:1:1:\ntwo votes\n");
         assert_eq!(judge(&asserted), Verdict::Killed { seed: None, what: "two votes".into() });
         assert_eq!(judge(&outcome(false, "error: no such option")), Verdict::Unclear);
-        assert_eq!(judge(&outcome(false, "seed 0..9: is no range")), Verdict::Unclear);
+        assert_eq!(judge(&outcome(false, "seed 0..9: not a range")), Verdict::Unclear);
         assert_eq!(judge(&outcome(true, "seed 17: two leaders")), Verdict::Survived);
     }
 
     #[test]
-    fn only_tests_are_run_as_tests() {
+    fn only_test_programs_run_as_tests() {
         let line = |test| {
             format!(
                 r#"{{"reason":"compiler-artifact","manifest_path":"/tree/x/Cargo.toml",
@@ -241,16 +240,16 @@ mod tests {
     fn both_streams_are_read_and_the_status_counts() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
-        let said = finish(command, Duration::from_secs(60)).expect("a shell runs");
-        assert_eq!(said, (false, "out\n".to_owned(), "err\n".to_owned()));
+        let output = finish(command, Duration::from_secs(60)).expect("a shell runs");
+        assert_eq!(output, (false, "out\n".to_owned(), "err\n".to_owned()));
         let mut endless = Command::new("sleep");
         endless.arg("600");
-        let error = finish(endless, Duration::from_millis(50)).expect_err("it hangs");
+        let error = finish(endless, Duration::from_millis(50)).expect_err("a timeout");
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     }
 
     #[test]
-    fn the_time_of_children_is_read_behind_any_name() {
+    fn processor_time_is_parsed_after_any_name() {
         let stat = "7 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 11 12 150 25 20 0";
         assert_eq!(parse_cpu(stat), Some(Duration::from_millis(1750)));
         assert_eq!(parse_cpu("7 (short) R 1 2"), None);

@@ -1,9 +1,9 @@
-//! Planted bugs: a safety test is not trusted until it has caught one.
+//! Planted bugs: the evidence that the safety tests detect bugs.
 //!
-//! A bug is a patch file in the folder `mutants/`, never a flag in shipped code. The runner copies
-//! the tree, applies one patch at a time to the copy, and runs the killers that the patch names:
-//! each must build, and then fail because something was violated. A patch that no longer applies, a
-//! mutant that does not compile and a killer that fails on the unchanged tree are failures too.
+//! A bug is a patch file in the folder `mutants/`, never a flag in shipped code. The runner copies the
+//! tree, applies one patch at a time to the copy, and runs the killers that the patch names. Each must
+//! build, and then fail with a violation. A patch that does not apply, a mutant that does not compile
+//! and a killer that fails on the unchanged tree are failures, too.
 
 mod build_cache;
 mod check;

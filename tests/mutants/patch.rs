@@ -1,18 +1,18 @@
-//! A planted bug as it stands in its file.
+//! Parser of a planted bug's patch file.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One planted bug: a patch with a header that says what it breaks and who must notice.
+/// One planted bug: a patch with a header that names the bug and its killers.
 ///
 /// ```
 /// use synod_tests::mutants::{Layer, Patch};
 ///
-/// let text = "Breaks: a vote is forgotten\n\
+/// let text = "Breaks: a vote is lost\n\
 ///     Killer: unit: test -p synod-raft --test it -- a_vote_survives\n\n--- a/x\n+++ b/x\n";
-/// let patch = Patch::parse("M23-forgets.raft.patch".as_ref(), text).expect("a whole header");
+/// let patch = Patch::parse("M23-forgets.raft.patch".as_ref(), text).expect("a complete header");
 /// assert_eq!((patch.id.as_str(), patch.row()), ("M23-forgets.raft", "M23"));
 /// assert_eq!(patch.killers[0].layer, Layer::Unit);
 /// assert_eq!(patch.killers[0].build, ["test", "-p", "synod-raft", "--test", "it"]);
@@ -20,45 +20,45 @@ use std::path::{Path, PathBuf};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     pub id: String,
-    /// What the bug is, in a few words.
+    /// The bug, in a few words.
     pub breaks: String,
-    /// Who must notice; each of them. At least one, at most one a layer.
+    /// The commands that must fail, at least one and at most one per layer.
     pub killers: Vec<Killer>,
-    /// Where the patch lies.
+    /// The patch file.
     pub file: PathBuf,
 }
 
-/// A command that must notice a bug.
+/// A command that must fail on a bug.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Killer {
-    /// What kind of proof it is.
+    /// The kind of check.
     pub layer: Layer,
-    /// The arguments of the cargo command that builds it, with `run` or `test` in front.
+    /// The arguments of the cargo command that builds it, beginning with `run` or `test`.
     pub build: Vec<String>,
-    /// What the program that was built gets.
+    /// The arguments of the program.
     pub arguments: Vec<String>,
 }
 
-/// The kinds of proof, from the outside in.
+/// The kinds of checks, in the order of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     /// A search through seeds of the simulator.
     Simulator,
-    /// A search through every state within bounds.
+    /// An exhaustive search through every state within bounds.
     Exhaustive,
-    /// A named test, a table or properties of one part.
+    /// A named test, a table test or a property test of one part.
     Unit,
-    /// Real processes, disks or sockets.
+    /// A test with real processes, disks or sockets.
     RealNode,
 }
 
 impl Layer {
-    /// All of them, in the order of a table.
+    /// All layers, in the order of a table.
     pub const ALL: [Self; 4] = [Self::Simulator, Self::Exhaustive, Self::Unit, Self::RealNode];
 
-    /// As it is written in headers and tables.
+    /// Returns the name in headers and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Why a patch file cannot be used.
+/// Error in a patch file.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     /// The folder or the file cannot be read.
@@ -87,15 +87,15 @@ pub enum PatchError {
     Header {
         /// The patch file.
         file: PathBuf,
-        /// How the missing line begins.
+        /// The key of the missing line.
         key: &'static str,
     },
-    /// No `LAYER: run ...` or `LAYER: test ...`, or a layer that came before.
-    #[error("{file}: a killer is LAYER: run|test ..., and each layer once, not {line:?}")]
+    /// A killer is not `LAYER: run ...` or `LAYER: test ...`, or its layer is a duplicate.
+    #[error("{file}: a killer must be LAYER: run|test ..., each layer at most once, not {line:?}")]
     Killer {
         /// The patch file.
         file: PathBuf,
-        /// What stands there.
+        /// The rest of the line.
         line: String,
     },
     /// The file's name is not `ROW-WORDS.WHERE.patch`.
@@ -104,7 +104,7 @@ pub enum PatchError {
 }
 
 impl Patch {
-    /// All planted bugs of a folder, by name.
+    /// Loads all planted bugs of a folder, sorted by name.
     ///
     /// # Errors
     /// If the folder or a file in it cannot be read, or a header is incomplete.
@@ -128,10 +128,10 @@ impl Patch {
         files.into_iter().map(parse).collect()
     }
 
-    /// Reads the header of a patch file.
+    /// Parses the header of a patch file.
     ///
     /// # Errors
-    /// If a line of the header is missing, or a killer is no command that can be judged.
+    /// If a line of the header is missing, or a killer is malformed.
     pub fn parse(file: &Path, text: &str) -> Result<Self, PatchError> {
         let header = || text.lines().take_while(|line| !line.starts_with("--- "));
         let fields = |key: &'static str| header().filter_map(move |line| line.strip_prefix(key));
@@ -141,8 +141,9 @@ impl Patch {
         for line in fields("Killer:") {
             let killer = Killer::parse(line)
                 .filter(|new| killers.iter().all(|killer| killer.layer != new.layer));
-            let wrong = || PatchError::Killer { file: file.to_path_buf(), line: line.to_owned() };
-            killers.push(killer.ok_or_else(wrong)?);
+            let malformed =
+                || PatchError::Killer { file: file.to_path_buf(), line: line.to_owned() };
+            killers.push(killer.ok_or_else(malformed)?);
         }
         if killers.is_empty() {
             return Err(missing("Killer:"));
@@ -158,7 +159,7 @@ impl Patch {
         Ok(Self { id, breaks, killers, file: file.to_path_buf() })
     }
 
-    /// The row of the catalogue that it belongs to: what its name begins with.
+    /// Returns the row of the catalogue, the first part of the name.
     #[must_use]
     pub fn row(&self) -> &str {
         self.id.split_once('-').map_or(&self.id, |(row, _)| row)
@@ -166,14 +167,14 @@ impl Patch {
 }
 
 impl Killer {
-    /// Reads `LAYER: run|test CARGO ARGUMENTS [-- PROGRAM ARGUMENTS]`.
+    /// Parses `LAYER: run|test CARGO ARGUMENTS [-- PROGRAM ARGUMENTS]`.
     fn parse(line: &str) -> Option<Self> {
         let (layer, command) = line.split_once(':')?;
         let layer = Layer::ALL.into_iter().find(|known| known.name() == layer.trim())?;
         let mut words = command.split_whitespace().map(str::to_owned);
         let build: Vec<_> = words.by_ref().take_while(|word| word != "--").collect();
-        let judged = matches!(build.first().map(String::as_str), Some("run" | "test"));
-        judged.then(|| Self { layer, build, arguments: words.collect() })
+        let is_known = matches!(build.first().map(String::as_str), Some("run" | "test"));
+        is_known.then(|| Self { layer, build, arguments: words.collect() })
     }
 }
 
@@ -196,24 +197,24 @@ mod tests {
     }
 
     #[test]
-    fn the_header_ends_where_the_patch_begins() {
+    fn header_ends_where_the_patch_begins() {
         let text = "Killer: unit: run -p x\n--- a/file\n+++ b/file\nBreaks: too late\n";
-        let error = parse(text).expect_err("there is no title");
+        let error = parse(text).expect_err("the header has no title");
         assert!(matches!(error, PatchError::Header { key: "Breaks:", .. }), "{error}");
     }
 
     #[test]
-    fn only_what_can_be_judged_may_kill() {
+    fn killer_must_be_a_run_or_a_test() {
         for killer in ["unit: build -p x", "run -p x", "hope: test -p x", ""] {
             let error = parse(&format!("Breaks: x\nKiller: {killer}\n")).expect_err(killer);
             assert!(matches!(error, PatchError::Killer { .. }), "{killer}: {error}");
         }
-        let error = parse("Breaks: x\n").expect_err("nobody looks");
+        let error = parse("Breaks: x\n").expect_err("no killer");
         assert!(matches!(error, PatchError::Header { key: "Killer:", .. }), "{error}");
     }
 
     #[test]
-    fn a_layer_kills_once_and_the_program_has_arguments_of_its_own() {
+    fn layer_has_one_killer_with_arguments_for_its_program() {
         let real = "Killer: real node: test --workspace --test it\n";
         let text = format!("Breaks: x\nKiller: simulator: run -p x -- --seeds 0..9\n{real}");
         let patch = parse(&text).expect("complete");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_row_and_place() {
+    fn name_must_have_row_and_crate() {
         let text = "Breaks: x\nKiller: unit: run -p x\n";
         for name in ["forgets.patch", "M1.patch", "M-forget.raft.patch", "M01-forget.patch"] {
             let error = Patch::parse(name.as_ref(), text).expect_err(name);

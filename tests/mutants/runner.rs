@@ -1,59 +1,59 @@
-//! Plants a bug and runs its killers.
+//! Runner: plants a bug and runs its killers.
 
 use super::{Build, Killer, Layer, Patch, Verdict, Worktree, judge};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Seeds that a search must get through on the unchanged tree, even if each bug fell sooner.
+/// Minimum number of seeds of a search on the unchanged tree, even if each bug needed fewer.
 const LEAST_SEEDS: u64 = 50;
 
-/// What became of one bug.
+/// Result of one bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The patch.
+    /// The patch's id.
     pub id: String,
-    /// What it breaks.
+    /// The bug, in a few words.
     pub breaks: String,
-    /// Who noticed, in the order of the header.
+    /// The kills, in the order of the header.
     pub kills: Vec<Kill>,
 }
 
-/// How a bug was noticed.
+/// Evidence that a killer failed on a bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kill {
-    /// By what kind of proof.
+    /// The killer's layer.
     pub layer: Layer,
-    /// The seed at which a search found it.
+    /// The seed at which a search found the bug.
     pub seed: Option<u64>,
-    /// Processor time until then, without the build.
+    /// Processor time until the violation, without the build.
     pub cpu: Duration,
-    /// What was violated.
+    /// The violation.
     pub what: String,
 }
 
-/// Plants one bug in the copy; every killer must notice it.
+/// Plants one bug in the copy and runs its killers; each must fail with a violation.
 ///
 /// # Errors
-/// If the patch does not apply, the mutant does not compile, or a killer notices nothing or says
-/// nothing that can be judged.
+/// If the patch does not apply, the mutant does not compile, or a killer passes or fails without a
+/// violation.
 pub fn run_killers(patch: &Patch, worktree: &Worktree) -> Result<Row> {
-    worktree.restore().context("the copy cannot be mended")?;
-    worktree.apply(&patch.file).context("the patch does not apply any more")?;
+    worktree.restore().context("cannot restore the copy")?;
+    worktree.apply(&patch.file).context("the patch does not apply")?;
     let mut kills = Vec::new();
     for killer in &patch.killers {
         let programs = match killer.build(worktree)? {
             Build::Programs(programs) => programs,
             Build::Failed(output) => {
-                bail!("the mutant does not compile, which kills nothing:\n{}", tail(&output))
+                bail!("the mutant does not compile, so it is not killed:\n{}", tail(&output))
             }
         };
         let outcome = killer.run(&programs)?;
         let (seed, what) = match judge(&outcome) {
             Verdict::Killed { seed, what } => (seed, what),
-            Verdict::Survived => bail!("SURVIVED: {killer} noticed nothing"),
+            Verdict::Survived => bail!("SURVIVED: {killer} passed"),
             Verdict::Unclear => {
-                bail!("{killer} showed no violation:\n{}", tail(&outcome.output))
+                bail!("{killer} failed without a violation:\n{}", tail(&outcome.output))
             }
         };
         kills.push(Kill { layer: killer.layer, seed, cpu: outcome.cpu, what });
@@ -61,15 +61,15 @@ pub fn run_killers(patch: &Patch, worktree: &Worktree) -> Result<Row> {
     Ok(Row { id: patch.id.clone(), breaks: patch.breaks.clone(), kills })
 }
 
-/// Runs every killer of these patches once on the unchanged tree, a search cut to the seeds that
-/// its bugs needed: it must pass without a bug, or its failing says nothing. Returns what failed.
+/// Runs every killer of these patches once on the unchanged tree, a search with only the seeds that its
+/// bugs needed. A killer that fails without a bug is no evidence. Returns the failures.
 ///
 /// # Errors
-/// If the copy cannot be mended, or a program cannot be started.
+/// If the copy cannot be restored, or a program cannot be started.
 pub fn unchanged(patches: &[Patch], rows: &[Row], worktree: &Worktree) -> Result<Vec<String>> {
-    worktree.restore().context("the copy cannot be mended")?;
+    worktree.restore().context("cannot restore the copy")?;
     let mut failures = Vec::new();
-    for (build, runs) in innocent(patches, rows) {
+    for (build, runs) in runs_by_build(patches, rows) {
         let killer = Killer { layer: Layer::Unit, build, arguments: Vec::new() };
         let programs = match killer.build(worktree)? {
             Build::Programs(programs) => programs,
@@ -81,23 +81,23 @@ pub fn unchanged(patches: &[Patch], rows: &[Row], worktree: &Worktree) -> Result
         for arguments in runs {
             let killer = Killer { arguments, ..killer.clone() };
             let outcome = killer.run(&programs)?;
-            let accuses = match judge(&outcome) {
+            let failed = match judge(&outcome) {
                 Verdict::Survived => false,
                 Verdict::Killed { .. } => true,
-                // A search over a few seeds only says that it proves little.
+                // A search over a few seeds fails because too few of them count.
                 Verdict::Unclear => killer.build[0] == "test",
             };
-            if accuses {
-                let said = tail(&outcome.output);
-                failures.push(format!("{killer} fails without a bug:\n{said}"));
+            if failed {
+                let output = tail(&outcome.output);
+                failures.push(format!("{killer} fails without a bug:\n{output}"));
             }
         }
     }
     Ok(failures)
 }
 
-/// The killers by what is built, so that everything is built once.
-fn innocent(patches: &[Patch], rows: &[Row]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+/// Returns the arguments of the killers' runs, grouped by build, so that each build is done once.
+fn runs_by_build(patches: &[Patch], rows: &[Row]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let seed = |patch: &Patch| {
         let row = rows.iter().find(|row| row.id == patch.id);
         row.into_iter().flat_map(|row| &row.kills).filter_map(|kill| kill.seed).max()
@@ -117,13 +117,13 @@ fn innocent(patches: &[Patch], rows: &[Row]) -> BTreeMap<Vec<String>, BTreeSet<V
     runs
 }
 
-/// A range of seeds from 0, cut to the first `most`; any other word as it is.
+/// Limits a range of seeds from 0 to the first `most`; returns any other word unchanged.
 fn cut(word: &str, most: u64) -> String {
     let end = word.strip_prefix("0..").and_then(|end| end.parse::<u64>().ok());
     end.map_or_else(|| word.to_owned(), |end| format!("0..{}", end.min(most)))
 }
 
-/// The last lines of what a command said.
+/// Returns the last lines of a command's output.
 fn tail(output: &str) -> String {
     let lines: Vec<_> = output.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
@@ -131,11 +131,11 @@ fn tail(output: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kill, Layer, Patch, Row, innocent};
+    use super::{Kill, Layer, Patch, Row, runs_by_build};
     use std::time::Duration;
 
     #[test]
-    fn the_unchanged_tree_is_searched_as_far_as_any_bug_needed() {
+    fn search_of_the_unchanged_tree_has_the_seeds_that_any_bug_needed() {
         let patch = |name: &str| {
             let text = "Breaks: x\nKiller: simulator: run -p x -- --seeds 0..2000\n\
                 Killer: unit: test -p x -- named\n";
@@ -146,7 +146,7 @@ mod tests {
         let (seed, cpu, what) = (Some(70), Duration::ZERO, String::new());
         let kills = vec![Kill { layer: Layer::Simulator, seed, cpu, what }];
         let row = Row { id: "M02-b.x".to_owned(), breaks: "x".to_owned(), kills };
-        let runs = innocent(&[patch("M01-a.x.patch"), patch("M02-b.x.patch"), load], &[row]);
+        let runs = runs_by_build(&[patch("M01-a.x.patch"), patch("M02-b.x.patch"), load], &[row]);
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(runs.len(), 2);
         let searches = [words("--seeds 0..71"), words("--load --seeds 0..24")];

@@ -1,4 +1,4 @@
-//! The table of planted bugs in the documentation.
+//! The table of results in the documentation.
 
 use super::{Layer, Patch, Row};
 use std::collections::BTreeMap;
@@ -8,15 +8,15 @@ use std::time::Duration;
 const BEGIN: &str = "<!-- planted bugs: written by `make mutants ARGS=--write` -->";
 const END: &str = "<!-- planted bugs: end -->";
 
-/// One line of the table: the patch, what it breaks, and by layer how it was noticed; a layer that
-/// does not look for it is empty.
+/// One line of the table: the patch, the bug, and the kill of each layer. The cell of a layer without a
+/// killer is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The patch.
+    /// The patch's id.
     pub id: String,
-    /// What it breaks.
+    /// The bug, in a few words.
     pub breaks: String,
-    /// By layer, in the order of [`Layer::ALL`].
+    /// The kills, in the order of [`Layer::ALL`].
     pub cells: [String; 4],
 }
 
@@ -34,24 +34,24 @@ impl From<&Row> for Line {
 }
 
 impl Line {
-    /// Whether it speaks of this patch and of the layers in its header.
+    /// Returns whether the line has this patch, with its title and its layers.
     #[must_use]
     pub fn fits(&self, patch: &Patch) -> bool {
-        let looks = |layer| patch.killers.iter().any(|killer| killer.layer == layer);
+        let has_killer = |layer| patch.killers.iter().any(|killer| killer.layer == layer);
         let mut cells = Layer::ALL.into_iter().zip(&self.cells);
         self.id == patch.id
             && self.breaks == patch.breaks
-            && cells.all(|(layer, cell)| cell.is_empty() != looks(layer))
+            && cells.all(|(layer, cell)| cell.is_empty() != has_killer(layer))
     }
 
-    /// How long this layer took to notice, as the cell has it.
+    /// Parses the processor time in the cell of a layer.
     fn cpu(&self, layer: usize) -> Option<Duration> {
         let seconds = self.cells[layer].rsplit(' ').nth(1)?.parse().ok()?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 }
 
-/// The lines of the table in `page`; `None` if the page has no place for one.
+/// Returns the lines of the table in `page`; `None` if the page lacks the table's markers.
 #[must_use]
 pub fn read(page: &str) -> Option<Vec<Line>> {
     let (_, rest) = page.split_once(BEGIN)?;
@@ -61,13 +61,13 @@ pub fn read(page: &str) -> Option<Vec<Line>> {
         let cells: Vec<_> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
         cells.try_into().ok()
     };
-    // The first two lines of a table are its head.
+    // The first two lines of a table are its header.
     let lines = table.trim().lines().skip(2).filter_map(cells);
     Some(lines.map(|[id, breaks, a, b, c, d]| Line { id, breaks, cells: [a, b, c, d] }).collect())
 }
 
-/// `page` with the results of this run in its table. What did not run keeps its line; a patch that
-/// is gone loses it. `None` if the page has no place for a table.
+/// Returns `page` with the results of this run in its table. Keeps the lines of other patches, and
+/// removes those of deleted patches. `None` if the page lacks the table's markers.
 #[must_use]
 pub fn write(page: &str, patches: &[Patch], rows: &[Row]) -> Option<String> {
     let old = read(page)?.into_iter().map(|line| (line.id.clone(), line));
@@ -80,7 +80,7 @@ pub fn write(page: &str, patches: &[Patch], rows: &[Row]) -> Option<String> {
     let lines: Vec<_> = lines.into_values().collect();
     for Line { id, breaks, cells } in &lines {
         let cells = cells.join(" | ");
-        writeln!(table, "| {id} | {breaks} | {cells} |").expect("a string takes everything");
+        writeln!(table, "| {id} | {breaks} | {cells} |").expect("a string grows");
     }
     table += &format!("\n{}.\n{END}", summary(&lines));
     let (before, rest) = page.split_once(BEGIN)?;
@@ -88,8 +88,8 @@ pub fn write(page: &str, patches: &[Patch], rows: &[Row]) -> Option<String> {
     Some(format!("{before}{table}{after}"))
 }
 
-/// How many bugs there are and how often they were noticed, and the median of the processor time
-/// that it took; also by layer, because a named test takes no time at all.
+/// Returns the numbers of bugs and kills, and the median processor time of a kill: of all, and of each
+/// layer, because named tests are far faster than searches.
 #[must_use]
 pub fn summary(lines: &[Line]) -> String {
     let times = |layer| lines.iter().filter_map(move |line| line.cpu(layer));
@@ -104,7 +104,7 @@ pub fn summary(lines: &[Line]) -> String {
     format!("{bugs} bugs, {kills} kills; median CPU time {} ({by_layer})", show(median(all)))
 }
 
-/// The middle of the times, the mean of the two middle ones if their number is even.
+/// Returns the median of the times.
 fn median(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     let mut times: Vec<_> = times.into_iter().collect();
     times.sort_unstable();
@@ -136,22 +136,22 @@ mod tests {
         let page = format!("before\n{BEGIN}\n{END}\nafter\n");
         assert_eq!(read(&page), Some(Vec::new()));
         let rows = [row(&patches[0], Some(7)), row(&patches[1], None)];
-        let page = write(&page, &patches, &rows).expect("it has a place");
+        let page = write(&page, &patches, &rows).expect("the page has markers");
         assert!(page.starts_with("before\n") && page.ends_with("-->\nafter\n"), "{page}");
         assert!(page.contains("\n| M01-a.x | what simulator sees | seed 7, 1.54 s |  |  |  |\n"));
         assert!(page.contains("|\n\n2 bugs, 2 kills; median CPU time 1.54 s (simulator"), "{page}");
-        let lines = read(&page).expect("it has a table");
+        let lines = read(&page).expect("the page has a table");
         assert!(lines.iter().zip(&patches).all(|(line, patch)| line.fits(patch)), "{lines:?}");
         assert!(!lines[0].fits(&patches[1]));
         assert!(!lines[0].fits(&patch("M01-a.x.patch", "unit")), "another layer");
-        let later = write(&page, &patches[1..], &[]).expect("it has a place");
-        assert_eq!(read(&later), Some(lines[1..].to_vec()), "one is gone, the other stays");
-        assert_eq!(write("no place", &patches, &rows), None);
+        let later = write(&page, &patches[1..], &[]).expect("the page has markers");
+        assert_eq!(read(&later), Some(lines[1..].to_vec()), "only the deleted patch is removed");
+        assert_eq!(write("no markers", &patches, &rows), None);
         assert_eq!(Layer::ALL.len(), lines[0].cells.len());
     }
 
     #[test]
-    fn the_summary_tells_layers_apart() {
+    fn summary_has_medians_of_all_and_of_each_layer() {
         let [fast, slow] = ["0.2 s", "seed 9, 4.00 s"].map(str::to_owned);
         let none = String::new;
         let line = |cells| Line { id: none(), breaks: none(), cells };
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_none_of_odd_and_of_even() {
+    fn median_of_none_odd_and_even() {
         let seconds = |times: &[u64]| median(times.iter().map(|it| Duration::from_secs(*it)));
         assert_eq!(seconds(&[]), None);
         assert_eq!(seconds(&[9, 1, 2]), Some(Duration::from_secs(2)));

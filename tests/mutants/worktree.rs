@@ -1,4 +1,4 @@
-//! The copy of the tree that bugs are planted in.
+//! Copy of the tree in which bugs are planted.
 
 use super::build_cache::copy_dependencies;
 use std::collections::BTreeSet;
@@ -7,21 +7,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A copy of the tree with a target folder of its own beside it. It is kept between runs: only
-/// what changed is written again, so that cargo compiles only what changed.
+/// A copy of the tree with its own target folder. It is kept between runs, and only changed files are
+/// written, so that cargo compiles only what changed.
 #[derive(Debug)]
 pub struct Worktree {
     root: PathBuf,
     folder: PathBuf,
-    /// The target folder of the tree itself, which may have compiled dependencies to lend.
+    /// The target folder of the tree itself, a source of compiled dependencies.
     shared_build: Option<PathBuf>,
-    /// Locked: two runs at once would run each other's mutants.
+    /// Locked file. Two concurrent runs would run each other's mutants.
     _lock: File,
 }
 
 impl Worktree {
-    /// Copies of the tree at `root` will lie in `folder`, which is created. Waits while another
-    /// process uses that folder.
+    /// Creates `folder` for a copy of the tree at `root`. Waits while another process uses the folder.
     ///
     /// # Errors
     /// If the folder cannot be created or locked.
@@ -33,34 +32,34 @@ impl Worktree {
         Ok(Self { root, folder, shared_build: None, _lock: lock })
     }
 
-    /// The folder that all who plant bugs share: in the target folder that `program` was built
-    /// into, which cargo marks.
+    /// Uses a folder shared by all runs, in the target folder of `program`, which has cargo's marker
+    /// file.
     ///
     /// # Errors
-    /// As [`Worktree::new`], or if the program lies in no target folder.
+    /// As [`Worktree::new`], or if the program is not in a target folder.
     pub fn beside(root: &Path, program: &Path) -> io::Result<Self> {
         let target = program
             .ancestors()
             .find(|folder| folder.join("CACHEDIR.TAG").exists())
-            .ok_or_else(|| io::Error::other(format!("{program:?} is in no target folder")))?;
+            .ok_or_else(|| io::Error::other(format!("{program:?} is not in a target folder")))?;
         let shared_build = Some(target.to_path_buf());
         Ok(Self { shared_build, ..Self::new(root, &target.join("mutants"))? })
     }
 
-    /// The copy of the tree.
+    /// Returns the folder of the copy.
     #[must_use]
     pub fn tree(&self) -> PathBuf {
         self.folder.join("tree")
     }
 
-    /// The target folder for builds of the copy.
+    /// Returns the target folder of the copy.
     #[must_use]
     pub fn target(&self) -> PathBuf {
         self.folder.join("target")
     }
 
-    /// Takes over what the tree's own builds made of RocksDB, if anything; else the next build that
-    /// needs it compiles it, once.
+    /// Copies the RocksDB that the tree's own builds compiled, if there is one. Otherwise the next build
+    /// that needs RocksDB compiles it.
     ///
     /// # Errors
     /// If a file cannot be copied.
@@ -69,8 +68,8 @@ impl Worktree {
         copy_dependencies(&shared_build.join("release"), &self.target().join("release"))
     }
 
-    /// Makes the copy equal to the tree, with what is not committed yet. Files that are equal
-    /// already keep their time stamps.
+    /// Makes the copy equal to the tree, including uncommitted changes. Equal files keep their
+    /// modification times.
     ///
     /// # Errors
     /// If git cannot list the tree's files, or a file cannot be read or written.
@@ -78,29 +77,29 @@ impl Worktree {
         let files = self.files()?;
         for name in &files {
             let (from, to) = (self.root.join(name), self.tree().join(name));
-            let wanted = fs::read(&from)?;
-            if fs::read(&to).is_ok_and(|found| found == wanted) {
+            let content = fs::read(&from)?;
+            if fs::read(&to).is_ok_and(|found| found == content) {
                 continue;
             }
             if let Some(parent) = to.parent() {
                 fs::create_dir_all(parent)?;
             }
-            fs::write(&to, wanted)?;
+            fs::write(&to, content)?;
         }
-        remove_strangers(&self.tree(), &self.tree(), &files)
+        remove_others(&self.tree(), &self.tree(), &files)
     }
 
     /// Applies a patch to the copy.
     ///
     /// # Errors
-    /// If git cannot be run, or refuses the patch; the error carries what it said.
+    /// If git cannot be run, or rejects the patch; the error has git's message.
     pub fn apply(&self, patch: &Path) -> io::Result<()> {
         let output = Command::new("git")
             .args(["apply", "--whitespace=nowarn"])
             .arg(patch.canonicalize()?)
             .current_dir(self.tree())
-            // The copy may lie inside the repository: without this git would take the patch to
-            // be about the repository's own files.
+            // The copy may be inside the repository: without this git would apply the patch to the
+            // repository's own files.
             .env("GIT_CEILING_DIRECTORIES", &self.folder)
             .output()?;
         if output.status.success() {
@@ -109,7 +108,7 @@ impl Worktree {
         Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
-    /// The tree's files: those that git knows and those it would offer to add.
+    /// Returns the tree's files: tracked files, and untracked files that are not ignored.
     fn files(&self) -> io::Result<BTreeSet<PathBuf>> {
         let output = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -119,18 +118,18 @@ impl Worktree {
             return Err(io::Error::other("git cannot list the tree's files"));
         }
         let names = String::from_utf8_lossy(&output.stdout).into_owned();
-        // A file that was deleted but is still in the index is no part of the tree.
+        // A deleted file may still be in the index.
         let exists = |name: &PathBuf| self.root.join(name).is_file();
         Ok(names.split_terminator('\0').map(PathBuf::from).filter(exists).collect())
     }
 }
 
-/// Removes files that an earlier patch or an earlier tree left in the copy.
-fn remove_strangers(top: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> io::Result<()> {
+/// Removes files of an earlier patch or an earlier tree from the copy.
+fn remove_others(top: &Path, folder: &Path, files: &BTreeSet<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            remove_strangers(top, &path, files)?;
+            remove_others(top, &path, files)?;
         } else if path.strip_prefix(top).is_ok_and(|name| !files.contains(name)) {
             fs::remove_file(&path)?;
         }
@@ -147,7 +146,7 @@ mod tests {
 
     const PATCH: &str = "--- a/src/a.txt\n+++ b/src/a.txt\n@@ -1 +1 @@\n-one\n+two\n";
 
-    /// A repository of one file, and a worktree folder inside it that git ignores.
+    /// Creates a repository of one file, and a worktree in a folder inside it that git ignores.
     fn planted(folder: &Path) -> Worktree {
         let git = Command::new("git").args(["init", "-q"]).current_dir(folder).status();
         assert!(git.expect("git runs").success());
@@ -158,30 +157,30 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_changes_the_copy_and_restoring_mends_it() {
+    fn patch_changes_only_the_copy_and_restore_undoes_it() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let worktree = planted(folder.path());
         let patch = folder.path().join("m.patch");
         fs::write(&patch, PATCH).expect("a new file");
         worktree.restore().expect("the first copy");
-        worktree.apply(&patch).expect("the patch fits");
+        worktree.apply(&patch).expect("the patch applies");
         let read = |path: &Path| fs::read_to_string(path).expect("the file exists");
         assert_eq!(read(&worktree.tree().join("src/a.txt")), "two\n");
         assert_eq!(read(&folder.path().join("src/a.txt")), "one\n");
-        fs::write(worktree.tree().join("src/stranger"), "").expect("a new file");
+        fs::write(worktree.tree().join("src/other"), "").expect("a new file");
         worktree.restore().expect("the second copy");
         assert_eq!(read(&worktree.tree().join("src/a.txt")), "one\n");
-        assert!(!worktree.tree().join("src/stranger").exists());
+        assert!(!worktree.tree().join("src/other").exists());
     }
 
     #[test]
-    fn a_patch_that_does_not_fit_is_refused() {
+    fn patch_that_does_not_apply_is_rejected() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let worktree = planted(folder.path());
         let patch = folder.path().join("m.patch");
         fs::write(&patch, PATCH.replace("one", "other")).expect("a new file");
         worktree.restore().expect("the first copy");
-        let error = worktree.apply(&patch).expect_err("the line is not there");
+        let error = worktree.apply(&patch).expect_err("the line does not exist");
         assert!(error.to_string().contains("src/a.txt"), "{error}");
     }
 }

@@ -1,13 +1,13 @@
-//! No circle of file imports inside a crate, so that its files can be read one after the other.
+//! Rule against circular imports between files of a crate, so that the files can be read in order.
 //!
-//! An import is a `use` of `crate::`, `super::`, `self::` or a child module at the level of a file, outside of
-//! tests. A name that a module re-exports counts as an import of the file that defines it, and a re-export is
-//! no import by itself.
+//! An import is a `use` of `crate::`, `super::`, `self::` or a child module at the top level of a file, outside of
+//! tests. An import of a re-exported name counts as an import of the file that defines the name. A re-export is
+//! not an import.
 
 use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The crates that the rule holds for.
+/// The crates that the rule checks.
 const CRATES: [&str; 4] = ["basic-paxos", "checker", "node", "sim"];
 
 /// A module path below the root of its crate, such as `["search", "window"]`.
@@ -96,7 +96,7 @@ fn resolve(modules: &Modules<'_>, from: &Module, path: &[String], depth: usize) 
         }
         (module, rest) = (inner, &rest[1..]);
     }
-    // The name may be re-exported from elsewhere. The depth bounds re-exports that refer to each other.
+    // The name may be a re-export. The depth limits re-exports that refer to each other.
     let exported = rest.first().filter(|_| depth < 8).and_then(|name| {
         let text = modules.get(&module)?.1;
         let exports = uses(text).into_iter().filter(|(is_public, _)| *is_public);
@@ -106,7 +106,7 @@ fn resolve(modules: &Modules<'_>, from: &Module, path: &[String], depth: usize) 
     exported.or_else(|| modules.contains_key(&module).then_some(module))
 }
 
-/// Returns the paths of all `use` statements at the level of a file, each with whether it is a re-export.
+/// Returns the paths of all `use` statements at the top level of a file, each with true if it is a re-export.
 fn uses(text: &str) -> Vec<(bool, Vec<String>)> {
     let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let mut paths = Vec::new();
@@ -164,11 +164,11 @@ fn expand(prefix: &mut Vec<String>, tree: &str, paths: &mut Vec<Vec<String>>) {
 }
 
 #[test]
-fn no_crate_has_a_circle_of_imports() {
+fn imports_have_no_circles() {
     assert_clean(&[circles as Rule]);
 }
 
-/// A tree of the files `a`, `b` and `b/c` of the crate `checker`.
+/// Returns a tree of the files `a`, `b` and `b/c` of the crate `checker`.
 fn planted(a: &str, b: &str, c: &str) -> Tree {
     let file = |name: &str| format!("crates/checker/src/{name}.rs");
     let root = "mod a;\nmod b;\npub use b::B;\n";
@@ -207,5 +207,5 @@ fn imports_without_a_circle_are_not_found() {
     assert_eq!(circles(&planted(tests, "use crate::a::A;\n", "use crate::a::A;\n")), []);
     let facade =
         planted("struct A;\n", "mod c;\npub use c::C;\n", "use super::Other;\nuse super::C;\n");
-    assert_eq!(circles(&facade), [], "a re-export is no import");
+    assert_eq!(circles(&facade), [], "a re-export is not an import");
 }

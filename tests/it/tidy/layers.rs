@@ -1,10 +1,10 @@
-//! Which crate may know which: the arrows of the architecture, read from the manifests.
+//! Rules for dependencies between crates, read from the manifests.
 
 use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding};
 use std::collections::BTreeMap;
 use toml::{Table, Value};
 
-/// What each of our crates may use of the others. The node assembles and may use all of them.
+/// The workspace crates that each crate may depend on. `node` assembles them and may use all.
 const INTERNAL: [(&str, &[&str]); 14] = [
     ("types", &[]),
     ("consensus", &["types"]),
@@ -22,8 +22,8 @@ const INTERNAL: [(&str, &[&str]); 14] = [
     ("explore", &["types", "consensus"]),
 ];
 
-/// Crates without I/O, clock, thread or runtime, and all that they may use of others' code.
-/// Randomness is for the crates that roll dice for a protocol, never for a protocol itself.
+/// Crates without I/O, clock, thread or runtime, each with its permitted external dependencies. Only
+/// crates that draw random numbers for a protocol may depend on an RNG, never a protocol itself.
 pub(super) const PURE: [(&str, &[&str]); 8] = [
     ("types", &["bytes", "serde", "postcard"]),
     ("consensus", &["bytes", "serde", "thiserror"]),
@@ -41,10 +41,10 @@ pub(super) const PURE: [(&str, &[&str]); 8] = [
     ),
 ];
 
-/// The protocols and what they stand on: no_std with alloc, so that they run anywhere.
+/// The protocols and their dependencies: `no_std` with `alloc`.
 const NO_STD: [&str; 5] = ["types", "consensus", "raft", "multi-paxos", "basic-paxos"];
 
-/// Heavy dependencies and the only crates that may have them.
+/// Heavy dependencies, each with the only crates that may use it.
 const CONFINED: [(&str, &[&str]); 6] = [
     ("tokio", &["node", "runtime", "transport", "etcd-api"]),
     ("quinn", &["transport"]),
@@ -54,45 +54,45 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("stateright", &["explore"]),
 ];
 
-/// Crates that tests of a pure crate must not pull in, because they would bring a runtime or C++.
+/// Crates that tests of a pure crate must not depend on, because they need a runtime or C++.
 const HEAVY: [&str; 4] = ["transport", "runtime", "etcd-api", "node"];
 
-/// `crates/raft/Cargo.toml` is the crate `raft`.
+/// Returns the crate of a manifest: `raft` for `crates/raft/Cargo.toml`.
 fn crate_of(path: &str) -> Option<&str> {
     path.strip_prefix("crates/")?.strip_suffix("/Cargo.toml")
 }
 
-/// The names in one table of dependencies, and what stands behind them.
+/// Returns the names and values in one table of dependencies.
 fn dependencies<'a>(manifest: &'a Table, table: &str) -> BTreeMap<&'a str, &'a Value> {
     let entries = manifest.get(table).and_then(Value::as_table);
     entries.into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect()
 }
 
-/// What `map` says about `name`.
+/// Returns the value of `name` in `map`.
 fn lookup<'a>(map: &[(&str, &'a [&'a str])], name: &str) -> Option<&'a [&'a str]> {
     map.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
 }
 
-/// Every arrow between our crates is one of the architecture's.
+/// Finds dependencies between workspace crates that the architecture does not permit.
 fn arrows(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
         let Some(name) = crate_of(path).filter(|name| *name != "node") else { continue };
         let Some(allowed) = lookup(&INTERNAL, name) else {
-            findings.push(finding(path, "a crate that the layers do not know: add it to them"));
+            findings.push(finding(path, "unknown crate: add it to the layers"));
             continue;
         };
         for dependency in dependencies(&manifest, "dependencies").keys() {
             let Some(other) = dependency.strip_prefix("synod-") else { continue };
             if !allowed.contains(&other) {
-                findings.push(finding(path, format!("{name} must not know {other}")));
+                findings.push(finding(path, format!("{name} must not depend on {other}")));
             }
         }
     }
     findings
 }
 
-/// The package is named after its folder.
+/// Finds packages whose name is not that of their folder.
 fn names(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
@@ -105,7 +105,7 @@ fn names(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Pure crates use nothing but what was judged to be pure.
+/// Finds external dependencies of pure crates that are not permitted.
 fn purity(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
@@ -122,7 +122,7 @@ fn purity(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// What would put a runtime or C++ below a pure crate or its tests.
+/// Finds dependencies that bring a runtime or C++ to a pure crate or its tests.
 fn heavy_below(path: &str, dependencies: &BTreeMap<&str, &Value>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, value) in dependencies {
@@ -137,8 +137,7 @@ fn heavy_below(path: &str, dependencies: &BTreeMap<&str, &Value>) -> Vec<Finding
     findings
 }
 
-/// A heavy dependency stays in the crate that exists to hold it, and behind a feature where the
-/// crate is useful without it.
+/// Finds heavy dependencies outside of the crates that may use them, and those that must be optional.
 fn confinement(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
@@ -147,7 +146,7 @@ fn confinement(tree: &Tree) -> Vec<Finding> {
         for (heavy, owners) in CONFINED {
             let Some(value) = dependencies.get(heavy) else { continue };
             if !owners.contains(&name) {
-                findings.push(finding(path, format!("{name} must not know {heavy}")));
+                findings.push(finding(path, format!("{name} must not depend on {heavy}")));
             }
             let optional = value.get("optional").and_then(Value::as_bool) == Some(true);
             if matches!(heavy, "quinn" | "rocksdb") && !optional {
@@ -158,7 +157,7 @@ fn confinement(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The protocols and the contract compile without the standard library.
+/// Finds protocol crates that are not declared `no_std`.
 fn no_std(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in NO_STD {
@@ -174,7 +173,7 @@ fn no_std(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A crate that people can take says what it is, and inherits the workspace's lints.
+/// Finds packages without metadata or without the workspace's lints.
 fn metadata(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
@@ -197,7 +196,7 @@ fn metadata(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Each library forbids unsafe code and undocumented items by itself, wherever it is built.
+/// Finds libraries that do not forbid unsafe code and undocumented items.
 fn attributes(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.sources() {
@@ -212,19 +211,19 @@ fn attributes(tree: &Tree) -> Vec<Finding> {
 }
 
 #[test]
-fn the_crates_are_layered() {
+fn crates_are_layered() {
     assert_clean(&[arrows as Rule, names, purity, confinement, no_std, metadata, attributes]);
 }
 
 #[test]
-fn an_arrow_upwards_is_found() {
+fn upward_dependency_is_found() {
     let upwards = "[dependencies]\nsynod-replica.workspace = true\n";
     assert_finds(arrows, &Tree::planted("crates/raft/Cargo.toml", upwards), "replica");
-    assert_finds(arrows, &Tree::planted("crates/newcomer/Cargo.toml", ""), "do not know");
+    assert_finds(arrows, &Tree::planted("crates/newcomer/Cargo.toml", ""), "unknown crate");
 }
 
 #[test]
-fn a_foreign_name_is_found() {
+fn package_name_of_another_folder_is_found() {
     let manifest = "[package]\nname = \"raft\"\n";
     assert_finds(names, &Tree::planted("crates/raft/Cargo.toml", manifest), "folder");
 }
@@ -241,21 +240,21 @@ fn impure_dependencies_are_found() {
 }
 
 #[test]
-fn escaped_dependencies_are_found() {
+fn unconfined_dependencies_are_found() {
     let plant = |path: &str, text: &str| Tree::planted(path, text);
     let tokio = plant("crates/storage/Cargo.toml", "[dependencies]\ntokio = \"1\"\n");
-    assert_finds(confinement, &tokio, "must not know tokio");
+    assert_finds(confinement, &tokio, "must not depend on tokio");
     let rocksdb = plant("crates/storage/Cargo.toml", "[dependencies]\nrocksdb = \"1\"\n");
     assert_finds(confinement, &rocksdb, "must be optional");
 }
 
 #[test]
-fn a_core_with_the_standard_library_is_found() {
+fn core_with_the_standard_library_is_found() {
     assert_finds(no_std, &Tree::planted("crates/raft/src/lib.rs", "//! Raft.\n"), "no_std");
 }
 
 #[test]
-fn a_crate_without_its_papers_is_found() {
+fn crate_without_metadata_is_found() {
     let bare = Tree::planted("crates/raft/Cargo.toml", "[package]\nname = \"synod-raft\"\n");
     for word in ["description", "license", "rust-version", "repository", "keywords", "lints"] {
         assert_finds(metadata, &bare, word);

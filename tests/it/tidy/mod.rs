@@ -1,6 +1,7 @@
-//! House rules that the compiler does not know, each with a test that sees it fail.
+//! Rules of the project that the compiler does not check, each with a test that the rule can fail.
 
 mod circles;
+mod language;
 mod layers;
 mod names;
 mod text;

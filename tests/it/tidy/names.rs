@@ -1,28 +1,28 @@
-//! One name, one thing; and what a signature must not look like.
+//! Rules for names: no two public types of one name, no tuple parameters, one assembly of a replica.
 
 use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding};
 use std::collections::BTreeMap;
 
-/// Crates of sibling protocols: the same role has the same name in each.
+/// Crates of sibling protocols. Types of the same role have the same name in each.
 const PROTOCOLS: [&str; 3] = ["basic-paxos", "multi-paxos", "raft"];
 
-/// Crates that share no names with the rest on purpose: the checker is independent of the code that
-/// it judges, and tests have a namespace of their own.
+/// Crates whose type names may also exist elsewhere: the checker is independent of the code that it
+/// checks.
 const INDEPENDENT: [&str; 1] = ["checker"];
 
 /// Public types that share a name, with the reason.
 const SHARED: [(&str, &str); 3] = [
-    ("HardState", "a protocol's implements the contract's trait"),
-    ("Message", "a protocol's implements the contract's trait"),
-    ("Timing", "protocols with a leader share the contract's; basic Paxos has its own"),
+    ("HardState", "a protocol's type implements the trait of synod-consensus"),
+    ("Message", "a protocol's type implements the trait of synod-consensus"),
+    ("Timing", "protocols with a leader use that of synod-consensus; Basic Paxos has its own"),
 ];
 
-/// Code of a source, without its unit tests.
+/// Returns the code of a source, without its unit tests.
 fn shipped(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or(text)
 }
 
-/// The crate of a source, if it is part of what ships.
+/// Returns the crate of a source below `src/`.
 fn crate_of(path: &str) -> Option<&str> {
     let (name, rest) = path.strip_prefix("crates/")?.split_once('/')?;
     rest.starts_with("src/").then_some(name)
@@ -34,11 +34,11 @@ fn declared(line: &str) -> Option<&str> {
     let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
     let rest = kinds.iter().find_map(|kind| item.strip_prefix(kind))?;
     let name = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next();
-    // Empty in a macro, where a variable stands for the name.
+    // The name is empty in a macro, where it is a variable.
     name.filter(|name| !name.is_empty())
 }
 
-/// No two public types have one name, except the same role in sibling protocols.
+/// Finds public types of the same name, except those of the same role in sibling protocols.
 fn unique_types(tree: &Tree) -> Vec<Finding> {
     let mut places: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
     for (path, text) in tree.sources() {
@@ -70,7 +70,7 @@ fn unique_types(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Parameters have names: a tuple in a signature hides what its parts are.
+/// Finds tuple parameters: a signature should name its parts.
 fn named_parameters(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.sources().filter(|(path, _)| crate_of(path).is_some()) {
@@ -89,8 +89,8 @@ fn named_parameters(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A replica's threads, stores and network are put together in one place; the simulator has a clock and
-/// a network of its own.
+/// Finds code that opens a replica's core outside of the one place that assembles a replica, or the
+/// simulator, which has its own clock and network.
 fn one_assembly(tree: &Tree) -> Vec<Finding> {
     const PLACES: [&str; 2] = ["crates/runtime/src/builder.rs", "crates/sim/src/cluster/node.rs"];
     let opens = |text: &str| text.contains("ReplicaCore::open(") || text.contains("ReplicaCore::<");
@@ -109,7 +109,7 @@ fn names_are_tidy() {
 }
 
 #[test]
-fn a_second_assembly_is_found() {
+fn second_assembly_is_found() {
     let second = Tree::planted("crates/node/src/a.rs", "let core = ReplicaCore::open(now);\n");
     assert_finds(one_assembly, &second, "synod_runtime::Replica");
     let simulated = Tree::planted("crates/sim/src/cluster/node.rs", "ReplicaCore::open(now);\n");
@@ -132,11 +132,11 @@ fn two_types_of_one_name_are_found() {
     let third = siblings.with("crates/node/src/a.rs", "pub struct Config {}\n");
     assert_finds(unique_types, &third, "Config");
     let checker = one.with("crates/checker/src/b.rs", "pub struct Report;\n");
-    assert_eq!(unique_types(&checker), [], "the checker stands alone");
+    assert_eq!(unique_types(&checker), [], "the checker is independent");
 }
 
 #[test]
-fn a_tuple_parameter_is_found() {
+fn tuple_parameter_is_found() {
     let bad = "fn f(\n    (from, to): (u64, u64),\n) {}\n";
     assert_finds(named_parameters, &Tree::planted("crates/kv/src/a.rs", bad), "tuple");
     for fine in

@@ -1,15 +1,15 @@
-//! What the files may say, and how long they may be.
+//! Rules for the text of files: purity, unfinished work, lengths, script and introductions.
 
 use super::layers::PURE;
 use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding, is_generated};
 
-/// A file longer than this wants to be two.
+/// Maximum number of lines of a file.
 const MAX_LINES: usize = 800;
 
-/// rustfmt keeps code within 100; this bounds what it leaves alone, comments and strings.
+/// Maximum number of columns of comments and strings. rustfmt limits code to 100.
 const MAX_COLUMNS: usize = 120;
 
-/// What would make two runs of one seed differ, or reach outside, in code that must not.
+/// Words of non-deterministic code and of I/O, forbidden in pure crates.
 const IMPURE: [&str; 11] = [
     "HashMap",
     "HashSet",
@@ -24,10 +24,10 @@ const IMPURE: [&str; 11] = [
     "tokio::",
 ];
 
-/// Files of pure crates that read a caller's golden files and pinned hashes, outside of any run.
+/// Files of pure crates that read golden files and pinned hashes of a caller, outside of simulations.
 const GOLDEN: [&str; 2] = ["crates/sim/src/conformance/suite.rs", "crates/sim/src/script/mod.rs"];
 
-/// Marks of unfinished work, spelled so that this file does not carry them itself.
+/// Marks of unfinished work, split so that this file does not contain them.
 const UNFINISHED: [&str; 6] = [
     concat!("to", "do!("),
     concat!("unimple", "mented!("),
@@ -37,12 +37,12 @@ const UNFINISHED: [&str; 6] = [
     concat!("dbg", "!("),
 ];
 
-/// The part of a line that is code.
+/// Returns the part of a line before a comment.
 fn code(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
-/// Pure crates iterate in order, read no clock, start no thread and touch no file.
+/// Finds unordered iteration, clocks, threads and I/O in pure crates.
 fn purity(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let pure =
@@ -55,7 +55,7 @@ fn purity(tree: &Tree) -> Vec<Finding> {
             for word in impure.filter(|word| !is_golden(word)) {
                 findings.push(finding(path, format!("line {}: {word}", number + 1)));
             }
-            // A Duration is a number; an Instant of the standard library asks the machine.
+            // A Duration is a number, but an Instant of the standard library reads the clock.
             if code(line).contains("std::time::{") && code(line).contains("Instant") {
                 findings.push(finding(path, format!("line {}: std's clock", number + 1)));
             }
@@ -64,21 +64,21 @@ fn purity(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A node's timers do not follow the clock on the wall, which may be set back or jump.
+/// Finds the wall clock in a node's event loop: it may jump, so timers must use a monotonic clock.
 fn monotonic(tree: &Tree) -> Vec<Finding> {
     let running = |path: &str| path.starts_with("crates/runtime/src/run/");
     let mut findings = Vec::new();
     for (path, text) in tree.sources().filter(|(path, _)| running(path)) {
         for (number, line) in text.lines().enumerate() {
             if code(line).contains("SystemTime") {
-                findings.push(finding(path, format!("line {}: the wall's clock", number + 1)));
+                findings.push(finding(path, format!("line {}: wall clock", number + 1)));
             }
         }
     }
     findings
 }
 
-/// Nothing unfinished is left lying about.
+/// Finds marks of unfinished work.
 fn finished(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files().filter(|(path, _)| *path != "Cargo.lock") {
@@ -91,7 +91,7 @@ fn finished(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Files and lines stay short enough to be read.
+/// Finds files and lines that are too long.
 fn lengths(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.sources() {
@@ -109,12 +109,12 @@ fn lengths(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether a letter belongs to the Latin or the Greek script: English, names, and formulas.
+/// Returns whether a letter is of the Latin or the Greek script: English, names and formulas.
 fn is_readable(letter: char) -> bool {
     !letter.is_alphabetic() || matches!(letter, '\0'..='\u{3ff}' | '\u{1d00}'..='\u{2bff}')
 }
 
-/// The project speaks English.
+/// Finds letters of other scripts: the project's language is English.
 fn english(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files() {
@@ -127,17 +127,16 @@ fn english(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Each source opens with a paragraph that says what it is for.
+/// Finds sources without a paragraph of introduction.
 fn introduced(tree: &Tree) -> Vec<Finding> {
-    let silent = |text: &str| !text.starts_with("//!");
     tree.sources()
-        .filter(|(_, text)| silent(text))
-        .map(|(path, _)| finding(path, "does not open with a //! paragraph"))
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| finding(path, "does not begin with a //! paragraph"))
         .collect()
 }
 
 #[test]
-fn the_text_is_tidy() {
+fn text_is_tidy() {
     assert_clean(&[purity as Rule, monotonic, finished, lengths, english, introduced]);
 }
 
@@ -156,7 +155,7 @@ fn impure_code_is_found() {
 }
 
 #[test]
-fn a_clock_on_the_wall_is_found() {
+fn wall_clock_is_found() {
     let wall = "use std::time::SystemTime;\n";
     assert_finds(monotonic, &Tree::planted("crates/runtime/src/run/clock.rs", wall), "wall");
     assert_eq!(monotonic(&Tree::planted("crates/runtime/src/data_dir.rs", wall)), []);
@@ -190,6 +189,6 @@ fn other_scripts_are_found() {
 }
 
 #[test]
-fn a_source_without_introduction_is_found() {
+fn source_without_introduction_is_found() {
     assert_finds(introduced, &Tree::planted("bench/src/x.rs", "fn main() {}\n"), "//!");
 }

@@ -1,10 +1,10 @@
-//! The tree that the rules read: every text file of the project, by its path.
+//! The input of the rules: every text file of the project, by its path.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders that hold the project's files; build output and a node's data are elsewhere.
+/// The folders of the project's files, without build output and data of nodes.
 const FOLDERS: [&str; 7] = [".ci", "bench", "crates", "docs", "mutants", "scripts", "tests"];
 
 /// Text files by path from the root, with `/` between folders.
@@ -13,20 +13,20 @@ pub(crate) struct Tree {
     files: BTreeMap<String, String>,
 }
 
-/// What a rule has against a file.
+/// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) path: String,
     pub(crate) what: String,
 }
 
-/// A rule looks at the whole tree, because some span several files.
+/// A rule. Its input is the whole tree, because some rules span several files.
 pub(crate) type Rule = fn(&Tree) -> Vec<Finding>;
 
-/// The workspace's root folder.
+/// Returns the workspace's root folder.
 pub(crate) fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the tests lie in a folder of the workspace").to_path_buf()
+    tests.parent().expect("the tests are in a folder of the workspace").to_path_buf()
 }
 
 impl Tree {
@@ -47,41 +47,41 @@ impl Tree {
         tree
     }
 
-    /// A tree of one made-up file, to see a rule fail.
+    /// Returns a tree of one file, for a test that a rule can fail.
     pub(crate) fn planted(path: &str, text: &str) -> Self {
         Self::default().with(path, text)
     }
 
-    /// The tree with one more file, or another text in it.
+    /// Returns the tree with a file added or replaced.
     pub(crate) fn with(mut self, path: &str, text: &str) -> Self {
         self.files.insert(path.to_owned(), text.to_owned());
         self
     }
 
-    /// All files, in the order of their paths.
+    /// Returns all files, in the order of their paths.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
-    /// The Rust sources that people write; generated ones are not held to the house style.
+    /// Returns the Rust sources, without generated ones.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files().filter(|(path, text)| path.ends_with(".rs") && !is_generated(text))
     }
 
-    /// The manifests of the workspace's packages.
+    /// Returns the manifests of the workspace's packages.
     pub(crate) fn manifests(&self) -> impl Iterator<Item = (&str, toml::Table)> {
         self.files()
             .filter(|(path, _)| path.ends_with("/Cargo.toml") && !path.starts_with("bench/peers"))
             .map(|(path, text)| (path, text.parse().expect("cargo has read this manifest")))
     }
 
-    /// The text of one file.
+    /// Returns the text of one file.
     pub(crate) fn get(&self, path: &str) -> Option<&str> {
         self.files.get(path).map(String::as_str)
     }
 
     fn walk(&mut self, root: &Path, folder: &Path) {
-        // Not every folder needs to exist, docs/ for one.
+        // A folder may be missing, such as docs/.
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries {
             let path = entry.expect("an entry of the project can be read").path();
@@ -99,24 +99,24 @@ impl Tree {
     fn read(&mut self, root: &Path, path: &Path) {
         let name = path.strip_prefix(root).expect("the walk began at the root");
         let name = name.to_str().expect("the project's paths are text").replace('\\', "/");
-        // What is not text, a picture for example, has nothing that the rules could read.
+        // Skips files that are not text, such as images.
         if let Ok(text) = fs::read_to_string(path) {
             self.files.insert(name, text);
         }
     }
 }
 
-/// Whether a tool wrote this source and says so.
+/// Returns whether a source has the marker of generated code.
 pub(crate) fn is_generated(text: &str) -> bool {
     text.lines().take(5).any(|line| line.starts_with("//") && line.contains("@generated"))
 }
 
-/// A finding, in short.
+/// Returns a finding.
 pub(crate) fn finding(path: &str, what: impl Into<String>) -> Finding {
     Finding { path: path.to_owned(), what: what.into() }
 }
 
-/// Fails with everything that the rules have against the project.
+/// Fails with all findings of the rules in the project.
 #[track_caller]
 pub(crate) fn assert_clean(rules: &[Rule]) {
     let tree = Tree::load();
@@ -125,8 +125,7 @@ pub(crate) fn assert_clean(rules: &[Rule]) {
     assert!(lines.is_empty(), "untidy:\n{}", lines.join("\n"));
 }
 
-/// Fails unless the rule finds fault with the tree, and says `word` about it: a rule that cannot
-/// fail protects nothing.
+/// Fails unless the rule has a finding that contains `word`. A rule that cannot fail protects nothing.
 #[track_caller]
 pub(crate) fn assert_finds(rule: Rule, tree: &Tree, word: &str) {
     let findings = rule(tree);
