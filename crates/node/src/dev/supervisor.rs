@@ -32,7 +32,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) async fn run(folder: &Folder) -> anyhow::Result<ExitCode> {
     let _lock = folder.lock()?;
     let node_dirs = folder.node_dirs();
-    // Before the children start: a signal without a handler would leave them running.
+    // Handle signals before the children start, so that an early signal stops them, too.
     let mut stop = Stop::new()?;
     tokio::select! {
         free = wait_for_ports(&node_dirs, EXIT_TIMEOUT) => free?,

@@ -303,6 +303,6 @@ fn log(note: &ProtocolEvent) {
         ProtocolEvent::Truncated { from } => {
             tracing::info!(from_slot = from.0, "truncating log entries that were not committed");
         }
-        event => tracing::debug!(?event, "protocol event"),
+        event => tracing::debug!("protocol event: {event}"),
     }
 }
