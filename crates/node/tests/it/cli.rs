@@ -262,7 +262,7 @@ fn script_of_a_failure_is_replayed_with_a_trace() {
     let printed = crate::support::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(
-        printed.contains("2.000000 s  n2 dies") && printed.contains("2.500000 s  n2 starts"),
+        printed.contains("2.000000 s  n2 crashes") && printed.contains("2.500000 s  n2 starts"),
         "{printed}"
     );
     assert!(printed.contains("synod: "), "{printed}");
