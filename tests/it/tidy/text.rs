@@ -24,9 +24,6 @@ const IMPURE: [&str; 11] = [
     "tokio::",
 ];
 
-/// Files of pure crates that read golden files and pinned hashes of a caller, outside of simulations.
-const GOLDEN: [&str; 2] = ["crates/sim/src/conformance/suite.rs", "crates/sim/src/script/mod.rs"];
-
 /// Marks of unfinished work, split so that this file does not contain them.
 const UNFINISHED: [&str; 6] = [
     concat!("to", "do!("),
@@ -49,10 +46,8 @@ fn purity(tree: &Tree) -> Vec<Finding> {
         |path: &str| PURE.iter().any(|(name, _)| path.starts_with(&format!("crates/{name}/src/")));
     for (path, text) in tree.sources().filter(|(path, _)| pure(path)) {
         for (number, line) in text.lines().enumerate() {
-            let is_golden =
-                |word: &str| GOLDEN.contains(&path) && matches!(word, "std::fs" | "std::env");
             let impure = IMPURE.iter().filter(|word| code(line).contains(**word));
-            for word in impure.filter(|word| !is_golden(word)) {
+            for word in impure {
                 findings.push(finding(path, format!("line {}: {word}", number + 1)));
             }
             // A Duration is a number, but an Instant of the standard library reads the clock.
@@ -135,9 +130,23 @@ fn introduced(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
+/// Each golden script is played: a script that no test names tests nothing.
+fn played(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, _) in tree.files() {
+        let Some((tests, name)) = path.split_once("/scripts/") else { continue };
+        let suite = tree.get(&format!("{tests}/scripts.rs")).unwrap_or_default();
+        let mut words = suite.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        if tests.starts_with("crates/") && !words.any(|word| word == name) {
+            findings.push(finding(path, format!("no test of {tests}/scripts.rs plays it")));
+        }
+    }
+    findings
+}
+
 #[test]
 fn text_is_tidy() {
-    assert_clean(&[purity as Rule, monotonic, finished, lengths, english, introduced]);
+    assert_clean(&[purity as Rule, monotonic, finished, lengths, english, introduced, played]);
 }
 
 #[test]
@@ -191,4 +200,14 @@ fn other_scripts_are_found() {
 #[test]
 fn source_without_introduction_is_found() {
     assert_finds(introduced, &Tree::planted("bench/src/x.rs", "fn main() {}\n"), "//!");
+}
+
+#[test]
+fn unplayed_script_is_found() {
+    let suite = "golden_scripts!(Raft: split_vote);\n";
+    let tree = Tree::planted("crates/raft/tests/scripts.rs", suite);
+    let tree = tree.with("crates/raft/tests/scripts/split_vote", "cluster nodes=3\n");
+    assert_eq!(played(&tree), []);
+    let tree = tree.with("crates/raft/tests/scripts/split", "cluster nodes=3\n");
+    assert_finds(played, &tree, "plays it");
 }

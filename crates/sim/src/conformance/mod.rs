@@ -57,7 +57,7 @@ macro_rules! protocol_suite {
 
         #[test]
         fn pinned_seeds_are_equal_in_every_build() {
-            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hashes.txt");
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
             $crate::conformance::pinned_seeds_are_equal_in_every_build::<$protocol>(path);
         }
 

@@ -32,10 +32,7 @@ mod session;
 use crate::cluster::network::links::{Link, links};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use session::{LinkFilter, ScriptResult, ScriptSession};
-use std::collections::BTreeSet;
 use std::error::Error;
-use std::ffi::OsString;
-use std::fs::DirEntry;
 use std::path::Path;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
@@ -58,19 +55,8 @@ pub fn run<P: Protocol>(
     goldenscript::run(&mut ScriptSession::<P>::new(config), path)
 }
 
-/// Asserts that `played` names all scripts in `folder`. A script that no test plays tests nothing.
-///
-/// # Panics
-/// If a script in the folder is not played, or one is missing.
-pub fn assert_all_played(folder: impl AsRef<Path>, played: &[&str]) {
-    let files = std::fs::read_dir(folder).expect("a folder of scripts");
-    let name = |file: std::io::Result<DirEntry>| file.expect("a script").file_name();
-    let found: BTreeSet<_> = files.map(name).collect();
-    assert_eq!(found, played.iter().map(OsString::from).collect());
-}
-
 /// Makes one test for each golden script in `tests/scripts` of the caller's package, with the
-/// default settings of the script's protocol, and a test that all scripts are played.
+/// default settings of the script's protocol.
 ///
 /// ```text
 /// synod_sim::golden_scripts!(
@@ -91,11 +77,6 @@ macro_rules! golden_scripts {
                 $crate::script::run::<$protocol>(path, config).unwrap();
             }
         )*)*
-
-        #[test]
-        fn every_script_is_played() {
-            $crate::script::assert_all_played(FOLDER, &[$($(stringify!($name)),*),*]);
-        }
     };
 }
 
