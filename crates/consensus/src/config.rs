@@ -1,6 +1,7 @@
 //! Parts of a protocol's settings that several protocols share.
 
 use crate::QuorumError;
+use crate::proposals::size_in_batch;
 use core::ops::Range;
 use core::time::Duration;
 use synod_types::NodeId;
@@ -55,7 +56,7 @@ pub const MAX_DURATION: Duration = Duration::from_secs(3600);
 /// Largest limit of a protocol in bytes.
 pub const MAX_BYTES: usize = 1 << 30;
 
-/// Times that an operator sets for a cluster, whatever its protocol. See
+/// Times that an operator sets for a cluster of any protocol. See
 /// [`Protocol::with_cluster_timing`](crate::Protocol::with_cluster_timing).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterTiming {
@@ -131,13 +132,12 @@ impl ConfigError {
         })
     }
 
-    /// Checks that a command of `command` bytes fits into `room` bytes, the setting `name`. It takes
-    /// one byte more than its length in a batch.
+    /// Checks that a command of `command` bytes fits into `room` bytes of values, the setting `name`.
     ///
     /// # Errors
     /// If it does not fit.
     pub fn check_command(command: usize, name: &'static str, room: usize) -> Result<(), Self> {
-        if command < room { Ok(()) } else { Err(Self::CommandBeyond(name)) }
+        if size_in_batch(command) <= room { Ok(()) } else { Err(Self::CommandBeyond(name)) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a core wants done.
+//! Effects of a core: writes, messages, timers and reports.
 
 use crate::{FatalError, IgnoreReason, Protocol, Run, StepDownReason, Write};
 use alloc::vec::Vec;
@@ -8,8 +8,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use synod_types::{Ballot, Epoch, Membership, NodeId, ReadId, Slot, Ticket};
 
-/// Collects what a core asks for. A [`Host`](crate::Host) owns one; the core sees it as
-/// [`Effects`].
+/// Effects of a core, in order. A [`Host`](crate::Host) owns one; the core sees it as [`Effects`].
 #[derive(Clone, Debug)]
 pub struct Outbox<P: Protocol> {
     pub(crate) writes: Vec<Write<P>>,
@@ -55,7 +54,7 @@ impl<P: Protocol> Default for Outbox<P> {
 }
 
 impl<P: Protocol> Outbox<P> {
-    /// The core's side: it can add and never look.
+    /// Returns the core's view: it adds effects and reads none.
     pub fn effects(&mut self) -> Effects<'_, P> {
         Effects(self)
     }
@@ -101,8 +100,8 @@ impl<P: Protocol> Outputs<P> {
     }
 }
 
-/// A peer takes another value for chosen than this node does. No protocol allows that: a quorum has
-/// lost its log, or more nodes broke a promise than the protocol tolerates.
+/// Chosen value of a peer that differs from this node's. No protocol allows that: a quorum has lost
+/// its log, or more nodes broke a promise than the protocol tolerates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Contradiction {
     /// The values differ in this slot or in one before it.
@@ -114,9 +113,9 @@ pub struct Contradiction {
 /// A timer set or cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimerChange<T> {
-    /// Run out after a duration that the driver draws from the range. Replaces a running one.
+    /// Starts the timer, or starts it again. The driver draws its duration from the range.
     Set(T, Range<Duration>),
-    /// Do not run out.
+    /// Stops the timer.
     Cancel(T),
 }
 
@@ -136,20 +135,20 @@ impl<P: Protocol> Effects<'_, P> {
         &mut outbox.outputs
     }
 
-    /// Asks for a durable write. The writes of one [round](crate::Host::round) become durable
-    /// together, in this order.
+    /// Adds a durable write. The writes of one [round](crate::Host::round) become durable together, in
+    /// this order.
     pub fn write(&mut self, write: Write<P>) {
         self.outbox().writes.push(write);
     }
 
-    /// Sends a message when its [gate](crate::Gate) allows. To itself, too: that is how a leader
-    /// counts its own vote only once it is durable.
+    /// Sends a message as soon as its [gate](crate::Gate) allows. A node sends its votes to itself,
+    /// too, so that they count only once they are durable.
     pub fn send(&mut self, to: NodeId, message: P::Message) {
         self.outbox().sends.push((to, message));
     }
 
     /// Sets a timer to run out after a duration from `after`, drawn by the driver. An empty range
-    /// means exactly its start.
+    /// stands for its start.
     pub fn set_timer(&mut self, timer: P::Timer, after: Range<Duration>) {
         self.outputs().timers.push(TimerChange::Set(timer, after));
     }
@@ -159,40 +158,46 @@ impl<P: Protocol> Effects<'_, P> {
         self.outputs().timers.push(TimerChange::Cancel(timer));
     }
 
-    /// Reports chosen slots: each right behind the one before, none twice in a core's life.
+    /// Reports chosen slots: in order, without a gap, each once in a core's life.
     pub fn chosen(&mut self, run: Run<P::Stamp>) {
         self.outputs().chosen.push(run);
     }
 
-    /// The proposal stands in this node's log at `at`; whether it is ever chosen is open.
+    /// Reports that a proposal is in this node's log at `at`. It need not be chosen yet.
     pub fn placed(&mut self, ticket: Ticket, at: Slot) {
         self.outputs().placed.push((ticket, at));
     }
 
-    /// The proposal is in no log.
+    /// Reports proposals that are in this node's log now, in consecutive slots from `first` on.
+    pub fn placed_from(&mut self, first: Slot, tickets: impl ExactSizeIterator<Item = Ticket>) {
+        let placed = tickets.enumerate().map(|(index, ticket)| (ticket, first.plus(index)));
+        self.outputs().placed.extend(placed);
+    }
+
+    /// Refuses a proposal: it is in no log.
     pub fn refuse(&mut self, ticket: Ticket, why: Refusal) {
         self.outputs().refused.push((ticket, why));
     }
 
-    /// The read may be served from a state at or past `at`.
+    /// Reports that a read may be served from a state at or past `at`.
     pub fn read_ready(&mut self, id: ReadId, at: Slot) {
         self.outputs().reads.push((id, Ok(at)));
     }
 
-    /// The read cannot be served here.
+    /// Refuses a read.
     pub fn refuse_read(&mut self, id: ReadId, why: Refusal) {
         self.outputs().reads.push((id, Err(why)));
     }
 
-    /// The peer needs what the log no longer holds. A level, not an edge: said again and again
-    /// while it is so, and ignored while a transfer runs.
+    /// Requests that a snapshot be sent to a peer that needs slots which the log no longer holds. The
+    /// core repeats it while that is so, and the driver ignores it while a transfer runs.
     pub fn ship_snapshot(&mut self, to: NodeId) {
         if !self.outputs().snapshots.contains(&to) {
             self.outputs().snapshots.push(to);
         }
     }
 
-    /// These are the members now, as far as the network is concerned: active, perhaps not chosen.
+    /// Sets the members that the network connects to: those in force, perhaps not chosen yet.
     pub fn peers(&mut self, members: &Membership) {
         self.outputs().peers = Some(members.clone());
     }
@@ -203,58 +208,58 @@ impl<P: Protocol> Effects<'_, P> {
         self.outbox().contradiction.get_or_insert(found);
     }
 
-    /// Tells people what happened.
+    /// Adds an event for logs, metrics and transcripts.
     pub fn note(&mut self, event: ProtocolEvent) {
         self.outputs().notes.push(event);
     }
 }
 
-/// Reason why a proposal or a read is not taken, and so what its client should do. Exhaustive on
-/// purpose: a new one must not compile until each API has an answer for it.
+/// Reason why a proposal or a read is refused. It determines what the client should do. The enum is
+/// exhaustive on purpose: a new reason must not compile until each API handles it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
-    /// Ask the leader; `hint` is who that probably is.
+    /// Another node leads: retry there.
     NotLeader {
-        /// The leader as far as this node knows.
+        /// The leader, as far as this node can tell.
         hint: Option<NodeId>,
     },
-    /// Too much is under way: try again later.
+    /// Too much is in flight: retry later.
     Busy,
-    /// The members have changed: ask one of these.
+    /// The members have changed: retry at one of these.
     WrongEpoch {
         /// The configuration in force.
         epoch: Epoch,
         /// Its members.
         members: Membership,
     },
-    /// The command is longer than the protocol takes.
+    /// The command exceeds the limit of the settings.
     TooLarge {
         /// The longest command in bytes.
         limit: u64,
     },
-    /// This protocol does not do that.
+    /// The protocol does not support the request.
     Unsupported,
 }
 
-/// What happened inside a protocol, for logs, metrics and transcripts.
+/// Event inside a protocol, for logs, metrics and transcripts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolEvent {
-    /// The node finds out whether it could win an election, without disturbing the cluster.
+    /// The node checks whether it could win an election, without disturbing the cluster.
     PreCampaigning {
-        /// The ballot it would campaign under.
+        /// Ballot that it would campaign under.
         ballot: Ballot,
     },
     /// The node campaigns.
     Campaigning {
-        /// The ballot it campaigns under.
+        /// Ballot that it campaigns under.
         ballot: Ballot,
     },
     /// The node gave its vote or promise.
     Voted {
-        /// To whom.
+        /// Candidate that receives it.
         to: NodeId,
-        /// Under which ballot.
+        /// The candidate's ballot.
         ballot: Ballot,
     },
     /// The node leads.
@@ -264,28 +269,28 @@ pub enum ProtocolEvent {
     },
     /// The node follows a leader that it did not follow before.
     Following {
-        /// Whom.
+        /// The leader.
         leader: NodeId,
-        /// Under which ballot.
+        /// The leader's ballot.
         ballot: Ballot,
     },
-    /// The node led or campaigned and does so no more.
+    /// The node has ceased to lead or to campaign.
     SteppedDown {
-        /// The ballot it had.
+        /// Ballot under which it did.
         ballot: Ballot,
         /// The reason.
         reason: StepDownReason,
     },
-    /// The node waits before it tries again, so that two proposers do not outbid each other.
+    /// The node waits before its next ballot, so that two proposers do not outbid each other for ever.
     BackingOff {
-        /// The ballot that was overtaken.
+        /// Ballot that was overtaken.
         ballot: Ballot,
-        /// From which range the driver draws for how long.
+        /// Range from which the driver draws the wait.
         within: Range<Duration>,
     },
-    /// A part of the log that was never chosen goes.
+    /// A suffix of the log that was never chosen is removed.
     Truncated {
-        /// The first slot that goes.
+        /// First slot that is removed.
         from: Slot,
     },
     /// A message had no effect.

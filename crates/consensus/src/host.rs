@@ -1,4 +1,4 @@
-//! The host of a core: the loop that each driver runs, and the fence between disk and network.
+//! Host of a core: the loop that each driver runs, and the fence between disk and network.
 
 use crate::effects::{Outbox, Outputs};
 use crate::{Contradiction, Gate, Input, Message, Protocol, RecoveryError, Run, Saved, Write};
@@ -11,24 +11,24 @@ use synod_types::{Instant, NodeId, Seq, Slot};
 /// Self-messages that one round delivers at most.
 const MAX_SELF_MESSAGES: usize = 1000;
 
-/// Receives what a core asks for at the step at which it does, for checkers and for drivers that
+/// Observer of a core's effects, called at the step that makes them: for checkers, and for drivers that
 /// keep an index of the log. `()` ignores everything.
 pub trait Observer<P: Protocol> {
-    /// The core writes. Called in the order of the writes, before the other outputs of the step.
+    /// Observes a write. Called in the order of the writes, before the other outputs of the step.
     fn on_write(&mut self, _core: &P, _write: &Write<P>) {}
 
-    /// The core reports slots as chosen.
+    /// Observes slots that the core reports as chosen.
     fn on_chosen(&mut self, _core: &P, _run: &Run<P::Stamp>) {}
 
-    /// A message may leave: everything that it waited for is durable. Messages of the node to itself
-    /// are shown before they are delivered.
+    /// Observes a message that may leave: everything that it waited for is durable. Messages of the node
+    /// to itself are observed before they are delivered.
     fn on_release(&mut self, _core: &P, _to: NodeId, _message: &P::Message) {}
 }
 
 impl<P: Protocol> Observer<P> for () {}
 
-/// A core asked for what would undo what it reported as chosen, or has learnt that this happened
-/// elsewhere. Final: the log and the state do not belong together, or the core is wrong.
+/// Final error of a core: it would undo what it reported as chosen, or has learnt that a peer did. The
+/// log and the state do not belong together, or the core has a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FatalError {
     /// The log would be cut at or below a slot that was reported as chosen.
@@ -77,7 +77,7 @@ pub enum FatalError {
     },
 }
 
-/// A core, and the fence that it is run behind.
+/// Core with the fence between its disk and the network.
 ///
 /// [`input`](Self::input) steps the core; [`round`](Self::round) flushes it and lends what goes to
 /// the disk and to the network; [`written`](Self::written) reports what has become durable. A
@@ -273,7 +273,8 @@ impl<P: Protocol> Host<P> {
         Round { seq, writes, sends: &mut self.ready, durable, is_quiet, outputs }
     }
 
-    /// Everything through batch `seq` is durable. What waited for that comes out of the next round.
+    /// Records that everything through batch `seq` is durable. Messages that waited for it leave with the
+    /// next round.
     ///
     /// # Panics
     /// If no round has handed out that batch.
@@ -421,7 +422,7 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// The message's gate is open.
+    /// Moves a message whose gate is open to where it leaves.
     fn release(&mut self, to: NodeId, message: P::Message, observer: &mut impl Observer<P>) {
         observer.on_release(&self.core, to, &message);
         if to == self.me {
@@ -476,4 +477,4 @@ impl<P: Protocol> Hash for Host<P> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

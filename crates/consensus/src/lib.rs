@@ -1,10 +1,10 @@
-//! The contract of a consensus protocol: what goes in, what comes out, and in which order it may
-//! leave the node.
+//! Contract of a consensus protocol: its inputs, its effects, and the order in which these may leave the
+//! node.
 //!
-//! A protocol is a [`Protocol`]: a pure state machine. Its [`Host`] hands it one [`Input`] at a time
-//! and collects its [`Effects`]. It reads no clock, draws no random numbers, does no I/O: time is an
-//! argument, randomness is asked for as a range, and what must be on disk before a message may
-//! leave is stated once, by the message's [`Gate`].
+//! A [`Protocol`] is a pure state machine. Its [`Host`] passes it one [`Input`] at a time and collects its
+//! [`Effects`]. It reads no clock, draws no random numbers and does no I/O: time is an argument, a random
+//! duration is requested as a range, and each message states by its [`Gate`] whether it waits for the
+//! disk.
 //!
 //! ```
 //! use synod_consensus::{Run, RunLog};
@@ -20,13 +20,13 @@
 //!
 //! # Persist, then send
 //! A message whose [`Message::gate`] is [`Gate::Durable`] claims something about its sender's
-//! disk. The [`Host`] holds it back until everything that the core wrote up to then was reported as
-//! durable, so the order of `write` and `send` inside one step cannot matter, and there is no second
-//! way to send. What the gate cannot see is a write that was forgotten: [`Message::holds`] states the
-//! claim itself, for a simulator to check against the disk.
+//! disk. The [`Host`] holds it until everything that the core wrote up to then is reported as durable.
+//! So the order of `write` and `send` within one step does not matter, and there is no second way to
+//! send. A gate does not notice a missing write: [`Message::holds`] states the claim itself, and
+//! simulators check it against the disk.
 //!
 //! # Recover
-//! A core is rebuilt from [`Saved`]: hard state, log, base, and the applied slot. Everything up to
+//! A core is recovered from [`Saved`]: hard state, log, base, and the applied slot. Everything up to
 //! [`Saved::floor`] is chosen. The core's commit index starts there, and it never proposes,
 //! overwrites or reports these slots again. Otherwise a leader whose quorum lost its disks could
 //! replace slots that the state already contains.
@@ -39,7 +39,7 @@
 //! before it. [`SendWindow`] bounds what is in flight to one peer: it adapts to what the path
 //! drains, the peer's disk included.
 //!
-//! Left out on purpose: threads, codecs and storage; they belong to the driver.
+//! Left out on purpose: threads, codecs and storage, which belong to the driver.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -53,6 +53,7 @@ mod history;
 mod host;
 mod log;
 mod machine;
+mod proposals;
 mod protocol;
 mod quorum;
 mod reason;
@@ -69,6 +70,7 @@ pub use history::{Comparison, HistoryDigest};
 pub use host::{FatalError, Host, Observer, Round};
 pub use log::RunLog;
 pub use machine::{Consistency, PiecewiseRead, StateError, StateMachine, StateView};
+pub use proposals::{ProposalLimits, Proposals};
 pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, Run, Saved, Write,
 };

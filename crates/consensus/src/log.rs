@@ -1,14 +1,14 @@
-//! The window of the log that a core keeps in memory.
+//! Window of the log that a core keeps in memory.
 
 use crate::{Run, Stamp};
 use alloc::collections::VecDeque;
 use core::hash::{Hash, Hasher};
 use synod_types::{Slot, ValueRef, ValuesBuilder};
 
-/// A log window as runs of consecutive slots under one stamp, behind a compacted base.
+/// Log window: runs of consecutive slots under one stamp, after a compacted base.
 ///
-/// Gaps are allowed (Multi-Paxos has them). Two logs are equal when they hold the same slots, no
-/// matter how these are cut into runs. Looking up a slot near the end is O(1), one anywhere
+/// Gaps are allowed (Multi-Paxos has them). Two logs are equal if they hold the same slots, however
+/// these are cut into runs. Looking up a slot near the end is O(1), one anywhere
 /// O(log runs); adding at the end is O(1).
 #[derive(Clone, Debug)]
 pub struct RunLog<S> {
@@ -25,37 +25,37 @@ impl<S: Stamp> Default for RunLog<S> {
 }
 
 impl<S: Stamp> RunLog<S> {
-    /// An empty log behind `base`.
+    /// Creates an empty log after `base`.
     #[must_use]
     pub fn new(base: Slot, base_stamp: S) -> Self {
         Self { base, base_stamp, runs: VecDeque::new(), bytes: 0 }
     }
 
-    /// The last slot that was compacted away.
+    /// Returns the last slot that was compacted away.
     #[must_use]
     pub fn base(&self) -> Slot {
         self.base
     }
 
-    /// The highest slot held, or the base if none is.
+    /// Returns the last slot held, or the base if none is.
     #[must_use]
     pub fn last(&self) -> Slot {
         self.runs.back().map_or(self.base, Run::last)
     }
 
-    /// The stamp of the highest slot held, or the base's.
+    /// Returns the stamp of the last slot held, or the base's.
     #[must_use]
     pub fn last_stamp(&self) -> S {
         self.runs.back().map_or(self.base_stamp, |run| run.stamp)
     }
 
-    /// The size of the values held, in bytes.
+    /// Returns the size of the values held, in bytes.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.bytes
     }
 
-    /// The stamp of `slot`: `None` below the base, in a gap and behind the end.
+    /// Returns the stamp of `slot`: `None` before the base, in a gap and after the end.
     #[must_use]
     pub fn stamp_at(&self, slot: Slot) -> Option<S> {
         if slot == self.base {
@@ -64,38 +64,45 @@ impl<S: Stamp> RunLog<S> {
         self.run_at(slot).map(|run| run.stamp)
     }
 
-    /// The stamp and the value of `slot`, if it is held.
+    /// Returns the stamp and the value of `slot`, if it is held.
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<(S, ValueRef<'_>)> {
         let run = self.run_at(slot)?;
         Some((run.stamp, run.values.get((slot.0 - run.first.0) as usize)))
     }
 
-    /// The run that holds `slot`.
+    /// Returns the run that holds `slot`.
     #[must_use]
     pub fn run_at(&self, slot: Slot) -> Option<&Run<S>> {
         let run = self.runs.get(self.seek(slot))?;
         (run.first <= slot).then_some(run)
     }
 
-    /// Every run, first to last.
+    /// Returns all runs, in order.
     pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Run<S>> + ExactSizeIterator {
         self.runs.iter()
     }
 
-    /// Every run from `slot` on; the first may be cut. Shares the buffers.
+    /// Returns all runs from `slot` on; the first may be cut. They share the buffers.
     pub fn runs_from(&self, slot: Slot) -> impl Iterator<Item = Run<S>> + '_ {
         self.runs
             .range(self.seek(slot)..)
             .map(move |run| if run.first < slot { run.from(slot) } else { run.clone() })
     }
 
-    /// What to send or emit from `slot` on: one run of at most `max_bytes` bytes (but at least
-    /// one value) that ends at or before `through`. Short neighbours under one stamp are merged
-    /// into one buffer; a run that is long enough by itself is shared. `None` if `slot` is not
-    /// held.
+    /// Returns one run to send from `slot` on, which ends at or before `through`: at most `max_bytes`
+    /// bytes, but at least one value. Short neighbours under one stamp are merged into one buffer; a run
+    /// that is long enough by itself is shared. `None` if `slot` is not held.
     #[must_use]
     pub fn chunk(&self, slot: Slot, through: Slot, max_bytes: usize) -> Option<Run<S>> {
+        // Most peers lack exactly the newest run. It has no neighbour to be merged with.
+        if let Some(newest) = self.runs.back()
+            && newest.first == slot
+            && newest.last() <= through
+            && newest.values.byte_len() <= max_bytes
+        {
+            return Some(newest.clone());
+        }
         let at = self.seek(slot);
         let run = self.runs.get(at).filter(|run| run.first <= slot && slot <= through)?;
         let head = cut(&run.from(slot), through, max_bytes);
@@ -124,7 +131,7 @@ impl<S: Stamp> RunLog<S> {
         Some(Run { first: slot, stamp: head.stamp, values: merged.finish() })
     }
 
-    /// The first slot behind `slot` that is not held; runs may touch.
+    /// Returns the first slot after `slot` that is not held. Adjacent runs have no gap between them.
     #[must_use]
     pub fn gap_after(&self, slot: Slot) -> Slot {
         let mut next = slot.next();
@@ -137,7 +144,7 @@ impl<S: Stamp> RunLog<S> {
         next
     }
 
-    /// Writes slots, over whatever they held. What lies at or below the base is left out: it is
+    /// Writes slots, and replaces what they held. Slots at or before the base are left out: they are
     /// chosen and compacted. O(1) at the end of the log, O(runs) elsewhere.
     pub fn put(&mut self, run: Run<S>) {
         let mut run = run;
@@ -158,7 +165,7 @@ impl<S: Stamp> RunLog<S> {
         }
     }
 
-    /// Removes `slot` and all behind it; the base stays.
+    /// Removes `slot` and all after it; the base stays.
     pub fn truncate_from(&mut self, slot: Slot) {
         while let Some(run) = self.runs.back_mut() {
             if run.last() < slot {
@@ -198,8 +205,8 @@ impl<S: Stamp> RunLog<S> {
         self.base_stamp = stamp;
     }
 
-    /// The index of the first run that ends at or behind `slot`. Gallops from the end, where
-    /// nearly all look-ups are.
+    /// Returns the index of the first run that ends at or after `slot`. Gallops from the end, where nearly
+    /// all look-ups are.
     fn seek(&self, slot: Slot) -> usize {
         let mut high = self.runs.len();
         let mut step = 1;
@@ -253,7 +260,7 @@ impl<S: Stamp> RunLog<S> {
     }
 }
 
-/// The front of `run`: at most `max_bytes` bytes but at least one value, up to `through`.
+/// Returns the front of `run`, up to `through`: at most `max_bytes` bytes, but at least one value.
 fn cut<S: Stamp>(run: &Run<S>, through: Slot, max_bytes: usize) -> Run<S> {
     let room = usize::try_from(through.0 - run.first.0).unwrap_or(usize::MAX).saturating_add(1);
     run.prefix(run.values.fitting(max_bytes).min(room))

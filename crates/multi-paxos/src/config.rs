@@ -1,10 +1,10 @@
 //! Settings of a core, checked before it can exist.
 
-use synod_consensus::{ConfigError, MAX_BYTES, Quorum, Timing};
+use synod_consensus::{ConfigError, MAX_BYTES, ProposalLimits, Quorum, Timing};
 use synod_types::{Membership, NodeId};
 
 /// Maximum of [`Limits::window_slots`]. Reports that leave more holes than this were not made by
-/// working nodes, whatever their settings.
+/// working nodes, under any settings.
 pub(crate) const MAX_WINDOW_SLOTS: usize = 1 << 20;
 
 /// Settings of one node's core. Every value of this type is usable.
@@ -141,6 +141,12 @@ impl Config {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Returns the bounds of a leader's proposals, beside their number.
+    pub(crate) fn proposal_limits(&self) -> ProposalLimits {
+        let Limits { command_bytes, accept_bytes, window_bytes, .. } = self.limits;
+        ProposalLimits { command_bytes, batch_bytes: accept_bytes, open_bytes: window_bytes }
     }
 
     /// Returns the priority in elections.

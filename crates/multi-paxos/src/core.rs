@@ -8,7 +8,6 @@ use crate::history::Agreement;
 use crate::leader::Leader;
 use crate::learner::Learner;
 use crate::message::Message;
-use crate::proposer::Stall;
 use crate::recovery::{self, Repair};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -16,7 +15,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
     Base, Bounds, ClusterTiming, ConfigError, Effects, IgnoreReason, Input, Protocol,
-    ProtocolEvent, Quorum, RecoveryError, Refusal, Saved, Status, Timing,
+    ProtocolEvent, Quorum, RecoveryError, Refusal, Saved, Stall, Status, Timing,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket};
 
@@ -62,7 +61,7 @@ pub struct MultiPaxos {
     pub(crate) last_probe: u64,
     /// The last heartbeat timer fired late and did not check for a quorum; the next one does.
     pub(crate) skipped_quorum_check: bool,
-    pub(crate) stall: Option<Stall>,
+    pub(crate) stall: Stall,
     pub(crate) agreement: Agreement,
     /// Highest commit index received from a leader whose values were accepted.
     pub(crate) leader_commit: Slot,
@@ -229,7 +228,7 @@ impl MultiPaxos {
         }
         // Own messages come back once their claims are durable: the disk works.
         if from == self.config.id() {
-            self.on_self_message();
+            self.stall.on_disk_answer();
         }
         // No slot counts that a node of another history names.
         if !self.compare_history(from, &message, fx) {

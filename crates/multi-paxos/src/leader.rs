@@ -6,13 +6,12 @@ use crate::core::{Context, Fx, ignore};
 use crate::message::{Accept, Accepted, Commit, HORIZON, Message, Probe};
 use alloc::vec::Vec;
 use core::cmp::{max, min};
-use core::mem;
 use core::time::Duration;
 use synod_consensus::{
-    HistoryDigest, IgnoreReason, ProtocolEvent, Quorum, Refusal, Run, RunLog, SendWindow,
-    WindowLimits, Write,
+    HistoryDigest, IgnoreReason, Proposals, ProtocolEvent, Quorum, Refusal, Run, RunLog,
+    SendWindow, WindowLimits, Write,
 };
-use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, ValuesBuilder};
+use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
 
 /// Maximum number of unacknowledged Accepts to one acceptor.
 const MAX_BATCHES: usize = 4096;
@@ -76,11 +75,9 @@ pub struct Leader {
     self_ack_sent: Slot,
     /// Acceptors by id, in order. A handful: a linear search beats any map.
     peers: Vec<(NodeId, Peer)>,
-    /// Commands proposed since the last flush, and their tickets.
-    offered: ValuesBuilder,
-    tickets: Vec<Ticket>,
-    /// Bytes of proposed values after the commit index.
-    window_bytes: usize,
+    /// Commands since the last flush. What is open in the log is what this leader has proposed there
+    /// after the commit index.
+    proposals: Proposals,
 }
 
 /// Replication state of one acceptor.
@@ -186,9 +183,7 @@ impl Leader {
             durable: first.prev(),
             self_ack_sent: first.prev(),
             peers,
-            offered: ValuesBuilder::new(),
-            tickets: Vec::new(),
-            window_bytes: 0,
+            proposals: Proposals::default(),
         }
     }
 
@@ -207,7 +202,8 @@ impl Leader {
     /// Records that everything up to `commit` is chosen, `bytes` of values more than before. Returns
     /// whether the leader starts to serve with that.
     pub fn committed(&mut self, commit: Slot, bytes: usize) -> bool {
-        self.window_bytes = self.window_bytes.saturating_sub(bytes);
+        // A leader that is driven by hand may propose what it did not count.
+        self.proposals.chosen(min(bytes, self.proposals.open_bytes()));
         // Serving begins once and does not end before the leader steps down.
         let begins = !self.is_serving && commit >= self.barrier;
         self.is_serving |= begins;
@@ -254,9 +250,9 @@ impl Leader {
         all
     }
 
-    /// Removes the proposals that are not in the log yet.
-    pub(crate) fn take_tickets(&mut self) -> Vec<Ticket> {
-        mem::take(&mut self.tickets)
+    /// Refuses the proposals that are not in the log.
+    pub(crate) fn refuse_proposals(&mut self, hint: Option<NodeId>, fx: &mut Fx<'_>) {
+        self.proposals.refuse(&Refusal::NotLeader { hint }, fx);
     }
 
     /// Returns the next Accept for `to`: what it lacks of `log`, the leader's own, if its window has
@@ -269,7 +265,7 @@ impl Leader {
         limits: &Limits,
     ) -> Option<Run<Ballot>> {
         let (_, peer) = self.peers.iter_mut().find(|(node, _)| *node == to)?;
-        AcceptBuilder { now, log, limits, last: log.last(), newest: None }.next(peer)
+        AcceptBuilder { now, log, limits, last: log.last() }.next(peer)
     }
 
     /// Returns whether `node` needs slots that are compacted away, and so a snapshot.
@@ -310,31 +306,24 @@ impl Leader {
         command: &[u8],
         fx: &mut Fx<'_>,
     ) {
-        let (limits, last) = (ctx.config.limits(), self.proposed);
+        let (limits, last) = (ctx.config.proposal_limits(), self.proposed);
         // Until the barrier is chosen, values of earlier leaders may still be decided.
         if !self.is_serving {
             return fx.refuse(ticket, Refusal::NotLeader { hint: None });
         }
-        if command.len() > limits.command_bytes {
-            let limit = limits.command_bytes as u64;
-            return fx.refuse(ticket, Refusal::TooLarge { limit });
+        if let Err(refusal) = self.proposals.admit(command, &limits) {
+            return fx.refuse(ticket, refusal);
         }
-        let offered = self.offered.byte_len();
-        let size = command.len() + 1;
-        let slots = (last.0 - ctx.learner.commit().0) as usize + self.offered.len();
-        // Back-pressure: open slots bound the memory here, and the holes that a next leader finds.
-        if slots >= limits.window_slots
-            || self.window_bytes + offered + size > limits.window_bytes
-            || last.0 + 1 + self.offered.len() as u64 >= HORIZON
-        {
+        let end = last.plus(self.proposals.len());
+        // The slots of a leader are bounded, because the next one may find holes in all of them.
+        let is_full = (end.0 - ctx.learner.commit().0) as usize >= ctx.config.limits().window_slots;
+        if is_full || end.next().0 >= HORIZON {
             return fx.refuse(ticket, Refusal::Busy);
         }
-        if offered > 0 && offered + size > limits.accept_bytes {
-            // A run that fits into one Accept is never cut or copied again.
+        if !self.proposals.has_room(command, &limits) {
             self.seal_batch(ctx, fx);
         }
-        self.offered.push_command(command);
-        self.tickets.push(ticket);
+        self.proposals.push(ticket, command);
     }
 
     /// Turns what was offered into one run, one write, one Accept a peer, and an acknowledgement to
@@ -352,10 +341,7 @@ impl Leader {
             let accepted = Accepted { ballot, first, through, probe: 0 };
             fx.send(ctx.config.id(), Message::Accepted(accepted));
         }
-        // Most peers lack exactly the newest run. If it is whole, it can be sent as it is.
-        let newest = log.runs().next_back().filter(|run| run.last() == proposed);
-        let accepts =
-            AcceptBuilder { now, log, limits: ctx.config.limits(), last: proposed, newest };
+        let accepts = AcceptBuilder { now, log, limits: ctx.config.limits(), last: proposed };
         for (node, peer) in &mut self.peers {
             let node = *node;
             while let Some(run) = accepts.next(peer) {
@@ -432,7 +418,9 @@ impl Leader {
         let limits = ctx.config.limits();
         let (max_bytes, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
         // The window opens as earlier slices are chosen.
-        while let Some(found) = self.found.as_mut().filter(|_| self.window_bytes < max_bytes) {
+        while let Some(found) =
+            self.found.as_mut().filter(|_| self.proposals.open_bytes() < max_bytes)
+        {
             match found.next_batch(self.ballot, batch_bytes) {
                 Some(run) => self.propose(ctx, run, fx),
                 None => self.found = None,
@@ -440,17 +428,12 @@ impl Leader {
         }
     }
 
-    /// Puts what was offered into the log.
+    /// Puts the batch into the log.
     fn seal_batch(&mut self, ctx: &mut Context<'_>, fx: &mut Fx<'_>) {
-        if self.tickets.is_empty() {
-            return;
-        }
-        let values = self.offered.finish();
         let first = self.proposed.next();
-        for (index, ticket) in self.tickets.drain(..).enumerate() {
-            fx.placed(ticket, first.plus(index));
+        if let Some(values) = self.proposals.place(first, fx) {
+            self.propose(ctx, Run { first, stamp: self.ballot, values }, fx);
         }
-        self.propose(ctx, Run { first, stamp: self.ballot, values }, fx);
     }
 
     pub(crate) fn check_invariants(&self, log: &RunLog<Ballot>, commit: Slot) {
@@ -463,7 +446,6 @@ impl Leader {
             Some(found) => assert_eq!(found.first(), proposed.next(), "found values come first"),
             None => assert!(proposed >= self.barrier, "new values come after the barrier"),
         }
-        assert_eq!(self.tickets.len(), self.offered.len(), "one ticket a command");
         let mut bytes = 0;
         for run in log.runs_from(commit.next()).take_while(|run| run.first <= proposed) {
             // P2: what a leader proposes it has accepted itself, at its ballot and no other.
@@ -473,7 +455,7 @@ impl Leader {
                 .values
                 .byte_len();
         }
-        assert_eq!(self.window_bytes, bytes, "the window holds what is proposed and not chosen");
+        self.proposals.check_invariants(bytes);
         assert!(self.peers.is_sorted_by_key(|(node, _)| *node), "peers are in order");
         for (_, peer) in &self.peers {
             assert!(
@@ -490,7 +472,7 @@ impl Leader {
         debug_assert_eq!(run.stamp, self.ballot, "proposals are of one ballot");
         let commit = ctx.learner.commit();
         if run.last() > commit {
-            self.window_bytes += run.from(run.first.max(commit.next())).values.byte_len();
+            self.proposals.opened(run.from(run.first.max(commit.next())).values.byte_len());
         }
         // The own acceptance counts only with the message of the flush, once the write is durable.
         self.proposed = run.last();
@@ -506,8 +488,6 @@ pub(crate) struct AcceptBuilder<'a> {
     pub limits: &'a Limits,
     /// Last slot proposed.
     pub last: Slot,
-    /// Last run proposed, if the log holds it whole.
-    pub newest: Option<&'a Run<Ballot>>,
 }
 
 impl AcceptBuilder<'_> {
@@ -523,12 +503,7 @@ impl AcceptBuilder<'_> {
             peer.next = self.log.base().next();
         }
         let most = min(self.limits.accept_bytes, peer.window.batch_bytes());
-        let run = match self.newest {
-            Some(newest) if newest.first == peer.next && newest.values.byte_len() <= most => {
-                newest.clone()
-            }
-            _ => self.log.chunk(peer.next, self.last, most)?,
-        };
+        let run = self.log.chunk(peer.next, self.last, most)?;
         peer.next = run.last().next();
         peer.window.sent(self.now, run.last(), SendWindow::frame_bytes(&run.values));
         Some(run)

@@ -9,16 +9,8 @@ use crate::message::{
 use crate::{MultiPaxos, Timer};
 use alloc::boxed::Box;
 use core::mem;
-use synod_consensus::{HistoryDigest, ProtocolEvent, Refusal, StepDownReason};
+use synod_consensus::{HistoryDigest, ProtocolEvent, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId};
-
-/// Stall of the disk or of the state machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Stall {
-    since: Instant,
-    /// True if a message to itself that was sent afterwards has come back from the disk.
-    disk_responded: bool,
-}
 
 impl MultiPaxos {
     /// Begins a pre-campaign: no leader sent a message for an election timeout. May come at any time.
@@ -48,7 +40,8 @@ impl MultiPaxos {
             return;
         }
         // A node whose disk is stalled could not keep its promises durable.
-        if self.is_stalled(now) || self.next_round().is_none() {
+        let patience = self.config.timing().election.end;
+        if self.stall.is_active(now, patience) || self.next_round().is_none() {
             return;
         }
         let last = self.acceptor.log().last();
@@ -146,20 +139,13 @@ impl MultiPaxos {
     /// nodes go first.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
         self.step_down(None, StepDownReason::Stalled, fx);
-        self.stall = Some(Stall { since: now, disk_responded: false });
+        self.stall.report(now);
         let me = self.config.id();
         // An empty claim: it comes back when the disk is done. The ballot names this node as the
         // receiver; otherwise the message would be ignored as one to another node.
         let ballot = Ballot { round: 1, node: me };
         let first = self.acceptor.log().base().next();
         fx.send(me, Message::Accepted(Accepted { ballot, first, through: first.prev(), probe: 0 }));
-    }
-
-    /// Records that a message to itself came back: what was written before is durable.
-    pub(crate) fn on_self_message(&mut self) {
-        if let Some(stall) = &mut self.stall {
-            stall.disk_responded = true;
-        }
     }
 
     /// Stops leading or campaigning. What was accepted stays; what was only offered is rejected.
@@ -174,10 +160,7 @@ impl MultiPaxos {
             Role::Candidate(candidate) => candidate.ballot(),
             Role::Leader(it) => {
                 let hint = leader.filter(|node| *node != self.config.id());
-                // These are in no log: clients may retry elsewhere at once.
-                for ticket in it.take_tickets() {
-                    fx.refuse(ticket, Refusal::NotLeader { hint });
-                }
+                it.refuse_proposals(hint, fx);
                 it.ballot()
             }
         };
@@ -260,13 +243,6 @@ impl MultiPaxos {
         }
         let interval = self.config.timing().heartbeat;
         fx.set_timer(Timer::Heartbeat, interval..interval);
-    }
-
-    fn is_stalled(&mut self, now: Instant) -> bool {
-        let timeout = self.config.timing().election.end;
-        // The disk works again, and other nodes had the time of an election.
-        self.stall.take_if(|stall| stall.disk_responded && now.since(stall.since) >= timeout);
-        self.stall.is_some()
     }
 
     fn next_round(&self) -> Option<u64> {

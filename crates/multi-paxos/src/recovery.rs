@@ -8,7 +8,9 @@ use crate::learner::Learner;
 use crate::message::{CHOSEN, HORIZON};
 use crate::{Config, MultiPaxos};
 use alloc::collections::BTreeSet;
-use synod_consensus::{Base, IgnoreReason, RecoveryError, Run, Saved, StepDownReason, Write};
+use synod_consensus::{
+    Base, IgnoreReason, RecoveryError, Run, Saved, Stall, StepDownReason, Write,
+};
 use synod_types::{Ballot, Instant, Slot};
 
 /// Writes that [`synod_consensus::Input::Start`] must make before disk and core agree.
@@ -56,7 +58,7 @@ pub(crate) fn recover(
         must_ack: false,
         last_probe: 0,
         skipped_quorum_check: false,
-        stall: None,
+        stall: Stall::default(),
         agreement: Agreement::default(),
         leader_commit: Slot::ZERO,
         contradicting: BTreeSet::new(),
@@ -65,7 +67,7 @@ pub(crate) fn recover(
 }
 
 impl MultiPaxos {
-    /// Starts as a follower, whatever the node was before: no ballot of an earlier life is used again,
+    /// Starts as a follower in any case: no ballot of an earlier life is used again,
     /// because the next one is above the promise.
     pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let repair = core::mem::take(&mut self.repair);

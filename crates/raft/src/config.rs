@@ -1,6 +1,6 @@
 //! Settings of a core, checked before it can exist.
 
-use synod_consensus::{ConfigError, MAX_BYTES, Timing, WindowLimits};
+use synod_consensus::{ConfigError, MAX_BYTES, ProposalLimits, Timing, WindowLimits};
 use synod_types::{Membership, NodeId};
 
 /// Settings of one node's core. Every value of this type is usable.
@@ -129,6 +129,12 @@ impl Config {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Bounds of a leader's proposals. Open slots need none: no new leader searches them for holes.
+    pub(crate) fn proposal_limits(&self) -> ProposalLimits {
+        let Limits { command_bytes, append_bytes, uncommitted_bytes, .. } = self.limits;
+        ProposalLimits { command_bytes, batch_bytes: append_bytes, open_bytes: uncommitted_bytes }
     }
 
     /// Bounds of the window towards each peer.

@@ -7,8 +7,10 @@ use crate::state::State;
 use crate::{Append, AppendAck, AppendConflict, Commit, Heartbeat, Message, Timer};
 use alloc::vec::Vec;
 use core::cmp::{max, min};
-use synod_consensus::{HistoryDigest, IgnoreReason, Refusal, Run, StepDownReason, Write};
-use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values, ValuesBuilder};
+use synod_consensus::{
+    HistoryDigest, IgnoreReason, Proposals, Refusal, Run, StepDownReason, Write,
+};
+use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values};
 
 /// State that only the leader of a term has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,11 +23,9 @@ pub(crate) struct Leader {
     self_ack_sent: Slot,
     /// In the order of the ids. A handful: looking through them beats any map.
     peers: Vec<(NodeId, Progress)>,
-    /// Proposals since the last flush, and their tickets.
-    offered: ValuesBuilder,
-    tickets: Vec<Ticket>,
-    /// Bytes of the log after the commit index.
-    uncommitted_bytes: usize,
+    /// Proposals since the last flush. What is open in the log is everything after the commit index,
+    /// entries of earlier terms included.
+    proposals: Proposals,
 }
 
 impl Leader {
@@ -44,18 +44,17 @@ impl Leader {
             durable: Slot::ZERO,
             self_ack_sent: Slot::ZERO,
             peers,
-            offered: ValuesBuilder::new(),
-            tickets: Vec::new(),
-            uncommitted_bytes: state.uncommitted_bytes(),
+            proposals: Proposals::default(),
         };
+        leader.proposals.recount(state.uncommitted_bytes());
         arm_heartbeat(state, fx);
         leader.append_to_log(state, Values::noop(), fx);
         leader
     }
 
-    /// Tickets of the proposals that are not in the log.
-    pub fn into_tickets(self) -> Vec<Ticket> {
-        self.tickets
+    /// Refuses the proposals that are not in the log.
+    pub fn refuse_proposals(mut self, hint: Option<NodeId>, fx: &mut Fx<'_>) {
+        self.proposals.refuse(&Refusal::NotLeader { hint }, fx);
     }
 
     /// Last slot that each member holds durably, this node `me` included.
@@ -74,29 +73,20 @@ impl Leader {
         command: &[u8],
         fx: &mut Fx<'_>,
     ) {
-        let limits = state.config.limits();
-        if command.len() > limits.command_bytes {
-            let limit = limits.command_bytes as u64;
-            return fx.refuse(ticket, Refusal::TooLarge { limit });
+        let limits = state.config.proposal_limits();
+        if let Err(refusal) = self.proposals.admit(command, &limits) {
+            return fx.refuse(ticket, refusal);
         }
-        let (offered, size) = (self.offered.byte_len(), command.len() + 1);
-        if self.uncommitted_bytes + offered + size > limits.uncommitted_bytes {
-            // Else a leader that commits slowly, or not at all, would fill its memory.
-            return fx.refuse(ticket, Refusal::Busy);
+        if !self.proposals.has_room(command, &limits) {
+            self.append_batch(state, fx);
         }
-        if offered > 0 && offered + size > limits.append_bytes {
-            // A run that one append can carry whole is never cut or copied again.
-            self.append_offered(state, fx);
-        }
-        self.offered.push_command(command);
-        self.tickets.push(ticket);
+        self.proposals.push(ticket, command);
     }
 
-    /// Turns what was offered into one run, one write, at most one message a peer, and the
+    /// Turns the batch into one run, one write, at most one message a peer, and the
     /// acknowledgement to itself.
     pub fn flush(&mut self, state: &mut State, now: Instant, fx: &mut Fx<'_>) {
-        self.append_offered(state, fx);
-        debug_assert!(self.offered.is_empty(), "an offered proposal has no ticket");
+        self.append_batch(state, fx);
         let (term, last) = (state.hard_state.term, state.log.last());
         if self.self_ack_sent < last {
             self.self_ack_sent = last;
@@ -104,9 +94,7 @@ impl Leader {
             let ack = AppendAck { term, probe: 0, matched: last };
             fx.send(state.config.id(), Message::AppendAck(ack));
         }
-        // Most peers lack exactly this.
-        let newest = state.log.runs().next_back();
-        let replicator = Replicator { now, state, newest };
+        let replicator = Replicator { now, state };
         for (peer, progress) in &mut self.peers {
             replicator.replicate(*peer, progress, fx);
         }
@@ -183,7 +171,7 @@ impl Leader {
         if state.config.check_quorum() && !self.has_active_quorum(state, now) {
             return Err(StepDownReason::NoQuorum);
         }
-        let replicator = Replicator { now, state, newest: None };
+        let replicator = Replicator { now, state };
         for (peer, progress) in &mut self.peers {
             replicator.heartbeat(*peer, progress, fx);
             if progress.is_overdue(now) {
@@ -196,7 +184,7 @@ impl Leader {
 
     /// Handles a new base of the log, which may have moved the commit index.
     pub fn on_base_moved(&mut self, state: &State) {
-        self.uncommitted_bytes = state.uncommitted_bytes();
+        self.proposals.recount(state.uncommitted_bytes());
     }
 
     /// Returns whether a quorum, this node included, sent anything within the longest election
@@ -224,26 +212,19 @@ impl Leader {
         let agreed = self.agreed(state);
         if agreed > state.commit && agreed >= self.term_start {
             debug_assert_eq!(state.log.stamp_at(agreed), Some(state.hard_state.term));
-            self.uncommitted_bytes -= state.commit_through(agreed, fx);
+            self.proposals.chosen(state.commit_through(agreed, fx));
         }
     }
 
-    /// Puts what was offered into the log.
-    fn append_offered(&mut self, state: &mut State, fx: &mut Fx<'_>) {
-        if self.tickets.is_empty() {
-            return;
+    /// Puts the batch into the log.
+    fn append_batch(&mut self, state: &mut State, fx: &mut Fx<'_>) {
+        if let Some(values) = self.proposals.place(state.log.last().next(), fx) {
+            self.append_to_log(state, values, fx);
         }
-        debug_assert_eq!(self.offered.len(), self.tickets.len());
-        let values = self.offered.finish();
-        let first = state.log.last().next();
-        for (index, ticket) in self.tickets.drain(..).enumerate() {
-            fx.placed(ticket, first.plus(index));
-        }
-        self.append_to_log(state, values, fx);
     }
 
     fn append_to_log(&mut self, state: &mut State, values: Values, fx: &mut Fx<'_>) {
-        self.uncommitted_bytes += values.byte_len();
+        self.proposals.opened(values.byte_len());
         let (first, stamp) = (state.log.last().next(), state.hard_state.term);
         // Leader Append-Only (Raft §5.3): `first` is after the end, so nothing is overwritten.
         debug_assert!(state.log.last_stamp() <= stamp, "terms decrease at slot {first}");
@@ -268,8 +249,7 @@ impl Leader {
         let before = log.stamp_at(self.term_start.prev());
         assert!(before.is_none_or(|stamp| stamp < term), "the term begins at its no-op");
         assert!(self.durable <= log.last() && self.self_ack_sent <= log.last());
-        assert_eq!(self.offered.len(), self.tickets.len(), "each proposal has a ticket");
-        assert_eq!(self.uncommitted_bytes, state.uncommitted_bytes());
+        self.proposals.check_invariants(state.uncommitted_bytes());
         let mut others: Vec<_> = state.members.others(me).collect();
         others.sort_unstable();
         assert!(self.peers.iter().map(|(peer, _)| *peer).eq(others), "the peers are the members");
@@ -286,8 +266,6 @@ fn arm_heartbeat(state: &State, fx: &mut Fx<'_>) {
 struct Replicator<'a> {
     now: Instant,
     state: &'a State,
-    /// Last run of the log.
-    newest: Option<&'a Run<Term>>,
 }
 
 impl Replicator<'_> {
@@ -315,18 +293,8 @@ impl Replicator<'_> {
     fn append(&self, peer: NodeId, progress: &mut Progress, prev: Position, fx: &mut Fx<'_>) {
         let log = &self.state.log;
         let max_bytes = min(self.state.config.limits().append_bytes, progress.batch_bytes());
-        let run = match self.newest {
-            // It is whole, so it can be sent as it is.
-            Some(newest)
-                if newest.first == progress.next && newest.values.byte_len() <= max_bytes =>
-            {
-                newest.clone()
-            }
-            _ => {
-                let chunk = log.chunk(progress.next, log.last(), max_bytes);
-                chunk.expect("the log has no gaps")
-            }
-        };
+        let chunk = log.chunk(progress.next, log.last(), max_bytes);
+        let run = chunk.expect("the log has no gaps");
         progress.on_sent(self.now, &run, self.state.commit);
         self.send_append(peer, progress, prev, run, fx);
     }

@@ -6,7 +6,7 @@ use crate::follower::FollowedLeader;
 use crate::leader::Leader;
 use crate::{Raft, Timer};
 use core::mem;
-use synod_consensus::{IgnoreReason, ProtocolEvent, Refusal, StepDownReason};
+use synod_consensus::{IgnoreReason, ProtocolEvent, StepDownReason};
 use synod_types::{Instant, NodeId, Term};
 
 /// Role of a node (Raft §5.1, thesis §9.6). Each owns what only it may touch, so that nothing of one
@@ -15,7 +15,7 @@ use synod_types::{Instant, NodeId, Term};
 pub(crate) enum Role {
     /// Follows a leader, or waits for one.
     Follower(Option<FollowedLeader>),
-    /// Finds out whether it could win an election.
+    /// Checks whether it could win an election.
     PreCandidate(PreCandidate),
     /// Campaigns.
     Candidate(Candidate),
@@ -54,9 +54,7 @@ impl Raft {
         }
         fx.note(ProtocolEvent::SteppedDown { ballot: self.state.own_ballot(), reason });
         if let Role::Leader(leader) = mem::replace(&mut self.role, Role::Follower(None)) {
-            for ticket in leader.into_tickets() {
-                fx.refuse(ticket, Refusal::NotLeader { hint });
-            }
+            leader.refuse_proposals(hint, fx);
             fx.cancel_timer(Timer::Heartbeat);
             // That of a candidate is running already.
             self.state.arm_election(fx);
@@ -96,7 +94,7 @@ impl Raft {
         self.role = Role::Leader(Leader::new(&mut self.state, now, fx));
     }
 
-    /// Leader of this term as far as this node knows.
+    /// Returns the leader of this term, if known.
     pub(crate) fn leader_id(&self) -> Option<NodeId> {
         match &self.role {
             Role::Follower(leader) => leader.as_ref().map(|leader| leader.node),

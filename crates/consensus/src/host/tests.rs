@@ -18,13 +18,13 @@ const NOW: Instant = Instant(1);
 
 /// A core that does what a message says. It counts its writes and puts the count into messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Scripted {
+pub(crate) struct Scripted {
     writes: u64,
     chosen: Slot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Act {
+pub(crate) enum Act {
     Write,
     /// Sends a durable message.
     Claim(NodeId),
@@ -43,7 +43,7 @@ enum Act {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Msg {
+pub(crate) enum Msg {
     Do(Vec<Act>),
     /// So many writes are durable.
     Claim(u64),
@@ -52,7 +52,7 @@ enum Msg {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Nothing;
+pub(crate) struct Nothing;
 
 impl HardState for Nothing {
     fn may_follow(&self, _: &Self) -> bool {
