@@ -37,6 +37,11 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
             log.truncate_from(base.through.next());
         }
         log.compact(base.through, base.stamp);
+        // What was cut may have been applied: then it was chosen, and the base is of another history.
+        if floor > log.last() {
+            let (applied, last) = (floor, log.last());
+            return Err(RecoveryError::AppliedBeyondLog { applied, last });
+        }
     }
     if log.stamp_at(base.through) != Some(base.stamp) {
         return Err(RecoveryError::BaseMismatch { at: base.through });
@@ -62,15 +67,15 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     }
     let members = base.members.clone().unwrap_or_else(|| config.members().clone());
     let (quorum, stall) = (Quorum::majority(&members), Stall::default());
-    // What is applied is chosen, whatever this node's peers hold: no leader may cut it again.
+    // What is applied is chosen, even if no peer holds it any more: no leader may cut it again.
     let commit = floor;
     let state = State { config, members, quorum, hard_state, base, log, commit, stall };
     Ok(Raft { state, role: Role::Follower(None), repair })
 }
 
 impl Raft {
-    /// Repairs the disk, and waits for a leader. A node restarts as a follower, whatever it was
-    /// before (Raft §5.2).
+    /// Repairs the disk, and waits for a leader. A node restarts as a follower in any
+    /// case (Raft §5.2).
     pub(crate) fn on_start(&mut self, fx: &mut Fx<'_>) {
         let repair = core::mem::take(&mut self.repair);
         if repair.term {

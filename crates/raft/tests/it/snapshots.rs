@@ -1,4 +1,4 @@
-//! The log's compacted front: Raft §7, and recovery behind it.
+//! Compaction, snapshots and recovery: Raft §7.
 
 use crate::cluster::*;
 use proptest::prelude::*;
@@ -59,7 +59,7 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     cluster.deliver();
     cluster.heartbeat(N1);
     assert_eq!(cluster.commit(N3), 6);
-    assert_eq!(terms(&cluster.node(N3).disk.log), [1, 1], "only what lies behind the snapshot");
+    assert_eq!(terms(&cluster.node(N3).disk.log), [1, 1], "only the entries after the snapshot");
     let asked = cluster.node(N1).outputs.snapshots.len();
     cluster.heartbeat(N1);
     assert_eq!(cluster.node(N1).outputs.snapshots.len(), asked, "and no more");
@@ -137,9 +137,9 @@ fn a_snapshot_of_a_later_term_raises_the_term() {
     assert_eq!(cluster.term(N1), 5);
 }
 
-/// A snapshot that says otherwise about a chosen slot, or that is behind, changes nothing.
+/// A snapshot that contradicts a chosen slot, or that is older than the base, changes nothing.
 #[test]
-fn a_foreign_or_an_old_snapshot_is_refused() {
+fn foreign_or_old_snapshot_is_ignored() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.propose(N1, 1, "a");
@@ -167,7 +167,7 @@ fn a_snapshot_brings_its_members() {
 }
 
 /// What lies at or below the base is chosen, so it matches every leader's log by definition. An
-/// append that contradicts the base is refused.
+/// append that contradicts the base is rejected.
 #[test]
 fn everything_below_the_base_matches() {
     let mut disk = saved(3, None, &[1, 1, 2, 2]);
@@ -212,6 +212,24 @@ fn recovery_cuts_what_the_state_contradicts() {
     }
 }
 
+/// Entries that the state machine holds are chosen. If the log's suffix is of another history than the
+/// state's base, they cannot have been in it, however long it is.
+#[test]
+fn recovery_rejects_a_state_that_is_applied_past_the_end_of_the_cut_log() {
+    for (applied, suffix, expected) in [
+        (2, 2, Ok(Slot(2))),
+        (3, 2, Err(RecoveryError::AppliedBeyondLog { applied: Slot(3), last: Slot(2) })),
+        (4, 2, Err(RecoveryError::AppliedBeyondLog { applied: Slot(4), last: Slot(2) })),
+        (4, 1, Ok(Slot(4))),
+    ] {
+        let mut disk = saved(3, None, &[1, suffix, 2, 2]);
+        disk.base = base(2, 1);
+        disk.applied = Slot(applied);
+        let commit = recover(disk).map(|core| core.status().commit);
+        assert_eq!(commit, expected, "applied through {applied}, term {suffix} at the base");
+    }
+}
+
 #[test]
 fn recovery_rejects_a_disk_that_contradicts_itself() {
     let mut behind = saved(3, None, &[1, 1, 2, 2]);
@@ -244,7 +262,7 @@ fn recovery_rejects_a_disk_that_contradicts_itself() {
 }
 
 /// Two of three nodes lost their disks and elect a leader with an empty log. The survivor keeps what
-/// it has applied, whatever that leader sends, and stops.
+/// it has applied against any message of that leader, and stops.
 #[test]
 fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     let applied = saved(1, None, &[1, 1, 1]);
@@ -264,7 +282,11 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
     for _ in 0..10 {
         cluster.heartbeat(N3);
     }
-    assert_eq!(cluster.node(N1).disk.log, applied.log, "not even cut behind what is applied");
+    assert_eq!(
+        cluster.node(N1).disk.log,
+        applied.log,
+        "not even the entries after the applied ones are cut"
+    );
     assert_eq!(cluster.commit(N1), 2);
     let contradicted = FatalError::Contradicted { slot: Slot(1), by: N3 };
     assert_eq!(cluster.node(N1).outputs.fatal, Some(contradicted), "it has stopped");
@@ -272,7 +294,7 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
 }
 
 proptest! {
-    /// Whatever slot the state machine has applied, no append cuts the log at or below it.
+    /// No append cuts the log at or below an applied slot.
     #[test]
     fn no_append_cuts_at_or_below_the_commit_index(
         held in 1..8_u64,
