@@ -1,7 +1,7 @@
-//! The limits that simulators draw.
+//! Limits that simulators draw.
 
-/// Bounds on what a core sends and keeps in flight, and the sizes of its quorums: the settings that
-/// protocols share under names of their own. See
+/// Bounds on what a core sends and keeps in flight, and the sizes of its quorums: settings that
+/// protocols have under names of their own. See
 /// [`Protocol::bounded`](crate::Protocol::bounded).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {

@@ -1,9 +1,9 @@
-//! Comparison of histories: whether two nodes take the same values for chosen.
+//! Comparison of histories: two nodes must hold the same chosen values.
 //!
-//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied.
-//! Paxos does not cover that fault: without a check each side would continue its own slots with later
-//! ones of the other. So nodes state a digest of what they know to be chosen through a slot, and a
-//! node that knows as much compares it with its own log.
+//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied. Paxos
+//! does not cover that fault: without a check each side would continue its own slots with later ones of
+//! the other. So nodes send a digest of their chosen values through a slot, and a receiver whose commit
+//! index is as high compares it with its own log.
 
 use crate::{RunLog, Stamp};
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(digest(0, &[]), HistoryDigest::NO_COMMAND);
         assert_eq!(digest(2, &[]), HistoryDigest::UNKNOWN, "a snapshot holds it");
         assert_eq!(digest(2, &["", ""]), HistoryDigest::UNKNOWN);
-        // Every node computes the same, whatever its machine.
+        // Every node computes the same, on any architecture.
         assert_eq!(digest(0, &["a"]).0, PINNED);
     }
 

@@ -1,4 +1,4 @@
-//! The traits that a protocol implements, and what passes through them.
+//! Traits that a protocol implements, and the types that pass through them.
 
 use crate::{
     Bounds, ClusterTiming, ConfigError, Effects, Quorum, RecoveryError, RunLog, Stamp, Status,
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use synod_types::{Epoch, Instant, Lane, Membership, NodeId, ReadId, Slot, Ticket, Value, Values};
 
-/// What can be written to disk and compared: all that a model checker and a codec need.
+/// Data that can be written to disk and compared, as codecs and model checkers need.
 pub trait Durable:
     Clone + Debug + Eq + Hash + Serialize + DeserializeOwned + Send + 'static
 {
@@ -22,31 +22,30 @@ impl<T> Durable for T where
 {
 }
 
-/// The small record that a protocol rewrites whole: term and vote, or the promised ballot.
+/// Small record that a protocol rewrites whole: term and vote, or the promised ballot.
 pub trait HardState: Durable + Default {
-    /// Whether a node that once wrote `older` may write `self` later. Terms, votes and promises
-    /// never go back; a simulator checks every write with this.
+    /// Returns whether a node that wrote `older` may write `self` later. Terms, votes and promises never
+    /// go back. Simulators check every write with this.
     fn may_follow(&self, older: &Self) -> bool;
 }
 
-/// A consensus protocol as a pure function of its state and one input.
+/// Consensus protocol: a pure function of its state and one input.
 ///
-/// A step never fails: a message that makes no sense is ignored and
-/// [noted](crate::Effects::note); a broken invariant of the core's own panics, because going on
-/// would be worse.
+/// A step never fails. A message that cannot be valid is ignored and [noted](crate::Effects::note). A
+/// violated invariant of the core's own state panics: to go on could lose chosen values.
 pub trait Protocol: Clone + Debug + Eq + Hash + Sized + Send + 'static {
     /// Validated settings.
     type Config: Clone + Debug + Send;
-    /// What nodes send each other.
+    /// Messages between nodes.
     type Message: Message<Self>;
-    /// Rewritten whole with [`Write::HardState`].
+    /// Record that [`Write::HardState`] rewrites whole.
     type HardState: HardState;
-    /// What a log slot is stamped with.
+    /// Stamp of a log slot.
     type Stamp: Stamp;
-    /// The timers that the protocol sets.
+    /// Timers that the protocol sets.
     type Timer: Copy + Ord + Debug + Hash + Send;
 
-    /// The protocol's name on the command line.
+    /// Name of the protocol on the command line.
     const NAME: &'static str;
 
     /// Returns the default settings of node `id` of a group founded by `members`.
@@ -67,105 +66,105 @@ pub trait Protocol: Clone + Debug + Eq + Hash + Sized + Send + 'static {
         Ok(config)
     }
 
-    /// Rebuilds a core from what the disk holds; a new node's disk holds `Saved::default()`. Pure:
-    /// repairs are written when [`Input::Start`] comes.
+    /// Recovers a core from its disk; a new node's disk holds `Saved::default()`. Pure: repairs of the
+    /// disk are written by [`Input::Start`].
     ///
     /// # Errors
     /// If the settings and the disk cannot belong together.
     fn recover(config: Self::Config, saved: Saved<Self>) -> Result<Self, RecoveryError>;
 
-    /// Takes one input. `now` never goes back.
+    /// Handles one input. `now` never goes back.
     fn step(&mut self, now: Instant, input: Input<Self>, fx: &mut Effects<'_, Self>);
 
-    /// Turns everything offered since the last flush into one write and at most one message a
-    /// peer. Idempotent, and cheap when there is nothing to do.
+    /// Turns all proposals since the last flush into one write and few messages to each peer. Idempotent,
+    /// and cheap if there is nothing to do.
     fn flush(&mut self, now: Instant, fx: &mut Effects<'_, Self>);
 
-    /// What a snapshot at `through` must carry; `None` if the core does not know that slot to be
-    /// chosen, or has compacted past it.
+    /// Returns the base of a snapshot at `through`; `None` if that slot is not known to be chosen, or
+    /// compacted away.
     fn base_at(&self, through: Slot) -> Option<Base<Self::Stamp>>;
 
-    /// Which sets of nodes choose a value, under these settings: a majority of the voters, unless
-    /// the protocol can be told otherwise. For checkers.
+    /// Returns the quorum system under these settings: majorities of the voters, unless the protocol has
+    /// a setting for it. Checkers must use it: assuming majorities misjudges flexible quorums.
     #[must_use]
     fn quorum(_: &Self::Config, members: &Membership) -> Quorum {
         Quorum::majority(members)
     }
 
-    /// Returns the same settings within these bounds, for simulators, which draw them small enough
-    /// to be reached. A bound that the protocol has no setting for is left out. `None` if the
-    /// protocol refuses such settings.
+    /// Returns the same settings within these bounds. Simulators draw them small enough to be reached. A
+    /// bound that the protocol has no setting for is left out. `None` if the protocol rejects the
+    /// settings.
     #[must_use]
     fn bounded(config: Self::Config, _: &Bounds) -> Option<Self::Config> {
         Some(config)
     }
 
-    /// What the node may tell about itself.
+    /// Returns the status of the node.
     fn status(&self) -> Status;
 }
 
-/// Whether a message may leave before the sender's disk has caught up.
+/// Condition under which a message may leave its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// The message claims something about its sender's disk: it waits for every write so far.
+    /// All writes of the sender so far are durable: the message claims something about its disk.
     Durable,
-    /// The message claims nothing that a crash could undo.
+    /// None: the message claims nothing that a crash could undo.
     Immediate,
 }
 
-/// One message of a protocol.
+/// Message of a protocol.
 pub trait Message<P: Protocol>: Durable {
-    /// Whether it must wait for the disk. Write it as a `match` without a `_` arm, so that a new
-    /// message does not compile until it was judged.
+    /// Returns whether the message waits for the disk. Write it as a `match` without a `_` arm, so that a
+    /// new message does not compile before it is classified.
     fn gate(&self) -> Gate;
 
-    /// Which lane of the network it takes.
+    /// Returns the lane of the network that the message takes.
     fn lane(&self) -> Lane;
 
-    /// Whether the claim that this message makes is on its sender's disk. A claim that was made
-    /// under an older term or ballot than the disk's holds: everyone ignores it. Messages that
-    /// claim nothing always hold. Called by checkers only, never on a live node.
+    /// Returns whether `disk`, the sender's, backs the claim of this message. Claims of an older term or
+    /// ballot than the disk's count as backed, because receivers ignore them; so do messages that claim
+    /// nothing. Called by checkers only, never on a live node.
     fn holds(&self, from: NodeId, to: NodeId, disk: &Saved<P>) -> bool;
 
-    /// The message in one short line, as the papers write it: `RequestVote(t2, last 3@t1)`.
+    /// Returns the message in one short line, as the papers write it: `RequestVote(t2, last 3@t1)`.
     fn describe(&self) -> String;
 }
 
 /// Consecutive slots under one stamp: the unit of messages, writes, recovery and learning.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Run<S> {
-    /// The slot of the first value.
+    /// Slot of the first value.
     pub first: Slot,
-    /// The term or ballot of every slot in the run.
+    /// Term or ballot of every slot in the run.
     pub stamp: S,
-    /// The values, one a slot.
+    /// Values, one a slot.
     pub values: Values,
 }
 
 impl<S: Copy> Run<S> {
-    /// A run of one value.
+    /// Creates a run of one value.
     #[must_use]
     pub fn single(first: Slot, stamp: S, value: Value) -> Self {
         Self { first, stamp, values: core::iter::once(value).collect() }
     }
 
-    /// The slot of the last value; the slot before `first` if the run is empty.
+    /// Returns the slot of the last value; the slot before `first` if the run is empty.
     #[must_use]
     pub fn last(&self) -> Slot {
         Slot((self.first.0 + self.values.len() as u64).saturating_sub(1))
     }
 
-    /// Whether `first` counts from 1 and `last` can be counted: a run from outside that fails
-    /// this is damaged or forged.
+    /// Returns whether the slots of the run exist: `first` counts from 1 and `last` does not overflow. A
+    /// received run that fails this is damaged or forged.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.first > Slot::ZERO && self.first.0.checked_add(self.values.len() as u64).is_some()
     }
 
-    /// The part of the run from `slot` on; shares the buffer.
+    /// Returns the part of the run from `slot` on. It shares the buffer.
     ///
     /// # Panics
-    /// If `slot` is not within the run or right behind it.
+    /// If `slot` is neither in the run nor the next one after it.
     #[must_use]
     pub fn from(&self, slot: Slot) -> Self {
         let skip = usize::try_from(slot.0 - self.first.0).expect("the slot lies within the run");
@@ -173,7 +172,7 @@ impl<S: Copy> Run<S> {
         Self { first: slot, stamp: self.stamp, values }
     }
 
-    /// The first `count` slots of the run; shares the buffer.
+    /// Returns the first `count` slots of the run. They share the buffer.
     ///
     /// # Panics
     /// If the run is shorter.
@@ -183,15 +182,15 @@ impl<S: Copy> Run<S> {
     }
 }
 
-/// Where a compacted log begins: everything up to and including `through` is chosen, applied and
-/// part of a snapshot.
+/// Base of a compacted log: everything up to and including `through` is chosen, applied and part of a
+/// snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Base<S> {
-    /// The last slot that the log no longer holds.
+    /// Last slot that the log no longer holds.
     pub through: Slot,
-    /// The stamp of that slot.
+    /// Stamp of that slot.
     pub stamp: S,
-    /// The members as of that slot; `None` while they are the founding ones.
+    /// Members as of that slot; `None` while they are the founding ones.
     pub members: Option<Membership>,
 }
 
@@ -201,19 +200,18 @@ impl<S: Default> Default for Base<S> {
     }
 }
 
-/// What a node's disk holds: what a core is recovered from, and what its vows are checked
-/// against.
+/// Content of a node's disk. Cores are recovered from it, and checkers compare claims with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Saved<P: Protocol> {
-    /// The latest hard state written.
+    /// Latest hard state written.
     pub hard_state: P::HardState,
-    /// Where the log begins, and everything since.
+    /// Base of the log.
     pub base: Base<P::Stamp>,
-    /// The log behind the base.
+    /// Log after the base.
     pub log: RunLog<P::Stamp>,
-    /// Last slot whose effects the state machine holds; at most the end of the log. Everything up
-    /// to here is chosen: a recovered core never proposes, overwrites or reports these slots
-    /// again, and its commit index starts here. Slots at or below the base count as applied.
+    /// Last slot whose effects the state machine holds; at most the end of the log. Everything up to here
+    /// is chosen: a recovered core never proposes, overwrites or reports these slots again, and its
+    /// commit index starts here. Slots at or before the base count as applied.
     pub applied: Slot,
 }
 
@@ -226,7 +224,7 @@ impl<P: Protocol> Default for Saved<P> {
 }
 
 impl<P: Protocol> Saved<P> {
-    /// Slot from which a recovered core starts: everything up to here is chosen and applied.
+    /// Returns the slot from which a recovered core starts: everything up to here is chosen and applied.
     ///
     /// # Errors
     /// If the state is applied past the end of the log, or the log begins after the end of the
@@ -243,7 +241,7 @@ impl<P: Protocol> Saved<P> {
         Ok(self.applied.max(self.base.through))
     }
 
-    /// Does to this copy of the disk what `write` does to the real one.
+    /// Applies `write` to this copy of the disk.
     pub fn apply(&mut self, write: &Write<P>) {
         match write {
             Write::HardState(hard_state) => self.hard_state = hard_state.clone(),
@@ -257,14 +255,14 @@ impl<P: Protocol> Saved<P> {
     }
 }
 
-/// What a core asks its disk to do. The writes of one step become durable together or not at all.
+/// Write of a core to its disk. The writes of one round become durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write<P: Protocol> {
     /// Replaces the hard state.
     HardState(P::HardState),
-    /// Writes slots, over whatever they held.
+    /// Writes slots, and replaces what they held.
     Put(Run<P::Stamp>),
-    /// Removes this slot and all behind it.
+    /// Removes this slot and all after it.
     TruncateFrom(Slot),
     /// Removes everything up to and including `through`, and keeps the slots after it. Stores do not
     /// compare stamps: if the slots after a new base continue another history, the core emits
@@ -272,68 +270,68 @@ pub enum Write<P: Protocol> {
     Compact(Base<P::Stamp>),
 }
 
-/// What happens to a core.
+/// Input of a core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input<P: Protocol> {
-    /// The first input after recovery.
+    /// First input after recovery.
     Start,
-    /// A message arrived, perhaps late, twice or out of order.
+    /// Message that arrived, perhaps late, twice or out of order.
     Message {
-        /// Who sent it: authenticated by the transport.
+        /// Sender, authenticated by the transport.
         from: NodeId,
-        /// What it says: not to be trusted.
+        /// Content, which is not trusted.
         message: P::Message,
     },
-    /// A timer that the core set has run out.
+    /// Timer of the core that has run out.
     Timeout(P::Timer),
-    /// This node's own disk or apply side does not answer: a leader must let go.
+    /// Stall of this node's own disk or state machine: a leader must step down.
     Stalled,
-    /// A timer has run out, but this node has not applied all that it knows to be chosen: it must
-    /// not campaign now. A leader carries on. Comes before the timer, again and again while it is
-    /// so; a node that does not lead starts its wait for a leader again.
+    /// Lag of the state machine: this node has not applied all that it has learnt to be chosen, so it
+    /// must not campaign. Repeated while that is so, in place of a timer that has run out. A node that
+    /// does not lead starts its election timeout again; a leader continues.
     Lagging,
-    /// A client's command. Answered by `placed` or `refuse`.
+    /// Command of a client. Answered by `placed` or `refuse`.
     Propose {
-        /// Names the proposal in the answer.
+        /// Name of the proposal in the answer.
         ticket: Ticket,
-        /// Opaque to the protocol.
+        /// Command, opaque to the protocol.
         command: Bytes,
     },
-    /// Fix a slot at which a linearizable read may be served. Answered by `read_ready` or
+    /// Request for a slot at which a linearizable read may be served. Answered by `read_ready` or
     /// `refuse_read`.
     Read(ReadId),
-    /// An operator's request. Answered by `placed` or `refuse`.
+    /// Request of an operator. Answered by `placed` or `refuse`.
     Admin {
-        /// Names the request in the answer.
+        /// Name of the request in the answer.
         ticket: Ticket,
-        /// What is asked for.
+        /// The request.
         admin: Admin,
     },
-    /// A snapshot through this slot is durable: the log up to it may go.
+    /// Durable snapshot of this node: the log up to its slot may be removed.
     Compact {
-        /// The snapshot's last slot.
+        /// Last slot of the snapshot.
         through: Slot,
     },
-    /// A snapshot from a peer was installed and is durable.
+    /// Snapshot of a peer that was installed and is durable.
     Installed {
-        /// What the snapshot carried.
+        /// Base of the snapshot.
         base: Base<P::Stamp>,
     },
 }
 
-/// An operator's request to a protocol.
+/// Request of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Admin {
-    /// Hand leadership over to this node.
+    /// Transfers the leadership to a node.
     TransferLeader {
-        /// Who shall lead.
+        /// The next leader.
         to: NodeId,
     },
-    /// Replace the members.
+    /// Replaces the members.
     ChangeMembers {
-        /// The configuration that is replaced: refused if another one is in force.
+        /// Epoch of the configuration that is replaced: refused if another one is in force.
         from: Epoch,
-        /// The new members.
+        /// New members.
         members: Membership,
     },
 }

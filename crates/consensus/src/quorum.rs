@@ -1,13 +1,14 @@
-//! How many are enough.
+//! Quorums: the sets of voters that may decide.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use synod_types::{Membership, NodeId, Slot};
 
-/// Which sets of voters may decide: one rule for phase 1 (promises, votes) and one for phase 2
-/// (acceptances). Every set that passes the first shares a voter with every set that passes the
-/// second, or a decision could be overlooked; that is checked when a quorum is built. A clone shares
-/// its voters.
+/// Quorum system: the sets of voters that suffice for phase 1 (promises, votes), and those that
+/// suffice for phase 2 (acceptances).
+///
+/// Each set for phase 1 shares a voter with each set for phase 2, or a new leader could overlook a
+/// decision. That is checked when a quorum system is built. A clone shares its voters.
 ///
 /// ```
 /// use synod_consensus::Quorum;
@@ -22,7 +23,7 @@ use synod_types::{Membership, NodeId, Slot};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
-    /// Enough in every group is enough: one group, or two while members change.
+    /// A set decides if it does in every group: one group, or two while members change.
     groups: Arc<[Group]>,
 }
 
@@ -33,31 +34,31 @@ struct Group {
     second: usize,
 }
 
-/// Why two sizes make no quorum.
+/// Reason why two sizes make no quorum system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuorumError {
-    /// A quorum of nobody or of more than everybody.
+    /// The size is zero or exceeds the number of voters.
     #[error("a quorum of {size} among {voters} voters")]
     Size {
-        /// The size that was asked for.
+        /// The requested size.
         size: usize,
-        /// How many voters there are.
+        /// Number of voters.
         voters: usize,
     },
-    /// Two quorums that need not meet.
+    /// The two quorums need not intersect.
     #[error("{first} and {second} of {voters} voters need not share one: their sum must be larger")]
     NeedNotMeet {
-        /// The size for phase 1.
+        /// Size for phase 1.
         first: usize,
-        /// The size for phase 2.
+        /// Size for phase 2.
         second: usize,
-        /// How many voters there are.
+        /// Number of voters.
         voters: usize,
     },
 }
 
 impl Quorum {
-    /// More than half of the voters, in both phases.
+    /// Returns the majorities of the voters, for both phases.
     #[must_use]
     pub fn majority(members: &Membership) -> Self {
         let size = members.majority();
@@ -65,8 +66,8 @@ impl Quorum {
         Self { groups: [Group { voters, first: size, second: size }].into() }
     }
 
-    /// Any `first` voters for phase 1 and any `second` for phase 2 (Howard, Malkhi and Spiegelman,
-    /// "Flexible Paxos").
+    /// Returns the sets of `first` voters for phase 1 and of `second` voters for phase 2 (Howard, Malkhi
+    /// and Spiegelman, "Flexible Paxos").
     ///
     /// # Errors
     /// If a size is zero or larger than the number of voters, or `first + second` is not larger.
@@ -87,14 +88,14 @@ impl Quorum {
         Ok(Self { groups: [Group { voters, first, second }].into() })
     }
 
-    /// Enough of the one and enough of the other, in both phases: what decides while the members
-    /// change from the one to the other (joint consensus, Raft §6).
+    /// Returns the sets that decide in both systems, for both phases. They decide while members change
+    /// from one system to the other (joint consensus, Raft §6).
     #[must_use]
     pub fn joint(self, other: Self) -> Self {
         Self { groups: self.groups.iter().chain(&*other.groups).cloned().collect() }
     }
 
-    /// Every voter, once.
+    /// Returns the voters, each once.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> {
         self.groups.iter().enumerate().flat_map(move |(index, group)| {
             let is_new = move |node: &NodeId| {
@@ -104,26 +105,26 @@ impl Quorum {
         })
     }
 
-    /// Whether a node counts in any of its sets.
+    /// Returns whether a node is a voter.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.groups.iter().any(|group| group.voters.contains(&node))
     }
 
-    /// Whether those that `has` names are enough for phase 1.
+    /// Returns whether the nodes that satisfy `has` are a quorum for phase 1.
     #[must_use]
     pub fn is_first(&self, has: impl Fn(NodeId) -> bool) -> bool {
         self.groups.iter().all(|group| group.count(&has) >= group.first)
     }
 
-    /// Whether those that `has` names are enough for phase 2.
+    /// Returns whether the nodes that satisfy `has` are a quorum for phase 2.
     #[must_use]
     pub fn is_second(&self, has: impl Fn(NodeId) -> bool) -> bool {
         self.groups.iter().all(|group| group.count(&has) >= group.second)
     }
 
-    /// The highest slot that enough voters for phase 2 reach. `reached` is asked several times for
-    /// each voter; nothing is allocated.
+    /// Returns the highest slot that a quorum for phase 2 has reached. Calls `reached` several times for
+    /// each voter, and allocates nothing.
     #[must_use]
     pub fn agreed(&self, reached: impl Fn(NodeId) -> Slot) -> Slot {
         let enough = |slot: &Slot| self.is_second(|node| reached(node) >= *slot);
@@ -131,7 +132,7 @@ impl Quorum {
     }
 }
 
-/// The majorities of its voters.
+/// Returns the majorities of the voters.
 impl From<Membership> for Quorum {
     fn from(members: Membership) -> Self {
         Self::majority(&members)

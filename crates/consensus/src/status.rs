@@ -1,40 +1,39 @@
-//! What a node tells about itself.
+//! Status of a node.
 
 use alloc::vec::Vec;
 use synod_types::{Ballot, NodeId, Slot};
 
-/// What a node does in its protocol.
+/// Role of a node in its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Decides the order of commands. At most one node a ballot ever leads.
+    /// Orders commands. At most one node leads a ballot.
     Leader,
     /// Tries to become leader.
     Candidate,
     /// Follows a leader, or waits for one.
     Follower,
-    /// Orders commands as an equal among equals: the protocol has no leader. Each peer names
-    /// itself as [`Status::leader`], because its own requests go to itself.
+    /// Orders commands without a leader, as all voters do. Each peer names itself as
+    /// [`Status::leader`], because it handles the requests that it receives.
     Peer,
     /// Receives the log without a vote.
     Learner,
 }
 
-/// A look at a core, for metrics, operators and checkers.
+/// Summary of a core, for metrics, operators and checkers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// What the node does.
+    /// Role of the node.
     pub role: Role,
-    /// The ballot it stands in. Raft reports its term as the round, and the leader as the node
-    /// once one is known.
+    /// Present ballot. Raft reports its term as the round, and the leader, once known, as the node.
     pub ballot: Ballot,
-    /// Who leads that ballot, if known.
+    /// Leader of that ballot, if known.
     pub leader: Option<NodeId>,
-    /// The last slot known to be chosen (Raft's commit index).
+    /// Commit index: the last slot that the node has learnt to be chosen, with all before it.
     pub commit: Slot,
-    /// The last slot held.
+    /// Last slot held.
     pub last: Slot,
-    /// The last slot compacted away.
+    /// Last slot compacted away.
     pub base: Slot,
-    /// What a leader knows each voter or learner to hold, itself included; empty elsewhere.
+    /// Last slot that each voter and learner is known to hold, the leader included; empty on other nodes.
     pub progress: Vec<(NodeId, Slot)>,
 }

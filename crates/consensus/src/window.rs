@@ -8,9 +8,8 @@
 //! A disk syncs all that waits at once, so single delays vary by the time of a sync: only a queue
 //! that stands for a whole round trip, by the least delay in it (as in CoDel), shrinks the window.
 //!
-//! After silence the window closes. The sender then asks one small question, a probe, on the lane
-//! of the data, so that the answer tells what became of everything sent before it. Nothing is
-//! sent again before that answer.
+//! After silence the window closes. The sender then sends one small request, a probe, on the lane of
+//! the data, so its answer covers everything sent before it. Nothing is sent again before that answer.
 
 use alloc::collections::VecDeque;
 use core::cmp::{max, min};
@@ -54,7 +53,7 @@ pub struct WindowLimits {
 
 /// Unacknowledged batches to one peer, and how many bytes of them the path can take.
 ///
-/// At least one batch may always be in flight, whatever its size. All time is an argument.
+/// At least one batch may always be in flight, of any size. All time is an argument.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SendWindow {
     limits: WindowLimits,
@@ -75,7 +74,7 @@ pub struct SendWindow {
     progress: Instant,
     /// Probes since the last acknowledgement.
     probes: u32,
-    /// The peer was silent and is heard from again.
+    /// The peer sends again after a silence.
     returned: bool,
 }
 
@@ -104,7 +103,7 @@ struct Estimate {
 }
 
 impl SendWindow {
-    /// An empty window.
+    /// Creates an empty window.
     #[must_use]
     pub fn new(limits: WindowLimits) -> Self {
         Self {
@@ -135,20 +134,20 @@ impl SendWindow {
         self.batches.is_empty()
     }
 
-    /// Bytes in flight.
+    /// Returns the bytes in flight.
     #[must_use]
     pub fn bytes_in_flight(&self) -> usize {
         self.bytes
     }
 
-    /// Present size in bytes.
+    /// Returns the present size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Largest size of a batch in bytes, unless a single value is larger: half of the window, so
-    /// that one batch fills the path while the other is acknowledged.
+    /// Returns the largest size of a batch in bytes, unless a single value is larger: half of the window,
+    /// so that one batch fills the path while the other is acknowledged.
     #[must_use]
     pub fn batch_bytes(&self) -> usize {
         self.size.div_ceil(2)
@@ -254,8 +253,8 @@ impl SendWindow {
         !self.batches.is_empty() && (self.returned || now.since(self.progress) >= self.interval())
     }
 
-    /// Records that the peer is heard from again after a silence: the next probe need not wait,
-    /// however long their interval has become.
+    /// Records that the peer sends again after a silence: the next probe need not wait, however long
+    /// their interval has become.
     pub fn peer_returned(&mut self) {
         self.returned = true;
     }
@@ -320,7 +319,7 @@ impl RoundTrip {
         self.since = now;
     }
 
-    /// Takes a measurement in and returns the lowest recent one.
+    /// Adds a measurement and returns the lowest recent one.
     fn measured(&mut self, now: Instant, delay: Duration) -> Duration {
         self.estimate = Some(match self.estimate {
             None => Estimate { mean: delay, deviation: delay / 2 },
