@@ -25,7 +25,7 @@ impl VoteSet {
     }
 }
 
-/// Node that finds out whether it could win an election (thesis §9.6).
+/// Node that checks whether it could win an election, before it enters a term (thesis §9.6).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PreCandidate(VoteSet);
 
@@ -90,8 +90,8 @@ impl Raft {
         }
     }
 
-    /// Asks the voters whether they would vote for this node. That costs no node a term, so one that
-    /// was cut off and comes back disturbs none, however often it asked (thesis §9.6).
+    /// Requests pre-votes. They change no term, so a node that was cut off and comes back disturbs no
+    /// leader, however often it pre-campaigned (thesis §9.6).
     fn pre_campaign(&mut self, fx: &mut Fx<'_>) {
         let Some(next_term) = self.state.next_term() else { return };
         let me = self.state.config.id();
@@ -149,16 +149,16 @@ impl Raft {
         fx.send(from, Message::PreVoteReply(PreVoteReply { term, next_term, granted }));
     }
 
-    /// Moves to the term of a voter that rejects a pre-vote, or this node would ask about a past term
-    /// for ever.
+    /// Moves to the term of a voter that rejects a pre-vote. Otherwise this node would request pre-votes of
+    /// a past term for ever.
     pub(crate) fn on_pre_vote_rejected(&mut self, term: Term, fx: &mut Fx<'_>) {
         if term > self.state.hard_state.term {
             self.advance_term(term, None, StepDownReason::VoterInHigherTerm, fx);
         }
     }
 
-    /// Steps down, since its disk or state machine does not answer: a leader would block the cluster
-    /// while its heartbeats go on. The node goes on following: its votes and acknowledgements wait at
+    /// Steps down, since its disk or state machine is stalled: a leader would block the cluster
+    /// while its heartbeats continue. The node continues to follow: its votes and acknowledgements wait at
     /// the gate by themselves, and its answers to heartbeats do not, so the leader keeps its quorum.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
         self.step_down(None, StepDownReason::Stalled, fx);
@@ -169,7 +169,7 @@ impl Raft {
         fx.send(self.state.config.id(), Message::AppendAck(ack));
     }
 
-    /// Starts the election timeout again, since the state machine lags. A leader carries on.
+    /// Starts the election timeout again, since the state machine lags. A leader continues.
     pub(crate) fn on_lagging(&self, fx: &mut Fx<'_>) {
         if !matches!(self.role, Role::Leader(_)) {
             self.state.arm_election(fx);

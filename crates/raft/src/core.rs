@@ -21,7 +21,7 @@ pub(crate) type Fx<'a> = Effects<'a, Raft>;
 /// states apart.
 ///
 /// # Invariants
-/// They hold between any two inputs, whatever arrives. Those that cost O(1) are asserted where they
+/// They hold between any two inputs, of any kind. Those that cost O(1) are asserted where they
 /// are established, all others in builds with debug assertions and in this crate's tests.
 ///
 /// Every node:
@@ -256,7 +256,7 @@ impl Raft {
                 ignore(from, IgnoreReason::PreVoteOver, fx);
             }
             (_, Message::PreVoteReply(reply)) => self.on_pre_vote_rejected(reply.term, fx),
-            // Each node votes, whatever its role: a leader has voted for itself.
+            // Nodes vote in each role: a leader has voted for itself.
             (_, Message::PreVote(pre_vote)) => self.on_pre_vote(now, from, pre_vote, fx),
             (_, Message::RequestVote(request)) => state.on_request_vote(from, request, fx),
             // Answers to a role that this node no longer has. Messages of a leader always find a

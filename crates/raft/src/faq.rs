@@ -36,7 +36,7 @@
 //! campaigning, and a node that receives an earlier one replies with its own. What makes a term
 //! belong to one leader is not that its number is unique but that a leader needs a majority of
 //! votes, and no node votes twice in a term, not even across a restart.
-//! *(`a_later_term_is_adopted_by_every_role`, `a_past_term_is_refused_by_every_role`,
+//! *(`a_later_term_is_adopted_by_every_role`, `message_of_a_past_term_is_rejected_in_every_role`,
 //! `terms_spread_with_any_message_and_survive_a_restart`)*
 //!
 //! # A cut-off follower campaigns for ever and comes back. Does the leader fall?
@@ -51,7 +51,7 @@
 //! term, the leader steps down, and the next one stands above both.
 //! *(`a_follower_that_comes_back_does_not_depose_the_leader`,
 //! `voter_protects_its_leader_for_the_shortest_timeout`, `a_leader_without_a_quorum_steps_down`,
-//! `a_node_ahead_of_the_leader_is_taken_in_again`)*
+//! `node_in_a_later_term_follows_the_next_leader`)*
 //!
 //! # How does a follower know that it has voted already, across a restart?
 //! Its vote is on disk before the answer leaves. The answer is a message with a

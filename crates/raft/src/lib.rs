@@ -46,9 +46,9 @@
 //!   run of entries in one shared buffer: one write, one append to each follower, one
 //!   acknowledgement. Every step on that way costs by the run, not by the entry.
 //! - **Send first, count later.** Entries leave while the leader's own disk still writes. Its own
-//!   copy and its own vote are messages to itself, and count like anyone's: once they are durable.
+//!   copy and its own vote are messages to itself, and count as others do: once they are durable.
 //! - **Probe, replicate, snapshot.** A follower whose log is not known yet gets one append at a
-//!   time; from the answer to it on appends follow one another unasked, within a
+//!   time; from the answer to it on appends follow one another without answers, within a
 //!   [window](synod_consensus::SendWindow) that adapts to what the path drains; one that needs
 //!   what was compacted away gets a snapshot.
 //! - **Heartbeats name acknowledged entries only.** They overtake appends, so they cannot be right
@@ -63,13 +63,13 @@
 //! Simplified accounts of Raft get these wrong; here they are as the paper has them:
 //! - A vote goes to a log that is at least as up to date, and the last entry's TERM decides that
 //!   before the length does: a longer log is not enough (§5.4.1). Nor is it enough to be the first
-//!   to ask.
+//!   candidate.
 //! - "On a majority" is not "committed". Only entries of the leader's own term commit by counting;
 //!   older ones commit with them (§5.4.2, fig. 8).
 //! - A follower compares the entry BEFORE the new ones, wherever that stands in its log, and not
 //!   with its last one; it cuts only where an entry differs (§5.3).
-//! - A follower commits up to the leader's commit index or to the last entry that it knows to be
-//!   the leader's, whichever is lower: the end of its log may be an older leader's (fig. 2).
+//! - A follower commits up to the leader's commit index or to the last entry that it has verified to be
+//!   the leader's, the lower of the two: the end of its log may be an older leader's (fig. 2).
 //! - New entries do not wait for the next heartbeat; heartbeats carry no entries (§5.3).
 //! - A later term in an answer is no vote, and moving to it mends no log (§5.1, §5.4.1).
 //!
@@ -80,8 +80,8 @@
 //! - Transfer of snapshots: the core reports which peer needs one, and gets an input when one is
 //!   installed.
 //! - Byzantine members: no message can make a core panic, cut what is chosen or take back a vote or an
-//!   acknowledgement, but a peer that lies about its own disk is believed.
-//! - A store that was wiped or rolled back: the driver tells incarnations of a store apart.
+//!   acknowledgement, but false claims of a peer about its own disk are counted.
+//! - A store that was wiped or rolled back: the driver distinguishes incarnations of a store.
 //!
 //! [`Input`]: synod_consensus::Input
 //! [`Protocol`]: synod_consensus::Protocol

@@ -9,13 +9,11 @@ use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, Saved};
 use synod_types::{Lane, NodeId, Slot, Term};
 
 /// Bound of slots and terms. No honest log or term gets here: at a million a second it takes 146,000
-/// years. A number beyond is damage or malice, and rejecting it keeps every sum in this crate from
-/// overflowing.
+/// years. A number beyond is damaged or forged. Rejecting it keeps every sum in this crate from overflow.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
 /// Term and slot of an entry. The order is the one of Raft §5.4.1: of two logs, the one
-/// whose last entry has the later TERM is more up to date, no matter how long the other is; only
-/// within one term does the length decide.
+/// whose last entry has the later TERM is more up to date; only within one term the length decides.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -35,11 +33,11 @@ impl fmt::Display for Position {
 /// Message between two nodes. A `term` is always the sender's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// Asks whether the receiver would vote for the sender.
+    /// Requests a pre-vote.
     PreVote(PreVote),
     /// Answers a pre-vote.
     PreVoteReply(PreVoteReply),
-    /// Asks for a vote.
+    /// Requests a vote.
     RequestVote(RequestVote),
     /// Answers a request for a vote.
     Vote(Vote),
@@ -57,8 +55,8 @@ pub enum Message {
     Commit(Commit),
 }
 
-/// Question before a campaign whether the receiver would vote for the sender. It changes neither
-/// term nor vote (thesis §9.6).
+/// Request before a campaign: would the receiver vote for the sender? It changes neither term nor vote
+/// (thesis §9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreVote {
     /// Term that the sender would campaign in.
@@ -72,7 +70,7 @@ pub struct PreVote {
 pub struct PreVoteReply {
     /// The sender's term.
     pub term: Term,
-    /// The term of the question.
+    /// Term of the pre-vote.
     pub next_term: Term,
     /// True if the sender would vote for the receiver.
     pub granted: bool,
@@ -96,8 +94,8 @@ pub struct Vote {
     pub granted: bool,
 }
 
-/// Entries after `prev`, all of one term (Raft §5.3). Without entries it is a probe: it asks whether
-/// the receiver holds `prev`, on the lane of the entries, so that the answer covers everything that
+/// Entries after `prev`, all of one term (Raft §5.3). Without entries it is a probe: a request to
+/// acknowledge `prev`, on the lane of the entries, so that the answer covers everything that
 /// was sent before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Append {
@@ -288,7 +286,7 @@ impl synod_consensus::Message<Raft> for Message {
     fn holds(&self, from: NodeId, to: NodeId, disk: &Saved<Raft>) -> bool {
         let on_disk = disk.hard_state.term;
         if self.term().is_some_and(|term| term < on_disk) {
-            // Receivers that matter are in the later term, and ignore the claim.
+            // Receivers in the later term ignore the claim.
             return true;
         }
         match self {
@@ -353,7 +351,7 @@ impl Append {
     }
 }
 
-/// Returns the number of a search, as transcripts show it; the first one goes without saying.
+/// Returns the number of a search, as transcripts show it; nothing for the first one.
 fn number(probe: u64) -> String {
     if probe > 0 { format!(", probe {probe}") } else { String::new() }
 }

@@ -1,4 +1,4 @@
-//! Every state that a small cluster of the real core can get into.
+//! Exhaustive exploration of the states that a small cluster of the real core reaches.
 //!
 //! The searches that are ignored are larger: `make explore ARGS=raft` runs them.
 
@@ -14,8 +14,8 @@ const N3: NodeId = NodeId(3);
 /// Time after which a leader with the default settings probes.
 const OVERDUE: Duration = Duration::from_millis(50);
 
-/// Three nodes that campaign without asking around first: what only keeps the peace is off, so
-/// that every campaign takes few steps and may come at any time.
+/// Three nodes without pre-vote and check-quorum, which only prevent needless elections: every campaign
+/// takes few steps and may come at any time.
 fn rash() -> Explore<Raft> {
     rash_nodes(3)
 }
@@ -28,8 +28,8 @@ fn rash_nodes(count: u64) -> Explore<Raft> {
     Explore::new(count, config).unwrap().with_timers(|timer| *timer == Timer::Election)
 }
 
-/// Three nodes with the default settings, whose clocks move past all patience with each timeout.
-/// Asking around before a campaign takes no time.
+/// Three nodes with the default settings, whose clocks move past every timeout with each timer.
+/// Pre-votes take no time.
 fn polite() -> Explore<Raft> {
     let config = |id, members| Config::new(id, members).unwrap();
     Explore::new(3, config)
@@ -48,8 +48,8 @@ fn led(stage: &mut Setup<'_, Raft>) {
     stage.deliver(|_, _, _| true);
 }
 
-/// n1 led term 1 and has an entry that nobody else has; n3 leads term 2 and proposes another one
-/// in its place, which is under way.
+/// n1 led term 1 and has an entry that no other node has; n3 leads term 2 and proposes another one in
+/// its slot, which is in flight.
 fn forked(stage: &mut Setup<'_, Raft>) {
     led(stage);
     stage.propose(N1, "one");
@@ -58,7 +58,7 @@ fn forked(stage: &mut Setup<'_, Raft>) {
     stage.deliver(|_, _, message| !matches!(message, Message::Append(_)));
 }
 
-/// The same, but n3 has crashed before anyone else heard of its entry.
+/// The same, but n3 has crashed before any other node received its entry.
 fn figure_8(stage: &mut Setup<'_, Raft>) {
     forked(stage);
     stage.lose_all();
@@ -71,13 +71,13 @@ fn forked_and_lost(stage: &mut Setup<'_, Raft>) {
     stage.lose_all();
 }
 
-/// n2 has voted for n1, and the vote is under way: of four nodes these two are half.
+/// n2 has voted for n1, and the vote is in flight: these two are half of four nodes.
 fn half(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from == N1 && to == N2);
 }
 
-/// A vote for n1 in term 1 is under way; n3 leads term 2 and has chosen a value with n2.
+/// A vote for n1 in term 1 is in flight; n3 leads term 2 and has chosen a value with n2.
 fn overtaken(stage: &mut Setup<'_, Raft>) {
     half(stage);
     stage.timeout(N3, Timer::Election);
@@ -87,7 +87,7 @@ fn overtaken(stage: &mut Setup<'_, Raft>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-/// n2 and n3 campaign for term 1, and n2 has won: n1 voted for it, and has yet to hear from n3.
+/// n2 and n3 campaign for term 1, and n2 has won: n1 voted for it, and has received nothing of n3.
 fn won(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N3, Timer::Election);
     stage.timeout(N2, Timer::Election);
@@ -125,7 +125,7 @@ fn stale_votes() {
     check("stale votes", explore, &[Coverage::Competed]);
 }
 
-/// Only votes travel, each perhaps twice: who leads is all that is looked at.
+/// Only votes travel, each perhaps twice: the search is about leaders only.
 #[test]
 fn split_votes() {
     let budget = Budget { timeouts: 1, duplicates: 2, ..Budget::default() };
@@ -151,8 +151,7 @@ fn logs_that_differ() {
     check("logs that differ", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
-/// The leader goes on talking to a node that holds something else, and to one that lacks something.
-/// By the time of a heartbeat acknowledgements are overdue, so that probes are sent.
+/// The leader sends to a node that holds something else, and to one that lacks something. By the time of a heartbeat acknowledgements are overdue, so that probes are sent.
 #[test]
 fn heartbeats() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
@@ -174,7 +173,7 @@ fn stale_tails() {
     check("stale tails", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
-/// A voter hears from the leader, and then from who lost to it.
+/// A voter receives a message of the leader, and then one of the candidate that lost to it.
 #[test]
 fn late_rivals() {
     let budget = Budget { timeouts: 1, ..Budget::default() };

@@ -1,5 +1,4 @@
-//! What Raft costs in the simulator: numbers that follow from the paper, so that the measurement
-//! is held to what is known.
+//! Costs of Raft in the simulator, which must be those that follow from the paper.
 
 use synod_raft::types::{Membership, NodeId};
 use synod_raft::{Config, Raft, Timing};
@@ -37,7 +36,7 @@ fn delays(load: ClientLoad) -> [u128; 2] {
 fn a_commit_takes_one_round_trip_at_the_leader_and_two_elsewhere() {
     for nodes in [3, 5] {
         assert_eq!(delays(load(nodes, 1, ProposerHome::Leader)), [2, 2]);
-        // To the leader, from there to a majority and back, and then the good news.
+        // To the leader, from there to a majority and back, and then the commit index.
         assert_eq!(delays(load(nodes, 1, ProposerHome::Elsewhere)), [4, 4]);
     }
     assert_eq!(

@@ -15,7 +15,7 @@ use synod_raft::{
 };
 use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
 
-/// Numbers where things go wrong: small ones that collide, and those at the end of the world.
+/// Numbers that find bugs: small ones that collide, and those at the end of the range.
 fn number() -> impl Strategy<Value = u64> {
     let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
     prop_oneof![12 => 0..7_u64, 1 => prop::sample::select(edges)]
@@ -43,12 +43,12 @@ fn entries() -> impl Strategy<Value = Run<Term>> {
     })
 }
 
-/// Mostly a probe that a leader has sent by then.
+/// Number of a search, mostly one that a leader has made by then.
 fn probe() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..4_u64, 1 => any::<u64>()]
 }
 
-/// An append whose parts fit together more often than chance would have it.
+/// An append whose parts fit together more often than random ones would.
 fn append() -> impl Strategy<Value = Message> {
     (term(), probe(), position(), entries(), slot(), any::<bool>()).prop_map(
         |(term, probe, prev, mut run, commit, fits)| {
@@ -164,8 +164,8 @@ impl Observer<Raft> for Disk {
     }
 }
 
-/// One core under hostile input, and everything that must hold whatever it receives. Its host checks
-/// that no write cuts what is chosen, and that chosen slots are contiguous.
+/// One core under hostile input, and the properties that hold for any input. Its host checks that no
+/// write cuts what is chosen, and that chosen slots are contiguous.
 #[derive(Clone)]
 struct HostileRun {
     host: Host<Raft>,
@@ -177,7 +177,7 @@ struct HostileRun {
 impl HostileRun {
     fn take(&mut self, input: Input<Raft>, flushes: bool) {
         let before = self.clone();
-        // A stalled core asks its disk for an answer, which must not wait until the log has changed.
+        // A stalled core sends itself a message by way of the disk; it must not wait for a new entry.
         let flushes = flushes || input == Input::Stalled;
         if let Input::Propose { ticket, .. } = &input {
             self.open.push(*ticket);
@@ -199,7 +199,7 @@ impl HostileRun {
         assert_eq!(self.disk.0.log.base(), status.base);
         assert_eq!(self.disk.0.hard_state.term.0, status.ballot.round);
         if let Some(fatal) = fatal {
-            // Go on as if the message had been lost.
+            // Continue as if the message had been lost.
             assert!(matches!(fatal, FatalError::Contradicted { .. }), "{fatal}");
             *self = before;
         } else {
@@ -208,7 +208,7 @@ impl HostileRun {
     }
 }
 
-/// Each ticket gets one answer. Returns why the node stops.
+/// Checks that each ticket gets one answer. Returns the reason why the node stops, if it does.
 fn answered(open: &mut Vec<Ticket>, outputs: &mut Outputs<Raft>) -> Option<FatalError> {
     let refused = outputs.refused.drain(..).map(|(ticket, _)| ticket);
     for ticket in outputs.placed.drain(..).map(|(ticket, _)| ticket).chain(refused) {
@@ -221,8 +221,8 @@ fn answered(open: &mut Vec<Ticket>, outputs: &mut Outputs<Raft>) -> Option<Fatal
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Whatever is said to a core, it does not panic, its term and vote do not go back, what is
-    /// chosen stays, its disk is its log, its claims are true, and every ticket gets one answer.
+    /// Under any input a core does not panic, its term and vote do not go back, chosen entries stay, its
+    /// disk equals its log, its claims are true, and every ticket gets one answer.
     #[test]
     fn hostile_input_breaks_nothing(
         steps in vec((input(), any::<bool>()), 1..120),
@@ -242,7 +242,7 @@ proptest! {
         run.take(Input::Timeout(Timer::Heartbeat), true);
         prop_assert_eq!(&run.open, &[], "every ticket is answered by the next flush");
         let last = run.host.core().status().last;
-        // A leader may add to a snapshot that ends where no log gets to.
+        // A leader may add to a snapshot that ends beyond any log.
         if last < Slot(1 << 62) {
             let again = Raft::recover(config, run.disk.0).expect("its own disk makes sense");
             prop_assert_eq!(again.status().last, last);
@@ -250,7 +250,7 @@ proptest! {
     }
 }
 
-/// What may happen to a cluster.
+/// Event in a cluster.
 #[derive(Clone, Debug)]
 enum Event {
     Deliver(usize),
@@ -329,7 +329,7 @@ fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
     }
 }
 
-/// All disks work, all messages arrive: the cluster must elect, catch everyone up and serve.
+/// Lets all disks work and all messages arrive: the cluster must elect, catch up and serve.
 fn converge(cluster: &mut Cluster, tickets: &mut u64) {
     for id in cluster.ids() {
         cluster.sync(id);
@@ -369,8 +369,8 @@ fn converge(cluster: &mut Cluster, tickets: &mut u64) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Under any schedule of losses, duplicates, delays, crashes, hung disks and snapshots one
-    /// value is chosen a slot and one leader a term; afterwards a healthy cluster serves.
+    /// Under any schedule of losses, duplicates, delays, crashes, hung disks and snapshots each slot has
+    /// one chosen value and each term one leader; afterwards a healthy cluster serves.
     #[test]
     fn any_schedule_keeps_agreement_and_heals(
         nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),

@@ -1,6 +1,6 @@
-//! Bugs that shipped in other implementations, each put together again here. The numbers are
-//! those of `docs/bugs.md`; what is missing belongs to features that this core
-//! does not have, or to the layers around it.
+//! Regression tests for bugs that shipped in other implementations. The numbers are those of
+//! `docs/bugs.md`; missing ones belong to features that this core does not have, or to the layers
+//! around it.
 
 use crate::cluster::*;
 use proptest::prelude::*;
@@ -273,7 +273,7 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     assert_eq!(voter.replies(N3, N1, request), [no]);
 }
 
-/// Time passes: leaders send heartbeats all the while, and each node that has no leader times out.
+/// Lets time pass: leaders send heartbeats, and each node without a leader times out.
 fn let_time_pass(cluster: &mut Cluster) {
     for _ in 0..10 {
         let leaders: Vec<_> = cluster.ids().into_iter().filter(|id| cluster.leads(*id)).collect();
@@ -335,7 +335,7 @@ fn raft_26_nodes_with_and_without_pre_vote_lock_each_other_out() {
 
 #[test]
 fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
-    // The leader itself restarts and asks, just after it was heard.
+    // The leader itself restarts and pre-campaigns, just after its last heartbeat.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.restart(N1);
@@ -457,7 +457,7 @@ fn raft_33_in_flight_window_never_opens_again() {
     let limits = Limits { inflight_messages: 2, inflight_bytes: 10, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
-    // Whatever is said between nodes 1 and 3 is lost: one way, then the other, then by turns.
+    // All messages between nodes 1 and 3 are lost: one way, then the other, then by turns.
     let (there, back) = ((N1, N3), (N3, N1));
     let losses: [fn(u64) -> usize; 3] = [|_| 0, |_| 1, |ticket| usize::from(ticket % 3 > 0)];
     for (phase, lost) in losses.into_iter().enumerate() {
@@ -544,7 +544,7 @@ proptest! {
             }
             cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
             told = notice.min(last).max(told);
-            // That each slot comes behind the one before is checked wherever one is chosen.
+            // The host checks that chosen slots have no gap.
             prop_assert_eq!(cluster.commit(N1), told);
             prop_assert_eq!(cluster.commands(N1).len() as u64, told);
             prop_assert_eq!(cluster.node(N1).disk.hard_state, before);
@@ -592,9 +592,9 @@ fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
     cluster.step(N3, Input::Installed { base: bases[0].clone() });
     assert_eq!(*cluster.core(N3), before);
     cluster.heartbeat(N1);
-    cluster.propose(N1, 8, "behind it");
+    cluster.propose(N1, 8, "after it");
     cluster.deliver();
-    assert_eq!(cluster.commands(N3), ["behind it"], "it is fed again");
+    assert_eq!(cluster.commands(N3), ["after it"], "it receives entries again");
     // Leaders are still elected and logs still meet.
     let through = cluster.status(N1).commit;
     cluster.step(N1, Input::Compact { through });
@@ -661,7 +661,7 @@ fn raft_42_even_sizes_and_non_voters() {
         }
         assert_eq!(cluster.commit(N1), 1, "{size} voters");
     }
-    // Who is heard from is counted by the same measure, and so are votes.
+    // Check-quorum and elections count by the same quorum.
     for size in 1..=9_u64 {
         for heard in 0..size {
             let mut cluster = lone_leader(size, &[]);
@@ -750,7 +750,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
             down(&mut cluster);
             let status = cluster.status(N1);
             assert_eq!((status.role, status.commit), (Role::Follower, Slot(chosen)));
-            // The next leader may cut what is behind, and nothing that is chosen.
+            // The next leader may cut the entries after that, and nothing that is chosen.
             let prev = at(0, 0);
             let term = Term(20);
             let append = Message::Append(Append {

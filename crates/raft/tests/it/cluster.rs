@@ -98,7 +98,7 @@ impl Cluster {
         self.status(id).role == Role::Leader
     }
 
-    /// A node's election timer runs out, twice if it has to learn the present term first.
+    /// Fires a node's election timer, twice if the node has to learn the present term first.
     pub fn elect(&mut self, id: NodeId) {
         for _ in 0..2 {
             self.advance(1_000);
@@ -111,7 +111,7 @@ impl Cluster {
         panic!("{:?}", self.status(id));
     }
 
-    /// A leader's heartbeat, and all that follows from it.
+    /// Fires a leader's heartbeat timer, and delivers all that follows from it.
     pub fn heartbeat(&mut self, id: NodeId) {
         self.advance(50);
         self.timeout(id, Timer::Heartbeat);

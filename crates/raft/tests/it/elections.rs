@@ -49,7 +49,7 @@ fn a_candidate_votes_for_itself_and_asks_all_voters() {
     assert_eq!(sent, [(N2, request.clone()), (N3, request)], "no learner is asked");
 }
 
-/// Thesis §9.6: first it asks whether it could win, and stays in its term.
+/// Thesis §9.6: a node first finds out whether it could win, and stays in its term.
 #[test]
 fn pre_candidate_asks_without_a_new_term() {
     let disk = saved(4, Some(N2), &[1, 4]);
@@ -216,7 +216,7 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
     assert!(notes.iter().any(is_step_down));
 }
 
-/// §5.2: one vote a term, whatever the leader of that term says after it was given.
+/// §5.2: one vote a term, even after a message of that term's leader.
 #[test]
 fn message_of_the_leader_frees_no_vote() {
     let disk = saved(5, Some(N2), &[1]);
@@ -246,7 +246,7 @@ fn a_split_vote_is_settled_in_the_next_term() {
     assert_eq!(cluster.term(N1), 2);
 }
 
-/// Thesis §4.2.3: a voter stands by a leader that it heard from within the shortest election
+/// Thesis §4.2.3: a voter protects a leader that it received a message from within the shortest election
 /// timeout, and not longer.
 #[test]
 fn voter_protects_its_leader_for_the_shortest_timeout() {
@@ -265,8 +265,8 @@ fn voter_protects_its_leader_for_the_shortest_timeout() {
     }
 }
 
-/// Question 4: cut off, it asks again and again; its term does not grow, and when it comes back
-/// it disturbs no node.
+/// Question 4: a node that is cut off pre-campaigns again and again; its term does not grow, and when it
+/// comes back it disturbs no leader.
 #[test]
 fn a_follower_that_comes_back_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
@@ -287,8 +287,8 @@ fn a_follower_that_comes_back_does_not_depose_the_leader() {
     assert_eq!(cluster.status(N3).leader, Some(N1));
 }
 
-/// A leader that hears from no majority for the longest election timeout steps down, stops its
-/// heartbeats, and refuses what it had not placed.
+/// A leader without contact to a majority for the longest election timeout steps down, stops its
+/// heartbeats, and refuses the proposals that it has not placed.
 #[test]
 fn a_leader_without_a_quorum_steps_down() {
     let mut cluster = Cluster::new(3);
@@ -310,7 +310,7 @@ fn a_leader_without_a_quorum_steps_down() {
     assert_eq!(cluster.node(N1).outputs.refused, [refusal]);
 }
 
-/// Without check-quorum, on the user's own wish, it goes on: safe, and useless.
+/// Without check-quorum it continues: that is safe, but commits nothing.
 #[test]
 fn leader_without_check_quorum_leads_on_without_a_quorum() {
     let mut cluster = Cluster::with(3, plain);
@@ -355,8 +355,8 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
     assert!(cluster.leads(N1));
 }
 
-/// A stalled leader lets go at once, answers heartbeats, and does not campaign before its disk
-/// has answered and the others had their chance.
+/// A stalled leader steps down at once, answers heartbeats, and does not campaign before its disk works
+/// again and the other nodes have had time for an election.
 #[test]
 fn a_stalled_node_lets_others_lead() {
     let mut cluster = Cluster::new(3);

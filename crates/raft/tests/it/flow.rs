@@ -9,7 +9,7 @@ use synod_raft::{
 };
 use synod_types::{Instant, Lane, NodeId, Slot, Term};
 
-/// Messages from `N1` to `N3` since the last look, nothing delivered to `N3`.
+/// Messages from `N1` to `N3` since the last call, which are not delivered.
 fn to_n3(cluster: &mut Cluster) -> Vec<Message> {
     cluster.intercept(N1, N3)
 }
@@ -18,7 +18,7 @@ fn is_append_with_entries(message: &Message) -> bool {
     matches!(message, Message::Append(Append { run, .. }) if !run.values.is_empty())
 }
 
-/// The messages of an overload in short: heartbeats overtake appends that are in flight.
+/// Heartbeats overtake appends in flight, as under overload.
 #[test]
 fn heartbeats_name_acknowledged_entries_only() {
     let mut cluster = Cluster::new(3);
@@ -53,8 +53,8 @@ fn heartbeats_name_acknowledged_entries_only() {
     assert_eq!(cluster.commands(N3).len(), 5);
 }
 
-/// While acknowledgements are missing the leader asks, more and more rarely, and adds nothing to
-/// what may be queued.
+/// While acknowledgements are missing the leader probes, with back-off, and adds no entries to what may
+/// be queued.
 #[test]
 fn silent_peer_gets_probes_without_entries() {
     let mut cluster = Cluster::new(3);
@@ -76,7 +76,7 @@ fn silent_peer_gets_probes_without_entries() {
         cluster.deliver();
     }
     assert!((4..8).contains(&probes), "{probes} probes in 2 s");
-    // It returns. The answer to the next probe tells what it lacks.
+    // It returns. The answer to the next probe shows what it lacks.
     cluster.heartbeat(N1);
     cluster.heartbeat(N1);
     assert_eq!(cluster.commands(N3).len(), 21);
@@ -110,7 +110,7 @@ fn searching() -> (Cluster, Vec<Message>, Message) {
     (cluster, appends, search[0].clone())
 }
 
-/// Every append after a hole conflicts. Only the first of these answers is news.
+/// Every append after a hole conflicts. Only the first of these answers has an effect.
 #[test]
 fn further_conflicts_of_one_hole_send_nothing_again() {
     let (mut cluster, appends, search) = searching();
@@ -137,7 +137,7 @@ fn further_conflicts_of_one_hole_send_nothing_again() {
     assert_eq!(cluster.commands(N3).len(), 4);
 }
 
-/// A late acknowledgement of an earlier append is true, but tells nothing of the probe.
+/// A late acknowledgement of an earlier append is true, but does not answer the probe.
 #[test]
 fn only_the_answer_to_the_probe_ends_it() {
     let (mut cluster, _, _) = searching();
@@ -299,8 +299,8 @@ fn burst_over_a_slow_link_sends_each_entry_once() {
     assert!(cluster.node(N1).outputs.refused.is_empty());
 }
 
-/// A follower that was away under load is fed as fast as its link allows. Beside what it lacks only
-/// what was queued when it left is sent again, at most a window.
+/// A follower that was away under load receives entries as fast as its link allows. Beside what it lacks
+/// only what was queued when it left is sent again, at most a window.
 #[test]
 fn follower_that_was_away_under_load_catches_up() {
     let mut cluster = Cluster::new(3);

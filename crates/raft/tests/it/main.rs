@@ -1,4 +1,4 @@
-//! Tests of the core through its public face: the paper's rules, bugs that shipped elsewhere, and
+//! Tests of the core through its public API: the paper's rules, bugs that shipped elsewhere, and
 //! arbitrary input.
 
 mod arbitrary;

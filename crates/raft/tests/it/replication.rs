@@ -23,7 +23,7 @@ fn three_nodes_elect_and_replicate() {
     }
 }
 
-/// The happy path costs six messages a batch: two appends, two acknowledgements, two notices.
+/// A batch without faults costs six messages: two appends, two acknowledgements, two commit indexes.
 #[test]
 fn a_batch_takes_six_messages() {
     let mut cluster = Cluster::new(3);
@@ -51,8 +51,8 @@ fn a_new_leader_commits_a_no_op_at_once() {
 }
 
 /// §5.3, fig. 2 "AppendEntries RPC" 2 to 4: the entry before must be there, wherever in the log;
-/// what is equal stays, what differs goes with all behind it. The follower holds terms 1 1 2 2 in
-/// term 3; the leader's is 3.
+/// equal entries stay, the first that differs is cut with all after it. The follower holds terms 1 1 2 2
+/// in term 3; the leader's is 3.
 #[test]
 fn append_follows_its_previous_entry_and_cuts_only_what_differs() {
     let held = [1, 1, 2, 2];
@@ -72,7 +72,7 @@ fn append_follows_its_previous_entry_and_cuts_only_what_differs() {
         (at(0, 0), run(1, 1, &["1@1", "2@1"]), Ok(2), held.to_vec()),
         // Equal and then new.
         (at(2, 1), run(3, 2, &["3@2", "4@2", "x"]), Ok(5), vec![1, 1, 2, 2, 2]),
-        // Different: that and all behind it go.
+        // Different: that and all after it are cut.
         (at(2, 1), run(3, 3, &["x"]), Ok(3), vec![1, 1, 3]),
         (at(0, 0), run(1, 3, &["x"]), Ok(1), vec![3]),
     ];
@@ -240,7 +240,7 @@ fn a_follower_commits_only_what_it_verified() {
     });
     cluster.inject(N2, N1, append);
     assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
-    // A new leader's word counts for nothing before it is matched.
+    // A new leader's commit index counts only up to what was verified.
     cluster.inject(N3, N1, Message::Commit(Commit { term: Term(4), commit: Slot(3) }));
     let append = Message::Append(Append {
         term: Term(4),
@@ -316,7 +316,7 @@ fn a_lost_append_is_found_by_a_probe() {
     assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
 }
 
-/// §5.3: only an answer to an append says what a follower holds; to be alive is not to have it.
+/// §5.3: only an answer to an append shows what a follower holds.
 #[test]
 fn an_answer_to_a_heartbeat_acknowledges_nothing() {
     let mut cluster = Cluster::new(3);
@@ -350,7 +350,7 @@ fn any_one_message_may_be_lost() {
                 }
             }
             if !cluster.leads(N1) {
-                // The vote itself was lost: it asks again.
+                // The vote itself was lost: it campaigns again.
                 cluster.advance(1_000);
                 cluster.timeout(N1, Timer::Election);
             } else if !proposed {
@@ -374,8 +374,8 @@ fn any_one_message_may_be_lost() {
     }
 }
 
-/// In-flight limits: the window closes by messages, opens with acknowledgements, and a batch that
-/// gathered meanwhile travels as one message.
+/// In-flight limits: the window closes by messages and opens with acknowledgements, and what was
+/// proposed meanwhile travels as one message.
 #[test]
 fn the_window_bounds_what_is_in_flight() {
     let limits = Limits { inflight_messages: 2, ..Limits::default() };
@@ -431,10 +431,10 @@ impl Observer<Raft> for Own {
     }
 }
 
-/// What is offered between two flushes becomes runs that one append can carry whole, and all
-/// tickets are placed in order.
+/// The proposals between two flushes become runs that one append can carry whole, and all tickets are
+/// placed in order.
 #[test]
-fn a_large_offer_becomes_runs_of_bounded_size() {
+fn many_proposals_become_runs_of_bounded_size() {
     let limits = Limits { append_bytes: 100, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
@@ -455,8 +455,8 @@ fn a_large_offer_becomes_runs_of_bounded_size() {
     assert_eq!(own.0, 1, "one acknowledgement to itself for all");
 }
 
-/// A follower that claims to have lost what it acknowledged is not believed: the leader goes back
-/// no further than that.
+/// A leader searches back no further than what a follower has acknowledged, even if the follower claims
+/// to have lost it.
 #[test]
 fn leader_never_searches_before_what_was_acknowledged() {
     let mut cluster = Cluster::new(3);
@@ -482,7 +482,7 @@ fn leader_never_searches_before_what_was_acknowledged() {
     assert_eq!(prev.slot, Slot(3));
 }
 
-/// Uncommitted bytes are bounded: past the bound a proposal is Busy, and room comes back.
+/// Uncommitted bytes are bounded: a proposal past the bound is refused as Busy, and commits make room.
 #[test]
 fn proposal_beyond_the_uncommitted_bytes_is_refused_as_busy() {
     let limits = Limits { uncommitted_bytes: 100, command_bytes: 60, ..Limits::default() };
@@ -502,8 +502,8 @@ fn proposal_beyond_the_uncommitted_bytes_is_refused_as_busy() {
     assert_eq!(cluster.commands(N1).len(), 100);
 }
 
-/// Questions 1 and 11: A and B are cut off from C, D and E; both sides are written to. The lone
-/// side answers no client, and its entry goes when the cluster is whole again.
+/// Questions 1 and 11: A and B are cut off from C, D and E, and clients write to both sides. The minority
+/// answers no client, and its entry is cut when the partition ends.
 #[test]
 fn partition_of_five_loses_nothing_that_was_chosen() {
     let mut cluster = Cluster::new(5);

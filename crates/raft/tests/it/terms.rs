@@ -8,7 +8,7 @@ use synod_raft::{
 };
 use synod_types::{Slot, Term};
 
-/// One message of each kind that carries an obligation, from node 2, in `term`.
+/// One message of each kind that the rules of terms apply to, from node 2, in `term`.
 fn one_of_each(term: u64) -> Vec<Message> {
     let (prev, commit) = (at(1, 1), Slot(0));
     let term = Term(term);
@@ -82,7 +82,7 @@ fn a_later_term_is_adopted_by_every_role() {
     }
 }
 
-/// Thesis §4.2.3: not by a request for votes while a leader is at work, however late its term.
+/// Thesis §4.2.3: a request for votes of any term changes no term while a leader is alive.
 #[test]
 fn a_working_leader_is_not_deposed_by_a_candidate() {
     let (_, mut leader) = in_every_role().pop().unwrap();
@@ -92,10 +92,10 @@ fn a_working_leader_is_not_deposed_by_a_candidate() {
     assert!(leader.leads(N1) && leader.term(N1) == 4);
 }
 
-/// "If a server receives a request with a stale term number, it rejects the request." Requests
-/// are answered with the present term, so that the sender learns of it; stale answers are not.
+/// "If a server receives a request with a stale term number, it rejects the request." Requests are
+/// answered with the present term, so that the sender steps down; stale answers are dropped.
 #[test]
-fn a_past_term_is_refused_by_every_role() {
+fn message_of_a_past_term_is_rejected_in_every_role() {
     for message in one_of_each(3) {
         for (role, mut cluster) in in_every_role() {
             let before = cluster.core(N1).clone();
@@ -115,7 +115,7 @@ fn a_past_term_is_refused_by_every_role() {
     }
 }
 
-/// Pre-votes name a term that no node is in yet: asking and granting change no term.
+/// Pre-votes name a term that no node is in yet: requests and grants change no term.
 #[test]
 fn pre_vote_changes_no_term() {
     for (role, mut cluster) in in_every_role() {
@@ -131,8 +131,7 @@ fn pre_vote_changes_no_term() {
     }
 }
 
-/// The seeds' question 3: what keeps terms global? No node hands them out; each message carries
-/// its sender's, and the later one wins.
+/// Question 3: no node assigns terms; each message carries its sender's, and the later one wins.
 #[test]
 fn terms_spread_with_any_message_and_survive_a_restart() {
     let mut cluster = Cluster::from_disks(vec![
@@ -148,10 +147,10 @@ fn terms_spread_with_any_message_and_survive_a_restart() {
     }
 }
 
-/// A node that is ahead of its leader's term would refuse it for ever; its answer brings the
-/// leader down, and the next one stands above both.
+/// A node in a later term than its leader's rejects it; its answer makes the leader step down, and the
+/// next term is above both.
 #[test]
-fn a_node_ahead_of_the_leader_is_taken_in_again() {
+fn node_in_a_later_term_follows_the_next_leader() {
     let mut cluster = Cluster::from_disks(vec![
         (config(N1, 3), saved(1, None, &[])),
         (config(N2, 3), saved(1, None, &[])),

@@ -13,8 +13,8 @@ fn members(seed: u64) -> Membership {
     Membership::new(all(1, voters), all(voters + 1, voters + learners)).unwrap()
 }
 
-/// Tight limits, different on each node and each walk, so that everything comes in parts; and
-/// every mixture of the settings that are no matter of safety.
+/// Tight limits, different on each node and in each walk, so that everything comes in parts; and every
+/// combination of the settings that do not affect safety.
 fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
     let tight = |salt: u64| (seed / 6 + salt * id.0) as usize % 12 + 1;
     let limits = Limits {
@@ -30,7 +30,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 
 #[test]
 fn trimmed_logs_and_snapshots_cost_no_promise() {
-    // WALKS names another number of them.
+    // The variable WALKS sets another number.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<Raft>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");

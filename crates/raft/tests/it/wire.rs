@@ -1,4 +1,4 @@
-//! The bytes of every message: they change only on purpose.
+//! Pinned bytes of every message.
 
 use crate::cluster::*;
 use synod_consensus::{Gate, HistoryDigest, Message as _, Saved};
@@ -141,7 +141,7 @@ fn the_hard_state_keeps_its_bytes() {
     }
 }
 
-/// Every claim, the disk it needs, and one that lacks just that.
+/// Checks each claim against a disk that backs it, and against one that lacks just that.
 #[test]
 fn claim_holds_only_if_the_disk_backs_it() {
     let term = Term(3);
@@ -176,7 +176,7 @@ fn claim_holds_only_if_the_disk_backs_it() {
     }
 }
 
-/// Terms never go back, and a vote given is not given again.
+/// Terms never go back, and a term has one vote.
 #[test]
 fn term_never_decreases_and_no_vote_is_taken_back() {
     use synod_consensus::HardState as _;
