@@ -238,7 +238,7 @@ impl Acceptor {
     }
 
     /// Removes the slots up to `through`, which must be chosen and in a durable snapshot. What was
-    /// accepted after them stays, whatever stamp the base has.
+    /// accepted after them stays, under any stamp of the base.
     pub fn compact(&mut self, through: Slot, stamp: Ballot) {
         self.log.compact(through, stamp);
     }

@@ -14,7 +14,7 @@
 //! Three things. A node campaigns only after a pre-campaign in which no node that answers has a live
 //! leader or campaigns itself; acceptors ignore rivals of a leader that sent them a message within the
 //! shortest election timeout; and every node draws each election timeout from a wide range, so that of
-//! several candidates one comes first. A candidate whose messages are lost asks again
+//! several candidates one comes first. A candidate whose messages are lost sends them again
 //! under the same ballot: a higher one would undo what it has. None of this is needed for safety. In
 //! the tests up to nine nodes time out at the same instant, with a wide range of timeouts and with
 //! next to none: within three ballots, two round trips each, one of them leads, and goes on to lead.
@@ -23,16 +23,16 @@
 //! `paxos_p20_dueling_proposers_end_with_one_leader`)*
 //!
 //! # A proposer that restarts and finds an undecided value?
-//! It does not know what became of its proposals, and does not try to. Its next ballot is above the
+//! It does not find out what became of its proposals. Its next ballot is above the
 //! one that it had promised itself, durably, before the first Prepare left; phase 1 under that ballot
-//! finds whatever a quorum may have chosen, and phase 2 proposes it again, under the new ballot.
+//! finds every value that a quorum may have chosen, and phase 2 proposes it again, under the new ballot.
 //! A message of its last life that comes late carries the old ballot and counts for nothing.
 //! *(`paxos_p05_no_ballot_is_used_again_after_a_restart`, `new_leader_fills_the_hole`)*
 //!
 //! # Acceptors that missed the decision: how do they learn it?
 //! From the leader. While answers are overdue it probes, and what the answer to a probe shows to be lost
 //! it sends again, the very same Accept. Every heartbeat carries its sender's commit index; a node
-//! that lags asks for the values, but not for those that its leader is still sending.
+//! that lags requests the values, but not those that its leader is still sending.
 //! Chosen is chosen: any node may answer.
 //! *(`paxos_p16_any_lost_message_is_retransmitted`, `partial_partition_chain`)*
 //!

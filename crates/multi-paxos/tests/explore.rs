@@ -1,4 +1,4 @@
-//! Every state that a small cluster of the real core can get into.
+//! Exhaustive exploration of the states that a small cluster of the real core reaches.
 //!
 //! The searches that are ignored are larger: `make explore ARGS=multi-paxos` runs them.
 
@@ -11,7 +11,7 @@ const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
-/// Asking around before a campaign takes no time, and nobody says hello.
+/// Pre-campaigns take no time, and no heartbeats are sent.
 fn talkative(message: &Message) -> Delivery {
     match message {
         Message::Heartbeat(Heartbeat { view, .. })
@@ -25,7 +25,7 @@ fn talkative(message: &Message) -> Delivery {
     }
 }
 
-/// Nobody is told what is chosen, or that a ballot is refused.
+/// No message reports what is chosen, or that a ballot is rejected.
 fn quiet(message: &Message) -> Delivery {
     match message {
         Message::Commit(_) | Message::Learn(_) | Message::Nack(_) => Delivery::Dropped,
@@ -60,8 +60,8 @@ fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     }
 }
 
-/// n1 led at 1.1 and has a value that nobody else has; n3 leads at 2.3 and proposes another one
-/// there, which is under way.
+/// n1 led at 1.1 and has a value that no other node has; n3 leads at 2.3 and proposes another one in its
+/// slot, which is in flight.
 fn forked(stage: &mut Setup<'_, MultiPaxos>) {
     forked_after(stage, &["one"]);
 }
@@ -85,7 +85,7 @@ fn forked_after(stage: &mut Setup<'_, MultiPaxos>, commands: &[&'static str]) {
     stage.crash(N1);
 }
 
-/// A promise to n1 is under way, but n1 has crashed; n3 leads and has chosen a value with n2.
+/// A promise to n1 is in flight, but n1 has crashed; n3 leads and has chosen a value with n2.
 fn overtaken(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from == N1 && to == N2);
@@ -96,7 +96,7 @@ fn overtaken(stage: &mut Setup<'_, MultiPaxos>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-/// n1 leads, and n3 has heard nothing of it.
+/// n1 leads, and n3 has received no message of it.
 fn lagging(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from != N3 && to != N3);
@@ -106,13 +106,13 @@ fn lagging(stage: &mut Setup<'_, MultiPaxos>) {
     stage.crash(N1);
 }
 
-/// n1 leads, and everyone has heard of it.
+/// n1 leads, and every node has received a message of it.
 fn led(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
 }
 
-/// n1 and n2 have chosen a value, n3 has heard of nothing, and n1 holds the value no more.
+/// n1 and n2 have chosen a value, n3 has received nothing, and n1 no longer holds the value.
 fn trimmed(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from != N3 && to != N3);

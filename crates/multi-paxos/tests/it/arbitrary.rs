@@ -11,7 +11,7 @@ use synod_multi_paxos::{
     Learned, Message, MultiPaxos, Nack, Prepare, Probe, Promise, Report, Span, Timer, View,
 };
 
-/// Numbers where things go wrong: small ones that collide, and those at the end of the world.
+/// Numbers that find bugs: small ones that collide, and those at the end of the range.
 fn number() -> impl Strategy<Value = u64> {
     let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
     prop_oneof![12 => 0..6_u64, 1 => prop::sample::select(edges)]
@@ -36,7 +36,7 @@ fn entries() -> impl Strategy<Value = Run<Ballot>> {
     })
 }
 
-/// Of histories without commands, of ones that a snapshot hides, or of the first command.
+/// Digests of histories without commands, of ones that a snapshot hides, or of the first command.
 fn digest() -> impl Strategy<Value = HistoryDigest> {
     let mut log = RunLog::<Ballot>::default();
     let values = Values::command_only(&[0; 3]);

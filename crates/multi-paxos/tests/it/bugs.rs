@@ -1,5 +1,4 @@
-//! Mistakes that implementations of Paxos have made, each under the number that it has in
-//! `docs/bugs.md`, and a test that fails if it is made here.
+//! Regression tests for bugs of other implementations, under their numbers in `docs/bugs.md`.
 
 use crate::cluster::*;
 use synod_multi_paxos::consensus::{
@@ -250,7 +249,7 @@ fn paxos_p10_learning_never_lowers_the_promise() {
 fn paxos_p13_later_slot_is_no_evidence_for_an_earlier_one() {
     let mut node = new_node(1, 5);
     node.receive(Instant::ZERO, N2, accept(1, 2, 1, "lost", 0));
-    // 2.3 chose another value at slot 1, which this node missed, and goes on.
+    // 2.3 chose another value at slot 1, which this node missed, and continues.
     let answers = node.receive(Instant::ZERO, N3, accept(2, 3, 2, "b", 1));
     assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds what 1.2 left there");
     assert_eq!(node.commands().len(), 0);
@@ -312,12 +311,12 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
     let runs = vec![run(3, ballot(1, 3), &["c"])];
     let part = Report { runs, through: Slot(3), is_last: false, ..empty(3) };
     assert_eq!(candidate.on_report(NodeId(2), &part, Slot(2)), ReportProgress::More(Slot(4)));
-    // Slots 3 to 5 became chosen meanwhile, so that the second part says nothing of 4 and 5.
+    // Slots 3 to 5 became chosen meanwhile, so the second part does not report 4 and 5.
     let rest = Report { through: Slot(5), commit: Slot(5), ..empty(4) };
     assert_eq!(candidate.on_report(NodeId(2), &rest, Slot(2)), ReportProgress::Done);
     assert!(!candidate.is_complete(&quorum, Slot(4)));
     assert!(candidate.is_complete(&quorum, Slot(5)));
-    // The acceptor may have crashed and no longer know that: it is asked again from the start.
+    // The acceptor may have crashed and lost that: the request starts again from the first slot.
     assert_eq!(candidate.next_request(NodeId(2), Slot(2)).map(|(from, _)| from), Some(Slot(3)));
     let runs = vec![run(4, ballot(1, 3), &["d", "e"])];
     let forgot = Report { runs, through: Slot(5), ..empty(3) };
@@ -399,7 +398,7 @@ fn paxos_p16_values_chosen_by_an_earlier_leader_are_requested_again() {
     cluster.elect(N1);
     cluster.links(&[(N1, N2)]);
     cluster.write(N1, 1, "missed by n3");
-    // The next leader knows it to be chosen and never proposes it again: n3 has to ask.
+    // The next leader has learnt that it is chosen and never proposes it again: n3 must request it.
     cluster.links(&[(N2, N3)]);
     cluster.lose = |message| matches!(message, Message::Learn(_) | Message::Learned(_));
     let leader = cluster.leader_of(&[N2, N3], 8 * TIMEOUT);
@@ -493,7 +492,7 @@ fn paxos_p20_dueling_proposers_end_with_one_leader() {
         let ballot = cluster.node(leader).promised();
         assert!(ballot.round <= 3, "{case}: {ballot} was needed");
         for ticket in 0..10 {
-            // All time out together, again and again: the leader goes on.
+            // All time out together, again and again: the leader keeps leading.
             all_at_once(&mut cluster);
             cluster.run_for(TIMEOUT / 10);
             cluster.write(leader, ticket, "x");

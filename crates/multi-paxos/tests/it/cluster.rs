@@ -75,12 +75,12 @@ pub fn value_bytes(message: &Message) -> usize {
 /// Bytes of a lane that may wait for a link, as in the transport.
 const LANE_BYTES: usize = 16 << 20;
 
-/// What a link's lane of values carries, first in, first out; other lanes overtake it.
+/// Lane of values of the links, first in, first out; other lanes overtake it.
 #[derive(Default)]
 pub struct Lanes {
     /// Bytes per millisecond; 0 for no limit.
     pub rate: usize,
-    /// When each link has sent what was queued.
+    /// Time at which each link has sent what was queued.
     free: BTreeMap<(NodeId, NodeId), Instant>,
     /// Bytes of values sent, and frames dropped because the lane was full.
     pub sent: usize,
@@ -88,7 +88,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// When a message arrives; `None` if its lane is full.
+    /// Returns the arrival time of a message; `None` if its lane is full.
     fn arrival(
         &mut self,
         now: Instant,
@@ -197,7 +197,7 @@ impl Cluster {
         self.run_for(Duration::from_millis(20));
     }
 
-    /// All nodes have chosen the same, with nothing missing.
+    /// Asserts that all nodes have chosen the same, without gaps.
     pub fn assert_equal(&self, commands: &[&str]) {
         for node in self.nodes.values() {
             assert_eq!(node.commands(), commands, "{:?}", node.id());

@@ -1,4 +1,4 @@
-//! Who leads, and that a quorum that is connected is served, however oddly.
+//! Elections: any connected quorum gets a leader, under any partial partition.
 
 use crate::cluster::*;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn partial_partition_quorum_loss() {
 #[test]
 fn partial_partition_constrained_election() {
     // As before, but n1 missed the last write, and the old leader is cut off: only n1 can lead,
-    // with a log that is behind. Where only the best log may lead, no node could.
+    // with a log that lags. If only the best log could lead, no node could.
     let mut cluster = Cluster::new(5);
     cluster.elect(N3);
     cluster.links(&[(N3, N2), (N3, N4), (N3, N5), (N2, N4), (N2, N5), (N4, N5)]);
@@ -45,7 +45,7 @@ fn partial_partition_constrained_election() {
 #[test]
 fn partial_partition_chain() {
     // n1 - n2 - n3: n3 has no contact to the leader n1, and learns that n2 has. No leader is deposed,
-    // again and again, by who sees less; and n3 learns what is chosen from n2.
+    // again and again, by a node that reaches fewer; and n3 learns what is chosen from n2.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     let before = cluster.node(N2).promised();
@@ -62,8 +62,8 @@ fn partial_partition_chain() {
 
 #[test]
 fn partial_partition_chain_whose_end_led() {
-    // The same with the leader losing everyone but n2, which is a quorum still; and then n2 dies
-    // for n1, and n2 and n3 go on.
+    // The same with a leader that loses all peers but n2, still a quorum; then n1 loses n2, too, and n2
+    // and n3 continue.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.links(&[(N2, N3)]);
@@ -74,7 +74,7 @@ fn partial_partition_chain_whose_end_led() {
     assert_eq!(cluster.leaders(), [leader]);
 }
 
-/// The wait for a leader is drawn, or nodes that miss one together would campaign together.
+/// Election timeouts are drawn, or nodes that lose a leader together would campaign together.
 #[test]
 fn election_timeout_is_drawn_each_time() {
     let config = Config::new(NodeId(1), members(3)).unwrap();

@@ -7,7 +7,7 @@ use synod_multi_paxos::types::{NodeId, Slot};
 const COMMAND: usize = 20_000;
 const MS: Duration = Duration::from_millis(1);
 
-/// A command every 5 ms, 4 MB/s, for this long. How many were offered.
+/// Proposes a command every 5 ms, 4 MB/s, for this long. Returns their number.
 fn load(cluster: &mut Cluster, time: Duration) -> usize {
     let command = "x".repeat(COMMAND);
     let count = time.as_millis() / 5;
@@ -47,7 +47,7 @@ fn a_burst_beyond_the_links_is_sent_once_and_over_in_five_seconds() {
     }
     offered += load(&mut cluster, Duration::from_secs(5));
     for id in cluster.ids() {
-        assert!(backlog(&mut cluster, id) <= 20, "{id} is behind");
+        assert!(backlog(&mut cluster, id) <= 20, "{id} lags");
     }
     cluster.run_for(TIMEOUT);
     assert!(cluster.nodes.values().all(|node| node.commands().len() == offered));
@@ -58,14 +58,14 @@ fn a_burst_beyond_the_links_is_sent_once_and_over_in_five_seconds() {
 fn returning_follower_under_load_is_sent_each_slot_once() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    // 100 Mbit/s; the others are fed over links of their own.
+    // 100 Mbit/s; the other nodes have links of their own.
     cluster.lanes.rate = 12_500;
     let mut offered = load(&mut cluster, Duration::from_secs(1));
     cluster.links(&[(N1, N2)]);
     offered += load(&mut cluster, Duration::from_secs(10));
     cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
-    let behind = backlog(&mut cluster, N3);
-    assert!(behind >= 2_000, "{behind}");
+    let lag = backlog(&mut cluster, N3);
+    assert!(lag >= 2_000, "{lag}");
     // 40 MB of backlog at 8.5 MB/s beyond the load.
     offered += load(&mut cluster, Duration::from_millis(2 * 4_700));
     assert!(backlog(&mut cluster, N3) <= 20, "{} behind", backlog(&mut cluster, N3));

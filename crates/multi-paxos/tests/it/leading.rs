@@ -19,8 +19,8 @@ fn cluster(window_slots: usize, window_bytes: usize) -> Cluster {
     cluster
 }
 
-/// Offers commands to `node` until one is refused as Busy. How many were taken; `flush` says
-/// whether each goes out before the next comes.
+/// Proposes commands at `node` until one is refused as Busy. Returns the number of those that were taken;
+/// with `flush`, each is sent before the next one comes.
 fn fill(cluster: &mut Cluster, node: NodeId, command: &[u8], flush: bool) -> usize {
     let now = cluster.now;
     for count in 0..10_000 {

@@ -76,7 +76,7 @@ fn every_message_of_the_leader_renews_its_lease() {
 
 #[test]
 fn a_fresh_leader_itself_takes_a_higher_ballot_at_once() {
-    // It restarted, say, and asks under a new ballot. It is no rival.
+    // It restarted, say, and campaigns under a new ballot. It is no rival.
     let (mut node, received) = follower();
     assert!(is_promise(&node.receive(received, N1, prepare(ballot(4, 1))), ballot(4, 1)));
 }
@@ -114,7 +114,7 @@ fn ballots_decide_regardless_of_the_lease() {
     assert!(is_nack(&node.receive(received, N1, accept(ballot(3, 1), 2, "z")), high), "nor later");
 }
 
-/// Whether a rival comes too early or in time: it may disturb, and nothing that is chosen is lost.
+/// A rival may disturb, early or in time, but no chosen value is lost.
 #[test]
 fn chosen_values_survive_rivals_within_and_after_the_lease() {
     for wait in [Duration::ZERO, lease() / 2, lease()] {

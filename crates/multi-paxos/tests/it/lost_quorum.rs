@@ -12,7 +12,7 @@ use synod_multi_paxos::{
 /// Slots that the survivor, n1, has applied. The second holds a no-op, as it may in any history.
 const OLD: u64 = 6;
 
-/// What the survivor applied through a slot, and what it accepted after that. A wiped node that uses
+/// Disk of the survivor: what it applied through a slot, and what it accepted after that. A wiped node that uses
 /// a ballot again is not noticed in slots that are undecided, so these have a ballot of their own.
 fn old(applied: u64, accepted: u64) -> Saved<MultiPaxos> {
     let ballot = ballot(if accepted == 0 { 1 } else { 1000 }, 2);
@@ -51,13 +51,13 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Messages in flight, in any order, and nodes that stop when their cores say so.
+/// Messages in flight, in any order, and nodes that stop at a fatal error.
 struct Run {
     nodes: BTreeMap<NodeId, Node>,
     flying: Vec<(NodeId, NodeId, Message)>,
     /// Values of the applied slots, before this life and in it.
     histories: BTreeMap<NodeId, History>,
-    /// Commands that a node has accepted which knows of no chosen slot that contradicts the survivor:
+    /// Commands accepted by a node that has learnt of no chosen slot that contradicts the survivor:
     /// they are found in phase 1 like any that were left undecided, and proposed after its slots.
     undecided: BTreeSet<String>,
     cut: BTreeSet<NodeId>,
@@ -139,7 +139,7 @@ impl Run {
     }
 
     /// Two histories that share a command share all before it. A command of the survivor is left
-    /// out: it may be chosen, after its own slots, with the vote of a node that knows nothing yet.
+    /// out: it may be chosen, after its own slots, with the vote of a node that has learnt nothing yet.
     fn look(&self) {
         for one in self.histories.values() {
             for other in self.histories.values() {
@@ -185,7 +185,7 @@ impl Run {
         }
     }
 
-    /// Something happens anywhere.
+    /// Makes a random event happen.
     fn act(&mut self) {
         let id = NodeId(1 + self.random.below(3) as u64);
         self.now = Instant(self.now.0 + 1_000_000 * self.random.below(20) as u64);
@@ -197,7 +197,7 @@ impl Run {
         }
     }
 
-    /// Every node that still runs asks and is answered.
+    /// Lets every node that still runs send its requests and receive the answers.
     fn settle(&mut self) {
         for _ in 0..60 {
             self.now = Instant(self.now.0 + 400_000_000);
@@ -215,7 +215,7 @@ impl Run {
 fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
     let (mut survivor_stopped, mut wiped_went_on, mut survivor_went_on) = (0, 0, 0);
     let (mut wiped_stopped, mut undecided) = (0, 0);
-    // SCHEDULES names another number of them.
+    // The variable SCHEDULES sets another number.
     let number = std::env::var("SCHEDULES").map_or(600, |it| it.parse().unwrap());
     for seed in 0..number {
         let mut run = Run::new(seed);
@@ -240,7 +240,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
         wiped_stopped += u32::from(stopped[1] || stopped[2]);
         wiped_went_on += u32::from(!stopped[1] && !stopped[2]);
         undecided += u32::from(!run.undecided.is_empty());
-        // Those who run have one history in the end, and are enough to go on with it.
+        // The nodes that still run have one history, and are enough to continue it.
         let running = run.histories.iter().filter(|(id, _)| !run.is_stopped(**id));
         let running: Vec<_> = running.map(|(_, history)| history).collect();
         assert!(running.len() >= 2, "seed {seed}: {stopped:?}");
@@ -276,7 +276,7 @@ fn other(id: NodeId, through: u64) -> Node {
     start_node(Config::new(id, members(id.0.max(3))).unwrap(), saved)
 }
 
-/// What a node says that knows of nothing.
+/// Message of a node without any chosen slot.
 fn idle() -> View {
     let (ballot, leader, state) = (Ballot::ZERO, None, ElectionState::Following);
     let (commit, digest) = (Slot::ZERO, HistoryDigest::NO_COMMAND);
@@ -292,7 +292,7 @@ fn idle() -> View {
     }
 }
 
-/// What a node says if n2 leads.
+/// Message of a node that follows n2.
 fn view(node: &Node) -> Message {
     let commit = node.status().commit;
     let digest = HistoryDigest::of(&node.disk.log, commit);
@@ -321,7 +321,7 @@ fn assert_ignored_then_stopped(mut node: Node, by: NodeId) {
 }
 
 #[test]
-fn survivor_that_is_behind_pulls_nothing_of_another_history() {
+fn survivor_that_lags_pulls_nothing_of_another_history() {
     let (mut survivor, mut leader) = (survivor(), other(N2, 12));
     assert_eq!(to(N2, survivor.receive(Instant::ZERO, N2, view(&leader))).len(), 1, "one reply");
     let asked = to(N2, survivor.receive(Instant::ZERO, N2, view(&leader)));
@@ -352,7 +352,7 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
 fn slots_of_a_leader_whose_history_was_not_compared_are_requested() {
     let (mut survivor, leader) = (survivor(), other(N2, 8));
     let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(8)));
-    // It accepts what comes later: that is no knowledge yet.
+    // It accepts later slots: that does not make them chosen.
     let accept = |slot, digest| {
         let run = run(slot, ballot(9, 2), &[&format!("new {slot}")]);
         Message::Accept(Accept { run, commit: Slot(8), digest })
@@ -392,7 +392,7 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
     }
 }
 
-/// The peer was wiped in its turn: it is fed from the first slot on.
+/// The peer was wiped in its turn: it receives all slots from the first on.
 #[test]
 fn wiped_peer_contradicts_nothing() {
     let mut survivor = survivor();

@@ -33,7 +33,7 @@ fn commands(count: usize) -> Vec<String> {
     (0..count).map(command).collect()
 }
 
-/// One value a run, so that nothing but a limit makes a part end.
+/// One value a run, so that only limits end a part.
 fn accepted(stamp: Ballot, count: usize) -> Saved<MultiPaxos> {
     let mut disk = Saved::default();
     disk.apply(&Write::HardState(HardState { promised: stamp }));

@@ -6,7 +6,7 @@ use synod_multi_paxos::consensus::HistoryDigest;
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{ElectionState, Heartbeat, HeartbeatReply, Learn, Message, Timing, View};
 
-/// What a node says that follows the leader of 3.1 and knows nine slots to be chosen.
+/// View of a node that follows the leader of 3.1 and has a commit index of nine.
 fn view(state: ElectionState) -> View {
     let (has_quorum, has_live_leader) = (state == ElectionState::Leading, true);
     let leader = Some(ballot(3, 1));
@@ -27,8 +27,8 @@ fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
     answers.iter().find_map(|(node, message)| asks(message).then_some(*node))
 }
 
-/// The leader was stopped for an hour with an answer on its way, which so took an hour. The next
-/// one is not waited for as long: others know as much.
+/// The leader was stopped for an hour with an answer in flight. The next answer is not awaited for as
+/// long: other nodes have the same values.
 #[test]
 fn one_slow_answer_does_not_delay_later_requests() {
     let mut node = new_node(2, 3);

@@ -12,7 +12,7 @@ use synod_multi_paxos::{
 const NOW: Instant = Instant::ZERO;
 const BYTES: usize = 1 << 20;
 
-/// An acceptor and a learner, as every node is.
+/// Node: an acceptor and a learner.
 struct Node {
     id: NodeId,
     acceptor: Acceptor,
@@ -39,8 +39,8 @@ fn quorum() -> Quorum {
     Quorum::majority(&members(3))
 }
 
-/// `node` asks `others` for promises and becomes the leader of `ballot` if they are enough. It has
-/// accepted what it found, and the barrier.
+/// Lets `node` request promises of `others` and become the leader of `ballot` if they are a quorum. It
+/// has then accepted what it found, and the barrier.
 fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option<Leader> {
     let commit = node.learner.commit();
     let mut candidate = Candidate::new(NOW, ballot, commit.next(), node.acceptor.log());
@@ -65,7 +65,7 @@ fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option
     Some(leader)
 }
 
-/// Everything that `to` lacks goes there and comes back. Whether all of it was accepted.
+/// Sends `to` everything that it lacks, and counts its answers. Returns whether it accepted all of it.
 fn replicate(leader: &mut Leader, from: &Node, to: &mut Node) -> bool {
     let limits = Limits::default();
     while let Some(run) = leader.next_accept(NOW, to.id, from.acceptor.log(), &limits) {
@@ -97,7 +97,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
     assert_eq!(one.learn(ballot(2, 1), Slot(3)), 3);
     assert!(one.accept(&run(4, ballot(2, 1), &["lost"])));
 
-    // Two goes on with three, and proposes again what it holds: it has not learnt that these are chosen.
+    // Two leads with three, and proposes again what it holds: it has not learnt that these are chosen.
     let mut next = campaign(&mut two, &mut [&mut three], ballot(3, 2)).expect("two of three");
     assert!(!replicate(&mut leader, &one, &mut two), "the old leader is refused");
     assert!(replicate(&mut next, &two, &mut three));
@@ -108,7 +108,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
         values.values.iter().nth(1)
     );
 
-    // One holds another value at slot 4, under an older ballot: it has to ask, and asks three.
+    // One holds another value at slot 4, under an older ballot: it requests the chosen one from three.
     assert_eq!(one.learn(ballot(3, 2), Slot(4)), 0);
     assert!(!one.learner.should_request(NOW, three.id, Slot(4)), "it may be in flight");
     assert!(one.learner.should_request(NOW, three.id, Slot(4)));
@@ -149,7 +149,7 @@ fn compacted_slots_are_sent_as_a_snapshot_and_the_rest_after_it() {
     assert_eq!((sent.first, sent.last()), (Slot(3), Slot(3)));
     assert!(leader.needs_snapshot(two.id));
     assert_eq!(leader.next_accept(NOW, two.id, log, &limits), None, "nothing more");
-    // Its answer is overdue. It is asked what it has, and the very same goes out again.
+    // Its answer is overdue. A probe shows what it lacks, and the same Accept is sent again.
     let later = NOW + Duration::from_secs(1);
     assert_eq!(leader.overdue_probes(later), [(two.id, 1)]);
     assert_eq!(leader.next_accept(later, two.id, log, &limits), None, "it may still arrive");
