@@ -104,9 +104,8 @@ impl Proposals {
         if cx.slots.is_full() {
             return cx.fx.refuse(ticket, Refusal::Unsupported);
         }
-        if command.len() > limits.command_bytes {
-            let limit = limits.command_bytes as u64;
-            return cx.fx.refuse(ticket, Refusal::TooLarge { limit });
+        if let Err(refusal) = Refusal::check_length(command, limits.command_bytes) {
+            return cx.fx.refuse(ticket, refusal);
         }
         let value = Values::command_only(command);
         let (room, room_bytes) = (limits.waiting - 1, limits.waiting_bytes - value.byte_len());
@@ -197,7 +196,7 @@ impl Proposals {
     }
 
     /// Phase 1a under a new ballot. It is above this node's own durable promise, and is promised here
-    /// before it leaves: so no ballot is used twice, whatever a crash loses.
+    /// before it leaves: so no ballot is used twice, even if a crash loses writes.
     fn prepare<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         proposal.proposer.observe(cx.slots.promised(slot));
@@ -372,7 +371,9 @@ impl Proposals {
     /// Returns whether the slot that everything waits for has made no progress for a while, and is not
     /// this node's own.
     fn is_blocked<P: Paxos>(&self, cx: &Context<P>) -> bool {
-        let next = cx.slots.chosen().max(arriving(cx)).next();
+        // A slot that is chosen ahead of others blocks nothing. If it counted, this node would go on
+        // opening slots after it, one more at each flush.
+        let next = cx.slots.first_not_chosen_after(arriving(cx));
         cx.slots.last_progress(next).is_some()
             && self.is_stalled(cx, next)
             && !self.open.contains_key(&next)

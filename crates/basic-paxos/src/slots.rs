@@ -119,6 +119,15 @@ impl Slots {
         }
     }
 
+    /// Returns the first slot after `slot` that this node does not know to be chosen.
+    pub(crate) fn first_not_chosen_after(&self, slot: Slot) -> Slot {
+        let mut next = slot.max(self.chosen()).next();
+        while self.chosen_ahead.contains(&next) {
+            next = next.next();
+        }
+        next
+    }
+
     /// Returns the last slot that may be open.
     pub(crate) fn last_open(&self) -> Slot {
         self.chosen().plus(self.window).min(self.end)
@@ -263,7 +272,7 @@ impl Slots {
         Some(Base { through, stamp, members: self.base.members.clone() })
     }
 
-    /// Moves the base. Votes after it stay, whatever its stamp.
+    /// Moves the base. Votes after it stay, under any stamp of the base.
     pub(crate) fn move_base<P: Paxos>(&mut self, base: Base<Ballot>, fx: &mut Effects<P>) {
         assert!(base.through > self.base.through, "a base only moves forward");
         self.log.compact(base.through, base.stamp);

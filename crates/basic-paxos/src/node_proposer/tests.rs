@@ -151,6 +151,22 @@ fn only_the_blocking_slot_is_finished_before_the_catch_up_timeout() {
     }
 }
 
+/// Slot 6 is chosen, and its promise is old by the time that the slots before it are on their way here.
+#[test]
+fn repeated_flush_opens_no_slot_after_one_that_is_chosen_ahead() {
+    let mut host = node::<Many>(Limits::default());
+    for slot in 6..=9 {
+        step(&mut host, 0, input(N3, prepare(Slot(slot), b(1, N3))));
+    }
+    step(&mut host, 0, told(Slot(6), "x", Slot(5)));
+    let any_message = || input(N1, Message::Learn(Learn { from: S1 }));
+    let next = prepare(Slot(7), b(2, ME));
+    assert_eq!(step(&mut host, 100, any_message()), [next], "one slot before a measurement");
+    for ms in 101..104 {
+        assert_eq!(step(&mut host, ms, any_message()), [], "at {ms} ms");
+    }
+}
+
 #[test]
 fn slots_left_open_are_finished_together_despite_a_small_window() {
     let (mut host, begin) = node_after_slot_1(Limits::default(), Some(1));

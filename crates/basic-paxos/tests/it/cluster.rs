@@ -5,7 +5,7 @@ use synod_basic_paxos::{
     Accept, Accepted, Arity, Config, HardState, Learned, Message, MessageBatch, Nack, PaxosLog,
     Prepare, Promise,
 };
-use synod_consensus::{Run, RunLog, Saved, Write};
+use synod_consensus::{Run, RunLog, Saved};
 use synod_explore::{ClusterNode, CoreChecks, TestCluster};
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Value, Values};
 
@@ -63,13 +63,7 @@ impl<K: Arity> DerefMut for Cluster<K> {
 }
 
 fn checks<K: Arity>() -> CoreChecks<PaxosLog<K>> {
-    // A node that has measured no round trip yet may open one more slot in each of its flushes, which
-    // writes promises and no values.
-    CoreChecks {
-        invariants: PaxosLog::check_invariants,
-        may_repeat: |write| matches!(write, Write::HardState(_)),
-        ..CoreChecks::default()
-    }
+    CoreChecks { invariants: PaxosLog::check_invariants, ..CoreChecks::default() }
 }
 
 /// A node without a cluster, not started yet.
@@ -134,12 +128,12 @@ pub fn disk<K: Arity>(
     Saved { hard_state, log, ..Saved::default() }
 }
 
-/// One node of three; the test speaks for the others.
+/// One node of three; the test sends for the others.
 pub fn alone<K: Arity>(disk: Saved<PaxosLog<K>>) -> Cluster<K> {
     Cluster::from_disks(vec![(config(N1, 3), disk)])
 }
 
-/// What the node sent, to whom it goes left out.
+/// Messages that the node sent, without their receivers.
 pub fn sent<K: Arity>(cluster: &mut Cluster<K>) -> Vec<Message> {
     let mut sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
     sent.dedup();
