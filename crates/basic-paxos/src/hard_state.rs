@@ -12,7 +12,7 @@ use synod_types::{Ballot, Slot};
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
     chosen: Slot,
-    /// One for each slot behind `chosen`, up to the last that has one: a window is small and
+    /// One for each slot after `chosen`, up to the last that has one: a window is small and
     /// crowded. [`Ballot::ZERO`] where nothing was promised.
     promises: Vec<Ballot>,
 }
@@ -105,7 +105,7 @@ mod tests {
         Ballot { round, node: NodeId(1) }
     }
 
-    /// Promises of the slots behind `chosen`, by their rounds; 0 is none.
+    /// Promises of the slots after `chosen`, by their rounds; 0 is none.
     fn state(chosen: u64, rounds: &[u64]) -> HardState {
         let slots = (chosen + 1..).map(Slot).zip(rounds);
         let promised = slots.filter(|(_, round)| **round > 0);

@@ -157,7 +157,7 @@ impl Message {
             Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
             // Accept rests on promises that were durable when they came. A nack names a promise
             // that may be lost: then it did nothing but delay. What is chosen is so on a
-            // quorum of disks, whatever becomes of the sender's.
+            // quorum of disks, even if the sender's is lost.
             Self::Accept(_)
             | Self::Nack(_)
             | Self::Learned(_)
@@ -432,7 +432,7 @@ mod tests {
             (5, 3, vote(1, "x"), false),
             (5, 3, vote(2, "y"), false),
             (5, 3, None, false),
-            // The vote came behind the promise: it says nothing against it.
+            // The vote came after the promise and does not contradict it.
             (5, 2, None, true),
             (5, 2, vote(1, "z"), true),
             (6, 3, None, true),

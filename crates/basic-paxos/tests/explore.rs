@@ -1,4 +1,5 @@
-//! Every state that a small cluster of the real cores can get into: of one decree, and of a log.
+//! Exhaustive exploration of the states that a small cluster of the real cores reaches: of one decree,
+//! and of a log.
 //!
 //! The searches that are ignored are larger: `make explore ARGS=basic-paxos` runs them.
 
@@ -16,7 +17,7 @@ const N3: NodeId = NodeId(3);
 /// Steps of a search that `make test` has no time to finish.
 const FEW: usize = 1_500_000;
 
-/// Nobody is told what is chosen, or asks.
+/// No message reports or requests what is chosen.
 fn quiet(batch: &MessageBatch) -> Delivery {
     let news = |message: &Message| {
         matches!(message, Message::Learned(_) | Message::Chosen(_) | Message::Learn(_))
@@ -46,7 +47,7 @@ fn two_propose(trouble: NodeEvent, node: NodeId) -> bool {
     }
 }
 
-/// n2 and n3 propose, and n2 is the one to lose patience.
+/// n2 and n3 propose, and n2 times out.
 fn one_insists(trouble: NodeEvent, node: NodeId) -> bool {
     if trouble == NodeEvent::Timeout { node == N2 } else { node != N1 }
 }
@@ -63,7 +64,7 @@ fn forked(stage: &mut Setup<'_, PaxosLog<Single>>) {
     stage.lose_all();
 }
 
-/// A promise to n1 is under way; n3 has passed it by and chosen a value with n2.
+/// A promise to n1 is in flight; n3 has overtaken it and chosen a value with n2.
 fn overtaken(stage: &mut Setup<'_, PaxosLog<Single>>) {
     stage.propose(N1, "one");
     stage.deliver(|from, to, _| from == N1 && to == N2);
@@ -71,7 +72,7 @@ fn overtaken(stage: &mut Setup<'_, PaxosLog<Single>>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-/// n2 and n3 have chosen a value in the first slot of a log; all news of it for n1 is under way.
+/// n2 and n3 have chosen a value in the first slot of a log; all messages about it to n1 are in flight.
 fn ahead(stage: &mut Setup<'_, PaxosLog<Many>>) {
     stage.propose(N2, "one");
     stage.deliver(|from, to, _| from != N1 && to != N1);
@@ -113,7 +114,7 @@ fn votes_that_differ() {
     check("votes that differ", explore, &[Coverage::Competed]);
 }
 
-/// n1 asks again, is refused, begins another ballot, and asks for votes again.
+/// n1 retransmits, is rejected, begins another ballot, and requests votes again.
 #[test]
 fn stale_promises() {
     let budget = Budget { timeouts: 4, ..Budget::default() };
@@ -122,7 +123,7 @@ fn stale_promises() {
     check("stale promises", explore, &[Coverage::Competed]);
 }
 
-/// One proposer, everything is said, and nodes that miss something ask.
+/// One proposer, with all messages; nodes request what they have missed.
 #[test]
 fn decided() {
     let budget = Budget { proposals: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
@@ -130,7 +131,7 @@ fn decided() {
     check("decided", explore, &[Coverage::Chosen, Coverage::Lost]);
 }
 
-/// The log goes on while n1 has yet to hear of what it holds.
+/// The log grows while n1 has not learnt that what it holds is chosen.
 #[test]
 fn late_news() {
     let budget = Budget { proposals: 1, ..Budget::default() };
@@ -158,7 +159,7 @@ fn large_decree() {
     );
 }
 
-/// All of what `duel` looks at the beginning of.
+/// The whole of the search that `duel` begins.
 #[test]
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_duel() {

@@ -11,7 +11,7 @@ use synod_basic_paxos::{
 use synod_consensus::{Base, Input, Protocol, Saved};
 use synod_types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
 
-/// Numbers where things go wrong: small ones that collide, and those at the end of the world.
+/// Numbers that find bugs: small ones that collide, and those at the end of the range.
 fn number() -> impl Strategy<Value = u64> {
     let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
     prop_oneof![12 => 0..7_u64, 1 => prop::sample::select(edges)]
@@ -85,8 +85,8 @@ fn small() -> Limits {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Whatever is said to a core, it does not panic, its vows do not go back and are true when
-    /// they leave, what it keeps stays bounded, and its disk makes sense to its next life.
+    /// Under any input a core does not panic, its promises are kept and its claims are true when they
+    /// leave, its memory stays bounded, and a core can be recovered from its disk.
     #[test]
     fn hostile_input_breaks_nothing(steps in vec(input(), 1..120), voters in 1..4_u64) {
         let config = Config::new(N1, members(voters, 1)).unwrap().with_limits(small()).unwrap();
@@ -109,7 +109,7 @@ proptest! {
             }
             node.input(now, step);
             if node.outputs.fatal.is_some() {
-                // It contradicts what is chosen: the node stops, and begins its next life.
+                // It contradicts what is chosen: the node stops, and restarts.
                 node.restart(now);
                 open.clear();
             }
@@ -131,7 +131,7 @@ proptest! {
     }
 }
 
-/// What may happen to a cluster.
+/// Event in a cluster.
 #[derive(Clone, Debug)]
 enum Event {
     Deliver(usize),
@@ -160,7 +160,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Does one event; the harness checks agreement and vows after each.
+/// Applies one event; the harness checks agreement and claims after each.
 fn happen(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
     let count = cluster.nodes.len() as u64;
     let id = |node: &u64| NodeId(1 + node % count);
@@ -198,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// Under any schedule of losses, duplicates, delays, crashes and hung disks one value is chosen
-    /// a slot; afterwards a healthy cluster serves, and all nodes know the same.
+    /// a slot; afterwards a healthy cluster serves, and all nodes have learnt the same.
     #[test]
     fn any_schedule_keeps_agreement_and_heals(
         nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),

@@ -1,4 +1,4 @@
-//! Bugs that shipped elsewhere, one test each: it fails when the bug is put back.
+//! Regression tests for bugs of other implementations, under their numbers in `docs/bugs.md`.
 
 use crate::cluster::*;
 use synod_basic_paxos::{Learn, Learned, Limits, Message, SingleDecree, Timer};
@@ -95,7 +95,7 @@ fn paxos_p06_one_ballot_two_values() {
     assert_eq!(cluster.replies(N2, N1, accept(1, b(1, 2), "b")), [], "a faulty proposer");
     let vote = Some((b(1, 2), value("a")));
     assert_eq!(cluster.replies(N3, N1, prepare(1, b(2, 3))), [promise(1, b(2, 3), vote)]);
-    // A proposer that repeats itself repeats its value, whatever clients asked for since.
+    // A proposer that retransmits sends the same value, whatever commands came since.
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "a");
     cluster.inject(N2, N1, promise(1, b(1, 1), None));
@@ -120,7 +120,7 @@ fn paxos_p07_largest_value_or_lowest_ballot_picked() {
         cluster.propose(N1, 1, "own");
         sent(&mut cluster);
         let vote = |vote: Option<(Ballot, &str)>| vote.map(|(ballot, text)| (ballot, value(text)));
-        // Ballot 1.1 reaches nobody in time; the votes are older than the ballot that finds them.
+        // Ballot 1.1 reaches no node in time; the votes are older than the ballot that finds them.
         cluster.inject(N2, N1, nack(1, b(1, 1), b(2, 3)));
         cluster.timeout(N1, Timer::Slot(S1));
         cluster.timeout(N1, Timer::Slot(S1));
@@ -220,7 +220,7 @@ fn paxos_p14_trimmed_slots_reported_as_empty() {
 #[test]
 fn paxos_p15_holes_never_filled() {
     let mut cluster = Cluster::<Many>::new(3);
-    // n3 dies with slots 1 and 3 voted for by n1, and slot 2 never reached anyone.
+    // n3 dies with slots 1 and 3 voted for by n1, and slot 2 reached no node.
     cluster.inject(N3, N1, accept(1, b(1, 3), "a"));
     cluster.inject(N3, N1, accept(3, b(1, 3), "c"));
     cluster.wire.clear();
@@ -272,7 +272,7 @@ fn paxos_p17_ballots_are_heard_from_their_owners_only() {
 }
 
 #[test]
-fn paxos_p18_trimming_waits_for_nobody() {
+fn paxos_p18_trimming_waits_for_no_peer() {
     let mut cluster = Cluster::<Many>::new(3);
     let apart = |flight: &Flight| flight.from != N3 && flight.to != N3;
     for ticket in 1..=20 {

@@ -1,4 +1,4 @@
-//! What a node knows to be chosen, tells, and learns: to the slot and to the byte.
+//! Catch-up: what a node has learnt to be chosen, sends and requests, to the slot and to the byte.
 
 use crate::cluster::*;
 use synod_basic_paxos::{Arity, Chosen, Config, Learn, Learned, Limits, Message, PaxosLog};
@@ -22,7 +22,7 @@ fn batch(texts: &[&str]) -> Values {
     texts.iter().map(value).collect()
 }
 
-/// Runs of slots behind each other, each under a ballot of its own.
+/// Consecutive runs, each under a ballot of its own.
 fn log(runs: Runs) -> RunLog<Ballot> {
     let mut log = RunLog::default();
     for (run, round) in runs.iter().zip(1..) {
@@ -148,7 +148,7 @@ fn values_after_a_gap_are_kept_within_the_window() {
         let mut cluster = with_log::<Many>(0, &[], limits);
         let answer = cluster.replies(N2, N1, told(first, texts, commit));
         assert_eq!((answer, cluster.commit(N1)), (asked.clone(), commit), "{first}: {texts:?}");
-        // What was taken is known: who proposes there is told.
+        // What was learnt is chosen: a node that proposes there receives the value.
         let heard = cluster.replies(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
         let is_told = matches!(heard.as_slice(), [Message::Learned(_)]);
         assert_eq!(is_told, asked.is_empty(), "{first}: {texts:?}");

@@ -1,4 +1,4 @@
-//! Duels: proposers that outbid each other, and what ends it.
+//! Duels: proposers that outbid each other, and the back-off that ends them.
 
 use crate::cluster::*;
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use synod_basic_paxos::{Accepted, Acceptor, Message, Proposer, Single, Timer, Ve
 use synod_consensus::Input;
 use synod_types::{Instant, NodeId, Ticket};
 
-/// Two proposers that answer a refusal with a higher ballot at once, under a schedule that
+/// Two proposers that answer a rejection with a higher ballot at once, under a schedule that
 /// alternates: nothing is ever chosen. It is the schedule that "Paxos Made Simple" §2.4 gives.
 #[test]
 fn without_backoff_two_proposers_never_come_to_an_end() {
@@ -41,21 +41,24 @@ fn without_backoff_two_proposers_never_come_to_an_end() {
         open = next;
     }
     assert_eq!(proposers[1 - 999 % 2].ballot().round, 1001);
-    assert!(acceptors.iter().all(|acceptor| acceptor.accepted().is_none()), "nobody ever voted");
+    assert!(
+        acceptors.iter().all(|acceptor| acceptor.accepted().is_none()),
+        "no acceptor ever voted"
+    );
 }
 
-/// How a driver draws from the ranges that cores ask for.
+/// Rule by which a driver draws from the ranges that cores set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Waits {
     /// From the whole range: full jitter.
     Jitter,
-    /// As long as the range allows: what doubles, and rolls no dice.
+    /// The end of the range: exponential back-off without randomness.
     Doubling,
-    /// No wait at all after a refusal.
+    /// No wait at all after a rejection.
     Nothing,
 }
 
-/// What happens next, and when.
+/// Next event and its time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Due(u64, u64, usize);
 
@@ -66,15 +69,15 @@ enum Event {
 
 /// `proposers` nodes of as many voters propose at once; a message takes 4 to 6 ms, disks take no
 /// time. Returns after how many round trips (10 ms) the first of them knows the decision, and
-/// which ballot round it took; `None` if nobody knew after 300 round trips.
+/// which ballot round it took; `None` if no node knew after 300 round trips.
 fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     const MS: u64 = 1_000_000;
-    let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut roll = move |below: u64| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        if below == 0 { 0 } else { dice % below }
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        if below == 0 { 0 } else { random % below }
     };
     let mut cluster = Cluster::<Single>::new(proposers);
     let start = cluster.now.0;

@@ -55,7 +55,7 @@ fn a_command_that_loses_its_slot_tries_the_next() {
 fn a_ticket_is_placed_where_its_command_is_chosen() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 7, "lost");
-    // n2's decree takes the slot before n1 hears of a promise.
+    // n2's decree takes the slot before n1 receives a promise.
     cluster.wire.clear();
     cluster.propose(N2, 8, "won");
     cluster.deliver_if(|flight| flight.to != N1 && flight.from != N1);
@@ -78,7 +78,7 @@ fn the_window_bounds_what_is_open() {
         cluster.propose(N1, ticket, &format!("{ticket}"));
     }
     let open = cluster.wire.iter().filter(|flight| flight.to == N2).count();
-    assert_eq!(open, 3, "slots under way");
+    assert_eq!(open, 3, "open slots");
     let busy = [(Ticket(3), Refusal::Busy), (Ticket(4), Refusal::Busy)];
     assert_eq!(cluster.node(N1).outputs.refused, busy, "3 open, 4 waiting, the oldest gave way");
     cluster.deliver();
@@ -140,7 +140,7 @@ fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "mine");
     cluster.wire.clear();
-    // Both others have promised slot 1 to n3. Nobody was asked to vote for "mine" there.
+    // Both others have promised slot 1 to n3. No acceptor was asked to vote for "mine" there.
     for from in [N2, N3] {
         let nack = Message::Nack(Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) });
         cluster.inject(from, N1, nack);
@@ -221,7 +221,7 @@ fn slot_with_an_active_proposer_is_left_alone() {
     );
     cluster.inject(N2, N1, higher.clone());
     assert_eq!(open(&mut cluster), [3], "n2 still sends: its value may wait for the link");
-    // No value waits so long. That n2 repeats itself is no sign of life: it may hear nobody.
+    // No value waits so long. Retransmissions of n2 are no sign of life: it may receive nothing.
     cluster.advance(10_000);
     cluster.inject(N2, N1, higher);
     assert_eq!(open(&mut cluster)[0], 1);
@@ -324,7 +324,7 @@ fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
 fn a_value_found_undecided_is_finished_first() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "orphan");
-    // Only n2 hears the Accept; then n1 is gone for good.
+    // Only n2 receives the Accept; then n1 is gone for good.
     cluster.deliver_if(|flight| !matches!(flight.message, Message::Accept(_)) || flight.to == N2);
     cluster.wire.clear();
     let alive = |flight: &Flight| flight.from != N1 && flight.to != N1;
@@ -388,8 +388,8 @@ fn inconsistent_disks_are_rejected() {
         ("chosen and not there", HardState::new(Slot(2), []), vote(2, b(1, 1))),
         ("a vote without a promise", none(), vote(2, b(1, 1))),
         ("a vote above the promise", promised(b(1, 1)), vote(2, b(1, 2))),
-        ("a stamp of nobody", none(), vote(1, b(0, 1))),
-        ("a round of nobody", promised(b(1 << 63, 1)), vote(3, b(1, 1))),
+        ("a stamp of no node", none(), vote(1, b(0, 1))),
+        ("a round beyond the range", promised(b(1 << 63, 1)), vote(3, b(1, 1))),
     ];
     for (name, hard_state, log) in cases {
         let saved = Saved { hard_state, log, ..Saved::default() };

@@ -87,7 +87,7 @@ impl Run {
     }
 
     /// Two histories that share a command share all before it. A command of the survivor is left
-    /// out: it may be chosen, after its own slots, with the vote of a node that knows nothing yet.
+    /// out: it may be chosen, after its own slots, with the vote of a node that has learnt nothing yet.
     fn look(&self) {
         for one in self.histories.values() {
             for other in self.histories.values() {
@@ -133,7 +133,7 @@ impl Run {
         }
     }
 
-    /// Something happens anywhere.
+    /// Makes a random event happen.
     fn act(&mut self) {
         let id = NodeId(1 + self.random.below(3) as u64);
         self.now = Instant(self.now.0 + 1_000_000 * self.random.below(30) as u64);
@@ -160,7 +160,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
         for _ in 0..400 {
             run.act();
         }
-        // Every node that still runs asks and is answered.
+        // Every node that still runs sends its requests and receives the answers.
         for _ in 0..60 {
             run.now = Instant(run.now.0 + 1_000_000_000);
             for id in [N1, N2, N3] {
@@ -174,7 +174,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
         survivors_stopped += u32::from(!survives);
         survivor_went_on += u32::from(survives && before == [0, 0]);
         wiped_went_on += u32::from(!run.has_stopped(N2) && !run.has_stopped(N3));
-        // Those who run have one history in the end.
+        // The nodes that still run have one history.
         let running = run.histories.iter().filter(|(id, _)| !run.has_stopped(**id));
         let running: Vec<_> = running.map(|(_, history)| history).collect();
         for pair in running.windows(2) {

@@ -1,4 +1,4 @@
-//! What basic Paxos does, one rule and one story at a time.
+//! Basic Paxos rule by rule.
 
 mod arbitrary;
 mod bugs;

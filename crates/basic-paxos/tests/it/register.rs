@@ -1,5 +1,5 @@
 //! The register of the example `register`, out of the roles, over a network that loses, doubles and
-//! reorders messages: whatever clients were told must have an explanation in one order.
+//! reorders messages: all answers to clients must be linearizable.
 
 #[allow(dead_code)] // Its network loses nothing; ours does.
 #[path = "../../examples/register.rs"]
@@ -14,11 +14,11 @@ use synod_types::{Ballot, NodeId};
 const NODES: usize = 3;
 const EVENTS: usize = 1500;
 
-/// What is done wrong on purpose.
+/// Planted mistake.
 #[derive(Clone, Copy, PartialEq)]
 enum Flaw {
     None,
-    /// A read is answered after phase 1: with a value that perhaps nobody else will ever see.
+    /// A read is answered after phase 1, with a value that perhaps no other read ever returns.
     ReadsInOnePhase,
     /// A change that is tried again is made again.
     ForgetsOutcomes,
@@ -33,11 +33,11 @@ enum Flight {
     Nack(Ballot, Ballot),
 }
 
-/// A node: an acceptor, a proposer, and its client's operation under way.
+/// Node: an acceptor, a proposer, and its client's pending operation.
 struct Node {
     acceptor: Acceptor<State>,
     proposer: Proposer<State>,
-    /// Who asks, for the outcomes: another one after each restart.
+    /// Client of the operation: another one after each restart.
     client: u64,
     number: u64,
     open: Option<(Change, OpId)>,
@@ -45,7 +45,7 @@ struct Node {
 
 struct Trial {
     flaw: Flaw,
-    dice: u64,
+    random: u64,
     nodes: Vec<Node>,
     wire: Vec<(usize, usize, Flight)>,
     history: History,
@@ -69,16 +69,16 @@ impl Trial {
             number: 0,
             open: None,
         };
-        let dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let nodes = (0..NODES).map(node).collect();
-        Self { flaw, dice, nodes, wire: Vec::new(), history: History::new(), done: 0 }
+        Self { flaw, random, nodes, wire: Vec::new(), history: History::new(), done: 0 }
     }
 
     fn roll(&mut self, below: usize) -> usize {
-        self.dice ^= self.dice << 13;
-        self.dice ^= self.dice >> 7;
-        self.dice ^= self.dice << 17;
-        (self.dice >> 16) as usize % below
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 16) as usize % below
     }
 
     fn play(mut self) -> (History, usize) {
@@ -99,7 +99,7 @@ impl Trial {
         (self.history, self.done)
     }
 
-    /// A client asks, if it does not wait for an answer.
+    /// Sends a request of the client, unless it waits for an answer.
     fn ask(&mut self, at: usize) {
         let change = match self.roll(3) {
             0 => Change::Read,
@@ -119,7 +119,7 @@ impl Trial {
         self.begin(at);
     }
 
-    /// A new ballot for what is under way. The own acceptor promises before anyone hears of it.
+    /// Begins a new ballot for the pending operation. The own acceptor promises before any node receives it.
     fn begin(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         if node.open.is_none() {
@@ -131,7 +131,7 @@ impl Trial {
         self.wire.extend((0..NODES).map(|to| (at, to, Flight::Prepare(ballot))));
     }
 
-    /// The proposer forgets everything, and its client never hears what became of its operation.
+    /// Restarts the proposer without its state. Its client gets no answer.
     fn restart(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         node.proposer = proposer(at);
@@ -203,7 +203,7 @@ impl Trial {
         (0..NODES).map(|to| (at, to, Flight::Accept(ballot, state.clone()))).collect()
     }
 
-    /// The client is told.
+    /// Answers the client.
     fn answer(&mut self, at: usize, state: &State) {
         let node = &mut self.nodes[at];
         let Some((change, call)) = node.open.take() else { return };
@@ -219,7 +219,7 @@ impl Trial {
     }
 }
 
-/// What the checker says of a trial, and how many operations were answered.
+/// Returns the verdict of the checker on a trial, and the number of operations that were answered.
 fn judge(seed: u64, flaw: Flaw) -> (Judgement, usize) {
     let (history, done) = Trial::new(seed, flaw).play();
     (check(&history, &Options { init: 0_u64.into(), ..Options::default() }), done)
@@ -236,7 +236,7 @@ fn a_register_out_of_the_roles_is_linearizable() {
     assert!(answered > 300 * 10, "only {answered} operations were answered");
 }
 
-/// What the register does right is seen to matter: without it the same trials end badly.
+/// Each rule of the register matters: without it the same trials fail.
 #[test]
 fn a_register_that_reads_in_one_phase_or_forgets_outcomes_is_not() {
     for flaw in [Flaw::ReadsInOnePhase, Flaw::ForgetsOutcomes] {

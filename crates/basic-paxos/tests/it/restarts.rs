@@ -1,4 +1,4 @@
-//! What a disk may hold after a crash, and what a node does about the front of its log.
+//! Restarts: disks after crashes, and the base of the log.
 
 use crate::cluster::*;
 use synod_basic_paxos::{Arity, Config, HardState, Learned, Message, PaxosLog, Timer};
@@ -10,7 +10,7 @@ use synod_types::{Ballot, Instant, Slot, Ticket};
 type Single = synod_basic_paxos::Single;
 type Many = synod_basic_paxos::Many;
 
-/// The first slot and round that nobody gets to.
+/// First slot and round that no node reaches.
 const END: u64 = 1 << 62;
 
 fn base(through: u64, stamp: Ballot) -> Base<Ballot> {
@@ -47,7 +47,7 @@ fn consistent_disk_needs_no_write() {
 
 #[test]
 fn state_ahead_of_the_base_moves_it() {
-    // A crash came behind the snapshot and before the log was cut.
+    // A crash came after the snapshot and before the log was cut.
     for (through, left) in [(1, 2), (2, 1), (3, 0), (5, 0)] {
         let saved = Saved { base: base(through, b(1, 2)), ..abc(0) };
         let status = recover(saved.clone()).unwrap().status();
@@ -62,7 +62,7 @@ fn state_ahead_of_the_base_moves_it() {
 }
 
 #[test]
-fn state_behind_the_base_is_rejected() {
+fn state_that_ends_before_the_base_is_rejected() {
     let log = RunLog::new(Slot(3), b(1, 2));
     for (through, expected) in [(2, false), (3, true), (4, true)] {
         let hard_state = HardState::new(Slot(2), []);
@@ -116,7 +116,7 @@ fn values_learnt_after_a_hole_are_recovered() {
     assert_eq!(cluster.replies(N2, N1, prepare(3, b(9, 2))), [expected]);
 }
 
-/// n1 has applied three slots, of which its hard state does not know yet that they are chosen; both
+/// n1 has applied three slots that its hard state does not record as chosen yet; both
 /// others have lost their disks, and choose other values.
 #[test]
 fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
@@ -140,7 +140,7 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
             );
         }
     }
-    // Without n1 they choose other values, and n1 is told so.
+    // Without n1 they choose other values, and n1 learns that.
     for (ticket, command) in ["x", "y", "z"].into_iter().enumerate() {
         cluster.propose(N2, ticket as u64, command);
     }
@@ -183,7 +183,7 @@ fn base_moves_once_and_to_chosen_slots_only() {
 
 #[test]
 fn snapshot_out_of_range_is_ignored() {
-    /// Installs, and returns whether that was ignored and what is known to be chosen.
+    /// Installs a snapshot. Returns whether it was ignored, and the commit index.
     fn install<K: Arity>(cluster: &mut Cluster<K>, base: Base<Ballot>) -> (bool, u64) {
         cluster.node(N1).outputs.notes.clear();
         cluster.step(N1, Input::Installed { base });

@@ -118,7 +118,7 @@ fn rejection_ends_a_ballot_only_when_no_majority_is_left() {
     assert_eq!(proposer.unanswered(), [N1, NodeId(4), NodeId(5)]);
     assert!(proposer.on_nack(NodeId(4), ballot, b(7, 2)), "two of five are left");
     assert_eq!(proposer.prepare(), b(9, 1), "above every hint, even a stranger's");
-    assert!(!proposer.was_rejected(), "a new ballot begins anew");
+    assert!(!proposer.was_rejected(), "a new ballot has no answers");
     assert!(!proposer.on_nack(NodeId(5), ballot, b(7, 2)), "a refusal of the old ballot");
     assert!(!proposer.was_rejected());
 }
@@ -146,7 +146,7 @@ fn each_phase_has_its_own_quorum() {
 #[test]
 fn acceptors_that_answered_receive_no_retransmission() {
     let mut proposer = Proposer::new(N1, members(3, 0), "own");
-    assert_eq!(proposer.unanswered(), [], "nobody was asked");
+    assert_eq!(proposer.unanswered(), [], "no acceptor was asked");
     let ballot = proposer.prepare();
     assert_eq!(proposer.unanswered(), [N1, N2, N3]);
     assert_eq!(proposer.on_promise(N2, ballot, None), None);
@@ -206,7 +206,7 @@ fn the_wait_doubles_up_to_its_cap_and_begins_at_nothing() {
     assert_eq!((bounds[39], backoff.failures()), (ms(100), 40));
 }
 
-/// One thing that may happen between three proposers and three acceptors.
+/// Event between three proposers and three acceptors.
 #[derive(Clone, Debug)]
 enum Event {
     Begin(usize),
@@ -225,7 +225,7 @@ enum Flight {
     Nack(usize, Ballot, usize, Ballot),
 }
 
-/// Plays the roles against each other; every value that any proposer finds chosen is returned.
+/// Runs the roles on these events. Returns every value that a proposer finds chosen.
 fn play(events: &[Event]) -> Vec<usize> {
     let fresh = |id: usize| Proposer::new(NodeId(id as u64 + 1), members(3, 0), id);
     let mut proposers: Vec<_> = (0..3).map(fresh).collect();
@@ -303,7 +303,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_one_value_is_chosen(events in prop::collection::vec(event(), 1..200)) {
+    fn any_schedule_chooses_one_value(events in prop::collection::vec(event(), 1..200)) {
         let chosen = play(&events);
         let by_value: BTreeMap<_, ()> = chosen.iter().map(|value| (value, ())).collect();
         prop_assert!(by_value.len() <= 1, "{chosen:?}");

@@ -1,4 +1,4 @@
-//! How long a node waits, for what, and when it does not: to the millisecond.
+//! Timeouts and waits of a node, to the millisecond.
 
 use crate::cluster::*;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn with_timing(timing: Timing) -> Cluster<Many> {
     Cluster::from_disks(vec![(config, Saved::default())])
 }
 
-/// From when to when a timer may run out, in milliseconds.
+/// Range from which a timer is drawn, in milliseconds.
 fn wait<K: synod_basic_paxos::Arity>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
     let range = &cluster.node(N1).timers[&timer].range;
     (range.start.as_millis(), range.end.as_millis())
@@ -44,7 +44,7 @@ fn a_round_trip_is_measured_in_both_phases_and_smoothed() {
     cluster.advance(18);
     cluster.inject(N2, N1, promise(1, b(1, 1), None));
     assert_eq!(cluster.node(N1).host.core().round_trip(), Duration::from_millis(11));
-    assert_eq!(wait(&mut cluster, Timer::Slot(S1)), (44, 66), "a phase begins anew");
+    assert_eq!(wait(&mut cluster, Timer::Slot(S1)), (44, 66), "each phase starts the wait again");
     cluster.advance(3);
     cluster.inject(N2, N1, accepted(1, b(1, 1)));
     assert_eq!(cluster.node(N1).host.core().round_trip(), Duration::from_millis(10));
@@ -139,7 +139,7 @@ fn node_unanswered_twice_opens_no_proposal() {
         let begun = sent(&mut cluster) == [prepare(1 + repeats, b(1, 1))];
         assert_eq!(begun, expected, "after {repeats} repetitions");
     }
-    // The younger proposal keeps still as long as the older has no answer.
+    // The younger proposal sends nothing as long as the older has no answer.
     let younger = Timer::Slot(Slot(2));
     cluster.timeout(N1, younger);
     assert_eq!(sent(&mut cluster), []);
@@ -197,14 +197,14 @@ fn node_without_a_measured_round_trip_finishes_one_slot_at_a_time() {
         slots
     };
     assert_eq!(begun(&mut cluster), [1]);
-    // Answered at once, it knows how long that takes, and finishes the rest together. Slot 3 got
-    // on a while ago, and nobody was heard to use slot 2.
+    // Answered at once, it has measured a round trip, and finishes the rest together. Slot 3 made
+    // progress a while ago, and no node is known to use slot 2.
     cluster.inject(N2, N1, promise(1, b(2, 1), Some((b(1, 3), value("x")))));
     cluster.wire.clear();
     cluster.timeout(N1, Timer::CatchUp);
     assert_eq!(begun(&mut cluster), [2, 3]);
     cluster.timeout(N1, Timer::CatchUp);
-    assert!(begun(&mut cluster).is_empty(), "all of them are under way");
+    assert!(begun(&mut cluster).is_empty(), "all of them are in flight");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use synod_basic_paxos::types::{Membership, NodeId};
 use synod_basic_paxos::{BasicPaxos, Config, Limits};
 use synod_explore::{WalkStats, random_walks};
 
-/// Voters, learners, and how many voters are enough for phase 1 and for phase 2.
+/// Members, and the sizes of the quorums of the two phases.
 const SHAPES: [(u64, u64, usize, usize); 10] = [
     (3, 0, 2, 2),
     (5, 0, 3, 3),
@@ -35,7 +35,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 
 #[test]
 fn trimmed_logs_and_snapshots_cost_no_promise() {
-    // WALKS names another number of them.
+    // The variable WALKS sets another number.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<BasicPaxos>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");

@@ -1,4 +1,4 @@
-//! The bytes of every message and of what is on disk.
+//! Pinned bytes of every message and of the disk format.
 
 use crate::cluster::{b, value};
 use synod_basic_paxos::{
@@ -72,5 +72,5 @@ fn the_bytes_on_disk_are_fixed() {
     let promises = [(Slot(8), b(2, 3)), (Slot(10), b(1, 300))];
     let hard_state = HardState::new(Slot(7), promises);
     let bytes = postcard::to_allocvec(&hard_state).unwrap();
-    assert_eq!(bytes, [7, 3, 2, 3, 0, 0, 1, 172, 2], "one promise a slot behind slot 7");
+    assert_eq!(bytes, [7, 3, 2, 3, 0, 0, 1, 172, 2], "one promise a slot after slot 7");
 }
