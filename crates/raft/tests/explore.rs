@@ -151,7 +151,8 @@ fn logs_that_differ() {
     check("logs that differ", explore, &[Coverage::Chosen, Coverage::Competed]);
 }
 
-/// The leader sends to a node that holds something else, and to one that lacks something. By the time of a heartbeat acknowledgements are overdue, so that probes are sent.
+/// The leader sends to a node that holds something else, and to one that lacks something. By the time of
+/// a heartbeat acknowledgements are overdue, so that probes are sent.
 #[test]
 fn heartbeats() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
