@@ -7,10 +7,10 @@
 
 use crate::codec;
 use crate::entry::Entry;
-use crate::tree::Tree;
 use crate::{Revision, Version};
 use bytes::Bytes;
 use synod_consensus::StateError;
+use synod_types::SharedMap;
 
 const KEY: u8 = b'k';
 const REVISION: u8 = b'r';
@@ -41,9 +41,9 @@ pub(crate) fn revision_value(revision: Revision) -> Bytes {
 /// Decodes the state from its stored entries.
 pub(crate) fn load(
     stored: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-) -> Result<(Revision, Tree<Entry>), StateError> {
+) -> Result<(Revision, SharedMap<Entry>), StateError> {
     let mut revision = None;
-    let mut entries = Tree::new();
+    let mut entries = SharedMap::new();
     for (key, value) in stored {
         match key.split_first() {
             Some((&KEY, user)) if !user.is_empty() => {
@@ -57,7 +57,7 @@ pub(crate) fn load(
     let revision = match revision {
         Some(revision) if revision > Revision::FIRST => revision,
         Some(revision) => return Err(StateError(format!("stored revision {revision}"))),
-        None if entries.len() == 0 => Revision::FIRST,
+        None if entries.is_empty() => Revision::FIRST,
         None => return Err(StateError("keys are stored without a revision".into())),
     };
     match entries.iter().find(|(_, entry): &(_, &Entry)| entry.modified > revision) {

@@ -58,7 +58,6 @@ mod query_cursor;
 mod range;
 mod reply;
 mod store;
-mod tree;
 mod txn;
 
 pub use codec::FormatError;

@@ -1,13 +1,13 @@
 //! Range reads: filters, order and limit, in bounded pieces.
 
 use crate::entry::Entry;
-use crate::tree::{Entries, Tree};
 use crate::{
     KeyRange, KeyValue, KvError, Range, RangeAnswer, Revision, Sort, SortBy, SortDirection,
 };
 use bytes::Bytes;
 use std::cmp::Ordering;
 use std::ops::Bound;
+use synod_types::{MapEntries, SharedMap};
 
 /// The bytes that a key counts in a reply in addition to its key and value: a little more than its
 /// numbers and lengths take on the wire.
@@ -47,7 +47,7 @@ impl RangeCursor {
     /// Reads at most `most` keys, until `each` returns false. Returns whether keys may be left.
     pub(crate) fn advance<'a>(
         &mut self,
-        entries: &'a Tree<Entry>,
+        entries: &'a SharedMap<Entry>,
         most: usize,
         mut each: impl FnMut(&'a Bytes, &'a Entry) -> Result<bool, KvError>,
     ) -> Result<bool, KvError> {
@@ -106,7 +106,7 @@ impl RangeRead {
     /// not count against the budget.
     pub(crate) fn step(
         &mut self,
-        entries: &Tree<Entry>,
+        entries: &SharedMap<Entry>,
         most: usize,
         budget: &mut ReplyBudget,
     ) -> Result<Option<RangeAnswer>, KvError> {
@@ -119,7 +119,7 @@ impl RangeRead {
     /// Returns whether keys may be left.
     fn read_keys(
         &mut self,
-        entries: &Tree<Entry>,
+        entries: &SharedMap<Entry>,
         most: usize,
         budget: &mut ReplyBudget,
     ) -> Result<bool, KvError> {
@@ -156,7 +156,7 @@ impl RangeRead {
 
     fn finish(
         &mut self,
-        entries: &Tree<Entry>,
+        entries: &SharedMap<Entry>,
         budget: &mut ReplyBudget,
     ) -> Result<RangeAnswer, KvError> {
         let mut kvs = std::mem::take(&mut self.found);
@@ -180,10 +180,10 @@ impl RangeRead {
 
 /// Returns the entries of a range in the order of their keys.
 pub(crate) fn entries_in<'a>(
-    entries: &'a Tree<Entry>,
+    entries: &'a SharedMap<Entry>,
     keys: &KeyRange,
 ) -> impl Iterator<Item = (&'a Bytes, &'a Entry)> + use<'a> {
-    let found: Option<Entries<'a, Entry>> = keys.bounds().map(|bounds| entries.range(bounds));
+    let found: Option<MapEntries<'a, Entry>> = keys.bounds().map(|bounds| entries.range(bounds));
     found.into_iter().flatten()
 }
 

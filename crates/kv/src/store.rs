@@ -1,14 +1,13 @@
 //! The state machine.
 
 use crate::entry::Entry;
-use crate::tree::Tree;
 use crate::{
     Command, KvError, MAX_REPLY_BYTES, Op, Query, QueryCursor, Reply, ReplyBody, Revision,
     encoding, txn,
 };
 use bytes::Bytes;
 use synod_consensus::{StateError, StateMachine, StateView};
-use synod_types::{Changes, Slot};
+use synod_types::{Changes, SharedMap, Slot};
 
 /// Key-value state machine: all keys in memory, in order, with one revision.
 ///
@@ -17,7 +16,7 @@ use synod_types::{Changes, Slot};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvStore {
     pub(crate) revision: Revision,
-    pub(crate) entries: Tree<Entry>,
+    pub(crate) entries: SharedMap<Entry>,
 }
 
 impl Default for KvStore {
@@ -30,7 +29,7 @@ impl KvStore {
     /// Creates an empty store at revision 1.
     #[must_use]
     pub fn new() -> Self {
-        Self { revision: Revision::FIRST, entries: Tree::new() }
+        Self { revision: Revision::FIRST, entries: SharedMap::new() }
     }
 
     /// Returns the newest revision.
@@ -48,7 +47,7 @@ impl KvStore {
     /// Returns whether the store has no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.len() == 0
+        self.entries.is_empty()
     }
 
     /// Applies a decoded command.

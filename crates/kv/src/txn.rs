@@ -3,7 +3,6 @@
 use crate::entry::Entry;
 use crate::range::{RangeCursor, RangeRead, ReplyBudget};
 use crate::store::KvStore;
-use crate::tree::Tree;
 use crate::{
     Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeAnswer, KvError,
     MAX_REPLY_BYTES, Op, OpAnswer, OpReply, Put, PutAnswer, ReplyBody, Revision, Txn, TxnAnswer,
@@ -11,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::cmp::Ordering;
-use synod_types::Changes;
+use synod_types::{Changes, SharedMap};
 
 /// Writer of one request's changes. Preconditions are checked first ([`check_ops`]); only a reply that is
 /// too large interrupts the changes, and then [`atomically`] undoes them.
@@ -187,7 +186,7 @@ impl CompareEvaluation {
     }
 
     /// Compares at most `most` keys, and returns the result once it is certain.
-    pub(crate) fn step(&mut self, entries: &Tree<Entry>, most: usize) -> Option<bool> {
+    pub(crate) fn step(&mut self, entries: &SharedMap<Entry>, most: usize) -> Option<bool> {
         let Self { relation, operand, cursor, any } = self;
         let mut all = true;
         let more = cursor.advance(entries, most, |_, entry| {

@@ -16,16 +16,22 @@
 //! assert_eq!(batch.command(1), Some(&b"set x"[..]));
 //! ```
 //!
+//! [`SharedMap`] is an ordered map whose clones share its content: for states that are read while they
+//! change.
+//!
 //! The crate has no clocks, randomness or I/O. It is `no_std` with `alloc`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod changes;
 mod id;
 mod membership;
+mod shared_map;
 mod time;
 mod values;
 
@@ -34,5 +40,6 @@ pub use id::{
     Ballot, ClusterId, Epoch, GroupId, Incarnation, Lane, NodeId, ReadId, Seq, Slot, Term, Ticket,
 };
 pub use membership::{Membership, MembershipError};
+pub use shared_map::{MapEntries, SharedMap};
 pub use time::Instant;
 pub use values::{MalformedValues, Value, ValueRef, Values, ValuesBuilder};

@@ -5,11 +5,12 @@
 //! nothing. Each inner node has the number of keys below each child, so that the keys of an interval
 //! are counted on two paths, without visiting them.
 
-use crate::key_range::Bounds;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 use bytes::Bytes;
-use std::ops::Bound;
-use std::slice;
-use std::sync::Arc;
+use core::ops::Bound;
+use core::slice;
 
 /// The maximum number of slots of a node. Larger nodes make changes under a view more expensive, smaller
 /// ones lookups.
@@ -17,9 +18,10 @@ const MAX: usize = 32;
 /// A node with at most this many slots is merged with a neighbour if both fit into one.
 const SMALL: usize = MAX / 4;
 
-/// An ordered map.
+/// An ordered map from bytes to values whose copies are cheap: a clone shares the content, and costs one
+/// reference count.
 #[derive(Clone, Debug)]
-pub(crate) struct Tree<V> {
+pub struct SharedMap<V> {
     root: Arc<Node<V>>,
 }
 
@@ -39,19 +41,28 @@ struct Child<V> {
     node: Arc<Node<V>>,
 }
 
-impl<V: Clone> Tree<V> {
+impl<V: Clone> SharedMap<V> {
     /// Creates an empty map.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self { root: Arc::new(Node::Leaf(Vec::new())) }
     }
 
-    /// The number of keys.
-    pub(crate) fn len(&self) -> usize {
+    /// Returns the number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.root.len()
     }
 
-    /// The value of a key.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+    /// Returns whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.root.slots() == 0
+    }
+
+    /// Returns the value of a key.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&V> {
         let mut node = &*self.root;
         loop {
             match node {
@@ -63,7 +74,7 @@ impl<V: Clone> Tree<V> {
 
     /// Returns the value of a key, to change it. Only for a key that is likely to exist: shared nodes on
     /// its path are copied.
-    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         let mut node = &mut self.root;
         loop {
             match Arc::make_mut(node) {
@@ -79,10 +90,10 @@ impl<V: Clone> Tree<V> {
     }
 
     /// Inserts a value and returns the previous one.
-    pub(crate) fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
+    pub fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
         let (old, split) = insert(&mut self.root, key, value);
         if let Some(right) = split {
-            let left = std::mem::replace(&mut self.root, Arc::new(Node::Leaf(Vec::new())));
+            let left = core::mem::replace(&mut self.root, Arc::new(Node::Leaf(Vec::new())));
             // Below every key: the leftmost child takes whatever is below its neighbours.
             let left = Child { low: Bytes::new(), len: left.len(), node: left };
             self.root = Arc::new(Node::Inner(vec![left, right]));
@@ -91,7 +102,7 @@ impl<V: Clone> Tree<V> {
     }
 
     /// Removes a key and returns its value.
-    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<V> {
+    pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         // A missing key must not copy the nodes on its path.
         self.get(key)?;
         let value = remove(&mut self.root, key);
@@ -104,8 +115,10 @@ impl<V: Clone> Tree<V> {
         Some(value)
     }
 
-    /// The number of keys in an interval.
-    pub(crate) fn count(&self, (start, end): Bounds<'_>) -> usize {
+    /// Returns the number of keys in an interval, without a visit to each.
+    #[must_use]
+    pub fn count(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> usize {
+        let (start, end) = bounds;
         let below = match start {
             Bound::Unbounded => 0,
             Bound::Included(key) => self.rank(key, false),
@@ -119,17 +132,20 @@ impl<V: Clone> Tree<V> {
         through.saturating_sub(below)
     }
 
-    /// The keys of an interval in order.
-    pub(crate) fn range(&self, bounds: Bounds<'_>) -> Entries<'_, V> {
-        let mut entries = Entries { left: self.count(bounds), stack: Vec::new(), leaf: [].iter() };
+    /// Returns the entries of an interval, in the order of their keys.
+    #[must_use]
+    pub fn range(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> MapEntries<'_, V> {
+        let mut entries =
+            MapEntries { left: self.count(bounds), stack: Vec::new(), leaf: [].iter() };
         if entries.left > 0 {
             entries.seek(&self.root, bounds.0);
         }
         entries
     }
 
-    /// All keys in order.
-    pub(crate) fn iter(&self) -> Entries<'_, V> {
+    /// Returns all entries, in the order of their keys.
+    #[must_use]
+    pub fn iter(&self) -> MapEntries<'_, V> {
         self.range((Bound::Unbounded, Bound::Unbounded))
     }
 
@@ -181,7 +197,7 @@ fn insert<V: Clone>(
 ) -> (Option<V>, Option<Child<V>>) {
     match Arc::make_mut(node) {
         Node::Leaf(items) => match find(items, &key) {
-            Ok(at) => (Some(std::mem::replace(&mut items[at].1, value)), None),
+            Ok(at) => (Some(core::mem::replace(&mut items[at].1, value)), None),
             Err(at) => {
                 items.insert(at, (key, value));
                 (None, split(items).map(|(right, low)| child(Node::Leaf(right), low)))
@@ -285,8 +301,9 @@ fn child_of<V>(children: &[Child<V>], key: &[u8]) -> usize {
     children.partition_point(|child| &child.low[..] <= key).saturating_sub(1)
 }
 
-/// The keys of an interval with their values, in order.
-pub(crate) struct Entries<'a, V> {
+/// Entries of an interval, in the order of their keys.
+#[derive(Debug)]
+pub struct MapEntries<'a, V> {
     /// How many are still to come.
     left: usize,
     /// The children after the path to the leaf, deepest last.
@@ -294,7 +311,7 @@ pub(crate) struct Entries<'a, V> {
     leaf: slice::Iter<'a, (Bytes, V)>,
 }
 
-impl<'a, V> Entries<'a, V> {
+impl<'a, V> MapEntries<'a, V> {
     /// Goes to the first key at or after a bound.
     fn seek(&mut self, mut node: &'a Node<V>, start: Bound<&[u8]>) {
         loop {
@@ -345,7 +362,7 @@ impl<'a, V> Entries<'a, V> {
     }
 }
 
-impl<'a, V> Iterator for Entries<'a, V> {
+impl<'a, V> Iterator for MapEntries<'a, V> {
     type Item = (&'a Bytes, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -363,13 +380,28 @@ impl<'a, V> Iterator for Entries<'a, V> {
     }
 }
 
-impl<V: Clone + PartialEq> PartialEq for Tree<V> {
+impl<V: Clone + PartialEq> PartialEq for SharedMap<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
-impl<V: Clone + Eq> Eq for Tree<V> {}
+impl<V: Clone> Default for SharedMap<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, V: Clone> IntoIterator for &'a SharedMap<V> {
+    type Item = (&'a Bytes, &'a V);
+    type IntoIter = MapEntries<'a, V>;
+
+    fn into_iter(self) -> MapEntries<'a, V> {
+        self.iter()
+    }
+}
+
+impl<V: Clone + Eq> Eq for SharedMap<V> {}
 
 #[cfg(test)]
 mod tests {
@@ -415,7 +447,7 @@ mod tests {
         }
     }
 
-    fn same(tree: &Tree<u32>, model: &Model) {
+    fn same(tree: &SharedMap<u32>, model: &Model) {
         check(&tree.root, b"", None, true);
         assert_eq!(tree.len(), model.len());
         assert!(tree.iter().eq(model.iter()));
@@ -430,7 +462,7 @@ mod tests {
             probes in prop::collection::vec((any::<u8>(), 0_u16..720, any::<u8>(), 0_u16..720), 20),
             mostly_removes in any::<bool>(),
         ) {
-            let (mut tree, mut model) = (Tree::new(), Model::new());
+            let (mut tree, mut model) = (SharedMap::new(), Model::new());
             let removes = if mostly_removes { 6 } else { 3 };
             for number in (0..700).filter(|_| mostly_removes) {
                 tree.insert(key(number), 7);
@@ -470,7 +502,7 @@ mod tests {
 
     #[test]
     fn emptied_tree_is_a_single_leaf() {
-        let mut tree = Tree::new();
+        let mut tree = SharedMap::new();
         (0..5_000).for_each(|number| assert_eq!(tree.insert(key(number), 1), None));
         let view = tree.clone();
         (0..5_000).for_each(|number| assert_eq!(tree.remove(&key(number)), Some(1)));
