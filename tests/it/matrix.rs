@@ -102,7 +102,8 @@ async fn put(node: &Replica, number: usize) {
 async fn count(node: &Replica) -> u64 {
     assert_eq!(node.read_barrier().await, Ok(()));
     let query = Query::Range(Range::new(KeyRange::all()));
-    let reply = node.view().await.expect("a view").query(&query.encode());
+    let reader = node.reader().await.expect("a reader");
+    let reply = reader.query(&query.encode()).expect("the state is in memory");
     match Reply::decode(&reply).expect("a reply").answer {
         Ok(ReplyBody::Op(OpAnswer::Range(found))) => found.count,
         other => panic!("{other:?}"),

@@ -69,7 +69,10 @@ pub use effects::{Contradiction, Effects, Outbox, Outputs, ProtocolEvent, Refusa
 pub use history::{Comparison, HistoryDigest};
 pub use host::{FatalError, Host, Observer, Round};
 pub use log::RunLog;
-pub use machine::{Consistency, PiecewiseRead, StateError, StateMachine, StateView};
+pub use machine::{
+    Consistency, Output, PiecewiseRead, StateEntries, StateError, StateEvent, StateMachine,
+    StateReader, StateView,
+};
 pub use proposals::{ProposalLimits, Proposals};
 pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, Run, Saved, Write,

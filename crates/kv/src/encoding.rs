@@ -9,7 +9,7 @@ use crate::codec;
 use crate::entry::Entry;
 use crate::{Revision, Version};
 use bytes::Bytes;
-use synod_consensus::StateError;
+use synod_consensus::{StateEntries, StateError};
 use synod_types::SharedMap;
 
 const KEY: u8 = b'k';
@@ -39,29 +39,28 @@ pub(crate) fn revision_value(revision: Revision) -> Bytes {
 }
 
 /// Decodes the state from its stored entries.
-pub(crate) fn load(
-    stored: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-) -> Result<(Revision, SharedMap<Entry>), StateError> {
+pub(crate) fn load(stored: StateEntries<'_>) -> Result<(Revision, SharedMap<Entry>), StateError> {
     let mut revision = None;
     let mut entries = SharedMap::new();
-    for (key, value) in stored {
+    for entry in stored {
+        let (key, value) = entry?;
         match key.split_first() {
             Some((&KEY, user)) if !user.is_empty() => {
                 // Copied, because a store may return slices of far larger blocks.
-                entries.insert(Bytes::copy_from_slice(user), entry(user, &value)?);
+                entries.insert(Bytes::copy_from_slice(user), decode_entry(user, &value)?);
             }
             Some((&REVISION, [])) => revision = Some(read::<Revision>("the revision", &value)?),
-            _ => return Err(StateError(format!("unknown stored key {key:?}"))),
+            _ => return Err(malformed(format!("unknown stored key {key:?}"))),
         }
     }
     let revision = match revision {
         Some(revision) if revision > Revision::FIRST => revision,
-        Some(revision) => return Err(StateError(format!("stored revision {revision}"))),
+        Some(revision) => return Err(malformed(format!("stored revision {revision}"))),
         None if entries.is_empty() => Revision::FIRST,
-        None => return Err(StateError("keys are stored without a revision".into())),
+        None => return Err(malformed("keys are stored without a revision")),
     };
     match entries.iter().find(|(_, entry): &(_, &Entry)| entry.modified > revision) {
-        Some((key, entry)) => Err(StateError(format!(
+        Some((key, entry)) => Err(malformed(format!(
             "key {key:?} was written at revision {}, after the store's {revision}",
             entry.modified
         ))),
@@ -69,10 +68,10 @@ pub(crate) fn load(
     }
 }
 
-fn entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
+fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
     let what = || format!("key {:?}", Bytes::copy_from_slice(key));
     let (created, modified, version, value): (Revision, Revision, Version, Bytes) =
-        codec::decode(value).map_err(|error| StateError(format!("{}: {error}", what())))?;
+        codec::decode(value).map_err(|error| malformed(format!("{}: {error}", what())))?;
     // A key's first write is at revision 2, and each write since took a revision of its own.
     let writes = modified.0.checked_sub(created.0).and_then(|since| since.checked_add(1));
     let possible = created > Revision::FIRST
@@ -80,7 +79,7 @@ fn entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
         && writes.is_some_and(|writes| version.0 <= writes)
         && (version.0 > 1 || created == modified);
     if !possible {
-        return Err(StateError(format!(
+        return Err(malformed(format!(
             "{}: created at {created}, written at {modified}, version {}",
             what(),
             version.0
@@ -90,7 +89,11 @@ fn entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(what: &str, value: &[u8]) -> Result<T, StateError> {
-    codec::decode(value).map_err(|error| StateError(format!("{what}: {error}")))
+    codec::decode(value).map_err(|error| malformed(format!("{what}: {error}")))
+}
+
+fn malformed(reason: impl Into<String>) -> StateError {
+    StateError::Malformed(reason.into())
 }
 
 #[cfg(test)]
@@ -103,10 +106,8 @@ mod tests {
     }
 
     fn load_all(entries: &[(Bytes, Bytes)]) -> Result<Revision, String> {
-        match load(&mut entries.iter().cloned()) {
-            Ok((revision, _)) => Ok(revision),
-            Err(StateError(why)) => Err(why),
-        }
+        let entries = Box::new(entries.iter().cloned().map(Ok));
+        load(entries).map(|(revision, _)| revision).map_err(|error| error.to_string())
     }
 
     fn with_entry(entry: &Entry) -> Vec<(Bytes, Bytes)> {

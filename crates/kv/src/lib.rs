@@ -7,25 +7,30 @@
 //! version: the number of writes since its creation.
 //!
 //! ```
-//! use synod_consensus::{StateMachine, StateView};
+//! use std::collections::BTreeMap;
+//! use synod_consensus::{Output, StateMachine, StateReader};
 //! use synod_kv::{Command, KeyRange, KvStore, OpAnswer};
 //! use synod_kv::{Put, Query, Range, Reply, ReplyBody, Revision};
-//! use synod_types::{Changes, Slot};
+//! use synod_types::Slot;
 //!
+//! # fn main() -> Result<(), synod_consensus::StateError> {
 //! let mut store = KvStore::new();
-//! let mut changes = Changes::new();
+//! // The store keeps all in memory, and reads no stored form after its start.
+//! let (stored, mut output) = (BTreeMap::new(), Output::new());
 //!
 //! // Commands and replies are bytes.
 //! let put = Command::Put(Put::new("greeting", "hello")).encode();
-//! let reply = Reply::decode(&store.apply(Slot(1), &put, &mut changes)).unwrap();
+//! let reply = Reply::decode(&store.apply(Slot(1), &put, &stored, &mut output)?).unwrap();
 //! assert_eq!(reply.revision, Revision(2));
-//! assert_eq!(changes.as_slice().len(), 2, "the key and the revision");
+//! assert_eq!(output.changes.as_slice().len(), 2, "the key and the revision");
 //!
 //! let query = Query::Range(Range::new(KeyRange::prefix("greet"))).encode();
-//! let reply = Reply::decode(&store.query(&query)).unwrap();
+//! let reply = Reply::decode(&store.query(&query)?).unwrap();
 //! let Ok(ReplyBody::Op(OpAnswer::Range(found))) = reply.answer else { panic!("a range") };
 //! assert_eq!(found.kvs[0].value, "hello");
 //! assert_eq!(found.kvs[0].create_revision, Revision(2));
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Determinism
@@ -37,9 +42,9 @@
 //! One entry per key and one for the revision, each with a format byte in front. `load` checks
 //! every entry and rejects those that this state machine cannot have written.
 //!
-//! # Views and bounds
-//! The keys live in a tree of shared nodes, so a clone of the store is a view that costs a
-//! reference count. A [`QueryCursor`] answers a query from such a view in bounded pieces. The reply to a
+//! # Readers and bounds
+//! The keys live in a tree of shared nodes, so a clone of the store is a reader that costs a
+//! reference count. A [`QueryCursor`] answers a query from such a clone in bounded pieces. The reply to a
 //! command is limited to [`MAX_REPLY_BYTES`], the reply to a query by the caller.
 //!
 //! # Not supported

@@ -6,12 +6,12 @@ use crate::{
     encoding, txn,
 };
 use bytes::Bytes;
-use synod_consensus::{StateError, StateMachine, StateView};
+use synod_consensus::{Output, StateError, StateMachine, StateReader, StateView};
 use synod_types::{Changes, SharedMap, Slot};
 
 /// Key-value state machine: all keys in memory, in order, with one revision.
 ///
-/// A clone is a view: it shares the keys with the store, costs a reference count, and does not change
+/// A clone is a reader: it shares the keys with the store, costs a reference count, and does not change
 /// with the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvStore {
@@ -94,33 +94,36 @@ impl KvStore {
 }
 
 impl StateMachine for KvStore {
-    fn load(
-        &mut self,
-        entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-    ) -> Result<(), StateError> {
-        (self.revision, self.entries) = encoding::load(entries)?;
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        (self.revision, self.entries) = encoding::load(state.range(&[], None))?;
         Ok(())
     }
 
-    fn apply(&mut self, _: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
+    fn apply(
+        &mut self,
+        _: Slot,
+        command: &[u8],
+        _: &dyn StateView,
+        output: &mut Output,
+    ) -> Result<Bytes, StateError> {
         let reply = match Command::decode(command) {
-            Ok(command) => self.execute(command, changes),
+            Ok(command) => self.execute(command, &mut output.changes),
             Err(malformed) => Reply { revision: self.revision, answer: Err(malformed.into()) },
         };
-        reply.encode()
+        Ok(reply.encode())
     }
 
-    fn view(&self) -> Box<dyn StateView> {
-        Box::new(self.clone())
+    fn reader(&self, _: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
+        Ok(Box::new(self.clone()))
     }
 }
 
-impl StateView for KvStore {
-    fn query(&self, query: &[u8]) -> Bytes {
+impl StateReader for KvStore {
+    fn query(&self, query: &[u8]) -> Result<Bytes, StateError> {
         let reply = match Query::decode(query) {
             Ok(query) => self.answer(query),
             Err(malformed) => Reply { revision: self.revision, answer: Err(malformed.into()) },
         };
-        reply.encode()
+        Ok(reply.encode())
     }
 }

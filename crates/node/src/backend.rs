@@ -6,7 +6,7 @@ use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use synod_consensus::{Role, StateView};
+use synod_consensus::{Role, StateReader};
 use synod_etcd_api::{
     Backend, BackendError, Consistency, MemberInfo, NodeStatus, QueryReply, ReplyGuard,
 };
@@ -88,8 +88,8 @@ impl Backend for NodeBackend {
         if consistency == Consistency::Linearizable {
             self.replica.read_barrier().await.map_err(failure)?;
         }
-        // The view is taken after the barrier, so it has every write acknowledged before the read.
-        let store = store(self.replica.view().await.map_err(failure)?)?;
+        // The reader is taken after the barrier, so it has every write acknowledged before the read.
+        let store = store(self.replica.reader().await.map_err(failure)?)?;
         let reading = store.read(query, self.max_reply);
         drop(store);
         let (reply, room) = self.readers.read(reading).await.map_err(unread)?;
@@ -117,11 +117,11 @@ impl Backend for NodeBackend {
     }
 }
 
-/// Returns the key-value store of a view.
-fn store(view: Box<dyn StateView>) -> Result<Box<KvStore>, BackendError> {
-    let view: Box<dyn Any> = view;
+/// Returns the key-value store of a reader.
+fn store(reader: Box<dyn StateReader>) -> Result<Box<KvStore>, BackendError> {
+    let reader: Box<dyn Any> = reader;
     let other = |_| BackendError::Internal("the state machine is not a key-value store".into());
-    view.downcast().map_err(other)
+    reader.downcast().map_err(other)
 }
 
 fn decode(reply: &[u8]) -> Result<Reply, BackendError> {
@@ -195,7 +195,7 @@ mod tests {
         let query = Query::Range(Range::new(KeyRange::all()));
         let mut read = pin!(backend.query(query, Consistency::Serializable));
         let mut no_wake = Context::from_waker(Waker::noop());
-        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the view is requested");
+        assert!(read.as_mut().poll(&mut no_wake).is_pending(), "the reader is requested");
         let put = tokio::time::timeout(Duration::from_secs(20), put("during".into())).await;
         assert!(matches!(put, Ok(Ok(Ok(_)))), "the put waited for the read");
         let is_pending = read.as_mut().poll(&mut no_wake).is_pending();

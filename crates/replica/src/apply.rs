@@ -1,30 +1,34 @@
 //! The apply side: a state machine, its sessions and its store.
 
+use crate::applied_state::AppliedState;
 use crate::driver::{ChosenRun, Done};
+use crate::saver::{Piece, SavedPieces, Saver};
 use crate::session::{SESSIONS, SESSIONS_END, SessionTable};
 use crate::{Request, RequestKind, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use synod_consensus::{StateError, StateMachine, StateView};
-use synod_storage::{StateStore, StorageError};
-use synod_types::{Change, Changes, Membership, Slot, ValueRef};
+use synod_consensus::{Output, StateError, StateEvent, StateMachine, StateReader};
+use synod_storage::{StateStore, StorageError, StoreView};
+use synod_types::{Changes, Membership, Slot, ValueRef};
 
 const META: &[u8] = b"\0meta";
-const DATA: u8 = 1;
 /// Changes of this many bytes are sealed together.
 const SEAL_BYTES: usize = 256 << 10;
 const META_VERSION: u8 = 2;
 
 /// Error after which the apply side cannot go on. Every one is final.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplyError {
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The state machine rejects the stored state.
+    /// The state machine cannot load the stored state.
     #[error("the stored state cannot be loaded: {0}")]
-    State(#[from] StateError),
+    Load(StateError),
+    /// The state machine cannot go on from the stored state.
+    #[error("the stored state cannot be used: {0}")]
+    State(StateError),
     /// The record about the state itself is damaged or of a newer version.
     #[error("the stored state's own record cannot be read: damaged, or written by a newer version")]
     Meta,
@@ -50,11 +54,13 @@ struct Meta {
 
 /// Applies chosen runs to a state machine and keeps its durable form.
 ///
-/// The state is hot in memory and written behind: changes are sealed from time to time together
-/// with the session table, the members and the applied slot, and each sealed piece becomes
-/// durable in one atomic write, once the log has passed it. [`persist`](Self::persist) writes
-/// them here and now; a node that must not wait for its disk while it applies takes the
-/// [`Saver`] to another thread and hands it the pieces.
+/// The state is written behind: changes are sealed from time to time together with the session table,
+/// the members and the applied slot, and each sealed piece becomes durable in one atomic write, once
+/// the log has passed it. [`persist`](Self::persist) writes them here and now; a node that must not
+/// wait for its disk while it applies takes the [`Saver`] to another thread and hands it the pieces.
+/// The state machine reads its stored form as applied, wherever the pieces are.
+///
+/// Every error is final: the node must stop, and nothing is sealed any more.
 pub struct Applier {
     machine: Box<dyn StateMachine>,
     /// `None` once [`take_saver`](Self::take_saver) was called.
@@ -63,48 +69,14 @@ pub struct Applier {
     meta: Meta,
     sessions: SessionTable,
     persisted: Slot,
-    open: Changes,
-    sealed: VecDeque<Piece>,
+    state: AppliedState,
+    observer: Option<Observer>,
+    /// The error of the state machine that ended it. What it left is not whole.
+    failed: Option<ApplyError>,
 }
 
-/// Changes that become part of the stored state together, and the slot that they end at.
-#[derive(Debug)]
-pub struct Piece {
-    through: Slot,
-    changes: Changes,
-}
-
-impl Piece {
-    /// Returns the last slot whose effects are part of the piece.
-    #[must_use]
-    pub fn through(&self) -> Slot {
-        self.through
-    }
-}
-
-/// Writes pieces of the applied state to its store.
-pub struct Saver {
-    store: Box<dyn StateStore>,
-}
-
-impl Saver {
-    /// Writes a piece, in one atomic batch, after all pieces before it.
-    ///
-    /// # Errors
-    /// If the store fails; the node must stop.
-    pub fn save(&mut self, piece: &Piece) -> Result<(), ApplyError> {
-        Ok(self.store.write(&piece.changes)?)
-    }
-
-    /// Makes what was written durable. Nothing waits for this: until it is done, the log has what
-    /// the store may lose.
-    ///
-    /// # Errors
-    /// If the store fails; the node must stop.
-    pub fn sync(&mut self) -> Result<(), ApplyError> {
-        Ok(self.store.sync()?)
-    }
-}
+/// Receives the events of each slot.
+type Observer = Box<dyn FnMut(Slot, &[StateEvent]) + Send>;
 
 impl Applier {
     /// Loads the state machine from its store.
@@ -116,20 +88,36 @@ impl Applier {
         store: Box<dyn StateStore>,
         me: Session,
     ) -> Result<Self, ApplyError> {
-        let meta = match store.get(META)? {
+        let (reader, saved) = (store.reader(), SavedPieces::default());
+        let meta = match reader.get(META)? {
             // The version comes first, so that the rest is read only if it is known.
             Some(bytes) if bytes.first() != Some(&META_VERSION) => return Err(ApplyError::Meta),
             // A damaged record must not count as a new store: the node would apply the log twice.
             Some(bytes) => postcard::from_bytes::<Meta>(&bytes).map_err(|_| ApplyError::Meta)?,
             None => Meta { version: META_VERSION, applied: Slot::ZERO, digest: 0, members: None },
         };
-        let sessions = load_sessions(&*store)?;
-        load(&mut *machine, &*store)?;
-        let persisted = meta.applied;
-        let (open, sealed) = (Changes::new(), VecDeque::new());
-        // From here on nothing reads the store, so writes may happen on another thread.
-        let saver = Some(Saver { store });
-        Ok(Self { machine, saver, me, meta, sessions, persisted, open, sealed })
+        let sessions = load_sessions(&*reader)?;
+        // A state of its own, so that a machine which reads at its start alone gets no overlay.
+        let stored = AppliedState::new(store.reader(), saved.clone());
+        machine.load(&stored).map_err(ApplyError::Load)?;
+        let state = AppliedState::new(reader, saved.clone());
+        Ok(Self {
+            machine,
+            saver: Some(Saver::new(store, saved)),
+            me,
+            persisted: meta.applied,
+            meta,
+            sessions,
+            state,
+            observer: None,
+            failed: None,
+        })
+    }
+
+    /// Hands the events of each slot that gives any to `observer`, in order, while it is applied. Slots
+    /// that are applied again after a restart give their events again.
+    pub fn on_events(&mut self, observer: impl FnMut(Slot, &[StateEvent]) + Send + 'static) {
+        self.observer = Some(Box::new(observer));
     }
 
     /// Returns the last slot applied.
@@ -154,22 +142,32 @@ impl Applier {
     /// Returns the size of the changes that are not in the store and not with the saver, in bytes.
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
-        let sealed: usize = self.sealed.iter().map(|piece| piece.changes.byte_len()).sum();
-        self.open.byte_len() + sealed
+        self.state.unsaved_bytes()
+    }
+
+    /// Returns whether there is anything that is not in the store and not with the saver.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.meta.applied > self.persisted || self.state.is_unsaved()
     }
 
     /// Applies a run; slots that were applied before are skipped. Replies to this node's own clients
     /// are added to `report`.
     ///
+    /// # Errors
+    /// If the state machine cannot go on; the node must stop.
+    ///
     /// # Panics
     /// If the run leaves out slots: the driver hands them over in order.
-    pub fn apply(&mut self, run: &ChosenRun, report: &mut Applied) {
+    pub fn apply(&mut self, run: &ChosenRun, report: &mut Applied) -> Result<(), ApplyError> {
         assert!(
             run.first <= self.meta.applied.next(),
             "run from {:?} after {:?}",
             run.first,
             self.meta.applied
         );
+        self.check()?;
+        self.state.release();
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
             // After a restart the log is replayed from before the applied slot.
@@ -177,7 +175,10 @@ impl Applier {
                 continue;
             }
             match value {
-                ValueRef::Command(command) => self.apply_command(slot, command, report),
+                ValueRef::Command(command) => {
+                    let applied = self.apply_command(slot, command, report);
+                    applied.map_err(|error| self.fail(error))?;
+                }
                 // Stored with the state, so that a compacted log does not lose the configuration.
                 ValueRef::Members(members) | ValueRef::Stop(members) => {
                     self.meta.members = Some(members);
@@ -188,39 +189,60 @@ impl Applier {
         }
         report.through = self.meta.applied;
         // Pieces end between runs, never inside one, and stay small enough for one write.
-        if self.open.byte_len() >= SEAL_BYTES {
-            self.seal();
-        }
+        self.seal_if_large();
+        Ok(())
     }
 
-    /// Returns a view of the state as applied so far; later slots do not change it.
-    #[must_use]
-    pub fn view(&self) -> Box<dyn StateView> {
-        self.machine.view()
+    /// Has the state machine remove about `budget` stored keys that it needs no more; returns whether
+    /// there are others. Call it from time to time, between runs.
+    ///
+    /// # Errors
+    /// If the state machine cannot go on; the node must stop.
+    pub fn maintain(&mut self, budget: usize) -> Result<bool, ApplyError> {
+        self.check()?;
+        self.state.release();
+        let mut changes = Changes::new();
+        let maintained = self.machine.maintain(&self.state, budget, &mut changes);
+        let is_more = maintained.map_err(|error| self.fail(error))?;
+        self.state.keep(&changes);
+        self.seal_if_large();
+        Ok(is_more)
+    }
+
+    /// Returns a reader of the state as applied so far; later slots do not change it.
+    ///
+    /// # Errors
+    /// If the store cannot be read; the node must stop.
+    pub fn reader(&self) -> Result<Box<dyn StateReader>, ApplyError> {
+        self.check()?;
+        self.machine.reader(&self.state).map_err(ApplyError::State)
     }
 
     /// Answers a query from the state as applied so far.
-    #[must_use]
-    pub fn query(&self, query: &[u8]) -> Bytes {
-        self.view().query(query)
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn query(&self, query: &[u8]) -> Result<Bytes, ApplyError> {
+        self.reader()?.query(query).map_err(ApplyError::State)
     }
 
     /// Ends a piece: what was applied so far may become durable as a whole, with the sessions that
-    /// changed since the last piece. Call it from time to
-    /// time, and before the last [`persist`](Self::persist) of a clean stop.
+    /// changed since the last piece. Call it from time to time, and before the last [`persist`](Self::persist) of a clean stop.
     pub fn seal(&mut self) {
-        let sealed = self.sealed.back().map_or(self.persisted, |piece| piece.through);
-        if self.meta.applied == sealed {
+        let sealed = self.state.sealed().unwrap_or(self.persisted);
+        // Maintenance changes the state without a slot.
+        let is_changed = self.meta.applied > sealed || self.state.open_bytes() > 0;
+        if self.failed.is_some() || !is_changed {
             return;
         }
         // One piece holds data, sessions and applied slot: a crash leaves all of them or none.
-        let mut changes = std::mem::take(&mut self.open);
-        let meta = postcard::to_allocvec(&self.meta).expect("the record always encodes");
-        changes.put(META, meta);
-        for (key, entry) in self.sessions.drain_changed() {
-            changes.put(key, entry);
-        }
-        self.sealed.push_back(Piece { through: self.meta.applied, changes });
+        self.state.seal(self.meta.applied, |changes| {
+            let meta = postcard::to_allocvec(&self.meta).expect("the record always encodes");
+            changes.put(META, meta);
+            for (key, entry) in self.sessions.drain_changed() {
+                changes.put(key, entry);
+            }
+        });
     }
 
     /// Takes the saver: from now on the pieces go to it, by [`take_sealed`](Self::take_sealed).
@@ -234,13 +256,9 @@ impl Applier {
     /// Takes the sealed pieces that end at or before `durable`, as one. `durable` is what
     /// [`Actions::durable`](crate::Actions::durable) last named.
     pub fn take_sealed(&mut self, durable: Slot) -> Option<Piece> {
-        let mut sealed = self.sealed.pop_front_if(|piece| piece.through <= durable)?;
-        while let Some(mut next) = self.sealed.pop_front_if(|piece| piece.through <= durable) {
-            sealed.changes.append(&mut next.changes);
-            sealed.through = next.through;
-        }
+        let sealed = self.state.take_sealed(durable)?;
         // The caller writes the piece next; if that fails, the node stops.
-        self.persisted = sealed.through;
+        self.persisted = sealed.through();
         Some(sealed)
     }
 
@@ -266,40 +284,53 @@ impl Applier {
     /// # Panics
     /// If the saver was taken.
     pub fn sync(&mut self) -> Result<(), ApplyError> {
-        self.saver.as_mut().expect("the saver was taken").sync()
+        Ok(self.saver.as_mut().expect("the saver was taken").sync()?)
     }
 
-    fn apply_command(&mut self, slot: Slot, command: &[u8], report: &mut Applied) {
+    fn check(&self) -> Result<(), ApplyError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn fail(&mut self, error: StateError) -> ApplyError {
+        self.failed.insert(ApplyError::State(error)).clone()
+    }
+
+    fn seal_if_large(&mut self) {
+        if self.state.open_bytes() >= SEAL_BYTES {
+            self.seal();
+        }
+    }
+
+    fn apply_command(
+        &mut self,
+        slot: Slot,
+        command: &[u8],
+        report: &mut Applied,
+    ) -> Result<(), StateError> {
         // Copies count, too: the digest covers the log, not only what takes effect.
         self.fold(slot, command);
         let Some(request) = Request::decode(command) else {
-            return; // No driver wrote it, so no client waits for it.
+            return Ok(()); // No driver wrote it, so no client waits for it.
         };
         if !self.sessions.admit(request.session, request.seq, request.settled) {
-            return;
+            return Ok(());
         }
         let mut reply = Bytes::new();
         if let RequestKind::Command(body) = request.body {
-            let mut changes = Changes::new();
+            let mut output = Output::new();
+            reply = self.machine.apply(slot, body, &self.state, &mut output)?;
             // The reply is part of the digest: machines that differ in replies only have diverged, too.
-            reply = self.machine.apply(slot, body, &mut changes);
             self.fold(slot, &reply);
-            self.keep(&changes);
+            self.state.keep(&output.changes);
+            if let Some(observe) = self.observer.as_mut().filter(|_| !output.events.is_empty()) {
+                observe(slot, &output.events);
+            }
         }
         // Other nodes answer their own clients when they apply the request.
         if request.session == self.me {
             report.done.push(Done { seq: request.seq, slot, reply });
         }
-    }
-
-    /// Adds the machine's changes, with a prefix so that its keys differ from all other ones.
-    fn keep(&mut self, changes: &Changes) {
-        for change in changes.as_slice() {
-            match change {
-                Change::Put(key, value) => self.open.put(data_key(key), value.clone()),
-                Change::Delete(key) => self.open.delete(data_key(key)),
-            }
-        }
+        Ok(())
     }
 
     fn fold(&mut self, slot: Slot, bytes: &[u8]) {
@@ -311,14 +342,7 @@ impl Applier {
     }
 }
 
-fn data_key(key: &[u8]) -> Vec<u8> {
-    let mut prefixed = Vec::with_capacity(key.len() + 1);
-    prefixed.push(DATA);
-    prefixed.extend_from_slice(key);
-    prefixed
-}
-
-fn load_sessions(store: &dyn StateStore) -> Result<SessionTable, ApplyError> {
+fn load_sessions(store: &dyn StoreView) -> Result<SessionTable, ApplyError> {
     let mut sessions = SessionTable::default();
     for entry in store.range(&SESSIONS, Some(&SESSIONS_END)) {
         let (key, value) = entry?;
@@ -327,21 +351,4 @@ fn load_sessions(store: &dyn StateStore) -> Result<SessionTable, ApplyError> {
         }
     }
     Ok(sessions)
-}
-
-fn load(machine: &mut dyn StateMachine, store: &dyn StateStore) -> Result<(), ApplyError> {
-    let mut failure = None;
-    let mut entries = store.range(&[DATA], Some(&[DATA + 1])).map_while(|entry| match entry {
-        Ok((key, value)) => Some((key.slice(1..), value)),
-        Err(error) => {
-            failure = Some(error);
-            None
-        }
-    });
-    let loaded = machine.load(&mut entries);
-    drop(entries);
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(loaded?),
-    }
 }

@@ -39,6 +39,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod applied_state;
 mod apply;
 mod backlog;
 mod disk;
@@ -51,16 +52,18 @@ mod remote_proposals;
 mod replica;
 mod requests;
 mod router;
+mod saver;
 mod session;
 mod settings;
 mod timers;
 
-pub use apply::{Applied, Applier, ApplyError, Piece, Saver};
+pub use apply::{Applied, Applier, ApplyError};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
 pub use driver::{Actions, Answer, ChosenRun, Counters, Driver, Event, Outcome, Token};
 pub use error::OpenError;
 pub use frame::{Envelope, FrameError, Payload, WIRE_VERSION, decode_frame, encode_frame};
 pub use replica::ReplicaCore;
+pub use saver::{Piece, Saver};
 pub use session::{Request, RequestKind, RequestRef, RequestSeq, Session};
 pub use settings::ReplicaSettings;
 pub use synod_consensus::FatalError;

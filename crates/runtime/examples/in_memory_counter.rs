@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use synod_raft::Raft;
 use synod_runtime::{
-    Changes, ClusterId, Consistency, Entries, MemoryNetwork, NodeId, Replica, Slot, StateError,
+    ClusterId, Consistency, MemoryNetwork, NodeId, Output, Replica, Slot, StateError, StateView,
     TypedMachine, decode, encode,
 };
 
@@ -17,14 +17,14 @@ impl TypedMachine for Counter {
     type Query = ();
     type Reply = u64;
 
-    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        self.0 = entries.next().map_or(Ok(0), |(_, count)| decode(&count))?;
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        self.0 = state.get(b"count")?.map_or(Ok(0), |count| decode(&count))?;
         Ok(())
     }
 
-    fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
+    fn apply(&mut self, _: Slot, step: u64, output: &mut Output) -> u64 {
         self.0 = self.0.wrapping_add(step);
-        changes.put("count", encode(&self.0));
+        output.changes.put("count", encode(&self.0));
         self.0
     }
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use synod_raft::Raft;
 use synod_runtime::{
-    Changes, ClusterId, Consistency, Entries, NodeId, QuicConfig, QuicTransport, Replica, Slot,
-    StateError, TypedMachine, decode, dev, encode,
+    ClusterId, Consistency, NodeId, Output, QuicConfig, QuicTransport, Replica, Slot, StateError,
+    StateView, TypedMachine, decode, dev, encode,
 };
 
 const CLUSTER: ClusterId = ClusterId(7);
@@ -21,14 +21,14 @@ impl TypedMachine for Counter {
     type Query = ();
     type Reply = u64;
 
-    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        self.0 = entries.next().map_or(Ok(0), |(_, count)| decode(&count))?;
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        self.0 = state.get(b"count")?.map_or(Ok(0), |count| decode(&count))?;
         Ok(())
     }
 
-    fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
+    fn apply(&mut self, _: Slot, step: u64, output: &mut Output) -> u64 {
         self.0 = self.0.wrapping_add(step);
-        changes.put("count", encode(&self.0)); // What must survive a restart.
+        output.changes.put("count", encode(&self.0)); // What must survive a restart.
         self.0
     }
 

@@ -6,11 +6,11 @@ use crate::{Replica, Typed, TypedMachine, Untyped};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use synod_consensus::{ConfigError, Protocol, StateMachine};
+use synod_consensus::{ConfigError, Protocol, StateEvent, StateMachine};
 use synod_replica::{Applier, ApplyError, Driver, OpenError, ReplicaCore, ReplicaSettings};
 use synod_storage::{LogStore, StateStore, StorageError};
 use synod_transport::{Peer, Transport};
-use synod_types::{ClusterId, GroupId, Membership, MembershipError, NodeId};
+use synod_types::{ClusterId, GroupId, Membership, MembershipError, NodeId, Slot};
 
 /// Default time limit of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
@@ -56,6 +56,9 @@ enum StoresFrom {
 type Configure<P> =
     Box<dyn FnOnce(<P as Protocol>::Config) -> Result<<P as Protocol>::Config, ConfigError> + Send>;
 
+/// Receives the events of a slot.
+type Observer = Box<dyn FnMut(Slot, &[StateEvent]) + Send>;
+
 /// Puts a replica of protocol `P` together. Made by [`Replica::builder`].
 pub struct Builder<P: Protocol> {
     cluster: ClusterId,
@@ -65,6 +68,7 @@ pub struct Builder<P: Protocol> {
     stores: Option<StoresFrom>,
     transport: Option<Arc<dyn Transport>>,
     request_timeout: Duration,
+    observer: Option<Observer>,
 }
 
 impl Replica {
@@ -80,6 +84,7 @@ impl Replica {
             stores: None,
             transport: None,
             request_timeout: REQUEST_TIMEOUT,
+            observer: None,
         }
     }
 }
@@ -145,6 +150,15 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
+    /// Hands the events that the state machine [emits](crate::Output::emit) to `observer`, slot by slot,
+    /// in order, before the command is answered on this node. It runs on the thread that applies, so it
+    /// must be quick. Slots that are applied again after a restart give their events again.
+    #[must_use]
+    pub fn on_events(mut self, observer: impl FnMut(Slot, &[StateEvent]) + Send + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
     /// Starts the replica of a typed state machine. Needs a tokio runtime with its time driver.
     ///
     /// # Errors
@@ -155,7 +169,7 @@ impl<P: Protocol> Builder<P> {
 
     /// Starts the replica of a state machine whose commands, queries and replies are bytes: use
     /// [`execute_bytes`](Replica::execute_bytes), [`read_barrier`](Replica::read_barrier) and
-    /// [`view`](Replica::view).
+    /// [`reader`](Replica::reader).
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -184,7 +198,7 @@ impl<P: Protocol> Builder<P> {
     }
 
     fn open(self, machine: Box<dyn StateMachine>) -> Result<Assembly, StartError> {
-        let Self { cluster, node, members, configure, stores, transport, request_timeout } = self;
+        let Self { cluster, node, members, configure, stores, transport, .. } = self;
         if members.is_empty() {
             return Err(StartError::Missing("members"));
         }
@@ -207,11 +221,14 @@ impl<P: Protocol> Builder<P> {
         };
         let settings = ReplicaSettings::new(cluster, node, log.boot_id(), random());
         let saved = log.load(GroupId(0))?;
-        let applier = Applier::open(machine, state, settings.session())?;
+        let mut applier = Applier::open(machine, state, settings.session())?;
+        if let Some(observer) = self.observer {
+            applier.on_events(observer);
+        }
         let (clock, applied) = (Clock::start(), applier.applied());
         let driver = ReplicaCore::<P>::open(clock.now(), settings, config, &saved, applied)?;
         let addresses: BTreeMap<_, _> = members.into_iter().collect();
-        let driver = Box::new(driver);
+        let (driver, request_timeout) = (Box::new(driver), self.request_timeout);
         Ok(Assembly { node, driver, log, applier, transport, addresses, request_timeout, clock })
     }
 }

@@ -18,6 +18,9 @@ pub enum Fatal {
     /// A write of the state failed.
     #[error("the state cannot be saved, so the node stops: {0}")]
     State(ApplyError),
+    /// The state machine cannot go on from what is stored.
+    #[error("the log cannot be applied, so the node stops: {0}")]
+    Apply(ApplyError),
     /// The protocol would undo what is chosen, or a peer contradicts what is chosen.
     #[error(transparent)]
     Protocol(#[from] FatalError),

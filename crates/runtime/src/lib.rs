@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //! use synod_raft::Raft;
 //! use synod_runtime::{
-//!     Changes, ClusterId, Consistency, Entries, MemoryNetwork, NodeId, Replica, Slot, StateError,
+//!     ClusterId, Consistency, MemoryNetwork, NodeId, Output, Replica, Slot, StateError, StateView,
 //!     TypedMachine, decode, encode,
 //! };
 //!
@@ -20,14 +20,14 @@
 //!     type Query = ();
 //!     type Reply = u64;
 //!
-//!     fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-//!         self.0 = entries.next().map_or(Ok(0), |(_, count)| decode(&count))?;
+//!     fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+//!         self.0 = state.get(b"count")?.map_or(Ok(0), |count| decode(&count))?;
 //!         Ok(())
 //!     }
 //!
-//!     fn apply(&mut self, _: Slot, step: u64, changes: &mut Changes) -> u64 {
+//!     fn apply(&mut self, _: Slot, step: u64, output: &mut Output) -> u64 {
 //!         self.0 = self.0.wrapping_add(step);
-//!         changes.put("count", encode(&self.0));
+//!         output.changes.put("count", encode(&self.0));
 //!         self.0
 //!     }
 //!
@@ -52,6 +52,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`TypedMachine`] holds its state in memory. A [`StateMachine`] may keep values in its store and read
+//! them while it applies and from its readers: see `examples/own_state_machine.rs`, which also emits
+//! events ([`Builder::on_events`]) and removes old keys in slices.
+//!
 //! Several replicas may run in one process: there are no globals, and thread names and spans carry the
 //! node. Stores, transport and protocol can be any; a protocol chosen at run time is a `match` around
 //! the builder, because [`Replica`] does not name it.
@@ -63,6 +67,8 @@
 //!   to call again.
 //! - [`Fatal`]: the replica stopped, because a disk failed or an invariant broke. The first one is the
 //!   result of [`shutdown`](Replica::shutdown).
+//! - [`StateError`]: a state machine finds its stored form unreadable. While it is loaded or applies, that
+//!   is fatal; of a reader's [`query`](StateReader::query) it is the result.
 //!
 //! # Features
 //! - `quic`: the QUIC transport with mutual TLS, and `dev::credentials`.
@@ -91,11 +97,14 @@ pub use fatal::{Fatal, FatalErrorReceiver, FatalErrorSender};
 pub use readers::{ReadError, Readers};
 pub use replica::{Replica, Untyped};
 pub use run::metrics::{Histogram, Metrics, ReplicaStatus};
-pub use typed::{Entries, Typed, TypedMachine, decode, encode};
+pub use typed::{Typed, TypedMachine, decode, encode};
 
 pub use bytes::Bytes;
 pub use synod_consensus as consensus;
-pub use synod_consensus::{Consistency, Protocol, Role, StateError, StateMachine, StateView};
+pub use synod_consensus::{
+    Consistency, Output, Protocol, Role, StateEntries, StateError, StateEvent, StateMachine,
+    StateReader, StateView,
+};
 pub use synod_replica::Counters;
 pub use synod_storage as storage;
 pub use synod_transport as transport;

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
-use synod_consensus::StateView;
+use synod_consensus::StateReader;
 use synod_replica::Outcome;
 use synod_transport::Transport;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
@@ -19,8 +19,8 @@ use tokio::task::AbortHandle;
 /// Pending commands may hold this many units of [`UNIT`] bytes: 64 MiB.
 const UNITS: usize = 64 << 10;
 const UNIT: usize = 1024;
-/// Reads that wait for a view; more are rejected.
-const VIEWS: usize = 4096;
+/// Reads that wait for a reader of the state; more are rejected.
+const READERS: usize = 4096;
 /// Interval at which a draining replica checks for pending requests.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     tasks: Sender<Task>,
     meter: Arc<Meter>,
     bytes: Arc<Semaphore>,
-    views: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
     /// One permit for each pending request; closed once new ones are rejected.
     pending: Arc<Semaphore>,
     threads: Threads,
@@ -71,8 +71,8 @@ impl Shared {
         errors: FatalErrorReceiver,
     ) -> Self {
         let room = |units| Arc::new(Semaphore::new(units));
-        let (bytes, views, pending) = (room(UNITS), room(VIEWS), room(Semaphore::MAX_PERMITS));
-        Self { calls, tasks, meter, bytes, views, pending, threads, fatal, errors }
+        let (bytes, readers, pending) = (room(UNITS), room(READERS), room(Semaphore::MAX_PERMITS));
+        Self { calls, tasks, meter, bytes, readers, pending, threads, fatal, errors }
     }
 }
 
@@ -137,17 +137,17 @@ impl<M> Replica<M> {
         }
     }
 
-    /// Returns a view of the state machine as applied on this node. Reading from it delays nothing
+    /// Returns a reader of the state machine as applied on this node. Reading from it delays nothing
     /// else.
     ///
     /// # Errors
-    /// If too many views are waited for, or the replica stops.
-    pub async fn view(&self) -> Result<Box<dyn StateView>, ReplicaError> {
-        let room = self.take(&self.shared.views, 1)?;
-        let (reply, view) = oneshot::channel();
-        let task = Task::View { room, reply };
+    /// If too many calls wait for one, or the replica stops.
+    pub async fn reader(&self) -> Result<Box<dyn StateReader>, ReplicaError> {
+        let room = self.take(&self.shared.readers, 1)?;
+        let (reply, reader) = oneshot::channel();
+        let task = Task::Reader { room, reply };
         self.shared.tasks.send(task).map_err(|_| self.stopped())?;
-        view.await.map_err(|_| self.stopped())
+        reader.await.map_err(|_| self.stopped())
     }
 
     /// Returns the state as of the last round.

@@ -5,13 +5,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
-use synod_consensus::{Consistency, StateError, StateMachine, StateView};
-use synod_types::{Changes, Slot};
+use synod_consensus::{Consistency, Output, StateError, StateMachine, StateReader, StateView};
+use synod_types::Slot;
 
-/// The stored form of a state: the keys that were put and not deleted, in order.
-pub type Entries<'a> = &'a mut dyn Iterator<Item = (Bytes, Bytes)>;
-
-/// A deterministic state machine with types of its own. The runtime encodes them with postcard.
+/// A deterministic state machine with types of its own, which holds its state in memory. The runtime
+/// encodes them with postcard. (A state that exceeds the memory is a [`StateMachine`]'s: that reads
+/// what it has stored.)
 ///
 /// `Clone` is how a read gets the state as it is between two commands while later commands are applied,
 /// so it has to be cheap: a large state keeps its parts in [`Arc`](std::sync::Arc)s or in persistent
@@ -24,22 +23,22 @@ pub trait TypedMachine: Clone + Send + Sync + 'static {
     /// The answer to a command or a query.
     type Reply: Serialize + DeserializeOwned + Send;
 
-    /// Rebuilds the state from its stored form. Called once, before anything else; a new store is
-    /// empty.
+    /// Replaces the whole state by its stored form. Called before anything else, and again whenever
+    /// another state is installed; a new store is empty.
     ///
     /// # Errors
-    /// If the entries were not written by this state machine.
-    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError>;
+    /// If the entries were not written by this state machine, or cannot be read.
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError>;
 
-    /// Applies a command, and puts what must survive a restart into `changes`. It must depend on nothing
-    /// but the state, the slot and the command: every node must reach the same state.
-    fn apply(&mut self, slot: Slot, command: Self::Command, changes: &mut Changes) -> Self::Reply;
+    /// Applies a command, and puts what must survive a restart into the output's changes. It must depend
+    /// on nothing but the state, the slot and the command: every node must reach the same state.
+    fn apply(&mut self, slot: Slot, command: Self::Command, output: &mut Output) -> Self::Reply;
 
     /// Answers a query.
     fn query(&self, query: Self::Query) -> Self::Reply;
 }
 
-/// Returns a value in the runtime's encoding, postcard; for [`Changes`].
+/// Returns a value in the runtime's encoding, postcard; for [`Output::changes`].
 ///
 /// # Panics
 /// If the type cannot be encoded, as a sequence of unknown length.
@@ -55,34 +54,40 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok(_) => Err(StateError("bytes are left over".into())),
-        Err(error) => Err(StateError(error.to_string())),
+        Ok(_) => Err(StateError::Malformed("bytes are left over".into())),
+        Err(error) => Err(StateError::Malformed(error.to_string())),
     }
 }
 
-/// Makes a typed machine one of bytes, and is its own view. Replies are encoded as `Option`s: `None`
+/// Makes a typed machine one of bytes, and is its own reader. Replies are encoded as `Option`s: `None`
 /// stands for a command or a query that cannot be decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Typed<M>(pub M);
 
 impl<M: TypedMachine> StateMachine for Typed<M> {
-    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        self.0.load(entries)
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        self.0.load(state)
     }
 
-    fn apply(&mut self, slot: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
+    fn apply(
+        &mut self,
+        slot: Slot,
+        command: &[u8],
+        _: &dyn StateView,
+        output: &mut Output,
+    ) -> Result<Bytes, StateError> {
         let command = decode(command).ok();
-        encode(&command.map(|command| self.0.apply(slot, command, changes)))
+        Ok(encode(&command.map(|command| self.0.apply(slot, command, output))))
     }
 
-    fn view(&self) -> Box<dyn StateView> {
-        Box::new(Self(self.0.clone()))
+    fn reader(&self, _: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
+        Ok(Box::new(Self(self.0.clone())))
     }
 }
 
-impl<M: TypedMachine> StateView for Typed<M> {
-    fn query(&self, query: &[u8]) -> Bytes {
-        encode(&decode(query).ok().map(|query| self.0.query(query)))
+impl<M: TypedMachine> StateReader for Typed<M> {
+    fn query(&self, query: &[u8]) -> Result<Bytes, StateError> {
+        Ok(encode(&decode(query).ok().map(|query| self.0.query(query))))
     }
 }
 
@@ -99,7 +104,7 @@ impl<M: TypedMachine> Replica<M> {
             .map_err(|error| codec("encode the command", error.to_string()))?;
         let reply = self.execute_bytes(command.into()).await?;
         let reply: Option<M::Reply> =
-            decode(&reply).map_err(|StateError(error)| codec("decode the reply", error))?;
+            decode(&reply).map_err(|error| codec("decode the reply", error.to_string()))?;
         reply.ok_or_else(|| codec("decode the command", "it was refused by all nodes".to_owned()))
     }
 
@@ -117,8 +122,9 @@ impl<M: TypedMachine> Replica<M> {
             self.read_barrier().await?;
         }
         // Taken after the barrier, so it contains what was acknowledged before.
-        let view: Box<dyn Any> = self.view().await?;
-        let machine = view.downcast::<Typed<M>>().expect("the replica was started with this type");
+        let reader: Box<dyn Any> = self.reader().await?;
+        let machine =
+            reader.downcast::<Typed<M>>().expect("the replica was started with this type");
         Ok(machine.0.query(query))
     }
 }

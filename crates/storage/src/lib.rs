@@ -3,7 +3,7 @@
 //!
 //! A [`LogStore`] commits atomic batches that are durable when [`commit`](LogStore::commit) returns. A
 //! [`StateStore`] holds ordered keys and may lag behind the log until it is
-//! [synced](StateStore::sync). Both block, so the caller dedicates a thread to each. The crate is
+//! [synced](StateStore::sync); other threads read it through a [`StoreReader`]. Both block, so the caller dedicates a thread to each. The crate is
 //! independent of the protocol: stamps, hard states and bases are bytes.
 //!
 //! ```
@@ -42,7 +42,7 @@
 //!
 //! Not provided on purpose: threads and queues (a writer merges batches with [`Batch::append`] and
 //! commits them in one call), transfer of snapshots (a state machine reads them from a
-//! [view](StateStore::view)), and repair beyond a torn last batch.
+//! [view](StoreReader::view)), and repair beyond a torn last batch.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -63,4 +63,4 @@ pub use log::{Batch, BootId, LogOp, LogStore, StoreIdentity, StoredGroup, Stored
 pub use memory::{MemoryDisk, MemoryLog, MemoryState};
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksLog, RocksState};
-pub use state::{StateStore, StoreEntries, StoreView};
+pub use state::{StateStore, StoreEntries, StoreReader, StoreView};

@@ -4,14 +4,15 @@ use crate::compaction::CompactionIndex;
 use crate::record_codec::Head;
 use crate::record_set::RecordSet;
 use crate::{
-    Batch, BootId, LogOp, LogStore, StateStore, StorageError, StoreEntries, StoreView, StoredGroup,
+    Batch, BootId, LogOp, LogStore, StateStore, StorageError, StoreEntries, StoreReader, StoreView,
+    StoredGroup,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use synod_types::{Change, Changes, GroupId, Incarnation, Slot};
+use synod_types::{Change, Changes, GroupId, Incarnation, SharedMap, Slot};
 
 /// Disk of one node in memory. It outlives the stores opened on it, so that a test or a simulator
 /// can stop a node, [crash](Self::crash) its disk and restart the node.
@@ -33,7 +34,7 @@ struct Content {
     records: RecordSet,
     /// The same as `log_handle` for the state.
     state_handle: u64,
-    state: BTreeMap<Bytes, Bytes>,
+    state: SharedMap<Bytes>,
     /// The undo of each batch that is not durable, oldest first.
     undo: VecDeque<Undo>,
 }
@@ -59,7 +60,7 @@ impl MemoryDisk {
             groups: BTreeMap::new(),
             records: RecordSet::default(),
             state_handle: 0,
-            state: BTreeMap::new(),
+            state: SharedMap::new(),
             undo: VecDeque::new(),
         };
         Self { shared: Arc::new(Mutex::new(content)) }
@@ -244,7 +245,7 @@ impl MemoryState {
         to: Bound<&[u8]>,
     ) -> Result<Option<(Bytes, Bytes)>, StorageError> {
         let content = self.content()?;
-        let entry = content.state.range::<[u8], _>((from, to)).next();
+        let entry = content.state.range((from, to)).next();
         Ok(entry.map(|(key, value)| (key.clone(), value.clone())))
     }
 }
@@ -284,9 +285,6 @@ impl Iterator for Range<'_> {
         let from = self.next.take()?;
         let from = from.as_ref().map(AsRef::as_ref);
         let to = self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        if is_empty(from, to) {
-            return None;
-        }
         let found = self.state.first_in(from, to).transpose()?;
         if let Ok((key, _)) = &found {
             self.next = Some(Bound::Excluded(key.clone()));
@@ -295,11 +293,9 @@ impl Iterator for Range<'_> {
     }
 }
 
-/// Returns whether a range contains no key. The map would panic on a reversed range.
-fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
-    match (from, to) {
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
-        _ => false,
+impl StoreReader for MemoryState {
+    fn view(&self) -> Result<Arc<dyn StoreView>, StorageError> {
+        Ok(Arc::new(View(self.content()?.state.clone())))
     }
 }
 
@@ -316,11 +312,8 @@ impl StateStore for MemoryState {
         Ok(())
     }
 
-    fn view(&self) -> Result<Box<dyn StoreView + Send + '_>, StorageError> {
-        // While the view borrows the store, nothing can write through it, and a handle opened later
-        // invalidates this one: so the store itself is a consistent view.
-        drop(self.content()?);
-        Ok(Box::new(View(self)))
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        Arc::new(Self { disk: self.disk.clone(), handle: self.handle })
     }
 }
 
@@ -348,15 +341,18 @@ impl Content {
     }
 }
 
-struct View<'s>(&'s MemoryState);
+/// The content at one point in time.
+struct View(SharedMap<Bytes>);
 
-impl StoreView for View<'_> {
+impl StoreView for View {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.0.get(key)
+        Ok(self.0.get(key).cloned())
     }
 
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
-        self.0.range(from, to)
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.0.range((Bound::Included(from), to));
+        Box::new(entries.map(|(key, value)| Ok((key.clone(), value.clone()))))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use synod_storage::conformance::{self, Fixture};
 use synod_storage::{
     Batch, BootId, LogOp, LogStore, MemoryDisk, MemoryLog, MemoryState, StateStore, StorageError,
-    StoreEntries, StoreView, StoredGroup, StoredRun,
+    StoreEntries, StoreReader, StoreView, StoredGroup, StoredRun,
 };
 use synod_types::{Change, Changes, GroupId, Incarnation};
 
@@ -110,6 +111,8 @@ enum StateFault {
     IgnoresSyncs,
     IncludesTheEnd,
     LosesEmptyValues,
+    ViewsFollowWrites,
+    ReadersAreViews,
 }
 
 struct FaultyState {
@@ -117,7 +120,24 @@ struct FaultyState {
     fault: StateFault,
 }
 
-impl StoreView for FaultyState {
+/// Reads a store, or a view of it.
+struct FaultyReader {
+    inner: Arc<dyn StoreView>,
+    state: Arc<dyn StoreReader>,
+    fault: StateFault,
+}
+
+impl StoreReader for FaultyReader {
+    fn view(&self) -> Result<Arc<dyn StoreView>, StorageError> {
+        let inner = match self.fault {
+            StateFault::ViewsFollowWrites => Arc::clone(&self.state) as _,
+            _ => self.state.view()?,
+        };
+        Ok(Arc::new(Self { inner, state: Arc::clone(&self.state), fault: self.fault }))
+    }
+}
+
+impl StoreView for FaultyReader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.inner.get(key)
     }
@@ -171,8 +191,13 @@ impl StateStore for FaultyState {
         if self.fault == StateFault::IgnoresSyncs { Ok(()) } else { self.inner.sync() }
     }
 
-    fn view(&self) -> Result<Box<dyn StoreView + Send + '_>, StorageError> {
-        self.inner.view()
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        let state = self.inner.reader();
+        let inner = match self.fault {
+            StateFault::ReadersAreViews => state.view().expect("the store is open"),
+            _ => Arc::clone(&state) as _,
+        };
+        Arc::new(FaultyReader { inner, state, fault: self.fault })
     }
 }
 
@@ -232,6 +257,8 @@ fn state_store_that_breaks_a_rule_is_rejected() {
         StateFault::IgnoresSyncs,
         StateFault::IncludesTheEnd,
         StateFault::LosesEmptyValues,
+        StateFault::ViewsFollowWrites,
+        StateFault::ReadersAreViews,
     ] {
         assert!(!passes(fault), "{fault:?} is not caught");
     }

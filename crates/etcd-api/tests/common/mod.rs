@@ -1,12 +1,13 @@
 //! Backend in memory, served on its own port.
 
 use axum::Router;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use synod_consensus::StateMachine;
+use synod_consensus::{Output, StateMachine};
 use synod_etcd_api::{Backend, BackendError, Consistency, MemberInfo, NodeStatus, QueryReply};
 use synod_kv::{Command, KvStore, Query, Reply};
-use synod_types::{Changes, ClusterId, NodeId, Slot, Term};
+use synod_types::{ClusterId, NodeId, Slot, Term};
 use tokio::net::TcpListener;
 
 /// Node without a log: a store with a lock. Tests can remove its leader and make it fail.
@@ -51,7 +52,9 @@ impl Backend for Memory {
         }
         state.applied = state.applied.next();
         let slot = state.applied;
-        let reply = state.store.apply(slot, &command.encode(), &mut Changes::new());
+        let reply =
+            state.store.apply(slot, &command.encode(), &BTreeMap::new(), &mut Output::new());
+        let reply = reply.map_err(|error| BackendError::Internal(error.to_string()))?;
         Reply::decode(&reply).map_err(|error| BackendError::Internal(error.to_string()))
     }
 

@@ -3,7 +3,8 @@
 use crate::strategy;
 use bytes::Bytes;
 use proptest::prelude::*;
-use synod_consensus::StateMachine;
+use std::collections::BTreeMap;
+use synod_consensus::{Output, StateMachine};
 use synod_kv::{
     Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpAnswer, PiecewiseRead,
     Put, Query, Range, Reply, ReplyBody, Revision, Sort, SortBy, SortDirection, Txn,
@@ -40,20 +41,20 @@ fn refused(store: &KvStore, command: Command) -> KvError {
 }
 
 #[test]
-fn view_does_not_change_with_later_commands() {
-    let mut store = filled(3_000, 1);
-    let view = store.view();
+fn reader_does_not_change_with_later_commands() {
+    let (mut store, stored) = (filled(3_000, 1), BTreeMap::new());
+    let reader = store.reader(&stored).unwrap();
     let query = Query::Range(all()).encode();
-    let before = view.query(&query);
+    let before = reader.query(&query);
     for key in (0..3_000).step_by(2) {
         let keys = KeyRange::one(format!("key {key:06}"));
         let delete = Command::DeleteRange(DeleteRange::new(keys)).encode();
-        store.apply(Slot(key), &delete, &mut Changes::new());
+        store.apply(Slot(key), &delete, &stored, &mut Output::new()).unwrap();
         let put = Command::Put(Put::new(format!("key {:06}", key + 1), "new")).encode();
-        store.apply(Slot(key), &put, &mut Changes::new());
+        store.apply(Slot(key), &put, &stored, &mut Output::new()).unwrap();
     }
-    assert_eq!(view.query(&query), before);
-    assert_ne!(store.view().query(&query), before);
+    assert_eq!(reader.query(&query), before);
+    assert_ne!(store.reader(&stored).unwrap().query(&query), before);
     assert_eq!(store.len(), 1_500);
 }
 

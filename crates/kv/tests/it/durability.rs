@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use synod_consensus::{StateMachine, StateView};
+use synod_consensus::{Output, StateError, StateMachine, StateReader};
 use synod_kv::{Command, KvError, KvStore, Query, Reply, ReplyBody};
 use synod_types::{Change, Changes, Slot};
 
@@ -27,8 +27,15 @@ fn write(disk: &mut Disk, changes: &Changes) {
 
 fn reload(disk: &Disk) -> KvStore {
     let mut store = KvStore::new();
-    store.load(&mut disk.clone().into_iter()).unwrap();
+    store.load(disk).unwrap();
     store
+}
+
+/// Applies a command; returns the reply and the changes.
+fn apply(store: &mut KvStore, slot: Slot, command: &[u8]) -> (Bytes, Changes) {
+    let mut output = Output::new();
+    let reply = store.apply(slot, command, &Disk::new(), &mut output).unwrap();
+    (reply, output.changes)
 }
 
 proptest! {
@@ -40,23 +47,19 @@ proptest! {
         let (mut first, mut second) = (KvStore::new(), KvStore::new());
         let mut disk = Disk::new();
         for (slot, command) in (1..).map(Slot).zip(&before) {
-            let (mut a, mut b) = (Changes::new(), Changes::new());
             let command = command.encode();
+            let applied = apply(&mut first, slot, &command);
             // The slot is not part of the state: only the order of the commands is.
-            let reply = first.apply(slot, &command, &mut a);
-            prop_assert_eq!(reply, second.apply(Slot(7), &command, &mut b));
-            prop_assert_eq!(&a, &b);
-            write(&mut disk, &a);
+            prop_assert_eq!(&apply(&mut second, Slot(7), &command), &applied);
+            write(&mut disk, &applied.1);
         }
         let mut reborn = reload(&disk);
         prop_assert_eq!(&reborn, &first);
         prop_assert_eq!(reborn.len(), disk.len().saturating_sub(1), "one entry for each key");
         for (slot, command) in (100..).map(Slot).zip(&after) {
-            let (mut a, mut b) = (Changes::new(), Changes::new());
             let command = command.encode();
-            let reply = first.apply(slot, &command, &mut a);
-            prop_assert_eq!(reply, reborn.apply(slot, &command, &mut b));
-            prop_assert_eq!(a, b);
+            let applied = apply(&mut first, slot, &command);
+            prop_assert_eq!(apply(&mut reborn, slot, &command), applied);
         }
     }
 
@@ -87,12 +90,13 @@ proptest! {
         let at = flip.index(damaged.len());
         damaged[at] ^= 1 << (at % 8);
         for bytes in [bytes, damaged] {
-            let (mut store, mut changes) = (KvStore::new(), Changes::new());
-            let reply = Reply::decode(&store.apply(Slot(1), &bytes, &mut changes)).unwrap();
+            let mut store = KvStore::new();
+            let (reply, changes) = apply(&mut store, Slot(1), &bytes);
+            let reply = Reply::decode(&reply).unwrap();
             if reply.answer.is_err() {
                 prop_assert!(changes.is_empty() && store == KvStore::new());
             }
-            Reply::decode(&store.query(&bytes)).unwrap();
+            Reply::decode(&store.query(&bytes).unwrap()).unwrap();
         }
     }
 }
@@ -113,13 +117,12 @@ fn bytes_that_are_no_request_are_rejected_as_malformed() {
     let cases: [&[u8]; 5] = [b"", b"\x01", &whole[..whole.len() - 1], &longer, &newer];
     for bytes in cases {
         let mut store = KvStore::new();
-        let mut changes = Changes::new();
-        let reply = Reply::decode(&store.apply(Slot(1), bytes, &mut changes)).unwrap();
+        let reply = Reply::decode(&apply(&mut store, Slot(1), bytes).0).unwrap();
         assert_eq!(reply.answer, Err(KvError::Malformed), "{bytes:?}");
-        let reply = Reply::decode(&store.query(bytes)).unwrap();
+        let reply = Reply::decode(&store.query(bytes).unwrap()).unwrap();
         assert_eq!(reply.answer, Err(KvError::Malformed), "{bytes:?}");
     }
-    let reply = Reply::decode(&KvStore::new().apply(Slot(1), &whole, &mut Changes::new())).unwrap();
+    let reply = Reply::decode(&apply(&mut KvStore::new(), Slot(1), &whole).0).unwrap();
     assert_eq!(reply.answer, Ok(ReplyBody::Revision));
 }
 
@@ -129,7 +132,23 @@ fn failed_load_does_not_change_the_store() {
     let mut changes = Changes::new();
     store.execute(Command::Put(synod_kv::Put::new("a", "1")), &mut changes);
     let before = store.clone();
-    let foreign = (Bytes::from_static(b"x"), Bytes::new());
-    store.load(&mut [foreign].into_iter()).unwrap_err();
+    let foreign = Disk::from([(Bytes::from_static(b"x"), Bytes::new())]);
+    assert!(matches!(store.load(&foreign), Err(StateError::Malformed(_))));
     assert_eq!(store, before);
+}
+
+#[test]
+fn load_replaces_the_state() {
+    let stored = |key: &str| {
+        let (mut store, mut disk) = (KvStore::new(), Disk::new());
+        let put = Command::Put(synod_kv::Put::new(key.to_owned(), "value")).encode();
+        write(&mut disk, &apply(&mut store, Slot(1), &put).1);
+        (store, disk)
+    };
+    let mut store = KvStore::new();
+    for key in ["first", "second"] {
+        let (expected, disk) = stored(key);
+        store.load(&disk).unwrap();
+        assert_eq!(store, expected, "nothing else is left");
+    }
 }

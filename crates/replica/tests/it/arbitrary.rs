@@ -207,7 +207,7 @@ impl World {
     fn apply(&mut self) {
         let Some(run) = self.runs.pop_front() else { return };
         let mut applied = Applied::default();
-        self.applier.apply(&run, &mut applied);
+        self.applier.apply(&run, &mut applied).unwrap();
         if self.draw(2) == 0 {
             self.applier.seal();
         }
@@ -249,7 +249,7 @@ impl World {
         }
         assert_eq!(self.replica.outstanding(), 0);
         assert_eq!(self.waiting, BTreeSet::new(), "never answered");
-        let state = String::from_utf8(self.applier.query(b"").to_vec()).unwrap();
+        let state = String::from_utf8(recorded(&self.applier).to_vec()).unwrap();
         for copy in state.split_inclusive('>') {
             assert_eq!(state.matches(copy).count(), 1, "{copy} took effect twice");
         }

@@ -55,7 +55,7 @@ impl Node {
         let actions = self.replica.take(T0);
         let (runs, durable) = (std::mem::take(&mut actions.apply), actions.durable.take());
         let mut applied = Applied::default();
-        runs.iter().for_each(|run| self.applier.apply(run, &mut applied));
+        runs.iter().for_each(|run| self.applier.apply(run, &mut applied).unwrap());
         self.applier.seal();
         self.applier.persist(durable.unwrap_or(Slot::ZERO)).unwrap();
         self.applier.sync().unwrap();
@@ -242,7 +242,7 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
     assert_eq!(node.answered(), [] as [u64; 0], "chosen is not applied");
     node.apply();
     assert_eq!(node.answered(), [7]);
-    assert_eq!(node.applier.query(b""), "command 1", "the read finds what came before it");
+    assert_eq!(recorded(&node.applier), "command 1", "the read finds what came before it");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn applied_through(count: usize) -> String {
 /// Applies the slots after `from` up to and including `to`.
 fn apply_part(applier: &mut Applier, values: &Values, from: usize, to: usize) {
     let run = ChosenRun { first: Slot(from as u64 + 1), values: values.slice(from, to) };
-    applier.apply(&run, &mut Applied::default());
+    applier.apply(&run, &mut Applied::default()).unwrap();
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn raft_35_entries_skipped_or_repeated_when_they_come_in_pages() {
             assert_eq!(paged.applied(), Slot(to as u64));
             (before, from) = (from, to);
         }
-        assert_eq!(paged.query(b""), applied_through(6), "cut at {cuts:b}");
+        assert_eq!(recorded(&paged), applied_through(6), "cut at {cuts:b}");
         assert_eq!(paged.digest(), whole.digest(), "cut at {cuts:b}");
     }
 }
@@ -375,10 +375,10 @@ fn raft_36_applied_slot_and_state_are_written_apart() {
             disk.crash(keep);
             let mut again = applier(disk.open_state());
             let found = again.applied().0 as usize;
-            assert_eq!(again.query(b""), applied_through(found), "seals {seals:b}, keep {keep}");
+            assert_eq!(recorded(&again), applied_through(found), "seals {seals:b}, keep {keep}");
             // The log is replayed from its beginning.
             apply_part(&mut again, &values, 0, 6);
-            assert_eq!(again.query(b""), applied_through(6));
+            assert_eq!(recorded(&again), applied_through(6));
             assert_eq!(again.digest(), whole.digest(), "seals {seals:b}, keep {keep}");
         }
     }
@@ -504,13 +504,13 @@ fn raft_44_read_after_a_restart_finds_nothing() {
         node.replica.handle(T0, Event::Written(seq));
     }
     let mut node = node.crash();
-    assert_eq!(node.applier.query(b""), "", "the state was never made durable");
+    assert_eq!(recorded(&node.applier), "", "the state was never made durable");
     node.read(7);
     node.write();
     assert_eq!(node.answered(), [] as [u64; 0], "the state is not there yet");
     node.apply();
     assert_eq!(node.answered(), [7]);
-    assert_eq!(node.applier.query(b""), "command 1command 2command 3");
+    assert_eq!(recorded(&node.applier), "command 1command 2command 3");
 }
 
 #[test]
@@ -538,7 +538,7 @@ fn raft_44_forwarded_request_is_executed_again_and_again() {
     assert_eq!(places(&mut node), 1, "no copy waits in the log");
     node.apply();
     assert_eq!(node.applier.applied(), Slot(3), "three copies in the log");
-    assert_eq!(node.applier.query(b""), "once");
+    assert_eq!(recorded(&node.applier), "once");
 }
 
 #[test]
@@ -605,7 +605,7 @@ fn a_wiped_store_is_served_after_a_restart_whatever_its_incarnation() {
         deliver(&mut node.replica, &Envelope { incarnation, ..envelope() }, payload);
         node.write();
         node.apply();
-        node.applier.query(b"")
+        recorded(&node.applier)
     };
     for wiped in [8, 10] {
         let mut node = Node::new();

@@ -177,7 +177,7 @@ fn a_request_proposed_twice_is_applied_once() {
     receive(&mut replica, Msg::Chosen(copy));
     let outcomes = run_alone(&mut replica, &mut applier);
     assert_eq!(applier.applied(), Slot(2), "both copies are in the log");
-    assert_eq!(applier.query(b""), "command 1", "one was applied");
+    assert_eq!(recorded(&applier), "command 1", "one was applied");
     assert_eq!(outcomes, [Outcome::Done(Slot(1), Bytes::from_static(b"command 1"))]);
 }
 
@@ -208,7 +208,7 @@ fn what_is_persisted_is_whole_and_below_the_durable_slot() {
     assert!(!first.persist(Slot(1)).unwrap(), "nothing new at or below the mark");
     let again = applier(disk.open_state());
     assert_eq!(again.applied(), Slot(1));
-    assert_eq!(again.query(b""), "command 1");
+    assert_eq!(recorded(&again), "command 1");
     assert_ne!(again.digest(), first.digest());
 }
 

@@ -6,3 +6,4 @@ mod driver;
 mod overload;
 mod scripted;
 mod slow_disks;
+mod stored_values;

@@ -330,7 +330,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
     }
     let runs = std::mem::take(&mut replica.take(now).apply);
     let mut applied = Applied::default();
-    runs.iter().for_each(|run| applier.apply(run, &mut applied));
+    runs.iter().for_each(|run| applier.apply(run, &mut applied).unwrap());
     replica.handle(now, Event::Applied(applied));
     assert_eq!(count(forwarded_at(&mut replica, now)), 4);
 }

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 use synod_consensus::{
-    Base, ConfigError, Contradiction, Effects, Gate, HardState, Input, Message, Protocol,
-    RecoveryError, Refusal, Role, Run, Saved, StateError, StateMachine, StateView, Status, Write,
+    Base, ConfigError, Contradiction, Effects, Gate, HardState, Input, Message, Output, Protocol,
+    RecoveryError, Refusal, Role, Run, Saved, StateError, StateMachine, StateReader, StateView,
+    Status, Write,
 };
 use synod_replica::{
     Actions, Applied, Applier, Driver, Envelope, Event, OpenError, Outcome, Payload, ReplicaCore,
@@ -14,7 +15,7 @@ use synod_replica::{
 };
 use synod_storage::{BootId, StateStore, StoredGroup};
 use synod_types::{
-    Ballot, Changes, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, Slot, Term, Values,
+    Ballot, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, Slot, Term, Values,
 };
 
 pub const ME: NodeId = NodeId(1);
@@ -355,28 +356,39 @@ pub fn receive(replica: &mut TestReplica, message: Msg) {
 pub struct Recorder(Vec<Bytes>);
 
 impl StateMachine for Recorder {
-    fn load(
-        &mut self,
-        entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-    ) -> Result<(), StateError> {
-        self.0.extend(entries.map(|(_, command)| command));
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        let commands = state.range(&[], None).map(|entry| Ok(entry?.1));
+        self.0 = commands.collect::<Result<_, _>>()?;
         Ok(())
     }
-    fn apply(&mut self, _: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
+
+    fn apply(
+        &mut self,
+        _: Slot,
+        command: &[u8],
+        _: &dyn StateView,
+        output: &mut Output,
+    ) -> Result<Bytes, StateError> {
         let command = Bytes::copy_from_slice(command);
         self.0.push(command.clone());
-        changes.put((self.0.len() as u64).to_be_bytes().to_vec(), command.clone());
-        command
+        output.changes.put((self.0.len() as u64).to_be_bytes().to_vec(), command.clone());
+        Ok(command)
     }
-    fn view(&self) -> Box<dyn StateView> {
-        Box::new(self.clone())
+
+    fn reader(&self, _: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
+        Ok(Box::new(self.clone()))
     }
 }
 
-impl StateView for Recorder {
-    fn query(&self, _: &[u8]) -> Bytes {
-        self.0.concat().into()
+impl StateReader for Recorder {
+    fn query(&self, _: &[u8]) -> Result<Bytes, StateError> {
+        Ok(self.0.concat().into())
     }
+}
+
+/// Everything that an applier has applied, in order.
+pub fn recorded(applier: &Applier) -> Bytes {
+    applier.query(b"").unwrap()
 }
 
 pub fn applier(store: impl StateStore + 'static) -> Applier {
@@ -397,7 +409,7 @@ pub fn run_alone(replica: &mut TestReplica, applier: &mut Applier) -> Vec<Outcom
             replica.handle(T0, Event::Written(seq));
         }
         let mut applied = Applied::default();
-        runs.iter().for_each(|run| applier.apply(run, &mut applied));
+        runs.iter().for_each(|run| applier.apply(run, &mut applied).unwrap());
         if !runs.is_empty() {
             replica.handle(T0, Event::Applied(applied));
         }

@@ -112,7 +112,7 @@ impl Cluster {
             TestEvent::DiskDone => Event::Written(node.writing.take().unwrap()),
             TestEvent::Apply(runs) => {
                 let mut applied = Applied::default();
-                runs.iter().for_each(|run| node.applier.apply(run, &mut applied));
+                runs.iter().for_each(|run| node.applier.apply(run, &mut applied).unwrap());
                 Event::Applied(applied)
             }
             TestEvent::Client(client) => {

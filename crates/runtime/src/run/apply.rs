@@ -1,4 +1,4 @@
-//! The apply thread: the state machine, views of it, and writing behind.
+//! The apply thread: the state machine, readers of it, and writing behind.
 
 use super::core::Signal;
 use super::metrics::Meter;
@@ -6,8 +6,8 @@ use crate::Fatal;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
-use synod_consensus::StateView;
-use synod_replica::{Applied, Applier, ChosenRun, Piece};
+use synod_consensus::StateReader;
+use synod_replica::{Applied, Applier, ApplyError, ChosenRun, Piece};
 use synod_types::Slot;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -20,6 +20,11 @@ const SAVE_BYTES: usize = 256 << 10;
 const IDLE: Duration = Duration::from_secs(5);
 /// Tasks that are done at most before the driver receives a report.
 const ROUND: usize = 256;
+/// Stored keys that the state machine removes at most before the next task.
+const MAINTAIN_KEYS: usize = 256;
+/// Rounds after which it does so under load, too: a thread that is never idle must not keep them for
+/// ever.
+const MAINTAIN_ROUNDS: u32 = 16;
 
 /// Work for the apply thread.
 pub(crate) enum Task {
@@ -27,8 +32,8 @@ pub(crate) enum Task {
     Runs(Vec<ChosenRun>, Instant),
     /// The state may be saved up to here.
     Durable(Slot),
-    /// Hand out a view of the state as applied so far.
-    View { room: OwnedSemaphorePermit, reply: oneshot::Sender<Box<dyn StateView>> },
+    /// Hand out a reader of the state as applied so far.
+    Reader { room: OwnedSemaphorePermit, reply: oneshot::Sender<Box<dyn StateReader>> },
     /// Save what may be saved, and end.
     Stop,
 }
@@ -43,6 +48,12 @@ pub(super) struct Apply {
     meter: Arc<Meter>,
     durable: Slot,
     last_save: Instant,
+    /// Whether the state machine may have stored keys to remove.
+    maintainable: bool,
+    /// Rounds since it last was asked to.
+    rounds: u32,
+    /// The call that failed. It is dropped after the error is reported, so that it finds the reason.
+    unanswered: Option<oneshot::Sender<Box<dyn StateReader>>>,
 }
 
 impl Apply {
@@ -61,19 +72,29 @@ impl Apply {
             pieces,
             meter: Arc::clone(meter),
             last_save: Instant::now(),
+            maintainable: true,
+            rounds: 0,
+            unanswered: None,
         }
     }
 
     /// Applies until it receives [`Task::Stop`], or the core and every handle are gone.
     pub(super) fn run(&mut self) -> Result<(), Fatal> {
+        self.work().map_err(Fatal::Apply)
+    }
+
+    fn work(&mut self) -> Result<(), ApplyError> {
         loop {
             match self.tasks.recv_timeout(self.patience()) {
                 Ok(task) => {
-                    if self.round(task) {
+                    if self.round(task)? {
                         break;
                     }
+                    if self.rounds >= MAINTAIN_ROUNDS {
+                        self.maintain()?;
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.maintain()?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.save_if_due();
@@ -83,8 +104,14 @@ impl Apply {
         Ok(())
     }
 
+    fn maintain(&mut self) -> Result<(), ApplyError> {
+        self.rounds = 0;
+        self.maintainable = self.applier.maintain(MAINTAIN_KEYS)?;
+        Ok(())
+    }
+
     /// Does a task and those that wait behind it; returns whether one of them was to stop.
-    fn round(&mut self, first: Task) -> bool {
+    fn round(&mut self, first: Task) -> Result<bool, ApplyError> {
         let mut report = Applied::default();
         let mut oldest = None;
         let mut next = Some(first);
@@ -92,13 +119,19 @@ impl Apply {
         for _ in 0..ROUND {
             match next.take().or_else(|| self.tasks.try_recv().ok()) {
                 Some(Task::Runs(runs, since)) => {
-                    runs.iter().for_each(|run| self.applier.apply(run, &mut report));
+                    runs.iter().try_for_each(|run| self.applier.apply(run, &mut report))?;
                     oldest = oldest.or(Some(since));
                 }
                 Some(Task::Durable(slot)) => self.durable = slot,
-                Some(Task::View { room, reply }) => {
-                    // The client may have gone.
-                    let _ = reply.send(self.applier.view());
+                Some(Task::Reader { room, reply }) => {
+                    match self.applier.reader() {
+                        // The client may have gone.
+                        Ok(reader) => drop(reply.send(reader)),
+                        Err(error) => {
+                            self.unanswered = Some(reply);
+                            return Err(error);
+                        }
+                    }
                     drop(room);
                 }
                 Some(Task::Stop) => stop = true,
@@ -109,14 +142,16 @@ impl Apply {
             self.meter.applied(since.elapsed(), &self.applier);
             // The core may have ended.
             let _ = self.signals.send(Signal::Applied(report));
+            self.maintainable = true;
+            self.rounds += 1;
         }
-        stop
+        Ok(stop)
     }
 
     fn save_if_due(&mut self) {
         let large = self.applier.unsaved_bytes() >= SAVE_BYTES;
         let due = self.last_save.elapsed() >= SAVE_EVERY;
-        if self.is_unsaved() && (large || due) {
+        if self.applier.is_unsaved() && (large || due) {
             self.last_save = Instant::now();
             self.applier.seal();
             self.save();
@@ -131,13 +166,86 @@ impl Apply {
         }
     }
 
-    /// How long to wait for a task before it is time to save.
+    /// How long to wait for a task before there is something else to do.
     fn patience(&self) -> Duration {
-        let save = self.is_unsaved().then(|| SAVE_EVERY.saturating_sub(self.last_save.elapsed()));
+        if self.maintainable {
+            return Duration::ZERO;
+        }
+        let unsaved = self.applier.is_unsaved();
+        let save = unsaved.then(|| SAVE_EVERY.saturating_sub(self.last_save.elapsed()));
         save.unwrap_or(IDLE)
     }
+}
 
-    fn is_unsaved(&self) -> bool {
-        self.applier.applied() > self.applier.persisted()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use synod_consensus::{Output, Role, StateError, StateMachine, StateView, Status};
+    use synod_replica::Session;
+    use synod_storage::MemoryState;
+    use synod_types::{Ballot, Changes, Incarnation, NodeId};
+
+    /// Counts how often it is maintained; there is always more.
+    struct Endless(Arc<AtomicU32>);
+
+    impl StateMachine for Endless {
+        fn load(&mut self, _: &dyn StateView) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn apply(
+            &mut self,
+            _: Slot,
+            _: &[u8],
+            _: &dyn StateView,
+            _: &mut Output,
+        ) -> Result<Bytes, StateError> {
+            Ok(Bytes::new())
+        }
+
+        fn reader(&self, _: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
+            Err(StateError::Store("nothing is read here".into()))
+        }
+
+        fn maintain(
+            &mut self,
+            _: &dyn StateView,
+            _: usize,
+            _: &mut Changes,
+        ) -> Result<bool, StateError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn thread_that_is_never_idle_maintains_the_state_now_and_then() {
+        let calls = Arc::new(AtomicU32::new(0));
+        let machine = Box::new(Endless(Arc::clone(&calls)));
+        let me = Session { node: NodeId(1), incarnation: Incarnation(1), boot: 1 };
+        let applier = Applier::open(machine, Box::new(MemoryState::new()), me).unwrap();
+        let status = Status {
+            role: Role::Follower,
+            ballot: Ballot { round: 0, node: NodeId(0) },
+            leader: None,
+            commit: Slot::ZERO,
+            last: Slot::ZERO,
+            base: Slot::ZERO,
+            progress: Vec::new(),
+        };
+        let meter = Arc::new(Meter::new(&status, &applier));
+        let (tasks, queued) = mpsc::channel();
+        let (signals, _received) = tokio::sync::mpsc::unbounded_channel();
+        let (pieces, _written) = mpsc::sync_channel(1);
+        let rounds = 3 * MAINTAIN_ROUNDS;
+        for _ in 0..rounds as usize * ROUND {
+            tasks.send(Task::Runs(Vec::new(), Instant::now())).unwrap();
+        }
+        tasks.send(Task::Stop).unwrap();
+        Apply::new(applier, queued, signals, pieces, &meter).run().unwrap();
+        assert_eq!(calls.load(Ordering::SeqCst), 3, "once in {MAINTAIN_ROUNDS} rounds");
     }
 }

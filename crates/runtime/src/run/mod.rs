@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | core | the driver | takes every queued event, then hands out what is to be done |
 //! | writer | the log store | makes one write and one sync of all batches that wait |
-//! | apply | the state machine | applies, hands out views for reads, hands on what changed |
+//! | apply | the state machine | applies, hands out readers, hands on what changed |
 //! | saver | the state's store | writes and syncs what changed, behind |
 //!
 //! Batching falls out of the load: while the writer syncs, batches gather; there is no linger

@@ -5,7 +5,8 @@ use crate::Fatal;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use synod_replica::{ApplyError, Piece, Saver};
+use synod_replica::{Piece, Saver};
+use synod_storage::StorageError;
 
 /// Pieces that wait for the saver: with more, the apply thread waits, too, and the driver finds
 /// it stalled.
@@ -24,10 +25,10 @@ pub(super) struct StateSaver {
 impl StateSaver {
     /// Saves until the apply thread closes its end, then syncs.
     pub(super) fn run(&mut self) -> Result<(), Fatal> {
-        self.work().map_err(Fatal::State)
+        self.work().map_err(|error| Fatal::State(error.into()))
     }
 
-    fn work(&mut self) -> Result<(), ApplyError> {
+    fn work(&mut self) -> Result<(), StorageError> {
         // The time of the oldest piece that is not synced.
         let mut unsynced: Option<Instant> = None;
         loop {

@@ -5,13 +5,15 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use synod_consensus::{Refusal, Role, StateMachine, StateView, Status};
+use synod_consensus::{Refusal, Role, StateMachine, StateReader, Status};
 use synod_kv::{Command, KvStore, Put, Query, Reply};
 use synod_raft::Raft;
 use synod_replica::{
     Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, ReplicaSettings,
 };
-use synod_storage::{Batch, BootId, LogStore, MemoryDisk, StateStore, StorageError, StoredGroup};
+use synod_storage::{
+    Batch, BootId, LogStore, MemoryDisk, StateStore, StorageError, StoreReader, StoredGroup,
+};
 use synod_transport::MemoryNetwork;
 use synod_types::{
     Changes, ClusterId, Epoch, GroupId, Incarnation, Instant, Membership, NodeId, Slot,
@@ -126,6 +128,11 @@ fn revision(reply: &Bytes) -> i64 {
     Reply::decode(reply).unwrap().revision.0
 }
 
+/// The newest revision that a reader shows.
+fn newest(reader: &dyn StateReader) -> i64 {
+    revision(&reader.query(&Query::Revision.encode()).unwrap())
+}
+
 #[tokio::test]
 async fn batches_that_wait_for_the_disk_become_one_commit() {
     let disk = MemoryDisk::new(Incarnation(1));
@@ -190,16 +197,6 @@ async fn a_backlog_reaches_the_disk_in_bounded_commits() {
 /// A state store whose writes fail.
 struct FullState(Box<dyn StateStore>);
 
-impl synod_storage::StoreView for FullState {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.0.get(key)
-    }
-
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> synod_storage::StoreEntries<'a> {
-        self.0.range(from, to)
-    }
-}
-
 impl StateStore for FullState {
     fn write(&mut self, _: &Changes) -> Result<(), StorageError> {
         Err(StorageError::Io { path: "state".into(), reason: "the disk is full".into() })
@@ -209,8 +206,8 @@ impl StateStore for FullState {
         self.0.sync()
     }
 
-    fn view(&self) -> Result<Box<dyn synod_storage::StoreView + Send + '_>, StorageError> {
-        self.0.view()
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        self.0.reader()
     }
 }
 
@@ -371,8 +368,7 @@ async fn shutdown_answers_and_saves_every_accepted_command() {
     disk.crash(0);
     let node = start(&disk).await;
     assert_eq!(node.replica.read_barrier().await, Ok(()));
-    let view = node.replica.view().await.unwrap();
-    assert_eq!(revision(&view.query(&Query::Revision.encode())), 101);
+    assert_eq!(newest(&*node.replica.reader().await.unwrap()), 101);
     node.stop().await;
 }
 
@@ -427,25 +423,23 @@ async fn a_read_after_the_barrier_sees_what_was_acknowledged() {
     for key in 0..50 {
         node.put(format!("key {key}")).await.unwrap().unwrap();
         assert_eq!(node.replica.read_barrier().await, Ok(()));
-        let view = node.replica.view().await.unwrap();
-        assert_eq!(revision(&view.query(&Query::Revision.encode())), 2 + key);
+        assert_eq!(newest(&*node.replica.reader().await.unwrap()), 2 + key);
     }
     node.stop().await;
 }
 
 #[tokio::test]
-async fn put_is_applied_while_64_reads_hold_views() {
+async fn put_is_applied_while_64_reads_hold_readers() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.put("before".into()).await.unwrap().unwrap();
-    let mut views = Vec::new();
+    let mut readers = Vec::new();
     for _ in 0..64 {
-        views.push(node.replica.view().await.unwrap());
+        readers.push(node.replica.reader().await.unwrap());
     }
     assert_eq!(revision(&node.put("during".into()).await.unwrap().unwrap()), 3);
-    let seen = |view: &dyn StateView| revision(&view.query(&Query::Revision.encode()));
-    assert!(views.iter().all(|view| seen(&**view) == 2), "the views stay as they were");
-    assert_eq!(seen(&*node.replica.view().await.unwrap()), 3);
+    assert!(readers.iter().all(|reader| newest(&**reader) == 2), "they stay as they were");
+    assert_eq!(newest(&*node.replica.reader().await.unwrap()), 3);
     node.stop().await;
 }
 
@@ -458,7 +452,7 @@ async fn stopping_replica_accepts_nothing_new() {
     assert_eq!(node.put("a".into()).await.unwrap(), Err(stopped.clone()));
     let replica = node.replica.clone();
     node.stop().await;
-    assert_eq!(replica.view().await.err(), Some(stopped));
+    assert_eq!(replica.reader().await.err(), Some(stopped));
 }
 
 #[tokio::test]

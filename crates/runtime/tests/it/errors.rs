@@ -8,7 +8,7 @@ use std::time::Duration;
 use synod_raft::Raft;
 use synod_runtime::storage::MemoryState;
 use synod_runtime::{
-    Changes, Entries, MemoryNetwork, NodeId, Replica, ReplicaError, Slot, StartError, StateError,
+    MemoryNetwork, NodeId, Output, Replica, ReplicaError, Slot, StartError, StateError, StateView,
     Stores, TypedMachine,
 };
 
@@ -78,11 +78,12 @@ impl TypedMachine for Asymmetric {
     type Query = ();
     type Reply = ();
 
-    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        entries.next().map_or(Ok(()), |_| Err(StateError("not mine".into())))
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        let foreign = |_| Err(StateError::Malformed("not mine".into()));
+        state.range(&[], None).next().map_or(Ok(()), foreign)
     }
 
-    fn apply(&mut self, _: Slot, _: WriteOnly, _: &mut Changes) {}
+    fn apply(&mut self, _: Slot, _: WriteOnly, _: &mut Output) {}
 
     fn query(&self, (): ()) {}
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_raft::Raft;
 use synod_runtime::{
-    Builder, Changes, ClusterId, Entries, MemoryNetwork, NodeId, Replica, Role, Slot, StateError,
+    Builder, ClusterId, MemoryNetwork, NodeId, Output, Replica, Role, Slot, StateError, StateView,
     TypedMachine, decode, encode,
 };
 
@@ -22,15 +22,14 @@ impl TypedMachine for Words {
     type Query = usize;
     type Reply = Option<String>;
 
-    fn load(&mut self, entries: Entries<'_>) -> Result<(), StateError> {
-        for (_, word) in entries {
-            self.0.push(decode(&word)?);
-        }
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        self.0 = state.range(&[], None).map(|word| decode(&word?.1)).collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    fn apply(&mut self, slot: Slot, word: String, changes: &mut Changes) -> Option<String> {
-        changes.put(slot.0.to_be_bytes().to_vec(), encode(&word));
+    fn apply(&mut self, slot: Slot, word: String, output: &mut Output) -> Option<String> {
+        output.changes.put(slot.0.to_be_bytes().to_vec(), encode(&word));
+        output.emit(word.clone());
         self.0.push(word);
         self.0.last().cloned()
     }

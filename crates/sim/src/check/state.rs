@@ -39,9 +39,12 @@ impl Oracle {
         value: Value,
     ) -> Result<Option<u64>, Box<Violation>> {
         let run = ChosenRun { first: slot, values: std::iter::once(value).collect() };
-        self.applier.apply(&run, &mut Applied::default());
+        let failed = |error: String| violation(ViolationKind::StoreFailed, [], error);
+        let applied = self.applier.apply(&run, &mut Applied::default());
+        applied.map_err(|error| failed(error.to_string()))?;
         self.digests.push(self.applier.digest());
-        let last = Last::decode(&self.applier.query(LAST)).unwrap_or_default();
+        let last = self.applier.query(LAST).map_err(|error| failed(error.to_string()))?;
+        let last = Last::decode(&last).unwrap_or_default();
         if last.slot != slot {
             return Ok(None);
         }

@@ -123,7 +123,7 @@ impl<P: Protocol> Cluster<P> {
                 let query =
                     history.op(id).map(|op| running.applier.query(&operations::query(op).encode()));
                 self.complete(id, &operation, |op| {
-                    operations::outcome(op, kv::Reply::decode(&query?).ok()?)
+                    operations::outcome(op, kv::Reply::decode(&query?.ok()?).ok()?)
                 })?;
                 OperationState::Done(applied)
             }
@@ -213,7 +213,7 @@ impl<P: Protocol> Cluster<P> {
     #[must_use]
     pub fn value(&self, node: NodeId, key: u8) -> Option<Bytes> {
         let running = self.world.nodes[World::<P>::index(node)].running.as_ref()?;
-        value_in(|query| running.applier.query(query), key)
+        value_in(|query| running.applier.query(query).ok(), key)
     }
 }
 

@@ -6,10 +6,13 @@ use super::network::throughput::time_for;
 use super::node::ApplyTask;
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use synod_consensus::Protocol;
-use synod_replica::{Driver, Event};
+use synod_replica::{ApplyError, Driver, Event};
+use synod_types::NodeId;
 
 /// Maximum number of tasks of the apply thread between two reports.
 const APPLY_ROUND: usize = 256;
+/// Stored keys that a state machine removes at most between two writes of its state.
+const MAINTAIN_KEYS: usize = 64;
 
 impl<P: Protocol> Cluster<P> {
     /// Handles the end of a sync, unless it was delayed.
@@ -114,7 +117,8 @@ impl<P: Protocol> Cluster<P> {
         for task in running.to_apply.drain(..tasks) {
             match task {
                 ApplyTask::Run(run) => {
-                    running.applier.apply(&run, report.get_or_insert_default());
+                    let applied = running.applier.apply(&run, report.get_or_insert_default());
+                    applied.map_err(|error| store_failed(this.id, &error))?;
                 }
                 ApplyTask::Read(_) => reads += 1,
             }
@@ -147,12 +151,11 @@ impl<P: Protocol> Cluster<P> {
         let sync = this.rng.persist.chance(plan.state_sync);
         let id = this.id;
         if let Some(running) = this.running.as_mut() {
+            let maintained = running.applier.maintain(MAINTAIN_KEYS);
+            maintained.map_err(|error| store_failed(id, &error))?;
             running.applier.seal();
             if sync {
-                let synced = running.applier.sync();
-                synced.map_err(|error| {
-                    violation(ViolationKind::StoreFailed, [id], error.to_string())
-                })?;
+                running.applier.sync().map_err(|error| store_failed(id, &error))?;
             }
         }
         let at = self.world.now + this.rng.persist.duration(&plan.persist);
@@ -167,9 +170,7 @@ impl<P: Protocol> Cluster<P> {
         let Some(running) = this.running.as_mut() else { return Ok(()) };
         let id = this.id;
         let stored = running.applier.persist(running.durable);
-        let is_new = stored
-            .map_err(|error| violation(ViolationKind::StoreFailed, [id], error.to_string()))?;
-        if !is_new {
+        if !stored.map_err(|error| store_failed(id, &error))? {
             return Ok(());
         }
         let slot = running.applier.persisted();
@@ -181,4 +182,8 @@ impl<P: Protocol> Cluster<P> {
         let text = format!("state stored through slot {slot}, which the synced log lacks");
         Err(violation(ViolationKind::StateAheadOfLog, [id], text))
     }
+}
+
+fn store_failed(node: NodeId, error: &ApplyError) -> Box<Violation> {
+    violation(ViolationKind::StoreFailed, [node], error.to_string())
 }

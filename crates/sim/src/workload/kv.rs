@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use std::fmt;
-use synod_consensus::{StateError, StateMachine, StateView};
+use synod_consensus::{Output, StateError, StateMachine, StateReader, StateView};
 use synod_kv as kv;
-use synod_types::{Changes, Slot};
+use synod_types::Slot;
 
 /// Query for the operation that a machine applied last.
 pub(crate) const LAST: &[u8] = b"";
@@ -68,9 +68,9 @@ pub(crate) fn read_reply(bytes: &[u8]) -> Option<(u64, kv::Reply)> {
 }
 
 /// Returns the value of one key in a machine's state; empty if the key does not exist.
-pub(crate) fn value_in(query: impl FnOnce(&[u8]) -> Bytes, key: u8) -> Option<Bytes> {
+pub(crate) fn value_in(query: impl FnOnce(&[u8]) -> Option<Bytes>, key: u8) -> Option<Bytes> {
     let keys = kv::KeyRange::one(vec![key]);
-    let reply = query(&kv::Query::Range(kv::Range::new(keys)).encode());
+    let reply = query(&kv::Query::Range(kv::Range::new(keys)).encode())?;
     let kv::ReplyBody::Op(kv::OpAnswer::Range(found)) =
         kv::Reply::decode(&reply).ok()?.answer.ok()?
     else {
@@ -88,32 +88,36 @@ impl Last {
 }
 
 impl StateMachine for Machine {
-    fn load(
+    fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        self.last = Last::default();
+        self.store.load(state)
+    }
+
+    fn apply(
         &mut self,
-        entries: &mut dyn Iterator<Item = (Bytes, Bytes)>,
-    ) -> Result<(), StateError> {
-        self.store.load(entries)
-    }
-
-    fn apply(&mut self, slot: Slot, command: &[u8], changes: &mut Changes) -> Bytes {
-        let Some((id, body)) = split(command) else { return Bytes::new() };
-        let reply = numbered(id, &self.store.apply(slot, body, changes));
+        slot: Slot,
+        command: &[u8],
+        state: &dyn StateView,
+        output: &mut Output,
+    ) -> Result<Bytes, StateError> {
+        let Some((id, body)) = split(command) else { return Ok(Bytes::new()) };
+        let reply = numbered(id, &self.store.apply(slot, body, state, output)?);
         self.last = Last { slot, id, reply: reply.clone() };
-        reply
+        Ok(reply)
     }
 
-    fn view(&self) -> Box<dyn StateView> {
-        Box::new(self.clone())
+    fn reader(&self, _: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
+        Ok(Box::new(self.clone()))
     }
 }
 
-impl StateView for Machine {
-    fn query(&self, query: &[u8]) -> Bytes {
+impl StateReader for Machine {
+    fn query(&self, query: &[u8]) -> Result<Bytes, StateError> {
         if query != LAST {
             return self.store.query(query);
         }
         let Last { slot, id, reply } = &self.last;
-        numbered(slot.0, &numbered(*id, reply))
+        Ok(numbered(slot.0, &numbered(*id, reply)))
     }
 }
 
@@ -181,25 +185,30 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use synod_types::Changes;
 
-    fn apply(machine: &mut Machine, command: &Command) -> (Bytes, Changes) {
-        let mut changes = Changes::new();
-        let reply = machine.apply(Slot(command.id), &command.encode(), &mut changes);
-        (reply, changes)
+    impl Machine {
+        /// Applies a command to a machine without a store; returns the reply and the changes.
+        pub(crate) fn apply_alone(&mut self, slot: u64, command: &[u8]) -> (Bytes, Changes) {
+            let mut output = Output::new();
+            let reply = self.apply(Slot(slot), command, &BTreeMap::new(), &mut output);
+            (reply.unwrap(), output.changes)
+        }
     }
 
     #[test]
     fn a_reply_names_its_command_and_the_machine_its_last() {
         let mut machine = Machine::default();
         let command = Command::put(7, b'k', "v");
-        let (reply, changes) = apply(&mut machine, &command);
+        let (reply, changes) = machine.apply_alone(command.id, &command.encode());
         assert!(!changes.as_slice().is_empty());
         let (id, said) = read_reply(&reply).unwrap();
         assert_eq!((id, said.answer.is_ok()), (7, true));
-        let last = Last::decode(&machine.query(LAST)).unwrap();
+        let last = Last::decode(&machine.query(LAST).unwrap()).unwrap();
         assert_eq!(last, Last { slot: Slot(7), id: 7, reply });
-        assert_eq!(value_in(|query| machine.query(query), b'k').as_deref(), Some(&b"v"[..]));
-        assert_eq!(value_in(|query| machine.query(query), b'l').as_deref(), Some(&b""[..]));
+        assert_eq!(value_in(|query| machine.query(query).ok(), b'k').as_deref(), Some(&b"v"[..]));
+        assert_eq!(value_in(|query| machine.query(query).ok(), b'l').as_deref(), Some(&b""[..]));
     }
 
     #[test]
@@ -227,10 +236,9 @@ mod tests {
     #[test]
     fn invalid_command_bytes_change_nothing() {
         let mut machine = Machine::default();
-        let mut changes = Changes::new();
-        machine.apply(Slot(1), b"short", &mut changes);
-        machine.apply(Slot(2), b"eightbytes and nonsense", &mut changes);
-        assert!(changes.as_slice().is_empty());
+        for (slot, command) in [(1, &b"short"[..]), (2, b"eightbytes and nonsense")] {
+            assert!(machine.apply_alone(slot, command).1.is_empty());
+        }
         assert_eq!(Command::decode(b"eightbytes and nonsense"), None);
     }
 }

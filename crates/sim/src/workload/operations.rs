@@ -190,8 +190,7 @@ mod tests {
     use super::*;
     use crate::workload::kv::{Command, Machine, read_reply};
     use synod_checker::{History, Options, check};
-    use synod_consensus::{StateMachine, StateView};
-    use synod_types::{Changes, Slot};
+    use synod_consensus::StateReader;
 
     fn draw(rng: &mut SimRng, id: u64, keys: u64, expected: &ExpectedValues) -> Op {
         let (kind, number, value) = (rng.below(4), rng.below(keys), format!("{id}."));
@@ -214,7 +213,7 @@ mod tests {
             let op = draw(&mut rng, id, 5, &expected);
             let call = history.invoke(id, op.clone());
             let bytes = Command { id, body: command(&op) }.encode();
-            let reply = machine.apply(Slot(id), &bytes, &mut Changes::new());
+            let (reply, _) = machine.apply_alone(id, &bytes);
             let (replied_id, reply) = read_reply(&reply).unwrap();
             let observed = outcome(&op, reply).unwrap_or_else(|| panic!("{op} has no outcome"));
             if let Outcome::Txn { succeeded: is_held, .. } = &observed {
@@ -235,13 +234,13 @@ mod tests {
     fn read_of_the_state_equals_read_through_the_log() {
         let mut machine = Machine::default();
         let bytes = Command::put(1, b'a', "1.").encode();
-        machine.apply(Slot(1), &bytes, &mut Changes::new());
+        machine.apply_alone(1, &bytes);
         let pair = Txn::new().then(TxnOp::get("a")).then(TxnOp::get("b"));
         for op in [Op::get("a"), Op::get("b"), pair.into()] {
-            let reply = machine.query(&query(&op).encode());
+            let reply = machine.query(&query(&op).encode()).unwrap();
             let observed = outcome(&op, kv::Reply::decode(&reply).unwrap());
             let logged = Command { id: 2, body: command(&op) }.encode();
-            let reply = machine.apply(Slot(2), &logged, &mut Changes::new());
+            let (reply, _) = machine.apply_alone(2, &logged);
             assert_eq!(outcome(&op, read_reply(&reply).unwrap().1), observed);
             assert!(observed.is_some(), "{op}");
         }
@@ -252,7 +251,7 @@ mod tests {
         let mut machine = Machine::default();
         let mut execute = |op: &Op| {
             let bytes = Command { id: 1, body: command(op) }.encode();
-            read_reply(&machine.apply(Slot(1), &bytes, &mut Changes::new())).unwrap().1
+            read_reply(&machine.apply_alone(1, &bytes).0).unwrap().1
         };
         let (get, put) = (Op::get("a"), Op::put("a", "1."));
         let (found, done) = (execute(&get), execute(&put));

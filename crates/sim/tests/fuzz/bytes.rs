@@ -5,9 +5,10 @@ use crate::cores::Cluster;
 use crate::{assert_memory_is_bounded, fuzz, mutated};
 use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use synod_basic_paxos::BasicPaxos;
-use synod_consensus::{Protocol, Refusal, StateMachine, StateView, Write};
+use synod_consensus::{Output, Protocol, Refusal, StateMachine, StateReader, Write};
 use synod_kv::{
     Command, Compare, CompareOperand, CompareRelation, DeleteRange, KeyRange, KvStore, Op, Put,
     Query, Range, Reply, Txn,
@@ -20,7 +21,7 @@ use synod_replica::{
 };
 use synod_storage::LogOp;
 use synod_types::{
-    Changes, ClusterId, Epoch, GroupId, Incarnation, Membership, NodeId, Slot, Value, Values,
+    ClusterId, Epoch, GroupId, Incarnation, Membership, NodeId, Slot, Value, Values,
 };
 
 const ENVELOPE: Envelope = Envelope {
@@ -194,13 +195,14 @@ fn store_commands_decode_from_any_bytes() {
             if let Ok(command) = Command::decode(&bytes) {
                 assert_eq!(Command::decode(&command.encode()), Ok(command));
             }
-            let reply = store.apply(Slot(slot), &bytes, &mut Changes::new());
+            let reply = store.apply(Slot(slot), &bytes, &BTreeMap::new(), &mut Output::new());
+            let reply = reply.expect("no store is read");
             let reply = Reply::decode(&reply).expect("every command has a reply");
             let corrupted = mutated(&reply.encode(), u)?;
             if let Ok(reply) = Reply::decode(&corrupted) {
                 assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
             }
-            let _ = store.query(&bytes);
+            store.query(&bytes).expect("no store is read");
         }
         Ok(())
     });

@@ -4,6 +4,9 @@ use super::{Fixture, SCRIPTS, StateStep, random_bytes, state_steps};
 use crate::{StateStore, StoreView};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use synod_types::{Change, Changes};
 
 type Map = BTreeMap<Bytes, Bytes>;
@@ -19,6 +22,8 @@ where
     keys_are_ordered_bytes(fixture());
     batch_is_applied_in_order(fixture());
     view_does_not_change(fixture());
+    view_is_read_on_another_thread_while_the_store_is_written(fixture());
+    view_outlives_its_store(fixture());
     synced_batches_survive_a_crash(fixture());
     crash_keeps_a_prefix_of_whole_batches(fixture());
     for seed in 0..SCRIPTS {
@@ -38,8 +43,13 @@ where
     // The states that a crash may leave: at the last sync, and after each batch since. The last is the
     // present state.
     let mut history = vec![Map::new()];
+    let mut earlier = None;
     for (at, step) in steps.iter().enumerate() {
         let when = format!("step {at}, {step:?}");
+        if matches!(step, StateStep::Restart | StateStep::Crash) {
+            // A view keeps the store open.
+            earlier = None;
+        }
         match step {
             StateStep::Write(changes) => {
                 write(&mut store, changes);
@@ -62,15 +72,19 @@ where
                 history = vec![survivor(&store, &history, &when)];
             }
         }
-        check(&store, &history[history.len() - 1], &when);
-        let view = store.view().unwrap_or_else(|error| panic!("{when}: view: {error}"));
-        check(&*view, &history[history.len() - 1], &format!("{when}, in a view"));
+        let present = history[history.len() - 1].clone();
+        check(&*store.reader(), &present, &when);
+        let view = view(&store, &when);
+        check(&*view, &present, &format!("{when}, in a view"));
+        if let Some((view, expected)) = earlier.replace((view, present)) {
+            check(&*view, &expected, &format!("{when}, in a view from before"));
+        }
     }
 }
 
 /// Returns the state after a crash, which must be one of the permitted ones.
 fn survivor(store: &impl StateStore, history: &[Map], when: &str) -> Map {
-    let found = entries(store, b"", None, when).into_iter().collect();
+    let found = entries(&*store.reader(), b"", None, when).into_iter().collect();
     assert!(
         history.contains(&found),
         "{when}: {found:?} is the state after none of the batches since the last sync: {history:?}"
@@ -89,6 +103,10 @@ fn apply(map: &mut Map, changes: &Changes) {
 
 fn write(store: &mut impl StateStore, changes: &Changes) {
     store.write(changes).unwrap_or_else(|error| panic!("write of {changes:?}: {error}"));
+}
+
+fn view(store: &impl StateStore, when: &str) -> Arc<dyn StoreView> {
+    store.reader().view().unwrap_or_else(|error| panic!("{when}: view: {error}"))
 }
 
 fn check<V: StoreView + ?Sized>(view: &V, expected: &Map, when: &str) {
@@ -135,7 +153,7 @@ fn keys_are_ordered_bytes<F: Fixture<Store: StateStore>>(mut fixture: F) {
     write(&mut store, &changes);
     let mut expected = Map::new();
     apply(&mut expected, &changes);
-    check(&store, &expected, "keys are ordered as bytes");
+    check(&*store.reader(), &expected, "keys are ordered as bytes");
 }
 
 fn batch_is_applied_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
@@ -146,23 +164,67 @@ fn batch_is_applied_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
     changes.append(&mut puts(&[("c", "3")]));
     write(&mut store, &changes);
     let expected = Map::from([("a".into(), "2".into()), ("c".into(), "3".into())]);
-    check(&store, &expected, "later changes of a batch win");
+    check(&*store.reader(), &expected, "later changes of a batch win");
 }
 
 fn view_does_not_change<F: Fixture<Store: StateStore>>(mut fixture: F) {
     let mut store = fixture.open();
     write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
     let before = Map::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
-    let view = store.view().expect("a view");
+    let (reader, view) = (store.reader(), view(&store, "after a write"));
     // Two ranges at once, one of them half read: ranges of a view are independent.
     let mut first = view.range(b"", None);
     assert!(first.next().is_some(), "a range over two keys");
     check(&*view, &before, "a view");
-    assert_eq!(first.count(), 1, "a range goes on where it was");
+    assert_eq!(first.next().transpose().expect("an entry"), Some(("b".into(), "1".into())));
+    write(&mut store, &puts(&[("a", "2"), ("c", "1")]));
+    check(&*view, &before, "a view after a write");
+    store.sync().expect("a sync");
+    check(&*view, &before, "a view after a sync");
+    let mut after = before;
+    apply(&mut after, &puts(&[("a", "2"), ("c", "1")]));
+    check(&*reader, &after, "a reader shows what was written after it was taken");
+    check(&*reader.view().expect("a view"), &after, "a later view");
+}
+
+fn view_is_read_on_another_thread_while_the_store_is_written<F>(mut fixture: F)
+where
+    F: Fixture<Store: StateStore>,
+{
+    let mut store = fixture.open();
+    write(&mut store, &puts(&[("a", "0"), ("b", "0")]));
+    let before = Map::from([("a".into(), "0".into()), ("b".into(), "0".into())]);
+    let (reader, view) = (store.reader(), view(&store, "after a write"));
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let read = || {
+            while !ended.load(Ordering::Acquire) {
+                check(&*view, &before, "a view while the store is written");
+                let now = reader.view().expect("a view");
+                let values = [b"a", b"b"].map(|key| now.get(key).expect("a read"));
+                assert_eq!(values[0], values[1], "a view shows all of a batch or nothing");
+            }
+        };
+        let reading = scope.spawn(read);
+        for round in ["1", "2", "3", "4", "5", "6", "7", "8"] {
+            write(&mut store, &puts(&[("a", round), ("b", round), ("c", round)]));
+            store.sync().expect("a sync");
+        }
+        ended.store(true, Ordering::Release);
+        reading.join().expect("the reading thread fails");
+    });
+}
+
+fn view_outlives_its_store<F: Fixture<Store: StateStore>>(mut fixture: F) {
+    let mut store = fixture.open();
+    write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
+    store.sync().expect("a sync");
+    let expected = Map::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
+    let view = view(&store, "after a sync");
+    drop(store);
+    check(&*view, &expected, "a view of a store that was dropped");
     drop(view);
-    write(&mut store, &puts(&[("a", "2")]));
-    let after = Map::from([("a".into(), "2".into()), ("b".into(), "1".into())]);
-    check(&*store.view().expect("a view"), &after, "a later view");
+    check(&*fixture.open().reader(), &expected, "a store opened after its last view was dropped");
 }
 
 fn synced_batches_survive_a_crash<F: Fixture<Store: StateStore>>(mut fixture: F) {
@@ -175,8 +237,9 @@ fn synced_batches_survive_a_crash<F: Fixture<Store: StateStore>>(mut fixture: F)
     store.sync().expect("a sync");
     let expected = Map::from([("b".into(), "1".into())]);
     fixture.crash(store);
-    check(&fixture.open(), &expected, "synced batches survive a crash");
-    check(&fixture.open(), &expected, "synced batches survive a restart");
+    for what in ["synced batches survive a crash", "synced batches survive a restart"] {
+        check(&*fixture.open().reader(), &expected, what);
+    }
 }
 
 fn crash_keeps_a_prefix_of_whole_batches<F: Fixture<Store: StateStore>>(mut fixture: F) {
@@ -192,5 +255,5 @@ fn crash_keeps_a_prefix_of_whole_batches<F: Fixture<Store: StateStore>>(mut fixt
     fixture.crash(store);
     let left = survivor(&fixture.open(), &history, "a crash keeps whole batches, the oldest");
     // The next start must find the same state.
-    check(&fixture.open(), &left, "the state found by a start is durable");
+    check(&*fixture.open().reader(), &left, "the state found by a start is durable");
 }

@@ -12,16 +12,33 @@ use rocksdb::{
 };
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use synod_types::Incarnation;
 
-/// A store's database. Its fields are dropped in this order: the lock goes last.
+/// A store's database.
 pub(super) struct Database {
-    db: DB,
+    open: Arc<OpenDb>,
     kind: Kind,
     high_water: HighWater,
     /// True if a write failed. The content of the disk is unknown from then on.
     failed: bool,
+}
+
+/// The instance of RocksDB, which readers share. It is closed when the store and all readers are dropped,
+/// the lock last: the fields are dropped in this order.
+pub(super) struct OpenDb {
+    db: DB,
     dir: DataDir,
+}
+
+impl OpenDb {
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    pub(super) fn explain(&self, error: &rocksdb::Error) -> StorageError {
+        explain(&self.dir.database(), None, error)
+    }
 }
 
 impl Database {
@@ -49,9 +66,10 @@ impl Database {
         let db = DB::open(&options(marker.kind, true), &path);
         let db = db.map_err(|error| explain(&path, None, &error))?;
         let high_water = HighWater::create(&dir.high_water(), 0)?;
-        let mut database = Self { db, kind: marker.kind, high_water, failed: false, dir };
+        let open = Arc::new(OpenDb { db, dir });
+        let mut database = Self { open, kind: marker.kind, high_water, failed: false };
         let boot_id = database.record_boot(marker, 1)?;
-        database.dir.finish_creation()?;
+        database.open.dir.finish_creation()?;
         Ok((database, boot_id))
     }
 
@@ -68,7 +86,8 @@ impl Database {
         let opened = DB::open(&options(marker.kind, false), &path);
         let opened = opened.map_err(|error| explain(&path, end.as_deref(), &error));
         let db = opened.map_err(|error| attribute_to_torn_entry(torn.as_ref(), error))?;
-        let mut database = Self { db, kind: marker.kind, high_water, failed: false, dir };
+        let open = Arc::new(OpenDb { db, dir });
+        let mut database = Self { open, kind: marker.kind, high_water, failed: false };
         database
             .check_high_water(end)
             .map_err(|error| attribute_to_torn_entry(torn.as_ref(), error))?;
@@ -79,7 +98,7 @@ impl Database {
 
     /// Rejects a database that ends before the last write known to be durable.
     fn check_high_water(&self, end: Option<PathBuf>) -> Result<(), StorageError> {
-        let (found, reached) = (self.db.latest_sequence_number(), self.high_water.reached());
+        let (found, reached) = (self.open.db.latest_sequence_number(), self.high_water.reached());
         if found >= reached {
             return Ok(());
         }
@@ -88,7 +107,7 @@ impl Database {
             Kind::State => "the manifest",
         };
         Err(StorageError::Damaged {
-            path: end.unwrap_or_else(|| self.dir.database()),
+            path: end.unwrap_or_else(|| self.open.dir.database()),
             reason: format!(
                 "the database ends at write {found}, but {reached} was durable: \
                  {what} was cut short or is missing"
@@ -131,8 +150,8 @@ impl Database {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.attempt(|this| {
-            this.db.write_opt(batch, &options).map_err(|error| this.explain(&error))?;
-            this.high_water.raise(this.db.latest_sequence_number())
+            this.open.db.write_opt(batch, &options).map_err(|error| this.explain(&error))?;
+            this.high_water.raise(this.open.db.latest_sequence_number())
         })
     }
 
@@ -141,7 +160,7 @@ impl Database {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         self.attempt(|this| {
-            this.db.write_opt(batch, &options).map_err(|error| this.explain(&error))
+            this.open.db.write_opt(batch, &options).map_err(|error| this.explain(&error))
         })
     }
 
@@ -149,8 +168,8 @@ impl Database {
     /// rare, so its mark is never old.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.attempt(|this| {
-            this.db.flush().map_err(|error| this.explain(&error))?;
-            this.high_water.raise(this.db.latest_sequence_number())?;
+            this.open.db.flush().map_err(|error| this.explain(&error))?;
+            this.high_water.raise(this.open.db.latest_sequence_number())?;
             this.high_water.sync()
         })
     }
@@ -161,7 +180,7 @@ impl Database {
     ) -> Result<(), StorageError> {
         if self.failed {
             return Err(StorageError::Io {
-                path: self.dir.path().into(),
+                path: self.open.dir.path().into(),
                 reason: "an earlier write failed, so nothing more is written".into(),
             });
         }
@@ -172,7 +191,7 @@ impl Database {
 
     /// Reads the record under `key`.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StorageError> {
-        let value = self.db.get_pinned(key).map_err(|error| self.explain(&error))?;
+        let value = self.open.db.get_pinned(key).map_err(|error| self.explain(&error))?;
         value.map(|value| self.decode(key, &value)).transpose()
     }
 
@@ -187,22 +206,27 @@ impl Database {
     /// Returns the error of a log that is not the one that was written.
     pub(super) fn mismatch(&self, mismatch: LogMismatch) -> StorageError {
         let path = match mismatch {
-            LogMismatch::TooNew(_) => self.dir.path().into(),
-            LogMismatch::Damaged(_) => self.dir.database(),
+            LogMismatch::TooNew(_) => self.open.dir.path().into(),
+            LogMismatch::Damaged(_) => self.open.dir.database(),
         };
         mismatch.at(path)
     }
 
+    /// Returns the instance, for readers.
+    pub(super) fn open_db(&self) -> &Arc<OpenDb> {
+        &self.open
+    }
+
     pub(super) fn db(&self) -> &DB {
-        &self.db
+        &self.open.db
     }
 
     pub(super) fn explain(&self, error: &rocksdb::Error) -> StorageError {
-        explain(&self.dir.database(), None, error)
+        self.open.explain(error)
     }
 
     pub(super) fn damaged(&self, reason: String) -> StorageError {
-        StorageError::Damaged { path: self.dir.database(), reason }
+        StorageError::Damaged { path: self.open.dir.database(), reason }
     }
 }
 
@@ -317,7 +341,7 @@ mod tests {
         let identity = StoreIdentity { cluster: ClusterId(1), node: NodeId(1) };
         let (mut database, _) =
             Database::open(folder.path(), Kind::Log, identity, Incarnation(1)).unwrap();
-        let sequence = database.db.latest_sequence_number();
+        let sequence = database.open.db.latest_sequence_number();
         let full = || StorageError::Io { path: folder.path().into(), reason: "full".into() };
         assert!(database.attempt(|_| Err(full())).is_err());
         let mut batch = WriteBatch::default();
@@ -326,7 +350,7 @@ mod tests {
         assert!(error.to_string().contains("an earlier write failed"), "{error}");
         assert!(database.sync().is_err(), "a sync is never tried again");
         assert!(database.write(WriteBatch::default()).is_err());
-        assert_eq!(database.db.latest_sequence_number(), sequence);
+        assert_eq!(database.open.db.latest_sequence_number(), sequence);
     }
 
     #[test]

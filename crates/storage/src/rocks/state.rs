@@ -1,11 +1,15 @@
 //! The state store on RocksDB.
 
 use super::data_dir::Kind;
-use super::database::Database;
-use crate::{StateStore, StorageError, StoreEntries, StoreIdentity, StoreView};
+use super::database::{Database, OpenDb};
+use crate::{StateStore, StorageError, StoreEntries, StoreIdentity, StoreReader, StoreView};
 use bytes::Bytes;
-use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode, WriteBatch};
+use rocksdb::{
+    DB, DBPinnableSlice, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode,
+    WriteBatch,
+};
 use std::path::Path;
+use std::sync::Arc;
 use synod_types::{Change, Changes, Incarnation};
 
 /// State store on RocksDB, in a folder of its own.
@@ -37,19 +41,6 @@ impl RocksState {
     }
 }
 
-impl StoreView for RocksState {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.database.db().get_pinned(prefixed(key));
-        let value = value.map_err(|error| self.database.explain(&error))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
-    }
-
-    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
-        let cursor = self.database.db().raw_iterator_opt(read_options(to));
-        Box::new(Range::new(&self.database, cursor, from))
-    }
-}
-
 impl StateStore for RocksState {
     fn write(&mut self, changes: &Changes) -> Result<(), StorageError> {
         let mut batch = WriteBatch::default();
@@ -74,44 +65,76 @@ impl StateStore for RocksState {
         self.database.sync()
     }
 
-    fn view(&self) -> Result<Box<dyn StoreView + Send + '_>, StorageError> {
-        Ok(Box::new(View { database: &self.database, snapshot: self.database.db().snapshot() }))
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        Arc::new(Reader(Arc::clone(self.database.open_db())))
     }
 }
 
-/// A RocksDB snapshot.
-struct View<'s> {
-    database: &'s Database,
-    snapshot: SnapshotWithThreadMode<'s, DB>,
-}
+/// Reads the present content.
+struct Reader(Arc<OpenDb>);
 
-impl StoreView for View<'_> {
+impl StoreView for Reader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.snapshot.get_pinned(prefixed(key));
-        let value = value.map_err(|error| self.database.explain(&error))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        copied(&self.0, self.0.db().get_pinned(prefixed(key)))
     }
 
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
-        let cursor = self.snapshot.raw_iterator_opt(read_options(to));
-        Box::new(Range::new(self.database, cursor, from))
+        let cursor = self.0.db().raw_iterator_opt(read_options(to));
+        Box::new(Range::new(&self.0, cursor, from))
     }
 }
 
+impl StoreReader for Reader {
+    fn view(&self) -> Result<Arc<dyn StoreView>, StorageError> {
+        let snapshot = OwnedSnapshot::new(Arc::clone(&self.0), |open| open.db().snapshot());
+        Ok(Arc::new(View(snapshot)))
+    }
+}
+
+type Snapshot<'a> = SnapshotWithThreadMode<'a, DB>;
+
+self_cell::self_cell!(
+    /// A RocksDB snapshot with the database that it borrows.
+    struct OwnedSnapshot {
+        owner: Arc<OpenDb>,
+        #[covariant]
+        dependent: Snapshot,
+    }
+);
+
+/// Reads a RocksDB snapshot.
+struct View(OwnedSnapshot);
+
+impl StoreView for View {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        copied(self.0.borrow_owner(), self.0.borrow_dependent().get_pinned(prefixed(key)))
+    }
+
+    fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
+        let cursor = self.0.borrow_dependent().raw_iterator_opt(read_options(to));
+        Box::new(Range::new(self.0.borrow_owner(), cursor, from))
+    }
+}
+
+/// Copies a value out of RocksDB's memory.
+fn copied(
+    open: &OpenDb,
+    value: Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>,
+) -> Result<Option<Bytes>, StorageError> {
+    let value = value.map_err(|error| open.explain(&error))?;
+    Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+}
+
 struct Range<'a> {
-    database: &'a Database,
+    open: &'a OpenDb,
     cursor: DBRawIteratorWithThreadMode<'a, DB>,
     ended: bool,
 }
 
 impl<'a> Range<'a> {
-    fn new(
-        database: &'a Database,
-        mut cursor: DBRawIteratorWithThreadMode<'a, DB>,
-        from: &[u8],
-    ) -> Self {
+    fn new(open: &'a OpenDb, mut cursor: DBRawIteratorWithThreadMode<'a, DB>, from: &[u8]) -> Self {
         cursor.seek(prefixed(from));
-        Self { database, cursor, ended: false }
+        Self { open, cursor, ended: false }
     }
 }
 
@@ -129,7 +152,7 @@ impl Iterator for Range<'_> {
         }
         // The status distinguishes the end of the range from a failed read.
         self.ended = true;
-        self.cursor.status().err().map(|error| Err(self.database.explain(&error)))
+        self.cursor.status().err().map(|error| Err(self.open.explain(&error)))
     }
 }
 

@@ -167,11 +167,28 @@ fn views_do_not_affect_each_other() {
     changes.put("a", "1");
     changes.put("b", "2");
     state.write(&changes).unwrap();
-    let (one, two) = (state.view().unwrap(), state.view().unwrap());
-    let reader = std::thread::scope(|scope| {
-        // A view may be read on another thread: a snapshot leaves while the state is served.
-        scope.spawn(move || one.range(b"", None).map(Result::unwrap).count()).join().unwrap()
-    });
-    assert_eq!(reader, 2);
+    let reader = state.reader();
+    let (one, two) = (reader.view().unwrap(), reader.view().unwrap());
+    assert_eq!(one.range(b"", None).map(Result::unwrap).count(), 2);
+    drop(one);
     assert_eq!(two.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn state_is_locked_until_its_last_view_is_dropped() {
+    let root = scratch();
+    let mut state = RocksState::open(root.path(), ME).unwrap();
+    let mut changes = Changes::new();
+    changes.put("a", "1");
+    state.write(&changes).unwrap();
+    state.sync().unwrap();
+    let (reader, view) = (state.reader(), state.reader().view().unwrap());
+    drop(state);
+    assert!(matches!(RocksState::open(root.path(), ME), Err(StorageError::Io { .. })));
+    drop(reader);
+    assert!(matches!(RocksState::open(root.path(), ME), Err(StorageError::Io { .. })));
+    assert_eq!(view.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    drop(view);
+    let state = RocksState::open(root.path(), ME).unwrap();
+    assert_eq!(state.reader().get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
 }

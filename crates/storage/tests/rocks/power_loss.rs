@@ -5,7 +5,7 @@ use crate::damage::{content, flipped, read, sized_run, zeroed};
 use crate::{BORN, ME, copy, scratch};
 use std::fs;
 use std::path::{Path, PathBuf};
-use synod_storage::{Batch, LogStore, RocksLog, RocksState, StateStore, StorageError, StoreView};
+use synod_storage::{Batch, LogStore, RocksLog, RocksState, StateStore, StorageError};
 use synod_types::{Changes, GroupId};
 
 const PAGE: usize = 4096;
@@ -204,7 +204,7 @@ fn put(state: &mut RocksState, at: u8) {
 
 /// The last batch that a state holds, which is a prefix of those written.
 fn last(path: &Path) -> Result<u8, StorageError> {
-    let state = RocksState::open(path, ME)?;
+    let state = RocksState::open(path, ME)?.reader();
     let last = state.get(b"last")?.expect("a first batch was synced")[0];
     let keys: Result<Vec<_>, _> = state.range(b"", Some(b"l")).map(|e| e.map(|e| e.0)).collect();
     let expected: Vec<_> = (0..=last).map(|at| vec![at]).collect();
