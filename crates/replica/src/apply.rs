@@ -227,7 +227,8 @@ impl Applier {
     }
 
     /// Ends a piece: what was applied so far may become durable as a whole, with the sessions that
-    /// changed since the last piece. Call it from time to time, and before the last [`persist`](Self::persist) of a clean stop.
+    /// changed since the last piece. Call it from time to time, and before the last
+    /// [`persist`](Self::persist) of a clean stop.
     pub fn seal(&mut self) {
         let sealed = self.state.sealed().unwrap_or(self.persisted);
         // Maintenance changes the state without a slot.

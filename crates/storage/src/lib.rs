@@ -3,8 +3,9 @@
 //!
 //! A [`LogStore`] commits atomic batches that are durable when [`commit`](LogStore::commit) returns. A
 //! [`StateStore`] holds ordered keys and may lag behind the log until it is
-//! [synced](StateStore::sync); other threads read it through a [`StoreReader`]. Both block, so the caller dedicates a thread to each. The crate is
-//! independent of the protocol: stamps, hard states and bases are bytes.
+//! [synced](StateStore::sync); other threads read it through a [`StoreReader`]. Both block, so the caller
+//! dedicates a thread to each. The crate is independent of the protocol: stamps, hard states and bases
+//! are bytes.
 //!
 //! ```
 //! use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, StoredRun, conformance};
