@@ -12,10 +12,10 @@ pub enum Change {
     Delete(Bytes),
 }
 
-/// Changes of the state store, in order. Later changes take precedence.
+/// Changes of the state store, in order. A later change of a key replaces an earlier one.
 ///
-/// A state machine appends its changes while it applies commands. The apply side writes them to the state
-/// store in one atomic batch with the applied slot.
+/// A state machine appends its changes while it applies commands. Its caller then writes them to the state
+/// store in one atomic batch, together with the applied slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     list: Vec<Change>,

@@ -34,7 +34,8 @@ number!(
     "g"
 );
 number!(
-    /// Number of a group's configuration, incremented by every membership change.
+    /// Number of a group's configuration: 0 for the first. Membership changes, which would increment it, are
+    /// not implemented.
     Epoch,
     "e"
 );
@@ -54,12 +55,13 @@ number!(
     "w"
 );
 number!(
-    /// Id of a proposal between a driver and its protocol core. Each proposal is either placed or refused.
+    /// Id by which a driver and its protocol core refer to a proposal. The core either places each proposal in a
+    /// slot of its log or refuses it.
     Ticket,
     "k"
 );
 number!(
-    /// Id of a linearizable read between a driver and its protocol core.
+    /// Id by which a driver and its protocol core refer to a linearizable read.
     ReadId,
     "r"
 );
@@ -69,7 +71,8 @@ number!(
     "c"
 );
 number!(
-    /// Random id of a store, drawn at its creation. Distinguishes a recreated store from a wiped one.
+    /// Random id of a store, drawn when the store is created. If a node's disk is wiped and its store created
+    /// again, the new store has another incarnation.
     Incarnation,
     "i"
 );
@@ -116,7 +119,7 @@ impl Seq {
 /// Paxos proposal number: totally ordered, and unique to a proposer because it includes the node.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
-    /// Round: above all rounds that the proposer has seen.
+    /// Round. A proposer uses one above all rounds that it has seen.
     pub round: u64,
     /// Proposer. Breaks ties between equal rounds.
     pub node: NodeId,
@@ -145,14 +148,14 @@ impl fmt::Display for Ballot {
     }
 }
 
-/// Priority class of a message. Lanes do not wait for each other.
+/// Priority class of a message. A transport queues each lane separately and sends the more urgent ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Votes, heartbeats, acknowledgements: small messages whose delay may cause an election.
+    /// Small messages such as votes, heartbeats and acknowledgements. A delay of these may cause an election.
     Control,
     /// Entries of the replicated log.
     Log,
-    /// Client requests that are forwarded to the proposing node.
+    /// Client requests that one node forwards to another, which proposes them.
     Forward,
     /// Snapshots and other bulk data, with the lowest priority.
     Bulk,

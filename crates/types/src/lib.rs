@@ -1,8 +1,8 @@
 //! Identifiers, log values and memberships that all Synod crates share.
 //!
-//! Identifiers and counters are newtypes, so that they cannot be confused: [`NodeId`], [`Slot`], [`Term`],
-//! [`Ballot`], [`Instant`]. Commands are batched in [`Values`]: one shared buffer from the proposal to the
-//! log, the wire and the followers.
+//! Identifiers and counters are newtypes such as [`NodeId`], [`Slot`] and [`Term`], so that the compiler rejects
+//! one in the place of another. Commands are batched in [`Values`], an immutable
+//! buffer that clones and slices share.
 //!
 //! ```
 //! use synod_types::{Ballot, NodeId, Value, Values};

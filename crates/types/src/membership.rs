@@ -6,6 +6,9 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Members of a group: voters and learners.
+///
+/// [`new`](Self::new) ensures that there is at least one voter, no id is 0 and no id occurs twice.
+/// Deserialization does not check this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Membership {
     epoch: Epoch,
@@ -20,7 +23,7 @@ pub enum MembershipError {
     NoVoters,
     /// The list contains node 0, which means no node.
     ZeroId,
-    /// The list contains a node twice.
+    /// The list contains a node twice: in one role, or as voter and learner.
     Duplicate(NodeId),
 }
 
@@ -37,10 +40,10 @@ impl fmt::Display for MembershipError {
 impl core::error::Error for MembershipError {}
 
 impl Membership {
-    /// Creates the membership of epoch 0.
+    /// Creates the membership of epoch 0. The order of the ids does not matter.
     ///
     /// # Errors
-    /// If there is no voter, a node is 0, or a node is listed twice.
+    /// If there is no voter, an id is 0, or a node is listed twice.
     pub fn new(
         voters: impl IntoIterator<Item = NodeId>,
         learners: impl IntoIterator<Item = NodeId>,
@@ -132,7 +135,7 @@ mod tests {
             );
             assert!(
                 2 * (members.majority() - 1) <= size,
-                "a smaller set of {size} voters would do"
+                "a smaller set of {size} voters is a majority, too"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Time as data: cores receive the time as an argument and never read a clock.
+//! Time that is passed as an argument: protocol cores never read a clock.
 
 use core::fmt;
 use core::ops::{Add, Sub};
@@ -26,7 +26,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    /// Saturates at the maximum (584 years).
+    /// Returns the later time. Saturates at the end of the clock's range, 584 years after its start.
     fn add(self, after: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)))
     }

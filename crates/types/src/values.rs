@@ -10,17 +10,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Value of one slot of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// No operation: fills a slot so that later slots can be applied.
+    /// No operation. Fills a slot, so that later slots can be applied.
     Noop,
     /// Command for the state machine, opaque to the protocol.
     Command(Bytes),
-    /// Membership change within the running protocol (Raft).
+    /// Membership change as a log entry (Raft §6). Reserved: no protocol proposes it.
     Members(Membership),
-    /// Last entry of an epoch, with the members of the next epoch (Paxos).
+    /// Last entry of a configuration, with the members of the next one (Paxos). Reserved: no protocol proposes it.
     Stop(Membership),
 }
 
-/// Borrowed form of a [`Value`] in a batch.
+/// [`Value`] in a batch. Commands are borrowed from the batch, memberships are decoded.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ValueRef<'a> {
     /// See [`Value::Noop`].
@@ -61,12 +61,14 @@ const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const MEMBERS: u8 = 2;
 const STOP: u8 = 3;
+/// Size of an end offset and of the count in the encoding.
 const WORD: usize = size_of::<u32>();
 
 /// Immutable batch of values: one shared buffer, cheap to clone and to slice.
 ///
-/// The buffer is the encoding on disk and wire: each value with a leading tag byte, then the end offset of each
-/// value, then their count (`u32`, little-endian). A clone or a [`slice`](Self::slice) copies no value.
+/// The buffer is the encoding on disk and wire: first the values, each with a leading tag byte; then the end
+/// offset of each value; then the number of values. Offsets and number are little-endian `u32`s. A clone or a
+/// [`slice`](Self::slice) copies no value.
 #[derive(Clone)]
 pub struct Values {
     buffer: Bytes,
@@ -103,10 +105,11 @@ impl Values {
         builder.finish()
     }
 
-    /// Parses the bytes of [`as_buffer`](Self::as_buffer).
+    /// Parses the bytes of [`as_buffer`](Self::as_buffer). Checks every offset and tag, so that later reads
+    /// cannot fail. O(number of values).
     ///
     /// # Errors
-    /// If the bytes are not valid. Every offset and tag is checked, so that later reads cannot fail. O(count).
+    /// If the bytes are not a valid batch.
     pub fn from_buffer(buffer: Bytes) -> Result<Self, MalformedValues> {
         let total = buffer.len().checked_sub(WORD).ok_or(MalformedValues)?;
         let count = read_word(&buffer, total);
@@ -124,7 +127,8 @@ impl Values {
         if start == data { Ok(values) } else { Err(MalformedValues) }
     }
 
-    /// Returns the encoding of the batch for disk or wire. Copies bytes only if the batch is a slice.
+    /// Returns the encoding of the batch for disk or wire. Copies the values only if the batch is a proper part of
+    /// another one, made by [`slice`](Self::slice).
     #[must_use]
     pub fn as_buffer(&self) -> Bytes {
         if self.from == 0 && self.to == self.total() {
@@ -191,6 +195,7 @@ impl Values {
     /// Returns whether any value contains a membership. O(len).
     #[must_use]
     pub fn has_members(&self) -> bool {
+        // The tags of values with a membership are the last ones.
         (0..self.len()).any(|index| self.raw(index)[0] >= MEMBERS)
     }
 
@@ -205,15 +210,15 @@ impl Values {
         Self { buffer, from: self.from + from as u32, to: self.from + to as u32 }
     }
 
-    /// Returns the number of leading values that fit into `bytes`: at least one, unless the batch is empty.
-    /// O(log len).
+    /// Returns the number of leading values whose total size is at most `max_bytes`: at least one, unless the
+    /// batch is empty. O(log len).
     #[must_use]
-    pub fn fitting(&self, bytes: usize) -> usize {
+    pub fn fitting(&self, max_bytes: usize) -> usize {
         let base = self.start(self.from);
         let (mut low, mut high) = (usize::from(!self.is_empty()), self.len());
         while low < high {
             let middle = (low + high).div_ceil(2);
-            if self.start(self.from + middle as u32) - base <= bytes {
+            if self.start(self.from + middle as u32) - base <= max_bytes {
                 low = middle;
             } else {
                 high = middle - 1;
@@ -262,8 +267,9 @@ fn is_value(raw: &[u8]) -> bool {
 }
 
 fn members(raw: &[u8]) -> Membership {
-    postcard::from_bytes(&raw[1..])
-        .expect("a membership that was checked when the batch was built or decoded")
+    postcard::from_bytes(&raw[1..]).expect(
+        "a batch should hold only memberships that were checked when it was built or decoded",
+    )
 }
 
 impl Default for Values {
@@ -338,7 +344,7 @@ impl ValuesBuilder {
     /// Adds a value.
     ///
     /// # Panics
-    /// If the batch would exceed 4 GiB. Limit batches to far less.
+    /// If the batch would exceed 4 GiB, the range of its offsets. Callers must keep batches smaller.
     pub fn push(&mut self, value: &Value) {
         match value {
             Value::Noop => self.data.push(NOOP),
@@ -352,7 +358,7 @@ impl ValuesBuilder {
     /// Adds a command.
     ///
     /// # Panics
-    /// If the batch would exceed 4 GiB. Limit batches to far less.
+    /// If the batch would exceed 4 GiB, the range of its offsets. Callers must keep batches smaller.
     pub fn push_command(&mut self, command: &[u8]) {
         self.data.push(COMMAND);
         self.data.extend_from_slice(command);
@@ -362,7 +368,7 @@ impl ValuesBuilder {
     /// Adds all values of a finished batch.
     ///
     /// # Panics
-    /// If the batch would exceed 4 GiB. Limit batches to far less.
+    /// If the batch would exceed 4 GiB, the range of its offsets. Callers must keep batches smaller.
     pub fn extend(&mut self, values: &Values) {
         for index in 0..values.len() {
             self.data.extend_from_slice(values.raw(index));
@@ -409,13 +415,15 @@ impl ValuesBuilder {
 
     fn push_members(&mut self, tag: u8, members: &Membership) {
         self.data.push(tag);
-        let bytes = postcard::to_allocvec(members).expect("a membership can be encoded");
+        let bytes =
+            postcard::to_allocvec(members).expect("every membership should have an encoding");
         self.data.extend_from_slice(&bytes);
     }
 
     /// Records the end of the last value.
     fn end_value(&mut self) {
-        let end = u32::try_from(self.data.len()).expect("a batch stays below 4 GiB");
+        let end =
+            u32::try_from(self.data.len()).expect("a batch of values should be smaller than 4 GiB");
         self.ends.extend_from_slice(&end.to_le_bytes());
         self.count += 1;
     }
@@ -457,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_in_one_buffer_are_distinct() {
+    fn batches_that_start_at_one_address_but_differ_in_length_are_not_equal() {
         // The bytes of this command make the first 10 bytes of the buffer a valid, shorter batch.
         let outer = Values::command_only(&[7, 2, 0, 0, 0, 1, 0, 0, 0]);
         let inner = Values::from_buffer(outer.as_buffer().slice(..10)).unwrap();
