@@ -15,7 +15,7 @@ pub(crate) enum Action {
     /// Requires that the key exists, and deletes it.
     Remove { key: usize },
     /// Requires that the key holds `old`, and sets it to another value, `new`.
-    Swap { key: usize, old: Id, new: Id },
+    Cas { key: usize, old: Id, new: Id },
     /// Appends to the text of the key.
     Append { key: usize, text: Vec<u8> },
     /// A transaction that no other action expresses.
@@ -25,7 +25,7 @@ pub(crate) enum Action {
 /// The comparisons of a transaction and the steps of its branches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TxnModel {
-    /// Key, required relation (`true`: equal) and value of each comparison.
+    /// Each comparison: the key, true if it must equal the value (else it must differ), and the value.
     pub(crate) compares: Vec<(usize, bool, Id)>,
     /// The recorded result of the comparisons, if the client received it.
     pub(crate) succeeded: Option<bool>,
@@ -52,7 +52,7 @@ impl Action {
         }
     }
 
-    /// Returns whether the action fits any state, and the new value does not depend on the present one.
+    /// Returns whether the action is possible in every state, and leaves the same value in its key in each.
     pub(crate) fn is_unconditional(&self) -> bool {
         matches!(self, Self::Write { .. })
     }
@@ -71,16 +71,16 @@ impl Action {
     pub(crate) fn required_value(&self) -> Option<Id> {
         match self {
             Self::Read { want, .. } => Some(*want),
-            Self::Swap { old, .. } => Some(*old),
+            Self::Cas { old, .. } => Some(*old),
             _ => None,
         }
     }
 
-    /// Returns the required values: key, value, and true if the action leaves another value there.
+    /// Returns the required values. Each has its key, and true if the action replaces it by another value.
     pub(crate) fn required_values(&self) -> Vec<(usize, Id, bool)> {
         match self {
             Self::Read { key, want } => vec![(*key, *want, false)],
-            Self::Swap { key, old, .. } => vec![(*key, *old, true)],
+            Self::Cas { key, old, .. } => vec![(*key, *old, true)],
             Self::Txn(txn) => txn.required_values(),
             _ => Vec::new(),
         }
@@ -103,7 +103,7 @@ impl Action {
             | Self::Differs { key, .. }
             | Self::Write { key, .. }
             | Self::Remove { key }
-            | Self::Swap { key, .. }
+            | Self::Cas { key, .. }
             | Self::Append { key, .. } => vec![*key],
             Self::Txn(txn) => {
                 let compared = txn.compares.iter().map(|compare| compare.0);
@@ -119,7 +119,7 @@ impl Action {
     pub(crate) fn produced_value(&self) -> Option<Id> {
         match self {
             Self::Write { value, .. } => Some(*value),
-            Self::Swap { new, .. } => Some(*new),
+            Self::Cas { new, .. } => Some(*new),
             Self::Remove { .. } => Some(NIL),
             _ => None,
         }
@@ -150,7 +150,7 @@ impl TxnModel {
         }
         let steps = if succeeded { &self.then } else { &self.otherwise };
         for (index, step) in steps.iter().enumerate() {
-            // A read after a write of the same branch requires nothing of the state.
+            // A read after a write of the same branch and key does not depend on the state before the transaction.
             if let TxnStep::Read(key, want) = step
                 && writes(&steps[..index]).all(|(written, _)| written != *key)
             {

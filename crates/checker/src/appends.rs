@@ -1,17 +1,17 @@
 //! Resolution of appends before the search: an append whose place is certain becomes a compare-and-set.
 //!
-//! Soundness: let a value be one that some operation must observe, and that only one append can have
-//! produced. In each order that explains the history this append takes effect where the register holds the
-//! value without its suffix. So it is a compare-and-set from that shorter value. The shorter value must have
-//! existed as well, and so on back to the empty text. An append that produces no observable value, wherever
-//! it takes effect, is a write of an unobserved value. If each text is appended once, as recorders do, no
-//! append is left, and the search need not try their orders.
+//! Soundness: take a value that some operation must observe and only one append can have produced. In each
+//! order that explains the history, this append takes effect where the register holds the value without the
+//! appended suffix. So it is equivalent to a compare-and-set from that shorter value. The shorter value must
+//! have existed as well, and so on back to the empty text. An append that cannot produce an observed value,
+//! wherever it takes effect, is equivalent to a write of an unobserved value. If no two appends have the same
+//! text, as in most tests, usually all appends are replaced, and the search need not try their orders.
 //!
 //! This is the traceability of append-only values that Elle relies on (Kingsbury and Alvaro, "Elle:
 //! inferring isolation anomalies from experimental observations", 2020).
 //!
-//! Several appends may end a value, as "1,", "11,", and "111," do. Such an append is excluded if no
-//! operation produces its previous value, or none early enough.
+//! A value may end with the texts of several appends: "111," ends with "1,", "11," and "111,". An append is
+//! excluded if no operation produces the value that it would extend, or none early enough.
 
 use crate::action::Action;
 use crate::domain::{Domain, Id, NIL, UNOBSERVED};
@@ -71,11 +71,11 @@ struct Resolver<'a> {
     intervals: Vec<Interval>,
     /// The appends, by the length of their text and the text.
     appends: BTreeMap<usize, BTreeMap<Vec<u8>, Vec<usize>>>,
-    /// The values that other actions than appends produce, each with the first begin of such an action.
+    /// The values that actions other than appends produce, each with the start of the first such action.
     produced: BTreeMap<Id, usize>,
     /// The appends that may produce each value.
     producers: BTreeMap<Id, Vec<Producer>>,
-    /// The event before which a value cannot exist; `None` if it never can.
+    /// The event before which each value cannot exist. `None` if it can never exist.
     since: BTreeMap<Id, Option<usize>>,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Resolver<'a> {
             }
         }
         let is_text = |id: &Id| *id == NIL || *id == UNOBSERVED || domain.text(*id).is_some();
-        // Appends to other values than texts, and empty appends, are not traced.
+        // Appends to values other than texts, and appends of the empty text, are not traced.
         let is_traceable = produced.keys().all(is_text) && !appends.contains_key(&0);
         let (producers, since) = (BTreeMap::new(), BTreeMap::new());
         (is_traceable && !appends.is_empty()).then_some(Self {
@@ -124,16 +124,20 @@ impl<'a> Resolver<'a> {
     /// Traces the values that certainly exist before an event back to their appends, then those that possibly
     /// exist. Appends that produce none of these values become writes of an unobserved value.
     fn resolve(&mut self, certain: Vec<(Id, usize)>, mut possible: Vec<Id>) {
-        // The longest first, because it bounds the event before which a shorter one must exist.
-        let mut due: BTreeMap<(usize, Id), usize> = BTreeMap::new();
+        // Longer values come first: each bounds the event before which the value that it extends must exist.
+        let mut required_before: BTreeMap<(usize, Id), usize> = BTreeMap::new();
         for (value, before) in certain {
-            self.require(&mut due, value, before);
+            self.require(&mut required_before, value, before);
         }
-        while let Some(((_, value), before)) = due.pop_last() {
+        while let Some(((_, value), before)) = required_before.pop_last() {
             match self.only_producer(value, before) {
                 Some((append, from)) => {
                     self.fix_place(append, from, value);
-                    self.require(&mut due, from, before.min(self.intervals[append].end));
+                    self.require(
+                        &mut required_before,
+                        from,
+                        before.min(self.intervals[append].end),
+                    );
                 }
                 None => possible.push(value),
             }
@@ -144,7 +148,7 @@ impl<'a> Resolver<'a> {
             if !seen.insert(value) {
                 continue;
             }
-            self.explore(value);
+            self.find_producers(value);
             for (append, from) in &self.producers[&value] {
                 useful.insert(*append);
                 possible.push(*from);
@@ -160,9 +164,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// Records that a value must exist before an event.
-    fn require(&self, due: &mut BTreeMap<(usize, Id), usize>, value: Id, before: usize) {
+    fn require(
+        &self,
+        required_before: &mut BTreeMap<(usize, Id), usize>,
+        value: Id,
+        before: usize,
+    ) {
         let length = self.domain.text(value).map_or(0, <[u8]>::len);
-        let earliest = due.entry((length, value)).or_insert(before);
+        let earliest = required_before.entry((length, value)).or_insert(before);
         *earliest = before.min(*earliest);
     }
 
@@ -172,7 +181,7 @@ impl<'a> Resolver<'a> {
         if self.produced.get(&value).is_some_and(|since| *since < before) {
             return None;
         }
-        self.explore(value);
+        self.find_producers(value);
         let is_early = |(append, from): &&Producer| {
             // An append whose place is fixed produces another value.
             let is_free = matches!(&*self.actions[*append], Action::Append { .. });
@@ -197,7 +206,7 @@ impl<'a> Resolver<'a> {
 
     /// Computes the producers of a value and the event before which it cannot exist, for this value and all
     /// shorter ones from which it can grow.
-    fn explore(&mut self, value: Id) {
+    fn find_producers(&mut self, value: Id) {
         // No recursion: a text may consist of thousands of appends.
         let mut path = vec![value];
         while let Some(value) = path.last().copied() {
@@ -216,14 +225,14 @@ impl<'a> Resolver<'a> {
                 self.since[from].filter(|since| *since < end).map(|since| since.max(begin))
             };
             producers.retain(|producer| since(producer).is_some());
-            let grown = producers.iter().filter_map(since).min();
-            let since = self.produced_since(value).into_iter().chain(grown).min();
+            let by_appends = producers.iter().filter_map(since).min();
+            let since = self.produced_since(value).into_iter().chain(by_appends).min();
             self.producers.insert(value, producers);
             self.since.insert(value, since);
         }
     }
 
-    /// Returns the event before which no action other than an append can have produced a value.
+    /// Returns the start of the first action other than an append that produces a value, if there is one.
     fn produced_since(&self, value: Id) -> Option<usize> {
         let since = self.produced.get(&value).copied();
         // An append to nil is an append to the empty text.
@@ -249,7 +258,7 @@ impl<'a> Resolver<'a> {
     fn fix_place(&mut self, append: usize, old: Id, new: Id) {
         let action = &mut *self.actions[append];
         if let Action::Append { key, .. } = action {
-            *action = Action::Swap { key: *key, old, new };
+            *action = Action::Cas { key: *key, old, new };
         }
     }
 }
@@ -300,11 +309,11 @@ mod tests {
     fn read_fixes_the_places_of_the_appends_it_observes() {
         let (mut domain, actions) = resolved(&["abc"], &["c", "x", "a", "b"]);
         let mut id = |text: &str| domain.id(&Value::from(text));
-        let swap = |old, new| Action::Swap { key: 0, old, new };
-        assert_eq!(actions[0], swap(id("ab"), id("abc")));
+        let cas = |old, new| Action::Cas { key: 0, old, new };
+        assert_eq!(actions[0], cas(id("ab"), id("abc")));
         assert_eq!(actions[1], Action::Write { key: 0, value: UNOBSERVED });
-        assert_eq!(actions[2], swap(NIL, id("a")));
-        assert_eq!(actions[3], swap(id("a"), id("ab")));
+        assert_eq!(actions[2], cas(NIL, id("a")));
+        assert_eq!(actions[3], cas(id("a"), id("ab")));
     }
 
     #[test]
@@ -319,10 +328,10 @@ mod tests {
     fn appends_with_a_common_suffix_are_distinguished_by_the_value_they_extend() {
         let (mut domain, actions) = resolved(&["1,111,11,"], &["1,", "11,", "111,", "1111,"]);
         let mut id = |text: &str| domain.id(&Value::from(text));
-        let swap = |old, new| Action::Swap { key: 0, old, new };
-        assert_eq!(actions[0], swap(NIL, id("1,")));
-        assert_eq!(actions[1], swap(id("1,111,"), id("1,111,11,")));
-        assert_eq!(actions[2], swap(id("1,"), id("1,111,")));
+        let cas = |old, new| Action::Cas { key: 0, old, new };
+        assert_eq!(actions[0], cas(NIL, id("1,")));
+        assert_eq!(actions[1], cas(id("1,111,"), id("1,111,11,")));
+        assert_eq!(actions[2], cas(id("1,"), id("1,111,")));
         assert_eq!(actions[3], Action::Write { key: 0, value: UNOBSERVED });
     }
 
@@ -330,19 +339,19 @@ mod tests {
     fn append_outside_the_interval_of_a_value_is_not_its_producer() {
         let read = [("ab", 2, 5)];
         let place = |appends: &[Timed]| timed(&read, appends).1;
-        let swaps = |actions: &[Action]| -> Vec<bool> {
-            actions.iter().map(|action| matches!(action, Action::Swap { .. })).collect()
+        let is_cas = |actions: &[Action]| -> Vec<bool> {
+            actions.iter().map(|action| matches!(action, Action::Cas { .. })).collect()
         };
         let either = place(&[("b", 0, 9), ("ab", 1, 9), ("a", 3, 9)]);
-        assert_eq!(swaps(&either), [false, false, false]);
+        assert_eq!(is_cas(&either), [false, false, false]);
         // The append of "ab" began after the read, so it produced another value.
         let late = place(&[("b", 0, 9), ("ab", 6, 9), ("a", 3, 9)]);
-        assert_eq!(swaps(&late), [true, false, true]);
+        assert_eq!(is_cas(&late), [true, false, true]);
         assert!(matches!(late[1], Action::Append { .. }));
         // The append of "a" began after that of "b" ended, or after the read.
         let early = place(&[("b", 0, 2), ("ab", 1, 9), ("a", 3, 9)]);
-        assert_eq!(swaps(&early), [false, true, false]);
+        assert_eq!(is_cas(&early), [false, true, false]);
         assert_eq!(early[0], Action::Write { key: 0, value: UNOBSERVED });
-        assert_eq!(swaps(&place(&[("b", 0, 9), ("ab", 1, 9), ("a", 6, 9)])), [false, true, false]);
+        assert_eq!(is_cas(&place(&[("b", 0, 9), ("ab", 1, 9), ("a", 6, 9)])), [false, true, false]);
     }
 }

@@ -1,4 +1,4 @@
-//! The check of a history: partition, search, explanation.
+//! The check of a history: partition it by keys, search for an order of each part, explain a failure.
 
 use crate::explain::{Explanation, explain};
 use crate::history::History;
@@ -25,16 +25,17 @@ impl Verdict {
     }
 }
 
-/// Checks a history. Explains an illegal one.
+/// Checks a history. If it is illegal, explains why.
 ///
-/// A history with illegal and unknown keys is illegal: more time would not make it linearizable.
+/// One illegal key makes the history illegal, even if the search of another key reached a limit.
 #[must_use]
 pub fn check(history: &History, options: &Options) -> Verdict {
     check_until(history, options, &mut || false)
 }
 
-/// Checks a history like [`check`], until `stop` returns true. The search calls it about every thousand
-/// steps, so it can impose a time limit.
+/// Checks a history like [`check`], but stops when `stop` returns true, for example at a deadline. The search
+/// calls `stop` about every thousand steps. A part of the history whose search was stopped is
+/// [unknown](SearchLimit::Stopped).
 #[must_use]
 pub fn check_until(
     history: &History,
@@ -52,7 +53,8 @@ pub fn check_until(
     unknown.map_or(Verdict::Linearizable, Verdict::Unknown)
 }
 
-/// Checks a history like [`check_until`], without an explanation, which takes longer than the verdict.
+/// Checks a history like [`check_until`], but does not explain an illegal one. An explanation takes longer than
+/// the verdict.
 ///
 /// # Errors
 /// The limit that was reached before a verdict.

@@ -1,4 +1,5 @@
-//! Compiler from a part of a history to a search problem. It leaves out what cannot affect the verdict.
+//! Compiler from a part of a history to a search problem. It omits operations and values that cannot affect the
+//! verdict.
 
 use crate::action::{Action, TxnModel, TxnStep};
 use crate::appends::resolve_appends;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 enum Interpretation<'a> {
     /// The operation took effect before this event.
     Completed(usize, Response<'a>),
-    /// The operation may take effect at any time after its begin.
+    /// The operation may take effect at any time after its start.
     Pending,
     /// The record adds no constraint.
     Irrelevant,
@@ -130,12 +131,12 @@ pub(crate) fn compile(history: &History, part: &[usize], options: &Options) -> P
     }
     let mut problem = Problem { registers, init, completed, pending };
     if !problem.distinguishes_unobserved() {
-        // Until the next write only appends can follow such an operation, so an order that explains the
-        // outcomes still does so without it.
+        // A pending operation that produces an unobserved value is not needed: only appends can take effect
+        // between it and the next write, and an order without it explains the same outcomes.
         problem.pending.retain(|pending| !pending.action.is_unobserved_write());
         problem
             .pending
-            .retain(|pending| !matches!(pending.action, Action::Swap { new: UNOBSERVED, .. }));
+            .retain(|pending| !matches!(pending.action, Action::Cas { new: UNOBSERVED, .. }));
     }
     problem
 }
@@ -170,7 +171,7 @@ impl Compiler<'_> {
             Op::Get { key } => {
                 let want = match outcome {
                     Some(Outcome::Read(value)) => self.registers.domain.id(value),
-                    _ => unreachable!("a get without a value is irrelevant"),
+                    _ => unreachable!("a get without a value was left out as irrelevant"),
                 };
                 Action::Read { key: self.keys[key], want }
             }
@@ -196,7 +197,7 @@ impl Compiler<'_> {
                 match response {
                     Some(Response::Mismatch) => Action::Differs { key, old },
                     _ if same => Action::Read { key, want: old },
-                    _ => Action::Swap { key, old, new },
+                    _ => Action::Cas { key, old, new },
                 }
             }
             Op::Txn(txn) => self.txn(txn, outcome, response.is_some()),
@@ -245,9 +246,9 @@ impl Compiler<'_> {
     }
 }
 
-/// Replaces a transaction by a simpler action with the same effect if there is one, because the pruning rules
-/// cover those better. A pending transaction need not take place where it would change nothing, so its
-/// comparison may become a requirement.
+/// Replaces a transaction by a simpler action with the same effect, if there is one: more pruning rules apply to
+/// simple actions. A pending transaction may be treated as a compare-and-set, because an order never needs it
+/// where its comparison does not hold and it changes nothing.
 fn simplify(txn: TxnModel, is_completed: bool) -> Action {
     let TxnModel { compares, succeeded, then, otherwise } = &txn;
     let action = match (&compares[..], succeeded, &then[..], &otherwise[..]) {
@@ -266,7 +267,7 @@ fn simplify(txn: TxnModel, is_completed: bool) -> Action {
         | ([(key, true, old)], None, [TxnStep::Write(at, new)], [])
             if key == at && old != new && (succeeded.is_some() || !is_completed) =>
         {
-            Some(Action::Swap { key: *key, old: *old, new: *new })
+            Some(Action::Cas { key: *key, old: *old, new: *new })
         }
         ([(key, true, old)], Some(false), _, [TxnStep::Read(at, want)])
             if key == at && old != want =>

@@ -21,6 +21,7 @@ pub(crate) const UNOBSERVED: Id = 1;
 #[derive(Debug)]
 pub(crate) struct Domain {
     kinds: Vec<ValueKind>,
+    /// The values that are compared as a whole: all but texts that may grow by appends.
     atoms: BTreeMap<Value, Id>,
     /// True if the prefixes of texts are values.
     has_appends: bool,
@@ -38,7 +39,7 @@ enum ValueKind {
     Prefix(Prefix),
 }
 
-/// The common prefix of the observed texts `first..end`, and of no others.
+/// A prefix of the sorted observed texts `first..end`, and of no other observed text.
 #[derive(Clone, Copy, Debug)]
 struct Prefix {
     first: usize,
@@ -119,7 +120,7 @@ impl Domain {
         self.text(id).is_some_and(|text| text.ends_with(end))
     }
 
-    /// Returns the empty prefix, which all texts have.
+    /// Returns the empty text, a prefix of all texts.
     fn root(&self) -> Prefix {
         Prefix { first: 0, end: self.texts.len(), length: 0 }
     }
@@ -153,7 +154,7 @@ impl Domain {
 /// Adds a value and returns its number.
 fn push(kinds: &mut Vec<ValueKind>, kind: ValueKind) -> Id {
     kinds.push(kind);
-    Id::try_from(kinds.len() - 1).expect("fewer values than fit into memory")
+    Id::try_from(kinds.len() - 1).expect("the number of distinct values should be below 2^32")
 }
 
 #[cfg(test)]

@@ -7,23 +7,24 @@ use crate::value::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Maximum number of operations that a text shows: the last ones of an order.
+/// Maximum number of operations that a text lists. Of a longer order it lists the last ones.
 const SHOWN: usize = 30;
 
-/// Explanation of an illegal history.
+/// Explanation of an illegal history: its longest linearizable prefix, and the operation after it.
 ///
-/// The longest linearizable prefix of a history ends just before the end of an operation: the culprit. In the
-/// prefix, operations in flight count as pending.
+/// The prefix ends just before the response of an operation, the culprit: with this response it is illegal.
+/// Operations in flight at the end of the prefix count as pending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Keys whose operations no order explains. Several if transactions connect them.
+    /// Keys whose operations no order explains: one key, or several that transactions connect.
     pub keys: Vec<Value>,
     /// Operation whose outcome no order explains.
     pub culprit: OpId,
-    /// Number of events before the culprit's end. For these keys they are linearizable.
+    /// Number of events of the whole history before the culprit's response. Those of them that concern `keys`
+    /// are linearizable.
     pub events: usize,
-    /// True if the prefix is known to be the longest linearizable one. False if a search reached its limit: then
-    /// the prefix with the culprit's end is illegal, and this one may be, too.
+    /// True if the prefix is known to be linearizable. False if a search reached its limit: the prefix with the
+    /// culprit's response is illegal, but the prefix without it may be illegal as well.
     pub is_exact: bool,
     /// Order in which the operations of the prefix can have taken effect. Empty if none was found.
     pub order: Vec<OpId>,
@@ -83,11 +84,11 @@ pub(crate) fn response_event(record: &Record) -> Option<usize> {
 }
 
 impl Explanation {
-    /// Returns the explanation in plain text, for the history and the options of the check. Events count
-    /// from 1, like the lines of a file without blank lines.
+    /// Returns the explanation in plain text. `history` and `options` must be those of the check. Events are
+    /// numbered from 1. In a file they are the lines other than blank ones and ignored `info` lines.
     ///
     /// # Panics
-    /// May panic if another history was checked.
+    /// May panic if `history` is not the history that was checked.
     #[must_use]
     pub fn text(&self, history: &History, options: &Options) -> String {
         let mut text = String::new();
@@ -98,21 +99,24 @@ impl Explanation {
         let _ = writeln!(text, "  {culprit}");
         let _ = writeln!(
             text,
-            "All events of the key before its end, the first {} of the history, are {known}{}",
+            "Among the first {} events of the history, those of the key are {known}{}",
             self.events,
             if self.order.is_empty() { "." } else { ", in this order:" }
         );
         let states = self.states(history, options);
         let hidden = states.len().saturating_sub(SHOWN);
         if hidden > 0 {
-            let _ = writeln!(text, "  ({hidden} operations)");
+            let _ = writeln!(text, "  ({hidden} earlier operations)");
         }
         for (id, state) in &states[hidden..] {
             let _ = writeln!(text, "  {}; then {state}", describe(&history.records[id.0]));
         }
         let pending = self.pending(history);
         if !pending.is_empty() {
-            let _ = writeln!(text, "Pending at its end, and not part of that order:");
+            let _ = writeln!(
+                text,
+                "Operations that were pending when this one ended, and are not part of the order:"
+            );
         }
         for id in pending.iter().take(SHOWN) {
             let _ = writeln!(text, "  {}", describe(&history.records[id.0]));
@@ -139,16 +143,16 @@ impl Explanation {
 
     /// Returns the operations that were pending when the culprit ended and are not part of the order.
     pub(crate) fn pending(&self, history: &History) -> Vec<OpId> {
-        let is_ours = |record: &Record| record.op.keys().iter().any(|key| self.keys.contains(key));
+        let has_key = |record: &Record| record.op.keys().iter().any(|key| self.keys.contains(key));
         let is_pending = |(index, record): &(usize, &Record)| {
-            let is_over = match record.end {
+            let has_ended = match record.end {
                 End::Open | End::Abandoned(_) => matches!(record.op, Op::Get { .. }),
                 End::Failed(at) => at < self.events || !matches!(record.op, Op::Cas { .. }),
                 End::Done(at, _) => at < self.events,
             };
             record.begin < self.events
-                && !is_over
-                && is_ours(record)
+                && !has_ended
+                && has_key(record)
                 && *index != self.culprit.0
                 && !self.order.contains(&OpId(*index))
         };
@@ -162,7 +166,7 @@ pub(crate) fn describe(record: &Record) -> String {
     let Record { process, op, begin, .. } = record;
     let begin = begin + 1;
     match &record.end {
-        End::Open => format!("{process}: {op}, begun at event {begin}, no end recorded"),
+        End::Open => format!("{process}: {op}, invoked at event {begin}, no end recorded"),
         End::Abandoned(at) => {
             format!("{process}: {op}, events {begin} to {}, outcome unknown", at + 1)
         }
@@ -173,7 +177,7 @@ pub(crate) fn describe(record: &Record) -> String {
     }
 }
 
-/// Applies an operation of an order that was found to the registers.
+/// Applies an operation of the order to the registers.
 fn replay<'a>(record: &'a Record, registers: &mut BTreeMap<&'a Value, Value>) {
     match &record.op {
         Op::Get { .. } => {}

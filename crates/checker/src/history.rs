@@ -39,14 +39,15 @@ pub enum Op {
         /// New value.
         new: Value,
     },
-    /// Executes several operations at one instant, on any number of keys.
+    /// Executes a [`Txn`] atomically, on any number of keys.
     Txn(Txn),
 }
 
-/// Transaction: `then` if all comparisons hold, else `otherwise`, at one instant.
+/// Transaction: executes `then` if all comparisons hold, and `otherwise` if not. Comparisons and operations take
+/// effect at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// Comparisons. An empty list holds.
+    /// Comparisons. If there are none, `then` is executed.
     pub compares: Vec<Compare>,
     /// Operations in order if all comparisons hold.
     pub then: Vec<TxnOp>,
@@ -79,7 +80,7 @@ pub enum TxnOp {
 /// Outcome of an operation that took effect, as the client received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Success without a result. Constrains nothing for a get.
+    /// Success without a result. For a get it adds no constraint.
     Done,
     /// Value that a get read.
     Read(Value),
@@ -89,8 +90,9 @@ pub enum Outcome {
     Txn {
         /// Result of the comparisons: true if all succeeded.
         succeeded: bool,
-        /// Results of the executed operations in order: the value for a get. `None`, results of
-        /// other operations, and results missing at the end constrain nothing.
+        /// Results of the executed operations in order. Only the value of a get adds a constraint: `None`
+        /// means an unknown result, results of other operations are ignored, and the list may be shorter
+        /// than that of the operations.
         results: Vec<Option<Value>>,
     },
 }
@@ -104,11 +106,11 @@ pub struct OpId(pub(crate) usize);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     pub(crate) records: Vec<Record>,
-    /// Number of events, and time of the next one.
+    /// Number of events so far. The next event has this number as its time.
     pub(crate) events: usize,
 }
 
-/// An operation with its begin and its end.
+/// An operation with its start and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) process: Value,
@@ -134,15 +136,16 @@ pub(crate) enum End {
 /// Reason why a history rejects an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// The operation does not belong to this history.
+    /// The history has no operation with this identifier: it belongs to another history.
     #[error("the operation does not belong to this history")]
-    Unknown,
-    /// The operation has already ended.
+    UnknownOperation,
+    /// The end of the operation has been recorded before. An operation ends once.
     #[error("the operation has already ended")]
-    Ended,
-    /// The outcome does not fit the kind of the operation.
-    #[error("the outcome is of another kind than the operation")]
-    Kind,
+    AlreadyEnded,
+    /// The operation cannot have this outcome: it is of another kind, or has more results than the executed
+    /// branch of the transaction has operations.
+    #[error("the operation cannot have this kind or number of results")]
+    OutcomeMismatch,
 }
 
 impl History {
@@ -164,7 +167,7 @@ impl History {
     /// Records that an operation took effect, with its outcome.
     ///
     /// # Errors
-    /// If the operation has ended before, or the outcome is of another kind. Then nothing is recorded.
+    /// If the operation has already ended, or cannot have this outcome. Then nothing is recorded.
     pub fn complete(&mut self, id: OpId, outcome: Outcome) -> Result<(), HistoryError> {
         let record = self.open(id)?;
         let fits = match (&record.op, &outcome) {
@@ -177,7 +180,7 @@ impl History {
             _ => false,
         };
         if !fits {
-            return Err(HistoryError::Kind);
+            return Err(HistoryError::OutcomeMismatch);
         }
         self.end(id, |at| End::Done(at, outcome));
         Ok(())
@@ -187,7 +190,7 @@ impl History {
     /// key held another value than the expected one: see [`FailedCas`](crate::FailedCas).
     ///
     /// # Errors
-    /// If the operation has ended before.
+    /// If the operation has already ended.
     pub fn fail(&mut self, id: OpId) -> Result<(), HistoryError> {
         self.open(id)?;
         self.end(id, End::Failed);
@@ -198,20 +201,20 @@ impl History {
     /// later, or never. The same holds for an operation without a recorded end.
     ///
     /// # Errors
-    /// If the operation has ended before.
+    /// If the operation has already ended.
     pub fn abandon(&mut self, id: OpId) -> Result<(), HistoryError> {
         self.open(id)?;
         self.end(id, End::Abandoned);
         Ok(())
     }
 
-    /// Sets the assumed place of an operation in the order of all operations with a hint, such as its slot in a
-    /// log. A right hint makes the search faster. A wrong one never changes the verdict.
+    /// Sets a hint: the assumed position of an operation in the order in which operations took effect, such as its
+    /// slot in a replicated log. Correct hints make the search faster. Wrong hints never change the verdict.
     ///
     /// # Errors
-    /// If there is no such operation.
+    /// If the operation does not belong to this history.
     pub fn hint(&mut self, id: OpId, place: u64) -> Result<(), HistoryError> {
-        self.records.get_mut(id.0).ok_or(HistoryError::Unknown)?.hint = Some(place);
+        self.records.get_mut(id.0).ok_or(HistoryError::UnknownOperation)?.hint = Some(place);
         Ok(())
     }
 
@@ -245,8 +248,8 @@ impl History {
 
     /// Returns an operation that has no recorded end.
     fn open(&self, id: OpId) -> Result<&Record, HistoryError> {
-        let record = self.records.get(id.0).ok_or(HistoryError::Unknown)?;
-        if record.end == End::Open { Ok(record) } else { Err(HistoryError::Ended) }
+        let record = self.records.get(id.0).ok_or(HistoryError::UnknownOperation)?;
+        if record.end == End::Open { Ok(record) } else { Err(HistoryError::AlreadyEnded) }
     }
 
     fn end(&mut self, id: OpId, end: impl FnOnce(usize) -> End) {
@@ -304,7 +307,7 @@ impl Op {
 }
 
 impl Txn {
-    /// Creates a transaction without comparisons and operations.
+    /// Creates a transaction that has neither comparisons nor operations.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
-/// Error of a line that is not a valid event of a history.
+/// Error for a line that is not a valid event of a history.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ParseError {
@@ -43,9 +43,8 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error
 /// - `t` is `invoke`, `ok` (the operation took effect), `fail` (it did not, or a compare-and-set did not
 ///   find the expected value) or `info` (the outcome is unknown). An `info` of a process without an
 ///   operation in flight is ignored.
-/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. It is optional at the
-///   end of an operation.
-/// - `k` is any JSON value; a missing key is the key null. It is optional at the end of an operation.
+/// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. Only `invoke` requires it.
+/// - `k` is any JSON value. An `invoke` without `k` has the key null; other lines need no `k`.
 /// - `v` is the value to write or append; `[old, new]` for a `cas`; in the `ok` of a read the value that
 ///   was read, or null for nil; in the `ok` of a `delete` true if the key existed, else false. Elsewhere
 ///   it is ignored. A `write`, `append` or `cas` without `v` is rejected, so that a truncated record does
@@ -55,7 +54,7 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error
 ///   is null, or `{"held": true or false, "results": [..]}` with one result for each executed step:
 ///   `[value]` for a get, null for an unknown result and for other steps.
 ///
-/// A process has at most one operation in flight. After an `info` it may begin another. Numbers and texts
+/// A process has at most one operation in flight. After an `info` it may invoke another. Numbers and texts
 /// are different values. Bytes that are not UTF-8 are written as `{"bytes": [0, 255]}`.
 ///
 /// # Errors
@@ -100,7 +99,7 @@ impl Value {
 }
 
 impl Line {
-    /// Returns the value of an operation's end, or null if it is missing.
+    /// Returns the value `v` of a line that ends an operation, or null if it is missing.
     fn end_value(&self) -> &Json {
         self.v.as_ref().unwrap_or(&Json::Null)
     }
@@ -122,7 +121,7 @@ impl Reader {
             text.replacen(" at line 1", " at", 1)
         })?;
         if line.p.is_null() {
-            return Err("no process".into());
+            return Err("\"p\" is missing or null: add the process".into());
         }
         let process = value(&line.p)?;
         let kind = line.t.trim_start_matches(':');
@@ -155,24 +154,29 @@ impl Reader {
         if self.open.contains_key(&process) {
             return Err(format!("process {process} already has an operation in flight"));
         }
-        let name = line.f.as_deref().ok_or("no operation")?;
+        let name = line.f.as_deref().ok_or("\"f\" is missing: add the operation")?;
         let op = op(name, value(&line.k)?, line.v.as_ref())?;
         let id = self.history.invoke(process.clone(), op);
         self.open.insert(process, id);
         Ok(())
     }
 
-    /// Checks that the operation and the key of an end, if present, are those of the operation in flight.
+    /// Checks that the operation and the key of a line that ends an operation, if present, are those of the
+    /// operation in flight.
     fn check_end(&self, id: OpId, line: &Line) -> Result<(), String> {
         let op = &self.history.records[id.0].op;
         if let Some(name) = &line.f
             && canonical(name)? != self::name(op)
         {
-            return Err(format!("ends {name:?}, but {op} is in flight"));
+            return Err(format!(
+                "\"f\" is {name:?}, but {op} is in flight: use the same operation"
+            ));
         }
         let is_other = |key: &Value| op.keys().first().is_none_or(|ours| *ours != key);
         if !line.k.is_null() && !matches!(op, Op::Txn(_)) && is_other(&value(&line.k)?) {
-            return Err(format!("names another key than {op}, which is in flight"));
+            return Err(format!(
+                "\"k\" is not the key of {op}, which is in flight: use the same key"
+            ));
         }
         Ok(())
     }
@@ -212,7 +216,7 @@ fn op(name: &str, key: Value, v: Option<&Json>) -> Result<Op, String> {
         "append" => Op::Append { key, value: new_value()? },
         "cas" => match operand("[old, new]")?.as_array().map(Vec::as_slice) {
             Some([old, new]) => Op::Cas { key, old: value(old)?, new: value(new)? },
-            _ => return Err("the value of a cas is not [old, new]".into()),
+            _ => return Err("the value of a cas must be [old, new]".into()),
         },
         _ => Op::Txn(txn(operand("an object with \"if\", \"then\" and \"else\"")?)?),
     })
@@ -222,10 +226,10 @@ fn txn(v: &Json) -> Result<Txn, String> {
     let part = |name: &str| match &v[name] {
         Json::Null => Ok(&[][..]),
         Json::Array(parts) => Ok(parts.as_slice()),
-        _ => Err(format!("{name:?} of a transaction is not a list")),
+        _ => Err(format!("{name:?} of a transaction must be a list")),
     };
     if !v.is_object() {
-        return Err("the value of a transaction is not an object".into());
+        return Err("the value of a transaction must be an object".into());
     }
     let steps = |name| part(name)?.iter().map(step).collect::<Result<_, String>>();
     Ok(Txn {
@@ -241,7 +245,7 @@ fn compare(v: &Json) -> Result<Compare, String> {
             let (key, value) = (value(key)?, value(expected)?);
             Ok(Compare { key, equal: relation == "=", value })
         }
-        _ => Err("a comparison is not [key, \"=\" or \"!=\", value]".into()),
+        _ => Err("a comparison must be [key, \"=\" or \"!=\", value]".into()),
     }
 }
 
@@ -252,7 +256,9 @@ fn step(v: &Json) -> Result<TxnOp, String> {
         Some([Json::String(name), key, new]) if name == "put" => {
             Ok(TxnOp::Put(value(key)?, value(new)?))
         }
-        _ => Err("a step is not [\"get\", key], [\"put\", key, value] or [\"delete\", key]".into()),
+        _ => {
+            Err("a step must be [\"get\", key], [\"put\", key, value] or [\"delete\", key]".into())
+        }
     }
 }
 
@@ -265,12 +271,12 @@ fn outcome(op: &Op, v: &Json) -> Result<Outcome, String> {
             let results = match &v["results"] {
                 Json::Null => &[][..],
                 Json::Array(results) => results,
-                _ => return Err("\"results\" is not a list".into()),
+                _ => return Err("\"results\" must be a list".into()),
             };
             let result = |result: &Json| match result {
                 Json::Null => Ok(None),
                 Json::Array(read) if read.len() == 1 => value(&read[0]).map(Some),
-                _ => Err("a result is neither null nor a list of one value".to_owned()),
+                _ => Err("a result must be null or a list of one value".to_owned()),
             };
             Outcome::Txn {
                 succeeded,
@@ -291,7 +297,7 @@ fn value(v: &Json) -> Result<Value, String> {
             (_, Some(number), _) => Value::from(number),
             (.., Some(number)) if number.abs() >= 9_007_199_254_740_992.0 => {
                 return Err(format!(
-                    "{number} has no exact representation: numbers must have at most 64 bits"
+                    "{number:e} has no exact representation: use integers of at most 64 bits"
                 ));
             }
             // Some recorders write 2 as 2.0.
@@ -315,7 +321,7 @@ fn event(process: &Value, kind: &str, op: &Op, v: Json) -> Json {
     json!({"p": to_json(process), "t": kind, "f": name(op), "k": key, "v": v})
 }
 
-/// Returns the JSON value of an operation's begin.
+/// Returns the value `v` of the line that invokes an operation.
 fn invocation_json(op: &Op) -> Json {
     let steps = |steps: &[TxnOp]| {
         let step = |step: &TxnOp| match step {
@@ -339,7 +345,7 @@ fn invocation_json(op: &Op) -> Json {
     }
 }
 
-/// Returns the JSON value of an operation's outcome.
+/// Returns the value `v` of the line that completes an operation.
 fn outcome_json(outcome: &Outcome) -> Json {
     match outcome {
         Outcome::Done => Json::Null,

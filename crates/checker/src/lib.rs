@@ -1,9 +1,9 @@
 //! Linearizability checker for recorded histories: a library and a program.
 //!
-//! A history records the operations of clients on a store: begin, end and outcome. It is linearizable if
-//! all operations can be put into one order, each at an instant between its begin and its end, in which a
-//! sequential store would return every recorded outcome. [`check`] finds such an order, or reports that
-//! there is none, with the first operation that does not fit.
+//! A history records the operations of clients on a store: invocation (start), response (end) and outcome. It
+//! is linearizable if all operations can be put into one order, each at an instant between its start and its
+//! end, in which a sequential store would return every recorded outcome. Such an order is said to explain the
+//! outcomes. [`check`] finds one, or reports that there is none, with the operation at which the search fails.
 //!
 //! ```
 //! use synod_checker::{History, Op, Options, Outcome, Verdict, check};
@@ -11,7 +11,7 @@
 //! let mut history = History::new();
 //! let put = history.invoke("alice", Op::put("x", 1_u64));
 //! history.complete(put, Outcome::Done)?;
-//! let second = history.invoke("alice", Op::put("x", 2_u64)); // pending from here on
+//! let second = history.invoke("alice", Op::put("x", 2_u64)); // still pending at the end
 //! let early = history.invoke("bob", Op::get("x"));
 //! history.complete(early, Outcome::Read(2_u64.into()))?;
 //! assert!(check(&history, &Options::default()).is_linearizable());
@@ -27,41 +27,43 @@
 //! # Operations
 //! Get, put, delete, append, compare-and-set, and transactions of comparisons, gets, puts and deletes. Each
 //! key is checked by itself, except that keys of one transaction are checked together. An operation with an
-//! unknown outcome may have taken effect at any time after its begin, or never. A failed one has not.
+//! unknown outcome may have taken effect at any time after its start, or never. A failed operation has no effect.
 //! [`Options`] define the initial value of keys, and the meaning of a failed compare-and-set and of a get
-//! of nil: recorders differ in this.
+//! of nil, because the test tools that record histories differ in this.
 //!
 //! # Cost
-//! The problem is NP-complete, and some histories stay out of reach: [`Verdict::Unknown`] reports this. The
-//! search is Wing and Gong's with Lowe's memoization of configurations and a number of pruning rules: see
-//! the files in `src/search/`. Histories with thousands of operations of unknown outcome, as tests with
-//! faults record them, are cheap.
+//! The problem is NP-complete, and some histories cannot be decided within the limits: [`Verdict::Unknown`]
+//! reports this. The search is Wing and Gong's with Lowe's memoization of configurations and a number of
+//! pruning rules: see the files in `src/search/`. Histories with thousands of operations of unknown outcome,
+//! such as those of tests with faults, are cheap.
 //!
 //! The following table covers histories of 2,000 operations from 3 to 60 clients, linearizable and not, in
 //! which up to half of the outcomes are unknown. Times are those of the program on one core.
 //!
-//! | histories | operations | total | unknown |
+//! | histories | operations | time | undecided |
 //! |---|---|---|---|
 //! | 165 | reads, writes and compare-and-sets of two or five values, or a unique value for each write | 3.6 s | 0 |
 //! | 86 | puts and appends on one or ten keys | 0.4 s | 0 |
 //! | 2,571 | reads, writes and compare-and-sets of two or five values | 20 s | 0 |
-//! | 41 | transactions on three keys with five values | 6 s for each unknown one | 10 |
+//! | 41 | transactions on three keys with five values | 6 s for each undecided one | 10 |
 //!
-//! Out of reach, as a rule, are 50 clients of one register with 40 values or more that read, write and
-//! compare-and-set, with one outcome in twenty unknown. `cargo test --release -p synod-checker --test it
-//! scale -- --ignored --nocapture` measures this, and can write such histories to files.
+//! The checker usually cannot decide a history in which 50 clients read, write and compare-and-set 40 values
+//! or more of one register, and one outcome in twenty is unknown. `cargo test --release -p synod-checker
+//! --test it measure_long_histories -- --ignored --nocapture` measures the time, and can write such histories to
+//! files.
 //!
 //! # The program
-//! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for each history in
-//! lines of JSON, in the form that [`from_json_lines`] parses; `--help` lists its options. The begin of a
-//! write, an append or a compare-and-set must have a value, if only null: a line without one is rejected.
-//! The end of a read may lack its value, which means that it read nil. The exit code is 1 if a file is
-//! illegal, else 2 if one is unknown or is not a history, else 0. With `--explain` or `--html DIR` the
-//! program shows why a history is illegal. The library needs no default features.
+//! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for each history in lines
+//! of JSON, in the form that [`from_json_lines`] parses; `--help` lists its options. The line that invokes a
+//! write, an append or a compare-and-set must have a value, which may be null. The line that completes a read
+//! may lack its value, which means that it read nil. The exit code is 1 if any file is illegal; otherwise 2 if
+//! any file is unknown or not a valid history; otherwise 0. With `--explain` or `--html DIR` the program shows
+//! why a history is illegal. The library needs no default features.
 //!
 //! # Not covered
 //! - Other models: queues, sets, sequential consistency, serializability.
-//! - Revisions and versions of keys. Compare values, or give every write a unique value.
+//! - Revisions and versions of keys. Transactions can compare values only. Give every write a unique value if
+//!   writes must be told apart.
 //! - Time limits: pass a function to [`check_until`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

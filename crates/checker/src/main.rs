@@ -35,15 +35,15 @@ struct Check {
     /// Histories: one event per line, {"p": process, "t": "invoke", "f": "read", "k": key, "v": null}.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Initial value of every key: nil, a number, or a text, with or without quotes.
+    /// Initial value of every key: nil, or any JSON value. Text needs no quotes unless it is JSON itself.
     #[arg(long, value_name = "VALUE", default_value = "nil", value_parser = init)]
     #[arg(allow_hyphen_values = true)]
     init: Value,
-    /// Meaning of a read of nil: the key did not exist (exact), or the value was not recorded (any).
+    /// Meaning of a read of nil: exact (the key did not exist), or any (the value was not recorded).
     #[arg(long, value_enum, default_value = "exact")]
     nil_read: NilRead,
-    /// Meaning of a failed compare-and-set: it read another value (observed), or it may not have been
-    /// executed (never).
+    /// Meaning of a failed compare-and-set: observed (it read a value other than the expected one), or never
+    /// (it may not have been executed).
     #[arg(long, value_enum, default_value = "observed")]
     failed_cas: FailedCas,
     /// Print to stderr why a history is illegal.
@@ -56,13 +56,15 @@ struct Check {
     /// verdicts.
     #[arg(long, value_name = "DIR")]
     html: Option<PathBuf>,
-    /// Time limit per file in seconds, after which it is unknown.
+    /// Time limit for each file, in seconds. A file that takes longer is unknown.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// Limit of configurations per key, after which the file is unknown. Each takes about 200 bytes.
+    /// Maximum number of search states for each key, or set of keys that transactions connect.
     ///
-    /// Files are checked in parallel, one per processor, each with this limit. Default: 4 million for
-    /// one or two files at once, else 8 million divided by their number, which is about 1.6 GB in all.
+    /// A file that needs more is unknown. A search state (a configuration) takes about 200 bytes. Files are
+    /// checked in parallel, one per processor, each with this limit. Default: 4 million if one or two
+    /// files are checked at once; otherwise 8 million, about 1.6 GB, divided by the number of files that
+    /// are checked at once.
     #[arg(long, value_name = "N")]
     max_configurations: Option<usize>,
 }
@@ -91,12 +93,12 @@ fn main() -> Result<ExitCode> {
         check: &check,
     };
     let mut worst = FileVerdict::Linearizable;
-    run.all(|file, report| {
+    run.check_files(|file, report| {
         report.notes.iter().for_each(|note| print_error(note));
         match writeln!(io::stdout(), "{}: {}", file.display(), report.verdict.name()) {
             Ok(()) => worst = worst.max(report.verdict),
             Err(error) => {
-                // A closed pipe is not an error: the reader, such as `head`, has read enough.
+                // A closed pipe is not an error: a reader such as `head` may exit before the end of the output.
                 if error.kind() != io::ErrorKind::BrokenPipe {
                     print_error(&format!("cannot write to stdout: {error}"));
                 }
@@ -159,7 +161,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Checks all files in parallel, and passes the results to `show` in the order of the files until it breaks.
-    fn all(&self, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
+    fn check_files(&self, mut show: impl FnMut(&Path, Report) -> ControlFlow<()>) {
         let next = AtomicUsize::new(0);
         let (reports, received) = mpsc::channel();
         let files = &self.check.files;
@@ -174,7 +176,7 @@ impl Run<'_> {
                             break;
                         };
                         // The receiver is gone only if the program is ending.
-                        let _ = reports.send((index, self.one(file, page)));
+                        let _ = reports.send((index, self.check_file(file, page)));
                     }
                 });
             }
@@ -195,7 +197,7 @@ impl Run<'_> {
     }
 
     /// Checks one file.
-    fn one(&self, file: &Path, page: &str) -> Report {
+    fn check_file(&self, file: &Path, page: &str) -> Report {
         let unknown = |note: String| Report { verdict: FileVerdict::Unknown, notes: vec![note] };
         let name = file.display();
         let bytes = match std::fs::read(file) {
@@ -242,7 +244,9 @@ impl Run<'_> {
         let verdict = synod_checker::check_until(history, options, &mut self.stop_condition());
         let Verdict::Illegal(why) = verdict else {
             let (name, seconds) = (file.display(), check.timeout);
-            return vec![format!("{name}: no explanation within {seconds} s: raise --timeout")];
+            return vec![format!(
+                "{name}: explanation timed out after {seconds} s: raise --timeout"
+            )];
         };
         let mut notes = Vec::new();
         if check.explain {

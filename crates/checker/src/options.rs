@@ -11,8 +11,8 @@ pub struct Options {
     pub nil_read: NilRead,
     /// Meaning of a failed compare-and-set. Default: [`FailedCas::Observed`].
     pub failed_cas: FailedCas,
-    /// Maximum number of configurations that a search visits for each set of keys that are checked
-    /// together. A configuration is a set of operations that have taken effect, with the resulting
+    /// Maximum number of configurations that a search visits for one key, or for one set of keys that
+    /// transactions connect. A configuration is a set of operations that have taken effect, with the resulting
     /// state. It takes about 200 bytes, more if over 64 operations are concurrent, so this limits the
     /// memory and the time of a search. Default: 4 million.
     pub max_configurations: usize,

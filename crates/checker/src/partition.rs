@@ -34,7 +34,7 @@ pub(crate) fn partition(history: &History) -> Vec<Vec<usize>> {
     for (index, record) in history.records.iter().enumerate() {
         match record.op.keys().first() {
             Some(key) => parts.entry(root(&parents, numbers[key])).or_default().push(index),
-            // A transaction without keys can still have an outcome that nothing explains.
+            // A transaction without keys is checked as well: it is illegal if it reports failed comparisons.
             None => keyless.push(vec![index]),
         }
     }

@@ -8,13 +8,13 @@ use crate::registers::{Registers, State};
 pub(crate) struct Problem {
     pub(crate) registers: Registers,
     pub(crate) init: State,
-    /// Operations that must have taken effect, by ascending begin.
+    /// Operations that must have taken effect, by ascending start.
     pub(crate) completed: Vec<Completed>,
     /// Operations that may have taken effect, one kind for each distinct action.
     pub(crate) pending: Vec<Pending>,
 }
 
-/// An operation that took effect between its begin and its end.
+/// An operation that took effect between its start and its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Completed {
     pub(crate) action: Action,
@@ -25,13 +25,13 @@ pub(crate) struct Completed {
     pub(crate) record: usize,
 }
 
-/// A kind of pending operations: those with the same action. Each may take effect once at any time after
-/// its begin, or never. They have no end, so they are interchangeable, and the search uses the one that began
+/// All pending operations with the same action, called a kind. Each may take effect once at any time after
+/// its start, or never. They have no end, so they are interchangeable, and the search uses the one that started
 /// first.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) action: Action,
-    /// The operations, by ascending begin.
+    /// The operations, by ascending start.
     pub(crate) calls: Vec<PendingCall>,
 }
 

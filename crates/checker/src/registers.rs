@@ -48,7 +48,7 @@ impl Registers {
                 let exists = self.get(state, *key) != NIL;
                 exists.then(|| self.set(state, *key, NIL))
             }
-            Action::Swap { key, old, new } => {
+            Action::Cas { key, old, new } => {
                 let matches = self.get(state, *key) == *old;
                 matches.then(|| self.set(state, *key, *new))
             }
@@ -89,12 +89,13 @@ impl Registers {
         self.number(values)
     }
 
-    /// Returns the number of a list of values, and interns it.
+    /// Interns a list of values, and returns its number.
     fn number(&mut self, values: Vec<Id>) -> State {
         if let Some(state) = self.numbers.get(&values) {
             return *state;
         }
-        let state = State::try_from(self.states.len()).expect("fewer states than fit into memory");
+        let state = State::try_from(self.states.len())
+            .expect("the number of distinct states should be below 2^32");
         self.states.push(values.clone());
         self.numbers.insert(values, state);
         state

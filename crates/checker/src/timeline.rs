@@ -27,7 +27,7 @@ impl Explanation {
     /// in the order that was found, and the culprit in red.
     ///
     /// # Panics
-    /// May panic if another history was checked.
+    /// May panic if `history` is not the history that was checked.
     #[must_use]
     pub fn html(&self, title: &str, history: &History, options: &Options) -> String {
         let (title, text) = (escape(title), escape(&self.text(history, options)));
@@ -36,9 +36,9 @@ impl Explanation {
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title>\
              <style>{STYLE}</style></head>\n<body><h1>{title}: illegal</h1>\n\
              <p>Time runs to the right. A bar is an operation from its begin to its end; the \
-             outcome of a bar without an end is unknown. The numbers are an order that explains \
-             all outcomes left of the red line. No order explains the red operation as well. Hover \
-             over a bar for details.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
+             outcome of a bar without an end is unknown. The numbers give an order that explains all \
+             outcomes to the left of the red line. No order explains these and the outcome of the \
+             red operation. Hover over a bar for details.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
         )
     }
 }
@@ -67,7 +67,7 @@ impl Timeline {
         events.truncate(end + SHOWN_AFTER);
         events.drain(..end.saturating_sub(SHOWN));
         let is_shown = |record: &Record| {
-            // The bar of an operation without an end is open to the right: it is drawn if its begin is visible.
+            // The bar of an operation without an end has no right edge: it is drawn if its start is visible.
             let end = last_event(record).unwrap_or(record.begin);
             let is_visible = events.first().is_some_and(|first| *first <= end)
                 && events.last().is_some_and(|last| record.begin <= *last);

@@ -18,10 +18,10 @@ const STOP_INTERVAL: u32 = 1024;
 #[derive(Debug)]
 struct Frame {
     state: State,
-    /// The first remaining end. The next operation must have begun before it.
+    /// The event of the first remaining end. The next operation must have started before it.
     before: usize,
-    /// The keys that are open for the next operation: see `just_in_time.rs`.
-    open: u64,
+    /// The next completed operation must use one of these keys: see `just_in_time.rs`.
+    next_keys: u64,
     choices: Vec<Choice>,
     /// The number of choices that have been tried.
     tried: usize,
@@ -41,7 +41,7 @@ struct Choice {
 enum Candidate {
     Completed(usize),
     Pending(usize),
-    /// A write that takes effect in the past, at its mark.
+    /// A write that is placed at its mark, earlier on the path: see `overwritten_writes.rs`.
     Overwritten(usize),
 }
 
@@ -49,7 +49,7 @@ enum Candidate {
 enum Expansion {
     /// All completed operations have taken effect.
     Complete,
-    /// The configuration has no completion, or another one stands for it.
+    /// The configuration has no completion, or an earlier one dominates it: see `visited.rs`.
     DeadEnd,
     /// There are choices to try.
     Open(Frame),
@@ -106,12 +106,12 @@ impl<'a> DepthFirst<'a> {
             let Some(choice) = frame.choices.get(frame.tried).copied() else {
                 let base = frame.base;
                 frames.pop();
-                self.current.retreat(base);
+                self.current.backtrack(base);
                 continue;
             };
             frame.tried += 1;
-            let (from, before, open) = (frame.state, frame.before, frame.open);
-            match self.try_choice(choice, from, before, open) {
+            let (from, before, next_keys) = (frame.state, frame.before, frame.next_keys);
+            match self.try_choice(choice, from, before, next_keys) {
                 Expansion::Complete => return Ok(true),
                 Expansion::DeadEnd => {}
                 Expansion::Open(frame) => frames.push(frame),
@@ -120,18 +120,24 @@ impl<'a> DepthFirst<'a> {
         Ok(false)
     }
 
-    /// Lets a choice take effect, with the steps that the rules derive from it.
-    fn try_choice(&mut self, choice: Choice, from: State, before: usize, open: u64) -> Expansion {
+    /// Applies a choice, together with the steps that the rules derive from it.
+    fn try_choice(
+        &mut self,
+        choice: Choice,
+        from: State,
+        before: usize,
+        next_keys: u64,
+    ) -> Expansion {
         let current = &mut self.current;
         let base = current.steps.len();
-        let open = match choice.candidate {
+        let next_keys = match choice.candidate {
             Candidate::Pending(kind) => {
                 if let Action::Write { key, .. } = current.problem.pending[kind].action {
                     current.absorb_unobserved_writes(None);
                     current.mark_overwritable(key, None);
                 }
                 current.advance(Step::Pending { kind, before });
-                current.keys.after_pending(kind, open)
+                current.keys.after_pending(kind, next_keys)
             }
             Candidate::Completed(op) => {
                 if let Action::Write { key, .. } = current.problem.completed[op].action {
@@ -143,38 +149,38 @@ impl<'a> DepthFirst<'a> {
             }
             Candidate::Overwritten(op) => {
                 current.advance(Step::Overwritten(op));
-                open
+                next_keys
             }
         };
         if choice.state != from && current.loses_required_value(from, choice.state) {
-            current.retreat(base);
+            current.backtrack(base);
             return Expansion::DeadEnd;
         }
-        let expansion = self.expand(choice.state, base, open);
+        let expansion = self.expand(choice.state, base, next_keys);
         if matches!(expansion, Expansion::DeadEnd) {
-            self.current.retreat(base);
+            self.current.backtrack(base);
         }
         expansion
     }
 
     /// Enters a configuration: confirms observations, applies the pruning rules and collects the choices.
-    fn expand(&mut self, state: State, base: usize, open: u64) -> Expansion {
-        // An observation that is confirmed only now depends on the pending operations before it.
-        let open = if self.current.confirm_observations(state) { ALL_KEYS } else { open };
+    fn expand(&mut self, state: State, base: usize, next_keys: u64) -> Expansion {
+        // The observation depends on the pending operations before it, so any operation may follow.
+        let next_keys = if self.current.confirm_observations(state) { ALL_KEYS } else { next_keys };
         let Some(next) = self.current.window.first_end() else { return Expansion::Complete };
         let before = self.current.problem.completed[next].end;
-        if !self.is_new(next, state, open) || self.current.is_dead_end(state) {
+        if !self.is_new(next, state, next_keys) || self.current.is_dead_end(state) {
             return Expansion::DeadEnd;
         }
-        let choices = self.choices(next, state, open);
+        let choices = self.choices(next, state, next_keys);
         if choices.is_empty() {
             return Expansion::DeadEnd;
         }
-        Expansion::Open(Frame { state, before, open, choices, tried: 0, base })
+        Expansion::Open(Frame { state, before, next_keys, choices, tried: 0, base })
     }
 
     /// Stores the configuration. Returns false if an earlier one equals or dominates it.
-    fn is_new(&mut self, next: usize, state: State, open: u64) -> bool {
+    fn is_new(&mut self, next: usize, state: State, next_keys: u64) -> bool {
         let current = &self.current;
         let empty = || UnlinearizedSet::empty(self.slots.1);
         let (mut changes, mut required, mut spare_writes) = (empty(), empty(), empty());
@@ -191,15 +197,16 @@ impl<'a> DepthFirst<'a> {
             }
         }
         let counted = (0..current.used.len()).filter(|kind| current.counted[*kind]);
-        // A strict round stores only the total of all uses. To prefer fewer uses is a heuristic.
+        // A strict round stores only the total of all uses: configurations with fewer uses are preferred, a
+        // heuristic.
         let total = current.is_strict.then(|| current.used.iter().sum());
         let uses = counted.map(|kind| current.used[kind]).chain(total).collect();
         let key = ConfigurationKey { state, changes };
-        self.visited.enter(next, key, Variant { required, spare_writes, open, uses })
+        self.visited.enter(next, key, Variant { required, spare_writes, next_keys, uses })
     }
 
     /// Returns the choices that the rules leave, in the order in which to try them.
-    fn choices(&mut self, next: usize, state: State, open: u64) -> Vec<Choice> {
+    fn choices(&mut self, next: usize, state: State, next_keys: u64) -> Vec<Choice> {
         let current = &mut self.current;
         let before = current.problem.completed[next].end;
         let required = current.required(state);
@@ -217,8 +224,8 @@ impl<'a> DepthFirst<'a> {
             let class = current.equivalence_class[op];
             if action.is_observation()
                 || can_wait && action.is_unobserved_write()
-                || current.keys.completed[op] & open == 0
-                || discards_pending_effects(action, open)
+                || current.keys.completed[op] & next_keys == 0
+                || discards_pending_effects(action, next_keys)
                 || tried.contains(&(class, false))
                 || current.overwritable[op] && tried.contains(&(class, true))
             {
@@ -229,7 +236,7 @@ impl<'a> DepthFirst<'a> {
             let rank = current.rank_completed(op, to, required);
             ranked.push((rank, Choice { candidate: Candidate::Completed(op), state: to }));
         }
-        self.pending_choices(&mut ranked, before, state, open, required);
+        self.pending_choices(&mut ranked, before, state, next_keys, required);
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, choice)| choice).collect()
     }
@@ -240,7 +247,7 @@ impl<'a> DepthFirst<'a> {
         ranked: &mut Vec<(Rank, Choice)>,
         before: usize,
         state: State,
-        open: u64,
+        next_keys: u64,
         required: Option<RequiredValue>,
     ) {
         let current = &mut self.current;
@@ -248,13 +255,13 @@ impl<'a> DepthFirst<'a> {
         for kind in 0..current.problem.pending.len() {
             let Some(next) = current.next_pending(kind, before) else { continue };
             let action = &current.problem.pending[kind].action;
-            if discards_pending_effects(action, open) {
+            if discards_pending_effects(action, next_keys) {
                 continue;
             }
             let Some(to) = current.problem.registers.apply(action, state) else { continue };
             let is_unobserved = to == UNOBSERVED && current.ignores_unobserved();
-            // A write that leaves the state as it is may still absorb unobserved writes. Other operations
-            // without effect need not take place.
+            // A write that does not change the state may still absorb unobserved writes. Other pending
+            // operations that do not change the state are not needed.
             let is_redundant = to == state && !(action.is_unconditional() && has_unobserved_writes);
             if is_redundant || is_unobserved {
                 continue;

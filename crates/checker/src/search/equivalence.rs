@@ -2,7 +2,7 @@
 //!
 //! Soundness: let a completion start with candidate `b`, and let candidate `a` with the same action and an
 //! earlier end take effect later. Exchange them. The states stay the same, because the actions are equal.
-//! Real time permits this: `a` is a candidate now, and `b` has not ended at the former place of `a`,
+//! Real time permits this: `a` is a candidate now, and `b` has not ended where `a` took effect,
 //! because `a` ends before `b`. This is a symmetry reduction, with the exchange argument of
 //! earliest-deadline-first scheduling. Pending operations have no end: those with the same action form one
 //! kind (see [`Pending`](crate::problem::Pending)).

@@ -1,7 +1,7 @@
-//! The order of the recorder's hints, tried before any search in one pass.
+//! The order of the hints, which is tried in one pass before any search.
 //!
-//! A recorder that replicates a log knows the slot of each change. If the order of the slots explains the
-//! history, no search is needed. If not, nothing follows from it, and the search decides.
+//! The recorder of a replicated log knows the slot of each change. If the order of the slots explains the
+//! history, no search is needed. If it does not, another order may, and the search decides.
 
 use super::window::Window;
 use crate::action::Action;
@@ -15,7 +15,7 @@ enum Change<'a> {
 }
 
 /// The state of the pass, and the remaining operations.
-struct Walk<'a> {
+struct HintPass<'a> {
     completed: &'a [Completed],
     registers: &'a mut Registers,
     window: Window,
@@ -37,19 +37,19 @@ pub(super) fn follow_hints(problem: &mut Problem) -> Option<Vec<usize>> {
     }
     changes.sort_by_key(|(hint, _)| *hint);
     let window = Window::new(completed);
-    let mut walk = Walk { completed, registers, window, state: *init, order: Vec::new() };
+    let mut pass = HintPass { completed, registers, window, state: *init, order: Vec::new() };
     for (_, change) in changes {
-        walk.confirm_observations();
+        pass.confirm_observations();
         match change {
-            Change::Completed(op) => walk.completed(op)?,
-            Change::Pending(action, call) => walk.pending(action, call),
+            Change::Completed(op) => pass.completed(op)?,
+            Change::Pending(action, call) => pass.pending(action, call),
         }
     }
-    walk.confirm_observations();
-    walk.window.first_end().is_none().then_some(walk.order)
+    pass.confirm_observations();
+    pass.window.first_end().is_none().then_some(pass.order)
 }
 
-impl Walk<'_> {
+impl HintPass<'_> {
     /// Lets all observations that the state confirms take effect.
     fn confirm_observations(&mut self) {
         let Self { completed, registers, state, .. } = self;
@@ -76,7 +76,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// Lets a pending change take effect if it can, else leaves it out.
+    /// Lets a pending change take effect if it can. Otherwise leaves it out.
     fn pending(&mut self, action: &Action, call: PendingCall) {
         let next = self.window.first_end();
         if next.is_none_or(|next| self.completed[next].end < call.begin) {

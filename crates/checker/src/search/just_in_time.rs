@@ -1,6 +1,6 @@
 //! Pruning rule: after pending operations only an operation that depends on them is tried.
 //!
-//! Soundness: a pending operation has no end, so it may take effect at any time after its begin, or never.
+//! Soundness: a pending operation has no end, so it may take effect at any time after its start, or never.
 //! Take any completion, and a run of pending operations in it.
 //! - If the completed operation after the run shares no key with it, move that operation to the front of
 //!   the run. It commutes with the run, so no later state changes, and real time permits it because no
@@ -9,8 +9,8 @@
 //!   the run: nothing observes it. The operations of the run never took effect.
 //! - If no completed operation follows, leave out the run.
 //!
-//! Repeat this until nothing changes. It ends, because completed operations only move forward and pending
-//! ones only disappear. In the resulting completion each run is followed by an operation that depends on
+//! Repeat this until nothing changes. The repetition ends, because completed operations only move forward and
+//! pending ones are only left out. In the resulting completion each run is followed by an operation that depends on
 //! it.
 //!
 //! The rule is a partial-order reduction. It is related to Lowe's just-in-time linearization ("Testing for
@@ -45,13 +45,14 @@ impl KeySets {
     }
 
     /// Returns the keys of the present run of pending operations, extended by one of this kind: the next
-    /// completed operation must share a key with it. `open` is the value before, [`ALL_KEYS`] if no run is open.
-    pub(super) fn after_pending(&self, kind: usize, open: u64) -> u64 {
-        self.pending[kind] | if open == ALL_KEYS { 0 } else { open }
+    /// completed operation must share a key with it. `next_keys` is the result for the run so far, or
+    /// [`ALL_KEYS`] if there is no run.
+    pub(super) fn after_pending(&self, kind: usize, next_keys: u64) -> u64 {
+        self.pending[kind] | if next_keys == ALL_KEYS { 0 } else { next_keys }
     }
 }
 
 /// Returns whether an action overwrites all effects of the present run of pending operations.
-pub(super) fn discards_pending_effects(action: &Action, open: u64) -> bool {
-    matches!(action, Action::Write { key, .. } if *key < 64 && open == 1 << key)
+pub(super) fn discards_pending_effects(action: &Action, next_keys: u64) -> bool {
+    matches!(action, Action::Write { key, .. } if *key < 64 && next_keys == 1 << key)
 }

@@ -46,7 +46,7 @@ impl<'a> Linearization<'a> {
         }
     }
 
-    /// Takes a step.
+    /// Applies a step.
     pub(super) fn advance(&mut self, step: Step) {
         match step {
             Step::Completed(op) | Step::Overwritten(op) => {
@@ -59,8 +59,8 @@ impl<'a> Linearization<'a> {
         self.steps.push(step);
     }
 
-    /// Undoes all steps but the first `base`.
-    pub(super) fn retreat(&mut self, base: usize) {
+    /// Undoes all steps except the first `base`.
+    pub(super) fn backtrack(&mut self, base: usize) {
         for step in self.steps.split_off(base).into_iter().rev() {
             match step {
                 Step::Completed(op) | Step::Overwritten(op) => {
@@ -73,6 +73,7 @@ impl<'a> Linearization<'a> {
         }
     }
 
+    /// Changes the counts of the values that an operation requires and produces.
     fn count(&mut self, op: usize, change: impl Fn(&mut u32)) {
         if let Some(supply) = &mut self.supply {
             supply.count(op, change);

@@ -3,18 +3,19 @@
 //! The algorithm is Wing and Gong's ("Testing and verifying concurrent objects", 1993) with Lowe's
 //! memoization of configurations ("Testing for linearizability", 2017). A configuration is the set of
 //! operations that have taken effect, with the resulting state. A candidate is a remaining operation that
-//! can take effect next: no other remaining operation ends before it begins ([`window`]). The search lets
-//! one candidate after the other take effect, and backtracks where no candidate leads on
-//! ([`depth_first`]). The problem is NP-complete (Gibbons and Korach, "Testing shared memories", 1997). In
-//! practice the following rules leave few choices. Each file starts with its soundness argument:
+//! can take effect next: no other remaining operation ends before it begins ([`window`]). The search tries
+//! one candidate after the other, and backtracks when no candidate is left ([`depth_first`]). The problem is
+//! NP-complete (Gibbons and Korach, "Testing shared memories", 1997). In practice the following rules prune
+//! most candidates. Each file starts with the soundness argument of its rule:
 //!
 //! - [`observations`]: an observation that the state confirms takes effect at once.
 //! - [`equivalence`]: of candidates with the same action only the one that ends first is tried.
-//! - [`overwritten_writes`]: a write that could be overwritten at once is marked, and decided at its end.
+//! - [`overwritten_writes`]: if a write could take effect unobserved right before another write, this position
+//!   is marked, and the write is placed there only if it has found no other place by its end.
 //! - [`unobserved_writes`]: a write of an unobserved value takes effect right before another write, or at
 //!   its end.
 //! - [`just_in_time`]: after pending operations only an operation that depends on them is tried.
-//! - [`pending_uses`]: uses of pending operations are not counted until an order uses too many.
+//! - [`pending_uses`]: pending operations may be used repeatedly until an order is found that does so.
 //! - [`supply`], [`reachability`]: a configuration is a dead end if a required value cannot be produced in
 //!   time.
 //! - [`visited`]: a configuration that an earlier one equals or dominates is not entered.
@@ -22,16 +23,17 @@
 //! [`ranking`] and [`hint_order`] prune nothing: they define what is tried first.
 //!
 //! # Soundness of the whole
-//! No illegal history is accepted: each step obeys real time and the state. To leave out choices cannot change that.
+//! No illegal history is accepted: each step respects real time and the state. Omitting choices cannot change that.
 //! Only [`pending_uses`] relaxes the problem, and it verifies each order that it finds.
 //!
-//! No linearizable history is rejected: call the orders of the remaining operations that explain their
-//! outcomes the completions of a configuration. Each rule turns any completion into one that starts with a
-//! choice that the rule leaves, or it rejects only configurations without a completion. The rules can be
-//! combined, because their exchanges can be applied until nothing changes: observations only move
-//! forward; completed operations only move in front of pending ones, which may disappear; unobserved
-//! writes only move next to another write or to their end; and operations with the same action only trade
-//! places. The tests compare the verdicts with a search through all orders.
+//! No linearizable history is rejected. A completion of a configuration is an order of the remaining
+//! operations that explains their outcomes. For each rule, one of two statements holds. Either the rule keeps
+//! a choice with which some completion starts, because every completion can be rearranged so that it starts
+//! with such a choice. Or the rule rejects only configurations without a completion. The rules can be
+//! combined, because the rearrangements of all rules can be applied until nothing changes: observations only
+//! move forward; completed operations only move in front of pending ones, which may be left out; unobserved
+//! writes only move next to another write or to their end; and operations with the same action only exchange
+//! positions. The tests compare the verdicts with a search through all orders.
 
 mod depth_first;
 mod equivalence;
@@ -58,7 +60,8 @@ use hint_order::follow_hints;
 use pending_uses::overused;
 use step::records;
 
-/// Configurations that a strict round may visit in addition to the number that the round before visited.
+/// Additional configurations that a strict round (see [`pending_uses`]) may visit, compared with the round
+/// before it.
 const STRICT_EXTRA: usize = 100_000;
 
 /// Returns the records of a part of a history in an order that explains it, or `None` if there is no
@@ -97,7 +100,8 @@ fn search(
         let Some(kinds) = overused(&steps, &problem.pending) else {
             return Ok(Some(records(&steps, problem)));
         };
-        // An order that uses no kind too often may be easy to find. A failure proves nothing.
+        // A strict round may find an order that uses each pending operation once. If it finds none, there may
+        // still be one.
         let mut round = DepthFirst::new(problem, &counted, true);
         let small_budget = (visited + STRICT_EXTRA).min(max_configurations);
         if let Ok(true) = round.run(small_budget, stop) {

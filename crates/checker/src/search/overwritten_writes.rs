@@ -1,4 +1,5 @@
-//! Pruning rule: a write that could be overwritten at once is marked, and decided at its end.
+//! Pruning rule: a position where a write could take effect and be overwritten at once is only marked. The
+//! write is placed there if it has found no other place by its end.
 //!
 //! Soundness: let a write to a key take effect next, and let `w` be another candidate write to that key.
 //! `w` could take effect right before it: real time permits this because `w` is a candidate, nothing
@@ -16,12 +17,12 @@ use super::step::Step;
 use crate::action::Action;
 
 impl Linearization<'_> {
-    /// Marks all candidate writes to a key except `other`, the write that overwrites them.
-    pub(super) fn mark_overwritable(&mut self, key: usize, other: Option<usize>) {
+    /// Marks all candidate writes to a key except `overwriting`, which takes effect next.
+    pub(super) fn mark_overwritable(&mut self, key: usize, overwriting: Option<usize>) {
         let completed = &self.problem.completed;
         let is_write = |op: &usize| matches!(completed[*op].action, Action::Write { key: at, .. } if at == key);
         let is_unmarked =
-            |op: &usize| !self.overwritable[*op] && is_write(op) && Some(*op) != other;
+            |op: &usize| !self.overwritable[*op] && is_write(op) && Some(*op) != overwriting;
         let unmarked: Vec<_> = self.window.candidates().filter(is_unmarked).collect();
         unmarked.into_iter().for_each(|op| self.advance(Step::Overwritable(op)));
     }

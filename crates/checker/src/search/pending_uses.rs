@@ -1,4 +1,5 @@
-//! Pruning rule: uses of pending operations are not counted until an order uses a kind too often.
+//! Pruning rule: a pending operation may be used repeatedly until an order is found that does so.
+//! A kind is the set of all pending operations with the same action (see [`Pending`]).
 //!
 //! Soundness: without counting, a pending operation may take effect any number of times once it has begun.
 //! This relaxed problem permits more orders than the exact one. If it has none, the exact problem has none
@@ -31,8 +32,9 @@ pub(super) fn overused(steps: &[Step], pending: &[Pending]) -> Option<Vec<usize>
     let mut over = Vec::new();
     for step in steps {
         let Step::Pending { kind, before } = *step else { continue };
-        let is_there = pending[kind].calls.get(used[kind]).is_some_and(|call| call.begin < before);
-        if !is_there && !over.contains(&kind) {
+        let is_available =
+            pending[kind].calls.get(used[kind]).is_some_and(|call| call.begin < before);
+        if !is_available && !over.contains(&kind) {
             over.push(kind);
         }
         used[kind] += 1;
@@ -60,8 +62,8 @@ impl Linearization<'_> {
         if begin >= before {
             return None;
         }
-        // Without counting, any operation of the kind may be the next one. The hint is the first after
-        // that of the latest completed operation with a hint.
+        // Without counting, any operation of the kind may be the next one. Choose the first hint after that
+        // of the latest completed operation with a hint.
         if uses.is_some() || hint.is_none() {
             return Some(NextPending { begin, hint });
         }

@@ -3,9 +3,9 @@
 //! The rank consists, in this order, of
 //! - the recorder's hint, if there is one;
 //! - the distance: choices that lead to the value that is required next, or to a state that may grow into
-//!   it, come first; actions that fit only the present state come before those that fit any; pending
-//!   operations come last, because they stay available;
-//! - the end of a completed operation, or the begin of a pending one.
+//!   it, come first; actions that are possible only in some states come before those that are
+//!   possible in every state; pending operations come last, because they stay available;
+//! - the end of a completed operation, or the start of a pending one.
 
 use super::linearization::Linearization;
 use super::pending_uses::NextPending;
@@ -24,7 +24,7 @@ pub(super) struct RequiredValue {
     value: Id,
 }
 
-/// The additional distance of pending operations, which are saved for places where nothing else fits.
+/// The additional distance of pending operations, which are tried after all completed ones.
 const PENDING_DISTANCE: u8 = 4;
 
 impl Linearization<'_> {

@@ -3,12 +3,13 @@
 //! The rule applies to problems with appends and one register. Without appends
 //! [`Supply`](super::supply::Supply) decides instead, which also counts productions.
 //!
-//! Soundness: let `o` be the first operation to end among the remaining ones that require a value. It must
-//! take effect before its end, in a state that holds the value. Either the register holds it now, or some
-//! other operation that begins before this end must produce it. The rule overestimates what is possible: a
-//! write, swap or removal can produce its value regardless of its own requirements, and an append can if the value
-//! ends with its text and either the state may grow into the value or some operation can replace the
-//! state. So a configuration is rejected only if no order of these operations produces the value.
+//! Soundness: let `o` be the first operation to end among the remaining ones that require a value. It must take
+//! effect before its end, in a state that holds the value. Either the register holds it now, or some other
+//! operation that begins before this end must produce it. The rule overestimates what is possible: a write,
+//! compare-and-set or removal can produce its value regardless of its own requirements. An append can produce
+//! the value if the value ends with its text, and if either the state may grow into the value or some operation
+//! can replace the state. So a configuration is rejected only if no order of these operations produces the
+//! value.
 
 use super::linearization::Linearization;
 use super::pending_uses::pending_left;
@@ -19,7 +20,8 @@ use crate::problem::Problem;
 use crate::registers::State;
 
 impl Linearization<'_> {
-    /// Returns whether a step between these states loses a value for good that an operation still requires.
+    /// Returns whether a step between these states replaces a value that an operation still requires, and that
+    /// no remaining operation can produce again.
     pub(super) fn loses_required_value(&self, from: State, to: State) -> bool {
         let is_used_up = |kind| self.pending_left(kind, usize::MAX) == 0;
         let registers = &self.problem.registers;

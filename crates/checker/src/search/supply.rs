@@ -9,10 +9,10 @@
 //! completed operations that have begun, and the pending ones that can be used. An operation that only
 //! observes the value needs one production, which it shares with others. The rule counts each production
 //! that is possible by that end, in any order, so it rejects a configuration only if no order works.
-//! It looks at the next [`HORIZON`] events: fewer events reject less.
+//! It considers only the next [`HORIZON`] events. Later events could only reject further configurations.
 //!
-//! The same counts show when a step loses a value for good: an operation still requires it, and no
-//! remaining operation can produce it.
+//! The same counts show whether a step loses a required value: it replaces a value that an operation still
+//! requires, and no remaining operation can produce it again.
 
 use super::window::Window;
 use crate::action::Action;
@@ -33,9 +33,10 @@ pub(super) struct Supply {
     indices: BTreeMap<(usize, Id), ValueIndex>,
     completed: Vec<ValueUse>,
     balances: Vec<Balance>,
-    /// Scratch space of [`Supply::is_insufficient`]: the productions and the overwriting uses of each value.
+    /// Scratch space of [`Supply::is_insufficient`]: for each value the number of productions so far, and of
+    /// operations that require and overwrite it.
     ahead: Vec<(usize, usize)>,
-    /// The elements of `ahead` that must be reset.
+    /// The elements of `ahead` that the present call has changed and must reset.
     touched: Vec<ValueIndex>,
 }
 
@@ -99,7 +100,8 @@ impl Supply {
         produces.iter().for_each(|index| change(&mut self.balances[*index].producers));
     }
 
-    /// Returns whether a step loses a value for good that an operation still requires.
+    /// Returns whether a step replaces a value that an operation still requires, and that no remaining operation
+    /// can produce again.
     pub(super) fn loses_required_value(
         &self,
         registers: &Registers,

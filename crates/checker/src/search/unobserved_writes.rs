@@ -12,16 +12,18 @@
 //! - Otherwise delay `u` until it is the next operation that must take effect. It passes only appends, and
 //!   the register holds an unobserved value after it as before.
 //!
-//! Hence each write absorbs all other candidates of this sort, and none of them is a choice before it must
-//! take effect.
+//! Hence each write absorbs all other candidate writes of unobserved values: they take effect right before it.
+//! Otherwise such a write is not a choice until it must take effect.
 
 use super::linearization::Linearization;
 use super::step::Step;
 
 impl Linearization<'_> {
-    /// Lets all candidate writes of unobserved values take effect, right before the write `other`.
-    pub(super) fn absorb_unobserved_writes(&mut self, other: Option<usize>) {
-        let absorbed: Vec<_> = self.unobserved_writes().filter(|op| Some(*op) != other).collect();
+    /// Lets all candidate writes of unobserved values take effect, right before the write
+    /// `overwriting`, a completed one, or a pending one if it is `None`.
+    pub(super) fn absorb_unobserved_writes(&mut self, overwriting: Option<usize>) {
+        let absorbed: Vec<_> =
+            self.unobserved_writes().filter(|op| Some(*op) != overwriting).collect();
         absorbed.into_iter().for_each(|op| self.advance(Step::Completed(op)));
     }
 

@@ -1,14 +1,14 @@
 //! Pruning rule: a configuration that an earlier one equals or dominates is not entered.
 //!
-//! Configuration `A` dominates `B` if each completion of `B` is a completion of `A`, apart from operations
-//! that `A` need not place or can place in the past. This holds if both have the same next end (the first
-//! end of a remaining operation), the same state and the same remaining changes other than writes, and if
-//! `A`
+//! Configuration `A` dominates `B` if each completion of `B` yields one of `A`: leave out the operations that
+//! have already taken effect in `A`, and place the writes that remain only in `A` at their marks. This holds if
+//! both have the same next end (the first end of a remaining operation), the same state and the same remaining
+//! changes other than writes, and if `A`
 //! - has no more observations and unmarked writes left, which must still take effect: the others may be
 //!   left out of the completion, or took effect at their marks (see `overwritten_writes.rs`);
 //! - has no fewer writes left, which can still take effect: a surplus one is marked, and takes effect at
 //!   its mark when it must;
-//! - has no fewer keys open for the next operation (see `just_in_time.rs`);
+//! - permits all keys to the next operation that `B` permits (see `just_in_time.rs`);
 //! - has used no counted kind of pending operations more often.
 //!
 //! Soundness: suppose that the search ends without success although an entered configuration has a
@@ -91,8 +91,8 @@ pub(super) struct Variant {
     pub(super) required: UnlinearizedSet,
     /// The candidate writes that can still take effect, marked or not. More are better.
     pub(super) spare_writes: UnlinearizedSet,
-    /// The keys that are open for the next operation. More are better.
-    pub(super) open: u64,
+    /// The next completed operation must use one of these keys. More are better.
+    pub(super) next_keys: u64,
     /// The number of uses of each counted kind of pending operations. Fewer are better.
     pub(super) uses: Box<[u32]>,
 }
@@ -103,7 +103,7 @@ impl Variant {
         let mut uses = self.uses.iter().zip(&other.uses);
         self.required.is_subset(&other.required)
             && other.spare_writes.is_subset(&self.spare_writes)
-            && other.open & !self.open == 0
+            && other.next_keys & !self.next_keys == 0
             && uses.all(|(mine, theirs)| mine <= theirs)
     }
 }
@@ -120,14 +120,15 @@ impl Visited {
         Self { configurations: (0..completed).map(|_| BTreeMap::new()).collect(), count: 0 }
     }
 
-    /// Enters a configuration. Returns false if an earlier one equals or dominates it.
+    /// Stores a configuration that the search enters. Returns false, and stores nothing, if an earlier one equals or
+    /// dominates it.
     pub(super) fn enter(&mut self, next: usize, key: ConfigurationKey, variant: Variant) -> bool {
         let variants = self.configurations[next].entry(key).or_default();
-        if variants.iter().any(|known| known.dominates(&variant)) {
+        if variants.iter().any(|earlier| earlier.dominates(&variant)) {
             return false;
         }
         let before = variants.len();
-        variants.retain(|known| !variant.dominates(known));
+        variants.retain(|earlier| !variant.dominates(earlier));
         if variants.is_empty() {
             // Most keys have one variant. A push into an empty vector would reserve four.
             variants.reserve_exact(1);
@@ -165,12 +166,15 @@ mod tests {
     #[test]
     fn equal_or_dominated_configuration_is_not_entered() {
         let mut visited = Visited::new(2);
-        let mut enter = |next, open, required: &[usize], spare_writes: &[usize], uses: [u32; 2]| {
-            let key = ConfigurationKey { state: 3, changes: set(&[1, 190]) };
-            let (required, spare_writes, uses) = (set(required), set(spare_writes), uses.into());
-            let is_new = visited.enter(next, key, Variant { required, spare_writes, open, uses });
-            (is_new, visited.count)
-        };
+        let mut enter =
+            |next, next_keys, required: &[usize], spare_writes: &[usize], uses: [u32; 2]| {
+                let key = ConfigurationKey { state: 3, changes: set(&[1, 190]) };
+                let (required, spare_writes, uses) =
+                    (set(required), set(spare_writes), uses.into());
+                let is_new =
+                    visited.enter(next, key, Variant { required, spare_writes, next_keys, uses });
+                (is_new, visited.count)
+            };
         assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (true, 1));
         assert_eq!(enter(0, 3, &[70], &[3], [1, 1]), (false, 1), "equal");
         assert_eq!(
@@ -179,7 +183,11 @@ mod tests {
             "more operations must take effect"
         );
         assert_eq!(enter(0, 3, &[70], &[], [1, 1]), (false, 1), "fewer spare writes");
-        assert_eq!(enter(0, 2, &[70], &[3], [1, 1]), (false, 1), "fewer open keys");
+        assert_eq!(
+            enter(0, 2, &[70], &[3], [1, 1]),
+            (false, 1),
+            "fewer keys for the next operation"
+        );
         assert_eq!(enter(0, 3, &[70], &[3], [0, 2]), (true, 2), "incomparable");
         assert_eq!(enter(0, 3, &[], &[], [1, 1]), (true, 3), "incomparable");
         assert_eq!(enter(0, 4, &[], &[3, 4], [0, 1]), (true, 4), "incomparable");

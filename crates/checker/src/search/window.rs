@@ -5,10 +5,10 @@
 
 use crate::problem::Completed;
 
-/// The link after the last event, and before the head.
+/// No event: the forward link of the last event, and the backward link of the head.
 const NONE: u32 = u32::MAX;
 
-/// The begins and ends of all remaining operations, as a doubly linked list.
+/// The starts and ends of all remaining operations, as a doubly linked list.
 #[derive(Debug)]
 pub(super) struct Window {
     /// The operation of each event, and whether the event is its end.
@@ -17,7 +17,7 @@ pub(super) struct Window {
     next: Vec<u32>,
     /// The links back.
     previous: Vec<u32>,
-    /// The indices of the begin and the end of each operation.
+    /// The indices of the start and the end of each operation in `events`.
     places: Vec<(u32, u32)>,
 }
 
@@ -34,7 +34,7 @@ impl Window {
             let place = if *is_end { &mut places[*op].1 } else { &mut places[*op].0 };
             *place = at;
         }
-        let head = u32::try_from(events.len()).expect("fewer events than fit into memory");
+        let head = u32::try_from(events.len()).expect("the number of events should be below 2^32");
         let mut next: Vec<_> = (1..=head).chain([0]).collect();
         let mut previous: Vec<_> = [head].into_iter().chain(0..head).collect();
         if let Some(last) = next.iter_mut().rev().nth(1) {

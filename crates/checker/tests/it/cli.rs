@@ -118,7 +118,7 @@ fn illegal_history_gets_an_explanation_and_a_page() {
 }
 
 #[test]
-fn each_file_has_a_page_of_its_own() {
+fn each_illegal_file_has_a_separate_page() {
     let folder = Folder::new();
     std::fs::create_dir(folder.0.path().join("a")).unwrap();
     folder.file("a/x", STALE);
@@ -149,7 +149,7 @@ fn illegal_verdict_without_explanation_names_the_options() {
 }
 
 #[test]
-fn formats_of_other_recorders_are_parsed() {
+fn byte_order_mark_crlf_and_unrelated_events_are_accepted() {
     let folder = Folder::new();
     let lines = [
         "\u{feff}{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"k\":\"x\",\"v\":2}",
@@ -166,7 +166,7 @@ fn formats_of_other_recorders_are_parsed() {
 }
 
 #[test]
-fn missing_fields_and_unknown_outcomes_add_no_constraint() {
+fn null_and_missing_values_and_unknown_outcomes_have_the_documented_meaning() {
     let folder = Folder::new();
     let verdict = |lines: &[&str], arguments: &[&str]| {
         folder.file("history", &lines.join("\n"));
@@ -223,8 +223,11 @@ fn invalid_line_is_rejected_with_its_number() {
             format!("{invoke}\n{{\"p\":1,\"t\":\"info\"}}\r\n{{\"p\":1,\"t\":\"ok\"}}"),
             "4: process 1 has no operation in flight",
         ),
-        (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"f\":\"put\"}}"), "2: ends \"put\""),
-        (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: names another key"),
+        (
+            format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"f\":\"put\"}}"),
+            "2: \"f\" is \"put\", but get nil is in flight",
+        ),
+        (format!("{invoke}{{\"p\":1,\"t\":\"ok\",\"k\":3}}"), "2: \"k\" is not the key of get nil"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"cas\",\"v\":3}".into(), "1: the value of a cas"),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"push\"}".into(), "1: unknown operation"),
         (
@@ -238,8 +241,11 @@ fn invalid_line_is_rejected_with_its_number() {
             "1: \"cas\" has no \"v\": add [old, new]",
         ),
         ("{\"p\":1,\"t\":\"invoke\",\"f\":\"txn\"}".into(), "1: \"txn\" has no \"v\""),
-        ("{\"p\":null,\"t\":\"invoke\",\"f\":\"get\"}".into(), "1: no process"),
-        ("{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"v\":1e300}".into(), "1: 1000"),
+        ("{\"p\":null,\"t\":\"invoke\",\"f\":\"get\"}".into(), "1: \"p\" is missing or null"),
+        (
+            "{\"p\":1,\"t\":\"invoke\",\"f\":\"put\",\"v\":1e300}".into(),
+            "1: 1e300 has no exact representation",
+        ),
     ] {
         folder.file("bad", &lines);
         let (out, error, code) = folder.check(&["bad"]);

@@ -32,8 +32,8 @@ pub enum Workload {
     Unique,
     /// Gets, puts and appends of unique texts, on this many keys.
     Texts(u64),
-    /// Gets and appends on this many keys, with texts that are suffixes of others, as "1," is of "11,".
-    Ends(u64),
+    /// Gets and appends on this many keys. Some texts are suffixes of others: "1," is one of "11,".
+    Suffixes(u64),
     /// Reads, writes and compare-and-sets of five values, on this many keys.
     Keys(u64),
     /// Transactions on two of this many keys, and plain operations.
@@ -56,13 +56,13 @@ pub enum Anomaly {
 
 /// The parameters of a generated history.
 #[derive(Clone, Copy, Debug)]
-pub struct Recipe {
+pub struct HistorySpec {
     pub workload: Workload,
     pub anomaly: Anomaly,
     pub clients: usize,
     pub operations: usize,
     /// Percentage of operations with an unknown outcome.
-    pub lost: u64,
+    pub unknown_percent: u64,
     pub seed: u64,
 }
 
@@ -75,9 +75,9 @@ enum Client {
     Executed(usize, Option<Outcome>),
 }
 
-impl Recipe {
+impl HistorySpec {
     fn init(self) -> Value {
-        let has_texts = matches!(self.workload, Workload::Texts(_) | Workload::Ends(_));
+        let has_texts = matches!(self.workload, Workload::Texts(_) | Workload::Suffixes(_));
         if has_texts { Value::from("") } else { Value::Nil }
     }
 
@@ -85,7 +85,8 @@ impl Recipe {
         Options { init: self.init(), ..Options::default() }
     }
 
-    pub fn recorded(self) -> Vec<Operation> {
+    /// Simulates the clients and returns what they record.
+    pub fn generate(self) -> Vec<Operation> {
         let (mut rng, init) = (Rng(self.seed), self.init());
         let (mut store, mut recorded) = (Store::new(), Vec::<Operation>::new());
         let mut clients: Vec<_> = (0..self.clients).map(|_| Client::Idle).collect();
@@ -114,7 +115,7 @@ impl Recipe {
                     recorded.push(Operation { op, begin: now, end: usize::MAX, result: End::Open });
                     Client::Invoked(recorded.len() - 1)
                 }
-                Client::Invoked(index) if rng.chance(self.lost) => {
+                Client::Invoked(index) if rng.chance(self.unknown_percent) => {
                     (recorded[index].result, recorded[index].end) = (End::Abandoned, now);
                     unresolved.push(index);
                     Client::Idle
@@ -148,8 +149,8 @@ impl Recipe {
                 1 => Op::put("r", rng.below(values)),
                 _ => Op::cas("r", rng.below(values), rng.below(values)),
             },
-            Workload::Ends(keys) if rng.chance(50) => Op::get(key(rng, keys)),
-            Workload::Ends(keys) => Op::append(key(rng, keys), format!("{number},")),
+            Workload::Suffixes(keys) if rng.chance(50) => Op::get(key(rng, keys)),
+            Workload::Suffixes(keys) => Op::append(key(rng, keys), format!("{number},")),
             Workload::Keys(keys) => match (rng.below(3), key(rng, keys)) {
                 (0, key) => Op::get(key),
                 (1, key) => Op::put(key, rng.below(5)),
@@ -209,8 +210,8 @@ impl Recipe {
     }
 }
 
-/// Returns `count` recipes of all kinds.
-pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
+/// Returns `count` specs of all kinds.
+pub fn specs(count: u64, operations: usize) -> Vec<HistorySpec> {
     let workloads = [
         Workload::Cas(2),
         Workload::Cas(5),
@@ -222,25 +223,25 @@ pub fn recipes(count: u64, operations: usize) -> Vec<Recipe> {
     ];
     let anomalies =
         [Anomaly::None, Anomaly::Stale, Anomaly::Lost, Anomaly::Wrong, Anomaly::Phantom];
-    let mut recipes = Vec::new();
+    let mut specs = Vec::new();
     for seed in 0..count {
         let mut rng = Rng(seed * 7919 + 1);
         let workload = workloads[rng.below(7) as usize];
         let has_swaps = matches!(workload, Workload::Cas(_));
-        recipes.push(Recipe {
+        specs.push(HistorySpec {
             workload,
             anomaly: anomalies[rng.below(if has_swaps { 5 } else { 4 }) as usize],
             clients: [3, 5, 10, 20, 35, 60][rng.below(6) as usize],
             operations,
-            lost: [0, 0, 2, 10, 50][rng.below(5) as usize],
+            unknown_percent: [0, 0, 2, 10, 50][rng.below(5) as usize],
             seed,
         });
     }
-    recipes
+    specs
 }
 
-/// Returns `count` recipes of moderate difficulty, each with the verdict if it is certain.
-fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Option<bool>)> {
+/// Returns `count` specs of moderate difficulty, each with the verdict if it is certain.
+fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (HistorySpec, Option<bool>)> {
     (0..count).map(move |seed| {
         let mut rng = Rng(seed * 104_729 + 3);
         let keys = 1 + rng.below(8);
@@ -248,7 +249,7 @@ fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Opti
             0 => Workload::Cas(5),
             1 => Workload::Unique,
             2 => Workload::Texts(keys),
-            3 => Workload::Ends(keys),
+            3 => Workload::Suffixes(keys),
             _ => Workload::Keys(keys),
         };
         let has_distinct_values = !matches!(workload, Workload::Cas(_) | Workload::Keys(_));
@@ -258,12 +259,13 @@ fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Opti
             _ => Anomaly::None,
         };
         // A pending write could take effect just before a stale read of its value, which is no anomaly.
-        let lost = [0, 2, 5, 10][rng.below(if anomaly == Anomaly::Stale { 1 } else { 4 }) as usize];
+        let unknown_percent =
+            [0, 2, 5, 10][rng.below(if anomaly == Anomaly::Stale { 1 } else { 4 }) as usize];
         let clients = 5 + rng.below(16) as usize;
-        let recipe = Recipe { workload, anomaly, clients, operations, lost, seed };
+        let spec = HistorySpec { workload, anomaly, clients, operations, unknown_percent, seed };
         // With few values the history may be linearizable despite the anomaly.
         let truth = [(Anomaly::None, true), (Anomaly::Stale, false)];
-        (recipe, truth.iter().find(|known| known.0 == anomaly).map(|known| known.1))
+        (spec, truth.iter().find(|known| known.0 == anomaly).map(|known| known.1))
     })
 }
 
@@ -273,9 +275,9 @@ fn moderate(count: u64, operations: usize) -> impl Iterator<Item = (Recipe, Opti
 fn moderate_histories_are_decided_in_few_steps() {
     let (operations, max_thousands) = if cfg!(debug_assertions) { (100, 10) } else { (2_000, 300) };
     let (mut thousands, mut illegal) = (0, 0);
-    for (recipe, truth) in moderate(250, operations) {
-        let history = history(&recipe.recorded());
-        let options = Options { max_configurations: 20_000, ..recipe.options() };
+    for (spec, truth) in moderate(250, operations) {
+        let history = history(&spec.generate());
+        let options = Options { max_configurations: 20_000, ..spec.options() };
         // Called every 1,024 steps.
         let mut calls = 0;
         let mut stop = || {
@@ -285,7 +287,7 @@ fn moderate_histories_are_decided_in_few_steps() {
         let verdict = is_linearizable(&history, &options, &mut stop);
         assert!(
             verdict.is_ok() && truth.is_none_or(|it| verdict == Ok(it)),
-            "{verdict:?} {recipe:?}"
+            "{verdict:?} {spec:?}"
         );
         thousands += calls;
         illegal += usize::from(verdict == Ok(false));
@@ -303,22 +305,22 @@ fn moderate_histories_are_decided_in_few_steps() {
 fn concurrent_appends_to_one_key_are_decided_in_few_configurations() {
     let operations = if cfg!(debug_assertions) { 500 } else { 2_000 };
     for seed in 0..10 {
-        let (workload, clients) = (Workload::Ends(1), 50);
+        let (workload, clients) = (Workload::Suffixes(1), 50);
         let anomaly = if seed < 8 { Anomaly::None } else { Anomaly::Stale };
-        let lost = if seed % 2 == 0 { 0 } else { 5 };
-        let recipe = Recipe { workload, anomaly, clients, operations, lost, seed };
-        let options = Options { max_configurations: 10_000, ..recipe.options() };
-        let verdict = is_linearizable(&history(&recipe.recorded()), &options, &mut || false);
-        assert_eq!(verdict, Ok(anomaly == Anomaly::None), "{recipe:?}");
+        let unknown_percent = if seed % 2 == 0 { 0 } else { 5 };
+        let spec = HistorySpec { workload, anomaly, clients, operations, unknown_percent, seed };
+        let options = Options { max_configurations: 10_000, ..spec.options() };
+        let verdict = is_linearizable(&history(&spec.generate()), &options, &mut || false);
+        assert_eq!(verdict, Ok(anomaly == Anomaly::None), "{spec:?}");
     }
 }
 
 /// Checks a history within a time limit. Returns the verdict and the duration.
-fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, SearchLimit>, Duration) {
-    let history = history(&recipe.recorded());
+fn timed(spec: HistorySpec, limit: Duration) -> (Result<bool, SearchLimit>, Duration) {
+    let history = history(&spec.generate());
     let start = Instant::now();
     let mut stop = || start.elapsed() > limit;
-    let verdict = is_linearizable(&history, &recipe.options(), &mut stop);
+    let verdict = is_linearizable(&history, &spec.options(), &mut stop);
     (verdict, start.elapsed())
 }
 
@@ -326,13 +328,13 @@ fn timed(recipe: Recipe, limit: Duration) -> (Result<bool, SearchLimit>, Duratio
 fn linearizable_histories_are_accepted_and_anomalies_are_found() {
     let mut unknown = 0;
     let mut found = 0;
-    for recipe in recipes(250, 100) {
-        let history = history(&recipe.recorded());
-        let options = Options { max_configurations: 5_000, ..recipe.options() };
+    for spec in specs(250, 100) {
+        let history = history(&spec.generate());
+        let options = Options { max_configurations: 5_000, ..spec.options() };
         let verdict = is_linearizable(&history, &options, &mut || false);
         unknown += usize::from(verdict.is_err());
-        if recipe.anomaly == Anomaly::None {
-            assert_ne!(verdict, Ok(false), "{recipe:?}");
+        if spec.anomaly == Anomaly::None {
+            assert_ne!(verdict, Ok(false), "{spec:?}");
         } else {
             // With few values the history may be linearizable despite the anomaly.
             found += usize::from(verdict == Ok(false));
@@ -344,38 +346,38 @@ fn linearizable_histories_are_accepted_and_anomalies_are_found() {
 
 /// Prints the total time and the slowest histories; run it with `--ignored --nocapture`. With
 /// `CORPUS=folder` it writes the histories to files for the program instead. `HISTORIES` and `OPERATIONS`
-/// set the numbers; `ONLY` selects the recipes whose debug text contains it.
+/// set the numbers; `ONLY` selects the specs whose debug text contains it.
 #[test]
 #[ignore = "measurement for a release build"]
-fn scale() {
+fn measure_long_histories() {
     let number = |name: &str, other| std::env::var(name).map_or(other, |it| it.parse().unwrap());
     let only = std::env::var("ONLY").unwrap_or_default();
-    let is_selected = |recipe: &Recipe| format!("{recipe:?}").contains(&only);
-    let recipes = recipes(number("HISTORIES", 250), number("OPERATIONS", 2_000) as usize);
-    let recipes = recipes.into_iter().filter(is_selected);
+    let is_selected = |spec: &HistorySpec| format!("{spec:?}").contains(&only);
+    let specs = specs(number("HISTORIES", 250), number("OPERATIONS", 2_000) as usize);
+    let specs = specs.into_iter().filter(is_selected);
     if let Ok(folder) = std::env::var("CORPUS") {
-        for recipe in recipes {
-            let lines = to_json_lines(&history(&recipe.recorded()));
-            let name = format!("{folder}/{:04}-{:?}.jsonl", recipe.seed, recipe.anomaly);
+        for spec in specs {
+            let lines = to_json_lines(&history(&spec.generate()));
+            let name = format!("{folder}/{:04}-{:?}.jsonl", spec.seed, spec.anomaly);
             std::fs::write(name, lines).unwrap();
         }
         return;
     }
-    let mut rows: Vec<_> = recipes
-        .map(|recipe| {
-            let (verdict, time) = timed(recipe, Duration::from_secs(5));
-            (time, verdict, recipe)
+    let mut rows: Vec<_> = specs
+        .map(|spec| {
+            let (verdict, time) = timed(spec, Duration::from_secs(5));
+            (time, verdict, spec)
         })
         .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.0));
-    for (time, verdict, recipe) in rows.iter().take(25) {
-        println!("{time:>12?} {verdict:?} {recipe:?}");
+    for (time, verdict, spec) in rows.iter().take(25) {
+        println!("{time:>12?} {verdict:?} {spec:?}");
     }
     let total: Duration = rows.iter().map(|row| row.0).sum();
     let unknown = rows.iter().filter(|row| row.1.is_err()).count();
     let illegal = rows.iter().filter(|row| row.1 == Ok(false)).count();
     println!("{total:?} for {} histories; illegal {illegal}, unknown {unknown}", rows.len());
     // Highly concurrent transactions on several keys are out of reach at this length.
-    let is_simple = |recipe: &Recipe| !matches!(recipe.workload, Workload::Transactions(_));
+    let is_simple = |spec: &HistorySpec| !matches!(spec.workload, Workload::Transactions(_));
     assert!(!rows.iter().any(|row| row.1.is_err() && is_simple(&row.2)));
 }

@@ -1,4 +1,4 @@
-//! Hints: the order in which operations took effect, by a recorder.
+//! Hints: the recorded order in which operations took effect.
 
 use crate::corpus::Rng;
 use crate::reference::{Store, perform};
@@ -57,7 +57,7 @@ fn recorded(seed: u64, operations: u64, hint: impl Fn(u64) -> Option<u64>) -> Hi
 }
 
 #[test]
-fn right_hints_explain_pending_operations_and_observations_without_a_search() {
+fn correct_hints_decide_a_linearizable_history_without_a_search() {
     let options = Options { max_configurations: 0, ..Options::default() };
     for seed in 0..20 {
         let verdict = check(&recorded(seed, 1000, Some), &options);

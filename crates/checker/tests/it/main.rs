@@ -1,9 +1,10 @@
-//! The checker against a brute-force reference, at scale, and as a program.
+//! Tests of the checker: small histories against a brute-force reference, long histories, hints, and the
+//! program.
 
 #[cfg(feature = "cli")]
 mod cli;
 mod corpus;
 mod hints;
-mod named;
 mod reference;
+mod regressions;
 mod small;

@@ -13,7 +13,7 @@ pub enum End {
     Done(Outcome),
 }
 
-/// An operation with the times of its begin and its end.
+/// An operation with the times of its start and its end.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub op: Op,

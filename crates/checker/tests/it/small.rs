@@ -12,15 +12,15 @@ const PROCESSES: usize = 6;
 
 /// The kinds of operations in a history.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Flavor {
+enum OpMix {
     /// Reads, writes and compare-and-sets of small numbers.
     Register,
     /// Reads, writes and compare-and-sets of two values of one key.
-    Bit,
+    TwoValues,
     /// Gets, puts, deletes and appends of texts.
     Texts,
     /// The operations of `Texts` on one key, with texts that are suffixes of others.
-    Ends,
+    Suffixes,
     /// Transactions on two keys, and plain operations.
     Transactions,
     /// All operations.
@@ -82,25 +82,25 @@ fn swap() -> impl Strategy<Value = Op> {
     })
 }
 
-fn op(flavor: Flavor) -> BoxedStrategy<Op> {
+fn op(mix: OpMix) -> BoxedStrategy<Op> {
     let get = || key().prop_map(Op::get);
     let put = |value: BoxedStrategy<Value>| (key(), value).prop_map(|(k, v)| Op::put(k, v));
     let cas = || (key(), number(), number()).prop_map(|(key, old, new)| Op::cas(key, old, new));
     let append = || (key(), word()).prop_map(|(key, value)| Op::append(key, value));
     let delete = || key().prop_map(Op::delete);
     let bit = || (0..2_u64).prop_map(Value::from);
-    match flavor {
-        Flavor::Bit => prop_oneof![
+    match mix {
+        OpMix::TwoValues => prop_oneof![
             2 => Just(Op::get("x")),
             3 => bit().prop_map(|value| Op::put("x", value)),
             2 => (bit(), bit()).prop_map(|(old, new)| Op::cas("x", old, new)),
         ]
         .boxed(),
-        Flavor::Register => prop_oneof![get(), put(number().boxed()), cas()].boxed(),
-        Flavor::Texts => {
+        OpMix::Register => prop_oneof![get(), put(number().boxed()), cas()].boxed(),
+        OpMix::Texts => {
             prop_oneof![3 => get(), 1 => put(word().boxed()), 1 => delete(), 3 => append()].boxed()
         }
-        Flavor::Ends => prop_oneof![
+        OpMix::Suffixes => prop_oneof![
             6 => Just(Op::get("x")),
             1 => endings().prop_map(|value| Op::put("x", value)),
             1 => Just(Op::delete("x")),
@@ -108,10 +108,10 @@ fn op(flavor: Flavor) -> BoxedStrategy<Op> {
             9 => ending().prop_map(|value| Op::append("x", value)),
         ]
         .boxed(),
-        Flavor::Transactions => {
+        OpMix::Transactions => {
             prop_oneof![get(), put(number().boxed()), swap(), txn(), delete()].boxed()
         }
-        Flavor::All => prop_oneof![
+        OpMix::All => prop_oneof![
             get(),
             put(value().boxed()),
             cas(),
@@ -128,29 +128,35 @@ fn op(flavor: Flavor) -> BoxedStrategy<Op> {
 
 /// The input for one event of a process.
 #[derive(Clone, Debug)]
-struct Turn {
+struct EventInput {
     process: usize,
     op: Op,
     /// Selects the end of the operation in flight, and if an abandoned operation takes effect.
     end: u8,
-    /// True if the operation takes effect at its begin, else at its end.
+    /// True if the operation takes effect at its start, else at its end.
     early: bool,
     /// The value that the client receives instead of the correct one.
     wrong_value: Option<Value>,
 }
 
-fn turn(flavor: Flavor, wrong_percent: u32) -> impl Strategy<Value = Turn> {
-    let wrong_value = match flavor {
-        Flavor::Bit => number().boxed(),
-        Flavor::Ends => endings().boxed(),
+fn input(mix: OpMix, wrong_percent: u32) -> impl Strategy<Value = EventInput> {
+    let wrong_value = match mix {
+        OpMix::TwoValues => number().boxed(),
+        OpMix::Suffixes => endings().boxed(),
         _ => value().boxed(),
     };
     let wrong_value = prop_oneof![
         100 - wrong_percent => Just(None),
         wrong_percent => wrong_value.prop_map(Some),
     ];
-    (0..PROCESSES, op(flavor), any::<u8>(), any::<bool>(), wrong_value).prop_map(
-        |(process, op, end, early, wrong_value)| Turn { process, op, end, early, wrong_value },
+    (0..PROCESSES, op(mix), any::<u8>(), any::<bool>(), wrong_value).prop_map(
+        |(process, op, end, early, wrong_value)| EventInput {
+            process,
+            op,
+            end,
+            early,
+            wrong_value,
+        },
     )
 }
 
@@ -164,18 +170,18 @@ fn options() -> impl Strategy<Value = Options> {
     })
 }
 
-/// Executes the turns on a sequential store. The history is linearizable unless an outcome is wrong.
-fn execute(turns: &[Turn], init: &Value) -> Vec<Operation> {
+/// Executes the inputs on a sequential store. The history is linearizable unless an outcome is wrong.
+fn execute(inputs: &[EventInput], init: &Value) -> Vec<Operation> {
     let mut store = Store::new();
     let mut recorded: Vec<Operation> = Vec::new();
     // The operation in flight of each process, and its outcome if it has taken effect.
     let mut open: [Option<(usize, Option<Option<Outcome>>)>; PROCESSES] =
         [const { None }; PROCESSES];
-    for (now, turn) in turns.iter().enumerate() {
-        let Some((index, outcome)) = open[turn.process].take() else {
-            let outcome = turn.early.then(|| reference::perform(&mut store, init, &turn.op));
-            open[turn.process] = Some((recorded.len(), outcome));
-            let op = turn.op.clone();
+    for (now, input) in inputs.iter().enumerate() {
+        let Some((index, outcome)) = open[input.process].take() else {
+            let outcome = input.early.then(|| reference::perform(&mut store, init, &input.op));
+            open[input.process] = Some((recorded.len(), outcome));
+            let op = input.op.clone();
             recorded.push(Operation { op, begin: now, end: usize::MAX, result: End::Open });
             continue;
         };
@@ -184,8 +190,8 @@ fn execute(turns: &[Turn], init: &Value) -> Vec<Operation> {
         let has_effect = outcome.is_some();
         let perform =
             || outcome.unwrap_or_else(|| reference::perform(&mut store, init, &operation.op));
-        operation.result = match turn.end {
-            // It is abandoned, and has taken effect only if it did so at its begin.
+        operation.result = match input.end {
+            // It is abandoned, and has taken effect only if it did so at its start.
             0..30 => End::Abandoned,
             30..50 => {
                 perform();
@@ -193,18 +199,18 @@ fn execute(turns: &[Turn], init: &Value) -> Vec<Operation> {
             }
             // It fails without an effect.
             50..60 if !has_effect && !matches!(operation.op, Op::Cas { .. }) => End::Failed,
-            _ => perform().map_or(End::Failed, |outcome| End::Done(received(outcome, turn))),
+            _ => perform().map_or(End::Failed, |outcome| End::Done(received(outcome, input))),
         };
     }
     recorded
 }
 
 /// Returns the outcome that the client receives: the correct one, a part of it, or a wrong one.
-fn received(outcome: Outcome, turn: &Turn) -> Outcome {
-    match (outcome, &turn.wrong_value) {
+fn received(outcome: Outcome, input: &EventInput) -> Outcome {
+    match (outcome, &input.wrong_value) {
         (Outcome::Read(_), Some(wrong_value)) => Outcome::Read(wrong_value.clone()),
         (Outcome::Deleted(found), Some(_)) => Outcome::Deleted(!found),
-        (Outcome::Deleted(_), None) if turn.end.is_multiple_of(2) => Outcome::Done,
+        (Outcome::Deleted(_), None) if input.end.is_multiple_of(2) => Outcome::Done,
         (Outcome::Txn { succeeded, mut results }, Some(wrong_value)) => {
             match results.iter_mut().flatten().next() {
                 Some(result) => *result = wrong_value.clone(),
@@ -212,7 +218,7 @@ fn received(outcome: Outcome, turn: &Turn) -> Outcome {
             }
             Outcome::Txn { succeeded, results }
         }
-        (Outcome::Txn { succeeded, mut results }, None) if turn.end.is_multiple_of(4) => {
+        (Outcome::Txn { succeeded, mut results }, None) if input.end.is_multiple_of(4) => {
             results.truncate(1);
             Outcome::Txn { succeeded, results }
         }
@@ -252,7 +258,7 @@ fn prefix(recorded: &[Operation], events: usize, keys: &[Value]) -> Vec<Operatio
     );
     times.sort_unstable();
     let limit = times.get(events).copied().unwrap_or(usize::MAX);
-    let is_ours = |operation: &&Operation| match &operation.op {
+    let has_key = |operation: &&Operation| match &operation.op {
         Op::Get { key } | Op::Put { key, .. } | Op::Delete { key } => keys.contains(key),
         Op::Append { key, .. } | Op::Cas { key, .. } => keys.contains(key),
         Op::Txn(txn) => {
@@ -266,7 +272,7 @@ fn prefix(recorded: &[Operation], events: usize, keys: &[Value]) -> Vec<Operatio
     let mut recorded: Vec<_> = recorded
         .iter()
         .filter(|operation| operation.begin < limit)
-        .filter(is_ours)
+        .filter(has_key)
         .cloned()
         .collect();
     for operation in &mut recorded {
@@ -288,57 +294,57 @@ proptest! {
 
     #[test]
     fn registers_match_the_reference(
-        turns in vec(turn(Flavor::Register, 15), 0..24),
+        inputs in vec(input(OpMix::Register, 15), 0..24),
         options in options(),
     ) {
-        compare(&execute(&turns, &options.init), &options)?;
+        compare(&execute(&inputs, &options.init), &options)?;
     }
 
     #[test]
-    fn crowded_bits_match_the_reference(
-        turns in vec(turn(Flavor::Bit, 15), 0..40),
+    fn concurrent_operations_on_two_values_match_the_reference(
+        inputs in vec(input(OpMix::TwoValues, 15), 0..40),
         options in options(),
     ) {
-        compare(&execute(&turns, &options.init), &options)?;
+        compare(&execute(&inputs, &options.init), &options)?;
     }
 
     #[test]
     fn texts_match_the_reference(
-        turns in vec(turn(Flavor::Texts, 10), 0..20),
+        inputs in vec(input(OpMix::Texts, 10), 0..20),
         options in options(),
     ) {
-        compare(&execute(&turns, &options.init), &options)?;
+        compare(&execute(&inputs, &options.init), &options)?;
     }
 
     #[test]
     fn texts_with_common_suffixes_match_the_reference(
-        turns in vec(turn(Flavor::Ends, 8), 0..24),
+        inputs in vec(input(OpMix::Suffixes, 8), 0..24),
         options in options(),
     ) {
-        compare(&execute(&turns, &options.init), &options)?;
+        compare(&execute(&inputs, &options.init), &options)?;
     }
 
     #[test]
     fn transactions_match_the_reference(
-        turns in vec(turn(Flavor::Transactions, 15), 0..18),
+        inputs in vec(input(OpMix::Transactions, 15), 0..18),
         options in options(),
     ) {
-        compare(&execute(&turns, &options.init), &options)?;
+        compare(&execute(&inputs, &options.init), &options)?;
     }
 
     #[test]
     fn mixed_operations_match_the_reference(
-        turns in vec(turn(Flavor::All, 10), 0..18),
+        inputs in vec(input(OpMix::All, 10), 0..18),
         options in options(),
     ) {
-        compare(&execute(&turns, &options.init), &options)?;
+        compare(&execute(&inputs, &options.init), &options)?;
     }
 
     #[test]
     fn history_of_a_sequential_store_is_linearizable(
-        turns in vec(turn(Flavor::All, 0), 0..18),
+        inputs in vec(input(OpMix::All, 0), 0..18),
         options in options(),
     ) {
-        prop_assert!(compare(&execute(&turns, &options.init), &options)?);
+        prop_assert!(compare(&execute(&inputs, &options.init), &options)?);
     }
 }
