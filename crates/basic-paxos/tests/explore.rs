@@ -43,7 +43,7 @@ fn three<K: Arity + Sync>(traffic: fn(&MessageBatch) -> Delivery) -> Explore<Pax
 fn two_propose(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
         NodeEvent::Timeout | NodeEvent::Proposal => node != N1,
-        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Trim => node == N1,
+        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Compaction => node == N1,
     }
 }
 
@@ -87,75 +87,75 @@ fn check<K: Arity + Sync>(name: &str, explore: Explore<PaxosLog<K>>, sights: &[C
 #[test]
 fn decree() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).allowing(two_propose).budget(budget);
-    check("decree", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
+    let explore = three::<Single>(quiet).with_events(two_propose).budget(budget);
+    check("decree", explore, &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn restarts() {
     let budget =
         Budget { proposals: 2, crashes: 1, slow_writes: 1, duplicates: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).allowing(|_, node| node == N1).budget(budget);
-    check("restarts", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
+    let explore = three::<Single>(quiet).with_events(|_, node| node == N1).budget(budget);
+    check("restarts", explore, &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn duel() {
     let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).allowing(one_insists).budget(budget).max_steps(FEW);
-    check("duel", explore, &[Coverage::Chosen, Coverage::Competed]);
+    let explore = three::<Single>(quiet).with_events(one_insists).budget(budget).max_steps(FEW);
+    check("duel", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn votes_that_differ() {
     let budget = Budget { timeouts: 3, ..Budget::default() };
-    let explore = three::<Single>(quiet).after(forked);
-    let explore = explore.allowing(|_, node| node == N1).budget(budget);
-    check("votes that differ", explore, &[Coverage::Competed]);
+    let explore = three::<Single>(quiet).with_setup(forked);
+    let explore = explore.with_events(|_, node| node == N1).budget(budget);
+    check("votes that differ", explore, &[Coverage::CompetingWrites]);
 }
 
 /// n1 retransmits, is rejected, begins another ballot, and requests votes again.
 #[test]
 fn stale_promises() {
     let budget = Budget { timeouts: 4, ..Budget::default() };
-    let explore = three::<Single>(quiet).after(overtaken);
-    let explore = explore.allowing(|_, node| node == N1).budget(budget);
-    check("stale promises", explore, &[Coverage::Competed]);
+    let explore = three::<Single>(quiet).with_setup(overtaken);
+    let explore = explore.with_events(|_, node| node == N1).budget(budget);
+    check("stale promises", explore, &[Coverage::CompetingWrites]);
 }
 
 /// One proposer, with all messages; nodes request what they have missed.
 #[test]
 fn decided() {
     let budget = Budget { proposals: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Many>(talkative).allowing(two_propose).budget(budget);
-    check("decided", explore, &[Coverage::Chosen, Coverage::Lost]);
+    let explore = three::<Many>(talkative).with_events(two_propose).budget(budget);
+    check("decided", explore, &[Coverage::Chosen, Coverage::LostWrite]);
 }
 
 /// The log grows while n1 has not learnt that what it holds is chosen.
 #[test]
 fn late_news() {
     let budget = Budget { proposals: 1, ..Budget::default() };
-    let explore = three::<Many>(talkative).after(ahead);
-    let explore = explore.allowing(|_, node| node == N2).budget(budget);
+    let explore = three::<Many>(talkative).with_setup(ahead);
+    let explore = explore.with_events(|_, node| node == N2).budget(budget);
     check("late news", explore, &[Coverage::Chosen]);
 }
 
 #[test]
 fn log() {
     let budget = Budget { proposals: 2, ..Budget::default() };
-    let explore = three::<Many>(quiet).allowing(two_propose).budget(budget).max_steps(FEW);
-    check("log", explore, &[Coverage::Chosen, Coverage::Competed]);
+    let explore = three::<Many>(quiet).with_events(two_propose).budget(budget).max_steps(FEW);
+    check("log", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_decree() {
     let budget = Budget { proposals: 2, crashes: 2, slow_writes: 2, ..Budget::default() };
-    let explore = three::<Single>(quiet).allowing(two_propose).budget(budget);
+    let explore = three::<Single>(quiet).with_events(two_propose).budget(budget);
     check(
         "large decree",
         explore.depth_first(),
-        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+        &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
     );
 }
 
@@ -164,18 +164,18 @@ fn large_decree() {
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_duel() {
     let budget = Budget { proposals: 2, timeouts: 1, ..Budget::default() };
-    let explore = three::<Single>(quiet).allowing(one_insists).budget(budget);
-    check("large duel", explore.depth_first(), &[Coverage::Chosen, Coverage::Competed]);
+    let explore = three::<Single>(quiet).with_events(one_insists).budget(budget);
+    check("large duel", explore.depth_first(), &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=basic-paxos"]
 fn large_log() {
     let budget = Budget { proposals: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three::<Many>(quiet).allowing(two_propose).budget(budget);
+    let explore = three::<Many>(quiet).with_events(two_propose).budget(budget);
     check(
         "large log",
         explore.depth_first(),
-        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+        &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
     );
 }

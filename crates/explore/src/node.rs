@@ -18,7 +18,7 @@ use synod_types::{Instant, NodeId, ReadId, Seq, Slot, Ticket, ValueRef};
 /// persisted beyond the durable log.
 ///
 /// Other outputs of the core are added to the caller's [`NodeOutputs`]. Two nodes are equal if their hosts,
-/// disks and pending batches are.
+/// disks and pending batches are equal.
 ///
 /// ```
 /// use synod_consensus::{Input, Protocol, Saved};
@@ -40,11 +40,11 @@ pub struct TestNode<P: Protocol> {
     pub host: Host<P>,
     /// Durable content of the log's disk.
     pub disk: Saved<P>,
-    /// Batches of earlier rounds that are not durable, the oldest first.
+    /// Batches of earlier rounds that are not yet durable, the oldest first.
     pub unsynced: VecDeque<WriteBatch<P>>,
     /// True if [`settle`](Self::settle) does not sync the disk.
-    pub is_hung: bool,
-    /// Writes since the last round.
+    pub is_disk_hung: bool,
+    /// Writes since the last round, which the next round turns into a batch.
     open: WriteBatch<P>,
 }
 
@@ -56,7 +56,7 @@ pub type WriteBatch<P> = Vec<LoggedWrite<P>>;
 pub struct LoggedWrite<P: Protocol> {
     /// Write.
     pub write: Write<P>,
-    /// True if it is a vote in the core's round: see [`Stamp::is_vote_in`].
+    /// True if the write counts as a vote in the round in which the core made it: see [`Stamp::is_vote_in`].
     pub is_vote: bool,
 }
 
@@ -77,7 +77,7 @@ pub struct NodeOutputs<P: Protocol> {
     pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
     /// Peers that need a snapshot.
     pub snapshots: Vec<NodeId>,
-    /// Protocol events.
+    /// Protocol events, such as a new leader.
     pub notes: Vec<ProtocolEvent>,
     /// Error for which the node must stop.
     pub fatal: Option<FatalError>,
@@ -120,7 +120,7 @@ impl<P: Protocol> TestNode<P> {
     pub fn recover(id: NodeId, config: P::Config, disk: Saved<P>) -> Result<Self, RecoveryError> {
         let host = Host::recover(id, config, disk.clone())?;
         let (unsynced, open) = (VecDeque::new(), Vec::new());
-        Ok(Self { id, host, disk, unsynced, is_hung: false, open })
+        Ok(Self { id, host, disk, unsynced, is_disk_hung: false, open })
     }
 
     /// Returns the node's id.
@@ -135,7 +135,8 @@ impl<P: Protocol> TestNode<P> {
         self.host.core()
     }
 
-    /// Returns the last applied slot: the last one that was reported as chosen or part of the initial state.
+    /// Returns the last applied slot: the last slot that the core reported as chosen, or that the initial state
+    /// covers. A test node applies chosen slots at once.
     #[must_use]
     pub fn applied(&self) -> Slot {
         self.host.chosen()
@@ -161,7 +162,7 @@ impl<P: Protocol> TestNode<P> {
         outputs
     }
 
-    /// Steps the core with one input.
+    /// Steps the core with one input, like [`Host::input`].
     ///
     /// # Errors
     /// The first violation of a rule.
@@ -177,7 +178,8 @@ impl<P: Protocol> TestNode<P> {
         checks.result
     }
 
-    /// Runs a round, and queues its writes as a batch.
+    /// Runs a round of the host ([`Host::round`]): flushes the core and sends the messages that are permitted to
+    /// leave. Queues the writes since the last round as a batch.
     ///
     /// # Errors
     /// The first violation of a rule.
@@ -194,8 +196,8 @@ impl<P: Protocol> TestNode<P> {
         outputs.add(round.outputs);
         checks.result?;
         if !is_quiet {
-            let text = format!("{:?}: the exchange of messages with itself does not end", self.id);
-            return Err(violated(Rule::Quiet, text));
+            let text = format!("{:?}: messages to itself cause further ones without end", self.id);
+            return Err(violated(Rule::Termination, text));
         }
         let batch = mem::take(&mut self.open);
         if is_written {
@@ -215,14 +217,13 @@ impl<P: Protocol> TestNode<P> {
         outputs: &mut NodeOutputs<P>,
     ) -> Checked {
         self.round(now, observer, outputs)?;
-        while !self.is_hung && self.sync_one().is_some() {
+        while !self.is_disk_hung && self.sync_one().is_some() {
             self.round(now, observer, outputs)?;
         }
         Ok(())
     }
 
-    /// Makes the oldest batch durable, and returns it. The next round releases the messages that waited for
-    /// it.
+    /// Makes the oldest batch durable, and returns it. The next round sends the messages that waited for it.
     pub fn sync_one(&mut self) -> Option<WriteBatch<P>> {
         let oldest = Seq(self.host.newest().0 - self.unsynced.len() as u64 + 1);
         let batch = self.unsynced.pop_front()?;
@@ -260,9 +261,9 @@ impl<P: Protocol> TestNode<P> {
             return Ok(());
         }
         let text = format!(
-            "{id:?} may persist its state through slot {durable}, but its durable log ends at {last}"
+            "the host of {id:?} lets the state be persisted through slot {durable}, but the durable log ends at {last}"
         );
-        Err(violated(Rule::Durable, text))
+        Err(violated(Rule::StateWithinLog, text))
     }
 }
 
@@ -298,12 +299,12 @@ impl<P: Protocol, O: Observer<P>> Observer<P> for NodeChecks<'_, P, O> {
         let from = self.id;
         if self.result.is_ok() && !message.holds(from, to, self.disk) {
             let text = format!(
-                "{from:?} sends {} to {to:?}, but its disk holds {:?} and slots up to {}",
+                "{from:?} sends {} to {to:?}, but its synced disk holds {:?} and slots through {}",
                 message.describe(),
                 self.disk.hard_state,
                 self.disk.log.last()
             );
-            self.result = Err(violated(Rule::Claims, text));
+            self.result = Err(violated(Rule::BackedMessages, text));
         }
         self.observer.on_release(core, to, message);
     }
@@ -318,7 +319,7 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
                     return Ok(());
                 }
                 let text = format!("{:?} writes hard state {newer:?} after {older:?}", self.id);
-                Err(violated(Rule::HardState, text))
+                Err(violated(Rule::HardStateMonotonic, text))
             }
             Write::Put(run) => self.check_applied(run),
             Write::TruncateFrom(_) | Write::Compact(_) => Ok(()),
@@ -339,7 +340,7 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
                 let (id, new) = (self.id, brief(&value));
                 let text =
                     format!("{id:?} overwrites {} with {new} in applied slot {slot}", brief(&held));
-                return Err(violated(Rule::AppliedStays, text));
+                return Err(violated(Rule::AppliedUnchanged, text));
             }
         }
         Ok(())
@@ -360,7 +361,8 @@ impl<P: Protocol, O> NodeChecks<'_, P, O> {
     }
 }
 
-/// Event of a core's step that concerns the cluster, with the core's round.
+/// Event of a core's step that [`SafetyChecker`](crate::safety::SafetyChecker) checks against other nodes. The
+/// number is the core's ballot round or term at the event.
 #[derive(Clone, Debug)]
 pub(crate) enum StepEvent<P: Protocol> {
     /// Write of slots.
@@ -389,10 +391,10 @@ impl<P: Protocol> Observer<P> for StepRecord<P> {
 pub(crate) fn check_fatal(id: NodeId, fatal: Option<FatalError>) -> Checked {
     let Some(fatal) = fatal else { return Ok(()) };
     let rule = match fatal {
-        FatalError::OutOfOrder { .. } => Rule::Order,
+        FatalError::OutOfOrder { .. } => Rule::ChosenInOrder,
         FatalError::TruncatesChosen { .. }
         | FatalError::Contradicted { .. }
-        | FatalError::CompactsElsewhere { .. } => Rule::AppliedStays,
+        | FatalError::CompactsElsewhere { .. } => Rule::AppliedUnchanged,
     };
     Err(violated(rule, format!("{id:?}: {fatal}")))
 }

@@ -5,37 +5,39 @@ use std::fmt;
 /// A property that must hold in every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// A slot has at most one chosen value, among those that nodes report and those that quorums voted for
-    /// durably.
+    /// A slot has at most one chosen value. A value counts as chosen if a node reports it, or if a quorum has
+    /// durably voted for it.
     Agreement,
     /// A chosen value stays on the disks of a quorum.
-    OnQuorum,
+    ChosenOnQuorum,
     /// At a ballot above that of a chosen value no other value is written to its slot.
     NotOverwritten,
     /// A slot has one value per stamp, on all nodes.
     OneValuePerStamp,
-    /// A ballot has at most one leader. Where stamps are terms, a term has.
+    /// A ballot has at most one leader. In a protocol whose stamps are terms (Raft), a term has at most one.
     OneLeader,
     /// A leader holds all values chosen in earlier terms, where stamps are terms (Raft's leader
     /// completeness, §5.4).
-    LeaderComplete,
+    LeaderCompleteness,
     /// A node neither removes an applied slot nor writes another value to it.
-    AppliedStays,
-    /// Terms, votes and promises never go back.
-    HardState,
-    /// Each message that leaves a node is backed by the node's synced disk.
-    Claims,
+    AppliedUnchanged,
+    /// A node's term, vote and promises never regress.
+    HardStateMonotonic,
+    /// When a node sends a message, the claim that the message makes about the node's disk is true of the synced
+    /// disk (see [`Message::holds`](synod_consensus::Message::holds)).
+    BackedMessages,
     /// A node reports chosen slots in order, without gaps.
-    Order,
-    /// The state is never persisted beyond the durable log.
-    Durable,
+    ChosenInOrder,
+    /// A node never persists its state beyond the end of its durable log.
+    StateWithinLog,
     /// A node recovers from any content that its disk may hold after a crash.
     Recovery,
     /// No assertion of a core fails.
     NoPanic,
-    /// Each exchange of messages ends.
-    Quiet,
-    /// Without faults every node applies new commands.
+    /// Each exchange of messages that are delivered at once ends: those of a node with itself, and those with
+    /// [immediate delivery](crate::Delivery::Immediate).
+    Termination,
+    /// After all faults have ended, every node applies new commands within a time limit.
     Progress,
 }
 
@@ -43,19 +45,19 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Agreement => "agreement",
-            Self::OnQuorum => "chosen values are on a quorum of disks",
+            Self::ChosenOnQuorum => "chosen values are on a quorum of disks",
             Self::NotOverwritten => "chosen values are not overwritten",
             Self::OneValuePerStamp => "one value per stamp",
             Self::OneLeader => "one leader per ballot",
-            Self::LeaderComplete => "a leader holds all chosen values",
-            Self::AppliedStays => "applied slots do not change",
-            Self::HardState => "hard states never go back",
-            Self::Claims => "messages are backed by the sender's disk",
-            Self::Order => "slots are chosen in order",
-            Self::Durable => "the state is not persisted beyond the log",
+            Self::LeaderCompleteness => "a leader holds all chosen values",
+            Self::AppliedUnchanged => "applied slots do not change",
+            Self::HardStateMonotonic => "hard states never regress",
+            Self::BackedMessages => "messages are backed by the sender's disk",
+            Self::ChosenInOrder => "slots are chosen in order",
+            Self::StateWithinLog => "the state is not persisted beyond the log",
             Self::Recovery => "a node recovers from its disk",
             Self::NoPanic => "no panic",
-            Self::Quiet => "message exchanges end",
+            Self::Termination => "message exchanges end",
             Self::Progress => "a cluster without faults makes progress",
         })
     }
@@ -66,7 +68,7 @@ impl fmt::Display for Rule {
 pub struct RuleViolation {
     /// Violated rule.
     pub rule: Rule,
-    /// Observation that contradicts the rule, in one line.
+    /// Description of the violation with its values, in one line.
     pub text: String,
 }
 
@@ -76,7 +78,7 @@ impl fmt::Display for RuleViolation {
     }
 }
 
-/// Result of a check.
+/// Result of a check: nothing, or the violated rule.
 pub type Checked = Result<(), Box<RuleViolation>>;
 
 pub(crate) fn violated(rule: Rule, text: String) -> Box<RuleViolation> {

@@ -1,4 +1,5 @@
-//! Safety checker: records votes, chosen values and leaders of a cluster, and checks the rules about them.
+//! Safety checker: records the votes, chosen values and leaders of a cluster, and checks the rules that concern
+//! several nodes.
 
 use crate::node::{LoggedWrite, StepEvent, brief};
 use crate::rule::{Checked, Rule, RuleViolation, violated};
@@ -7,7 +8,7 @@ use std::ops::RangeBounds;
 use synod_consensus::{Protocol, Quorum, Role, Run, RunLog, Stamp, Status, Write};
 use synod_types::{Ballot, NodeId, Slot, Values};
 
-/// Votes, chosen values and leaders up to the present state.
+/// Votes, chosen values and leaders of an execution so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SafetyChecker<P: Protocol> {
     /// All values that were ever written, with the nodes that voted for them durably.
@@ -127,10 +128,10 @@ impl<P: Protocol> SafetyChecker<P> {
                 if P::Stamp::NAMES_PROPOSER || !quorum.is_second(|node| holders.contains(&node)) {
                     let what = brief(&value.get(0));
                     let text = format!(
-                        "{node:?} reports slot {slot}, {what}, as chosen without votes of a quorum; \
-                         it is on the disks of {holders:?}"
+                        "{node:?} reports slot {slot}, {what}, as chosen, but no quorum has voted for \
+                         it; it is on the disks of {holders:?}"
                     );
-                    return Err(violated(Rule::OnQuorum, text));
+                    return Err(violated(Rule::ChosenOnQuorum, text));
                 }
             }
             // An entry of an earlier term is chosen in the term of the reporter (Raft §5.4.2).
@@ -176,7 +177,7 @@ impl<P: Protocol> SafetyChecker<P> {
                 let text = format!(
                     "slot {slot}: {what} was chosen, but only the disks of {holders:?} hold it"
                 );
-                return Err(violated(Rule::OnQuorum, text));
+                return Err(violated(Rule::ChosenOnQuorum, text));
             }
         }
         Ok(())
@@ -199,14 +200,16 @@ impl<P: Protocol> SafetyChecker<P> {
             None => Ok(true),
             Some(leader) if leader == node => Ok(false),
             Some(leader) => {
-                let text = format!("both {leader:?} and {node:?} led ballot {}", status.ballot);
+                let text =
+                    format!("both {leader:?} and {node:?} are leaders of ballot {}", status.ballot);
                 Err(violated(Rule::OneLeader, text))
             }
         }
     }
 
-    /// Returns whether [`observe_leader`](Self::observe_leader) would change nothing.
-    pub fn knows_leader(&self, node: NodeId, status: &Status) -> bool {
+    /// Returns whether [`observe_leader`](Self::observe_leader) would change nothing. The caller then need not
+    /// copy a shared checker.
+    pub fn has_recorded_leader(&self, node: NodeId, status: &Status) -> bool {
         let mut ballot = status.ballot;
         if !P::Stamp::NAMES_PROPOSER {
             ballot.node = NodeId(0);
@@ -222,11 +225,11 @@ impl<P: Protocol> SafetyChecker<P> {
         for (slot, chosen) in self.chosen.iter().filter(|(_, chosen)| chosen.at.round < round) {
             if !disk.holds(*slot, &chosen.value) {
                 let text = format!(
-                    "{node:?} leads term {round} without slot {slot}, {}, chosen in term {}",
+                    "{node:?} leads term {round}, but its log lacks slot {slot}, {}, chosen in term {}",
                     brief(&chosen.value.get(0)),
                     chosen.at.round
                 );
-                return Err(violated(Rule::LeaderComplete, text));
+                return Err(violated(Rule::LeaderCompleteness, text));
             }
         }
         Ok(())
@@ -234,7 +237,8 @@ impl<P: Protocol> SafetyChecker<P> {
 }
 
 impl Chosen {
-    /// Checks that a write at a later ballot is of the chosen value. `node` is 0 for an earlier write.
+    /// Checks that a write at a ballot above that of the chosen value writes this value. `node` is the writer, or
+    /// 0 if the value was written before it was known which one is chosen.
     fn check_write<S: Stamp>(&self, node: NodeId, slot: Slot, stamp: S, value: &Values) -> Checked {
         let is_later = stamp.ballot() > self.at;
         if !is_later || *value == self.value {
@@ -338,7 +342,7 @@ mod tests {
         };
         assert_eq!(report(&mut checker, &run(1, 1, b"a")), None);
         assert_eq!(report(&mut checker, &run(1, 1, b"b")), Some(Rule::Agreement));
-        assert_eq!(report(&mut checker, &run(2, 1, b"b")), Some(Rule::OnQuorum));
+        assert_eq!(report(&mut checker, &run(2, 1, b"b")), Some(Rule::ChosenOnQuorum));
     }
 
     #[test]
@@ -350,7 +354,7 @@ mod tests {
             violated_rule(checker.check_disks(.., &quorum(), (1..).map(NodeId).zip(disks)))
         };
         assert_eq!(check([&full, &other, &full]), None);
-        assert_eq!(check([&full, &other, &other]), Some(Rule::OnQuorum));
+        assert_eq!(check([&full, &other, &other]), Some(Rule::ChosenOnQuorum));
     }
 
     #[test]
@@ -418,6 +422,6 @@ mod tests {
             "not chosen in an earlier term"
         );
         let found = violated_rule(checker.check_leader(NodeId(3), 2, DiskView::of(&empty.log)));
-        assert_eq!(found, Some(Rule::LeaderComplete));
+        assert_eq!(found, Some(Rule::LeaderCompleteness));
     }
 }

@@ -18,7 +18,7 @@ const N3: NodeId = NodeId(3);
 enum Defect {
     /// None.
     None,
-    /// The node reports slots that its state holds already.
+    /// After a restart the node reports slots again that its state already includes.
     ReportsAgain,
     /// The node removes a slot that it reported.
     Removes,
@@ -175,7 +175,7 @@ fn explore(nodes: u64, defect: Defect) -> Explore<Relay> {
 fn count_states(delivery: fn(&RelayMessage) -> Delivery) -> usize {
     let budget = Budget { timeouts: 1, ..Budget::default() };
     let is_allowed = |event, node| event == NodeEvent::Timeout && node == N1;
-    explore(3, Defect::None).allowing(is_allowed).delivery(delivery).budget(budget).run().states
+    explore(3, Defect::None).with_events(is_allowed).delivery(delivery).budget(budget).run().states
 }
 
 #[test]
@@ -216,19 +216,19 @@ fn search_that_reaches_its_time_limit_reports_its_coverage() {
 /// Explores a single node with two proposals, a crash and a timeout. Returns the violated rule.
 fn violated_rule(defect: Defect) -> Option<Rule> {
     let budget = Budget { proposals: 2, crashes: 1, timeouts: 1, ..Budget::default() };
-    let report = explore(1, defect).allowing(|_, _| true).budget(budget).run();
-    assert!(report.found.is_some() || report.seen.contains(&Coverage::Chosen));
-    report.found.map(|found| found.violation.rule)
+    let report = explore(1, defect).with_events(|_, _| true).budget(budget).run();
+    assert!(report.counterexample.is_some() || report.reached.contains(&Coverage::Chosen));
+    report.counterexample.map(|found| found.violation.rule)
 }
 
 #[test]
 fn repeated_report_after_a_restart_is_a_violation() {
     assert_eq!(violated_rule(Defect::None), None);
-    assert_eq!(violated_rule(Defect::ReportsAgain), Some(Rule::Order));
+    assert_eq!(violated_rule(Defect::ReportsAgain), Some(Rule::ChosenInOrder));
 }
 
 #[test]
 fn change_of_an_applied_slot_is_a_violation() {
-    assert_eq!(violated_rule(Defect::Removes), Some(Rule::AppliedStays));
-    assert_eq!(violated_rule(Defect::Overwrites), Some(Rule::AppliedStays));
+    assert_eq!(violated_rule(Defect::Removes), Some(Rule::AppliedUnchanged));
+    assert_eq!(violated_rule(Defect::Overwrites), Some(Rule::AppliedUnchanged));
 }

@@ -55,7 +55,7 @@ fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Coverage]) {
 fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
         NodeEvent::Timeout => node != N1,
-        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Trim => node == N1,
+        NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Compaction => node == N1,
         NodeEvent::Proposal => true,
     }
 }
@@ -119,29 +119,34 @@ fn trimmed(stage: &mut Setup<'_, MultiPaxos>) {
     stage.propose(N1, "one");
     stage.deliver(|from, to, _| from != N3 && to != N3);
     stage.lose_all();
-    stage.trim(N1);
+    stage.compact(N1);
     stage.crash(N1);
 }
 
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).allowing(two_campaign).budget(budget);
-    check("elections", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
+    let explore = three(quiet).with_events(two_campaign).budget(budget);
+    check(
+        "elections",
+        explore,
+        &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
+    );
 }
 
 #[test]
 fn restarts() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(talkative).allowing(|_, node| node == N1).budget(budget);
-    check("restarts", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
+    let explore = three(talkative).with_events(|_, node| node == N1).budget(budget);
+    check("restarts", explore, &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn logs_that_differ() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = three(talkative).after(forked).allowing(|_, node| node == N1).budget(budget);
-    check("logs that differ", explore, &[Coverage::Chosen, Coverage::Competed]);
+    let explore =
+        three(talkative).with_setup(forked).with_events(|_, node| node == N1).budget(budget);
+    check("logs that differ", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 /// Accepts, perhaps twice, cover what an acceptor holds, and a slot of an older ballot lies after
@@ -149,22 +154,23 @@ fn logs_that_differ() {
 #[test]
 fn stale_tails() {
     let budget = Budget { proposals: 1, duplicates: 1, ..Budget::default() };
-    let explore = three(talkative).after(forked_twice).allowing(|_, node| node == N3);
-    check("stale tails", explore.budget(budget), &[Coverage::Chosen, Coverage::Competed]);
+    let explore = three(talkative).with_setup(forked_twice).with_events(|_, node| node == N3);
+    check("stale tails", explore.budget(budget), &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn stale_promises() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
-    let explore = three(quiet).after(overtaken).allowing(|_, node| node == N1).budget(budget);
-    check("stale promises", explore, &[Coverage::Chosen, Coverage::Competed]);
+    let explore =
+        three(quiet).with_setup(overtaken).with_events(|_, node| node == N1).budget(budget);
+    check("stale promises", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn laggards() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = three(quiet).after(lagging).allowing(|_, node| node != N2).budget(budget);
-    check("laggards", explore, &[Coverage::Chosen, Coverage::Competed]);
+    let explore = three(quiet).with_setup(lagging).with_events(|_, node| node != N2).budget(budget);
+    check("laggards", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 /// n1 leads twice, and may have lost what it proposed before.
@@ -172,14 +178,19 @@ fn laggards() {
 fn earlier_reigns() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).after(led).allowing(|_, node| node == N1).budget(budget);
-    check("earlier reigns", explore, &[Coverage::Chosen, Coverage::Lost, Coverage::Competed]);
+    let explore = three(quiet).with_setup(led).with_events(|_, node| node == N1).budget(budget);
+    check(
+        "earlier reigns",
+        explore,
+        &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
+    );
 }
 
 #[test]
 fn trimmed_logs() {
-    let budget = Budget { timeouts: 1, proposals: 1, trims: 1, ..Budget::default() };
-    let explore = three(talkative).after(trimmed).allowing(|_, node| node != N1).budget(budget);
+    let budget = Budget { timeouts: 1, proposals: 1, compactions: 1, ..Budget::default() };
+    let explore =
+        three(talkative).with_setup(trimmed).with_events(|_, node| node != N1).budget(budget);
     check("trimmed logs", explore, &[Coverage::Chosen]);
 }
 
@@ -188,11 +199,11 @@ fn trimmed_logs() {
 fn large_elections() {
     let budget =
         Budget { timeouts: 2, crashes: 1, proposals: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).allowing(two_campaign).budget(budget);
+    let explore = three(quiet).with_events(two_campaign).budget(budget);
     check(
         "large elections",
         explore.depth_first(),
-        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+        &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
     );
 }
 
@@ -201,11 +212,11 @@ fn large_elections() {
 fn large_reigns() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
-    let explore = three(quiet).after(led).allowing(|_, node| node != N3).budget(budget);
+    let explore = three(quiet).with_setup(led).with_events(|_, node| node != N3).budget(budget);
     check(
         "large reigns",
         explore.depth_first(),
-        &[Coverage::Chosen, Coverage::Lost, Coverage::Competed],
+        &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
     );
 }
 
@@ -213,6 +224,7 @@ fn large_reigns() {
 #[ignore = "large: make explore ARGS=multi-paxos"]
 fn large_forks() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = three(talkative).after(forked).allowing(|_, node| node == N1).budget(budget);
-    check("large forks", explore.depth_first(), &[Coverage::Chosen, Coverage::Competed]);
+    let explore =
+        three(talkative).with_setup(forked).with_events(|_, node| node == N1).budget(budget);
+    check("large forks", explore.depth_first(), &[Coverage::Chosen, Coverage::CompetingWrites]);
 }

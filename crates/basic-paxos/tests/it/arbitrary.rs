@@ -107,7 +107,7 @@ proptest! {
                 }
                 _ => {}
             }
-            node.input(now, step);
+            node.step(now, step);
             if node.outputs.fatal.is_some() {
                 // It contradicts what is chosen: the node stops, and restarts.
                 node.restart(now);
@@ -187,7 +187,7 @@ fn happen(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
             let command = format!("c{tickets}");
             cluster.propose(id(node), *tickets, &command);
         }
-        Event::Hang(node) => cluster.node(id(node)).is_hung = true,
+        Event::Hang(node) => cluster.node(id(node)).is_disk_hung = true,
         Event::Sync(node) => cluster.sync(id(node)),
         Event::Crash(node) => cluster.restart(id(node)),
         Event::Wait(ms) => cluster.advance(*ms),
@@ -229,7 +229,7 @@ proptest! {
         let busy = cluster.node(N1).outputs.refused.iter().any(|(ticket, _)| ticket.0 == 1_000_000);
         prop_assert!(served || busy, "a healthy cluster serves");
         for id in cluster.ids() {
-            prop_assert_eq!(cluster.commit(id), cluster.commit(N1), "{:?} has caught up", id);
+            prop_assert_eq!(cluster.commit_index(id), cluster.commit_index(N1), "{:?} has caught up", id);
         }
     }
 }

@@ -11,7 +11,7 @@ type Many = synod_basic_paxos::Many;
 #[test]
 fn paxos_p01_reply_before_the_disk_has_it() {
     let mut cluster = alone::<Single>(Saved::default());
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     assert_eq!(cluster.replies(N2, N1, prepare(1, b(1, 2))), [], "the promise is not durable yet");
     cluster.restart(N1);
     assert_eq!(
@@ -19,7 +19,7 @@ fn paxos_p01_reply_before_the_disk_has_it() {
         [promise(1, b(1, 3), None)],
         "it never promised anything"
     );
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "a")), [], "nor is the vote");
     cluster.restart(N1);
     let answer = cluster.replies(N2, N1, prepare(1, b(2, 2)));
@@ -81,7 +81,7 @@ fn paxos_p05_ballot_reuse_after_restart() {
 #[test]
 fn paxos_p05_no_prepare_leaves_before_the_ballot_is_durable() {
     let mut cluster = alone::<Single>(Saved::default());
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 1, "x");
     assert_eq!(sent(&mut cluster), []);
     cluster.sync(N1);
@@ -147,9 +147,9 @@ fn paxos_p08_duplicate_reply_counted_twice() {
     for _ in 0..3 {
         cluster.inject(N2, N1, accepted(1, b(1, 1)));
     }
-    assert_eq!(cluster.commit(N1), 0, "two of five voted");
+    assert_eq!(cluster.commit_index(N1), 0, "two of five voted");
     cluster.inject(N3, N1, accepted(1, b(1, 1)));
-    assert_eq!(cluster.commit(N1), 1);
+    assert_eq!(cluster.commit_index(N1), 1);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn paxos_p09_learner_mixes_ballots() {
     sent(&mut cluster);
     // One vote in 6.1 is our own. A late one for 1.1 does not make two.
     cluster.inject(N2, N1, accepted(1, b(1, 1)));
-    assert_eq!(cluster.commit(N1), 0);
+    assert_eq!(cluster.commit_index(N1), 0);
     cluster.inject(N2, N1, accepted(1, b(6, 1)));
     assert_eq!(cluster.chosen(N1), ["y"]);
 }
@@ -198,7 +198,7 @@ fn paxos_p13_chosen_inferred_from_the_next_slot() {
     let mut cluster = alone::<Many>(disk(0, &[(1, b(1, 2))], &[(1, b(1, 2), "loser")]));
     cluster.inject(N3, N1, accept(2, b(1, 3), "next"));
     cluster.inject(N3, N1, decided(2, "next"));
-    assert_eq!(cluster.commit(N1), 0, "slot 1 is not chosen because slot 2 is");
+    assert_eq!(cluster.commit_index(N1), 0, "slot 1 is not chosen because slot 2 is");
     cluster.inject(N3, N1, decided(1, "winner"));
     assert_eq!(cluster.chosen(N1), ["winner", "next"]);
 }
@@ -274,12 +274,12 @@ fn paxos_p17_ballots_are_heard_from_their_owners_only() {
 #[test]
 fn paxos_p18_trimming_waits_for_no_peer() {
     let mut cluster = Cluster::<Many>::new(3);
-    let apart = |flight: &Flight| flight.from != N3 && flight.to != N3;
+    let apart = |flight: &InFlight| flight.from != N3 && flight.to != N3;
     for ticket in 1..=20 {
         cluster.propose(N1, ticket, &format!("c{ticket}"));
         cluster.deliver_if(apart);
         for id in [N1, N2] {
-            let through = Slot(cluster.commit(id));
+            let through = Slot(cluster.commit_index(id));
             cluster.step(id, Input::Compact { through });
             assert_eq!(
                 cluster.node(id).host.core().status().base,
@@ -288,7 +288,7 @@ fn paxos_p18_trimming_waits_for_no_peer() {
             );
         }
     }
-    assert_eq!(cluster.commit(N1), 20);
+    assert_eq!(cluster.commit_index(N1), 20);
     assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
     // It comes back, needs a snapshot, gets one, and votes with n1 for what comes next.
     cluster.advance(100);
@@ -297,10 +297,10 @@ fn paxos_p18_trimming_waits_for_no_peer() {
     assert!(cluster.node(N1).outputs.snapshots.contains(&N3));
     let base = cluster.node(N1).host.core().base_at(Slot(20)).expect("what was trimmed through");
     cluster.step(N3, Input::Installed { base });
-    assert_eq!(cluster.commit(N3), 20);
+    assert_eq!(cluster.commit_index(N3), 20);
     cluster.propose(N1, 99, "without n2");
     cluster.deliver_if(|flight| flight.from != N2 && flight.to != N2);
-    assert_eq!((cluster.commit(N1), cluster.commit(N3)), (21, 21));
+    assert_eq!((cluster.commit_index(N1), cluster.commit_index(N3)), (21, 21));
     assert_eq!(cluster.chosen(N3), ["without n2"]);
 }
 

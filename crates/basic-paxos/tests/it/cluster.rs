@@ -42,7 +42,7 @@ pub fn text(value: &Value) -> String {
 }
 
 /// A message on the wire. Those of one batch travel one by one here, so that each may be lost.
-pub type Flight = synod_explore::Flight<Message>;
+pub type InFlight = synod_explore::InFlight<Message>;
 
 pub type Node<K> = ClusterNode<PaxosLog<K>>;
 

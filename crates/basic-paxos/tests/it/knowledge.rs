@@ -147,7 +147,7 @@ fn values_after_a_gap_are_kept_within_the_window() {
         let limits = Limits { window: 4, ..Limits::default() };
         let mut cluster = with_log::<Many>(0, &[], limits);
         let answer = cluster.replies(N2, N1, told(first, texts, commit));
-        assert_eq!((answer, cluster.commit(N1)), (asked.clone(), commit), "{first}: {texts:?}");
+        assert_eq!((answer, cluster.commit_index(N1)), (asked.clone(), commit), "{first}: {texts:?}");
         // What was learnt is chosen: a node that proposes there receives the value.
         let heard = cluster.replies(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
         let is_told = matches!(heard.as_slice(), [Message::Learned(_)]);
@@ -163,16 +163,19 @@ fn node_requests_slots_that_peers_know_to_be_chosen() {
     assert_eq!(asked, [Message::Learn(Learn { from: Slot(3) })]);
     let mut single = with_log::<Single>(0, &[], Limits::default());
     assert_eq!(single.replies(N2, N1, told(1, &["a"], 9)), [], "there is only one decree");
-    assert_eq!(single.commit(N1), 1);
+    assert_eq!(single.commit_index(N1), 1);
 }
 
 #[test]
 fn a_decree_has_one_slot() {
     let mut cluster = with_log::<Single>(0, &[], Limits::default());
     assert_eq!(cluster.replies(N2, N1, told(1, &["a", "b"], 1)), []);
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![IgnoreReason::NoSuchSlot], 0));
+    assert_eq!(
+        (ignored(&mut cluster), cluster.commit_index(N1)),
+        (vec![IgnoreReason::NoSuchSlot], 0)
+    );
     cluster.inject(N2, N1, told(1, &["a"], 1));
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
+    assert_eq!((ignored(&mut cluster), cluster.commit_index(N1)), (vec![], 1));
     assert_eq!((Single::SLOTS, Many::SLOTS), (1, 4_611_686_018_427_387_903));
 }
 
@@ -195,7 +198,7 @@ fn compacted_slots_count_as_known() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     cluster.inject(N2, N1, told(1, &["a", "b", "c", "d"], 4));
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
+    assert_eq!((ignored(&mut cluster), cluster.commit_index(N1)), (vec![], 4));
 }
 
 /// Writes that follow from one message.
@@ -289,7 +292,7 @@ fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
             cluster.wire.clear();
         }
         let asked = cluster.replies(N2, N1, chosen(2));
-        assert_eq!(cluster.commit(N1), u64::from(learns), "voted in {voted:?}");
+        assert_eq!(cluster.commit_index(N1), u64::from(learns), "voted in {voted:?}");
         let question = Message::Learn(Learn { from: S1 });
         assert_eq!(asked, if learns { vec![] } else { vec![question] }, "voted in {voted:?}");
     }

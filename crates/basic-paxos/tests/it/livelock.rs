@@ -63,7 +63,7 @@ enum Waits {
 struct Due(u64, u64, usize);
 
 enum Event {
-    Deliver(Flight),
+    Deliver(InFlight),
     Timer(NodeId, Timer, u64),
 }
 
@@ -130,7 +130,7 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
                 };
                 let to = flight.to;
                 cluster.inject(flight.from, to, flight.message);
-                if cluster.commit(to) == 1 {
+                if cluster.commit_index(to) == 1 {
                     return Some((trips, round));
                 }
             }

@@ -294,7 +294,7 @@ fn node_that_missed_everything_requests_and_receives_it() {
         cluster.propose(N1, ticket, &format!("c{ticket:02}"));
         cluster.deliver_if(|flight| flight.to != N3 && flight.from != N3);
     }
-    assert_eq!((cluster.commit(N1), cluster.commit(N3)), (30, 0));
+    assert_eq!((cluster.commit_index(N1), cluster.commit_index(N3)), (30, 0));
     cluster.advance(100);
     cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
@@ -310,7 +310,7 @@ fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
     }
     for id in cluster.ids() {
         cluster.restart(id);
-        assert!(cluster.commit(id) >= 4, "the mark lags by what came last, at most");
+        assert!(cluster.commit_index(id) >= 4, "the mark lags by what came last, at most");
     }
     cluster.propose(N2, 9, "new");
     cluster.deliver();
@@ -327,7 +327,7 @@ fn a_value_found_undecided_is_finished_first() {
     // Only n2 receives the Accept; then n1 is gone for good.
     cluster.deliver_if(|flight| !matches!(flight.message, Message::Accept(_)) || flight.to == N2);
     cluster.wire.clear();
-    let alive = |flight: &Flight| flight.from != N1 && flight.to != N1;
+    let alive = |flight: &InFlight| flight.from != N1 && flight.to != N1;
     cluster.restart(N2);
     cluster.restart(N3);
     cluster.propose(N2, 2, "mine");
@@ -358,9 +358,9 @@ fn snapshot_covers_missed_slots_and_keeps_promises() {
     assert_eq!(cluster.nodes[&N1].host.core().base_at(Slot(3)), None, "compacted away");
     assert_eq!(cluster.nodes[&N1].host.core().base_at(Slot(5)), None, "not chosen");
     cluster.step(N3, Input::Installed { base });
-    assert_eq!(cluster.commit(N3), 4);
+    assert_eq!(cluster.commit_index(N3), 4);
     cluster.restart(N3);
-    assert_eq!(cluster.commit(N3), 4);
+    assert_eq!(cluster.commit_index(N3), 4);
     let nack = |slot, ballot, promised| Message::Nack(Nack { slot: Slot(slot), ballot, promised });
     let ask = |slot, ballot| Message::Prepare(Prepare { slot: Slot(slot), ballot });
     assert_eq!(cluster.replies(N1, N3, ask(9, b(1, 1))), [nack(9, b(1, 1), b(3, 2))]);
@@ -400,7 +400,7 @@ fn inconsistent_disks_are_rejected() {
 #[test]
 fn reads_and_admin_are_refused() {
     let mut node = lone_node::<Many>(config(N1, 3), Saved::default());
-    node.input(Instant::ZERO, Input::Start);
+    node.step(Instant::ZERO, Input::Start);
     let outputs = node.host.input(Instant::ZERO, Input::Read(ReadId(1)), &mut ());
     let refused = [(ReadId(1), Err(Refusal::Unsupported))];
     assert_eq!(outputs.reads.as_slice(), refused);

@@ -71,7 +71,7 @@ impl Run {
 
     fn step(&mut self, id: NodeId, input: Input<synod_basic_paxos::BasicPaxos>) {
         let node = self.nodes.get_mut(&id).unwrap();
-        node.input(self.now, input);
+        node.step(self.now, input);
         let sent = std::mem::take(&mut node.outputs.sent);
         self.batches.extend(sent.into_iter().map(|(to, batch)| (id, to, batch)));
         // A node that stops applies nothing of its last step.

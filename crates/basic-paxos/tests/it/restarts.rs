@@ -111,7 +111,7 @@ fn a_vote_needs_its_promise_until_its_slot_is_chosen() {
 fn values_learnt_after_a_hole_are_recovered() {
     let votes = [(1, Ballot::CHOSEN, "a"), (2, b(1, 2), "b"), (3, Ballot::CHOSEN, "c")];
     let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2))], &votes));
-    assert_eq!(cluster.commit(N1), 1, "slot 2 is voted for only");
+    assert_eq!(cluster.commit_index(N1), 1, "slot 2 is voted for only");
     let expected = Message::Learned(Learned { first: Slot(3), values: value("c"), through: S1 });
     assert_eq!(cluster.replies(N2, N1, prepare(3, b(9, 2))), [expected]);
 }
@@ -151,7 +151,7 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
             to => cluster.inject(flight.from, to, flight.message),
         }
     }
-    assert_eq!(cluster.commit(N3), 3, "two of three are a majority");
+    assert_eq!(cluster.commit_index(N3), 3, "two of three are a majority");
     for flight in late {
         cluster.inject(flight.from, N1, flight.message);
     }
@@ -165,7 +165,7 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     assert_eq!(cluster.nodes[&N1].outputs.fatal, found, "n1 stops");
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
     assert!(cluster.nodes[&N1].outputs.chosen.is_empty(), "nothing is reported twice");
-    assert_eq!(cluster.commit(N1), 3);
+    assert_eq!(cluster.commit_index(N1), 3);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn snapshot_out_of_range_is_ignored() {
         cluster.step(N1, Input::Installed { base });
         let mut notes = cluster.node(N1).outputs.notes.iter();
         let ignored = notes.any(|note| matches!(note, ProtocolEvent::Ignored { .. }));
-        (ignored, cluster.commit(N1))
+        (ignored, cluster.commit_index(N1))
     }
     let cases = [
         (END - 1, 1, false),

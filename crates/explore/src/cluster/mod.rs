@@ -45,23 +45,24 @@ pub struct TestCluster<P: Protocol, M = <P as Protocol>::Message> {
     /// Nodes.
     pub nodes: BTreeMap<NodeId, ClusterNode<P>>,
     /// Messages in flight, the oldest first.
-    pub wire: VecDeque<Flight<M>>,
+    pub wire: VecDeque<InFlight<M>>,
     /// Current time of all nodes.
     pub now: Instant,
     /// Links that lose all messages, by sender and receiver.
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// Messages in flight with the times at which [`run_for`](Self::run_for) delivers them.
-    timed: Vec<(Instant, Flight<M>)>,
+    /// Messages in flight during [`run_for`](Self::run_for), with the times at which they arrive.
+    timed: Vec<(Instant, InFlight<M>)>,
     /// Function that returns the units of a message.
     split: fn(P::Message) -> Vec<M>,
-    /// All values that nodes have reported as chosen.
+    /// All values that nodes have reported as chosen, for comparison.
     history: RunLog<P::Stamp>,
+    /// Checker of the rule that a ballot has one leader. The other rules are not used.
     leaders: SafetyChecker<P>,
 }
 
-/// Message in flight.
+/// Message in flight, with its sender and receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flight<M> {
+pub struct InFlight<M> {
     /// Sender.
     pub from: NodeId,
     /// Receiver.
@@ -109,7 +110,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
     /// # Panics
     /// If there is no such node.
     pub fn node(&mut self, id: NodeId) -> &mut ClusterNode<P> {
-        self.nodes.get_mut(&id).expect("a node of the cluster")
+        self.nodes.get_mut(&id).expect("the node should be in the cluster")
     }
 
     /// Returns the core of a node.
@@ -126,7 +127,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
 
     /// Returns the commit index of a node.
     #[must_use]
-    pub fn commit(&self, id: NodeId) -> u64 {
+    pub fn commit_index(&self, id: NodeId) -> u64 {
         self.status(id).commit.0
     }
 
@@ -159,11 +160,11 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.step_all(id, [input]);
     }
 
-    /// Steps a node with several inputs before one flush, and puts the messages that it sends on the wire.
+    /// Steps a node with several inputs in one round, and puts the messages that it sends on the wire.
     pub fn step_all(&mut self, id: NodeId, inputs: impl IntoIterator<Item = Input<P>>) {
         let now = self.now;
         let node = self.node(id);
-        inputs.into_iter().for_each(|input| node.step(now, input));
+        inputs.into_iter().for_each(|input| node.step_without_round(now, input));
         node.settle(now);
         self.collect(id);
     }
@@ -174,7 +175,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.step(id, Input::Propose { ticket: Ticket(ticket), command });
     }
 
-    /// Fires a timer of a node, running or not.
+    /// Fires a timer of a node, even if the timer is not running.
     pub fn timeout(&mut self, id: NodeId, timer: P::Timer) {
         self.node(id).timers.remove(&timer);
         self.step(id, Input::Timeout(timer));
@@ -185,7 +186,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.now = self.now + Duration::from_millis(ms);
     }
 
-    /// Delivers a message that is not on the wire, even if the link is cut.
+    /// Delivers a given message at once, even if its link is cut. It need not have been sent.
     pub fn inject(&mut self, from: NodeId, to: NodeId, message: M) {
         self.step(to, Input::Message { from, message: message.into() });
     }
@@ -200,7 +201,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
 
     /// Delivers the oldest message, or drops it if its link is cut. Returns false if no message is in flight.
     pub fn deliver_one(&mut self) -> bool {
-        let Some(Flight { from, to, message }) = self.wire.pop_front() else { return false };
+        let Some(InFlight { from, to, message }) = self.wire.pop_front() else { return false };
         if !self.cut.contains(&(from, to)) && self.nodes.contains_key(&to) {
             self.inject(from, to, message);
         }
@@ -216,7 +217,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
     ///
     /// # Panics
     /// If the exchange of messages does not end.
-    pub fn deliver_if(&mut self, arrives: impl Fn(&Flight<M>) -> bool) {
+    pub fn deliver_if(&mut self, arrives: impl Fn(&InFlight<M>) -> bool) {
         for _ in 0..MAX_DELIVERIES {
             match self.wire.front() {
                 None => return,
@@ -224,7 +225,9 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
                 Some(_) => drop(self.deliver_one()),
             }
         }
-        panic!("messages are in flight after {MAX_DELIVERIES} deliveries");
+        panic!(
+            "messages are still in flight after {MAX_DELIVERIES} deliveries: the exchange does not end"
+        );
     }
 
     /// Removes the messages of one link from the wire, and returns them.
@@ -249,9 +252,9 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.cut.clear();
     }
 
-    /// Ends the hang of a node's disk, and makes all its writes durable.
+    /// Makes a hung disk of a node work again, and all writes of the node durable.
     pub fn sync(&mut self, id: NodeId) {
-        self.node(id).is_hung = false;
+        self.node(id).is_disk_hung = false;
         self.step_all(id, []);
     }
 
@@ -267,7 +270,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
     pub fn run_for(
         &mut self,
         time: Duration,
-        mut arrival: impl FnMut(Instant, &Flight<M>) -> Option<Instant>,
+        mut arrival: impl FnMut(Instant, &InFlight<M>) -> Option<Instant>,
     ) {
         let end = self.now + time;
         // Tests also step nodes directly, which leaves messages in their outputs.
@@ -291,7 +294,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
             self.now = self.now.max(at);
             match (flight.filter(|it| it.0 == at), timer) {
                 (Some((_, index)), _) => {
-                    let Flight { from, to, message } = self.timed.remove(index).1;
+                    let InFlight { from, to, message } = self.timed.remove(index).1;
                     self.inject(from, to, message);
                 }
                 (None, Some((_, id, timer))) => self.timeout(id, timer),
@@ -303,10 +306,10 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
 
     /// Puts the messages that a node has sent on the wire, and checks its reports of chosen values.
     fn collect(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+        let node = self.nodes.get_mut(&id).expect("the node should be in the cluster");
         for (to, message) in node.outputs.sent.drain(..) {
             let units = (self.split)(message).into_iter();
-            self.wire.extend(units.map(|message| Flight { from: id, to, message }));
+            self.wire.extend(units.map(|message| InFlight { from: id, to, message }));
         }
         let runs = node.outputs.chosen.iter().rev();
         let new: Vec<_> = runs.take_while(|run| run.last() > node.compared).collect();
@@ -332,6 +335,10 @@ fn check_agreement<S: Stamp>(history: &mut RunLog<S>, id: NodeId, run: &Run<S>) 
         };
         // A value may be chosen at several ballots, but an entry has one term.
         let is_same = known == value && (S::NAMES_PROPOSER || stamp == run.stamp);
-        assert!(is_same, "slot {slot}: {known:?} is chosen, but {id:?} reports {value:?}");
+        assert!(
+            is_same,
+            "slot {slot}: {known:?} is already chosen at {stamp:?}, but {id:?} reports {value:?} at {:?}",
+            run.stamp
+        );
     }
 }

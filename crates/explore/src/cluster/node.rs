@@ -1,4 +1,4 @@
-//! Node of a test cluster: a test node with its timers, and its outputs since the start.
+//! Node of a test cluster: a test node with its timers and its outputs since the start.
 
 use crate::{NodeOutputs, TestNode};
 use std::collections::BTreeMap;
@@ -7,17 +7,18 @@ use std::time::Duration;
 use synod_consensus::{FatalError, Input, Protocol, Saved, Status, TimerChange, Write};
 use synod_types::{Instant, NodeId, Slot, Ticket, Value};
 
-/// Maximum number of rounds until a node is idle.
+/// Maximum number of rounds, and of syncs, after which a node must be idle.
 const MAX_ROUNDS: usize = 64;
 
 /// Checks of a protocol's tests, which [`ClusterNode`] runs.
 #[derive(Debug)]
 pub struct CoreChecks<P: Protocol> {
-    /// Assertion of a core's invariants, called after every step and every round.
+    /// Function that asserts the invariants of a core. Called after every step and every round.
     pub invariants: fn(&P),
-    /// Predicate of the writes that a second flush without an input in between may make.
+    /// Returns whether a core may make this write in a flush although it received no input since the last flush.
+    /// Default: never.
     pub may_repeat: fn(&Write<P>) -> bool,
-    /// Size of a message in bytes, for [`ClusterNode::most_sent`].
+    /// Size of a message in bytes, for [`ClusterNode::max_sent_bytes`].
     pub size: fn(&P::Message) -> usize,
 }
 
@@ -37,25 +38,26 @@ impl<P: Protocol> Default for CoreChecks<P> {
 
 /// A [`TestNode`], its running timers and its outputs.
 ///
-/// Each step asserts the core's invariants and the rules that [`TestNode`] checks. A flush without an input
-/// since the last one must neither write nor send. The only [fatal error](FatalError) that a core may report
-/// is [`FatalError::Contradicted`].
+/// Each step asserts the core's invariants and the rules that [`TestNode`] checks. If a core is flushed twice
+/// without an input in between, the second flush must do nothing, except writes that
+/// [`CoreChecks::may_repeat`] permits, and messages that accompany them. The only [fatal error](FatalError) that a core may report is
+/// [`FatalError::Contradicted`].
 #[derive(Clone, Debug)]
 pub struct ClusterNode<P: Protocol> {
     node: TestNode<P>,
     /// Settings of the node.
     pub config: P::Config,
-    /// Outputs since the start, except those that a test has removed.
+    /// Outputs since the start. Tests may remove some of them.
     pub outputs: NodeOutputs<P>,
     /// Running timers.
     pub timers: BTreeMap<P::Timer, RunningTimer>,
     /// Durable writes since the start, in order.
     pub writes: Vec<Write<P>>,
     /// Maximum size of the values that one round wrote, in bytes.
-    pub most_written: usize,
+    pub max_written_bytes: usize,
     /// Maximum size of the messages that one round sent, in bytes by [`CoreChecks::size`].
-    pub most_sent: usize,
-    /// Last slot whose reported value the cluster has checked.
+    pub max_sent_bytes: usize,
+    /// Last reported slot whose value the cluster has compared with those that other nodes reported.
     pub(super) compared: Slot,
     checks: CoreChecks<P>,
     /// State of the random number generator that draws timer durations.
@@ -99,8 +101,8 @@ impl<P: Protocol> ClusterNode<P> {
             outputs: NodeOutputs::default(),
             timers: BTreeMap::new(),
             writes: Vec::new(),
-            most_written: 0,
-            most_sent: 0,
+            max_written_bytes: 0,
+            max_sent_bytes: 0,
             compared: Slot::ZERO,
             checks,
             random: id.0 * 7919,
@@ -111,7 +113,7 @@ impl<P: Protocol> ClusterNode<P> {
     pub fn restart(&mut self, now: Instant) {
         let disk = self.node.disk.clone();
         *self = Self::recover(self.id(), self.config.clone(), disk, self.checks);
-        self.input(now, Input::Start);
+        self.step(now, Input::Start);
     }
 
     /// Returns the status of the core.
@@ -138,16 +140,16 @@ impl<P: Protocol> ClusterNode<P> {
         self.chosen().filter_map(|(_, value)| text(value)).collect()
     }
 
-    /// Steps the core with one input, and [settles](Self::settle).
-    pub fn input(&mut self, now: Instant, input: Input<P>) {
-        self.step(now, input);
+    /// Steps the core with one input, then [settles](Self::settle).
+    pub fn step(&mut self, now: Instant, input: Input<P>) {
+        self.step_without_round(now, input);
         self.settle(now);
     }
 
     /// Proposes a command.
     pub fn propose(&mut self, now: Instant, ticket: u64, command: &str) {
         let command = command.as_bytes().to_vec().into();
-        self.input(now, Input::Propose { ticket: Ticket(ticket), command });
+        self.step(now, Input::Propose { ticket: Ticket(ticket), command });
     }
 
     /// Delivers a message. Returns the messages that the node sends in response; earlier messages that no test
@@ -159,12 +161,12 @@ impl<P: Protocol> ClusterNode<P> {
         message: P::Message,
     ) -> Vec<(NodeId, P::Message)> {
         self.outputs.sent.clear();
-        self.input(now, Input::Message { from, message });
+        self.step(now, Input::Message { from, message });
         std::mem::take(&mut self.outputs.sent)
     }
 
-    /// Steps the core with one input. Its writes and messages leave with the next round.
-    pub fn step(&mut self, now: Instant, input: Input<P>) {
+    /// Steps the core with one input and runs no round. The node writes and sends in the next round.
+    pub fn step_without_round(&mut self, now: Instant, input: Input<P>) {
         let changes = self.outputs.timers.len();
         let done = self.node.input(now, input, &mut (), &mut self.outputs);
         done.unwrap_or_else(|found| panic!("{found}"));
@@ -178,7 +180,7 @@ impl<P: Protocol> ClusterNode<P> {
     pub fn settle(&mut self, now: Instant) {
         for _ in 0..MAX_ROUNDS {
             self.rounds(now);
-            let oldest = if self.is_hung { None } else { self.node.sync_one() };
+            let oldest = if self.is_disk_hung { None } else { self.node.sync_one() };
             let Some(batch) = oldest else { return };
             self.writes.extend(batch.into_iter().map(|logged| logged.write));
         }
@@ -203,11 +205,16 @@ impl<P: Protocol> ClusterNode<P> {
                 Write::Put(run) => run.values.byte_len(),
                 _ => 0,
             };
-            self.most_written = self.most_written.max(writes.clone().map(bytes).sum());
+            self.max_written_bytes = self.max_written_bytes.max(writes.clone().map(bytes).sum());
             let size = self.checks.size;
-            self.most_sent = self.most_sent.max(sent.iter().map(|(_, it)| size(it)).sum());
+            self.max_sent_bytes =
+                self.max_sent_bytes.max(sent.iter().map(|(_, it)| size(it)).sum());
             let is_idempotent = count == 0 || batch.is_some() && writes.all(self.checks.may_repeat);
-            assert!(is_idempotent, "{:?}: second flush wrote {batch:?}, sent {sent:?}", self.id());
+            assert!(
+                is_idempotent,
+                "{:?}: a second flush without an input wrote {batch:?} and sent {sent:?}",
+                self.id()
+            );
         }
         panic!("{:?} is not idle after {MAX_ROUNDS} rounds: {:?}", self.id(), self.status());
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use synod_consensus::{Input, Message, Protocol, Quorum, Role, Saved};
 use synod_types::{Instant, NodeId, Slot, Ticket};
 
-/// Maximum number of immediate messages in one action. More count as an endless exchange.
+/// Maximum number of immediate messages in one action. If there are more, the exchange counts as endless.
 const MAX_IMMEDIATE: usize = 1000;
 
 /// Protocol whose parts may be shared between the threads of a search: every protocol that holds only data.
@@ -32,14 +32,14 @@ impl<P> Explorable for P where
 pub enum Delivery {
     /// The message may arrive at any later time, in any order, or never.
     AnyTime,
-    /// The message arrives at once, within the action that sends it. This covers fewer orders with fewer
-    /// states: for messages that only prepare a step, such as pre-votes.
+    /// The message arrives at once, within the action that sends it. The search covers fewer orders of messages,
+    /// with fewer states. Suitable for messages that only prepare a step, such as pre-votes.
     Immediate,
-    /// The message never arrives: for messages that do not affect any rule.
+    /// The message never arrives. Suitable for messages that do not affect any rule.
     Dropped,
 }
 
-/// Kind of event at one node that a [`Budget`] bounds.
+/// Kind of event at a node. A [`Budget`] bounds the number of events of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
     /// A timer of the node fires.
@@ -48,13 +48,13 @@ pub enum NodeEvent {
     Crash,
     /// A client proposes a command to the node.
     Proposal,
-    /// A write of the node takes time.
+    /// A write of the node is not durable at once.
     SlowWrite,
     /// The node compacts its log.
-    Trim,
+    Compaction,
 }
 
-/// Possible next step. `is_slow` is true if the node's writes in this step take time.
+/// Possible next step. `is_slow` is true if the node's writes in this step are not durable at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action<P: Protocol> {
     /// A message arrives. If it `stays` in the network, it may arrive again.
@@ -64,12 +64,12 @@ pub(crate) enum Action<P: Protocol> {
     /// A client proposes a command.
     Propose { node: NodeId, command: Bytes, is_slow: bool },
     /// The node compacts its log through the last slot that it has reported as chosen.
-    Trim { node: NodeId },
+    Compact { node: NodeId },
     /// The oldest unsynced batch becomes durable.
     Sync { node: NodeId },
-    /// A node crashes and restarts from its disk, which keeps the oldest `kept` of its `of` unsynced batches.
-    /// The state on disk is applied through the slot `applied`.
-    Crash { node: NodeId, kept: usize, of: usize, applied: Slot },
+    /// A node crashes and restarts from its disk, which keeps the oldest `kept` of its `unsynced` batches. The
+    /// state on disk is applied through the slot `applied`.
+    Crash { node: NodeId, kept: usize, unsynced: usize, applied: Slot },
 }
 
 impl<P: Protocol> fmt::Display for Action<P> {
@@ -89,12 +89,12 @@ impl<P: Protocol> fmt::Display for Action<P> {
                 let slow = slowly(is_slow);
                 write!(f, "{node:?}: a client proposes \"{}\"{slow}", command.escape_ascii())
             }
-            Self::Trim { node } => write!(f, "{node:?}: compacts its log"),
+            Self::Compact { node } => write!(f, "{node:?}: compacts its log"),
             Self::Sync { node } => write!(f, "{node:?}: the oldest batch becomes durable"),
-            Self::Crash { node, kept, of, applied } => {
+            Self::Crash { node, kept, unsynced, applied } => {
                 write!(f, "{node:?}: crashes")?;
-                if *of > 0 {
-                    write!(f, ", keeps {kept} of {of} unsynced batches")?;
+                if *unsynced > 0 {
+                    write!(f, ", keeps {kept} of {unsynced} unsynced batches")?;
                 }
                 write!(f, ", and restarts")?;
                 if *applied > Slot::ZERO {
@@ -116,10 +116,11 @@ pub(crate) struct ClusterModel<P: Protocol> {
     pub clock_step: Duration,
     /// First state of the search.
     pub start: Option<State<P>>,
-    /// Time at which the search ends. From then on no state has a successor, so the queue empties soon. Needed
-    /// because stateright checks its own time limit only with several threads.
+    /// Time at which the search ends. From then on no state has a successor, so the search ends when the queued
+    /// states are visited. Stateright checks its own time limit only if it has several threads.
     pub deadline: Option<std::time::Instant>,
-    /// True if the search has ended. Steps are then repeated, past the deadline, to report its findings.
+    /// True if the search has ended. From then on the deadline is ignored: the path to a violation is replayed
+    /// for the report.
     pub is_over: AtomicBool,
 }
 
@@ -138,10 +139,10 @@ impl<P: Protocol> ClusterModel<P> {
         let mut state = State {
             nodes: nodes.into_iter().map(Shared::new).collect(),
             network: Network::new(),
-            left: Budget::default(),
+            budget: Budget::default(),
             now: Instant::ZERO + Duration::from_secs(3600),
             checker: Shared::new(SafetyChecker::new()),
-            has_lost: false,
+            has_lost_write: false,
             violation,
         };
         for node in self.ids().take(state.nodes.len()) {
@@ -156,7 +157,7 @@ impl<P: Protocol> ClusterModel<P> {
         match action {
             Action::Deliver { packet, stays, is_slow } => {
                 if *stays {
-                    state.left.duplicates = state.left.duplicates.saturating_sub(1);
+                    state.budget.duplicates = state.budget.duplicates.saturating_sub(1);
                 } else {
                     state.network.remove(packet);
                 }
@@ -172,7 +173,7 @@ impl<P: Protocol> ClusterModel<P> {
                 self.charge_slow_write(before, state, to, *is_slow)
             }
             Action::Timeout { node, timer, is_slow } => {
-                state.left.timeouts = state.left.timeouts.saturating_sub(1);
+                state.budget.timeouts = state.budget.timeouts.saturating_sub(1);
                 state.now = state.now + self.clock_step;
                 self.run(&mut state, *node, |step| {
                     step.node.timers.remove(timer);
@@ -181,14 +182,14 @@ impl<P: Protocol> ClusterModel<P> {
                 self.charge_slow_write(before, state, *node, *is_slow)
             }
             Action::Propose { node, command, is_slow } => {
-                let ticket = Ticket(u64::from(state.left.proposals));
-                state.left.proposals = state.left.proposals.saturating_sub(1);
+                let ticket = Ticket(u64::from(state.budget.proposals));
+                state.budget.proposals = state.budget.proposals.saturating_sub(1);
                 let input = Input::Propose { ticket, command: command.clone() };
                 self.run(&mut state, *node, |step| step.input(input, *is_slow));
                 self.charge_slow_write(before, state, *node, *is_slow)
             }
-            Action::Trim { node } => {
-                state.left.trims = state.left.trims.saturating_sub(1);
+            Action::Compact { node } => {
+                state.budget.compactions = state.budget.compactions.saturating_sub(1);
                 let through = state.node(*node).applied();
                 self.run(&mut state, *node, |step| step.input(Input::Compact { through }, false));
                 Some(state)
@@ -197,9 +198,9 @@ impl<P: Protocol> ClusterModel<P> {
                 self.run(&mut state, *node, |step| step.sync());
                 Some(state)
             }
-            Action::Crash { node, kept, of, applied } => {
-                state.left.crashes = state.left.crashes.saturating_sub(1);
-                state.has_lost |= kept < of;
+            Action::Crash { node, kept, unsynced, applied } => {
+                state.budget.crashes = state.budget.crashes.saturating_sub(1);
+                state.has_lost_write |= kept < unsynced;
                 let config = self.configs[index(*node)].clone();
                 self.run(&mut state, *node, |step| step.restart(config, *kept, *applied));
                 Some(state)
@@ -220,7 +221,7 @@ impl<P: Protocol> ClusterModel<P> {
             if state.node(node).unsynced.is_empty() && state.violation.is_none() {
                 return None;
             }
-            state.left.slow_writes = before.left.slow_writes.saturating_sub(1);
+            state.budget.slow_writes = before.budget.slow_writes.saturating_sub(1);
         }
         Some(state)
     }
@@ -244,7 +245,7 @@ impl<P: Protocol> ClusterModel<P> {
             }
         }
         let text = format!("more than {MAX_IMMEDIATE} immediate messages in one action");
-        state.violation = Some(violated(Rule::Quiet, text));
+        state.violation = Some(violated(Rule::Termination, text));
         acted
     }
 
@@ -288,21 +289,22 @@ impl<P: Protocol> ClusterModel<P> {
 
     /// Adds the actions that give a core an input.
     fn inputs(&self, state: &State<P>, is_slow: bool, actions: &mut Vec<Action<P>>) {
-        // With unsynced batches a node's writes wait for these, so a slow write adds no behaviour.
+        // Writes wait for earlier unsynced batches of the node. So its next write is slow in any case, and
+        // charging a slow write for it adds no behaviour.
         let is_allowed = |node: NodeId| {
             !is_slow
                 || (state.node(node).unsynced.is_empty()
                     && (self.node_filter)(NodeEvent::SlowWrite, node))
         };
         for packet in state.network.iter().filter(|packet| is_allowed(packet.to)) {
-            if state.left.duplicates > 0 {
+            if state.budget.duplicates > 0 {
                 actions.push(Action::Deliver { packet: packet.clone(), stays: true, is_slow });
             }
             actions.push(Action::Deliver { packet: packet.clone(), stays: false, is_slow });
         }
         for node in self.ids().filter(|node| is_allowed(*node)) {
             let it = state.node(node);
-            if state.left.timeouts > 0 && (self.node_filter)(NodeEvent::Timeout, node) {
+            if state.budget.timeouts > 0 && (self.node_filter)(NodeEvent::Timeout, node) {
                 let timers = it.timers.iter().filter(|timer| (self.timer_filter)(timer));
                 actions.extend(timers.map(|timer| Action::Timeout {
                     node,
@@ -310,11 +312,11 @@ impl<P: Protocol> ClusterModel<P> {
                     is_slow,
                 }));
             }
-            if state.left.proposals > 0
+            if state.budget.proposals > 0
                 && (self.node_filter)(NodeEvent::Proposal, node)
                 && accepts_proposals(it.core())
             {
-                let command = Bytes::from(vec![b'a' + state.left.proposals - 1]);
+                let command = Bytes::from(vec![b'a' + state.budget.proposals - 1]);
                 actions.push(Action::Propose { node, command, is_slow });
             }
         }
@@ -326,22 +328,25 @@ impl<P: Protocol> ClusterModel<P> {
             return;
         }
         self.inputs(state, false, actions);
-        if state.left.slow_writes > 0 {
+        if state.budget.slow_writes > 0 {
             self.inputs(state, true, actions);
         }
         for node in self.ids() {
-            let of = state.node(node).unsynced.len();
-            if of > 0 {
+            let unsynced = state.node(node).unsynced.len();
+            if unsynced > 0 {
                 actions.push(Action::Sync { node });
             }
-            let can_trim = state.node(node).applied() > state.node(node).disk.base.through;
-            if can_trim && state.left.trims > 0 && (self.node_filter)(NodeEvent::Trim, node) {
-                actions.push(Action::Trim { node });
+            let can_compact = state.node(node).applied() > state.node(node).disk.base.through;
+            if can_compact
+                && state.budget.compactions > 0
+                && (self.node_filter)(NodeEvent::Compaction, node)
+            {
+                actions.push(Action::Compact { node });
             }
-            if state.left.crashes > 0 && (self.node_filter)(NodeEvent::Crash, node) {
+            if state.budget.crashes > 0 && (self.node_filter)(NodeEvent::Crash, node) {
                 for applied in state.node(node).applied_after_crash() {
-                    let crash = |kept| Action::Crash { node, kept, of, applied };
-                    actions.extend((0..=of).map(crash));
+                    let crash = |kept| Action::Crash { node, kept, unsynced, applied };
+                    actions.extend((0..=unsynced).map(crash));
                 }
             }
         }
@@ -359,14 +364,14 @@ fn accepts_proposals<P: Protocol>(core: &P) -> bool {
 
 /// Names of the coverage goals as stateright properties.
 pub(crate) const CHOSEN: &str = "a value is chosen";
-pub(crate) const LOST: &str = "a crash undoes a write";
-pub(crate) const COMPETED: &str = "two ballots write to one slot";
-/// Property that stands for all rules: the state contains no violation.
+pub(crate) const LOST_WRITE: &str = "a crash undoes a write";
+pub(crate) const COMPETING_WRITES: &str = "two ballots write to one slot";
+/// Stateright property for all rules together: the state contains no violation.
 pub(crate) const SAFE: &str = "safe";
 
 impl<P: Explorable> ClusterModel<P> {
     /// Minimizes a sequence of actions that violates a rule: removes actions as long as the rule is violated.
-    pub fn shorten(&self, mut actions: Vec<Action<P>>) -> Option<(Vec<Action<P>>, RuleViolation)> {
+    pub fn minimize(&self, mut actions: Vec<Action<P>>) -> Option<(Vec<Action<P>>, RuleViolation)> {
         let (length, mut violation) = self.replay(&actions)?;
         actions.truncate(length);
         let mut at = 0;
@@ -427,8 +432,8 @@ impl<P: Explorable> Model for ClusterModel<P> {
             Property::sometimes(CHOSEN, |model: &Self, state| {
                 count(Some(state)) > count(model.start.as_ref())
             }),
-            Property::sometimes(LOST, |_: &Self, state: &State<P>| state.has_lost),
-            Property::sometimes(COMPETED, |_: &Self, state: &State<P>| {
+            Property::sometimes(LOST_WRITE, |_: &Self, state: &State<P>| state.has_lost_write),
+            Property::sometimes(COMPETING_WRITES, |_: &Self, state: &State<P>| {
                 state.checker.has_competition()
             }),
         ]

@@ -111,7 +111,7 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
     fn check_idle(&mut self) -> Checked {
         let status = self.node.core().status();
         let id = self.context.id;
-        if !self.checker.knows_leader(id, &status)
+        if !self.checker.has_recorded_leader(id, &status)
             && Arc::make_mut(&mut self.checker).observe_leader(id, &status)?
         {
             let written = self.node.written();

@@ -1,7 +1,8 @@
 //! Exhaustive search, and its report.
 
 use super::model::{
-    Action, CHOSEN, COMPETED, ClusterModel, Delivery, Explorable, LOST, NodeEvent, SAFE,
+    Action, CHOSEN, COMPETING_WRITES, ClusterModel, Delivery, Explorable, LOST_WRITE, NodeEvent,
+    SAFE,
 };
 use super::setup::Setup;
 use super::state::{Budget, State};
@@ -19,30 +20,31 @@ use synod_types::{Membership, MembershipError, NodeId};
 pub struct Explore<P: Explorable> {
     cluster: ClusterModel<P>,
     setup_trace: Vec<String>,
-    max_states: Option<usize>,
+    step_limit: Option<usize>,
     max_time: Option<Duration>,
     is_depth_first: bool,
 }
 
-/// Coverage goal. A search that does not reach its goals proves nothing.
+/// Coverage goal: an event that some execution of a search must contain. Without it the search may have tested
+/// too little to find a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coverage {
     /// A value was chosen during the search.
     Chosen,
     /// A crash undid a write.
-    Lost,
+    LostWrite,
     /// Two ballots wrote to one slot.
-    Competed,
+    CompetingWrites,
 }
 
 impl Coverage {
-    const ALL: [Self; 3] = [Self::Chosen, Self::Lost, Self::Competed];
+    const ALL: [Self; 3] = [Self::Chosen, Self::LostWrite, Self::CompetingWrites];
 
     fn name(self) -> &'static str {
         match self {
             Self::Chosen => CHOSEN,
-            Self::Lost => LOST,
-            Self::Competed => COMPETED,
+            Self::LostWrite => LOST_WRITE,
+            Self::CompetingWrites => COMPETING_WRITES,
         }
     }
 }
@@ -54,16 +56,16 @@ pub struct SearchReport {
     pub states: usize,
     /// Number of steps, including those to states that were visited before.
     pub steps: usize,
-    /// Length of the longest sequence of actions.
+    /// Maximum number of actions on the path to a state.
     pub depth: usize,
     /// Duration of the search.
-    pub took: Duration,
+    pub elapsed: Duration,
     /// True if every state that is reachable within the budget was visited.
     pub is_exhausted: bool,
     /// Coverage goals that were reached.
-    pub seen: BTreeSet<Coverage>,
+    pub reached: BTreeSet<Coverage>,
     /// Violation, with the actions that lead to it.
-    pub found: Option<Counterexample>,
+    pub counterexample: Option<Counterexample>,
 }
 
 /// Violation with a minimal trace: no single action can be removed.
@@ -73,7 +75,7 @@ pub struct Counterexample {
     pub violation: RuleViolation,
     /// Actions, one per line.
     pub trace: Vec<String>,
-    /// Number of actions of the search: the last ones of the trace. The others are the setup's.
+    /// Number of actions of the search, which are at the end of the trace. Those before them are of the setup.
     pub actions: usize,
 }
 
@@ -105,7 +107,7 @@ impl<P: Explorable> Explore<P> {
         Ok(Self {
             cluster,
             setup_trace: Vec::new(),
-            max_states: None,
+            step_limit: None,
             max_time: None,
             is_depth_first: false,
         })
@@ -115,7 +117,7 @@ impl<P: Explorable> Explore<P> {
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         if let Some(start) = &mut self.cluster.start {
-            start.left = budget;
+            start.budget = budget;
         }
         self
     }
@@ -127,16 +129,16 @@ impl<P: Explorable> Explore<P> {
         self
     }
 
-    /// Sets the nodes at which each kind of event may occur. Default: all. Where nodes are symmetric, it is
-    /// enough to permit the event at one of them.
+    /// Sets the nodes at which each kind of event may occur. Default: all. If nodes are symmetric, it is enough
+    /// to permit the event at one of them.
     #[must_use]
-    pub fn allowing(mut self, node_filter: fn(NodeEvent, NodeId) -> bool) -> Self {
+    pub fn with_events(mut self, node_filter: fn(NodeEvent, NodeId) -> bool) -> Self {
         self.cluster.node_filter = node_filter;
         self
     }
 
     /// Sets the delivery of messages, including those that nodes send when they start. Default: [any
-    /// time](Delivery::AnyTime).
+    /// time](Delivery::AnyTime). Restarts the cluster, which discards an earlier [setup](Self::with_setup).
     #[must_use]
     pub fn delivery(mut self, delivery: fn(&P::Message) -> Delivery) -> Self {
         self.cluster.delivery = delivery;
@@ -144,35 +146,36 @@ impl<P: Explorable> Explore<P> {
     }
 
     /// Sets the time by which all clocks advance when a timer fires, the only event that advances them.
-    /// Default: zero, because more states are equal if clocks stand still. A protocol whose nodes reject
-    /// candidates while they have a leader needs a step longer than that period.
+    /// Default: zero, because more states are equal if clocks stand still. If nodes
+    /// reject candidates until they have received nothing from their leader for some time, as Raft's do with
+    /// check-quorum, the step must be longer than that time.
     #[must_use]
     pub fn clock_step(mut self, clock_step: Duration) -> Self {
         self.cluster.clock_step = clock_step;
         self
     }
 
-    /// Runs a script before the search.
+    /// Runs a script that leads the cluster to the state where the search starts.
     ///
     /// # Panics
     /// If the script panics.
     #[must_use]
-    pub fn after(mut self, script: impl FnOnce(&mut Setup<'_, P>)) -> Self {
+    pub fn with_setup(mut self, script: impl FnOnce(&mut Setup<'_, P>)) -> Self {
         let Some(mut start) = self.cluster.start.take() else { return self };
-        let budget = std::mem::take(&mut start.left);
+        let budget = std::mem::take(&mut start.budget);
         let trace = std::mem::take(&mut self.setup_trace);
         let mut setup = Setup { cluster: &self.cluster, state: start, trace };
         script(&mut setup);
         let Setup { state, trace, .. } = setup;
         self.setup_trace = trace;
-        self.cluster.start = Some(State { left: budget, ..state });
+        self.cluster.start = Some(State { budget, ..state });
         self
     }
 
     /// Stops the search after about this many steps.
     #[must_use]
     pub fn max_steps(mut self, steps: usize) -> Self {
-        self.max_states = Some(steps);
+        self.step_limit = Some(steps);
         self
     }
 
@@ -184,8 +187,8 @@ impl<P: Explorable> Explore<P> {
     }
 
     /// Searches depth first. A visited state then takes about 16 bytes instead of a kilobyte, so a search can
-    /// be a hundred times larger. The trace of a violation may be longer. A search that reaches a limit has
-    /// covered few paths completely, instead of the start of all paths.
+    /// be a hundred times larger. The trace of a violation may be longer. If the search reaches a
+    /// limit, it has covered few executions to their end, and not the first steps of all executions.
     #[must_use]
     pub fn depth_first(mut self) -> Self {
         self.is_depth_first = true;
@@ -196,27 +199,27 @@ impl<P: Explorable> Explore<P> {
     /// [`depth_first`](Self::depth_first) is set.
     #[must_use]
     pub fn run(self) -> SearchReport {
-        let Self { mut cluster, setup_trace, max_states, max_time, is_depth_first } = self;
+        let Self { mut cluster, setup_trace, step_limit, max_time, is_depth_first } = self;
         let began = Instant::now();
         cluster.deadline = max_time.map(|limit| began + limit);
         let checker = cluster.checker().finish_when(HasDiscoveries::AnyFailures);
-        let checker = max_states.iter().fold(checker, |it, limit| it.target_state_count(*limit));
+        let checker = step_limit.iter().fold(checker, |it, limit| it.target_state_count(*limit));
         let mut report = if is_depth_first {
             SearchReport::from_search(&checker.spawn_dfs().join(), &setup_trace)
         } else {
             SearchReport::from_search(&checker.spawn_bfs().join(), &setup_trace)
         };
-        report.took = began.elapsed();
-        let is_limited = max_states.is_some_and(|limit| report.steps >= limit)
-            || max_time.is_some_and(|limit| report.took >= limit);
-        report.is_exhausted = !is_limited && report.found.is_none();
+        report.elapsed = began.elapsed();
+        let is_limited = step_limit.is_some_and(|limit| report.steps >= limit)
+            || max_time.is_some_and(|limit| report.elapsed >= limit);
+        report.is_exhausted = !is_limited && report.counterexample.is_none();
         report
     }
 
-    /// Recreates the initial state with the present settings, and drops the setup.
+    /// Recreates the initial state with the present settings, and discards the setup.
     fn restart(mut self) -> Self {
-        let left = self.cluster.start.take().map(|start| start.left).unwrap_or_default();
-        self.cluster.start = Some(State { left, ..self.cluster.initial_state() });
+        let budget = self.cluster.start.take().map(|start| start.budget).unwrap_or_default();
+        self.cluster.start = Some(State { budget, ..self.cluster.initial_state() });
         self.setup_trace.clear();
         self
     }
@@ -230,38 +233,37 @@ impl SearchReport {
     ) -> Self {
         search.model().is_over.store(true, Ordering::Relaxed);
         let discoveries = search.discoveries();
-        let found = discoveries.get(SAFE).and_then(|path| {
+        let counterexample = discoveries.get(SAFE).and_then(|path| {
             let actions = path.clone().into_actions();
-            let (actions, violation) = search.model().shorten(actions)?;
+            let (actions, violation) = search.model().minimize(actions)?;
             let lines = actions.iter().map(Action::to_string);
             let trace = setup_trace.iter().cloned().chain(lines).collect();
             Some(Counterexample { violation, actions: actions.len(), trace })
         });
-        let seen = |coverage: &Coverage| discoveries.contains_key(coverage.name());
+        let is_reached = |coverage: &Coverage| discoveries.contains_key(coverage.name());
         Self {
             states: search.unique_state_count(),
             steps: search.state_count(),
             depth: search.max_depth().saturating_sub(1),
-            took: Duration::ZERO,
+            elapsed: Duration::ZERO,
             is_exhausted: true,
-            seen: Coverage::ALL.into_iter().filter(seen).collect(),
-            found,
+            reached: Coverage::ALL.into_iter().filter(is_reached).collect(),
+            counterexample,
         }
     }
 
-    /// Asserts that no rule was violated and that the search reached the `wanted` goals, without which it proves
-    /// nothing.
+    /// Asserts that no rule was violated, and that the search reached the `wanted` coverage goals.
     ///
     /// # Panics
     /// If a rule was violated, with the trace; or if a goal was not reached.
     pub fn assert_safe(&self, wanted: &[Coverage]) {
-        if let Some(found) = &self.found {
+        if let Some(found) = &self.counterexample {
             panic!("{found}");
         }
         for coverage in wanted {
             let name = coverage.name();
             assert!(
-                self.seen.contains(coverage),
+                self.reached.contains(coverage),
                 "coverage goal not reached: {name}, in {} states",
                 self.states
             );
@@ -271,13 +273,13 @@ impl SearchReport {
 
 impl fmt::Display for SearchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = match (&self.found, self.is_exhausted) {
+        let end = match (&self.counterexample, self.is_exhausted) {
             (Some(_), _) => "violated",
             (None, true) => "exhausted",
             (None, false) => "limit reached",
         };
         let (states, steps, depth) = (self.states, self.steps, self.depth);
-        let took = self.took.as_secs_f64();
+        let took = self.elapsed.as_secs_f64();
         write!(f, "{states} states, {steps} steps, depth {depth}, {took:.1} s, {end}")
     }
 }

@@ -7,8 +7,8 @@ use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
 
 /// Cluster that a script leads to the state where a search starts, such as one with a leader or with
-/// divergent logs. Actions of the setup cost no budget. The rules are checked after each of them, and they
-/// are the first part of a violation's trace.
+/// divergent logs. Actions of the setup cost no budget. The rules are checked after each action. If the
+/// search finds a violation, its trace starts with the actions of the setup.
 pub struct Setup<'a, P: Protocol> {
     pub(crate) cluster: &'a ClusterModel<P>,
     pub(crate) state: State<P>,
@@ -34,27 +34,26 @@ impl<P: Protocol> Setup<'_, P> {
         self.act(&Action::Propose { node, command, is_slow: false });
     }
 
-    /// Crashes and restarts a node. All its writes are durable, and its state is the one that it last started
-    /// with.
+    /// Crashes and restarts a node. The disk keeps all its writes, and the state on disk is that of its last start.
     pub fn crash(&mut self, node: NodeId) {
         let it = self.state.node(node);
-        let (of, applied) = (it.unsynced.len(), it.disk.applied);
-        self.act(&Action::Crash { node, kept: of, of, applied });
+        let (unsynced, applied) = (it.unsynced.len(), it.disk.applied);
+        self.act(&Action::Crash { node, kept: unsynced, unsynced, applied });
     }
 
     /// Compacts a node's log through the last slot that it has reported as chosen.
     ///
     /// # Panics
     /// If that slot is not above the base of its log.
-    pub fn trim(&mut self, node: NodeId) {
+    pub fn compact(&mut self, node: NodeId) {
         let it = self.state.node(node);
         let (base, applied) = (it.disk.base.through, it.applied());
         assert!(base < applied, "{node:?}: nothing to compact, base {base}, applied {applied}");
-        self.act(&Action::Trim { node });
+        self.act(&Action::Compact { node });
     }
 
-    /// Delivers messages for which `arrives` is true, given sender, receiver and content, including those that
-    /// they cause, until none is left.
+    /// Delivers messages until none is left for which `arrives` returns true, given the sender, the receiver and
+    /// the message. This includes the messages that nodes send in response.
     pub fn deliver(&mut self, arrives: impl Fn(NodeId, NodeId, &P::Message) -> bool) {
         while self.state.violation.is_none() {
             let matching = |it: &&Shared<Packet<P>>| arrives(it.from, it.to, &it.message);

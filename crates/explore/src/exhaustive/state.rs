@@ -11,7 +11,7 @@ use synod_consensus::{Protocol, RecoveryError, Saved};
 use synod_types::{Instant, NodeId, Slot};
 
 /// Maximum number of events of each kind. A search covers all orders of messages with up to this many other
-/// events, so it ends.
+/// events. Without a bound it would not end.
 ///
 /// The loss of a message costs nothing: a message that is never delivered is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,20 +19,21 @@ pub struct Budget {
     /// Timers that fire.
     pub timeouts: u8,
     /// Crashes. A crashed node keeps any prefix of its unsynced batches, and restarts at once, because a
-    /// longer outage is like lost messages.
+    /// longer outage is equivalent to the loss of messages.
     pub crashes: u8,
     /// Commands that clients propose.
     pub proposals: u8,
     /// Additional deliveries of a message.
     pub duplicates: u8,
-    /// Writes that take time: other events happen before they are durable, or a crash undoes them. All
+    /// Slow writes: other events, including a crash that undoes the write, may happen before it is durable. All
     /// other writes are durable at once.
     pub slow_writes: u8,
     /// Log compactions, each through the last slot that the node has reported as chosen.
-    pub trims: u8,
+    pub compactions: u8,
 }
 
-/// Value with its hash, shared by all states that contain it, so that a step copies and hashes only one node.
+/// Value with its hash. All states that contain the value share it, so that a step copies and hashes one node
+/// only.
 #[derive(Debug)]
 pub(crate) struct Shared<T> {
     hash: u64,
@@ -104,8 +105,8 @@ impl<P: Protocol> ModelNode<P> {
         Ok(Self { inner: TestNode::recover(id, config, disk)?, timers: BTreeSet::new() })
     }
 
-    /// Returns the slots through which the state on disk may be applied after a crash. The state is written
-    /// behind the log, and may lag back to the slot at which the node started.
+    /// Returns the possible applied slots of the state on disk after a crash. The state is persisted later than
+    /// the log: it may lag as far as the slot at which the node started.
     pub fn applied_after_crash(&self) -> impl Iterator<Item = Slot> + use<P> {
         let first = self.disk.applied.max(self.disk.base.through);
         (first.0..=self.host.durable().max(first).0).map(Slot)
@@ -166,12 +167,12 @@ pub(crate) struct State<P: Protocol> {
     pub(crate) nodes: Vec<Shared<ModelNode<P>>>,
     pub(crate) network: Network<P>,
     /// Remaining budget.
-    pub(crate) left: Budget,
+    pub(crate) budget: Budget,
     /// Clock of all nodes.
     pub(crate) now: Instant,
     pub(crate) checker: Shared<SafetyChecker<P>>,
     /// True if a crash has undone a write.
-    pub(crate) has_lost: bool,
+    pub(crate) has_lost_write: bool,
     pub(crate) violation: Option<Box<RuleViolation>>,
 }
 
@@ -183,5 +184,5 @@ impl<P: Protocol> State<P> {
 
 /// Returns the index of a node among all nodes.
 pub(crate) fn index(id: NodeId) -> usize {
-    usize::try_from(id.0 - 1).expect("a node id that fits")
+    usize::try_from(id.0 - 1).expect("a node id should fit into usize")
 }

@@ -1,11 +1,11 @@
 //! Random walks of bare cores, with compacted logs and installed snapshots.
 //!
 //! A walk draws [`Input::Compact`] and [`Input::Installed`] among lost, duplicated and reordered messages,
-//! links that are cut in one direction or both, slow disks, stalls, crashes and timers that fire at any
+//! links that are cut in one direction or both, slow and stalled disks, crashes, and timers that fire at any
 //! time. It checks the rules of the exhaustive search: among them, that a value is chosen by votes on the
 //! disks of a quorum, and stays on these disks or in their snapshots. Then all faults end, and every node
-//! must apply a new command. There is no driver and no codec: a walk is fast and shallow where a simulation
-//! is slow and deep.
+//! must apply a new command. A walk includes no driver and no codec, so it is faster than a simulation and
+//! tests less of the node.
 
 use super::rng::Rng;
 use crate::exhaustive::panicked;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use synod_consensus::{Base, Input, Protocol, Quorum, RunLog, Saved, TimerChange, Write};
 use synod_types::{Instant, Membership, NodeId, Slot, Ticket, Value};
 
-/// Event counts of walks that violated no rule.
+/// Numbers of events in walks that violated no rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalkStats {
     /// Chosen slots.
@@ -30,8 +30,8 @@ pub struct WalkStats {
     pub ballots: u64,
     /// Crashes.
     pub crashes: u64,
-    /// Compacted logs.
-    pub trims: u64,
+    /// Log compactions.
+    pub compactions: u64,
     /// Installed snapshots.
     pub installs: u64,
 }
@@ -41,7 +41,7 @@ impl WalkStats {
         self.chosen += other.chosen;
         self.ballots += other.ballots;
         self.crashes += other.crashes;
-        self.trims += other.trims;
+        self.compactions += other.compactions;
         self.installs += other.installs;
     }
 }
@@ -64,7 +64,7 @@ impl fmt::Display for WalkFailure {
 impl std::error::Error for WalkFailure {}
 
 /// Runs a [walk](random_walk) of `steps` steps for each seed. `members` and `config` return the members and the
-/// settings of a walk. Returns the sum of all counts.
+/// settings for a seed. Returns the sums of the numbers of events.
 ///
 /// # Errors
 /// The first walk that violates a rule.
@@ -82,9 +82,9 @@ pub fn random_walks<P: Protocol>(
     Ok(total)
 }
 
-/// Runs `steps` random steps with the cores of these members, then a phase without faults. Before that phase
-/// some nodes may be removed permanently, as long as the others are a quorum. In it snapshots reach the nodes
-/// that need one, and clients go on proposing.
+/// Runs `steps` random steps with the cores of these members, then a phase without faults. Before the second
+/// phase some nodes may be removed permanently, as long as the others are a quorum. During it, nodes that need
+/// snapshots receive them, and clients continue to propose.
 ///
 /// # Errors
 /// The first violation: of a safety rule, or of [`Rule::Progress`] if 30 seconds without faults pass before
@@ -98,9 +98,9 @@ pub fn random_walk<P: Protocol>(
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut walk = Walk::<P>::start(seed, members, config)?;
         for _ in 0..steps {
-            walk.one_step()?;
+            walk.random_step()?;
         }
-        walk.settle()?;
+        walk.run_until_progress()?;
         Ok(walk.stats)
     }));
     let outcome = outcome.unwrap_or_else(|panic| Err(panicked("a core", &*panic)));
@@ -202,7 +202,7 @@ impl<P: Protocol> Walk<P> {
     }
 
     /// Draws one event and applies it.
-    fn one_step(&mut self) -> Checked {
+    fn random_step(&mut self) -> Checked {
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         let id = self.rng.pick(&ids);
         let pause = Duration::from_micros(self.rng.below(3_000));
@@ -225,7 +225,7 @@ impl<P: Protocol> Walk<P> {
                     Ok(())
                 }
             },
-            94..97 => self.trim(id),
+            94..97 => self.compact(id),
             _ => {
                 let from = self.rng.pick(&ids);
                 match self.copy_snapshot(from, id)? {
@@ -373,7 +373,8 @@ impl<P: Protocol> Walk<P> {
         }
         let timer = self.rng.pick(&timers);
         node.timers.remove(&timer);
-        // Sometimes longer than the default election timeouts, so that no leader counts as live.
+        // Sometimes longer than the default election timeouts, so that nodes no longer reject candidates
+        // because of a live leader.
         let wait = if self.rng.percent(20) { 400 } else { 10 };
         self.advance_clock(Duration::from_millis(wait));
         self.step(id, Input::Timeout(timer))
@@ -395,7 +396,7 @@ impl<P: Protocol> Walk<P> {
     }
 
     /// Takes a snapshot of a node, and compacts its log unless the node crashes first.
-    fn trim(&mut self, id: NodeId) -> Checked {
+    fn compact(&mut self, id: NodeId) -> Checked {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let base = node.inner.core().status().base;
         let through = Slot(base.0 + self.rng.below(node.inner.applied().0 - base.0 + 1));
@@ -406,12 +407,12 @@ impl<P: Protocol> Walk<P> {
         if self.rng.percent(20) {
             return self.crash(id);
         }
-        self.stats.trims += 1;
+        self.stats.compactions += 1;
         self.step(id, Input::Compact { through })
     }
 
     /// Copies a node's snapshot to another node, where it is durable at once. Returns the base to install, or
-    /// `None` if the receiver has applied as much.
+    /// `None` if the receiver has applied at least as much.
     fn copy_snapshot(
         &mut self,
         from: NodeId,
@@ -433,7 +434,7 @@ impl<P: Protocol> Walk<P> {
     }
 
     /// Runs the phase without faults: every remaining node must apply a new command.
-    fn settle(&mut self) -> Checked {
+    fn run_until_progress(&mut self) -> Checked {
         self.cut.clear();
         self.remove_permanently();
         let ids: Vec<_> = self.nodes.keys().copied().collect();

@@ -160,7 +160,7 @@ proptest! {
             now = now + Duration::from_millis(pause);
             let (before, commit) = (node.disk.hard_state, node.status().commit);
             // Every message is checked against the disk as it leaves.
-            node.input(now, input);
+            node.step(now, input);
             prop_assert!(node.disk.hard_state.may_follow(&before));
             prop_assert!(node.status().commit >= commit);
             prop_assert_eq!(node.disk.hard_state.promised, node.status().ballot);

@@ -32,7 +32,7 @@ fn is_nack(answers: &[(NodeId, Message)]) -> bool {
 
 /// The node campaigns under 1.1. Returns what it sends once its peers have answered.
 fn campaign(node: &mut Node, nodes: u64) -> Vec<(NodeId, Message)> {
-    node.input(Instant::ZERO, Input::Timeout(Timer::Election));
+    node.step(Instant::ZERO, Input::Timeout(Timer::Election));
     let answers = (2..=nodes).flat_map(|peer| {
         let view =
             new_node(peer, nodes).outputs.sent.into_iter().find_map(|(_, message)| match message {
@@ -59,7 +59,7 @@ fn candidate(nodes: u64) -> Node {
 #[test]
 fn paxos_p01_every_claim_waits_for_the_disk() {
     let mut node = new_node(1, 3);
-    node.is_hung = true;
+    node.is_disk_hung = true;
     assert_eq!(node.receive(Instant::ZERO, N2, prepare(2, 2, 1)), []);
     assert_eq!(node.receive(Instant::ZERO, N2, accept(2, 2, 1, "x", 0)), []);
     assert!(is_nack(&node.receive(Instant::ZERO, N3, prepare(1, 3, 1))), "it claims nothing");
@@ -70,7 +70,7 @@ fn paxos_p01_every_claim_waits_for_the_disk() {
         assert!(!message.holds(NodeId(1), to, &Saved::default()), "a lost write: {message:?}");
     }
     let mut candidate = new_node(1, 3);
-    candidate.is_hung = true;
+    candidate.is_disk_hung = true;
     let sent = campaign(&mut candidate, 3);
     assert!(sent.iter().all(|(_, it)| matches!(it, Message::Heartbeat(_))), "{sent:?}");
     let prepared = prepare(1, 1, 1);
@@ -81,7 +81,7 @@ fn paxos_p01_every_claim_waits_for_the_disk() {
 /// Returns what a node sends once its disk, which hung, has written.
 fn written(node: &mut Node) -> Vec<(NodeId, Message)> {
     node.outputs.sent.clear();
-    node.is_hung = false;
+    node.is_disk_hung = false;
     node.settle(Instant::ZERO);
     std::mem::take(&mut node.outputs.sent)
 }
@@ -273,7 +273,7 @@ fn trimmed() -> Node {
         Message::Commit(Commit { ballot: ballot(1, 3), commit: Slot(1) }),
     );
     node.receive(Instant::ZERO, N3, accept(1, 3, 2, "b", 1));
-    node.input(Instant::ZERO, Input::Compact { through: Slot(1) });
+    node.step(Instant::ZERO, Input::Compact { through: Slot(1) });
     assert_eq!(node.status().base, Slot(1));
     node
 }
@@ -284,7 +284,7 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     // Long after the last message of the leader.
     let later = Instant(10_000_000_000);
     let asked = prepare(2, 1, 1);
-    acceptor.input(later, Input::Message { from: NodeId(1), message: asked });
+    acceptor.step(later, Input::Message { from: NodeId(1), message: asked });
     let Some((_, Message::Promise(Promise { report, .. }))) = acceptor.outputs.sent.pop() else {
         panic!("a promise was due");
     };
@@ -333,7 +333,7 @@ fn paxos_p14_snapshot_keeps_what_was_accepted_after_it() {
     node.receive(Instant::ZERO, N3, accept(1, 3, 1, "a", 0));
     node.receive(Instant::ZERO, N3, accept(1, 3, 4, "d", 0));
     let base = Base { through: Slot(3), stamp: ballot(1, 1), members: None };
-    node.input(Instant::ZERO, Input::Installed { base });
+    node.step(Instant::ZERO, Input::Installed { base });
     node.restart(Instant::ZERO);
     assert_eq!(node.status().commit, Slot(3));
     assert_eq!(node.disk.log.stamp_at(Slot(4)), Some(ballot(1, 3)), "a vote is kept");
@@ -379,7 +379,7 @@ fn paxos_p16_any_lost_message_is_retransmitted() {
         let mut cluster = Cluster::new(3);
         let now = cluster.now;
         cluster.lose = lose;
-        cluster.node(N1).input(now, Input::Timeout(Timer::Election));
+        cluster.node(N1).step(now, Input::Timeout(Timer::Election));
         cluster.run_for(TIMEOUT / 10);
         cluster.lose = |_| false;
         let leader = cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT);
@@ -438,7 +438,7 @@ fn paxos_p18_compaction_waits_for_no_other_node() {
         expected.push(command);
         for id in [N1, N2] {
             let (now, through) = (cluster.now, cluster.node(id).status().commit);
-            cluster.node(id).input(now, Input::Compact { through });
+            cluster.node(id).step(now, Input::Compact { through });
             assert_eq!(cluster.node(id).status().base, through, "n3 is down, and {id} trims");
         }
     }
@@ -451,7 +451,7 @@ fn paxos_p18_compaction_waits_for_no_other_node() {
     let trimmed = cluster.node(N2).status().base;
     let base = cluster.node(N2).host.core().base_at(trimmed);
     let (now, base) = (cluster.now, base.expect("what was trimmed through"));
-    cluster.node(N3).input(now, Input::Installed { base });
+    cluster.node(N3).step(now, Input::Installed { base });
     let leader = cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT);
     cluster.write(leader, 98, "after");
     cluster.run_for(TIMEOUT);
@@ -482,7 +482,7 @@ fn paxos_p20_dueling_proposers_end_with_one_leader() {
         let all_at_once = |cluster: &mut Cluster| {
             for id in cluster.ids() {
                 let now = cluster.now;
-                cluster.node(id).input(now, Input::Timeout(Timer::Election));
+                cluster.node(id).step(now, Input::Timeout(Timer::Election));
             }
         };
         all_at_once(&mut cluster);

@@ -44,7 +44,7 @@ pub fn new_node(id: u64, nodes: u64) -> Node {
 /// A node without a cluster, started on this disk.
 pub fn start_node(config: Config, disk: Saved<MultiPaxos>) -> Node {
     let mut node = Node::recover(config.id(), config, disk, checks());
-    node.input(Instant::ZERO, Input::Start);
+    node.step(Instant::ZERO, Input::Start);
     node
 }
 
@@ -186,7 +186,7 @@ impl Cluster {
     /// Makes `wanted` the leader of a whole cluster: it alone times out.
     pub fn elect(&mut self, wanted: NodeId) {
         let now = self.now;
-        self.node(wanted).input(now, Input::Timeout(Timer::Election));
+        self.node(wanted).step(now, Input::Timeout(Timer::Election));
         self.run_for(Duration::from_millis(20));
         assert_eq!(self.leaders(), [wanted]);
     }

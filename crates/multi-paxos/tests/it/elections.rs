@@ -154,7 +154,7 @@ fn two_candidates_at_once_end_with_one_leader() {
     let mut cluster = Cluster::new(5);
     for id in cluster.ids() {
         let now = cluster.now;
-        cluster.node(id).input(now, Input::Timeout(Timer::Election));
+        cluster.node(id).step(now, Input::Timeout(Timer::Election));
     }
     cluster.leader_of(&[N1, N2, N3, N4, N5], 4 * TIMEOUT);
     cluster.run_for(4 * TIMEOUT);
@@ -205,9 +205,9 @@ fn last_round(node: &Node) -> u64 {
 fn lagging_node_ends_its_pre_campaign() {
     for lags in [false, true] {
         let (mut node, now) = (new_node(1, 3), Instant(1));
-        node.input(now, Input::Timeout(Timer::Election));
+        node.step(now, Input::Timeout(Timer::Election));
         if lags {
-            node.input(now, Input::Lagging);
+            node.step(now, Input::Lagging);
         }
         let view = idle(Ballot::ZERO, Slot::ZERO);
         let round = last_round(&node);
@@ -232,7 +232,7 @@ fn node_that_holds_the_chosen_values_goes_first() {
         let campaigns = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Campaigning { .. });
         while !node.outputs.notes.iter().any(campaigns) {
             timeouts += 1;
-            node.input(now, Input::Timeout(Timer::Election));
+            node.step(now, Input::Timeout(Timer::Election));
             let round = last_round(&node);
             let view = idle(ballot(1, 3), Slot(5));
             node.receive(now, N2, Message::HeartbeatReply(HeartbeatReply { round, view }));
@@ -247,7 +247,7 @@ fn node_that_holds_the_chosen_values_goes_first() {
 #[test]
 fn an_acceptor_that_knows_more_than_was_proposed_is_counted() {
     let (mut node, now) = (new_node(1, 3), Instant(1));
-    node.input(now, Input::Timeout(Timer::Election));
+    node.step(now, Input::Timeout(Timer::Election));
     let view = idle(Ballot::ZERO, Slot::ZERO);
     let round = last_round(&node);
     node.receive(now, N2, Message::HeartbeatReply(HeartbeatReply { round, view }));

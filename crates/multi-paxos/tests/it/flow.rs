@@ -88,7 +88,7 @@ fn values_chosen_by_an_earlier_leader_are_pulled_once_under_load() {
     cluster.run_for(Duration::from_secs(3));
     assert!(cluster.node(N1).status().commit > Slot(1_000));
     let at = cluster.now;
-    cluster.node(N2).input(at, synod_multi_paxos::consensus::Input::Stalled);
+    cluster.node(N2).step(at, synod_multi_paxos::consensus::Input::Stalled);
     cluster.leader_of(&[N1], 8 * TIMEOUT);
     let mut offered = 1_000;
     cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);

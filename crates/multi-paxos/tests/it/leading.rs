@@ -28,7 +28,7 @@ fn fill(cluster: &mut Cluster, node: NodeId, command: &[u8], flush: bool) -> usi
         let input = Input::Propose { ticket, command };
         let node = cluster.node(node);
         node.outputs.refused.clear();
-        let offer = if flush { Node::input } else { Node::step };
+        let offer = if flush { Node::step } else { Node::step_without_round };
         offer(node, now, input);
         match node.outputs.refused[..] {
             [] => {}
@@ -91,7 +91,7 @@ fn half_chosen_window_takes_half_as_much() {
     cluster.node(N1).receive(now, N2, accepted);
     // A compacted log keeps what comes after its base.
     let through = cluster.node(N1).status().commit;
-    cluster.node(N1).input(now, Input::Compact { through });
+    cluster.node(N1).step(now, Input::Compact { through });
     assert_eq!(cluster.node(N1).status().base, Slot(last.0 - 5));
     assert_eq!(fill(&mut cluster, N1, b"of nine b", true), 5);
 }
@@ -131,7 +131,7 @@ fn offered() -> Cluster {
     node.propose(now, 1, "in the log");
     node.outputs.placed.clear();
     let offer = Input::Propose { ticket: Ticket(2), command: b"offered".to_vec().into() };
-    node.step(now, offer);
+    node.step_without_round(now, offer);
     assert_eq!(node.outputs.refused, []);
     cluster
 }
@@ -152,7 +152,7 @@ fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
         let mut cluster = offered();
         let (now, case) = (cluster.now, format!("{message:?}"));
         let node = cluster.node(N1);
-        node.step(now, Input::Message { from: NodeId(3), message });
+        node.step_without_round(now, Input::Message { from: NodeId(3), message });
         let hint = Some(NodeId(3));
         assert_eq!(node.outputs.refused, [(Ticket(2), Refusal::NotLeader { hint })], "{case}");
         assert_eq!(node.status().role, Role::Follower, "{case}");

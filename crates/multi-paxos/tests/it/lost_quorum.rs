@@ -109,7 +109,7 @@ impl Run {
 
     fn step(&mut self, id: NodeId, input: Input<MultiPaxos>) {
         let now = self.now;
-        self.nodes.get_mut(&id).unwrap().input(now, input);
+        self.nodes.get_mut(&id).unwrap().step(now, input);
         self.collect(id);
     }
 
@@ -386,7 +386,7 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
             panic!("it promises");
         };
         // It has pre-campaigned, and n3 answers with an empty history.
-        survivor.input(Instant(0), Input::Timeout(Timer::Election));
+        survivor.step(Instant(0), Input::Timeout(Timer::Election));
         survivor.receive(Instant::ZERO, N2, promise.clone());
         assert_ignored_then_stopped(survivor, N2);
     }
@@ -453,7 +453,7 @@ fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
                 );
                 report = Report::empty(candidate.status().commit.next());
             }
-            candidate.input(Instant(9_000_000_000), Input::Timeout(Timer::Election));
+            candidate.step(Instant(9_000_000_000), Input::Timeout(Timer::Election));
             let reply = Message::HeartbeatReply(HeartbeatReply { round: 2, view: idle() });
             let asked = candidate.receive(Instant(9_000_000_000), N2, reply);
             let ballot = candidate.promised();

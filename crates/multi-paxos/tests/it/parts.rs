@@ -79,12 +79,12 @@ fn every_slot_is_found_when_promises_come_in_parts() {
         cluster.nodes.insert(N2, start_node(config(2, 3), accepted(ballot(1, 3), count)));
         // A quorum of n1, which holds nothing, and n2.
         cluster.links(&[(N1, N2)]);
-        cluster.node(N1).input(Instant::ZERO, Input::Timeout(Timer::Election));
+        cluster.node(N1).step(Instant::ZERO, Input::Timeout(Timer::Election));
         let leader = cluster.leader_of(&[N1], TIMEOUT);
         cluster.run_for(TIMEOUT);
         assert_eq!(cluster.node(leader).commands(), commands(count));
         assert_eq!(cluster.node(N2).commands(), commands(count));
-        assert!(cluster.nodes.values().all(|node| node.most_sent <= 2 * 450), "in parts");
+        assert!(cluster.nodes.values().all(|node| node.max_sent_bytes <= 2 * 450), "in parts");
     }
 }
 
@@ -154,7 +154,7 @@ fn phase_1_needs_the_quorum_of_phase_1() {
     cluster.run_for(10 * TIMEOUT);
     assert!(cluster.leaders().is_empty(), "three promise, and four are needed");
     let mut node = start_node(flexible(1), Saved::default());
-    node.input(Instant::ZERO, Input::Timeout(Timer::Election));
+    node.step(Instant::ZERO, Input::Timeout(Timer::Election));
     let view = View {
         ballot: Ballot::ZERO,
         leader: None,

@@ -51,7 +51,7 @@ fn applied_entries_are_neither_sent_nor_proposed_after_a_restart() {
     assert_eq!(campaigns(&cluster), 1);
     assert!(cluster.lanes.sent < 100, "{} bytes of values", cluster.lanes.sent);
     for node in cluster.nodes.values() {
-        assert!(node.most_written < 100, "{} bytes in one step", node.most_written);
+        assert!(node.max_written_bytes < 100, "{} bytes in one step", node.max_written_bytes);
         assert!(node.outputs.chosen.iter().all(|run| run.first > Slot(MILLIONS)), "nothing twice");
     }
 }
@@ -84,9 +84,9 @@ fn unapplied_entries_are_proposed_in_slices_with_heartbeats_between() {
     assert_eq!(campaigns(&cluster), 1, "the recovery of a long log costs no campaign");
     let inflight = Limits::default().inflight_bytes + Limits::default().accept_bytes;
     for node in cluster.nodes.values() {
-        let what = format!("{} written, {} sent", node.most_written, node.most_sent);
-        assert!(node.most_written <= inflight, "{what}");
-        assert!(node.most_sent <= 2 * inflight, "{what}");
+        let what = format!("{} written, {} sent", node.max_written_bytes, node.max_sent_bytes);
+        assert!(node.max_written_bytes <= inflight, "{what}");
+        assert!(node.max_sent_bytes <= 2 * inflight, "{what}");
         assert_eq!(node.status().commit, Slot(MILLIONS + 1));
         assert_eq!(
             node.outputs.chosen.iter().map(|run| run.values.len() as u64).sum::<u64>(),
@@ -107,7 +107,7 @@ fn follower_restarted_under_a_later_ballot_pulls_none_of_its_log_again() {
     cluster.links(&[(N1, N2)]);
     cluster.restart(N3);
     let now = cluster.now;
-    cluster.node(N2).input(now + 2 * TIMEOUT, Input::Timeout(synod_multi_paxos::Timer::Election));
+    cluster.node(N2).step(now + 2 * TIMEOUT, Input::Timeout(synod_multi_paxos::Timer::Election));
     cluster.now = now + 2 * TIMEOUT;
     cluster.leader_of(&[N1, N2], 8 * TIMEOUT);
     assert_eq!(cluster.node(N3).status().commit, Slot::ZERO, "it knows of nothing chosen");
@@ -237,7 +237,7 @@ fn wiped_nodes_learn_from_the_survivor_before_they_lead() {
     cluster.links(&[(N1, N2)]);
     for _ in 0..2 {
         let now = cluster.now;
-        cluster.node(N2).input(now, Input::Timeout(synod_multi_paxos::Timer::Election));
+        cluster.node(N2).step(now, Input::Timeout(synod_multi_paxos::Timer::Election));
         cluster.run_for(TIMEOUT / 10);
     }
     assert_eq!(cluster.leaders(), [N2]);
@@ -258,9 +258,9 @@ fn long_step_deposes_no_leader_but_silence_of_its_peers_does() {
     cluster.run_for(TIMEOUT);
     let beat = Timing::default().heartbeat;
     let late = cluster.now + 2 * TIMEOUT;
-    cluster.node(N1).input(late, Input::Timeout(synod_multi_paxos::Timer::Heartbeat));
+    cluster.node(N1).step(late, Input::Timeout(synod_multi_paxos::Timer::Heartbeat));
     assert_eq!(cluster.leaders(), [N1], "it was held up itself");
-    cluster.node(N1).input(late + beat, Input::Timeout(synod_multi_paxos::Timer::Heartbeat));
+    cluster.node(N1).step(late + beat, Input::Timeout(synod_multi_paxos::Timer::Heartbeat));
     assert!(cluster.leaders().is_empty(), "its peers had their time");
 }
 

@@ -310,7 +310,7 @@ fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
             let command = format!("c{tickets}");
             cluster.propose(id(node), *tickets, &command);
         }
-        Event::Hang(node) => cluster.node(id(node)).is_hung = true,
+        Event::Hang(node) => cluster.node(id(node)).is_disk_hung = true,
         Event::Sync(node) => cluster.sync(id(node)),
         Event::Crash(node) => cluster.restart(id(node)),
         Event::Stall(node) => cluster.step(id(node), Input::Stalled),
@@ -359,9 +359,9 @@ fn converge(cluster: &mut Cluster, tickets: &mut u64) {
     *tickets += 1;
     cluster.propose(leader, *tickets, "last");
     cluster.deliver();
-    let end = cluster.commit(leader);
+    let end = cluster.commit_index(leader);
     for id in cluster.ids() {
-        assert_eq!(cluster.commit(id), end, "{id:?} has caught up with {leader:?}");
+        assert_eq!(cluster.commit_index(id), end, "{id:?} has caught up with {leader:?}");
     }
     assert_eq!(cluster.commands(leader).last().map(String::as_str), Some("last"));
 }

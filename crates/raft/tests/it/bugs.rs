@@ -53,9 +53,9 @@ fn raft_01_old_term_entry_committed_by_counting() {
     let mut cluster = lone_leader(3, &[1, 2]);
     cluster.inject(N2, N1, ack(3, 2));
     cluster.inject(N3, N1, ack(3, 2));
-    assert_eq!(cluster.commit(N1), 0, "on all three nodes, and still not chosen");
+    assert_eq!(cluster.commit_index(N1), 0, "on all three nodes, and still not chosen");
     cluster.inject(N2, N1, ack(3, 3));
-    assert_eq!(cluster.commit(N1), 3, "the no-op of term 3 brings them along");
+    assert_eq!(cluster.commit_index(N1), 3, "the no-op of term 3 brings them along");
 }
 
 proptest! {
@@ -78,7 +78,7 @@ proptest! {
             }
             let mut sorted = held.clone();
             sorted.sort_unstable_by(|a, b| b.cmp(a));
-            prop_assert_eq!(cluster.commit(N1), sorted[voters as usize / 2]);
+            prop_assert_eq!(cluster.commit_index(N1), sorted[voters as usize / 2]);
         }
     }
 }
@@ -131,19 +131,19 @@ fn raft_06_cut_and_append_in_two_steps() {
 fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.partition(&[N3]);
     cluster.propose(N1, 1, "a");
     cluster.deliver();
     assert_eq!(terms(&cluster.node(N2).disk.log), [1, 1], "sent while its own disk works");
-    assert_eq!(cluster.commit(N1), 1, "one durable copy of three");
+    assert_eq!(cluster.commit_index(N1), 1, "one durable copy of three");
     let mut crashed = cluster;
     crashed.sync(N1);
-    assert_eq!(crashed.commit(N1), 2);
+    assert_eq!(crashed.commit_index(N1), 2);
     // Two durable copies elsewhere do as well.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 1, "a");
     cluster.deliver();
     assert_eq!(cluster.commands(N1), ["a"]);
@@ -156,7 +156,7 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
 fn raft_08_single_voter_commits_what_is_not_durable() {
     let mut cluster = Cluster::new(1);
     cluster.elect(N1);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 1, "a");
     assert_eq!(cluster.commands(N1), Vec::<String>::new());
     cluster.sync(N1);
@@ -177,13 +177,13 @@ fn raft_09_late_write_of_an_overwritten_entry_is_counted() {
     cluster.heartbeat(N2);
     cluster.elect(N1);
     cluster.partition(&[N1]);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 3, "c");
     let (term, last) = (cluster.term(N1), cluster.status(N1).last.0);
     cluster.inject(N1, N1, ack(1, 2));
     cluster.inject(N1, N1, ack(1, last));
     cluster.inject(N2, N1, ack(term, last));
-    assert!(cluster.commit(N1) < last, "its own copy is not durable in this term");
+    assert!(cluster.commit_index(N1) < last, "its own copy is not durable in this term");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn raft_10_stale_ack_after_the_log_was_reset_is_counted() {
     cluster.inject(N2, N1, late);
     assert_eq!(cluster.status(N1).progress, before, "an acknowledgement of term 1");
     cluster.inject(N3, N1, ack(term, 5));
-    assert_eq!(cluster.commit(N1), 3, "two true copies of five");
+    assert_eq!(cluster.commit_index(N1), 3, "two true copies of five");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn raft_19_follower_that_lost_its_log_stops_the_others() {
         cluster.node(N1).outputs.notes.iter().any(ignored),
         "an operator should look at node 3"
     );
-    assert_eq!(cluster.commit(N3), 0, "told of slot 4, it holds nothing");
+    assert_eq!(cluster.commit_index(N3), 0, "told of slot 4, it holds nothing");
     cluster.propose(N1, 9, "y");
     cluster.deliver();
     assert_eq!(cluster.commands(N2), ["x", "x", "x", "y"]);
@@ -411,7 +411,7 @@ fn raft_29_campaigning_leader_and_voters_that_never_campaign() {
 fn raft_30_leader_with_a_hung_disk_goes_on_heartbeating() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 1, "a");
     cluster.step(N1, Input::Stalled);
     cluster.wire.clear();
@@ -536,7 +536,7 @@ proptest! {
                 let node = cluster.node(N1);
                 node.config = node.config.clone().with_limits(limits).unwrap();
                 cluster.restart(N1);
-                prop_assert_eq!(cluster.commit(N1), 0);
+                prop_assert_eq!(cluster.commit_index(N1), 0);
                 told = 0;
                 let prev = at(last, 1);
                 let beat = Message::Heartbeat(Heartbeat { term, prev, commit: Slot(0) });
@@ -545,7 +545,7 @@ proptest! {
             cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
             told = notice.min(last).max(told);
             // The host checks that chosen slots have no gap.
-            prop_assert_eq!(cluster.commit(N1), told);
+            prop_assert_eq!(cluster.commit_index(N1), told);
             prop_assert_eq!(cluster.commands(N1).len() as u64, told);
             prop_assert_eq!(cluster.node(N1).disk.hard_state, before);
         }
@@ -655,11 +655,15 @@ fn raft_42_even_sizes_and_non_voters() {
         let mut cluster = lone_leader(size, &[]);
         let majority = size / 2 + 1;
         for voter in 2..=size {
-            assert_eq!(cluster.commit(N1) > 0, voter > majority, "{size} voters, {voter} asked");
+            assert_eq!(
+                cluster.commit_index(N1) > 0,
+                voter > majority,
+                "{size} voters, {voter} asked"
+            );
             cluster.inject(NodeId(voter), N1, ack(1, 1));
             cluster.inject(NodeId(voter), N1, ack(1, 1));
         }
-        assert_eq!(cluster.commit(N1), 1, "{size} voters");
+        assert_eq!(cluster.commit_index(N1), 1, "{size} voters");
     }
     // Check-quorum and elections count by the same quorum.
     for size in 1..=9_u64 {
@@ -701,11 +705,11 @@ fn raft_42_node_without_a_vote_is_elected_or_counted() {
     cluster.inject(N2, N1, yes(1));
     cluster.inject(N4, N1, ack(1, 1));
     cluster.inject(N5, N1, ack(1, 1));
-    assert_eq!(cluster.commit(N1), 0);
+    assert_eq!(cluster.commit_index(N1), 0);
     cluster.advance(1_000);
     cluster.inject(N4, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
     cluster.inject(N3, N1, ack(1, 1));
-    assert_eq!(cluster.commit(N1), 1);
+    assert_eq!(cluster.commit_index(N1), 1);
 }
 
 #[test]
@@ -762,7 +766,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
                 digest: HistoryDigest::UNKNOWN,
             });
             cluster.inject(N3, N1, append);
-            assert_eq!(cluster.commit(N1), chosen);
+            assert_eq!(cluster.commit_index(N1), chosen);
             let kept = if chosen == 0 { vec![20] } else { vec![1; 4] };
             assert_eq!(terms(&cluster.node(N1).disk.log), kept);
         }

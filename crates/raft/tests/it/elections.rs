@@ -180,7 +180,7 @@ fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
 fn a_vote_survives_a_restart() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
     let request = Message::RequestVote(RequestVote { term: Term(1), last: at(0, 0) });
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     assert_eq!(cluster.replies(N2, N1, request.clone()), [], "the disk is slow: so is the answer");
     cluster.restart(N1);
     let yes = Message::Vote(Vote { term: Term(1), granted: true });
@@ -344,7 +344,7 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for (id, timers) in [(N1, 0), (N2, 1)] {
-        cluster.node(id).is_hung = true;
+        cluster.node(id).is_disk_hung = true;
         cluster.node(id).outputs.timers.clear();
         cluster.step(id, Input::Lagging);
         let waits =
@@ -361,7 +361,7 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
 fn a_stalled_node_lets_others_lead() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 1, "x");
     cluster.step(N1, Input::Stalled);
     assert_eq!(cluster.status(N1).role, Role::Follower);
@@ -377,7 +377,7 @@ fn a_stalled_node_lets_others_lead() {
     cluster.step(N1, Input::Stalled);
     assert!(silent(&mut cluster), "the disk has answered, but others go first");
     cluster.elect(N2);
-    cluster.node(N3).is_hung = true;
+    cluster.node(N3).is_disk_hung = true;
     let beat = Message::Heartbeat(Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1) });
     let answers = cluster.replies(N2, N3, beat);
     assert_eq!(

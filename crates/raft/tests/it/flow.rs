@@ -290,7 +290,7 @@ fn burst_over_a_slow_link_sends_each_entry_once() {
         cluster.propose(N1, ticket, &burst);
     }
     load(&mut cluster, &mut links, 40, 6, &mut ticket);
-    let lag = ticket + 1 - cluster.commit(N1);
+    let lag = ticket + 1 - cluster.commit_index(N1);
     assert!(lag <= 2, "{lag} commands are not committed");
     let needed = 2 * ticket as usize * BYTES;
     let ratio = links.sent as f64 / needed as f64;
@@ -329,6 +329,6 @@ fn long_round_trip_does_not_limit_a_fast_link() {
     cluster.elect(N1);
     let mut ticket = 0;
     load(&mut cluster, &mut links, 1000, 2, &mut ticket);
-    let lag = ticket + 1 - cluster.commit(N1);
+    let lag = ticket + 1 - cluster.commit_index(N1);
     assert!(lag <= 200, "{lag} commands of 1,000 a second are not committed");
 }

@@ -45,7 +45,7 @@ fn a_new_leader_commits_a_no_op_at_once() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for id in cluster.ids() {
-        assert_eq!(cluster.commit(id), 1, "{id:?}");
+        assert_eq!(cluster.commit_index(id), 1, "{id:?}");
         assert!(cluster.commands(id).is_empty());
     }
 }
@@ -130,7 +130,7 @@ fn figure_7_every_follower_converges() {
             let mut expected = leader.to_vec();
             expected.push(8);
             assert_eq!(terms(&cluster.node(id).disk.log), expected, "follower {index}, {id:?}");
-            assert_eq!(cluster.commit(id), 11, "follower {index}, {id:?}");
+            assert_eq!(cluster.commit_index(id), 11, "follower {index}, {id:?}");
         }
     }
 }
@@ -201,7 +201,7 @@ fn figure_8_only_own_entries_commit_by_counting() {
         );
         cluster.inject(id, N1, answers[0].clone());
     }
-    assert_eq!(cluster.commit(N1), 0, "on three of five, and not committed");
+    assert_eq!(cluster.commit_index(N1), 0, "on three of five, and not committed");
     // (d): node 5 may still win and overwrite it.
     let mut unlucky = cluster;
     unlucky.cut.clear();
@@ -215,7 +215,7 @@ fn figure_8_only_own_entries_commit_by_counting() {
     lucky.deliver();
     lucky.heartbeat(N1);
     lucky.heartbeat(N1);
-    assert_eq!(lucky.commit(N1), 3);
+    assert_eq!(lucky.commit_index(N1), 3);
 }
 
 /// Fig. 2 "AppendEntries RPC" 5: the commit index is the lower of the leader's and of the last
@@ -226,10 +226,10 @@ fn a_follower_commits_only_what_it_verified() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     let term = Term(3);
     cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
-    assert_eq!(cluster.commit(N1), 0, "nothing is verified");
+    assert_eq!(cluster.commit_index(N1), 0, "nothing is verified");
     let prev = at(2, 1);
     cluster.inject(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4) }));
-    assert_eq!(cluster.commit(N1), 2, "slots 3 and 4 may be an older leader's");
+    assert_eq!(cluster.commit_index(N1), 2, "slots 3 and 4 may be an older leader's");
     let append = Message::Append(Append {
         term,
         probe: 0,
@@ -239,7 +239,7 @@ fn a_follower_commits_only_what_it_verified() {
         digest: HistoryDigest::UNKNOWN,
     });
     cluster.inject(N2, N1, append);
-    assert_eq!(cluster.commit(N1), 3, "the notice of slot 4 was remembered");
+    assert_eq!(cluster.commit_index(N1), 3, "the notice of slot 4 was remembered");
     // A new leader's commit index counts only up to what was verified.
     cluster.inject(N3, N1, Message::Commit(Commit { term: Term(4), commit: Slot(3) }));
     let append = Message::Append(Append {
@@ -251,7 +251,7 @@ fn a_follower_commits_only_what_it_verified() {
         digest: HistoryDigest::UNKNOWN,
     });
     cluster.inject(N3, N1, append);
-    assert_eq!(cluster.commit(N1), 4);
+    assert_eq!(cluster.commit_index(N1), 4);
 }
 
 /// §5.5: "If a follower receives an AppendEntries request that includes log entries already
@@ -438,7 +438,7 @@ fn many_proposals_become_runs_of_bounded_size() {
     let limits = Limits { append_bytes: 100, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     let propose = |n| Input::Propose { ticket: Ticket(n), command: vec![b'x'; 29].into() };
     cluster.step_all(N1, (0..9).map(propose));
     let (now, node) = (cluster.now, cluster.node(N1));

@@ -58,7 +58,7 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
     assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
     cluster.deliver();
     cluster.heartbeat(N1);
-    assert_eq!(cluster.commit(N3), 6);
+    assert_eq!(cluster.commit_index(N3), 6);
     assert_eq!(terms(&cluster.node(N3).disk.log), [1, 1], "only the entries after the snapshot");
     let asked = cluster.node(N1).outputs.snapshots.len();
     cluster.heartbeat(N1);
@@ -94,7 +94,7 @@ fn a_snapshot_of_another_history_voids_what_was_verified() {
     let ack = Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) });
     assert_eq!(cluster.intercept(N1, N2).last(), Some(&ack), "slots 3 and 4 are gone");
     cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
-    assert_eq!(cluster.commit(N1), 2);
+    assert_eq!(cluster.commit_index(N1), 2);
 }
 
 /// A follower with a stale tail installs a snapshot of its own first entries. The leader continues
@@ -121,7 +121,7 @@ fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
     assert_eq!((*prev, run.first, run.last(), run.stamp), (at(2, 1), Slot(3), Slot(3), Term(1)));
     let answers = cluster.replies(N1, N2, sent[0].clone());
     assert_eq!(answers, [Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(3) })]);
-    assert_eq!(cluster.commit(N2), 3, "slots 4 and 5 are stale");
+    assert_eq!(cluster.commit_index(N2), 3, "slots 4 and 5 are stale");
 }
 
 /// A snapshot of a later term brings the term along: no log holds a term above its node's.
@@ -208,7 +208,7 @@ fn recovery_cuts_what_the_state_contradicts() {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
         assert_eq!(terms(&cluster.node(N1).disk.log), kept, "{state:?}");
         assert_eq!(cluster.node(N1).disk.log.base(), state.through);
-        assert_eq!(cluster.commit(N1), state.through.0);
+        assert_eq!(cluster.commit_index(N1), state.through.0);
     }
 }
 
@@ -271,7 +271,7 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
         (config(N2, 3), Saved::default()),
         (config(N3, 3), Saved::default()),
     ]);
-    assert_eq!(cluster.commit(N1), 2, "what is applied is chosen");
+    assert_eq!(cluster.commit_index(N1), 2, "what is applied is chosen");
     cluster.partition(&[N1]);
     cluster.elect(N2);
     cluster.restart(N2);
@@ -287,7 +287,7 @@ fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
         applied.log,
         "not even the entries after the applied ones are cut"
     );
-    assert_eq!(cluster.commit(N1), 2);
+    assert_eq!(cluster.commit_index(N1), 2);
     let contradicted = FatalError::Contradicted { slot: Slot(1), by: N3 };
     assert_eq!(cluster.node(N1).outputs.fatal, Some(contradicted), "it has stopped");
     assert_eq!(cluster.node(N1).outputs.chosen, [], "none reported again");

@@ -14,18 +14,18 @@ fn ten_walks(bug: Bug, voters: u64, steps: u32) -> Result<WalkStats, WalkFailure
 fn correct_protocol_passes() {
     let stats = ten_walks(Bug::None, 1, 1_000).expect("a single node is correct");
     assert!(stats.chosen > 50 && stats.crashes > 10, "{stats:?}");
-    assert_eq!((stats.trims, stats.installs), (0, 0), "the toy has no snapshots");
+    assert_eq!((stats.compactions, stats.installs), (0, 0), "the toy has no snapshots");
 }
 
 #[test]
 fn planted_bug_is_found() {
     let planted = [
-        (Bug::EarlyAck, Rule::Claims),
-        (Bug::UnwrittenAck, Rule::Claims),
-        (Bug::MinorityCommit, Rule::OnQuorum),
-        (Bug::TruncatesChosen, Rule::OnQuorum),
+        (Bug::EarlyAck, Rule::BackedMessages),
+        (Bug::UnwrittenAck, Rule::BackedMessages),
+        (Bug::MinorityCommit, Rule::ChosenOnQuorum),
+        (Bug::TruncatesChosen, Rule::ChosenOnQuorum),
         (Bug::WrongValue, Rule::OneValuePerStamp),
-        (Bug::LosesStarts, Rule::HardState),
+        (Bug::LosesStarts, Rule::HardStateMonotonic),
         (Bug::EveryNodeLeads, Rule::OneLeader),
         (Bug::Panicking, Rule::NoPanic),
     ];
@@ -40,7 +40,7 @@ fn planted_bug_is_found() {
 #[test]
 fn write_undone_by_a_crash_is_found() {
     let found = ten_walks(Bug::None, 2, 6_000).expect_err("some crash loses a write that was sent");
-    let rules = [Rule::Agreement, Rule::OnQuorum, Rule::OneValuePerStamp];
+    let rules = [Rule::Agreement, Rule::ChosenOnQuorum, Rule::OneValuePerStamp];
     assert!(rules.contains(&found.violation.rule), "{found}");
 }
 
