@@ -147,7 +147,11 @@ fn values_after_a_gap_are_kept_within_the_window() {
         let limits = Limits { window: 4, ..Limits::default() };
         let mut cluster = with_log::<Many>(0, &[], limits);
         let answer = cluster.replies(N2, N1, told(first, texts, commit));
-        assert_eq!((answer, cluster.commit_index(N1)), (asked.clone(), commit), "{first}: {texts:?}");
+        assert_eq!(
+            (answer, cluster.commit_index(N1)),
+            (asked.clone(), commit),
+            "{first}: {texts:?}"
+        );
         // What was learnt is chosen: a node that proposes there receives the value.
         let heard = cluster.replies(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
         let is_told = matches!(heard.as_slice(), [Message::Learned(_)]);
