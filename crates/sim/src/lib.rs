@@ -4,20 +4,21 @@
 //! and sessions, over simulated disks and a simulated network, in one thread, under a clock that
 //! jumps to the next event. One seed determines everything: the number of nodes, the faults and
 //! their rates, the operations of clients, and the limits of messages, windows and quorums
-//! ([`LimitsPlan`]), half of which are small enough to be reached. The same seed gives the same run
-//! on every machine, in debug and in release.
+//! ([`LimitsPlan`]), half of which are so small that runs reach them. The same seed gives the same
+//! run on every machine, in debug and in release.
 //!
 //! ```
+//! use std::process::ExitCode;
 //! use std::time::Instant;
 //! use synod_consensus::Protocol;
 //! use synod_sim::search::{self, Target};
 //! use synod_types::{Membership, NodeId};
 //!
 //! /// A program that searches seeds of any protocol: `search --seeds 0..2000`.
-//! fn main_of<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> std::process::ExitCode {
-//!     let began = Instant::now();
+//! fn search_main<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) -> ExitCode {
+//!     let start = Instant::now();
 //!     let target = Target::new::<P>("search", config);
-//!     search::main(&target, std::env::args().skip(1), || began.elapsed())
+//!     search::main(&target, std::env::args().skip(1), || start.elapsed())
 //! }
 //! ```
 //!
@@ -25,11 +26,11 @@
 //! For 45 simulated seconds (occasionally for three minutes) faults of at least two
 //! [families](Family) fire while clients put, get, delete and run transactions on the shipped
 //! key-value store through random nodes, and retry rejected requests. Some faults occur at random
-//! times; some target a node at the worst point: just after a vote, an election win, or the first
-//! slot that a leader chooses. Then all faults end. Every node that is not lost, or just a random
-//! quorum of them, is repaired; the others stay dead, paused or cut off. The repaired nodes must
-//! serve every request and reach the same state, byte for byte. They always include a quorum, so a
-//! stall is never excused.
+//! times; some target a node at a critical moment: just after a vote, an election win, or the first
+//! slot that a leader chooses. Then all faults end. All nodes with an intact disk, or only a random
+//! quorum of them, are repaired; the others stay crashed, paused or cut off. The repaired nodes
+//! always include a quorum, so they must serve every request. They must reach the same state, byte
+//! for byte.
 //!
 //! # Faults
 //! [`Fault`] lists the kinds, each with its own counter; a seed disables some of them.
@@ -52,20 +53,21 @@
 //! # Checks
 //! After every event, each with its own [`ViolationKind`]:
 //! - at most one leader per ballot, and a leader of a term holds all slots chosen before it;
-//! - at most one value per slot is chosen, and from then on the synced disks of a quorum hold it: a
-//!   majority, unless the protocol's [settings](synod_consensus::Protocol::quorum) define another;
+//! - at most one value per slot is chosen, and from then on the synced disks of a quorum hold it. A
+//!   quorum is a majority, unless the protocol's [settings](synod_consensus::Protocol::quorum)
+//!   define it otherwise;
 //! - where stamps are ballots, that quorum accepted it under one ballot, no other value is accepted
 //!   under a higher ballot, and a node writes only chosen values as chosen; where they are terms, a
 //!   chosen value is never overwritten in a later round;
 //! - one slot under one stamp has one value in all logs, and hard states never go back;
-//! - every frame that leaves a node is true of its sender's synced disk
+//! - every claim in a frame that leaves a node is backed by its sender's synced disk
 //!   ([`Message::holds`](synod_consensus::Message::holds));
 //! - every state equals the result of the chosen commands, and no state store is ahead of its log;
 //! - no message corrupted in flight is accepted, and no log corrupted on disk loads as if intact;
 //! - no node truncates slots that it has reported as chosen;
-//! - every operation gets one reply, from the node that received it;
-//! - acknowledged commands took effect once, in the order of their acknowledgements; rejected ones
-//!   never; a read observes every write acknowledged before it began.
+//! - an operation gets at most one reply, from the node that received it;
+//! - an acknowledged command took effect once, after all commands acknowledged before it began; a
+//!   rejected one never; a read observes every write acknowledged before it began.
 //!
 //! At the end, the client history is checked as a whole, by invocations and outcomes alone: the
 //! linearizability checker that judges real processes must find one order of all operations that
@@ -75,20 +77,20 @@
 //! serve every protocol.
 //!
 //! # Load runs
-//! One seed in thirty-two is a load run ([`RunKind`]). There, bytes take time: links transmit
+//! One seed in thirty-two is a load run ([`RunKind`]). There, throughput is limited: links transmit
 //! frames by lane and size, with queues bounded as in the transport; disks, apply threads and
 //! drivers process a limited number of bytes a second ([`CapacityPlan`]); and one driver round
 //! takes many events. Writes are offered at 30 to 70 % of the capacity, whether or not earlier ones
 //! have completed, and each run has one [`Disturbance`]: a burst, a node that is away, a slow disk,
 //! or continuous reads. After it, throughput must return to 90 % within twice the time that the
 //! remaining capacity needs for the backlog. Bytes sent and written per command must stay near
-//! their earlier values, leadership must not move, and writes must not wait for reads. Sizes are a
-//! sixteenth of a real cluster's; times are the same. One in eight of the other seeds has
-//! capacities, too. [`search`] with `--load` runs load runs only.
+//! their earlier values, leadership must not change, and reads must not raise the latency of writes
+//! more than fivefold. Sizes are a sixteenth of a real cluster's; times are the same. One in eight
+//! of the other seeds limits throughput, too. [`search`] with `--load` runs load runs only.
 //!
 //! # Runs that count
 //! A run [counts](RunReport::counted) if each enabled family of faults occurred while operations
-//! were in flight, and if ten operations a simulated second were still acknowledged. A
+//! were in flight, and if at least ten operations per simulated second were acknowledged. A
 //! [campaign](Campaign) runs seeds until enough simulated hours count. It fails on any violation,
 //! if a kind of fault never fired, or if most of its runs do not count. It reports the operations
 //! of the runs that count, and those of their faults that occurred while operations were in flight.
@@ -108,7 +110,7 @@
 //!
 //! Out of scope: real clocks and threads (a [`SearchHost`](search::SearchHost) supplies them to a
 //! search), corruption of the state store (lost state is applied again from the log), disks that
-//! come back empty or older than they were, and changes of membership.
+//! lose synced data and start empty or from an older state, and changes of membership.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

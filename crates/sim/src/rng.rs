@@ -1,4 +1,4 @@
-//! The one source of randomness.
+//! Random number generator of the simulator.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 /// RNG of a seed (SplitMix64). No floating point: draws are equal in debug and release, on every
 /// machine.
 ///
-/// [Splitting](Self::split) an RNG costs a few words. So each link, each disk and the arrivals of
-/// clients have their own RNG, and draws from one do not affect the others: removing a fault from a
-/// run changes only what follows from that fault.
+/// [Splitting](Self::split) an RNG is cheap. So each link, each disk and the arrivals of clients
+/// have their own RNG, and draws from one do not affect the others: removing a fault from a run
+/// changes only what follows from that fault.
 #[derive(Clone, Debug)]
 pub(crate) struct SimRng(u64);
 
@@ -57,7 +57,7 @@ impl SimRng {
         Duration::from_nanos(self.within(nanos(range.start)..nanos(range.end)))
     }
 
-    /// Returns a duration below `bound`, mostly short: half of them are below a quarter of it.
+    /// Returns a duration below `bound`, mostly short: half of the draws are below 30 % of it.
     pub(crate) fn mostly_short(&mut self, bound: Duration) -> Duration {
         let whole = Duration::ZERO..bound;
         self.duration(&whole).min(self.duration(&whole))

@@ -3,7 +3,7 @@
 use std::fmt;
 use synod_types::{Instant, NodeId};
 
-/// Violated property. The run that found it ends at once.
+/// Violation of a checked property. It ends the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The property.
@@ -22,7 +22,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The properties that are checked.
+/// Kind of violation: the checked property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ViolationKind {
     /// Two nodes led under one ballot.
@@ -31,32 +31,34 @@ pub enum ViolationKind {
     LeaderIncomplete,
     /// Two values were chosen at one slot.
     Disagreement,
-    /// No quorum of disks (by default: no majority) holds a value that counts as chosen; or, where
-    /// stamps are ballots, none ever held it under one ballot.
-    NotOnMajority,
+    /// A node reported a value as chosen that no quorum of disks holds; or, where stamps are
+    /// ballots, that no quorum has ever held under one ballot. By default a quorum is a majority.
+    NotOnQuorum,
     /// A chosen value was overwritten under a higher ballot.
     Overwritten,
-    /// A node was about to truncate slots that it had reported as chosen.
-    TruncatesApplied,
+    /// A node stopped with a fatal error, for example because it had to truncate slots that it had
+    /// reported as chosen.
+    FatalNodeError,
     /// Two logs hold different values at one slot under one stamp.
     LogMismatch,
-    /// A term, vote or promise went back.
+    /// A node wrote a lower term, ballot or promise than before, or changed its vote.
     HardStateRegressed,
-    /// A frame left a node whose synced disk does not back the frame's claim.
+    /// A node sent a frame whose claim its synced disk does not back.
     FalseClaim,
     /// A node emitted a frame or a batch that cannot be decoded.
-    BadBytes,
+    Undecodable,
     /// A state machine differs from the result of the chosen commands.
     StateDiverged,
     /// A state store holds slots that its node's log has not made durable.
     StateAheadOfLog,
     /// A command took effect twice.
     AppliedTwice,
-    /// An acknowledgement does not match the chosen command, or came out of order.
+    /// An acknowledgement does not match the chosen command or the operation, or the command took
+    /// effect before one that was acknowledged before it began.
     FalseReply,
-    /// A client got two replies, or one from another node than it sent its request to.
+    /// A client received two replies, or one from a node that it had not sent the request to.
     DuplicateReply,
-    /// A command that was rejected for good took effect.
+    /// A command took effect although the client received a rejection.
     RejectedButApplied,
     /// A read missed a write that was acknowledged before it began.
     StaleRead,
@@ -73,13 +75,14 @@ pub enum ViolationKind {
     CorruptionUndetected,
     /// A healed cluster did not converge, or did not serve requests.
     Liveness,
-    /// Throughput under load did not recover after a burst or a fault.
+    /// A load run did not recover from its disturbance: throughput, write latency or lag stayed
+    /// bad, or leadership changed.
     NotRecovered,
-    /// Bytes sent or written per command multiplied.
+    /// A load run sent or wrote too many bytes per command.
     Amplified,
-    /// Nodes exchange events without end while the clock stands still.
+    /// Nodes produce events without end at one instant.
     EndlessLoop,
-    /// An assertion of the code under test failed.
+    /// The code under test panicked.
     Panic,
 }
 
@@ -89,13 +92,13 @@ impl fmt::Display for ViolationKind {
             Self::TwoLeaders => "two leaders",
             Self::LeaderIncomplete => "leader incomplete",
             Self::Disagreement => "disagreement",
-            Self::NotOnMajority => "not on a majority",
+            Self::NotOnQuorum => "not on a quorum",
             Self::Overwritten => "chosen value overwritten",
-            Self::TruncatesApplied => "truncates applied slots",
+            Self::FatalNodeError => "fatal error of a node",
             Self::LogMismatch => "log mismatch",
             Self::HardStateRegressed => "hard state regressed",
             Self::FalseClaim => "false claim",
-            Self::BadBytes => "bad bytes",
+            Self::Undecodable => "undecodable bytes",
             Self::StateDiverged => "state diverged",
             Self::StateAheadOfLog => "state ahead of log",
             Self::AppliedTwice => "applied twice",
@@ -109,8 +112,8 @@ impl fmt::Display for ViolationKind {
             Self::StoreFailed => "store failed",
             Self::CorruptionUndetected => "corruption undetected",
             Self::Liveness => "liveness",
-            Self::NotRecovered => "throughput not recovered",
-            Self::Amplified => "bytes amplified",
+            Self::NotRecovered => "not recovered from the disturbance",
+            Self::Amplified => "too many bytes per command",
             Self::EndlessLoop => "endless loop",
             Self::Panic => "panic",
         })

@@ -255,7 +255,7 @@ fn script_of_a_failure_is_replayed_with_a_trace() {
     let error = replay();
     assert!(error.contains("is not a script of a failure: line 2: \"seed many\""), "{error}");
 
-    let script = "protocol raft\nseed 1\nnodes 3\ntroubled 5000\nhealed 0\nfinds two leaders\n\n\
+    let script = "protocol raft\nseed 1\nnodes 3\nfault_ms 5000\nrecovery_ms 0\nviolation two leaders\n\n\
                   at 2.000000000 crash 2 keeps all all down 0.500000000\n";
     fs::write(&file, script).expect("a file");
     let output = run(synod().arg("sim").arg("--replay").arg(&file).args(["--trace", "9"]));

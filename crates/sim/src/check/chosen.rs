@@ -90,7 +90,7 @@ impl Chosen {
                 describe(value),
                 record.holders.iter().collect::<Vec<_>>()
             );
-            return Err(violation(ViolationKind::NotOnMajority, [node], text));
+            return Err(violation(ViolationKind::NotOnQuorum, [node], text));
         }
         self.slots.push(record);
         Ok(true)
@@ -159,7 +159,7 @@ impl Chosen {
                 record.by,
                 record.holders.iter().collect::<Vec<_>>()
             );
-            return Err(violation(ViolationKind::NotOnMajority, [node, record.by], text));
+            return Err(violation(ViolationKind::NotOnQuorum, [node, record.by], text));
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(report(&mut chosen, 1, b"a", &[]), Ok(false), "already reported");
         assert_eq!(report(&mut chosen, 1, b"b", &logs), Err(ViolationKind::Disagreement));
         assert_eq!(report(&mut chosen, 3, b"c", &logs), Err(ViolationKind::Disagreement));
-        assert_eq!(report(&mut chosen, 2, b"x", &logs), Err(ViolationKind::NotOnMajority));
+        assert_eq!(report(&mut chosen, 2, b"x", &logs), Err(ViolationKind::NotOnQuorum));
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         let mut chosen = Chosen::new(Quorum::flexible(&five, 4, 2).unwrap());
         let logs = [log(&[b"a", b"b"]), log(&[b"a"]), log(&[]), log(&[]), log(&[])];
         assert_eq!(report(&mut chosen, 1, b"a", &logs), Ok(true));
-        assert_eq!(report(&mut chosen, 2, b"b", &logs), Err(ViolationKind::NotOnMajority));
+        assert_eq!(report(&mut chosen, 2, b"b", &logs), Err(ViolationKind::NotOnQuorum));
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
             };
             writes.iter().try_for_each(&mut judge)
         };
-        let gone = Err(ViolationKind::NotOnMajority);
+        let gone = Err(ViolationKind::NotOnQuorum);
         assert_eq!(lost(&[(1, Write::TruncateFrom(Slot(1)))]), gone);
         assert_eq!(lost(&[(2, put(b"b"))]), gone);
         assert_eq!(lost(&[(2, put(b"a")), (2, Write::TruncateFrom(Slot(2)))]), Ok(()));

@@ -15,7 +15,7 @@ pub(crate) fn check<P: Protocol>(
     match decode_frame::<P::Message>(frame) {
         Ok((_, Payload::Protocol(message))) => check_message(from, to, &message, synced),
         Ok(_) => Ok(()),
-        Err(error) => Err(violation(ViolationKind::BadBytes, [from, to], error.to_string())),
+        Err(error) => Err(violation(ViolationKind::Undecodable, [from, to], error.to_string())),
     }
 }
 

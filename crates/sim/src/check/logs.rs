@@ -192,7 +192,7 @@ impl<S: Stamp> SlotRecord<S> {
                      of a quorum: {}",
                     holders.join(", ")
                 );
-                Err(violation(ViolationKind::NotOnMajority, [id], text))
+                Err(violation(ViolationKind::NotOnQuorum, [id], text))
             }
             _ => Ok(()),
         }
@@ -290,11 +290,11 @@ mod tests {
         let apart = [(1, at(1), "a"), (2, at(2), "a")];
         assert_eq!(verdict(&apart), Ok(()));
         let learned = [apart[0], apart[1], (3, Ballot::CHOSEN, "a")];
-        assert_eq!(verdict(&learned), Err(ViolationKind::NotOnMajority));
+        assert_eq!(verdict(&learned), Err(ViolationKind::NotOnQuorum));
         let (mut logs, _) = written::<BasicPaxos>(&apart).unwrap();
         let digest = of_value(&synod_types::ValueRef::Command(b"a"));
         let report = logs.check_report(NodeId(3), Slot(1), digest);
-        assert_eq!(report.unwrap_err().kind, ViolationKind::NotOnMajority);
+        assert_eq!(report.unwrap_err().kind, ViolationKind::NotOnQuorum);
         // An acceptance counts even if its node has accepted under a higher ballot since.
         let kept = [(1, at(1), "a"), (1, at(2), "a"), (2, at(1), "a"), (3, Ballot::CHOSEN, "a")];
         assert_eq!(verdict(&kept), Ok(()));

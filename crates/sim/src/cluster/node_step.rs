@@ -112,7 +112,7 @@ impl<P: Protocol> Cluster<P> {
     fn process_actions(&mut self, node: usize, status: &Status, actions: Actions) -> Checked {
         let id = self.world.nodes[node].id;
         if let Some(fatal) = actions.fatal {
-            return Err(violation(ViolationKind::TruncatesApplied, [id], fatal.to_string()));
+            return Err(violation(ViolationKind::FatalNodeError, [id], fatal.to_string()));
         }
         for note in actions.notes {
             self.on_protocol_event(node, &note);
@@ -148,7 +148,7 @@ impl<P: Protocol> Cluster<P> {
     fn write_batch(&mut self, node: usize, status: &Status, seq: Seq, batch: Batch) -> Checked {
         let id = self.world.nodes[node].id;
         let writes = Disk::<P>::decode(&batch)
-            .map_err(|error| violation(ViolationKind::BadBytes, [id], error.to_string()))?;
+            .map_err(|error| violation(ViolationKind::Undecodable, [id], error.to_string()))?;
         for write in &writes {
             self.world.trace.record(|| format!("{id:?} writes {}", describe_write(write)));
             let Self { checks, .. } = self;

@@ -11,7 +11,7 @@ use synod_types::{Incarnation, NodeId, Slot};
 
 /// Two nodes of three come back with empty disks and choose other commands, under the terms of the
 /// old history or under later ones. The third one either stops, with
-/// [`ViolationKind::TruncatesApplied`], or keeps its applied state unchanged.
+/// [`ViolationKind::FatalNodeError`], or keeps its applied state unchanged.
 pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>() {
     for later in [false, true] {
         survive::<P>(later);
@@ -49,7 +49,7 @@ fn survive<P: Protocol>(later: bool) {
     }
     cluster.heal();
     match cluster.run_for(OBSERVATION) {
-        Err(found) => assert_eq!(found.kind, ViolationKind::TruncatesApplied, "{found}"),
+        Err(found) => assert_eq!(found.kind, ViolationKind::FatalNodeError, "{found}"),
         Ok(()) => assert_eq!(
             cluster.applied(survivor),
             state,

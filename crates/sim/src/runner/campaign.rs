@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// Number of seeds from which on every kind of fault must have fired; with fewer, one may be
+/// Number of seeds above which every kind of fault must have fired; in fewer seeds, one may be
 /// missing by chance.
 const LARGE_CAMPAIGN_SEEDS: u64 = 100;
 /// Share of seeds that must count for a campaign to be conclusive.
@@ -25,7 +25,8 @@ pub struct Campaign {
     pub simulated: Duration,
     /// Simulated time of the seeds that count.
     pub counted_time: Duration,
-    /// Longest time until a healed core served; see [`RunReport::served_after`].
+    /// Longest time from the end of all faults to the next served operation; see
+    /// [`RunReport::served_after`].
     pub served_within: Duration,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
@@ -68,13 +69,13 @@ impl Campaign {
         names.filter(|name| !self.faults.contains_key(name)).collect()
     }
 
-    /// Returns the share of the seeds that count, from 0 to 1.
+    /// Returns the counted_share of the seeds that count, from 0 to 1.
     #[must_use]
-    pub fn share(&self) -> f64 {
+    pub fn counted_share(&self) -> f64 {
         self.counted as f64 / self.seeds.max(1) as f64
     }
 
-    /// Returns whether at least 100 seeds ran, so that a missing fault is no coincidence.
+    /// Returns whether at least 100 seeds ran: enough for every kind of fault to occur.
     #[must_use]
     pub fn is_large(&self) -> bool {
         self.seeds >= LARGE_CAMPAIGN_SEEDS
@@ -84,33 +85,37 @@ impl Campaign {
     /// campaign is [large](Self::is_large); then empty if every kind of fault fired and most seeds
     /// count.
     #[must_use]
-    pub fn doubts(&self) -> Vec<String> {
-        let mut doubts = Vec::new();
+    pub fn inconclusive_reasons(&self) -> Vec<String> {
+        let mut inconclusive_reasons = Vec::new();
         if self.is_large() && !self.missing_faults().is_empty() {
-            doubts.push(format!(
+            inconclusive_reasons.push(format!(
                 "these faults never fired under load: {}",
                 self.missing_faults().join(", ")
             ));
         }
         if self.is_inconclusive() {
-            doubts.push(format!("only {} of {} seeds count", self.counted, self.seeds));
+            inconclusive_reasons.push(format!(
+                "only {} of {} seeds count: in the others, too few operations completed, or a \
+                 family of faults did not occur under load",
+                self.counted, self.seeds
+            ));
         }
-        doubts
+        inconclusive_reasons
     }
 
-    /// Returns whether most seeds of a large campaign do not count: more seeds would not change
-    /// that.
+    /// Returns whether less than half of the seeds of a large campaign count. More seeds would not
+    /// change that.
     pub(crate) fn is_inconclusive(&self) -> bool {
-        self.is_large() && self.share() < MIN_COUNTED_SHARE
+        self.is_large() && self.counted_share() < MIN_COUNTED_SHARE
     }
 
-    /// Returns whether there are no violations and no [doubts](Self::doubts).
+    /// Returns whether there are no violations and no [inconclusive_reasons](Self::inconclusive_reasons).
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.violations.is_empty() && self.doubts().is_empty()
+        self.violations.is_empty() && self.inconclusive_reasons().is_empty()
     }
 
-    /// Returns the figures. `elapsed` is the real time that the campaign took.
+    /// Returns the figures of the campaign, which took `elapsed` of real time.
     #[must_use]
     pub fn summary(&self, protocol: &'static str, elapsed: Duration) -> CampaignSummary {
         let seconds = elapsed.as_secs_f64().max(1e-9);
@@ -137,11 +142,12 @@ impl Campaign {
 pub struct LoadSummary {
     /// Number of load runs.
     pub runs: u64,
-    /// Longest time until throughput recovered after a disturbance.
+    /// Longest time from the end of a disturbance until throughput recovered.
     pub recovered: Duration,
-    /// Most bytes sent for each thousand bytes that the values need.
+    /// Largest number of bytes sent, in thousandths of one copy of each chosen value per other
+    /// node.
     pub sent: u64,
-    /// Most bytes written for each thousand bytes that the values need.
+    /// Largest number of bytes written, in thousandths of one copy of each chosen value per node.
     pub written: u64,
 }
 
@@ -160,8 +166,8 @@ impl fmt::Display for LoadSummary {
         let times = |thousandths: &u64| *thousandths as f64 / 1000.0;
         write!(
             f,
-            "{runs} load runs: throughput back within {:.1} s; at most {:.2} times the bytes \
-             needed sent, {:.2} times written",
+            "{runs} load runs: throughput recovered within {:.1} s; amplification at most {:.2} \
+             in bytes sent, {:.2} in bytes written",
             recovered.as_secs_f64(),
             times(sent),
             times(written)
@@ -169,7 +175,8 @@ impl fmt::Display for LoadSummary {
     }
 }
 
-/// Figures of a campaign. Displays as a few lines of text, and as [JSON](Self::json).
+/// Figures of a campaign, for reports: `Display` writes a few lines of text, [`json`](Self::json)
+/// one object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CampaignSummary {
     /// The protocol's name.
@@ -180,7 +187,7 @@ pub struct CampaignSummary {
     pub counted: u64,
     /// Simulated hours of the seeds that count.
     pub hours: f64,
-    /// Longest time until a healed core served, in simulated seconds.
+    /// Longest time from the end of all faults to the next served operation, in simulated seconds.
     pub served_within_s: f64,
     /// Acknowledged operations of the seeds that count.
     pub ops: u64,
@@ -191,9 +198,9 @@ pub struct CampaignSummary {
     pub load: LoadSummary,
     /// Number of seeds with a violation.
     pub violations: u64,
-    /// Simulated seconds a second.
+    /// Simulated seconds per second of real time.
     pub speed: f64,
-    /// Events a second.
+    /// Events per second of real time.
     pub events_per_s: f64,
 }
 
@@ -247,17 +254,21 @@ impl fmt::Display for CampaignSummary {
         writeln!(f, "({percent:.1} %); {ops} operations acknowledged")?;
         write!(f, "faults under load:")?;
         for (index, (fault, count)) in self.faults.iter().enumerate() {
-            let sign = if index == 0 { "" } else { "," };
-            write!(f, "{sign} {} {count}", fault.replace('_', " "))?;
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator} {} {count}", fault.replace('_', " "))?;
         }
         writeln!(f)?;
-        writeln!(f, "every healed core served within {:.1} s", self.served_within_s)?;
+        writeln!(
+            f,
+            "after the end of all faults, every cluster served within {:.1} s",
+            self.served_within_s
+        )?;
         if self.load.runs > 0 {
             writeln!(f, "{}", self.load)?;
         }
         writeln!(
             f,
-            "speed: {:.0} simulated seconds and {:.0} events a second",
+            "speed: {:.0} simulated seconds and {:.0} events per second",
             self.speed, self.events_per_s
         )?;
         write!(f, "violations: {}", self.violations)
@@ -285,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn counted_seeds_add_up() {
+    fn campaign_sums_only_seeds_that_count() {
         let mut campaign = Campaign::default();
         campaign.add(&report(1, "pause"));
         campaign.add(&report(2, "loss"));
@@ -301,13 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn summary_is_one_line_of_json_with_every_kind_of_fault() {
+    fn json_summary_is_one_line_and_lists_every_kind_of_fault() {
         let mut campaign = Campaign::default();
         campaign.add(&report(2, "loss"));
         let summary = campaign.summary("raft", Duration::from_secs(2));
         let line = summary.json();
-        let begin = r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"#;
-        assert!(line.starts_with(begin), "{line}");
+        let start = r#"{"protocol":"raft","seeds":1,"counted":1,"hours":0.017,"#;
+        assert!(line.starts_with(start), "{line}");
         assert!(line.ends_with(r#""violations":0,"speed":30,"events_per_s":500}"#), "{line}");
         assert!(line.contains(r#""served_within_s":0.2,"ops":700,"faults":{"#), "{line}");
         assert!(line.contains(r#""loss":2"#) && line.contains(r#""crash_all":0"#), "{line}");
@@ -326,7 +337,7 @@ mod tests {
         for fault in Fault::ALL {
             campaign.add(&report(2, fault.name()));
         }
-        assert_eq!(campaign.doubts(), Vec::<String>::new());
+        assert_eq!(campaign.inconclusive_reasons(), Vec::<String>::new());
     }
 
     #[test]
@@ -337,7 +348,7 @@ mod tests {
                 campaign.add(&report(seed | 1, fault.name()));
             }
         }
-        assert_eq!(campaign.doubts().len(), 2);
+        assert_eq!(campaign.inconclusive_reasons().len(), 2);
         assert_eq!(campaign.missing_faults().len(), Fault::ALL.len());
         assert!(!campaign.passed());
     }

@@ -1,4 +1,4 @@
-//! A run as a text that replays it.
+//! Text form of a failing run, from which it is replayed.
 
 use crate::faults::schedule::Schedule;
 use crate::runner::spec::{RunKind, RunOptions, RunOutcome, RunSpec};
@@ -8,35 +8,33 @@ use std::time::Duration;
 
 /// Run that found a violation: a seed, options, faults, and the kind of violation.
 ///
-/// It displays as a text and is parsed from it: settings, one per line, an empty line, and the
+/// `Display` writes a text, `FromStr` parses it: settings, one per line, an empty line, and the
 /// [schedule](Schedule). Lines that begin with `#` are comments.
 ///
 /// ```text
 /// protocol raft
 /// seed 17
-/// troubled 13122
-/// healed 0
-/// patience 10000
-/// finds two leaders
+/// fault_ms 13122
+/// recovery_ms 0
+/// liveness_timeout_ms 10000
+/// violation two leaders
 ///
 /// at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 /// ```
 ///
-/// Times are in milliseconds: `troubled` is the [time of faults](RunOptions::fault_time), `healed`
-/// the [recovery time](RunOptions::recovery_time), `patience` the [liveness
-/// timeout](RunOptions::liveness_timeout). `nodes` and `ops` are present if the seed does not
-/// choose them, and `answers history` if replies were [checked](RunOptions::history_only) by the
-/// history alone.
+/// Settings are named after the [options](RunOptions); times are in milliseconds. `nodes` and `ops`
+/// are present if the seed does not choose them, `history_only` and `kind` if they differ from
+/// their defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The protocol's name.
     pub protocol: String,
     /// The seed.
     pub seed: u64,
-    /// Options of the run; the text has times in whole milliseconds.
+    /// Options of the run. The text rounds their times down to milliseconds.
     pub options: RunOptions,
-    /// Kind of violation that the run finds, as text.
-    pub finds: String,
+    /// Kind of the violation that the run found, as text.
+    pub violation: String,
     /// The faults.
     pub schedule: Schedule,
 }
@@ -49,11 +47,11 @@ impl Case {
         RunSpec { schedule, ..RunSpec::of_seed(self.seed, &self.options) }
     }
 
-    /// Returns whether a run found the violation of this case.
+    /// Returns whether a run reproduced the violation of this case.
     #[must_use]
-    pub fn is_found_by(&self, outcome: &RunOutcome) -> bool {
+    pub fn is_reproduced_by(&self, outcome: &RunOutcome) -> bool {
         let found = outcome.report.violation.as_ref();
-        found.is_some_and(|violation| violation.kind.to_string() == self.finds)
+        found.is_some_and(|violation| violation.kind.to_string() == self.violation)
     }
 }
 
@@ -70,28 +68,30 @@ impl fmt::Display for Case {
         } = &self.options;
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
         nodes.iter().try_for_each(|nodes| writeln!(f, "nodes {nodes}"))?;
-        for (name, time) in
-            [("troubled", fault_time), ("healed", recovery_time), ("patience", liveness_timeout)]
-        {
+        for (name, time) in [
+            ("fault_ms", fault_time),
+            ("recovery_ms", recovery_time),
+            ("liveness_timeout_ms", liveness_timeout),
+        ] {
             writeln!(f, "{name} {}", time.as_millis())?;
         }
         ops.iter().try_for_each(|ops| writeln!(f, "ops {ops}"))?;
         if *history_only {
-            writeln!(f, "answers history")?;
+            writeln!(f, "history_only true")?;
         }
         match kind {
             RunKind::Drawn => {}
             RunKind::Faults => writeln!(f, "kind faults")?,
             RunKind::Load => writeln!(f, "kind load")?,
         }
-        write!(f, "finds {}\n\n{}", self.finds, self.schedule)
+        write!(f, "violation {}\n\n{}", self.violation, self.schedule)
     }
 }
 
-/// Error: a text cannot be parsed as a case.
+/// Error of parsing the text of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseError {
-    /// Line, counted from 1; 0 if something is missing.
+    /// Number of the invalid line, from 1; 0 if a required line is missing.
     pub line: usize,
     /// The reason.
     pub reason: String,
@@ -113,7 +113,7 @@ impl FromStr for Case {
 
     fn from_str(text: &str) -> Result<Self, CaseError> {
         let mut lines = (1..).zip(text.lines().map(str::trim)).peekable();
-        let (mut protocol, mut seed, mut finds) = (None, None, None);
+        let (mut protocol, mut seed, mut violation) = (None, None, None);
         let mut options = RunOptions::default();
         let mut head = 0;
         while let Some((line, text)) = lines.next_if(|(_, text)| !text.is_empty()) {
@@ -128,14 +128,16 @@ impl FromStr for Case {
                 "protocol" => protocol = Some(value.to_owned()),
                 "seed" => seed = Some(number()?),
                 "nodes" => options.nodes = Some(number()?),
-                "troubled" => options.fault_time = Duration::from_millis(number()?),
-                "healed" => options.recovery_time = Duration::from_millis(number()?),
-                "patience" => options.liveness_timeout = Duration::from_millis(number()?),
+                "fault_ms" => options.fault_time = Duration::from_millis(number()?),
+                "recovery_ms" => options.recovery_time = Duration::from_millis(number()?),
+                "liveness_timeout_ms" => {
+                    options.liveness_timeout = Duration::from_millis(number()?)
+                }
                 "ops" => options.ops = Some(number()?),
                 "kind" if value == "faults" => options.kind = RunKind::Faults,
                 "kind" if value == "load" => options.kind = RunKind::Load,
-                "answers" if value == "history" => options.history_only = true,
-                "finds" => finds = Some(value.to_owned()),
+                "history_only" if value == "true" => options.history_only = true,
+                "violation" => violation = Some(value.to_owned()),
                 _ => return Err(invalid()),
             }
         }
@@ -151,7 +153,7 @@ impl FromStr for Case {
         Ok(Self {
             protocol: protocol.ok_or_else(|| missing("protocol"))?,
             seed: seed.ok_or_else(|| missing("seed"))?,
-            finds: finds.ok_or_else(|| missing("violation"))?,
+            violation: violation.ok_or_else(|| missing("violation"))?,
             options,
             schedule,
         })
@@ -166,12 +168,12 @@ mod tests {
 protocol raft
 seed 17
 nodes 5
-troubled 13122
-healed 0
-patience 10000
+fault_ms 13122
+recovery_ms 0
+liveness_timeout_ms 10000
 ops 64
-answers history
-finds two leaders
+history_only true
+violation two leaders
 
 at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 message 1>3#57 loss
@@ -184,7 +186,7 @@ message 1>3#57 loss
         assert_eq!(case.options.fault_time, Duration::from_millis(13_122));
         assert!(case.options.history_only);
         assert_eq!(case.to_string(), TEXT);
-        let plain = ["nodes 5\n", "ops 64\n", "answers history\n"]
+        let plain = ["nodes 5\n", "ops 64\n", "history_only true\n"]
             .iter()
             .fold(TEXT.to_owned(), |text, line| text.replace(line, ""));
         let commented = format!("# A transcript.\n{plain}\n# The end.\n");
@@ -197,11 +199,11 @@ message 1>3#57 loss
             ("seed 17", "seed x", 2),
             ("seed 17", "seed", 2),
             ("nodes 5", "hosts 5", 3),
-            ("answers history", "answers slots", 8),
-            ("loss", "luck", 12),
+            ("history_only true", "history_only maybe", 8),
+            ("loss", "theft", 12),
             ("seed 17\n", "", 0),
             ("protocol raft\n", "", 0),
-            ("finds two leaders\n", "", 0),
+            ("violation two leaders\n", "", 0),
         ] {
             let error = TEXT.replace(good, bad).parse::<Case>().unwrap_err();
             assert_eq!(error.line, line, "{bad:?}: {error}");

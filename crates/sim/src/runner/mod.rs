@@ -1,4 +1,4 @@
-//! Runs: of one seed, of many, of a failure that is shrunk, and of a case that replays it.
+//! Runs of seeds: one, a search of many, the shrinking of a failure, and its replay.
 
 pub(crate) mod campaign;
 pub(crate) mod case;

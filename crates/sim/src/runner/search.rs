@@ -148,7 +148,7 @@ impl Target {
             protocol: self.name.into(),
             seed,
             options: options.clone(),
-            finds: outcome.report.violation?.kind.to_string(),
+            violation: outcome.report.violation?.kind.to_string(),
             schedule: outcome.schedule,
         };
         let mut left = case.schedule.len();
@@ -252,16 +252,18 @@ pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -
     host.on_threads(&|| shared.work(&*target.simulate, &report_line));
     let campaign = shared.into_campaign();
     explain(target, request, &campaign, host);
-    let mut doubts = campaign.doubts();
+    let mut inconclusive_reasons = campaign.inconclusive_reasons();
     if let Some(Hours(wanted)) = request.hours.filter(|hours| campaign.counted_time < hours.0) {
         let hours = |time: Duration| time.as_secs_f64() / 3600.0;
         let (is, wanted) = (hours(campaign.counted_time), hours(wanted));
-        doubts.push(format!("only {is:.3} of {wanted:.3} hours count"));
+        inconclusive_reasons.push(format!("only {is:.3} of {wanted:.3} hours count"));
     }
     if campaign.violations.is_empty() {
-        doubts.iter().for_each(|doubt| host.report(&format!("inconclusive: {doubt}")));
+        inconclusive_reasons
+            .iter()
+            .for_each(|reason| host.report(&format!("inconclusive: {reason}")));
     }
-    let passed = campaign.violations.is_empty() && doubts.is_empty();
+    let passed = campaign.violations.is_empty() && inconclusive_reasons.is_empty();
     let summary = campaign.summary(target.name, host.elapsed());
     SearchOutcome { campaign, summary, passed }
 }
@@ -305,11 +307,11 @@ pub fn replay(target: &Target, case: &Case, lines: usize, host: &dyn SearchHost)
         host.report("");
     }
     transcript(&outcome).iter().for_each(|line| host.report(line));
-    let found = case.is_found_by(&outcome);
+    let found = case.is_reproduced_by(&outcome);
     if !found {
         host.report(&format!(
             "the replay did not find the violation of the script: {}",
-            case.finds
+            case.violation
         ));
     }
     found

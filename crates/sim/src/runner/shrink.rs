@@ -44,7 +44,7 @@ pub fn shrink(
     progress: &mut dyn FnMut(Progress),
 ) -> Option<ShrinkResult> {
     let outcome = play(case);
-    let violation = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome))?;
+    let violation = outcome.report.violation.clone().filter(|_| case.is_reproduced_by(&outcome))?;
     let best = Case { schedule: outcome.schedule, ..case.clone() };
     let fault_time_factor = outcome.fault_time_factor.max(1);
     let mut shrinker =
@@ -81,7 +81,7 @@ impl Shrinker<'_> {
         }
         self.runs += 1;
         let outcome = (self.play)(&case);
-        let found = outcome.report.violation.clone().filter(|_| case.is_found_by(&outcome));
+        let found = outcome.report.violation.clone().filter(|_| case.is_reproduced_by(&outcome));
         let Some(violation) = found else { return false };
         self.violation = violation;
         // Drops faults without effect, and those after the end.

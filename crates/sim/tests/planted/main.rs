@@ -58,12 +58,12 @@ fn message_without_its_write_is_a_false_claim() {
 
 #[test]
 fn value_on_one_disk_is_not_chosen() {
-    finds(Bug::MinorityCommit, ViolationKind::NotOnMajority);
+    finds(Bug::MinorityCommit, ViolationKind::NotOnQuorum);
 }
 
 #[test]
 fn chosen_value_must_stay_on_the_disks_of_a_quorum() {
-    finds(Bug::TruncatesChosen, ViolationKind::NotOnMajority);
+    finds(Bug::TruncatesChosen, ViolationKind::NotOnQuorum);
 }
 
 #[test]

@@ -27,7 +27,7 @@ static FAILURE: LazyLock<Case> = LazyLock::new(|| {
             protocol: "toy".into(),
             seed,
             options: options.clone(),
-            finds: kind.to_string(),
+            violation: kind.to_string(),
             schedule: outcome.schedule,
         })
     };
@@ -60,7 +60,11 @@ fn failure_shrinks_to_the_faults_that_it_needs() {
     assert_eq!(shrunk.violation.kind, ViolationKind::HardStateRegressed);
     for place in 0..3 {
         let rest = without(&shrunk.case, place);
-        assert!(!rest.is_found_by(&play(&rest)), "fault {place} is not needed:\n{}", shrunk.case);
+        assert!(
+            !rest.is_reproduced_by(&play(&rest)),
+            "fault {place} is not needed:\n{}",
+            shrunk.case
+        );
     }
     let text = shrunk.case.to_string();
     assert_eq!(text.matches(" keeps all all down ").count(), 3, "no batch need be lost:\n{text}");
@@ -87,12 +91,12 @@ fn budget_of_runs_is_kept_and_reported() {
     let case = FAILURE.clone();
     let shrunk = shrink(&case, 9, &play, &mut |_| {}).expect("the case fails");
     assert_eq!((shrunk.runs, shrunk.minimal), (9, false));
-    assert!(shrunk.case.is_found_by(&play(&shrunk.case)));
+    assert!(shrunk.case.is_reproduced_by(&play(&shrunk.case)));
 }
 
 #[test]
 fn case_that_does_not_fail_cannot_shrink() {
-    let case = Case { finds: "two leaders".into(), ..FAILURE.clone() };
+    let case = Case { violation: "two leaders".into(), ..FAILURE.clone() };
     assert!(shrink(&case, 1000, &play, &mut |_| {}).is_none());
 }
 
@@ -105,7 +109,10 @@ fn panic_shrinks_to_no_faults_and_one_operation() {
     let mut shrunk = None;
     silence_panics(&mut || shrunk = target.shrink(3, &RunOptions::default(), 100, &mut |_| {}));
     let case = shrunk.expect("it panics").case;
-    assert_eq!((case.finds.as_str(), case.schedule.len(), case.options.ops), ("panic", 0, Some(1)));
+    assert_eq!(
+        (case.violation.as_str(), case.schedule.len(), case.options.ops),
+        ("panic", 0, Some(1))
+    );
 }
 
 /// Host that records the reported lines.
@@ -154,6 +161,6 @@ fn search_shrinks_its_first_failure_and_prints_its_script() {
     for line in script.lines().filter_map(|line| line.strip_prefix("# ")) {
         assert!(replayed.contains(line), "{line} is in the script, not in the replay:\n{replayed}");
     }
-    let other = Case { finds: "two leaders".into(), ..case };
+    let other = Case { violation: "two leaders".into(), ..case };
     assert!(!replay(&target, &other, 0, &RecordingHost::default()));
 }
