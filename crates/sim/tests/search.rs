@@ -105,7 +105,7 @@ fn search_fails_when_seeds_run_out_before_the_hours() {
     let (verdict, lines) =
         run(&SearchRequest { seeds: 20..60, hours: hours(1), ..SearchRequest::default() });
     assert!(!verdict.passed && verdict.campaign.violations.is_empty());
-    assert_eq!(lines, ["inconclusive: only 0.600 of 1.000 hours count"]);
+    assert_eq!(lines, ["inconclusive: only 0.600 of 1.000 simulated hours count"]);
 }
 
 #[test]
@@ -121,8 +121,8 @@ fn search_without_counted_seeds_ends_before_its_hours() {
 }
 
 #[test]
-fn single_seed_reports_its_trace_hash() {
+fn search_of_a_single_seed_reports_its_hash() {
     let (verdict, lines) = run(&SearchRequest { seeds: 17..18, ..SearchRequest::default() });
     assert!(verdict.passed);
-    assert_eq!(lines, ["seed 17 passed: 17 operations, 1 events, trace 0000000000000011"]);
+    assert_eq!(lines, ["seed 17 passed: 17 operations, 1 events, hash 0000000000000011"]);
 }

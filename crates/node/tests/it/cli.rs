@@ -241,7 +241,7 @@ fn sim_summary_shows_the_seeds_and_hours_that_count() {
     let output = run(synod().args(["sim", "--seeds", "7", "--hours", "1"]));
     let error = crate::support::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("of 1.000 hours count"), "{error}");
+    assert!(error.contains("of 1.000 simulated hours count"), "{error}");
 }
 
 #[test]

@@ -29,14 +29,14 @@ macro_rules! faults {
     };
 }
 
-/// Part of a cluster that a fault hits.
+/// Part of a cluster that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
-    /// Messages.
+    /// Links and messages.
     Network,
-    /// Whole nodes.
+    /// Node processes.
     Process,
-    /// Log and state.
+    /// Disks of the log and the state, and the apply thread.
     Disk,
     /// The clocks of nodes.
     Clock,
@@ -64,11 +64,12 @@ faults! {
     OneWay = ("one_way", Network),
     /// One node is cut off from all others, sometimes together with another one.
     Isolate = ("isolate", Network),
-    /// The nodes split into two sides, and one node is connected to both: two majorities share it.
+    /// The nodes split into two sides, and one node is connected to both, so two majorities overlap
+    /// only in it.
     Bridge = ("bridge", Network),
     /// Each node is connected to a majority, and no two nodes to the same majority.
     Ring = ("ring", Network),
-    /// A message arrives again up to minutes later: after hundreds of election timeouts.
+    /// A message arrives again after up to minutes, that is, hundreds of election timeouts.
     Replay = ("replay", Network),
     /// A bit of a message flips in flight. The receiver must detect it and drop the message.
     Corruption = ("corruption", Network),
@@ -78,7 +79,7 @@ faults! {
     CrashAll = ("crash_all", Process),
     /// A node crashes again just after it was started.
     CrashRecovering = ("crash_recovering", Process),
-    /// A node pauses while its clock goes on; then all waiting events arrive at once.
+    /// A node pauses while its clock advances. When it resumes, all deferred events arrive at once.
     Pause = ("pause", Process),
     /// A node pauses just after it was started.
     SlowStart = ("slow_start", Process),
@@ -86,15 +87,15 @@ faults! {
     LoseLogSuffix = ("lose_log_suffix", Disk),
     /// A crash loses the newest unsynced batches of a node's state.
     LoseStateSuffix = ("lose_state_suffix", Disk),
-    /// A crash loses any of the unsynced records of a node's log. The store must refuse to load the
-    /// rest, unless it has no gap.
+    /// A crash loses an arbitrary part of the unsynced records of a node's log. The store must
+    /// reject the rest, unless the rest is a gapless prefix.
     LoseAnyOrder = ("lose_any_order", Disk),
-    /// A crash leaves a partly written record in a node's log. The store must refuse to load it.
+    /// A crash leaves a partly written record in a node's log. The store must reject the log.
     TornWrite = ("torn_write", Disk),
-    /// A bit of a crashed node's log flips. The store must refuse to load it.
+    /// A bit of a crashed node's log flips. The store must reject the log.
     BitFlip = ("bit_flip", Disk),
-    /// A record of a crashed node's log is stored in the place of another. The store must refuse to
-    /// load it.
+    /// A record of a crashed node's log is stored in the place of another. The store must reject
+    /// the log.
     MisdirectedWrite = ("misdirected_write", Disk),
     /// A crashed node's log cannot be read for a while, so the node does not start.
     ReadError = ("read_error", Disk),
@@ -165,7 +166,7 @@ impl Default for FaultCounts {
 }
 
 impl FaultCounts {
-    /// Counts a fault; `loaded`: operations were in flight.
+    /// Counts a fault. `loaded` is true if operations were in flight.
     pub(crate) fn fired(&mut self, fault: Fault, loaded: bool) {
         self.fired[fault as usize] += 1;
         if loaded {

@@ -1,4 +1,4 @@
-//! Faults: their kinds, their schedule, and the draws that make them.
+//! Faults: their kinds, their schedule, and their random draws.
 
 mod draw;
 pub(crate) mod kind;
@@ -67,7 +67,7 @@ impl Faults {
         }
     }
 
-    /// Counts a fault that has occurred; `loaded`: while operations were pending.
+    /// Counts a fault that has occurred. `loaded` is true if operations were in flight.
     pub(crate) fn count(&mut self, fault: Fault, loaded: bool) {
         self.counts.fired(fault, loaded);
     }
@@ -116,8 +116,8 @@ impl Faults {
         self.target_fault(world, node, if first { chance } else { chance / 50 });
     }
 
-    /// Crashes or isolates a node at the worst point, with some probability: at once, before any
-    /// message that it has just sent arrives, or within a few round trips.
+    /// Crashes or isolates a node at a critical moment, with some probability: at once, before the
+    /// messages that it has just sent arrive, or within a few round trips.
     pub(crate) fn target_fault<P: Protocol>(
         &mut self,
         world: &mut World<P>,

@@ -47,11 +47,11 @@ pub(crate) enum FaultEffect {
     Crash(Vec<CrashSpec>),
     /// Stalls or slows this node, its disk or its apply thread, for this long.
     Stall(usize, Duration),
-    /// Crashes this node and corrupts its log; the number is the seed of the place.
+    /// Crashes this node and corrupts its log; the number seeds the choice of what is corrupted.
     CorruptDisk(CrashSpec, u64),
     /// Fails this node's disk, which crashes the node; the disk cannot be opened for this long.
     FailDisk(CrashSpec, Duration),
-    /// Moves this node's clock by this much.
+    /// Shifts this node's clock by this much: back for [`Fault::JumpBack`], else ahead.
     ClockShift(usize, Duration),
     /// Lets this node's clock drift by so many parts per million, for this long.
     ClockDrift(usize, i32, Duration),
@@ -74,13 +74,13 @@ pub(crate) struct CrashSpec {
 /// Fault of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageFault {
-    /// Lost.
+    /// Dropped by the network.
     Lost,
     /// Arrives a second time, this long after it was sent.
     Duplicated(Duration),
-    /// Delayed by this much more.
+    /// Delayed by this much in addition to its usual delay.
     Delayed(Duration),
-    /// May overtake earlier messages.
+    /// Delivered before earlier messages, if its delay allows.
     Reordered,
     /// Arrives again, this long after it was sent.
     Replayed(Duration),
@@ -142,10 +142,10 @@ impl FromIterator<ScheduleEntry> for Schedule {
     }
 }
 
-/// Error: a line of a schedule cannot be parsed.
+/// Error of parsing a line of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleError {
-    /// Line, counted from 1; 0 if a single line was parsed.
+    /// Number of the line, from 1; 0 if only one line was parsed.
     pub line: usize,
     /// The reason.
     pub reason: String,

@@ -4,7 +4,7 @@ use super::schedule::{MessageFault, Schedule, ScheduleEntry, ScheduledFault};
 use crate::cluster::network::links::Link;
 use std::collections::VecDeque;
 
-/// Source of a run's faults, and their record.
+/// Source of a run's faults, and the record of those that occurred.
 #[derive(Debug)]
 pub(crate) struct FaultSource {
     /// Faults so far.
@@ -42,7 +42,8 @@ impl FaultSource {
         self.is_random
     }
 
-    /// Returns the next scheduled fault of this message.
+    /// Returns the next scheduled fault of this message. Drops faults of earlier messages of its
+    /// link.
     pub(crate) fn next_for(&mut self, link: Link, number: u64) -> Option<MessageFault> {
         let link = self.scheduled_faults.get_mut(link.from * self.nodes + link.to)?;
         while link.front().is_some_and(|(at, _)| *at < number) {

@@ -7,8 +7,8 @@ use synod_storage::fault_injection::RecordSet;
 /// Change of a record: its key, and its value or `None` if it is removed.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Returns the records of a log after a crash that corrupts them. `images` are the durable records,
-/// and the records after each of the unsynced batches.
+/// Returns the records of a log after a crash that corrupts them. `images` holds the durable
+/// records, then the records as of each unsynced batch.
 pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     match fault {
         Fault::LoseAnyOrder => lose_any(images, rng),
@@ -16,9 +16,9 @@ pub(crate) fn corrupt(fault: Fault, images: &[RecordSet], rng: &mut SimRng) -> R
         _ => {
             let mut records = rng.pick(images).clone();
             match fault {
-                Fault::TornWrite => cut(&mut records, rng),
+                Fault::TornWrite => truncate_record(&mut records, rng),
                 Fault::MisdirectedWrite => misdirect(&mut records, rng),
-                _ => flip(&mut records, rng),
+                _ => flip_bit(&mut records, rng),
             }
             records
         }
@@ -51,31 +51,31 @@ fn tear_batch(images: &[RecordSet], rng: &mut SimRng) -> RecordSet {
     records
 }
 
-fn cut(records: &mut RecordSet, rng: &mut SimRng) {
-    if let Some(bytes) = pick(records, rng) {
+fn truncate_record(records: &mut RecordSet, rng: &mut SimRng) {
+    if let Some(bytes) = pick_record(records, rng) {
         bytes.truncate(rng.below(bytes.len() as u64) as usize);
     }
 }
 
-fn flip(records: &mut RecordSet, rng: &mut SimRng) {
-    if let Some(bytes) = pick(records, rng) {
+fn flip_bit(records: &mut RecordSet, rng: &mut SimRng) {
+    if let Some(bytes) = pick_record(records, rng) {
         let bit = rng.below(bytes.len() as u64 * 8) as usize;
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
 }
 
-/// Stores one record under another one's key.
+/// Stores a copy of one record under the key of another.
 fn misdirect(records: &mut RecordSet, rng: &mut SimRng) {
     let mut all: Vec<_> = records.as_map().values().cloned().collect();
     rng.shuffle(&mut all);
-    if let Some(place) = pick(records, rng)
+    if let Some(place) = pick_record(records, rng)
         && let Some(stray) = all.into_iter().find(|other| other != place)
     {
         *place = stray;
     }
 }
 
-fn pick<'a>(records: &'a mut RecordSet, rng: &mut SimRng) -> Option<&'a mut Vec<u8>> {
+fn pick_record<'a>(records: &'a mut RecordSet, rng: &mut SimRng) -> Option<&'a mut Vec<u8>> {
     let at = rng.below(records.as_map().len() as u64) as usize;
     records.as_map_mut().values_mut().nth(at).filter(|bytes| !bytes.is_empty())
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn gapless_prefix_of_unsynced_writes_is_not_corruption() {
+    fn loss_that_leaves_a_gapless_prefix_is_not_rejected() {
         let rejected = rejected(Fault::LoseAnyOrder, &images());
         assert!((50..190).contains(&rejected), "{rejected}");
     }

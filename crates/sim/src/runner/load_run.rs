@@ -1,4 +1,4 @@
-//! Course of a load run, and its checks.
+//! Phases of a load run, and its checks.
 
 use crate::cluster::Cluster;
 use crate::cluster::network::links::links;
@@ -15,36 +15,43 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::NodeId;
 
-/// Time without load, time of load before the measurement, and time of the measurement.
+/// Time before the load starts.
 const START: Duration = Duration::from_secs(1);
+/// Time of load before the measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// Time of the measurement before the disturbance.
 const MEASURED: Duration = Duration::from_secs(3);
-/// Windows over which throughput is checked.
+/// Length of the sliding window over which throughput is measured.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Throughput counts as recovered after this long: longer than the timeout of clients.
+/// Time without a slow window after which throughput has recovered. It exceeds the timeout of
+/// clients, so that timeouts are noticed.
 const STABLE: Duration = Duration::from_secs(6);
-/// Ten election timeouts of the default settings, in addition to the time for the backlog.
+/// Margin of the recovery time: ten election timeouts of the default settings.
 const GRACE: Duration = Duration::from_secs(3);
-/// Percentage of a link or disk that windows fill: windows that keep queues short leave gaps.
+/// Percentage of the throughput of a link or disk that is usable: flow-control windows that keep
+/// queues short leave it idle at times.
 const USED_PERCENT: u64 = 95;
-/// Round trips that windows may take to adapt, in addition.
-const GROWTH_ROUND_TRIPS: u32 = 10;
+/// Margin of the recovery time: round trips in which flow-control windows adapt.
+const ADAPTATION_ROUND_TRIPS: u32 = 10;
 /// Upper bound of the time to recover from a disturbance.
-const LONGEST: Duration = Duration::from_secs(60);
-/// Maximum ratio, in thousandths, of bytes sent or written to those for the same commands before
-/// the disturbance.
+const MAX_RECOVERY: Duration = Duration::from_secs(60);
+/// Maximum ratio, in thousandths, of the bytes sent or written per command in the whole run to
+/// those before the disturbance.
 const MAX_AMPLIFICATION: u64 = 1300;
-/// The same without a leader: proposers that compete for a slot each send its value again.
+/// The same for protocols without a leader, where proposers that compete for a slot send its value
+/// several times.
 const MAX_AMPLIFICATION_OF_PEERS: u64 = 1600;
-/// Absolute maximum, in thousandths of the bytes needed. Forwarding takes up to 1370.
-const MAX_COPIES: u64 = 1800;
+/// Absolute maximum, in thousandths of one copy per node. Undisturbed runs reach 1370, because
+/// requests are forwarded to the leader.
+const MAX_ABSOLUTE_AMPLIFICATION: u64 = 1800;
 
-/// Maximum factor, under continuous reads, of the 99th percentile of write latency before them, or
-/// of the minimum latency below.
-const MAX_SLOWER: u32 = 5;
-const LEAST_LATENCY: Duration = Duration::from_millis(5);
+/// Maximum ratio, under continuous reads, of the 99th percentile of write latency to the one before
+/// them.
+const MAX_LATENCY_FACTOR: u32 = 5;
+/// Lower bound of the latency that is multiplied with this factor.
+const MIN_LATENCY: Duration = Duration::from_millis(5);
 
-/// Traffic and chosen bytes up to a time.
+/// Counters at one time: traffic and bytes of chosen values.
 #[derive(Clone, Copy)]
 struct Sample {
     traffic: Traffic,
@@ -58,7 +65,7 @@ pub(crate) fn play<P: Protocol>(
     options: &RunOptions,
 ) -> Result<(), Violation> {
     cluster.run_for(START)?;
-    let plan = &LoadPlan { rate: rate(cluster, plan), ..plan.clone() };
+    let plan = &LoadPlan { rate: offered_rate(cluster, plan), ..plan.clone() };
     cluster.world.plan.load = Some(plan.clone());
     cluster.begin_load();
     let first = sample(cluster);
@@ -73,7 +80,10 @@ pub(crate) fn play<P: Protocol>(
     let (steady_sent, steady_written) = amplification(cluster, before);
     if steady < plan.rate * 9 / 10 {
         let rate = plan.rate;
-        return Err(stalled(cluster, &format!("carries {steady} of {rate} bytes a second")));
+        return Err(stalled(
+            cluster,
+            &format!("acknowledges only {steady} of {rate} bytes a second"),
+        ));
     }
     disturb(cluster, plan).map_err(|found| cluster.with_time(*found))?;
     cluster.run_for(plan.disturbance.time())?;
@@ -117,7 +127,7 @@ pub(crate) fn play<P: Protocol>(
     wait(cluster, options.liveness_timeout, "does not converge", quiet)
 }
 
-/// Starts the disturbance; a replayed one comes from the schedule.
+/// Starts the disturbance. In a replay, its fault is part of the schedule and is not applied here.
 fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     let leader = cluster.leader().map_or(0, Cluster::<P>::index);
     let nodes = cluster.world.nodes.len();
@@ -149,8 +159,9 @@ fn disturb<P: Protocol>(cluster: &mut Cluster<P>, plan: &LoadPlan) -> Checked {
     }
 }
 
-/// Returns the bytes of values a second that fit in addition to the load, at least a tenth of the
-/// load. `sent` and `written` are the bytes for each thousand of them before the disturbance.
+/// Returns the spare throughput: the bytes of values a second that links and disks can carry in
+/// addition to the load, at least a tenth of the load. `sent` and `written` are the amplification
+/// before the disturbance, in thousandths.
 fn spare_capacity<P: Protocol>(
     cluster: &Cluster<P>,
     plan: &LoadPlan,
@@ -167,19 +178,19 @@ fn spare_capacity<P: Protocol>(
 /// Returns the bound of the recovery time: twice the time for the backlog at the spare capacity,
 /// plus margins.
 fn bound<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan, spare: u64) -> Duration {
-    let lag = match plan.disturbance {
+    let missed = match plan.disturbance {
         Disturbance::Away(time) => u128::from(plan.rate) * time.as_millis() / 1000,
         _ => 0,
     };
-    let backlog = cluster.workload.load.backlog().max(u64::try_from(lag).unwrap_or(u64::MAX));
-    let growth = cluster.world.plan.network.delay.end * 2 * GROWTH_ROUND_TRIPS;
+    let backlog = cluster.workload.load.backlog().max(u64::try_from(missed).unwrap_or(u64::MAX));
+    let adaptation = cluster.world.plan.network.delay.end * 2 * ADAPTATION_ROUND_TRIPS;
     let drained = time_for(backlog, spare) * 2;
-    (drained + GRACE + growth).min(LONGEST)
+    (drained + GRACE + adaptation).min(MAX_RECOVERY)
 }
 
-/// Returns the offered load: half of the drawn rate without a leader, as values are then sent
-/// twice.
-fn rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
+/// Returns the offered rate: the drawn one, or half of it without a leader, because each value is
+/// then sent twice.
+fn offered_rate<P: Protocol>(cluster: &Cluster<P>, plan: &LoadPlan) -> u64 {
     if has_peers(cluster) { plan.rate / 2 } else { plan.rate }
 }
 
@@ -189,9 +200,8 @@ fn has_peers<P: Protocol>(cluster: &Cluster<P>) -> bool {
     statuses.into_iter().any(|status| status.role == Role::Peer)
 }
 
-/// Returns whether the cluster has recovered: throughput has been stable for a while, at most the
-/// writes of one window are pending, and no node lags. More time would only show the steady load
-/// again.
+/// Returns whether the cluster has recovered: throughput has been stable for [`STABLE`], at most
+/// the writes of one window are pending, and no node lags. The run can end then.
 fn has_recovered<P: Protocol>(
     cluster: &Cluster<P>,
     plan: &LoadPlan,
@@ -205,11 +215,11 @@ fn has_recovered<P: Protocol>(
         && lagging(cluster).is_empty()
 }
 
-/// Returns the end of the last window with throughput below nine tenths of `steady`, counted from
-/// the slice `ended`.
+/// Returns the time from the slice `ended` to the first slice after which every window has at least
+/// nine tenths of the throughput `steady`.
 fn recovered_after<P: Protocol>(cluster: &Cluster<P>, ended: usize, steady: u64) -> Duration {
-    // Peers lose slots at random, and a command that lost takes some more round trips: where these
-    // are long, throughput evens out over two windows only.
+    // Without a leader, proposers lose slots to each other at random, and retries take more round
+    // trips. Over slow links, throughput is stable only over two windows.
     let windows: u32 = if has_peers(cluster) { 2 } else { 1 };
     let window = ((WINDOW * windows).as_millis() / SLICE.as_millis()) as usize;
     let last = cluster.workload.load.slice(cluster.now());
@@ -224,29 +234,30 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
     let LoadFigures { recovered_after, bound, steady, .. } = figures;
     if recovered_after > bound {
         let text = format!(
-            "throughput is below 90 % of {steady} bytes a second {recovered_after:?} after the \
-             disturbance, bound {bound:?}: {figures:?}"
+            "throughput was below 90 % of {steady} bytes a second until {recovered_after:?} after \
+             the disturbance; the bound is {bound:?}: {figures:?}"
         );
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
     let most = if has_peers(cluster) { MAX_AMPLIFICATION_OF_PEERS } else { MAX_AMPLIFICATION };
-    let limit = |steady: u64| (steady.max(1000) * most / 1000).min(MAX_COPIES);
+    let limit = |steady: u64| (steady.max(1000) * most / 1000).min(MAX_ABSOLUTE_AMPLIFICATION);
     if figures.sent > limit(figures.steady_sent) || figures.written > limit(figures.steady_written)
     {
         let text = format!("too many bytes sent or written per command: {figures:?}");
         return Err(violation(ViolationKind::Amplified, [], text));
     }
     if figures.rounds > 0 {
-        let text = format!("leadership moved although no node stopped: {figures:?}");
+        let text = format!("leadership changed although no node stopped: {figures:?}");
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
-    let [before, meanwhile] = figures.latencies;
+    let [before, during] = figures.latencies;
     let reads = matches!(
         cluster.world.plan.load.as_ref().map(|plan| &plan.disturbance),
         Some(Disturbance::Reads(..))
     );
-    if reads && meanwhile > before.max(LEAST_LATENCY) * MAX_SLOWER {
-        let text = format!("writes waited for reads: {figures:?}");
+    if reads && during > before.max(MIN_LATENCY) * MAX_LATENCY_FACTOR {
+        let text =
+            format!("reads raised the write latency from {before:?} to {during:?}: {figures:?}");
         return Err(violation(ViolationKind::NotRecovered, [], text));
     }
     let lag = lagging(cluster);
@@ -257,7 +268,8 @@ fn judge<P: Protocol>(cluster: &Cluster<P>) -> Checked {
     Ok(())
 }
 
-/// Returns the nodes that have not applied the slots acknowledged two seconds ago.
+/// Returns the nodes whose applied state lags the last chosen slot by more than two seconds of
+/// load.
 fn lagging<P: Protocol>(cluster: &Cluster<P>) -> Vec<NodeId> {
     let Some(plan) = &cluster.world.plan.load else { return Vec::new() };
     let recent = 2 * plan.rate / plan.value.max(1);
@@ -270,7 +282,8 @@ fn sample<P: Protocol>(cluster: &Cluster<P>) -> Sample {
     Sample { traffic: cluster.world.traffic, chosen: cluster.workload.load.chosen }
 }
 
-/// Returns the bytes sent and written since a sample, for each thousand bytes needed.
+/// Returns the bytes sent and written since a sample, in thousandths of one copy of each chosen
+/// value per node (sent: per other node).
 fn amplification<P: Protocol>(cluster: &Cluster<P>, since: Sample) -> (u64, u64) {
     let traffic = cluster.world.traffic.since(since.traffic);
     let bytes = (cluster.workload.load.chosen - since.chosen).max(1);

@@ -27,7 +27,7 @@ pub fn run_seed<P: Protocol>(
     run::<P>(config, &RunSpec::of_seed(seed, options)).report
 }
 
-/// Runs a seed, and returns its faults as well, with which [`replay`] repeats the run.
+/// Runs a seed and records its faults, so that [`replay`] can repeat the run.
 pub fn record<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
     seed: u64,
@@ -38,9 +38,10 @@ pub fn record<P: Protocol>(
 }
 
 /// Runs a seed with the faults of a schedule instead of its own; everything else (the plan, the
-/// clients, the duration of messages and syncs) is drawn from the seed. With the whole schedule
-/// that [`record`] returned, the report is the same, to the [hash](RunReport::hash). With a part of
-/// it, the run is the same up to the first missing fault, and as similar as possible after it.
+/// clients, the delays of messages, the durations of syncs) is drawn from the seed. With the whole
+/// schedule that [`record`] returned, the report is the same, including the
+/// [hash](RunReport::hash). With a part of it, the run is the same up to the first missing fault
+/// and similar after it.
 pub fn replay<P: Protocol>(
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
     seed: u64,
@@ -91,7 +92,7 @@ pub fn run<P: Protocol>(
         ops: cluster.workload.clients.done(),
         faults: cluster.faults.counts.by_name(),
         faults_under_load: cluster.faults.counts.under_load_by_name(),
-        counted: violation.is_none() && counts(&cluster),
+        counted: violation.is_none() && is_counted(&cluster),
         events: cluster.world.events,
         violation,
         served_after: cluster.workload.served_after,
@@ -118,21 +119,21 @@ fn play<P: Protocol>(
     options: &RunOptions,
 ) -> Result<(), Violation> {
     cluster.run_for(options.fault_time * cluster.world.plan.fault_time_factor)?;
-    let core = draw_core(rng, cluster);
+    let repaired = draw_repaired_nodes(rng, cluster);
     let healed = cluster.now();
-    let names: Vec<_> = core.iter().map(|node| NodeId(*node as u64 + 1)).collect();
+    let names: Vec<_> = repaired.iter().map(|node| NodeId(*node as u64 + 1)).collect();
     cluster.world.trace.record_key_event(|| format!("all faults end; {names:?} are repaired"));
-    cluster.end_faults(core);
+    cluster.end_faults(repaired);
     let slice = Duration::from_millis(100);
     let served = |cluster: &Cluster<P>| cluster.workload.clients.newest_begin_done > healed;
     wait(cluster, options.liveness_timeout, "serves no client", served)?;
     cluster.workload.served_after = Some(cluster.now() - healed);
-    // From now on no client request is rejected or times out.
+    // From now on every operation must be served within its timeout.
     cluster.world.plan.clients.timeout = options.liveness_timeout..options.liveness_timeout * 2;
     cluster.workload.clients.must_serve = Some(cluster.now());
     let rest = options.recovery_time.saturating_sub(cluster.now() - healed + slice * 10);
     cluster.run_for(rest)?;
-    // No new operations: pending ones end, and all nodes reach the same state.
+    // Submits no new operations, so that pending ones end and all nodes reach the same state.
     cluster.world.plan.clients.burst = 0..0;
     cluster.world.plan.clients.target = 0;
     let quiet = |cluster: &Cluster<P>| {
@@ -145,8 +146,8 @@ fn play<P: Protocol>(
         if let Some(id) = cluster.workload.clients.unserved {
             return Err(stalled(cluster, &format!("did not serve operation {id}")));
         }
-        // The last writes become durable, so that the stores can be compared; unless a late
-        // election adds another slot at this time.
+        // Waits until the last writes are durable, so that the stores can be compared. An election
+        // may add a slot in this time; then waits again.
         let chosen = cluster.chosen();
         cluster.run_for(slice)?;
         if cluster.chosen() == chosen && quiet(cluster) {
@@ -158,9 +159,8 @@ fn play<P: Protocol>(
     }
 }
 
-/// Draws the nodes to repair: half of the time all intact nodes, else just enough of them for a
-/// quorum.
-fn draw_core<P: Protocol>(rng: &mut SimRng, cluster: &Cluster<P>) -> Vec<usize> {
+/// Draws the nodes to repair: all intact nodes in half of the runs, else a random quorum of them.
+fn draw_repaired_nodes<P: Protocol>(rng: &mut SimRng, cluster: &Cluster<P>) -> Vec<usize> {
     let mut intact: Vec<_> = cluster.world.intact_nodes().collect();
     if rng.percent(50) {
         rng.shuffle(&mut intact);
@@ -171,7 +171,7 @@ fn draw_core<P: Protocol>(rng: &mut SimRng, cluster: &Cluster<P>) -> Vec<usize> 
     intact
 }
 
-fn counts<P: Protocol>(cluster: &Cluster<P>) -> bool {
+fn is_counted<P: Protocol>(cluster: &Cluster<P>) -> bool {
     if cluster.world.plan.load.is_some() {
         return cluster.workload.load_figures.is_some();
     }

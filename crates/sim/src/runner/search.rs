@@ -1,8 +1,8 @@
-//! Search of seeds for a violation, on any number of threads, with the same result on any number.
+//! Search of seeds for a violation. The result does not depend on the number of threads.
 //!
-//! Shared by all programs around the simulator: a [`SearchRequest`] specifies the runs, a
-//! [`Target`] the protocol, and a [`SearchHost`] supplies what a simulator must not have itself: a
-//! clock, threads, and an output. [`main`] is a whole program on one thread.
+//! All programs that run the simulator use it: a [`SearchRequest`] specifies the runs and a
+//! [`Target`] the protocol. A [`SearchHost`] supplies the clock, the threads and the output, which
+//! the simulator itself must not have. [`main`] is a whole program on one thread.
 
 use crate::runner::campaign::{Campaign, CampaignSummary};
 use crate::runner::case::Case;
@@ -25,13 +25,14 @@ use synod_types::{Membership, NodeId};
 pub struct SearchRequest {
     /// Seeds, run in this order.
     pub seeds: Range<u64>,
-    /// Simulated time that must count before the search ends; running out of seeds before fails it.
+    /// Simulated time that must count before the search ends. If the seeds run out first, the
+    /// search fails.
     pub hours: Option<Hours>,
     /// Options of each run.
     pub options: RunOptions,
     /// True if the search continues after a violation.
     pub keep_going: bool,
-    /// Maximum number of runs to shrink the first failure; 0 does not shrink it.
+    /// Maximum number of runs for shrinking the first failure; 0 disables shrinking.
     pub shrink: u64,
     /// Number of trace lines to print of the first failing seed, or of a single seed.
     pub trace: usize,
@@ -52,14 +53,14 @@ impl Default for SearchRequest {
 }
 
 impl SearchRequest {
-    /// Sets the seeds; by default the first hundred, or as many as the hours need.
+    /// Sets the seeds. `None` selects the first hundred, or all seeds if the search ends by hours.
     pub fn choose_seeds(&mut self, seeds: Option<Seeds>) {
         let most = if self.hours.is_some() { u64::MAX } else { 100 };
         self.seeds = seeds.map_or(0..most, |Seeds(seeds)| seeds);
     }
 }
 
-/// Range of seeds in text form: `0..2000`, `17`, or `17..` for all from there on.
+/// Range of seeds, parsed from a text: `0..2000`, `17`, or `17..` for all seeds from 17 on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seeds(pub Range<u64>);
 
@@ -83,7 +84,7 @@ impl FromStr for Seeds {
     }
 }
 
-/// Simulated hours in text form: `60`, `0.5`.
+/// Simulated time, parsed from a number of hours: `60`, `0.5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours(pub Duration);
 
@@ -165,7 +166,7 @@ impl Target {
         })
     }
 
-    /// Returns a case as a text that replays it, with its transcript.
+    /// Returns the text of a case, followed by the transcript of its run as comments.
     #[must_use]
     pub fn script(&self, case: &Case) -> String {
         let outcome = (self.simulate)(&RunSpec { trace: 1, ..case.spec() });
@@ -185,13 +186,13 @@ impl Target {
     }
 }
 
-/// Host of a search: clock, threads and output, which a simulator must not have itself.
+/// Host of a search: its clock, threads and output.
 pub trait SearchHost: Sync {
     /// Returns the time that the search has been running.
     fn elapsed(&self) -> Duration;
 
-    /// Runs `work` on as many threads as the host uses, and returns when all are done. By default,
-    /// on the caller's thread only.
+    /// Runs `work` once on each thread of the host and returns when all calls have returned. The
+    /// default uses only the caller's thread.
     fn on_threads(&self, work: &(dyn Fn() + Sync)) {
         work();
     }
@@ -199,13 +200,14 @@ pub trait SearchHost: Sync {
     /// Prints a line of the report.
     fn report(&self, line: &str);
 
-    /// Runs `work`, in which the code under test may panic repeatedly: each panic is caught, and
-    /// none is an error of the search. Programs [silence](silence_panics) them.
+    /// Runs `work`, in which the code under test may panic many times. The search catches these
+    /// panics, so programs suppress their messages with [`silence_panics`]. The default prints
+    /// them.
     fn without_panic_messages(&self, work: &mut dyn FnMut()) {
         work();
     }
 
-    /// Saves the text that replays a shrunk failure. Prints it by default.
+    /// Saves the text of a shrunk [case](Case). The default prints it.
     fn save_script(&self, script: &str) {
         script.lines().for_each(|line| self.report(line));
     }
@@ -227,21 +229,22 @@ pub struct SearchOutcome {
     pub passed: bool,
 }
 
-/// Runs seeds until there are enough, and reports each violation with the command that replays it.
+/// Runs seeds until the request is met, and reports each violation with the command that replays
+/// it.
 ///
-/// Seeds are added in their order, however many threads run them, and those past the end are
-/// dropped: the result is the same on every machine.
+/// Reports are added in the order of seeds, and those of seeds after the last one that was needed
+/// are dropped, so the result is the same on every machine.
 pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -> SearchOutcome {
     let shared = Shared::new(request);
-    let alone = request.seeds.end - request.seeds.start == 1;
+    let is_single = request.seeds.end - request.seeds.start == 1;
     let report_line = |report: &RunReport, campaign: &Campaign| {
         let seed = report.seed;
         if let Some(violation) = &report.violation {
             host.report(&format!("seed {seed}: {violation}"));
             host.report(&format!("  replay: {}", target.replay_command(seed, &request.options)));
-        } else if alone {
+        } else if is_single {
             let RunReport { hash, ops, events, .. } = report;
-            let mut text = format!("{ops} operations, {events} events, trace {hash:016x}");
+            let mut text = format!("{ops} operations, {events} events, hash {hash:016x}");
             if let Some(figures) = &report.load {
                 text.push_str(&format!("\n  {figures:?}"));
             }
@@ -252,18 +255,16 @@ pub fn search(target: &Target, request: &SearchRequest, host: &dyn SearchHost) -
     host.on_threads(&|| shared.work(&*target.simulate, &report_line));
     let campaign = shared.into_campaign();
     explain(target, request, &campaign, host);
-    let mut inconclusive_reasons = campaign.inconclusive_reasons();
+    let mut reasons = campaign.inconclusive_reasons();
     if let Some(Hours(wanted)) = request.hours.filter(|hours| campaign.counted_time < hours.0) {
         let hours = |time: Duration| time.as_secs_f64() / 3600.0;
         let (is, wanted) = (hours(campaign.counted_time), hours(wanted));
-        inconclusive_reasons.push(format!("only {is:.3} of {wanted:.3} hours count"));
+        reasons.push(format!("only {is:.3} of {wanted:.3} simulated hours count"));
     }
     if campaign.violations.is_empty() {
-        inconclusive_reasons
-            .iter()
-            .for_each(|reason| host.report(&format!("inconclusive: {reason}")));
+        reasons.iter().for_each(|reason| host.report(&format!("inconclusive: {reason}")));
     }
-    let passed = campaign.violations.is_empty() && inconclusive_reasons.is_empty();
+    let passed = campaign.violations.is_empty() && reasons.is_empty();
     let summary = campaign.summary(target.name, host.elapsed());
     SearchOutcome { campaign, summary, passed }
 }
@@ -309,10 +310,7 @@ pub fn replay(target: &Target, case: &Case, lines: usize, host: &dyn SearchHost)
     transcript(&outcome).iter().for_each(|line| host.report(line));
     let found = case.is_reproduced_by(&outcome);
     if !found {
-        host.report(&format!(
-            "the replay did not find the violation of the script: {}",
-            case.violation
-        ));
+        host.report(&format!("the replay does not reproduce the violation: {}", case.violation));
     }
     found
 }
@@ -338,7 +336,7 @@ pub fn silence_panics(work: &mut dyn FnMut()) {
     }
 }
 
-/// Seeds that several threads share.
+/// State of a search, shared by its threads.
 struct Shared<'a> {
     request: &'a SearchRequest,
     state: Mutex<State>,
@@ -348,7 +346,7 @@ struct Shared<'a> {
 struct State {
     /// Next seed that no thread has taken.
     next: u64,
-    /// Reports of seeds that ended before an earlier seed.
+    /// Reports that wait for the report of an earlier seed.
     early: BTreeMap<u64, RunReport>,
     /// Next seed to add.
     due: u64,
@@ -392,7 +390,7 @@ impl<'a> Shared<'a> {
 
     fn is_enough(&self, campaign: &Campaign) -> bool {
         let done = self.request.hours.is_some_and(|hours| campaign.counted_time >= hours.0);
-        // A campaign of which most seeds do not count would not reach its hours.
+        // If most seeds do not count, the campaign would take very long to reach its hours.
         let inconclusive = self.request.hours.is_some() && campaign.is_inconclusive();
         done || inconclusive || !campaign.violations.is_empty() && !self.request.keep_going
     }
@@ -406,11 +404,12 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Runs a whole program that searches a target on one thread. `words` are its arguments, `clock`
-/// returns the time since its start.
+/// Runs the main function of a program that searches a target on one thread. `words` are the
+/// command-line arguments; `clock` returns the time since the start.
 ///
-/// Standard output gets only the figures, with `--json` as one object; violations go to standard
-/// error. The exit code is 0 if the search passed, 1 if not, and 2 if the arguments are invalid.
+/// Prints the figures to standard output, with `--json` as one object, and everything else to
+/// standard error. The exit code is 0 if the search passed, 1 if not, and 2 if the arguments are
+/// invalid.
 pub fn main(
     target: &Target,
     words: impl Iterator<Item = String>,
@@ -435,8 +434,8 @@ pub fn main(
     if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Replays the case on standard input. The exit code is 1 if it finds its violation, and 2 if it
-/// cannot be read or does not.
+/// Replays the case on standard input. The exit code is 1 if the violation is reproduced, and 2 if
+/// it is not or the case is invalid.
 fn replay_input(target: &Target, trace: usize, host: &dyn SearchHost) -> ExitCode {
     let text = std::io::read_to_string(std::io::stdin()).map_err(|error| error.to_string());
     match text.and_then(|text| text.parse::<Case>().map_err(|error| error.to_string())) {
@@ -451,17 +450,18 @@ fn replay_input(target: &Target, trace: usize, host: &dyn SearchHost) -> ExitCod
 
 const USAGE: &str = "
   --seeds A..B   seeds to run: a range, one seed (17), or all from one on (17..) (default 0..100)
-  --hours H      run seeds until this many simulated hours count (from seed 0 on, or --seeds)
+  --hours H      run seeds until this many simulated hours count: those of runs in which faults
+                 occurred under load and operations still completed
   --nodes N      number of nodes of each cluster (default: drawn by each seed)
   --history-only check replies only at the end, by the client history
   --load         make every seed a load run (default: one seed in 32)
   --keep-going   continue after the first violation
-  --shrink       shrink the first failure
-  --replay       replay a shrunk failure from standard input
+  --shrink       shrink the first failure and print the case that replays it
+  --replay       replay the case on standard input
   --trace N      print the last N trace lines of the first failing seed, or of a single seed
   --json         print the figures as one JSON object";
 
-/// Maximum number of runs for shrinking a failure: some seconds to a minute.
+/// Default maximum number of runs for shrinking a failure. They take seconds to a minute.
 pub const SHRINKING_RUNS: u64 = 2000;
 
 /// Host with one thread and the standard streams.
@@ -523,7 +523,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_are_a_range_or_one_seed_or_open_ended() {
+    fn seeds_parse_from_a_range_a_number_or_an_open_range() {
         let parse = |text: &str| text.parse::<Seeds>().map(|Seeds(range)| range);
         assert_eq!(parse("0..2000"), Ok(0..2000));
         assert_eq!(parse("17"), Ok(17..18));
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_a_positive_number() {
+    fn hours_must_be_a_positive_number() {
         assert_eq!("0.5".parse(), Ok(Hours(Duration::from_secs(1800))));
         for text in ["", "0", "-1", "NaN", "inf", "1e300", "h"] {
             assert!(text.parse::<Hours>().is_err(), "{text:?}");

@@ -1,9 +1,9 @@
 //! Shrinking of a failure: delta debugging over its faults.
 //!
-//! A failure with a thousand faults usually needs only three of them. A fault is removed for good
-//! if the run without it still finds a violation of the same kind; likewise time at the end and
-//! client operations. The result is 1-minimal: removing any one of its faults changes or hides the
-//! violation.
+//! A failure with a thousand faults usually needs only three of them. A fault is removed if the run
+//! without it still finds a violation of the same kind. Time at the end and client operations are
+//! removed in the same way. The result is 1-minimal: without any one of its faults, the violation
+//! does not occur.
 
 use crate::faults::kind::Fault;
 use crate::faults::schedule::{CrashSpec, FaultEffect, NodeFault, ScheduleEntry, ScheduledFault};
@@ -36,7 +36,8 @@ pub struct Progress {
 }
 
 /// Shrinks a failure in at most `most_runs` runs. `play` runs a case; `progress` is called for
-/// every smaller case that still fails. Returns `None` if `case` does not find its violation.
+/// every smaller case that still fails. Returns `None` if the run of `case` does not reproduce its
+/// violation.
 pub fn shrink(
     case: &Case,
     most_runs: u64,
@@ -108,8 +109,8 @@ impl Shrinker<'_> {
         self.runs >= self.most_runs
     }
 
-    /// Shortens the run: a violation under faults needs no recovery time; one after them may need
-    /// less time of faults.
+    /// Shortens the run: a violation that occurs under faults needs no recovery time; for one that
+    /// occurs after them, a shorter time of faults may suffice.
     fn shorten(&mut self) {
         let at = self.violation.at.since(Instant::ZERO);
         let fault_time = self.best.options.fault_time;
@@ -146,8 +147,8 @@ impl Shrinker<'_> {
         }
     }
 
-    /// Removes ever smaller groups of faults, until no single fault can be removed. Returns whether
-    /// it got that far.
+    /// Removes ever smaller groups of faults, until no single fault can be removed. Returns false
+    /// if the maximum number of runs is reached first.
     fn drop_faults(&mut self) -> bool {
         let mut size = self.best.schedule.len().div_ceil(2);
         while size > 0 {
@@ -204,7 +205,7 @@ fn weaker_variants(ScheduleEntry(scheduled): &ScheduleEntry) -> Vec<ScheduleEntr
             weaker_crashes(crashes).into_iter().map(FaultEffect::Crash).collect()
         }
         FaultEffect::Links(links, time) => {
-            let fewer = without_one(links).into_iter();
+            let fewer = all_without_one(links).into_iter();
             fewer.map(|links| FaultEffect::Links(links, *time)).collect()
         }
         // The crash that a disk failure causes is often sufficient.
@@ -223,24 +224,24 @@ fn weaker_variants(ScheduleEntry(scheduled): &ScheduleEntry) -> Vec<ScheduleEntr
 
 /// Returns variants with fewer crashes, or with fewer lost batches.
 fn weaker_crashes(crashes: &[CrashSpec]) -> Vec<Vec<CrashSpec>> {
-    let mut ways = without_one(crashes);
+    let mut variants = all_without_one(crashes);
     for (place, crash) in crashes.iter().enumerate() {
-        let milder = [
+        let weaker = [
             CrashSpec { drops_in_flight: false, ..crash.clone() },
             CrashSpec { keep: None, ..crash.clone() },
             CrashSpec { keep_state: None, ..crash.clone() },
         ];
-        for crash in milder.into_iter().filter(|milder| milder != crash) {
+        for crash in weaker.into_iter().filter(|weaker| weaker != crash) {
             let mut crashes = crashes.to_vec();
             crashes[place] = crash;
-            ways.push(crashes);
+            variants.push(crashes);
         }
     }
-    ways
+    variants
 }
 
 /// Returns all lists with one item less, but no empty list.
-fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+fn all_without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     let places = if items.len() > 1 { 0..items.len() } else { 0..0 };
     let without = |place: usize| [&items[..place], &items[place + 1..]].concat();
     places.map(without).collect()

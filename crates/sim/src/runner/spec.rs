@@ -11,20 +11,20 @@ use std::time::Duration;
 pub struct RunOptions {
     /// Number of nodes. `None` (the default) lets the seed choose 1, 3 or 5; 0 counts as 1.
     pub nodes: Option<u64>,
-    /// Time in which faults occur, 45 s by default. One seed in sixteen takes four times as long,
-    /// so that messages can be replayed after minutes.
+    /// Time in which faults occur, 45 s by default. In one seed of sixteen they occur for four
+    /// times as long, so that messages can be replayed after minutes.
     pub fault_time: Duration,
     /// Time in which the healed cluster is observed, 15 s by default.
     pub recovery_time: Duration,
     /// Time within which a healed cluster must serve and converge, 10 s by default.
     pub liveness_timeout: Duration,
-    /// Maximum number of client operations while faults occur; `None` (the default) leaves it to
-    /// the seed.
+    /// Maximum number of client operations while faults occur; `None` (the default) lets the seed
+    /// choose.
     pub ops: Option<u64>,
     /// True if replies are checked only at the end, by the client history, and not against the
-    /// slots at which commands took effect. False by default; use it to find out whether the
-    /// history alone reveals a bug. It reveals less: a request that was rejected, took effect
-    /// nevertheless, and was retried is one operation in the history.
+    /// slots at which commands took effect. False by default; use it to test whether the history
+    /// alone reveals a bug. The history reveals less: a request that was rejected, took effect
+    /// anyway and was retried is one operation in it.
     pub history_only: bool,
     /// Kind of the run.
     pub kind: RunKind,
@@ -81,8 +81,8 @@ pub struct RunReport {
     pub ops: u64,
     /// Counts of each kind of fault.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Counts of each kind of fault while operations were in flight. A clock that is skewed from
-    /// the start on counts, too.
+    /// Counts of each kind of fault while operations were in flight. Clock skews, which last from
+    /// the start of the run, count as well.
     pub faults_under_load: BTreeMap<&'static str, u64>,
     /// Violation that ended the run.
     pub violation: Option<Violation>,
@@ -91,8 +91,8 @@ pub struct RunReport {
     /// True if the run counts: each enabled family of faults occurred while operations were in
     /// flight, and at least 10 operations a simulated second were acknowledged.
     pub counted: bool,
-    /// Time from the end of all faults to the first operation that began after it and completed, to
-    /// a tenth of a second; `None` if the run ended before.
+    /// Time from the end of all faults to the first operation that began after it and completed,
+    /// rounded up to a tenth of a second; `None` if the run ended earlier.
     pub served_after: Option<Duration>,
     /// Figures of a load run.
     pub load: Option<LoadFigures>,
@@ -108,7 +108,7 @@ pub struct RunSpec<'a> {
     pub options: &'a RunOptions,
     /// Faults; `None` lets the seed draw them.
     pub schedule: Option<&'a Schedule>,
-    /// Number of the last trace lines to keep; 0 disables the transcript, too.
+    /// Number of trace lines to keep, the newest ones; 0 disables the transcript as well.
     pub trace: usize,
 }
 

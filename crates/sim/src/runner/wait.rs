@@ -6,7 +6,7 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::NodeId;
 
-/// Advances time until the condition holds.
+/// Advances time until the condition holds. After `timeout`, returns a liveness violation.
 pub(crate) fn wait<P: Protocol>(
     cluster: &mut Cluster<P>,
     timeout: Duration,
@@ -23,7 +23,7 @@ pub(crate) fn wait<P: Protocol>(
     Ok(())
 }
 
-/// Returns the violation of a healed cluster that does not make progress.
+/// Returns the violation of a cluster that should make progress and does not.
 pub(crate) fn stalled<P: Protocol>(cluster: &Cluster<P>, failure: &str) -> Violation {
     let nodes: Vec<_> = cluster.world.healthy.iter().map(|node| NodeId(*node as u64 + 1)).collect();
     let progress = nodes.iter().map(|id| {
@@ -33,7 +33,7 @@ pub(crate) fn stalled<P: Protocol>(cluster: &Cluster<P>, failure: &str) -> Viola
     });
     let progress: Vec<_> = progress.collect();
     let explanation = format!(
-        "the healed cluster {failure}: chosen through {}; {}",
+        "the cluster {failure}: chosen through {}; {}",
         cluster.chosen(),
         progress.join("; ")
     );

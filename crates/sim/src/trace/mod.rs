@@ -1,4 +1,4 @@
-//! Trace of a run, as text: for scripts, and for the analysis of a seed.
+//! Trace of a run, as text. Scripts print it, and it helps to analyse a seed.
 
 pub(crate) mod fault_text;
 pub(crate) mod messages;
@@ -17,7 +17,7 @@ pub(crate) enum TraceEvent {
     Reply { node: NodeId, id: u64, outcome: String },
 }
 
-/// Trace of a run, as far as it is recorded.
+/// Recorded events of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     verbosity: Verbosity,
@@ -34,7 +34,7 @@ enum Verbosity {
     Off,
     /// All actions of nodes.
     NodeActions,
-    /// Actions of nodes and faults, up to this many of the newest lines; and the transcript.
+    /// This many of the newest lines about actions of nodes and faults, and the transcript.
     Recent(usize),
 }
 

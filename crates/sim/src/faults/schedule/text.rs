@@ -5,6 +5,11 @@
 //! at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
 //! message 1>3#57 delay_spike 0.120000000
 //! ```
+//!
+//! Times are in seconds, nodes are numbered from 1, and `1>3#57` is the 58th message from node 1 to
+//! node 3. A crash keeps the given numbers of unsynced batches of the log and of the state, loses
+//! the messages of the node in flight if it is marked `drops_in_flight`, and lasts for the time after
+//! `down`.
 
 use super::{
     CrashSpec, FaultEffect, MessageFault, NodeFault, Schedule, ScheduleEntry, ScheduleError,
