@@ -1,11 +1,11 @@
-//! Chosen slots: one value per slot, for ever, on the disks of a quorum.
+//! Check of chosen slots: each has one value, which stays on the disks of a quorum.
 //!
-//! The quorum that chose a value keeps it: its nodes accept nothing older than the choice, and
-//! nothing newer differs from it. Other nodes may hold the value, lose it to a late message of an
-//! older round, and get it again. So from the first report of a slot on, the disks of some phase-2
-//! quorum hold its value, under any stamp (a learned copy counts), or have compacted it. A
-//! corrupted or lost disk counts with its last content, because no protocol can prevent that loss.
-//! Checked whenever a write becomes durable.
+//! The nodes of the quorum that chose a value keep it: they accept nothing of an older round, and
+//! in newer rounds the value is the same. Any other node may overwrite its copy by a late message
+//! of an older round. So after the first report of a slot, the disks of some phase-2 quorum hold
+//! its value, under any stamp (a learnt copy counts), or have compacted it. A corrupted or lost
+//! disk counts with its last content, because no protocol can prevent that loss. Checked whenever a
+//! write becomes durable.
 
 use super::node_set::NodeSet;
 use crate::check::digest::of_value;
@@ -44,7 +44,7 @@ pub(crate) struct ChosenSlot {
 }
 
 impl Chosen {
-    /// Starts with no chosen slot; `quorum` defines when a slot is chosen.
+    /// Returns a checker without chosen slots. `quorum` defines when a slot is chosen.
     pub(crate) fn new(quorum: Quorum) -> Self {
         Self { quorum, slots: Vec::new(), dropped: Vec::new() }
     }
@@ -78,7 +78,10 @@ impl Chosen {
             return Err(violation(ViolationKind::Disagreement, [known.by, node], text));
         }
         if slot != self.last().next() {
-            let text = format!("reports slot {slot}, but slot {} is next", self.last().next());
+            let text = format!(
+                "{node:?} reports slot {slot} as chosen, but slot {} is next",
+                self.last().next()
+            );
             return Err(violation(ViolationKind::Disagreement, [node], text));
         }
         for (node, log) in disks {
@@ -128,7 +131,7 @@ impl Chosen {
         }
     }
 
-    /// Records the log with which a node starts; more of it may have become durable than was
+    /// Records the log with which a node starts. More writes may have become durable than were
     /// reported.
     pub(crate) fn reload<S: Stamp>(&mut self, node: NodeId, log: &RunLog<S>) {
         for slot in (log.base().0 + 1..=self.last().0).map(Slot) {
@@ -164,7 +167,7 @@ impl Chosen {
         Ok(())
     }
 
-    /// Checks a write of a slot: a later round never writes another value than the chosen one.
+    /// Checks that a write of a later round does not change a chosen value.
     pub(crate) fn check_write(&self, writer: NodeRound, slot: Slot, digest: u64) -> Checked {
         let NodeRound { node, round } = writer;
         match self.at(slot) {
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_value_stays_on_the_disks_of_a_quorum() {
+    fn loss_of_a_chosen_value_from_a_quorum_of_disks_is_found() {
         type Write = synod_consensus::Write<synod_raft::Raft>;
         let put = |value: &[u8]| {
             let values = Values::command_only(value);

@@ -1,4 +1,4 @@
-//! Check that a sender's disk backs each message that leaves it.
+//! Check that the sender's synced disk backs the claim of each message.
 
 use crate::violation::{Checked, ViolationKind, violation};
 use synod_consensus::{Message, Protocol, Saved};

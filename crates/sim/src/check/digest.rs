@@ -2,7 +2,7 @@
 
 use synod_types::ValueRef;
 
-/// Running 64-bit fingerprint. Not cryptographic: it detects accidental differences only.
+/// Incremental 64-bit fingerprint. It is not cryptographic and detects only accidental differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest(u64);
 

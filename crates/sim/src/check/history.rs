@@ -1,4 +1,5 @@
-//! Linearizability of the client history: some order of all operations must explain all results.
+//! Check that the client history is linearizable: one order of all operations must explain all
+//! results.
 //!
 //! This checker uses only what clients observe. The slots at which commands took effect are a hint:
 //! it first tries their order, which must explain every result, each within the time from its
@@ -17,7 +18,7 @@ const MAX_CONFIGURATIONS: usize = 200_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     pub(crate) op: Op,
-    /// True if it reads a node's state, not through the log.
+    /// True if it reads a node's state instead of going through the log.
     pub(crate) is_read: bool,
     /// True if its client retries it after a rejection.
     pub(crate) retries: bool,
@@ -47,7 +48,7 @@ pub(crate) struct ClientHistory {
     attempts: Vec<Attempt>,
     /// Pending operations, by the id of the attempt.
     pending: BTreeMap<u64, PendingOperation>,
-    /// Rejected operations to retry: commands, and reads.
+    /// Rejected operations to retry: commands at index 0, reads at index 1.
     to_retry: [VecDeque<PendingOperation>; 2],
 }
 
@@ -60,7 +61,7 @@ impl ClientHistory {
         self.pending.insert(id, PendingOperation { call, invocation });
     }
 
-    /// Records a retry of a rejected operation, which stays pending since its first invocation.
+    /// Records a retry of a rejected operation, which remains pending from its first invocation on.
     /// Returns `None` if no operation of this kind is to be retried.
     pub(crate) fn retry(&mut self, id: u64, node: NodeId, is_read: bool) -> Option<Op> {
         let pending = self.to_retry[usize::from(is_read)].pop_front()?;
@@ -82,7 +83,7 @@ impl ClientHistory {
         self.times.push(now);
     }
 
-    /// Records the rejection of an attempt: it was certainly not done.
+    /// Records the rejection of an attempt, which had no effect.
     pub(crate) fn rejected(&mut self, now: Instant, id: u64) {
         let Some(pending) = self.pending.remove(&id) else { return };
         if pending.invocation.retries {
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn reached_search_bound_is_a_violation() {
+    fn exceeded_search_bound_is_a_violation() {
         let mut builder = HistoryBuilder::default();
         for id in 0..9 {
             builder.invoke(id, Op::put("a", format!("{id}.")));
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn violation_names_the_order_and_the_operation_outside_it() {
+    fn violation_contains_a_valid_order_and_the_operation_that_does_not_fit() {
         let mut builder = HistoryBuilder::default();
         builder.put(1, "1.");
         builder.put(2, "2.");

@@ -1,4 +1,4 @@
-//! Checks of leaders.
+//! Checks of leaders: one per ballot, with a complete log.
 
 use super::chosen::Chosen;
 use crate::violation::{Checked, ViolationKind, violation};
@@ -10,8 +10,8 @@ use synod_types::{Ballot, NodeId, Slot};
 /// leader's log holds every slot chosen before its term (Raft §5.2, §5.4).
 #[derive(Debug)]
 pub(crate) struct Leaders {
-    /// True if a round has one leader. A bare term does not name its node, so two nodes that lead
-    /// under one term write indistinguishable slots.
+    /// True if a round must have at most one leader. A term does not contain its node, so two
+    /// leaders of one term would write indistinguishable slots.
     one_per_round: bool,
     by_ballot: BTreeMap<Ballot, NodeId>,
 }
@@ -43,11 +43,11 @@ impl Leaders {
             self.by_ballot.insert(ballot, node);
             return Ok(true);
         }
-        let text = format!("both lead under {}", status.ballot);
+        let text = format!("{leader:?} and {node:?} both lead under {}", status.ballot);
         Err(violation(ViolationKind::TwoLeaders, [leader, node], text))
     }
 
-    /// Checks the log of a new leader: all of it that was written, synced or not.
+    /// Checks the log of a new leader, including unsynced writes.
     pub(crate) fn check_complete<P: Protocol>(
         &self,
         node: NodeId,
@@ -63,8 +63,9 @@ impl Leaders {
             let Some(record) = chosen.at(slot) else { continue };
             if record.round < status.ballot.round && !record.is_held_by(slot, &written.log) {
                 let text = format!(
-                    "leads term {} without slot {slot}, chosen in term {} by {:?}",
-                    status.ballot.round, record.round, record.by
+                    "{node:?} leads term {} without slot {slot}, which {:?} reported as chosen in \
+                     term {}",
+                    status.ballot.round, record.by, record.round
                 );
                 return Err(violation(ViolationKind::LeaderIncomplete, [node, record.by], text));
             }

@@ -4,16 +4,16 @@
 //! held it. Where stamps are ballots, a slot is **chosen** exactly when a phase-2 quorum of disks
 //! has held one value under one ballot: each of these copies is an acceptance, and remains one when
 //! its node votes again, fails, or loses its disk. So the check detects a choice before any node
-//! does, and decides by stamps alone ("Paxos Made Simple" §2.2):
+//! does, and judges by stamps alone ("Paxos Made Simple" §2.2):
 //!
 //! - no other value has a higher ballot than the chosen one, whether written before the choice or
 //!   after it;
-//! - a value is stamped as chosen ([`Ballot::CHOSEN`]) only if it is;
+//! - a value has the stamp [`Ballot::CHOSEN`] only if it is chosen;
 //! - nodes report only chosen values.
 //!
-//! Terms give less: an entry of an older term on a majority of disks may still be replaced (Raft
-//! §5.4.2). Where stamps are terms, the rules are those of [`Chosen`]: by the round in which a slot
-//! was first reported.
+//! Terms guarantee less: an entry of an older term on a majority of disks may still be replaced
+//! (Raft §5.4.2). Where stamps are terms, the rules are those of [`Chosen`]: by the round in which
+//! a slot was first reported.
 
 use super::chosen::{Chosen, NodeRound};
 use super::node_set::NodeSet;
@@ -79,7 +79,7 @@ impl<P: Protocol> Logs<P> {
             Write::HardState(newer) => {
                 let older = &mut self.hard_states[node];
                 if !newer.may_follow(older) {
-                    let text = format!("wrote {newer:?} after {older:?}");
+                    let text = format!("{id:?} wrote {newer:?} after {older:?}");
                     return Err(violation(ViolationKind::HardStateRegressed, [id], text));
                 }
                 *older = newer.clone();
@@ -109,7 +109,8 @@ impl<P: Protocol> Logs<P> {
             }
             match record.copies.iter().find(|copies| copies.stamp == run.stamp) {
                 Some(copies) if copies.digest != digest => {
-                    let text = format!("slot {slot} under {:?} has two values", run.stamp);
+                    let text =
+                        format!("slot {slot} has two different values under {:?}", run.stamp);
                     return Err(violation(ViolationKind::LogMismatch, [id], text));
                 }
                 Some(_) => {}
@@ -152,8 +153,8 @@ impl<P: Protocol> Logs<P> {
         log.runs().try_for_each(|run| self.synced(id, run))
     }
 
-    /// Checks a slot that a node reports as chosen: a quorum has accepted it under some ballot.
-    /// Does not apply where stamps are terms.
+    /// Checks that a quorum has accepted, under some ballot, a value that a node reports as chosen.
+    /// Does nothing where stamps are terms.
     pub(crate) fn check_report(&mut self, id: NodeId, slot: Slot, digest: u64) -> Checked {
         let record = self.at(slot);
         if !record.copies.iter().any(|copies| ballot_of(&copies.stamp).is_some()) {
@@ -240,7 +241,7 @@ mod tests {
     use synod_multi_paxos::MultiPaxos;
     use synod_types::{Membership, Values};
 
-    /// Returns the checkers of three nodes, of which two choose, without any report.
+    /// Returns new checkers for three nodes, of which two form a quorum.
     fn three<P: Protocol>() -> (Logs<P>, Chosen) {
         let quorum = Quorum::majority(&Membership::new((1..=3).map(NodeId), []).unwrap());
         (Logs::new(3, quorum.clone()), Chosen::new(quorum))
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn slot_is_chosen_once() {
+    fn second_chosen_value_of_a_slot_is_found() {
         let twice = [(1, at(3), "a"), (2, at(3), "a"), (1, at(1), "b"), (3, at(1), "b")];
         assert_eq!(verdict(&twice), Err(ViolationKind::Disagreement));
         assert_eq!(verdict(&[(1, at(1), "a"), (2, at(1), "b")]), Err(ViolationKind::LogMismatch));

@@ -1,5 +1,4 @@
-//! Checked properties: those that hold after every event, and linearizability at the end. One file
-//! each.
+//! Checks of a run: most after every event, linearizability at the end. Each has its own file.
 
 pub(crate) mod chosen;
 pub(crate) mod claims;

@@ -19,31 +19,31 @@ pub(crate) struct Operation {
 /// State of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperationState {
-    /// It is pending.
+    /// Without an outcome yet.
     Pending,
     /// Done; a command took effect at this slot.
     Done(Slot),
-    /// Not done, and never will be; `busy`: because too many requests were in flight.
+    /// Rejected: it has not taken effect and must not. `busy` is true if too many requests were in
+    /// flight.
     Rejected { busy: bool },
-    /// Outcome unknown.
+    /// Timed out, or its node crashed: it may take effect.
     Unknown,
 }
 
-/// Checks that an operation gets one reply, from its node, and none after its client lost the
-/// connection.
+/// Checks that an operation gets at most one reply, from its node, and none after its node crashed.
 pub(crate) fn check_first(id: u64, operation: &Operation, node: NodeId) -> Checked {
     if operation.state == OperationState::Pending && operation.node == node {
         return Ok(());
     }
     let text = format!(
-        "{node:?} replied to operation {id} of {:?}, which had ended as {:?}",
+        "{node:?} replied to operation {id}, which was sent to {:?} and is in state {:?}",
         operation.node, operation.state
     );
     Err(violation(ViolationKind::DuplicateReply, [node], text))
 }
 
-/// Checks an acknowledged command: it took effect at this slot, with this reply, after all commands
-/// acknowledged before it began.
+/// Checks that an acknowledged command took effect at this slot with this reply, and after all
+/// commands acknowledged before it began.
 pub(crate) fn check_done(
     id: u64,
     operation: &Operation,
@@ -92,7 +92,7 @@ pub(crate) fn check_read(operation: &Operation, applied: Slot) -> Checked {
         return Ok(());
     }
     let text = format!(
-        "a read saw slots up to {applied}, but slot {} had been acknowledged before it began",
+        "a read observed slots up to {applied}, but slot {} had been acknowledged before it began",
         operation.floor
     );
     Err(violation(ViolationKind::StaleRead, [operation.node], text))

@@ -1,4 +1,4 @@
-//! Check of the state that the chosen commands produce, on every node.
+//! Check that every node's state is the result of the chosen commands.
 
 use crate::violation::{Checked, Violation, ViolationKind, violation};
 use crate::workload::kv::{LAST, Last, Machine};
@@ -77,7 +77,10 @@ impl Oracle {
             return Ok(());
         }
         let text = match expected {
-            Some(_) => format!("after slot {slot} the state differs from the result of the log"),
+            Some(_) => format!(
+                "the state applied through slot {slot} differs from the result of the chosen \
+                 commands"
+            ),
             None => format!("applied through slot {slot}, which was not chosen"),
         };
         Err(violation(ViolationKind::StateDiverged, [node], text))
@@ -89,11 +92,11 @@ impl Oracle {
         stored: &BTreeMap<Bytes, Bytes>,
         expected: &BTreeMap<Bytes, Bytes>,
     ) -> Checked {
-        let odd = expected
+        let different = expected
             .iter()
             .find(|(key, value)| stored.get(*key) != Some(value))
             .or_else(|| stored.iter().find(|(key, _)| !expected.contains_key(*key)));
-        match odd {
+        match different {
             None => Ok(()),
             Some((key, _)) => {
                 let text = format!("the stored state differs at key {key:?}");
@@ -102,17 +105,16 @@ impl Oracle {
         }
     }
 
-    /// Returns the content of a node's store after all chosen slots are applied and stored. Ends
-    /// the oracle.
+    /// Returns the expected content of a state store after all chosen slots.
     pub(crate) fn into_stored(mut self) -> BTreeMap<Bytes, Bytes> {
         self.applier.seal();
         let written = self.applier.persist(self.applier.applied()).map(|_| ());
-        written.and_then(|()| self.applier.sync()).expect("memory does not fail");
+        written.and_then(|()| self.applier.sync()).expect("memory stores do not fail");
         contents(&self.disk.open_state())
     }
 }
 
 /// Returns all keys of a state store.
 pub(crate) fn contents(store: &impl StoreView) -> BTreeMap<Bytes, Bytes> {
-    store.range(&[], None).map(|entry| entry.expect("memory does not fail")).collect()
+    store.range(&[], None).map(|entry| entry.expect("memory stores do not fail")).collect()
 }

@@ -65,9 +65,10 @@ impl<P: Protocol> Cluster<P> {
         match arrival {
             LoadArrival::Write if !self.workload.load.is_over => {
                 self.submit_load_write(&plan);
-                self.world
-                    .queue
-                    .push(self.world.now + plan.pause(), SimEvent::LoadArrival(LoadArrival::Write));
+                self.world.queue.push(
+                    self.world.now + plan.write_interval(),
+                    SimEvent::LoadArrival(LoadArrival::Write),
+                );
             }
             LoadArrival::Read { node } if self.world.now < self.workload.load.reads_until => {
                 self.world.read_load(node, plan.read_bytes);

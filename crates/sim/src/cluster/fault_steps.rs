@@ -59,7 +59,7 @@ impl<P: Protocol> Cluster<P> {
                 self.world.stall(*fault, *node, *time);
                 Ok(())
             }
-            FaultEffect::CorruptDisk(crash, place) => self.corrupt_disk(*fault, crash, *place),
+            FaultEffect::CorruptDisk(crash, seed) => self.corrupt_disk(*fault, crash, *seed),
             FaultEffect::FailDisk(crash, time) => self.fail_disk(*fault, crash, *time),
             FaultEffect::ClockShift(..) | FaultEffect::ClockDrift(..) => {
                 self.world.skew_clock(*fault, effect);
@@ -71,11 +71,11 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Crashes a node and corrupts the disk of its log.
-    fn corrupt_disk(&mut self, fault: Fault, crash: &CrashSpec, place: u64) -> Checked {
+    fn corrupt_disk(&mut self, fault: Fault, crash: &CrashSpec, seed: u64) -> Checked {
         let this = &self.world.nodes[crash.node];
         let (records, saved) = this
             .disk
-            .corrupt(fault, &mut SimRng::new(place))
+            .corrupt(fault, &mut SimRng::new(seed))
             .map_err(|error| violation(ViolationKind::StoreFailed, [this.id], error.to_string()))?;
         self.crash_nodes(std::slice::from_ref(crash))?;
         self.world.nodes[crash.node].disk.replace(records, saved);

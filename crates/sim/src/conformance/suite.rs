@@ -275,13 +275,13 @@ fn one_of_each(corruptions: [Fault; 2]) -> String {
          at 17.0 slow_disk 1 for 1.0
          at 18.0 apply_stall 1 for 1.0
          at 18.0 disk_stall 3 for 3.0
-         at 20.0 crash 3 keeps 0 0 muted down 0.5
+         at 20.0 crash 3 keeps 0 0 drops_in_flight down 0.5
          at 20.6 crash_recovering 3 keeps 0 0 down 0.5
          at 21.2 slow_start 3 for 0.5
          at 22.0 fsync_error 1 keeps 0 all down 0.5 for 0.0
          at 24.0 disk_full 2 keeps 0 all down 0.5 for 1.0
          at 26.0 read_error 3 keeps 0 all down 0.5 for 1.0
-         at 28.0 drift 1 gains 200000 for 3.0
+         at 28.0 drift 1 ppm 200000 for 3.0
          at 30.0 jump_ahead 2 by 2.0
          at 32.0 jump_back 3 by 0.5
          at 34.0 crash_all 1 keeps 0 0 down 0.1 and 2 keeps 0 0 down 0.1 and 3 keeps 0 0 down 0.1 \
@@ -290,7 +290,7 @@ fn one_of_each(corruptions: [Fault; 2]) -> String {
     );
     for (index, fault) in corruptions.into_iter().enumerate() {
         let (second, node, name) = (36 + index, 4 + index, fault.name());
-        let line = format!("at {second}.0 {name} {node} keeps 0 all down 0.1 place 7\n");
+        let line = format!("at {second}.0 {name} {node} keeps 0 all down 0.1 seed 7\n");
         text.push_str(&line);
     }
     for (from, to) in (1..=5).flat_map(|from| (1..=5).map(move |to| (from, to))) {

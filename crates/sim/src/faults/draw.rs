@@ -1,4 +1,4 @@
-//! Random draws of a fault's effect: its nodes and links, and its duration.
+//! Random draws of a fault's effect: its nodes, links and duration.
 
 use super::Faults;
 use super::kind::Fault;
@@ -67,7 +67,7 @@ impl Faults {
             Fault::Isolate => {
                 order.retain(|other| *other != node);
                 order.insert(0, node);
-                // Sometimes a node is cut off together with another.
+                // Sometimes another node is cut off with it, and the two remain connected.
                 1 + usize::from(count > 3 && rng.percent(40))
             }
             _ => rng.within(1..count as u64) as usize,
@@ -108,7 +108,7 @@ impl Faults {
         fault: Fault,
         node: usize,
     ) -> FaultEffect {
-        // A fault that corrupts a write needs a write.
+        // These faults corrupt unsynced writes, so prefer a node that has some.
         let busy = |node: &usize| world.nodes[*node].disk.unsynced_counts()[0] > 0;
         let busy: Vec<_> = (0..world.nodes.len()).filter(busy).collect();
         let hits_writes = matches!(fault, Fault::LoseAnyOrder | Fault::TornWrite);
@@ -117,7 +117,7 @@ impl Faults {
         let (rng, ms) = (&mut self.rng, Duration::from_millis);
         let time = match fault {
             Fault::FsyncError => {
-                // A failed sync may have written any part of its batches.
+                // A failed sync may have made any prefix of its batches durable.
                 crash.keep = Some(rng.below(4) as usize);
                 Duration::ZERO
             }
@@ -141,7 +141,8 @@ impl Faults {
             Fault::JumpAhead => FaultEffect::ClockShift(node, ms(10) + rng.mostly_short(ms(5000))),
             Fault::JumpBack => FaultEffect::ClockShift(node, ms(10) + rng.mostly_short(ms(1500))),
             _ => {
-                // From the drift of a bad quartz to that of a bad hypervisor.
+                // From a poor quartz (500 ppm) to a virtual machine whose clock runs wrong by a
+                // quarter.
                 let most = *rng.pick(&[500, 20_000, 250_000]);
                 let drift_ppm = rng.within(0..2 * most + 1) as i32 - most as i32;
                 FaultEffect::ClockDrift(node, drift_ppm, ms(500) + rng.mostly_short(ms(10_000)))
@@ -182,8 +183,8 @@ impl Faults {
     }
 }
 
-/// Returns the links that a ring of majorities cuts: each node receives only from its neighbours on
-/// the ring, as many as form a majority with it.
+/// Returns the links to cut for a ring of majorities: each node receives only from its nearest
+/// neighbours on the ring, which form a majority with it.
 fn ring(order: &[usize]) -> Vec<Link> {
     let count = order.len();
     let majority = count / 2 + 1;

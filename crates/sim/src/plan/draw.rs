@@ -23,12 +23,12 @@ impl Plan {
         let nodes = nodes.unwrap_or(drawn);
         let faults = draw_faults(rng, nodes);
         // In a storm, leaders crash one after another, before their last messages arrive, and
-        // restart soon: logs diverge and meet again, and suffixes of old terms reappear (Raft fig.
-        // 8).
+        // restart soon. So logs diverge, and a later leader replicates entries of old terms (Raft
+        // Fig. 8).
         let storm = rng.percent(35);
         let mut plan = Self::healthy(nodes);
         plan.faults = faults;
-        // Some runs are long enough for the replay of messages that are minutes old.
+        // Some runs are long, so that messages can be replayed after minutes.
         plan.fault_time_factor = if rng.below(16) == 0 { 4 } else { 1 };
         plan.network = draw_network(rng, faults, storm);
         plan.network.replay_after = 1000 * MS..40_000 * MS * plan.fault_time_factor;
@@ -56,10 +56,11 @@ fn draw_faults(rng: &mut SimRng, nodes: u64) -> FaultSet {
     for family in families {
         let kinds: Vec<_> =
             Fault::ALL.iter().copied().filter(|fault| fault.family() == family).collect();
-        let sure = *rng.pick(&kinds);
-        on.extend(kinds.into_iter().filter(|kind| *kind == sure || rng.percent(65)));
+        let enabled = *rng.pick(&kinds);
+        on.extend(kinds.into_iter().filter(|kind| *kind == enabled || rng.percent(65)));
     }
-    // Faults of a crash need a crash: without one, the disk's own faults replace it.
+    // Some faults, such as `LoseLogSuffix`, occur only in crashes. Without crashes, each enabled
+    // family needs a fault that occurs by itself.
     let set: FaultSet = on.iter().copied().collect();
     if !set.has(Fault::Crash) && !set.has(Fault::CrashAll) {
         if set.has_family(Family::Process) {
@@ -72,8 +73,8 @@ fn draw_faults(rng: &mut SimRng, nodes: u64) -> FaultSet {
 }
 
 fn draw_network(rng: &mut SimRng, faults: FaultSet, storm: bool) -> NetworkPlan {
-    // From one rack to the other end of the world, relative to the election timeout: where a round
-    // trip is long, elections collide.
+    // Delays from one rack to another continent, relative to the election timeout: long round trips
+    // cause split votes.
     let delay = match rng.below(10) {
         0..4 => MS / 10..2 * MS,
         4..7 => MS..15 * MS,
@@ -122,8 +123,8 @@ fn draw_disk(rng: &mut SimRng) -> DiskPlan {
     }
 }
 
-/// Draws capacities in one of eight seeds. Links and disks that the largest messages would occupy for
-/// seconds are left to load runs, which scale messages and windows accordingly.
+/// Draws capacities in one of eight seeds. Slower links and disks, which the largest messages would
+/// occupy for seconds, occur only in load runs, whose messages and windows are smaller.
 fn draw_capacity(rng: &mut SimRng) -> Option<CapacityPlan> {
     if rng.below(8) > 0 {
         return None;
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_seed_enables_two_families_and_all_kinds_are_drawn() {
+    fn every_seed_enables_two_families_and_some_seed_each_kind() {
         let mut seen: Vec<Fault> = Vec::new();
         let mut sizes = Vec::new();
         for seed in 0..300 {

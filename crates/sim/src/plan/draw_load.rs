@@ -10,16 +10,16 @@ use synod_consensus::Bounds;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Factor by which bandwidths, throughputs, bounds of queues and windows, and values are smaller
-/// than in a real cluster. Times and the number of commands are not scaled.
+/// Factor by which throughputs, bounds of queues and windows, and sizes of values are smaller than
+/// in a real cluster. Times and numbers of commands are the same.
 const SCALE: u64 = 16;
 
-/// Returns the limits for all three protocols: the shipped ones, scaled, where the protocols agree.
-/// Elsewhere the largest or a larger one, so that more can be in flight than queues hold. As
-/// multiples of the shipped limits:
+/// Returns the limits of all three protocols: the shipped ones, divided by [`SCALE`]. Where the
+/// shipped limits of the protocols differ, it is the largest of them or more, so that more can be
+/// in flight than queues hold. The limits that differ from the shipped ones are:
 ///
-/// - unacknowledged bytes to one peer: twice in Raft, four times in Multi-Paxos (as shipped for the
-///   votes of basic Paxos, see its `bounded`);
+/// - unacknowledged bytes to one peer: two times the shipped limit in Raft, four times in
+///   Multi-Paxos (in basic Paxos as shipped for votes, see its `bounded`);
 /// - in basic Paxos, a catch-up reply: four times; commands that wait for a slot: four times the
 ///   bytes, the same number.
 ///
@@ -63,15 +63,15 @@ impl Plan {
             _ => MS / 10..MS,
         };
         plan.disk.sync = if rng.percent(70) { MS / 10..MS } else { MS..8 * MS };
-        // A slow disk has a quarter of the throughput, but syncs as fast.
+        // A slow disk has a quarter of the throughput; its syncs take no longer otherwise.
         plan.disk.slow_sync = plan.disk.sync.clone();
-        let mut costs = CapacityPlan::of(bandwidth, disk);
-        costs.lanes = LaneBounds { frames: 4096, bytes: (16 << 20) / SCALE as usize };
-        costs.apply /= SCALE;
-        costs.step /= SCALE;
-        costs.merged_bytes /= SCALE;
-        costs.round_bytes /= SCALE;
-        plan.capacity = Some(costs);
+        let mut throughputs = CapacityPlan::of(bandwidth, disk);
+        throughputs.lanes = LaneBounds { frames: 4096, bytes: (16 << 20) / SCALE as usize };
+        throughputs.apply /= SCALE;
+        throughputs.step /= SCALE;
+        throughputs.merged_bytes /= SCALE;
+        throughputs.round_bytes /= SCALE;
+        plan.capacity = Some(throughputs);
         plan.limits = Some(scaled_limits());
         let rate = capacity * rng.within(30..71) / 100;
         let seconds = |rng: &mut SimRng, range| MS * rng.within(range) as u32;
@@ -104,7 +104,10 @@ mod tests {
             let (capacity, load) = (plan.capacity.unwrap(), plan.load.unwrap());
             let share = load.rate * 100 / capacity.bandwidth.min(capacity.disk);
             assert!((29..=70).contains(&share), "seed {seed}: {share} %");
-            assert!(load.pause() <= 20 * MS, "seed {seed}: too few writes to measure a rate");
+            assert!(
+                load.write_interval() <= 20 * MS,
+                "seed {seed}: too few writes to measure a rate"
+            );
             seen.insert(load.disturbance.name());
         }
         assert_eq!(seen.len(), 4);

@@ -1,8 +1,8 @@
-//! Limits that a seed draws: small enough to be reached.
+//! Limits that a seed draws, small enough to be reached in a run.
 //!
 //! With the default limits no simulated log exceeds one message, no window fills and no request is
-//! rejected as busy, so the code that splits, waits and resumes would never run. Each seed
-//! therefore draws each limit, and half of them small.
+//! rejected as busy, so the code that splits messages, waits and resumes would never run. Therefore
+//! each seed draws its limits; each limit is small in half of the seeds.
 
 use crate::rng::SimRng;
 use std::fmt;
@@ -15,7 +15,7 @@ use synod_replica::ReplicaSettings;
 /// shorter than the smallest [`Bounds::open_bytes`] that is drawn.
 pub(crate) const MAX_PADDING: u64 = 600;
 const LEAST_OPEN_BYTES: u64 = 2048;
-/// Time within which the window must transmit all open slots: clients wait that long at most.
+/// Maximum time in which the windows transmit all open slots, so that clients do not wait longer.
 const MAX_OPEN_TIME_MS: u64 = 3000;
 /// Longest round trip, both disks included, at which the smallest windows carry the load of the
 /// clients.
@@ -33,7 +33,7 @@ pub struct LimitsPlan {
 /// Limits of a driver: see the fields of [`ReplicaSettings`] of the same names.
 #[derive(Clone, Debug)]
 pub struct DriverLimits {
-    /// Bytes of a frame of requests for another node.
+    /// Maximum bytes of requests in one frame to another node.
     pub forward_bytes: usize,
     /// Bytes of commands in flight to a leader.
     pub forward_window: usize,
@@ -117,21 +117,24 @@ impl fmt::Display for LimitsPlan {
         write!(
             f,
             "limits: messages of {message_bytes} bytes, windows of {window_messages} messages and \
-             {window_bytes} bytes, {open_slots} slots and {open_bytes} bytes open, {driver:?}"
+             {window_bytes} bytes, {open_slots} open slots of {open_bytes} bytes, {driver:?}"
         )?;
         match quorums {
             None => Ok(()),
-            Some((first, second)) => write!(f, ", quorums of {first} and {second}"),
+            Some((first, second)) => {
+                write!(f, ", quorums of {first} (phase 1) and {second} (phase 2)")
+            }
         }
     }
 }
 
-/// Draws sizes of intersecting quorums; one in four has a larger first quorum than necessary.
+/// Draws sizes of intersecting quorums; in one case of four the phase-1 quorum is larger than
+/// necessary.
 fn draw_quorums(rng: &mut SimRng, nodes: u64) -> (usize, usize) {
     let second = 1 + rng.below(nodes);
     let least = nodes + 1 - second;
     let first = if rng.percent(25) { rng.within(least..nodes + 1) } else { least };
-    let size = |count| usize::try_from(count).expect("a number of nodes");
+    let size = |count| usize::try_from(count).expect("the number of nodes exceeds usize");
     (size(first), size(second))
 }
 
@@ -152,9 +155,9 @@ mod tests {
             let raft = synod_raft::Config::new(NodeId(1), members.clone()).unwrap();
             assert!(Raft::bounded(raft, &bounds).is_some(), "{bounds:?}");
             let multi = synod_multi_paxos::Config::new(NodeId(1), members.clone()).unwrap();
-            let multi = MultiPaxos::bounded(multi, &bounds).expect("usable");
+            let multi = MultiPaxos::bounded(multi, &bounds).expect("the drawn limits are valid");
             let basic = synod_basic_paxos::Config::new(NodeId(1), members.clone()).unwrap();
-            let basic = BasicPaxos::bounded(basic, &bounds).expect("usable");
+            let basic = BasicPaxos::bounded(basic, &bounds).expect("the drawn limits are valid");
             assert_eq!(basic.limits().catch_up_bytes, bounds.message_bytes);
             assert_eq!(multi.limits().chunk_bytes, bounds.message_bytes);
             if let Some((first, second)) = bounds.quorums {

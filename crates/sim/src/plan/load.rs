@@ -3,31 +3,32 @@
 use crate::cluster::network::throughput::time_for;
 use std::time::Duration;
 
-/// Sustained load, and its disturbance.
+/// Sustained load and one disturbance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadPlan {
     /// Bytes of a written value.
     pub value: u64,
-    /// Bytes of values offered a second.
+    /// Offered load: bytes of values a second.
     pub rate: u64,
     /// Timeout of a client.
     pub timeout: Duration,
     /// The disturbance.
     pub disturbance: Disturbance,
-    /// Bytes that one read processes.
+    /// Bytes of state that one read reads.
     pub read_bytes: u64,
 }
 
 /// Disturbance under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disturbance {
-    /// So many bytes of writes arrive at once.
+    /// This many bytes of writes arrive at once.
     Burst(u64),
-    /// A node that does not lead is cut off for this long.
+    /// A node other than the leader is cut off for this long.
     Away(Duration),
-    /// A node's disk has a quarter of its throughput for this long: the leader's, if there is one.
+    /// The leader's disk (without a leader, one node's) has a quarter of its throughput for this
+    /// long.
     SlowDisk(Duration),
-    /// So many clients per node read its state without pause for this long.
+    /// This many clients per node read its state continuously for this long.
     Reads(u64, Duration),
 }
 
@@ -54,8 +55,8 @@ impl Disturbance {
 }
 
 impl LoadPlan {
-    /// Returns the time between two writes.
-    pub(crate) fn pause(&self) -> Duration {
+    /// Returns the interval between two writes.
+    pub(crate) fn write_interval(&self) -> Duration {
         time_for(self.value, self.rate)
     }
 }

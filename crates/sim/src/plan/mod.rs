@@ -1,4 +1,4 @@
-//! Plan of a run: all choices that a seed makes before the run starts.
+//! Plan of a run: all random choices made before the run starts.
 //!
 //! A run with every fault at a medium rate explores little, because faults mask one another. So
 //! each seed disables some faults and draws the rates of the others.
@@ -32,9 +32,9 @@ pub struct Plan {
     pub limits: Option<LimitsPlan>,
     /// Rates and durations of faults.
     pub injection: InjectionPlan,
-    /// Factor by which faults last longer than usual.
+    /// Factor by which the time of faults is longer than usual.
     pub fault_time_factor: u32,
-    /// Capacities; with `None`, bytes take no time and queues have no bounds.
+    /// Limits of throughput; `None` means unlimited throughput and unbounded queues.
     pub capacity: Option<CapacityPlan>,
     /// Sustained load and one disturbance, instead of the usual faults and clients.
     pub load: Option<LoadPlan>,
@@ -51,13 +51,13 @@ pub struct CapacityPlan {
     pub disk: u64,
     /// Bytes a second of the log's disk while it is slow.
     pub slow_disk: u64,
-    /// Size up to which waiting batches are merged into one sync.
+    /// Maximum bytes of waiting batches that one sync covers.
     pub merged_bytes: u64,
     /// Bytes a second that the apply thread applies or reads.
     pub apply: u64,
     /// Bytes a second that the driver's thread processes.
     pub step: u64,
-    /// Size up to which a round takes frames.
+    /// Bytes of frames after which a driver round takes no more.
     pub round_bytes: u64,
     /// Additional time of the driver's thread for each event.
     pub step_each: Duration,
@@ -66,8 +66,8 @@ pub struct CapacityPlan {
 }
 
 impl CapacityPlan {
-    /// Returns capacities with this bandwidth and disk throughput, and threads that rarely limit
-    /// them.
+    /// Returns a plan with this bandwidth and disk throughput, in bytes a second. Its threads are
+    /// rarely the bottleneck.
     #[must_use]
     pub fn of(bandwidth: u64, disk: u64) -> Self {
         Self {
@@ -119,9 +119,9 @@ pub struct DiskPlan {
     pub sync: Range<Duration>,
     /// Duration of a sync while the disk is slow.
     pub slow_sync: Range<Duration>,
-    /// Probability that a sync covers only a part of the queue.
+    /// Probability that a sync covers only some of the queued batches.
     pub split: u32,
-    /// Time that the apply thread needs for its queue; zero applies at once.
+    /// Time in which the apply thread completes its queue; zero completes it at once.
     pub apply: Range<Duration>,
     /// Time between two writes of the state.
     pub persist: Range<Duration>,
@@ -134,15 +134,16 @@ pub struct DiskPlan {
 /// Clients.
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
-    /// Time between two arrivals of operations; `None` leaves clients to the caller.
+    /// Interval between two arrivals of operations; with `None`, only the caller submits
+    /// operations.
     pub pause: Option<Range<Duration>>,
-    /// Number of operations that arrive together, at one node.
+    /// Number of operations that arrive together at one node.
     pub burst: Range<u64>,
     /// Number of different keys.
     pub keys: u64,
     /// Timeout of a client.
     pub timeout: Range<Duration>,
-    /// Operations a second below which bursts grow.
+    /// Rate of acknowledged operations, per second, below which bursts grow.
     pub target: u64,
     /// Longest padding of a written value, in bytes.
     pub padding: u64,
@@ -171,8 +172,8 @@ pub struct InjectionPlan {
 const MS: Duration = Duration::from_millis(1);
 
 impl Plan {
-    /// Returns the plan of a cluster without faults: short delays, fast disks, no clients of its
-    /// own.
+    /// Returns the plan of a cluster without faults, with short delays and fast disks. Only the
+    /// caller submits operations.
     #[must_use]
     pub fn healthy(nodes: u64) -> Self {
         Self {

@@ -69,7 +69,7 @@ impl Campaign {
         names.filter(|name| !self.faults.contains_key(name)).collect()
     }
 
-    /// Returns the counted_share of the seeds that count, from 0 to 1.
+    /// Returns the share of the seeds that count, from 0 to 1.
     #[must_use]
     pub fn counted_share(&self) -> f64 {
         self.counted as f64 / self.seeds.max(1) as f64
@@ -86,21 +86,21 @@ impl Campaign {
     /// count.
     #[must_use]
     pub fn inconclusive_reasons(&self) -> Vec<String> {
-        let mut inconclusive_reasons = Vec::new();
+        let mut reasons = Vec::new();
         if self.is_large() && !self.missing_faults().is_empty() {
-            inconclusive_reasons.push(format!(
+            reasons.push(format!(
                 "these faults never fired under load: {}",
                 self.missing_faults().join(", ")
             ));
         }
         if self.is_inconclusive() {
-            inconclusive_reasons.push(format!(
+            reasons.push(format!(
                 "only {} of {} seeds count: in the others, too few operations completed, or a \
                  family of faults did not occur under load",
                 self.counted, self.seeds
             ));
         }
-        inconclusive_reasons
+        reasons
     }
 
     /// Returns whether less than half of the seeds of a large campaign count. More seeds would not
@@ -109,7 +109,8 @@ impl Campaign {
         self.is_large() && self.counted_share() < MIN_COUNTED_SHARE
     }
 
-    /// Returns whether there are no violations and no [inconclusive_reasons](Self::inconclusive_reasons).
+    /// Returns whether there are no violations, and no
+    /// [reasons](Self::inconclusive_reasons) why the campaign is inconclusive.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.inconclusive_reasons().is_empty()

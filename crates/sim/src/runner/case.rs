@@ -19,7 +19,7 @@ use std::time::Duration;
 /// liveness_timeout_ms 10000
 /// violation two leaders
 ///
-/// at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+/// at 12.500000000 crash 2 keeps 0 all drops_in_flight down 0.500000000
 /// ```
 ///
 /// Settings are named after the [options](RunOptions); times are in milliseconds. `nodes` and `ops`
@@ -175,7 +175,7 @@ ops 64
 history_only true
 violation two leaders
 
-at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+at 12.500000000 crash 2 keeps 0 all drops_in_flight down 0.500000000
 message 1>3#57 loss
 ";
 

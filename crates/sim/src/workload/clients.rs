@@ -9,7 +9,7 @@ use synod_types::{Instant, NodeId, Slot};
 #[derive(Debug)]
 pub(crate) struct Clients {
     operations: Vec<Operation>,
-    /// Maximum number of operations that begin at random while faults fire.
+    /// Maximum number of operations; those after the end of all faults are not limited.
     pub(crate) most: u64,
     /// Pending operations, by the node that received them.
     pending: Vec<BTreeSet<u64>>,
@@ -19,14 +19,14 @@ pub(crate) struct Clients {
     pub(crate) expected: ExpectedValues,
     /// Highest slot acknowledged to any client.
     pub(crate) floor: Slot,
-    /// Start of the newest operation that was done.
+    /// Latest start of a completed operation.
     pub(crate) newest_begin_done: Instant,
     begun: Vec<Instant>,
-    /// Time from which on every operation must be done.
+    /// Start time from which every operation must complete.
     pub(crate) must_serve: Option<Instant>,
-    /// True if limits are small enough that a working node may reject an operation as busy.
+    /// True if limits may be so small that a working node rejects an operation as busy.
     pub(crate) may_reject: bool,
-    /// Operation that should have been done and was not.
+    /// First operation that had to complete and did not.
     pub(crate) unserved: Option<u64>,
 }
 
@@ -89,10 +89,10 @@ impl Clients {
 
     /// Ends an operation.
     pub(crate) fn finish(&mut self, id: u64, state: OperationState) {
-        let index = usize::try_from(id).expect("known operations");
+        let index = usize::try_from(id).expect("ids are returned by `begin`");
         let operation = &mut self.operations[index];
         operation.state = state;
-        let node = usize::try_from(operation.node.0 - 1).expect("known nodes");
+        let node = usize::try_from(operation.node.0 - 1).expect("nodes are numbered from 1");
         if !self.pending[node].remove(&id) {
             return;
         }

@@ -1,5 +1,5 @@
-//! The replicated state machine of a simulated cluster: the shipped one, with a number around each
-//! command that identifies lost, repeated and reordered commands.
+//! Replicated state machine of a simulated cluster: the shipped store, with a unique number before
+//! each command and reply, so that checks detect lost, repeated and reordered commands.
 
 use bytes::Bytes;
 use std::fmt;
@@ -124,34 +124,34 @@ impl StateReader for Machine {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.body {
-            kv::Command::Put(put) => f.write_str(&put_in_words(put)),
-            kv::Command::DeleteRange(delete) => f.write_str(&delete_in_words(delete)),
-            kv::Command::Txn(txn) => f.write_str(&txn_in_words(txn)),
-            kv::Command::Query(kv::Query::Range(range)) => f.write_str(&range_in_words(range)),
-            kv::Command::Query(kv::Query::Txn(txn)) => f.write_str(&txn_in_words(txn)),
+            kv::Command::Put(put) => f.write_str(&describe_put(put)),
+            kv::Command::DeleteRange(delete) => f.write_str(&describe_delete(delete)),
+            kv::Command::Txn(txn) => f.write_str(&describe_txn(txn)),
+            kv::Command::Query(kv::Query::Range(range)) => f.write_str(&describe_range(range)),
+            kv::Command::Query(kv::Query::Txn(txn)) => f.write_str(&describe_txn(txn)),
             kv::Command::Query(kv::Query::Revision) => f.write_str("get the revision"),
         }
     }
 }
 
-fn put_in_words(put: &kv::Put) -> String {
+fn describe_put(put: &kv::Put) -> String {
     format!("{}={}", text(&put.key), text(put.value.as_deref().unwrap_or_default()))
 }
 
-fn delete_in_words(delete: &kv::DeleteRange) -> String {
+fn describe_delete(delete: &kv::DeleteRange) -> String {
     format!("delete {}", text(delete.keys.start()))
 }
 
-fn range_in_words(range: &kv::Range) -> String {
+fn describe_range(range: &kv::Range) -> String {
     format!("get {}", text(range.keys.start()))
 }
 
-fn txn_in_words(txn: &kv::Txn) -> String {
+fn describe_txn(txn: &kv::Txn) -> String {
     let branch = |ops: &[kv::Op]| {
         let words = ops.iter().map(|op| match op {
-            kv::Op::Put(put) => put_in_words(put),
-            kv::Op::DeleteRange(delete) => delete_in_words(delete),
-            kv::Op::Range(range) => range_in_words(range),
+            kv::Op::Put(put) => describe_put(put),
+            kv::Op::DeleteRange(delete) => describe_delete(delete),
+            kv::Op::Range(range) => describe_range(range),
         });
         words.collect::<Vec<_>>().join(", ")
     };
@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_names_its_command_and_the_machine_its_last() {
+    fn reply_and_last_query_contain_the_id_of_the_command() {
         let mut machine = Machine::default();
         let command = Command::put(7, b'k', "v");
         let (reply, changes) = machine.apply_alone(command.id, &command.encode());
         assert!(!changes.as_slice().is_empty());
-        let (id, said) = read_reply(&reply).unwrap();
-        assert_eq!((id, said.answer.is_ok()), (7, true));
+        let (id, answer) = read_reply(&reply).unwrap();
+        assert_eq!((id, answer.answer.is_ok()), (7, true));
         let last = Last::decode(&machine.query(LAST).unwrap()).unwrap();
         assert_eq!(last, Last { slot: Slot(7), id: 7, reply });
         assert_eq!(value_in(|query| machine.query(query).ok(), b'k').as_deref(), Some(&b"v"[..]));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_command_bytes_change_nothing() {
+    fn invalid_command_leaves_the_state_unchanged() {
         let mut machine = Machine::default();
         for (slot, command) in [(1, &b"short"[..]), (2, b"eightbytes and nonsense")] {
             assert!(machine.apply_alone(slot, command).1.is_empty());

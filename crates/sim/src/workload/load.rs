@@ -1,10 +1,11 @@
 //! Load runs: sustained load, one disturbance, and the recovery.
 //!
 //! A load run offers writes at a drawn fraction of the capacity of links and disks, whether or not
-//! earlier ones have completed. After some seconds a burst or a temporary fault occurs. From its
-//! end on, throughput must return to nine tenths of its former value within twice the time that the
-//! remaining capacity needs for the backlog. At no time may the bytes sent or written per command
-//! multiply. A cluster that reacts to overload with more work fails this check.
+//! earlier ones have completed. After some seconds a burst or a temporary fault occurs. After its
+//! end, throughput must return to nine tenths of its former value within twice the time in which
+//! the spare capacity drains the backlog, plus margins. In the whole run, the bytes sent or written
+//! per command must stay near their earlier values, so a cluster that retransmits more under
+//! overload fails.
 
 use crate::check::replies::OperationState;
 use crate::rng::SimRng;
@@ -25,7 +26,7 @@ pub(crate) struct Load {
     pub(crate) reads_until: Instant,
     /// Pending writes: their bytes and start.
     pub(crate) pending: BTreeMap<u64, (u64, Instant)>,
-    /// Bytes of chosen values, including those whose clients had timed out.
+    /// Bytes of chosen values that took effect, even if their clients had timed out.
     pub(crate) chosen: u64,
     /// Bytes of values chosen again, which had no effect.
     pub(crate) repeated: u64,
@@ -35,7 +36,7 @@ pub(crate) struct Load {
     pub(crate) acknowledged: u64,
     /// Bytes of writes that were rejected or timed out.
     pub(crate) failed: u64,
-    /// Acknowledged bytes by [`SLICE`] since the start.
+    /// Acknowledged bytes in each [`SLICE`] since the start.
     slices: Vec<u64>,
     /// Latency of each acknowledged write, and the slice in which it ended.
     latencies: Vec<(usize, Duration)>,
@@ -59,7 +60,7 @@ impl Load {
         }
     }
 
-    /// Records the end of an operation.
+    /// Records the end of a write; ignores other operations.
     pub(crate) fn ended(&mut self, now: Instant, id: u64, state: OperationState) {
         let Some((bytes, begun)) = self.pending.remove(&id) else { return };
         if !matches!(state, OperationState::Done(_)) {
@@ -83,7 +84,7 @@ impl Load {
         all.get((all.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    /// Records a chosen value; `is_new`: it took effect.
+    /// Records a chosen value. `is_new` is true if it took effect.
     pub(crate) fn chose(&mut self, bytes: u64, is_new: bool) {
         match is_new {
             true => self.chosen += bytes,
@@ -121,26 +122,27 @@ pub struct LoadFigures {
     pub delay: Duration,
     /// Acknowledged bytes of values a second before the disturbance.
     pub steady: u64,
-    /// 99th percentile of the write latency before the disturbance, and during it.
+    /// 99th percentiles of the write latency before and during the disturbance.
     pub latencies: [Duration; 2],
-    /// Time from the end of the disturbance to the end of the last window with throughput below
-    /// nine tenths of that.
+    /// Time from the end of the disturbance until every window has at least nine tenths of the
+    /// throughput `steady`.
     pub recovered_after: Duration,
-    /// Bound of that time.
+    /// Maximum of `recovered_after`.
     pub bound: Duration,
-    /// Bytes sent for each thousand bytes that the chosen values need: one copy per other node.
+    /// Bytes sent in the whole run, in thousandths of one copy of each chosen value per other node.
     pub sent: u64,
-    /// Bytes written to logs for each thousand bytes that they need: one copy per node.
+    /// Bytes written to logs in the whole run, in thousandths of one copy of each chosen value per
+    /// node.
     pub written: u64,
-    /// Bytes sent, likewise, before the disturbance.
+    /// Like `sent`, before the disturbance.
     pub steady_sent: u64,
-    /// Bytes written, likewise, before the disturbance.
+    /// Like `written`, before the disturbance.
     pub steady_written: u64,
     /// Frames dropped because their lane was full.
     pub dropped: u64,
-    /// Bytes of commands chosen again, for each thousand bytes of commands chosen first.
+    /// Bytes of commands chosen again without effect, in thousandths of the bytes that took effect.
     pub repeated: u64,
-    /// Number of rounds (terms) that passed.
+    /// Increase of the highest ballot round (term) since the start of the measurement.
     pub rounds: u64,
     /// Bytes of all writes.
     pub offered: u64,

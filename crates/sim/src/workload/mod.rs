@@ -55,8 +55,8 @@ impl Workload {
         }
     }
 
-    /// Draws a burst of operations at a healthy node, with its own RNG; `None` if no healthy node
-    /// runs. Bursts grow while fewer operations are served than planned.
+    /// Draws a burst of operations at a healthy node, with an RNG of its own. Returns `None` if no
+    /// healthy node runs. Bursts grow while fewer operations are acknowledged than planned.
     pub(crate) fn draw_burst<P: Protocol>(
         &mut self,
         world: &World<P>,
@@ -79,7 +79,7 @@ impl Workload {
         Some(Burst { node, size: size.min(room).min(left), rng })
     }
 
-    /// Begins an operation of any kind, or retries a rejected one.
+    /// Draws an operation or retries a rejected one, and returns the event for its node.
     pub(crate) fn draw_operation<P: Protocol>(
         &mut self,
         world: &World<P>,
@@ -123,7 +123,7 @@ impl Workload {
         Event::Request { token: Token(id), command, deadline }
     }
 
-    /// Begins a write of a load run at a running node, and returns it with the node.
+    /// Begins a write of a load run at a running node. Returns the node and the event for it.
     pub(crate) fn begin_load_write<P: Protocol>(
         &mut self,
         world: &World<P>,

@@ -1,5 +1,5 @@
-//! Operations of clients: their draws, and their translation to the store's commands and to the
-//! checker's operations.
+//! Operations of clients: their random draws as operations of the checker, and their translation to
+//! commands of the store.
 //!
 //! The simulator draws the checker's operations and translates them, so the store and the checker
 //! always see the same operation. Every write has a unique value: a read value identifies its
@@ -59,7 +59,7 @@ fn partner(number: u64, keys: u64) -> Option<Value> {
     (other < keys).then(|| key(other))
 }
 
-/// Draws a read of a key, or of a pair at one instant.
+/// Draws a read of a key, or of a pair in one transaction.
 pub(crate) fn read(rng: &mut SimRng, number: u64, keys: u64) -> Op {
     match partner(number, keys).filter(|_| rng.percent(25)) {
         Some(other) => Txn::new().then(TxnOp::get(key(number))).then(TxnOp::get(other)).into(),
@@ -112,7 +112,7 @@ pub(crate) fn query(op: &Op) -> kv::Query {
     match op {
         Op::Get { key } => kv::Query::Range(kv::Range::new(one(key))),
         Op::Txn(txn) => kv::Query::Txn(transactional(txn)),
-        op => unreachable!("{op} is no read"),
+        op => unreachable!("{op} is not a read"),
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! at 12.345678901 isolate 1>2,1>3,2>1,3>1 for 2.300000000
-//! at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+//! at 12.500000000 crash 2 keeps 0 all drops_in_flight down 0.500000000
 //! message 1>3#57 delay_spike 0.120000000
 //! ```
 //!
 //! Times are in seconds, nodes are numbered from 1, and `1>3#57` is the 58th message from node 1 to
-//! node 3. A crash keeps the given numbers of unsynced batches of the log and of the state, loses
-//! the messages of the node in flight if it is marked `drops_in_flight`, and lasts for the time after
-//! `down`.
+//! node 3. A crash keeps the given numbers of unsynced batches of the log and of the state. It also
+//! loses the node's messages in flight if `drops_in_flight` is present. The node restarts after the
+//! time that follows `down`.
 
 use super::{
     CrashSpec, FaultEffect, MessageFault, NodeFault, Schedule, ScheduleEntry, ScheduleError,
@@ -80,11 +80,11 @@ impl fmt::Display for FaultEffect {
                 Ok(())
             }
             Self::Stall(node, time) => write!(f, "{} for {}", node + 1, Seconds(*time)),
-            Self::CorruptDisk(crash, place) => write!(f, "{crash} place {place}"),
+            Self::CorruptDisk(crash, seed) => write!(f, "{crash} seed {seed}"),
             Self::FailDisk(crash, time) => write!(f, "{crash} for {}", Seconds(*time)),
             Self::ClockShift(node, by) => write!(f, "{} by {}", node + 1, Seconds(*by)),
             Self::ClockDrift(node, drift_ppm, time) => {
-                write!(f, "{} gains {drift_ppm} for {}", node + 1, Seconds(*time))
+                write!(f, "{} ppm {drift_ppm} for {}", node + 1, Seconds(*time))
             }
         }
     }
@@ -93,9 +93,9 @@ impl fmt::Display for FaultEffect {
 impl fmt::Display for CrashSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (keep, keep_state) = (Keep(self.keep), Keep(self.keep_state));
-        let muted = if self.drops_in_flight { "muted " } else { "" };
+        let drops_in_flight = if self.drops_in_flight { "drops_in_flight " } else { "" };
         let (node, down) = (self.node + 1, Seconds(self.down));
-        write!(f, "{node} keeps {keep} {keep_state} {muted}down {down}")
+        write!(f, "{node} keeps {keep} {keep_state} {drops_in_flight}down {down}")
     }
 }
 
@@ -243,7 +243,7 @@ impl<'a> Words<'a> {
             }
             Fault::LoseAnyOrder | Fault::TornWrite | Fault::BitFlip | Fault::MisdirectedWrite => {
                 let crash = self.crash()?;
-                self.expect("place")?;
+                self.expect("seed")?;
                 let word = self.next()?;
                 Ok(FaultEffect::CorruptDisk(crash, self.number(word)?))
             }
@@ -255,7 +255,7 @@ impl<'a> Words<'a> {
             }
             Fault::Drift => {
                 let node = self.next_node()?;
-                self.expect("gains")?;
+                self.expect("ppm")?;
                 let word = self.next()?;
                 Ok(FaultEffect::ClockDrift(node, self.number(word)?, self.time_after("for")?))
             }
@@ -288,13 +288,13 @@ impl<'a> Words<'a> {
         self.expect("keeps")?;
         let (keep, keep_state) = (self.keep()?, self.keep()?);
         let word = self.next()?;
-        let muted = word == "muted";
-        if muted {
+        let drops_in_flight = word == "drops_in_flight";
+        if drops_in_flight {
             self.expect("down")?;
         } else if word != "down" {
             return Err(self.unexpected(word));
         }
-        Ok(CrashSpec { node, keep, keep_state, drops_in_flight: muted, down: self.seconds()? })
+        Ok(CrashSpec { node, keep, keep_state, drops_in_flight, down: self.seconds()? })
     }
 
     fn keep(&mut self) -> Result<Option<usize>, ScheduleError> {
@@ -311,13 +311,13 @@ mod tests {
 
     const TEXT: &str = "\
 at 0.000000007 one_way 1>2,3>2 for 2.300000000
-at 12.500000000 crash 2 keeps 0 all muted down 0.500000000
+at 12.500000000 crash 2 keeps 0 all drops_in_flight down 0.500000000
 at 12.500000001 crash_all 1 keeps all 3 down 0.000000000 and 5 keeps 1 0 down 2.000000000
 at 13.000000000 slow_disk 4 for 0.250000000
-at 13.000000000 bit_flip 1 keeps 0 all down 0.250000000 place 18446744073709551615
+at 13.000000000 bit_flip 1 keeps 0 all down 0.250000000 seed 18446744073709551615
 at 13.000000000 disk_full 1 keeps 0 all down 0.250000000 for 3.000000000
 at 13.000000000 jump_back 4 by 0.250000000
-at 14.000000000 drift 1 gains -20000 for 3.000000000
+at 14.000000000 drift 1 ppm -20000 for 3.000000000
 message 1>3#0 loss
 message 1>3#57 delay_spike 0.120000000
 message 1>3#57 reorder
