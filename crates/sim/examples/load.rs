@@ -38,7 +38,9 @@ fn main() -> ExitCode {
 fn runs<P: Protocol>(seeds: std::ops::Range<u64>, config: fn(NodeId, &Membership) -> P::Config) {
     let options = RunOptions { kind: RunKind::Load, ..RunOptions::default() };
     println!(
-        "seed what      KB/s  back/bound s   sent (steady)   written       lost  rounds failed"
+        "seed disturbance, KB/s (steady, link, disk), delay ms, recovered and bound s, \
+         sent (steady), written (steady),\n     \
+         repeated, dropped frames, rounds, failed, write latency before/during"
     );
     for seed in seeds {
         let report = run_seed::<P>(config, seed, &options);

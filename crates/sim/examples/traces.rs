@@ -1,4 +1,5 @@
-//! Prints fingerprints of some seeds of every protocol: equal for every build, on every machine.
+//! Prints the fingerprints of three seeds of each protocol. They are equal in every build, on every
+//! machine.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub fn traces() -> String {
                 let report = run_seed::<$protocol>(config, seed, &options);
                 let name = <$protocol as synod_consensus::Protocol>::NAME;
                 let (hash, events, ops) = (report.hash, report.events, report.ops);
-                writeln!(lines, "{name} {seed} {hash:016x} {events} {ops}").expect("room");
+                writeln!(lines, "{name} {seed} {hash:016x} {events} {ops}")
+                    .expect("writing to a string cannot fail");
             }
         };
     }

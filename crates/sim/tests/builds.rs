@@ -1,4 +1,4 @@
-//! A seed gives the same results in debug and in release.
+//! A seed gives the same results in debug and release builds.
 
 #[allow(dead_code, reason = "the example's main function")]
 #[path = "../examples/traces.rs"]
@@ -6,11 +6,11 @@ mod traces;
 
 use std::process::Command;
 
-/// Compares this build's results with those of the other profile, which cargo builds and runs. So
-/// the test needs no pinned hashes. The example's dependencies are plain Rust: the build takes a
-/// minute at most, once.
+/// Compares the results of this build with those of the other profile, which the test builds and
+/// runs with cargo. The example depends on plain Rust only, so the first build takes at most a
+/// minute.
 #[test]
-fn debug_and_release_builds_produce_the_same_digest() {
+fn debug_and_release_builds_produce_the_same_hashes() {
     let other = if cfg!(debug_assertions) { "release" } else { "dev" };
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--package", "synod-sim", "--example", "traces"])

@@ -49,13 +49,13 @@ fn passes<P: Protocol>(config: fn(NodeId, &Membership) -> P::Config) {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "too slow without optimisation")]
-fn raft_passes() {
+fn raft_passes_20_simulated_hours() {
     passes::<Raft>(|id, members| synod_raft::Config::new(id, members.clone()).unwrap());
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "too slow without optimisation")]
-fn multi_paxos_passes() {
+fn multi_paxos_passes_20_simulated_hours() {
     passes::<MultiPaxos>(|id, members| {
         synod_multi_paxos::Config::new(id, members.clone()).unwrap()
     });
@@ -63,7 +63,7 @@ fn multi_paxos_passes() {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "too slow without optimisation")]
-fn basic_paxos_passes() {
+fn basic_paxos_passes_20_simulated_hours() {
     passes::<BasicPaxos>(|id, members| {
         synod_basic_paxos::Config::new(id, members.clone()).unwrap()
     });

@@ -1,4 +1,4 @@
-//! A search ends at its goal, with the same result on any number of threads.
+//! Tests of searches: when they end, and that the result does not depend on the number of threads.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use synod_sim::search::{Hours, SearchHost, SearchOutcome, SearchRequest, Target,
 use synod_sim::{Fault, RunOptions, RunReport, Violation, ViolationKind};
 use synod_types::Instant;
 
-/// Returns a fake report: every hundredth seed fails, and all but every tenth count.
+/// Returns a fake report. Seeds that end in 99 fail, seeds that end in 0 do not count.
 fn fake_report(seed: u64) -> RunReport {
     let violation = (seed % 100 == 99).then(|| Violation {
         kind: ViolationKind::TwoLeaders,
@@ -82,7 +82,7 @@ fn search_ends_at_the_first_violation_and_prints_its_replay_command() {
 }
 
 #[test]
-fn search_that_keeps_going_runs_every_seed_once() {
+fn search_with_keep_going_runs_every_seed_once() {
     let request = SearchRequest { seeds: 3..340, keep_going: true, ..SearchRequest::default() };
     let (verdict, lines) = run(&request);
     let counts = |seed: &u64| seed % 100 != 99 && !seed.is_multiple_of(10);
@@ -109,7 +109,7 @@ fn search_fails_when_seeds_run_out_before_the_hours() {
 }
 
 #[test]
-fn search_without_counted_seeds_ends_before_its_hours() {
+fn search_ends_early_if_no_seed_counts() {
     let uncounted = |seed| RunReport { counted: false, violation: None, ..fake_report(seed) };
     let target = Target::from_fn("uncounted", "search", move |spec| uncounted(spec.seed).into());
     let host = ThreadedHost(2, Mutex::default());

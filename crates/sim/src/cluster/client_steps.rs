@@ -1,4 +1,4 @@
-//! Clients of a cluster: arrivals, replies, and operations of a test.
+//! Clients of a cluster: arrivals of operations, replies, and operations that a test submits.
 
 use super::Cluster;
 use super::event::{LoadArrival, SimEvent};
@@ -90,7 +90,7 @@ impl<P: Protocol> Cluster<P> {
         self.world.queue.push(self.world.now, SimEvent::LoadArrival(LoadArrival::Write));
     }
 
-    /// Submits writes of so many bytes at once.
+    /// Submits writes of this many bytes at once.
     pub(crate) fn submit_load_burst(&mut self, plan: &LoadPlan, bytes: u64) {
         for _ in 0..bytes.div_ceil(plan.value) {
             self.submit_load_write(plan);
@@ -272,7 +272,7 @@ mod tests {
         assert!(found.explanation.contains(r#"2: get "a" -> "old""#), "{found}");
     }
 
-    /// A node replies `again` to a completed operation.
+    /// Replies to a completed operation with `again`. Returns the violation.
     fn second_reply(again: &Outcome) -> ViolationKind {
         let config = |id, members: &synod_types::Membership| {
             Config::new(id, members.clone()).expect("the nodes are members")

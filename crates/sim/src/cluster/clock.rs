@@ -1,4 +1,4 @@
-//! A node's clock, which differs from the simulation's.
+//! A node's clock, which may differ from simulated time.
 
 use std::time::Duration;
 use synod_types::Instant;
@@ -38,7 +38,7 @@ impl Clock {
     }
 
     /// Returns the first simulated time at which the clock shows `local` or more, if nothing
-    /// changes it. Returns `since` if it showed that before its last change.
+    /// changes it. Returns the time of the last change if the clock showed it already then.
     pub(crate) fn when(&self, local: Instant) -> Instant {
         let left = local.since(self.shown);
         if self.drift_ppm == 0 {
@@ -74,7 +74,7 @@ impl Clock {
         (self.since, self.shown) = (now, shown);
     }
 
-    /// Returns the clock's advance in a million units of simulated time.
+    /// Returns the time that the clock advances in a million units of simulated time.
     fn pace(&self) -> u128 {
         (1_000_000 + i128::from(self.drift_ppm)).max(1).unsigned_abs()
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn when_returns_the_first_time_of_a_reading() {
+    fn when_returns_the_earliest_time_at_which_the_clock_shows_a_reading() {
         let mut clock = Clock::new();
         for drift_ppm in [0, 7, -7, 199_999, -199_999] {
             clock.drift(at(5), drift_ppm);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn repaired_clock_is_ahead_of_all_its_readings() {
+    fn repaired_clock_is_ahead_of_all_earlier_readings() {
         let mut clock = Clock::new();
         clock.jump_ahead(at(1), Duration::from_secs(5));
         assert_eq!(clock.read(at(2)), at(7));

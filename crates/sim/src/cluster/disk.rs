@@ -17,7 +17,7 @@ use synod_types::{GroupId, Incarnation, Instant, Seq};
 pub(crate) struct Disk<P: Protocol> {
     memory: MemoryDisk,
     log: MemoryLog,
-    /// Durable image of the log's disk, as the protocol reads it.
+    /// Durable content of the log, decoded.
     pub(crate) synced: Saved<P>,
     /// Writes that became durable since the last check.
     pub(crate) newly_durable: Vec<Write<P>>,
@@ -36,8 +36,8 @@ pub(crate) struct Disk<P: Protocol> {
     pub(crate) failing_sync: Option<(Fault, CrashSpec, Duration)>,
     /// Time before which the disk cannot be opened, and the fault.
     pub(crate) unreadable: Option<(Fault, Instant)>,
-    /// Images of which a corrupted disk may load one; `None` if it was not corrupted since it was
-    /// last loaded.
+    /// Contents as which a corrupted log may legally load. `None` if it was not corrupted since the
+    /// last load.
     pub(crate) corrupted: Option<Vec<Saved<P>>>,
 }
 
@@ -92,8 +92,7 @@ impl<P: Protocol> Disk<P> {
         self.queue.push_back(Pending { seq, batch, writes, bytes });
     }
 
-    /// Returns the number of oldest batches that fit into so many bytes; at least one, as a batch
-    /// is never split.
+    /// Returns the number of oldest batches that fit into this many bytes, at least one.
     pub(crate) fn batches_within(&self, bytes: u64) -> usize {
         let sums = self.queue.iter().scan(0, |sum, pending| {
             *sum += pending.bytes;
@@ -107,8 +106,8 @@ impl<P: Protocol> Disk<P> {
         self.queue.iter().take(self.syncing).map(|pending| pending.bytes).sum()
     }
 
-    /// Begins a sync of the oldest `count` batches, if none is in progress and there is something
-    /// to write.
+    /// Begins a sync, if none is in progress and batches are queued. `count` returns how many of
+    /// the queued batches it covers, oldest first. Returns whether a sync began.
     pub(crate) fn begin_sync(&mut self, count: impl FnOnce(usize) -> usize) -> bool {
         if self.syncing > 0 || self.queue.is_empty() {
             return false;
@@ -124,7 +123,7 @@ impl<P: Protocol> Disk<P> {
         self.make_durable(covered)
     }
 
-    /// Writes the oldest `count` batches as one.
+    /// Commits the oldest `count` batches to the durable log as one batch.
     fn make_durable(&mut self, count: usize) -> Result<Option<Seq>, StorageError> {
         let mut merged = Batch::default();
         let mut last = None;
@@ -165,8 +164,8 @@ impl<P: Protocol> Disk<P> {
         Ok(lost)
     }
 
-    /// Returns the records of the log's disk after a crash that corrupts it as this kind of fault
-    /// does, and all images as which it may legally load.
+    /// Returns the records of the log after a crash with this kind of corruption, and all contents
+    /// as which they may legally load.
     pub(crate) fn corrupt(
         &self,
         fault: Fault,
@@ -198,7 +197,7 @@ impl<P: Protocol> Disk<P> {
     }
 }
 
-/// Returns the size of an operation on the disk: its content and a record header.
+/// Returns the size of an operation on disk: its content and a record header.
 fn op_bytes(op: &LogOp) -> u64 {
     const RECORD_HEADER: usize = 32;
     let content = match op {

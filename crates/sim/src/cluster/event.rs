@@ -10,13 +10,13 @@ use synod_replica::Event;
 /// once that boot of the node has ended.
 #[derive(Debug)]
 pub(crate) enum SimEvent {
-    /// A message arrives; `intact`: no bit of it was flipped in flight.
+    /// A frame arrives. `intact` is false if a bit was flipped in flight.
     DeliverFrame { link: Link, frame: SentFrame, intact: bool },
     /// A frame has left on a link with limited bandwidth.
     Transmitted { link: Link },
     /// A message arrives again, long after it was sent.
     ReplayFrame { link: Link, frame: SentFrame },
-    /// A node's driver begins a round over its inbox, where rounds take time.
+    /// A node's driver begins a round over its inbox. Only if the plan limits throughput.
     DriverRound { node: usize, boot: u64 },
     /// A timer of a node's driver is due.
     Wake { node: usize, boot: u64 },
@@ -42,9 +42,9 @@ pub(crate) enum SimEvent {
     ClientArrival,
     /// Clients of a load run submit operations.
     LoadArrival(LoadArrival),
-    /// The effect of a fault of this kind is drawn and applied.
+    /// Time to draw and apply a fault of this kind.
     DrawFault(Fault),
-    /// A fault hits a node at a chosen point of its boot.
+    /// A fault targets a node, unless this boot of the node has ended.
     TargetFault { node: usize, boot: u64, fault: Fault },
     /// A fault of a schedule is applied.
     ApplyFault(NodeFault),

@@ -22,7 +22,7 @@ impl<P: Protocol> Cluster<P> {
         self.apply_fault(NodeFault { fault, effect })
     }
 
-    /// Applies a fault that targets a node at this point of its boot.
+    /// Applies a fault that targets a node, unless this boot has ended.
     pub(crate) fn on_targeted_fault(&mut self, node: usize, boot: u64, fault: Fault) -> Checked {
         if !self.faults.is_active || self.world.nodes[node].boot != boot {
             return Ok(());
@@ -38,8 +38,8 @@ impl<P: Protocol> Cluster<P> {
         }
         let NodeFault { fault, effect } = &node_fault;
         if !matches!(effect, FaultEffect::FailDisk(..)) {
-            // A clock that is skewed from the start is skewed under load, too. Disk failures count
-            // when they take effect.
+            // Clock skews last for the whole run, so they count as under load. Disk failures are
+            // counted when they take effect.
             self.faults.count(*fault, self.workload.clients.is_loaded() || *fault == Fault::Skew);
         }
         self.world.fold(9, 0, *fault as u64);
@@ -131,7 +131,7 @@ impl<P: Protocol> Cluster<P> {
     fn crash_nodes(&mut self, crashes: &[CrashSpec]) -> Checked {
         for crash in crashes {
             if self.world.nodes[crash.node].is_up() {
-                self.kill(crash)?;
+                self.crash_node(crash)?;
                 let at = self.world.now + crash.down;
                 self.world.queue.push(at, SimEvent::StartNode { node: crash.node });
                 self.faults.maybe_crash_recovering(&mut self.world, crash.node, at);
@@ -140,8 +140,9 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Ends all faults: the `healthy` nodes are repaired and connected. All others stay as they
-    /// are, alive, paused or dead, and links to the healthy ones are cut in one or both directions.
+    /// Ends all faults: the `healthy` nodes are repaired and connected. All others stay running,
+    /// paused or crashed, and links between them and the healthy ones are cut in one or both
+    /// directions.
     pub(crate) fn end_faults(&mut self, mut healthy: Vec<usize>) {
         healthy.sort_unstable();
         self.faults.is_active = false;
@@ -163,7 +164,7 @@ impl<P: Protocol> Cluster<P> {
             self.world.repair_node(*node, &mut self.faults.repair_rng);
         }
         for node in others {
-            // Clients of a node that never resumes give up.
+            // Operations at a node that never resumes end with an unknown outcome.
             if self.world.nodes[node].paused_until.is_some() {
                 self.workload.clients.node_crashed(node);
             }

@@ -1,11 +1,12 @@
-//! Rounds of a driver whose thread takes time: events queue up, and one round takes many.
+//! Inbox of a driver whose throughput is limited: events wait in it, and each round takes many.
 //!
 //! Follows the node's loop: signals of its own threads first, then frames by lane, then client
 //! calls, each up to a bound, then the timer, and one `take` for all of them.
 //!
-//! One difference: a frame that finds its inbox lane full is dropped here. In the node it waits in
-//! the connection, so the peer's lane fills and drops frames there. Both bound the receiver's queue
-//! and both lose frames under overload; here frames are lost after the link has carried them.
+//! One difference: if a lane of the inbox is full, the simulator drops the arriving frame. In the
+//! node the frame waits in the connection (backpressure), so the sender's lane fills and drops
+//! frames. Both bound the receiver's queue and drop frames under overload, but the simulator does
+//! so after transmission.
 
 use super::network::lanes::{LaneBounds, Lanes};
 use bytes::Bytes;
@@ -18,7 +19,7 @@ const ROUND: usize = 1024;
 
 /// Event for a driver.
 pub(crate) enum InboxEvent {
-    /// Report of its disk or of its apply thread.
+    /// Report of the node's disk or apply thread.
     Signal(Event),
     Frame(Lane, NodeId, Bytes),
     /// Request or read of a client.

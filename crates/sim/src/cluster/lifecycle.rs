@@ -13,7 +13,7 @@ use synod_consensus::Protocol;
 use synod_types::{Instant, NodeId};
 
 impl<P: Protocol> Cluster<P> {
-    /// Starts a dead node, unless its disk cannot be read or it stays dead for good.
+    /// Starts a crashed node, unless its disk is unreadable or the node must not start again.
     pub(crate) fn on_start(&mut self, node: usize) -> Checked {
         if !self.faults.is_active && !self.world.healthy.contains(&node)
             || self.world.nodes[node].is_lost
@@ -26,7 +26,7 @@ impl<P: Protocol> Cluster<P> {
             if fault == Fault::ReadError {
                 self.count(fault);
             }
-            // Retried when the disk works again.
+            // Starts again when the disk is readable.
             self.world.queue.push(until, SimEvent::StartNode { node });
             return Ok(());
         }
@@ -42,8 +42,7 @@ impl<P: Protocol> Cluster<P> {
         let recovered = self.world.recover(node);
         let this = &mut self.world.nodes[node];
         match recovered {
-            // A node must reject a corrupted disk. It stays dead, and the others continue without
-            // it.
+            // The node correctly rejects its corrupted disk. It never starts again.
             Err(found) if found.kind == ViolationKind::RecoveryFailed && was_corrupted => {
                 this.is_lost = true;
                 let id = this.id;
@@ -68,7 +67,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// Ends a pause, unless a longer one has begun since or the node stays paused for good.
+    /// Ends a pause, unless a longer pause has begun or the node must stay paused.
     pub(crate) fn on_resume(&mut self, node: usize, boot: u64) -> Checked {
         let this = &self.world.nodes[node];
         let due =
@@ -80,17 +79,17 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Crashes a node as specified.
-    pub(crate) fn kill(&mut self, crash: &CrashSpec) -> Checked {
+    pub(crate) fn crash_node(&mut self, crash: &CrashSpec) -> Checked {
         let this = &mut self.world.nodes[crash.node];
         if crash.drops_in_flight {
             this.dropped_through = this.boot;
         }
         let keep = crash.keep.unwrap_or(usize::MAX);
-        self.kill_keeping(crash.node, keep, crash.keep_state.unwrap_or(usize::MAX))
+        self.crash_keeping(crash.node, keep, crash.keep_state.unwrap_or(usize::MAX))
     }
 
     /// Crashes a node. Of its unsynced batches, this many of the log and of the state survive.
-    pub(crate) fn kill_keeping(&mut self, node: usize, keep: usize, keep_state: usize) -> Checked {
+    pub(crate) fn crash_keeping(&mut self, node: usize, keep: usize, keep_state: usize) -> Checked {
         let this = &mut self.world.nodes[node];
         if this.running.take().is_none() {
             return Ok(());
@@ -132,7 +131,7 @@ impl<P: Protocol> Cluster<P> {
         let keep_state = Some(rng.below(state as u64 + 1) as usize);
         let drops_in_flight = rng.chance(self.world.plan.network.crash_drops_in_flight);
         let crash = CrashSpec { node, keep, keep_state, drops_in_flight, down: Duration::ZERO };
-        self.kill(&crash).map_err(|found| self.with_time(*found))
+        self.crash_node(&crash).map_err(|found| self.with_time(*found))
     }
 
     /// Starts a dead node.
@@ -156,7 +155,8 @@ impl<P: Protocol> Cluster<P> {
         self.world.network.cut(self.world.now, &links(&index(from), &index(to)));
     }
 
-    /// Heals all links, ends all stalls and starts all dead nodes.
+    /// Ends all faults: heals all links, ends stalls, repairs clocks, and starts all nodes that do
+    /// not run. No fault occurs after it.
     pub fn heal(&mut self) {
         self.end_faults((0..self.world.nodes.len()).collect());
     }

@@ -1,4 +1,4 @@
-//! A whole cluster in one thread, under a clock that jumps to the next event.
+//! A whole cluster in one thread. The simulated clock jumps from event to event.
 
 mod client_steps;
 pub(crate) mod clock;
@@ -34,10 +34,10 @@ use synod_replica::Driver;
 use synod_types::{Instant, Membership, NodeId, Slot};
 use world::World;
 
-/// N replicas of the shipped code with their disks, on a network, with clients and checkers.
+/// Simulated cluster: nodes that run the shipped driver, their disks, the network, clients and
+/// checkers.
 ///
-/// Every method that lets time pass or changes something returns the first [`Violation`] found; do
-/// not use the cluster after that.
+/// Methods that run nodes return the first [`Violation`] found; do not use the cluster after it.
 pub struct Cluster<P: Protocol> {
     pub(crate) world: World<P>,
     pub(crate) faults: Faults,
@@ -88,7 +88,7 @@ impl<P: Protocol> Cluster<P> {
         cluster.workload.schedule_arrival(&mut cluster.world);
         cluster.faults.schedule_all(&mut cluster.world, schedule);
         for node in 0..count {
-            // After the skews that nodes start with.
+            // Pushed after the clock skews, which apply before the nodes start.
             cluster.world.queue.push(Instant::ZERO, SimEvent::StartNode { node });
         }
         cluster
@@ -158,7 +158,8 @@ impl<P: Protocol> Cluster<P> {
         })
     }
 
-    /// Returns whether every healthy node has applied all chosen slots and may store them.
+    /// Returns whether every healthy node has applied all chosen slots, and its driver allows
+    /// storing them.
     pub(crate) fn has_settled(&self) -> bool {
         let last = self.chosen();
         let stores = |node: &usize| {
@@ -173,8 +174,8 @@ impl<P: Protocol> Cluster<P> {
         self.world.fingerprint()
     }
 
-    /// Checks the client history. Then has every healthy node store its state, and compares the
-    /// stores byte for byte with the result of the chosen commands. Ends the simulation.
+    /// Ends the simulation: checks the client history, stores the state of every healthy node, and
+    /// compares the stores byte for byte with the result of the chosen commands.
     ///
     /// # Errors
     /// If the history is not linearizable, or if a state differs or lags.
@@ -260,7 +261,7 @@ impl<P: Protocol> Cluster<P> {
     /// scheduled faults give the same fingerprint.
     fn record(&mut self, event: &SimEvent) {
         let (kind, node, more) = match event {
-            // A frame carries its own checksum.
+            // The first bytes of a frame hold its checksum, so they identify it.
             SimEvent::DeliverFrame { link, frame, .. } | SimEvent::ReplayFrame { link, frame } => {
                 let mut head = [0; 8];
                 let known = frame.bytes.len().min(8);

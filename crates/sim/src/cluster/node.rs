@@ -16,7 +16,7 @@ use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot};
 /// Id of every simulated cluster.
 pub(crate) const CLUSTER: ClusterId = ClusterId(1);
 
-/// Node, running or not.
+/// Node of the simulation, running or not.
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
     pub(crate) rng: NodeRngs,
@@ -31,19 +31,19 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) dropped_through: u64,
     /// Round in which it last chose a slot as a leader.
     pub(crate) commit_round: u64,
-    /// Paused until this time.
+    /// Time at which its pause ends; `None` if it is not paused.
     pub(crate) paused_until: Option<Instant>,
     /// Events deferred while paused, in order.
     pub(crate) waiting: Vec<SimEvent>,
-    /// Time at which its driver is due, by its own clock.
+    /// Time at which its driver must be woken, by the node's own clock.
     pub(crate) wake: Option<Instant>,
-    /// The same time in simulated time, if a wake-up is queued.
+    /// Simulated time of the queued wake-up, if there is one.
     pub(crate) wake_queued: Option<Instant>,
 }
 
 /// RNGs of a node, one for each of its activities.
 pub(crate) struct NodeRngs {
-    /// Source of the seed for a starting driver's timers.
+    /// RNG of the seeds for the timers of starting drivers.
     pub(crate) start: SimRng,
     pub(crate) sync: SimRng,
     pub(crate) apply: SimRng,
@@ -56,13 +56,13 @@ pub(crate) struct Running<P: Protocol> {
     pub(crate) applier: Applier,
     /// Tasks not yet applied.
     pub(crate) to_apply: VecDeque<ApplyTask>,
-    /// Number of tasks that the apply thread has in progress, where they take time.
+    /// Number of tasks that the apply thread has in progress, if the plan limits throughput.
     pub(crate) applying: usize,
-    /// Events that wait for the driver, where its thread takes time.
+    /// Events that wait for the driver, if the plan limits throughput.
     pub(crate) inbox: Option<Inbox>,
     /// End of the apply thread's current tasks.
     pub(crate) apply_due: Option<Instant>,
-    /// Last slot up to which the state may be stored.
+    /// Slot through which the state may be stored: the log is durable through it.
     pub(crate) durable: Slot,
     /// The apply thread is stalled until this time.
     pub(crate) apply_stalled_until: Instant,
@@ -72,7 +72,7 @@ pub(crate) struct Running<P: Protocol> {
 pub(crate) enum ApplyTask {
     /// Apply this run.
     Run(ChosenRun),
-    /// Read so many bytes for a client.
+    /// Read this many bytes for a client.
     Read(u64),
 }
 
@@ -159,7 +159,7 @@ impl<P: Protocol> Node<P> {
         self.paused_until.is_some().then_some(&mut self.waiting)
     }
 
-    /// Returns whether no fault has corrupted the disk.
+    /// Returns whether the log is intact: not corrupted since it was last loaded.
     pub(crate) fn is_intact(&self) -> bool {
         !self.is_lost && self.disk.corrupted.is_none()
     }

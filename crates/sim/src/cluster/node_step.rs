@@ -1,4 +1,4 @@
-//! A step of a node: its driver takes events, and its actions are carried out.
+//! A step of a node: passes events to its driver and executes the driver's actions.
 
 use super::Cluster;
 use super::disk::Disk;
@@ -18,7 +18,7 @@ use synod_storage::Batch;
 use synod_types::{Lane, Seq, Slot, Value};
 
 impl<P: Protocol> Cluster<P> {
-    /// Passes an event to a node's driver: at once or, where its thread takes time, with its next
+    /// Passes an event to a node's driver: at once or, if the plan limits throughput, in its next
     /// round.
     pub(crate) fn handle_event(&mut self, node: usize, event: Event) -> Checked {
         if self.world.plan.capacity.is_none() {
@@ -44,7 +44,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// Runs a round of a driver whose thread takes time.
+    /// Runs a round of a driver whose throughput is limited.
     pub(crate) fn on_round(&mut self, node: usize, boot: u64) -> Checked {
         let this = &mut self.world.nodes[node];
         let Some(capacity) = self.world.plan.capacity.as_ref() else { return Ok(()) };
@@ -67,7 +67,8 @@ impl<P: Protocol> Cluster<P> {
         for event in events {
             running.replica.handle(local, event);
         }
-        // After all queued events: a heartbeat that waits must not lose against its timeout.
+        // The timer comes after all queued events, as in the node: a queued heartbeat must reset
+        // the election timer before it fires.
         if this.wake.is_some_and(|wake| wake <= local) {
             this.wake = None;
             running.replica.handle(local, Event::Wake);
@@ -75,7 +76,7 @@ impl<P: Protocol> Cluster<P> {
         self.settle(node)
     }
 
-    /// Wakes a driver, unless it has set another time since.
+    /// Wakes a driver, unless it has set another wake-up time meanwhile.
     pub(crate) fn on_wake(&mut self, node: usize, boot: u64) -> Checked {
         let this = &mut self.world.nodes[node];
         // An earlier time was queued since, or the node has crashed.
@@ -91,7 +92,7 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Carries out the actions of a node's driver until there are none left.
+    /// Executes the actions of a node's driver until there are none left.
     pub(crate) fn settle(&mut self, node: usize) -> Checked {
         loop {
             let this = &mut self.world.nodes[node];

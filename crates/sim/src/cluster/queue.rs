@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use synod_types::Instant;
 
-/// Priority queue over time. Items of one instant come out in insertion order; those pushed
+/// Priority queue over time. Items of one instant are popped in insertion order; those pushed
 /// [last](Self::push_last) come after all others of their instant.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {

@@ -15,7 +15,7 @@ const APPLY_ROUND: usize = 256;
 const MAINTAIN_KEYS: usize = 64;
 
 impl<P: Protocol> Cluster<P> {
-    /// Handles the end of a sync, unless it was delayed.
+    /// Handles the end of a sync, or delays it if the disk is stalled.
     pub(crate) fn on_synced(&mut self, node: usize, boot: u64) -> Checked {
         let this = &mut self.world.nodes[node];
         // The sync was delayed, or the node has crashed.
@@ -163,8 +163,8 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    /// Stores sealed state, as far as the driver allows, and checks that the log is durable up to
-    /// it.
+    /// Stores sealed state as far as the driver allows. Checks that the log is durable through its
+    /// last slot.
     pub(crate) fn persist(&mut self, node: usize) -> Checked {
         let this = &mut self.world.nodes[node];
         let Some(running) = this.running.as_mut() else { return Ok(()) };

@@ -5,7 +5,7 @@
 pub struct Traffic {
     /// Frames from one node to another, heartbeats included.
     pub frames: u64,
-    /// Length of these frames, with envelopes and checksums, without a transport's own overhead.
+    /// Bytes of these frames with envelopes and checksums, but without overhead of the transport.
     pub bytes: u64,
     /// Syncs of logs; those of the state store are not counted.
     pub syncs: u64,

@@ -97,7 +97,7 @@ impl<P: Protocol> Cluster<P> {
         self.handle_event_now(link.to, Event::Frame { from, frame: frame.bytes })
     }
 
-    /// Handles an arriving frame of which a bit was flipped in flight: the receiver must detect it.
+    /// Handles an arriving frame with a bit flipped in flight, which the receiver must detect.
     pub(crate) fn on_corrupted_frame(&mut self, link: Link, frame: Bytes) -> Checked {
         let Link { from, to } = link;
         let rejected = |this: &Self| {
@@ -115,7 +115,7 @@ impl<P: Protocol> Cluster<P> {
         Err(violation(ViolationKind::CorruptionUndetected, [self.world.nodes[to].id], text))
     }
 
-    /// Handles a replay: a message that arrived long ago, or was lost, arrives again.
+    /// Handles the replay of a message that was sent long ago.
     pub(crate) fn on_replay(&mut self, link: Link, frame: SentFrame) -> Checked {
         if !self.faults.is_active || !self.world.nodes[link.to].is_up() {
             return Ok(());

@@ -23,7 +23,7 @@ use synod_types::{Instant, Membership, NodeId};
 /// Function that makes a node's protocol settings.
 pub type ConfigFn<P> = dyn Fn(NodeId, &Membership) -> <P as Protocol>::Config;
 
-/// Maximum number of events at one instant; more are an endless loop.
+/// Maximum number of events at one instant; more count as an endless loop.
 const MAX_EVENTS_AT_ONCE: u64 = 200_000;
 
 /// Simulated world: nodes with their disks, the network, and time.
@@ -53,13 +53,15 @@ impl<P: Protocol> World<P> {
         config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
         rng: &mut SimRng,
     ) -> Self {
-        let count = usize::try_from(plan.nodes).expect("a number of nodes");
+        let count = usize::try_from(plan.nodes).expect("the number of nodes exceeds usize");
         let ids = (1..=plan.nodes).map(NodeId);
-        let members = Membership::new(ids.clone(), []).expect("a cluster has nodes");
+        let members = Membership::new(ids.clone(), []).expect("a cluster needs at least one node");
         let bounds = plan.limits.as_ref().map(|limits| limits.bounds.clone());
         let config = move |id, members: &Membership| match &bounds {
             None => config(id, members),
-            Some(bounds) => P::bounded(config(id, members), bounds).expect("usable limits"),
+            Some(bounds) => {
+                P::bounded(config(id, members), bounds).expect("the drawn limits are valid")
+            }
         };
         Self {
             quorum: P::quorum(&config(NodeId(1), &members), &members),
@@ -81,7 +83,7 @@ impl<P: Protocol> World<P> {
 
     /// Returns the index of a node.
     pub(crate) fn index(node: NodeId) -> usize {
-        usize::try_from(node.0 - 1).expect("nodes count from 1")
+        usize::try_from(node.0 - 1).expect("nodes are numbered from 1")
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node<P> {
@@ -93,7 +95,7 @@ impl<P: Protocol> World<P> {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up())
     }
 
-    /// Returns the nodes whose disks no fault has corrupted for good.
+    /// Returns the nodes whose logs are not corrupted.
     pub(crate) fn intact_nodes(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].is_intact())
     }
@@ -168,7 +170,7 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Queues the next time at which a node's driver is due.
+    /// Queues the next wake-up of a node's driver.
     pub(crate) fn schedule_wake(&mut self, node: usize) {
         let this = &mut self.nodes[node];
         let Some(wake) = this.wake else { return };
@@ -180,13 +182,13 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Queues it again after a change of the node's clock.
+    /// Queues the wake-up again after a change of the node's clock.
     pub(crate) fn reschedule_wake(&mut self, node: usize) {
         self.nodes[node].wake_queued = None;
         self.schedule_wake(node);
     }
 
-    /// Queues an event for a driver whose thread takes time.
+    /// Queues an event for a driver whose throughput is limited.
     pub(crate) fn enqueue(&mut self, node: usize, event: InboxEvent) {
         let this = &mut self.nodes[node];
         let Some(capacity) = self.plan.capacity.as_ref() else { return };
@@ -200,7 +202,7 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Starts a sync of a node's log, if none is in progress and there is something to write.
+    /// Starts a sync of a node's log, if none is in progress and batches are queued.
     pub(crate) fn begin_sync(&mut self, node: usize) {
         let (plan, this) = (&self.plan.disk, &mut self.nodes[node]);
         let rng = &mut this.rng.sync;
@@ -245,11 +247,11 @@ impl<P: Protocol> World<P> {
         self.trace.record(|| format!("{from:?} {arrow} {to:?} {}", describe_frame::<P>(frame)));
     }
 
-    /// Reads so many bytes of a node's state for a client of a load run.
+    /// Reads this many bytes of a node's state for a client of a load run.
     pub(crate) fn read_load(&mut self, node: usize, bytes: u64) {
         let Some(capacity) = self.plan.capacity.as_ref() else { return };
         if !capacity.reads_hold_up_applies {
-            // Served from a view of the state, on its own thread.
+            // The read is served from a view of the state, on a thread of its own.
             let time = time_for(bytes, capacity.apply);
             self.queue.push(self.now + time, SimEvent::LoadArrival(LoadArrival::Read { node }));
             return;

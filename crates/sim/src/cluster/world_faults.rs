@@ -11,7 +11,8 @@ use synod_consensus::Protocol;
 use synod_types::Slot;
 
 impl<P: Protocol> World<P> {
-    /// Returns whether applying this would change anything.
+    /// Returns whether the effect would change anything. A fault that does not is neither applied
+    /// nor counted.
     pub(crate) fn has_effect(&self, effect: &FaultEffect) -> bool {
         let count = self.nodes.len();
         let is_up = |node: usize| self.nodes.get(node).is_some_and(|node| node.is_up());
@@ -25,7 +26,7 @@ impl<P: Protocol> World<P> {
             }
             FaultEffect::Stall(node, _) => is_up(*node),
             FaultEffect::FailDisk(crash, _) => is_up(crash.node),
-            // A quorum of intact disks must remain, and there must be a log to corrupt.
+            // Requires that a quorum of intact disks remains and that there is a log to corrupt.
             FaultEffect::CorruptDisk(CrashSpec { node, .. }, _) => {
                 let has_log = |node: &Node<P>| node.disk.synced.log.last() > Slot::ZERO;
                 let others: Vec<_> = self.intact_nodes().filter(|other| other != node).collect();
@@ -76,8 +77,8 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Ends all faults of a node and all pending syncs and applies. Resumes a paused node and
-    /// starts a dead one.
+    /// Ends all faults of a node. Its stalled syncs and applies end at once, a paused node resumes,
+    /// and a crashed one starts.
     pub(crate) fn repair_node(&mut self, node: usize, rng: &mut SimRng) {
         let now = self.now;
         let this = &mut self.nodes[node];

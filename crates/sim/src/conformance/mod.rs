@@ -1,4 +1,4 @@
-//! Test suite for every protocol: [`protocol_suite!`](crate::protocol_suite!) makes its tests.
+//! Test suite for every protocol: [`protocol_suite!`](crate::protocol_suite!) declares its tests.
 
 pub mod partial;
 mod steps;
@@ -7,13 +7,13 @@ mod wiped;
 
 pub use steps::default_config;
 pub use suite::*;
-pub use wiped::survivor_of_a_wiped_quorum_serves_no_mixture;
+pub use wiped::survivor_of_a_wiped_quorum_does_not_mix_histories;
 
-/// Makes the tests of the suite for a protocol, with its [default settings](default_config), which
-/// elect a leader within a second. [Partial partitions](partial) are named, because some protocols
-/// do not recover from all of them. The hashes of the pinned seeds are in
-/// `tests/fixtures/hashes.txt` of the caller's package. An optional function gives settings of four
-/// nodes the quorums 3 and 2.
+/// Declares the tests of the suite for a protocol, with its [default settings](default_config). The
+/// caller lists the [partial partitions](partial) from which the protocol recovers. The hashes of
+/// the pinned seeds are in `tests/fixtures/hashes.txt` of the caller's package. The optional
+/// function changes settings of a cluster of four nodes to quorums of three for phase 1 and two for
+/// phase 2.
 ///
 /// ```text
 /// synod_sim::protocol_suite!(MultiPaxos,
@@ -41,7 +41,7 @@ macro_rules! protocol_suite {
             same_seed_gives_the_same_hash,
             replays_its_own_schedule,
             survives_one_of_each_fault,
-            survivor_of_a_wiped_quorum_serves_no_mixture,
+            survivor_of_a_wiped_quorum_does_not_mix_histories,
             throughput_recovers_after_a_disturbance
         );
 

@@ -1,9 +1,10 @@
-//! Partial partitions: the working links connect a quorum, but not every pair of nodes.
+//! Partial partitions: some node is connected to a quorum, but not every pair of nodes is
+//! connected.
 //!
-//! These are the three that Ng, Haridi and Carbone found to stop one protocol or another
-//! ("Omni-Paxos: Breaking the Barriers of Partial Connectivity"), and a leader whose incoming links
-//! are cut. A protocol with these tests serves again within four of its longest election timeouts,
-//! for every seed.
+//! Three of them are from Ng, Haridi and Carbone, who show that each stops some protocols
+//! ("Omni-Paxos: Breaking the Barriers of Partial Connectivity"), the fourth is a leader whose
+//! incoming links are cut. A protocol that passes serves again within four of its longest election
+//! timeouts, for every seed.
 
 use super::steps::{converge, default_config, leader, put, run, until, write};
 use crate::cluster::Cluster;
@@ -47,7 +48,10 @@ fn serves<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, case: &str) {
     let end = cluster.now() + SERVE_TIMEOUT;
     let operation = put(cluster, node, b'b', b"after");
     while !cluster.is_done(operation) {
-        assert!(cluster.now() < end, "{case}: not served within 4 election timeouts");
+        assert!(
+            cluster.now() < end,
+            "{case}: the write is not acknowledged within {SERVE_TIMEOUT:?}"
+        );
         run(cluster, Duration::from_millis(1));
     }
 }
@@ -58,7 +62,8 @@ fn leadership<P: Protocol>(cluster: &Cluster<P>) -> Option<(NodeId, Ballot)> {
     Some((leader, cluster.status(leader)?.ballot))
 }
 
-/// Asserts that `node` keeps serving, under one and the same leader, if the protocol has leaders.
+/// Asserts that `node` keeps serving and that the leader, if the protocol has leaders, does not
+/// change.
 fn serves_stably<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, case: &str) {
     run(cluster, SERVE_TIMEOUT);
     let expected = leadership(cluster);
@@ -75,8 +80,9 @@ fn heals<P: Protocol>(mut cluster: Cluster<P>, node: NodeId) {
     converge(cluster);
 }
 
-/// Four of five nodes are connected to one of them, the hub, and to no other. So is the leader, which
-/// loses its quorum. It still sends to the hub, and must not keep it from leading.
+/// One of five nodes, the hub, is connected to all others, and these are connected only to the hub.
+/// The leader is one of them and loses its quorum. It can still send to the hub, and must not
+/// prevent the hub from leading.
 pub fn quorum_loss<P: Protocol>() {
     for seed in 0..SEEDS {
         let case = format!("quorum loss, seed {seed}");
@@ -89,9 +95,9 @@ pub fn quorum_loss<P: Protocol>() {
     }
 }
 
-/// Quorum loss with a leader that is cut off and a hub that missed the last write. No other node has
-/// a quorum, so the hub has to lead, with a log that lags. Protocols that require a leader's log to
-/// be as up to date as its voters' elect no leader here.
+/// Like quorum loss, but the leader is cut off completely and the hub lacks the last write. No
+/// other node is connected to a quorum, so the hub must lead although its log lags. Protocols that
+/// require a leader's log to be as up to date as its voters' elect no leader here.
 pub fn constrained_election<P: Protocol>() {
     for seed in 0..SEEDS {
         let case = format!("constrained election, seed {seed}");
@@ -111,8 +117,8 @@ pub fn constrained_election<P: Protocol>() {
     }
 }
 
-/// The leader and another of three nodes do not receive from each other. That node receives from no
-/// leader; it must neither depose the leader again and again, nor be deposed in turn.
+/// In a cluster of three, the leader and another node are not connected. The other node receives no
+/// heartbeats. It must not cause repeated changes of the leader.
 pub fn chain<P: Protocol>() {
     for seed in 0..SEEDS {
         let case = format!("chain, seed {seed}");

@@ -8,10 +8,10 @@ use synod_types::{Membership, NodeId};
 
 /// Timeout of a step of a working cluster.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time in which an effect must not occur.
+/// Time for which tests wait to show that something does not happen.
 pub(super) const OBSERVATION: Duration = Duration::from_secs(3);
 
-/// Returns a node's default settings of a protocol.
+/// Returns the default settings of a protocol for a node.
 ///
 /// # Panics
 /// If the node is not a member.
@@ -28,7 +28,7 @@ pub(super) fn run<P: Protocol>(cluster: &mut Cluster<P>, time: Duration) {
     cluster.run_for(time).unwrap_or_else(|found| panic!("{found}"));
 }
 
-/// Advances time until the condition holds.
+/// Advances time until the condition holds. Panics after [`STEP_TIMEOUT`].
 pub(super) fn until<P: Protocol>(
     cluster: &mut Cluster<P>,
     expected: &str,
@@ -55,7 +55,7 @@ pub(super) fn server<P: Protocol>(cluster: &Cluster<P>, not: Option<NodeId>) -> 
     cluster.leader().filter(|leader| Some(*leader) != not).or_else(peer)
 }
 
-/// Submits a write to `node`, and retries until one is acknowledged.
+/// Submits a write to `node`, and again every two seconds until it is acknowledged.
 pub(super) fn write<P: Protocol>(cluster: &mut Cluster<P>, node: NodeId, key: u8, value: &[u8]) {
     let mut operation = put(cluster, node, key, value);
     let mut submitted = cluster.now();

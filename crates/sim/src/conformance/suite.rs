@@ -17,7 +17,7 @@ use std::time::Duration;
 use synod_consensus::{Protocol, Role};
 use synod_types::{Membership, NodeId, Slot};
 
-/// Number of seeds that the suite searches; a campaign searches thousands.
+/// Number of seeds that the suite runs; a campaign runs thousands.
 const SEEDS: u64 = 20;
 /// Number of load runs.
 const LOAD_SEEDS: u64 = 16;
@@ -57,7 +57,7 @@ pub fn commits_writes_from_every_node<P: Protocol>() {
     converge(cluster);
 }
 
-/// A cluster of five nodes commits without its leader and another node.
+/// A cluster of five nodes commits while its leader and another node are down.
 pub fn commits_without_a_minority<P: Protocol>() {
     let mut cluster = healthy::<P>(5);
     let first = leader(&mut cluster);
@@ -72,7 +72,8 @@ pub fn commits_without_a_minority<P: Protocol>() {
     converge(cluster);
 }
 
-/// Without a majority no write is acknowledged; with it, the cluster commits again.
+/// Without a majority no write is acknowledged. When the majority is back, the cluster commits
+/// again.
 pub fn commits_nothing_without_a_majority<P: Protocol>() {
     let mut cluster = healthy::<P>(3);
     let first = leader(&mut cluster);
@@ -83,7 +84,7 @@ pub fn commits_nothing_without_a_majority<P: Protocol>() {
     let chosen = cluster.chosen();
     let operation = put(&mut cluster, first, b'a', b"minority");
     run(&mut cluster, OBSERVATION);
-    assert!(!cluster.is_done(operation), "a minority has acknowledged a write");
+    assert!(!cluster.is_done(operation), "a write was acknowledged without a majority");
     assert_eq!(cluster.chosen(), chosen);
     cluster.heal();
     write(&mut cluster, first, b'b', b"after");
@@ -127,7 +128,7 @@ pub fn recovers_after_a_partition<P: Protocol>() {
     let isolated = put(&mut cluster, first, b'a', b"few");
     write(&mut cluster, many[0], b'a', b"many");
     run(&mut cluster, OBSERVATION);
-    assert!(!cluster.is_done(isolated), "a minority has acknowledged a write");
+    assert!(!cluster.is_done(isolated), "a write was acknowledged without a majority");
     assert_ne!(cluster.status(first).map(|status| status.role), Some(Role::Leader));
     cluster.heal();
     write(&mut cluster, first, b'b', b"healed");
@@ -150,7 +151,7 @@ pub fn single_node_commits<P: Protocol>() {
     converge(cluster);
 }
 
-/// A leader whose disk is stalled is replaced.
+/// Another node leads while the disk of the leader is stalled.
 pub fn leader_with_a_stalled_disk_is_replaced<P: Protocol>() {
     let mut cluster = healthy::<P>(3);
     let first = leader(&mut cluster);
@@ -172,7 +173,7 @@ fn search<P: Protocol>(seed: u64) -> RunReport {
     report
 }
 
-/// Some seeds of the simulator find no violation, and nearly all of them count.
+/// Twenty seeds find no violation, and at least three quarters of them count.
 pub fn survives_a_search<P: Protocol>() {
     let counted = (0..SEEDS).filter(|seed| search::<P>(*seed).counted).count();
     assert!(counted as u64 >= SEEDS * 3 / 4, "{counted} of {SEEDS} seeds count");
@@ -193,9 +194,9 @@ pub fn pinned_seeds_are_equal_in_every_build<P: Protocol>(fixtures: impl AsRef<P
     }
 }
 
-/// Some seeds find no violation in clusters of four with flexible quorums: three nodes for phase 1,
-/// two for phase 2. `flexible` makes these settings. The simulator takes the quorums from the
-/// protocol.
+/// Twenty seeds find no violation in clusters of four nodes with flexible quorums: three nodes for
+/// phase 1, two for phase 2. `flexible` makes these settings. The simulator takes the quorums from
+/// the protocol.
 pub fn flexible_quorums_survive_a_search<P: Protocol>(flexible: fn(P::Config) -> P::Config) {
     let config = move |node, members: &Membership| flexible(default_config::<P>(node, members));
     let options = RunOptions { nodes: Some(4), ..RunOptions::default() };
@@ -211,8 +212,8 @@ pub fn throughput_recovers_after_a_disturbance<P: Protocol>() {
     let options = RunOptions { kind: RunKind::Load, ..RunOptions::default() };
     for seed in 0..LOAD_SEEDS {
         let report = run_seed::<P>(default_config::<P>, seed, &options);
-        assert_eq!(report.violation, None, "seed {seed} of load runs");
-        assert!(report.counted, "seed {seed} of load runs");
+        assert_eq!(report.violation, None, "load run of seed {seed}");
+        assert!(report.counted, "load run of seed {seed}");
     }
 }
 
@@ -237,11 +238,11 @@ pub fn replays_its_own_schedule<P: Protocol>() {
     }
 }
 
-/// Every kind of fault has an effect, and no violation follows.
+/// A schedule with every kind of fault causes no violation, and each fault has an effect.
 pub fn survives_one_of_each_fault<P: Protocol>() {
     let options = RunOptions { nodes: Some(5), ..RunOptions::default() };
     let mut fired = std::collections::BTreeSet::new();
-    // No run may lose more than two nodes of five for good, nor so many under flexible quorums.
+    // Each run corrupts two disks of five for ever, which flexible quorums may not tolerate.
     let has_majorities = |seed: &u64| {
         let limits = Plan::draw(&mut SimRng::new(*seed), options.nodes).limits;
         limits.is_none_or(|limits| limits.bounds.quorums.is_none())

@@ -1,5 +1,5 @@
-//! A quorum loses its disks. Acknowledged writes are lost then, in any protocol; but the surviving
-//! node must not mix another history into its state.
+//! Loss of a quorum's disks. No protocol can keep acknowledged writes then, but the surviving node
+//! must not mix another history into its state.
 
 use super::steps::{OBSERVATION, crash, healthy, leader, others, run, until, write};
 use crate::check::Checks;
@@ -9,16 +9,16 @@ use crate::violation::{Violation, ViolationKind};
 use synod_consensus::Protocol;
 use synod_types::{Incarnation, NodeId, Slot};
 
-/// Two nodes of three come back with empty disks and choose other commands, under the terms of the
-/// old history or under later ones. The third one either stops, with
-/// [`ViolationKind::FatalNodeError`], or keeps its applied state unchanged.
-pub fn survivor_of_a_wiped_quorum_serves_no_mixture<P: Protocol>() {
+/// Two nodes of three restart with empty disks and choose other commands, in the same terms as
+/// before or in later ones. The third one either stops, with [`ViolationKind::FatalNodeError`], or
+/// keeps its applied state unchanged.
+pub fn survivor_of_a_wiped_quorum_does_not_mix_histories<P: Protocol>() {
     for later in [false, true] {
-        survive::<P>(later);
+        run_survivor::<P>(later);
     }
 }
 
-fn survive<P: Protocol>(later: bool) {
+fn run_survivor<P: Protocol>(later: bool) {
     let mut cluster = healthy::<P>(3);
     let first = leader(&mut cluster);
     for key in b'a'..b'f' {
@@ -65,7 +65,7 @@ impl<P: Protocol> Cluster<P> {
     /// The first violation.
     fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
         let index = Self::index(node);
-        self.kill_keeping(index, 0, 0).map_err(|found| self.with_time(*found))?;
+        self.crash_keeping(index, 0, 0).map_err(|found| self.with_time(*found))?;
         let boot = self.world.nodes[index].boot;
         self.world.nodes[index].disk = Disk::new(Incarnation(1000 * (boot + 2) + node.0));
         Ok(())

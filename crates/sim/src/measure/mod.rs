@@ -1,9 +1,8 @@
 //! Costs of a protocol without faults, and its time to recover from the crash of a leader.
 //!
 //! A healthy cluster serves proposers that have one pending write each and submit the next one as
-//! soon as it is acknowledged. Everything is counted in the simulation, so a seed gives the same
-//! results on every machine. The processor time of cores and codecs is not measured; that is the
-//! task of benchmarks.
+//! soon as it is acknowledged. All results are in simulated time, so a seed gives the same results
+//! on every machine. The processor time of protocol cores and codecs is left to benchmarks.
 //!
 //! ```
 //! use synod_consensus::Protocol;
@@ -21,12 +20,11 @@
 //! }
 //! ```
 //!
-//! Proposers that are served together submit together again, so their commands share rounds and
-//! messages as well as possible. Where nodes compete, they also synchronise, and collide less than
-//! they would in practice.
+//! Proposers that are served together submit together again. So their commands are batched better
+//! than in practice, and proposers of competing nodes synchronise and collide less.
 //!
-//! Out of scope: bandwidth and processor time, which are unlimited in a simulated node, so that
-//! proposers wait only for messages, syncs and one another.
+//! Out of scope: limited bandwidth and processor time. Proposers wait only for message delays,
+//! syncs and one another.
 
 mod profile;
 mod proposers;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// Longest time until a cluster serves, or serves again.
+/// Maximum time for which clients wait for a cluster to serve.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// Distances between nodes, and the speed of their disks.
+/// Message delays, disk latency and timeouts of a measured cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// Its name.
@@ -28,7 +28,8 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Messages take one unit of time and syncs none: latency is measured in message delays.
+    /// Every message takes one unit of time and syncs take none, so latencies are counted in
+    /// message delays.
     pub const DELAYS: Self = Self {
         name: "message delays",
         delay: Duration::from_millis(1)..Duration::from_millis(1),
@@ -54,7 +55,7 @@ impl Profile {
         heartbeat: Duration::from_millis(100),
     };
 
-    /// Returns the middle of the range of delays.
+    /// Returns the mean delay of a message.
     #[must_use]
     pub fn one_way(&self) -> Duration {
         (self.delay.start + self.delay.end) / 2
@@ -90,7 +91,7 @@ pub struct ClientLoad {
 pub enum ProposerHome {
     /// The leader, or the first node of a protocol without leaders.
     Leader,
-    /// The node next to it.
+    /// The node after the leader, in the order of ids.
     Elsewhere,
 }
 
@@ -111,25 +112,25 @@ pub struct Effort {
     pub warm_up: usize,
     /// Measured commands of each proposer.
     pub commands: usize,
-    /// Minimum number of measured commands for any number of proposers.
+    /// Minimum number of measured commands of all proposers together.
     pub least: usize,
-    /// Number of leader crashes.
+    /// Number of seeds, each with one crash of the leader.
     pub seeds: u64,
 }
 
 impl Default for Effort {
-    /// The effort of a published table.
+    /// Returns the effort of the published tables.
     fn default() -> Self {
         Self { warm_up: 5, commands: 50, least: 500, seeds: 20 }
     }
 }
 
 impl Effort {
-    /// The least that exercises everything.
+    /// Smallest effort, for tests.
     pub const QUICK: Self = Self { warm_up: 2, commands: 5, least: 20, seeds: 2 };
 }
 
-/// Returns the value of a proposer's write: as long as in the other benchmarks.
+/// Returns the value of a proposer's write: 256 bytes, as in the other benchmarks.
 pub(super) fn value() -> Bytes {
     Bytes::from_static(&[7; 256])
 }

@@ -1,4 +1,4 @@
-//! Clients in a closed loop: each has one pending write.
+//! Clients in a closed loop: each submits its next write when the last one is acknowledged.
 
 use super::profile::{Profile, value};
 use crate::check::replies::OperationState;
@@ -70,12 +70,13 @@ impl Proposers {
         self.failed
     }
 
-    /// Returns whether one of these proposers was ever served.
-    pub(super) fn served(&self, which: Range<usize>) -> bool {
-        self.all[which].iter().any(|proposer| proposer.served)
+    /// Returns whether a write of any of these proposers was acknowledged.
+    pub(super) fn served(&self, indices: Range<usize>) -> bool {
+        self.all[indices].iter().any(|proposer| proposer.served)
     }
 
-    /// Proposes until `enough` holds, but not for longer than `most`. Returns whether it holds.
+    /// Submits writes until `enough` returns true or `most` has passed. Returns the result of
+    /// `enough`.
     pub(super) fn run<P: Protocol>(
         &mut self,
         cluster: &mut Cluster<P>,
@@ -102,8 +103,8 @@ impl Proposers {
         Ok(true)
     }
 
-    /// Submits a write of each proposer without a pending one. A node takes simultaneous writes in
-    /// one round, as a node's loop takes all waiting requests.
+    /// Submits a write of each proposer without a pending one. A driver takes simultaneous writes
+    /// in one round, as the real node's loop takes all waiting requests.
     fn submit_writes<P: Protocol>(&mut self, cluster: &mut Cluster<P>) -> Result<(), Violation> {
         let now = cluster.now();
         let due = |proposer: &Proposer| proposer.operation.is_none() && proposer.not_before <= now;

@@ -11,17 +11,18 @@ use std::time::Duration;
 use synod_consensus::Protocol;
 use synod_types::{Membership, NodeId};
 
-/// Longest measurement: under some protocols, competing proposers may block one another for ever.
-const LONGEST: Duration = Duration::from_secs(600);
+/// Maximum time of a measurement. In some protocols, competing proposers may prevent each other's
+/// progress without end.
+const MAX_MEASUREMENT: Duration = Duration::from_secs(600);
 
 /// Measurements of a healthy cluster under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteadyState {
-    /// Traffic of all nodes for the commands.
+    /// Traffic of all nodes during the measurement.
     pub traffic: Traffic,
     /// Time from a write's first attempt to its acknowledgement, for each command.
     pub latencies: Times,
-    /// Attempts that were rejected or timed out, and were retried.
+    /// Number of attempts that were rejected or timed out, and then retried.
     pub failed: u64,
 }
 
@@ -47,7 +48,7 @@ pub fn steady<P: Protocol>(
     let before = cluster.world.traffic;
     proposers.reset();
     let enough = (effort.commands * load.proposers).max(effort.least);
-    proposers.run(&mut cluster, LONGEST, |all| all.latencies().len() >= enough)?;
+    proposers.run(&mut cluster, MAX_MEASUREMENT, |all| all.latencies().len() >= enough)?;
     Ok(SteadyState {
         traffic: cluster.world.traffic.since(before),
         latencies: Times::new(proposers.latencies().to_vec()),
@@ -55,10 +56,10 @@ pub fn steady<P: Protocol>(
     })
 }
 
-/// Measures the time to recovery from a crash of the leader under load, over several seeds: from
-/// the crash to the first acknowledgement of a write that a new client submitted after it, with one
-/// new client at each live node. Clients wait for a minute at most, so a minute stands for longer
-/// times, too. In a protocol without leaders the first node crashes.
+/// Measures the time to recover from a crash of the leader under load, for several seeds. It ends
+/// when a write that was submitted after the crash is acknowledged; after the crash, one new client
+/// starts at each live node. Times above one minute, the timeout of clients, are reported as one
+/// minute. In a protocol without leaders the first node crashes.
 ///
 /// # Errors
 /// A violation; one of [`ViolationKind::Liveness`] if the cluster never served a client.

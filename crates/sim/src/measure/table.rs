@@ -10,7 +10,7 @@ use synod_consensus::Protocol;
 
 /// Sizes of the compared clusters.
 const NODES: [u64; 2] = [3, 5];
-/// Number of proposers, and the node of the first one.
+/// Numbers of proposers, each with the node of the first one.
 const PROPOSERS: [(usize, ProposerHome); 4] = [
     (1, ProposerHome::Leader),
     (1, ProposerHome::Elsewhere),
@@ -35,7 +35,7 @@ nodes round-robin, from the leader on; without a leader, from the first node on.
 - message delays: from submission to acknowledgement, where a message takes 1 and a sync 0; median /
   99th percentile.";
 
-/// Measurements of any number of protocols; displays as Markdown, with a legend.
+/// Measurements of several protocols. `Display` writes a Markdown table with a legend.
 #[derive(Clone, Debug)]
 pub struct Table {
     effort: Effort,
@@ -129,9 +129,9 @@ impl fmt::Display for Row {
         let bytes = bytes.checked_div(commands);
         write!(f, " | {} | {}", Known(bytes), each(syncs))?;
         let unit = Profile::DELAYS.one_way();
-        write!(f, " | {}", Pair::steady(&self.delays, unit))?;
+        write!(f, " | {}", Percentiles::steady(&self.delays, unit))?;
         for steady in [lan, &self.wan] {
-            write!(f, " | {}", Pair::steady(steady, Duration::from_millis(1)))?;
+            write!(f, " | {}", Percentiles::steady(steady, Duration::from_millis(1)))?;
         }
         for fail_over in [&self.lan_fail_over, &self.wan_fail_over] {
             let whole = |time: Option<Duration>| Known(time.map(|time| time.as_millis()));
@@ -165,10 +165,10 @@ impl fmt::Display for Table {
     }
 }
 
-/// Median and 99th percentile, in some unit.
-struct Pair(Option<Hundredths>, Option<Hundredths>);
+/// Median and 99th percentile, in the caller's unit.
+struct Percentiles(Option<Hundredths>, Option<Hundredths>);
 
-impl Pair {
+impl Percentiles {
     fn steady(steady: &SteadyState, unit: Duration) -> Self {
         let of = |percent| {
             let time = steady.latencies.percentile(percent)?;
@@ -179,7 +179,7 @@ impl Pair {
     }
 }
 
-impl fmt::Display for Pair {
+impl fmt::Display for Percentiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} / {}", Known(self.0), Known(self.1))
     }

@@ -7,34 +7,34 @@ use std::time::Duration;
 pub struct Times(Vec<Duration>);
 
 impl Times {
-    /// Sorts durations.
+    /// Returns these durations, sorted.
     #[must_use]
     pub fn new(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         Self(times)
     }
 
-    /// Returns their number.
+    /// Returns the number of durations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns whether there is none.
+    /// Returns whether there are no durations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns the shortest duration that at least `percent` of a hundred do not exceed; `None` if
-    /// there are none.
+    /// Returns the nearest-rank percentile: the shortest duration that at least `percent` % of the
+    /// durations do not exceed. Returns `None` if there are no durations.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let rank = (self.0.len() * percent.min(100)).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()
     }
 
-    /// Returns the longest duration.
+    /// Returns the longest duration, if there are any.
     #[must_use]
     pub fn worst(&self) -> Option<Duration> {
         self.0.last().copied()

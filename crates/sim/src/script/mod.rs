@@ -1,4 +1,4 @@
-//! Golden scripts: runs that are driven step by step.
+//! Golden scripts: runs in which every event is a command of a text file.
 //!
 //! A script is a text file of commands and, after `---`, their output. Nothing happens without a
 //! command: no timer fires and no message arrives. Disks sync at once, unless they are held.
@@ -6,22 +6,21 @@
 //! | command | effect |
 //! |---|---|
 //! | `cluster nodes=3` | starts over with new nodes |
-//! | `timeout n1 [times=2]` | advances time until a timer of n1 fires, on n1 only |
-//! | `deliver [n1 [n2]] [to=n2]` | delivers the messages in flight (from n1, to n2), not the
-//! replies to them |
+//! | `timeout n1 [times=2]` | advances time until a timer of n1 fires with an effect; fires no other timer |
+//! | `deliver [n1 [n2]] [to=n2]` | delivers the messages in flight (from n1, to n2), not the replies to them |
 //! | `deliver ... keep=yes` | the same, and the messages stay in flight |
 //! | `settle` | delivers all messages, replies too, until none is in flight |
 //! | `drop [n1 [n2]] [to=n2]` | loses the messages in flight |
 //! | `propose n1 x=5` | a client of n1 puts 5 under the key x (one letter) |
 //! | `read n1 x` | a client of n1 reads the key x |
-//! | `hold n1`, `release n1` | n1's disk syncs on command only; and at once again |
+//! | `hold n1`, `release n1` | n1's disk syncs only on the command `sync`; ends this |
 //! | `sync n1` | n1's disk syncs its pending writes once |
 //! | `partition n1 n2` | cuts these nodes off from all others |
 //! | `cut n1 n2` | cuts the link from n1 to n2 |
 //! | `heal` | heals all cuts |
 //! | `crash n1 [keep=1]` | crashes n1; its disk keeps one unsynced batch (none by default) |
 //! | `restart n1` | starts n1 again |
-//! | `status [n1]` | role, ballot (`*`: no known leader), commit, last slot |
+//! | `status [n1]` | role, round and leader (`*`: unknown), commit index, last slot |
 //! | `disk n1` | durable content of n1's disk |
 //! | `state n1` | applied state of n1 |
 //!
@@ -40,14 +39,14 @@ use synod_types::{Membership, NodeId};
 /// Maximum number of rounds of `settle`.
 const MAX_ROUNDS: usize = 1000;
 
-/// Plays the script at `path` and compares its output with the file. With `UPDATE_GOLDENFILES=1` in
+/// Runs the script at `path` and compares its output with the file. With `UPDATE_GOLDENFILES=1` in
 /// the environment the file is rewritten instead.
 ///
 /// # Errors
 /// If the file cannot be read, a command is malformed, or a checker finds a violation.
 ///
 /// # Panics
-/// If the transcript differs.
+/// If the transcript differs from the file.
 pub fn run<P: Protocol>(
     path: impl AsRef<Path>,
     config: impl Fn(NodeId, &Membership) -> P::Config + 'static,
@@ -89,7 +88,7 @@ impl<P: Protocol> Runner for ScriptSession<P> {
             "cluster" => self.reset(args.take_key("nodes").unwrap_or("3").parse()?)?,
             "timeout" | "deliver" | "settle" | "drop" => self.run_time(command, &mut args)?,
             "propose" | "read" => self.run_client(command, &mut args)?,
-            "status" | "disk" | "state" => self.run_look(command, &mut args)?,
+            "status" | "disk" | "state" => self.run_inspection(command, &mut args)?,
             _ => self.run_fault(command, &mut args)?,
         }
         args.reject_next()?;
@@ -144,7 +143,11 @@ impl<P: Protocol> ScriptSession<P> {
         self.read(node, key)
     }
 
-    fn run_look(&mut self, command: &Command, args: &mut ArgumentConsumer<'_>) -> ScriptResult<()> {
+    fn run_inspection(
+        &mut self,
+        command: &Command,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> ScriptResult<()> {
         let nodes = match self.maybe_node(args)? {
             Some(node) => node..node + 1,
             None => 0..self.cluster.world.nodes.len(),

@@ -1,4 +1,4 @@
-//! Session of a script: a cluster in which nothing happens without a command.
+//! Session of a script: a cluster in which every event is a command.
 
 use crate::cluster::Cluster;
 use crate::cluster::event::SimEvent;
@@ -21,7 +21,7 @@ const MAX_STEPS: usize = 10_000;
 
 pub(super) type ScriptResult<T> = Result<T, Box<dyn Error>>;
 
-/// Filter of links by their ends.
+/// Filter of messages by sender and receiver.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LinkFilter {
     pub(super) from: Option<usize>,
@@ -81,14 +81,14 @@ impl<P: Protocol> ScriptSession<P> {
         self.collect()
     }
 
-    /// Loses the messages in flight that match the filter.
+    /// Drops the messages in flight that match the filter.
     pub(super) fn drop_messages(&mut self, filter: LinkFilter) {
         self.in_flight.retain(|(from, to, _)| !filter.has(*from, *to));
     }
 
     /// Collects the trace and processes queued events: messages wait for a command, syncs end at
-    /// once unless the disk is held. Ignores timers, because `timeout` computes when they fire, and
-    /// writes of the state.
+    /// once unless the disk is held. Ignores timers, which only the command `timeout` fires, and
+    /// writes of the state store.
     fn collect(&mut self) -> ScriptResult<()> {
         for _ in 0..MAX_STEPS {
             self.flush_trace();
@@ -221,7 +221,7 @@ impl<P: Protocol> ScriptSession<P> {
 
     pub(super) fn crash(&mut self, node: usize, keep: usize) -> ScriptResult<()> {
         self.syncing.remove(&node);
-        self.cluster.kill_keeping(node, keep, 0).map_err(|found| found.to_string())?;
+        self.cluster.crash_keeping(node, keep, 0).map_err(|found| found.to_string())?;
         self.collect()
     }
 

@@ -43,8 +43,8 @@ fn with_valid_checksum(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// Asserts that a frame decodes to its payload, and that a mutated one is rejected or decodes to
-/// one meaning.
+/// Asserts that a frame decodes to its payload. A mutated one must be rejected, or decode to a
+/// payload that encodes and decodes to itself.
 fn frames<M>(payload: &Payload<M>, u: &mut Unstructured<'_>) -> Result<()>
 where
     M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + Debug,
@@ -54,7 +54,7 @@ where
     assert_eq!((envelope, &read), (ENVELOPE, payload));
     let corrupted = mutated(&frame, u)?;
     if corrupted != frame {
-        // The checksum detects the corruption.
+        // Must not panic. The checksum normally detects the corruption.
         let _ = decode_frame::<M>(&corrupted);
     }
     if let Ok((envelope, payload)) = decode_frame::<M>(&with_valid_checksum(corrupted)) {
@@ -64,7 +64,7 @@ where
     Ok(())
 }
 
-/// Asserts the same of a log store's records.
+/// Asserts the same for the records of a log store.
 fn records<P: Protocol>(write: &Write<P>, u: &mut Unstructured<'_>) -> Result<()> {
     let op = encode_write(write);
     assert_eq!(decode_op::<P>(&op).as_ref(), Ok(write));
@@ -98,19 +98,19 @@ fn protocol<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
 }
 
 #[test]
-fn raft_messages_and_writes_decode_from_any_bytes() {
+fn raft_messages_and_writes_decode_or_are_rejected() {
     protocol::<Raft>(|id, members| synod_raft::Config::new(id, members).expect("a voter"));
 }
 
 #[test]
-fn multi_paxos_messages_and_writes_decode_from_any_bytes() {
+fn multi_paxos_messages_and_writes_decode_or_are_rejected() {
     protocol::<MultiPaxos>(|id, members| {
         synod_multi_paxos::Config::new(id, members).expect("a voter")
     });
 }
 
 #[test]
-fn basic_paxos_messages_and_writes_decode_from_any_bytes() {
+fn basic_paxos_messages_and_writes_decode_or_are_rejected() {
     protocol::<BasicPaxos>(|id, members| {
         synod_basic_paxos::Config::new(id, members).expect("a voter")
     });
@@ -128,9 +128,9 @@ fn values(u: &mut Unstructured<'_>) -> Result<Values> {
     Ok(values.into_iter().collect())
 }
 
-/// Requests forwarded to a leader, and in the log.
+/// Clients' requests in frames to the leader and in the log.
 #[test]
-fn client_requests_decode_from_any_bytes() {
+fn client_requests_decode_or_are_rejected() {
     fuzz(|u| {
         let payload = match u.int_in_range(0..=2)? {
             0 => Payload::Forward(values(u)?),
@@ -166,9 +166,9 @@ fn client_requests_decode_from_any_bytes() {
     assert_memory_is_bounded();
 }
 
-/// The commands and replies of the key-value store; invalid commands change nothing.
+/// The commands and replies of the key-value store. Every command, valid or not, gets a reply.
 #[test]
-fn store_commands_decode_from_any_bytes() {
+fn store_commands_decode_or_are_rejected() {
     let put = || Put::new("key", "value");
     let range = || Range::new(KeyRange::prefix("k"));
     let txn = Txn {

@@ -1,5 +1,6 @@
-//! Fuzzing of cores: three of them exchange messages that are mutated in flight. On any input a
-//! core does not panic, keeps its promises, and makes no promise that its disk does not back.
+//! Fuzzing of protocol cores: three cores exchange messages that are mutated in flight. On any
+//! input, a core must not panic, must keep its promises, and must not send a claim that its disk
+//! does not back.
 
 use crate::{fuzz, mutated};
 use arbtest::arbitrary::{Result, Unstructured};
@@ -20,7 +21,7 @@ struct Node<P: Protocol> {
     config: P::Config,
     inner: TestNode<P>,
     timers: BTreeSet<P::Timer>,
-    /// True once the node has stopped at a contradiction.
+    /// True if a message contradicted the node's chosen values, which stops the node.
     has_stopped: bool,
     /// Its first writes.
     written: Vec<Write<P>>,
@@ -129,7 +130,7 @@ impl<P: Protocol> Cluster<P> {
         self.take(index, Input::Start);
     }
 
-    fn one_step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+    fn random_step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         self.now = self.now + Duration::from_millis(u.int_in_range(0..=50)?);
         let index = u.choose_index(self.nodes.len())?;
         match u.int_in_range(0..=99_u8)? {
@@ -173,7 +174,7 @@ impl<P: Protocol> Cluster<P> {
                 }
             }
         }
-        // Limits the replies to mutated messages, which would slow down the rest.
+        // Drops messages above a limit: replies to mutated messages would otherwise fill the queue.
         self.wire.truncate(60);
         Ok(())
     }
@@ -218,7 +219,7 @@ fn run<P: Protocol>(config: impl Fn(NodeId, Membership) -> P::Config) {
             if u.is_empty() {
                 break;
             }
-            cluster.one_step(u)?;
+            cluster.random_step(u)?;
         }
         // Every node recovers from its disk.
         for node in cluster.nodes {

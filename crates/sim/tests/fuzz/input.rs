@@ -8,8 +8,7 @@ use synod_checker::{
     to_json_lines,
 };
 
-/// Returns a few bytes. An arbitrary text would use up most of an input, and leave nothing for
-/// mutations.
+/// Returns up to eight bytes. Longer ones would use up the input and leave none for mutations.
 fn short<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     let length = u.int_in_range(0..=8_usize)?;
     u.bytes(length.min(u.len()))
@@ -112,7 +111,7 @@ fn mutated_lines(lines: &str, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 
 /// A written history parses to the same history, and any parsed history can be checked.
 #[test]
-fn history_round_trips_and_any_file_can_be_checked() {
+fn history_round_trips_and_any_parsed_history_can_be_checked() {
     fuzz(|u| {
         let history = history(u)?;
         let lines = to_json_lines(&history);

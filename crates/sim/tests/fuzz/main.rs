@@ -12,7 +12,7 @@ use arbitrary::{Result, Unstructured};
 use arbtest::arbitrary;
 use std::time::Duration;
 
-/// Tests a property on inputs of all sizes until the time is over.
+/// Tests a property on random inputs of up to 20 kB until the time is over.
 pub fn fuzz(property: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
     let seconds = std::env::var("FUZZ_SECONDS").map_or(10, |it| it.parse().expect("seconds"));
     arbtest::arbtest(property).budget(Duration::from_secs(seconds)).size_max(20_000).run();
@@ -65,7 +65,7 @@ fn peak_mebibytes() -> u64 {
     number.unwrap_or(0) / 1024
 }
 
-/// Asserts a bound of the peak memory: a trusted length field would allocate gigabytes.
+/// Asserts a bound of the peak memory. A decoder that trusts a length field would exceed it.
 pub fn assert_memory_is_bounded() {
     let peak = peak_mebibytes();
     assert!(peak < 3_000, "peak memory {peak} MiB");

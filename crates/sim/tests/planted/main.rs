@@ -1,4 +1,4 @@
-//! The checkers find bugs planted into a toy protocol.
+//! Tests that the checkers find bugs planted in a toy protocol.
 
 mod random_walk;
 mod shrink;
@@ -11,7 +11,8 @@ use toy::{Bug, Config, Toy};
 
 fn cluster(bug: Bug) -> Cluster<Toy> {
     let mut plan = Plan::healthy(3);
-    // Slow disks, so that messages that do not wait for them are early.
+    // Disks are slow, so that messages that do not wait for them are sent before the write is
+    // durable.
     plan.disk.sync = Duration::from_millis(5)..Duration::from_millis(9);
     Cluster::new(plan, 11, move |id, members| Config { id, members: members.clone(), bug })
 }
@@ -52,17 +53,17 @@ fn message_sent_before_its_write_is_a_false_claim() {
 }
 
 #[test]
-fn message_without_its_write_is_a_false_claim() {
+fn acknowledgement_without_a_write_is_a_false_claim() {
     finds(Bug::UnwrittenAck, ViolationKind::FalseClaim);
 }
 
 #[test]
-fn value_on_one_disk_is_not_chosen() {
+fn commit_by_a_minority_is_found() {
     finds(Bug::MinorityCommit, ViolationKind::NotOnQuorum);
 }
 
 #[test]
-fn chosen_value_must_stay_on_the_disks_of_a_quorum() {
+fn truncation_of_chosen_slots_is_found() {
     finds(Bug::TruncatesChosen, ViolationKind::NotOnQuorum);
 }
 

@@ -35,8 +35,8 @@ fn planted_bug_is_found() {
     }
 }
 
-/// The toy's leader sends before its write is durable, and loses the write in a crash: another
-/// value is chosen, or one that only the follower holds under its stamp.
+/// The toy leader sends a run before its own write is durable. If a crash loses the write, the
+/// restarted leader reuses the slots for other values.
 #[test]
 fn write_undone_by_a_crash_is_found() {
     let found = ten_walks(Bug::None, 2, 6_000).expect_err("some crash loses a write that was sent");
@@ -44,7 +44,7 @@ fn write_undone_by_a_crash_is_found() {
     assert!(rules.contains(&found.violation.rule), "{found}");
 }
 
-/// The toy has one leader for ever: without it, a quorum of two of three nodes makes no progress.
+/// The toy never changes its leader, so without it a quorum of two nodes makes no progress.
 #[test]
 fn cluster_without_progress_after_removal_of_its_leader_is_found() {
     let found = ten_walks(Bug::None, 3, 0).expect_err("some walk removes the leader");

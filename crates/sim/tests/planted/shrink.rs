@@ -17,7 +17,7 @@ fn play(case: &Case) -> RunOutcome {
     run::<Toy>(config, &case.spec())
 }
 
-/// A case that fails after a hundred faults and more.
+/// Failing case with more than a hundred faults.
 static FAILURE: LazyLock<Case> = LazyLock::new(|| {
     let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };
     let fails = |seed| {
@@ -55,7 +55,7 @@ fn failure_shrinks_to_the_faults_that_it_needs() {
     });
     let shrunk = shrunk.expect("the case fails");
     assert!(shrunk.minimal && shrunk.runs == runs.get());
-    assert_eq!(shrunk.case.schedule.len(), 3, "three crashes:\n{}", shrunk.case);
+    assert_eq!(shrunk.case.schedule.len(), 3, "the case needs three crashes:\n{}", shrunk.case);
     assert_eq!(left.get(), 3);
     assert_eq!(shrunk.violation.kind, ViolationKind::HardStateRegressed);
     for place in 0..3 {
@@ -87,7 +87,7 @@ fn shrunk_schedule_replays_from_its_text() {
 }
 
 #[test]
-fn budget_of_runs_is_kept_and_reported() {
+fn shrinking_stops_at_the_maximum_number_of_runs() {
     let case = FAILURE.clone();
     let shrunk = shrink(&case, 9, &play, &mut |_| {}).expect("the case fails");
     assert_eq!((shrunk.runs, shrunk.minimal), (9, false));
@@ -137,7 +137,7 @@ impl RecordingHost {
 
 /// A search shrinks a failure and prints it as a text that replays it.
 #[test]
-fn search_shrinks_its_first_failure_and_prints_its_script() {
+fn search_prints_the_shrunk_case_of_its_first_failure() {
     let target = Target::new::<Toy>("search", config);
     let seed = FAILURE.seed;
     let options = RunOptions { nodes: Some(3), kind: RunKind::Faults, ..RunOptions::default() };

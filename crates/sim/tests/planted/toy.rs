@@ -1,4 +1,4 @@
-//! Minimal protocol: node 1 leads for ever. With a choice of planted bugs.
+//! Minimal protocol in which node 1 always leads, with a choice of planted bugs.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,17 +16,17 @@ pub enum Bug {
     None,
     /// Acknowledgements do not wait for the disk.
     EarlyAck,
-    /// Acknowledgements of writes that were never made.
+    /// Followers acknowledge runs that they do not write.
     UnwrittenAck,
     /// The leader counts its own copy as a majority.
     MinorityCommit,
     /// Followers truncate slots that they have reported as chosen.
     TruncatesChosen,
-    /// A follower stores another value.
+    /// A follower stores a no-op instead of the value.
     WrongValue,
-    /// The number of starts goes back.
+    /// The number of starts is reset at the second start.
     LosesStarts,
-    /// The number of starts goes back at the fourth start of a node.
+    /// The number of starts is reset at the fourth start of a node.
     LosesStartsAtFourth,
     /// Every node claims to lead.
     EveryNodeLeads,

@@ -1,12 +1,12 @@
 //! The transport's queues: four lanes, each bounded by frames and by bytes.
 //!
-//! The shipped queues depend on an async runtime and cannot be linked into a simulation. This model
-//! follows their rules, and `tests/fixtures/lanes.txt` holds both to the same cases.
+//! The shipped queues need an async runtime and cannot run in a simulation. This model follows
+//! their rules; tests of both use the cases in `tests/fixtures/lanes.txt`.
 
 use std::collections::VecDeque;
 use synod_types::Lane;
 
-/// Frames that a lane keeps while there is no connection: the newest ones.
+/// Maximum number of frames, the newest ones, that a lane keeps while there is no connection.
 const OFFLINE_FRAMES: usize = 64;
 
 /// One frame in this many comes from the least urgent non-empty lane.
@@ -68,7 +68,7 @@ impl<T> Lanes<T> {
     }
 
     /// Queues a frame and returns the number of dropped frames. While connected, a full lane drops
-    /// the new frame, so that the waiting frames stay a gapless prefix.
+    /// the new frame, so that the waiting frames stay consecutive.
     pub(crate) fn offer(&mut self, lane: Lane, size: usize, item: T) -> usize {
         let bounds = self.bounds;
         let lane = &mut self.lanes[index(lane)];
@@ -79,7 +79,8 @@ impl<T> Lanes<T> {
         0
     }
 
-    /// Queues a frame without a connection: the oldest frames make room for the new one.
+    /// Queues a frame while there is no connection, and drops the oldest frames to make room for
+    /// it.
     pub(crate) fn offer_offline(&mut self, lane: Lane, size: usize, item: T) -> usize {
         let bounds = self.bounds;
         let lane = &mut self.lanes[index(lane)];
@@ -144,7 +145,7 @@ mod tests {
     /// `lane*count:size`, and the frames dropped and kept. The transport's own tests read the same
     /// file.
     #[test]
-    fn lanes_follow_the_table_of_the_transport() {
+    fn lanes_behave_as_the_queues_of_the_transport() {
         for case in include_str!("../../../tests/fixtures/lanes.txt").lines() {
             let Some(case) = Case::parse(case) else { continue };
             let mut lanes = Lanes::new(case.bounds);

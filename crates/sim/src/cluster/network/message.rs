@@ -1,4 +1,4 @@
-//! The random draws for a message: its delay and faults; and its arrivals.
+//! Random draws for a message (its delay and faults) and its arrivals.
 
 use super::links::Link;
 use crate::faults::schedule::MessageFault;

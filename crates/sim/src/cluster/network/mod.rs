@@ -40,7 +40,7 @@ struct LinkState {
     waiting: Vec<SimEvent>,
     /// Number of messages sent.
     sent: u64,
-    /// Latest arrival so far; messages that keep their order do not arrive before it.
+    /// Latest arrival so far. A message arrives before it only if it may overtake.
     newest: Instant,
 }
 
@@ -144,7 +144,7 @@ impl Network {
         self.cuts_in_flight && self.links[self.index(link)].cuts > 0
     }
 
-    /// Heals a cut. Has no effect on links that were healed before.
+    /// Heals a cut. Has no effect on links without cuts.
     pub(crate) fn heal_cut(&mut self, cut: &LinkSet) {
         for link in &cut.0 {
             let cuts = &mut self.links[*link].cuts;
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn recorded_faults_replay_and_removing_one_moves_no_other_message() {
+    fn replay_without_one_fault_changes_no_other_arrival() {
         let mut drawn = FaultSource::random(2);
         let first = arrivals(&faulty(), 400, &mut drawn);
         let schedule = drawn.recorded;

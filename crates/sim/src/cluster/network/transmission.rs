@@ -35,8 +35,8 @@ impl Network {
     }
 
     /// Ends a transmission. Returns the frame with its fate, and the next transmission. A frame
-    /// that was transmitted into a cut link is kept and transmitted again, as the transport's
-    /// connection does until its idle timeout.
+    /// whose link is cut is kept and transmitted again later, as the transport's connection
+    /// retransmits until its idle timeout.
     pub(crate) fn transmitted(
         &mut self,
         now: Instant,
@@ -58,7 +58,7 @@ impl Network {
         Some((queued.frame, fate, next.map(|end| Transmission { link, end })))
     }
 
-    /// Drops a crashed node's queued frames; its peers cannot reach it from now on.
+    /// Drops a crashed node's queued frames and marks the node as unreachable.
     pub(crate) fn node_crashed(&mut self, now: Instant, node: usize) {
         let nodes = self.nodes;
         let Some(transmitters) = self.transmitters.as_mut() else { return };
@@ -92,8 +92,8 @@ impl Network {
         }
     }
 
-    /// Starts transmissions on links that are open again. A connection that timed out meanwhile has
-    /// lost the frame that it was transmitting.
+    /// Starts transmissions on links that are open again. If the connection has timed out
+    /// meanwhile, the frame in transmission is lost.
     pub(crate) fn restart_transmitters(&mut self, now: Instant) -> Vec<Transmission> {
         let nodes = self.nodes;
         let mut started = Vec::new();
@@ -130,7 +130,7 @@ mod tests {
 
     const LINK: Link = Link { from: 0, to: 1 };
 
-    /// Two nodes, and a link that carries a thousand bytes a second.
+    /// Two nodes and a link with a bandwidth of 1000 bytes a second.
     struct Pair {
         plan: Plan,
         network: Network,
@@ -195,13 +195,13 @@ mod tests {
     fn full_lane_drops_the_new_frame() {
         let mut pair = Pair::new();
         let dropped: usize = (0..12).map(|byte| pair.queue(0, Lane::Log, byte, 100)).sum();
-        assert_eq!(dropped, 1, "one frame is in transmission, ten wait");
+        assert_eq!(dropped, 1, "one frame is in transmission and ten are queued");
         let left: Vec<_> = pair.until(5000).into_iter().map(|(byte, _)| byte).collect();
         assert_eq!(left, (0..11).collect::<Vec<_>>());
     }
 
     #[test]
-    fn short_cut_loses_nothing_and_long_cut_all_but_the_newest() {
+    fn short_cut_loses_no_frame_and_long_cut_keeps_the_newest_frames() {
         for (cut, kept) in [(1000, (0..90).collect::<Vec<_>>()), (3000, (26..90).collect())] {
             let mut pair = Pair::new();
             (0..60).for_each(|byte| _ = pair.queue(0, Lane::Log, byte, 10));

@@ -1,4 +1,5 @@
-//! Transmitters: a frame waits in its lane, then takes time by its size to leave.
+//! Transmitters: a frame waits in its lane, then occupies the link for a time in proportion to its
+//! size.
 
 use super::lanes::Lanes;
 use super::links::Link;
@@ -27,12 +28,13 @@ pub(super) struct Transmitter {
     pub(super) lanes: Lanes<QueuedFrame>,
     /// The frame in transmission, and the end of its transmission.
     pub(super) sending: Option<(QueuedFrame, Instant)>,
-    /// Frames whose transmission a more urgent one interrupted, and the time that each still takes:
-    /// packets of all lanes share a connection, the urgent ones first.
+    /// Frames whose transmission was interrupted by a more urgent frame, and the remaining time of
+    /// each. This models a connection that sends packets of the most urgent lane first.
     pub(super) paused: Vec<(QueuedFrame, Duration)>,
-    /// The transmission ended while the link was cut: the frame is transmitted again.
+    /// True if the transmission ended while the link was blocked, so the frame must be transmitted
+    /// again.
     pub(super) stalled: bool,
-    /// Time since which the peer cannot be reached.
+    /// Time since which the link is cut or the peer does not run.
     pub(super) blocked_since: Option<Instant>,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct Transmitter {
 #[derive(Clone, Debug)]
 pub(crate) struct SentFrame {
     pub(crate) lane: Lane,
-    /// Boot of the sender: frames of an earlier boot may be void.
+    /// Boot of the sender: if its crash loses messages in flight, frames of this boot are dropped.
     pub(crate) boot: u64,
     pub(crate) bytes: Bytes,
 }
