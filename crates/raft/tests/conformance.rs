@@ -12,7 +12,7 @@ synod_sim::protocol_suite!(Raft, partial_partitions: [quorum_loss, chain, half_c
 /// reaches a majority lacks an entry, and no node may vote for it (Raft §5.4.1). It has to wait until
 /// the links between the others work again.
 #[test]
-#[should_panic(expected = "4 election time-outs, and not served")]
+#[should_panic(expected = "the write is not acknowledged within")]
 fn partial_partition_constrained_election_stops_raft() {
     partial::constrained_election::<Raft>();
 }
