@@ -1,11 +1,12 @@
 //! The conformance suite of [`Transport`]s.
 //!
 //! Implement a [`Harness`] that starts your transport, then call [`run`], or single checks. A check that
-//! fails panics with the expected behaviour. The suite needs a tokio runtime of several threads with its
-//! clock enabled, and waits for conditions only, each up to [`TIMEOUT`].
+//! fails panics with the violation. The suite needs a multi-threaded tokio runtime with time enabled. It
+//! waits for conditions, each for at most [`TIMEOUT`], and never for a fixed time.
 //!
-//! Frames may be lost, so no check requires that a single frame arrives: checks retransmit a frame until
-//! it is received.
+//! Frames may be lost, so no check requires that a frame arrives at the first attempt: checks retransmit
+//! a frame until it is received. The exception is [`loses_nothing_when_recv_is_dropped`], which sends
+//! fewer frames than a queue holds.
 
 use crate::{Peer, Transport};
 use async_trait::async_trait;
@@ -42,8 +43,8 @@ pub trait Harness: Send {
     /// Returns the maximum size of a frame in bytes.
     fn max_frame(&self) -> usize;
 
-    /// Returns a number of frames of [`FLOOD_FRAME_BYTES`] bytes that cannot all be in flight between two
-    /// nodes while the receiver does not read.
+    /// Returns a number of frames of [`FLOOD_FRAME_BYTES`] bytes that is more than all queues and buffers
+    /// between two nodes hold while the receiver does not read.
     fn flood_frames(&self) -> usize;
 }
 
@@ -60,11 +61,11 @@ pub async fn run(harness: &mut dyn Harness) {
     drops_oversize_frames(harness).await;
     loses_nothing_when_recv_is_dropped(harness).await;
     reconnects_after_a_restart(harness).await;
-    set_peers_cuts_off(harness).await;
+    disconnects_removed_peers(harness).await;
     closing_ends_recv(harness).await;
 }
 
-/// Checks that frames go both ways and name their sender.
+/// Checks that frames arrive in both directions with their sender, empty frames included.
 ///
 /// # Panics
 /// If the check fails.
@@ -72,7 +73,6 @@ pub async fn delivers_both_ways(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "there").await;
     exchange(&*two, TWO, &*one, ONE, "and back").await;
-    // An empty frame is a frame.
     exchange(&*one, ONE, &*two, TWO, "").await;
     close(&[&one, &two]).await;
 }
@@ -235,7 +235,7 @@ pub async fn loses_nothing_when_recv_is_dropped(harness: &mut dyn Harness) {
     const FRAMES: u32 = 100;
     let [one, two] = pair(harness).await;
     exchange(&*one, ONE, &*two, TWO, "up").await;
-    // Few enough that none need be dropped: all must arrive without retransmission.
+    // So few that no queue is full: all must arrive without retransmission.
     let mut missing: BTreeSet<u32> = (0..FRAMES).collect();
     for number in 0..FRAMES {
         one.send(TWO, Lane::Log, number.to_be_bytes().to_vec().into());
@@ -258,7 +258,7 @@ pub async fn loses_nothing_when_recv_is_dropped(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// Checks that a peer that restarts at its address is connected again, with either node restarting.
+/// Checks that two nodes connect again after either one has restarted at the same address.
 ///
 /// # Panics
 /// If the check fails.
@@ -278,11 +278,11 @@ pub async fn reconnects_after_a_restart(harness: &mut dyn Harness) {
     close(&[&one, &two]).await;
 }
 
-/// Checks that a removed peer is disconnected, and that one added again is connected.
+/// Checks that a peer removed by `set_peers` is disconnected, and connected once it is added again.
 ///
 /// # Panics
 /// If the check fails.
-pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
+pub async fn disconnects_removed_peers(harness: &mut dyn Harness) {
     let [one, two] = pair(harness).await;
     let three = harness.start(THREE).await;
     three.set_peers(&peers(harness, &[TWO]));
@@ -309,8 +309,8 @@ pub async fn set_peers_cuts_off(harness: &mut dyn Harness) {
     close(&[&one, &two, &three]).await;
 }
 
-/// Checks that after `close` the frames that had arrived are received, then `recv` ends, and `send` does
-/// nothing.
+/// Checks that after `close`, `recv` returns the frames that had arrived and then `None`, and that `send`,
+/// `set_peers` and a second `close` have no effect.
 ///
 /// # Panics
 /// If the check fails.
