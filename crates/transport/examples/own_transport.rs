@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 const MAX_FRAME: usize = 1 << 20;
 const QUEUE: usize = 256;
 
-/// Sending half of a queue. `close` removes it: the receiver ends when the last sender is dropped.
+/// The only sender of a node's queue. `close` drops it, which ends the receiver.
 type Queue = Mutex<Option<Sender<(NodeId, Bytes)>>>;
 
 /// The queue of a node, and the peers that may use it.
@@ -50,7 +50,7 @@ impl Transport for Channels {
         let Some(port) = port.filter(|_| frame.len() <= MAX_FRAME) else { return };
         let has_peer = |port: &Port, node| port.peers.read().unwrap().contains(&node);
         if has_peer(&self.own, to) && has_peer(&port, self.id) {
-            // A full queue drops the frame: a transport never blocks.
+            // If the queue is full, the frame is dropped: a transport must not block.
             let _ =
                 port.queue.lock().unwrap().as_ref().map(|queue| queue.try_send((self.id, frame)));
         }
@@ -70,10 +70,10 @@ impl Transport for Channels {
     }
 }
 
-struct Suite(Directory);
+struct ChannelHarness(Directory);
 
 #[async_trait]
-impl Harness for Suite {
+impl Harness for ChannelHarness {
     async fn start(&mut self, node: NodeId) -> Arc<dyn Transport> {
         Arc::new(Channels::new(node, &self.0))
     }
@@ -93,7 +93,7 @@ impl Harness for Suite {
 
 #[tokio::main]
 async fn main() {
-    conformance::run(&mut Suite(Directory::default())).await;
+    conformance::run(&mut ChannelHarness(Directory::default())).await;
     println!("the transport passes the conformance suite");
 }
 
@@ -103,6 +103,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn own_transport_passes_the_suite() {
-        conformance::run(&mut Suite(Directory::default())).await;
+        conformance::run(&mut ChannelHarness(Directory::default())).await;
     }
 }

@@ -4,8 +4,8 @@
 //!
 //! Consensus protocols retransmit, so a transport may drop frames. It must not block the sender. Each
 //! peer and [`Lane`] has a bounded queue of its own, and urgent lanes go first: Control, Log, Forward,
-//! Bulk. So entries in flight delay no heartbeat, forwarded requests delay no entries, and an
-//! unreachable peer costs a bounded amount of memory.
+//! Bulk. So log entries in flight do not delay heartbeats, forwarded requests do not delay entries,
+//! and an unreachable peer costs a bounded amount of memory.
 //!
 //! ```
 //! use synod_transport::{MemoryNetwork, Peer, Transport};
@@ -27,8 +27,9 @@
 //! To test a transport of your own, run the suite of [`conformance`] on it: see
 //! `examples/own_transport.rs`.
 //!
-//! Out of scope: the content of frames (the driver's codec), delivery guarantees and
-//! acknowledgements (the protocols'), discovery (`set_peers` sets the peers), and compression.
+//! Out of scope: the content of frames (the driver encodes them), guaranteed delivery (the protocols
+//! retransmit and acknowledge), discovery of peers (the caller of `set_peers` knows them), and
+//! compression.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -59,13 +60,13 @@ pub struct Peer {
     pub address: String,
 }
 
-/// Transport of frames between the nodes of one cluster. Frames may be lost, and those of different
-/// lanes may overtake each other. No frame is corrupted or duplicated, and the sender is
-/// authenticated.
+/// Transport of frames between the nodes of one cluster. Frames may be lost. Those of one lane arrive
+/// in the order in which they were sent; those of different lanes may overtake each other. No frame is
+/// corrupted or duplicated, and the sender is authenticated.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Sends a frame, or drops it: never blocks, never fails. A frame to the own node, or to one
-    /// that is not a peer, is dropped.
+    /// Queues a frame for sending, or drops it. Never blocks and never fails. A frame to this node
+    /// itself, or to a node that is not a peer, is dropped.
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes);
 
     /// Returns the next frame and its sender, or `None` after the transport is closed. The future is
@@ -75,6 +76,7 @@ pub trait Transport: Send + Sync {
     /// Replaces the peers. Connections to nodes that are no longer peers are closed.
     fn set_peers(&self, peers: &[Peer]);
 
-    /// Closes all connections. `recv` returns `None` after the frames that had arrived.
+    /// Closes all connections. `recv` then returns the frames that have arrived already, and after them
+    /// `None`.
     async fn close(&self);
 }

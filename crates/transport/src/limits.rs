@@ -8,12 +8,12 @@ pub struct TransportLimits {
     pub max_frame: usize,
     /// Maximum number of frames in each lane of each queue.
     pub queue_frames: usize,
-    /// Maximum number of bytes in each lane of each queue. A single frame may be larger.
+    /// Maximum number of bytes in each lane of each queue. An empty lane accepts a larger frame.
     pub queue_bytes: usize,
 }
 
 impl Default for TransportLimits {
-    /// Returns 8 MiB a frame, and 4096 frames or 16 MiB a queue.
+    /// Returns limits of 8 MiB per frame, and of 4096 frames and 16 MiB per lane of a queue.
     fn default() -> Self {
         Self { max_frame: 8 << 20, queue_frames: 4096, queue_bytes: 16 << 20 }
     }
@@ -22,19 +22,20 @@ impl Default for TransportLimits {
 /// Counters of the traffic with one peer since it was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerStats {
-    /// True if there is a connection at present.
+    /// True if the peer is connected now.
     pub connected: bool,
-    /// Number of connections that were established.
+    /// Number of connections established so far, reconnects included.
     pub connections: u64,
-    /// Number of frames sent. They may not have arrived.
+    /// Number of frames sent. Some may have been lost.
     pub sent_frames: u64,
-    /// Bytes of the frames sent, without headers.
+    /// Bytes of the frames sent, without their length headers.
     pub sent_bytes: u64,
-    /// Number of frames dropped by this node: queue full, frame too large, or too old after a reconnect.
+    /// Number of frames to the peer that this node dropped: the queue was full, the frame was too large,
+    /// or newer frames replaced it while there was no connection.
     pub dropped_frames: u64,
     /// Number of frames received.
     pub received_frames: u64,
-    /// Bytes of the frames received, without headers.
+    /// Bytes of the frames received, without their length headers.
     pub received_bytes: u64,
 }
 

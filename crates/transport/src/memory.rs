@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use synod_types::{Lane, NodeId};
 
-/// Network inside one process. A frame arrives at once, unless it is dropped: because the queue of
-/// the receiver is full, either node is not a peer of the other, or the link is cut.
+/// Network inside one process. A frame arrives at once. It is dropped if it is larger than
+/// [`TransportLimits::max_frame`], if the receiver's queue is full, if either node is not a peer of the
+/// other, or if the link is cut.
 ///
 /// Clones share the network.
 ///
@@ -40,20 +41,21 @@ struct Topology {
     cut: BTreeSet<(NodeId, NodeId)>,
 }
 
-/// The network's part of one transport.
+/// State of one transport that the network can reach: its inbox and its peers.
 struct Member {
     inbox: Inbox,
     peers: Mutex<BTreeMap<NodeId, PeerStats>>,
 }
 
 impl MemoryNetwork {
-    /// Creates a network without nodes and with all links up.
+    /// Creates a network without nodes and without cut links.
     #[must_use]
     pub fn new(limits: TransportLimits) -> Self {
         Self { limits, topology: Arc::default() }
     }
 
-    /// Adds a node and returns its transport. An earlier transport of the node is closed, as by a restart.
+    /// Adds a node and returns its transport. If the node has one already, that one is closed, as in a
+    /// restart.
     #[must_use]
     pub fn join(&self, node: NodeId) -> MemoryTransport {
         let own = Arc::new(Member { inbox: Inbox::new(self.limits), peers: Mutex::default() });
@@ -63,7 +65,8 @@ impl MemoryNetwork {
         MemoryTransport { network: self.clone(), id: node, own }
     }
 
-    /// Cuts the link from `from` to `to`: its frames are dropped. The other direction does not change.
+    /// Cuts the link from `from` to `to`: frames in this direction are dropped. The other direction is not
+    /// affected.
     pub fn cut(&self, from: NodeId, to: NodeId) {
         lock(&self.topology).cut.insert((from, to));
     }
@@ -109,7 +112,7 @@ pub struct MemoryTransport {
 }
 
 impl MemoryTransport {
-    /// Returns the counters of each peer. Peers always count as connected.
+    /// Returns the counters of each peer. Every peer is reported as connected.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<NodeId, PeerStats> {
         lock(&self.own.peers).clone()
@@ -139,8 +142,8 @@ impl Transport for MemoryTransport {
         }
         let size = frame.len() as u64;
         let delivered = self.network.deliver(self.id, to, lane, frame);
-        // Looked up again: holding the own lock while taking the receiver's would deadlock two nodes
-        // that send to each other at once.
+        // Looked up again: a node that held the lock of its own peers while it acquires the receiver's
+        // would deadlock with a receiver that sends to it at the same time.
         if let Some(stats) = lock(&self.own.peers).get_mut(&to) {
             if delivered {
                 stats.sent_frames += 1;
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn restarted_node_replaces_the_earlier_one() {
+    async fn restarted_node_replaces_its_earlier_transport() {
         let network = MemoryNetwork::new(LIMITS);
         let (one, earlier) = pair(&network);
         let later = network.join(NodeId(2));

@@ -1,7 +1,7 @@
-//! The queues of a transport: frames to one peer, and frames that arrived.
+//! The queues of a transport: the outbox of frames to one peer, and the inbox of received frames.
 //!
-//! Both separate the lanes, so that a full lane does not affect another, and both are bounded by frames
-//! and by bytes.
+//! Both have a separate queue for each lane, so that a full lane does not affect another. Each lane is
+//! bounded in frames and in bytes.
 
 use crate::TransportLimits;
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use synod_types::{Lane, NodeId};
 use tokio::sync::Notify;
 
-/// One in this many received frames comes from the lowest non-empty lane: a stream of urgent frames
-/// may delay a snapshot, but must not starve it.
+/// One in this many received frames is taken from the least urgent non-empty lane: a stream of urgent
+/// frames may delay a snapshot, but must not starve it.
 const LOWEST_LANE_PERIOD: u64 = 16;
 
-/// Locks, and ignores poisoning: every critical section here leaves a consistent state.
+/// Locks a mutex. Ignores poisoning: no critical section of this crate panics halfway through a change.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -22,7 +22,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Number of lanes.
 const LANES: usize = Lane::ALL.len();
 
-/// Returns the index of a lane in an array by lane.
+/// Returns the index of a lane in an array with one element per lane, the most urgent first.
 pub(crate) fn lane_index(lane: Lane) -> usize {
     match lane {
         Lane::Control => 0,
@@ -45,8 +45,8 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Returns whether there is room for a frame of `size` bytes. An empty queue accepts any frame, because
-    /// one larger than the limit would otherwise never pass.
+    /// Returns whether there is room for a frame of `size` bytes. An empty queue accepts any frame:
+    /// otherwise a frame larger than the limit in bytes could never be sent.
     fn has_room(&self, size: usize, limits: &TransportLimits) -> bool {
         self.frames.is_empty()
             || (self.frames.len() < limits.queue_frames
@@ -59,7 +59,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// The queue of frames that arrived.
+/// The queues of received frames, from all peers.
 pub(crate) struct Inbox {
     limits: TransportLimits,
     arrived: Mutex<Arrived>,
@@ -76,12 +76,14 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// Removes the next frame: of the highest lane, or at intervals of the lowest.
+    /// Removes the next frame: from the most urgent non-empty lane, or, every [`LOWEST_LANE_PERIOD`]
+    /// frames, from the least urgent.
     fn pop(&mut self) -> Option<(usize, (NodeId, Bytes))> {
-        let waits = |lane: &usize| !self.lanes[*lane].frames.is_empty();
+        let has_frames = |lane: &usize| !self.lanes[*lane].frames.is_empty();
         let lowest_first = self.taken % LOWEST_LANE_PERIOD == LOWEST_LANE_PERIOD - 1;
         let mut lanes = 0..LANES;
-        let lane = if lowest_first { lanes.rev().find(waits) } else { lanes.find(waits) }?;
+        let lane =
+            if lowest_first { lanes.rev().find(has_frames) } else { lanes.find(has_frames) }?;
         let queue = &mut self.lanes[lane];
         let (from, frame) = queue.frames.pop_front()?;
         queue.bytes -= frame.len();
@@ -100,7 +102,7 @@ impl Inbox {
         }
     }
 
-    /// Adds a frame, and returns false if its lane is full or the inbox is closed.
+    /// Adds a frame. Returns false, and drops the frame, if its lane is full or the inbox is closed.
     pub(crate) fn offer(&self, lane: Lane, from: NodeId, frame: Bytes) -> bool {
         let mut arrived = lock(&self.arrived);
         let queue = &mut arrived.lanes[lane_index(lane)];
@@ -114,7 +116,7 @@ impl Inbox {
         true
     }
 
-    /// Adds frames in order while their lane has room. Returns whether the inbox is open.
+    /// Moves frames to their lane, in order, while it has room. Returns whether the inbox is open.
     #[cfg(feature = "quic")]
     fn offer_all(&self, lane: Lane, from: NodeId, frames: &mut VecDeque<Bytes>) -> bool {
         let mut arrived = lock(&self.arrived);
@@ -132,7 +134,8 @@ impl Inbox {
         true
     }
 
-    /// Adds frames as their lane has room until `frames` is empty. Returns false if the inbox is closed.
+    /// Moves all frames to their lane, and waits while it has no room. Returns false if the inbox is
+    /// closed.
     #[cfg(feature = "quic")]
     pub(crate) async fn push_all(
         &self,
@@ -149,7 +152,7 @@ impl Inbox {
             if open && !frames.is_empty() {
                 room.await;
             } else {
-                // Another task may wait for the remaining room.
+                // The lane may still have room for another waiting task.
                 writable.notify_one();
             }
         }
@@ -172,7 +175,8 @@ impl Inbox {
         }
     }
 
-    /// Returns the next frame or the end, or `None` if neither is available.
+    /// Returns `Some(Some(frame))` if there is a frame, `Some(None)` if the inbox is closed and empty, and
+    /// `None` if a frame may still arrive.
     fn try_recv(&self) -> Option<Option<(NodeId, Bytes)>> {
         let mut arrived = lock(&self.arrived);
         let Some((lane, item)) = arrived.pop() else {
@@ -182,7 +186,7 @@ impl Inbox {
         drop(arrived);
         self.writable[lane].notify_one();
         if more {
-            // One notification may stand for several frames, and other tasks may wait for them.
+            // One notification may have announced several frames, for which other tasks wait.
             self.readable.notify_one();
         }
         Some(Some(item))
@@ -208,11 +212,11 @@ mod outbox {
     use synod_types::Lane;
     use tokio::sync::Notify;
 
-    /// The number of frames that a lane keeps while there is no connection: the newest ones. Older ones
-    /// have timed out before a connection is restored.
+    /// The number of frames that a lane keeps while there is no connection: the newest ones. The protocols
+    /// have retransmitted older ones by the time a connection is restored.
     pub(crate) const OFFLINE_FRAMES: usize = 64;
 
-    /// The queue of frames to one peer.
+    /// The queues of frames to one peer.
     pub(crate) struct Outbox {
         limits: TransportLimits,
         lanes: [Outgoing; LANES],
@@ -235,8 +239,9 @@ mod outbox {
             Self { limits, lanes: Default::default() }
         }
 
-        /// Queues a frame, and returns the number of frames dropped for lack of room. With a connection the
-        /// new frame is dropped, so that the queue stays a gapless prefix; without one the oldest are.
+        /// Queues a frame, and returns the number of frames dropped for lack of room. With a connection, the
+        /// new frame is dropped, so that the frames in the queue have no gap. Without one, the oldest frames
+        /// are dropped.
         pub(crate) fn offer(&self, lane: Lane, frame: Bytes) -> u64 {
             let outgoing = &self.lanes[lane_index(lane)];
             let mut waiting = lock(&outgoing.waiting);
@@ -246,8 +251,8 @@ mod outbox {
                     return 1;
                 }
             } else {
-                let most = OFFLINE_FRAMES.min(self.limits.queue_frames.max(1));
-                while waiting.queue.frames.len() >= most
+                let max_frames = OFFLINE_FRAMES.min(self.limits.queue_frames.max(1));
+                while waiting.queue.frames.len() >= max_frames
                     || !waiting.queue.has_room(frame.len(), &self.limits)
                 {
                     let Some(oldest) = waiting.queue.frames.pop_front() else { break };
@@ -269,14 +274,14 @@ mod outbox {
             }
         }
 
-        /// Waits for frames of a lane and moves them to the end of `batch`: up to `most` bytes, and at least
-        /// one frame.
-        pub(crate) async fn drain(&self, lane: Lane, most: usize, batch: &mut Vec<Bytes>) {
+        /// Waits for frames of a lane and moves them to the end of `batch`: at least one frame, and further
+        /// ones up to a total of `max_bytes`.
+        pub(crate) async fn drain(&self, lane: Lane, max_bytes: usize, batch: &mut Vec<Bytes>) {
             let outgoing = &self.lanes[lane_index(lane)];
             loop {
                 let mut notified = std::pin::pin!(outgoing.ready.notified());
                 notified.as_mut().enable();
-                if lock(&outgoing.waiting).drain_into(most, batch) {
+                if lock(&outgoing.waiting).drain_into(max_bytes, batch) {
                     return;
                 }
                 notified.await;
@@ -285,10 +290,11 @@ mod outbox {
     }
 
     impl Waiting {
-        fn drain_into(&mut self, most: usize, batch: &mut Vec<Bytes>) -> bool {
+        /// Moves frames to the end of `batch` as [`Outbox::drain`] does. Returns whether there were any.
+        fn drain_into(&mut self, max_bytes: usize, batch: &mut Vec<Bytes>) -> bool {
             let mut drained = 0;
             while let Some(frame) = self.queue.frames.front() {
-                if drained > 0 && drained + frame.len() > most {
+                if drained > 0 && drained + frame.len() > max_bytes {
                     break;
                 }
                 drained += frame.len().max(1);
@@ -344,8 +350,9 @@ mod outbox {
             }
         }
 
-        /// The simulator models these queues. Each line of the table: limits and connection, the offered
-        /// frames, the frames dropped, and the frames that leave, the highest lane first.
+        /// The simulator models these queues. Each line of the table has the limits and the connection's
+        /// state, the offered frames, the number of dropped frames, and the frames that are sent, the most
+        /// urgent lane first.
         #[tokio::test]
         async fn lanes_agree_with_the_simulators_model() {
             let number = |text: &str| text.parse::<usize>().expect("a number");
@@ -409,7 +416,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn higher_lanes_come_first_but_the_lowest_is_not_starved() {
+    async fn urgent_lanes_come_first_and_the_least_urgent_is_not_starved() {
         let inbox = Inbox::new(LIMITS);
         for n in 0..40 {
             assert!(inbox.offer(Lane::Control, NodeId(1), frame(n)));

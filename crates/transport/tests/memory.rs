@@ -31,7 +31,7 @@ impl Harness for Memory {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_passes_the_suite() {
+async fn memory_network_passes_the_conformance_suite() {
     let limits = TransportLimits { max_frame: 200_000, queue_frames: 1000, queue_bytes: 500_000 };
     conformance::run(&mut Memory { network: MemoryNetwork::new(limits), limits }).await;
 }

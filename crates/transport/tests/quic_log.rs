@@ -1,7 +1,7 @@
 //! A rejected connection is logged by both nodes, with the reason.
 //!
-//! In its own program: with other threads in the process, a thread-local subscriber does not
-//! reliably receive all lines.
+//! This test is a program of its own: with the threads of other tests in the process, a thread-local
+//! subscriber does not reliably receive all lines.
 
 #[allow(dead_code, reason = "shared with the other tests of QUIC")]
 #[path = "quic/support.rs"]

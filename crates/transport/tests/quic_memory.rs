@@ -1,6 +1,6 @@
-//! An announced length allocates no memory.
+//! The announced length of a frame allocates no memory.
 //!
-//! In its own program, whose memory only this test uses.
+//! This test is a program of its own, so that no other test changes the memory of the process.
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "shared with the other tests of QUIC")]
@@ -10,7 +10,7 @@ mod rogue_peer;
 #[path = "quic/support.rs"]
 mod support;
 
-use rogue_peer::{ALPN, caller, enter};
+use rogue_peer::{ALPN, caller, connect};
 use support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, peer};
 use synod_transport::{QuicTransport, Transport};
 use tokio::time::timeout;
@@ -36,7 +36,7 @@ async fn announced_length_allocates_no_memory() {
     let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
     let rogue = caller(Some(&issued), ALPN);
     two.set_peers(&[peer(ONE, rogue.local_addr().expect("is bound"))]);
-    let connection = enter(&rogue, two.local_addr()).await;
+    let connection = connect(&rogue, two.local_addr()).await;
 
     // A small frame on each lane shows that the node reads it.
     let mut streams = Vec::new();

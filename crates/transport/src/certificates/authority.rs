@@ -16,8 +16,8 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CA_VALIDITY: Duration = DAY.saturating_mul(3652);
 const LEAF_VALIDITY: Duration = DAY.saturating_mul(1096);
 
-/// Certificate and its private key, both in PEM. The key is a secret: its file must be readable by its
-/// owner only.
+/// Certificate and its private key, both in PEM. The key is secret: a file with it must be readable by
+/// its owner only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IssuedCertificate {
     /// Certificate in PEM.
@@ -58,7 +58,7 @@ impl CertificateAuthority {
         let key = KeyPair::generate().map_err(generate)?;
         let valid_until = SystemTime::now() + CA_VALIDITY;
         let mut params = params(&format!("Synod CA of cluster {cluster}"), valid_until);
-        // A CA that signs nodes and clients only, and no further CA.
+        // A path length of 0: this CA may issue node and client certificates, but no further CA.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(generate)?.pem();
@@ -68,7 +68,7 @@ impl CertificateAuthority {
     /// Parses an authority from its certificate and key, both in PEM.
     ///
     /// # Errors
-    /// If either is malformed, they do not belong together, or the certificate may not sign.
+    /// If either is malformed, the key is not the certificate's, or the certificate is not that of a CA.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CertificateError> {
         let key =
             KeyPair::from_pem(key).map_err(|error| malformed("authority's private key", error))?;
@@ -117,7 +117,7 @@ impl CertificateAuthority {
         self.issue(&Identity::Node { cluster, node }, &both)
     }
 
-    /// Issues a certificate for a client of the nodes' service. It is rejected as a node's.
+    /// Issues a certificate for a client of the nodes' service. Nodes reject it in a peer connection.
     ///
     /// # Errors
     /// [`CertificateError::ClientName`], or [`CertificateError::Generate`] if the system has no random numbers.

@@ -18,7 +18,7 @@ pub enum CertificateError {
     /// The key belongs to another certificate.
     #[error("the private key does not belong to the certificate")]
     KeyMismatch,
-    /// The certificate may not sign others.
+    /// The certificate is not that of a CA, so it must not sign others.
     #[error("the certificate is not that of a certificate authority")]
     NotAnAuthority,
     /// The name of a client is not a valid part of a DNS name.
@@ -29,8 +29,8 @@ pub enum CertificateError {
     /// The node id is 0, which is reserved.
     #[error("node id 0 is reserved: node ids start at 1")]
     NodeZero,
-    /// The certificate has no identity, or several.
-    #[error("the certificate has no unique Synod identity: {0}")]
+    /// The certificate has no identity, several, or one that does not fit its key usage.
+    #[error("the certificate has no valid Synod identity: {0}")]
     NoIdentity(String),
 }
 
@@ -39,7 +39,7 @@ pub(super) fn malformed(what: &'static str, reason: impl ToString) -> Certificat
     CertificateError::Malformed { what, reason: reason.to_string() }
 }
 
-/// Returns the error of a certificate without a unique identity.
+/// Returns the error of a certificate without a valid identity.
 pub(super) fn no_identity(reason: &str) -> CertificateError {
     CertificateError::NoIdentity(reason.to_owned())
 }

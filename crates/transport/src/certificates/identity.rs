@@ -1,4 +1,4 @@
-//! Identity of a certificate: its DNS name, and the extraction from a certificate.
+//! The identity that a certificate proves: its form as a DNS name, and its extraction from a certificate.
 
 use super::CertificateError;
 use super::error::{malformed, no_identity};
@@ -10,7 +10,7 @@ use x509_parser::prelude::{GeneralName, X509Certificate, parse_x509_certificate}
 
 const DOMAIN: &str = ".synod.internal";
 
-/// Identity of a certificate.
+/// Identity that a certificate proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// Node: it may connect to the other nodes of its cluster.
@@ -20,7 +20,7 @@ pub enum Identity {
         /// Id of the node.
         node: NodeId,
     },
-    /// Client: it may use the service of the nodes, and is rejected as a node.
+    /// Client: it may use the nodes' service. Nodes reject it in a peer connection.
     Client {
         /// Name of the client.
         name: String,
@@ -48,7 +48,7 @@ impl Identity {
             let (node, cluster) = (NodeId(node.parse().ok()?), ClusterId(cluster.parse().ok()?));
             Self::Node { cluster, node: Some(node).filter(|node| *node != NodeId(0))? }
         };
-        // Numbers have many spellings (+7, 007), but an identity must have a single name.
+        // A number can be written in several ways (7, +7, 007), but an identity must have one name only.
         (identity.dns_name() == name).then_some(identity)
     }
 }
@@ -66,7 +66,7 @@ impl fmt::Display for Identity {
 ///
 /// # Errors
 /// [`CertificateError::Malformed`] if it is not a certificate, [`CertificateError::NoIdentity`] if
-/// it has no identity, several, or that of a node without both key usages.
+/// it has no identity, several, or a node's identity without both extended key usages.
 pub fn identify(der: &[u8]) -> Result<Identity, CertificateError> {
     let certificate = parse(der)?;
     let names = certificate
@@ -77,14 +77,14 @@ pub fn identify(der: &[u8]) -> Result<Identity, CertificateError> {
         GeneralName::DNSName(name) if name.ends_with(DOMAIN) => Some(*name),
         _ => None,
     });
-    let name = ours.next().ok_or_else(|| no_identity("no name under .synod.internal"))?;
+    let name = ours.next().ok_or_else(|| no_identity("no DNS name under .synod.internal"))?;
     if ours.next().is_some() {
-        return Err(no_identity("several names under .synod.internal"));
+        return Err(no_identity("several DNS names under .synod.internal"));
     }
     let identity = Identity::from_dns_name(name)
         .ok_or_else(|| no_identity(&format!("{name:?} is not a node's or client's name")))?;
-    if matches!(identity, Identity::Node { .. }) && !serves_both_ways(&certificate)? {
-        return Err(no_identity("a node's key usage must include both server and client"));
+    if matches!(identity, Identity::Node { .. }) && !is_for_server_and_client(&certificate)? {
+        return Err(no_identity("a node's extended key usage must include server and client"));
     }
     Ok(identity)
 }
@@ -97,8 +97,8 @@ pub fn identify_pem(pem: &str) -> Result<Identity, CertificateError> {
     identify(&first_certificate(pem)?)
 }
 
-/// Returns whether a certificate is for server and client both.
-fn serves_both_ways(certificate: &X509Certificate<'_>) -> Result<bool, CertificateError> {
+/// Returns whether the extended key usage includes server and client authentication.
+fn is_for_server_and_client(certificate: &X509Certificate<'_>) -> Result<bool, CertificateError> {
     let usage = certificate
         .extended_key_usage()
         .map_err(|error| malformed("certificate's key usage", error))?;

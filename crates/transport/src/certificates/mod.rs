@@ -13,10 +13,10 @@
 //! name is informational and ignored as well.
 //!
 //! Keys are ECDSA P-256. A CA is valid for ten years, the certificates that it issues for three
-//! (never longer than the CA), both starting a day ago, because clocks may lag. There is no
-//! revocation: remove a node that must not connect again from the peers, which closes its
-//! connections at once. After the loss of a CA key, configure both CAs on every node, issue new
-//! certificates, then remove the old CA.
+//! (never longer than the CA). Validity starts one day before the creation, because the clocks of other
+//! machines may lag. There is no revocation: to keep a node from connecting again, remove it from the
+//! peers, which closes its connections at once. To replace a lost CA key, configure the old and a new CA
+//! on every node, issue new certificates, then remove the old CA.
 //!
 //! ```
 //! use synod_transport::certificates::{CertificateAuthority, Identity, identify_pem};

@@ -25,15 +25,15 @@ pub(super) async fn accept_all(shared: Arc<Shared>, endpoint: Endpoint) {
     }
 }
 
-/// Starts a handshake, unless too many are in progress. From half of the limit on, a caller must first
-/// prove its address, so that forged addresses cannot use up the rest.
+/// Starts a handshake, unless too many are in progress. Once half of the limit is used, a caller must
+/// first validate its address (QUIC Retry), so that forged addresses cannot use up the other half.
 fn start_handshake(shared: &Arc<Shared>, handshakes: &mut JoinSet<()>, incoming: Incoming) {
     if handshakes.len() >= shared.max_handshakes {
         shared.count_rejection(RejectReason::Overload);
         incoming.ignore();
     } else if handshakes.len() >= shared.max_handshakes / 2 && !incoming.remote_address_validated()
     {
-        // Fails only for a caller that has completed a retry, whose address is validated.
+        // Fails only after an earlier Retry, but then the address would be validated.
         let _ = incoming.retry();
     } else {
         handshakes.spawn(handshake(Arc::clone(shared), incoming));
@@ -51,8 +51,8 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
             return incoming.refuse();
         }
     };
-    let made = async { incoming.accept_with(config)?.await };
-    let connection = match timeout(shared.handshake_timeout, made).await {
+    let accepted = async { incoming.accept_with(config)?.await };
+    let connection = match timeout(shared.handshake_timeout, accepted).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             let failure = HandshakeFailure::of(&verdict, &error, false);
@@ -60,13 +60,13 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
         }
         Err(_) => {
             let (local, timeout) = (shared.trust.own(), shared.handshake_timeout);
-            tracing::debug!(%local, %address, ?timeout, "handshake timed out");
+            tracing::debug!(%local, %address, ?timeout, "handshake of an incoming connection timed out");
             return;
         }
     };
-    // A completed handshake has a positive verdict.
+    // After a completed handshake, the verifier has accepted the certificate.
     let Some(Ok(node)) = verdict.get() else {
-        return connection.close(CloseCode::Rejected.into(), b"no certificate");
+        return connection.close(CloseCode::Rejected.into(), b"certificate not verified");
     };
     if let Err(reason) = admit(&shared, *node, &connection) {
         let claim = format!("node {node} of cluster {}", shared.trust.cluster);
@@ -79,10 +79,10 @@ async fn handshake(shared: Arc<Shared>, incoming: Incoming) {
 
 /// Assigns an authenticated connection to its link.
 ///
-/// A connection from the address of the earlier one replaces it: only one process can have that
-/// socket, so the earlier one belongs to a process that has ended. From another address it must
-/// wait until the earlier one is closed or timed out; otherwise two processes with one identity
-/// would keep replacing each other's connection.
+/// If the link has a live connection from the same address, the new one replaces it: only one process
+/// can own that socket, so the old connection belongs to a process that has ended. A connection from
+/// another address is rejected until the live one is closed or times out. Otherwise two processes with
+/// one identity would keep replacing each other's connection.
 fn admit(shared: &Arc<Shared>, node: NodeId, connection: &Connection) -> Result<(), RejectReason> {
     let links = lock(&shared.links);
     // The peer may have been removed during its handshake.

@@ -11,23 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_types::{ClusterId, NodeId};
 
-/// Maximum value of [`QuicConfig::mtu`]. Datagrams are sent ten at a time in one system call of at
-/// most 64 KiB; larger ones fail, and connections fall back to 1200.
+/// Maximum value of [`QuicConfig::mtu`]. One system call sends ten datagrams, with at most 64 KiB in
+/// total. Larger datagrams would fail, and connections would fall back to 1200 bytes.
 pub const MAX_MTU: u16 = 6000;
 
 const MIN_MTU: u16 = 1200;
 
-/// Assumed round trip before one was measured. Lost packets of a handshake are retransmitted after
-/// three times this. It is short so that a restarted peer is connected soon; on a slower path this
-/// costs one packet sent twice.
+/// Assumed round trip time before one has been measured. Lost packets of a handshake are retransmitted
+/// after three times this. A short time connects a restarted peer soon. On a slower path it costs one
+/// unnecessary retransmission.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 /// Certificates and key of a node, all in PEM.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Authority that signed every node of the cluster. There may be several while one replaces another.
+    /// Certificates of the trusted authorities: one, or several while one replaces another.
     pub ca: String,
-    /// Certificate of this node, then any intermediate ones.
+    /// Certificate of this node, followed by intermediate certificates if there are any.
     pub certificate: String,
     /// Private key of the certificate.
     pub key: String,
@@ -44,9 +44,9 @@ impl fmt::Debug for Credentials {
 /// Configuration of a [`QuicTransport`](super::QuicTransport).
 #[derive(Clone, Debug)]
 pub struct QuicConfig {
-    /// Cluster. It must be that of the certificate.
+    /// Cluster of this node. Must equal the cluster in the certificate.
     pub cluster: ClusterId,
-    /// Id of this node. It must be that of the certificate.
+    /// Id of this node. Must equal the node in the certificate.
     pub node: NodeId,
     /// UDP address to listen on and to dial from. Port 0 selects a free one.
     pub listen: SocketAddr,
@@ -59,26 +59,28 @@ pub struct QuicConfig {
     /// Time without traffic after which a keep-alive is sent, at most half of `idle_timeout`. Default:
     /// 400 milliseconds.
     pub keep_alive: Duration,
-    /// Timeout of resolving and dialling a peer, and of incoming handshakes. Default: 2 seconds.
+    /// Timeout of each name resolution, of each attempt to dial, and of each incoming handshake. Default:
+    /// 2 seconds.
     pub handshake_timeout: Duration,
-    /// Maximum number of concurrent incoming handshakes. From half of it on, callers must first prove
-    /// their address. Default: 64.
+    /// Maximum number of concurrent incoming handshakes. Once half of it is used, callers must first
+    /// validate their address (QUIC Retry). Default: 64.
     pub max_handshakes: usize,
-    /// Minimum time between attempts to dial a peer. It doubles each time. Default: 20 milliseconds.
+    /// Pause between the first attempts to dial a peer. It doubles after each attempt. Default: 20
+    /// milliseconds.
     pub min_backoff: Duration,
-    /// Maximum time between attempts to dial a peer. A random part of the second half of each pause is
-    /// skipped. Default: 1 second.
+    /// Maximum pause between attempts to dial a peer. Each pause is shortened at random by up to a half
+    /// (jitter). Default: 1 second.
     pub max_backoff: Duration,
-    /// Flow control window of each lane in bytes. It bounds the memory of a connection to five times this
-    /// in each direction. Default: 4 MiB.
+    /// Flow control window of each lane in bytes. A connection buffers at most five times this in each
+    /// direction: one window for each lane, and a spare one. Default: 4 MiB.
     pub lane_window: u32,
-    /// Initial UDP payload, from 1200 to [`MAX_MTU`] bytes, for paths that are known to support it. By
-    /// default it is 1200 until discovery finds up to 1452.
+    /// Initial UDP payload, from 1200 to [`MAX_MTU`] bytes, for paths that are known to support it. With
+    /// `None`, it is 1200 at first, and path MTU discovery may raise it to 1452.
     pub mtu: Option<u16>,
 }
 
 impl QuicConfig {
-    /// Creates a configuration with the defaults of each field.
+    /// Creates a configuration with the default of every other field.
     #[must_use]
     pub fn new(
         cluster: ClusterId,
@@ -134,7 +136,7 @@ impl QuicConfig {
         }
     }
 
-    /// Returns the limits of one connection.
+    /// Returns the QUIC parameters of a connection.
     pub(super) fn transport(&self) -> Result<TransportConfig, TransportError> {
         let too_long =
             |_| TransportError::Setting { name: "idle_timeout", rule: "must be below 2^62 ms" };
@@ -149,8 +151,8 @@ impl QuicConfig {
             .keep_alive_interval(Some(self.keep_alive))
             .initial_rtt(INITIAL_RTT)
             .stream_receive_window(VarInt::from_u32(self.lane_window))
-            // The lanes' own windows bind first, so that a lane that is not read does not reduce the others'
-            // share of the receive window or of the send window.
+            // Larger than all lanes' windows together, so that a lane whose frames are not read cannot
+            // exhaust the connection's window and block the other lanes.
             .receive_window(VarInt::try_from((LANES as u64 + 1) * window).unwrap_or(VarInt::MAX))
             .send_window((LANES as u64 + 1) * window)
             .congestion_controller_factory(Arc::new(LossTolerant::default()));
@@ -162,7 +164,7 @@ impl QuicConfig {
         Ok(transport)
     }
 
-    /// Returns the limits of the UDP socket, with the reset key (see [`ResetKey`]).
+    /// Returns the parameters of the UDP endpoint, with the key of stateless resets (see [`ResetKey`]).
     pub(super) fn endpoint(&self, reset: &ResetKey) -> quinn::EndpointConfig {
         let mut endpoint = quinn::EndpointConfig::new(reset.signer());
         let ids = reset.clone();
@@ -170,13 +172,13 @@ impl QuicConfig {
         if let Some(mtu) = self.mtu {
             let ethernet = quinn::EndpointConfig::default().get_max_udp_payload_size();
             let payload = mtu.max(u16::try_from(ethernet).unwrap_or(MIN_MTU));
-            // Always within the bounds: `validate` checks this.
+            // Cannot fail: `validate` has checked the bounds.
             let _ = endpoint.max_udp_payload_size(payload);
         }
         endpoint
     }
 
-    /// Returns the limits of incoming connections.
+    /// Returns the parameters of incoming connections.
     pub(super) fn server(
         &self,
         crypto: Arc<dyn quinn::crypto::ServerConfig>,

@@ -1,9 +1,9 @@
 //! Congestion control that tolerates random loss.
 //!
-//! Cubic interprets every lost packet as a full queue. On a path of 60 ms that loses one packet in
-//! a hundred at random, it transfers a quarter of a megabyte a second, independent of the capacity of the
-//! path. This controller ignores losses below a share of all packets, as BBR version 2 does. A full
-//! queue drops far more than that, and then Cubic reacts.
+//! Cubic interprets every lost packet as a full queue. On a path with a round trip of 60 ms that loses
+//! one packet in a hundred at random, it transfers a quarter of a megabyte a second, whatever the
+//! capacity of the path. This controller ignores losses up to a share of the bytes sent, as BBR version 2
+//! does. A full queue drops far more than that, and then Cubic reacts.
 
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn_proto::RttEstimator;
@@ -11,20 +11,21 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Losses of up to one byte in this many are ignored.
-const TOLERATED: u64 = 50;
-/// Losses are counted over the last bytes sent: this many to twice as many. This is enough to
-/// average out random loss, and a full queue loses the tolerated share within a round trip or two.
+/// Reciprocal of the tolerated loss rate: the loss of up to one byte in this many is ignored.
+const TOLERATED_ONE_IN: u64 = 50;
+/// Number of bytes sent over which losses are counted: at least this many, and at most twice as many.
+/// It is large enough to average out random loss, and small enough that the losses of a full queue exceed
+/// the tolerated rate within one or two round trips.
 const WINDOW: u64 = 1 << 20;
 
-/// Builds a controller for each connection.
+/// Factory of the congestion controller of each connection.
 #[derive(Debug, Default)]
 pub(super) struct LossTolerant(Arc<CubicConfig>);
 
 impl ControllerFactory for LossTolerant {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let cubic = Arc::clone(&self.0).build(now, mtu);
-        // A new connection counts as one without losses so far.
+        // Starts as if a whole window had been sent without loss: one early loss must not exceed the rate.
         Box::new(LossFilter { cubic, sent: WINDOW, lost: 0 })
     }
 }
@@ -75,9 +76,9 @@ impl Controller for LossFilter {
         lost_bytes: u64,
     ) {
         self.lost += lost_bytes;
-        // Routers that mark packets instead of dropping them signal a full queue.
+        // A mark of a router (ECN) signals a full queue without loss.
         let is_marked = lost_bytes == 0;
-        if is_marked || is_persistent_congestion || self.lost * TOLERATED > self.sent {
+        if is_marked || is_persistent_congestion || self.lost * TOLERATED_ONE_IN > self.sent {
             self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         }
     }

@@ -33,8 +33,8 @@ pub(super) async fn keep_connected(shared: Arc<Shared>, link: Arc<Link>) {
                 attempt += 1;
             }
         }
-        // The pause counts from start to start: an attempt that timed out has already paused, and a
-        // peer that restarts meanwhile should not wait again.
+        // The pause is measured from the start of the attempt: one that timed out has used it up, and the
+        // next one starts at once, because the peer may have restarted meanwhile.
         sleep(backoff.next(random_u16()).saturating_sub(started.elapsed())).await;
     }
 }
@@ -60,7 +60,9 @@ async fn dial(
     let found = found.map_err(|_| unreachable("name resolution timed out"))?;
     let addresses = found.map_err(|error| DialError::Unreachable(error.to_string()))?;
     if addresses.is_empty() {
-        return Err(unreachable("the name has no address of this socket's family (IPv4, IPv6)"));
+        return Err(unreachable(
+            "the name has no IPv4 address, and this node listens on IPv4: listen on [::]",
+        ));
     }
     let address = addresses[attempt % addresses.len()];
 
@@ -71,13 +73,13 @@ async fn dial(
     let name = Identity::Node { cluster: shared.trust.cluster, node: link.node }.dns_name();
     let connecting = endpoint.connect_with(config, address, &name);
     let connecting = connecting.map_err(|error| DialError::Unreachable(error.to_string()))?;
-    let made = timeout(limit, async {
+    let dialled = timeout(limit, async {
         let connection = connecting.await?;
         let first = connection.accept_uni().await?;
         Ok((connection, first))
     });
-    match made.await {
-        Ok(Ok(made)) => Ok(made),
+    match dialled.await {
+        Ok(Ok(dialled)) => Ok(dialled),
         Ok(Err(error)) => {
             let failure = HandshakeFailure::of(&verdict, &error, true);
             Err(DialError::Handshake { address, error, failure })
@@ -104,33 +106,34 @@ fn report(shared: &Shared, link: &Link, error: DialError) {
     }
 }
 
-/// Exponential backoff with jitter, so that the nodes of a cluster that lost its network do not all
-/// dial at once.
+/// Exponential backoff with jitter, so that the nodes of a cluster do not all dial at the same time after
+/// a failure of their network.
 struct Backoff {
     first: Duration,
-    most: Duration,
+    max: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+    fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, next: first }
     }
 
     fn reset(&mut self) {
         self.next = self.first;
     }
 
-    /// Returns the next pause: from half of it for a jitter of 0 to all of it.
+    /// Returns the next pause, shortened by jitter: half of the pause for a jitter of 0, the whole pause for
+    /// the maximum.
     fn next(&mut self, jitter: u16) -> Duration {
         let pause = self.next;
-        self.next = (pause * 2).min(self.most);
+        self.next = (pause * 2).min(self.max);
         let half = pause / 2;
         half + half * u32::from(jitter) / u32::from(u16::MAX)
     }
 }
 
-/// Returns a random number, or a constant if the system has none, which affects the jitter only.
+/// Returns a random number. If the system has no randomness, returns 0, which affects the jitter only.
 fn random_u16() -> u16 {
     let mut bytes = [0; 2];
     let _ = SystemRandom::new().fill(&mut bytes);
@@ -143,11 +146,11 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_the_bound_and_can_be_reset() {
-        let (first, most) = (Duration::from_millis(20), Duration::from_millis(100));
-        let mut backoff = Backoff::new(first, most);
+        let (first, max) = (Duration::from_millis(20), Duration::from_millis(100));
+        let mut backoff = Backoff::new(first, max);
         let pauses: Vec<_> = (0..5).map(|_| backoff.next(u16::MAX).as_millis()).collect();
         assert_eq!(pauses, [20, 40, 80, 100, 100]);
-        assert_eq!(backoff.next(0), most / 2);
+        assert_eq!(backoff.next(0), max / 2);
         backoff.reset();
         assert_eq!(backoff.next(0), first / 2);
     }

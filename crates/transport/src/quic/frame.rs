@@ -3,26 +3,29 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// The length before every frame, in bytes.
+/// Size of the length before every frame, in bytes.
 pub(super) const HEADER: usize = 4;
 
-/// Frames up to this size are copied into one piece of the stream. Larger ones are not copied.
-const COPIED: usize = 4 << 10;
+/// Maximum size in bytes of a frame that is copied into a piece together with others. A larger frame is a
+/// piece of its own, without a copy.
+const MAX_COPIED: usize = 4 << 10;
 
-/// The size at which a piece of small frames is complete.
+/// Size in bytes at which a piece of copied frames is complete.
 const PIECE: usize = 64 << 10;
 
-/// The initial capacity of a frame's buffer, independent of the announced length.
+/// Initial capacity of a frame's buffer in bytes, if the announced length is not smaller.
 const FIRST_BUFFER: usize = 4 << 10;
 
 /// Encodes frames as pieces of a stream, and clears `frames`.
 pub(super) fn encode(frames: &mut Vec<Bytes>, pieces: &mut Vec<Bytes>) {
-    let small = frames.iter().filter(|frame| frame.len() <= COPIED).map(Bytes::len).sum::<usize>();
-    let mut piece = BytesMut::with_capacity((small + HEADER * frames.len()).min(PIECE + COPIED));
+    let small =
+        frames.iter().filter(|frame| frame.len() <= MAX_COPIED).map(Bytes::len).sum::<usize>();
+    let mut piece =
+        BytesMut::with_capacity((small + HEADER * frames.len()).min(PIECE + MAX_COPIED));
     for frame in frames.drain(..) {
         // The caller's limit keeps frames far below 4 GiB.
         piece.put_u32(frame.len() as u32);
-        if frame.len() <= COPIED {
+        if frame.len() <= MAX_COPIED {
             piece.extend_from_slice(&frame);
         } else {
             pieces.push(piece.split().freeze());
@@ -107,7 +110,7 @@ impl FrameReader {
     fn append(&mut self, part: &[u8], length: usize) {
         let needed = self.frame.len() + part.len();
         if needed > self.frame.capacity() {
-            // Never more than the frame, so that no spare memory is kept with it.
+            // At most the frame's length, so that a complete frame holds no unused memory.
             let capacity = (self.frame.capacity() * 2).max(FIRST_BUFFER).max(needed).min(length);
             self.frame.reserve_exact(capacity - self.frame.len());
         }

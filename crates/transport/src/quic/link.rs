@@ -20,11 +20,11 @@ pub(super) enum CloseCode {
     Removed = 1,
     /// A newer connection of the same peer replaced this one.
     Replaced = 2,
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     Violation = 3,
     /// The peer's certificate is valid, but the connection is not permitted.
     Rejected = 4,
-    /// The connection's tasks ended.
+    /// The tasks of the connection ended: it was lost, or its task was aborted.
     Ended = 5,
 }
 
@@ -37,12 +37,12 @@ impl From<CloseCode> for VarInt {
 /// The link to one peer.
 pub(super) struct Link {
     pub(super) node: NodeId,
-    /// `host:port`, as given.
+    /// Address of the peer, `host:port`, not resolved.
     pub(super) address: String,
     pub(super) outbox: Outbox,
     counters: Counters,
     current: Mutex<Current>,
-    /// The task of the link: it dials, or serves an accepted connection.
+    /// The task that dials the peer, or that transfers the frames of an accepted connection.
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -153,7 +153,7 @@ impl Link {
         let mut current = lock(&self.current);
         if current.generation == generation {
             current.connection = None;
-            // Under the lock, so that a connection attached now is not marked offline.
+            // Under the lock: otherwise this could mark a connection offline that is attached meanwhile.
             self.outbox.set_online(false);
         }
     }
@@ -182,7 +182,7 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         self.link.detach(self.generation);
-        // No effect on a closed connection. It is open only if the task was aborted.
-        self.connection.close(CloseCode::Ended.into(), b"ended");
+        // Has no effect on a closed connection. The connection is still open only if the task was aborted.
+        self.connection.close(CloseCode::Ended.into(), b"connection task aborted");
     }
 }

@@ -1,29 +1,30 @@
 //! QUIC between the nodes, with mutual TLS 1.3.
 //!
 //! **Authentication.** Both nodes present a certificate of the cluster's CA that names a node and a
-//! cluster (see [`certificates`]). It is verified inside the handshake, before a byte of a frame: the
-//! dialling node must be one of the peers, the dialled node must be the expected one. Any other
-//! connection is rejected, counted by [`RejectReason`], and logged with the reason and both names;
-//! repeated lines are suppressed for ten seconds.
+//! cluster (see [`certificates`]). It is verified inside the handshake, before any frame is accepted:
+//! the dialling node must be one of the peers, the dialled node must be the expected one. Any other
+//! connection is rejected, counted by [`RejectReason`], and logged with the reason and both identities.
+//! Repetitions of a log line are suppressed for ten seconds, and the next line states their number.
 //!
-//! **One connection a pair of peers.** The node with the smaller id dials, the other accepts. So two
-//! connections never race for the same pair, and no tie must be broken. The cost is that only one of
-//! the two can restore the connection, which is why it retries quickly.
+//! **One connection for each pair of nodes.** The node with the smaller id dials, the other accepts. So
+//! two nodes never dial each other at the same time, and no connection must be chosen over another. The
+//! cost is that only one of the two nodes can restore the connection, so it retries quickly.
 //!
 //! **Lanes.** Each direction has one stream for each [`Lane`], opened once: a byte that names the
-//! lane, then frames, each after its length. Control goes before log, log before forward, forward
-//! before bulk, and each has its own flow control. All queued frames of a lane go out in one write.
+//! lane, then frames, each preceded by its length. Control has priority over log, log over forward, and
+//! forward over bulk. Each lane has its own flow control. Queued frames of a lane are written together, up
+//! to 256 KiB at a time.
 //!
-//! **After `kill -9`.** A killed process sends nothing. After its restart, it replies to packets on
-//! old connections with a stateless reset, whose token is derived from the node's private key and
-//! so the same after every restart. Peers detect the restart with their next packet, at the latest
+//! **After `kill -9`.** A killed process sends no close notice. After its restart, it replies to packets on
+//! old connections with a stateless reset. The token of the reset is derived from the node's private key,
+//! so it is the same after every restart. Peers detect the restart with their next packet, at the latest
 //! with the next keep-alive (400 milliseconds), and the dialling node dials at once. If the
 //! restarted node is the one that dials, the newer connection replaces the older. A peer that stays
 //! down is detected by the idle timeout (2 seconds), and then dialled repeatedly, with packets less
 //! than a second apart.
 //!
-//! Out of scope: 0-RTT and resumption (they skip the certificate), migration (a peer that moves
-//! dials again), revocation lists (see [`certificates`]).
+//! Out of scope: 0-RTT and resumption (they skip the verification of the certificate), connection
+//! migration (a peer whose address changes must connect again), revocation lists (see [`certificates`]).
 
 mod accept;
 mod config;
@@ -60,14 +61,15 @@ use tokio::time::{sleep, timeout};
 
 const LANES: usize = Lane::ALL.len();
 
-/// Receive buffer of the socket in bytes. Usual defaults hold a hundred packets, but a peer may
-/// send thousands in one round trip of a long path.
+/// Receive buffer of the socket in bytes. The usual default of a system holds about a hundred packets, but
+/// on a long path a peer may send thousands within a round trip.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Time that `close` waits for its notices to be sent, and for the socket to be released.
+/// Time that `close` waits for the close notices to be sent, and then for the socket to be released.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Error of binding a transport. Each is final: settings, files or the machine must change.
+/// Error of binding a transport. A retry with the same configuration fails again, unless the address was
+/// in use by a process that has ended since.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -120,7 +122,7 @@ pub struct QuicStats {
     pub rejected: BTreeMap<RejectReason, u64>,
 }
 
-/// [`Transport`] over QUIC. Dropping it closes it, without waiting for the notices to be sent.
+/// [`Transport`] over QUIC. Dropping it closes it, without waiting until the close notices are sent.
 pub struct QuicTransport {
     shared: Arc<Shared>,
     socket: Weak<dyn AsyncUdpSocket>,
@@ -165,7 +167,7 @@ impl QuicTransport {
         let trust = Arc::new(trust.map_err(|reason| unusable("CA certificate", reason))?);
 
         let transport = Arc::new(config.transport()?);
-        // `accept` sets a verifier for each connection, so this one is never used.
+        // Never used: the module `accept` sets a verifier for each connection.
         let (placeholder, _) = PeerVerifier::new(&trust, None);
         let crypto = tls.server(placeholder);
         let crypto = crypto.map_err(|error| unusable("node's certificate", error.to_string()))?;
@@ -174,7 +176,7 @@ impl QuicTransport {
 
         let bind_error = |source| TransportError::Bind { address: config.listen, source };
         let socket = UdpSocket::bind(config.listen).map_err(bind_error)?;
-        // The system may grant less. A smaller buffer only loses packets under load.
+        // The system may grant a smaller buffer, which loses more packets under load.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let address = socket.local_addr().map_err(bind_error)?;
         let socket = TokioRuntime.wrap_udp_socket(socket).map_err(bind_error)?;
@@ -259,8 +261,8 @@ impl Transport for QuicTransport {
         let Some(endpoint) = self.shared.shut_down() else { return };
         let _ = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await;
         drop(endpoint);
-        // Tasks that end by themselves release the socket. A restart on the same address needs it
-        // free.
+        // The endpoint's tasks release the socket when they end. A restart on the same address needs the
+        // socket to be free.
         let free = async {
             while self.socket.strong_count() > 0 {
                 sleep(Duration::from_millis(1)).await;
@@ -278,8 +280,8 @@ impl Drop for QuicTransport {
 
 impl Shared {
     fn set_peers(self: &Arc<Self>, peers: &[Peer]) {
-        // The permitted peers change under the lock of the links, so that no connection is accepted by the
-        // old list for a link of the new one.
+        // Holds the lock of the links while the permitted peers change, so that no connection that was
+        // permitted by the old list is assigned to a link of the new list.
         let mut links = lock(&self.links);
         if lock(&self.endpoint).is_none() {
             return;
@@ -313,16 +315,16 @@ impl Shared {
         link
     }
 
-    /// Closes all links and the endpoint, which it returns the first time.
+    /// Closes all links and the endpoint, and returns the endpoint. Returns `None` if they are closed already.
     fn shut_down(&self) -> Option<Endpoint> {
         let mut links = lock(&self.links);
         let endpoint = lock(&self.endpoint).take()?;
         self.inbox.close();
         lock(&self.trust.peers).clear();
         for link in std::mem::take(&mut *links).into_values() {
-            link.close(CloseCode::Closing, b"closing");
+            link.close(CloseCode::Closing, b"transport closed");
         }
-        endpoint.close(CloseCode::Closing.into(), b"closing");
+        endpoint.close(CloseCode::Closing.into(), b"transport closed");
         Some(endpoint)
     }
 

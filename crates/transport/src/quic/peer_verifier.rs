@@ -22,15 +22,15 @@ use synod_types::{ClusterId, NodeId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The certificate was signed by an authority that is not trusted.
+    /// The certificate was issued by an authority that is not trusted.
     ForeignCa,
     /// The peer is a node of another cluster.
     WrongCluster,
-    /// The node belongs to the cluster, but is not a peer.
+    /// The peer is a node of this cluster that is not in the list of peers.
     UnknownNode,
-    /// The certificate is that of another node than the dialled one, or this node's own.
+    /// The certificate names another node than the dialled one, or this node itself.
     WrongNode,
-    /// The certificate is that of a client, or has no identity.
+    /// The certificate is a client's, or has no valid identity.
     NotANode,
     /// The certificate is expired, not valid yet, or corrupted.
     BadCertificate,
@@ -38,7 +38,8 @@ pub enum RejectReason {
     WrongDirection,
     /// The same node is connected from another address: two processes have one identity.
     AlreadyConnected,
-    /// The handshake failed for another reason: no certificate, another protocol or version.
+    /// The handshake failed for another reason: for example, the peer sent no certificate, or uses another
+    /// application protocol or QUIC version.
     Handshake,
     /// Too many handshakes were in progress.
     Overload,
@@ -48,10 +49,12 @@ impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ForeignCa => "foreign CA: the certificate's authority is not trusted",
-            Self::WrongCluster => "wrong cluster",
+            Self::WrongCluster => "wrong cluster: the certificate names another cluster",
             Self::UnknownNode => "unknown node: not in the member list",
-            Self::WrongNode => "certificate of another node",
-            Self::NotANode => "not a node's certificate",
+            Self::WrongNode => {
+                "wrong node: the certificate is this node's, or not the dialled node's"
+            }
+            Self::NotANode => "not a node's certificate: a client's, or without an identity",
             Self::BadCertificate => "certificate expired, not valid yet or corrupted",
             Self::WrongDirection => "wrong direction: the node with the smaller id dials",
             Self::AlreadyConnected => {
@@ -67,9 +70,10 @@ impl fmt::Display for RejectReason {
 #[derive(Clone, Debug)]
 pub(super) struct Rejection {
     pub(super) reason: RejectReason,
-    /// The claimed identity for log lines. It is proven only if the certificate's chain is.
+    /// The identity that the certificate names, for log lines. It is proven only if the chain was
+    /// verified.
     pub(super) claim: String,
-    /// The node that the certificate names, if its chain was proven.
+    /// The node that the certificate names, if the chain was verified.
     pub(super) node: Option<NodeId>,
 }
 
@@ -97,13 +101,14 @@ impl Trust {
         Ok(Self { cluster, node, peers: Mutex::default(), roots, algorithms, client_verifier })
     }
 
-    /// Returns the own identity, for log lines and rejections.
+    /// Returns this node's identity, for log lines and rejections.
     pub(super) fn own(&self) -> Identity {
         Identity::Node { cluster: self.cluster, node: self.node }
     }
 }
 
-/// Verifier of one connection's certificate. It stores its verdict.
+/// Verifier of the peer's certificate in one connection. It stores its verdict for the code that started
+/// the handshake.
 pub(super) struct PeerVerifier {
     trust: Arc<Trust>,
     /// The dialled node, or `None` for an incoming connection.
@@ -137,8 +142,8 @@ impl PeerVerifier {
             }
         };
         let result = verdict.as_ref().map(drop).map_err(|rejection| self.alert(rejection, &chain));
-        // A second certificate in one handshake would be an error of the TLS library; the first one
-        // counts.
+        // The TLS library verifies one certificate in each handshake. If it called twice, the first verdict
+        // would count.
         let _ = self.verdict.set(verdict);
         result
     }
@@ -159,7 +164,7 @@ impl PeerVerifier {
         (reason, Some(node))
     }
 
-    /// Returns the alert for the peer.
+    /// Returns the TLS error of a rejection. Its text is sent to the peer.
     fn alert(&self, rejection: &Rejection, chain: &Result<(), Error>) -> Error {
         let (own, Rejection { reason, claim, .. }) = (self.trust.own(), rejection);
         let detail = match (reason, chain) {
@@ -183,7 +188,7 @@ impl PeerVerifier {
 /// Returns the reason to reject a chain with this error.
 fn chain_reject_reason(error: &Error) -> RejectReason {
     match error {
-        // A wrong signature means that another authority of the same name issued it.
+        // A wrong signature means that an authority with the same name and another key issued it.
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => RejectReason::ForeignCa,

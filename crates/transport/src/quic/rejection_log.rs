@@ -1,4 +1,4 @@
-//! Failed handshakes: all are counted; repetitions are logged at intervals.
+//! Counters and log lines of failed handshakes. Every rejection is counted; repeated lines are suppressed.
 
 use super::Shared;
 use super::peer_verifier::{RejectReason, Rejection, Verdict};
@@ -14,7 +14,7 @@ use synod_types::NodeId;
 /// Time for which repetitions of a line are suppressed.
 const SUPPRESSION: Duration = Duration::from_secs(10);
 
-/// Maximum number of distinct lines to track. There are few reasons and few nodes.
+/// Maximum number of distinct lines to track. Fewer suffice: there are few topics and few nodes.
 const MAX_ENTRIES: usize = 1024;
 
 /// Counters of rejections, and the lines that were logged.
@@ -24,7 +24,7 @@ pub(super) struct RejectionLog {
     logged: Mutex<BTreeMap<(Topic, Option<NodeId>), Logged>>,
 }
 
-/// Topic of a line. Lines of one topic and node are repetitions.
+/// Topic of a line. Lines of the same topic and node are repetitions of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Topic {
     Rejected(RejectReason),
@@ -42,8 +42,9 @@ impl RejectionLog {
         lock(&self.counts).clone()
     }
 
-    /// Returns the number of suppressed repetitions if a line may be logged now, else `None`.
-    fn admit(&self, topic: Topic, node: Option<NodeId>, now: Instant) -> Option<u64> {
+    /// Returns `None` if a line must be suppressed, or else the number of its repetitions that were
+    /// suppressed before.
+    fn permit(&self, topic: Topic, node: Option<NodeId>, now: Instant) -> Option<u64> {
         let mut logged = lock(&self.logged);
         if logged.len() >= MAX_ENTRIES {
             logged.retain(|_, logged| now.duration_since(logged.at) < SUPPRESSION);
@@ -69,7 +70,7 @@ impl RejectionLog {
 pub(super) enum HandshakeFailure {
     /// This node rejected the peer.
     Rejected(Rejection),
-    /// The peer rejected this node. The error has its reason.
+    /// The peer rejected this node. The connection's error has the peer's reason.
     RejectedByPeer,
     /// The handshake was interrupted.
     Broken,
@@ -113,7 +114,7 @@ impl Shared {
             HandshakeFailure::Rejected(Rejection { reason, claim, node }) => {
                 self.count_rejection(*reason);
                 let topic = Topic::Rejected(*reason);
-                if let Some(suppressed) = self.rejections.admit(topic, node.or(peer), now) {
+                if let Some(suppressed) = self.rejections.permit(topic, node.or(peer), now) {
                     let dialled = peer.map(tracing::field::display);
                     tracing::warn!(
                         %local, remote = claim, %address, dialled, %reason, %error, suppressed,
@@ -122,11 +123,11 @@ impl Shared {
                 }
             }
             HandshakeFailure::RejectedByPeer => {
-                if let Some(suppressed) = self.rejections.admit(Topic::RejectedByPeer, peer, now) {
+                if let Some(suppressed) = self.rejections.permit(Topic::RejectedByPeer, peer, now) {
                     let peer = peer.map(tracing::field::display);
                     tracing::warn!(
                         %local, peer, %address, %error, suppressed,
-                        "peer rejected the connection"
+                        "peer rejected this node's connection"
                     );
                 }
             }
@@ -140,11 +141,12 @@ impl Shared {
     /// Logs a frame that is too large to send.
     pub(super) fn report_oversize(&self, peer: NodeId, size: usize) {
         let (local, limit) = (self.trust.own(), self.limits.max_frame);
-        if let Some(suppressed) = self.rejections.admit(Topic::Oversize, Some(peer), Instant::now())
+        if let Some(suppressed) =
+            self.rejections.permit(Topic::Oversize, Some(peer), Instant::now())
         {
             tracing::warn!(
                 %local, %peer, size, limit, suppressed,
-                "dropped a frame above the size limit (bytes)"
+                "dropped a frame that exceeds the size limit (size and limit in bytes)"
             );
         }
     }
@@ -155,25 +157,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeated_line_is_suppressed_for_a_while() {
+    fn repeated_line_is_suppressed_and_counted() {
         let (log, start) = (RejectionLog::default(), Instant::now());
         let (topic, node) = (Topic::Rejected(RejectReason::ForeignCa), Some(NodeId(1)));
-        assert_eq!(log.admit(topic, node, start), Some(0));
-        assert_eq!(log.admit(topic, node, start + SUPPRESSION / 2), None);
-        assert_eq!(log.admit(topic, None, start), Some(0), "another node, another line");
-        assert_eq!(log.admit(Topic::Oversize, node, start), Some(0));
-        assert_eq!(log.admit(topic, node, start + SUPPRESSION), Some(1));
-        assert_eq!(log.admit(topic, node, start + SUPPRESSION * 2), Some(0));
+        assert_eq!(log.permit(topic, node, start), Some(0));
+        assert_eq!(log.permit(topic, node, start + SUPPRESSION / 2), None);
+        assert_eq!(log.permit(topic, None, start), Some(0), "another node, another line");
+        assert_eq!(log.permit(Topic::Oversize, node, start), Some(0));
+        assert_eq!(log.permit(topic, node, start + SUPPRESSION), Some(1));
+        assert_eq!(log.permit(topic, node, start + SUPPRESSION * 2), Some(0));
     }
 
     #[test]
-    fn tracked_lines_are_bounded() {
+    fn number_of_tracked_lines_is_bounded() {
         let (log, start) = (RejectionLog::default(), Instant::now());
         for node in 0..2 * MAX_ENTRIES as u64 {
-            log.admit(Topic::RejectedByPeer, Some(NodeId(node)), start);
+            log.permit(Topic::RejectedByPeer, Some(NodeId(node)), start);
         }
         assert_eq!(lock(&log.logged).len(), MAX_ENTRIES);
         let late = Some(NodeId(u64::MAX));
-        assert_eq!(log.admit(Topic::RejectedByPeer, late, start + SUPPRESSION), Some(0));
+        assert_eq!(log.permit(Topic::RejectedByPeer, late, start + SUPPRESSION), Some(0));
     }
 }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use synod_types::Lane;
 use tokio::task::JoinSet;
 
-/// Maximum size of a write in bytes. The queue's limit does not count these bytes, so this stays
-/// well below the flow-control window.
+/// Maximum size of a write in bytes. The limit of the queue does not count the bytes of a write in
+/// progress, so a write must be small compared with the flow control window.
 const WRITE_BATCH_BYTES: usize = 256 << 10;
 
 /// The maximum number of chunks in a read of a stream.
@@ -25,7 +25,7 @@ pub(super) async fn run(
     connection: &Connection,
     first: Option<RecvStream>,
 ) -> String {
-    // Dropping the set ends its tasks, also when this future is dropped itself.
+    // Dropping the set aborts its tasks, also if this future is dropped before it completes.
     let mut tasks = JoinSet::new();
     for lane in Lane::ALL {
         tasks.spawn(write_lane(Arc::clone(link), connection.clone(), lane));
@@ -40,13 +40,13 @@ pub(super) async fn run(
     let end = match tasks.join_next().await {
         Some(Ok(end)) => end,
         Some(Err(error)) => End::Violation(format!("a task of the connection failed: {error}")),
-        None => End::Inbox,
+        None => End::Closed,
     };
-    // The reason of the connection itself takes precedence.
+    // The connection's own reason, if there is one, explains why its tasks ended.
     let reason = connection.close_reason().map_or_else(|| end.to_string(), |why| why.to_string());
     let code = match end {
         End::Violation(_) => CloseCode::Violation,
-        End::Inbox => CloseCode::Closing,
+        End::Closed => CloseCode::Closing,
         End::Lost => CloseCode::Ended,
     };
     connection.close(code.into(), reason.as_bytes());
@@ -59,7 +59,7 @@ enum End {
     #[error("protocol violation: {0}")]
     Violation(String),
     #[error("the transport is closed")]
-    Inbox,
+    Closed,
     #[error("connection lost")]
     Lost,
 }
@@ -98,7 +98,7 @@ fn lane_number(lane: Lane) -> u8 {
     }
 }
 
-/// Returns the priority of a lane: packets are filled from streams of higher priority first.
+/// Returns the QUIC priority of a lane: packets are filled from the streams of the highest priority first.
 fn priority(lane: Lane) -> i32 {
     match lane {
         Lane::Control => 3,
@@ -115,7 +115,7 @@ async fn write_lane(link: Arc<Link>, connection: Connection, lane: Lane) -> End 
     }
 }
 
-/// Writes all queued frames of a lane together, whenever the connection accepts more.
+/// Writes the queued frames of a lane, up to [`WRITE_BATCH_BYTES`] at a time, until the connection ends.
 async fn try_write_lane(
     link: &Link,
     connection: &Connection,
@@ -146,7 +146,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Accepts the peer's streams, and reads them until one of them ends.
+    /// Accepts and reads the peer's streams until one of them ends. No stream ends before the connection.
     async fn accept(self, first: Option<RecvStream>) -> End {
         let mut readers = JoinSet::new();
         let read = |stream| {
@@ -167,7 +167,7 @@ impl Reader {
                     return end.unwrap_or_else(|error| End::Violation(error.to_string()));
                 }
                 stream = self.connection.accept_uni() => match stream {
-                    // The connection's limit permits one for each lane.
+                    // quinn enforces this limit as well: `max_concurrent_uni_streams`.
                     Ok(stream) if readers.len() < LANES => readers.spawn(read(stream)),
                     Ok(_) => return End::Violation("more streams than lanes".to_owned()),
                     Err(error) => return error.into(),
@@ -176,8 +176,8 @@ impl Reader {
         }
     }
 
-    /// Passes on the frames of one stream. A full inbox applies backpressure to the peer on this
-    /// lane only: the peer's queue fills, and then it drops frames.
+    /// Moves the frames of one stream to the inbox. If the inbox is full, reading stops, and flow control
+    /// applies backpressure to the peer on this lane only: its queue fills, and then it drops frames.
     async fn read_lane(&self, mut stream: RecvStream) -> Result<std::convert::Infallible, End> {
         let lane = self.lane_of(&mut stream).await?;
         let mut frames = VecDeque::new();
@@ -194,7 +194,7 @@ impl Reader {
             }
             let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum());
             if !self.shared.inbox.push_all(lane, self.link.node, &mut frames).await {
-                return Err(End::Inbox);
+                return Err(End::Closed);
             }
             self.link.count_received(count, bytes);
         }
@@ -205,7 +205,9 @@ impl Reader {
         let mut first = [0];
         stream.read_exact(&mut first).await.map_err(|error| match error {
             ReadExactError::ReadError(error) => End::from(error),
-            ReadExactError::FinishedEarly(_) => End::Violation("an empty stream".to_owned()),
+            ReadExactError::FinishedEarly(_) => {
+                End::Violation("a stream ended before its lane byte".to_owned())
+            }
         })?;
         let [first] = first;
         let lane = Lane::ALL.into_iter().find(|lane| lane_number(*lane) == first);

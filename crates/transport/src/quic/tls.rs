@@ -1,5 +1,5 @@
-//! TLS 1.3 with an explicit provider (ring) and without resumption: every connection presents its
-//! certificate, so that tickets do not outlive a removed peer or a replaced CA.
+//! TLS 1.3 with an explicit provider (ring). Resumption is off: every connection must present a
+//! certificate. A resumption ticket could outlive a removed peer or a replaced CA.
 
 use super::peer_verifier::PeerVerifier;
 use super::{Credentials, TransportError};
@@ -15,14 +15,14 @@ use rustls::{RootCertStore, version::TLS13};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Application protocol. A new wire format needs a new one.
+/// Name of the application protocol. A new wire format needs a new name.
 const ALPN: &[u8] = b"synod-peer/1";
 
 /// The TLS configuration of one node.
 pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
     own: Arc<SingleCertAndKey>,
-    /// The own certificate.
+    /// This node's certificate.
     pub(super) certificate: CertificateDer<'static>,
     /// The trusted authorities.
     pub(super) roots: Arc<RootCertStore>,
@@ -89,7 +89,7 @@ fn general(error: impl ToString) -> rustls::Error {
     rustls::Error::General(error.to_string())
 }
 
-/// Parses the certificates in a PEM text, at least one.
+/// Parses the certificates in a PEM text, which must have at least one.
 fn certificates(
     what: &'static str,
     pem: &str,
@@ -103,11 +103,11 @@ fn certificates(
     Ok(read)
 }
 
-/// Key of stateless resets, by which peers detect a restarted node.
+/// Keys of the tokens of stateless resets, by which peers detect a restarted node, and of connection ids.
 ///
-/// A killed process closes no connection, and its peers would wait for the idle timeout. But their
-/// next packet reaches the restarted process, which does not have that connection and replies with
-/// a stateless reset (RFC 9000, section 10.3). Peers accept a reset only with the token that the
+/// A killed process closes no connection, so its peers would wait for the idle timeout. But their next
+/// packet reaches the restarted process, which does not know that connection and replies with a
+/// stateless reset (RFC 9000, section 10.3). Peers accept a reset only with the token that the
 /// process announced for the connection before its restart. So tokens must survive a restart
 /// without being stored: they are a keyed hash of the connection's id, and the key is derived from
 /// the node's private key, which no other node has.

@@ -34,13 +34,13 @@ impl Harness for Quic {
     }
 
     fn flood_frames(&self) -> usize {
-        // Two queues, the flow-control windows, a batch, and as much again.
+        // Twice the capacity of both queues, of the flow control windows and of a write.
         let config = config(NodeId(1));
         (4 * config.limits.queue_bytes + 8 * config.lane_window as usize) / FLOOD_FRAME_BYTES
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quic_passes_the_suite() {
+async fn quic_transport_passes_the_conformance_suite() {
     conformance::run(&mut Quic::default()).await;
 }

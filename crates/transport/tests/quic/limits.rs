@@ -1,6 +1,6 @@
 //! Limits under load: stalled handshakes, full lanes.
 
-use crate::rogue_peer::{ALPN, caller, enter, stalled_caller};
+use crate::rogue_peer::{ALPN, caller, connect, stalled_caller};
 use crate::support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, eventually, loopback, peer};
 use std::time::Duration;
 use synod_transport::{QuicTransport, RejectReason, Transport};
@@ -40,7 +40,7 @@ async fn stalled_handshakes_are_bounded_and_time_out() {
     .await;
     drop(dialling);
     // The stalled handshake times out, which frees its slot.
-    let connection = timeout(TIMEOUT, enter(&other, address)).await.expect("is accepted");
+    let connection = timeout(TIMEOUT, connect(&other, address)).await.expect("is accepted");
     eventually("the link is up", || two.stats().peers[&ONE].connected).await;
     drop(open_gate);
     connection.close(0_u32.into(), b"done");

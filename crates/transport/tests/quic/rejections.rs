@@ -1,6 +1,6 @@
 //! Rejected connections and their reasons.
 
-use crate::rogue_peer::{ALPN, callee, caller, intrude};
+use crate::rogue_peer::{ALPN, callee, caller, send_frames_until_closed};
 use crate::support::{CLUSTER, ONE, TWO, authority, config, eventually, loopback, peer};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use synod_transport::certificates::{CertificateAuthority, Identity, IssuedCertificate};
@@ -24,7 +24,7 @@ fn foreign(node: NodeId) -> IssuedCertificate {
     other.issue_node(CLUSTER, node).expect("issues")
 }
 
-/// Returns an expired certificate of the own authority.
+/// Returns an expired certificate that the trusted authority issued.
 fn expired(node: NodeId) -> IssuedCertificate {
     let ca_key = KeyPair::from_pem(&authority().key_pem()).expect("is PEM");
     let issuer = Issuer::from_ca_cert_pem(authority().certificate_pem(), ca_key).expect("is PEM");
@@ -68,7 +68,7 @@ async fn rejects_caller(
 ) {
     let five = five();
     let endpoint = caller(issued.as_ref(), alpn);
-    let end = intrude(&endpoint, five.local_addr()).await;
+    let end = send_frames_until_closed(&endpoint, five.local_addr()).await;
     assert!(end.to_string().contains(alert), "expected alert {alert:?}, got: {end}");
     eventually("the rejection is counted", || count(&five, reason) == 1).await;
     assert_only(&five, reason);
@@ -105,8 +105,8 @@ async fn caller_that_is_not_a_peer_is_rejected() {
 }
 
 #[tokio::test]
-async fn caller_with_the_own_certificate_is_rejected() {
-    let alert = "rejects node 5 of cluster 7: certificate of another node";
+async fn caller_with_this_nodes_certificate_is_rejected() {
+    let alert = "rejects node 5 of cluster 7: wrong node";
     rejects_caller(Some(node(CLUSTER, FIVE)), ALPN, RejectReason::WrongNode, alert).await;
 }
 
@@ -123,7 +123,7 @@ async fn caller_with_an_expired_certificate_is_rejected() {
 }
 
 #[tokio::test]
-async fn caller_that_should_be_dialled_is_rejected() {
+async fn caller_with_a_larger_id_is_rejected() {
     let alert = "rejects node 9 of cluster 7: wrong direction";
     rejects_caller(Some(node(CLUSTER, NINE)), ALPN, RejectReason::WrongDirection, alert).await;
 }
@@ -143,7 +143,7 @@ async fn caller_with_another_protocol_is_rejected() {
 async fn caller_that_was_removed_is_rejected() {
     let five = five();
     five.set_peers(&[peer(NINE, loopback())]);
-    intrude(&caller(Some(&node(CLUSTER, ONE)), ALPN), five.local_addr()).await;
+    send_frames_until_closed(&caller(Some(&node(CLUSTER, ONE)), ALPN), five.local_addr()).await;
     eventually("the rejection is counted", || count(&five, RejectReason::UnknownNode) == 1).await;
     assert_only(&five, RejectReason::UnknownNode);
 }
@@ -164,7 +164,7 @@ async fn callee_with_the_certificate_of_another_node_is_rejected() {
 }
 
 #[tokio::test]
-async fn callee_with_the_own_certificate_is_rejected() {
+async fn callee_with_this_nodes_certificate_is_rejected() {
     rejects_callee(node(CLUSTER, ONE), RejectReason::WrongNode).await;
 }
 

@@ -76,7 +76,7 @@ pub fn callee(issued: &IssuedCertificate) -> Endpoint {
 
 /// Dials and sends a frame on each lane as soon as possible. Returns the error that ended the
 /// connection.
-pub async fn intrude(endpoint: &Endpoint, address: SocketAddr) -> ConnectionError {
+pub async fn send_frames_until_closed(endpoint: &Endpoint, address: SocketAddr) -> ConnectionError {
     let intrusion = async {
         let connection = endpoint.connect(address, "any-name").expect("dials").await?;
         for lane in 0..3 {
@@ -91,7 +91,7 @@ pub async fn intrude(endpoint: &Endpoint, address: SocketAddr) -> ConnectionErro
 }
 
 /// Dials with a certificate that is accepted.
-pub async fn enter(endpoint: &Endpoint, address: SocketAddr) -> Connection {
+pub async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Connection {
     endpoint.connect(address, "any-name").expect("dials").await.expect("is accepted")
 }
 

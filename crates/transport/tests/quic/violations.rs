@@ -1,7 +1,7 @@
 //! An authenticated peer that violates the protocol is disconnected with the reason. The node
 //! continues.
 
-use crate::rogue_peer::{ALPN, caller, enter};
+use crate::rogue_peer::{ALPN, caller, connect};
 use crate::support::{CLUSTER, ONE, TIMEOUT, TWO, authority, config, eventually, peer};
 use quinn::{Connection, Endpoint, VarInt};
 use synod_transport::{QuicTransport, Transport};
@@ -9,7 +9,7 @@ use synod_types::Lane;
 use tokio::time::timeout;
 
 /// Starts node 2, and a rogue endpoint with the certificate of its peer 1.
-fn two_and_a_rogue() -> (QuicTransport, Endpoint) {
+fn node_and_rogue_peer() -> (QuicTransport, Endpoint) {
     let two = QuicTransport::bind(config(TWO)).expect("binds");
     let issued = authority().issue_node(CLUSTER, ONE).expect("issues");
     let rogue = caller(Some(&issued), ALPN);
@@ -30,37 +30,37 @@ async fn assert_closed(connection: &Connection, reason: &str) {
 }
 
 #[tokio::test]
-async fn violation_ends_only_its_connection() {
-    let (two, rogue) = two_and_a_rogue();
+async fn protocol_violation_closes_only_its_connection() {
+    let (two, rogue) = node_and_rogue_peer();
     let address = two.local_addr();
 
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     let _stream = stream(&connection, &[1, 0xff, 0xff, 0xff, 0xff]).await;
     assert_closed(&connection, "frame length 4294967295 exceeds the limit").await;
 
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     let _stream = stream(&connection, &[4]).await;
     assert_closed(&connection, "unknown lane 4").await;
 
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     let _streams = (stream(&connection, &[0]).await, stream(&connection, &[0]).await);
     assert_closed(&connection, "a second stream for lane Control").await;
 
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     stream(&connection, &[0]).await.finish().expect("is open");
     assert_closed(&connection, "the stream of lane Control ended").await;
 
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     stream(&connection, &[]).await.finish().expect("is open");
-    assert_closed(&connection, "an empty stream").await;
+    assert_closed(&connection, "a stream ended before its lane byte").await;
 
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     let mut reset = stream(&connection, &[2, 0, 0]).await;
     reset.reset(VarInt::from_u32(9)).expect("is open");
     assert_closed(&connection, "reset").await;
 
     // Later connections without violations are served.
-    let connection = enter(&rogue, address).await;
+    let connection = connect(&rogue, address).await;
     let _stream = stream(&connection, &[0, 0, 0, 0, 2, b'o', b'k']).await;
     let got = timeout(TIMEOUT, two.recv()).await.expect("arrives");
     assert_eq!(got, Some((ONE, "ok".into())));
@@ -84,13 +84,13 @@ async fn oversize_frame_is_dropped_by_the_sender() {
 }
 
 #[tokio::test]
-async fn two_way_streams_and_datagrams_are_not_accepted() {
-    let (two, rogue) = two_and_a_rogue();
-    let connection = enter(&rogue, two.local_addr()).await;
+async fn bidirectional_streams_and_datagrams_are_not_accepted() {
+    let (two, rogue) = node_and_rogue_peer();
+    let connection = connect(&rogue, two.local_addr()).await;
     assert_eq!(connection.max_datagram_size(), None);
     let opening = connection.open_bi();
     let rejected = timeout(std::time::Duration::from_millis(100), opening).await.is_err();
-    assert!(rejected, "a two-way stream was opened");
+    assert!(rejected, "a bidirectional stream was opened");
     let _streams = (
         stream(&connection, &[0]).await,
         stream(&connection, &[1]).await,
@@ -104,8 +104,8 @@ async fn two_way_streams_and_datagrams_are_not_accepted() {
 
 #[tokio::test]
 async fn removing_a_peer_closes_its_connection() {
-    let (two, rogue) = two_and_a_rogue();
-    let connection = enter(&rogue, two.local_addr()).await;
+    let (two, rogue) = node_and_rogue_peer();
+    let connection = connect(&rogue, two.local_addr()).await;
     eventually("it is connected", || two.stats().peers[&ONE].connected).await;
     two.set_peers(&[]);
     let end = timeout(TIMEOUT, connection.closed()).await.expect("is closed").to_string();

@@ -1,4 +1,4 @@
-//! Fuzzing of the frame decoder, the first code that processes a peer's data.
+//! Fuzzing of the frame decoder, the first code after TLS that processes a peer's data.
 //!
 //! Runs for ten seconds, or for `FUZZ_SECONDS`. A failure prints a seed; `ARBTEST_SEED=0x...`
 //! replays that input.
@@ -18,15 +18,15 @@ fn fuzz(property: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
 fn frames(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     let mut frames = Vec::new();
     for _ in 0..u.int_in_range(0..=20)? {
-        let most = if u.ratio(1, 10)? { limit } else { limit.min(500) };
-        frames.push(Bytes::from(vec![u.arbitrary::<u8>()?; u.int_in_range(0..=most)?]));
+        let max = if u.ratio(1, 10)? { limit } else { limit.min(500) };
+        frames.push(Bytes::from(vec![u.arbitrary::<u8>()?; u.int_in_range(0..=max)?]));
     }
     let mut pieces = Vec::new();
     encode(&mut frames, &mut pieces);
     Ok(pieces.concat())
 }
 
-/// Generates a stream that may be invalid: lengths that fit the data, and lengths that do not.
+/// Generates a stream that may be invalid: some announced lengths do not match the data.
 fn invalid_stream(u: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
     let mut stream = Vec::new();
     for _ in 0..u.int_in_range(0..=20)? {
@@ -81,7 +81,10 @@ fn stream_is_decoded_into_its_frames_however_it_is_split() {
         }
         let (whole, whole_is_valid) = read_whole(&stream, limit);
         assert_eq!((read.iter().map(|it| &it[..]).collect(), is_valid), (whole, whole_is_valid));
-        assert!(kind != 0 || is_valid && reader.frame.is_empty(), "complete frames leave no rest");
+        assert!(
+            kind != 0 || is_valid && reader.frame.is_empty(),
+            "no bytes are left after the last frame"
+        );
         Ok(())
     });
 }
