@@ -1,6 +1,6 @@
-//! Decided entries per second of the cores alone, including effects and fences, without codec, disk or
-//! network. With batches of 1, each entry is decided before the next is proposed. One node receives all
-//! commands, the leader or a peer of Basic Paxos, so there are no competing proposers.
+//! Decided entries per second of the protocol cores with their hosts, without codec, disk or network. With
+//! batches of 1, each entry is decided before the next is proposed. One node receives all commands (the
+//! leader, or a peer of Basic Paxos), so there are no competing proposers.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,5 @@
-//! Throughput of a link between two nodes: one sends a batch of frames of 256 bytes, the other replies
-//! after the last. A batch of 1 measures the round trip.
+//! Throughput of a link between two nodes. One node sends a batch of frames of 256 bytes; the other replies
+//! with one frame after it has received the batch. A batch of 1 measures the round trip.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -29,7 +29,7 @@ fn link(criterion: &mut Criterion) {
 fn memory() -> Pair {
     let network = MemoryNetwork::default();
     let pair: Pair = NODES.map(|node| Arc::new(network.join(node)) as Arc<dyn Transport>);
-    introduce(&pair, ["memory", "memory"].map(String::from));
+    set_peers(&pair, ["memory", "memory"].map(String::from));
     pair
 }
 
@@ -48,11 +48,11 @@ fn quic() -> Pair {
     });
     let addresses = [0, 1].map(|end: usize| ends[end].local_addr().to_string());
     let pair = ends.map(|end| Arc::new(end) as Arc<dyn Transport>);
-    introduce(&pair, addresses);
+    set_peers(&pair, addresses);
     pair
 }
 
-fn introduce(pair: &Pair, addresses: [String; 2]) {
+fn set_peers(pair: &Pair, addresses: [String; 2]) {
     let [first, second] = addresses;
     pair[0].set_peers(&[Peer { node: NODES[1], address: second }]);
     pair[1].set_peers(&[Peer { node: NODES[0], address: first }]);
@@ -86,7 +86,7 @@ fn measure(criterion: &mut Criterion, runtime: &Runtime, name: &str, [here, ther
     }
 }
 
-/// Sends frames until one arrives in each direction, then receives the surplus ones.
+/// Sends frames in each direction until one arrives, then receives the remaining ones.
 async fn connect(here: &Arc<dyn Transport>, there: &Arc<dyn Transport>, frame: &Bytes) {
     let limit = std::time::Duration::from_millis(200);
     for (from, to, target) in [(here, there, NODES[1]), (there, here, NODES[0])] {

@@ -1,7 +1,7 @@
 //! Durable batches per second of one writer thread on a log store, with entries of 256 bytes.
 //!
-//! RocksDB syncs at every commit, so its rows mainly measure the disk. The row `file/append+fdatasync`
-//! is the same disk without a database, for comparison.
+//! RocksDB syncs at every commit, so its rows mainly measure the disk. For comparison, the row
+//! `file/append+fdatasync` writes to a plain file on the same disk.
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -41,9 +41,9 @@ fn basic_paxos(node: NodeId, members: &Membership, profile: &Profile) -> synod_b
 
 /// Arguments of the command line.
 struct Args {
-    /// Minimal when run as a test: cargo passes `--bench` only to benchmarks.
+    /// Minimal if this is run as a test: cargo passes `--bench` only when it runs benchmarks.
     effort: Effort,
-    /// Substrings of the names `protocols/raft` and so on; without one, all protocols are selected.
+    /// Selects protocols by substrings of their names, such as `protocols/raft`. Empty: selects all.
     filters: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! Protocol cores in one thread, without disk, network or clock. The benchmark measures the core and
-//! its host, which enforces the fence.
+//! Protocol cores in one thread, without disk, network or clock. The benchmark measures a core together with
+//! its host, which holds messages back until the writes that they claim are durable (the fence).
 
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use synod_consensus::{Host, Input, Outputs, Protocol, Role, Round, Saved, TimerChange};
 use synod_types::{Instant, NodeId, Slot, Ticket};
 
-/// Number of slots that remain in a core's log window after compaction. Without compaction, page
+/// Number of slots that a compaction keeps in a core's log. Without compaction, memory would grow, and page
 /// faults would dominate the measurement.
 const KEPT: u64 = 1024;
 /// Number of slots between two compactions.
@@ -32,8 +32,8 @@ struct Node<P: Protocol> {
 }
 
 impl<P: Protocol> Cores<P> {
-    /// Recovers a core from an empty disk for each configuration, and elects the first one if the
-    /// protocol has leaders.
+    /// Creates a core with an empty disk for each configuration. If the protocol has leaders, the first node
+    /// is elected.
     ///
     /// # Panics
     /// If a configuration is rejected, or the first node does not win its election.
@@ -60,11 +60,11 @@ impl<P: Protocol> Cores<P> {
         panic!("the first node is not elected: {:?}", cores.nodes[0].host.core().status());
     }
 
-    /// Proposes the commands to the leader together and runs until no message is in flight. Returns the
-    /// last slot that the leader has decided.
+    /// Proposes all commands to the leader at once, and delivers messages until none is in flight. Returns
+    /// the last slot that the leader has decided.
     ///
     /// # Panics
-    /// If the leader has not decided every command.
+    /// If the leader has not decided all commands.
     pub fn decide(&mut self, commands: &[Bytes]) -> u64 {
         let before = self.nodes[self.leader].decided;
         for command in commands {
@@ -96,7 +96,7 @@ impl<P: Protocol> Cores<P> {
         self.run_rounds(index);
     }
 
-    /// Runs rounds of a host until one writes nothing. Writes are durable at once.
+    /// Runs rounds of a host until a round writes nothing. Each write is durable at once.
     fn run_rounds(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         while node.round(self.now, &mut self.wire) {}

@@ -1,4 +1,5 @@
-//! Shared code of the benchmarks. `benches/` has one criterion file per layer.
+//! Shared code of the benchmarks in `benches/`: a Criterion benchmark for each of three layers, and the
+//! comparison of the protocols in the simulator.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

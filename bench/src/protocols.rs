@@ -12,7 +12,7 @@ pub type Configs<P> = Vec<(NodeId, <P as Protocol>::Config)>;
 /// Returns configurations of Raft with `nodes` voters and default settings.
 ///
 /// # Panics
-/// If there is no node.
+/// If `nodes` is 0.
 #[must_use]
 pub fn raft(nodes: u64) -> Configs<Raft> {
     configs(nodes, |node, members| synod_raft::Config::new(node, members).expect("a member"))
@@ -21,17 +21,17 @@ pub fn raft(nodes: u64) -> Configs<Raft> {
 /// Returns configurations of Multi-Paxos with `nodes` voters and default settings.
 ///
 /// # Panics
-/// If there is no node.
+/// If `nodes` is 0.
 #[must_use]
 pub fn multi_paxos(nodes: u64) -> Configs<MultiPaxos> {
     configs(nodes, |node, members| synod_multi_paxos::Config::new(node, members).expect("a member"))
 }
 
-/// Returns configurations of Basic Paxos with `nodes` voters and a limit of `waiting` queued commands:
-/// a batch is proposed at once, and no command may be rejected.
+/// Returns configurations of Basic Paxos with `nodes` voters and a limit of `waiting` queued commands. The
+/// limit must be at least the size of a batch, so that no command is rejected.
 ///
 /// # Panics
-/// If there is no node, or `waiting` is above the maximum.
+/// If `nodes` is 0, or `waiting` exceeds the protocol's maximum.
 #[must_use]
 pub fn basic_paxos(nodes: u64, waiting: usize) -> Configs<BasicPaxos> {
     let limits = synod_basic_paxos::Limits { waiting, ..Default::default() };

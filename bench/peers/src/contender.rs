@@ -1,8 +1,8 @@
-//! The common interface of the compared clusters, and the size of a measurement.
+//! The common interface of the compared implementations, and the parameters of a measurement.
 
 use bytes::Bytes;
 
-/// The size of one measurement.
+/// Parameters of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Number of cores in the cluster.
@@ -13,7 +13,7 @@ pub struct Shape {
     pub batch: usize,
 }
 
-/// A cluster with a leader.
+/// A cluster of a compared implementation, with an elected leader.
 pub trait Contender {
     /// Proposes one batch to the leader and delivers messages until none is in flight. Returns the
     /// number of entries that every node has decided.

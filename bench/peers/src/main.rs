@@ -1,13 +1,14 @@
 //! Comparison of Synod's Raft core with OmniPaxos: decided entries per second, in memory and in one
 //! thread.
 //!
-//! Both run the same workload. A cluster of cores in one thread elects a leader; then, repeatedly, the
+//! Both execute the same workload. A cluster of cores in one thread elects a leader; then, repeatedly, the
 //! leader receives a batch of commands, and messages are delivered until none is in flight. Disks are
-//! in memory, a message is a moved value, and every node reads its decided entries. Both compact their
-//! logs at the same interval, so that memory is bounded. The rest is the cost of the protocol's code.
+//! in memory, a message is moved and not encoded, and every node reads its decided entries. Both compact
+//! their logs at the same interval, so that memory is bounded. So the measurement is the cost of the
+//! protocol's code.
 //!
-//! The contenders alternate within each run, because a machine's speed drifts, and the medians of all
-//! runs are compared. Choices in favour of OmniPaxos: its batch size is exactly that of the workload;
+//! The contenders alternate within each run, because the speed of a machine varies over time. The medians
+//! of all runs are compared. Choices in favour of OmniPaxos: its batch size is exactly that of the workload;
 //! its commands are [`Bytes`](bytes::Bytes), whose clone copies no payload; each node reads a decided
 //! entry once; and its clock does not advance, so it sends no heartbeats.
 #![forbid(unsafe_code)]
@@ -29,7 +30,7 @@ struct Plan {
     batches: Vec<usize>,
 }
 
-/// Builds a contender for a shape.
+/// Function that builds a contender.
 type Build = fn(Shape) -> Box<dyn Contender>;
 
 /// The contenders. Ratios compare the first with each of the others.
@@ -91,16 +92,16 @@ fn compare(shape: Shape, plan: &Plan) -> Vec<f64> {
 /// Returns the decided entries per second over about `length`, after a warm-up of a tenth of it.
 fn measure(contender: &mut dyn Contender, length: Duration) -> f64 {
     run_for(contender, length / 10);
-    let began = Instant::now();
+    let start = Instant::now();
     let decided = run_for(contender, length);
-    decided as f64 / began.elapsed().as_secs_f64()
+    decided as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Runs rounds until `length` has passed; returns the number of entries that they decided.
 fn run_for(contender: &mut dyn Contender, length: Duration) -> u64 {
-    let began = Instant::now();
+    let start = Instant::now();
     let mut decided = 0;
-    while began.elapsed() < length {
+    while start.elapsed() < length {
         // Reading the clock costs as much as a small round, so read it once for many.
         for _ in 0..64 {
             decided += contender.round();

@@ -57,7 +57,7 @@ impl Omni {
                 return omni;
             }
         }
-        panic!("no leader");
+        panic!("no leader was elected within 1000 ticks");
     }
 
     /// Delivers messages until none is in flight.
@@ -93,7 +93,7 @@ impl Omni {
         }
     }
 
-    /// Removes the log entries that all nodes have accepted, at intervals.
+    /// Every [`TRIM_EVERY`] entries, removes the log entries that all nodes have accepted.
     fn trim(&mut self) {
         if self.read[self.leader] < self.trimmed + TRIM_EVERY {
             return;

@@ -18,10 +18,10 @@ impl Synod {
     pub fn elect(shape: Shape) -> Self {
         let ids = || (1..=shape.nodes as u64).map(NodeId);
         let members = Membership::new(ids(), []).expect("a group of voters");
-        let configs = ids()
-            .map(|id| (id, Config::new(id, members.clone()).expect("the founders are members")));
+        let configs =
+            ids().map(|id| (id, Config::new(id, members.clone()).expect("every node is a member")));
         let mut cores = Cores::elect(configs);
-        // The first batch also decides the entries of the election, such as a no-op.
+        // Its result is the number of slots decided before the measurement, with those of the election.
         let commands = commands(shape);
         let decided = cores.decide(&commands);
         Self { cores, commands, decided }
