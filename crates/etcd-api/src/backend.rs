@@ -9,14 +9,15 @@ use synod_types::{ClusterId, NodeId, Slot, Term};
 
 /// Node that serves the API.
 ///
-/// A client that disconnects drops its future. Its proposal may still take effect.
+/// If a client disconnects, the future of its call is dropped. A command that was proposed may still take
+/// effect.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Proposes a command, and returns the reply of the state machine that applied it.
+    /// Proposes a command, and returns the state machine's reply once the command is applied.
     ///
     /// # Errors
-    /// If there is no reply. After [`BackendError::TimedOut`] and other errors with an unknown outcome the
-    /// command may have taken effect, or may still do so.
+    /// If there is no reply. After [`BackendError::TimedOut`] and other errors with an unknown outcome, the
+    /// command may have taken effect, or may take effect later.
     async fn propose(&self, command: Command) -> Result<Reply, BackendError>;
 
     /// Executes a query with the given consistency.
@@ -29,19 +30,19 @@ pub trait Backend: Send + Sync + 'static {
         consistency: Consistency,
     ) -> Result<QueryReply, BackendError>;
 
-    /// Returns the node's status. Called for every request: it must be cheap and must not block.
+    /// Returns the node's status. Called for every request, so it must be fast and must not block.
     fn status(&self) -> NodeStatus;
 
     /// Returns the members of the cluster.
     fn members(&self) -> Vec<MemberInfo>;
 }
 
-/// Reply to a query, with its guard.
+/// Reply to a query, with a guard that is kept until the reply has been sent.
 #[derive(Debug)]
 pub struct QueryReply {
     /// Reply of the state machine.
     pub reply: Reply,
-    /// Guard that is dropped when the reply has been sent.
+    /// Guard that is dropped once the reply has been sent, or its client has disconnected.
     pub guard: ReplyGuard,
 }
 
@@ -85,13 +86,13 @@ pub struct NodeStatus {
     pub committed: Slot,
     /// Last applied slot.
     pub applied: Slot,
-    /// Size of the data on disk in bytes.
+    /// Size of the node's data on disk in bytes.
     pub db_size: u64,
     /// True if the node is a learner, without a vote.
     pub is_learner: bool,
     /// Version reported to clients.
     pub version: &'static str,
-    /// Errors of the node. The API adds the missing leader.
+    /// Errors of the node, for clients. The API adds "no leader" itself.
     pub errors: Vec<String>,
 }
 
@@ -110,7 +111,8 @@ pub struct MemberInfo {
     pub is_learner: bool,
 }
 
-/// Reason why a node returned no reply. Clients compare the text, so it is exactly etcd's.
+/// Reason why a node returned no reply. Clients compare texts, so an error that etcd has too has exactly
+/// etcd's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
@@ -120,7 +122,7 @@ pub enum BackendError {
     /// The leader changed while a read waited. The request took no effect.
     #[error("etcdserver: leader changed")]
     LeaderChanged,
-    /// The outcome is unknown: no reply in time.
+    /// The outcome is unknown: there was no reply within the timeout.
     #[error("etcdserver: request timed out")]
     TimedOut,
     /// The outcome is unknown: the leader that had the command failed.
@@ -132,7 +134,7 @@ pub enum BackendError {
     /// Too many requests are pending. The request took no effect.
     #[error("etcdserver: too many requests")]
     Busy,
-    /// The budget for replies in memory is exhausted. The request took no effect.
+    /// The memory budget for replies is exhausted. The request took no effect.
     #[error("synod: too many bytes of replies are in memory: retry, or read in pages with a limit")]
     ReadBudget,
     /// The request exceeds the node's limit. It took no effect.

@@ -1,14 +1,15 @@
-//! Errors with etcd's codes and texts: clients compare texts, and retry depending on the code.
+//! Errors with etcd's codes and texts. Clients compare the texts, and decide by the code whether to retry.
 
 use crate::BackendError;
 use synod_kv::KvError;
 use tonic::{Code, Status};
 
-/// Error of a put with both a value and the request to keep the old one.
+/// Error of a put that sets a value and also asks to keep the old one (`ignore_value`).
 pub(crate) const VALUE_PROVIDED: &str = "etcdserver: value is provided";
 /// Error of a range with an unknown order.
 pub(crate) const INVALID_SORT: &str = "etcdserver: invalid sort option";
-/// Error of a missing key. etcd returns it for an empty operation in a transaction as well.
+/// Error of a key that does not exist. Like etcd, the API also returns it for an empty operation in a
+/// transaction.
 pub(crate) const KEY_NOT_FOUND: &str = "etcdserver: key not found";
 
 const KEY_NOT_PROVIDED: &str = "etcdserver: key is not provided";
@@ -45,8 +46,8 @@ pub(crate) fn kv_status(error: KvError) -> Status {
         KvError::FutureRevision => Status::out_of_range(FUTURE_REVISION),
         KvError::ReplyTooLarge => Status::resource_exhausted(format!("synod: {error}")),
         KvError::HistoricRevision => not_supported("a read of an older revision"),
-        // The API encodes requests itself and sends writes as commands, so this is a bug of the
-        // node.
+        // The remaining errors are those of malformed or misrouted requests. The API encodes requests itself
+        // and proposes writes as commands, so they are bugs of the node.
         other => Status::internal(format!("synod: {other}")),
     }
 }

@@ -1,7 +1,7 @@
 //! The etcd v3 gRPC API over a Synod key-value store.
 //!
-//! A node implements [`Backend`], and [`router`] returns routes for `etcdctl` and etcd's client
-//! libraries. Replies have etcd's headers, errors its codes and texts.
+//! A node implements [`Backend`], and [`router`] returns HTTP routes for it that serve `etcdctl` and etcd's
+//! client libraries. Replies have etcd's headers. Errors have etcd's codes and texts.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -40,20 +40,20 @@
 //! }
 //!
 //! let api = synod_etcd_api::router(Arc::new(SingleNode(Mutex::new(KvStore::new()))));
-//! // Merge it with other routes and hand it to `axum::serve`.
+//! // Merge it with other routes, and serve all of them with `axum::serve`.
 //! let app = axum::Router::new().merge(api);
 //! # let _: axum::Router = app;
 //! ```
 //!
 //! # Supported methods
 //! `KV` (Range, Put, DeleteRange, Txn), `Maintenance` (Status, Alarm GET) and `Cluster`
-//! (MemberList). [`proto`] has clients for them as well. A large reply is encoded in pieces while
-//! its client reads it, and its [guard](ReplyGuard) is dropped when it is sent.
+//! (MemberList). [`proto`] also has clients for them. A large reply is encoded in pieces while its client
+//! reads it, and its [guard](ReplyGuard) is dropped once it has been sent.
 //!
 //! # Not supported
-//! Every other method returns Unimplemented with its name at once. So do leases, nested
-//! transactions and reads of older revisions in the supported methods. TLS, authentication and
-//! timeouts are the task of the server that mounts the routes.
+//! Every other method returns the error Unimplemented, with the name of the method, at once. So do leases,
+//! nested transactions and reads of older revisions, with the name of the feature. TLS, authentication and
+//! timeouts are the task of the server that serves the routes.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,9 +1,10 @@
 //! Wire messages, services and clients, generated from the `.proto` files of this crate.
 //!
-//! The code is committed; the test `generated` checks that it is up to date and names the command to regenerate it.
+//! The generated code is committed. The test `generated` checks that it is up to date, and names the command
+//! that generates it again.
 
 /// Services of etcd and their messages.
-// Only the comments of the .proto files become docs.
+// Generated items have docs only where the .proto files have comments.
 #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
 pub mod etcdserverpb {
     include!("generated/etcdserverpb.rs");

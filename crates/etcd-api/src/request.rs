@@ -56,8 +56,8 @@ pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Status> {
     })
 }
 
-/// Returns whether a transaction may be executed on the node's own state: it only reads, and every
-/// read is serializable.
+/// Returns whether a transaction may be executed on the state of this node alone: all its operations are
+/// serializable reads.
 pub(crate) fn is_serializable(request: &pb::TxnRequest) -> bool {
     request
         .success
@@ -87,9 +87,9 @@ fn sort(order: i32, target: i32) -> Result<Option<Sort>, Status> {
         SortTarget::Value => SortBy::Value,
     };
     Ok(match (order, by) {
-        // The store's own order: a limit need not read all keys.
+        // The order of the store: without a sort, a read with a limit need not load all keys.
         (SortOrder::None | SortOrder::Ascend, SortBy::Key) => None,
-        // A target without an order sorts within the limit.
+        // As in etcd, a target without an order sorts only the keys within the limit.
         (SortOrder::None, by) => Some(Sort { by, order: SortDirection::AscendingWithinLimit }),
         (SortOrder::Ascend, by) => Some(Sort { by, order: SortDirection::Ascending }),
         (SortOrder::Descend, by) => Some(Sort { by, order: SortDirection::Descending }),
@@ -102,29 +102,31 @@ fn compare(compare: pb::Compare) -> Result<Compare, Status> {
         Ok(CompareResult::NotEqual) => CompareRelation::NotEqual,
         Ok(CompareResult::Less) => CompareRelation::Less,
         Ok(CompareResult::Greater) => CompareRelation::Greater,
-        Err(_) => return Err(Status::invalid_argument("synod: unknown result of a compare")),
+        Err(_) => {
+            return Err(Status::invalid_argument("synod: unknown operator (result) in a compare"));
+        }
     };
-    // A value of another target than the named one is ignored.
-    let with = compare.target_union;
+    // As in etcd, an operand for another target than the named one is ignored, and counts as zero or empty.
+    let given = compare.target_union;
     let operand = match CompareTarget::try_from(compare.target) {
-        Ok(CompareTarget::Version) => CompareOperand::Version(match with {
+        Ok(CompareTarget::Version) => CompareOperand::Version(match given {
             Some(TargetUnion::Version(version)) => Version(version),
             _ => Version(0),
         }),
-        Ok(CompareTarget::Create) => CompareOperand::Created(match with {
+        Ok(CompareTarget::Create) => CompareOperand::Created(match given {
             Some(TargetUnion::CreateRevision(revision)) => Revision(revision),
             _ => Revision(0),
         }),
-        Ok(CompareTarget::Mod) => CompareOperand::Modified(match with {
+        Ok(CompareTarget::Mod) => CompareOperand::Modified(match given {
             Some(TargetUnion::ModRevision(revision)) => Revision(revision),
             _ => Revision(0),
         }),
-        Ok(CompareTarget::Value) => CompareOperand::Value(match with {
+        Ok(CompareTarget::Value) => CompareOperand::Value(match given {
             Some(TargetUnion::Value(value)) => value,
             _ => bytes::Bytes::new(),
         }),
         Ok(CompareTarget::Lease) => return Err(not_supported("a lease in a compare")),
-        Err(_) => return Err(Status::invalid_argument("synod: unknown target of a compare")),
+        Err(_) => return Err(Status::invalid_argument("synod: unknown target in a compare")),
     };
     Ok(Compare { keys: KeyRange::from_etcd(compare.key, compare.range_end), relation, operand })
 }
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn limit_and_revision_of_zero_or_below_are_ignored() {
+    fn limits_and_revisions_below_one_are_ignored() {
         let request = pb::RangeRequest { limit: -1, revision: -1, ..Default::default() };
         let range = range(request).unwrap();
         assert_eq!((range.limit, range.revision), (0, None));
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn put_with_a_lease_is_rejected() {
+    fn put_with_a_lease_or_with_value_and_ignore_value_is_rejected() {
         let lease = pb::PutRequest { lease: 7, ..Default::default() };
         assert_eq!(rejected(put(lease)), unsupported("a lease in a put"));
         let ignore = pb::PutRequest { ignore_lease: true, ..Default::default() };

@@ -9,7 +9,7 @@ use synod_kv::{
 };
 use tonic::Status;
 
-/// Returns the result in a reply, if it has the expected kind.
+/// Returns the result in a reply. Fails if the reply is an error, or not of the expected kind.
 pub(crate) fn expect<T>(reply: Reply, pick: fn(ReplyBody) -> Option<T>) -> Result<T, Status> {
     let result = reply.answer.map_err(kv_status)?;
     pick(result)
@@ -52,7 +52,7 @@ pub(crate) fn txn(header: pb::ResponseHeader, result: TxnAnswer) -> pb::TxnRespo
     }
 }
 
-/// Converts an inner reply. Its header has only the revision; the outer header has the rest.
+/// Converts the reply to an operation of a transaction. As in etcd, its header has only the revision.
 fn response_op(reply: OpReply) -> pb::ResponseOp {
     let Revision(revision) = reply.revision;
     let header = pb::ResponseHeader { revision, ..Default::default() };
@@ -77,7 +77,7 @@ fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
     }
 }
 
-/// Converts a count, saturating. No store in memory reaches the maximum.
+/// Converts a count. Saturates, but no store in memory reaches the maximum.
 pub(crate) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

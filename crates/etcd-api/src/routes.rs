@@ -15,16 +15,15 @@ use axum::response::Response;
 use axum::routing::any;
 use std::sync::Arc;
 
-/// Maximum size of a message in bytes. As in etcd it exceeds the maximum request, so that a request
-/// that is slightly too large gets a specific error.
+/// Maximum size of a gRPC message in bytes. As in etcd, it is larger than the maximum request, so that a
+/// request that is slightly too large is rejected with a specific error.
 const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
 const KV: [&str; 4] = ["Range", "Put", "DeleteRange", "Txn"];
 const CLUSTER: [&str; 1] = ["MemberList"];
 const MAINTENANCE: [&str; 2] = ["Alarm", "Status"];
 
-/// Services of etcd v3. Unsupported methods return an error with their name, so that no client
-/// waits.
+/// Services of etcd v3. Their unsupported methods return an error with their name at once.
 const SERVICES: [&str; 8] = [
     "etcdserverpb.KV",
     "etcdserverpb.Cluster",
@@ -37,7 +36,7 @@ const SERVICES: [&str; 8] = [
 ];
 
 /// Returns the routes of the API. They can be merged with other HTTP routes and served on one port. The
-/// server must support HTTP/2, and without TLS accept it without an upgrade, as `axum::serve` does.
+/// server must support HTTP/2, without TLS also with prior knowledge (h2c), as `axum::serve` does.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
     let api = Api::new(Arc::clone(&backend));
     let kv = KvServer::new(api.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -59,7 +58,7 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
     for service in SERVICES {
         router = router.route(&format!("/{service}/{{*method}}"), any(unsupported));
     }
-    // The first layer is the innermost: bodies are replaced next to the services.
+    // The first layer is the innermost, so bodies are replaced directly after the services.
     let router = router.route_layer(middleware::map_response(replace_body));
     router.route_layer(middleware::from_fn_with_state(backend, require_leader))
 }
@@ -70,7 +69,7 @@ async fn unsupported(uri: Uri) -> Response {
     not_supported(method).into_http()
 }
 
-/// Rejects requests that require a leader if there is none.
+/// Rejects requests with the header `hasleader: true` if the node knows no leader.
 async fn require_leader(
     State(backend): State<Arc<dyn Backend>>,
     request: Request,

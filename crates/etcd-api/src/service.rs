@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 /// Maximum size of a request in bytes: etcd's 1.5 MiB.
 pub const MAX_REQUEST_BYTES: usize = 3 * 512 * 1024;
 
-/// Supported services on one backend.
+/// Implementation of the supported services on a backend.
 #[derive(Clone)]
 pub(crate) struct Api {
     backend: Arc<dyn Backend>,
@@ -27,7 +27,7 @@ impl Api {
         Self { backend }
     }
 
-    /// Proposes a command that passes the checks that need no log.
+    /// Checks a command and its size, and proposes it. An invalid command does not reach the log.
     async fn propose(&self, command: Command, bytes: usize) -> Result<Reply, Status> {
         command.check().map_err(kv_status)?;
         if bytes > MAX_REQUEST_BYTES {
@@ -51,8 +51,8 @@ impl Api {
         }
     }
 
-    /// Returns the header of a response without keys. With [`Consistency::Linearizable`] it waits until the
-    /// node has caught up with the cluster.
+    /// Returns the header of a response that has no result of the store. With
+    /// [`Consistency::Linearizable`], waits until the node has caught up with the cluster.
     async fn bare_header(&self, consistency: Consistency) -> Result<pb::ResponseHeader, Status> {
         let QueryReply { reply, .. } = self.query(Query::Revision, consistency).await?;
         let revision = reply.revision;
@@ -169,7 +169,7 @@ impl Maintenance for Api {
             Ok(action) => return Err(not_supported(&format!("Alarm {}", action.as_str_name()))),
             Err(unknown) => return Err(not_supported(&format!("Alarm {unknown}"))),
         }
-        // No alarm can be raised yet, so none is active.
+        // Alarms are not supported, so none is active.
         let header = self.bare_header(Consistency::Serializable).await?;
         Ok(Response::new(pb::AlarmResponse { header: Some(header), alarms: Vec::new() }))
     }

@@ -1,10 +1,10 @@
 //! Large replies, encoded in pieces while they are sent.
 //!
-//! A gRPC message is one protobuf message, which tonic encodes as a whole: this would block the
-//! thread, and double the reply in memory. But protobuf messages can be split: the concatenated
-//! encodings of two messages are the encoding of both merged. So only the length of the whole is
-//! needed in advance, and values are shared with the store until the client reads them. A reply of
-//! which the client reads nothing for [`STALL_TIMEOUT`] is aborted, and its guard dropped.
+//! A gRPC message is one protobuf message. tonic would encode it as a whole, which blocks the thread and
+//! doubles the memory of the reply. But a protobuf message can be encoded in pieces: the concatenated
+//! encodings of two messages are an encoding of the merged message. Only the total length is needed in
+//! advance. Until a value is encoded, it shares the store's memory. If the client reads nothing of a reply
+//! for [`STALL_TIMEOUT`], the reply is aborted, and its guard dropped.
 
 use crate::backend::ReplyGuard;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -27,7 +27,7 @@ use tonic::{Response, Status};
 
 /// Replies above this size in bytes are sent in pieces.
 const LARGE: usize = 64 << 10;
-/// Keys are encoded together up to this many bytes.
+/// Size in bytes at which a piece with several keys is complete.
 const PIECE: usize = 64 << 10;
 /// Time after which a reply is aborted if the client has read no piece of it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ pub(crate) trait Divisible: Message + Default {
     fn divide(self, parts: &mut VecDeque<Part>);
 }
 
-/// Part of a message.
+/// Part of a message, which is encoded as one or more pieces.
 pub(crate) enum Part {
     Encoded(Bytes),
     /// Keys of a [`pb::RangeResponse`].
@@ -53,26 +53,29 @@ pub(crate) enum Part {
     Op(pb::ResponseOp),
 }
 
-/// Returns the response with a message; `guard` is kept until a large one is sent or aborted.
+/// Returns the response with a message. If the message is large, `guard` is kept until it is sent or
+/// aborted, or else it is dropped.
 ///
-/// For a large message, tonic encodes an empty one, and [`replace_body`] sets the body.
+/// For a large message, tonic encodes an empty one, and [`replace_body`] then replaces the body.
 pub(crate) fn respond<M: Divisible>(message: M, guard: ReplyGuard) -> Response<M> {
     let len = message.encoded_len();
     if len <= LARGE {
         return Response::new(message);
     }
     let mut response = Response::new(M::default());
-    let body = Large::new(message, len, guard);
-    response.extensions_mut().insert(Slot(Arc::new(Mutex::new(Some(body)))));
+    let body = LargeBody::new(message, len, guard);
+    response.extensions_mut().insert(PendingBody(Arc::new(Mutex::new(Some(body)))));
     response
 }
 
-/// Replaces the body of a response by its large body, if it has one.
+/// Sets the large body of a response, if it has a pending one.
 pub(crate) async fn replace_body(
     mut response: axum::response::Response,
 ) -> axum::response::Response {
-    let Some(Slot(slot)) = response.extensions_mut().remove::<Slot>() else { return response };
-    let large = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(PendingBody(pending)) = response.extensions_mut().remove::<PendingBody>() else {
+        return response;
+    };
+    let large = pending.lock().unwrap_or_else(PoisonError::into_inner).take();
     match large {
         Some(Ok(body)) => *response.body_mut() = Body::new(body.with_watchdog()),
         Some(Err(status)) => return status.into_http(),
@@ -81,12 +84,13 @@ pub(crate) async fn replace_body(
     response
 }
 
-/// Extensions of responses must be `Clone`. This one is never cloned.
+/// Large body of a response, as an extension of the response until [`replace_body`] takes it. Extensions
+/// must be `Clone`, but this one is never cloned.
 #[derive(Clone)]
-struct Slot(Arc<Mutex<Option<Result<Large, Status>>>>);
+struct PendingBody(Arc<Mutex<Option<Result<LargeBody, Status>>>>);
 
-/// Body of a response with one large message.
-struct Large {
+/// Body of a response, with one large message.
+struct LargeBody {
     content: Arc<Shared>,
     /// Watchdog task, which ends with the body.
     watch: Option<AbortHandle>,
@@ -97,22 +101,25 @@ type Shared = Mutex<Option<Content>>;
 
 struct Content {
     parts: VecDeque<Part>,
-    /// `None` once they are sent.
+    /// The gRPC status; `None` once it has been sent.
     trailers: Option<HeaderMap>,
-    /// True if the client has read a piece since the last check.
+    /// True if the client has read a piece since the watchdog's last check.
     was_polled: bool,
     _guard: ReplyGuard,
 }
 
 /// Error of a client that read nothing of its reply for [`STALL_TIMEOUT`].
 #[derive(Debug, thiserror::Error)]
-#[error("the client has stopped reading")]
+#[error("the client has read nothing of the reply for 60 s")]
 struct Stalled;
 
-impl Large {
+impl LargeBody {
     fn new<M: Divisible>(message: M, len: usize, guard: ReplyGuard) -> Result<Self, Status> {
-        let len = u32::try_from(len)
-            .map_err(|_| Status::resource_exhausted("synod: the reply is larger than 4 GiB"))?;
+        let len = u32::try_from(len).map_err(|_| {
+            Status::resource_exhausted(
+                "synod: the reply is larger than 4 GiB: read in pages with a limit",
+            )
+        })?;
         // The prefix of a gRPC message: not compressed, and the length.
         let mut prefix = BytesMut::with_capacity(5);
         prefix.put_u8(0);
@@ -133,7 +140,7 @@ impl Large {
     }
 }
 
-impl Drop for Large {
+impl Drop for LargeBody {
     fn drop(&mut self) {
         if let Some(watch) = &self.watch {
             watch.abort();
@@ -188,7 +195,7 @@ impl Content {
     }
 }
 
-impl HttpBody for Large {
+impl HttpBody for LargeBody {
     type Data = Bytes;
     type Error = Stalled;
 
@@ -233,9 +240,9 @@ impl Divisible for pb::TxnResponse {
                     // A nested message starts with its tag and length, and then the range's tag and
                     // length.
                     let (mut inner, len) = (vec![RESPONSE_RANGE], range.encoded_len());
-                    put_len(len, &mut inner);
+                    put_length(len, &mut inner);
                     let mut head = vec![RESPONSES];
-                    put_len(inner.len() + len, &mut head);
+                    put_length(inner.len() + len, &mut head);
                     head.append(&mut inner);
                     parts.push_back(Part::Encoded(head.into()));
                     range.divide(parts);
@@ -250,21 +257,22 @@ fn encode(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
-fn put_len(len: usize, into: &mut Vec<u8>) {
+fn put_length(len: usize, into: &mut Vec<u8>) {
     prost::encode_length_delimiter(len, into).expect("writing to a vector cannot fail");
 }
 
-/// Returns the next keys: at least one if there are any, and not much more than a piece.
+/// Returns the next keys: at least one if any are left, and no more after their encoded size reaches that
+/// of a piece.
 fn next_keys(kvs: &mut vec::IntoIter<mvccpb::KeyValue>) -> Vec<mvccpb::KeyValue> {
     let mut bytes = 0;
-    let mut some = Vec::new();
+    let mut next = Vec::new();
     while bytes < PIECE
         && let Some(kv) = kvs.next()
     {
         bytes += kv.encoded_len();
-        some.push(kv);
+        next.push(kv);
     }
-    some
+    next
 }
 
 #[cfg(test)]
@@ -284,7 +292,7 @@ mod tests {
     /// Returns the pieces of a message, and asserts that together they are its encoding.
     fn pieces<M: Divisible + PartialEq + Clone>(message: &M) -> Vec<Bytes> {
         let len = message.encoded_len();
-        let body = Large::new(message.clone(), len, ReplyGuard::default()).unwrap();
+        let body = LargeBody::new(message.clone(), len, ReplyGuard::default()).unwrap();
         let pieces: Vec<_> = std::iter::from_fn(|| lock(&body.content).as_mut()?.piece()).collect();
         let whole = pieces.concat();
         assert_eq!(whole[..5], [&[0][..], &u32::try_from(len).unwrap().to_be_bytes()].concat());
@@ -319,11 +327,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reply_is_aborted_when_its_client_stops_reading() {
+    async fn reply_is_aborted_if_its_client_reads_nothing_for_the_timeout() {
         let guard = Arc::new(());
         let message = range(5_000, 100);
         let len = message.encoded_len();
-        let body = Large::new(message, len, ReplyGuard::new(Arc::clone(&guard))).unwrap();
+        let body = LargeBody::new(message, len, ReplyGuard::new(Arc::clone(&guard))).unwrap();
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut taken = Body::new(body.with_watchdog());
         for _ in 0..3 {
@@ -342,7 +350,7 @@ mod tests {
     async fn watchdog_of_a_reply_ends_with_its_body() {
         let message = range(1_000, 100);
         let len = message.encoded_len();
-        let body = Large::new(message, len, ReplyGuard::default()).unwrap().with_watchdog();
+        let body = LargeBody::new(message, len, ReplyGuard::default()).unwrap().with_watchdog();
         let watch = body.watch.clone().unwrap();
         tokio::task::yield_now().await;
         assert!(!watch.is_finished());
@@ -358,7 +366,7 @@ mod tests {
         assert_eq!((Arc::strong_count(&guard), small.get_ref().kvs.len()), (1, 1));
         let mut large = respond(range(100, 1_000), ReplyGuard::new(Arc::clone(&guard)));
         assert_eq!((Arc::strong_count(&guard), large.get_ref().kvs.len()), (2, 0));
-        drop(large.extensions_mut().remove::<Slot>());
+        drop(large.extensions_mut().remove::<PendingBody>());
         assert_eq!(Arc::strong_count(&guard), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The real `etcdctl` against the API.
 //!
-//! Without the tool these tests print a note and pass; with `CI=true` they fail.
+//! If `etcdctl` is not installed, these tests print a note and pass; with `CI=true` they fail.
 
 mod common;
 
@@ -15,7 +15,7 @@ struct CommandResult {
     stderr: String,
 }
 
-/// `etcdctl` with one server.
+/// The `etcdctl` program, with the endpoint of a server.
 #[derive(Clone)]
 struct Etcdctl {
     endpoint: String,
@@ -37,7 +37,7 @@ impl Etcdctl {
         }
     }
 
-    /// Runs the tool outside the runtime's threads, which serve it.
+    /// Runs the tool on a blocking thread: the threads of the runtime serve its requests.
     async fn run(&self, arguments: &[&str], input: &'static str) -> CommandResult {
         let mut command = Command::new("etcdctl");
         command
@@ -176,7 +176,7 @@ async fn unsupported_command_fails_at_once_with_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_have_etcds_texts() {
+async fn etcdctl_prints_errors_with_etcds_texts() {
     let (_backend, address) = common::serve().await;
     let Some(etcdctl) = Etcdctl::find(address) else { return };
     let error = etcdctl.fails(&["put", "", "v"]).await;

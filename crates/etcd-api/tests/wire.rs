@@ -145,10 +145,10 @@ async fn unsupported_feature_of_a_method_is_rejected_by_name() {
 }
 
 #[tokio::test]
-async fn invalid_request_is_rejected_before_the_log() {
+async fn invalid_request_is_rejected_before_it_reaches_the_backend() {
     let (backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
-    // From here on any request that reaches the log fails with this error.
+    // From now on, a request that reaches the backend fails with this error.
     backend.fail_with(BackendError::Internal("reached".into()));
     let status = kv.put(put("", "1")).await.unwrap_err();
     assert_eq!(code_and_text(&status), (Code::InvalidArgument, "etcdserver: key is not provided"));
@@ -169,7 +169,7 @@ async fn invalid_request_is_rejected_before_the_log() {
 async fn too_large_request_is_rejected() {
     let (_backend, channel) = connect().await;
     let mut kv = KvClient::new(channel);
-    // The rest of the message: three bytes of key, a tag and three bytes of length.
+    // The message has 7 other bytes: three for the key, a tag, and three for the length of the value.
     let of = |size: usize| pb::PutRequest { value: vec![b'x'; size - 7].into(), ..put("a", "") };
     kv.put(of(MAX_REQUEST_BYTES)).await.unwrap();
     let status = kv.put(of(MAX_REQUEST_BYTES + 1)).await.unwrap_err();

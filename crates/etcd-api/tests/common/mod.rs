@@ -1,4 +1,4 @@
-//! Backend in memory, served on its own port.
+//! Backend in memory, served on a TCP port of its own.
 
 use axum::Router;
 use std::collections::BTreeMap;
@@ -10,7 +10,8 @@ use synod_kv::{Command, KvStore, Query, Reply};
 use synod_types::{ClusterId, NodeId, Slot, Term};
 use tokio::net::TcpListener;
 
-/// Node without a log: a store with a lock. Tests can remove its leader and make it fail.
+/// Backend without a log: a key-value store behind a lock. Tests can remove its leader and make its requests
+/// fail.
 #[derive(Default)]
 pub struct Memory {
     state: Mutex<State>,
@@ -99,8 +100,8 @@ impl Backend for Memory {
     }
 }
 
-/// Serves a new backend as a node does: merged with another route, on one port. Ends with the
-/// runtime.
+/// Serves a new backend as a node does: its routes are merged with another route, on one port. Stops when
+/// the runtime ends.
 #[allow(dead_code, reason = "not every test needs a connection")]
 pub async fn serve() -> (Arc<Memory>, SocketAddr) {
     let backend = Arc::new(Memory::default());
