@@ -1,5 +1,5 @@
-//! Code that workspace-wide tests share with programs: the catalogue of bugs that shipped elsewhere,
-//! and the runner of planted bugs.
+//! Code that the workspace's tests share with the programs `bugs` and `mutants`: the catalogue of bugs of other
+//! projects, and the runner of planted bugs.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,7 +1,7 @@
-//! Prints the bugs that shipped elsewhere and the regression tests of each.
+//! Prints the catalogue of bugs of other projects, with the regression tests of each.
 //!
 //! `bugs [ROW ...]` prints all rows of `docs/bugs.md`, or those whose ids have one of these prefixes.
-//! It exits with 1 if any row disagrees with the sources.
+//! It exits with 1 if the rows and the tests in the sources disagree.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, ensure};
@@ -22,26 +22,31 @@ fn main() -> ExitCode {
 }
 
 fn run(wanted: &[String]) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace root")?;
-    let text = fs::read_to_string(root.join("docs/bugs.md")).context("docs/bugs.md")?;
-    let catalogue = Catalogue::parse(&text).context("docs/bugs.md")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("cannot find the root of the workspace")?;
+    let text = fs::read_to_string(root.join("docs/bugs.md")).context("cannot read docs/bugs.md")?;
+    let catalogue = Catalogue::parse(&text).context("cannot parse docs/bugs.md")?;
     let tests = named_tests(root).context("cannot read the sources")?;
     let is_wanted =
         |row: &&Row| wanted.is_empty() || wanted.iter().any(|start| row.id.starts_with(start));
     let rows: Vec<_> = catalogue.rows().iter().filter(is_wanted).collect();
-    ensure!(!rows.is_empty(), "no row's id begins with one of {wanted:?}");
+    ensure!(
+        !rows.is_empty(),
+        "no row of docs/bugs.md has an id that begins with one of {wanted:?}"
+    );
     let mut out = io::stdout().lock();
     for row in &rows {
         print(&mut out, row, &tests)?;
     }
-    let held = rows.iter().filter(|row| !row.holders.is_empty()).count();
-    writeln!(out, "\n{} rows, {held} of them with tests", rows.len())?;
+    let tested = rows.iter().filter(|row| !row.holders.is_empty()).count();
+    writeln!(out, "\n{} rows, {tested} of them with tests", rows.len())?;
     let found = disagreements(&catalogue, &tests);
     ensure!(found.is_empty(), "rows and tests disagree\n{}", found.join("\n"));
     Ok(())
 }
 
-/// Prints a row, its tests and the missing features that it waits for.
+/// Prints a row, its tests, and the features that Synod must get before the bug can occur.
 fn print(out: &mut impl Write, row: &Row, tests: &[NamedTest]) -> io::Result<()> {
     writeln!(out, "{:<10} {}  {}", row.id, row.kind, row.what)?;
     for test in tests.iter().filter(|test| test.row == row.id) {

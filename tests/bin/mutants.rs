@@ -25,7 +25,9 @@ fn main() -> ExitCode {
 fn run(mut wanted: Vec<String>) -> Result<()> {
     let write = wanted.iter().any(|word| word == "--write");
     wanted.retain(|word| word != "--write");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace root")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("cannot find the root of the workspace")?;
     let all = Patch::load(&root.join("mutants"))?;
     let patches = chosen(&all, &wanted)?;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
@@ -45,18 +47,23 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
             }
         }
     }
-    eprintln!("mutants: the unchanged tree");
+    eprintln!("mutants: running the killers on the unchanged tree");
     failures.extend(unchanged(&patches, &rows, &worktree)?);
     if write {
         let page = root.join("docs/verification.md");
         let text = fs::read_to_string(&page)?;
-        let text = table::write(&text, &all, &rows).context("docs/verification.md has no table")?;
+        let text = table::write(&text, &all, &rows)
+            .context("docs/verification.md lacks the markers of the table")?;
         fs::write(&page, text)?;
     }
     let lines: Vec<_> = rows.iter().map(Line::from).collect();
     println!("{}", table::summary(&lines));
     let (failed, of) = (failures.len(), patches.len());
-    ensure!(failures.is_empty(), "{failed} failures, {of} bugs\n{}", failures.join("\n"));
+    ensure!(
+        failures.is_empty(),
+        "{failed} failures in {of} bugs and the unchanged tree:\n{}",
+        failures.join("\n")
+    );
     Ok(())
 }
 
@@ -64,7 +71,8 @@ fn run(mut wanted: Vec<String>) -> Result<()> {
 fn chosen(all: &[Patch], wanted: &[String]) -> Result<Vec<Patch>> {
     let is_named = |patch: &Patch, name: &String| patch.id.starts_with(name.as_str());
     for name in wanted {
-        ensure!(all.iter().any(|patch| is_named(patch, name)), "no patch {name:?} in mutants/");
+        let exists = all.iter().any(|patch| is_named(patch, name));
+        ensure!(exists, "no patch in mutants/ has a name that begins with {name:?}");
     }
     let is_wanted =
         |patch: &&Patch| wanted.is_empty() || wanted.iter().any(|name| is_named(patch, name));

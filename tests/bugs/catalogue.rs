@@ -1,8 +1,8 @@
-//! Parser of the document's tables.
+//! Parser of the tables of `docs/bugs.md`.
 
 use std::fmt;
 
-/// All rows, in the document's order.
+/// All rows of `docs/bugs.md`, in their order.
 ///
 /// ```
 /// use synod_tests::bugs::{Catalogue, Kind};
@@ -22,11 +22,11 @@ pub struct Catalogue(Vec<Row>);
 pub struct Row {
     /// The id, such as `raft-09` or `paxos-p05`.
     pub id: String,
-    /// The violated kind of property.
+    /// The kind of the property that the bug violates.
     pub kind: Kind,
     /// The bug, in a few words.
     pub what: String,
-    /// The crates, without `synod-`, that have a test of this number.
+    /// The crates, without `synod-`, that have a test with this id.
     pub holders: Vec<String>,
     /// Features that Synod lacks, and without which the bug, or a part of it, cannot occur.
     pub waits_for: Vec<String>,

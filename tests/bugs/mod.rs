@@ -1,8 +1,8 @@
-//! Bugs that shipped elsewhere, and the regression tests of each: `docs/bugs.md`, checked against the
+//! The catalogue of bugs of other projects (`docs/bugs.md`), compared with the regression tests in the
 //! sources.
 //!
-//! The document's table is the only list. A test belongs to a row by its name, so a renamed test or
-//! row is detected.
+//! The tables of the document are the only list. The name of a test begins with the id of its row, so a
+//! renamed test or row is detected.
 
 mod catalogue;
 mod named;
@@ -12,10 +12,10 @@ pub use named::{NamedTest, named_tests};
 
 use std::collections::BTreeSet;
 
-/// The required rows: the prefix of their ids, and their number.
+/// The series of rows that the document must have: the prefix of their ids, and the number of rows.
 const SERIES: [(&str, usize); 2] = [("raft-", 45), ("paxos-p", 20)];
 
-/// Planned features that a row may wait for.
+/// Planned features that a row may wait for: without the feature, the bug cannot occur.
 const FEATURES: [&str; 8] = [
     "Fast Paxos",
     "fast reads",
@@ -54,7 +54,7 @@ pub fn disagreements(catalogue: &Catalogue, tests: &[NamedTest]) -> Vec<String> 
     for test in tests {
         let NamedTest { row, package, name, runs } = test;
         if !runs {
-            found.push(format!("{package}: {name} does not run: no #[test], or ignored"));
+            found.push(format!("{package}: {name} does not run: it lacks #[test], or is ignored"));
         }
         if !catalogue.rows().iter().any(|it| it.id == *row) {
             found.push(format!("{package}: {name} names the unknown row {row}"));
@@ -90,13 +90,13 @@ fn missing_rows(catalogue: &Catalogue) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Returns a complete catalogue. Every row names `raft`, except `odd`, which has the cell `held_by`.
-    fn catalogue(odd: &str, held_by: &str) -> Catalogue {
+    /// Returns a complete catalogue. Every row names `raft`, except `special`, whose last cell is `held_by`.
+    fn catalogue(special: &str, held_by: &str) -> Catalogue {
         let mut text = String::new();
         for (prefix, count) in SERIES {
             for number in 1..=count {
                 let id = format!("{prefix}{number:02}");
-                let held_by = if id == odd { held_by } else { "`raft`" };
+                let held_by = if id == special { held_by } else { "`raft`" };
                 text += &format!("| {id} | S | what | where | {held_by} |\n");
             }
         }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn agreement_has_no_findings() {
+    fn agreeing_rows_and_tests_have_no_findings() {
         assert_eq!(disagreements(&catalogue("", ""), &tests("")), [] as [String; 0]);
         let waiting = catalogue("raft-09", "waits for: leases, wiped stores");
         assert_eq!(disagreements(&waiting, &tests("raft-09")), [] as [String; 0]);
@@ -152,9 +152,9 @@ mod tests {
 
     #[test]
     fn ignored_test_does_not_count() {
-        let mut idle = tests("raft-09");
-        idle.push(NamedTest { runs: false, ..test("raft-09", "raft") });
-        let found = disagreements(&catalogue("", ""), &idle);
+        let mut ignored = tests("raft-09");
+        ignored.push(NamedTest { runs: false, ..test("raft-09", "raft") });
+        let found = disagreements(&catalogue("", ""), &ignored);
         assert_eq!(found.len(), 2, "the row, and the test itself: {found:?}");
     }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn unplanned_feature_is_found() {
-        let odd = catalogue("raft-09", "waits for: a better day");
-        assert_one(&odd, &tests("raft-09"), "not a planned feature");
+        let unplanned = catalogue("raft-09", "waits for: a better day");
+        assert_one(&unplanned, &tests("raft-09"), "not a planned feature");
     }
 }

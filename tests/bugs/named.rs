@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A function whose name begins with a row's number.
+/// A function whose name begins with the id of a row, such as `raft_09_late_write`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedTest {
     /// The row's id: `raft-09`.
@@ -17,8 +17,8 @@ pub struct NamedTest {
     pub runs: bool,
 }
 
-/// Returns every such function below `crates/` of the workspace at `root`, sorted by row, crate and
-/// name.
+/// Returns every function that is named after a row, in the sources below `crates/` of the workspace at `root`,
+/// sorted by row, crate and name.
 ///
 /// # Errors
 /// If a folder or a source cannot be read.
@@ -48,7 +48,7 @@ fn walk(folder: &Path, package: &str, tests: &mut Vec<NamedTest>) -> io::Result<
     Ok(())
 }
 
-/// Returns the functions of one source whose names begin with a row's number.
+/// Returns the functions of one source that are named after a row.
 fn in_source(text: &str, package: &str) -> Vec<NamedTest> {
     let mut tests = Vec::new();
     let (mut is_test, mut is_ignored) = (false, false);

@@ -1,4 +1,4 @@
-//! Every applicable bug that shipped elsewhere has a regression test of its number.
+//! Every bug in `docs/bugs.md` that applies to Synod has a regression test with its number.
 
 use std::fs;
 use std::path::Path;

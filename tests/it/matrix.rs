@@ -1,4 +1,4 @@
-//! Every protocol with every log store and every transport: each layer can be replaced alone.
+//! Runs every protocol with every log store and every transport: each layer can be replaced independently.
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use synod_types::{ClusterId, Incarnation, NodeId};
 const CLUSTER: ClusterId = ClusterId(7);
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 const WRITES: usize = 60;
-/// Timeout of a request: only a cluster that does not serve reaches it.
+/// Timeout of a request. It is so long that only a cluster that does not serve exceeds it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
@@ -110,8 +110,8 @@ async fn count(node: &Replica) -> u64 {
     }
 }
 
-/// Writes through all nodes concurrently, then reads through each node.
-fn serves<P: Protocol>(store: Store, net: Net) {
+/// Checks that a cluster serves: writes through all nodes concurrently, then reads through each node.
+fn check_serves<P: Protocol>(store: Store, net: Net) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -147,7 +147,7 @@ macro_rules! matrix {
             $(
                 #[test]
                 fn $name() {
-                    super::serves::<super::$type>(Store::$store, Net::$net);
+                    super::check_serves::<super::$type>(Store::$store, Net::$net);
                 }
             )*
         }

@@ -17,8 +17,8 @@ fn output(name: &str) -> PathBuf {
     folder
 }
 
-/// Runs cargo in a folder with a separate target folder, and offline: the build of this test has
-/// downloaded all dependencies.
+/// Runs cargo in a folder, with a separate target folder. It runs offline, because all dependencies were
+/// downloaded when this test was built.
 fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO"))
         .args(arguments)
@@ -87,7 +87,7 @@ fn project_outside_the_workspace_can_use_raft_alone() {
     fs::write(folder.join("Cargo.toml"), manifest).expect("a new file");
     fs::create_dir(folder.join("src")).expect("a new folder");
     fs::copy(raft.join("examples/in_memory.rs"), folder.join("src/main.rs")).expect("the example");
-    // Offline, only the downloaded versions can be used.
+    // Offline, cargo can use only the versions in this lock file, which are downloaded.
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file");
     assert_success(&cargo(folder, &folder.join("target"), &["run"]));
     let lock = fs::read_to_string(folder.join("Cargo.lock")).expect("cargo wrote it");

@@ -1,11 +1,12 @@
-//! Every planted bug must apply, and the runner must catch a few of them. `make mutants` runs all.
+//! The patch of every planted bug must apply, and the killers of a few must catch them. `make mutants` runs the
+//! killers of all.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use synod_tests::mutants::{Patch, Worktree, run_killers, table};
 
-/// Bugs of two protocols with a search and a named test, built without RocksDB.
+/// Bugs of two protocols. Their killers are a search and a named test each, and need no RocksDB.
 const FEW: [&str; 2] = ["M04-lowest-ballot-wins.multi-paxos", "M24-counts-older-term.raft"];
 
 fn root() -> PathBuf {
@@ -27,7 +28,7 @@ fn can_plant() -> bool {
 }
 
 #[test]
-fn every_planted_bug_applies() {
+fn every_patch_applies_to_the_tree() {
     if !can_plant() {
         return;
     }
@@ -41,7 +42,7 @@ fn every_planted_bug_applies() {
 }
 
 #[test]
-fn a_few_planted_bugs_are_caught() {
+fn killers_catch_a_few_planted_bugs() {
     if !can_plant() {
         return;
     }
@@ -73,8 +74,8 @@ fn results_table_lists_every_planted_bug_and_its_layers() {
     let lines = table::read(&page).expect("the page has a table");
     let update = "run make mutants ARGS=--write";
     for patch in patches() {
-        let fits = lines.iter().any(|line| line.fits(&patch));
-        assert!(fits, "{} is missing or outdated in the table: {update}", patch.id);
+        let is_listed = lines.iter().any(|line| line.is_of(&patch));
+        assert!(is_listed, "{} is missing or outdated in the table: {update}", patch.id);
     }
     assert_eq!(lines.len(), patches().len(), "the table has removed patches: {update}");
 }

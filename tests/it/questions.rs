@@ -1,4 +1,4 @@
-//! The FAQ of each protocol names existing tests and scripts.
+//! Each answer in the FAQ of a protocol names tests or golden scripts that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,12 +36,12 @@ fn sources(folder: &Path) -> String {
 #[test]
 fn each_answer_names_existing_tests_or_scripts() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
-    for (protocol, least) in PROTOCOLS {
+    for (protocol, min) in PROTOCOLS {
         let folder: PathBuf = root.join("crates").join(protocol);
         let text = fs::read_to_string(folder.join("src/faq.rs")).expect("the answers");
         let code = sources(&folder);
         let questions = questions(&text);
-        assert!(questions.len() >= least, "{protocol} answers {} questions", questions.len());
+        assert!(questions.len() >= min, "{protocol} answers {} questions", questions.len());
         for (question, names) in questions {
             assert!(!names.is_empty(), "{protocol}: {question:?} names no test or script");
             for name in names {
@@ -54,7 +54,7 @@ fn each_answer_names_existing_tests_or_scripts() {
 }
 
 #[test]
-fn question_without_a_named_test_is_found() {
+fn named_tests_and_scripts_are_parsed() {
     let text =
         "//! Text.\n//!\n//! # Why?\n//! So.\n//!\n//! # How?\n//! *(`a`, the script `b`)*\n";
     let expected = [("Why?", vec![]), ("How?", vec!["a".to_owned(), "b".to_owned()])];

@@ -1,4 +1,4 @@
-//! Reuse of dependencies that other builds have compiled.
+//! Reuse of dependencies that other builds of the tree have compiled.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 /// Copies the compiled dependencies of one release folder to another, because RocksDB takes ten
 /// minutes to compile. Does nothing if `to` has RocksDB or `from` does not. Skips the workspace's own
-/// crates: those of the copy differ.
+/// crates, because those of the copy differ.
 ///
-/// Preserves modification times, which cargo compares. Does not link, because cargo writes some of
-/// these files in place.
+/// Preserves modification times, which cargo compares. Copies instead of creating hard links, because cargo
+/// writes some of these files in place.
 pub(super) fn copy_dependencies(from: &Path, to: &Path) -> io::Result<()> {
     if has_rocksdb(to)? || !has_rocksdb(from)? {
         return Ok(());

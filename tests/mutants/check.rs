@@ -1,4 +1,4 @@
-//! Build and run of a killer, and its verdict.
+//! Builds and runs a killer, and derives its verdict.
 
 use super::{Killer, Worktree};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Timeout of a killer: a hang does not count as a kill.
+/// Timeout of a killer's run. A killer that hangs has not detected the bug.
 const RUN_LIMIT: Duration = Duration::from_secs(600);
 
 /// Timeout of a build. The first one with RocksDB compiles a quarter of a million lines.
@@ -21,7 +21,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 pub enum Build {
     /// The programs to run, in this order.
     Programs(Vec<Program>),
-    /// The killer does not compile, with the compiler's output.
+    /// The killer does not compile. Contains the compiler's output.
     Failed(String),
 }
 
@@ -57,7 +57,7 @@ pub enum Verdict {
     },
     /// The killer passed.
     Survived,
-    /// The killer failed without a violation: a crash of the tool is no evidence.
+    /// The killer failed without a violation, for example because of invalid arguments. This is no evidence.
     Unclear,
 }
 
@@ -67,15 +67,15 @@ impl Killer {
     /// # Errors
     /// If cargo cannot be started, times out, or builds nothing to run.
     pub fn build(&self, worktree: &Worktree) -> io::Result<Build> {
-        // Before the build: a dependency newer than RocksDB would cause RocksDB to be rebuilt.
-        worktree.borrow_rocksdb()?;
+        // Copied before the build: cargo would compile RocksDB again if one of its dependencies were newer.
+        worktree.copy_rocksdb()?;
         let is_test = self.build[0] == "test";
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(if is_test { "test" } else { "build" }).args(&self.build[1..]);
         command.args(is_test.then_some("--no-run"));
         command.arg("--message-format=json-render-diagnostics");
         command.current_dir(worktree.tree()).env("CARGO_TARGET_DIR", worktree.target());
-        // Successive mutants differ in few lines.
+        // Successive mutants differ in few lines, so incremental compilation is fast.
         command.env("CARGO_INCREMENTAL", "1");
         let (success, stdout, stderr) = finish(command, BUILD_LIMIT)?;
         if !success {
@@ -149,7 +149,7 @@ fn program(line: &str, is_test: bool) -> Option<Program> {
 
 /// Runs a command until it exits. Returns whether it succeeded, its stdout and its stderr.
 fn finish(mut command: Command, limit: Duration) -> io::Result<(bool, String, String)> {
-    let began = Instant::now();
+    let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -159,7 +159,7 @@ fn finish(mut command: Command, limit: Duration) -> io::Result<(bool, String, St
     let streams = [read_all(child.stdout.take()), read_all(child.stderr.take())];
     let mut texts = [String::new(), String::new()];
     for (stream, text) in streams.iter().zip(&mut texts) {
-        let Ok(output) = stream.recv_timeout(limit.saturating_sub(began.elapsed())) else {
+        let Ok(output) = stream.recv_timeout(limit.saturating_sub(start.elapsed())) else {
             child.kill()?;
             child.wait()?;
             let what = format!("{command:?} did not exit within {limit:?}");
@@ -177,7 +177,7 @@ fn read_all(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // After a read error, the output up to there counts.
+        // After a read error, the output that was read before is used.
         let _ = stream.map(|mut stream| stream.read_to_end(&mut bytes));
         // Sending fails after a timeout.
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn kill_needs_a_violation() {
+    fn failure_is_a_kill_only_with_a_violation() {
         let found = outcome(false, "progress\nseed 17: two leaders\nreplay: ...\n{}\n");
         let what = "two leaders".to_owned();
         assert_eq!(judge(&found), Verdict::Killed { seed: Some(17), what });
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_are_read_and_the_status_counts() {
+    fn both_streams_and_the_exit_status_are_returned() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
         let output = finish(command, Duration::from_secs(60)).expect("a shell runs");

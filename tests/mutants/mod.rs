@@ -1,4 +1,4 @@
-//! Planted bugs: the evidence that the safety tests detect bugs.
+//! Planted bugs (mutants), which show that the tests detect bugs.
 //!
 //! A bug is a patch file in the folder `mutants/`, never a flag in shipped code. The runner copies the
 //! tree, applies one patch at a time to the copy, and runs the killers that the patch names. Each must

@@ -5,8 +5,8 @@ use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Minimum number of seeds of a search on the unchanged tree, even if each bug needed fewer.
-const LEAST_SEEDS: u64 = 50;
+/// Minimum number of seeds of a search on the unchanged tree.
+const MIN_SEEDS: u64 = 50;
 
 /// Result of one bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +61,9 @@ pub fn run_killers(patch: &Patch, worktree: &Worktree) -> Result<Row> {
     Ok(Row { id: patch.id.clone(), breaks: patch.breaks.clone(), kills })
 }
 
-/// Runs every killer of these patches once on the unchanged tree, a search with only the seeds that its
-/// bugs needed. A killer that fails without a bug is no evidence. Returns the failures.
+/// Runs every killer of these patches once on the unchanged tree, on which it must pass: a killer that also
+/// fails without the bug is no evidence. A search runs only as many seeds as its bugs needed. Returns the
+/// failures.
 ///
 /// # Errors
 /// If the copy cannot be restored, or a program cannot be started.
@@ -84,7 +85,7 @@ pub fn unchanged(patches: &[Patch], rows: &[Row], worktree: &Worktree) -> Result
             let failed = match judge(&outcome) {
                 Verdict::Survived => false,
                 Verdict::Killed { .. } => true,
-                // A search over a few seeds fails because too few of them count.
+                // A search of a few seeds may fail as inconclusive, without a violation.
                 Verdict::Unclear => killer.build[0] == "test",
             };
             if failed {
@@ -106,21 +107,22 @@ fn runs_by_build(patches: &[Patch], rows: &[Row]) -> BTreeMap<Vec<String>, BTree
         || patches.iter().flat_map(|it| it.killers.iter().map(move |killer| (it, killer)));
     let mut needed: BTreeMap<(&[String], &[String]), u64> = BTreeMap::new();
     for (patch, killer) in killers() {
-        let most = needed.entry((&killer.build, &killer.arguments)).or_default();
-        *most = (*most).max(seed(patch).map_or(0, |seed| seed + 1));
+        let max = needed.entry((&killer.build, &killer.arguments)).or_default();
+        *max = (*max).max(seed(patch).map_or(0, |seed| seed + 1));
     }
     let mut runs: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
     for ((build, arguments), needed) in needed {
-        let arguments = arguments.iter().map(|word| cut(word, needed.max(LEAST_SEEDS))).collect();
+        let arguments =
+            arguments.iter().map(|word| limit_seeds(word, needed.max(MIN_SEEDS))).collect();
         runs.entry(build.to_vec()).or_default().insert(arguments);
     }
     runs
 }
 
-/// Limits a range of seeds from 0 to the first `most`; returns any other word unchanged.
-fn cut(word: &str, most: u64) -> String {
+/// Limits a range of seeds from 0 to the first `max` seeds. Returns any other word unchanged.
+fn limit_seeds(word: &str, max: u64) -> String {
     let end = word.strip_prefix("0..").and_then(|end| end.parse::<u64>().ok());
-    end.map_or_else(|| word.to_owned(), |end| format!("0..{}", end.min(most)))
+    end.map_or_else(|| word.to_owned(), |end| format!("0..{}", end.min(max)))
 }
 
 /// Returns the last lines of a command's output.
@@ -135,7 +137,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn search_of_the_unchanged_tree_has_the_seeds_that_any_bug_needed() {
+    fn search_of_the_unchanged_tree_runs_the_seeds_that_its_bugs_needed() {
         let patch = |name: &str| {
             let text = "Breaks: x\nKiller: simulator: run -p x -- --seeds 0..2000\n\
                 Killer: unit: test -p x -- named\n";

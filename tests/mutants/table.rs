@@ -1,4 +1,4 @@
-//! The table of results in the documentation.
+//! The table of results in `docs/verification.md`.
 
 use super::{Layer, Patch, Row};
 use std::collections::BTreeMap;
@@ -34,9 +34,10 @@ impl From<&Row> for Line {
 }
 
 impl Line {
-    /// Returns whether the line has this patch, with its title and its layers.
+    /// Returns whether the line is up to date for a patch: it has the patch's id and bug, and a kill for each
+    /// layer with a killer.
     #[must_use]
-    pub fn fits(&self, patch: &Patch) -> bool {
+    pub fn is_of(&self, patch: &Patch) -> bool {
         let has_killer = |layer| patch.killers.iter().any(|killer| killer.layer == layer);
         let mut cells = Layer::ALL.into_iter().zip(&self.cells);
         self.id == patch.id
@@ -104,7 +105,7 @@ pub fn summary(lines: &[Line]) -> String {
     format!("{bugs} bugs, {kills} kills; median CPU time {} ({by_layer})", show(median(all)))
 }
 
-/// Returns the median of the times.
+/// Returns the median of the times, or `None` without any.
 fn median(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     let mut times: Vec<_> = times.into_iter().collect();
     times.sort_unstable();
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn results_replace_their_own_lines_only() {
+    fn results_replace_only_the_lines_of_their_patches() {
         let patches = [patch("M01-a.x.patch", "simulator"), patch("M02-b.x.patch", "unit")];
         let page = format!("before\n{BEGIN}\n{END}\nafter\n");
         assert_eq!(read(&page), Some(Vec::new()));
@@ -141,9 +142,9 @@ mod tests {
         assert!(page.contains("\n| M01-a.x | what simulator sees | seed 7, 1.54 s |  |  |  |\n"));
         assert!(page.contains("|\n\n2 bugs, 2 kills; median CPU time 1.54 s (simulator"), "{page}");
         let lines = read(&page).expect("the page has a table");
-        assert!(lines.iter().zip(&patches).all(|(line, patch)| line.fits(patch)), "{lines:?}");
-        assert!(!lines[0].fits(&patches[1]));
-        assert!(!lines[0].fits(&patch("M01-a.x.patch", "unit")), "another layer");
+        assert!(lines.iter().zip(&patches).all(|(line, patch)| line.is_of(patch)), "{lines:?}");
+        assert!(!lines[0].is_of(&patches[1]));
+        assert!(!lines[0].is_of(&patch("M01-a.x.patch", "unit")), "another layer");
         let later = write(&page, &patches[1..], &[]).expect("the page has markers");
         assert_eq!(read(&later), Some(lines[1..].to_vec()), "only the deleted patch is removed");
         assert_eq!(write("no markers", &patches, &rows), None);
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn summary_has_medians_of_all_and_of_each_layer() {
+    fn summary_has_medians_of_all_kills_and_of_each_layer() {
         let [fast, slow] = ["0.2 s", "seed 9, 4.00 s"].map(str::to_owned);
         let none = String::new;
         let line = |cells| Line { id: none(), breaks: none(), cells };
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn median_of_none_odd_and_even() {
+    fn median_is_that_of_none_odd_and_even_numbers_of_values() {
         let seconds = |times: &[u64]| median(times.iter().map(|it| Duration::from_secs(*it)));
         assert_eq!(seconds(&[]), None);
         assert_eq!(seconds(&[9, 1, 2]), Some(Duration::from_secs(2)));

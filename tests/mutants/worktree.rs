@@ -1,4 +1,4 @@
-//! Copy of the tree in which bugs are planted.
+//! The copy of the tree in which bugs are planted.
 
 use super::build_cache::copy_dependencies;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ pub struct Worktree {
     folder: PathBuf,
     /// The target folder of the tree itself, a source of compiled dependencies.
     shared_build: Option<PathBuf>,
-    /// Locked file. Two concurrent runs would run each other's mutants.
+    /// Locked file. Without the lock, concurrent runs would run each other's mutants.
     _lock: File,
 }
 
@@ -32,8 +32,8 @@ impl Worktree {
         Ok(Self { root, folder, shared_build: None, _lock: lock })
     }
 
-    /// Uses a folder shared by all runs, in the target folder of `program`, which has cargo's marker
-    /// file.
+    /// Creates the worktree in the target folder that contains `program`, which all runs share. Cargo marks a
+    /// target folder with a file `CACHEDIR.TAG`.
     ///
     /// # Errors
     /// As [`Worktree::new`], or if the program is not in a target folder.
@@ -58,18 +58,18 @@ impl Worktree {
         self.folder.join("target")
     }
 
-    /// Copies the RocksDB that the tree's own builds compiled, if there is one. Otherwise the next build
-    /// that needs RocksDB compiles it.
+    /// Copies the compiled RocksDB of the tree's own builds, if there is one. Otherwise the next build that
+    /// needs RocksDB compiles it.
     ///
     /// # Errors
     /// If a file cannot be copied.
-    pub fn borrow_rocksdb(&self) -> io::Result<()> {
+    pub fn copy_rocksdb(&self) -> io::Result<()> {
         let Some(shared_build) = &self.shared_build else { return Ok(()) };
         copy_dependencies(&shared_build.join("release"), &self.target().join("release"))
     }
 
-    /// Makes the copy equal to the tree, including uncommitted changes. Equal files keep their
-    /// modification times.
+    /// Makes the copy equal to the tree, including uncommitted changes. Does not write files that are equal
+    /// already, so that their modification times stay the same.
     ///
     /// # Errors
     /// If git cannot list the tree's files, or a file cannot be read or written.

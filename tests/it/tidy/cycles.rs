@@ -1,4 +1,4 @@
-//! Rule against circular imports between files of a crate, so that the files can be read in order.
+//! Rule against import cycles between the files of a crate, so that the files can be read in order.
 //!
 //! An import is a `use` of `crate::`, `super::`, `self::` or a child module at the top level of a file, outside of
 //! tests. An import of a re-exported name counts as an import of the file that defines the name. A re-export is
@@ -16,9 +16,9 @@ type Module = Vec<String>;
 /// The modules of one crate, each with its file and its text.
 type Modules<'a> = BTreeMap<Module, (&'a str, &'a str)>;
 
-/// Reports one circle for each crate that has any.
-fn circles(tree: &Tree) -> Vec<Finding> {
-    CRATES.iter().filter_map(|name| circle(&modules(tree, name))).collect()
+/// Finds import cycles. Reports at most one for each crate.
+fn import_cycles(tree: &Tree) -> Vec<Finding> {
+    CRATES.iter().filter_map(|name| import_cycle(&modules(tree, name))).collect()
 }
 
 /// Returns the modules of a crate's library.
@@ -36,18 +36,19 @@ fn modules<'a>(tree: &'a Tree, name: &str) -> Modules<'a> {
     tree.sources().filter_map(|(path, text)| Some((module(path)?, (path, text)))).collect()
 }
 
-/// Returns a finding with the files of a circle, if there is one.
-fn circle(modules: &Modules<'_>) -> Option<Finding> {
+/// Returns a finding with the files of an import cycle, if there is one.
+fn import_cycle(modules: &Modules<'_>) -> Option<Finding> {
     let imports: BTreeMap<&Module, BTreeSet<Module>> =
         modules.keys().map(|module| (module, imports(modules, module))).collect();
     let mut done = BTreeSet::new();
     let found =
         modules.keys().find_map(|start| search(&imports, start, &mut Vec::new(), &mut done))?;
     let files: Vec<_> = found.iter().map(|module| modules[module].0).collect();
-    Some(finding(files[0], format!("a circle of imports: {}", files.join(" -> "))))
+    Some(finding(files[0], format!("import cycle: {}", files.join(" -> "))))
 }
 
-/// Searches depth first for a path that returns to one of its own modules.
+/// Searches depth first for a path that returns to a module on it. Returns the cycle, with the first module
+/// also at the end.
 fn search(
     imports: &BTreeMap<&Module, BTreeSet<Module>>,
     module: &Module,
@@ -96,7 +97,7 @@ fn resolve(modules: &Modules<'_>, from: &Module, path: &[String], depth: usize) 
         }
         (module, rest) = (inner, &rest[1..]);
     }
-    // The name may be a re-export. The depth limits re-exports that refer to each other.
+    // The name may be a re-export. The depth is limited, because re-exports may refer to each other.
     let exported = rest.first().filter(|_| depth < 8).and_then(|name| {
         let text = modules.get(&module)?.1;
         let exports = uses(text).into_iter().filter(|(is_public, _)| *is_public);
@@ -164,8 +165,8 @@ fn expand(prefix: &mut Vec<String>, tree: &str, paths: &mut Vec<Vec<String>>) {
 }
 
 #[test]
-fn imports_have_no_circles() {
-    assert_clean(&[circles as Rule]);
+fn imports_have_no_cycles() {
+    assert_clean(&[import_cycles as Rule]);
 }
 
 /// Returns a tree of the files `a`, `b` and `b/c` of the crate `checker`.
@@ -177,35 +178,35 @@ fn planted(a: &str, b: &str, c: &str) -> Tree {
 }
 
 #[test]
-fn circle_of_imports_is_found() {
-    let circle = "a.rs -> crates/checker/src/b/mod.rs -> crates/checker/src/b/c.rs -> crates";
+fn import_cycle_is_found() {
+    let cycle = "a.rs -> crates/checker/src/b/mod.rs -> crates/checker/src/b/c.rs -> crates";
     let c = "use std::fmt;\nuse crate::{\n    a::{A, Other as Name},\n    other::X,\n};\n";
-    assert_finds(circles, &planted("use crate::b::B;\n", "mod c;\nuse c::C;\n", c), circle);
+    assert_finds(import_cycles, &planted("use crate::b::B;\n", "mod c;\nuse c::C;\n", c), cycle);
     let c = "use super::super::a::A;\n";
     assert_finds(
-        circles,
+        import_cycles,
         &planted("use super::b;\n", "pub(crate) mod c;\nuse self::c::C;\n", c),
-        circle,
+        cycle,
     );
     let hidden = planted("use crate::B;\n", "use crate::a::A;\n", "");
-    assert_finds(circles, &hidden, "b/mod.rs");
+    assert_finds(import_cycles, &hidden, "b/mod.rs");
     let exported =
         planted("use crate::b::C;\n", "mod c;\npub(crate) use c::C;\n", "use crate::a::A;\n");
     assert_finds(
-        circles,
+        import_cycles,
         &exported,
         "a.rs -> crates/checker/src/b/c.rs -> crates/checker/src/a.rs",
     );
 }
 
 #[test]
-fn imports_without_a_circle_are_not_found() {
+fn imports_without_a_cycle_are_not_reported() {
     let test = "use crate::b::B;\n\n#[cfg(test)]\nuse crate::b::c::D;\n";
-    assert_eq!(circles(&planted(test, "mod c;\nuse c::C;\n", "use std::fmt;\n")), []);
+    assert_eq!(import_cycles(&planted(test, "mod c;\nuse c::C;\n", "use std::fmt;\n")), []);
     let tests =
         "struct A;\n\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use crate::b::B;\n}\n";
-    assert_eq!(circles(&planted(tests, "use crate::a::A;\n", "use crate::a::A;\n")), []);
+    assert_eq!(import_cycles(&planted(tests, "use crate::a::A;\n", "use crate::a::A;\n")), []);
     let facade =
         planted("struct A;\n", "mod c;\npub use c::C;\n", "use super::Other;\nuse super::C;\n");
-    assert_eq!(circles(&facade), [], "a re-export is not an import");
+    assert_eq!(import_cycles(&facade), [], "a re-export is not an import");
 }

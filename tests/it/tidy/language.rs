@@ -17,12 +17,13 @@ const WORDS: [&str; 11] = [
     concat!("ri", "ght behind"),
 ];
 
-/// First words of a summary that is a question, not a noun phrase or a verb in the third person.
+/// First words of summaries that are questions or clauses. A summary must begin with a noun phrase or a verb
+/// in the third person.
 const QUESTIONS: [&str; 9] =
     ["What", "Whether", "Who", "How", "Where", "Which", "When", "Why", "If"];
 
-/// Returns the lines of a file with prose: sources, documents, and headers of planted bugs. The changelog
-/// of a released version is not changed any more.
+/// Returns the lines of a file that the rules check: those of sources and documents, and the headers of planted
+/// bugs. In the changelog, only the section of the unreleased version is checked.
 fn prose<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
     let is_source = path.ends_with(".rs") && !is_generated(text);
     let is_patch = path.starts_with("mutants/") && path.ends_with(".patch");
@@ -37,7 +38,7 @@ fn prose<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
     }
 }
 
-/// Splits a line into words in lower case. The words of a name such as `vote_is_lost` count, too.
+/// Splits a line into words in lower case. A name such as `vote_is_lost` is split into its words.
 fn words(line: &str) -> impl Iterator<Item = String> {
     let words = line.split(|letter: char| !letter.is_alphabetic());
     words.filter(|word| !word.is_empty()).map(str::to_lowercase)
@@ -117,7 +118,7 @@ fn forbidden_word_is_found() {
 }
 
 #[test]
-fn question_in_a_summary_is_found() {
+fn summary_that_begins_with_a_question_word_is_found() {
     let plant = |text: &str| Tree::planted("crates/raft/src/a.rs", text);
     for word in QUESTIONS {
         let file = plant(&format!("//! {word} it is.\n"));

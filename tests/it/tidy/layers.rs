@@ -44,7 +44,7 @@ pub(super) const PURE: [(&str, &[&str]); 8] = [
 /// The protocols and their dependencies: `no_std` with `alloc`.
 const NO_STD: [&str; 5] = ["types", "consensus", "raft", "multi-paxos", "basic-paxos"];
 
-/// Heavy dependencies, each with the only crates that may use it.
+/// Heavy dependencies, each with the crates that may use it.
 const CONFINED: [(&str, &[&str]); 6] = [
     ("tokio", &["node", "runtime", "transport", "etcd-api"]),
     ("quinn", &["transport"]),
@@ -54,7 +54,8 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("stateright", &["explore"]),
 ];
 
-/// Crates that tests of a pure crate must not depend on, because they need a runtime or C++.
+/// Workspace crates on which not even the tests of a pure crate may depend, because they need an async
+/// runtime or C++.
 const HEAVY: [&str; 4] = ["transport", "runtime", "etcd-api", "node"];
 
 /// Returns the crate of a manifest: `raft` for `crates/raft/Cargo.toml`.
@@ -74,7 +75,7 @@ fn lookup<'a>(map: &[(&str, &'a [&'a str])], name: &str) -> Option<&'a [&'a str]
 }
 
 /// Finds dependencies between workspace crates that the architecture does not permit.
-fn arrows(tree: &Tree) -> Vec<Finding> {
+fn layering(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
         let Some(name) = crate_of(path).filter(|name| *name != "node") else { continue };
@@ -131,13 +132,15 @@ fn heavy_below(path: &str, dependencies: &BTreeMap<&str, &Value>) -> Vec<Finding
             findings.push(finding(path, format!("turns on a heavy feature of {name}")));
         }
         if name.strip_prefix("synod-").is_some_and(|name| HEAVY.contains(&name)) {
-            findings.push(finding(path, format!("heavy: {name}")));
+            findings
+                .push(finding(path, format!("depends on {name}, which needs a runtime or C++")));
         }
     }
     findings
 }
 
-/// Finds heavy dependencies outside of the crates that may use them, and those that must be optional.
+/// Finds heavy dependencies of crates that must not use them, and heavy dependencies that are not optional
+/// although they must be.
 fn confinement(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, manifest) in tree.manifests() {
@@ -212,14 +215,14 @@ fn attributes(tree: &Tree) -> Vec<Finding> {
 
 #[test]
 fn crates_are_layered() {
-    assert_clean(&[arrows as Rule, names, purity, confinement, no_std, metadata, attributes]);
+    assert_clean(&[layering as Rule, names, purity, confinement, no_std, metadata, attributes]);
 }
 
 #[test]
 fn upward_dependency_is_found() {
     let upwards = "[dependencies]\nsynod-replica.workspace = true\n";
-    assert_finds(arrows, &Tree::planted("crates/raft/Cargo.toml", upwards), "replica");
-    assert_finds(arrows, &Tree::planted("crates/newcomer/Cargo.toml", ""), "unknown crate");
+    assert_finds(layering, &Tree::planted("crates/raft/Cargo.toml", upwards), "replica");
+    assert_finds(layering, &Tree::planted("crates/newcomer/Cargo.toml", ""), "unknown crate");
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn impure_dependencies_are_found() {
 }
 
 #[test]
-fn unconfined_dependencies_are_found() {
+fn heavy_dependency_of_the_wrong_crate_is_found() {
     let plant = |path: &str, text: &str| Tree::planted(path, text);
     let tokio = plant("crates/storage/Cargo.toml", "[dependencies]\ntokio = \"1\"\n");
     assert_finds(confinement, &tokio, "must not depend on tokio");
@@ -249,7 +252,7 @@ fn unconfined_dependencies_are_found() {
 }
 
 #[test]
-fn core_with_the_standard_library_is_found() {
+fn core_without_no_std_is_found() {
     assert_finds(no_std, &Tree::planted("crates/raft/src/lib.rs", "//! Raft.\n"), "no_std");
 }
 

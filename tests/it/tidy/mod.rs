@@ -1,6 +1,6 @@
-//! Rules of the project that the compiler does not check, each with a test that the rule can fail.
+//! Rules of the project that the compiler does not check. Each has a test that it detects a violation.
 
-mod circles;
+mod cycles;
 mod language;
 mod layers;
 mod names;

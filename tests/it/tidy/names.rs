@@ -1,4 +1,5 @@
-//! Rules for names: no two public types of one name, no tuple parameters, one assembly of a replica.
+//! Rules for names and signatures: no two public types of one name, no tuple parameters; and the rule that
+//! only one place assembles a replica.
 
 use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding};
 use std::collections::BTreeMap;
@@ -89,8 +90,8 @@ fn named_parameters(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Finds code that opens a replica's core outside of the one place that assembles a replica, or the
-/// simulator, which has its own clock and network.
+/// Finds code that opens a replica's core directly. Only the builder of `synod-runtime` may assemble a replica,
+/// and the simulator, which has its own clock and network.
 fn one_assembly(tree: &Tree) -> Vec<Finding> {
     const PLACES: [&str; 2] = ["crates/runtime/src/builder.rs", "crates/sim/src/cluster/node.rs"];
     let opens = |text: &str| text.contains("ReplicaCore::open(") || text.contains("ReplicaCore::<");

@@ -1,4 +1,5 @@
-//! Rules for the text of files: purity, unfinished work, lengths, script and introductions.
+//! Rules for the text of files: purity, monotonic clocks, unfinished work, lengths, alphabets, introductory
+//! paragraphs, and golden scripts that no test plays.
 
 use super::layers::PURE;
 use super::tree::{Finding, Rule, Tree, assert_clean, assert_finds, finding, is_generated};
@@ -9,7 +10,7 @@ const MAX_LINES: usize = 800;
 /// Maximum number of columns of comments and strings. rustfmt limits code to 100.
 const MAX_COLUMNS: usize = 120;
 
-/// Words of non-deterministic code and of I/O, forbidden in pure crates.
+/// Words in code that is not deterministic or does I/O. They are forbidden in pure crates.
 const IMPURE: [&str; 11] = [
     "HashMap",
     "HashSet",
@@ -24,7 +25,7 @@ const IMPURE: [&str; 11] = [
     "tokio::",
 ];
 
-/// Marks of unfinished work, split so that this file does not contain them.
+/// Markers of unfinished work, split so that this file does not contain them.
 const UNFINISHED: [&str; 6] = [
     concat!("to", "do!("),
     concat!("unimple", "mented!("),
@@ -39,7 +40,7 @@ fn code(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
-/// Finds unordered iteration, clocks, threads and I/O in pure crates.
+/// Finds hash maps, clocks, threads and I/O in pure crates.
 fn purity(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let pure =
@@ -50,7 +51,8 @@ fn purity(tree: &Tree) -> Vec<Finding> {
             for word in impure {
                 findings.push(finding(path, format!("line {}: {word}", number + 1)));
             }
-            // A Duration is a number, but an Instant of the standard library reads the clock.
+            // An import of `Duration` is permitted, but not of the standard library's `Instant`, which reads a
+            // clock.
             if code(line).contains("std::time::{") && code(line).contains("Instant") {
                 findings.push(finding(path, format!("line {}: std's clock", number + 1)));
             }
@@ -73,7 +75,7 @@ fn monotonic(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Finds marks of unfinished work.
+/// Finds markers of unfinished work.
 fn finished(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files().filter(|(path, _)| *path != "Cargo.lock") {
@@ -104,12 +106,12 @@ fn lengths(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Returns whether a letter is of the Latin or the Greek script: English, names and formulas.
+/// Returns whether a letter is Latin or Greek, as in English text, names and formulas.
 fn is_readable(letter: char) -> bool {
     !letter.is_alphabetic() || matches!(letter, '\0'..='\u{3ff}' | '\u{1d00}'..='\u{2bff}')
 }
 
-/// Finds letters of other scripts: the project's language is English.
+/// Finds letters of other alphabets: the project's language is English.
 fn english(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.files() {
@@ -130,7 +132,7 @@ fn introduced(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// Each golden script is played: a script that no test names tests nothing.
+/// Finds golden scripts that no test plays.
 fn played(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, _) in tree.files() {
@@ -189,7 +191,7 @@ fn long_files_and_lines_are_found() {
 }
 
 #[test]
-fn other_scripts_are_found() {
+fn letters_of_other_alphabets_are_found() {
     for letter in ['\u{4e00}', '\u{3042}', '\u{ac00}', '\u{0416}'] {
         assert_finds(english, &Tree::planted("README.md", &format!("{letter}\n")), "letter");
     }
@@ -203,7 +205,7 @@ fn source_without_introduction_is_found() {
 }
 
 #[test]
-fn unplayed_script_is_found() {
+fn golden_script_that_no_test_plays_is_found() {
     let suite = "golden_scripts!(Raft: split_vote);\n";
     let tree = Tree::planted("crates/raft/tests/scripts.rs", suite);
     let tree = tree.with("crates/raft/tests/scripts/split_vote", "cluster nodes=3\n");

@@ -47,7 +47,7 @@ impl Tree {
         tree
     }
 
-    /// Returns a tree of one file, for a test that a rule can fail.
+    /// Returns a tree of one file, for a test that a rule detects a violation.
     pub(crate) fn planted(path: &str, text: &str) -> Self {
         Self::default().with(path, text)
     }
@@ -97,7 +97,7 @@ impl Tree {
     }
 
     fn read(&mut self, root: &Path, path: &Path) {
-        let name = path.strip_prefix(root).expect("the walk began at the root");
+        let name = path.strip_prefix(root).expect("the file is below the root");
         let name = name.to_str().expect("the project's paths are text").replace('\\', "/");
         // Skips files that are not text, such as images.
         if let Ok(text) = fs::read_to_string(path) {
@@ -116,21 +116,21 @@ pub(crate) fn finding(path: &str, what: impl Into<String>) -> Finding {
     Finding { path: path.to_owned(), what: what.into() }
 }
 
-/// Fails with all findings of the rules in the project.
+/// Panics with all findings of the rules, if there are any in the project.
 #[track_caller]
 pub(crate) fn assert_clean(rules: &[Rule]) {
     let tree = Tree::load();
     let findings = rules.iter().flat_map(|rule| rule(&tree));
     let lines: Vec<_> = findings.map(|f| format!("{}: {}", f.path, f.what)).collect();
-    assert!(lines.is_empty(), "untidy:\n{}", lines.join("\n"));
+    assert!(lines.is_empty(), "violated rules:\n{}", lines.join("\n"));
 }
 
-/// Fails unless the rule has a finding that contains `word`. A rule that cannot fail protects nothing.
+/// Panics unless the rule has a finding that contains `word`.
 #[track_caller]
 pub(crate) fn assert_finds(rule: Rule, tree: &Tree, word: &str) {
     let findings = rule(tree);
     assert!(
         findings.iter().any(|f| f.what.contains(word)),
-        "the rule does not mention {word:?}: {findings:?}"
+        "no finding contains {word:?}: {findings:?}"
     );
 }
