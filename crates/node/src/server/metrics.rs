@@ -16,33 +16,38 @@ use synod_types::NodeId;
 /// Function that returns the current traffic counters of the transport.
 pub type TransportStats = Box<dyn Fn() -> QuicStats + Send + Sync>;
 
-/// Returns a metrics registry of this node alone: one process may run several nodes.
+/// Returns a registry of this node's metrics. It is not global, because one process may run several nodes.
 pub(super) fn registry(replica: &Replica, traffic: TransportStats) -> Registry {
     let mut registry = Registry::with_prefix("synod");
-    registry.register_collector(Box::new(Live { replica: replica.clone(), traffic }));
+    registry.register_collector(Box::new(LiveMetrics { replica: replica.clone(), traffic }));
     registry
 }
 
-/// Collector that reads replica and transport at each scrape.
-struct Live {
+/// Collector that reads the counters of the replica and the transport at each scrape.
+struct LiveMetrics {
     replica: Replica,
     traffic: TransportStats,
 }
 
-impl fmt::Debug for Live {
+impl fmt::Debug for LiveMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Live")
+        f.write_str("LiveMetrics")
     }
 }
 
-impl Collector for Live {
+impl Collector for LiveMetrics {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page(encoder);
         let Metrics { status, counters, outstanding, log_sync, apply, batches } =
             self.replica.metrics();
-        page.seconds("log_sync", "Time until a log write is durable.", &log_sync)?;
-        page.seconds("apply", "Time from the commit of a slot until it is applied.", &apply)?;
-        let help = "Batches written to the log. Merged batches share one sync.";
+        page.seconds(
+            "log_sync",
+            "Duration of a log write, sync included, without its time in the queue.",
+            &log_sync,
+        )?;
+        let help = "Time from commit to apply; each batch counts once, by its oldest slot.";
+        page.seconds("apply", help, &apply)?;
+        let help = "Batches written to the log. Several may share one write and sync.";
         page.counter("log_batches", help, batches)?;
         let leads = u64::from(status.role == Role::Leader);
         let leader = status.leader.map_or(0, |leader| leader.0);
@@ -54,11 +59,16 @@ impl Collector for Live {
         page.gauge("term", help, status.ballot.round)?;
         let help = "Last slot (log index) known to be committed.";
         page.gauge("commit_slot", help, status.commit.0)?;
-        page.gauge("last_slot", "Last slot of the log.", status.last.0)?;
-        page.gauge("applied_slot", "Last applied slot.", status.applied.0)?;
-        let help = "Last slot whose effects are in the state store.";
+        page.gauge("last_slot", "Last slot in this node's log, committed or not.", status.last.0)?;
+        page.gauge("applied_slot", "Last slot applied to the state machine.", status.applied.0)?;
+        let help =
+            "Last slot whose effects are in the state store. A restart applies later ones again.";
         page.gauge("saved_slot", help, status.saved.0)?;
-        page.gauge("outstanding", "Client requests and reads in flight.", outstanding as u64)?;
+        page.gauge(
+            "outstanding",
+            "Requests of this node's clients in flight, reads included.",
+            outstanding as u64,
+        )?;
         page.counters(&counters)?;
         page.traffic(&(self.traffic)())
     }
@@ -85,7 +95,7 @@ impl Page<'_> {
     }
 
     fn counters(&mut self, counters: &Counters) -> fmt::Result {
-        // No `..`: a new counter that is not exported does not compile.
+        // No `..`: a new counter must be exported here, or this does not compile.
         let Counters {
             frames,
             frames_malformed,
@@ -98,23 +108,29 @@ impl Page<'_> {
             retried,
             stalls,
         } = *counters;
-        self.counter("frames", "Frames received from peers and processed.", frames)?;
-        let help = "Frames dropped: damaged, or of another wire version.";
+        self.counter(
+            "frames",
+            "Frames accepted from peers, including those counted in frames_dropped.",
+            frames,
+        )?;
+        let help = "Frames dropped: malformed, or of another version of the wire format.";
         self.counter("frames_malformed", help, frames_malformed)?;
         let help = "Frames dropped: of another cluster, group or epoch.";
         self.counter("frames_foreign", help, frames_foreign)?;
         let help = "Frames dropped: the sender's id is not that of the authenticated peer.";
         self.counter("frames_forged", help, frames_forged)?;
-        let help = "Frames dropped: the sender's store was wiped, replaced or cloned.";
-        self.counter("frames_other_life", help, frames_wrong_incarnation)?;
-        let help = "Log frames dropped: too many log writes are pending.";
+        let help =
+            "Frames dropped: the sender's store was wiped, replaced, cloned or kept in memory.";
+        self.counter("frames_wrong_incarnation", help, frames_wrong_incarnation)?;
+        let help = "Log and bulk frames dropped: too many bytes of log writes are pending.";
         self.counter("frames_dropped", help, frames_dropped)?;
-        self.counter("requests", "Commands received from this node's clients.", requests)?;
-        let help = "Commands forwarded to a leader, retries included.";
+        let help = "Write requests received from this node's clients.";
+        self.counter("requests", help, requests)?;
+        let help = "Requests forwarded to the leader: writes, read barriers, and retries of both.";
         self.counter("requests_forwarded", help, forwarded)?;
-        let help = "Commands queued again because they may be lost.";
+        let help = "Requests queued again because an earlier attempt may be lost.";
         self.counter("requests_retried", help, retried)?;
-        let help = "Times that pending log writes or applies made no progress in time.";
+        let help = "Number of times that pending log writes or applies made no progress for 2 s.";
         self.counter("stalls", help, stalls)
     }
 
@@ -123,10 +139,14 @@ impl Page<'_> {
         let counters: [(&str, &str, Read); 6] = [
             ("peer_sent_frames", "Frames sent to the peer.", |peer| peer.sent_frames),
             ("peer_sent_bytes", "Bytes of frames sent to the peer.", |peer| peer.sent_bytes),
-            ("peer_received_frames", "Frames received.", |peer| peer.received_frames),
-            ("peer_received_bytes", "Bytes of frames received.", |peer| peer.received_bytes),
-            ("peer_dropped_frames", "Frames dropped before sending.", |peer| peer.dropped_frames),
-            ("peer_reconnects", "Connections established again.", PeerStats::reconnects),
+            ("peer_received_frames", "Frames received from the peer.", |peer| peer.received_frames),
+            ("peer_received_bytes", "Bytes of frames received from the peer.", |peer| {
+                peer.received_bytes
+            }),
+            ("peer_dropped_frames", "Frames to the peer dropped unsent.", |peer| {
+                peer.dropped_frames
+            }),
+            ("peer_reconnects", "Connections to the peer after the first.", PeerStats::reconnects),
         ];
         for (name, help, read) in counters {
             let of = |(node, peer): (&NodeId, _)| (node.to_string(), ConstCounter::new(read(peer)));
@@ -136,14 +156,14 @@ impl Page<'_> {
             .peers
             .iter()
             .map(|(node, peer)| (node.to_string(), ConstGauge::new(u64::from(peer.connected))));
-        let help = "1 if the peer is connected, else 0.";
+        let help = "1 if there is a connection to the peer, else 0.";
         self.family("peer_connected", help, MetricType::Gauge, "peer", connected)?;
-        let refused = stats
+        let rejected = stats
             .rejected
             .iter()
             .map(|(reason, count)| (format!("{reason:?}"), ConstCounter::new(*count)));
-        let help = "Peer connections that this node rejected, by reason.";
-        self.family("refused_connections", help, MetricType::Counter, "reason", refused)
+        let help = "Connections from or to peers that this node rejected, by reason.";
+        self.family("rejected_peer_connections", help, MetricType::Counter, "reason", rejected)
     }
 
     /// Encodes one metric with a value for each label.
@@ -185,8 +205,8 @@ mod tests {
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
         for (name, help) in [
-            ("log_sync", "Time until a log write is durable."),
-            ("apply", "Time from the commit of a slot until it is applied."),
+            ("log_sync", "Duration of a log write, sync included, without its time in the queue."),
+            ("apply", "Time from commit to apply; each batch counts once, by its oldest slot."),
         ] {
             assert!(page.contains(&format!("# HELP synod_{name}_seconds {help}\n")), "{page}");
             let bounds = page.matches(&format!("synod_{name}_seconds_bucket{{")).count();
